@@ -1,0 +1,60 @@
+"""Time and new ids, injected everywhere, so that tests decide both."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What the program knows of time."""
+
+    def time(self) -> float:
+        """Seconds since the epoch, UTC; for what is stored or written on the wire."""
+
+    def monotonic(self) -> float:
+        """Seconds of a clock that never jumps; for deadlines."""
+
+
+class Mint(Protocol):
+    """Source of new identifiers."""
+
+    def session_id(self) -> str:
+        """Return a new SessionID: a random UUID (OICP 2.3, SessionIDType)."""
+
+    def process_id(self) -> str:
+        """Return a new value of the ``Process-ID`` header."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemClock:
+    """The machine's own clocks."""
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary start."""
+        return time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class RandomMint:
+    """Random UUIDs (version 4)."""
+
+    def session_id(self) -> str:
+        """Return a new SessionID."""
+        return str(uuid.uuid4())
+
+    def process_id(self) -> str:
+        """Return a new Process-ID."""
+        return str(uuid.uuid4())
+
+
+def wire_time(seconds: float) -> str:
+    """Return ``seconds`` since the epoch as OICP writes times: ISO 8601 with offset (CPO-01, Time zones)."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

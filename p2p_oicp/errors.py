@@ -1,0 +1,115 @@
+"""Every error of the program, in one tree.
+
+::
+
+    P2pOicpError
+    ├── ConfigurationError     the operator of this node must change something (file and key are named)
+    ├── MessageError           a message cannot be processed; carries what is wrong with it
+    ├── Refusal                a business refusal: carries the OICP status code and the HTTP status to answer
+    │   └── Unauthorized       017, HTTP 401: identity was not proved, or does not match the ids
+    ├── PeerError              an outgoing call failed; ``may_have_arrived`` says whether the peer can have seen it
+    │   ├── PeerUnreachable    the wire: never connected, so nothing was processed
+    │   ├── PeerSilent         the wire: sent, but no answer within the deadline or the connection broke
+    │   ├── PeerBusy           they: 429 or 503, ``retry_after`` seconds
+    │   ├── PeerUnauthorized   they: 401 or 403, our identity is not accepted
+    │   ├── PeerRejected       they: the message is refused for good (4xx)
+    │   └── PeerBroken         they: 5xx, or an answer that is not OICP
+    └── StoreError             the database
+        ├── StoreBusy          the write queue is full: answer 503, try again
+        └── StoreUnusable      damaged, newer than this program, not writable
+
+A bug stays a bare Python exception. OICP codes are those of ``StatusCodeType`` (OICP 2.3, CPO data types, CodeType).
+"""
+
+from __future__ import annotations
+
+
+class P2pOicpError(Exception):
+    """Root of all errors of this program; the text is for a person and says what to do."""
+
+
+class ConfigurationError(P2pOicpError):
+    """The operator of this node must change something; the text names file, key and what is expected."""
+
+
+class MessageError(P2pOicpError):
+    """A message that cannot be processed."""
+
+
+class Refusal(P2pOicpError):
+    """A request is refused with an OICP status code; the text becomes the code's AdditionalInfo."""
+
+    def __init__(self, code: str, info: str, *, http_status: int = 200) -> None:
+        super().__init__(info)
+        self.code = code
+        self.info = info
+        self.http_status = http_status
+
+
+class Unauthorized(Refusal):
+    """017 Unauthorized Access, HTTP 401 (OICP 2.3, Communication Paradigms, Security)."""
+
+    def __init__(self, info: str) -> None:
+        super().__init__("017", info, http_status=401)
+
+
+class PeerError(P2pOicpError):
+    """An outgoing call failed."""
+
+    may_have_arrived = True
+
+    def __init__(self, peer: str, reason: str) -> None:
+        super().__init__(f"{peer}: {reason}")
+        self.peer = peer
+        self.reason = reason
+
+
+class PeerUnreachable(PeerError):
+    """No connection could be made: the peer has not seen the request."""
+
+    may_have_arrived = False
+
+
+class PeerSilent(PeerError):
+    """The request was sent and no whole answer came back in time."""
+
+
+class PeerBusy(PeerError):
+    """The peer asks to come back later."""
+
+    may_have_arrived = False
+
+    def __init__(self, peer: str, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(peer, reason)
+        self.retry_after = retry_after
+
+
+class PeerUnauthorized(PeerError):
+    """The peer does not accept our identity."""
+
+    may_have_arrived = False
+
+
+class PeerRejected(PeerError):
+    """The peer refuses this message for good; ``code`` is its OICP status code, where it gave one."""
+
+    def __init__(self, peer: str, reason: str, *, http_status: int, code: str | None = None) -> None:
+        super().__init__(peer, reason)
+        self.http_status = http_status
+        self.code = code
+
+
+class PeerBroken(PeerError):
+    """The peer failed, or answered something that is not OICP."""
+
+
+class StoreError(P2pOicpError):
+    """The database of this node."""
+
+
+class StoreBusy(StoreError):
+    """Too much is waiting to be written."""
+
+
+class StoreUnusable(StoreError):
+    """The database cannot be used; the text says why and what to do, and nothing was changed."""
