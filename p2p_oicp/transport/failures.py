@@ -1,0 +1,40 @@
+"""What aiohttp raises, typed once: which of our errors a failed exchange is."""
+
+from __future__ import annotations
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+
+from p2p_oicp.errors import PeerBroken, PeerError, PeerSilent, PeerUnreachable
+
+# OSError: name resolution and sockets below aiohttp's own wrapping. ValueError: a URL that no request can be made of.
+FOREIGN = (aiohttp.ClientError, aiohttp.WSMessageTypeError, HttpProcessingError, TimeoutError, OSError, ValueError)
+
+
+def typed(peer: str, exc: Exception, *, sent: bool) -> PeerError:
+    """Return our error for ``exc``, one of FOREIGN; ``sent`` tells whether the request began to go out.
+
+    (1) Nothing was sent: unreachable, whatever the reason. (2) An answer came that is not HTTP: broken.
+    (3) All else after sending, a broken connection or a passed deadline: silent.
+    """
+    if not sent:
+        return PeerUnreachable(peer, _reason(exc, late="no connection within the deadline"))  # (1)
+    if isinstance(exc, (aiohttp.ClientResponseError, HttpProcessingError, aiohttp.WSMessageTypeError)):
+        return PeerBroken(peer, f"answered something that is not HTTP: {_text(exc)}")  # (2)
+    return PeerSilent(peer, _reason(exc, late="no answer within the deadline"))  # (3)
+
+
+def _reason(exc: Exception, *, late: str) -> str:
+    if isinstance(exc, TimeoutError):
+        return late
+    if isinstance(exc, aiohttp.InvalidURL):
+        return f"not a usable URL: {exc.url}"
+    if isinstance(exc, aiohttp.NonHttpUrlClientError):
+        return f"not an http or https URL: {_text(exc)}"
+    if isinstance(exc, aiohttp.ServerDisconnectedError):
+        return "closed the connection without an answer"
+    return _text(exc)
+
+
+def _text(exc: Exception) -> str:
+    return str(exc) or type(exc).__name__
