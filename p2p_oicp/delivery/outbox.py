@@ -33,9 +33,7 @@ class Carrier(Protocol):
 class OutboxWorker:
     """Sends the letters of one destination: sessions side by side, each session's letters in their order."""
 
-    def __init__(
-        self, carrier: Carrier, *, store: Store, bell: Bell, clock: Clock, backoff: Backoff
-    ) -> None:
+    def __init__(self, carrier: Carrier, *, store: Store, bell: Bell, clock: Clock, backoff: Backoff) -> None:
         self._destination = bell.destination
         self._carrier = carrier
         self._store = store

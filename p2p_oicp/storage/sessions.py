@@ -101,7 +101,7 @@ def find_request(tx: Transaction, role: str, digest: bytes, since: float) -> Ses
     return _session(row) if row else None
 
 
-def change(tx: Transaction, role: str, session_key: str, now: float, **values: object) -> None:
+def change(tx: Transaction, role: str, session_key: str, now: float, /, **values: object) -> None:
     """Set columns of a session; a changed ``session_key`` renames it."""
     names = tuple(sorted(values))
     statement = _updates.get(names)

@@ -1,4 +1,4 @@
-"""SQL text, compiled once from the table definitions (docs/decisions/0003): the driver executes text, never objects."""
+"""SQL text, compiled once from the table definitions (docs/decisions/0002): the driver executes text, never objects."""
 
 from __future__ import annotations
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from ipaddress import ip_address
 
 import structlog
 
+from p2p_oicp.delivery import SignsOfLife
 from p2p_oicp.errors import Refusal, StoreBusy, StoreError, Unauthorized
 from p2p_oicp.identity import RequestVerifier, SignedParts
 from p2p_oicp.oicp import InvalidMessage, Message, OperatorID, ProviderID, read, read_records
 from p2p_oicp.oicp.operations import Operation, Party, find, sender_party
 from p2p_oicp.peers import Peer, PeerRegistry, Profile
 from p2p_oicp.roles import Answer, CpoRole, EmpRole, Incoming
-from p2p_oicp.roles.answers import Ids, refusal
+from p2p_oicp.roles.answers import NO_IDS, Ids, refusal
+from p2p_oicp.roles.role import Method
 from p2p_oicp.web.problems import HttpProblem, invalid
 
 log = structlog.get_logger(__name__)
@@ -53,56 +55,59 @@ class Api:
         verifier: RequestVerifier,
         cpo: CpoRole | None,
         emp: EmpRole | None,
+        signs: SignsOfLife,
     ) -> None:
         self._side = side
         self._me = me
         self._registry = registry
         self._verifier = verifier
         self._roles = {Party.CPO: cpo, Party.EMP: emp}
+        self._signs = signs
 
     async def serve(self, path: str, arrival: Arrival) -> Answer:
-        """Answer the request at ``path`` below ``/api/oicp/``; raises HttpProblem for what is not OICP.
-
-        (1) The operation, (2) the sender, by what is proved and what the path claims, (3) the message, (4) its sender's
-        id against the path's, (5) the role.
-        """
-        route = find(path)  # (1)
+        """Answer the request at ``path`` below ``/api/oicp/``; raises HttpProblem for what is not OICP."""
+        route = find(path)
         if route is None:
             raise HttpProblem(404, _NOT_OFFERED, f"/api/oicp/{path} is not a path of OICP 2.3")
-        operation = route.choose(arrival.parts.body)
+        return await self.answer(route.choose(arrival.parts.body), route.party, arrival)
+
+    async def answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
+        """Answer one operation; ``party`` is the sender's id in the path."""
         try:
-            peer = self._sender(operation, route.party, arrival)  # (2)
-            return await self._serve(operation, route.party, peer, arrival.parts.body)
-        except Refusal as refused:
-            log.info("oicp.refused", operation=operation.name, code=refused.code, reason=refused.info, party=route.party)
-            return refusal(operation, refused)
+            return await self._answer(operation, party, arrival)
         except StoreBusy as error:
             raise HttpProblem(503, _SYSTEM_ERROR, str(error), {"Retry-After": _RETRY_AFTER_SECONDS}) from error
         except StoreError as error:
             log.exception("oicp.store_failed", operation=operation.name, error=str(error))
             raise HttpProblem(503, _SYSTEM_ERROR, "this node cannot write its database now; try again later") from error
 
-    async def _serve(self, operation: Operation, party: str | None, peer: Peer | None, body: bytes) -> Answer:
+    async def _answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
+        """(1) Who sends, by what is proved and what the path claims, (2) what, (3) path against body, (4) the role."""
+        ids, peer = NO_IDS, None
         try:
-            incoming = self._read(operation, party, peer, body)  # (3)
+            peer = self._sender(operation, party, arrival)  # (1)
+            incoming = self._read(operation, party, peer, arrival.parts.body)  # (2)
+            ids = Ids.of(incoming.message)
+            incoming = self._bound(incoming)  # (3)
+            await self._heard(incoming.peer)
+            return await self._method(operation)(incoming)  # (4)
         except InvalidMessage as problem:
             log.info("oicp.invalid", operation=operation.name, peer=peer.name if peer else None, reason=str(problem))
-            return invalid(problem, as_wwcp=peer is not None and peer.profile == Profile.WWCP)
-        named = sender_party(operation, incoming.message)
-        if peer is None and named is not None:
-            incoming = Incoming(
-                operation, incoming.message, self._who_answers_for(named), party, incoming.records, body
-            )
-        self._check_binding(party, named)  # (4)
-        role = self._roles[operation.sender if self._side is Side.BACKEND else operation.server]  # (5)
-        method = role.method_for(operation) if role else None
-        if method is None:
-            return refusal(operation, Refusal(_NOT_OFFERED, f"{operation.name} is not offered by this node"))
-        try:
-            return await method(incoming)
+            return invalid(problem, as_wwcp=peer is not None and peer.profile is Profile.WWCP)
         except Refusal as refused:
             log.info("oicp.refused", operation=operation.name, code=refused.code, reason=refused.info, party=party)
-            return refusal(operation, refused, Ids.of(incoming.message))
+            return refusal(operation, refused, ids)
+
+    def _method(self, operation: Operation) -> Method:
+        role = self._roles[operation.sender if self._side is Side.BACKEND else operation.server]
+        method = role.method_for(operation) if role else None
+        if method is None:
+            raise Refusal(_NOT_OFFERED, f"{operation.name} is not offered by this node")
+        return method
+
+    async def _heard(self, peer: Peer | None) -> None:
+        if peer is not None and self._side is Side.PEER:
+            await self._signs.heard_from(peer.name)
 
     def _sender(self, operation: Operation, party: str | None, arrival: Arrival) -> Peer | None:
         """Return who sends: proved, or in insecure mode the peer that answers for the claimed id."""
@@ -128,10 +133,16 @@ class Api:
             raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {party}")
         return peer
 
-    def _check_binding(self, party: str | None, named: OperatorID | ProviderID | None) -> None:
-        """Hold the id in the body to the id in the path (CPO-01, Security)."""
-        if party is not None and named is not None and type(named)(party) != named:
-            raise Unauthorized(f"the body speaks for {named}, the path for {party}")
+    def _bound(self, incoming: Incoming[Message]) -> Incoming[Message]:
+        """Hold the sender's id in the body to the one in the path (CPO-01, Security); it counts where the path has none."""
+        named = sender_party(incoming.operation, incoming.message)
+        if named is None:
+            return incoming
+        if incoming.party is None:
+            return replace(incoming, peer=self._who_answers_for(named))
+        if type(named)(incoming.party) != named:
+            raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
+        return incoming
 
     def _read(self, operation: Operation, party: str | None, peer: Peer | None, body: bytes) -> Incoming[Message]:
         """Read and validate; our own backend's push is all or nothing, of a peer's push the readable records count."""
