@@ -105,7 +105,9 @@ def test_the_answer_goes_out_and_what_carried_it_goes_to_the_side(endpoint, send
         pytest.param(200, b'{"StatusCode":{"Code":"021"}}', 1, id="a code alone"),
         pytest.param(200, b'{"StatusCode":{"Code":0}}', 0, id="a code as a number"),
         pytest.param(200, b'{"AuthorizationStatus":"Authorized","StatusCode":{"Code":"000"}}', 0, id="authorized"),
-        pytest.param(200, b'{"AuthorizationStatus":"NotAuthorized","StatusCode":{"Code":"102"}}', 1, id="not authorized"),
+        pytest.param(
+            200, b'{"AuthorizationStatus":"NotAuthorized","StatusCode":{"Code":"102"}}', 1, id="not authorized"
+        ),
         pytest.param(200, b'{"EvseStatuses":{"OperatorEvseStatus":[]}}', 0, id="a page without a code"),
         pytest.param(400, b'{"message":"Error parsing/validating JSON."}', 1, id="HTTP 400"),
         pytest.param(401, b'{"StatusCode":{"Code":"017"}}', 1, id="HTTP 401"),
@@ -145,10 +147,14 @@ def test_a_message_without_a_sender_needs_one_said(endpoint, send):
 @pytest.mark.parametrize(
     ("arguments", "stdin", "expected"),
     [
-        pytest.param(["authorise-start", "--url", "http://a"], START, 'did you mean "authorize-start"?', id="no operation"),
+        pytest.param(
+            ["authorise-start", "--url", "http://a"], START, 'did you mean "authorize-start"?', id="no operation"
+        ),
         pytest.param(["authorize-start"], START, "either --url BASE or --config FILE", id="no target"),
         pytest.param(["authorize-start", "--url", "a"], START, '--url: "a" is no base URL', id="no URL"),
-        pytest.param(["authorize-start", "none.json", "--url", "http://a"], START, "none.json: cannot be read", id="no file"),
+        pytest.param(
+            ["authorize-start", "none.json", "--url", "http://a"], START, "none.json: cannot be read", id="no file"
+        ),
         pytest.param(["authorize-start", "--url", "http://a"], b"{", "JSON", id="no JSON"),
         pytest.param(["authorize-start", "--url", "http://a"], b"{}", "Identification", id="no such message"),
         pytest.param(["authorize-start", "--url", "http://127.0.0.1:1"], START, "no connection", id="nobody there"),
@@ -163,12 +169,13 @@ def test_what_cannot_be_sent_is_said_in_one_line(send, arguments, stdin, expecte
     assert done.err.count("\n") == 1
 
 
-FEED = json.dumps({
-    "EVSEStatuses": [
-        {"OperatorID": "CH*LIDL", "OperatorName": "Lidl", "EVSEStatusRecord": [{"EvseID": "CH*LIDE1", "EVSEStatus": "Available"}]},
-        {"OperatorID": "CHEVP", "EVSEStatusRecord": [{"EvseID": "CHEVPE1", "EVSEStatus": "Occupied"}, {"EvseID": "ATETNE1", "EVSEStatus": "Unknown"}]},
-    ]
-}).encode()  # fmt: skip
+LIDL = [{"EvseID": "CH*LIDE1", "EVSEStatus": "Available"}]
+EVPASS = [{"EvseID": "CHEVPE1", "EVSEStatus": "Occupied"}, {"EvseID": "ATETNE1", "EVSEStatus": "Unknown"}]
+GROUPS = [
+    {"OperatorID": "CH*LIDL", "OperatorName": "Lidl", "EVSEStatusRecord": LIDL},
+    {"OperatorID": "CHEVP", "EVSEStatusRecord": EVPASS},
+]
+FEED = json.dumps({"EVSEStatuses": GROUPS}).encode()
 
 
 @pytest.fixture
