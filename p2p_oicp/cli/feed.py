@@ -85,7 +85,7 @@ def is_feed(body: bytes) -> bool:
 def read_feed(body: bytes) -> list[OperatorPush]:
     """Return one push an operator, in the order of the feed; raise `MessageError` if a group cannot be read at all."""
     pushes: dict[OperatorID, OperatorPush] = {}
-    for number, group in enumerate(_member(orjson.loads(body), _GROUPS) or []):
+    for number, group in enumerate(_member(orjson.loads(body), _GROUPS) or [], start=1):
         name, records = _group(number, group)
         readable = [(EvseID(record["EvseID"]), record) for record in records if _is_readable(record)]
         operator = _operator(number, name, [evse.operator for evse, _ in readable])
