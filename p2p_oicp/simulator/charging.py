@@ -37,16 +37,22 @@ class ChargingSession:
     point: ChargingPoint
     identification: Identification
     session_start: datetime
-    readings: list[Decimal] = field(default_factory=list)
-    charging_start: datetime | None = None
-    charging_end: datetime | None = None
-    session_end: datetime | None = None
-    cdr: ChargeDetailRecord | None = None
+    readings: list[Decimal] = field(init=False)
+    charging_start: datetime = field(init=False)
+    charging_end: datetime = field(init=False)
+    session_end: datetime = field(init=False)
+    has_ceased: bool = field(init=False, default=False)
+    cdr: ChargeDetailRecord | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        # What has not happened yet has the time of the start: a session without charging has a CDR, too.
+        self.charging_start = self.charging_end = self.session_end = self.session_start
+        self.readings = [self.point.meter]
 
     @property
     def consumed(self) -> Decimal:
         """Energy so far, in kWh."""
-        return self.readings[-1] - self.readings[0] if self.readings else Decimal(0)
+        return self.readings[-1] - self.readings[0]
 
     def start_notification(self) -> ChargingNotificationStart:
         """Say that energy flows now."""

@@ -26,8 +26,8 @@ import p2p_oicp
 from p2p_oicp.errors import P2pOicpError
 from p2p_oicp.simulator.node_files import LOOPBACK, NodeSpec, Ports, node_toml, peers_toml
 
-_READY_WITHIN = 20.0
-_STOPPED_WITHIN = 20.0
+_RUN_NODE = (sys.executable, "-m", "p2p_oicp", "run", "--config")
+_PATIENCE = 20.0
 _BETWEEN_LOOKS = 0.02
 _LINES_OF_LOG_SHOWN = 20
 
@@ -38,11 +38,16 @@ class NodeFailed(P2pOicpError):
 
 @dataclass
 class NodeProcess:
-    """One node: its folder, its ports and, while it runs, its process."""
+    """One node: its folder, its ports and, while it runs, its process.
+
+    ``command`` takes the path of ``node.toml`` as its last argument; ``patience``, in seconds, bounds every wait.
+    """
 
     spec: NodeSpec
     directory: Path
     ports: Ports
+    command: Sequence[str] = _RUN_NODE
+    patience: float = _PATIENCE
     process: asyncio.subprocess.Process | None = field(default=None, init=False)
 
     @property
@@ -71,26 +76,26 @@ class NodeProcess:
             raise NodeFailed(f"{self.spec.name}: runs already")
         with self.log_file.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "p2p_oicp", "run", "--config", str(self.directory / "node.toml"),
+                *self.command, str(self.directory / "node.toml"),
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(),
             )  # fmt: skip
         try:
-            async with asyncio.timeout(_READY_WITHIN):
+            async with asyncio.timeout(self.patience):
                 await self._becomes_ready(self.process)
         except TimeoutError:
             await self.kill()
-            raise self._failed(f"is not ready after {_READY_WITHIN:g} s") from None
+            raise self._failed(f"is not ready after {self.patience:g} s") from None
 
     async def stop(self) -> None:
         """End the process in order (SIGTERM); raise NodeFailed if it does not exit with 0 in time."""
         process = self._running()
         process.send_signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(_STOPPED_WITHIN):
+            async with asyncio.timeout(self.patience):
                 code = await process.wait()
         except TimeoutError:
             await self.kill()
-            raise self._failed(f"still runs {_STOPPED_WITHIN:g} s after SIGTERM") from None
+            raise self._failed(f"still runs {self.patience:g} s after SIGTERM") from None
         if code != 0:
             raise self._failed(f"exited with {code} after SIGTERM")
 
@@ -129,10 +134,19 @@ class NodeProcess:
 class Cluster:
     """Nodes that know each other; an async context manager that starts all of them, and stops what still runs."""
 
-    def __init__(self, directory: Path, specs: Sequence[NodeSpec]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        specs: Sequence[NodeSpec],
+        *,
+        command: Sequence[str] = _RUN_NODE,
+        patience: float = _PATIENCE,
+    ) -> None:
         ports = iter(free_ports(2 * len(specs)))
         self.nodes: Mapping[str, NodeProcess] = {
-            spec.name: NodeProcess(spec, directory / spec.name, Ports(peer=next(ports), backend=next(ports)))
+            spec.name: NodeProcess(
+                spec, directory / spec.name, Ports(peer=next(ports), backend=next(ports)), command, patience
+            )
             for spec in specs
         }
 
@@ -160,9 +174,12 @@ class Cluster:
         if exc is not None:
             await self._kill_all()
             return
-        for node in self.nodes.values():
-            if node.is_running:
-                await node.stop()
+        try:
+            for node in self.nodes.values():
+                if node.is_running:
+                    await node.stop()
+        finally:
+            await self._kill_all()
 
     async def _kill_all(self) -> None:
         for node in self.nodes.values():

@@ -116,7 +116,6 @@ class Csms:
         """Let energy flow, and say so."""
         self._clock.advance(60)
         session.charging_start = self._clock.now()
-        session.readings.append(session.point.meter)
         return await self._notify(session.start_notification())
 
     async def charge(self, session: ChargingSession, energy: Decimal, *, minutes: int) -> Message:
@@ -132,8 +131,8 @@ class Csms:
             "AuthorizeStop",
             self.operator.text,
             AuthorizeStop(
-                operator_id=self.operator,
                 session_id=session.session_id,
+                operator_id=self.operator,
                 cpo_partner_session_id=session.partner_session_id,
                 evse_id=session.point.evse_id,
                 identification=_card(uid),
@@ -145,6 +144,8 @@ class Csms:
 
     async def leave(self, session: ChargingSession) -> Message:
         """Let the driver unplug, and say that the session is over."""
+        if not session.has_ceased:
+            self._cease(session)
         self._clock.advance(60)
         session.session_end = self._clock.now()
         session.point.status = "Available"
@@ -187,7 +188,7 @@ class Csms:
 
     async def _stop_remotely(self, request: AuthorizeRemoteStop) -> Message:
         session = self.sessions.get(request.session_id)
-        if session is None or session.charging_end is not None:
+        if session is None or session.has_ceased:
             return refused(_INVALID_SESSION)
         self._cease(session)
         return acknowledged(session.session_id, cpo_partner_session_id=session.partner_session_id)
@@ -211,6 +212,7 @@ class Csms:
     def _cease(self, session: ChargingSession) -> None:
         self._clock.advance(60)
         session.charging_end = self._clock.now()
+        session.has_ceased = True
 
     def _next_partner_session_id(self) -> str:
         self._counter += 1

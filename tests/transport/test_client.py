@@ -26,7 +26,7 @@ from p2p_oicp.transport import Endpoint, OicpClient
 
 AUTHORIZE_START = OPERATION_BY_NAME["AuthorizeStart"]
 NOT_AUTHORIZED = b'{"AuthorizationStatus":"NotAuthorized","StatusCode":{"Code":"102"}}'
-BODY = b'{"OperatorID":"DE*GEF","Identification":{"RFIDMifareFamily":{"UID":"1234ABCD"}}}'
+BODY = b'{"OperatorID":"DE*GEF","Identification":{"RFIDMifareFamilyIdentification":{"UID":"1234ABCD"}}}'
 
 
 def answering(**response):

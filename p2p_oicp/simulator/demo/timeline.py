@@ -85,9 +85,9 @@ class RichTimeline:
             for check in checks:
                 table.add_row("[green]✓" if check.held else "[bold red]✗", Text(check.sentence))
         self._console.print(table)
-        verdict = "[bold green]Every check held" if report.held else f"[bold red]{len(report.failed)} checks failed"
+        verdict = "[bold green]Every check held" if report.held else f"[bold red]{len(report.failed)} of {len(report.checks)} checks failed"
         self._console.print(
-            f"{verdict}[/]: {len(report.checks)} checks, {report.exchanges} exchanges, {report.seconds:.1f} s."
+            f"{verdict}[/]: {len(report.checks)} checks over {report.exchanges} exchanges, {report.seconds:.1f} s."
         )
 
 
