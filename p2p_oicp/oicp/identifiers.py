@@ -1,0 +1,293 @@
+"""The identifiers of OICP as value types: the text as it came, compared by what it means.
+
+Separators, one leading ``+`` and the case of letters carry no meaning (OICP 2.3, 03 Data Types, Restricted Strings), so
+``DE*ABC`` and ``deabc`` are the same operator: equality, hash and order all come from ``key``. The text is never
+rewritten. A malformed identifier can be held, compared and written back; only ``is_valid`` and the findings tell.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar, Self
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+_SEPARATORS = str.maketrans("", "", "*-|")
+
+
+def _without_separators(text: str) -> str:
+    return text.removeprefix("+").translate(_SEPARATORS).upper()
+
+
+class Identifier:
+    """Base of all identifiers; construction never raises."""
+
+    __slots__ = ("_key", "text")
+
+    text: str
+    _key: str
+
+    #: What the documents allow, and (where some senders are less exact) what is read all the same, with a warning.
+    pattern: ClassVar[str]
+    tolerated: ClassVar[str | None] = None
+    example: ClassVar[str]
+    _readable: ClassVar[re.Pattern[str]]
+    _exact: ClassVar[re.Pattern[str]]
+
+    def __init_subclass__(cls) -> None:
+        cls._exact = re.compile(cls.pattern, re.ASCII)
+        cls._readable = re.compile(cls.tolerated or cls.pattern, re.ASCII)
+
+    def __init__(self, text: str) -> None:
+        _set_text(self, text)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable: {name} cannot be set to {value!r}")
+
+    @staticmethod
+    def _canonical(text: str) -> str:
+        return _without_separators(text)
+
+    @property
+    def key(self) -> str:
+        """The canonical form: a key for lookups and comparison, never written on the wire."""
+        try:
+            return self._key
+        except AttributeError:
+            key = self._canonical(self.text)
+            _set_key(self, key)
+            return key
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the text can be read as such an identifier."""
+        return self._readable.fullmatch(self.text) is not None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the text is just what the documents allow."""
+        return self._exact.fullmatch(self.text) is not None
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.text!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if self.__class__ is not other.__class__:
+            return NotImplemented
+        return self.key == other.key
+
+    def __lt__(self, other: Self) -> bool:
+        if self.__class__ is not other.__class__:
+            return NotImplemented
+        return self.key < other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        return type(self), (self.text,)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        text = core_schema.str_schema(strict=True, pattern=f"^(?:{cls.pattern})$")
+        return core_schema.union_schema(
+            [core_schema.no_info_after_validator_function(cls, text), core_schema.is_instance_schema(cls)],
+            mode="left_to_right",
+            serialization=core_schema.to_string_ser_schema(),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "pattern": f"^(?:{cls.pattern})$", "examples": [cls.example]}
+
+
+# The slots are written once, behind the back of ``__setattr__``.
+_set_text = Identifier.__dict__["text"].__set__
+_set_key = Identifier.__dict__["_key"].__set__
+
+
+class OperatorID(Identifier):
+    """A charge point operator (OICP 2.3, OperatorIDType): ISO ``DE*ABC`` or DIN ``+49*536``."""
+
+    __slots__ = ()
+    pattern = r"[A-Za-z]{2}\*?[A-Za-z0-9]{3}|\+?[0-9]{1,3}\*[0-9]{3}"
+    example = "DE*ABC"
+
+    @property
+    def standard(self) -> str | None:
+        """``ISO`` or ``DIN``; None if malformed."""
+        return _standard_by_first(self) if self.is_valid else None
+
+    @property
+    def country(self) -> str | None:
+        """Two letters (ISO) or a dialling code (DIN); None if malformed."""
+        return _country(self) if self.is_valid else None
+
+
+class ProviderID(Identifier):
+    """An e-mobility provider (OICP 2.3, ProviderIDType): ``DE-8EO``, ``DE*8EO``, ``DE8EO``."""
+
+    __slots__ = ()
+    pattern = r"[A-Za-z]{2}[*-]?[A-Za-z0-9]{3}"
+    tolerated = r"[A-Za-z]{2}[*|-]?[A-Za-z0-9]{3}"
+    example = "DE-DCB"
+
+    @property
+    def country(self) -> str | None:
+        """Two letters; None if malformed."""
+        return _country(self) if self.is_valid else None
+
+
+class ProviderIDOrAll(Identifier):
+    """Whom a price is for: one provider, or ``*`` for all (OICP 2.3, PricingProductDataType)."""
+
+    __slots__ = ()
+    pattern = rf"\*|{ProviderID.pattern}"
+    tolerated = rf"\*|{ProviderID.tolerated}"
+    example = "*"
+
+    @staticmethod
+    def _canonical(text: str) -> str:
+        return text if text == "*" else _without_separators(text)
+
+    @property
+    def is_all(self) -> bool:
+        """Whether every provider is meant; never true by a typing error."""
+        return self.text == "*"
+
+    @property
+    def provider(self) -> ProviderID | None:
+        """The one provider that is meant; None for all, and if malformed."""
+        return ProviderID(self.text) if self.is_valid and not self.is_all else None
+
+
+class EvseID(Identifier):
+    """A charging spot (OICP 2.3, EvseIDType): ISO ``DE*AB7*E840*6487`` or DIN ``+49*810*000*438``."""
+
+    __slots__ = ()
+    pattern = r"[A-Z]{2}\*?[A-Z0-9]{3}\*?E[A-Z0-9*]{1,30}|\+?[0-9]{1,3}\*[0-9]{3}\*[0-9*]{1,32}"
+    tolerated = (
+        r"(?P<iso>[A-Za-z]{2}\*?[A-Za-z0-9]{3})\*?E[A-Za-z0-9*]{1,30}|(?P<din>\+?[0-9]{1,3}\*[0-9]{3})\*[0-9*]{1,32}"
+    )
+    example = "DE*ABC*ETEST1"
+
+    @property
+    def operator(self) -> OperatorID | None:
+        """Who operates the spot; None if malformed."""
+        found = self._readable.fullmatch(self.text)
+        return OperatorID(found["iso"] or found["din"]) if found else None
+
+    @property
+    def standard(self) -> str | None:
+        """``ISO`` or ``DIN``; None if malformed."""
+        return _standard_by_first(self) if self.is_valid else None
+
+    @property
+    def country(self) -> str | None:
+        """Two letters (ISO) or a dialling code (DIN); None if malformed."""
+        return _country(self) if self.is_valid else None
+
+
+class ChargingPoolID(Identifier):
+    """A group of charging stations (OICP 2.3, ChargingPoolIDType): ``IT*123*P456*AB789``."""
+
+    __slots__ = ()
+    # The grammar wants an alphanumeric after the P and speaks of up to 31 characters, the expression allows any and 30.
+    pattern = r"[A-Za-z]{2}\*?[A-Za-z0-9]{3}\*?P[A-Za-z0-9][A-Za-z0-9*]{0,29}"
+    tolerated = r"(?P<iso>[A-Za-z]{2}\*?[A-Za-z0-9]{3})\*?P[A-Za-z0-9*]{1,31}"
+    example = "IT*123*P456*AB789"
+
+    @property
+    def operator(self) -> OperatorID | None:
+        """Who operates the pool; None if malformed."""
+        found = self._readable.fullmatch(self.text)
+        return OperatorID(found["iso"]) if found else None
+
+    @property
+    def country(self) -> str | None:
+        """Two letters; None if malformed."""
+        return _country(self) if self.is_valid else None
+
+
+class EvcoID(Identifier):
+    """A driver's contract (OICP 2.3, EvcoIDType): ISO ``DE-8EO-CAet5e4XY-3`` or DIN ``DE*8EO*Aet5e4*3``."""
+
+    __slots__ = ()
+    pattern = (
+        r"[A-Za-z]{2}-?[A-Za-z0-9]{3}-?C[A-Za-z0-9]{8}-?[A-Za-z0-9]"
+        r"|[A-Za-z]{2}[*-]?[A-Za-z0-9]{3}[*-]?[A-Za-z0-9]{6}[*-]?[0-9X]"
+    )
+    # The published classes contain a ``|`` that was meant as an "or".
+    tolerated = (
+        r"(?P<iso>[A-Za-z]{2}-?[A-Za-z0-9]{3})-?C[A-Za-z0-9]{8}-?[A-Za-z0-9|]"
+        r"|(?P<din>[A-Za-z]{2}[*|-]?[A-Za-z0-9]{3})[*|-]?[A-Za-z0-9]{6}[*|-]?[0-9X|]"
+    )
+    example = "DE-8EO-CAet5e4XY-3"
+
+    @property
+    def provider(self) -> ProviderID | None:
+        """Whose contract it is; None if malformed."""
+        found = self._readable.fullmatch(self.text)
+        return ProviderID(found["iso"] or found["din"]) if found else None
+
+    @property
+    def standard(self) -> str | None:
+        """``ISO`` or ``DIN`` (ISO is tried first); None if malformed."""
+        found = self._readable.fullmatch(self.text)
+        return ("ISO" if found["iso"] else "DIN") if found else None
+
+    @property
+    def country(self) -> str | None:
+        """Two letters; None if malformed."""
+        return _country(self) if self.is_valid else None
+
+
+class SessionID(Identifier):
+    """A charging session (OICP 2.3, SessionIDType): shaped like a GUID, not only hexadecimal."""
+
+    __slots__ = ()
+    pattern = r"[A-Za-z0-9]{8}(?:-[A-Za-z0-9]{4}){3}-[A-Za-z0-9]{12}"
+    example = "b2688855-7f00-0002-6d8e-48d883f6abb6"
+
+    @staticmethod
+    def _canonical(text: str) -> str:
+        return text.lower()
+
+
+class UID(Identifier):
+    """The number of an RFID card (OICP 2.3, UIDType): 8, 14 or 20 hexadecimal digits, upper case on the wire."""
+
+    __slots__ = ()
+    pattern = r"[0-9A-F]{8}|[0-9A-F]{14}|[0-9A-F]{20}"
+    tolerated = r"[0-9A-Fa-f]{8}|[0-9A-Fa-f]{14}|[0-9A-Fa-f]{20}"
+    example = "7568290FFF765F"
+
+    @staticmethod
+    def _canonical(text: str) -> str:
+        return text.upper()
+
+
+IDENTIFIERS: tuple[type[Identifier], ...] = (
+    EvseID,
+    OperatorID,
+    ProviderID,
+    ProviderIDOrAll,
+    EvcoID,
+    SessionID,
+    UID,
+    ChargingPoolID,
+)
+
+
+def _standard_by_first(identifier: Identifier) -> str:
+    return "ISO" if identifier.text[0].isalpha() else "DIN"
+
+
+def _country(identifier: Identifier) -> str:
+    text = identifier.text
+    return text[:2].upper() if text[0].isalpha() else text.removeprefix("+").partition("*")[0]

@@ -1,0 +1,205 @@
+"""How a member stands in its message: other spellings that are read, who owes it, how many of it there may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+from typing_extensions import override
+
+from p2p_oicp.oicp.findings import escape
+from p2p_oicp.oicp.kinds import NARROW_COUNT, UNREADABLE, Kind, Notes, Unreadable
+
+#: Members that say which thing a record is about; without them even a tolerant reader has nothing to hold.
+IDENTIFYING = frozenset({"EvseID", "SessionID"})
+
+
+class AlsoRead:
+    """Other names of a member: ``names`` are documented, ``inexact`` are misprints and are read with a warning.
+
+    ``also_written``: peers exist that know only the other name, so a message of ours carries both.
+    """
+
+    def __init__(self, *names: str, inexact: Sequence[str] = (), also_written: bool = False) -> None:
+        self.names = (*names, *inexact)
+        self.inexact = frozenset(inexact)
+        self.also_written = also_written
+
+
+class Owed:
+    """A mandatory member whose absence is an error and still leaves a message that can be held, with ``absent``."""
+
+    def __init__(self, absent: object = None) -> None:
+        self.absent = absent
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        schema = handler(source)
+        return schema["schema"] if schema["type"] == "nullable" else schema
+
+
+OWED = Owed()
+#: An owed list, which is empty where it is absent.
+NO_ELEMENTS = Owed(absent=())
+
+
+@dataclass(frozen=True)
+class Several:
+    """Limits of a list; ``alone`` says that a single value without brackets is read as a list of one."""
+
+    minimum: int = 0
+    maximum: int | None = None
+    #: Real lists are longer, and cutting one would destroy it (RULES D3).
+    narrow: bool = False
+    optional: bool = False
+    alone: bool = False
+    #: A list of one is also written without brackets.
+    written_alone: bool = False
+    #: What an empty list is: it asks for nothing (a warning) or lacks what the record needs (an error).
+    empty: Literal["error", "warning"] = "error"
+    #: Null elements are skipped with a warning; elsewhere they are errors.
+    null_elements: bool = False
+    #: The elements come from other partners' older systems (CONFORMANCE D38).
+    pulled: bool = False
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        items: dict[str, Any] = dict(handler(source))
+        if items["type"] == "tuple":
+            items["min_length"] = self.minimum
+            if self.maximum is not None:
+                items["max_length"] = self.maximum
+        if not self.optional:
+            return items
+        nothing = core_schema.no_info_after_validator_function(_no_elements, core_schema.none_schema())
+        return core_schema.union_schema([items, nothing], mode="left_to_right")
+
+
+def _no_elements(_: None) -> tuple[()]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """An object whose only member is a list, and that some documents write as the bare list."""
+
+    name: str
+    also: str = ""
+
+
+@dataclass(frozen=True)
+class ListOf(Kind):
+    """The tolerant reader of a list."""
+
+    item: Kind
+    limits: Several
+
+    @override
+    def read(self, value: object, at: str, notes: Notes) -> object:
+        if not isinstance(value, list):
+            if self.limits.alone and not isinstance(value, (int, float)):
+                element = self.item.read(value, at, notes)
+                return UNREADABLE if isinstance(element, Unreadable) else (element,)
+            return notes.wrong_type(value, at, "an array")
+        self._count(len(value), at, notes)
+        outer, notes.pulled = notes.pulled, notes.pulled or self.limits.pulled
+        elements = tuple(
+            element
+            for position, found in enumerate(value)
+            if (element := self._element(found, f"{at}/{position}", notes)) is not UNREADABLE
+        )
+        notes.pulled = outer
+        return elements
+
+    def _count(self, count: int, at: str, notes: Notes) -> None:
+        limits = self.limits
+        if count < limits.minimum:
+            note = notes.error if limits.empty == "error" else notes.warn
+            note(at, "empty-list", f"has {count} elements, at least {limits.minimum} is needed")
+        elif limits.maximum is not None and count > limits.maximum:
+            code = NARROW_COUNT if limits.narrow else "too-many-elements"
+            notes.error(at, code, f"has {count} elements, at most {limits.maximum} are allowed")
+
+    def _element(self, found: object, at: str, notes: Notes) -> object:
+        if found is not None:
+            return self.item.read(found, at, notes)
+        if self.limits.null_elements or (notes.pulled and not self.limits.pulled):
+            notes.warn(at, "null-element", "is null and is skipped; an element is expected")
+            return UNREADABLE
+        return notes.unreadable(at, "null-element", "is null; an element is expected")
+
+
+@dataclass(frozen=True)
+class Unwrapping(Kind):
+    """The tolerant reader of an object that may have been left out around its list."""
+
+    inner: Kind
+    wrapped: Wrapped
+
+    @override
+    def read(self, value: object, at: str, notes: Notes) -> object:
+        if not isinstance(value, list):
+            return self.inner.read(value, at, notes)
+        short = Notes(pulled=notes.pulled)
+        found = self.inner.read({self.wrapped.name: value}, at, short)
+        prefix = f"{at}/{escape(self.wrapped.name)}"
+        for finding in short.findings:
+            pointer = at + finding.pointer.removeprefix(prefix)
+            notes.findings.append(type(finding)(finding.severity, pointer, finding.code, finding.message))
+        notes.broken |= short.broken
+        if isinstance(found, BaseModel):
+            object.__setattr__(found, "_tokens", dict.fromkeys(type(found).model_fields, ""))
+        return found
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of a message, as the tolerant reader sees it."""
+
+    attribute: str
+    name: str
+    also: AlsoRead | None
+    kind: Kind
+    owed: bool
+    required: bool
+    default: object
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names under which it may stand, the documents' own first."""
+        return (self.name, *(self.also.names if self.also else ()))
+
+    def spelling(self, value: Mapping[str, object], at: str, notes: Notes) -> str | None:
+        """Return the name under which the member has a value; the documents' own name wins (D01)."""
+        used = self.name if value.get(self.name) is not None else None
+        if self.also is None:
+            return used
+        for other in self.also.names:
+            found = value.get(other)
+            if found is None:
+                continue
+            if used is None:
+                used = other
+                if other in self.also.inexact:
+                    notes.warn(f"{at}/{escape(other)}", "misprinted-name", f"'{other}' is read as '{self.name}'")
+            elif found != value[used]:
+                notes.warn(f"{at}/{escape(other)}", "two-spellings", f"differs from '{used}', which is the one read")
+        return used
+
+    def absent(self, value: Mapping[str, object], at: str, notes: Notes) -> object:
+        """Return what stands for a member without a value."""
+        if not (self.required or self.owed):
+            return self.default
+        pointer = f"{at}/{escape(self.name)}"
+        if self.name in value and notes.pulled and self.name not in IDENTIFYING:
+            notes.warn(
+                pointer, "null-in-pulled-data", f"'{self.name}' is mandatory in OICP 2.3, and null in older data"
+            )
+        else:
+            notes.broken |= self.required
+            notes.error(pointer, "missing", f"'{self.name}' is mandatory, and {self._found(value)}")
+        return UNREADABLE if self.required else self.default
+
+    def _found(self, value: Mapping[str, object]) -> str:
+        return "null is the same as absent" if self.name in value else "is absent"

@@ -1,0 +1,114 @@
+"""Prices: products of an operator, and which of them apply at a charging spot (OICP 2.3, eRoamingDynamicPricing)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_core import CoreSchema
+from typing_extensions import override
+
+from p2p_oicp.oicp.base import Message
+from p2p_oicp.oicp.common import Boolean, OperatorName, ProductID
+from p2p_oicp.oicp.enumerations import ActionType, AdditionalReferenceType, ReferenceUnit
+from p2p_oicp.oicp.identifiers import EvseID, OperatorID, ProviderIDOrAll
+from p2p_oicp.oicp.iso import CURRENCY
+from p2p_oicp.oicp.kinds import Kind, Notes, OneOf, Text
+from p2p_oicp.oicp.members import AlsoRead, Several
+from p2p_oicp.oicp.places import DayText, Periods
+from p2p_oicp.oicp.quantities import Number
+
+Price = Annotated[Decimal, Number()]
+Currency = Annotated[str, CURRENCY]
+ReferenceUnitText = Annotated[str, OneOf(ReferenceUnit)]
+
+
+@dataclass(frozen=True)
+class ProductReference(Kind):
+    """The name of a product; one table of the documents wraps it in an object (CONFORMANCE D14)."""
+
+    @override
+    def schema(self) -> CoreSchema:
+        return Text(50).schema()
+
+    @override
+    def read(self, value: object, at: str, notes: Notes) -> object:
+        if isinstance(value, dict) and value.get("ProductID") is not None:
+            return Text(50).read(value["ProductID"], f"{at}/ProductID", notes)
+        return Text(50).read(value, at, notes)
+
+
+class ProductAvailabilityTime(Message):
+    """When a product applies (ProductAvailabilityTimesType)."""
+
+    periods: Annotated[Periods, AlsoRead("Period")] = Field(alias="Periods")
+    on: Annotated[DayText, AlsoRead("On")] = Field(alias="on")
+
+
+class AdditionalReference(Message):
+    """A component of a tariff beside its base price (AdditionalReferencesType)."""
+
+    additional_reference: Annotated[str, OneOf(AdditionalReferenceType)] = Field(alias="AdditionalReference")
+    additional_reference_unit: ReferenceUnitText = Field(alias="AdditionalReferenceUnit")
+    price_per_additional_reference_unit: Price = Field(alias="PricePerAdditionalReferenceUnit")
+
+
+class PricingProductDataRecord(Message):
+    """A product, that is a tariff (PricingProductDataRecordType); power in kW."""
+
+    product_id: ProductID = Field(alias="ProductID")
+    reference_unit: ReferenceUnitText = Field(alias="ReferenceUnit")
+    product_price_currency: Currency = Field(alias="ProductPriceCurrency")
+    price_per_reference_unit: Price = Field(alias="PricePerReferenceUnit")
+    maximum_product_charging_power: Price = Field(alias="MaximumProductChargingPower")
+    is_valid_24_hours: Boolean = Field(alias="IsValid24hours")
+    product_availability_times: tuple[ProductAvailabilityTime, ...] = Field(alias="ProductAvailabilityTimes")
+    additional_references: Annotated[tuple[AdditionalReference, ...], Several(optional=True)] = Field(
+        (), alias="AdditionalReferences"
+    )
+
+
+class PricingProductData(Message):
+    """The products of one operator for one provider, or for all (PricingProductDataType)."""
+
+    operator_id: OperatorID = Field(alias="OperatorID")
+    operator_name: OperatorName | None = Field(None, alias="OperatorName")
+    provider_id: ProviderIDOrAll = Field(alias="ProviderID")
+    pricing_default_price: Price = Field(alias="PricingDefaultPrice")
+    pricing_default_price_currency: Currency = Field(alias="PricingDefaultPriceCurrency")
+    pricing_default_reference_unit: ReferenceUnitText = Field(alias="PricingDefaultReferenceUnit")
+    pricing_product_data_records: tuple[PricingProductDataRecord, ...] = Field(alias="PricingProductDataRecords")
+
+
+class PushPricingProductData(Message):
+    """A CPO tells its products (eRoamingPushPricingProductData)."""
+
+    action_type: ActionType = Field(alias="ActionType")
+    pricing_product_data: PricingProductData = Field(alias="PricingProductData")
+
+
+class EvsePricing(Message):
+    """Which products apply at a charging spot (EVSEPricingType)."""
+
+    evse_id: EvseID = Field(alias="EvseID")
+    provider_id: ProviderIDOrAll = Field(alias="ProviderID")
+    evse_id_product_list: Annotated[tuple[Annotated[str, ProductReference()], ...], Several(1)] = Field(
+        alias="EvseIDProductList"
+    )
+
+
+class PushEVSEPricing(Message):
+    """A CPO tells which products apply where (eRoamingPushEVSEPricing)."""
+
+    action_type: ActionType = Field(alias="ActionType")
+    evse_pricing: tuple[EvsePricing, ...] = Field(alias="EVSEPricing")
+
+
+class OperatorEvsePricing(Message):
+    """The charging spots' prices of one operator (OperatorEVSEPricingType)."""
+
+    operator_id: OperatorID = Field(alias="OperatorID")
+    operator_name: OperatorName | None = Field(None, alias="OperatorName")
+    evse_pricing: tuple[EvsePricing, ...] = Field(alias="EVSEPricing")

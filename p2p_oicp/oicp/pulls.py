@@ -1,0 +1,229 @@
+"""What a provider asks for and what comes back: data, status, prices, charge detail records; and what it pushes.
+
+OICP 2.3, EMP-02: eRoamingEvseData, eRoamingEvseStatus, eRoamingDynamicPricing, eRoamingGetChargeDetailRecords,
+eRoamingAuthenticationData.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from p2p_oicp.oicp.base import Message
+from p2p_oicp.oicp.common import Boolean, Identification, StatusCode
+from p2p_oicp.oicp.enumerations import ActionType, GeoFormat
+from p2p_oicp.oicp.evse import (
+    AccessibilityText,
+    AuthenticationModeText,
+    CalibrationText,
+    EvseStatusRecord,
+    EvseStatusText,
+    OperatorEvseStatus,
+    PullEvseDataRecord,
+)
+from p2p_oicp.oicp.identifiers import EvseID, OperatorID, ProviderID, SessionID
+from p2p_oicp.oicp.kinds import OneOf
+from p2p_oicp.oicp.members import NO_ELEMENTS, OWED, AlsoRead, Several, Wrapped
+from p2p_oicp.oicp.places import CountryCode, SearchCenter
+from p2p_oicp.oicp.pricing import OperatorEvsePricing, PricingProductData
+from p2p_oicp.oicp.quantities import Instant, Whole
+from p2p_oicp.oicp.sessions import ChargeDetailRecord
+
+#: Elements to search for: an empty list is no filter.
+Filter = Several(optional=True)
+#: A list that says what is asked for: an empty one asks for nothing (CONFORMANCE D66).
+Asked = Several(1, empty="warning")
+Count = Annotated[Annotated[int, Whole(minimum=0)] | None, OWED]
+
+GeoFormatText = Annotated[str, OneOf(GeoFormat)]
+
+
+class PullEvseData(Message):
+    """Which charging spots are there (eRoamingPullEVSEData); ``last_call`` asks for what changed since."""
+
+    provider_id: ProviderID = Field(alias="ProviderID")
+    search_center: SearchCenter | None = Field(None, alias="SearchCenter")
+    last_call: Instant | None = Field(None, alias="LastCall")
+    geo_coordinates_response_format: GeoFormatText = Field(alias="GeoCoordinatesResponseFormat")
+    country_codes: Annotated[tuple[CountryCode, ...], Filter] = Field((), alias="CountryCodes")
+    operator_ids: Annotated[tuple[OperatorID, ...], Filter, AlsoRead("OperatorIDs")] = Field((), alias="OperatorIds")
+    authentication_modes: Annotated[tuple[AuthenticationModeText, ...], Filter] = Field((), alias="AuthenticationModes")
+    accessibility: Annotated[tuple[AccessibilityText, ...], Filter] = Field((), alias="Accessibility")
+    calibration_law_data_availability: Annotated[tuple[CalibrationText, ...], Filter] = Field(
+        (), alias="CalibrationLawDataAvailability"
+    )
+    renewable_energy: Boolean | None = Field(None, alias="RenewableEnergy")
+    is_hubject_compatible: Boolean | None = Field(None, alias="IsHubjectCompatible")
+    is_open_24_hours: Boolean | None = Field(None, alias="IsOpen24Hours")
+
+
+class Page(Message):
+    """One page of an answer; members of the paging may be missing from peers that know none."""
+
+    number: Count = Field(alias="number")
+    size: Annotated[Annotated[int, Whole(minimum=0, usual=2000)] | None, OWED] = Field(alias="size")
+    total_elements: Count = Field(alias="totalElements")
+    last: Annotated[Boolean | None, OWED] = Field(alias="last")
+    total_pages: Count = Field(alias="totalPages")
+    first: Annotated[Boolean | None, OWED] = Field(alias="first")
+    number_of_elements: Count = Field(alias="numberOfElements")
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no page follows; a page that does not say so is the last one (RULES P3)."""
+        return self.last is not False
+
+
+class EvseDataPage(Page):
+    """A page of charging spots (eRoamingEVSEData)."""
+
+    content: Annotated[tuple[PullEvseDataRecord, ...], Several(pulled=True, null_elements=True), NO_ELEMENTS] = Field(
+        alias="content"
+    )
+    status_code: Annotated[StatusCode | None, OWED] = Field(alias="StatusCode")
+
+
+class ChargeDetailRecordPage(Page):
+    """A page of charge detail records (eRoamingChargeDetailRecords)."""
+
+    content: Annotated[tuple[ChargeDetailRecord, ...], Several(pulled=True), NO_ELEMENTS] = Field(alias="content")
+    status_code: StatusCode | None = Field(None, alias="StatusCode")
+
+
+class PullEvseStatus(Message):
+    """Which state are the charging spots in (eRoamingPullEVSEStatus)."""
+
+    provider_id: ProviderID = Field(alias="ProviderID")
+    search_center: SearchCenter | None = Field(None, alias="SearchCenter")
+    evse_status: Annotated[EvseStatusText | None, AlsoRead("EvseStatus")] = Field(None, alias="EVSEStatus")
+
+
+class PullEvseStatusById(Message):
+    """Which state are these charging spots in (eRoamingPullEVSEStatusByID); up to 100."""
+
+    provider_id: ProviderID = Field(alias="ProviderID")
+    evse_id: Annotated[tuple[EvseID, ...], Several(1, 100, empty="warning")] = Field(alias="EvseID")
+
+
+class PullEvseStatusByOperatorId(Message):
+    """Which state are these operators' charging spots in (eRoamingPullEVSEStatusByOperatorID)."""
+
+    provider_id: ProviderID = Field(alias="ProviderID")
+    operator_id: Annotated[tuple[OperatorID, ...], Asked] = Field(alias="OperatorID")
+
+
+class OperatorEvseStatuses(Message):
+    """The object around the operators' states."""
+
+    operator_evse_status: Annotated[tuple[OperatorEvseStatus, ...], AlsoRead("OperatorEVSEStatus")] = Field(
+        alias="OperatorEvseStatus"
+    )
+
+
+class EvseStatuses(Message):
+    """The states of charging spots, by operator (eRoamingEVSEStatus)."""
+
+    evse_statuses: Annotated[OperatorEvseStatuses, Wrapped("OperatorEvseStatus"), AlsoRead("EVSEStatuses")] = Field(
+        alias="EvseStatuses"
+    )
+    status_code: StatusCode | None = Field(None, alias="StatusCode")
+
+
+class EvseStatusRecords(Message):
+    """The object around single states."""
+
+    evse_status_record: Annotated[tuple[EvseStatusRecord, ...], AlsoRead("EVSEStatusRecord")] = Field(
+        alias="EvseStatusRecord"
+    )
+
+
+class EvseStatusesById(Message):
+    """The states of the charging spots that were asked for (eRoamingEVSEStatusByID)."""
+
+    evse_status_records: Annotated[EvseStatusRecords, Wrapped("EvseStatusRecord"), AlsoRead("EvseStatusRecords")] = (
+        Field(alias="EVSEStatusRecords")
+    )
+    status_code: StatusCode | None = Field(None, alias="StatusCode")
+
+
+class PullPricingProductData(Message):
+    """Which products do these operators offer (eRoamingPullPricingProductData)."""
+
+    last_call: Instant | None = Field(None, alias="LastCall")
+    operator_ids: Annotated[tuple[OperatorID, ...], Asked, AlsoRead("OperatorIds")] = Field(alias="OperatorIDs")
+
+
+class PricingProducts(Message):
+    """The products of operators (eRoamingPricingProductData)."""
+
+    pricing_product_data: Annotated[
+        tuple[PricingProductData, ...], AlsoRead("OperatorPricingProducts", also_written=True)
+    ] = Field(alias="PricingProductData")
+    status_code: StatusCode | None = Field(None, alias="StatusCode")
+
+
+class PullEVSEPricing(Message):
+    """Which products apply where (eRoamingPullEVSEPricing)."""
+
+    provider_id: ProviderID = Field(alias="ProviderID")
+    last_call: Instant | None = Field(None, alias="LastCall")
+    operator_ids: Annotated[tuple[OperatorID, ...], Asked, AlsoRead("OperatorIds")] = Field(alias="OperatorIDs")
+
+
+class EvsePricings(Message):
+    """The charging spots' prices, by operator (eRoamingEVSEPricing)."""
+
+    evse_pricing: Annotated[tuple[OperatorEvsePricing, ...], AlsoRead("OperatorEVSEPricing", also_written=True)] = (
+        Field(alias="EVSEPricing")
+    )
+    status_code: StatusCode | None = Field(None, alias="StatusCode")
+
+
+class GetChargeDetailRecords(Message):
+    """Which sessions were charged in a span of time (eRoamingGetChargeDetailRecords)."""
+
+    provider_id: ProviderID = Field(alias="ProviderID")
+    from_: Instant = Field(alias="From")
+    to: Instant = Field(alias="To")
+    session_id: Annotated[tuple[SessionID, ...], Filter] = Field((), alias="SessionID")
+    # One operator in the tables, a list in an example and from C# peers (CONFORMANCE D19).
+    operator_id: Annotated[tuple[OperatorID, ...], Several(optional=True, alone=True, written_alone=True)] = Field(
+        (), alias="OperatorID"
+    )
+    cdr_forwarded: Annotated[Boolean | None, AlsoRead("CDRForwarder")] = Field(None, alias="CDRForwarded")
+
+
+class AuthenticationDataRecord(Message):
+    """One driver's identification (AuthenticationDataRecordType)."""
+
+    identification: Identification = Field(alias="Identification")
+
+
+class ProviderAuthenticationData(Message):
+    """The identifications of one provider's drivers (ProviderAuthenticationDataType)."""
+
+    provider_id: ProviderID = Field(alias="ProviderID")
+    authentication_data_record: tuple[AuthenticationDataRecord, ...] = Field(alias="AuthenticationDataRecord")
+
+
+class PushAuthenticationData(Message):
+    """A provider tells who its drivers are (eRoamingPushAuthenticationData)."""
+
+    action_type: ActionType = Field(alias="ActionType")
+    provider_authentication_data: ProviderAuthenticationData = Field(alias="ProviderAuthenticationData")
+
+
+class PullAuthenticationData(Message):
+    """Who are the drivers (not in Hubject's documents; WWCP's authdata pull-request)."""
+
+    operator_id: OperatorID = Field(alias="OperatorID")
+
+
+class AuthenticationData(Message):
+    """The identifications of providers' drivers, the answer to PullAuthenticationData."""
+
+    provider_authentication_data: Annotated[tuple[ProviderAuthenticationData, ...], Several(alone=True)] = Field(
+        alias="ProviderAuthenticationData"
+    )
+    status_code: StatusCode | None = Field(None, alias="StatusCode")

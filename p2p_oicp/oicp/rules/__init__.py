@@ -1,0 +1,8 @@
+"""The rules that hold between members of a message, or between its records."""
+
+from __future__ import annotations
+
+from p2p_oicp.oicp.rules.engine import check
+from p2p_oicp.oicp.rules.scope import Scope
+
+__all__ = ["Scope", "check"]

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+from examples import CDR, EVSE, body, page, push_evse_data
+
+from p2p_oicp.oicp import (
+    ChargeDetailRecordPage,
+    EvseDataPage,
+    EvseStatuses,
+    InvalidMessage,
+    PushEvseData,
+    read_records,
+)
+
+PULLED = EVSE | {"OperatorID": "DE*ABC", "OperatorName": "ABC"}
+
+
+def test_one_bad_record_does_not_cost_the_others():
+    reading = read_records(
+        PushEvseData, body(push_evse_data(EVSE, EVSE | {"EvseID": 7}, EVSE | {"EvseID": "DE*ABC*E3"}))
+    )
+    assert [read.record is not None for read in reading.records] == [True, False, True]
+    assert [finding.pointer for finding in reading.records[1].findings] == ["/OperatorEvseData/EvseDataRecord/1/EvseID"]
+
+
+def test_a_record_keeps_its_bytes():
+    received = body(push_evse_data("here")).replace(b'"here"', b' {"EvseID" : 1.50} ')
+    (read,) = read_records(PushEvseData, received).records
+    assert read.raw == b'{"EvseID" : 1.50}'
+
+
+def test_the_envelope_is_the_message_without_its_records():
+    reading = read_records(PushEvseData, body(push_evse_data(EVSE)))
+    assert reading.envelope.operator_evse_data.evse_data_record == ()
+    assert str(reading.envelope.operator_evse_data.operator_id) == "DE*ABC"
+    assert reading.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "value", "count"),
+    [
+        pytest.param(EvseDataPage, page(PULLED, PULLED), 2, id="page of EVSE data"),
+        pytest.param(ChargeDetailRecordPage, page(CDR), 1, id="page of CDRs"),
+        pytest.param(
+            EvseStatuses,
+            {"EvseStatuses": {"OperatorEvseStatus": [{"OperatorID": "DE*ABC", "EvseStatusRecord": []}]}},
+            1,
+            id="statuses",
+        ),
+        pytest.param(
+            EvseStatuses,
+            {"EvseStatuses": [{"OperatorID": "DE*ABC", "EvseStatusRecord": []}]},
+            1,
+            id="statuses as a bare list",
+        ),
+    ],
+)
+def test_pages_are_read_record_by_record(model, value, count):
+    records = read_records(model, body(value)).records
+    assert [read.record is not None for read in records] == [True] * count
+
+
+@pytest.mark.parametrize("value", [[], {"ActionType": "insert"}, push_evse_data(EVSE) | {"OperatorEvseData": 7}])
+def test_an_envelope_that_cannot_be_read_is_refused(value):
+    with pytest.raises(InvalidMessage):
+        read_records(PushEvseData, body(value))
