@@ -72,9 +72,10 @@ class TomlFile:
 
     def _key(self, location: Location) -> str:
         head, *names = [str(step) for step in location if isinstance(step, str)]
-        if isinstance(self.data.get(head), list) and len(location) > 1:
+        value = self.data.get(head)
+        if isinstance(value, list) and value and isinstance(value[0], dict):
             return " ".join([f"[[{head}]]", *names])
-        if isinstance(self.data.get(head), dict):
+        if isinstance(value, dict):
             return " ".join([f"[{head}]", *names])
         return head
 
@@ -92,15 +93,15 @@ def read_toml(path: Path) -> TomlFile:
     try:
         return TomlFile(path, tomllib.loads(text), _key_lines(text))
     except tomllib.TOMLDecodeError as exc:
-        raise ConfigurationError(_broken_toml(path, str(exc))) from exc
+        raise ConfigurationError(_broken_toml(path, text, str(exc))) from exc
 
 
-def _broken_toml(path: Path, complaint: str) -> str:
+def _broken_toml(path: Path, text: str, complaint: str) -> str:
     place = _DECODER_PLACE.search(complaint)
     what = _DECODER_PLACE.sub("", complaint)
     line, column = place.groups() if place else (None, None)
     if line is None:
-        return f"{path}: not valid TOML: {what} at the end of the file"
+        return f"{path}:{text.rstrip().count(chr(10)) + 1}: not valid TOML: {what} at the end of the file"
     return f"{path}:{line}: not valid TOML: {what} (column {column})"
 
 
@@ -110,6 +111,7 @@ def _key_lines(text: str) -> dict[Location, int]:
     for number, line in enumerate(_without_opaque_text(text).split("\n"), start=1):
         if header := _HEADER.match(line):
             table = _names(header[2])
+            lines.setdefault(table, number)
             if header[1] == "[[":
                 table = (*table, sum(1 for known in lines if known[:-1] == table and isinstance(known[-1], int)))
             lines.setdefault(table, number)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.peers.fields import operator_id, provider_id
+from p2p_oicp.peers.fields import display_name, operator_id, provider_id
 
 _MODES = {"keys/node.key": 0o600}
 _READABLE = 0o644
@@ -123,15 +123,14 @@ def next_steps(folder: Path, plan: Plan) -> str:
 
 
 def _check(plan: Plan) -> None:
-    if not plan.name.strip() or plan.name != plan.name.strip():
-        raise ConfigurationError("--name: expected a name that neither begins nor ends with a space")
-    for option, parse, ids in (
+    for option, parse, values in (
+        ("--name", display_name, (plan.name,)),
         ("--operator", operator_id, plan.operators),
         ("--provider", provider_id, plan.providers),
     ):
-        for text in ids:
+        for value in values:
             try:
-                parse(text)
+                parse(value)
             except ValueError as exc:
                 raise ConfigurationError(f"{option}: {exc}") from exc
     if plan.peer_port == plan.backend_port:

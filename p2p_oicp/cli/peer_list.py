@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from p2p_oicp.peers import Peer
@@ -24,7 +23,7 @@ def print_table(peers: Sequence[Peer]) -> None:
     for peer in peers:
         services = "all" if peer.services is None else ", ".join(sorted(peer.services)) or "none"
         cells = (peer.name, peer.url, _texts(peer.operators), _texts(peer.providers), services, peer.profile.value)
-        table.add_row(*(escape(cell) for cell in cells))
+        table.add_row(*cells)
     console = Console()
     console.print(table if peers else "No peers yet: the peers file has no [[peer]] entry.", markup=False)
 

@@ -15,6 +15,8 @@ from p2p_oicp.oicp import OperatorID, ProviderID
 IpNetwork = IPv4Network | IPv6Network
 Proof = Literal["signature", "mtls"]
 
+_LONGEST_NAME = 64
+
 _Id = TypeVar("_Id", OperatorID, ProviderID)
 
 
@@ -28,6 +30,14 @@ def _valid(identifier: _Id, example: str) -> _Id:
     if not identifier.is_valid:
         raise ValueError(f'"{identifier.text}" is no {type(identifier).__name__}; expected one such as "{example}"')
     return identifier
+
+
+def display_name(value: object) -> str:
+    """Return a name for people, of 1 to 64 characters; raise `ValueError` saying what is expected."""
+    text = _text(value, "Greenfield Charging")
+    if not 0 < len(text) <= _LONGEST_NAME or not text.isprintable() or text != text.strip():
+        raise ValueError(f"expected a name of 1 to {_LONGEST_NAME} printable characters, no space at its ends")
+    return text
 
 
 def operator_id(value: object) -> OperatorID:
@@ -45,20 +55,13 @@ def base_url(value: object) -> str:
     text = _text(value, "https://oicp.example.com")
     try:
         parts = urlsplit(text)
-        whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        whole = False
-    if (
-        not whole
-        or parts.query
-        or parts.fragment
-        or parts.username is not None
-        or not text.isprintable()
-        or " " in text
-    ):
-        raise ValueError(
-            f'"{text}" is no base URL; expected one such as "https://oicp.example.com" or "http://127.0.0.1:8320"'
-        )
+        complete = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a broken port or IPv6 address
+        complete = False
+    if "@" in text:
+        raise ValueError('a URL with a password in it; expected one such as "https://oicp.example.com"')
+    if not complete or not text.isprintable() or any(mark in text for mark in " ?#"):
+        raise ValueError(f'"{text}" is no base URL; expected one such as "https://oicp.example.com"')
     return text.rstrip("/")
 
 
@@ -90,6 +93,7 @@ def network(value: object) -> IpNetwork:
         raise ValueError(f'"{text}" is no network; expected one such as "203.0.113.0/24" or "2001:db8::/32"') from exc
 
 
+NameField = Annotated[str, PlainValidator(display_name)]
 OperatorField = Annotated[OperatorID, PlainValidator(operator_id)]
 ProviderField = Annotated[ProviderID, PlainValidator(provider_id)]
 UrlField = Annotated[str, PlainValidator(base_url)]

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
-from p2p_oicp.peers.fields import NetworkField, OperatorField, Proof, ProviderField, PublicKeyField, UrlField
+from p2p_oicp.peers.fields import NameField, NetworkField, OperatorField, Proof, ProviderField, PublicKeyField, UrlField
 from p2p_oicp.peers.model import Peer, Profile
 from p2p_oicp.peers.registry import conflicts
 from p2p_oicp.toml_file import mistake, read_toml, unknown_key
@@ -27,7 +27,7 @@ class PeerEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(min_length=1, max_length=64, description="the peer's name in logs and on the command line")
+    name: NameField = Field(description="the peer's name in logs and on the command line")
     url: UrlField = Field(description="the peer's base URL, with or without /api/oicp")
     operators: tuple[OperatorField, ...] = Field((), description="OperatorIDs it answers for, sub-operators included")
     providers: tuple[ProviderField, ...] = Field((), description="ProviderIDs it answers for, sub-providers included")

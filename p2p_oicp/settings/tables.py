@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from p2p_oicp.peers.fields import OperatorField, Proof, ProviderField, UrlField
+from p2p_oicp.peers.fields import NameField, OperatorField, Proof, ProviderField, UrlField
 
 _MEBIBYTE = 1024 * 1024
 _LOOPBACK = {"localhost", "::1"}
@@ -40,12 +40,7 @@ class Section(BaseModel):
 class Node(Section):
     """Who this node is."""
 
-    name: str = Field(
-        min_length=1,
-        max_length=64,
-        pattern=r"^\S(.*\S)?$",
-        description="Name of this node in logs and to its peers.",
-    )
+    name: NameField = Field(description="Name of this node in logs and to its peers.")
     operators: tuple[OperatorField, ...] = Field(
         (),
         description="OperatorIDs of this company, the main one first, sub-operators included. Empty: not a CPO.",
@@ -117,7 +112,7 @@ class Security(Section):
     """What proves who is calling."""
 
     require: tuple[Proof, ...] = Field(
-        (),
+        ("signature",),
         description='What requests of peers must carry: "signature", "mtls", both, or nothing (insecure).',
     )
 
@@ -152,7 +147,7 @@ class Authorization(Section):
         5.0,
         gt=0,
         le=60,
-        description="Seconds that all EMPs together have to answer for an RFID card of nobody known.",
+        description="Seconds for all EMPs together to answer, where nobody knows whose card it is.",
     )
 
 
