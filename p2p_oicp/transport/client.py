@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace, TracebackType
+from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode
 
@@ -17,8 +17,7 @@ from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.transport.answers import Answer, Reply, check_status, read_reply
 from p2p_oicp.transport.bodies import OFFERED_CODINGS, BoundedBody
 from p2p_oicp.transport.failures import FOREIGN, typed
-
-JSON_UTF8 = "application/json; charset=utf-8"
+from p2p_oicp.transport.upload import JSON_UTF8, Upload
 
 # Below the 60 s and 75 s after which common servers close an idle connection: we rarely write into a closed one.
 _KEEP_ALIVE = 45.0
@@ -65,15 +64,13 @@ class OicpClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        tracing = aiohttp.TraceConfig()
-        tracing.on_request_headers_sent.append(_mark_sent)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=_MOST_CONNECTIONS, limit_per_host=_MOST_CONNECTIONS_PER_PEER, keepalive_timeout=_KEEP_ALIVE
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            trace_configs=[tracing],
+            headers=self._fixed_headers,
         )
         return self
 
@@ -119,20 +116,19 @@ class OicpClient:
         if self._session is None:
             raise RuntimeError("OicpClient is used outside its async with block")
         signed = self._signer.sign(method="POST", url=url, body=body)
-        progress = SimpleNamespace(sent=False)
+        upload = Upload(body)
         try:
             async with self._session.post(
                 URL(url, encoded=True),
-                data=body,
-                headers={**self._fixed_headers, **headers, **signed},
+                data=upload,
+                headers={**headers, **signed},
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=deadline),
-                trace_request_ctx=progress,
             ) as response:
                 content = await self._read(peer, response)
                 return Answer(peer, response.status, response.headers, content)
         except FOREIGN as exc:
-            raise typed(peer, exc, sent=progress.sent) from exc
+            raise typed(peer, exc, sent=upload.begun) from exc
 
     async def _read(self, peer: str, response: aiohttp.ClientResponse) -> bytes:
         coding = response.headers.get("Content-Encoding", "")
@@ -142,9 +138,3 @@ class OicpClient:
         async for chunk in response.content.iter_chunked(_CHUNK):
             body.add(chunk)
         return body.finish()
-
-
-async def _mark_sent(
-    _session: aiohttp.ClientSession, context: SimpleNamespace, _params: aiohttp.TraceRequestHeadersSentParams
-) -> None:
-    context.trace_request_ctx.sent = True

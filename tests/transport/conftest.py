@@ -16,7 +16,7 @@ from p2p_oicp.transport import Endpoint, OicpClient, Reply
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 AUTHORIZE_START = OPERATION_BY_NAME["AuthorizeStart"]
-BODY = b'{"OperatorID":"DE*GEF","Identification":{"RFIDMifareFamily":{"UID":"1234ABCD"}}}'
+BODY = b'{"OperatorID":"DE*GEF","Identification":{"RFIDMifareFamilyIdentification":{"UID":"1234ABCD"}}}'
 NOT_AUTHORIZED = b'{"AuthorizationStatus":"NotAuthorized","StatusCode":{"Code":"102"}}'
 
 

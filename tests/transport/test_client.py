@@ -26,7 +26,7 @@ from p2p_oicp.transport import Endpoint, OicpClient
 
 AUTHORIZE_START = OPERATION_BY_NAME["AuthorizeStart"]
 NOT_AUTHORIZED = b'{"AuthorizationStatus":"NotAuthorized","StatusCode":{"Code":"102"}}'
-BODY = b'{"OperatorID":"DE*GEF","Identification":{"RFIDMifareFamily":{"UID":"1234ABCD"}}}'
+BODY = b'{"OperatorID":"DE*GEF","Identification":{"RFIDMifareFamilyIdentification":{"UID":"1234ABCD"}}}'
 
 
 def answering(**response):
@@ -53,6 +53,18 @@ async def test_a_given_process_id_is_sent_and_otherwise_each_call_has_its_own(ca
     first, second, third = (request.headers["Process-ID"] for request in peer.requests)
     assert first == "p-1"
     assert len({first, second, third}) == 3
+
+
+async def test_a_large_push_goes_out_whole(client, peer):
+    body = b'{"filler":"' + b"x" * 5_000_000 + b'"}'
+    await client.call(Endpoint("b", peer.url), AUTHORIZE_START, "DE*GEF", body, deadline=5)
+    assert peer.bodies == [body]
+    assert int(peer.requests[0].headers["Content-Length"]) == len(body)
+
+
+async def test_an_empty_body_is_sent_too(client, peer):
+    assert await client.post_json(f"{peer.url}p2p/v1/hello", b"", deadline=5) == (200, NOT_AUTHORIZED)
+    assert peer.bodies == [b""]
 
 
 async def test_query_members_are_sent(call, peer):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from types import SimpleNamespace
 from unittest.mock import Mock
 
 import aiohttp
@@ -93,8 +92,8 @@ def test_each_becomes_ours(exc):
 @pytest.mark.parametrize("exc", [*map(make, AIOHTTPS), *BELOW], ids=lambda exc: type(exc).__name__)
 @pytest.mark.parametrize("sent", [False, True])
 async def test_none_leaks_from_the_client(client: OicpClient, call, exc, sent):
-    def post(*_args, trace_request_ctx: SimpleNamespace, **_kwargs):
-        trace_request_ctx.sent = sent
+    def post(*_args, data, **_kwargs):
+        data.begun = sent
         raise exc
 
     session, client._session = client._session, Mock(post=post)

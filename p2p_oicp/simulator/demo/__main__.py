@@ -1,0 +1,44 @@
+"""``python -m p2p_oicp.simulator.demo``: the program behind ``./scripts/demo``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from p2p_oicp.simulator.demo import JsonTimeline, RichTimeline, play
+
+_HELD, _FAILED, _UNUSABLE = 0, 1, 2
+
+
+def main() -> int:
+    """Play the day; return 0 if every check held, 1 if not, 2 if the options cannot be used."""
+    options = _parser().parse_args()
+    timeline = JsonTimeline(sys.stdout) if options.json else RichTimeline(Console(highlight=False))
+    if options.keep is None:
+        with tempfile.TemporaryDirectory(prefix="p2p-oicp-demo-") as directory:
+            report = asyncio.run(play(Path(directory), timeline))
+    else:
+        if options.keep.exists() and (not options.keep.is_dir() or any(options.keep.iterdir())):
+            sys.stderr.write(f"demo: {options.keep}: is not an empty folder; choose another\n")
+            return _UNUSABLE
+        report = asyncio.run(play(options.keep.absolute(), timeline))
+        sys.stderr.write(f"The nodes' files and logs are in {options.keep}\n")
+    return _HELD if report.held else _FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="demo", description="A complete roaming day between two nodes: who says what to whom, and what was checked."
+    )
+    parser.add_argument("--json", action="store_true", help="write JSON lines instead of a timeline for people")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the nodes' files and logs in DIR for a look")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
