@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from p2p_oicp.oicp import (
+    UID,
     Acknowledgement,
     AuthorizationStart,
     AuthorizationStop,
@@ -36,7 +37,6 @@ from p2p_oicp.oicp import (
     RemoteIdentification,
     SessionID,
     StatusCode,
-    UID,
 )
 from p2p_oicp.simulator.answers import acknowledged, refused
 from p2p_oicp.simulator.journal import Journal

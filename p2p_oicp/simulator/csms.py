@@ -1,8 +1,8 @@
 """A charge point operator's backend: charging points with meters, drivers who swipe cards, and its own books.
 
-It behaves as an existing CSMS behind a clearing house does: it pushes statuses, asks for authorization, notifies, sends
-one CDR a session, and obeys remote starts and stops. What happens at the charging points is told by the caller; a refused
-step is no error here, its answer is returned. No answer at all is a PeerError.
+It behaves as an existing CSMS behind a clearing house does: it pushes statuses, asks for authorization, notifies,
+sends one CDR a session, and obeys remote starts and stops. What happens at the charging points is told by the caller;
+a refused step is no error here, its answer is returned. No answer at all is a PeerError.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from p2p_oicp.oicp import (
+    UID,
     Acknowledgement,
     AuthorizationStart,
     AuthorizationStop,
@@ -29,7 +30,6 @@ from p2p_oicp.oicp import (
     PushEvseStatus,
     RFIDMifareFamilyIdentification,
     SessionID,
-    UID,
 )
 from p2p_oicp.simulator.answers import acknowledged, refused
 from p2p_oicp.simulator.charging import ChargingPoint, ChargingSession

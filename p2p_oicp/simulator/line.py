@@ -12,7 +12,8 @@ from p2p_oicp.clock import RandomMint
 from p2p_oicp.errors import PeerError
 from p2p_oicp.identity import BearerToken
 from p2p_oicp.oicp import Acknowledgement, InvalidMessage, Message, StatusCode
-from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Operation, find
+from p2p_oicp.oicp.operation import Operation
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME, find
 from p2p_oicp.simulator.journal import Exchange, Journal
 from p2p_oicp.simulator.outcome import outcome
 from p2p_oicp.transport import Endpoint, OicpClient
@@ -31,7 +32,9 @@ class Line:
     An async context manager; inside, ``url`` is where the node reaches the backend. ``connect`` says where the node is.
     """
 
-    def __init__(self, *, owner: str, handlers: Mapping[str, Handler], journal: Journal, token: str | None = None) -> None:
+    def __init__(
+        self, *, owner: str, handlers: Mapping[str, Handler], journal: Journal, token: str | None = None
+    ) -> None:
         self.url = ""
         self._owner = owner
         self._handlers = handlers
@@ -89,8 +92,14 @@ class Line:
         self._write(start, self._node.name, self._owner, operation, message, answer)
         return _response(answer)
 
-    def _write(  # noqa: PLR0913, PLR0917 - one column of the journal each
-        self, start: float, sender: str, receiver: str, operation: Operation, request: Message, answer: Message | PeerError
+    def _write(
+        self,
+        start: float,
+        sender: str,
+        receiver: str,
+        operation: Operation,
+        request: Message,
+        answer: Message | PeerError,
     ) -> None:
         now = self._journal.clock.monotonic()
         session = getattr(answer, "session_id", None) or getattr(request, "session_id", None)

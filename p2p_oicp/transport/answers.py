@@ -12,7 +12,7 @@ import orjson
 
 from p2p_oicp.errors import PeerBroken, PeerBusy, PeerError, PeerRejected, PeerUnauthorized
 from p2p_oicp.oicp import Acknowledgement, InvalidMessage, Message
-from p2p_oicp.oicp.operations import Operation
+from p2p_oicp.oicp.operation import Operation
 from p2p_oicp.transport.charsets import as_utf8
 
 _LONGEST_REASON = 300

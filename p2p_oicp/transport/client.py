@@ -13,7 +13,7 @@ from yarl import URL
 
 from p2p_oicp.clock import Clock, Mint, SystemClock
 from p2p_oicp.identity import InsecureSigner, RequestSigner
-from p2p_oicp.oicp.operations import Operation
+from p2p_oicp.oicp.operation import Operation
 from p2p_oicp.transport.answers import Answer, Reply, check_status, read_reply
 from p2p_oicp.transport.bodies import OFFERED_CODINGS, BoundedBody
 from p2p_oicp.transport.failures import FOREIGN, typed
@@ -80,7 +80,7 @@ class OicpClient:
         if self._session is not None:
             await self._session.close()
 
-    async def call(  # noqa: PLR0913 - all that describes one call, the rarer half by keyword
+    async def call(
         self,
         endpoint: Endpoint,
         operation: Operation,

@@ -34,7 +34,12 @@ async def test_a_session_with_a_card_ends_in_equal_books(csms, contracts):
     (cdr,) = contracts.cdrs[session.session_id]
     assert json.loads(cdr.to_json()) == json.loads(session.cdr.to_json())
     assert cdr.consumed_energy == Decimal("7.35") == session.consumed
-    assert [note.type for note in contracts.notifications[session.session_id]] == ["Start", "Progress", "Progress", "End"]
+    assert [note.type for note in contracts.notifications[session.session_id]] == [
+        "Start",
+        "Progress",
+        "Progress",
+        "End",
+    ]
     assert contracts.sessions.keys() == csms.sessions.keys() == {session.session_id}
     assert not contracts.sessions[session.session_id].is_charging
 

@@ -73,7 +73,10 @@ async def test_a_node_that_never_becomes_ready_is_killed(tmp_path):
     assert not any(node.is_running for node in nodes.nodes.values())
 
 
-ENDS = {"with another code": (SULKING, "exited with 3 after SIGTERM"), "never": (DEAF, "still runs 0.5 s after SIGTERM")}
+ENDS = {
+    "with another code": (SULKING, "exited with 3 after SIGTERM"),
+    "never": (DEAF, "still runs 0.5 s after SIGTERM"),
+}
 
 
 @pytest.mark.parametrize(("program", "words"), ENDS.values(), ids=ENDS)

@@ -165,7 +165,9 @@ async def _cdr_arrives(world: World, session: ChargingSession) -> None:
     books = world.contracts.cdrs
     await world.contracts.wait_until(lambda: bool(books.get(session.session_id)), within=_ARRIVES_WITHIN)
     sent = [content(session.cdr)] if session.cdr else []
-    world.check("the CDR arrived, once, equal in every member", received_cdrs(world.contracts, session.session_id), sent)
+    world.check(
+        "the CDR arrived, once, equal in every member", received_cdrs(world.contracts, session.session_id), sent
+    )
 
 
 async def _notifications_arrive(world: World, session_id: SessionID, expected: list[str]) -> None:
