@@ -163,7 +163,12 @@ def test_a_hub_operator_sends_for_its_sub_operator(endpoint, send):
         ),
         pytest.param(["authorize-start", "--url", "http://a"], b"{", "JSON", id="no JSON"),
         pytest.param(["authorize-start", "--url", "http://a"], b"{}", "Identification", id="no such message"),
-        pytest.param(["authorize-start", "--url", "http://127.0.0.1:1"], START, "no connection", id="nobody there"),
+        pytest.param(
+            ["authorize-start", "--url", "http://127.0.0.1:1"],
+            START,
+            "no connection: Connection refused",
+            id="nobody there",
+        ),
         pytest.param(["authorize-start", "--url", "http://a", "--page", "1"], START, "leave out --page", id="no pages"),
         pytest.param(["push-evse-status", "--url", "http://a", "--list-operators"], START, "status feed", id="no feed"),
         pytest.param(["push-evse-status", "--url", "http://a"], b'{"EVSEStatuses":[1]}', "group 1", id="a bad feed"),
