@@ -73,7 +73,10 @@ async def test_a_node_that_never_becomes_ready_is_killed(tmp_path):
     assert not any(node.is_running for node in nodes.nodes.values())
 
 
-ENDS = {"with another code": (SULKING, "exited with 3 after SIGTERM"), "never": (DEAF, "still runs 0.5 s after SIGTERM")}
+ENDS = {
+    "with another code": (SULKING, "exited with 3 after SIGTERM"),
+    "never": (DEAF, "still runs 0.5 s after SIGTERM"),
+}
 
 
 @pytest.mark.parametrize(("program", "words"), ENDS.values(), ids=ENDS)
@@ -122,7 +125,7 @@ def test_free_ports_are_free_and_different():
 async def test_a_cancelled_start_leaves_no_process(tmp_path):
     nodes = cluster(tmp_path, HANGING)
     starting = asyncio.ensure_future(nodes.__aenter__())
-    while nodes["node A"].process is None:
+    while nodes["node A"].process is None:  # noqa: ASYNC110 - a process has no event for its birth
         await asyncio.sleep(0.01)
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -33,7 +33,8 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="demo", description="A complete roaming day between two nodes: who says what to whom, and what was checked."
+        prog="demo",
+        description="A complete roaming day between two nodes: who says what to whom, and what was checked.",
     )
     parser.add_argument("--json", action="store_true", help="write JSON lines instead of a timeline for people")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the nodes' files and logs in DIR for a look")

@@ -82,7 +82,7 @@ async def app(world: World) -> None:
 async def refused_cards(world: World) -> None:
     """Cards that nobody answers for, or whose contract is not valid."""
     before = len(world.csms.sessions), len(world.contracts.sessions)
-    for uid, whose, code in ((STRANGE_CARD, "an unknown card", "102"), (BLOCKED_CARD, "a blocked card", "110")):
+    for uid, whose, code in ((STRANGE_CARD, "an unknown card", "102"), (BLOCKED_CARD, "a locked card", "200")):
         session, answer = await world.csms.swipe(EVSES[2], uid)
         world.check(f"{whose} is refused", said_no(answer) and session is None)
         world.check(f"the provider's own code for {whose} reaches the CSMS", code_of(answer), code)
@@ -123,7 +123,7 @@ async def closing_time(world: World) -> None:
     for node in (world.node_a, world.node_b):
         await node.stop()
         world.tell(f"{node.spec.name} has stopped")
-    world.check("both nodes ended in order", [node.process.returncode for node in (world.node_a, world.node_b)], [0, 0])
+    world.check("both nodes ended in order", [world.node_a.exit_code, world.node_b.exit_code], [0, 0])
     sessions = {session.session_id: session for session in world.csms.sessions.values()}
     world.check("both backends know the same sessions", set(world.contracts.sessions), set(sessions))
     counts = {session_id: len(world.contracts.cdrs.get(session_id, [])) for session_id in sessions}
@@ -165,7 +165,9 @@ async def _cdr_arrives(world: World, session: ChargingSession) -> None:
     books = world.contracts.cdrs
     await world.contracts.wait_until(lambda: bool(books.get(session.session_id)), within=_ARRIVES_WITHIN)
     sent = [content(session.cdr)] if session.cdr else []
-    world.check("the CDR arrived, once, equal in every member", received_cdrs(world.contracts, session.session_id), sent)
+    world.check(
+        "the CDR arrived, once, equal in every member", received_cdrs(world.contracts, session.session_id), sent
+    )
 
 
 async def _notifications_arrive(world: World, session_id: SessionID, expected: list[str]) -> None:

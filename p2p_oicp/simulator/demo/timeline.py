@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import IO, Protocol
 
@@ -85,7 +83,11 @@ class RichTimeline:
             for check in checks:
                 table.add_row("[green]✓" if check.held else "[bold red]✗", Text(check.sentence))
         self._console.print(table)
-        verdict = "[bold green]Every check held" if report.held else f"[bold red]{len(report.failed)} of {len(report.checks)} checks failed"
+        verdict = (
+            "[bold green]Every check held"
+            if report.held
+            else f"[bold red]{len(report.failed)} of {len(report.checks)} checks failed"
+        )
         self._console.print(
             f"{verdict}[/]: {len(report.checks)} checks over {report.exchanges} exchanges, {report.seconds:.1f} s."
         )

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from p2p_oicp.clock import SystemClock
 from p2p_oicp.oicp import UID, EvcoID, EvseID, OperatorID, ProviderID
+from p2p_oicp.simulator.charging import ChargingPoint
 from p2p_oicp.simulator.cluster import Cluster, NodeProcess
 from p2p_oicp.simulator.contracts import Contract, ContractSystem
-from p2p_oicp.simulator.csms import ChargingPoint, Csms
+from p2p_oicp.simulator.csms import Csms
 from p2p_oicp.simulator.demo.report import Check, Report
 from p2p_oicp.simulator.demo.timeline import Timeline
 from p2p_oicp.simulator.journal import Journal
