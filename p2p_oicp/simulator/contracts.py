@@ -178,16 +178,14 @@ class ContractSystem:
         session = self.sessions.get(request.session_id)
         contract = self._contract_of(request.identification)
         if session is None:
-            code = Code.SESSION_INVALID
+            status, code = AuthorizationStatus.NOT_AUTHORIZED, Code.SESSION_INVALID
         elif contract is not session.contract:
-            code = Code.RFID_INVALID
+            status, code = AuthorizationStatus.NOT_AUTHORIZED, Code.RFID_INVALID
         else:
             session.is_charging = False
-            code = Code.SUCCESS
+            status, code = AuthorizationStatus.AUTHORIZED, Code.SUCCESS
         return AuthorizationStop(
-            authorization_status=AuthorizationStatus.AUTHORIZED
-            if code is Code.SUCCESS
-            else AuthorizationStatus.NOT_AUTHORIZED,
+            authorization_status=status,
             session_id=request.session_id,
             provider_id=self.provider,
             status_code=StatusCode.of(code),

@@ -21,19 +21,19 @@ class Timeline(Protocol):
     """Where the demonstration shows what happens; times are in seconds since its start."""
 
     def scene(self, number: int, title: str) -> None:
-        """A new scene begins."""
+        """Begin a new scene."""
 
     def exchange(self, at: float, exchange: Exchange) -> None:
-        """Somebody asked and was answered."""
+        """Show that somebody asked and was answered."""
 
     def event(self, at: float, text: str) -> None:
-        """Something else happened, such as a crash."""
+        """Show that something else happened, such as a crash."""
 
     def check(self, check: Check) -> None:
-        """Something was checked."""
+        """Show that something was checked."""
 
     def summary(self, report: Report) -> None:
-        """The end."""
+        """Show everything that was checked, at the end."""
 
 
 class RichTimeline:

@@ -36,7 +36,7 @@ _LENGTH_OF_DAY = timedelta(hours=12)
 
 @dataclass
 class World:
-    """The cast, and what was found out about it."""
+    """The cast, and what was found out; ``patience`` is how long to wait for what is on its way, in seconds."""
 
     cluster: Cluster
     csms: Csms
@@ -45,6 +45,7 @@ class World:
     report: Report
     started: float
     scene: str = ""
+    patience: float = 10.0
 
     @property
     def node_a(self) -> NodeProcess:
