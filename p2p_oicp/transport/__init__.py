@@ -8,7 +8,9 @@ Nothing is ever sent twice here: whether to try again is decided by ``delivery``
 
 from __future__ import annotations
 
-from p2p_oicp.transport.answers import Reply
+from p2p_oicp.transport.answers import Answer as WireAnswer
+from p2p_oicp.transport.answers import Reply, read_reply
+from p2p_oicp.transport.charsets import as_utf8
 from p2p_oicp.transport.client import Endpoint, OicpClient
 
-__all__ = ["Endpoint", "OicpClient", "Reply"]
+__all__ = ["Endpoint", "OicpClient", "Reply", "WireAnswer", "as_utf8", "read_reply"]
