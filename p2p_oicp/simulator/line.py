@@ -91,7 +91,7 @@ class Line:
         self._write(start, self._node.name, self._owner, operation, message, answer)
         return _response(answer)
 
-    def _write(  # noqa: PLR0913, PLR0917 - one column of the journal each
+    def _write(
         self,
         start: float,
         sender: str,

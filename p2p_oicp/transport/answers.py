@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from p2p_oicp.errors import PeerBroken, PeerBusy, PeerError, PeerRejected, PeerUnauthorized
-from p2p_oicp.oicp import Acknowledgement, InvalidMessage, Message, Operation, response_model
+from p2p_oicp.oicp import Acknowledgement, Code, InvalidMessage, Message, Operation, response_model
 from p2p_oicp.transport.charsets import as_utf8
 
 _LONGEST_REASON = 300
@@ -95,10 +95,14 @@ def _message(peer: str, operation: Operation, body: bytes) -> Message:
 
 
 def _acknowledgement(peer: str, body: bytes, cause: InvalidMessage) -> Acknowledgement:
+    """Read an acknowledgement in place of another answer: it says ``Result``, or refuses with a code."""
     try:
-        return Acknowledgement.from_json(body)
-    except InvalidMessage as exc:
-        raise PeerBroken(peer, _shortened(f"the answer is not OICP: {cause}")) from exc
+        message = Acknowledgement.from_json(body)
+    except InvalidMessage:
+        message = None
+    if message is None or (message.status_code.code == Code.SUCCESS and not message.result):
+        raise PeerBroken(peer, _shortened(f"the answer is not OICP: {cause}")) from cause
+    return message
 
 
 def _retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -80,7 +80,7 @@ class OicpClient:
         if self._session is not None:
             await self._session.close()
 
-    async def call(  # noqa: PLR0913 - all that describes one call, the rarer half by keyword
+    async def call(
         self,
         endpoint: Endpoint,
         operation: Operation,

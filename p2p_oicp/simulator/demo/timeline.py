@@ -15,6 +15,8 @@ from p2p_oicp.simulator.demo.report import Check, Report
 from p2p_oicp.simulator.journal import Exchange
 
 _SHORT_ID = 8
+# Time, from → to, operation, session; the result has what is left of the terminal's width.
+_COLUMNS = (8, 18, 22, _SHORT_ID)
 
 
 class Timeline(Protocol):
@@ -49,10 +51,10 @@ class RichTimeline:
 
     def exchange(self, at: float, exchange: Exchange) -> None:
         """Print one line: time, from → to, operation, session, result."""
-        line = Table.grid(padding=(0, 1))
-        for width in (8, 27, 26, _SHORT_ID):
-            line.add_column(width=width, no_wrap=True)
-        line.add_column(overflow="fold")
+        line = Table.grid(padding=(0, 1), expand=True)
+        for width in _COLUMNS:
+            line.add_column(width=width, no_wrap=True, overflow="ellipsis")
+        line.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         line.add_row(
             Text(f"{at:6.2f} s", style="dim"),
             Text.assemble((exchange.sender, "cyan"), " → ", (exchange.receiver, "magenta")),
