@@ -1,7 +1,8 @@
 """One node: the one place where everything is put together and started.
 
-``async with Node(settings) as node`` opens the store, starts both listeners and the workers, and says hello to the peers;
-leaving the block drains: it stops accepting, finishes what is in flight, stops the workers and commits what waits.
+``async with Node(settings) as node`` opens the store, starts both listeners and the workers, and says hello to the
+peers; leaving the block drains: it stops accepting, finishes what is in flight, stops the workers and commits what
+waits.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from p2p_oicp.clock import Clock, Mint, RandomMint, SystemClock
 from p2p_oicp.delivery import (
     Backoff,
     Bells,
+    Carrier,
     OutboxWorker,
     PeerCourier,
     Replicator,
@@ -32,7 +34,7 @@ from p2p_oicp.delivery import (
     Supervisor,
 )
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.identity import BearerToken, ClaimedIdentityVerifier
+from p2p_oicp.identity import ClaimedIdentityVerifier
 from p2p_oicp.oicp import Message
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
@@ -117,7 +119,7 @@ class Node:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         storage = self._settings.storage
-        store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
+        store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
         supervisor = await stack.enter_async_context(Supervisor())
         parts = await self._assemble(stack, store)
         peer_api, backend_api = self._apis(parts)
@@ -185,22 +187,36 @@ class Node:
         self.backend_url = await _serve(stack, backends, backend.host, backend.port, "backend_api")
 
     def _workers(self, parts: _Parts) -> Iterator[tuple[str, OutboxWorker | Replicator]]:
-        context, common = parts.context, {"clock": self._clock, "backoff": self._backoff}
+        """Return one outbox worker per destination, and one replicator per peer and kind of state."""
+        context = parts.context
         if self.me.providers:
-            bell = context.bells.hang(EMP_BACKEND, EMP_BACKEND)
-            carrier = EmpBackendCarrier(parts.emp_backend)
-            yield EMP_BACKEND, OutboxWorker(carrier, store=context.store, bell=bell, **common)
-        kinds: tuple[StateKind, ...] = (StatusReplication(),) if self.me.operators else ()
+            yield EMP_BACKEND, self._outbox_worker(EMP_BACKEND, EmpBackendCarrier(parts.emp_backend), context)
         for peer in self.registry.all():
-            bell = context.bells.hang(peer.name, peer.name)
-            carrier_to_peer = PeerCarrier(self.registry, parts.courier)
-            yield peer.name, OutboxWorker(carrier_to_peer, store=context.store, bell=bell, **common)
-            for kind in kinds if peer.providers and not peer.is_self and peer.serves(kind.operation.name) else ():
+            yield peer.name, self._outbox_worker(peer.name, PeerCarrier(self.registry, parts.courier), context)
+            for kind in self._kinds_for(peer):
                 bell = context.bells.hang(peer.name, f"{kind.name} to {peer.name}")
                 yield (
                     bell.destination,
-                    Replicator(peer, kind, store=context.store, courier=parts.courier, bell=bell, **common),
+                    Replicator(
+                        peer,
+                        kind,
+                        store=context.store,
+                        courier=parts.courier,
+                        bell=bell,
+                        clock=self._clock,
+                        backoff=self._backoff,
+                    ),
                 )
+
+    def _outbox_worker(self, name: str, carrier: Carrier, context: RoleContext) -> OutboxWorker:
+        bell = context.bells.hang(name, name)
+        return OutboxWorker(carrier, store=context.store, bell=bell, clock=self._clock, backoff=self._backoff)
+
+    def _kinds_for(self, peer: Peer) -> list[StateKind]:
+        """Return the kinds of state that this node owes to a peer."""
+        if peer.is_self or not peer.providers or not self.me.operators:
+            return []
+        return [kind for kind in (StatusReplication(),) if peer.serves(kind.operation.name)]
 
     def _report(self) -> None:
         if not self._settings.security.require:

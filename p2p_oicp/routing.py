@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import EvcoID, EvseID, Identification
-from p2p_oicp.oicp.operations import Operation
+from p2p_oicp.oicp.operation import Operation
 from p2p_oicp.peers import Peer, PeerRegistry
 
 PARTNER_NOT_FOUND = "300"

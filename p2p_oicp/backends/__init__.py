@@ -1,8 +1,9 @@
 """The company's own systems behind this node: what the node asks them, and in which forms they come.
 
-A CPO's backend (its CSMS) is asked to start and stop charging; an EMP's backend (its contract system) is asked whether a
-driver may charge and is told what happened. ``http`` is a backend reached by plain OICP over HTTP, ``protocols`` are the two
-small protocols that a Python program implements to skip HTTP, ``absent`` answers for a role without any backend.
+A CPO's backend (its CSMS) is asked to start and stop charging; an EMP's backend (its contract system) is asked
+whether a driver may charge and is told what happened. ``http`` is a backend reached by plain OICP over HTTP,
+``protocols`` are the two small protocols that a Python program implements to skip HTTP, ``absent`` answers for a role
+without any backend.
 """
 
 from p2p_oicp.backends.absent import NoCpoBackend, NoEmpBackend

@@ -17,7 +17,8 @@ from p2p_oicp.oicp import (
     ChargingNotification,
     Message,
 )
-from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Operation, sender_party
+from p2p_oicp.oicp.operation import Operation
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME, sender_party
 from p2p_oicp.transport import Endpoint, OicpClient
 
 M = TypeVar("M", bound=Message)

@@ -1,7 +1,8 @@
 """What a node asks of the systems behind it.
 
-An implementation answers with OICP messages. It may raise a ``p2p_oicp.errors.PeerError`` when its system cannot answer;
-delivered messages (notifications, CDRs) are then brought again later, so handling the same one twice must be harmless.
+An implementation answers with OICP messages. It may raise a ``p2p_oicp.errors.PeerError`` when its system cannot
+answer; delivered messages (notifications, CDRs) are then brought again later, so handling the same one twice must be
+harmless.
 """
 
 from __future__ import annotations

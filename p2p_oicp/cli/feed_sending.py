@@ -13,7 +13,7 @@ from p2p_oicp.cli.calling import Answer, Caller, Target
 from p2p_oicp.cli.feed import OperatorPush, all_operators, is_feed, read_feed
 from p2p_oicp.errors import ConfigurationError, PeerError
 from p2p_oicp.oicp import OperatorID
-from p2p_oicp.oicp.operations import Operation
+from p2p_oicp.oicp.operation import Operation
 
 _UNUSABLE = 2
 

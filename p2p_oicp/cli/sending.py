@@ -15,7 +15,8 @@ from p2p_oicp.cli import feed_sending
 from p2p_oicp.cli.calling import Answer, Caller, Target
 from p2p_oicp.cli.feed import is_feed
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.oicp.operations import OPERATION_BY_COMMAND, Operation, sender_party
+from p2p_oicp.oicp.operation import Operation
+from p2p_oicp.oicp.operations import OPERATION_BY_COMMAND, sender_party
 from p2p_oicp.toml_file import unknown_key
 
 _STATUS_PUSH = "push-evse-status"

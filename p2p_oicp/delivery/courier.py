@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from p2p_oicp.oicp.operations import Operation
+from p2p_oicp.oicp.operation import Operation
 from p2p_oicp.peers import Peer
 from p2p_oicp.transport import Endpoint, OicpClient, Reply
 

@@ -20,7 +20,7 @@ from p2p_oicp.delivery.bells import Bell
 from p2p_oicp.delivery.courier import Courier
 from p2p_oicp.errors import PeerBusy, PeerError, PeerRejected, StoreError
 from p2p_oicp.oicp import Acknowledgement
-from p2p_oicp.oicp.operations import Operation
+from p2p_oicp.oicp.operation import Operation
 from p2p_oicp.peers import Peer
 from p2p_oicp.storage import Store, Transaction, cursors, destinations
 

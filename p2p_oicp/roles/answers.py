@@ -8,13 +8,16 @@ import orjson
 
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import Code, SessionID
-from p2p_oicp.oicp.operations import Operation
+from p2p_oicp.oicp.operation import Operation
 from p2p_oicp.roles.context import Answer
 from p2p_oicp.storage.sessions import Session
 
 SUCCESS = "000"
+#: Codes that speak of the other system's trouble and not of the message: what became of it is not known.
+TROUBLE = frozenset({"001", "002", "021", "310"})
 _ACKNOWLEDGED_REFUSALS = frozenset({"017", "300"})
 _LONGEST_INFO = 1000
+_DESCRIPTIONS = {str(known): known.description for known in Code}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ NO_IDS = Ids()
 
 def status_code(code: str, info: str | None = None) -> dict[str, str]:
     """Return a StatusCode with the standard description of ``code`` (OICP 2.3, StatusCodeType)."""
-    members = {"Code": code, "Description": Code(code).description}
+    members = {"Code": code, "Description": _DESCRIPTIONS.get(code, "")}
     return members | {"AdditionalInfo": info[:_LONGEST_INFO]} if info else members
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import Message, SessionID
@@ -64,7 +65,7 @@ class SessionBook:
         session_id = came or SessionID(self._context.mint.session_id())
         now = self._context.now()
         evse_id = getattr(message, "evse_id", None)
-        return Session(
+        draft = Session(
             role=self._role,
             session_key=session_id.key,
             session_id=session_id.text,
@@ -77,8 +78,8 @@ class SessionBook:
             evse_key=evse_id.key if evse_id is not None else "",
             cpo_partner_session_id=getattr(message, "cpo_partner_session_id", None),
             emp_partner_session_id=getattr(message, "emp_partner_session_id", None),
-            **_parties(message),
         )
+        return replace(draft, **_parties(message))
 
     async def settle_start(self, session: Session, state: State, answer: Answer, **values: object) -> Session:
         """Store how a start ended, with the answer that repetitions will get; return the session as it now stands."""
@@ -104,7 +105,7 @@ class SessionBook:
         return session
 
     def _check_parties(self, session: Session, incoming: Incoming[Message]) -> None:
-        """The other side of the session, or the party of ours that opened it, and nobody else."""
+        """Let only the other side of the session speak of it, or the party of ours that opened it."""
         refused = Refusal(SESSION_IS_INVALID, f"SessionID {session.session_id} is a session of other parties")
         if incoming.peer is not None and not incoming.peer.is_self and incoming.peer.name != session.peer:
             raise refused
@@ -119,16 +120,23 @@ class SessionBook:
             raise refused
 
 
-def _parties(message: Message) -> dict[str, str]:
+class _Parties(TypedDict, total=False):
+    operator_key: str
+    operator_id: str
+    provider_key: str
+    provider_id: str
+
+
+def _parties(message: Message) -> _Parties:
     """Return the columns for the operator and the provider that the message names."""
-    columns = {}
-    operator = getattr(message, "operator_id", None)
+    columns = _Parties()
     evse_id = getattr(message, "evse_id", None)
-    if operator is None and evse_id is not None:
-        operator = evse_id.operator
-    for column, party in (("operator", operator), ("provider", getattr(message, "provider_id", None))):
-        if party is not None:
-            columns[f"{column}_key"], columns[f"{column}_id"] = party.key, party.text
+    operator = getattr(message, "operator_id", None) or (evse_id.operator if evse_id is not None else None)
+    if operator is not None:
+        columns |= {"operator_key": operator.key, "operator_id": operator.text}
+    provider = getattr(message, "provider_id", None)
+    if provider is not None:
+        columns |= {"provider_key": provider.key, "provider_id": provider.text}
     return columns
 
 

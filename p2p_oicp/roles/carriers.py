@@ -8,13 +8,12 @@ from p2p_oicp.errors import PeerBroken, PeerRejected, PeerUnreachable
 from p2p_oicp.oicp import Acknowledgement, ChargeDetailRecord, ChargingNotification, Message
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import PeerRegistry
+from p2p_oicp.roles.answers import TROUBLE
 from p2p_oicp.storage import Transaction, cdrs, sessions
 from p2p_oicp.storage.outbox import Letter
 from p2p_oicp.storage.sessions import State
 
 _CDR = "ChargeDetailRecord"
-# Codes that speak of the other system's trouble, not of the message: it is worth another try.
-_TROUBLE = frozenset({"001", "002", "021", "310"})
 
 
 class _Carrier:
@@ -59,13 +58,13 @@ class EmpBackendCarrier(_Carrier):
 
 
 def check_acknowledged(who: str, told: Message, http_status: int = 200) -> None:
-    """Raise PeerRejected for a refusal, PeerBroken where the refusal speaks of the other side's own trouble (box H3)."""
+    """Raise PeerRejected for a refusal, PeerBroken where it speaks of the other side's own trouble (box H3)."""
     if isinstance(told, Acknowledgement) and told.result:
         return
     status = getattr(told, "status_code", None)
     code = str(status.code) if status is not None else None
     info = f"{getattr(status, 'description', None) or ''} {getattr(status, 'additional_info', None) or ''}".strip()
     reason = f"answered {code or 'without a status code'} {info}".strip()
-    if code in _TROUBLE:
+    if code in TROUBLE:
         raise PeerBroken(who, reason)
     raise PeerRejected(who, reason, http_status=http_status, code=code)

@@ -9,18 +9,18 @@ from typing import Generic, TypeVar
 from p2p_oicp.clock import Clock, Mint
 from p2p_oicp.delivery import Bells, Courier
 from p2p_oicp.oicp import Message, RecordReading
-from p2p_oicp.oicp.operations import Operation
+from p2p_oicp.oicp.operation import Operation
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.storage import Store
 
-M = TypeVar("M", bound=Message)
+M_co = TypeVar("M_co", bound=Message, covariant=True)
 
 CPO_BACKEND = "backend cpo"
 EMP_BACKEND = "backend emp"
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming(Generic[M]):
+class Incoming(Generic[M_co]):
     """One authenticated, valid request.
 
     ``peer`` is who sent it: a peer, or our own company (``peer.is_self``) when it came from our backend; None where the
@@ -29,10 +29,10 @@ class Incoming(Generic[M]):
     """
 
     operation: Operation
-    message: M
+    message: M_co
     peer: Peer | None
     party: str | None = None
-    records: RecordReading | None = None
+    records: RecordReading[Message] | None = None
     body: bytes = b""
 
     @property

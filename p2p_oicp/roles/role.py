@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
-from p2p_oicp.oicp.operations import Operation
+from p2p_oicp.oicp.operation import Operation
 from p2p_oicp.roles.context import Answer, Incoming
 
 Method: TypeAlias = Callable[[Incoming[Any]], Awaitable[Answer]]

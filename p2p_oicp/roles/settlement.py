@@ -1,8 +1,8 @@
-"""Charging notifications and charge detail records: from a CPO's backend to its node, to the EMP's node, to the EMP's backend.
+"""Charging notifications and charge detail records, from stop to stop.
 
-At each of the two nodes the same happens: the message is durable, together with the letter that the next stop is owed,
-before it is acknowledged. A next stop that is down for a week gets it afterwards (CPO-02: a positive result is given when
-the CDR is stored).
+They go from a CPO's backend to its node, to the EMP's node, to the EMP's backend. At each of the two nodes the same
+happens: the message is durable, together with the letter that the next stop is owed, before it is acknowledged. A
+next stop that is down for a week gets it afterwards (CPO-02: a positive result is given when the CDR is stored).
 """
 
 from __future__ import annotations

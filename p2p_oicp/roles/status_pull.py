@@ -1,4 +1,4 @@
-"""Answering the three status pulls from the store, by joining the stored bytes (OICP 2.3, EMP-02, eRoamingEvseStatus)."""
+"""Answering the three status pulls from the store, by joining stored bytes (OICP 2.3, EMP-02, eRoamingEvseStatus)."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def _records(incoming: Incoming[PushEvseStatus]) -> list[tuple[bytes, EvseStatus
         return []
     readable = []
     for index, (raw, record, findings) in enumerate(reading.records):
-        if isinstance(record, EvseStatusRecord) and not any(found.severity == "error" for found in findings):
+        if isinstance(record, EvseStatusRecord):
             readable.append((raw, record))
         else:
             reasons = "; ".join(found.message for found in findings)

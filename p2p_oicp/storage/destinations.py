@@ -51,5 +51,5 @@ def failed(tx: Transaction, destination: str, failures: int, until: float, error
 
 
 def clear(tx: Transaction, destination: str) -> None:
-    """The destination is known to be up: close its circuit."""
+    """Close the circuit of a destination that is known to be up."""
     tx.run(_HURRY, name_=destination)

@@ -48,8 +48,8 @@ def _present_revision(file: Path) -> str | None:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.Error as error:
         raise StoreUnusable(
-            f"{file}: is not a database of p2p-oicp, or it is damaged ({error}); restore a backup, or move the file away "
-            "to start with an empty one. Nothing was changed."
+            f"{file}: is not a database of p2p-oicp, or it is damaged ({error}); restore a backup, or move the file "
+            "away to start with an empty one. Nothing was changed."
         ) from error
     return str(row[0]) if row else None
 

@@ -123,17 +123,17 @@ def put(
 
 
 def remove(tx: Transaction, letter_id: int) -> None:
-    """The letter was acknowledged."""
+    """Remove a letter that was acknowledged."""
     tx.run(_DELETE, id_=letter_id)
 
 
 def postpone(tx: Transaction, letter_id: int, until: float, error: str) -> None:
-    """The attempt failed; try again at ``until``."""
+    """Note a failed attempt; the next one is at ``until``."""
     tx.run(_FAILED, id_=letter_id, state=WAITING, next_try_at=until, last_error=error)
 
 
 def bury(tx: Transaction, letter_id: int, now: float, error: str) -> None:
-    """The letter was refused for good: a dead letter, for a person to see."""
+    """Keep a letter that was refused for good as a dead letter, for a person to see."""
     tx.run(_FAILED, id_=letter_id, state=DEAD, next_try_at=now, last_error=error)
 
 

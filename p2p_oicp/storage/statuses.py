@@ -1,4 +1,7 @@
-"""EVSE statuses: our own, and copies of our peers'. Every real change gets a new number from the node's change sequence."""
+"""EVSE statuses: our own, and copies of our peers'.
+
+Every real change gets a new number from the node's change sequence.
+"""
 
 from __future__ import annotations
 

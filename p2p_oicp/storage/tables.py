@@ -1,8 +1,9 @@
 """The tables of a node, defined once; migrations create them, statements are compiled from them.
 
 Times are seconds since the epoch (UTC). ``*_key`` columns hold canonical ids (what ``Identifier.key`` gives), the
-column beside it the text as it came. ``role`` is the role this node plays in the row: ``cpo`` or ``emp``; a node of a company
-with both roles may hold both sides of one session. ``source`` is the peer a copy came from, empty for our own state.
+column beside it the text as it came. ``role`` is the role this node plays in the row: ``cpo`` or ``emp``; a node of a
+company with both roles may hold both sides of one session. ``source`` is the peer a copy came from, empty for our own
+state.
 """
 
 from __future__ import annotations

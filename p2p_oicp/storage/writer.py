@@ -1,9 +1,9 @@
 """The one writer of a database: a thread that commits in groups.
 
-Jobs (callables that get a :class:`Transaction`) wait in two lanes. Each round takes all interactive jobs that wait, up to a
-bound, and at most two bulk jobs, runs each behind a savepoint, commits once, and only then resolves every future. So one
-fsync pays for many requests, an answer is never given before its data is durable, and a large push cannot hold back
-authorizations. Measured reasons: docs/decisions/0002.
+Jobs (callables that get a :class:`Transaction`) wait in two lanes. Each round takes all interactive jobs that wait,
+up to a bound, and at most two bulk jobs, runs each behind a savepoint, commits once, and only then resolves every
+future. So one fsync pays for many requests, an answer is never given before its data is durable, and a large push
+cannot hold back authorizations. Measured reasons: docs/decisions/0002.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Incoming HTTP: two listeners, two meanings of the same paths.
 
-The *peer API* is public: a request comes from another party's node, and the role that serves the operation answers. The
-*backend API* is for our own backend: the role that sends the operation acts for it, as the clearing house would. Both
-have one catch-all route below ``/api/oicp/``; the table of operations finds the operation (one dictionary look-up, where
-thirty routes would be thirty regular expressions).
+The *peer API* is public: a request comes from another party's node, and the role that serves the operation answers.
+The *backend API* is for our own backend: the role that sends the operation acts for it, as the clearing house would.
+Both have one catch-all route below ``/api/oicp/``; the table of operations finds the operation (one dictionary
+look-up, where thirty routes would be thirty regular expressions).
 """
 
 from p2p_oicp.web.apps import Listener, backend_app, peer_app

@@ -13,9 +13,10 @@ from aiohttp import web
 from p2p_oicp.clock import Mint
 from p2p_oicp.errors import Refusal
 from p2p_oicp.identity import SignedParts
+from p2p_oicp.oicp import InvalidMessage
 from p2p_oicp.roles.context import Answer
 from p2p_oicp.web.bodies import read_body
-from p2p_oicp.web.problems import HttpProblem
+from p2p_oicp.web.problems import HttpProblem, invalid
 from p2p_oicp.web.service import Api, Arrival
 
 log = structlog.get_logger(__name__)
@@ -69,6 +70,8 @@ class Listener:
         except HttpProblem as problem:
             log.info("http.problem", status=problem.http_status, reason=problem.info, path=request.path)
             return problem.answer(), dict(problem.headers)
+        except InvalidMessage as problem:
+            return invalid(problem, as_wwcp=False), {}
         except Refusal as refused:
             return HttpProblem(refused.http_status, refused.code, refused.info).answer(), {}
         except Exception:

@@ -7,7 +7,8 @@ from types import MappingProxyType
 from p2p_oicp.errors import PeerBroken
 from p2p_oicp.identity import SignedParts
 from p2p_oicp.oicp import Message, OperatorID, ProviderID
-from p2p_oicp.oicp.operations import OPERATIONS, Operation, Party, sender_party
+from p2p_oicp.oicp.operation import Operation, Party
+from p2p_oicp.oicp.operations import OPERATIONS, sender_party
 from p2p_oicp.peers import Peer
 from p2p_oicp.transport import Reply, WireAnswer, read_reply
 from p2p_oicp.web.problems import HttpProblem

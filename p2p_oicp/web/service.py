@@ -11,8 +11,9 @@ import structlog
 from p2p_oicp.delivery import SignsOfLife
 from p2p_oicp.errors import Refusal, StoreBusy, StoreError, Unauthorized
 from p2p_oicp.identity import RequestVerifier, SignedParts
-from p2p_oicp.oicp import InvalidMessage, Message, OperatorID, ProviderID, read, read_records
-from p2p_oicp.oicp.operations import Operation, Party, find, sender_party
+from p2p_oicp.oicp import InvalidMessage, Message, OperatorID, ProviderID, Severity, read, read_records
+from p2p_oicp.oicp.operation import Operation, Party
+from p2p_oicp.oicp.operations import find, sender_party
 from p2p_oicp.peers import Peer, PeerRegistry, Profile
 from p2p_oicp.roles import Answer, CpoRole, EmpRole, Incoming
 from p2p_oicp.roles.answers import NO_IDS, Ids, refusal
@@ -46,7 +47,7 @@ class Arrival:
 class Api:
     """Serves OICP at one listener."""
 
-    def __init__(  # noqa: PLR0913 - the collaborators of one listener
+    def __init__(
         self,
         side: Side,
         *,
@@ -134,13 +135,13 @@ class Api:
         return peer
 
     def _bound(self, incoming: Incoming[Message]) -> Incoming[Message]:
-        """Hold the sender's id in the body to the one in the path (CPO-01, Security); it counts where the path has none."""
+        """Hold the sender's id in the body to the path's (CPO-01, Security); it counts where the path has none."""
         named = sender_party(incoming.operation, incoming.message)
         if named is None:
             return incoming
         if incoming.party is None:
             return replace(incoming, peer=self._who_answers_for(named))
-        if type(named)(incoming.party) != named:
+        if type(named)(incoming.party) != named and not _is_sub_operator(named, incoming):
             raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
         return incoming
 
@@ -152,10 +153,17 @@ class Api:
                 log.info("oicp.warnings", operation=operation.name, warnings=[str(found) for found in warnings])
             return Incoming(operation, message, peer, party, None, body)
         reading = read_records(operation.request, body)
-        errors = [found for record in reading.records for found in record.findings if found.severity == "error"]
-        if errors and self._side is Side.BACKEND:
-            raise InvalidMessage(errors)
+        wrong = [found for found in reading.findings if found.severity is Severity.ERROR]
+        if self._side is Side.BACKEND:
+            wrong += [found for one in reading.records for found in one.findings if found.severity is Severity.ERROR]
+        if wrong:
+            raise InvalidMessage(wrong)
         return Incoming(operation, reading.envelope, peer, party, reading, body)
+
+
+def _is_sub_operator(derived: OperatorID | ProviderID, incoming: Incoming[Message]) -> bool:
+    """Whether the path's party may speak for the operator of an EvseID: a hub operator for its sub-operators."""
+    return incoming.operation.sender_is_derived and incoming.peer is not None and incoming.peer.answers_for(derived)
 
 
 def _parties(me: Peer) -> str:

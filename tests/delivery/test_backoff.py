@@ -5,7 +5,9 @@ import pytest
 from p2p_oicp.delivery import Backoff
 
 
-@pytest.mark.parametrize(("failures", "expected"), [(1, 0.5), (2, 1.0), (3, 2.0), (10, 256.0), (11, 300.0), (4000, 300.0)])
+@pytest.mark.parametrize(
+    ("failures", "expected"), [(1, 0.5), (2, 1.0), (3, 2.0), (10, 256.0), (11, 300.0), (4000, 300.0)]
+)
 def test_waits_double_up_to_the_longest(failures, expected):
     assert Backoff(0.5, 300.0, jitter=lambda: 0.0).wait(failures) == expected
 

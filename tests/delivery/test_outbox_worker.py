@@ -59,7 +59,14 @@ async def owe(store, clock, *letters: tuple[str, bytes]) -> None:
     def job(tx) -> None:
         for session, body in letters:
             outbox.put(
-                tx, destination="b", operation="Op", party=None, role="cpo", session_key=session, body=body, now=clock.now
+                tx,
+                destination="b",
+                operation="Op",
+                party=None,
+                role="cpo",
+                session_key=session,
+                body=body,
+                now=clock.now,
             )
 
     await store.write(job)
@@ -69,7 +76,7 @@ async def rows(store):
     return [dict(row) for row in await store.read(ALL)]
 
 
-async def until_empty(store, destination) -> None:
+async def until_empty(store) -> None:
     async with asyncio.timeout(5):
         while await rows(store):
             await asyncio.sleep(0.001)
@@ -85,7 +92,7 @@ async def test_letters_that_waited_before_the_start_are_delivered(store, clock):
     await owe(store, clock, ("s1", b"1a"), ("s1", b"1b"), ("s2", b"2a"))
     destination = Destination()
     async with working(store, clock, destination):
-        await until_empty(store, destination)
+        await until_empty(store)
     assert sorted(destination.accepted) == [b"1a", b"1b", b"2a"]
     assert destination.accepted.index(b"1a") < destination.accepted.index(b"1b")
     assert sorted(destination.settled) == ["s1", "s1", "s2"]
@@ -99,7 +106,7 @@ async def test_a_failed_letter_is_postponed_and_tried_again_when_its_time_has_co
         assert (await rows(store))[0]["next_try_at"] == clock.now + 1.0
         clock.now += 1.0
         bells.ring("b")
-        await until_empty(store, destination)
+        await until_empty(store)
     assert destination.accepted == [b"1a"]
 
 
@@ -133,7 +140,7 @@ async def test_after_three_failures_in_a_row_the_circuit_opens_and_a_sign_of_lif
             while len(destination.accepted) < 3:
                 await signs.heard_from("b")
                 await asyncio.sleep(0.001)
-        await until_empty(store, destination)
+        await until_empty(store)
 
 
 @pytest.mark.parametrize(("asked", "wait"), [(None, 1.0), (0.1, 1.0), (60.0, 60.0), (9999.0, 300.0)])

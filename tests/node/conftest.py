@@ -1,4 +1,4 @@
-"""Two nodes in one process, on real sockets: A is the CPO DE*GEF, B the EMP DE-GDF; Python objects are their backends."""
+"""Two nodes in one process, on real sockets: A is the CPO DE*GEF, B the EMP DE-GDF; their backends are Python."""
 
 import asyncio
 import json

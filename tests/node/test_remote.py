@@ -4,7 +4,17 @@ import pytest
 
 from p2p_oicp.errors import PeerSilent, PeerUnreachable
 
-from .messages import CDR, NOTIFY, REMOTE_START, REMOTE_STOP, UNKNOWN_SESSION, cdr, notification, remote_start, remote_stop
+from .messages import (
+    CDR,
+    NOTIFY,
+    REMOTE_START,
+    REMOTE_STOP,
+    UNKNOWN_SESSION,
+    cdr,
+    notification,
+    remote_start,
+    remote_stop,
+)
 
 CONTRACT = {"RemoteIdentification": {"EvcoID": "DE-GDF-C12345678-X"}}
 

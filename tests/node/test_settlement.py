@@ -100,7 +100,7 @@ STATES = Statement("SELECT role, state FROM sessions ORDER BY role", {})
 
 @pytest.mark.parametrize(("name", "role"), [("a", "cpo"), ("b", "emp")])
 async def test_a_delivered_record_settles_the_session(stopped, name, role):
-    async with stopped.running("a") as a, stopped.running("b") as b:
+    async with stopped.running("a"), stopped.running("b"):
         session = await started(stopped)
         await stopped.a.post(CDR, cdr(session))
         await stopped.contracts.until(lambda book: book.records)

@@ -108,7 +108,7 @@ async def test_a_status_pull_can_be_filtered(pair):
 async def test_an_unknown_evse_asked_by_id_is_evse_not_found(pair):
     await pair.a.post(PUSH_STATUS, push_status(A="Available", B="Occupied"))
     await until_pulled(pair.b, {"DE*GEF*EA": "Available", "DE*GEF*EB": "Occupied"})
-    asked = ["de*gef*ea", "DE*GEF*E9", "FR*XYZ*E1"]
+    asked = ["degefEA", "DE*GEF*E9", "FR*XYZ*E1"]
     assert await pulled(pair.b, EvseID=asked) == {
         "DE*GEF*EA": "Available",
         "DE*GEF*E9": "EvseNotFound",

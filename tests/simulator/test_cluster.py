@@ -125,7 +125,7 @@ def test_free_ports_are_free_and_different():
 async def test_a_cancelled_start_leaves_no_process(tmp_path):
     nodes = cluster(tmp_path, HANGING)
     starting = asyncio.ensure_future(nodes.__aenter__())
-    while nodes["node A"].process is None:  # noqa: ASYNC110 - a process has no event for its birth
+    while nodes["node A"].process is None:
         await asyncio.sleep(0.01)
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -73,8 +73,10 @@ class StatusReplication:
         for operator in await store.read(statuses.OWN_OPERATORS):
             records = of_operator.get(operator["operator_key"], [])
             parcels.append(_push("fullLoad", operator, records[:_MOST_RECORDS_A_PUSH]))
-            for start in range(_MOST_RECORDS_A_PUSH, len(records), _MOST_RECORDS_A_PUSH):
-                parcels.append(_push("insert", operator, records[start : start + _MOST_RECORDS_A_PUSH]))
+            parcels += [
+                _push("insert", operator, records[start : start + _MOST_RECORDS_A_PUSH])
+                for start in range(_MOST_RECORDS_A_PUSH, len(records), _MOST_RECORDS_A_PUSH)
+            ]
         return parcels
 
 

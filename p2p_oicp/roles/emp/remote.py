@@ -1,11 +1,11 @@
-"""Remote start and stop for our own backend (the driver's app): what the clearing house does between an EMP and a CPO."""
+"""Remote start and stop for our own backend (the driver's app), as the clearing house does it for an EMP."""
 
 from __future__ import annotations
 
 from p2p_oicp.errors import PeerError, PeerRejected, Refusal
 from p2p_oicp.oicp import Acknowledgement, AuthorizeRemoteStart, AuthorizeRemoteStop, Message, SessionID
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
-from p2p_oicp.roles.answers import Ids, acknowledgement
+from p2p_oicp.roles.answers import TROUBLE, Ids, acknowledgement
 from p2p_oicp.roles.book import REMOTE, SessionBook, valid_session_id
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
 from p2p_oicp.routing import to_operator_of, to_party_of_session
@@ -67,7 +67,7 @@ class RemoteControl:
         )
         await self._book.settle_start(
             session,
-            State.AUTHORIZED if told.result else State.REFUSED,
+            _state_after(told),
             answer,
             session_key=session_id.key,
             session_id=session_id.text,
@@ -100,3 +100,10 @@ class RemoteControl:
         session = self._book.find(tx, incoming)
         sessions.note(tx, _ROLE, session.session_key, self._context.now(), "remote stop requested", incoming.body)
         return session
+
+
+def _state_after(told: Acknowledgement) -> State:
+    """Return where an answer leaves the session: a refusal that only speaks of trouble leaves it uncertain."""
+    if told.result:
+        return State.AUTHORIZED
+    return State.UNCERTAIN if str(told.status_code.code) in TROUBLE else State.REFUSED
