@@ -13,6 +13,7 @@ from p2p_oicp.oicp import (
     ChargingNotificationStart,
     EvseID,
     Identification,
+    NotificationType,
     OperatorID,
     SessionID,
 )
@@ -57,7 +58,7 @@ class ChargingSession:
     def start_notification(self) -> ChargingNotificationStart:
         """Say that energy flows now."""
         return ChargingNotificationStart(
-            type="Start",
+            type=NotificationType.START,
             session_id=self.session_id,
             cpo_partner_session_id=self.partner_session_id,
             identification=self.identification,
@@ -71,7 +72,7 @@ class ChargingSession:
     def progress_notification(self, now: datetime) -> ChargingNotificationProgress:
         """Say how far charging has come."""
         return ChargingNotificationProgress(
-            type="Progress",
+            type=NotificationType.PROGRESS,
             session_id=self.session_id,
             cpo_partner_session_id=self.partner_session_id,
             identification=self.identification,
@@ -86,7 +87,7 @@ class ChargingSession:
     def end_notification(self) -> ChargingNotificationEnd:
         """Say that energy has ceased to flow."""
         return ChargingNotificationEnd(
-            type="End",
+            type=NotificationType.END,
             session_id=self.session_id,
             cpo_partner_session_id=self.partner_session_id,
             identification=self.identification,

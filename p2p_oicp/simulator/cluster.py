@@ -70,6 +70,11 @@ class NodeProcess:
         """Whether the process is there."""
         return self.process is not None and self.process.returncode is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """What the process ended with, once it has ended."""
+        return self.process.returncode if self.process else None
+
     async def start(self) -> None:
         """Start the process and wait until it serves; raise NodeFailed if it does not in time."""
         if self.is_running:

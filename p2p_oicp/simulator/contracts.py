@@ -17,6 +17,7 @@ from p2p_oicp.oicp import (
     UID,
     Acknowledgement,
     AuthorizationStart,
+    AuthorizationStatus,
     AuthorizationStop,
     AuthorizeRemoteStart,
     AuthorizeRemoteStop,
@@ -24,9 +25,9 @@ from p2p_oicp.oicp import (
     AuthorizeStop,
     ChargeDetailRecord,
     ChargingNotification,
+    Code,
     EvcoID,
     EvseID,
-    EvseStatuses,
     Identification,
     Message,
     OperatorID,
@@ -38,13 +39,9 @@ from p2p_oicp.oicp import (
     SessionID,
     StatusCode,
 )
-from p2p_oicp.simulator.answers import acknowledged, refused
+from p2p_oicp.simulator.answers import acknowledged, refused, statuses_in
 from p2p_oicp.simulator.journal import Journal
 from p2p_oicp.simulator.line import Line
-
-_UNKNOWN_CARD = "102"
-_NO_VALID_CONTRACT = "110"
-_INVALID_SESSION = "400"
 
 
 @dataclass
@@ -149,58 +146,60 @@ class ContractSystem:
     async def pull_statuses(self, *, journaled: bool = True) -> dict[EvseID, str]:
         """Return the status of every EVSE that the node knows."""
         pull = PullEvseStatus(provider_id=self.provider)
-        return _statuses(await self._line.ask("PullEvseStatus", self.provider.text, pull, journaled=journaled))
+        return statuses_in(await self._line.ask("PullEvseStatus", self.provider.text, pull, journaled=journaled))
 
     async def pull_statuses_of(self, *evse_ids: EvseID) -> dict[EvseID, str]:
         """Return the status of some EVSEs."""
-        pull = PullEvseStatusById(provider_id=self.provider, evse_ids=list(evse_ids))
-        return _statuses(await self._line.ask("PullEvseStatusByID", self.provider.text, pull))
+        pull = PullEvseStatusById(provider_id=self.provider, evse_id=evse_ids)
+        return statuses_in(await self._line.ask("PullEvseStatusByID", self.provider.text, pull))
 
     async def pull_statuses_of_operator(self, operator: OperatorID) -> dict[EvseID, str]:
         """Return the status of every EVSE of one operator."""
-        pull = PullEvseStatusByOperatorId(provider_id=self.provider, operator_ids=[operator])
-        return _statuses(await self._line.ask("PullEvseStatusByOperatorID", self.provider.text, pull))
+        pull = PullEvseStatusByOperatorId(provider_id=self.provider, operator_id=(operator,))
+        return statuses_in(await self._line.ask("PullEvseStatusByOperatorID", self.provider.text, pull))
 
     async def _authorize_start(self, request: AuthorizeStart) -> Message:
         contract = self._contract_of(request.identification)
         if contract is None:
-            return _not_authorized(_UNKNOWN_CARD)
-        if not contract.is_valid or request.session_id is None:
-            return _not_authorized(_NO_VALID_CONTRACT)
+            return _not_authorized(Code.RFID_INVALID)
+        if not contract.is_valid:
+            return _not_authorized(Code.EVCO_ID_LOCKED)
+        if request.session_id is None:
+            return _not_authorized(Code.SESSION_INVALID)
         self.sessions[request.session_id] = DriverSession(contract, request.evse_id)
         return AuthorizationStart(
-            authorization_status="Authorized",
+            authorization_status=AuthorizationStatus.AUTHORIZED,
             session_id=request.session_id,
             provider_id=self.provider,
-            status_code=StatusCode(code="000"),
+            status_code=StatusCode.of(Code.SUCCESS),
         )
 
     async def _authorize_stop(self, request: AuthorizeStop) -> Message:
         session = self.sessions.get(request.session_id)
         contract = self._contract_of(request.identification)
         if session is None:
-            code = _INVALID_SESSION
+            status, code = AuthorizationStatus.NOT_AUTHORIZED, Code.SESSION_INVALID
         elif contract is not session.contract:
-            code = _UNKNOWN_CARD
+            status, code = AuthorizationStatus.NOT_AUTHORIZED, Code.RFID_INVALID
         else:
             session.is_charging = False
-            code = "000"
+            status, code = AuthorizationStatus.AUTHORIZED, Code.SUCCESS
         return AuthorizationStop(
-            authorization_status="Authorized" if code == "000" else "NotAuthorized",
+            authorization_status=status,
             session_id=request.session_id,
             provider_id=self.provider,
-            status_code=StatusCode(code=code),
+            status_code=StatusCode.of(code),
         )
 
     async def _take_notification(self, notification: ChargingNotification) -> Message:
         if notification.session_id not in self.sessions:
-            return refused(_INVALID_SESSION, notification.session_id)
+            return refused(Code.SESSION_INVALID, notification.session_id)
         self.notifications[notification.session_id].append(notification)
         return await self._entered(notification.session_id)
 
     async def _take_cdr(self, cdr: ChargeDetailRecord) -> Message:
         if cdr.session_id not in self.sessions:
-            return refused(_INVALID_SESSION, cdr.session_id)
+            return refused(Code.SESSION_INVALID, cdr.session_id)
         self.cdrs[cdr.session_id].append(cdr)
         return await self._entered(cdr.session_id)
 
@@ -216,15 +215,5 @@ class ContractSystem:
         return next((contract for contract in self.contracts if card.uid in contract.uids), None)
 
 
-def _not_authorized(code: str) -> AuthorizationStart:
-    return AuthorizationStart(authorization_status="NotAuthorized", status_code=StatusCode(code=code))
-
-
-def _statuses(answer: Message) -> dict[EvseID, str]:
-    if not isinstance(answer, EvseStatuses):
-        return {}
-    return {
-        record.evse_id: str(record.evse_status)
-        for operator in answer.evse_statuses.operator_evse_status
-        for record in operator.evse_status_records
-    }
+def _not_authorized(code: Code) -> AuthorizationStart:
+    return AuthorizationStart(authorization_status=AuthorizationStatus.NOT_AUTHORIZED, status_code=StatusCode.of(code))

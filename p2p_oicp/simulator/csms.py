@@ -1,8 +1,8 @@
 """A charge point operator's backend: charging points with meters, drivers who swipe cards, and its own books.
 
-It behaves as an existing CSMS behind a clearing house does: it pushes statuses, asks for authorization, notifies,
-sends one CDR a session, and obeys remote starts and stops. What happens at the charging points is told by the caller;
-a refused step is no error here, its answer is returned. No answer at all is a PeerError.
+It behaves as an existing CSMS behind a clearing house does: it pushes statuses, asks for authorization, notifies, sends
+one CDR a session, and obeys remote starts and stops. What happens at the charging points is told by the caller; a
+refused step is no error here, its answer is returned. No answer at all is a PeerError.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Self
 
 from p2p_oicp.oicp import (
     UID,
-    Acknowledgement,
+    ActionType,
     AuthorizationStart,
-    AuthorizationStop,
     AuthorizeRemoteStart,
     AuthorizeRemoteStop,
     AuthorizeStart,
     AuthorizeStop,
+    Code,
     EvseID,
     EvseStatusRecord,
     Identification,
@@ -31,15 +31,11 @@ from p2p_oicp.oicp import (
     RFIDMifareFamilyIdentification,
     SessionID,
 )
-from p2p_oicp.simulator.answers import acknowledged, refused
+from p2p_oicp.simulator.answers import acknowledged, refused, said_yes
 from p2p_oicp.simulator.charging import ChargingPoint, ChargingSession
 from p2p_oicp.simulator.journal import Journal
 from p2p_oicp.simulator.line import Line
 from p2p_oicp.simulator.story_clock import StoryClock
-
-_RESERVED_OR_IN_USE = "602"
-_UNKNOWN_EVSE = "603"
-_INVALID_SESSION = "400"
 
 
 class Csms:
@@ -86,12 +82,12 @@ class Csms:
 
     async def push_all_statuses(self) -> Message:
         """Replace what the node knows of our statuses (fullLoad)."""
-        return await self._push("fullLoad", list(self.points.values()))
+        return await self._push(ActionType.FULL_LOAD, list(self.points.values()))
 
     async def push_changed_statuses(self) -> Message | None:
         """Push the statuses that differ from what was pushed last; None if there are none."""
         changed = [point for point in self.points.values() if self._announced.get(point.evse_id) != point.status]
-        return await self._push("update", changed) if changed else None
+        return await self._push(ActionType.UPDATE, changed) if changed else None
 
     async def swipe(self, evse_id: EvseID, uid: UID) -> tuple[ChargingSession | None, Message]:
         """Let a driver hold a card to a charging point; return the session, if there is one now, and the answer."""
@@ -107,8 +103,7 @@ class Csms:
                 identification=identification,
             ),
         )
-        authorized = isinstance(answer, AuthorizationStart) and answer.authorization_status == "Authorized"
-        if not authorized or answer.session_id is None:
+        if not isinstance(answer, AuthorizationStart) or not said_yes(answer) or answer.session_id is None:
             return None, answer
         return self._open(answer.session_id, evse_id, identification, partner_session_id), answer
 
@@ -138,7 +133,7 @@ class Csms:
                 identification=_card(uid),
             ),
         )
-        if isinstance(answer, AuthorizationStop) and answer.authorization_status == "Authorized":
+        if said_yes(answer):
             self._cease(session)
         return answer
 
@@ -157,8 +152,8 @@ class Csms:
         session.cdr = session.cdr or session.charge_detail_record()
         return await self._line.ask("ChargeDetailRecord", self.operator.text, session.cdr)
 
-    async def _push(self, action: str, points: Sequence[ChargingPoint]) -> Message:
-        records = [EvseStatusRecord(evse_id=point.evse_id, evse_status=point.status) for point in points]
+    async def _push(self, action: ActionType, points: Sequence[ChargingPoint]) -> Message:
+        records = tuple(EvseStatusRecord(evse_id=point.evse_id, evse_status=point.status) for point in points)
         push = PushEvseStatus(
             action_type=action,
             operator_evse_status=OperatorEvseStatus(
@@ -166,7 +161,7 @@ class Csms:
             ),
         )
         answer = await self._line.ask("PushEvseStatus", self.operator.text, push)
-        if isinstance(answer, Acknowledgement) and answer.result:
+        if said_yes(answer):
             self._announced.update((point.evse_id, point.status) for point in points)
         return answer
 
@@ -176,11 +171,11 @@ class Csms:
     async def _start_remotely(self, request: AuthorizeRemoteStart) -> Message:
         point = self.points.get(request.evse_id)
         if point is None:
-            return refused(_UNKNOWN_EVSE)
+            return refused(Code.UNKNOWN_EVSE_ID)
         if request.session_id is None:
-            return refused(_INVALID_SESSION)
+            return refused(Code.SESSION_INVALID)
         if point.status != "Available":
-            return refused(_RESERVED_OR_IN_USE)
+            return refused(Code.EVSE_ALREADY_IN_USE)
         session = self._open(
             request.session_id, request.evse_id, request.identification, self._next_partner_session_id()
         )
@@ -189,7 +184,7 @@ class Csms:
     async def _stop_remotely(self, request: AuthorizeRemoteStop) -> Message:
         session = self.sessions.get(request.session_id)
         if session is None or session.has_ceased:
-            return refused(_INVALID_SESSION)
+            return refused(Code.SESSION_INVALID)
         self._cease(session)
         return acknowledged(session.session_id, cpo_partner_session_id=session.partner_session_id)
 

@@ -11,9 +11,8 @@ from aiohttp import web
 from p2p_oicp.clock import RandomMint
 from p2p_oicp.errors import PeerError
 from p2p_oicp.identity import BearerToken
-from p2p_oicp.oicp import Acknowledgement, InvalidMessage, Message, StatusCode
-from p2p_oicp.oicp.operation import Operation
-from p2p_oicp.oicp.operations import OPERATION_BY_NAME, find
+from p2p_oicp.oicp import OPERATION_BY_NAME, Code, InvalidMessage, Message, Operation, find
+from p2p_oicp.simulator.answers import refused
 from p2p_oicp.simulator.journal import Exchange, Journal
 from p2p_oicp.simulator.outcome import outcome
 from p2p_oicp.transport import Endpoint, OicpClient
@@ -80,15 +79,15 @@ class Line:
         body = await request.read()
         route = find(request.path.removeprefix(_PREFIX))
         if route is None:
-            return _response(_refusal("320"), status=404)
+            return _response(refused(Code.SERVICE_NOT_AVAILABLE), status=404)
         start = self._journal.clock.monotonic()
         operation = route.choose(body)
         try:
             message = operation.request.from_json(body)
         except InvalidMessage:
-            return _response(_refusal("022"), status=400)
+            return _response(refused(Code.DATA_ERROR), status=400)
         handler = self._handlers.get(operation.name)
-        answer = await handler(message) if handler else _refusal("320")
+        answer = await handler(message) if handler else refused(Code.SERVICE_NOT_AVAILABLE)
         self._write(start, self._node.name, self._owner, operation, message, answer)
         return _response(answer)
 
@@ -102,6 +101,7 @@ class Line:
         answer: Message | PeerError,
     ) -> None:
         now = self._journal.clock.monotonic()
+        result, good = outcome(request, answer)
         session = getattr(answer, "session_id", None) or getattr(request, "session_id", None)
         self._journal.add(
             Exchange(
@@ -111,13 +111,10 @@ class Line:
                 receiver=receiver,
                 operation=operation.name,
                 session_id=str(session) if session else None,
-                **outcome(request, answer),
+                result=result,
+                good=good,
             )
         )
-
-
-def _refusal(code: str) -> Acknowledgement:
-    return Acknowledgement(result=False, status_code=StatusCode(code=code))
 
 
 def _response(message: Message, *, status: int = 200) -> web.Response:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+_Entry = tuple[str, str | int | float | tuple[str, ...] | None]
+
 LOOPBACK = "127.0.0.1"
 
 # A cluster is watched by a person or a test: a node that comes back shall not be waited for long.
@@ -34,7 +36,9 @@ class Ports:
 
 def node_toml(spec: NodeSpec, ports: Ports) -> str:
     """Return the text of a node's ``node.toml``: insecure, on the loopback address."""
-    backend = [("host", LOOPBACK), ("port", ports.backend), ("cpo_url", spec.cpo_url), ("emp_url", spec.emp_url)]
+    backend: list[_Entry] = [
+        ("host", LOOPBACK), ("port", ports.backend), ("cpo_url", spec.cpo_url), ("emp_url", spec.emp_url),
+    ]  # fmt: skip
     return "\n".join(
         [
             'peers_file = "peers.toml"\n',
@@ -58,7 +62,7 @@ def peers_toml(peers: Iterable[tuple[NodeSpec, str]]) -> str:
     )
 
 
-def _table(head: str, entries: Sequence[tuple[str, str | int | float | tuple[str, ...] | None]]) -> str:
+def _table(head: str, entries: Sequence[_Entry]) -> str:
     # What JSON writes for text, numbers and lists of text is TOML as well.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in entries if value is not None]
     return "\n".join([head, *lines, ""])

@@ -12,10 +12,12 @@ from p2p_oicp.oicp import (
     ChargeDetailRecord,
     ChargingNotification,
     EvseStatuses,
+    EvseStatusesById,
     Message,
     PushEvseStatus,
     StatusCode,
 )
+from p2p_oicp.simulator.answers import statuses_in
 
 
 class Outcome(NamedTuple):
@@ -37,7 +39,7 @@ def outcome(request: Message, answer: Message | PeerError) -> Outcome:
 def _subject(request: Message) -> str:
     match request:
         case PushEvseStatus():
-            return f"{request.action_type}, {_count(request.operator_evse_status.evse_status_records, 'status')}"
+            return f"{request.action_type}, {_count(len(request.operator_evse_status.evse_status_records), 'status')}"
         case ChargingNotification():
             return str(request.type)
         case ChargeDetailRecord():
@@ -53,8 +55,8 @@ def _answer(answer: Message) -> Outcome:
             return Outcome(words if good else f"{words}, {_code(answer.status_code)}", good)
         case Acknowledgement():
             return Outcome(_code(answer.status_code), answer.result)
-        case EvseStatuses():
-            return Outcome(_count([r for o in answer.operators for r in o.evse_status_records], "status"), good=True)
+        case EvseStatuses() | EvseStatusesById():
+            return Outcome(_count(len(statuses_in(answer)), "status"), good=True)
     return Outcome(type(answer).__name__, good=True)
 
 
@@ -62,6 +64,5 @@ def _code(status: StatusCode) -> str:
     return f"{status.code} {status.description or ''}".rstrip()
 
 
-def _count(things: list[object] | tuple[object, ...], name: str) -> str:
-    plural = "es" if name.endswith("s") else "s"
-    return f"{len(things)} {name}" + ("" if len(things) == 1 else plural)
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}" + ("" if number == 1 else "es")

@@ -22,7 +22,7 @@ class StoryClock:
         return time.monotonic()
 
     def now(self) -> datetime:
-        """The story's time, aware, in the time zone it was started in."""
+        """Return the story's time, aware, in the time zone it was started in."""
         return datetime.fromtimestamp(self._time, self._zone)
 
     def advance(self, seconds: float) -> None:

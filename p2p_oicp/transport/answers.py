@@ -11,8 +11,7 @@ from typing import Any
 import orjson
 
 from p2p_oicp.errors import PeerBroken, PeerBusy, PeerError, PeerRejected, PeerUnauthorized
-from p2p_oicp.oicp import Acknowledgement, InvalidMessage, Message
-from p2p_oicp.oicp.operation import Operation
+from p2p_oicp.oicp import Acknowledgement, Code, InvalidMessage, Message, Operation, response_model
 from p2p_oicp.transport.charsets import as_utf8
 
 _LONGEST_REASON = 300
@@ -86,27 +85,24 @@ def _refused(answer: Answer, now: float) -> PeerError:
 
 def _message(peer: str, operation: Operation, body: bytes) -> Message:
     """Read the operation's own response, else an Acknowledgement (CONFORMANCE D57)."""
+    # Looking at the members costs more than looking for the word, which the other responses do not have.
+    suspicious = operation.response is not Acknowledgement and b'"Result"' in body
+    model = response_model(operation, body) if suspicious else operation.response
     try:
-        message = operation.response.from_json(body)
+        return model.from_json(body)
     except InvalidMessage as exc:
         return _acknowledgement(peer, body, exc)
-    if b'"Result"' in body and _says_nothing_of_its_own(message):
-        return _acknowledgement(peer, body, None)
-    return message
 
 
-def _says_nothing_of_its_own(message: Message) -> bool:
-    if isinstance(message, Acknowledgement):
-        return False
-    own = type(message).model_fields.keys() - Acknowledgement.model_fields.keys()
-    return message.model_fields_set.isdisjoint(own)
-
-
-def _acknowledgement(peer: str, body: bytes, cause: InvalidMessage | None) -> Acknowledgement:
+def _acknowledgement(peer: str, body: bytes, cause: InvalidMessage) -> Acknowledgement:
+    """Read an acknowledgement in place of another answer: it says ``Result``, or refuses with a code."""
     try:
-        return Acknowledgement.from_json(body)
-    except InvalidMessage as exc:
-        raise PeerBroken(peer, _shortened(f"the answer is not OICP: {cause or exc}")) from exc
+        message = Acknowledgement.from_json(body)
+    except InvalidMessage:
+        message = None
+    if message is None or (message.status_code.code == Code.SUCCESS and not message.result):
+        raise PeerBroken(peer, _shortened(f"the answer is not OICP: {cause}")) from cause
+    return message
 
 
 def _retry_after(headers: Mapping[str, str], now: float) -> float | None:

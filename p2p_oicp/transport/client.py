@@ -13,7 +13,7 @@ from yarl import URL
 
 from p2p_oicp.clock import Clock, Mint, SystemClock
 from p2p_oicp.identity import InsecureSigner, RequestSigner
-from p2p_oicp.oicp.operation import Operation
+from p2p_oicp.oicp import Operation
 from p2p_oicp.transport.answers import Answer, Reply, check_status, read_reply
 from p2p_oicp.transport.bodies import OFFERED_CODINGS, BoundedBody
 from p2p_oicp.transport.failures import FOREIGN, typed

@@ -19,15 +19,20 @@ from p2p_oicp.oicp import (
     EvcoID,
     EvseID,
     EvseStatuses,
+    EvseStatusesById,
     EvseStatusRecord,
+    EvseStatusRecords,
     Message,
+    Operation,
     OperatorEvseStatus,
+    OperatorEvseStatuses,
     OperatorID,
+    Party,
     ProviderID,
     SessionID,
     StatusCode,
+    find,
 )
-from p2p_oicp.oicp.operations import Operation, Party, find
 from p2p_oicp.simulator import ChargingPoint, Contract, ContractSystem, Csms, Journal, StoryClock
 from p2p_oicp.transport import Endpoint, OicpClient
 
@@ -59,7 +64,7 @@ class Hub:
             self.statuses |= {record.evse_id: record.evse_status for record in records}
             return Acknowledgement(result=True, status_code=StatusCode.of(Code.SUCCESS))
         if operation.name.startswith("PullEvseStatus"):
-            return self.pulled(getattr(message, "evse_ids", None) or self.statuses)
+            return self.pulled(operation, message)
         if operation.name in OPENS_A_SESSION:
             message = message.replace(session_id=SessionID(RandomMint().session_id()))
         reply = await self.call(operation, party, message)
@@ -67,10 +72,15 @@ class Hub:
             return reply.replace(session_id=message.session_id)
         return reply
 
-    def pulled(self, evse_ids) -> EvseStatuses:
-        records = [EvseStatusRecord(evse_id=each, evse_status=self.statuses[each]) for each in evse_ids]
-        of_operator = OperatorEvseStatus(operator_id=OPERATOR, evse_status_records=records)
-        return EvseStatuses.model_validate({"evse_statuses": {"operator_evse_status": [of_operator]}}, by_name=True)
+    def pulled(self, operation: Operation, message: Message) -> Message:
+        if operation.name == "PullEvseStatusByID":
+            records = EvseStatusRecords(evse_status_record=self.records(message.evse_id))
+            return EvseStatusesById(evse_status_records=records)
+        of_operator = OperatorEvseStatus(operator_id=OPERATOR, evse_status_records=self.records(self.statuses))
+        return EvseStatuses(evse_statuses=OperatorEvseStatuses(operator_evse_status=(of_operator,)))
+
+    def records(self, evse_ids) -> tuple[EvseStatusRecord, ...]:
+        return tuple(EvseStatusRecord(evse_id=each, evse_status=self.statuses[each]) for each in evse_ids)
 
     async def call(self, operation: Operation, party: str | None, message: Message) -> Message:
         """Ask the backend that serves an operation."""

@@ -43,6 +43,7 @@ REPLIES = {
         {"Result": False, "StatusCode": {"Code": "017"}},
         "017",
     ),
+    "a refusal's code alone in place of an authorization": ("AuthorizeStart", {"StatusCode": {"Code": "017"}}, "017"),
     "acknowledgement in place of a page": ("PullEvseData", {"Result": False, "StatusCode": {"Code": "300"}}, "300"),
     "acknowledgement in place of statuses": ("PullEvseStatus", {"Result": False, "StatusCode": {"Code": "210"}}, "210"),
 }
@@ -72,13 +73,14 @@ NOT_OICP = {
     "an array": b"[]",
     "null": b"null",
     "some other object": b'{"status":"ok"}',
+    "the answer to another question": b'{"EvseStatuses":{"OperatorEvseStatus":[]},"StatusCode":{"Code":"000"}}',
     "cut off": b'{"Result": true, "Stat',
     "not text": b"\xff\xfe\xfd",
 }
 
 
 @pytest.mark.parametrize("body", NOT_OICP.values(), ids=NOT_OICP)
-@pytest.mark.parametrize("operation", ["ChargeDetailRecord", "AuthorizeStart"])
+@pytest.mark.parametrize("operation", ["AuthorizeStart", "PullEvseStatusByID"])
 def test_a_200_that_is_not_oicp_is_broken(operation, body):
     with pytest.raises(PeerBroken, match=r"^peer B: "):
         read(body=body, operation=operation)

@@ -13,12 +13,13 @@ from rich.console import Console
 from p2p_oicp.simulator.demo import JsonTimeline, RichTimeline, play
 
 _HELD, _FAILED, _UNUSABLE = 0, 1, 2
+_WIDTH_WITHOUT_TERMINAL = 120
 
 
 def main() -> int:
     """Play the day; return 0 if every check held, 1 if not, 2 if the options cannot be used."""
     options = _parser().parse_args()
-    timeline = JsonTimeline(sys.stdout) if options.json else RichTimeline(Console(highlight=False))
+    timeline = JsonTimeline(sys.stdout) if options.json else RichTimeline(_console())
     if options.keep is None:
         with tempfile.TemporaryDirectory(prefix="p2p-oicp-demo-") as directory:
             report = asyncio.run(play(Path(directory), timeline))
@@ -29,6 +30,11 @@ def main() -> int:
         report = asyncio.run(play(options.keep.absolute(), timeline))
         sys.stderr.write(f"The nodes' files and logs are in {options.keep}\n")
     return _HELD if report.held else _FAILED
+
+
+def _console() -> Console:
+    # Rich takes a pipe or a log for 80 columns, where the timeline needs more to tell all.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
 
 
 def _parser() -> argparse.ArgumentParser:

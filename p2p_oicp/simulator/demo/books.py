@@ -25,6 +25,14 @@ def billed_energy(contracts: ContractSystem, session_id: SessionID) -> Decimal:
     return sum((cdr.consumed_energy for cdr in contracts.cdrs.get(session_id, [])), Decimal(0))
 
 
-def kinds_of_notifications(contracts: ContractSystem, session_id: SessionID) -> list[str]:
-    """Return the types of the notifications that arrived for a session, in their order."""
-    return [str(notification.type) for notification in contracts.notifications.get(session_id, [])]
+def kinds_of_notifications(
+    contracts: ContractSystem, session_id: SessionID, *, without_repetitions: bool = False
+) -> list[str]:
+    """Return the types of the notifications that arrived for a session, in their order.
+
+    A repetition says, byte for byte, what another one said before.
+    """
+    arrived = contracts.notifications.get(session_id, [])
+    if without_repetitions:
+        arrived = list({notification.to_json(): notification for notification in arrived}.values())
+    return [str(notification.type) for notification in arrived]

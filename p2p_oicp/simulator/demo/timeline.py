@@ -15,25 +15,27 @@ from p2p_oicp.simulator.demo.report import Check, Report
 from p2p_oicp.simulator.journal import Exchange
 
 _SHORT_ID = 8
+# Time, from → to, operation, session; the result has what is left of the terminal's width.
+_COLUMNS = (8, 18, 22, _SHORT_ID)
 
 
 class Timeline(Protocol):
     """Where the demonstration shows what happens; times are in seconds since its start."""
 
     def scene(self, number: int, title: str) -> None:
-        """A new scene begins."""
+        """Begin a new scene."""
 
     def exchange(self, at: float, exchange: Exchange) -> None:
-        """Somebody asked and was answered."""
+        """Show that somebody asked and was answered."""
 
     def event(self, at: float, text: str) -> None:
-        """Something else happened, such as a crash."""
+        """Show that something else happened, such as a crash."""
 
     def check(self, check: Check) -> None:
-        """Something was checked."""
+        """Show that something was checked."""
 
     def summary(self, report: Report) -> None:
-        """The end."""
+        """Show everything that was checked, at the end."""
 
 
 class RichTimeline:
@@ -49,10 +51,10 @@ class RichTimeline:
 
     def exchange(self, at: float, exchange: Exchange) -> None:
         """Print one line: time, from → to, operation, session, result."""
-        line = Table.grid(padding=(0, 1))
-        for width in (8, 27, 26, _SHORT_ID):
-            line.add_column(width=width, no_wrap=True)
-        line.add_column(overflow="fold")
+        line = Table.grid(padding=(0, 1), expand=True)
+        for width in _COLUMNS:
+            line.add_column(width=width, no_wrap=True, overflow="ellipsis")
+        line.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         line.add_row(
             Text(f"{at:6.2f} s", style="dim"),
             Text.assemble((exchange.sender, "cyan"), " → ", (exchange.receiver, "magenta")),

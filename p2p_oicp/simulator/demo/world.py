@@ -11,9 +11,10 @@ from pathlib import Path
 
 from p2p_oicp.clock import SystemClock
 from p2p_oicp.oicp import UID, EvcoID, EvseID, OperatorID, ProviderID
+from p2p_oicp.simulator.charging import ChargingPoint
 from p2p_oicp.simulator.cluster import Cluster, NodeProcess
 from p2p_oicp.simulator.contracts import Contract, ContractSystem
-from p2p_oicp.simulator.csms import ChargingPoint, Csms
+from p2p_oicp.simulator.csms import Csms
 from p2p_oicp.simulator.demo.report import Check, Report
 from p2p_oicp.simulator.demo.timeline import Timeline
 from p2p_oicp.simulator.journal import Journal
@@ -35,7 +36,7 @@ _LENGTH_OF_DAY = timedelta(hours=12)
 
 @dataclass
 class World:
-    """The cast, and what was found out about it."""
+    """The cast, and what was found out; ``patience`` is how long to wait for what is on its way, in seconds."""
 
     cluster: Cluster
     csms: Csms
@@ -44,6 +45,7 @@ class World:
     report: Report
     started: float
     scene: str = ""
+    patience: float = 10.0
 
     @property
     def node_a(self) -> NodeProcess:
