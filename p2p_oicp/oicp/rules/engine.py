@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
-from typing import Any
 
 from p2p_oicp.oicp.base import Message
 from p2p_oicp.oicp.findings import Finding
 from p2p_oicp.oicp.kinds import Kind, Notes
 from p2p_oicp.oicp.members import ListOf, Unwrapping
 from p2p_oicp.oicp.rules.scope import EVERYONE, Scope
+from p2p_oicp.oicp.rules.table import RULES, Rule
 from p2p_oicp.oicp.tolerant import RecordOf, plan_of
-
-#: A rule looks at a message that stands at a pointer, and notes what it finds.
-Rule = Callable[[Any, str, Notes, Scope], None]
-
-RULES: Mapping[type[Message], tuple[Rule, ...]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
