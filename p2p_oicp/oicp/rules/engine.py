@@ -7,9 +7,9 @@ from functools import cache
 
 from p2p_oicp.oicp.base import Message
 from p2p_oicp.oicp.findings import Finding
-from p2p_oicp.oicp.kinds import Kind, Notes
+from p2p_oicp.oicp.kinds import Kind
 from p2p_oicp.oicp.members import ListOf, Unwrapping
-from p2p_oicp.oicp.rules.scope import EVERYONE, Scope
+from p2p_oicp.oicp.rules.here import EVERYONE, Here, Scope
 from p2p_oicp.oicp.rules.table import RULES, Rule
 from p2p_oicp.oicp.tolerant import RecordOf, plan_of
 
@@ -44,22 +44,26 @@ def _has_rules(model: type[Message] | None) -> bool:
 
 def check(message: Message, scope: Scope = EVERYONE) -> list[Finding]:
     """Return what the rules say of a message."""
-    notes = Notes()
-    _walk(message, "", notes, scope)
-    return notes.findings
+    here = Here(message, scope)
+    _run(message, here)
+    return here.findings
 
 
-def _walk(message: Message, at: str, notes: Notes, scope: Scope) -> None:
+def _run(message: Message, here: Here) -> None:
+    here.message = message
     course = course_of(type(message))
     for rule in course.rules:
-        rule(message, at, notes, scope)
+        rule(message, here)
     for attribute in course.parts:
         part = message.__dict__[attribute]
-        if not part:
-            continue
-        below = at + message.token(attribute)
         if isinstance(part, tuple):
             for position, element in enumerate(part):
-                _walk(element, f"{below}/{position}", notes, scope)
-        else:
-            _walk(part, below, notes, scope)
+                _run_below(element, message, (attribute, position), here)
+        elif part is not None:
+            _run_below(part, message, (attribute,), here)
+
+
+def _run_below(part: Message, above: Message, way: tuple[str | int, ...], here: Here) -> None:
+    here.trail.append((above, way))
+    _run(part, here)
+    here.trail.pop()

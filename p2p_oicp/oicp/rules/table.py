@@ -8,12 +8,12 @@ from typing import Any
 
 from p2p_oicp.oicp import common, evse, notifications, places, pricing, pulls, sessions
 from p2p_oicp.oicp.base import Message
-from p2p_oicp.oicp.kinds import Notes
 from p2p_oicp.oicp.rules import answers, charging, identity, spots, tariffs
-from p2p_oicp.oicp.rules.scope import Scope
+from p2p_oicp.oicp.rules.here import Here
+from p2p_oicp.oicp.rules.once import once
 
-#: A rule looks at a message that stands at a pointer, and notes what it finds.
-Rule = Callable[[Any, str, Notes, Scope], None]
+#: A rule looks at a message, and reports from where it stands.
+Rule = Callable[[Any, Here], None]
 
 RULES: Mapping[type[Message], tuple[Rule, ...]] = MappingProxyType(
     {
@@ -47,17 +47,18 @@ RULES: Mapping[type[Message], tuple[Rule, ...]] = MappingProxyType(
             charging.values_in_between,
         ),
         places.GeoCoordinates: (spots.one_notation,),
-        evse.EvseDataRecord: (spots.payment_alone, spots.opening_times),
-        evse.PushEvseData: (spots.evse_data_push,),
-        evse.PushEvseStatus: (spots.evse_status_push,),
-        pricing.PricingProductData: (tariffs.no_negative_default, tariffs.unique_products),
+        evse.EvseDataRecord: (spots.payment_alone, spots.opening_times, spots.foreign_evse),
+        evse.EvseStatusRecord: (spots.foreign_evse,),
+        evse.PushEvseData: (once("operator_evse_data", "evse_data_record"),),
+        evse.PushEvseStatus: (once("operator_evse_status", "evse_status_records"),),
+        pricing.PricingProductData: (tariffs.no_negative_default, once("pricing_product_data_records")),
         pricing.PricingProductDataRecord: (tariffs.no_negative_price, tariffs.availability, tariffs.fees),
-        pricing.PushEVSEPricing: (tariffs.evse_pricing_push,),
+        pricing.EvsePricing: (spots.foreign_evse,),
+        pricing.PushEVSEPricing: (once("evse_pricing"),),
         pulls.PullEvseData: (spots.filters_beside_last_call,),
         pulls.GetChargeDetailRecords: (spots.span_of_time,),
         pulls.EvseDataPage: (answers.page_counts,),
         pulls.ChargeDetailRecordPage: (answers.page_counts,),
-        pulls.AuthenticationDataRecord: (identity.one_pin,),
-        pulls.PushAuthenticationData: (identity.own_contracts,),
+        pulls.AuthenticationDataRecord: (identity.one_pin, identity.foreign_contract),
     }
 )
