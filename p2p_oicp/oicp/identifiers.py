@@ -14,11 +14,9 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-_SEPARATORS = str.maketrans("", "", "*-|")
-
 
 def _without_separators(text: str) -> str:
-    return text.removeprefix("+").translate(_SEPARATORS).upper()
+    return text.removeprefix("+").replace("*", "").replace("-", "").replace("|", "").upper()
 
 
 class Identifier:

@@ -17,7 +17,7 @@ from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity
 from p2p_oicp.oicp.identifiers import EvseID, OperatorID, SessionID
 from p2p_oicp.oicp.kinds import Exactly, OneOf, Text, shown
 from p2p_oicp.oicp.members import AlsoRead
-from p2p_oicp.oicp.quantities import Energy, Instant, Whole
+from p2p_oicp.oicp.quantities import Energy, Instant, MeterValue, Whole
 from p2p_oicp.oicp.sessions import MeterValuesInBetween
 
 
@@ -68,7 +68,7 @@ class ChargingNotificationStart(ChargingNotification):
     type: Annotated[NotificationType, Exactly(NotificationType.START)] = Field(NotificationType.START, alias="Type")
     charging_start: Instant = Field(alias="ChargingStart")
     session_start: Instant | None = Field(None, alias="SessionStart")
-    meter_value_start: Energy | None = Field(None, alias="MeterValueStart")
+    meter_value_start: MeterValue | None = Field(None, alias="MeterValueStart")
     partner_product_id: ProductID | None = Field(None, alias="PartnerProductID")
 
 
@@ -83,7 +83,7 @@ class ChargingNotificationProgress(ChargingNotification):
     charging_duration: Annotated[int, Whole(minimum=0)] | None = Field(None, alias="ChargingDuration")
     session_start: Instant | None = Field(None, alias="SessionStart")
     consumed_energy_progress: Energy | None = Field(None, alias="ConsumedEnergyProgress")
-    meter_value_start: Energy | None = Field(None, alias="MeterValueStart")
+    meter_value_start: MeterValue | None = Field(None, alias="MeterValueStart")
     meter_value_in_between: MeterValuesInBetween = Field(None, alias="MeterValueInBetween")
     partner_product_id: ProductID | None = Field(None, alias="PartnerProductID")
 
@@ -97,8 +97,8 @@ class ChargingNotificationEnd(ChargingNotification):
     session_start: Instant | None = Field(None, alias="SessionStart")
     session_end: Instant | None = Field(None, alias="SessionEnd")
     consumed_energy: Energy | None = Field(None, alias="ConsumedEnergy")
-    meter_value_start: Energy | None = Field(None, alias="MeterValueStart")
-    meter_value_end: Energy | None = Field(None, alias="MeterValueEnd")
+    meter_value_start: MeterValue | None = Field(None, alias="MeterValueStart")
+    meter_value_end: MeterValue | None = Field(None, alias="MeterValueEnd")
     meter_value_in_between: MeterValuesInBetween = Field(None, alias="MeterValueInBetween")
     partner_product_id: ProductID | None = Field(None, alias="PartnerProductID")
     penalty_time_start: Instant | None = Field(None, alias="PenaltyTimeStart")

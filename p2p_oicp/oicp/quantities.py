@@ -161,5 +161,7 @@ class InstantKind(Kind):
 
 #: A time on the wire; the offset it came with is kept.
 Instant = Annotated[AwareDatetime, InstantKind()]
-#: Energy in kWh: Decimal(,3).
-Energy = Annotated[Decimal, Number(decimals=3)]
+#: Energy that was consumed, in kWh: Decimal(,3).
+Energy = Annotated[Decimal, Number(decimals=3, minimum=0)]
+#: A meter's value in kWh: Decimal(,3).
+MeterValue = Annotated[Decimal, Number(decimals=3)]
