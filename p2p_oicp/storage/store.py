@@ -12,6 +12,7 @@ import aiosqlite
 
 from p2p_oicp.errors import StoreUnusable
 from p2p_oicp.storage.migrate import migrate
+from p2p_oicp.storage.state.places import great_circle_km
 from p2p_oicp.storage.statements import Statement
 from p2p_oicp.storage.writer import Lane, Transaction, Writer
 
@@ -23,9 +24,10 @@ _BUSY_TIMEOUT_SECONDS = 5.0
 class Store:
     """Durable state; made by :func:`open_store`."""
 
-    def __init__(self, writer: Writer, reader: aiosqlite.Connection) -> None:
+    def __init__(self, writer: Writer, reader: aiosqlite.Connection, scanner: aiosqlite.Connection) -> None:
         self._writer = writer
         self._reader = reader
+        self._scanner = scanner
 
     async def write(self, job: Callable[[Transaction], T], lane: Lane = Lane.INTERACTIVE) -> T:
         """Run ``job`` in a transaction; it returns after the commit. Raises StoreBusy, StoreError."""
@@ -33,8 +35,11 @@ class Store:
 
     async def read(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
         """Return all rows of a query, as of the last commit."""
-        async with self._reader.execute(statement.text, statement.bind(parameters)) as cursor:
-            return list(await cursor.fetchall())
+        return list(await self._reader.execute_fetchall(statement.text, statement.bind(parameters)))
+
+    async def scan(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
+        """Return all rows of a long query, which holds up no other reader."""
+        return list(await self._scanner.execute_fetchall(statement.text, statement.bind(parameters)))
 
 
 @asynccontextmanager
@@ -46,15 +51,22 @@ async def open_store(file: Path, *, synchronous: str = "FULL", most_waiting: int
     """
     migrate(file)
     connection = _connect(file, synchronous)
-    reader = await aiosqlite.connect(f"file:{file}?mode=ro", uri=True)
-    reader.row_factory = sqlite3.Row
+    reader, scanner = await _open_reader(file), await _open_reader(file)
     writer = Writer(connection, most_waiting=most_waiting)
     try:
-        yield Store(writer, reader)
+        yield Store(writer, reader, scanner)
     finally:
         await writer.close()
         await reader.close()
+        await scanner.close()
         connection.close()
+
+
+async def _open_reader(file: Path) -> aiosqlite.Connection:
+    reader = await aiosqlite.connect(f"file:{file}?mode=ro", uri=True)
+    reader.row_factory = sqlite3.Row
+    await reader.create_function("great_circle_km", 4, great_circle_km, deterministic=True)
+    return reader
 
 
 def _connect(file: Path, synchronous: str) -> sqlite3.Connection:
