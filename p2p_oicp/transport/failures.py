@@ -30,10 +30,8 @@ def typed(peer: str, exc: Exception, *, sent: bool) -> PeerError:
 def _reason(exc: Exception, *, late: str) -> str:
     if isinstance(exc, TimeoutError):
         return late
-    if isinstance(exc, aiohttp.InvalidURL):
-        return f"not a usable URL: {exc.url}"
-    if isinstance(exc, aiohttp.NonHttpUrlClientError):
-        return f"not an http or https URL: {_text(exc)}"
+    if isinstance(exc, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
+        return f"not a usable http or https URL: {_text(exc)}"
     if isinstance(exc, aiohttp.ServerDisconnectedError):
         return "closed the connection without an answer"
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):

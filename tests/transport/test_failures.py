@@ -117,8 +117,8 @@ REASONS = {
         "its certificate is not accepted: self-signed",
     ),
     "deadline": (TimeoutError(), "no connection within the deadline"),
-    "not a URL": (client_exceptions.InvalidURL("b:x"), "not a usable URL: b:x"),
-    "another scheme": (make(client_exceptions.NonHttpUrlClientError), "not an http or https URL: ftp://b"),
+    "not a URL": (client_exceptions.InvalidURL("b:x"), "not a usable http or https URL: b:x"),
+    "another scheme": (make(client_exceptions.NonHttpUrlClientError), "not a usable http or https URL: ftp://b"),
 }
 
 
