@@ -18,6 +18,7 @@ PACKAGE = "p2p_oicp"
 ROOMS = (
     "errors",
     "clock",
+    "version",
     "logs",
     "toml_file",
     "oicp",
