@@ -22,7 +22,6 @@ from typing import Self
 
 import aiohttp
 
-import p2p_oicp
 from p2p_oicp.errors import P2pOicpError
 from p2p_oicp.simulator.node_files import LOOPBACK, NodeSpec, Ports, node_toml, peers_toml
 
@@ -220,5 +219,5 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
 def _environment() -> dict[str, str]:
     """Return our environment without the settings of other nodes, and with the package that runs now found first."""
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("P2P_OICP_")}
-    ours = str(Path(p2p_oicp.__file__).parents[1])
+    ours = str(Path(__file__).parents[2])
     return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, (ours, kept.get("PYTHONPATH"))))}
