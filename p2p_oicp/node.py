@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from types import TracebackType
 from typing import Self
 
@@ -35,6 +34,7 @@ from p2p_oicp.delivery import (
 )
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.identity import ClaimedIdentityVerifier
+from p2p_oicp.logs import configure_logs, hand_logs_to_the_host_program
 from p2p_oicp.oicp import Message
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
@@ -44,6 +44,7 @@ from p2p_oicp.roles.cpo.statuses import StatusReplication
 from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
 from p2p_oicp.storage import Store, open_store
 from p2p_oicp.transport import OicpClient
+from p2p_oicp.version import VERSION
 from p2p_oicp.web import Api, Greetings, Listener, Loopback, OwnCalls, Side, backend_app, peer_app
 
 log = structlog.get_logger(__name__)
@@ -96,6 +97,7 @@ class Node:
         self.backend_url = ""
 
     async def __aenter__(self) -> Self:
+        hand_logs_to_the_host_program()
         async with AsyncExitStack() as stack:
             await self._start(stack)
             self._stack = stack.pop_all()
@@ -149,9 +151,11 @@ class Node:
         return _Parts(context, client, courier, signs, *self._backends(client))
 
     def _client(self) -> OicpClient:
-        agent = f"p2p-oicp/{version('p2p-oicp')}"
         return OicpClient(
-            mint=self._mint, user_agent=agent, max_body=self._settings.peer_api.max_body, clock=self._clock
+            mint=self._mint,
+            user_agent=f"p2p-oicp/{VERSION}",
+            max_body=self._settings.peer_api.max_body,
+            clock=self._clock,
         )
 
     def _backends(self, client: OicpClient) -> tuple[CpoBackend, EmpBackend]:
@@ -261,8 +265,6 @@ async def _run_until_told(settings: Settings) -> None:
 
 def run(settings: Settings) -> int:
     """Run one node until SIGTERM or SIGINT; return the exit code."""
-    from p2p_oicp.logs import configure_logs  # noqa: PLC0415 - only a program configures logging, a library never
-
     configure_logs(settings.log.format, settings.log.level)
     try:
         import uvloop  # noqa: PLC0415 - not on Windows

@@ -18,6 +18,7 @@ PACKAGE = "p2p_oicp"
 ROOMS = (
     "errors",
     "clock",
+    "version",
     "logs",
     "toml_file",
     "oicp",
@@ -32,6 +33,7 @@ ROOMS = (
     "web",
     "settings",
     "node",
+    "",  # the package itself: what it offers to other programs
     "simulator",
     "cli",
 )
@@ -56,7 +58,7 @@ STRANGERS = {
 }
 
 # Modules and functions above the aim but below the hard limit, each with its reason.
-LONGER_MODULES: dict[str, str] = {}
+LONGER_MODULES = {"p2p_oicp.oicp.operations": "the table of operations, one row an operation"}
 LONGER_FUNCTIONS: dict[str, str] = {}
 MODULE_LINES, MODULE_LINES_HARD = 300, 400
 FUNCTION_LINES, FUNCTION_LINES_HARD = 25, 40
@@ -120,7 +122,7 @@ def at_import_time(node: ast.AST) -> Iterator[ast.AST]:
 
 @pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
 def test_a_module_stands_in_a_known_room(module):
-    assert module.room in {*ROOMS, "", "__main__"}
+    assert module.room in {*ROOMS, "__main__"}
 
 
 @pytest.mark.parametrize(
@@ -186,6 +188,8 @@ def test_a_module_is_no_longer_than_agreed(module):
 
 @pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
 def test_a_function_is_no_longer_than_agreed(module):
+    if ".migrations.versions." in module.name:
+        return  # a list of tables as they once were, written once and never changed
     for name, lines in functions(module):
         assert lines <= (FUNCTION_LINES_HARD if name in LONGER_FUNCTIONS else FUNCTION_LINES), name
 

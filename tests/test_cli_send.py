@@ -123,7 +123,8 @@ def test_the_exit_code_says_whether_it_was_granted(endpoint, send, status, answe
 
 
 def test_pages_are_asked_for_in_the_query(endpoint, send):
-    send("pull-evse-data", "--url", endpoint.url, "--page", 2, "--size", 50, stdin=b'{"ProviderID":"DE-GDF"}')
+    message = b'{"ProviderID": "DE-GDF", "GeoCoordinatesResponseFormat": "Google"}'
+    send("pull-evse-data", "--url", endpoint.url, "--page", 2, "--size", 50, stdin=message)
     assert endpoint.requests[0].path == "/api/oicp/evsepull/v23/providers/DE-GDF/data-records?page=2&size=50"
 
 
@@ -144,6 +145,11 @@ def test_a_message_without_a_sender_needs_one_said(endpoint, send):
     assert endpoint.requests[0].path == "/api/oicp/dynamicpricing/v10/operators/DE*GEF/evse-pricing"
 
 
+def test_a_hub_operator_sends_for_its_sub_operator(endpoint, send):
+    send("authorize-start", "--url", endpoint.url, "--party", "DE*HUB")
+    assert endpoint.requests[0].path == "/api/oicp/charging/v21/operators/DE*HUB/authorize/start"
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "expected"),
     [
@@ -157,7 +163,13 @@ def test_a_message_without_a_sender_needs_one_said(endpoint, send):
         ),
         pytest.param(["authorize-start", "--url", "http://a"], b"{", "JSON", id="no JSON"),
         pytest.param(["authorize-start", "--url", "http://a"], b"{}", "Identification", id="no such message"),
-        pytest.param(["authorize-start", "--url", "http://127.0.0.1:1"], START, "no connection", id="nobody there"),
+        pytest.param(
+            ["authorize-start", "--url", "http://127.0.0.1:1"],
+            START,
+            "no connection: Connection refused",
+            id="nobody there",
+        ),
+        pytest.param(["authorize-start", "--url", "http://a", "--page", "1"], START, "leave out --page", id="no pages"),
         pytest.param(["push-evse-status", "--url", "http://a", "--list-operators"], START, "status feed", id="no feed"),
         pytest.param(["push-evse-status", "--url", "http://a"], b'{"EVSEStatuses":[1]}', "group 1", id="a bad feed"),
     ],

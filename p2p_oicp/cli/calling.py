@@ -5,6 +5,7 @@ The node's own client (`p2p_oicp.transport`) turns refusals into typed errors; a
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,8 @@ class Caller:
             async with self._session.post(URL(url, encoded=True), data=body, allow_redirects=False) as response:
                 content = await _bounded(response)
         except aiohttp.ClientConnectorError as exc:
-            raise PeerUnreachable(name, f"no connection: {exc.os_error.strerror or exc.os_error}") from exc
+            reason = os.strerror(exc.os_error.errno) if exc.os_error.errno else exc.os_error
+            raise PeerUnreachable(name, f"no connection: {reason}") from exc
         except TimeoutError as exc:
             raise PeerSilent(name, f"no answer within {self._seconds:g} s") from exc
         except (aiohttp.ClientError, OSError) as exc:

@@ -72,7 +72,7 @@ async def _send_all(operation: Operation, pushes: Sequence[OperatorPush], target
 
 
 def _outcome(push: OperatorPush, answer: Answer) -> str:
-    size = f"{push.operator}: {len(push.records)} records"
+    size = f"{push.operator}: {len(push.records)} record{'s' if len(push.records) != 1 else ''}"
     if answer.is_positive:
         return f"{size} accepted, {answer.milliseconds:.0f} ms"
     return f"{size} REFUSED: {answer.headline()}: {' '.join(answer.pretty().split())}"

@@ -119,7 +119,7 @@ def next_steps(folder: Path, plan: Plan) -> str:
         steps = [f"1. Name your OperatorIDs or ProviderIDs in {folder / 'node.toml'}.", steps[0].replace("1", "2", 1)]
     steps.append(f"{len(steps) + 1}. p2p-oicp run --config {config}")
     warning = "" if plan.require else "\nInsecure: this node believes whoever reaches its peer API. Test networks only."
-    return "\n".join([f"A node is ready in {folder}.", *steps]) + warning
+    return "\n".join([f"A new node: {folder / 'node.toml'}", *steps]) + warning
 
 
 def _check(plan: Plan) -> None:

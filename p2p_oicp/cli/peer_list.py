@@ -19,7 +19,9 @@ def as_json(peers: Sequence[Peer]) -> str:
 
 def print_table(peers: Sequence[Peer]) -> None:
     """Print one row a peer."""
-    table = Table("Name", "URL", "Operators", "Providers", "Services", "Profile", box=box.SIMPLE)
+    table = Table(box=box.SIMPLE)
+    for title in ("Name", "URL", "Operators", "Providers", "Services", "Profile"):
+        table.add_column(title, overflow="fold")  # an id or a URL cut short is of no use
     for peer in peers:
         services = "all" if peer.services is None else ", ".join(sorted(peer.services)) or "none"
         cells = (peer.name, peer.url, _texts(peer.operators), _texts(peer.providers), services, peer.profile.value)

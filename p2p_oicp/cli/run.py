@@ -16,11 +16,7 @@ def register(app: typer.Typer) -> None:
 
 def run(config: ConfigOption = Path("node.toml")) -> None:
     """Run one node until SIGTERM or SIGINT (Ctrl-C); then finish what is in flight and end with code 0."""
-    from p2p_oicp.settings import load_settings, refuse_what_is_not_served
-
-    settings = load_settings(config)
-    refuse_what_is_not_served(settings)
-
     from p2p_oicp import node
+    from p2p_oicp.settings import load_settings
 
-    raise typer.Exit(node.run(settings))
+    raise typer.Exit(node.run(load_settings(config)))

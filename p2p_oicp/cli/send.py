@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 _FILE_HELP = "The message as JSON; - or nothing reads standard input. Its bytes are sent unchanged."
-_PARTY_HELP = "OperatorID or ProviderID of the sender, where the message does not name it."
+_PARTY_HELP = "OperatorID or ProviderID of the sender, where the message does not name it or names a sub-operator."
 
 
 def register(app: typer.Typer) -> None:
@@ -17,8 +17,10 @@ def register(app: typer.Typer) -> None:
 
 
 def send(
-    operation: Annotated[str, typer.Argument(help="Such as authorize-start; all are listed above.")],
-    file: Annotated[str, typer.Argument(metavar="[FILE|-]", help=_FILE_HELP)] = "-",
+    operation: Annotated[
+        str, typer.Argument(metavar="OPERATION", help="Such as authorize-start; all are listed above.")
+    ],
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help=_FILE_HELP)] = "-",
     url: Annotated[str | None, typer.Option(metavar="BASE", help="Base URL, with or without /api/oicp.")] = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", metavar="FILE", help="Send to this node's backend API instead.")
@@ -36,15 +38,21 @@ def send(
     The answer goes to standard output, its HTTP status, Process-ID and duration to standard error. The exit code is 0
     for a positive answer, 1 for a refusal, 2 if the message cannot be used or nobody answers.
 
-    From a CPO's system: authorize-start, authorize-stop.
+    A CPO sends authorize-start, authorize-stop, charging-notifications, charge-detail-record, push-evse-data,
+    push-evse-status, push-pricing-product-data, push-evse-pricing, pull-authentication-data.
+
+    An EMP sends authorize-remote-start, authorize-remote-stop, authorize-remote-reservation-start,
+    authorize-remote-reservation-stop, pull-evse-data, pull-evse-status, pull-evse-status-by-id,
+    pull-evse-status-by-operator-id, pull-pricing-product-data, pull-evse-pricing, push-authentication-data,
+    get-charge-detail-records.
 
     push-evse-status also takes a national status feed (EVSEStatuses): it becomes one fullLoad an operator.
     """
     from p2p_oicp.cli import feed_sending, sending
     from p2p_oicp.cli.calling import Target
 
-    query = {name: str(value) for name, value in (("page", page), ("size", size)) if value is not None}
     row = sending.find_operation(operation)
+    query = sending.page_query(row, page, size)
     if list_operators:
         known = () if config is None else Target.of(None, config).operators or ()
         typer.echo(feed_sending.operators_line(sending.read_body(file), known))

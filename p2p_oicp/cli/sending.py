@@ -32,10 +32,10 @@ class Request:
     query: Mapping[str, str]
 
     def url(self, base: str) -> str:
-        """Return the URL; the sender's id in it is the message's own, or else the one given."""
+        """Return the URL; the sender's id in it is the one given, or else the message's own."""
         sender = sender_party(self.operation, self.operation.request.from_json(self.body))
-        party = self.party if sender is None else sender.text
-        if party is None and "{" in self.operation.path:
+        party = self.party or (sender.text if sender else None)
+        if not party and "{" in self.operation.path:
             raise ConfigurationError(f"{self.operation.command}: the message does not name its sender; add --party ID")
         url = self.operation.url(base, party)
         return f"{url}?{urlencode(self.query)}" if self.query else url
@@ -47,6 +47,14 @@ def find_operation(command: str) -> Operation:
         known = unknown_key(command, list(OPERATION_BY_COMMAND)).removeprefix("unknown key; ")
         raise ConfigurationError(f'"{command}" is no operation; {known}')
     return OPERATION_BY_COMMAND[command]
+
+
+def page_query(operation: Operation, page: int | None, size: int | None) -> dict[str, str]:
+    """Return the query of a paged request; raise `ConfigurationError` if the operation has no pages."""
+    query = {name: str(value) for name, value in (("page", page), ("size", size)) if value is not None}
+    if query and not operation.paged:
+        raise ConfigurationError(f"{operation.command}: its answer has no pages; leave out --{next(iter(query))}")
+    return query
 
 
 def read_body(file: str) -> bytes:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import TypeAlias
 
 import orjson
 
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import EvseID, PullEvseStatus, PullEvseStatusById, PullEvseStatusByOperatorId
-from p2p_oicp.roles.answers import status_code
+from p2p_oicp.roles.answers import SUCCESS, status_code
 from p2p_oicp.roles.context import Answer, Incoming
-
-Row: TypeAlias = sqlite3.Row
+from p2p_oicp.storage import Row
 
 _NOT_AVAILABLE = "320"
 _DATA_ERROR = "022"
@@ -42,22 +39,22 @@ def pulled_by_id(incoming: Incoming[PullEvseStatusById], rows: Sequence[Row]) ->
     wanted = {evse_id.key: evse_id for evse_id in incoming.message.evse_id}
     if len(wanted) > _MOST_IDS:
         raise Refusal(_DATA_ERROR, f"{len(wanted)} EvseIDs are asked for; at most {_MOST_IDS} are answered")
-    found = [row for row in rows if row["evse_key"] in wanted]
-    missing = [wanted[key] for key in wanted.keys() - {row["evse_key"] for row in found}]
-    return _answer(found, [_not_found(evse_id) for evse_id in sorted(missing)])
+    known = {row["evse_key"]: row["record"] for row in rows if row["evse_key"] in wanted}
+    records = [known.get(key) or _not_found(evse_id) for key, evse_id in wanted.items()]
+    return Answer(b'{"EVSEStatusRecords":{"EvseStatusRecord":[%b]},"StatusCode":%b}' % (b",".join(records), _success()))
 
 
-def _not_found(evse_id: EvseID) -> dict[str, object]:
-    operator = evse_id.operator
-    record = {"EvseID": evse_id.text, "EvseStatus": "EvseNotFound"}
-    return {"OperatorID": operator.text if operator else "", "EvseStatusRecord": [record]}
+def _not_found(evse_id: EvseID) -> bytes:
+    return orjson.dumps({"EvseID": evse_id.text, "EvseStatus": "EvseNotFound"})
 
 
-def _answer(rows: Iterable[Row], further: Sequence[dict[str, object]] = ()) -> Answer:
+def _success() -> bytes:
+    return orjson.dumps(status_code(SUCCESS))
+
+
+def _answer(rows: Iterable[Row]) -> Answer:
     groups = [_group(list(of_operator)) for _, of_operator in groupby(rows, lambda row: row["operator_key"])]
-    groups += [orjson.dumps(group) for group in further]
-    status = orjson.dumps(status_code("000"))
-    return Answer(b'{"EvseStatuses":{"OperatorEvseStatus":[%b]},"StatusCode":%b}' % (b",".join(groups), status))
+    return Answer(b'{"EvseStatuses":{"OperatorEvseStatus":[%b]},"StatusCode":%b}' % (b",".join(groups), _success()))
 
 
 def _group(rows: list[Row]) -> bytes:

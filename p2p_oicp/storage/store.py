@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import aiosqlite
 
@@ -16,6 +16,8 @@ from p2p_oicp.storage.statements import Statement
 from p2p_oicp.storage.writer import Lane, Transaction, Writer
 
 T = TypeVar("T")
+#: A row that was read: a mapping of its columns.
+Row: TypeAlias = sqlite3.Row
 
 _BUSY_TIMEOUT_SECONDS = 5.0
 

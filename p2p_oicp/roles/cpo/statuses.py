@@ -11,9 +11,9 @@ from p2p_oicp.oicp import PullEvseStatus, PullEvseStatusById, PullEvseStatusByOp
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.roles.answers import acknowledgement
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
-from p2p_oicp.roles.status_pull import Row, pulled, pulled_by_id, pulled_by_operator
+from p2p_oicp.roles.status_pull import pulled, pulled_by_id, pulled_by_operator
 from p2p_oicp.roles.status_push import take_over
-from p2p_oicp.storage import Store, statuses
+from p2p_oicp.storage import Row, Store, statuses
 
 _MOST_RECORDS_A_PUSH = 10_000
 _MOST_CHANGES_A_ROUND = 10_000

@@ -8,9 +8,9 @@ from p2p_oicp.errors import Unauthorized
 from p2p_oicp.oicp import PullEvseStatus, PullEvseStatusById, PullEvseStatusByOperatorId, PushEvseStatus
 from p2p_oicp.roles.answers import acknowledgement
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
-from p2p_oicp.roles.status_pull import Row, pulled, pulled_by_id, pulled_by_operator
+from p2p_oicp.roles.status_pull import pulled, pulled_by_id, pulled_by_operator
 from p2p_oicp.roles.status_push import take_over
-from p2p_oicp.storage import statuses
+from p2p_oicp.storage import Row, statuses
 
 
 class Statuses:
