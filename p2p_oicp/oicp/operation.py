@@ -67,6 +67,16 @@ class Operation:
         return Party.EMP if self.sender is Party.CPO else Party.CPO
 
     @property
+    def is_push(self) -> bool:
+        """Whether it carries records to be taken over, with an ActionType."""
+        return self.name.startswith("Push")
+
+    @property
+    def sender_is_derived(self) -> bool:
+        """Whether its message names no sender itself, so that only the operator of its EvseID tells."""
+        return bool(self.senders) and all(place.endswith(".operator") for place in self.senders)
+
+    @property
     def command(self) -> str:
         """What the command line calls it."""
         return self.method.replace("_", "-")

@@ -1,0 +1,50 @@
+"""What a node asks of the systems behind it.
+
+An implementation answers with OICP messages. It may raise a ``p2p_oicp.errors.PeerError`` when its system cannot
+answer; delivered messages (notifications, CDRs) are then brought again later, so handling the same one twice must be
+harmless.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from p2p_oicp.oicp import (
+    Acknowledgement,
+    AuthorizationStart,
+    AuthorizationStop,
+    AuthorizeRemoteStart,
+    AuthorizeRemoteStop,
+    AuthorizeStart,
+    AuthorizeStop,
+    ChargeDetailRecord,
+    ChargingNotification,
+)
+
+
+@runtime_checkable
+class CpoBackend(Protocol):
+    """A charge point operator's system (CSMS)."""
+
+    async def authorize_remote_start(self, request: AuthorizeRemoteStart) -> Acknowledgement:
+        """Start charging at ``request.evse_id``; refuse with 501, 510, 601, 602 or 700 (OICP 2.3, CPO-02)."""
+
+    async def authorize_remote_stop(self, request: AuthorizeRemoteStop) -> Acknowledgement:
+        """Stop the charging process of ``request.session_id``."""
+
+
+@runtime_checkable
+class EmpBackend(Protocol):
+    """An e-mobility provider's system (contracts, drivers, invoices)."""
+
+    async def authorize_start(self, request: AuthorizeStart) -> AuthorizationStart:
+        """Say whether this driver may charge; refuse with 101, 102, 103, 105, 106, 110 or 200 (EMP-02)."""
+
+    async def authorize_stop(self, request: AuthorizeStop) -> AuthorizationStop:
+        """Say whether this driver may stop the session."""
+
+    async def charging_notifications(self, notification: ChargingNotification) -> Acknowledgement:
+        """Take note that charging started, goes on, ended or failed."""
+
+    async def charge_detail_record(self, record: ChargeDetailRecord) -> Acknowledgement:
+        """Take over the record of a session; a refusal makes it a dead letter."""

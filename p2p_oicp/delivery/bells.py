@@ -1,0 +1,82 @@
+"""One bell per worker: rung when there may be something to do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+
+from p2p_oicp.clock import Clock
+from p2p_oicp.storage import Store, Transaction, destinations, outbox
+
+
+class Bell:
+    """Wakes one worker, which works for ``destination``; ``paused`` while it waits for a time to come."""
+
+    def __init__(self, destination: str) -> None:
+        self.destination = destination
+        self.paused = False
+        self._event = asyncio.Event()
+
+    def ring(self) -> None:
+        """Say that there may be work."""
+        self._event.set()
+
+    async def wait(self, seconds: float | None) -> None:
+        """Return when rung, or after ``seconds`` (None: only when rung)."""
+        self.paused = seconds is not None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        self.paused = False
+        self._event.clear()
+
+
+class Bells:
+    """The bells of all workers, by the name of the peer (or backend) that they serve."""
+
+    def __init__(self) -> None:
+        self._of: defaultdict[str, list[Bell]] = defaultdict(list)
+
+    def hang(self, name: str, destination: str) -> Bell:
+        """Return a new bell for the worker of ``destination``, which belongs to the peer ``name``."""
+        bell = Bell(destination)
+        self._of[name].append(bell)
+        return bell
+
+    def ring(self, name: str) -> None:
+        """Wake the workers of ``name``."""
+        for bell in self._of.get(name, ()):
+            bell.ring()
+
+    def ring_all(self) -> None:
+        """Wake every worker."""
+        for name in self._of:
+            self.ring(name)
+
+    def paused(self, name: str) -> list[str]:
+        """Return the destinations of ``name`` that wait before they try again."""
+        return [bell.destination for bell in self._of.get(name, ()) if bell.paused]
+
+
+class SignsOfLife:
+    """A peer that is heard from is up: what waits for it is due now."""
+
+    def __init__(self, bells: Bells, store: Store, clock: Clock) -> None:
+        self._bells = bells
+        self._store = store
+        self._clock = clock
+
+    async def heard_from(self, name: str) -> None:
+        """Clear the backoff of a peer's destinations, if there is any."""
+        paused = self._bells.paused(name)
+        if not paused:
+            return
+
+        def clear(tx: Transaction) -> None:
+            for destination in paused:
+                destinations.clear(tx, destination)
+            outbox.hurry(tx, name, self._clock.time())
+
+        await self._store.write(clear)
+        self._bells.ring(name)

@@ -1,0 +1,31 @@
+"""Carries one operation to one destination: a peer over HTTP, this node itself, or our own backend."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from p2p_oicp.oicp.operation import Operation
+from p2p_oicp.peers import Peer
+from p2p_oicp.transport import Endpoint, OicpClient, Reply
+
+
+class Courier(Protocol):
+    """What roles and workers need of the way out; raises errors.PeerError."""
+
+    async def call(self, peer: Peer, operation: Operation, party: str | None, body: bytes, *, deadline: float) -> Reply:
+        """Send one request to ``peer`` and return its answer within ``deadline`` seconds."""
+
+
+class PeerCourier:
+    """Peers over HTTP; a request to one's own company goes through ``loopback`` in the same process."""
+
+    def __init__(self, client: OicpClient, loopback: Courier | None = None) -> None:
+        self._client = client
+        self.loopback = loopback
+
+    async def call(self, peer: Peer, operation: Operation, party: str | None, body: bytes, *, deadline: float) -> Reply:
+        """Send one request; see ``Courier``."""
+        if peer.is_self and self.loopback is not None:
+            return await self.loopback.call(peer, operation, party, body, deadline=deadline)
+        endpoint = Endpoint(name=peer.name, url=peer.url, profile=peer.profile)
+        return await self._client.call(endpoint, operation, party, body, deadline=deadline)

@@ -1,0 +1,110 @@
+"""The worker that empties one destination's outbox."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from p2p_oicp.clock import Clock
+from p2p_oicp.delivery.backoff import FAILURES_THAT_OPEN_THE_CIRCUIT, Backoff
+from p2p_oicp.delivery.bells import Bell
+from p2p_oicp.errors import PeerBusy, PeerError, PeerRejected, StoreError
+from p2p_oicp.storage import Store, Transaction, destinations, outbox
+from p2p_oicp.storage.outbox import Letter
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 8
+
+
+class Carrier(Protocol):
+    """Knows how letters of a destination travel and what their arrival means."""
+
+    async def carry(self, letter: Letter) -> None:
+        """Bring it there; raises errors.PeerError, PeerRejected where it is refused for good."""
+
+    def arrived(self, tx: Transaction, letter: Letter, now: float) -> None:
+        """Change what an acknowledged delivery changes, in the transaction that removes the letter."""
+
+
+class OutboxWorker:
+    """Sends the letters of one destination: sessions side by side, each session's letters in their order."""
+
+    def __init__(self, carrier: Carrier, *, store: Store, bell: Bell, clock: Clock, backoff: Backoff) -> None:
+        self._destination = bell.destination
+        self._carrier = carrier
+        self._store = store
+        self._bell = bell
+        self._clock = clock
+        self._backoff = backoff
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            try:
+                pause = await self._round()
+            except StoreError as error:
+                log.exception("outbox.store_failed", destination=self._destination, error=str(error))
+                pause = self._backoff.longest
+            if pause is None or pause > 0:
+                await self._bell.wait(pause)
+
+    async def _round(self) -> float | None:
+        """Send what is due; return the seconds until something may be due, None if nothing waits."""
+        now = self._clock.time()
+        health = await self._store.write(lambda tx: destinations.health(tx, self._destination))
+        if now < health.next_try_at <= now + self._backoff.longest:
+            return health.next_try_at - now
+        # An open circuit is probed with one letter.
+        most = 1 if health.failures >= FAILURES_THAT_OPEN_THE_CIRCUIT else _AT_ONCE
+        letters = await self._due(now, most)
+        if not letters:
+            return await self._until_next(now)
+        await asyncio.gather(*(self._send(letter) for letter in letters))
+        return 0.0
+
+    async def _due(self, now: float, most: int) -> list[Letter]:
+        too_far = now + self._backoff.longest
+        rows = await self._store.read(outbox.DUE, destination_=self._destination, now_=now, too_far_=too_far, most=most)
+        return outbox.letters(rows)
+
+    async def _until_next(self, now: float) -> float | None:
+        at = (await self._store.read(outbox.NEXT_DUE, destination_=self._destination))[0]["at"]
+        return None if at is None else max(0.01, at - now)
+
+    async def _send(self, letter: Letter) -> None:
+        event = log.bind(destination=self._destination, operation=letter.operation, session_id=letter.session_key)
+        try:
+            await self._carrier.carry(letter)
+        except PeerRejected as error:
+            event.warning("outbox.refused", error=str(error), code=error.code)
+            await self._store.write(partial(self._refused, letter=letter, error=error))
+        except PeerError as error:
+            event.info("outbox.postponed", error=str(error), attempts=letter.attempts + 1)
+            await self._store.write(partial(self._failed, letter=letter, error=error))
+        else:
+            event.info("outbox.delivered", attempts=letter.attempts + 1)
+            await self._store.write(lambda tx: self._arrived(tx, letter))
+
+    def _arrived(self, tx: Transaction, letter: Letter) -> None:
+        now = self._clock.time()
+        outbox.remove(tx, letter.id)
+        self._carrier.arrived(tx, letter, now)
+        destinations.answered(tx, self._destination, now)
+
+    def _refused(self, tx: Transaction, letter: Letter, error: PeerRejected) -> None:
+        now = self._clock.time()
+        outbox.bury(tx, letter.id, now, str(error))
+        destinations.answered(tx, self._destination, now)
+
+    def _failed(self, tx: Transaction, letter: Letter, error: PeerError) -> None:
+        now = self._clock.time()
+        asked = error.retry_after if isinstance(error, PeerBusy) else None
+        wait = max(self._backoff.wait(letter.attempts + 1), min(asked or 0.0, self._backoff.longest))
+        outbox.postpone(tx, letter.id, now + wait, str(error))
+        failures = destinations.health(tx, self._destination).failures + 1
+        pause = max(self._backoff.circuit_pause(failures), min(asked or 0.0, self._backoff.longest))
+        destinations.failed(tx, self._destination, failures, now + pause, str(error))

@@ -1,0 +1,40 @@
+"""Identity without proof: for loopback, demonstrations and nodes that run with ``require = []``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from p2p_oicp.identity.seams import Proof, ProvenIdentity, SignedParts
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class InsecureSigner:
+    """PROVES NOTHING: requests go out unsigned, and anyone who can reach the receiver can send the same."""
+
+    def sign(self, *, method: str, url: str, body: bytes) -> Mapping[str, str]:  # noqa: ARG002 - the seam's shape
+        """Return no headers."""
+        return _NO_HEADERS
+
+
+class BearerToken:
+    """Proves knowledge of one shared token (the backend API's); it protects NEITHER the message nor against replay."""
+
+    def __init__(self, token: str) -> None:
+        self._headers = MappingProxyType({"Authorization": f"Bearer {token}"})
+
+    def __repr__(self) -> str:
+        return "BearerToken(token=hidden)"
+
+    def sign(self, *, method: str, url: str, body: bytes) -> Mapping[str, str]:  # noqa: ARG002 - the seam's shape
+        """Return the ``Authorization`` header (RFC 6750)."""
+        return self._headers
+
+
+class ClaimedIdentityVerifier:
+    """PROVES NOTHING: takes the sender's word for who it is, so anyone can speak for any party."""
+
+    def verify(self, request: SignedParts) -> ProvenIdentity:
+        """Return the party that the path claims, marked as unproved."""
+        return ProvenIdentity(subject=request.claimed_party, proof=Proof.NONE)

@@ -1,0 +1,101 @@
+"""What both configuration files hold: ids, URLs, keys and networks, checked as they are read."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import PlainValidator
+
+from p2p_oicp.oicp import OperatorID, ProviderID
+
+IpNetwork = IPv4Network | IPv6Network
+Proof = Literal["signature", "mtls"]
+
+_LONGEST_NAME = 64
+
+_Id = TypeVar("_Id", OperatorID, ProviderID)
+
+
+def _text(value: object, example: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f'expected text in quotes, such as "{example}"')  # noqa: TRY004  # pydantic reports ValueError only
+    return value
+
+
+def _valid(identifier: _Id, example: str) -> _Id:
+    if not identifier.is_valid:
+        raise ValueError(f'"{identifier.text}" is no {type(identifier).__name__}; expected one such as "{example}"')
+    return identifier
+
+
+def display_name(value: object) -> str:
+    """Return a name for people, of 1 to 64 characters; raise `ValueError` saying what is expected."""
+    text = _text(value, "Greenfield Charging")
+    if not 0 < len(text) <= _LONGEST_NAME or not text.isprintable() or text != text.strip():
+        raise ValueError(f"expected a name of 1 to {_LONGEST_NAME} printable characters, no space at its ends")
+    return text
+
+
+def operator_id(value: object) -> OperatorID:
+    """Return a valid OperatorID; raise `ValueError` saying what is expected."""
+    return _valid(OperatorID(_text(value, "DE*ABC")), "DE*ABC")
+
+
+def provider_id(value: object) -> ProviderID:
+    """Return a valid ProviderID; raise `ValueError` saying what is expected."""
+    return _valid(ProviderID(_text(value, "DE-XYZ")), "DE-XYZ")
+
+
+def base_url(value: object) -> str:
+    """Return an http(s) base URL without a trailing slash; raise `ValueError` saying what is expected."""
+    text = _text(value, "https://oicp.example.com")
+    try:
+        parts = urlsplit(text)
+        complete = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a broken port or IPv6 address
+        complete = False
+    if "@" in text:
+        raise ValueError('a URL with a password in it; expected one such as "https://oicp.example.com"')
+    if not complete or not text.isprintable() or any(mark in text for mark in " ?#"):
+        raise ValueError(f'"{text}" is no base URL; expected one such as "https://oicp.example.com"')
+    return text.rstrip("/")
+
+
+def public_key(value: object) -> str:
+    """Return a public key: base64 of a SubjectPublicKeyInfo, Ed25519 or ECDSA P-256; raise `ValueError` otherwise."""
+    # Imported here: most peers files of insecure test networks hold no key, and cryptography is slow to load.
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_der_public_key  # noqa: PLC0415
+
+    text = _text(value, "MCowBQYDK2VwAyEA…")
+    try:
+        key = load_der_public_key(base64.b64decode(text, validate=True))
+    except (binascii.Error, ValueError, UnsupportedAlgorithm):
+        key = None
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return text
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        return text
+    raise ValueError("not a public key; expected the base64 line of a PUBLIC KEY file, Ed25519 or ECDSA P-256")
+
+
+def network(value: object) -> IpNetwork:
+    """Return an IP network; a single address is a network of one; raise `ValueError` saying what is expected."""
+    text = _text(value, "203.0.113.0/24")
+    try:
+        return ip_network(text)
+    except ValueError as exc:
+        raise ValueError(f'"{text}" is no network; expected one such as "203.0.113.0/24" or "2001:db8::/32"') from exc
+
+
+NameField = Annotated[str, PlainValidator(display_name)]
+OperatorField = Annotated[OperatorID, PlainValidator(operator_id)]
+ProviderField = Annotated[ProviderID, PlainValidator(provider_id)]
+UrlField = Annotated[str, PlainValidator(base_url)]
+PublicKeyField = Annotated[str, PlainValidator(public_key)]
+NetworkField = Annotated[IpNetwork, PlainValidator(network)]

@@ -1,0 +1,77 @@
+"""The peers file: TOML, one ``[[peer]]`` table a peer, written by a person (``peers.example.toml``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME
+from p2p_oicp.peers.fields import NameField, NetworkField, OperatorField, Proof, ProviderField, PublicKeyField, UrlField
+from p2p_oicp.peers.model import Peer, Profile
+from p2p_oicp.peers.registry import conflicts
+from p2p_oicp.toml_file import mistake, read_toml, unknown_key
+
+
+def _operation_name(name: str) -> str:
+    if name not in OPERATION_BY_NAME:
+        complaint = unknown_key(name, list(OPERATION_BY_NAME)).removeprefix("unknown key; ")
+        raise ValueError(f'"{name}" is no operation; {complaint}')
+    return name
+
+
+class PeerEntry(BaseModel):
+    """One ``[[peer]]`` table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: NameField = Field(description="the peer's name in logs and on the command line")
+    url: UrlField = Field(description="the peer's base URL, with or without /api/oicp")
+    operators: tuple[OperatorField, ...] = Field((), description="OperatorIDs it answers for, sub-operators included")
+    providers: tuple[ProviderField, ...] = Field((), description="ProviderIDs it answers for, sub-providers included")
+    services: frozenset[Annotated[str, AfterValidator(_operation_name)]] | None = Field(
+        None, description="names of the operations that it serves; absent = all"
+    )
+    profile: Profile = Field(Profile.OICP, description="what kind of system it is: oicp, wwcp or hub")
+    security: tuple[Proof, ...] | None = Field(
+        None, description="what its requests must carry: signature, mtls; absent = what node.toml requires"
+    )
+    public_keys: tuple[PublicKeyField, ...] = Field((), description="keys that its signatures are checked with")
+    networks: tuple[NetworkField, ...] = Field((), description="networks that it may call from; absent = any")
+
+    @model_validator(mode="after")
+    def _has_a_party(self) -> PeerEntry:
+        if not self.operators and not self.providers:
+            raise ValueError('names no party; expected operators = ["DE*ABC"] or providers = ["DE-XYZ"]')
+        return self
+
+
+def _tables(value: object) -> object:
+    if isinstance(value, dict):
+        raise ValueError("expected [[peer]], with two brackets: every peer is an entry of a list")  # noqa: TRY004  # pydantic reports ValueError only
+    return value
+
+
+class _PeersFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    peer: Annotated[tuple[PeerEntry, ...], BeforeValidator(_tables)] = Field((), description="one table a peer")
+
+
+def load_peers(path: Path) -> tuple[Peer, ...]:
+    """Read the peers file; raise `ConfigurationError` naming file, line, key and what is expected."""
+    file = read_toml(path)
+    try:
+        entries = _PeersFile.model_validate(file.data).peer
+    except ValidationError as exc:
+        raise mistake(exc, _PeersFile, file.place) from exc
+    peers = tuple(_peer(entry) for entry in entries)
+    for conflict in conflicts(peers):
+        raise ConfigurationError(f"{file.place(('peer', conflict.index, conflict.key))}: {conflict.text}")
+    return peers
+
+
+def _peer(entry: PeerEntry) -> Peer:
+    return Peer(**{name: getattr(entry, name) for name in PeerEntry.model_fields})

@@ -1,0 +1,70 @@
+"""What a role gets with a request, and what it works with."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from p2p_oicp.clock import Clock, Mint
+from p2p_oicp.delivery import Bells, Courier
+from p2p_oicp.oicp import Message, RecordReading
+from p2p_oicp.oicp.operation import Operation
+from p2p_oicp.peers import Peer, PeerRegistry
+from p2p_oicp.storage import Store
+
+M_co = TypeVar("M_co", bound=Message, covariant=True)
+
+CPO_BACKEND = "backend cpo"
+EMP_BACKEND = "backend emp"
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming(Generic[M_co]):
+    """One authenticated, valid request.
+
+    ``peer`` is who sent it: a peer, or our own company (``peer.is_self``) when it came from our backend; None where the
+    message names no sender and the lab's insecure mode proves none: then the session decides.
+    ``party`` is the sender's id as it stood in the path. ``records`` are the records of a push, read one by one.
+    """
+
+    operation: Operation
+    message: M_co
+    peer: Peer | None
+    party: str | None = None
+    records: RecordReading[Message] | None = None
+    body: bytes = b""
+
+    @property
+    def digest(self) -> bytes:
+        """Tells whether two requests are the same, byte for byte."""
+        return hashlib.sha256(self.body).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An OICP answer, ready to send."""
+
+    body: bytes
+    http_status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class RoleContext:
+    """What both roles work with; ``me`` is this node's own company.
+
+    ``authorization_deadline``: seconds an EMP gets for AuthorizeStart and AuthorizeStop.
+    """
+
+    me: Peer
+    registry: PeerRegistry
+    store: Store
+    courier: Courier
+    bells: Bells
+    clock: Clock
+    mint: Mint
+    authorization_deadline: float
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self.clock.time()

@@ -1,0 +1,22 @@
+"""The CPO role: for our own charging points, towards our backend and towards EMP peers."""
+
+from __future__ import annotations
+
+from p2p_oicp.backends import CpoBackend
+from p2p_oicp.roles.context import RoleContext
+from p2p_oicp.roles.cpo.authorization import Authorization
+from p2p_oicp.roles.cpo.remote import RemoteControl
+from p2p_oicp.roles.cpo.statuses import Statuses
+from p2p_oicp.roles.role import Role
+from p2p_oicp.roles.settlement import Settlement
+
+CPO = "cpo"
+
+
+class CpoRole(Role):
+    """Everything a CPO's node does."""
+
+    def __init__(self, context: RoleContext, backend: CpoBackend) -> None:
+        super().__init__(
+            Authorization(context), RemoteControl(context, backend), Settlement(CPO, context), Statuses(context)
+        )

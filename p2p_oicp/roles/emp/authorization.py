@@ -1,0 +1,102 @@
+"""AuthorizeStart and AuthorizeStop of a CPO peer, decided by our backend."""
+
+from __future__ import annotations
+
+from p2p_oicp.backends import EmpBackend
+from p2p_oicp.errors import PeerError, Refusal
+from p2p_oicp.oicp import (
+    AuthorizationStart,
+    AuthorizationStatus,
+    AuthorizeStart,
+    AuthorizeStop,
+    ProviderID,
+    SessionID,
+)
+from p2p_oicp.roles.answers import Ids, not_authorized
+from p2p_oicp.roles.book import AUTHORIZE, SessionBook, valid_session_id
+from p2p_oicp.roles.context import Answer, Incoming, RoleContext
+from p2p_oicp.routing import evco_id_of
+from p2p_oicp.storage import Transaction, sessions
+from p2p_oicp.storage.sessions import Session, State
+
+_ROLE = "emp"
+_SYSTEM_ERROR = "021"
+
+
+class Authorization:
+    """The EMP side of authorization."""
+
+    def __init__(self, context: RoleContext, backend: EmpBackend) -> None:
+        self._context = context
+        self._backend = backend
+        self._book = SessionBook(_ROLE, context)
+
+    async def authorize_start(self, incoming: Incoming[AuthorizeStart]) -> Answer:
+        """Ask the backend; the session is durable before the answer (EMP-02, eRoamingAuthorizeStart)."""
+        peer = incoming.peer.name if incoming.peer else ""
+        opened = await self._book.open(incoming, self._book.draft(incoming, AUTHORIZE, peer))
+        if opened.answer is not None:
+            return opened.answer
+        session = opened.session
+        request = incoming.message.replace(session_id=SessionID(session.session_id))
+        try:
+            told = await self._backend.authorize_start(request)
+        except PeerError as error:
+            info = f"the EMP's backend did not answer: {error}"
+            answer = not_authorized(_SYSTEM_ERROR, info, Ids(None, session.cpo_partner_session_id))
+            await self._book.settle_start(session, State.REFUSED, answer)
+            return answer
+        if told.authorization_status != AuthorizationStatus.AUTHORIZED:
+            answer = Answer(told.replace(cpo_partner_session_id=session.cpo_partner_session_id).to_json())
+            await self._book.settle_start(session, State.REFUSED, answer)
+            return answer
+        return await self._authorized(session, told, self._provider_of(incoming.message, told))
+
+    def _provider_of(self, request: AuthorizeStart, told: AuthorizationStart) -> ProviderID:
+        """Return who authorized: as the backend says, else our provider that the EvcoID names, else our first one."""
+        evco_id = evco_id_of(request.identification)
+        named = evco_id.provider if evco_id else None
+        ours = named if named is not None and self._context.me.answers_for(named) else self._context.me.providers[0]
+        return told.provider_id or ours
+
+    async def _authorized(self, session: Session, told: AuthorizationStart, provider: ProviderID) -> Answer:
+        session_id = valid_session_id(told.session_id) or SessionID(session.session_id)
+        emp_partner = told.emp_partner_session_id or session.emp_partner_session_id
+        told = told.replace(
+            session_id=session_id,
+            provider_id=provider,
+            cpo_partner_session_id=session.cpo_partner_session_id,
+            emp_partner_session_id=emp_partner,
+        )
+        answer = Answer(told.to_json())
+        await self._book.settle_start(
+            session,
+            State.AUTHORIZED,
+            answer,
+            session_key=session_id.key,
+            session_id=session_id.text,
+            provider_key=provider.key,
+            provider_id=provider.text,
+            emp_partner_session_id=emp_partner,
+        )
+        return answer
+
+    async def authorize_stop(self, incoming: Incoming[AuthorizeStop]) -> Answer:
+        """Ask the backend whether this driver may stop a session of this peer."""
+        session = await self._context.store.write(lambda tx: self._stop_wanted(tx, incoming))
+        try:
+            told = await self._backend.authorize_stop(incoming.message)
+        except PeerError as error:
+            raise Refusal(_SYSTEM_ERROR, f"the EMP's backend did not answer: {error}") from error
+        answer = told.replace(
+            session_id=SessionID(session.session_id),
+            provider_id=told.provider_id or (ProviderID(session.provider_id) if session.provider_id else None),
+            cpo_partner_session_id=session.cpo_partner_session_id,
+            emp_partner_session_id=told.emp_partner_session_id or session.emp_partner_session_id,
+        )
+        return Answer(answer.to_json())
+
+    def _stop_wanted(self, tx: Transaction, incoming: Incoming[AuthorizeStop]) -> Session:
+        session = self._book.find(tx, incoming)
+        sessions.note(tx, _ROLE, session.session_key, self._context.now(), "stop requested", incoming.body)
+        return session

@@ -1,0 +1,90 @@
+"""Reading ``node.toml``: one line on the first mistake, absolute paths at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.peers import Peer, PeerRegistry, load_peers
+from p2p_oicp.settings.model import DELIMITER, ENVIRONMENT_PREFIX, Settings
+from p2p_oicp.toml_file import Location, TomlFile, mistake, read_toml, unknown_key
+
+
+def load_settings(path: Path) -> Settings:
+    """Read ``node.toml`` and the environment; raise `ConfigurationError` with one line on the first mistake."""
+    file = read_toml(path)
+
+    def place(location: Location) -> str:
+        return _variable(location) or file.place(location)
+
+    _refuse_unknown_names(file, place)
+    try:
+        settings = Settings(**file.data)
+    except ValidationError as exc:
+        raise mistake(exc, Settings, place) from exc
+    return _with_absolute_paths(settings, path.absolute().parent)
+
+
+def _variable(location: Location) -> str | None:
+    """Return the environment variable that a location was read from, None if it stands in the file."""
+    names = [str(step) for step in location if isinstance(step, str)]
+    present = {name.upper() for name in os.environ}
+    for end in range(len(names), 0, -1):
+        variable = ENVIRONMENT_PREFIX + DELIMITER.join(names[:end]).upper()
+        if variable in present:
+            return f"environment variable {variable}"
+    return None
+
+
+def _refuse_unknown_names(file: TomlFile, place: Callable[[Location], str]) -> None:
+    known = list(Settings.model_fields)
+    for name in file.data:
+        if name not in known:
+            raise ConfigurationError(f"{place((name,))}: {unknown_key(name, known)}")
+    for variable in os.environ:
+        if variable.upper().startswith(ENVIRONMENT_PREFIX):
+            name = variable.upper().removeprefix(ENVIRONMENT_PREFIX).split(DELIMITER)[0].lower()
+            if name not in known:
+                raise ConfigurationError(f"environment variable {variable}: {unknown_key(name, known)}")
+
+
+def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
+    data_dir = folder / settings.node.data_dir
+    return settings.model_copy(
+        update={
+            "peers_file": folder / settings.peers_file,
+            "node": settings.node.model_copy(update={"data_dir": data_dir}),
+            "storage": settings.storage.model_copy(update={"file": data_dir / settings.storage.file}),
+        }
+    )
+
+
+def own_peer(settings: Settings) -> Peer:
+    """Return this node as an entry of the registry."""
+    node = settings.node
+    return Peer(node.name, settings.peer_api.url, operators=node.operators, providers=node.providers, is_self=True)
+
+
+def load_registry(settings: Settings) -> PeerRegistry:
+    """Read the peers file and return everyone, this node included; raise `ConfigurationError` on any mistake."""
+    peers = load_peers(settings.peers_file)
+    try:
+        return PeerRegistry((own_peer(settings), *peers))
+    except ConfigurationError as exc:
+        raise ConfigurationError(f"{settings.peers_file}: {exc}") from exc
+
+
+def refuse_what_is_not_served(settings: Settings) -> None:
+    """Raise `ConfigurationError` if a setting asks for something that this version does not do yet."""
+    if settings.security.require:
+        wanted = " and ".join(settings.security.require)
+        raise ConfigurationError(
+            f"[security] require: this version cannot prove or check {wanted} yet; set `require = []` "
+            "(insecure: whoever reaches the peer API can speak for any party, so only in a test network)"
+        )
+    if settings.discovery.mdns:
+        raise ConfigurationError("[discovery] mdns: this version does not announce itself yet; set `mdns = false`")

@@ -1,0 +1,166 @@
+"""The tables of ``node.toml``; each description is also the key's documentation (``docs/configuration.md``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from p2p_oicp.peers.fields import NameField, OperatorField, Proof, ProviderField, UrlField
+
+_MEBIBYTE = 1024 * 1024
+_LOOPBACK = {"localhost", "::1"}
+_EVERY_ADDRESS = {"", "0.0.0.0", "::"}  # noqa: S104  # named to recognise it, not to bind it
+
+
+def _url_of(data: dict[str, Any]) -> str:
+    host = data.get("host", "")
+    if host in _EVERY_ADDRESS:
+        return ""
+    return f"http://{f'[{host}]' if ':' in host else host}:{data.get('port')}"
+
+
+def _no_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("expected a number, not true/false")  # noqa: TRY004  # pydantic reports ValueError only
+    return value
+
+
+WholeNumber = Annotated[int, BeforeValidator(_no_boolean)]
+Seconds = Annotated[float, BeforeValidator(_no_boolean)]
+
+
+class Section(BaseModel):
+    """One table of ``node.toml``: frozen, and closed to keys that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class Node(Section):
+    """Who this node is."""
+
+    name: NameField = Field(description="Name of this node in logs and to its peers.")
+    operators: tuple[OperatorField, ...] = Field(
+        (),
+        description="OperatorIDs of this company, the main one first, sub-operators included. Empty: not a CPO.",
+    )
+    providers: tuple[ProviderField, ...] = Field(
+        (),
+        description="ProviderIDs of this company, the main one first, sub-providers included. Empty: not an EMP.",
+    )
+    data_dir: Path = Field(Path("data"), description="Folder of the database, relative to the folder of node.toml.")
+
+    @model_validator(mode="after")
+    def _has_a_party(self) -> Node:
+        if not self.operators and not self.providers:
+            raise ValueError('speaks for nobody; expected operators = ["DE*ABC"] or providers = ["DE-XYZ"], or both')
+        return self
+
+
+class PeerApi(Section):
+    """The listener that peers call."""
+
+    host: str = Field("127.0.0.1", description="Address that the peer API listens on; loopback until you open it.")
+    port: WholeNumber = Field(8320, ge=0, le=65535, description="Port of the peer API; 0 = any free port.")
+    url: UrlField = Field(
+        default_factory=_url_of,
+        description="Base URL under which peers reach this node. Absent: http://host:port.",
+    )
+    max_body: WholeNumber = Field(32 * _MEBIBYTE, ge=1024, description="Largest request body of a peer, in bytes.")
+
+    @model_validator(mode="after")
+    def _can_be_called(self) -> PeerApi:
+        if not self.url:
+            raise ValueError(
+                f'host "{self.host}" is no address that peers can call; expected url = "https://…" as well'
+            )
+        return self
+
+
+class BackendApi(Section):
+    """The listener that this company's own systems call, and where they are called back."""
+
+    host: str = Field(
+        "127.0.0.1", description="Address that the backend API listens on; all but loopback need a token."
+    )
+    port: WholeNumber = Field(8321, ge=0, le=65535, description="Port of the backend API; 0 = any free port.")
+    token: SecretStr | None = Field(
+        None,
+        min_length=8,
+        description='Secret that our systems send as "Authorization: Bearer TOKEN". Absent: none is needed.',
+    )
+    cpo_url: UrlField | None = Field(
+        None, description="Base URL of our charging station management system; remote starts and stops are sent there."
+    )
+    emp_url: UrlField | None = Field(
+        None, description="Base URL of our contract system; authorizations, notifications and CDRs are sent there."
+    )
+    max_body: WholeNumber = Field(32 * _MEBIBYTE, ge=1024, description="Largest request body of our systems, in bytes.")
+
+    @model_validator(mode="after")
+    def _is_loopback_or_has_a_token(self) -> BackendApi:
+        loopback = self.host in _LOOPBACK or self.host.startswith("127.")
+        if not loopback and self.token is None:
+            raise ValueError(
+                f'host "{self.host}" is open to others, who could act as this company; expected a token as well'
+            )
+        return self
+
+
+class Security(Section):
+    """What proves who is calling."""
+
+    require: tuple[Proof, ...] = Field(
+        ("signature",),
+        description='What requests of peers must carry: "signature", "mtls", both, or nothing (insecure).',
+    )
+
+
+class Storage(Section):
+    """The database."""
+
+    file: Path = Field(Path("node.sqlite3"), description="SQLite file, relative to data_dir.")
+    synchronous: Literal["FULL", "NORMAL"] = Field(
+        "FULL",
+        description="FULL: what was acknowledged survives a loss of power; NORMAL: faster, survives a crash.",
+    )
+
+
+class Delivery(Section):
+    """How messages owed to a peer are sent again."""
+
+    retry_first: Seconds = Field(0.5, gt=0, description="Seconds before the first repetition; doubled each time.")
+    retry_max: Seconds = Field(300.0, gt=0, description="Longest pause between two repetitions, in seconds.")
+
+    @model_validator(mode="after")
+    def _grows(self) -> Delivery:
+        if self.retry_max < self.retry_first:
+            raise ValueError(f"retry_max = {self.retry_max:g}: expected at least retry_first = {self.retry_first:g}")
+        return self
+
+
+class Authorization(Section):
+    """Asking EMPs whether a driver may charge."""
+
+    deadline: Seconds = Field(
+        5.0,
+        gt=0,
+        le=60,
+        description="Seconds for all EMPs together to answer, where nobody knows whose card it is.",
+    )
+
+
+class Discovery(Section):
+    """Finding peers."""
+
+    mdns: bool = Field(default=False, description="Announce this node in the local network by mDNS.")
+
+
+class Log(Section):
+    """The log, on standard error."""
+
+    format: Literal["text", "json"] = Field("text", description="text for people, json for machines.")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least important events that are logged."
+    )

@@ -1,0 +1,223 @@
+"""Several nodes on this machine, each a real process with its own files and loopback listeners.
+
+A cluster writes ``node.toml`` and ``peers.toml`` for each node, so that all know each other, with ``require = []``: the
+nodes take each other's word, which is for loopback only. ``start`` returns when the node answers ``/readyz``;
+``kill`` is the crash, ``stop`` the orderly end. Whatever still runs when the block ends is stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from p2p_oicp.errors import P2pOicpError
+from p2p_oicp.simulator.node_files import LOOPBACK, NodeSpec, Ports, node_toml, peers_toml
+
+_RUN_NODE = (sys.executable, "-m", "p2p_oicp", "run", "--config")
+_PATIENCE = 20.0
+_BETWEEN_LOOKS = 0.02
+_LINES_OF_LOG_SHOWN = 20
+
+
+class NodeFailed(P2pOicpError):
+    """A node process did not do what was asked; the text ends with the last lines of its log."""
+
+
+@dataclass
+class NodeProcess:
+    """One node: its folder, its ports and, while it runs, its process.
+
+    ``command`` takes the path of ``node.toml`` as its last argument; ``patience``, in seconds, bounds every wait.
+    """
+
+    spec: NodeSpec
+    directory: Path
+    ports: Ports
+    command: Sequence[str] = _RUN_NODE
+    patience: float = _PATIENCE
+    process: asyncio.subprocess.Process | None = field(default=None, init=False)
+
+    @property
+    def backend_url(self) -> str:
+        """Base URL of the backend API."""
+        return f"http://{LOOPBACK}:{self.ports.backend}"
+
+    @property
+    def peer_url(self) -> str:
+        """Base URL of the peer API."""
+        return f"http://{LOOPBACK}:{self.ports.peer}"
+
+    @property
+    def log_file(self) -> Path:
+        """Where the node's output goes, over all its starts."""
+        return self.directory / "node.log"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there."""
+        return self.process is not None and self.process.returncode is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """What the process ended with, once it has ended."""
+        return self.process.returncode if self.process else None
+
+    async def start(self) -> None:
+        """Start the process and wait until it serves; raise NodeFailed if it does not in time."""
+        if self.is_running:
+            raise NodeFailed(f"{self.spec.name}: runs already")
+        with self.log_file.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *self.command, str(self.directory / "node.toml"),
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(),
+            )  # fmt: skip
+        try:
+            async with asyncio.timeout(self.patience):
+                await self._becomes_ready(self.process)
+        except TimeoutError:
+            await self.kill()
+            raise self._failed(f"is not ready after {self.patience:g} s") from None
+
+    async def stop(self) -> None:
+        """End the process in order (SIGTERM); raise NodeFailed if it does not exit with 0 in time."""
+        process = self._running()
+        process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(self.patience):
+                code = await process.wait()
+        except TimeoutError:
+            await self.kill()
+            raise self._failed(f"still runs {self.patience:g} s after SIGTERM") from None
+        if code != 0:
+            raise self._failed(f"exited with {code} after SIGTERM")
+
+    async def kill(self) -> None:
+        """End the process as a crash would (SIGKILL)."""
+        process = self._running()
+        process.kill()
+        await process.wait()
+
+    async def restart(self) -> None:
+        """End the process in order and start it again, on the same ports and files."""
+        await self.stop()
+        await self.start()
+
+    def log(self) -> str:
+        """Return what the node has written so far."""
+        return self.log_file.read_text(encoding="utf-8", errors="replace") if self.log_file.exists() else ""
+
+    async def _becomes_ready(self, process: asyncio.subprocess.Process) -> None:
+        async with aiohttp.ClientSession() as session:
+            while not await _answers(session, f"{self.backend_url}/readyz"):
+                if process.returncode is not None:
+                    raise self._failed(f"exited with {process.returncode} while starting")
+                await asyncio.sleep(_BETWEEN_LOOKS)
+
+    def _running(self) -> asyncio.subprocess.Process:
+        if self.process is None or self.process.returncode is not None:
+            raise self._failed("does not run")
+        return self.process
+
+    def _failed(self, what: str) -> NodeFailed:
+        tail = "\n".join(self.log().splitlines()[-_LINES_OF_LOG_SHOWN:])
+        return NodeFailed(f"{self.spec.name} {what}\n{tail}".rstrip())
+
+
+class Cluster:
+    """Nodes that know each other; an async context manager that starts all of them, and stops what still runs."""
+
+    def __init__(
+        self,
+        directory: Path,
+        specs: Sequence[NodeSpec],
+        *,
+        command: Sequence[str] = _RUN_NODE,
+        patience: float = _PATIENCE,
+    ) -> None:
+        ports = iter(free_ports(2 * len(specs)))
+        self.nodes: Mapping[str, NodeProcess] = {
+            spec.name: NodeProcess(
+                spec, directory / spec.name, Ports(peer=next(ports), backend=next(ports)), command, patience
+            )
+            for spec in specs
+        }
+
+    def __getitem__(self, name: str) -> NodeProcess:
+        return self.nodes[name]
+
+    async def __aenter__(self) -> Self:
+        for node in self.nodes.values():
+            self._write_files(node)
+        try:
+            async with asyncio.TaskGroup() as starts:
+                for node in self.nodes.values():
+                    starts.create_task(node.start())
+        except ExceptionGroup as group:
+            await self._kill_all()
+            raise group.exceptions[0] from None
+        except BaseException:
+            await self._kill_all()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if exc is not None:
+            await self._kill_all()
+            return
+        try:
+            for node in self.nodes.values():
+                if node.is_running:
+                    await node.stop()
+        finally:
+            await self._kill_all()
+
+    async def _kill_all(self) -> None:
+        for node in self.nodes.values():
+            with contextlib.suppress(NodeFailed, ProcessLookupError):
+                await node.kill()
+
+    def _write_files(self, node: NodeProcess) -> None:
+        node.directory.mkdir(parents=True, exist_ok=True)
+        others = [other for other in self.nodes.values() if other is not node]
+        (node.directory / "node.toml").write_text(node_toml(node.spec, node.ports), encoding="utf-8")
+        (node.directory / "peers.toml").write_text(
+            peers_toml([(other.spec, other.peer_url) for other in others]), encoding="utf-8"
+        )
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of the loopback address that nobody listens on now, all different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((LOOPBACK, 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
+async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(url, timeout=aiohttp.ClientTimeout(total=1)) as response:
+            return response.status == HTTPStatus.OK
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
+def _environment() -> dict[str, str]:
+    """Return our environment without the settings of other nodes, and with the package that runs now found first."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("P2P_OICP_")}
+    ours = str(Path(__file__).parents[2])
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, (ours, kept.get("PYTHONPATH"))))}

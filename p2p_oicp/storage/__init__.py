@@ -1,0 +1,13 @@
+"""What a node remembers: one SQLite file, one writer that commits in groups, readers beside it.
+
+The story: every change is a *job*, a function of a ``Transaction``, handed to ``Store.write``. The writer runs all jobs
+that wait in one transaction, and ``write`` returns only after the commit, so whoever answers after ``await
+store.write(...)`` answers for durable data. A domain change and the message it owes to a peer are rows of the same job.
+The repositories (``sessions``, ``cdrs``, ``outbox``, ``destinations``, ``statuses``, ``cursors``) are small modules of
+functions that take the transaction first; nothing else of the program knows SQL.
+"""
+
+from p2p_oicp.storage.store import Row, Store, open_store
+from p2p_oicp.storage.writer import Lane, Transaction
+
+__all__ = ["Lane", "Row", "Store", "Transaction", "open_store"]

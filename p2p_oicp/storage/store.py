@@ -1,0 +1,72 @@
+"""The store of one node: one SQLite file, one writer, readers beside it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import aiosqlite
+
+from p2p_oicp.errors import StoreUnusable
+from p2p_oicp.storage.migrate import migrate
+from p2p_oicp.storage.statements import Statement
+from p2p_oicp.storage.writer import Lane, Transaction, Writer
+
+T = TypeVar("T")
+#: A row that was read: a mapping of its columns.
+Row: TypeAlias = sqlite3.Row
+
+_BUSY_TIMEOUT_SECONDS = 5.0
+
+
+class Store:
+    """Durable state; made by :func:`open_store`."""
+
+    def __init__(self, writer: Writer, reader: aiosqlite.Connection) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    async def write(self, job: Callable[[Transaction], T], lane: Lane = Lane.INTERACTIVE) -> T:
+        """Run ``job`` in a transaction; it returns after the commit. Raises StoreBusy, StoreError."""
+        return await self._writer.run(job, lane)
+
+    async def read(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
+        """Return all rows of a query, as of the last commit."""
+        async with self._reader.execute(statement.text, statement.bind(parameters)) as cursor:
+            return list(await cursor.fetchall())
+
+
+@asynccontextmanager
+async def open_store(file: Path, *, synchronous: str = "FULL", most_waiting: int = 10_000) -> AsyncIterator[Store]:
+    """Open (and migrate) the database ``file``; drain the writer at the end.
+
+    ``synchronous`` is SQLite's: FULL survives loss of power, NORMAL survives a crash of the program.
+    Raises StoreUnusable, with what to do, before anything is changed.
+    """
+    migrate(file)
+    connection = _connect(file, synchronous)
+    reader = await aiosqlite.connect(f"file:{file}?mode=ro", uri=True)
+    reader.row_factory = sqlite3.Row
+    writer = Writer(connection, most_waiting=most_waiting)
+    try:
+        yield Store(writer, reader)
+    finally:
+        await writer.close()
+        await reader.close()
+        connection.close()
+
+
+def _connect(file: Path, synchronous: str) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(
+            file, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_SECONDS, cached_statements=512
+        )
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if synchronous == 'FULL' else 'NORMAL'}")
+    except sqlite3.Error as error:
+        raise StoreUnusable(f"{file}: cannot be opened for writing: {error}") from error
+    return connection

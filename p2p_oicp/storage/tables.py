@@ -1,0 +1,145 @@
+"""The tables of a node, defined once; migrations create them, statements are compiled from them.
+
+Times are seconds since the epoch (UTC). ``*_key`` columns hold canonical ids (what ``Identifier.key`` gives), the
+column beside it the text as it came. ``role`` is the role this node plays in the row: ``cpo`` or ``emp``; a node of a
+company with both roles may hold both sides of one session. ``source`` is the peer a copy came from, empty for our own
+state.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text, text
+
+metadata = MetaData()
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("role", Text, primary_key=True),
+    Column("session_key", Text, primary_key=True),
+    Column("session_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("operator_key", Text, nullable=False, server_default=text("''")),
+    Column("operator_id", Text, nullable=False, server_default=text("''")),
+    Column("provider_key", Text, nullable=False, server_default=text("''")),
+    Column("provider_id", Text, nullable=False, server_default=text("''")),
+    Column("evse_key", Text, nullable=False, server_default=text("''")),
+    Column("peer", Text, nullable=False, server_default=text("''")),
+    Column("cpo_partner_session_id", Text),
+    Column("emp_partner_session_id", Text),
+    Column("request_digest", LargeBinary, nullable=False),
+    Column("answer", LargeBinary),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("sessions_by_request", sessions.c.role, sessions.c.request_digest)
+
+session_events = Table(
+    "session_events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("session_key", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("body", LargeBinary),
+)
+Index("session_events_of_session", session_events.c.role, session_events.c.session_key)
+
+cdrs = Table(
+    "cdrs",
+    metadata,
+    Column("role", Text, primary_key=True),
+    Column("session_key", Text, primary_key=True),
+    Column("peer", Text, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("forwarded_at", Float),
+    sqlite_with_rowid=False,
+)
+
+refused_cdrs = Table(
+    "refused_cdrs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("session_key", Text, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+Index("refused_cdrs_once", refused_cdrs.c.role, refused_cdrs.c.session_key, refused_cdrs.c.digest, unique=True)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("destination", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("party", Text),
+    Column("role", Text, nullable=False),
+    Column("session_key", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_try_at", Float, nullable=False),
+    Column("last_error", Text),
+    sqlite_autoincrement=True,
+)
+Index("outbox_of_session", outbox.c.destination, outbox.c.state, outbox.c.session_key, outbox.c.id)
+
+destinations = Table(
+    "destinations",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("next_try_at", Float, nullable=False, server_default=text("0")),
+    Column("last_error", Text),
+    Column("last_success_at", Float),
+)
+
+evse_statuses = Table(
+    "evse_statuses",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("evse_key", Text, primary_key=True),
+    Column("operator_key", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    Column("created_change", Integer, nullable=False),
+    Column("change", Integer, nullable=False),
+    Column("deleted", Integer, nullable=False, server_default=text("0")),
+    Column("updated_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("evse_statuses_by_change", evse_statuses.c.source, evse_statuses.c.change)
+
+operators = Table(
+    "operators",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("operator_key", Text, primary_key=True),
+    Column("operator_id", Text, nullable=False),
+    Column("operator_name", Text),
+    sqlite_with_rowid=False,
+)
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("peer", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("change", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Integer, nullable=False),
+)

@@ -1,0 +1,145 @@
+"""The aiohttp applications of the two listeners."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import orjson
+import structlog
+from aiohttp import web
+
+from p2p_oicp.clock import Mint
+from p2p_oicp.errors import Refusal
+from p2p_oicp.identity import SignedParts
+from p2p_oicp.oicp import InvalidMessage
+from p2p_oicp.roles.context import Answer
+from p2p_oicp.web.bodies import read_body
+from p2p_oicp.web.problems import HttpProblem, invalid
+from p2p_oicp.web.service import Api, Arrival
+
+log = structlog.get_logger(__name__)
+
+Serve: TypeAlias = Callable[[web.Request], Awaitable[Answer]]
+Hello: TypeAlias = Callable[[bytes], Awaitable[Answer]]
+Status: TypeAlias = Callable[[], dict[str, object]]
+
+OICP_PREFIX = "/api/oicp/"
+_COMPRESS_FROM_BYTES = 2048
+_LONGEST_PROCESS_ID = 100
+_MOST_HELLO_BYTES = 64 * 1024
+_SYSTEM_ERROR = "021"
+_NOT_OFFERED = "320"
+_UNAUTHORIZED = "017"
+
+
+class Listener:
+    """What both applications do with any request: token, Process-ID, answer or problem, compression."""
+
+    def __init__(self, api: Api, mint: Mint, *, max_body: int, token: str | None = None) -> None:
+        self._api = api
+        self._mint = mint
+        self._token = token
+        self.max_body = max_body
+
+    def handler(self, serve: Serve) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """Wrap ``serve``: whatever goes wrong becomes an answer with a StatusCode, never a stack trace."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            process_id = _process_id(request) or self._mint.process_id()
+            with structlog.contextvars.bound_contextvars(process_id=process_id):
+                answer, headers = await self._guarded(request, serve)
+            response = web.Response(
+                body=answer.body,
+                status=answer.http_status,
+                content_type="application/json",
+                charset="utf-8",
+                headers={"Process-ID": process_id, **headers},
+            )
+            if len(answer.body) >= _COMPRESS_FROM_BYTES:
+                response.enable_compression()
+            return response
+
+        return handle
+
+    async def _guarded(self, request: web.Request, serve: Serve) -> tuple[Answer, dict[str, str]]:
+        try:
+            self._check_token(request)
+            return await serve(request), {}
+        except HttpProblem as problem:
+            log.info("http.problem", status=problem.http_status, reason=problem.info, path=request.path)
+            return problem.answer(), dict(problem.headers)
+        except InvalidMessage as problem:
+            return invalid(problem, as_wwcp=False), {}
+        except Refusal as refused:
+            return HttpProblem(refused.http_status, refused.code, refused.info).answer(), {}
+        except Exception:
+            log.exception("http.bug", path=request.path)
+            return HttpProblem(500, _SYSTEM_ERROR, "this node failed; its log has the details").answer(), {}
+
+    def _check_token(self, request: web.Request) -> None:
+        if self._token is None:
+            return
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(given.encode(), self._token.encode()):
+            info = "the backend API wants its token: Authorization: Bearer TOKEN"
+            raise HttpProblem(401, _UNAUTHORIZED, info, {"WWW-Authenticate": "Bearer"})
+
+    async def oicp(self, request: web.Request) -> Answer:
+        """Serve ``POST /api/oicp/...``."""
+        if request.method != "POST":
+            raise HttpProblem(405, _NOT_OFFERED, f"{request.method} is not served here; send POST", {"Allow": "POST"})
+        path, _, query = request.raw_path.partition("?")
+        parts = SignedParts(
+            method=request.method,
+            authority=request.headers.get("Host", ""),
+            path=path,
+            query=query,
+            headers=request.headers,
+            body=await read_body(request, self.max_body),
+        )
+        return await self._api.serve(path.removeprefix(OICP_PREFIX), Arrival(parts, request.remote))
+
+
+def _process_id(request: web.Request) -> str | None:
+    """Return the caller's Process-ID, if it can be echoed."""
+    given = request.headers.get("Process-ID", "")
+    return given if given.isascii() and given.isprintable() and len(given) <= _LONGEST_PROCESS_ID else None
+
+
+def peer_app(listener: Listener, *, hello: Hello) -> web.Application:
+    """Return the public application: OICP from peers, and what nodes say among themselves (DESIGN section 4)."""
+
+    async def say_hello(request: web.Request) -> Answer:
+        return await hello(await read_body(request, _MOST_HELLO_BYTES))
+
+    return _app(listener, [web.post("/p2p/v1/hello", listener.handler(say_hello))])
+
+
+def backend_app(listener: Listener, *, readiness: Status) -> web.Application:
+    """Return the application for our own backend."""
+
+    async def ready(_request: web.Request) -> Answer:
+        return Answer(orjson.dumps(readiness()))
+
+    return _app(listener, [web.get("/readyz", listener.handler(ready))])
+
+
+def _app(listener: Listener, routes: list[web.RouteDef]) -> web.Application:
+    async def healthy(_request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def unknown(request: web.Request) -> Answer:
+        raise HttpProblem(404, _NOT_OFFERED, f"{request.path} is not served here; OICP is below {OICP_PREFIX}")
+
+    app = web.Application(client_max_size=listener.max_body)
+    app.router.add_routes(
+        [
+            web.route("*", OICP_PREFIX + "{path:.*}", listener.handler(listener.oicp)),
+            web.get("/healthz", healthy),
+            *routes,
+            web.route("*", "/{path:.*}", listener.handler(unknown)),
+        ]
+    )
+    return app

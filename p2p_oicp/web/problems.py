@@ -1,0 +1,51 @@
+"""Everything that is not a normal OICP answer, as HTTP (DESIGN section 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import orjson
+
+from p2p_oicp.errors import P2pOicpError
+from p2p_oicp.oicp import Finding, InvalidMessage, field_reference
+from p2p_oicp.roles.answers import acknowledgement, status_code
+from p2p_oicp.roles.context import Answer
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+DATA_ERROR = "022"
+
+
+class HttpProblem(P2pOicpError):
+    """A request that is answered with an HTTP error status and a StatusCode body."""
+
+    def __init__(self, http_status: int, code: str, info: str, headers: Mapping[str, str] = _NO_HEADERS) -> None:
+        super().__init__(info)
+        self.http_status = http_status
+        self.code = code
+        self.info = info
+        self.headers = headers
+
+    def answer(self) -> Answer:
+        """Return the body that other implementations know: a StatusCode, no Result."""
+        return Answer(orjson.dumps({"StatusCode": status_code(self.code, self.info)}), self.http_status)
+
+
+def invalid(problem: InvalidMessage, *, as_wwcp: bool) -> Answer:
+    """Answer a message that breaks the schema or a rule: HTTP 400 that names each member, as Hubject does.
+
+    A WWCP peer reads only HTTP 200, with code 022 (WIRE.md).
+    """
+    errors = [finding for finding in problem.findings if finding.severity == "error"]
+    if as_wwcp:
+        return acknowledgement(DATA_ERROR, "; ".join(f"{f.pointer or '/'}: {f.message}" for f in errors))
+    members = {
+        "message": "Error parsing/validating JSON.",
+        "extendedInfo": None,
+        "validationErrors": [_validation_error(finding) for finding in errors],
+    }
+    return Answer(orjson.dumps(members), 400)
+
+
+def _validation_error(finding: Finding) -> dict[str, str]:
+    return {"fieldReference": field_reference(finding.pointer), "errorMessage": finding.message}

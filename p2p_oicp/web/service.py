@@ -1,0 +1,170 @@
+"""One OICP request, from bytes to bytes: find the operation, prove the sender, read the message, ask the role."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from ipaddress import ip_address
+
+import structlog
+
+from p2p_oicp.delivery import SignsOfLife
+from p2p_oicp.errors import Refusal, StoreBusy, StoreError, Unauthorized
+from p2p_oicp.identity import RequestVerifier, SignedParts
+from p2p_oicp.oicp import InvalidMessage, Message, OperatorID, ProviderID, Severity, read, read_records
+from p2p_oicp.oicp.operation import Operation, Party
+from p2p_oicp.oicp.operations import find, sender_party
+from p2p_oicp.peers import Peer, PeerRegistry, Profile
+from p2p_oicp.roles import Answer, CpoRole, EmpRole, Incoming
+from p2p_oicp.roles.answers import NO_IDS, Ids, refusal
+from p2p_oicp.roles.role import Method
+from p2p_oicp.web.problems import HttpProblem, invalid
+
+log = structlog.get_logger(__name__)
+
+_SYSTEM_ERROR = "021"
+_PARTNER_NOT_FOUND = "300"
+_NO_CONTRACT = "210"
+_NOT_OFFERED = "320"
+_RETRY_AFTER_SECONDS = "1"
+
+
+class Side(Enum):
+    """Which listener a request came in at."""
+
+    PEER = auto()
+    BACKEND = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request as it came: what identity is proved from, and the caller's address (None: in-process)."""
+
+    parts: SignedParts
+    address: str | None = None
+
+
+class Api:
+    """Serves OICP at one listener."""
+
+    def __init__(
+        self,
+        side: Side,
+        *,
+        me: Peer,
+        registry: PeerRegistry,
+        verifier: RequestVerifier,
+        cpo: CpoRole | None,
+        emp: EmpRole | None,
+        signs: SignsOfLife,
+    ) -> None:
+        self._side = side
+        self._me = me
+        self._registry = registry
+        self._verifier = verifier
+        self._roles = {Party.CPO: cpo, Party.EMP: emp}
+        self._signs = signs
+
+    async def serve(self, path: str, arrival: Arrival) -> Answer:
+        """Answer the request at ``path`` below ``/api/oicp/``; raises HttpProblem for what is not OICP."""
+        route = find(path)
+        if route is None:
+            raise HttpProblem(404, _NOT_OFFERED, f"/api/oicp/{path} is not a path of OICP 2.3")
+        return await self.answer(route.choose(arrival.parts.body), route.party, arrival)
+
+    async def answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
+        """Answer one operation; ``party`` is the sender's id in the path."""
+        try:
+            return await self._answer(operation, party, arrival)
+        except StoreBusy as error:
+            raise HttpProblem(503, _SYSTEM_ERROR, str(error), {"Retry-After": _RETRY_AFTER_SECONDS}) from error
+        except StoreError as error:
+            log.exception("oicp.store_failed", operation=operation.name, error=str(error))
+            raise HttpProblem(503, _SYSTEM_ERROR, "this node cannot write its database now; try again later") from error
+
+    async def _answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
+        """(1) Who sends, by what is proved and what the path claims, (2) what, (3) path against body, (4) the role."""
+        ids, peer = NO_IDS, None
+        try:
+            peer = self._sender(operation, party, arrival)  # (1)
+            incoming = self._read(operation, party, peer, arrival.parts.body)  # (2)
+            ids = Ids.of(incoming.message)
+            incoming = self._bound(incoming)  # (3)
+            await self._heard(incoming.peer)
+            return await self._method(operation)(incoming)  # (4)
+        except InvalidMessage as problem:
+            log.info("oicp.invalid", operation=operation.name, peer=peer.name if peer else None, reason=str(problem))
+            return invalid(problem, as_wwcp=peer is not None and peer.profile is Profile.WWCP)
+        except Refusal as refused:
+            log.info("oicp.refused", operation=operation.name, code=refused.code, reason=refused.info, party=party)
+            return refusal(operation, refused, ids)
+
+    def _method(self, operation: Operation) -> Method:
+        role = self._roles[operation.sender if self._side is Side.BACKEND else operation.server]
+        method = role.method_for(operation) if role else None
+        if method is None:
+            raise Refusal(_NOT_OFFERED, f"{operation.name} is not offered by this node")
+        return method
+
+    async def _heard(self, peer: Peer | None) -> None:
+        if peer is not None and self._side is Side.PEER:
+            await self._signs.heard_from(peer.name)
+
+    def _sender(self, operation: Operation, party: str | None, arrival: Arrival) -> Peer | None:
+        """Return who sends: proved, or in insecure mode the peer that answers for the claimed id."""
+        self._verifier.verify(arrival.parts)
+        if party is None:
+            return None
+        claimed = OperatorID(party) if operation.sender is Party.CPO else ProviderID(party)
+        peer = self._who_answers_for(claimed)
+        if not peer.serves(operation.name):
+            raise Refusal(_NO_CONTRACT, f"there is no contract with {peer.name} for {operation.name}")
+        if peer.networks and arrival.address and not any(ip_address(arrival.address) in net for net in peer.networks):
+            raise Unauthorized(f"{peer.name} may not call from {arrival.address}")
+        return peer
+
+    def _who_answers_for(self, party: OperatorID | ProviderID) -> Peer:
+        if self._side is Side.BACKEND:
+            if not self._me.answers_for(party):
+                raise Unauthorized(f"{party} is not a party of this node; its backend speaks for {_parties(self._me)}")
+            return self._me
+        by = self._registry.by_operator if isinstance(party, OperatorID) else self._registry.by_provider
+        peer = by(party)  # type: ignore[arg-type]
+        if peer is None:
+            raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {party}")
+        return peer
+
+    def _bound(self, incoming: Incoming[Message]) -> Incoming[Message]:
+        """Hold the sender's id in the body to the path's (CPO-01, Security); it counts where the path has none."""
+        named = sender_party(incoming.operation, incoming.message)
+        if named is None:
+            return incoming
+        if incoming.party is None:
+            return replace(incoming, peer=self._who_answers_for(named))
+        if type(named)(incoming.party) != named and not _is_sub_operator(named, incoming):
+            raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
+        return incoming
+
+    def _read(self, operation: Operation, party: str | None, peer: Peer | None, body: bytes) -> Incoming[Message]:
+        """Read and validate; our own backend's push is all or nothing, of a peer's push the readable records count."""
+        if not operation.is_push:
+            message, warnings = read(operation.request, body)
+            if warnings:
+                log.info("oicp.warnings", operation=operation.name, warnings=[str(found) for found in warnings])
+            return Incoming(operation, message, peer, party, None, body)
+        reading = read_records(operation.request, body)
+        wrong = [found for found in reading.findings if found.severity is Severity.ERROR]
+        if self._side is Side.BACKEND:
+            wrong += [found for one in reading.records for found in one.findings if found.severity is Severity.ERROR]
+        if wrong:
+            raise InvalidMessage(wrong)
+        return Incoming(operation, reading.envelope, peer, party, reading, body)
+
+
+def _is_sub_operator(derived: OperatorID | ProviderID, incoming: Incoming[Message]) -> bool:
+    """Whether the path's party may speak for the operator of an EvseID: a hub operator for its sub-operators."""
+    return incoming.operation.sender_is_derived and incoming.peer is not None and incoming.peer.answers_for(derived)
+
+
+def _parties(me: Peer) -> str:
+    return ", ".join(party.text for party in (*me.operators, *me.providers)) or "no party"

@@ -1,0 +1,205 @@
+"""Two nodes in one process, on real sockets: A is the CPO DE*GEF, B the EMP DE-GDF; their backends are Python."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from p2p_oicp.errors import PeerError
+from p2p_oicp.node import Node
+from p2p_oicp.oicp import Acknowledgement, AuthorizationStart, AuthorizationStop, StatusCode
+from p2p_oicp.settings import load_settings
+
+A_CPO, B_EMP = "DE*GEF", "DE-GDF"
+EVSE = "DE*GEF*E1234567*1"
+UID = "1234ABCD"
+OK = StatusCode(code="000", description="Success")
+
+
+@dataclass
+class Csms:
+    """A CPO's backend that answers as told and writes down what it was asked."""
+
+    starts: list = field(default_factory=list)
+    stops: list = field(default_factory=list)
+    refuse_with: str | None = None
+    fail_with: PeerError | None = None
+
+    async def authorize_remote_start(self, request):
+        self.starts.append(request)
+        return self._answer()
+
+    async def authorize_remote_stop(self, request):
+        self.stops.append(request)
+        return self._answer()
+
+    def _answer(self) -> Acknowledgement:
+        if self.fail_with:
+            raise self.fail_with
+        if self.refuse_with:
+            return Acknowledgement(result=False, status_code=StatusCode(code=self.refuse_with))
+        return Acknowledgement(result=True, status_code=OK, cpo_partner_session_id="csms-1")
+
+
+@dataclass
+class Contracts:
+    """An EMP's backend: knows some cards, and keeps what it is told."""
+
+    cards: frozenset[str] = frozenset({UID})
+    starts: list = field(default_factory=list)
+    stops: list = field(default_factory=list)
+    notifications: list = field(default_factory=list)
+    records: list = field(default_factory=list)
+    refuse_with: str = "102"
+    fail_with: PeerError | None = None
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+    hold: asyncio.Event | None = None
+
+    async def authorize_start(self, request):
+        self.starts.append(request)
+        if self.hold:
+            await self.hold.wait()
+        if self.fail_with:
+            raise self.fail_with
+        card = request.identification.rfid_mifare_family
+        if card and card.uid.text in self.cards:
+            return AuthorizationStart(
+                authorization_status="Authorized", status_code=OK, emp_partner_session_id="contract-1"
+            )
+        return AuthorizationStart(authorization_status="NotAuthorized", status_code=StatusCode(code=self.refuse_with))
+
+    async def authorize_stop(self, request):
+        self.stops.append(request)
+        return AuthorizationStop(authorization_status="Authorized", status_code=OK)
+
+    async def charging_notifications(self, notification):
+        return self._take(self.notifications, notification)
+
+    async def charge_detail_record(self, record):
+        return self._take(self.records, record)
+
+    def _take(self, book: list, message) -> Acknowledgement:
+        if self.fail_with:
+            raise self.fail_with
+        book.append(message)
+        self.told.set()
+        return Acknowledgement(result=True, status_code=OK)
+
+    async def until(self, condition) -> None:
+        async with asyncio.timeout(10):
+            while not condition(self):
+                self.told.clear()
+                await self.told.wait()
+
+
+@dataclass
+class Reply:
+    """One HTTP answer."""
+
+    status: int
+    headers: dict
+    json: dict
+
+    @property
+    def code(self) -> str:
+        return self.json["StatusCode"]["Code"]
+
+
+class Caller:
+    """Speaks OICP over HTTP to one listener."""
+
+    def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
+        self._session = session
+        self.base = base
+
+    async def post(self, path: str, body, **kwargs) -> Reply:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"} | kwargs.pop("headers", {})
+        async with self._session.post(f"{self.base}/api/oicp/{path}", data=data, headers=headers, **kwargs) as response:
+            return Reply(response.status, dict(response.headers), await response.json(content_type=None))
+
+    async def get(self, path: str) -> Reply:
+        async with self._session.get(f"{self.base}{path}") as response:
+            return Reply(response.status, dict(response.headers), await response.json())
+
+
+@dataclass
+class Pair:
+    """Both nodes, their backends, and callers at their listeners."""
+
+    folder: Path
+    http: aiohttp.ClientSession
+    ports: dict[str, int]
+    csms: Csms = field(default_factory=Csms)
+    contracts: Contracts = field(default_factory=Contracts)
+
+    def write(self) -> None:
+        for name, table, party in (("a", "operators", A_CPO), ("b", "providers", B_EMP)):
+            home = self.folder / name
+            home.mkdir(exist_ok=True)
+            (home / "node.toml").write_text(
+                'peers_file = "peers.toml"\n'
+                f'[node]\nname = "node {name}"\n{table} = ["{party}"]\n'
+                f"[peer_api]\nport = {self.ports[name]}\n[backend_api]\nport = {self.ports[name + ' backend']}\n"
+                "[security]\nrequire = []\n[delivery]\nretry_first = 0.05\nretry_max = 0.2\n"
+                "[authorization]\ndeadline = 1.0\n[storage]\nsynchronous = 'NORMAL'\n"
+            )
+        self._write_peers("a", "node b", "b", "providers", B_EMP)
+        self._write_peers("b", "node a", "a", "operators", A_CPO)
+
+    def _write_peers(self, at: str, name: str, port: str, table: str, party: str) -> None:
+        (self.folder / at / "peers.toml").write_text(
+            f'[[peer]]\nname = "{name}"\nurl = "http://127.0.0.1:{self.ports[port]}"\n{table} = ["{party}"]\n'
+        )
+
+    @asynccontextmanager
+    async def running(self, name: str) -> AsyncIterator[Node]:
+        settings = load_settings(self.folder / name / "node.toml")
+        backends = {"cpo": self.csms} if name == "a" else {"emp": self.contracts}
+        async with Node(settings, **backends) as node:
+            yield node
+
+    def _caller(self, port: str) -> Caller:
+        return Caller(self.http, f"http://127.0.0.1:{self.ports[port]}")
+
+    @property
+    def a(self) -> Caller:
+        """Node A's backend API."""
+        return self._caller("a backend")
+
+    @property
+    def b(self) -> Caller:
+        """Node B's backend API."""
+        return self._caller("b backend")
+
+    @property
+    def a_peer(self) -> Caller:
+        """Node A's peer API."""
+        return self._caller("a")
+
+    @property
+    def b_peer(self) -> Caller:
+        """Node B's peer API."""
+        return self._caller("b")
+
+
+@pytest.fixture
+async def stopped(tmp_path, unused_tcp_port_factory) -> AsyncIterator[Pair]:
+    """Two configured nodes that do not run yet."""
+    ports = {name: unused_tcp_port_factory() for name in ("a", "a backend", "b", "b backend")}
+    async with aiohttp.ClientSession() as http:
+        pair = Pair(tmp_path, http, ports)
+        pair.write()
+        yield pair
+
+
+@pytest.fixture
+async def pair(stopped) -> AsyncIterator[Pair]:
+    """Two running nodes."""
+    async with stopped.running("a"), stopped.running("b"):
+        yield stopped

@@ -1,0 +1,64 @@
+"""A database that this version cannot use is refused with what to do, and is not touched."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from p2p_oicp.errors import StoreUnusable
+from p2p_oicp.storage.migrate import migrate
+from p2p_oicp.storage.tables import metadata
+
+
+def execute(database: Path, statement: str) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(statement)
+
+
+def test_the_migrations_lead_to_exactly_the_tables_of_the_code(database):
+    migrate(database)
+    engine = create_engine(f"sqlite:///{database}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+def test_migrating_twice_changes_nothing(database):
+    migrate(database)
+    before = database.read_bytes()
+    migrate(database)
+    assert database.read_bytes() == before
+
+
+def test_a_folder_that_is_missing_is_made(tmp_path):
+    migrate(tmp_path / "new" / "data" / "node.sqlite3")
+    assert (tmp_path / "new" / "data" / "node.sqlite3").exists()
+
+
+def newer(database: Path) -> None:
+    migrate(database)
+    execute(database, "UPDATE alembic_version SET version_num = '9999'")
+
+
+def foreign(database: Path) -> None:
+    execute(database, "CREATE TABLE recipes (name TEXT)")
+
+
+def damaged(database: Path) -> None:
+    database.write_bytes(b"this is not a database, " * 100)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [(newer, "newer version of p2p-oicp"), (foreign, "not a database of p2p-oicp"), (damaged, "damaged")],
+)
+def test_what_cannot_be_used_is_refused_and_left_alone(database, spoil, said):
+    spoil(database)
+    before = database.read_bytes()
+    with pytest.raises(StoreUnusable, match=said):
+        migrate(database)
+    assert database.read_bytes() == before

@@ -1,0 +1,111 @@
+"""Sessions, CDRs and the outbox: what a repetition is, and what leaves no trace."""
+
+from dataclasses import replace
+
+from p2p_oicp.storage import cdrs, destinations, outbox, sessions
+from p2p_oicp.storage.cdrs import Kept
+from p2p_oicp.storage.sessions import Session, State
+
+SESSION = Session(
+    role="cpo",
+    session_key="f98efba4-02d8-4fa0-b810-9a9d50d2c527",
+    session_id="F98EFBA4-02d8-4fa0-b810-9a9d50d2c527",
+    kind="authorize",
+    state=State.REQUESTED,
+    peer="",
+    request_digest=b"one",
+    created_at=100.0,
+    updated_at=100.0,
+)
+
+
+async def test_a_session_is_opened_once(store):
+    assert await store.write(lambda tx: sessions.open_session(tx, SESSION)) is None
+    other = replace(SESSION, request_digest=b"two")
+    assert await store.write(lambda tx: sessions.open_session(tx, other)) == SESSION
+
+
+async def test_both_roles_may_hold_the_same_session(store):
+    await store.write(lambda tx: sessions.open_session(tx, SESSION))
+    assert await store.write(lambda tx: sessions.open_session(tx, replace(SESSION, role="emp"))) is None
+
+
+async def test_a_repeated_request_is_found_within_its_window_only(store):
+    await store.write(lambda tx: sessions.open_session(tx, SESSION))
+    assert await store.write(lambda tx: sessions.find_request(tx, "cpo", b"one", 99.0)) == SESSION
+    assert await store.write(lambda tx: sessions.find_request(tx, "cpo", b"one", 101.0)) is None
+    assert await store.write(lambda tx: sessions.find_request(tx, "emp", b"one", 99.0)) is None
+
+
+async def test_a_session_can_take_the_responders_id(store):
+    await store.write(lambda tx: sessions.open_session(tx, SESSION))
+    await store.write(
+        lambda tx: sessions.change(tx, "cpo", SESSION.session_key, 101.0, session_key="new", session_id="NEW")
+    )
+    assert await store.write(lambda tx: sessions.get(tx, "cpo", SESSION.session_key)) is None
+    renamed = await store.write(lambda tx: sessions.get(tx, "cpo", "new"))
+    assert renamed == replace(SESSION, session_key="new", session_id="NEW", updated_at=101.0)
+
+
+async def keep(store, body: bytes) -> Kept:
+    return await store.write(lambda tx: cdrs.keep(tx, role="cpo", session_key="s", peer="p", now=1.0, body=body))
+
+
+async def test_one_record_per_session_and_a_different_one_is_told_apart(store):
+    assert [await keep(store, b"a"), await keep(store, b"a"), await keep(store, b"b")] == [
+        Kept.NEW,
+        Kept.SAME_AGAIN,
+        Kept.DIFFERENT,
+    ]
+
+
+async def owe(store, session: str, body: bytes) -> None:
+    await store.write(
+        lambda tx: outbox.put(
+            tx, destination="b", operation="Op", party="DE*ABC", role="cpo", session_key=session, body=body, now=10.0
+        )
+    )
+
+
+async def due(store, now: float = 10.0) -> list[bytes]:
+    rows = await store.read(outbox.DUE, destination_="b", now_=now, too_far_=now + 300, most=10)
+    return [letter.body for letter in outbox.letters(rows)]
+
+
+async def test_letters_of_one_session_go_in_their_order_and_sessions_do_not_wait_for_each_other(store):
+    for session, body in (("s1", b"1a"), ("s1", b"1b"), ("s2", b"2a")):
+        await owe(store, session, body)
+    assert await due(store) == [b"1a", b"2a"]
+    await store.write(lambda tx: outbox.remove(tx, 1))
+    assert await due(store) == [b"1b", b"2a"]
+
+
+async def test_a_postponed_letter_holds_only_its_own_session(store):
+    for session, body in (("s1", b"1a"), ("s1", b"1b"), ("s2", b"2a")):
+        await owe(store, session, body)
+    await store.write(lambda tx: outbox.postpone(tx, 1, 20.0, "no answer"))
+    assert await due(store) == [b"2a"]
+    assert await due(store, now=20.0) == [b"1a", b"2a"]
+
+
+async def test_a_dead_letter_lets_its_successors_go(store):
+    for body in (b"1a", b"1b"):
+        await owe(store, "s1", body)
+    await store.write(lambda tx: outbox.bury(tx, 1, 11.0, "refused with 400"))
+    assert await due(store) == [b"1b"]
+
+
+async def test_a_letter_postponed_beyond_any_backoff_is_due_because_the_clock_was_set_back(store):
+    await owe(store, "s1", b"1a")
+    await store.write(lambda tx: outbox.postpone(tx, 1, 90_000.0, "no answer"))
+    assert await due(store) == [b"1a"]
+
+
+async def test_a_sign_of_life_makes_everything_due_and_closes_the_circuit(store):
+    await owe(store, "s1", b"1a")
+    await store.write(lambda tx: outbox.postpone(tx, 1, 200.0, "no answer"))
+    await store.write(lambda tx: destinations.failed(tx, "b", 5, 200.0, "no answer"))
+    assert await due(store) == []
+    await store.write(lambda tx: (destinations.clear(tx, "b"), outbox.hurry(tx, "b", 10.0)))
+    assert await due(store) == [b"1a"]
+    assert (await store.write(lambda tx: destinations.health(tx, "b"))).failures == 0

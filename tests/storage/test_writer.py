@@ -1,0 +1,90 @@
+"""The writer commits in groups, and nobody is told "done" before the commit."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from p2p_oicp.errors import StoreBusy, StoreError
+from p2p_oicp.storage import Lane, Store, Transaction, open_store
+from p2p_oicp.storage.statements import Statement
+
+INSERT = Statement("INSERT INTO counters (name, value) VALUES (:name, 1)", {})
+NAMES = Statement("SELECT name FROM counters ORDER BY name", {})
+
+
+def insert(name: str):
+    return lambda tx: tx.run(INSERT, name=name)
+
+
+async def names(store: Store) -> list[str]:
+    return [row["name"] for row in await store.read(NAMES)]
+
+
+def committed_outside(database: Path) -> set[str]:
+    with closing(sqlite3.connect(database)) as other:
+        return {row[0] for row in other.execute("SELECT name FROM counters")}
+
+
+async def test_a_write_is_visible_to_others_when_it_returns(store, database):
+    await store.write(insert("a"))
+    assert committed_outside(database) == {"a"}
+
+
+async def test_a_failing_job_leaves_no_trace_and_does_not_harm_the_others_of_its_group(store):
+    def fail_after_writing(tx: Transaction) -> None:
+        tx.run(INSERT, name="half")
+        raise LookupError("a rule said no")
+
+    results = await asyncio.gather(
+        store.write(insert("a")), store.write(fail_after_writing), store.write(insert("b")), return_exceptions=True
+    )
+    assert isinstance(results[1], LookupError)
+    assert await names(store) == ["a", "b"]
+
+
+async def test_a_database_error_reaches_the_caller_as_a_store_error(store):
+    await store.write(insert("a"))
+    with pytest.raises(StoreError, match="UNIQUE"):
+        await store.write(insert("a"))
+
+
+async def test_a_cancelled_caller_does_not_disturb_the_writer(store):
+    task = asyncio.create_task(store.write(insert("a")))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await store.write(insert("b"))
+    assert "b" in await names(store)
+
+
+async def test_a_full_queue_refuses_instead_of_growing(database):
+    async with open_store(database, most_waiting=3) as store:
+        results = await asyncio.gather(*(store.write(insert(f"{n}")) for n in range(50)), return_exceptions=True)
+        refused = [result for result in results if isinstance(result, StoreBusy)]
+        assert refused
+        assert len(await names(store)) == 50 - len(refused)
+
+
+async def test_both_lanes_are_served(store):
+    writes = [store.write(insert(f"bulk {n}"), Lane.BULK) for n in range(5)]
+    writes += [store.write(insert(f"urgent {n}")) for n in range(5)]
+    await asyncio.gather(*writes)
+    assert len(await names(store)) == 10
+
+
+async def test_closing_finishes_what_waits(database):
+    async with open_store(database) as store:
+        writes = [asyncio.create_task(store.write(insert(f"{n}"))) for n in range(200)]
+        await asyncio.sleep(0)
+    assert len(await asyncio.gather(*writes)) == 200
+    assert len(committed_outside(database)) == 200
+
+
+async def test_a_closed_store_says_so(database):
+    async with open_store(database) as store:
+        pass
+    with pytest.raises(StoreError, match="shutting down"):
+        await store.write(insert("late"))

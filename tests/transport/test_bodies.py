@@ -1,0 +1,79 @@
+"""Answers are bounded, before and after decompression."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import pytest
+
+from p2p_oicp.errors import PeerBroken
+from p2p_oicp.transport.bodies import BoundedBody
+
+TEXT = b'{"Result": true}' * 40
+
+
+def in_chunks(content: bytes, size: int) -> list[bytes]:
+    return [content[start : start + size] for start in range(0, len(content), size)]
+
+
+def read(content: bytes, *, coding: str, limit: int, chunk: int = 7) -> bytes:
+    body = BoundedBody("peer", limit=limit, coding=coding)
+    for part in in_chunks(content, chunk):
+        body.add(part)
+    return body.finish()
+
+
+CODINGS = {
+    "none": ("", TEXT),
+    "identity": ("identity", TEXT),
+    "gzip": ("gzip", gzip.compress(TEXT)),
+    "gzip, oddly written": (" X-GZIP ", gzip.compress(TEXT)),
+    "deflate": ("deflate", zlib.compress(TEXT)),
+}
+
+
+@pytest.mark.parametrize(("coding", "content"), CODINGS.values(), ids=CODINGS)
+def test_a_body_of_exactly_the_limit_is_read_in_any_chunks(coding, content):
+    assert read(content, coding=coding, limit=len(TEXT)) == TEXT
+    assert read(content, coding=coding, limit=len(TEXT), chunk=10**6) == TEXT
+
+
+@pytest.mark.parametrize(("coding", "content"), CODINGS.values(), ids=CODINGS)
+def test_one_byte_more_than_the_limit_is_refused(coding, content):
+    with pytest.raises(PeerBroken, match=f"larger than {len(TEXT) - 1} bytes"):
+        read(content, coding=coding, limit=len(TEXT) - 1)
+
+
+def test_a_bomb_is_never_inflated_beyond_the_limit():
+    inflated: list[int] = []
+    body = BoundedBody("peer", limit=1000, coding="gzip")
+    bomb = gzip.compress(bytes(10_000_000))
+    body._inflated = lambda inflate, chunk: inflated.append(len(out := inflate.decompress(chunk, 1001))) or out
+    with pytest.raises(PeerBroken, match="larger than 1000 bytes"):
+        body.add(bomb)
+    assert inflated == [1001]
+
+
+def test_an_endless_stream_that_decompresses_to_nothing_is_cut():
+    empty_block = b"\x00\x00\x00\xff\xff"
+    with pytest.raises(PeerBroken, match="larger than"):
+        read(gzip.compress(b"")[:10] + empty_block * 1000, coding="gzip", limit=1000)
+
+
+DAMAGED = {
+    "cut off": ("gzip", gzip.compress(TEXT)[:-9], "cut off"),
+    "not gzip at all": ("gzip", TEXT, "damaged"),
+    "a coding that was not offered": ("br", TEXT, "'br', which was not offered"),
+}
+
+
+@pytest.mark.parametrize(("coding", "content", "reason"), DAMAGED.values(), ids=DAMAGED)
+def test_damage_is_the_peers_fault(coding, content, reason):
+    with pytest.raises(PeerBroken, match=reason) as caught:
+        read(content, coding=coding, limit=10_000)
+    assert caught.value.peer == "peer"
+
+
+def test_an_empty_body_is_empty_whatever_its_coding():
+    assert read(b"", coding="gzip", limit=10) == b""

@@ -1,0 +1,285 @@
+"""The client on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from p2p_oicp.clock import RandomMint
+from p2p_oicp.errors import (
+    PeerBroken,
+    PeerBusy,
+    PeerRejected,
+    PeerSilent,
+    PeerUnauthorized,
+    PeerUnreachable,
+)
+from p2p_oicp.identity import BearerToken
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME
+from p2p_oicp.transport import Endpoint, OicpClient
+
+AUTHORIZE_START = OPERATION_BY_NAME["AuthorizeStart"]
+NOT_AUTHORIZED = b'{"AuthorizationStatus":"NotAuthorized","StatusCode":{"Code":"102"}}'
+BODY = b'{"OperatorID":"DE*GEF","Identification":{"RFIDMifareFamilyIdentification":{"UID":"1234ABCD"}}}'
+
+
+def answering(**response):
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(**{"content_type": "application/json", **response})
+
+    return answer
+
+
+async def test_the_request_is_what_other_implementations_expect(call, peer):
+    await call()
+    (request,) = peer.requests
+    assert request.method == "POST"
+    assert request.raw_path == "/api/oicp/charging/v21/operators/DE*GEF/authorize/start"
+    assert request.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert request.headers["User-Agent"] == "p2p-oicp/test"
+    assert peer.bodies == [BODY]
+    assert int(request.headers["Content-Length"]) == len(BODY)
+
+
+async def test_a_given_process_id_is_sent_and_otherwise_each_call_has_its_own(call, peer):
+    for process_id in ("p-1", None, None):
+        await call(process_id=process_id)
+    first, second, third = (request.headers["Process-ID"] for request in peer.requests)
+    assert first == "p-1"
+    assert len({first, second, third}) == 3
+
+
+async def test_a_large_push_goes_out_whole(client, peer):
+    body = b'{"filler":"' + b"x" * 5_000_000 + b'"}'
+    await client.call(Endpoint("b", peer.url), AUTHORIZE_START, "DE*GEF", body, deadline=5)
+    assert peer.bodies == [body]
+    assert int(peer.requests[0].headers["Content-Length"]) == len(body)
+
+
+async def test_an_empty_body_is_sent_too(client, peer):
+    assert await client.post_json(f"{peer.url}p2p/v1/hello", b"", deadline=5) == (200, NOT_AUTHORIZED)
+    assert peer.bodies == [b""]
+
+
+async def test_query_members_are_sent(call, peer):
+    await call(query={"page": "0", "size": "2000"})
+    assert dict(peer.requests[0].query) == {"page": "0", "size": "2000"}
+
+
+async def test_the_signer_sees_exactly_what_is_sent_and_its_headers_are_added(peer):
+    seen = []
+
+    class Signer:
+        def sign(self, *, method, url, body):
+            seen.append((method, url, body))
+            return {"Signature": "x"}
+
+    async with OicpClient(mint=RandomMint(), signer=Signer(), user_agent="t", max_body=1000) as client:
+        await client.call(Endpoint("b", peer.url), AUTHORIZE_START, "+49*810", BODY, deadline=5, query={"page": "0"})
+    path = peer.requests[0].raw_path
+    assert seen == [("POST", peer.url.rstrip("/") + path, BODY)]
+    assert "%2B49*810" in path
+    assert peer.requests[0].headers["Signature"] == "x"
+
+
+async def test_a_bearer_token_reaches_the_peer(peer):
+    async with OicpClient(mint=RandomMint(), signer=BearerToken("t0k"), user_agent="t", max_body=1000) as client:
+        await client.call(Endpoint("b", peer.url), AUTHORIZE_START, "DE*GEF", BODY, deadline=5)
+    assert peer.requests[0].headers["Authorization"] == "Bearer t0k"
+
+
+async def test_hundreds_of_calls_share_one_connection(call, peer):
+    for _ in range(200):
+        await call()
+    assert len(peer.connections) == 1
+
+
+async def test_calls_at_the_same_time_reuse_their_connections(call, peer):
+    for _ in range(25):
+        await asyncio.gather(*(call() for _ in range(8)))
+    assert len(peer.connections) <= 8
+
+
+async def test_refusals_by_status_keep_the_connection(call, peer):
+    peer.handler = answering(status=404, body=b'{"StatusCode":{"Code":"300"}}')
+    for _ in range(20):
+        with pytest.raises(PeerRejected) as caught:
+            await call()
+    assert caught.value.code == "300"
+    assert len(peer.connections) == 1
+
+
+async def test_a_gzip_answer_is_read_and_keeps_the_connection(call, peer):
+    peer.handler = answering(body=gzip.compress(NOT_AUTHORIZED), headers={"Content-Encoding": "gzip"})
+    replies = [await call() for _ in range(5)]
+    assert {reply.body for reply in replies} == {NOT_AUTHORIZED}
+    assert len(peer.connections) == 1
+
+
+async def chunked(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    for part in (NOT_AUTHORIZED[:10], NOT_AUTHORIZED[10:]):
+        await response.write(part)
+    return response
+
+
+async def test_a_chunked_answer_is_read(call, peer):
+    peer.handler = chunked
+    assert (await call()).body == NOT_AUTHORIZED
+
+
+async def endless(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    while True:
+        await response.write(bytes(50_000))
+
+
+TOO_LARGE = {
+    "declared": answering(body=bytes(100_001)),
+    "compressed": answering(body=gzip.compress(bytes(5_000_000)), headers={"Content-Encoding": "gzip"}),
+    "endless": endless,
+}
+
+
+@pytest.mark.parametrize("handler", TOO_LARGE.values(), ids=TOO_LARGE)
+async def test_an_answer_over_the_limit_is_broken(call, peer, handler):
+    peer.handler = handler
+    with pytest.raises(PeerBroken, match="larger than 100000 bytes"):
+        await call()
+    peer.handler = answering(body=NOT_AUTHORIZED)
+    assert (await call()).http_status == 200
+
+
+STATUSES = {
+    "redirect": (302, {"Location": "http://elsewhere.example/"}, PeerBroken),
+    "unauthorized": (401, {}, PeerUnauthorized),
+    "busy": (503, {"Retry-After": "7"}, PeerBusy),
+    "failed": (500, {}, PeerBroken),
+    "no content": (204, {}, PeerBroken),
+}
+
+
+@pytest.mark.parametrize(("status", "headers", "error"), STATUSES.values(), ids=STATUSES)
+async def test_statuses_become_errors_once_and_nothing_is_sent_twice(call, peer, status, headers, error):
+    peer.handler = answering(status=status, headers=headers)
+    with pytest.raises(error):
+        await call()
+    assert len(peer.requests) == 1
+
+
+async def test_nobody_listening_is_unreachable(call, unused_tcp_port):
+    with pytest.raises(PeerUnreachable) as caught:
+        await call(endpoint=Endpoint("gone", f"http://127.0.0.1:{unused_tcp_port}"))
+    assert not caught.value.may_have_arrived
+    assert str(caught.value) == f"gone: no connection to 127.0.0.1:{unused_tcp_port}: Connection refused"
+
+
+URLS = {"no scheme": "peer.example", "another scheme": "ftp://peer.example", "a bad port": "http://127.0.0.1:99999"}
+
+
+@pytest.mark.parametrize("url", URLS.values(), ids=URLS)
+async def test_an_unusable_url_is_unreachable(call, url):
+    with pytest.raises(PeerUnreachable):
+        await call(endpoint=Endpoint("odd", url))
+
+
+async def test_no_answer_within_the_deadline_is_silent(call, peer):
+    released = asyncio.Event()
+
+    async def never(_request: web.Request) -> web.Response:
+        await released.wait()
+        return web.Response()
+
+    peer.handler = never
+    with pytest.raises(PeerSilent, match="within the deadline") as caught:
+        await call(deadline=0.05)
+    released.set()
+    assert caught.value.may_have_arrived
+
+
+async def test_an_answer_that_stalls_half_way_is_silent(call, peer):
+    released = asyncio.Event()
+
+    async def stalls(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b"{")
+        await released.wait()
+        return response
+
+    peer.handler = stalls
+    with pytest.raises(PeerSilent):
+        await call(deadline=0.05)
+    released.set()
+
+
+@asynccontextmanager
+async def raw_server(answer: bytes) -> AsyncIterator[str]:
+    """A server that reads one request, writes ``answer`` and hangs up."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(BODY)
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+HANG_UPS = {
+    "at once": (b"", PeerSilent),
+    "in the headers": (b"HTTP/1.1 200 OK\r\nContent-Le", PeerSilent),
+    "in the body": (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", PeerSilent),
+    "in a chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{", PeerSilent),
+    "after something that is not HTTP": (b"220 mail.example ESMTP\r\n", PeerBroken),
+    "after a bad chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", None),
+    "after endless headers": (b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 100_000 + b"\r\n\r\n", PeerBroken),
+}
+
+
+@pytest.mark.parametrize(("answer", "error"), HANG_UPS.values(), ids=HANG_UPS)
+async def test_a_peer_that_hangs_up_has_its_error(call, answer, error):
+    async with raw_server(answer) as url:
+        with pytest.raises(error or (PeerSilent, PeerBroken)):
+            await call(endpoint=Endpoint("raw", url))
+
+
+async def test_a_cancelled_call_stays_cancelled(call, peer):
+    arrived = asyncio.Event()
+
+    async def never(_request: web.Request) -> web.Response:
+        arrived.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    peer.handler = never
+    task = asyncio.ensure_future(call())
+    await arrived.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_plain_json_is_posted_and_its_statuses_are_typed_the_same(client, peer):
+    peer.handler = answering(body=json.dumps({"name": "B"}).encode())
+    assert await client.post_json(f"{peer.url}p2p/v1/hello", b"{}", deadline=5) == (200, b'{"name": "B"}')
+    peer.handler = answering(status=204)
+    assert await client.post_json(f"{peer.url}p2p/v1/hello", b"{}", deadline=5) == (204, b"")
+    peer.handler = answering(status=404)
+    with pytest.raises(PeerRejected, match=r"^peer B: HTTP 404"):
+        await client.post_json(f"{peer.url}p2p/v1/hello", b"{}", deadline=5, peer="peer B")
+
+
+async def test_use_outside_its_block_is_a_bug():
+    client = OicpClient(mint=RandomMint(), user_agent="t", max_body=1)
+    with pytest.raises(RuntimeError, match="outside"):
+        await client.post_json("http://peer.example", b"{}", deadline=1)

@@ -1,0 +1,133 @@
+"""Every exception of aiohttp becomes one of ours, and none leaks."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from unittest.mock import Mock
+
+import aiohttp
+import pytest
+from aiohttp import client_exceptions, http_exceptions
+from aiohttp.client_reqrep import ConnectionKey
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from p2p_oicp.errors import PeerBroken, PeerSilent, PeerUnreachable
+from p2p_oicp.transport import OicpClient
+from p2p_oicp.transport.failures import FOREIGN, typed
+
+REQUEST = aiohttp.RequestInfo(URL("http://b"), "POST", CIMultiDictProxy(CIMultiDict()), URL("http://b"))
+KEY = ConnectionKey("b", 80, is_ssl=False, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
+SOCKET_ERROR = ConnectionRefusedError(111, "refused")
+
+# How to make one of each; what is not listed is made without arguments.
+ARGUMENTS: dict[str, tuple[object, ...]] = {
+    **dict.fromkeys(("ClientResponseError", "ContentTypeError", "WSServerHandshakeError"), (REQUEST, ())),
+    **dict.fromkeys(("ClientHttpProxyError", "TooManyRedirects"), (REQUEST, ())),
+    **dict.fromkeys(
+        ("ClientConnectorError", "ClientConnectorDNSError", "ClientProxyConnectionError", "ClientSSLError"),
+        (KEY, SOCKET_ERROR),
+    ),
+    "ClientConnectorSSLError": (KEY, ssl.SSLError(1, "bad handshake")),
+    "ClientConnectorCertificateError": (KEY, ssl.SSLCertVerificationError(1, "self-signed")),
+    "UnixClientConnectorError": ("/tmp/socket", KEY, SOCKET_ERROR),  # noqa: S108 - never opened
+    "ServerFingerprintMismatch": (b"a", b"b", "b", 443),
+    **dict.fromkeys(("InvalidURL", "InvalidUrlClientError", "InvalidUrlRedirectClientError"), ("b:x",)),
+    **dict.fromkeys(("NonHttpUrlClientError", "NonHttpUrlRedirectClientError"), (URL("ftp://b"),)),
+    "HttpProcessingError": (),
+    "LineTooLong": (b"x", 1),
+    **dict.fromkeys(("InvalidHeader", "BadStatusLine", "BadHttpMethod", "InvalidURLError"), ("x",)),
+    **dict.fromkeys(
+        ("BadHttpMessage", "HttpBadRequest", "PayloadEncodingError", "ContentEncodingError", "TransferEncodingError"),
+        ("x",),
+    ),
+    **dict.fromkeys(("ContentLengthError", "DecompressSizeError"), ("x",)),
+}
+
+
+def exceptions_of(*modules):
+    found = [
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Exception) and value.__module__ == module.__name__
+    ]
+    return sorted(set(found), key=lambda kind: kind.__name__)
+
+
+AIOHTTPS = exceptions_of(client_exceptions, http_exceptions)
+BELOW = [
+    TimeoutError(),
+    SOCKET_ERROR,
+    socket.gaierror(-2, "Name or service not known"),
+    ssl.SSLError(1, "alert"),
+    ValueError("Host is required"),
+    UnicodeError("label too long"),
+]
+BROKEN = {
+    "ClientResponseError", "ContentTypeError", "WSServerHandshakeError", "ClientHttpProxyError", "TooManyRedirects",
+    "WSMessageTypeError", *(kind.__name__ for kind in exceptions_of(http_exceptions)),
+}  # fmt: skip
+
+
+def make(kind):
+    return kind(*ARGUMENTS.get(kind.__name__, ()))
+
+
+def test_the_table_names_no_class_that_aiohttp_lacks_and_there_is_something_to_test():
+    assert ARGUMENTS.keys() <= {kind.__name__ for kind in AIOHTTPS}
+    assert len(AIOHTTPS) > 30
+
+
+@pytest.mark.parametrize("exc", [*map(make, AIOHTTPS), *BELOW], ids=lambda exc: type(exc).__name__)
+def test_each_becomes_ours(exc):
+    assert isinstance(exc, FOREIGN)
+    assert type(typed("peer B", exc, sent=False)) is PeerUnreachable
+    after = typed("peer B", exc, sent=True)
+    assert type(after) is (PeerBroken if type(exc).__name__ in BROKEN else PeerSilent)
+    assert after.reason
+
+
+@pytest.mark.parametrize("exc", [*map(make, AIOHTTPS), *BELOW], ids=lambda exc: type(exc).__name__)
+@pytest.mark.parametrize("sent", [False, True])
+async def test_none_leaks_from_the_client(client: OicpClient, call, exc, sent):
+    def post(*_args, data, **_kwargs):
+        data.begun = sent
+        raise exc
+
+    session, client._session = client._session, Mock(post=post)
+    try:
+        with pytest.raises((PeerUnreachable, PeerSilent, PeerBroken)) as caught:
+            await call()
+    finally:
+        client._session = session
+    assert caught.value.__cause__ is exc
+    assert caught.value.may_have_arrived is sent
+
+
+REASONS = {
+    "refused": (make(client_exceptions.ClientConnectorError), "no connection to b:80: Connection refused"),
+    "unknown name": (
+        client_exceptions.ClientConnectorDNSError(KEY, socket.gaierror(-2, "Name or service not known")),
+        "no connection to b:80: Name or service not known",
+    ),
+    "certificate": (
+        make(client_exceptions.ClientConnectorCertificateError),
+        "its certificate is not accepted: self-signed",
+    ),
+    "deadline": (TimeoutError(), "no connection within the deadline"),
+    "not a URL": (client_exceptions.InvalidURL("b:x"), "not a usable http or https URL: b:x"),
+    "another scheme": (make(client_exceptions.NonHttpUrlClientError), "not a usable http or https URL: ftp://b"),
+}
+
+
+@pytest.mark.parametrize(("exc", "reason"), REASONS.values(), ids=REASONS)
+def test_the_reason_is_for_a_person(exc, reason):
+    assert typed("peer B", exc, sent=False).reason == reason
+
+
+def test_a_bug_stays_a_bug():
+    assert not issubclass(AttributeError, FOREIGN)
+    assert not issubclass(KeyError, FOREIGN)
+    assert not issubclass(RuntimeError, FOREIGN)
