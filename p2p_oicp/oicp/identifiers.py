@@ -136,6 +136,11 @@ class ProviderID(Identifier):
     example = "DE-DCB"
 
     @property
+    def standard(self) -> str | None:
+        """``DIN`` if only DIN separates like this, else ``ISO``; None if malformed."""
+        return ("DIN" if "*" in self.text else "ISO") if self.is_valid else None
+
+    @property
     def country(self) -> str | None:
         """Two letters; None if malformed."""
         return _country(self) if self.is_valid else None

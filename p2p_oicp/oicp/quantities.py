@@ -146,7 +146,7 @@ class InstantKind(Kind):
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"type": "string", "format": "date-time"}
+        return {"type": "string", "format": "date-time", "pattern": f"^{_INSTANT}$"}
 
     @override
     def read(self, value: object, at: str, notes: Notes) -> object:

@@ -13,6 +13,7 @@ from p2p_oicp.oicp.base import Message
 from p2p_oicp.oicp.common import Acknowledgement
 from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity
 from p2p_oicp.oicp.operations import OPERATION_BY_COMMAND, OPERATION_BY_NAME, response_model
+from p2p_oicp.oicp.rules import EVERYONE, Scope
 from p2p_oicp.oicp.validation import validate
 
 Side = Literal["request", "response"]
@@ -56,9 +57,9 @@ def model_of(operation: str, side: Side, body: bytes) -> type[Message]:
     return row.request if side == "request" else response_model(row, body)
 
 
-def findings_in(operation: str, side: Side, body: bytes) -> tuple[Finding, ...]:
+def findings_in(operation: str, side: Side, body: bytes, scope: Scope = EVERYONE) -> tuple[Finding, ...]:
     """Return everything that is wrong with a message, unreadable or not."""
     try:
-        return tuple(validate(model_of(operation, side, body).from_json(body)))
+        return tuple(validate(model_of(operation, side, body).from_json(body), scope))
     except InvalidMessage as invalid:
         return invalid.findings
