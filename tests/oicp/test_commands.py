@@ -8,43 +8,17 @@ from typing import Any
 
 import pytest
 import typer
+from examples import AUTHORIZE_START, EVSE, SESSION, push_evse_data
+from examples import CDR as FAULTLESS_CDR
 from openapi_spec_validator import validate
 from typer.testing import CliRunner, Result
 
 from p2p_oicp.cli import language
 from p2p_oicp.errors import ConfigurationError
 
-SESSION = "b2688855-7f00-0002-6d8e-48d883f6abb6"
-START = {"OperatorID": "DE*ABC", "Identification": {"RFIDMifareFamilyIdentification": {"UID": "CAFEBABE"}}}
-CDR = {
-    "SessionID": SESSION,
-    "EvseID": "DE*ABC*E1",
-    "Identification": START["Identification"],
-    "SessionStart": "2024-05-01T10:00:00Z",
-    "ChargingStart": "2024-05-01T10:00:00Z",
-    "ChargingEnd": "2024-05-01T11:00:00Z",
-    "SessionEnd": "2024-05-01T11:00:00Z",
-    "ConsumedEnergy": 30,
-    "PartnerProductID": "AC1",
-}
-SPOT = {
-    "EvseID": "DEABCE1",
-    "ChargingStationNames": [{"lang": "en", "value": "Harbour"}],
-    "Address": {"Country": "DEU", "City": "Kiel", "Street": "Am Kai", "PostalCode": "24103", "HouseNum": "1"},
-    "GeoCoordinates": {"Google": {"Coordinates": "54.323293 10.122765"}},
-    "Plugs": ["Type 2 Outlet"],
-    "ChargingFacilities": [{"PowerType": "AC_3_PHASE", "Power": 22}],
-    "RenewableEnergy": True,
-    "CalibrationLawDataAvailability": "Local",
-    "AuthenticationModes": ["REMOTE"],
-    "PaymentOptions": ["Contract"],
-    "ValueAddedServices": ["None"],
-    "Accessibility": "Free publicly accessible",
-    "HotlinePhoneNumber": "+49431123456",
-    "IsOpen24Hours": True,
-    "IsHubjectCompatible": True,
-    "DynamicInfoAvailable": "auto",
-}
+CDR = FAULTLESS_CDR | {"PartnerProductID": "AC1"}
+#: More than the outlet delivers in that hour.
+MUCH = {"MeterValueEnd": 130.5, "ConsumedEnergy": 30}
 
 
 def run(*arguments: str, given: object = None) -> Result:
@@ -71,11 +45,11 @@ def refusal(*arguments: str, given: object = None) -> str:
     ],
 )
 def test_validate_says_what_is_wrong(change, code, verdict):
-    result = run("validate", "AuthorizeStart", "--format", "json", given=START | change)
+    result = run("validate", "AuthorizeStart", "--format", "json", given=AUTHORIZE_START | change)
     told = json.loads(result.stdout)
     assert (result.exit_code, told["verdict"]) == (code, verdict)
     assert all(set(found) == {"severity", "pointer", "code", "message"} for found in told["findings"])
-    text = run("validate", "authorize-start", "-", given=START | change)
+    text = run("validate", "authorize-start", "-", given=AUTHORIZE_START | change)
     assert verdict in text.stdout
     assert all(found["pointer"] in text.stdout for found in told["findings"])
 
@@ -112,7 +86,7 @@ def test_an_input_that_cannot_be_used_ends_with_one_line(arguments, given, expec
 
 def test_many_messages_are_judged_line_by_line():
     lines: list[dict[str, Any]] = [
-        {"id": "a", "operation": "AuthorizeStart", "message": "request", "payload": START},
+        {"id": "a", "operation": "AuthorizeStart", "message": "request", "payload": AUTHORIZE_START},
         {"id": "b", "operation": "ChargingNotificationsStart", "message": "request", "payload": {}},
         {"id": 3, "operation": "Acknowledgement", "message": "response", "payload": {"StatusCode": {"Code": "017"}}},
     ]
@@ -127,7 +101,7 @@ def test_many_messages_are_judged_line_by_line():
 
 
 def test_a_line_without_a_message_does_not_cost_the_others():
-    good = json.dumps({"id": 1, "operation": "AuthorizeStart", "payload": START})
+    good = json.dumps({"id": 1, "operation": "AuthorizeStart", "payload": AUTHORIZE_START})
     result = run("validate", "--jsonl", given=f'{{\n{{"id": 2, "operation": "Charge", "payload": {{}}}}\n{good}\n')
     assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == [1]
     assert "line 1" in result.stderr
@@ -138,18 +112,17 @@ def test_a_line_without_a_message_does_not_cost_the_others():
 @pytest.mark.parametrize(
     ("change", "options", "code", "found"),
     [
-        pytest.param({"ConsumedEnergy": 20}, ("--products", "AC1, DC"), 0, None, id="faultless"),
-        pytest.param({}, (), 0, "implausible-energy", id="more than the outlet delivers"),
+        pytest.param({}, ("--products", "AC1, DC"), 0, None, id="faultless"),
+        pytest.param(MUCH, (), 0, "implausible-energy", id="more than the outlet delivers"),
         pytest.param({}, ("--products", "DC"), 0, "unknown-product", id="unknown product"),
-        pytest.param({"SessionEnd": "2024-05-01T10:30:00Z"}, (), 1, "times-out-of-order", id="times"),
+        pytest.param({"SessionEnd": "2024-05-01T10:30:00+02:00"}, (), 1, "times-out-of-order", id="times"),
         pytest.param({"SessionID": None}, (), 1, "missing", id="no record"),
     ],
 )
 @pytest.mark.parametrize("shape", ["record", "push"])
 def test_a_record_is_looked_over_before_it_is_sent(change, options, code, found, shape, tmp_path: Path):
-    push = {"OperatorID": "DE*ABC", "OperatorName": "ABC", "EvseDataRecord": [SPOT]}
     file = tmp_path / "evse.json"
-    file.write_text(json.dumps(SPOT if shape == "record" else {"ActionType": "insert", "OperatorEvseData": push}))
+    file.write_text(json.dumps(EVSE if shape == "record" else push_evse_data(EVSE)))
     result = run("cdr", "--evse", str(file), *options, given=CDR | change)
     assert result.exit_code == code
     assert (found or "accept") in result.stdout
