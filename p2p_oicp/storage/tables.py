@@ -34,7 +34,7 @@ sessions = Table(
     Column("updated_at", Float, nullable=False),
     sqlite_with_rowid=False,
 )
-Index("sessions_by_request", sessions.c.role, sessions.c.request_digest)
+Index("sessions_by_request", sessions.c.request_digest, sessions.c.created_at)
 
 session_events = Table(
     "session_events",

@@ -130,4 +130,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("role", "session_key"),
         sqlite_with_rowid=False,
     )
-    op.create_index("sessions_by_request", "sessions", ["role", "request_digest"], unique=False)
+    op.create_index("sessions_by_request", "sessions", ["request_digest", "created_at"], unique=False)
