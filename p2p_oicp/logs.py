@@ -1,4 +1,4 @@
-"""Structured logs on standard error: one line an event, with peer, operation, SessionID and Process-ID where known."""
+"""Structured logs: one line an event, with peer, operation, SessionID and Process-ID where they are known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import structlog
 
 
 def configure_logs(form: str, level: str) -> None:
-    """Set up logging of the whole program: ``form`` is ``text`` for people or ``json`` for machines."""
+    """Set up the logs of a program, on standard error: ``form`` is ``text`` for people or ``json`` for machines."""
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if form == "json"
@@ -22,7 +22,7 @@ def configure_logs(form: str, level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info if form == "json" else _unchanged,
+            *([structlog.processors.format_exc_info] if form == "json" else []),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -34,7 +34,17 @@ def configure_logs(form: str, level: str) -> None:
     )
 
 
-def _unchanged(
-    _logger: structlog.typing.WrappedLogger, _name: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
-    return event
+def hand_logs_to_the_host_program() -> None:
+    """Send events to the standard library's logging, unless the program that embeds the node has decided otherwise."""
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )

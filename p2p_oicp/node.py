@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from types import TracebackType
 from typing import Self
 
@@ -30,20 +29,23 @@ from p2p_oicp.delivery import (
     PeerCourier,
     Replicator,
     SignsOfLife,
-    StateKind,
     Supervisor,
 )
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.identity import ClaimedIdentityVerifier
+from p2p_oicp.logs import configure_logs, hand_logs_to_the_host_program
 from p2p_oicp.oicp import Message
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
 from p2p_oicp.roles.carriers import EmpBackendCarrier, PeerCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
-from p2p_oicp.roles.cpo.statuses import StatusReplication
+from p2p_oicp.roles.state.workers import replicators
 from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
 from p2p_oicp.storage import Store, open_store
+from p2p_oicp.storage.state.batches import finish_batches
+from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.transport import OicpClient
+from p2p_oicp.version import VERSION
 from p2p_oicp.web import Api, Greetings, Listener, Loopback, OwnCalls, Side, backend_app, peer_app
 
 log = structlog.get_logger(__name__)
@@ -96,6 +98,7 @@ class Node:
         self.backend_url = ""
 
     async def __aenter__(self) -> Self:
+        hand_logs_to_the_host_program()
         async with AsyncExitStack() as stack:
             await self._start(stack)
             self._stack = stack.pop_all()
@@ -120,6 +123,7 @@ class Node:
     async def _start(self, stack: AsyncExitStack) -> None:
         storage = self._settings.storage
         store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
+        await finish_batches(store, self._clock.time)
         supervisor = await stack.enter_async_context(Supervisor())
         parts = await self._assemble(stack, store)
         peer_api, backend_api = self._apis(parts)
@@ -143,15 +147,18 @@ class Node:
             bells=bells,
             clock=self._clock,
             mint=self._mint,
+            keeper=Keeper(store, self._clock.time),
             authorization_deadline=self._settings.authorization.deadline,
         )
         signs = SignsOfLife(bells, store, self._clock)
         return _Parts(context, client, courier, signs, *self._backends(client))
 
     def _client(self) -> OicpClient:
-        agent = f"p2p-oicp/{version('p2p-oicp')}"
         return OicpClient(
-            mint=self._mint, user_agent=agent, max_body=self._settings.peer_api.max_body, clock=self._clock
+            mint=self._mint,
+            user_agent=f"p2p-oicp/{VERSION}",
+            max_body=self._settings.peer_api.max_body,
+            clock=self._clock,
         )
 
     def _backends(self, client: OicpClient) -> tuple[CpoBackend, EmpBackend]:
@@ -193,30 +200,11 @@ class Node:
             yield EMP_BACKEND, self._outbox_worker(EMP_BACKEND, EmpBackendCarrier(parts.emp_backend), context)
         for peer in self.registry.all():
             yield peer.name, self._outbox_worker(peer.name, PeerCarrier(self.registry, parts.courier), context)
-            for kind in self._kinds_for(peer):
-                bell = context.bells.hang(peer.name, f"{kind.name} to {peer.name}")
-                yield (
-                    bell.destination,
-                    Replicator(
-                        peer,
-                        kind,
-                        store=context.store,
-                        courier=parts.courier,
-                        bell=bell,
-                        clock=self._clock,
-                        backoff=self._backoff,
-                    ),
-                )
+        yield from replicators(context, self._backoff)
 
     def _outbox_worker(self, name: str, carrier: Carrier, context: RoleContext) -> OutboxWorker:
         bell = context.bells.hang(name, name)
         return OutboxWorker(carrier, store=context.store, bell=bell, clock=self._clock, backoff=self._backoff)
-
-    def _kinds_for(self, peer: Peer) -> list[StateKind]:
-        """Return the kinds of state that this node owes to a peer."""
-        if peer.is_self or not peer.providers or not self.me.operators:
-            return []
-        return [kind for kind in (StatusReplication(),) if peer.serves(kind.operation.name)]
 
     def _report(self) -> None:
         if not self._settings.security.require:
@@ -261,8 +249,6 @@ async def _run_until_told(settings: Settings) -> None:
 
 def run(settings: Settings) -> int:
     """Run one node until SIGTERM or SIGINT; return the exit code."""
-    from p2p_oicp.logs import configure_logs  # noqa: PLC0415 - only a program configures logging, a library never
-
     configure_logs(settings.log.format, settings.log.level)
     try:
         import uvloop  # noqa: PLC0415 - not on Windows

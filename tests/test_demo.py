@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import socket
+import subprocess
+import sys
+import tomllib
 
 from p2p_oicp.simulator.demo import JsonTimeline, play
 from p2p_oicp.simulator.demo.scenes import SCENES
@@ -26,3 +31,17 @@ async def test_a_node_that_cannot_start_is_a_failed_check_with_its_reason(tmp_pa
     (check,) = report.failed
     assert (report.held, check.sentence) == (False, "the day was played to its end")
     assert "not an id" in check.detail
+
+
+def test_whoever_stops_watching_leaves_no_node_behind(tmp_path):
+    command = [sys.executable, "-m", "p2p_oicp.simulator.demo", "--json", "--keep", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
+        assert "node A and node B are up" in demo.stdout.readline()
+        demo.stdout.close()
+        assert demo.wait(timeout=30) == 141
+        assert "Traceback" not in demo.stderr.read()
+    for file in tmp_path.glob("*/node.toml"):
+        port = tomllib.loads(file.read_text())["peer_api"]["port"]
+        # Not by binding: the closed connections of the demonstration still hold the port for a minute.
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED

@@ -1,5 +1,7 @@
 """What other programs may rely on."""
 
+import ast
+import importlib
 import importlib.resources
 import pkgutil
 
@@ -8,7 +10,17 @@ import pytest
 import p2p_oicp
 
 # Filled as the node grows; every change here is one for the changelog.
-PUBLIC: list[str] = []
+PUBLIC = [
+    "ConfigurationError",
+    "CpoBackend",
+    "EmpBackend",
+    "Node",
+    "P2pOicpError",
+    "PeerError",
+    "Refusal",
+    "Settings",
+    "load_settings",
+]
 
 PACKAGES = ["p2p_oicp", *(f"p2p_oicp.{found.name}" for found in pkgutil.iter_modules(p2p_oicp.__path__) if found.ispkg)]
 
@@ -23,6 +35,17 @@ def test_what_a_package_offers_is_there_once(name):
     offered = list(getattr(package, "__all__", []))
     assert len(offered) == len(set(offered))
     assert [missing for missing in offered if not hasattr(package, missing)] == []
+
+
+def test_type_checkers_and_the_interpreter_see_the_same_names():
+    stub = importlib.resources.files("p2p_oicp").joinpath("__init__.pyi").read_text()
+    told = next(node for node in ast.parse(stub).body if isinstance(node, ast.Assign))
+    assert ast.literal_eval(told.value) == PUBLIC
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="Nothing"):
+        p2p_oicp.Nothing  # noqa: B018
 
 
 def test_the_package_tells_type_checkers_that_it_is_typed():

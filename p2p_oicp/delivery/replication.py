@@ -61,8 +61,8 @@ class Replicator:
             try:
                 pause = await self._round()
             except StoreError as error:
-                self._log.exception("replication.store_failed", error=str(error))
-                pause = self._backoff.longest
+                self._log.warning("replication.store_failed", error=str(error))
+                pause = self._backoff.after_a_store_failure
             if pause is None or pause > 0:
                 await self._bell.wait(pause)
 

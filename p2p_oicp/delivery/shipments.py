@@ -37,10 +37,17 @@ class Action(StrEnum):
 class StateKind(Protocol):
     """How one kind of state is written on the wire."""
 
-    kind: Kind
-    operation: Operation
-    #: Whether the object around the records says something itself, so that a change of it must arrive.
-    head_counts: bool
+    @property
+    def kind(self) -> Kind:
+        """Which kind it is."""
+
+    @property
+    def operation(self) -> Operation:
+        """The push that brings it."""
+
+    @property
+    def head_counts(self) -> bool:
+        """Whether the object around the records says something itself, so that a change of it must arrive."""
 
     def audiences_of(self, peer: Peer) -> Sequence[str] | None:
         """Return the audiences that this peer belongs to; None where everybody may see everything."""

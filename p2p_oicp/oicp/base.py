@@ -176,7 +176,7 @@ def _wire_members(message: Message) -> dict[str, object]:
         value = message.__dict__[member.attribute]
         if value is None or (value == () and member.default == () and member.attribute not in message.model_fields_set):
             continue
-        members[member.name] = _wire(value)
+        members[member.name] = _wire(value[0] if member.is_written_alone and len(value) == 1 else value)
         if member.also and member.also.also_written:
             members |= dict.fromkeys(member.also.names, members[member.name])
     return members | {name: _wire(value) for name, value in (message.model_extra or {}).items()}

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import override
 
@@ -74,6 +75,13 @@ class Several:
             return items
         nothing = core_schema.no_info_after_validator_function(_no_elements, core_schema.none_schema())
         return core_schema.union_schema([items, nothing], mode="left_to_right")
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        found = handler(schema)
+        if not self.written_alone:
+            return found
+        element = next(option for option in found["anyOf"] if option.get("type") == "array")["items"]
+        return found | {"anyOf": [element, *found["anyOf"]]}
 
 
 def _no_elements(_: None) -> tuple[()]:
@@ -177,6 +185,11 @@ class Member:
     def names(self) -> tuple[str, ...]:
         """All names under which it may stand, the documents' own first."""
         return (self.name, *(self.also.names if self.also else ()))
+
+    @property
+    def is_written_alone(self) -> bool:
+        """Whether a list of one is written without brackets."""
+        return isinstance(self.kind, ListOf) and self.kind.limits.written_alone
 
     @property
     def fallback(self) -> object:

@@ -6,15 +6,14 @@ One endpoint takes all four; ``ChargingNotification.from_json`` reads ``Type`` f
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from p2p_oicp.oicp.base import Message
-from p2p_oicp.oicp.common import Identification, PartnerSessionID, ProductID
+from p2p_oicp.oicp.common import Identification, NamesSession, ProductID
 from p2p_oicp.oicp.enumerations import ErrorType
 from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity
-from p2p_oicp.oicp.identifiers import EvseID, OperatorID, SessionID
+from p2p_oicp.oicp.identifiers import EvseID, OperatorID
 from p2p_oicp.oicp.kinds import Exactly, OneOf, Text, shown
 from p2p_oicp.oicp.members import AlsoRead
 from p2p_oicp.oicp.quantities import Energy, Instant, MeterValue, Whole
@@ -30,13 +29,17 @@ class NotificationType(StrEnum):
     ERROR = "Error"
 
 
-class ChargingNotification(Message):
+def _require_type(schema: dict[str, Any]) -> None:
+    """``Type`` has a value of its own in Python, and is mandatory on the wire."""
+    schema["required"] = ["Type", *(name for name in schema["required"] if name != "Type")]
+
+
+class ChargingNotification(NamesSession):
     """What all four notifications tell."""
 
+    model_config = ConfigDict(json_schema_extra=_require_type)
+
     type: NotificationType = Field(alias="Type")
-    session_id: SessionID = Field(alias="SessionID")
-    cpo_partner_session_id: PartnerSessionID | None = Field(None, alias="CPOPartnerSessionID")
-    emp_partner_session_id: PartnerSessionID | None = Field(None, alias="EMPPartnerSessionID")
     identification: Identification | None = Field(None, alias="Identification")
     evse_id: EvseID = Field(alias="EvseID")
     # Mandatory in CPO-02, optional or absent in EMP-02 (CONFORMANCE D37).
@@ -48,14 +51,14 @@ class ChargingNotification(Message):
         if not isinstance(value, dict):
             return super().from_value(value, received, pulled=pulled)
         told = value.get("Type")
-        named = _BY_TYPE.get(told) if isinstance(told, str) else None
+        named = BY_TYPE.get(told) if isinstance(told, str) else None
         if named is None or not issubclass(named, cls):
             raise InvalidMessage([cls._misnamed(told)])
         return super(ChargingNotification, named).from_value(value, received, pulled=pulled)
 
     @classmethod
     def _misnamed(cls, told: object) -> Finding:
-        wanted = ", ".join(f"'{name}'" for name, named in _BY_TYPE.items() if issubclass(named, cls))
+        wanted = ", ".join(f"'{name}'" for name, named in BY_TYPE.items() if issubclass(named, cls))
         if told is None:
             return Finding(Severity.ERROR, "/Type", "missing", f"'Type' is mandatory and one of {wanted}")
         code = "unknown-value" if isinstance(told, str) else "wrong-type"
@@ -117,7 +120,7 @@ class ChargingNotificationError(ChargingNotification):
     error_additional_info: Annotated[str, Text(250)] | None = Field(None, alias="ErrorAdditionalInfo")
 
 
-_BY_TYPE: dict[str, type[ChargingNotification]] = {
+BY_TYPE: dict[str, type[ChargingNotification]] = {
     NotificationType.START: ChargingNotificationStart,
     NotificationType.PROGRESS: ChargingNotificationProgress,
     NotificationType.END: ChargingNotificationEnd,

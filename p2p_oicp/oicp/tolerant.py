@@ -37,9 +37,9 @@ class IdentifierOf(Kind):
         if not identifier.is_exact:
             wanted = f"{self.type.__name__} is written like '{self.type.example}'"
             if identifier.is_valid:
-                notes.warn(at, "inexact-identifier", f"{shown(value)} is read, but a {wanted}")
+                notes.warn(at, "inexact-identifier", f"{shown(value)} is read, but {wanted}")
             else:
-                notes.error(at, "malformed-identifier", f"{shown(value)} cannot be read: a {wanted}")
+                notes.error(at, "malformed-identifier", f"{shown(value)} cannot be read: {wanted}")
         return identifier
 
 

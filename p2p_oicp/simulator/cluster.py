@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -22,7 +22,6 @@ from typing import Self
 
 import aiohttp
 
-import p2p_oicp
 from p2p_oicp.errors import P2pOicpError
 from p2p_oicp.simulator.node_files import LOOPBACK, NodeSpec, Ports, node_toml, peers_toml
 
@@ -137,7 +136,10 @@ class NodeProcess:
 
 
 class Cluster:
-    """Nodes that know each other; an async context manager that starts all of them, and stops what still runs."""
+    """Nodes that know each other; an async context manager that starts all of them, and stops what still runs.
+
+    ``route`` says at which URL one node (the first) finds another one, when that is not the other's own peer API.
+    """
 
     def __init__(
         self,
@@ -146,7 +148,9 @@ class Cluster:
         *,
         command: Sequence[str] = _RUN_NODE,
         patience: float = _PATIENCE,
+        route: Callable[[NodeProcess, NodeProcess], str] | None = None,
     ) -> None:
+        self._route = route or (lambda _, other: other.peer_url)
         ports = iter(free_ports(2 * len(specs)))
         self.nodes: Mapping[str, NodeProcess] = {
             spec.name: NodeProcess(
@@ -160,7 +164,7 @@ class Cluster:
 
     async def __aenter__(self) -> Self:
         for node in self.nodes.values():
-            self._write_files(node)
+            self.write_files(node)
         try:
             async with asyncio.TaskGroup() as starts:
                 for node in self.nodes.values():
@@ -191,12 +195,13 @@ class Cluster:
             with contextlib.suppress(NodeFailed, ProcessLookupError):
                 await node.kill()
 
-    def _write_files(self, node: NodeProcess) -> None:
+    def write_files(self, node: NodeProcess) -> None:
+        """Write the node's configuration, as the specs, ports and routes now are."""
         node.directory.mkdir(parents=True, exist_ok=True)
         others = [other for other in self.nodes.values() if other is not node]
         (node.directory / "node.toml").write_text(node_toml(node.spec, node.ports), encoding="utf-8")
         (node.directory / "peers.toml").write_text(
-            peers_toml([(other.spec, other.peer_url) for other in others]), encoding="utf-8"
+            peers_toml([(other.spec, self._route(node, other)) for other in others]), encoding="utf-8"
         )
 
 
@@ -220,5 +225,5 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
 def _environment() -> dict[str, str]:
     """Return our environment without the settings of other nodes, and with the package that runs now found first."""
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("P2P_OICP_")}
-    ours = str(Path(p2p_oicp.__file__).parents[1])
+    ours = str(Path(__file__).parents[2])
     return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, (ours, kept.get("PYTHONPATH"))))}

@@ -69,7 +69,7 @@ class Match:
 async def find(store: Store, identification: Identification, now: float, *, source: str | None = None) -> Match | None:
     """Return what authentication data says of an identification; None where it says nothing: ask the EMP.
 
-    ``source`` narrows it to one peer's data (``""``: our own), None: of everybody. An authorization wins over a refusal.
+    ``source`` narrows it to one peer's data (``""``: our own), None: everybody's. An authorization wins over a refusal.
     """
     uid, evco_id = identification.uid, identification.evco_id
     if uid is not None:

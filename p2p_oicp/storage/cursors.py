@@ -10,7 +10,9 @@ from p2p_oicp.storage.statements import compiled
 from p2p_oicp.storage.writer import Transaction
 
 _COLUMNS = ("peer", "kind", "group_key", "change")
-OF_PEER = compiled(select(cursors.c.kind, cursors.c.group_key, cursors.c.change).where(cursors.c.peer == bindparam("peer_")))
+OF_PEER = compiled(
+    select(cursors.c.kind, cursors.c.group_key, cursors.c.change).where(cursors.c.peer == bindparam("peer_"))
+)
 _SET = compiled(insert(cursors).values({name: bindparam(name) for name in _COLUMNS}).prefix_with("OR REPLACE"))
 _FORGET_PEER = compiled(delete(cursors).where(cursors.c.peer == bindparam("peer_")))
 

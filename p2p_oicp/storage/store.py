@@ -6,19 +6,23 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import aiosqlite
 
 from p2p_oicp.errors import StoreUnusable
+from p2p_oicp.storage.checkpoints import SAFETY_NET_PAGES, Checkpoints
 from p2p_oicp.storage.migrate import migrate
 from p2p_oicp.storage.state.places import great_circle_km
 from p2p_oicp.storage.statements import Statement
 from p2p_oicp.storage.writer import Lane, Transaction, Writer
 
 T = TypeVar("T")
+#: A row that was read: a mapping of its columns.
+Row: TypeAlias = sqlite3.Row
 
-_BUSY_TIMEOUT_SECONDS = 5.0
+# What the database may keep of itself in memory, in KiB: its most used pages, at tens of millions of sessions too.
+_CACHE_KIB = 32 * 1024
 
 
 class Store:
@@ -52,7 +56,7 @@ async def open_store(file: Path, *, synchronous: str = "FULL", most_waiting: int
     migrate(file)
     connection = _connect(file, synchronous)
     reader, scanner = await _open_reader(file), await _open_reader(file)
-    writer = Writer(connection, most_waiting=most_waiting)
+    writer = Writer(connection, Checkpoints(file), most_waiting=most_waiting)
     try:
         yield Store(writer, reader, scanner)
     finally:
@@ -71,12 +75,15 @@ async def _open_reader(file: Path) -> aiosqlite.Connection:
 
 def _connect(file: Path, synchronous: str) -> sqlite3.Connection:
     try:
+        # No waiting inside SQLite (timeout): the writer waits for another program's lock without holding up the loop.
         connection = sqlite3.connect(
-            file, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_SECONDS, cached_statements=512
+            file, isolation_level=None, check_same_thread=False, timeout=0, cached_statements=512
         )
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if synchronous == 'FULL' else 'NORMAL'}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {SAFETY_NET_PAGES}")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     except sqlite3.Error as error:
         raise StoreUnusable(f"{file}: cannot be opened for writing: {error}") from error
     return connection

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
@@ -27,13 +30,22 @@ def typed(peer: str, exc: Exception, *, sent: bool) -> PeerError:
 def _reason(exc: Exception, *, late: str) -> str:
     if isinstance(exc, TimeoutError):
         return late
-    if isinstance(exc, aiohttp.InvalidURL):
-        return f"not a usable URL: {exc.url}"
-    if isinstance(exc, aiohttp.NonHttpUrlClientError):
-        return f"not an http or https URL: {_text(exc)}"
+    if isinstance(exc, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
+        return f"not a usable http or https URL: {_text(exc)}"
     if isinstance(exc, aiohttp.ServerDisconnectedError):
         return "closed the connection without an answer"
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is not accepted: {exc.certificate_error}"
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        return f"no connection to {exc.host}:{exc.port}: {_system_text(exc.os_error)}"
     return _text(exc)
+
+
+def _system_text(exc: OSError) -> str:
+    # asyncio puts the address where the system's words for the error were.
+    if exc.errno is None or isinstance(exc, socket.gaierror):
+        return exc.strerror or _text(exc)
+    return os.strerror(exc.errno)
 
 
 def _text(exc: Exception) -> str:

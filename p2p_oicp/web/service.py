@@ -87,7 +87,7 @@ class Api:
         ids, peer = NO_IDS, None
         try:
             peer = self._sender(operation, party, arrival)  # (1)
-            incoming = self._read(operation, party, peer, arrival.parts.body)  # (2)
+            incoming = self._read(operation, party, peer, arrival.parts)  # (2)
             ids = Ids.of(incoming.message)
             incoming = self._bound(incoming)  # (3)
             await self._heard(incoming.peer)
@@ -145,19 +145,19 @@ class Api:
             raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
         return incoming
 
-    def _read(self, operation: Operation, party: str | None, peer: Peer | None, body: bytes) -> Incoming[Message]:
-        """Read and validate; our own backend's push is all or nothing, of a peer's push the readable records count."""
+    def _read(
+        self, operation: Operation, party: str | None, peer: Peer | None, parts: SignedParts
+    ) -> Incoming[Message]:
+        """Read and validate; the records of a push are left to the role, which reads them one by one."""
+        body = parts.body
         if not operation.is_push:
             message, warnings = read(operation.request, body)
             if warnings:
                 log.info("oicp.warnings", operation=operation.name, warnings=[str(found) for found in warnings])
-            return Incoming(operation, message, peer, party, None, body)
+            return Incoming(operation, message, peer, party, None, body, parts.query)
         reading = read_records(operation.request, body)
-        wrong = [found for found in reading.findings if found.severity is Severity.ERROR]
-        if self._side is Side.BACKEND:
-            wrong += [found for one in reading.records for found in one.findings if found.severity is Severity.ERROR]
-        if wrong:
-            raise InvalidMessage(wrong)
+        if any(found.severity is Severity.ERROR for found in reading.findings):
+            raise InvalidMessage(reading.findings)
         return Incoming(operation, reading.envelope, peer, party, reading, body)
 
 

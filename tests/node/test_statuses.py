@@ -108,12 +108,13 @@ async def test_a_status_pull_can_be_filtered(pair):
 async def test_an_unknown_evse_asked_by_id_is_evse_not_found(pair):
     await pair.a.post(PUSH_STATUS, push_status(A="Available", B="Occupied"))
     await until_pulled(pair.b, {"DE*GEF*EA": "Available", "DE*GEF*EB": "Occupied"})
-    asked = ["degefEA", "DE*GEF*E9", "FR*XYZ*E1"]
-    assert await pulled(pair.b, EvseID=asked) == {
-        "DE*GEF*EA": "Available",
-        "DE*GEF*E9": "EvseNotFound",
-        "FR*XYZ*E1": "EvseNotFound",
-    }
+    asked = ["DEGEFEA", "DE*GEF*E9", "FR*XYZ*E1"]
+    answer = await pair.b.post(PULL_STATUS, {"ProviderID": "DE-GDF", "EvseID": asked})
+    assert answer.json["EVSEStatusRecords"]["EvseStatusRecord"] == [
+        {"EvseID": "DE*GEF*EA", "EvseStatus": "Available"},
+        {"EvseID": "DE*GEF*E9", "EvseStatus": "EvseNotFound"},
+        {"EvseID": "FR*XYZ*E1", "EvseStatus": "EvseNotFound"},
+    ]
 
 
 async def test_an_emp_peer_may_pull_from_the_cpo_node_itself(pair):

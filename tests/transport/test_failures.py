@@ -106,6 +106,27 @@ async def test_none_leaks_from_the_client(client: OicpClient, call, exc, sent):
     assert caught.value.may_have_arrived is sent
 
 
+REASONS = {
+    "refused": (make(client_exceptions.ClientConnectorError), "no connection to b:80: Connection refused"),
+    "unknown name": (
+        client_exceptions.ClientConnectorDNSError(KEY, socket.gaierror(-2, "Name or service not known")),
+        "no connection to b:80: Name or service not known",
+    ),
+    "certificate": (
+        make(client_exceptions.ClientConnectorCertificateError),
+        "its certificate is not accepted: self-signed",
+    ),
+    "deadline": (TimeoutError(), "no connection within the deadline"),
+    "not a URL": (client_exceptions.InvalidURL("b:x"), "not a usable http or https URL: b:x"),
+    "another scheme": (make(client_exceptions.NonHttpUrlClientError), "not a usable http or https URL: ftp://b"),
+}
+
+
+@pytest.mark.parametrize(("exc", "reason"), REASONS.values(), ids=REASONS)
+def test_the_reason_is_for_a_person(exc, reason):
+    assert typed("peer B", exc, sent=False).reason == reason
+
+
 def test_a_bug_stays_a_bug():
     assert not issubclass(AttributeError, FOREIGN)
     assert not issubclass(KeyError, FOREIGN)

@@ -19,5 +19,9 @@ class CpoRole(Role):
 
     def __init__(self, context: RoleContext, backend: CpoBackend) -> None:
         super().__init__(
-            Authorization(context), RemoteControl(context, backend), Settlement(CPO, context), Pushes(context, Party.CPO), Pulls(context, Party.CPO)
+            Authorization(context),
+            RemoteControl(context, backend),
+            Settlement(CPO, context),
+            Pushes(context, Party.CPO),
+            Pulls(context, Party.CPO),
         )

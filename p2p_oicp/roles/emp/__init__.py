@@ -22,5 +22,6 @@ class EmpRole(Role):
             Authorization(context, backend),
             RemoteControl(context),
             Settlement(EMP, context, next_stop=EMP_BACKEND),
-            Pushes(context, Party.EMP), Pulls(context, Party.EMP),
+            Pushes(context, Party.EMP),
+            Pulls(context, Party.EMP),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from array import array
 from collections.abc import Sequence
 from functools import partial
 
@@ -60,7 +61,7 @@ class EvsePulls:
             raise Refusal(_DATA_ERROR, f"LastCall {pull.last_call.isoformat()} is too long ago: {info}")
         return since
 
-    async def _search(self, pull: PullEvseData, since: float | None) -> evses.array[int]:
+    async def _search(self, pull: PullEvseData, since: float | None) -> array[int]:
         circle = circle_of(pull.search_center) if pull.search_center else None
         return await evses.search(self._context.store, _filters(pull, self._source), since, circle)
 

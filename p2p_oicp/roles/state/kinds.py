@@ -49,6 +49,11 @@ class StateKind:
     head_counts: bool = False
     has_audiences: bool = False
 
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.kind.name.lower().replace("_", " ")
+
     def audiences_of(self, peer: Peer) -> Sequence[str] | None:
         """Return the audiences that this peer belongs to; None where everybody may see everything."""
         return [EVERYONE, *(provider.key for provider in peer.providers)] if self.has_audiences else None

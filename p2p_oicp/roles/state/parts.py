@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from p2p_oicp.errors import Unauthorized
 from p2p_oicp.oicp import (
     Message,

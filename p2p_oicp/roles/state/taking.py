@@ -137,9 +137,7 @@ def _refuse_repeated(records: Sequence[Record], kind: StateKind) -> None:
     raise Refusal(code, f"{len(twice)} records occur more than once: {', '.join(twice[:_MOST_NAMED])}")
 
 
-def _push(
-    incoming: Incoming[Message], kind: StateKind, source: str, group: Group, records: Sequence[Record]
-) -> Push:
+def _push(incoming: Incoming[Message], kind: StateKind, source: str, group: Group, records: Sequence[Record]) -> Push:
     action = str(getattr(incoming.message, "action_type", ""))
     deletes = action == "delete"
     return Push(
@@ -159,4 +157,3 @@ def _refuse_contradictions(applied: Applied, push: Push) -> None:
         exist = "exist already" if push.must is Must.BE_NEW else "do not exist"
         named = ", ".join(applied.contradictions[:_MOST_NAMED])
         raise Refusal(_DATA_TRANSACTION_ERROR, f"{len(applied.contradictions)} records {exist}: {named}")
-

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -12,7 +14,7 @@ from rich.console import Console
 
 from p2p_oicp.simulator.demo import JsonTimeline, RichTimeline, play
 
-_HELD, _FAILED, _UNUSABLE = 0, 1, 2
+_HELD, _FAILED, _UNUSABLE, _INTERRUPTED, _CLOSED_PIPE = 0, 1, 2, 130, 141
 _WIDTH_WITHOUT_TERMINAL = 120
 
 
@@ -47,5 +49,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _guarded() -> int:
+    """Run the program; nobody who stops watching sees a stack trace, and no node is left behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return main()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Python would complain once more when it flushes on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _CLOSED_PIPE
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_guarded())

@@ -35,9 +35,7 @@ _INSERT = compiled(insert(state_records).values({name: bindparam(name) for name 
 _this = _t.id == bindparam("id_")
 _MOVE = compiled(update(state_records).where(_this).values(deleted=0, **{name: bindparam(name) for name in _MOVED}))
 _WITHDRAW = compiled(
-    update(state_records)
-    .where(_this)
-    .values(deleted=1, change=bindparam("change"), changed_at=bindparam("changed_at"))
+    update(state_records).where(_this).values(deleted=1, change=bindparam("change"), changed_at=bindparam("changed_at"))
 )
 _KEEP_VERSION = compiled(
     insert(state_versions).from_select(
@@ -203,10 +201,7 @@ def withdraw(tx: Transaction, kind: Kind, source: str, rows: Sequence[sqlite3.Ro
     tx.run_many(_KEEP_VERSION, ({"id_": row["id"], "until": now} for row in rows))
     tx.run_many(
         _WITHDRAW,
-        (
-            {"id_": row["id"], "change": change, "changed_at": now}
-            for row, change in zip(rows, changes, strict=True)
-        ),
+        ({"id_": row["id"], "change": change, "changed_at": now} for row, change in zip(rows, changes, strict=True)),
     )
     if kind in _WITHDRAW_FACTS:
         tx.run_many(_WITHDRAW_FACTS[kind], ({"id_": row["id"], "changed_at": now} for row in rows))
@@ -220,9 +215,7 @@ def withdraw_keys(tx: Transaction, kind: Kind, source: str, keys: Iterable[str],
     return withdraw(tx, kind, source, living, now)
 
 
-def _mark_newest(
-    tx: Transaction, kind: Kind, source: str, changed: Iterable[tuple[str, int]], now: float
-) -> None:
+def _mark_newest(tx: Transaction, kind: Kind, source: str, changed: Iterable[tuple[str, int]], now: float) -> None:
     newest = dict(changed)  # change numbers rise, so the last one of a group stays
     tx.run_many(
         _MARK_NEWEST,
@@ -255,4 +248,3 @@ def put_groups(tx: Transaction, kind: Kind, source: str, groups: Iterable[Group]
             change=change,
             now=now,
         )
-

@@ -74,9 +74,7 @@ _CHANGED = compiled(
     .order_by(_r.change)
     .limit(bindparam("most"))
 )
-_LIVING = compiled(
-    select(_r.id).where(*_own, _r.deleted == 0, _r.created_change <= bindparam("until")).order_by(_r.id)
-)
+_LIVING = compiled(select(_r.id).where(*_own, _r.deleted == 0, _r.created_change <= bindparam("until")).order_by(_r.id))
 _HAS_LIVING = compiled(select(_r.id).where(*_own, _r.deleted == 0).limit(1))
 _OF_IDS = compiled(select(_r.id, _r.raw).where(_r.id.in_(_in_list("ids")), _r.deleted == 0).order_by(_r.id))
 
@@ -121,9 +119,7 @@ async def groups(store: Store, copy: Copy) -> list[GroupBehind]:
 
 async def changed(store: Store, copy: Copy, group: str, after: int, most: int) -> list[Changed]:
     """Return what changed of a group behind ``after``, in order; each record once, in its newest state."""
-    rows = await store.read(
-        _CHANGED, kind_=copy.kind, group_=group, audiences=copy.audiences, after=after, most=most
-    )
+    rows = await store.read(_CHANGED, kind_=copy.kind, group_=group, audiences=copy.audiences, after=after, most=most)
     return [Changed(row["change"], bool(row["deleted"]), row["raw"], bool(row["had"])) for row in rows]
 
 

@@ -20,9 +20,7 @@ REPEAT_WINDOW_SECONDS = 300.0
 _t, _g = state_records.c, state_groups.c
 _of_source = (_t.kind == bindparam("kind_"), _t.source == bindparam("source_"), _t.deleted == 0)
 _LIVING = compiled(
-    select(_t.id, _t.key, _t.group_key)
-    .where(*_of_source, _t.group_key == bindparam("group_"))
-    .limit(bindparam("most"))
+    select(_t.id, _t.key, _t.group_key).where(*_of_source, _t.group_key == bindparam("group_")).limit(bindparam("most"))
 )
 _LIVING_OF_SOURCE = compiled(select(_t.id, _t.key, _t.group_key).where(*_of_source).limit(bindparam("most")))
 _this_group = (

@@ -38,8 +38,8 @@ _near = (
     "WHERE f.cell BETWEEN json_extract(c.value, '$[0]') AND json_extract(c.value, '$[1]') AND f.deleted = 0 "
     "AND great_circle_km(f.latitude, f.longitude, :latitude, :longitude) <= :radius"
 )
-_NEAR = Statement(f"SELECT f.record_id {_near} {_FILTERS} ORDER BY 1", {})  # noqa: S608 - our own text
-_KEYS_NEAR = Statement(f"SELECT DISTINCT f.evse_key {_near} AND (:source IS NULL OR f.source = :source)", {})  # noqa: S608 - our own text
+_NEAR = Statement(f"SELECT f.record_id {_near} {_FILTERS} ORDER BY 1", {})
+_KEYS_NEAR = Statement(f"SELECT DISTINCT f.evse_key {_near} AND (:source IS NULL OR f.source = :source)", {})
 
 _r, _g, _f, _v = state_records.c, state_groups.c, evse_facts.c, state_versions.c
 _of_ids = _r.id.in_(select(func.json_each(bindparam("ids")).table_valued("value").c.value))
@@ -77,11 +77,7 @@ _KNOWN = compiled(
         )
     )
 )
-_HAS_ANY = compiled(
-    select(_f.record_id)
-    .where(_f.deleted == 0, _f.operator_key == bindparam("operator_"))
-    .limit(1)
-)
+_HAS_ANY = compiled(select(_f.record_id).where(_f.deleted == 0, _f.operator_key == bindparam("operator_")).limit(1))
 _CALIBRATION = compiled(
     select(_f.calibration).where(
         _f.record_id.in_(select(_r.id).where(_r.kind == int(Kind.EVSE_DATA), _r.key == bindparam("evse_")))
@@ -144,7 +140,9 @@ class Known:
     is_compatible: bool
 
 
-async def search(store: Store, filters: Filters, since: float | None = None, circle: Circle | None = None) -> array[int]:
+async def search(
+    store: Store, filters: Filters, since: float | None = None, circle: Circle | None = None
+) -> array[int]:
     """Return the ids of the records that a pull means; ``since`` includes what was withdrawn after it."""
     if circle is not None:
         rows = await store.scan(_NEAR, **filters.parameters(), **circle.parameters())

@@ -10,7 +10,8 @@ from p2p_oicp.storage.store import Store
 _COLUMNS = "kind, key, source, group_key, change, since, until, deleted, raw"
 _ALL = f"""
 SELECT {_COLUMNS} FROM state_versions
-UNION ALL SELECT kind, key, source, group_key, change, changed_at AS since, NULL AS until, deleted, raw FROM state_records
+UNION ALL
+SELECT kind, key, source, group_key, change, changed_at AS since, NULL AS until, deleted, raw FROM state_records
 """  # noqa: S608 - our own text
 #: Every version of the records with a key, or with keys that begin with it and a ``|`` (prices of an EVSE).
 OF_KEY = Statement(

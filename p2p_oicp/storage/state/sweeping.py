@@ -81,5 +81,3 @@ def _drop_tombstones(tx: Transaction, kind: Kind, before: float) -> int:
         if kind is Kind.EVSE_DATA:
             tx.run(_DROP_FACTS, id_=row["id"])
     return len(rows)
-
-

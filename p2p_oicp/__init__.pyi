@@ -1,0 +1,16 @@
+from p2p_oicp.backends import CpoBackend, EmpBackend
+from p2p_oicp.errors import ConfigurationError, P2pOicpError, PeerError, Refusal
+from p2p_oicp.node import Node
+from p2p_oicp.settings import Settings, load_settings
+
+__all__ = [
+    "ConfigurationError",
+    "CpoBackend",
+    "EmpBackend",
+    "Node",
+    "P2pOicpError",
+    "PeerError",
+    "Refusal",
+    "Settings",
+    "load_settings",
+]

@@ -1,0 +1,5 @@
+"""The version of this program, stated once: the package's metadata is read from here."""
+
+from typing import Final
+
+VERSION: Final = "0.1.0"
