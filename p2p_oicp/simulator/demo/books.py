@@ -30,8 +30,8 @@ def kinds_of_notifications(
 ) -> list[str]:
     """Return the types of the notifications that arrived for a session, in their order.
 
-    Progress that follows Progress is told once: a node may replace one that still waits by a newer one. A repetition says,
-    byte for byte, what another one said before; it is marked, or left out.
+    Progress that follows Progress is told once: a node may replace one that still waits by a newer one. A repetition
+    says, byte for byte, what another one said before; it is marked, or left out.
     """
     kinds: list[str] = []
     seen: set[bytes] = set()
