@@ -42,4 +42,5 @@ def test_whoever_stops_watching_leaves_no_node_behind(tmp_path):
     for file in tmp_path.glob("*/node.toml"):
         port = tomllib.loads(file.read_text())["peer_api"]["port"]
         with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that ended just now do not count
             probe.bind(("127.0.0.1", port))
