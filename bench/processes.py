@@ -60,9 +60,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(
-    name: str, arguments: Sequence[str], *, port: int, ready: str, directory: Path
-) -> Iterator[Server]:
+def running(name: str, arguments: Sequence[str], *, port: int, ready: str, directory: Path) -> Iterator[Server]:
     """Run ``python ARGUMENTS`` until the block ends; it serves when ``ready`` answers 200."""
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / f"{name}.log"

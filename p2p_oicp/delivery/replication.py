@@ -21,6 +21,7 @@ from p2p_oicp.clock import Clock
 from p2p_oicp.delivery.backoff import Backoff
 from p2p_oicp.delivery.bells import Bell
 from p2p_oicp.delivery.courier import Courier
+from p2p_oicp.delivery.refusals import Refusals
 from p2p_oicp.delivery.shipments import Action, Loading, Packer, Parcel, Shipment, StateKind
 from p2p_oicp.errors import PeerBusy, PeerError, PeerRejected, StoreError
 from p2p_oicp.oicp import Acknowledgement
@@ -31,9 +32,6 @@ log = structlog.get_logger(__name__)
 
 _CONTRADICTION = "009"
 _TOO_LARGE = 413
-# What the peer does not offer today, it will not offer in a minute either.
-_NOT_OFFERED = frozenset({"210", "320"})
-_PAUSE_WHERE_NOT_OFFERED_SECONDS = 3600.0
 
 
 class Replicator:
@@ -53,6 +51,7 @@ class Replicator:
         self._packer = Packer(peer, kind, store)
         self._shipment: Shipment | None = None
         self._loading: Loading | None = None
+        self._refusals = Refusals(backoff, clock)
         self._log = log.bind(peer=peer.name, kind=kind.kind.name.lower())
 
     async def run(self) -> None:
@@ -70,13 +69,13 @@ class Replicator:
         """Send one shipment; return the seconds until there may be more to do, None if nothing is behind."""
         now = self._clock.time()
         health = await self._store.write(lambda tx: destinations.health(tx, self._destination))
-        if now < health.next_try_at <= now + max(self._backoff.longest, _PAUSE_WHERE_NOT_OFFERED_SECONDS):
+        if now < health.next_try_at <= now + self._backoff.longest:
             return health.next_try_at - now
         if self._shipment is None:
             self._shipment = await self._next_shipment()
         shipment = self._shipment
         if shipment is None:
-            return None
+            return self._refusals.pause()
         try:
             await self._deliver(shipment.parcels)
         except PeerError as error:
@@ -87,7 +86,7 @@ class Replicator:
 
     async def _next_shipment(self) -> Shipment | None:
         if self._loading is None:
-            found = await self._packer.next()
+            found = await self._packer.next(but_not=self._refusals.groups())
             if not isinstance(found, Loading):
                 return found
             self._loading = found
@@ -128,6 +127,7 @@ class Replicator:
             self._loading.done += shipment.records
             if shipment.reached is not None:
                 self._loading = None
+        self._refusals.forget(shipment.group)
         if shipment.reached is not None:
             cursors.move(tx, self._peer.name, self._kind.kind, shipment.group, shipment.reached)
         destinations.answered(tx, self._destination, self._clock.time())
@@ -144,7 +144,10 @@ class Replicator:
                 self._packer.load_next(shipment.group)
                 return 0.0
             self._loading = None
-        elif not shipment.is_under_way:
+            self._refusals.note(shipment.group, error)
+            self._log.warning("replication.refused", group=shipment.group, error=str(error), code=error.code)
+            return 0.0  # what the peer refuses of one group costs the others nothing
+        if not shipment.is_under_way:
             self._shipment = None  # nothing of it has arrived: what is newest then is sent instead
         return self._pause(tx, error)
 
@@ -152,8 +155,6 @@ class Replicator:
         failures = destinations.health(tx, self._destination).failures + 1
         asked = error.retry_after if isinstance(error, PeerBusy) else None
         pause = max(self._backoff.wait(failures), min(asked or 0.0, self._backoff.longest))
-        if isinstance(error, PeerRejected) and error.code in _NOT_OFFERED:
-            pause = _PAUSE_WHERE_NOT_OFFERED_SECONDS
         self._log.info("replication.postponed", error=str(error), pause=pause)
         destinations.failed(tx, self._destination, failures, self._clock.time() + pause, str(error))
         return pause

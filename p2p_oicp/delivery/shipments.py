@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -127,9 +127,11 @@ class Packer:
         """Remember that the peer's copy of a group is not what we thought."""
         self._to_load.add(group)
 
-    async def next(self) -> Shipment | Loading | None:
+    async def next(self, but_not: Collection[str] = ()) -> Shipment | Loading | None:
         """Return what to send next, or a group that must be loaded; None if nothing is behind."""
         for group in await behind.groups(self._store, self._copy):
+            if group.group_key in but_not:
+                continue
             if self._must_be_loaded(group):
                 ids = await behind.living(self._store, self._copy, group.group_key, group.newest)
                 return Loading(group.group_key, group.party, group.head, ids, group.newest)

@@ -10,9 +10,9 @@ from typing import TypeAlias, TypeVar
 
 import aiosqlite
 
-from p2p_oicp.errors import StoreUnusable
+from p2p_oicp.errors import StoreError, StoreUnusable
 from p2p_oicp.storage.checkpoints import SAFETY_NET_PAGES, Checkpoints
-from p2p_oicp.storage.migrate import migrate
+from p2p_oicp.storage.migrate import migrate, uri_of
 from p2p_oicp.storage.state.places import great_circle_km
 from p2p_oicp.storage.statements import Statement
 from p2p_oicp.storage.writer import Lane, Transaction, Writer
@@ -38,12 +38,21 @@ class Store:
         return await self._writer.run(job, lane)
 
     async def read(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
-        """Return all rows of a query, as of the last commit."""
-        return list(await self._reader.execute_fetchall(statement.text, statement.bind(parameters)))
+        """Return all rows of a query, as of the last commit. Raises StoreError."""
+        return await _rows(self._reader, statement, parameters)
 
     async def scan(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
-        """Return all rows of a long query, which holds up no other reader."""
-        return list(await self._scanner.execute_fetchall(statement.text, statement.bind(parameters)))
+        """Return all rows of a long query, which holds up no other reader. Raises StoreError."""
+        return await _rows(self._scanner, statement, parameters)
+
+
+async def _rows(
+    connection: aiosqlite.Connection, statement: Statement, parameters: dict[str, object]
+) -> list[sqlite3.Row]:
+    try:
+        return list(await connection.execute_fetchall(statement.text, statement.bind(parameters)))
+    except sqlite3.Error as error:
+        raise StoreError(f"the database cannot be read: {error}") from error
 
 
 @asynccontextmanager
@@ -67,7 +76,7 @@ async def open_store(file: Path, *, synchronous: str = "FULL", most_waiting: int
 
 
 async def _open_reader(file: Path) -> aiosqlite.Connection:
-    reader = await aiosqlite.connect(f"file:{file}?mode=ro", uri=True)
+    reader = await aiosqlite.connect(uri_of(file, "ro"), uri=True)
     reader.row_factory = sqlite3.Row
     await reader.create_function("great_circle_km", 4, great_circle_km, deterministic=True)
     return reader

@@ -53,8 +53,8 @@ _lived_then = (
         _v.key == _r.key,
         _v.source == _r.source,
         _v.deleted == 0,
-        _v.since < bindparam("since"),
-        _v.until >= bindparam("since"),
+        _v.since <= bindparam("since"),
+        _v.until > bindparam("since"),
     )
     .exists()
 )
