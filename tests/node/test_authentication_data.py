@@ -1,6 +1,7 @@
 """Authentication data: pushed to node B by the EMP's backend, replicated to the CPO's node A; PINs only as hashes."""
 
 import asyncio
+import json
 import sqlite3
 
 import bcrypt
@@ -18,8 +19,6 @@ QR = {"QRCodeIdentification": {"EvcoID": "DE-GDF-C12345678-X", "PIN": PIN}}
 
 
 def identification(members: dict) -> Identification:
-    import json
-
     return Identification.from_json(json.dumps(members).encode())
 
 
@@ -51,7 +50,10 @@ async def test_a_pin_is_a_hash_before_it_is_stored_or_sent_anywhere(pair):
     legacy = {**HASH, "LegacyHashData": {"Function": "MD5", "Salt": "abc", "Value": "0123456789"}}
     pushed = push_cards(qr_record(PIN=PIN), qr_record("DE-GDF-C87654321-X", HashedPIN=legacy))
     assert (await pair.b.post(PUSH_CARDS, pushed)).json["Result"] is True
-    found = {record["QRCodeIdentification"]["EvcoID"]: record["QRCodeIdentification"] for record in await until_known(pair.a, 2)}
+    found = {
+        record["QRCodeIdentification"]["EvcoID"]: record["QRCodeIdentification"]
+        for record in await until_known(pair.a, 2)
+    }
     hashed = found["DE-GDF-C12345678-X"]
     assert "PIN" not in hashed
     assert bcrypt.checkpw(PIN.encode(), hashed["HashedPIN"]["Value"].encode())

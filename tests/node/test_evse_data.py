@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from p2p_oicp.storage.state import quarantine
+
 from .state_messages import PULL_DATA, PUSH_DATA, evse, google, pull_data, push_data
 
 
@@ -101,7 +103,10 @@ async def test_a_pull_can_be_filtered(stopped, filters, expected):
     [
         ("Google", {"Google": {"Coordinates": "50.931000 11.583500"}}),
         ("DecimalDegree", {"DecimalDegree": {"Longitude": "11.583500", "Latitude": "50.931000"}}),
-        ("DegreeMinuteSeconds", {"DegreeMinuteSeconds": {"Longitude": "11°35'0.6000''", "Latitude": "50°55'51.6000''"}}),
+        (
+            "DegreeMinuteSeconds",
+            {"DegreeMinuteSeconds": {"Longitude": "11°35'0.6000''", "Latitude": "50°55'51.6000''"}},
+        ),
     ],
 )
 async def test_places_come_in_the_notation_that_was_asked_for(stopped, notation, expected):
@@ -221,8 +226,6 @@ async def test_one_bad_record_of_a_peer_costs_the_others_nothing_and_is_set_asid
         assert answer.json["Result"] is True
         assert "1 records were set aside" in answer.json["StatusCode"]["AdditionalInfo"]
         assert await names(stopped.b) == ["1", "3"]
-        from p2p_oicp.storage.state import quarantine
-
         (row,) = await node.store.read(quarantine.LIST)
     assert (row["source"], row["operation"], row["times"]) == ("node a", "PushEvseData", 1)
     assert b"Address" in row["findings"]

@@ -20,7 +20,7 @@ from p2p_oicp.oicp.operation import Party
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import Incoming, RoleContext
 from p2p_oicp.roles.state.kinds import StateKind
-from p2p_oicp.roles.state.pins import without_pins
+from p2p_oicp.roles.state.pins import redacted, without_pins
 from p2p_oicp.storage.state import quarantine
 from p2p_oicp.storage.state.model import OWN, Applied, Group, Kind, Must, Push, Record, Replaces
 from p2p_oicp.storage.state.quarantine import SetAside
@@ -97,7 +97,8 @@ async def _sorted(reading: RecordReading[Message], kind: StateKind, owner: Peer)
         if record is not None:
             wrong += _foreign(record, kind, owner, f"{reading.pointer}/{place}")
         if record is None or wrong:
-            found.unusable.append(SetAside(raw, tuple(wrong)))
+            kept = redacted(raw) if kind.kind is Kind.AUTHENTICATION else raw
+            found.unusable.append(SetAside(kept, tuple(wrong)))
             found.findings += wrong if len(found.findings) < _MOST_FINDINGS else ()
         else:
             found.usable.append((raw, record))

@@ -226,8 +226,9 @@ def _mark_newest(tx: Transaction, kind: Kind, source: str, changed: Iterable[tup
     )
 
 
-def put_groups(tx: Transaction, kind: Kind, source: str, groups: Iterable[Group], now: float) -> None:
-    """Make sure that the groups are there, with these heads; another head is a change of its group."""
+def put_groups(tx: Transaction, kind: Kind, source: str, groups: Iterable[Group], now: float) -> int:
+    """Make sure that the groups are there, with these heads; return how many are new or have another head."""
+    changed = 0
     for group in groups:
         row = tx.one(_HEAD, kind_=kind, source_=source, group_=group.key)
         if row is not None and (row["party"], row["head"], row["audience"]) == (
@@ -236,6 +237,7 @@ def put_groups(tx: Transaction, kind: Kind, source: str, groups: Iterable[Group]
             group.audience,
         ):
             continue
+        changed += 1
         (change,) = take_numbers(tx, "change", 1)
         tx.run(
             _PUT_GROUP,
@@ -248,3 +250,4 @@ def put_groups(tx: Transaction, kind: Kind, source: str, groups: Iterable[Group]
             change=change,
             now=now,
         )
+    return changed

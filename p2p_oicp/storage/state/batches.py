@@ -104,6 +104,7 @@ class Batch:
         self._push = push
         self._now = now
         self._staged = 0
+        self._new_heads = 0
 
     @classmethod
     async def open(cls, store: Store, push: Push, now: Now) -> Batch:
@@ -139,7 +140,7 @@ class Batch:
         if decided is None:
             await self.drop()
             return Applied(contradictions=wrong)
-        return Applied(await self.finish(0, decided))
+        return Applied(self._new_heads + await self.finish(0, decided))
 
     async def _contradictions(self) -> tuple[str, ...]:
         if self._push.must is None:
@@ -163,7 +164,7 @@ class Batch:
         now = self._now()
         if is_repetition(tx, self._push, now):
             return None
-        put_groups(tx, self._push.kind, self._push.source, self._push.groups, now)
+        self._new_heads = put_groups(tx, self._push.kind, self._push.source, self._push.groups, now)
         row = tx.one(_NEWEST_CHANGE)
         newest = int(row["value"] or 0) if row else 0
         tx.run(_DECIDE, id_=self._number, plan=_plan(self._push), decided_change=newest)

@@ -44,8 +44,8 @@ def apply_at_once(tx: Transaction, push: Push, now: float) -> Applied | None:
     wrong = contradictions(push, present(tx, push.kind, push.source, (record.key for record in push.records)))
     if wrong:
         return Applied(contradictions=wrong)
-    put_groups(tx, push.kind, push.source, push.groups, now)
-    changed = put(tx, push.kind, push.source, push.records, now)
+    changed = put_groups(tx, push.kind, push.source, push.groups, now)
+    changed += put(tx, push.kind, push.source, push.records, now)
     changed += withdraw_keys(tx, push.kind, push.source, push.gone, now)
     changed += withdraw(tx, push.kind, push.source, leaving, now)
     remember(tx, push, now)

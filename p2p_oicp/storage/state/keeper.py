@@ -22,7 +22,7 @@ class Keeper:
     def __init__(self, store: Store, now: Now) -> None:
         self._store = store
         # What is written on the wire with milliseconds is compared with what is stored (LastCall).
-        self._now = lambda: round(now(), 3)
+        self._now: Now = lambda: round(now(), 3)
         self._locks: defaultdict[tuple[Kind, str], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._interrupted: set[tuple[Kind, str]] = set()
 

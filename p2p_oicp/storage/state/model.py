@@ -79,7 +79,7 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What a push did: changed records, and the keys that forbid it (then nothing was changed)."""
+    """What a push did: changed records and groups, and the keys that forbid it (then nothing was changed)."""
 
     changed: int = 0
     contradictions: tuple[str, ...] = ()
