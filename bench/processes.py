@@ -60,15 +60,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(
-    name: str, arguments: Sequence[str], *, port: int, ready: str, directory: Path
-) -> Iterator[Server]:
+def running(name: str, arguments: Sequence[str], *, port: int, ready: str, directory: Path) -> Iterator[Server]:
     """Run ``python ARGUMENTS`` until the block ends; it serves when ``ready`` answers 200."""
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / f"{name}.log"
     began = time.perf_counter()
     with log.open("ab") as out:
-        process = subprocess.Popen(  # noqa: S603 - our own programs
+        process = subprocess.Popen(
             [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=_ROOT
         )
     server = Server(name, port, process, log)

@@ -84,9 +84,7 @@ class Writer:
     ``run`` raises StoreBusy when ``most_waiting`` jobs wait already, StoreError when the database cannot commit.
     """
 
-    def __init__(
-        self, connection: sqlite3.Connection, checkpoints: Checkpoints, *, most_waiting: int = 10_000
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, checkpoints: Checkpoints, *, most_waiting: int = 10_000) -> None:
         self._connection = connection
         self._transaction = Transaction(connection)
         self._checkpoints = checkpoints
