@@ -47,8 +47,16 @@ session_events = Table(
     Column("at", Float, nullable=False),
     Column("event", Text, nullable=False),
     Column("body", LargeBinary),
+    Column("digest", LargeBinary),  # of a message that counts once, however often it comes
 )
-Index("session_events_of_session", session_events.c.role, session_events.c.session_key)
+Index(
+    "session_events_of_session",
+    session_events.c.role,
+    session_events.c.session_key,
+    session_events.c.digest,
+    unique=True,
+)
+Index("session_events_by_time", session_events.c.at)
 
 cdrs = Table(
     "cdrs",
@@ -84,6 +92,7 @@ outbox = Table(
     Column("party", Text),
     Column("role", Text, nullable=False),
     Column("session_key", Text, nullable=False),
+    Column("topic", Text, nullable=False, server_default=text("''")),  # a newer letter of it makes this one needless
     Column("body", LargeBinary, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
@@ -91,6 +100,7 @@ outbox = Table(
     Column("last_error", Text),
     sqlite_autoincrement=True,
 )
+Index("outbox_in_order", outbox.c.destination, outbox.c.state, outbox.c.id)
 Index("outbox_of_session", outbox.c.destination, outbox.c.state, outbox.c.session_key, outbox.c.id)
 
 destinations = Table(
@@ -101,6 +111,7 @@ destinations = Table(
     Column("next_try_at", Float, nullable=False, server_default=text("0")),
     Column("last_error", Text),
     Column("last_success_at", Float),
+    Column("store_id", Integer),  # which store the peer had when we last met it
 )
 
 evse_statuses = Table(
