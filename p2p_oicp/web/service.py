@@ -89,7 +89,7 @@ class Api:
             peer = self._sender(operation, party, arrival)  # (1)
             incoming = self._read(operation, party, peer, arrival.parts.body)  # (2)
             ids = Ids.of(incoming.message)
-            incoming = self._bound(incoming)  # (3)
+            incoming = self._bound(incoming, arrival)  # (3)
             await self._heard(incoming.peer)
             return await self._method(operation)(incoming)  # (4)
         except InvalidMessage as problem:
@@ -116,7 +116,9 @@ class Api:
         if party is None:
             return None
         claimed = OperatorID(party) if operation.sender is Party.CPO else ProviderID(party)
-        peer = self._who_answers_for(claimed)
+        return self._admitted(self._who_answers_for(claimed), operation, arrival)
+
+    def _admitted(self, peer: Peer, operation: Operation, arrival: Arrival) -> Peer:
         if not peer.serves(operation.name):
             raise Refusal(_NO_CONTRACT, f"there is no contract with {peer.name} for {operation.name}")
         if peer.networks and arrival.address and not any(ip_address(arrival.address) in net for net in peer.networks):
@@ -134,13 +136,14 @@ class Api:
             raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {party}")
         return peer
 
-    def _bound(self, incoming: Incoming[Message]) -> Incoming[Message]:
+    def _bound(self, incoming: Incoming[Message], arrival: Arrival) -> Incoming[Message]:
         """Hold the sender's id in the body to the path's (CPO-01, Security); it counts where the path has none."""
         named = sender_party(incoming.operation, incoming.message)
         if named is None:
             return incoming
         if incoming.party is None:
-            return replace(incoming, peer=self._who_answers_for(named))
+            peer = self._admitted(self._who_answers_for(named), incoming.operation, arrival)
+            return replace(incoming, peer=peer)
         if type(named)(incoming.party) != named and not _is_sub_operator(named, incoming):
             raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
         return incoming
