@@ -22,6 +22,7 @@ from aiohttp import web
 from p2p_oicp.backends import CpoBackend, EmpBackend, HttpCpoBackend, HttpEmpBackend, NoCpoBackend, NoEmpBackend
 from p2p_oicp.clock import Clock, Mint, RandomMint, SystemClock
 from p2p_oicp.delivery import (
+    Acquaintances,
     Backoff,
     Bells,
     Carrier,
@@ -42,7 +43,7 @@ from p2p_oicp.roles.carriers import EmpBackendCarrier, PeerCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
 from p2p_oicp.roles.cpo.statuses import StatusReplication
 from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
-from p2p_oicp.storage import Store, open_store
+from p2p_oicp.storage import Store, birth, open_store
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.version import VERSION
 from p2p_oicp.web import Api, Greetings, Listener, Loopback, OwnCalls, Side, backend_app, peer_app
@@ -127,12 +128,19 @@ class Node:
         peer_api, backend_api = self._apis(parts)
         parts.courier.loopback = Loopback(peer_api)
         self._own_calls = OwnCalls(backend_api, self.me)
-        greetings = Greetings(self.me, self.registry, parts.client, parts.signs)
+        greetings = await self._greetings(store, parts)
         await self._listen(stack, peer_api, backend_api, greetings)
         for name, work in self._workers(parts):
             supervisor.keep_running(name, work.run)
         supervisor.run_once("hello", greetings.greet_all)
         self._report()
+
+    async def _greetings(self, store: Store, parts: _Parts) -> Greetings:
+        ours = await store.write(lambda tx: birth.certificate(tx, self._clock.time()))
+        acquaintances = Acquaintances(store, parts.context.bells, ours)
+        return Greetings(
+            self.me, self.registry, parts.client, parts.signs, acquaintances=acquaintances, backoff=self._backoff
+        )
 
     async def _assemble(self, stack: AsyncExitStack, store: Store) -> _Parts:
         client = await stack.enter_async_context(self._client())

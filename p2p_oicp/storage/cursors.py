@@ -13,6 +13,7 @@ GET = compiled(select(cursors.c.change).where(*_of_peer))
 _SET = compiled(
     insert(cursors).values({name: bindparam(name) for name in ("peer", "kind", "change")}).prefix_with("OR REPLACE")
 )
+_FORGET_ALL = compiled(delete(cursors).where(cursors.c.peer == bindparam("peer_")))
 _FORGET = compiled(delete(cursors).where(*_of_peer))
 
 
@@ -24,3 +25,8 @@ def move(tx: Transaction, peer: str, kind: str, change: int) -> None:
 def forget(tx: Transaction, peer: str, kind: str) -> None:
     """Start anew with a fullLoad: the peer's copy is not what we thought."""
     tx.run(_FORGET, peer_=peer, kind_=kind)
+
+
+def forget_all(tx: Transaction, peer: str) -> None:
+    """Start anew with fullLoads of every kind: the peer has nothing of ours."""
+    tx.run(_FORGET_ALL, peer_=peer)

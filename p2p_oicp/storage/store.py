@@ -10,7 +10,7 @@ from typing import TypeAlias, TypeVar
 
 import aiosqlite
 
-from p2p_oicp.errors import StoreUnusable
+from p2p_oicp.errors import StoreError, StoreUnusable
 from p2p_oicp.storage.migrate import migrate
 from p2p_oicp.storage.statements import Statement
 from p2p_oicp.storage.writer import Lane, Transaction, Writer
@@ -19,7 +19,8 @@ T = TypeVar("T")
 #: A row that was read: a mapping of its columns.
 Row: TypeAlias = sqlite3.Row
 
-_BUSY_TIMEOUT_SECONDS = 5.0
+# Longer than any transaction of this program; shorter than the 5 s in which an authorization must be answered.
+_BUSY_TIMEOUT_SECONDS = 2.0
 
 
 class Store:
@@ -34,9 +35,12 @@ class Store:
         return await self._writer.run(job, lane)
 
     async def read(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
-        """Return all rows of a query, as of the last commit."""
-        async with self._reader.execute(statement.text, statement.bind(parameters)) as cursor:
-            return list(await cursor.fetchall())
+        """Return all rows of a query, as of the last commit. Raises StoreError."""
+        try:
+            async with self._reader.execute(statement.text, statement.bind(parameters)) as cursor:
+                return list(await cursor.fetchall())
+        except sqlite3.Error as error:
+            raise StoreError(f"the database cannot be read: {error}") from error
 
 
 @asynccontextmanager

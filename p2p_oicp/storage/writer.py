@@ -9,6 +9,7 @@ cannot hold back authorizations. Measured reasons: docs/decisions/0002.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from collections import deque
@@ -141,8 +142,10 @@ class Writer:
         self._connection.execute("RELEASE job")
 
     def _abandon(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        # A full disk may have ended the transaction already, or refuse the ROLLBACK, which is then implied.
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
 
 def _store_error(error: Exception) -> Exception:
