@@ -4,6 +4,9 @@ Times are seconds since the epoch (UTC). ``*_key`` columns hold canonical ids (w
 column beside it the text as it came. ``role`` is the role this node plays in the row: ``cpo`` or ``emp``; a node of a
 company with both roles may hold both sides of one session. ``source`` is the peer a copy came from, empty for our own
 state.
+
+Tables with long rows and random keys (sessions, CDRs) are ordinary rowid tables: a new row is appended, and only its key
+goes to a random place. Without rowid the whole row does, which costs twice as much (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -32,9 +35,8 @@ sessions = Table(
     Column("answer", LargeBinary),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
-    sqlite_with_rowid=False,
 )
-Index("sessions_by_request", sessions.c.role, sessions.c.request_digest)
+Index("sessions_by_request", sessions.c.request_digest, sessions.c.created_at)
 
 session_events = Table(
     "session_events",
@@ -66,7 +68,6 @@ cdrs = Table(
     Column("digest", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("forwarded_at", Float),
-    sqlite_with_rowid=False,
 )
 
 refused_cdrs = Table(

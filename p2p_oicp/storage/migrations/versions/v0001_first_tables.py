@@ -19,7 +19,6 @@ def upgrade() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("forwarded_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("role", "session_key"),
-        sqlite_with_rowid=False,
     )
     op.create_table(
         "counters",
@@ -133,6 +132,5 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("updated_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("role", "session_key"),
-        sqlite_with_rowid=False,
     )
-    op.create_index("sessions_by_request", "sessions", ["role", "request_digest"], unique=False)
+    op.create_index("sessions_by_request", "sessions", ["request_digest", "created_at"], unique=False)
