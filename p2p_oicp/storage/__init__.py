@@ -7,7 +7,8 @@ The repositories (``sessions``, ``cdrs``, ``outbox``, ``destinations``, ``status
 functions that take the transaction first; nothing else of the program knows SQL.
 """
 
+from p2p_oicp.storage.reading import read_once
 from p2p_oicp.storage.store import Row, Store, open_store
 from p2p_oicp.storage.writer import Lane, Transaction
 
-__all__ = ["Lane", "Row", "Store", "Transaction", "open_store"]
+__all__ = ["Lane", "Row", "Store", "Transaction", "open_store", "read_once"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from p2p_oicp.storage import cursors, destinations
 from p2p_oicp.storage.statements import compiled
@@ -19,6 +19,7 @@ from p2p_oicp.storage.writer import Transaction
 _ID, _BORN = "store id", "store born"
 _PUT = compiled(insert(counters).values({name: bindparam(name) for name in ("name", "value")}).prefix_with("OR IGNORE"))
 _GET = compiled(select(counters.c.value).where(counters.c.name == bindparam("name_")))
+_FORGET = compiled(delete(counters).where(counters.c.name == bindparam("name_")))
 _KNOWN = compiled(select(table.c.store_id).where(table.c.name == bindparam("name_")))
 _KNOW = compiled(update(table).where(table.c.name == bindparam("name_")).values(store_id=bindparam("store_id")))
 
@@ -37,6 +38,12 @@ def certificate(tx: Transaction, now: float) -> Birth:
     tx.run(_PUT, name=_BORN, value=int(now))
     store_id, at = (tx.one(_GET, name_=name) for name in (_ID, _BORN))
     return Birth(store_id["value"] if store_id else 0, at["value"] if at else 0)
+
+
+def forget(tx: Transaction) -> None:
+    """Let this store be born anew when it is next opened."""
+    for name in (_ID, _BORN):
+        tx.run(_FORGET, name_=name)
 
 
 def met(tx: Transaction, peer: str, store_id: int) -> bool:

@@ -14,6 +14,7 @@ _SET = compiled(
     insert(cursors).values({name: bindparam(name) for name in ("peer", "kind", "change")}).prefix_with("OR REPLACE")
 )
 _FORGET_ALL = compiled(delete(cursors).where(cursors.c.peer == bindparam("peer_")))
+_FORGET_EVERYBODY = compiled(delete(cursors))
 _FORGET = compiled(delete(cursors).where(*_of_peer))
 
 
@@ -30,3 +31,8 @@ def forget(tx: Transaction, peer: str, kind: str) -> None:
 def forget_all(tx: Transaction, peer: str) -> None:
     """Start anew with fullLoads of every kind: the peer has nothing of ours."""
     tx.run(_FORGET_ALL, peer_=peer)
+
+
+def forget_everybody(tx: Transaction) -> None:
+    """Start anew with fullLoads to all: what they have is not known."""
+    tx.run(_FORGET_EVERYBODY)

@@ -131,7 +131,7 @@ def put(  # noqa: PLR0913 - one argument a column
     now: float,
     topic: str = "",
 ) -> None:
-    """Owe a message to ``destination``; with a ``topic``, it replaces what waits there of this session and topic."""
+    """Owe a message to ``destination``; with a ``topic`` it replaces what waits of the same session and topic."""
     if topic:
         tx.run(_SUPERSEDE, destination_=destination, session_=session_key, topic_=topic)
     tx.run(

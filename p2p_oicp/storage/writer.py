@@ -30,7 +30,8 @@ T = TypeVar("T")
 
 MOST_INTERACTIVE_JOBS_A_ROUND = 512
 MOST_BULK_JOBS_A_ROUND = 2
-_LOCK_PATIENCE_SECONDS = 5.0
+# Less than the 5 s in which an authorization is answered: "try again later" is an answer, too.
+_LOCK_PATIENCE_SECONDS = 2.0
 _LOCK_PAUSE_SECONDS = 0.01
 
 

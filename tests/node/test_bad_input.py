@@ -45,6 +45,7 @@ def without(body: dict, member: str) -> dict:
         (START, authorize_start("not hex!"), "identification.rFIDMifareFamilyIdentification.uID"),
         (CDR, without(cdr(UNKNOWN_SESSION), "ChargingEnd"), "chargingEnd"),
         (CDR, cdr(UNKNOWN_SESSION, ConsumedEnergy="much"), "consumedEnergy"),
+        (CDR, cdr(UNKNOWN_SESSION, ConsumedEnergy=-1), "consumedEnergy"),
         (NOTIFY, {"Type": "Nothing"}, "type"),
         (PUSH_STATUS, push_status("replace"), "actionType"),
         (PUSH_STATUS, without(push_status(), "OperatorEvseStatus"), "operatorEvseStatus"),
