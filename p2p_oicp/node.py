@@ -32,6 +32,7 @@ from p2p_oicp.backends import (
 )
 from p2p_oicp.clock import Clock, Mint, RandomMint, SystemClock
 from p2p_oicp.delivery import (
+    Acquaintances,
     Backoff,
     Bells,
     Carrier,
@@ -51,12 +52,12 @@ from p2p_oicp.roles.carriers import EmpBackendCarrier, PeerCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
 from p2p_oicp.roles.state.workers import replicators
 from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
-from p2p_oicp.storage import Store, open_store
+from p2p_oicp.storage import Store, birth, open_store
 from p2p_oicp.storage.state.batches import finish_batches
 from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.version import VERSION
-from p2p_oicp.web import Api, Greetings, Listener, Loopback, OwnCalls, Side, backend_app, peer_app
+from p2p_oicp.web import Api, Greetings, Listener, Loopback, OutboxAdmin, OwnCalls, Side, backend_app, peer_app
 
 log = structlog.get_logger(__name__)
 
@@ -139,12 +140,19 @@ class Node:
         peer_api, backend_api = self._apis(parts)
         parts.courier.loopback = Loopback(peer_api)
         self._own_calls = OwnCalls(backend_api, self.me)
-        greetings = Greetings(self.me, self.registry, parts.client, parts.signs)
-        await self._listen(stack, peer_api, backend_api, greetings)
+        greetings = await self._greetings(store, parts)
+        await self._listen(stack, parts, (peer_api, backend_api), greetings)
         for name, work in self._workers(parts):
             supervisor.keep_running(name, work.run)
         supervisor.run_once("hello", greetings.greet_all)
         self._report()
+
+    async def _greetings(self, store: Store, parts: _Parts) -> Greetings:
+        ours = await store.write(lambda tx: birth.certificate(tx, self._clock.time()))
+        acquaintances = Acquaintances(store, parts.context.bells, ours)
+        return Greetings(
+            self.me, self.registry, parts.client, parts.signs, acquaintances=acquaintances, backoff=self._backoff
+        )
 
     async def _assemble(self, stack: AsyncExitStack, store: Store) -> _Parts:
         client = await stack.enter_async_context(self._client())
@@ -194,14 +202,20 @@ class Node:
         )
         return make(Side.PEER), make(Side.BACKEND)
 
-    async def _listen(self, stack: AsyncExitStack, peer_api: Api, backend_api: Api, greetings: Greetings) -> None:
+    async def _listen(self, stack: AsyncExitStack, parts: _Parts, apis: tuple[Api, Api], greetings: Greetings) -> None:
+        peer_api, backend_api = apis
         peer, backend = self._settings.peer_api, self._settings.backend_api
         token = backend.token.get_secret_value() if backend.token else None
         peers = peer_app(Listener(peer_api, self._mint, max_body=peer.max_body), hello=greetings.hear)
         ours = Listener(backend_api, self._mint, max_body=backend.max_body, token=token)
-        backends = backend_app(ours, readiness=self._readiness)
+        backends = backend_app(ours, readiness=self._readiness, admin=self._admin(parts, ours))
         self.peer_url = await _serve(stack, peers, peer.host, peer.port, "peer_api")
         self.backend_url = await _serve(stack, backends, backend.host, backend.port, "backend_api")
+
+    def _admin(self, parts: _Parts, listener: Listener) -> list[web.RouteDef]:
+        """Return what a person may ask of this node, on the backend listener."""
+        context = parts.context
+        return [*OutboxAdmin(context.store, context.bells, self._clock).routes(listener)]
 
     def _workers(self, parts: _Parts) -> Iterator[tuple[str, OutboxWorker | Replicator]]:
         """Return one outbox worker per destination, and one replicator per peer and kind of state."""
