@@ -8,6 +8,7 @@ waits.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -19,7 +20,16 @@ from typing import Self
 import structlog
 from aiohttp import web
 
-from p2p_oicp.backends import CpoBackend, EmpBackend, HttpCpoBackend, HttpEmpBackend, NoCpoBackend, NoEmpBackend
+from p2p_oicp.backends import (
+    CpoBackend,
+    EmpBackend,
+    GuardedCpoBackend,
+    GuardedEmpBackend,
+    HttpCpoBackend,
+    HttpEmpBackend,
+    NoCpoBackend,
+    NoEmpBackend,
+)
 from p2p_oicp.clock import Clock, Mint, RandomMint, SystemClock
 from p2p_oicp.delivery import (
     Acquaintances,
@@ -30,7 +40,6 @@ from p2p_oicp.delivery import (
     PeerCourier,
     Replicator,
     SignsOfLife,
-    StateKind,
     Supervisor,
 )
 from p2p_oicp.identity import ClaimedIdentityVerifier
@@ -40,9 +49,11 @@ from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
 from p2p_oicp.roles.carriers import EmpBackendCarrier, PeerCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
-from p2p_oicp.roles.cpo.statuses import StatusReplication
+from p2p_oicp.roles.state.workers import replicators
 from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
 from p2p_oicp.storage import Store, birth, open_store
+from p2p_oicp.storage.state.batches import finish_batches
+from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.version import VERSION
 from p2p_oicp.web import (
@@ -134,6 +145,7 @@ class Node:
     async def _start(self, stack: AsyncExitStack) -> None:
         storage = self._settings.storage
         store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
+        await finish_batches(store, self._clock.time)
         supervisor = await stack.enter_async_context(Supervisor())
         parts = await self._assemble(stack, store)
         peer_api, backend_api = self._apis(parts)
@@ -164,6 +176,7 @@ class Node:
             bells=bells,
             clock=self._clock,
             mint=self._mint,
+            keeper=Keeper(store, self._clock.time),
             authorization_deadline=self._settings.authorization.deadline,
         )
         signs = SignsOfLife(bells, store, self._clock)
@@ -180,10 +193,10 @@ class Node:
     def _backends(self, client: OicpClient) -> tuple[CpoBackend, EmpBackend]:
         """Return the systems behind this node: given in Python, reached over HTTP, or none."""
         urls, deadline = self._settings.backend_api, BACKEND_DEADLINE_SECONDS
-        cpo: CpoBackend | None = self._cpo
+        cpo: CpoBackend | None = self._cpo and GuardedCpoBackend("the CPO's backend", self._cpo)
         if cpo is None and urls.cpo_url:
             cpo = HttpCpoBackend("the CPO's backend", urls.cpo_url, client, deadline=deadline)
-        emp: EmpBackend | None = self._emp
+        emp: EmpBackend | None = self._emp and GuardedEmpBackend("the EMP's backend", self._emp)
         if emp is None and urls.emp_url:
             emp = HttpEmpBackend("the EMP's backend", urls.emp_url, client, deadline=deadline)
         return cpo or NoCpoBackend(), emp or NoEmpBackend()
@@ -208,9 +221,7 @@ class Node:
         away = parts.metrics.turned_away
         theirs = Listener(peer_api, self._mint, max_body=peer.max_body, turned_away=away("peer"))
         peers = peer_app(theirs, hello=greetings.hear)
-        ours = Listener(
-            backend_api, self._mint, max_body=backend.max_body, turned_away=away("backend"), token=token
-        )
+        ours = Listener(backend_api, self._mint, max_body=backend.max_body, turned_away=away("backend"), token=token)
         backends = backend_app(
             ours, readiness=self._readiness, metrics=parts.metrics.show, admin=self._admin(parts, ours)
         )
@@ -229,30 +240,11 @@ class Node:
             yield EMP_BACKEND, self._outbox_worker(EMP_BACKEND, EmpBackendCarrier(parts.emp_backend), context)
         for peer in self.registry.all():
             yield peer.name, self._outbox_worker(peer.name, PeerCarrier(self.registry, parts.courier), context)
-            for kind in self._kinds_for(peer):
-                bell = context.bells.hang(peer.name, f"{kind.name} to {peer.name}")
-                yield (
-                    bell.destination,
-                    Replicator(
-                        peer,
-                        kind,
-                        store=context.store,
-                        courier=parts.courier,
-                        bell=bell,
-                        clock=self._clock,
-                        backoff=self._backoff,
-                    ),
-                )
+        yield from replicators(context, self._backoff)
 
     def _outbox_worker(self, name: str, carrier: Carrier, context: RoleContext) -> OutboxWorker:
         bell = context.bells.hang(name, name)
         return OutboxWorker(carrier, store=context.store, bell=bell, clock=self._clock, backoff=self._backoff)
-
-    def _kinds_for(self, peer: Peer) -> list[StateKind]:
-        """Return the kinds of state that this node owes to a peer."""
-        if peer.is_self or not peer.providers or not self.me.operators:
-            return []
-        return [kind for kind in (StatusReplication(),) if peer.serves(kind.operation.name)]
 
     def _report(self) -> None:
         if not self._settings.security.require:
@@ -270,22 +262,35 @@ class Node:
         }
 
 
-async def _run_until_told(settings: Settings) -> None:
+async def _run_until_told(node: Node) -> None:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
-    async with Node(settings):
+    async with node:
+        _look_for_garbage_less_often()
         await told.wait()
 
 
-def run(settings: Settings) -> int:
-    """Run one node until SIGTERM or SIGINT; return the exit code."""
+def _look_for_garbage_less_often() -> None:
+    """Leave out of garbage collection what stays for good, and collect the rest in larger portions.
+
+    Without this, each full collection walks all models, tables and backends again: 60 to 90 ms in which nobody is
+    answered, several times a second under load (docs/performance.md).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 50, 100)
+
+
+def run(settings: Settings, *, cpo: CpoBackend | None = None, emp: EmpBackend | None = None) -> int:
+    """Run one node until SIGTERM or SIGINT; return the exit code. The backends are as for ``Node``."""
     configure_logs(settings.log.format, settings.log.level)
+    node = Node(settings, cpo=cpo, emp=emp)
     try:
         import uvloop  # noqa: PLC0415 - not on Windows
     except ImportError:
-        asyncio.run(_run_until_told(settings))
+        asyncio.run(_run_until_told(node))
     else:
-        uvloop.run(_run_until_told(settings))
+        uvloop.run(_run_until_told(node))
     return 0

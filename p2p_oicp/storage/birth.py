@@ -54,5 +54,5 @@ def met(tx: Transaction, peer: str, store_id: int) -> bool:
     tx.run(_KNOW, name_=peer, store_id=store_id)
     is_another = known is not None and known["store_id"] not in (None, store_id)
     if is_another:
-        cursors.forget_all(tx, peer)
+        cursors.forget(tx, peer)
     return is_another

@@ -13,6 +13,7 @@ from aiohttp import web
 from p2p_oicp.clock import Mint
 from p2p_oicp.errors import Refusal
 from p2p_oicp.identity import SignedParts
+from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import InvalidMessage
 from p2p_oicp.roles.context import Answer
 from p2p_oicp.web.bodies import read_body
@@ -52,8 +53,8 @@ class Listener:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             process_id = _process_id(request) or self._mint.process_id()
-            with structlog.contextvars.bound_contextvars(process_id=process_id):
-                answer, headers = await self._guarded(request, serve)
+            PROCESS_ID.set(process_id)
+            answer, headers = await self._guarded(request, serve)
             response = web.Response(
                 body=answer.body,
                 status=answer.http_status,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import lru_cache, partial
@@ -34,7 +33,6 @@ _PARTNER_NOT_FOUND = "300"
 _NO_CONTRACT = "210"
 _NOT_OFFERED = "320"
 _RETRY_AFTER_SECONDS = "1"
-_LARGE_BYTES = 64 * 1024
 
 
 class Side(Enum):
@@ -114,9 +112,9 @@ class Api:
         ids, peer = NO_IDS, None
         try:
             peer = self._sender(operation, party, arrival)  # (1)
-            incoming = await self._read(operation, party, peer, arrival.parts.body)  # (2)
+            incoming = self._read(operation, party, peer, arrival.parts)  # (2)
             ids = Ids.of(incoming.message)
-            incoming = self._bound(incoming)  # (3)
+            incoming = self._bound(incoming, arrival)  # (3)
             return await self._serve(incoming)  # (4)
         except InvalidMessage as problem:
             log.info("oicp.invalid", operation=operation.name, peer=peer.name if peer else None, reason=str(problem))
@@ -160,7 +158,9 @@ class Api:
         if party is None:
             return None
         claimed = OperatorID(party) if operation.sender is Party.CPO else ProviderID(party)
-        peer = self._who_answers_for(claimed)
+        return self._admitted(self._who_answers_for(claimed), operation, arrival)
+
+    def _admitted(self, peer: Peer, operation: Operation, arrival: Arrival) -> Peer:
         if not peer.serves(operation.name):
             raise Refusal(_NO_CONTRACT, f"there is no contract with {peer.name} for {operation.name}")
         if peer.networks and arrival.address and not any(ip_address(arrival.address) in net for net in peer.networks):
@@ -178,36 +178,31 @@ class Api:
             raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {party}")
         return peer
 
-    def _bound(self, incoming: Incoming[Message]) -> Incoming[Message]:
+    def _bound(self, incoming: Incoming[Message], arrival: Arrival) -> Incoming[Message]:
         """Hold the sender's id in the body to the path's (CPO-01, Security); it counts where the path has none."""
         named = sender_party(incoming.operation, incoming.message)
         if named is None:
             return incoming
         if incoming.party is None:
-            return replace(incoming, peer=self._who_answers_for(named))
+            peer = self._admitted(self._who_answers_for(named), incoming.operation, arrival)
+            return replace(incoming, peer=peer)
         if type(named)(incoming.party) != named and not _is_sub_operator(named, incoming):
             raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
         return incoming
 
-    async def _read(self, operation: Operation, party: str | None, peer: Peer | None, body: bytes) -> Incoming[Message]:
-        """Read and validate; our own backend's push is all or nothing, of a peer's push the readable records count."""
+    def _read(
+        self, operation: Operation, party: str | None, peer: Peer | None, parts: SignedParts
+    ) -> Incoming[Message]:
+        """Read and validate; the records of a push are left to the role, which reads them one by one."""
+        body = parts.body
         if not operation.is_push:
             message, warnings = read(operation.request, body)
             if warnings:
                 log.info("oicp.warnings", operation=operation.name, warnings=[str(found) for found in warnings])
-            return Incoming(operation, message, peer, party, None, body)
-        if len(body) < _LARGE_BYTES:
-            return self._read_push(operation, party, peer, body)
-        # Thousands of records take a tenth of a second, in which others shall be answered.
-        return await asyncio.to_thread(self._read_push, operation, party, peer, body)
-
-    def _read_push(self, operation: Operation, party: str | None, peer: Peer | None, body: bytes) -> Incoming[Message]:
+            return Incoming(operation, message, peer, party, None, body, parts.query)
         reading = read_records(operation.request, body)
-        wrong = [found for found in reading.findings if found.severity is Severity.ERROR]
-        if self._side is Side.BACKEND:
-            wrong += [found for one in reading.records for found in one.findings if found.severity is Severity.ERROR]
-        if wrong:
-            raise InvalidMessage(wrong)
+        if any(found.severity is Severity.ERROR for found in reading.findings):
+            raise InvalidMessage(reading.findings)
         return Incoming(operation, reading.envelope, peer, party, reading, body)
 
 

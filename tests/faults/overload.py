@@ -1,8 +1,8 @@
 """Far more than a node can bear, for a while: it answers, or refuses soon, stays small, and is well afterwards.
 
-``python -m tests.faults.overload --seconds 30 --factor 20``: first the sustainable rate of AuthorizeStart is measured, then
-``factor`` times as many clients press as hard as they can, while a storm of status pushes runs and one calm client asks
-for authorizations. Exit code 1 if a bound is broken.
+``python -m tests.faults.overload --seconds 30 --factor 20``: first the sustainable rate of AuthorizeStart is measured,
+then clients press far beyond it as hard as they can, while a storm of status pushes runs and one calm client asks for
+authorizations. Exit code 1 if a bound is broken.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Load:
         if not self.seconds:
             return "nothing"
         p99 = statistics.quantiles(self.seconds, n=100)[98] if len(self.seconds) > 1 else self.seconds[0]
-        return f"{len(self.seconds)} answers {dict(self.statuses)}, p99 {p99 * 1000:.0f} ms, longest {max(self.seconds):.2f} s"
+        times = f"p99 {p99 * 1000:.0f} ms, longest {max(self.seconds):.2f} s"
+        return f"{len(self.seconds)} answers {dict(self.statuses)}, {times}"
 
 
 @dataclass
@@ -70,7 +71,8 @@ class Outcome:
         checks = {
             f"answers other than 200, 429, 503: {strange}": not strange,
             f"{late} calm authorizations were later than {AUTHORIZE_DEADLINE:g} s": not late,
-            "a refusal came without Retry-After": not self.pressing.without_retry_after + self.storm.without_retry_after,
+            "a refusal came without Retry-After": not self.pressing.without_retry_after
+            + self.storm.without_retry_after,
             f"{self.megabytes:.0f} MB of memory": self.megabytes < MOST_MEGABYTES,
             f"only {self.afterwards:.0f}/s afterwards, {self.sustainable:.0f}/s before": self.afterwards
             > self.sustainable / 3,
