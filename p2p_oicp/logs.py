@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import sys
 from contextvars import ContextVar
+from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict
@@ -17,6 +20,21 @@ def _with_process_id(_logger: object, _method: str, event: EventDict) -> EventDi
     if process_id := PROCESS_ID.get():
         event["process_id"] = process_id
     return event
+
+
+class _Forgiving(io.TextIOBase):
+    """Standard error that may be a file on a full disk: losing a line of the log must not lose a request."""
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def configure_logs(form: str, level: str) -> None:
@@ -37,7 +55,7 @@ def configure_logs(form: str, level: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Forgiving())),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(

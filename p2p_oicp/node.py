@@ -32,6 +32,7 @@ from p2p_oicp.backends import (
 )
 from p2p_oicp.clock import Clock, Mint, RandomMint, SystemClock
 from p2p_oicp.delivery import (
+    Acquaintances,
     Backoff,
     Bells,
     Carrier,
@@ -39,7 +40,6 @@ from p2p_oicp.delivery import (
     PeerCourier,
     Replicator,
     SignsOfLife,
-    StateKind,
     Supervisor,
 )
 from p2p_oicp.errors import ConfigurationError
@@ -50,12 +50,14 @@ from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
 from p2p_oicp.roles.carriers import EmpBackendCarrier, PeerCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
-from p2p_oicp.roles.cpo.statuses import StatusReplication
+from p2p_oicp.roles.state.workers import replicators
 from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
-from p2p_oicp.storage import Store, open_store
+from p2p_oicp.storage import Store, birth, open_store
+from p2p_oicp.storage.state.batches import finish_batches
+from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.version import VERSION
-from p2p_oicp.web import Api, Greetings, Listener, Loopback, OwnCalls, Side, backend_app, peer_app
+from p2p_oicp.web import Api, Greetings, Listener, Loopback, OutboxAdmin, OwnCalls, Side, backend_app, peer_app
 
 log = structlog.get_logger(__name__)
 
@@ -132,17 +134,25 @@ class Node:
     async def _start(self, stack: AsyncExitStack) -> None:
         storage = self._settings.storage
         store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
+        await finish_batches(store, self._clock.time)
         supervisor = await stack.enter_async_context(Supervisor())
         parts = await self._assemble(stack, store)
         peer_api, backend_api = self._apis(parts)
         parts.courier.loopback = Loopback(peer_api)
         self._own_calls = OwnCalls(backend_api, self.me)
-        greetings = Greetings(self.me, self.registry, parts.client, parts.signs)
-        await self._listen(stack, peer_api, backend_api, greetings)
+        greetings = await self._greetings(store, parts)
+        await self._listen(stack, parts, (peer_api, backend_api), greetings)
         for name, work in self._workers(parts):
             supervisor.keep_running(name, work.run)
         supervisor.run_once("hello", greetings.greet_all)
         self._report()
+
+    async def _greetings(self, store: Store, parts: _Parts) -> Greetings:
+        ours = await store.write(lambda tx: birth.certificate(tx, self._clock.time()))
+        acquaintances = Acquaintances(store, parts.context.bells, ours)
+        return Greetings(
+            self.me, self.registry, parts.client, parts.signs, acquaintances=acquaintances, backoff=self._backoff
+        )
 
     async def _assemble(self, stack: AsyncExitStack, store: Store) -> _Parts:
         client = await stack.enter_async_context(self._client())
@@ -155,6 +165,7 @@ class Node:
             bells=bells,
             clock=self._clock,
             mint=self._mint,
+            keeper=Keeper(store, self._clock.time),
             authorization_deadline=self._settings.authorization.deadline,
         )
         signs = SignsOfLife(bells, store, self._clock)
@@ -191,14 +202,20 @@ class Node:
         )
         return make(Side.PEER), make(Side.BACKEND)
 
-    async def _listen(self, stack: AsyncExitStack, peer_api: Api, backend_api: Api, greetings: Greetings) -> None:
+    async def _listen(self, stack: AsyncExitStack, parts: _Parts, apis: tuple[Api, Api], greetings: Greetings) -> None:
+        peer_api, backend_api = apis
         peer, backend = self._settings.peer_api, self._settings.backend_api
         token = backend.token.get_secret_value() if backend.token else None
         peers = peer_app(Listener(peer_api, self._mint, max_body=peer.max_body), hello=greetings.hear)
         ours = Listener(backend_api, self._mint, max_body=backend.max_body, token=token)
-        backends = backend_app(ours, readiness=self._readiness)
+        backends = backend_app(ours, readiness=self._readiness, admin=self._admin(parts, ours))
         self.peer_url = await _serve(stack, peers, peer.host, peer.port, "peer_api")
         self.backend_url = await _serve(stack, backends, backend.host, backend.port, "backend_api")
+
+    def _admin(self, parts: _Parts, listener: Listener) -> list[web.RouteDef]:
+        """Return what a person may ask of this node, on the backend listener."""
+        context = parts.context
+        return [*OutboxAdmin(context.store, context.bells, self._clock).routes(listener)]
 
     def _workers(self, parts: _Parts) -> Iterator[tuple[str, OutboxWorker | Replicator]]:
         """Return one outbox worker per destination, and one replicator per peer and kind of state."""
@@ -207,30 +224,11 @@ class Node:
             yield EMP_BACKEND, self._outbox_worker(EMP_BACKEND, EmpBackendCarrier(parts.emp_backend), context)
         for peer in self.registry.all():
             yield peer.name, self._outbox_worker(peer.name, PeerCarrier(self.registry, parts.courier), context)
-            for kind in self._kinds_for(peer):
-                bell = context.bells.hang(peer.name, f"{kind.name} to {peer.name}")
-                yield (
-                    bell.destination,
-                    Replicator(
-                        peer,
-                        kind,
-                        store=context.store,
-                        courier=parts.courier,
-                        bell=bell,
-                        clock=self._clock,
-                        backoff=self._backoff,
-                    ),
-                )
+        yield from replicators(context, self._backoff)
 
     def _outbox_worker(self, name: str, carrier: Carrier, context: RoleContext) -> OutboxWorker:
         bell = context.bells.hang(name, name)
         return OutboxWorker(carrier, store=context.store, bell=bell, clock=self._clock, backoff=self._backoff)
-
-    def _kinds_for(self, peer: Peer) -> list[StateKind]:
-        """Return the kinds of state that this node owes to a peer."""
-        if peer.is_self or not peer.providers or not self.me.operators:
-            return []
-        return [kind for kind in (StatusReplication(),) if peer.serves(kind.operation.name)]
 
     def _report(self) -> None:
         if not self._settings.security.require:

@@ -38,6 +38,11 @@ def health(tx: Transaction, destination: str) -> Health:
     return Health(row["failures"], row["next_try_at"]) if row else Health()
 
 
+def ensure(tx: Transaction, destination: str) -> None:
+    """Let there be a row for ``destination``."""
+    tx.run(_ENSURE, name=destination)
+
+
 def answered(tx: Transaction, destination: str, now: float) -> None:
     """Close the circuit."""
     tx.run(_ENSURE, name=destination)

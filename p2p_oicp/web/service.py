@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from functools import lru_cache, partial
 from ipaddress import ip_address
 
 import structlog
@@ -18,6 +19,7 @@ from p2p_oicp.peers import Peer, PeerRegistry, Profile
 from p2p_oicp.roles import Answer, CpoRole, EmpRole, Incoming
 from p2p_oicp.roles.answers import NO_IDS, Ids, refusal
 from p2p_oicp.roles.role import Method
+from p2p_oicp.transport import RECIPIENT
 from p2p_oicp.web.problems import HttpProblem, invalid
 
 log = structlog.get_logger(__name__)
@@ -64,6 +66,7 @@ class Api:
         self._verifier = verifier
         self._roles = {Party.CPO: cpo, Party.EMP: emp}
         self._signs = signs
+        self._is_for_us = lru_cache(maxsize=256)(partial(_names, me))
 
     async def serve(self, path: str, arrival: Arrival) -> Answer:
         """Answer the request at ``path`` below ``/api/oicp/``; raises HttpProblem for what is not OICP."""
@@ -74,20 +77,22 @@ class Api:
 
     async def answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
         """Answer one operation; ``party`` is the sender's id in the path."""
+        self._check_recipient(arrival)
         try:
             return await self._answer(operation, party, arrival)
         except StoreBusy as error:
             raise HttpProblem(503, _SYSTEM_ERROR, str(error), {"Retry-After": _RETRY_AFTER_SECONDS}) from error
         except StoreError as error:
             log.exception("oicp.store_failed", operation=operation.name, error=str(error))
-            raise HttpProblem(503, _SYSTEM_ERROR, "this node cannot write its database now; try again later") from error
+            info = "this node cannot use its database now; try again later"
+            raise HttpProblem(503, _SYSTEM_ERROR, info, {"Retry-After": _RETRY_AFTER_SECONDS}) from error
 
     async def _answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
         """(1) Who sends, by what is proved and what the path claims, (2) what, (3) path against body, (4) the role."""
         ids, peer = NO_IDS, None
         try:
             peer = self._sender(operation, party, arrival)  # (1)
-            incoming = self._read(operation, party, peer, arrival.parts.body)  # (2)
+            incoming = self._read(operation, party, peer, arrival.parts)  # (2)
             ids = Ids.of(incoming.message)
             incoming = self._bound(incoming, arrival)  # (3)
             await self._heard(incoming.peer)
@@ -98,6 +103,13 @@ class Api:
         except Refusal as refused:
             log.info("oicp.refused", operation=operation.name, code=refused.code, reason=refused.info, party=party)
             return refusal(operation, refused, ids)
+
+    def _check_recipient(self, arrival: Arrival) -> None:
+        """Refuse what is meant for another node, whose address we have now; its sender shall not think it delivered."""
+        meant = arrival.parts.headers.get(RECIPIENT)
+        if meant and self._side is Side.PEER and not self._is_for_us(meant):
+            info = f"this node answers for {_parties(self._me)}, not for {meant}"
+            raise HttpProblem(421, _PARTNER_NOT_FOUND, info)
 
     def _method(self, operation: Operation) -> Method:
         role = self._roles[operation.sender if self._side is Side.BACKEND else operation.server]
@@ -148,25 +160,30 @@ class Api:
             raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
         return incoming
 
-    def _read(self, operation: Operation, party: str | None, peer: Peer | None, body: bytes) -> Incoming[Message]:
-        """Read and validate; our own backend's push is all or nothing, of a peer's push the readable records count."""
+    def _read(
+        self, operation: Operation, party: str | None, peer: Peer | None, parts: SignedParts
+    ) -> Incoming[Message]:
+        """Read and validate; the records of a push are left to the role, which reads them one by one."""
+        body = parts.body
         if not operation.is_push:
             message, warnings = read(operation.request, body)
             if warnings:
                 log.info("oicp.warnings", operation=operation.name, warnings=[str(found) for found in warnings])
-            return Incoming(operation, message, peer, party, None, body)
+            return Incoming(operation, message, peer, party, None, body, parts.query)
         reading = read_records(operation.request, body)
-        wrong = [found for found in reading.findings if found.severity is Severity.ERROR]
-        if self._side is Side.BACKEND:
-            wrong += [found for one in reading.records for found in one.findings if found.severity is Severity.ERROR]
-        if wrong:
-            raise InvalidMessage(wrong)
+        if any(found.severity is Severity.ERROR for found in reading.findings):
+            raise InvalidMessage(reading.findings)
         return Incoming(operation, reading.envelope, peer, party, reading, body)
 
 
 def _is_sub_operator(derived: OperatorID | ProviderID, incoming: Incoming[Message]) -> bool:
     """Whether the path's party may speak for the operator of an EvseID: a hub operator for its sub-operators."""
     return incoming.operation.sender_is_derived and incoming.peer is not None and incoming.peer.answers_for(derived)
+
+
+def _names(me: Peer, recipient: str) -> bool:
+    named = [text.strip() for text in recipient.split(",")]
+    return any(me.answers_for(OperatorID(text)) or me.answers_for(ProviderID(text)) for text in named)
 
 
 def _parties(me: Peer) -> str:

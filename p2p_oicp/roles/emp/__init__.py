@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from p2p_oicp.backends import EmpBackend
+from p2p_oicp.oicp.operation import Party
 from p2p_oicp.roles.context import EMP_BACKEND, RoleContext
 from p2p_oicp.roles.emp.authorization import Authorization
 from p2p_oicp.roles.emp.remote import RemoteControl
-from p2p_oicp.roles.emp.statuses import Statuses
 from p2p_oicp.roles.role import Role
 from p2p_oicp.roles.settlement import Settlement
+from p2p_oicp.roles.state.parts import Pulls, Pushes
 
 EMP = "emp"
 
@@ -21,5 +22,6 @@ class EmpRole(Role):
             Authorization(context, backend),
             RemoteControl(context),
             Settlement(EMP, context, next_stop=EMP_BACKEND),
-            Statuses(context),
+            Pushes(context, Party.EMP),
+            Pulls(context, Party.EMP),
         )

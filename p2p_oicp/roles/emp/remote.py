@@ -11,6 +11,7 @@ from p2p_oicp.peers import Peer
 from p2p_oicp.roles.answers import TROUBLE, Ids, acknowledgement
 from p2p_oicp.roles.book import REMOTE, SessionBook, valid_session_id
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
+from p2p_oicp.roles.state.known import refuse_unknown_evse
 from p2p_oicp.routing import to_operator_of, to_party_of_session
 from p2p_oicp.storage import Transaction, sessions
 from p2p_oicp.storage.sessions import Session, State
@@ -35,6 +36,7 @@ class RemoteControl:
         its CDR are accepted.
         """
         peer = to_operator_of(incoming.message.evse_id, _START, self._context.registry).peers[0]
+        await refuse_unknown_evse(self._context.store, incoming.message.evse_id)
         draft = self._book.draft(incoming, REMOTE, peer.name)
         return await self._book.start(incoming, draft, partial(self._start, peer, incoming))
 
