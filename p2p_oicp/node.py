@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from aiohttp import web
 
 from p2p_oicp.backends import CpoBackend, EmpBackend, HttpCpoBackend, HttpEmpBackend, NoCpoBackend, NoEmpBackend
 from p2p_oicp.clock import Clock, Mint, RandomMint, SystemClock
@@ -27,12 +26,13 @@ from p2p_oicp.delivery import (
     Carrier,
     OutboxWorker,
     PeerCourier,
+    PeerEnquirer,
     Replicator,
     SignsOfLife,
     StateKind,
     Supervisor,
+    Worker,
 )
-from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.identity import ClaimedIdentityVerifier
 from p2p_oicp.logs import configure_logs, hand_logs_to_the_host_program
 from p2p_oicp.oicp import Message
@@ -41,15 +41,28 @@ from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
 from p2p_oicp.roles.carriers import EmpBackendCarrier, PeerCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
 from p2p_oicp.roles.cpo.statuses import StatusReplication
+from p2p_oicp.roles.emp.clarifying import Clarifying
+from p2p_oicp.roles.expiry import Expiry
+from p2p_oicp.roles.reports import SessionReports
 from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
 from p2p_oicp.storage import Store, open_store
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.version import VERSION
-from p2p_oicp.web import Api, Greetings, Listener, Loopback, OwnCalls, Side, backend_app, peer_app
+from p2p_oicp.web import (
+    Api,
+    Greetings,
+    Listener,
+    Loopback,
+    OwnCalls,
+    SessionEnquiries,
+    Side,
+    backend_app,
+    listen,
+    peer_app,
+)
 
 log = structlog.get_logger(__name__)
 
-SHUTDOWN_SECONDS = 10.0
 # The hub gives a backend 60 s (CONFORMANCE section 5); each operation's own deadline is at most that.
 BACKEND_DEADLINE_SECONDS = 60.0
 
@@ -64,6 +77,7 @@ class _Parts:
     signs: SignsOfLife
     cpo_backend: CpoBackend
     emp_backend: EmpBackend
+    clarifying: Clarifying
 
 
 class Node:
@@ -128,7 +142,8 @@ class Node:
         parts.courier.loopback = Loopback(peer_api)
         self._own_calls = OwnCalls(backend_api, self.me)
         greetings = Greetings(self.me, self.registry, parts.client, parts.signs)
-        await self._listen(stack, peer_api, backend_api, greetings)
+        enquiries = SessionEnquiries(peer_api, SessionReports(parts.context))
+        await self._listen(stack, peer_api, backend_api, greetings, enquiries)
         for name, work in self._workers(parts):
             supervisor.keep_running(name, work.run)
         supervisor.run_once("hello", greetings.greet_all)
@@ -148,7 +163,8 @@ class Node:
             authorization_deadline=self._settings.authorization.deadline,
         )
         signs = SignsOfLife(bells, store, self._clock)
-        return _Parts(context, client, courier, signs, *self._backends(client))
+        clarifying = Clarifying(context, PeerEnquirer(client), self._settings.sessions.clarify_interval)
+        return _Parts(context, client, courier, signs, *self._backends(client), clarifying)
 
     def _client(self) -> OicpClient:
         return OicpClient(
@@ -176,24 +192,34 @@ class Node:
             registry=self.registry,
             verifier=ClaimedIdentityVerifier(),
             cpo=CpoRole(parts.context, parts.cpo_backend) if self.me.operators else None,
-            emp=EmpRole(parts.context, parts.emp_backend) if self.me.providers else None,
+            emp=EmpRole(parts.context, parts.emp_backend, parts.clarifying) if self.me.providers else None,
             signs=parts.signs,
         )
         return make(Side.PEER), make(Side.BACKEND)
 
-    async def _listen(self, stack: AsyncExitStack, peer_api: Api, backend_api: Api, greetings: Greetings) -> None:
+    async def _listen(
+        self,
+        stack: AsyncExitStack,
+        peer_api: Api,
+        backend_api: Api,
+        greetings: Greetings,
+        enquiries: SessionEnquiries,
+    ) -> None:
         peer, backend = self._settings.peer_api, self._settings.backend_api
         token = backend.token.get_secret_value() if backend.token else None
-        peers = peer_app(Listener(peer_api, self._mint, max_body=peer.max_body), hello=greetings.hear)
+        theirs = Listener(peer_api, self._mint, max_body=peer.max_body)
+        peers = peer_app(theirs, hello=greetings.hear, sessions=enquiries.serve)
         ours = Listener(backend_api, self._mint, max_body=backend.max_body, token=token)
         backends = backend_app(ours, readiness=self._readiness)
-        self.peer_url = await _serve(stack, peers, peer.host, peer.port, "peer_api")
-        self.backend_url = await _serve(stack, backends, backend.host, backend.port, "backend_api")
+        self.peer_url = await listen(stack, peers, peer.host, peer.port, "peer_api")
+        self.backend_url = await listen(stack, backends, backend.host, backend.port, "backend_api")
 
-    def _workers(self, parts: _Parts) -> Iterator[tuple[str, OutboxWorker | Replicator]]:
-        """Return one outbox worker per destination, and one replicator per peer and kind of state."""
-        context = parts.context
+    def _workers(self, parts: _Parts) -> Iterator[tuple[str, Worker]]:
+        """Return one outbox worker per destination, one replicator per peer and kind of state, and the housekeepers."""
+        context, times = parts.context, self._settings.sessions
+        yield "expiry", Expiry(context, authorize_ttl=times.authorize_ttl, session_ttl=times.session_ttl)
         if self.me.providers:
+            yield "clarifying", parts.clarifying
             yield EMP_BACKEND, self._outbox_worker(EMP_BACKEND, EmpBackendCarrier(parts.emp_backend), context)
         for peer in self.registry.all():
             yield peer.name, self._outbox_worker(peer.name, PeerCarrier(self.registry, parts.courier), context)
@@ -236,22 +262,6 @@ class Node:
             "security": security,
             **({} if security else {"warning": "insecure: nobody proves who they are"}),
         }
-
-
-async def _serve(stack: AsyncExitStack, app: web.Application, host: str, port: int, table: str) -> str:
-    """Listen; return the base URL with the port that was bound."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, host, port)
-    try:
-        await site.start()
-    except OSError as error:
-        raise ConfigurationError(
-            f"[{table}] cannot listen on {host}:{port}: {error.strerror}; choose another port"
-        ) from error
-    bound = runner.addresses[0][1]
-    return f"http://{f'[{host}]' if ':' in host else host}:{bound}"
 
 
 async def _run_until_told(settings: Settings) -> None:

@@ -7,6 +7,8 @@ from p2p_oicp.oicp import (
     AuthorizationStart,
     AuthorizationStatus,
     AuthorizationStop,
+    AuthorizeRemoteReservationStart,
+    AuthorizeRemoteReservationStop,
     AuthorizeRemoteStart,
     AuthorizeRemoteStop,
     AuthorizeStart,
@@ -28,6 +30,14 @@ class NoCpoBackend:
         return Acknowledgement(result=False, status_code=_NOT_OFFERED, session_id=request.session_id)
 
     async def authorize_remote_stop(self, request: AuthorizeRemoteStop) -> Acknowledgement:
+        """Refuse with 320."""
+        return Acknowledgement(result=False, status_code=_NOT_OFFERED, session_id=request.session_id)
+
+    async def authorize_remote_reservation_start(self, request: AuthorizeRemoteReservationStart) -> Acknowledgement:
+        """Refuse with 320."""
+        return Acknowledgement(result=False, status_code=_NOT_OFFERED, session_id=request.session_id)
+
+    async def authorize_remote_reservation_stop(self, request: AuthorizeRemoteReservationStop) -> Acknowledgement:
         """Refuse with 320."""
         return Acknowledgement(result=False, status_code=_NOT_OFFERED, session_id=request.session_id)
 

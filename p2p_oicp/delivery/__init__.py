@@ -11,20 +11,25 @@ everything for it is due at once.
 from p2p_oicp.delivery.backoff import Backoff
 from p2p_oicp.delivery.bells import Bells, SignsOfLife
 from p2p_oicp.delivery.courier import Courier, PeerCourier
+from p2p_oicp.delivery.enquiry import Enquirer, PeerEnquirer, SessionReport
 from p2p_oicp.delivery.outbox import Carrier, OutboxWorker
 from p2p_oicp.delivery.replication import Parcel, Replicator, StateKind
-from p2p_oicp.delivery.supervisor import Supervisor
+from p2p_oicp.delivery.supervisor import Supervisor, Worker
 
 __all__ = [
     "Backoff",
     "Bells",
     "Carrier",
     "Courier",
+    "Enquirer",
     "OutboxWorker",
     "Parcel",
     "PeerCourier",
+    "PeerEnquirer",
     "Replicator",
+    "SessionReport",
     "SignsOfLife",
     "StateKind",
     "Supervisor",
+    "Worker",
 ]

@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import Generic, TypedDict, TypeVar
 
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import Message, SessionID
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
-from p2p_oicp.storage import Transaction, sessions
-from p2p_oicp.storage.sessions import Session, State
+from p2p_oicp.roles.flight import SingleFlight
+from p2p_oicp.roles.media import medium_of
+from p2p_oicp.storage import Transaction, cdrs, sessions
+from p2p_oicp.storage.lifecycle import NO_SESSION, STOPPABLE, State
+from p2p_oicp.storage.sessions import Session
+
+T = TypeVar("T")
 
 SESSION_IS_INVALID = "400"
 AUTHORIZE = "authorize"
 REMOTE = "remote"
+RESERVATION = "reservation"
 # Other implementations send the same request up to 12 times within 3 minutes (box H4).
 REPEAT_WINDOW_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """The session a start belongs to, and the answer it was given before, if it is a repetition."""
+class Opened(Generic[T]):
+    """The session a start belongs to, and the answer it was given before, if it is a repetition.
+
+    ``interrupted``: the same request opened it, and this node went down before it had an answer. ``found`` is what was
+    looked up in the same transaction.
+    """
 
     session: Session
+    found: T
     answer: Answer | None = None
+    interrupted: bool = False
 
 
 def valid_session_id(session_id: SessionID | None) -> SessionID | None:
     """Return the SessionID that came along, if it can be kept."""
     return session_id if session_id is not None and session_id.is_valid else None
+
+
+def nothing(_tx: Transaction) -> None:
+    """Look nothing up."""
 
 
 class SessionBook:
@@ -37,25 +54,42 @@ class SessionBook:
     def __init__(self, role: str, context: RoleContext) -> None:
         self._role = role
         self._context = context
+        self._flight: SingleFlight[Answer] = SingleFlight()
 
-    async def open(self, incoming: Incoming[Message], draft: Session) -> Opened:
+    async def once(self, incoming: Incoming[Message], work: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Answer a request that is repeated while the first is being answered by the first one's answer (box H4)."""
+        return await self._flight.run(_repetition_key(incoming), work)
+
+    async def open(self, incoming: Incoming[Message], draft: Session, look_up: Callable[[Transaction], T]) -> Opened[T]:
         """Store a new session before anything is sent, or find the one that the same request opened before.
 
         Raises Refusal 400 where the SessionID names a session that another request opened.
         """
-        present = await self._context.store.write(lambda tx: self._open(tx, draft, repeatable=_repeatable(incoming)))
+
+        def job(tx: Transaction) -> tuple[Session | None, T]:
+            return self._open(tx, draft, repeatable=_repeatable(incoming)), look_up(tx)
+
+        present, found = await self._context.store.write(job)
         if present is None:
-            return Opened(draft)
+            return Opened(draft, found)
         if present.request_digest != draft.request_digest:
             raise Refusal(SESSION_IS_INVALID, f"SessionID {draft.session_id} belongs to another process")
-        return Opened(present, Answer(present.answer) if present.answer else None)
+        answer = Answer(present.answer) if present.answer else None
+        return Opened(present, found, answer, interrupted=answer is None)
 
     def _open(self, tx: Transaction, draft: Session, *, repeatable: bool) -> Session | None:
+        since = draft.created_at - REPEAT_WINDOW_SECONDS
         if repeatable:
-            since = draft.created_at - REPEAT_WINDOW_SECONDS
             repeated = sessions.find_request(tx, self._role, draft.request_digest, since)
             if repeated is not None:
                 return repeated
+        present = sessions.open_session(tx, draft)
+        if present is None or present.state not in NO_SESSION:
+            return present
+        if present.request_digest == draft.request_digest and present.created_at >= since:
+            return present
+        # A refused start has no session (box B2): its id is free again, only a repetition is told the same.
+        sessions.forget(tx, self._role, present.session_key)
         return sessions.open_session(tx, draft)
 
     def draft(self, incoming: Incoming[Message], kind: str, peer: str) -> Session:
@@ -76,21 +110,31 @@ class SessionBook:
             created_at=now,
             updated_at=now,
             evse_key=evse_id.key if evse_id is not None else "",
+            medium=medium_of(getattr(message, "identification", None)),
             cpo_partner_session_id=getattr(message, "cpo_partner_session_id", None),
             emp_partner_session_id=getattr(message, "emp_partner_session_id", None),
         )
         return replace(draft, **_parties(message))
 
-    async def settle_start(self, session: Session, state: State, answer: Answer, **values: object) -> Session:
-        """Store how a start ended, with the answer that repetitions will get; return the session as it now stands."""
+    async def settle_start(
+        self,
+        session: Session,
+        state: State,
+        answer: Answer,
+        also: Callable[[Transaction], None] | None = None,
+        **values: object,
+    ) -> None:
+        """Store how a start ended, with the answer that repetitions will get, and whatever ``also`` belongs to it."""
         now = self._context.now()
+        key = str(values.get("session_key", session.session_key))
 
         def job(tx: Transaction) -> None:
-            sessions.change(tx, self._role, session.session_key, now, state=state, answer=answer.body, **values)
-            sessions.note(tx, self._role, str(values.get("session_key", session.session_key)), now, state, answer.body)
+            sessions.move(tx, self._role, session.session_key, now, state, answer=answer.body, **values)
+            sessions.note(tx, self._role, key, now, state, answer.body)
+            if also is not None:
+                also(tx)
 
         await self._context.store.write(job)
-        return replace(session, state=state, answer=answer.body, updated_at=now, **values)  # type: ignore[arg-type]
 
     def find(self, tx: Transaction, incoming: Incoming[Message]) -> Session:
         """Return the session that a later message speaks of.
@@ -99,10 +143,40 @@ class SessionBook:
         """
         session_id = getattr(incoming.message, "session_id", None)
         session = sessions.get(tx, self._role, session_id.key) if session_id is not None else None
-        if session is None or session.state == State.REFUSED or not session.peer:
+        if session is None or session.state in NO_SESSION or not session.peer:
             raise Refusal(SESSION_IS_INVALID, f"SessionID {session_id} is not a session of this node")
         self._check_parties(session, incoming)
         return session
+
+    def stop_wanted(self, tx: Transaction, incoming: Incoming[Message]) -> Session:
+        """Return the session that a stop speaks of, and note the request in its story; raises Refusal 400."""
+        session = self.find(tx, incoming)
+        if session.state not in STOPPABLE or cdrs.exists(tx, self._role, session.session_key):
+            raise Refusal(
+                SESSION_IS_INVALID, f"session {session.session_id} is {session.state}: nothing is to be stopped"
+            )
+        event = f"{incoming.operation.name} requested"
+        sessions.note(tx, self._role, session.session_key, self._context.now(), event, incoming.body)
+        return session
+
+    def stopped_before(self, session: Session, incoming: Incoming[Message]) -> Answer | None:
+        """Return the answer to the very same stop, if it was positive (box H4)."""
+        if session.stop_answer is not None and session.stop_digest == incoming.digest:
+            return Answer(session.stop_answer)
+        return None
+
+    async def settle_stop(self, session: Session, incoming: Incoming[Message], answer: Answer) -> Answer:
+        """Store a positive answer to a stop, which repetitions will get; return it."""
+        now = self._context.now()
+
+        def job(tx: Transaction) -> None:
+            sessions.change(
+                tx, self._role, session.session_key, now, stop_digest=incoming.digest, stop_answer=answer.body
+            )
+            sessions.note(tx, self._role, session.session_key, now, f"{incoming.operation.name} accepted", answer.body)
+
+        await self._context.store.write(job)
+        return answer
 
     def _check_parties(self, session: Session, incoming: Incoming[Message]) -> None:
         """Let only the other side of the session speak of it, or the party of ours that opened it."""
@@ -147,3 +221,9 @@ def _repeatable(incoming: Incoming[Message]) -> bool:
     """
     message = incoming.message
     return bool(getattr(message, "cpo_partner_session_id", None) or getattr(message, "emp_partner_session_id", None))
+
+
+def _repetition_key(incoming: Incoming[Message]) -> Hashable | None:
+    """Return what repetitions of a request have in common, None where a second one is a process of its own."""
+    named = valid_session_id(getattr(incoming.message, "session_id", None)) is not None
+    return (incoming.operation.name, incoming.party, incoming.digest) if named or _repeatable(incoming) else None

@@ -9,6 +9,19 @@ look-up, where thirty routes would be thirty regular expressions).
 from p2p_oicp.web.apps import Listener, backend_app, peer_app
 from p2p_oicp.web.greetings import Greetings
 from p2p_oicp.web.inprocess import Loopback, OwnCalls
+from p2p_oicp.web.listening import listen
+from p2p_oicp.web.reports import SessionEnquiries
 from p2p_oicp.web.service import Api, Side
 
-__all__ = ["Api", "Greetings", "Listener", "Loopback", "OwnCalls", "Side", "backend_app", "peer_app"]
+__all__ = [
+    "Api",
+    "Greetings",
+    "Listener",
+    "Loopback",
+    "OwnCalls",
+    "SessionEnquiries",
+    "Side",
+    "backend_app",
+    "listen",
+    "peer_app",
+]

@@ -119,6 +119,14 @@ class Api:
         peer = self._who_answers_for(claimed)
         if not peer.serves(operation.name):
             raise Refusal(_NO_CONTRACT, f"there is no contract with {peer.name} for {operation.name}")
+        return self._from_its_network(peer, arrival)
+
+    def who_asks(self, party: OperatorID | ProviderID, arrival: Arrival) -> Peer:
+        """Return the peer that asks for ``party`` what is not OICP; raises Refusal 017 or 300."""
+        self._verifier.verify(arrival.parts)
+        return self._from_its_network(self._who_answers_for(party), arrival)
+
+    def _from_its_network(self, peer: Peer, arrival: Arrival) -> Peer:
         if peer.networks and arrival.address and not any(ip_address(arrival.address) in net for net in peer.networks):
             raise Unauthorized(f"{peer.name} may not call from {arrival.address}")
         return peer
