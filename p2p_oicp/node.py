@@ -41,7 +41,6 @@ from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
 from p2p_oicp.roles.carriers import EmpBackendCarrier, PeerCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
 from p2p_oicp.roles.cpo.statuses import StatusReplication
-from p2p_oicp.roles.emp.clarifying import Clarifying
 from p2p_oicp.roles.expiry import Expiry
 from p2p_oicp.roles.reports import SessionReports
 from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
@@ -49,6 +48,7 @@ from p2p_oicp.storage import Store, open_store
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.version import VERSION
 from p2p_oicp.web import (
+    Admin,
     Api,
     Greetings,
     Listener,
@@ -75,9 +75,9 @@ class _Parts:
     client: OicpClient
     courier: PeerCourier
     signs: SignsOfLife
-    cpo_backend: CpoBackend
     emp_backend: EmpBackend
-    clarifying: Clarifying
+    cpo: CpoRole | None
+    emp: EmpRole | None
 
 
 class Node:
@@ -143,7 +143,9 @@ class Node:
         self._own_calls = OwnCalls(backend_api, self.me)
         greetings = Greetings(self.me, self.registry, parts.client, parts.signs)
         enquiries = SessionEnquiries(peer_api, SessionReports(parts.context))
-        await self._listen(stack, peer_api, backend_api, greetings, enquiries)
+        admin = Admin(parts.emp.reconciling if parts.emp else None)
+        await self._listen_to_peers(stack, peer_api, greetings, enquiries)
+        await self._listen_to_backends(stack, backend_api, admin)
         for name, work in self._workers(parts):
             supervisor.keep_running(name, work.run)
         supervisor.run_once("hello", greetings.greet_all)
@@ -163,8 +165,19 @@ class Node:
             authorization_deadline=self._settings.authorization.deadline,
         )
         signs = SignsOfLife(bells, store, self._clock)
-        clarifying = Clarifying(context, PeerEnquirer(client), self._settings.sessions.clarify_interval)
-        return _Parts(context, client, courier, signs, *self._backends(client), clarifying)
+        cpo_backend, emp_backend = self._backends(client)
+        cpo = CpoRole(context, cpo_backend) if self.me.operators else None
+        emp = self._emp_role(context, emp_backend, client) if self.me.providers else None
+        return _Parts(context, client, courier, signs, emp_backend, cpo, emp)
+
+    def _emp_role(self, context: RoleContext, backend: EmpBackend, client: OicpClient) -> EmpRole:
+        return EmpRole(
+            context,
+            backend,
+            enquirer=PeerEnquirer(client),
+            clarify_interval=self._settings.sessions.clarify_interval,
+            reconcile_interval=self._settings.cdrs.reconcile_interval,
+        )
 
     def _client(self) -> OicpClient:
         return OicpClient(
@@ -191,35 +204,33 @@ class Node:
             me=self.me,
             registry=self.registry,
             verifier=ClaimedIdentityVerifier(),
-            cpo=CpoRole(parts.context, parts.cpo_backend) if self.me.operators else None,
-            emp=EmpRole(parts.context, parts.emp_backend, parts.clarifying) if self.me.providers else None,
+            cpo=parts.cpo,
+            emp=parts.emp,
             signs=parts.signs,
         )
         return make(Side.PEER), make(Side.BACKEND)
 
-    async def _listen(
-        self,
-        stack: AsyncExitStack,
-        peer_api: Api,
-        backend_api: Api,
-        greetings: Greetings,
-        enquiries: SessionEnquiries,
+    async def _listen_to_peers(
+        self, stack: AsyncExitStack, api: Api, greetings: Greetings, enquiries: SessionEnquiries
     ) -> None:
-        peer, backend = self._settings.peer_api, self._settings.backend_api
-        token = backend.token.get_secret_value() if backend.token else None
-        theirs = Listener(peer_api, self._mint, max_body=peer.max_body)
-        peers = peer_app(theirs, hello=greetings.hear, sessions=enquiries.serve)
-        ours = Listener(backend_api, self._mint, max_body=backend.max_body, token=token)
-        backends = backend_app(ours, readiness=self._readiness)
-        self.peer_url = await listen(stack, peers, peer.host, peer.port, "peer_api")
-        self.backend_url = await listen(stack, backends, backend.host, backend.port, "backend_api")
+        there = self._settings.peer_api
+        listener = Listener(api, self._mint, max_body=there.max_body)
+        app = peer_app(listener, hello=greetings.hear, sessions=enquiries.serve)
+        self.peer_url = await listen(stack, app, there.host, there.port, "peer_api")
+
+    async def _listen_to_backends(self, stack: AsyncExitStack, api: Api, admin: Admin) -> None:
+        there = self._settings.backend_api
+        token = there.token.get_secret_value() if there.token else None
+        listener = Listener(api, self._mint, max_body=there.max_body, token=token)
+        app = backend_app(listener, readiness=self._readiness, admin=admin.routes(listener))
+        self.backend_url = await listen(stack, app, there.host, there.port, "backend_api")
 
     def _workers(self, parts: _Parts) -> Iterator[tuple[str, Worker]]:
         """Return one outbox worker per destination, one replicator per peer and kind of state, and the housekeepers."""
         context, times = parts.context, self._settings.sessions
         yield "expiry", Expiry(context, authorize_ttl=times.authorize_ttl, session_ttl=times.session_ttl)
-        if self.me.providers:
-            yield "clarifying", parts.clarifying
+        if parts.emp:
+            yield from parts.emp.workers().items()
             yield EMP_BACKEND, self._outbox_worker(EMP_BACKEND, EmpBackendCarrier(parts.emp_backend), context)
         for peer in self.registry.all():
             yield peer.name, self._outbox_worker(peer.name, PeerCarrier(self.registry, parts.courier), context)

@@ -26,6 +26,7 @@ class Incoming(Generic[M_co]):
     ``peer`` is who sent it: a peer, or our own company (``peer.is_self``) when it came from our backend; None where the
     message names no sender and the lab's insecure mode proves none: then the session decides.
     ``party`` is the sender's id as it stood in the path. ``records`` are the records of a push, read one by one.
+    ``query`` is the URL's, as it came: which page, where the operation has pages.
     """
 
     operation: Operation
@@ -34,6 +35,7 @@ class Incoming(Generic[M_co]):
     party: str | None = None
     records: RecordReading[Message] | None = None
     body: bytes = b""
+    query: str = ""
 
     @property
     def digest(self) -> bytes:

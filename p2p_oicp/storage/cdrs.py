@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, func, insert, or_, select, update
 
 from p2p_oicp.storage.statements import compiled
-from p2p_oicp.storage.tables import cdrs, refused_cdrs
+from p2p_oicp.storage.tables import cdrs, reconciled, refused_cdrs
 from p2p_oicp.storage.writer import Transaction
 
 _NEW = ("role", "session_key", "peer", "operator_key", "provider_key", "session_end", "received_at", "digest", "body")
@@ -21,6 +22,34 @@ _REFUSE = compiled(
     insert(refused_cdrs)
     .values({name: bindparam(name) for name in ("role", "session_key", "received_at", "digest", "body")})
     .prefix_with("OR IGNORE")
+)
+
+# One element or more of a JSON list, or an empty text for no filter.
+_wanted_sessions = select(func.json_each(bindparam("sessions_")).table_valued("value").c.value)
+_wanted_operators = select(func.json_each(bindparam("operators_")).table_valued("value").c.value)
+_wanted = (
+    cdrs.c.role == bindparam("role_"),
+    or_(cdrs.c.provider_key == bindparam("provider_"), cdrs.c.provider_key == ""),
+    or_(bindparam("peer_") == "", cdrs.c.peer == bindparam("peer_")),
+    cdrs.c.session_end >= bindparam("from_"),
+    cdrs.c.session_end <= bindparam("to_"),
+    or_(bindparam("sessions_") == "[]", cdrs.c.session_key.in_(_wanted_sessions)),
+    or_(bindparam("operators_") == "[]", cdrs.c.operator_key.in_(_wanted_operators)),
+    or_(bindparam("forwarded_").is_(None), cdrs.c.forwarded_at.is_not(None) == bindparam("forwarded_")),
+)
+#: The bodies of one page, in the order of arrival, so that earlier pages stay as they are while records come in.
+PAGE = compiled(
+    select(cdrs.c.body).where(*_wanted).order_by(cdrs.c.id).limit(bindparam("size_")).offset(bindparam("offset_"))
+)
+COUNT = compiled(select(func.count().label("records")).select_from(cdrs).where(*_wanted))
+SINCE = compiled(
+    select(cdrs.c.role, cdrs.c.peer, cdrs.c.session_key, cdrs.c.received_at, cdrs.c.forwarded_at, cdrs.c.body)
+    .where(cdrs.c.received_at >= bindparam("since_"), cdrs.c.received_at < bindparam("until_"))
+    .order_by(cdrs.c.id)
+)
+RECONCILED = compiled(select(reconciled.c.until).where(reconciled.c.peer == bindparam("peer_")))
+_RECONCILED = compiled(
+    insert(reconciled).values(peer=bindparam("peer"), until=bindparam("until")).prefix_with("OR REPLACE")
 )
 
 
@@ -35,6 +64,33 @@ class Record:
     provider_key: str
     session_end: float
     body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which records: of whose drivers, of which time (seconds since the epoch, of SessionEnd), and the filters."""
+
+    role: str
+    provider_key: str
+    since: float
+    until: float
+    peer: str = ""
+    session_keys: tuple[str, ...] = ()
+    operator_keys: tuple[str, ...] = ()
+    forwarded: bool | None = None
+
+    def parameters(self) -> dict[str, object]:
+        """Return the parameters of ``PAGE`` and ``COUNT``."""
+        return {
+            "role_": self.role,
+            "provider_": self.provider_key,
+            "peer_": self.peer,
+            "from_": self.since,
+            "to_": self.until,
+            "sessions_": json.dumps(self.session_keys),
+            "operators_": json.dumps(self.operator_keys),
+            "forwarded_": self.forwarded,
+        }
 
 
 class Kept(Enum):
@@ -65,3 +121,8 @@ def exists(tx: Transaction, role: str, session_key: str) -> bool:
 def mark_forwarded(tx: Transaction, role: str, session_key: str, now: float) -> None:
     """Note that the record has reached its next stop (peer or backend)."""
     tx.run(_FORWARDED, role_=role, key_=session_key, forwarded_at=now)
+
+
+def mark_reconciled(tx: Transaction, peer: str, until: float) -> None:
+    """Note that ``peer`` has told all its records with a SessionEnd before ``until``."""
+    tx.run(_RECONCILED, peer=peer, until=until)

@@ -96,6 +96,15 @@ cdrs = Table(
 Index("cdrs_of_session", cdrs.c.role, cdrs.c.session_key, unique=True)
 Index("cdrs_of_provider", cdrs.c.role, cdrs.c.provider_key, cdrs.c.id)
 
+# Up to which time (of SessionEnd) a CPO peer was asked for records that never came.
+reconciled = Table(
+    "reconciled",
+    metadata,
+    Column("peer", Text, primary_key=True),
+    Column("until", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 refused_cdrs = Table(
     "refused_cdrs",
     metadata,

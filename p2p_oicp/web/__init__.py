@@ -6,6 +6,7 @@ Both have one catch-all route below ``/api/oicp/``; the table of operations find
 look-up, where thirty routes would be thirty regular expressions).
 """
 
+from p2p_oicp.web.admin import Admin
 from p2p_oicp.web.apps import Listener, backend_app, peer_app
 from p2p_oicp.web.greetings import Greetings
 from p2p_oicp.web.inprocess import Loopback, OwnCalls
@@ -14,6 +15,7 @@ from p2p_oicp.web.reports import SessionEnquiries
 from p2p_oicp.web.service import Api, Side
 
 __all__ = [
+    "Admin",
     "Api",
     "Greetings",
     "Listener",

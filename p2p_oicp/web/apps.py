@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 import orjson
@@ -122,13 +122,13 @@ def peer_app(listener: Listener, *, hello: Hello, sessions: Serve) -> web.Applic
     return _app(listener, routes)
 
 
-def backend_app(listener: Listener, *, readiness: Status) -> web.Application:
+def backend_app(listener: Listener, *, readiness: Status, admin: Sequence[web.RouteDef] = ()) -> web.Application:
     """Return the application for our own backend."""
 
     async def ready(_request: web.Request) -> Answer:
         return Answer(orjson.dumps(readiness()))
 
-    return _app(listener, [web.get("/readyz", listener.handler(ready))])
+    return _app(listener, [web.get("/readyz", listener.handler(ready)), *admin])
 
 
 def _app(listener: Listener, routes: list[web.RouteDef]) -> web.Application:

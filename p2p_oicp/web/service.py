@@ -89,7 +89,7 @@ class Api:
             peer = self._sender(operation, party, arrival)  # (1)
             incoming = self._read(operation, party, peer, arrival.parts.body)  # (2)
             ids = Ids.of(incoming.message)
-            incoming = self._bound(incoming)  # (3)
+            incoming = replace(self._bound(incoming), query=arrival.parts.query)  # (3)
             await self._heard(incoming.peer)
             return await self._method(operation)(incoming)  # (4)
         except InvalidMessage as problem:

@@ -9,6 +9,7 @@ from p2p_oicp.roles.cpo.remote import RemoteControl
 from p2p_oicp.roles.cpo.settlement import CpoSettlement
 from p2p_oicp.roles.cpo.statuses import Statuses
 from p2p_oicp.roles.cpo.stopping import Stopping
+from p2p_oicp.roles.records import Records
 from p2p_oicp.roles.role import Role
 
 
@@ -21,5 +22,6 @@ class CpoRole(Role):
             Stopping(context),
             RemoteControl(context, backend),
             CpoSettlement(context),
+            Records("cpo", context),
             Statuses(context),
         )

@@ -101,6 +101,13 @@ def upgrade() -> None:
     )
     op.create_index("outbox_of_session", "outbox", ["destination", "state", "session_key", "id"], unique=False)
     op.create_table(
+        "reconciled",
+        sa.Column("peer", sa.Text(), nullable=False),
+        sa.Column("until", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("peer"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "refused_cdrs",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
