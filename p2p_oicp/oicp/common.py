@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from p2p_oicp.oicp.base import Message
 from p2p_oicp.oicp.codes import Code
@@ -133,10 +133,8 @@ class Acknowledgement(Message):
     emp_partner_session_id: PartnerSessionID | None = Field(None, alias="EMPPartnerSessionID")
 
     @classmethod
-    def _read_tolerantly(
-        cls, value: object, refusal: ValidationError, *, pulled: bool
-    ) -> tuple[Self, tuple[Finding, ...]]:
-        message, findings = super()._read_tolerantly(value, refusal, pulled=pulled)
+    def _read_tolerantly(cls, value: object, *, pulled: bool) -> tuple[Self, tuple[Finding, ...]]:
+        message, findings = super()._read_tolerantly(value, pulled=pulled)
         if message.status_code.code == Code.SUCCESS:
             return message, findings
         left_out = "'Result' is mandatory; beside a refusal's code it is read as false"

@@ -14,11 +14,9 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-_SEPARATORS = str.maketrans("", "", "*-|")
-
 
 def _without_separators(text: str) -> str:
-    return text.removeprefix("+").translate(_SEPARATORS).upper()
+    return text.removeprefix("+").replace("*", "").replace("-", "").replace("|", "").upper()
 
 
 class Identifier:
@@ -136,6 +134,11 @@ class ProviderID(Identifier):
     pattern = r"[A-Za-z]{2}[*-]?[A-Za-z0-9]{3}"
     tolerated = r"[A-Za-z]{2}[*|-]?[A-Za-z0-9]{3}"
     example = "DE-DCB"
+
+    @property
+    def standard(self) -> str | None:
+        """``DIN`` if only DIN separates like this, else ``ISO``; None if malformed."""
+        return ("DIN" if "*" in self.text else "ISO") if self.is_valid else None
 
     @property
     def country(self) -> str | None:

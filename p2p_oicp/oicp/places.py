@@ -14,7 +14,7 @@ from p2p_oicp.oicp.coordinates import DMS_LATITUDE, DMS_LONGITUDE, LATITUDE, LON
 from p2p_oicp.oicp.enumerations import Day, GeoFormat
 from p2p_oicp.oicp.iso import COUNTRY
 from p2p_oicp.oicp.kinds import Matching, OneOf, Text
-from p2p_oicp.oicp.members import OWED, AlsoRead, Several
+from p2p_oicp.oicp.members import OWED, AlsoRead, Several, Wrapped
 from p2p_oicp.oicp.quantities import Number
 
 CountryCode = Annotated[str, COUNTRY]
@@ -77,7 +77,8 @@ class DegreeMinuteSecondsCoordinates(Message):
 class GeoCoordinates(Message):
     """A place in exactly one of three notations (GeoCoordinatesType)."""
 
-    google: GoogleCoordinates | None = Field(None, alias="Google")
+    # The Swiss national feed writes the bare text.
+    google: Annotated[GoogleCoordinates | None, Wrapped("Coordinates", str)] = Field(None, alias="Google")
     decimal_degree: DecimalDegreeCoordinates | None = Field(None, alias="DecimalDegree")
     degree_minute_seconds: DegreeMinuteSecondsCoordinates | None = Field(None, alias="DegreeMinuteSeconds")
 

@@ -17,7 +17,7 @@ from p2p_oicp.oicp.enumerations import AuthorizationStatus, MeteringStatus
 from p2p_oicp.oicp.identifiers import EvseID, OperatorID, ProviderID, SessionID
 from p2p_oicp.oicp.kinds import OneOf, Text
 from p2p_oicp.oicp.members import AlsoRead, Several, Wrapped
-from p2p_oicp.oicp.quantities import Energy, Instant, Whole
+from p2p_oicp.oicp.quantities import Energy, Instant, MeterValue, Whole
 
 #: The prose of SignedMeteringValuesType numbers the values in between (CONFORMANCE D35).
 MeteringStatusText = Annotated[str, OneOf(MeteringStatus, inexact=tuple(f"Progress{number}" for number in range(1, 9)))]
@@ -121,7 +121,7 @@ class AuthorizeRemoteReservationStop(Message):
 class MeterValues(Message):
     """Meter values taken on the way, in kWh (MeterValueInBetween)."""
 
-    meter_values: Annotated[tuple[Energy, ...], Several(optional=True)] = Field((), alias="meterValues")
+    meter_values: Annotated[tuple[MeterValue, ...], Several(optional=True)] = Field((), alias="meterValues")
 
 
 #: The documents' tables show the bare list, their examples the object (CONFORMANCE D10).
@@ -162,8 +162,8 @@ class ChargeDetailRecord(Message):
     charging_end: Instant = Field(alias="ChargingEnd")
     session_start: Instant = Field(alias="SessionStart")
     session_end: Instant = Field(alias="SessionEnd")
-    meter_value_start: Energy | None = Field(None, alias="MeterValueStart")
-    meter_value_end: Energy | None = Field(None, alias="MeterValueEnd")
+    meter_value_start: MeterValue | None = Field(None, alias="MeterValueStart")
+    meter_value_end: MeterValue | None = Field(None, alias="MeterValueEnd")
     meter_value_in_between: MeterValuesInBetween = Field(None, alias="MeterValueInBetween")
     consumed_energy: Energy = Field(alias="ConsumedEnergy")
     signed_metering_values: Annotated[
