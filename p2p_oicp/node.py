@@ -18,7 +18,7 @@ from typing import Self
 
 import structlog
 
-from p2p_oicp.backends import CpoBackend, EmpBackend, HttpCpoBackend, HttpEmpBackend, NoCpoBackend, NoEmpBackend
+from p2p_oicp.backends import CpoBackend, EmpBackend, HttpCpoBackend, HttpEmpBackend, NoCpoBackend, Whitelist
 from p2p_oicp.clock import Clock, Mint, RandomMint, SystemClock
 from p2p_oicp.delivery import (
     Backoff,
@@ -165,7 +165,7 @@ class Node:
             authorization_deadline=self._settings.authorization.deadline,
         )
         signs = SignsOfLife(bells, store, self._clock)
-        cpo_backend, emp_backend = self._backends(client)
+        cpo_backend, emp_backend = self._backends(client, store)
         cpo = CpoRole(context, cpo_backend) if self.me.operators else None
         emp = self._emp_role(context, emp_backend, client) if self.me.providers else None
         return _Parts(context, client, courier, signs, emp_backend, cpo, emp)
@@ -187,8 +187,8 @@ class Node:
             clock=self._clock,
         )
 
-    def _backends(self, client: OicpClient) -> tuple[CpoBackend, EmpBackend]:
-        """Return the systems behind this node: given in Python, reached over HTTP, or none."""
+    def _backends(self, client: OicpClient, store: Store) -> tuple[CpoBackend, EmpBackend]:
+        """Return the systems behind this node: given in Python, reached over HTTP, or built in."""
         urls, deadline = self._settings.backend_api, BACKEND_DEADLINE_SECONDS
         cpo: CpoBackend | None = self._cpo
         if cpo is None and urls.cpo_url:
@@ -196,7 +196,7 @@ class Node:
         emp: EmpBackend | None = self._emp
         if emp is None and urls.emp_url:
             emp = HttpEmpBackend("the EMP's backend", urls.emp_url, client, deadline=deadline)
-        return cpo or NoCpoBackend(), emp or NoEmpBackend()
+        return cpo or NoCpoBackend(), emp or Whitelist(store)
 
     def _apis(self, parts: _Parts) -> tuple[Api, Api]:
         make = partial(

@@ -34,6 +34,11 @@ class CpoBackend(Protocol):
     async def authorize_remote_stop(self, request: AuthorizeRemoteStop) -> Acknowledgement:
         """Stop the charging process of ``request.session_id``."""
 
+
+@runtime_checkable
+class ReservingCpoBackend(CpoBackend, Protocol):
+    """A charge point operator's system that takes reservations; without these two methods they are refused with 320."""
+
     async def authorize_remote_reservation_start(self, request: AuthorizeRemoteReservationStart) -> Acknowledgement:
         """Reserve ``request.evse_id`` for ``request.duration`` minutes; refuse with 601 if it is reserved already."""
 

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from p2p_oicp.cli import init, peers, run, send
+from p2p_oicp.cli import cdrs, init, peers, run, send, sessions, tokens
 from p2p_oicp.errors import P2pOicpError
 
 app = typer.Typer(
@@ -26,6 +26,9 @@ init.register(app)
 run.register(app)
 peers.register(app)
 send.register(app)
+sessions.register(app)
+cdrs.register(app)
+tokens.register(app)
 
 _UNUSABLE = 2
 _BUG = 70  # EX_SOFTWARE of sysexits.h

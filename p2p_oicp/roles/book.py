@@ -8,9 +8,9 @@ from typing import Generic, TypedDict, TypeVar
 
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import Message, SessionID
+from p2p_oicp.oicp.media import medium_of
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
 from p2p_oicp.roles.flight import SingleFlight
-from p2p_oicp.roles.media import medium_of
 from p2p_oicp.storage import Transaction, cdrs, sessions
 from p2p_oicp.storage.lifecycle import NO_SESSION, STOPPABLE, State
 from p2p_oicp.storage.sessions import Session

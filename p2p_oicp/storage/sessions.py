@@ -103,6 +103,18 @@ _silent = and_(_in_one_of(UNDER_WAY), sessions.c.updated_at < bindparam("heard_b
 _STALE = compiled(
     select(sessions.c.role, sessions.c.session_key).where(or_(_unheard_of, _silent)).limit(bindparam("most"))
 )
+LIST = compiled(
+    select(*_columns)
+    .where(or_(bindparam("state_") == "", sessions.c.state == bindparam("state_")))
+    .order_by(sessions.c.created_at.desc())
+    .limit(bindparam("most"))
+)
+OF_KEY = compiled(select(*_columns).where(sessions.c.session_key == bindparam("key_")).order_by(sessions.c.role))
+EVENTS = compiled(
+    select(session_events.c.at, session_events.c.event, session_events.c.body)
+    .where(*_of_session)
+    .order_by(session_events.c.id)
+)
 _updates: dict[tuple[str, ...], Statement] = {}
 
 

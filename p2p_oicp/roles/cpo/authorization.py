@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import AuthorizationStart, AuthorizeStart, Message, ProviderID, SessionID
+from p2p_oicp.oicp.media import media_of
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.answers import Ids, authorized, not_authorized, refusal
 from p2p_oicp.roles.book import AUTHORIZE, Opened, SessionBook, valid_session_id
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
 from p2p_oicp.roles.cpo.asking import Authorized, Refused, first_yes, summary
-from p2p_oicp.roles.media import media_of
 from p2p_oicp.roles.offline import Contract, contract_of, pin_fits
 from p2p_oicp.routing import to_provider_of
 from p2p_oicp.storage import Transaction, cards

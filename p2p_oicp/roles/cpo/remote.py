@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from p2p_oicp.backends import CpoBackend
-from p2p_oicp.errors import PeerError
+from p2p_oicp.backends import CpoBackend, ReservingCpoBackend
+from p2p_oicp.errors import PeerError, Refusal
 from p2p_oicp.oicp import (
     Acknowledgement,
     AuthorizeRemoteReservationStart,
@@ -23,6 +23,7 @@ from p2p_oicp.storage.sessions import Session
 
 _ROLE = "cpo"
 _SYSTEM_ERROR = "021"
+_NOT_OFFERED = "320"
 
 Start: TypeAlias = AuthorizeRemoteStart | AuthorizeRemoteReservationStart
 Stop: TypeAlias = AuthorizeRemoteStop | AuthorizeRemoteReservationStop
@@ -43,7 +44,7 @@ class RemoteControl:
 
     async def authorize_remote_reservation_start(self, incoming: Incoming[AuthorizeRemoteReservationStart]) -> Answer:
         """Ask the backend to reserve (CPO-02, eRoamingAuthorizeRemoteReservationStart)."""
-        ask = self._backend.authorize_remote_reservation_start
+        ask = self._reserving().authorize_remote_reservation_start
         return await self._book.once(incoming, lambda: self._start(incoming, RESERVATION, ask))
 
     async def authorize_remote_stop(self, incoming: Incoming[AuthorizeRemoteStop]) -> Answer:
@@ -53,8 +54,13 @@ class RemoteControl:
 
     async def authorize_remote_reservation_stop(self, incoming: Incoming[AuthorizeRemoteReservationStop]) -> Answer:
         """Ask the backend to end a reservation; its CDR follows (box M6)."""
-        ask = self._backend.authorize_remote_reservation_stop
+        ask = self._reserving().authorize_remote_reservation_stop
         return await self._book.once(incoming, lambda: self._stop(incoming, ask))
+
+    def _reserving(self) -> ReservingCpoBackend:
+        if not isinstance(self._backend, ReservingCpoBackend):
+            raise Refusal(_NOT_OFFERED, "this operator takes no reservations")
+        return self._backend
 
     async def _start(
         self, incoming: Incoming[Start], kind: str, ask: Callable[..., Awaitable[Acknowledgement]]

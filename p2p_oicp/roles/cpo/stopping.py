@@ -6,11 +6,11 @@ import asyncio
 
 from p2p_oicp.errors import PeerError, Refusal
 from p2p_oicp.oicp import AuthorizationStart, AuthorizationStatus, AuthorizationStop, AuthorizeStop, SessionID
+from p2p_oicp.oicp.media import medium_of, refusal_of
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.roles.answers import Ids, authorized
 from p2p_oicp.roles.book import SessionBook
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
-from p2p_oicp.roles.media import medium_of, refusal_code
 from p2p_oicp.roles.offline import Contract, contract_of, pin_fits
 from p2p_oicp.routing import to_party_of_session
 from p2p_oicp.storage import Transaction
@@ -77,7 +77,7 @@ async def _check_medium(session: Session, contract: Contract | None, request: Au
     """Let the medium that started an offline session stop it, or one that the EMP named; raises 101, 102 or 105."""
     medium = medium_of(request.identification)
     if medium not in {session.medium, *session.stop_media.split()}:
-        raise Refusal(refusal_code(medium), "this session was started with another medium, which has to stop it")
+        raise Refusal(refusal_of(medium), "this session was started with another medium, which has to stop it")
     # Without pushed data any more, the medium alone has to do: the driver must not be left with a locked cable.
     if contract is not None and not await asyncio.to_thread(pin_fits, contract, request.identification):
-        raise Refusal(refusal_code(medium), "the PIN is not the one of this contract")
+        raise Refusal(refusal_of(medium), "the PIN is not the one of this contract")

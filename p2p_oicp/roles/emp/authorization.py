@@ -12,10 +12,10 @@ from p2p_oicp.oicp import (
     ProviderID,
     SessionID,
 )
+from p2p_oicp.oicp.media import media_of
 from p2p_oicp.roles.answers import Ids, not_authorized
 from p2p_oicp.roles.book import AUTHORIZE, SessionBook, nothing, valid_session_id
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
-from p2p_oicp.roles.media import media_of
 from p2p_oicp.routing import evco_id_of
 from p2p_oicp.storage.lifecycle import State
 from p2p_oicp.storage.sessions import Session

@@ -1,10 +1,11 @@
-"""What a driver holds to a station, as one comparable text: ``rfid 1234ABCD``, ``qr DEGDFC123456789``."""
+"""What a driver holds to a station, as one comparable text: ``rfid:1234ABCD``, ``qr:DEGDFC12345678X``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from p2p_oicp.oicp import Code, Identification
+from p2p_oicp.oicp.codes import Code
+from p2p_oicp.oicp.common import Identification
 
 RFID, QR, PNC, REMOTE = "rfid", "qr", "pnc", "remote"
 _JOIN = ":"
@@ -33,6 +34,6 @@ def media_of(identifications: Iterable[Identification]) -> str:
     return " ".join(filter(None, map(medium_of, identifications)))
 
 
-def refusal_code(medium: str) -> str:
+def refusal_of(medium: str) -> Code:
     """Return the status code that says that this medium is not accepted."""
-    return str(_REFUSAL.get(medium.partition(_JOIN)[0], Code.NO_POSITIVE_AUTHENTICATION))
+    return _REFUSAL.get(medium.partition(_JOIN)[0], Code.NO_POSITIVE_AUTHENTICATION)
