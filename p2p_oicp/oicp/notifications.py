@@ -10,11 +10,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field
 
-from p2p_oicp.oicp.base import Message
-from p2p_oicp.oicp.common import Identification, PartnerSessionID, ProductID
+from p2p_oicp.oicp.common import Identification, NamesSession, ProductID
 from p2p_oicp.oicp.enumerations import ErrorType
 from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity
-from p2p_oicp.oicp.identifiers import EvseID, OperatorID, SessionID
+from p2p_oicp.oicp.identifiers import EvseID, OperatorID
 from p2p_oicp.oicp.kinds import Exactly, OneOf, Text, shown
 from p2p_oicp.oicp.members import AlsoRead
 from p2p_oicp.oicp.quantities import Energy, Instant, MeterValue, Whole
@@ -35,15 +34,12 @@ def _require_type(schema: dict[str, Any]) -> None:
     schema["required"] = ["Type", *(name for name in schema["required"] if name != "Type")]
 
 
-class ChargingNotification(Message):
+class ChargingNotification(NamesSession):
     """What all four notifications tell."""
 
     model_config = ConfigDict(json_schema_extra=_require_type)
 
     type: NotificationType = Field(alias="Type")
-    session_id: SessionID = Field(alias="SessionID")
-    cpo_partner_session_id: PartnerSessionID | None = Field(None, alias="CPOPartnerSessionID")
-    emp_partner_session_id: PartnerSessionID | None = Field(None, alias="EMPPartnerSessionID")
     identification: Identification | None = Field(None, alias="Identification")
     evse_id: EvseID = Field(alias="EvseID")
     # Mandatory in CPO-02, optional or absent in EMP-02 (CONFORMANCE D37).

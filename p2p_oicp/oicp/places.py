@@ -119,7 +119,7 @@ class SearchCenter(Message):
     """A circle to search in (SearchCenterType); the radius in km."""
 
     geo_coordinates: GeoCoordinates = Field(alias="GeoCoordinates")
-    radius: Annotated[Decimal, Number(decimals=1, minimum=0)] = Field(alias="Radius")
+    radius: Annotated[Decimal, Number(decimals=1, minimum=0, usual=Decimal("999.9"))] = Field(alias="Radius")
 
 
 class Period(Message):

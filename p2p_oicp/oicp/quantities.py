@@ -25,7 +25,7 @@ _COMMON_LIMIT = 10**18
 _COMMON_DIGITS = 36
 
 _DECIMAL_TEXT = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
-_INSTANT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
+_INSTANT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,30})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
 _INSTANT_FORM = re.compile(_INSTANT, re.ASCII)
 
 
@@ -49,21 +49,22 @@ class Number(Kind):
     decimals: int | None = None
     whole: bool = False
     minimum: int | None = None
-    usual: int | None = None
+    usual: int | Decimal | None = None
     texts: bool = True
 
     @override
     def schema(self) -> CoreSchema:
-        limit = _COMMON_LIMIT if self.usual is None else self.usual
+        least = -_COMMON_LIMIT if self.minimum is None else self.minimum
+        most = _COMMON_LIMIT if self.usual is None else self.usual
         number = core_schema.decimal_schema(
             strict=True,
             allow_inf_nan=False,
             decimal_places=0 if self.whole else self.decimals,
             max_digits=_COMMON_DIGITS,
-            ge=Decimal(-limit if self.minimum is None else self.minimum),
-            le=Decimal(limit),
+            ge=Decimal(least),
+            le=Decimal(most),
         )
-        whole = core_schema.int_schema(strict=True, ge=-limit if self.minimum is None else self.minimum, le=limit)
+        whole = core_schema.int_schema(strict=True, ge=least, le=int(most))
         return core_schema.union_schema(
             [core_schema.no_info_after_validator_function(Decimal, whole), number], mode="left_to_right"
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import ChargeDetailRecord, ChargingNotification
 from p2p_oicp.roles.answers import Ids, acknowledgement
-from p2p_oicp.roles.book import REPEAT_WINDOW_SECONDS, SESSION_IS_INVALID, SessionBook
+from p2p_oicp.roles.book import SESSION_IS_INVALID, SessionBook
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
 from p2p_oicp.roles.progress import check_evse
 from p2p_oicp.storage import Transaction, cdrs, outbox, sessions
@@ -19,6 +19,9 @@ from p2p_oicp.storage.lifecycle import State, after_notification
 from p2p_oicp.storage.sessions import Session
 
 Told = Incoming[ChargingNotification] | Incoming[ChargeDetailRecord]
+
+# How far charging has come is told once: the newest that waits is sent, not what it supersedes.
+_PROGRESS = "Progress"
 
 
 class Settlement:
@@ -50,13 +53,12 @@ class Settlement:
     def _notify(self, tx: Transaction, incoming: Incoming[ChargingNotification]) -> Session:
         session, now = self._session(tx, incoming), self._context.now()
         key, kind = session.session_key, str(incoming.message.type)
-        if sessions.was_told(tx, self.role, key, incoming.body, now - REPEAT_WINDOW_SECONDS):
-            return session
+        event = f"notification {kind}"
+        if not sessions.note(tx, self.role, key, now, event, incoming.body, digest=incoming.digest):
+            return session  # the same again: its letter is on the way, or was
         progress_at = self._check_notification(session, incoming.message)
-        state = after_notification(session.state, kind)
-        sessions.move(tx, self.role, key, now, state, progress_at=progress_at)
-        sessions.note(tx, self.role, key, now, f"notification {kind}", incoming.body)
-        self._owe(tx, incoming, session, now)
+        sessions.move(tx, self.role, key, now, after_notification(session.state, kind), progress_at=progress_at)
+        self._owe(tx, incoming, session, now, topic=_PROGRESS if kind == _PROGRESS else "")
         return session
 
     async def charge_detail_record(self, incoming: Incoming[ChargeDetailRecord]) -> Answer:
@@ -87,7 +89,7 @@ class Settlement:
             sessions.note(tx, self.role, session.session_key, now, "another record refused", incoming.body)
         return session, kept
 
-    def _owe(self, tx: Transaction, incoming: Told, session: Session, now: float) -> None:
+    def _owe(self, tx: Transaction, incoming: Told, session: Session, now: float, topic: str = "") -> None:
         outbox.put(
             tx,
             destination=self._destination(session),
@@ -95,6 +97,7 @@ class Settlement:
             party=incoming.party,
             role=self.role,
             session_key=session.session_key,
+            topic=topic,
             body=incoming.body,
             now=now,
         )

@@ -77,14 +77,11 @@ _BY_REQUEST = compiled(
     .limit(1)
 )
 _EVENT = compiled(
-    insert(session_events).values({name: bindparam(name) for name in ("role", "session_key", "at", "event", "body")})
+    insert(session_events)
+    .values({name: bindparam(name) for name in ("role", "session_key", "at", "event", "body", "digest")})
+    .prefix_with("OR IGNORE")
 )
 _of_session = (session_events.c.role == bindparam("role_"), session_events.c.session_key == bindparam("key_"))
-_TOLD = compiled(
-    select(session_events.c.id)
-    .where(*_of_session, session_events.c.at >= bindparam("since_"), session_events.c.body == bindparam("body_"))
-    .limit(1)
-)
 UNCERTAIN = compiled(
     select(*_columns).where(
         sessions.c.state == State.UNCERTAIN.value,
@@ -166,14 +163,18 @@ def move(tx: Transaction, role: str, session_key: str, now: float, /, towards: S
     return state
 
 
-def note(tx: Transaction, role: str, session_key: str, now: float, event: str, body: bytes | None = None) -> None:
-    """Add an event to a session's story."""
-    tx.run(_EVENT, role=role, session_key=session_key, at=now, event=event, body=body)
-
-
-def was_told(tx: Transaction, role: str, session_key: str, body: bytes, since: float) -> bool:
-    """Say whether the very same message was noted at or after ``since``."""
-    return tx.one(_TOLD, role_=role, key_=session_key, body_=body, since_=since) is not None
+def note(
+    tx: Transaction,
+    role: str,
+    session_key: str,
+    now: float,
+    event: str,
+    body: bytes | None = None,
+    *,
+    digest: bytes | None = None,
+) -> bool:
+    """Add an event to a session's story; return False, and change nothing, where its ``digest`` is there already."""
+    return tx.run(_EVENT, role=role, session_key=session_key, at=now, event=event, body=body, digest=digest) == 1
 
 
 def expire(tx: Transaction, now: float, *, authorize_ttl: float, session_ttl: float, most: int) -> list[str]:

@@ -108,13 +108,13 @@ class OicpClient:
     ) -> tuple[int, bytes]:
         """Send JSON that is not OICP; return the 2xx status and the body as UTF-8; any other status raises."""
         answer = await self._post(peer or url, url, payload, deadline, {})
-        check_status(answer, now=self._clock.time())
+        check_status(answer, now=self._clock.time(), is_oicp=False)
         return answer.status, answer.text()
 
     async def get_json(self, url: str, *, deadline: float, peer: str | None = None) -> tuple[int, bytes]:
         """Ask for JSON that is not OICP; return the 2xx status and the body as UTF-8; any other status raises."""
         answer = await self._exchange("GET", peer or url, url, b"", deadline, {})
-        check_status(answer, now=self._clock.time())
+        check_status(answer, now=self._clock.time(), is_oicp=False)
         return answer.status, answer.text()
 
     async def _post(self, peer: str, url: str, body: bytes, deadline: float, headers: Mapping[str, str]) -> Answer:

@@ -176,15 +176,6 @@ async def test_a_session_whose_record_waits_to_be_delivered_does_not_expire(stor
     assert await expired(store, 1e9) == []
 
 
-async def test_the_very_same_message_is_recognised_within_its_window(store):
-    await store.write(lambda tx: sessions.note(tx, "cpo", "s", 100.0, "notification Start", b"one"))
-
-    async def told(body: bytes, since: float) -> bool:
-        return await store.write(lambda tx: sessions.was_told(tx, "cpo", "s", body, since))
-
-    assert [await told(b"one", 99.0), await told(b"one", 101.0), await told(b"two", 99.0)] == [True, False, False]
-
-
 async def test_who_said_yes_to_a_card_last_is_remembered(store):
     await store.write(lambda tx: cards.remember(tx, "1234ABCD", "node b", 1.0))
     await store.write(lambda tx: cards.remember(tx, "1234ABCD", "node c", 2.0))

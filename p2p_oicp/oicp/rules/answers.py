@@ -7,7 +7,7 @@ from p2p_oicp.oicp.common import Acknowledgement
 from p2p_oicp.oicp.enumerations import AuthorizationStatus
 from p2p_oicp.oicp.pulls import ChargeDetailRecordPage, EvseDataPage
 from p2p_oicp.oicp.rules.here import Here
-from p2p_oicp.oicp.sessions import AuthorizationStart, AuthorizationStop
+from p2p_oicp.oicp.sessions import Authorization, AuthorizationStart
 
 
 def result_and_code(answer: Acknowledgement, here: Here) -> None:
@@ -18,7 +18,7 @@ def result_and_code(answer: Acknowledgement, here: Here) -> None:
         here.warn("contradictory-code", said, "status_code", "code")
 
 
-def status_and_code(answer: AuthorizationStart | AuthorizationStop, here: Here) -> None:
+def status_and_code(answer: Authorization, here: Here) -> None:
     """Expect Authorized beside 000, and only there; it names the provider (D47)."""
     code, status = answer.status_code.code, answer.authorization_status
     authorized = status is AuthorizationStatus.AUTHORIZED

@@ -21,12 +21,8 @@ RULES: Mapping[type[Message], tuple[Rule, ...]] = MappingProxyType(
         common.Identification: (identity.one_identification,),
         sessions.AuthorizeStart: (identity.medium_at_the_station,),
         sessions.AuthorizeStop: (identity.medium_at_the_station,),
-        sessions.AuthorizationStart: (
-            answers.status_and_code,
-            answers.session_of_authorization,
-            identity.media_that_may_stop,
-        ),
-        sessions.AuthorizationStop: (answers.status_and_code,),
+        sessions.Authorization: (answers.status_and_code,),
+        sessions.AuthorizationStart: (answers.session_of_authorization, identity.media_that_may_stop),
         sessions.AuthorizeRemoteStart: (identity.remote_only,),
         sessions.AuthorizeRemoteReservationStart: (identity.remote_preferred,),
         sessions.ChargeDetailRecord: (

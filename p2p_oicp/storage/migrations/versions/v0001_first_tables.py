@@ -56,6 +56,7 @@ def upgrade() -> None:
         sa.Column("next_try_at", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("last_success_at", sa.Float(), nullable=True),
+        sa.Column("store_id", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
@@ -91,6 +92,7 @@ def upgrade() -> None:
         sa.Column("party", sa.Text(), nullable=True),
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("session_key", sa.Text(), nullable=False),
+        sa.Column("topic", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
@@ -99,6 +101,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
     )
+    op.create_index("outbox_in_order", "outbox", ["destination", "state", "id"], unique=False)
     op.create_index("outbox_of_session", "outbox", ["destination", "state", "session_key", "id"], unique=False)
     op.create_table(
         "reconciled",
@@ -126,9 +129,11 @@ def upgrade() -> None:
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("event", sa.Text(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=True),
+        sa.Column("digest", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("session_events_of_session", "session_events", ["role", "session_key"], unique=False)
+    op.create_index("session_events_by_time", "session_events", ["at"], unique=False)
+    op.create_index("session_events_of_session", "session_events", ["role", "session_key", "digest"], unique=True)
     op.create_table(
         "sessions",
         sa.Column("role", sa.Text(), nullable=False),
@@ -155,9 +160,8 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("updated_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("role", "session_key"),
-        sqlite_with_rowid=False,
     )
-    op.create_index("sessions_by_request", "sessions", ["role", "request_digest"], unique=False)
+    op.create_index("sessions_by_request", "sessions", ["request_digest", "created_at"], unique=False)
     op.create_index("sessions_by_state", "sessions", ["state", "updated_at"], unique=False)
     op.create_table(
         "tokens",
