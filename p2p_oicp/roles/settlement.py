@@ -7,6 +7,9 @@ next stop that is down for a week gets it afterwards (CPO-02: a positive result 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import ChargeDetailRecord, ChargingNotification
 from p2p_oicp.roles.answers import Ids, acknowledgement
@@ -18,6 +21,7 @@ from p2p_oicp.storage.cdrs import Kept, Record
 from p2p_oicp.storage.lifecycle import State, after_notification
 from p2p_oicp.storage.sessions import Session
 
+T = TypeVar("T")
 Told = Incoming[ChargingNotification] | Incoming[ChargeDetailRecord]
 
 # How far charging has come is told once: the newest that waits is sent, not what it supersedes.
@@ -33,8 +37,19 @@ class Settlement:
         self._context = context
         self._book = SessionBook(self.role, context)
 
-    def _session(self, tx: Transaction, incoming: Told) -> Session:
-        return self._book.find(tx, incoming)
+    async def _adopt(self, incoming: Told) -> bool:
+        """Open the session of a message that speaks of none we know, if there is a reason to; say whether."""
+        del incoming
+        return False
+
+    async def _stored(self, incoming: Told, job: Callable[[Transaction], T]) -> T:
+        """Run a job that finds the session; what nobody knows may be adopted, and then it runs again."""
+        try:
+            return await self._context.store.write(job)
+        except Refusal as refused:
+            if refused.code != SESSION_IS_INVALID or not await self._adopt(incoming):
+                raise
+        return await self._context.store.write(job)
 
     def _check_notification(self, session: Session, notification: ChargingNotification) -> float | None:
         """Return when the session last made progress, in seconds since the epoch; raises Refusal."""
@@ -46,12 +61,12 @@ class Settlement:
 
     async def charging_notifications(self, incoming: Incoming[ChargingNotification]) -> Answer:
         """Take over a notification of a session; the very same one again is only acknowledged again (box H4)."""
-        session = await self._context.store.write(lambda tx: self._notify(tx, incoming))
+        session = await self._stored(incoming, lambda tx: self._notify(tx, incoming))
         self._context.bells.ring(self._destination(session))
         return acknowledgement(ids=Ids.of_session(session))
 
     def _notify(self, tx: Transaction, incoming: Incoming[ChargingNotification]) -> Session:
-        session, now = self._session(tx, incoming), self._context.now()
+        session, now = self._book.find(tx, incoming), self._context.now()
         key, kind = session.session_key, str(incoming.message.type)
         event = f"notification {kind}"
         if not sessions.note(tx, self.role, key, now, event, incoming.body, digest=incoming.digest):
@@ -72,12 +87,12 @@ class Settlement:
 
     async def keep(self, incoming: Incoming[ChargeDetailRecord]) -> tuple[Session, Kept]:
         """Store a record with the letter that the next stop is owed; raises Refusal 400 or 022."""
-        session, kept = await self._context.store.write(lambda tx: self._keep(tx, incoming))
+        session, kept = await self._stored(incoming, lambda tx: self._keep(tx, incoming))
         self._context.bells.ring(self._destination(session))
         return session, kept
 
     def _keep(self, tx: Transaction, incoming: Incoming[ChargeDetailRecord]) -> tuple[Session, Kept]:
-        session = self._session(tx, incoming)
+        session = self._book.find(tx, incoming)
         check_evse(session, incoming.message)
         now = self._context.now()
         kept = cdrs.keep(tx, _record(self.role, session, incoming), now)

@@ -6,11 +6,8 @@ Who decides, in this order (CPO-02, eRoamingAuthorizeStart): (1) the authenticat
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
-
 from p2p_oicp.errors import Refusal
-from p2p_oicp.oicp import AuthorizationStart, AuthorizeStart, Message, ProviderID, SessionID
+from p2p_oicp.oicp import AuthorizationStart, AuthorizeStart, Message, SessionID
 from p2p_oicp.oicp.media import media_of
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import Peer
@@ -18,7 +15,7 @@ from p2p_oicp.roles.answers import Ids, authorized, not_authorized, refusal
 from p2p_oicp.roles.book import AUTHORIZE, Opened, SessionBook, valid_session_id
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
 from p2p_oicp.roles.cpo.asking import Authorized, Refused, first_yes, summary
-from p2p_oicp.roles.offline import Contract, contract_of, pin_fits
+from p2p_oicp.roles.offline import known_driver
 from p2p_oicp.routing import to_provider_of
 from p2p_oicp.storage import Transaction, cards
 from p2p_oicp.storage.lifecycle import State
@@ -26,14 +23,6 @@ from p2p_oicp.storage.sessions import Session
 
 _START = OPERATION_BY_NAME["AuthorizeStart"]
 _ROLE = "cpo"
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What the store knows of a driver: pushed data, and who said yes last time."""
-
-    contract: Contract | None
-    favourite: str | None
 
 
 class Authorization:
@@ -50,32 +39,24 @@ class Authorization:
     async def _start(self, incoming: Incoming[AuthorizeStart]) -> Answer:
         """Name and store the session before anything is sent, and the outcome before it is answered."""
         draft = self._book.draft(incoming, AUTHORIZE, peer="")
-        opened = await self._book.open(incoming, draft, lambda tx: self._look_up(tx, incoming.message))
+        uid = incoming.message.identification.uid
+        opened = await self._book.open(incoming, draft, lambda tx: cards.peer_of(tx, uid.key) if uid else None)
         if opened.answer is not None:
             return opened.answer
         try:
-            return await self._offline(incoming, opened) or await self._online(incoming, opened)
+            return await self._offline(incoming, opened.session) or await self._online(incoming, opened)
         except Refusal as refused:
             answer = refusal(_START, refused, _backend_ids(opened.session))
             await self._book.settle_start(opened.session, State.REFUSED, answer)
             return answer
 
-    def _look_up(self, tx: Transaction, request: AuthorizeStart) -> _Known:
-        uid = request.identification.uid
-        return _Known(
-            contract_of(tx, request.identification, self._context.now()), cards.peer_of(tx, uid.key) if uid else None
-        )
-
-    async def _offline(self, incoming: Incoming[AuthorizeStart], opened: Opened[_Known]) -> Answer | None:
-        """Authorize with pushed data; a wrong PIN is the EMP's to refuse, for ours may be old."""
-        contract = opened.found.contract
-        peer = self._context.registry.by_name(contract.source) if contract else None
-        if contract is None or peer is None or not peer.serves(_START.name):
+    async def _offline(self, incoming: Incoming[AuthorizeStart], session: Session) -> Answer | None:
+        """Authorize with pushed data; what it refuses is the EMP's to refuse, for our copy may be old."""
+        match = await known_driver(self._context, incoming.message.identification)
+        peer = self._context.registry.by_name(match.source) if match else None
+        if match is None or match.refusal or peer is None or not peer.serves(_START.name):
             return None
-        identification = incoming.message.identification
-        if identification.qr_code and not await asyncio.to_thread(pin_fits, contract, identification):
-            return None
-        session, provider = opened.session, ProviderID(contract.provider_id)
+        provider = match.provider_id
         answer = authorized(provider.text, Ids.of_session(session))
         await self._book.settle_start(
             session,
@@ -88,9 +69,9 @@ class Authorization:
         )
         return answer
 
-    async def _online(self, incoming: Incoming[AuthorizeStart], opened: Opened[_Known]) -> Answer:
+    async def _online(self, incoming: Incoming[AuthorizeStart], opened: Opened[str | None]) -> Answer:
         route = to_provider_of(incoming.message.identification, _START, self._context.registry)
-        favourite = next((peer for peer in route.peers if peer.name == opened.found.favourite), None)
+        favourite = next((peer for peer in route.peers if peer.name == opened.found), None)
         body = incoming.message.replace(session_id=SessionID(opened.session.session_id)).to_json()
         deadline = self._context.authorization_deadline
 
@@ -103,14 +84,14 @@ class Authorization:
             return await self._authorized(incoming.message, opened, outcome)
         return await self._refused(opened.session, outcome)
 
-    async def _authorized(self, request: AuthorizeStart, opened: Opened[_Known], yes: Authorized) -> Answer:
+    async def _authorized(self, request: AuthorizeStart, opened: Opened[str | None], yes: Authorized) -> Answer:
         session = opened.session
         told = _told(session, yes)
         session_id, provider = told.session_id or SessionID(session.session_id), told.provider_id
 
         def remember(tx: Transaction) -> None:
             uid = request.identification.uid
-            if uid is not None and opened.found.favourite != yes.peer.name:
+            if uid is not None and opened.found != yes.peer.name:
                 cards.remember(tx, uid.key, yes.peer.name, self._context.now())
 
         answer = Answer(told.to_json())

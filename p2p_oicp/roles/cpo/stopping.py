@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from p2p_oicp.errors import PeerError, Refusal
 from p2p_oicp.oicp import AuthorizationStart, AuthorizationStatus, AuthorizationStop, AuthorizeStop, SessionID
 from p2p_oicp.oicp.media import medium_of, refusal_of
@@ -11,9 +9,8 @@ from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.roles.answers import Ids, authorized
 from p2p_oicp.roles.book import SessionBook
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
-from p2p_oicp.roles.offline import Contract, contract_of, pin_fits
+from p2p_oicp.roles.offline import known_driver
 from p2p_oicp.routing import to_party_of_session
-from p2p_oicp.storage import Transaction
 from p2p_oicp.storage.sessions import Session
 
 _STOP = OPERATION_BY_NAME["AuthorizeStop"]
@@ -33,12 +30,12 @@ class Stopping:
         return await self._book.once(incoming, lambda: self._stop(incoming))
 
     async def _stop(self, incoming: Incoming[AuthorizeStop]) -> Answer:
-        session, contract = await self._context.store.write(lambda tx: self._wanted(tx, incoming))
+        session = await self._context.store.write(lambda tx: self._book.stop_wanted(tx, incoming))
         before = self._book.stopped_before(session, incoming)
         if before is not None:
             return before
         if session.offline:
-            await _check_medium(session, contract, incoming.message)
+            await self._check_medium(session, incoming.message)
             answer = authorized(session.provider_id, Ids.of_session(session))
             return await self._book.settle_stop(session, incoming, answer)
         told = await self._ask(session, incoming)
@@ -46,14 +43,6 @@ class Stopping:
         if told.authorization_status != AuthorizationStatus.AUTHORIZED:
             return answer
         return await self._book.settle_stop(session, incoming, answer)
-
-    def _wanted(self, tx: Transaction, incoming: Incoming[AuthorizeStop]) -> tuple[Session, Contract | None]:
-        session = self._book.stop_wanted(tx, incoming)
-        asked = session.offline and incoming.message.identification.qr_code
-        contract = (
-            contract_of(tx, incoming.message.identification, self._context.now(), session.peer) if asked else None
-        )
-        return session, contract
 
     async def _ask(self, session: Session, incoming: Incoming[AuthorizeStop]) -> AuthorizationStop | AuthorizationStart:
         peer = to_party_of_session(session.peer, _STOP, self._context.registry).peers[0]
@@ -72,12 +61,14 @@ class Stopping:
             emp_partner_session_id=reply.message.emp_partner_session_id or session.emp_partner_session_id,
         )
 
-
-async def _check_medium(session: Session, contract: Contract | None, request: AuthorizeStop) -> None:
-    """Let the medium that started an offline session stop it, or one that the EMP named; raises 101, 102 or 105."""
-    medium = medium_of(request.identification)
-    if medium not in {session.medium, *session.stop_media.split()}:
-        raise Refusal(refusal_of(medium), "this session was started with another medium, which has to stop it")
-    # Without pushed data any more, the medium alone has to do: the driver must not be left with a locked cable.
-    if contract is not None and not await asyncio.to_thread(pin_fits, contract, request.identification):
-        raise Refusal(refusal_of(medium), "the PIN is not the one of this contract")
+    async def _check_medium(self, session: Session, request: AuthorizeStop) -> None:
+        """Let the medium that started an offline session stop it, or one that the EMP named; raises 101, 102 or 105."""
+        medium = medium_of(request.identification)
+        if medium not in {session.medium, *session.stop_media.split()}:
+            raise Refusal(refusal_of(medium), "this session was started with another medium, which has to stop it")
+        if request.identification.qr_code is None:
+            return
+        # Without pushed data any more, the medium alone has to do: the driver must not be left with a locked cable.
+        match = await known_driver(self._context, request.identification, session.peer)
+        if match is not None and match.refusal:
+            raise Refusal(match.refusal, match.reason)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from p2p_oicp.oicp import ProviderID
 from p2p_oicp.roles.book import AUTHORIZE
 from p2p_oicp.roles.context import EMP_BACKEND
-from p2p_oicp.roles.offline import OWN_DATA, contract_of
+from p2p_oicp.roles.offline import OWN_DATA, known_driver
 from p2p_oicp.roles.settlement import Settlement, Told
 from p2p_oicp.storage import Transaction, sessions
 from p2p_oicp.storage.lifecycle import State
@@ -23,28 +22,27 @@ class EmpSettlement(Settlement):
         del session
         return EMP_BACKEND
 
-    def _session(self, tx: Transaction, incoming: Told) -> Session:
-        return self._adopted(tx, incoming) or super()._session(tx, incoming)
-
-    def _adopted(self, tx: Transaction, incoming: Told) -> Session | None:
+    async def _adopt(self, incoming: Told) -> bool:
         """Open the session of an identification that is among the data we pushed (DESIGN section 5)."""
         message = incoming.message
         if incoming.peer is None or message.identification is None or not message.session_id.is_valid:
-            return None
-        if sessions.get(tx, self.role, message.session_id.key) is not None:
-            return None
-        now = self._context.now()
-        contract = contract_of(tx, message.identification, now, source=OWN_DATA)
-        if contract is None:
-            return None
-        provider = ProviderID(contract.provider_id)
+            return False
+        match = await known_driver(self._context, message.identification, OWN_DATA)
+        if match is None:
+            return False
         draft = replace(
             self._book.draft(incoming, AUTHORIZE, incoming.peer.name),
             state=State.AUTHORIZED,
             offline=1,
-            provider_key=provider.key,
-            provider_id=provider.text,
+            provider_key=match.provider_id.key,
+            provider_id=match.provider_id.text,
         )
-        sessions.open_session(tx, draft)
-        sessions.note(tx, self.role, draft.session_key, now, "authorized offline by the CPO's node")
-        return draft
+        return await self._context.store.write(lambda tx: self._opened(tx, draft))
+
+    def _opened(self, tx: Transaction, draft: Session) -> bool:
+        """Store it; what was refused here before, or is another party's, stays as it is."""
+        if sessions.open_session(tx, draft) is not None:
+            return False
+        event = "authorized offline by the CPO's node"
+        sessions.note(tx, self.role, draft.session_key, draft.created_at, event)
+        return True
