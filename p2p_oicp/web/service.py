@@ -136,8 +136,7 @@ class Api:
             if not self._me.answers_for(party):
                 raise Unauthorized(f"{party} is not a party of this node; its backend speaks for {_parties(self._me)}")
             return self._me
-        by = self._registry.by_operator if isinstance(party, OperatorID) else self._registry.by_provider
-        peer = by(party)  # type: ignore[arg-type]
+        peer = self._registry.answering(party)
         if peer is None:
             raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {party}")
         return peer
@@ -149,9 +148,13 @@ class Api:
             return incoming
         if incoming.party is None:
             return replace(incoming, peer=self._who_answers_for(named))
-        if type(named)(incoming.party) != named and not _is_sub_operator(named, incoming):
+        if type(named)(incoming.party) != named and not self._is_sub_operator(named, incoming):
             raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
         return incoming
+
+    def _is_sub_operator(self, derived: OperatorID | ProviderID, incoming: Incoming[Message]) -> bool:
+        """Whether the path's party may speak for the operator of an EvseID: a hub operator for its sub-operators."""
+        return incoming.operation.sender_is_derived and self._registry.answering(derived) == incoming.peer
 
     def _read(self, operation: Operation, party: str | None, peer: Peer | None, body: bytes) -> Incoming[Message]:
         """Read and validate; our own backend's push is all or nothing, of a peer's push the readable records count."""
@@ -167,11 +170,6 @@ class Api:
         if wrong:
             raise InvalidMessage(wrong)
         return Incoming(operation, reading.envelope, peer, party, reading, body)
-
-
-def _is_sub_operator(derived: OperatorID | ProviderID, incoming: Incoming[Message]) -> bool:
-    """Whether the path's party may speak for the operator of an EvseID: a hub operator for its sub-operators."""
-    return incoming.operation.sender_is_derived and incoming.peer is not None and incoming.peer.answers_for(derived)
 
 
 def _parties(me: Peer) -> str:

@@ -72,6 +72,7 @@ class Contracts:
     fail_with: PeerError | None = None
     told: asyncio.Event = field(default_factory=asyncio.Event)
     hold: asyncio.Event | None = None
+    stop_identifications: tuple = ()
 
     async def authorize_start(self, request):
         self.starts.append(request)
@@ -82,7 +83,10 @@ class Contracts:
         card = request.identification.rfid_mifare_family
         if card and card.uid.text in self.cards:
             return AuthorizationStart(
-                authorization_status="Authorized", status_code=OK, emp_partner_session_id="contract-1"
+                authorization_status="Authorized",
+                status_code=OK,
+                emp_partner_session_id="contract-1",
+                authorization_stop_identifications=self.stop_identifications,
             )
         return AuthorizationStart(authorization_status="NotAuthorized", status_code=StatusCode(code=self.refuse_with))
 
@@ -171,8 +175,11 @@ class Pair:
         self._write_peers("b", "node a", "a", "operators", A_CPO)
 
     def _write_peers(self, at: str, name: str, port: str, table: str, party: str) -> None:
+        self.write_peer(at, name, port, f'{table} = ["{party}"]')
+
+    def write_peer(self, at: str, name: str, port: str, lines: str) -> None:
         (self.folder / at / "peers.toml").write_text(
-            f'[[peer]]\nname = "{name}"\nurl = "http://127.0.0.1:{self.ports[port]}"\n{table} = ["{party}"]\n'
+            f'[[peer]]\nname = "{name}"\nurl = "http://127.0.0.1:{self.ports[port]}"\n{lines}\n'
         )
 
     @asynccontextmanager

@@ -131,7 +131,7 @@ def _reason(error: P2pOicpError) -> str:
 
 
 def _is_cpo(peer: Peer) -> bool:
-    return bool(peer.operators) and peer.serves(_GET.name)
+    return bool(peer.operators or peer.default_route) and peer.serves(_GET.name)
 
 
 def _instant(seconds: float) -> datetime:
