@@ -89,7 +89,7 @@ class Api:
             peer = self._sender(operation, party, arrival)  # (1)
             incoming = self._read(operation, party, peer, arrival.parts.body)  # (2)
             ids = Ids.of(incoming.message)
-            incoming = replace(self._bound(incoming), query=arrival.parts.query)  # (3)
+            incoming = replace(self._bound(incoming, arrival), query=arrival.parts.query)  # (3)
             await self._heard(incoming.peer)
             return await self._method(operation)(incoming)  # (4)
         except InvalidMessage as problem:
@@ -116,7 +116,11 @@ class Api:
         if party is None:
             return None
         claimed = OperatorID(party) if operation.sender is Party.CPO else ProviderID(party)
-        peer = self._who_answers_for(claimed)
+        return self._admitted(claimed, operation, arrival)
+
+    def _admitted(self, party: OperatorID | ProviderID, operation: Operation, arrival: Arrival) -> Peer:
+        """Return the peer that speaks for ``party`` and may ask for the operation, from where it asks."""
+        peer = self._who_answers_for(party)
         if not peer.serves(operation.name):
             raise Refusal(_NO_CONTRACT, f"there is no contract with {peer.name} for {operation.name}")
         return self._from_its_network(peer, arrival)
@@ -141,13 +145,13 @@ class Api:
             raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {party}")
         return peer
 
-    def _bound(self, incoming: Incoming[Message]) -> Incoming[Message]:
+    def _bound(self, incoming: Incoming[Message], arrival: Arrival) -> Incoming[Message]:
         """Hold the sender's id in the body to the path's (CPO-01, Security); it counts where the path has none."""
         named = sender_party(incoming.operation, incoming.message)
         if named is None:
             return incoming
         if incoming.party is None:
-            return replace(incoming, peer=self._who_answers_for(named))
+            return replace(incoming, peer=self._admitted(named, incoming.operation, arrival))
         if type(named)(incoming.party) != named and not self._is_sub_operator(named, incoming):
             raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
         return incoming
