@@ -18,7 +18,7 @@ from typing import Self
 
 import structlog
 
-from p2p_oicp.backends import CpoBackend, EmpBackend, HttpCpoBackend, HttpEmpBackend, NoCpoBackend, Whitelist
+from p2p_oicp.backends import CpoBackend, EmpBackend, choose_cpo, choose_emp
 from p2p_oicp.clock import Clock, Mint, RandomMint, SystemClock
 from p2p_oicp.delivery import (
     Backoff,
@@ -62,9 +62,6 @@ from p2p_oicp.web import (
 )
 
 log = structlog.get_logger(__name__)
-
-# The hub gives a backend 60 s (CONFORMANCE section 5); each operation's own deadline is at most that.
-BACKEND_DEADLINE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +162,9 @@ class Node:
             authorization_deadline=self._settings.authorization.deadline,
         )
         signs = SignsOfLife(bells, store, self._clock)
-        cpo_backend, emp_backend = self._backends(client, store)
+        urls = self._settings.backend_api
+        cpo_backend = choose_cpo(self._cpo, urls.cpo_url, client)
+        emp_backend = choose_emp(self._emp, urls.emp_url, client, store)
         cpo = CpoRole(context, cpo_backend) if self.me.operators else None
         emp = self._emp_role(context, emp_backend, client) if self.me.providers else None
         return _Parts(context, client, courier, signs, emp_backend, cpo, emp)
@@ -186,17 +185,6 @@ class Node:
             max_body=self._settings.peer_api.max_body,
             clock=self._clock,
         )
-
-    def _backends(self, client: OicpClient, store: Store) -> tuple[CpoBackend, EmpBackend]:
-        """Return the systems behind this node: given in Python, reached over HTTP, or built in."""
-        urls, deadline = self._settings.backend_api, BACKEND_DEADLINE_SECONDS
-        cpo: CpoBackend | None = self._cpo
-        if cpo is None and urls.cpo_url:
-            cpo = HttpCpoBackend("the CPO's backend", urls.cpo_url, client, deadline=deadline)
-        emp: EmpBackend | None = self._emp
-        if emp is None and urls.emp_url:
-            emp = HttpEmpBackend("the EMP's backend", urls.emp_url, client, deadline=deadline)
-        return cpo or NoCpoBackend(), emp or Whitelist(store)
 
     def _apis(self, parts: _Parts) -> tuple[Api, Api]:
         make = partial(

@@ -2,21 +2,12 @@
 
 A CPO's backend (its CSMS) is asked to start and stop charging; an EMP's backend (its contract system) is asked
 whether a driver may charge and is told what happened. ``http`` is a backend reached by plain OICP over HTTP,
-``protocols`` are the small protocols that a Python program implements to skip HTTP, ``whitelist`` is the contract
-system of an EMP that has none (``p2p-oicp tokens``), ``absent`` answers for a CPO without a CSMS.
+``protocols`` are the small protocols that a Python program implements to skip HTTP, ``guarded`` holds it to them,
+``whitelist`` is the contract system of an EMP that has none (``p2p-oicp tokens``), ``absent`` answers for a CPO
+without a CSMS.
 """
 
-from p2p_oicp.backends.absent import NoCpoBackend
-from p2p_oicp.backends.http import HttpCpoBackend, HttpEmpBackend
+from p2p_oicp.backends.choice import choose_cpo, choose_emp
 from p2p_oicp.backends.protocols import CpoBackend, EmpBackend, ReservingCpoBackend
-from p2p_oicp.backends.whitelist import Whitelist
 
-__all__ = [
-    "CpoBackend",
-    "EmpBackend",
-    "HttpCpoBackend",
-    "HttpEmpBackend",
-    "NoCpoBackend",
-    "ReservingCpoBackend",
-    "Whitelist",
-]
+__all__ = ["CpoBackend", "EmpBackend", "ReservingCpoBackend", "choose_cpo", "choose_emp"]

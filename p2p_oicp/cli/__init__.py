@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from p2p_oicp.cli import cdrs, init, peers, run, send, sessions, tokens
+from p2p_oicp.cli import cdrs, init, language, peers, run, send, sessions, tokens
 from p2p_oicp.errors import P2pOicpError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ send.register(app)
 sessions.register(app)
 cdrs.register(app)
 tokens.register(app)
+language.register(app)
 
 _UNUSABLE = 2
 _BUG = 70  # EX_SOFTWARE of sysexits.h

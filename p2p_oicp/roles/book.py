@@ -215,15 +215,15 @@ def _parties(message: Message) -> _Parties:
 
 
 def _repeatable(incoming: Incoming[Message]) -> bool:
-    """Whether a second request with the same bytes is a repetition: it must carry the sender's own id of the process.
+    """Whether a second request with the same bytes is a repetition: it must carry an id of the process.
 
     Without one, the same card held twice to the same station is two processes.
     """
     message = incoming.message
-    return bool(getattr(message, "cpo_partner_session_id", None) or getattr(message, "emp_partner_session_id", None))
+    ids = ("session_id", "cpo_partner_session_id", "emp_partner_session_id")
+    return any(getattr(message, name, None) for name in ids)
 
 
 def _repetition_key(incoming: Incoming[Message]) -> Hashable | None:
     """Return what repetitions of a request have in common, None where a second one is a process of its own."""
-    named = valid_session_id(getattr(incoming.message, "session_id", None)) is not None
-    return (incoming.operation.name, incoming.party, incoming.digest) if named or _repeatable(incoming) else None
+    return (incoming.operation.name, incoming.party, incoming.digest) if _repeatable(incoming) else None

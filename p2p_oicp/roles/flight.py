@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
+from p2p_oicp.errors import Refusal
+
 T = TypeVar("T")
+_SYSTEM_ERROR = "021"
 
 
 class SingleFlight(Generic[T]):
@@ -25,14 +28,15 @@ class SingleFlight(Generic[T]):
         future = self._running[key] = asyncio.get_running_loop().create_future()
         try:
             outcome = await work()
-        except Exception as error:
-            future.set_exception(error)
-            # Retrieved here, so that nobody is told of an exception that only the first caller waited for.
-            future.exception()
+        except BaseException as error:
+            whole = (
+                error if isinstance(error, Exception) else Refusal(_SYSTEM_ERROR, "the first such request was given up")
+            )
+            future.set_exception(whole)
+            future.exception()  # seen, whether or not somebody waits
             raise
         else:
             future.set_result(outcome)
             return outcome
         finally:
             del self._running[key]
-            future.cancel()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
 from urllib.parse import urlencode
 
-from p2p_oicp.errors import PeerBroken
+from p2p_oicp.errors import PeerBroken, PeerSilent
 from p2p_oicp.identity import SignedParts
 from p2p_oicp.oicp import Message, OperatorID, ProviderID
 from p2p_oicp.oicp.operation import Operation, Party
@@ -41,11 +42,15 @@ class Loopback:
         party: str | None,
         body: bytes,
         *,
-        deadline: float,  # noqa: ARG002 - what waits behind it has deadlines of its own
+        deadline: float,
         query: Mapping[str, str] | None = None,
     ) -> Reply:
         """Serve the request as if a peer had sent it."""
-        return await _ask(self._api, peer.name, operation, party, body, urlencode(query or {}))
+        try:
+            async with asyncio.timeout(deadline):
+                return await _ask(self._api, peer.name, operation, party, body, urlencode(query or {}))
+        except TimeoutError as error:
+            raise PeerSilent(peer.name, "no answer within the deadline") from error
 
 
 class OwnCalls:
