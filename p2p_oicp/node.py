@@ -27,9 +27,7 @@ from p2p_oicp.delivery import (
     OutboxWorker,
     PeerCourier,
     PeerEnquirer,
-    Replicator,
     SignsOfLife,
-    StateKind,
     Supervisor,
     Worker,
 )
@@ -40,11 +38,13 @@ from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
 from p2p_oicp.roles.carriers import EmpBackendCarrier, PeerCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
-from p2p_oicp.roles.cpo.statuses import StatusReplication
 from p2p_oicp.roles.expiry import Expiry
 from p2p_oicp.roles.reports import SessionReports
+from p2p_oicp.roles.state.workers import replicators
 from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
 from p2p_oicp.storage import Store, open_store
+from p2p_oicp.storage.state.batches import finish_batches
+from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.version import VERSION
 from p2p_oicp.web import (
@@ -133,6 +133,7 @@ class Node:
     async def _start(self, stack: AsyncExitStack) -> None:
         storage = self._settings.storage
         store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
+        await finish_batches(store, self._clock.time)
         supervisor = await stack.enter_async_context(Supervisor())
         parts = await self._assemble(stack, store)
         peer_api, backend_api = self._apis(parts)
@@ -159,6 +160,7 @@ class Node:
             bells=bells,
             clock=self._clock,
             mint=self._mint,
+            keeper=Keeper(store, self._clock.time),
             authorization_deadline=self._settings.authorization.deadline,
         )
         signs = SignsOfLife(bells, store, self._clock)
@@ -222,30 +224,11 @@ class Node:
             yield EMP_BACKEND, self._outbox_worker(EMP_BACKEND, EmpBackendCarrier(parts.emp_backend), context)
         for peer in self.registry.all():
             yield peer.name, self._outbox_worker(peer.name, PeerCarrier(self.registry, parts.courier), context)
-            for kind in self._kinds_for(peer):
-                bell = context.bells.hang(peer.name, f"{kind.name} to {peer.name}")
-                yield (
-                    bell.destination,
-                    Replicator(
-                        peer,
-                        kind,
-                        store=context.store,
-                        courier=parts.courier,
-                        bell=bell,
-                        clock=self._clock,
-                        backoff=self._backoff,
-                    ),
-                )
+        yield from replicators(context, self._backoff)
 
     def _outbox_worker(self, name: str, carrier: Carrier, context: RoleContext) -> OutboxWorker:
         bell = context.bells.hang(name, name)
         return OutboxWorker(carrier, store=context.store, bell=bell, clock=self._clock, backoff=self._backoff)
-
-    def _kinds_for(self, peer: Peer) -> list[StateKind]:
-        """Return the kinds of state that this node owes to a peer."""
-        if peer.is_self or not peer.providers or not self.me.operators:
-            return []
-        return [kind for kind in (StatusReplication(),) if peer.serves(kind.operation.name)]
 
     def _report(self) -> None:
         if not self._settings.security.require:

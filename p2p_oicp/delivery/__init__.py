@@ -13,7 +13,8 @@ from p2p_oicp.delivery.bells import Bells, SignsOfLife
 from p2p_oicp.delivery.courier import Courier, PeerCourier
 from p2p_oicp.delivery.enquiry import Enquirer, PeerEnquirer, SessionReport
 from p2p_oicp.delivery.outbox import Carrier, OutboxWorker
-from p2p_oicp.delivery.replication import Parcel, Replicator, StateKind
+from p2p_oicp.delivery.replication import Replicator
+from p2p_oicp.delivery.shipments import StateKind
 from p2p_oicp.delivery.supervisor import Supervisor, Worker
 
 __all__ = [
@@ -23,7 +24,6 @@ __all__ = [
     "Courier",
     "Enquirer",
     "OutboxWorker",
-    "Parcel",
     "PeerCourier",
     "PeerEnquirer",
     "Replicator",

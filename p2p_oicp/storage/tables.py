@@ -3,7 +3,7 @@
 Times are seconds since the epoch (UTC). ``*_key`` columns hold canonical ids (what ``Identifier.key`` gives), the
 column beside it the text as it came. ``role`` is the role this node plays in the row: ``cpo`` or ``emp``; a node of a
 company with both roles may hold both sides of one session. ``source`` is the peer a copy came from, empty for our own
-state.
+state; ``storage.state`` tells what the tables of state mean.
 
 Tables with long rows and random keys (sessions, CDRs) are ordinary rowid tables: a new row is appended, and only its
 key goes to a random place. Without rowid the whole row does, which costs twice as much (docs/performance.md).
@@ -157,41 +157,6 @@ destinations = Table(
     Column("last_error", Text),
     Column("last_success_at", Float),
     Column("store_id", Integer),  # which store the peer had when we last met it
-)
-
-evse_statuses = Table(
-    "evse_statuses",
-    metadata,
-    Column("source", Text, primary_key=True),
-    Column("evse_key", Text, primary_key=True),
-    Column("operator_key", Text, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("record", LargeBinary, nullable=False),
-    Column("created_change", Integer, nullable=False),
-    Column("change", Integer, nullable=False),
-    Column("deleted", Integer, nullable=False, server_default=text("0")),
-    Column("updated_at", Float, nullable=False),
-    sqlite_with_rowid=False,
-)
-Index("evse_statuses_by_change", evse_statuses.c.source, evse_statuses.c.change)
-
-operators = Table(
-    "operators",
-    metadata,
-    Column("source", Text, primary_key=True),
-    Column("operator_key", Text, primary_key=True),
-    Column("operator_id", Text, nullable=False),
-    Column("operator_name", Text),
-    sqlite_with_rowid=False,
-)
-
-cursors = Table(
-    "cursors",
-    metadata,
-    Column("peer", Text, primary_key=True),
-    Column("kind", Text, primary_key=True),
-    Column("change", Integer, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 counters = Table(

@@ -87,9 +87,9 @@ class Api:
         ids, peer = NO_IDS, None
         try:
             peer = self._sender(operation, party, arrival)  # (1)
-            incoming = self._read(operation, party, peer, arrival.parts.body)  # (2)
+            incoming = self._read(operation, party, peer, arrival.parts)  # (2)
             ids = Ids.of(incoming.message)
-            incoming = replace(self._bound(incoming, arrival), query=arrival.parts.query)  # (3)
+            incoming = self._bound(incoming, arrival)  # (3)
             await self._heard(incoming.peer)
             return await self._method(operation)(incoming)  # (4)
         except InvalidMessage as problem:
@@ -160,19 +160,19 @@ class Api:
         """Whether the path's party may speak for the operator of an EvseID: a hub operator for its sub-operators."""
         return incoming.operation.sender_is_derived and self._registry.answering(derived) == incoming.peer
 
-    def _read(self, operation: Operation, party: str | None, peer: Peer | None, body: bytes) -> Incoming[Message]:
-        """Read and validate; our own backend's push is all or nothing, of a peer's push the readable records count."""
+    def _read(
+        self, operation: Operation, party: str | None, peer: Peer | None, parts: SignedParts
+    ) -> Incoming[Message]:
+        """Read and validate; the records of a push are left to the role, which reads them one by one."""
+        body = parts.body
         if not operation.is_push:
             message, warnings = read(operation.request, body)
             if warnings:
                 log.info("oicp.warnings", operation=operation.name, warnings=[str(found) for found in warnings])
-            return Incoming(operation, message, peer, party, None, body)
+            return Incoming(operation, message, peer, party, None, body, parts.query)
         reading = read_records(operation.request, body)
-        wrong = [found for found in reading.findings if found.severity is Severity.ERROR]
-        if self._side is Side.BACKEND:
-            wrong += [found for one in reading.records for found in one.findings if found.severity is Severity.ERROR]
-        if wrong:
-            raise InvalidMessage(wrong)
+        if any(found.severity is Severity.ERROR for found in reading.findings):
+            raise InvalidMessage(reading.findings)
         return Incoming(operation, reading.envelope, peer, party, reading, body)
 
 

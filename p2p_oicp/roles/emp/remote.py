@@ -20,6 +20,7 @@ from p2p_oicp.roles.answers import TROUBLE, Ids, acknowledgement
 from p2p_oicp.roles.book import REMOTE, RESERVATION, SessionBook, nothing, valid_session_id
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
 from p2p_oicp.roles.emp.clarifying import Clarifying
+from p2p_oicp.roles.state.known import refuse_unknown_evse
 from p2p_oicp.routing import to_operator_of, to_party_of_session
 from p2p_oicp.storage.lifecycle import State
 from p2p_oicp.storage.sessions import Session
@@ -62,6 +63,7 @@ class RemoteControl:
     async def _start(self, incoming: Incoming[Start], kind: str) -> Answer:
         operation = incoming.operation
         peer = to_operator_of(incoming.message.evse_id, operation, self._context.registry).peers[0]
+        await refuse_unknown_evse(self._context.store, incoming.message.evse_id)
         opened = await self._book.open(incoming, self._book.draft(incoming, kind, peer.name), nothing)
         if opened.answer is not None:
             return opened.answer
@@ -124,6 +126,7 @@ class RemoteControl:
     async def _stop(self, incoming: Incoming[Stop]) -> Answer:
         """Forward to the CPO of the session; a repetition of an accepted stop is only answered again."""
         operation = incoming.operation
+        await refuse_unknown_evse(self._context.store, incoming.message.evse_id)
         session = await self._context.store.write(lambda tx: self._book.stop_wanted(tx, incoming))
         before = self._book.stopped_before(session, incoming)
         if before is not None:

@@ -10,6 +10,18 @@ down_revision = None
 def upgrade() -> None:
     """Create everything."""
     op.create_table(
+        "batches",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("plan", sa.LargeBinary(), nullable=False),
+        sa.Column("done", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("decided_change", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
         "cards",
         sa.Column("uid_key", sa.Text(), nullable=False),
         sa.Column("peer", sa.Text(), nullable=False),
@@ -44,9 +56,10 @@ def upgrade() -> None:
     op.create_table(
         "cursors",
         sa.Column("peer", sa.Text(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("group_key", sa.Text(), nullable=False),
         sa.Column("change", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("peer", "kind"),
+        sa.PrimaryKeyConstraint("peer", "kind", "group_key"),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -60,29 +73,39 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
-        "evse_statuses",
-        sa.Column("source", sa.Text(), nullable=False),
+        "evse_facts",
+        sa.Column("record_id", sa.Integer(), nullable=False),
         sa.Column("evse_key", sa.Text(), nullable=False),
-        sa.Column("operator_key", sa.Text(), nullable=False),
-        sa.Column("status", sa.Text(), nullable=False),
-        sa.Column("record", sa.LargeBinary(), nullable=False),
-        sa.Column("created_change", sa.Integer(), nullable=False),
-        sa.Column("change", sa.Integer(), nullable=False),
-        sa.Column("deleted", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        sa.Column("updated_at", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("source", "evse_key"),
-        sqlite_with_rowid=False,
-    )
-    op.create_index("evse_statuses_by_change", "evse_statuses", ["source", "change"], unique=False)
-    op.create_table(
-        "operators",
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("operator_key", sa.Text(), nullable=False),
-        sa.Column("operator_id", sa.Text(), nullable=False),
-        sa.Column("operator_name", sa.Text(), nullable=True),
-        sa.PrimaryKeyConstraint("source", "operator_key"),
-        sqlite_with_rowid=False,
+        sa.Column("group_key", sa.Text(), nullable=False),
+        sa.Column("country", sa.Text(), nullable=False),
+        sa.Column("latitude", sa.Float(), nullable=True),
+        sa.Column("longitude", sa.Float(), nullable=True),
+        sa.Column("cell", sa.Integer(), nullable=True),
+        sa.Column("accessibility", sa.Text(), nullable=False),
+        sa.Column("calibration", sa.Text(), nullable=False),
+        sa.Column("authentication_modes", sa.Text(), nullable=False),
+        sa.Column("renewable", sa.Integer(), nullable=True),
+        sa.Column("compatible", sa.Integer(), nullable=True),
+        sa.Column("always_open", sa.Integer(), nullable=True),
+        sa.Column("changed_at", sa.Float(), nullable=False),
+        sa.Column("deleted", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.PrimaryKeyConstraint("record_id"),
     )
+    op.create_index("evse_facts_by_cell", "evse_facts", ["cell"], unique=False)
+    op.create_index("evse_facts_by_time", "evse_facts", ["changed_at"], unique=False)
+    op.create_index("evse_facts_of_operator", "evse_facts", ["operator_key", "deleted"], unique=False)
+    op.create_table(
+        "identifications",
+        sa.Column("record_id", sa.Integer(), nullable=False),
+        sa.Column("uid_key", sa.Text(), nullable=True),
+        sa.Column("evco_key", sa.Text(), nullable=True),
+        sa.Column("expires_at", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("record_id"),
+    )
+    op.create_index("identifications_by_evco", "identifications", ["evco_key"], unique=False)
+    op.create_index("identifications_by_uid", "identifications", ["uid_key"], unique=False)
     op.create_table(
         "outbox",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -103,6 +126,21 @@ def upgrade() -> None:
     )
     op.create_index("outbox_in_order", "outbox", ["destination", "state", "id"], unique=False)
     op.create_index("outbox_of_session", "outbox", ["destination", "state", "session_key", "id"], unique=False)
+    op.create_table(
+        "quarantine",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("operation", sa.Text(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("findings", sa.LargeBinary(), nullable=False),
+        sa.Column("record", sa.LargeBinary(), nullable=False),
+        sa.Column("first_seen_at", sa.Float(), nullable=False),
+        sa.Column("last_seen_at", sa.Float(), nullable=False),
+        sa.Column("times", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("quarantine_by_age", "quarantine", ["last_seen_at"], unique=False)
+    op.create_index("quarantine_once", "quarantine", ["source", "operation", "digest"], unique=True)
     op.create_table(
         "reconciled",
         sa.Column("peer", sa.Text(), nullable=False),
@@ -164,11 +202,91 @@ def upgrade() -> None:
     op.create_index("sessions_by_request", "sessions", ["request_digest", "created_at"], unique=False)
     op.create_index("sessions_by_state", "sessions", ["state", "updated_at"], unique=False)
     op.create_table(
+        "staged",
+        sa.Column("batch", sa.Integer(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("group_key", sa.Text(), nullable=False),
+        sa.Column("facet", sa.Text(), nullable=False),
+        sa.Column("facts", sa.LargeBinary(), nullable=True),
+        sa.Column("raw", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("batch", "position"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("staged_by_key", "staged", ["batch", "key"], unique=False)
+    op.create_table(
+        "state_groups",
+        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("group_key", sa.Text(), nullable=False),
+        sa.Column("party", sa.Text(), nullable=False),
+        sa.Column("audience", sa.Text(), nullable=False),
+        sa.Column("head", sa.LargeBinary(), nullable=False),
+        sa.Column("head_change", sa.Integer(), nullable=False),
+        sa.Column("newest", sa.Integer(), nullable=False),
+        sa.Column("updated_at", sa.Float(), nullable=False),
+        sa.Column("last_push", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("kind", "source", "group_key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "state_records",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("group_key", sa.Text(), nullable=False),
+        sa.Column("facet", sa.Text(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("created_change", sa.Integer(), nullable=False),
+        sa.Column("change", sa.Integer(), nullable=False),
+        sa.Column("changed_at", sa.Float(), nullable=False),
+        sa.Column("deleted", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("raw", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("state_records_by_key", "state_records", ["kind", "key", "source"], unique=True)
+    op.create_index("state_records_of_group", "state_records", ["kind", "source", "group_key", "change"], unique=False)
+    op.create_index(
+        "state_tombstones", "state_records", ["kind", "changed_at"], unique=False, sqlite_where=sa.text("deleted = 1")
+    )
+    op.create_table(
+        "state_sweeps",
+        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("change", sa.Integer(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("kind"),
+    )
+    op.create_table(
+        "state_versions",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("group_key", sa.Text(), nullable=False),
+        sa.Column("change", sa.Integer(), nullable=False),
+        sa.Column("since", sa.Float(), nullable=False),
+        sa.Column("until", sa.Float(), nullable=False),
+        sa.Column("deleted", sa.Integer(), nullable=False),
+        sa.Column("raw", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("state_versions_by_age", "state_versions", ["kind", "until"], unique=False)
+    op.create_index("state_versions_by_key", "state_versions", ["kind", "key", "change"], unique=False)
+    op.create_table(
         "tokens",
         sa.Column("token_key", sa.Text(), nullable=False),
         sa.Column("token", sa.Text(), nullable=False),
         sa.Column("pin_hash", sa.LargeBinary(), nullable=True),
         sa.Column("added_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("token_key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "watermarks",
+        sa.Column("peer", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("peer", "kind"),
         sqlite_with_rowid=False,
     )
