@@ -36,9 +36,9 @@ from p2p_oicp.delivery import (
     Carrier,
     OutboxWorker,
     PeerCourier,
-    Replicator,
     SignsOfLife,
     Supervisor,
+    Worker,
 )
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.identity import ClaimedIdentityVerifier
@@ -48,7 +48,8 @@ from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
 from p2p_oicp.roles.carriers import EmpBackendCarrier, PeerCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
-from p2p_oicp.roles.state.workers import replicators
+from p2p_oicp.roles.state.sweeping import Retention
+from p2p_oicp.roles.state.workers import state_workers
 from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
 from p2p_oicp.storage import Store, open_store
 from p2p_oicp.storage.state.batches import finish_batches
@@ -158,6 +159,7 @@ class Node:
             mint=self._mint,
             keeper=Keeper(store, self._clock.time),
             authorization_deadline=self._settings.authorization.deadline,
+            pin_rounds=self._settings.security.pin_rounds,
         )
         signs = SignsOfLife(bells, store, self._clock)
         return _Parts(context, client, courier, signs, *self._backends(client))
@@ -202,14 +204,16 @@ class Node:
         self.peer_url = await _serve(stack, peers, peer.host, peer.port, "peer_api")
         self.backend_url = await _serve(stack, backends, backend.host, backend.port, "backend_api")
 
-    def _workers(self, parts: _Parts) -> Iterator[tuple[str, OutboxWorker | Replicator]]:
+    def _workers(self, parts: _Parts) -> Iterator[tuple[str, Worker]]:
         """Return one outbox worker per destination, and one replicator per peer and kind of state."""
         context = parts.context
         if self.me.providers:
             yield EMP_BACKEND, self._outbox_worker(EMP_BACKEND, EmpBackendCarrier(parts.emp_backend), context)
         for peer in self.registry.all():
             yield peer.name, self._outbox_worker(peer.name, PeerCarrier(self.registry, parts.courier), context)
-        yield from replicators(context, self._backoff)
+        kept = self._settings.storage
+        retention = Retention(kept.history_days, kept.status_history_days, kept.quarantine_days)
+        yield from state_workers(context, self._backoff, retention)
 
     def _outbox_worker(self, name: str, carrier: Carrier, context: RoleContext) -> OutboxWorker:
         bell = context.bells.hang(name, name)

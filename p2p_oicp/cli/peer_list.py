@@ -45,4 +45,5 @@ def _entry(peer: Peer) -> dict[str, object]:
         "security": None if peer.security is None else list(peer.security),
         "public_keys": list(peer.public_keys),
         "networks": [str(network) for network in peer.networks],
+        "pull_interval": peer.pull_interval,
     }

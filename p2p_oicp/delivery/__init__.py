@@ -14,7 +14,7 @@ from p2p_oicp.delivery.courier import Courier, PeerCourier
 from p2p_oicp.delivery.outbox import Carrier, OutboxWorker
 from p2p_oicp.delivery.replication import Replicator
 from p2p_oicp.delivery.shipments import StateKind
-from p2p_oicp.delivery.supervisor import Supervisor
+from p2p_oicp.delivery.supervisor import Supervisor, Worker
 
 __all__ = [
     "Backoff",
@@ -27,4 +27,5 @@ __all__ = [
     "SignsOfLife",
     "StateKind",
     "Supervisor",
+    "Worker",
 ]
