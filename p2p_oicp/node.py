@@ -8,6 +8,7 @@ waits.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -31,6 +32,7 @@ from p2p_oicp.backends import (
 )
 from p2p_oicp.clock import Clock, Mint, RandomMint, SystemClock
 from p2p_oicp.delivery import (
+    Acquaintances,
     Backoff,
     Bells,
     Carrier,
@@ -40,7 +42,6 @@ from p2p_oicp.delivery import (
     Supervisor,
     Worker,
 )
-from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.identity import ClaimedIdentityVerifier
 from p2p_oicp.logs import configure_logs, hand_logs_to_the_host_program
 from p2p_oicp.oicp import Message
@@ -51,16 +52,27 @@ from p2p_oicp.roles.context import EMP_BACKEND
 from p2p_oicp.roles.state.sweeping import Retention
 from p2p_oicp.roles.state.workers import state_workers
 from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
-from p2p_oicp.storage import Store, open_store
+from p2p_oicp.storage import Store, birth, open_store
 from p2p_oicp.storage.state.batches import finish_batches
 from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.version import VERSION
-from p2p_oicp.web import Api, Greetings, Listener, Loopback, OwnCalls, Side, backend_app, peer_app
+from p2p_oicp.web import (
+    Api,
+    Greetings,
+    Listener,
+    Loopback,
+    Metrics,
+    OutboxAdmin,
+    OwnCalls,
+    Side,
+    backend_app,
+    listen,
+    peer_app,
+)
 
 log = structlog.get_logger(__name__)
 
-SHUTDOWN_SECONDS = 10.0
 # The hub gives a backend 60 s (CONFORMANCE section 5); each operation's own deadline is at most that.
 BACKEND_DEADLINE_SECONDS = 60.0
 
@@ -73,6 +85,7 @@ class _Parts:
     client: OicpClient
     courier: PeerCourier
     signs: SignsOfLife
+    metrics: Metrics
     cpo_backend: CpoBackend
     emp_backend: EmpBackend
 
@@ -139,12 +152,19 @@ class Node:
         peer_api, backend_api = self._apis(parts)
         parts.courier.loopback = Loopback(peer_api)
         self._own_calls = OwnCalls(backend_api, self.me)
-        greetings = Greetings(self.me, self.registry, parts.client, parts.signs)
-        await self._listen(stack, peer_api, backend_api, greetings)
+        greetings = await self._greetings(store, parts)
+        await self._listen(stack, parts, (peer_api, backend_api), greetings)
         for name, work in self._workers(parts):
             supervisor.keep_running(name, work.run)
         supervisor.run_once("hello", greetings.greet_all)
         self._report()
+
+    async def _greetings(self, store: Store, parts: _Parts) -> Greetings:
+        ours = await store.write(lambda tx: birth.certificate(tx, self._clock.time()))
+        acquaintances = Acquaintances(store, parts.context.bells, ours)
+        return Greetings(
+            self.me, self.registry, parts.client, parts.signs, acquaintances=acquaintances, backoff=self._backoff
+        )
 
     async def _assemble(self, stack: AsyncExitStack, store: Store) -> _Parts:
         client = await stack.enter_async_context(self._client())
@@ -162,7 +182,7 @@ class Node:
             pin_rounds=self._settings.security.pin_rounds,
         )
         signs = SignsOfLife(bells, store, self._clock)
-        return _Parts(context, client, courier, signs, *self._backends(client))
+        return _Parts(context, client, courier, signs, Metrics(store, self._clock), *self._backends(client))
 
     def _client(self) -> OicpClient:
         return OicpClient(
@@ -193,16 +213,27 @@ class Node:
             emp=EmpRole(parts.context, parts.emp_backend) if self.me.providers else None,
             signs=parts.signs,
         )
-        return make(Side.PEER), make(Side.BACKEND)
+        meter = parts.metrics.meter
+        return make(Side.PEER, meter=meter("peer")), make(Side.BACKEND, meter=meter("backend"))
 
-    async def _listen(self, stack: AsyncExitStack, peer_api: Api, backend_api: Api, greetings: Greetings) -> None:
+    async def _listen(self, stack: AsyncExitStack, parts: _Parts, apis: tuple[Api, Api], greetings: Greetings) -> None:
+        peer_api, backend_api = apis
         peer, backend = self._settings.peer_api, self._settings.backend_api
         token = backend.token.get_secret_value() if backend.token else None
-        peers = peer_app(Listener(peer_api, self._mint, max_body=peer.max_body), hello=greetings.hear)
-        ours = Listener(backend_api, self._mint, max_body=backend.max_body, token=token)
-        backends = backend_app(ours, readiness=self._readiness)
-        self.peer_url = await _serve(stack, peers, peer.host, peer.port, "peer_api")
-        self.backend_url = await _serve(stack, backends, backend.host, backend.port, "backend_api")
+        away = parts.metrics.turned_away
+        theirs = Listener(peer_api, self._mint, max_body=peer.max_body, turned_away=away("peer"))
+        peers = peer_app(theirs, hello=greetings.hear)
+        ours = Listener(backend_api, self._mint, max_body=backend.max_body, turned_away=away("backend"), token=token)
+        backends = backend_app(
+            ours, readiness=self._readiness, metrics=parts.metrics.show, admin=self._admin(parts, ours)
+        )
+        self.peer_url = await listen(stack, peers, peer.host, peer.port, "peer_api")
+        self.backend_url = await listen(stack, backends, backend.host, backend.port, "backend_api")
+
+    def _admin(self, parts: _Parts, listener: Listener) -> list[web.RouteDef]:
+        """Return what a person may ask of this node, on the backend listener."""
+        context = parts.context
+        return [*OutboxAdmin(context.store, context.bells, self._clock).routes(listener)]
 
     def _workers(self, parts: _Parts) -> Iterator[tuple[str, Worker]]:
         """Return one outbox worker per destination, and one replicator per peer and kind of state."""
@@ -235,38 +266,35 @@ class Node:
         }
 
 
-async def _serve(stack: AsyncExitStack, app: web.Application, host: str, port: int, table: str) -> str:
-    """Listen; return the base URL with the port that was bound."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, host, port)
-    try:
-        await site.start()
-    except OSError as error:
-        raise ConfigurationError(
-            f"[{table}] cannot listen on {host}:{port}: {error.strerror}; choose another port"
-        ) from error
-    bound = runner.addresses[0][1]
-    return f"http://{f'[{host}]' if ':' in host else host}:{bound}"
-
-
-async def _run_until_told(settings: Settings) -> None:
+async def _run_until_told(node: Node) -> None:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
-    async with Node(settings):
+    async with node:
+        _look_for_garbage_less_often()
         await told.wait()
 
 
-def run(settings: Settings) -> int:
-    """Run one node until SIGTERM or SIGINT; return the exit code."""
+def _look_for_garbage_less_often() -> None:
+    """Leave out of garbage collection what stays for good, and collect the rest in larger portions.
+
+    Without this, each full collection walks all models, tables and backends again: 60 to 90 ms in which nobody is
+    answered, several times a second under load (docs/performance.md).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 50, 100)
+
+
+def run(settings: Settings, *, cpo: CpoBackend | None = None, emp: EmpBackend | None = None) -> int:
+    """Run one node until SIGTERM or SIGINT; return the exit code. The backends are as for ``Node``."""
     configure_logs(settings.log.format, settings.log.level)
+    node = Node(settings, cpo=cpo, emp=emp)
     try:
         import uvloop  # noqa: PLC0415 - not on Windows
     except ImportError:
-        asyncio.run(_run_until_told(settings))
+        asyncio.run(_run_until_told(node))
     else:
-        uvloop.run(_run_until_told(settings))
+        uvloop.run(_run_until_told(node))
     return 0

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from p2p_oicp.cli import init, language, peers, run, send
+from p2p_oicp.cli import backup, init, language, outbox, peers, run, send
 from p2p_oicp.errors import P2pOicpError
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ init.register(app)
 run.register(app)
 peers.register(app)
 send.register(app)
+outbox.register(app)
+backup.register(app)
 language.register(app)
 
 _UNUSABLE = 2

@@ -7,8 +7,9 @@ The repositories (``sessions``, ``cdrs``, ``outbox``, ``destinations``, ``cursor
 modules of functions; replicated state has a room of its own, ``state``. Nothing else of the program knows SQL.
 """
 
+from p2p_oicp.storage.reading import read_once
 from p2p_oicp.storage.state import tables as _tables  # noqa: F401 - so that migrations see them
 from p2p_oicp.storage.store import Row, Store, open_store
 from p2p_oicp.storage.writer import Lane, Transaction
 
-__all__ = ["Lane", "Row", "Store", "Transaction", "open_store"]
+__all__ = ["Lane", "Row", "Store", "Transaction", "open_store", "read_once"]
