@@ -43,7 +43,8 @@ from p2p_oicp.roles.carriers import EmpBackendCarrier, PeerCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
 from p2p_oicp.roles.expiry import Expiry
 from p2p_oicp.roles.reports import SessionReports
-from p2p_oicp.roles.state.workers import replicators
+from p2p_oicp.roles.state.sweeping import Retention
+from p2p_oicp.roles.state.workers import state_workers
 from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
 from p2p_oicp.storage import Store, birth, open_store
 from p2p_oicp.storage.state.batches import finish_batches
@@ -173,6 +174,7 @@ class Node:
             mint=self._mint,
             keeper=Keeper(store, self._clock.time),
             authorization_deadline=self._settings.authorization.deadline,
+            pin_rounds=self._settings.security.pin_rounds,
         )
         signs = SignsOfLife(bells, store, self._clock)
         urls = self._settings.backend_api
@@ -242,7 +244,9 @@ class Node:
             yield EMP_BACKEND, self._outbox_worker(EMP_BACKEND, EmpBackendCarrier(parts.emp_backend), context)
         for peer in self.registry.all():
             yield peer.name, self._outbox_worker(peer.name, PeerCarrier(self.registry, parts.courier), context)
-        yield from replicators(context, self._backoff)
+        kept = self._settings.storage
+        retention = Retention(kept.history_days, kept.status_history_days, kept.quarantine_days)
+        yield from state_workers(context, self._backoff, retention)
 
     def _outbox_worker(self, name: str, carrier: Carrier, context: RoleContext) -> OutboxWorker:
         bell = context.bells.hang(name, name)

@@ -164,6 +164,7 @@ def test_peers_are_listed_for_programs(p2p_oicp, two_peers):
         "public_keys": [],
         "networks": ["10.0.0.0/8"],
         "default_route": False,
+        "pull_interval": None,
     }
 
 
