@@ -42,7 +42,6 @@ from p2p_oicp.delivery import (
     SignsOfLife,
     Supervisor,
 )
-from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.identity import ClaimedIdentityVerifier
 from p2p_oicp.logs import configure_logs, hand_logs_to_the_host_program
 from p2p_oicp.oicp import Message
@@ -57,11 +56,22 @@ from p2p_oicp.storage.state.batches import finish_batches
 from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.version import VERSION
-from p2p_oicp.web import Api, Greetings, Listener, Loopback, OutboxAdmin, OwnCalls, Side, backend_app, peer_app
+from p2p_oicp.web import (
+    Api,
+    Greetings,
+    Listener,
+    Loopback,
+    Metrics,
+    OutboxAdmin,
+    OwnCalls,
+    Side,
+    backend_app,
+    listen,
+    peer_app,
+)
 
 log = structlog.get_logger(__name__)
 
-SHUTDOWN_SECONDS = 10.0
 # The hub gives a backend 60 s (CONFORMANCE section 5); each operation's own deadline is at most that.
 BACKEND_DEADLINE_SECONDS = 60.0
 
@@ -74,6 +84,7 @@ class _Parts:
     client: OicpClient
     courier: PeerCourier
     signs: SignsOfLife
+    metrics: Metrics
     cpo_backend: CpoBackend
     emp_backend: EmpBackend
 
@@ -169,7 +180,7 @@ class Node:
             authorization_deadline=self._settings.authorization.deadline,
         )
         signs = SignsOfLife(bells, store, self._clock)
-        return _Parts(context, client, courier, signs, *self._backends(client))
+        return _Parts(context, client, courier, signs, Metrics(store, self._clock), *self._backends(client))
 
     def _client(self) -> OicpClient:
         return OicpClient(
@@ -200,17 +211,22 @@ class Node:
             emp=EmpRole(parts.context, parts.emp_backend) if self.me.providers else None,
             signs=parts.signs,
         )
-        return make(Side.PEER), make(Side.BACKEND)
+        meter = parts.metrics.meter
+        return make(Side.PEER, meter=meter("peer")), make(Side.BACKEND, meter=meter("backend"))
 
     async def _listen(self, stack: AsyncExitStack, parts: _Parts, apis: tuple[Api, Api], greetings: Greetings) -> None:
         peer_api, backend_api = apis
         peer, backend = self._settings.peer_api, self._settings.backend_api
         token = backend.token.get_secret_value() if backend.token else None
-        peers = peer_app(Listener(peer_api, self._mint, max_body=peer.max_body), hello=greetings.hear)
-        ours = Listener(backend_api, self._mint, max_body=backend.max_body, token=token)
-        backends = backend_app(ours, readiness=self._readiness, admin=self._admin(parts, ours))
-        self.peer_url = await _serve(stack, peers, peer.host, peer.port, "peer_api")
-        self.backend_url = await _serve(stack, backends, backend.host, backend.port, "backend_api")
+        away = parts.metrics.turned_away
+        theirs = Listener(peer_api, self._mint, max_body=peer.max_body, turned_away=away("peer"))
+        peers = peer_app(theirs, hello=greetings.hear)
+        ours = Listener(backend_api, self._mint, max_body=backend.max_body, turned_away=away("backend"), token=token)
+        backends = backend_app(
+            ours, readiness=self._readiness, metrics=parts.metrics.show, admin=self._admin(parts, ours)
+        )
+        self.peer_url = await listen(stack, peers, peer.host, peer.port, "peer_api")
+        self.backend_url = await listen(stack, backends, backend.host, backend.port, "backend_api")
 
     def _admin(self, parts: _Parts, listener: Listener) -> list[web.RouteDef]:
         """Return what a person may ask of this node, on the backend listener."""
@@ -244,22 +260,6 @@ class Node:
             "security": security,
             **({} if security else {"warning": "insecure: nobody proves who they are"}),
         }
-
-
-async def _serve(stack: AsyncExitStack, app: web.Application, host: str, port: int, table: str) -> str:
-    """Listen; return the base URL with the port that was bound."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, host, port)
-    try:
-        await site.start()
-    except OSError as error:
-        raise ConfigurationError(
-            f"[{table}] cannot listen on {host}:{port}: {error.strerror}; choose another port"
-        ) from error
-    bound = runner.addresses[0][1]
-    return f"http://{f'[{host}]' if ':' in host else host}:{bound}"
 
 
 async def _run_until_told(node: Node) -> None:

@@ -30,6 +30,7 @@ _RUN_NODE = (sys.executable, "-m", "p2p_oicp", "run", "--config")
 _PATIENCE = 20.0
 _BETWEEN_LOOKS = 0.02
 _LINES_OF_LOG_SHOWN = 20
+_PORTS_OF_LISTENERS = (10_240, 32_000)
 
 
 class NodeFailed(P2pOicpError):
@@ -209,8 +210,8 @@ class Cluster:
 def free_ports(count: int) -> list[int]:
     """Return ports of the loopback address that nobody listens on now, all different.
 
-    They lie below the range from which systems take the ports of outgoing connections, or one of those could take a port
-    between this look and the moment the node binds it.
+    They lie below the range from which systems take the ports of outgoing connections, or one of those could take a
+    port between this look and the moment the node binds it.
     """
     found: list[int] = []
     while len(found) < count:

@@ -14,8 +14,8 @@ OF_PEER = compiled(
     select(cursors.c.kind, cursors.c.group_key, cursors.c.change).where(cursors.c.peer == bindparam("peer_"))
 )
 _SET = compiled(insert(cursors).values({name: bindparam(name) for name in _COLUMNS}).prefix_with("OR REPLACE"))
-_FORGET_PEER = compiled(delete(cursors).where(cursors.c.peer == bindparam("peer_")))
 _FORGET_EVERYBODY = compiled(delete(cursors))
+_FORGET_PEER = compiled(delete(cursors).where(cursors.c.peer == bindparam("peer_")))
 
 
 def move(tx: Transaction, peer: str, kind: Kind, group: str, change: int) -> None:

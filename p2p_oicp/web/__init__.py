@@ -10,6 +10,20 @@ from p2p_oicp.web.admin_outbox import OutboxAdmin
 from p2p_oicp.web.apps import Listener, backend_app, peer_app
 from p2p_oicp.web.greetings import Greetings
 from p2p_oicp.web.inprocess import Loopback, OwnCalls
+from p2p_oicp.web.listening import listen
+from p2p_oicp.web.metrics import Metrics
 from p2p_oicp.web.service import Api, Side
 
-__all__ = ["Api", "Greetings", "Listener", "Loopback", "OutboxAdmin", "OwnCalls", "Side", "backend_app", "peer_app"]
+__all__ = [
+    "Api",
+    "Greetings",
+    "Listener",
+    "Loopback",
+    "Metrics",
+    "OutboxAdmin",
+    "OwnCalls",
+    "Side",
+    "backend_app",
+    "listen",
+    "peer_app",
+]

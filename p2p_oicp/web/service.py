@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import lru_cache, partial
+from http import HTTPStatus
 from ipaddress import ip_address
+from time import perf_counter
 
 import structlog
 
@@ -20,6 +22,8 @@ from p2p_oicp.roles import Answer, CpoRole, EmpRole, Incoming
 from p2p_oicp.roles.answers import NO_IDS, Ids, refusal
 from p2p_oicp.roles.role import Method
 from p2p_oicp.transport import RECIPIENT
+from p2p_oicp.web.limits import BUSY, Crowd
+from p2p_oicp.web.metrics import Meter
 from p2p_oicp.web.problems import HttpProblem, invalid
 
 log = structlog.get_logger(__name__)
@@ -59,6 +63,7 @@ class Api:
         cpo: CpoRole | None,
         emp: EmpRole | None,
         signs: SignsOfLife,
+        meter: Meter,
     ) -> None:
         self._side = side
         self._me = me
@@ -66,6 +71,8 @@ class Api:
         self._verifier = verifier
         self._roles = {Party.CPO: cpo, Party.EMP: emp}
         self._signs = signs
+        self._meter = meter
+        self._crowd = Crowd()
         self._is_for_us = lru_cache(maxsize=256)(partial(_names, me))
 
     async def serve(self, path: str, arrival: Arrival) -> Answer:
@@ -77,7 +84,20 @@ class Api:
 
     async def answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
         """Answer one operation; ``party`` is the sender's id in the path."""
-        self._check_recipient(arrival)
+        start, result = perf_counter(), "unavailable"
+        try:
+            self._check_recipient(arrival)
+            answer = await self._available(operation, party, arrival)
+            result = _result(answer)
+        except HttpProblem as problem:
+            result = "unavailable" if problem.http_status in BUSY else "problem"
+            raise
+        else:
+            return answer
+        finally:
+            self._meter(operation.name, result, perf_counter() - start)
+
+    async def _available(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
         try:
             return await self._answer(operation, party, arrival)
         except StoreBusy as error:
@@ -95,8 +115,7 @@ class Api:
             incoming = self._read(operation, party, peer, arrival.parts)  # (2)
             ids = Ids.of(incoming.message)
             incoming = self._bound(incoming, arrival)  # (3)
-            await self._heard(incoming.peer)
-            return await self._method(operation)(incoming)  # (4)
+            return await self._serve(incoming)  # (4)
         except InvalidMessage as problem:
             log.info("oicp.invalid", operation=operation.name, peer=peer.name if peer else None, reason=str(problem))
             return invalid(problem, as_wwcp=peer is not None and peer.profile is Profile.WWCP)
@@ -117,6 +136,17 @@ class Api:
         if method is None:
             raise Refusal(_NOT_OFFERED, f"{operation.name} is not offered by this node")
         return method
+
+    async def _serve(self, incoming: Incoming[Message]) -> Answer:
+        await self._heard(incoming.peer)
+        if self._side is Side.BACKEND:
+            return await self._method(incoming.operation)(incoming)
+        who = incoming.peer.name if incoming.peer else ""
+        self._crowd.enter(who)
+        try:
+            return await self._method(incoming.operation)(incoming)
+        finally:
+            self._crowd.leave(who)
 
     async def _heard(self, peer: Peer | None) -> None:
         if peer is not None and self._side is Side.PEER:
@@ -179,6 +209,13 @@ class Api:
 def _is_sub_operator(derived: OperatorID | ProviderID, incoming: Incoming[Message]) -> bool:
     """Whether the path's party may speak for the operator of an EvseID: a hub operator for its sub-operators."""
     return incoming.operation.sender_is_derived and incoming.peer is not None and incoming.peer.answers_for(derived)
+
+
+def _result(answer: Answer) -> str:
+    """Return what a metric calls an answer; one that was given by another system, and passed on, is ok."""
+    if answer.http_status == HTTPStatus.OK:
+        return "refused" if answer.is_refusal else "ok"
+    return "invalid" if answer.http_status == HTTPStatus.BAD_REQUEST else "refused"
 
 
 def _names(me: Peer, recipient: str) -> bool:
