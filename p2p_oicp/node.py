@@ -33,7 +33,7 @@ from p2p_oicp.delivery import (
     Supervisor,
 )
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.identity import ClaimedIdentityVerifier
+from p2p_oicp.identity import KeyRing, KnownKey, MessageSigner, OwnKeys, PublicKey, ReplayGuard, read_own_keys
 from p2p_oicp.logs import configure_logs, hand_logs_to_the_host_program
 from p2p_oicp.oicp import Message
 from p2p_oicp.peers import Peer, PeerRegistry
@@ -41,11 +41,22 @@ from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
 from p2p_oicp.roles.carriers import EmpBackendCarrier, PeerCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
 from p2p_oicp.roles.cpo.statuses import StatusReplication
-from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
+from p2p_oicp.settings import Settings, load_registry, own_peer
 from p2p_oicp.storage import Store, open_store
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.version import VERSION
-from p2p_oicp.web import Api, Greetings, Listener, Loopback, OwnCalls, Side, backend_app, peer_app
+from p2p_oicp.web import (
+    Api,
+    Greetings,
+    Listener,
+    Loopback,
+    OwnCalls,
+    OwnGate,
+    PeerGate,
+    Side,
+    backend_app,
+    peer_app,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +93,6 @@ class Node:
         clock: Clock | None = None,
         mint: Mint | None = None,
     ) -> None:
-        refuse_what_is_not_served(settings)
         self._settings = settings
         self._clock = clock or SystemClock()
         self._mint = mint or RandomMint()
@@ -123,16 +133,43 @@ class Node:
         storage = self._settings.storage
         store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
         supervisor = await stack.enter_async_context(Supervisor())
+        self._identify(stack)
         parts = await self._assemble(stack, store)
         peer_api, backend_api = self._apis(parts)
         parts.courier.loopback = Loopback(peer_api)
         self._own_calls = OwnCalls(backend_api, self.me)
-        greetings = Greetings(self.me, self.registry, parts.client, parts.signs)
+        greetings = Greetings(
+            self.me, registry=self.registry, client=parts.client, signs=parts.signs, gate=self._peer_gate
+        )
         await self._listen(stack, peer_api, backend_api, greetings)
         for name, work in self._workers(parts):
             supervisor.keep_running(name, work.run)
         supervisor.run_once("hello", greetings.greet_all)
         self._report()
+
+    def _identify(self, stack: AsyncExitStack) -> None:
+        """Take our keys and those of the peers."""
+        security = self._settings.security
+        ring = KeyRing(
+            KnownKey(PublicKey.from_line(line), peer.name) for peer in self.registry.all() for line in peer.public_keys
+        )
+        guard = stack.enter_context(ReplayGuard(self._settings.node.data_dir / "nonces"))
+        self._peer_gate = PeerGate(
+            self.me, registry=self.registry, ring=ring, guard=guard, clock=self._clock, require=security.require
+        )
+        keys = read_own_keys(security.keys) if self._signs_for_anybody() else OwnKeys(())
+        self._signer = MessageSigner(keys, ring, self._clock, needs_signature=self._needs_signature)
+
+    def _signs_for_anybody(self) -> bool:
+        return any(self._needs_signature(peer.name) for peer in self.registry.all()) or bool(
+            self._settings.security.require
+        )
+
+    def _needs_signature(self, name: str) -> bool:
+        peer = self.registry.by_name(name)
+        if peer is None or peer.is_self:
+            return False
+        return "signature" in (self._settings.security.require if peer.security is None else peer.security)
 
     async def _assemble(self, stack: AsyncExitStack, store: Store) -> _Parts:
         client = await stack.enter_async_context(self._client())
@@ -156,6 +193,7 @@ class Node:
             user_agent=f"p2p-oicp/{VERSION}",
             max_body=self._settings.peer_api.max_body,
             clock=self._clock,
+            signer=self._signer,
         )
 
     def _backends(self, client: OicpClient) -> tuple[CpoBackend, EmpBackend]:
@@ -172,19 +210,23 @@ class Node:
     def _apis(self, parts: _Parts) -> tuple[Api, Api]:
         make = partial(
             Api,
-            me=self.me,
-            registry=self.registry,
-            verifier=ClaimedIdentityVerifier(),
             cpo=CpoRole(parts.context, parts.cpo_backend) if self.me.operators else None,
             emp=EmpRole(parts.context, parts.emp_backend) if self.me.providers else None,
             signs=parts.signs,
         )
-        return make(Side.PEER), make(Side.BACKEND)
+        return make(Side.PEER, gate=self._peer_gate), make(Side.BACKEND, gate=OwnGate(self.me))
 
     async def _listen(self, stack: AsyncExitStack, peer_api: Api, backend_api: Api, greetings: Greetings) -> None:
         peer, backend = self._settings.peer_api, self._settings.backend_api
         token = backend.token.get_secret_value() if backend.token else None
-        peers = peer_app(Listener(peer_api, self._mint, max_body=peer.max_body), hello=greetings.hear)
+        theirs = Listener(
+            peer_api,
+            self._mint,
+            max_body=peer.max_body,
+            public_url=peer.url,
+            signer=self._signer.sign_answer,
+        )
+        peers = peer_app(theirs, hello=greetings.hear)
         ours = Listener(backend_api, self._mint, max_body=backend.max_body, token=token)
         backends = backend_app(ours, readiness=self._readiness)
         self.peer_url = await _serve(stack, peers, peer.host, peer.port, "peer_api")
@@ -240,7 +282,7 @@ class Node:
 
 async def _serve(stack: AsyncExitStack, app: web.Application, host: str, port: int, table: str) -> str:
     """Listen; return the base URL with the port that was bound."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     site = web.TCPSite(runner, host, port)

@@ -28,6 +28,7 @@ ROOMS = (
     "storage",
     "transport",
     "delivery",
+    "trust",
     "backends",
     "roles",
     "web",
@@ -53,6 +54,7 @@ STRANGERS = {
     "storage": HTTP | NETWORK,
     "transport": SQL | NETWORK,
     "delivery": {"aiohttp.web"} | SQL | NETWORK,
+    "trust": HTTP | SQL,
     "roles": HTTP | SQL | NETWORK,
     "web": SQL,
 }

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from p2p_oicp.peers import Peer
+from p2p_oicp.peers.file import entry_of
 
 
 def as_json(peers: Sequence[Peer]) -> str:
     """Return a JSON list, one object a peer, with the keys of the peers file."""
-    return json.dumps([_entry(peer) for peer in peers], indent=2, ensure_ascii=False)
+    return json.dumps([entry_of(peer) for peer in peers], indent=2, ensure_ascii=False)
 
 
 def print_table(peers: Sequence[Peer]) -> None:
@@ -32,17 +33,3 @@ def print_table(peers: Sequence[Peer]) -> None:
 
 def _texts(parties: Sequence[object]) -> str:
     return " ".join(str(party) for party in parties)
-
-
-def _entry(peer: Peer) -> dict[str, object]:
-    return {
-        "name": peer.name,
-        "url": peer.url,
-        "operators": [party.text for party in peer.operators],
-        "providers": [party.text for party in peer.providers],
-        "services": None if peer.services is None else sorted(peer.services),
-        "profile": peer.profile.value,
-        "security": None if peer.security is None else list(peer.security),
-        "public_keys": list(peer.public_keys),
-        "networks": [str(network) for network in peer.networks],
-    }

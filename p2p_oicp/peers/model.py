@@ -17,12 +17,22 @@ class Profile(StrEnum):
     HUB = "hub"
 
 
+class Source(StrEnum):
+    """Where a peer is known from."""
+
+    FILE = "file"
+    PAIRED = "paired"
+    FOUND = "found"
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Another company's node, or any other OICP system known by its base URL.
 
     ``services`` are the operation names that it serves, None = all. ``security`` is what its requests must carry,
-    None = what this node requires of everyone. ``networks`` are the addresses it may call from, empty = any.
+    None = what this node requires of everyone. ``public_keys`` and ``certificates`` are what its identity is first
+    known by. ``networks`` are the addresses it may call from, empty = any. ``requests_per_second``, ``concurrent`` and
+    ``max_body`` (bytes) limit it, None = what this node allows everyone.
     """
 
     name: str
@@ -33,7 +43,12 @@ class Peer:
     profile: Profile = Profile.OICP
     security: tuple[str, ...] | None = None
     public_keys: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
     networks: tuple[IpNetwork, ...] = ()
+    requests_per_second: float | None = None
+    concurrent: int | None = None
+    max_body: int | None = None
+    source: Source = Source.FILE
     is_self: bool = False
     _operator_keys: frozenset[str] = field(init=False, repr=False, compare=False)
     _provider_keys: frozenset[str] = field(init=False, repr=False, compare=False)

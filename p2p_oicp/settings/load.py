@@ -58,6 +58,7 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
         update={
             "peers_file": folder / settings.peers_file,
             "node": settings.node.model_copy(update={"data_dir": data_dir}),
+            "security": settings.security.model_copy(update={"keys": folder / settings.security.keys}),
             "storage": settings.storage.model_copy(update={"file": data_dir / settings.storage.file}),
         }
     )
@@ -76,15 +77,3 @@ def load_registry(settings: Settings) -> PeerRegistry:
         return PeerRegistry((own_peer(settings), *peers))
     except ConfigurationError as exc:
         raise ConfigurationError(f"{settings.peers_file}: {exc}") from exc
-
-
-def refuse_what_is_not_served(settings: Settings) -> None:
-    """Raise `ConfigurationError` if a setting asks for something that this version does not do yet."""
-    if settings.security.require:
-        wanted = " and ".join(settings.security.require)
-        raise ConfigurationError(
-            f"[security] require: this version cannot prove or check {wanted} yet; set `require = []` "
-            "(insecure: whoever reaches the peer API can speak for any party, so only in a test network)"
-        )
-    if settings.discovery.mdns:
-        raise ConfigurationError("[discovery] mdns: this version does not announce itself yet; set `mdns = false`")

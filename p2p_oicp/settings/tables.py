@@ -115,6 +115,9 @@ class Security(Section):
         ("signature",),
         description='What requests of peers must carry: "signature", "mtls", both, or nothing (insecure).',
     )
+    keys: Path = Field(
+        Path("keys"), description="Folder of this node's key pairs, relative to the folder of node.toml."
+    )
 
 
 class Storage(Section):

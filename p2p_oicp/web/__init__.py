@@ -7,8 +7,20 @@ look-up, where thirty routes would be thirty regular expressions).
 """
 
 from p2p_oicp.web.apps import Listener, backend_app, peer_app
+from p2p_oicp.web.gate import OwnGate, PeerGate
 from p2p_oicp.web.greetings import Greetings
 from p2p_oicp.web.inprocess import Loopback, OwnCalls
 from p2p_oicp.web.service import Api, Side
 
-__all__ = ["Api", "Greetings", "Listener", "Loopback", "OwnCalls", "Side", "backend_app", "peer_app"]
+__all__ = [
+    "Api",
+    "Greetings",
+    "Listener",
+    "Loopback",
+    "OwnCalls",
+    "OwnGate",
+    "PeerGate",
+    "Side",
+    "backend_app",
+    "peer_app",
+]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
 import orjson
@@ -12,21 +13,25 @@ from aiohttp import web
 
 from p2p_oicp.clock import Mint
 from p2p_oicp.errors import Refusal
-from p2p_oicp.identity import SignedParts
+from p2p_oicp.identity import JSON_UTF8, SignedParts, VerifiedSignature, target_of
 from p2p_oicp.oicp import InvalidMessage
 from p2p_oicp.roles.context import Answer
 from p2p_oicp.web.bodies import read_body
+from p2p_oicp.web.gate import Arrival
 from p2p_oicp.web.problems import HttpProblem, invalid
-from p2p_oicp.web.service import Api, Arrival
+from p2p_oicp.web.service import Api
 
 log = structlog.get_logger(__name__)
 
 Serve: TypeAlias = Callable[[web.Request], Awaitable[Answer]]
-Hello: TypeAlias = Callable[[bytes], Awaitable[Answer]]
+Hello: TypeAlias = Callable[[Arrival], Awaitable[Answer]]
+AnswerSigner: TypeAlias = Callable[[int, bytes, VerifiedSignature], Mapping[str, str]]
 Status: TypeAlias = Callable[[], dict[str, object]]
 
+ARRIVAL = web.RequestKey("arrival", Arrival)
 OICP_PREFIX = "/api/oicp/"
 _COMPRESS_FROM_BYTES = 2048
+_COMPRESSION = 5
 _LONGEST_PROCESS_ID = 100
 _MOST_HELLO_BYTES = 64 * 1024
 _SYSTEM_ERROR = "021"
@@ -35,12 +40,26 @@ _UNAUTHORIZED = "017"
 
 
 class Listener:
-    """What both applications do with any request: token, Process-ID, answer or problem, compression."""
+    """What both applications do with any request: token, Process-ID, answer or problem, compression, signature.
 
-    def __init__(self, api: Api, mint: Mint, *, max_body: int, token: str | None = None) -> None:
+    ``public_url`` is the base URL that peers know, also behind a proxy: what they sign is compared with it.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        mint: Mint,
+        *,
+        max_body: int,
+        token: str | None = None,
+        public_url: str | None = None,
+        signer: AnswerSigner | None = None,
+    ) -> None:
         self._api = api
         self._mint = mint
         self._token = token
+        self._authority, self._prefix = _public(public_url) if public_url else (None, "")
+        self._signer = signer
         self.max_body = max_body
 
     def handler(self, serve: Serve) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -50,18 +69,32 @@ class Listener:
             process_id = _process_id(request) or self._mint.process_id()
             with structlog.contextvars.bound_contextvars(process_id=process_id):
                 answer, headers = await self._guarded(request, serve)
-            response = web.Response(
-                body=answer.body,
-                status=answer.http_status,
-                content_type="application/json",
-                charset="utf-8",
-                headers={"Process-ID": process_id, **headers},
-            )
-            if len(answer.body) >= _COMPRESS_FROM_BYTES:
-                response.enable_compression()
-            return response
+            body = answer.body
+            headers |= {"Process-ID": process_id, "Content-Type": JSON_UTF8}
+            if len(body) >= _COMPRESS_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
+                headers["Content-Encoding"] = "gzip"
+                body = gzip.compress(body, compresslevel=_COMPRESSION, mtime=0)
+            arrival = request.get(ARRIVAL)
+            if self._signer is not None and arrival is not None and arrival.signature is not None:
+                headers |= self._signer(answer.http_status, body, arrival.signature)
+            return web.Response(body=body, status=answer.http_status, headers=headers)
 
         return handle
+
+    async def arrive(self, request: web.Request, most: int | None = None) -> Arrival:
+        """Read a request, ``most`` bytes of it; raises HttpProblem, InvalidMessage."""
+        raw_path, _, query = request.raw_path.partition("?")
+        on_the_wire, text = await read_body(request, self.max_body if most is None else most)
+        parts = SignedParts(
+            method=request.method,
+            authority=self._authority or request.headers.get("Host", ""),
+            path=self._prefix + raw_path,
+            query=query,
+            headers=request.headers,
+            body=on_the_wire,
+        )
+        arrival = request[ARRIVAL] = Arrival(parts, text, request.remote)
+        return arrival
 
     async def _guarded(self, request: web.Request, serve: Serve) -> tuple[Answer, dict[str, str]]:
         try:
@@ -90,16 +123,14 @@ class Listener:
         """Serve ``POST /api/oicp/...``."""
         if request.method != "POST":
             raise HttpProblem(405, _NOT_OFFERED, f"{request.method} is not served here; send POST", {"Allow": "POST"})
-        path, _, query = request.raw_path.partition("?")
-        parts = SignedParts(
-            method=request.method,
-            authority=request.headers.get("Host", ""),
-            path=path,
-            query=query,
-            headers=request.headers,
-            body=await read_body(request, self.max_body),
-        )
-        return await self._api.serve(path.removeprefix(OICP_PREFIX), Arrival(parts, request.remote))
+        arrival = await self.arrive(request)
+        return await self._api.serve(request.raw_path.partition("?")[0].removeprefix(OICP_PREFIX), arrival)
+
+
+def _public(url: str) -> tuple[str, str]:
+    """Return authority and path prefix of the URL that peers know."""
+    authority, path, _ = target_of(url)
+    return authority, path.rstrip("/").removesuffix(OICP_PREFIX.rstrip("/"))
 
 
 def _process_id(request: web.Request) -> str | None:
@@ -112,7 +143,7 @@ def peer_app(listener: Listener, *, hello: Hello) -> web.Application:
     """Return the public application: OICP from peers, and what nodes say among themselves (DESIGN section 4)."""
 
     async def say_hello(request: web.Request) -> Answer:
-        return await hello(await read_body(request, _MOST_HELLO_BYTES))
+        return await hello(await listener.arrive(request, _MOST_HELLO_BYTES))
 
     return _app(listener, [web.post("/p2p/v1/hello", listener.handler(say_hello))])
 

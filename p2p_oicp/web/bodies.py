@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import zlib
+
 from aiohttp import web
 
 from p2p_oicp.oicp import Finding, InvalidMessage, Severity
 from p2p_oicp.transport import as_utf8
 from p2p_oicp.web.problems import DATA_ERROR, HttpProblem
 
+_PLAIN = frozenset({"", "identity"})
+_CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 _JSON_TYPES = frozenset({"application/json", "text/json"})
 
 
-async def read_body(request: web.Request, most: int) -> bytes:
-    """Return the body as UTF-8.
+async def read_body(request: web.Request, most: int) -> tuple[bytes, bytes]:
+    """Return the body as it was on the wire, and as UTF-8.
 
     Raises HttpProblem 413 above ``most`` bytes, 415 where it is not JSON, InvalidMessage where it is no text.
     """
@@ -22,10 +26,27 @@ async def read_body(request: web.Request, most: int) -> bytes:
     if (request.content_length or 0) > most:
         raise HttpProblem(413, DATA_ERROR, f"the body has {request.content_length} bytes; at most {most} are read")
     try:
-        body = await request.read()
-        return as_utf8(body, request.headers.get("Content-Type", ""))
+        on_the_wire = await request.read()
+        decoded = _decoded(on_the_wire, request.headers.get("Content-Encoding", ""), most)
+        return on_the_wire, as_utf8(decoded, request.headers.get("Content-Type", ""))
     except web.HTTPRequestEntityTooLarge as error:
         raise HttpProblem(413, DATA_ERROR, f"the body is larger than {most} bytes") from error
     except ValueError as error:
         info = f"the body's text cannot be decoded: {error}; send utf-8"
         raise InvalidMessage([Finding(Severity.ERROR, "", "not-text", info)]) from error
+
+
+def _decoded(body: bytes, coding: str, most: int) -> bytes:
+    """Return the body without its content coding, never more than ``most`` bytes of it."""
+    if coding.lower() in _PLAIN:
+        return body
+    if coding.lower() not in _CODINGS:
+        raise HttpProblem(415, DATA_ERROR, f"Content-Encoding {coding} is not served; send gzip, or none")
+    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        decoded = inflate.decompress(body, most + 1)
+    except zlib.error as error:
+        raise HttpProblem(400, DATA_ERROR, f"the compressed body is damaged: {error}") from error
+    if len(decoded) > most:
+        raise HttpProblem(413, DATA_ERROR, f"the body is larger than {most} bytes")
+    return decoded

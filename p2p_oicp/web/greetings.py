@@ -8,11 +8,12 @@ import orjson
 import structlog
 
 from p2p_oicp.delivery import SignsOfLife
-from p2p_oicp.errors import PeerError
+from p2p_oicp.errors import PeerError, Refusal, Unauthorized
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.peers import Peer, PeerRegistry, Profile
 from p2p_oicp.roles.context import Answer
 from p2p_oicp.transport import OicpClient
+from p2p_oicp.web.gate import Arrival, Gate
 from p2p_oicp.web.problems import HttpProblem
 
 log = structlog.get_logger(__name__)
@@ -25,8 +26,9 @@ _DATA_ERROR = "022"
 class Greetings:
     """Says hello, and hears it."""
 
-    def __init__(self, me: Peer, registry: PeerRegistry, client: OicpClient, signs: SignsOfLife) -> None:
+    def __init__(self, me: Peer, *, registry: PeerRegistry, client: OicpClient, signs: SignsOfLife, gate: Gate) -> None:
         self._registry = registry
+        self._gate = gate
         self._client = client
         self._signs = signs
         self._hello = orjson.dumps(
@@ -49,23 +51,26 @@ class Greetings:
         except PeerError as error:
             log.info("hello.unheard", peer=peer.name, reason=error.reason)
 
-    async def hear(self, body: bytes) -> Answer:
-        """Wake what waits for the peer that says hello."""
-        peers = self._named(body)
-        for peer in peers:
-            log.info("hello.heard", peer=peer.name)
-            await self._signs.heard_from(peer.name)
-        return Answer(orjson.dumps({"known": bool(peers)}))
-
-    def _named(self, body: bytes) -> set[Peer]:
+    async def hear(self, arrival: Arrival) -> Answer:
+        """Wake what waits for the peer that says hello; raises Refusal 017 where it does not prove who it is."""
         try:
-            hello = orjson.loads(body)
-            operators = [OperatorID(str(text)) for text in hello.get("operators", ())]
-            providers = [ProviderID(str(text)) for text in hello.get("providers", ())]
-        except (orjson.JSONDecodeError, AttributeError, TypeError) as error:
-            raise HttpProblem(
-                400, _DATA_ERROR, f"a hello is a JSON object with name, operators, providers: {error}"
-            ) from error
-        found = [self._registry.by_operator(party) for party in operators]
-        found += [self._registry.by_provider(party) for party in providers]
-        return {peer for peer in found if peer is not None and not peer.is_self}
+            caller = await self._gate.admit(arrival, _first_party(arrival.body))
+        except Unauthorized:
+            raise
+        except Refusal:
+            return Answer(orjson.dumps({"known": False}))
+        if caller.peer is not None and not caller.peer.is_self:
+            log.info("hello.heard", peer=caller.peer.name)
+            await self._signs.heard_from(caller.peer.name)
+        return Answer(orjson.dumps({"known": caller.peer is not None}))
+
+
+def _first_party(body: bytes) -> OperatorID | ProviderID | None:
+    try:
+        hello = orjson.loads(body)
+        operators = [OperatorID(str(text)) for text in hello.get("operators", ())]
+        providers = [ProviderID(str(text)) for text in hello.get("providers", ())]
+    except (orjson.JSONDecodeError, AttributeError, TypeError) as error:
+        info = f"a hello is a JSON object with name, operators, providers: {error}"
+        raise HttpProblem(400, _DATA_ERROR, info) from error
+    return next(iter([*operators, *providers]), None)

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
-from ipaddress import ip_address
 
 import structlog
 
 from p2p_oicp.delivery import SignsOfLife
 from p2p_oicp.errors import Refusal, StoreBusy, StoreError, Unauthorized
-from p2p_oicp.identity import RequestVerifier, SignedParts
 from p2p_oicp.oicp import InvalidMessage, Message, OperatorID, ProviderID, Severity, read, read_records
 from p2p_oicp.oicp.operation import Operation, Party
 from p2p_oicp.oicp.operations import find, sender_party
-from p2p_oicp.peers import Peer, PeerRegistry, Profile
+from p2p_oicp.peers import Peer, Profile
 from p2p_oicp.roles import Answer, CpoRole, EmpRole, Incoming
 from p2p_oicp.roles.answers import NO_IDS, Ids, refusal
 from p2p_oicp.roles.role import Method
+from p2p_oicp.web.gate import Arrival, Caller, Gate
 from p2p_oicp.web.problems import HttpProblem, invalid
 
 log = structlog.get_logger(__name__)
 
 _SYSTEM_ERROR = "021"
-_PARTNER_NOT_FOUND = "300"
 _NO_CONTRACT = "210"
 _NOT_OFFERED = "320"
 _RETRY_AFTER_SECONDS = "1"
@@ -36,14 +34,6 @@ class Side(Enum):
     BACKEND = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A request as it came: what identity is proved from, and the caller's address (None: in-process)."""
-
-    parts: SignedParts
-    address: str | None = None
-
-
 class Api:
     """Serves OICP at one listener."""
 
@@ -51,17 +41,13 @@ class Api:
         self,
         side: Side,
         *,
-        me: Peer,
-        registry: PeerRegistry,
-        verifier: RequestVerifier,
+        gate: Gate,
         cpo: CpoRole | None,
         emp: EmpRole | None,
         signs: SignsOfLife,
     ) -> None:
         self._side = side
-        self._me = me
-        self._registry = registry
-        self._verifier = verifier
+        self._gate = gate
         self._roles = {Party.CPO: cpo, Party.EMP: emp}
         self._signs = signs
 
@@ -70,7 +56,7 @@ class Api:
         route = find(path)
         if route is None:
             raise HttpProblem(404, _NOT_OFFERED, f"/api/oicp/{path} is not a path of OICP 2.3")
-        return await self.answer(route.choose(arrival.parts.body), route.party, arrival)
+        return await self.answer(route.choose(arrival.body), route.party, arrival)
 
     async def answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
         """Answer one operation; ``party`` is the sender's id in the path."""
@@ -86,10 +72,11 @@ class Api:
         """(1) Who sends, by what is proved and what the path claims, (2) what, (3) path against body, (4) the role."""
         ids, peer = NO_IDS, None
         try:
-            peer = self._sender(operation, party, arrival)  # (1)
-            incoming = self._read(operation, party, peer, arrival.parts.body)  # (2)
+            caller = await self._sender(operation, party, arrival)  # (1)
+            peer = caller.peer
+            incoming = self._read(operation, party, peer, arrival.body)  # (2)
             ids = Ids.of(incoming.message)
-            incoming = self._bound(incoming)  # (3)
+            incoming = self._bound(incoming, caller)  # (3)
             await self._heard(incoming.peer)
             return await self._method(operation)(incoming)  # (4)
         except InvalidMessage as problem:
@@ -110,37 +97,20 @@ class Api:
         if peer is not None and self._side is Side.PEER:
             await self._signs.heard_from(peer.name)
 
-    def _sender(self, operation: Operation, party: str | None, arrival: Arrival) -> Peer | None:
+    async def _sender(self, operation: Operation, party: str | None, arrival: Arrival) -> Caller:
         """Return who sends: proved, or in insecure mode the peer that answers for the claimed id."""
-        self._verifier.verify(arrival.parts)
-        if party is None:
-            return None
-        claimed = OperatorID(party) if operation.sender is Party.CPO else ProviderID(party)
-        peer = self._who_answers_for(claimed)
-        if not peer.serves(operation.name):
-            raise Refusal(_NO_CONTRACT, f"there is no contract with {peer.name} for {operation.name}")
-        if peer.networks and arrival.address and not any(ip_address(arrival.address) in net for net in peer.networks):
-            raise Unauthorized(f"{peer.name} may not call from {arrival.address}")
-        return peer
+        caller = await self._gate.admit(arrival, _claimed(operation, party))
+        if caller.peer is not None and not caller.peer.serves(operation.name):
+            raise Refusal(_NO_CONTRACT, f"there is no contract with {caller.peer.name} for {operation.name}")
+        return caller
 
-    def _who_answers_for(self, party: OperatorID | ProviderID) -> Peer:
-        if self._side is Side.BACKEND:
-            if not self._me.answers_for(party):
-                raise Unauthorized(f"{party} is not a party of this node; its backend speaks for {_parties(self._me)}")
-            return self._me
-        by = self._registry.by_operator if isinstance(party, OperatorID) else self._registry.by_provider
-        peer = by(party)  # type: ignore[arg-type]
-        if peer is None:
-            raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {party}")
-        return peer
-
-    def _bound(self, incoming: Incoming[Message]) -> Incoming[Message]:
+    def _bound(self, incoming: Incoming[Message], caller: Caller) -> Incoming[Message]:
         """Hold the sender's id in the body to the path's (CPO-01, Security); it counts where the path has none."""
         named = sender_party(incoming.operation, incoming.message)
         if named is None:
             return incoming
         if incoming.party is None:
-            return replace(incoming, peer=self._who_answers_for(named))
+            return replace(incoming, peer=self._gate.hold_to(caller, named))
         if type(named)(incoming.party) != named and not _is_sub_operator(named, incoming):
             raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
         return incoming
@@ -166,5 +136,7 @@ def _is_sub_operator(derived: OperatorID | ProviderID, incoming: Incoming[Messag
     return incoming.operation.sender_is_derived and incoming.peer is not None and incoming.peer.answers_for(derived)
 
 
-def _parties(me: Peer) -> str:
-    return ", ".join(party.text for party in (*me.operators, *me.providers)) or "no party"
+def _claimed(operation: Operation, party: str | None) -> OperatorID | ProviderID | None:
+    if party is None:
+        return None
+    return OperatorID(party) if operation.sender is Party.CPO else ProviderID(party)

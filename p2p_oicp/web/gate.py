@@ -1,0 +1,198 @@
+"""Who is calling: identity is proved, not claimed (DESIGN section 7).
+
+The plan of :meth:`PeerGate.admit`:
+
+(1) What is needed is what the caller's entry says, or else what this node requires of everyone.
+(2) A signature is verified wherever there is one by a key we know, and has to be there where it is needed.
+(3) A client certificate likewise. (4) What was proved is one peer, and (5) it answers for the party it claims.
+(6) It calls from where it may call.
+
+Without anything needed or proved, the caller is whoever answers for the party that the path claims: insecure mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Protocol
+
+from p2p_oicp.clock import Clock
+from p2p_oicp.errors import NotProven, Refusal, Unauthorized, UnknownKey
+from p2p_oicp.identity import KeyRing, ReplayGuard, SignedParts, VerifiedSignature, has_signature, verify_request
+from p2p_oicp.oicp import OperatorID, ProviderID
+from p2p_oicp.peers import Peer, PeerRegistry
+
+_PARTNER_NOT_FOUND = "300"
+
+PartyID = OperatorID | ProviderID
+Refresh = Callable[[str], Awaitable[bool]]
+
+
+@dataclass(slots=True)
+class Arrival:
+    """A request as it came: what identity is proved from, and the caller's address (None: in-process).
+
+    ``body`` is the text of it, in UTF-8. ``is_own`` marks a request of this very node; ``signature`` is set once it was
+    verified.
+    """
+
+    parts: SignedParts
+    body: bytes
+    address: str | None = None
+    is_own: bool = False
+    signature: VerifiedSignature | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request; ``peer`` is None where nobody is claimed and nothing has to be proved."""
+
+    peer: Peer | None
+    is_proven: bool
+
+
+class Gate(Protocol):
+    """Lets callers in."""
+
+    async def admit(self, arrival: Arrival, claimed: PartyID | None) -> Caller:
+        """Return who calls; raise Refusal 017 (or 300). ``claimed`` is the party that the path names."""
+
+    def hold_to(self, caller: Caller, named: PartyID) -> Peer:
+        """Return who speaks for the party that the body names; raise Refusal 017 (or 300)."""
+
+
+class OwnGate:
+    """Lets our own backend in, which speaks for our own parties."""
+
+    def __init__(self, me: Peer) -> None:
+        self._me = me
+
+    async def admit(self, arrival: Arrival, claimed: PartyID | None) -> Caller:  # noqa: ARG002 - the gate's shape
+        """Return ourselves."""
+        return Caller(self._me if claimed is None else self.hold_to(Caller(self._me, is_proven=True), claimed), True)
+
+    def hold_to(self, caller: Caller, named: PartyID) -> Peer:  # noqa: ARG002 - the gate's shape
+        """Return ourselves, if we answer for ``named``."""
+        if not self._me.answers_for(named):
+            raise Unauthorized(f"{named} is not a party of this node; its backend speaks for {_parties(self._me)}")
+        return self._me
+
+
+class PeerGate:
+    """Lets peers in; ``require`` is what this node wants of every peer whose entry says nothing else."""
+
+    def __init__(
+        self,
+        me: Peer,
+        *,
+        registry: PeerRegistry,
+        ring: KeyRing,
+        guard: ReplayGuard,
+        clock: Clock,
+        require: tuple[str, ...],
+        refresh: Refresh | None = None,
+    ) -> None:
+        self._me = me
+        self._registry = registry
+        self._ring = ring
+        self._guard = guard
+        self._clock = clock
+        self._require = require
+        self._refresh = refresh
+
+    async def admit(self, arrival: Arrival, claimed: PartyID | None) -> Caller:
+        """Return who calls; see ``Gate`` and the plan above."""
+        named = self._find(claimed) if claimed is not None else None
+        if arrival.is_own:
+            return Caller(self._me, is_proven=True)
+        proven = await self._proven(arrival, named)
+        if proven is not None:
+            self._check_requirements(proven, arrival)
+            if claimed is not None:
+                self._check_binding(proven, claimed)
+        elif claimed is not None and named is None:
+            raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {claimed}")
+        caller = proven or named
+        _check_network(caller, arrival.address)  # (6)
+        return Caller(caller, is_proven=proven is not None)
+
+    def hold_to(self, caller: Caller, named: PartyID) -> Peer:
+        """Return the peer that speaks for the party in the body; see ``Gate``."""
+        if caller.peer is not None:
+            self._check_binding(caller.peer, named)
+            return caller.peer
+        peer = self._find(named)
+        if peer is None:
+            raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {named}")
+        if self._needed(peer):
+            raise Unauthorized(f"{peer.name} has to prove itself: {' and '.join(self._needed(peer))}")
+        return peer
+
+    def _find(self, party: PartyID) -> Peer | None:
+        if isinstance(party, OperatorID):
+            return self._registry.by_operator(party)
+        return self._registry.by_provider(party)
+
+    def _needed(self, peer: Peer | None) -> tuple[str, ...]:
+        return self._require if peer is None or peer.security is None else peer.security
+
+    async def _proven(self, arrival: Arrival, named: Peer | None) -> Peer | None:
+        """Return the one peer that the request proves to come from, None where nothing is proved or needed."""
+        needed = self._needed(named)  # (1)
+        owner = await self._signer_of(arrival, named, is_needed="signature" in needed)  # (2)
+        if owner is None:
+            return None
+        peer = self._registry.by_name(owner)
+        if peer is None:
+            raise Unauthorized(f"{owner} is no longer a peer of this node")
+        return peer
+
+    async def _signer_of(self, arrival: Arrival, named: Peer | None, *, is_needed: bool) -> str | None:
+        if not has_signature(arrival.parts.headers):
+            if is_needed:
+                raise Unauthorized("the request is not signed; this node wants an RFC 9421 signature")
+            return None
+        try:
+            signature = await self._verified(arrival.parts, named)
+            self._guard.accept_once(signature, self._clock.time())
+        except UnknownKey as exc:
+            if is_needed:
+                raise Unauthorized(str(exc)) from exc
+            return None
+        except NotProven as exc:
+            raise Unauthorized(f"{exc}{self._hint(arrival.parts)}") from exc
+        arrival.signature = signature
+        return self._ring.owner(signature.key)
+
+    async def _verified(self, parts: SignedParts, named: Peer | None) -> VerifiedSignature:
+        try:
+            return verify_request(parts, self._ring.find, self._clock.time())
+        except UnknownKey:
+            # Whoever it claims to be may have a new key; it is asked at the address that we know.
+            if named is None or self._refresh is None or not await self._refresh(named.name):
+                raise
+        return verify_request(parts, self._ring.find, self._clock.time())
+
+    def _hint(self, parts: SignedParts) -> str:
+        host = parts.headers.get("Host", "")
+        return f" (signed for another address? this node is {parts.authority})" if host != parts.authority else ""
+
+    def _check_requirements(self, peer: Peer, arrival: Arrival) -> None:
+        if "signature" in self._needed(peer) and arrival.signature is None:
+            raise Unauthorized(f"{peer.name} has to sign its requests")
+
+    def _check_binding(self, peer: Peer, party: PartyID) -> None:
+        if not peer.answers_for(party):  # (5)
+            raise Unauthorized(f"{peer.name} does not speak for {party}")
+
+
+def _check_network(peer: Peer | None, address: str | None) -> None:
+    if peer is None or not peer.networks or address is None:
+        return
+    if not any(ip_address(address) in network for network in peer.networks):
+        raise Unauthorized(f"{peer.name} may not call from {address}")
+
+
+def _parties(me: Peer) -> str:
+    return ", ".join(party.text for party in (*me.operators, *me.providers)) or "no party"
