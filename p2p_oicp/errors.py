@@ -15,7 +15,7 @@
     │   ├── PeerBusy           they: 429 or 503, ``retry_after`` seconds
     │   ├── PeerUnauthorized   they: 401 or 403, our identity is not accepted
     │   ├── PeerRejected       they: the message is refused for good (4xx)
-    │   └── PeerBroken         they: 5xx, or an answer that is not OICP
+    │   └── PeerBroken         they, or somebody in their place: 5xx, or an answer that is not OICP
     │       └── PeerUnproven   somebody: an answer that does not prove who gave it
     └── StoreError             the database
         ├── StoreBusy          the write queue is full: answer 503, try again

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -24,28 +23,30 @@ from p2p_oicp.clock import Clock, Mint, RandomMint, SystemClock
 from p2p_oicp.delivery import (
     Backoff,
     Bells,
-    Carrier,
     OutboxWorker,
     PeerCourier,
-    Replicator,
     SignsOfLife,
     StateKind,
     Supervisor,
 )
-from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.identity import KeyRing, KnownKey, MessageSigner, OwnKeys, PublicKey, ReplayGuard, read_own_keys
+from p2p_oicp.identity import MessageSigner
 from p2p_oicp.logs import configure_logs, hand_logs_to_the_host_program
 from p2p_oicp.oicp import Message
+from p2p_oicp.oicp.operation import Party
+from p2p_oicp.oicp.operations import OPERATIONS
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
-from p2p_oicp.roles.carriers import EmpBackendCarrier, PeerCarrier
+from p2p_oicp.roles.carriers import EmpBackendCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
 from p2p_oicp.roles.cpo.statuses import StatusReplication
+from p2p_oicp.roles.crew import Crew
 from p2p_oicp.settings import Settings, load_registry, own_peer
 from p2p_oicp.storage import Store, open_store
 from p2p_oicp.transport import OicpClient
+from p2p_oicp.trust import Trust, TrustFiles
 from p2p_oicp.version import VERSION
 from p2p_oicp.web import (
+    AdminPeers,
     Api,
     Greetings,
     Listener,
@@ -53,14 +54,15 @@ from p2p_oicp.web import (
     OwnCalls,
     OwnGate,
     PeerGate,
+    PeerPairings,
     Side,
     backend_app,
+    listen,
     peer_app,
 )
 
 log = structlog.get_logger(__name__)
 
-SHUTDOWN_SECONDS = 10.0
 # The hub gives a backend 60 s (CONFORMANCE section 5); each operation's own deadline is at most that.
 BACKEND_DEADLINE_SECONDS = 60.0
 
@@ -133,46 +135,34 @@ class Node:
         storage = self._settings.storage
         store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
         supervisor = await stack.enter_async_context(Supervisor())
-        self._identify(stack)
-        parts = await self._assemble(stack, store)
-        peer_api, backend_api = self._apis(parts)
+        trust = stack.enter_context(self._trust_house())
+        parts = await self._assemble(stack, store, trust)
+        await trust.open(store, parts.client, self._served())
+        gate = PeerGate(trust)
+        peer_api, backend_api = self._apis(parts, gate)
         parts.courier.loopback = Loopback(peer_api)
         self._own_calls = OwnCalls(backend_api, self.me)
-        greetings = Greetings(
-            self.me, registry=self.registry, client=parts.client, signs=parts.signs, gate=self._peer_gate
+        greetings = Greetings(self.me, registry=self.registry, client=parts.client, signs=parts.signs, gate=gate)
+        trust.fresh_keys.introduce = greetings.greet
+        await self._listen(
+            stack, self._peer_app(peer_api, greetings, gate, trust), self._backend_app(backend_api, parts, trust)
         )
-        await self._listen(stack, peer_api, backend_api, greetings)
-        for name, work in self._workers(parts):
-            supervisor.keep_running(name, work.run)
-        supervisor.run_once("hello", greetings.greet_all)
+        self._start_workers(parts, supervisor, trust, greetings)
         self._report()
 
-    def _identify(self, stack: AsyncExitStack) -> None:
-        """Take our keys and those of the peers."""
-        security = self._settings.security
-        ring = KeyRing(
-            KnownKey(PublicKey.from_line(line), peer.name) for peer in self.registry.all() for line in peer.public_keys
-        )
-        guard = stack.enter_context(ReplayGuard(self._settings.node.data_dir / "nonces"))
-        self._peer_gate = PeerGate(
-            self.me, registry=self.registry, ring=ring, guard=guard, clock=self._clock, require=security.require
-        )
-        keys = read_own_keys(security.keys) if self._signs_for_anybody() else OwnKeys(())
-        self._signer = MessageSigner(keys, ring, self._clock, needs_signature=self._needs_signature)
+    def _trust_house(self) -> Trust:
+        settings = self._settings
+        files = TrustFiles(settings.security.keys, settings.peers_file, settings.node.data_dir / "nonces")
+        require = settings.security.require
+        return Trust(self.me, registry=self.registry, require=require, files=files, clock=self._clock)
 
-    def _signs_for_anybody(self) -> bool:
-        return any(self._needs_signature(peer.name) for peer in self.registry.all()) or bool(
-            self._settings.security.require
-        )
+    def _served(self) -> tuple[str, ...]:
+        """Return the names of the operations that this node serves to peers."""
+        ours = {Party.CPO: bool(self.me.operators), Party.EMP: bool(self.me.providers)}
+        return tuple(operation.name for operation in OPERATIONS if ours[operation.server])
 
-    def _needs_signature(self, name: str) -> bool:
-        peer = self.registry.by_name(name)
-        if peer is None or peer.is_self:
-            return False
-        return "signature" in (self._settings.security.require if peer.security is None else peer.security)
-
-    async def _assemble(self, stack: AsyncExitStack, store: Store) -> _Parts:
-        client = await stack.enter_async_context(self._client())
+    async def _assemble(self, stack: AsyncExitStack, store: Store, trust: Trust) -> _Parts:
+        client = await stack.enter_async_context(self._client(trust.signer))
         bells, courier = Bells(), PeerCourier(client)
         context = RoleContext(
             me=self.me,
@@ -187,13 +177,13 @@ class Node:
         signs = SignsOfLife(bells, store, self._clock)
         return _Parts(context, client, courier, signs, *self._backends(client))
 
-    def _client(self) -> OicpClient:
+    def _client(self, signer: MessageSigner) -> OicpClient:
         return OicpClient(
             mint=self._mint,
             user_agent=f"p2p-oicp/{VERSION}",
             max_body=self._settings.peer_api.max_body,
             clock=self._clock,
-            signer=self._signer,
+            signer=signer,
         )
 
     def _backends(self, client: OicpClient) -> tuple[CpoBackend, EmpBackend]:
@@ -207,56 +197,61 @@ class Node:
             emp = HttpEmpBackend("the EMP's backend", urls.emp_url, client, deadline=deadline)
         return cpo or NoCpoBackend(), emp or NoEmpBackend()
 
-    def _apis(self, parts: _Parts) -> tuple[Api, Api]:
+    def _apis(self, parts: _Parts, gate: PeerGate) -> tuple[Api, Api]:
         make = partial(
             Api,
             cpo=CpoRole(parts.context, parts.cpo_backend) if self.me.operators else None,
             emp=EmpRole(parts.context, parts.emp_backend) if self.me.providers else None,
             signs=parts.signs,
         )
-        return make(Side.PEER, gate=self._peer_gate), make(Side.BACKEND, gate=OwnGate(self.me))
+        return make(Side.PEER, gate=gate), make(Side.BACKEND, gate=OwnGate(self.me))
 
-    async def _listen(self, stack: AsyncExitStack, peer_api: Api, backend_api: Api, greetings: Greetings) -> None:
-        peer, backend = self._settings.peer_api, self._settings.backend_api
-        token = backend.token.get_secret_value() if backend.token else None
-        theirs = Listener(
-            peer_api,
-            self._mint,
-            max_body=peer.max_body,
-            public_url=peer.url,
-            signer=self._signer.sign_answer,
+    def _peer_app(self, api: Api, greetings: Greetings, gate: PeerGate, trust: Trust) -> web.Application:
+        peer = self._settings.peer_api
+        listener = Listener(
+            api, self._mint, max_body=peer.max_body, public_url=peer.url, signer=trust.signer.sign_answer
         )
-        peers = peer_app(theirs, hello=greetings.hear)
-        ours = Listener(backend_api, self._mint, max_body=backend.max_body, token=token)
-        backends = backend_app(ours, readiness=self._readiness)
-        self.peer_url = await _serve(stack, peers, peer.host, peer.port, "peer_api")
-        self.backend_url = await _serve(stack, backends, backend.host, backend.port, "backend_api")
+        return peer_app(listener, hello=greetings.hear, also=PeerPairings(listener, gate=gate, trust=trust).routes())
 
-    def _workers(self, parts: _Parts) -> Iterator[tuple[str, OutboxWorker | Replicator]]:
-        """Return one outbox worker per destination, and one replicator per peer and kind of state."""
+    def _backend_app(self, api: Api, parts: _Parts, trust: Trust) -> web.Application:
+        backend = self._settings.backend_api
+        token = backend.token.get_secret_value() if backend.token else None
+        listener = Listener(api, self._mint, max_body=backend.max_body, token=token)
+        return backend_app(
+            listener, readiness=self._readiness, also=AdminPeers(listener, trust=trust, client=parts.client).routes()
+        )
+
+    async def _listen(self, stack: AsyncExitStack, peers: web.Application, backends: web.Application) -> None:
+        peer, backend = self._settings.peer_api, self._settings.backend_api
+        self.peer_url = await listen(stack, peers, peer.host, peer.port, "peer_api")
+        self.backend_url = await listen(stack, backends, backend.host, backend.port, "backend_api")
+
+    def _start_workers(self, parts: _Parts, supervisor: Supervisor, trust: Trust, greetings: Greetings) -> None:
+        """Start the workers; those of a peer come and go with it."""
         context = parts.context
         if self.me.providers:
-            yield EMP_BACKEND, self._outbox_worker(EMP_BACKEND, EmpBackendCarrier(parts.emp_backend), context)
+            bell = context.bells.hang(EMP_BACKEND, EMP_BACKEND)
+            worker = OutboxWorker(
+                EmpBackendCarrier(parts.emp_backend),
+                store=context.store,
+                bell=bell,
+                clock=self._clock,
+                backoff=self._backoff,
+            )
+            supervisor.keep_running(EMP_BACKEND, worker.run)
+        crew = Crew(
+            context,
+            courier=parts.courier,
+            supervisor=supervisor,
+            backoff=self._backoff,
+            kinds_for=self._kinds_for,
+            greet=greetings.greet,
+        )
         for peer in self.registry.all():
-            yield peer.name, self._outbox_worker(peer.name, PeerCarrier(self.registry, parts.courier), context)
-            for kind in self._kinds_for(peer):
-                bell = context.bells.hang(peer.name, f"{kind.name} to {peer.name}")
-                yield (
-                    bell.destination,
-                    Replicator(
-                        peer,
-                        kind,
-                        store=context.store,
-                        courier=parts.courier,
-                        bell=bell,
-                        clock=self._clock,
-                        backoff=self._backoff,
-                    ),
-                )
-
-    def _outbox_worker(self, name: str, carrier: Carrier, context: RoleContext) -> OutboxWorker:
-        bell = context.bells.hang(name, name)
-        return OutboxWorker(carrier, store=context.store, bell=bell, clock=self._clock, backoff=self._backoff)
+            crew.start(peer)
+        trust.directory.on_change = crew.follow
+        supervisor.keep_running("peers file", trust.directory.watch)
+        supervisor.run_once("hello", greetings.greet_all)
 
     def _kinds_for(self, peer: Peer) -> list[StateKind]:
         """Return the kinds of state that this node owes to a peer."""
@@ -278,22 +273,6 @@ class Node:
             "security": security,
             **({} if security else {"warning": "insecure: nobody proves who they are"}),
         }
-
-
-async def _serve(stack: AsyncExitStack, app: web.Application, host: str, port: int, table: str) -> str:
-    """Listen; return the base URL with the port that was bound."""
-    runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=SHUTDOWN_SECONDS)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, host, port)
-    try:
-        await site.start()
-    except OSError as error:
-        raise ConfigurationError(
-            f"[{table}] cannot listen on {host}:{port}: {error.strerror}; choose another port"
-        ) from error
-    bound = runner.addresses[0][1]
-    return f"http://{f'[{host}]' if ':' in host else host}:{bound}"
 
 
 async def _run_until_told(settings: Settings) -> None:

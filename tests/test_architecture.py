@@ -60,7 +60,7 @@ STRANGERS = {
 }
 
 # Modules and functions above the aim but below the hard limit, each with its reason.
-LONGER_MODULES = {"p2p_oicp.oicp.operations": "the table of operations, one row an operation"}
+LONGER_MODULES: dict[str, str] = {}
 LONGER_FUNCTIONS: dict[str, str] = {}
 MODULE_LINES, MODULE_LINES_HARD = 300, 400
 FUNCTION_LINES, FUNCTION_LINES_HARD = 25, 40

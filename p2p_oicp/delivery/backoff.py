@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 FAILURES_THAT_OPEN_THE_CIRCUIT = 3
 _JITTER = 0.25
+_STORE_PAUSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,11 @@ class Backoff:
     first: float
     longest: float
     jitter: Callable[[], float] = random.random
+
+    @property
+    def after_a_store_failure(self) -> float:
+        """Seconds until the database is tried again: a full disk or a lock may end at any moment."""
+        return min(self.longest, _STORE_PAUSE_SECONDS)
 
     def wait(self, failures: int) -> float:
         """Return the seconds to wait after ``failures`` (≥ 1) failures in a row."""

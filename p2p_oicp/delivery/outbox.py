@@ -11,7 +11,7 @@ import structlog
 from p2p_oicp.clock import Clock
 from p2p_oicp.delivery.backoff import FAILURES_THAT_OPEN_THE_CIRCUIT, Backoff
 from p2p_oicp.delivery.bells import Bell
-from p2p_oicp.errors import PeerBusy, PeerError, PeerRejected, StoreError
+from p2p_oicp.errors import PeerBroken, PeerBusy, PeerError, PeerRejected, StoreError
 from p2p_oicp.storage import Store, Transaction, destinations, outbox
 from p2p_oicp.storage.outbox import Letter
 
@@ -47,8 +47,8 @@ class OutboxWorker:
             try:
                 pause = await self._round()
             except StoreError as error:
-                log.exception("outbox.store_failed", destination=self._destination, error=str(error))
-                pause = self._backoff.longest
+                log.warning("outbox.store_failed", destination=self._destination, error=str(error))
+                pause = self._backoff.after_a_store_failure
             if pause is None or pause > 0:
                 await self._bell.wait(pause)
 
@@ -63,7 +63,9 @@ class OutboxWorker:
         letters = await self._due(now, most)
         if not letters:
             return await self._until_next(now)
-        await asyncio.gather(*(self._send(letter) for letter in letters))
+        sent = await asyncio.gather(*(self._send(letter) for letter in letters), return_exceptions=True)
+        for failure in filter(None, sent):  # only now, so that no sending goes on behind the next round's back
+            raise failure
         return 0.0
 
     async def _due(self, now: float, most: int) -> list[Letter]:
@@ -85,6 +87,12 @@ class OutboxWorker:
         except PeerError as error:
             event.info("outbox.postponed", error=str(error), attempts=letter.attempts + 1)
             await self._store.write(partial(self._failed, letter=letter, error=error))
+        except StoreError:
+            raise  # our own loopback's database: not the letter's fault
+        except Exception as error:  # noqa: BLE001 - a letter that meets a bug must not stop the others
+            event.exception("outbox.bug", attempts=letter.attempts + 1)
+            bug = PeerBroken(self._destination, f"a bug of this node: {type(error).__name__}: {error}")
+            await self._store.write(partial(self._failed, letter=letter, error=bug))
         else:
             event.info("outbox.delivered", attempts=letter.attempts + 1)
             await self._store.write(lambda tx: self._arrived(tx, letter))

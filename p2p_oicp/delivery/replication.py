@@ -71,8 +71,8 @@ class Replicator:
             try:
                 pause = await self._round()
             except StoreError as error:
-                log.exception("replication.store_failed", peer=self._peer.name, error=str(error))
-                pause = self._backoff.longest
+                log.warning("replication.store_failed", peer=self._peer.name, error=str(error))
+                pause = self._backoff.after_a_store_failure
             if pause is None or pause > 0:
                 await self._bell.wait(pause)
 

@@ -134,6 +134,7 @@ from p2p_oicp.oicp.pulls import (
 )
 from p2p_oicp.oicp.records import ReadRecord, RecordReading, read_records
 from p2p_oicp.oicp.rules import Scope
+from p2p_oicp.oicp.rules import check as check_rules
 from p2p_oicp.oicp.sessions import (
     AuthorizationStart,
     AuthorizationStop,
@@ -277,6 +278,7 @@ __all__ = [
     "SignedMeteringValue",
     "StatusCode",
     "ValueAddedService",
+    "check_rules",
     "decode",
     "encode",
     "field_reference",

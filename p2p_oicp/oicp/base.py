@@ -20,14 +20,15 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity, escape
+from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity
 from p2p_oicp.oicp.identifiers import Identifier
 from p2p_oicp.oicp.kinds import Notes
 from p2p_oicp.oicp.members import AlsoRead
 from p2p_oicp.oicp.tolerant import RecordOf, plan_of
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
-_OWN_NAMES: dict[str, str] = {}
+_NO_FINDINGS: tuple[Finding, ...] = ()
+_AS_DOCUMENTED: dict[str, str] = {}
 
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -64,23 +65,28 @@ class Message(BaseModel):
     @classmethod
     def from_value(cls, value: object, received: bytes, *, pulled: bool = False) -> Self:
         """Read a message from what ``decode(received)`` returned; ``pulled``: from a page that may hold older data."""
-        findings: tuple[Finding, ...] = ()
-        try:
-            message: Self = cls.__pydantic_validator__.validate_python(value, by_alias=True, by_name=False)
-        except ValidationError as exc:
-            message, findings = cls._read_tolerantly(value, exc, pulled=pulled)
+        message, findings = cls._read_faultless(value), _NO_FINDINGS
+        if message is None:
+            message, findings = cls._read_tolerantly(value, pulled=pulled)
         object.__setattr__(message, "_received", received)
         object.__setattr__(message, "_findings", findings)
         return message
 
     @classmethod
-    def _read_tolerantly(
-        cls, value: object, refusal: ValidationError, *, pulled: bool
-    ) -> tuple[Self, tuple[Finding, ...]]:
+    def _read_faultless(cls, value: object) -> Self | None:
+        try:
+            message: Self = cls.__pydantic_validator__.validate_python(value, by_alias=True, by_name=False)
+        except ValidationError:
+            # It shows received values, secrets among them, so it goes no further than this.
+            return None
+        return message
+
+    @classmethod
+    def _read_tolerantly(cls, value: object, *, pulled: bool) -> tuple[Self, tuple[Finding, ...]]:
         notes = Notes(pulled=pulled)
         message = RecordOf(cls).read(value, "", notes)
         if notes.broken or not isinstance(message, cls):
-            raise InvalidMessage(notes.findings) from refusal
+            raise InvalidMessage(notes.findings)
         return message, tuple(notes.findings)
 
     def to_json(self) -> bytes:
@@ -107,9 +113,8 @@ class Message(BaseModel):
 
     def token(self, attribute: str) -> str:
         """Return the token of a JSON pointer for a member, in the spelling that was received."""
-        tokens: dict[str, str] = getattr(self, "_tokens", _OWN_NAMES)
-        found = tokens.get(attribute)
-        return f"/{escape(type(self).model_fields[attribute].alias or attribute)}" if found is None else found
+        received: dict[str, str] = getattr(self, "_tokens", _AS_DOCUMENTED)
+        return received.get(attribute, plan_of(type(self)).tokens[attribute])
 
     @property
     def field_findings(self) -> tuple[Finding, ...]:
@@ -171,7 +176,7 @@ def _wire_members(message: Message) -> dict[str, object]:
         value = message.__dict__[member.attribute]
         if value is None or (value == () and member.default == () and member.attribute not in message.model_fields_set):
             continue
-        members[member.name] = _wire(value)
+        members[member.name] = _wire(value[0] if member.is_written_alone and len(value) == 1 else value)
         if member.also and member.also.also_written:
             members |= dict.fromkeys(member.also.names, members[member.name])
     return members | {name: _wire(value) for name, value in (message.model_extra or {}).items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from p2p_oicp.oicp.base import Message
 from p2p_oicp.oicp.codes import Code
@@ -120,7 +120,23 @@ class Identification(Message):
         return evco_id.provider if evco_id else None
 
 
-class Acknowledgement(Message):
+class MayNameSession(Message):
+    """Base of messages that may name their session, by the ids of all who take part in it."""
+
+    session_id: SessionID | None = Field(None, alias="SessionID")
+    cpo_partner_session_id: PartnerSessionID | None = Field(None, alias="CPOPartnerSessionID")
+    emp_partner_session_id: PartnerSessionID | None = Field(None, alias="EMPPartnerSessionID")
+
+
+class NamesSession(Message):
+    """Base of messages that name their session."""
+
+    session_id: SessionID = Field(alias="SessionID")
+    cpo_partner_session_id: PartnerSessionID | None = Field(None, alias="CPOPartnerSessionID")
+    emp_partner_session_id: PartnerSessionID | None = Field(None, alias="EMPPartnerSessionID")
+
+
+class Acknowledgement(MayNameSession):
     """The answer to most requests (eRoamingAcknowledgement).
 
     ``result`` is False where a refusal left it out, as Hubject does beside HTTP 401, 403 and 404 (CONFORMANCE D56).
@@ -128,15 +144,10 @@ class Acknowledgement(Message):
 
     result: Annotated[bool, Flag(), Owed(absent=False)] = Field(alias="Result")
     status_code: StatusCode = Field(alias="StatusCode")
-    session_id: SessionID | None = Field(None, alias="SessionID")
-    cpo_partner_session_id: PartnerSessionID | None = Field(None, alias="CPOPartnerSessionID")
-    emp_partner_session_id: PartnerSessionID | None = Field(None, alias="EMPPartnerSessionID")
 
     @classmethod
-    def _read_tolerantly(
-        cls, value: object, refusal: ValidationError, *, pulled: bool
-    ) -> tuple[Self, tuple[Finding, ...]]:
-        message, findings = super()._read_tolerantly(value, refusal, pulled=pulled)
+    def _read_tolerantly(cls, value: object, *, pulled: bool) -> tuple[Self, tuple[Finding, ...]]:
+        message, findings = super()._read_tolerantly(value, pulled=pulled)
         if message.status_code.code == Code.SUCCESS:
             return message, findings
         left_out = "'Result' is mandatory; beside a refusal's code it is read as false"

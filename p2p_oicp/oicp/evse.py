@@ -77,8 +77,8 @@ class EnergySource(Message):
 class EnvironmentalImpact(Message):
     """What a station's energy emits, in g/kWh (EnvironmentalImpactType)."""
 
-    co2_emission: Annotated[Decimal, Number()] | None = Field(None, alias="CO2Emission")
-    nuclear_waste: Annotated[Decimal, Number()] | None = Field(None, alias="NuclearWaste")
+    co2_emission: Annotated[Decimal, Number(usual=99999)] | None = Field(None, alias="CO2Emission")
+    nuclear_waste: Annotated[Decimal, Number(usual=99999)] | None = Field(None, alias="NuclearWaste")
 
 
 class EvseDataRecord(Message):

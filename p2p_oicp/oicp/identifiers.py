@@ -14,11 +14,9 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-_SEPARATORS = str.maketrans("", "", "*-|")
-
 
 def _without_separators(text: str) -> str:
-    return text.removeprefix("+").translate(_SEPARATORS).upper()
+    return text.removeprefix("+").replace("*", "").replace("-", "").replace("|", "").upper()
 
 
 class Identifier:
@@ -30,7 +28,7 @@ class Identifier:
     _key: str
 
     #: What the documents allow, and (where some senders are less exact) what is read all the same, with a warning.
-    pattern: ClassVar[str]
+    pattern: ClassVar[str] = r"(?!)"
     tolerated: ClassVar[str | None] = None
     example: ClassVar[str]
     _readable: ClassVar[re.Pattern[str]]
@@ -111,36 +109,52 @@ _set_text = Identifier.__dict__["text"].__set__
 _set_key = Identifier.__dict__["_key"].__set__
 
 
-class OperatorID(Identifier):
+class CompanyIdentifier(Identifier):
+    """Base of identifiers that begin with a country and a company there, by the rules of ISO or of DIN.
+
+    ``tolerated`` marks that beginning with a group named after the standard.
+    """
+
+    __slots__ = ()
+
+    def _company(self) -> tuple[str, str] | None:
+        """Return the standard, and the country and company as they are written; None if malformed."""
+        found = self._readable.fullmatch(self.text)
+        return (found.lastgroup, found[found.lastgroup]) if found and found.lastgroup else None
+
+    @property
+    def standard(self) -> str | None:
+        """``ISO`` or ``DIN``; None if malformed. What both would write alike is ISO."""
+        company = self._company()
+        return company[0] if company else None
+
+    @property
+    def country(self) -> str | None:
+        """Two letters, or a dialling code in DIN's operators; None if malformed."""
+        company = self._company()
+        if company is None:
+            return None
+        text = company[1]
+        return text[:2].upper() if text[0].isalpha() else text.removeprefix("+").partition("*")[0]
+
+
+class OperatorID(CompanyIdentifier):
     """A charge point operator (OICP 2.3, OperatorIDType): ISO ``DE*ABC`` or DIN ``+49*536``."""
 
     __slots__ = ()
     pattern = r"[A-Za-z]{2}\*?[A-Za-z0-9]{3}|\+?[0-9]{1,3}\*[0-9]{3}"
+    tolerated = r"(?P<ISO>[A-Za-z]{2}\*?[A-Za-z0-9]{3})|(?P<DIN>\+?[0-9]{1,3}\*[0-9]{3})"
     example = "DE*ABC"
 
-    @property
-    def standard(self) -> str | None:
-        """``ISO`` or ``DIN``; None if malformed."""
-        return _standard_by_first(self) if self.is_valid else None
 
-    @property
-    def country(self) -> str | None:
-        """Two letters (ISO) or a dialling code (DIN); None if malformed."""
-        return _country(self) if self.is_valid else None
-
-
-class ProviderID(Identifier):
+class ProviderID(CompanyIdentifier):
     """An e-mobility provider (OICP 2.3, ProviderIDType): ``DE-8EO``, ``DE*8EO``, ``DE8EO``."""
 
     __slots__ = ()
     pattern = r"[A-Za-z]{2}[*-]?[A-Za-z0-9]{3}"
-    tolerated = r"[A-Za-z]{2}[*|-]?[A-Za-z0-9]{3}"
+    # The published class contains a ``|`` that was meant as an "or".
+    tolerated = r"(?P<ISO>[A-Za-z]{2}-?[A-Za-z0-9]{3})|(?P<DIN>[A-Za-z]{2}[*|][A-Za-z0-9]{3})"
     example = "DE-DCB"
-
-    @property
-    def country(self) -> str | None:
-        """Two letters; None if malformed."""
-        return _country(self) if self.is_valid else None
 
 
 class ProviderIDOrAll(Identifier):
@@ -166,55 +180,40 @@ class ProviderIDOrAll(Identifier):
         return ProviderID(self.text) if self.is_valid and not self.is_all else None
 
 
-class EvseID(Identifier):
+class EvseID(CompanyIdentifier):
     """A charging spot (OICP 2.3, EvseIDType): ISO ``DE*AB7*E840*6487`` or DIN ``+49*810*000*438``."""
 
     __slots__ = ()
     pattern = r"[A-Z]{2}\*?[A-Z0-9]{3}\*?E[A-Z0-9*]{1,30}|\+?[0-9]{1,3}\*[0-9]{3}\*[0-9*]{1,32}"
     tolerated = (
-        r"(?P<iso>[A-Za-z]{2}\*?[A-Za-z0-9]{3})\*?E[A-Za-z0-9*]{1,30}|(?P<din>\+?[0-9]{1,3}\*[0-9]{3})\*[0-9*]{1,32}"
+        r"(?P<ISO>[A-Za-z]{2}\*?[A-Za-z0-9]{3})\*?E[A-Za-z0-9*]{1,30}|(?P<DIN>\+?[0-9]{1,3}\*[0-9]{3})\*[0-9*]{1,32}"
     )
     example = "DE*ABC*ETEST1"
 
     @property
     def operator(self) -> OperatorID | None:
         """Who operates the spot; None if malformed."""
-        found = self._readable.fullmatch(self.text)
-        return OperatorID(found["iso"] or found["din"]) if found else None
-
-    @property
-    def standard(self) -> str | None:
-        """``ISO`` or ``DIN``; None if malformed."""
-        return _standard_by_first(self) if self.is_valid else None
-
-    @property
-    def country(self) -> str | None:
-        """Two letters (ISO) or a dialling code (DIN); None if malformed."""
-        return _country(self) if self.is_valid else None
+        company = self._company()
+        return OperatorID(company[1]) if company else None
 
 
-class ChargingPoolID(Identifier):
+class ChargingPoolID(CompanyIdentifier):
     """A group of charging stations (OICP 2.3, ChargingPoolIDType): ``IT*123*P456*AB789``."""
 
     __slots__ = ()
     # The grammar wants an alphanumeric after the P and speaks of up to 31 characters, the expression allows any and 30.
     pattern = r"[A-Za-z]{2}\*?[A-Za-z0-9]{3}\*?P[A-Za-z0-9][A-Za-z0-9*]{0,29}"
-    tolerated = r"(?P<iso>[A-Za-z]{2}\*?[A-Za-z0-9]{3})\*?P[A-Za-z0-9*]{1,31}"
+    tolerated = r"(?P<ISO>[A-Za-z]{2}\*?[A-Za-z0-9]{3})\*?P[A-Za-z0-9*]{1,31}"
     example = "IT*123*P456*AB789"
 
     @property
     def operator(self) -> OperatorID | None:
         """Who operates the pool; None if malformed."""
-        found = self._readable.fullmatch(self.text)
-        return OperatorID(found["iso"]) if found else None
-
-    @property
-    def country(self) -> str | None:
-        """Two letters; None if malformed."""
-        return _country(self) if self.is_valid else None
+        company = self._company()
+        return OperatorID(company[1]) if company else None
 
 
-class EvcoID(Identifier):
+class EvcoID(CompanyIdentifier):
     """A driver's contract (OICP 2.3, EvcoIDType): ISO ``DE-8EO-CAet5e4XY-3`` or DIN ``DE*8EO*Aet5e4*3``."""
 
     __slots__ = ()
@@ -222,29 +221,18 @@ class EvcoID(Identifier):
         r"[A-Za-z]{2}-?[A-Za-z0-9]{3}-?C[A-Za-z0-9]{8}-?[A-Za-z0-9]"
         r"|[A-Za-z]{2}[*-]?[A-Za-z0-9]{3}[*-]?[A-Za-z0-9]{6}[*-]?[0-9X]"
     )
-    # The published classes contain a ``|`` that was meant as an "or".
+    # The published classes contain a ``|`` that was meant as an "or". ISO is tried first.
     tolerated = (
-        r"(?P<iso>[A-Za-z]{2}-?[A-Za-z0-9]{3})-?C[A-Za-z0-9]{8}-?[A-Za-z0-9|]"
-        r"|(?P<din>[A-Za-z]{2}[*|-]?[A-Za-z0-9]{3})[*|-]?[A-Za-z0-9]{6}[*|-]?[0-9X|]"
+        r"(?P<ISO>[A-Za-z]{2}-?[A-Za-z0-9]{3})-?C[A-Za-z0-9]{8}-?[A-Za-z0-9|]"
+        r"|(?P<DIN>[A-Za-z]{2}[*|-]?[A-Za-z0-9]{3})[*|-]?[A-Za-z0-9]{6}[*|-]?[0-9X|]"
     )
     example = "DE-8EO-CAet5e4XY-3"
 
     @property
     def provider(self) -> ProviderID | None:
         """Whose contract it is; None if malformed."""
-        found = self._readable.fullmatch(self.text)
-        return ProviderID(found["iso"] or found["din"]) if found else None
-
-    @property
-    def standard(self) -> str | None:
-        """``ISO`` or ``DIN`` (ISO is tried first); None if malformed."""
-        found = self._readable.fullmatch(self.text)
-        return ("ISO" if found["iso"] else "DIN") if found else None
-
-    @property
-    def country(self) -> str | None:
-        """Two letters; None if malformed."""
-        return _country(self) if self.is_valid else None
+        company = self._company()
+        return ProviderID(company[1]) if company else None
 
 
 class SessionID(Identifier):
@@ -282,12 +270,3 @@ IDENTIFIERS: tuple[type[Identifier], ...] = (
     UID,
     ChargingPoolID,
 )
-
-
-def _standard_by_first(identifier: Identifier) -> str:
-    return "ISO" if identifier.text[0].isalpha() else "DIN"
-
-
-def _country(identifier: Identifier) -> str:
-    text = identifier.text
-    return text[:2].upper() if text[0].isalpha() else text.removeprefix("+").partition("*")[0]

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import override
 
-from p2p_oicp.oicp.findings import escape
-from p2p_oicp.oicp.kinds import NARROW_COUNT, UNREADABLE, Kind, Notes, Unreadable
+from p2p_oicp.oicp.findings import Finding, escape
+from p2p_oicp.oicp.kinds import NARROW_COUNT, UNREADABLE, Kind, Notes, Unreadable, shown
 
 #: Members that say which thing a record is about; without them even a tolerant reader has nothing to hold.
 IDENTIFYING = frozenset({"EvseID", "SessionID"})
@@ -75,6 +76,13 @@ class Several:
         nothing = core_schema.no_info_after_validator_function(_no_elements, core_schema.none_schema())
         return core_schema.union_schema([items, nothing], mode="left_to_right")
 
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        found = handler(schema)
+        if not self.written_alone:
+            return found
+        element = next(option for option in found["anyOf"] if option.get("type") == "array")["items"]
+        return found | {"anyOf": [element, *found["anyOf"]]}
+
 
 def _no_elements(_: None) -> tuple[()]:
     return ()
@@ -82,10 +90,13 @@ def _no_elements(_: None) -> tuple[()]:
 
 @dataclass(frozen=True)
 class Wrapped:
-    """An object whose only member is a list, and that some documents write as the bare list."""
+    """An object with one member, that some write as the bare value of that member.
+
+    Documents show bare lists; bare texts come from older senders only, and are read with a warning.
+    """
 
     name: str
-    also: str = ""
+    bare: type[list[object] | str] = list
 
 
 @dataclass(frozen=True)
@@ -132,22 +143,27 @@ class ListOf(Kind):
 
 @dataclass(frozen=True)
 class Unwrapping(Kind):
-    """The tolerant reader of an object that may have been left out around its list."""
+    """The tolerant reader of an object that may have been left out around its only member."""
 
     inner: Kind
     wrapped: Wrapped
 
     @override
     def read(self, value: object, at: str, notes: Notes) -> object:
-        if not isinstance(value, list):
+        if not isinstance(value, self.wrapped.bare):
             return self.inner.read(value, at, notes)
-        short = Notes(pulled=notes.pulled)
-        found = self.inner.read({self.wrapped.name: value}, at, short)
-        prefix = f"{at}/{escape(self.wrapped.name)}"
-        for finding in short.findings:
-            pointer = at + finding.pointer.removeprefix(prefix)
-            notes.findings.append(type(finding)(finding.severity, pointer, finding.code, finding.message))
-        notes.broken |= short.broken
+        inside = Notes(pulled=notes.pulled)
+        found = self.inner.read({self.wrapped.name: value}, "", inside)
+        if self.wrapped.bare is str:
+            if inside.findings:
+                return self.inner.read(value, at, notes)
+            notes.warn(at, "bare-text", f"{shown(value)} is read as the '{self.wrapped.name}' of an object")
+        notes.broken |= inside.broken
+        own = f"/{escape(self.wrapped.name)}"
+        notes.findings += (
+            Finding(note.severity, at + note.pointer.removeprefix(own), note.code, note.message)
+            for note in inside.findings
+        )
         if isinstance(found, BaseModel):
             object.__setattr__(found, "_tokens", dict.fromkeys(type(found).model_fields, ""))
         return found
@@ -170,36 +186,38 @@ class Member:
         """All names under which it may stand, the documents' own first."""
         return (self.name, *(self.also.names if self.also else ()))
 
-    def spelling(self, value: Mapping[str, object], at: str, notes: Notes) -> str | None:
-        """Return the name under which the member has a value; the documents' own name wins (D01)."""
-        used = self.name if value.get(self.name) is not None else None
-        if self.also is None:
-            return used
-        for other in self.also.names:
-            found = value.get(other)
-            if found is None:
-                continue
-            if used is None:
-                used = other
-                if other in self.also.inexact:
-                    notes.warn(f"{at}/{escape(other)}", "misprinted-name", f"'{other}' is read as '{self.name}'")
-            elif found != value[used]:
-                notes.warn(f"{at}/{escape(other)}", "two-spellings", f"differs from '{used}', which is the one read")
-        return used
+    @property
+    def is_written_alone(self) -> bool:
+        """Whether a list of one is written without brackets."""
+        return isinstance(self.kind, ListOf) and self.kind.limits.written_alone
 
-    def absent(self, value: Mapping[str, object], at: str, notes: Notes) -> object:
-        """Return what stands for a member without a value."""
-        if not (self.required or self.owed):
-            return self.default
-        pointer = f"{at}/{escape(self.name)}"
-        if self.name in value and notes.pulled and self.name not in IDENTIFYING:
-            notes.warn(
-                pointer, "null-in-pulled-data", f"'{self.name}' is mandatory in OICP 2.3, and null in older data"
-            )
-        else:
-            notes.broken |= self.required
-            notes.error(pointer, "missing", f"'{self.name}' is mandatory, and {self._found(value)}")
+    @property
+    def fallback(self) -> object:
+        """What a message holds where the member is absent or unreadable; UNREADABLE: there is no message."""
         return UNREADABLE if self.required else self.default
 
-    def _found(self, value: Mapping[str, object]) -> str:
-        return "null is the same as absent" if self.name in value else "is absent"
+    def is_told_by(self, name: str, value: Mapping[str, object], at: str, notes: Notes) -> bool:
+        """Whether the member is read from ``name``; the documents' own name wins over others (D01)."""
+        if self.also is None:
+            return True
+        used = next(other for other in self.names if value.get(other) is not None)
+        if name != used:
+            if value[name] != value[used]:
+                notes.warn(f"{at}/{escape(name)}", "two-spellings", f"differs from '{used}', which is the one read")
+            return False
+        if name in self.also.inexact:
+            notes.warn(f"{at}/{escape(name)}", "misprinted-name", f"'{name}' is read as '{self.name}'")
+        return True
+
+    def note_absence(self, value: Mapping[str, object], at: str, notes: Notes) -> None:
+        """Note that a mandatory member has no value."""
+        pointer = f"{at}/{escape(self.name)}"
+        if self.name not in value:
+            notes.error(pointer, "missing", f"'{self.name}' is mandatory, and is absent")
+        elif notes.pulled and self.name not in IDENTIFYING:
+            said = f"'{self.name}' is mandatory in OICP 2.3, and null in older data"
+            notes.warn(pointer, "null-in-pulled-data", said)
+            return
+        else:
+            notes.error(pointer, "missing", f"'{self.name}' is mandatory, and null is the same as absent")
+        notes.broken |= self.required

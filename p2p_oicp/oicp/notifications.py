@@ -6,18 +6,17 @@ One endpoint takes all four; ``ChargingNotification.from_json`` reads ``Type`` f
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from p2p_oicp.oicp.base import Message
-from p2p_oicp.oicp.common import Identification, PartnerSessionID, ProductID
+from p2p_oicp.oicp.common import Identification, NamesSession, ProductID
 from p2p_oicp.oicp.enumerations import ErrorType
 from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity
-from p2p_oicp.oicp.identifiers import EvseID, OperatorID, SessionID
+from p2p_oicp.oicp.identifiers import EvseID, OperatorID
 from p2p_oicp.oicp.kinds import Exactly, OneOf, Text, shown
 from p2p_oicp.oicp.members import AlsoRead
-from p2p_oicp.oicp.quantities import Energy, Instant, Whole
+from p2p_oicp.oicp.quantities import Energy, Instant, MeterValue, Whole
 from p2p_oicp.oicp.sessions import MeterValuesInBetween
 
 
@@ -30,13 +29,17 @@ class NotificationType(StrEnum):
     ERROR = "Error"
 
 
-class ChargingNotification(Message):
+def _require_type(schema: dict[str, Any]) -> None:
+    """``Type`` has a value of its own in Python, and is mandatory on the wire."""
+    schema["required"] = ["Type", *(name for name in schema["required"] if name != "Type")]
+
+
+class ChargingNotification(NamesSession):
     """What all four notifications tell."""
 
+    model_config = ConfigDict(json_schema_extra=_require_type)
+
     type: NotificationType = Field(alias="Type")
-    session_id: SessionID = Field(alias="SessionID")
-    cpo_partner_session_id: PartnerSessionID | None = Field(None, alias="CPOPartnerSessionID")
-    emp_partner_session_id: PartnerSessionID | None = Field(None, alias="EMPPartnerSessionID")
     identification: Identification | None = Field(None, alias="Identification")
     evse_id: EvseID = Field(alias="EvseID")
     # Mandatory in CPO-02, optional or absent in EMP-02 (CONFORMANCE D37).
@@ -48,14 +51,14 @@ class ChargingNotification(Message):
         if not isinstance(value, dict):
             return super().from_value(value, received, pulled=pulled)
         told = value.get("Type")
-        named = _BY_TYPE.get(told) if isinstance(told, str) else None
+        named = BY_TYPE.get(told) if isinstance(told, str) else None
         if named is None or not issubclass(named, cls):
             raise InvalidMessage([cls._misnamed(told)])
         return super(ChargingNotification, named).from_value(value, received, pulled=pulled)
 
     @classmethod
     def _misnamed(cls, told: object) -> Finding:
-        wanted = ", ".join(f"'{name}'" for name, named in _BY_TYPE.items() if issubclass(named, cls))
+        wanted = ", ".join(f"'{name}'" for name, named in BY_TYPE.items() if issubclass(named, cls))
         if told is None:
             return Finding(Severity.ERROR, "/Type", "missing", f"'Type' is mandatory and one of {wanted}")
         code = "unknown-value" if isinstance(told, str) else "wrong-type"
@@ -68,7 +71,7 @@ class ChargingNotificationStart(ChargingNotification):
     type: Annotated[NotificationType, Exactly(NotificationType.START)] = Field(NotificationType.START, alias="Type")
     charging_start: Instant = Field(alias="ChargingStart")
     session_start: Instant | None = Field(None, alias="SessionStart")
-    meter_value_start: Energy | None = Field(None, alias="MeterValueStart")
+    meter_value_start: MeterValue | None = Field(None, alias="MeterValueStart")
     partner_product_id: ProductID | None = Field(None, alias="PartnerProductID")
 
 
@@ -83,7 +86,7 @@ class ChargingNotificationProgress(ChargingNotification):
     charging_duration: Annotated[int, Whole(minimum=0)] | None = Field(None, alias="ChargingDuration")
     session_start: Instant | None = Field(None, alias="SessionStart")
     consumed_energy_progress: Energy | None = Field(None, alias="ConsumedEnergyProgress")
-    meter_value_start: Energy | None = Field(None, alias="MeterValueStart")
+    meter_value_start: MeterValue | None = Field(None, alias="MeterValueStart")
     meter_value_in_between: MeterValuesInBetween = Field(None, alias="MeterValueInBetween")
     partner_product_id: ProductID | None = Field(None, alias="PartnerProductID")
 
@@ -97,8 +100,8 @@ class ChargingNotificationEnd(ChargingNotification):
     session_start: Instant | None = Field(None, alias="SessionStart")
     session_end: Instant | None = Field(None, alias="SessionEnd")
     consumed_energy: Energy | None = Field(None, alias="ConsumedEnergy")
-    meter_value_start: Energy | None = Field(None, alias="MeterValueStart")
-    meter_value_end: Energy | None = Field(None, alias="MeterValueEnd")
+    meter_value_start: MeterValue | None = Field(None, alias="MeterValueStart")
+    meter_value_end: MeterValue | None = Field(None, alias="MeterValueEnd")
     meter_value_in_between: MeterValuesInBetween = Field(None, alias="MeterValueInBetween")
     partner_product_id: ProductID | None = Field(None, alias="PartnerProductID")
     penalty_time_start: Instant | None = Field(None, alias="PenaltyTimeStart")
@@ -117,7 +120,7 @@ class ChargingNotificationError(ChargingNotification):
     error_additional_info: Annotated[str, Text(250)] | None = Field(None, alias="ErrorAdditionalInfo")
 
 
-_BY_TYPE: dict[str, type[ChargingNotification]] = {
+BY_TYPE: dict[str, type[ChargingNotification]] = {
     NotificationType.START: ChargingNotificationStart,
     NotificationType.PROGRESS: ChargingNotificationProgress,
     NotificationType.END: ChargingNotificationEnd,

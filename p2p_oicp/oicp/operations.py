@@ -6,6 +6,7 @@ A path is looked up whole, in a dictionary; only the id of the sending party is 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from operator import attrgetter
 from types import MappingProxyType
 from urllib.parse import unquote
@@ -30,89 +31,82 @@ _CHARGING = "charging/v21"
 _RESERVED = f"{_CHARGING}/providers/{{providerID}}/authorize-remote-reservation"
 _STATUS = "evsepull/v21/providers/{providerID}/status-records"
 
+_at_the_station = partial(Operation, sender=Party.CPO, retry=Retry.SAME_SESSION, deadline=_AT_THE_STATION)
+_about_a_session = partial(Operation, sender=Party.CPO, routed_by=Routing.SESSION, deadline=_RECORD)
+_push = partial(Operation, routed_by=Routing.PARTIES, deadline=_BULK)
+_pull = partial(Operation, sender=Party.EMP, routed_by=Routing.STORE, deadline=_BULK, senders=("provider_id",))
+_remote = partial(
+    Operation,
+    sender=Party.EMP,
+    routed_by=Routing.EVSE,
+    retry=Retry.NEVER,
+    deadline=_REMOTE,
+    senders=("provider_id",),
+)
+
 OPERATIONS: tuple[Operation, ...] = (
-    Operation(
+    _at_the_station(
         name="AuthorizeStart",
         method="authorize_start",
         path=f"{_CHARGING}/operators/{{operatorID}}/authorize/start",
         request=sessions.AuthorizeStart,
         response=sessions.AuthorizationStart,
-        sender=Party.CPO,
         routed_by=Routing.IDENTIFICATION,
-        retry=Retry.SAME_SESSION,
-        deadline=_AT_THE_STATION,
         senders=("operator_id",),
     ),
-    Operation(
+    _at_the_station(
         name="AuthorizeStop",
         method="authorize_stop",
         path=f"{_CHARGING}/operators/{{operatorID}}/authorize/stop",
         request=sessions.AuthorizeStop,
         response=sessions.AuthorizationStop,
-        sender=Party.CPO,
         routed_by=Routing.SESSION,
-        retry=Retry.SAME_SESSION,
-        deadline=_AT_THE_STATION,
         senders=("operator_id",),
     ),
-    Operation(
+    _about_a_session(
         name="ChargingNotifications",
         method="charging_notifications",
         path="notificationmgmt/v11/charging-notifications",
         request=notifications.ChargingNotification,
-        sender=Party.CPO,
-        routed_by=Routing.SESSION,
-        deadline=_RECORD,
         senders=("operator_id", "evse_id.operator"),
     ),
-    Operation(
+    _about_a_session(
         name="ChargeDetailRecord",
         method="charge_detail_record",
         path="cdrmgmt/v22/operators/{operatorID}/charge-detail-record",
         request=sessions.ChargeDetailRecord,
-        sender=Party.CPO,
-        routed_by=Routing.SESSION,
-        deadline=_RECORD,
         senders=("evse_id.operator",),
     ),
-    Operation(
+    _push(
         name="PushEvseData",
         method="push_evse_data",
         path="evsepush/v23/operators/{operatorID}/data-records",
         request=evse.PushEvseData,
         sender=Party.CPO,
-        routed_by=Routing.PARTIES,
-        deadline=_BULK,
         senders=("operator_evse_data.operator_id",),
     ),
-    Operation(
+    _push(
         name="PushEvseStatus",
         method="push_evse_status",
         path="evsepush/v21/operators/{operatorID}/status-records",
         request=evse.PushEvseStatus,
         sender=Party.CPO,
-        routed_by=Routing.PARTIES,
-        deadline=_BULK,
         senders=("operator_evse_status.operator_id",),
     ),
-    Operation(
+    _push(
         name="PushPricingProductData",
         method="push_pricing_product_data",
         path="dynamicpricing/v10/operators/{operatorID}/pricing-products",
         request=pricing.PushPricingProductData,
         sender=Party.CPO,
-        routed_by=Routing.PARTIES,
-        deadline=_BULK,
         senders=("pricing_product_data.operator_id",),
     ),
-    Operation(
+    _push(
         name="PushEVSEPricing",
         method="push_evse_pricing",
         path="dynamicpricing/v10/operators/{operatorID}/evse-pricing",
         request=pricing.PushEVSEPricing,
         sender=Party.CPO,
-        routed_by=Routing.PARTIES,
-        deadline=_BULK,
     ),
     Operation(
         name="PullAuthenticationData",
@@ -125,141 +119,93 @@ OPERATIONS: tuple[Operation, ...] = (
         deadline=_BULK,
         senders=("operator_id",),
     ),
-    Operation(
+    _remote(
         name="AuthorizeRemoteStart",
         method="authorize_remote_start",
         path=f"{_CHARGING}/providers/{{providerID}}/authorize-remote/start",
         request=sessions.AuthorizeRemoteStart,
-        sender=Party.EMP,
-        routed_by=Routing.EVSE,
-        retry=Retry.NEVER,
-        deadline=_REMOTE,
-        senders=("provider_id",),
     ),
-    Operation(
+    _remote(
         name="AuthorizeRemoteStop",
         method="authorize_remote_stop",
         path=f"{_CHARGING}/providers/{{providerID}}/authorize-remote/stop",
         request=sessions.AuthorizeRemoteStop,
-        sender=Party.EMP,
-        routed_by=Routing.EVSE,
-        retry=Retry.NEVER,
-        deadline=_REMOTE,
-        senders=("provider_id",),
     ),
-    Operation(
+    _remote(
         name="AuthorizeRemoteReservationStart",
         method="authorize_remote_reservation_start",
         path="reservation/v11/providers/{providerID}/reservation-start-request",
         aliases=(f"{_RESERVED}/start",),
         request=sessions.AuthorizeRemoteReservationStart,
-        sender=Party.EMP,
-        routed_by=Routing.EVSE,
-        retry=Retry.NEVER,
-        deadline=_REMOTE,
-        senders=("provider_id",),
     ),
-    Operation(
+    _remote(
         name="AuthorizeRemoteReservationStop",
         method="authorize_remote_reservation_stop",
         path="reservation/v11/providers/{providerID}/reservation-stop-request",
         aliases=(f"{_RESERVED}/stop",),
         request=sessions.AuthorizeRemoteReservationStop,
-        sender=Party.EMP,
-        routed_by=Routing.EVSE,
-        retry=Retry.NEVER,
-        deadline=_REMOTE,
-        senders=("provider_id",),
     ),
-    Operation(
+    _pull(
         name="PullEvseData",
         method="pull_evse_data",
         path="evsepull/v23/providers/{providerID}/data-records",
         request=pulls.PullEvseData,
         response=pulls.EvseDataPage,
-        sender=Party.EMP,
-        routed_by=Routing.STORE,
-        deadline=_BULK,
         paged=True,
-        senders=("provider_id",),
     ),
-    Operation(
+    _pull(
         name="PullEvseStatus",
         method="pull_evse_status",
         path=_STATUS,
         request=pulls.PullEvseStatus,
         response=pulls.EvseStatuses,
-        sender=Party.EMP,
-        routed_by=Routing.STORE,
-        deadline=_BULK,
-        senders=("provider_id",),
     ),
-    Operation(
+    _pull(
         name="PullEvseStatusByID",
         method="pull_evse_status_by_id",
         path=_STATUS,
         aliases=(f"{_STATUS}-by-id",),
         request=pulls.PullEvseStatusById,
         response=pulls.EvseStatusesById,
-        sender=Party.EMP,
-        routed_by=Routing.STORE,
-        deadline=_BULK,
-        senders=("provider_id",),
     ),
-    Operation(
+    _pull(
         name="PullEvseStatusByOperatorID",
         method="pull_evse_status_by_operator_id",
         path=_STATUS,
         aliases=(f"{_STATUS}-by-operator-id",),
         request=pulls.PullEvseStatusByOperatorId,
         response=pulls.EvseStatuses,
-        sender=Party.EMP,
-        routed_by=Routing.STORE,
-        deadline=_BULK,
-        senders=("provider_id",),
     ),
-    Operation(
+    _pull(
         name="PullPricingProductData",
         method="pull_pricing_product_data",
         path="dynamicpricing/v10/providers/{providerID}/pricing-products",
         request=pulls.PullPricingProductData,
         response=pulls.PricingProducts,
-        sender=Party.EMP,
-        routed_by=Routing.STORE,
-        deadline=_BULK,
+        senders=(),
     ),
-    Operation(
+    _pull(
         name="PullEVSEPricing",
         method="pull_evse_pricing",
         path="dynamicpricing/v10/providers/{providerID}/evse-pricing",
         request=pulls.PullEVSEPricing,
         response=pulls.EvsePricings,
-        sender=Party.EMP,
-        routed_by=Routing.STORE,
-        deadline=_BULK,
-        senders=("provider_id",),
     ),
-    Operation(
+    _push(
         name="PushAuthenticationData",
         method="push_authentication_data",
         path="authdata/v21/providers/{providerID}/push-request",
         request=pulls.PushAuthenticationData,
         sender=Party.EMP,
-        routed_by=Routing.PARTIES,
-        deadline=_BULK,
         senders=("provider_authentication_data.provider_id",),
     ),
-    Operation(
+    _pull(
         name="GetChargeDetailRecords",
         method="get_charge_detail_records",
         path="cdrmgmt/v22/providers/{providerID}/get-charge-detail-records-request",
         request=pulls.GetChargeDetailRecords,
         response=pulls.ChargeDetailRecordPage,
-        sender=Party.EMP,
-        routed_by=Routing.STORE,
-        deadline=_BULK,
         paged=True,
-        senders=("provider_id",),
     ),
 )
 

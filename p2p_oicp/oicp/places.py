@@ -14,7 +14,7 @@ from p2p_oicp.oicp.coordinates import DMS_LATITUDE, DMS_LONGITUDE, LATITUDE, LON
 from p2p_oicp.oicp.enumerations import Day, GeoFormat
 from p2p_oicp.oicp.iso import COUNTRY
 from p2p_oicp.oicp.kinds import Matching, OneOf, Text
-from p2p_oicp.oicp.members import OWED, AlsoRead, Several
+from p2p_oicp.oicp.members import OWED, AlsoRead, Several, Wrapped
 from p2p_oicp.oicp.quantities import Number
 
 CountryCode = Annotated[str, COUNTRY]
@@ -77,7 +77,8 @@ class DegreeMinuteSecondsCoordinates(Message):
 class GeoCoordinates(Message):
     """A place in exactly one of three notations (GeoCoordinatesType)."""
 
-    google: GoogleCoordinates | None = Field(None, alias="Google")
+    # The Swiss national feed writes the bare text.
+    google: Annotated[GoogleCoordinates | None, Wrapped("Coordinates", str)] = Field(None, alias="Google")
     decimal_degree: DecimalDegreeCoordinates | None = Field(None, alias="DecimalDegree")
     degree_minute_seconds: DegreeMinuteSecondsCoordinates | None = Field(None, alias="DegreeMinuteSeconds")
 
@@ -118,7 +119,7 @@ class SearchCenter(Message):
     """A circle to search in (SearchCenterType); the radius in km."""
 
     geo_coordinates: GeoCoordinates = Field(alias="GeoCoordinates")
-    radius: Annotated[Decimal, Number(decimals=1, minimum=0)] = Field(alias="Radius")
+    radius: Annotated[Decimal, Number(decimals=1, minimum=0, usual=Decimal("999.9"))] = Field(alias="Radius")
 
 
 class Period(Message):

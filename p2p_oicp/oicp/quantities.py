@@ -15,14 +15,17 @@ from typing_extensions import override
 
 from p2p_oicp.oicp.kinds import Kind, Notes, Unreadable, shown
 
-#: Arithmetic that neither rounds nor raises within the range that is read.
-EXACT = Context(prec=120, traps=[])
-#: Powers of ten beyond which a number is refused, before a calculation with it costs memory or time.
-_MAGNITUDE = 30
-_DIGITS = 50
+#: Powers of ten and digits beyond which a number is refused, before a calculation with it costs memory or time.
+_MAGNITUDE = 400
+_DIGITS = 400
+#: Arithmetic that neither rounds nor raises within this range.
+EXACT = Context(prec=3 * (_MAGNITUDE + _DIGITS), traps=[])
+#: Beyond these, a number is left to the tolerant reader.
+_COMMON_LIMIT = 10**18
+_COMMON_DIGITS = 36
 
 _DECIMAL_TEXT = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
-_INSTANT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
+_INSTANT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,30})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
 _INSTANT_FORM = re.compile(_INSTANT, re.ASCII)
 
 
@@ -33,7 +36,7 @@ def places(number: Decimal) -> int:
 
 
 def _is_sane(number: Decimal) -> bool:
-    return number == 0 or (abs(number.adjusted()) <= _MAGNITUDE and len(number.as_tuple().digits) <= _DIGITS)
+    return abs(number.adjusted()) <= _MAGNITUDE and len(number.as_tuple().digits) <= _DIGITS
 
 
 @dataclass(frozen=True)
@@ -46,22 +49,22 @@ class Number(Kind):
     decimals: int | None = None
     whole: bool = False
     minimum: int | None = None
-    usual: int | None = None
+    usual: int | Decimal | None = None
     texts: bool = True
 
     @override
     def schema(self) -> CoreSchema:
-        # Within these bounds the reader of JSON's integers and that of its fractions agree.
-        limit = 10**_MAGNITUDE if self.usual is None else self.usual
+        least = -_COMMON_LIMIT if self.minimum is None else self.minimum
+        most = _COMMON_LIMIT if self.usual is None else self.usual
         number = core_schema.decimal_schema(
             strict=True,
             allow_inf_nan=False,
             decimal_places=0 if self.whole else self.decimals,
-            max_digits=_DIGITS,
-            ge=Decimal(-limit if self.minimum is None else self.minimum),
-            le=Decimal(limit),
+            max_digits=_COMMON_DIGITS,
+            ge=Decimal(least),
+            le=Decimal(most),
         )
-        whole = core_schema.int_schema(strict=True, ge=-limit if self.minimum is None else self.minimum, le=limit)
+        whole = core_schema.int_schema(strict=True, ge=least, le=int(most))
         return core_schema.union_schema(
             [core_schema.no_info_after_validator_function(Decimal, whole), number], mode="left_to_right"
         )
@@ -144,7 +147,7 @@ class InstantKind(Kind):
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"type": "string", "format": "date-time"}
+        return {"type": "string", "format": "date-time", "pattern": f"^{_INSTANT}$"}
 
     @override
     def read(self, value: object, at: str, notes: Notes) -> object:
@@ -161,5 +164,7 @@ class InstantKind(Kind):
 
 #: A time on the wire; the offset it came with is kept.
 Instant = Annotated[AwareDatetime, InstantKind()]
-#: Energy in kWh: Decimal(,3).
-Energy = Annotated[Decimal, Number(decimals=3)]
+#: Energy that was consumed, in kWh: Decimal(,3).
+Energy = Annotated[Decimal, Number(decimals=3, minimum=0)]
+#: A meter's value in kWh: Decimal(,3).
+MeterValue = Annotated[Decimal, Number(decimals=3)]

@@ -18,7 +18,7 @@ from p2p_oicp.oicp import evse, pricing, pulls
 from p2p_oicp.oicp.base import Message, decode
 from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity, escape
 from p2p_oicp.oicp.members import ListOf, Member, Unwrapping
-from p2p_oicp.oicp.rules import Scope
+from p2p_oicp.oicp.rules import EVERYONE, Once, Scope
 from p2p_oicp.oicp.tolerant import RecordOf, plan_of
 from p2p_oicp.oicp.validation import tolerated, validate
 
@@ -42,6 +42,17 @@ _WAYS: Mapping[type[Message], tuple[str, ...]] = MappingProxyType(
         pulls.PricingProducts: ("pricing_product_data",),
         pulls.EvsePricings: ("evse_pricing",),
         pulls.AuthenticationData: ("provider_authentication_data",),
+    }
+)
+
+#: Pushes whose records stand in them only once.
+_ONCE_EACH = frozenset(
+    {
+        evse.PushEvseData,
+        evse.PushEvseStatus,
+        pricing.PushPricingProductData,
+        pricing.PricingProductData,
+        pricing.PushEVSEPricing,
     }
 )
 
@@ -80,23 +91,28 @@ class RecordReading(Generic[M]):
 
     def __iter__(self) -> Iterator[ReadRecord]:
         """Read the records, one at each step."""
+        seen = Once() if type(self.envelope) in _ONCE_EACH else None
         for position, raw in enumerate(self.raws):
-            yield self._read(raw, f"{self.pointer}/{position}")
+            yield self._read(raw, position, seen)
 
-    def _read(self, raw: bytes, at: str) -> ReadRecord:
+    def _read(self, raw: bytes, position: int, seen: Once | None) -> ReadRecord:
+        record: Message | None = None
         try:
-            record: Message | None = self.model.from_value(decode(raw), raw, pulled=self.pulled)
-            findings = validate(record, self.scope) if record else []
+            record = self.model.from_value(decode(raw), raw, pulled=self.pulled)
+            findings = validate(record, self.scope)
+            if seen and (again := seen.see(record, position)):
+                findings.append(again)
         except InvalidMessage as invalid:
-            record, findings = None, list(invalid.findings)
+            findings = list(invalid.findings)
         if not findings:
             return ReadRecord(raw, record, ())
+        at = f"{self.pointer}/{position}"
         findings = [found.below(at) for found in tolerated(findings)]
         refused = any(found.severity is Severity.ERROR for found in findings)
         return ReadRecord(raw, None if refused else record, tuple(findings))
 
 
-def read_records(envelope: type[M], body: bytes, scope: Scope | None = None) -> RecordReading[M]:
+def read_records(envelope: type[M], body: bytes, scope: Scope = EVERYONE) -> RecordReading[M]:
     """Return a push or a page with its records apart; raises InvalidMessage if the envelope cannot be read.
 
     A record with an error has None in the place of its record, and its bytes can be kept aside.
@@ -107,7 +123,6 @@ def read_records(envelope: type[M], body: bytes, scope: Scope | None = None) -> 
     except (msgspec.MsgspecError, RecursionError, ValueError, KeyError):
         # Not one of the documented shapes: the message says what is wrong, or holds no records.
         bare, raws, pointer = body, (), ""
-    scope = scope or Scope()
     message = envelope.from_json(bare)
     around = Scope(scope.operators, scope.providers, len(raws))
     findings = tuple(tolerated(validate(message, around)))

@@ -12,12 +12,19 @@ from typing import Annotated
 from pydantic import Field
 
 from p2p_oicp.oicp.base import Message
-from p2p_oicp.oicp.common import Identification, PartnerSessionID, ProductID, StatusCode
+from p2p_oicp.oicp.common import (
+    Identification,
+    MayNameSession,
+    NamesSession,
+    PartnerSessionID,
+    ProductID,
+    StatusCode,
+)
 from p2p_oicp.oicp.enumerations import AuthorizationStatus, MeteringStatus
-from p2p_oicp.oicp.identifiers import EvseID, OperatorID, ProviderID, SessionID
+from p2p_oicp.oicp.identifiers import EvseID, OperatorID, ProviderID
 from p2p_oicp.oicp.kinds import OneOf, Text
 from p2p_oicp.oicp.members import AlsoRead, Several, Wrapped
-from p2p_oicp.oicp.quantities import Energy, Instant, Whole
+from p2p_oicp.oicp.quantities import Energy, Instant, MeterValue, Whole
 
 #: The prose of SignedMeteringValuesType numbers the values in between (CONFORMANCE D35).
 MeteringStatusText = Annotated[str, OneOf(MeteringStatus, inexact=tuple(f"Progress{number}" for number in range(1, 9)))]
@@ -25,81 +32,62 @@ MeteringStatusText = Annotated[str, OneOf(MeteringStatus, inexact=tuple(f"Progre
 ReservationPartnerSessionID = Annotated[PartnerSessionID | None, AlsoRead("EMPPartnerSessionId")]
 
 
-class AuthorizeStart(Message):
+class AuthorizeStart(MayNameSession):
     """A driver at a charging station asks to charge (eRoamingAuthorizeStart)."""
 
-    session_id: SessionID | None = Field(None, alias="SessionID")
-    cpo_partner_session_id: PartnerSessionID | None = Field(None, alias="CPOPartnerSessionID")
-    emp_partner_session_id: PartnerSessionID | None = Field(None, alias="EMPPartnerSessionID")
     operator_id: OperatorID = Field(alias="OperatorID")
     evse_id: EvseID | None = Field(None, alias="EvseID")
     identification: Identification = Field(alias="Identification")
     partner_product_id: ProductID | None = Field(None, alias="PartnerProductID")
 
 
-class AuthorizationStart(Message):
-    """Whether a driver may charge (eRoamingAuthorizationStart)."""
+class Authorization(MayNameSession):
+    """Base of the answers to an authorization."""
 
-    session_id: SessionID | None = Field(None, alias="SessionID")
-    cpo_partner_session_id: PartnerSessionID | None = Field(None, alias="CPOPartnerSessionID")
-    emp_partner_session_id: PartnerSessionID | None = Field(None, alias="EMPPartnerSessionID")
     provider_id: ProviderID | None = Field(None, alias="ProviderID")
     authorization_status: AuthorizationStatus = Field(alias="AuthorizationStatus")
     status_code: StatusCode = Field(alias="StatusCode")
+
+
+class AuthorizationStart(Authorization):
+    """Whether a driver may charge (eRoamingAuthorizationStart)."""
+
     authorization_stop_identifications: Annotated[tuple[Identification, ...], Several(optional=True)] = Field(
         (), alias="AuthorizationStopIdentifications"
     )
 
 
-class AuthorizeStop(Message):
+class AuthorizeStop(NamesSession):
     """A driver at a charging station asks to stop (eRoamingAuthorizeStop)."""
 
-    session_id: SessionID = Field(alias="SessionID")
-    cpo_partner_session_id: PartnerSessionID | None = Field(None, alias="CPOPartnerSessionID")
-    emp_partner_session_id: PartnerSessionID | None = Field(None, alias="EMPPartnerSessionID")
     operator_id: OperatorID = Field(alias="OperatorID")
     evse_id: EvseID | None = Field(None, alias="EvseID")
     identification: Identification = Field(alias="Identification")
 
 
-class AuthorizationStop(Message):
+class AuthorizationStop(Authorization):
     """Whether a driver may stop (eRoamingAuthorizationStop)."""
 
-    session_id: SessionID | None = Field(None, alias="SessionID")
-    cpo_partner_session_id: PartnerSessionID | None = Field(None, alias="CPOPartnerSessionID")
-    emp_partner_session_id: PartnerSessionID | None = Field(None, alias="EMPPartnerSessionID")
-    provider_id: ProviderID | None = Field(None, alias="ProviderID")
-    authorization_status: AuthorizationStatus = Field(alias="AuthorizationStatus")
-    status_code: StatusCode = Field(alias="StatusCode")
 
-
-class AuthorizeRemoteStart(Message):
+class AuthorizeRemoteStart(MayNameSession):
     """A provider starts a session for its driver (eRoamingAuthorizeRemoteStart); the SessionID is optional (E8)."""
 
-    session_id: SessionID | None = Field(None, alias="SessionID")
-    cpo_partner_session_id: PartnerSessionID | None = Field(None, alias="CPOPartnerSessionID")
-    emp_partner_session_id: PartnerSessionID | None = Field(None, alias="EMPPartnerSessionID")
     provider_id: ProviderID = Field(alias="ProviderID")
     evse_id: EvseID = Field(alias="EvseID")
     identification: Identification = Field(alias="Identification")
     partner_product_id: ProductID | None = Field(None, alias="PartnerProductID")
 
 
-class AuthorizeRemoteStop(Message):
+class AuthorizeRemoteStop(NamesSession):
     """A provider stops a session (eRoamingAuthorizeRemoteStop)."""
 
-    session_id: SessionID = Field(alias="SessionID")
-    cpo_partner_session_id: PartnerSessionID | None = Field(None, alias="CPOPartnerSessionID")
-    emp_partner_session_id: PartnerSessionID | None = Field(None, alias="EMPPartnerSessionID")
     provider_id: ProviderID = Field(alias="ProviderID")
     evse_id: EvseID = Field(alias="EvseID")
 
 
-class AuthorizeRemoteReservationStart(Message):
+class AuthorizeRemoteReservationStart(MayNameSession):
     """A provider reserves a charging spot (eRoamingAuthorizeRemoteReservationStart); duration in minutes."""
 
-    session_id: SessionID | None = Field(None, alias="SessionID")
-    cpo_partner_session_id: PartnerSessionID | None = Field(None, alias="CPOPartnerSessionID")
     emp_partner_session_id: ReservationPartnerSessionID = Field(None, alias="EMPPartnerSessionID")
     provider_id: ProviderID = Field(alias="ProviderID")
     evse_id: EvseID = Field(alias="EvseID")
@@ -108,11 +96,9 @@ class AuthorizeRemoteReservationStart(Message):
     duration: Annotated[int, Whole(minimum=1, maximum=99)] | None = Field(None, alias="Duration")
 
 
-class AuthorizeRemoteReservationStop(Message):
+class AuthorizeRemoteReservationStop(NamesSession):
     """A provider ends a reservation (eRoamingAuthorizeRemoteReservationStop); a charge detail record follows."""
 
-    session_id: SessionID = Field(alias="SessionID")
-    cpo_partner_session_id: PartnerSessionID | None = Field(None, alias="CPOPartnerSessionID")
     emp_partner_session_id: ReservationPartnerSessionID = Field(None, alias="EMPPartnerSessionID")
     provider_id: ProviderID = Field(alias="ProviderID")
     evse_id: EvseID = Field(alias="EvseID")
@@ -121,7 +107,7 @@ class AuthorizeRemoteReservationStop(Message):
 class MeterValues(Message):
     """Meter values taken on the way, in kWh (MeterValueInBetween)."""
 
-    meter_values: Annotated[tuple[Energy, ...], Several(optional=True)] = Field((), alias="meterValues")
+    meter_values: Annotated[tuple[MeterValue, ...], Several(optional=True)] = Field((), alias="meterValues")
 
 
 #: The documents' tables show the bare list, their examples the object (CONFORMANCE D10).
@@ -149,12 +135,9 @@ class CalibrationLawVerification(Message):
     )
 
 
-class ChargeDetailRecord(Message):
+class ChargeDetailRecord(NamesSession):
     """What was charged (eRoamingChargeDetailRecord); energy in kWh."""
 
-    session_id: SessionID = Field(alias="SessionID")
-    cpo_partner_session_id: PartnerSessionID | None = Field(None, alias="CPOPartnerSessionID")
-    emp_partner_session_id: PartnerSessionID | None = Field(None, alias="EMPPartnerSessionID")
     partner_product_id: ProductID | None = Field(None, alias="PartnerProductID")
     evse_id: EvseID = Field(alias="EvseID")
     identification: Identification = Field(alias="Identification")
@@ -162,8 +145,8 @@ class ChargeDetailRecord(Message):
     charging_end: Instant = Field(alias="ChargingEnd")
     session_start: Instant = Field(alias="SessionStart")
     session_end: Instant = Field(alias="SessionEnd")
-    meter_value_start: Energy | None = Field(None, alias="MeterValueStart")
-    meter_value_end: Energy | None = Field(None, alias="MeterValueEnd")
+    meter_value_start: MeterValue | None = Field(None, alias="MeterValueStart")
+    meter_value_end: MeterValue | None = Field(None, alias="MeterValueEnd")
     meter_value_in_between: MeterValuesInBetween = Field(None, alias="MeterValueInBetween")
     consumed_energy: Energy = Field(alias="ConsumedEnergy")
     signed_metering_values: Annotated[

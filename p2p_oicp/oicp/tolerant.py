@@ -7,6 +7,7 @@ and ``kind_of(annotation)`` says how each is read.
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -36,9 +37,9 @@ class IdentifierOf(Kind):
         if not identifier.is_exact:
             wanted = f"{self.type.__name__} is written like '{self.type.example}'"
             if identifier.is_valid:
-                notes.warn(at, "inexact-identifier", f"{shown(value)} is read, but a {wanted}")
+                notes.warn(at, "inexact-identifier", f"{shown(value)} is read, but {wanted}")
             else:
-                notes.error(at, "malformed-identifier", f"{shown(value)} cannot be read: a {wanted}")
+                notes.error(at, "malformed-identifier", f"{shown(value)} cannot be read: {wanted}")
         return identifier
 
 
@@ -69,21 +70,24 @@ class RecordOf(Kind):
         if not isinstance(value, dict):
             return notes.wrong_type(value, at, "an object")
         plan = plan_of(self.model)
-        values: dict[str, object] = {}
+        values = dict(plan.defaults)
         tokens: dict[str, str] = {}
-        for member in plan.members:
-            name = member.spelling(value, at, notes)
-            if name is None:
-                found = member.absent(value, at, notes)
-            else:
-                found = member.kind.read(value[name], f"{at}/{escape(name)}", notes)
-                tokens[member.attribute] = f"/{escape(name)}"
-            if found is UNREADABLE and not member.required:
-                found = member.default
-            values[member.attribute] = found
-        if any(found is UNREADABLE for found in values.values()):
+        extra: dict[str, object] = {}
+        for name, found in value.items():
+            known = plan.by_name.get(name)
+            if known is None:
+                extra[name] = found
+                continue
+            member, token = known
+            if found is not None and member.is_told_by(name, value, at, notes):
+                tokens[member.attribute] = token
+                read = member.kind.read(found, at + token, notes)
+                values[member.attribute] = member.fallback if read is UNREADABLE else read
+        for member in plan.mandatory:
+            if member.attribute not in tokens:
+                member.note_absence(value, at, notes)
+        if any(values[attribute] is UNREADABLE for attribute in plan.required):
             return UNREADABLE
-        extra = {name: found for name, found in value.items() if name not in plan.names}
         return _hold(self.model, values, tokens, extra)
 
 
@@ -100,18 +104,32 @@ def _hold(model: type[BaseModel], values: dict[str, Any], tokens: dict[str, str]
 
 @dataclass(frozen=True)
 class Plan:
-    """The members of a model, and all names under which one of them may be found."""
+    """How a model is read tolerantly."""
 
     members: tuple[Member, ...]
-    names: frozenset[str]
+    mandatory: tuple[Member, ...]
+    #: Attributes without which there is no message.
+    required: tuple[str, ...]
+    #: All names under which a member may stand, with the token of each in a JSON pointer.
+    by_name: Mapping[str, tuple[Member, str]]
+    #: The token of each attribute in a JSON pointer, as the documents spell it.
+    tokens: Mapping[str, str]
+    #: What stands for members that are absent.
+    defaults: Mapping[str, object]
 
 
 @cache
 def plan_of(model: type[BaseModel]) -> Plan:
     """Return how a model is read tolerantly."""
     members = tuple(_member(attribute, info) for attribute, info in model.model_fields.items())
-    names = frozenset(name for member in members for name in member.names)
-    return Plan(members, names)
+    return Plan(
+        members,
+        tuple(member for member in members if member.required or member.owed),
+        tuple(member.attribute for member in members if member.required),
+        {name: (member, f"/{escape(name)}") for member in members for name in member.names},
+        {member.attribute: f"/{escape(member.name)}" for member in members},
+        {member.attribute: member.fallback for member in members},
+    )
 
 
 def _member(attribute: str, info: FieldInfo) -> Member:

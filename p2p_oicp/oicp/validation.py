@@ -9,15 +9,14 @@ from typing import TypeVar
 from p2p_oicp.oicp.base import Message
 from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity
 from p2p_oicp.oicp.kinds import NARROW_COUNT, NARROW_LENGTH
-from p2p_oicp.oicp.rules import Scope, check
+from p2p_oicp.oicp.rules import EVERYONE, Scope, check
 
 M = TypeVar("M", bound=Message)
 
 _NARROW = frozenset({NARROW_COUNT, NARROW_LENGTH})
-_ANYONE = Scope()
 
 
-def validate(message: Message, scope: Scope = _ANYONE) -> list[Finding]:
+def validate(message: Message, scope: Scope = EVERYONE) -> list[Finding]:
     """Return all findings of a message: single members first, then the rules between them; never raises."""
     try:
         return [*message.field_findings, *check(message, scope)]
@@ -25,7 +24,7 @@ def validate(message: Message, scope: Scope = _ANYONE) -> list[Finding]:
         return list(invalid.findings)
 
 
-def read(model: type[M], body: bytes, scope: Scope = _ANYONE) -> tuple[M, list[Finding]]:
+def read(model: type[M], body: bytes, scope: Scope = EVERYONE) -> tuple[M, list[Finding]]:
     """Return a message and its warnings; raises InvalidMessage if any finding is an error.
 
     Where the protocol is narrower than real signed meter values, a receiver takes them all the same: cutting or

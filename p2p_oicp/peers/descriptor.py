@@ -117,7 +117,9 @@ def check_lineage(signed: SignedDescriptor, trusted: Iterable[PublicKey]) -> Non
                 waiting.remove(known)
                 progress = True
     if signed.key.key_id not in reached:
-        raise NotProven(f"{signed.descriptor.name} signs with {signed.key.key_id}, which no key that is trusted announced")
+        raise NotProven(
+            f"{signed.descriptor.name} signs with {signed.key.key_id}, which no key that is trusted announced"
+        )
 
 
 def _check_announcement(by: PublicKey, announced: DescribedKey) -> None:

@@ -43,7 +43,9 @@ class Invitation:
         """Read a link; raise ConfigurationError where it is none."""
         match = _LINK.fullmatch(link.strip())
         if match is None:
-            raise ConfigurationError("this is no invitation; expected the link that `p2p-oicp peers invite` has printed")
+            raise ConfigurationError(
+                "this is no invitation; expected the link that `p2p-oicp peers invite` has printed"
+            )
         url, token, key = match.groups()
         try:
             return cls(base_url(url), "SHA256:" + key.replace("-", "+").replace("_", "/"), token)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2p_oicp.backends import EmpBackend
 from p2p_oicp.delivery import Courier
-from p2p_oicp.errors import PeerBroken, PeerRejected, PeerUnreachable
+from p2p_oicp.errors import PeerBroken, PeerError, PeerRejected, PeerUnauthorized, PeerUnreachable
 from p2p_oicp.oicp import Acknowledgement, ChargeDetailRecord, ChargingNotification, Message
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import PeerRegistry
@@ -14,6 +14,10 @@ from p2p_oicp.storage.outbox import Letter
 from p2p_oicp.storage.sessions import State
 
 _CDR = "ChargeDetailRecord"
+# What the other side says of our contract or its own settings: a person will mend it, and then the letter is welcome.
+_NOT_YET = frozenset({"017", "300"})
+_NOT_YET_FOR_MONEY = _NOT_YET | {"210", "320"}
+_UNREADABLE = frozenset({400, 413, 422})
 
 
 class _Carrier:
@@ -38,8 +42,11 @@ class PeerCarrier(_Carrier):
         if peer is None:
             raise PeerUnreachable(letter.destination, "is no longer a peer of this node")
         operation = OPERATION_BY_NAME[letter.operation]
-        reply = await self._courier.call(peer, operation, letter.party, letter.body, deadline=operation.deadline)
-        check_acknowledged(letter.destination, reply.message, reply.http_status)
+        try:
+            reply = await self._courier.call(peer, operation, letter.party, letter.body, deadline=operation.deadline)
+            check_acknowledged(letter.destination, reply.message, reply.http_status)
+        except PeerRejected as error:
+            raise _judged(letter, error) from error
 
 
 class EmpBackendCarrier(_Carrier):
@@ -50,11 +57,26 @@ class EmpBackendCarrier(_Carrier):
 
     async def carry(self, letter: Letter) -> None:
         """Hand it over; see ``delivery.Carrier``."""
+        try:
+            check_acknowledged(letter.destination, await self._hand_over(letter))
+        except PeerRejected as error:
+            raise _judged(letter, error) from error
+
+    async def _hand_over(self, letter: Letter) -> Acknowledgement:
         if letter.operation == _CDR:
-            told = await self._backend.charge_detail_record(ChargeDetailRecord.from_json(letter.body))
-        else:
-            told = await self._backend.charging_notifications(ChargingNotification.from_json(letter.body))
-        check_acknowledged(letter.destination, told)
+            return await self._backend.charge_detail_record(ChargeDetailRecord.from_json(letter.body))
+        return await self._backend.charging_notifications(ChargingNotification.from_json(letter.body))
+
+
+def _judged(letter: Letter, error: PeerRejected) -> PeerError:
+    """Tell a refusal of the message, which is for good, from one that is not about the message.
+
+    A peer that has no contract for notifications shall not hold back the record that follows; the record itself waits.
+    """
+    if error.code is None:
+        return error if error.http_status in _UNREADABLE else PeerBroken(error.peer, error.reason)
+    held = _NOT_YET_FOR_MONEY if letter.operation == _CDR else _NOT_YET
+    return PeerUnauthorized(error.peer, error.reason) if error.code in held else error
 
 
 def check_acknowledged(who: str, told: Message, http_status: int = 200) -> None:

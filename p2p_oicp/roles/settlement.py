@@ -17,6 +17,9 @@ from p2p_oicp.storage import Transaction, cdrs, outbox, sessions
 from p2p_oicp.storage.cdrs import Kept
 from p2p_oicp.storage.sessions import Session, State
 
+# How far charging has come is told once: the newest that waits is sent, not what it supersedes.
+_PROGRESS = "Progress"
+
 
 class Settlement:
     """Telling what happened; ``next_stop`` names the destination after this node, None: the session's peer."""
@@ -35,11 +38,12 @@ class Settlement:
 
     def _notify(self, tx: Transaction, incoming: Incoming[ChargingNotification]) -> Session:
         session = self._book.find(tx, incoming)
-        now = self._context.now()
-        state = state_after(session, incoming.message)
-        sessions.change(tx, self._role, session.session_key, now, state=state)
-        sessions.note(tx, self._role, session.session_key, now, f"notification {incoming.message.type}", incoming.body)
-        self._owe(tx, incoming, session, now)
+        now, kind = self._context.now(), str(incoming.message.type)
+        digest, event = incoming.digest, f"notification {kind}"
+        if not sessions.note(tx, self._role, session.session_key, now, event, incoming.body, digest=digest):
+            return session  # the same again: its letter is on the way, or was
+        sessions.change(tx, self._role, session.session_key, now, state=state_after(session, incoming.message))
+        self._owe(tx, incoming, session, now, topic=_PROGRESS if kind == _PROGRESS else "")
         return session
 
     async def charge_detail_record(self, incoming: Incoming[ChargeDetailRecord]) -> Answer:
@@ -71,6 +75,7 @@ class Settlement:
         incoming: Incoming[ChargingNotification] | Incoming[ChargeDetailRecord],
         session: Session,
         now: float,
+        topic: str = "",
     ) -> None:
         outbox.put(
             tx,
@@ -79,6 +84,7 @@ class Settlement:
             party=incoming.party,
             role=self._role,
             session_key=session.session_key,
+            topic=topic,
             body=incoming.body,
             now=now,
         )

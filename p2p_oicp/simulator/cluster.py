@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -136,7 +136,10 @@ class NodeProcess:
 
 
 class Cluster:
-    """Nodes that know each other; an async context manager that starts all of them, and stops what still runs."""
+    """Nodes that know each other; an async context manager that starts all of them, and stops what still runs.
+
+    ``route`` says at which URL one node (the first) finds another one, when that is not the other's own peer API.
+    """
 
     def __init__(
         self,
@@ -145,7 +148,9 @@ class Cluster:
         *,
         command: Sequence[str] = _RUN_NODE,
         patience: float = _PATIENCE,
+        route: Callable[[NodeProcess, NodeProcess], str] | None = None,
     ) -> None:
+        self._route = route or (lambda _, other: other.peer_url)
         ports = iter(free_ports(2 * len(specs)))
         self.nodes: Mapping[str, NodeProcess] = {
             spec.name: NodeProcess(
@@ -159,7 +164,7 @@ class Cluster:
 
     async def __aenter__(self) -> Self:
         for node in self.nodes.values():
-            self._write_files(node)
+            self.write_files(node)
         try:
             async with asyncio.TaskGroup() as starts:
                 for node in self.nodes.values():
@@ -190,12 +195,13 @@ class Cluster:
             with contextlib.suppress(NodeFailed, ProcessLookupError):
                 await node.kill()
 
-    def _write_files(self, node: NodeProcess) -> None:
+    def write_files(self, node: NodeProcess) -> None:
+        """Write the node's configuration, as the specs, ports and routes now are."""
         node.directory.mkdir(parents=True, exist_ok=True)
         others = [other for other in self.nodes.values() if other is not node]
         (node.directory / "node.toml").write_text(node_toml(node.spec, node.ports), encoding="utf-8")
         (node.directory / "peers.toml").write_text(
-            peers_toml([(other.spec, other.peer_url) for other in others]), encoding="utf-8"
+            peers_toml([(other.spec, self._route(node, other)) for other in others]), encoding="utf-8"
         )
 
 

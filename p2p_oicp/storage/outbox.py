@@ -47,7 +47,18 @@ _LETTER = (
     "attempts",
     "next_try_at",
 )
-_NEW = ("destination", "state", "operation", "party", "role", "session_key", "body", "created_at", "next_try_at")
+_NEW = (
+    "destination",
+    "state",
+    "operation",
+    "party",
+    "role",
+    "session_key",
+    "topic",
+    "body",
+    "created_at",
+    "next_try_at",
+)
 _PUT = compiled(insert(outbox).values({name: bindparam(name) for name in _NEW}))
 _earlier = outbox.alias("earlier")
 _is_head = ~exists().where(
@@ -74,6 +85,14 @@ DEPTHS = compiled(
     .order_by(outbox.c.destination)
 )
 _DELETE = compiled(delete(outbox).where(outbox.c.id == bindparam("id_")))
+_SUPERSEDE = compiled(
+    delete(outbox).where(
+        outbox.c.destination == bindparam("destination_"),
+        outbox.c.state == WAITING,
+        outbox.c.session_key == bindparam("session_"),
+        outbox.c.topic == bindparam("topic_"),
+    )
+)
 _FAILED = compiled(
     update(outbox)
     .where(outbox.c.id == bindparam("id_"))
@@ -86,7 +105,11 @@ _FAILED = compiled(
 )
 _HURRY = compiled(
     update(outbox)
-    .where(outbox.c.destination == bindparam("destination_"), outbox.c.state == WAITING)
+    .where(
+        outbox.c.destination == bindparam("destination_"),
+        outbox.c.state == WAITING,
+        outbox.c.next_try_at > bindparam("next_try_at"),
+    )
     .values(next_try_at=bindparam("next_try_at"))
 )
 
@@ -96,7 +119,7 @@ def letters(rows: Iterable[sqlite3.Row]) -> list[Letter]:
     return [Letter(**dict(row)) for row in rows]
 
 
-def put(
+def put(  # noqa: PLR0913 - one argument a column
     tx: Transaction,
     *,
     destination: str,
@@ -106,8 +129,11 @@ def put(
     session_key: str,
     body: bytes,
     now: float,
+    topic: str = "",
 ) -> None:
-    """Owe a message to ``destination``."""
+    """Owe a message to ``destination``; with a ``topic``, it replaces what waits there of the same session and topic."""
+    if topic:
+        tx.run(_SUPERSEDE, destination_=destination, session_=session_key, topic_=topic)
     tx.run(
         _PUT,
         destination=destination,
@@ -116,6 +142,7 @@ def put(
         party=party,
         role=role,
         session_key=session_key,
+        topic=topic,
         body=body,
         created_at=now,
         next_try_at=now,

@@ -72,7 +72,9 @@ _BY_REQUEST = compiled(
     .limit(1)
 )
 _EVENT = compiled(
-    insert(session_events).values({name: bindparam(name) for name in ("role", "session_key", "at", "event", "body")})
+    insert(session_events)
+    .values({name: bindparam(name) for name in ("role", "session_key", "at", "event", "body", "digest")})
+    .prefix_with("OR IGNORE")
 )
 _updates: dict[tuple[str, ...], Statement] = {}
 
@@ -111,6 +113,15 @@ def change(tx: Transaction, role: str, session_key: str, now: float, /, **values
     tx.run(statement, role_=role, key_=session_key, updated_at=now, **values)
 
 
-def note(tx: Transaction, role: str, session_key: str, now: float, event: str, body: bytes | None = None) -> None:
-    """Add an event to a session's story."""
-    tx.run(_EVENT, role=role, session_key=session_key, at=now, event=event, body=body)
+def note(
+    tx: Transaction,
+    role: str,
+    session_key: str,
+    now: float,
+    event: str,
+    body: bytes | None = None,
+    *,
+    digest: bytes | None = None,
+) -> bool:
+    """Add an event to a session's story; return False, and change nothing, where its ``digest`` is there already."""
+    return tx.run(_EVENT, role=role, session_key=session_key, at=now, event=event, body=body, digest=digest) == 1

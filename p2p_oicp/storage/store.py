@@ -11,6 +11,7 @@ from typing import TypeAlias, TypeVar
 import aiosqlite
 
 from p2p_oicp.errors import StoreUnusable
+from p2p_oicp.storage.checkpoints import SAFETY_NET_PAGES, Checkpoints
 from p2p_oicp.storage.migrate import migrate
 from p2p_oicp.storage.statements import Statement
 from p2p_oicp.storage.writer import Lane, Transaction, Writer
@@ -19,7 +20,8 @@ T = TypeVar("T")
 #: A row that was read: a mapping of its columns.
 Row: TypeAlias = sqlite3.Row
 
-_BUSY_TIMEOUT_SECONDS = 5.0
+# What the database may keep of itself in memory, in KiB: its most used pages, at tens of millions of sessions too.
+_CACHE_KIB = 32 * 1024
 
 
 class Store:
@@ -50,7 +52,7 @@ async def open_store(file: Path, *, synchronous: str = "FULL", most_waiting: int
     connection = _connect(file, synchronous)
     reader = await aiosqlite.connect(f"file:{file}?mode=ro", uri=True)
     reader.row_factory = sqlite3.Row
-    writer = Writer(connection, most_waiting=most_waiting)
+    writer = Writer(connection, Checkpoints(file), most_waiting=most_waiting)
     try:
         yield Store(writer, reader)
     finally:
@@ -61,12 +63,15 @@ async def open_store(file: Path, *, synchronous: str = "FULL", most_waiting: int
 
 def _connect(file: Path, synchronous: str) -> sqlite3.Connection:
     try:
+        # No waiting inside SQLite (timeout): the writer waits for another program's lock without holding up the loop.
         connection = sqlite3.connect(
-            file, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_SECONDS, cached_statements=512
+            file, isolation_level=None, check_same_thread=False, timeout=0, cached_statements=512
         )
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if synchronous == 'FULL' else 'NORMAL'}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {SAFETY_NET_PAGES}")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     except sqlite3.Error as error:
         raise StoreUnusable(f"{file}: cannot be opened for writing: {error}") from error
     return connection

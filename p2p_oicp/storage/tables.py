@@ -4,6 +4,9 @@ Times are seconds since the epoch (UTC). ``*_key`` columns hold canonical ids (w
 column beside it the text as it came. ``role`` is the role this node plays in the row: ``cpo`` or ``emp``; a node of a
 company with both roles may hold both sides of one session. ``source`` is the peer a copy came from, empty for our own
 state.
+
+Tables with long rows and random keys (sessions, CDRs) are ordinary rowid tables: a new row is appended, and only its key
+goes to a random place. Without rowid the whole row does, which costs twice as much (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -32,9 +35,8 @@ sessions = Table(
     Column("answer", LargeBinary),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
-    sqlite_with_rowid=False,
 )
-Index("sessions_by_request", sessions.c.role, sessions.c.request_digest)
+Index("sessions_by_request", sessions.c.request_digest, sessions.c.created_at)
 
 session_events = Table(
     "session_events",
@@ -45,8 +47,16 @@ session_events = Table(
     Column("at", Float, nullable=False),
     Column("event", Text, nullable=False),
     Column("body", LargeBinary),
+    Column("digest", LargeBinary),  # of a message that counts once, however often it comes
 )
-Index("session_events_of_session", session_events.c.role, session_events.c.session_key)
+Index(
+    "session_events_of_session",
+    session_events.c.role,
+    session_events.c.session_key,
+    session_events.c.digest,
+    unique=True,
+)
+Index("session_events_by_time", session_events.c.at)
 
 cdrs = Table(
     "cdrs",
@@ -58,7 +68,6 @@ cdrs = Table(
     Column("digest", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("forwarded_at", Float),
-    sqlite_with_rowid=False,
 )
 
 refused_cdrs = Table(
@@ -83,6 +92,7 @@ outbox = Table(
     Column("party", Text),
     Column("role", Text, nullable=False),
     Column("session_key", Text, nullable=False),
+    Column("topic", Text, nullable=False, server_default=text("''")),  # a newer letter of it makes this one needless
     Column("body", LargeBinary, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
@@ -90,6 +100,7 @@ outbox = Table(
     Column("last_error", Text),
     sqlite_autoincrement=True,
 )
+Index("outbox_in_order", outbox.c.destination, outbox.c.state, outbox.c.id)
 Index("outbox_of_session", outbox.c.destination, outbox.c.state, outbox.c.session_key, outbox.c.id)
 
 destinations = Table(
@@ -100,6 +111,7 @@ destinations = Table(
     Column("next_try_at", Float, nullable=False, server_default=text("0")),
     Column("last_error", Text),
     Column("last_success_at", Float),
+    Column("store_id", Integer),  # which store the peer had when we last met it
 )
 
 evse_statuses = Table(

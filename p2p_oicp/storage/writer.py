@@ -1,36 +1,45 @@
-"""The one writer of a database: a thread that commits in groups.
+"""The one writer of a database: it commits in groups.
 
 Jobs (callables that get a :class:`Transaction`) wait in two lanes. Each round takes all interactive jobs that wait,
 up to a bound, and at most two bulk jobs, runs each behind a savepoint, commits once, and only then resolves every
 future. So one fsync pays for many requests, an answer is never given before its data is durable, and a large push
 cannot hold back authorizations. Measured reasons: docs/decisions/0002.
+
+Interactive jobs run in the event loop, and must be short: a few statements of some microseconds each. Bulk jobs and the
+commit, which waits for the disk, run in a thread. (A thread for all of it hands Python's lock over at each statement,
+and waits for it up to 5 ms each time while the loop is busy.)
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, TypeVar, cast
 
 from p2p_oicp.errors import StoreBusy, StoreError
+from p2p_oicp.storage.checkpoints import Checkpoints, finish
 from p2p_oicp.storage.statements import Statement
 
 T = TypeVar("T")
 
 MOST_INTERACTIVE_JOBS_A_ROUND = 512
 MOST_BULK_JOBS_A_ROUND = 2
+_LOCK_PATIENCE_SECONDS = 5.0
+_LOCK_PAUSE_SECONDS = 0.01
 
 
 class Lane(Enum):
-    """How soon a job is taken."""
+    """How soon a job is taken, and where it runs."""
 
     INTERACTIVE = auto()
+    """What a person or a car waits for: taken first, run in the event loop; at most some tens of statements."""
     BULK = auto()
+    """Everything longer: run in a thread, a few in a round."""
 
 
 class Transaction:
@@ -70,79 +79,108 @@ class _Waiting:
 
 
 class Writer:
-    """Runs jobs in the writer thread; open and closed by the store.
+    """Runs jobs in groups; opened and closed by the store.
 
     ``run`` raises StoreBusy when ``most_waiting`` jobs wait already, StoreError when the database cannot commit.
     """
 
-    def __init__(self, connection: sqlite3.Connection, *, most_waiting: int = 10_000) -> None:
+    def __init__(self, connection: sqlite3.Connection, checkpoints: Checkpoints, *, most_waiting: int = 10_000) -> None:
         self._connection = connection
+        self._transaction = Transaction(connection)
+        self._checkpoints = checkpoints
         self._most_waiting = most_waiting
-        self._loop = asyncio.get_running_loop()
-        self._lanes: dict[Lane, deque[_Waiting]] = {lane: deque() for lane in Lane}
-        self._changed = threading.Condition()
+        self._urgent: deque[_Waiting] = deque()
+        self._bulk: deque[_Waiting] = deque()
+        self._lanes = {Lane.INTERACTIVE: self._urgent, Lane.BULK: self._bulk}
+        self._changed = asyncio.Event()
         self._closing = False
-        self._thread = threading.Thread(target=self._work, name="p2p-oicp-writer", daemon=True)
-        self._thread.start()
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, "p2p-oicp-writer")
+        self._task = self._loop.create_task(self._work(), name="writer")
 
     async def run(self, job: Callable[[Transaction], T], lane: Lane = Lane.INTERACTIVE) -> T:
         """Run ``job`` in a transaction and return its result after the commit."""
-        waiting = _Waiting(job, self._loop.create_future())
-        with self._changed:
-            if self._closing:
-                raise StoreError("the database is closed: this node is shutting down")
-            if len(self._lanes[lane]) >= self._most_waiting:
-                raise StoreBusy(f"{self._most_waiting} writes are waiting already; try again in a moment")
-            self._lanes[lane].append(waiting)
-            self._changed.notify()
-        return cast("T", await waiting.future)
+        if self._closing:
+            raise StoreError("the database is closed: this node is shutting down")
+        waiting = self._lanes[lane]
+        if len(waiting) >= self._most_waiting:
+            raise StoreBusy(f"{self._most_waiting} writes are waiting already; try again in a moment")
+        future: asyncio.Future[T] = self._loop.create_future()
+        waiting.append(_Waiting(job, future))
+        self._changed.set()
+        return await future
 
     async def close(self) -> None:
-        """Finish what waits, then end the thread."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-        await asyncio.to_thread(self._thread.join)
+        """Finish what waits."""
+        self._closing = True
+        self._changed.set()
+        await self._task
+        await self._checkpoints.close()
+        self._thread.shutdown()
 
-    def _work(self) -> None:
-        transaction = Transaction(self._connection)
-        while batch := self._next_batch():
-            self._commit_together(transaction, batch)
-            self._loop.call_soon_threadsafe(_resolve, batch)
+    async def _work(self) -> None:
+        while await self._has_work():
+            urgent = _take(self._urgent, MOST_INTERACTIVE_JOBS_A_ROUND)
+            bulk = _take(self._bulk, MOST_BULK_JOBS_A_ROUND)
+            try:
+                await self._commit_together(urgent, bulk)
+            except sqlite3.Error as error:
+                # Nobody may be told "done": the whole group fails, and the writer lives on for the next.
+                self._abandon()
+                for waiting in (*urgent, *bulk):
+                    waiting.outcome, waiting.failed = _store_error(error), True
+            _resolve(urgent)
+            _resolve(bulk)
+            if self._checkpoints.rest_is_due():
+                await self._loop.run_in_executor(self._thread, finish, self._connection)
 
-    def _next_batch(self) -> list[_Waiting]:
-        """Wait for work; an empty batch means: closing, and nothing is left."""
-        urgent, bulk = self._lanes[Lane.INTERACTIVE], self._lanes[Lane.BULK]
-        with self._changed:
-            self._changed.wait_for(lambda: urgent or bulk or self._closing)
-            batch = [urgent.popleft() for _ in range(min(len(urgent), MOST_INTERACTIVE_JOBS_A_ROUND))]
-            batch += [bulk.popleft() for _ in range(min(len(bulk), MOST_BULK_JOBS_A_ROUND))]
-            return batch
+    async def _has_work(self) -> bool:
+        """Wait for work; False means: closing, and nothing is left."""
+        while not (self._urgent or self._bulk or self._closing):
+            self._changed.clear()
+            await self._changed.wait()
+        return bool(self._urgent or self._bulk)
 
-    def _commit_together(self, transaction: Transaction, batch: list[_Waiting]) -> None:
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for waiting in batch:
-                self._run_one(transaction, waiting)
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            # Nobody may be told "done": the whole group fails, and the writer lives on for the next.
-            self._abandon()
-            for waiting in batch:
+    async def _commit_together(self, urgent: list[_Waiting], bulk: list[_Waiting]) -> None:
+        await self._begin()
+        self._run_all(urgent)
+        await self._loop.run_in_executor(self._thread, self._finish, bulk)
+
+    async def _begin(self) -> None:
+        """Begin; another program that holds the database's lock is waited for, and the event loop goes on meanwhile."""
+        until = self._loop.time() + _LOCK_PATIENCE_SECONDS
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or self._loop.time() >= until:
+                    raise
+                await asyncio.sleep(_LOCK_PAUSE_SECONDS)
+            else:
+                return
+
+    def _finish(self, bulk: list[_Waiting]) -> None:
+        self._run_all(bulk)
+        self._connection.execute("COMMIT")
+
+    def _run_all(self, batch: list[_Waiting]) -> None:
+        execute = self._connection.execute
+        for waiting in batch:
+            execute("SAVEPOINT job")
+            try:
+                waiting.outcome = waiting.job(self._transaction)
+            except Exception as error:  # noqa: BLE001 - whatever a job raises belongs to its caller, not to the writer
+                execute("ROLLBACK TO job")
                 waiting.outcome, waiting.failed = _store_error(error), True
-
-    def _run_one(self, transaction: Transaction, waiting: _Waiting) -> None:
-        self._connection.execute("SAVEPOINT job")
-        try:
-            waiting.outcome = waiting.job(transaction)
-        except Exception as error:  # noqa: BLE001 - whatever a job raises belongs to its caller, not to this thread
-            self._connection.execute("ROLLBACK TO job")
-            waiting.outcome, waiting.failed = _store_error(error), True
-        self._connection.execute("RELEASE job")
+            execute("RELEASE job")
 
     def _abandon(self) -> None:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
+
+
+def _take(lane: deque[_Waiting], most: int) -> list[_Waiting]:
+    return [lane.popleft() for _ in range(min(len(lane), most))]
 
 
 def _store_error(error: Exception) -> Exception:

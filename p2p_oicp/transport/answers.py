@@ -10,7 +10,14 @@ from typing import Any
 
 import orjson
 
-from p2p_oicp.errors import PeerBroken, PeerBusy, PeerError, PeerRejected, PeerUnauthorized
+from p2p_oicp.errors import (
+    PeerBroken,
+    PeerBusy,
+    PeerError,
+    PeerRejected,
+    PeerUnauthorized,
+    PeerUnreachable,
+)
 from p2p_oicp.oicp import Acknowledgement, Code, InvalidMessage, Message, Operation, response_model
 from p2p_oicp.transport.charsets import as_utf8
 
@@ -57,11 +64,17 @@ def read_reply(answer: Answer, operation: Operation, *, now: float) -> Reply:
     return Reply(answer.status, body, _message(answer.peer, operation, body), answer.headers.get("Process-ID"))
 
 
-def check_status(answer: Answer, *, now: float) -> None:
-    """Raise the PeerError that the HTTP status stands for; return for 2xx. ``now`` is in seconds since the epoch."""
+def check_status(answer: Answer, *, now: float, is_oicp: bool = True) -> None:
+    """Raise the PeerError that the HTTP status stands for; return for 2xx. ``now`` is in seconds since the epoch.
+
+    Where OICP was asked, a 4xx that explains nothing in JSON is a web server's page and no refusal of the message.
+    """
     if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
         return
-    raise _refused(answer, now)
+    error = _refused(answer, now)
+    if is_oicp and isinstance(error, PeerRejected) and error.reason == f"HTTP {answer.status}":
+        raise PeerBroken(answer.peer, f"{error.reason}, without an OICP answer")
+    raise error
 
 
 def _refused(answer: Answer, now: float) -> PeerError:
@@ -74,12 +87,13 @@ def _refused(answer: Answer, now: float) -> PeerError:
     match status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             return PeerUnauthorized(peer, reason)
-        case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.SERVICE_UNAVAILABLE:
+        case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.SERVICE_UNAVAILABLE | HTTPStatus.REQUEST_TIMEOUT:
+            # 408: our request did not arrive whole (RFC 9110, 15.5.9)
             return PeerBusy(peer, reason, _retry_after(answer.headers, now))
-        case HTTPStatus.REQUEST_TIMEOUT:
-            return PeerBusy(peer, reason)  # our request did not arrive whole (RFC 9110, 15.5.9)
-        case _ if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return PeerBroken(peer, reason)
+        case HTTPStatus.MISDIRECTED_REQUEST:
+            return PeerUnreachable(peer, f"another system answers at its address: {reason}")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return PeerBroken(peer, reason)
     return PeerRejected(peer, reason, http_status=status, code=code)
 
 

@@ -135,7 +135,9 @@ class OicpClient:
         if query:
             url = f"{url}?{urlencode(query)}"
         headers = {"Process-ID": process_id or self._mint.process_id()}
-        answer = await self._ask(_Request("POST", url, body, deadline, endpoint.name, endpoint.name, self._signer, headers))
+        answer = await self._ask(
+            _Request("POST", url, body, deadline, endpoint.name, endpoint.name, self._signer, headers)
+        )
         return read_reply(answer, operation, now=self._clock.time())
 
     async def post_json(
@@ -154,10 +156,10 @@ class OicpClient:
         peer: str | None = None,
         signer: RequestSigner | None = None,
     ) -> tuple[int, bytes]:
-        """As ``post_json``, with any method, and a ``signer`` for this once; without ``peer``, nobody proves anything."""
+        """As ``post_json``, with any method; ``signer`` is for this once; without ``peer``, nobody proves anything."""
         request = _Request(method, url, payload, deadline, peer or url, peer, signer or self._signer)
         answer = await self._ask(request)
-        check_status(answer, now=self._clock.time())
+        check_status(answer, now=self._clock.time(), is_oicp=False)
         return answer.status, answer.text()
 
     async def _ask(self, request: _Request) -> Answer:

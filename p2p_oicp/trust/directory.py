@@ -38,7 +38,9 @@ class Change:
 class Directory:
     """Keeps registry and key ring in step with file and store; ``on_change`` is told after each change."""
 
-    def __init__(self, me: Peer, peers_file: Path, *, store: Store, registry: PeerRegistry, ring: KeyRing, clock: Clock) -> None:
+    def __init__(
+        self, me: Peer, peers_file: Path, *, store: Store, registry: PeerRegistry, ring: KeyRing, clock: Clock
+    ) -> None:
         self._me = me
         self._path = peers_file
         self._store = store
@@ -98,13 +100,18 @@ class Directory:
         self._descriptors[peer.name] = signed
         self._take(self._file, {**self._kept, peer.name: peer})
 
-    async def remove(self, name: str) -> Peer:
-        """Forget a peer that was paired or found; raise ConfigurationError where the peers file has it, or nobody."""
+    def removable(self, name: str) -> Peer:
+        """Return a peer that can be removed; raise ConfigurationError as ``remove``."""
         peer = self._kept.get(name)
         if peer is None:
             known = self._registry.by_name(name)
-            where = f'stands in {self._path}: remove it there' if known and not known.is_self else "is no peer here"
+            where = f"stands in {self._path}: remove it there" if known and not known.is_self else "is no peer here"
             raise ConfigurationError(f'"{name}" {where}')
+        return peer
+
+    async def remove(self, name: str) -> Peer:
+        """Forget a peer that was paired or found; raise ConfigurationError where the peers file has it, or nobody."""
+        peer = self.removable(name)
         await self._store.write(lambda tx: pairings.remove(tx, name))
         self._descriptors.pop(name, None)
         self._take(self._file, {kept: other for kept, other in self._kept.items() if kept != name})

@@ -5,6 +5,8 @@ At most once a minute and peer, so that nobody can make this node ask on and on.
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -20,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 _DEADLINE_SECONDS = 5.0
 _PAUSE_SECONDS = 60.0
+_JUST_NOW_SECONDS = 5.0
 
 
 def root_of(url: str) -> str:
@@ -41,17 +44,25 @@ class FreshKeys:
         self._directory = directory
         self._client = client
         self._clock = clock
-        self._asked: dict[str, float] = {}
+        self._last: dict[str, tuple[float, bool]] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
         self.introduce: Callable[[Peer], Awaitable[None]] | None = None
 
     async def fetch(self, name: str) -> bool:
-        """Fetch the keys of the peer ``name``; say whether there is reason to try again what went wrong."""
-        peer, now = self._registry.by_name(name), self._clock.monotonic()
-        last = self._asked.get(name)
-        if peer is None or peer.profile is not Profile.OICP or (last is not None and now - last < _PAUSE_SECONDS):
+        """Fetch the keys of the peer ``name``; say whether there is reason to try again what went wrong.
+
+        Who asks while they are being fetched, or just after, shares the outcome.
+        """
+        peer = self._registry.by_name(name)
+        if peer is None or peer.profile is not Profile.OICP:
             return False
-        self._asked[name] = now
-        is_fresh = await self._fetch(peer)
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            at, was_fetched = self._last.get(name, (-math.inf, False))
+            age = self._clock.monotonic() - at
+            if age < _PAUSE_SECONDS:
+                return was_fetched and age < _JUST_NOW_SECONDS
+            is_fresh = await self._fetch(peer)
+            self._last[name] = (self._clock.monotonic(), is_fresh)
         if self.introduce is not None:
             await self.introduce(peer)
         return is_fresh

@@ -35,13 +35,15 @@ class PeerStates:
 
     async def report(self) -> dict[str, object]:
         """Return all peers with their states."""
-        health = {row["name"]: row for row in await self._store.read(destinations.ALL)}
-        waiting = {row["destination"]: row["waiting"] for row in await self._store.read(outbox.WAITING)}
+        health = {row["name"]: dict(row) for row in await self._store.read(destinations.ALL)}
+        waiting = {
+            r["destination"]: r["depth"] for r in await self._store.read(outbox.DEPTHS) if r["state"] == outbox.WAITING
+        }
         peers = [peer for peer in self._registry.all() if not peer.is_self]
         return {"peers": [self._state(peer, health, waiting) for peer in peers]}
 
-    def _state(self, peer: Peer, health: dict[str, object], waiting: dict[str, int]) -> dict[str, object]:
-        row: dict[str, object] = dict(health.get(peer.name) or {})  # type: ignore[call-overload]
+    def _state(self, peer: Peer, health: dict[str, dict[str, object]], waiting: dict[str, int]) -> dict[str, object]:
+        row = health.get(peer.name, {})
         seen = [at for at in (self._heard.get(peer.name), row.get("last_success_at")) if isinstance(at, float)]
         needed = self._needed(peer)
         return {

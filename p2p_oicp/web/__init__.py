@@ -6,13 +6,17 @@ Both have one catch-all route below ``/api/oicp/``; the table of operations find
 look-up, where thirty routes would be thirty regular expressions).
 """
 
+from p2p_oicp.web.admin_peers import AdminPeers
 from p2p_oicp.web.apps import Listener, backend_app, peer_app
 from p2p_oicp.web.gate import OwnGate, PeerGate
 from p2p_oicp.web.greetings import Greetings
 from p2p_oicp.web.inprocess import Loopback, OwnCalls
+from p2p_oicp.web.listening import listen
+from p2p_oicp.web.pairings import PeerPairings
 from p2p_oicp.web.service import Api, Side
 
 __all__ = [
+    "AdminPeers",
     "Api",
     "Greetings",
     "Listener",
@@ -20,7 +24,9 @@ __all__ = [
     "OwnCalls",
     "OwnGate",
     "PeerGate",
+    "PeerPairings",
     "Side",
     "backend_app",
+    "listen",
     "peer_app",
 ]

@@ -15,10 +15,7 @@ from p2p_oicp.peers.descriptor import SignedDescriptor
 from p2p_oicp.peers.invitation import PAIRINGS_PATH
 from p2p_oicp.roles import Answer
 from p2p_oicp.transport import OicpClient
-from p2p_oicp.trust.directory import Directory
-from p2p_oicp.trust.fresh_keys import root_of
-from p2p_oicp.trust.pairing import Pairing
-from p2p_oicp.trust.peer_states import PeerStates
+from p2p_oicp.trust import Trust, root_of
 from p2p_oicp.web.apps import Listener, Serve
 from p2p_oicp.web.problems import DATA_ERROR, HttpProblem
 
@@ -33,13 +30,11 @@ Handle = Callable[[dict[str, Any], web.Request], Awaitable[dict[str, object]]]
 class AdminPeers:
     """Lists, invites, inspects, joins, removes."""
 
-    def __init__(
-        self, listener: Listener, *, pairing: Pairing, directory: Directory, states: PeerStates, client: OicpClient
-    ) -> None:
+    def __init__(self, listener: Listener, *, trust: Trust, client: OicpClient) -> None:
         self._listener = listener
-        self._pairing = pairing
-        self._directory = directory
-        self._states = states
+        self._trust = trust
+        self._pairing = trust.pairing
+        self._directory = trust.directory
         self._client = client
 
     def routes(self) -> list[web.RouteDef]:
@@ -72,7 +67,7 @@ class AdminPeers:
         return serve
 
     async def _list(self, _wanted: dict[str, Any], _request: web.Request) -> dict[str, object]:
-        return await self._states.report()
+        return await self._trust.states.report()
 
     async def _invite(self, wanted: dict[str, Any], _request: web.Request) -> dict[str, object]:
         services, seconds = wanted.get("services"), wanted.get("expires_in")
@@ -109,7 +104,7 @@ class AdminPeers:
         return {"removed": name, "other_side": told}
 
     async def _reload(self, _wanted: dict[str, Any], _request: web.Request) -> dict[str, object]:
-        await self._directory.reload()
+        await self._trust.reload()
         return {"reloaded": True}
 
 
@@ -122,9 +117,7 @@ def shown(signed: SignedDescriptor) -> dict[str, object]:
         "operators": [party.text for party in said.operators],
         "providers": [party.text for party in said.providers],
         "fingerprint": signed.key.key_id,
-        "keys": [
-            {"key_id": k.key.key_id, "valid_from": k.valid_from, "valid_until": k.valid_until} for k in said.keys
-        ],
+        "keys": [{"key_id": k.key.key_id, "valid_from": k.valid_from, "valid_until": k.valid_until} for k in said.keys],
         "operations": list(said.operations),
         "require": list(said.require),
         "software": said.software,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import orjson
@@ -58,7 +58,7 @@ class Listener:
         self._api = api
         self._mint = mint
         self._token = token
-        self._authority, self._prefix = _public(public_url) if public_url else (None, "")
+        self._authority, self._prefix = _public(public_url) if public_url else ("", "")
         self._signer = signer
         self.max_body = max_body
 
@@ -139,22 +139,22 @@ def _process_id(request: web.Request) -> str | None:
     return given if given.isascii() and given.isprintable() and len(given) <= _LONGEST_PROCESS_ID else None
 
 
-def peer_app(listener: Listener, *, hello: Hello) -> web.Application:
+def peer_app(listener: Listener, *, hello: Hello, also: Sequence[web.RouteDef] = ()) -> web.Application:
     """Return the public application: OICP from peers, and what nodes say among themselves (DESIGN section 4)."""
 
     async def say_hello(request: web.Request) -> Answer:
         return await hello(await listener.arrive(request, _MOST_HELLO_BYTES))
 
-    return _app(listener, [web.post("/p2p/v1/hello", listener.handler(say_hello))])
+    return _app(listener, [web.post("/p2p/v1/hello", listener.handler(say_hello)), *also])
 
 
-def backend_app(listener: Listener, *, readiness: Status) -> web.Application:
+def backend_app(listener: Listener, *, readiness: Status, also: Sequence[web.RouteDef] = ()) -> web.Application:
     """Return the application for our own backend."""
 
     async def ready(_request: web.Request) -> Answer:
         return Answer(orjson.dumps(readiness()))
 
-    return _app(listener, [web.get("/readyz", listener.handler(ready))])
+    return _app(listener, [web.get("/readyz", listener.handler(ready)), *also])
 
 
 def _app(listener: Listener, routes: list[web.RouteDef]) -> web.Application:

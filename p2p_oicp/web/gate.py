@@ -12,21 +12,19 @@ Without anything needed or proved, the caller is whoever answers for the party t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Protocol
 
-from p2p_oicp.clock import Clock
 from p2p_oicp.errors import NotProven, Refusal, Unauthorized, UnknownKey
-from p2p_oicp.identity import KeyRing, ReplayGuard, SignedParts, VerifiedSignature, has_signature, verify_request
+from p2p_oicp.identity import SignedParts, VerifiedSignature, has_signature, verify_request
 from p2p_oicp.oicp import OperatorID, ProviderID
-from p2p_oicp.peers import Peer, PeerRegistry
+from p2p_oicp.peers import Peer
+from p2p_oicp.trust import Trust
 
 _PARTNER_NOT_FOUND = "300"
 
 PartyID = OperatorID | ProviderID
-Refresh = Callable[[str], Awaitable[bool]]
 
 
 @dataclass(slots=True)
@@ -70,7 +68,9 @@ class OwnGate:
 
     async def admit(self, arrival: Arrival, claimed: PartyID | None) -> Caller:  # noqa: ARG002 - the gate's shape
         """Return ourselves."""
-        return Caller(self._me if claimed is None else self.hold_to(Caller(self._me, is_proven=True), claimed), True)
+        return Caller(
+            self._me if claimed is None else self.hold_to(Caller(self._me, is_proven=True), claimed), is_proven=True
+        )
 
     def hold_to(self, caller: Caller, named: PartyID) -> Peer:  # noqa: ARG002 - the gate's shape
         """Return ourselves, if we answer for ``named``."""
@@ -80,26 +80,17 @@ class OwnGate:
 
 
 class PeerGate:
-    """Lets peers in; ``require`` is what this node wants of every peer whose entry says nothing else."""
+    """Lets peers in."""
 
-    def __init__(
-        self,
-        me: Peer,
-        *,
-        registry: PeerRegistry,
-        ring: KeyRing,
-        guard: ReplayGuard,
-        clock: Clock,
-        require: tuple[str, ...],
-        refresh: Refresh | None = None,
-    ) -> None:
-        self._me = me
-        self._registry = registry
-        self._ring = ring
-        self._guard = guard
-        self._clock = clock
-        self._require = require
-        self._refresh = refresh
+    def __init__(self, trust: Trust) -> None:
+        self._me = trust.me
+        self._registry = trust.registry
+        self._ring = trust.ring
+        self._guard = trust.guard
+        self._clock = trust.clock
+        self._needed = trust.needed
+        self._refresh = trust.fresh_keys.fetch
+        self._heard = trust.states.heard_from
 
     async def admit(self, arrival: Arrival, claimed: PartyID | None) -> Caller:
         """Return who calls; see ``Gate`` and the plan above."""
@@ -115,6 +106,8 @@ class PeerGate:
             raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {claimed}")
         caller = proven or named
         _check_network(caller, arrival.address)  # (6)
+        if caller is not None:
+            self._heard(caller.name)
         return Caller(caller, is_proven=proven is not None)
 
     def hold_to(self, caller: Caller, named: PartyID) -> Peer:
@@ -133,9 +126,6 @@ class PeerGate:
         if isinstance(party, OperatorID):
             return self._registry.by_operator(party)
         return self._registry.by_provider(party)
-
-    def _needed(self, peer: Peer | None) -> tuple[str, ...]:
-        return self._require if peer is None or peer.security is None else peer.security
 
     async def _proven(self, arrival: Arrival, named: Peer | None) -> Peer | None:
         """Return the one peer that the request proves to come from, None where nothing is proved or needed."""
@@ -170,7 +160,7 @@ class PeerGate:
             return verify_request(parts, self._ring.find, self._clock.time())
         except UnknownKey:
             # Whoever it claims to be may have a new key; it is asked at the address that we know.
-            if named is None or self._refresh is None or not await self._refresh(named.name):
+            if named is None or not await self._refresh(named.name):
                 raise
         return verify_request(parts, self._ring.find, self._clock.time())
 

@@ -41,10 +41,12 @@ class Greetings:
 
     async def greet_all(self) -> None:
         """Say hello to every peer that is a node; who does not listen, or has no such path, is left alone."""
-        nodes = [peer for peer in self._registry.all() if not peer.is_self and peer.profile is Profile.OICP]
-        await asyncio.gather(*(self._greet(peer) for peer in nodes))
+        await asyncio.gather(*(self.greet(peer) for peer in self._registry.all()))
 
-    async def _greet(self, peer: Peer) -> None:
+    async def greet(self, peer: Peer) -> None:
+        """Say hello to one peer that is a node."""
+        if peer.is_self or peer.profile is not Profile.OICP:
+            return
         url = peer.url.removesuffix("/").removesuffix("/api/oicp") + _HELLO
         try:
             await self._client.post_json(url, self._hello, deadline=_DEADLINE_SECONDS, peer=peer.name)
@@ -73,4 +75,5 @@ def _first_party(body: bytes) -> OperatorID | ProviderID | None:
     except (orjson.JSONDecodeError, AttributeError, TypeError) as error:
         info = f"a hello is a JSON object with name, operators, providers: {error}"
         raise HttpProblem(400, _DATA_ERROR, info) from error
-    return next(iter([*operators, *providers]), None)
+    first: OperatorID | ProviderID | None = next(iter(operators), None) or next(iter(providers), None)
+    return first

@@ -6,14 +6,13 @@ import orjson
 import structlog
 from aiohttp import web
 
-from p2p_oicp.clock import Clock
 from p2p_oicp.errors import ConfigurationError, NotProven, Unauthorized
-from p2p_oicp.identity import PublicKey, ReplayGuard, verify_request
+from p2p_oicp.identity import PublicKey, verify_request
 from p2p_oicp.peers import Source
-from p2p_oicp.peers.descriptor import SignedDescriptor, open_descriptor
+from p2p_oicp.peers.descriptor import DESCRIPTOR_PATH, SignedDescriptor, open_descriptor
+from p2p_oicp.peers.invitation import PAIRINGS_PATH
 from p2p_oicp.roles import Answer
-from p2p_oicp.trust.directory import Directory
-from p2p_oicp.trust.pairing import OurSide, Pairing
+from p2p_oicp.trust import Trust
 from p2p_oicp.web.apps import Listener
 from p2p_oicp.web.gate import Arrival, Gate
 from p2p_oicp.web.limits import Buckets
@@ -30,25 +29,23 @@ _TRIES_PER_SECOND, _TRIES_AT_ONCE = 1 / 12, 5
 class PeerPairings:
     """Serves the peer API's part of pairing."""
 
-    def __init__(
-        self,
-        listener: Listener,
-        *,
-        ours: OurSide,
-        pairing: Pairing,
-        directory: Directory,
-        gate: Gate,
-        guard: ReplayGuard,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, listener: Listener, *, gate: Gate, trust: Trust) -> None:
         self._listener = listener
-        self._ours = ours
-        self._pairing = pairing
-        self._directory = directory
         self._gate = gate
-        self._guard = guard
-        self._clock = clock
-        self._tries = Buckets(clock, per_second=_TRIES_PER_SECOND, at_once=_TRIES_AT_ONCE)
+        self._ours = trust.ours
+        self._pairing = trust.pairing
+        self._directory = trust.directory
+        self._guard = trust.guard
+        self._clock = trust.clock
+        self._tries = Buckets(trust.clock, per_second=_TRIES_PER_SECOND, at_once=_TRIES_AT_ONCE)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return what is served to everybody."""
+        return [
+            web.get(DESCRIPTOR_PATH, self._listener.handler(self.descriptor)),
+            web.post(PAIRINGS_PATH, self._listener.handler(self.pair)),
+            web.delete(f"{PAIRINGS_PATH}/self", self._listener.handler(self.part)),
+        ]
 
     async def descriptor(self, _request: web.Request) -> Answer:
         """Serve ``GET /.well-known/oicp-p2p``."""

@@ -1,7 +1,7 @@
 """Our signatures against the examples of RFC 9421, appendix B, and against another implementation."""
 
 import base64
-import datetime
+import datetime as dt
 from dataclasses import dataclass, field
 
 import http_message_signatures as other
@@ -31,6 +31,8 @@ P256 = (
     "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEqIVYZVLCrPZHGHjP17CTW0/+D9Lf"
     "w0EkjqF7xB4FivAxzic30tMM4GF+hR6Dxh71Z50VGGdldkkDXZCnTNnoXQ=="
 )
+REQUEST_SHA512 = "WZDPaVn/7XgHaAy8pmojAkGWoRx2UFChF41A2svX+TaPm+AbwAgBWnrIiYllu7BNNyealdVLvRwEmTHWXvJwew=="
+ANSWER_SHA512 = "mEWXIS7MaLRuGgxOBdODa3xqM1XdEvxoYhvlCFJ41QJgJc4GTsPp29l5oGX69wWdXymyU0rjJuahq4l5aGgfLQ=="
 REQUEST = SignedParts(
     "POST",
     "example.com",
@@ -40,7 +42,7 @@ REQUEST = SignedParts(
         "Host": "example.com",
         "Date": "Tue, 20 Apr 2021 02:07:55 GMT",
         "Content-Type": "application/json",
-        "Content-Digest": "sha-512=:WZDPaVn/7XgHaAy8pmojAkGWoRx2UFChF41A2svX+TaPm+AbwAgBWnrIiYllu7BNNyealdVLvRwEmTHWXvJwew==:",
+        "Content-Digest": f"sha-512=:{REQUEST_SHA512}:",
         "Content-Length": "18",
     },
     b'{"hello": "world"}',
@@ -49,13 +51,18 @@ ANSWER = AnswerParts(
     200,
     {
         "Content-Type": "application/json",
-        "Content-Digest": "sha-512=:mEWXIS7MaLRuGgxOBdODa3xqM1XdEvxoYhvlCFJ41QJgJc4GTsPp29l5oGX69wWdXymyU0rjJuahq4l5aGgfLQ==:",
+        "Content-Digest": f"sha-512=:{ANSWER_SHA512}:",
         "Content-Length": "23",
     },
     b'{"message": "good dog"}',
 )
 TRANSFORMED = SignedParts(
-    "GET", "example.org", "/demo", "name1=Value1&Name2=value2", CIMultiDict([("Accept", "application/json"), ("Accept", "*/*")]), b""
+    "GET",
+    "example.org",
+    "/demo",
+    "name1=Value1&Name2=value2",
+    CIMultiDict([("Accept", "application/json"), ("Accept", "*/*")]),
+    b"",
 )
 
 
@@ -70,15 +77,19 @@ VECTORS = {
     "B.2.4, an answer with ECDSA P-256": (
         ANSWER,
         P256,
-        'sig-b24=("@status" "content-type" "content-digest" "content-length")'
-        ';created=1618884473;keyid="test-key-ecc-p256"',
+        (
+            'sig-b24=("@status" "content-type" "content-digest" "content-length")'
+            ';created=1618884473;keyid="test-key-ecc-p256"'
+        ),
         "wNmSUAhwb5LxtOtOpNa6W5xj067m5hFrj0XQ4fvpaCLx0NKocgPquLgyahnzDnDAUy5eCdlYUEkLIj+32oiasw==",
     ),
     "B.2.6, a request with Ed25519": (
         REQUEST,
         ED25519,
-        'sig-b26=("date" "@method" "@path" "@authority" "content-type" "content-length")'
-        ';created=1618884473;keyid="test-key-ed25519"',
+        (
+            'sig-b26=("date" "@method" "@path" "@authority" "content-type" "content-length")'
+            ';created=1618884473;keyid="test-key-ed25519"'
+        ),
         "wqcAqbmYJ2ji2glfAMaRy4gruYYnx2nEFN2HN6jrnDnQCK1u02Gb04v9EDgwUPiu4A0w6vuQv5lIp5WPpBKRCw==",
     ),
     "B.4, a message that was transformed on its way": (
@@ -149,7 +160,9 @@ def test_what_cannot_be_read_is_refused(field):
 
 
 def test_a_signature_is_read_with_its_parameters():
-    (one, two) = signature_inputs('a=("@method" "signature";req;key="sig1");created=1;nonce="x\\"y", b=();alg="ed25519"')
+    (one, two) = signature_inputs(
+        'a=("@method" "signature";req;key="sig1");created=1;nonce="x\\"y", b=();alg="ed25519"'
+    )
     assert one.label == "a"
     assert [(part.name, part.of_request, part.key) for part in one.components] == [
         ("@method", False, None),
@@ -189,7 +202,7 @@ class Resolver(other.HTTPSignatureKeyResolver):
     def resolve_public_key(self, key_id):
         return self.key.public._key if key_id == self.key.key_id else None
 
-    def resolve_private_key(self, key_id):
+    def resolve_private_key(self, key_id):  # noqa: ARG002 - their shape
         return self.key._key
 
 
@@ -204,12 +217,14 @@ def ours(key, now) -> tuple[SignedParts, TheirRequest]:
     headers = sign_request(
         key, method="POST", authority="peer.example:8320", path=path, query=query, body=BODY, now=now, nonce="n-1"
     )
-    return SignedParts("POST", "peer.example:8320", path, query, headers, BODY), TheirRequest("POST", URL, headers, BODY)
+    return SignedParts("POST", "peer.example:8320", path, query, headers, BODY), TheirRequest(
+        "POST", URL, headers, BODY
+    )
 
 
 @KEYS
 def test_the_other_implementation_accepts_our_requests(key):
-    _, request = ours(key, datetime.datetime.now(datetime.UTC).timestamp())
+    _, request = ours(key, dt.datetime.now(dt.UTC).timestamp())
     verifier = other.HTTPMessageVerifier(
         signature_algorithm=ALGORITHMS[key.public.algorithm], key_resolver=Resolver(key)
     )
@@ -220,7 +235,7 @@ def test_the_other_implementation_accepts_our_requests(key):
 
 @KEYS
 def test_the_other_implementation_accepts_our_answers(key):
-    now = datetime.datetime.now(datetime.UTC).timestamp()
+    now = dt.datetime.now(dt.UTC).timestamp()
     parts, request = ours(key, now)
     signature = verify_request(parts, KeyRing([KnownKey(key.public, "A")]).find, now)
     response = TheirResponse(200, request, sign_answer(key, status=200, body=b"{}", to=signature, now=now))
@@ -233,7 +248,7 @@ def test_the_other_implementation_accepts_our_answers(key):
 
 @KEYS
 def test_we_accept_the_other_implementations_requests_and_answers(key):
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     path, query = URL.removeprefix("http://peer.example:8320").split("?")
     request = TheirRequest("POST", URL, {}, BODY)
     signer = other.HTTPMessageSigner(signature_algorithm=ALGORITHMS[key.public.algorithm], key_resolver=Resolver(key))

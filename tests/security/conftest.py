@@ -25,8 +25,8 @@ class SigningCaller(Caller):
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return await super().post(path, data, headers=self.signed(path, data) | kwargs.pop("headers", {}), **kwargs)
 
-    def signed(self, path: str, data: bytes, **changes) -> dict[str, str]:
-        path, _, query = path.partition("?")
+    def signed(self, target: str, data: bytes, **changes) -> dict[str, str]:
+        path, _, query = target.partition("?")
         parts = {
             "method": "POST",
             "authority": self.base.removeprefix("http://"),

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from p2p_oicp.errors import PeerBroken, PeerBusy, PeerRejected, PeerUnauthorized
+from p2p_oicp.errors import PeerBroken, PeerBusy, PeerRejected, PeerUnauthorized, PeerUnreachable
 from p2p_oicp.oicp import Acknowledgement
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.transport.answers import Answer, read_reply
@@ -102,14 +102,11 @@ REJECTED = {
         "400 Session is invalid not CLOSED!",
     ),
     "404 from WWCP": (404, {"request": "/x", "description": "Unknown path!"}, None, "Unknown path!"),
-    "404 of a web server": (404, b"<html>not here</html>", None, "HTTP 404"),
     "405": (405, {"description": "GET is not allowed"}, None, "GET is not allowed"),
-    "413": (413, b"", None, "HTTP 413"),
     "415": (415, {"StatusCode": {"Code": 22}}, "022", "022"),
     "a code of the wrong type": (400, {"StatusCode": {"Code": [1], "Description": "bad"}}, None, "bad"),
     "a status code of the wrong type": (400, {"StatusCode": 22, "message": "bad"}, None, "bad"),
     "errors of the wrong type": (400, {"message": "bad", "validationErrors": 7}, None, "bad"),
-    "an array": (422, [1], None, "HTTP 422"),
 }
 
 
@@ -128,6 +125,10 @@ def test_the_words_of_a_refusal_are_bounded():
 
 
 OTHERS = {
+    "404 of a web server": (404, b"<html>not here</html>", PeerBroken),
+    "413 of a web server": (413, b"", PeerBroken),
+    "422 with an array": (422, [1], PeerBroken),
+    "421": (421, {"StatusCode": {"Code": "300"}}, PeerUnreachable),
     "401 with 017": (401, {"StatusCode": {"Code": "017", "Description": "Unauthorized Access"}}, PeerUnauthorized),
     "401 empty": (401, b"", PeerUnauthorized),
     "403 html": (403, b"<html>", PeerUnauthorized),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from p2p_oicp.oicp.rules.engine import check
-from p2p_oicp.oicp.rules.scope import Scope
+from p2p_oicp.oicp.rules.here import EVERYONE, Here, Scope
+from p2p_oicp.oicp.rules.once import Once
 
-__all__ = ["Scope", "check"]
+__all__ = ["EVERYONE", "Here", "Once", "Scope", "check"]

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
-from typing import Any
 
 from p2p_oicp.oicp.base import Message
 from p2p_oicp.oicp.findings import Finding
-from p2p_oicp.oicp.kinds import Kind, Notes
+from p2p_oicp.oicp.kinds import Kind
 from p2p_oicp.oicp.members import ListOf, Unwrapping
-from p2p_oicp.oicp.rules.scope import EVERYONE, Scope
+from p2p_oicp.oicp.rules.here import EVERYONE, Here, Scope
+from p2p_oicp.oicp.rules.table import RULES, Rule
 from p2p_oicp.oicp.tolerant import RecordOf, plan_of
-
-#: A rule looks at a message that stands at a pointer, and notes what it finds.
-Rule = Callable[[Any, str, Notes, Scope], None]
-
-RULES: Mapping[type[Message], tuple[Rule, ...]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +44,26 @@ def _has_rules(model: type[Message] | None) -> bool:
 
 def check(message: Message, scope: Scope = EVERYONE) -> list[Finding]:
     """Return what the rules say of a message."""
-    notes = Notes()
-    _walk(message, "", notes, scope)
-    return notes.findings
+    here = Here(message, scope)
+    _run(message, here)
+    return here.findings
 
 
-def _walk(message: Message, at: str, notes: Notes, scope: Scope) -> None:
+def _run(message: Message, here: Here) -> None:
+    here.message = message
     course = course_of(type(message))
     for rule in course.rules:
-        rule(message, at, notes, scope)
+        rule(message, here)
     for attribute in course.parts:
         part = message.__dict__[attribute]
-        if not part:
-            continue
-        below = at + message.token(attribute)
         if isinstance(part, tuple):
             for position, element in enumerate(part):
-                _walk(element, f"{below}/{position}", notes, scope)
-        else:
-            _walk(part, below, notes, scope)
+                _run_below(element, message, (attribute, position), here)
+        elif part is not None:
+            _run_below(part, message, (attribute,), here)
+
+
+def _run_below(part: Message, above: Message, way: tuple[str | int, ...], here: Here) -> None:
+    here.trail.append((above, way))
+    _run(part, here)
+    here.trail.pop()

@@ -19,7 +19,6 @@ def upgrade() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("forwarded_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("role", "session_key"),
-        sqlite_with_rowid=False,
     )
     op.create_table(
         "counters",
@@ -36,12 +35,22 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "descriptors",
+        sa.Column("peer", sa.Text(), nullable=False),
+        sa.Column("issued_at", sa.Float(), nullable=False),
+        sa.Column("learned_at", sa.Float(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("peer"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "destinations",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("next_try_at", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("last_success_at", sa.Float(), nullable=True),
+        sa.Column("store_id", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
@@ -60,6 +69,16 @@ def upgrade() -> None:
     )
     op.create_index("evse_statuses_by_change", "evse_statuses", ["source", "change"], unique=False)
     op.create_table(
+        "invitations",
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("services", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column("used_by", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("key_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "operators",
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("operator_key", sa.Text(), nullable=False),
@@ -77,6 +96,7 @@ def upgrade() -> None:
         sa.Column("party", sa.Text(), nullable=True),
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("session_key", sa.Text(), nullable=False),
+        sa.Column("topic", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
@@ -85,7 +105,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
     )
+    op.create_index("outbox_in_order", "outbox", ["destination", "state", "id"], unique=False)
     op.create_index("outbox_of_session", "outbox", ["destination", "state", "session_key", "id"], unique=False)
+    op.create_table(
+        "paired_peers",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("entry", sa.LargeBinary(), nullable=False),
+        sa.Column("paired_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "refused_cdrs",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -105,9 +135,11 @@ def upgrade() -> None:
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("event", sa.Text(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=True),
+        sa.Column("digest", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("session_events_of_session", "session_events", ["role", "session_key"], unique=False)
+    op.create_index("session_events_by_time", "session_events", ["at"], unique=False)
+    op.create_index("session_events_of_session", "session_events", ["role", "session_key", "digest"], unique=True)
     op.create_table(
         "sessions",
         sa.Column("role", sa.Text(), nullable=False),
@@ -128,6 +160,5 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("updated_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("role", "session_key"),
-        sqlite_with_rowid=False,
     )
-    op.create_index("sessions_by_request", "sessions", ["role", "request_digest"], unique=False)
+    op.create_index("sessions_by_request", "sessions", ["request_digest", "created_at"], unique=False)

@@ -1,0 +1,57 @@
+"""``scripts/bench``: measure, print the table, write it as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import orjson
+
+from bench.bars import authorize
+from bench.bench import Bench
+from bench.facts import facts_of
+from bench.table import Row, show
+
+Measure = Callable[[Bench], list[Row]]
+#: What measures which bars.
+MEASURES: Mapping[tuple[int, ...], Measure] = MappingProxyType({(1, 2): authorize.measure})
+
+
+def main() -> int:
+    """Run; 1 where a bar was missed."""
+    options = _options()
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="p2p-oicp-bench-", dir=options.directory) as folder:
+        directory = Path(folder)
+        bench = Bench(directory, options.quick, rounds=5, seconds=1.0 if options.quick else 3.0)
+        facts = facts_of(directory)
+        for bars, measure in MEASURES.items():
+            if set(bars) & set(options.only or bars):
+                print(f"measuring bar {', '.join(map(str, bars))} ...", file=sys.stderr)
+                rows += measure(bench)
+    rows.sort(key=lambda row: row.bar)
+    show(rows, facts)
+    if options.json:
+        options.json.write_bytes(orjson.dumps({"facts": facts, "rows": [row.as_json() for row in rows]}, option=2))
+    return int(any(row.met is False for row in rows))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure a node against its bars.")
+    parser.add_argument("--quick", action="store_true", help="shorter measurements, smaller tables: under 3 minutes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
+    parser.add_argument("--only", type=_bars, metavar="1,2", help="measure only these bars")
+    parser.add_argument("--directory", type=Path, metavar="DIR", help="where the databases are put: the disk measured")
+    return parser.parse_args()
+
+
+def _bars(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

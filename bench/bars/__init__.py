@@ -1,0 +1,1 @@
+"""One module per subject; each bar's function takes the ``Bench`` and returns rows of the table."""

@@ -1,0 +1,72 @@
+"""The requests that the loads send, as the bytes that go on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import orjson
+
+CPO, EMP = "DE*GEF", "DE-GDF"
+TOKENS = 100_000
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_AUTHORIZE_START = f"/api/oicp/charging/v21/operators/{CPO}/authorize/start"
+_LENGTH_BYTES = 4
+
+
+def token(number: int) -> str:
+    """Return the UID of a card; the whitelist has numbers below ``TOKENS``."""
+    return f"{0x10000000 + number % TOKENS:08X}"
+
+
+def authorize_start(number: int, *, named: bool = True) -> bytes:
+    """Return the body of one AuthorizeStart; ``named``: with a SessionID, as a CPO's node sends it."""
+    members = {
+        "CPOPartnerSessionID": f"csms-{number:012x}-0123456789abcdef0123456789abcdef",
+        "OperatorID": CPO,
+        "EvseID": f"DE*GEF*E{number % 1000:07d}*1",
+        "Identification": {"RFIDMifareFamilyIdentification": {"UID": token(number)}},
+        "PartnerProductID": "AC 1",
+    }
+    return orjson.dumps({"SessionID": f"b2688855-7f00-4002-8d8e-{number:012x}"} | members if named else members)
+
+
+def authorize_starts(numbers: Iterable[int], *, named: bool = True) -> Iterator[bytes]:
+    """Return whole HTTP requests, one a number."""
+    return (post(_AUTHORIZE_START, authorize_start(number, named=named)) for number in numbers)
+
+
+def post(path: str, body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> bytes:
+    """Return one HTTP request."""
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json; charset=utf-8"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def echo() -> bytes:
+    """Return the request that REF is measured with: 500 bytes in."""
+    members = orjson.loads(authorize_start(1))
+    members["Filler"] = "x" * (500 - len(authorize_start(1)) - len(',"Filler":""'))
+    return post("/echo", orjson.dumps(members))
+
+
+def write(file: Path, requests: Iterable[bytes]) -> int:
+    """Write requests for a generator, each behind its length; return how many."""
+    count = 0
+    with file.open("wb") as out:
+        for request in requests:
+            out.write(len(request).to_bytes(_LENGTH_BYTES, "little") + request)
+            count += 1
+    return count
+
+
+def read(file: Path) -> list[bytes]:
+    """Return the requests of a file."""
+    data, found, at = file.read_bytes(), [], 0
+    while at < len(data):
+        length = int.from_bytes(data[at : at + _LENGTH_BYTES], "little")
+        found.append(data[at + _LENGTH_BYTES : at + _LENGTH_BYTES + length])
+        at += _LENGTH_BYTES + length
+    return found

@@ -1,0 +1,85 @@
+"""The nodes that are measured: their files, and how they are started."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.messages import CPO, EMP
+from bench.processes import Server, running
+from p2p_oicp.simulator.cluster import free_ports
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a node stands: its folder and its ports."""
+
+    name: str
+    directory: Path
+    peer: int
+    backend: int
+
+    @property
+    def database(self) -> Path:
+        """The node's database."""
+        return self.directory / "data" / "node.sqlite3"
+
+    def count(self, sql: str) -> int:
+        """Return the one number of a query on the node's database."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as database:
+            return int(database.execute(sql).fetchone()[0])
+
+
+def place(name: str, directory: Path) -> Place:
+    """Return a place with free ports."""
+    directory.mkdir(parents=True, exist_ok=True)
+    return Place(name, directory, *free_ports(2))
+
+
+def configure(at: Place, *, cpo: bool, other: Place, synchronous: str = "FULL") -> None:
+    """Write the files of a CPO's or an EMP's node that knows the ``other`` one."""
+    mine, theirs = (("operators", CPO), ("providers", EMP)) if cpo else (("providers", EMP), ("operators", CPO))
+    (at.directory / "node.toml").write_text(
+        f'peers_file = "peers.toml"\n[node]\nname = "{at.name}"\n{mine[0]} = ["{mine[1]}"]\ndata_dir = "data"\n'
+        f'[peer_api]\nhost = "{LOOPBACK}"\nport = {at.peer}\n'
+        f'[backend_api]\nhost = "{LOOPBACK}"\nport = {at.backend}\n'
+        f'[security]\nrequire = []\n[storage]\nsynchronous = "{synchronous}"\n',
+        encoding="utf-8",
+    )
+    (at.directory / "peers.toml").write_text(
+        f'[[peer]]\nname = "{other.name}"\nurl = "http://{LOOPBACK}:{other.peer}"\n{theirs[0]} = ["{theirs[1]}"]\n',
+        encoding="utf-8",
+    )
+
+
+@contextlib.contextmanager
+def cpo_node(at: Place) -> Iterator[Server]:
+    """Run the CPO's node; the load goes to its backend API."""
+    arguments = ["-m", "p2p_oicp", "run", "--config", str(at.directory / "node.toml")]
+    ready = f"http://{LOOPBACK}:{at.backend}/readyz"
+    with running(at.name, arguments, port=at.backend, ready=ready, directory=at.directory) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def emp_node(at: Place) -> Iterator[Server]:
+    """Run the EMP's node, which has a whitelist of 100,000 cards; the load goes to its peer API."""
+    arguments = ["-m", "bench.emp_node", str(at.directory / "node.toml")]
+    ready = f"http://{LOOPBACK}:{at.backend}/readyz"
+    with running(at.name, arguments, port=at.peer, ready=ready, directory=at.directory) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def reference(directory: Path, *, page_bytes: int = 0) -> Iterator[Server]:
+    """Run REF."""
+    (port,) = free_ports(1)
+    arguments = ["-m", "bench.reference", str(port), str(page_bytes)]
+    ready = f"http://{LOOPBACK}:{port}/readyz"
+    with running("reference", arguments, port=port, ready=ready, directory=directory) as server:
+        yield server

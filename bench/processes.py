@@ -1,0 +1,94 @@
+"""Servers as processes of their own, and what they cost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_PATIENCE_SECONDS = 60.0
+_ROOT = Path(__file__).parent.parent
+
+
+class BenchFailed(Exception):
+    """A measurement could not be made, or what was measured was not the right thing."""
+
+
+@dataclass
+class Server:
+    """A running server: ``port`` takes the load."""
+
+    name: str
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+    started_in: float = 0.0
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that all threads of the process have used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+
+    def memory_bytes(self) -> int:
+        """Return the resident memory."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE_BYTES
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End it in order; raise BenchFailed where it does not end well."""
+        self.process.send_signal(signal.SIGTERM)
+        if self.process.wait(_PATIENCE_SECONDS) != 0:
+            raise BenchFailed(f"{self.name} ended with {self.process.returncode}:\n{self.tail()}")
+
+    def tail(self) -> str:
+        """Return the end of its log."""
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
+
+
+@contextlib.contextmanager
+def running(name: str, arguments: Sequence[str], *, port: int, ready: str, directory: Path) -> Iterator[Server]:
+    """Run ``python ARGUMENTS`` until the block ends; it serves when ``ready`` answers 200."""
+    directory.mkdir(parents=True, exist_ok=True)
+    log = directory / f"{name}.log"
+    began = time.perf_counter()
+    with log.open("ab") as out:
+        process = subprocess.Popen(  # noqa: S603 - our own programs
+            [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=_ROOT
+        )
+    server = Server(name, port, process, log)
+    try:
+        _wait_until_ready(server, ready)
+        server.started_in = time.perf_counter() - began
+        yield server
+        if process.poll() is None:
+            server.stop()
+    finally:
+        if process.poll() is None:
+            server.kill()
+
+
+def _wait_until_ready(server: Server, url: str) -> None:
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < until:
+        if server.process.poll() is not None:
+            raise BenchFailed(f"{server.name} ended with {server.process.returncode} while starting:\n{server.tail()}")
+        try:
+            with urllib.request.urlopen(url, timeout=1):  # noqa: S310 - loopback
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.005)
+    raise BenchFailed(f"{server.name} is not ready after {_PATIENCE_SECONDS:g} s:\n{server.tail()}")

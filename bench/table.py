@@ -1,0 +1,64 @@
+"""The table of bars: what was wanted, what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One bar, or a part of one; ``measured`` is None where this version does not serve what is measured.
+
+    ``ratio`` is against REF, ``cpu`` the server's CPU time in µs a request, ``p50`` and ``p99`` in ms.
+    """
+
+    bar: int
+    what: str
+    limit: float
+    at_least: bool = False
+    unit: str = ""
+    measured: float | None = None
+    cpu: float | None = None
+    p50: float | None = None
+    p99: float | None = None
+    note: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the bar is met; None where nothing was measured."""
+        if self.measured is None:
+            return None
+        return self.measured >= self.limit if self.at_least else self.measured <= self.limit
+
+    def as_json(self) -> dict[str, object]:
+        """Return the row with its verdict."""
+        return asdict(self) | {"met": self.met}
+
+
+def show(rows: Iterable[Row], facts: dict[str, str]) -> None:
+    """Print the table."""
+    console = Console(width=150)
+    for name, value in facts.items():
+        console.print(f"{name}: {value}", highlight=False)
+    table = Table()
+    for head in ("bar", "what", "wanted", "measured", "", "CPU µs", "p50 ms", "p99 ms", "note"):
+        table.add_column(head, justify="left" if head in {"what", "note", ""} else "right")
+    for row in rows:
+        sign = "≥" if row.at_least else "≤"
+        verdict = {True: "met", False: "MISSED", None: "not served by this version"}[row.met]
+        table.add_row(
+            str(row.bar), row.what, f"{sign} {row.limit:g} {row.unit}".rstrip(), _number(row.measured, row.unit),
+            verdict, _number(row.cpu), _number(row.p50), _number(row.p99), row.note,
+        )  # fmt: skip
+    console.print(table)
+
+
+def _number(value: float | None, unit: str = "") -> str:
+    if value is None:
+        return ""
+    digits = 0 if value >= 1000 else 1 if value >= 100 else 2 if value >= 1 else 3
+    return f"{value:,.{digits}f} {unit}".rstrip()

@@ -1,0 +1,140 @@
+"""JSON Schemas of all messages, and OpenAPI documents of what each role serves, drawn from the models and the table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from p2p_oicp.oicp.base import Message
+from p2p_oicp.oicp.common import Acknowledgement, StatusCode
+from p2p_oicp.oicp.notifications import BY_TYPE
+from p2p_oicp.oicp.operation import Operation, Party
+from p2p_oicp.oicp.operations import OPERATIONS
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_COMPONENT = "#/components/schemas/{model}"
+#: Statuses that are answered with a status code instead of the operation's own answer.
+_REFUSALS = {
+    "401": "Unauthorized Access (017)",
+    "404": "Partner or session not found (300, 400)",
+    "429": "Too many requests",
+    "503": "Not able to answer now",
+}
+
+
+def messages() -> tuple[type[Message], ...]:
+    """Return the models of all messages, each once, in the order of the table."""
+    models: dict[type[Message], None] = {}
+    for operation in OPERATIONS:
+        models |= dict.fromkeys((*_requests(operation), operation.response))
+    return tuple(models | {Acknowledgement: None})
+
+
+def _requests(operation: Operation) -> tuple[type[Message], ...]:
+    if operation.name == "ChargingNotifications":
+        return tuple(BY_TYPE.values())
+    return (operation.request,)
+
+
+def json_schema(model: type[Message]) -> dict[str, Any]:
+    """Return the JSON Schema of one message, complete in itself."""
+    return {"$schema": _DIALECT, **model.model_json_schema(mode="serialization")}
+
+
+def openapi(role: Party, version: str) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of all that a node in a role serves."""
+    served = [operation for operation in OPERATIONS if operation.server is role]
+    paths: dict[str, Any] = {}
+    for operation in served:
+        for path in (operation.path, *operation.aliases):
+            sharing = [other for other in served if path in (other.path, *other.aliases)]
+            paths[f"/{path}"] = {"post": _post(path, sharing)}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": f"OICP 2.3, what a node in the role of a {role} serves",
+            "version": version,
+            "description": "Drawn from the table of operations. Unknown members are allowed everywhere, and kept.",
+        },
+        "servers": [{"url": "/api/oicp"}],
+        "paths": paths,
+        "components": {"schemas": _components(served)},
+    }
+
+
+def _components(served: list[Operation]) -> dict[str, Any]:
+    models: dict[type[Message], None] = {Acknowledgement: None, StatusCode: None}
+    for operation in served:
+        models |= dict.fromkeys((*_requests(operation), operation.response))
+    _, definitions = models_json_schema([(model, "serialization") for model in models], ref_template=_COMPONENT)
+    return {**definitions["$defs"], "Refusal": _REFUSAL, "ValidationErrors": _VALIDATION_ERRORS}
+
+
+def _post(path: str, sharing: list[Operation]) -> dict[str, Any]:
+    names = [operation.name for operation in sharing]
+    requests = [model.__name__ for operation in sharing for model in _requests(operation)]
+    answers = [*(operation.response.__name__ for operation in sharing), Acknowledgement.__name__]
+    return {
+        "operationId": f"{names[0]}{'Alias' if path != sharing[0].path else ''}"
+        if len(names) == 1
+        else "Or".join(names),
+        "summary": "eRoaming" + ", eRoaming".join(names),
+        "parameters": _parameters(path, sharing[0]),
+        "requestBody": {"required": True, "content": _json(requests)},
+        "responses": {
+            "200": {
+                "description": "The answer, which may be a refusal",
+                "content": _json(answers),
+            },
+            "400": {"description": "The message cannot be processed", "content": _json(["ValidationErrors"])},
+            **{code: {"description": why, "content": _json(["Refusal"])} for code, why in _REFUSALS.items()},
+        },
+    }
+
+
+def _json(models: list[str]) -> dict[str, Any]:
+    """Return a body of one of these schemas; anyOf, because some of them overlap (CONFORMANCE D49, D50)."""
+    references = [{"$ref": _COMPONENT.format(model=model)} for model in dict.fromkeys(models)]
+    return {"application/json": {"schema": references[0] if len(references) == 1 else {"anyOf": references}}}
+
+
+def _parameters(path: str, operation: Operation) -> list[dict[str, Any]]:
+    name = path.partition("{")[2].partition("}")[0]
+    of_path = [_parameter(name, "path", "The sending party", required=True, schema={"type": "string"})] if name else []
+    if not operation.paged:
+        return of_path
+    page = {"type": "integer", "minimum": 0, "default": 0}
+    size = {"type": "integer", "minimum": 1, "maximum": 2000, "default": 20}
+    return [
+        *of_path,
+        _parameter("page", "query", "Which page, from 0", required=False, schema=page),
+        _parameter("size", "query", "How many records on a page", required=False, schema=size),
+    ]
+
+
+def _parameter(name: str, where: str, text: str, *, required: bool, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": where, "description": text, "required": required, "schema": schema}
+
+
+_REFUSAL = {
+    "type": "object",
+    "required": ["StatusCode"],
+    "properties": {"StatusCode": {"$ref": _COMPONENT.format(model="StatusCode")}},
+}
+_VALIDATION_ERRORS = {
+    "type": "object",
+    "required": ["message", "validationErrors"],
+    "properties": {
+        "message": {"type": "string"},
+        "extendedInfo": {"type": ["string", "null"]},
+        "validationErrors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["fieldReference", "errorMessage"],
+                "properties": {"fieldReference": {"type": "string"}, "errorMessage": {"type": "string"}},
+            },
+        },
+    },
+}

@@ -1,0 +1,1 @@
+"""Nothing is lost, whatever fails: real nodes, a line that misbehaves between them, books that must balance."""

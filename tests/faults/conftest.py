@@ -1,0 +1,25 @@
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.faults.proxy import PASS
+from tests.faults.world import World, world
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory) -> AsyncIterator[World]:
+    """Two nodes, their backends and a proxy before each node, for all tests of a module that leave them whole."""
+    async with world(tmp_path_factory.mktemp("world")) as on:
+        await on.push()
+        yield on
+
+
+@pytest.fixture
+def on(shared) -> World:
+    """The shared world, with clear lines."""
+    for line in (shared.to_a, shared.to_b):
+        line.choose, line.always = None, PASS
+        line.script.clear()
+    shared.contracts.trouble = lambda _: ""
+    return shared

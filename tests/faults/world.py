@@ -1,0 +1,80 @@
+"""Two nodes as processes with a proxy before each, and the systems of the two companies behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from p2p_oicp.simulator import Cluster, NodeProcess, NodeSpec
+from tests.faults import books
+from tests.faults.backends import Contracts, Csms, listening
+from tests.faults.proxy import Proxy
+from tests.node.messages import A_CPO, B_EMP
+
+
+@dataclass
+class World:
+    """``to_a`` and ``to_b`` lie before the peer APIs of node A (the CPO's) and node B (the EMP's)."""
+
+    cluster: Cluster
+    csms: Csms
+    contracts: Contracts
+    to_a: Proxy
+    to_b: Proxy
+    rng: random.Random
+    http: aiohttp.ClientSession
+    balance: books.Balance = field(default_factory=books.Balance)
+
+    @property
+    def a(self) -> NodeProcess:
+        return self.cluster["node a"]
+
+    @property
+    def b(self) -> NodeProcess:
+        return self.cluster["node b"]
+
+    async def balances(self, within: float = 20.0) -> books.Balance:
+        """Fail unless the books balance within some seconds."""
+        self.balance = await books.settled(self.csms, self.contracts, self.a, self.b, within=within)
+        assert self.balance.is_even, self.balance
+        assert not self.csms.refused, self.csms.refused[:5]
+        return self.balance
+
+    async def push(self) -> None:
+        """Let node A know all statuses."""
+        assert (await self.csms.push_all()).is_yes
+
+    async def replace(self, node: NodeProcess) -> None:
+        """Start a killed node again with an empty store."""
+        for file in (node.directory / "data").glob("node.sqlite3*"):
+            await asyncio.to_thread(file.unlink)
+        await node.start()
+
+
+@asynccontextmanager
+async def world(folder: Path, *, seed: int = 1, command: Sequence[str] | None = None) -> AsyncIterator[World]:
+    """Start everything; stop everything."""
+    rng = random.Random(seed)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as http, AsyncExitStack() as stack:
+        csms = Csms(http, rng=random.Random(seed + 1))
+        contracts = Contracts(http, rng=random.Random(seed + 2))
+        await stack.enter_async_context(listening(csms, contracts))
+        proxies: dict[str, Proxy] = {}
+        specs = [
+            NodeSpec("node a", operators=(A_CPO,), cpo_url=csms.url),
+            NodeSpec("node b", providers=(B_EMP,), emp_url=contracts.url),
+        ]
+        chosen = {"command": command} if command else {}
+        cluster = Cluster(folder, specs, route=lambda _, other: proxies[other.spec.name].url, **chosen)
+        for name, node in cluster.nodes.items():
+            proxies[name] = await stack.enter_async_context(Proxy(node.ports.peer))
+        await stack.enter_async_context(cluster)
+        csms.node_url, contracts.node_url = cluster["node a"].backend_url, cluster["node b"].backend_url
+        yield World(cluster, csms, contracts, proxies["node a"], proxies["node b"], rng, http)
