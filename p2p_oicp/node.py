@@ -7,8 +7,6 @@ waits.
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +28,7 @@ from p2p_oicp.delivery import (
     Supervisor,
 )
 from p2p_oicp.identity import MessageSigner
-from p2p_oicp.logs import configure_logs, hand_logs_to_the_host_program
+from p2p_oicp.logs import hand_logs_to_the_host_program
 from p2p_oicp.oicp import Message
 from p2p_oicp.oicp.operation import Party
 from p2p_oicp.oicp.operations import OPERATIONS
@@ -101,6 +99,7 @@ class Node:
         self._cpo, self._emp = cpo, emp
         self._stack = AsyncExitStack()
         self._own_calls: OwnCalls | None = None
+        self._trust: Trust | None = None
         self._backoff = Backoff(settings.delivery.retry_first, settings.delivery.retry_max)
         self.me: Peer = own_peer(settings)
         self.store: Store | None = None
@@ -131,6 +130,11 @@ class Node:
             raise RuntimeError("the node is not running: use it inside its async with block")
         return await self._own_calls.send(request)
 
+    async def reload(self) -> None:
+        """Read keys and peers file again; a mistake in them is logged, and changes nothing."""
+        if self._trust is not None:
+            await self._trust.reload()
+
     async def _start(self, stack: AsyncExitStack) -> None:
         storage = self._settings.storage
         store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
@@ -138,6 +142,7 @@ class Node:
         trust = stack.enter_context(self._trust_house())
         parts = await self._assemble(stack, store, trust)
         await trust.open(store, parts.client, self._served())
+        self._trust = trust
         gate = PeerGate(trust)
         peer_api, backend_api = self._apis(parts, gate)
         parts.courier.loopback = Loopback(peer_api)
@@ -273,24 +278,3 @@ class Node:
             "security": security,
             **({} if security else {"warning": "insecure: nobody proves who they are"}),
         }
-
-
-async def _run_until_told(settings: Settings) -> None:
-    told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    async with Node(settings):
-        await told.wait()
-
-
-def run(settings: Settings) -> int:
-    """Run one node until SIGTERM or SIGINT; return the exit code."""
-    configure_logs(settings.log.format, settings.log.level)
-    try:
-        import uvloop  # noqa: PLC0415 - not on Windows
-    except ImportError:
-        asyncio.run(_run_until_told(settings))
-    else:
-        uvloop.run(_run_until_told(settings))
-    return 0

@@ -138,8 +138,8 @@ def test_peers_are_listed_for_people(p2p_oicp, two_peers, monkeypatch):
     assert listed.code == 0
     rows = [line.split() for line in listed.out.splitlines() if "http" in line]
     assert rows == [
-        ["[b]B[/b]", "http://b", "DE-BBB", "AuthorizeStart", "oicp"],
-        ["C", "http://c", "DE*CCC", "+49*810", "all", "oicp"],
+        ["[b]B[/b]", "http://b", "DE-BBB", "AuthorizeStart", "signature", "-", "-"],
+        ["C", "http://c", "DE*CCC", "+49*810", "all", "signature", "-", "-"],
     ]
 
 
@@ -155,7 +155,12 @@ def test_peers_are_listed_for_programs(p2p_oicp, two_peers):
         "profile": "oicp",
         "security": None,
         "public_keys": [],
+        "certificates": [],
         "networks": ["10.0.0.0/8"],
+        "requests_per_second": None,
+        "concurrent": None,
+        "max_body": None,
+        "trust": "signature",
     }
 
 

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from p2p_oicp.cli import init, peers, run, send
+from p2p_oicp.cli import init, keys, peers, run, send
 from p2p_oicp.errors import P2pOicpError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 init.register(app)
 run.register(app)
 peers.register(app)
+keys.register(app)
 send.register(app)
 
 _UNUSABLE = 2

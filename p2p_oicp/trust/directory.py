@@ -81,6 +81,9 @@ class Directory:
 
     def check(self, peer: Peer) -> None:
         """Raise ConfigurationError if ``peer`` cannot be added, for what it would take from others."""
+        known = {key.key.line for key in self._ring.of(peer.name)}
+        if peer.name in self._kept and known.isdisjoint(peer.public_keys):
+            raise ConfigurationError(f'"{peer.name}" is a peer of this node already, with another key; remove it first')
         PeerRegistry((self._me, *self._file.peers, *({**self._kept, peer.name: peer}).values()))
 
     async def add(self, peer: Peer, signed: SignedDescriptor, *also: Callable[[Transaction], None]) -> None:

@@ -7,7 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import structlog
+
 from p2p_oicp.clock import Clock
+from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.identity import KeyRing, MessageSigner, OwnKeys, ReplayGuard, read_own_keys
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.storage import Store
@@ -16,6 +19,8 @@ from p2p_oicp.trust.directory import Directory
 from p2p_oicp.trust.fresh_keys import FreshKeys
 from p2p_oicp.trust.pairing import OurSide, Pairing
 from p2p_oicp.trust.peer_states import PeerStates
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,10 @@ class Trust:
 
     async def reload(self) -> None:
         """Read our keys and the peers file again; a mistake is logged, and what it concerns stays as it was."""
-        self.signer.keys = self._read_keys()
+        try:
+            self.signer.keys = self._read_keys()
+        except ConfigurationError as error:
+            log.error("keys.unchanged", reason=str(error))  # noqa: TRY400 - the text says it all
         await self.directory.reload()
 
     def needed(self, peer: Peer | None) -> tuple[str, ...]:
