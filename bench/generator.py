@@ -136,7 +136,7 @@ class _Load:
         self._in_flight -= 1
         self._next(connection)
 
-    def lost(self, connection: _Connection, exc: Exception | None) -> None:
+    def lost(self, _connection: _Connection, _exc: Exception | None) -> None:
         """Note that the server closed a connection: the load is over, for what was on the way is not answered."""
         if not self._over:
             self.failed += 1

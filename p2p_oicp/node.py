@@ -16,7 +16,16 @@ from typing import Self
 import structlog
 from aiohttp import web
 
-from p2p_oicp.backends import CpoBackend, EmpBackend, HttpCpoBackend, HttpEmpBackend, NoCpoBackend, NoEmpBackend
+from p2p_oicp.backends import (
+    CpoBackend,
+    EmpBackend,
+    GuardedCpoBackend,
+    GuardedEmpBackend,
+    HttpCpoBackend,
+    HttpEmpBackend,
+    NoCpoBackend,
+    NoEmpBackend,
+)
 from p2p_oicp.clock import Clock, Mint, RandomMint, SystemClock
 from p2p_oicp.delivery import (
     Backoff,
@@ -194,10 +203,10 @@ class Node:
     def _backends(self, client: OicpClient) -> tuple[CpoBackend, EmpBackend]:
         """Return the systems behind this node: given in Python, reached over HTTP, or none."""
         urls, deadline = self._settings.backend_api, BACKEND_DEADLINE_SECONDS
-        cpo: CpoBackend | None = self._cpo
+        cpo: CpoBackend | None = self._cpo and GuardedCpoBackend("the CPO's backend", self._cpo)
         if cpo is None and urls.cpo_url:
             cpo = HttpCpoBackend("the CPO's backend", urls.cpo_url, client, deadline=deadline)
-        emp: EmpBackend | None = self._emp
+        emp: EmpBackend | None = self._emp and GuardedEmpBackend("the EMP's backend", self._emp)
         if emp is None and urls.emp_url:
             emp = HttpEmpBackend("the EMP's backend", urls.emp_url, client, deadline=deadline)
         return cpo or NoCpoBackend(), emp or NoEmpBackend()

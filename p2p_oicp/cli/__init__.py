@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from p2p_oicp.cli import init, keys, peers, run, send
+from p2p_oicp.cli import init, keys, language, peers, run, send
 from p2p_oicp.errors import P2pOicpError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ run.register(app)
 peers.register(app)
 keys.register(app)
 send.register(app)
+language.register(app)
 
 _UNUSABLE = 2
 _BUG = 70  # EX_SOFTWARE of sysexits.h

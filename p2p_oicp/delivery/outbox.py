@@ -18,6 +18,8 @@ from p2p_oicp.storage.outbox import Letter
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 8
+# Said without an OICP code, these come from a web server before the peer: it is being changed, or its url is wrong.
+_NOBODY_THERE = frozenset({404, 405})
 
 
 class Carrier(Protocol):
@@ -81,10 +83,11 @@ class OutboxWorker:
         event = log.bind(destination=self._destination, operation=letter.operation, session_id=letter.session_key)
         try:
             await self._carrier.carry(letter)
-        except PeerRejected as error:
-            event.warning("outbox.refused", error=str(error), code=error.code)
-            await self._store.write(partial(self._refused, letter=letter, error=error))
         except PeerError as error:
+            if isinstance(error, PeerRejected) and not _nobody_there(error):
+                event.warning("outbox.refused", error=str(error), code=error.code)
+                await self._store.write(partial(self._refused, letter=letter, error=error))
+                return
             event.info("outbox.postponed", error=str(error), attempts=letter.attempts + 1)
             await self._store.write(partial(self._failed, letter=letter, error=error))
         except StoreError:
@@ -116,3 +119,7 @@ class OutboxWorker:
         failures = destinations.health(tx, self._destination).failures + 1
         pause = max(self._backoff.circuit_pause(failures), min(asked or 0.0, self._backoff.longest))
         destinations.failed(tx, self._destination, failures, now + pause, str(error))
+
+
+def _nobody_there(error: PeerRejected) -> bool:
+    return error.code is None and error.http_status in _NOBODY_THERE

@@ -87,13 +87,26 @@ class Replicator:
         if reached is None:
             return None
         try:
-            for parcel in parcels:
-                await self._send(parcel)
+            await self._send_all(parcels)
         except PeerError as error:
             return await self._store.write(partial(self._failed, error=error, had_copy=cursor is not None))
         await self._store.write(lambda tx: self._reached(tx, reached))
         log.info("replication.sent", peer=self._peer.name, kind=self._kind.name, parcels=len(parcels), change=reached)
         return 0.0
+
+    async def _send_all(self, parcels: Sequence[Parcel]) -> None:
+        """Send them in order; what the peer refuses of one operator costs the others nothing, and is tried again."""
+        refused: PeerRejected | None = None
+        for parcel in parcels:
+            try:
+                await self._send(parcel)
+            except PeerRejected as error:
+                if error.code == _CONTRADICTION:
+                    raise
+                log.warning("replication.refused", peer=self._peer.name, party=parcel.party, error=str(error))
+                refused = refused or error
+        if refused is not None:
+            raise refused
 
     async def _send(self, parcel: Parcel) -> None:
         operation = self._kind.operation

@@ -17,14 +17,14 @@ from decimal import Decimal
 from typing import Any, Self
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity
 from p2p_oicp.oicp.identifiers import Identifier
 from p2p_oicp.oicp.kinds import Notes
 from p2p_oicp.oicp.members import AlsoRead
-from p2p_oicp.oicp.tolerant import RecordOf, plan_of
+from p2p_oicp.oicp.tolerant import RecordOf, faultless, plan_of
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 _NO_FINDINGS: tuple[Finding, ...] = ()
@@ -65,7 +65,7 @@ class Message(BaseModel):
     @classmethod
     def from_value(cls, value: object, received: bytes, *, pulled: bool = False) -> Self:
         """Read a message from what ``decode(received)`` returned; ``pulled``: from a page that may hold older data."""
-        message, findings = cls._read_faultless(value), _NO_FINDINGS
+        message, findings = faultless(cls, value), _NO_FINDINGS
         if message is None:
             message, findings = cls._read_tolerantly(value, pulled=pulled)
         object.__setattr__(message, "_received", received)
@@ -73,18 +73,9 @@ class Message(BaseModel):
         return message
 
     @classmethod
-    def _read_faultless(cls, value: object) -> Self | None:
-        try:
-            message: Self = cls.__pydantic_validator__.validate_python(value, by_alias=True, by_name=False)
-        except ValidationError:
-            # It shows received values, secrets among them, so it goes no further than this.
-            return None
-        return message
-
-    @classmethod
     def _read_tolerantly(cls, value: object, *, pulled: bool) -> tuple[Self, tuple[Finding, ...]]:
         notes = Notes(pulled=pulled)
-        message = RecordOf(cls).read(value, "", notes)
+        message = RecordOf(cls).read_members(value, "", notes)
         if notes.broken or not isinstance(message, cls):
             raise InvalidMessage(notes.findings)
         return message, tuple(notes.findings)

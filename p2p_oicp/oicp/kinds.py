@@ -7,7 +7,7 @@ A kind says the same thing twice, in two strengths:
 - ``read()`` is the tolerant form, taken only when the first one failed: it reads what can be read, and notes a finding
   for everything that is not as the documents want it.
 
-``tests/oicp`` holds the two together: what passes ``schema()`` has no finding in ``read()``, and the reverse.
+The two are held together by a test: what passes ``schema()`` has no finding in ``read()``, and means the same.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from typing_extensions import override
 
@@ -21,6 +21,8 @@ from p2p_oicp.oicp.findings import escape
 from p2p_oicp.oicp.identifiers import Identifier
 from p2p_oicp.oicp.kinds import UNREADABLE, Flag, Kind, Notes, shown, texts_of
 from p2p_oicp.oicp.members import AlsoRead, ListOf, Member, Owed, Several, Unwrapping, Wrapped
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,29 @@ class ChoiceOf(Kind):
         return notes.unreadable(at, "unknown-value", f"{shown(value)} is none of {listed}")
 
 
+def faultless(model: type[Model], value: object) -> Model | None:
+    """Return a model of a value that is just what the documents want; None if it is not."""
+    try:
+        found: Model = model.__pydantic_validator__.validate_python(value, by_alias=True, by_name=False)
+    except ValidationError:
+        # It shows received values, secrets among them, so it goes no further than this.
+        return None
+    return found
+
+
 @dataclass(frozen=True)
 class RecordOf(Kind):
-    """The tolerant reader of an object of a certain model."""
+    """The tolerant reader of an object of a certain model; a faultless one inside a message costs no Python."""
 
     model: type[BaseModel]
 
     @override
     def read(self, value: object, at: str, notes: Notes) -> object:
+        found = faultless(self.model, value)
+        return self.read_members(value, at, notes) if found is None else found
+
+    def read_members(self, value: object, at: str, notes: Notes) -> object:
+        """Read an object that is not faultless, member by member."""
         if not isinstance(value, dict):
             return notes.wrong_type(value, at, "an object")
         plan = plan_of(self.model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
@@ -12,10 +14,12 @@ from p2p_oicp.storage import Transaction, sessions
 from p2p_oicp.storage.sessions import Session, State
 
 SESSION_IS_INVALID = "400"
+_SYSTEM_ERROR = "021"
 AUTHORIZE = "authorize"
 REMOTE = "remote"
 # Other implementations send the same request up to 12 times within 3 minutes (box H4).
 REPEAT_WINDOW_SECONDS = 300.0
+_UNDER_WAY = frozenset({State.CHARGING, State.ENDED, State.SETTLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,33 @@ class SessionBook:
     def __init__(self, role: str, context: RoleContext) -> None:
         self._role = role
         self._context = context
+        self._pending: dict[str, asyncio.Future[Answer]] = {}
+
+    async def start(
+        self, incoming: Incoming[Message], draft: Session, decide: Callable[[Session], Awaitable[Answer]]
+    ) -> Answer:
+        """Open the session and return what ``decide`` finds; a repetition gets the same answer, asking nobody (H2, H4).
+
+        A repetition that comes while the first request is under way waits for its answer.
+        """
+        opened = await self.open(incoming, draft)
+        if opened.answer is not None:
+            return opened.answer
+        key = opened.session.session_key
+        if key in self._pending:
+            return await asyncio.shield(self._pending[key])
+        pending = self._pending[key] = asyncio.get_running_loop().create_future()
+        try:
+            answer = await decide(opened.session)
+        except BaseException:
+            pending.set_exception(Refusal(_SYSTEM_ERROR, "the first request of this session failed; send it again"))
+            pending.exception()  # seen, whether or not somebody waits
+            raise
+        else:
+            pending.set_result(answer)
+            return answer
+        finally:
+            del self._pending[key]
 
     async def open(self, incoming: Incoming[Message], draft: Session) -> Opened:
         """Store a new session before anything is sent, or find the one that the same request opened before.
@@ -82,14 +113,20 @@ class SessionBook:
         return replace(draft, **_parties(message))
 
     async def settle_start(self, session: Session, state: State, answer: Answer, **values: object) -> Session:
-        """Store how a start ended, with the answer that repetitions will get; return the session as it now stands."""
+        """Store how a start ended, with the answer that repetitions will get; return the session as it now stands.
+
+        A notification or CDR may have overtaken the answer: what it said of the session stays.
+        """
         now = self._context.now()
 
-        def job(tx: Transaction) -> None:
-            sessions.change(tx, self._role, session.session_key, now, state=state, answer=answer.body, **values)
+        def job(tx: Transaction) -> State:
+            present = sessions.get(tx, self._role, session.session_key)
+            reached = State(present.state) if present is not None and present.state in _UNDER_WAY else state
+            sessions.change(tx, self._role, session.session_key, now, state=reached, answer=answer.body, **values)
             sessions.note(tx, self._role, str(values.get("session_key", session.session_key)), now, state, answer.body)
+            return reached
 
-        await self._context.store.write(job)
+        state = await self._context.store.write(job)
         return replace(session, state=state, answer=answer.body, updated_at=now, **values)  # type: ignore[arg-type]
 
     def find(self, tx: Transaction, incoming: Incoming[Message]) -> Session:
@@ -141,9 +178,10 @@ def _parties(message: Message) -> _Parties:
 
 
 def _repeatable(incoming: Incoming[Message]) -> bool:
-    """Whether a second request with the same bytes is a repetition: it must carry the sender's own id of the process.
+    """Whether a second request with the same bytes is a repetition: it must carry an id of the process.
 
     Without one, the same card held twice to the same station is two processes.
     """
     message = incoming.message
-    return bool(getattr(message, "cpo_partner_session_id", None) or getattr(message, "emp_partner_session_id", None))
+    ids = ("session_id", "cpo_partner_session_id", "emp_partner_session_id")
+    return any(getattr(message, name, None) for name in ids)

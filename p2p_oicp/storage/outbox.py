@@ -70,8 +70,12 @@ _is_head = ~exists().where(
 _heads = (outbox.c.destination == bindparam("destination_"), outbox.c.state == WAITING, _is_head)
 # A time further ahead than any backoff means that the clock was set back: such a letter is due.
 _due = (outbox.c.next_try_at <= bindparam("now_")) | (outbox.c.next_try_at > bindparam("too_far_"))
+# Who has been due longest first: a letter that fails again and again does not stand before those not tried yet.
 DUE = compiled(
-    select(*(outbox.c[name] for name in _LETTER)).where(*_heads, _due).order_by(outbox.c.id).limit(bindparam("most"))
+    select(*(outbox.c[name] for name in _LETTER))
+    .where(*_heads, _due)
+    .order_by(outbox.c.next_try_at, outbox.c.id)
+    .limit(bindparam("most"))
 )
 NEXT_DUE = compiled(select(func.min(outbox.c.next_try_at).label("at")).where(*_heads))
 DEPTHS = compiled(
@@ -131,7 +135,7 @@ def put(  # noqa: PLR0913 - one argument a column
     now: float,
     topic: str = "",
 ) -> None:
-    """Owe a message to ``destination``; with a ``topic``, it replaces what waits there of the same session and topic."""
+    """Owe a message to ``destination``; with a ``topic`` it replaces what waits of the same session and topic."""
     if topic:
         tx.run(_SUPERSEDE, destination_=destination, session_=session_key, topic_=topic)
     tx.run(

@@ -10,9 +10,9 @@ from typing import TypeAlias, TypeVar
 
 import aiosqlite
 
-from p2p_oicp.errors import StoreUnusable
+from p2p_oicp.errors import StoreError, StoreUnusable
 from p2p_oicp.storage.checkpoints import SAFETY_NET_PAGES, Checkpoints
-from p2p_oicp.storage.migrate import migrate
+from p2p_oicp.storage.migrate import migrate, uri_of
 from p2p_oicp.storage.statements import Statement
 from p2p_oicp.storage.writer import Lane, Transaction, Writer
 
@@ -36,9 +36,12 @@ class Store:
         return await self._writer.run(job, lane)
 
     async def read(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
-        """Return all rows of a query, as of the last commit."""
-        async with self._reader.execute(statement.text, statement.bind(parameters)) as cursor:
-            return list(await cursor.fetchall())
+        """Return all rows of a query, as of the last commit. Raises StoreError."""
+        try:
+            async with self._reader.execute(statement.text, statement.bind(parameters)) as cursor:
+                return list(await cursor.fetchall())
+        except sqlite3.Error as error:
+            raise StoreError(f"the database cannot be read: {error}") from error
 
 
 @asynccontextmanager
@@ -50,7 +53,7 @@ async def open_store(file: Path, *, synchronous: str = "FULL", most_waiting: int
     """
     migrate(file)
     connection = _connect(file, synchronous)
-    reader = await aiosqlite.connect(f"file:{file}?mode=ro", uri=True)
+    reader = await aiosqlite.connect(uri_of(file, "ro"), uri=True)
     reader.row_factory = sqlite3.Row
     writer = Writer(connection, Checkpoints(file), most_waiting=most_waiting)
     try:

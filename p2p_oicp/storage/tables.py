@@ -5,8 +5,8 @@ column beside it the text as it came. ``role`` is the role this node plays in th
 company with both roles may hold both sides of one session. ``source`` is the peer a copy came from, empty for our own
 state.
 
-Tables with long rows and random keys (sessions, CDRs) are ordinary rowid tables: a new row is appended, and only its key
-goes to a random place. Without rowid the whole row does, which costs twice as much (docs/performance.md).
+Tables with long rows and random keys (sessions, CDRs) are ordinary rowid tables: a new row is appended, and only its
+key goes to a random place. Without rowid the whole row does, which costs twice as much (docs/performance.md).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import aiohttp
 from yarl import URL
 
 from p2p_oicp.clock import Clock, Mint, SystemClock
-from p2p_oicp.errors import NotProven, PeerUnauthorized, PeerUnproven, UnknownKey
+from p2p_oicp.errors import NotProven, PeerRejected, PeerUnauthorized, PeerUnproven, UnknownKey
 from p2p_oicp.identity import AnswerParts, InsecureSigner, RequestSigner
 from p2p_oicp.oicp import Operation
 from p2p_oicp.transport.answers import Answer, Reply, check_status, read_reply
@@ -29,6 +29,9 @@ _MOST_CONNECTIONS_PER_PEER = 256
 
 # Nobody's answer to our question, but what stands in its way: it decides nothing, so nobody has to prove it.
 _TROUBLE = frozenset({401, 403, 408, 429, *range(500, 600)})
+
+_UNAUTHORIZED = frozenset({401, 403})
+_UNAUTHORIZED_ACCESS = "017"
 
 Refresh = Callable[[str], Awaitable[bool]]
 
@@ -182,6 +185,7 @@ class OicpClient:
         """Return the answer; raise PeerUnproven, or what its status stands for.
 
         Trouble on the way (a proxy's 502, an overload, our own identity refused) need not be proven: it is no answer.
+        A proven refusal of our identity is one: the peer knows who we are, and that this is not ours to say.
         """
         answer, request = exchange.answer, exchange.request
         try:
@@ -192,6 +196,9 @@ class OicpClient:
                 check_status(answer, now=self._clock.time())
             form = _ByUnknownKey if isinstance(exc, UnknownKey) else PeerUnproven
             raise form(answer.peer, f"its answer (HTTP {answer.status}) is not proven: {exc}") from exc
+        if answer.status in _UNAUTHORIZED and "Signature" in exchange.sent:
+            reason = f"HTTP {answer.status}: {answer.explanation()}"
+            raise PeerRejected(answer.peer, reason, http_status=answer.status, code=_UNAUTHORIZED_ACCESS)
         return answer
 
     async def _exchange(self, request: _Request) -> _Exchange:

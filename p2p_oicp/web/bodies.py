@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 
 from aiohttp import web
+from aiohttp.http_exceptions import ContentEncodingError
 
 from p2p_oicp.oicp import Finding, InvalidMessage, Severity
 from p2p_oicp.transport import as_utf8
@@ -27,10 +28,15 @@ async def read_body(request: web.Request, most: int) -> tuple[bytes, bytes]:
         raise HttpProblem(413, DATA_ERROR, f"the body has {request.content_length} bytes; at most {most} are read")
     try:
         on_the_wire = await request.read()
+        if len(on_the_wire) > most:
+            raise HttpProblem(413, DATA_ERROR, f"the body is larger than {most} bytes")
         decoded = _decoded(on_the_wire, request.headers.get("Content-Encoding", ""), most)
         return on_the_wire, as_utf8(decoded, request.headers.get("Content-Type", ""))
     except web.HTTPRequestEntityTooLarge as error:
         raise HttpProblem(413, DATA_ERROR, f"the body is larger than {most} bytes") from error
+    except (web.RequestPayloadError, ContentEncodingError) as error:
+        info = f"the body did not come whole, or its Content-Encoding is wrong: {error}"
+        raise HttpProblem(400, DATA_ERROR, info) from error
     except ValueError as error:
         info = f"the body's text cannot be decoded: {error}; send utf-8"
         raise InvalidMessage([Finding(Severity.ERROR, "", "not-text", info)]) from error

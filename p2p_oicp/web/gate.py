@@ -56,7 +56,7 @@ class Gate(Protocol):
     async def admit(self, arrival: Arrival, claimed: PartyID | None) -> Caller:
         """Return who calls; raise Refusal 017 (or 300). ``claimed`` is the party that the path names."""
 
-    def hold_to(self, caller: Caller, named: PartyID) -> Peer:
+    def hold_to(self, caller: Caller, named: PartyID, arrival: Arrival) -> Peer:
         """Return who speaks for the party that the body names; raise Refusal 017 (or 300)."""
 
 
@@ -66,13 +66,14 @@ class OwnGate:
     def __init__(self, me: Peer) -> None:
         self._me = me
 
-    async def admit(self, arrival: Arrival, claimed: PartyID | None) -> Caller:  # noqa: ARG002 - the gate's shape
+    async def admit(self, arrival: Arrival, claimed: PartyID | None) -> Caller:
         """Return ourselves."""
         return Caller(
-            self._me if claimed is None else self.hold_to(Caller(self._me, is_proven=True), claimed), is_proven=True
+            self._me if claimed is None else self.hold_to(Caller(self._me, is_proven=True), claimed, arrival),
+            is_proven=True,
         )
 
-    def hold_to(self, caller: Caller, named: PartyID) -> Peer:  # noqa: ARG002 - the gate's shape
+    def hold_to(self, caller: Caller, named: PartyID, arrival: Arrival) -> Peer:  # noqa: ARG002 - the gate's shape
         """Return ourselves, if we answer for ``named``."""
         if not self._me.answers_for(named):
             raise Unauthorized(f"{named} is not a party of this node; its backend speaks for {_parties(self._me)}")
@@ -110,7 +111,7 @@ class PeerGate:
             self._heard(caller.name)
         return Caller(caller, is_proven=proven is not None)
 
-    def hold_to(self, caller: Caller, named: PartyID) -> Peer:
+    def hold_to(self, caller: Caller, named: PartyID, arrival: Arrival) -> Peer:
         """Return the peer that speaks for the party in the body; see ``Gate``."""
         if caller.peer is not None:
             self._check_binding(caller.peer, named)
@@ -120,6 +121,7 @@ class PeerGate:
             raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {named}")
         if self._needed(peer):
             raise Unauthorized(f"{peer.name} has to prove itself: {' and '.join(self._needed(peer))}")
+        _check_network(peer, arrival.address)
         return peer
 
     def _find(self, party: PartyID) -> Peer | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import MappingProxyType
 
-from p2p_oicp.errors import PeerBroken
+from p2p_oicp.errors import PeerBroken, PeerSilent
 from p2p_oicp.identity import SignedParts
 from p2p_oicp.oicp import Message, OperatorID, ProviderID
 from p2p_oicp.oicp.operation import Operation, Party
@@ -40,10 +41,14 @@ class Loopback:
         party: str | None,
         body: bytes,
         *,
-        deadline: float,  # noqa: ARG002 - what waits behind it has deadlines of its own
+        deadline: float,
     ) -> Reply:
         """Serve the request as if a peer had sent it."""
-        return await _ask(self._api, peer.name, operation, party, body)
+        try:
+            async with asyncio.timeout(deadline):
+                return await _ask(self._api, peer.name, operation, party, body)
+        except TimeoutError as error:
+            raise PeerSilent(peer.name, "no answer within the deadline") from error
 
 
 class OwnCalls:

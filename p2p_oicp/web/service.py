@@ -76,7 +76,7 @@ class Api:
             peer = caller.peer
             incoming = self._read(operation, party, peer, arrival.body)  # (2)
             ids = Ids.of(incoming.message)
-            incoming = self._bound(incoming, caller)  # (3)
+            incoming = self._bound(incoming, caller, arrival)  # (3)
             await self._heard(incoming.peer)
             return await self._method(operation)(incoming)  # (4)
         except InvalidMessage as problem:
@@ -100,17 +100,19 @@ class Api:
     async def _sender(self, operation: Operation, party: str | None, arrival: Arrival) -> Caller:
         """Return who sends: proved, or in insecure mode the peer that answers for the claimed id."""
         caller = await self._gate.admit(arrival, _claimed(operation, party))
-        if caller.peer is not None and not caller.peer.serves(operation.name):
-            raise Refusal(_NO_CONTRACT, f"there is no contract with {caller.peer.name} for {operation.name}")
+        if caller.peer is not None:
+            _check_contract(caller.peer, operation)
         return caller
 
-    def _bound(self, incoming: Incoming[Message], caller: Caller) -> Incoming[Message]:
+    def _bound(self, incoming: Incoming[Message], caller: Caller, arrival: Arrival) -> Incoming[Message]:
         """Hold the sender's id in the body to the path's (CPO-01, Security); it counts where the path has none."""
         named = sender_party(incoming.operation, incoming.message)
         if named is None:
             return incoming
         if incoming.party is None:
-            return replace(incoming, peer=self._gate.hold_to(caller, named))
+            peer = self._gate.hold_to(caller, named, arrival)
+            _check_contract(peer, incoming.operation)
+            return replace(incoming, peer=peer)
         if type(named)(incoming.party) != named and not _is_sub_operator(named, incoming):
             raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
         return incoming
@@ -134,6 +136,11 @@ class Api:
 def _is_sub_operator(derived: OperatorID | ProviderID, incoming: Incoming[Message]) -> bool:
     """Whether the path's party may speak for the operator of an EvseID: a hub operator for its sub-operators."""
     return incoming.operation.sender_is_derived and incoming.peer is not None and incoming.peer.answers_for(derived)
+
+
+def _check_contract(peer: Peer, operation: Operation) -> None:
+    if not peer.serves(operation.name):
+        raise Refusal(_NO_CONTRACT, f"there is no contract with {peer.name} for {operation.name}")
 
 
 def _claimed(operation: Operation, party: str | None) -> OperatorID | ProviderID | None:

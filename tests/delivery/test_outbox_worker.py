@@ -150,3 +150,36 @@ async def test_retry_after_is_honoured_up_to_the_longest_wait(store, clock, aske
     async with working(store, clock, destination):
         await until_tried(store, 1)
     assert (await rows(store))[0]["next_try_at"] == clock.now + wait
+
+
+async def until_attempts(store, **attempts: int) -> None:
+    async with asyncio.timeout(5):
+        while {row["session_key"]: row["attempts"] for row in await rows(store)} != attempts:
+            await asyncio.sleep(0)
+
+
+async def test_404_of_a_web_server_is_no_verdict_and_404_with_a_code_is_one(store, clock):
+    """A proxy whose peer is being replaced says 404 (H3: a refusal has an OICP code)."""
+    destination = Destination(
+        s1=[PeerRejected("b", "HTTP 404", http_status=404)],
+        s2=[PeerRejected("b", "HTTP 404: 400", http_status=404, code="400")],
+    )
+    await owe(store, clock, ("s1", b"proxy"), ("s2", b"peer"))
+    async with working(store, clock, destination):
+        await until_attempts(store, s1=1, s2=1)
+    assert {row["session_key"]: row["state"] for row in await rows(store)} == {"s1": "waiting", "s2": "dead"}
+
+
+async def test_an_open_circuit_is_not_probed_with_the_same_letter_for_ever(store, clock):
+    destination = Destination(bad=[PeerBroken("b", "HTTP 500")] * 50)
+    await owe(store, clock, ("bad", b"bad"))
+    async with working(store, clock, destination) as (_, bells):
+        for tried in (1, 2):
+            await until_attempts(store, bad=tried)
+            clock.now += 10
+            bells.ring("b")
+        await until_attempts(store, bad=3)
+        await owe(store, clock, ("good", b"good"))
+        clock.now += 1000
+        bells.ring("b")
+        await destination.until(lambda: b"good" in destination.accepted)

@@ -45,6 +45,7 @@ def without(body: dict, member: str) -> dict:
         (START, authorize_start("not hex!"), "identification.rFIDMifareFamilyIdentification.uID"),
         (CDR, without(cdr(UNKNOWN_SESSION), "ChargingEnd"), "chargingEnd"),
         (CDR, cdr(UNKNOWN_SESSION, ConsumedEnergy="much"), "consumedEnergy"),
+        (CDR, cdr(UNKNOWN_SESSION, ConsumedEnergy=-1), "consumedEnergy"),
         (NOTIFY, {"Type": "Nothing"}, "type"),
         (PUSH_STATUS, push_status("replace"), "actionType"),
         (PUSH_STATUS, without(push_status(), "OperatorEvseStatus"), "operatorEvseStatus"),
@@ -129,6 +130,21 @@ async def test_any_charset_of_json_is_read(pair):
 async def test_an_unknown_charset_is_400(unchanged):
     answer = await unchanged.a.post(START, b"{}", headers={"Content-Type": "application/json; charset=klingon"})
     assert (answer.status, answer.json["validationErrors"][0]["fieldReference"]) == (400, "")
+
+
+async def test_a_body_whose_content_encoding_is_wrong_is_400(unchanged):
+    answer = await unchanged.a.post(START, b"this is not gzip", headers={"Content-Encoding": "gzip"})
+    assert (answer.status, answer.code) == (400, "022")
+
+
+async def test_a_hello_of_many_chunks_is_413(unchanged):
+    async def chunks():
+        for _ in range(10):
+            yield b" " * 10_000
+
+    hello = f"{unchanged.a_peer.base}/p2p/v1/hello"
+    async with unchanged.http.post(hello, data=chunks(), headers={"Content-Type": "application/json"}) as response:
+        assert response.status == 413
 
 
 async def test_a_process_id_is_echoed_or_minted(pair):

@@ -120,3 +120,14 @@ async def test_an_unknown_evse_asked_by_id_is_evse_not_found(pair):
 async def test_an_emp_peer_may_pull_from_the_cpo_node_itself(pair):
     await pair.a.post(PUSH_STATUS, push_status(A="Available"))
     assert await pulled(pair.a_peer) == {"DE*GEF*EA": "Available"}
+
+
+async def test_an_operator_that_the_peer_does_not_know_does_not_hold_up_the_others(stopped):
+    config = stopped.folder / "a" / "node.toml"
+    config.write_text(config.read_text().replace('["DE*GEF"]', '["DE*GEF", "DE*AAA"]'))
+    unknown = {"OperatorID": "DE*AAA", "EvseStatusRecord": [{"EvseID": "DE*AAA*E1", "EvseStatus": "Available"}]}
+    async with stopped.running("a"), stopped.running("b"):
+        push = {"ActionType": "fullLoad", "OperatorEvseStatus": unknown}
+        assert (await stopped.a.post(PUSH_STATUS.replace("DE*GEF", "DE*AAA"), push)).code == "000"
+        await stopped.a.post(PUSH_STATUS, push_status(X="Available"))
+        await until_pulled(stopped.b, {"DE*GEF*EX": "Available"})

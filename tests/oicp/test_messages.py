@@ -136,3 +136,23 @@ def test_a_charging_notification_without_a_known_type_is_refused(told):
     with pytest.raises(InvalidMessage) as refused:
         ChargingNotification.from_json(body(NOTIFICATION | told))
     assert refused.value.findings[0].pointer == "/Type"
+
+
+def test_signed_values_beyond_the_documents_are_reported_and_taken_all_the_same():
+    signed = [{"SignedMeteringValue": "x" * 3001}] * 11
+    received = body(CDR | {"SignedMeteringValues": signed})
+    message, findings = read(ChargeDetailRecord, received)
+    assert {finding.severity for finding in findings} == {"known-defect"}
+    assert {finding.severity for finding in validate(message)} == {"error"}
+    assert message.to_json() == received
+
+
+@pytest.mark.parametrize("pin", ["9876" * 9, 9876, ["9876"]])
+def test_a_pin_is_told_by_no_finding_and_no_representation(pin):
+    code = {"EvcoID": "DE-DCB-C12345678-X", "PIN": pin, "HashedPIN": {"Value": "9876", "Function": "Bcrypt"}}
+    received = body(AUTHORIZE_START | {"Identification": {"QRCodeIdentification": code}})
+    with pytest.raises(InvalidMessage) as refused:
+        read(AuthorizeStart, received)
+    assert "9876" not in str(refused.value.findings)
+    assert "9876" not in repr(refused.value)
+    assert refused.value.__context__ is None

@@ -52,7 +52,7 @@ async def deliver_another_product(hub, operation, party, message):
 
 ARRIVED = "the CDR arrived, once, equal in every member"
 BILLED = "it bills what the meter counted, exactly"
-NOTIFIED = "the notifications Start, Progress, Progress, End arrived, once and in order"
+NOTIFIED = "the notifications Start, Progress, End arrived in order, none twice"
 
 SABOTAGE = {
     "a lost CDR": (ChargeDetailRecord, tell_the_sender_only, [ARRIVED, BILLED]),

@@ -85,7 +85,7 @@ async def test_a_postponed_letter_holds_only_its_own_session(store):
         await owe(store, session, body)
     await store.write(lambda tx: outbox.postpone(tx, 1, 20.0, "no answer"))
     assert await due(store) == [b"2a"]
-    assert await due(store, now=20.0) == [b"1a", b"2a"]
+    assert await due(store, now=20.0) == [b"2a", b"1a"]
 
 
 async def test_a_dead_letter_lets_its_successors_go(store):

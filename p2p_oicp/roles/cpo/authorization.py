@@ -35,13 +35,14 @@ class Authorization:
         """
         request = incoming.message
         route = to_provider_of(request.identification, _START, self._context.registry)
-        opened = await self._book.open(incoming, self._book.draft(incoming, AUTHORIZE, peer=""))  # (1)
-        if opened.answer is not None:
-            return opened.answer
-        outcome = await self._ask(route.peers, incoming, opened.session)  # (2)
-        if isinstance(outcome, Authorized):
-            return await self._authorized(opened.session, outcome)  # (3)
-        return await self._refused(opened.session, outcome)
+
+        async def decide(session: Session) -> Answer:
+            outcome = await self._ask(route.peers, incoming, session)  # (2)
+            if isinstance(outcome, Authorized):
+                return await self._authorized(session, outcome)  # (3)
+            return await self._refused(session, outcome)
+
+        return await self._book.start(incoming, self._book.draft(incoming, AUTHORIZE, peer=""), decide)  # (1)
 
     async def _ask(
         self, peers: tuple[Peer, ...], incoming: Incoming[AuthorizeStart], session: Session

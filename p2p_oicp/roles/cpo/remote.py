@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from p2p_oicp.backends import CpoBackend
 from p2p_oicp.errors import PeerError
 from p2p_oicp.oicp import Acknowledgement, AuthorizeRemoteStart, AuthorizeRemoteStop, SessionID
@@ -26,10 +28,10 @@ class RemoteControl:
     async def authorize_remote_start(self, incoming: Incoming[AuthorizeRemoteStart]) -> Answer:
         """Store the session, ask the backend, store its answer (CPO-02, eRoamingAuthorizeRemoteStart)."""
         peer = incoming.peer.name if incoming.peer else ""
-        opened = await self._book.open(incoming, self._book.draft(incoming, REMOTE, peer))
-        if opened.answer is not None:
-            return opened.answer
-        session = opened.session
+        draft = self._book.draft(incoming, REMOTE, peer)
+        return await self._book.start(incoming, draft, partial(self._start, incoming))
+
+    async def _start(self, incoming: Incoming[AuthorizeRemoteStart], session: Session) -> Answer:
         request = incoming.message.replace(session_id=SessionID(session.session_id))
         try:
             told = await self._backend.authorize_remote_start(request)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from p2p_oicp.backends import EmpBackend
 from p2p_oicp.errors import PeerError, Refusal
 from p2p_oicp.oicp import (
@@ -34,10 +36,10 @@ class Authorization:
     async def authorize_start(self, incoming: Incoming[AuthorizeStart]) -> Answer:
         """Ask the backend; the session is durable before the answer (EMP-02, eRoamingAuthorizeStart)."""
         peer = incoming.peer.name if incoming.peer else ""
-        opened = await self._book.open(incoming, self._book.draft(incoming, AUTHORIZE, peer))
-        if opened.answer is not None:
-            return opened.answer
-        session = opened.session
+        draft = self._book.draft(incoming, AUTHORIZE, peer)
+        return await self._book.start(incoming, draft, partial(self._start, incoming))
+
+    async def _start(self, incoming: Incoming[AuthorizeStart], session: Session) -> Answer:
         request = incoming.message.replace(session_id=SessionID(session.session_id))
         try:
             told = await self._backend.authorize_start(request)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from p2p_oicp.errors import PeerError, PeerRejected, Refusal
 from p2p_oicp.oicp import Acknowledgement, AuthorizeRemoteStart, AuthorizeRemoteStop, Message, SessionID
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
+from p2p_oicp.peers import Peer
 from p2p_oicp.roles.answers import TROUBLE, Ids, acknowledgement
 from p2p_oicp.roles.book import REMOTE, SessionBook, valid_session_id
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
@@ -32,10 +35,10 @@ class RemoteControl:
         its CDR are accepted.
         """
         peer = to_operator_of(incoming.message.evse_id, _START, self._context.registry).peers[0]
-        opened = await self._book.open(incoming, self._book.draft(incoming, REMOTE, peer.name))
-        if opened.answer is not None:
-            return opened.answer
-        session = opened.session
+        draft = self._book.draft(incoming, REMOTE, peer.name)
+        return await self._book.start(incoming, draft, partial(self._start, peer, incoming))
+
+    async def _start(self, peer: Peer, incoming: Incoming[AuthorizeRemoteStart], session: Session) -> Answer:
         body = incoming.message.replace(session_id=SessionID(session.session_id)).to_json()
         try:
             reply = await self._context.courier.call(peer, _START, incoming.party, body, deadline=_START.deadline)

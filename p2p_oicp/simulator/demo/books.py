@@ -30,9 +30,15 @@ def kinds_of_notifications(
 ) -> list[str]:
     """Return the types of the notifications that arrived for a session, in their order.
 
-    A repetition says, byte for byte, what another one said before.
+    Progress that follows Progress is told once: a node may replace one that still waits by a newer one. A repetition
+    says, byte for byte, what another one said before; it is marked, or left out.
     """
-    arrived = contracts.notifications.get(session_id, [])
-    if without_repetitions:
-        arrived = list({notification.to_json(): notification for notification in arrived}.values())
-    return [str(notification.type) for notification in arrived]
+    kinds: list[str] = []
+    seen: set[bytes] = set()
+    for notification in contracts.notifications.get(session_id, []):
+        text = notification.to_json()
+        kind = f"{notification.type} again" if text in seen else str(notification.type)
+        if not (text in seen and without_repetitions) and kinds[-1:] != [kind]:
+            kinds.append(kind)
+        seen.add(text)
+    return kinds

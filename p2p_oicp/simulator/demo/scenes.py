@@ -26,8 +26,8 @@ Scene = Callable[[World], Awaitable[None]]
 
 _BETWEEN_LOOKS = 0.05
 
-_WHILE_CHARGING = ["Start", "Progress", "Progress"]
-_OVER_ALL = [*_WHILE_CHARGING, "End"]
+_WHILE_CHARGING = ["Start", "Progress"]
+_OVER_ALL = ["Start", "Progress", "End"]
 
 
 async def statuses(world: World) -> None:
@@ -175,7 +175,7 @@ async def _notifications_arrive(world: World, session_id: SessionID, expected: l
         return kinds_of_notifications(world.contracts, session_id)
 
     await world.contracts.wait_until(lambda: found() == expected, within=world.patience)
-    world.check(f"the notifications {', '.join(expected)} arrived, once and in order", found(), expected)
+    world.check(f"the notifications {', '.join(expected)} arrived in order, none twice", found(), expected)
 
 
 async def _all_notifications_arrive_at_last(world: World, session_id: SessionID) -> None:
