@@ -166,7 +166,8 @@ class Node:
 
     def _trust_house(self) -> Trust:
         settings = self._settings
-        files = TrustFiles(settings.security.keys, settings.peers_file, settings.node.data_dir / "nonces")
+        tls, nonces = settings.tls, settings.node.data_dir / "nonces"
+        files = TrustFiles(settings.security.keys, settings.peers_file, nonces, tls.certificate, tls.key, tls.ca)
         require = settings.security.require
         return Trust(self.me, registry=self.registry, require=require, files=files, clock=self._clock)
 
@@ -237,7 +238,8 @@ class Node:
 
     async def _listen(self, stack: AsyncExitStack, peers: web.Application, backends: web.Application) -> None:
         peer, backend = self._settings.peer_api, self._settings.backend_api
-        self.peer_url = await listen(stack, peers, peer.host, peer.port, "peer_api")
+        tls = self._trust.tls.server() if self._trust is not None and self._trust.tls is not None else None
+        self.peer_url = await listen(stack, peers, peer.host, peer.port, "peer_api", tls=tls)
         self.backend_url = await listen(stack, backends, backend.host, backend.port, "backend_api")
 
     def _start_workers(self, parts: _Parts, supervisor: Supervisor, trust: Trust, greetings: Greetings) -> None:

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from p2p_oicp.cli import init, keys, language, peers, run, send
+from p2p_oicp.cli import certs, init, keys, language, peers, run, send
 from p2p_oicp.errors import P2pOicpError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ init.register(app)
 run.register(app)
 peers.register(app)
 keys.register(app)
+certs.register(app)
 send.register(app)
 language.register(app)
 

@@ -12,6 +12,7 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -58,6 +59,14 @@ class Certificate:
         found |= set(alternatives.get_values_for_type(x509.DNSName))
         found |= set(alternatives.get_values_for_type(x509.UniformResourceIdentifier))
         return frozenset(found)
+
+    def is_issued_by(self, authority: x509.Certificate) -> bool:
+        """Whether ``authority`` has signed it."""
+        try:
+            self._x509.verify_directly_issued_by(authority)
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return True
 
     def is_valid(self, now: float) -> bool:
         """Whether ``now`` (seconds since the epoch) lies within its time."""

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.peers import Peer, PeerRegistry, load_peers
 from p2p_oicp.settings.model import DELIMITER, ENVIRONMENT_PREFIX, Settings
+from p2p_oicp.settings.tables import PeerApi
 from p2p_oicp.toml_file import Location, TomlFile, mistake, read_toml, unknown_key
 
 
@@ -59,9 +60,21 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
             "peers_file": folder / settings.peers_file,
             "node": settings.node.model_copy(update={"data_dir": data_dir}),
             "security": settings.security.model_copy(update={"keys": folder / settings.security.keys}),
+            "tls": settings.tls.model_copy(
+                update={name: folder / path for name, path in settings.tls if path is not None},
+            ),
+            "peer_api": _with_scheme(settings),
             "storage": settings.storage.model_copy(update={"file": data_dir / settings.storage.file}),
         }
     )
+
+
+def _with_scheme(settings: Settings) -> PeerApi:
+    """Return the peer API, whose URL is https where it speaks TLS and nobody has said otherwise."""
+    api = settings.peer_api
+    if settings.tls.certificate is None or "url" in api.model_fields_set:
+        return api
+    return api.model_copy(update={"url": api.url.replace("http://", "https://", 1)})
 
 
 def own_peer(settings: Settings) -> Peer:

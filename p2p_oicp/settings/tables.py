@@ -120,6 +120,25 @@ class Security(Section):
     )
 
 
+class Tls(Section):
+    """TLS of the peer API, and the certificate that this node shows to peers."""
+
+    certificate: Path | None = Field(
+        None, description="PEM file of this node's certificate; with it, the peer API speaks TLS. Absent: plain HTTP."
+    )
+    key: Path | None = Field(None, description="PEM file of the certificate's private key.")
+    ca: Path | None = Field(
+        None,
+        description="PEM file of a CA (with its intermediates) whose certificates count, if they name a peer's party.",
+    )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Tls:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError('expected both or none of certificate = "…" and key = "…"')
+        return self
+
+
 class Storage(Section):
     """The database."""
 

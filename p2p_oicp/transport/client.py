@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -30,9 +31,12 @@ _MOST_CONNECTIONS_PER_PEER = 256
 # Nobody's answer to our question, but what stands in its way: it decides nothing, so nobody has to prove it.
 _TROUBLE = frozenset({401, 403, 408, 429, *range(500, 600)})
 
+# A node says with this header that it knows who we are: its 401 then is about what we say, not about who we are.
+PROVEN = "P2P-Identity"
 _UNAUTHORIZED = frozenset({401, 403})
 _UNAUTHORIZED_ACCESS = "017"
 
+TlsFor = Callable[[str | None], ssl.SSLContext | None]
 Refresh = Callable[[str], Awaitable[bool]]
 
 
@@ -88,6 +92,8 @@ class OicpClient:
         clock: Clock | None = None,
     ) -> None:
         self._mint = mint
+        #: Returns the TLS context to call a peer with (https only), by its name; None: nobody in particular.
+        self.tls: TlsFor | None = None
         #: Fetches a peer's keys anew, by its name, and says whether it may help to try again.
         self.refresh: Refresh | None = None
         self._clock = clock or SystemClock()
@@ -196,7 +202,7 @@ class OicpClient:
                 check_status(answer, now=self._clock.time())
             form = _ByUnknownKey if isinstance(exc, UnknownKey) else PeerUnproven
             raise form(answer.peer, f"its answer (HTTP {answer.status}) is not proven: {exc}") from exc
-        if answer.status in _UNAUTHORIZED and "Signature" in exchange.sent:
+        if answer.status in _UNAUTHORIZED and answer.headers.get(PROVEN) == "proven":
             reason = f"HTTP {answer.status}: {answer.explanation()}"
             raise PeerRejected(answer.peer, reason, http_status=answer.status, code=_UNAUTHORIZED_ACCESS)
         return answer
@@ -215,11 +221,17 @@ class OicpClient:
                 headers=sent,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=request.deadline),
+                ssl=self._tls_of(request),
             ) as response:
                 raw, content = await self._read(request.name, response)
                 return _Exchange(request, Answer(request.name, response.status, response.headers, content), raw, sent)
         except FOREIGN as exc:
             raise typed(request.name, exc, sent=upload.begun) from exc
+
+    def _tls_of(self, request: _Request) -> ssl.SSLContext | bool:
+        if self.tls is None or not request.url.startswith("https:"):
+            return True
+        return self.tls(request.to) or True
 
     async def _read(self, peer: str, response: aiohttp.ClientResponse) -> tuple[bytes, bytes]:
         """Return the body as it was on the wire, and decoded."""

@@ -36,7 +36,10 @@ class Change:
 
 
 class Directory:
-    """Keeps registry and key ring in step with file and store; ``on_change`` is told after each change."""
+    """Keeps registry and key ring in step with file and store.
+
+    ``on_change`` is told after each change of the peers, ``on_trust`` after each of their keys and certificates.
+    """
 
     def __init__(
         self, me: Peer, peers_file: Path, *, store: Store, registry: PeerRegistry, ring: KeyRing, clock: Clock
@@ -52,6 +55,7 @@ class Directory:
         self._kept: dict[str, Peer] = {}
         self._descriptors: dict[str, SignedDescriptor] = {}
         self.on_change: Callable[[Change], None] = lambda _change: None
+        self.on_trust: Callable[[], None] = lambda: None
 
     async def load(self) -> None:
         """Read everything; raise ConfigurationError where the sources contradict each other."""
@@ -137,6 +141,11 @@ class Directory:
         """Return the newest descriptor that is known of a peer."""
         return self._descriptors.get(name)
 
+    def certificates_of(self, peer: Peer) -> tuple[str, ...]:
+        """Return by which certificates a peer is known: those of its entry, and of its descriptor."""
+        signed = self._descriptors.get(peer.name)
+        return (*peer.certificates, *(signed.descriptor.certificates if signed is not None else ()))
+
     def _check_descriptor(self, peer: Peer, signed: SignedDescriptor) -> None:
         known = self._descriptors.get(peer.name)
         if known is not None and signed.descriptor.issued_at < known.descriptor.issued_at:
@@ -191,6 +200,7 @@ class Directory:
                 if owner is None or owner.owner == name:
                     keys[known.key.key_id] = KnownKey(known.key, name, known.valid_from, known.valid_until)
         self._ring.replace(keys.values(), self._file.banned_keys)
+        self.on_trust()
 
 
 def _names(change: Change) -> dict[str, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from ssl import SSLContext
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +13,8 @@ import structlog
 from p2p_oicp.clock import Clock
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.identity import KeyRing, MessageSigner, OwnKeys, ReplayGuard, read_own_keys
+from p2p_oicp.identity.certificates import Certificate, fingerprint_of
+from p2p_oicp.identity.tls import TlsIdentity, client_context, unverified_context
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.storage import Store
 from p2p_oicp.transport import OicpClient
@@ -25,11 +28,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TrustFiles:
-    """Where keys, peers and nonces are."""
+    """Where keys, peers, nonces and, for TLS, certificate, its key and CA are."""
 
     keys: Path
     peers: Path
     nonces: Path
+    certificate: Path | None = None
+    certificate_key: Path | None = None
+    ca: Path | None = None
 
 
 class Trust:
@@ -49,6 +55,17 @@ class Trust:
         self.ring = KeyRing()
         self.guard = ReplayGuard(files.nonces)
         self._files = files
+        self._pinned: dict[str, str] = {}
+        self._contexts: dict[tuple[str, ...], SSLContext] = {}
+        self.tls = (
+            TlsIdentity(files.certificate, files.certificate_key, files.ca)
+            if files.certificate is not None and files.certificate_key is not None
+            else None
+        )
+        if "mtls" in require and self.tls is None:
+            raise ConfigurationError(
+                '[security] require has "mtls": expected [tls] certificate = "…" and key = "…" as well'
+            )
         self.signer = MessageSigner(self._read_keys(), self.ring, clock, needs_signature=self._needs_signature)
         self.directory: Directory
         self.fresh_keys: FreshKeys
@@ -70,10 +87,12 @@ class Trust:
         self.directory = Directory(
             self.me, self._files.peers, store=store, registry=self.registry, ring=self.ring, clock=self.clock
         )
+        self.directory.on_trust = self._trust_certificates
         await self.directory.load()
         self.fresh_keys = FreshKeys(registry=self.registry, directory=self.directory, client=client, clock=self.clock)
         client.refresh = self.fresh_keys.fetch
-        self.ours = OurSide(self.me, operations, self.require, self.signer, self.clock)
+        client.tls = self._tls_for
+        self.ours = OurSide(self.me, operations, self.require, self.signer, self.clock, self.tls)
         self.pairing = Pairing(self.ours, directory=self.directory, store=store, client=client)
         self.states = PeerStates(
             registry=self.registry, ring=self.ring, store=store, clock=self.clock, needed=self.needed
@@ -83,6 +102,8 @@ class Trust:
         """Read our keys and the peers file again; a mistake is logged, and what it concerns stays as it was."""
         try:
             self.signer.keys = self._read_keys()
+            if self.tls is not None:
+                self.tls.reload()
         except ConfigurationError as error:
             log.error("keys.unchanged", reason=str(error))  # noqa: TRY400 - the text says it all
         await self.directory.reload()
@@ -90,6 +111,49 @@ class Trust:
     def needed(self, peer: Peer | None) -> tuple[str, ...]:
         """Return what a peer's requests must carry."""
         return self.require if peer is None or peer.security is None else peer.security
+
+    def peer_of_certificate(self, der: bytes) -> Peer | None:
+        """Return the peer that a client certificate (DER) is of, None where it is nobody's.
+
+        (1) Whoever is known by it. (2) If the CA has issued it, whoever has a party that it names, as a whole.
+        """
+        owner = self._pinned.get(fingerprint_of(der))
+        if owner is not None:
+            return self.registry.by_name(owner)  # (1)
+        certificate = Certificate(der)
+        if self.tls is None or not self.tls.issued(certificate):
+            return None
+        names = certificate.names()
+        for peer in self.registry.all():
+            parties = {party.text for party in (*peer.operators, *peer.providers)}
+            if not peer.is_self and not self.directory.certificates_of(peer) and not names.isdisjoint(parties):
+                return peer  # (2)
+        return None
+
+    def _trust_certificates(self) -> None:
+        """Take over by which certificates the peers are known."""
+        pinned: dict[str, str] = {}
+        for peer in self.registry.all():
+            for line in self.directory.certificates_of(peer):
+                is_fingerprint = line.startswith("SHA256:")
+                pinned.setdefault(line if is_fingerprint else Certificate.from_line(line).fingerprint, peer.name)
+                if self.tls is not None:
+                    self.tls.trust([line])
+        self._pinned = pinned
+
+    def _tls_for(self, name: str | None) -> SSLContext | None:
+        """Return the context to call a peer with; who is nobody's peer yet proves itself by its signature."""
+        peer = self.registry.by_name(name) if name is not None else None
+        if peer is None:
+            return unverified_context()
+        certificates = self.directory.certificates_of(peer)
+        return self.tls.client(certificates) if self.tls is not None else self._plain_tls(tuple(certificates))
+
+    def _plain_tls(self, certificates: tuple[str, ...]) -> SSLContext:
+        context = self._contexts.get(certificates)
+        if context is None:
+            context = self._contexts[certificates] = client_context(certificates, self._files.ca)
+        return context
 
     def _needs_signature(self, name: str) -> bool:
         peer = self.registry.by_name(name)

@@ -17,6 +17,7 @@ import orjson
 from p2p_oicp.clock import Clock
 from p2p_oicp.errors import ConfigurationError, NotProven, Unauthorized
 from p2p_oicp.identity import MessageSigner, OneTimeSigner, PublicKey
+from p2p_oicp.identity.tls import TlsIdentity
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import Peer, Source
 from p2p_oicp.peers.descriptor import Descriptor, SignedDescriptor, described, open_descriptor, sign_descriptor
@@ -41,6 +42,7 @@ class OurSide:
     require: tuple[str, ...]
     signer: MessageSigner
     clock: Clock
+    tls: TlsIdentity | None = None
 
     def descriptor(self) -> bytes:
         """Return our signed descriptor, as of now."""
@@ -51,7 +53,7 @@ class OurSide:
             operators=self.me.operators,
             providers=self.me.providers,
             keys=described(keys),
-            certificates=self.me.certificates,
+            certificates=() if self.tls is None else (self.tls.certificate.line,),
             operations=self.operations,
             require=self.require,
             software=f"p2p-oicp {VERSION}",

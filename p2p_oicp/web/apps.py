@@ -16,6 +16,7 @@ from p2p_oicp.errors import Refusal
 from p2p_oicp.identity import JSON_UTF8, SignedParts, VerifiedSignature, target_of
 from p2p_oicp.oicp import InvalidMessage
 from p2p_oicp.roles.context import Answer
+from p2p_oicp.transport import PROVEN
 from p2p_oicp.web.bodies import read_body
 from p2p_oicp.web.gate import Arrival
 from p2p_oicp.web.problems import HttpProblem, invalid
@@ -74,12 +75,19 @@ class Listener:
             if len(body) >= _COMPRESS_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
                 headers["Content-Encoding"] = "gzip"
                 body = gzip.compress(body, compresslevel=_COMPRESSION, mtime=0)
-            arrival = request.get(ARRIVAL)
-            if self._signer is not None and arrival is not None and arrival.signature is not None:
-                headers |= self._signer(answer.http_status, body, arrival.signature)
+            headers |= self._proof(request.get(ARRIVAL), answer.http_status, body)
             return web.Response(body=body, status=answer.http_status, headers=headers)
 
         return handle
+
+    def _proof(self, arrival: Arrival | None, status: int, body: bytes) -> Mapping[str, str]:
+        """Return the headers that tell a caller that it has proved who it is, and prove who answers."""
+        if arrival is None or not (arrival.is_proven or arrival.signature is not None):
+            return {}
+        said = {PROVEN: "proven"} if arrival.is_proven else {}
+        if self._signer is None or arrival.signature is None:
+            return said
+        return {**said, **self._signer(status, body, arrival.signature)}
 
     async def arrive(self, request: web.Request, most: int | None = None) -> Arrival:
         """Read a request, ``most`` bytes of it; raises HttpProblem, InvalidMessage."""
@@ -92,6 +100,7 @@ class Listener:
             query=query,
             headers=request.headers,
             body=on_the_wire,
+            certificate=_certificate(request),
         )
         arrival = request[ARRIVAL] = Arrival(parts, text, request.remote)
         return arrival
@@ -125,6 +134,13 @@ class Listener:
             raise HttpProblem(405, _NOT_OFFERED, f"{request.method} is not served here; send POST", {"Allow": "POST"})
         arrival = await self.arrive(request)
         return await self._api.serve(request.raw_path.partition("?")[0].removeprefix(OICP_PREFIX), arrival)
+
+
+def _certificate(request: web.Request) -> bytes | None:
+    """Return the client certificate of the connection (DER)."""
+    connection = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
+    shown: bytes | None = connection.getpeercert(binary_form=True) if connection is not None else None
+    return shown
 
 
 def _public(url: str) -> tuple[str, str]:

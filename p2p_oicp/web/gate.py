@@ -31,8 +31,8 @@ PartyID = OperatorID | ProviderID
 class Arrival:
     """A request as it came: what identity is proved from, and the caller's address (None: in-process).
 
-    ``body`` is the text of it, in UTF-8. ``is_own`` marks a request of this very node; ``signature`` is set once it was
-    verified.
+    ``body`` is the text of it, in UTF-8. ``is_own`` marks a request of this very node; ``signature``,
+    ``has_certificate`` and ``is_proven`` are set once they were verified.
     """
 
     parts: SignedParts
@@ -40,6 +40,8 @@ class Arrival:
     address: str | None = None
     is_own: bool = False
     signature: VerifiedSignature | None = None
+    has_certificate: bool = False
+    is_proven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class PeerGate:
         self._needed = trust.needed
         self._refresh = trust.fresh_keys.fetch
         self._heard = trust.states.heard_from
+        self._peer_of_certificate = trust.peer_of_certificate
 
     async def admit(self, arrival: Arrival, claimed: PartyID | None) -> Caller:
         """Return who calls; see ``Gate`` and the plan above."""
@@ -101,6 +104,7 @@ class PeerGate:
         proven = await self._proven(arrival, named)
         if proven is not None:
             self._check_requirements(proven, arrival)
+            arrival.is_proven = True
             if claimed is not None:
                 self._check_binding(proven, claimed)
         elif claimed is not None and named is None:
@@ -132,12 +136,25 @@ class PeerGate:
     async def _proven(self, arrival: Arrival, named: Peer | None) -> Peer | None:
         """Return the one peer that the request proves to come from, None where nothing is proved or needed."""
         needed = self._needed(named)  # (1)
-        owner = await self._signer_of(arrival, named, is_needed="signature" in needed)  # (2)
-        if owner is None:
-            return None
-        peer = self._registry.by_name(owner)
+        holder = self._holder(arrival, is_needed="mtls" in needed)  # (3)
+        signer = await self._signer_of(arrival, named, is_needed="signature" in needed)  # (2)
+        if holder is not None and signer is not None and holder.name != signer:
+            raise Unauthorized(f"the request is signed by {signer}, its certificate is {holder.name}'s")  # (4)
+        if signer is None:
+            return holder
+        peer = self._registry.by_name(signer)
         if peer is None:
-            raise Unauthorized(f"{owner} is no longer a peer of this node")
+            raise Unauthorized(f"{signer} is no longer a peer of this node")
+        return peer
+
+    def _holder(self, arrival: Arrival, *, is_needed: bool) -> Peer | None:
+        """Return the peer whose client certificate the connection has."""
+        shown = arrival.parts.certificate
+        peer = self._peer_of_certificate(shown) if shown is not None else None
+        if peer is None and is_needed:
+            what = "no client certificate" if shown is None else "the client certificate of nobody that this node knows"
+            raise Unauthorized(f"the connection has {what}; this node wants mutual TLS")
+        arrival.has_certificate = peer is not None
         return peer
 
     async def _signer_of(self, arrival: Arrival, named: Peer | None, *, is_needed: bool) -> str | None:
@@ -173,6 +190,8 @@ class PeerGate:
     def _check_requirements(self, peer: Peer, arrival: Arrival) -> None:
         if "signature" in self._needed(peer) and arrival.signature is None:
             raise Unauthorized(f"{peer.name} has to sign its requests")
+        if "mtls" in self._needed(peer) and not arrival.has_certificate:
+            raise Unauthorized(f"{peer.name} has to show its client certificate")
 
     def _check_binding(self, peer: Peer, party: PartyID) -> None:
         if not peer.answers_for(party):  # (5)
