@@ -13,7 +13,7 @@ import aiohttp
 from yarl import URL
 
 from p2p_oicp.clock import Clock, Mint, SystemClock
-from p2p_oicp.errors import NotProven, PeerRejected, PeerUnauthorized, PeerUnproven, UnknownKey
+from p2p_oicp.errors import NotProven, PeerRejected, PeerUnauthorized, PeerUnproven, PeerUnreachable, UnknownKey
 from p2p_oicp.identity import AnswerParts, InsecureSigner, RequestSigner
 from p2p_oicp.oicp import Operation
 from p2p_oicp.transport.answers import Answer, Reply, check_status, read_reply
@@ -42,6 +42,10 @@ Refresh = Callable[[str], Awaitable[bool]]
 
 class _ByUnknownKey(PeerUnproven):
     """Fresh keys may help."""
+
+
+class _ByUnknownCertificate(PeerUnreachable):
+    """Nothing was sent: the server has shown another certificate. Fresh keys may help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,15 +179,16 @@ class OicpClient:
         """Exchange one request for one answer that is proven, where somebody has to prove himself.
 
         Once, if keys are the trouble, fresh keys are fetched: (1) an answer by an unknown key is looked at again, (2) a
-        request that was not accepted is signed and sent again.
+        request that was not accepted, or did not go out to a server with another certificate, is sent again.
         """
-        exchange = await self._exchange(request)
+        exchange = None
         try:
+            exchange = await self._exchange(request)
             return self._proven(exchange)
-        except (_ByUnknownKey, PeerUnauthorized) as problem:
+        except (_ByUnknownKey, _ByUnknownCertificate, PeerUnauthorized) as problem:
             if request.to is None or self.refresh is None or not await self.refresh(request.to):
                 raise
-            if isinstance(problem, PeerUnauthorized):
+            if exchange is None or isinstance(problem, PeerUnauthorized):
                 exchange = await self._exchange(request)  # (2)
             return self._proven(exchange)  # (1)
 
@@ -226,7 +231,10 @@ class OicpClient:
                 raw, content = await self._read(request.name, response)
                 return _Exchange(request, Answer(request.name, response.status, response.headers, content), raw, sent)
         except FOREIGN as exc:
-            raise typed(request.name, exc, sent=upload.begun) from exc
+            error = typed(request.name, exc, sent=upload.begun)
+            if isinstance(exc, (aiohttp.ClientSSLError, ssl.SSLError)) and not upload.begun:
+                raise _ByUnknownCertificate(error.peer, error.reason) from exc
+            raise error from exc
 
     def _tls_of(self, request: _Request) -> ssl.SSLContext | bool:
         if self.tls is None or not request.url.startswith("https:"):
