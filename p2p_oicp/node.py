@@ -39,15 +39,13 @@ from p2p_oicp.delivery import (
 from p2p_oicp.identity import MessageSigner
 from p2p_oicp.logs import hand_logs_to_the_host_program
 from p2p_oicp.oicp import Message
-from p2p_oicp.oicp.operation import Party
-from p2p_oicp.oicp.operations import OPERATIONS
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
 from p2p_oicp.roles.carriers import EmpBackendCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
 from p2p_oicp.roles.cpo.statuses import StatusReplication
 from p2p_oicp.roles.crew import Crew
-from p2p_oicp.settings import Settings, load_registry, own_peer
+from p2p_oicp.settings import Settings, load_registry, own_peer, peers_may_be_absent
 from p2p_oicp.storage import Store, open_store
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.trust import Trust, TrustFiles
@@ -150,7 +148,7 @@ class Node:
         supervisor = await stack.enter_async_context(Supervisor())
         trust = stack.enter_context(self._trust_house())
         parts = await self._assemble(stack, store, trust)
-        await trust.open(store, parts.client, self._served())
+        await trust.open(store, parts.client)
         self._trust = trust
         gate = PeerGate(trust)
         peer_api, backend_api = self._apis(parts, gate)
@@ -162,19 +160,29 @@ class Node:
             stack, self._peer_app(peer_api, greetings, gate, trust), self._backend_app(backend_api, parts, trust)
         )
         self._start_workers(parts, supervisor, trust, greetings)
+        if self._settings.discovery.mdns:
+            await self._discover(stack, parts, supervisor, trust)
         self._report()
+
+    async def _discover(self, stack: AsyncExitStack, parts: _Parts, supervisor: Supervisor, trust: Trust) -> None:
+        wanted, is_up = self._settings.discovery, parts.signs.heard_from
+        found = trust.discover(parts.client, interfaces=wanted.interfaces, auto_accept=wanted.auto_accept, is_up=is_up)
+        supervisor.keep_running("discovery", (await stack.enter_async_context(found)).run)
 
     def _trust_house(self) -> Trust:
         settings = self._settings
         tls, nonces = settings.tls, settings.node.data_dir / "nonces"
-        files = TrustFiles(settings.security.keys, settings.peers_file, nonces, tls.certificate, tls.key, tls.ca)
+        files = TrustFiles(
+            settings.security.keys,
+            settings.peers_file,
+            nonces,
+            peers_may_be_absent(settings),
+            tls.certificate,
+            tls.key,
+            tls.ca,
+        )
         require = settings.security.require
         return Trust(self.me, registry=self.registry, require=require, files=files, clock=self._clock)
-
-    def _served(self) -> tuple[str, ...]:
-        """Return the names of the operations that this node serves to peers."""
-        ours = {Party.CPO: bool(self.me.operators), Party.EMP: bool(self.me.providers)}
-        return tuple(operation.name for operation in OPERATIONS if ours[operation.server])
 
     async def _assemble(self, stack: AsyncExitStack, store: Store, trust: Trust) -> _Parts:
         client = await stack.enter_async_context(self._client(trust.signer))

@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from p2p_oicp.cli import admin
-from p2p_oicp.errors import PeerUnreachable
+from p2p_oicp.errors import ConfigurationError, PeerUnreachable
 from p2p_oicp.peers import entry_of
 from p2p_oicp.settings import load_registry, load_settings
+
+_NOTHING: dict[str, Any] = {"services": None, "security": None, "keys": []}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,21 @@ def of_node(config: Path) -> Listing:
     settings = load_settings(config)
     registry = load_registry(settings)
     try:
-        return Listing(admin.ask(config, "GET", "/admin/peers")["peers"])
+        answer = admin.ask(config, "GET", "/admin/peers")
+        found = [{**_NOTHING, **candidate} for candidate in answer["candidates"]]
+        return Listing([*answer["peers"], *found])
     except PeerUnreachable:
         peers = [entry_of(peer) for peer in registry.all() if not peer.is_self]
         note = "The node does not run: these are the peers of the peers file, without their states and paired peers."
         return Listing([_with_trust(peer, settings.security.require) for peer in peers], note)
+
+
+def candidate(config: Path, name: str) -> dict[str, Any]:
+    """Return a node that was found and not accepted yet; raise ConfigurationError if there is none of that name."""
+    found = {one["name"]: one for one in admin.ask(config, "GET", "/admin/peers")["candidates"]}
+    if name not in found:
+        raise ConfigurationError(f'"{name}" was not found in the local network; found: {", ".join(found) or "nobody"}')
+    return dict(found[name])
 
 
 def as_json(peers: Sequence[dict[str, Any]]) -> str:

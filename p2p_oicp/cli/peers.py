@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     group.command("inspect")(inspect)
     group.command("invite")(invite)
     group.command("join")(join)
+    group.command("accept")(accept)
     group.command("remove")(remove)
     app.add_typer(group, name="peers", help="The peers that this node knows, and how they come to trust each other.")
 
@@ -90,6 +91,25 @@ def join(
         raise typer.Exit(1)
     answer = admin.ask(config, "POST", "/admin/peers/join", {"link": link, "alias": name})
     typer.echo(f"{answer['joined']} and this node are now peers of each other.")
+
+
+def accept(
+    name: Name,
+    config: ConfigOption = Path("node.toml"),
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree without being asked.")] = False,
+) -> None:
+    """Make a node that was found in the local network (mDNS) a peer. The other side has to accept this node as well."""
+    from urllib.parse import quote
+
+    from p2p_oicp.cli import admin, peer_list
+
+    found = peer_list.candidate(config, name)
+    typer.echo(f"{found['name']}, {found['url']}\n  fingerprint  {found['fingerprint']}")
+    if not yes and not typer.confirm("Is this the fingerprint that the other company has told you?"):
+        raise typer.Exit(1)
+    wanted: dict[str, object] = {"fingerprint": found["fingerprint"]}
+    admin.ask(config, "POST", f"/admin/peers/{quote(name, safe='')}/accept", wanted)
+    typer.echo(f"{name} is a peer of this node now.")
 
 
 def remove(name: Name, config: ConfigOption = Path("node.toml")) -> None:

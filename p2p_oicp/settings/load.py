@@ -83,9 +83,16 @@ def own_peer(settings: Settings) -> Peer:
     return Peer(node.name, settings.peer_api.url, operators=node.operators, providers=node.providers, is_self=True)
 
 
+def peers_may_be_absent(settings: Settings) -> bool:
+    """Say whether a node does without a peers file: it finds others by itself."""
+    return settings.discovery.mdns
+
+
 def load_registry(settings: Settings) -> PeerRegistry:
     """Read the peers file and return everyone, this node included; raise `ConfigurationError` on any mistake."""
-    peers = load_peers(settings.peers_file)
+    peers = (
+        () if peers_may_be_absent(settings) and not settings.peers_file.exists() else load_peers(settings.peers_file)
+    )
     try:
         return PeerRegistry((own_peer(settings), *peers))
     except ConfigurationError as exc:

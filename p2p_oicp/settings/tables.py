@@ -176,7 +176,13 @@ class Authorization(Section):
 class Discovery(Section):
     """Finding peers."""
 
-    mdns: bool = Field(default=False, description="Announce this node in the local network by mDNS.")
+    mdns: bool = Field(
+        default=False, description="Announce this node in the local network by mDNS, and find others there."
+    )
+    interfaces: tuple[str, ...] = Field((), description="Addresses of this machine to do so on. Empty: all of them.")
+    auto_accept: bool = Field(
+        default=False, description="Believe whoever is found. Only where nobody has to prove anything (require = [])."
+    )
 
 
 class Log(Section):

@@ -42,10 +42,19 @@ class Directory:
     """
 
     def __init__(
-        self, me: Peer, peers_file: Path, *, store: Store, registry: PeerRegistry, ring: KeyRing, clock: Clock
+        self,
+        me: Peer,
+        peers_file: Path,
+        *,
+        is_optional: bool,
+        store: Store,
+        registry: PeerRegistry,
+        ring: KeyRing,
+        clock: Clock,
     ) -> None:
         self._me = me
         self._path = peers_file
+        self._is_optional = is_optional
         self._store = store
         self._registry = registry
         self._ring = ring
@@ -63,7 +72,7 @@ class Directory:
             self._kept[row["name"]] = peer_of_entry(orjson.loads(row["entry"]), Source(row["source"]))
         stored = {row["peer"]: row["body"] for row in await self._store.read(pairings.DESCRIPTORS)}
         self._seen = _stamp(self._path)
-        self._take(read_peers_file(self._path), self._kept)
+        self._take(self._read(), self._kept)
         for name, body in stored.items():
             self._recall(name, body)
         self._fill_ring()
@@ -72,7 +81,7 @@ class Directory:
         """Read the peers file again; a mistake in it is logged, and everything stays as it was."""
         self._seen = _stamp(self._path)
         try:
-            self._take(read_peers_file(self._path), self._kept)
+            self._take(self._read(), self._kept)
         except ConfigurationError as error:
             log.error("peers.unchanged", reason=str(error))  # noqa: TRY400 - the text says it all
 
@@ -86,12 +95,15 @@ class Directory:
     def check(self, peer: Peer) -> None:
         """Raise ConfigurationError if ``peer`` cannot be added, for what it would take from others."""
         known = {key.key.line for key in self._ring.of(peer.name)}
-        if peer.name in self._kept and known.isdisjoint(peer.public_keys):
+        if peer.name in self._kept and known and known.isdisjoint(peer.public_keys):
             raise ConfigurationError(f'"{peer.name}" is a peer of this node already, with another key; remove it first')
         PeerRegistry((self._me, *self._file.peers, *({**self._kept, peer.name: peer}).values()))
 
-    async def add(self, peer: Peer, signed: SignedDescriptor, *also: Callable[[Transaction], None]) -> None:
-        """Add a peer for good, in one transaction with ``also``; raise ConfigurationError as ``check``."""
+    async def add(self, peer: Peer, signed: SignedDescriptor | None, *also: Callable[[Transaction], None]) -> None:
+        """Add a peer for good, in one transaction with ``also``; raise ConfigurationError as ``check``.
+
+        Without its descriptor it is believed whatever key it has.
+        """
         self.check(peer)
         now = self._clock.time()
 
@@ -99,12 +111,13 @@ class Directory:
             for step in also:
                 step(tx)
             pairings.keep(tx, name=peer.name, source=peer.source, entry=orjson.dumps(entry_of(peer)), now=now)
-            pairings.learn(
-                tx, peer=peer.name, issued_at=signed.descriptor.issued_at, now=now, body=signed.body
-            )  # fmt: skip
+            if signed is not None:
+                issued_at = signed.descriptor.issued_at
+                pairings.learn(tx, peer=peer.name, issued_at=issued_at, now=now, body=signed.body)
 
         await self._store.write(job)
-        self._descriptors[peer.name] = signed
+        if signed is not None:
+            self._descriptors[peer.name] = signed
         self._take(self._file, {**self._kept, peer.name: peer})
 
     def removable(self, name: str) -> Peer:
@@ -137,6 +150,10 @@ class Directory:
         self._descriptors[name] = signed
         self._fill_ring()
 
+    def owner_of(self, key: PublicKey) -> str | None:
+        """Return the name of the peer whose key this is."""
+        return self._ring.owner_of(key)
+
     def descriptor_of(self, name: str) -> SignedDescriptor | None:
         """Return the newest descriptor that is known of a peer."""
         return self._descriptors.get(name)
@@ -145,6 +162,11 @@ class Directory:
         """Return by which certificates a peer is known: those of its entry, and of its descriptor."""
         signed = self._descriptors.get(peer.name)
         return (*peer.certificates, *(signed.descriptor.certificates if signed is not None else ()))
+
+    def _read(self) -> PeersFile:
+        if self._is_optional and not self._path.exists():
+            return PeersFile()
+        return read_peers_file(self._path)
 
     def _check_descriptor(self, peer: Peer, signed: SignedDescriptor) -> None:
         known = self._descriptors.get(peer.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from ssl import SSLContext
@@ -12,13 +13,15 @@ import structlog
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.identity import KeyRing, MessageSigner, OwnKeys, ReplayGuard, read_own_keys
+from p2p_oicp.identity import KeyRing, MessageSigner, OwnKeys, PrivateKey, ReplayGuard, read_own_keys
 from p2p_oicp.identity.certificates import Certificate, fingerprint_of
+from p2p_oicp.identity.keystore import OwnKey
 from p2p_oicp.identity.tls import TlsIdentity, client_context, unverified_context
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.storage import Store
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.trust.directory import Directory
+from p2p_oicp.trust.discovery import Discovery
 from p2p_oicp.trust.fresh_keys import FreshKeys
 from p2p_oicp.trust.pairing import OurSide, Pairing
 from p2p_oicp.trust.peer_states import PeerStates
@@ -33,6 +36,7 @@ class TrustFiles:
     keys: Path
     peers: Path
     nonces: Path
+    peers_may_be_absent: bool = False
     certificate: Path | None = None
     certificate_key: Path | None = None
     ca: Path | None = None
@@ -72,6 +76,7 @@ class Trust:
         self.ours: OurSide
         self.pairing: Pairing
         self.states: PeerStates
+        self.discovery: Discovery | None = None
 
     def __enter__(self) -> Self:
         self.guard.__enter__()
@@ -82,21 +87,50 @@ class Trust:
     ) -> None:
         self.guard.__exit__(kind, exc, trace)
 
-    async def open(self, store: Store, client: OicpClient, operations: tuple[str, ...]) -> None:
-        """Read the peers; ``operations`` are the names of those that this node serves."""
+    async def open(self, store: Store, client: OicpClient) -> None:
+        """Read the peers."""
         self.directory = Directory(
-            self.me, self._files.peers, store=store, registry=self.registry, ring=self.ring, clock=self.clock
+            self.me,
+            self._files.peers,
+            is_optional=self._files.peers_may_be_absent,
+            store=store,
+            registry=self.registry,
+            ring=self.ring,
+            clock=self.clock,
         )
         self.directory.on_trust = self._trust_certificates
         await self.directory.load()
         self.fresh_keys = FreshKeys(registry=self.registry, directory=self.directory, client=client, clock=self.clock)
         client.refresh = self.fresh_keys.fetch
         client.tls = self._tls_for
-        self.ours = OurSide(self.me, operations, self.require, self.signer, self.clock, self.tls)
+        self.ours = OurSide(self.me, self.require, self.signer, self.clock, self.tls)
         self.pairing = Pairing(self.ours, directory=self.directory, store=store, client=client)
         self.states = PeerStates(
             registry=self.registry, ring=self.ring, store=store, clock=self.clock, needed=self.needed
         )
+
+    def discover(
+        self,
+        client: OicpClient,
+        *,
+        interfaces: Sequence[str],
+        auto_accept: bool,
+        is_up: Callable[[str], Awaitable[None]],
+    ) -> Discovery:
+        """Return what finds nodes in the local network, to be entered and run."""
+        if auto_accept and self.require:
+            raise ConfigurationError("[discovery] auto_accept: only where nobody has to prove anything (require = [])")
+        self.discovery = Discovery(
+            self.ours,
+            directory=self.directory,
+            client=client,
+            clock=self.clock,
+            interfaces=interfaces,
+            auto_accept=auto_accept,
+            is_up=is_up,
+        )
+        self.states.candidates = self.discovery.candidates
+        return self.discovery
 
     async def reload(self) -> None:
         """Read our keys and the peers file again; a mistake is logged, and what it concerns stays as it was."""
@@ -164,4 +198,10 @@ class Trust:
         is_needed = "signature" in self.require or any(self._needs_signature(p.name) for p in self.registry.all())
         if is_needed or self._files.keys.exists():
             return read_own_keys(self._files.keys)
-        return OwnKeys(())
+        return OwnKeys((_passing_key(),))
+
+
+def _passing_key() -> OwnKey:
+    """Return a key for as long as this process lives: its descriptor has to be signed by something."""
+    key = PrivateKey.generate()
+    return OwnKey(key.public, private=key)

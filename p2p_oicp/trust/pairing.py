@@ -18,7 +18,8 @@ from p2p_oicp.clock import Clock
 from p2p_oicp.errors import ConfigurationError, NotProven, Unauthorized
 from p2p_oicp.identity import MessageSigner, OneTimeSigner, PublicKey
 from p2p_oicp.identity.tls import TlsIdentity
-from p2p_oicp.oicp.operations import OPERATION_BY_NAME
+from p2p_oicp.oicp.operation import Party
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME, OPERATIONS
 from p2p_oicp.peers import Peer, Source
 from p2p_oicp.peers.descriptor import Descriptor, SignedDescriptor, described, open_descriptor, sign_descriptor
 from p2p_oicp.peers.invitation import PAIRINGS_PATH, Invitation
@@ -38,7 +39,6 @@ class OurSide:
     """What this node says of itself to others."""
 
     me: Peer
-    operations: tuple[str, ...]
     require: tuple[str, ...]
     signer: MessageSigner
     clock: Clock
@@ -54,12 +54,17 @@ class OurSide:
             providers=self.me.providers,
             keys=described(keys),
             certificates=() if self.tls is None else (self.tls.certificate.line,),
-            operations=self.operations,
+            operations=self._operations(),
             require=self.require,
             software=f"p2p-oicp {VERSION}",
             issued_at=now,
         )
         return sign_descriptor(descriptor, keys.signing(now))
+
+    def _operations(self) -> tuple[str, ...]:
+        """Return the names of the operations that this node serves to peers."""
+        ours = {Party.CPO: bool(self.me.operators), Party.EMP: bool(self.me.providers)}
+        return tuple(operation.name for operation in OPERATIONS if ours[operation.server])
 
 
 class Pairing:
@@ -105,7 +110,7 @@ class Pairing:
     async def join(self, link: str, alias: str | None = None) -> Peer:
         """Pair with the node that has given us ``link``; it is then known as ``alias``, or as it calls itself."""
         invitation, theirs = Invitation.of_link(link), await self.inspect(link)
-        self._directory.check(self._peer_of(theirs, None, alias))
+        self._directory.check(peer_of(theirs, self._ours.require, alias=alias))
         proof, ours = invitation.proof_key(), orjson.loads(self._ours.descriptor())
         body = orjson.dumps({"descriptor": ours, "proof_key": proof.public.line})
         _, answer = await self._client.request_json(
@@ -122,7 +127,7 @@ class Pairing:
             signed = open_descriptor(orjson.dumps(content["descriptor"]), self._ours.clock.time())
         except (ValueError, KeyError, TypeError) as exc:
             raise NotProven(f"the answer to our joining is none: {exc}") from exc
-        peer = self._peer_of(signed, services, alias)
+        peer = peer_of(signed, self._ours.require, services=services, alias=alias)
         await self._directory.add(peer, signed)
         return peer
 
@@ -142,25 +147,33 @@ class Pairing:
             if not pairings.use(tx, key_id=key_id, by=theirs.key.key_id, now=now):  # type: ignore[arg-type]
                 raise Unauthorized("this invitation was used in this very moment")
 
-        await self._directory.add(self._peer_of(theirs, services, None), theirs, use_up)
+        await self._directory.add(peer_of(theirs, self._ours.require, services=services), theirs, use_up)
         return orjson.dumps({"descriptor": orjson.loads(self._ours.descriptor()), "services": services})
 
-    def _peer_of(self, theirs: SignedDescriptor, services: list[str] | None, alias: str | None) -> Peer:
-        """Return the peer that a descriptor describes; both sides then want what either of them wants."""
-        said = theirs.descriptor
-        _check_services(services)
-        needed = {*self._ours.require, *said.require}
-        return Peer(
-            alias or said.name,
-            said.url,
-            operators=said.operators,
-            providers=said.providers,
-            services=None if services is None else frozenset(services),
-            security=tuple(sorted(needed, reverse=True)),
-            public_keys=(theirs.key.line,),
-            certificates=said.certificates,
-            source=Source.PAIRED,
-        )
+
+def peer_of(
+    theirs: SignedDescriptor,
+    require: tuple[str, ...],
+    *,
+    services: list[str] | None = None,
+    alias: str | None = None,
+    source: Source = Source.PAIRED,
+    pinned: bool = True,
+) -> Peer:
+    """Return the peer that a descriptor describes; both sides then want what either of them wants (``require``)."""
+    said = theirs.descriptor
+    _check_services(services)
+    return Peer(
+        alias or said.name,
+        said.url,
+        operators=said.operators,
+        providers=said.providers,
+        services=None if services is None else frozenset(services),
+        security=tuple(sorted({*require, *said.require}, reverse=True)),
+        public_keys=(theirs.key.line,) if pinned else (),
+        certificates=said.certificates if pinned else (),
+        source=source,
+    )
 
 
 def _check_services(services: list[str] | None) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from p2p_oicp.clock import Clock, wire_time
 from p2p_oicp.identity import KeyRing
 from p2p_oicp.peers import Peer, PeerRegistry, entry_of
+from p2p_oicp.peers.descriptor import SignedDescriptor
 from p2p_oicp.storage import Store, destinations, outbox
 
 
@@ -28,6 +29,7 @@ class PeerStates:
         self._clock = clock
         self._needed = needed
         self._heard: dict[str, float] = {}
+        self.candidates: Mapping[str, SignedDescriptor] = {}
 
     def heard_from(self, name: str) -> None:
         """Note that a peer has called."""
@@ -40,7 +42,10 @@ class PeerStates:
             r["destination"]: r["depth"] for r in await self._store.read(outbox.DEPTHS) if r["state"] == outbox.WAITING
         }
         peers = [peer for peer in self._registry.all() if not peer.is_self]
-        return {"peers": [self._state(peer, health, waiting) for peer in peers]}
+        return {
+            "peers": [self._state(peer, health, waiting) for peer in peers],
+            "candidates": [_candidate(name, signed) for name, signed in self.candidates.items()],
+        }
 
     def _state(self, peer: Peer, health: dict[str, dict[str, object]], waiting: dict[str, int]) -> dict[str, object]:
         row = health.get(peer.name, {})
@@ -57,6 +62,18 @@ class PeerStates:
             "last_error": row.get("last_error") if row.get("failures") else None,
             "waiting": waiting.get(peer.name, 0),
         }
+
+
+def _candidate(name: str, signed: SignedDescriptor) -> dict[str, object]:
+    said = signed.descriptor
+    return {
+        "name": name,
+        "url": said.url,
+        "operators": [party.text for party in said.operators],
+        "providers": [party.text for party in said.providers],
+        "fingerprint": signed.key.key_id,
+        "trust": "candidate: found, not accepted",
+    }
 
 
 def _trust(peer: Peer, needed: tuple[str, ...], has_keys: bool) -> str:  # noqa: FBT001 - one of three facts

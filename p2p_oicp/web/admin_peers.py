@@ -45,6 +45,7 @@ class AdminPeers:
             ("POST", "/admin/peers/inspect", self._inspect),
             ("POST", "/admin/peers/join", self._join),
             ("DELETE", "/admin/peers/{name}", self._remove),
+            ("POST", "/admin/peers/{name}/accept", self._accept),
             ("POST", "/admin/reload", self._reload),
         ]
         return [web.route(method, path, self._listener.handler(self._serve(handle))) for method, path, handle in table]
@@ -102,6 +103,13 @@ class AdminPeers:
         await self._directory.remove(name)  # (2)
         log.info("pairing.ended", peer=name, by="us", other_side=told or "has removed this node as well")
         return {"removed": name, "other_side": told}
+
+    async def _accept(self, wanted: dict[str, Any], request: web.Request) -> dict[str, object]:
+        if self._trust.discovery is None:
+            raise ConfigurationError("this node looks for nobody; set [discovery] mdns = true")
+        peer = await self._trust.discovery.accept(request.match_info["name"], wanted.get("fingerprint"))
+        log.info("discovery.accepted", peer=peer.name)
+        return {"accepted": peer.name}
 
     async def _reload(self, _wanted: dict[str, Any], _request: web.Request) -> dict[str, object]:
         await self._trust.reload()
