@@ -7,78 +7,28 @@ waits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from functools import partial
 from types import TracebackType
 from typing import Self
 
 import structlog
 from aiohttp import web
 
-from p2p_oicp.backends import CpoBackend, EmpBackend, choose_cpo, choose_emp
+from p2p_oicp import wiring
+from p2p_oicp.backends import CpoBackend, EmpBackend
 from p2p_oicp.clock import Clock, Mint, RandomMint, SystemClock
-from p2p_oicp.delivery import (
-    Acquaintances,
-    Backoff,
-    Bells,
-    Carrier,
-    OutboxWorker,
-    PeerCourier,
-    PeerEnquirer,
-    SignsOfLife,
-    Supervisor,
-    Worker,
-)
-from p2p_oicp.identity import ClaimedIdentityVerifier
+from p2p_oicp.delivery import Supervisor
 from p2p_oicp.logs import hand_logs_to_the_host_program
 from p2p_oicp.oicp import Message
 from p2p_oicp.peers import Peer, PeerRegistry
-from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
-from p2p_oicp.roles.carriers import EmpBackendCarrier, PeerCarrier
-from p2p_oicp.roles.context import EMP_BACKEND
-from p2p_oicp.roles.expiry import Expiry
-from p2p_oicp.roles.reports import SessionReports
-from p2p_oicp.roles.state.sweeping import Retention
-from p2p_oicp.roles.state.workers import state_workers
-from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
-from p2p_oicp.storage import Store, birth, open_store
+from p2p_oicp.settings import Settings, load_registry, own_peer
+from p2p_oicp.storage import Store, open_store
 from p2p_oicp.storage.state.batches import finish_batches
-from p2p_oicp.storage.state.keeper import Keeper
-from p2p_oicp.transport import OicpClient
-from p2p_oicp.version import VERSION
-from p2p_oicp.web import (
-    Admin,
-    Api,
-    Greetings,
-    Listener,
-    Loopback,
-    Metrics,
-    OutboxAdmin,
-    OwnCalls,
-    SessionEnquiries,
-    Side,
-    backend_app,
-    listen,
-    peer_app,
-)
+from p2p_oicp.trust import Trust
+from p2p_oicp.web import Loopback, OwnCalls, PeerGate, listen
+from p2p_oicp.wiring import Parts, Site
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """What the listeners and the workers share."""
-
-    context: RoleContext
-    client: OicpClient
-    courier: PeerCourier
-    signs: SignsOfLife
-    metrics: Metrics
-    emp_backend: EmpBackend
-    cpo: CpoRole | None
-    emp: EmpRole | None
 
 
 class Node:
@@ -97,14 +47,13 @@ class Node:
         clock: Clock | None = None,
         mint: Mint | None = None,
     ) -> None:
-        refuse_what_is_not_served(settings)
         self._settings = settings
         self._clock = clock or SystemClock()
         self._mint = mint or RandomMint()
         self._cpo, self._emp = cpo, emp
         self._stack = AsyncExitStack()
         self._own_calls: OwnCalls | None = None
-        self._backoff = Backoff(settings.delivery.retry_first, settings.delivery.retry_max)
+        self._trust: Trust | None = None
         self.me: Peer = own_peer(settings)
         self.store: Store | None = None
         self.registry: PeerRegistry = load_registry(settings)
@@ -134,120 +83,53 @@ class Node:
             raise RuntimeError("the node is not running: use it inside its async with block")
         return await self._own_calls.send(request)
 
+    async def reload(self) -> None:
+        """Read keys, certificates and peers file again; a mistake in them is logged, and changes nothing."""
+        if self._trust is not None:
+            await self._trust.reload()
+
     async def _start(self, stack: AsyncExitStack) -> None:
-        storage = self._settings.storage
+        site, storage = self._site(), self._settings.storage
         store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
         await finish_batches(store, self._clock.time)
         supervisor = await stack.enter_async_context(Supervisor())
-        parts = await self._assemble(stack, store)
-        peer_api, backend_api = self._apis(parts)
+        trust = self._trust = stack.enter_context(wiring.trust_of(site))
+        parts = await wiring.assemble(stack, site, store, trust, (self._cpo, self._emp))
+        await trust.open(store, parts.client)
+        gate = PeerGate(trust)
+        peer_api, backend_api = wiring.apis(parts, gate)
         parts.courier.loopback = Loopback(peer_api)
         self._own_calls = OwnCalls(backend_api, self.me)
-        greetings = await self._greetings(store, parts)
-        await self._listen_to_peers(stack, parts, peer_api, greetings)
-        await self._listen_to_backends(stack, parts, backend_api)
-        for name, work in self._workers(parts):
-            supervisor.keep_running(name, work.run)
-        supervisor.run_once("hello", greetings.greet_all)
+        greetings = await wiring.greetings_of(parts, gate)
+        trust.fresh_keys.introduce = greetings.introduce
+        peers = wiring.for_peers(parts, peer_api, gate, greetings)
+        await self._listen(stack, trust, peers, wiring.for_backends(parts, backend_api, self._readiness))
+        for name, worker in wiring.workers(parts):
+            supervisor.keep_running(name, worker.run)
+        wiring.start_crew(parts, supervisor, greetings)
+        supervisor.keep_running("peers file", trust.directory.watch)
+        await self._discover(stack, parts, supervisor)
         self._report()
 
-    async def _greetings(self, store: Store, parts: _Parts) -> Greetings:
-        ours = await store.write(lambda tx: birth.certificate(tx, self._clock.time()))
-        acquaintances = Acquaintances(store, parts.context.bells, ours)
-        return Greetings(
-            self.me, self.registry, parts.client, parts.signs, acquaintances=acquaintances, backoff=self._backoff
+    def _site(self) -> Site:
+        return Site(self._settings, self.me, self.registry, self._clock, self._mint)
+
+    async def _listen(
+        self, stack: AsyncExitStack, trust: Trust, peers: web.Application, backends: web.Application
+    ) -> None:
+        peer, backend = self._settings.peer_api, self._settings.backend_api
+        tls = trust.tls.server() if trust.tls is not None else None
+        self.peer_url = await listen(stack, peers, peer.host, peer.port, "peer_api", tls=tls)
+        self.backend_url = await listen(stack, backends, backend.host, backend.port, "backend_api")
+
+    async def _discover(self, stack: AsyncExitStack, parts: Parts, supervisor: Supervisor) -> None:
+        wanted, is_up = self._settings.discovery, parts.signs.heard_from
+        if not wanted.mdns:
+            return
+        found = parts.trust.discover(
+            parts.client, interfaces=wanted.interfaces, auto_accept=wanted.auto_accept, is_up=is_up
         )
-
-    async def _assemble(self, stack: AsyncExitStack, store: Store) -> _Parts:
-        client = await stack.enter_async_context(self._client())
-        bells, courier = Bells(), PeerCourier(client)
-        context = RoleContext(
-            me=self.me,
-            registry=self.registry,
-            store=store,
-            courier=courier,
-            bells=bells,
-            clock=self._clock,
-            mint=self._mint,
-            keeper=Keeper(store, self._clock.time),
-            authorization_deadline=self._settings.authorization.deadline,
-            pin_rounds=self._settings.security.pin_rounds,
-        )
-        signs = SignsOfLife(bells, store, self._clock)
-        urls = self._settings.backend_api
-        cpo_backend = choose_cpo(self._cpo, urls.cpo_url, client)
-        emp_backend = choose_emp(self._emp, urls.emp_url, client, store)
-        cpo = CpoRole(context, cpo_backend) if self.me.operators else None
-        emp = self._emp_role(context, emp_backend, client) if self.me.providers else None
-        return _Parts(context, client, courier, signs, Metrics(store, self._clock), emp_backend, cpo, emp)
-
-    def _emp_role(self, context: RoleContext, backend: EmpBackend, client: OicpClient) -> EmpRole:
-        return EmpRole(
-            context,
-            backend,
-            enquirer=PeerEnquirer(client),
-            clarify_interval=self._settings.sessions.clarify_interval,
-            reconcile_interval=self._settings.cdrs.reconcile_interval,
-        )
-
-    def _client(self) -> OicpClient:
-        return OicpClient(
-            mint=self._mint,
-            user_agent=f"p2p-oicp/{VERSION}",
-            max_body=self._settings.peer_api.max_body,
-            clock=self._clock,
-        )
-
-    def _apis(self, parts: _Parts) -> tuple[Api, Api]:
-        make = partial(
-            Api,
-            me=self.me,
-            registry=self.registry,
-            verifier=ClaimedIdentityVerifier(),
-            cpo=parts.cpo,
-            emp=parts.emp,
-            signs=parts.signs,
-        )
-        meter = parts.metrics.meter
-        return make(Side.PEER, meter=meter("peer")), make(Side.BACKEND, meter=meter("backend"))
-
-    async def _listen_to_peers(self, stack: AsyncExitStack, parts: _Parts, api: Api, greetings: Greetings) -> None:
-        there, away = self._settings.peer_api, parts.metrics.turned_away("peer")
-        listener = Listener(api, self._mint, max_body=there.max_body, turned_away=away)
-        enquiries = SessionEnquiries(api, SessionReports(parts.context))
-        app = peer_app(listener, hello=greetings.hear, sessions=enquiries.serve)
-        self.peer_url = await listen(stack, app, there.host, there.port, "peer_api")
-
-    async def _listen_to_backends(self, stack: AsyncExitStack, parts: _Parts, api: Api) -> None:
-        there, away = self._settings.backend_api, parts.metrics.turned_away("backend")
-        token = there.token.get_secret_value() if there.token else None
-        listener = Listener(api, self._mint, max_body=there.max_body, turned_away=away, token=token)
-        admin = self._admin(parts, listener)
-        app = backend_app(listener, readiness=self._readiness, metrics=parts.metrics.show, admin=admin)
-        self.backend_url = await listen(stack, app, there.host, there.port, "backend_api")
-
-    def _admin(self, parts: _Parts, listener: Listener) -> list[web.RouteDef]:
-        """Return what a person may ask of this node, on the backend listener."""
-        context = parts.context
-        outbox = OutboxAdmin(context.store, context.bells, self._clock)
-        return [*Admin(parts.emp.reconciling if parts.emp else None).routes(listener), *outbox.routes(listener)]
-
-    def _workers(self, parts: _Parts) -> Iterator[tuple[str, Worker]]:
-        """Return one outbox worker per destination, one replicator per peer and kind of state, and the housekeepers."""
-        context, times = parts.context, self._settings.sessions
-        yield "expiry", Expiry(context, authorize_ttl=times.authorize_ttl, session_ttl=times.session_ttl)
-        if parts.emp:
-            yield from parts.emp.workers().items()
-            yield EMP_BACKEND, self._outbox_worker(EMP_BACKEND, EmpBackendCarrier(parts.emp_backend), context)
-        for peer in self.registry.all():
-            yield peer.name, self._outbox_worker(peer.name, PeerCarrier(self.registry, parts.courier), context)
-        kept = self._settings.storage
-        retention = Retention(kept.history_days, kept.status_history_days, kept.quarantine_days)
-        yield from state_workers(context, self._backoff, retention)
-
-    def _outbox_worker(self, name: str, carrier: Carrier, context: RoleContext) -> OutboxWorker:
-        bell = context.bells.hang(name, name)
-        return OutboxWorker(carrier, store=context.store, bell=bell, clock=self._clock, backoff=self._backoff)
+        supervisor.keep_running("discovery", (await stack.enter_async_context(found)).run)
 
     def _report(self) -> None:
         if not self._settings.security.require:

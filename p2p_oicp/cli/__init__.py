@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from p2p_oicp.cli import backup, cdrs, init, language, outbox, peers, run, send, sessions, tokens
+from p2p_oicp.cli import backup, cdrs, certs, init, keys, language, outbox, peers, run, send, sessions, tokens
 from p2p_oicp.errors import P2pOicpError
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app = typer.Typer(
 init.register(app)
 run.register(app)
 peers.register(app)
+keys.register(app)
+certs.register(app)
 send.register(app)
 outbox.register(app)
 backup.register(app)

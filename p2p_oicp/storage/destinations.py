@@ -24,9 +24,12 @@ _HURRY = compiled(update(destinations).where(_of_name).values(failures=0, next_t
 _GET = compiled(select(destinations.c.failures, destinations.c.next_try_at).where(_of_name))
 
 ALL = compiled(
-    select(*(destinations.c[name] for name in ("name", "failures", "next_try_at", "last_error", "last_kind"))).order_by(
-        destinations.c.name
-    )
+    select(
+        *(
+            destinations.c[name]
+            for name in ("name", "failures", "next_try_at", "last_error", "last_kind", "last_success_at")
+        )
+    ).order_by(destinations.c.name)
 )
 
 

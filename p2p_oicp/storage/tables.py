@@ -166,3 +166,34 @@ counters = Table(
     Column("name", Text, primary_key=True),
     Column("value", Integer, nullable=False),
 )
+
+paired_peers = Table(
+    "paired_peers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("entry", LargeBinary, nullable=False),
+    Column("paired_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+descriptors = Table(
+    "descriptors",
+    metadata,
+    Column("peer", Text, primary_key=True),
+    Column("issued_at", Float, nullable=False),
+    Column("learned_at", Float, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("services", Text),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("used_by", Text),
+    sqlite_with_rowid=False,
+)

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
 from functools import lru_cache, partial
 from http import HTTPStatus
-from ipaddress import ip_address
 from time import perf_counter
 
 import structlog
 
 from p2p_oicp.delivery import SignsOfLife
 from p2p_oicp.errors import Refusal, StoreBusy, StoreError, Unauthorized
-from p2p_oicp.identity import RequestVerifier, SignedParts
 from p2p_oicp.oicp import InvalidMessage, Message, OperatorID, ProviderID, Severity, read, read_records
 from p2p_oicp.oicp.operation import Operation, Party
 from p2p_oicp.oicp.operations import find, sender_party
-from p2p_oicp.peers import Peer, PeerRegistry, Profile
+from p2p_oicp.peers import Peer, Profile
 from p2p_oicp.roles import Answer, CpoRole, EmpRole, Incoming
 from p2p_oicp.roles.answers import NO_IDS, Ids, refusal
 from p2p_oicp.roles.role import Method
 from p2p_oicp.transport import RECIPIENT
-from p2p_oicp.web.limits import BUSY, Crowd
+from p2p_oicp.web.gate import Arrival, Caller, Gate
+from p2p_oicp.web.limits import BUSY
 from p2p_oicp.web.metrics import Meter
 from p2p_oicp.web.problems import HttpProblem, invalid
+from p2p_oicp.web.rates import PeerLimits
 
 log = structlog.get_logger(__name__)
 
@@ -42,14 +42,6 @@ class Side(Enum):
     BACKEND = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A request as it came: what identity is proved from, and the caller's address (None: in-process)."""
-
-    parts: SignedParts
-    address: str | None = None
-
-
 class Api:
     """Serves OICP at one listener."""
 
@@ -58,8 +50,8 @@ class Api:
         side: Side,
         *,
         me: Peer,
-        registry: PeerRegistry,
-        verifier: RequestVerifier,
+        gate: Gate,
+        limits: PeerLimits,
         cpo: CpoRole | None,
         emp: EmpRole | None,
         signs: SignsOfLife,
@@ -67,12 +59,11 @@ class Api:
     ) -> None:
         self._side = side
         self._me = me
-        self._registry = registry
-        self._verifier = verifier
+        self._gate = gate
+        self._limits = limits
         self._roles = {Party.CPO: cpo, Party.EMP: emp}
         self._signs = signs
         self._meter = meter
-        self._crowd = Crowd()
         self._is_for_us = lru_cache(maxsize=256)(partial(_names, me))
 
     async def serve(self, path: str, arrival: Arrival) -> Answer:
@@ -80,7 +71,7 @@ class Api:
         route = find(path)
         if route is None:
             raise HttpProblem(404, _NOT_OFFERED, f"/api/oicp/{path} is not a path of OICP 2.3")
-        return await self.answer(route.choose(arrival.parts.body), route.party, arrival)
+        return await self.answer(route.choose(arrival.body), route.party, arrival)
 
     async def answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
         """Answer one operation; ``party`` is the sender's id in the path."""
@@ -111,10 +102,11 @@ class Api:
         """(1) Who sends, by what is proved and what the path claims, (2) what, (3) path against body, (4) the role."""
         ids, peer = NO_IDS, None
         try:
-            peer = self._sender(operation, party, arrival)  # (1)
-            incoming = self._read(operation, party, peer, arrival.parts)  # (2)
+            caller = await self._sender(operation, party, arrival)  # (1)
+            peer = caller.peer
+            incoming = self._read(operation, party, peer, arrival)  # (2)
             ids = Ids.of(incoming.message)
-            incoming = self._bound(incoming, arrival)  # (3)
+            incoming = self._bound(incoming, caller, arrival)  # (3)
             return await self._serve(incoming)  # (4)
         except InvalidMessage as problem:
             log.info("oicp.invalid", operation=operation.name, peer=peer.name if peer else None, reason=str(problem))
@@ -141,77 +133,54 @@ class Api:
         await self._heard(incoming.peer)
         if self._side is Side.BACKEND:
             return await self._method(incoming.operation)(incoming)
-        who = incoming.peer.name if incoming.peer else ""
-        self._crowd.enter(who)
-        try:
+        with self._limits.place(incoming.peer):
             return await self._method(incoming.operation)(incoming)
-        finally:
-            self._crowd.leave(who)
 
     async def _heard(self, peer: Peer | None) -> None:
         if peer is not None and self._side is Side.PEER:
             await self._signs.heard_from(peer.name)
 
-    def _sender(self, operation: Operation, party: str | None, arrival: Arrival) -> Peer | None:
+    async def _sender(self, operation: Operation, party: str | None, arrival: Arrival) -> Caller:
         """Return who sends: proved, or in insecure mode the peer that answers for the claimed id."""
-        self._verifier.verify(arrival.parts)
-        if party is None:
-            return None
-        claimed = OperatorID(party) if operation.sender is Party.CPO else ProviderID(party)
-        return self._admitted(claimed, operation, arrival)
+        caller = await self._gate.admit(arrival, _claimed(operation, party))
+        if caller.peer is not None:
+            self._check_contract(caller.peer, operation, arrival)
+        return caller
 
-    def _admitted(self, party: OperatorID | ProviderID, operation: Operation, arrival: Arrival) -> Peer:
-        """Return the peer that speaks for ``party`` and may ask for the operation, from where it asks."""
-        peer = self._who_answers_for(party)
+    def _check_contract(self, peer: Peer, operation: Operation, arrival: Arrival) -> None:
+        """Raise where a peer may not ask for this (210), or asks for more than it may (429, 413)."""
         if not peer.serves(operation.name):
             raise Refusal(_NO_CONTRACT, f"there is no contract with {peer.name} for {operation.name}")
-        return self._from_its_network(peer, arrival)
+        if not peer.is_self:
+            self._limits.check(peer, len(arrival.body))
 
-    def who_asks(self, party: OperatorID | ProviderID, arrival: Arrival) -> Peer:
-        """Return the peer that asks for ``party`` what is not OICP; raises Refusal 017 or 300."""
-        self._verifier.verify(arrival.parts)
-        return self._from_its_network(self._who_answers_for(party), arrival)
+    def _bound(self, incoming: Incoming[Message], caller: Caller, arrival: Arrival) -> Incoming[Message]:
+        """Hold the sender's id in the body to the path's (CPO-01, Security); it counts where the path has none.
 
-    def _from_its_network(self, peer: Peer, arrival: Arrival) -> Peer:
-        if peer.networks and arrival.address and not any(ip_address(arrival.address) in net for net in peer.networks):
-            raise Unauthorized(f"{peer.name} may not call from {arrival.address}")
-        return peer
-
-    def _who_answers_for(self, party: OperatorID | ProviderID) -> Peer:
-        if self._side is Side.BACKEND:
-            if not self._me.answers_for(party):
-                raise Unauthorized(f"{party} is not a party of this node; its backend speaks for {_parties(self._me)}")
-            return self._me
-        peer = self._registry.answering(party)
-        if peer is None:
-            raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {party}")
-        return peer
-
-    def _bound(self, incoming: Incoming[Message], arrival: Arrival) -> Incoming[Message]:
-        """Hold the sender's id in the body to the path's (CPO-01, Security); it counts where the path has none."""
+        A hub operator may speak for the operator of an EvseID, if that is one of its sub-operators.
+        """
         named = sender_party(incoming.operation, incoming.message)
         if named is None:
             return incoming
         if incoming.party is None:
-            return replace(incoming, peer=self._admitted(named, incoming.operation, arrival))
-        if type(named)(incoming.party) != named and not self._is_sub_operator(named, incoming):
-            raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
+            peer = self._gate.hold_to(caller, named, arrival)
+            if caller.peer is None:
+                self._check_contract(peer, incoming.operation, arrival)
+            return replace(incoming, peer=peer)
+        if type(named)(incoming.party) != named:
+            if not incoming.operation.sender_is_derived:
+                raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
+            self._gate.hold_to(caller, named, arrival)
         return incoming
 
-    def _is_sub_operator(self, derived: OperatorID | ProviderID, incoming: Incoming[Message]) -> bool:
-        """Whether the path's party may speak for the operator of an EvseID: a hub operator for its sub-operators."""
-        return incoming.operation.sender_is_derived and self._registry.answering(derived) == incoming.peer
-
-    def _read(
-        self, operation: Operation, party: str | None, peer: Peer | None, parts: SignedParts
-    ) -> Incoming[Message]:
+    def _read(self, operation: Operation, party: str | None, peer: Peer | None, arrival: Arrival) -> Incoming[Message]:
         """Read and validate; the records of a push are left to the role, which reads them one by one."""
-        body = parts.body
+        body = arrival.body
         if not operation.is_push:
             message, warnings = read(operation.request, body)
             if warnings:
                 log.info("oicp.warnings", operation=operation.name, warnings=[str(found) for found in warnings])
-            return Incoming(operation, message, peer, party, None, body, parts.query)
+            return Incoming(operation, message, peer, party, None, body, arrival.parts.query)
         reading = read_records(operation.request, body)
         if any(found.severity is Severity.ERROR for found in reading.findings):
             raise InvalidMessage(reading.findings)
@@ -223,6 +192,12 @@ def _result(answer: Answer) -> str:
     if answer.http_status == HTTPStatus.OK:
         return "refused" if answer.is_refusal else "ok"
     return "invalid" if answer.http_status == HTTPStatus.BAD_REQUEST else "refused"
+
+
+def _claimed(operation: Operation, party: str | None) -> OperatorID | ProviderID | None:
+    if party is None:
+        return None
+    return OperatorID(party) if operation.sender is Party.CPO else ProviderID(party)
 
 
 def _names(me: Peer, recipient: str) -> bool:
