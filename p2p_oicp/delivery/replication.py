@@ -26,7 +26,7 @@ from p2p_oicp.delivery.shipments import Action, Loading, Packer, Parcel, Shipmen
 from p2p_oicp.errors import PeerBusy, PeerError, PeerRejected, StoreError
 from p2p_oicp.oicp import Acknowledgement
 from p2p_oicp.peers import Peer
-from p2p_oicp.storage import Store, Transaction, cursors, destinations
+from p2p_oicp.storage import Store, Transaction, birth, cursors, destinations
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +52,7 @@ class Replicator:
         self._shipment: Shipment | None = None
         self._loading: Loading | None = None
         self._refusals = Refusals(backoff, clock)
+        self._peers_store: int | None = None
         self._log = log.bind(peer=peer.name, kind=kind.kind.name.lower())
 
     async def run(self) -> None:
@@ -68,7 +69,9 @@ class Replicator:
     async def _round(self) -> float | None:
         """Send one shipment; return the seconds until there may be more to do, None if nothing is behind."""
         now = self._clock.time()
-        health = await self._store.write(lambda tx: destinations.health(tx, self._destination))
+        health, store = await self._store.write(self._look)
+        if store != self._peers_store:  # what was on its way was meant for a store that is gone
+            self._shipment, self._loading, self._peers_store = None, None, store
         if now < health.next_try_at <= now + self._backoff.longest:
             return health.next_try_at - now
         if self._shipment is None:
@@ -83,6 +86,9 @@ class Replicator:
         self._shipment = None
         await self._store.write(lambda tx: self._reached(tx, shipment))
         return 0.0
+
+    def _look(self, tx: Transaction) -> tuple[destinations.Health, int | None]:
+        return destinations.health(tx, self._destination), birth.store_of(tx, self._peer.name)
 
     async def _next_shipment(self) -> Shipment | None:
         if self._loading is None:
@@ -123,6 +129,8 @@ class Replicator:
             raise PeerRejected(self._peer.name, reason, http_status=reply.http_status, code=code)
 
     def _reached(self, tx: Transaction, shipment: Shipment) -> None:
+        if birth.store_of(tx, self._peer.name) != self._peers_store:
+            return
         if self._loading is not None:
             self._loading.done += shipment.records
             if shipment.reached is not None:
