@@ -12,7 +12,6 @@ group restores it.
 
 from __future__ import annotations
 
-from collections import deque
 from functools import partial
 
 import structlog
@@ -22,7 +21,7 @@ from p2p_oicp.delivery.backoff import Backoff
 from p2p_oicp.delivery.bells import Bell
 from p2p_oicp.delivery.courier import Courier
 from p2p_oicp.delivery.refusals import Refusals
-from p2p_oicp.delivery.shipments import Action, Loading, Packer, Parcel, Shipment, StateKind
+from p2p_oicp.delivery.shipments import Loading, Packer, Parcel, Shipment, StateKind
 from p2p_oicp.errors import PeerBusy, PeerError, PeerRejected, StoreError
 from p2p_oicp.oicp import Acknowledgement
 from p2p_oicp.peers import Peer
@@ -80,7 +79,7 @@ class Replicator:
         if shipment is None:
             return self._refusals.pause()
         try:
-            await self._deliver(shipment.parcels)
+            await self._deliver(shipment)
         except PeerError as error:
             return await self._store.write(partial(self._failed, shipment=shipment, error=error))
         self._shipment = None
@@ -98,8 +97,9 @@ class Replicator:
             self._loading = found
         return await self._packer.slice(self._loading)
 
-    async def _deliver(self, parcels: deque[Parcel]) -> None:
+    async def _deliver(self, shipment: Shipment) -> None:
         """Send the parcels in their order; what is acknowledged is never sent again."""
+        parcels = shipment.parcels
         while parcels:
             parcel = parcels[0]
             try:
@@ -109,18 +109,18 @@ class Replicator:
                 if remedy is None:
                     raise
                 self._log.info("replication.known_already", action=parcel.action, group=parcel.party)
-                parcels[0] = remedy
+                parcels.popleft()
+                parcels.extendleft(reversed(remedy))
                 continue
             except PeerError as error:
                 parcel.may_have_arrived |= error.may_have_arrived
                 raise
             parcels.popleft()
+            shipment.begun = True
 
     async def _send(self, parcel: Parcel) -> None:
-        if parcel.action is Action.NONE:
-            return
         operation = self._kind.operation
-        body = b'{"ActionType":"%b",%b' % (parcel.action.encode(), parcel.content)
+        body = parcel.body()
         reply = await self._courier.call(self._peer, operation, parcel.party, body, deadline=operation.deadline)
         answer = reply.message
         if not isinstance(answer, Acknowledgement) or not answer.result:
@@ -137,6 +137,7 @@ class Replicator:
                 self._loading = None
         self._refusals.forget(shipment.group)
         if shipment.reached is not None:
+            self._packer.arrived(shipment.group)
             cursors.move(tx, self._peer.name, self._kind.kind, shipment.group, shipment.reached)
         destinations.answered(tx, self._destination, self._clock.time())
         self._log.info("replication.sent", group=shipment.group, records=shipment.records, change=shipment.reached)
@@ -144,6 +145,8 @@ class Replicator:
     def _failed(self, tx: Transaction, shipment: Shipment, error: PeerError) -> float:
         """Note the failure; return the pause. A contradiction costs no pause: the fullLoad goes out at once."""
         if isinstance(error, PeerRejected):
+            if shipment.is_under_way:
+                self._packer.doubt(shipment.group)
             self._shipment = None
             if error.http_status == _TOO_LARGE and self._packer.pack_less():
                 return 0.0
