@@ -164,6 +164,32 @@ class Authorization(Section):
     )
 
 
+class Sessions(Section):
+    """How long sessions are waited for."""
+
+    authorize_ttl: Seconds = Field(
+        86_400.0, gt=0, description="Seconds after which an authorization that nothing followed expires."
+    )
+    session_ttl: Seconds = Field(
+        2_592_000.0,
+        gt=0,
+        description="Seconds after which a session under way expires, when nothing is heard of it. A late CDR counts.",
+    )
+    clarify_interval: Seconds = Field(
+        30.0,
+        gt=0,
+        description="Seconds between two questions to a CPO's node about a remote start that it never answered.",
+    )
+
+
+class Cdrs(Section):
+    """Charge detail records."""
+
+    reconcile_interval: Seconds = Field(
+        3600.0, ge=0, description="Seconds between two looks for records at our CPO peers that never came; 0: never."
+    )
+
+
 class Discovery(Section):
     """Finding peers."""
 

@@ -128,7 +128,7 @@ async def test_an_emptied_group_is_one_empty_full_load_and_no_list_of_deletes(ke
     ],
     ids=["insert", "update", "delete"],
 )
-async def test_a_push_whose_answer_was_lost_is_made_good_without_a_full_load(store, keeper, peer, work, change, expected):
+async def test_a_push_whose_answer_was_lost_is_made_good_by_itself(store, keeper, peer, work, change, expected):
     await keeper.apply(push("fullLoad", A="Available", B="Available"))
     await work()
     await keeper.apply(change)

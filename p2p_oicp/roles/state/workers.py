@@ -45,5 +45,8 @@ def owed_to(peer: Peer, me: Peer) -> list[StateKind]:
     """Return the kinds of state that a peer wants from this company: a CPO's for EMPs, an EMP's for CPOs."""
     if peer.is_self:
         return []
-    ours = {Party.CPO: bool(me.operators and peer.providers), Party.EMP: bool(me.providers and peer.operators)}
+    ours = {
+        Party.CPO: bool(me.operators and (peer.providers or peer.default_route)),
+        Party.EMP: bool(me.providers and (peer.operators or peer.default_route)),
+    }
     return [kind for kind in KINDS.values() if ours[kind.publisher] and peer.serves(kind.operation.name)]
