@@ -18,6 +18,7 @@ from p2p_oicp.oicp import (
 from p2p_oicp.roles.answers import Ids, acknowledgement
 from p2p_oicp.roles.book import REMOTE, RESERVATION, SessionBook, nothing
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
+from p2p_oicp.roles.state.known import refuse_unknown_evse
 from p2p_oicp.storage.lifecycle import State
 from p2p_oicp.storage.sessions import Session
 
@@ -66,6 +67,7 @@ class RemoteControl:
         self, incoming: Incoming[Start], kind: str, ask: Callable[..., Awaitable[Acknowledgement]]
     ) -> Answer:
         """Store the session, ask the backend at most once, store its answer."""
+        await refuse_unknown_evse(self._context.store, incoming.message.evse_id)
         peer = incoming.peer.name if incoming.peer else ""
         opened = await self._book.open(incoming, self._book.draft(incoming, kind, peer), nothing)
         if opened.answer is not None:
