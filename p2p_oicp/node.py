@@ -8,6 +8,7 @@ waits.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -17,10 +18,12 @@ from types import TracebackType
 from typing import Self
 
 import structlog
+from aiohttp import web
 
 from p2p_oicp.backends import CpoBackend, EmpBackend, choose_cpo, choose_emp
 from p2p_oicp.clock import Clock, Mint, RandomMint, SystemClock
 from p2p_oicp.delivery import (
+    Acquaintances,
     Backoff,
     Bells,
     Carrier,
@@ -40,9 +43,10 @@ from p2p_oicp.roles.carriers import EmpBackendCarrier, PeerCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
 from p2p_oicp.roles.expiry import Expiry
 from p2p_oicp.roles.reports import SessionReports
-from p2p_oicp.roles.state.workers import replicators
+from p2p_oicp.roles.state.sweeping import Retention
+from p2p_oicp.roles.state.workers import state_workers
 from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
-from p2p_oicp.storage import Store, open_store
+from p2p_oicp.storage import Store, birth, open_store
 from p2p_oicp.storage.state.batches import finish_batches
 from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.transport import OicpClient
@@ -53,6 +57,8 @@ from p2p_oicp.web import (
     Greetings,
     Listener,
     Loopback,
+    Metrics,
+    OutboxAdmin,
     OwnCalls,
     SessionEnquiries,
     Side,
@@ -72,6 +78,7 @@ class _Parts:
     client: OicpClient
     courier: PeerCourier
     signs: SignsOfLife
+    metrics: Metrics
     emp_backend: EmpBackend
     cpo: CpoRole | None
     emp: EmpRole | None
@@ -139,15 +146,20 @@ class Node:
         peer_api, backend_api = self._apis(parts)
         parts.courier.loopback = Loopback(peer_api)
         self._own_calls = OwnCalls(backend_api, self.me)
-        greetings = Greetings(self.me, self.registry, parts.client, parts.signs)
-        enquiries = SessionEnquiries(peer_api, SessionReports(parts.context))
-        admin = Admin(parts.emp.reconciling if parts.emp else None)
-        await self._listen_to_peers(stack, peer_api, greetings, enquiries)
-        await self._listen_to_backends(stack, backend_api, admin)
+        greetings = await self._greetings(store, parts)
+        await self._listen_to_peers(stack, parts, peer_api, greetings)
+        await self._listen_to_backends(stack, parts, backend_api)
         for name, work in self._workers(parts):
             supervisor.keep_running(name, work.run)
         supervisor.run_once("hello", greetings.greet_all)
         self._report()
+
+    async def _greetings(self, store: Store, parts: _Parts) -> Greetings:
+        ours = await store.write(lambda tx: birth.certificate(tx, self._clock.time()))
+        acquaintances = Acquaintances(store, parts.context.bells, ours)
+        return Greetings(
+            self.me, self.registry, parts.client, parts.signs, acquaintances=acquaintances, backoff=self._backoff
+        )
 
     async def _assemble(self, stack: AsyncExitStack, store: Store) -> _Parts:
         client = await stack.enter_async_context(self._client())
@@ -162,6 +174,7 @@ class Node:
             mint=self._mint,
             keeper=Keeper(store, self._clock.time),
             authorization_deadline=self._settings.authorization.deadline,
+            pin_rounds=self._settings.security.pin_rounds,
         )
         signs = SignsOfLife(bells, store, self._clock)
         urls = self._settings.backend_api
@@ -169,7 +182,7 @@ class Node:
         emp_backend = choose_emp(self._emp, urls.emp_url, client, store)
         cpo = CpoRole(context, cpo_backend) if self.me.operators else None
         emp = self._emp_role(context, emp_backend, client) if self.me.providers else None
-        return _Parts(context, client, courier, signs, emp_backend, cpo, emp)
+        return _Parts(context, client, courier, signs, Metrics(store, self._clock), emp_backend, cpo, emp)
 
     def _emp_role(self, context: RoleContext, backend: EmpBackend, client: OicpClient) -> EmpRole:
         return EmpRole(
@@ -198,22 +211,29 @@ class Node:
             emp=parts.emp,
             signs=parts.signs,
         )
-        return make(Side.PEER), make(Side.BACKEND)
+        meter = parts.metrics.meter
+        return make(Side.PEER, meter=meter("peer")), make(Side.BACKEND, meter=meter("backend"))
 
-    async def _listen_to_peers(
-        self, stack: AsyncExitStack, api: Api, greetings: Greetings, enquiries: SessionEnquiries
-    ) -> None:
-        there = self._settings.peer_api
-        listener = Listener(api, self._mint, max_body=there.max_body)
+    async def _listen_to_peers(self, stack: AsyncExitStack, parts: _Parts, api: Api, greetings: Greetings) -> None:
+        there, away = self._settings.peer_api, parts.metrics.turned_away("peer")
+        listener = Listener(api, self._mint, max_body=there.max_body, turned_away=away)
+        enquiries = SessionEnquiries(api, SessionReports(parts.context))
         app = peer_app(listener, hello=greetings.hear, sessions=enquiries.serve)
         self.peer_url = await listen(stack, app, there.host, there.port, "peer_api")
 
-    async def _listen_to_backends(self, stack: AsyncExitStack, api: Api, admin: Admin) -> None:
-        there = self._settings.backend_api
+    async def _listen_to_backends(self, stack: AsyncExitStack, parts: _Parts, api: Api) -> None:
+        there, away = self._settings.backend_api, parts.metrics.turned_away("backend")
         token = there.token.get_secret_value() if there.token else None
-        listener = Listener(api, self._mint, max_body=there.max_body, token=token)
-        app = backend_app(listener, readiness=self._readiness, admin=admin.routes(listener))
+        listener = Listener(api, self._mint, max_body=there.max_body, turned_away=away, token=token)
+        admin = self._admin(parts, listener)
+        app = backend_app(listener, readiness=self._readiness, metrics=parts.metrics.show, admin=admin)
         self.backend_url = await listen(stack, app, there.host, there.port, "backend_api")
+
+    def _admin(self, parts: _Parts, listener: Listener) -> list[web.RouteDef]:
+        """Return what a person may ask of this node, on the backend listener."""
+        context = parts.context
+        outbox = OutboxAdmin(context.store, context.bells, self._clock)
+        return [*Admin(parts.emp.reconciling if parts.emp else None).routes(listener), *outbox.routes(listener)]
 
     def _workers(self, parts: _Parts) -> Iterator[tuple[str, Worker]]:
         """Return one outbox worker per destination, one replicator per peer and kind of state, and the housekeepers."""
@@ -224,7 +244,9 @@ class Node:
             yield EMP_BACKEND, self._outbox_worker(EMP_BACKEND, EmpBackendCarrier(parts.emp_backend), context)
         for peer in self.registry.all():
             yield peer.name, self._outbox_worker(peer.name, PeerCarrier(self.registry, parts.courier), context)
-        yield from replicators(context, self._backoff)
+        kept = self._settings.storage
+        retention = Retention(kept.history_days, kept.status_history_days, kept.quarantine_days)
+        yield from state_workers(context, self._backoff, retention)
 
     def _outbox_worker(self, name: str, carrier: Carrier, context: RoleContext) -> OutboxWorker:
         bell = context.bells.hang(name, name)
@@ -246,22 +268,35 @@ class Node:
         }
 
 
-async def _run_until_told(settings: Settings) -> None:
+async def _run_until_told(node: Node) -> None:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
-    async with Node(settings):
+    async with node:
+        _look_for_garbage_less_often()
         await told.wait()
 
 
-def run(settings: Settings) -> int:
-    """Run one node until SIGTERM or SIGINT; return the exit code."""
+def _look_for_garbage_less_often() -> None:
+    """Leave out of garbage collection what stays for good, and collect the rest in larger portions.
+
+    Without this, each full collection walks all models, tables and backends again: 60 to 90 ms in which nobody is
+    answered, several times a second under load (docs/performance.md).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 50, 100)
+
+
+def run(settings: Settings, *, cpo: CpoBackend | None = None, emp: EmpBackend | None = None) -> int:
+    """Run one node until SIGTERM or SIGINT; return the exit code. The backends are as for ``Node``."""
     configure_logs(settings.log.format, settings.log.level)
+    node = Node(settings, cpo=cpo, emp=emp)
     try:
         import uvloop  # noqa: PLC0415 - not on Windows
     except ImportError:
-        asyncio.run(_run_until_told(settings))
+        asyncio.run(_run_until_told(node))
     else:
-        uvloop.run(_run_until_told(settings))
+        uvloop.run(_run_until_told(node))
     return 0

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from p2p_oicp.cli import cdrs, init, language, peers, run, send, sessions, tokens
+from p2p_oicp.cli import backup, cdrs, init, language, outbox, peers, run, scenarios, send, sessions, tokens
 from p2p_oicp.errors import P2pOicpError
 
 app = typer.Typer(
@@ -26,9 +26,12 @@ init.register(app)
 run.register(app)
 peers.register(app)
 send.register(app)
+outbox.register(app)
+backup.register(app)
 sessions.register(app)
 cdrs.register(app)
 tokens.register(app)
+scenarios.register(app)
 language.register(app)
 
 _UNUSABLE = 2

@@ -47,4 +47,5 @@ def _entry(peer: Peer) -> dict[str, object]:
         "public_keys": list(peer.public_keys),
         "default_route": peer.default_route,
         "networks": [str(network) for network in peer.networks],
+        "pull_interval": peer.pull_interval,
     }

@@ -8,6 +8,7 @@ wait, and the wait is persisted. A bell also rings when a peer gives a sign of l
 everything for it is due at once.
 """
 
+from p2p_oicp.delivery.acquaintances import Acquaintances
 from p2p_oicp.delivery.backoff import Backoff
 from p2p_oicp.delivery.bells import Bells, SignsOfLife
 from p2p_oicp.delivery.courier import Courier, PeerCourier
@@ -18,6 +19,7 @@ from p2p_oicp.delivery.shipments import StateKind
 from p2p_oicp.delivery.supervisor import Supervisor, Worker
 
 __all__ = [
+    "Acquaintances",
     "Backoff",
     "Bells",
     "Carrier",

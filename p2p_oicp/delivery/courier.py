@@ -9,6 +9,9 @@ from p2p_oicp.oicp.operation import Operation
 from p2p_oicp.peers import Peer
 from p2p_oicp.transport import Endpoint, OicpClient, Reply
 
+# So many parties of each role name a peer well enough.
+_NAMED = 3
+
 
 class Courier(Protocol):
     """What roles and workers need of the way out; raises errors.PeerError."""
@@ -46,5 +49,6 @@ class PeerCourier:
         """Send one request; see ``Courier``."""
         if peer.is_self and self.loopback is not None:
             return await self.loopback.call(peer, operation, party, body, deadline=deadline, query=query)
-        endpoint = Endpoint(name=peer.name, url=peer.url, profile=peer.profile)
+        recipient = ", ".join(party.text for party in (*peer.operators[:_NAMED], *peer.providers[:_NAMED]))
+        endpoint = Endpoint(name=peer.name, url=peer.url, profile=peer.profile, recipient=recipient)
         return await self._client.call(endpoint, operation, party, body, deadline=deadline, query=query)

@@ -156,5 +156,5 @@ class Replicator:
         asked = error.retry_after if isinstance(error, PeerBusy) else None
         pause = max(self._backoff.wait(failures), min(asked or 0.0, self._backoff.longest))
         self._log.info("replication.postponed", error=str(error), pause=pause)
-        destinations.failed(tx, self._destination, failures, self._clock.time() + pause, str(error))
+        destinations.failed(tx, self._destination, failures, self._clock.time() + pause, error)
         return pause

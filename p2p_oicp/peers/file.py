@@ -9,7 +9,16 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
-from p2p_oicp.peers.fields import NameField, NetworkField, OperatorField, Proof, ProviderField, PublicKeyField, UrlField
+from p2p_oicp.peers.fields import (
+    NameField,
+    NetworkField,
+    OperatorField,
+    Proof,
+    ProviderField,
+    PublicKeyField,
+    PullIntervalField,
+    UrlField,
+)
 from p2p_oicp.peers.model import Peer, Profile
 from p2p_oicp.peers.registry import conflicts
 from p2p_oicp.toml_file import mistake, read_toml, unknown_key
@@ -43,6 +52,9 @@ class PeerEntry(BaseModel):
         default=False, description="also answers for parties that nobody else answers for; one peer at most"
     )
     networks: tuple[NetworkField, ...] = Field((), description="networks that it may call from; absent = any")
+    pull_interval: PullIntervalField | None = Field(
+        None, description="seconds between two pulls of its state, for one that does not push; absent = it pushes"
+    )
 
     @model_validator(mode="after")
     def _has_a_party(self) -> PeerEntry:

@@ -24,6 +24,7 @@ class Peer:
     ``services`` are the operation names that it serves, None = all. ``security`` is what its requests must carry,
     None = what this node requires of everyone. ``default_route``: it also answers for parties that nobody else answers
     for, as a clearing house does. ``networks`` are the addresses it may call from, empty = any.
+    ``pull_interval``: every so many seconds its state is pulled, for it does not push; None = it pushes.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Peer:
     public_keys: tuple[str, ...] = ()
     networks: tuple[IpNetwork, ...] = ()
     default_route: bool = False
+    pull_interval: float | None = None
     is_self: bool = False
     _operator_keys: frozenset[str] = field(init=False, repr=False, compare=False)
     _provider_keys: frozenset[str] = field(init=False, repr=False, compare=False)

@@ -50,6 +50,8 @@ class Answer:
 
     body: bytes
     http_status: int = 200
+    is_refusal: bool = False
+    content_type: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)

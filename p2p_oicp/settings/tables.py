@@ -29,6 +29,7 @@ def _no_boolean(value: object) -> object:
 
 WholeNumber = Annotated[int, BeforeValidator(_no_boolean)]
 Seconds = Annotated[float, BeforeValidator(_no_boolean)]
+Days = Annotated[float, BeforeValidator(_no_boolean)]
 
 
 class Section(BaseModel):
@@ -115,6 +116,9 @@ class Security(Section):
         ("signature",),
         description='What requests of peers must carry: "signature", "mtls", both, or nothing (insecure).',
     )
+    pin_rounds: WholeNumber = Field(
+        10, ge=4, le=14, description="What hashing a driver's PIN with bcrypt costs: 2 to this power; 10 takes 50 ms."
+    )
 
 
 class Storage(Section):
@@ -124,6 +128,15 @@ class Storage(Section):
     synchronous: Literal["FULL", "NORMAL"] = Field(
         "FULL",
         description="FULL: what was acknowledged survives a loss of power; NORMAL: faster, survives a crash.",
+    )
+    history_days: Days = Field(
+        365.0,
+        gt=0,
+        description="Days for which earlier versions of EVSE data, prices and authentication data are kept.",
+    )
+    status_history_days: Days = Field(30.0, gt=0, description="Days for which earlier EVSE statuses are kept.")
+    quarantine_days: Days = Field(
+        90.0, gt=0, description="Days for which a peer's unusable records are kept, after they last came."
     )
 
 

@@ -9,8 +9,9 @@ modules of functions; replicated state has a room of its own, ``state``. Nothing
 """
 
 from p2p_oicp.storage.looking import Reader, changing, looking
+from p2p_oicp.storage.reading import read_once
 from p2p_oicp.storage.state import tables as _tables  # noqa: F401 - so that migrations see them
 from p2p_oicp.storage.store import Row, Store, open_store
 from p2p_oicp.storage.writer import Lane, Transaction
 
-__all__ = ["Lane", "Reader", "Row", "Store", "Transaction", "changing", "looking", "open_store"]
+__all__ = ["Lane", "Reader", "Row", "Store", "Transaction", "changing", "looking", "open_store", "read_once"]

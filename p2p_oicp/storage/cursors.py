@@ -14,6 +14,7 @@ OF_PEER = compiled(
     select(cursors.c.kind, cursors.c.group_key, cursors.c.change).where(cursors.c.peer == bindparam("peer_"))
 )
 _SET = compiled(insert(cursors).values({name: bindparam(name) for name in _COLUMNS}).prefix_with("OR REPLACE"))
+_FORGET_EVERYBODY = compiled(delete(cursors))
 _FORGET_PEER = compiled(delete(cursors).where(cursors.c.peer == bindparam("peer_")))
 
 
@@ -25,3 +26,8 @@ def move(tx: Transaction, peer: str, kind: Kind, group: str, change: int) -> Non
 def forget(tx: Transaction, peer: str) -> None:
     """Start anew with fullLoads: the peer's copy is not what we thought."""
     tx.run(_FORGET_PEER, peer_=peer)
+
+
+def forget_everybody(tx: Transaction) -> None:
+    """Start anew with fullLoads to all: what they have is not known."""
+    tx.run(_FORGET_EVERYBODY)

@@ -155,6 +155,7 @@ destinations = Table(
     Column("failures", Integer, nullable=False, server_default=text("0")),
     Column("next_try_at", Float, nullable=False, server_default=text("0")),
     Column("last_error", Text),
+    Column("last_kind", Text),  # the class of the last error
     Column("last_success_at", Float),
     Column("store_id", Integer),  # which store the peer had when we last met it
 )

@@ -24,15 +24,21 @@ _KEEP_ALIVE = 45.0
 _CHUNK = 64 * 1024
 _MOST_CONNECTIONS = 1024
 _MOST_CONNECTIONS_PER_PEER = 256
+RECIPIENT = "P2P-Recipient"
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where to send: ``name`` is for people, ``url`` the base, ``profile`` how the other side speaks."""
+    """Where to send: ``name`` is for people, ``url`` the base, ``profile`` how the other side speaks.
+
+    ``recipient`` names parties, separated by commas: a node that answers for none of them, because it has taken over
+    the address, refuses with 421.
+    """
 
     name: str
     url: str
     profile: str = "oicp"
+    recipient: str | None = None
 
 
 class OicpClient:
@@ -100,6 +106,8 @@ class OicpClient:
         if query:
             url = f"{url}?{urlencode(query)}"
         headers = {"Process-ID": process_id or self._mint.process_id()}
+        if endpoint.recipient:
+            headers[RECIPIENT] = endpoint.recipient
         answer = await self._post(endpoint.name, url, body, deadline, headers)
         return read_reply(answer, operation, now=self._clock.time())
 

@@ -7,10 +7,12 @@ look-up, where thirty routes would be thirty regular expressions).
 """
 
 from p2p_oicp.web.admin import Admin
+from p2p_oicp.web.admin_outbox import OutboxAdmin
 from p2p_oicp.web.apps import Listener, backend_app, peer_app
 from p2p_oicp.web.greetings import Greetings
 from p2p_oicp.web.inprocess import Loopback, OwnCalls
 from p2p_oicp.web.listening import listen
+from p2p_oicp.web.metrics import Metrics
 from p2p_oicp.web.reports import SessionEnquiries
 from p2p_oicp.web.service import Api, Side
 
@@ -20,6 +22,8 @@ __all__ = [
     "Greetings",
     "Listener",
     "Loopback",
+    "Metrics",
+    "OutboxAdmin",
     "OwnCalls",
     "SessionEnquiries",
     "Side",

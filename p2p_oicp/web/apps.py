@@ -13,9 +13,11 @@ from aiohttp import web
 from p2p_oicp.clock import Mint
 from p2p_oicp.errors import Refusal
 from p2p_oicp.identity import SignedParts
+from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import InvalidMessage
 from p2p_oicp.roles.context import Answer
 from p2p_oicp.web.bodies import read_body
+from p2p_oicp.web.limits import BUSY, Doorkeeper
 from p2p_oicp.web.problems import HttpProblem, invalid
 from p2p_oicp.web.reports import SESSION_PATH
 from p2p_oicp.web.service import Api, Arrival
@@ -38,10 +40,13 @@ _UNAUTHORIZED = "017"
 class Listener:
     """What both applications do with any request: token, Process-ID, answer or problem, compression."""
 
-    def __init__(self, api: Api, mint: Mint, *, max_body: int, token: str | None = None) -> None:
+    def __init__(
+        self, api: Api, mint: Mint, *, max_body: int, turned_away: Callable[[], None], token: str | None = None
+    ) -> None:
         self._api = api
         self._mint = mint
         self._token = token
+        self._doorkeeper = Doorkeeper(max_body, turned_away)
         self.max_body = max_body
 
     def handler(self, serve: Serve) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -49,14 +54,12 @@ class Listener:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             process_id = _process_id(request) or self._mint.process_id()
-            with structlog.contextvars.bound_contextvars(process_id=process_id):
-                answer, headers = await self._guarded(request, serve)
+            PROCESS_ID.set(process_id)
+            answer, headers = await self._guarded(request, serve)
             response = web.Response(
                 body=answer.body,
                 status=answer.http_status,
-                content_type="application/json",
-                charset="utf-8",
-                headers={"Process-ID": process_id, **headers},
+                headers={"Content-Type": f"{answer.content_type}; charset=utf-8", "Process-ID": process_id, **headers},
             )
             if len(answer.body) >= _COMPRESS_FROM_BYTES:
                 response.enable_compression()
@@ -69,7 +72,8 @@ class Listener:
             self._check_token(request)
             return await serve(request), {}
         except HttpProblem as problem:
-            log.info("http.problem", status=problem.http_status, reason=problem.info, path=request.path)
+            if problem.http_status not in BUSY:  # counted, not told: a storm shall not become one of the log, too
+                log.info("http.problem", status=problem.http_status, reason=problem.info, path=request.path)
             return problem.answer(), dict(problem.headers)
         except InvalidMessage as problem:
             return invalid(problem, as_wwcp=False), {}
@@ -91,6 +95,11 @@ class Listener:
         """Serve ``POST /api/oicp/...``."""
         if request.method != "POST":
             raise HttpProblem(405, _NOT_OFFERED, f"{request.method} is not served here; send POST", {"Allow": "POST"})
+        service = request.raw_path[len(OICP_PREFIX) :].partition("/")[0]
+        async with self._doorkeeper.admit(service, request.content_length):
+            return await self._admitted(request)
+
+    async def _admitted(self, request: web.Request) -> Answer:
         path, _, query = request.raw_path.partition("?")
         parts = SignedParts(
             method=request.method,
@@ -122,13 +131,23 @@ def peer_app(listener: Listener, *, hello: Hello, sessions: Serve) -> web.Applic
     return _app(listener, routes)
 
 
-def backend_app(listener: Listener, *, readiness: Status, admin: Sequence[web.RouteDef] = ()) -> web.Application:
+def backend_app(
+    listener: Listener,
+    *,
+    readiness: Status,
+    metrics: Callable[[], Awaitable[Answer]],
+    admin: Sequence[web.RouteDef] = (),
+) -> web.Application:
     """Return the application for our own backend."""
 
     async def ready(_request: web.Request) -> Answer:
         return Answer(orjson.dumps(readiness()))
 
-    return _app(listener, [web.get("/readyz", listener.handler(ready)), *admin])
+    async def show(_request: web.Request) -> Answer:
+        return await metrics()
+
+    routes = [web.get("/readyz", listener.handler(ready)), web.get("/metrics", listener.handler(show))]
+    return _app(listener, [*routes, *admin])
 
 
 def _app(listener: Listener, routes: list[web.RouteDef]) -> web.Application:

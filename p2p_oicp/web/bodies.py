@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError
 
@@ -10,6 +12,7 @@ from p2p_oicp.transport import as_utf8
 from p2p_oicp.web.problems import DATA_ERROR, HttpProblem
 
 _JSON_TYPES = frozenset({"application/json", "text/json"})
+_PATIENCE_SECONDS = 30.0
 
 
 async def read_body(request: web.Request, most: int) -> bytes:
@@ -23,15 +26,24 @@ async def read_body(request: web.Request, most: int) -> bytes:
     if (request.content_length or 0) > most:
         raise HttpProblem(413, DATA_ERROR, f"the body has {request.content_length} bytes; at most {most} are read")
     try:
-        body = await request.read()
+        body = await _whole(request)
         if len(body) > most:
             raise HttpProblem(413, DATA_ERROR, f"the body is larger than {most} bytes")
         return as_utf8(body, request.headers.get("Content-Type", ""))
     except web.HTTPRequestEntityTooLarge as error:
         raise HttpProblem(413, DATA_ERROR, f"the body is larger than {most} bytes") from error
+    except TimeoutError as error:
+        raise HttpProblem(408, DATA_ERROR, f"the body did not arrive within {_PATIENCE_SECONDS:g} s") from error
     except (web.RequestPayloadError, ContentEncodingError) as error:
         info = f"the body did not come whole, or its Content-Encoding is wrong: {error}"
         raise HttpProblem(400, DATA_ERROR, info) from error
     except ValueError as error:
         info = f"the body's text cannot be decoded: {error}; send utf-8"
         raise InvalidMessage([Finding(Severity.ERROR, "", "not-text", info)]) from error
+
+
+async def _whole(request: web.Request) -> bytes:
+    if request.content.is_eof():  # the usual case: it came together with the head
+        return await request.read()
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        return await request.read()

@@ -65,7 +65,8 @@ class OwnCalls:
         operation = _operation_of(request)
         party = sender_party(operation, request) or self._first_party(operation)
         body = request.to_json()
-        return (await _ask(self._api, self._me.name, operation, party.text, body)).message
+        reply = await _ask(self._api, self._me.name, operation, party.text, body)
+        return type(reply.message).from_json(reply.body) if operation.paged else reply.message
 
     def _first_party(self, operation: Operation) -> OperatorID | ProviderID:
         parties = self._me.operators if operation.sender is Party.CPO else self._me.providers

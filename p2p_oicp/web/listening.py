@@ -9,11 +9,21 @@ from aiohttp import web
 from p2p_oicp.errors import ConfigurationError
 
 SHUTDOWN_SECONDS = 10.0
+# A connection on which no request comes to its head's end is cut off; a peer's client keeps its idle ones for 45 s.
+SILENT_CONNECTION_SECONDS = 60.0
+# So long the rest of a refused body is read, so that its sender comes to read the answer.
+LINGERING_SECONDS = 2.0
 
 
 async def listen(stack: AsyncExitStack, app: web.Application, host: str, port: int, table: str) -> str:
     """Listen; return the base URL with the port that was bound."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=SHUTDOWN_SECONDS,
+        keepalive_timeout=SILENT_CONNECTION_SECONDS,
+        lingering_time=LINGERING_SECONDS,
+    )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     site = web.TCPSite(runner, host, port)

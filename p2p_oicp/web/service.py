@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from functools import lru_cache, partial
+from http import HTTPStatus
 from ipaddress import ip_address
+from time import perf_counter
 
 import structlog
 
@@ -18,6 +21,9 @@ from p2p_oicp.peers import Peer, PeerRegistry, Profile
 from p2p_oicp.roles import Answer, CpoRole, EmpRole, Incoming
 from p2p_oicp.roles.answers import NO_IDS, Ids, refusal
 from p2p_oicp.roles.role import Method
+from p2p_oicp.transport import RECIPIENT
+from p2p_oicp.web.limits import BUSY, Crowd
+from p2p_oicp.web.metrics import Meter
 from p2p_oicp.web.problems import HttpProblem, business_refusal, invalid
 
 log = structlog.get_logger(__name__)
@@ -57,6 +63,7 @@ class Api:
         cpo: CpoRole | None,
         emp: EmpRole | None,
         signs: SignsOfLife,
+        meter: Meter,
     ) -> None:
         self._side = side
         self._me = me
@@ -64,6 +71,9 @@ class Api:
         self._verifier = verifier
         self._roles = {Party.CPO: cpo, Party.EMP: emp}
         self._signs = signs
+        self._meter = meter
+        self._crowd = Crowd()
+        self._is_for_us = lru_cache(maxsize=256)(partial(_names, me))
 
     async def serve(self, path: str, arrival: Arrival) -> Answer:
         """Answer the request at ``path`` below ``/api/oicp/``; raises HttpProblem for what is not OICP."""
@@ -74,13 +84,28 @@ class Api:
 
     async def answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
         """Answer one operation; ``party`` is the sender's id in the path."""
+        start, result = perf_counter(), "unavailable"
+        try:
+            self._check_recipient(arrival)
+            answer = await self._available(operation, party, arrival)
+            result = _result(answer)
+        except HttpProblem as problem:
+            result = "unavailable" if problem.http_status in BUSY else "problem"
+            raise
+        else:
+            return answer
+        finally:
+            self._meter(operation.name, result, perf_counter() - start)
+
+    async def _available(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
         try:
             return await self._answer(operation, party, arrival)
         except StoreBusy as error:
             raise HttpProblem(503, _SYSTEM_ERROR, str(error), {"Retry-After": _RETRY_AFTER_SECONDS}) from error
         except StoreError as error:
             log.exception("oicp.store_failed", operation=operation.name, error=str(error))
-            raise HttpProblem(503, _SYSTEM_ERROR, "this node cannot write its database now; try again later") from error
+            info = "this node cannot use its database now; try again later"
+            raise HttpProblem(503, _SYSTEM_ERROR, info, {"Retry-After": _RETRY_AFTER_SECONDS}) from error
 
     async def _answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
         """(1) Who sends, by what is proved and what the path claims, (2) what, (3) path against body, (4) the role."""
@@ -90,8 +115,7 @@ class Api:
             incoming = self._read(operation, party, peer, arrival.parts)  # (2)
             ids = Ids.of(incoming.message)
             incoming = self._bound(incoming, arrival)  # (3)
-            await self._heard(incoming.peer)
-            return await self._method(operation)(incoming)  # (4)
+            return await self._serve(incoming)  # (4)
         except InvalidMessage as problem:
             log.info("oicp.invalid", operation=operation.name, peer=peer.name if peer else None, reason=str(problem))
             refused = business_refusal(problem)
@@ -102,12 +126,30 @@ class Api:
             log.info("oicp.refused", operation=operation.name, code=refused.code, reason=refused.info, party=party)
             return refusal(operation, refused, ids)
 
+    def _check_recipient(self, arrival: Arrival) -> None:
+        """Refuse what is meant for another node, whose address we have now; its sender shall not think it delivered."""
+        meant = arrival.parts.headers.get(RECIPIENT)
+        if meant and self._side is Side.PEER and not self._is_for_us(meant):
+            info = f"this node answers for {_parties(self._me)}, not for {meant}"
+            raise HttpProblem(421, _PARTNER_NOT_FOUND, info)
+
     def _method(self, operation: Operation) -> Method:
         role = self._roles[operation.sender if self._side is Side.BACKEND else operation.server]
         method = role.method_for(operation) if role else None
         if method is None:
             raise Refusal(_NOT_OFFERED, f"{operation.name} is not offered by this node")
         return method
+
+    async def _serve(self, incoming: Incoming[Message]) -> Answer:
+        await self._heard(incoming.peer)
+        if self._side is Side.BACKEND:
+            return await self._method(incoming.operation)(incoming)
+        who = incoming.peer.name if incoming.peer else ""
+        self._crowd.enter(who)
+        try:
+            return await self._method(incoming.operation)(incoming)
+        finally:
+            self._crowd.leave(who)
 
     async def _heard(self, peer: Peer | None) -> None:
         if peer is not None and self._side is Side.PEER:
@@ -177,6 +219,18 @@ class Api:
         if any(found.severity is Severity.ERROR for found in reading.findings):
             raise InvalidMessage(reading.findings)
         return Incoming(operation, reading.envelope, peer, party, reading, body)
+
+
+def _result(answer: Answer) -> str:
+    """Return what a metric calls an answer; one that was given by another system, and passed on, is ok."""
+    if answer.http_status == HTTPStatus.OK:
+        return "refused" if answer.is_refusal else "ok"
+    return "invalid" if answer.http_status == HTTPStatus.BAD_REQUEST else "refused"
+
+
+def _names(me: Peer, recipient: str) -> bool:
+    named = [text.strip() for text in recipient.split(",")]
+    return any(me.answers_for(OperatorID(text)) or me.answers_for(ProviderID(text)) for text in named)
 
 
 def _parties(me: Peer) -> str:

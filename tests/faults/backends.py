@@ -19,6 +19,7 @@ from tests.node import messages
 
 LOOPBACK = "127.0.0.1"
 _DEADLINE = aiohttp.ClientTimeout(total=15)
+_REFUSALS = {"fail": "021", "refuse": "022"}
 _OK = {"Result": True, "StatusCode": {"Code": "000"}}
 
 
@@ -77,7 +78,8 @@ class Backend:
     async def _serve(self, request: web.Request) -> web.Response:
         body = await request.read()
         route = find(request.path.removeprefix("/api/oicp/"))
-        assert route is not None, request.path
+        if route is None:  # a node of another cluster, which had this port before
+            return web.Response(status=404)
         self.heard += 1
         told = await self.answer(route.choose(body).name, json.loads(body), body)
         if told is None:
@@ -217,8 +219,8 @@ class Csms(Backend):
 class Contracts(Backend):
     """A provider's system: everybody may charge. What it was told is in its books, by SessionID, every time.
 
-    ``trouble`` names what happens to what the node tells: ``fail`` (021, not written down) or ``drop`` (written
-    down, no answer); empty: nothing.
+    ``trouble`` names what happens to what the node tells: ``fail`` (021) and ``refuse`` (022), both not written down,
+    or ``drop`` (written down, no answer); empty: nothing.
     """
 
     authorized: set[str] = field(default_factory=set)
@@ -247,8 +249,11 @@ class Contracts(Backend):
             return {"AuthorizationStatus": "Authorized", "SessionID": session, "ProviderID": messages.B_EMP,
                     "StatusCode": {"Code": "000"}}  # fmt: skip
         trouble = self.trouble(operation)
-        if trouble == "fail":
-            return {"Result": False, "StatusCode": {"Code": "021"}}
+        if trouble in _REFUSALS:
+            return {
+                "Result": False,
+                "StatusCode": {"Code": _REFUSALS[trouble], "Description": f"the backend's {trouble}"},
+            }
         book = self.records if operation == "ChargeDetailRecord" else self.notified
         book[session].append(body)
         return None if trouble == "drop" else {**_OK, "SessionID": session}

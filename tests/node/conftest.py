@@ -14,6 +14,7 @@ from p2p_oicp.errors import PeerError
 from p2p_oicp.node import Node
 from p2p_oicp.oicp import Acknowledgement, AuthorizationStart, AuthorizationStop, StatusCode
 from p2p_oicp.settings import load_settings
+from p2p_oicp.simulator.cluster import free_ports
 
 A_CPO, B_EMP = "DE*GEF", "DE-GDF"
 EVSE = "DE*GEF*E1234567*1"
@@ -214,9 +215,10 @@ class Pair:
 
 
 @pytest.fixture
-async def stopped(tmp_path, unused_tcp_port_factory) -> AsyncIterator[Pair]:
+async def stopped(tmp_path) -> AsyncIterator[Pair]:
     """Two configured nodes that do not run yet."""
-    ports = {name: unused_tcp_port_factory() for name in ("a", "a backend", "b", "b backend")}
+    names = ("a", "a backend", "b", "b backend")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     async with aiohttp.ClientSession() as http:
         pair = Pair(tmp_path, http, ports)
         pair.write()

@@ -68,6 +68,7 @@ def upgrade() -> None:
         sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("next_try_at", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("last_kind", sa.Text(), nullable=True),
         sa.Column("last_success_at", sa.Float(), nullable=True),
         sa.Column("store_id", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("name"),
