@@ -7,9 +7,6 @@ waits.
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -35,7 +32,7 @@ from p2p_oicp.delivery import (
     Worker,
 )
 from p2p_oicp.identity import ClaimedIdentityVerifier
-from p2p_oicp.logs import configure_logs, hand_logs_to_the_host_program
+from p2p_oicp.logs import hand_logs_to_the_host_program
 from p2p_oicp.oicp import Message
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
@@ -266,37 +263,3 @@ class Node:
             "security": security,
             **({} if security else {"warning": "insecure: nobody proves who they are"}),
         }
-
-
-async def _run_until_told(node: Node) -> None:
-    told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    async with node:
-        _look_for_garbage_less_often()
-        await told.wait()
-
-
-def _look_for_garbage_less_often() -> None:
-    """Leave out of garbage collection what stays for good, and collect the rest in larger portions.
-
-    Without this, each full collection walks all models, tables and backends again: 60 to 90 ms in which nobody is
-    answered, several times a second under load (docs/performance.md).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 50, 100)
-
-
-def run(settings: Settings, *, cpo: CpoBackend | None = None, emp: EmpBackend | None = None) -> int:
-    """Run one node until SIGTERM or SIGINT; return the exit code. The backends are as for ``Node``."""
-    configure_logs(settings.log.format, settings.log.level)
-    node = Node(settings, cpo=cpo, emp=emp)
-    try:
-        import uvloop  # noqa: PLC0415 - not on Windows
-    except ImportError:
-        asyncio.run(_run_until_told(node))
-    else:
-        uvloop.run(_run_until_told(node))
-    return 0
