@@ -30,6 +30,11 @@ def evse_id(number: int) -> str:
     return f"{messages.CPO}*E{number}*1"
 
 
+def evse_key(number: int) -> str:
+    """Return its canonical form."""
+    return evse_id(number).replace("*", "")
+
+
 _RECORD = _template()
 
 

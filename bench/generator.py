@@ -83,7 +83,7 @@ class _Load:
         self._waiting: deque[tuple[int, bytes, float]] = deque()
         self._in_flight = 0
         self._done = asyncio.Event()
-        self._started = 0.0
+        self._started = self._began = 0.0
         self._ended = 0.0
         self._latencies: list[float] = []
         self._failed = 0
@@ -100,7 +100,7 @@ class _Load:
             for _ in range(connections)
         ]
         self._free.extend(protocol for _, protocol in made)
-        self._started = time.perf_counter()
+        self._started, self._began = time.perf_counter(), time.time()
         if self._rate is None:
             while self._free and self._send_next(self._free[0]):
                 self._free.popleft()
@@ -170,6 +170,7 @@ class _Load:
         return {
             "requests": len(self._latencies),
             "seconds": self._ended - self._started,
+            "began": self._began,
             "failed": self._failed + self._lost,
             "unexpected": self._unexpected.decode(errors="replace"),
             "p50": 1e3 * ordered[len(ordered) // 2],

@@ -21,7 +21,10 @@ _ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a load saw: times in ms, CPU of its server in µs a request (0 where it was not measured)."""
+    """What a load saw: times in ms, CPU of its server in µs a request (0 where it was not measured).
+
+    ``began`` is in seconds since the epoch, as our own generator tells it.
+    """
 
     requests: int
     seconds: float
@@ -29,6 +32,7 @@ class Result:
     p99: float
     longest: float
     cpu: float = 0.0
+    began: float = 0.0
 
     @property
     def rate(self) -> float:

@@ -43,8 +43,8 @@ def measure(bench: Bench) -> list[Row]:
 
 def _place(bench: Bench, name: str) -> Place:
     cpo, emp = (nodes.place(kind, bench.directory / f"pushes-{kind}") for kind in ("cpo", "emp"))
-    nodes.configure(cpo, cpo=True, other=emp)
-    nodes.configure(emp, cpo=False, other=cpo)
+    nodes.configure_cpo(cpo, [emp])
+    nodes.configure_emp(emp, cpo)
     return cpo if name == "cpo" else emp
 
 
