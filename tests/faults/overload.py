@@ -98,11 +98,11 @@ async def press(on: World, seconds: float, *, factor: int, storm_clients: int = 
     pressing, storm, calm = Load(), Load(), Load()
     until = time.monotonic() + seconds
     push = _push(on, 2000)
-    peak = [0.0]
+    on.megabytes = 0.0
 
     async def watch() -> None:
         while time.monotonic() < until:
-            peak[0] = max(peak[0], *(_megabytes(node.process.pid) for node in (on.a, on.b) if node.process))
+            on.measure()
             await asyncio.sleep(0.2)
 
     async def be_calm() -> None:
@@ -123,7 +123,7 @@ async def press(on: World, seconds: float, *, factor: int, storm_clients: int = 
             clients.create_task(keep_sending(pressing, messages.START, None))
     await asyncio.sleep(1.0)
     afterwards = await rate(on, min(seconds / 4, 3.0))
-    return Outcome(sustainable, pressing, storm, calm, afterwards, peak[0]).judged()
+    return Outcome(sustainable, pressing, storm, calm, afterwards, on.megabytes).judged()
 
 
 async def rate(on: World, seconds: float) -> float:
@@ -147,12 +147,6 @@ def _push(on: World, count: int) -> bytes:
     del on
     group = {"OperatorID": messages.A_CPO, "OperatorName": "GEF", "EvseStatusRecord": records}
     return json.dumps({"ActionType": "fullLoad", "OperatorEvseStatus": group}).encode()
-
-
-def _megabytes(pid: int) -> float:
-    """Return the resident memory of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * 4096 / 1e6
 
 
 async def run(seconds: float, factor: int) -> int:

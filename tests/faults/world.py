@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -32,6 +33,7 @@ class World:
     rng: random.Random
     http: aiohttp.ClientSession
     balance: books.Balance = field(default_factory=books.Balance)
+    megabytes: float = 0.0
 
     @property
     def a(self) -> NodeProcess:
@@ -66,6 +68,14 @@ class World:
                 return False
             await asyncio.sleep(0.05)
         return True
+
+    def measure(self) -> None:
+        """Take note of the resident memory of the larger node."""
+        for node in (self.a, self.b):
+            if node.is_running and node.process:
+                with contextlib.suppress(OSError, IndexError):
+                    pages = int(Path(f"/proc/{node.process.pid}/statm").read_text().split()[1])
+                    self.megabytes = max(self.megabytes, pages * 4096 / 1e6)
 
     def forget(self) -> None:
         """Let both companies begin new books, for a world with new stores."""
