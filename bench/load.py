@@ -63,7 +63,7 @@ class Load:
 
     def _with_wrk(self, wrk: str, port: int) -> list[str]:
         url = f"{'https' if self.tls else 'http'}://127.0.0.1:{port}/"
-        how = ["-t1", f"-c{self.connections}", f"-d{self.seconds:g}s", "--timeout", "10s", "-s", str(_LUA)]
+        how = ["-t1", f"-c{self.connections}", f"-d{round(self.seconds)}s", "--timeout", "10s", "-s", str(_LUA)]
         return [wrk, *how, url, "--", str(self.file)]
 
     def _with_our_own(self, port: int) -> list[str]:

@@ -20,16 +20,7 @@ from typing import Self
 import structlog
 from aiohttp import web
 
-from p2p_oicp.backends import (
-    CpoBackend,
-    EmpBackend,
-    GuardedCpoBackend,
-    GuardedEmpBackend,
-    HttpCpoBackend,
-    HttpEmpBackend,
-    NoCpoBackend,
-    NoEmpBackend,
-)
+from p2p_oicp.backends import CpoBackend, EmpBackend, choose_cpo, choose_emp
 from p2p_oicp.clock import Clock, Mint, RandomMint, SystemClock
 from p2p_oicp.delivery import (
     Acquaintances,
@@ -38,9 +29,10 @@ from p2p_oicp.delivery import (
     Carrier,
     OutboxWorker,
     PeerCourier,
-    Replicator,
+    PeerEnquirer,
     SignsOfLife,
     Supervisor,
+    Worker,
 )
 from p2p_oicp.identity import ClaimedIdentityVerifier
 from p2p_oicp.logs import configure_logs, hand_logs_to_the_host_program
@@ -49,7 +41,10 @@ from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
 from p2p_oicp.roles.carriers import EmpBackendCarrier, PeerCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
-from p2p_oicp.roles.state.workers import replicators
+from p2p_oicp.roles.expiry import Expiry
+from p2p_oicp.roles.reports import SessionReports
+from p2p_oicp.roles.state.sweeping import Retention
+from p2p_oicp.roles.state.workers import state_workers
 from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
 from p2p_oicp.storage import Store, birth, open_store
 from p2p_oicp.storage.state.batches import finish_batches
@@ -57,6 +52,7 @@ from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.version import VERSION
 from p2p_oicp.web import (
+    Admin,
     Api,
     Greetings,
     Listener,
@@ -64,6 +60,7 @@ from p2p_oicp.web import (
     Metrics,
     OutboxAdmin,
     OwnCalls,
+    SessionEnquiries,
     Side,
     backend_app,
     listen,
@@ -71,9 +68,6 @@ from p2p_oicp.web import (
 )
 
 log = structlog.get_logger(__name__)
-
-# The hub gives a backend 60 s (CONFORMANCE section 5); each operation's own deadline is at most that.
-BACKEND_DEADLINE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +79,9 @@ class _Parts:
     courier: PeerCourier
     signs: SignsOfLife
     metrics: Metrics
-    cpo_backend: CpoBackend
     emp_backend: EmpBackend
+    cpo: CpoRole | None
+    emp: EmpRole | None
 
 
 class Node:
@@ -152,7 +147,8 @@ class Node:
         parts.courier.loopback = Loopback(peer_api)
         self._own_calls = OwnCalls(backend_api, self.me)
         greetings = await self._greetings(store, parts)
-        await self._listen(stack, parts, (peer_api, backend_api), greetings)
+        await self._listen_to_peers(stack, parts, peer_api, greetings)
+        await self._listen_to_backends(stack, parts, backend_api)
         for name, work in self._workers(parts):
             supervisor.keep_running(name, work.run)
         supervisor.run_once("hello", greetings.greet_all)
@@ -178,9 +174,24 @@ class Node:
             mint=self._mint,
             keeper=Keeper(store, self._clock.time),
             authorization_deadline=self._settings.authorization.deadline,
+            pin_rounds=self._settings.security.pin_rounds,
         )
         signs = SignsOfLife(bells, store, self._clock)
-        return _Parts(context, client, courier, signs, Metrics(store, self._clock), *self._backends(client))
+        urls = self._settings.backend_api
+        cpo_backend = choose_cpo(self._cpo, urls.cpo_url, client)
+        emp_backend = choose_emp(self._emp, urls.emp_url, client, store)
+        cpo = CpoRole(context, cpo_backend) if self.me.operators else None
+        emp = self._emp_role(context, emp_backend, client) if self.me.providers else None
+        return _Parts(context, client, courier, signs, Metrics(store, self._clock), emp_backend, cpo, emp)
+
+    def _emp_role(self, context: RoleContext, backend: EmpBackend, client: OicpClient) -> EmpRole:
+        return EmpRole(
+            context,
+            backend,
+            enquirer=PeerEnquirer(client),
+            clarify_interval=self._settings.sessions.clarify_interval,
+            reconcile_interval=self._settings.cdrs.reconcile_interval,
+        )
 
     def _client(self) -> OicpClient:
         return OicpClient(
@@ -190,57 +201,52 @@ class Node:
             clock=self._clock,
         )
 
-    def _backends(self, client: OicpClient) -> tuple[CpoBackend, EmpBackend]:
-        """Return the systems behind this node: given in Python, reached over HTTP, or none."""
-        urls, deadline = self._settings.backend_api, BACKEND_DEADLINE_SECONDS
-        cpo: CpoBackend | None = self._cpo and GuardedCpoBackend("the CPO's backend", self._cpo)
-        if cpo is None and urls.cpo_url:
-            cpo = HttpCpoBackend("the CPO's backend", urls.cpo_url, client, deadline=deadline)
-        emp: EmpBackend | None = self._emp and GuardedEmpBackend("the EMP's backend", self._emp)
-        if emp is None and urls.emp_url:
-            emp = HttpEmpBackend("the EMP's backend", urls.emp_url, client, deadline=deadline)
-        return cpo or NoCpoBackend(), emp or NoEmpBackend()
-
     def _apis(self, parts: _Parts) -> tuple[Api, Api]:
         make = partial(
             Api,
             me=self.me,
             registry=self.registry,
             verifier=ClaimedIdentityVerifier(),
-            cpo=CpoRole(parts.context, parts.cpo_backend) if self.me.operators else None,
-            emp=EmpRole(parts.context, parts.emp_backend) if self.me.providers else None,
+            cpo=parts.cpo,
+            emp=parts.emp,
             signs=parts.signs,
         )
         meter = parts.metrics.meter
         return make(Side.PEER, meter=meter("peer")), make(Side.BACKEND, meter=meter("backend"))
 
-    async def _listen(self, stack: AsyncExitStack, parts: _Parts, apis: tuple[Api, Api], greetings: Greetings) -> None:
-        peer_api, backend_api = apis
-        peer, backend = self._settings.peer_api, self._settings.backend_api
-        token = backend.token.get_secret_value() if backend.token else None
-        away = parts.metrics.turned_away
-        theirs = Listener(peer_api, self._mint, max_body=peer.max_body, turned_away=away("peer"))
-        peers = peer_app(theirs, hello=greetings.hear)
-        ours = Listener(backend_api, self._mint, max_body=backend.max_body, turned_away=away("backend"), token=token)
-        backends = backend_app(
-            ours, readiness=self._readiness, metrics=parts.metrics.show, admin=self._admin(parts, ours)
-        )
-        self.peer_url = await listen(stack, peers, peer.host, peer.port, "peer_api")
-        self.backend_url = await listen(stack, backends, backend.host, backend.port, "backend_api")
+    async def _listen_to_peers(self, stack: AsyncExitStack, parts: _Parts, api: Api, greetings: Greetings) -> None:
+        there, away = self._settings.peer_api, parts.metrics.turned_away("peer")
+        listener = Listener(api, self._mint, max_body=there.max_body, turned_away=away)
+        enquiries = SessionEnquiries(api, SessionReports(parts.context))
+        app = peer_app(listener, hello=greetings.hear, sessions=enquiries.serve)
+        self.peer_url = await listen(stack, app, there.host, there.port, "peer_api")
+
+    async def _listen_to_backends(self, stack: AsyncExitStack, parts: _Parts, api: Api) -> None:
+        there, away = self._settings.backend_api, parts.metrics.turned_away("backend")
+        token = there.token.get_secret_value() if there.token else None
+        listener = Listener(api, self._mint, max_body=there.max_body, turned_away=away, token=token)
+        admin = self._admin(parts, listener)
+        app = backend_app(listener, readiness=self._readiness, metrics=parts.metrics.show, admin=admin)
+        self.backend_url = await listen(stack, app, there.host, there.port, "backend_api")
 
     def _admin(self, parts: _Parts, listener: Listener) -> list[web.RouteDef]:
         """Return what a person may ask of this node, on the backend listener."""
         context = parts.context
-        return [*OutboxAdmin(context.store, context.bells, self._clock).routes(listener)]
+        outbox = OutboxAdmin(context.store, context.bells, self._clock)
+        return [*Admin(parts.emp.reconciling if parts.emp else None).routes(listener), *outbox.routes(listener)]
 
-    def _workers(self, parts: _Parts) -> Iterator[tuple[str, OutboxWorker | Replicator]]:
-        """Return one outbox worker per destination, and one replicator per peer and kind of state."""
-        context = parts.context
-        if self.me.providers:
+    def _workers(self, parts: _Parts) -> Iterator[tuple[str, Worker]]:
+        """Return one outbox worker per destination, one replicator per peer and kind of state, and the housekeepers."""
+        context, times = parts.context, self._settings.sessions
+        yield "expiry", Expiry(context, authorize_ttl=times.authorize_ttl, session_ttl=times.session_ttl)
+        if parts.emp:
+            yield from parts.emp.workers().items()
             yield EMP_BACKEND, self._outbox_worker(EMP_BACKEND, EmpBackendCarrier(parts.emp_backend), context)
         for peer in self.registry.all():
             yield peer.name, self._outbox_worker(peer.name, PeerCarrier(self.registry, parts.courier), context)
-        yield from replicators(context, self._backoff)
+        kept = self._settings.storage
+        retention = Retention(kept.history_days, kept.status_history_days, kept.quarantine_days)
+        yield from state_workers(context, self._backoff, retention)
 
     def _outbox_worker(self, name: str, carrier: Carrier, context: RoleContext) -> OutboxWorker:
         bell = context.bells.hang(name, name)

@@ -163,6 +163,8 @@ def test_peers_are_listed_for_programs(p2p_oicp, two_peers):
         "security": None,
         "public_keys": [],
         "networks": ["10.0.0.0/8"],
+        "default_route": False,
+        "pull_interval": None,
     }
 
 

@@ -24,7 +24,8 @@ def print_table(peers: Sequence[Peer]) -> None:
         table.add_column(title, overflow="fold")  # an id or a URL cut short is of no use
     for peer in peers:
         services = "all" if peer.services is None else ", ".join(sorted(peer.services)) or "none"
-        cells = (peer.name, peer.url, _texts(peer.operators), _texts(peer.providers), services, peer.profile.value)
+        parties = [_texts(ids) or "(all others)" * peer.default_route for ids in (peer.operators, peer.providers)]
+        cells = (peer.name, peer.url, *parties, services, peer.profile.value)
         table.add_row(*cells)
     console = Console()
     console.print(table if peers else "No peers yet: the peers file has no [[peer]] entry.", markup=False)
@@ -44,5 +45,7 @@ def _entry(peer: Peer) -> dict[str, object]:
         "profile": peer.profile.value,
         "security": None if peer.security is None else list(peer.security),
         "public_keys": list(peer.public_keys),
+        "default_route": peer.default_route,
         "networks": [str(network) for network in peer.networks],
+        "pull_interval": peer.pull_interval,
     }

@@ -12,10 +12,11 @@ from p2p_oicp.delivery.acquaintances import Acquaintances
 from p2p_oicp.delivery.backoff import Backoff
 from p2p_oicp.delivery.bells import Bells, SignsOfLife
 from p2p_oicp.delivery.courier import Courier, PeerCourier
+from p2p_oicp.delivery.enquiry import Enquirer, PeerEnquirer, SessionReport
 from p2p_oicp.delivery.outbox import Carrier, OutboxWorker
 from p2p_oicp.delivery.replication import Replicator
 from p2p_oicp.delivery.shipments import StateKind
-from p2p_oicp.delivery.supervisor import Supervisor
+from p2p_oicp.delivery.supervisor import Supervisor, Worker
 
 __all__ = [
     "Acquaintances",
@@ -23,10 +24,14 @@ __all__ = [
     "Bells",
     "Carrier",
     "Courier",
+    "Enquirer",
     "OutboxWorker",
     "PeerCourier",
+    "PeerEnquirer",
     "Replicator",
+    "SessionReport",
     "SignsOfLife",
     "StateKind",
     "Supervisor",
+    "Worker",
 ]

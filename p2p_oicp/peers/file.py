@@ -9,7 +9,16 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
-from p2p_oicp.peers.fields import NameField, NetworkField, OperatorField, Proof, ProviderField, PublicKeyField, UrlField
+from p2p_oicp.peers.fields import (
+    NameField,
+    NetworkField,
+    OperatorField,
+    Proof,
+    ProviderField,
+    PublicKeyField,
+    PullIntervalField,
+    UrlField,
+)
 from p2p_oicp.peers.model import Peer, Profile
 from p2p_oicp.peers.registry import conflicts
 from p2p_oicp.toml_file import mistake, read_toml, unknown_key
@@ -39,12 +48,20 @@ class PeerEntry(BaseModel):
         None, description="what its requests must carry: signature, mtls; absent = what node.toml requires"
     )
     public_keys: tuple[PublicKeyField, ...] = Field((), description="keys that its signatures are checked with")
+    default_route: bool = Field(
+        default=False, description="also answers for parties that nobody else answers for; one peer at most"
+    )
     networks: tuple[NetworkField, ...] = Field((), description="networks that it may call from; absent = any")
+    pull_interval: PullIntervalField | None = Field(
+        None, description="seconds between two pulls of its state, for one that does not push; absent = it pushes"
+    )
 
     @model_validator(mode="after")
     def _has_a_party(self) -> PeerEntry:
-        if not self.operators and not self.providers:
-            raise ValueError('names no party; expected operators = ["DE*ABC"] or providers = ["DE-XYZ"]')
+        if not self.operators and not self.providers and not self.default_route:
+            raise ValueError(
+                'names no party; expected operators = ["DE*ABC"], providers = ["DE-XYZ"] or default_route = true'
+            )
         return self
 
 

@@ -22,7 +22,9 @@ class Peer:
     """Another company's node, or any other OICP system known by its base URL.
 
     ``services`` are the operation names that it serves, None = all. ``security`` is what its requests must carry,
-    None = what this node requires of everyone. ``networks`` are the addresses it may call from, empty = any.
+    None = what this node requires of everyone. ``default_route``: it also answers for parties that nobody else answers
+    for, as a clearing house does. ``networks`` are the addresses it may call from, empty = any.
+    ``pull_interval``: every so many seconds its state is pulled, for it does not push; None = it pushes.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Peer:
     security: tuple[str, ...] | None = None
     public_keys: tuple[str, ...] = ()
     networks: tuple[IpNetwork, ...] = ()
+    default_route: bool = False
+    pull_interval: float | None = None
     is_self: bool = False
     _operator_keys: frozenset[str] = field(init=False, repr=False, compare=False)
     _provider_keys: frozenset[str] = field(init=False, repr=False, compare=False)

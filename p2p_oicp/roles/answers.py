@@ -68,6 +68,12 @@ def acknowledgement(code: str = SUCCESS, info: str | None = None, ids: Ids = NO_
     return Answer(orjson.dumps(members), is_refusal=code != SUCCESS)
 
 
+def authorized(provider_id: str, ids: Ids) -> Answer:
+    """Return an AuthorizationStart or AuthorizationStop that says yes, in the name of ``provider_id``."""
+    members = {"AuthorizationStatus": "Authorized", "ProviderID": provider_id, "StatusCode": status_code(SUCCESS)}
+    return Answer(orjson.dumps(members | ids.members()))
+
+
 def not_authorized(code: str, info: str | None = None, ids: Ids = NO_IDS) -> Answer:
     """Return a refusing AuthorizationStart or AuthorizationStop; both have these members."""
     members = {"AuthorizationStatus": "NotAuthorized", "StatusCode": status_code(code, info), **ids.members()}

@@ -33,10 +33,38 @@ sessions = Table(
     Column("emp_partner_session_id", Text),
     Column("request_digest", LargeBinary, nullable=False),
     Column("answer", LargeBinary),
+    Column("medium", Text, nullable=False, server_default=text("''")),
+    Column("stop_media", Text, nullable=False, server_default=text("''")),
+    Column("offline", Integer, nullable=False, server_default=text("0")),
+    Column("progress_at", Float),
+    Column("stop_digest", LargeBinary),
+    Column("stop_answer", LargeBinary),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
 )
 Index("sessions_by_request", sessions.c.request_digest, sessions.c.created_at)
+Index("sessions_by_state", sessions.c.state, sessions.c.updated_at)
+
+# Who said yes to a card last time, so that not everybody is asked again.
+cards = Table(
+    "cards",
+    metadata,
+    Column("uid_key", Text, primary_key=True),
+    Column("peer", Text, nullable=False),
+    Column("seen_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The drivers of an EMP without a backend: a UID, or an EvcoID with the bcrypt hash of its PIN.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("token_key", Text, primary_key=True),
+    Column("token", Text, nullable=False),
+    Column("pin_hash", LargeBinary),
+    Column("added_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 session_events = Table(
     "session_events",
@@ -58,16 +86,33 @@ Index(
 )
 Index("session_events_by_time", session_events.c.at)
 
+# ``id`` is the order of arrival: pages in this order do not move while records are added.
 cdrs = Table(
     "cdrs",
     metadata,
-    Column("role", Text, primary_key=True),
-    Column("session_key", Text, primary_key=True),
+    Column("id", Integer, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("session_key", Text, nullable=False),
     Column("peer", Text, nullable=False),
+    Column("operator_key", Text, nullable=False),
+    Column("provider_key", Text, nullable=False),
+    Column("session_end", Float, nullable=False),
     Column("received_at", Float, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("forwarded_at", Float),
+    sqlite_autoincrement=True,
+)
+Index("cdrs_of_session", cdrs.c.role, cdrs.c.session_key, unique=True)
+Index("cdrs_of_provider", cdrs.c.role, cdrs.c.provider_key, cdrs.c.id)
+
+# Up to which time (of SessionEnd) a CPO peer was asked for records that never came.
+reconciled = Table(
+    "reconciled",
+    metadata,
+    Column("peer", Text, primary_key=True),
+    Column("until", Float, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 refused_cdrs = Table(

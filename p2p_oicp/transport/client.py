@@ -119,16 +119,28 @@ class OicpClient:
         check_status(answer, now=self._clock.time(), is_oicp=False)
         return answer.status, answer.text()
 
+    async def get_json(self, url: str, *, deadline: float, peer: str | None = None) -> tuple[int, bytes]:
+        """Ask for JSON that is not OICP; return the 2xx status and the body as UTF-8; any other status raises."""
+        answer = await self._exchange("GET", peer or url, url, b"", deadline, {})
+        check_status(answer, now=self._clock.time(), is_oicp=False)
+        return answer.status, answer.text()
+
     async def _post(self, peer: str, url: str, body: bytes, deadline: float, headers: Mapping[str, str]) -> Answer:
+        return await self._exchange("POST", peer, url, body, deadline, headers)
+
+    async def _exchange(
+        self, method: str, peer: str, url: str, body: bytes, deadline: float, headers: Mapping[str, str]
+    ) -> Answer:
         """Exchange one request for one answer; the only place where aiohttp's exceptions are met."""
         if self._session is None:
             raise RuntimeError("OicpClient is used outside its async with block")
-        signed = self._signer.sign(method="POST", url=url, body=body)
+        signed = self._signer.sign(method=method, url=url, body=body)
         upload = Upload(body)
         try:
-            async with self._session.post(
+            async with self._session.request(
+                method,
                 URL(url, encoded=True),
-                data=upload,
+                data=upload if method == "POST" else None,
                 headers={**headers, **signed},
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=deadline),

@@ -6,15 +6,18 @@ Both have one catch-all route below ``/api/oicp/``; the table of operations find
 look-up, where thirty routes would be thirty regular expressions).
 """
 
+from p2p_oicp.web.admin import Admin
 from p2p_oicp.web.admin_outbox import OutboxAdmin
 from p2p_oicp.web.apps import Listener, backend_app, peer_app
 from p2p_oicp.web.greetings import Greetings
 from p2p_oicp.web.inprocess import Loopback, OwnCalls
 from p2p_oicp.web.listening import listen
 from p2p_oicp.web.metrics import Metrics
+from p2p_oicp.web.reports import SessionEnquiries
 from p2p_oicp.web.service import Api, Side
 
 __all__ = [
+    "Admin",
     "Api",
     "Greetings",
     "Listener",
@@ -22,6 +25,7 @@ __all__ = [
     "Metrics",
     "OutboxAdmin",
     "OwnCalls",
+    "SessionEnquiries",
     "Side",
     "backend_app",
     "listen",

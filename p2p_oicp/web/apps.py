@@ -19,6 +19,7 @@ from p2p_oicp.roles.context import Answer
 from p2p_oicp.web.bodies import read_body
 from p2p_oicp.web.limits import BUSY, Doorkeeper
 from p2p_oicp.web.problems import HttpProblem, invalid
+from p2p_oicp.web.reports import SESSION_PATH
 from p2p_oicp.web.service import Api, Arrival
 
 log = structlog.get_logger(__name__)
@@ -117,13 +118,17 @@ def _process_id(request: web.Request) -> str | None:
     return given if given.isascii() and given.isprintable() and len(given) <= _LONGEST_PROCESS_ID else None
 
 
-def peer_app(listener: Listener, *, hello: Hello) -> web.Application:
+def peer_app(listener: Listener, *, hello: Hello, sessions: Serve) -> web.Application:
     """Return the public application: OICP from peers, and what nodes say among themselves (DESIGN section 4)."""
 
     async def say_hello(request: web.Request) -> Answer:
         return await hello(await read_body(request, _MOST_HELLO_BYTES))
 
-    return _app(listener, [web.post("/p2p/v1/hello", listener.handler(say_hello))])
+    routes = [
+        web.post("/p2p/v1/hello", listener.handler(say_hello)),
+        web.get(SESSION_PATH, listener.handler(sessions)),
+    ]
+    return _app(listener, routes)
 
 
 def backend_app(

@@ -158,11 +158,21 @@ class Api:
         if party is None:
             return None
         claimed = OperatorID(party) if operation.sender is Party.CPO else ProviderID(party)
-        return self._admitted(self._who_answers_for(claimed), operation, arrival)
+        return self._admitted(claimed, operation, arrival)
 
-    def _admitted(self, peer: Peer, operation: Operation, arrival: Arrival) -> Peer:
+    def _admitted(self, party: OperatorID | ProviderID, operation: Operation, arrival: Arrival) -> Peer:
+        """Return the peer that speaks for ``party`` and may ask for the operation, from where it asks."""
+        peer = self._who_answers_for(party)
         if not peer.serves(operation.name):
             raise Refusal(_NO_CONTRACT, f"there is no contract with {peer.name} for {operation.name}")
+        return self._from_its_network(peer, arrival)
+
+    def who_asks(self, party: OperatorID | ProviderID, arrival: Arrival) -> Peer:
+        """Return the peer that asks for ``party`` what is not OICP; raises Refusal 017 or 300."""
+        self._verifier.verify(arrival.parts)
+        return self._from_its_network(self._who_answers_for(party), arrival)
+
+    def _from_its_network(self, peer: Peer, arrival: Arrival) -> Peer:
         if peer.networks and arrival.address and not any(ip_address(arrival.address) in net for net in peer.networks):
             raise Unauthorized(f"{peer.name} may not call from {arrival.address}")
         return peer
@@ -172,8 +182,7 @@ class Api:
             if not self._me.answers_for(party):
                 raise Unauthorized(f"{party} is not a party of this node; its backend speaks for {_parties(self._me)}")
             return self._me
-        by = self._registry.by_operator if isinstance(party, OperatorID) else self._registry.by_provider
-        peer = by(party)  # type: ignore[arg-type]
+        peer = self._registry.answering(party)
         if peer is None:
             raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {party}")
         return peer
@@ -184,11 +193,14 @@ class Api:
         if named is None:
             return incoming
         if incoming.party is None:
-            peer = self._admitted(self._who_answers_for(named), incoming.operation, arrival)
-            return replace(incoming, peer=peer)
-        if type(named)(incoming.party) != named and not _is_sub_operator(named, incoming):
+            return replace(incoming, peer=self._admitted(named, incoming.operation, arrival))
+        if type(named)(incoming.party) != named and not self._is_sub_operator(named, incoming):
             raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
         return incoming
+
+    def _is_sub_operator(self, derived: OperatorID | ProviderID, incoming: Incoming[Message]) -> bool:
+        """Whether the path's party may speak for the operator of an EvseID: a hub operator for its sub-operators."""
+        return incoming.operation.sender_is_derived and self._registry.answering(derived) == incoming.peer
 
     def _read(
         self, operation: Operation, party: str | None, peer: Peer | None, parts: SignedParts
@@ -204,11 +216,6 @@ class Api:
         if any(found.severity is Severity.ERROR for found in reading.findings):
             raise InvalidMessage(reading.findings)
         return Incoming(operation, reading.envelope, peer, party, reading, body)
-
-
-def _is_sub_operator(derived: OperatorID | ProviderID, incoming: Incoming[Message]) -> bool:
-    """Whether the path's party may speak for the operator of an EvseID: a hub operator for its sub-operators."""
-    return incoming.operation.sender_is_derived and incoming.peer is not None and incoming.peer.answers_for(derived)
 
 
 def _result(answer: Answer) -> str:

@@ -175,8 +175,9 @@ class Csms(Backend):
         ids = {"EvseID": evse, "CPOPartnerSessionID": partner}
         await self.notify(messages.notification("Start", session, **ids))
         for step in range(self.progress):
-            energy = {"ConsumedEnergyProgress": step + 1}
-            await self.notify(messages.notification("Progress", session, **ids, **energy))
+            told = {"ConsumedEnergyProgress": step + 1, "EventOccurred": f"2026-03-01T10:{10 + 5 * step}:05+01:00"}
+            told["ChargingDuration"] = (10 + 5 * step) * 60_000
+            await self.notify(messages.notification("Progress", session, **ids, **told))
         await self.notify(messages.notification("End", session, **ids))
         await self.settle(session, **ids)
 

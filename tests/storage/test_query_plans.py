@@ -8,7 +8,7 @@ import pytest
 from p2p_oicp.storage import outbox, sessions
 
 HOT = {
-    "the session of a SessionID": (sessions._GET, "sqlite_autoindex_sessions_1 (role=? AND session_key=?)"),
+    "the session of a SessionID": (sessions.GET, "sqlite_autoindex_sessions_1 (role=? AND session_key=?)"),
     "the session that the same request opened": (
         sessions._BY_REQUEST,
         "sessions_by_request (request_digest=? AND created_at>?)",

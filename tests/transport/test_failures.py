@@ -92,11 +92,11 @@ def test_each_becomes_ours(exc):
 @pytest.mark.parametrize("exc", [*map(make, AIOHTTPS), *BELOW], ids=lambda exc: type(exc).__name__)
 @pytest.mark.parametrize("sent", [False, True])
 async def test_none_leaks_from_the_client(client: OicpClient, call, exc, sent):
-    def post(*_args, data, **_kwargs):
+    def request(*_args, data, **_kwargs):
         data.begun = sent
         raise exc
 
-    session, client._session = client._session, Mock(post=post)
+    session, client._session = client._session, Mock(request=request)
     try:
         with pytest.raises((PeerUnreachable, PeerSilent, PeerBroken)) as caught:
             await call()

@@ -7,11 +7,11 @@ from p2p_oicp.oicp.operation import Party
 from p2p_oicp.roles.context import RoleContext
 from p2p_oicp.roles.cpo.authorization import Authorization
 from p2p_oicp.roles.cpo.remote import RemoteControl
+from p2p_oicp.roles.cpo.settlement import CpoSettlement
+from p2p_oicp.roles.cpo.stopping import Stopping
+from p2p_oicp.roles.records import Records
 from p2p_oicp.roles.role import Role
-from p2p_oicp.roles.settlement import Settlement
 from p2p_oicp.roles.state.parts import Pulls, Pushes
-
-CPO = "cpo"
 
 
 class CpoRole(Role):
@@ -20,8 +20,10 @@ class CpoRole(Role):
     def __init__(self, context: RoleContext, backend: CpoBackend) -> None:
         super().__init__(
             Authorization(context),
+            Stopping(context),
             RemoteControl(context, backend),
-            Settlement(CPO, context),
+            CpoSettlement(context),
+            Records("cpo", context),
             Pushes(context, Party.CPO),
             Pulls(context, Party.CPO),
         )

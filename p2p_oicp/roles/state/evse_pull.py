@@ -14,7 +14,7 @@ from p2p_oicp.clock import wire_time
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import GeoFormat, PullEvseData, SearchCenter
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
-from p2p_oicp.roles.paging import PageAsked, page_body
+from p2p_oicp.roles.paging import PageWanted
 from p2p_oicp.roles.state import facts
 from p2p_oicp.roles.state.crawls import Crawls
 from p2p_oicp.roles.state.notation import in_notation
@@ -36,7 +36,7 @@ class EvsePulls:
 
     async def answer(self, incoming: Incoming[PullEvseData]) -> Answer:
         """Return one page of what is valid, or of what changed since LastCall."""
-        asked = PageAsked.of(incoming.query)
+        asked = PageWanted.of(incoming.query)
         since = await self._since(incoming.message)
         crawl = await self._crawls.get(
             incoming.peer.name if incoming.peer else "",
@@ -45,10 +45,10 @@ class EvsePulls:
             newest=(await self._context.store.read(evses.NEWEST, source_=self._source))[0]["newest"],
             search=partial(self._search, incoming.message, since),
         )
-        ids = crawl.ids[asked.start : asked.start + asked.size]
+        ids = crawl.ids[asked.offset : asked.offset + asked.size]
         found = await evses.page(self._context.store, ids, since) if ids else []
         records = await _written(found, incoming.message.geo_coordinates_response_format)
-        return Answer(page_body(b",".join(records), asked, total=len(crawl.ids), count=len(records)))
+        return asked.answer(records, len(crawl.ids))
 
     async def _since(self, pull: PullEvseData) -> float | None:
         """Return LastCall in seconds; a time before the oldest change that is still known cannot be answered."""

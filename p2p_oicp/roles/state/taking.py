@@ -95,7 +95,7 @@ async def _sorted(reading: RecordReading[Message], kind: StateKind, owner: Peer)
     async for raw, record, findings in gently(reading):
         wrong = [finding for finding in findings if finding.severity is Severity.ERROR]
         if record is not None:
-            wrong += _foreign(record, kind, owner, f"{reading.pointer}/{place}")
+            wrong += foreign(record, kind, owner, f"{reading.pointer}/{place}")
         if record is None or wrong:
             kept = redacted(raw) if kind.kind is Kind.AUTHENTICATION else raw
             found.unusable.append(SetAside(kept, tuple(wrong)))
@@ -106,7 +106,7 @@ async def _sorted(reading: RecordReading[Message], kind: StateKind, owner: Peer)
     return found
 
 
-def _foreign(record: Message, kind: StateKind, owner: Peer, at: str) -> list[Finding]:
+def foreign(record: Message, kind: StateKind, owner: Peer, at: str) -> list[Finding]:
     """Report a record of parties that its sender does not speak for."""
     code = "foreign-evse-id" if kind.foreign_code == "018" else "foreign-evco-id"
     return [

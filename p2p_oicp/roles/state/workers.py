@@ -1,14 +1,16 @@
-"""The workers of state: one replicator per peer and kind, and the sweeper."""
+"""The workers of state: a replicator per peer and kind, a crawler per peer that does not push, and the sweeper."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from p2p_oicp.delivery import Backoff, Replicator
+from p2p_oicp.delivery import Backoff, Replicator, Worker
 from p2p_oicp.oicp.operation import Party
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import RoleContext
+from p2p_oicp.roles.state.crawling import Crawler
 from p2p_oicp.roles.state.kinds import KINDS, StateKind
+from p2p_oicp.roles.state.sweeping import Retention, Sweeper
 
 
 def replicators(context: RoleContext, backoff: Backoff) -> Iterator[tuple[str, Replicator]]:
@@ -30,9 +32,21 @@ def replicators(context: RoleContext, backoff: Backoff) -> Iterator[tuple[str, R
             )
 
 
+def state_workers(context: RoleContext, backoff: Backoff, retention: Retention) -> Iterator[tuple[str, Worker]]:
+    """Return all workers of state, with their names."""
+    yield "sweeper", Sweeper(context, retention)
+    yield from replicators(context, backoff)
+    for peer in context.registry.all():
+        if peer.pull_interval is not None and not peer.is_self:
+            yield f"crawler of {peer.name}", Crawler(context, peer, peer.pull_interval, backoff)
+
+
 def owed_to(peer: Peer, me: Peer) -> list[StateKind]:
     """Return the kinds of state that a peer wants from this company: a CPO's for EMPs, an EMP's for CPOs."""
     if peer.is_self:
         return []
-    ours = {Party.CPO: bool(me.operators and peer.providers), Party.EMP: bool(me.providers and peer.operators)}
+    ours = {
+        Party.CPO: bool(me.operators and (peer.providers or peer.default_route)),
+        Party.EMP: bool(me.providers and (peer.operators or peer.default_route)),
+    }
     return [kind for kind in KINDS.values() if ours[kind.publisher] and peer.serves(kind.operation.name)]

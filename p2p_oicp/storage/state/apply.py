@@ -104,6 +104,7 @@ def present(tx: Transaction, kind: Kind, source: str, keys: Iterable[str]) -> di
 
 def put(tx: Transaction, kind: Kind, source: str, records: Sequence[Record], now: float) -> int:
     """Add what is new and change what differs; return how many that were. The groups must be there already."""
+    records = list({record.key: record for record in records}.values())  # the last one counts
     known = present(tx, kind, source, (record.key for record in records))
     new: list[tuple[Record, bytes]] = []
     moved: list[tuple[Record, bytes, sqlite3.Row]] = []

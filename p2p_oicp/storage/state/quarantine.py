@@ -26,7 +26,7 @@ _PUT = Statement(
     "INSERT INTO quarantine (source, operation, digest, findings, record, first_seen_at, last_seen_at) "
     "VALUES (:source, :operation, :digest, :findings, :record, :now, :now) "
     "ON CONFLICT (source, operation, digest) DO UPDATE SET times = times + 1, last_seen_at = excluded.last_seen_at, "
-    "findings = excluded.findings",
+    "findings = excluded.findings RETURNING times",
     {},
 )
 _MAKE_ROOM = Statement(
@@ -57,8 +57,10 @@ class SetAside:
         return "; ".join(f"{finding.pointer}: {finding.message}" for finding in self.findings[:3])
 
 
-async def set_aside(store: Store, source: str, operation: str, records: Sequence[SetAside], now: float) -> None:
-    """Keep records aside; one that was seen before is counted."""
+async def set_aside(store: Store, source: str, operation: str, records: Sequence[SetAside], now: float) -> int:
+    """Keep records aside; one that was seen before is counted. Return how many were never seen."""
+    if not records:
+        return 0
     rows = [
         {
             "source": source,
@@ -75,10 +77,14 @@ async def set_aside(store: Store, source: str, operation: str, records: Sequence
         }
         for record in records[-MOST_OF_A_SOURCE:]
     ]
+    new = 0
     for start in range(0, len(rows), _PIECE):
-        await store.write(partial(_put, rows=rows[start : start + _PIECE]), Lane.BULK)
+        new += await store.write(partial(_put, rows=rows[start : start + _PIECE]), Lane.BULK)
     await store.write(lambda tx: tx.run(_MAKE_ROOM, source=source, most=MOST_OF_A_SOURCE), Lane.BULK)
+    return new
 
 
-def _put(tx: Transaction, rows: Sequence[dict[str, object]]) -> None:
-    tx.run_many(_PUT, rows)
+def _put(tx: Transaction, rows: Sequence[dict[str, object]]) -> int:
+    """Keep rows; return how many are new."""
+    times = [tx.one(_PUT, **row) for row in rows]
+    return sum(row is not None and row["times"] == 1 for row in times)

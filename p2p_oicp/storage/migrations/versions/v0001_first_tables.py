@@ -22,16 +22,31 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_table(
+        "cards",
+        sa.Column("uid_key", sa.Text(), nullable=False),
+        sa.Column("peer", sa.Text(), nullable=False),
+        sa.Column("seen_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("uid_key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "cdrs",
+        sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("session_key", sa.Text(), nullable=False),
         sa.Column("peer", sa.Text(), nullable=False),
+        sa.Column("operator_key", sa.Text(), nullable=False),
+        sa.Column("provider_key", sa.Text(), nullable=False),
+        sa.Column("session_end", sa.Float(), nullable=False),
         sa.Column("received_at", sa.Float(), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("forwarded_at", sa.Float(), nullable=True),
-        sa.PrimaryKeyConstraint("role", "session_key"),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
     )
+    op.create_index("cdrs_of_provider", "cdrs", ["role", "provider_key", "id"], unique=False)
+    op.create_index("cdrs_of_session", "cdrs", ["role", "session_key"], unique=True)
     op.create_table(
         "counters",
         sa.Column("name", sa.Text(), nullable=False),
@@ -128,6 +143,13 @@ def upgrade() -> None:
     op.create_index("quarantine_by_age", "quarantine", ["last_seen_at"], unique=False)
     op.create_index("quarantine_once", "quarantine", ["source", "operation", "digest"], unique=True)
     op.create_table(
+        "reconciled",
+        sa.Column("peer", sa.Text(), nullable=False),
+        sa.Column("until", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("peer"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "refused_cdrs",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
@@ -168,11 +190,18 @@ def upgrade() -> None:
         sa.Column("emp_partner_session_id", sa.Text(), nullable=True),
         sa.Column("request_digest", sa.LargeBinary(), nullable=False),
         sa.Column("answer", sa.LargeBinary(), nullable=True),
+        sa.Column("medium", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("stop_media", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("offline", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("progress_at", sa.Float(), nullable=True),
+        sa.Column("stop_digest", sa.LargeBinary(), nullable=True),
+        sa.Column("stop_answer", sa.LargeBinary(), nullable=True),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("updated_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("role", "session_key"),
     )
     op.create_index("sessions_by_request", "sessions", ["request_digest", "created_at"], unique=False)
+    op.create_index("sessions_by_state", "sessions", ["state", "updated_at"], unique=False)
     op.create_table(
         "staged",
         sa.Column("batch", sa.Integer(), nullable=False),
@@ -245,6 +274,15 @@ def upgrade() -> None:
     )
     op.create_index("state_versions_by_age", "state_versions", ["kind", "until"], unique=False)
     op.create_index("state_versions_by_key", "state_versions", ["kind", "key", "change"], unique=False)
+    op.create_table(
+        "tokens",
+        sa.Column("token_key", sa.Text(), nullable=False),
+        sa.Column("token", sa.Text(), nullable=False),
+        sa.Column("pin_hash", sa.LargeBinary(), nullable=True),
+        sa.Column("added_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("token_key"),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "watermarks",
         sa.Column("peer", sa.Text(), nullable=False),
