@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import GetChargeDetailRecords
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
-from p2p_oicp.roles.paging import PageAsked, page_body
+from p2p_oicp.roles.paging import PageWanted
 from p2p_oicp.storage import cdrs
 from p2p_oicp.storage.cdrs import Wanted
 
@@ -21,7 +21,7 @@ class Records:
 
     async def get_charge_detail_records(self, incoming: Incoming[GetChargeDetailRecords]) -> Answer:
         """Return one page of the records whose SessionEnd is from ``From`` to ``To`` (EMP-02)."""
-        request, page = incoming.message, PageAsked.of(incoming.query)
+        request, page = incoming.message, PageWanted.of(incoming.query)
         if request.to < request.from_:
             raise Refusal(_DATA_ERROR, "From is after To")
         peer = incoming.peer
@@ -37,6 +37,5 @@ class Records:
             forwarded=request.cdr_forwarded,
         ).parameters()
         total = (await self._context.store.read(cdrs.COUNT, **wanted))[0]["records"]
-        rows = await self._context.store.read(cdrs.PAGE, **wanted, size_=page.size, offset_=page.start)
-        content = b",".join(row["body"] for row in rows)
-        return Answer(page_body(content, page, total=total, count=len(rows)))
+        rows = await self._context.store.read(cdrs.PAGE, **wanted, size_=page.size, offset_=page.offset)
+        return page.answer([row["body"] for row in rows], total)
