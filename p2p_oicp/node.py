@@ -166,7 +166,7 @@ class Node:
 
     async def _greetings(self, store: Store, parts: _Parts) -> Greetings:
         ours = await store.write(lambda tx: birth.certificate(tx, self._clock.time()))
-        replaced = parts.emp.reconciling.wanted if parts.emp else asyncio.Event()
+        replaced = parts.emp.reconciling.wanted if parts.emp else None
         met = Acquaintances(store, parts.context.bells, ours, replaced)
         return Greetings(self.me, self.registry, parts.client, parts.signs, met, self._backoff)
 

@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 class Acquaintances:
     """What we and our peers say of our stores; ``replaced`` is set when a peer remembers an earlier one of ours."""
 
-    def __init__(self, store: Store, bells: Bells, ours: birth.Birth, replaced: asyncio.Event) -> None:
+    def __init__(self, store: Store, bells: Bells, ours: birth.Birth, replaced: asyncio.Event | None) -> None:
         self._replaced = replaced
         self._ours = ours
         self._store = store
@@ -47,7 +47,8 @@ class Acquaintances:
         if await self._store.write(lambda tx: birth.remembers_another(tx, peer)):
             meaning = "our database was replaced or restored: the peer's records are asked for again"
             log.warning("peer.remembers_another_store_of_ours", peer=peer, meaning=meaning)
-            self._replaced.set()
+            if self._replaced is not None:
+                self._replaced.set()
 
 
 def _is_store(value: object) -> bool:
