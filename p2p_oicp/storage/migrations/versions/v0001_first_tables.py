@@ -71,6 +71,7 @@ def upgrade() -> None:
         sa.Column("last_kind", sa.Text(), nullable=True),
         sa.Column("last_success_at", sa.Float(), nullable=True),
         sa.Column("store_id", sa.Integer(), nullable=True),
+        sa.Column("knew_another", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
