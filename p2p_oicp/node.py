@@ -43,7 +43,7 @@ from p2p_oicp.roles.reports import SessionReports
 from p2p_oicp.roles.state.sweeping import Retention
 from p2p_oicp.roles.state.workers import state_workers
 from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
-from p2p_oicp.storage import Store, birth, open_store
+from p2p_oicp.storage import Store, birth, open_store, peer_names
 from p2p_oicp.storage.state.batches import finish_batches
 from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.transport import OicpClient
@@ -138,6 +138,7 @@ class Node:
         storage = self._settings.storage
         store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
         await finish_batches(store, self._clock.time)
+        await self._follow_names(store)
         supervisor = await stack.enter_async_context(Supervisor())
         parts = await self._assemble(stack, store)
         peer_api, backend_api = self._apis(parts)
@@ -150,6 +151,19 @@ class Node:
             supervisor.keep_running(name, work.run)
         supervisor.run_once("hello", greetings.greet_all)
         self._report()
+
+    async def _follow_names(self, store: Store) -> None:
+        """Let what belongs to a peer follow it to its new name: a name is only a label."""
+        parties = {
+            peer.name: [party.key for party in (*peer.operators, *peer.providers)]
+            for peer in self.registry.all()
+            if not peer.is_self
+        }
+        followed = await store.write(lambda tx: peer_names.follow(tx, parties))
+        for old, new in followed.renamed.items():
+            log.info("peer.renamed", old=old, new=new)
+        for name, letters in followed.stranded.items():
+            log.warning("peer.gone", peer=name, letters=letters, meaning="nobody brings these; enter the peer again")
 
     async def _greetings(self, store: Store, parts: _Parts) -> Greetings:
         ours = await store.write(lambda tx: birth.certificate(tx, self._clock.time()))

@@ -124,11 +124,16 @@ class SessionBook:
         also: Callable[[Transaction], None] | None = None,
         **values: object,
     ) -> None:
-        """Store how a start ended, with the answer that repetitions will get, and whatever ``also`` belongs to it."""
+        """Store how a start ended, with the answer that repetitions will get, and whatever ``also`` belongs to it.
+
+        Raises Refusal 400 where the responder's own SessionID is one that this node uses already.
+        """
         now = self._context.now()
         key = str(values.get("session_key", session.session_key))
 
         def job(tx: Transaction) -> None:
+            if key != session.session_key and sessions.get(tx, self._role, key) is not None:
+                raise Refusal(SESSION_IS_INVALID, f"the answer's SessionID {key} is already that of another process")
             sessions.move(tx, self._role, session.session_key, now, state, answer=answer.body, **values)
             sessions.note(tx, self._role, key, now, state, answer.body)
             if also is not None:
@@ -191,8 +196,13 @@ class SessionBook:
             else ("provider_id", session.provider_key)
         )
         named = getattr(incoming.message, opener, None)
-        if named is not None and named.key != key:
-            raise refused
+        if named is None or named.key == key:
+            return
+        # A notification has no sender in its path: its OperatorID may be the sub-operator that the EVSE belongs to.
+        sender = incoming.peer
+        if incoming.party is None and sender is not None and sender.answers_for(named):
+            return
+        raise refused
 
 
 class _Parties(TypedDict, total=False):
