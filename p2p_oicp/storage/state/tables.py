@@ -130,19 +130,24 @@ batches = Table(
     sqlite_autoincrement=True,
 )
 
+# Some records packed into one row: staging them row by row costs six times as much (docs/performance.md).
 staged = Table(
     "staged",
     metadata,
+    Column("id", Integer, primary_key=True),
+    Column("batch", Integer, nullable=False),
+    Column("records", LargeBinary, nullable=False),
+)
+Index("staged_of_batch", staged.c.batch, staged.c.id)
+
+# What a batch names, where it withdraws everything else.
+staged_keys = Table(
+    "staged_keys",
+    metadata,
     Column("batch", Integer, primary_key=True),
-    Column("position", Integer, primary_key=True),
-    Column("key", Text, nullable=False),
-    Column("group_key", Text, nullable=False),
-    Column("facet", Text, nullable=False),
-    Column("facts", LargeBinary),
-    Column("raw", LargeBinary),
+    Column("key", Text, primary_key=True),
     sqlite_with_rowid=False,
 )
-Index("staged_by_key", staged.c.batch, staged.c.key)
 
 quarantine = Table(
     "quarantine",

@@ -204,17 +204,19 @@ def upgrade() -> None:
     op.create_index("sessions_by_state", "sessions", ["state", "updated_at"], unique=False)
     op.create_table(
         "staged",
+        sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("batch", sa.Integer(), nullable=False),
-        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("records", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("staged_of_batch", "staged", ["batch", "id"], unique=False)
+    op.create_table(
+        "staged_keys",
+        sa.Column("batch", sa.Integer(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("group_key", sa.Text(), nullable=False),
-        sa.Column("facet", sa.Text(), nullable=False),
-        sa.Column("facts", sa.LargeBinary(), nullable=True),
-        sa.Column("raw", sa.LargeBinary(), nullable=True),
-        sa.PrimaryKeyConstraint("batch", "position"),
+        sa.PrimaryKeyConstraint("batch", "key"),
         sqlite_with_rowid=False,
     )
-    op.create_index("staged_by_key", "staged", ["batch", "key"], unique=False)
     op.create_table(
         "state_groups",
         sa.Column("kind", sa.Integer(), nullable=False),
