@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from bench.messages import TOKENS, token
-from p2p_oicp.node import run
 from p2p_oicp.oicp import (
     Acknowledgement,
     AuthorizationStart,
@@ -18,6 +17,7 @@ from p2p_oicp.oicp import (
     ChargingNotification,
     StatusCode,
 )
+from p2p_oicp.process import run
 from p2p_oicp.settings import load_settings
 
 _OK = StatusCode(code="000", description="Success")

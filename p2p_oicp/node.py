@@ -7,9 +7,6 @@ waits.
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -35,7 +32,7 @@ from p2p_oicp.delivery import (
     Worker,
 )
 from p2p_oicp.identity import ClaimedIdentityVerifier
-from p2p_oicp.logs import configure_logs, hand_logs_to_the_host_program
+from p2p_oicp.logs import hand_logs_to_the_host_program
 from p2p_oicp.oicp import Message
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
@@ -46,7 +43,7 @@ from p2p_oicp.roles.reports import SessionReports
 from p2p_oicp.roles.state.sweeping import Retention
 from p2p_oicp.roles.state.workers import state_workers
 from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
-from p2p_oicp.storage import Store, birth, open_store
+from p2p_oicp.storage import Store, birth, open_store, peer_names
 from p2p_oicp.storage.state.batches import finish_batches
 from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.transport import OicpClient
@@ -141,6 +138,7 @@ class Node:
         storage = self._settings.storage
         store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
         await finish_batches(store, self._clock.time)
+        await self._follow_names(store)
         supervisor = await stack.enter_async_context(Supervisor())
         parts = await self._assemble(stack, store)
         peer_api, backend_api = self._apis(parts)
@@ -153,6 +151,19 @@ class Node:
             supervisor.keep_running(name, work.run)
         supervisor.run_once("hello", greetings.greet_all)
         self._report()
+
+    async def _follow_names(self, store: Store) -> None:
+        """Let what belongs to a peer follow it to its new name: a name is only a label."""
+        parties = {
+            peer.name: [party.key for party in (*peer.operators, *peer.providers)]
+            for peer in self.registry.all()
+            if not peer.is_self
+        }
+        followed = await store.write(lambda tx: peer_names.follow(tx, parties))
+        for old, new in followed.renamed.items():
+            log.info("peer.renamed", old=old, new=new)
+        for name, letters in followed.stranded.items():
+            log.warning("peer.gone", peer=name, letters=letters, meaning="nobody brings these; enter the peer again")
 
     async def _greetings(self, store: Store, parts: _Parts) -> Greetings:
         ours = await store.write(lambda tx: birth.certificate(tx, self._clock.time()))
@@ -266,37 +277,3 @@ class Node:
             "security": security,
             **({} if security else {"warning": "insecure: nobody proves who they are"}),
         }
-
-
-async def _run_until_told(node: Node) -> None:
-    told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    async with node:
-        _look_for_garbage_less_often()
-        await told.wait()
-
-
-def _look_for_garbage_less_often() -> None:
-    """Leave out of garbage collection what stays for good, and collect the rest in larger portions.
-
-    Without this, each full collection walks all models, tables and backends again: 60 to 90 ms in which nobody is
-    answered, several times a second under load (docs/performance.md).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 50, 100)
-
-
-def run(settings: Settings, *, cpo: CpoBackend | None = None, emp: EmpBackend | None = None) -> int:
-    """Run one node until SIGTERM or SIGINT; return the exit code. The backends are as for ``Node``."""
-    configure_logs(settings.log.format, settings.log.level)
-    node = Node(settings, cpo=cpo, emp=emp)
-    try:
-        import uvloop  # noqa: PLC0415 - not on Windows
-    except ImportError:
-        asyncio.run(_run_until_told(node))
-    else:
-        uvloop.run(_run_until_told(node))
-    return 0

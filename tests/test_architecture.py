@@ -33,6 +33,7 @@ ROOMS = (
     "web",
     "settings",
     "node",
+    "process",
     "",  # the package itself: what it offers to other programs
     "simulator",
     "cli",

@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 def run(config: ConfigOption = Path("node.toml")) -> None:
     """Run one node until SIGTERM or SIGINT (Ctrl-C); then finish what is in flight and end with code 0."""
-    from p2p_oicp import node
+    from p2p_oicp import process
     from p2p_oicp.settings import load_settings
 
-    raise typer.Exit(node.run(load_settings(config)))
+    raise typer.Exit(process.run(load_settings(config)))

@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import bcrypt
 import orjson
 from sqlalchemy import bindparam, func, or_, select
 
+from p2p_oicp.identity.pins import pin_matches
 from p2p_oicp.oicp import AuthenticationDataRecord, HashedPIN, Identification, ProviderID
 from p2p_oicp.storage.state.model import Kind
 from p2p_oicp.storage.state.tables import identifications, state_groups, state_records
@@ -22,7 +22,6 @@ from p2p_oicp.storage.store import Store
 #: Status codes of refusals that this data alone decides (OICP 2.3, CodeType).
 QR_CODE_FAILED, RFID_FAILED = "101", "102"
 _BCRYPT = "bcrypt"
-_BCRYPT_READS_BYTES = 72
 _MOST_ROUNDS = 14
 
 _r, _i, _g = state_records.c, identifications.c, state_groups.c
@@ -95,7 +94,7 @@ async def _judge(identification: Identification, row: dict[str, object], now: fl
     hashed = stored.qr_code.hashed_pin if stored.qr_code else None
     if hashed is None or not _can_be_checked(hashed):
         return None  # the EMP itself decides
-    is_right = await asyncio.to_thread(pin_matches, identification.qr_code.pin or "", hashed.value)
+    is_right = await asyncio.to_thread(pin_matches, identification.qr_code.pin or "", hashed.value.encode())
     return Match(provider, source) if is_right else Match(provider, source, QR_CODE_FAILED, "the PIN is wrong")
 
 
@@ -110,14 +109,6 @@ def _can_be_checked(hashed: HashedPIN) -> bool:
     """Whether the hash is bcrypt's, and none that would keep a processor busy for minutes."""
     rounds = hashed.value[4:6]
     return hashed.function.lower() == _BCRYPT and rounds.isdecimal() and int(rounds) <= _MOST_ROUNDS
-
-
-def pin_matches(pin: str, hashed: str) -> bool:
-    """Check a PIN against a bcrypt hash; slow."""
-    try:
-        return bcrypt.checkpw(pin.encode()[:_BCRYPT_READS_BYTES], hashed.encode())
-    except ValueError:
-        return False
 
 
 async def stored_hashes(store: Store, source: str, keys: Iterable[str]) -> dict[str, str]:

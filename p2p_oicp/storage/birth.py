@@ -46,6 +46,12 @@ def forget(tx: Transaction) -> None:
         tx.run(_FORGET, name_=name)
 
 
+def store_of(tx: Transaction, peer: str) -> int | None:
+    """Return which store a peer had when we last met it, None where it never said."""
+    known = tx.one(_KNOWN, name_=peer)
+    return known["store_id"] if known else None
+
+
 def met(tx: Transaction, peer: str, store_id: int) -> bool:
     """Note which store a peer has; return whether it is another one than last time, without what we gave to that."""
     known = tx.one(_KNOWN, name_=peer)

@@ -166,3 +166,11 @@ counters = Table(
     Column("name", Text, primary_key=True),
     Column("value", Integer, nullable=False),
 )
+
+known_peers = Table(
+    "known_peers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("parties", Text, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from p2p_oicp import node
+from p2p_oicp import process
 from p2p_oicp.clock import SystemClock
 from p2p_oicp.settings import load_settings
 
@@ -22,7 +22,7 @@ def main() -> None:
         return time.time() + (float(offset.read_text() or 0) if offset.exists() else 0.0)
 
     SystemClock.time = shifted
-    sys.exit(node.run(load_settings(config)))
+    sys.exit(process.run(load_settings(config)))
 
 
 if __name__ == "__main__":

@@ -9,14 +9,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-import bcrypt
-
+from p2p_oicp.identity.pins import hash_pin, pin_matches
 from p2p_oicp.oicp import AuthenticationDataRecord, InvalidMessage, Message, decode, encode
 from p2p_oicp.roles.context import RoleContext
 from p2p_oicp.roles.state import facts
 from p2p_oicp.storage import authentication
-
-_BCRYPT_READS_BYTES = 72
 
 
 async def without_pins(
@@ -42,10 +39,10 @@ def _pin(record: AuthenticationDataRecord) -> str | None:
 def _hashed(
     raw: bytes, record: AuthenticationDataRecord, known: Mapping[str, str], rounds: int
 ) -> tuple[bytes, AuthenticationDataRecord]:
-    pin = (_pin(record) or "").encode()[:_BCRYPT_READS_BYTES]
+    pin = _pin(record) or ""
     value = known.get(facts.key_of_identification(record.identification))
-    if value is None or not bcrypt.checkpw(pin, value.encode()):
-        value = bcrypt.hashpw(pin, bcrypt.gensalt(rounds)).decode()
+    if value is None or not pin_matches(pin, value.encode()):
+        value = hash_pin(pin, rounds).decode()
     members = cast("dict[str, Any]", decode(raw))
     code = members["Identification"]["QRCodeIdentification"]
     code.pop("PIN")

@@ -108,6 +108,13 @@ def upgrade() -> None:
     op.create_index("identifications_by_evco", "identifications", ["evco_key"], unique=False)
     op.create_index("identifications_by_uid", "identifications", ["uid_key"], unique=False)
     op.create_table(
+        "known_peers",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("parties", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "outbox",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("destination", sa.Text(), nullable=False),
