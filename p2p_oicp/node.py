@@ -92,6 +92,7 @@ class Node:
         site, storage = self._site(), self._settings.storage
         store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
         await finish_batches(store, self._clock.time)
+        await wiring.follow_names(site, store)
         supervisor = await stack.enter_async_context(Supervisor())
         trust = self._trust = stack.enter_context(wiring.trust_of(site))
         parts = await wiring.assemble(stack, site, store, trust, (self._cpo, self._emp))

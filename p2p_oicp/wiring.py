@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 
+import structlog
 from aiohttp import web
 
 from p2p_oicp.backends import CpoBackend, EmpBackend, choose_cpo, choose_emp
@@ -32,10 +33,10 @@ from p2p_oicp.roles.expiry import Expiry
 from p2p_oicp.roles.reports import SessionReports
 from p2p_oicp.roles.state.sweeping import Retention, Sweeper
 from p2p_oicp.settings import Settings, peers_may_be_absent
-from p2p_oicp.storage import Store, birth
+from p2p_oicp.storage import Store, birth, peer_names
 from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.transport import OicpClient
-from p2p_oicp.trust import Trust, TrustFiles
+from p2p_oicp.trust import Trust, TrustFiles, kept_peers
 from p2p_oicp.version import VERSION
 from p2p_oicp.web import (
     Admin,
@@ -55,6 +56,8 @@ from p2p_oicp.web import (
     peer_app,
 )
 from p2p_oicp.web.apps import Status
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,17 @@ def trust_of(site: Site) -> Trust:
         ca=tls.ca,
     )
     return Trust(site.me, registry=site.registry, require=settings.security.require, files=files, clock=site.clock)
+
+
+async def follow_names(site: Site, store: Store) -> None:
+    """Let what belongs to a peer follow it to its new name: a name is only a label."""
+    peers = [*site.registry.all(), *(await kept_peers(store)).values()]
+    parties = {p.name: [party.key for party in (*p.operators, *p.providers)] for p in peers if not p.is_self}
+    followed = await store.write(lambda tx: peer_names.follow(tx, parties))
+    for old, new in followed.renamed.items():
+        log.info("peer.renamed", old=old, new=new)
+    for name, letters in followed.stranded.items():
+        log.warning("peer.gone", peer=name, letters=letters, meaning="nobody brings these; enter the peer again")
 
 
 async def assemble(
@@ -164,13 +178,14 @@ async def greetings_of(parts: Parts, gate: Gate) -> Greetings:
     """Return what says hello, and hears it."""
     site, context = parts.site, parts.context
     ours = await context.store.write(lambda tx: birth.certificate(tx, site.clock.time()))
+    replaced = parts.emp.reconciling.wanted if parts.emp else None
     return Greetings(
         site.me,
         registry=site.registry,
         client=parts.client,
         signs=parts.signs,
         gate=gate,
-        acquaintances=Acquaintances(context.store, context.bells, ours),
+        acquaintances=Acquaintances(context.store, context.bells, ours, replaced),
         backoff=site.backoff,
     )
 

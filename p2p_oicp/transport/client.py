@@ -31,7 +31,7 @@ _MOST_CONNECTIONS_PER_PEER = 256
 RECIPIENT = "P2P-Recipient"
 
 # Nobody's answer to our question, but what stands in its way: it decides nothing, so nobody has to prove it.
-_TROUBLE = frozenset({401, 403, 408, 429, *range(500, 600)})
+_TROUBLE = frozenset({401, 403, 408, 421, 429, *range(500, 600)})
 
 # A node says with this header that it knows who we are: its 401 then is about what we say, not about who we are.
 PROVEN = "P2P-Identity"
@@ -235,7 +235,7 @@ class OicpClient:
             async with self._session.request(
                 request.method,
                 URL(request.url, encoded=True),
-                data=upload,
+                data=upload if request.method == "POST" else None,
                 headers=sent,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=request.deadline),

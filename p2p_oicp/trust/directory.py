@@ -30,9 +30,17 @@ _LOOK_EVERY_SECONDS = 2.0
 class Change:
     """What became of the peers: new ones, those that are gone, and those that are another than before."""
 
-    added: tuple[Peer, ...]
-    removed: tuple[Peer, ...]
-    changed: tuple[Peer, ...]
+    added: tuple[Peer, ...] = ()
+    removed: tuple[Peer, ...] = ()
+    changed: tuple[Peer, ...] = ()
+
+
+async def kept_peers(store: Store) -> dict[str, Peer]:
+    """Return the peers that were paired or found, by their names."""
+    return {
+        row["name"]: peer_of_entry(orjson.loads(row["entry"]), Source(row["source"]))
+        for row in await store.read(pairings.ALL)
+    }
 
 
 class Directory:
@@ -68,8 +76,7 @@ class Directory:
 
     async def load(self) -> None:
         """Read everything; raise ConfigurationError where the sources contradict each other."""
-        for row in await self._store.read(pairings.ALL):
-            self._kept[row["name"]] = peer_of_entry(orjson.loads(row["entry"]), Source(row["source"]))
+        self._kept = await kept_peers(self._store)
         stored = {row["peer"]: row["body"] for row in await self._store.read(pairings.DESCRIPTORS)}
         self._seen = _stamp(self._path)
         self._take(self._read(), self._kept)
@@ -205,7 +212,7 @@ class Directory:
             tuple(peer for name, peer in before.items() if name not in after),
             tuple(peer for name, peer in after.items() if name in before and before[name] != peer),
         )
-        if change != Change((), (), ()):
+        if change != Change():
             log.info("peers.changed", **_names(change))
             self.on_change(change)
 

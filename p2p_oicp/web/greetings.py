@@ -49,7 +49,6 @@ class Greetings:
             "name": me.name,
             "operators": [party.text for party in me.operators],
             "providers": [party.text for party in me.providers],
-            "store": acquaintances.ours.store_id,
         }
 
     async def greet(self, peer: Peer) -> None:
@@ -63,7 +62,8 @@ class Greetings:
         """Say hello to a peer once; return whether there is nothing more to say."""
         if peer.is_self or peer.profile is not Profile.OICP:
             return True
-        url, hello = peer.url.removesuffix("/").removesuffix("/api/oicp") + _HELLO, orjson.dumps(self._me)
+        url = peer.url.removesuffix("/").removesuffix("/api/oicp") + _HELLO
+        hello = orjson.dumps({**self._me, **await self._acquaintances.words_for(peer.name)})
         try:
             _, answer = await self._client.post_json(url, hello, deadline=_DEADLINE_SECONDS, peer=peer.name)
             await self._heard(peer, answer)
@@ -82,7 +82,7 @@ class Greetings:
         except (orjson.JSONDecodeError, HttpProblem):
             return
         if peer in named:
-            await self._acquaintances.met(peer.name, told.get("store"))
+            await self._acquaintances.met(peer.name, told)
 
     async def hear(self, arrival: Arrival) -> Answer:
         """Wake what waits for the peer that says hello; raises Refusal 017 where it does not prove who it is.
@@ -97,12 +97,13 @@ class Greetings:
             raise
         except Refusal:
             peer = None
-        is_known = peer is not None and not peer.is_self
-        if peer is not None and is_known:
-            log.info("hello.heard", peer=peer.name)
-            await self._acquaintances.met(peer.name, hello.get("store"))
-            await self._signs.heard_from(peer.name)
-        return Answer(orjson.dumps({"known": is_known, **self._me}))
+        if peer is None or peer.is_self:
+            return Answer(orjson.dumps({"known": False, **self._me}))
+        log.info("hello.heard", peer=peer.name)
+        words = await self._acquaintances.words_for(peer.name)
+        await self._acquaintances.met(peer.name, hello)
+        await self._signs.heard_from(peer.name)
+        return Answer(orjson.dumps({"known": True, **self._me, **words}))
 
     def _known(self, party: OperatorID | ProviderID) -> Peer | None:
         """Return the peer whose own party this is; a default route is nobody's own name."""
