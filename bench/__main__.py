@@ -11,14 +11,21 @@ from types import MappingProxyType
 
 import orjson
 
-from bench.bars import authorize
+from bench.bars import authorize, crash, roundtrip, standing
 from bench.bench import Bench
 from bench.facts import facts_of
 from bench.table import Row, show
 
 Measure = Callable[[Bench], list[Row]]
 #: What measures which bars.
-MEASURES: Mapping[tuple[int, ...], Measure] = MappingProxyType({(1, 2): authorize.measure})
+MEASURES: Mapping[tuple[int, ...], Measure] = MappingProxyType(
+    {
+        (1, 2): authorize.measure,
+        (4,): roundtrip.measure,
+        (9,): standing.measure,
+        (10,): crash.measure,
+    }
+)
 
 
 def main() -> int:

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: No server of ours is faster, so a load of this many requests a second is never used up.
+from bench import messages
+from bench.load import Load
+
+#: No node is faster, so a load of this many requests a second is never used up.
 MOST_A_SECOND = 25_000
 
 
@@ -21,6 +24,19 @@ class Bench:
     seconds: float
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    def numbers(self, seconds: float) -> Iterator[int]:
-        """Return numbers for the requests of one load, never the same twice in a run."""
-        return itertools.islice(self._numbers, int(MOST_A_SECOND * seconds))
+    def numbers(self, count: float) -> Iterator[int]:
+        """Return ``count`` numbers for requests, never the same twice in a run."""
+        return itertools.islice(self._numbers, int(count))
+
+    def authorize_starts(
+        self, seconds: float, *, connections: int = 32, rate: float | None = None, named: bool = True
+    ) -> Load:
+        """Return a load of AuthorizeStart, each another one; ``named``: as a CPO's node sends them."""
+        numbers = self.numbers(seconds * (rate or MOST_A_SECOND))
+        load = Load(file=self.directory / "starts", seconds=seconds, connections=connections, rate=rate)
+        return load.filled(messages.authorize_starts(numbers, named=named))
+
+    def echoes(self) -> Load:
+        """Return the load of REF."""
+        load = Load(file=self.directory / "echo", seconds=self.seconds, repeatable=True)
+        return load.filled([messages.echo()])

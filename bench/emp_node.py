@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import sys
 from pathlib import Path
 
-import uvloop
-
 from bench.messages import TOKENS, token
-from p2p_oicp.backends import NoEmpBackend
-from p2p_oicp.logs import configure_logs
-from p2p_oicp.node import Node
-from p2p_oicp.oicp import AuthorizationStart, AuthorizationStatus, AuthorizeStart, StatusCode
+from p2p_oicp.oicp import (
+    Acknowledgement,
+    AuthorizationStart,
+    AuthorizationStatus,
+    AuthorizationStop,
+    AuthorizeStart,
+    AuthorizeStop,
+    ChargeDetailRecord,
+    ChargingNotification,
+    StatusCode,
+)
+from p2p_oicp.process import run
 from p2p_oicp.settings import load_settings
 
-_YES = StatusCode(code="000", description="Success")
+_OK = StatusCode(code="000", description="Success")
+_AUTHORIZED = AuthorizationStart(authorization_status=AuthorizationStatus.AUTHORIZED, status_code=_OK)
+_UNKNOWN = AuthorizationStart(
+    authorization_status=AuthorizationStatus.NOT_AUTHORIZED, status_code=StatusCode(code="102")
+)
 
 
-class Whitelist(NoEmpBackend):
-    """Says yes to the cards it knows."""
+class Whitelist:
+    """Says yes to the cards it knows, and takes what it is told."""
 
     def __init__(self) -> None:
         self._cards = frozenset(token(number) for number in range(TOKENS))
@@ -28,20 +36,22 @@ class Whitelist(NoEmpBackend):
     async def authorize_start(self, request: AuthorizeStart) -> AuthorizationStart:
         """See ``EmpBackend``."""
         uid = request.identification.uid
-        if uid is None or uid.key not in self._cards:
-            return await super().authorize_start(request)
-        return AuthorizationStart(
-            authorization_status=AuthorizationStatus.AUTHORIZED, status_code=_YES, session_id=request.session_id
+        return _AUTHORIZED if uid is not None and uid.key in self._cards else _UNKNOWN
+
+    async def authorize_stop(self, request: AuthorizeStop) -> AuthorizationStop:
+        """See ``EmpBackend``."""
+        return AuthorizationStop(
+            authorization_status=AuthorizationStatus.AUTHORIZED, status_code=_OK, session_id=request.session_id
         )
 
+    async def charging_notifications(self, notification: ChargingNotification) -> Acknowledgement:
+        """See ``EmpBackend``."""
+        return Acknowledgement(result=True, status_code=_OK, session_id=notification.session_id)
 
-async def _run(config: Path) -> None:
-    told = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
-    async with Node(load_settings(config), emp=Whitelist()):
-        await told.wait()
+    async def charge_detail_record(self, record: ChargeDetailRecord) -> Acknowledgement:
+        """See ``EmpBackend``."""
+        return Acknowledgement(result=True, status_code=_OK, session_id=record.session_id)
 
 
 if __name__ == "__main__":
-    configure_logs("text", "INFO")
-    uvloop.run(_run(Path(sys.argv[1])))
+    sys.exit(run(load_settings(Path(sys.argv[1])), emp=Whitelist()))

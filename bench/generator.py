@@ -1,4 +1,4 @@
-"""Our own load generator: what wrk cannot do (a fixed rate, a fixed number), and all else where there is no wrk.
+"""Our own load generator: what wrk cannot do (a fixed rate, telling what was answered), and all where there is no wrk.
 
 Requests go out as bytes over kept-alive connections; of an answer only the status and the length are read.
 """
@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
+import ssl
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -28,17 +31,17 @@ class _Connection(asyncio.Protocol):
         self._load = load
         self._received = b""
         self._missing = 0
-        self._failed = False
+        self._status_is_ok = True
+        self.number = 0
         self.due = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Be free for a request."""
+        """Keep the transport."""
         self._transport = cast("asyncio.WriteTransport", transport)
-        self._load.opened += 1
 
-    def send(self, request: bytes, due: float) -> None:
+    def send(self, number: int, request: bytes, due: float) -> None:
         """Send; ``due`` is when it should have gone out, from which its latency counts."""
-        self.due = due
+        self.number, self.due = number, due
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
@@ -49,121 +52,135 @@ class _Connection(asyncio.Protocol):
             self._received += data
             self._read_head()
         if self._missing == 0 and not self._received:
-            self._load.finished(self, failed=self._failed)
+            self._load.finished(self, ok=self._status_is_ok)
 
     def _read_head(self) -> None:
         head, end, body = self._received.partition(_HEAD_END)
         if not end:
             return
         fields = head.lower()
-        self._failed = not fields.startswith(b"http/1.1 200")
+        self._status_is_ok = fields.startswith(b"http/1.1 200")
         self._missing = int(fields.partition(b"content-length:")[2].partition(b"\r\n")[0]) - len(body)
         self._received = b""
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         """Tell that the server has closed."""
-        self._load.lost(self, exc)
+        self._load.lost()
 
 
 class _Load:
     """Sends requests until they, or the time, are used up; ``rate`` a second, or as fast as they are answered."""
 
-    def __init__(self, requests: list[bytes], *, seconds: float, rate: float | None) -> None:
-        self._requests = iter(requests)
+    def __init__(self, requests: Iterable[bytes], *, seconds: float, rate: float | None) -> None:
+        self._requests: Iterator[tuple[int, bytes]] = iter(enumerate(requests))
         self._rate = rate
         self._seconds = seconds
         self._free: deque[_Connection] = deque()
-        self._waiting: deque[tuple[bytes, float]] = deque()
+        self._waiting: deque[tuple[int, bytes, float]] = deque()
         self._in_flight = 0
-        self._sent_all = asyncio.Event()
-        self._over = False
-        self.latencies: list[float] = []
-        self.failed = 0
-        self.opened = 0
-        self.started = 0.0
-        self.ended = 0.0
+        self._done = asyncio.Event()
+        self._started = 0.0
+        self._ended = 0.0
+        self._latencies: list[float] = []
+        self._failed = 0
+        self._lost = 0
+        self.answered: list[int] = []
 
-    async def run(self, host: str, port: int, connections: int) -> None:
+    async def run(self, port: int, connections: int, tls: ssl.SSLContext | None) -> None:
         """Open the connections, send, and wait for the last answer."""
         loop = asyncio.get_running_loop()
-        made = [await loop.create_connection(lambda: _Connection(self), host, port) for _ in range(connections)]
+        made = [
+            await loop.create_connection(lambda: _Connection(self), "127.0.0.1", port, ssl=tls)
+            for _ in range(connections)
+        ]
         self._free.extend(protocol for _, protocol in made)
-        self.started = time.perf_counter()
+        self._started = time.perf_counter()
         if self._rate is None:
-            for _, protocol in made:
-                self._next(protocol)
+            while self._free and self._send_next(self._free[0]):
+                self._free.popleft()
+            self._end_if_done()
         else:
-            await self._send_at_rate(self._rate)
+            await self._send_at(self._rate)
         async with asyncio.timeout(self._seconds + _PATIENCE_SECONDS):
-            await self._sent_all.wait()
-        self._over = True
+            await self._done.wait()
         for transport, _ in made:
-            transport.close()
+            transport.abort()
 
-    async def _send_at_rate(self, rate: float) -> None:
-        for number, request in enumerate(self._requests):
-            due = self.started + number / rate
-            if number / rate >= self._seconds:
-                break
+    async def _send_at(self, rate: float) -> None:
+        for number, request in itertools.islice(self._requests, int(rate * self._seconds)):
+            due = self._started + number / rate
             if (pause := due - time.perf_counter()) > 0:
                 await asyncio.sleep(pause)
-            self._waiting.append((request, due))
             self._in_flight += 1
             if self._free:
-                self._next(self._free.popleft())
-        self._rate = None
-        self._requests = iter(())
+                self._free.popleft().send(number, request, due)
+            else:
+                self._waiting.append((number, request, due))
+        self._rate, self._requests = None, iter(())
         self._end_if_done()
 
-    def _next(self, connection: _Connection) -> None:
+    def _send_next(self, connection: _Connection) -> bool:
+        """Send what waits, or at no fixed rate the next one; False where there is nothing to send."""
         if self._waiting:
             connection.send(*self._waiting.popleft())
-            return
+            return True
         now = time.perf_counter()
-        request = next(self._requests, None) if self._rate is None and now - self.started < self._seconds else None
-        if request is None:
+        if self._rate is not None or now - self._started >= self._seconds:
+            return False
+        number, request = next(self._requests, (0, b""))
+        if not request:
+            return False
+        self._in_flight += 1
+        connection.send(number, request, now)
+        return True
+
+    def finished(self, connection: _Connection, *, ok: bool) -> None:
+        """Note an answer, and use its connection for the next request."""
+        self._ended = time.perf_counter()
+        self._latencies.append(self._ended - connection.due)
+        self.answered.append(connection.number)
+        self._failed += not ok
+        self._in_flight -= 1
+        if not self._send_next(connection):
             self._free.append(connection)
             self._end_if_done()
-            return
-        self._in_flight += 1
-        connection.send(request, now)
 
-    def finished(self, connection: _Connection, *, failed: bool) -> None:
-        """Note an answer, and use its connection for the next request."""
-        now = self.ended = time.perf_counter()
-        self.latencies.append(now - connection.due)
-        self.failed += failed
-        self._in_flight -= 1
-        self._next(connection)
-
-    def lost(self, _connection: _Connection, _exc: Exception | None) -> None:
-        """Note that the server closed a connection: the load is over, for what was on the way is not answered."""
-        if not self._over:
-            self.failed += 1
-            self.ended = time.perf_counter()
-            self._sent_all.set()
+    def lost(self) -> None:
+        """End: the server closed a connection."""
+        self._lost += not self._done.is_set()
+        self._done.set()
 
     def _end_if_done(self) -> None:
         if self._in_flight == 0 and self._rate is None:
-            self._sent_all.set()
+            self._done.set()
 
-
-def _report(load: _Load) -> dict[str, float]:
-    ordered = sorted(load.latencies) or [0.0]
-    return {
-        "requests": len(load.latencies),
-        "seconds": load.ended - load.started,
-        "failed": load.failed,
-        "p50": 1e3 * ordered[len(ordered) // 2],
-        "p99": 1e3 * ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))],
-        "longest": 1e3 * ordered[-1],
-    }
+    def report(self) -> dict[str, float]:
+        """Return what bench.load.Result holds, times in ms."""
+        ordered = sorted(self._latencies) or [0.0]
+        return {
+            "requests": len(self._latencies),
+            "seconds": self._ended - self._started,
+            "failed": self._failed + self._lost,
+            "p50": 1e3 * ordered[len(ordered) // 2],
+            "p99": 1e3 * ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))],
+            "longest": 1e3 * ordered[-1],
+        }
 
 
 async def _run(options: argparse.Namespace) -> None:
-    load = _Load(messages.read(options.file), seconds=options.seconds, rate=options.rate)
-    await load.run("127.0.0.1", options.port, options.connections)
-    print(orjson.dumps(_report(load)).decode())
+    requests = messages.read(options.file)
+    endless = itertools.cycle(requests) if options.repeat else requests
+    load = _Load(endless, seconds=options.seconds, rate=options.rate)
+    await load.run(options.port, options.connections, _trusting_anyone() if options.tls else None)
+    if options.answered:
+        options.answered.write_bytes(orjson.dumps(load.answered))
+    print(orjson.dumps(load.report()).decode())
+
+
+def _trusting_anyone() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def _options() -> argparse.Namespace:
@@ -173,6 +190,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rate", type=float)
+    parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--repeat", action="store_true", help="send the requests again when they are used up")
+    parser.add_argument("--answered", type=Path, help="write the numbers of the requests that were answered")
     return parser.parse_args()
 
 

@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import orjson
@@ -21,7 +21,7 @@ _ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a load saw: times in ms, CPU in µs a request (None where the load did not measure its server)."""
+    """What a load saw: times in ms, CPU of its server in µs a request (0 where it was not measured)."""
 
     requests: int
     seconds: float
@@ -36,34 +36,41 @@ class Result:
         return self.requests / self.seconds
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """A load that is ready to run: a file of requests, and how they are sent."""
+    """Requests in a file, and how they are sent: by ``connections`` at once, or ``rate`` a second.
+
+    ``repeatable``: the same request may be sent again when they are used up.
+    """
 
     file: Path
-    count: int
     seconds: float
     connections: int = 32
     rate: float | None = None
     tls: bool = False
-    #: REF may get the same request again and again.
     repeatable: bool = False
+    count: int = 0
+
+    def filled(self, requests: Iterable[bytes]) -> Load:
+        """Write the requests into the file."""
+        return replace(self, count=messages.write(self.file, requests))
 
     def start(self, port: int) -> subprocess.Popen[bytes]:
         """Start the generator: wrk where it can do it, else our own."""
         wrk = shutil.which("wrk")
         command = self._with_wrk(wrk, port) if wrk and self.rate is None else self._with_our_own(port)
-        return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=_ROOT)  # noqa: S603 - our own programs
+        return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=_ROOT)
 
     def _with_wrk(self, wrk: str, port: int) -> list[str]:
         url = f"{'https' if self.tls else 'http'}://127.0.0.1:{port}/"
-        how = ["-t1", f"-c{self.connections}", f"-d{self.seconds:g}s", "--timeout", "10s", "-s", str(_LUA)]
+        how = ["-t1", f"-c{self.connections}", f"-d{round(self.seconds)}s", "--timeout", "10s", "-s", str(_LUA)]
         return [wrk, *how, url, "--", str(self.file)]
 
     def _with_our_own(self, port: int) -> list[str]:
         how = ["--port", str(port), "--file", str(self.file), "--connections", str(self.connections)]
-        how += ["--seconds", str(self.seconds), *(["--tls"] if self.tls else [])]
-        return [sys.executable, "-m", "bench.generator", *how, *(["--rate", str(self.rate)] if self.rate else [])]
+        how += ["--seconds", str(self.seconds), *(["--rate", str(self.rate)] if self.rate else [])]
+        how += [*(["--tls"] if self.tls else []), *(["--repeat"] if self.repeatable else [])]
+        return [sys.executable, "-m", "bench.generator", *how]
 
     def finish(self, generator: subprocess.Popen[bytes]) -> Result:
         """Wait for the generator; raise BenchFailed where an answer was not HTTP 200."""
@@ -73,29 +80,29 @@ class Load:
         seen = orjson.loads(out.splitlines()[-1])
         if seen.pop("failed"):
             raise BenchFailed(f"some requests of {self.file.name} were not answered with HTTP 200: {out.decode()}")
-        result = Result(**seen)
-        if result.requests > self.count and not self.repeatable:
-            raise BenchFailed(f"{self.file.name} has too few requests: {result.requests} were sent")
-        return result
+        if seen["requests"] > self.count and not self.repeatable:
+            raise BenchFailed(f"{self.file.name} has too few requests: {seen['requests']} were sent")
+        return Result(**seen)
 
-    def run(self, server: Server) -> Result:
-        """Put the load on ``server``, and measure both."""
-        before = server.cpu_seconds()
-        result = self.finish(self.start(server.port))
-        spent = server.cpu_seconds() - before
-        return Result(
-            result.requests, result.seconds, result.p50, result.p99, result.longest, 1e6 * spent / result.requests
-        )
-
-
-def prepare(file: Path, requests: Iterable[bytes], *, seconds: float, connections: int = 32, **how: object) -> Load:
-    """Write the requests of a load."""
-    count = messages.write(file, requests)
-    return Load(file, count, seconds, connections, **how)  # type: ignore[arg-type]
+    def run(self, *servers: Server) -> Result:
+        """Put the load on the first server; count the CPU time of all of them."""
+        before = sum(server.cpu_seconds() for server in servers)
+        result = self.finish(self.start(servers[0].port))
+        spent = sum(server.cpu_seconds() for server in servers) - before
+        return replace(result, cpu=1e6 * spent / result.requests)
 
 
 def median(results: Sequence[Result]) -> Result:
     """Return the median of each column."""
-    columns = ("requests", "seconds", "p50", "p99", "longest", "cpu")
-    values = {name: statistics.median(getattr(result, name) for result in results) for name in columns}
-    return Result(**{**values, "requests": int(values["requests"])})
+    values = {each.name: statistics.median(getattr(result, each.name) for result in results) for each in fields(Result)}
+    return Result(**values)
+
+
+def ratio(ours: Sequence[Result], theirs: Sequence[Result]) -> float:
+    """Return the median of the turns' ratios of requests a second."""
+    return statistics.median(mine.rate / other.rate for mine, other in zip(ours, theirs, strict=True))
+
+
+def cost(ours: Sequence[Result], theirs: Sequence[Result]) -> float:
+    """Return the median of the turns' ratios of CPU time a request."""
+    return statistics.median(mine.cpu / other.cpu for mine, other in zip(ours, theirs, strict=True))

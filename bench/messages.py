@@ -13,11 +13,24 @@ TOKENS = 100_000
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _AUTHORIZE_START = f"/api/oicp/charging/v21/operators/{CPO}/authorize/start"
 _LENGTH_BYTES = 4
+#: What a node sends along (p2p_oicp.transport.client).
+_OF_A_NODE: Mapping[str, str] = MappingProxyType(
+    {
+        "Accept": "application/json; charset=utf-8",
+        "User-Agent": "p2p-oicp/0.1.0",
+        "Process-ID": "7a2f0b9e-1c57-4a3e-9d55-0d6f3c1b2a48",
+    }
+)
 
 
 def token(number: int) -> str:
     """Return the UID of a card; the whitelist has numbers below ``TOKENS``."""
     return f"{0x10000000 + number % TOKENS:08X}"
+
+
+def session_id(number: int) -> str:
+    """Return the SessionID that the CPO's node has given to a request."""
+    return f"b2688855-7f00-4002-8d8e-{number:012x}"
 
 
 def authorize_start(number: int, *, named: bool = True) -> bytes:
@@ -29,12 +42,13 @@ def authorize_start(number: int, *, named: bool = True) -> bytes:
         "Identification": {"RFIDMifareFamilyIdentification": {"UID": token(number)}},
         "PartnerProductID": "AC 1",
     }
-    return orjson.dumps({"SessionID": f"b2688855-7f00-4002-8d8e-{number:012x}"} | members if named else members)
+    return orjson.dumps({"SessionID": session_id(number)} | members if named else members)
 
 
 def authorize_starts(numbers: Iterable[int], *, named: bool = True) -> Iterator[bytes]:
     """Return whole HTTP requests, one a number."""
-    return (post(_AUTHORIZE_START, authorize_start(number, named=named)) for number in numbers)
+    headers = _OF_A_NODE if named else _NO_HEADERS
+    return (post(_AUTHORIZE_START, authorize_start(number, named=named), headers) for number in numbers)
 
 
 def post(path: str, body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> bytes:

@@ -66,7 +66,7 @@ def running(name: str, arguments: Sequence[str], *, port: int, ready: str, direc
     log = directory / f"{name}.log"
     began = time.perf_counter()
     with log.open("ab") as out:
-        process = subprocess.Popen(  # noqa: S603 - our own programs
+        process = subprocess.Popen(
             [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=_ROOT
         )
     server = Server(name, port, process, log)

@@ -60,5 +60,5 @@ def show(rows: Iterable[Row], facts: dict[str, str]) -> None:
 def _number(value: float | None, unit: str = "") -> str:
     if value is None:
         return ""
-    digits = 0 if value >= 1000 else 1 if value >= 100 else 2 if value >= 1 else 3
+    digits = max(0, 2 - len(str(int(value)))) + (value < 1) if value != int(value) else 0
     return f"{value:,.{digits}f} {unit}".rstrip()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -48,11 +48,18 @@ class RandomMint:
 
     def session_id(self) -> str:
         """Return a new SessionID."""
-        return str(uuid.uuid4())
+        return _random_uuid()
 
     def process_id(self) -> str:
         """Return a new Process-ID."""
-        return str(uuid.uuid4())
+        return _random_uuid()
+
+
+def _random_uuid() -> str:
+    """Return a version 4 UUID (RFC 9562, 5.4) as text; half the cost of ``str(uuid.uuid4())``."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def wire_time(seconds: float) -> str:

@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import sys
+from contextvars import ContextVar
+from typing import TextIO, cast
 
 import structlog
+from structlog.typing import EventDict
+
+#: The Process-ID of the request that is being served. Setting it costs nothing; most requests log nothing.
+PROCESS_ID: ContextVar[str] = ContextVar("process_id", default="")
+
+
+def _with_process_id(_logger: object, _method: str, event: EventDict) -> EventDict:
+    if process_id := PROCESS_ID.get():
+        event["process_id"] = process_id
+    return event
+
+
+class _Forgiving(io.TextIOBase):
+    """Standard error that may be a file on a full disk: losing a line of the log must not lose a request."""
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def configure_logs(form: str, level: str) -> None:
@@ -19,14 +48,14 @@ def configure_logs(form: str, level: str) -> None:
     )
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _with_process_id,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([structlog.processors.format_exc_info] if form == "json" else []),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Forgiving())),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(
@@ -41,7 +70,7 @@ def hand_logs_to_the_host_program() -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            structlog.contextvars.merge_contextvars,
+            _with_process_id,
             structlog.processors.format_exc_info,
             structlog.processors.KeyValueRenderer(key_order=["event"]),
         ],

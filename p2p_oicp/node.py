@@ -16,25 +16,18 @@ from typing import Self
 import structlog
 from aiohttp import web
 
-from p2p_oicp.backends import (
-    CpoBackend,
-    EmpBackend,
-    GuardedCpoBackend,
-    GuardedEmpBackend,
-    HttpCpoBackend,
-    HttpEmpBackend,
-    NoCpoBackend,
-    NoEmpBackend,
-)
+from p2p_oicp.backends import CpoBackend, EmpBackend, choose_cpo, choose_emp
 from p2p_oicp.clock import Clock, Mint, RandomMint, SystemClock
 from p2p_oicp.delivery import (
+    Acquaintances,
     Backoff,
     Bells,
     OutboxWorker,
     PeerCourier,
+    PeerEnquirer,
     SignsOfLife,
-    StateKind,
     Supervisor,
+    Worker,
 )
 from p2p_oicp.identity import MessageSigner
 from p2p_oicp.logs import hand_logs_to_the_host_program
@@ -43,23 +36,31 @@ from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
 from p2p_oicp.roles.carriers import EmpBackendCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
-from p2p_oicp.roles.cpo.statuses import StatusReplication
 from p2p_oicp.roles.crew import Crew
-from p2p_oicp.settings import Settings, load_registry, own_peer, peers_may_be_absent
-from p2p_oicp.storage import Store, open_store
+from p2p_oicp.roles.expiry import Expiry
+from p2p_oicp.roles.reports import SessionReports
+from p2p_oicp.roles.state.sweeping import Retention, Sweeper
+from p2p_oicp.settings import Settings, load_registry, own_peer
+from p2p_oicp.storage import Store, birth, open_store
+from p2p_oicp.storage.state.batches import finish_batches
+from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.transport import OicpClient
-from p2p_oicp.trust import Trust, TrustFiles
+from p2p_oicp.trust import Change, Trust, TrustFiles
 from p2p_oicp.version import VERSION
 from p2p_oicp.web import (
+    Admin,
     AdminPeers,
     Api,
     Greetings,
     Listener,
     Loopback,
+    Metrics,
+    OutboxAdmin,
     OwnCalls,
     OwnGate,
     PeerGate,
     PeerPairings,
+    SessionEnquiries,
     Side,
     backend_app,
     listen,
@@ -68,20 +69,20 @@ from p2p_oicp.web import (
 
 log = structlog.get_logger(__name__)
 
-# The hub gives a backend 60 s (CONFORMANCE section 5); each operation's own deadline is at most that.
-BACKEND_DEADLINE_SECONDS = 60.0
-
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What the listeners and the workers share."""
+    """What listeners and workers share."""
 
     context: RoleContext
+    trust: Trust
     client: OicpClient
     courier: PeerCourier
     signs: SignsOfLife
-    cpo_backend: CpoBackend
+    metrics: Metrics
     emp_backend: EmpBackend
+    cpo: CpoRole | None
+    emp: EmpRole | None
 
 
 class Node:
@@ -138,51 +139,45 @@ class Node:
         return await self._own_calls.send(request)
 
     async def reload(self) -> None:
-        """Read keys and peers file again; a mistake in them is logged, and changes nothing."""
+        """Read keys, certificate and peers file again; a mistake in them is logged, and changes nothing."""
         if self._trust is not None:
             await self._trust.reload()
 
     async def _start(self, stack: AsyncExitStack) -> None:
         storage = self._settings.storage
         store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
+        await finish_batches(store, self._clock.time)
         supervisor = await stack.enter_async_context(Supervisor())
-        trust = stack.enter_context(self._trust_house())
+        trust = self._trust = stack.enter_context(self._trust_house())
         parts = await self._assemble(stack, store, trust)
         await trust.open(store, parts.client)
-        self._trust = trust
         gate = PeerGate(trust)
         peer_api, backend_api = self._apis(parts, gate)
         parts.courier.loopback = Loopback(peer_api)
         self._own_calls = OwnCalls(backend_api, self.me)
-        greetings = Greetings(self.me, registry=self.registry, client=parts.client, signs=parts.signs, gate=gate)
-        trust.fresh_keys.introduce = greetings.greet
-        await self._listen(
-            stack, self._peer_app(peer_api, greetings, gate, trust), self._backend_app(backend_api, parts, trust)
-        )
-        self._start_workers(parts, supervisor, trust, greetings)
-        if self._settings.discovery.mdns:
-            await self._discover(stack, parts, supervisor, trust)
+        greetings = await self._greetings(store, parts, gate)
+        trust.fresh_keys.introduce = greetings.introduce
+        await self._listen_to_peers(stack, parts, peer_api, greetings, gate)
+        await self._listen_to_backends(stack, parts, backend_api)
+        self._start_workers(parts, supervisor, greetings)
+        if (wanted := self._settings.discovery).mdns:
+            discovery = trust.discover(parts.client, wanted.interfaces, wanted.auto_accept, parts.signs.heard_from)
+            supervisor.keep_running("discovery", (await stack.enter_async_context(discovery)).run)
         self._report()
 
-    async def _discover(self, stack: AsyncExitStack, parts: _Parts, supervisor: Supervisor, trust: Trust) -> None:
-        wanted, is_up = self._settings.discovery, parts.signs.heard_from
-        found = trust.discover(parts.client, interfaces=wanted.interfaces, auto_accept=wanted.auto_accept, is_up=is_up)
-        supervisor.keep_running("discovery", (await stack.enter_async_context(found)).run)
-
     def _trust_house(self) -> Trust:
-        settings = self._settings
-        tls, nonces = settings.tls, settings.node.data_dir / "nonces"
-        files = TrustFiles(
-            settings.security.keys,
-            settings.peers_file,
-            nonces,
-            peers_may_be_absent(settings),
-            tls.certificate,
-            tls.key,
-            tls.ca,
-        )
+        settings, tls = self._settings, self._settings.tls
+        certificate, nonces = (tls.certificate, tls.key, tls.ca), settings.node.data_dir / "nonces"
+        files = TrustFiles(settings.security.keys, settings.peers_file, nonces, certificate, settings.discovery.mdns)
         require = settings.security.require
         return Trust(self.me, registry=self.registry, require=require, files=files, clock=self._clock)
+
+    async def _greetings(self, store: Store, parts: _Parts, gate: PeerGate) -> Greetings:
+        ours = await store.write(lambda tx: birth.certificate(tx, self._clock.time()))
+        acquaintances = Acquaintances(store, parts.context.bells, ours)
+        return Greetings(
+            self.me, parts.client, parts.signs, gate=gate, acquaintances=acquaintances, backoff=self._backoff
+        )
 
     async def _assemble(self, stack: AsyncExitStack, store: Store, trust: Trust) -> _Parts:
         client = await stack.enter_async_context(self._client(trust.signer))
@@ -195,10 +190,26 @@ class Node:
             bells=bells,
             clock=self._clock,
             mint=self._mint,
+            keeper=Keeper(store, self._clock.time),
             authorization_deadline=self._settings.authorization.deadline,
+            pin_rounds=self._settings.security.pin_rounds,
         )
         signs = SignsOfLife(bells, store, self._clock)
-        return _Parts(context, client, courier, signs, *self._backends(client))
+        urls = self._settings.backend_api
+        cpo_backend = choose_cpo(self._cpo, urls.cpo_url, client)
+        emp_backend = choose_emp(self._emp, urls.emp_url, client, store)
+        cpo = CpoRole(context, cpo_backend) if self.me.operators else None
+        emp = self._emp_role(context, emp_backend, client) if self.me.providers else None
+        return _Parts(context, trust, client, courier, signs, Metrics(store, self._clock), emp_backend, cpo, emp)
+
+    def _emp_role(self, context: RoleContext, backend: EmpBackend, client: OicpClient) -> EmpRole:
+        return EmpRole(
+            context,
+            backend,
+            enquirer=PeerEnquirer(client),
+            clarify_interval=self._settings.sessions.clarify_interval,
+            reconcile_interval=self._settings.cdrs.reconcile_interval,
+        )
 
     def _client(self, signer: MessageSigner) -> OicpClient:
         return OicpClient(
@@ -209,79 +220,69 @@ class Node:
             signer=signer,
         )
 
-    def _backends(self, client: OicpClient) -> tuple[CpoBackend, EmpBackend]:
-        """Return the systems behind this node: given in Python, reached over HTTP, or none."""
-        urls, deadline = self._settings.backend_api, BACKEND_DEADLINE_SECONDS
-        cpo: CpoBackend | None = self._cpo and GuardedCpoBackend("the CPO's backend", self._cpo)
-        if cpo is None and urls.cpo_url:
-            cpo = HttpCpoBackend("the CPO's backend", urls.cpo_url, client, deadline=deadline)
-        emp: EmpBackend | None = self._emp and GuardedEmpBackend("the EMP's backend", self._emp)
-        if emp is None and urls.emp_url:
-            emp = HttpEmpBackend("the EMP's backend", urls.emp_url, client, deadline=deadline)
-        return cpo or NoCpoBackend(), emp or NoEmpBackend()
-
     def _apis(self, parts: _Parts, gate: PeerGate) -> tuple[Api, Api]:
         make = partial(
             Api,
-            cpo=CpoRole(parts.context, parts.cpo_backend) if self.me.operators else None,
-            emp=EmpRole(parts.context, parts.emp_backend) if self.me.providers else None,
+            me=self.me,
+            cpo=parts.cpo,
+            emp=parts.emp,
             signs=parts.signs,
         )
-        return make(Side.PEER, gate=gate), make(Side.BACKEND, gate=OwnGate(self.me))
+        meter = parts.metrics.meter
+        ours = make(Side.BACKEND, gate=OwnGate(self.me), meter=meter("backend"))
+        return make(Side.PEER, gate=gate, meter=meter("peer")), ours
 
-    def _peer_app(self, api: Api, greetings: Greetings, gate: PeerGate, trust: Trust) -> web.Application:
-        peer = self._settings.peer_api
+    async def _listen_to_peers(
+        self, stack: AsyncExitStack, parts: _Parts, api: Api, greetings: Greetings, gate: PeerGate
+    ) -> None:
+        there, away = self._settings.peer_api, parts.metrics.turned_away("peer")
+        signer, tls = parts.trust.signer.sign_answer, parts.trust.tls
         listener = Listener(
-            api, self._mint, max_body=peer.max_body, public_url=peer.url, signer=trust.signer.sign_answer
+            api, self._mint, max_body=there.max_body, turned_away=away, public_url=there.url, signer=signer
         )
-        return peer_app(listener, hello=greetings.hear, also=PeerPairings(listener, gate=gate, trust=trust).routes())
+        enquiries = SessionEnquiries(api, SessionReports(parts.context))
+        pairings = PeerPairings(listener, gate=gate, trust=parts.trust).routes()
+        app = peer_app(listener, hello=greetings.hear, sessions=enquiries.serve, also=pairings)
+        self.peer_url = await listen(stack, app, there.host, there.port, "peer_api", tls=tls.server() if tls else None)
 
-    def _backend_app(self, api: Api, parts: _Parts, trust: Trust) -> web.Application:
-        backend = self._settings.backend_api
-        token = backend.token.get_secret_value() if backend.token else None
-        listener = Listener(api, self._mint, max_body=backend.max_body, token=token)
-        return backend_app(
-            listener, readiness=self._readiness, also=AdminPeers(listener, trust=trust, client=parts.client).routes()
-        )
+    async def _listen_to_backends(self, stack: AsyncExitStack, parts: _Parts, api: Api) -> None:
+        there, away = self._settings.backend_api, parts.metrics.turned_away("backend")
+        token = there.token.get_secret_value() if there.token else None
+        listener = Listener(api, self._mint, max_body=there.max_body, turned_away=away, token=token)
+        admin = self._admin(parts, listener)
+        app = backend_app(listener, readiness=self._readiness, metrics=parts.metrics.show, admin=admin)
+        self.backend_url = await listen(stack, app, there.host, there.port, "backend_api")
 
-    async def _listen(self, stack: AsyncExitStack, peers: web.Application, backends: web.Application) -> None:
-        peer, backend = self._settings.peer_api, self._settings.backend_api
-        tls = self._trust.tls.server() if self._trust is not None and self._trust.tls is not None else None
-        self.peer_url = await listen(stack, peers, peer.host, peer.port, "peer_api", tls=tls)
-        self.backend_url = await listen(stack, backends, backend.host, backend.port, "backend_api")
-
-    def _start_workers(self, parts: _Parts, supervisor: Supervisor, trust: Trust, greetings: Greetings) -> None:
-        """Start the workers; those of a peer come and go with it."""
+    def _admin(self, parts: _Parts, listener: Listener) -> list[web.RouteDef]:
+        """Return what a person may ask of this node, on the backend listener."""
         context = parts.context
-        if self.me.providers:
-            bell = context.bells.hang(EMP_BACKEND, EMP_BACKEND)
-            worker = OutboxWorker(
-                EmpBackendCarrier(parts.emp_backend),
-                store=context.store,
-                bell=bell,
-                clock=self._clock,
-                backoff=self._backoff,
-            )
-            supervisor.keep_running(EMP_BACKEND, worker.run)
-        crew = Crew(
-            context,
-            courier=parts.courier,
-            supervisor=supervisor,
-            backoff=self._backoff,
-            kinds_for=self._kinds_for,
-            greet=greetings.greet,
-        )
-        for peer in self.registry.all():
-            crew.start(peer)
-        trust.directory.on_change = crew.follow
-        supervisor.keep_running("peers file", trust.directory.watch)
-        supervisor.run_once("hello", greetings.greet_all)
+        outbox = OutboxAdmin(context.store, context.bells, self._clock)
+        peers = AdminPeers(listener, trust=parts.trust, client=parts.client)
+        reconciling = parts.emp.reconciling if parts.emp else None
+        return [*Admin(reconciling).routes(listener), *outbox.routes(listener), *peers.routes()]
 
-    def _kinds_for(self, peer: Peer) -> list[StateKind]:
-        """Return the kinds of state that this node owes to a peer."""
-        if peer.is_self or not peer.providers or not self.me.operators:
-            return []
-        return [kind for kind in (StatusReplication(),) if peer.serves(kind.operation.name)]
+    def _start_workers(self, parts: _Parts, supervisor: Supervisor, greetings: Greetings) -> None:
+        """Start the housekeepers, and the workers of each peer, which come and go with it."""
+        for name, worker in self._housekeepers(parts).items():
+            supervisor.keep_running(name, worker.run)
+        crew = Crew(parts.context, supervisor=supervisor, backoff=self._backoff, greet=greetings.greet)
+        crew.follow(Change(added=self.registry.all()))
+        parts.trust.directory.on_change = crew.follow
+        supervisor.keep_running("peers file", parts.trust.directory.watch)
+
+    def _housekeepers(self, parts: _Parts) -> dict[str, Worker]:
+        context, times, kept = parts.context, self._settings.sessions, self._settings.storage
+        retention = Retention(kept.history_days, kept.status_history_days, kept.quarantine_days)
+        workers: dict[str, Worker] = {
+            "expiry": Expiry(context, authorize_ttl=times.authorize_ttl, session_ttl=times.session_ttl),
+            "sweeper": Sweeper(context, retention),
+        }
+        if parts.emp:
+            bell = context.bells.hang(EMP_BACKEND, EMP_BACKEND)
+            carrier = EmpBackendCarrier(parts.emp_backend)
+            worker = OutboxWorker(carrier, store=context.store, bell=bell, clock=self._clock, backoff=self._backoff)
+            workers |= {**parts.emp.workers(), EMP_BACKEND: worker}
+        return workers
 
     def _report(self) -> None:
         if not self._settings.security.require:

@@ -28,7 +28,7 @@ class Route:
 def to_operator_of(evse_id: EvseID, operation: Operation, registry: PeerRegistry) -> Route:
     """EvseID → operator → peer. Raises Refusal 300 where nobody answers for the operator, 210 without the service."""
     operator = evse_id.operator
-    peer = registry.by_operator(operator)
+    peer = registry.answering(operator)
     if peer is None:
         raise Refusal(PARTNER_NOT_FOUND, f"no peer answers for the operator of EvseID {evse_id}")
     return Route((_with_contract(peer, operation),), f"EvseID {evse_id} belongs to {operator}")
@@ -38,9 +38,11 @@ def to_provider_of(identification: Identification, operation: Operation, registr
     """EvcoID → provider → that peer; without an EvcoID (a card's UID): every EMP peer under contract."""
     evco_id = evco_id_of(identification)
     if evco_id is None:
-        asked = tuple(peer for peer in registry.all() if peer.providers and peer.serves(operation.name))
+        asked = tuple(
+            peer for peer in registry.all() if (peer.providers or peer.default_route) and peer.serves(operation.name)
+        )
         return Route(asked, "no EvcoID: all EMPs under contract are asked, this company's own first")
-    peer = registry.by_provider(evco_id.provider)
+    peer = registry.answering(evco_id.provider)
     if peer is None:
         raise Refusal(PARTNER_NOT_FOUND, f"no peer answers for the provider {evco_id.provider} of the EvcoID")
     return Route((_with_contract(peer, operation),), f"the EvcoID belongs to {evco_id.provider}")

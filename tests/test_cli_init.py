@@ -161,6 +161,8 @@ def test_peers_are_listed_for_programs(p2p_oicp, two_peers):
         "concurrent": None,
         "max_body": None,
         "trust": "signature",
+        "default_route": False,
+        "pull_interval": None,
     }
 
 

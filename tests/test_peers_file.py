@@ -68,7 +68,8 @@ def test_a_file_without_peers_is_an_empty_one(read):
         ),
         pytest.param(
             '[[peer]]\nname = "B"\nurl = "http://b"\n',
-            'peers.toml:1: [[peer]]: names no party; expected operators = ["DE*ABC"] or providers = ["DE-XYZ"]',
+            'peers.toml:1: [[peer]]: names no party; expected operators = ["DE*ABC"], '
+            'providers = ["DE-XYZ"] or default_route = true',
             id="no party",
         ),
         pytest.param(
@@ -203,3 +204,23 @@ def test_two_peers_cannot_claim_one_party():
     ]
     with pytest.raises(ConfigurationError, match='peer "B": "DEGEF" is claimed by peer "A" already'):
         PeerRegistry(peers)
+
+
+HUB = Peer("hub", "http://hub", default_route=True)
+
+
+def test_the_default_route_answers_for_those_nobody_else_answers_for():
+    cpo = Peer("A", "http://a", operators=(OperatorID("DE*GEF"),))
+    registry = PeerRegistry([cpo, HUB])
+    assert registry.answering(OperatorID("DEGEF")) is cpo
+    assert registry.answering(OperatorID("FR*XYZ")) is HUB
+    assert registry.answering(ProviderID("DE-GDF")) is HUB
+    assert registry.answering(None) is None
+    assert registry.by_operator(OperatorID("FR*XYZ")) is None
+
+
+def test_there_is_one_default_route_at_most(read):
+    hub = '[[peer]]\nname = "{}"\nurl = "http://hub"\ndefault_route = true\n'
+    assert read(hub.format("one"))[0].default_route
+    with pytest.raises(ConfigurationError, match=r'peers.toml:8: .* peer "one" is the default route already'):
+        read(hub.format("one") + hub.format("two"))

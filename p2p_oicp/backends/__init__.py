@@ -2,22 +2,12 @@
 
 A CPO's backend (its CSMS) is asked to start and stop charging; an EMP's backend (its contract system) is asked
 whether a driver may charge and is told what happened. ``http`` is a backend reached by plain OICP over HTTP,
-``protocols`` are the two small protocols that a Python program implements to skip HTTP, ``guarded`` holds it to
-them, ``absent`` answers for a role without any backend.
+``protocols`` are the small protocols that a Python program implements to skip HTTP, ``guarded`` holds it to them,
+``whitelist`` is the contract system of an EMP that has none (``p2p-oicp tokens``), ``absent`` answers for a CPO
+without a CSMS.
 """
 
-from p2p_oicp.backends.absent import NoCpoBackend, NoEmpBackend
-from p2p_oicp.backends.guarded import GuardedCpoBackend, GuardedEmpBackend
-from p2p_oicp.backends.http import HttpCpoBackend, HttpEmpBackend
-from p2p_oicp.backends.protocols import CpoBackend, EmpBackend
+from p2p_oicp.backends.choice import choose_cpo, choose_emp
+from p2p_oicp.backends.protocols import CpoBackend, EmpBackend, ReservingCpoBackend
 
-__all__ = [
-    "CpoBackend",
-    "EmpBackend",
-    "GuardedCpoBackend",
-    "GuardedEmpBackend",
-    "HttpCpoBackend",
-    "HttpEmpBackend",
-    "NoCpoBackend",
-    "NoEmpBackend",
-]
+__all__ = ["CpoBackend", "EmpBackend", "ReservingCpoBackend", "choose_cpo", "choose_emp"]

@@ -12,12 +12,14 @@ from typing import TypeVar
 
 import structlog
 
-from p2p_oicp.backends.protocols import CpoBackend, EmpBackend
+from p2p_oicp.backends.protocols import CpoBackend, EmpBackend, ReservingCpoBackend
 from p2p_oicp.errors import PeerBroken, PeerError, PeerSilent
 from p2p_oicp.oicp import (
     Acknowledgement,
     AuthorizationStart,
     AuthorizationStop,
+    AuthorizeRemoteReservationStart,
+    AuthorizeRemoteReservationStop,
     AuthorizeRemoteStart,
     AuthorizeRemoteStop,
     AuthorizeStart,
@@ -68,6 +70,31 @@ class GuardedCpoBackend:
         return await _ask(
             self._name, "AuthorizeRemoteStop", self._backend.authorize_remote_stop, request, Acknowledgement
         )
+
+
+class GuardedReservingCpoBackend(GuardedCpoBackend):
+    """A CSMS given as a Python object that takes reservations."""
+
+    def __init__(self, name: str, backend: ReservingCpoBackend) -> None:
+        super().__init__(name, backend)
+        self._reserving = backend
+
+    async def authorize_remote_reservation_start(self, request: AuthorizeRemoteReservationStart) -> Acknowledgement:
+        """See ``ReservingCpoBackend``."""
+        ask = self._reserving.authorize_remote_reservation_start
+        return await _ask(self._name, "AuthorizeRemoteReservationStart", ask, request, Acknowledgement)
+
+    async def authorize_remote_reservation_stop(self, request: AuthorizeRemoteReservationStop) -> Acknowledgement:
+        """See ``ReservingCpoBackend``."""
+        ask = self._reserving.authorize_remote_reservation_stop
+        return await _ask(self._name, "AuthorizeRemoteReservationStop", ask, request, Acknowledgement)
+
+
+def guarded_cpo(name: str, backend: CpoBackend) -> GuardedCpoBackend:
+    """Return the guard of a CSMS, which offers what the CSMS offers."""
+    if isinstance(backend, ReservingCpoBackend):
+        return GuardedReservingCpoBackend(name, backend)
+    return GuardedCpoBackend(name, backend)
 
 
 class GuardedEmpBackend:

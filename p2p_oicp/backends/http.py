@@ -9,6 +9,8 @@ from p2p_oicp.oicp import (
     Acknowledgement,
     AuthorizationStart,
     AuthorizationStop,
+    AuthorizeRemoteReservationStart,
+    AuthorizeRemoteReservationStop,
     AuthorizeRemoteStart,
     AuthorizeRemoteStop,
     AuthorizeStart,
@@ -59,6 +61,14 @@ class HttpCpoBackend(_HttpBackend):
     async def authorize_remote_stop(self, request: AuthorizeRemoteStop) -> Acknowledgement:
         """See ``CpoBackend``."""
         return await self._ask(OPERATION_BY_NAME["AuthorizeRemoteStop"], request, Acknowledgement)
+
+    async def authorize_remote_reservation_start(self, request: AuthorizeRemoteReservationStart) -> Acknowledgement:
+        """See ``CpoBackend``."""
+        return await self._ask(OPERATION_BY_NAME["AuthorizeRemoteReservationStart"], request, Acknowledgement)
+
+    async def authorize_remote_reservation_stop(self, request: AuthorizeRemoteReservationStop) -> Acknowledgement:
+        """See ``CpoBackend``."""
+        return await self._ask(OPERATION_BY_NAME["AuthorizeRemoteReservationStop"], request, Acknowledgement)
 
 
 class HttpEmpBackend(_HttpBackend):

@@ -13,6 +13,8 @@ from p2p_oicp.oicp import (
     Acknowledgement,
     AuthorizationStart,
     AuthorizationStop,
+    AuthorizeRemoteReservationStart,
+    AuthorizeRemoteReservationStop,
     AuthorizeRemoteStart,
     AuthorizeRemoteStop,
     AuthorizeStart,
@@ -31,6 +33,17 @@ class CpoBackend(Protocol):
 
     async def authorize_remote_stop(self, request: AuthorizeRemoteStop) -> Acknowledgement:
         """Stop the charging process of ``request.session_id``."""
+
+
+@runtime_checkable
+class ReservingCpoBackend(CpoBackend, Protocol):
+    """A charge point operator's system that takes reservations; without these two methods they are refused with 320."""
+
+    async def authorize_remote_reservation_start(self, request: AuthorizeRemoteReservationStart) -> Acknowledgement:
+        """Reserve ``request.evse_id`` for ``request.duration`` minutes; refuse with 601 if it is reserved already."""
+
+    async def authorize_remote_reservation_stop(self, request: AuthorizeRemoteReservationStop) -> Acknowledgement:
+        """End the reservation of ``request.session_id``; its CDR follows, also when nobody charged (CPO-02)."""
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from p2p_oicp.cli import certs, init, keys, language, peers, run, send
+from p2p_oicp.cli import backup, cdrs, certs, init, keys, language, outbox, peers, run, send, sessions, tokens
 from p2p_oicp.errors import P2pOicpError
 
 app = typer.Typer(
@@ -28,6 +28,11 @@ peers.register(app)
 keys.register(app)
 certs.register(app)
 send.register(app)
+outbox.register(app)
+backup.register(app)
+sessions.register(app)
+cdrs.register(app)
+tokens.register(app)
 language.register(app)
 
 _UNUSABLE = 2

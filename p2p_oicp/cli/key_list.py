@@ -23,7 +23,7 @@ def text(config: Path) -> str:
 def tell(config: Path) -> str:
     """Let the running node take its keys over, and say whether it has."""
     try:
-        admin.ask(config, "POST", "/admin/reload")
+        admin.ask(config, "POST", "/admin/v1/reload")
     except P2pOicpError as error:
         return f"The node has not taken it over ({error}); it will when it starts."
     return "The node signs with it from then on; peers that know the old key fetch the new one by themselves."

@@ -33,7 +33,7 @@ def of_node(config: Path) -> Listing:
     settings = load_settings(config)
     registry = load_registry(settings)
     try:
-        answer = admin.ask(config, "GET", "/admin/peers")
+        answer = admin.ask(config, "GET", "/admin/v1/peers")
         found = [{**_NOTHING, **candidate} for candidate in answer["candidates"]]
         return Listing([*answer["peers"], *found])
     except PeerUnreachable:
@@ -44,7 +44,7 @@ def of_node(config: Path) -> Listing:
 
 def candidate(config: Path, name: str) -> dict[str, Any]:
     """Return a node that was found and not accepted yet; raise ConfigurationError if there is none of that name."""
-    found = {one["name"]: one for one in admin.ask(config, "GET", "/admin/peers")["candidates"]}
+    found = {one["name"]: one for one in admin.ask(config, "GET", "/admin/v1/peers")["candidates"]}
     if name not in found:
         raise ConfigurationError(f'"{name}" was not found in the local network; found: {", ".join(found) or "nobody"}')
     return dict(found[name])
@@ -57,10 +57,13 @@ def as_json(peers: Sequence[dict[str, Any]]) -> str:
 
 def print_table(peers: Sequence[dict[str, Any]]) -> None:
     """Print one row a peer."""
-    table = Table("Name", "URL", "Operators", "Providers", "Services", "Trust", "Last seen", "State", box=box.SIMPLE)
+    table = Table(box=box.SIMPLE)
+    for title in ("Name", "URL", "Operators", "Providers", "Services", "Trust", "Last seen", "State"):
+        table.add_column(title, overflow="fold")  # an id or a URL cut short is of no use
     for peer in peers:
         services = "all" if peer["services"] is None else ", ".join(peer["services"]) or "none"
-        parties = (" ".join(peer["operators"]), " ".join(peer["providers"]))
+        others = "(all others)" * bool(peer.get("default_route"))
+        parties = [" ".join(ids) or others for ids in (peer["operators"], peer["providers"])]
         seen = (peer.get("last_seen") or "-")[:19]
         table.add_row(peer["name"], peer["url"], *parties, services, peer["trust"], seen, _state(peer))
     console = Console()

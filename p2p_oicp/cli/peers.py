@@ -70,7 +70,7 @@ def invite(
 
     names = None if services is None else [name.strip() for name in services.split(",") if name.strip()]
     wanted: dict[str, object] = {"services": names, "expires_in": seconds(expires, "--expires")}
-    answer = admin.ask(config, "POST", "/admin/peers/invitations", wanted)
+    answer = admin.ask(config, "POST", "/admin/v1/peers/invitations", wanted)
     typer.echo(answer["link"])
     typer.echo(f"Good for one company, until {answer['expires_at']}; give it to nobody else. They run:", err=True)
     typer.echo("p2p-oicp peers join 'LINK' --config node.toml", err=True)
@@ -85,11 +85,11 @@ def join(
     """Pair with the company that has sent a link: shows who that is, and asks. The node has to run."""
     from p2p_oicp.cli import admin, descriptors
 
-    found = admin.ask(config, "POST", "/admin/peers/inspect", {"link": link})
+    found = admin.ask(config, "POST", "/admin/v1/peers/inspect", {"link": link})
     typer.echo(descriptors.text(found))
     if not yes and not typer.confirm("Pair with this company?"):
         raise typer.Exit(1)
-    answer = admin.ask(config, "POST", "/admin/peers/join", {"link": link, "alias": name})
+    answer = admin.ask(config, "POST", "/admin/v1/peers/join", {"link": link, "alias": name})
     typer.echo(f"{answer['joined']} and this node are now peers of each other.")
 
 
@@ -108,7 +108,7 @@ def accept(
     if not yes and not typer.confirm("Is this the fingerprint that the other company has told you?"):
         raise typer.Exit(1)
     wanted: dict[str, object] = {"fingerprint": found["fingerprint"]}
-    admin.ask(config, "POST", f"/admin/peers/{quote(name, safe='')}/accept", wanted)
+    admin.ask(config, "POST", f"/admin/v1/peers/{quote(name, safe='')}/accept", wanted)
     typer.echo(f"{name} is a peer of this node now.")
 
 
@@ -118,7 +118,7 @@ def remove(name: Name, config: ConfigOption = Path("node.toml")) -> None:
 
     from p2p_oicp.cli import admin
 
-    answer = admin.ask(config, "DELETE", f"/admin/peers/{quote(name, safe='')}")
+    answer = admin.ask(config, "DELETE", f"/admin/v1/peers/{quote(name, safe='')}")
     typer.echo(f"{name} is no longer a peer of this node.")
     if answer["other_side"]:
         typer.echo(f"The other side: {answer['other_side']}", err=True)

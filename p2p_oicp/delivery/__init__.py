@@ -8,23 +8,30 @@ wait, and the wait is persisted. A bell also rings when a peer gives a sign of l
 everything for it is due at once.
 """
 
+from p2p_oicp.delivery.acquaintances import Acquaintances
 from p2p_oicp.delivery.backoff import Backoff
 from p2p_oicp.delivery.bells import Bells, SignsOfLife
 from p2p_oicp.delivery.courier import Courier, PeerCourier
+from p2p_oicp.delivery.enquiry import Enquirer, PeerEnquirer, SessionReport
 from p2p_oicp.delivery.outbox import Carrier, OutboxWorker
-from p2p_oicp.delivery.replication import Parcel, Replicator, StateKind
-from p2p_oicp.delivery.supervisor import Supervisor
+from p2p_oicp.delivery.replication import Replicator
+from p2p_oicp.delivery.shipments import StateKind
+from p2p_oicp.delivery.supervisor import Supervisor, Worker
 
 __all__ = [
+    "Acquaintances",
     "Backoff",
     "Bells",
     "Carrier",
     "Courier",
+    "Enquirer",
     "OutboxWorker",
-    "Parcel",
     "PeerCourier",
+    "PeerEnquirer",
     "Replicator",
+    "SessionReport",
     "SignsOfLife",
     "StateKind",
     "Supervisor",
+    "Worker",
 ]

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from p2p_oicp.oicp.operation import Operation
 from p2p_oicp.peers import Peer
 from p2p_oicp.transport import Endpoint, OicpClient, Reply
 
+# So many parties of each role name a peer well enough.
+_NAMED = 3
+
 
 class Courier(Protocol):
     """What roles and workers need of the way out; raises errors.PeerError."""
 
-    async def call(self, peer: Peer, operation: Operation, party: str | None, body: bytes, *, deadline: float) -> Reply:
-        """Send one request to ``peer`` and return its answer within ``deadline`` seconds."""
+    async def call(
+        self,
+        peer: Peer,
+        operation: Operation,
+        party: str | None,
+        body: bytes,
+        *,
+        deadline: float,
+        query: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send one request to ``peer`` and return its answer within ``deadline`` seconds; ``query`` says which page."""
 
 
 class PeerCourier:
@@ -23,9 +36,19 @@ class PeerCourier:
         self._client = client
         self.loopback = loopback
 
-    async def call(self, peer: Peer, operation: Operation, party: str | None, body: bytes, *, deadline: float) -> Reply:
+    async def call(
+        self,
+        peer: Peer,
+        operation: Operation,
+        party: str | None,
+        body: bytes,
+        *,
+        deadline: float,
+        query: Mapping[str, str] | None = None,
+    ) -> Reply:
         """Send one request; see ``Courier``."""
         if peer.is_self and self.loopback is not None:
-            return await self.loopback.call(peer, operation, party, body, deadline=deadline)
-        endpoint = Endpoint(name=peer.name, url=peer.url, profile=peer.profile)
-        return await self._client.call(endpoint, operation, party, body, deadline=deadline)
+            return await self.loopback.call(peer, operation, party, body, deadline=deadline, query=query)
+        recipient = ", ".join(party.text for party in (*peer.operators[:_NAMED], *peer.providers[:_NAMED]))
+        endpoint = Endpoint(name=peer.name, url=peer.url, profile=peer.profile, recipient=recipient)
+        return await self._client.call(endpoint, operation, party, body, deadline=deadline, query=query)

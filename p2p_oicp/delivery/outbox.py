@@ -118,7 +118,7 @@ class OutboxWorker:
         outbox.postpone(tx, letter.id, now + wait, str(error))
         failures = destinations.health(tx, self._destination).failures + 1
         pause = max(self._backoff.circuit_pause(failures), min(asked or 0.0, self._backoff.longest))
-        destinations.failed(tx, self._destination, failures, now + pause, str(error))
+        destinations.failed(tx, self._destination, failures, now + pause, error)
 
 
 def _nobody_there(error: PeerRejected) -> bool:

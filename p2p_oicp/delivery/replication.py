@@ -1,16 +1,19 @@
-"""Keeps each peer's copy of our state up to date, by a cursor over the change sequence.
+"""Keeps each peer's copy of our state up to date, by a cursor a group over the change sequence.
 
-One round: (1) read how far the peer is, (2) make the next parcels that lie behind, (3) send them one after the other,
-(4) move the cursor when the last one is acknowledged. A peer without a cursor, and one that contradicts us (009), gets
-fullLoads. Nothing is queued: what was superseded before it was sent is never sent.
+One round: (1) find a group whose cursor lags behind, (2) make the parcels that bring the peer's copy forward, (3) send
+them one after the other, (4) move the cursor when the last one is acknowledged. Nothing is queued: what was superseded
+before it was sent is never sent. A group without a cursor is loaded: a fullLoad, and inserts where it is large.
+
+Which action is safe? A push is all or nothing, so after a lost answer the same parcel is sent again, byte for byte:
+our own nodes know it by its bytes. Elsewhere an insert may then meet "exists already" (009): it is sent once more as an
+update. An update that meets "does not exist" says that the peer has lost something, and only then a fullLoad of that
+group restores it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
 from functools import partial
-from typing import Protocol
 
 import structlog
 
@@ -18,36 +21,17 @@ from p2p_oicp.clock import Clock
 from p2p_oicp.delivery.backoff import Backoff
 from p2p_oicp.delivery.bells import Bell
 from p2p_oicp.delivery.courier import Courier
+from p2p_oicp.delivery.refusals import Refusals
+from p2p_oicp.delivery.shipments import Action, Loading, Packer, Parcel, Shipment, StateKind
 from p2p_oicp.errors import PeerBusy, PeerError, PeerRejected, StoreError
 from p2p_oicp.oicp import Acknowledgement
-from p2p_oicp.oicp.operation import Operation
 from p2p_oicp.peers import Peer
 from p2p_oicp.storage import Store, Transaction, cursors, destinations
 
 log = structlog.get_logger(__name__)
 
 _CONTRADICTION = "009"
-
-
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """One push to send: the sender's id for the path, and the body."""
-
-    party: str
-    body: bytes
-
-
-class StateKind(Protocol):
-    """One kind of replicated state (statuses, EVSE data, ...)."""
-
-    name: str
-    operation: Operation
-
-    async def behind(self, store: Store, cursor: int | None) -> tuple[Sequence[Parcel], int | None]:
-        """Return what brings a copy at ``cursor`` forward, and where it then stands.
-
-        A ``cursor`` of None is a peer without a copy; a new place of None says that nothing is behind.
-        """
+_TOO_LARGE = 413
 
 
 class Replicator:
@@ -64,6 +48,11 @@ class Replicator:
         self._clock = clock
         self._backoff = backoff
         self._destination = bell.destination
+        self._packer = Packer(peer, kind, store)
+        self._shipment: Shipment | None = None
+        self._loading: Loading | None = None
+        self._refusals = Refusals(backoff, clock)
+        self._log = log.bind(peer=peer.name, kind=kind.kind.name.lower())
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -71,65 +60,101 @@ class Replicator:
             try:
                 pause = await self._round()
             except StoreError as error:
-                log.warning("replication.store_failed", peer=self._peer.name, error=str(error))
+                self._log.warning("replication.store_failed", error=str(error))
                 pause = self._backoff.after_a_store_failure
             if pause is None or pause > 0:
                 await self._bell.wait(pause)
 
     async def _round(self) -> float | None:
+        """Send one shipment; return the seconds until there may be more to do, None if nothing is behind."""
         now = self._clock.time()
         health = await self._store.write(lambda tx: destinations.health(tx, self._destination))
         if now < health.next_try_at <= now + self._backoff.longest:
             return health.next_try_at - now
-        rows = await self._store.read(cursors.GET, peer_=self._peer.name, kind_=self._kind.name)
-        cursor = rows[0]["change"] if rows else None
-        parcels, reached = await self._kind.behind(self._store, cursor)
-        if reached is None:
-            return None
+        if self._shipment is None:
+            self._shipment = await self._next_shipment()
+        shipment = self._shipment
+        if shipment is None:
+            return self._refusals.pause()
         try:
-            await self._send_all(parcels)
+            await self._deliver(shipment.parcels)
         except PeerError as error:
-            return await self._store.write(partial(self._failed, error=error, had_copy=cursor is not None))
-        await self._store.write(lambda tx: self._reached(tx, reached))
-        log.info("replication.sent", peer=self._peer.name, kind=self._kind.name, parcels=len(parcels), change=reached)
+            return await self._store.write(partial(self._failed, shipment=shipment, error=error))
+        self._shipment = None
+        await self._store.write(lambda tx: self._reached(tx, shipment))
         return 0.0
 
-    async def _send_all(self, parcels: Sequence[Parcel]) -> None:
-        """Send them in order; what the peer refuses of one operator costs the others nothing, and is tried again."""
-        refused: PeerRejected | None = None
-        for parcel in parcels:
+    async def _next_shipment(self) -> Shipment | None:
+        if self._loading is None:
+            found = await self._packer.next(but_not=self._refusals.groups())
+            if not isinstance(found, Loading):
+                return found
+            self._loading = found
+        return await self._packer.slice(self._loading)
+
+    async def _deliver(self, parcels: deque[Parcel]) -> None:
+        """Send the parcels in their order; what is acknowledged is never sent again."""
+        while parcels:
+            parcel = parcels[0]
             try:
                 await self._send(parcel)
             except PeerRejected as error:
-                if error.code == _CONTRADICTION:
+                remedy = parcel.after_contradiction() if error.code == _CONTRADICTION else None
+                if remedy is None:
                     raise
-                log.warning("replication.refused", peer=self._peer.name, party=parcel.party, error=str(error))
-                refused = refused or error
-        if refused is not None:
-            raise refused
+                self._log.info("replication.known_already", action=parcel.action, group=parcel.party)
+                parcels[0] = remedy
+                continue
+            except PeerError as error:
+                parcel.may_have_arrived |= error.may_have_arrived
+                raise
+            parcels.popleft()
 
     async def _send(self, parcel: Parcel) -> None:
+        if parcel.action is Action.NONE:
+            return
         operation = self._kind.operation
-        reply = await self._courier.call(self._peer, operation, parcel.party, parcel.body, deadline=operation.deadline)
+        body = b'{"ActionType":"%b",%b' % (parcel.action.encode(), parcel.content)
+        reply = await self._courier.call(self._peer, operation, parcel.party, body, deadline=operation.deadline)
         answer = reply.message
         if not isinstance(answer, Acknowledgement) or not answer.result:
             code = str(getattr(getattr(answer, "status_code", None), "code", "")) or None
             reason = f"refused {operation.name} with {code or 'no status code'}"
             raise PeerRejected(self._peer.name, reason, http_status=reply.http_status, code=code)
 
-    def _reached(self, tx: Transaction, change: int) -> None:
-        cursors.move(tx, self._peer.name, self._kind.name, change)
+    def _reached(self, tx: Transaction, shipment: Shipment) -> None:
+        if self._loading is not None:
+            self._loading.done += shipment.records
+            if shipment.reached is not None:
+                self._loading = None
+        self._refusals.forget(shipment.group)
+        if shipment.reached is not None:
+            cursors.move(tx, self._peer.name, self._kind.kind, shipment.group, shipment.reached)
         destinations.answered(tx, self._destination, self._clock.time())
+        self._log.info("replication.sent", group=shipment.group, records=shipment.records, change=shipment.reached)
 
-    def _failed(self, tx: Transaction, error: PeerError, *, had_copy: bool) -> float:
+    def _failed(self, tx: Transaction, shipment: Shipment, error: PeerError) -> float:
         """Note the failure; return the pause. A contradiction costs no pause: the fullLoad goes out at once."""
-        if isinstance(error, PeerRejected) and error.code == _CONTRADICTION and had_copy:
-            log.warning("replication.contradiction", peer=self._peer.name, kind=self._kind.name, error=str(error))
-            cursors.forget(tx, self._peer.name, self._kind.name)
-            return 0.0
+        if isinstance(error, PeerRejected):
+            self._shipment = None
+            if error.http_status == _TOO_LARGE and self._packer.pack_less():
+                return 0.0
+            if error.code == _CONTRADICTION and shipment.is_delta:
+                self._log.warning("replication.contradiction", group=shipment.group, error=str(error))
+                self._packer.load_next(shipment.group)
+                return 0.0
+            self._loading = None
+            self._refusals.note(shipment.group, error)
+            self._log.warning("replication.refused", group=shipment.group, error=str(error), code=error.code)
+            return 0.0  # what the peer refuses of one group costs the others nothing
+        if not shipment.is_under_way:
+            self._shipment = None  # nothing of it has arrived: what is newest then is sent instead
+        return self._pause(tx, error)
+
+    def _pause(self, tx: Transaction, error: PeerError) -> float:
         failures = destinations.health(tx, self._destination).failures + 1
         asked = error.retry_after if isinstance(error, PeerBusy) else None
         pause = max(self._backoff.wait(failures), min(asked or 0.0, self._backoff.longest))
-        log.info("replication.postponed", peer=self._peer.name, kind=self._kind.name, error=str(error), pause=pause)
-        destinations.failed(tx, self._destination, failures, self._clock.time() + pause, str(error))
+        self._log.info("replication.postponed", error=str(error), pause=pause)
+        destinations.failed(tx, self._destination, failures, self._clock.time() + pause, error)
         return pause

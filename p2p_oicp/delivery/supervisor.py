@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import structlog
 
 log = structlog.get_logger(__name__)
 
 _PAUSE_AFTER_A_BUG_SECONDS = 5.0
+
+
+class Worker(Protocol):
+    """Something that works until it is cancelled."""
+
+    async def run(self) -> None:
+        """Work."""
 
 
 class Supervisor:

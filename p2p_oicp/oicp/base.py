@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
@@ -87,7 +87,12 @@ class Message(BaseModel):
 
     def replace(self, **changes: object) -> Self:
         """Return a copy with other values for some of its members; None removes one, all else stays byte for byte."""
-        members = _split(self.to_json())
+        return type(self).from_json(self.to_json_with(**changes))
+
+    def to_json_with(self, **changes: object) -> bytes:
+        """Return what ``replace(...).to_json()`` returns, without reading it again."""
+        received: bytes | None = getattr(self, "_received", None)
+        members: dict[str, Any] = _wire_members(self) if received is None else _split(received)
         for member in plan_of(type(self)).members:
             if member.attribute not in changes:
                 continue
@@ -97,10 +102,18 @@ class Message(BaseModel):
             if value is None:
                 members.pop(member.name, None)
             else:
-                members[member.name] = msgspec.Raw(encode(value))
+                members[member.name] = _wire(value)
         if changes:
             raise TypeError(f"{type(self).__name__} has no member {', '.join(changes)}")
-        return type(self).from_json(msgspec.json.encode(members))
+        return _encoder.encode(members)
+
+    if not TYPE_CHECKING:  # a checker would take any attribute for granted
+
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+            # Pydantic's own costs 3 µs for what is not there, and roles ask for members that some messages do not have.
+            if not name.startswith("_") and name in self.__pydantic_extra__:
+                return self.__pydantic_extra__[name]
+            raise AttributeError(f"{type(self).__name__} has no member {name}")
 
     def token(self, attribute: str) -> str:
         """Return the token of a JSON pointer for a member, in the spelling that was received."""

@@ -25,7 +25,7 @@ class Identifier:
     __slots__ = ("_key", "text")
 
     text: str
-    _key: str
+    _key: str | None
 
     #: What the documents allow, and (where some senders are less exact) what is read all the same, with a warning.
     pattern: ClassVar[str] = r"(?!)"
@@ -40,6 +40,7 @@ class Identifier:
 
     def __init__(self, text: str) -> None:
         _set_text(self, text)
+        _set_key(self, None)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is immutable: {name} cannot be set to {value!r}")
@@ -51,12 +52,11 @@ class Identifier:
     @property
     def key(self) -> str:
         """The canonical form: a key for lookups and comparison, never written on the wire."""
-        try:
-            return self._key
-        except AttributeError:
+        key = self._key
+        if key is None:
             key = self._canonical(self.text)
             _set_key(self, key)
-            return key
+        return key
 
     @property
     def is_valid(self) -> bool:

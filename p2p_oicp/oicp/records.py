@@ -112,6 +112,11 @@ class RecordReading(Generic[M]):
         return ReadRecord(raw, None if refused else record, tuple(findings))
 
 
+def has_records(model: type[Message]) -> bool:
+    """Say whether ``read_records`` can read a message of this model."""
+    return model in _WAYS
+
+
 def read_records(envelope: type[M], body: bytes, scope: Scope = EVERYONE) -> RecordReading[M]:
     """Return a push or a page with its records apart; raises InvalidMessage if the envelope cannot be read.
 

@@ -111,6 +111,13 @@ def network(value: object) -> IpNetwork:
         raise ValueError(f'"{text}" is no network; expected one such as "203.0.113.0/24" or "2001:db8::/32"') from exc
 
 
+def pull_interval(value: object) -> float:
+    """Return seconds, more than 0; raise `ValueError` saying what is expected."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise ValueError("expected seconds, such as 300")
+    return float(value)
+
+
 NameField = Annotated[str, PlainValidator(display_name)]
 OperatorField = Annotated[OperatorID, PlainValidator(operator_id)]
 ProviderField = Annotated[ProviderID, PlainValidator(provider_id)]
@@ -119,3 +126,4 @@ PublicKeyField = Annotated[str, PlainValidator(public_key)]
 CertificateField = Annotated[str, PlainValidator(certificate)]
 FingerprintField = Annotated[str, PlainValidator(fingerprint)]
 NetworkField = Annotated[IpNetwork, PlainValidator(network)]
+PullIntervalField = Annotated[float, PlainValidator(pull_interval)]

@@ -19,6 +19,7 @@ from p2p_oicp.peers.fields import (
     Proof,
     ProviderField,
     PublicKeyField,
+    PullIntervalField,
     UrlField,
 )
 from p2p_oicp.peers.model import Peer, Profile, Source
@@ -51,15 +52,23 @@ class PeerEntry(BaseModel):
     )
     public_keys: tuple[PublicKeyField, ...] = Field((), description="keys that its signatures are checked with")
     certificates: tuple[CertificateField, ...] = Field((), description="client certificates that it may show")
+    default_route: bool = Field(
+        default=False, description="also answers for parties that nobody else answers for; one peer at most"
+    )
     networks: tuple[NetworkField, ...] = Field((), description="networks that it may call from; absent = any")
+    pull_interval: PullIntervalField | None = Field(
+        None, description="seconds between two pulls of its state, for one that does not push; absent = it pushes"
+    )
     requests_per_second: float | None = Field(None, gt=0, description="requests it may send in a second, on average")
     concurrent: int | None = Field(None, gt=0, description="requests of it that are served at the same time")
     max_body: int | None = Field(None, ge=1024, description="largest request body of it, in bytes")
 
     @model_validator(mode="after")
     def _has_a_party(self) -> PeerEntry:
-        if not self.operators and not self.providers:
-            raise ValueError('names no party; expected operators = ["DE*ABC"] or providers = ["DE-XYZ"]')
+        if not self.operators and not self.providers and not self.default_route:
+            raise ValueError(
+                'names no party; expected operators = ["DE*ABC"], providers = ["DE-XYZ"] or default_route = true'
+            )
         return self
 
 
@@ -122,7 +131,9 @@ def entry_of(peer: Peer) -> dict[str, object]:
         "security": None if peer.security is None else list(peer.security),
         "public_keys": list(peer.public_keys),
         "certificates": list(peer.certificates),
+        "default_route": peer.default_route,
         "networks": [str(network) for network in peer.networks],
+        "pull_interval": peer.pull_interval,
         "requests_per_second": peer.requests_per_second,
         "concurrent": peer.concurrent,
         "max_body": peer.max_body,

@@ -26,6 +26,7 @@ class PeerRegistry:
         self._by_name = {peer.name: peer for peer in self._peers}
         self._by_operator = {party.key: peer for peer in self._peers for party in peer.operators}
         self._by_provider = {party.key: peer for peer in self._peers for party in peer.providers}
+        self.default_route = next((peer for peer in self._peers if peer.default_route), None)
 
     def by_operator(self, operator: OperatorID | None) -> Peer | None:
         """Return the peer that answers for an operator, None if nobody does."""
@@ -34,6 +35,11 @@ class PeerRegistry:
     def by_provider(self, provider: ProviderID | None) -> Peer | None:
         """Return the peer that answers for a provider, None if nobody does."""
         return None if provider is None else self._by_provider.get(provider.key)
+
+    def answering(self, party: OperatorID | ProviderID | None) -> Peer | None:
+        """Return the peer to ask for a party: its own, else the default route, None if there is neither."""
+        found = self.by_operator(party) if isinstance(party, OperatorID) else self.by_provider(party)
+        return found or (self.default_route if party is not None else None)
 
     def by_name(self, name: str) -> Peer | None:
         """Return the peer of that name."""
@@ -83,11 +89,15 @@ def _claims(peer: Peer) -> Iterator[tuple[str, str, str]]:
         yield "providers", provider.key, provider.text
     for line in peer.public_keys:
         yield "public_keys", line, line
+    if peer.default_route:
+        yield "default_route", "", ""
 
 
 def _complaint(key: str, text: str, owner: Peer) -> str:
     if key == "name":
         return f'"{text}" is the name of another peer already; expected a name of its own'
+    if key == "default_route":
+        return f'peer "{owner.name}" is the default route already; expected one at most'
     whose = "this node itself" if owner.is_self else f'peer "{owner.name}"'
     rule = "every peer has its own keys" if key == "public_keys" else "one party has one peer"
     return f'"{text}" is claimed by {whose} already; {rule}'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -64,13 +64,20 @@ def status_code(code: str, info: str | None = None) -> dict[str, str]:
 
 def acknowledgement(code: str = SUCCESS, info: str | None = None, ids: Ids = NO_IDS) -> Answer:
     """Return an Acknowledgement; its Result is true exactly for 000 (box M3)."""
-    return Answer(orjson.dumps({"Result": code == SUCCESS, "StatusCode": status_code(code, info), **ids.members()}))
+    members = {"Result": code == SUCCESS, "StatusCode": status_code(code, info), **ids.members()}
+    return Answer(orjson.dumps(members), is_refusal=code != SUCCESS)
+
+
+def authorized(provider_id: str, ids: Ids) -> Answer:
+    """Return an AuthorizationStart or AuthorizationStop that says yes, in the name of ``provider_id``."""
+    members = {"AuthorizationStatus": "Authorized", "ProviderID": provider_id, "StatusCode": status_code(SUCCESS)}
+    return Answer(orjson.dumps(members | ids.members()))
 
 
 def not_authorized(code: str, info: str | None = None, ids: Ids = NO_IDS) -> Answer:
     """Return a refusing AuthorizationStart or AuthorizationStop; both have these members."""
     members = {"AuthorizationStatus": "NotAuthorized", "StatusCode": status_code(code, info), **ids.members()}
-    return Answer(orjson.dumps(members))
+    return Answer(orjson.dumps(members), is_refusal=True)
 
 
 def refusal(operation: Operation, refused: Refusal, ids: Ids = NO_IDS) -> Answer:
@@ -83,4 +90,4 @@ def refusal(operation: Operation, refused: Refusal, ids: Ids = NO_IDS) -> Answer
         operation.name == "AuthorizeStart" and refused.code not in _ACKNOWLEDGED_REFUSALS
     )
     answer = (not_authorized if own_form else acknowledgement)(refused.code, refused.info, ids)
-    return Answer(answer.body, refused.http_status)
+    return replace(answer, http_status=refused.http_status)

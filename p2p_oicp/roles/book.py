@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import Generic, TypedDict, TypeVar
 
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import Message, SessionID
+from p2p_oicp.oicp.media import medium_of
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
-from p2p_oicp.storage import Transaction, sessions
-from p2p_oicp.storage.sessions import Session, State
+from p2p_oicp.roles.flight import SingleFlight
+from p2p_oicp.storage import Transaction, cdrs, sessions
+from p2p_oicp.storage.lifecycle import NO_SESSION, STOPPABLE, State
+from p2p_oicp.storage.sessions import Session
+
+T = TypeVar("T")
 
 SESSION_IS_INVALID = "400"
-_SYSTEM_ERROR = "021"
 AUTHORIZE = "authorize"
 REMOTE = "remote"
+RESERVATION = "reservation"
 # Other implementations send the same request up to 12 times within 3 minutes (box H4).
 REPEAT_WINDOW_SECONDS = 300.0
-_UNDER_WAY = frozenset({State.CHARGING, State.ENDED, State.SETTLED})
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """The session a start belongs to, and the answer it was given before, if it is a repetition."""
+class Opened(Generic[T]):
+    """The session a start belongs to, and the answer it was given before, if it is a repetition.
+
+    ``interrupted``: the same request opened it, and this node went down before it had an answer. ``found`` is what was
+    looked up in the same transaction.
+    """
 
     session: Session
+    found: T
     answer: Answer | None = None
+    interrupted: bool = False
 
 
 def valid_session_id(session_id: SessionID | None) -> SessionID | None:
     """Return the SessionID that came along, if it can be kept."""
     return session_id if session_id is not None and session_id.is_valid else None
+
+
+def nothing(_tx: Transaction) -> None:
+    """Look nothing up."""
 
 
 class SessionBook:
@@ -41,52 +54,42 @@ class SessionBook:
     def __init__(self, role: str, context: RoleContext) -> None:
         self._role = role
         self._context = context
-        self._pending: dict[str, asyncio.Future[Answer]] = {}
+        self._flight: SingleFlight[Answer] = SingleFlight()
 
-    async def start(
-        self, incoming: Incoming[Message], draft: Session, decide: Callable[[Session], Awaitable[Answer]]
-    ) -> Answer:
-        """Open the session and return what ``decide`` finds; a repetition gets the same answer, asking nobody (H2, H4).
+    async def once(self, incoming: Incoming[Message], work: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Answer a request that is repeated while the first is being answered by the first one's answer (box H4)."""
+        return await self._flight.run(_repetition_key(incoming), work)
 
-        A repetition that comes while the first request is under way waits for its answer.
-        """
-        opened = await self.open(incoming, draft)
-        if opened.answer is not None:
-            return opened.answer
-        key = opened.session.session_key
-        if key in self._pending:
-            return await asyncio.shield(self._pending[key])
-        pending = self._pending[key] = asyncio.get_running_loop().create_future()
-        try:
-            answer = await decide(opened.session)
-        except BaseException:
-            pending.set_exception(Refusal(_SYSTEM_ERROR, "the first request of this session failed; send it again"))
-            pending.exception()  # seen, whether or not somebody waits
-            raise
-        else:
-            pending.set_result(answer)
-            return answer
-        finally:
-            del self._pending[key]
-
-    async def open(self, incoming: Incoming[Message], draft: Session) -> Opened:
+    async def open(self, incoming: Incoming[Message], draft: Session, look_up: Callable[[Transaction], T]) -> Opened[T]:
         """Store a new session before anything is sent, or find the one that the same request opened before.
 
         Raises Refusal 400 where the SessionID names a session that another request opened.
         """
-        present = await self._context.store.write(lambda tx: self._open(tx, draft, repeatable=_repeatable(incoming)))
+
+        def job(tx: Transaction) -> tuple[Session | None, T]:
+            return self._open(tx, draft, repeatable=_repeatable(incoming)), look_up(tx)
+
+        present, found = await self._context.store.write(job)
         if present is None:
-            return Opened(draft)
+            return Opened(draft, found)
         if present.request_digest != draft.request_digest:
             raise Refusal(SESSION_IS_INVALID, f"SessionID {draft.session_id} belongs to another process")
-        return Opened(present, Answer(present.answer) if present.answer else None)
+        answer = Answer(present.answer) if present.answer else None
+        return Opened(present, found, answer, interrupted=answer is None)
 
     def _open(self, tx: Transaction, draft: Session, *, repeatable: bool) -> Session | None:
+        since = draft.created_at - REPEAT_WINDOW_SECONDS
         if repeatable:
-            since = draft.created_at - REPEAT_WINDOW_SECONDS
             repeated = sessions.find_request(tx, self._role, draft.request_digest, since)
             if repeated is not None:
                 return repeated
+        present = sessions.open_session(tx, draft)
+        if present is None or present.state not in NO_SESSION:
+            return present
+        if present.request_digest == draft.request_digest and present.created_at >= since:
+            return present
+        # A refused start has no session (box B2): its id is free again, only a repetition is told the same.
+        sessions.forget(tx, self._role, present.session_key)
         return sessions.open_session(tx, draft)
 
     def draft(self, incoming: Incoming[Message], kind: str, peer: str) -> Session:
@@ -107,27 +110,31 @@ class SessionBook:
             created_at=now,
             updated_at=now,
             evse_key=evse_id.key if evse_id is not None else "",
+            medium=medium_of(getattr(message, "identification", None)),
             cpo_partner_session_id=getattr(message, "cpo_partner_session_id", None),
             emp_partner_session_id=getattr(message, "emp_partner_session_id", None),
         )
         return replace(draft, **_parties(message))
 
-    async def settle_start(self, session: Session, state: State, answer: Answer, **values: object) -> Session:
-        """Store how a start ended, with the answer that repetitions will get; return the session as it now stands.
-
-        A notification or CDR may have overtaken the answer: what it said of the session stays.
-        """
+    async def settle_start(
+        self,
+        session: Session,
+        state: State,
+        answer: Answer,
+        also: Callable[[Transaction], None] | None = None,
+        **values: object,
+    ) -> None:
+        """Store how a start ended, with the answer that repetitions will get, and whatever ``also`` belongs to it."""
         now = self._context.now()
+        key = str(values.get("session_key", session.session_key))
 
-        def job(tx: Transaction) -> State:
-            present = sessions.get(tx, self._role, session.session_key)
-            reached = State(present.state) if present is not None and present.state in _UNDER_WAY else state
-            sessions.change(tx, self._role, session.session_key, now, state=reached, answer=answer.body, **values)
-            sessions.note(tx, self._role, str(values.get("session_key", session.session_key)), now, state, answer.body)
-            return reached
+        def job(tx: Transaction) -> None:
+            sessions.move(tx, self._role, session.session_key, now, state, answer=answer.body, **values)
+            sessions.note(tx, self._role, key, now, state, answer.body)
+            if also is not None:
+                also(tx)
 
-        state = await self._context.store.write(job)
-        return replace(session, state=state, answer=answer.body, updated_at=now, **values)  # type: ignore[arg-type]
+        await self._context.store.write(job)
 
     def find(self, tx: Transaction, incoming: Incoming[Message]) -> Session:
         """Return the session that a later message speaks of.
@@ -136,10 +143,40 @@ class SessionBook:
         """
         session_id = getattr(incoming.message, "session_id", None)
         session = sessions.get(tx, self._role, session_id.key) if session_id is not None else None
-        if session is None or session.state == State.REFUSED or not session.peer:
+        if session is None or session.state in NO_SESSION or not session.peer:
             raise Refusal(SESSION_IS_INVALID, f"SessionID {session_id} is not a session of this node")
         self._check_parties(session, incoming)
         return session
+
+    def stop_wanted(self, tx: Transaction, incoming: Incoming[Message]) -> Session:
+        """Return the session that a stop speaks of, and note the request in its story; raises Refusal 400."""
+        session = self.find(tx, incoming)
+        if session.state not in STOPPABLE or cdrs.exists(tx, self._role, session.session_key):
+            raise Refusal(
+                SESSION_IS_INVALID, f"session {session.session_id} is {session.state}: nothing is to be stopped"
+            )
+        event = f"{incoming.operation.name} requested"
+        sessions.note(tx, self._role, session.session_key, self._context.now(), event, incoming.body)
+        return session
+
+    def stopped_before(self, session: Session, incoming: Incoming[Message]) -> Answer | None:
+        """Return the answer to the very same stop, if it was positive (box H4)."""
+        if session.stop_answer is not None and session.stop_digest == incoming.digest:
+            return Answer(session.stop_answer)
+        return None
+
+    async def settle_stop(self, session: Session, incoming: Incoming[Message], answer: Answer) -> Answer:
+        """Store a positive answer to a stop, which repetitions will get; return it."""
+        now = self._context.now()
+
+        def job(tx: Transaction) -> None:
+            sessions.change(
+                tx, self._role, session.session_key, now, stop_digest=incoming.digest, stop_answer=answer.body
+            )
+            sessions.note(tx, self._role, session.session_key, now, f"{incoming.operation.name} accepted", answer.body)
+
+        await self._context.store.write(job)
+        return answer
 
     def _check_parties(self, session: Session, incoming: Incoming[Message]) -> None:
         """Let only the other side of the session speak of it, or the party of ours that opened it."""
@@ -185,3 +222,8 @@ def _repeatable(incoming: Incoming[Message]) -> bool:
     message = incoming.message
     ids = ("session_id", "cpo_partner_session_id", "emp_partner_session_id")
     return any(getattr(message, name, None) for name in ids)
+
+
+def _repetition_key(incoming: Incoming[Message]) -> Hashable | None:
+    """Return what repetitions of a request have in common, None where a second one is a process of its own."""
+    return (incoming.operation.name, incoming.party, incoming.digest) if _repeatable(incoming) else None

@@ -10,8 +10,8 @@ from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import PeerRegistry
 from p2p_oicp.roles.answers import TROUBLE
 from p2p_oicp.storage import Transaction, cdrs, sessions
+from p2p_oicp.storage.lifecycle import State
 from p2p_oicp.storage.outbox import Letter
-from p2p_oicp.storage.sessions import State
 
 _CDR = "ChargeDetailRecord"
 # What the other side says of our contract or its own settings: a person will mend it, and then the letter is welcome.
@@ -26,7 +26,7 @@ class _Carrier:
         sessions.note(tx, letter.role, letter.session_key, now, f"{letter.operation} delivered")
         if letter.operation == _CDR:
             cdrs.mark_forwarded(tx, letter.role, letter.session_key, now)
-            sessions.change(tx, letter.role, letter.session_key, now, state=State.SETTLED)
+            sessions.move(tx, letter.role, letter.session_key, now, State.SETTLED)
 
 
 class PeerCarrier(_Carrier):

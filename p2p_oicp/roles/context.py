@@ -12,6 +12,7 @@ from p2p_oicp.oicp import Message, RecordReading
 from p2p_oicp.oicp.operation import Operation
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.storage import Store
+from p2p_oicp.storage.state.keeper import Keeper
 
 M_co = TypeVar("M_co", bound=Message, covariant=True)
 
@@ -25,7 +26,8 @@ class Incoming(Generic[M_co]):
 
     ``peer`` is who sent it: a peer, or our own company (``peer.is_self``) when it came from our backend; None where the
     message names no sender and the lab's insecure mode proves none: then the session decides.
-    ``party`` is the sender's id as it stood in the path. ``records`` are the records of a push, read one by one.
+    ``party`` is the sender's id as it stood in the path, ``query`` what stood behind it. ``records`` are the records of
+    a push, to be read one by one.
     """
 
     operation: Operation
@@ -34,6 +36,7 @@ class Incoming(Generic[M_co]):
     party: str | None = None
     records: RecordReading[Message] | None = None
     body: bytes = b""
+    query: str = ""
 
     @property
     def digest(self) -> bytes:
@@ -47,13 +50,16 @@ class Answer:
 
     body: bytes
     http_status: int = 200
+    is_refusal: bool = False
+    content_type: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
 class RoleContext:
     """What both roles work with; ``me`` is this node's own company.
 
-    ``authorization_deadline``: seconds an EMP gets for AuthorizeStart and AuthorizeStop.
+    ``authorization_deadline``: seconds an EMP gets for AuthorizeStart and AuthorizeStop. ``pin_rounds``: what hashing
+    a PIN costs, 2 to this power.
     """
 
     me: Peer
@@ -63,7 +69,9 @@ class RoleContext:
     bells: Bells
     clock: Clock
     mint: Mint
+    keeper: Keeper
     authorization_deadline: float
+    pin_rounds: int = 10
 
     def now(self) -> float:
         """Seconds since the epoch."""

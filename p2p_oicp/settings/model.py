@@ -13,12 +13,14 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from p2p_oicp.settings.tables import (
     Authorization,
     BackendApi,
+    Cdrs,
     Delivery,
     Discovery,
     Log,
     Node,
     PeerApi,
     Security,
+    Sessions,
     Storage,
     Tls,
 )
@@ -61,6 +63,8 @@ class Settings(BaseSettings):
     storage: Storage = Field(default_factory=Storage)
     delivery: Delivery = Field(default_factory=Delivery)
     authorization: Authorization = Field(default_factory=Authorization)
+    sessions: Sessions = Field(default_factory=Sessions)
+    cdrs: Cdrs = Field(default_factory=Cdrs)
     discovery: Discovery = Field(default_factory=Discovery)
     log: Log = Field(default_factory=Log)
 

@@ -29,6 +29,7 @@ def _no_boolean(value: object) -> object:
 
 WholeNumber = Annotated[int, BeforeValidator(_no_boolean)]
 Seconds = Annotated[float, BeforeValidator(_no_boolean)]
+Days = Annotated[float, BeforeValidator(_no_boolean)]
 
 
 class Section(BaseModel):
@@ -115,6 +116,9 @@ class Security(Section):
         ("signature",),
         description='What requests of peers must carry: "signature", "mtls", both, or nothing (insecure).',
     )
+    pin_rounds: WholeNumber = Field(
+        10, ge=4, le=14, description="What hashing a driver's PIN with bcrypt costs: 2 to this power; 10 takes 50 ms."
+    )
     keys: Path = Field(
         Path("keys"), description="Folder of this node's key pairs, relative to the folder of node.toml."
     )
@@ -147,6 +151,15 @@ class Storage(Section):
         "FULL",
         description="FULL: what was acknowledged survives a loss of power; NORMAL: faster, survives a crash.",
     )
+    history_days: Days = Field(
+        365.0,
+        gt=0,
+        description="Days for which earlier versions of EVSE data, prices and authentication data are kept.",
+    )
+    status_history_days: Days = Field(30.0, gt=0, description="Days for which earlier EVSE statuses are kept.")
+    quarantine_days: Days = Field(
+        90.0, gt=0, description="Days for which a peer's unusable records are kept, after they last came."
+    )
 
 
 class Delivery(Section):
@@ -170,6 +183,32 @@ class Authorization(Section):
         gt=0,
         le=60,
         description="Seconds for all EMPs together to answer, where nobody knows whose card it is.",
+    )
+
+
+class Sessions(Section):
+    """How long sessions are waited for."""
+
+    authorize_ttl: Seconds = Field(
+        86_400.0, gt=0, description="Seconds after which an authorization that nothing followed expires."
+    )
+    session_ttl: Seconds = Field(
+        2_592_000.0,
+        gt=0,
+        description="Seconds after which a session under way expires, when nothing is heard of it. A late CDR counts.",
+    )
+    clarify_interval: Seconds = Field(
+        30.0,
+        gt=0,
+        description="Seconds between two questions to a CPO's node about a remote start that it never answered.",
+    )
+
+
+class Cdrs(Section):
+    """Charge detail records."""
+
+    reconcile_interval: Seconds = Field(
+        3600.0, ge=0, description="Seconds between two looks for records at our CPO peers that never came; 0: never."
     )
 
 

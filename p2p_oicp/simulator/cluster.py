@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import socket
 import sys
@@ -29,6 +30,7 @@ _RUN_NODE = (sys.executable, "-m", "p2p_oicp", "run", "--config")
 _PATIENCE = 20.0
 _BETWEEN_LOOKS = 0.02
 _LINES_OF_LOG_SHOWN = 20
+_PORTS_OF_LISTENERS = (10_240, 32_000)
 
 
 class NodeFailed(P2pOicpError):
@@ -206,12 +208,27 @@ class Cluster:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback address that nobody listens on now, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((LOOPBACK, 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+    """Return ports of the loopback address that nobody listens on now, all different.
+
+    They lie below the range from which systems take the ports of outgoing connections, or one of those could take a
+    port between this look and the moment the node binds it.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(*_PORTS_OF_LISTENERS)  # noqa: S311 - no secret
+        if port not in found and _is_free(port):
+            found.append(port)
+    return found
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
 
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> bool:

@@ -22,14 +22,15 @@ _MOST_COPIES = 4
 
 
 class Checkpoints:
-    """Owned by the writer, which calls ``between_rounds``."""
+    """Owned by the writer, which asks ``rest_is_due`` between rounds; ``pause``: seconds between two copies."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, pause: float = _PAUSE_SECONDS) -> None:
         self._file = file
+        self._pause = pause
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, "p2p-oicp-checkpoints")
         self._copying: asyncio.Future[None] | None = None
-        self._next_at = self._loop.time() + _PAUSE_SECONDS
+        self._next_at = self._loop.time() + pause
 
     def rest_is_due(self) -> bool:
         """Start copying when it is time; True when a copy has ended, and the writer is to call ``finish``."""
@@ -40,7 +41,7 @@ class Checkpoints:
         if not self._copying.done():
             return False
         self._copying = None
-        self._next_at = self._loop.time() + _PAUSE_SECONDS
+        self._next_at = self._loop.time() + self._pause
         return True
 
     def _copy(self) -> None:

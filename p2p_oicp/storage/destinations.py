@@ -18,13 +18,19 @@ _OK = compiled(
 _FAILED = compiled(
     update(destinations)
     .where(_of_name)
-    .values(failures=bindparam("failures"), next_try_at=bindparam("next_try_at"), last_error=bindparam("last_error"))
+    .values({name: bindparam(name) for name in ("failures", "next_try_at", "last_error", "last_kind")})
 )
 _HURRY = compiled(update(destinations).where(_of_name).values(failures=0, next_try_at=0))
 ALL = compiled(
     select(*(destinations.c[name] for name in ("name", "failures", "next_try_at", "last_error", "last_success_at")))
 )
 _GET = compiled(select(destinations.c.failures, destinations.c.next_try_at).where(_of_name))
+
+ALL = compiled(
+    select(*(destinations.c[name] for name in ("name", "failures", "next_try_at", "last_error", "last_kind"))).order_by(
+        destinations.c.name
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +47,22 @@ def health(tx: Transaction, destination: str) -> Health:
     return Health(row["failures"], row["next_try_at"]) if row else Health()
 
 
+def ensure(tx: Transaction, destination: str) -> None:
+    """Let there be a row for ``destination``."""
+    tx.run(_ENSURE, name=destination)
+
+
 def answered(tx: Transaction, destination: str, now: float) -> None:
     """Close the circuit."""
     tx.run(_ENSURE, name=destination)
     tx.run(_OK, name_=destination, last_success_at=now)
 
 
-def failed(tx: Transaction, destination: str, failures: int, until: float, error: str) -> None:
+def failed(tx: Transaction, destination: str, failures: int, until: float, error: Exception) -> None:
     """Count a failure; nothing is tried before ``until``."""
     tx.run(_ENSURE, name=destination)
-    tx.run(_FAILED, name_=destination, failures=failures, next_try_at=until, last_error=error)
+    kind, text = type(error).__name__, str(error)
+    tx.run(_FAILED, name_=destination, failures=failures, next_try_at=until, last_error=text, last_kind=kind)
 
 
 def clear(tx: Transaction, destination: str) -> None:

@@ -84,6 +84,7 @@ DEPTHS = compiled(
         outbox.c.state,
         func.count().label("letters"),
         func.min(outbox.c.created_at).label("oldest"),
+        func.sum(outbox.c.attempts).label("attempts"),
     )
     .group_by(outbox.c.destination, outbox.c.state)
     .order_by(outbox.c.destination)

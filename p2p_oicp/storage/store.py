@@ -13,6 +13,7 @@ import aiosqlite
 from p2p_oicp.errors import StoreError, StoreUnusable
 from p2p_oicp.storage.checkpoints import SAFETY_NET_PAGES, Checkpoints
 from p2p_oicp.storage.migrate import migrate, uri_of
+from p2p_oicp.storage.state.places import great_circle_km
 from p2p_oicp.storage.statements import Statement
 from p2p_oicp.storage.writer import Lane, Transaction, Writer
 
@@ -27,9 +28,10 @@ _CACHE_KIB = 32 * 1024
 class Store:
     """Durable state; made by :func:`open_store`."""
 
-    def __init__(self, writer: Writer, reader: aiosqlite.Connection) -> None:
+    def __init__(self, writer: Writer, reader: aiosqlite.Connection, scanner: aiosqlite.Connection) -> None:
         self._writer = writer
         self._reader = reader
+        self._scanner = scanner
 
     async def write(self, job: Callable[[Transaction], T], lane: Lane = Lane.INTERACTIVE) -> T:
         """Run ``job`` in a transaction; it returns after the commit. Raises StoreBusy, StoreError."""
@@ -37,11 +39,20 @@ class Store:
 
     async def read(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
         """Return all rows of a query, as of the last commit. Raises StoreError."""
-        try:
-            async with self._reader.execute(statement.text, statement.bind(parameters)) as cursor:
-                return list(await cursor.fetchall())
-        except sqlite3.Error as error:
-            raise StoreError(f"the database cannot be read: {error}") from error
+        return await _rows(self._reader, statement, parameters)
+
+    async def scan(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
+        """Return all rows of a long query, which holds up no other reader. Raises StoreError."""
+        return await _rows(self._scanner, statement, parameters)
+
+
+async def _rows(
+    connection: aiosqlite.Connection, statement: Statement, parameters: dict[str, object]
+) -> list[sqlite3.Row]:
+    try:
+        return list(await connection.execute_fetchall(statement.text, statement.bind(parameters)))
+    except sqlite3.Error as error:
+        raise StoreError(f"the database cannot be read: {error}") from error
 
 
 @asynccontextmanager
@@ -53,15 +64,22 @@ async def open_store(file: Path, *, synchronous: str = "FULL", most_waiting: int
     """
     migrate(file)
     connection = _connect(file, synchronous)
-    reader = await aiosqlite.connect(uri_of(file, "ro"), uri=True)
-    reader.row_factory = sqlite3.Row
+    reader, scanner = await _open_reader(file), await _open_reader(file)
     writer = Writer(connection, Checkpoints(file), most_waiting=most_waiting)
     try:
-        yield Store(writer, reader)
+        yield Store(writer, reader, scanner)
     finally:
         await writer.close()
         await reader.close()
+        await scanner.close()
         connection.close()
+
+
+async def _open_reader(file: Path) -> aiosqlite.Connection:
+    reader = await aiosqlite.connect(uri_of(file, "ro"), uri=True)
+    reader.row_factory = sqlite3.Row
+    await reader.create_function("great_circle_km", 4, great_circle_km, deterministic=True)
+    return reader
 
 
 def _connect(file: Path, synchronous: str) -> sqlite3.Connection:

@@ -3,7 +3,7 @@
 Times are seconds since the epoch (UTC). ``*_key`` columns hold canonical ids (what ``Identifier.key`` gives), the
 column beside it the text as it came. ``role`` is the role this node plays in the row: ``cpo`` or ``emp``; a node of a
 company with both roles may hold both sides of one session. ``source`` is the peer a copy came from, empty for our own
-state.
+state; ``storage.state`` tells what the tables of state mean.
 
 Tables with long rows and random keys (sessions, CDRs) are ordinary rowid tables: a new row is appended, and only its
 key goes to a random place. Without rowid the whole row does, which costs twice as much (docs/performance.md).
@@ -33,10 +33,38 @@ sessions = Table(
     Column("emp_partner_session_id", Text),
     Column("request_digest", LargeBinary, nullable=False),
     Column("answer", LargeBinary),
+    Column("medium", Text, nullable=False, server_default=text("''")),
+    Column("stop_media", Text, nullable=False, server_default=text("''")),
+    Column("offline", Integer, nullable=False, server_default=text("0")),
+    Column("progress_at", Float),
+    Column("stop_digest", LargeBinary),
+    Column("stop_answer", LargeBinary),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
 )
 Index("sessions_by_request", sessions.c.request_digest, sessions.c.created_at)
+Index("sessions_by_state", sessions.c.state, sessions.c.updated_at)
+
+# Who said yes to a card last time, so that not everybody is asked again.
+cards = Table(
+    "cards",
+    metadata,
+    Column("uid_key", Text, primary_key=True),
+    Column("peer", Text, nullable=False),
+    Column("seen_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The drivers of an EMP without a backend: a UID, or an EvcoID with the bcrypt hash of its PIN.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("token_key", Text, primary_key=True),
+    Column("token", Text, nullable=False),
+    Column("pin_hash", LargeBinary),
+    Column("added_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 session_events = Table(
     "session_events",
@@ -58,16 +86,33 @@ Index(
 )
 Index("session_events_by_time", session_events.c.at)
 
+# ``id`` is the order of arrival: pages in this order do not move while records are added.
 cdrs = Table(
     "cdrs",
     metadata,
-    Column("role", Text, primary_key=True),
-    Column("session_key", Text, primary_key=True),
+    Column("id", Integer, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("session_key", Text, nullable=False),
     Column("peer", Text, nullable=False),
+    Column("operator_key", Text, nullable=False),
+    Column("provider_key", Text, nullable=False),
+    Column("session_end", Float, nullable=False),
     Column("received_at", Float, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("forwarded_at", Float),
+    sqlite_autoincrement=True,
+)
+Index("cdrs_of_session", cdrs.c.role, cdrs.c.session_key, unique=True)
+Index("cdrs_of_provider", cdrs.c.role, cdrs.c.provider_key, cdrs.c.id)
+
+# Up to which time (of SessionEnd) a CPO peer was asked for records that never came.
+reconciled = Table(
+    "reconciled",
+    metadata,
+    Column("peer", Text, primary_key=True),
+    Column("until", Float, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 refused_cdrs = Table(
@@ -110,43 +155,9 @@ destinations = Table(
     Column("failures", Integer, nullable=False, server_default=text("0")),
     Column("next_try_at", Float, nullable=False, server_default=text("0")),
     Column("last_error", Text),
+    Column("last_kind", Text),  # the class of the last error
     Column("last_success_at", Float),
     Column("store_id", Integer),  # which store the peer had when we last met it
-)
-
-evse_statuses = Table(
-    "evse_statuses",
-    metadata,
-    Column("source", Text, primary_key=True),
-    Column("evse_key", Text, primary_key=True),
-    Column("operator_key", Text, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("record", LargeBinary, nullable=False),
-    Column("created_change", Integer, nullable=False),
-    Column("change", Integer, nullable=False),
-    Column("deleted", Integer, nullable=False, server_default=text("0")),
-    Column("updated_at", Float, nullable=False),
-    sqlite_with_rowid=False,
-)
-Index("evse_statuses_by_change", evse_statuses.c.source, evse_statuses.c.change)
-
-operators = Table(
-    "operators",
-    metadata,
-    Column("source", Text, primary_key=True),
-    Column("operator_key", Text, primary_key=True),
-    Column("operator_id", Text, nullable=False),
-    Column("operator_name", Text),
-    sqlite_with_rowid=False,
-)
-
-cursors = Table(
-    "cursors",
-    metadata,
-    Column("peer", Text, primary_key=True),
-    Column("kind", Text, primary_key=True),
-    Column("change", Integer, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 counters = Table(

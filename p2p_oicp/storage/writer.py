@@ -13,6 +13,7 @@ and waits for it up to 5 ms each time while the loop is busy.)
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -29,7 +30,8 @@ T = TypeVar("T")
 
 MOST_INTERACTIVE_JOBS_A_ROUND = 512
 MOST_BULK_JOBS_A_ROUND = 2
-_LOCK_PATIENCE_SECONDS = 5.0
+# Less than the 5 s in which an authorization is answered: "try again later" is an answer, too.
+_LOCK_PATIENCE_SECONDS = 2.0
 _LOCK_PAUSE_SECONDS = 0.01
 
 
@@ -175,8 +177,10 @@ class Writer:
             execute("RELEASE job")
 
     def _abandon(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        # A full disk may have ended the transaction already, or refuse the ROLLBACK, which is then implied.
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
 
 def _take(lane: deque[_Waiting], most: int) -> list[_Waiting]:

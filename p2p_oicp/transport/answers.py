@@ -18,7 +18,8 @@ from p2p_oicp.errors import (
     PeerUnauthorized,
     PeerUnreachable,
 )
-from p2p_oicp.oicp import Acknowledgement, Code, InvalidMessage, Message, Operation, response_model
+from p2p_oicp.oicp import Acknowledgement, Code, InvalidMessage, Message, Operation, read_records, response_model
+from p2p_oicp.oicp.records import has_records
 from p2p_oicp.transport.charsets import as_utf8
 
 _LONGEST_REASON = 300
@@ -28,14 +29,22 @@ _LONGEST_REASON = 300
 class Reply:
     """An OICP answer, positive or not: ``Result: false`` and ``NotAuthorized`` are answers, not errors.
 
-    ``message`` is the operation's response, or an Acknowledgement in its place (some refusals come so); ``body`` is
-    what was received, as UTF-8; ``process_id`` is the answer's ``Process-ID`` header.
+    ``message`` is the operation's response, or an Acknowledgement in its place (some refusals come so). A page comes
+    without its records, which ``read_records`` reads one by one from ``body`` (box T1); so does a list with a record
+    that cannot be read. ``body`` is what was received, as UTF-8; ``process_id`` is the answer's ``Process-ID`` header,
+    ``date`` its ``Date``.
     """
 
     http_status: int
     body: bytes
     message: Message
     process_id: str | None
+    date: str = ""
+
+    @property
+    def sent_at(self) -> float | None:
+        """The other side's time in seconds since the epoch, None where it does not say."""
+        return _seconds(self.date)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +74,8 @@ def read_reply(answer: Answer, operation: Operation, *, now: float) -> Reply:
     body = answer.text()
     if not body.strip():
         raise PeerBroken(answer.peer, f"HTTP {answer.status} with an empty body")
-    return Reply(answer.status, body, _message(answer.peer, operation, body), answer.headers.get("Process-ID"))
+    message, headers = _message(answer.peer, operation, body), answer.headers
+    return Reply(answer.status, body, message, headers.get("Process-ID"), headers.get("Date", ""))
 
 
 def check_status(answer: Answer, *, now: float, is_oicp: bool = True) -> None:
@@ -107,9 +117,22 @@ def _message(peer: str, operation: Operation, body: bytes) -> Message:
     suspicious = operation.response is not Acknowledgement and b'"Result"' in body
     model = response_model(operation, body) if suspicious else operation.response
     try:
-        return model.from_json(body)
+        return (
+            read_records(model, body).envelope
+            if operation.paged and model is operation.response
+            else _whole(model, body)
+        )
     except InvalidMessage as exc:
         return _acknowledgement(peer, body, exc)
+
+
+def _whole(model: type[Message], body: bytes) -> Message:
+    try:
+        return model.from_json(body)
+    except InvalidMessage:
+        if not has_records(model):
+            raise
+    return read_records(model, body).envelope
 
 
 def _acknowledgement(peer: str, body: bytes, cause: InvalidMessage) -> Acknowledgement:

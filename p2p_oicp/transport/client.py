@@ -29,10 +29,11 @@ _MOST_CONNECTIONS_PER_PEER = 256
 
 
 # Nobody's answer to our question, but what stands in its way: it decides nothing, so nobody has to prove it.
-_TROUBLE = frozenset({401, 403, 408, 429, *range(500, 600)})
+_TROUBLE = frozenset({401, 403, 408, 421, 429, *range(500, 600)})
 
 # A node says with this header that it knows who we are: its 401 then is about what we say, not about who we are.
 PROVEN = "P2P-Identity"
+RECIPIENT = "P2P-Recipient"
 _UNAUTHORIZED = frozenset({401, 403})
 _UNAUTHORIZED_ACCESS = "017"
 
@@ -72,11 +73,16 @@ class _Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where to send: ``name`` is for people, ``url`` the base, ``profile`` how the other side speaks."""
+    """Where to send: ``name`` is for people, ``url`` the base, ``profile`` how the other side speaks.
+
+    ``recipient`` names parties, separated by commas: a node that answers for none of them, because it has taken over
+    the address, refuses with 421.
+    """
 
     name: str
     url: str
     profile: str = "oicp"
+    recipient: str | None = None
 
 
 class OicpClient:
@@ -148,6 +154,8 @@ class OicpClient:
         if query:
             url = f"{url}?{urlencode(query)}"
         headers = {"Process-ID": process_id or self._mint.process_id()}
+        if endpoint.recipient:
+            headers[RECIPIENT] = endpoint.recipient
         answer = await self._ask(
             _Request("POST", url, body, deadline, endpoint.name, endpoint.name, self._signer, headers)
         )
@@ -158,6 +166,10 @@ class OicpClient:
     ) -> tuple[int, bytes]:
         """Send JSON that is not OICP; return the 2xx status and the body as UTF-8; any other status raises."""
         return await self.request_json("POST", url, payload, deadline=deadline, peer=peer)
+
+    async def get_json(self, url: str, *, deadline: float, peer: str | None = None) -> tuple[int, bytes]:
+        """Ask for JSON that is not OICP; as ``post_json``."""
+        return await self.request_json("GET", url, deadline=deadline, peer=peer)
 
     async def request_json(
         self,
@@ -222,7 +234,7 @@ class OicpClient:
             async with self._session.request(
                 request.method,
                 URL(request.url, encoded=True),
-                data=upload,
+                data=upload if request.method == "POST" else None,
                 headers=sent,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=request.deadline),

@@ -30,9 +30,9 @@ _LOOK_EVERY_SECONDS = 2.0
 class Change:
     """What became of the peers: new ones, those that are gone, and those that are another than before."""
 
-    added: tuple[Peer, ...]
-    removed: tuple[Peer, ...]
-    changed: tuple[Peer, ...]
+    added: tuple[Peer, ...] = ()
+    removed: tuple[Peer, ...] = ()
+    changed: tuple[Peer, ...] = ()
 
 
 class Directory:
@@ -205,7 +205,7 @@ class Directory:
             tuple(peer for name, peer in before.items() if name not in after),
             tuple(peer for name, peer in after.items() if name in before and before[name] != peer),
         )
-        if change != Change((), (), ()):
+        if change != Change():
             log.info("peers.changed", **_names(change))
             self.on_change(change)
 

@@ -31,15 +31,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TrustFiles:
-    """Where keys, peers, nonces and, for TLS, certificate, its key and CA are."""
+    """Where keys, peers and nonces are; ``tls``: certificate, its key and the CA; a peers file may be optional."""
 
     keys: Path
     peers: Path
     nonces: Path
+    tls: tuple[Path | None, Path | None, Path | None] = (None, None, None)
     peers_may_be_absent: bool = False
-    certificate: Path | None = None
-    certificate_key: Path | None = None
-    ca: Path | None = None
 
 
 class Trust:
@@ -61,11 +59,8 @@ class Trust:
         self._files = files
         self._pinned: dict[str, str] = {}
         self._contexts: dict[tuple[str, ...], SSLContext] = {}
-        self.tls = (
-            TlsIdentity(files.certificate, files.certificate_key, files.ca)
-            if files.certificate is not None and files.certificate_key is not None
-            else None
-        )
+        certificate, key, ca = files.tls
+        self.tls = TlsIdentity(certificate, key, ca) if certificate is not None and key is not None else None
         if "mtls" in require and self.tls is None:
             raise ConfigurationError(
                 '[security] require has "mtls": expected [tls] certificate = "…" and key = "…" as well'
@@ -112,9 +107,8 @@ class Trust:
     def discover(
         self,
         client: OicpClient,
-        *,
         interfaces: Sequence[str],
-        auto_accept: bool,
+        auto_accept: bool,  # noqa: FBT001 - a setting, as it is
         is_up: Callable[[str], Awaitable[None]],
     ) -> Discovery:
         """Return what finds nodes in the local network, to be entered and run."""
@@ -186,7 +180,7 @@ class Trust:
     def _plain_tls(self, certificates: tuple[str, ...]) -> SSLContext:
         context = self._contexts.get(certificates)
         if context is None:
-            context = self._contexts[certificates] = client_context(certificates, self._files.ca)
+            context = self._contexts[certificates] = client_context(certificates, self._files.tls[2])
         return context
 
     def _needs_signature(self, name: str) -> bool:

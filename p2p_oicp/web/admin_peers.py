@@ -38,15 +38,15 @@ class AdminPeers:
         self._client = client
 
     def routes(self) -> list[web.RouteDef]:
-        """Return what is served below ``/admin/``."""
+        """Return what is served below ``/admin/v1/``."""
         table: list[tuple[str, str, Handle]] = [
-            ("GET", "/admin/peers", self._list),
-            ("POST", "/admin/peers/invitations", self._invite),
-            ("POST", "/admin/peers/inspect", self._inspect),
-            ("POST", "/admin/peers/join", self._join),
-            ("DELETE", "/admin/peers/{name}", self._remove),
-            ("POST", "/admin/peers/{name}/accept", self._accept),
-            ("POST", "/admin/reload", self._reload),
+            ("GET", "/admin/v1/peers", self._list),
+            ("POST", "/admin/v1/peers/invitations", self._invite),
+            ("POST", "/admin/v1/peers/inspect", self._inspect),
+            ("POST", "/admin/v1/peers/join", self._join),
+            ("DELETE", "/admin/v1/peers/{name}", self._remove),
+            ("POST", "/admin/v1/peers/{name}/accept", self._accept),
+            ("POST", "/admin/v1/reload", self._reload),
         ]
         return [web.route(method, path, self._listener.handler(self._serve(handle))) for method, path, handle in table]
 

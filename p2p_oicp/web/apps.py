@@ -13,19 +13,23 @@ from aiohttp import web
 
 from p2p_oicp.clock import Mint
 from p2p_oicp.errors import Refusal
-from p2p_oicp.identity import JSON_UTF8, SignedParts, VerifiedSignature, target_of
+from p2p_oicp.identity import SignedParts, VerifiedSignature, target_of
+from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import InvalidMessage
 from p2p_oicp.roles.context import Answer
 from p2p_oicp.transport import PROVEN
-from p2p_oicp.web.bodies import read_body
+from p2p_oicp.web.bodies import read_whole
 from p2p_oicp.web.gate import Arrival
+from p2p_oicp.web.limits import BUSY, Doorkeeper
 from p2p_oicp.web.problems import HttpProblem, invalid
+from p2p_oicp.web.reports import SESSION_PATH
 from p2p_oicp.web.service import Api
 
 log = structlog.get_logger(__name__)
 
 Serve: TypeAlias = Callable[[web.Request], Awaitable[Answer]]
 Hello: TypeAlias = Callable[[Arrival], Awaitable[Answer]]
+Enquire: TypeAlias = Callable[[web.Request, Arrival], Awaitable[Answer]]
 AnswerSigner: TypeAlias = Callable[[int, bytes, VerifiedSignature], Mapping[str, str]]
 Status: TypeAlias = Callable[[], dict[str, object]]
 
@@ -52,6 +56,7 @@ class Listener:
         mint: Mint,
         *,
         max_body: int,
+        turned_away: Callable[[], None],
         token: str | None = None,
         public_url: str | None = None,
         signer: AnswerSigner | None = None,
@@ -61,6 +66,7 @@ class Listener:
         self._token = token
         self._authority, self._prefix = _public(public_url) if public_url else ("", "")
         self._signer = signer
+        self._doorkeeper = Doorkeeper(max_body, turned_away)
         self.max_body = max_body
 
     def handler(self, serve: Serve) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -68,10 +74,10 @@ class Listener:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             process_id = _process_id(request) or self._mint.process_id()
-            with structlog.contextvars.bound_contextvars(process_id=process_id):
-                answer, headers = await self._guarded(request, serve)
+            PROCESS_ID.set(process_id)
+            answer, headers = await self._guarded(request, serve)
             body = answer.body
-            headers |= {"Process-ID": process_id, "Content-Type": JSON_UTF8}
+            headers |= {"Content-Type": f"{answer.content_type}; charset=utf-8", "Process-ID": process_id}
             if len(body) >= _COMPRESS_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
                 headers["Content-Encoding"] = "gzip"
                 body = gzip.compress(body, compresslevel=_COMPRESSION, mtime=0)
@@ -92,7 +98,7 @@ class Listener:
     async def arrive(self, request: web.Request, most: int | None = None) -> Arrival:
         """Read a request, ``most`` bytes of it; raises HttpProblem, InvalidMessage."""
         raw_path, _, query = request.raw_path.partition("?")
-        on_the_wire, text = await read_body(request, self.max_body if most is None else most)
+        on_the_wire, text = await read_whole(request, self.max_body if most is None else most)
         parts = SignedParts(
             method=request.method,
             authority=self._authority or request.headers.get("Host", ""),
@@ -110,7 +116,8 @@ class Listener:
             self._check_token(request)
             return await serve(request), {}
         except HttpProblem as problem:
-            log.info("http.problem", status=problem.http_status, reason=problem.info, path=request.path)
+            if problem.http_status not in BUSY:  # counted, not told: a storm shall not become one of the log, too
+                log.info("http.problem", status=problem.http_status, reason=problem.info, path=request.path)
             return problem.answer(), dict(problem.headers)
         except InvalidMessage as problem:
             return invalid(problem, as_wwcp=False), {}
@@ -132,6 +139,11 @@ class Listener:
         """Serve ``POST /api/oicp/...``."""
         if request.method != "POST":
             raise HttpProblem(405, _NOT_OFFERED, f"{request.method} is not served here; send POST", {"Allow": "POST"})
+        service = request.raw_path[len(OICP_PREFIX) :].partition("/")[0]
+        async with self._doorkeeper.admit(service, request.content_length):
+            return await self._admitted(request)
+
+    async def _admitted(self, request: web.Request) -> Answer:
         arrival = await self.arrive(request)
         return await self._api.serve(request.raw_path.partition("?")[0].removeprefix(OICP_PREFIX), arrival)
 
@@ -155,22 +167,42 @@ def _process_id(request: web.Request) -> str | None:
     return given if given.isascii() and given.isprintable() and len(given) <= _LONGEST_PROCESS_ID else None
 
 
-def peer_app(listener: Listener, *, hello: Hello, also: Sequence[web.RouteDef] = ()) -> web.Application:
+def peer_app(
+    listener: Listener, *, hello: Hello, sessions: Enquire, also: Sequence[web.RouteDef] = ()
+) -> web.Application:
     """Return the public application: OICP from peers, and what nodes say among themselves (DESIGN section 4)."""
 
     async def say_hello(request: web.Request) -> Answer:
         return await hello(await listener.arrive(request, _MOST_HELLO_BYTES))
 
-    return _app(listener, [web.post("/p2p/v1/hello", listener.handler(say_hello)), *also])
+    async def enquire(request: web.Request) -> Answer:
+        return await sessions(request, await listener.arrive(request, _MOST_HELLO_BYTES))
+
+    routes = [
+        web.post("/p2p/v1/hello", listener.handler(say_hello)),
+        web.get(SESSION_PATH, listener.handler(enquire)),
+        *also,
+    ]
+    return _app(listener, routes)
 
 
-def backend_app(listener: Listener, *, readiness: Status, also: Sequence[web.RouteDef] = ()) -> web.Application:
+def backend_app(
+    listener: Listener,
+    *,
+    readiness: Status,
+    metrics: Callable[[], Awaitable[Answer]],
+    admin: Sequence[web.RouteDef] = (),
+) -> web.Application:
     """Return the application for our own backend."""
 
     async def ready(_request: web.Request) -> Answer:
         return Answer(orjson.dumps(readiness()))
 
-    return _app(listener, [web.get("/readyz", listener.handler(ready)), *also])
+    async def show(_request: web.Request) -> Answer:
+        return await metrics()
+
+    routes = [web.get("/readyz", listener.handler(ready)), web.get("/metrics", listener.handler(show))]
+    return _app(listener, [*routes, *admin])
 
 
 def _app(listener: Listener, routes: list[web.RouteDef]) -> web.Application:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 
 from aiohttp import web
@@ -14,9 +15,15 @@ from p2p_oicp.web.problems import DATA_ERROR, HttpProblem
 _PLAIN = frozenset({"", "identity"})
 _CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 _JSON_TYPES = frozenset({"application/json", "text/json"})
+_PATIENCE_SECONDS = 30.0
 
 
-async def read_body(request: web.Request, most: int) -> tuple[bytes, bytes]:
+async def read_body(request: web.Request, most: int) -> bytes:
+    """Return the body as UTF-8; see `read_whole`."""
+    return (await read_whole(request, most))[1]
+
+
+async def read_whole(request: web.Request, most: int) -> tuple[bytes, bytes]:
     """Return the body as it was on the wire, and as UTF-8.
 
     Raises HttpProblem 413 above ``most`` bytes, 415 where it is not JSON, InvalidMessage where it is no text.
@@ -27,19 +34,28 @@ async def read_body(request: web.Request, most: int) -> tuple[bytes, bytes]:
     if (request.content_length or 0) > most:
         raise HttpProblem(413, DATA_ERROR, f"the body has {request.content_length} bytes; at most {most} are read")
     try:
-        on_the_wire = await request.read()
+        on_the_wire = await _whole(request)
         if len(on_the_wire) > most:
             raise HttpProblem(413, DATA_ERROR, f"the body is larger than {most} bytes")
         decoded = _decoded(on_the_wire, request.headers.get("Content-Encoding", ""), most)
         return on_the_wire, as_utf8(decoded, request.headers.get("Content-Type", ""))
     except web.HTTPRequestEntityTooLarge as error:
         raise HttpProblem(413, DATA_ERROR, f"the body is larger than {most} bytes") from error
+    except TimeoutError as error:
+        raise HttpProblem(408, DATA_ERROR, f"the body did not arrive within {_PATIENCE_SECONDS:g} s") from error
     except (web.RequestPayloadError, ContentEncodingError) as error:
         info = f"the body did not come whole, or its Content-Encoding is wrong: {error}"
         raise HttpProblem(400, DATA_ERROR, info) from error
     except ValueError as error:
         info = f"the body's text cannot be decoded: {error}; send utf-8"
         raise InvalidMessage([Finding(Severity.ERROR, "", "not-text", info)]) from error
+
+
+async def _whole(request: web.Request) -> bytes:
+    if request.content.is_eof():  # the usual case: it came together with the head
+        return await request.read()
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        return await request.read()
 
 
 def _decoded(body: bytes, coding: str, most: int) -> bytes:

@@ -61,6 +61,9 @@ class Gate(Protocol):
     def hold_to(self, caller: Caller, named: PartyID, arrival: Arrival) -> Peer:
         """Return who speaks for the party that the body names; raise Refusal 017 (or 300)."""
 
+    def speaks_for(self, peer: Peer, party: PartyID) -> bool:
+        """Say whether a peer speaks for ``party``."""
+
 
 class OwnGate:
     """Lets our own backend in, which speaks for our own parties."""
@@ -78,8 +81,12 @@ class OwnGate:
     def hold_to(self, caller: Caller, named: PartyID, arrival: Arrival) -> Peer:  # noqa: ARG002 - the gate's shape
         """Return ourselves, if we answer for ``named``."""
         if not self._me.answers_for(named):
-            raise Unauthorized(f"{named} is not a party of this node; its backend speaks for {_parties(self._me)}")
+            raise Unauthorized(f"{named} is not a party of this node; its backend speaks for {parties_of(self._me)}")
         return self._me
+
+    def speaks_for(self, peer: Peer, party: PartyID) -> bool:
+        """Say whether ``party`` is one of ours."""
+        return peer.answers_for(party)
 
 
 class PeerGate:
@@ -107,6 +114,8 @@ class PeerGate:
             arrival.is_proven = True
             if claimed is not None:
                 self._check_binding(proven, claimed)
+        elif named is not None and named.is_self:
+            raise Unauthorized(f"{claimed} is this node's own party")
         elif claimed is not None and named is None:
             raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {claimed}")
         caller = proven or named
@@ -128,10 +137,13 @@ class PeerGate:
         _check_network(peer, arrival.address)
         return peer
 
+    def speaks_for(self, peer: Peer, party: PartyID) -> bool:
+        """Say whether ``peer`` is the one that answers for ``party``, or the default route for it."""
+        found = self._registry.answering(party)
+        return found is not None and found.name == peer.name
+
     def _find(self, party: PartyID) -> Peer | None:
-        if isinstance(party, OperatorID):
-            return self._registry.by_operator(party)
-        return self._registry.by_provider(party)
+        return self._registry.answering(party)
 
     async def _proven(self, arrival: Arrival, named: Peer | None) -> Peer | None:
         """Return the one peer that the request proves to come from, None where nothing is proved or needed."""
@@ -194,7 +206,7 @@ class PeerGate:
             raise Unauthorized(f"{peer.name} has to show its client certificate")
 
     def _check_binding(self, peer: Peer, party: PartyID) -> None:
-        if not peer.answers_for(party):  # (5)
+        if not self.speaks_for(peer, party):  # (5)
             raise Unauthorized(f"{peer.name} does not speak for {party}")
 
 
@@ -205,5 +217,6 @@ def _check_network(peer: Peer | None, address: str | None) -> None:
         raise Unauthorized(f"{peer.name} may not call from {address}")
 
 
-def _parties(me: Peer) -> str:
+def parties_of(me: Peer) -> str:
+    """Return the parties of this node, for people."""
     return ", ".join(party.text for party in (*me.operators, *me.providers)) or "no party"

@@ -7,10 +7,10 @@ import asyncio
 import orjson
 import structlog
 
-from p2p_oicp.delivery import SignsOfLife
-from p2p_oicp.errors import PeerError, Refusal, Unauthorized
+from p2p_oicp.delivery import Acquaintances, Backoff, SignsOfLife
+from p2p_oicp.errors import PeerError, PeerRejected, Refusal, Unauthorized
 from p2p_oicp.oicp import OperatorID, ProviderID
-from p2p_oicp.peers import Peer, PeerRegistry, Profile
+from p2p_oicp.peers import Peer, Profile
 from p2p_oicp.roles.context import Answer
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.web.gate import Arrival, Gate
@@ -26,45 +26,80 @@ _DATA_ERROR = "022"
 class Greetings:
     """Says hello, and hears it."""
 
-    def __init__(self, me: Peer, *, registry: PeerRegistry, client: OicpClient, signs: SignsOfLife, gate: Gate) -> None:
-        self._registry = registry
+    def __init__(
+        self,
+        me: Peer,
+        client: OicpClient,
+        signs: SignsOfLife,
+        *,
+        gate: Gate,
+        acquaintances: Acquaintances,
+        backoff: Backoff,
+    ) -> None:
         self._gate = gate
         self._client = client
         self._signs = signs
-        self._hello = orjson.dumps(
-            {
-                "name": me.name,
-                "operators": [party.text for party in me.operators],
-                "providers": [party.text for party in me.providers],
-            }
-        )
+        self._acquaintances = acquaintances
+        self._backoff = backoff
+        self._me = {
+            "name": me.name,
+            "operators": [party.text for party in me.operators],
+            "providers": [party.text for party in me.providers],
+            "store": acquaintances.ours.store_id,
+        }
 
-    async def greet_all(self) -> None:
-        """Say hello to every peer that is a node; who does not listen, or has no such path, is left alone."""
-        await asyncio.gather(*(self.greet(peer) for peer in self._registry.all()))
-
-    async def greet(self, peer: Peer) -> None:
-        """Say hello to one peer that is a node."""
-        if peer.is_self or peer.profile is not Profile.OICP:
-            return
-        url = peer.url.removesuffix("/").removesuffix("/api/oicp") + _HELLO
+    async def introduce(self, peer: Peer) -> None:
+        """Say hello to one peer, once."""
         try:
-            await self._client.post_json(url, self._hello, deadline=_DEADLINE_SECONDS, peer=peer.name)
+            await self._say_hello(peer)
         except PeerError as error:
             log.info("hello.unheard", peer=peer.name, reason=error.reason)
+
+    async def greet(self, peer: Peer) -> None:
+        """Say hello to one peer that is a node, until it has heard; one that has no such path is left alone."""
+        failures = 0
+        while not peer.is_self and peer.profile is Profile.OICP:
+            try:
+                await self._say_hello(peer)
+            except PeerRejected as error:
+                log.info("hello.refused", peer=peer.name, reason=error.reason)
+                return
+            except PeerError as error:
+                log.info("hello.unheard", peer=peer.name, reason=error.reason)
+            else:
+                return
+            failures += 1
+            await asyncio.sleep(self._backoff.wait(failures))
+
+    async def _say_hello(self, peer: Peer) -> None:
+        url = peer.url.removesuffix("/").removesuffix("/api/oicp") + _HELLO
+        hello = orjson.dumps(self._me)
+        _, answer = await self._client.post_json(url, hello, deadline=_DEADLINE_SECONDS, peer=peer.name)
+        await self._heard(peer, answer)
+
+    async def _heard(self, peer: Peer, answer: bytes) -> None:
+        """Take what a peer answers; if another node has its address by now, it is not the peer's word."""
+        try:
+            told = orjson.loads(answer)
+            first = _first_party(answer)
+        except (orjson.JSONDecodeError, HttpProblem):
+            return
+        if first is not None and peer.answers_for(first):
+            await self._acquaintances.met(peer.name, told.get("store"))
 
     async def hear(self, arrival: Arrival) -> Answer:
         """Wake what waits for the peer that says hello; raises Refusal 017 where it does not prove who it is."""
         try:
-            caller = await self._gate.admit(arrival, _first_party(arrival.body))
+            peer = (await self._gate.admit(arrival, _first_party(arrival.body))).peer
         except Unauthorized:
             raise
         except Refusal:
-            return Answer(orjson.dumps({"known": False}))
-        if caller.peer is not None and not caller.peer.is_self:
-            log.info("hello.heard", peer=caller.peer.name)
-            await self._signs.heard_from(caller.peer.name)
-        return Answer(orjson.dumps({"known": caller.peer is not None}))
+            peer = None
+        if peer is not None and not peer.is_self:
+            log.info("hello.heard", peer=peer.name)
+            await self._acquaintances.met(peer.name, orjson.loads(arrival.body).get("store"))
+            await self._signs.heard_from(peer.name)
+        return Answer(orjson.dumps({"known": peer is not None, **self._me}))
 
 
 def _first_party(body: bytes) -> OperatorID | ProviderID | None:

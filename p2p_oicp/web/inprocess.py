@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from types import MappingProxyType
+from urllib.parse import urlencode
 
 from p2p_oicp.errors import PeerBroken, PeerSilent
 from p2p_oicp.identity import SignedParts
@@ -19,8 +21,8 @@ from p2p_oicp.web.service import Api
 _NO_HEADERS = MappingProxyType({"Content-Type": "application/json"})
 
 
-async def _ask(api: Api, who: str, operation: Operation, party: str | None, body: bytes) -> Reply:
-    parts = SignedParts("POST", who, operation.path, "", _NO_HEADERS, body, claimed_party=party)
+async def _ask(api: Api, who: str, operation: Operation, party: str | None, body: bytes, query: str = "") -> Reply:
+    parts = SignedParts("POST", who, operation.path, query, _NO_HEADERS, body, claimed_party=party)
     try:
         answer = await api.answer(operation, party, Arrival(parts, body, is_own=True))
     except HttpProblem as problem:
@@ -42,11 +44,12 @@ class Loopback:
         body: bytes,
         *,
         deadline: float,
+        query: Mapping[str, str] | None = None,
     ) -> Reply:
         """Serve the request as if a peer had sent it."""
         try:
             async with asyncio.timeout(deadline):
-                return await _ask(self._api, peer.name, operation, party, body)
+                return await _ask(self._api, peer.name, operation, party, body, urlencode(query or {}))
         except TimeoutError as error:
             raise PeerSilent(peer.name, "no answer within the deadline") from error
 
@@ -63,7 +66,8 @@ class OwnCalls:
         operation = _operation_of(request)
         party = sender_party(operation, request) or self._first_party(operation)
         body = request.to_json()
-        return (await _ask(self._api, self._me.name, operation, party.text, body)).message
+        reply = await _ask(self._api, self._me.name, operation, party.text, body)
+        return type(reply.message).from_json(reply.body) if operation.paged else reply.message
 
     def _first_party(self, operation: Operation) -> OperatorID | ProviderID:
         parties = self._me.operators if operation.sender is Party.CPO else self._me.providers

@@ -1,63 +1,117 @@
-"""Limits per caller: how often (token buckets), and how much at the same time."""
+"""How many requests may be inside at once, so that overload is refused early and costs no memory.
+
+Two lanes at each listener. Everything a driver waits for goes through the first one at once, or is sent away with 503.
+State (pushes and pulls of many records) goes through the second one, a few at a time; a bounded number waits before its
+body is read. So a storm of statuses never stands in the way of an authorization. Beside that, no peer may fill a
+listener alone (429), and the bodies that are being read have a common bound.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
 
-from p2p_oicp.clock import Clock
 from p2p_oicp.web.problems import HttpProblem
 
+# At a few hundred requests a second, what is inside is answered in a second: before its caller has given up.
+_MOST_INSIDE: Final = 256
+_MOST_BULK_INSIDE: Final = 8
+_MOST_BULK_WAITING: Final = 256
+_LONGEST_BULK_WAIT_SECONDS: Final = 10.0
+_MOST_OF_ONE_PEER: Final = 200
+_BODIES_AT_ONCE: Final = 2  # of the largest allowed size; many more of the usual size
 _SYSTEM_ERROR = "021"
-_MOST_BUCKETS = 10_000
+#: The HTTP statuses of a node that has too much to do.
+BUSY = frozenset({429, 503})
+_BULK_SERVICES = frozenset({"evsepush", "evsepull", "dynamicpricing", "authdata"})
 
 
-class Buckets:
-    """One token bucket a caller: ``at_once`` tokens, refilled by ``per_second``."""
-
-    def __init__(self, clock: Clock, *, per_second: float, at_once: float) -> None:
-        self._clock = clock
-        self._per_second = per_second
-        self._at_once = at_once
-        self._levels: dict[str, tuple[float, float]] = {}
-
-    def take(self, caller: str, what: str = "requests", per_second: float | None = None) -> None:
-        """Take a token of ``caller``, who may have a rate of its own; raise HttpProblem 429 where there is none."""
-        now = self._clock.monotonic()
-        rate = self._per_second if per_second is None else per_second
-        most = max(1.0, self._at_once if per_second is None else self._at_once * rate / self._per_second)
-        level, since = self._levels.get(caller, (most, now))
-        level = min(most, level + (now - since) * rate)
-        if level < 1.0:
-            wait = math.ceil((1.0 - level) / rate)
-            self._levels[caller] = (level, now)
-            raise HttpProblem(429, _SYSTEM_ERROR, f"too many {what}; try again in {wait} s", {"Retry-After": str(wait)})
-        if len(self._levels) >= _MOST_BUCKETS:
-            self._levels = {who: kept for who, kept in self._levels.items() if kept[0] + (now - kept[1]) * rate < most}
-        self._levels[caller] = (level - 1.0, now)
+def busy(info: str, *, http_status: int = 503) -> HttpProblem:
+    """Return the answer of a node that has too much to do."""
+    return HttpProblem(http_status, _SYSTEM_ERROR, f"{info}; try again in a moment", {"Retry-After": "1"})
 
 
-class Places:
-    """How many requests of one caller are served at the same time."""
+class Doorkeeper:
+    """Of one listener; ``max_body`` is the largest body of one request, in bytes; ``turned_away`` counts."""
 
-    def __init__(self, at_once: int) -> None:
-        self._at_once = at_once
-        self._taken: dict[str, int] = {}
+    def __init__(self, max_body: int, turned_away: Callable[[], None]) -> None:
+        self._max_body = max_body
+        self._turned_away = turned_away
+        self._most_bytes = _BODIES_AT_ONCE * max_body
+        self._inside = 0
+        self._bytes = 0
+        self._bulk = asyncio.Semaphore(_MOST_BULK_INSIDE)
+        self._waiting = 0
 
-    @contextmanager
-    def place(self, caller: str, at_once: int | None = None) -> Iterator[None]:
-        """Hold a place of ``caller``; raise HttpProblem 429 where all are taken."""
-        most = self._at_once if at_once is None else at_once
-        taken = self._taken.get(caller, 0)
-        if taken >= most:
-            info = f"{most} requests of {caller} are being served already; try again in 1 s"
-            raise HttpProblem(429, _SYSTEM_ERROR, info, {"Retry-After": "1"})
-        self._taken[caller] = taken + 1
+    @asynccontextmanager
+    async def admit(self, service: str, length: int | None) -> AsyncIterator[None]:
+        """Let one request in, or raise HttpProblem; ``length`` is that of its body, where it is known."""
+        if service not in _BULK_SERVICES:
+            with_room = self._reserve(length)
+            try:
+                yield
+            finally:
+                self._release(with_room)
+            return
+        await self._queue()
         try:
-            yield
+            with_room = self._reserve(length)
+            try:
+                yield
+            finally:
+                self._release(with_room)
         finally:
-            if self._taken[caller] == 1:
-                del self._taken[caller]
-            else:
-                self._taken[caller] -= 1
+            self._bulk.release()
+
+    def _busy(self, info: str, *, http_status: int = 503) -> HttpProblem:
+        self._turned_away()
+        return busy(info, http_status=http_status)
+
+    def _reserve(self, length: int | None) -> int:
+        size = min(self._max_body if length is None else length, self._max_body)
+        if self._inside >= _MOST_INSIDE:
+            raise self._busy(f"{_MOST_INSIDE} requests are being answered")
+        if self._bytes + size > self._most_bytes:
+            raise self._busy(f"requests of {self._bytes} bytes are being read")
+        self._inside += 1
+        self._bytes += size
+        return size
+
+    def _release(self, size: int) -> None:
+        self._inside -= 1
+        self._bytes -= size
+
+    async def _queue(self) -> None:
+        if self._waiting >= _MOST_BULK_WAITING:
+            raise self._busy(f"{_MOST_BULK_WAITING} pushes and pulls are waiting", http_status=429)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(_LONGEST_BULK_WAIT_SECONDS):
+                await self._bulk.acquire()
+        except TimeoutError as error:
+            raise self._busy("pushes and pulls take long", http_status=429) from error
+        finally:
+            self._waiting -= 1
+
+
+class Crowd:
+    """How many requests of each peer are being answered."""
+
+    def __init__(self) -> None:
+        self._of: Counter[str] = Counter()
+
+    def enter(self, peer: str, most: int | None = None) -> None:
+        """Count one in; raises HttpProblem 429 where the peer has too many already (``most``, if it has its own)."""
+        limit = _MOST_OF_ONE_PEER if most is None else most
+        if self._of[peer] >= limit:
+            raise busy(f"{limit} requests of {peer} are being answered", http_status=429)
+        self._of[peer] += 1
+
+    def leave(self, peer: str) -> None:
+        """Count one out."""
+        self._of[peer] -= 1
+        if not self._of[peer]:
+            del self._of[peer]

@@ -1,4 +1,4 @@
-"""Sockets: where an application listens."""
+"""Opening a listener, and closing it in order."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from aiohttp import web
 from p2p_oicp.errors import ConfigurationError
 
 SHUTDOWN_SECONDS = 10.0
+# A connection on which no request comes to its head's end is cut off; a peer's client keeps its idle ones for 45 s.
+SILENT_CONNECTION_SECONDS = 60.0
+# So long the rest of a refused body is read, so that its sender comes to read the answer.
+LINGERING_SECONDS = 2.0
 
 
 async def listen(
@@ -21,11 +25,18 @@ async def listen(
     *,
     tls: ssl.SSLContext | None = None,
 ) -> str:
-    """Listen until ``stack`` ends; return the base URL with the port that was bound.
+    """Listen; return the base URL with the port that was bound.
 
-    ``table`` is named where that is impossible. A body stays as it was on the wire, since that is what is signed.
+    A body stays as it was on the wire, since that is what is signed.
     """
-    runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=SHUTDOWN_SECONDS)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        auto_decompress=False,
+        shutdown_timeout=SHUTDOWN_SECONDS,
+        keepalive_timeout=SILENT_CONNECTION_SECONDS,
+        lingering_time=LINGERING_SECONDS,
+    )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     site = web.TCPSite(runner, host, port, ssl_context=tls)

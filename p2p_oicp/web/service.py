@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import Enum, auto
+from functools import lru_cache, partial
+from http import HTTPStatus
+from time import perf_counter
 
 import structlog
 
@@ -16,12 +19,16 @@ from p2p_oicp.peers import Peer, Profile
 from p2p_oicp.roles import Answer, CpoRole, EmpRole, Incoming
 from p2p_oicp.roles.answers import NO_IDS, Ids, refusal
 from p2p_oicp.roles.role import Method
-from p2p_oicp.web.gate import Arrival, Caller, Gate
+from p2p_oicp.transport import RECIPIENT
+from p2p_oicp.web.gate import Arrival, Caller, Gate, parties_of
+from p2p_oicp.web.limits import BUSY, Crowd
+from p2p_oicp.web.metrics import Meter
 from p2p_oicp.web.problems import HttpProblem, invalid
 
 log = structlog.get_logger(__name__)
 
 _SYSTEM_ERROR = "021"
+_PARTNER_NOT_FOUND = "300"
 _NO_CONTRACT = "210"
 _NOT_OFFERED = "320"
 _RETRY_AFTER_SECONDS = "1"
@@ -41,15 +48,21 @@ class Api:
         self,
         side: Side,
         *,
+        me: Peer,
         gate: Gate,
         cpo: CpoRole | None,
         emp: EmpRole | None,
         signs: SignsOfLife,
+        meter: Meter,
     ) -> None:
         self._side = side
+        self._me = me
         self._gate = gate
         self._roles = {Party.CPO: cpo, Party.EMP: emp}
         self._signs = signs
+        self._meter = meter
+        self._crowd = Crowd()
+        self._is_for_us = lru_cache(maxsize=256)(partial(_names, me))
 
     async def serve(self, path: str, arrival: Arrival) -> Answer:
         """Answer the request at ``path`` below ``/api/oicp/``; raises HttpProblem for what is not OICP."""
@@ -60,13 +73,28 @@ class Api:
 
     async def answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
         """Answer one operation; ``party`` is the sender's id in the path."""
+        start, result = perf_counter(), "unavailable"
+        try:
+            self._check_recipient(arrival)
+            answer = await self._available(operation, party, arrival)
+            result = _result(answer)
+        except HttpProblem as problem:
+            result = "unavailable" if problem.http_status in BUSY else "problem"
+            raise
+        else:
+            return answer
+        finally:
+            self._meter(operation.name, result, perf_counter() - start)
+
+    async def _available(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
         try:
             return await self._answer(operation, party, arrival)
         except StoreBusy as error:
             raise HttpProblem(503, _SYSTEM_ERROR, str(error), {"Retry-After": _RETRY_AFTER_SECONDS}) from error
         except StoreError as error:
             log.exception("oicp.store_failed", operation=operation.name, error=str(error))
-            raise HttpProblem(503, _SYSTEM_ERROR, "this node cannot write its database now; try again later") from error
+            info = "this node cannot use its database now; try again later"
+            raise HttpProblem(503, _SYSTEM_ERROR, info, {"Retry-After": _RETRY_AFTER_SECONDS}) from error
 
     async def _answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
         """(1) Who sends, by what is proved and what the path claims, (2) what, (3) path against body, (4) the role."""
@@ -74,17 +102,23 @@ class Api:
         try:
             caller = await self._sender(operation, party, arrival)  # (1)
             peer = caller.peer
-            incoming = self._read(operation, party, peer, arrival.body)  # (2)
+            incoming = self._read(operation, party, peer, arrival)  # (2)
             ids = Ids.of(incoming.message)
             incoming = self._bound(incoming, caller, arrival)  # (3)
-            await self._heard(incoming.peer)
-            return await self._method(operation)(incoming)  # (4)
+            return await self._serve(incoming)  # (4)
         except InvalidMessage as problem:
             log.info("oicp.invalid", operation=operation.name, peer=peer.name if peer else None, reason=str(problem))
             return invalid(problem, as_wwcp=peer is not None and peer.profile is Profile.WWCP)
         except Refusal as refused:
             log.info("oicp.refused", operation=operation.name, code=refused.code, reason=refused.info, party=party)
             return refusal(operation, refused, ids)
+
+    def _check_recipient(self, arrival: Arrival) -> None:
+        """Refuse what is meant for another node, whose address we have now; its sender shall not think it delivered."""
+        meant = arrival.parts.headers.get(RECIPIENT)
+        if meant and self._side is Side.PEER and not self._is_for_us(meant):
+            info = f"this node answers for {parties_of(self._me)}, not for {meant}"
+            raise HttpProblem(421, _PARTNER_NOT_FOUND, info)
 
     def _method(self, operation: Operation) -> Method:
         role = self._roles[operation.sender if self._side is Side.BACKEND else operation.server]
@@ -93,9 +127,25 @@ class Api:
             raise Refusal(_NOT_OFFERED, f"{operation.name} is not offered by this node")
         return method
 
+    async def _serve(self, incoming: Incoming[Message]) -> Answer:
+        await self._heard(incoming.peer)
+        if self._side is Side.BACKEND:
+            return await self._method(incoming.operation)(incoming)
+        who = incoming.peer.name if incoming.peer else ""
+        self._crowd.enter(who, incoming.peer.concurrent if incoming.peer else None)
+        try:
+            return await self._method(incoming.operation)(incoming)
+        finally:
+            self._crowd.leave(who)
+
     async def _heard(self, peer: Peer | None) -> None:
         if peer is not None and self._side is Side.PEER:
             await self._signs.heard_from(peer.name)
+
+    async def who_asks(self, party: OperatorID | ProviderID, arrival: Arrival) -> Peer:
+        """Return the peer that asks for ``party`` what is not OICP; raises Refusal 017 or 300."""
+        caller = await self._gate.admit(arrival, party)
+        return self._gate.hold_to(caller, party, arrival)
 
     async def _sender(self, operation: Operation, party: str | None, arrival: Arrival) -> Caller:
         """Return who sends: proved, or in insecure mode the peer that answers for the claimed id."""
@@ -113,29 +163,39 @@ class Api:
             peer = self._gate.hold_to(caller, named, arrival)
             _check_contract(peer, incoming.operation)
             return replace(incoming, peer=peer)
-        if type(named)(incoming.party) != named and not _is_sub_operator(named, incoming):
+        if type(named)(incoming.party) != named and not self._is_sub_operator(named, incoming):
             raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
         return incoming
 
-    def _read(self, operation: Operation, party: str | None, peer: Peer | None, body: bytes) -> Incoming[Message]:
-        """Read and validate; our own backend's push is all or nothing, of a peer's push the readable records count."""
+    def _is_sub_operator(self, derived: OperatorID | ProviderID, incoming: Incoming[Message]) -> bool:
+        """Whether the path's party may speak for the operator of an EvseID: a hub operator for its sub-operators."""
+        peer = incoming.peer
+        return incoming.operation.sender_is_derived and peer is not None and self._gate.speaks_for(peer, derived)
+
+    def _read(self, operation: Operation, party: str | None, peer: Peer | None, arrival: Arrival) -> Incoming[Message]:
+        """Read and validate; the records of a push are left to the role, which reads them one by one."""
+        body = arrival.body
         if not operation.is_push:
             message, warnings = read(operation.request, body)
             if warnings:
                 log.info("oicp.warnings", operation=operation.name, warnings=[str(found) for found in warnings])
-            return Incoming(operation, message, peer, party, None, body)
+            return Incoming(operation, message, peer, party, None, body, arrival.parts.query)
         reading = read_records(operation.request, body)
-        wrong = [found for found in reading.findings if found.severity is Severity.ERROR]
-        if self._side is Side.BACKEND:
-            wrong += [found for one in reading.records for found in one.findings if found.severity is Severity.ERROR]
-        if wrong:
-            raise InvalidMessage(wrong)
+        if any(found.severity is Severity.ERROR for found in reading.findings):
+            raise InvalidMessage(reading.findings)
         return Incoming(operation, reading.envelope, peer, party, reading, body)
 
 
-def _is_sub_operator(derived: OperatorID | ProviderID, incoming: Incoming[Message]) -> bool:
-    """Whether the path's party may speak for the operator of an EvseID: a hub operator for its sub-operators."""
-    return incoming.operation.sender_is_derived and incoming.peer is not None and incoming.peer.answers_for(derived)
+def _result(answer: Answer) -> str:
+    """Return what a metric calls an answer; one that was given by another system, and passed on, is ok."""
+    if answer.http_status == HTTPStatus.OK:
+        return "refused" if answer.is_refusal else "ok"
+    return "invalid" if answer.http_status == HTTPStatus.BAD_REQUEST else "refused"
+
+
+def _names(me: Peer, recipient: str) -> bool:
+    named = [text.strip() for text in recipient.split(",")]
+    return any(me.answers_for(OperatorID(text)) or me.answers_for(ProviderID(text)) for text in named)
 
 
 def _check_contract(peer: Peer, operation: Operation) -> None:

@@ -49,6 +49,12 @@ def rows(node: NodeProcess, query: str) -> list[tuple]:
         return connection.execute(query).fetchall()
 
 
+def write(node: NodeProcess, statement: str) -> None:
+    """Change a node's store beside the node, as no program may."""
+    with closing(sqlite3.connect(database(node), timeout=5)) as connection, connection:
+        connection.execute(statement)
+
+
 def records_in(node: NodeProcess, role: str) -> dict[str, bytes]:
     return dict(rows(node, f"SELECT session_key, body FROM cdrs WHERE role = '{role}'"))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from p2p_oicp.simulator import Cluster, NodeProcess, NodeSpec
 from tests.faults import books
 from tests.faults.backends import Contracts, Csms, listening
 from tests.faults.proxy import Proxy
+from tests.node import messages
 from tests.node.messages import A_CPO, B_EMP
 
 
@@ -30,6 +33,7 @@ class World:
     rng: random.Random
     http: aiohttp.ClientSession
     balance: books.Balance = field(default_factory=books.Balance)
+    megabytes: float = 0.0
 
     @property
     def a(self) -> NodeProcess:
@@ -49,6 +53,34 @@ class World:
     async def push(self) -> None:
         """Let node A know all statuses."""
         assert (await self.csms.push_all()).is_yes
+
+    async def authorize(self, evse: str) -> str:
+        """Open a session, and return its SessionID."""
+        answer = await self.csms.insist(messages.START, messages.authorize_start(EvseID=evse))
+        assert answer.is_yes, answer
+        return answer.json["SessionID"]
+
+    async def statuses_are_equal(self, within: float = 10.0) -> bool:
+        """Wait until the EMP's node knows exactly the statuses of the CSMS; return whether it did in time."""
+        until = time.monotonic() + within
+        while await self.contracts.pull() != self.csms.statuses:
+            if time.monotonic() > until:
+                return False
+            await asyncio.sleep(0.05)
+        return True
+
+    def measure(self) -> None:
+        """Take note of the resident memory of the larger node."""
+        for node in (self.a, self.b):
+            if node.is_running and node.process:
+                with contextlib.suppress(OSError, IndexError):
+                    pages = int(Path(f"/proc/{node.process.pid}/statm").read_text().split()[1])
+                    self.megabytes = max(self.megabytes, pages * 4096 / 1e6)
+
+    def forget(self) -> None:
+        """Let both companies begin new books, for a world with new stores."""
+        for book in (self.csms.records, self.csms.notified, self.contracts.records, self.contracts.notified):
+            book.clear()
 
     async def replace(self, node: NodeProcess) -> None:
         """Start a killed node again with an empty store."""

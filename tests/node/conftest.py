@@ -14,6 +14,7 @@ from p2p_oicp.errors import PeerError
 from p2p_oicp.node import Node
 from p2p_oicp.oicp import Acknowledgement, AuthorizationStart, AuthorizationStop, StatusCode
 from p2p_oicp.settings import load_settings
+from p2p_oicp.simulator.cluster import free_ports
 
 A_CPO, B_EMP = "DE*GEF", "DE-GDF"
 EVSE = "DE*GEF*E1234567*1"
@@ -27,15 +28,28 @@ class Csms:
 
     starts: list = field(default_factory=list)
     stops: list = field(default_factory=list)
+    reservations: list = field(default_factory=list)
+    ends_of_reservations: list = field(default_factory=list)
     refuse_with: str | None = None
     fail_with: PeerError | None = None
+    hold: asyncio.Event | None = None
 
     async def authorize_remote_start(self, request):
         self.starts.append(request)
+        if self.hold:
+            await self.hold.wait()
         return self._answer()
 
     async def authorize_remote_stop(self, request):
         self.stops.append(request)
+        return self._answer()
+
+    async def authorize_remote_reservation_start(self, request):
+        self.reservations.append(request)
+        return self._answer()
+
+    async def authorize_remote_reservation_stop(self, request):
+        self.ends_of_reservations.append(request)
         return self._answer()
 
     def _answer(self) -> Acknowledgement:
@@ -59,6 +73,7 @@ class Contracts:
     fail_with: PeerError | None = None
     told: asyncio.Event = field(default_factory=asyncio.Event)
     hold: asyncio.Event | None = None
+    stop_identifications: tuple = ()
 
     async def authorize_start(self, request):
         self.starts.append(request)
@@ -69,7 +84,10 @@ class Contracts:
         card = request.identification.rfid_mifare_family
         if card and card.uid.text in self.cards:
             return AuthorizationStart(
-                authorization_status="Authorized", status_code=OK, emp_partner_session_id="contract-1"
+                authorization_status="Authorized",
+                status_code=OK,
+                emp_partner_session_id="contract-1",
+                authorization_stop_identifications=self.stop_identifications,
             )
         return AuthorizationStart(authorization_status="NotAuthorized", status_code=StatusCode(code=self.refuse_with))
 
@@ -123,6 +141,10 @@ class Caller:
         async with self._session.post(f"{self.base}/api/oicp/{path}", data=data, headers=headers, **kwargs) as response:
             return Reply(response.status, dict(response.headers), await response.json(content_type=None))
 
+    async def admin(self, path: str, body: dict | None = None) -> Reply:
+        async with self._session.post(f"{self.base}/admin/v1/{path}", json=body or {}) as response:
+            return Reply(response.status, dict(response.headers), await response.json())
+
     async def get(self, path: str) -> Reply:
         async with self._session.get(f"{self.base}{path}") as response:
             return Reply(response.status, dict(response.headers), await response.json())
@@ -130,13 +152,14 @@ class Caller:
 
 @dataclass
 class Pair:
-    """Both nodes, their backends, and callers at their listeners."""
+    """Both nodes, their backends, and callers at their listeners; ``more`` are further lines of each ``node.toml``."""
 
     folder: Path
     http: aiohttp.ClientSession
     ports: dict[str, int]
     csms: Csms = field(default_factory=Csms)
     contracts: Contracts = field(default_factory=Contracts)
+    more: str = ""
 
     def write(self) -> None:
         for name, table, party in (("a", "operators", A_CPO), ("b", "providers", B_EMP)):
@@ -147,14 +170,17 @@ class Pair:
                 f'[node]\nname = "node {name}"\n{table} = ["{party}"]\n'
                 f"[peer_api]\nport = {self.ports[name]}\n[backend_api]\nport = {self.ports[name + ' backend']}\n"
                 "[security]\nrequire = []\n[delivery]\nretry_first = 0.05\nretry_max = 0.2\n"
-                "[authorization]\ndeadline = 1.0\n[storage]\nsynchronous = 'NORMAL'\n"
+                "[authorization]\ndeadline = 1.0\n[storage]\nsynchronous = 'NORMAL'\n" + self.more
             )
         self._write_peers("a", "node b", "b", "providers", B_EMP)
         self._write_peers("b", "node a", "a", "operators", A_CPO)
 
     def _write_peers(self, at: str, name: str, port: str, table: str, party: str) -> None:
+        self.write_peer(at, name, port, f'{table} = ["{party}"]')
+
+    def write_peer(self, at: str, name: str, port: str, lines: str) -> None:
         (self.folder / at / "peers.toml").write_text(
-            f'[[peer]]\nname = "{name}"\nurl = "http://127.0.0.1:{self.ports[port]}"\n{table} = ["{party}"]\n'
+            f'[[peer]]\nname = "{name}"\nurl = "http://127.0.0.1:{self.ports[port]}"\n{lines}\n'
         )
 
     @asynccontextmanager
@@ -189,9 +215,10 @@ class Pair:
 
 
 @pytest.fixture
-async def stopped(tmp_path, unused_tcp_port_factory) -> AsyncIterator[Pair]:
+async def stopped(tmp_path) -> AsyncIterator[Pair]:
     """Two configured nodes that do not run yet."""
-    ports = {name: unused_tcp_port_factory() for name in ("a", "a backend", "b", "b backend")}
+    names = ("a", "a backend", "b", "b backend")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     async with aiohttp.ClientSession() as http:
         pair = Pair(tmp_path, http, ports)
         pair.write()

@@ -9,6 +9,9 @@ NOTIFY = "notificationmgmt/v11/charging-notifications"
 CDR = f"cdrmgmt/v22/operators/{A_CPO}/charge-detail-record"
 PUSH_STATUS = f"evsepush/v21/operators/{A_CPO}/status-records"
 PULL_STATUS = f"evsepull/v21/providers/{B_EMP}/status-records"
+RESERVE = f"reservation/v11/providers/{B_EMP}/reservation-start-request"
+END_RESERVATION = f"reservation/v11/providers/{B_EMP}/reservation-stop-request"
+GET_CDRS = f"cdrmgmt/v22/providers/{B_EMP}/get-charge-detail-records-request"
 UNKNOWN_SESSION = "f98efba4-02d8-4fa0-b810-9a9d50d2c527"
 
 
@@ -69,3 +72,11 @@ def push_status(action: str = "fullLoad", operator: str = A_CPO, **statuses: str
         "ActionType": action,
         "OperatorEvseStatus": {"OperatorID": operator, "OperatorName": "GEF", "EvseStatusRecord": records},
     }
+
+
+def reserve(evse: str = EVSE, **members) -> dict:
+    return remote_start(evse, Duration=15, **members)
+
+
+def get_cdrs(**members) -> dict:
+    return {"ProviderID": B_EMP, "From": "2026-03-01T00:00:00Z", "To": "2026-03-02T00:00:00Z", **members}

@@ -40,7 +40,7 @@ class Lan:
         return Node(load_settings(self.folder / name / "node.toml"), **backends)
 
     async def admin(self, number: int, method: str, path: str, **wanted) -> dict:
-        url = f"http://127.0.0.1:{self.ports[2 * number + 1]}/admin{path}"
+        url = f"http://127.0.0.1:{self.ports[2 * number + 1]}/admin/v1{path}"
         async with self.http.request(method, url, json=wanted) as answer:
             assert answer.status == 200, await answer.text()
             return await answer.json()

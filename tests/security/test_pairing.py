@@ -27,7 +27,7 @@ class Admin:
         self._base = f"http://127.0.0.1:{pair.ports[name + ' backend']}"
 
     async def ask(self, method: str, path: str, status: int = 200, **wanted) -> dict:
-        async with self._http.request(method, f"{self._base}/admin{path}", json=wanted) as answer:
+        async with self._http.request(method, f"{self._base}/admin/v1{path}", json=wanted) as answer:
             content = await answer.json(content_type=None)
             assert answer.status == status, content
             return content

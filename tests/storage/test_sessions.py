@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
-from p2p_oicp.storage import cdrs, destinations, outbox, sessions
-from p2p_oicp.storage.cdrs import Kept
-from p2p_oicp.storage.sessions import Session, State
+import pytest
+
+from p2p_oicp.storage import cards, cdrs, destinations, outbox, sessions
+from p2p_oicp.storage.cdrs import Kept, Record
+from p2p_oicp.storage.lifecycle import State
+from p2p_oicp.storage.sessions import Session
 
 SESSION = Session(
     role="cpo",
@@ -48,7 +51,10 @@ async def test_a_session_can_take_the_responders_id(store):
 
 
 async def keep(store, body: bytes) -> Kept:
-    return await store.write(lambda tx: cdrs.keep(tx, role="cpo", session_key="s", peer="p", now=1.0, body=body))
+    record = Record(
+        role="cpo", session_key="s", peer="p", operator_key="DEGEF", provider_key="DEGDF", session_end=1.0, body=body
+    )
+    return await store.write(lambda tx: cdrs.keep(tx, record, 1.0))
 
 
 async def test_one_record_per_session_and_a_different_one_is_told_apart(store):
@@ -109,3 +115,70 @@ async def test_a_sign_of_life_makes_everything_due_and_closes_the_circuit(store)
     await store.write(lambda tx: (destinations.clear(tx, "b"), outbox.hurry(tx, "b", 10.0)))
     assert await due(store) == [b"1a"]
     assert (await store.write(lambda tx: destinations.health(tx, "b"))).failures == 0
+
+
+async def stored(store, state: State, updated_at: float = 100.0) -> None:
+    await store.write(lambda tx: sessions.open_session(tx, replace(SESSION, state=state, updated_at=updated_at)))
+
+
+async def state_of(store) -> str:
+    return (await store.read(sessions.GET, role_="cpo", key_=SESSION.session_key))[0]["state"]
+
+
+async def expired(store, now: float) -> list[str]:
+    return await store.write(lambda tx: sessions.expire(tx, now, authorize_ttl=10, session_ttl=100, most=5))
+
+
+async def test_an_event_that_comes_late_does_not_take_a_session_back(store):
+    await stored(store, State.ENDED)
+    await store.write(
+        lambda tx: sessions.move(tx, "cpo", SESSION.session_key, 101.0, State.AUTHORIZED, progress_at=1.0)
+    )
+    assert await state_of(store) == State.ENDED
+    assert (await store.read(sessions.GET, role_="cpo", key_=SESSION.session_key))[0]["progress_at"] == 1.0
+
+
+EXPIRES = {
+    "requested": (State.REQUESTED, 110.0),
+    "authorized": (State.AUTHORIZED, 110.0),
+    "uncertain": (State.UNCERTAIN, 200.0),
+    "charging": (State.CHARGING, 200.0),
+    "ended without a record": (State.ENDED, 200.0),
+}
+
+
+@pytest.mark.parametrize(("state", "at"), EXPIRES.values(), ids=EXPIRES)
+async def test_a_session_expires_after_its_time_and_not_before(store, state, at):
+    await stored(store, state)
+    assert await expired(store, at) == []
+    assert await expired(store, at + 0.1) == [SESSION.session_key]
+    assert await state_of(store) == State.EXPIRED
+
+
+@pytest.mark.parametrize("state", [State.SETTLED, State.REFUSED, State.EXPIRED])
+async def test_what_is_over_does_not_expire(store, state):
+    await stored(store, state)
+    assert await expired(store, 1e9) == []
+
+
+async def test_a_session_whose_record_waits_to_be_delivered_does_not_expire(store):
+    await stored(store, State.ENDED)
+    record = Record(
+        role="cpo",
+        session_key=SESSION.session_key,
+        peer="p",
+        operator_key="DEGEF",
+        provider_key="DEGDF",
+        session_end=1.0,
+        body=b"{}",
+    )
+    await store.write(lambda tx: cdrs.keep(tx, record, 1.0))
+    assert await expired(store, 1e9) == []
+
+
+async def test_who_said_yes_to_a_card_last_is_remembered(store):
+    await store.write(lambda tx: cards.remember(tx, "1234ABCD", "node b", 1.0))
+    await store.write(lambda tx: cards.remember(tx, "1234ABCD", "node c", 2.0))
+    assert await store.write(lambda tx: cards.peer_of(tx, "1234ABCD")) == "node c"
+    await store.write(lambda tx: cards.forget(tx, "1234ABCD"))
+    assert await store.write(lambda tx: cards.peer_of(tx, "1234ABCD")) is None

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from p2p_oicp.backends import CpoBackend
+from p2p_oicp.oicp.operation import Party
 from p2p_oicp.roles.context import RoleContext
 from p2p_oicp.roles.cpo.authorization import Authorization
 from p2p_oicp.roles.cpo.remote import RemoteControl
-from p2p_oicp.roles.cpo.statuses import Statuses
+from p2p_oicp.roles.cpo.settlement import CpoSettlement
+from p2p_oicp.roles.cpo.stopping import Stopping
+from p2p_oicp.roles.records import Records
 from p2p_oicp.roles.role import Role
-from p2p_oicp.roles.settlement import Settlement
-
-CPO = "cpo"
+from p2p_oicp.roles.state.parts import Pulls, Pushes
 
 
 class CpoRole(Role):
@@ -18,5 +19,11 @@ class CpoRole(Role):
 
     def __init__(self, context: RoleContext, backend: CpoBackend) -> None:
         super().__init__(
-            Authorization(context), RemoteControl(context, backend), Settlement(CPO, context), Statuses(context)
+            Authorization(context),
+            Stopping(context),
+            RemoteControl(context, backend),
+            CpoSettlement(context),
+            Records("cpo", context),
+            Pushes(context, Party.CPO),
+            Pulls(context, Party.CPO),
         )

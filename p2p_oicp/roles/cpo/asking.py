@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from p2p_oicp.errors import PeerError
 from p2p_oicp.oicp import AuthorizationStart, AuthorizationStatus, Message
@@ -31,23 +32,55 @@ class Authorized:
 Ask = Callable[[Peer], Awaitable[Message]]
 
 
-async def first_yes(peers: tuple[Peer, ...], ask: Ask) -> Authorized | list[Refused]:
-    """Ask all ``peers`` side by side; return the first yes and cancel the others, or why there was none."""
-    waiting = {asyncio.create_task(_ask_one(peer, ask)) for peer in peers}
-    refusals: list[Refused] = []
-    try:
-        while waiting:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                outcome = task.result()
+async def first_yes(
+    peers: Sequence[Peer], ask: Ask, *, favourite: Peer | None = None, head_start: float = 0.0
+) -> Authorized | list[Refused]:
+    """Ask all ``peers`` side by side; return the first yes and cancel the others, or why there was none.
+
+    A ``favourite`` among them is asked alone at first: the others when it says no, or after ``head_start`` seconds.
+    """
+    async with _Round(ask) as asked:
+        if favourite is not None:
+            asked.begin([favourite])
+            yes = await asked.next_yes(head_start)
+            if yes is not None:
+                return yes
+        asked.begin([peer for peer in peers if peer is not favourite])
+        return await asked.next_yes(None) or asked.refusals
+
+
+class _Round:
+    """The peers being asked; an async context manager that cancels those whose answer is not waited for."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._waiting: set[asyncio.Task[Authorized | Refused]] = set()
+        self.refusals: list[Refused] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._waiting:
+            task.cancel()
+        await asyncio.gather(*self._waiting, return_exceptions=True)
+
+    def begin(self, peers: Sequence[Peer]) -> None:
+        self._waiting |= {asyncio.create_task(_ask_one(peer, self._ask)) for peer in peers}
+
+    async def next_yes(self, seconds: float | None) -> Authorized | None:
+        """Return the first yes; None when all have answered or the time is over."""
+        while self._waiting:
+            done, self._waiting = await asyncio.wait(
+                self._waiting, return_when=asyncio.FIRST_COMPLETED, timeout=seconds
+            )
+            if not done:
+                return None
+            for outcome in [task.result() for task in done]:
                 if isinstance(outcome, Authorized):
                     return outcome
-                refusals.append(outcome)
-    finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-    return refusals
+                self.refusals.append(outcome)
+        return None
 
 
 async def _ask_one(peer: Peer, ask: Ask) -> Authorized | Refused:

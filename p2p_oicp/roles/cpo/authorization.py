@@ -1,114 +1,132 @@
-"""AuthorizeStart and AuthorizeStop for our own backend: what the clearing house does between a CPO and the EMPs."""
+"""AuthorizeStart for our own backend: what the clearing house does between a CPO and the EMPs.
+
+Who decides, in this order (CPO-02, eRoamingAuthorizeStart): (1) the authentication data that an EMP has pushed to us,
+(2) the provider of the EvcoID, (3) for a card, the peer that said yes to it last time, (4) all EMPs under contract.
+"""
 
 from __future__ import annotations
 
-from p2p_oicp.errors import PeerError, Refusal
-from p2p_oicp.oicp import AuthorizationStart, AuthorizationStop, AuthorizeStart, AuthorizeStop, Message, SessionID
+from p2p_oicp.errors import Refusal
+from p2p_oicp.oicp import AuthorizationStart, AuthorizeStart, Message, SessionID
+from p2p_oicp.oicp.media import media_of
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import Peer
-from p2p_oicp.roles.answers import Ids, not_authorized
-from p2p_oicp.roles.book import AUTHORIZE, SessionBook, valid_session_id
+from p2p_oicp.roles.answers import Ids, authorized, not_authorized, refusal
+from p2p_oicp.roles.book import AUTHORIZE, Opened, SessionBook, valid_session_id
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
 from p2p_oicp.roles.cpo.asking import Authorized, Refused, first_yes, summary
-from p2p_oicp.routing import to_party_of_session, to_provider_of
-from p2p_oicp.storage import Transaction, sessions
-from p2p_oicp.storage.sessions import Session, State
+from p2p_oicp.roles.offline import known_driver
+from p2p_oicp.routing import to_provider_of
+from p2p_oicp.storage import Transaction, cards
+from p2p_oicp.storage.lifecycle import State
+from p2p_oicp.storage.sessions import Session
 
 _START = OPERATION_BY_NAME["AuthorizeStart"]
-_STOP = OPERATION_BY_NAME["AuthorizeStop"]
 _ROLE = "cpo"
-_NO_RESPONSE = "310"
 
 
 class Authorization:
-    """The CPO side of authorization."""
+    """The CPO side of starting at the station."""
 
     def __init__(self, context: RoleContext) -> None:
         self._context = context
         self._book = SessionBook(_ROLE, context)
 
     async def authorize_start(self, incoming: Incoming[AuthorizeStart]) -> Answer:
-        """Ask the EMP of the EvcoID, or all EMPs under contract (CPO-02, eRoamingAuthorizeStart).
+        """Find out whether a driver may charge; a request that is repeated gets the first answer again."""
+        return await self._book.once(incoming, lambda: self._start(incoming))
 
-        (1) The session gets its name and is stored before anything is sent. (2) The EMPs are asked. (3) The outcome is
-        stored before it is answered. A request that is repeated gets the first answer again.
-        """
-        request = incoming.message
-        route = to_provider_of(request.identification, _START, self._context.registry)
+    async def _start(self, incoming: Incoming[AuthorizeStart]) -> Answer:
+        """Name and store the session before anything is sent, and the outcome before it is answered."""
+        draft = self._book.draft(incoming, AUTHORIZE, peer="")
+        uid = incoming.message.identification.uid
+        opened = await self._book.open(incoming, draft, lambda tx: cards.peer_of(tx, uid.key) if uid else None)
+        if opened.answer is not None:
+            return opened.answer
+        try:
+            return await self._offline(incoming, opened.session) or await self._online(incoming, opened)
+        except Refusal as refused:
+            answer = refusal(_START, refused, _backend_ids(opened.session))
+            await self._book.settle_start(opened.session, State.REFUSED, answer)
+            return answer
 
-        async def decide(session: Session) -> Answer:
-            outcome = await self._ask(route.peers, incoming, session)  # (2)
-            if isinstance(outcome, Authorized):
-                return await self._authorized(session, outcome)  # (3)
-            return await self._refused(session, outcome)
+    async def _offline(self, incoming: Incoming[AuthorizeStart], session: Session) -> Answer | None:
+        """Authorize with pushed data; what it refuses is the EMP's to refuse, for our copy may be old."""
+        match = await known_driver(self._context, incoming.message.identification)
+        peer = self._context.registry.by_name(match.source) if match else None
+        if match is None or match.refusal or peer is None or not peer.serves(_START.name):
+            return None
+        provider = match.provider_id
+        answer = authorized(provider.text, Ids.of_session(session))
+        await self._book.settle_start(
+            session,
+            State.AUTHORIZED,
+            answer,
+            peer=peer.name,
+            provider_key=provider.key,
+            provider_id=provider.text,
+            offline=1,
+        )
+        return answer
 
-        return await self._book.start(incoming, self._book.draft(incoming, AUTHORIZE, peer=""), decide)  # (1)
-
-    async def _ask(
-        self, peers: tuple[Peer, ...], incoming: Incoming[AuthorizeStart], session: Session
-    ) -> Authorized | list[Refused]:
-        body = incoming.message.replace(session_id=SessionID(session.session_id)).to_json()
+    async def _online(self, incoming: Incoming[AuthorizeStart], opened: Opened[str | None]) -> Answer:
+        route = to_provider_of(incoming.message.identification, _START, self._context.registry)
+        favourite = next((peer for peer in route.peers if peer.name == opened.found), None)
+        body = incoming.message.replace(session_id=SessionID(opened.session.session_id)).to_json()
+        deadline = self._context.authorization_deadline
 
         async def ask(peer: Peer) -> Message:
-            deadline = self._context.authorization_deadline
             reply = await self._context.courier.call(peer, _START, incoming.party, body, deadline=deadline)
             return reply.message
 
-        return await first_yes(peers, ask)
+        outcome = await first_yes(route.peers, ask, favourite=favourite, head_start=deadline / 2)
+        if isinstance(outcome, Authorized):
+            return await self._authorized(incoming.message, opened, outcome)
+        return await self._refused(opened.session, outcome)
 
-    async def _authorized(self, session: Session, yes: Authorized) -> Answer:
-        session_id = valid_session_id(yes.answer.session_id) or SessionID(session.session_id)
-        provider = yes.answer.provider_id or (yes.peer.providers[0] if yes.peer.providers else None)
-        emp_partner = yes.answer.emp_partner_session_id or session.emp_partner_session_id
-        told = yes.answer.replace(
-            session_id=session_id,
-            provider_id=provider,
-            cpo_partner_session_id=session.cpo_partner_session_id,
-            emp_partner_session_id=emp_partner,
-        )
+    async def _authorized(self, request: AuthorizeStart, opened: Opened[str | None], yes: Authorized) -> Answer:
+        session = opened.session
+        told = _told(session, yes)
+        session_id, provider = told.session_id or SessionID(session.session_id), told.provider_id
+
+        def remember(tx: Transaction) -> None:
+            uid = request.identification.uid
+            if uid is not None and opened.found != yes.peer.name:
+                cards.remember(tx, uid.key, yes.peer.name, self._context.now())
+
         answer = Answer(told.to_json())
         await self._book.settle_start(
             session,
             State.AUTHORIZED,
             answer,
+            remember,
             session_key=session_id.key,
             session_id=session_id.text,
             peer=yes.peer.name,
             provider_key=provider.key if provider else "",
             provider_id=provider.text if provider else "",
-            emp_partner_session_id=emp_partner,
+            emp_partner_session_id=told.emp_partner_session_id,
+            stop_media=media_of(told.authorization_stop_identifications),
         )
         return answer
 
     async def _refused(self, session: Session, refusals: list[Refused]) -> Answer:
         code, info = summary(refusals)
-        # A refused start has no session (box B2): only the backend's own ids are echoed.
-        answer = not_authorized(code, info, Ids(None, session.cpo_partner_session_id, session.emp_partner_session_id))
+        answer = not_authorized(code, info, _backend_ids(session))
         await self._book.settle_start(session, State.REFUSED, answer)
         return answer
 
-    async def authorize_stop(self, incoming: Incoming[AuthorizeStop]) -> Answer:
-        """Forward to the EMP of the session; every refusal is an AuthorizationStop (CPO-02, eRoamingAuthorizeStop)."""
-        session = await self._context.store.write(lambda tx: self._stop_wanted(tx, incoming))
-        peer = to_party_of_session(session.peer, _STOP, self._context.registry).peers[0]
-        try:
-            reply = await self._context.courier.call(
-                peer, _STOP, incoming.party, incoming.body, deadline=self._context.authorization_deadline
-            )
-        except PeerError as error:
-            raise Refusal(_NO_RESPONSE, f"the EMP of this session did not answer: {error}") from error
-        if not isinstance(reply.message, AuthorizationStop | AuthorizationStart):
-            status = getattr(reply.message, "status_code", None)
-            raise Refusal(str(status.code) if status else _NO_RESPONSE, f"{peer.name} refused: {status}")
-        ids = Ids.of_session(session)
-        told = reply.message.replace(
-            session_id=SessionID(session.session_id),
-            cpo_partner_session_id=ids.cpo_partner_session_id,
-            emp_partner_session_id=reply.message.emp_partner_session_id or ids.emp_partner_session_id,
-        )
-        return Answer(told.to_json())
 
-    def _stop_wanted(self, tx: Transaction, incoming: Incoming[AuthorizeStop]) -> Session:
-        session = self._book.find(tx, incoming)
-        sessions.note(tx, _ROLE, session.session_key, self._context.now(), "stop requested", incoming.body)
-        return session
+def _told(session: Session, yes: Authorized) -> AuthorizationStart:
+    """Return what our backend is told: the EMP's answer with all ids; an EMP may give the session an id of its own."""
+    return yes.answer.replace(
+        session_id=valid_session_id(yes.answer.session_id) or SessionID(session.session_id),
+        provider_id=yes.answer.provider_id or (yes.peer.providers[0] if yes.peer.providers else None),
+        cpo_partner_session_id=session.cpo_partner_session_id,
+        emp_partner_session_id=yes.answer.emp_partner_session_id or session.emp_partner_session_id,
+    )
+
+
+def _backend_ids(session: Session) -> Ids:
+    """Return the backend's own ids only: a refused start has no session (box B2)."""
+    return Ids(None, session.cpo_partner_session_id, session.emp_partner_session_id)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from p2p_oicp.backends import EmpBackend
 from p2p_oicp.errors import PeerError, Refusal
 from p2p_oicp.oicp import (
@@ -14,12 +12,13 @@ from p2p_oicp.oicp import (
     ProviderID,
     SessionID,
 )
+from p2p_oicp.oicp.media import media_of
 from p2p_oicp.roles.answers import Ids, not_authorized
-from p2p_oicp.roles.book import AUTHORIZE, SessionBook, valid_session_id
+from p2p_oicp.roles.book import AUTHORIZE, SessionBook, nothing, valid_session_id
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
 from p2p_oicp.routing import evco_id_of
-from p2p_oicp.storage import Transaction, sessions
-from p2p_oicp.storage.sessions import Session, State
+from p2p_oicp.storage.lifecycle import State
+from p2p_oicp.storage.sessions import Session
 
 _ROLE = "emp"
 _SYSTEM_ERROR = "021"
@@ -35,11 +34,14 @@ class Authorization:
 
     async def authorize_start(self, incoming: Incoming[AuthorizeStart]) -> Answer:
         """Ask the backend; the session is durable before the answer (EMP-02, eRoamingAuthorizeStart)."""
-        peer = incoming.peer.name if incoming.peer else ""
-        draft = self._book.draft(incoming, AUTHORIZE, peer)
-        return await self._book.start(incoming, draft, partial(self._start, incoming))
+        return await self._book.once(incoming, lambda: self._start(incoming))
 
-    async def _start(self, incoming: Incoming[AuthorizeStart], session: Session) -> Answer:
+    async def _start(self, incoming: Incoming[AuthorizeStart]) -> Answer:
+        peer = incoming.peer.name if incoming.peer else ""
+        opened = await self._book.open(incoming, self._book.draft(incoming, AUTHORIZE, peer), nothing)
+        if opened.answer is not None:
+            return opened.answer
+        session = opened.session
         request = incoming.message.replace(session_id=SessionID(session.session_id))
         try:
             told = await self._backend.authorize_start(request)
@@ -49,9 +51,7 @@ class Authorization:
             await self._book.settle_start(session, State.REFUSED, answer)
             return answer
         if told.authorization_status != AuthorizationStatus.AUTHORIZED:
-            answer = Answer(told.replace(cpo_partner_session_id=session.cpo_partner_session_id).to_json())
-            await self._book.settle_start(session, State.REFUSED, answer)
-            return answer
+            return await self._refused(session, told)
         return await self._authorized(session, told, self._provider_of(incoming.message, told))
 
     def _provider_of(self, request: AuthorizeStart, told: AuthorizationStart) -> ProviderID:
@@ -60,6 +60,13 @@ class Authorization:
         named = evco_id.provider if evco_id else None
         ours = named if named is not None and self._context.me.answers_for(named) else self._context.me.providers[0]
         return told.provider_id or ours
+
+    async def _refused(self, session: Session, told: AuthorizationStart) -> Answer:
+        """Pass the backend's own code on, without a SessionID: a refused start has no session (box B2)."""
+        told = told.replace(session_id=None, cpo_partner_session_id=session.cpo_partner_session_id)
+        answer = Answer(told.to_json())
+        await self._book.settle_start(session, State.REFUSED, answer)
+        return answer
 
     async def _authorized(self, session: Session, told: AuthorizationStart, provider: ProviderID) -> Answer:
         session_id = valid_session_id(told.session_id) or SessionID(session.session_id)
@@ -80,25 +87,30 @@ class Authorization:
             provider_key=provider.key,
             provider_id=provider.text,
             emp_partner_session_id=emp_partner,
+            stop_media=media_of(told.authorization_stop_identifications),
         )
         return answer
 
     async def authorize_stop(self, incoming: Incoming[AuthorizeStop]) -> Answer:
         """Ask the backend whether this driver may stop a session of this peer."""
-        session = await self._context.store.write(lambda tx: self._stop_wanted(tx, incoming))
+        return await self._book.once(incoming, lambda: self._stop(incoming))
+
+    async def _stop(self, incoming: Incoming[AuthorizeStop]) -> Answer:
+        session = await self._context.store.write(lambda tx: self._book.stop_wanted(tx, incoming))
+        before = self._book.stopped_before(session, incoming)
+        if before is not None:
+            return before
         try:
             told = await self._backend.authorize_stop(incoming.message)
         except PeerError as error:
             raise Refusal(_SYSTEM_ERROR, f"the EMP's backend did not answer: {error}") from error
-        answer = told.replace(
+        told = told.replace(
             session_id=SessionID(session.session_id),
             provider_id=told.provider_id or (ProviderID(session.provider_id) if session.provider_id else None),
             cpo_partner_session_id=session.cpo_partner_session_id,
             emp_partner_session_id=told.emp_partner_session_id or session.emp_partner_session_id,
         )
-        return Answer(answer.to_json())
-
-    def _stop_wanted(self, tx: Transaction, incoming: Incoming[AuthorizeStop]) -> Session:
-        session = self._book.find(tx, incoming)
-        sessions.note(tx, _ROLE, session.session_key, self._context.now(), "stop requested", incoming.body)
-        return session
+        answer = Answer(told.to_json())
+        if told.authorization_status != AuthorizationStatus.AUTHORIZED:
+            return answer
+        return await self._book.settle_stop(session, incoming, answer)

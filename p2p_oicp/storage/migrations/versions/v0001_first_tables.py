@@ -10,16 +10,43 @@ down_revision = None
 def upgrade() -> None:
     """Create everything."""
     op.create_table(
+        "batches",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("plan", sa.LargeBinary(), nullable=False),
+        sa.Column("done", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("decided_change", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "cards",
+        sa.Column("uid_key", sa.Text(), nullable=False),
+        sa.Column("peer", sa.Text(), nullable=False),
+        sa.Column("seen_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("uid_key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "cdrs",
+        sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("session_key", sa.Text(), nullable=False),
         sa.Column("peer", sa.Text(), nullable=False),
+        sa.Column("operator_key", sa.Text(), nullable=False),
+        sa.Column("provider_key", sa.Text(), nullable=False),
+        sa.Column("session_end", sa.Float(), nullable=False),
         sa.Column("received_at", sa.Float(), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("forwarded_at", sa.Float(), nullable=True),
-        sa.PrimaryKeyConstraint("role", "session_key"),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
     )
+    op.create_index("cdrs_of_provider", "cdrs", ["role", "provider_key", "id"], unique=False)
+    op.create_index("cdrs_of_session", "cdrs", ["role", "session_key"], unique=True)
     op.create_table(
         "counters",
         sa.Column("name", sa.Text(), nullable=False),
@@ -29,9 +56,10 @@ def upgrade() -> None:
     op.create_table(
         "cursors",
         sa.Column("peer", sa.Text(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("group_key", sa.Text(), nullable=False),
         sa.Column("change", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("peer", "kind"),
+        sa.PrimaryKeyConstraint("peer", "kind", "group_key"),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -49,25 +77,45 @@ def upgrade() -> None:
         sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("next_try_at", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("last_kind", sa.Text(), nullable=True),
         sa.Column("last_success_at", sa.Float(), nullable=True),
         sa.Column("store_id", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
-        "evse_statuses",
-        sa.Column("source", sa.Text(), nullable=False),
+        "evse_facts",
+        sa.Column("record_id", sa.Integer(), nullable=False),
         sa.Column("evse_key", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
         sa.Column("operator_key", sa.Text(), nullable=False),
-        sa.Column("status", sa.Text(), nullable=False),
-        sa.Column("record", sa.LargeBinary(), nullable=False),
-        sa.Column("created_change", sa.Integer(), nullable=False),
-        sa.Column("change", sa.Integer(), nullable=False),
+        sa.Column("group_key", sa.Text(), nullable=False),
+        sa.Column("country", sa.Text(), nullable=False),
+        sa.Column("latitude", sa.Float(), nullable=True),
+        sa.Column("longitude", sa.Float(), nullable=True),
+        sa.Column("cell", sa.Integer(), nullable=True),
+        sa.Column("accessibility", sa.Text(), nullable=False),
+        sa.Column("calibration", sa.Text(), nullable=False),
+        sa.Column("authentication_modes", sa.Text(), nullable=False),
+        sa.Column("renewable", sa.Integer(), nullable=True),
+        sa.Column("compatible", sa.Integer(), nullable=True),
+        sa.Column("always_open", sa.Integer(), nullable=True),
+        sa.Column("changed_at", sa.Float(), nullable=False),
         sa.Column("deleted", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        sa.Column("updated_at", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("source", "evse_key"),
-        sqlite_with_rowid=False,
+        sa.PrimaryKeyConstraint("record_id"),
     )
-    op.create_index("evse_statuses_by_change", "evse_statuses", ["source", "change"], unique=False)
+    op.create_index("evse_facts_by_cell", "evse_facts", ["cell"], unique=False)
+    op.create_index("evse_facts_by_time", "evse_facts", ["changed_at"], unique=False)
+    op.create_index("evse_facts_of_operator", "evse_facts", ["operator_key", "deleted"], unique=False)
+    op.create_table(
+        "identifications",
+        sa.Column("record_id", sa.Integer(), nullable=False),
+        sa.Column("uid_key", sa.Text(), nullable=True),
+        sa.Column("evco_key", sa.Text(), nullable=True),
+        sa.Column("expires_at", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("record_id"),
+    )
+    op.create_index("identifications_by_evco", "identifications", ["evco_key"], unique=False)
+    op.create_index("identifications_by_uid", "identifications", ["uid_key"], unique=False)
     op.create_table(
         "invitations",
         sa.Column("key_id", sa.Text(), nullable=False),
@@ -76,15 +124,6 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.Float(), nullable=False),
         sa.Column("used_by", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("key_id"),
-        sqlite_with_rowid=False,
-    )
-    op.create_table(
-        "operators",
-        sa.Column("source", sa.Text(), nullable=False),
-        sa.Column("operator_key", sa.Text(), nullable=False),
-        sa.Column("operator_id", sa.Text(), nullable=False),
-        sa.Column("operator_name", sa.Text(), nullable=True),
-        sa.PrimaryKeyConstraint("source", "operator_key"),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -114,6 +153,28 @@ def upgrade() -> None:
         sa.Column("entry", sa.LargeBinary(), nullable=False),
         sa.Column("paired_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "quarantine",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("operation", sa.Text(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("findings", sa.LargeBinary(), nullable=False),
+        sa.Column("record", sa.LargeBinary(), nullable=False),
+        sa.Column("first_seen_at", sa.Float(), nullable=False),
+        sa.Column("last_seen_at", sa.Float(), nullable=False),
+        sa.Column("times", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("quarantine_by_age", "quarantine", ["last_seen_at"], unique=False)
+    op.create_index("quarantine_once", "quarantine", ["source", "operation", "digest"], unique=True)
+    op.create_table(
+        "reconciled",
+        sa.Column("peer", sa.Text(), nullable=False),
+        sa.Column("until", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("peer"),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -157,8 +218,104 @@ def upgrade() -> None:
         sa.Column("emp_partner_session_id", sa.Text(), nullable=True),
         sa.Column("request_digest", sa.LargeBinary(), nullable=False),
         sa.Column("answer", sa.LargeBinary(), nullable=True),
+        sa.Column("medium", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("stop_media", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("offline", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("progress_at", sa.Float(), nullable=True),
+        sa.Column("stop_digest", sa.LargeBinary(), nullable=True),
+        sa.Column("stop_answer", sa.LargeBinary(), nullable=True),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("updated_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("role", "session_key"),
     )
     op.create_index("sessions_by_request", "sessions", ["request_digest", "created_at"], unique=False)
+    op.create_index("sessions_by_state", "sessions", ["state", "updated_at"], unique=False)
+    op.create_table(
+        "staged",
+        sa.Column("batch", sa.Integer(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("group_key", sa.Text(), nullable=False),
+        sa.Column("facet", sa.Text(), nullable=False),
+        sa.Column("facts", sa.LargeBinary(), nullable=True),
+        sa.Column("raw", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("batch", "position"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("staged_by_key", "staged", ["batch", "key"], unique=False)
+    op.create_table(
+        "state_groups",
+        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("group_key", sa.Text(), nullable=False),
+        sa.Column("party", sa.Text(), nullable=False),
+        sa.Column("audience", sa.Text(), nullable=False),
+        sa.Column("head", sa.LargeBinary(), nullable=False),
+        sa.Column("head_change", sa.Integer(), nullable=False),
+        sa.Column("newest", sa.Integer(), nullable=False),
+        sa.Column("updated_at", sa.Float(), nullable=False),
+        sa.Column("last_push", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("kind", "source", "group_key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "state_records",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("group_key", sa.Text(), nullable=False),
+        sa.Column("facet", sa.Text(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("created_change", sa.Integer(), nullable=False),
+        sa.Column("change", sa.Integer(), nullable=False),
+        sa.Column("changed_at", sa.Float(), nullable=False),
+        sa.Column("deleted", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("raw", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("state_records_by_key", "state_records", ["kind", "key", "source"], unique=True)
+    op.create_index("state_records_of_group", "state_records", ["kind", "source", "group_key", "change"], unique=False)
+    op.create_index(
+        "state_tombstones", "state_records", ["kind", "changed_at"], unique=False, sqlite_where=sa.text("deleted = 1")
+    )
+    op.create_table(
+        "state_sweeps",
+        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("change", sa.Integer(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("kind"),
+    )
+    op.create_table(
+        "state_versions",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("group_key", sa.Text(), nullable=False),
+        sa.Column("change", sa.Integer(), nullable=False),
+        sa.Column("since", sa.Float(), nullable=False),
+        sa.Column("until", sa.Float(), nullable=False),
+        sa.Column("deleted", sa.Integer(), nullable=False),
+        sa.Column("raw", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("state_versions_by_age", "state_versions", ["kind", "until"], unique=False)
+    op.create_index("state_versions_by_key", "state_versions", ["kind", "key", "change"], unique=False)
+    op.create_table(
+        "tokens",
+        sa.Column("token_key", sa.Text(), nullable=False),
+        sa.Column("token", sa.Text(), nullable=False),
+        sa.Column("pin_hash", sa.LargeBinary(), nullable=True),
+        sa.Column("added_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("token_key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "watermarks",
+        sa.Column("peer", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("peer", "kind"),
+        sqlite_with_rowid=False,
+    )

@@ -1,0 +1,25 @@
+"""PINs of drivers: kept as bcrypt hashes only (EMP-02, PIN security); slow on purpose, so call these in a thread."""
+
+from __future__ import annotations
+
+import bcrypt
+
+# What bcrypt takes; a PIN has at most 20 characters, which may be 80 bytes.
+_MOST_BYTES = 72
+
+
+def hash_pin(pin: str) -> bytes:
+    """Return the bcrypt hash to keep."""
+    return bcrypt.hashpw(_bytes(pin), bcrypt.gensalt())
+
+
+def pin_matches(pin: str, pin_hash: bytes) -> bool:
+    """Say whether it is the PIN of this hash; a hash that is not bcrypt's matches nothing."""
+    try:
+        return bcrypt.checkpw(_bytes(pin), pin_hash)
+    except ValueError:
+        return False
+
+
+def _bytes(pin: str) -> bytes:
+    return pin.encode()[:_MOST_BYTES]

@@ -1,0 +1,48 @@
+"""What a CPO peer tells of our drivers' sessions, on its way to our backend."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from p2p_oicp.roles.book import AUTHORIZE
+from p2p_oicp.roles.context import EMP_BACKEND
+from p2p_oicp.roles.offline import OWN_DATA, known_driver
+from p2p_oicp.roles.settlement import Settlement, Told
+from p2p_oicp.storage import Transaction, sessions
+from p2p_oicp.storage.lifecycle import State
+from p2p_oicp.storage.sessions import Session
+
+
+class EmpSettlement(Settlement):
+    """The EMP side: what a peer authorized offline, with the data that we pushed, is heard of here first."""
+
+    role = "emp"
+
+    def _destination(self, session: Session) -> str:
+        del session
+        return EMP_BACKEND
+
+    async def _adopt(self, incoming: Told) -> bool:
+        """Open the session of an identification that is among the data we pushed (DESIGN section 5)."""
+        message = incoming.message
+        if incoming.peer is None or message.identification is None or not message.session_id.is_valid:
+            return False
+        match = await known_driver(self._context, message.identification, OWN_DATA)
+        if match is None:
+            return False
+        draft = replace(
+            self._book.draft(incoming, AUTHORIZE, incoming.peer.name),
+            state=State.AUTHORIZED,
+            offline=1,
+            provider_key=match.provider_id.key,
+            provider_id=match.provider_id.text,
+        )
+        return await self._context.store.write(lambda tx: self._opened(tx, draft))
+
+    def _opened(self, tx: Transaction, draft: Session) -> bool:
+        """Store it; what was refused here before, or is another party's, stays as it is."""
+        if sessions.open_session(tx, draft) is not None:
+            return False
+        event = "authorized offline by the CPO's node"
+        sessions.note(tx, self.role, draft.session_key, draft.created_at, event)
+        return True

@@ -1,0 +1,131 @@
+"""Authentication data that EMPs pushed: who may charge, found without asking anybody (OICP 2.3, EMP-02).
+
+A PIN is checked by the function its hash was made with; checking is slow on purpose and runs beside the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import bcrypt
+import orjson
+from sqlalchemy import bindparam, func, or_, select
+
+from p2p_oicp.oicp import AuthenticationDataRecord, HashedPIN, Identification, ProviderID
+from p2p_oicp.storage.state.model import Kind
+from p2p_oicp.storage.state.tables import identifications, state_groups, state_records
+from p2p_oicp.storage.statements import compiled
+from p2p_oicp.storage.store import Store
+
+#: Status codes of refusals that this data alone decides (OICP 2.3, CodeType).
+QR_CODE_FAILED, RFID_FAILED = "101", "102"
+_BCRYPT = "bcrypt"
+_BCRYPT_READS_BYTES = 72
+_MOST_ROUNDS = 14
+
+_r, _i, _g = state_records.c, identifications.c, state_groups.c
+_from = identifications.join(state_records, _r.id == _i.record_id).join(
+    state_groups, (_g.kind == _r.kind) & (_g.source == _r.source) & (_g.group_key == _r.group_key)
+)
+_COLUMNS = (_r.key, _r.source, _r.raw, _g.party, _i.expires_at)
+_of_source = or_(bindparam("source_").is_(None), _r.source == bindparam("source_"))
+_BY_UID = compiled(
+    select(*_COLUMNS).select_from(_from).where(_i.uid_key == bindparam("key_"), _of_source).order_by(_r.id)
+)
+_BY_EVCO = compiled(
+    select(*_COLUMNS).select_from(_from).where(_i.evco_key == bindparam("key_"), _of_source).order_by(_r.id)
+)
+_HASHES = compiled(
+    select(_r.key, _r.raw).where(
+        _r.kind == int(Kind.AUTHENTICATION),
+        _r.source == bindparam("source_"),
+        _r.deleted == 0,
+        _r.key.in_(select(func.json_each(bindparam("keys")).table_valued("value").c.value)),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Authentication data that speaks of an identification.
+
+    ``source`` is the peer that pushed it, ``""`` our own EMP. ``refusal`` is the status code where the data says no
+    (wrong PIN, expired card), None where the driver may charge.
+    """
+
+    provider_id: ProviderID
+    source: str
+    refusal: str | None = None
+    reason: str = ""
+
+    @property
+    def is_authorized(self) -> bool:
+        """Whether the driver may charge."""
+        return self.refusal is None
+
+
+async def find(store: Store, identification: Identification, now: float, *, source: str | None = None) -> Match | None:
+    """Return what authentication data says of an identification; None where it says nothing: ask the EMP.
+
+    ``source`` narrows it to one peer's data (``""``: our own), None: everybody's. An authorization wins over a refusal.
+    """
+    uid, evco_id = identification.uid, identification.evco_id
+    if uid is not None:
+        rows = await store.read(_BY_UID, key_=uid.key, source_=source)
+    elif evco_id is not None:
+        rows = await store.read(_BY_EVCO, key_=evco_id.key, source_=source)
+    else:
+        return None
+    matches = [match for row in rows if (match := await _judge(identification, dict(row), now)) is not None]
+    return min(matches, key=lambda match: not match.is_authorized, default=None)
+
+
+async def _judge(identification: Identification, row: dict[str, object], now: float) -> Match | None:
+    provider, source = ProviderID(str(row["party"])), str(row["source"])
+    expires_at = row["expires_at"]
+    if isinstance(expires_at, float) and expires_at <= now:
+        return Match(provider, source, RFID_FAILED, "the card has expired")
+    if identification.uid is not None:
+        return Match(provider, source)
+    stored = AuthenticationDataRecord.from_json(row["raw"]).identification  # type: ignore[arg-type]
+    if identification.qr_code is None:
+        return Match(provider, source) if _same_medium(identification, stored) else None
+    hashed = stored.qr_code.hashed_pin if stored.qr_code else None
+    if hashed is None or not _can_be_checked(hashed):
+        return None  # the EMP itself decides
+    is_right = await asyncio.to_thread(pin_matches, identification.qr_code.pin or "", hashed.value)
+    return Match(provider, source) if is_right else Match(provider, source, QR_CODE_FAILED, "the PIN is wrong")
+
+
+def _same_medium(told: Identification, stored: Identification) -> bool:
+    """Whether a contract is stored in the form it is told: an EvcoID from a QR code opens no Plug & Charge session."""
+    return (told.plug_and_charge is not None and stored.plug_and_charge is not None) or (
+        told.remote is not None and stored.remote is not None
+    )
+
+
+def _can_be_checked(hashed: HashedPIN) -> bool:
+    """Whether the hash is bcrypt's, and none that would keep a processor busy for minutes."""
+    rounds = hashed.value[4:6]
+    return hashed.function.lower() == _BCRYPT and rounds.isdecimal() and int(rounds) <= _MOST_ROUNDS
+
+
+def pin_matches(pin: str, hashed: str) -> bool:
+    """Check a PIN against a bcrypt hash; slow."""
+    try:
+        return bcrypt.checkpw(pin.encode()[:_BCRYPT_READS_BYTES], hashed.encode())
+    except ValueError:
+        return False
+
+
+async def stored_hashes(store: Store, source: str, keys: Iterable[str]) -> dict[str, str]:
+    """Return the bcrypt hashes stored for these keys."""
+    rows = await store.read(_HASHES, source_=source, keys=orjson.dumps(list(keys)).decode())
+    found: dict[str, str] = {}
+    for row in rows:
+        code = AuthenticationDataRecord.from_json(row["raw"]).identification.qr_code
+        if code and code.hashed_pin and _can_be_checked(code.hashed_pin):
+            found[row["key"]] = code.hashed_pin.value
+    return found

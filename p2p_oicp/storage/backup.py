@@ -1,0 +1,63 @@
+"""An online, consistent copy of the database that can be copied back.
+
+A store that is restored is a new one to its peers (``birth``): what they gave it after the backup they give it again,
+and it knows nothing of how far their copies of its own state are, so that it begins with fullLoads.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from p2p_oicp.errors import StoreUnusable
+from p2p_oicp.storage import birth, cursors
+from p2p_oicp.storage.writer import Transaction
+
+_PAGES_A_STEP = 2000
+
+
+def back_up(source: Path, target: Path) -> int:
+    """Copy the database ``source``, in use or not, to the new file ``target``; return its size in bytes.
+
+    Raises StoreUnusable, and leaves no ``target`` then.
+    """
+    if not source.exists():
+        raise StoreUnusable(f"{source}: there is no database yet; start the node once with `p2p-oicp run`")
+    if target.exists():
+        raise StoreUnusable(f"{target}: exists already, and a backup is not overwritten; choose another name")
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    try:
+        unfinished.unlink(missing_ok=True)
+        _copy(source, unfinished)
+        unfinished.chmod(0o600)
+        _flush(unfinished)
+        unfinished.rename(target)
+    except (sqlite3.Error, OSError) as error:
+        unfinished.unlink(missing_ok=True)
+        raise StoreUnusable(f"{target}: the backup failed: {error}") from error
+    return target.stat().st_size
+
+
+def _copy(source: Path, target: Path) -> None:
+    with (
+        closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as database,
+        closing(sqlite3.connect(target, isolation_level=None)) as copy,
+    ):
+        database.backup(copy, pages=_PAGES_A_STEP)
+        copy.row_factory = sqlite3.Row
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
+        copy.execute("BEGIN")
+        transaction = Transaction(copy)
+        birth.forget(transaction)
+        cursors.forget_everybody(transaction)
+        copy.execute("COMMIT")
+        found = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if found != "ok":
+        raise StoreUnusable(f"{source}: is damaged ({found}); restore an earlier backup")
+
+
+def _flush(file: Path) -> None:
+    with file.open("rb+") as written:
+        os.fsync(written.fileno())

@@ -1,0 +1,85 @@
+"""What is kept of replicated state: records in groups, and what a push or a pull brings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import NamedTuple
+
+#: The source of our own state.
+OWN = ""
+#: An audience of every provider.
+EVERYONE = "*"
+
+
+class Kind(IntEnum):
+    """The five kinds of replicated state."""
+
+    EVSE_DATA = 1
+    EVSE_STATUS = 2
+    PRICING_PRODUCT = 3
+    EVSE_PRICING = 4
+    AUTHENTICATION = 5
+
+
+class Record(NamedTuple):
+    """One record: ``raw`` as it came, ``facet`` what pulls filter by (a status, an audience), ``facts`` columns."""
+
+    key: str
+    group_key: str
+    raw: bytes
+    facet: str = ""
+    facts: Mapping[str, object] | None = None
+
+
+class Group(NamedTuple):
+    """What a fullLoad replaces: the records of one party, or its prices for one audience.
+
+    ``party`` is the id in the push's path, ``head`` the JSON object around the records, without them.
+    """
+
+    key: str
+    party: str
+    head: bytes
+    audience: str = EVERYONE
+
+
+class Must(StrEnum):
+    """What all records of a push must be, or it is a contradiction (009)."""
+
+    BE_NEW = "new"
+    BE_KNOWN = "known"
+
+
+class Replaces(StrEnum):
+    """Whose records are withdrawn when a push does not name them."""
+
+    NOTHING = "nothing"
+    GROUPS = "groups"
+    SOURCE = "source"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """What a push or a finished pull brings; applied as a whole or not at all. Keys occur once.
+
+    ``gone`` are keys to withdraw. ``digest`` tells a repetition of the same request from a new one, None: never.
+    """
+
+    kind: Kind
+    source: str
+    groups: Sequence[Group]
+    records: Sequence[Record] = ()
+    gone: Sequence[str] = ()
+    must: Must | None = None
+    replaces: Replaces = Replaces.NOTHING
+    digest: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a push did: changed records and groups, and the keys that forbid it (then nothing was changed)."""
+
+    changed: int = 0
+    contradictions: tuple[str, ...] = ()

@@ -1,0 +1,83 @@
+"""The disk is full, or somebody else holds the database: new work is refused with 503 and 021, nothing is lost."""
+
+import json
+import resource
+import sqlite3
+from contextlib import closing, contextmanager
+
+import pytest
+
+from tests.faults import books
+from tests.node import messages
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@contextmanager
+def full_disk(node):
+    """No file of the node can grow, its log included; what is there stays."""
+    pid = node.process.pid
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextmanager
+def locked_database(node):
+    """Another process writes, and takes its time."""
+    with closing(sqlite3.connect(books.database(node), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+TROUBLES = {"disk full": full_disk, "database locked": locked_database}
+each_trouble = pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES)
+
+
+async def authorized(on) -> dict:
+    answer = await on.csms.ask(messages.START, json.dumps(messages.authorize_start(EvseID=on.csms.evses[0])).encode())
+    assert answer.is_yes
+    return messages.cdr(answer.json["SessionID"], EvseID=on.csms.evses[0])
+
+
+@each_trouble
+async def test_the_cpo_node_refuses_new_work_keeps_what_it_has_and_recovers(on, trouble):
+    await on.csms.drive(2)
+    record = await authorized(on)
+    with trouble(on.a):
+        for path, message in ((messages.CDR, record), (messages.START, messages.authorize_start())):
+            answer = await on.csms.ask(path, json.dumps(message).encode())
+            assert (answer.status, answer.code) == (503, "021")
+            assert int(answer.headers["Retry-After"]) >= 1
+            assert "Traceback" not in answer.text
+    assert (await on.csms.settle(record["SessionID"], EvseID=record["EvseID"])).is_yes
+    await on.csms.drive(2)
+    await on.balances()
+
+
+@each_trouble
+async def test_the_emp_node_takes_nothing_over_and_gets_it_later(on, trouble):
+    record = await authorized(on)
+    with trouble(on.b):
+        assert (await on.csms.settle(record["SessionID"], EvseID=record["EvseID"])).is_yes
+        await on.csms.set_status(on.csms.evses[1], "Reserved")
+        answer = await on.contracts.start_remotely(on.csms.evses[2])
+        assert (answer.status, answer.code) == (503, "021")
+        assert record["SessionID"] not in on.contracts.records
+    await on.csms.drive(2)
+    await on.balances()
+
+
+async def test_a_node_that_is_killed_on_a_full_disk_starts_again_with_all_it_had(on):
+    await on.csms.drive(3)
+    resource.prlimit(on.a.process.pid, resource.RLIMIT_FSIZE, (1, 1))
+    answer = await on.csms.ask(messages.START, json.dumps(messages.authorize_start()).encode())
+    assert answer.status == 503
+    await on.a.kill()
+    await on.a.start()
+    await on.csms.drive(2)
+    await on.balances()

@@ -1,0 +1,51 @@
+"""The states of a session: which may follow which."""
+
+import pytest
+
+from p2p_oicp.storage.lifecycle import TRANSITIONS, State, after_notification, allowed, moved
+
+
+def test_every_state_has_its_transitions():
+    assert set(TRANSITIONS) == set(State)
+
+
+def test_nothing_leads_back_to_where_a_session_was():
+    for before, afters in TRANSITIONS.items():
+        assert before not in afters
+        assert State.REQUESTED not in afters
+
+
+@pytest.mark.parametrize("state", [State.SETTLED, State.REFUSED])
+def test_settled_and_refused_are_final(state):
+    assert TRANSITIONS[state] == frozenset()
+
+
+MONEY = {state: allowed(state, State.ENDED) for state in State}
+
+
+def test_a_record_is_accepted_in_every_state_but_the_final_ones():
+    refused = {State.ENDED, State.SETTLED, State.REFUSED}
+    assert {state for state, accepted in MONEY.items() if not accepted} == refused
+
+
+NOTIFICATIONS = {
+    "the first one tells that energy flows": ("authorized", "Start", "charging"),
+    "an uncertain start did arrive": ("uncertain", "Start", "charging"),
+    "progress without a start": ("authorized", "Progress", "charging"),
+    "the end": ("charging", "End", "ended"),
+    "the end alone": ("authorized", "End", "ended"),
+    "a late start": ("ended", "Start", "ended"),
+    "a late end": ("settled", "End", "settled"),
+    "an error says nothing of where it stands": ("charging", "Error", "charging"),
+    "an expired session goes on": ("expired", "Progress", "charging"),
+    "faster than the answer to the start": ("requested", "Start", "charging"),
+}
+
+
+@pytest.mark.parametrize(("before", "kind", "after"), NOTIFICATIONS.values(), ids=NOTIFICATIONS)
+def test_a_notification_moves_a_session_forwards_only(before, kind, after):
+    assert after_notification(before, kind) == after
+
+
+def test_the_answer_to_a_start_does_not_undo_what_was_told_meanwhile():
+    assert moved("charging", "authorized") is State.CHARGING

@@ -1,0 +1,31 @@
+"""What a request waits for is found by an index: a table's size must not tell on it."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from p2p_oicp.storage import outbox, sessions
+
+HOT = {
+    "the session of a SessionID": (sessions.GET, "sqlite_autoindex_sessions_1 (role=? AND session_key=?)"),
+    "the session that the same request opened": (
+        sessions._BY_REQUEST,
+        "sessions_by_request (request_digest=? AND created_at>?)",
+    ),
+    "what is due for a destination": (outbox.DUE, "outbox_of_session (destination=? AND state=?"),
+}
+
+
+@pytest.mark.parametrize(("statement", "index"), HOT.values(), ids=HOT)
+@pytest.mark.usefixtures("store")
+async def test_what_a_request_waits_for_is_found_by_its_index(database, statement, index):
+    with closing(sqlite3.connect(database)) as connection:
+        names = {**dict.fromkeys(_parameters(statement.text), ""), **statement.fixed}
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement.text}", names)]
+    assert any(index in step for step in plan), plan
+    assert not [step for step in plan if step.startswith("SCAN")], plan
+
+
+def _parameters(text: str) -> list[str]:
+    return [word.strip("(),").removeprefix(":") for word in text.split() if word.strip("(").startswith(":")]

@@ -1,0 +1,178 @@
+"""Replicated state: the four actions of a push, small and large, the change sequence, and what a crash leaves."""
+
+import asyncio
+
+import pytest
+
+from p2p_oicp.errors import StoreError
+from p2p_oicp.storage import Lane, open_store
+from p2p_oicp.storage.state import behind
+from p2p_oicp.storage.state.batches import Batch, finish_batches
+from p2p_oicp.storage.state.keeper import Keeper
+from p2p_oicp.storage.state.model import OWN, Applied, Kind
+from p2p_oicp.storage.statements import Statement
+
+from .state_pushes import many, push
+
+LIVING = Statement("SELECT key, facet FROM state_records WHERE deleted = 0 AND source = :source ORDER BY key", {})
+NEWEST = Statement("SELECT value FROM counters WHERE name = 'change'", {})
+STAGED = Statement("SELECT (SELECT count(*) FROM staged) + (SELECT count(*) FROM batches) AS n", {})
+COPY = behind.Copy("peer", Kind.EVSE_STATUS, None)
+
+
+@pytest.fixture
+def keeper(store) -> Keeper:
+    return Keeper(store, lambda: 100.0)
+
+
+async def living(store, source: str = OWN) -> dict[str, str]:
+    return {row["key"]: row["facet"] for row in await store.read(LIVING, source=source)}
+
+
+async def newest(store) -> int:
+    return (await store.read(NEWEST))[0]["value"]
+
+
+@pytest.mark.parametrize("others", [0, 600], ids=["small", "large"])
+@pytest.mark.parametrize(
+    ("action", "records", "expected"),
+    [
+        ("fullLoad", {"A3": "Available"}, {"A3": "available"}),
+        ("fullLoad", {}, {}),
+        ("insert", {"A3": "Available"}, {"A1": "available", "A2": "occupied", "A3": "available"}),
+        ("update", {"A1": "Occupied"}, {"A1": "occupied", "A2": "occupied"}),
+        ("delete", {"A1": "Available"}, {"A2": "occupied"}),
+        ("delete", {"A9": "Available"}, {"A1": "available", "A2": "occupied"}),
+    ],
+    ids=["fullLoad replaces", "empty fullLoad withdraws all", "insert", "update", "delete", "delete of nothing"],
+)
+async def test_a_push_does_what_its_action_says(store, keeper, action, records, expected, others):
+    """``others`` are further records of each push, which make it too large for one transaction."""
+    before = many(others) if action in {"update", "delete", "fullLoad"} else {}
+    await keeper.apply(push("fullLoad", A1="Available", A2="Occupied", **before))
+    more = many(others, "Reserved") if action in {"insert", "update", "delete"} else {}
+    assert (await keeper.apply(push(action, **records, **more))).contradictions == ()
+    assert {key: status for key, status in (await living(store)).items() if key.startswith("A")} == expected
+    assert (await store.read(STAGED))[0]["n"] == 0
+
+
+@pytest.mark.parametrize("others", [0, 600], ids=["small", "large"])
+@pytest.mark.parametrize(
+    ("action", "contradicted"), [("insert", "A1"), ("update", "A9")], ids=["insert of a known", "update of an unknown"]
+)
+async def test_a_push_that_contradicts_the_store_changes_nothing(store, keeper, action, contradicted, others):
+    known = many(others) if action == "update" else {}
+    await keeper.apply(push("fullLoad", A1="Available", **known))
+    before, number = await living(store), await newest(store)
+    applied = await keeper.apply(push(action, A1="Occupied", A9="Occupied", **many(others, "Reserved")))
+    assert applied == Applied(0, (contradicted,))
+    assert (await living(store), await newest(store)) == (before, number)
+    assert (await store.read(STAGED))[0]["n"] == 0
+
+
+@pytest.mark.parametrize("others", [0, 600], ids=["small", "large"])
+async def test_only_real_changes_get_a_number(store, keeper, others):
+    await keeper.apply(push("fullLoad", A1="Available", A2="Available", **many(others)))
+    before = await newest(store)
+    assert (await keeper.apply(push("fullLoad", A1="Available", A2="Available", **many(others)))).changed == 0
+    assert await newest(store) == before
+    assert (await keeper.apply(push("fullLoad", A1="Available", A2="Occupied", **many(others)))).changed == 1
+    assert await newest(store) == before + 1
+
+
+async def test_a_withdrawn_evse_leaves_a_tombstone_behind_the_cursor(store, keeper):
+    await keeper.apply(push("fullLoad", A1="Available", A2="Available"))
+    cursor = await newest(store)
+    await keeper.apply(push("fullLoad", A1="Available"))
+    (change,) = await behind.changed(store, COPY, "DEABC", cursor, 10)
+    assert (change.deleted, change.had, b"A2" in change.raw) == (True, True, True)
+
+
+@pytest.mark.parametrize(
+    ("actions", "deleted", "had"),
+    [
+        ([("insert", "B")], False, False),
+        ([("insert", "B"), ("delete", "B")], True, False),
+        ([("delete", "A"), ("insert", "A")], False, True),
+        ([("delete", "A"), ("insert", "A"), ("delete", "A")], True, True),
+        ([("update", "A")], False, True),
+    ],
+    ids=["new", "came and went", "went and came back", "came back and went again", "changed"],
+)
+async def test_a_change_knows_whether_the_peer_had_the_record(store, keeper, actions, deleted, had):
+    await keeper.apply(push("fullLoad", A="Available", Z="Available"))
+    cursor = await newest(store)
+    for number, (action, key) in enumerate(actions):
+        await keeper.apply(push(action, **{key: f"Reserved{number}"}))
+    (change,) = await behind.changed(store, COPY, "DEABC", cursor, 10)
+    assert (change.deleted, change.had) == (deleted, had)
+
+
+async def test_copies_of_peers_are_kept_apart_from_our_own_state(store, keeper):
+    await keeper.apply(push("fullLoad", A1="Available"))
+    await keeper.apply(push("fullLoad", source="peer", operator="DEXYZ", X1="Available"))
+    await keeper.apply(push("fullLoad", source="peer", operator="DEXYZ"))
+    assert await living(store) == {"A1": "available"}
+
+
+async def test_a_crash_before_the_decision_leaves_nothing_of_a_large_push(database):
+    async with open_store(database) as store:
+        batch = await Batch.open(store, push("fullLoad"), lambda: 100.0)
+        await batch.stage(push("fullLoad", **many(300)).records)
+    async with open_store(database) as store:
+        await finish_batches(store, lambda: 200.0)
+        assert await living(store) == {}
+        assert (await store.read(STAGED))[0]["n"] == 0
+
+
+@pytest.mark.parametrize("jobs_before_the_crash", [1, 2, 4, 6])
+async def test_a_crash_after_the_decision_is_made_good_at_the_next_start(database, monkeypatch, jobs_before_the_crash):
+    async with open_store(database) as store:
+        await Keeper(store, lambda: 100.0).apply(push("fullLoad", A1="Available", **many(400)))
+        batch = await Batch.open(store, push("fullLoad"), lambda: 150.0)
+        await batch.stage(push("fullLoad", **many(350, "Occupied")).records)
+        crash_after(store, monkeypatch, jobs_before_the_crash)
+        with pytest.raises(StoreError):
+            await batch.apply(push("fullLoad").groups)
+    async with open_store(database) as store:
+        await finish_batches(store, lambda: 200.0)
+        assert await living(store) == many(350, "occupied")
+        assert (await store.read(STAGED))[0]["n"] == 0
+
+
+def crash_after(store, monkeypatch, jobs: int) -> None:
+    write, left = store.write, jobs
+
+    async def fail(job, lane=Lane.INTERACTIVE):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise StoreError("power failed")
+        return await write(job, lane)
+
+    monkeypatch.setattr(store, "write", fail)
+
+
+async def test_what_a_failing_disk_interrupted_is_made_good_before_the_next_push(store, monkeypatch):
+    keeper = Keeper(store, lambda: 100.0)
+    crash_after(store, monkeypatch, 6)
+    with pytest.raises(StoreError):
+        await keeper.apply(push("fullLoad", **many(300)))
+    monkeypatch.undo()
+    await keeper.apply(push("update", E00299="Reserved"))
+    assert await living(store) == many(300, "available") | {"E00299": "reserved"}
+
+
+async def test_a_single_change_gets_through_while_a_large_push_of_another_peer_goes_on(store, keeper):
+    large = asyncio.create_task(keeper.apply(push("fullLoad", source="peer", operator="DEXYZ", **many(3000))))
+    await asyncio.sleep(0)
+    await keeper.apply(push("fullLoad", A1="Available"))
+    assert not large.done()
+    await large
+    assert len(await living(store, "peer")) == 3000
+
+
+async def test_pushes_of_one_source_are_applied_one_after_the_other(store, keeper):
+    pushes = [push("fullLoad", **many(600, status)) for status in ("Available", "Occupied", "Reserved")]
+    await asyncio.gather(*(keeper.apply(one) for one in pushes))
+    assert await living(store) == many(600, "reserved")
