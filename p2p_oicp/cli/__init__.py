@@ -11,7 +11,22 @@ import sys
 
 import typer
 
-from p2p_oicp.cli import backup, cdrs, certs, init, keys, language, outbox, peers, run, send, sessions, tokens
+from p2p_oicp.cli import (
+    backup,
+    cdrs,
+    certs,
+    init,
+    keys,
+    language,
+    outbox,
+    peers,
+    run,
+    scenarios,
+    send,
+    sessions,
+    state,
+    tokens,
+)
 from p2p_oicp.errors import P2pOicpError
 
 app = typer.Typer(
@@ -29,10 +44,12 @@ keys.register(app)
 certs.register(app)
 send.register(app)
 outbox.register(app)
+state.register(app)
 backup.register(app)
 sessions.register(app)
 cdrs.register(app)
 tokens.register(app)
+scenarios.register(app)
 language.register(app)
 
 _UNUSABLE = 2

@@ -31,7 +31,6 @@ class Greetings:
         me: Peer,
         client: OicpClient,
         signs: SignsOfLife,
-        *,
         gate: Gate,
         acquaintances: Acquaintances,
         backoff: Backoff,
@@ -45,7 +44,6 @@ class Greetings:
             "name": me.name,
             "operators": [party.text for party in me.operators],
             "providers": [party.text for party in me.providers],
-            "store": acquaintances.ours.store_id,
         }
 
     async def introduce(self, peer: Peer) -> None:
@@ -73,7 +71,7 @@ class Greetings:
 
     async def _say_hello(self, peer: Peer) -> None:
         url = peer.url.removesuffix("/").removesuffix("/api/oicp") + _HELLO
-        hello = orjson.dumps(self._me)
+        hello = orjson.dumps({**self._me, **await self._acquaintances.words_for(peer.name)})
         _, answer = await self._client.post_json(url, hello, deadline=_DEADLINE_SECONDS, peer=peer.name)
         await self._heard(peer, answer)
 
@@ -85,10 +83,11 @@ class Greetings:
         except (orjson.JSONDecodeError, HttpProblem):
             return
         if first is not None and peer.answers_for(first):
-            await self._acquaintances.met(peer.name, told.get("store"))
+            await self._acquaintances.met(peer.name, told)
 
     async def hear(self, arrival: Arrival) -> Answer:
         """Wake what waits for the peer that says hello; raises Refusal 017 where it does not prove who it is."""
+        words: dict[str, int | None] = {}
         try:
             peer = (await self._gate.admit(arrival, _first_party(arrival.body))).peer
         except Unauthorized:
@@ -97,9 +96,10 @@ class Greetings:
             peer = None
         if peer is not None and not peer.is_self:
             log.info("hello.heard", peer=peer.name)
-            await self._acquaintances.met(peer.name, orjson.loads(arrival.body).get("store"))
+            words = await self._acquaintances.words_for(peer.name)
+            await self._acquaintances.met(peer.name, orjson.loads(arrival.body))
             await self._signs.heard_from(peer.name)
-        return Answer(orjson.dumps({"known": peer is not None, **self._me}))
+        return Answer(orjson.dumps({"known": peer is not None, **self._me, **words}))
 
 
 def _first_party(body: bytes) -> OperatorID | ProviderID | None:

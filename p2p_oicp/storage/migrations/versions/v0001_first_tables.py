@@ -80,6 +80,7 @@ def upgrade() -> None:
         sa.Column("last_kind", sa.Text(), nullable=True),
         sa.Column("last_success_at", sa.Float(), nullable=True),
         sa.Column("store_id", sa.Integer(), nullable=True),
+        sa.Column("knew_another", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
@@ -124,6 +125,13 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.Float(), nullable=False),
         sa.Column("used_by", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("key_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "known_peers",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("parties", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -232,17 +240,14 @@ def upgrade() -> None:
     op.create_index("sessions_by_state", "sessions", ["state", "updated_at"], unique=False)
     op.create_table(
         "staged",
-        sa.Column("batch", sa.Integer(), nullable=False),
-        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("group_key", sa.Text(), nullable=False),
         sa.Column("facet", sa.Text(), nullable=False),
         sa.Column("facts", sa.LargeBinary(), nullable=True),
         sa.Column("raw", sa.LargeBinary(), nullable=True),
-        sa.PrimaryKeyConstraint("batch", "position"),
-        sqlite_with_rowid=False,
+        sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("staged_by_key", "staged", ["batch", "key"], unique=False)
     op.create_table(
         "state_groups",
         sa.Column("kind", sa.Integer(), nullable=False),
