@@ -234,9 +234,9 @@ class Node:
         self, stack: AsyncExitStack, parts: _Parts, api: Api, greetings: Greetings, gate: PeerGate
     ) -> None:
         there, away = self._settings.peer_api, parts.metrics.turned_away("peer")
-        signer, tls = parts.trust.signer.sign_answer, parts.trust.tls
+        signer, keep, tls = parts.trust.signer.sign_answer, parts.trust.keep_received, parts.trust.tls
         listener = Listener(
-            api, self._mint, max_body=there.max_body, turned_away=away, public_url=there.url, signer=signer
+            api, self._mint, max_body=there.max_body, turned_away=away, public_url=there.url, signer=signer, keep=keep
         )
         enquiries = SessionEnquiries(api, SessionReports(parts.context))
         pairings = PeerPairings(listener, gate=gate, trust=parts.trust).routes()

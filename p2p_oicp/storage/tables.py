@@ -206,3 +206,13 @@ known_peers = Table(
     Column("parties", Text, nullable=False),
     sqlite_with_rowid=False,
 )
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("session_key", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("exchange", LargeBinary, nullable=False),
+)
+Index("evidence_of_session", evidence.c.session_key)

@@ -12,8 +12,8 @@ import structlog
 from aiohttp import web
 
 from p2p_oicp.clock import Mint
-from p2p_oicp.errors import Refusal
-from p2p_oicp.identity import SignedParts, VerifiedSignature, target_of
+from p2p_oicp.errors import Refusal, StoreError
+from p2p_oicp.identity import AnswerParts, SignedParts, VerifiedSignature, target_of
 from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import InvalidMessage
 from p2p_oicp.roles.context import Answer
@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 Serve: TypeAlias = Callable[[web.Request], Awaitable[Answer]]
 Hello: TypeAlias = Callable[[Arrival], Awaitable[Answer]]
 Enquire: TypeAlias = Callable[[web.Request, Arrival], Awaitable[Answer]]
+Keep: TypeAlias = Callable[[str, str, SignedParts, AnswerParts, bytes], Awaitable[None]]
 AnswerSigner: TypeAlias = Callable[[int, bytes, VerifiedSignature], Mapping[str, str]]
 Status: TypeAlias = Callable[[], dict[str, object]]
 
@@ -60,7 +61,9 @@ class Listener:
         token: str | None = None,
         public_url: str | None = None,
         signer: AnswerSigner | None = None,
+        keep: Keep | None = None,
     ) -> None:
+        self._keep = keep
         self._api = api
         self._mint = mint
         self._token = token
@@ -81,10 +84,22 @@ class Listener:
             if len(body) >= _COMPRESS_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
                 headers["Content-Encoding"] = "gzip"
                 body = gzip.compress(body, compresslevel=_COMPRESSION, mtime=0)
-            headers |= self._proof(request.get(ARRIVAL), answer.http_status, body)
+            arrival = request.get(ARRIVAL)
+            headers |= self._proof(arrival, answer.http_status, body)
+            if self._keep is not None and arrival is not None and arrival.signature is not None:
+                await self._kept(arrival, AnswerParts(answer.http_status, headers, body), answer.body)
             return web.Response(body=body, status=answer.http_status, headers=headers)
 
         return handle
+
+    async def _kept(self, arrival: Arrival, answer: AnswerParts, text: bytes) -> None:
+        """Keep a signed exchange before it is answered; where that fails, it is answered all the same."""
+        if self._keep is None or arrival.operation is None or arrival.peer is None:
+            return
+        try:
+            await self._keep(arrival.operation, arrival.peer, arrival.parts, answer, text)
+        except StoreError as error:
+            log.error("evidence.lost", operation=arrival.operation, peer=arrival.peer, reason=str(error))  # noqa: TRY400
 
     def _proof(self, arrival: Arrival | None, status: int, body: bytes) -> Mapping[str, str]:
         """Return the headers that tell a caller that it has proved who it is, and prove who answers."""

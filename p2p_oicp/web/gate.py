@@ -42,6 +42,8 @@ class Arrival:
     signature: VerifiedSignature | None = None
     has_certificate: bool = False
     is_proven: bool = False
+    operation: str | None = None
+    peer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class PeerGate:
         proven = await self._proven(arrival, named)
         if proven is not None:
             self._check_requirements(proven, arrival)
-            arrival.is_proven = True
+            arrival.is_proven, arrival.peer = True, proven.name
             if claimed is not None:
                 self._check_binding(proven, claimed)
         elif named is not None and named.is_self:

@@ -73,7 +73,7 @@ class Api:
 
     async def answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
         """Answer one operation; ``party`` is the sender's id in the path."""
-        start, result = perf_counter(), "unavailable"
+        start, result, arrival.operation = perf_counter(), "unavailable", operation.name
         try:
             self._check_recipient(arrival)
             answer = await self._available(operation, party, arrival)

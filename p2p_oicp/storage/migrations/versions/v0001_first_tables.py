@@ -84,6 +84,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "evidence",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("session_key", sa.Text(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("exchange", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("evidence_of_session", "evidence", ["session_key"], unique=False)
+    op.create_table(
         "evse_facts",
         sa.Column("record_id", sa.Integer(), nullable=False),
         sa.Column("evse_key", sa.Text(), nullable=False),
