@@ -150,7 +150,7 @@ class Node:
         trust = self._trust = stack.enter_context(self._trust_house())
         parts = await self._assemble(stack, store, trust)
         await trust.open(store, parts.client)
-        gate = PeerGate(trust)
+        gate = PeerGate(trust, requests_per_second=self._settings.peer_api.requests_per_second)
         peer_api, backend_api = self._apis(parts, gate)
         parts.courier.loopback = Loopback(peer_api)
         self._own_calls = OwnCalls(backend_api, self.me)
@@ -289,10 +289,12 @@ class Node:
 
     def _readiness(self) -> dict[str, object]:
         security = list(self._settings.security.require)
+        peers = self._trust.insecure_peers() if self._trust is not None else []
         return {
             "status": "ready",
             "node": self.me.name,
             "peer_api": self.peer_url,
             "security": security,
             **({} if security else {"warning": "insecure: nobody proves who they are"}),
+            **({"insecure_peers": peers} if peers else {}),
         }

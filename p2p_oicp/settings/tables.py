@@ -69,6 +69,9 @@ class PeerApi(Section):
         description="Base URL under which peers reach this node. Absent: http://host:port.",
     )
     max_body: WholeNumber = Field(32 * _MEBIBYTE, ge=1024, description="Largest request body of a peer, in bytes.")
+    requests_per_second: Seconds = Field(
+        5000.0, gt=0, description="Requests that a peer may send in a second, on average; twice as many at once."
+    )
 
     @model_validator(mode="after")
     def _can_be_called(self) -> PeerApi:

@@ -117,6 +117,9 @@ class Trust:
             registry=self.registry, ring=self.ring, store=store, clock=self.clock, needed=self.needed
         )
 
+        if insecure := self.insecure_peers():
+            log.warning("peers.insecure", peers=insecure, meaning="they are believed without proof")
+
     def discover(
         self,
         client: OicpClient,
@@ -208,6 +211,10 @@ class Trust:
         if context is None:
             context = self._contexts[certificates] = client_context(certificates, self._files.tls[2])
         return context
+
+    def insecure_peers(self) -> list[str]:
+        """Return the names of the peers that are believed without proof."""
+        return [peer.name for peer in self.registry.all() if not peer.is_self and not self.needed(peer)]
 
     def _needs_signature(self, name: str) -> bool:
         peer = self.registry.by_name(name)

@@ -1,10 +1,8 @@
-"""Limits per caller: how often (token buckets), and how much at the same time."""
+"""Limits per caller, by token buckets: how often."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.web.problems import HttpProblem
@@ -36,28 +34,3 @@ class Buckets:
         if len(self._levels) >= _MOST_BUCKETS:
             self._levels = {who: kept for who, kept in self._levels.items() if kept[0] + (now - kept[1]) * rate < most}
         self._levels[caller] = (level - 1.0, now)
-
-
-class Places:
-    """How many requests of one caller are served at the same time."""
-
-    def __init__(self, at_once: int) -> None:
-        self._at_once = at_once
-        self._taken: dict[str, int] = {}
-
-    @contextmanager
-    def place(self, caller: str, at_once: int | None = None) -> Iterator[None]:
-        """Hold a place of ``caller``; raise HttpProblem 429 where all are taken."""
-        most = self._at_once if at_once is None else at_once
-        taken = self._taken.get(caller, 0)
-        if taken >= most:
-            info = f"{most} requests of {caller} are being served already; try again in 1 s"
-            raise HttpProblem(429, _SYSTEM_ERROR, info, {"Retry-After": "1"})
-        self._taken[caller] = taken + 1
-        try:
-            yield
-        finally:
-            if self._taken[caller] == 1:
-                del self._taken[caller]
-            else:
-                self._taken[caller] -= 1

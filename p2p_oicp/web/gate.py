@@ -5,7 +5,7 @@ The plan of :meth:`PeerGate.admit`:
 (1) What is needed is what the caller's entry says, or else what this node requires of everyone.
 (2) A signature is verified wherever there is one by a key we know, and has to be there where it is needed.
 (3) A client certificate likewise. (4) What was proved is one peer, and (5) it answers for the party it claims.
-(6) It calls from where it may call.
+(6) It stays within its limits, and calls from where it may call.
 
 Without anything needed or proved, the caller is whoever answers for the party that the path claims: insecure mode.
 """
@@ -21,6 +21,8 @@ from p2p_oicp.identity import SignedParts, VerifiedSignature, has_signature, ver
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.peers import Peer
 from p2p_oicp.trust import Trust
+from p2p_oicp.web.buckets import Buckets
+from p2p_oicp.web.problems import DATA_ERROR, HttpProblem
 
 _PARTNER_NOT_FOUND = "300"
 
@@ -94,7 +96,8 @@ class OwnGate:
 class PeerGate:
     """Lets peers in."""
 
-    def __init__(self, trust: Trust) -> None:
+    def __init__(self, trust: Trust, *, requests_per_second: float = 5000.0) -> None:
+        self._rate = Buckets(trust.clock, per_second=requests_per_second, at_once=2 * requests_per_second)
         self._me = trust.me
         self._registry = trust.registry
         self._ring = trust.ring
@@ -116,6 +119,7 @@ class PeerGate:
             arrival.is_proven, arrival.peer = True, proven.name
             if claimed is not None:
                 self._check_binding(proven, claimed)
+            self._check_limits(proven, arrival)
         elif named is not None and named.is_self:
             raise Unauthorized(f"{claimed} is this node's own party")
         elif claimed is not None and named is None:
@@ -206,6 +210,13 @@ class PeerGate:
             raise Unauthorized(f"{peer.name} has to sign its requests")
         if "mtls" in self._needed(peer) and not arrival.has_certificate:
             raise Unauthorized(f"{peer.name} has to show its client certificate")
+
+    def _check_limits(self, peer: Peer, arrival: Arrival) -> None:
+        """Raise HttpProblem 429 or 413 where a peer asks for too much; nobody else can use up its share."""
+        self._rate.take(peer.name, f"requests of {peer.name}", peer.requests_per_second)
+        if peer.max_body is not None and len(arrival.body) > peer.max_body:
+            info = f"the body has {len(arrival.body)} bytes; {peer.name} may send {peer.max_body}"
+            raise HttpProblem(413, DATA_ERROR, info)
 
     def _check_binding(self, peer: Peer, party: PartyID) -> None:
         if not self.speaks_for(peer, party):  # (5)
