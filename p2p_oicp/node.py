@@ -1,8 +1,7 @@
 """One node: the one place where everything is put together and started.
 
 ``async with Node(settings) as node`` opens the store, starts both listeners and the workers, and says hello to the
-peers; leaving the block drains: it stops accepting, finishes what is in flight, stops the workers and commits what
-waits.
+peers; leaving the block stops accepting, finishes what is in flight, stops the workers and commits what waits.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from p2p_oicp.roles.reports import SessionReports
 from p2p_oicp.roles.state.sweeping import Retention
 from p2p_oicp.roles.state.workers import state_workers
 from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
-from p2p_oicp.storage import Store, birth, open_store
+from p2p_oicp.storage import Store, birth, open_store, peer_names
 from p2p_oicp.storage.state.batches import finish_batches
 from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.transport import OicpClient
@@ -138,6 +137,7 @@ class Node:
         storage = self._settings.storage
         store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
         await finish_batches(store, self._clock.time)
+        await self._follow_names(store)
         supervisor = await stack.enter_async_context(Supervisor())
         parts = await self._assemble(stack, store)
         peer_api, backend_api = self._apis(parts)
@@ -151,12 +151,24 @@ class Node:
         supervisor.run_once("hello", greetings.greet_all)
         self._report()
 
+    async def _follow_names(self, store: Store) -> None:
+        """Let what belongs to a peer follow it to its new name: a name is only a label."""
+        parties = {
+            peer.name: [party.key for party in (*peer.operators, *peer.providers)]
+            for peer in self.registry.all()
+            if not peer.is_self
+        }
+        followed = await store.write(lambda tx: peer_names.follow(tx, parties))
+        for old, new in followed.renamed.items():
+            log.info("peer.renamed", old=old, new=new)
+        for name, letters in followed.stranded.items():
+            log.warning("peer.gone", peer=name, letters=letters, meaning="nobody brings these; enter the peer again")
+
     async def _greetings(self, store: Store, parts: _Parts) -> Greetings:
         ours = await store.write(lambda tx: birth.certificate(tx, self._clock.time()))
-        acquaintances = Acquaintances(store, parts.context.bells, ours)
-        return Greetings(
-            self.me, self.registry, parts.client, parts.signs, acquaintances=acquaintances, backoff=self._backoff
-        )
+        replaced = parts.emp.reconciling.wanted if parts.emp else None
+        met = Acquaintances(store, parts.context.bells, ours, replaced)
+        return Greetings(self.me, self.registry, parts.client, parts.signs, met, self._backoff)
 
     async def _assemble(self, stack: AsyncExitStack, store: Store) -> _Parts:
         client = await stack.enter_async_context(self._client())

@@ -8,6 +8,6 @@ without a CSMS.
 """
 
 from p2p_oicp.backends.choice import choose_cpo, choose_emp
-from p2p_oicp.backends.protocols import CpoBackend, EmpBackend, ReservingCpoBackend
+from p2p_oicp.backends.protocols import CpoBackend, EmpBackend, Forwarding, ReservingCpoBackend
 
-__all__ = ["CpoBackend", "EmpBackend", "ReservingCpoBackend", "choose_cpo", "choose_emp"]
+__all__ = ["CpoBackend", "EmpBackend", "Forwarding", "ReservingCpoBackend", "choose_cpo", "choose_emp"]

@@ -34,12 +34,12 @@ class _HttpBackend:
         self._client = client
         self._deadline = deadline
 
-    async def _ask(self, operation: Operation, request: Message, answer: type[M]) -> M:
+    async def _ask(self, operation: Operation, request: Message, answer: type[M], sender: str | None = None) -> M:
         party = sender_party(operation, request)
         reply = await self._client.call(
             self._endpoint,
             operation,
-            party.text if party else None,
+            sender or (party.text if party else None),
             request.to_json(),
             deadline=min(self._deadline, operation.deadline),
         )
@@ -81,6 +81,10 @@ class HttpEmpBackend(_HttpBackend):
     async def authorize_stop(self, request: AuthorizeStop) -> AuthorizationStop:
         """See ``EmpBackend``."""
         return await self._ask(OPERATION_BY_NAME["AuthorizeStop"], request, AuthorizationStop)
+
+    async def forward(self, operation: Operation, party: str | None, message: Message) -> Acknowledgement:
+        """See ``Forwarding``: a hub operator's record keeps the hub operator in its path."""
+        return await self._ask(operation, message, Acknowledgement, party)
 
     async def charging_notifications(self, notification: ChargingNotification) -> Acknowledgement:
         """See ``EmpBackend``."""

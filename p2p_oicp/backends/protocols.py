@@ -21,6 +21,8 @@ from p2p_oicp.oicp import (
     AuthorizeStop,
     ChargeDetailRecord,
     ChargingNotification,
+    Message,
+    Operation,
 )
 
 
@@ -44,6 +46,14 @@ class ReservingCpoBackend(CpoBackend, Protocol):
 
     async def authorize_remote_reservation_stop(self, request: AuthorizeRemoteReservationStop) -> Acknowledgement:
         """End the reservation of ``request.session_id``; its CDR follows, also when nobody charged (CPO-02)."""
+
+
+@runtime_checkable
+class Forwarding(Protocol):
+    """A backend that is told under which id a message was sent; ``party`` is the sender's id in the path."""
+
+    async def forward(self, operation: Operation, party: str | None, message: Message) -> Acknowledgement:
+        """Pass on what is only told: a notification or a charge detail record."""
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from p2p_oicp.cli import backup, cdrs, init, language, outbox, peers, run, send, sessions, state, tokens
+from p2p_oicp.cli import backup, cdrs, init, language, outbox, peers, run, scenarios, send, sessions, state, tokens
 from p2p_oicp.errors import P2pOicpError
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ backup.register(app)
 sessions.register(app)
 cdrs.register(app)
 tokens.register(app)
+scenarios.register(app)
 language.register(app)
 
 _UNUSABLE = 2

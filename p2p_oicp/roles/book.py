@@ -124,11 +124,16 @@ class SessionBook:
         also: Callable[[Transaction], None] | None = None,
         **values: object,
     ) -> None:
-        """Store how a start ended, with the answer that repetitions will get, and whatever ``also`` belongs to it."""
+        """Store how a start ended, with the answer that repetitions will get, and whatever ``also`` belongs to it.
+
+        Raises Refusal 400 where the responder's own SessionID is one that this node uses already.
+        """
         now = self._context.now()
         key = str(values.get("session_key", session.session_key))
 
         def job(tx: Transaction) -> None:
+            if key != session.session_key and sessions.get(tx, self._role, key) is not None:
+                raise Refusal(SESSION_IS_INVALID, f"the answer's SessionID {key} is already that of another process")
             sessions.move(tx, self._role, session.session_key, now, state, answer=answer.body, **values)
             sessions.note(tx, self._role, key, now, state, answer.body)
             if also is not None:
@@ -156,7 +161,8 @@ class SessionBook:
                 SESSION_IS_INVALID, f"session {session.session_id} is {session.state}: nothing is to be stopped"
             )
         event = f"{incoming.operation.name} requested"
-        sessions.note(tx, self._role, session.session_key, self._context.now(), event, incoming.body)
+        body = None if _tells_a_pin(incoming.message) else incoming.body
+        sessions.note(tx, self._role, session.session_key, self._context.now(), event, body)
         return session
 
     def stopped_before(self, session: Session, incoming: Incoming[Message]) -> Answer | None:
@@ -190,8 +196,13 @@ class SessionBook:
             else ("provider_id", session.provider_key)
         )
         named = getattr(incoming.message, opener, None)
-        if named is not None and named.key != key:
-            raise refused
+        if named is None or named.key == key:
+            return
+        # A notification has no sender in its path: its OperatorID may be the sub-operator that the EVSE belongs to.
+        sender = incoming.peer
+        if incoming.party is None and sender is not None and sender.answers_for(named):
+            return
+        raise refused
 
 
 class _Parties(TypedDict, total=False):
@@ -212,6 +223,12 @@ def _parties(message: Message) -> _Parties:
     if provider is not None:
         columns |= {"provider_key": provider.key, "provider_id": provider.text}
     return columns
+
+
+def _tells_a_pin(message: Message) -> bool:
+    """Whether a message must not be stored: a PIN is kept as a hash only (EMP-02, PIN security)."""
+    identification = getattr(message, "identification", None)
+    return identification is not None and identification.qr_code is not None and bool(identification.qr_code.pin)
 
 
 def _repeatable(incoming: Incoming[Message]) -> bool:

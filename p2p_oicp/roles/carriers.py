@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2p_oicp.backends import EmpBackend
+from p2p_oicp.backends import EmpBackend, Forwarding
 from p2p_oicp.delivery import Courier
 from p2p_oicp.errors import PeerBroken, PeerError, PeerRejected, PeerUnauthorized, PeerUnreachable
 from p2p_oicp.oicp import Acknowledgement, ChargeDetailRecord, ChargingNotification, Message
@@ -63,6 +63,9 @@ class EmpBackendCarrier(_Carrier):
             raise _judged(letter, error) from error
 
     async def _hand_over(self, letter: Letter) -> Acknowledgement:
+        operation = OPERATION_BY_NAME[letter.operation]
+        if isinstance(self._backend, Forwarding):
+            return await self._backend.forward(operation, letter.party, operation.request.from_json(letter.body))
         if letter.operation == _CDR:
             return await self._backend.charge_detail_record(ChargeDetailRecord.from_json(letter.body))
         return await self._backend.charging_notifications(ChargingNotification.from_json(letter.body))

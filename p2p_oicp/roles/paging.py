@@ -36,7 +36,7 @@ class PageWanted:
         """Read ``page`` and ``size``; a larger size than 2000 is clamped. Raises Refusal 022."""
         given = parse_qs(query)
         number, size = _number(given, "page", 0), _number(given, "size", _USUAL_SIZE)
-        return cls(number, min(size or _USUAL_SIZE, _LARGEST_SIZE))
+        return cls(number, min(max(size, 1), _LARGEST_SIZE))
 
     def answer(self, records: Sequence[bytes], total: int) -> Answer:
         """Return the page with all members of the envelope: another implementation loops forever without ``last``."""

@@ -9,6 +9,7 @@ from enum import Enum, auto
 
 from sqlalchemy import bindparam, func, insert, or_, select, update
 
+from p2p_oicp.oicp import ChargeDetailRecord, InvalidMessage
 from p2p_oicp.storage.statements import compiled
 from p2p_oicp.storage.tables import cdrs, reconciled, refused_cdrs
 from p2p_oicp.storage.writer import Transaction
@@ -16,7 +17,7 @@ from p2p_oicp.storage.writer import Transaction
 _NEW = ("role", "session_key", "peer", "operator_key", "provider_key", "session_end", "received_at", "digest", "body")
 _of_key = (cdrs.c.role == bindparam("role_"), cdrs.c.session_key == bindparam("key_"))
 _INSERT = compiled(insert(cdrs).values({name: bindparam(name) for name in _NEW}).prefix_with("OR IGNORE"))
-_DIGEST = compiled(select(cdrs.c.digest).where(*_of_key))
+_PRESENT = compiled(select(cdrs.c.digest, cdrs.c.body).where(*_of_key))
 _FORWARDED = compiled(update(cdrs).where(*_of_key).values(forwarded_at=bindparam("forwarded_at")))
 _REFUSE = compiled(
     insert(refused_cdrs)
@@ -102,20 +103,30 @@ class Kept(Enum):
 
 
 def keep(tx: Transaction, record: Record, now: float) -> Kept:
-    """Store a session's first record; tell a byte for byte repetition from a different one, which is only noted."""
+    """Store a session's first record; tell a repetition from a different record, which is only noted.
+
+    The same members in another spelling (of ids, of numbers, of JSON) are the same record.
+    """
     digest = hashlib.sha256(record.body).digest()
     if tx.run(_INSERT, **asdict(record), received_at=now, digest=digest):
         return Kept.NEW
-    present = tx.one(_DIGEST, role_=record.role, key_=record.session_key)
-    if present is not None and present["digest"] == digest:
+    present = tx.one(_PRESENT, role_=record.role, key_=record.session_key)
+    if present is not None and (present["digest"] == digest or _says_the_same(present["body"], record.body)):
         return Kept.SAME_AGAIN
     tx.run(_REFUSE, role=record.role, session_key=record.session_key, received_at=now, digest=digest, body=record.body)
     return Kept.DIFFERENT
 
 
+def _says_the_same(one: bytes, other: bytes) -> bool:
+    try:
+        return ChargeDetailRecord.from_json(one) == ChargeDetailRecord.from_json(other)
+    except InvalidMessage:
+        return False
+
+
 def exists(tx: Transaction, role: str, session_key: str) -> bool:
     """Say whether a session has its record."""
-    return tx.one(_DIGEST, role_=role, key_=session_key) is not None
+    return tx.one(_PRESENT, role_=role, key_=session_key) is not None
 
 
 def mark_forwarded(tx: Transaction, role: str, session_key: str, now: float) -> None:

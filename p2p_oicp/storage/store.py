@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 import aiosqlite
+from filelock import FileLock, Timeout
 
 from p2p_oicp.errors import StoreError, StoreUnusable
 from p2p_oicp.storage.checkpoints import SAFETY_NET_PAGES, Checkpoints
@@ -62,6 +63,32 @@ async def open_store(file: Path, *, synchronous: str = "FULL", most_waiting: int
     ``synchronous`` is SQLite's: FULL survives loss of power, NORMAL survives a crash of the program.
     Raises StoreUnusable, with what to do, before anything is changed.
     """
+    with _alone(file):
+        async with _opened(file, synchronous, most_waiting) as store:
+            yield store
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Hold the file for this process: two nodes on one file would each believe in their own memory of it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{file}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise StoreUnusable(
+            f"{file}: another node uses it; every node has a database of its own ([node] data_dir)"
+        ) from error
+    except OSError as error:
+        raise StoreUnusable(f"{file}: cannot be opened or created: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@asynccontextmanager
+async def _opened(file: Path, synchronous: str, most_waiting: int) -> AsyncIterator[Store]:
     migrate(file)
     connection = _connect(file, synchronous)
     reader, scanner = await _open_reader(file), await _open_reader(file)

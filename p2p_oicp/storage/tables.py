@@ -158,6 +158,7 @@ destinations = Table(
     Column("last_kind", Text),  # the class of the last error
     Column("last_success_at", Float),
     Column("store_id", Integer),  # which store the peer had when we last met it
+    Column("knew_another", Integer, nullable=False, server_default=text("0")),  # it has met an earlier store of ours
 )
 
 counters = Table(
@@ -165,4 +166,12 @@ counters = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", Integer, nullable=False),
+)
+
+known_peers = Table(
+    "known_peers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("parties", Text, nullable=False),
+    sqlite_with_rowid=False,
 )

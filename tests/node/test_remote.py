@@ -83,3 +83,9 @@ async def test_a_repeated_start_starts_once(pair):
     answers = [(await pair.b.post(REMOTE_START, request)).json for _ in range(2)]
     assert answers[0] == answers[1]
     assert len(pair.csms.starts) == 1
+
+
+async def test_a_remote_start_of_an_evse_that_is_not_ours_is_300_at_the_peer_api(pair):
+    answer = await pair.a_peer.post(REMOTE_START, remote_start("FR*XYZ*E1"))
+    assert (answer.json["Result"], answer.code) == (False, "300")
+    assert pair.csms.starts == []

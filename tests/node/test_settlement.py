@@ -107,3 +107,21 @@ async def test_a_delivered_record_settles_the_session(stopped, name, role):
     async with stopped.running(name) as node:
         rows = await node.store.read(STATES)
     assert [(row["role"], row["state"]) for row in rows] == [(role, "settled")]
+
+
+async def test_the_same_record_written_otherwise_is_the_same_record(pair):
+    session = await started(pair)
+    assert (await pair.a.post(CDR, cdr(session))).code == "000"
+    again = json.dumps(cdr(session.upper(), EvseID="DEGEFE12345671"), indent=2).replace("22.5", "22.50").encode()
+    assert (await pair.a.post(CDR, again)).code == "000"
+
+
+async def test_a_record_waits_for_an_emp_that_is_given_another_name_meanwhile(stopped):
+    async with stopped.running("a"):
+        async with stopped.running("b"):
+            session = await started(stopped)
+        assert (await stopped.a.post(CDR, cdr(session))).json["Result"] is True
+    peers = stopped.folder / "a" / "peers.toml"
+    peers.write_text(peers.read_text().replace('"node b"', '"Beta Mobility Ltd"'))
+    async with stopped.running("a"), stopped.running("b"):
+        await stopped.contracts.until(lambda book: book.records)

@@ -15,15 +15,18 @@ from p2p_oicp.oicp import (
     AuthorizeRemoteStop,
     SessionID,
 )
+from p2p_oicp.peers import Peer
 from p2p_oicp.roles.answers import Ids, acknowledgement
 from p2p_oicp.roles.book import REMOTE, RESERVATION, SessionBook, nothing
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
+from p2p_oicp.roles.state.known import refuse_unknown_evse
 from p2p_oicp.storage.lifecycle import State
 from p2p_oicp.storage.sessions import Session
 
 _ROLE = "cpo"
 _SYSTEM_ERROR = "021"
 _NOT_OFFERED = "320"
+_PARTNER_NOT_FOUND = "300"
 
 Start: TypeAlias = AuthorizeRemoteStart | AuthorizeRemoteReservationStart
 Stop: TypeAlias = AuthorizeRemoteStop | AuthorizeRemoteReservationStop
@@ -66,6 +69,8 @@ class RemoteControl:
         self, incoming: Incoming[Start], kind: str, ask: Callable[..., Awaitable[Acknowledgement]]
     ) -> Answer:
         """Store the session, ask the backend at most once, store its answer."""
+        _check_is_ours(incoming.message, self._context.me)
+        await refuse_unknown_evse(self._context.store, incoming.message.evse_id)
         peer = incoming.peer.name if incoming.peer else ""
         opened = await self._book.open(incoming, self._book.draft(incoming, kind, peer), nothing)
         if opened.answer is not None:
@@ -112,3 +117,9 @@ def _with_ids(told: Acknowledgement, session: Session) -> Acknowledgement:
         cpo_partner_session_id=told.cpo_partner_session_id or session.cpo_partner_session_id,
         emp_partner_session_id=told.emp_partner_session_id or session.emp_partner_session_id,
     )
+
+
+def _check_is_ours(request: Start, me: Peer) -> None:
+    operator = request.evse_id.operator
+    if operator is None or not me.answers_for(operator):
+        raise Refusal(_PARTNER_NOT_FOUND, f"EvseID {request.evse_id} belongs to none of this node's operators")

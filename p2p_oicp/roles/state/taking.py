@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import structlog
 
 from p2p_oicp.errors import Refusal
-from p2p_oicp.oicp import Finding, InvalidMessage, Message, RecordReading
+from p2p_oicp.oicp import Finding, InvalidMessage, Message
 from p2p_oicp.oicp.operation import Party
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import Incoming, RoleContext
-from p2p_oicp.roles.state.kinds import StateKind
+from p2p_oicp.roles.state.kinds import KINDS, StateKind
 from p2p_oicp.roles.state.sieve import Sieve
 from p2p_oicp.storage.state.intake import Intake
+from p2p_oicp.storage.state.keeper import Turn
 from p2p_oicp.storage.state.model import OWN, Applied, Group, Must, Push, Replaces
 
 log = structlog.get_logger(__name__)
@@ -28,6 +29,8 @@ _DATA_TRANSACTION_ERROR = "009"
 _DATA_ERROR = "022"
 _MOST_NAMED = 10
 _DELETE = "delete"
+# From so many records on, the digests of what is stored are read, so that unchanged ones cost next to nothing.
+_WORTH_COMPARING = 100
 _MUST = {"insert": Must.BE_NEW, "update": Must.BE_KNOWN}
 
 
@@ -53,26 +56,34 @@ async def take_over(context: RoleContext, incoming: Incoming[Message], kind: Sta
     push = _push(incoming, kind, sieve.source, group)
     if push.replaces is Replaces.GROUPS and not reading.raws:
         log.warning("state.full_load_is_empty", kind=kind.kind.name.lower(), party=group.party, meaning="all withdrawn")
-    intake = Intake(context.keeper, push)
-    try:
-        twice = await _take_in(intake, sieve, reading, group, deletes=_action(incoming) == _DELETE)
-        _refuse_errors(sieve.findings, twice, kind, is_ours=owner.is_self)
-    except BaseException:
-        await asyncio.shield(intake.drop())
-        raise
-    applied = await intake.apply((group,))
+    async with context.keeper.turn(push.kind, push.source) as turn:
+        applied = await _applied(turn, push, sieve, incoming)
     _refuse_contradictions(applied, push)
     await sieve.keep_aside(incoming.operation.name)
     return Taken(applied.changed, len(sieve.unusable), sieve.unusable[0].reason if sieve.unusable else None)
 
 
-async def _take_in(
-    intake: Intake, sieve: Sieve, reading: RecordReading[Message], group: Group, *, deletes: bool
-) -> list[str]:
+async def _applied(turn: Turn, push: Push, sieve: Sieve, incoming: Incoming[Message]) -> Applied:
+    intake = Intake(turn, push)
+    try:
+        twice = await _take_in(turn, push, intake, sieve, incoming)
+        _refuse_errors(sieve.findings, twice, KINDS[push.kind], is_ours=push.source == OWN)
+    except BaseException:
+        await asyncio.shield(intake.drop())
+        raise
+    return await intake.apply(push.groups)
+
+
+async def _take_in(turn: Turn, push: Push, intake: Intake, sieve: Sieve, incoming: Incoming[Message]) -> list[str]:
     """Take in all usable records; return the keys that occurred before."""
+    (group,), reading = push.groups, incoming.records
+    if reading is None:
+        return []
+    deletes, is_large = _action(incoming) == _DELETE, len(reading.raws) >= _WORTH_COMPARING
+    known = await turn.digests(push.kind, push.source, group.key) if is_large else {}
     seen: set[str] = set()
     twice: list[str] = []
-    async for record, _ in sieve.usable(reading, lambda _: group):
+    async for record, _ in sieve.usable(reading, lambda _: group, known):
         if record.key in seen:
             twice.append(record.key)
             continue

@@ -7,14 +7,17 @@ from dataclasses import replace
 
 from p2p_oicp.storage.state.batches import Batch
 from p2p_oicp.storage.state.direct import MOST_AT_ONCE
-from p2p_oicp.storage.state.keeper import Keeper
+from p2p_oicp.storage.state.keeper import Keeper, Turn
 from p2p_oicp.storage.state.model import Applied, Group, Push, Record
 
 
 class Intake:
-    """Takes the records of one push, one by one; end it with ``apply`` or ``drop``."""
+    """Takes the records of one push, one by one; end it with ``apply`` or ``drop``.
 
-    def __init__(self, keeper: Keeper, push: Push) -> None:
+    ``keeper`` may be a turn that was given already, else one is waited for at the end.
+    """
+
+    def __init__(self, keeper: Keeper | Turn, push: Push) -> None:
         self._keeper = keeper
         self._push = push
         self._records: list[Record] = []

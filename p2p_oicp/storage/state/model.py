@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 #: The source of our own state.
 OWN = ""
+#: In the place of a record's bytes: they are those of the store.
+SAME = b""
 #: An audience of every provider.
 EVERYONE = "*"
 
@@ -24,7 +26,10 @@ class Kind(IntEnum):
 
 
 class Record(NamedTuple):
-    """One record: ``raw`` as it came, ``facet`` what pulls filter by (a status, an audience), ``facts`` columns."""
+    """One record: ``raw`` as it came, ``facet`` what pulls filter by (a status, an audience), ``facts`` columns.
+
+    ``raw`` is ``SAME`` where the record is known to be in the store just so.
+    """
 
     key: str
     group_key: str

@@ -71,6 +71,7 @@ def upgrade() -> None:
         sa.Column("last_kind", sa.Text(), nullable=True),
         sa.Column("last_success_at", sa.Float(), nullable=True),
         sa.Column("store_id", sa.Integer(), nullable=True),
+        sa.Column("knew_another", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
@@ -107,6 +108,13 @@ def upgrade() -> None:
     )
     op.create_index("identifications_by_evco", "identifications", ["evco_key"], unique=False)
     op.create_index("identifications_by_uid", "identifications", ["uid_key"], unique=False)
+    op.create_table(
+        "known_peers",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("parties", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "outbox",
         sa.Column("id", sa.Integer(), nullable=False),

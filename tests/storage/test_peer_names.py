@@ -1,0 +1,68 @@
+"""A peer's name is a label: what belongs to it follows when it is given another one."""
+
+import pytest
+from sqlalchemy import Text
+
+from p2p_oicp.errors import StoreUnusable
+from p2p_oicp.storage import open_store, outbox, peer_names
+from p2p_oicp.storage.peer_names import HOLDERS, Followed
+from p2p_oicp.storage.statements import Statement
+from p2p_oicp.storage.tables import metadata
+
+DESTINATIONS = Statement("SELECT destination FROM outbox ORDER BY id", {})
+# Columns of these names that do not hold a peer's name.
+OTHERS = {"counters.name", "known_peers.name"}
+
+
+async def owe(store, destination: str) -> None:
+    await store.write(
+        lambda tx: outbox.put(
+            tx, destination=destination, operation="Op", party=None, role="cpo", session_key="s", body=b"{}", now=1.0
+        )
+    )
+
+
+async def follow(store, **peers: list[str]) -> Followed:
+    return await store.write(lambda tx: peer_names.follow(tx, peers))
+
+
+async def destinations(store) -> list[str]:
+    return [row["destination"] for row in await store.read(DESTINATIONS)]
+
+
+async def test_letters_follow_a_peer_to_its_new_name(store):
+    await follow(store, old=["DEGDF"])
+    await owe(store, "old")
+    assert (await follow(store, new=["DEGDF"])).renamed == {"old": "new"}
+    assert await destinations(store) == ["new"]
+
+
+async def test_letters_of_a_peer_that_is_gone_are_counted_and_kept(store):
+    await follow(store, old=["DEGDF"])
+    await owe(store, "old")
+    assert (await follow(store, other=["FRXYZ"])).stranded == {"old": 1}
+    assert await destinations(store) == ["old"]
+
+
+async def test_a_peer_that_keeps_its_name_keeps_everything(store):
+    await follow(store, old=["DEGDF"])
+    await owe(store, "old")
+    assert await follow(store, old=["DEGDF", "DEXXX"]) == Followed({}, {})
+    assert await destinations(store) == ["old"]
+
+
+def test_every_column_that_names_a_peer_is_known():
+    named = {
+        f"{table.name}.{column.name}"
+        for table in metadata.tables.values()
+        for column in table.c
+        if column.name in {"peer", "source", "destination", "name"} and isinstance(column.type, Text)
+    }
+    assert named - OTHERS == {f"{holder.table.name}.{holder.name}" for holder in HOLDERS}
+
+
+async def test_two_nodes_cannot_share_a_database(database):
+    async with open_store(database):
+        with pytest.raises(StoreUnusable, match="another node uses it"):
+            async with open_store(database):
+                pass
