@@ -39,11 +39,11 @@ from p2p_oicp.roles.carriers import EmpBackendCarrier, PeerCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
 from p2p_oicp.roles.expiry import Expiry
 from p2p_oicp.roles.reports import SessionReports
+from p2p_oicp.roles.state.recovery import make_good
 from p2p_oicp.roles.state.sweeping import Retention
 from p2p_oicp.roles.state.workers import state_workers
 from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
 from p2p_oicp.storage import Store, birth, open_store, peer_names
-from p2p_oicp.storage.state.batches import finish_batches
 from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.version import VERSION
@@ -136,10 +136,10 @@ class Node:
     async def _start(self, stack: AsyncExitStack) -> None:
         storage = self._settings.storage
         store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
-        await finish_batches(store, self._clock.time)
         await self._follow_names(store)
         supervisor = await stack.enter_async_context(Supervisor())
         parts = await self._assemble(stack, store)
+        await make_good(parts.context)
         peer_api, backend_api = self._apis(parts)
         parts.courier.loopback = Loopback(peer_api)
         self._own_calls = OwnCalls(backend_api, self.me)

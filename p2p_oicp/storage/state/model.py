@@ -65,11 +65,19 @@ class Replaces(StrEnum):
     SOURCE = "source"
 
 
+class Request(NamedTuple):
+    """The request that a push came with; ``party`` stood in its path."""
+
+    party: str
+    body: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
     """What a push or a finished pull brings; applied as a whole or not at all. Keys occur once.
 
     ``gone`` are keys to withdraw. ``digest`` tells a repetition of the same request from a new one, None: never.
+    ``request`` is what came; a large push is made good from it after a crash.
     """
 
     kind: Kind
@@ -80,6 +88,7 @@ class Push:
     must: Must | None = None
     replaces: Replaces = Replaces.NOTHING
     digest: bytes | None = None
+    request: Request | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,12 @@ def upgrade() -> None:
     op.create_index("identifications_by_evco", "identifications", ["evco_key"], unique=False)
     op.create_index("identifications_by_uid", "identifications", ["uid_key"], unique=False)
     op.create_table(
+        "journal",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("part", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
         "known_peers",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("parties", sa.Text(), nullable=False),
