@@ -51,8 +51,7 @@ class Sieve:
         for place, raw in enumerate(reading.raws):
             if place % _BETWEEN_TURNS == _BETWEEN_TURNS - 1:
                 await asyncio.sleep(0)
-            key = known.get(digest_of(raw)) if known else None
-            if key is not None:
+            if known and (key := known.get(digest_of(raw))) is not None:
                 yield Record(key, "", SAME), None
                 continue
             _, record, findings = reading.at(place)
