@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import orjson
 
-from bench.bars import authorize, crash, roundtrip, standing
+from bench.bars import authorize, crash, pulls, pushes, replication, roundtrip, standing
 from bench.bench import Bench
 from bench.facts import facts_of
 from bench.table import Row, show
@@ -22,6 +22,9 @@ MEASURES: Mapping[tuple[int, ...], Measure] = MappingProxyType(
     {
         (1, 2): authorize.measure,
         (4,): roundtrip.measure,
+        (5, 6): pushes.measure,
+        (7, 9): pulls.measure,
+        (8,): replication.measure,
         (9,): standing.measure,
         (10,): crash.measure,
     }

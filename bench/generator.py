@@ -1,6 +1,7 @@
 """Our own load generator: what wrk cannot do (a fixed rate, telling what was answered), and all where there is no wrk.
 
-Requests go out as bytes over kept-alive connections; of an answer only the status and the length are read.
+Requests go out as bytes over kept-alive connections; of an answer only the status and the length are read, and whether
+its first part holds the text that is expected.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from bench import messages
 
 _HEAD_END = b"\r\n\r\n"
 _PATIENCE_SECONDS = 60.0
+_SHOWN = 1000
 
 
 class _Connection(asyncio.Protocol):
@@ -31,7 +33,7 @@ class _Connection(asyncio.Protocol):
         self._load = load
         self._received = b""
         self._missing = 0
-        self._status_is_ok = True
+        self._is_expected = True
         self.number = 0
         self.due = 0.0
 
@@ -52,14 +54,16 @@ class _Connection(asyncio.Protocol):
             self._received += data
             self._read_head()
         if self._missing == 0 and not self._received:
-            self._load.finished(self, ok=self._status_is_ok)
+            self._load.finished(self, ok=self._is_expected)
 
     def _read_head(self) -> None:
         head, end, body = self._received.partition(_HEAD_END)
         if not end:
             return
         fields = head.lower()
-        self._status_is_ok = fields.startswith(b"http/1.1 200")
+        self._is_expected = fields.startswith(b"http/1.1 200") and self._load.expected in body
+        if not self._is_expected:
+            self._load.note(self._received)
         self._missing = int(fields.partition(b"content-length:")[2].partition(b"\r\n")[0]) - len(body)
         self._received = b""
 
@@ -71,7 +75,7 @@ class _Connection(asyncio.Protocol):
 class _Load:
     """Sends requests until they, or the time, are used up; ``rate`` a second, or as fast as they are answered."""
 
-    def __init__(self, requests: Iterable[bytes], *, seconds: float, rate: float | None) -> None:
+    def __init__(self, requests: Iterable[bytes], *, seconds: float, rate: float | None, expected: bytes) -> None:
         self._requests: Iterator[tuple[int, bytes]] = iter(enumerate(requests))
         self._rate = rate
         self._seconds = seconds
@@ -79,11 +83,13 @@ class _Load:
         self._waiting: deque[tuple[int, bytes, float]] = deque()
         self._in_flight = 0
         self._done = asyncio.Event()
-        self._started = 0.0
+        self._started = self._began = 0.0
         self._ended = 0.0
         self._latencies: list[float] = []
         self._failed = 0
         self._lost = 0
+        self._unexpected = b""
+        self.expected = expected
         self.answered: list[int] = []
 
     async def run(self, port: int, connections: int, tls: ssl.SSLContext | None) -> None:
@@ -94,7 +100,7 @@ class _Load:
             for _ in range(connections)
         ]
         self._free.extend(protocol for _, protocol in made)
-        self._started = time.perf_counter()
+        self._started, self._began = time.perf_counter(), time.time()
         if self._rate is None:
             while self._free and self._send_next(self._free[0]):
                 self._free.popleft()
@@ -145,6 +151,10 @@ class _Load:
             self._free.append(connection)
             self._end_if_done()
 
+    def note(self, answer: bytes) -> None:
+        """Keep the first answer that was not expected."""
+        self._unexpected = self._unexpected or answer[:_SHOWN]
+
     def lost(self) -> None:
         """End: the server closed a connection."""
         self._lost += not self._done.is_set()
@@ -154,13 +164,15 @@ class _Load:
         if self._in_flight == 0 and self._rate is None:
             self._done.set()
 
-    def report(self) -> dict[str, float]:
+    def report(self) -> dict[str, float | str]:
         """Return what bench.load.Result holds, times in ms."""
         ordered = sorted(self._latencies) or [0.0]
         return {
             "requests": len(self._latencies),
             "seconds": self._ended - self._started,
+            "began": self._began,
             "failed": self._failed + self._lost,
+            "unexpected": self._unexpected.decode(errors="replace"),
             "p50": 1e3 * ordered[len(ordered) // 2],
             "p99": 1e3 * ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))],
             "longest": 1e3 * ordered[-1],
@@ -170,7 +182,7 @@ class _Load:
 async def _run(options: argparse.Namespace) -> None:
     requests = messages.read(options.file)
     endless = itertools.cycle(requests) if options.repeat else requests
-    load = _Load(endless, seconds=options.seconds, rate=options.rate)
+    load = _Load(endless, seconds=options.seconds, rate=options.rate, expected=options.expect.encode())
     await load.run(options.port, options.connections, _trusting_anyone() if options.tls else None)
     if options.answered:
         options.answered.write_bytes(orjson.dumps(load.answered))
@@ -192,6 +204,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rate", type=float)
     parser.add_argument("--tls", action="store_true")
     parser.add_argument("--repeat", action="store_true", help="send the requests again when they are used up")
+    parser.add_argument("--expect", default="", help="what the first part of every answer's body holds")
     parser.add_argument("--answered", type=Path, help="write the numbers of the requests that were answered")
     return parser.parse_args()
 

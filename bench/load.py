@@ -21,7 +21,10 @@ _ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a load saw: times in ms, CPU of its server in µs a request (0 where it was not measured)."""
+    """What a load saw: times in ms, CPU of its server in µs a request (0 where it was not measured).
+
+    ``began`` is in seconds since the epoch, as our own generator tells it.
+    """
 
     requests: int
     seconds: float
@@ -29,6 +32,7 @@ class Result:
     p99: float
     longest: float
     cpu: float = 0.0
+    began: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -40,7 +44,8 @@ class Result:
 class Load:
     """Requests in a file, and how they are sent: by ``connections`` at once, or ``rate`` a second.
 
-    ``repeatable``: the same request may be sent again when they are used up.
+    ``repeatable``: the same request may be sent again when they are used up; ``one_by_one``: with our own generator, to
+    which a load of few large requests is not new. ``expect`` is a text that the answers hold (our own generator only).
     """
 
     file: Path
@@ -49,6 +54,8 @@ class Load:
     rate: float | None = None
     tls: bool = False
     repeatable: bool = False
+    one_by_one: bool = False
+    expect: str = ""
     count: int = 0
 
     def filled(self, requests: Iterable[bytes]) -> Load:
@@ -58,7 +65,9 @@ class Load:
     def start(self, port: int) -> subprocess.Popen[bytes]:
         """Start the generator: wrk where it can do it, else our own."""
         wrk = shutil.which("wrk")
-        command = self._with_wrk(wrk, port) if wrk and self.rate is None else self._with_our_own(port)
+        command = (
+            self._with_wrk(wrk, port) if wrk and self.rate is None and not self.one_by_one else self._with_our_own(port)
+        )
         return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=_ROOT)
 
     def _with_wrk(self, wrk: str, port: int) -> list[str]:
@@ -69,6 +78,7 @@ class Load:
     def _with_our_own(self, port: int) -> list[str]:
         how = ["--port", str(port), "--file", str(self.file), "--connections", str(self.connections)]
         how += ["--seconds", str(self.seconds), *(["--rate", str(self.rate)] if self.rate else [])]
+        how += ["--expect", self.expect]
         how += [*(["--tls"] if self.tls else []), *(["--repeat"] if self.repeatable else [])]
         return [sys.executable, "-m", "bench.generator", *how]
 
@@ -78,8 +88,9 @@ class Load:
         if generator.returncode != 0:
             raise BenchFailed(f"the load generator ended with {generator.returncode}: {out.decode()}")
         seen = orjson.loads(out.splitlines()[-1])
+        unexpected = seen.pop("unexpected", "")
         if seen.pop("failed"):
-            raise BenchFailed(f"some requests of {self.file.name} were not answered with HTTP 200: {out.decode()}")
+            raise BenchFailed(f"{self.file.name}: not all was answered as expected: {seen}\n{unexpected}")
         if seen["requests"] > self.count and not self.repeatable:
             raise BenchFailed(f"{self.file.name} has too few requests: {seen['requests']} were sent")
         return Result(**seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -64,6 +65,13 @@ def echo() -> bytes:
     members = orjson.loads(authorize_start(1))
     members["Filler"] = "x" * (500 - len(authorize_start(1)) - len(',"Filler":""'))
     return post("/echo", orjson.dumps(members))
+
+
+def exchange(port: int, request: bytes) -> bytes:
+    """Send one request over a connection of its own; return the whole answer."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+        return b"".join(iter(lambda: connection.recv(1 << 20), b""))
 
 
 def write(file: Path, requests: Iterable[bytes]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,20 +41,35 @@ def place(name: str, directory: Path) -> Place:
     return Place(name, directory, *free_ports(2))
 
 
-def configure(at: Place, *, cpo: bool, other: Place, synchronous: str = "FULL") -> None:
-    """Write the files of a CPO's or an EMP's node that knows the ``other`` one."""
-    mine, theirs = (("operators", CPO), ("providers", EMP)) if cpo else (("providers", EMP), ("operators", CPO))
+def provider(number: int) -> str:
+    """Return the ProviderID of one of many EMPs; the one with number 0 is the usual one."""
+    return EMP if number == 0 else f"DE-X{number:02d}"
+
+
+def configure_cpo(at: Place, emps: Sequence[Place], *, synchronous: str = "FULL") -> None:
+    """Write the files of a CPO's node that knows these EMPs' nodes."""
+    peers = [(emp, "providers", provider(number)) for number, emp in enumerate(emps)]
+    _write(at, ("operators", CPO), peers, synchronous)
+
+
+def configure_emp(at: Place, cpo: Place, *, number: int = 0, synchronous: str = "FULL") -> None:
+    """Write the files of an EMP's node that knows this CPO's node."""
+    _write(at, ("providers", provider(number)), [(cpo, "operators", CPO)], synchronous)
+
+
+def _write(at: Place, me: tuple[str, str], peers: Sequence[tuple[Place, str, str]], synchronous: str) -> None:
     (at.directory / "node.toml").write_text(
-        f'peers_file = "peers.toml"\n[node]\nname = "{at.name}"\n{mine[0]} = ["{mine[1]}"]\ndata_dir = "data"\n'
+        f'peers_file = "peers.toml"\n[node]\nname = "{at.name}"\n{me[0]} = ["{me[1]}"]\ndata_dir = "data"\n'
         f'[peer_api]\nhost = "{LOOPBACK}"\nport = {at.peer}\n'
         f'[backend_api]\nhost = "{LOOPBACK}"\nport = {at.backend}\n'
         f'[security]\nrequire = []\n[storage]\nsynchronous = "{synchronous}"\n',
         encoding="utf-8",
     )
-    (at.directory / "peers.toml").write_text(
-        f'[[peer]]\nname = "{other.name}"\nurl = "http://{LOOPBACK}:{other.peer}"\n{theirs[0]} = ["{theirs[1]}"]\n',
-        encoding="utf-8",
+    entries = (
+        f'[[peer]]\nname = "{peer.name}"\nurl = "http://{LOOPBACK}:{peer.peer}"\n{table} = ["{party}"]\n'
+        for peer, table, party in peers
     )
+    (at.directory / "peers.toml").write_text("".join(entries), encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -43,6 +43,16 @@ class Server:
         """Return the resident memory."""
         return int(Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE_BYTES
 
+    def forget_peak_memory(self) -> int:
+        """Start anew to watch the peak; return the resident memory."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5", encoding="ascii")
+        return self.memory_bytes()
+
+    def peak_memory_bytes(self) -> int:
+        """Return the most resident memory since it was forgotten."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
     def kill(self) -> None:
         """End it as a crash would."""
         self.process.kill()

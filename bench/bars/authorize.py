@@ -34,7 +34,7 @@ def measure(bench: Bench) -> list[Row]:
 
 def _place(bench: Bench, kind: str) -> Place:
     at = nodes.place("emp", bench.directory / f"authorize-{kind}")
-    nodes.configure(at, cpo=False, other=nodes.place("cpo", bench.directory / "nobody"), synchronous=kind)
+    nodes.configure_emp(at, nodes.place("cpo", bench.directory / "nobody"), synchronous=kind)
     return at
 
 

@@ -23,7 +23,7 @@ _ROOT = Path(__file__).parent.parent.parent
 def measure(bench: Bench) -> list[Row]:
     """Kill a node under load, several times, and look into its database each time; it starts again from it."""
     at = nodes.place("emp", bench.directory / "crash")
-    nodes.configure(at, cpo=False, other=nodes.place("cpo", bench.directory / "nobody"))
+    nodes.configure_emp(at, nodes.place("cpo", bench.directory / "nobody"))
     answered = missing = damaged = 0
     kills = 3 if bench.quick else 10
     for _ in range(kills):

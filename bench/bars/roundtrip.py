@@ -20,8 +20,8 @@ def measure(bench: Bench) -> list[Row]:
     theirs: list[Result] = []
     ours: list[Result] = []
     cpo, emp = (nodes.place(name, bench.directory / f"roundtrip-{name}") for name in ("cpo", "emp"))
-    nodes.configure(cpo, cpo=True, other=emp)
-    nodes.configure(emp, cpo=False, other=cpo)
+    nodes.configure_cpo(cpo, [emp])
+    nodes.configure_emp(emp, cpo)
     with ExitStack() as stack:
         reference = stack.enter_context(nodes.reference(bench.directory))
         emp_server = stack.enter_context(nodes.emp_node(emp))

@@ -17,7 +17,7 @@ _FLAT = 1.1
 def measure(bench: Bench) -> list[Row]:
     """Start a node, let it idle, then load it for long."""
     at = nodes.place("emp", bench.directory / "standing")
-    nodes.configure(at, cpo=False, other=nodes.place("cpo", bench.directory / "nobody"), synchronous="NORMAL")
+    nodes.configure_emp(at, nodes.place("cpo", bench.directory / "nobody"), synchronous="NORMAL")
     wanted = 100_000 if bench.quick else 1_000_000
     with nodes.emp_node(at) as server:
         time.sleep(_IDLE_SECONDS)

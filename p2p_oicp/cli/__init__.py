@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from p2p_oicp.cli import backup, cdrs, init, language, outbox, peers, run, send, sessions, tokens
+from p2p_oicp.cli import backup, cdrs, init, language, outbox, peers, run, scenarios, send, sessions, state, tokens
 from p2p_oicp.errors import P2pOicpError
 
 app = typer.Typer(
@@ -27,10 +27,12 @@ run.register(app)
 peers.register(app)
 send.register(app)
 outbox.register(app)
+state.register(app)
 backup.register(app)
 sessions.register(app)
 cdrs.register(app)
 tokens.register(app)
+scenarios.register(app)
 language.register(app)
 
 _UNUSABLE = 2

@@ -27,7 +27,7 @@ class Acquaintances:
 
     async def words_for(self, peer: str) -> dict[str, int | None]:
         """Return what we tell a peer: our store, and the one we remember of it."""
-        remembered = await self._store.write(lambda tx: birth.remembered(tx, peer))
+        remembered = await self._store.write(lambda tx: birth.store_of(tx, peer))
         return {"store": self._ours.store_id, "remembers": remembered}
 
     async def met(self, peer: str, words: dict[str, object]) -> None:

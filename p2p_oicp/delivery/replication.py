@@ -12,7 +12,6 @@ group restores it.
 
 from __future__ import annotations
 
-from collections import deque
 from functools import partial
 
 import structlog
@@ -22,11 +21,11 @@ from p2p_oicp.delivery.backoff import Backoff
 from p2p_oicp.delivery.bells import Bell
 from p2p_oicp.delivery.courier import Courier
 from p2p_oicp.delivery.refusals import Refusals
-from p2p_oicp.delivery.shipments import Action, Loading, Packer, Parcel, Shipment, StateKind
+from p2p_oicp.delivery.shipments import Loading, Packer, Parcel, Shipment, StateKind
 from p2p_oicp.errors import PeerBusy, PeerError, PeerRejected, StoreError
 from p2p_oicp.oicp import Acknowledgement
 from p2p_oicp.peers import Peer
-from p2p_oicp.storage import Store, Transaction, cursors, destinations
+from p2p_oicp.storage import Store, Transaction, birth, cursors, destinations
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +51,7 @@ class Replicator:
         self._shipment: Shipment | None = None
         self._loading: Loading | None = None
         self._refusals = Refusals(backoff, clock)
+        self._peers_store: int | None = None
         self._log = log.bind(peer=peer.name, kind=kind.kind.name.lower())
 
     async def run(self) -> None:
@@ -68,7 +68,9 @@ class Replicator:
     async def _round(self) -> float | None:
         """Send one shipment; return the seconds until there may be more to do, None if nothing is behind."""
         now = self._clock.time()
-        health = await self._store.write(lambda tx: destinations.health(tx, self._destination))
+        health, store = await self._store.write(self._look)
+        if store != self._peers_store:  # what was on its way was meant for a store that is gone
+            self._shipment, self._loading, self._peers_store = None, None, store
         if now < health.next_try_at <= now + self._backoff.longest:
             return health.next_try_at - now
         if self._shipment is None:
@@ -77,12 +79,15 @@ class Replicator:
         if shipment is None:
             return self._refusals.pause()
         try:
-            await self._deliver(shipment.parcels)
+            await self._deliver(shipment)
         except PeerError as error:
             return await self._store.write(partial(self._failed, shipment=shipment, error=error))
         self._shipment = None
         await self._store.write(lambda tx: self._reached(tx, shipment))
         return 0.0
+
+    def _look(self, tx: Transaction) -> tuple[destinations.Health, int | None]:
+        return destinations.health(tx, self._destination), birth.store_of(tx, self._peer.name)
 
     async def _next_shipment(self) -> Shipment | None:
         if self._loading is None:
@@ -92,8 +97,9 @@ class Replicator:
             self._loading = found
         return await self._packer.slice(self._loading)
 
-    async def _deliver(self, parcels: deque[Parcel]) -> None:
+    async def _deliver(self, shipment: Shipment) -> None:
         """Send the parcels in their order; what is acknowledged is never sent again."""
+        parcels = shipment.parcels
         while parcels:
             parcel = parcels[0]
             try:
@@ -103,18 +109,18 @@ class Replicator:
                 if remedy is None:
                     raise
                 self._log.info("replication.known_already", action=parcel.action, group=parcel.party)
-                parcels[0] = remedy
+                parcels.popleft()
+                parcels.extendleft(reversed(remedy))
                 continue
             except PeerError as error:
                 parcel.may_have_arrived |= error.may_have_arrived
                 raise
             parcels.popleft()
+            shipment.begun = True
 
     async def _send(self, parcel: Parcel) -> None:
-        if parcel.action is Action.NONE:
-            return
         operation = self._kind.operation
-        body = b'{"ActionType":"%b",%b' % (parcel.action.encode(), parcel.content)
+        body = parcel.body()
         reply = await self._courier.call(self._peer, operation, parcel.party, body, deadline=operation.deadline)
         answer = reply.message
         if not isinstance(answer, Acknowledgement) or not answer.result:
@@ -123,12 +129,15 @@ class Replicator:
             raise PeerRejected(self._peer.name, reason, http_status=reply.http_status, code=code)
 
     def _reached(self, tx: Transaction, shipment: Shipment) -> None:
+        if birth.store_of(tx, self._peer.name) != self._peers_store:
+            return
         if self._loading is not None:
             self._loading.done += shipment.records
             if shipment.reached is not None:
                 self._loading = None
         self._refusals.forget(shipment.group)
         if shipment.reached is not None:
+            self._packer.arrived(shipment.group)
             cursors.move(tx, self._peer.name, self._kind.kind, shipment.group, shipment.reached)
         destinations.answered(tx, self._destination, self._clock.time())
         self._log.info("replication.sent", group=shipment.group, records=shipment.records, change=shipment.reached)
@@ -136,6 +145,8 @@ class Replicator:
     def _failed(self, tx: Transaction, shipment: Shipment, error: PeerError) -> float:
         """Note the failure; return the pause. A contradiction costs no pause: the fullLoad goes out at once."""
         if isinstance(error, PeerRejected):
+            if shipment.is_under_way:
+                self._packer.doubt(shipment.group)
             self._shipment = None
             if error.http_status == _TOO_LARGE and self._packer.pack_less():
                 return 0.0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Protocol
 
 import orjson
@@ -22,16 +23,16 @@ from p2p_oicp.storage.state.model import Kind
 MOST_BYTES = 16 * 1024 * 1024
 _FEWEST_BYTES = 64 * 1024
 _MOST_RECORDS = 10_000
+_MOST_SINGLE_DELETES = 64
 
 
 class Action(StrEnum):
-    """OICP's ActionType; NONE is a parcel that needs not be sent any more."""
+    """OICP's ActionType."""
 
     FULL_LOAD = "fullLoad"
     INSERT = "insert"
     UPDATE = "update"
     DELETE = "delete"
-    NONE = "none"
 
 
 class StateKind(Protocol):
@@ -58,20 +59,33 @@ class StateKind(Protocol):
 
 @dataclass(slots=True)
 class Parcel:
-    """One push to send; ``content`` is the body behind the ActionType."""
+    """One push to send; ``write`` makes the JSON behind the ActionType of its records.
+
+    ``may_have_arrived``: an answer was lost. ``just_in_case``: the peer may well have none of it.
+    """
 
     party: str
     action: Action
-    content: bytes
+    records: Sequence[bytes]
+    write: Callable[[Sequence[bytes]], bytes]
     may_have_arrived: bool = False
+    just_in_case: bool = False
 
-    def after_contradiction(self) -> Parcel | None:
+    def body(self) -> bytes:
+        """Return the whole push; the same at every attempt."""
+        return b'{"ActionType":"%b",%b' % (self.action.encode(), self.write(self.records))
+
+    def after_contradiction(self) -> list[Parcel] | None:
         """Return what to send where the peer says 009; None where its copy is not what we thought."""
         if self.action is Action.INSERT:
-            return Parcel(self.party, Action.UPDATE, self.content, self.may_have_arrived)
-        if self.action is Action.DELETE and self.may_have_arrived:
-            return Parcel(self.party, Action.NONE, b"")
-        return None
+            return [replace(self, action=Action.UPDATE)]
+        if self.action is not Action.DELETE or not (self.may_have_arrived or self.just_in_case):
+            return None
+        if len(self.records) == 1:
+            return []  # it is gone, and that is what was wanted
+        if len(self.records) > _MOST_SINGLE_DELETES:
+            return None
+        return [replace(self, records=[record], just_in_case=True) for record in self.records]
 
 
 @dataclass(slots=True)
@@ -83,15 +97,12 @@ class Shipment:
     records: int
     reached: int | None
     is_delta: bool
-    whole: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.whole = len(self.parcels)
+    begun: bool = False
 
     @property
     def is_under_way(self) -> bool:
         """Whether the peer has, or may have, some of it."""
-        return len(self.parcels) < self.whole or any(parcel.may_have_arrived for parcel in self.parcels)
+        return self.begun or any(parcel.may_have_arrived for parcel in self.parcels)
 
 
 @dataclass(slots=True)
@@ -117,11 +128,21 @@ class Packer:
         self._store = store
         self._most_bytes = MOST_BYTES
         self._to_load: set[str] = set()
+        self._certain: set[str] = set()
 
     def pack_less(self) -> bool:
         """Make smaller parcels from now on; False where they are small already."""
         self._most_bytes //= 2
         return self._most_bytes >= _FEWEST_BYTES
+
+    def arrived(self, group: str) -> None:
+        """Remember that the peer has what its cursor says, and nothing else."""
+        self._certain.add(group)
+        self._to_load.discard(group)
+
+    def doubt(self, group: str) -> None:
+        """Remember that the peer may have more than its cursor says; so it is after every start of this node."""
+        self._certain.discard(group)
 
     def load_next(self, group: str) -> None:
         """Remember that the peer's copy of a group is not what we thought."""
@@ -156,10 +177,8 @@ class Packer:
         if len(sent) < len(rows):
             ids = ids[: ids.index(rows[len(sent)][0])]
         action = Action.INSERT if loading.done else Action.FULL_LOAD
-        parcels = [Parcel(loading.party, action, self._kind.content(loading.head, sent))]
+        parcels = [Parcel(loading.party, action, sent, partial(self._kind.content, loading.head))]
         is_last = loading.done + len(ids) >= len(loading.ids)
-        if is_last:
-            self._to_load.discard(loading.group)
         reached = loading.reached if is_last else None
         parcels = parcels if sent or not loading.done else []
         return Shipment(loading.group, deque(parcels), len(ids), reached, is_delta=False)
@@ -177,19 +196,31 @@ class Packer:
         rows = await behind.changed(self._store, self._copy, group.group_key, cursor, _MOST_RECORDS)
         sent = rows[: len(self._fitting([row.raw for row in rows]))]
         is_all = len(sent) == len(rows) < _MOST_RECORDS
+        passing = [row.raw for row in sent if row.deleted and not row.had]
         by_action: dict[Action, list[bytes]] = {}
         for row in sent:
-            by_action.setdefault(_action(row), []).append(row.raw)
-        by_action.pop(Action.NONE, None)
+            if row.had or not row.deleted:
+                by_action.setdefault(_action(row), []).append(row.raw)
         if by_action.keys() == {Action.DELETE} and is_all and await self._is_emptied(group, by_action):
-            by_action = {Action.FULL_LOAD: []}
-        parcels = deque(
-            Parcel(group.party, action, self._kind.content(group.head, records))
-            for action, records in by_action.items()
-        )
+            by_action, passing = {Action.FULL_LOAD: []}, []
+        write = partial(self._kind.content, group.head)
+        parcels = deque(Parcel(group.party, action, records, write) for action, records in by_action.items())
+        parcels.extend(self._just_in_case(group, passing))
         last = sent[-1].change if sent else cursor
         reached = max(last, group.newest) if is_all else last
         return Shipment(group.group_key, parcels, len(sent), reached, is_delta=True)
+
+    def _just_in_case(self, group: GroupBehind, passing: Sequence[bytes]) -> list[Parcel]:
+        """Return deletes of what came and went behind the cursor, where it may have been sent: one a parcel.
+
+        A peer that never had one of them may refuse its delete, and that is as good.
+        """
+        if group.group_key in self._certain:
+            return []
+        return [
+            Parcel(group.party, Action.DELETE, [raw], partial(self._kind.content, group.head), just_in_case=True)
+            for raw in passing
+        ]
 
     async def _is_emptied(self, group: GroupBehind, deletes: Mapping[Action, Sequence[bytes]]) -> bool:
         """Say whether one empty fullLoad tells the same as many deletes."""
@@ -199,5 +230,5 @@ class Packer:
 def _action(row: Changed) -> Action:
     """Return what tells a peer of a record's newest state, by whether it had the record before."""
     if row.deleted:
-        return Action.DELETE if row.had else Action.NONE
+        return Action.DELETE
     return Action.UPDATE if row.had else Action.INSERT

@@ -8,9 +8,9 @@ import bcrypt
 _MOST_BYTES = 72
 
 
-def hash_pin(pin: str) -> bytes:
-    """Return the bcrypt hash to keep."""
-    return bcrypt.hashpw(_bytes(pin), bcrypt.gensalt())
+def hash_pin(pin: str, rounds: int = 12) -> bytes:
+    """Return the bcrypt hash to keep; it costs 2 to the power of ``rounds``."""
+    return bcrypt.hashpw(_bytes(pin), bcrypt.gensalt(rounds))
 
 
 def pin_matches(pin: str, pin_hash: bytes) -> bool:

@@ -161,7 +161,8 @@ class SessionBook:
                 SESSION_IS_INVALID, f"session {session.session_id} is {session.state}: nothing is to be stopped"
             )
         event = f"{incoming.operation.name} requested"
-        sessions.note(tx, self._role, session.session_key, self._context.now(), event, incoming.body)
+        body = None if _tells_a_pin(incoming.message) else incoming.body
+        sessions.note(tx, self._role, session.session_key, self._context.now(), event, body)
         return session
 
     def stopped_before(self, session: Session, incoming: Incoming[Message]) -> Answer | None:
@@ -222,6 +223,12 @@ def _parties(message: Message) -> _Parties:
     if provider is not None:
         columns |= {"provider_key": provider.key, "provider_id": provider.text}
     return columns
+
+
+def _tells_a_pin(message: Message) -> bool:
+    """Whether a message must not be stored: a PIN is kept as a hash only (EMP-02, PIN security)."""
+    identification = getattr(message, "identification", None)
+    return identification is not None and identification.qr_code is not None and bool(identification.qr_code.pin)
 
 
 def _repeatable(incoming: Incoming[Message]) -> bool:

@@ -6,13 +6,11 @@ A PIN is checked by the function its hash was made with; checking is slow on pur
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-import bcrypt
-import orjson
-from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy import bindparam, or_, select
 
+from p2p_oicp.identity.pins import pin_matches
 from p2p_oicp.oicp import AuthenticationDataRecord, HashedPIN, Identification, ProviderID
 from p2p_oicp.storage.state.model import Kind
 from p2p_oicp.storage.state.tables import identifications, state_groups, state_records
@@ -22,7 +20,6 @@ from p2p_oicp.storage.store import Store
 #: Status codes of refusals that this data alone decides (OICP 2.3, CodeType).
 QR_CODE_FAILED, RFID_FAILED = "101", "102"
 _BCRYPT = "bcrypt"
-_BCRYPT_READS_BYTES = 72
 _MOST_ROUNDS = 14
 
 _r, _i, _g = state_records.c, identifications.c, state_groups.c
@@ -37,12 +34,12 @@ _BY_UID = compiled(
 _BY_EVCO = compiled(
     select(*_COLUMNS).select_from(_from).where(_i.evco_key == bindparam("key_"), _of_source).order_by(_r.id)
 )
-_HASHES = compiled(
-    select(_r.key, _r.raw).where(
+_HASH = compiled(
+    select(_r.raw).where(
         _r.kind == int(Kind.AUTHENTICATION),
+        _r.key == bindparam("key_"),
         _r.source == bindparam("source_"),
         _r.deleted == 0,
-        _r.key.in_(select(func.json_each(bindparam("keys")).table_valued("value").c.value)),
     )
 )
 
@@ -95,7 +92,7 @@ async def _judge(identification: Identification, row: dict[str, object], now: fl
     hashed = stored.qr_code.hashed_pin if stored.qr_code else None
     if hashed is None or not _can_be_checked(hashed):
         return None  # the EMP itself decides
-    is_right = await asyncio.to_thread(pin_matches, identification.qr_code.pin or "", hashed.value)
+    is_right = await asyncio.to_thread(pin_matches, identification.qr_code.pin or "", hashed.value.encode())
     return Match(provider, source) if is_right else Match(provider, source, QR_CODE_FAILED, "the PIN is wrong")
 
 
@@ -112,20 +109,10 @@ def _can_be_checked(hashed: HashedPIN) -> bool:
     return hashed.function.lower() == _BCRYPT and rounds.isdecimal() and int(rounds) <= _MOST_ROUNDS
 
 
-def pin_matches(pin: str, hashed: str) -> bool:
-    """Check a PIN against a bcrypt hash; slow."""
-    try:
-        return bcrypt.checkpw(pin.encode()[:_BCRYPT_READS_BYTES], hashed.encode())
-    except ValueError:
-        return False
-
-
-async def stored_hashes(store: Store, source: str, keys: Iterable[str]) -> dict[str, str]:
-    """Return the bcrypt hashes stored for these keys."""
-    rows = await store.read(_HASHES, source_=source, keys=orjson.dumps(list(keys)).decode())
-    found: dict[str, str] = {}
-    for row in rows:
+async def stored_hash(store: Store, source: str, key: str) -> str | None:
+    """Return the bcrypt hash that is stored under a key."""
+    for row in await store.read(_HASH, source_=source, key_=key):
         code = AuthenticationDataRecord.from_json(row["raw"]).identification.qr_code
         if code and code.hashed_pin and _can_be_checked(code.hashed_pin):
-            found[row["key"]] = code.hashed_pin.value
-    return found
+            return code.hashed_pin.value
+    return None

@@ -55,15 +55,15 @@ def forget(tx: Transaction) -> None:
         tx.run(_FORGET, name_=name)
 
 
-def remembered(tx: Transaction, peer: str) -> int | None:
-    """Return the store that a peer had when we last met it, None if we never did."""
+def store_of(tx: Transaction, peer: str) -> int | None:
+    """Return which store a peer had when we last met it, None where it never said."""
     known = tx.one(_KNOWN, name_=peer)
     return known["store_id"] if known else None
 
 
 def met(tx: Transaction, peer: str, store_id: int) -> bool:
     """Note which store a peer has; return whether it is another one than last time, without what we gave to that."""
-    known = remembered(tx, peer)
+    known = store_of(tx, peer)
     destinations.ensure(tx, peer)
     tx.run(_KNOW, name_=peer, store_id=store_id)
     is_another = known not in (None, store_id)

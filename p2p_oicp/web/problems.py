@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import orjson
 
-from p2p_oicp.errors import P2pOicpError
+from p2p_oicp.errors import P2pOicpError, Refusal
 from p2p_oicp.oicp import Finding, InvalidMessage, field_reference
 from p2p_oicp.roles.answers import acknowledgement, status_code
 from p2p_oicp.roles.context import Answer
@@ -45,6 +45,18 @@ def invalid(problem: InvalidMessage, *, as_wwcp: bool) -> Answer:
         "validationErrors": [_validation_error(finding) for finding in errors],
     }
     return Answer(orjson.dumps(members), 400)
+
+
+def business_refusal(problem: InvalidMessage) -> Refusal | None:
+    """Return the refusal of a readable message that breaks a rule with a status code of its own (101, 018, 019).
+
+    Such a code is an answer of OICP, with HTTP 200; with anything unreadable beside it, the message is just invalid.
+    """
+    errors = [finding for finding in problem.findings if finding.severity == "error"]
+    codes = {finding.status_code for finding in errors}
+    if len(codes) != 1 or codes == {DATA_ERROR}:
+        return None
+    return Refusal(codes.pop(), "; ".join(f"{finding.pointer}: {finding.message}" for finding in errors))
 
 
 def _validation_error(finding: Finding) -> dict[str, str]:

@@ -24,7 +24,7 @@ from p2p_oicp.roles.role import Method
 from p2p_oicp.transport import RECIPIENT
 from p2p_oicp.web.limits import BUSY, Crowd
 from p2p_oicp.web.metrics import Meter
-from p2p_oicp.web.problems import HttpProblem, invalid
+from p2p_oicp.web.problems import HttpProblem, business_refusal, invalid
 
 log = structlog.get_logger(__name__)
 
@@ -118,6 +118,9 @@ class Api:
             return await self._serve(incoming)  # (4)
         except InvalidMessage as problem:
             log.info("oicp.invalid", operation=operation.name, peer=peer.name if peer else None, reason=str(problem))
+            refused = business_refusal(problem)
+            if refused is not None:
+                return refusal(operation, refused, ids)
             return invalid(problem, as_wwcp=peer is not None and peer.profile is Profile.WWCP)
         except Refusal as refused:
             log.info("oicp.refused", operation=operation.name, code=refused.code, reason=refused.info, party=party)

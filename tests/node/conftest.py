@@ -82,7 +82,7 @@ class Contracts:
         if self.fail_with:
             raise self.fail_with
         card = request.identification.rfid_mifare_family
-        if card and card.uid.text in self.cards:
+        if card and card.uid.key in self.cards:
             return AuthorizationStart(
                 authorization_status="Authorized",
                 status_code=OK,

@@ -75,7 +75,7 @@ def push_status(action: str = "fullLoad", operator: str = A_CPO, **statuses: str
 
 
 def reserve(evse: str = EVSE, **members) -> dict:
-    return remote_start(evse, Duration=15, **members)
+    return remote_start(evse, **{"Duration": 15, **members})
 
 
 def get_cdrs(**members) -> dict:

@@ -19,6 +19,7 @@ from p2p_oicp.peers import Peer
 from p2p_oicp.roles.answers import Ids, acknowledgement
 from p2p_oicp.roles.book import REMOTE, RESERVATION, SessionBook, nothing
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
+from p2p_oicp.roles.state.known import refuse_unknown_evse
 from p2p_oicp.storage.lifecycle import State
 from p2p_oicp.storage.sessions import Session
 
@@ -69,6 +70,7 @@ class RemoteControl:
     ) -> Answer:
         """Store the session, ask the backend at most once, store its answer."""
         _check_is_ours(incoming.message, self._context.me)
+        await refuse_unknown_evse(self._context.store, incoming.message.evse_id)
         peer = incoming.peer.name if incoming.peer else ""
         opened = await self._book.open(incoming, self._book.draft(incoming, kind, peer), nothing)
         if opened.answer is not None:

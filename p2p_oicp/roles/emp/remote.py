@@ -126,8 +126,7 @@ class RemoteControl:
     async def _stop(self, incoming: Incoming[Stop]) -> Answer:
         """Forward to the CPO of the session; a repetition of an accepted stop is only answered again."""
         operation = incoming.operation
-        await refuse_unknown_evse(self._context.store, incoming.message.evse_id)
-        session = await self._context.store.write(lambda tx: self._book.stop_wanted(tx, incoming))
+        session = await self._stoppable(incoming)
         before = self._book.stopped_before(session, incoming)
         if before is not None:
             return before
@@ -140,6 +139,18 @@ class RemoteControl:
             ).to_json()
         )
         return await self._book.settle_stop(session, incoming, answer) if told.result else answer
+
+    async def _stoppable(self, incoming: Incoming[Stop]) -> Session:
+        """Return the session; what is wrong with the EVSE counts only where there is none, so that cars can be stopped.
+
+        Raises Refusal 300, 210, 603, 604 or 400, in the order of the clearing house (CONFORMANCE section 4).
+        """
+        try:
+            return await self._context.store.write(lambda tx: self._book.stop_wanted(tx, incoming))
+        except Refusal:
+            to_operator_of(incoming.message.evse_id, incoming.operation, self._context.registry)
+            await refuse_unknown_evse(self._context.store, incoming.message.evse_id)
+            raise
 
     async def _stopped(self, session: Session, operation: Operation, incoming: Incoming[Stop]) -> Acknowledgement:
         peer = to_party_of_session(session.peer, operation, self._context.registry).peers[0]

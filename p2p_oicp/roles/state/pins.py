@@ -6,32 +6,24 @@ Hashing is slow on purpose, so it runs beside the event loop, which goes on serv
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-import bcrypt
-
+from p2p_oicp.identity.pins import hash_pin, pin_matches
 from p2p_oicp.oicp import AuthenticationDataRecord, InvalidMessage, Message, decode, encode
 from p2p_oicp.roles.context import RoleContext
 from p2p_oicp.roles.state import facts
 from p2p_oicp.storage import authentication
 
-_BCRYPT_READS_BYTES = 72
 
-
-async def without_pins(
-    context: RoleContext, source: str, records: Sequence[tuple[bytes, Message]]
-) -> list[tuple[bytes, Message]]:
-    """Return the records with HashedPIN in the place of every PIN; the same PIN again keeps its hash."""
-    told = [(raw, cast("AuthenticationDataRecord", record)) for raw, record in records]
-    with_pin = [record for _, record in told if _pin(record)]
-    known = await authentication.stored_hashes(
-        context.store, source, [facts.key_of_identification(record.identification) for record in with_pin]
-    )
-    return [
-        (await asyncio.to_thread(_hashed, raw, record, known, context.pin_rounds)) if _pin(record) else (raw, record)
-        for raw, record in told
-    ]
+async def without_pin(
+    context: RoleContext, source: str, raw: bytes, record: Message
+) -> tuple[bytes, AuthenticationDataRecord]:
+    """Return a record with HashedPIN in the place of its PIN, if it has one; the same PIN again keeps its hash."""
+    told = cast("AuthenticationDataRecord", record)
+    if _pin(told) is None:
+        return raw, told
+    known = await authentication.stored_hash(context.store, source, facts.key_of_identification(told.identification))
+    return await asyncio.to_thread(_hashed, raw, told, known, context.pin_rounds)
 
 
 def _pin(record: AuthenticationDataRecord) -> str | None:
@@ -40,12 +32,11 @@ def _pin(record: AuthenticationDataRecord) -> str | None:
 
 
 def _hashed(
-    raw: bytes, record: AuthenticationDataRecord, known: Mapping[str, str], rounds: int
+    raw: bytes, record: AuthenticationDataRecord, value: str | None, rounds: int
 ) -> tuple[bytes, AuthenticationDataRecord]:
-    pin = (_pin(record) or "").encode()[:_BCRYPT_READS_BYTES]
-    value = known.get(facts.key_of_identification(record.identification))
-    if value is None or not bcrypt.checkpw(pin, value.encode()):
-        value = bcrypt.hashpw(pin, bcrypt.gensalt(rounds)).decode()
+    pin = _pin(record) or ""
+    if value is None or not pin_matches(pin, value.encode()):
+        value = hash_pin(pin, rounds).decode()
     members = cast("dict[str, Any]", decode(raw))
     code = members["Identification"]["QRCodeIdentification"]
     code.pop("PIN")

@@ -130,19 +130,17 @@ batches = Table(
     sqlite_autoincrement=True,
 )
 
+# An id is the batch's number times 2 to the power of 32, plus the place in it: in order, without an index.
 staged = Table(
     "staged",
     metadata,
-    Column("batch", Integer, primary_key=True),
-    Column("position", Integer, primary_key=True),
+    Column("id", Integer, primary_key=True),
     Column("key", Text, nullable=False),
     Column("group_key", Text, nullable=False),
     Column("facet", Text, nullable=False),
     Column("facts", LargeBinary),
     Column("raw", LargeBinary),
-    sqlite_with_rowid=False,
 )
-Index("staged_by_key", staged.c.batch, staged.c.key)
 
 quarantine = Table(
     "quarantine",

@@ -212,17 +212,14 @@ def upgrade() -> None:
     op.create_index("sessions_by_state", "sessions", ["state", "updated_at"], unique=False)
     op.create_table(
         "staged",
-        sa.Column("batch", sa.Integer(), nullable=False),
-        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("group_key", sa.Text(), nullable=False),
         sa.Column("facet", sa.Text(), nullable=False),
         sa.Column("facts", sa.LargeBinary(), nullable=True),
         sa.Column("raw", sa.LargeBinary(), nullable=True),
-        sa.PrimaryKeyConstraint("batch", "position"),
-        sqlite_with_rowid=False,
+        sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("staged_by_key", "staged", ["batch", "key"], unique=False)
     op.create_table(
         "state_groups",
         sa.Column("kind", sa.Integer(), nullable=False),

@@ -1,0 +1,84 @@
+"""Bar 8: bringing state to peers: a storm of statuses to ten of them, and everything to a new one."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from bench import evses, nodes
+from bench.bars.pulls import fill
+from bench.bench import Bench
+from bench.load import Load
+from bench.nodes import Place
+from bench.processes import BenchFailed
+from bench.table import Row
+
+_PEERS = 10
+_CHANGES_A_SECOND = 500.0
+_PATIENCE_SECONDS = 60.0
+_STATUSES = "SELECT key, changed_at FROM state_records WHERE kind = 2 AND source = 'cpo'"
+_COUNT_DATA = "SELECT count(*) FROM state_records WHERE kind = 1 AND deleted = 0"
+
+
+def measure(bench: Bench) -> list[Row]:
+    """Play both on real nodes."""
+    return [_storm(bench), _newcomer(bench)]
+
+
+def _storm(bench: Bench) -> Row:
+    seconds = 5.0 if bench.quick else 20.0
+    cpo = nodes.place("cpo", bench.directory / "storm")
+    peers = [nodes.place(f"emp{number}", bench.directory / f"storm{number}") for number in range(_PEERS)]
+    nodes.configure_cpo(cpo, peers)
+    changes = [evses.status_request(number, "Available") for number in range(int(seconds * _CHANGES_A_SECOND))]
+    with ExitStack() as stack:
+        for number, at in enumerate(peers):
+            nodes.configure_emp(at, cpo, number=number)
+            stack.enter_context(nodes.emp_node(at))
+        server = stack.enter_context(nodes.cpo_node(cpo))
+        load = Load(
+            file=bench.directory / "statuses", seconds=seconds, rate=_CHANGES_A_SECOND, expect='"Result":true'
+        ).filled(changes)
+        pushed = load.run(server)
+        _wait_until(lambda: all(len(_statuses(at)) == len(changes) for at in peers), "statuses")
+    due = {evses.evse_key(number): pushed.began + number / _CHANGES_A_SECOND for number in range(len(changes))}
+    delays = sorted(stored_at - due[key] for at in peers for key, stored_at in _statuses(at).items())
+    p50, p99 = statistics.median(delays), delays[int(len(delays) * 0.99)]
+    return Row(
+        bar=8, what=f"a status stored at {_PEERS} peers, {_CHANGES_A_SECOND:.0f} changes/s: p99", limit=1, unit="s",
+        measured=p99, cpu=pushed.cpu, p50=1e3 * p50, p99=1e3 * p99,
+        note=f"from the time the backend has it; {len(delays):,} copies, {pushed.rate:.0f} changes/s",
+    )  # fmt: skip
+
+
+def _statuses(at: Place) -> dict[str, float]:
+    with contextlib.closing(sqlite3.connect(f"file:{at.database}?mode=ro", uri=True)) as database:
+        return dict(database.execute(_STATUSES))
+
+
+def _newcomer(bench: Bench) -> Row:
+    size = 20_000 if bench.quick else 100_000
+    cpo, emp = (nodes.place(name, bench.directory / f"newcomer-{name}") for name in ("cpo", "emp"))
+    nodes.configure_cpo(cpo, [emp])
+    nodes.configure_emp(emp, cpo)
+    with nodes.cpo_node(cpo) as server:
+        fill(bench, server, range(size))
+        with nodes.emp_node(emp):
+            began = time.perf_counter()
+            _wait_until(lambda: emp.count(_COUNT_DATA) == size, "EVSE data")
+            seconds = time.perf_counter() - began
+    what, note = f"replication of {size:,} EVSEs to a new peer", f"{seconds:.1f} s from its start on"
+    return Row(bar=8, what=what, limit=10_000, at_least=True, unit="records/s", measured=size / seconds, note=note)
+
+
+def _wait_until(condition: Callable[[], bool], what: str) -> None:
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < until:
+        if condition():
+            return
+        time.sleep(0.02)
+    raise BenchFailed(f"{what}: not all had arrived after {_PATIENCE_SECONDS:g} s")
