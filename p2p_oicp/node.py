@@ -38,6 +38,7 @@ from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
 from p2p_oicp.roles.carriers import EmpBackendCarrier, PeerCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
 from p2p_oicp.roles.expiry import Expiry
+from p2p_oicp.roles.forgetting import Forgetting
 from p2p_oicp.roles.reports import SessionReports
 from p2p_oicp.roles.state.sweeping import Retention
 from p2p_oicp.roles.state.workers import state_workers
@@ -256,6 +257,7 @@ class Node:
         kept = self._settings.storage
         retention = Retention(kept.history_days, kept.status_history_days, kept.quarantine_days)
         yield from state_workers(context, self._backoff, retention)
+        yield "forgetting", Forgetting(context, kept.history_days)
 
     def _outbox_worker(self, name: str, carrier: Carrier, context: RoleContext) -> OutboxWorker:
         bell = context.bells.hang(name, name)
