@@ -1,8 +1,7 @@
 """One node: the one place where everything is put together and started.
 
 ``async with Node(settings) as node`` opens the store, starts both listeners and the workers, and says hello to the
-peers; leaving the block drains: it stops accepting, finishes what is in flight, stops the workers and commits what
-waits.
+peers; leaving the block stops accepting, finishes what is in flight, stops the workers and commits what waits.
 """
 
 from __future__ import annotations
@@ -167,10 +166,9 @@ class Node:
 
     async def _greetings(self, store: Store, parts: _Parts) -> Greetings:
         ours = await store.write(lambda tx: birth.certificate(tx, self._clock.time()))
-        acquaintances = Acquaintances(store, parts.context.bells, ours)
-        return Greetings(
-            self.me, self.registry, parts.client, parts.signs, acquaintances=acquaintances, backoff=self._backoff
-        )
+        replaced = parts.emp.reconciling.wanted if parts.emp else None
+        met = Acquaintances(store, parts.context.bells, ours, replaced)
+        return Greetings(self.me, self.registry, parts.client, parts.signs, met, self._backoff)
 
     async def _assemble(self, stack: AsyncExitStack, store: Store) -> _Parts:
         client = await stack.enter_async_context(self._client())

@@ -6,11 +6,9 @@ A PIN is checked by the function its hash was made with; checking is slow on pur
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-import orjson
-from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy import bindparam, or_, select
 
 from p2p_oicp.identity.pins import pin_matches
 from p2p_oicp.oicp import AuthenticationDataRecord, HashedPIN, Identification, ProviderID
@@ -36,12 +34,12 @@ _BY_UID = compiled(
 _BY_EVCO = compiled(
     select(*_COLUMNS).select_from(_from).where(_i.evco_key == bindparam("key_"), _of_source).order_by(_r.id)
 )
-_HASHES = compiled(
-    select(_r.key, _r.raw).where(
+_HASH = compiled(
+    select(_r.raw).where(
         _r.kind == int(Kind.AUTHENTICATION),
+        _r.key == bindparam("key_"),
         _r.source == bindparam("source_"),
         _r.deleted == 0,
-        _r.key.in_(select(func.json_each(bindparam("keys")).table_valued("value").c.value)),
     )
 )
 
@@ -111,12 +109,10 @@ def _can_be_checked(hashed: HashedPIN) -> bool:
     return hashed.function.lower() == _BCRYPT and rounds.isdecimal() and int(rounds) <= _MOST_ROUNDS
 
 
-async def stored_hashes(store: Store, source: str, keys: Iterable[str]) -> dict[str, str]:
-    """Return the bcrypt hashes stored for these keys."""
-    rows = await store.read(_HASHES, source_=source, keys=orjson.dumps(list(keys)).decode())
-    found: dict[str, str] = {}
-    for row in rows:
+async def stored_hash(store: Store, source: str, key: str) -> str | None:
+    """Return the bcrypt hash that is stored under a key."""
+    for row in await store.read(_HASH, source_=source, key_=key):
         code = AuthenticationDataRecord.from_json(row["raw"]).identification.qr_code
         if code and code.hashed_pin and _can_be_checked(code.hashed_pin):
-            found[row["key"]] = code.hashed_pin.value
-    return found
+            return code.hashed_pin.value
+    return None

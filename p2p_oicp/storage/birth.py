@@ -21,6 +21,15 @@ _PUT = compiled(insert(counters).values({name: bindparam(name) for name in ("nam
 _GET = compiled(select(counters.c.value).where(counters.c.name == bindparam("name_")))
 _FORGET = compiled(delete(counters).where(counters.c.name == bindparam("name_")))
 _KNOWN = compiled(select(table.c.store_id).where(table.c.name == bindparam("name_")))
+_REMEMBERS = compiled(
+    update(table).where(table.c.name == bindparam("name_"), table.c.knew_another == 0).values(knew_another=1)
+)
+#: Whether a peer knew an earlier store of ours, and when this one was born.
+FORMER = compiled(
+    select(table.c.knew_another, counters.c.value.label("born"))
+    .select_from(table.join(counters, counters.c.name == _BORN))
+    .where(table.c.name == bindparam("name_"))
+)
 _KNOW = compiled(update(table).where(table.c.name == bindparam("name_")).values(store_id=bindparam("store_id")))
 
 
@@ -54,11 +63,16 @@ def store_of(tx: Transaction, peer: str) -> int | None:
 
 def met(tx: Transaction, peer: str, store_id: int) -> bool:
     """Note which store a peer has; return whether it is another one than last time, without what we gave to that."""
-    known = tx.one(_KNOWN, name_=peer)
-    if known is None or known["store_id"] is None:
-        destinations.ensure(tx, peer)
+    known = store_of(tx, peer)
+    destinations.ensure(tx, peer)
     tx.run(_KNOW, name_=peer, store_id=store_id)
-    is_another = known is not None and known["store_id"] not in (None, store_id)
+    is_another = known not in (None, store_id)
     if is_another:
         cursors.forget(tx, peer)
     return is_another
+
+
+def remembers_another(tx: Transaction, peer: str) -> bool:
+    """Note that a peer knew an earlier store of ours, with sessions that this one does not have; False if noted."""
+    destinations.ensure(tx, peer)
+    return tx.run(_REMEMBERS, name_=peer) == 1

@@ -158,6 +158,7 @@ destinations = Table(
     Column("last_kind", Text),  # the class of the last error
     Column("last_success_at", Float),
     Column("store_id", Integer),  # which store the peer had when we last met it
+    Column("knew_another", Integer, nullable=False, server_default=text("0")),  # it has met an earlier store of ours
 )
 
 counters = Table(

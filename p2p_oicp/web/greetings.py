@@ -31,7 +31,6 @@ class Greetings:
         registry: PeerRegistry,
         client: OicpClient,
         signs: SignsOfLife,
-        *,
         acquaintances: Acquaintances,
         backoff: Backoff,
     ) -> None:
@@ -44,7 +43,6 @@ class Greetings:
             "name": me.name,
             "operators": [party.text for party in me.operators],
             "providers": [party.text for party in me.providers],
-            "store": acquaintances.ours.store_id,
         }
 
     async def greet_all(self) -> None:
@@ -54,8 +52,9 @@ class Greetings:
 
     async def _greet(self, peer: Peer) -> None:
         url = peer.url.removesuffix("/").removesuffix("/api/oicp") + _HELLO
-        hello, failures = orjson.dumps(self._me), 0
+        failures = 0
         while True:
+            hello = orjson.dumps({**self._me, **await self._acquaintances.words_for(peer.name)})
             try:
                 _, answer = await self._client.post_json(url, hello, deadline=_DEADLINE_SECONDS, peer=peer.name)
                 await self._heard(peer, answer)
@@ -77,16 +76,17 @@ class Greetings:
         except (orjson.JSONDecodeError, HttpProblem):
             return
         if peer in named:
-            await self._acquaintances.met(peer.name, told.get("store"))
+            await self._acquaintances.met(peer.name, told)
 
     async def hear(self, body: bytes) -> Answer:
         """Wake what waits for the peer that says hello."""
-        peers = self._named(body)
+        peers, words = self._named(body), {}
         for peer in peers:
             log.info("hello.heard", peer=peer.name)
-            await self._acquaintances.met(peer.name, orjson.loads(body).get("store"))
+            words = await self._acquaintances.words_for(peer.name)
+            await self._acquaintances.met(peer.name, orjson.loads(body))
             await self._signs.heard_from(peer.name)
-        return Answer(orjson.dumps({"known": bool(peers), **self._me}))
+        return Answer(orjson.dumps({"known": bool(peers), **self._me, **words}))
 
     def _named(self, body: bytes) -> set[Peer]:
         try:

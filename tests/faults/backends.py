@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 from aiohttp import web
@@ -19,6 +20,7 @@ from tests.node import messages
 
 LOOPBACK = "127.0.0.1"
 _DEADLINE = aiohttp.ClientTimeout(total=15)
+_TIMES = ("SessionStart", "ChargingStart", "ChargingEnd", "SessionEnd")
 _REFUSALS = {"fail": "021", "refuse": "022"}
 _OK = {"Result": True, "StatusCode": {"Code": "000"}}
 
@@ -61,6 +63,14 @@ class Backend:
                 return Answer(response.status, _json(text), dict(response.headers), text)
         except (aiohttp.ClientError, TimeoutError, OSError):
             return Answer(0, {})
+
+    async def ask_peer(self, url: str, path: str, message: dict) -> Answer:
+        """Send one request once to another listener."""
+        mine, self.node_url = self.node_url, url
+        try:
+            return await self.ask(path, json.dumps(message).encode())
+        finally:
+            self.node_url = mine
 
     async def insist(self, path: str, message: dict) -> Answer:
         """Send the same bytes until there is an answer that is not "come back later"."""
@@ -191,7 +201,9 @@ class Csms(Backend):
         """Send the record of a session until it is acknowledged."""
         energy = self.rng.randrange(1, 50_000) / 1000
         amounts = {"MeterValueStart": 100, "MeterValueEnd": round(100 + energy, 3), "ConsumedEnergy": energy}
-        record = messages.cdr(session, **amounts, **members)
+        now = datetime.now(UTC) - timedelta(minutes=1)
+        times = {name: (now + timedelta(seconds=n)).isoformat() for n, name in enumerate(_TIMES)}
+        record = messages.cdr(session, **amounts, **times, **members)
         answer = self._note("record", await self.insist(messages.CDR, record))
         if answer.is_yes:
             self.records[session] = json.dumps(record).encode()

@@ -11,6 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.node import messages
+
 SECONDS_AN_ANSWER = 5
 
 
@@ -22,6 +24,9 @@ def ask(role: str, url: str, *, examples: int, seed: int = 1) -> subprocess.Comp
             (sys.executable, "-m", "p2p_oicp", "openapi", "--role", role), check=True, capture_output=True
         )
         document.write_bytes(printed.stdout)
+        (Path(folder) / "schemathesis.toml").write_text(
+            f'[parameters]\noperatorID = "{messages.A_CPO}"\nproviderID = "{messages.B_EMP}"\n'  # or all were 401
+        )
         return subprocess.run(
             (
                 sys.executable, "-m", "schemathesis.cli", "run", str(document),

@@ -5,6 +5,10 @@ import asyncio
 import pytest
 
 from tests.faults import books
+from tests.node import messages
+
+# Times after any store was born, as a session has them that begins now.
+NOW = dict.fromkeys(("SessionStart", "ChargingStart", "ChargingEnd", "SessionEnd"), "2999-03-01T10:00:00+01:00")
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -15,6 +19,36 @@ async def test_an_emp_node_that_comes_back_with_an_empty_store_gets_the_whole_st
     await on.b.kill()
     await on.replace(on.b)
     assert await on.statuses_are_equal()
+
+
+async def test_what_an_emp_node_lost_with_its_store_comes_back_and_sessions_under_way_end_well(on):
+    await on.csms.drive(3)
+    under_way = await on.authorize(on.csms.evses[0])
+    await on.b.kill()
+    await on.csms.tell_all(under_way, on.csms.evses[0], "csms")
+    await on.replace(on.b)
+    await on.csms.drive(1)
+    balance = await on.balances()
+    assert balance.records == len(on.csms.records)
+
+
+async def test_what_an_emp_node_has_taken_and_not_told_its_backend_is_not_lost_with_its_store(on):
+    on.contracts.trouble = lambda _: "fail"
+    session = await on.csms.charge(on.csms.evses[0])
+    async with asyncio.timeout(5):
+        while session.lower() not in books.records_in(on.b, "emp"):
+            await asyncio.sleep(0.02)
+    await on.b.kill()
+    on.contracts.trouble = lambda _: ""
+    await on.replace(on.b)
+    async with asyncio.timeout(15):
+        while session not in on.contracts.records:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_made_up_session_is_refused_also_after_a_store_was_replaced(on):
+    answer = await on.csms.ask_peer(on.to_b.url, messages.CDR, messages.cdr(messages.UNKNOWN_SESSION, **NOW))
+    assert (answer.status, answer.code) == (200, "400")
 
 
 async def test_a_cpo_node_that_comes_back_with_an_empty_store_is_believed_what_it_says_anew(on):

@@ -38,7 +38,7 @@ async def test_what_waits_for_a_peer_that_is_away_is_shown_with_its_age_attempts
             session = (await stopped.a.post(START, authorize_start())).json["SessionID"]
         assert (await stopped.a.post(CDR, cdr(session))).code == "000"
         told = await numbers(stopped, stopped.a)
-        while told.get(("p2p_oicp_destination_failures", "node b"), 0) < 1:
+        while told.get(("p2p_oicp_outbox_attempts", "node b", "waiting"), 0) < 1:
             told = await numbers(stopped, stopped.a)
     assert told["p2p_oicp_outbox_letters", "node b", "waiting"] == 1
     assert told["p2p_oicp_outbox_attempts", "node b", "waiting"] >= 1

@@ -8,6 +8,7 @@ from p2p_oicp.oicp.operation import Party
 from p2p_oicp.roles.context import RoleContext
 from p2p_oicp.roles.emp.authorization import Authorization
 from p2p_oicp.roles.emp.clarifying import Clarifying
+from p2p_oicp.roles.emp.former import FormerSessions
 from p2p_oicp.roles.emp.reconciling import Reconciling
 from p2p_oicp.roles.emp.remote import RemoteControl
 from p2p_oicp.roles.emp.settlement import EmpSettlement
@@ -28,7 +29,7 @@ class EmpRole(Role):
         clarify_interval: float,
         reconcile_interval: float,
     ) -> None:
-        settlement = EmpSettlement(context)
+        settlement = EmpSettlement(context, FormerSessions(context, backend))
         self.clarifying = Clarifying(context, enquirer, clarify_interval)
         self.reconciling = Reconciling(context, settlement, reconcile_interval)
         super().__init__(

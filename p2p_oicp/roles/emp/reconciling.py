@@ -7,6 +7,7 @@ node and gave up, a dead letter, a database that was restored from a backup.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,20 +50,22 @@ class Outcome:
 
 
 class Reconciling:
-    """Asks every ``interval`` seconds (0: never by itself)."""
+    """Asks every ``interval`` seconds (0: never by itself), and when ``wanted`` is set."""
 
     def __init__(self, context: RoleContext, settlement: EmpSettlement, interval: float) -> None:
         self._context = context
         self._settlement = settlement
         self._interval = interval
         self._courier: Courier = context.courier
+        self.wanted = asyncio.Event()
 
     async def run(self) -> None:
         """Work until cancelled."""
-        if not self._interval:
-            await asyncio.Event().wait()
         while True:
-            await asyncio.sleep(self._interval)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._interval or None):
+                    await self.wanted.wait()
+            self.wanted.clear()
             try:
                 await self.reconcile_all()
             except StoreError as error:

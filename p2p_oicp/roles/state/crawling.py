@@ -24,7 +24,7 @@ from p2p_oicp.roles.answers import SUCCESS
 from p2p_oicp.roles.context import RoleContext
 from p2p_oicp.roles.state.harvest import PULLS, Harvest
 from p2p_oicp.storage.state import watermarks
-from p2p_oicp.storage.state.batches import Batch
+from p2p_oicp.storage.state.intake import Intake
 from p2p_oicp.storage.state.model import Kind, Push, Replaces
 from p2p_oicp.transport import Reply
 
@@ -82,34 +82,33 @@ class Crawler:
         since = await watermarks.get(store, name, kind) if kind is Kind.EVSE_DATA else None
         replaces = Replaces.SOURCE if since is None else Replaces.NOTHING
         push = Push(kind=kind, source=name, groups=(), replaces=replaces)
-        batch = await self._context.keeper.stage(push)
-        harvest = Harvest(self._context, self._peer, kind)
+        intake = Intake(self._context.keeper, push)
+        harvest = Harvest(self._context, self._peer, kind, intake)
         try:
-            watermark = await self._gather(kind, harvest, batch, since)
+            watermark = await self._gather(kind, harvest, since)
         except BaseException as error:
-            await asyncio.shield(batch.drop())
+            await asyncio.shield(intake.drop())
             if isinstance(error, PeerRejected) and since is not None:
                 await watermarks.forget(store, name, kind)
             raise
         if not harvest.count and since is None:
             log.warning("crawl.empty", peer=name, kind=kind.name.lower(), meaning="all withdrawn")
-        applied = await self._context.keeper.take(push, batch, harvest.groups)
+        applied = await intake.apply(harvest.groups)
         unseen = await harvest.set_aside()
         if kind is Kind.EVSE_DATA and not unseen:
             await watermarks.commit(store, name, kind, watermark)
         log.info("crawl.done", peer=name, kind=kind.name.lower(), records=harvest.count, changed=applied.changed)
 
-    async def _gather(self, kind: Kind, harvest: Harvest, batch: Batch, since: float | None) -> float:
-        """Stage everything; return the other side's time before the first answer."""
+    async def _gather(self, kind: Kind, harvest: Harvest, since: float | None) -> float:
+        """Take in everything; return the other side's time before the first answer."""
         watermark: float | None = None
         answers = self._pages(since) if kind is Kind.EVSE_DATA else self._blocks(kind)
         async for reply in answers:
             watermark = watermark or reply.sent_at or self._context.now()
             try:
-                records, gone = await harvest.take(reply.body)
+                await harvest.take(reply.body)
             except InvalidMessage as error:
                 raise PeerBroken(self._peer.name, f"the answer is not OICP: {error}") from error
-            await batch.stage(records, gone)
         return watermark or self._context.now()
 
     async def _pages(self, since: float | None) -> AsyncIterator[Reply]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import orjson
@@ -21,7 +22,7 @@ from p2p_oicp.oicp import (
     PricingProducts,
     ProviderAuthenticationData,
     PullEvseDataRecord,
-    Severity,
+    RecordReading,
     read_records,
 )
 from p2p_oicp.oicp.operation import Operation
@@ -29,11 +30,9 @@ from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import RoleContext
 from p2p_oicp.roles.state.kinds import KINDS
-from p2p_oicp.roles.state.pins import redacted, without_pins
-from p2p_oicp.roles.state.taking import foreign, gently
-from p2p_oicp.storage.state import quarantine
-from p2p_oicp.storage.state.model import Group, Kind, Record
-from p2p_oicp.storage.state.quarantine import SetAside
+from p2p_oicp.roles.state.sieve import Sieve
+from p2p_oicp.storage.state.intake import Intake
+from p2p_oicp.storage.state.model import Group, Kind
 
 Requests = Callable[[Peer, Peer], Iterator[tuple[str, bytes]]]
 
@@ -89,15 +88,14 @@ PULLS: Mapping[Kind, Pull] = MappingProxyType(
 
 
 class Harvest:
-    """What one pull of one kind brings."""
+    """What one pull of one kind brings; ``groups`` are the groups that its records are of."""
 
-    def __init__(self, context: RoleContext, peer: Peer, kind: Kind) -> None:
-        self._context = context
-        self._peer = peer
+    def __init__(self, context: RoleContext, peer: Peer, kind: Kind, intake: Intake) -> None:
         self._kind = KINDS[kind]
         self._pull = PULLS[kind]
+        self._sieve = Sieve(context, self._kind, peer)
+        self._intake = intake
         self._groups: dict[str, Group] = {}
-        self._unusable: list[SetAside] = []
         self.count = 0
 
     @property
@@ -105,46 +103,23 @@ class Harvest:
         """The groups that the records are of."""
         return list(self._groups.values())
 
-    async def take(self, body: bytes) -> tuple[list[Record], list[str]]:
-        """Return the records of an answer, and the keys of those it says are gone; raises InvalidMessage."""
+    async def take(self, body: bytes) -> None:
+        """Take in the records of an answer; raises InvalidMessage."""
         if self._pull.block is None:
-            return await self._records(EvseDataPage, body, None)
-        records: list[Record] = []
+            await self._take_in(read_records(self._pull.answer, body), self._group_of)
+            return
         for raw in read_records(self._pull.answer, body).raws:
             group = self._kind.group_of_block(raw, "")
             self._groups[group.key] = group
-            records += (await self._records(self._pull.block, raw, group))[0]
-        return records, []
+            await self._take_in(read_records(self._pull.block, raw), partial(_always, group))
 
-    async def _records(self, model: type[Message], body: bytes, group: Group | None) -> tuple[list[Record], list[str]]:
-        """Return usable records and keys that are gone; without a ``group`` each record names its own."""
-        usable = await self._usable(model, body)
-        if self._kind.kind is Kind.AUTHENTICATION:
-            usable = await without_pins(self._context, self._peer.name, usable)
-        records: list[Record] = []
-        gone: list[str] = []
-        for raw, record in usable:
+    async def _take_in(self, reading: RecordReading[Message], group_of: Callable[[Message], Group]) -> None:
+        async for record, message in self._sieve.usable(reading, group_of):
             self.count += 1
-            made = self._kind.record(raw, record, group or self._group_of(record))
-            if getattr(record, "delta_type", None) == DeltaType.DELETE:
-                gone.append(made.key)
+            if getattr(message, "delta_type", None) == DeltaType.DELETE:
+                await self._intake.withdraw(record.key)
             else:
-                records.append(made)
-        return records, gone
-
-    async def _usable(self, model: type[Message], body: bytes) -> list[tuple[bytes, Message]]:
-        reading = read_records(model, body)
-        usable: list[tuple[bytes, Message]] = []
-        async for raw, record, findings in gently(reading):
-            wrong = [finding for finding in findings if finding.severity is Severity.ERROR]
-            if record is not None:
-                wrong += foreign(record, self._kind, self._peer, reading.pointer)
-            if record is None or wrong:
-                kept = redacted(raw) if self._kind.kind is Kind.AUTHENTICATION else raw
-                self._unusable.append(SetAside(kept, tuple(wrong)))
-            else:
-                usable.append((raw, record))
-        return usable
+                await self._intake.put(record)
 
     def _group_of(self, record: Message) -> Group:
         """Return the group of a charging spot: the operator it names, or its own."""
@@ -157,7 +132,8 @@ class Harvest:
 
     async def set_aside(self) -> int:
         """Keep aside what could not be used; return how much of it was never seen before."""
-        operation = self._pull.operation.name
-        return await quarantine.set_aside(
-            self._context.store, self._peer.name, operation, self._unusable, self._context.now()
-        )
+        return await self._sieve.keep_aside(self._pull.operation.name)
+
+
+def _always(group: Group, _record: Message) -> Group:
+    return group

@@ -25,7 +25,8 @@ from p2p_oicp.peers import Peer
 from p2p_oicp.roles.state import facts
 from p2p_oicp.storage.state.model import EVERYONE, Group, Kind, Record
 
-_OPERATOR_CODE, _PROVIDER_CODE = "018", "019"
+#: Inconsistent EvseID, inconsistent EvcoID (OICP 2.3, CodeType).
+OPERATOR_CODE, PROVIDER_CODE = "018", "019"
 
 Owner = OperatorID | ProviderID
 
@@ -45,7 +46,7 @@ class StateKind:
     within: tuple[str, ...]
     record: Callable[[bytes, Message, Group], Record]
     owners: Callable[[Message], Sequence[Owner | None]]
-    foreign_code: str = _OPERATOR_CODE
+    foreign_code: str = OPERATOR_CODE
     head_counts: bool = False
     has_audiences: bool = False
 
@@ -189,7 +190,7 @@ KINDS: Mapping[Kind, StateKind] = MappingProxyType(
                 within=("AuthenticationDataRecord",),
                 record=_identification,
                 owners=_providers,
-                foreign_code=_PROVIDER_CODE,
+                foreign_code=PROVIDER_CODE,
             ),
         )
     }

@@ -6,7 +6,6 @@ Hashing is slow on purpose, so it runs beside the event loop, which goes on serv
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from p2p_oicp.identity.pins import hash_pin, pin_matches
@@ -16,19 +15,15 @@ from p2p_oicp.roles.state import facts
 from p2p_oicp.storage import authentication
 
 
-async def without_pins(
-    context: RoleContext, source: str, records: Sequence[tuple[bytes, Message]]
-) -> list[tuple[bytes, Message]]:
-    """Return the records with HashedPIN in the place of every PIN; the same PIN again keeps its hash."""
-    told = [(raw, cast("AuthenticationDataRecord", record)) for raw, record in records]
-    with_pin = [record for _, record in told if _pin(record)]
-    known = await authentication.stored_hashes(
-        context.store, source, [facts.key_of_identification(record.identification) for record in with_pin]
-    )
-    return [
-        (await asyncio.to_thread(_hashed, raw, record, known, context.pin_rounds)) if _pin(record) else (raw, record)
-        for raw, record in told
-    ]
+async def without_pin(
+    context: RoleContext, source: str, raw: bytes, record: Message
+) -> tuple[bytes, AuthenticationDataRecord]:
+    """Return a record with HashedPIN in the place of its PIN, if it has one; the same PIN again keeps its hash."""
+    told = cast("AuthenticationDataRecord", record)
+    if _pin(told) is None:
+        return raw, told
+    known = await authentication.stored_hash(context.store, source, facts.key_of_identification(told.identification))
+    return await asyncio.to_thread(_hashed, raw, told, known, context.pin_rounds)
 
 
 def _pin(record: AuthenticationDataRecord) -> str | None:
@@ -37,10 +32,9 @@ def _pin(record: AuthenticationDataRecord) -> str | None:
 
 
 def _hashed(
-    raw: bytes, record: AuthenticationDataRecord, known: Mapping[str, str], rounds: int
+    raw: bytes, record: AuthenticationDataRecord, value: str | None, rounds: int
 ) -> tuple[bytes, AuthenticationDataRecord]:
     pin = _pin(record) or ""
-    value = known.get(facts.key_of_identification(record.identification))
     if value is None or not pin_matches(pin, value.encode()):
         value = hash_pin(pin, rounds).decode()
     members = cast("dict[str, Any]", decode(raw))

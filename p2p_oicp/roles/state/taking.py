@@ -1,37 +1,33 @@
 """Taking over a push: of our own backend (our state), or of a peer (our copy of its state).
 
-The records are read one by one, and the event loop gets its turn between a few of them: a push of 10,000 records never
-holds up an authorization. Our own backend's push is all or nothing. Of a peer's push, records that cannot be used are
-set aside in the quarantine, with the reason, and the others are taken.
+Our own backend's push is all or nothing. Of a peer's push, records that cannot be used are set aside in the quarantine,
+with the reason, and the others are taken.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 
 from p2p_oicp.errors import Refusal
-from p2p_oicp.oicp import Finding, InvalidMessage, Message, ReadRecord, RecordReading, Severity
+from p2p_oicp.oicp import Finding, InvalidMessage, Message, RecordReading
 from p2p_oicp.oicp.operation import Party
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import Incoming, RoleContext
 from p2p_oicp.roles.state.kinds import StateKind
-from p2p_oicp.roles.state.pins import redacted, without_pins
-from p2p_oicp.storage.state import quarantine
-from p2p_oicp.storage.state.model import OWN, Applied, Group, Kind, Must, Push, Record, Replaces
-from p2p_oicp.storage.state.quarantine import SetAside
+from p2p_oicp.roles.state.sieve import Sieve
+from p2p_oicp.storage.state.intake import Intake
+from p2p_oicp.storage.state.model import OWN, Applied, Group, Must, Push, Replaces
 
 log = structlog.get_logger(__name__)
 
 _DATA_TRANSACTION_ERROR = "009"
 _DATA_ERROR = "022"
 _MOST_NAMED = 10
-_MOST_FINDINGS = 100
-_BETWEEN_TURNS = 20
+_DELETE = "delete"
 _MUST = {"insert": Must.BE_NEW, "update": Must.BE_KNOWN}
 
 
@@ -44,28 +40,6 @@ class Taken:
     reason: str | None = None
 
 
-@dataclass(slots=True)
-class _Sorted:
-    """The records of a push, usable and not.
-
-    A model is dropped as soon as its record is made: 10,000 of them are 8 times the memory of the push, and walking
-    through so much memory makes each record three times as slow (docs/performance.md).
-    """
-
-    usable: list[Record] = field(default_factory=list)
-    with_secrets: list[tuple[bytes, Message]] = field(default_factory=list)
-    unusable: list[SetAside] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-
-
-async def gently(reading: RecordReading[Message]) -> AsyncIterator[ReadRecord]:
-    """Read the records; others get their turn in between."""
-    for count, one in enumerate(reading, start=1):
-        if count % _BETWEEN_TURNS == 0:
-            await asyncio.sleep(0)
-        yield one
-
-
 async def take_over(context: RoleContext, incoming: Incoming[Message], kind: StateKind, owner: Peer) -> Taken:
     """Apply a push of ``owner``: our own company, or a peer.
 
@@ -74,85 +48,65 @@ async def take_over(context: RoleContext, incoming: Incoming[Message], kind: Sta
     reading = incoming.records
     if reading is None:
         return Taken(0)
-    source = OWN if owner.is_self else owner.name
     group = kind.group(incoming.message, incoming.party or "")
-    found = await _sorted(reading, kind, owner, group)
-    if owner.is_self and any(finding.status_code == _DATA_ERROR for finding in found.findings):
-        raise InvalidMessage(found.findings)
-    _refuse_inconsistent(found.findings, kind)
-    hashed = await without_pins(context, source, found.with_secrets) if found.with_secrets else []
-    found.usable += [kind.record(raw, record, group) for raw, record in hashed]
-    _refuse_repeated(found.usable, kind)
-    push = _push(incoming, kind, source, group, found.usable)
+    sieve = Sieve(context, kind, owner)
+    push = _push(incoming, kind, sieve.source, group)
     if push.replaces is Replaces.GROUPS and not reading.raws:
         log.warning("state.full_load_is_empty", kind=kind.kind.name.lower(), party=group.party, meaning="all withdrawn")
-    applied = await context.keeper.apply(push)
+    intake = Intake(context.keeper, push)
+    try:
+        twice = await _take_in(intake, sieve, reading, group, deletes=_action(incoming) == _DELETE)
+        _refuse_errors(sieve.findings, twice, kind, is_ours=owner.is_self)
+    except BaseException:
+        await asyncio.shield(intake.drop())
+        raise
+    applied = await intake.apply((group,))
     _refuse_contradictions(applied, push)
-    if found.unusable:
-        await quarantine.set_aside(context.store, source, incoming.operation.name, found.unusable, context.now())
-    return Taken(applied.changed, len(found.unusable), found.unusable[0].reason if found.unusable else None)
+    await sieve.keep_aside(incoming.operation.name)
+    return Taken(applied.changed, len(sieve.unusable), sieve.unusable[0].reason if sieve.unusable else None)
 
 
-async def _sorted(reading: RecordReading[Message], kind: StateKind, owner: Peer, group: Group) -> _Sorted:
-    found = _Sorted()
-    place = 0
-    async for raw, record, findings in gently(reading):
-        wrong = [finding for finding in findings if finding.severity is Severity.ERROR]
-        if record is not None:
-            wrong += foreign(record, kind, owner, f"{reading.pointer}/{place}")
-        if record is None or wrong:
-            kept = redacted(raw) if kind.kind is Kind.AUTHENTICATION else raw
-            found.unusable.append(SetAside(kept, tuple(wrong)))
-            found.findings += wrong if len(found.findings) < _MOST_FINDINGS else ()
-        elif kind.kind is Kind.AUTHENTICATION:
-            found.with_secrets.append((raw, record))
+async def _take_in(
+    intake: Intake, sieve: Sieve, reading: RecordReading[Message], group: Group, *, deletes: bool
+) -> list[str]:
+    """Take in all usable records; return the keys that occurred before."""
+    seen: set[str] = set()
+    twice: list[str] = []
+    async for record, _ in sieve.usable(reading, lambda _: group):
+        if record.key in seen:
+            twice.append(record.key)
+            continue
+        seen.add(record.key)
+        if deletes:
+            await intake.withdraw(record.key)
         else:
-            found.usable.append(kind.record(raw, record, group))
-        place += 1
-    return found
+            await intake.put(record)
+    return twice
 
 
-def foreign(record: Message, kind: StateKind, owner: Peer, at: str) -> list[Finding]:
-    """Report a record of parties that its sender does not speak for."""
-    code = "foreign-evse-id" if kind.foreign_code == "018" else "foreign-evco-id"
-    return [
-        Finding(Severity.ERROR, at, code, f"{_named(record)} belongs to {party}, for whom {owner.name} does not speak")
-        for party in kind.owners(record)
-        if party is None or not owner.answers_for(party)
-    ]
-
-
-def _named(record: Message) -> str:
-    evse_id = getattr(record, "evse_id", None)
-    return f"EvseID {evse_id}" if evse_id is not None else "a contract"
-
-
-def _refuse_inconsistent(findings: Sequence[Finding], kind: StateKind) -> None:
-    """Refuse the whole push for an id of somebody else, or one that occurs twice (018, 019)."""
+def _refuse_errors(findings: Sequence[Finding], twice: Sequence[str], kind: StateKind, *, is_ours: bool) -> None:
+    """Refuse what forbids the whole push: our own backend's mistakes, ids of somebody else, repeated ids."""
+    if is_ours and any(finding.status_code == _DATA_ERROR for finding in findings):
+        raise InvalidMessage(findings)
     inconsistent = [finding.message for finding in findings if finding.status_code == kind.foreign_code]
     if inconsistent:
         named = "; ".join(inconsistent[:_MOST_NAMED])
         raise Refusal(kind.foreign_code, f"{len(inconsistent)} records are inconsistent: {named}")
+    if twice:
+        code = kind.foreign_code if kind.publisher is Party.CPO else _DATA_ERROR
+        raise Refusal(code, f"{len(twice)} records occur more than once: {', '.join(twice[:_MOST_NAMED])}")
 
 
-def _refuse_repeated(records: Sequence[Record], kind: StateKind) -> None:
-    counted = Counter(record.key for record in records)
-    if len(counted) == len(records):
-        return
-    twice = [key for key, count in counted.items() if count > 1]
-    code = kind.foreign_code if kind.publisher is Party.CPO else _DATA_ERROR
-    raise Refusal(code, f"{len(twice)} records occur more than once: {', '.join(twice[:_MOST_NAMED])}")
+def _action(incoming: Incoming[Message]) -> str:
+    return str(getattr(incoming.message, "action_type", ""))
 
 
-def _push(incoming: Incoming[Message], kind: StateKind, source: str, group: Group, records: Sequence[Record]) -> Push:
-    action = str(getattr(incoming.message, "action_type", ""))
-    deletes = action == "delete"
+def _push(incoming: Incoming[Message], kind: StateKind, source: str, group: Group) -> Push:
+    action = _action(incoming)
     return Push(
         kind=kind.kind,
         source=source,
         groups=(group,),
-        records=() if deletes else records,
-        gone=[record.key for record in records] if deletes else (),
         must=_MUST.get(action),
         replaces=Replaces.GROUPS if action == "fullLoad" else Replaces.NOTHING,
         digest=None if source == OWN else incoming.digest,

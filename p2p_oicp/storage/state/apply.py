@@ -27,11 +27,10 @@ _TAKE_NUMBERS = Statement(
     "RETURNING value",
     {},
 )
-_in_list = select(func.json_each(bindparam("keys")).table_valued("value").c.value)
+_listed = select(func.json_each(bindparam("keys")).table_valued("value").c.value)
 _of_source = (_t.kind == bindparam("kind_"), _t.source == bindparam("source_"))
 _IDENTITY = (_t.id, _t.key, _t.group_key, _t.digest, _t.created_change, _t.deleted)
-#: The rows of some keys (``listed``), tombstones included.
-PRESENT = compiled(select(*_IDENTITY).where(*_of_source, _t.key.in_(_in_list)))
+_PRESENT = compiled(select(*_IDENTITY).where(*_of_source, _t.key.in_(_listed)))
 _INSERT = compiled(insert(state_records).values({name: bindparam(name) for name in _RECORD}))
 _this = _t.id == bindparam("id_")
 _MOVE = compiled(update(state_records).where(_this).values(deleted=0, **{name: bindparam(name) for name in _MOVED}))
@@ -97,14 +96,9 @@ def digest_of(raw: bytes) -> bytes:
     return hashlib.blake2b(raw, digest_size=16).digest()
 
 
-def listed(keys: Iterable[str]) -> str:
-    """Return keys as the statements take them."""
-    return orjson.dumps(list(keys)).decode()
-
-
 def present(tx: Transaction, kind: Kind, source: str, keys: Iterable[str]) -> dict[str, sqlite3.Row]:
     """Return the rows of these keys, tombstones included."""
-    rows = tx.all(PRESENT, kind_=kind, source_=source, keys=listed(keys))
+    rows = tx.all(_PRESENT, kind_=kind, source_=source, keys=orjson.dumps(list(keys)).decode())
     return {row["key"]: row for row in rows}
 
 

@@ -6,16 +6,14 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 
-from p2p_oicp.storage.state.apply import PRESENT, listed
 from p2p_oicp.storage.state.batches import Batch, Now, finish_decided
-from p2p_oicp.storage.state.direct import MOST_AT_ONCE, apply_at_once, contradictions
+from p2p_oicp.storage.state.direct import MOST_AT_ONCE, apply_at_once
 from p2p_oicp.storage.state.model import Applied, Group, Kind, Push
-from p2p_oicp.storage.store import Row, Store
+from p2p_oicp.storage.store import Store
 from p2p_oicp.storage.writer import Lane
 
 # A change of a single status is not held up by bulk work.
 _FEW = 10
-_CHECKED_AT_ONCE = 5_000
 
 
 class Keeper:
@@ -38,23 +36,9 @@ class Keeper:
                 applied = await self._store.write(lambda tx: apply_at_once(tx, push, self._now()), lane)
                 if applied is not None:
                     return applied
-            wrong = await self._contradictions(push)
-            if wrong:
-                return Applied(contradictions=wrong)
             batch = await self.stage(push)
             await batch.stage(push.records, push.gone)
             return await self._decided(push.kind, push.source, batch, push.groups)
-
-    async def _contradictions(self, push: Push) -> tuple[str, ...]:
-        """Check a large push; nothing else changes this kind of state of its source meanwhile."""
-        if push.must is None:
-            return ()
-        known: dict[str, Row] = {}
-        for start in range(0, len(push.records), _CHECKED_AT_ONCE):
-            keys = [record.key for record in push.records[start : start + _CHECKED_AT_ONCE]]
-            rows = await self._store.scan(PRESENT, kind_=push.kind, source_=push.source, keys=listed(keys))
-            known |= {row["key"]: row for row in rows}
-        return contradictions(push, known)
 
     async def stage(self, push: Push) -> Batch:
         """Begin a push whose records come little by little; hand it to ``take``, or drop it."""

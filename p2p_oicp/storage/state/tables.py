@@ -130,23 +130,16 @@ batches = Table(
     sqlite_autoincrement=True,
 )
 
-# Some records packed into one row: staging them row by row costs six times as much (docs/performance.md).
+# An id is the batch's number times 2 to the power of 32, plus the place in it: in order, without an index.
 staged = Table(
     "staged",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("batch", Integer, nullable=False),
-    Column("records", LargeBinary, nullable=False),
-)
-Index("staged_of_batch", staged.c.batch, staged.c.id)
-
-# What a batch names, where it withdraws everything else.
-staged_keys = Table(
-    "staged_keys",
-    metadata,
-    Column("batch", Integer, primary_key=True),
-    Column("key", Text, primary_key=True),
-    sqlite_with_rowid=False,
+    Column("key", Text, nullable=False),
+    Column("group_key", Text, nullable=False),
+    Column("facet", Text, nullable=False),
+    Column("facts", LargeBinary),
+    Column("raw", LargeBinary),
 )
 
 quarantine = Table(

@@ -71,6 +71,7 @@ def upgrade() -> None:
         sa.Column("last_kind", sa.Text(), nullable=True),
         sa.Column("last_success_at", sa.Float(), nullable=True),
         sa.Column("store_id", sa.Integer(), nullable=True),
+        sa.Column("knew_another", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
@@ -212,17 +213,12 @@ def upgrade() -> None:
     op.create_table(
         "staged",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("batch", sa.Integer(), nullable=False),
-        sa.Column("records", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_index("staged_of_batch", "staged", ["batch", "id"], unique=False)
-    op.create_table(
-        "staged_keys",
-        sa.Column("batch", sa.Integer(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("batch", "key"),
-        sqlite_with_rowid=False,
+        sa.Column("group_key", sa.Text(), nullable=False),
+        sa.Column("facet", sa.Text(), nullable=False),
+        sa.Column("facts", sa.LargeBinary(), nullable=True),
+        sa.Column("raw", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
         "state_groups",

@@ -1,0 +1,83 @@
+"""Records of a push or a pull, read one by one: the usable ones go on, the others are kept aside with the reason.
+
+The event loop gets its turn between a few of them: a push of 10,000 records never holds up an authorization. A record's
+model lives only until its bytes and columns are taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from p2p_oicp.oicp import Finding, Message, RecordReading, Severity
+from p2p_oicp.peers import Peer
+from p2p_oicp.roles.context import RoleContext
+from p2p_oicp.roles.state.kinds import OPERATOR_CODE, StateKind
+from p2p_oicp.roles.state.pins import redacted, without_pin
+from p2p_oicp.storage.state import quarantine
+from p2p_oicp.storage.state.model import OWN, Group, Kind, Record
+from p2p_oicp.storage.state.quarantine import SetAside
+
+_BETWEEN_TURNS = 20
+_MOST_FINDINGS = 100
+
+
+class Sieve:
+    """Sorts the records of ``owner``: our own company, or a peer."""
+
+    def __init__(self, context: RoleContext, kind: StateKind, owner: Peer) -> None:
+        self._context = context
+        self._kind = kind
+        self._owner = owner
+        self.source = OWN if owner.is_self else owner.name
+        self.unusable: list[SetAside] = []
+        #: What is wrong, as much as a sender will read.
+        self.findings: list[Finding] = []
+
+    async def usable(
+        self, reading: RecordReading[Message], group_of: Callable[[Message], Group]
+    ) -> AsyncIterator[tuple[Record, Message]]:
+        """Yield what can be used, with the message it was made from."""
+        for place, (raw, record, findings) in enumerate(reading):
+            if place % _BETWEEN_TURNS == _BETWEEN_TURNS - 1:
+                await asyncio.sleep(0)
+            wrong = [finding for finding in findings if finding.severity is Severity.ERROR]
+            if record is not None:
+                wrong += self._foreign(record, f"{reading.pointer}/{place}")
+            if record is None or wrong:
+                self._put_aside(raw, wrong)
+                continue
+            if self._kind.kind is Kind.AUTHENTICATION:
+                raw, record = await without_pin(self._context, self.source, raw, record)  # noqa: PLW2901 - its PIN is gone
+            yield self._kind.record(raw, record, group_of(record)), record
+
+    def _foreign(self, record: Message, at: str) -> list[Finding]:
+        """Report a record of parties that its sender does not speak for."""
+        code = "foreign-evse-id" if self._kind.foreign_code == OPERATOR_CODE else "foreign-evco-id"
+        return [
+            Finding(
+                Severity.ERROR,
+                at,
+                code,
+                f"{_named(record)} belongs to {party}, for whom {self._owner.name} does not speak",
+            )
+            for party in self._kind.owners(record)
+            if party is None or not self._owner.answers_for(party)
+        ]
+
+    def _put_aside(self, raw: bytes, wrong: list[Finding]) -> None:
+        kept = redacted(raw) if self._kind.kind is Kind.AUTHENTICATION else raw
+        self.unusable.append(SetAside(kept, tuple(wrong)))
+        if len(self.findings) < _MOST_FINDINGS:
+            self.findings += wrong
+
+    async def keep_aside(self, operation: str) -> int:
+        """Store what could not be used; return how much of it was never seen before."""
+        return await quarantine.set_aside(
+            self._context.store, self.source, operation, self.unusable, self._context.now()
+        )
+
+
+def _named(record: Message) -> str:
+    evse_id = getattr(record, "evse_id", None)
+    return f"EvseID {evse_id}" if evse_id is not None else "a contract"

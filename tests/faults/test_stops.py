@@ -1,0 +1,79 @@
+"""Ending a node in order, and starting one on what it cannot use."""
+
+import asyncio
+import sqlite3
+import time
+from contextlib import closing
+
+import pytest
+
+from p2p_oicp.simulator import NodeFailed
+from tests.faults import books, proxy
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.mark.parametrize("who", ["a", "b"])
+async def test_a_node_told_to_stop_under_load_ends_with_0_in_time_and_has_lost_nothing(on, who):
+    node, enough = getattr(on, who), asyncio.Event()
+    driving = asyncio.create_task(on.csms.keep_busy(enough))
+    await asyncio.sleep(0.5)
+    start = time.monotonic()
+    await node.stop()  # raises where the exit code is not 0
+    assert time.monotonic() - start < 10
+    await node.start()
+    enough.set()
+    await driving
+    await on.balances()
+    assert "Traceback" not in node.log()
+
+
+async def test_an_authorization_under_way_is_answered_before_its_node_ends(on):
+    on.to_b.choose = lambda path: proxy.delay(1.0) if "/authorize" in path else proxy.PASS
+    asked = asyncio.create_task(on.authorize(on.csms.evses[0]))
+    await asyncio.sleep(0.3)
+    await on.a.stop()
+    session = await asked
+    on.to_b.choose = None
+    await on.a.start()
+    assert (await on.csms.settle(session, EvseID=on.csms.evses[0])).is_yes
+    await on.balances()
+
+
+async def test_an_emp_that_hangs_does_not_keep_a_node_from_ending_in_time(on):
+    on.to_b.choose = lambda path: proxy.HANG if "/authorize" in path or "cdrmgmt" in path else proxy.PASS
+    asked = asyncio.create_task(on.csms.charge(on.csms.evses[0]))
+    await asyncio.sleep(0.3)
+    start = time.monotonic()
+    await on.a.stop()
+    assert time.monotonic() - start < 15
+    on.to_b.choose = None
+    await on.a.start()
+    await asked
+    await on.balances()
+
+
+def newer(file):
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+
+
+def damaged(file):
+    file.write_bytes(b"this was a database once. " * 1000)
+
+
+@pytest.mark.parametrize(("spoil", "said"), [(newer, "newer version"), (damaged, "damaged")], ids=["newer", "damaged"])
+async def test_a_node_on_a_database_it_cannot_use_says_what_to_do_and_touches_nothing(on, spoil, said):
+    await on.b.stop()
+    file = books.database(on.b)
+    whole = file.read_bytes()
+    spoil(file)
+    before = file.read_bytes()
+    with pytest.raises(NodeFailed, match=rf"exited with 2 while starting[\s\S]*{said}[\s\S]*restore a backup"):
+        await on.b.start()
+    assert file.read_bytes() == before
+    assert "Traceback" not in on.b.log()
+    file.write_bytes(whole)
+    await on.b.start()
+    await on.csms.drive(1)
+    await on.balances()
