@@ -59,7 +59,7 @@ STRANGERS = {
 }
 
 # Modules and functions above the aim but below the hard limit, each with its reason.
-LONGER_MODULES: dict[str, str] = {}
+LONGER_MODULES = {"p2p_oicp.storage.migrations.versions.v0001_first_tables": "all tables, as they once were"}
 LONGER_FUNCTIONS: dict[str, str] = {}
 MODULE_LINES, MODULE_LINES_HARD = 300, 400
 FUNCTION_LINES, FUNCTION_LINES_HARD = 25, 40
