@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from p2p_oicp.roles.book import AUTHORIZE
 from p2p_oicp.roles.context import EMP_BACKEND, RoleContext
