@@ -13,10 +13,9 @@ from pathlib import Path
 import orjson
 
 from bench import messages
-from bench.processes import BenchFailed, Server
+from bench.processes import ROOT, BenchFailed, Server
 
 _LUA = Path(__file__).with_name("wrk.lua")
-_ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class Load:
         command = (
             self._with_wrk(wrk, port) if wrk and self.rate is None and not self.one_by_one else self._with_our_own(port)
         )
-        return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=_ROOT)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
 
     def _with_wrk(self, wrk: str, port: int) -> list[str]:
         url = f"{'https' if self.tls else 'http'}://127.0.0.1:{port}/"

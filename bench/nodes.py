@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.messages import CPO, EMP
-from bench.processes import Server, running
+from bench.messages import CPO, EMP, TOKENS, token
+from bench.processes import ROOT, Server, running
 from p2p_oicp.simulator.cluster import free_ports
 
 LOOPBACK = "127.0.0.1"
@@ -84,10 +86,20 @@ def cpo_node(at: Place) -> Iterator[Server]:
 @contextlib.contextmanager
 def emp_node(at: Place) -> Iterator[Server]:
     """Run the EMP's node, which has a whitelist of 100,000 cards; the load goes to its peer API."""
-    arguments = ["-m", "bench.emp_node", str(at.directory / "node.toml")]
+    _fill_whitelist(at)
+    arguments = ["-m", "p2p_oicp", "run", "--config", str(at.directory / "node.toml")]
     ready = f"http://{LOOPBACK}:{at.backend}/readyz"
     with running(at.name, arguments, port=at.peer, ready=ready, directory=at.directory) as server:
         yield server
+
+
+def _fill_whitelist(at: Place) -> None:
+    if at.database.exists():
+        return
+    cards = at.directory / "cards"
+    cards.write_text("".join(f"{token(number)}\n" for number in range(TOKENS)), encoding="ascii")
+    command = [sys.executable, "-m", "p2p_oicp", "tokens", "add", "--config", str(at.directory / "node.toml")]
+    subprocess.run([*command, "--from", str(cards)], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
 
 
 @contextlib.contextmanager

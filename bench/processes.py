@@ -17,7 +17,7 @@ from pathlib import Path
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _PATIENCE_SECONDS = 60.0
-_ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent
 
 
 class BenchFailed(Exception):
@@ -77,7 +77,7 @@ def running(name: str, arguments: Sequence[str], *, port: int, ready: str, direc
     began = time.perf_counter()
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=_ROOT
+            [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=ROOT
         )
     server = Server(name, port, process, log)
     try:

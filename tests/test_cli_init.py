@@ -157,12 +157,12 @@ def test_peers_are_listed_for_programs(p2p_oicp, two_peers):
         "public_keys": [],
         "certificates": [],
         "networks": ["10.0.0.0/8"],
-        "default_route": False,
-        "pull_interval": None,
         "requests_per_second": None,
         "concurrent": None,
         "max_body": None,
         "trust": "signature",
+        "default_route": False,
+        "pull_interval": None,
     }
 
 

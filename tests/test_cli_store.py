@@ -5,9 +5,9 @@ import io
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from p2p_oicp.errors import ConfigurationError, StoreUnusable
 from p2p_oicp.identity.pins import pin_matches

@@ -7,17 +7,14 @@ import sqlite3
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import orjson
 
 from bench import messages, nodes
 from bench.bench import MOST_A_SECOND, Bench
 from bench.nodes import Place
-from bench.processes import Server
+from bench.processes import ROOT, Server
 from bench.table import Row
-
-_ROOT = Path(__file__).parent.parent.parent
 
 
 def measure(bench: Bench) -> list[Row]:
@@ -46,7 +43,7 @@ def _killed_under_load(bench: Bench, server: Server) -> set[str]:
     messages.write(file, messages.authorize_starts(numbers))
     options = ["--port", str(server.port), "--file", str(file), "--seconds", "30", "--answered", str(answered)]
     generator = subprocess.Popen(
-        [sys.executable, "-m", "bench.generator", *options], stdout=subprocess.DEVNULL, cwd=_ROOT
+        [sys.executable, "-m", "bench.generator", *options], stdout=subprocess.DEVNULL, cwd=ROOT
     )
     time.sleep(1.5)
     server.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from p2p_oicp.identity.pins import pin_matches
 from p2p_oicp.oicp import (
@@ -19,7 +20,7 @@ from p2p_oicp.oicp import (
     StatusCode,
 )
 from p2p_oicp.oicp.media import medium_of, refusal_of
-from p2p_oicp.storage import Store, sessions, tokens
+from p2p_oicp.storage import Store, Transaction, sessions, tokens
 
 _TAKEN = StatusCode.of(Code.SUCCESS)
 
@@ -36,6 +37,18 @@ class Whitelist:
         return AuthorizationStart(
             authorization_status=_status(code), status_code=StatusCode.of(code), session_id=request.session_id
         )
+
+    def judging(self, identification: Identification) -> Callable[[Transaction], Code] | None:
+        """Return what judges within a transaction of the node; None where it takes too long for that (a PIN)."""
+        if identification.qr_code is not None:
+            return None
+        key = identification.uid or identification.evco_id
+
+        def judge(tx: Transaction) -> Code:
+            known = key is not None and tx.one(tokens.FIND, key_=key.key) is not None
+            return Code.SUCCESS if known else refusal_of(medium_of(identification))
+
+        return judge
 
     async def authorize_stop(self, request: AuthorizeStop) -> AuthorizationStop:
         """Let the medium that started the session stop it, as long as it is on the list."""

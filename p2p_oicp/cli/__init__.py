@@ -15,6 +15,7 @@ from p2p_oicp.cli import (
     backup,
     cdrs,
     certs,
+    evidence,
     init,
     keys,
     language,
@@ -42,6 +43,7 @@ run.register(app)
 peers.register(app)
 keys.register(app)
 certs.register(app)
+evidence.register(app)
 send.register(app)
 outbox.register(app)
 state.register(app)

@@ -43,6 +43,11 @@ class KeyRing:
             raise NotProven(f"key {key_id} of {known.owner} is not valid yet")
         return known.key
 
+    def any_key(self, key_id: str) -> PublicKey | None:
+        """Return a key, whether it still counts or not."""
+        known = self._known.get(key_id)
+        return known.key if known is not None else None
+
     def is_banned(self, key: PublicKey) -> bool:
         """Say whether a key counts for nobody."""
         return key.key_id in self._banned

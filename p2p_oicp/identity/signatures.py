@@ -82,9 +82,18 @@ def verify_request(parts: SignedParts, find: FindKey, now: float) -> VerifiedSig
     our time. (4) The body is the one of the digest, and (5) the key made the signature over exactly this.
     Raises UnknownKey, NotProven. Whether it was seen before is the replay guard's business.
     """
-    found, value, key = _first_known(parts.headers, find, now)  # (1)
+    return _verified_request(parts, find, now)
+
+
+def recheck_request(parts: SignedParts, find: FindKey) -> VerifiedSignature:
+    """As ``verify_request``, for a request of the past: whatever its time was."""
+    return _verified_request(parts, find, None)
+
+
+def _verified_request(parts: SignedParts, find: FindKey, now: float | None) -> VerifiedSignature:
+    found, value, key = _first_known(parts.headers, find, now or 0.0)  # (1)
     _check_coverage(found, _MUST_COVER)  # (2)
-    created = _check_times(found.parameters, now)  # (3)
+    created = _seconds(found.parameters, "created") if now is None else _check_times(found.parameters, now)  # (3)
     nonce = found.parameters.get("nonce", "")
     if not 0 < len(nonce) <= LONGEST_NONCE:
         raise NotProven("the signature has no usable nonce")

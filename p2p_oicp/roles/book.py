@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass, replace
-from typing import Generic, TypedDict, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from p2p_oicp.errors import Refusal
-from p2p_oicp.oicp import Message, SessionID
+from p2p_oicp.oicp import Identifier, Message, SessionID
 from p2p_oicp.oicp.media import medium_of
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
 from p2p_oicp.roles.flight import SingleFlight
@@ -72,10 +72,32 @@ class SessionBook:
         present, found = await self._context.store.write(job)
         if present is None:
             return Opened(draft, found)
-        if present.request_digest != draft.request_digest:
-            raise Refusal(SESSION_IS_INVALID, f"SessionID {draft.session_id} belongs to another process")
-        answer = Answer(present.answer) if present.answer else None
+        answer = _answer_before(present, draft)
         return Opened(present, found, answer, interrupted=answer is None)
+
+    async def start_at_once(
+        self, incoming: Incoming[Message], decide: Callable[[Transaction], tuple[Session, Answer]]
+    ) -> Answer:
+        """Decide and store a start in one transaction, for what this node knows itself; return its (first) answer.
+
+        The session keeps the SessionID of its draft. Its own row tells its story up to here, so there is no event.
+        Raises Refusal 400 as ``open`` does.
+        """
+
+        def job(tx: Transaction) -> Answer:
+            session, answer = decide(tx)
+            # A repetition of a request that carries the SessionID is found by it, for the session keeps it.
+            repeatable = bool(session.named_here) and _repeatable(incoming)
+            present = self._open(tx, session, repeatable=repeatable)
+            if present is None:
+                return answer
+            before = _answer_before(present, session)
+            if before is None:  # this node went down before it had one
+                sessions.forget(tx, self._role, present.session_key)
+                sessions.open_session(tx, session)
+            return before or answer
+
+        return await self._context.store.write(job)
 
     def _open(self, tx: Transaction, draft: Session, *, repeatable: bool) -> Session | None:
         since = draft.created_at - REPEAT_WINDOW_SECONDS
@@ -97,9 +119,9 @@ class SessionBook:
         message = incoming.message
         came = valid_session_id(getattr(message, "session_id", None))
         session_id = came or SessionID(self._context.mint.session_id())
-        now = self._context.now()
-        evse_id = getattr(message, "evse_id", None)
-        draft = Session(
+        now, (operator_key, operator_id) = self._context.now(), _operator(message)
+        provider_key, provider_id = _key_and_text(getattr(message, "provider_id", None))
+        return Session(
             role=self._role,
             session_key=session_id.key,
             session_id=session_id.text,
@@ -109,12 +131,16 @@ class SessionBook:
             request_digest=incoming.digest,
             created_at=now,
             updated_at=now,
-            evse_key=evse_id.key if evse_id is not None else "",
+            operator_key=operator_key,
+            operator_id=operator_id,
+            provider_key=provider_key,
+            provider_id=provider_id,
+            evse_key=_key_and_text(getattr(message, "evse_id", None))[0],
             medium=medium_of(getattr(message, "identification", None)),
             cpo_partner_session_id=getattr(message, "cpo_partner_session_id", None),
             emp_partner_session_id=getattr(message, "emp_partner_session_id", None),
+            named_here=int(came is None),
         )
-        return replace(draft, **_parties(message))
 
     async def settle_start(
         self,
@@ -134,6 +160,8 @@ class SessionBook:
         def job(tx: Transaction) -> None:
             if key != session.session_key and sessions.get(tx, self._role, key) is not None:
                 raise Refusal(SESSION_IS_INVALID, f"the answer's SessionID {key} is already that of another process")
+            if key != session.session_key:
+                values["named_here"] = 1
             sessions.move(tx, self._role, session.session_key, now, state, answer=answer.body, **values)
             sessions.note(tx, self._role, key, now, state, answer.body)
             if also is not None:
@@ -205,24 +233,22 @@ class SessionBook:
         raise refused
 
 
-class _Parties(TypedDict, total=False):
-    operator_key: str
-    operator_id: str
-    provider_key: str
-    provider_id: str
+def _answer_before(present: Session, again: Session) -> Answer | None:
+    """Return the answer that the same request got before, if it got one; raises Refusal 400 for another request."""
+    if present.request_digest != again.request_digest:
+        raise Refusal(SESSION_IS_INVALID, f"SessionID {again.session_id} belongs to another process")
+    return Answer(present.answer) if present.answer else None
 
 
-def _parties(message: Message) -> _Parties:
-    """Return the columns for the operator and the provider that the message names."""
-    columns = _Parties()
+def _operator(message: Message) -> tuple[str, str]:
+    """Return key and text of the operator that a message names."""
     evse_id = getattr(message, "evse_id", None)
     operator = getattr(message, "operator_id", None) or (evse_id.operator if evse_id is not None else None)
-    if operator is not None:
-        columns |= {"operator_key": operator.key, "operator_id": operator.text}
-    provider = getattr(message, "provider_id", None)
-    if provider is not None:
-        columns |= {"provider_key": provider.key, "provider_id": provider.text}
-    return columns
+    return _key_and_text(operator)
+
+
+def _key_and_text(party: Identifier | None) -> tuple[str, str]:
+    return (party.key, party.text) if party is not None else ("", "")
 
 
 def _tells_a_pin(message: Message) -> bool:

@@ -1,4 +1,4 @@
-"""The workers for all peers: outbox, each kind of state that a peer is owed, pulling one that does not push, hello.
+"""The workers of all peers: one for the outbox of each, and those of its state.
 
 Peers come and go while a node runs; so do their workers.
 """
@@ -17,7 +17,7 @@ from p2p_oicp.trust import Change
 
 
 class Crew:
-    """Starts and stops workers; ``greet`` says hello to a peer."""
+    """Starts and stops workers; ``greet`` says hello to a new peer."""
 
     def __init__(
         self,
@@ -27,10 +27,10 @@ class Crew:
         backoff: Backoff,
         greet: Callable[[Peer], Awaitable[None]],
     ) -> None:
-        self._greet = greet
         self._context = context
         self._supervisor = supervisor
         self._backoff = backoff
+        self._greet = greet
         self._working_for: dict[str, list[str]] = {}
 
     def follow(self, change: Change) -> None:
@@ -41,22 +41,20 @@ class Crew:
             self.start(peer)
 
     def start(self, peer: Peer) -> None:
-        """Let workers work for ``peer``."""
-        workers = {peer.name: self._outbox_worker(peer), **dict(workers_for(peer, self._context, self._backoff))}
-        for name, worker in workers.items():
+        """Let workers work for ``peer``, and say hello to it."""
+        context = self._context
+        bell = context.bells.hang(peer.name, peer.name)
+        carrier = PeerCarrier(context.registry, context.courier)
+        outbox = OutboxWorker(carrier, store=context.store, bell=bell, clock=context.clock, backoff=self._backoff)
+        workers = [(peer.name, outbox), *workers_for(peer, context, self._backoff)]
+        for name, worker in workers:
             self._supervisor.keep_running(name, worker.run)
         hello = f"hello to {peer.name}"
         self._supervisor.run_once(hello, partial(self._greet, peer))
-        self._working_for[peer.name] = [*workers, hello]
+        self._working_for[peer.name] = [hello, *(name for name, _ in workers)]
 
     def stop(self, peer: Peer) -> None:
         """Let nobody work for ``peer`` any more; what it is owed stays in the database."""
         for name in self._working_for.pop(peer.name, ()):
             self._supervisor.stop(name)
         self._context.bells.take_down(peer.name)
-
-    def _outbox_worker(self, peer: Peer) -> OutboxWorker:
-        context = self._context
-        carrier = PeerCarrier(context.registry, context.courier)
-        bell = context.bells.hang(peer.name, peer.name)
-        return OutboxWorker(carrier, store=context.store, bell=bell, clock=context.clock, backoff=self._backoff)

@@ -69,6 +69,9 @@ class PeerApi(Section):
         description="Base URL under which peers reach this node. Absent: http://host:port.",
     )
     max_body: WholeNumber = Field(32 * _MEBIBYTE, ge=1024, description="Largest request body of a peer, in bytes.")
+    requests_per_second: Seconds = Field(
+        5000.0, gt=0, description="Requests that a peer may send in a second, on average; twice as many at once."
+    )
 
     @model_validator(mode="after")
     def _can_be_called(self) -> PeerApi:
@@ -154,7 +157,8 @@ class Storage(Section):
     history_days: Days = Field(
         365.0,
         gt=0,
-        description="Days for which earlier versions of EVSE data, prices and authentication data are kept.",
+        description="Days for which earlier versions of EVSE data, prices and authentication data are kept, and the "
+        "stories of settled sessions.",
     )
     status_history_days: Days = Field(30.0, gt=0, description="Days for which earlier EVSE statuses are kept.")
     quarantine_days: Days = Field(

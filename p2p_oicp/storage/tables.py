@@ -32,6 +32,7 @@ sessions = Table(
     Column("cpo_partner_session_id", Text),
     Column("emp_partner_session_id", Text),
     Column("request_digest", LargeBinary, nullable=False),
+    Column("named_here", Integer, nullable=False, server_default=text("0")),
     Column("answer", LargeBinary),
     Column("medium", Text, nullable=False, server_default=text("''")),
     Column("stop_media", Text, nullable=False, server_default=text("''")),
@@ -42,7 +43,13 @@ sessions = Table(
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
 )
-Index("sessions_by_request", sessions.c.request_digest, sessions.c.created_at)
+# A request that carried the SessionID is found by it; the others cost an index more, which takes a random page each.
+Index(
+    "sessions_by_request",
+    sessions.c.request_digest,
+    sessions.c.created_at,
+    sqlite_where=sessions.c.named_here == 1,
+)
 Index("sessions_by_state", sessions.c.state, sessions.c.updated_at)
 
 # Who said yes to a card last time, so that not everybody is asked again.
@@ -206,3 +213,13 @@ known_peers = Table(
     Column("parties", Text, nullable=False),
     sqlite_with_rowid=False,
 )
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("session_key", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("exchange", LargeBinary, nullable=False),
+)
+Index("evidence_of_session", evidence.c.session_key)

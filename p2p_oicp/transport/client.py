@@ -14,7 +14,7 @@ from yarl import URL
 
 from p2p_oicp.clock import Clock, Mint, SystemClock
 from p2p_oicp.errors import NotProven, PeerRejected, PeerUnauthorized, PeerUnproven, PeerUnreachable, UnknownKey
-from p2p_oicp.identity import AnswerParts, InsecureSigner, RequestSigner
+from p2p_oicp.identity import AnswerParts, InsecureSigner, RequestSigner, SignedParts, target_of
 from p2p_oicp.oicp import Operation
 from p2p_oicp.transport.answers import Answer, Reply, check_status, read_reply
 from p2p_oicp.transport.bodies import OFFERED_CODINGS, BoundedBody
@@ -28,16 +28,16 @@ _MOST_CONNECTIONS = 1024
 _MOST_CONNECTIONS_PER_PEER = 256
 
 
-RECIPIENT = "P2P-Recipient"
-
 # Nobody's answer to our question, but what stands in its way: it decides nothing, so nobody has to prove it.
 _TROUBLE = frozenset({401, 403, 408, 421, 429, *range(500, 600)})
 
 # A node says with this header that it knows who we are: its 401 then is about what we say, not about who we are.
 PROVEN = "P2P-Identity"
+RECIPIENT = "P2P-Recipient"
 _UNAUTHORIZED = frozenset({401, 403})
 _UNAUTHORIZED_ACCESS = "017"
 
+Keep = Callable[[str, str, SignedParts, AnswerParts, bytes], Awaitable[None]]
 TlsFor = Callable[[str | None], ssl.SSLContext | None]
 Refresh = Callable[[str], Awaitable[bool]]
 
@@ -70,6 +70,10 @@ class _Exchange:
     answer: Answer
     on_the_wire: bytes
     sent: Mapping[str, str]
+
+    def parts(self) -> AnswerParts:
+        """Return what proves who answered."""
+        return AnswerParts(self.answer.status, self.answer.headers, self.on_the_wire)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,8 @@ class OicpClient:
         self._mint = mint
         #: Returns the TLS context to call a peer with (https only), by its name; None: nobody in particular.
         self.tls: TlsFor | None = None
+        #: Keeps signed exchanges: operation, peer, request, answer, and the answer's text.
+        self.keep: Keep | None = None
         #: Fetches a peer's keys anew, by its name, and says whether it may help to try again.
         self.refresh: Refresh | None = None
         self._clock = clock or SystemClock()
@@ -157,10 +163,12 @@ class OicpClient:
         headers = {"Process-ID": process_id or self._mint.process_id()}
         if endpoint.recipient:
             headers[RECIPIENT] = endpoint.recipient
-        answer = await self._ask(
-            _Request("POST", url, body, deadline, endpoint.name, endpoint.name, self._signer, headers)
-        )
-        return read_reply(answer, operation, now=self._clock.time())
+        request = _Request("POST", url, body, deadline, endpoint.name, endpoint.name, self._signer, headers)
+        exchange = await self._ask(request)
+        if self.keep is not None and "Signature" in exchange.sent:
+            parts = SignedParts("POST", *target_of(url), headers=exchange.sent, body=body)
+            await self.keep(operation.name, endpoint.name, parts, exchange.parts(), exchange.answer.body)
+        return read_reply(exchange.answer, operation, now=self._clock.time())
 
     async def post_json(
         self, url: str, payload: bytes, *, deadline: float, peer: str | None = None
@@ -184,11 +192,11 @@ class OicpClient:
     ) -> tuple[int, bytes]:
         """As ``post_json``, with any method; ``signer`` is for this once; without ``peer``, nobody proves anything."""
         request = _Request(method, url, payload, deadline, peer or url, peer, signer or self._signer)
-        answer = await self._ask(request)
+        answer = (await self._ask(request)).answer
         check_status(answer, now=self._clock.time(), is_oicp=False)
         return answer.status, answer.text()
 
-    async def _ask(self, request: _Request) -> Answer:
+    async def _ask(self, request: _Request) -> _Exchange:
         """Exchange one request for one answer that is proven, where somebody has to prove himself.
 
         Once, if keys are the trouble, fresh keys are fetched: (1) an answer by an unknown key is looked at again, (2) a
@@ -205,7 +213,7 @@ class OicpClient:
                 exchange = await self._exchange(request)  # (2)
             return self._proven(exchange)  # (1)
 
-    def _proven(self, exchange: _Exchange) -> Answer:
+    def _proven(self, exchange: _Exchange) -> _Exchange:
         """Return the answer; raise PeerUnproven, or what its status stands for.
 
         Trouble on the way (a proxy's 502, an overload, our own identity refused) need not be proven: it is no answer.
@@ -213,8 +221,7 @@ class OicpClient:
         """
         answer, request = exchange.answer, exchange.request
         try:
-            parts = AnswerParts(answer.status, answer.headers, exchange.on_the_wire)
-            request.signer.check(to=request.to, sent=exchange.sent, answer=parts)
+            request.signer.check(to=request.to, sent=exchange.sent, answer=exchange.parts())
         except NotProven as exc:
             if answer.status in _TROUBLE:
                 check_status(answer, now=self._clock.time())
@@ -223,7 +230,7 @@ class OicpClient:
         if answer.status in _UNAUTHORIZED and answer.headers.get(PROVEN) == "proven":
             reason = f"HTTP {answer.status}: {answer.explanation()}"
             raise PeerRejected(answer.peer, reason, http_status=answer.status, code=_UNAUTHORIZED_ACCESS)
-        return answer
+        return exchange
 
     async def _exchange(self, request: _Request) -> _Exchange:
         """Exchange one request for one answer; the only place where aiohttp's exceptions are met."""

@@ -5,8 +5,8 @@ ring in step with both. *Pairing* adds a peer: one company invites, the other jo
 descriptor and key. *Fresh keys* are fetched from a peer whose signature (or refusal) says that it has changed them.
 """
 
-from p2p_oicp.trust.directory import Change, kept_peers
+from p2p_oicp.trust.directory import Change
 from p2p_oicp.trust.fresh_keys import root_of
 from p2p_oicp.trust.house import Trust, TrustFiles
 
-__all__ = ["Change", "Trust", "TrustFiles", "kept_peers", "root_of"]
+__all__ = ["Change", "Trust", "TrustFiles", "root_of"]

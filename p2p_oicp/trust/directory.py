@@ -19,7 +19,7 @@ from p2p_oicp.errors import ConfigurationError, NotProven
 from p2p_oicp.identity import KeyRing, KnownKey, PublicKey
 from p2p_oicp.peers import Peer, PeerRegistry, PeersFile, Source, entry_of, peer_of_entry, read_peers_file
 from p2p_oicp.peers.descriptor import SignedDescriptor, check_lineage, open_descriptor
-from p2p_oicp.storage import Store, Transaction, pairings
+from p2p_oicp.storage import Store, Transaction, pairings, peer_names
 
 log = structlog.get_logger(__name__)
 
@@ -33,14 +33,6 @@ class Change:
     added: tuple[Peer, ...] = ()
     removed: tuple[Peer, ...] = ()
     changed: tuple[Peer, ...] = ()
-
-
-async def kept_peers(store: Store) -> dict[str, Peer]:
-    """Return the peers that were paired or found, by their names."""
-    return {
-        row["name"]: peer_of_entry(orjson.loads(row["entry"]), Source(row["source"]))
-        for row in await store.read(pairings.ALL)
-    }
 
 
 class Directory:
@@ -76,13 +68,25 @@ class Directory:
 
     async def load(self) -> None:
         """Read everything; raise ConfigurationError where the sources contradict each other."""
-        self._kept = await kept_peers(self._store)
+        for row in await self._store.read(pairings.ALL):
+            self._kept[row["name"]] = peer_of_entry(orjson.loads(row["entry"]), Source(row["source"]))
         stored = {row["peer"]: row["body"] for row in await self._store.read(pairings.DESCRIPTORS)}
         self._seen = _stamp(self._path)
         self._take(self._read(), self._kept)
         for name, body in stored.items():
             self._recall(name, body)
         self._fill_ring()
+        await self._follow_names()
+
+    async def _follow_names(self) -> None:
+        """Let what belongs to a peer follow it to its new name: a name is only a label."""
+        others = [peer for peer in self._registry.all() if not peer.is_self]
+        parties = {peer.name: [party.key for party in (*peer.operators, *peer.providers)] for peer in others}
+        followed = await self._store.write(lambda tx: peer_names.follow(tx, parties))
+        for old, new in followed.renamed.items():
+            log.info("peer.renamed", old=old, new=new)
+        for name, letters in followed.stranded.items():
+            log.warning("peer.gone", peer=name, letters=letters, meaning="nobody brings these; enter the peer again")
 
     async def reload(self) -> None:
         """Read the peers file again; a mistake in it is logged, and everything stays as it was."""

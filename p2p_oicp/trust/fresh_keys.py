@@ -46,7 +46,7 @@ class FreshKeys:
         self._clock = clock
         self._last: dict[str, tuple[float, bool]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
-        self.introduce: Callable[[Peer], Awaitable[object]] | None = None
+        self.introduce: Callable[[Peer], Awaitable[None]] | None = None
 
     async def fetch(self, name: str) -> bool:
         """Fetch the keys of the peer ``name``; say whether there is reason to try again what went wrong.

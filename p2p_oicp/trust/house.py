@@ -13,7 +13,16 @@ import structlog
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.identity import KeyRing, MessageSigner, OwnKeys, PrivateKey, ReplayGuard, read_own_keys
+from p2p_oicp.identity import (
+    AnswerParts,
+    KeyRing,
+    MessageSigner,
+    OwnKeys,
+    PrivateKey,
+    ReplayGuard,
+    SignedParts,
+    read_own_keys,
+)
 from p2p_oicp.identity.certificates import Certificate, fingerprint_of
 from p2p_oicp.identity.keystore import OwnKey
 from p2p_oicp.identity.tls import TlsIdentity, client_context, unverified_context
@@ -22,6 +31,7 @@ from p2p_oicp.storage import Store
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.trust.directory import Directory
 from p2p_oicp.trust.discovery import Discovery
+from p2p_oicp.trust.evidence import COSTLY, EvidenceBook
 from p2p_oicp.trust.fresh_keys import FreshKeys
 from p2p_oicp.trust.pairing import OurSide, Pairing
 from p2p_oicp.trust.peer_states import PeerStates
@@ -31,15 +41,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TrustFiles:
-    """Where keys, peers, nonces and, for TLS, certificate, its key and CA are."""
+    """Where keys, peers and nonces are; ``tls``: certificate, its key and the CA; a peers file may be optional."""
 
     keys: Path
     peers: Path
     nonces: Path
+    tls: tuple[Path | None, Path | None, Path | None] = (None, None, None)
     peers_may_be_absent: bool = False
-    certificate: Path | None = None
-    certificate_key: Path | None = None
-    ca: Path | None = None
 
 
 class Trust:
@@ -61,11 +69,8 @@ class Trust:
         self._files = files
         self._pinned: dict[str, str] = {}
         self._contexts: dict[tuple[str, ...], SSLContext] = {}
-        self.tls = (
-            TlsIdentity(files.certificate, files.certificate_key, files.ca)
-            if files.certificate is not None and files.certificate_key is not None
-            else None
-        )
+        certificate, key, ca = files.tls
+        self.tls = TlsIdentity(certificate, key, ca) if certificate is not None and key is not None else None
         if "mtls" in require and self.tls is None:
             raise ConfigurationError(
                 '[security] require has "mtls": expected [tls] certificate = "…" and key = "…" as well'
@@ -75,6 +80,7 @@ class Trust:
         self.fresh_keys: FreshKeys
         self.ours: OurSide
         self.pairing: Pairing
+        self.evidence: EvidenceBook
         self.states: PeerStates
         self.discovery: Discovery | None = None
 
@@ -105,16 +111,20 @@ class Trust:
         client.tls = self._tls_for
         self.ours = OurSide(self.me, self.require, self.signer, self.clock, self.tls)
         self.pairing = Pairing(self.ours, directory=self.directory, store=store, client=client)
+        self.evidence = EvidenceBook(self.ours, store=store, directory=self.directory, ring=self.ring, clock=self.clock)
+        client.keep = self._keep_sent
         self.states = PeerStates(
             registry=self.registry, ring=self.ring, store=store, clock=self.clock, needed=self.needed
         )
 
+        if insecure := self.insecure_peers():
+            log.warning("peers.insecure", peers=insecure, meaning="they are believed without proof")
+
     def discover(
         self,
         client: OicpClient,
-        *,
         interfaces: Sequence[str],
-        auto_accept: bool,
+        auto_accept: bool,  # noqa: FBT001 - a setting, as it is
         is_up: Callable[[str], Awaitable[None]],
     ) -> Discovery:
         """Return what finds nodes in the local network, to be entered and run."""
@@ -164,6 +174,19 @@ class Trust:
                 return peer  # (2)
         return None
 
+    async def _keep_sent(
+        self, operation: str, peer: str, request: SignedParts, answer: AnswerParts, text: bytes
+    ) -> None:
+        if operation in COSTLY:
+            await self.evidence.keep(operation, peer, request, answer, text=text, sent_by_us=True)
+
+    async def keep_received(
+        self, operation: str, peer: str, request: SignedParts, answer: AnswerParts, text: bytes
+    ) -> None:
+        """Keep what a peer has asked and we have answered, if it may cost somebody money."""
+        if operation in COSTLY:
+            await self.evidence.keep(operation, peer, request, answer, text=text, sent_by_us=False)
+
     def _trust_certificates(self) -> None:
         """Take over by which certificates the peers are known."""
         pinned: dict[str, str] = {}
@@ -186,8 +209,12 @@ class Trust:
     def _plain_tls(self, certificates: tuple[str, ...]) -> SSLContext:
         context = self._contexts.get(certificates)
         if context is None:
-            context = self._contexts[certificates] = client_context(certificates, self._files.ca)
+            context = self._contexts[certificates] = client_context(certificates, self._files.tls[2])
         return context
+
+    def insecure_peers(self) -> list[str]:
+        """Return the names of the peers that are believed without proof."""
+        return [peer.name for peer in self.registry.all() if not peer.is_self and not self.needed(peer)]
 
     def _needs_signature(self, name: str) -> bool:
         peer = self.registry.by_name(name)

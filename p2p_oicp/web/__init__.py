@@ -10,13 +10,12 @@ from p2p_oicp.web.admin import Admin
 from p2p_oicp.web.admin_outbox import OutboxAdmin
 from p2p_oicp.web.admin_peers import AdminPeers
 from p2p_oicp.web.apps import Listener, backend_app, peer_app
-from p2p_oicp.web.gate import Gate, OwnGate, PeerGate
+from p2p_oicp.web.gate import OwnGate, PeerGate
 from p2p_oicp.web.greetings import Greetings
 from p2p_oicp.web.inprocess import Loopback, OwnCalls
 from p2p_oicp.web.listening import listen
 from p2p_oicp.web.metrics import Metrics
 from p2p_oicp.web.pairings import PeerPairings
-from p2p_oicp.web.rates import PeerLimits
 from p2p_oicp.web.reports import SessionEnquiries
 from p2p_oicp.web.service import Api, Side
 
@@ -24,7 +23,6 @@ __all__ = [
     "Admin",
     "AdminPeers",
     "Api",
-    "Gate",
     "Greetings",
     "Listener",
     "Loopback",
@@ -33,7 +31,6 @@ __all__ = [
     "OwnCalls",
     "OwnGate",
     "PeerGate",
-    "PeerLimits",
     "PeerPairings",
     "SessionEnquiries",
     "Side",

@@ -47,6 +47,7 @@ class AdminPeers:
             ("DELETE", "/admin/v1/peers/{name}", self._remove),
             ("POST", "/admin/v1/peers/{name}/accept", self._accept),
             ("POST", "/admin/v1/reload", self._reload),
+            ("GET", "/admin/v1/evidence/{session_id}", self._evidence),
         ]
         return [web.route(method, path, self._listener.handler(self._serve(handle))) for method, path, handle in table]
 
@@ -110,6 +111,10 @@ class AdminPeers:
         peer = await self._trust.discovery.accept(request.match_info["name"], wanted.get("fingerprint"))
         log.info("discovery.accepted", peer=peer.name)
         return {"accepted": peer.name}
+
+    async def _evidence(self, _wanted: dict[str, Any], request: web.Request) -> dict[str, object]:
+        file = await self._trust.evidence.export(request.match_info["session_id"])
+        return {"file": file.decode()}
 
     async def _reload(self, _wanted: dict[str, Any], _request: web.Request) -> dict[str, object]:
         await self._trust.reload()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,8 +12,8 @@ import structlog
 from aiohttp import web
 
 from p2p_oicp.clock import Mint
-from p2p_oicp.errors import Refusal
-from p2p_oicp.identity import SignedParts, VerifiedSignature, target_of
+from p2p_oicp.errors import Refusal, StoreError
+from p2p_oicp.identity import AnswerParts, SignedParts, VerifiedSignature, target_of
 from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import InvalidMessage
 from p2p_oicp.roles.context import Answer
@@ -23,19 +22,21 @@ from p2p_oicp.web.bodies import read_whole
 from p2p_oicp.web.gate import Arrival
 from p2p_oicp.web.limits import BUSY, Doorkeeper
 from p2p_oicp.web.problems import HttpProblem, invalid
+from p2p_oicp.web.reports import SESSION_PATH
 from p2p_oicp.web.service import Api
 
 log = structlog.get_logger(__name__)
 
 Serve: TypeAlias = Callable[[web.Request], Awaitable[Answer]]
 Hello: TypeAlias = Callable[[Arrival], Awaitable[Answer]]
+Enquire: TypeAlias = Callable[[web.Request, Arrival], Awaitable[Answer]]
+Keep: TypeAlias = Callable[[str, str, SignedParts, AnswerParts, bytes], Awaitable[None]]
 AnswerSigner: TypeAlias = Callable[[int, bytes, VerifiedSignature], Mapping[str, str]]
 Status: TypeAlias = Callable[[], dict[str, object]]
 
 ARRIVAL = web.RequestKey("arrival", Arrival)
 OICP_PREFIX = "/api/oicp/"
 _COMPRESS_FROM_BYTES = 2048
-_COMPRESS_ASIDE_FROM_BYTES = 256 * 1024
 _COMPRESSION = 5
 _LONGEST_PROCESS_ID = 100
 _MOST_HELLO_BYTES = 64 * 1024
@@ -60,13 +61,15 @@ class Listener:
         token: str | None = None,
         public_url: str | None = None,
         signer: AnswerSigner | None = None,
+        keep: Keep | None = None,
     ) -> None:
+        self._keep = keep
         self._api = api
         self._mint = mint
         self._token = token
-        self._doorkeeper = Doorkeeper(max_body, turned_away)
         self._authority, self._prefix = _public(public_url) if public_url else ("", "")
         self._signer = signer
+        self._doorkeeper = Doorkeeper(max_body, turned_away)
         self.max_body = max_body
 
     def handler(self, serve: Serve) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -76,15 +79,27 @@ class Listener:
             process_id = _process_id(request) or self._mint.process_id()
             PROCESS_ID.set(process_id)
             answer, headers = await self._guarded(request, serve)
-            headers |= {"Content-Type": f"{answer.content_type}; charset=utf-8", "Process-ID": process_id}
             body = answer.body
+            headers |= {"Content-Type": f"{answer.content_type}; charset=utf-8", "Process-ID": process_id}
             if len(body) >= _COMPRESS_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
                 headers["Content-Encoding"] = "gzip"
-                body = await _compressed(body)
-            headers |= self._proof(request.get(ARRIVAL), answer.http_status, body)
+                body = gzip.compress(body, compresslevel=_COMPRESSION, mtime=0)
+            arrival = request.get(ARRIVAL)
+            headers |= self._proof(arrival, answer.http_status, body)
+            if self._keep is not None and arrival is not None and arrival.signature is not None:
+                await self._kept(arrival, AnswerParts(answer.http_status, headers, body), answer.body)
             return web.Response(body=body, status=answer.http_status, headers=headers)
 
         return handle
+
+    async def _kept(self, arrival: Arrival, answer: AnswerParts, text: bytes) -> None:
+        """Keep a signed exchange before it is answered; where that fails, it is answered all the same."""
+        if self._keep is None or arrival.operation is None or arrival.peer is None:
+            return
+        try:
+            await self._keep(arrival.operation, arrival.peer, arrival.parts, answer, text)
+        except StoreError as error:
+            log.error("evidence.lost", operation=arrival.operation, peer=arrival.peer, reason=str(error))  # noqa: TRY400
 
     def _proof(self, arrival: Arrival | None, status: int, body: bytes) -> Mapping[str, str]:
         """Return the headers that tell a caller that it has proved who it is, and prove who answers."""
@@ -139,16 +154,13 @@ class Listener:
         """Serve ``POST /api/oicp/...``."""
         if request.method != "POST":
             raise HttpProblem(405, _NOT_OFFERED, f"{request.method} is not served here; send POST", {"Allow": "POST"})
-        path = request.raw_path.partition("?")[0].removeprefix(OICP_PREFIX)
-        async with self._doorkeeper.admit(path.partition("/")[0], request.content_length):
-            return await self._api.serve(path, await self.arrive(request))
+        service = request.raw_path[len(OICP_PREFIX) :].partition("/")[0]
+        async with self._doorkeeper.admit(service, request.content_length):
+            return await self._admitted(request)
 
-
-async def _compressed(body: bytes) -> bytes:
-    """Return the body as gzip; a large one is compressed beside the event loop, which goes on serving."""
-    if len(body) < _COMPRESS_ASIDE_FROM_BYTES:
-        return gzip.compress(body, compresslevel=_COMPRESSION, mtime=0)
-    return await asyncio.to_thread(gzip.compress, body, compresslevel=_COMPRESSION, mtime=0)
+    async def _admitted(self, request: web.Request) -> Answer:
+        arrival = await self.arrive(request)
+        return await self._api.serve(request.raw_path.partition("?")[0].removeprefix(OICP_PREFIX), arrival)
 
 
 def _certificate(request: web.Request) -> bytes | None:
@@ -170,13 +182,23 @@ def _process_id(request: web.Request) -> str | None:
     return given if given.isascii() and given.isprintable() and len(given) <= _LONGEST_PROCESS_ID else None
 
 
-def peer_app(listener: Listener, *, hello: Hello, also: Sequence[web.RouteDef] = ()) -> web.Application:
+def peer_app(
+    listener: Listener, *, hello: Hello, sessions: Enquire, also: Sequence[web.RouteDef] = ()
+) -> web.Application:
     """Return the public application: OICP from peers, and what nodes say among themselves (DESIGN section 4)."""
 
     async def say_hello(request: web.Request) -> Answer:
         return await hello(await listener.arrive(request, _MOST_HELLO_BYTES))
 
-    return _app(listener, [web.post("/p2p/v1/hello", listener.handler(say_hello)), *also])
+    async def enquire(request: web.Request) -> Answer:
+        return await sessions(request, await listener.arrive(request, _MOST_HELLO_BYTES))
+
+    routes = [
+        web.post("/p2p/v1/hello", listener.handler(say_hello)),
+        web.get(SESSION_PATH, listener.handler(enquire)),
+        *also,
+    ]
+    return _app(listener, routes)
 
 
 def backend_app(

@@ -5,7 +5,7 @@ The plan of :meth:`PeerGate.admit`:
 (1) What is needed is what the caller's entry says, or else what this node requires of everyone.
 (2) A signature is verified wherever there is one by a key we know, and has to be there where it is needed.
 (3) A client certificate likewise. (4) What was proved is one peer, and (5) it answers for the party it claims.
-(6) It calls from where it may call.
+(6) It stays within its limits, and calls from where it may call.
 
 Without anything needed or proved, the caller is whoever answers for the party that the path claims: insecure mode.
 """
@@ -21,6 +21,8 @@ from p2p_oicp.identity import SignedParts, VerifiedSignature, has_signature, ver
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.peers import Peer
 from p2p_oicp.trust import Trust
+from p2p_oicp.web.buckets import Buckets
+from p2p_oicp.web.problems import DATA_ERROR, HttpProblem
 
 _PARTNER_NOT_FOUND = "300"
 
@@ -42,6 +44,8 @@ class Arrival:
     signature: VerifiedSignature | None = None
     has_certificate: bool = False
     is_proven: bool = False
+    operation: str | None = None
+    peer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,9 @@ class Gate(Protocol):
     def hold_to(self, caller: Caller, named: PartyID, arrival: Arrival) -> Peer:
         """Return who speaks for the party that the body names; raise Refusal 017 (or 300)."""
 
+    def speaks_for(self, peer: Peer, party: PartyID) -> bool:
+        """Say whether a peer speaks for ``party``."""
+
 
 class OwnGate:
     """Lets our own backend in, which speaks for our own parties."""
@@ -78,14 +85,19 @@ class OwnGate:
     def hold_to(self, caller: Caller, named: PartyID, arrival: Arrival) -> Peer:  # noqa: ARG002 - the gate's shape
         """Return ourselves, if we answer for ``named``."""
         if not self._me.answers_for(named):
-            raise Unauthorized(f"{named} is not a party of this node; its backend speaks for {_parties(self._me)}")
+            raise Unauthorized(f"{named} is not a party of this node; its backend speaks for {parties_of(self._me)}")
         return self._me
+
+    def speaks_for(self, peer: Peer, party: PartyID) -> bool:
+        """Say whether ``party`` is one of ours."""
+        return peer.answers_for(party)
 
 
 class PeerGate:
     """Lets peers in."""
 
-    def __init__(self, trust: Trust) -> None:
+    def __init__(self, trust: Trust, *, requests_per_second: float = 5000.0) -> None:
+        self._rate = Buckets(trust.clock, per_second=requests_per_second, at_once=2 * requests_per_second)
         self._me = trust.me
         self._registry = trust.registry
         self._ring = trust.ring
@@ -98,15 +110,18 @@ class PeerGate:
 
     async def admit(self, arrival: Arrival, claimed: PartyID | None) -> Caller:
         """Return who calls; see ``Gate`` and the plan above."""
-        named = self._registry.answering(claimed) if claimed is not None else None
+        named = self._find(claimed) if claimed is not None else None
         if arrival.is_own:
             return Caller(self._me, is_proven=True)
         proven = await self._proven(arrival, named)
         if proven is not None:
             self._check_requirements(proven, arrival)
-            arrival.is_proven = True
+            arrival.is_proven, arrival.peer = True, proven.name
             if claimed is not None:
                 self._check_binding(proven, claimed)
+            self._check_limits(proven, arrival)
+        elif named is not None and named.is_self:
+            raise Unauthorized(f"{claimed} is this node's own party")
         elif claimed is not None and named is None:
             raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {claimed}")
         caller = proven or named
@@ -120,13 +135,21 @@ class PeerGate:
         if caller.peer is not None:
             self._check_binding(caller.peer, named)
             return caller.peer
-        peer = self._registry.answering(named)
+        peer = self._find(named)
         if peer is None:
             raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {named}")
         if self._needed(peer):
             raise Unauthorized(f"{peer.name} has to prove itself: {' and '.join(self._needed(peer))}")
         _check_network(peer, arrival.address)
         return peer
+
+    def speaks_for(self, peer: Peer, party: PartyID) -> bool:
+        """Say whether ``peer`` is the one that answers for ``party``, or the default route for it."""
+        found = self._registry.answering(party)
+        return found is not None and found.name == peer.name
+
+    def _find(self, party: PartyID) -> Peer | None:
+        return self._registry.answering(party)
 
     async def _proven(self, arrival: Arrival, named: Peer | None) -> Peer | None:
         """Return the one peer that the request proves to come from, None where nothing is proved or needed."""
@@ -188,10 +211,15 @@ class PeerGate:
         if "mtls" in self._needed(peer) and not arrival.has_certificate:
             raise Unauthorized(f"{peer.name} has to show its client certificate")
 
+    def _check_limits(self, peer: Peer, arrival: Arrival) -> None:
+        """Raise HttpProblem 429 or 413 where a peer asks for too much; nobody else can use up its share."""
+        self._rate.take(peer.name, f"requests of {peer.name}", peer.requests_per_second)
+        if peer.max_body is not None and len(arrival.body) > peer.max_body:
+            info = f"the body has {len(arrival.body)} bytes; {peer.name} may send {peer.max_body}"
+            raise HttpProblem(413, DATA_ERROR, info)
+
     def _check_binding(self, peer: Peer, party: PartyID) -> None:
-        """Raise unless ``peer`` is whom we would ask for ``party``; a default route speaks for whoever is left over."""
-        found = self._registry.answering(party)
-        if found is None or found.name != peer.name:  # (5)
+        if not self.speaks_for(peer, party):  # (5)
             raise Unauthorized(f"{peer.name} does not speak for {party}")
 
 
@@ -202,5 +230,6 @@ def _check_network(peer: Peer | None, address: str | None) -> None:
         raise Unauthorized(f"{peer.name} may not call from {address}")
 
 
-def _parties(me: Peer) -> str:
+def parties_of(me: Peer) -> str:
+    """Return the parties of this node, for people."""
     return ", ".join(party.text for party in (*me.operators, *me.providers)) or "no party"

@@ -3,12 +3,13 @@
 Two lanes at each listener. Everything a driver waits for goes through the first one at once, or is sent away with 503.
 State (pushes and pulls of many records) goes through the second one, a few at a time; a bounded number waits before its
 body is read. So a storm of statuses never stands in the way of an authorization. Beside that, no peer may fill a
-listener alone (429, see ``rates``), and the bodies that are being read have a common bound.
+listener alone (429), and the bodies that are being read have a common bound.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -20,6 +21,7 @@ _MOST_INSIDE: Final = 256
 _MOST_BULK_INSIDE: Final = 8
 _MOST_BULK_WAITING: Final = 256
 _LONGEST_BULK_WAIT_SECONDS: Final = 10.0
+_MOST_OF_ONE_PEER: Final = 200
 _BODIES_AT_ONCE: Final = 2  # of the largest allowed size; many more of the usual size
 _SYSTEM_ERROR = "021"
 #: The HTTP statuses of a node that has too much to do.
@@ -93,3 +95,23 @@ class Doorkeeper:
             raise self._busy("pushes and pulls take long", http_status=429) from error
         finally:
             self._waiting -= 1
+
+
+class Crowd:
+    """How many requests of each peer are being answered."""
+
+    def __init__(self) -> None:
+        self._of: Counter[str] = Counter()
+
+    def enter(self, peer: str, most: int | None = None) -> None:
+        """Count one in; raises HttpProblem 429 where the peer has too many already (``most``, if it has its own)."""
+        limit = _MOST_OF_ONE_PEER if most is None else most
+        if self._of[peer] >= limit:
+            raise busy(f"{limit} requests of {peer} are being answered", http_status=429)
+        self._of[peer] += 1
+
+    def leave(self, peer: str) -> None:
+        """Count one out."""
+        self._of[peer] -= 1
+        if not self._of[peer]:
+            del self._of[peer]

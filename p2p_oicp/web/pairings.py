@@ -14,9 +14,9 @@ from p2p_oicp.peers.invitation import PAIRINGS_PATH
 from p2p_oicp.roles import Answer
 from p2p_oicp.trust import Trust
 from p2p_oicp.web.apps import Listener
+from p2p_oicp.web.buckets import Buckets
 from p2p_oicp.web.gate import Arrival, Gate
 from p2p_oicp.web.problems import DATA_ERROR, HttpProblem
-from p2p_oicp.web.rates import Buckets
 
 log = structlog.get_logger(__name__)
 

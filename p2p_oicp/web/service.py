@@ -20,11 +20,10 @@ from p2p_oicp.roles import Answer, CpoRole, EmpRole, Incoming
 from p2p_oicp.roles.answers import NO_IDS, Ids, refusal
 from p2p_oicp.roles.role import Method
 from p2p_oicp.transport import RECIPIENT
-from p2p_oicp.web.gate import Arrival, Caller, Gate
-from p2p_oicp.web.limits import BUSY
+from p2p_oicp.web.gate import Arrival, Caller, Gate, parties_of
+from p2p_oicp.web.limits import BUSY, Crowd
 from p2p_oicp.web.metrics import Meter
 from p2p_oicp.web.problems import HttpProblem, business_refusal, invalid
-from p2p_oicp.web.rates import PeerLimits
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +50,6 @@ class Api:
         *,
         me: Peer,
         gate: Gate,
-        limits: PeerLimits,
         cpo: CpoRole | None,
         emp: EmpRole | None,
         signs: SignsOfLife,
@@ -60,10 +58,10 @@ class Api:
         self._side = side
         self._me = me
         self._gate = gate
-        self._limits = limits
         self._roles = {Party.CPO: cpo, Party.EMP: emp}
         self._signs = signs
         self._meter = meter
+        self._crowd = Crowd()
         self._is_for_us = lru_cache(maxsize=256)(partial(_names, me))
 
     async def serve(self, path: str, arrival: Arrival) -> Answer:
@@ -75,7 +73,7 @@ class Api:
 
     async def answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
         """Answer one operation; ``party`` is the sender's id in the path."""
-        start, result = perf_counter(), "unavailable"
+        start, result, arrival.operation = perf_counter(), "unavailable", operation.name
         try:
             self._check_recipient(arrival)
             answer = await self._available(operation, party, arrival)
@@ -122,7 +120,7 @@ class Api:
         """Refuse what is meant for another node, whose address we have now; its sender shall not think it delivered."""
         meant = arrival.parts.headers.get(RECIPIENT)
         if meant and self._side is Side.PEER and not self._is_for_us(meant):
-            info = f"this node answers for {_parties(self._me)}, not for {meant}"
+            info = f"this node answers for {parties_of(self._me)}, not for {meant}"
             raise HttpProblem(421, _PARTNER_NOT_FOUND, info)
 
     def _method(self, operation: Operation) -> Method:
@@ -136,45 +134,46 @@ class Api:
         await self._heard(incoming.peer)
         if self._side is Side.BACKEND:
             return await self._method(incoming.operation)(incoming)
-        with self._limits.place(incoming.peer):
+        who = incoming.peer.name if incoming.peer else ""
+        self._crowd.enter(who, incoming.peer.concurrent if incoming.peer else None)
+        try:
             return await self._method(incoming.operation)(incoming)
+        finally:
+            self._crowd.leave(who)
 
     async def _heard(self, peer: Peer | None) -> None:
         if peer is not None and self._side is Side.PEER:
             await self._signs.heard_from(peer.name)
 
+    async def who_asks(self, party: OperatorID | ProviderID, arrival: Arrival) -> Peer:
+        """Return the peer that asks for ``party`` what is not OICP; raises Refusal 017 or 300."""
+        caller = await self._gate.admit(arrival, party)
+        return self._gate.hold_to(caller, party, arrival)
+
     async def _sender(self, operation: Operation, party: str | None, arrival: Arrival) -> Caller:
         """Return who sends: proved, or in insecure mode the peer that answers for the claimed id."""
         caller = await self._gate.admit(arrival, _claimed(operation, party))
         if caller.peer is not None:
-            self._check_contract(caller.peer, operation, arrival)
+            _check_contract(caller.peer, operation)
         return caller
 
-    def _check_contract(self, peer: Peer, operation: Operation, arrival: Arrival) -> None:
-        """Raise where a peer may not ask for this (210), or asks for more than it may (429, 413)."""
-        if not peer.serves(operation.name):
-            raise Refusal(_NO_CONTRACT, f"there is no contract with {peer.name} for {operation.name}")
-        if not peer.is_self:
-            self._limits.check(peer, len(arrival.body))
-
     def _bound(self, incoming: Incoming[Message], caller: Caller, arrival: Arrival) -> Incoming[Message]:
-        """Hold the sender's id in the body to the path's (CPO-01, Security); it counts where the path has none.
-
-        A hub operator may speak for the operator of an EvseID, if that is one of its sub-operators.
-        """
+        """Hold the sender's id in the body to the path's (CPO-01, Security); it counts where the path has none."""
         named = sender_party(incoming.operation, incoming.message)
         if named is None:
             return incoming
         if incoming.party is None:
             peer = self._gate.hold_to(caller, named, arrival)
-            if caller.peer is None:
-                self._check_contract(peer, incoming.operation, arrival)
+            _check_contract(peer, incoming.operation)
             return replace(incoming, peer=peer)
-        if type(named)(incoming.party) != named:
-            if not incoming.operation.sender_is_derived:
-                raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
-            self._gate.hold_to(caller, named, arrival)
+        if type(named)(incoming.party) != named and not self._is_sub_operator(named, incoming):
+            raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
         return incoming
+
+    def _is_sub_operator(self, derived: OperatorID | ProviderID, incoming: Incoming[Message]) -> bool:
+        """Whether the path's party may speak for the operator of an EvseID: a hub operator for its sub-operators."""
+        peer = incoming.peer
+        return incoming.operation.sender_is_derived and peer is not None and self._gate.speaks_for(peer, derived)
 
     def _read(self, operation: Operation, party: str | None, peer: Peer | None, arrival: Arrival) -> Incoming[Message]:
         """Read and validate; the records of a push are left to the role, which reads them one by one."""
@@ -197,16 +196,17 @@ def _result(answer: Answer) -> str:
     return "invalid" if answer.http_status == HTTPStatus.BAD_REQUEST else "refused"
 
 
-def _claimed(operation: Operation, party: str | None) -> OperatorID | ProviderID | None:
-    if party is None:
-        return None
-    return OperatorID(party) if operation.sender is Party.CPO else ProviderID(party)
-
-
 def _names(me: Peer, recipient: str) -> bool:
     named = [text.strip() for text in recipient.split(",")]
     return any(me.answers_for(OperatorID(text)) or me.answers_for(ProviderID(text)) for text in named)
 
 
-def _parties(me: Peer) -> str:
-    return ", ".join(party.text for party in (*me.operators, *me.providers)) or "no party"
+def _check_contract(peer: Peer, operation: Operation) -> None:
+    if not peer.serves(operation.name):
+        raise Refusal(_NO_CONTRACT, f"there is no contract with {peer.name} for {operation.name}")
+
+
+def _claimed(operation: Operation, party: str | None) -> OperatorID | ProviderID | None:
+    if party is None:
+        return None
+    return OperatorID(party) if operation.sender is Party.CPO else ProviderID(party)

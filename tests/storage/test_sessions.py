@@ -1,8 +1,7 @@
 """Sessions, CDRs and the outbox: what a repetition is, and what leaves no trace."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from p2p_oicp.storage import cards, cdrs, destinations, outbox, sessions
 from p2p_oicp.storage.cdrs import Kept, Record
@@ -34,8 +33,9 @@ async def test_both_roles_may_hold_the_same_session(store):
 
 
 async def test_a_repeated_request_is_found_within_its_window_only(store):
-    await store.write(lambda tx: sessions.open_session(tx, SESSION))
-    assert await store.write(lambda tx: sessions.find_request(tx, "cpo", b"one", 99.0)) == SESSION
+    named_here = replace(SESSION, named_here=1)
+    await store.write(lambda tx: sessions.open_session(tx, named_here))
+    assert await store.write(lambda tx: sessions.find_request(tx, "cpo", b"one", 99.0)) == named_here
     assert await store.write(lambda tx: sessions.find_request(tx, "cpo", b"one", 101.0)) is None
     assert await store.write(lambda tx: sessions.find_request(tx, "emp", b"one", 99.0)) is None
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
 from p2p_oicp.backends import EmpBackend
+from p2p_oicp.backends.whitelist import Whitelist
 from p2p_oicp.errors import PeerError, Refusal
 from p2p_oicp.oicp import (
     AuthorizationStart,
     AuthorizationStatus,
     AuthorizeStart,
     AuthorizeStop,
+    Code,
     ProviderID,
     SessionID,
 )
 from p2p_oicp.oicp.media import media_of
-from p2p_oicp.roles.answers import Ids, not_authorized
+from p2p_oicp.roles.answers import Ids, authorized, not_authorized
 from p2p_oicp.roles.book import AUTHORIZE, SessionBook, nothing, valid_session_id
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
 from p2p_oicp.routing import evco_id_of
+from p2p_oicp.storage import Transaction
 from p2p_oicp.storage.lifecycle import State
 from p2p_oicp.storage.sessions import Session
 
@@ -30,11 +37,31 @@ class Authorization:
     def __init__(self, context: RoleContext, backend: EmpBackend) -> None:
         self._context = context
         self._backend = backend
+        self._list = backend if isinstance(backend, Whitelist) else None
         self._book = SessionBook(_ROLE, context)
 
     async def authorize_start(self, incoming: Incoming[AuthorizeStart]) -> Answer:
         """Ask the backend; the session is durable before the answer (EMP-02, eRoamingAuthorizeStart)."""
+        judge = self._list.judging(incoming.message.identification) if self._list else None
+        if judge is not None:
+            return await self._listed(incoming, judge)
         return await self._book.once(incoming, lambda: self._start(incoming))
+
+    async def _listed(self, incoming: Incoming[AuthorizeStart], judge: Callable[[Transaction], Code]) -> Answer:
+        """Let our own list decide: nobody is asked, so that one transaction decides and stores."""
+        draft = self._book.draft(incoming, AUTHORIZE, incoming.peer.name if incoming.peer else "")
+        provider = self._our_provider(incoming.message)
+
+        def decide(tx: Transaction) -> tuple[Session, Answer]:
+            code = judge(tx)
+            if code is not Code.SUCCESS:
+                answer = not_authorized(code, None, Ids(None, draft.cpo_partner_session_id))
+                return replace(draft, state=State.REFUSED, answer=answer.body), answer
+            answer = authorized(provider.text, Ids.of_session(draft))
+            named = {"provider_key": provider.key, "provider_id": provider.text}
+            return replace(draft, state=State.AUTHORIZED, answer=answer.body, **named), answer
+
+        return await self._book.start_at_once(incoming, decide)
 
     async def _start(self, incoming: Incoming[AuthorizeStart]) -> Answer:
         peer = incoming.peer.name if incoming.peer else ""
@@ -42,7 +69,9 @@ class Authorization:
         if opened.answer is not None:
             return opened.answer
         session = opened.session
-        request = incoming.message.replace(session_id=SessionID(session.session_id))
+        request = incoming.message
+        if session.named_here:
+            request = request.replace(session_id=SessionID(session.session_id))
         try:
             told = await self._backend.authorize_start(request)
         except PeerError as error:
@@ -52,19 +81,18 @@ class Authorization:
             return answer
         if told.authorization_status != AuthorizationStatus.AUTHORIZED:
             return await self._refused(session, told)
-        return await self._authorized(session, told, self._provider_of(incoming.message, told))
+        return await self._authorized(session, told, told.provider_id or self._our_provider(incoming.message))
 
-    def _provider_of(self, request: AuthorizeStart, told: AuthorizationStart) -> ProviderID:
-        """Return who authorized: as the backend says, else our provider that the EvcoID names, else our first one."""
+    def _our_provider(self, request: AuthorizeStart) -> ProviderID:
+        """Return our provider that the EvcoID names, else our first one."""
         evco_id = evco_id_of(request.identification)
         named = evco_id.provider if evco_id else None
-        ours = named if named is not None and self._context.me.answers_for(named) else self._context.me.providers[0]
-        return told.provider_id or ours
+        return named if named is not None and self._context.me.answers_for(named) else self._context.me.providers[0]
 
     async def _refused(self, session: Session, told: AuthorizationStart) -> Answer:
         """Pass the backend's own code on, without a SessionID: a refused start has no session (box B2)."""
-        told = told.replace(session_id=None, cpo_partner_session_id=session.cpo_partner_session_id)
-        answer = Answer(told.to_json())
+        body = told.to_json_with(session_id=None, cpo_partner_session_id=session.cpo_partner_session_id)
+        answer = Answer(body)
         await self._book.settle_start(session, State.REFUSED, answer)
         return answer
 

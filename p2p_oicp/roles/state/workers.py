@@ -1,4 +1,4 @@
-"""The workers of state for a peer: a replicator for each kind, and a crawler for one that does not push."""
+"""The workers of state: a replicator per peer and kind, and a crawler per peer that does not push."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from p2p_oicp.roles.state.kinds import KINDS, StateKind
 
 
 def workers_for(peer: Peer, context: RoleContext, backoff: Backoff) -> Iterator[tuple[str, Worker]]:
-    """Return the workers of one peer, with their names: one for each kind of state owed to it, one that pulls it."""
+    """Return the workers of one peer's state, with their names: what it is owed, and what is fetched from it."""
     for kind in owed_to(peer, context.me):
         bell = context.bells.hang(peer.name, f"{kind.name} to {peer.name}")
         yield (

@@ -84,6 +84,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "evidence",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("session_key", sa.Text(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("exchange", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("evidence_of_session", "evidence", ["session_key"], unique=False)
+    op.create_table(
         "evse_facts",
         sa.Column("record_id", sa.Integer(), nullable=False),
         sa.Column("evse_key", sa.Text(), nullable=False),
@@ -126,6 +135,12 @@ def upgrade() -> None:
         sa.Column("used_by", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("key_id"),
         sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "journal",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("part", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
         "known_peers",
@@ -225,6 +240,7 @@ def upgrade() -> None:
         sa.Column("cpo_partner_session_id", sa.Text(), nullable=True),
         sa.Column("emp_partner_session_id", sa.Text(), nullable=True),
         sa.Column("request_digest", sa.LargeBinary(), nullable=False),
+        sa.Column("named_here", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("answer", sa.LargeBinary(), nullable=True),
         sa.Column("medium", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("stop_media", sa.Text(), server_default=sa.text("''"), nullable=False),
@@ -236,7 +252,13 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("role", "session_key"),
     )
-    op.create_index("sessions_by_request", "sessions", ["request_digest", "created_at"], unique=False)
+    op.create_index(
+        "sessions_by_request",
+        "sessions",
+        ["request_digest", "created_at"],
+        unique=False,
+        sqlite_where=sa.text("named_here = 1"),
+    )
     op.create_index("sessions_by_state", "sessions", ["state", "updated_at"], unique=False)
     op.create_table(
         "staged",
