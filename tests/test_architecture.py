@@ -33,6 +33,7 @@ ROOMS = (
     "roles",
     "web",
     "settings",
+    "wiring",
     "node",
     "process",
     "",  # the package itself: what it offers to other programs

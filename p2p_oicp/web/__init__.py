@@ -10,7 +10,7 @@ from p2p_oicp.web.admin import Admin
 from p2p_oicp.web.admin_outbox import OutboxAdmin
 from p2p_oicp.web.admin_peers import AdminPeers
 from p2p_oicp.web.apps import Listener, backend_app, peer_app
-from p2p_oicp.web.gate import OwnGate, PeerGate
+from p2p_oicp.web.gate import Gate, OwnGate, PeerGate
 from p2p_oicp.web.greetings import Greetings
 from p2p_oicp.web.inprocess import Loopback, OwnCalls
 from p2p_oicp.web.listening import listen
@@ -23,6 +23,7 @@ __all__ = [
     "Admin",
     "AdminPeers",
     "Api",
+    "Gate",
     "Greetings",
     "Listener",
     "Loopback",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -37,6 +38,7 @@ Status: TypeAlias = Callable[[], dict[str, object]]
 ARRIVAL = web.RequestKey("arrival", Arrival)
 OICP_PREFIX = "/api/oicp/"
 _COMPRESS_FROM_BYTES = 2048
+_COMPRESS_ASIDE_FROM_BYTES = 256 * 1024
 _COMPRESSION = 5
 _LONGEST_PROCESS_ID = 100
 _MOST_HELLO_BYTES = 64 * 1024
@@ -83,7 +85,7 @@ class Listener:
             headers |= {"Content-Type": f"{answer.content_type}; charset=utf-8", "Process-ID": process_id}
             if len(body) >= _COMPRESS_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
                 headers["Content-Encoding"] = "gzip"
-                body = gzip.compress(body, compresslevel=_COMPRESSION, mtime=0)
+                body = await _compressed(body)
             arrival = request.get(ARRIVAL)
             headers |= self._proof(arrival, answer.http_status, body)
             if self._keep is not None and arrival is not None and arrival.signature is not None:
@@ -161,6 +163,13 @@ class Listener:
     async def _admitted(self, request: web.Request) -> Answer:
         arrival = await self.arrive(request)
         return await self._api.serve(request.raw_path.partition("?")[0].removeprefix(OICP_PREFIX), arrival)
+
+
+async def _compressed(body: bytes) -> bytes:
+    """Return the body as gzip; a large one is compressed beside the event loop, which goes on serving."""
+    if len(body) < _COMPRESS_ASIDE_FROM_BYTES:
+        return gzip.compress(body, compresslevel=_COMPRESSION, mtime=0)
+    return await asyncio.to_thread(gzip.compress, body, compresslevel=_COMPRESSION, mtime=0)
 
 
 def _certificate(request: web.Request) -> bytes | None:

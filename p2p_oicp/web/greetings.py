@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import orjson
 import structlog
@@ -10,7 +12,7 @@ import structlog
 from p2p_oicp.delivery import Acquaintances, Backoff, SignsOfLife
 from p2p_oicp.errors import PeerError, PeerRejected, Refusal, Unauthorized
 from p2p_oicp.oicp import OperatorID, ProviderID
-from p2p_oicp.peers import Peer, Profile
+from p2p_oicp.peers import Peer, PeerRegistry, Profile
 from p2p_oicp.roles.context import Answer
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.web.gate import Arrival, Gate
@@ -29,12 +31,15 @@ class Greetings:
     def __init__(
         self,
         me: Peer,
+        *,
+        registry: PeerRegistry,
         client: OicpClient,
         signs: SignsOfLife,
         gate: Gate,
         acquaintances: Acquaintances,
         backoff: Backoff,
     ) -> None:
+        self._registry = registry
         self._gate = gate
         self._client = client
         self._signs = signs
@@ -78,37 +83,58 @@ class Greetings:
     async def _heard(self, peer: Peer, answer: bytes) -> None:
         """Take what a peer answers; if another node has its address by now, it is not the peer's word."""
         try:
-            told = orjson.loads(answer)
-            first = _first_party(answer)
-        except (orjson.JSONDecodeError, HttpProblem):
+            told = _hello(answer)
+        except HttpProblem:
             return
-        if first is not None and peer.answers_for(first):
+        if any(peer.answers_for(party) for party in _parties(told)):
             await self._acquaintances.met(peer.name, told)
 
     async def hear(self, arrival: Arrival) -> Answer:
-        """Wake what waits for the peer that says hello; raises Refusal 017 where it does not prove who it is."""
-        words: dict[str, int | None] = {}
+        """Wake what waits for the peer that says hello; raises Refusal 017 where it does not prove who it is.
+
+        It may name parties that nobody here knows, beside those that it is a peer for.
+        """
+        hello = _hello(arrival.body)
+        claimed = next((party for party in _parties(hello) if self._is_known(party)), None)
         try:
-            peer = (await self._gate.admit(arrival, _first_party(arrival.body))).peer
+            peer = (await self._gate.admit(arrival, claimed)).peer
         except Unauthorized:
             raise
         except Refusal:
             peer = None
-        if peer is not None and not peer.is_self:
-            log.info("hello.heard", peer=peer.name)
-            words = await self._acquaintances.words_for(peer.name)
-            await self._acquaintances.met(peer.name, orjson.loads(arrival.body))
-            await self._signs.heard_from(peer.name)
-        return Answer(orjson.dumps({"known": peer is not None, **self._me, **words}))
+        if peer is None or peer.is_self:
+            return Answer(orjson.dumps({"known": False, **self._me}))
+        log.info("hello.heard", peer=peer.name)
+        words = await self._acquaintances.words_for(peer.name)
+        await self._acquaintances.met(peer.name, hello)
+        await self._signs.heard_from(peer.name)
+        return Answer(orjson.dumps({"known": True, **self._me, **words}))
+
+    def _is_known(self, party: OperatorID | ProviderID) -> bool:
+        """Say whether a peer has this very party: who is unknown is not the default route, which stands in for all."""
+        peers = self._registry
+        own = peers.by_operator(party) if isinstance(party, OperatorID) else peers.by_provider(party)
+        return own is not None
 
 
-def _first_party(body: bytes) -> OperatorID | ProviderID | None:
+def _hello(body: bytes) -> dict[str, Any]:
     try:
         hello = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _no_hello(error) from error
+    if not isinstance(hello, dict):
+        raise _no_hello("it is no object")
+    _parties(hello)
+    return hello
+
+
+def _parties(hello: Mapping[str, Any]) -> list[OperatorID | ProviderID]:
+    try:
         operators = [OperatorID(str(text)) for text in hello.get("operators", ())]
-        providers = [ProviderID(str(text)) for text in hello.get("providers", ())]
-    except (orjson.JSONDecodeError, AttributeError, TypeError) as error:
-        info = f"a hello is a JSON object with name, operators, providers: {error}"
-        raise HttpProblem(400, _DATA_ERROR, info) from error
-    first: OperatorID | ProviderID | None = next(iter(operators), None) or next(iter(providers), None)
-    return first
+        return [*operators, *(ProviderID(str(text)) for text in hello.get("providers", ()))]
+    except TypeError as error:
+        raise _no_hello(error) from error
+
+
+def _no_hello(why: object) -> HttpProblem:
+    return HttpProblem(400, _DATA_ERROR, f"a hello is a JSON object with name, operators, providers: {why}")

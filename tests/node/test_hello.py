@@ -1,0 +1,40 @@
+"""Who is known by a hello: whoever has one of the parties it names, and nobody in a default route's place."""
+
+import pytest
+
+from p2p_oicp.storage.statements import Statement
+
+STORES = Statement("SELECT name, store_id FROM destinations WHERE store_id IS NOT NULL", {})
+
+
+async def greet(pair, **hello) -> dict:
+    async with pair.http.post(f"{pair.a_peer.base}/p2p/v1/hello", json=hello) as answer:
+        return {"status": answer.status, **await answer.json()}
+
+
+@pytest.mark.parametrize(
+    ("providers", "known"),
+    [
+        (["DE-GDF"], True),
+        (["FR-QQQ", "DE-GDF"], True),
+        (["FR-QQQ"], False),
+        ([], False),
+    ],
+)
+async def test_a_peer_is_known_by_any_of_its_parties(stopped, providers, known):
+    async with stopped.running("a"):
+        assert (await greet(stopped, name="B", providers=providers, store=7))["known"] is known
+
+
+async def test_a_stranger_is_not_taken_for_the_default_route(stopped):
+    stopped.write_peer("a", "the hub", "b", "default_route = true")
+    async with stopped.running("a") as node:
+        assert (await greet(stopped, name="stranger", providers=["FR-QQQ"], store=7))["known"] is False
+        assert await node.store.read(STORES) == []
+
+
+@pytest.mark.parametrize("hello", [{"providers": 5}, {"operators": 1.5}])
+async def test_what_is_no_hello_is_a_data_error(stopped, hello):
+    async with stopped.running("a"):
+        answer = await greet(stopped, **hello)
+    assert (answer["status"], answer["StatusCode"]["Code"]) == (400, "022")
