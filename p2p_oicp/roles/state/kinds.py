@@ -56,7 +56,7 @@ class StateKind:
         return self.kind.name.lower().replace("_", " ")
 
     def audiences_of(self, peer: Peer) -> Sequence[str] | None:
-        """Return the audiences that this peer belongs to; None where it may see everything, as a hub does."""
+        """Return the audiences that this peer belongs to; None: it may see everything, as a clearing house does."""
         if not self.has_audiences or peer.default_route:
             return None
         return [EVERYONE, *(provider.key for provider in peer.providers)]
