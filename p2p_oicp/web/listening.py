@@ -15,8 +15,8 @@ SHUTDOWN_SECONDS = 10.0
 SILENT_CONNECTION_SECONDS = 60.0
 # So long the rest of a refused body is read, so that its sender comes to read the answer.
 LINGERING_SECONDS = 2.0
-# The event loop takes this many turns from accepting a connection to telling its server.
-_TURNS_OF_AN_ACCEPT = 3
+# The event loop takes fewer turns than this from accepting a connection to telling its server.
+_TURNS_OF_AN_ACCEPT = 10
 
 
 async def listen(
