@@ -5,6 +5,8 @@
     P2pOicpError
     ├── ConfigurationError     the operator of this node must change something (file and key are named)
     ├── MessageError           a message cannot be processed; carries what is wrong with it
+    ├── NotProven              a signature, digest, certificate or descriptor does not prove what it should
+    │   └── UnknownKey         it is signed with a key that nobody we know has
     ├── Refusal                a business refusal: carries the OICP status code and the HTTP status to answer
     │   └── Unauthorized       017, HTTP 401: identity was not proved, or does not match the ids
     ├── PeerError              an outgoing call failed; ``may_have_arrived`` says whether the peer can have seen it
@@ -14,6 +16,7 @@
     │   ├── PeerUnauthorized   they: 401 or 403, our identity is not accepted
     │   ├── PeerRejected       they: the message is refused for good (4xx)
     │   └── PeerBroken         they, or somebody in their place: 5xx, or an answer that is not OICP
+    │       └── PeerUnproven   somebody: an answer that does not prove who gave it
     └── StoreError             the database
         ├── StoreBusy          the write queue is full: answer 503, try again
         └── StoreUnusable      damaged, newer than this program, not writable
@@ -34,6 +37,14 @@ class ConfigurationError(P2pOicpError):
 
 class MessageError(P2pOicpError):
     """A message that cannot be processed."""
+
+
+class NotProven(P2pOicpError):
+    """Something does not prove what it should; the text says why."""
+
+
+class UnknownKey(NotProven):
+    """Signed with a key that nobody we know has; fresh keys of the sender may help."""
 
 
 class Refusal(P2pOicpError):
@@ -101,6 +112,10 @@ class PeerRejected(PeerError):
 
 class PeerBroken(PeerError):
     """The peer failed, or answered something that is not OICP."""
+
+
+class PeerUnproven(PeerBroken):
+    """An answer that does not prove who gave it: it counts as none."""
 
 
 class StoreError(P2pOicpError):

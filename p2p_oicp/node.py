@@ -6,7 +6,6 @@ peers; leaving the block stops accepting, finishes what is in flight, stops the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,6 @@ from p2p_oicp.delivery import (
     Acquaintances,
     Backoff,
     Bells,
-    Carrier,
     OutboxWorker,
     PeerCourier,
     PeerEnquirer,
@@ -30,25 +28,27 @@ from p2p_oicp.delivery import (
     Supervisor,
     Worker,
 )
-from p2p_oicp.identity import ClaimedIdentityVerifier
+from p2p_oicp.identity import MessageSigner
 from p2p_oicp.logs import hand_logs_to_the_host_program
 from p2p_oicp.oicp import Message
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, RoleContext
-from p2p_oicp.roles.carriers import EmpBackendCarrier, PeerCarrier
+from p2p_oicp.roles.carriers import EmpBackendCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
+from p2p_oicp.roles.crew import Crew
 from p2p_oicp.roles.expiry import Expiry
 from p2p_oicp.roles.reports import SessionReports
-from p2p_oicp.roles.state.sweeping import Retention
-from p2p_oicp.roles.state.workers import state_workers
-from p2p_oicp.settings import Settings, load_registry, own_peer, refuse_what_is_not_served
-from p2p_oicp.storage import Store, birth, open_store, peer_names
+from p2p_oicp.roles.state.sweeping import Retention, Sweeper
+from p2p_oicp.settings import Settings, load_registry, own_peer
+from p2p_oicp.storage import Store, birth, open_store
 from p2p_oicp.storage.state.batches import finish_batches
 from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.transport import OicpClient
+from p2p_oicp.trust import Change, Trust, TrustFiles
 from p2p_oicp.version import VERSION
 from p2p_oicp.web import (
     Admin,
+    AdminPeers,
     Api,
     Greetings,
     Listener,
@@ -56,6 +56,9 @@ from p2p_oicp.web import (
     Metrics,
     OutboxAdmin,
     OwnCalls,
+    OwnGate,
+    PeerGate,
+    PeerPairings,
     SessionEnquiries,
     Side,
     backend_app,
@@ -68,9 +71,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What the listeners and the workers share."""
+    """What listeners and workers share."""
 
     context: RoleContext
+    trust: Trust
     client: OicpClient
     courier: PeerCourier
     signs: SignsOfLife
@@ -96,13 +100,13 @@ class Node:
         clock: Clock | None = None,
         mint: Mint | None = None,
     ) -> None:
-        refuse_what_is_not_served(settings)
         self._settings = settings
         self._clock = clock or SystemClock()
         self._mint = mint or RandomMint()
         self._cpo, self._emp = cpo, emp
         self._stack = AsyncExitStack()
         self._own_calls: OwnCalls | None = None
+        self._trust: Trust | None = None
         self._backoff = Backoff(settings.delivery.retry_first, settings.delivery.retry_max)
         self.me: Peer = own_peer(settings)
         self.store: Store | None = None
@@ -133,45 +137,48 @@ class Node:
             raise RuntimeError("the node is not running: use it inside its async with block")
         return await self._own_calls.send(request)
 
+    async def reload(self) -> None:
+        """Read keys, certificate and peers file again; a mistake in them is logged, and changes nothing."""
+        if self._trust is not None:
+            await self._trust.reload()
+
     async def _start(self, stack: AsyncExitStack) -> None:
         storage = self._settings.storage
         store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
         await finish_batches(store, self._clock.time)
-        await self._follow_names(store)
         supervisor = await stack.enter_async_context(Supervisor())
-        parts = await self._assemble(stack, store)
-        peer_api, backend_api = self._apis(parts)
+        trust = self._trust = stack.enter_context(self._trust_house())
+        parts = await self._assemble(stack, store, trust)
+        await trust.open(store, parts.client)
+        gate = PeerGate(trust, requests_per_second=self._settings.peer_api.requests_per_second)
+        peer_api, backend_api = self._apis(parts, gate)
         parts.courier.loopback = Loopback(peer_api)
         self._own_calls = OwnCalls(backend_api, self.me)
-        greetings = await self._greetings(store, parts)
-        await self._listen_to_peers(stack, parts, peer_api, greetings)
+        greetings = await self._greetings(store, parts, gate)
+        trust.fresh_keys.introduce = greetings.introduce
+        await self._listen_to_peers(stack, parts, peer_api, greetings, gate)
         await self._listen_to_backends(stack, parts, backend_api)
-        for name, work in self._workers(parts):
-            supervisor.keep_running(name, work.run)
-        supervisor.run_once("hello", greetings.greet_all)
+        self._start_workers(parts, supervisor, greetings)
+        if (wanted := self._settings.discovery).mdns:
+            discovery = trust.discover(parts.client, wanted.interfaces, wanted.auto_accept, parts.signs.heard_from)
+            supervisor.keep_running("discovery", (await stack.enter_async_context(discovery)).run)
         self._report()
 
-    async def _follow_names(self, store: Store) -> None:
-        """Let what belongs to a peer follow it to its new name: a name is only a label."""
-        parties = {
-            peer.name: [party.key for party in (*peer.operators, *peer.providers)]
-            for peer in self.registry.all()
-            if not peer.is_self
-        }
-        followed = await store.write(lambda tx: peer_names.follow(tx, parties))
-        for old, new in followed.renamed.items():
-            log.info("peer.renamed", old=old, new=new)
-        for name, letters in followed.stranded.items():
-            log.warning("peer.gone", peer=name, letters=letters, meaning="nobody brings these; enter the peer again")
+    def _trust_house(self) -> Trust:
+        settings, tls = self._settings, self._settings.tls
+        certificate, nonces = (tls.certificate, tls.key, tls.ca), settings.node.data_dir / "nonces"
+        files = TrustFiles(settings.security.keys, settings.peers_file, nonces, certificate, settings.discovery.mdns)
+        require = settings.security.require
+        return Trust(self.me, registry=self.registry, require=require, files=files, clock=self._clock)
 
-    async def _greetings(self, store: Store, parts: _Parts) -> Greetings:
+    async def _greetings(self, store: Store, parts: _Parts, gate: PeerGate) -> Greetings:
         ours = await store.write(lambda tx: birth.certificate(tx, self._clock.time()))
         replaced = parts.emp.reconciling.wanted if parts.emp else None
         met = Acquaintances(store, parts.context.bells, ours, replaced)
-        return Greetings(self.me, self.registry, parts.client, parts.signs, met, self._backoff)
+        return Greetings(self.me, parts.client, parts.signs, gate, met, self._backoff)
 
-    async def _assemble(self, stack: AsyncExitStack, store: Store) -> _Parts:
-        client = await stack.enter_async_context(self._client())
+    async def _assemble(self, stack: AsyncExitStack, store: Store, trust: Trust) -> _Parts:
+        client = await stack.enter_async_context(self._client(trust.signer))
         bells, courier = Bells(), PeerCourier(client)
         context = RoleContext(
             me=self.me,
@@ -191,7 +198,7 @@ class Node:
         emp_backend = choose_emp(self._emp, urls.emp_url, client, store)
         cpo = CpoRole(context, cpo_backend) if self.me.operators else None
         emp = self._emp_role(context, emp_backend, client) if self.me.providers else None
-        return _Parts(context, client, courier, signs, Metrics(store, self._clock), emp_backend, cpo, emp)
+        return _Parts(context, trust, client, courier, signs, Metrics(store, self._clock), emp_backend, cpo, emp)
 
     def _emp_role(self, context: RoleContext, backend: EmpBackend, client: OicpClient) -> EmpRole:
         return EmpRole(
@@ -202,33 +209,39 @@ class Node:
             reconcile_interval=self._settings.cdrs.reconcile_interval,
         )
 
-    def _client(self) -> OicpClient:
+    def _client(self, signer: MessageSigner) -> OicpClient:
         return OicpClient(
             mint=self._mint,
             user_agent=f"p2p-oicp/{VERSION}",
             max_body=self._settings.peer_api.max_body,
             clock=self._clock,
+            signer=signer,
         )
 
-    def _apis(self, parts: _Parts) -> tuple[Api, Api]:
+    def _apis(self, parts: _Parts, gate: PeerGate) -> tuple[Api, Api]:
         make = partial(
             Api,
             me=self.me,
-            registry=self.registry,
-            verifier=ClaimedIdentityVerifier(),
             cpo=parts.cpo,
             emp=parts.emp,
             signs=parts.signs,
         )
         meter = parts.metrics.meter
-        return make(Side.PEER, meter=meter("peer")), make(Side.BACKEND, meter=meter("backend"))
+        ours = make(Side.BACKEND, gate=OwnGate(self.me), meter=meter("backend"))
+        return make(Side.PEER, gate=gate, meter=meter("peer")), ours
 
-    async def _listen_to_peers(self, stack: AsyncExitStack, parts: _Parts, api: Api, greetings: Greetings) -> None:
+    async def _listen_to_peers(
+        self, stack: AsyncExitStack, parts: _Parts, api: Api, greetings: Greetings, gate: PeerGate
+    ) -> None:
         there, away = self._settings.peer_api, parts.metrics.turned_away("peer")
-        listener = Listener(api, self._mint, max_body=there.max_body, turned_away=away)
+        signer, keep, tls = parts.trust.signer.sign_answer, parts.trust.keep_received, parts.trust.tls
+        listener = Listener(
+            api, self._mint, max_body=there.max_body, turned_away=away, public_url=there.url, signer=signer, keep=keep
+        )
         enquiries = SessionEnquiries(api, SessionReports(parts.context))
-        app = peer_app(listener, hello=greetings.hear, sessions=enquiries.serve)
-        self.peer_url = await listen(stack, app, there.host, there.port, "peer_api")
+        pairings = PeerPairings(listener, gate=gate, trust=parts.trust).routes()
+        app = peer_app(listener, hello=greetings.hear, sessions=enquiries.serve, also=pairings)
+        self.peer_url = await listen(stack, app, there.host, there.port, "peer_api", tls=tls.server() if tls else None)
 
     async def _listen_to_backends(self, stack: AsyncExitStack, parts: _Parts, api: Api) -> None:
         there, away = self._settings.backend_api, parts.metrics.turned_away("backend")
@@ -242,24 +255,32 @@ class Node:
         """Return what a person may ask of this node, on the backend listener."""
         context = parts.context
         outbox = OutboxAdmin(context.store, context.bells, self._clock)
-        return [*Admin(parts.emp.reconciling if parts.emp else None).routes(listener), *outbox.routes(listener)]
+        peers = AdminPeers(listener, trust=parts.trust, client=parts.client)
+        reconciling = parts.emp.reconciling if parts.emp else None
+        return [*Admin(reconciling).routes(listener), *outbox.routes(listener), *peers.routes()]
 
-    def _workers(self, parts: _Parts) -> Iterator[tuple[str, Worker]]:
-        """Return one outbox worker per destination, one replicator per peer and kind of state, and the housekeepers."""
-        context, times = parts.context, self._settings.sessions
-        yield "expiry", Expiry(context, authorize_ttl=times.authorize_ttl, session_ttl=times.session_ttl)
-        if parts.emp:
-            yield from parts.emp.workers().items()
-            yield EMP_BACKEND, self._outbox_worker(EMP_BACKEND, EmpBackendCarrier(parts.emp_backend), context)
-        for peer in self.registry.all():
-            yield peer.name, self._outbox_worker(peer.name, PeerCarrier(self.registry, parts.courier), context)
-        kept = self._settings.storage
+    def _start_workers(self, parts: _Parts, supervisor: Supervisor, greetings: Greetings) -> None:
+        """Start the housekeepers, and the workers of each peer, which come and go with it."""
+        for name, worker in self._housekeepers(parts).items():
+            supervisor.keep_running(name, worker.run)
+        crew = Crew(parts.context, supervisor=supervisor, backoff=self._backoff, greet=greetings.greet)
+        crew.follow(Change(added=self.registry.all()))
+        parts.trust.directory.on_change = crew.follow
+        supervisor.keep_running("peers file", parts.trust.directory.watch)
+
+    def _housekeepers(self, parts: _Parts) -> dict[str, Worker]:
+        context, times, kept = parts.context, self._settings.sessions, self._settings.storage
         retention = Retention(kept.history_days, kept.status_history_days, kept.quarantine_days)
-        yield from state_workers(context, self._backoff, retention)
-
-    def _outbox_worker(self, name: str, carrier: Carrier, context: RoleContext) -> OutboxWorker:
-        bell = context.bells.hang(name, name)
-        return OutboxWorker(carrier, store=context.store, bell=bell, clock=self._clock, backoff=self._backoff)
+        workers: dict[str, Worker] = {
+            "expiry": Expiry(context, authorize_ttl=times.authorize_ttl, session_ttl=times.session_ttl),
+            "sweeper": Sweeper(context, retention),
+        }
+        if parts.emp:
+            bell = context.bells.hang(EMP_BACKEND, EMP_BACKEND)
+            carrier = EmpBackendCarrier(parts.emp_backend)
+            worker = OutboxWorker(carrier, store=context.store, bell=bell, clock=self._clock, backoff=self._backoff)
+            workers |= {**parts.emp.workers(), EMP_BACKEND: worker}
+        return workers
 
     def _report(self) -> None:
         if not self._settings.security.require:
@@ -268,10 +289,12 @@ class Node:
 
     def _readiness(self) -> dict[str, object]:
         security = list(self._settings.security.require)
+        peers = self._trust.insecure_peers() if self._trust is not None else []
         return {
             "status": "ready",
             "node": self.me.name,
             "peer_api": self.peer_url,
             "security": security,
             **({} if security else {"warning": "insecure: nobody proves who they are"}),
+            **({"insecure_peers": peers} if peers else {}),
         }

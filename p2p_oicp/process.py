@@ -1,25 +1,39 @@
-"""One node as a program of its own: until it is told to end, then in order."""
+"""One node as a program of its own: until it is told to end (SIGTERM, SIGINT), then in order.
+
+SIGHUP lets it read its keys, its certificate and its peers again.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import signal
+from functools import partial
 
 from p2p_oicp.backends import CpoBackend, EmpBackend
+from p2p_oicp.delivery import Supervisor
 from p2p_oicp.logs import configure_logs
 from p2p_oicp.node import Node
 from p2p_oicp.settings import Settings
 
 
 async def _run_until_told(node: Node) -> None:
-    told = asyncio.Event()
+    ended, hung_up = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    async with node:
+        loop.add_signal_handler(number, ended.set)
+    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
+    async with node, Supervisor() as supervisor:
+        supervisor.keep_running("reload", partial(_reload_when, hung_up, node))
         _look_for_garbage_less_often()
+        await ended.wait()
+
+
+async def _reload_when(told: asyncio.Event, node: Node) -> None:
+    while True:
         await told.wait()
+        told.clear()
+        await node.reload()
 
 
 def _look_for_garbage_less_often() -> None:

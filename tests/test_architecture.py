@@ -28,6 +28,7 @@ ROOMS = (
     "storage",
     "transport",
     "delivery",
+    "trust",
     "backends",
     "roles",
     "web",
@@ -54,12 +55,15 @@ STRANGERS = {
     "storage": HTTP | NETWORK,
     "transport": SQL | NETWORK,
     "delivery": {"aiohttp.web"} | SQL | NETWORK,
+    "trust": HTTP | SQL,
     "roles": HTTP | SQL | NETWORK,
     "web": SQL,
 }
 
 # Modules and functions above the aim but below the hard limit, each with its reason.
-LONGER_MODULES = {"p2p_oicp.storage.migrations.versions.v0001_first_tables": "all tables, as they once were"}
+LONGER_MODULES: dict[str, str] = {
+    "p2p_oicp.storage.migrations.versions.v0001_first_tables": "one migration for all first tables, generated",
+}
 LONGER_FUNCTIONS: dict[str, str] = {}
 MODULE_LINES, MODULE_LINES_HARD = 300, 400
 FUNCTION_LINES, FUNCTION_LINES_HARD = 25, 40

@@ -9,7 +9,7 @@ import pytest
 
 from p2p_oicp import cli
 from p2p_oicp.oicp import OperatorID, ProviderID
-from p2p_oicp.settings import load_registry, load_settings, refuse_what_is_not_served
+from p2p_oicp.settings import load_registry, load_settings
 
 
 @dataclass
@@ -50,7 +50,7 @@ def test_a_new_node_is_complete_and_can_be_loaded(p2p_oicp, tmp_path):
 def test_an_insecure_node_may_start_and_the_command_says_what_that_means(p2p_oicp, tmp_path):
     done = p2p_oicp("init", tmp_path / "a", "--name", "A", "--operator", "DE*GEF", "--insecure")
     assert "Insecure" in done.out
-    refuse_what_is_not_served(load_settings(tmp_path / "a" / "node.toml"))
+    assert load_settings(tmp_path / "a" / "node.toml").security.require == ()
 
 
 def test_the_private_key_is_for_its_owner_only(p2p_oicp, tmp_path):
@@ -113,13 +113,6 @@ def test_a_folder_that_cannot_be_written_is_said_in_one_line(p2p_oicp, tmp_path)
     assert "cannot be written" in done.err
 
 
-def test_a_node_that_must_prove_itself_does_not_start_in_this_version(p2p_oicp, tmp_path):
-    p2p_oicp("init", tmp_path / "a", "--name", "A", "--operator", "DE*GEF")
-    done = p2p_oicp("run", "--config", tmp_path / "a" / "node.toml")
-    assert done.code == 2
-    assert "set `require = []`" in done.err
-
-
 def test_no_settings_no_start(p2p_oicp, tmp_path):
     done = p2p_oicp("run", "--config", tmp_path / "node.toml")
     assert (done.code, done.err.count("\n")) == (2, 1)
@@ -145,8 +138,8 @@ def test_peers_are_listed_for_people(p2p_oicp, two_peers, monkeypatch):
     assert listed.code == 0
     rows = [line.split() for line in listed.out.splitlines() if "http" in line]
     assert rows == [
-        ["[b]B[/b]", "http://b", "DE-BBB", "AuthorizeStart", "oicp"],
-        ["C", "http://c", "DE*CCC", "+49*810", "all", "oicp"],
+        ["[b]B[/b]", "http://b", "DE-BBB", "AuthorizeStart", "signature", "-", "-"],
+        ["C", "http://c", "DE*CCC", "+49*810", "all", "signature", "-", "-"],
     ]
 
 
@@ -162,7 +155,12 @@ def test_peers_are_listed_for_programs(p2p_oicp, two_peers):
         "profile": "oicp",
         "security": None,
         "public_keys": [],
+        "certificates": [],
         "networks": ["10.0.0.0/8"],
+        "requests_per_second": None,
+        "concurrent": None,
+        "max_body": None,
+        "trust": "signature",
         "default_route": False,
         "pull_interval": None,
     }

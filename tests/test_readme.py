@@ -75,12 +75,13 @@ def listens(port: int) -> bool:
 
 
 def test_two_nodes_of_your_own(tmp_path, ports):
-    setup, *starts, third = blocks("Two nodes of your own", "bash")
-    assert "DE-BET" in shell(with_free_ports(setup, ports), tmp_path)
+    setup, *starts, pairing, third = blocks("Two nodes of your own", "bash")
+    shell(with_free_ports(setup, ports), tmp_path)
     with ExitStack() as stack:
         nodes = [stack.enter_context(running(start, tmp_path)) for start in starts]
         for port in ports:
             until(lambda port=port: listens(port), f"nobody listens on {port}")
+        assert "DE-BET" in shell(f"export COLUMNS=200\n{pairing}", tmp_path)
         until(lambda: "DE*ALF*E1" in shell(third, tmp_path), "the status did not reach the other node")
     assert [node.returncode for node in nodes] == [0, 0]
 

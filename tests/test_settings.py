@@ -7,7 +7,7 @@ import pytest
 
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import OperatorID, ProviderID
-from p2p_oicp.settings import Settings, load_registry, load_settings, refuse_what_is_not_served
+from p2p_oicp.settings import Settings, load_registry, load_settings
 from p2p_oicp.settings.reference import reference
 
 NODE = '[node]\nname = "A"\noperators = ["DE*GEF"]\n'
@@ -267,25 +267,6 @@ def test_every_key_can_come_from_the_environment_alone(read, monkeypatch):
 def test_a_mistake_in_the_environment_names_the_variable(read, monkeypatch, variable, value, expected):
     monkeypatch.setenv(variable, value)
     assert complaint(read, NODE) == f"environment variable {variable}: {expected}"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        pytest.param('[security]\nrequire = ["signature"]\n', r"signature yet; set `require = \[\]`", id="signature"),
-        pytest.param('[security]\nrequire = ["mtls", "signature"]\n', "mtls and signature yet", id="both"),
-        pytest.param("[security]\nrequire = []\n[discovery]\nmdns = true\n", "set `mdns = false`", id="mdns"),
-        pytest.param("", "signature yet", id="safe by default"),
-    ],
-)
-def test_what_this_version_does_not_serve_is_read_and_stops_the_start(read, text, expected):
-    settings = read(NODE + text)
-    with pytest.raises(ConfigurationError, match=expected):
-        refuse_what_is_not_served(settings)
-
-
-def test_an_insecure_node_may_start_because_it_says_so(read):
-    refuse_what_is_not_served(read(NODE + "[security]\nrequire = []\n"))
 
 
 def test_no_peer_can_claim_our_own_party(read, tmp_path):

@@ -11,7 +11,23 @@ import sys
 
 import typer
 
-from p2p_oicp.cli import backup, cdrs, init, language, outbox, peers, run, scenarios, send, sessions, state, tokens
+from p2p_oicp.cli import (
+    backup,
+    cdrs,
+    certs,
+    evidence,
+    init,
+    keys,
+    language,
+    outbox,
+    peers,
+    run,
+    scenarios,
+    send,
+    sessions,
+    state,
+    tokens,
+)
 from p2p_oicp.errors import P2pOicpError
 
 app = typer.Typer(
@@ -25,6 +41,9 @@ app = typer.Typer(
 init.register(app)
 run.register(app)
 peers.register(app)
+keys.register(app)
+certs.register(app)
+evidence.register(app)
 send.register(app)
 outbox.register(app)
 state.register(app)

@@ -44,6 +44,10 @@ class Bells:
         self._of[name].append(bell)
         return bell
 
+    def take_down(self, name: str) -> None:
+        """Forget the bells of a peer that is gone."""
+        self._of.pop(name, None)
+
     def ring(self, name: str) -> None:
         """Wake the workers of ``name``."""
         for bell in self._of.get(name, ()):

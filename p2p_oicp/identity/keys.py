@@ -1,136 +1,154 @@
-"""A node's Ed25519 key pair on disk: two PEM files, the private one readable by its owner only."""
+"""Public and private keys: Ed25519 (the default), and ECDSA P-256.
+
+A key's id is its fingerprint, so nobody needs to agree on names: ``SHA256:`` and the base64 of the SHA-256 over its
+SubjectPublicKeyInfo.
+"""
 
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
-import os
-import secrets
-import stat
-from dataclasses import dataclass, field
-from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    ECDSA,
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_der_public_key,
     load_pem_private_key,
     load_pem_public_key,
 )
 
-from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.errors import NotProven
 
-PRIVATE_KEY_FILE = "node.key.pem"
-PUBLIC_KEY_FILE = "node.pub.pem"
+ED25519 = "ed25519"
+ECDSA_P256 = "ecdsa-p256-sha256"
 
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_HALF = 32
+_UNUSABLE = "not a key; expected Ed25519 or ECDSA P-256"
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPair:
-    """A node's keys and where they are; the private key never shows in a repr."""
+class PublicKey:
+    """A key that checks signatures; equal keys have equal ids."""
 
-    private_key: Ed25519PrivateKey = field(repr=False)
-    public_key: Ed25519PublicKey = field(repr=False)
-    private_key_file: Path
-    public_key_file: Path
+    __slots__ = ("_key", "algorithm", "key_id", "line")
+
+    def __init__(self, key: object) -> None:
+        """Raise ValueError where ``key`` is neither Ed25519 nor ECDSA P-256."""
+        if isinstance(key, Ed25519PublicKey):
+            self.algorithm = ED25519
+        elif isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
+            self.algorithm = ECDSA_P256
+        else:
+            raise ValueError(_UNUSABLE)  # noqa: TRY004 - pydantic reports ValueError only
+        self._key = key
+        der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        self.line = base64.b64encode(der).decode()
+        self.key_id = "SHA256:" + base64.b64encode(hashlib.sha256(der).digest()).decode().rstrip("=")
+
+    @classmethod
+    def from_line(cls, line: str) -> PublicKey:
+        """Read the base64 of a SubjectPublicKeyInfo; raise ValueError otherwise."""
+        try:
+            return cls(load_der_public_key(base64.b64decode(line, validate=True)))
+        except (binascii.Error, ValueError, UnsupportedAlgorithm) as exc:
+            raise ValueError(_UNUSABLE) from exc
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> PublicKey:
+        """Read a PEM ``PUBLIC KEY``; raise ValueError otherwise."""
+        try:
+            return cls(load_pem_public_key(pem))
+        except (ValueError, UnsupportedAlgorithm) as exc:
+            raise ValueError(_UNUSABLE) from exc
+
+    def verify(self, signature: bytes, data: bytes) -> None:
+        """Raise NotProven unless ``signature`` is this key's over ``data``."""
+        try:
+            if isinstance(self._key, Ed25519PublicKey):
+                self._key.verify(signature, data)
+            else:
+                self._key.verify(_der_of(signature), data, ECDSA(SHA256()))
+        except InvalidSignature as exc:
+            raise NotProven("the signature does not fit what it covers") from exc
+
+    def pem(self) -> bytes:
+        """Return the key as PEM."""
+        return self._key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PublicKey) and other.key_id == self.key_id
+
+    def __hash__(self) -> int:
+        return hash(self.key_id)
+
+    def __repr__(self) -> str:
+        return f"PublicKey({self.key_id})"
+
+
+class PrivateKey:
+    """A key that signs; nothing of it ever shows in a repr."""
+
+    __slots__ = ("_key", "public")
+
+    def __init__(self, key: object) -> None:
+        """Raise ValueError where ``key`` is neither Ed25519 nor ECDSA P-256."""
+        if not isinstance(key, Ed25519PrivateKey | EllipticCurvePrivateKey):
+            raise ValueError(_UNUSABLE)  # noqa: TRY004 - as for public keys
+        self._key = key
+        self.public = PublicKey(key.public_key())
+
+    @classmethod
+    def generate(cls) -> PrivateKey:
+        """Return a new Ed25519 key."""
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> PrivateKey:
+        """Return the Ed25519 key of 32 secret bytes."""
+        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> PrivateKey:
+        """Read an unencrypted PEM private key; raise ValueError otherwise."""
+        try:
+            return cls(load_pem_private_key(pem, password=None))
+        except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+            raise ValueError("not an unencrypted private key in PEM form, Ed25519 or ECDSA P-256") from exc
 
     @property
-    def fingerprint(self) -> str:
-        """Fingerprint of the public key."""
-        return fingerprint(self.public_key)
+    def key_id(self) -> str:
+        """The id of its public key."""
+        return self.public.key_id
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the signature, as RFC 9421 writes it."""
+        if isinstance(self._key, Ed25519PrivateKey):
+            return self._key.sign(data)
+        r, s = decode_dss_signature(self._key.sign(data, ECDSA(SHA256())))
+        return r.to_bytes(_HALF, "big") + s.to_bytes(_HALF, "big")
+
+    def pem(self) -> bytes:
+        """Return the SECRET key as PEM; for its own file only."""
+        return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    def __repr__(self) -> str:
+        return f"PrivateKey(hidden, {self.key_id})"
 
 
-def generate_key_pair(directory: Path) -> KeyPair:
-    """Write a new key pair into ``directory``; raise ConfigurationError if there is one already."""
-    private_key = Ed25519PrivateKey.generate()
-    _refuse_to_replace(directory / PRIVATE_KEY_FILE, directory / PUBLIC_KEY_FILE)
-    pair = KeyPair(private_key, private_key.public_key(), directory / PRIVATE_KEY_FILE, directory / PUBLIC_KEY_FILE)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        _create(pair.private_key_file, _private_pem(private_key), mode=0o600)
-        _create(pair.public_key_file, public_pem(pair.public_key), mode=0o644)
-    except OSError as exc:
-        raise ConfigurationError(f"{exc.filename}: cannot be written: {exc.strerror}") from exc
-    return pair
-
-
-def read_key_pair(directory: Path) -> KeyPair:
-    """Read what :func:`generate_key_pair` wrote; raise ConfigurationError if missing, damaged or open to others."""
-    private_file, public_file = directory / PRIVATE_KEY_FILE, directory / PUBLIC_KEY_FILE
-    private_key = read_private_key(private_file)
-    public_key = read_public_key(public_file)
-    if public_key != private_key.public_key():
-        raise ConfigurationError(f"{public_file}: is not the public key of {private_file}")
-    return KeyPair(private_key, public_key, private_file, public_file)
-
-
-def read_private_key(file: Path) -> Ed25519PrivateKey:
-    """Read a private key (PEM, PKCS #8); raise ConfigurationError if it cannot be used or others may read it."""
-    pem = _read(file)
-    if file.stat().st_mode & _OTHERS:
-        raise ConfigurationError(f"{file}: other users of this machine may read it; run: chmod 600 {file}")
-    try:
-        key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
-        raise ConfigurationError(f"{file}: is not an unencrypted private key in PEM form") from exc
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigurationError(f"{file}: is not an Ed25519 key")
-    return key
-
-
-def read_public_key(file: Path) -> Ed25519PublicKey:
-    """Read a public key (PEM, SubjectPublicKeyInfo); raise ConfigurationError if it cannot be used."""
-    try:
-        key = load_pem_public_key(_read(file))
-    except (ValueError, UnsupportedAlgorithm) as exc:
-        raise ConfigurationError(f"{file}: is not a public key in PEM form") from exc
-    if not isinstance(key, Ed25519PublicKey):
-        raise ConfigurationError(f"{file}: is not an Ed25519 key")
-    return key
-
-
-def fingerprint(key: Ed25519PublicKey) -> str:
-    """Return ``SHA256:`` and the unpadded base64 of the SHA-256 over the key's SubjectPublicKeyInfo (DER)."""
-    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return "SHA256:" + base64.b64encode(hashlib.sha256(der).digest()).decode("ascii").rstrip("=")
-
-
-def public_pem(key: Ed25519PublicKey) -> bytes:
-    """Return the key as PEM (SubjectPublicKeyInfo)."""
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
-
-def _private_pem(key: Ed25519PrivateKey) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _refuse_to_replace(*files: Path) -> None:
-    for file in files:
-        if file.exists():
-            raise ConfigurationError(f"{file}: exists already; a key is never overwritten")
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as exc:
-        raise ConfigurationError(f"{file}: cannot be read: {exc.strerror}") from exc
-
-
-def _create(file: Path, content: bytes, *, mode: int) -> None:
-    """Create ``file`` whole or not at all, never wider than ``mode``; raise OSError if it is there."""
-    draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # A link fails if the name is taken, where a rename would replace an older key.
-        os.link(draft, file)
-    finally:
-        draft.unlink()
+def _der_of(signature: bytes) -> bytes:
+    """Return r and s, 32 bytes each (RFC 9421, 3.3.4), as the DER that OpenSSL reads."""
+    if len(signature) != 2 * _HALF:
+        raise NotProven("an ECDSA P-256 signature has 64 bytes")
+    return encode_dss_signature(int.from_bytes(signature[:_HALF], "big"), int.from_bytes(signature[_HALF:], "big"))

@@ -1,4 +1,4 @@
-"""The two protocols of identity and what passes through them."""
+"""The protocols of identity and what passes through them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,34 @@ from enum import StrEnum
 from typing import Protocol
 
 
-class RequestSigner(Protocol):
-    """Proves our identity on one outgoing request."""
+@dataclass(frozen=True, slots=True)
+class AnswerParts:
+    """The parts of a received answer that its giver can be proved from; ``body`` is what was on the wire."""
 
-    def sign(self, *, method: str, url: str, body: bytes) -> Mapping[str, str]:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class RequestSigner(Protocol):
+    """Proves our identity on outgoing requests, and holds the answers to the one of whoever was asked.
+
+    ``to`` is the name of the peer, None where nobody in particular is called: then nothing is signed or checked.
+    """
+
+    def sign(self, *, to: str | None, method: str, url: str, body: bytes) -> Mapping[str, str]:
         """Return the headers to add; ``url`` and ``body`` are exactly what goes on the wire."""
+
+    def check(self, *, to: str | None, sent: Mapping[str, str], answer: AnswerParts) -> None:
+        """Raise NotProven unless ``answer`` proves that ``to`` gave it to the request with the headers ``sent``."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignedParts:
     """The parts of a received request that an identity can be proved from, as they came.
 
-    ``path`` is still percent-encoded, ``query`` is without its ``?``; ``headers`` has lower-case names, several lines
-    of one name joined by ``", "``. ``certificate`` is the connection's client certificate (DER), where there is one;
+    ``path`` is still percent-encoded, ``query`` is without its ``?``; ``headers`` do not care about case. ``body`` is
+    what was on the wire. ``certificate`` is the connection's client certificate (DER), where there is one;
     ``claimed_party`` is the sender's id in the path, where the path has one.
     """
 
@@ -59,4 +74,4 @@ class RequestVerifier(Protocol):
     """Finds out who sent a request."""
 
     def verify(self, request: SignedParts) -> ProvenIdentity:
-        """Return the sender's identity; raise :class:`~p2p_oicp.errors.Unauthorized` if it is not proved."""
+        """Return the sender's identity; raise :class:`~p2p_oicp.errors.NotProven` if it is not proved."""

@@ -11,8 +11,18 @@ The peers come from a file that a person writes (`load_peers`; ``peers.example.t
 itself is in the registry too (`Peer.is_self`), so that no peer can claim our own parties.
 """
 
-from p2p_oicp.peers.file import load_peers
-from p2p_oicp.peers.model import Peer, Profile
+from p2p_oicp.peers.file import PeersFile, entry_of, load_peers, peer_of_entry, read_peers_file
+from p2p_oicp.peers.model import Peer, Profile, Source
 from p2p_oicp.peers.registry import PeerRegistry
 
-__all__ = ["Peer", "PeerRegistry", "Profile", "load_peers"]
+__all__ = [
+    "Peer",
+    "PeerRegistry",
+    "PeersFile",
+    "Profile",
+    "Source",
+    "entry_of",
+    "load_peers",
+    "peer_of_entry",
+    "read_peers_file",
+]

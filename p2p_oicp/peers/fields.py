@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ IpNetwork = IPv4Network | IPv6Network
 Proof = Literal["signature", "mtls"]
 
 _LONGEST_NAME = 64
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 _Id = TypeVar("_Id", OperatorID, ProviderID)
 
@@ -68,20 +68,38 @@ def base_url(value: object) -> str:
 def public_key(value: object) -> str:
     """Return a public key: base64 of a SubjectPublicKeyInfo, Ed25519 or ECDSA P-256; raise `ValueError` otherwise."""
     # Imported here: most peers files of insecure test networks hold no key, and cryptography is slow to load.
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519  # noqa: PLC0415
-    from cryptography.hazmat.primitives.serialization import load_der_public_key  # noqa: PLC0415
+    from p2p_oicp.identity.keys import PublicKey  # noqa: PLC0415
 
     text = _text(value, "MCowBQYDK2VwAyEA…")
     try:
-        key = load_der_public_key(base64.b64decode(text, validate=True))
-    except (binascii.Error, ValueError, UnsupportedAlgorithm):
-        key = None
-    if isinstance(key, ed25519.Ed25519PublicKey):
+        return PublicKey.from_line(text).line
+    except ValueError as exc:
+        raise ValueError(
+            "not a public key; expected the base64 line of a PUBLIC KEY file, Ed25519 or ECDSA P-256"
+        ) from exc
+
+
+def certificate(value: object) -> str:
+    """Return a certificate: base64 of its DER, or its fingerprint ``SHA256:…``; raise `ValueError` otherwise."""
+    from p2p_oicp.identity.certificates import Certificate  # noqa: PLC0415 - as above
+
+    text = _text(value, "MIIB…")
+    if _FINGERPRINT.fullmatch(text):
         return text
-    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
-        return text
-    raise ValueError("not a public key; expected the base64 line of a PUBLIC KEY file, Ed25519 or ECDSA P-256")
+    try:
+        return Certificate.from_line(text).line
+    except ValueError as exc:
+        raise ValueError(
+            "not a certificate; expected the base64 lines of a CERTIFICATE file in one, or its fingerprint SHA256:…"
+        ) from exc
+
+
+def fingerprint(value: object) -> str:
+    """Return the fingerprint of a key; raise `ValueError` otherwise."""
+    text = _text(value, "SHA256:…")
+    if not _FINGERPRINT.fullmatch(text):
+        raise ValueError(f'"{text}" is no fingerprint; expected SHA256: and 43 characters, as `keys show` prints it')
+    return text
 
 
 def network(value: object) -> IpNetwork:
@@ -105,5 +123,7 @@ OperatorField = Annotated[OperatorID, PlainValidator(operator_id)]
 ProviderField = Annotated[ProviderID, PlainValidator(provider_id)]
 UrlField = Annotated[str, PlainValidator(base_url)]
 PublicKeyField = Annotated[str, PlainValidator(public_key)]
+CertificateField = Annotated[str, PlainValidator(certificate)]
+FingerprintField = Annotated[str, PlainValidator(fingerprint)]
 NetworkField = Annotated[IpNetwork, PlainValidator(network)]
 PullIntervalField = Annotated[float, PlainValidator(pull_interval)]

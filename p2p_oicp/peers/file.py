@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers.fields import (
+    CertificateField,
+    FingerprintField,
     NameField,
     NetworkField,
     OperatorField,
@@ -19,7 +22,7 @@ from p2p_oicp.peers.fields import (
     PullIntervalField,
     UrlField,
 )
-from p2p_oicp.peers.model import Peer, Profile
+from p2p_oicp.peers.model import Peer, Profile, Source
 from p2p_oicp.peers.registry import conflicts
 from p2p_oicp.toml_file import mistake, read_toml, unknown_key
 
@@ -48,6 +51,7 @@ class PeerEntry(BaseModel):
         None, description="what its requests must carry: signature, mtls; absent = what node.toml requires"
     )
     public_keys: tuple[PublicKeyField, ...] = Field((), description="keys that its signatures are checked with")
+    certificates: tuple[CertificateField, ...] = Field((), description="client certificates that it may show")
     default_route: bool = Field(
         default=False, description="also answers for parties that nobody else answers for; one peer at most"
     )
@@ -55,6 +59,9 @@ class PeerEntry(BaseModel):
     pull_interval: PullIntervalField | None = Field(
         None, description="seconds between two pulls of its state, for one that does not push; absent = it pushes"
     )
+    requests_per_second: float | None = Field(None, gt=0, description="requests it may send in a second, on average")
+    concurrent: int | None = Field(None, gt=0, description="requests of it that are served at the same time")
+    max_body: int | None = Field(None, ge=1024, description="largest request body of it, in bytes")
 
     @model_validator(mode="after")
     def _has_a_party(self) -> PeerEntry:
@@ -74,21 +81,64 @@ def _tables(value: object) -> object:
 class _PeersFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    banned_keys: tuple[FingerprintField, ...] = Field((), description="fingerprints of keys that count for nobody")
     peer: Annotated[tuple[PeerEntry, ...], BeforeValidator(_tables)] = Field((), description="one table a peer")
 
 
-def load_peers(path: Path) -> tuple[Peer, ...]:
+@dataclass(frozen=True, slots=True)
+class PeersFile:
+    """What the peers file says."""
+
+    peers: tuple[Peer, ...] = ()
+    banned_keys: tuple[str, ...] = ()
+
+
+def read_peers_file(path: Path) -> PeersFile:
     """Read the peers file; raise `ConfigurationError` naming file, line, key and what is expected."""
     file = read_toml(path)
     try:
-        entries = _PeersFile.model_validate(file.data).peer
+        content = _PeersFile.model_validate(file.data)
     except ValidationError as exc:
         raise mistake(exc, _PeersFile, file.place) from exc
-    peers = tuple(_peer(entry) for entry in entries)
+    peers = tuple(_peer(entry) for entry in content.peer)
     for conflict in conflicts(peers):
         raise ConfigurationError(f"{file.place(('peer', conflict.index, conflict.key))}: {conflict.text}")
-    return peers
+    return PeersFile(peers, content.banned_keys)
 
 
-def _peer(entry: PeerEntry) -> Peer:
-    return Peer(**{name: getattr(entry, name) for name in PeerEntry.model_fields})
+def load_peers(path: Path) -> tuple[Peer, ...]:
+    """Return the peers of the peers file; see `read_peers_file`."""
+    return read_peers_file(path).peers
+
+
+def peer_of_entry(entry: dict[str, object], source: Source) -> Peer:
+    """Return the peer of one entry that `entry_of` wrote; raise `ConfigurationError` if it is none."""
+    try:
+        return _peer(PeerEntry.model_validate(entry), source)
+    except ValidationError as exc:
+        raise mistake(exc, PeerEntry, lambda location: "/".join(map(str, location))) from exc
+
+
+def entry_of(peer: Peer) -> dict[str, object]:
+    """Return a peer with the keys of the peers file, as JSON has them."""
+    return {
+        "name": peer.name,
+        "url": peer.url,
+        "operators": [party.text for party in peer.operators],
+        "providers": [party.text for party in peer.providers],
+        "services": None if peer.services is None else sorted(peer.services),
+        "profile": peer.profile.value,
+        "security": None if peer.security is None else list(peer.security),
+        "public_keys": list(peer.public_keys),
+        "certificates": list(peer.certificates),
+        "default_route": peer.default_route,
+        "networks": [str(network) for network in peer.networks],
+        "pull_interval": peer.pull_interval,
+        "requests_per_second": peer.requests_per_second,
+        "concurrent": peer.concurrent,
+        "max_body": peer.max_body,
+    }
+
+
+def _peer(entry: PeerEntry, source: Source = Source.FILE) -> Peer:
+    return Peer(**{name: getattr(entry, name) for name in PeerEntry.model_fields}, source=source)

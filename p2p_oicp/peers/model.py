@@ -17,13 +17,23 @@ class Profile(StrEnum):
     HUB = "hub"
 
 
+class Source(StrEnum):
+    """Where a peer is known from."""
+
+    FILE = "file"
+    PAIRED = "paired"
+    FOUND = "found"
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Another company's node, or any other OICP system known by its base URL.
 
     ``services`` are the operation names that it serves, None = all. ``security`` is what its requests must carry,
     None = what this node requires of everyone. ``default_route``: it also answers for parties that nobody else answers
-    for, as a clearing house does. ``networks`` are the addresses it may call from, empty = any.
+    for, as a clearing house does. ``public_keys`` and ``certificates`` are what its identity is first known by.
+    ``networks`` are the addresses it may call from, empty = any. ``requests_per_second``, ``concurrent`` and
+    ``max_body`` (bytes) limit it, None = what this node allows everyone.
     ``pull_interval``: every so many seconds its state is pulled, for it does not push; None = it pushes.
     """
 
@@ -35,9 +45,14 @@ class Peer:
     profile: Profile = Profile.OICP
     security: tuple[str, ...] | None = None
     public_keys: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
     networks: tuple[IpNetwork, ...] = ()
     default_route: bool = False
     pull_interval: float | None = None
+    requests_per_second: float | None = None
+    concurrent: int | None = None
+    max_body: int | None = None
+    source: Source = Source.FILE
     is_self: bool = False
     _operator_keys: frozenset[str] = field(init=False, repr=False, compare=False)
     _provider_keys: frozenset[str] = field(init=False, repr=False, compare=False)

@@ -15,9 +15,14 @@ class PeerRegistry:
 
     def __init__(self, peers: Iterable[Peer]) -> None:
         """Raise `ConfigurationError` if two peers have one name or claim one party."""
-        self._peers = tuple(peers)
-        for conflict in conflicts(self._peers):
+        self.replace(peers)
+
+    def replace(self, peers: Iterable[Peer]) -> None:
+        """Know ``peers`` from now on; raise `ConfigurationError`, with nothing changed, as above."""
+        replaced = tuple(peers)
+        for conflict in conflicts(replaced):
             raise ConfigurationError(f'peer "{conflict.peer.name}": {conflict.text}')
+        self._peers = replaced
         self._by_name = {peer.name: peer for peer in self._peers}
         self._by_operator = {party.key: peer for peer in self._peers for party in peer.operators}
         self._by_provider = {party.key: peer for peer in self._peers for party in peer.providers}
@@ -82,6 +87,8 @@ def _claims(peer: Peer) -> Iterator[tuple[str, str, str]]:
         yield "operators", operator.key, operator.text
     for provider in peer.providers:
         yield "providers", provider.key, provider.text
+    for line in peer.public_keys:
+        yield "public_keys", line, line
     if peer.default_route:
         yield "default_route", "", ""
 
@@ -92,7 +99,8 @@ def _complaint(key: str, text: str, owner: Peer) -> str:
     if key == "default_route":
         return f'peer "{owner.name}" is the default route already; expected one at most'
     whose = "this node itself" if owner.is_self else f'peer "{owner.name}"'
-    return f'"{text}" is claimed by {whose} already; one party has one peer'
+    rule = "every peer has its own keys" if key == "public_keys" else "one party has one peer"
+    return f'"{text}" is claimed by {whose} already; {rule}'
 
 
 def _repeated(peer: Peer) -> tuple[str, str] | None:

@@ -5,7 +5,7 @@ Every key can be overridden by an environment variable: ``P2P_OICP_`` + table + 
 ``DE*ABC,DE*ABD`` or as JSON.
 """
 
-from p2p_oicp.settings.load import load_registry, load_settings, own_peer, refuse_what_is_not_served
+from p2p_oicp.settings.load import load_registry, load_settings, own_peer, peers_may_be_absent
 from p2p_oicp.settings.model import Settings
 
-__all__ = ["Settings", "load_registry", "load_settings", "own_peer", "refuse_what_is_not_served"]
+__all__ = ["Settings", "load_registry", "load_settings", "own_peer", "peers_may_be_absent"]

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.peers import Peer, PeerRegistry, load_peers
 from p2p_oicp.settings.model import DELIMITER, ENVIRONMENT_PREFIX, Settings
+from p2p_oicp.settings.tables import PeerApi
 from p2p_oicp.toml_file import Location, TomlFile, mistake, read_toml, unknown_key
 
 
@@ -58,9 +59,22 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
         update={
             "peers_file": folder / settings.peers_file,
             "node": settings.node.model_copy(update={"data_dir": data_dir}),
+            "security": settings.security.model_copy(update={"keys": folder / settings.security.keys}),
+            "tls": settings.tls.model_copy(
+                update={name: folder / path for name, path in settings.tls if path is not None},
+            ),
+            "peer_api": _with_scheme(settings),
             "storage": settings.storage.model_copy(update={"file": data_dir / settings.storage.file}),
         }
     )
+
+
+def _with_scheme(settings: Settings) -> PeerApi:
+    """Return the peer API, whose URL is https where it speaks TLS and nobody has said otherwise."""
+    api = settings.peer_api
+    if settings.tls.certificate is None or "url" in api.model_fields_set:
+        return api
+    return api.model_copy(update={"url": api.url.replace("http://", "https://", 1)})
 
 
 def own_peer(settings: Settings) -> Peer:
@@ -69,22 +83,17 @@ def own_peer(settings: Settings) -> Peer:
     return Peer(node.name, settings.peer_api.url, operators=node.operators, providers=node.providers, is_self=True)
 
 
+def peers_may_be_absent(settings: Settings) -> bool:
+    """Say whether a node does without a peers file: it finds others by itself."""
+    return settings.discovery.mdns
+
+
 def load_registry(settings: Settings) -> PeerRegistry:
     """Read the peers file and return everyone, this node included; raise `ConfigurationError` on any mistake."""
-    peers = load_peers(settings.peers_file)
+    peers = (
+        () if peers_may_be_absent(settings) and not settings.peers_file.exists() else load_peers(settings.peers_file)
+    )
     try:
         return PeerRegistry((own_peer(settings), *peers))
     except ConfigurationError as exc:
         raise ConfigurationError(f"{settings.peers_file}: {exc}") from exc
-
-
-def refuse_what_is_not_served(settings: Settings) -> None:
-    """Raise `ConfigurationError` if a setting asks for something that this version does not do yet."""
-    if settings.security.require:
-        wanted = " and ".join(settings.security.require)
-        raise ConfigurationError(
-            f"[security] require: this version cannot prove or check {wanted} yet; set `require = []` "
-            "(insecure: whoever reaches the peer API can speak for any party, so only in a test network)"
-        )
-    if settings.discovery.mdns:
-        raise ConfigurationError("[discovery] mdns: this version does not announce itself yet; set `mdns = false`")

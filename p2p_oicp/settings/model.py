@@ -22,6 +22,7 @@ from p2p_oicp.settings.tables import (
     Security,
     Sessions,
     Storage,
+    Tls,
 )
 
 ENVIRONMENT_PREFIX = "P2P_OICP_"
@@ -58,6 +59,7 @@ class Settings(BaseSettings):
     peer_api: PeerApi = Field(default_factory=PeerApi)
     backend_api: BackendApi = Field(default_factory=BackendApi)
     security: Security = Field(default_factory=Security)
+    tls: Tls = Field(default_factory=Tls)
     storage: Storage = Field(default_factory=Storage)
     delivery: Delivery = Field(default_factory=Delivery)
     authorization: Authorization = Field(default_factory=Authorization)

@@ -69,6 +69,9 @@ class PeerApi(Section):
         description="Base URL under which peers reach this node. Absent: http://host:port.",
     )
     max_body: WholeNumber = Field(32 * _MEBIBYTE, ge=1024, description="Largest request body of a peer, in bytes.")
+    requests_per_second: Seconds = Field(
+        5000.0, gt=0, description="Requests that a peer may send in a second, on average; twice as many at once."
+    )
 
     @model_validator(mode="after")
     def _can_be_called(self) -> PeerApi:
@@ -119,6 +122,28 @@ class Security(Section):
     pin_rounds: WholeNumber = Field(
         10, ge=4, le=14, description="What hashing a driver's PIN with bcrypt costs: 2 to this power; 10 takes 50 ms."
     )
+    keys: Path = Field(
+        Path("keys"), description="Folder of this node's key pairs, relative to the folder of node.toml."
+    )
+
+
+class Tls(Section):
+    """TLS of the peer API, and the certificate that this node shows to peers."""
+
+    certificate: Path | None = Field(
+        None, description="PEM file of this node's certificate; with it, the peer API speaks TLS. Absent: plain HTTP."
+    )
+    key: Path | None = Field(None, description="PEM file of the certificate's private key.")
+    ca: Path | None = Field(
+        None,
+        description="PEM file of a CA (with its intermediates) whose certificates count, if they name a peer's party.",
+    )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Tls:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError('expected both or none of certificate = "…" and key = "…"')
+        return self
 
 
 class Storage(Section):
@@ -193,7 +218,13 @@ class Cdrs(Section):
 class Discovery(Section):
     """Finding peers."""
 
-    mdns: bool = Field(default=False, description="Announce this node in the local network by mDNS.")
+    mdns: bool = Field(
+        default=False, description="Announce this node in the local network by mDNS, and find others there."
+    )
+    interfaces: tuple[str, ...] = Field((), description="Addresses of this machine to do so on. Empty: all of them.")
+    auto_accept: bool = Field(
+        default=False, description="Believe whoever is found. Only where nobody has to prove anything (require = [])."
+    )
 
 
 class Log(Section):

@@ -175,6 +175,37 @@ counters = Table(
     Column("value", Integer, nullable=False),
 )
 
+paired_peers = Table(
+    "paired_peers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("entry", LargeBinary, nullable=False),
+    Column("paired_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+descriptors = Table(
+    "descriptors",
+    metadata,
+    Column("peer", Text, primary_key=True),
+    Column("issued_at", Float, nullable=False),
+    Column("learned_at", Float, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("services", Text),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("used_by", Text),
+    sqlite_with_rowid=False,
+)
+
 known_peers = Table(
     "known_peers",
     metadata,
@@ -182,3 +213,13 @@ known_peers = Table(
     Column("parties", Text, nullable=False),
     sqlite_with_rowid=False,
 )
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("session_key", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("exchange", LargeBinary, nullable=False),
+)
+Index("evidence_of_session", evidence.c.session_key)

@@ -11,6 +11,6 @@ from __future__ import annotations
 from p2p_oicp.transport.answers import Answer as WireAnswer
 from p2p_oicp.transport.answers import Reply, read_reply
 from p2p_oicp.transport.charsets import as_utf8
-from p2p_oicp.transport.client import RECIPIENT, Endpoint, OicpClient
+from p2p_oicp.transport.client import PROVEN, RECIPIENT, Endpoint, OicpClient
 
-__all__ = ["RECIPIENT", "Endpoint", "OicpClient", "Reply", "WireAnswer", "as_utf8", "read_reply"]
+__all__ = ["PROVEN", "RECIPIENT", "Endpoint", "OicpClient", "Reply", "WireAnswer", "as_utf8", "read_reply"]

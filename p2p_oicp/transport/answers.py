@@ -63,6 +63,10 @@ class Answer:
         except ValueError as exc:
             raise PeerBroken(self.peer, f"the answer's text cannot be decoded: {exc}") from exc
 
+    def explanation(self) -> str:
+        """Return the words of an error body, as far as there are any."""
+        return _explanation(self)[1]
+
 
 def read_reply(answer: Answer, operation: Operation, *, now: float) -> Reply:
     """Return the reply to one call of ``operation``; raise a PeerError for everything that is not an OICP answer."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode
@@ -12,7 +13,8 @@ import aiohttp
 from yarl import URL
 
 from p2p_oicp.clock import Clock, Mint, SystemClock
-from p2p_oicp.identity import InsecureSigner, RequestSigner
+from p2p_oicp.errors import NotProven, PeerRejected, PeerUnauthorized, PeerUnproven, PeerUnreachable, UnknownKey
+from p2p_oicp.identity import AnswerParts, InsecureSigner, RequestSigner, SignedParts, target_of
 from p2p_oicp.oicp import Operation
 from p2p_oicp.transport.answers import Answer, Reply, check_status, read_reply
 from p2p_oicp.transport.bodies import OFFERED_CODINGS, BoundedBody
@@ -24,7 +26,54 @@ _KEEP_ALIVE = 45.0
 _CHUNK = 64 * 1024
 _MOST_CONNECTIONS = 1024
 _MOST_CONNECTIONS_PER_PEER = 256
+
+
+# Nobody's answer to our question, but what stands in its way: it decides nothing, so nobody has to prove it.
+_TROUBLE = frozenset({401, 403, 408, 421, 429, *range(500, 600)})
+
+# A node says with this header that it knows who we are: its 401 then is about what we say, not about who we are.
+PROVEN = "P2P-Identity"
 RECIPIENT = "P2P-Recipient"
+_UNAUTHORIZED = frozenset({401, 403})
+_UNAUTHORIZED_ACCESS = "017"
+
+Keep = Callable[[str, str, SignedParts, AnswerParts, bytes], Awaitable[None]]
+TlsFor = Callable[[str | None], ssl.SSLContext | None]
+Refresh = Callable[[str], Awaitable[bool]]
+
+
+class _ByUnknownKey(PeerUnproven):
+    """Fresh keys may help."""
+
+
+class _ByUnknownCertificate(PeerUnreachable):
+    """Nothing was sent: the server has shown another certificate. Fresh keys may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One request; ``name`` is for errors, ``to`` the peer that has to prove itself, if any."""
+
+    method: str
+    url: str
+    body: bytes
+    deadline: float
+    name: str
+    to: str | None
+    signer: RequestSigner
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    request: _Request
+    answer: Answer
+    on_the_wire: bytes
+    sent: Mapping[str, str]
+
+    def parts(self) -> AnswerParts:
+        """Return what proves who answered."""
+        return AnswerParts(self.answer.status, self.answer.headers, self.on_the_wire)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +107,12 @@ class OicpClient:
         clock: Clock | None = None,
     ) -> None:
         self._mint = mint
+        #: Returns the TLS context to call a peer with (https only), by its name; None: nobody in particular.
+        self.tls: TlsFor | None = None
+        #: Keeps signed exchanges: operation, peer, request, answer, and the answer's text.
+        self.keep: Keep | None = None
+        #: Fetches a peer's keys anew, by its name, and says whether it may help to try again.
+        self.refresh: Refresh | None = None
         self._clock = clock or SystemClock()
         self._signer = signer or InsecureSigner()
         self._max_body = max_body
@@ -108,53 +163,113 @@ class OicpClient:
         headers = {"Process-ID": process_id or self._mint.process_id()}
         if endpoint.recipient:
             headers[RECIPIENT] = endpoint.recipient
-        answer = await self._post(endpoint.name, url, body, deadline, headers)
-        return read_reply(answer, operation, now=self._clock.time())
+        request = _Request("POST", url, body, deadline, endpoint.name, endpoint.name, self._signer, headers)
+        exchange = await self._ask(request)
+        if self.keep is not None and "Signature" in exchange.sent:
+            parts = SignedParts("POST", *target_of(url), headers=exchange.sent, body=body)
+            await self.keep(operation.name, endpoint.name, parts, exchange.parts(), exchange.answer.body)
+        return read_reply(exchange.answer, operation, now=self._clock.time())
 
     async def post_json(
         self, url: str, payload: bytes, *, deadline: float, peer: str | None = None
     ) -> tuple[int, bytes]:
         """Send JSON that is not OICP; return the 2xx status and the body as UTF-8; any other status raises."""
-        answer = await self._post(peer or url, url, payload, deadline, {})
-        check_status(answer, now=self._clock.time(), is_oicp=False)
-        return answer.status, answer.text()
+        return await self.request_json("POST", url, payload, deadline=deadline, peer=peer)
 
     async def get_json(self, url: str, *, deadline: float, peer: str | None = None) -> tuple[int, bytes]:
-        """Ask for JSON that is not OICP; return the 2xx status and the body as UTF-8; any other status raises."""
-        answer = await self._exchange("GET", peer or url, url, b"", deadline, {})
+        """Ask for JSON that is not OICP; as ``post_json``."""
+        return await self.request_json("GET", url, deadline=deadline, peer=peer)
+
+    async def request_json(
+        self,
+        method: str,
+        url: str,
+        payload: bytes = b"",
+        *,
+        deadline: float,
+        peer: str | None = None,
+        signer: RequestSigner | None = None,
+    ) -> tuple[int, bytes]:
+        """As ``post_json``, with any method; ``signer`` is for this once; without ``peer``, nobody proves anything."""
+        request = _Request(method, url, payload, deadline, peer or url, peer, signer or self._signer)
+        answer = (await self._ask(request)).answer
         check_status(answer, now=self._clock.time(), is_oicp=False)
         return answer.status, answer.text()
 
-    async def _post(self, peer: str, url: str, body: bytes, deadline: float, headers: Mapping[str, str]) -> Answer:
-        return await self._exchange("POST", peer, url, body, deadline, headers)
+    async def _ask(self, request: _Request) -> _Exchange:
+        """Exchange one request for one answer that is proven, where somebody has to prove himself.
 
-    async def _exchange(
-        self, method: str, peer: str, url: str, body: bytes, deadline: float, headers: Mapping[str, str]
-    ) -> Answer:
+        Once, if keys are the trouble, fresh keys are fetched: (1) an answer by an unknown key is looked at again, (2) a
+        request that was not accepted, or did not go out to a server with another certificate, is sent again.
+        """
+        exchange = None
+        try:
+            exchange = await self._exchange(request)
+            return self._proven(exchange)
+        except (_ByUnknownKey, _ByUnknownCertificate, PeerUnauthorized) as problem:
+            if request.to is None or self.refresh is None or not await self.refresh(request.to):
+                raise
+            if exchange is None or isinstance(problem, PeerUnauthorized):
+                exchange = await self._exchange(request)  # (2)
+            return self._proven(exchange)  # (1)
+
+    def _proven(self, exchange: _Exchange) -> _Exchange:
+        """Return the answer; raise PeerUnproven, or what its status stands for.
+
+        Trouble on the way (a proxy's 502, an overload, our own identity refused) need not be proven: it is no answer.
+        A proven refusal of our identity is one: the peer knows who we are, and that this is not ours to say.
+        """
+        answer, request = exchange.answer, exchange.request
+        try:
+            request.signer.check(to=request.to, sent=exchange.sent, answer=exchange.parts())
+        except NotProven as exc:
+            if answer.status in _TROUBLE:
+                check_status(answer, now=self._clock.time())
+            form = _ByUnknownKey if isinstance(exc, UnknownKey) else PeerUnproven
+            raise form(answer.peer, f"its answer (HTTP {answer.status}) is not proven: {exc}") from exc
+        if answer.status in _UNAUTHORIZED and answer.headers.get(PROVEN) == "proven":
+            reason = f"HTTP {answer.status}: {answer.explanation()}"
+            raise PeerRejected(answer.peer, reason, http_status=answer.status, code=_UNAUTHORIZED_ACCESS)
+        return exchange
+
+    async def _exchange(self, request: _Request) -> _Exchange:
         """Exchange one request for one answer; the only place where aiohttp's exceptions are met."""
         if self._session is None:
             raise RuntimeError("OicpClient is used outside its async with block")
-        signed = self._signer.sign(method=method, url=url, body=body)
-        upload = Upload(body)
+        signed = request.signer.sign(to=request.to, method=request.method, url=request.url, body=request.body)
+        sent, upload = {**request.headers, **signed}, Upload(request.body)
         try:
             async with self._session.request(
-                method,
-                URL(url, encoded=True),
-                data=upload if method == "POST" else None,
-                headers={**headers, **signed},
+                request.method,
+                URL(request.url, encoded=True),
+                data=upload if request.method == "POST" else None,
+                headers=sent,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=deadline),
+                timeout=aiohttp.ClientTimeout(total=request.deadline),
+                ssl=self._tls_of(request),
             ) as response:
-                content = await self._read(peer, response)
-                return Answer(peer, response.status, response.headers, content)
+                raw, content = await self._read(request.name, response)
+                return _Exchange(request, Answer(request.name, response.status, response.headers, content), raw, sent)
         except FOREIGN as exc:
-            raise typed(peer, exc, sent=upload.begun) from exc
+            error = typed(request.name, exc, sent=upload.begun)
+            if isinstance(exc, (aiohttp.ClientSSLError, ssl.SSLError)) and not upload.begun:
+                raise _ByUnknownCertificate(error.peer, error.reason) from exc
+            raise error from exc
 
-    async def _read(self, peer: str, response: aiohttp.ClientResponse) -> bytes:
+    def _tls_of(self, request: _Request) -> ssl.SSLContext | bool:
+        if self.tls is None or not request.url.startswith("https:"):
+            return True
+        return self.tls(request.to) or True
+
+    async def _read(self, peer: str, response: aiohttp.ClientResponse) -> tuple[bytes, bytes]:
+        """Return the body as it was on the wire, and decoded."""
         coding = response.headers.get("Content-Encoding", "")
         if not coding and response.content_length is not None and response.content_length <= self._max_body:
-            return await response.read()
-        body = BoundedBody(peer, limit=self._max_body, coding=coding)
+            body = await response.read()
+            return body, body
+        decoded = BoundedBody(peer, limit=self._max_body, coding=coding)
+        chunks = []
         async for chunk in response.content.iter_chunked(_CHUNK):
-            body.add(chunk)
-        return body.finish()
+            decoded.add(chunk)
+            chunks.append(chunk)
+        return b"".join(chunks), decoded.finish()

@@ -8,16 +8,20 @@ look-up, where thirty routes would be thirty regular expressions).
 
 from p2p_oicp.web.admin import Admin
 from p2p_oicp.web.admin_outbox import OutboxAdmin
+from p2p_oicp.web.admin_peers import AdminPeers
 from p2p_oicp.web.apps import Listener, backend_app, peer_app
+from p2p_oicp.web.gate import OwnGate, PeerGate
 from p2p_oicp.web.greetings import Greetings
 from p2p_oicp.web.inprocess import Loopback, OwnCalls
 from p2p_oicp.web.listening import listen
 from p2p_oicp.web.metrics import Metrics
+from p2p_oicp.web.pairings import PeerPairings
 from p2p_oicp.web.reports import SessionEnquiries
 from p2p_oicp.web.service import Api, Side
 
 __all__ = [
     "Admin",
+    "AdminPeers",
     "Api",
     "Greetings",
     "Listener",
@@ -25,6 +29,9 @@ __all__ = [
     "Metrics",
     "OutboxAdmin",
     "OwnCalls",
+    "OwnGate",
+    "PeerGate",
+    "PeerPairings",
     "SessionEnquiries",
     "Side",
     "backend_app",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import orjson
@@ -11,25 +12,32 @@ import structlog
 from aiohttp import web
 
 from p2p_oicp.clock import Mint
-from p2p_oicp.errors import Refusal
-from p2p_oicp.identity import SignedParts
+from p2p_oicp.errors import Refusal, StoreError
+from p2p_oicp.identity import AnswerParts, SignedParts, VerifiedSignature, target_of
 from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import InvalidMessage
 from p2p_oicp.roles.context import Answer
-from p2p_oicp.web.bodies import read_body
+from p2p_oicp.transport import PROVEN
+from p2p_oicp.web.bodies import read_whole
+from p2p_oicp.web.gate import Arrival
 from p2p_oicp.web.limits import BUSY, Doorkeeper
 from p2p_oicp.web.problems import HttpProblem, invalid
 from p2p_oicp.web.reports import SESSION_PATH
-from p2p_oicp.web.service import Api, Arrival
+from p2p_oicp.web.service import Api
 
 log = structlog.get_logger(__name__)
 
 Serve: TypeAlias = Callable[[web.Request], Awaitable[Answer]]
-Hello: TypeAlias = Callable[[bytes], Awaitable[Answer]]
+Hello: TypeAlias = Callable[[Arrival], Awaitable[Answer]]
+Enquire: TypeAlias = Callable[[web.Request, Arrival], Awaitable[Answer]]
+Keep: TypeAlias = Callable[[str, str, SignedParts, AnswerParts, bytes], Awaitable[None]]
+AnswerSigner: TypeAlias = Callable[[int, bytes, VerifiedSignature], Mapping[str, str]]
 Status: TypeAlias = Callable[[], dict[str, object]]
 
+ARRIVAL = web.RequestKey("arrival", Arrival)
 OICP_PREFIX = "/api/oicp/"
 _COMPRESS_FROM_BYTES = 2048
+_COMPRESSION = 5
 _LONGEST_PROCESS_ID = 100
 _MOST_HELLO_BYTES = 64 * 1024
 _SYSTEM_ERROR = "021"
@@ -38,14 +46,29 @@ _UNAUTHORIZED = "017"
 
 
 class Listener:
-    """What both applications do with any request: token, Process-ID, answer or problem, compression."""
+    """What both applications do with any request: token, Process-ID, answer or problem, compression, signature.
+
+    ``public_url`` is the base URL that peers know, also behind a proxy: what they sign is compared with it.
+    """
 
     def __init__(
-        self, api: Api, mint: Mint, *, max_body: int, turned_away: Callable[[], None], token: str | None = None
+        self,
+        api: Api,
+        mint: Mint,
+        *,
+        max_body: int,
+        turned_away: Callable[[], None],
+        token: str | None = None,
+        public_url: str | None = None,
+        signer: AnswerSigner | None = None,
+        keep: Keep | None = None,
     ) -> None:
+        self._keep = keep
         self._api = api
         self._mint = mint
         self._token = token
+        self._authority, self._prefix = _public(public_url) if public_url else ("", "")
+        self._signer = signer
         self._doorkeeper = Doorkeeper(max_body, turned_away)
         self.max_body = max_body
 
@@ -56,16 +79,52 @@ class Listener:
             process_id = _process_id(request) or self._mint.process_id()
             PROCESS_ID.set(process_id)
             answer, headers = await self._guarded(request, serve)
-            response = web.Response(
-                body=answer.body,
-                status=answer.http_status,
-                headers={"Content-Type": f"{answer.content_type}; charset=utf-8", "Process-ID": process_id, **headers},
-            )
-            if len(answer.body) >= _COMPRESS_FROM_BYTES:
-                response.enable_compression()
-            return response
+            body = answer.body
+            headers |= {"Content-Type": f"{answer.content_type}; charset=utf-8", "Process-ID": process_id}
+            if len(body) >= _COMPRESS_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
+                headers["Content-Encoding"] = "gzip"
+                body = gzip.compress(body, compresslevel=_COMPRESSION, mtime=0)
+            arrival = request.get(ARRIVAL)
+            headers |= self._proof(arrival, answer.http_status, body)
+            if self._keep is not None and arrival is not None and arrival.signature is not None:
+                await self._kept(arrival, AnswerParts(answer.http_status, headers, body), answer.body)
+            return web.Response(body=body, status=answer.http_status, headers=headers)
 
         return handle
+
+    async def _kept(self, arrival: Arrival, answer: AnswerParts, text: bytes) -> None:
+        """Keep a signed exchange before it is answered; where that fails, it is answered all the same."""
+        if self._keep is None or arrival.operation is None or arrival.peer is None:
+            return
+        try:
+            await self._keep(arrival.operation, arrival.peer, arrival.parts, answer, text)
+        except StoreError as error:
+            log.error("evidence.lost", operation=arrival.operation, peer=arrival.peer, reason=str(error))  # noqa: TRY400
+
+    def _proof(self, arrival: Arrival | None, status: int, body: bytes) -> Mapping[str, str]:
+        """Return the headers that tell a caller that it has proved who it is, and prove who answers."""
+        if arrival is None or not (arrival.is_proven or arrival.signature is not None):
+            return {}
+        said = {PROVEN: "proven"} if arrival.is_proven else {}
+        if self._signer is None or arrival.signature is None:
+            return said
+        return {**said, **self._signer(status, body, arrival.signature)}
+
+    async def arrive(self, request: web.Request, most: int | None = None) -> Arrival:
+        """Read a request, ``most`` bytes of it; raises HttpProblem, InvalidMessage."""
+        raw_path, _, query = request.raw_path.partition("?")
+        on_the_wire, text = await read_whole(request, self.max_body if most is None else most)
+        parts = SignedParts(
+            method=request.method,
+            authority=self._authority or request.headers.get("Host", ""),
+            path=self._prefix + raw_path,
+            query=query,
+            headers=request.headers,
+            body=on_the_wire,
+            certificate=_certificate(request),
+        )
+        arrival = request[ARRIVAL] = Arrival(parts, text, request.remote)
+        return arrival
 
     async def _guarded(self, request: web.Request, serve: Serve) -> tuple[Answer, dict[str, str]]:
         try:
@@ -100,16 +159,21 @@ class Listener:
             return await self._admitted(request)
 
     async def _admitted(self, request: web.Request) -> Answer:
-        path, _, query = request.raw_path.partition("?")
-        parts = SignedParts(
-            method=request.method,
-            authority=request.headers.get("Host", ""),
-            path=path,
-            query=query,
-            headers=request.headers,
-            body=await read_body(request, self.max_body),
-        )
-        return await self._api.serve(path.removeprefix(OICP_PREFIX), Arrival(parts, request.remote))
+        arrival = await self.arrive(request)
+        return await self._api.serve(request.raw_path.partition("?")[0].removeprefix(OICP_PREFIX), arrival)
+
+
+def _certificate(request: web.Request) -> bytes | None:
+    """Return the client certificate of the connection (DER)."""
+    connection = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
+    shown: bytes | None = connection.getpeercert(binary_form=True) if connection is not None else None
+    return shown
+
+
+def _public(url: str) -> tuple[str, str]:
+    """Return authority and path prefix of the URL that peers know."""
+    authority, path, _ = target_of(url)
+    return authority, path.rstrip("/").removesuffix(OICP_PREFIX.rstrip("/"))
 
 
 def _process_id(request: web.Request) -> str | None:
@@ -118,15 +182,21 @@ def _process_id(request: web.Request) -> str | None:
     return given if given.isascii() and given.isprintable() and len(given) <= _LONGEST_PROCESS_ID else None
 
 
-def peer_app(listener: Listener, *, hello: Hello, sessions: Serve) -> web.Application:
+def peer_app(
+    listener: Listener, *, hello: Hello, sessions: Enquire, also: Sequence[web.RouteDef] = ()
+) -> web.Application:
     """Return the public application: OICP from peers, and what nodes say among themselves (DESIGN section 4)."""
 
     async def say_hello(request: web.Request) -> Answer:
-        return await hello(await read_body(request, _MOST_HELLO_BYTES))
+        return await hello(await listener.arrive(request, _MOST_HELLO_BYTES))
+
+    async def enquire(request: web.Request) -> Answer:
+        return await sessions(request, await listener.arrive(request, _MOST_HELLO_BYTES))
 
     routes = [
         web.post("/p2p/v1/hello", listener.handler(say_hello)),
-        web.get(SESSION_PATH, listener.handler(sessions)),
+        web.get(SESSION_PATH, listener.handler(enquire)),
+        *also,
     ]
     return _app(listener, routes)
 

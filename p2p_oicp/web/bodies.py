@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError
@@ -11,12 +12,19 @@ from p2p_oicp.oicp import Finding, InvalidMessage, Severity
 from p2p_oicp.transport import as_utf8
 from p2p_oicp.web.problems import DATA_ERROR, HttpProblem
 
+_PLAIN = frozenset({"", "identity"})
+_CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 _JSON_TYPES = frozenset({"application/json", "text/json"})
 _PATIENCE_SECONDS = 30.0
 
 
 async def read_body(request: web.Request, most: int) -> bytes:
-    """Return the body as UTF-8.
+    """Return the body as UTF-8; see `read_whole`."""
+    return (await read_whole(request, most))[1]
+
+
+async def read_whole(request: web.Request, most: int) -> tuple[bytes, bytes]:
+    """Return the body as it was on the wire, and as UTF-8.
 
     Raises HttpProblem 413 above ``most`` bytes, 415 where it is not JSON, InvalidMessage where it is no text.
     """
@@ -26,10 +34,11 @@ async def read_body(request: web.Request, most: int) -> bytes:
     if (request.content_length or 0) > most:
         raise HttpProblem(413, DATA_ERROR, f"the body has {request.content_length} bytes; at most {most} are read")
     try:
-        body = await _whole(request)
-        if len(body) > most:
+        on_the_wire = await _whole(request)
+        if len(on_the_wire) > most:
             raise HttpProblem(413, DATA_ERROR, f"the body is larger than {most} bytes")
-        return as_utf8(body, request.headers.get("Content-Type", ""))
+        decoded = _decoded(on_the_wire, request.headers.get("Content-Encoding", ""), most)
+        return on_the_wire, as_utf8(decoded, request.headers.get("Content-Type", ""))
     except web.HTTPRequestEntityTooLarge as error:
         raise HttpProblem(413, DATA_ERROR, f"the body is larger than {most} bytes") from error
     except TimeoutError as error:
@@ -47,3 +56,19 @@ async def _whole(request: web.Request) -> bytes:
         return await request.read()
     async with asyncio.timeout(_PATIENCE_SECONDS):
         return await request.read()
+
+
+def _decoded(body: bytes, coding: str, most: int) -> bytes:
+    """Return the body without its content coding, never more than ``most`` bytes of it."""
+    if coding.lower() in _PLAIN:
+        return body
+    if coding.lower() not in _CODINGS:
+        raise HttpProblem(415, DATA_ERROR, f"Content-Encoding {coding} is not served; send gzip, or none")
+    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        decoded = inflate.decompress(body, most + 1)
+    except zlib.error as error:
+        raise HttpProblem(400, DATA_ERROR, f"the compressed body is damaged: {error}") from error
+    if len(decoded) > most:
+        raise HttpProblem(413, DATA_ERROR, f"the body is larger than {most} bytes")
+    return decoded

@@ -8,11 +8,12 @@ import orjson
 import structlog
 
 from p2p_oicp.delivery import Acquaintances, Backoff, SignsOfLife
-from p2p_oicp.errors import PeerError, PeerRejected
+from p2p_oicp.errors import PeerError, PeerRejected, Refusal, Unauthorized
 from p2p_oicp.oicp import OperatorID, ProviderID
-from p2p_oicp.peers import Peer, PeerRegistry, Profile
+from p2p_oicp.peers import Peer, Profile
 from p2p_oicp.roles.context import Answer
 from p2p_oicp.transport import OicpClient
+from p2p_oicp.web.gate import Arrival, Gate
 from p2p_oicp.web.problems import HttpProblem
 
 log = structlog.get_logger(__name__)
@@ -28,13 +29,13 @@ class Greetings:
     def __init__(
         self,
         me: Peer,
-        registry: PeerRegistry,
         client: OicpClient,
         signs: SignsOfLife,
+        gate: Gate,
         acquaintances: Acquaintances,
         backoff: Backoff,
     ) -> None:
-        self._registry = registry
+        self._gate = gate
         self._client = client
         self._signs = signs
         self._acquaintances = acquaintances
@@ -45,19 +46,19 @@ class Greetings:
             "providers": [party.text for party in me.providers],
         }
 
-    async def greet_all(self) -> None:
-        """Say hello to every peer that is a node, until it has heard; one that has no such path is left alone."""
-        nodes = [peer for peer in self._registry.all() if not peer.is_self and peer.profile is Profile.OICP]
-        await asyncio.gather(*(self._greet(peer) for peer in nodes))
+    async def introduce(self, peer: Peer) -> None:
+        """Say hello to one peer, once."""
+        try:
+            await self._say_hello(peer)
+        except PeerError as error:
+            log.info("hello.unheard", peer=peer.name, reason=error.reason)
 
-    async def _greet(self, peer: Peer) -> None:
-        url = peer.url.removesuffix("/").removesuffix("/api/oicp") + _HELLO
+    async def greet(self, peer: Peer) -> None:
+        """Say hello to one peer that is a node, until it has heard; one that has no such path is left alone."""
         failures = 0
-        while True:
-            hello = orjson.dumps({**self._me, **await self._acquaintances.words_for(peer.name)})
+        while not peer.is_self and peer.profile is Profile.OICP:
             try:
-                _, answer = await self._client.post_json(url, hello, deadline=_DEADLINE_SECONDS, peer=peer.name)
-                await self._heard(peer, answer)
+                await self._say_hello(peer)
             except PeerRejected as error:
                 log.info("hello.refused", peer=peer.name, reason=error.reason)
                 return
@@ -68,35 +69,46 @@ class Greetings:
             failures += 1
             await asyncio.sleep(self._backoff.wait(failures))
 
+    async def _say_hello(self, peer: Peer) -> None:
+        url = peer.url.removesuffix("/").removesuffix("/api/oicp") + _HELLO
+        hello = orjson.dumps({**self._me, **await self._acquaintances.words_for(peer.name)})
+        _, answer = await self._client.post_json(url, hello, deadline=_DEADLINE_SECONDS, peer=peer.name)
+        await self._heard(peer, answer)
+
     async def _heard(self, peer: Peer, answer: bytes) -> None:
         """Take what a peer answers; if another node has its address by now, it is not the peer's word."""
         try:
             told = orjson.loads(answer)
-            named = self._named(answer)
+            first = _first_party(answer)
         except (orjson.JSONDecodeError, HttpProblem):
             return
-        if peer in named:
+        if first is not None and peer.answers_for(first):
             await self._acquaintances.met(peer.name, told)
 
-    async def hear(self, body: bytes) -> Answer:
-        """Wake what waits for the peer that says hello."""
-        peers, words = self._named(body), {}
-        for peer in peers:
+    async def hear(self, arrival: Arrival) -> Answer:
+        """Wake what waits for the peer that says hello; raises Refusal 017 where it does not prove who it is."""
+        words: dict[str, int | None] = {}
+        try:
+            peer = (await self._gate.admit(arrival, _first_party(arrival.body))).peer
+        except Unauthorized:
+            raise
+        except Refusal:
+            peer = None
+        if peer is not None and not peer.is_self:
             log.info("hello.heard", peer=peer.name)
             words = await self._acquaintances.words_for(peer.name)
-            await self._acquaintances.met(peer.name, orjson.loads(body))
+            await self._acquaintances.met(peer.name, orjson.loads(arrival.body))
             await self._signs.heard_from(peer.name)
-        return Answer(orjson.dumps({"known": bool(peers), **self._me, **words}))
+        return Answer(orjson.dumps({"known": peer is not None, **self._me, **words}))
 
-    def _named(self, body: bytes) -> set[Peer]:
-        try:
-            hello = orjson.loads(body)
-            operators = [OperatorID(str(text)) for text in hello.get("operators", ())]
-            providers = [ProviderID(str(text)) for text in hello.get("providers", ())]
-        except (orjson.JSONDecodeError, AttributeError, TypeError) as error:
-            raise HttpProblem(
-                400, _DATA_ERROR, f"a hello is a JSON object with name, operators, providers: {error}"
-            ) from error
-        found = [self._registry.by_operator(party) for party in operators]
-        found += [self._registry.by_provider(party) for party in providers]
-        return {peer for peer in found if peer is not None and not peer.is_self}
+
+def _first_party(body: bytes) -> OperatorID | ProviderID | None:
+    try:
+        hello = orjson.loads(body)
+        operators = [OperatorID(str(text)) for text in hello.get("operators", ())]
+        providers = [ProviderID(str(text)) for text in hello.get("providers", ())]
+    except (orjson.JSONDecodeError, AttributeError, TypeError) as error:
+        info = f"a hello is a JSON object with name, operators, providers: {error}"
+        raise HttpProblem(400, _DATA_ERROR, info) from error
+    first: OperatorID | ProviderID | None = next(iter(operators), None) or next(iter(providers), None)
+    return first

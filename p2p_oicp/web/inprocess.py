@@ -14,8 +14,9 @@ from p2p_oicp.oicp.operation import Operation, Party
 from p2p_oicp.oicp.operations import OPERATIONS, sender_party
 from p2p_oicp.peers import Peer
 from p2p_oicp.transport import Reply, WireAnswer, read_reply
+from p2p_oicp.web.gate import Arrival
 from p2p_oicp.web.problems import HttpProblem
-from p2p_oicp.web.service import Api, Arrival
+from p2p_oicp.web.service import Api
 
 _NO_HEADERS = MappingProxyType({"Content-Type": "application/json"})
 
@@ -23,7 +24,7 @@ _NO_HEADERS = MappingProxyType({"Content-Type": "application/json"})
 async def _ask(api: Api, who: str, operation: Operation, party: str | None, body: bytes, query: str = "") -> Reply:
     parts = SignedParts("POST", who, operation.path, query, _NO_HEADERS, body, claimed_party=party)
     try:
-        answer = await api.answer(operation, party, Arrival(parts))
+        answer = await api.answer(operation, party, Arrival(parts, body, is_own=True))
     except HttpProblem as problem:
         answer = problem.answer()
     return read_reply(WireAnswer(who, answer.http_status, _NO_HEADERS, answer.body), operation, now=0.0)

@@ -103,10 +103,11 @@ class Crowd:
     def __init__(self) -> None:
         self._of: Counter[str] = Counter()
 
-    def enter(self, peer: str) -> None:
-        """Count one in; raises HttpProblem 429 where the peer has too many already."""
-        if self._of[peer] >= _MOST_OF_ONE_PEER:
-            raise busy(f"{_MOST_OF_ONE_PEER} requests of {peer} are being answered", http_status=429)
+    def enter(self, peer: str, most: int | None = None) -> None:
+        """Count one in; raises HttpProblem 429 where the peer has too many already (``most``, if it has its own)."""
+        limit = _MOST_OF_ONE_PEER if most is None else most
+        if self._of[peer] >= limit:
+            raise busy(f"{limit} requests of {peer} are being answered", http_status=429)
         self._of[peer] += 1
 
     def leave(self, peer: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from contextlib import AsyncExitStack
 
 from aiohttp import web
@@ -15,18 +16,30 @@ SILENT_CONNECTION_SECONDS = 60.0
 LINGERING_SECONDS = 2.0
 
 
-async def listen(stack: AsyncExitStack, app: web.Application, host: str, port: int, table: str) -> str:
-    """Listen; return the base URL with the port that was bound."""
+async def listen(
+    stack: AsyncExitStack,
+    app: web.Application,
+    host: str,
+    port: int,
+    table: str,
+    *,
+    tls: ssl.SSLContext | None = None,
+) -> str:
+    """Listen; return the base URL with the port that was bound.
+
+    A body stays as it was on the wire, since that is what is signed.
+    """
     runner = web.AppRunner(
         app,
         access_log=None,
+        auto_decompress=False,
         shutdown_timeout=SHUTDOWN_SECONDS,
         keepalive_timeout=SILENT_CONNECTION_SECONDS,
         lingering_time=LINGERING_SECONDS,
     )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, host, port)
+    site = web.TCPSite(runner, host, port, ssl_context=tls)
     try:
         await site.start()
     except OSError as error:
@@ -34,4 +47,4 @@ async def listen(stack: AsyncExitStack, app: web.Application, host: str, port: i
             f"[{table}] cannot listen on {host}:{port}: {error.strerror}; choose another port"
         ) from error
     bound = runner.addresses[0][1]
-    return f"http://{f'[{host}]' if ':' in host else host}:{bound}"
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{bound}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from p2p_oicp.identity import SignedParts
 from p2p_oicp.oicp import OperatorID, ProviderID, SessionID
 from p2p_oicp.roles.context import Answer
 from p2p_oicp.roles.reports import SessionReports
+from p2p_oicp.web.gate import Arrival
 from p2p_oicp.web.problems import DATA_ERROR, HttpProblem
-from p2p_oicp.web.service import Api, Arrival
+from p2p_oicp.web.service import Api
 
 SESSION_PATH = "/p2p/v1/sessions/{session_id}"
 
@@ -21,20 +21,10 @@ class SessionEnquiries:
         self._api = api
         self._reports = reports
 
-    async def serve(self, request: web.Request) -> Answer:
+    async def serve(self, request: web.Request, arrival: Arrival) -> Answer:
         """Answer one enquiry; raises Refusal 017, 300 or 400."""
         party, ours = _asking(request)
-        path, _, query = request.raw_path.partition("?")
-        parts = SignedParts(
-            method="GET",
-            authority=request.headers.get("Host", ""),
-            path=path,
-            query=query,
-            headers=request.headers,
-            body=b"",
-            claimed_party=party.text,
-        )
-        peer = self._api.who_asks(party, Arrival(parts, request.remote))
+        peer = await self._api.who_asks(party, arrival)
         return await self._reports.report(SessionID(request.match_info["session_id"]), peer, ours)
 
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
 from functools import lru_cache, partial
 from http import HTTPStatus
-from ipaddress import ip_address
 from time import perf_counter
 
 import structlog
 
 from p2p_oicp.delivery import SignsOfLife
 from p2p_oicp.errors import Refusal, StoreBusy, StoreError, Unauthorized
-from p2p_oicp.identity import RequestVerifier, SignedParts
 from p2p_oicp.oicp import InvalidMessage, Message, OperatorID, ProviderID, Severity, read, read_records
 from p2p_oicp.oicp.operation import Operation, Party
 from p2p_oicp.oicp.operations import find, sender_party
-from p2p_oicp.peers import Peer, PeerRegistry, Profile
+from p2p_oicp.peers import Peer, Profile
 from p2p_oicp.roles import Answer, CpoRole, EmpRole, Incoming
 from p2p_oicp.roles.answers import NO_IDS, Ids, refusal
 from p2p_oicp.roles.role import Method
 from p2p_oicp.transport import RECIPIENT
+from p2p_oicp.web.gate import Arrival, Caller, Gate, parties_of
 from p2p_oicp.web.limits import BUSY, Crowd
 from p2p_oicp.web.metrics import Meter
 from p2p_oicp.web.problems import HttpProblem, business_refusal, invalid
@@ -42,14 +41,6 @@ class Side(Enum):
     BACKEND = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A request as it came: what identity is proved from, and the caller's address (None: in-process)."""
-
-    parts: SignedParts
-    address: str | None = None
-
-
 class Api:
     """Serves OICP at one listener."""
 
@@ -58,8 +49,7 @@ class Api:
         side: Side,
         *,
         me: Peer,
-        registry: PeerRegistry,
-        verifier: RequestVerifier,
+        gate: Gate,
         cpo: CpoRole | None,
         emp: EmpRole | None,
         signs: SignsOfLife,
@@ -67,8 +57,7 @@ class Api:
     ) -> None:
         self._side = side
         self._me = me
-        self._registry = registry
-        self._verifier = verifier
+        self._gate = gate
         self._roles = {Party.CPO: cpo, Party.EMP: emp}
         self._signs = signs
         self._meter = meter
@@ -80,11 +69,11 @@ class Api:
         route = find(path)
         if route is None:
             raise HttpProblem(404, _NOT_OFFERED, f"/api/oicp/{path} is not a path of OICP 2.3")
-        return await self.answer(route.choose(arrival.parts.body), route.party, arrival)
+        return await self.answer(route.choose(arrival.body), route.party, arrival)
 
     async def answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
         """Answer one operation; ``party`` is the sender's id in the path."""
-        start, result = perf_counter(), "unavailable"
+        start, result, arrival.operation = perf_counter(), "unavailable", operation.name
         try:
             self._check_recipient(arrival)
             answer = await self._available(operation, party, arrival)
@@ -111,10 +100,11 @@ class Api:
         """(1) Who sends, by what is proved and what the path claims, (2) what, (3) path against body, (4) the role."""
         ids, peer = NO_IDS, None
         try:
-            peer = self._sender(operation, party, arrival)  # (1)
-            incoming = self._read(operation, party, peer, arrival.parts)  # (2)
+            caller = await self._sender(operation, party, arrival)  # (1)
+            peer = caller.peer
+            incoming = self._read(operation, party, peer, arrival)  # (2)
             ids = Ids.of(incoming.message)
-            incoming = self._bound(incoming, arrival)  # (3)
+            incoming = self._bound(incoming, caller, arrival)  # (3)
             return await self._serve(incoming)  # (4)
         except InvalidMessage as problem:
             log.info("oicp.invalid", operation=operation.name, peer=peer.name if peer else None, reason=str(problem))
@@ -130,7 +120,7 @@ class Api:
         """Refuse what is meant for another node, whose address we have now; its sender shall not think it delivered."""
         meant = arrival.parts.headers.get(RECIPIENT)
         if meant and self._side is Side.PEER and not self._is_for_us(meant):
-            info = f"this node answers for {_parties(self._me)}, not for {meant}"
+            info = f"this node answers for {parties_of(self._me)}, not for {meant}"
             raise HttpProblem(421, _PARTNER_NOT_FOUND, info)
 
     def _method(self, operation: Operation) -> Method:
@@ -145,7 +135,7 @@ class Api:
         if self._side is Side.BACKEND:
             return await self._method(incoming.operation)(incoming)
         who = incoming.peer.name if incoming.peer else ""
-        self._crowd.enter(who)
+        self._crowd.enter(who, incoming.peer.concurrent if incoming.peer else None)
         try:
             return await self._method(incoming.operation)(incoming)
         finally:
@@ -155,66 +145,44 @@ class Api:
         if peer is not None and self._side is Side.PEER:
             await self._signs.heard_from(peer.name)
 
-    def _sender(self, operation: Operation, party: str | None, arrival: Arrival) -> Peer | None:
-        """Return who sends: proved, or in insecure mode the peer that answers for the claimed id."""
-        self._verifier.verify(arrival.parts)
-        if party is None:
-            return None
-        claimed = OperatorID(party) if operation.sender is Party.CPO else ProviderID(party)
-        return self._admitted(claimed, operation, arrival)
-
-    def _admitted(self, party: OperatorID | ProviderID, operation: Operation, arrival: Arrival) -> Peer:
-        """Return the peer that speaks for ``party`` and may ask for the operation, from where it asks."""
-        peer = self._who_answers_for(party)
-        if not peer.serves(operation.name):
-            raise Refusal(_NO_CONTRACT, f"there is no contract with {peer.name} for {operation.name}")
-        return self._from_its_network(peer, arrival)
-
-    def who_asks(self, party: OperatorID | ProviderID, arrival: Arrival) -> Peer:
+    async def who_asks(self, party: OperatorID | ProviderID, arrival: Arrival) -> Peer:
         """Return the peer that asks for ``party`` what is not OICP; raises Refusal 017 or 300."""
-        self._verifier.verify(arrival.parts)
-        return self._from_its_network(self._who_answers_for(party), arrival)
+        caller = await self._gate.admit(arrival, party)
+        return self._gate.hold_to(caller, party, arrival)
 
-    def _from_its_network(self, peer: Peer, arrival: Arrival) -> Peer:
-        if peer.networks and arrival.address and not any(ip_address(arrival.address) in net for net in peer.networks):
-            raise Unauthorized(f"{peer.name} may not call from {arrival.address}")
-        return peer
+    async def _sender(self, operation: Operation, party: str | None, arrival: Arrival) -> Caller:
+        """Return who sends: proved, or in insecure mode the peer that answers for the claimed id."""
+        caller = await self._gate.admit(arrival, _claimed(operation, party))
+        if caller.peer is not None:
+            _check_contract(caller.peer, operation)
+        return caller
 
-    def _who_answers_for(self, party: OperatorID | ProviderID) -> Peer:
-        if self._side is Side.BACKEND:
-            if not self._me.answers_for(party):
-                raise Unauthorized(f"{party} is not a party of this node; its backend speaks for {_parties(self._me)}")
-            return self._me
-        peer = self._registry.answering(party)
-        if peer is None:
-            raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {party}")
-        return peer
-
-    def _bound(self, incoming: Incoming[Message], arrival: Arrival) -> Incoming[Message]:
+    def _bound(self, incoming: Incoming[Message], caller: Caller, arrival: Arrival) -> Incoming[Message]:
         """Hold the sender's id in the body to the path's (CPO-01, Security); it counts where the path has none."""
         named = sender_party(incoming.operation, incoming.message)
         if named is None:
             return incoming
         if incoming.party is None:
-            return replace(incoming, peer=self._admitted(named, incoming.operation, arrival))
+            peer = self._gate.hold_to(caller, named, arrival)
+            _check_contract(peer, incoming.operation)
+            return replace(incoming, peer=peer)
         if type(named)(incoming.party) != named and not self._is_sub_operator(named, incoming):
             raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
         return incoming
 
     def _is_sub_operator(self, derived: OperatorID | ProviderID, incoming: Incoming[Message]) -> bool:
         """Whether the path's party may speak for the operator of an EvseID: a hub operator for its sub-operators."""
-        return incoming.operation.sender_is_derived and self._registry.answering(derived) == incoming.peer
+        peer = incoming.peer
+        return incoming.operation.sender_is_derived and peer is not None and self._gate.speaks_for(peer, derived)
 
-    def _read(
-        self, operation: Operation, party: str | None, peer: Peer | None, parts: SignedParts
-    ) -> Incoming[Message]:
+    def _read(self, operation: Operation, party: str | None, peer: Peer | None, arrival: Arrival) -> Incoming[Message]:
         """Read and validate; the records of a push are left to the role, which reads them one by one."""
-        body = parts.body
+        body = arrival.body
         if not operation.is_push:
             message, warnings = read(operation.request, body)
             if warnings:
                 log.info("oicp.warnings", operation=operation.name, warnings=[str(found) for found in warnings])
-            return Incoming(operation, message, peer, party, None, body, parts.query)
+            return Incoming(operation, message, peer, party, None, body, arrival.parts.query)
         reading = read_records(operation.request, body)
         if any(found.severity is Severity.ERROR for found in reading.findings):
             raise InvalidMessage(reading.findings)
@@ -233,5 +201,12 @@ def _names(me: Peer, recipient: str) -> bool:
     return any(me.answers_for(OperatorID(text)) or me.answers_for(ProviderID(text)) for text in named)
 
 
-def _parties(me: Peer) -> str:
-    return ", ".join(party.text for party in (*me.operators, *me.providers)) or "no party"
+def _check_contract(peer: Peer, operation: Operation) -> None:
+    if not peer.serves(operation.name):
+        raise Refusal(_NO_CONTRACT, f"there is no contract with {peer.name} for {operation.name}")
+
+
+def _claimed(operation: Operation, party: str | None) -> OperatorID | ProviderID | None:
+    if party is None:
+        return None
+    return OperatorID(party) if operation.sender is Party.CPO else ProviderID(party)

@@ -14,7 +14,7 @@ from p2p_oicp.identity import (
     SignedParts,
 )
 
-REQUEST = {"method": "POST", "url": "http://peer.example/api/oicp", "body": b"{}"}
+REQUEST = {"method": "POST", "url": "http://peer.example/api/oicp", "body": b"{}", "to": "B"}
 
 
 def test_an_insecure_signer_adds_nothing():

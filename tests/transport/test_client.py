@@ -76,14 +76,17 @@ async def test_the_signer_sees_exactly_what_is_sent_and_its_headers_are_added(pe
     seen = []
 
     class Signer:
-        def sign(self, *, method, url, body):
-            seen.append((method, url, body))
+        def sign(self, *, to, method, url, body):
+            seen.append((to, method, url, body))
             return {"Signature": "x"}
+
+        def check(self, *, to, sent, answer):
+            seen.append((to, sent["Signature"], answer.body))
 
     async with OicpClient(mint=RandomMint(), signer=Signer(), user_agent="t", max_body=1000) as client:
         await client.call(Endpoint("b", peer.url), AUTHORIZE_START, "+49*810", BODY, deadline=5, query={"page": "0"})
     path = peer.requests[0].raw_path
-    assert seen == [("POST", peer.url.rstrip("/") + path, BODY)]
+    assert seen == [("b", "POST", peer.url.rstrip("/") + path, BODY), ("b", "x", NOT_AUTHORIZED)]
     assert "%2B49*810" in path
     assert peer.requests[0].headers["Signature"] == "x"
 

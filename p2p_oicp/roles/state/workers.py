@@ -1,4 +1,4 @@
-"""The workers of state: a replicator per peer and kind, a crawler per peer that does not push, and the sweeper."""
+"""The workers of state: a replicator per peer and kind, and a crawler per peer that does not push."""
 
 from __future__ import annotations
 
@@ -10,35 +10,26 @@ from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import RoleContext
 from p2p_oicp.roles.state.crawling import Crawler
 from p2p_oicp.roles.state.kinds import KINDS, StateKind
-from p2p_oicp.roles.state.sweeping import Retention, Sweeper
 
 
-def replicators(context: RoleContext, backoff: Backoff) -> Iterator[tuple[str, Replicator]]:
-    """Return a worker, with its name, for every peer and kind of state that this node owes it."""
-    for peer in context.registry.all():
-        for kind in owed_to(peer, context.me):
-            bell = context.bells.hang(peer.name, f"{kind.name} to {peer.name}")
-            yield (
-                bell.destination,
-                Replicator(
-                    peer,
-                    kind,
-                    store=context.store,
-                    courier=context.courier,
-                    bell=bell,
-                    clock=context.clock,
-                    backoff=backoff,
-                ),
-            )
-
-
-def state_workers(context: RoleContext, backoff: Backoff, retention: Retention) -> Iterator[tuple[str, Worker]]:
-    """Return all workers of state, with their names."""
-    yield "sweeper", Sweeper(context, retention)
-    yield from replicators(context, backoff)
-    for peer in context.registry.all():
-        if peer.pull_interval is not None and not peer.is_self:
-            yield f"crawler of {peer.name}", Crawler(context, peer, peer.pull_interval, backoff)
+def workers_for(peer: Peer, context: RoleContext, backoff: Backoff) -> Iterator[tuple[str, Worker]]:
+    """Return the workers of one peer's state, with their names: what it is owed, and what is fetched from it."""
+    for kind in owed_to(peer, context.me):
+        bell = context.bells.hang(peer.name, f"{kind.name} to {peer.name}")
+        yield (
+            bell.destination,
+            Replicator(
+                peer,
+                kind,
+                store=context.store,
+                courier=context.courier,
+                bell=bell,
+                clock=context.clock,
+                backoff=backoff,
+            ),
+        )
+    if peer.pull_interval is not None and not peer.is_self:
+        yield f"crawler of {peer.name}", Crawler(context, peer, peer.pull_interval, backoff)
 
 
 def owed_to(peer: Peer, me: Peer) -> list[StateKind]:

@@ -63,6 +63,15 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "descriptors",
+        sa.Column("peer", sa.Text(), nullable=False),
+        sa.Column("issued_at", sa.Float(), nullable=False),
+        sa.Column("learned_at", sa.Float(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("peer"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "destinations",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
@@ -74,6 +83,15 @@ def upgrade() -> None:
         sa.Column("knew_another", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
+    op.create_table(
+        "evidence",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("session_key", sa.Text(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("exchange", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("evidence_of_session", "evidence", ["session_key"], unique=False)
     op.create_table(
         "evse_facts",
         sa.Column("record_id", sa.Integer(), nullable=False),
@@ -109,6 +127,16 @@ def upgrade() -> None:
     op.create_index("identifications_by_evco", "identifications", ["evco_key"], unique=False)
     op.create_index("identifications_by_uid", "identifications", ["uid_key"], unique=False)
     op.create_table(
+        "invitations",
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("services", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column("used_by", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("key_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "known_peers",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("parties", sa.Text(), nullable=False),
@@ -135,6 +163,15 @@ def upgrade() -> None:
     )
     op.create_index("outbox_in_order", "outbox", ["destination", "state", "id"], unique=False)
     op.create_index("outbox_of_session", "outbox", ["destination", "state", "session_key", "id"], unique=False)
+    op.create_table(
+        "paired_peers",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("entry", sa.LargeBinary(), nullable=False),
+        sa.Column("paired_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "quarantine",
         sa.Column("id", sa.Integer(), nullable=False),

@@ -1,0 +1,88 @@
+"""The replay guard: a signature is accepted once.
+
+Nonces are remembered, in buckets of a minute by the time the signature was made, for as long as a signature of that
+minute would still be accepted; then the bucket is dropped. Each is appended to a small file of its bucket as well
+(a few microseconds, no fsync), so that a node that was killed and started again still knows them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from p2p_oicp.errors import NotProven, StoreUnusable
+from p2p_oicp.identity.signatures import WINDOW_SECONDS, VerifiedSignature
+
+_BUCKET_SECONDS = 60
+
+
+class ReplayGuard:
+    """Remembers nonces; ``directory`` keeps them over a restart, None forgets them. A context manager."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self._directory = directory
+        self._buckets: dict[int, set[str]] = {}
+        self._files: dict[int, int] = {}
+        self._swept = 0
+
+    def __enter__(self) -> Self:
+        """Read what is remembered; raises StoreUnusable."""
+        if self._directory is not None:
+            try:
+                self._directory.mkdir(parents=True, exist_ok=True)
+                for file in self._directory.glob("*.nonces"):
+                    self._buckets[int(file.stem)] = set(file.read_text("utf-8").split("\n"))
+            except (OSError, ValueError) as exc:
+                raise StoreUnusable(f"{self._directory}: the nonces of the last minutes cannot be kept: {exc}") from exc
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for descriptor in self._files.values():
+            os.close(descriptor)
+        self._files.clear()
+
+    def accept_once(self, signature: VerifiedSignature, now: float) -> None:
+        """Remember a verified signature; raise NotProven if it was seen before."""
+        minute = signature.created // _BUCKET_SECONDS
+        entry = f"{signature.key.key_id} {signature.nonce}"
+        bucket = self._buckets.get(minute)
+        if bucket is None:
+            bucket = self._buckets[minute] = set()
+        if entry in bucket:
+            raise NotProven("this very request was received before (nonce)")
+        bucket.add(entry)
+        if self._directory is not None:
+            os.write(self._file_of(minute), f"{entry}\n".encode())
+        if int(now) // _BUCKET_SECONDS != self._swept:
+            self._sweep(now)
+
+    @property
+    def remembered(self) -> int:
+        """How many nonces are remembered now."""
+        return sum(len(bucket) for bucket in self._buckets.values())
+
+    def _file_of(self, minute: int) -> int:
+        descriptor = self._files.get(minute)
+        if descriptor is None:
+            file = self._path(minute)
+            descriptor = self._files[minute] = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        return descriptor
+
+    def _path(self, minute: int) -> Path:
+        assert self._directory is not None  # noqa: S101 - for the type checker: only called where there is one
+        return self._directory / f"{minute}.nonces"
+
+    def _sweep(self, now: float) -> None:
+        """Drop the buckets whose last signature is too old by now."""
+        self._swept = int(now) // _BUCKET_SECONDS
+        too_old = [minute for minute in self._buckets if (minute + 1) * _BUCKET_SECONDS + WINDOW_SECONDS < now]
+        for minute in too_old:
+            del self._buckets[minute]
+            if (descriptor := self._files.pop(minute, None)) is not None:
+                os.close(descriptor)
+            if self._directory is not None:
+                self._path(minute).unlink(missing_ok=True)

@@ -1,0 +1,113 @@
+"""The part of Structured Fields (RFC 8941) that signatures and digests are written in.
+
+Only the canonical serialization is read: one space between the items of an inner list, none around parameters. Whoever
+signs writes it so, since the signature covers this very text (RFC 9421, 2.3).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from p2p_oicp.errors import NotProven
+
+_KEY = r"[a-z*][a-z0-9_.*-]{0,63}"
+_STRING = r'"(?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*"'
+_VALUE = rf"(?:{_STRING}|-?[0-9]{{1,15}}|[A-Za-z*][!#$%&'*+.^_`|~:/0-9A-Za-z-]*|:[A-Za-z0-9+/=]*:|\?[01])"
+_PARAMETER = rf";{_KEY}(?:={_VALUE})?"
+_COMPONENT = rf"{_STRING}(?:{_PARAMETER})*"
+_INPUT = re.compile(
+    rf"[ \t]*({_KEY})=(\((?:{_COMPONENT}(?: {_COMPONENT})*)?\))((?:{_PARAMETER})*)[ \t]*(?:,|$)", re.ASCII
+)
+_BYTES = re.compile(rf"[ \t]*({_KEY})=:([A-Za-z0-9+/]*={{0,2}}):[ \t]*(?:,|$)", re.ASCII)
+_EACH_PARAMETER = re.compile(rf";({_KEY})(?:=({_VALUE}))?", re.ASCII)
+_EACH_COMPONENT = re.compile(rf"({_STRING})((?:{_PARAMETER})*)", re.ASCII)
+_MOST_MEMBERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One covered component: ``text`` as written, its name, whether it is the request's (``;req``), and its ``key``."""
+
+    text: str
+    name: str
+    of_request: bool = False
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureInput:
+    """One member of ``Signature-Input``: ``raw`` is the covered text, ``parameters`` are strings without quotes."""
+
+    label: str
+    raw: str
+    components: tuple[Component, ...]
+    parameters: dict[str, str]
+
+
+def signature_inputs(field: str) -> list[SignatureInput]:
+    """Read a ``Signature-Input`` field; raise NotProven where it is not one."""
+    inputs = []
+    for match in _members(_INPUT, field, "Signature-Input"):
+        label, covered, parameters = match.groups()
+        inputs.append(SignatureInput(label, covered + parameters, _components(covered), _parameters(parameters)))
+    return inputs
+
+
+def byte_sequences(field: str, name: str) -> dict[str, bytes]:
+    """Read a dictionary of byte sequences (``Signature``, ``Content-Digest``); raise NotProven where it is not one."""
+    found: dict[str, bytes] = {}
+    for match in _members(_BYTES, field, name):
+        try:
+            found[match[1]] = base64.b64decode(match[2], validate=True)
+        except binascii.Error as exc:
+            raise NotProven(f"the {name} header is not base64") from exc
+    return found
+
+
+def as_item(value: bytes) -> str:
+    """Return bytes as a Structured Field item."""
+    return f":{base64.b64encode(value).decode()}:"
+
+
+def _members(pattern: re.Pattern[str], field: str, name: str) -> list[re.Match[str]]:
+    found: list[re.Match[str]] = []
+    place = 0
+    while place < len(field):
+        match = pattern.match(field, place)
+        if match is None or len(found) == _MOST_MEMBERS:
+            raise NotProven(f"the {name} header is not as RFC 9421 and RFC 9530 write it")
+        found.append(match)
+        place = match.end()
+    return found
+
+
+# A peer covers the same components in each of its messages.
+@lru_cache(maxsize=128)
+def _components(covered: str) -> tuple[Component, ...]:
+    found = tuple(_component(match) for match in _EACH_COMPONENT.finditer(covered))
+    if len({component.text for component in found}) != len(found):
+        raise NotProven("a component is covered twice")
+    return found
+
+
+def _component(match: re.Match[str]) -> Component:
+    parameters = _parameters(match[2])
+    unknown = parameters.keys() - {"req", "key"}
+    if unknown:
+        raise NotProven(f"component {match[0]} has a parameter that is not served here")
+    return Component(match[0], _unquoted(match[1]), "req" in parameters, parameters.get("key"))
+
+
+def _parameters(text: str) -> dict[str, str]:
+    return {name: _unquoted(value) for name, value in _EACH_PARAMETER.findall(text)}
+
+
+def _unquoted(value: str) -> str:
+    if not value.startswith('"'):
+        return value
+    inner = value[1:-1]
+    return re.sub(r"\\(.)", r"\1", inner) if "\\" in inner else inner

@@ -1,0 +1,43 @@
+"""Each signature is accepted once, and only for as long as it must be is it remembered."""
+
+import pytest
+
+from p2p_oicp.errors import NotProven, StoreUnusable
+from p2p_oicp.identity import PrivateKey, ReplayGuard, VerifiedSignature
+
+KEY = PrivateKey.generate().public
+NOW = 1_800_000_000.0
+
+
+def signed(nonce: str, created: float = NOW, key=KEY) -> VerifiedSignature:
+    return VerifiedSignature(key, int(created), nonce, "oicp", b"")
+
+
+def test_the_second_time_is_refused_and_other_nonces_and_keys_are_not():
+    guard = ReplayGuard()
+    guard.accept_once(signed("a"), NOW)
+    with pytest.raises(NotProven, match="received before"):
+        guard.accept_once(signed("a"), NOW + 299)
+    guard.accept_once(signed("b"), NOW)
+    guard.accept_once(signed("a", key=PrivateKey.generate().public), NOW)
+
+
+def test_what_was_seen_before_a_crash_is_refused_after_it(tmp_path):
+    with ReplayGuard(tmp_path / "nonces") as guard:
+        guard.accept_once(signed("a"), NOW)
+        with ReplayGuard(tmp_path / "nonces") as after_a_kill, pytest.raises(NotProven):
+            after_a_kill.accept_once(signed("a"), NOW)
+
+
+def test_what_would_be_too_old_anyway_is_forgotten(tmp_path):
+    with ReplayGuard(tmp_path) as guard:
+        for minute in range(60):
+            guard.accept_once(signed("a", NOW + 60 * minute), NOW + 60 * minute)
+            assert guard.remembered <= 7
+        assert len(list(tmp_path.iterdir())) <= 7
+
+
+def test_a_folder_that_cannot_be_used_stops_the_start(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnusable, match="nonces"), ReplayGuard(tmp_path / "file"):
+        pass

@@ -1,0 +1,134 @@
+"""The two nodes of tests/node, now with keys: everything between them is signed."""
+
+import json
+import secrets
+import ssl
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from p2p_oicp.identity import PrivateKey, keystore
+from p2p_oicp.identity.certificates import Certificate, self_signed
+from p2p_oicp.identity.signatures import sign_request
+from p2p_oicp.identity.tls import unverified_context
+from tests.node.conftest import A_CPO, B_EMP, Caller, Pair, Reply
+
+
+class SigningCaller(Caller):
+    """Speaks OICP as the node whose key it has."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        base: str,
+        key: PrivateKey,
+        tls: ssl.SSLContext | None = None,
+        *,
+        signs: bool = True,
+    ) -> None:
+        super().__init__(session, base)
+        self.key = key
+        self.tls = tls
+        self.signs = signs
+
+    async def post(self, path: str, body, **kwargs) -> Reply:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = (self.signed(path, data) if self.signs else {}) | kwargs.pop("headers", {})
+        return await super().post(path, data, headers=headers, **kwargs, ssl=self.tls or True)
+
+    def signed(self, target: str, data: bytes, **changes) -> dict[str, str]:
+        path, _, query = target.partition("?")
+        parts = {
+            "method": "POST",
+            "authority": self.base.partition("://")[2],
+            "path": f"/api/oicp/{path}",
+            "query": query,
+            "body": data,
+            "now": time.time(),
+            "nonce": secrets.token_urlsafe(16),
+        }
+        return sign_request(self.key, **parts | changes)
+
+
+@dataclass
+class SignedPair(Pair):
+    """A pair of nodes that have to prove to each other who they are."""
+
+    require: tuple[str, ...] = ("signature",)
+
+    def write(self) -> None:
+        super().write()
+        for name in ("a", "b"):
+            file = self.folder / name / "node.toml"
+            file.write_text(file.read_text().replace("require = []", f"require = {json.dumps(self.require)}"))
+            keys = self.folder / name / "keys"
+            keystore.generate(keys)
+            if "mtls" in self.require:
+                file.write_text(file.read_text() + '[tls]\ncertificate = "keys/tls.crt"\nkey = "keys/tls.key"\n')
+                self.write_certificate(keys, name, {"a": A_CPO, "b": B_EMP}[name])
+        for name, other in (("a", "b"), ("b", "a")):
+            file = self.folder / name / "peers.toml"
+            text = file.read_text() + f'public_keys = ["{self.key(other).public.line}"]\n'
+            if "mtls" in self.require:
+                text = text.replace("http://", "https://") + f'certificates = ["{self.certificate(other).line}"]\n'
+            file.write_text(text)
+
+    def write_certificate(self, folder: Path, name: str, party: str) -> None:
+        key, certificate = self_signed(f"node {name}", [party], ["127.0.0.1"], now=time.time(), days=1)
+        (folder / "tls.key").write_bytes(key)
+        (folder / "tls.crt").write_bytes(certificate)
+
+    def certificate(self, name: str) -> Certificate:
+        """A node's certificate."""
+        return Certificate.from_pem((self.folder / name / "keys" / "tls.crt").read_bytes())
+
+    @property
+    def a_peer(self) -> SigningCaller:
+        """Node A's peer API, called as node B."""
+        return self.caller("a", caller="b")
+
+    @property
+    def b_peer(self) -> SigningCaller:
+        """Node B's peer API, called as node A."""
+        return self.caller("b", caller="a")
+
+    def caller(self, name: str, caller: str) -> SigningCaller:
+        """The peer API of a node, called as another node: with its key and its certificate."""
+        tls = None
+        if "mtls" in self.require:
+            keys = self.folder / caller / "keys"
+            tls = unverified_context()
+            tls.load_cert_chain(keys / "tls.crt", keys / "tls.key")
+        base = f"{'https' if tls else 'http'}://127.0.0.1:{self.ports[name]}"
+        return SigningCaller(self.http, base, self.key(caller), tls, signs="signature" in self.require)
+
+    def key(self, name: str) -> PrivateKey:
+        """A node's private key."""
+        return keystore.read_private_key(self.folder / name / "keys" / "node.key")
+
+
+@pytest.fixture
+def require() -> tuple[str, ...]:
+    """What the two nodes want of each other."""
+    return ("signature",)
+
+
+@pytest.fixture
+async def stopped(tmp_path, unused_tcp_port_factory, require) -> AsyncIterator[SignedPair]:
+    """Two configured nodes that do not run yet."""
+    ports = {name: unused_tcp_port_factory() for name in ("a", "a backend", "b", "b backend")}
+    async with aiohttp.ClientSession() as http:
+        pair = SignedPair(tmp_path, http, ports, require=require)
+        pair.write()
+        yield pair
+
+
+@pytest.fixture
+async def pair(stopped) -> AsyncIterator[SignedPair]:
+    """Two running nodes."""
+    async with stopped.running("a"), stopped.running("b"):
+        yield stopped

@@ -1,0 +1,94 @@
+"""Evidence: what both sides signed about a session proves on any machine who said what when."""
+
+import json
+
+import pytest
+
+from p2p_oicp.cli import evidence_report
+from p2p_oicp.errors import NotProven
+from p2p_oicp.identity.evidence import read_evidence, write_evidence
+from tests.node.messages import CDR, REMOTE_START, START, STOP, authorize_start, authorize_stop, cdr, remote_start
+
+from .test_pairing import Admin
+
+KINDS = ["AuthorizeStart", "AuthorizeStop", "ChargeDetailRecord"]
+
+
+async def evidence_of(pair, session: str) -> dict[str, bytes]:
+    answers = {name: await Admin(pair, name).ask("GET", f"/evidence/{session}") for name in ("a", "b")}
+    return {name: answer["file"].encode() for name, answer in answers.items()}
+
+
+@pytest.fixture
+async def files(pair) -> dict[str, bytes]:
+    """The evidence of both sides, of a session from its start to its record."""
+    session = (await pair.a.post(START, authorize_start())).json["SessionID"]
+    await pair.a.post(STOP, authorize_stop(session))
+    await pair.a.post(CDR, cdr(session))
+    await pair.contracts.until(lambda book: book.records)
+    return await evidence_of(pair, session)
+
+
+async def test_both_sides_have_every_question_and_every_answer(pair, files):
+    a, b = pair.key("a").key_id, pair.key("b").key_id
+    for name, file in files.items():
+        found = read_evidence(file)
+        assert [said.key.key_id for said in found.statements] == [a, b] * 3
+        assert [said.what.split(":")[0] for said in found.statements[::2]] == KINDS
+        assert found.writer.key_id == pair.key(name).key_id
+        assert found.holders == {a: "node a", b: "node b"}
+
+
+async def test_what_was_said_is_there_as_it_was_said(files):
+    asked, answered, *_ = read_evidence(files["b"]).statements
+    assert json.loads(asked.body)["Identification"]["RFIDMifareFamilyIdentification"]["UID"] == "1234ABCD"
+    assert json.loads(answered.body)["AuthorizationStatus"] == "Authorized"
+
+
+async def test_a_remote_start_is_evidence_as_well(pair):
+    session = (await pair.b.post(REMOTE_START, remote_start())).json["SessionID"]
+    for file in (await evidence_of(pair, session)).values():
+        asked, answered = read_evidence(file).statements
+        assert asked.what.startswith("AuthorizeRemoteStart: POST")
+        assert asked.key.key_id == pair.key("b").key_id
+        assert json.loads(answered.body)["Result"] is True
+
+
+async def test_one_changed_byte_anywhere_is_noticed(files):
+    file = files["a"]
+    for place in [*range(0, len(file), 97), *range(len(file) - 200, len(file))]:
+        changed = bytearray(file)
+        changed[place] ^= 1
+        with pytest.raises(NotProven):
+            read_evidence(bytes(changed))
+
+
+@pytest.mark.parametrize("changed", [b"\n", b" ", b"{}\n"], ids=["a line", "a blank", "more"])
+async def test_one_added_byte_is_noticed(files, changed):
+    with pytest.raises(NotProven):
+        read_evidence(files["a"] + changed)
+
+
+async def test_whoever_seals_it_cannot_change_what_others_signed(pair, files):
+    """B writes a file of its own, with another record: B's seal fits, A's signature does not."""
+    content = json.loads(files["b"].split(b"\n")[0])
+    asked = content["exchanges"][0]["request"]
+    asked["path"] = asked["path"].replace("DE*GEF", "DE*XXX")
+    exchanges = [json.dumps(exchange).encode() for exchange in content["exchanges"]]
+    keys = {key["holder"]: (key["public_key"], key["holder"]) for key in content["keys"]}
+    forged = write_evidence("x", exchanges, keys=keys, descriptors=[], key=pair.key("b"), now=0.0)
+    with pytest.raises(NotProven, match="does not fit"):
+        read_evidence(forged)
+
+
+async def test_a_person_reads_who_said_what_when(pair, files, tmp_path):
+    (tmp_path / "e").write_bytes(files["a"])
+    told = evidence_report.of(tmp_path / "e")
+    assert "6 signed statements, all signatures fit" in told
+    assert f"node b ({pair.key('b').key_id})" in told
+    assert "DE-GDF" in told
+
+
+async def test_of_an_unknown_session_there_is_none(pair):
+    answer = await Admin(pair, "a").ask("GET", "/evidence/f98efba4-02d8-4fa0-b810-9a9d50d2c527", status=409)
+    assert "nothing signed is kept" in answer["StatusCode"]["AdditionalInfo"]
