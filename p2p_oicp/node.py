@@ -37,11 +37,12 @@ from p2p_oicp.roles.carriers import EmpBackendCarrier
 from p2p_oicp.roles.context import EMP_BACKEND
 from p2p_oicp.roles.crew import Crew
 from p2p_oicp.roles.expiry import Expiry
+from p2p_oicp.roles.forgetting import Forgetting
 from p2p_oicp.roles.reports import SessionReports
+from p2p_oicp.roles.state.recovery import make_good
 from p2p_oicp.roles.state.sweeping import Retention, Sweeper
 from p2p_oicp.settings import Settings, load_registry, own_peer
 from p2p_oicp.storage import Store, birth, open_store
-from p2p_oicp.storage.state.batches import finish_batches
 from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.trust import Change, Trust, TrustFiles
@@ -145,11 +146,11 @@ class Node:
     async def _start(self, stack: AsyncExitStack) -> None:
         storage = self._settings.storage
         store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
-        await finish_batches(store, self._clock.time)
-        supervisor = await stack.enter_async_context(Supervisor())
         trust = self._trust = stack.enter_context(self._trust_house())
         parts = await self._assemble(stack, store, trust)
+        supervisor = await stack.enter_async_context(Supervisor())
         await trust.open(store, parts.client)
+        await make_good(parts.context)
         gate = PeerGate(trust, requests_per_second=self._settings.peer_api.requests_per_second)
         peer_api, backend_api = self._apis(parts, gate)
         parts.courier.loopback = Loopback(peer_api)
@@ -274,6 +275,7 @@ class Node:
         workers: dict[str, Worker] = {
             "expiry": Expiry(context, authorize_ttl=times.authorize_ttl, session_ttl=times.session_ttl),
             "sweeper": Sweeper(context, retention),
+            "forgetting": Forgetting(context, kept.history_days),
         }
         if parts.emp:
             bell = context.bells.hang(EMP_BACKEND, EMP_BACKEND)

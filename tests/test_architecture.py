@@ -187,6 +187,8 @@ def test_help_is_quick_because_it_loads_no_room_but_its_own():
 
 @pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
 def test_a_module_is_no_longer_than_agreed(module):
+    if ".migrations.versions." in module.name:
+        return  # a list of tables as they once were, written once and never changed
     lines = module.text.count("\n")
     assert lines <= (MODULE_LINES_HARD if module.name in LONGER_MODULES else MODULE_LINES)
 

@@ -95,6 +95,10 @@ class RecordReading(Generic[M]):
         for position, raw in enumerate(self.raws):
             yield self._read(raw, position, seen)
 
+    def at(self, position: int) -> ReadRecord:
+        """Read one record; whether another one of the push is about the same is not asked."""
+        return self._read(self.raws[position], position, None)
+
     def _read(self, raw: bytes, position: int, seen: Once | None) -> ReadRecord:
         record: Message | None = None
         try:

@@ -157,7 +157,8 @@ class Storage(Section):
     history_days: Days = Field(
         365.0,
         gt=0,
-        description="Days for which earlier versions of EVSE data, prices and authentication data are kept.",
+        description="Days for which earlier versions of EVSE data, prices and authentication data are kept, and the "
+        "stories of settled sessions.",
     )
     status_history_days: Days = Field(30.0, gt=0, description="Days for which earlier EVSE statuses are kept.")
     quarantine_days: Days = Field(

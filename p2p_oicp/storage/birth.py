@@ -24,11 +24,11 @@ _KNOWN = compiled(select(table.c.store_id).where(table.c.name == bindparam("name
 _REMEMBERS = compiled(
     update(table).where(table.c.name == bindparam("name_"), table.c.knew_another == 0).values(knew_another=1)
 )
-#: Whether a peer knew an earlier store of ours, and when this one was born.
+#: Whether we have met a peer (its store), whether it knew an earlier store of ours, and when this one was born.
 FORMER = compiled(
-    select(table.c.knew_another, counters.c.value.label("born"))
-    .select_from(table.join(counters, counters.c.name == _BORN))
-    .where(table.c.name == bindparam("name_"))
+    select(table.c.store_id, table.c.knew_another, counters.c.value.label("born"))
+    .select_from(counters.outerjoin(table, table.c.name == bindparam("name_")))
+    .where(counters.c.name == _BORN)
 )
 _KNOW = compiled(update(table).where(table.c.name == bindparam("name_")).values(store_id=bindparam("store_id")))
 

@@ -14,7 +14,7 @@ from sqlalchemy import Column, bindparam, delete, func, insert, select, update
 
 from p2p_oicp.storage.state import tables as state
 from p2p_oicp.storage.statements import compiled
-from p2p_oicp.storage.tables import cards, cdrs, destinations, known_peers, outbox, reconciled, sessions
+from p2p_oicp.storage.tables import cards, cdrs, descriptors, destinations, known_peers, outbox, reconciled, sessions
 from p2p_oicp.storage.writer import Transaction
 
 #: Every column that holds a peer's name; a test looks for columns that are missing here.
@@ -25,6 +25,7 @@ HOLDERS: tuple[Column[str], ...] = (
     reconciled.c.peer,
     outbox.c.destination,
     destinations.c.name,
+    descriptors.c.peer,
     state.state_groups.c.source,
     state.state_records.c.source,
     state.state_versions.c.source,

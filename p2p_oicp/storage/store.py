@@ -105,6 +105,7 @@ async def _opened(file: Path, synchronous: str, most_waiting: int) -> AsyncItera
 async def _open_reader(file: Path) -> aiosqlite.Connection:
     reader = await aiosqlite.connect(uri_of(file, "ro"), uri=True)
     reader.row_factory = sqlite3.Row
+    await reader.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     await reader.create_function("great_circle_km", 4, great_circle_km, deterministic=True)
     return reader
 

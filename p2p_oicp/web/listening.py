@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from contextlib import AsyncExitStack
 
@@ -14,6 +15,8 @@ SHUTDOWN_SECONDS = 10.0
 SILENT_CONNECTION_SECONDS = 60.0
 # So long the rest of a refused body is read, so that its sender comes to read the answer.
 LINGERING_SECONDS = 2.0
+# The event loop takes this many turns from accepting a connection to telling its server.
+_TURNS_OF_AN_ACCEPT = 3
 
 
 async def listen(
@@ -38,7 +41,7 @@ async def listen(
         lingering_time=LINGERING_SECONDS,
     )
     await runner.setup()
-    stack.push_async_callback(runner.cleanup)
+    stack.push_async_callback(_close, runner)
     site = web.TCPSite(runner, host, port, ssl_context=tls)
     try:
         await site.start()
@@ -48,3 +51,13 @@ async def listen(
         ) from error
     bound = runner.addresses[0][1]
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{bound}"
+
+
+async def _close(runner: web.AppRunner) -> None:
+    """Close in order, and whoever was let in at the very moment of closing as well."""
+    server = runner.server
+    await runner.cleanup()
+    for _ in range(_TURNS_OF_AN_ACCEPT):
+        await asyncio.sleep(0)
+    if server is not None:
+        await server.shutdown(timeout=0)

@@ -119,6 +119,16 @@ async def test_a_refused_letter_becomes_a_dead_letter_with_its_reason_and_the_ne
     assert (dead["state"], dead["last_error"]) == ("dead", "b: answered 400")
 
 
+async def test_a_letter_that_meets_a_bug_is_tried_later_and_the_others_go(store, clock):
+    await owe(store, clock, ("s1", b"1a"), ("s2", b"2a"))
+    destination = Destination(s1=[KeyError("a bug")])
+    async with working(store, clock, destination):
+        await destination.until(lambda: destination.accepted == [b"2a"])
+        await until_tried(store, 1)
+    assert [row["session_key"] for row in await rows(store)] == ["s1"]
+    assert "a bug of this node: KeyError" in (await rows(store))[0]["last_error"]
+
+
 async def test_a_letter_that_always_fails_does_not_hold_back_other_sessions(store, clock):
     await owe(store, clock, ("s1", b"1a"), ("s2", b"2a"), ("s3", b"3a"))
     destination = Destination(s1=[PeerBroken("b", "HTTP 500")] * 9)

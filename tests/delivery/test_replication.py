@@ -12,6 +12,7 @@ from p2p_oicp.peers import Peer
 from p2p_oicp.roles.state.kinds import KINDS
 from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.storage.state.model import Kind
+from p2p_oicp.storage.state.sweeping import sweep
 from p2p_oicp.storage.statements import Statement
 from p2p_oicp.transport import WireAnswer, read_reply
 from tests.storage.state_pushes import push
@@ -168,6 +169,16 @@ async def test_a_peer_that_lost_something_gets_a_full_load_of_that_group_only(ke
     peer.state.clear()
     await keeper.apply(push("update", A="Occupied"))
     assert await work() == [("update", 1), ("fullLoad", 2)]
+
+
+async def test_a_peer_that_comes_after_the_tombstones_were_swept_gets_a_full_load(store, keeper, peer, work, clock):
+    await keeper.apply(push("fullLoad", A="Available", B="Available"))
+    await work()
+    await keeper.apply(push("delete", B="Available"))
+    clock.now += 1000
+    await sweep(store, {Kind.EVSE_STATUS: clock.now}, 0.0)
+    assert await work() == [("fullLoad", 1)]
+    assert peer.state == {"A": "available"}
 
 
 async def test_a_peer_that_takes_less_at_a_time_is_sent_less(store, keeper, peer, work):

@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from p2p_oicp.simulator import Cluster, NodeProcess, NodeSpec
+from p2p_oicp.simulator.cluster import free_ports
 from tests.faults import books
 from tests.faults.backends import Contracts, Csms, listening
 from tests.faults.proxy import Proxy
@@ -106,7 +107,7 @@ async def world(folder: Path, *, seed: int = 1, command: Sequence[str] | None = 
         chosen = {"command": command} if command else {}
         cluster = Cluster(folder, specs, route=lambda _, other: proxies[other.spec.name].url, **chosen)
         for name, node in cluster.nodes.items():
-            proxies[name] = await stack.enter_async_context(Proxy(node.ports.peer))
+            proxies[name] = await stack.enter_async_context(Proxy(node.ports.peer, *free_ports(1)))
         await stack.enter_async_context(cluster)
         csms.node_url, contracts.node_url = cluster["node a"].backend_url, cluster["node b"].backend_url
         yield World(cluster, csms, contracts, proxies["node a"], proxies["node b"], rng, http)

@@ -170,7 +170,7 @@ class Pair:
                 f'[node]\nname = "node {name}"\n{table} = ["{party}"]\n'
                 f"[peer_api]\nport = {self.ports[name]}\n[backend_api]\nport = {self.ports[name + ' backend']}\n"
                 "[security]\nrequire = []\n[delivery]\nretry_first = 0.05\nretry_max = 0.2\n"
-                "[authorization]\ndeadline = 1.0\n[storage]\nsynchronous = 'NORMAL'\n" + self.more
+                "[authorization]\ndeadline = 2.0\n[storage]\nsynchronous = 'NORMAL'\n" + self.more
             )
         self._write_peers("a", "node b", "b", "providers", B_EMP)
         self._write_peers("b", "node a", "a", "operators", A_CPO)

@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from p2p_oicp.storage.state import quarantine
+from p2p_oicp.storage.state.model import Kind
+from p2p_oicp.storage.state.sweeping import sweep
 
 from .state_messages import PULL_DATA, PUSH_DATA, evse, google, pull_data, push_data
 
@@ -184,6 +186,17 @@ async def test_what_a_full_load_withdraws_is_a_delete_in_the_delta(stopped):
         "DE*GEF*E1": "insert",
         "DE*GEF*E2": "delete",
     }
+
+
+async def test_a_delta_from_before_what_is_still_known_is_refused(stopped):
+    async with stopped.running("a") as node:
+        await stopped.a.post(PUSH_DATA, push_data(evse("1"), evse("2")))
+        await stopped.a.post(PUSH_DATA, push_data(evse("1")))
+        await sweep(node.store, {Kind.EVSE_DATA: 4e9}, 0.0)
+        answer = await stopped.a_peer.post(PULL_DATA, pull_data(LastCall="2020-01-01T00:00:00Z"))
+        assert (answer.code, "without LastCall" in answer.json["StatusCode"]["AdditionalInfo"]) == ("022", True)
+        assert await names(stopped.a_peer, LastCall="2100-01-01T00:00:00Z") == []
+        assert await names(stopped.a_peer) == ["1"]
 
 
 @pytest.mark.parametrize("other", [{"CountryCodes": ["DEU"]}, {"OperatorIds": ["DE*GEF"]}])

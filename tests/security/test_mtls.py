@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from p2p_oicp.cli import descriptors
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.identity import keystore
 from p2p_oicp.identity.certificates import Certificate, fingerprint_of, self_signed
@@ -204,6 +205,13 @@ async def test_peers_follow_a_new_certificate_by_the_signed_descriptor(stopped):
         async with stopped.running("b"):
             answer = await stopped.a.post(START, authorize_start())
     assert answer.json["AuthorizationStatus"] == "Authorized"
+
+
+async def test_a_node_with_a_certificate_of_its_own_making_can_be_inspected(stopped):
+    async with stopped.running("b"):
+        found = await descriptors.fetch(f"https://127.0.0.1:{stopped.ports['b']}")
+    assert found["fingerprint"] == stopped.key("b").key_id
+    assert "requires     mtls" in descriptors.text(found)
 
 
 async def test_mtls_without_a_certificate_stops_the_start(stopped):

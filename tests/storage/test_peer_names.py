@@ -11,7 +11,7 @@ from p2p_oicp.storage.tables import metadata
 
 DESTINATIONS = Statement("SELECT destination FROM outbox ORDER BY id", {})
 # Columns of these names that do not hold a peer's name.
-OTHERS = {"counters.name", "known_peers.name"}
+OTHERS = {"counters.name", "known_peers.name", "paired_peers.name", "paired_peers.source"}
 
 
 async def owe(store, destination: str) -> None:

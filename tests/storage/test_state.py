@@ -1,22 +1,25 @@
 """Replicated state: the four actions of a push, small and large, the change sequence, and what a crash leaves."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from p2p_oicp.errors import StoreError
 from p2p_oicp.storage import Lane, open_store
 from p2p_oicp.storage.state import behind
-from p2p_oicp.storage.state.batches import Batch, finish_batches
+from p2p_oicp.storage.state.intake import Intake
 from p2p_oicp.storage.state.keeper import Keeper
-from p2p_oicp.storage.state.model import OWN, Applied, Kind
+from p2p_oicp.storage.state.model import OWN, Applied, Kind, Push, Replaces, Request
 from p2p_oicp.storage.statements import Statement
 
 from .state_pushes import many, push
 
 LIVING = Statement("SELECT key, facet FROM state_records WHERE deleted = 0 AND source = :source ORDER BY key", {})
 NEWEST = Statement("SELECT value FROM counters WHERE name = 'change'", {})
-STAGED = Statement("SELECT (SELECT count(*) FROM staged) + (SELECT count(*) FROM batches) AS n", {})
+STAGED = Statement(
+    "SELECT (SELECT count(*) FROM staged) + (SELECT count(*) FROM batches) + (SELECT count(*) FROM journal) AS n", {}
+)
 COPY = behind.Copy("peer", Kind.EVSE_STATUS, None)
 
 
@@ -115,29 +118,58 @@ async def test_copies_of_peers_are_kept_apart_from_our_own_state(store, keeper):
     assert await living(store) == {"A1": "available"}
 
 
-async def test_a_crash_before_the_decision_leaves_nothing_of_a_large_push(database):
+async def test_a_crash_before_the_decision_leaves_nothing_of_a_large_push(database, monkeypatch):
     async with open_store(database) as store:
-        batch = await Batch.open(store, push("fullLoad"), lambda: 100.0)
-        await batch.stage(push("fullLoad", **many(300)).records)
+        crash_after(store, monkeypatch, 2)
+        with pytest.raises(StoreError):
+            await Keeper(store, lambda: 100.0).apply(journaled(push("fullLoad", **many(600))))
     async with open_store(database) as store:
-        await finish_batches(store, lambda: 200.0)
+        assert (await store.read(STAGED))[0]["n"] > 0
+        assert await Keeper(store, lambda: 200.0).recover() == []
         assert await living(store) == {}
         assert (await store.read(STAGED))[0]["n"] == 0
 
 
-@pytest.mark.parametrize("jobs_before_the_crash", [1, 2, 4, 6])
+@pytest.mark.parametrize("jobs_before_the_crash", [3, 4, 5, 6])
 async def test_a_crash_after_the_decision_is_made_good_at_the_next_start(database, monkeypatch, jobs_before_the_crash):
+    change = journaled(push("fullLoad", **many(600, "Occupied")))
     async with open_store(database) as store:
-        await Keeper(store, lambda: 100.0).apply(push("fullLoad", A1="Available", **many(400)))
-        batch = await Batch.open(store, push("fullLoad"), lambda: 150.0)
-        await batch.stage(push("fullLoad", **many(350, "Occupied")).records)
+        await Keeper(store, lambda: 100.0).apply(push("fullLoad", A1="Available", **many(700)))
         crash_after(store, monkeypatch, jobs_before_the_crash)
         with pytest.raises(StoreError):
-            await batch.apply(push("fullLoad").groups)
+            await Keeper(store, lambda: 150.0).apply(change)
     async with open_store(database) as store:
-        await finish_batches(store, lambda: 200.0)
-        assert await living(store) == many(350, "occupied")
+        keeper = Keeper(store, lambda: 200.0)
+        (interrupted,) = await keeper.recover()
+        assert interrupted.request == change.request
+        await keeper.again(interrupted, change.records, ())
+        assert await living(store) == many(600, "occupied")
         assert (await store.read(STAGED))[0]["n"] == 0
+
+
+@pytest.mark.parametrize(("jobs_before_the_crash", "is_decided"), [(2, False), (3, True), (4, True), (6, True)])
+async def test_a_pull_is_never_half_of_one_whenever_it_crashes(
+    database, monkeypatch, jobs_before_the_crash, is_decided
+):
+    before = {"A1": "available", **many(300, "available")}
+    async with open_store(database) as store:
+        keeper = Keeper(store, lambda: 100.0)
+        await keeper.apply(push("fullLoad", A1="Available", **many(300)))
+        pulled = replace(push("fullLoad"), replaces=Replaces.SOURCE)
+        intake = Intake(keeper, pulled)
+        for record in push("fullLoad", **many(550, "Occupied")).records:
+            await intake.put(record)
+        crash_after(store, monkeypatch, jobs_before_the_crash - 1)
+        with pytest.raises(StoreError):
+            await intake.apply(pulled.groups)
+    async with open_store(database) as store:
+        assert await Keeper(store, lambda: 200.0).recover() == []
+        assert await living(store) == (many(550, "occupied") if is_decided else before)
+        assert (await store.read(STAGED))[0]["n"] == 0
+
+
+def journaled(change: Push) -> Push:
+    return replace(change, request=Request("DE*ABC", b"the request" * 10))
 
 
 def crash_after(store, monkeypatch, jobs: int) -> None:
@@ -155,12 +187,12 @@ def crash_after(store, monkeypatch, jobs: int) -> None:
 
 async def test_what_a_failing_disk_interrupted_is_made_good_before_the_next_push(store, monkeypatch):
     keeper = Keeper(store, lambda: 100.0)
-    crash_after(store, monkeypatch, 6)
+    crash_after(store, monkeypatch, 5)
     with pytest.raises(StoreError):
-        await keeper.apply(push("fullLoad", **many(300)))
+        await keeper.apply(journaled(push("fullLoad", **many(900))))
     monkeypatch.undo()
-    await keeper.apply(push("update", E00299="Reserved"))
-    assert await living(store) == many(300, "available") | {"E00299": "reserved"}
+    await keeper.apply(push("update", E00899="Reserved"))
+    assert await living(store) == many(900, "available") | {"E00899": "reserved"}
 
 
 async def test_a_single_change_gets_through_while_a_large_push_of_another_peer_goes_on(store, keeper):

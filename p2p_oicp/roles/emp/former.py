@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 _SYSTEM_ERROR = "021"
 # The clock of a charging station may be wrong by so much.
 _SKEW_SECONDS = 300.0
+# So long after its birth a store waits for a peer's hello before it calls that peer's session unknown.
+_INTRODUCTION_SECONDS = 60.0
 _TIMES = ("session_start", "charging_start", "event_occurred", "charging_end")
 
 Told = Incoming[ChargingNotification] | Incoming[ChargeDetailRecord]
@@ -51,7 +53,11 @@ class FormerSessions:
 
     async def _may_be(self, incoming: Told, peer: str) -> bool:
         rows = await self._context.store.read(birth.FORMER, name_=peer)
-        if not rows or not rows[0]["knew_another"]:
+        if not rows:
+            return False
+        if rows[0]["store_id"] is None and self._context.now() < rows[0]["born"] + _INTRODUCTION_SECONDS:
+            raise Refusal(_SYSTEM_ERROR, f"{peer} and this node have not said hello yet; send it again in a moment")
+        if not rows[0]["knew_another"]:
             return False
         times = [getattr(incoming.message, name, None) for name in _TIMES]
         known = [time.timestamp() for time in times if isinstance(time, datetime)]

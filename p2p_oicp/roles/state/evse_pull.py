@@ -8,8 +8,6 @@ from array import array
 from collections.abc import Sequence
 from functools import partial
 
-import orjson
-
 from p2p_oicp.clock import wire_time
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import GeoFormat, PullEvseData, SearchCenter
@@ -19,7 +17,7 @@ from p2p_oicp.roles.state import facts
 from p2p_oicp.roles.state.crawls import Crawls
 from p2p_oicp.roles.state.notation import in_notation
 from p2p_oicp.storage.state import evses, queries
-from p2p_oicp.storage.state.evses import Circle, Filters, Found
+from p2p_oicp.storage.state.evses import Circle, Filters
 from p2p_oicp.storage.state.model import Kind
 
 _DATA_ERROR = "022"
@@ -46,9 +44,20 @@ class EvsePulls:
             search=partial(self._search, incoming.message, since),
         )
         ids = crawl.ids[asked.offset : asked.offset + asked.size]
-        found = await evses.page(self._context.store, ids, since) if ids else []
-        records = await _written(found, incoming.message.geo_coordinates_response_format)
-        return asked.answer(records, len(crawl.ids))
+        notation = incoming.message.geo_coordinates_response_format
+        page = await evses.page(self._context.store, ids, since, _others(notation))
+        if page.is_uniform:
+            return asked.answer_joined(page.body, page.records, len(crawl.ids))
+        return asked.answer(await self._converted(ids, since, GeoFormat(notation)), len(crawl.ids))
+
+    async def _converted(self, ids: Sequence[int], since: float | None, notation: GeoFormat) -> list[bytes]:
+        """Return records with their places in a notation."""
+        records: list[bytes] = []
+        for count, (told, raw) in enumerate(await evses.apart(self._context.store, ids, since), start=1):
+            if count % _BETWEEN_TURNS == 0:
+                await asyncio.sleep(0)
+            records.append(told + in_notation(raw, notation)[1:])
+        return records
 
     async def _since(self, pull: PullEvseData) -> float | None:
         """Return LastCall in seconds; a time before the oldest change that is still known cannot be answered."""
@@ -88,28 +97,9 @@ def _filters(pull: PullEvseData, source: str | None) -> Filters:
     )
 
 
-async def _written(found: Sequence[Found], notation: str) -> list[bytes]:
-    """Return records as a pull shows them: with operator, time and deltaType, in the notation asked for."""
-    records: list[bytes] = []
-    heads: dict[tuple[str, bytes], bytes] = {}
-    wanted = next((known for known in GeoFormat if known == notation), None)
-    for count, one in enumerate(found, start=1):
-        if count % _BETWEEN_TURNS == 0:
-            await asyncio.sleep(0)
-        key = (one.party, one.head)
-        operator = heads.setdefault(key, _operator(one)) if key not in heads else heads[key]
-        raw = in_notation(one.raw, wanted) if wanted else one.raw
-        records.append(b"{%b%b,%b" % (_told(one), operator, raw.lstrip()[1:]))
-    return records
-
-
-def _told(one: Found) -> bytes:
-    delta = b'"deltaType":"%b",' % one.delta.encode() if one.delta else b""
-    return b'%b"lastUpdate":"%b",' % (delta, wire_time(one.changed_at).encode())
-
-
-def _operator(one: Found) -> bytes:
-    """Return the members that name the operator, without braces."""
-    name = orjson.loads(one.head).get("OperatorName")
-    members = {"OperatorID": one.party, **({"OperatorName": name} if name else {})}
-    return orjson.dumps(members)[1:-1]
+def _others(notation: str) -> tuple[str, str]:
+    """Return the notations that were not asked for; of an unknown one, places stay as they are."""
+    if notation not in tuple(GeoFormat):
+        return "?", "?"
+    first, second = (known for known in GeoFormat if known != notation)
+    return first, second

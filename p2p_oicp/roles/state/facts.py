@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from p2p_oicp.oicp import EvcoID, EvseDataRecord, Identification
+from p2p_oicp.oicp import EvcoID, EvseDataRecord, GeoCoordinates, Identification
 from p2p_oicp.oicp.base import top_level
 from p2p_oicp.storage.state.places import cell_of
 
@@ -31,8 +31,7 @@ def _names_operator(record: EvseDataRecord) -> bool:
 def of_evse(record: EvseDataRecord, group_key: str) -> dict[str, object]:
     """Return the columns of a charging spot."""
     operator = record.evse_id.operator
-    position = record.geo_coordinates.position
-    latitude, longitude = (float(position.latitude), float(position.longitude)) if position else (None, None)
+    latitude, longitude = _place(record.geo_coordinates)
     return {
         "evse_key": record.evse_id.key,
         "operator_key": operator.key if operator else "",
@@ -48,6 +47,19 @@ def of_evse(record: EvseDataRecord, group_key: str) -> dict[str, object]:
         "compatible": record.is_hubject_compatible,
         "always_open": record.is_open_24_hours,
     }
+
+
+def _place(place: GeoCoordinates) -> tuple[float | None, float | None]:
+    """Return latitude and longitude; nearly all places are in Google's notation, with a blank."""
+    if place.google is not None:
+        latitude, blank, longitude = place.google.coordinates.partition(" ")
+        try:
+            if blank:
+                return float(latitude), float(longitude)
+        except ValueError:
+            pass  # with a comma, or without a blank: read it the long way
+    position = place.position
+    return (float(position.latitude), float(position.longitude)) if position else (None, None)
 
 
 def listed(texts: Sequence[str]) -> str:

@@ -56,8 +56,10 @@ class StateKind:
         return self.kind.name.lower().replace("_", " ")
 
     def audiences_of(self, peer: Peer) -> Sequence[str] | None:
-        """Return the audiences that this peer belongs to; None where everybody may see everything."""
-        return [EVERYONE, *(provider.key for provider in peer.providers)] if self.has_audiences else None
+        """Return the audiences that this peer belongs to; None where it may see everything, as a clearing house does."""
+        if not self.has_audiences or peer.default_route:
+            return None
+        return [EVERYONE, *(provider.key for provider in peer.providers)]
 
     def content(self, head: bytes, records: Sequence[bytes]) -> bytes:
         """Return a push's JSON from its second member to its end."""

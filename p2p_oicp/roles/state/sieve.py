@@ -7,7 +7,8 @@ model lives only until its bytes and columns are taken.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import MappingProxyType
 
 from p2p_oicp.oicp import Finding, Message, RecordReading, Severity
 from p2p_oicp.peers import Peer
@@ -15,11 +16,13 @@ from p2p_oicp.roles.context import RoleContext
 from p2p_oicp.roles.state.kinds import OPERATOR_CODE, StateKind
 from p2p_oicp.roles.state.pins import redacted, without_pin
 from p2p_oicp.storage.state import quarantine
-from p2p_oicp.storage.state.model import OWN, Group, Kind, Record
+from p2p_oicp.storage.state.apply import digest_of
+from p2p_oicp.storage.state.model import OWN, SAME, Group, Kind, Record
 from p2p_oicp.storage.state.quarantine import SetAside
 
 _BETWEEN_TURNS = 20
 _MOST_FINDINGS = 100
+_NOTHING: Mapping[bytes, str] = MappingProxyType({})
 
 
 class Sieve:
@@ -35,12 +38,23 @@ class Sieve:
         self.findings: list[Finding] = []
 
     async def usable(
-        self, reading: RecordReading[Message], group_of: Callable[[Message], Group]
-    ) -> AsyncIterator[tuple[Record, Message]]:
-        """Yield what can be used, with the message it was made from."""
-        for place, (raw, record, findings) in enumerate(reading):
+        self,
+        reading: RecordReading[Message],
+        group_of: Callable[[Message], Group],
+        known: Mapping[bytes, str] = _NOTHING,
+    ) -> AsyncIterator[tuple[Record, Message | None]]:
+        """Yield what can be used, with the message it was made from.
+
+        ``known`` are the digests of what is stored already, with their keys: such a record was read before, and is not
+        read again.
+        """
+        for place, raw in enumerate(reading.raws):
             if place % _BETWEEN_TURNS == _BETWEEN_TURNS - 1:
                 await asyncio.sleep(0)
+            if known and (key := known.get(digest_of(raw))) is not None:
+                yield Record(key, "", SAME), None
+                continue
+            _, record, findings = reading.at(place)
             wrong = [finding for finding in findings if finding.severity is Severity.ERROR]
             if record is not None:
                 wrong += self._foreign(record, f"{reading.pointer}/{place}")

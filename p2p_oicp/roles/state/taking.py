@@ -6,21 +6,20 @@ with the reason, and the others are taken.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from p2p_oicp.errors import Refusal
-from p2p_oicp.oicp import Finding, InvalidMessage, Message, RecordReading
+from p2p_oicp.oicp import Finding, InvalidMessage, Message
 from p2p_oicp.oicp.operation import Party
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import Incoming, RoleContext
 from p2p_oicp.roles.state.kinds import StateKind
 from p2p_oicp.roles.state.sieve import Sieve
-from p2p_oicp.storage.state.intake import Intake
-from p2p_oicp.storage.state.model import OWN, Applied, Group, Must, Push, Replaces
+from p2p_oicp.storage.state.model import OWN, Applied, Group, Must, Push, Record, Replaces, Request
+from p2p_oicp.storage.state.recovery import Interrupted
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +27,8 @@ _DATA_TRANSACTION_ERROR = "009"
 _DATA_ERROR = "022"
 _MOST_NAMED = 10
 _DELETE = "delete"
+# From so many records on, the digests of what is stored are read, so that unchanged ones cost next to nothing.
+_WORTH_COMPARING = 100
 _MUST = {"insert": Must.BE_NEW, "update": Must.BE_KNOWN}
 
 
@@ -45,43 +46,62 @@ async def take_over(context: RoleContext, incoming: Incoming[Message], kind: Sta
 
     Raises Refusal 018, 019 or 009, or InvalidMessage, and changes nothing then (boxes M4, M5).
     """
-    reading = incoming.records
-    if reading is None:
-        return Taken(0)
-    group = kind.group(incoming.message, incoming.party or "")
     sieve = Sieve(context, kind, owner)
+    group = kind.group(incoming.message, incoming.party or "")
     push = _push(incoming, kind, sieve.source, group)
-    if push.replaces is Replaces.GROUPS and not reading.raws:
-        log.warning("state.full_load_is_empty", kind=kind.kind.name.lower(), party=group.party, meaning="all withdrawn")
-    intake = Intake(context.keeper, push)
-    try:
-        twice = await _take_in(intake, sieve, reading, group, deletes=_action(incoming) == _DELETE)
-        _refuse_errors(sieve.findings, twice, kind, is_ours=owner.is_self)
-    except BaseException:
-        await asyncio.shield(intake.drop())
-        raise
-    applied = await intake.apply((group,))
+    async with context.keeper.turn(push.kind, push.source) as turn:
+        known = await turn.digests(push.kind, push.source, group.key) if _is_large(incoming) else {}
+        found = await _sorted(incoming, sieve, group, known)
+        _refuse_errors(sieve.findings, found.twice, kind, is_ours=owner.is_self)
+        push = replace(push, records=found.records, gone=found.gone)
+        if push.replaces is Replaces.GROUPS and not found.records:
+            event = log.bind(kind=kind.name, party=group.party)
+            event.warning("state.full_load_is_empty", meaning="all that was there is withdrawn")
+        applied = await turn.apply(push)
     _refuse_contradictions(applied, push)
     await sieve.keep_aside(incoming.operation.name)
     return Taken(applied.changed, len(sieve.unusable), sieve.unusable[0].reason if sieve.unusable else None)
 
 
-async def _take_in(
-    intake: Intake, sieve: Sieve, reading: RecordReading[Message], group: Group, *, deletes: bool
-) -> list[str]:
-    """Take in all usable records; return the keys that occurred before."""
+async def take_over_again(
+    context: RoleContext, interrupted: Interrupted, incoming: Incoming[Message], kind: StateKind, owner: Peer
+) -> int:
+    """Apply a large push that a crash interrupted; return how many records that changed."""
+    sieve = Sieve(context, kind, owner)
+    found = await _sorted(incoming, sieve, interrupted.push.groups[0], {})
+    changed = await context.keeper.again(interrupted, found.records, found.gone)
+    await sieve.keep_aside(incoming.operation.name)
+    return changed
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """What a push says: records that are to be there, keys that are to go, keys that it names more than once."""
+
+    records: list[Record] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    twice: list[str] = field(default_factory=list)
+
+
+async def _sorted(incoming: Incoming[Message], sieve: Sieve, group: Group, known: Mapping[bytes, str]) -> _Sorted:
+    found = _Sorted()
     seen: set[str] = set()
-    twice: list[str] = []
-    async for record, _ in sieve.usable(reading, lambda _: group):
+    deletes = _action(incoming) == _DELETE
+    if incoming.records is None:
+        return found
+    async for record, _ in sieve.usable(incoming.records, lambda _: group, known):
         if record.key in seen:
-            twice.append(record.key)
-            continue
-        seen.add(record.key)
-        if deletes:
-            await intake.withdraw(record.key)
+            found.twice.append(record.key)
+        elif deletes:
+            found.gone.append(record.key)
         else:
-            await intake.put(record)
-    return twice
+            found.records.append(record)
+        seen.add(record.key)
+    return found
+
+
+def _is_large(incoming: Incoming[Message]) -> bool:
+    return incoming.records is not None and len(incoming.records.raws) >= _WORTH_COMPARING
 
 
 def _refuse_errors(findings: Sequence[Finding], twice: Sequence[str], kind: StateKind, *, is_ours: bool) -> None:
@@ -110,6 +130,7 @@ def _push(incoming: Incoming[Message], kind: StateKind, source: str, group: Grou
         must=_MUST.get(action),
         replaces=Replaces.GROUPS if action == "fullLoad" else Replaces.NOTHING,
         digest=None if source == OWN else incoming.digest,
+        request=Request(incoming.party or group.party, incoming.body),
     )
 
 

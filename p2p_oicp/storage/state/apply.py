@@ -14,7 +14,7 @@ from types import MappingProxyType
 import orjson
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
-from p2p_oicp.storage.state.model import Group, Kind, Record
+from p2p_oicp.storage.state.model import SAME, Group, Kind, Record
 from p2p_oicp.storage.state.tables import evse_facts, identifications, state_groups, state_records, state_versions
 from p2p_oicp.storage.statements import Statement, compiled
 from p2p_oicp.storage.writer import Transaction
@@ -104,7 +104,9 @@ def present(tx: Transaction, kind: Kind, source: str, keys: Iterable[str]) -> di
 
 def put(tx: Transaction, kind: Kind, source: str, records: Sequence[Record], now: float) -> int:
     """Add what is new and change what differs; return how many that were. The groups must be there already."""
-    records = list({record.key: record for record in records}.values())  # the last one counts
+    records = list({record.key: record for record in records if record.raw != SAME}.values())  # the last one counts
+    if not records:
+        return 0
     known = present(tx, kind, source, (record.key for record in records))
     new: list[tuple[Record, bytes]] = []
     moved: list[tuple[Record, bytes, sqlite3.Row]] = []

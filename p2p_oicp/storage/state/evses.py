@@ -6,6 +6,7 @@ of a crawl stay what they were while records change, page N costs what page 0 co
 
 from __future__ import annotations
 
+import asyncio
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -31,45 +32,46 @@ _FILTERS = """
     AND (:compatible IS NULL OR f.compatible = :compatible)
     AND (:always_open IS NULL OR f.always_open = :always_open)
 """
-_VALID = Statement(f"SELECT f.record_id FROM evse_facts AS f WHERE f.deleted = 0 {_FILTERS} ORDER BY f.record_id", {})  # noqa: S608 - our own text
-_SINCE = Statement(f"SELECT f.record_id FROM evse_facts AS f WHERE f.changed_at >= :since {_FILTERS} ORDER BY 1", {})  # noqa: S608 - our own text
+# One text of all ids: a million rows of Python would cost more than the search.
+_IDS = "SELECT group_concat(record_id) AS ids FROM (SELECT f.record_id {} {} ORDER BY f.record_id)"
 _near = (
     "FROM json_each(:cells) AS c CROSS JOIN evse_facts AS f "
     "WHERE f.cell BETWEEN json_extract(c.value, '$[0]') AND json_extract(c.value, '$[1]') AND f.deleted = 0 "
     "AND great_circle_km(f.latitude, f.longitude, :latitude, :longitude) <= :radius"
 )
-_NEAR = Statement(f"SELECT f.record_id {_near} {_FILTERS} ORDER BY 1", {})
+_VALID = Statement(_IDS.format("FROM evse_facts AS f WHERE f.deleted = 0", _FILTERS), {})
+# A delta costs by its rows, not by the table: left alone, SQLite would walk through all ids, which are in order.
+_SINCE = Statement(
+    _IDS.format("FROM evse_facts AS f INDEXED BY evse_facts_by_time WHERE f.changed_at >= :since", _FILTERS), {}
+)
+_NEAR = Statement(_IDS.format(_near, _FILTERS), {})
 _KEYS_NEAR = Statement(f"SELECT DISTINCT f.evse_key {_near} AND (:source IS NULL OR f.source = :source)", {})
 
 _r, _g, _f, _v = state_records.c, state_groups.c, evse_facts.c, state_versions.c
-_of_ids = _r.id.in_(select(func.json_each(bindparam("ids")).table_valued("value").c.value))
-_with_group = state_records.join(
-    state_groups, (_g.kind == _r.kind) & (_g.source == _r.source) & (_g.group_key == _r.group_key)
+# What a pull says of a record, in front of the record's own members (OICP 2.3, PullEvseDataRecordType).
+_TOLD = """
+SELECT r.raw, '{' || CASE WHEN :since IS NULL THEN '' ELSE '"deltaType":"' || CASE
+    WHEN r.deleted THEN 'delete'
+    WHEN EXISTS (SELECT 1 FROM state_versions AS v WHERE v.kind = r.kind AND v.key = r.key AND v.source = r.source
+                 AND v.deleted = 0 AND v.since <= :since AND v.until > :since) THEN 'update'
+    ELSE 'insert' END || '",' END
+  || '"lastUpdate":"' || strftime('%Y-%m-%dT%H:%M:%f', r.changed_at, 'unixepoch') || '+00:00"'
+  || ',"OperatorID":' || json_quote(g.party)
+  || CASE WHEN json_extract(CAST(g.head AS TEXT), '$.OperatorName') IS NULL THEN ''
+     ELSE ',"OperatorName":' || json_quote(json_extract(CAST(g.head AS TEXT), '$.OperatorName')) END
+  || ',' AS told
+FROM state_records AS r
+JOIN state_groups AS g ON g.kind = r.kind AND g.source = r.source AND g.group_key = r.group_key
+WHERE r.id IN (SELECT value FROM json_each(:ids)) AND (:since IS NOT NULL OR r.deleted = 0)
+ORDER BY r.id
+"""
+_JOINED = Statement(
+    "SELECT count(*) AS records, CAST(group_concat(told || substr(CAST(raw AS TEXT), 2), ',') AS BLOB) AS body, "  # noqa: S608 - our own text
+    "coalesce(max(instr(raw, :one) > 0 OR instr(raw, :other) > 0), 0) AS in_another_notation "
+    f"FROM ({_TOLD})",
+    {},
 )
-_lived_then = (
-    select(_v.id)
-    .where(
-        _v.kind == _r.kind,
-        _v.key == _r.key,
-        _v.source == _r.source,
-        _v.deleted == 0,
-        _v.since <= bindparam("since"),
-        _v.until > bindparam("since"),
-    )
-    .exists()
-)
-_PAGE = compiled(
-    select(_r.id, _r.raw, _r.changed_at, _g.party, _g.head)
-    .select_from(_with_group)
-    .where(_of_ids, _r.deleted == 0)
-    .order_by(_r.id)
-)
-_DELTA_PAGE = compiled(
-    select(_r.id, _r.raw, _r.changed_at, _r.deleted, _lived_then.label("had"), _g.party, _g.head)
-    .select_from(_with_group)
-    .where(_of_ids)
-    .order_by(_r.id)
-)
+_APART = Statement(_TOLD, {})
 _KNOWN = compiled(
     select(_f.compatible, _f.source).where(
         _f.record_id.in_(
@@ -145,12 +147,16 @@ async def search(
 ) -> array[int]:
     """Return the ids of the records that a pull means; ``since`` includes what was withdrawn after it."""
     if circle is not None:
-        rows = await store.scan(_NEAR, **filters.parameters(), **circle.parameters())
+        (row,) = await store.scan(_NEAR, **filters.parameters(), **circle.parameters())
     elif since is not None:
-        rows = await store.scan(_SINCE, **filters.parameters(), since=since)
+        (row,) = await store.scan(_SINCE, **filters.parameters(), since=since)
     else:
-        rows = await store.scan(_VALID, **filters.parameters())
-    return array("q", (row[0] for row in rows))
+        (row,) = await store.scan(_VALID, **filters.parameters())
+    return await asyncio.to_thread(_numbers, row["ids"] or "")
+
+
+def _numbers(text: str) -> array[int]:
+    return array("q", map(int, text.split(",") if text else ()))
 
 
 async def keys_near(store: Store, circle: Circle, source: str | None) -> list[str]:
@@ -160,33 +166,32 @@ async def keys_near(store: Store, circle: Circle, source: str | None) -> list[st
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One record of a page; ``delta`` is OICP's deltaType where a delta was asked for."""
+class Page:
+    """Records of a page, joined by commas; ``is_uniform``: no place is in one of the notations asked about."""
 
-    raw: bytes
-    changed_at: float
-    party: str
-    head: bytes
-    delta: str | None = None
+    body: bytes
+    records: int
+    is_uniform: bool
 
 
-async def page(store: Store, ids: Sequence[int], since: float | None = None) -> list[Found]:
-    """Return the records of these ids; one that was withdrawn meanwhile is left out, in a delta it is a ``delete``."""
-    wanted = orjson.dumps(list(ids)).decode()
-    if since is None:
-        rows = await store.scan(_PAGE, ids=wanted)
-        return [Found(row["raw"], row["changed_at"], row["party"], row["head"]) for row in rows]
-    rows = await store.scan(_DELTA_PAGE, ids=wanted, since=since)
-    return [
-        Found(row["raw"], row["changed_at"], row["party"], row["head"], _delta(row["deleted"], row["had"]))
-        for row in rows
-    ]
+async def page(store: Store, ids: Sequence[int], since: float | None, unwanted: tuple[str, str]) -> Page:
+    """Return the records of these ids as a pull shows them: with operator, time and, in a delta, deltaType.
+
+    One that was withdrawn meanwhile is left out, in a delta it is a ``delete``. ``unwanted`` are names of notations.
+    """
+    one, other = (f'"{name}"' for name in unwanted)
+    (row,) = await store.scan(_JOINED, ids=_json(ids), since=since, one=one, other=other)
+    return Page(row["body"] or b"", row["records"], not row["in_another_notation"])
 
 
-def _delta(deleted: int, had: int) -> str:
-    if deleted:
-        return "delete"
-    return "update" if had else "insert"
+async def apart(store: Store, ids: Sequence[int], since: float | None) -> list[tuple[bytes, bytes]]:
+    """Return the same records one by one: what a pull says of each, and its own bytes from the second one on."""
+    rows = await store.scan(_APART, ids=_json(ids), since=since)
+    return [(row["told"].encode(), row["raw"]) for row in rows]
+
+
+def _json(ids: Sequence[int]) -> str:
+    return orjson.dumps(list(ids)).decode()
 
 
 async def known(store: Store, evse_key: str, operator_key: str) -> Known:

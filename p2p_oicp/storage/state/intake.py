@@ -1,9 +1,8 @@
-"""Records on their way in: a few are kept in memory, many are staged while the others are still being read."""
+"""Records of a pull on their way in: a few are kept in memory, many are staged while the others are still coming."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from p2p_oicp.storage.state.batches import Batch
 from p2p_oicp.storage.state.direct import MOST_AT_ONCE
@@ -12,7 +11,7 @@ from p2p_oicp.storage.state.model import Applied, Group, Push, Record
 
 
 class Intake:
-    """Takes the records of one push, one by one; end it with ``apply`` or ``drop``."""
+    """Takes the records of one pull, one by one; end it with ``apply`` or ``drop``."""
 
     def __init__(self, keeper: Keeper, push: Push) -> None:
         self._keeper = keeper
@@ -34,8 +33,7 @@ class Intake:
     async def apply(self, groups: Sequence[Group]) -> Applied:
         """Apply everything, all or nothing."""
         if self._batch is None:
-            push = replace(self._push, groups=tuple(groups), records=self._records, gone=self._gone)
-            return await self._keeper.apply(push)
+            self._batch = await self._keeper.stage(self._push)
         await self._stage(self._batch)
         return await self._keeper.take(self._push, self._batch, groups)
 

@@ -4,60 +4,115 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
-from p2p_oicp.storage.state.batches import Batch, Now, finish_decided
+from sqlalchemy import bindparam, select
+
+from p2p_oicp.storage.state.batches import Batch
 from p2p_oicp.storage.state.direct import MOST_AT_ONCE, apply_at_once
-from p2p_oicp.storage.state.model import Applied, Group, Kind, Push
+from p2p_oicp.storage.state.large import LargePush
+from p2p_oicp.storage.state.model import Applied, Group, Kind, Push, Record
+from p2p_oicp.storage.state.plans import Now
+from p2p_oicp.storage.state.recovery import Interrupted, recover
+from p2p_oicp.storage.state.tables import state_records
+from p2p_oicp.storage.statements import compiled
 from p2p_oicp.storage.store import Store
 from p2p_oicp.storage.writer import Lane
 
 # A change of a single status is not held up by bulk work.
 _FEW = 10
 
+Whose = tuple[Kind, str]
+
+_t = state_records.c
+_DIGESTS = compiled(
+    select(_t.digest, _t.key).where(
+        _t.kind == bindparam("kind_"),
+        _t.source == bindparam("source_"),
+        _t.group_key == bindparam("group_"),
+        _t.deleted == 0,
+    )
+)
+
+
+class Turn:
+    """The time in which nobody else changes the state of one kind and source."""
+
+    def __init__(self, store: Store, now: Now, unfinished: dict[Whose, Batch | LargePush]) -> None:
+        self._store = store
+        self._now = now
+        self._unfinished = unfinished
+
+    async def digests(self, kind: Kind, source: str, group: str) -> dict[bytes, str]:
+        """Return the key of every valid record of a group by its digest."""
+        rows = await self._store.scan(_DIGESTS, kind_=kind, source_=source, group_=group)
+        return {row["digest"]: row["key"] for row in rows}
+
+    async def apply(self, push: Push) -> Applied:
+        """Apply a push, all or nothing; contradictions are returned, and nothing is changed then."""
+        size = len(push.records) + len(push.gone)
+        if size <= MOST_AT_ONCE:
+            lane = Lane.INTERACTIVE if size <= _FEW else Lane.BULK
+            applied = await self._store.write(lambda tx: apply_at_once(tx, push, self._now()), lane)
+            if applied is not None:
+                return applied
+        large = LargePush(self._store, push, self._now)
+        return await self._carry_out(push, large, large.apply())
+
+    async def take(self, push: Push, batch: Batch, groups: Sequence[Group]) -> Applied:
+        """Apply what was staged, all or nothing."""
+        return await self._carry_out(push, batch, batch.apply(groups))
+
+    async def _carry_out(self, push: Push, what: Batch | LargePush, applying: Awaitable[Applied]) -> Applied:
+        try:
+            return await applying
+        except BaseException:
+            if what.is_decided:
+                self._unfinished[push.kind, push.source] = what
+            raise
+
 
 class Keeper:
-    """Applies pushes; ``now`` gives seconds since the epoch."""
+    """Gives turns; ``now`` gives seconds since the epoch."""
 
     def __init__(self, store: Store, now: Now) -> None:
         self._store = store
         # What is written on the wire with milliseconds is compared with what is stored (LastCall).
         self._now: Now = lambda: round(now(), 3)
-        self._locks: defaultdict[tuple[Kind, str], asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._interrupted: set[tuple[Kind, str]] = set()
+        self._locks: defaultdict[Whose, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._unfinished: dict[Whose, Batch | LargePush] = {}
+
+    @asynccontextmanager
+    async def turn(self, kind: Kind, source: str) -> AsyncIterator[Turn]:
+        """Wait until nobody else changes the state of this kind and source."""
+        async with self._locks[kind, source]:
+            if (kind, source) in self._unfinished:  # an error interrupted it: before anything newer
+                await self._unfinished[kind, source].finish()
+                del self._unfinished[kind, source]
+            yield Turn(self._store, self._now, self._unfinished)
 
     async def apply(self, push: Push) -> Applied:
-        """Apply a push, all or nothing; contradictions are returned, and nothing is changed then."""
-        async with self._locks[push.kind, push.source]:
-            await self._make_good(push.kind, push.source)
-            size = len(push.records) + len(push.gone)
-            if size <= MOST_AT_ONCE:
-                lane = Lane.INTERACTIVE if size <= _FEW else Lane.BULK
-                applied = await self._store.write(lambda tx: apply_at_once(tx, push, self._now()), lane)
-                if applied is not None:
-                    return applied
-            batch = await self.stage(push)
-            await batch.stage(push.records, push.gone)
-            return await self._decided(push.kind, push.source, batch, push.groups)
+        """Apply a push in a turn of its own."""
+        async with self.turn(push.kind, push.source) as turn:
+            return await turn.apply(push)
+
+    async def recover(self) -> list[Interrupted]:
+        """Make good what a crash interrupted; return the pushes that must be read again. Call it before serving."""
+        return await recover(self._store, self._now)
+
+    async def again(self, interrupted: Interrupted, records: Sequence[Record], gone: Sequence[str]) -> int:
+        """Apply a push that a crash interrupted; return how many records that changed."""
+        push = replace(interrupted.push, records=records, gone=gone)
+        number, decided = interrupted.number, interrupted.decided
+        return await LargePush(self._store, push, self._now, number=number, decided=decided).finish()
 
     async def stage(self, push: Push) -> Batch:
-        """Begin a push whose records come little by little; hand it to ``take``, or drop it."""
+        """Begin a pull, whose records come little by little and need no turn yet."""
         return await Batch.open(self._store, push, self._now)
 
     async def take(self, push: Push, batch: Batch, groups: Sequence[Group]) -> Applied:
-        """Apply what was staged, all or nothing."""
-        async with self._locks[push.kind, push.source]:
-            await self._make_good(push.kind, push.source)
-            return await self._decided(push.kind, push.source, batch, groups)
-
-    async def _decided(self, kind: Kind, source: str, batch: Batch, groups: Sequence[Group]) -> Applied:
-        self._interrupted.add((kind, source))
-        applied = await batch.apply(groups)
-        self._interrupted.discard((kind, source))
-        return applied
-
-    async def _make_good(self, kind: Kind, source: str) -> None:
-        """Finish what an error or a cancellation interrupted, before anything newer is applied."""
-        if (kind, source) in self._interrupted:
-            await finish_decided(self._store, kind, source, self._now)
-            self._interrupted.discard((kind, source))
+        """Apply what was staged, in a turn of its own."""
+        async with self.turn(push.kind, push.source) as turn:
+            return await turn.take(push, batch, groups)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 #: The source of our own state.
 OWN = ""
+#: In the place of a record's bytes: they are those of the store.
+SAME = b""
 #: An audience of every provider.
 EVERYONE = "*"
 
@@ -24,7 +26,10 @@ class Kind(IntEnum):
 
 
 class Record(NamedTuple):
-    """One record: ``raw`` as it came, ``facet`` what pulls filter by (a status, an audience), ``facts`` columns."""
+    """One record: ``raw`` as it came, ``facet`` what pulls filter by (a status, an audience), ``facts`` columns.
+
+    ``raw`` is ``SAME`` where the record is known to be in the store just so.
+    """
 
     key: str
     group_key: str
@@ -60,11 +65,19 @@ class Replaces(StrEnum):
     SOURCE = "source"
 
 
+class Request(NamedTuple):
+    """The request that a push came with; ``party`` stood in its path."""
+
+    party: str
+    body: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
     """What a push or a finished pull brings; applied as a whole or not at all. Keys occur once.
 
     ``gone`` are keys to withdraw. ``digest`` tells a repetition of the same request from a new one, None: never.
+    ``request`` is what came; a large push is made good from it after a crash.
     """
 
     kind: Kind
@@ -75,6 +88,7 @@ class Push:
     must: Must | None = None
     replaces: Replaces = Replaces.NOTHING
     digest: bytes | None = None
+    request: Request | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,14 @@ staged = Table(
     Column("raw", LargeBinary),
 )
 
+# Requests that are being applied piece by piece; an id is made as in ``staged``.
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("part", LargeBinary, nullable=False),
+)
+
 quarantine = Table(
     "quarantine",
     metadata,

@@ -137,6 +137,12 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "journal",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("part", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
         "known_peers",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("parties", sa.Text(), nullable=False),

@@ -1,0 +1,36 @@
+"""At the start of a node: what a crash left half done is done, before anybody is served."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import structlog
+
+from p2p_oicp.oicp import read_records
+from p2p_oicp.peers import Peer
+from p2p_oicp.roles.context import Incoming, RoleContext
+from p2p_oicp.roles.state.kinds import KINDS
+from p2p_oicp.roles.state.taking import take_over_again
+from p2p_oicp.storage.state.model import OWN
+from p2p_oicp.storage.state.recovery import Interrupted
+
+log = structlog.get_logger(__name__)
+
+
+async def make_good(context: RoleContext) -> None:
+    """Apply the large pushes and pulls that were decided, drop those that were not."""
+    for interrupted in await context.keeper.recover():
+        kind = KINDS[interrupted.push.kind]
+        reading = read_records(kind.operation.request, interrupted.request.body)
+        owner = _owner(context, interrupted)
+        incoming = Incoming(kind.operation, reading.envelope, owner, interrupted.request.party, reading)
+        changed = await take_over_again(context, interrupted, incoming, kind, owner)
+        log.warning("state.push_made_good", kind=kind.name, source=interrupted.push.source, changed=changed)
+
+
+def _owner(context: RoleContext, interrupted: Interrupted) -> Peer:
+    """Return whose push it was; a peer that is gone from the configuration owns nothing any more."""
+    if interrupted.push.source == OWN:
+        return context.me
+    known = context.registry.by_name(interrupted.push.source)
+    return known or replace(context.me, name=interrupted.push.source, operators=(), providers=(), is_self=False)
