@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import orjson
 
-from bench.bars import authorize, crash, pulls, pushes, replication, roundtrip, standing
+from bench.bars import authorize, crash, pulls, pushes, replication, roundtrip, signed, standing
 from bench.bench import Bench
 from bench.facts import facts_of
 from bench.table import Row, show
@@ -21,6 +21,7 @@ Measure = Callable[[Bench], list[Row]]
 MEASURES: Mapping[tuple[int, ...], Measure] = MappingProxyType(
     {
         (1, 2): authorize.measure,
+        (3,): signed.measure,
         (4,): roundtrip.measure,
         (5, 6): pushes.measure,
         (7, 9): pulls.measure,

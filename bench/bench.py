@@ -9,9 +9,7 @@ from pathlib import Path
 
 from bench import messages
 from bench.load import Load
-
-#: No node is faster, so a load of this many requests a second is never used up.
-MOST_A_SECOND = 25_000
+from bench.nodes import MOST_A_SECOND
 
 
 @dataclass(frozen=True)
@@ -29,11 +27,11 @@ class Bench:
         return itertools.islice(self._numbers, int(count))
 
     def authorize_starts(
-        self, seconds: float, *, connections: int = 32, rate: float | None = None, named: bool = True
+        self, seconds: float, *, connections: int = 32, rate: float | None = None, named: bool = True, tls: bool = False
     ) -> Load:
         """Return a load of AuthorizeStart, each another one; ``named``: as a CPO's node sends them."""
         numbers = self.numbers(seconds * (rate or MOST_A_SECOND))
-        load = Load(file=self.directory / "starts", seconds=seconds, connections=connections, rate=rate)
+        load = Load(file=self.directory / "starts", seconds=seconds, connections=connections, rate=rate, tls=tls)
         return load.filled(messages.authorize_starts(numbers, named=named))
 
     def echoes(self) -> Load:

@@ -12,10 +12,10 @@ import orjson
 CPO, EMP = "DE*GEF", "DE-GDF"
 TOKENS = 100_000
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-_AUTHORIZE_START = f"/api/oicp/charging/v21/operators/{CPO}/authorize/start"
+AUTHORIZE_START = f"/api/oicp/charging/v21/operators/{CPO}/authorize/start"
 _LENGTH_BYTES = 4
 #: What a node sends along (p2p_oicp.transport.client).
-_OF_A_NODE: Mapping[str, str] = MappingProxyType(
+OF_A_NODE: Mapping[str, str] = MappingProxyType(
     {
         "Accept": "application/json; charset=utf-8",
         "User-Agent": "p2p-oicp/0.1.0",
@@ -48,8 +48,8 @@ def authorize_start(number: int, *, named: bool = True) -> bytes:
 
 def authorize_starts(numbers: Iterable[int], *, named: bool = True) -> Iterator[bytes]:
     """Return whole HTTP requests, one a number."""
-    headers = _OF_A_NODE if named else _NO_HEADERS
-    return (post(_AUTHORIZE_START, authorize_start(number, named=named), headers) for number in numbers)
+    headers = OF_A_NODE if named else _NO_HEADERS
+    return (post(AUTHORIZE_START, authorize_start(number, named=named), headers) for number in numbers)
 
 
 def post(path: str, body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> bytes:

@@ -15,6 +15,8 @@ from bench.processes import ROOT, Server, running
 from p2p_oicp.simulator.cluster import free_ports
 
 LOOPBACK = "127.0.0.1"
+#: No node is faster, so a load of this many requests a second is never used up, or refused for coming too fast.
+MOST_A_SECOND = 25_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +50,53 @@ def provider(number: int) -> str:
     return EMP if number == 0 else f"DE-X{number:02d}"
 
 
+@dataclass(frozen=True, slots=True)
+class Security:
+    """How nodes prove who they are: the key of the one peer that there is, and the folder of our own."""
+
+    peer_key: str | None = None
+    tls: Path | None = None
+
+    def of_node(self) -> str:
+        """Return the tables of ``node.toml``."""
+        require = '["signature"]' if self.peer_key else "[]"
+        tls = f'[tls]\ncertificate = "{self.tls}/tls.crt"\nkey = "{self.tls}/tls.key"\n' if self.tls else ""
+        return f"[security]\nrequire = {require}\n{tls}"
+
+    def of_peer(self) -> str:
+        """Return what stands in the peer's entry."""
+        return f'public_keys = ["{self.peer_key}"]\n' if self.peer_key else ""
+
+
+INSECURE = Security()
+
+
 def configure_cpo(at: Place, emps: Sequence[Place], *, synchronous: str = "FULL") -> None:
     """Write the files of a CPO's node that knows these EMPs' nodes."""
     peers = [(emp, "providers", provider(number)) for number, emp in enumerate(emps)]
-    _write(at, ("operators", CPO), peers, synchronous)
+    _write(at, ("operators", CPO), peers, synchronous, INSECURE)
 
 
-def configure_emp(at: Place, cpo: Place, *, number: int = 0, synchronous: str = "FULL") -> None:
+def configure_emp(
+    at: Place, cpo: Place, *, number: int = 0, synchronous: str = "FULL", security: Security = INSECURE
+) -> None:
     """Write the files of an EMP's node that knows this CPO's node."""
-    _write(at, ("providers", provider(number)), [(cpo, "operators", CPO)], synchronous)
+    _write(at, ("providers", provider(number)), [(cpo, "operators", CPO)], synchronous, security)
 
 
-def _write(at: Place, me: tuple[str, str], peers: Sequence[tuple[Place, str, str]], synchronous: str) -> None:
+def _write(
+    at: Place, me: tuple[str, str], peers: Sequence[tuple[Place, str, str]], synchronous: str, security: Security
+) -> None:
     (at.directory / "node.toml").write_text(
         f'peers_file = "peers.toml"\n[node]\nname = "{at.name}"\n{me[0]} = ["{me[1]}"]\ndata_dir = "data"\n'
-        f'[peer_api]\nhost = "{LOOPBACK}"\nport = {at.peer}\n'
+        f'[peer_api]\nhost = "{LOOPBACK}"\nport = {at.peer}\nrequests_per_second = {MOST_A_SECOND}\n'
         f'[backend_api]\nhost = "{LOOPBACK}"\nport = {at.backend}\n'
-        f'[security]\nrequire = []\n[storage]\nsynchronous = "{synchronous}"\n',
+        f'{security.of_node()}[storage]\nsynchronous = "{synchronous}"\n',
         encoding="utf-8",
     )
     entries = (
         f'[[peer]]\nname = "{peer.name}"\nurl = "http://{LOOPBACK}:{peer.peer}"\n{table} = ["{party}"]\n'
+        f"{security.of_peer()}"
         for peer, table, party in peers
     )
     (at.directory / "peers.toml").write_text("".join(entries), encoding="utf-8")

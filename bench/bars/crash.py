@@ -11,8 +11,8 @@ import time
 import orjson
 
 from bench import messages, nodes
-from bench.bench import MOST_A_SECOND, Bench
-from bench.nodes import Place
+from bench.bench import Bench
+from bench.nodes import MOST_A_SECOND, Place
 from bench.processes import ROOT, Server
 from bench.table import Row
 

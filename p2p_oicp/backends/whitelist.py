@@ -53,7 +53,7 @@ class Whitelist:
     async def authorize_stop(self, request: AuthorizeStop) -> AuthorizationStop:
         """Let the medium that started the session stop it, as long as it is on the list."""
         medium = medium_of(request.identification)
-        rows = await self._store.read(sessions.GET, role_="emp", key_=request.session_id.key)
+        rows = self._store.look_up(sessions.GET, role_="emp", key_=request.session_id.key)
         started_by = rows[0]["medium"] if rows else ""
         code = await self._judge(request.identification) if medium == started_by else refusal_of(medium)
         return AuthorizationStop(
@@ -71,7 +71,7 @@ class Whitelist:
     async def _judge(self, identification: Identification) -> Code:
         """Return SUCCESS, or why not; one indexed query, however long the list is."""
         key = identification.uid or identification.evco_id
-        rows = await self._store.read(tokens.FIND, key_=key.key) if key else []
+        rows = self._store.look_up(tokens.FIND, key_=key.key) if key else []
         if not rows:
             return refusal_of(medium_of(identification))
         code, pin_hash = identification.qr_code, rows[0]["pin_hash"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
+from collections.abc import Sequence
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.storage import Store, Transaction, destinations, outbox
@@ -58,9 +59,13 @@ class Bells:
         for name in self._of:
             self.ring(name)
 
+    def of(self, name: str) -> Sequence[Bell]:
+        """Return the bells of the workers of ``name``."""
+        return self._of.get(name, ())
+
     def paused(self, name: str) -> list[str]:
         """Return the destinations of ``name`` that wait before they try again."""
-        return [bell.destination for bell in self._of.get(name, ()) if bell.paused]
+        return [bell.destination for bell in self.of(name) if bell.paused]
 
 
 class SignsOfLife:
@@ -70,6 +75,10 @@ class SignsOfLife:
         self._bells = bells
         self._store = store
         self._clock = clock
+
+    def are_wanted(self, name: str) -> bool:
+        """Say whether anything waits for a peer: asked at each of its requests."""
+        return any(bell.paused for bell in self._bells.of(name))
 
     async def heard_from(self, name: str) -> None:
         """Clear the backoff of a peer's destinations, if there is any."""

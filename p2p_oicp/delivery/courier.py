@@ -35,6 +35,7 @@ class PeerCourier:
     def __init__(self, client: OicpClient, loopback: Courier | None = None) -> None:
         self._client = client
         self.loopback = loopback
+        self._endpoints: dict[str, tuple[Peer, Endpoint]] = {}
 
     async def call(
         self,
@@ -49,6 +50,12 @@ class PeerCourier:
         """Send one request; see ``Courier``."""
         if peer.is_self and self.loopback is not None:
             return await self.loopback.call(peer, operation, party, body, deadline=deadline, query=query)
-        recipient = ", ".join(party.text for party in (*peer.operators[:_NAMED], *peer.providers[:_NAMED]))
-        endpoint = Endpoint(name=peer.name, url=peer.url, profile=peer.profile, recipient=recipient)
-        return await self._client.call(endpoint, operation, party, body, deadline=deadline, query=query)
+        known = self._endpoints.get(peer.name)
+        if known is None or known[0] is not peer:
+            known = self._endpoints[peer.name] = (peer, _endpoint_of(peer))
+        return await self._client.call(known[1], operation, party, body, deadline=deadline, query=query)
+
+
+def _endpoint_of(peer: Peer) -> Endpoint:
+    recipient = ", ".join(party.text for party in (*peer.operators[:_NAMED], *peer.providers[:_NAMED]))
+    return Endpoint(name=peer.name, url=peer.url, profile=peer.profile, recipient=recipient)

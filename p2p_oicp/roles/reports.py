@@ -23,7 +23,7 @@ class SessionReports:
 
     async def report(self, session_id: SessionID, peer: Peer, our_role: str) -> Answer:
         """Tell ``peer`` the state of a session with it; raises Refusal 400 for any other, known or not."""
-        rows = await self._context.store.read(sessions.GET, role_=our_role, key_=session_id.key)
+        rows = self._context.store.look_up(sessions.GET, role_=our_role, key_=session_id.key)
         session = next(iter(sessions.as_sessions(rows)), None)
         if session is None or session.peer != peer.name:
             info = f"SessionID {session_id} is no session between {peer.name} and this node"

@@ -70,9 +70,9 @@ async def find(store: Store, identification: Identification, now: float, *, sour
     """
     uid, evco_id = identification.uid, identification.evco_id
     if uid is not None:
-        rows = await store.read(_BY_UID, key_=uid.key, source_=source)
+        rows = store.look_up(_BY_UID, key_=uid.key, source_=source)
     elif evco_id is not None:
-        rows = await store.read(_BY_EVCO, key_=evco_id.key, source_=source)
+        rows = store.look_up(_BY_EVCO, key_=evco_id.key, source_=source)
     else:
         return None
     matches = [match for row in rows if (match := await _judge(identification, dict(row), now)) is not None]

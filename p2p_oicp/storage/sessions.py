@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 
 import msgspec
-from msgspec.structs import asdict
+from msgspec.structs import astuple
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from p2p_oicp.storage.lifecycle import BEFORE_CHARGING, UNDER_WAY, State, moved
-from p2p_oicp.storage.statements import Statement, compiled
+from p2p_oicp.storage.statements import Statement, compiled, inserting
 from p2p_oicp.storage.tables import cdrs, session_events, sessions
 from p2p_oicp.storage.writer import Transaction
 
@@ -65,7 +65,7 @@ _COLUMNS = Session.__struct_fields__
 _columns = tuple(sessions.c[name] for name in _COLUMNS)
 _of_key = (sessions.c.role == bindparam("role_"), sessions.c.session_key == bindparam("key_"))
 
-_INSERT = compiled(insert(sessions).values({name: bindparam(name) for name in _COLUMNS}).prefix_with("OR IGNORE"))
+_INSERT = inserting(sessions, _COLUMNS, instead="OR IGNORE")
 _FORGET = compiled(delete(sessions).where(*_of_key))
 GET = compiled(select(*_columns).where(*_of_key))
 _STATE = compiled(select(sessions.c.state).where(*_of_key))
@@ -126,7 +126,7 @@ def as_sessions(rows: Iterable[sqlite3.Row]) -> list[Session]:
 
 def open_session(tx: Transaction, session: Session) -> Session | None:
     """Store a new session; return the one already there under this id, if there is one, and change nothing."""
-    if tx.run(_INSERT, **asdict(session)):
+    if tx.insert(_INSERT, astuple(session)):
         return None
     return get(tx, session.role, session.session_key)
 

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -24,7 +24,7 @@ from typing import Any, TypeVar, cast
 
 from p2p_oicp.errors import StoreBusy, StoreError
 from p2p_oicp.storage.checkpoints import Checkpoints, finish
-from p2p_oicp.storage.statements import Statement
+from p2p_oicp.storage.statements import RowStatement, Statement
 
 T = TypeVar("T")
 
@@ -55,6 +55,10 @@ class Transaction:
     def run(self, statement: Statement, **parameters: object) -> int:
         """Execute and return the number of rows changed."""
         return self._connection.execute(statement.text, statement.bind(parameters)).rowcount
+
+    def insert(self, statement: RowStatement, row: Sequence[object]) -> int:
+        """Insert a whole row; return how many rows that were."""
+        return self._connection.execute(statement.text, row).rowcount
 
     def run_many(self, statement: Statement, rows: Iterable[dict[str, Any]]) -> None:
         """Execute once per row of parameters."""

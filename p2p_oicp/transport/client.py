@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode
@@ -15,6 +16,7 @@ from yarl import URL
 from p2p_oicp.clock import Clock, Mint, SystemClock
 from p2p_oicp.errors import NotProven, PeerRejected, PeerUnauthorized, PeerUnproven, PeerUnreachable, UnknownKey
 from p2p_oicp.identity import AnswerParts, InsecureSigner, RequestSigner, SignedParts, target_of
+from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import Operation
 from p2p_oicp.transport.answers import Answer, Reply, check_status, read_reply
 from p2p_oicp.transport.bodies import OFFERED_CODINGS, BoundedBody
@@ -40,6 +42,10 @@ _UNAUTHORIZED_ACCESS = "017"
 Keep = Callable[[str, str, SignedParts, AnswerParts, bytes], Awaitable[None]]
 TlsFor = Callable[[str | None], ssl.SSLContext | None]
 Refresh = Callable[[str], Awaitable[bool]]
+
+
+# There are few different addresses, and an address is taken apart in 4 µs.
+_as_url = lru_cache(maxsize=1024)(partial(URL, encoded=True))
 
 
 class _ByUnknownKey(PeerUnproven):
@@ -154,13 +160,14 @@ class OicpClient:
     ) -> Reply:
         """Send one OICP request; ``deadline`` is in seconds, for the whole exchange.
 
-        ``party`` is the sender's id for the path. Without a Process-ID one is minted. An answer with
-        ``Result: false`` or ``NotAuthorized`` is a Reply, not an error.
+        ``party`` is the sender's id for the path. Without a Process-ID, that of the request being served goes along, so
+        that the logs of both nodes can be read together; else one is minted. An answer with ``Result: false`` or
+        ``NotAuthorized`` is a Reply, not an error.
         """
         url = operation.url(endpoint.url, party)
         if query:
             url = f"{url}?{urlencode(query)}"
-        headers = {"Process-ID": process_id or self._mint.process_id()}
+        headers = {"Process-ID": process_id or PROCESS_ID.get() or self._mint.process_id()}
         if endpoint.recipient:
             headers[RECIPIENT] = endpoint.recipient
         request = _Request("POST", url, body, deadline, endpoint.name, endpoint.name, self._signer, headers)
@@ -241,7 +248,7 @@ class OicpClient:
         try:
             async with self._session.request(
                 request.method,
-                URL(request.url, encoded=True),
+                _as_url(request.url),
                 data=upload if request.method == "POST" else None,
                 headers=sent,
                 allow_redirects=False,

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import orjson
@@ -22,6 +23,7 @@ from p2p_oicp.transport import PROVEN
 from p2p_oicp.web.bodies import read_whole
 from p2p_oicp.web.gate import Arrival
 from p2p_oicp.web.limits import BUSY, Doorkeeper
+from p2p_oicp.web.listening import OICP, OICP_PREFIX
 from p2p_oicp.web.problems import HttpProblem, invalid
 from p2p_oicp.web.reports import SESSION_PATH
 from p2p_oicp.web.service import Api
@@ -36,7 +38,6 @@ AnswerSigner: TypeAlias = Callable[[int, bytes, VerifiedSignature], Mapping[str,
 Status: TypeAlias = Callable[[], dict[str, object]]
 
 ARRIVAL = web.RequestKey("arrival", Arrival)
-OICP_PREFIX = "/api/oicp/"
 _COMPRESS_FROM_BYTES = 2048
 _COMPRESS_ASIDE_FROM_BYTES = 256 * 1024
 _COMPRESSION = 5
@@ -157,8 +158,7 @@ class Listener:
         if request.method != "POST":
             raise HttpProblem(405, _NOT_OFFERED, f"{request.method} is not served here; send POST", {"Allow": "POST"})
         service = request.raw_path[len(OICP_PREFIX) :].partition("/")[0]
-        async with self._doorkeeper.admit(service, request.content_length):
-            return await self._admitted(request)
+        return await self._doorkeeper.admit(service, request.content_length, partial(self._admitted, request))
 
     async def _admitted(self, request: web.Request) -> Answer:
         arrival = await self.arrive(request)
@@ -237,9 +237,10 @@ def _app(listener: Listener, routes: list[web.RouteDef]) -> web.Application:
         raise HttpProblem(404, _NOT_OFFERED, f"{request.path} is not served here; OICP is below {OICP_PREFIX}")
 
     app = web.Application(client_max_size=listener.max_body)
+    app[OICP] = oicp = listener.handler(listener.oicp)
     app.router.add_routes(
         [
-            web.route("*", OICP_PREFIX + "{path:.*}", listener.handler(listener.oicp)),
+            web.route("*", OICP_PREFIX + "{path:.*}", oicp),
             web.get("/healthz", healthy),
             *routes,
             web.route("*", "/{path:.*}", listener.handler(unknown)),

@@ -14,6 +14,8 @@ from p2p_oicp.web.problems import DATA_ERROR, HttpProblem
 
 _PLAIN = frozenset({"", "identity"})
 _CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
+# Nearly all requests have one of these: nothing to take apart.
+_USUAL_TYPES = frozenset({"application/json", "application/json; charset=utf-8"})
 _JSON_TYPES = frozenset({"application/json", "text/json"})
 _PATIENCE_SECONDS = 30.0
 
@@ -28,9 +30,8 @@ async def read_whole(request: web.Request, most: int) -> tuple[bytes, bytes]:
 
     Raises HttpProblem 413 above ``most`` bytes, 415 where it is not JSON, InvalidMessage where it is no text.
     """
-    media_type = request.content_type
-    if "Content-Type" in request.headers and media_type not in _JSON_TYPES and not media_type.endswith("+json"):
-        raise HttpProblem(415, DATA_ERROR, f"Content-Type {media_type} is not served; send application/json")
+    if request.headers.get("Content-Type") not in _USUAL_TYPES:
+        _check_type(request)
     if (request.content_length or 0) > most:
         raise HttpProblem(413, DATA_ERROR, f"the body has {request.content_length} bytes; at most {most} are read")
     try:
@@ -49,6 +50,12 @@ async def read_whole(request: web.Request, most: int) -> tuple[bytes, bytes]:
     except ValueError as error:
         info = f"the body's text cannot be decoded: {error}; send utf-8"
         raise InvalidMessage([Finding(Severity.ERROR, "", "not-text", info)]) from error
+
+
+def _check_type(request: web.Request) -> None:
+    media_type = request.content_type
+    if "Content-Type" in request.headers and media_type not in _JSON_TYPES and not media_type.endswith("+json"):
+        raise HttpProblem(415, DATA_ERROR, f"Content-Type {media_type} is not served; send application/json")
 
 
 async def _whole(request: web.Request) -> bytes:

@@ -9,12 +9,12 @@ listener alone (429), and the bodies that are being read have a common bound.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 from p2p_oicp.web.problems import HttpProblem
+
+T = TypeVar("T")
 
 # At a few hundred requests a second, what is inside is answered in a second: before its caller has given up.
 _MOST_INSIDE: Final = 256
@@ -46,25 +46,23 @@ class Doorkeeper:
         self._bulk = asyncio.Semaphore(_MOST_BULK_INSIDE)
         self._waiting = 0
 
-    @asynccontextmanager
-    async def admit(self, service: str, length: int | None) -> AsyncIterator[None]:
-        """Let one request in, or raise HttpProblem; ``length`` is that of its body, where it is known."""
+    async def admit(self, service: str, length: int | None, work: Callable[[], Awaitable[T]]) -> T:
+        """Do the ``work`` of one request, or raise HttpProblem; ``length`` is that of its body, where it is known."""
         if service not in _BULK_SERVICES:
-            with_room = self._reserve(length)
-            try:
-                yield
-            finally:
-                self._release(with_room)
-            return
+            return await self._with_room(length, work)
         await self._queue()
         try:
-            with_room = self._reserve(length)
-            try:
-                yield
-            finally:
-                self._release(with_room)
+            return await self._with_room(length, work)
         finally:
             self._bulk.release()
+
+    async def _with_room(self, length: int | None, work: Callable[[], Awaitable[T]]) -> T:
+        size = self._reserve(length)
+        try:
+            return await work()
+        finally:
+            self._inside -= 1
+            self._bytes -= size
 
     def _busy(self, info: str, *, http_status: int = 503) -> HttpProblem:
         self._turned_away()
@@ -79,10 +77,6 @@ class Doorkeeper:
         self._inside += 1
         self._bytes += size
         return size
-
-    def _release(self, size: int) -> None:
-        self._inside -= 1
-        self._bytes -= size
 
     async def _queue(self) -> None:
         if self._waiting >= _MOST_BULK_WAITING:
@@ -101,14 +95,15 @@ class Crowd:
     """How many requests of each peer are being answered."""
 
     def __init__(self) -> None:
-        self._of: Counter[str] = Counter()
+        self._of: dict[str, int] = {}
 
     def enter(self, peer: str, most: int | None = None) -> None:
         """Count one in; raises HttpProblem 429 where the peer has too many already (``most``, if it has its own)."""
         limit = _MOST_OF_ONE_PEER if most is None else most
-        if self._of[peer] >= limit:
+        inside = self._of.get(peer, 0)
+        if inside >= limit:
             raise busy(f"{limit} requests of {peer} are being answered", http_status=429)
-        self._of[peer] += 1
+        self._of[peer] = inside + 1
 
     def leave(self, peer: str) -> None:
         """Count one out."""

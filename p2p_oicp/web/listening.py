@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from typing import cast
 
 from aiohttp import web
 
 from p2p_oicp.errors import ConfigurationError
 
+OICP_PREFIX = "/api/oicp/"
+#: What serves the requests below ``OICP_PREFIX``.
+OICP: web.AppKey[Callable[[web.Request], Awaitable[web.StreamResponse]]] = web.AppKey("OICP")
 SHUTDOWN_SECONDS = 10.0
 # A connection on which no request comes to its head's end is cut off; a peer's client keeps its idle ones for 45 s.
 SILENT_CONNECTION_SECONDS = 60.0
@@ -41,6 +46,8 @@ async def listen(
         lingering_time=LINGERING_SECONDS,
     )
     await runner.setup()
+    if runner.server is not None:
+        _go_straight_to_oicp(runner.server, app)
     stack.push_async_callback(_close, runner)
     site = web.TCPSite(runner, host, port, ssl_context=tls)
     try:
@@ -51,6 +58,18 @@ async def listen(
         ) from error
     bound = runner.addresses[0][1]
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{bound}"
+
+
+def _go_straight_to_oicp(server: web.Server, app: web.Application) -> None:
+    """Let OICP requests pass by aiohttp's router, which tries shorter and shorter paths: a tenth of a request."""
+    oicp, anything = app[OICP], server.request_handler
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        if request.method == "POST" and "Expect" not in request.headers and request.raw_path.startswith(OICP_PREFIX):
+            return await oicp(cast("web.Request", request))
+        return await anything(request)
+
+    server.request_handler = handle
 
 
 async def _close(runner: web.AppRunner) -> None:

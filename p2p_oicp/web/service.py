@@ -17,7 +17,7 @@ from p2p_oicp.oicp.operation import Operation, Party
 from p2p_oicp.oicp.operations import find, sender_party
 from p2p_oicp.peers import Peer, Profile
 from p2p_oicp.roles import Answer, CpoRole, EmpRole, Incoming
-from p2p_oicp.roles.answers import NO_IDS, Ids, refusal
+from p2p_oicp.roles.answers import Ids, refusal
 from p2p_oicp.roles.role import Method
 from p2p_oicp.transport import RECIPIENT
 from p2p_oicp.web.gate import Arrival, Caller, Gate, parties_of
@@ -98,23 +98,23 @@ class Api:
 
     async def _answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
         """(1) Who sends, by what is proved and what the path claims, (2) what, (3) path against body, (4) the role."""
-        ids, peer = NO_IDS, None
+        message, peer = None, None
         try:
             caller = await self._sender(operation, party, arrival)  # (1)
             peer = caller.peer
             incoming = self._read(operation, party, peer, arrival)  # (2)
-            ids = Ids.of(incoming.message)
+            message = incoming.message
             incoming = self._bound(incoming, caller, arrival)  # (3)
             return await self._serve(incoming)  # (4)
         except InvalidMessage as problem:
             log.info("oicp.invalid", operation=operation.name, peer=peer.name if peer else None, reason=str(problem))
             refused = business_refusal(problem)
             if refused is not None:
-                return refusal(operation, refused, ids)
+                return refusal(operation, refused, Ids.of(message))
             return invalid(problem, as_wwcp=peer is not None and peer.profile is Profile.WWCP)
         except Refusal as refused:
             log.info("oicp.refused", operation=operation.name, code=refused.code, reason=refused.info, party=party)
-            return refusal(operation, refused, ids)
+            return refusal(operation, refused, Ids.of(message))
 
     def _check_recipient(self, arrival: Arrival) -> None:
         """Refuse what is meant for another node, whose address we have now; its sender shall not think it delivered."""
@@ -131,19 +131,16 @@ class Api:
         return method
 
     async def _serve(self, incoming: Incoming[Message]) -> Answer:
-        await self._heard(incoming.peer)
         if self._side is Side.BACKEND:
             return await self._method(incoming.operation)(incoming)
         who = incoming.peer.name if incoming.peer else ""
+        if self._signs.are_wanted(who):
+            await self._signs.heard_from(who)
         self._crowd.enter(who, incoming.peer.concurrent if incoming.peer else None)
         try:
             return await self._method(incoming.operation)(incoming)
         finally:
             self._crowd.leave(who)
-
-    async def _heard(self, peer: Peer | None) -> None:
-        if peer is not None and self._side is Side.PEER:
-            await self._signs.heard_from(peer.name)
 
     async def who_asks(self, party: OperatorID | ProviderID, arrival: Arrival) -> Peer:
         """Return the peer that asks for ``party`` what is not OICP; raises Refusal 017 or 300."""
@@ -166,7 +163,8 @@ class Api:
             peer = self._gate.hold_to(caller, named, arrival)
             _check_contract(peer, incoming.operation)
             return replace(incoming, peer=peer)
-        if type(named)(incoming.party) != named and not self._is_sub_operator(named, incoming):
+        is_same = named.text == incoming.party or type(named)(incoming.party) == named
+        if not is_same and not self._is_sub_operator(named, incoming):
             raise Unauthorized(f"the body speaks for {named}, the path for {incoming.party}")
         return incoming
 
@@ -206,6 +204,8 @@ def _check_contract(peer: Peer, operation: Operation) -> None:
         raise Refusal(_NO_CONTRACT, f"there is no contract with {peer.name} for {operation.name}")
 
 
+# Partners name few different parties; an identifier that is kept has its key already.
+@lru_cache(maxsize=1024)
 def _claimed(operation: Operation, party: str | None) -> OperatorID | ProviderID | None:
     if party is None:
         return None

@@ -39,6 +39,9 @@ async def first_yes(
 
     A ``favourite`` among them is asked alone at first: the others when it says no, or after ``head_start`` seconds.
     """
+    if len(peers) == 1:  # nobody to wait for beside it
+        outcome = await _ask_one(peers[0], ask)
+        return outcome if isinstance(outcome, Authorized) else [outcome]
     async with _Round(ask) as asked:
         if favourite is not None:
             asked.begin([favourite])

@@ -6,8 +6,10 @@ Who decides, in this order (CPO-02, eRoamingAuthorizeStart): (1) the authenticat
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from p2p_oicp.errors import Refusal
-from p2p_oicp.oicp import AuthorizationStart, AuthorizeStart, Message, SessionID
+from p2p_oicp.oicp import AuthorizeStart, Message, ProviderID, SessionID
 from p2p_oicp.oicp.media import media_of
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import Peer
@@ -72,7 +74,7 @@ class Authorization:
     async def _online(self, incoming: Incoming[AuthorizeStart], opened: Opened[str | None]) -> Answer:
         route = to_provider_of(incoming.message.identification, _START, self._context.registry)
         favourite = next((peer for peer in route.peers if peer.name == opened.found), None)
-        body = incoming.message.replace(session_id=SessionID(opened.session.session_id)).to_json()
+        body = incoming.message.to_json_with(session_id=SessionID(opened.session.session_id))
         deadline = self._context.authorization_deadline
 
         async def ask(peer: Peer) -> Message:
@@ -87,26 +89,27 @@ class Authorization:
     async def _authorized(self, request: AuthorizeStart, opened: Opened[str | None], yes: Authorized) -> Answer:
         session = opened.session
         told = _told(session, yes)
-        session_id, provider = told.session_id or SessionID(session.session_id), told.provider_id
 
         def remember(tx: Transaction) -> None:
             uid = request.identification.uid
             if uid is not None and opened.found != yes.peer.name:
                 cards.remember(tx, uid.key, yes.peer.name, self._context.now())
 
-        answer = Answer(told.to_json())
+        answer = Answer(
+            yes.answer.to_json_with(cpo_partner_session_id=session.cpo_partner_session_id, **told._asdict())
+        )
         await self._book.settle_start(
             session,
             State.AUTHORIZED,
             answer,
             remember,
-            session_key=session_id.key,
-            session_id=session_id.text,
+            session_key=told.session_id.key,
+            session_id=told.session_id.text,
             peer=yes.peer.name,
-            provider_key=provider.key if provider else "",
-            provider_id=provider.text if provider else "",
+            provider_key=told.provider_id.key if told.provider_id else "",
+            provider_id=told.provider_id.text if told.provider_id else "",
             emp_partner_session_id=told.emp_partner_session_id,
-            stop_media=media_of(told.authorization_stop_identifications),
+            stop_media=media_of(yes.answer.authorization_stop_identifications),
         )
         return answer
 
@@ -117,13 +120,20 @@ class Authorization:
         return answer
 
 
-def _told(session: Session, yes: Authorized) -> AuthorizationStart:
-    """Return what our backend is told: the EMP's answer with all ids; an EMP may give the session an id of its own."""
-    return yes.answer.replace(
-        session_id=valid_session_id(yes.answer.session_id) or SessionID(session.session_id),
-        provider_id=yes.answer.provider_id or (yes.peer.providers[0] if yes.peer.providers else None),
-        cpo_partner_session_id=session.cpo_partner_session_id,
-        emp_partner_session_id=yes.answer.emp_partner_session_id or session.emp_partner_session_id,
+class _Told(NamedTuple):
+    """The ids that our backend is told with the EMP's answer."""
+
+    session_id: SessionID
+    provider_id: ProviderID | None
+    emp_partner_session_id: str | None
+
+
+def _told(session: Session, yes: Authorized) -> _Told:
+    """Complete what the EMP left out; it may give the session an id of its own."""
+    return _Told(
+        valid_session_id(yes.answer.session_id) or SessionID(session.session_id),
+        yes.answer.provider_id or (yes.peer.providers[0] if yes.peer.providers else None),
+        yes.answer.emp_partner_session_id or session.emp_partner_session_id,
     )
 
 

@@ -196,12 +196,12 @@ def _json(ids: Sequence[int]) -> str:
 
 async def known(store: Store, evse_key: str, operator_key: str) -> Known:
     """Return what is known of an EVSE, in whatever source."""
-    rows = await store.read(_KNOWN, evse_=evse_key)
-    has_data = bool(rows) or bool(await store.read(_HAS_ANY, operator_=operator_key))
+    rows = store.look_up(_KNOWN, evse_=evse_key)
+    has_data = bool(rows) or bool(store.look_up(_HAS_ANY, operator_=operator_key))
     return Known(has_data, bool(rows), all(row["compatible"] != 0 for row in rows))
 
 
 async def calibration(store: Store, evse_key: str) -> str | None:
     """Return an EVSE's CalibrationLawDataAvailability, None where it is not known."""
-    rows = await store.read(_CALIBRATION, evse_=evse_key)
+    rows = store.look_up(_CALIBRATION, evse_=evse_key)
     return str(rows[0]["calibration"]) or None if rows else None
