@@ -14,6 +14,7 @@ TOKENS = 100_000
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 AUTHORIZE_START = f"/api/oicp/charging/v21/operators/{CPO}/authorize/start"
 _LENGTH_BYTES = 4
+_JSON = "application/json; charset=utf-8"
 #: What a node sends along (p2p_oicp.transport.client).
 OF_A_NODE: Mapping[str, str] = MappingProxyType(
     {
@@ -54,8 +55,8 @@ def authorize_starts(numbers: Iterable[int], *, named: bool = True) -> Iterator[
 
 def post(path: str, body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> bytes:
     """Return one HTTP request."""
-    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json; charset=utf-8"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1"]
+    lines += [f"{name}: {value}" for name, value in {"Content-Type": _JSON, **headers}.items()]
     lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
