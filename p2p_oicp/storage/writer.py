@@ -64,6 +64,10 @@ class Transaction:
         """Execute once per row of parameters."""
         self._connection.executemany(statement.text, (statement.bind(row) for row in rows))
 
+    def run_rows(self, statement: RowStatement, rows: Iterable[Sequence[object]]) -> None:
+        """Execute once per whole row."""
+        self._connection.executemany(statement.text, rows)
+
     def one(self, statement: Statement, **parameters: object) -> sqlite3.Row | None:
         """Execute and return the first row, if any."""
         cursor = self._connection.execute(statement.text, statement.bind(parameters))

@@ -8,6 +8,7 @@ import msgspec
 
 from p2p_oicp.oicp import EvcoID, EvseDataRecord, GeoCoordinates, Identification
 from p2p_oicp.oicp.base import top_level
+from p2p_oicp.storage.state.model import EvseFacts, IdentificationFacts
 from p2p_oicp.storage.state.places import cell_of
 
 # What a pull says about a record (OICP 2.3, PullEvseDataRecordType); the answering node says it anew.
@@ -28,25 +29,25 @@ def _names_operator(record: EvseDataRecord) -> bool:
     return hasattr(record, "operator_id") or bool(record.model_extra and record.model_extra.keys() & {*_OF_A_PULL})
 
 
-def of_evse(record: EvseDataRecord, group_key: str) -> dict[str, object]:
+def of_evse(record: EvseDataRecord, group_key: str) -> EvseFacts:
     """Return the columns of a charging spot."""
     operator = record.evse_id.operator
     latitude, longitude = _place(record.geo_coordinates)
-    return {
-        "evse_key": record.evse_id.key,
-        "operator_key": operator.key if operator else "",
-        "group_key": group_key,
-        "country": str(record.address.country).upper(),
-        "latitude": latitude,
-        "longitude": longitude,
-        "cell": None if latitude is None or longitude is None else cell_of(latitude, longitude),
-        "accessibility": str(record.accessibility or ""),
-        "calibration": str(record.calibration_law_data_availability or ""),
-        "authentication_modes": listed(record.authentication_modes),
-        "renewable": record.renewable_energy,
-        "compatible": record.is_hubject_compatible,
-        "always_open": record.is_open_24_hours,
-    }
+    return EvseFacts(
+        evse_key=record.evse_id.key,
+        operator_key=operator.key if operator else "",
+        group_key=group_key,
+        country=str(record.address.country).upper(),
+        latitude=latitude,
+        longitude=longitude,
+        cell=None if latitude is None or longitude is None else cell_of(latitude, longitude),
+        accessibility=str(record.accessibility or ""),
+        calibration=str(record.calibration_law_data_availability or ""),
+        authentication_modes=listed(record.authentication_modes),
+        renewable=record.renewable_energy,
+        compatible=record.is_hubject_compatible,
+        always_open=record.is_open_24_hours,
+    )
 
 
 def _place(place: GeoCoordinates) -> tuple[float | None, float | None]:
@@ -86,12 +87,12 @@ def evco_ids(identification: Identification) -> list[EvcoID]:
     return [evco_id for evco_id in found if evco_id is not None]
 
 
-def of_identification(identification: Identification) -> dict[str, object]:
-    """Return the columns of an identification; ``expires_at`` in seconds since the epoch."""
+def of_identification(identification: Identification) -> IdentificationFacts:
+    """Return the columns of an identification."""
     uid, contracts = identification.uid, evco_ids(identification)
     expiry = identification.rfid.expiry_date if identification.rfid else None
-    return {
-        "uid_key": uid.key if uid else None,
-        "evco_key": contracts[0].key if contracts else None,
-        "expires_at": expiry.timestamp() if expiry else None,
-    }
+    return IdentificationFacts(
+        uid_key=uid.key if uid else None,
+        evco_key=contracts[0].key if contracts else None,
+        expires_at=expiry.timestamp() if expiry else None,
+    )
