@@ -26,7 +26,7 @@ class Kind(IntEnum):
 
 
 class Record(NamedTuple):
-    """One record: ``raw`` as it came, ``facet`` what pulls filter by (a status, an audience), ``facts`` columns.
+    """One record: ``raw`` as it came, ``facet`` what pulls ask for (status, audience, notation), ``facts`` columns.
 
     ``raw`` is ``SAME`` where the record is known to be in the store just so.
     """
