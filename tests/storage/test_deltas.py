@@ -60,10 +60,10 @@ def push_of(action: str, values: dict[str, int], source: str = OWN) -> Push:
 
 async def pull(store: Store, since: float | None) -> list[dict]:
     ids = await evses.search(store, Filters(source=OWN), since)
-    page = await pages.page(store, ids, since)
     return [
-        {**json.loads(b"{" + rest), "deltaType": pages.label_of(label).change}
-        for label, rest in zip(page.labels, page.rests, strict=True)
+        {**json.loads(b"{" + rest), "deltaType": alike.label.change}
+        for alike in pages.some(store, ids, since)
+        for rest in alike.rests.split(pages.BETWEEN)
     ]
 
 

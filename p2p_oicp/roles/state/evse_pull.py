@@ -20,10 +20,9 @@ from p2p_oicp.roles.state.notation import in_notation
 from p2p_oicp.storage.state import evses, pages, queries
 from p2p_oicp.storage.state.evses import Circle, Filters
 from p2p_oicp.storage.state.model import Kind
-from p2p_oicp.storage.state.pages import Label, Page
+from p2p_oicp.storage.state.pages import Alike, Label
 
 _DATA_ERROR = "022"
-_BETWEEN_TURNS = 50
 _NOTATIONS = frozenset(GeoFormat)
 
 
@@ -45,28 +44,29 @@ class EvsePulls:
             is_first=asked.number == 0,
             search=partial(self._search, incoming.message, since),
         )
-        page = await pages.page(self._context.store, crawl.ids[asked.offset : asked.offset + asked.size], since)
-        return asked.answer(await self._told(page, incoming.message.geo_coordinates_response_format), len(crawl.ids))
+        ids = crawl.ids[asked.offset : asked.offset + asked.size]
+        body, count = await self._told(ids, since, incoming.message.geo_coordinates_response_format)
+        return asked.answer_joined(body, count, len(crawl.ids))
 
-    async def _told(self, page: Page, notation: str) -> list[bytes]:
-        """Return records as a pull shows them: with operator, time and, in a delta, deltaType."""
-        labels = {text: pages.label_of(text) for text in set(page.labels)}
-        openings = {text: self._opening(label) for text, label in labels.items()}
-        if notation not in _NOTATIONS or all(label.notation == notation for label in labels.values()):
-            return [openings[text] + rest for text, rest in zip(page.labels, page.rests, strict=True)]
-        records: list[bytes] = []
-        for count, (text, rest) in enumerate(zip(page.labels, page.rests, strict=True), start=1):
-            if count % _BETWEEN_TURNS == 0:
-                await asyncio.sleep(0)
-            is_so = labels[text].notation == notation
-            records.append(openings[text] + (rest if is_so else in_notation(b"{" + rest, GeoFormat(notation))[1:]))
-        return records
+    async def _told(self, ids: array[int], since: float | None, notation: str) -> tuple[bytes, int]:
+        """Return records as a pull shows them, and how many they are."""
+        wanted = GeoFormat(notation) if notation in _NOTATIONS else None
+        openings: dict[Label, bytes] = {}
+        told, count = [], 0
+        for start in range(0, len(ids), pages.MOST_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)  # others get their turn
+            for alike in pages.some(self._context.store, ids[start : start + pages.MOST_AT_ONCE], since):
+                opening = openings.get(alike.label) or openings.setdefault(alike.label, self._opening(alike.label))
+                told.append(_opened(alike, opening, wanted))
+                count += alike.records
+        return b",".join(told), count
 
     def _opening(self, label: Label) -> bytes:
         """Return what stands before a record's own members (OICP 2.3, PullEvseDataRecordType)."""
         party, head = pages.operator_of(self._context.store, label)
         members = {"deltaType": label.change} if label.change else {}
-        members |= {"lastUpdate": wire_time(label.changed_at / 1000), "OperatorID": party}
+        members |= {"lastUpdate": wire_time(label.changed_at), "OperatorID": party}
         name = top_level(head).get("OperatorName")
         return orjson.dumps(members)[:-1] + (b',"OperatorName":%b,' % bytes(name) if name is not None else b",")
 
@@ -84,6 +84,15 @@ class EvsePulls:
     async def _search(self, pull: PullEvseData, since: float | None) -> array[int]:
         circle = circle_of(pull.search_center) if pull.search_center else None
         return await evses.search(self._context.store, _filters(pull, self._source), since, circle)
+
+
+def _opened(alike: Alike, opening: bytes, wanted: GeoFormat | None) -> bytes:
+    """Return records as a pull shows them, joined by commas, with their places in the notation that is wanted."""
+    rests = alike.rests
+    if wanted is not None and alike.label.notation != wanted:
+        converted = (in_notation(b"{" + rest, wanted)[1:] for rest in rests.split(pages.BETWEEN))
+        rests = pages.BETWEEN.join(converted)
+    return opening + rests.replace(pages.BETWEEN, b"," + opening)
 
 
 def circle_of(center: SearchCenter) -> Circle:

@@ -1,7 +1,8 @@
-"""A page of EVSE data: the bytes of some records, and what a pull says of each beside them.
+"""Pages of EVSE data: the bytes of records, those together of which a pull says the same.
 
-A page comes as one row. A row a record costs twice as much, and a thread that fetches rows beside a busy event loop
-waits for Python's lock at each of them.
+Records that changed together, of one operator, come as one row. A row a record costs twice as much, and hands Python's
+lock to other threads each time; all of a large page in one row is more memory than the C library keeps at hand, and
+getting that costs more than all the rest.
 """
 
 from __future__ import annotations
@@ -17,25 +18,23 @@ from p2p_oicp.storage.state.tables import state_groups
 from p2p_oicp.storage.statements import Statement, compiled
 from p2p_oicp.storage.store import Store
 
-# So many are read in 0.1 ms; the way to a thread and back costs as much.
-_FEW = 100
-# JSON has no such characters.
-_BETWEEN_RECORDS, _BETWEEN_WORDS = "\x01", "\x02"
-# Only a page of a delta needs to look at earlier versions.
-_CHANGE = """CASE WHEN :since IS NULL THEN '' WHEN r.deleted THEN 'delete'
-  WHEN EXISTS (SELECT 1 FROM state_versions AS v WHERE v.kind = r.kind AND v.key = r.key AND v.source = r.source
-               AND v.deleted = 0 AND v.since <= :since AND v.until > :since) THEN 'update'
-  ELSE 'insert' END"""
-_PAGE = Statement(
-    f"""
-SELECT group_concat(label, char(1)) AS labels, CAST(group_concat(rest, char(1)) AS BLOB) AS rests FROM (
-  SELECT {_CHANGE} || char(2) || CAST(round(1000 * r.changed_at) AS INTEGER) || char(2) || r.facet || char(2)
-         || json_quote(r.source) || char(2) || json_quote(r.group_key) AS label,
-         CAST(substr(r.raw, 2) AS TEXT) AS rest
-  FROM state_records AS r
-  WHERE r.id IN (SELECT value FROM json_each(:ids)) AND (:since IS NOT NULL OR r.deleted = 0)
-  ORDER BY r.id)
-""",  # noqa: S608 - our own text
+#: So many records are read at once, in less than 0.1 ms: too little to leave the event loop for.
+MOST_AT_ONCE = 50
+#: Stands between records; JSON has no such character.
+BETWEEN = b"\x01"
+# Only a delta needs to look at earlier versions.
+_SOME = Statement(
+    """
+SELECT CASE WHEN :since IS NULL THEN '' WHEN r.deleted THEN 'delete'
+         WHEN EXISTS (SELECT 1 FROM state_versions AS v WHERE v.kind = r.kind AND v.key = r.key
+                      AND v.source = r.source AND v.deleted = 0 AND v.since <= :since AND v.until > :since)
+         THEN 'update' ELSE 'insert' END AS change,
+       r.changed_at, r.facet, r.source, r.group_key, count(*),
+       CAST(group_concat(CAST(substr(r.raw, 2) AS TEXT), char(1)) AS BLOB)
+FROM state_records AS r
+WHERE r.id IN (SELECT value FROM json_each(:ids)) AND (:since IS NOT NULL OR r.deleted = 0)
+GROUP BY 1, 2, 3, 4, 5
+""",
     {},
 )
 _g = state_groups.c
@@ -47,39 +46,31 @@ _GROUP = compiled(
 
 
 class Label(NamedTuple):
-    """What is known of a record beside its bytes: many records of a page have the same.
+    """What a pull says of a record beside its own members.
 
-    ``change`` is insert, update or delete in a delta, else empty; ``changed_at`` in milliseconds since the epoch;
+    ``change`` is insert, update or delete in a delta, else empty; ``changed_at`` in seconds since the epoch;
     ``notation`` the one of its places, empty where that is not known.
     """
 
     change: str
-    changed_at: int
+    changed_at: float
     notation: str
     source: str
     group_key: str
 
 
-class Page(NamedTuple):
-    """Records in their order: what is known of each, and its bytes from the second one on, behind the brace."""
+class Alike(NamedTuple):
+    """``records`` many with the same label: their bytes behind the opening brace, with ``BETWEEN`` between them."""
 
-    labels: list[str]
-    rests: list[bytes]
-
-
-async def page(store: Store, ids: Sequence[int], since: float | None) -> Page:
-    """Return the records of these ids; one that was withdrawn is left out, in a delta it is a ``delete``."""
-    asked = {"ids": orjson.dumps(list(ids)).decode(), "since": since}
-    (row,) = store.look_up(_PAGE, **asked) if len(ids) <= _FEW else await store.scan(_PAGE, **asked)
-    if row["rests"] is None:
-        return Page([], [])
-    return Page(row["labels"].split(_BETWEEN_RECORDS), row["rests"].split(_BETWEEN_RECORDS.encode()))
+    label: Label
+    records: int
+    rests: bytes
 
 
-def label_of(text: str) -> Label:
-    """Take a label apart."""
-    change, changed_at, notation, source, group_key = text.split(_BETWEEN_WORDS)
-    return Label(change, int(changed_at), notation, orjson.loads(source), orjson.loads(group_key))
+def some(store: Store, ids: Sequence[int], since: float | None) -> list[Alike]:
+    """Return ``MOST_AT_ONCE`` records at most; one that was withdrawn is left out, in a delta it is a ``delete``."""
+    rows = store.look_up(_SOME, ids=orjson.dumps(list(ids)).decode(), since=since)
+    return [Alike(Label(*label), count, rests) for *label, count, rests in rows]
 
 
 def operator_of(store: Store, label: Label) -> tuple[str, bytes]:
