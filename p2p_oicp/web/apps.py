@@ -22,7 +22,7 @@ from p2p_oicp.roles.context import Answer
 from p2p_oicp.transport import PROVEN
 from p2p_oicp.web.bodies import read_whole
 from p2p_oicp.web.gate import Arrival
-from p2p_oicp.web.limits import BUSY, Doorkeeper
+from p2p_oicp.web.limits import BUSY, Doorkeeper, busy
 from p2p_oicp.web.listening import OICP, OICP_PREFIX
 from p2p_oicp.web.problems import HttpProblem, invalid
 from p2p_oicp.web.reports import SESSION_PATH
@@ -141,6 +141,10 @@ class Listener:
             return invalid(problem, as_wwcp=False), {}
         except Refusal as refused:
             return HttpProblem(refused.http_status, refused.code, refused.info).answer(), {}
+        except StoreError as error:
+            log.exception("http.store_failed", path=request.path, reason=str(error))
+            problem = busy("this node cannot use its disk now")
+            return problem.answer(), dict(problem.headers)
         except Exception:
             log.exception("http.bug", path=request.path)
             return HttpProblem(500, _SYSTEM_ERROR, "this node failed; its log has the details").answer(), {}

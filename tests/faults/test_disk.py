@@ -11,6 +11,7 @@ from tests.faults import books
 from tests.node import messages
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+SECURE = "signed"
 
 
 @contextmanager
