@@ -143,8 +143,8 @@ class Listener:
             return HttpProblem(refused.http_status, refused.code, refused.info).answer(), {}
         except StoreError as error:
             log.exception("http.store_failed", path=request.path, reason=str(error))
-            problem = busy("this node cannot use its disk now")
-            return problem.answer(), dict(problem.headers)
+            unusable = busy("this node cannot use its disk now")
+            return unusable.answer(), dict(unusable.headers)
         except Exception:
             log.exception("http.bug", path=request.path)
             return HttpProblem(500, _SYSTEM_ERROR, "this node failed; its log has the details").answer(), {}
