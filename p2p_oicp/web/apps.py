@@ -59,8 +59,7 @@ class Listener:
         api: Api,
         mint: Mint,
         *,
-        max_body: int,
-        turned_away: Callable[[], None],
+        doorkeeper: Doorkeeper,
         token: str | None = None,
         public_url: str | None = None,
         signer: AnswerSigner | None = None,
@@ -72,8 +71,8 @@ class Listener:
         self._token = token
         self._authority, self._prefix = _public(public_url) if public_url else ("", "")
         self._signer = signer
-        self._doorkeeper = Doorkeeper(max_body, turned_away)
-        self.max_body = max_body
+        self._doorkeeper = doorkeeper
+        self.max_body = doorkeeper.max_body
 
     def handler(self, serve: Serve) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """Wrap ``serve``: whatever goes wrong becomes an answer with a StatusCode, never a stack trace."""
@@ -161,12 +160,12 @@ class Listener:
         """Serve ``POST /api/oicp/...``."""
         if request.method != "POST":
             raise HttpProblem(405, _NOT_OFFERED, f"{request.method} is not served here; send POST", {"Allow": "POST"})
-        service = request.raw_path[len(OICP_PREFIX) :].partition("/")[0]
-        return await self._doorkeeper.admit(service, request.content_length, partial(self._admitted, request))
+        path = request.raw_path.partition("?")[0][len(OICP_PREFIX) :]
+        work = partial(self._admitted, request, path)
+        return await self._doorkeeper.admit(path, request.remote, request.content_length, work)
 
-    async def _admitted(self, request: web.Request) -> Answer:
-        arrival = await self.arrive(request)
-        return await self._api.serve(request.raw_path.partition("?")[0].removeprefix(OICP_PREFIX), arrival)
+    async def _admitted(self, request: web.Request, path: str) -> Answer:
+        return await self._api.serve(path, await self.arrive(request))
 
 
 async def _compressed(body: bytes) -> bytes:

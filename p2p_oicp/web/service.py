@@ -54,6 +54,7 @@ class Api:
         emp: EmpRole | None,
         signs: SignsOfLife,
         meter: Meter,
+        crowd: Crowd,
     ) -> None:
         self._side = side
         self._me = me
@@ -61,7 +62,7 @@ class Api:
         self._roles = {Party.CPO: cpo, Party.EMP: emp}
         self._signs = signs
         self._meter = meter
-        self._crowd = Crowd()
+        self._crowd = crowd
         self._is_for_us = lru_cache(maxsize=256)(partial(_names, me))
 
     async def serve(self, path: str, arrival: Arrival) -> Answer:

@@ -18,7 +18,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.world import SECURE, World, world
+from tests.faults.world import World, world
 from tests.node import messages
 
 AUTHORIZE_DEADLINE = 5.0
@@ -149,9 +149,9 @@ def _push(on: World, count: int) -> bytes:
     return json.dumps({"ActionType": "fullLoad", "OperatorEvseStatus": group}).encode()
 
 
-async def run(seconds: float, factor: int, secure: str) -> int:
+async def run(seconds: float, factor: int) -> int:
     with tempfile.TemporaryDirectory(prefix="p2p-oicp-overload-") as folder:
-        async with world(Path(folder), secure=secure) as on:
+        async with world(Path(folder)) as on:
             outcome = await press(on, seconds, factor=factor)
     print(outcome)
     return 1 if outcome.faults else 0
@@ -161,9 +161,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Far more than a node can bear; it must stay answerable.")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--factor", type=int, default=20)
-    parser.add_argument("--secure", choices=SECURE, default="none", help="what the nodes have to prove each other")
     given = parser.parse_args()
-    sys.exit(asyncio.run(run(given.seconds, given.factor, given.secure)))
+    sys.exit(asyncio.run(run(given.seconds, given.factor)))
 
 
 if __name__ == "__main__":
