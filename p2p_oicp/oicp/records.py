@@ -6,7 +6,7 @@ memory than its own bytes, and a caller may pause between two records.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from types import MappingProxyType
@@ -17,8 +17,9 @@ import msgspec
 from p2p_oicp.oicp import evse, pricing, pulls
 from p2p_oicp.oicp.base import Message, decode
 from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity, escape
+from p2p_oicp.oicp.likeness import Likeness, likeness_of
 from p2p_oicp.oicp.members import ListOf, Member, Unwrapping
-from p2p_oicp.oicp.rules import EVERYONE, Once, Scope
+from p2p_oicp.oicp.rules import EVERYONE, Once, Scope, check
 from p2p_oicp.oicp.tolerant import RecordOf, plan_of
 from p2p_oicp.oicp.validation import tolerated, validate
 
@@ -98,6 +99,15 @@ class RecordReading(Generic[M]):
     def at(self, position: int) -> ReadRecord:
         """Read one record; whether another one of the push is about the same is not asked."""
         return self._read(self.raws[position], position, None)
+
+    def likeness(self, position: int) -> Likeness | None:
+        """Return what a faultless record is like, much sooner than ``at``; None: see what ``at`` says."""
+        found = self._look(self.raws[position])
+        return None if found is None or check(found, self.scope) else found
+
+    @cached_property
+    def _look(self) -> Callable[[bytes], Likeness | None]:
+        return likeness_of(self.model)
 
     def _read(self, raw: bytes, position: int, seen: Once | None) -> ReadRecord:
         record: Message | None = None

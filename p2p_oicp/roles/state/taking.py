@@ -89,14 +89,15 @@ async def _sorted(incoming: Incoming[Message], sieve: Sieve, group: Group, known
     deletes = _action(incoming) == _DELETE
     if incoming.records is None:
         return found
-    async for record, _ in sieve.usable(incoming.records, lambda _: group, known):
-        if record.key in seen:
-            found.twice.append(record.key)
-        elif deletes:
-            found.gone.append(record.key)
-        else:
-            found.records.append(record)
-        seen.add(record.key)
+    async for usable in sieve.usable(incoming.records, lambda _: group, known):
+        for record, _ in usable:
+            if record.key in seen:
+                found.twice.append(record.key)
+            elif deletes:
+                found.gone.append(record.key)
+            else:
+                found.records.append(record)
+            seen.add(record.key)
     return found
 
 
