@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from p2p_oicp.oicp import EvcoID, EvseDataRecord, GeoCoordinates, Identification
+from p2p_oicp.oicp import EvcoID, EvseDataRecord, GeoCoordinates, Identification, Likeness, PullEvseDataRecord
 from p2p_oicp.oicp.base import top_level
+from p2p_oicp.oicp.places import position_of
 from p2p_oicp.storage.state.model import EvseFacts, IdentificationFacts
 from p2p_oicp.storage.state.places import cell_of
 
@@ -15,7 +16,7 @@ from p2p_oicp.storage.state.places import cell_of
 _OF_A_PULL = ("deltaType", "lastUpdate", "OperatorID", "OperatorId", "OperatorName")
 
 
-def bare(raw: bytes, record: EvseDataRecord) -> bytes:
+def bare(raw: bytes, record: EvseDataRecord | Likeness) -> bytes:
     """Return a record without what only pulled records have; nearly always these are the bytes as they came."""
     if record.delta_type is None and record.last_update is None and not _names_operator(record):
         return raw
@@ -25,11 +26,14 @@ def bare(raw: bytes, record: EvseDataRecord) -> bytes:
     return msgspec.json.encode(members)
 
 
-def _names_operator(record: EvseDataRecord) -> bool:
-    return hasattr(record, "operator_id") or bool(record.model_extra and record.model_extra.keys() & {*_OF_A_PULL})
+def _names_operator(record: EvseDataRecord | Likeness) -> bool:
+    if isinstance(record, Likeness):
+        return issubclass(record.model, PullEvseDataRecord)
+    extra = record.model_extra
+    return isinstance(record, PullEvseDataRecord) or bool(extra and extra.keys() & {*_OF_A_PULL})
 
 
-def of_evse(record: EvseDataRecord, group_key: str) -> EvseFacts:
+def of_evse(record: EvseDataRecord | Likeness, group_key: str) -> EvseFacts:
     """Return the columns of a charging spot."""
     operator = record.evse_id.operator
     latitude, longitude = _place(record.geo_coordinates)
@@ -70,7 +74,7 @@ def _place(place: GeoCoordinates) -> tuple[float | None, float | None]:
                 return float(latitude), float(longitude)
         except ValueError:
             pass  # with a comma, or without a blank: read it the long way
-    position = place.position
+    position = position_of(place)
     return (float(position.latitude), float(position.longitude)) if position else (None, None)
 
 

@@ -118,7 +118,7 @@ def put(tx: Transaction, kind: Kind, source: str, records: Sequence[Record], now
     new: list[tuple[Record, bytes]] = []
     moved: list[_Moved] = []
     for record in records:
-        digest, row = record.digest or digest_of(record.raw), known.get(record.key)
+        digest, row = digest_of(record.raw), known.get(record.key)
         if row is None:
             new.append((record, digest))
         elif row["deleted"] or row["digest"] != digest or row["group_key"] != record.group_key:

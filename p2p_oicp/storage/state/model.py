@@ -62,8 +62,7 @@ def facts_of(kind: Kind, values: Sequence[Any]) -> Facts:
 class Record(NamedTuple):
     """One record: ``raw`` as it came, ``facet`` what pulls ask for (status, audience, notation), ``facts`` columns.
 
-    ``raw`` is ``SAME`` where the record is known to be in the store just so; ``digest`` is that of ``raw``, where it is
-    known already.
+    ``raw`` is ``SAME`` where the record is known to be in the store just so.
     """
 
     key: str
@@ -71,7 +70,6 @@ class Record(NamedTuple):
     raw: bytes
     facet: str = ""
     facts: Facts | None = None
-    digest: bytes = b""
 
 
 class Group(NamedTuple):
