@@ -198,7 +198,8 @@ def _take(lane: deque[_Waiting], most: int) -> list[_Waiting]:
 def _store_error(error: Exception) -> Exception:
     if not isinstance(error, sqlite3.Error):
         return error
-    ours = StoreError(f"the database refused: {error}")
+    is_full = isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL
+    ours = StoreError(f"the database refused: {error}{'; free some space' if is_full else ''}")
     ours.__cause__ = error
     return ours
 
