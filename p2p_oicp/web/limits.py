@@ -9,12 +9,11 @@ listener alone (429), and the bodies that are being read have a common bound.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
 
 from p2p_oicp.web.problems import HttpProblem
-
-T = TypeVar("T")
 
 # At a few hundred requests a second, what is inside is answered in a second: before its caller has given up.
 _MOST_INSIDE: Final = 256
@@ -27,6 +26,11 @@ _SYSTEM_ERROR = "021"
 #: The HTTP statuses of a node that has too much to do.
 BUSY = frozenset({429, 503})
 _BULK_SERVICES = frozenset({"evsepush", "evsepull", "dynamicpricing", "authdata"})
+
+
+def is_bulk(path: str) -> bool:
+    """Say whether what is served at ``path``, below ``/api/oicp/``, has to wait for its turn."""
+    return path.partition("/")[0] in _BULK_SERVICES
 
 
 def busy(info: str, *, http_status: int = 503) -> HttpProblem:
@@ -46,29 +50,15 @@ class Doorkeeper:
         self._bulk = asyncio.Semaphore(_MOST_BULK_INSIDE)
         self._waiting = 0
 
-    async def admit(self, service: str, length: int | None, work: Callable[[], Awaitable[T]]) -> T:
-        """Do the ``work`` of one request, or raise HttpProblem; ``length`` is that of its body, where it is known."""
-        if service not in _BULK_SERVICES:
-            return await self._with_room(length, work)
-        await self._queue()
-        try:
-            return await self._with_room(length, work)
-        finally:
-            self._bulk.release()
-
-    async def _with_room(self, length: int | None, work: Callable[[], Awaitable[T]]) -> T:
-        size = self._reserve(length)
-        try:
-            return await work()
-        finally:
-            self._inside -= 1
-            self._bytes -= size
-
     def _busy(self, info: str, *, http_status: int = 503) -> HttpProblem:
         self._turned_away()
         return busy(info, http_status=http_status)
 
-    def _reserve(self, length: int | None) -> int:
+    def enter(self, length: int | None) -> int:
+        """Let a request in, whose body has ``length`` bytes, as far as is known; return what ``leave`` is to be given.
+
+        Raises HttpProblem.
+        """
         size = min(self._max_body if length is None else length, self._max_body)
         if self._inside >= _MOST_INSIDE:
             raise self._busy(f"{_MOST_INSIDE} requests are being answered")
@@ -77,6 +67,20 @@ class Doorkeeper:
         self._inside += 1
         self._bytes += size
         return size
+
+    def leave(self, size: int) -> None:
+        """Let it out."""
+        self._inside -= 1
+        self._bytes -= size
+
+    @asynccontextmanager
+    async def line(self) -> AsyncIterator[None]:
+        """Wait for one's turn among pushes and pulls; raises HttpProblem."""
+        await self._queue()
+        try:
+            yield
+        finally:
+            self._bulk.release()
 
     async def _queue(self) -> None:
         if self._waiting >= _MOST_BULK_WAITING:
