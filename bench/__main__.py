@@ -14,7 +14,7 @@ import orjson
 from bench.bars import authorize, crash, pulls, pushes, replication, roundtrip, signed, standing
 from bench.bench import Bench
 from bench.facts import facts_of
-from bench.table import Row, show
+from bench.table import Row, show, write_markdown
 
 Measure = Callable[[Bench], list[Row]]
 #: What measures which bars.
@@ -48,6 +48,8 @@ def main() -> int:
     show(rows, facts)
     if options.json:
         options.json.write_bytes(orjson.dumps({"facts": facts, "rows": [row.as_json() for row in rows]}, option=2))
+    if options.markdown:
+        write_markdown(options.markdown, rows, facts)
     return int(any(row.met is False for row in rows))
 
 
@@ -55,6 +57,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure a node against its bars.")
     parser.add_argument("--quick", action="store_true", help="shorter measurements, smaller tables: under 3 minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table for docs/performance.md")
     parser.add_argument("--only", type=_bars, metavar="1,2", help="measure only these bars")
     parser.add_argument("--directory", type=Path, metavar="DIR", help="where the databases are put: the disk measured")
     return parser.parse_args()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -34,6 +35,11 @@ class Row:
             return None
         return self.measured >= self.limit if self.at_least else self.measured <= self.limit
 
+    @property
+    def wanted(self) -> str:
+        """The bar in words."""
+        return f"{'≥' if self.at_least else '≤'} {self.limit:g} {self.unit}".rstrip()
+
     def as_json(self) -> dict[str, object]:
         """Return the row with its verdict."""
         return asdict(self) | {"met": self.met}
@@ -48,13 +54,29 @@ def show(rows: Iterable[Row], facts: dict[str, str]) -> None:
     for head in ("bar", "what", "wanted", "measured", "", "CPU µs", "p50 ms", "p99 ms", "note"):
         table.add_column(head, justify="left" if head in {"what", "note", ""} else "right")
     for row in rows:
-        sign = "≥" if row.at_least else "≤"
         verdict = {True: "met", False: "MISSED", None: "not served by this version"}[row.met]
         table.add_row(
-            str(row.bar), row.what, f"{sign} {row.limit:g} {row.unit}".rstrip(), _number(row.measured, row.unit),
+            str(row.bar), row.what, row.wanted, _number(row.measured, row.unit),
             verdict, _number(row.cpu), _number(row.p50), _number(row.p99), row.note,
         )  # fmt: skip
     console.print(table)
+
+
+def write_markdown(file: Path, rows: Iterable[Row], facts: dict[str, str]) -> None:
+    """Write the table as docs/performance.md shows it."""
+    lines = [f"{name}: {value}  " for name, value in facts.items()]
+    lines += [
+        "",
+        "| # | what | bar | measured | | CPU µs | p50 ms | p99 ms | note |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = (
+            str(row.bar), row.what, row.wanted, _number(row.measured, row.unit), "" if row.met else "**missed**",
+            _number(row.cpu), _number(row.p50), _number(row.p99), row.note,
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _number(value: float | None, unit: str = "") -> str:
