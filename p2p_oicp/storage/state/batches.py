@@ -108,7 +108,8 @@ class Batch:
             more, self._done = await self._store.write(partial(self._piece, done=self._done, end=end), Lane.BULK)
             changed += more
         named = {row["key"] for row in await self._store.scan(_NAMED, after=self._first, until=end)}
-        changed += await plans.withdraw_unnamed(self._store, self._push, named, decided, self._now)
+        leaving = await plans.unnamed(self._store, self._push, named, decided)
+        changed += await plans.withdraw_rows(self._store, self._push, leaving, self._now)
         await self._store.write(lambda tx: remember(tx, self._push, self._now()), Lane.BULK)
         await self.drop()
         return changed
