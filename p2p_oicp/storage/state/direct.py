@@ -13,8 +13,8 @@ from p2p_oicp.storage.state.tables import state_groups
 from p2p_oicp.storage.statements import compiled
 from p2p_oicp.storage.writer import Transaction
 
-#: Records that one job may change: a few milliseconds, so that nobody waits for it.
-MOST_AT_ONCE = 250
+#: Records that one job may change: two milliseconds, for which an authorization may have to wait.
+MOST_AT_ONCE = 100
 # Other implementations send the same request up to 12 times within 3 minutes (box H4).
 REPEAT_WINDOW_SECONDS = 300.0
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Sequence
-from functools import partial
 
 import orjson
 from sqlalchemy import bindparam, func, select
@@ -21,7 +20,7 @@ from p2p_oicp.storage.state import plans
 from p2p_oicp.storage.state.apply import put, withdraw_keys
 from p2p_oicp.storage.state.direct import remember
 from p2p_oicp.storage.state.model import Applied, Must, Push, Record
-from p2p_oicp.storage.state.plans import PIECE, Now
+from p2p_oicp.storage.state.plans import Now
 from p2p_oicp.storage.state.tables import state_records
 from p2p_oicp.storage.statements import compiled
 from p2p_oicp.storage.store import Store
@@ -50,7 +49,6 @@ class LargePush:
         self._leaving: Sequence[sqlite3.Row] | None = leaving
         self._number = 0
         self._decided: int | None = None
-        self._done = 0
 
     @classmethod
     def interrupted(cls, store: Store, push: Push, now: Now, *, number: int, decided: int | None = None) -> LargePush:
@@ -94,15 +92,9 @@ class LargePush:
         return tuple(sorted(wrong))
 
     async def finish(self) -> int:
-        """Apply what is not done yet; return how many records changed. After an error it can be called again."""
-        changed = 0
-        while self._done < len(self._push.records):
-            piece = self._push.records[self._done : self._done + PIECE]
-            changed += await self._store.write(partial(self._put, records=piece), Lane.BULK)
-            self._done += len(piece)
-        for start in range(0, len(self._push.gone), PIECE):
-            keys = self._push.gone[start : start + PIECE]
-            changed += await self._store.write(partial(self._withdraw, keys=keys), Lane.BULK)
+        """Apply it; return how many records changed. After an error, again: what is done already costs a comparison."""
+        changed = await plans.in_pieces(self._store, self._put, self._push.records)
+        changed += await plans.in_pieces(self._store, self._withdraw, self._push.gone)
         changed += await plans.withdraw_rows(self._store, self._push, await self._unnamed(), self._now)
         await self._store.write(self._close, Lane.BULK)
         await asyncio.to_thread(self._store.journal.remove, self._number)
@@ -116,11 +108,11 @@ class LargePush:
         named = {record.key for record in self._push.records}
         return await plans.unnamed(self._store, self._push, named, self._decided or 0)
 
-    def _put(self, tx: Transaction, records: Sequence[Record]) -> int:
-        return put(tx, self._push.kind, self._push.source, records, self._now())
+    def _put(self, tx: Transaction, rows: Sequence[Record]) -> int:
+        return put(tx, self._push.kind, self._push.source, rows, self._now())
 
-    def _withdraw(self, tx: Transaction, keys: Sequence[str]) -> int:
-        return withdraw_keys(tx, self._push.kind, self._push.source, keys, self._now())
+    def _withdraw(self, tx: Transaction, rows: Sequence[str]) -> int:
+        return withdraw_keys(tx, self._push.kind, self._push.source, rows, self._now())
 
     def _close(self, tx: Transaction) -> None:
         remember(tx, self._push, self._now())
