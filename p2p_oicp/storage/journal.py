@@ -13,6 +13,9 @@ from pathlib import Path
 
 from p2p_oicp.errors import StoreError
 
+# A commit that waits for the disk waits for what others have written, too: 18 MB at once hold it up for 100 ms.
+_BYTES_AT_ONCE = 512 * 1024
+
 
 class Journal:
     """The journal of the database ``file``; its methods wait for the disk, so call them in a thread."""
@@ -28,10 +31,10 @@ class Journal:
         path = self._at(number)
         try:
             path.touch(mode=0o600)
-            with path.open("wb") as written:
-                written.write(request)
-                written.flush()
-                os.fsync(written.fileno())
+            with path.open("wb", buffering=0) as written:
+                for start in range(0, len(request), _BYTES_AT_ONCE):
+                    written.write(request[start : start + _BYTES_AT_ONCE])
+                    os.fsync(written.fileno())
             self._flush_directory()
         except OSError as error:
             raise StoreError(f"{path}: a push cannot be kept: {error.strerror or error}") from error

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from p2p_oicp.errors import StoreError
@@ -163,7 +164,7 @@ async def test_a_backup_in_the_middle_of_a_large_push_is_made_good_where_it_is_r
 async def test_a_push_that_changes_little_of_much_is_one_job(store, keeper, monkeypatch):
     await keeper.apply(push("fullLoad", **many(900)))
     another = push("fullLoad", **(many(899) | {"E00007": "Occupied"}))
-    records = [one if one.key == "E00007" else one._replace(raw=SAME) for one in another.records]
+    records = [one if one.key == "E00007" else msgspec.structs.replace(one, raw=SAME) for one in another.records]
     crash_after(store, monkeypatch, 1)
     await keeper.apply(replace(another, records=records))
     expected = many(899, "available") | {"E00007": "occupied"}

@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 
 import orjson
+from msgspec.structs import astuple
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from p2p_oicp.storage.state import plans
@@ -137,7 +138,7 @@ def _staged_row(record: Record) -> dict[str, object]:
         "key": record.key,
         "group_key": record.group_key,
         "facet": record.facet,
-        "facts": None if record.facts is None else orjson.dumps(list(record.facts)),
+        "facts": None if record.facts is None else orjson.dumps(astuple(record.facts)),
         "raw": record.raw,
     }
 
