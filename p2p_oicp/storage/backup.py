@@ -11,11 +11,18 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from sqlalchemy import bindparam, insert
+
 from p2p_oicp.errors import StoreUnusable
 from p2p_oicp.storage import birth, cursors
+from p2p_oicp.storage.journal import Journal
+from p2p_oicp.storage.state.plans import ALL, DECIDED, push_of
+from p2p_oicp.storage.state.tables import journal as table
+from p2p_oicp.storage.statements import compiled
 from p2p_oicp.storage.writer import Transaction
 
 _PAGES_A_STEP = 2000
+_KEEP = compiled(insert(table).values(id=bindparam("id"), request=bindparam("request")))
 
 
 def back_up(source: Path, target: Path) -> int:
@@ -50,12 +57,25 @@ def _copy(source: Path, target: Path) -> None:
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
         copy.execute("BEGIN")
         transaction = Transaction(copy)
+        _take_journal_along(transaction, Journal(source))
         birth.forget(transaction)
         cursors.forget_everybody(transaction)
         copy.execute("COMMIT")
         found = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if found != "ok":
         raise StoreUnusable(f"{source}: is damaged ({found}); restore an earlier backup")
+
+
+def _take_journal_along(tx: Transaction, journal: Journal) -> None:
+    """Keep the requests of pushes that are half applied in the copy, so that it can make them good."""
+    for row in tx.all(ALL):
+        _, party = push_of(row)
+        if party is None or row["state"] != DECIDED:
+            continue
+        request = journal.read(row["id"])
+        if request is None:
+            raise StoreUnusable("a large push was finished meanwhile; back up once more")
+        tx.run(_KEEP, id=row["id"], request=request)
 
 
 def _flush(file: Path) -> None:

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from p2p_oicp.errors import StoreError, StoreUnusable
 from p2p_oicp.storage.checkpoints import SAFETY_NET_PAGES, Checkpoints
+from p2p_oicp.storage.journal import Journal
 from p2p_oicp.storage.migrate import migrate, uri_of
 from p2p_oicp.storage.state.places import great_circle_km
 from p2p_oicp.storage.statements import Statement
@@ -34,11 +35,13 @@ class Store:
     def __init__(
         self,
         writer: Writer,
+        journal: Journal,
         at_hand: sqlite3.Connection,
         reader: aiosqlite.Connection,
         scanner: aiosqlite.Connection,
     ) -> None:
         self._writer = writer
+        self.journal = journal
         self._at_hand = at_hand
         self._reader = reader
         self._scanner = scanner
@@ -116,7 +119,7 @@ async def _opened(file: Path, synchronous: str, most_waiting: int) -> AsyncItera
     reader, scanner = await _open_reader(file), await _open_reader(file)
     writer = Writer(connection, Checkpoints(file), most_waiting=most_waiting)
     try:
-        yield Store(writer, at_hand, reader, scanner)
+        yield Store(writer, Journal(file), at_hand, reader, scanner)
     finally:
         await writer.close()
         await reader.close()

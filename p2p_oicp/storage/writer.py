@@ -1,9 +1,10 @@
 """The one writer of a database: it commits in groups.
 
 Jobs (callables that get a :class:`Transaction`) wait in two lanes. Each round takes all interactive jobs that wait,
-up to a bound, and at most two bulk jobs, runs each behind a savepoint, commits once, and only then resolves every
-future. So one fsync pays for many requests, an answer is never given before its data is durable, and a large push
-cannot hold back authorizations. Measured reasons: docs/decisions/0002.
+up to a bound, and some bulk jobs, runs each behind a savepoint, commits once, and only then resolves every future. So
+one fsync pays for many requests, and an answer is never given before its data is durable. Bulk jobs are added to a
+round until an interactive job waits, and that one gets a round without any: so a large push holds an authorization up
+for one of its jobs and a commit, and goes fast while nobody else writes. Measured reasons: docs/decisions/0002.
 
 Interactive jobs run in the event loop, and must be short: a few statements of some microseconds each. Bulk jobs run in
 a thread, and so does a commit that waits for the disk (``synchronous = FULL``). (A thread for all of it hands Python's
@@ -30,7 +31,7 @@ from p2p_oicp.storage.statements import RowStatement, Statement
 T = TypeVar("T")
 
 MOST_INTERACTIVE_JOBS_A_ROUND = 512
-MOST_BULK_JOBS_A_ROUND = 2
+MOST_BULK_JOBS_A_ROUND = 8
 # Less than the 5 s in which an authorization is answered: "try again later" is an answer, too.
 _LOCK_PATIENCE_SECONDS = 2.0
 _LOCK_PAUSE_SECONDS = 0.01
@@ -132,11 +133,14 @@ class Writer:
         self._thread.shutdown()
 
     async def _work(self) -> None:
+        bulk: list[_Waiting] = []
         while await self._has_work():
             urgent = _take(self._urgent, MOST_INTERACTIVE_JOBS_A_ROUND)
-            bulk = _take(self._bulk, MOST_BULK_JOBS_A_ROUND)
+            # Who came during a bulk job does not wait for the next one.
+            most = 0 if urgent and bulk else MOST_BULK_JOBS_A_ROUND
+            bulk = []
             try:
-                await self._commit_together(urgent, bulk)
+                await self._commit_together(urgent, bulk, most)
             except sqlite3.Error as error:
                 # Nobody may be told "done": the whole group fails, and the writer lives on for the next.
                 self._abandon()
@@ -154,11 +158,13 @@ class Writer:
             await self._changed.wait()
         return bool(self._urgent or self._bulk)
 
-    async def _commit_together(self, urgent: list[_Waiting], bulk: list[_Waiting]) -> None:
+    async def _commit_together(self, urgent: list[_Waiting], bulk: list[_Waiting], most_bulk: int) -> None:
+        """Run ``urgent`` and some of the bulk jobs, which are moved to ``bulk``; commit."""
         await self._begin()
-        self._run_all(urgent)
-        if bulk or self._waits_for_disk:
-            await self._loop.run_in_executor(self._thread, self._finish, bulk)
+        for waiting in urgent:
+            self._run(waiting)
+        if (most_bulk and self._bulk) or self._waits_for_disk:
+            await self._loop.run_in_executor(self._thread, self._finish, bulk, most_bulk)
         else:
             self._connection.execute("COMMIT")
 
@@ -175,20 +181,21 @@ class Writer:
             else:
                 return
 
-    def _finish(self, bulk: list[_Waiting]) -> None:
-        self._run_all(bulk)
+    def _finish(self, bulk: list[_Waiting], most_bulk: int) -> None:
+        while self._bulk and len(bulk) < most_bulk and not (bulk and self._urgent):
+            bulk.append(self._bulk.popleft())
+            self._run(bulk[-1])
         self._connection.execute("COMMIT")
 
-    def _run_all(self, batch: list[_Waiting]) -> None:
+    def _run(self, waiting: _Waiting) -> None:
         execute = self._connection.execute
-        for waiting in batch:
-            execute("SAVEPOINT job")
-            try:
-                waiting.outcome = waiting.job(self._transaction)
-            except Exception as error:  # noqa: BLE001 - whatever a job raises belongs to its caller, not to the writer
-                execute("ROLLBACK TO job")
-                waiting.outcome, waiting.failed = _store_error(error), True
-            execute("RELEASE job")
+        execute("SAVEPOINT job")
+        try:
+            waiting.outcome = waiting.job(self._transaction)
+        except Exception as error:  # noqa: BLE001 - whatever a job raises belongs to its caller, not to the writer
+            execute("ROLLBACK TO job")
+            waiting.outcome, waiting.failed = _store_error(error), True
+        execute("RELEASE job")
 
     def _abandon(self) -> None:
         # A full disk may have ended the transaction already, or refuse the ROLLBACK, which is then implied.

@@ -3,23 +3,23 @@
 import asyncio
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from p2p_oicp.errors import StoreError
 from p2p_oicp.storage import Lane, open_store
+from p2p_oicp.storage.backup import back_up
 from p2p_oicp.storage.state import behind
 from p2p_oicp.storage.state.intake import Intake
 from p2p_oicp.storage.state.keeper import Keeper
-from p2p_oicp.storage.state.model import OWN, Applied, Kind, Push, Replaces, Request
+from p2p_oicp.storage.state.model import OWN, SAME, Applied, Kind, Push, Replaces, Request
 from p2p_oicp.storage.statements import Statement
 
 from .state_pushes import many, push
 
 LIVING = Statement("SELECT key, facet FROM state_records WHERE deleted = 0 AND source = :source ORDER BY key", {})
 NEWEST = Statement("SELECT value FROM counters WHERE name = 'change'", {})
-STAGED = Statement(
-    "SELECT (SELECT count(*) FROM staged) + (SELECT count(*) FROM batches) + (SELECT count(*) FROM journal) AS n", {}
-)
+STAGED = Statement("SELECT (SELECT count(*) FROM staged) + (SELECT count(*) FROM batches) AS n", {})
 COPY = behind.Copy("peer", Kind.EVSE_STATUS, None)
 
 
@@ -120,7 +120,7 @@ async def test_copies_of_peers_are_kept_apart_from_our_own_state(store, keeper):
 
 async def test_a_crash_before_the_decision_leaves_nothing_of_a_large_push(database, monkeypatch):
     async with open_store(database) as store:
-        crash_after(store, monkeypatch, 2)
+        crash_after(store, monkeypatch, 1)
         with pytest.raises(StoreError):
             await Keeper(store, lambda: 100.0).apply(journaled(push("fullLoad", **many(600))))
     async with open_store(database) as store:
@@ -128,6 +128,7 @@ async def test_a_crash_before_the_decision_leaves_nothing_of_a_large_push(databa
         assert await Keeper(store, lambda: 200.0).recover() == []
         assert await living(store) == {}
         assert (await store.read(STAGED))[0]["n"] == 0
+        assert [path.name for path in database.parent.glob("*-push-*")] == []
 
 
 @pytest.mark.parametrize("jobs_before_the_crash", [3, 4, 5, 6])
@@ -145,6 +146,29 @@ async def test_a_crash_after_the_decision_is_made_good_at_the_next_start(databas
         await keeper.again(interrupted, change.records, ())
         assert await living(store) == many(600, "occupied")
         assert (await store.read(STAGED))[0]["n"] == 0
+        assert [path.name for path in database.parent.glob("*-push-*")] == []
+
+
+async def test_a_backup_in_the_middle_of_a_large_push_is_made_good_where_it_is_restored(database, monkeypatch):
+    change, copy = journaled(push("fullLoad", **many(600, "Occupied"))), database.with_name("copy.sqlite3")
+    async with open_store(database) as store:
+        crash_after(store, monkeypatch, 3)
+        with pytest.raises(StoreError):
+            await Keeper(store, lambda: 150.0).apply(change)
+        back_up(database, copy)
+    async with open_store(copy) as store:
+        (interrupted,) = await Keeper(store, lambda: 200.0).recover()
+        assert interrupted.request == change.request
+
+
+async def test_a_push_that_changes_little_of_much_is_one_job(store, keeper, monkeypatch):
+    await keeper.apply(push("fullLoad", **many(900)))
+    another = push("fullLoad", **(many(899) | {"E00007": "Occupied"}))
+    records = [one if one.key == "E00007" else msgspec.structs.replace(one, raw=SAME) for one in another.records]
+    crash_after(store, monkeypatch, 1)
+    await keeper.apply(replace(another, records=records))
+    expected = many(899, "available") | {"E00007": "occupied"}
+    assert await living(store) == expected
 
 
 @pytest.mark.parametrize(("jobs_before_the_crash", "is_decided"), [(2, False), (3, True), (4, True), (6, True)])

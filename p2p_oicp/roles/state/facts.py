@@ -80,7 +80,7 @@ def _place(place: GeoCoordinates) -> tuple[float | None, float | None]:
 
 def listed(texts: Sequence[str]) -> str:
     """Return texts so that one of them is found as ``listed([one])``."""
-    return "".join(f"\n{text}\n" for text in texts)
+    return "\n{}\n".format("\n\n".join(texts)) if texts else ""
 
 
 def key_of_identification(identification: Identification) -> str:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 import orjson
+from msgspec.structs import astuple
 from sqlalchemy import Select, bindparam, delete, func, insert, select, update
 
 from p2p_oicp.storage.state.model import SAME, EvseFacts, Group, IdentificationFacts, Kind, Record
@@ -66,12 +67,12 @@ _PUT_GROUP = Statement(
     "updated_at = excluded.updated_at",
     {},
 )
-_EVSE_ROW = ("source", "changed_at", *EvseFacts._fields)
+_EVSE_ROW = ("source", "changed_at", *EvseFacts.__struct_fields__)
 # INSERT OR REPLACE would do for both, but within a savepoint SQLite takes notes for each such row: 6 to 8 µs.
 _ADD_FACTS: Mapping[Kind, RowStatement] = MappingProxyType(
     {
         Kind.EVSE_DATA: inserting(evse_facts, (*_EVSE_ROW, "record_id")),
-        Kind.AUTHENTICATION: inserting(identifications, (*IdentificationFacts._fields, "record_id")),
+        Kind.AUTHENTICATION: inserting(identifications, (*IdentificationFacts.__struct_fields__, "record_id")),
     }
 )
 _MOVE_FACTS = updating(evse_facts, _EVSE_ROW, where="record_id", also="deleted = 0")
@@ -170,17 +171,21 @@ def _keep_versions(tx: Transaction, ids: Iterable[int], now: float) -> str:
     return listed
 
 
+def _columns(record: Record) -> tuple[object, ...]:
+    return () if record.facts is None else astuple(record.facts)
+
+
 def _put_facts(tx: Transaction, kind: Kind, source: str, new: Iterable[tuple[int, Record]], now: float) -> None:
     if kind in _ADD_FACTS:
         common = (source, now) if kind is Kind.EVSE_DATA else ()
-        tx.run_rows(_ADD_FACTS[kind], ((*common, *(record.facts or ()), number) for number, record in new))
+        tx.run_rows(_ADD_FACTS[kind], ((*common, *_columns(record), number) for number, record in new))
 
 
 def _move_facts(tx: Transaction, kind: Kind, source: str, moved: Sequence[_Moved], now: float) -> None:
     if not moved:
         return
     if kind is Kind.EVSE_DATA:
-        rows = ((source, now, *(record.facts or ()), row["id"]) for record, _, row in moved)
+        rows = ((source, now, *_columns(record), row["id"]) for record, _, row in moved)
         tx.run_rows(_MOVE_FACTS, rows)
     elif kind is Kind.AUTHENTICATION:  # those of tombstones are gone already
         tx.run(_WITHDRAW_FACTS[kind], ids=orjson.dumps([row["id"] for _, _, row in moved]).decode())

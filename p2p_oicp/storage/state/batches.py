@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 
 import orjson
+from msgspec.structs import astuple
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from p2p_oicp.storage.state import plans
@@ -108,7 +109,8 @@ class Batch:
             more, self._done = await self._store.write(partial(self._piece, done=self._done, end=end), Lane.BULK)
             changed += more
         named = {row["key"] for row in await self._store.scan(_NAMED, after=self._first, until=end)}
-        changed += await plans.withdraw_unnamed(self._store, self._push, named, decided, self._now)
+        leaving = await plans.unnamed(self._store, self._push, named, decided)
+        changed += await plans.withdraw_rows(self._store, self._push, leaving, self._now)
         await self._store.write(lambda tx: remember(tx, self._push, self._now()), Lane.BULK)
         await self.drop()
         return changed
@@ -136,7 +138,7 @@ def _staged_row(record: Record) -> dict[str, object]:
         "key": record.key,
         "group_key": record.group_key,
         "facet": record.facet,
-        "facts": None if record.facts is None else orjson.dumps(list(record.facts)),
+        "facts": None if record.facts is None else orjson.dumps(astuple(record.facts)),
         "raw": record.raw,
     }
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -13,8 +14,8 @@ from sqlalchemy import bindparam, select
 from p2p_oicp.storage.state.batches import Batch
 from p2p_oicp.storage.state.direct import MOST_AT_ONCE, apply_at_once
 from p2p_oicp.storage.state.large import LargePush
-from p2p_oicp.storage.state.model import Applied, Group, Kind, Push, Record
-from p2p_oicp.storage.state.plans import Now
+from p2p_oicp.storage.state.model import SAME, Applied, Group, Kind, Push, Record, Replaces
+from p2p_oicp.storage.state.plans import Now, unnamed
 from p2p_oicp.storage.state.recovery import Interrupted, recover
 from p2p_oicp.storage.state.tables import state_records
 from p2p_oicp.storage.statements import compiled
@@ -44,22 +45,36 @@ class Turn:
         self._store = store
         self._now = now
         self._unfinished = unfinished
+        self._living: Mapping[str, set[str]] = {}
 
     async def digests(self, kind: Kind, source: str, group: str) -> dict[bytes, str]:
         """Return the key of every valid record of a group by its digest."""
         rows = await self._store.scan(_DIGESTS, kind_=kind, source_=source, group_=group)
-        return dict(map(tuple, rows))
+        found: dict[bytes, str] = dict(map(tuple, rows))
+        self._living = {group: set(found.values())}
+        return found
 
     async def apply(self, push: Push) -> Applied:
         """Apply a push, all or nothing; contradictions are returned, and nothing is changed then."""
-        size = len(push.records) + len(push.gone)
+        leaving = await self._leaving(push)
+        push = replace(push, records=[record for record in push.records if record.raw != SAME])
+        size = len(push.records) + len(push.gone) + len(leaving)
         if size <= MOST_AT_ONCE:
             lane = Lane.INTERACTIVE if size <= _FEW else Lane.BULK
-            applied = await self._store.write(lambda tx: apply_at_once(tx, push, self._now()), lane)
-            if applied is not None:
-                return applied
-        large = LargePush(self._store, push, self._now)
+            return await self._store.write(lambda tx: apply_at_once(tx, push, leaving, self._now()), lane)
+        large = LargePush(self._store, push, self._now, leaving)
         return await self._carry_out(push, large, large.apply())
+
+    async def _leaving(self, push: Push) -> Sequence[sqlite3.Row]:
+        """Return what a push withdraws by not naming it."""
+        if push.replaces is Replaces.NOTHING:
+            return ()
+        named = {record.key for record in push.records}
+        if push.replaces is Replaces.GROUPS and all(
+            group.key in self._living and self._living[group.key] <= named for group in push.groups
+        ):
+            return ()
+        return await unnamed(self._store, push, named)
 
     async def take(self, push: Push, batch: Batch, groups: Sequence[Group]) -> Applied:
         """Apply what was staged, all or nothing."""
@@ -106,7 +121,7 @@ class Keeper:
         """Apply a push that a crash interrupted; return how many records that changed."""
         push = replace(interrupted.push, records=records, gone=gone)
         number, decided = interrupted.number, interrupted.decided
-        return await LargePush(self._store, push, self._now, number=number, decided=decided).finish()
+        return await LargePush.interrupted(self._store, push, self._now, number=number, decided=decided).finish()
 
     async def stage(self, push: Push) -> Batch:
         """Begin a pull, whose records come little by little and need no turn yet."""

@@ -1,10 +1,11 @@
 """What is kept of a push that is too large for one transaction, from its decision to its end; and parts of applying it.
 
-The row of ``batches`` says what must be done; its records are in ``staged`` (pulls) or ``journal`` (pushes).
+The row of ``batches`` says what must be done; its records are in ``staged`` (pulls) or in the journal (pushes).
 """
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -15,18 +16,22 @@ from sqlalchemy import bindparam, delete, func, select, update
 from p2p_oicp.storage.state.apply import put_groups, withdraw
 from p2p_oicp.storage.state.direct import is_repetition
 from p2p_oicp.storage.state.model import Group, Kind, Must, Push, Replaces
-from p2p_oicp.storage.state.tables import batches, state_groups, state_records
+from p2p_oicp.storage.state.tables import batches, journal, state_groups, state_records
 from p2p_oicp.storage.statements import Statement, compiled
 from p2p_oicp.storage.store import Store
 from p2p_oicp.storage.tables import counters
 from p2p_oicp.storage.writer import Lane, Transaction
 
-#: Records of one job: a few milliseconds.
-PIECE = 250
-#: An id in ``staged`` and ``journal`` is the batch's number and a place.
+#: Records of one job: two milliseconds, for which an authorization may have to wait.
+PIECE = 100
+# Jobs that wait at once, so that the writer can commit several of them together while nobody else writes.
+_TOGETHER = 8
+#: An id in ``staged`` is the batch's number and a place.
 PLACE_BITS = 32
 OPEN, DECIDED = "staged", "decided"
 _PIECE_TO_LOOK_AT = 5_000
+
+_EVER = 2**63 - 1
 
 Now = Callable[[], float]
 
@@ -41,6 +46,7 @@ _DECIDE = compiled(
     .values(state=DECIDED, plan=bindparam("plan"), decided_change=bindparam("decided_change"))
 )
 _CLOSE = compiled(delete(batches).where(_b.id == bindparam("id_")))
+_FORGET = compiled(delete(journal).where(journal.c.id == bindparam("id_")))
 _NEWEST_CHANGE = compiled(select(func.max(counters.c.value).label("value")).where(counters.c.name == "change"))
 _OLDER = compiled(
     select(_t.id, _t.key, _t.group_key, _t.change)
@@ -86,13 +92,38 @@ def decide(tx: Transaction, number: int, push: Push, now: float) -> tuple[int, i
 def close(tx: Transaction, number: int) -> None:
     """Nothing is left to do."""
     tx.run(_CLOSE, id_=number)
+    tx.run(_FORGET, id_=number)
 
 
-async def withdraw_unnamed(store: Store, push: Push, named: Collection[str], decided: int, now: Now) -> int:
-    """Withdraw what was valid before a push and is not named by it, where it replaces; return how many that were."""
-    changed = 0
+async def unnamed(store: Store, push: Push, named: Collection[str], until: int = _EVER) -> list[sqlite3.Row]:
+    """Return what a push withdraws by not naming it: valid since a change up to ``until``, where the push replaces."""
+    found: list[sqlite3.Row] = []
     for group in await _replaced(store, push):
-        changed += await _withdraw_group(store, push, group, named, decided, now)
+        after = 0
+        while rows := await store.scan(
+            _OLDER, kind_=push.kind, source_=push.source, group_=group, after=after, until=until
+        ):
+            after = int(rows[-1]["change"])
+            found += (row for row in rows if row["key"] not in named)
+    return found
+
+
+async def withdraw_rows(store: Store, push: Push, rows: Sequence[sqlite3.Row], now: Now) -> int:
+    """Withdraw rows, some at a time; return how many that were."""
+
+    def job(tx: Transaction, rows: Sequence[sqlite3.Row]) -> int:
+        return withdraw(tx, push.kind, push.source, rows, now())
+
+    return await in_pieces(store, job, rows)
+
+
+async def in_pieces(store: Store, job: Callable[..., int], rows: Sequence[object]) -> int:
+    """Do a job (``tx``, ``rows``) with rows, some at a time; return how many that changed."""
+    pieces = [rows[start : start + PIECE] for start in range(0, len(rows), PIECE)]
+    changed = 0
+    for first in range(0, len(pieces), _TOGETHER):
+        jobs = [partial(job, rows=piece) for piece in pieces[first : first + _TOGETHER]]
+        changed += sum(await asyncio.gather(*(store.write(each, Lane.BULK) for each in jobs)))
     return changed
 
 
@@ -103,22 +134,6 @@ async def _replaced(store: Store, push: Push) -> list[str]:
         rows = await store.read(_GROUPS, kind_=push.kind, source_=push.source)
         return [row["group_key"] for row in rows]
     return []
-
-
-async def _withdraw_group(store: Store, push: Push, group: str, named: Collection[str], decided: int, now: Now) -> int:
-    changed, after = 0, 0
-
-    def job(tx: Transaction, rows: Sequence[sqlite3.Row]) -> int:
-        return withdraw(tx, push.kind, push.source, rows, now())
-
-    while True:
-        rows = await store.scan(_OLDER, kind_=push.kind, source_=push.source, group_=group, after=after, until=decided)
-        if not rows:
-            return changed
-        after = int(rows[-1]["change"])
-        leaving = [row for row in rows if row["key"] not in named]
-        for start in range(0, len(leaving), PIECE):
-            changed += await store.write(partial(job, rows=leaving[start : start + PIECE]), Lane.BULK)
 
 
 def plan_of(push: Push) -> bytes:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+
+from sqlalchemy import bindparam, select
 
 from p2p_oicp.storage.state import plans
 from p2p_oicp.storage.state.batches import Batch
-from p2p_oicp.storage.state.large import LargePush, journaled
+from p2p_oicp.storage.state.large import LargePush
 from p2p_oicp.storage.state.model import Push, Request
 from p2p_oicp.storage.state.plans import Now
+from p2p_oicp.storage.state.tables import journal
+from p2p_oicp.storage.statements import compiled
 from p2p_oicp.storage.store import Store
+
+_IN_BACKUP = compiled(select(journal.c.request).where(journal.c.id == bindparam("number")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +39,18 @@ async def recover(store: Store, now: Now) -> list[Interrupted]:
             decided = row["decided_change"] if is_decided else None
             batch = Batch(store, number, push, now, decided=decided, done=row["done"])
             await (batch.finish() if is_decided else batch.drop())
-        elif is_decided:
-            request = await journaled(store, number, party)
-            interrupted.append(Interrupted(number, push, request, row["decided_change"]))
+        elif is_decided and (body := await _journaled(store, number)) is not None:
+            interrupted.append(Interrupted(number, push, Request(party, body), row["decided_change"]))
         else:
-            await LargePush(store, push, now, number=number).drop()
+            await LargePush.interrupted(store, push, now, number=number).drop()
+    await asyncio.to_thread(store.journal.keep_only, {found.number for found in interrupted})
     return interrupted
+
+
+async def _journaled(store: Store, number: int) -> bytes | None:
+    """Return the request of a decided push; a store that was restored has it within."""
+    body = await asyncio.to_thread(store.journal.read, number)
+    if body is not None:
+        return body
+    rows = await store.read(_IN_BACKUP, number=number)
+    return rows[0]["request"] if rows else None

@@ -142,12 +142,12 @@ staged = Table(
     Column("raw", LargeBinary),
 )
 
-# Requests that are being applied piece by piece; an id is made as in ``staged``.
+# In a backup only: requests that were being applied piece by piece, by the number of their batch.
 journal = Table(
     "journal",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("part", LargeBinary, nullable=False),
+    Column("request", LargeBinary, nullable=False),
 )
 
 quarantine = Table(

@@ -139,7 +139,7 @@ def upgrade() -> None:
     op.create_table(
         "journal",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("part", sa.LargeBinary(), nullable=False),
+        sa.Column("request", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
