@@ -79,6 +79,9 @@ class Doorkeeper:
         return size
 
     async def _queue(self) -> None:
+        if not self._bulk.locked():  # the usual case: nothing to wait for, and no bound on the time to set
+            await self._bulk.acquire()
+            return
         if self._waiting >= _MOST_BULK_WAITING:
             raise self._busy(f"{_MOST_BULK_WAITING} pushes and pulls are waiting", http_status=429)
         self._waiting += 1
