@@ -23,6 +23,11 @@ class Bell:
         self.paused = False
         self._event = asyncio.Event()
 
+    @property
+    def is_rung(self) -> bool:
+        """Whether it was rung and nobody has heard it yet."""
+        return self._event.is_set()
+
     def ring(self) -> None:
         """Say that there may be work."""
         self._event.set()

@@ -15,6 +15,7 @@ group restores it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import structlog
@@ -42,7 +43,16 @@ class Replicator:
     """Replicates one kind of state to one peer; at most one request is in flight."""
 
     def __init__(
-        self, peer: Peer, kind: StateKind, *, store: Store, courier: Courier, bell: Bell, clock: Clock, backoff: Backoff
+        self,
+        peer: Peer,
+        kind: StateKind,
+        *,
+        store: Store,
+        courier: Courier,
+        bell: Bell,
+        clock: Clock,
+        backoff: Backoff,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._peer = peer
         self._kind = kind
@@ -57,14 +67,15 @@ class Replicator:
         self._loading: Loading | None = None
         self._refusals = Refusals(backoff, clock)
         self._peers_store: int | None = None
-        self._sent_at = -_GATHERING_SECONDS
+        self._sleep = sleep
+        self._changes_may_go_at = 0.0
         self._log = log.bind(peer=peer.name, kind=kind.kind.name.lower())
 
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
-            if (rest := self._sent_at + _GATHERING_SECONDS - self._clock.monotonic()) > 0:
-                await asyncio.sleep(rest)
+            if (rest := self._changes_may_go_at - self._clock.monotonic()) > 0:
+                await self._sleep(rest)
             try:
                 pause = await self._round()
             except StoreError as error:
@@ -94,7 +105,7 @@ class Replicator:
         self._shipment = None
         await self._store.write(lambda tx: self._reached(tx, shipment))
         if shipment.is_delta:
-            self._sent_at = self._clock.monotonic()
+            self._changes_may_go_at = self._clock.monotonic() + _GATHERING_SECONDS
         return 0.0
 
     async def _next_shipment(self) -> Shipment | None:

@@ -134,12 +134,18 @@ class Doorkeeper:
 
     async def wait_for_turn(self, place: Place) -> None:
         """Wait until few enough pushes and pulls are being answered; raises HttpProblem."""
+        if self._turns.locked():
+            await self._wait()
+        else:  # the usual case: no bound on the time to set
+            await self._turns.acquire()
+        place.has_turn = True
+
+    async def _wait(self) -> None:
         try:
             async with asyncio.timeout(_LONGEST_BULK_WAIT_SECONDS):
                 await self._turns.acquire()
         except TimeoutError as error:
             raise self._refused("pushes and pulls take long", 429) from error
-        place.has_turn = True
 
     def make_room(self, place: Place, length: int | None) -> None:
         """Reserve memory for a body of ``length`` bytes, as far as is known; raises HttpProblem."""

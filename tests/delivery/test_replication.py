@@ -1,7 +1,9 @@
 """Replication converges: with a strict peer, lost answers, silence and refusals, and by the least traffic."""
 
+import asyncio
 import json
 import random
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -69,6 +71,15 @@ def keeper(store, clock) -> Keeper:
     return Keeper(store, clock.time)
 
 
+@asynccontextmanager
+async def running(work):
+    task = asyncio.create_task(work)
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
 @pytest.fixture
 def work(store, clock, peer):
     """Run rounds until nothing is behind, or something is in the way; the replicator lives on between calls."""
@@ -87,6 +98,45 @@ def work(store, clock, peer):
         return list(peer.actions)
 
     return run
+
+
+async def test_a_change_after_a_silence_goes_out_at_once_and_a_storm_behind_it_in_one_request(
+    store, keeper, peer, clock
+):
+    bells, storm, over = Bells(), [f"R{number}" for number in range(20)], asyncio.Event()
+    kind = KINDS[Kind.EVSE_STATUS]
+    bell = bells.hang("emp", "statuses to emp", kind.name)
+
+    async def gather(seconds: float) -> None:
+        for status in storm:
+            await keeper.apply(push("update", A=status, B=status))
+            bells.ring_all_that_bring(kind.name)
+        clock.now += seconds
+        if not storm:
+            over.set()
+        storm.clear()
+
+    await keeper.apply(push("fullLoad", A="Available", B="Available"))
+    backoff = Backoff(1.0, 5.0, lambda: 0.0)
+    replicator = Replicator(
+        PEER, kind, store=store, courier=peer, bell=bell, clock=clock, backoff=backoff, sleep=gather
+    )
+    async with asyncio.timeout(5), running(replicator.run()):
+        while not peer.actions:
+            await asyncio.sleep(0)
+        await keeper.apply(push("update", A="Occupied"))
+        bells.ring_all_that_bring(kind.name)
+        await over.wait()
+    assert peer.actions == [("fullLoad", 2), ("update", 1), ("update", 2)]
+    assert peer.state == {"A": "r19", "B": "r19"}
+
+
+def test_only_those_are_woken_that_bring_what_changed():
+    bells = Bells()
+    outbox = bells.hang("emp", "emp")
+    hung = {what: bells.hang("emp", f"{what} to emp", what) for what in ("evse data", "evse status")}
+    bells.ring_all_that_bring("evse status")
+    assert [bell.is_rung for bell in (outbox, *hung.values())] == [False, False, True]
 
 
 async def living(store) -> dict[str, str]:

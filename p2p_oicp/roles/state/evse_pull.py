@@ -45,14 +45,15 @@ class EvsePulls:
             search=partial(self._search, incoming.message, since),
         )
         ids = crawl.ids[asked.offset : asked.offset + asked.size]
-        body, count = await self._told(ids, since, incoming.message.geo_coordinates_response_format)
-        return asked.answer_joined(body, count, len(crawl.ids))
+        told, count = await self._told(ids, since, incoming.message.geo_coordinates_response_format)
+        return asked.answer_joined(told, count, len(crawl.ids))
 
-    async def _told(self, ids: array[int], since: float | None, notation: str) -> tuple[bytes, int]:
-        """Return records as a pull shows them, and how many they are."""
+    async def _told(self, ids: array[int], since: float | None, notation: str) -> tuple[list[bytes], int]:
+        """Return records as a pull shows them, some in each text, and how many they are."""
         wanted = GeoFormat(notation) if notation in _NOTATIONS else None
         openings: dict[Label, bytes] = {}
-        told, count = [], 0
+        told: list[bytes] = []
+        count = 0
         for start in range(0, len(ids), pages.MOST_AT_ONCE):
             if start:
                 await asyncio.sleep(0)  # others get their turn
@@ -60,7 +61,7 @@ class EvsePulls:
                 opening = openings.get(alike.label) or openings.setdefault(alike.label, self._opening(alike.label))
                 told.append(_opened(alike, opening, wanted))
                 count += alike.records
-        return b",".join(told), count
+        return told, count
 
     def _opening(self, label: Label) -> bytes:
         """Return what stands before a record's own members (OICP 2.3, PullEvseDataRecordType)."""
