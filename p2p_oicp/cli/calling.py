@@ -55,6 +55,8 @@ class Target:
     def _of_node(cls, config: Path) -> Self:
         settings = load_settings(config)
         api = settings.backend_api
+        if not api.port:
+            raise ConfigurationError("[backend_api] port = 0: a command cannot know the port; choose a fixed one")
         host = _ANY_ADDRESS.get(api.host, api.host)
         url = URL.build(scheme="http", host=host, port=api.port)
         return cls(str(url), api.token, settings.node.operators, config)

@@ -69,21 +69,19 @@ def retry(
     """Let a letter be sent again now, a dead one too; the node must be running."""
     from urllib.parse import quote
 
-    from p2p_oicp.cli import admin_call
+    from p2p_oicp.cli import admin
     from p2p_oicp.errors import ConfigurationError
-    from p2p_oicp.settings import load_settings
 
     if (number is None) != all_dead:
         raise ConfigurationError("name one letter by its number, or all dead ones with --dead")
-    path = f"outbox/retry?destination={quote(to)}" if number is None else f"outbox/{number}/retry"
-    told = admin_call.call(load_settings(config), "POST", path)
+    path = f"retry?destination={quote(to)}" if number is None else f"{number}/retry"
+    told = admin.ask(config, "POST", f"/admin/v1/outbox/{path}")
     typer.echo(f"{told['retried']} to be sent again now")
 
 
 def drop(number: _Number, config: ConfigOption = _CONFIG) -> None:
     """Throw a letter away for good; the node must be running."""
-    from p2p_oicp.cli import admin_call
-    from p2p_oicp.settings import load_settings
+    from p2p_oicp.cli import admin
 
-    admin_call.call(load_settings(config), "DELETE", f"outbox/{number}")
+    admin.ask(config, "DELETE", f"/admin/v1/outbox/{number}")
     typer.echo(f"letter {number} is thrown away; its session's story says so")

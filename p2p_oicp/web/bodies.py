@@ -77,4 +77,6 @@ def _decoded(body: bytes, coding: str, most: int) -> bytes:
         raise HttpProblem(400, DATA_ERROR, f"the compressed body is damaged: {error}") from error
     if len(decoded) > most:
         raise HttpProblem(413, DATA_ERROR, f"the body is larger than {most} bytes")
+    if not inflate.eof:
+        raise HttpProblem(400, DATA_ERROR, "the compressed body is damaged: it ends too early")
     return decoded

@@ -68,8 +68,8 @@ async def test_the_cpo_node_refuses_new_work_keeps_what_it_has_and_recovers(on, 
     await on.csms.drive(2)
     record = await authorized(on)
     with trouble(on.a):
-        for path, message in ((messages.CDR, record), (messages.START, messages.authorize_start())):
-            answer = await on.csms.ask(path, json.dumps(message).encode())
+        sent = ((messages.CDR, record), (messages.START, messages.authorize_start()))
+        for answer in await asyncio.gather(*(on.csms.ask(path, json.dumps(each).encode()) for path, each in sent)):
             assert (answer.status, answer.code) == (503, "021")
             assert int(answer.headers["Retry-After"]) >= 1
             assert "Traceback" not in answer.text

@@ -1,4 +1,4 @@
-"""Far more than the nodes can bear, for three seconds; ``scripts/overload`` does it for half a minute."""
+"""Far more than the nodes can bear, for two seconds; ``scripts/overload`` does it for half a minute."""
 
 import pytest
 
@@ -8,7 +8,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_a_storm_of_statuses_delays_and_refuses_no_authorization_at_either_listener(on):
-    storm = await weather(on, 3.0)
+    storm = await weather(on, 2.0)
     assert not storm.faults, str(storm)
     assert storm.backend.statuses[200], str(storm)
     assert storm.peer.statuses[200], str(storm)
@@ -18,7 +18,7 @@ async def test_a_storm_of_statuses_delays_and_refuses_no_authorization_at_either
 
 
 async def test_under_overload_answers_are_bounded_and_the_nodes_are_well_afterwards(on):
-    outcome = await press(on, 3.0, factor=20)
+    outcome = await press(on, 2.0, factor=20)
     assert not outcome.faults, str(outcome)
     assert outcome.pressing.statuses[200], str(outcome)
     assert outcome.pressing.statuses[503] + outcome.pressing.statuses[429], str(outcome)
