@@ -89,7 +89,7 @@ class SignsOfLife:
 
     def are_wanted(self, name: str) -> bool:
         """Say whether anything waits for a peer: asked at each of its requests."""
-        return any(bell.paused for bell in self._bells.of(name))
+        return bool(self._bells.paused(name))
 
     async def heard_from(self, name: str) -> None:
         """Clear the backoff of a peer's destinations, if there is any."""

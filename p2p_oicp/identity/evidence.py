@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+from binascii import b2a_base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import orjson
 
 from p2p_oicp.errors import NotProven
@@ -27,8 +29,7 @@ _VERSION = 1
 _KEPT_HEADERS = ("Content-Type", "Content-Digest", "Content-Encoding", "Signature-Input", "Signature")
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(msgspec.Struct, frozen=True):
     """One request and its answer as they were on the wire; ``at`` is our clock, ``peer`` our name for the other."""
 
     at: float
@@ -170,7 +171,7 @@ def _kept(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _text(body: bytes) -> str:
-    return base64.b64encode(body).decode()
+    return b2a_base64(body, newline=False).decode()
 
 
 def _bytes(text: str) -> bytes:

@@ -8,8 +8,9 @@ the request, so that it proves which question it answers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from p2p_oicp.errors import NotProven, UnknownKey
 from p2p_oicp.identity.digests import check_digest, content_digest
@@ -30,8 +31,7 @@ _ANSWER_MUST_COVER = frozenset({"@status", "content-digest"})
 _PARAMETERS = '"@signature-params": '
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedSignature:
+class VerifiedSignature(msgspec.Struct, frozen=True):
     """A signature that was checked: whose key, when (seconds since the epoch), and where it stands in the message."""
 
     key: PublicKey
@@ -154,7 +154,7 @@ def _first_known(headers: Mapping[str, str], find: FindKey, now: float) -> tuple
 
 
 def _check_coverage(found: SignatureInput, must: frozenset[str]) -> None:
-    missing = must - {component.name for component in found.components if not component.of_request}
+    missing = must - found.covered.own
     if missing:
         raise NotProven(f"the signature does not cover {', '.join(sorted(missing))}")
 
@@ -229,7 +229,7 @@ def _field(headers: Mapping[str, str], name: str) -> str:
     values = getall(name, None) if getall is not None else _plain(headers, name)
     if not values:
         raise NotProven(f"there is no {name} header")
-    return ", ".join(value.strip() for value in values)
+    return values[0].strip() if len(values) == 1 else ", ".join(value.strip() for value in values)
 
 
 def _plain(headers: Mapping[str, str], name: str) -> list[str]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from p2p_oicp.errors import NotProven
 
@@ -28,8 +29,7 @@ _EACH_COMPONENT = re.compile(rf"({_STRING})((?:{_PARAMETER})*)", re.ASCII)
 _MOST_MEMBERS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
+class Component(msgspec.Struct, frozen=True):
     """One covered component: ``text`` as written, its name, whether it is the request's (``;req``), and its ``key``."""
 
     text: str
@@ -38,14 +38,25 @@ class Component:
     key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SignatureInput:
+class Covered(msgspec.Struct, frozen=True):
+    """The covered components of a message, and the names of those that are its own."""
+
+    components: tuple[Component, ...]
+    own: frozenset[str]
+
+
+class SignatureInput(msgspec.Struct, frozen=True):
     """One member of ``Signature-Input``: ``raw`` is the covered text, ``parameters`` are strings without quotes."""
 
     label: str
     raw: str
-    components: tuple[Component, ...]
+    covered: Covered
     parameters: dict[str, str]
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """What is covered, in the order of the text that was signed."""
+        return self.covered.components
 
 
 def signature_inputs(field: str) -> list[SignatureInput]:
@@ -53,7 +64,7 @@ def signature_inputs(field: str) -> list[SignatureInput]:
     inputs = []
     for match in _members(_INPUT, field, "Signature-Input"):
         label, covered, parameters = match.groups()
-        inputs.append(SignatureInput(label, covered + parameters, _components(covered), _parameters(parameters)))
+        inputs.append(SignatureInput(label, covered + parameters, _covered(covered), _parameters(parameters)))
     return inputs
 
 
@@ -87,11 +98,11 @@ def _members(pattern: re.Pattern[str], field: str, name: str) -> list[re.Match[s
 
 # A peer covers the same components in each of its messages.
 @lru_cache(maxsize=128)
-def _components(covered: str) -> tuple[Component, ...]:
+def _covered(covered: str) -> Covered:
     found = tuple(_component(match) for match in _EACH_COMPONENT.finditer(covered))
     if len({component.text for component in found}) != len(found):
         raise NotProven("a component is covered twice")
-    return found
+    return Covered(found, frozenset(component.name for component in found if not component.of_request))
 
 
 def _component(match: re.Match[str]) -> Component:

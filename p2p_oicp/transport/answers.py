@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
 import orjson
 
 from p2p_oicp.errors import (
@@ -25,8 +25,7 @@ from p2p_oicp.transport.charsets import as_utf8
 _LONGEST_REASON = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """An OICP answer, positive or not: ``Result: false`` and ``NotAuthorized`` are answers, not errors.
 
     ``message`` is the operation's response, or an Acknowledgement in its place (some refusals come so). A page comes
@@ -47,8 +46,7 @@ class Reply:
         return _seconds(self.date)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """One HTTP answer as it came; header lookup does not care about case."""
 
     peer: str
