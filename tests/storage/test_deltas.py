@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2p_oicp.storage import Store, open_store
-from p2p_oicp.storage.state import evses, history
+from p2p_oicp.storage.state import evses, history, pages
 from p2p_oicp.storage.state.evses import Filters
 from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.storage.state.model import OWN, EvseFacts, Group, Kind, Push, Record, Replaces
@@ -60,8 +60,11 @@ def push_of(action: str, values: dict[str, int], source: str = OWN) -> Push:
 
 async def pull(store: Store, since: float | None) -> list[dict]:
     ids = await evses.search(store, Filters(source=OWN), since)
-    page = await evses.page(store, ids, since, ("?", "?"))
-    return json.loads(b"[" + page.body + b"]")
+    return [
+        {**json.loads(b"{" + rest), "deltaType": alike.label.change}
+        for alike in pages.some(store, ids, since)
+        for rest in alike.rests.split(pages.BETWEEN)
+    ]
 
 
 def take(copy: dict[str, int], found: list[dict]) -> dict[str, int]:

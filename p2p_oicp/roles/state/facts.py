@@ -54,6 +54,17 @@ def of_evse(record: EvseDataRecord | Likeness, group_key: str) -> EvseFacts:
     )
 
 
+def notation(record: EvseDataRecord) -> str:
+    """Return the notation that all places of a record have, an empty text where there is no such one."""
+    place, entrance = record.geo_coordinates, record.geo_charging_point_entrance
+    if place.google is not None and (entrance is None or entrance.google is not None):
+        return "Google"
+    for member, name in (("decimal_degree", "DecimalDegree"), ("degree_minute_seconds", "DegreeMinuteSeconds")):
+        if all(getattr(each, member) is not None for each in (place, entrance) if each is not None):
+            return name
+    return ""
+
+
 def _place(place: GeoCoordinates) -> tuple[float | None, float | None]:
     """Return latitude and longitude; nearly all places are in Google's notation, with a blank."""
     if place.google is not None:

@@ -109,7 +109,9 @@ def _status(raw: bytes, record: Readable, group: Group) -> Record:
 
 def _evse(raw: bytes, record: Readable, group: Group) -> Record:
     evse: EvseDataRecord = record  # type: ignore[assignment]
-    return Record(evse.evse_id.key, group.key, facts.bare(raw, evse), "", facts.of_evse(evse, group.key))
+    return Record(
+        evse.evse_id.key, group.key, facts.bare(raw, evse), facts.notation(evse), facts.of_evse(evse, group.key)
+    )
 
 
 def _product(raw: bytes, record: Readable, group: Group) -> Record:

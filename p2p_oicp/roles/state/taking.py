@@ -28,8 +28,11 @@ _DATA_TRANSACTION_ERROR = "009"
 _DATA_ERROR = "022"
 _MOST_NAMED = 10
 _DELETE = "delete"
-# From so many records on, the digests of what is stored are read, so that unchanged ones cost next to nothing.
+_FULL_LOAD = "fullLoad"
+# From so many records on, the digests of all that is stored are read, so that unchanged ones cost next to nothing: of a
+# fullLoad, which is nearly all of it, and of others only where they are many.
 _WORTH_COMPARING = 100
+_WORTH_COMPARING_WITH_ALL = 1000
 _MUST = {"insert": Must.BE_NEW, "update": Must.BE_KNOWN}
 
 
@@ -105,7 +108,8 @@ async def _sorted(incoming: Incoming[Message], sieve: Sieve, group: Group, known
 
 
 def _is_large(incoming: Incoming[Message]) -> bool:
-    return incoming.records is not None and len(incoming.records.raws) >= _WORTH_COMPARING
+    worth = _WORTH_COMPARING if _action(incoming) == _FULL_LOAD else _WORTH_COMPARING_WITH_ALL
+    return incoming.records is not None and len(incoming.records.raws) >= worth
 
 
 def _refuse_errors(findings: Sequence[Finding], twice: Sequence[str], kind: StateKind, *, is_ours: bool) -> None:
@@ -140,7 +144,7 @@ def _push(incoming: Incoming[Message], kind: StateKind, source: str, group: Grou
         source=source,
         groups=(group,),
         must=_MUST.get(action),
-        replaces=Replaces.GROUPS if action == "fullLoad" else Replaces.NOTHING,
+        replaces=Replaces.GROUPS if action == _FULL_LOAD else Replaces.NOTHING,
         digest=digest,
         request=Request(incoming.party or group.party, incoming.body),
     )

@@ -63,7 +63,7 @@ def facts_of(kind: Kind, values: Sequence[Any]) -> Facts:
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One record: ``raw`` as it came, ``facet`` what pulls filter by (a status, an audience), ``facts`` columns.
+    """One record: ``raw`` as it came, ``facet`` what pulls ask for (status, audience, notation), ``facts`` columns.
 
     ``raw`` is ``SAME`` where the record is known to be in the store just so.
     """
