@@ -58,6 +58,8 @@ class Held:
     kind: ClassVar[Kind]
 
     def __init__(self, value: object) -> None:
+        if isinstance(self.kind, Number) and self.kind.is_common(value):
+            return
         notes = Notes()
         self.kind.read(value, "", notes)
         if notes.findings:

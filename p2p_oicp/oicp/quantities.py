@@ -72,6 +72,13 @@ class Number(Kind):
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {"type": "number"} | ({} if self.minimum is None else {"minimum": self.minimum})
 
+    def is_common(self, value: object) -> bool:
+        """Whether a value is faultless at first sight, as nearly all are."""
+        if not isinstance(value, Decimal) or self.decimals is not None or self.whole:
+            return False
+        least, most = self.minimum or -_COMMON_LIMIT, _COMMON_LIMIT if self.usual is None else self.usual
+        return least <= value <= most and value.adjusted() > -_COMMON_DIGITS and len(str(value)) <= _COMMON_DIGITS
+
     @override
     def read(self, value: object, at: str, notes: Notes) -> object:
         number = self._number(value, at, notes)

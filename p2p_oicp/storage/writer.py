@@ -136,8 +136,8 @@ class Writer:
         bulk: list[_Waiting] = []
         while await self._has_work():
             urgent = _take(self._urgent, MOST_INTERACTIVE_JOBS_A_ROUND)
-            # Who came during a bulk job does not wait for the next one.
-            most = 0 if urgent and bulk else MOST_BULK_JOBS_A_ROUND
+            # Who came during a bulk job does not wait for the next one; nobody waits for several.
+            most = MOST_BULK_JOBS_A_ROUND if not urgent else int(not bulk)
             bulk = []
             try:
                 await self._commit_together(urgent, bulk, most)

@@ -20,7 +20,8 @@ from p2p_oicp.storage.state.apply import digest_of
 from p2p_oicp.storage.state.model import OWN, SAME, Group, Kind, Record
 from p2p_oicp.storage.state.quarantine import SetAside
 
-_BETWEEN_TURNS = 20
+# Half a millisecond.
+_BETWEEN_TURNS = 25
 _MOST_FINDINGS = 100
 _NOTHING: Mapping[bytes, str] = MappingProxyType({})
 
