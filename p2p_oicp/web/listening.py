@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import cast
 
+import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.web.entrance import Entrance
+
+log = structlog.get_logger(__name__)
 
 OICP_PREFIX = "/api/oicp/"
 #: What serves the requests below ``OICP_PREFIX``.
@@ -18,10 +24,13 @@ OICP: web.AppKey[Callable[[web.Request], Awaitable[web.StreamResponse]]] = web.A
 SHUTDOWN_SECONDS = 10.0
 # A connection on which no request comes to its head's end is cut off; a peer's client keeps its idle ones for 45 s.
 SILENT_CONNECTION_SECONDS = 60.0
+# So long TLS may take to begin.
+HANDSHAKE_SECONDS = 10.0
 # So long the rest of a refused body is read, so that its sender comes to read the answer.
 LINGERING_SECONDS = 2.0
 # The event loop takes fewer turns than this from accepting a connection to telling its server.
 _TURNS_OF_AN_ACCEPT = 10
+_LONGEST_REASON = 100
 
 
 async def listen(
@@ -31,43 +40,60 @@ async def listen(
     port: int,
     table: str,
     *,
+    connections: int,
     tls: ssl.SSLContext | None = None,
 ) -> str:
-    """Listen; return the base URL with the port that was bound.
+    """Listen; return the base URL with the port that was bound. At most about so many ``connections`` are kept open.
 
     A body stays as it was on the wire, since that is what is signed.
     """
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=_ServerLog(logging.getLogger("aiohttp.server"), {}),
         auto_decompress=False,
         shutdown_timeout=SHUTDOWN_SECONDS,
         keepalive_timeout=SILENT_CONNECTION_SECONDS,
         lingering_time=LINGERING_SECONDS,
     )
     await runner.setup()
-    if runner.server is not None:
-        _go_straight_to_oicp(runner.server, app)
+    server = cast("web.Server", runner.server)
+    _go_straight_to_oicp(server, app)
     stack.push_async_callback(_close, runner)
-    site = web.TCPSite(runner, host, port, ssl_context=tls)
+    entrance = await stack.enter_async_context(Entrance(server, connections))
     try:
-        await site.start()
+        accepting = await asyncio.get_running_loop().create_server(
+            entrance, host, port, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None
+        )
     except OSError as error:
         raise ConfigurationError(
             f"[{table}] cannot listen on {host}:{port}: {error.strerror}; choose another port"
         ) from error
-    bound = runner.addresses[0][1]
+    stack.callback(accepting.close)
+    bound = accepting.sockets[0].getsockname()[1]
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{bound}"
+
+
+class _ServerLog(logging.LoggerAdapter[logging.Logger]):
+    """What aiohttp's server logs, but one short line where it would log the stack of what any stranger can send."""
+
+    def exception(self, msg: object, *args: object, exc_info: object = True, **kwargs: object) -> None:
+        """Log a bug with its stack, a request that is not HTTP without."""
+        if isinstance(exc_info, HttpProcessingError):
+            reason = exc_info.message.partition("\n")[0][:_LONGEST_REASON]
+            log.info("http.malformed", address=args[0] if args else None, reason=reason)
+            return
+        self.error(msg, *args, exc_info=exc_info, **kwargs)  # type: ignore[arg-type]
 
 
 def _go_straight_to_oicp(server: web.Server, app: web.Application) -> None:
     """Let OICP requests pass by aiohttp's router, which tries shorter and shorter paths: a tenth of a request."""
     oicp, anything = app[OICP], server.request_handler
 
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+    def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         if request.method == "POST" and "Expect" not in request.headers and request.raw_path.startswith(OICP_PREFIX):
-            return await oicp(cast("web.Request", request))
-        return await anything(request)
+            return oicp(cast("web.Request", request))
+        return anything(request)
 
     server.request_handler = handle
 

@@ -12,7 +12,7 @@ from p2p_oicp.storage import Store, open_store
 from p2p_oicp.storage.state import evses, history, pages
 from p2p_oicp.storage.state.evses import Filters
 from p2p_oicp.storage.state.keeper import Keeper
-from p2p_oicp.storage.state.model import OWN, Group, Kind, Push, Record, Replaces
+from p2p_oicp.storage.state.model import OWN, EvseFacts, Group, Kind, Push, Record, Replaces
 
 from .state_pushes import MUST
 
@@ -28,21 +28,21 @@ stories = st.lists(st.lists(pushes, max_size=4), min_size=1, max_size=6)
 
 
 def evse(key: str, value: int) -> Record:
-    facts = {
-        "evse_key": key,
-        "operator_key": "DEABC",
-        "group_key": "DEABC",
-        "country": "DEU",
-        "latitude": None,
-        "longitude": None,
-        "cell": None,
-        "accessibility": "",
-        "calibration": "",
-        "authentication_modes": "",
-        "renewable": None,
-        "compatible": None,
-        "always_open": None,
-    }
+    facts = EvseFacts(
+        evse_key=key,
+        operator_key="DEABC",
+        group_key="DEABC",
+        country="DEU",
+        latitude=None,
+        longitude=None,
+        cell=None,
+        accessibility="",
+        calibration="",
+        authentication_modes="",
+        renewable=None,
+        compatible=None,
+        always_open=None,
+    )
     return Record(key, "DEABC", json.dumps({"key": key, "value": value}).encode(), "", facts)
 
 

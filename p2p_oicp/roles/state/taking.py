@@ -53,7 +53,9 @@ async def take_over(context: RoleContext, incoming: Incoming[Message], kind: Sta
     group = kind.group(incoming.message, incoming.party or "")
     push = _push(incoming, kind, sieve.source, group)
     async with context.keeper.turn(push.kind, push.source) as turn:
-        known = await turn.digests(push.kind, push.source, group.key) if _is_large(incoming) else {}
+        # What must be new is never the same as before.
+        compared = _is_large(incoming) and push.must is not Must.BE_NEW
+        known = await turn.digests(push.kind, push.source, group.key) if compared else {}
         found = await _sorted(incoming, sieve, group, known)
         _refuse_errors(sieve.findings, found.twice, kind, is_ours=owner.is_self)
         push = replace(push, records=found.records, gone=found.gone)
@@ -93,14 +95,15 @@ async def _sorted(incoming: Incoming[Message], sieve: Sieve, group: Group, known
     deletes = _action(incoming) == _DELETE
     if incoming.records is None:
         return found
-    async for record, _ in sieve.usable(incoming.records, lambda _: group, known):
-        if record.key in seen:
-            found.twice.append(record.key)
-        elif deletes:
-            found.gone.append(record.key)
-        else:
-            found.records.append(record)
-        seen.add(record.key)
+    async for usable in sieve.usable(incoming.records, lambda _: group, known):
+        for record, _ in usable:
+            if record.key in seen:
+                found.twice.append(record.key)
+            elif deletes:
+                found.gone.append(record.key)
+            else:
+                found.records.append(record)
+            seen.add(record.key)
     return found
 
 

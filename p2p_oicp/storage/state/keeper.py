@@ -60,7 +60,7 @@ class Turn:
         """Return the key of every valid record of a group by its digest."""
         await self._settled()
         rows = await self._store.scan(_DIGESTS, kind_=kind, source_=source, group_=group)
-        return {row["digest"]: row["key"] for row in rows}
+        return dict(map(tuple, rows))
 
     async def begin(self, push: Push) -> Awaitable[Applied]:
         """Begin to apply a push; what is returned tells when that is done, and the turn need not wait for it.
