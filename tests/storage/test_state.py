@@ -232,3 +232,18 @@ async def test_pushes_of_one_source_are_applied_one_after_the_other(store, keepe
     pushes = [push("fullLoad", **many(600, status)) for status in ("Available", "Occupied", "Reserved")]
     await asyncio.gather(*(keeper.apply(one) for one in pushes))
     assert await living(store) == many(600, "reserved")
+
+
+async def test_changes_of_single_records_share_a_commit_and_what_replaces_them_sees_them(store, keeper):
+    async def begin(action: str, **records: str):
+        async with keeper.turn(Kind.EVSE_STATUS, OWN) as turn:
+            return await turn.begin(push(action, **records))
+
+    begun = [await begin("insert", **{f"A{number}": "Available"}) for number in range(3)]
+    assert [applying.done() for applying in begun] == [False, False, False]
+    again = await begin("insert", A1="Available")
+    replaced = await begin("fullLoad", A2="Occupied")
+    assert [(await applying).changed for applying in begun] == [2, 1, 1]
+    assert (await again).contradictions == ("A1",)
+    assert (await replaced).changed == 3
+    assert await living(store) == {"A2": "occupied"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _MOST_BYTES = 64 * 1024 * 1024
 _ENTRY_BYTES = 400
@@ -18,10 +18,14 @@ _ENTRY_BYTES = 400
 
 @dataclass(frozen=True, slots=True)
 class Crawl:
-    """What a pull means: record ids in their order, as of a change number."""
+    """What a pull means: record ids in their order, as of a change number.
+
+    ``operators`` are what its pages say of the operators, by source and group: looked up once a crawl.
+    """
 
     ids: array[int]
     as_of: int
+    operators: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
     @property
     def size(self) -> int:

@@ -15,7 +15,7 @@ from p2p_oicp.oicp.base import top_level
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
 from p2p_oicp.roles.paging import PageWanted
 from p2p_oicp.roles.state import facts
-from p2p_oicp.roles.state.crawls import Crawls
+from p2p_oicp.roles.state.crawls import Crawl, Crawls
 from p2p_oicp.roles.state.notation import in_notation
 from p2p_oicp.storage.state import evses, pages, queries
 from p2p_oicp.storage.state.evses import Circle, Filters
@@ -44,32 +44,37 @@ class EvsePulls:
             is_first=asked.number == 0,
             search=partial(self._search, incoming.message, since),
         )
-        ids = crawl.ids[asked.offset : asked.offset + asked.size]
-        told, count = await self._told(ids, since, incoming.message.geo_coordinates_response_format)
+        told, count = await self._told(crawl, asked, since, incoming.message.geo_coordinates_response_format)
         return asked.answer_joined(told, count, len(crawl.ids))
 
-    async def _told(self, ids: array[int], since: float | None, notation: str) -> tuple[list[bytes], int]:
+    async def _told(
+        self, crawl: Crawl, asked: PageWanted, since: float | None, notation: str
+    ) -> tuple[list[bytes], int]:
         """Return records as a pull shows them, some in each text, and how many they are."""
+        ids = crawl.ids[asked.offset : asked.offset + asked.size]
         wanted = GeoFormat(notation) if notation in _NOTATIONS else None
-        openings: dict[Label, bytes] = {}
         told: list[bytes] = []
         count = 0
         for start in range(0, len(ids), pages.MOST_AT_ONCE):
             if start:
                 await asyncio.sleep(0)  # others get their turn
             for alike in pages.some(self._context.store, ids[start : start + pages.MOST_AT_ONCE], since):
-                opening = openings.get(alike.label) or openings.setdefault(alike.label, self._opening(alike.label))
-                told.append(_opened(alike, opening, wanted))
+                told.append(_opened(alike, self._opening(alike.label, crawl), wanted))
                 count += alike.records
         return told, count
 
-    def _opening(self, label: Label) -> bytes:
+    def _opening(self, label: Label, crawl: Crawl) -> bytes:
         """Return what stands before a record's own members (OICP 2.3, PullEvseDataRecordType)."""
+        whose = label.source, label.group_key
+        operator = crawl.operators.get(whose) or crawl.operators.setdefault(whose, self._operator(label))
+        delta = b'"deltaType":"%b",' % label.change.encode() if label.change else b""
+        return b'{%b"lastUpdate":"%b",%b' % (delta, wire_time(label.changed_at).encode(), operator)
+
+    def _operator(self, label: Label) -> bytes:
         party, head = pages.operator_of(self._context.store, label)
-        members = {"deltaType": label.change} if label.change else {}
-        members |= {"lastUpdate": wire_time(label.changed_at), "OperatorID": party}
         name = top_level(head).get("OperatorName")
-        return orjson.dumps(members)[:-1] + (b',"OperatorName":%b,' % bytes(name) if name is not None else b",")
+        named = b'"OperatorName":%b,' % bytes(name) if name is not None else b""
+        return b'"OperatorID":%b,%b' % (orjson.dumps(party), named)
 
     def _since(self, pull: PullEvseData) -> float | None:
         """Return LastCall in seconds; a time before the oldest change that is still known cannot be answered."""

@@ -63,7 +63,8 @@ async def take_over(context: RoleContext, incoming: Incoming[Message], kind: Sta
         if push.replaces is Replaces.GROUPS and not found.records:
             event = log.bind(kind=kind.name, party=group.party)
             event.warning("state.full_load_is_empty", meaning="all that was there is withdrawn")
-        applied = await turn.apply(push)
+        applying = await turn.begin(push)
+    applied = await applying
     _refuse_contradictions(applied, push)
     await sieve.keep_aside(incoming.operation.name)
     return Taken(applied.changed, len(sieve.unusable), sieve.unusable[0].reason if sieve.unusable else None)

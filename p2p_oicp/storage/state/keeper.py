@@ -20,7 +20,7 @@ from p2p_oicp.storage.state.recovery import Interrupted, recover
 from p2p_oicp.storage.state.tables import state_records
 from p2p_oicp.storage.statements import compiled
 from p2p_oicp.storage.store import Store
-from p2p_oicp.storage.writer import Lane
+from p2p_oicp.storage.writer import Lane, Transaction
 
 # A change of a single status is not held up by bulk work.
 _FEW = 10
@@ -39,23 +39,49 @@ _DIGESTS = compiled(
 
 
 class Turn:
-    """The time in which nobody else changes the state of one kind and source."""
+    """The time in which nobody else begins to change the state of one kind and source.
 
-    def __init__(self, store: Store, now: Now, unfinished: dict[Whose, Batch | LargePush]) -> None:
+    ``under_way`` are changes of few records that are in the writer's queue already, in their order.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        now: Now,
+        unfinished: dict[Whose, Batch | LargePush],
+        under_way: set[asyncio.Future[Applied]],
+    ) -> None:
         self._store = store
         self._now = now
         self._unfinished = unfinished
         self._living: Mapping[str, set[str]] = {}
+        self._under_way = under_way
 
     async def digests(self, kind: Kind, source: str, group: str) -> dict[bytes, str]:
         """Return the key of every valid record of a group by its digest."""
+        await self._settled()
         rows = await self._store.scan(_DIGESTS, kind_=kind, source_=source, group_=group)
         found: dict[bytes, str] = dict(map(tuple, rows))
         self._living = {group: set(found.values())}
         return found
 
-    async def apply(self, push: Push) -> Applied:
+    async def begin(self, push: Push) -> Awaitable[Applied]:
+        """Begin to apply a push; what is returned tells when that is done, and the turn need not wait for it.
+
+        So many changes of single records share one commit. What needs more than one job is done when this returns.
+        """
+        if len(push.records) + len(push.gone) <= _FEW and push.replaces is Replaces.NOTHING:
+            applying = asyncio.ensure_future(self._store.write(lambda tx: apply_at_once(tx, push, (), self._now())))
+            self._under_way.add(applying)
+            applying.add_done_callback(self._under_way.discard)
+            return asyncio.shield(applying)  # a caller that gives up does not take it back
+        applied = asyncio.get_running_loop().create_future()
+        applied.set_result(await self._apply(push))
+        return applied
+
+    async def _apply(self, push: Push) -> Applied:
         """Apply a push, all or nothing; contradictions are returned, and nothing is changed then."""
+        await self._settled()
         leaving = await self._leaving(push)
         push = replace(push, records=[record for record in push.records if record.raw != SAME])
         size = len(push.records) + len(push.gone) + len(leaving)
@@ -78,7 +104,13 @@ class Turn:
 
     async def take(self, push: Push, batch: Batch, groups: Sequence[Group]) -> Applied:
         """Apply what was staged, all or nothing."""
+        await self._settled()
         return await self._carry_out(push, batch, batch.apply(groups))
+
+    async def _settled(self) -> None:
+        """Wait until what is read is what was pushed."""
+        if self._under_way:
+            await asyncio.wait(self._under_way)
 
     async def _carry_out(self, push: Push, what: Batch | LargePush, applying: Awaitable[Applied]) -> Applied:
         try:
@@ -98,6 +130,7 @@ class Keeper:
         self._now: Now = lambda: round(now(), 3)
         self._locks: defaultdict[Whose, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._unfinished: dict[Whose, Batch | LargePush] = {}
+        self._under_way: defaultdict[Whose, set[asyncio.Future[Applied]]] = defaultdict(set)
 
     @asynccontextmanager
     async def turn(self, kind: Kind, source: str) -> AsyncIterator[Turn]:
@@ -106,12 +139,12 @@ class Keeper:
             if (kind, source) in self._unfinished:  # an error interrupted it: before anything newer
                 await self._unfinished[kind, source].finish()
                 del self._unfinished[kind, source]
-            yield Turn(self._store, self._now, self._unfinished)
+            yield Turn(self._store, self._now, self._unfinished, self._under_way[kind, source])
 
     async def apply(self, push: Push) -> Applied:
         """Apply a push in a turn of its own."""
         async with self.turn(push.kind, push.source) as turn:
-            return await turn.apply(push)
+            return await (await turn.begin(push))
 
     async def recover(self) -> list[Interrupted]:
         """Make good what a crash interrupted; return the pushes that must be read again. Call it before serving."""
