@@ -142,15 +142,21 @@ class Doorkeeper:
 
     async def _in_turn(self, length: int | None, work: Callable[[], Awaitable[T]]) -> T:
         """Wait until few enough pushes and pulls are being answered."""
+        if self._turns.locked():
+            await self._wait()
+        else:  # the usual case: nothing to wait for, and no bound on the time to set
+            await self._turns.acquire()
+        try:
+            return await self._with_room(length, work)
+        finally:
+            self._turns.release()
+
+    async def _wait(self) -> None:
         try:
             async with asyncio.timeout(_LONGEST_BULK_WAIT_SECONDS):
                 await self._turns.acquire()
         except TimeoutError as error:
             raise self._refused("pushes and pulls take long", 429) from error
-        try:
-            return await self._with_room(length, work)
-        finally:
-            self._turns.release()
 
     def _refused(self, info: str, http_status: int) -> HttpProblem:
         self._turned_away()
