@@ -15,6 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.web.entrance import Entrance
+from p2p_oicp.web.limits import busy
 
 log = structlog.get_logger(__name__)
 
@@ -58,8 +59,7 @@ async def listen(
     )
     await runner.setup()
     server = cast("web.Server", runner.server)
-    _go_straight_to_oicp(server, app)
-    stack.push_async_callback(_close, runner)
+    stack.push_async_callback(_close, runner, _Handler(server, app))
     entrance = await stack.enter_async_context(Entrance(server, connections))
     try:
         accepting = await asyncio.get_running_loop().create_server(
@@ -86,21 +86,32 @@ class _ServerLog(logging.LoggerAdapter[logging.Logger]):
         self.error(msg, *args, exc_info=exc_info, **kwargs)  # type: ignore[arg-type]
 
 
-def _go_straight_to_oicp(server: web.Server, app: web.Application) -> None:
-    """Let OICP requests pass by aiohttp's router, which tries shorter and shorter paths: a tenth of a request."""
-    oicp, anything = app[OICP], server.request_handler
+class _Handler:
+    """Lets OICP requests pass by aiohttp's router, which tries shorter and shorter paths: a tenth of a request.
 
-    def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+    Once ``is_closed``, only what was begun is answered: a connection whose TLS handshake was under way when we closed
+    asks when nobody waits for its answer any more, and the parts that would give it are gone.
+    """
+
+    def __init__(self, server: web.Server, app: web.Application) -> None:
+        self.is_closed = False
+        self._oicp, self._anything = app[OICP], server.request_handler
+        server.request_handler = self
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self.is_closed:
+            problem = busy("this node is shutting down")
+            headers = {"Content-Type": "application/json; charset=utf-8", **problem.headers}
+            return web.Response(body=problem.answer().body, status=problem.http_status, headers=headers)
         if request.method == "POST" and "Expect" not in request.headers and request.raw_path.startswith(OICP_PREFIX):
-            return oicp(cast("web.Request", request))
-        return anything(request)
-
-    server.request_handler = handle
+            return await self._oicp(cast("web.Request", request))
+        return await self._anything(request)
 
 
-async def _close(runner: web.AppRunner) -> None:
+async def _close(runner: web.AppRunner, handler: _Handler) -> None:
     """Close in order, and whoever was let in at the very moment of closing as well."""
     server = runner.server
+    handler.is_closed = True
     await runner.cleanup()
     for _ in range(_TURNS_OF_AN_ACCEPT):
         await asyncio.sleep(0)

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import json
 import ssl
 import time
 
@@ -229,3 +230,22 @@ def test_a_certificate_says_who_it_is_of():
     assert certificate.is_valid(time.time())
     assert not certificate.is_valid(time.time() + 2 * 86400)
     assert Certificate.from_line(certificate.line).fingerprint == certificate.fingerprint
+
+
+async def test_whose_handshake_ends_after_the_node_has_is_told_to_come_back(stopped, caplog):
+    """The parts that would answer are gone by then."""
+    async with stopped.running("b"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", stopped.ports["b"])
+        await asyncio.sleep(0.1)  # until it is accepted
+    body = json.dumps(authorize_start()).encode()
+    head = f"POST /api/oicp/{START} HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\n"
+    try:
+        await writer.start_tls(stopped.b_peer.tls)
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    except (ConnectionError, asyncio.IncompleteReadError):
+        answer = b"HTTP/1.1 503 "  # or cut off: the same to who asks
+    finally:
+        writer.transport.abort()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert "store_failed" not in caplog.text

@@ -20,7 +20,7 @@ from p2p_oicp.storage.state.recovery import Interrupted, recover
 from p2p_oicp.storage.state.tables import state_records
 from p2p_oicp.storage.statements import compiled
 from p2p_oicp.storage.store import Store
-from p2p_oicp.storage.writer import Lane, Transaction
+from p2p_oicp.storage.writer import Lane
 
 # A change of a single status is not held up by bulk work.
 _FEW = 10
