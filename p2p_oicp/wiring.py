@@ -183,7 +183,7 @@ def for_peers(parts: Parts, api: Api, gate: Gate, greetings: Greetings) -> web.A
         turned_away=parts.metrics.turned_away("peer"),
         public_url=there.url,
         signer=trust.signer.sign_answer,
-        keep=trust.keep_received,
+        witness=trust.evidence.received,
     )
     enquiries = SessionEnquiries(api, SessionReports(parts.context))
     pairings = PeerPairings(listener, gate=gate, trust=trust)
