@@ -7,6 +7,7 @@ peers; leaving the block stops accepting, finishes what is in flight, stops the 
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -115,8 +116,9 @@ class Node:
     ) -> None:
         peer, backend = self._settings.peer_api, self._settings.backend_api
         tls = trust.tls.server() if trust.tls else None
-        self.peer_url = await listen(stack, peers, peer.host, peer.port, "peer_api", tls=tls)
-        self.backend_url = await listen(stack, backends, backend.host, backend.port, "backend_api")
+        enter = partial(listen, stack, connections=self._settings.limits.connections)
+        self.peer_url = await enter(peers, peer.host, peer.port, "peer_api", tls=tls)
+        self.backend_url = await enter(backends, backend.host, backend.port, "backend_api")
 
     async def _discover(self, stack: AsyncExitStack, parts: Parts, supervisor: Supervisor) -> None:
         if (wanted := self._settings.discovery).mdns:

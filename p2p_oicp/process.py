@@ -10,11 +10,18 @@ import gc
 import signal
 from functools import partial
 
+import structlog
+
 from p2p_oicp.backends import CpoBackend, EmpBackend
 from p2p_oicp.delivery import Supervisor
 from p2p_oicp.logs import configure_logs
 from p2p_oicp.node import Node
 from p2p_oicp.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+# Connections to peers and backends, the database, nonces.
+_OWN_FILES = 1200
 
 
 async def _run_until_told(node: Node) -> None:
@@ -47,9 +54,25 @@ def _look_for_garbage_less_often() -> None:
     gc.set_threshold(10_000, 50, 100)
 
 
+def _allow_open_files(needed: int) -> None:
+    """Raise the limit of open files, of which each connection is one, as far as this process may."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    may = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < may:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (may, hard))
+    if may < needed:
+        log.warning("files.limited", allowed=hard, wanted=needed, hint="raise the limit, or lower [limits] connections")
+
+
 def run(settings: Settings, *, cpo: CpoBackend | None = None, emp: EmpBackend | None = None) -> int:
     """Run one node until SIGTERM or SIGINT; return the exit code. The backends are as for ``Node``."""
     configure_logs(settings.log.format, settings.log.level)
+    # Both listeners, each with as many that are leaving; and what the node opens itself.
+    _allow_open_files(4 * settings.limits.connections + _OWN_FILES)
     node = Node(settings, cpo=cpo, emp=emp)
     try:
         import uvloop  # noqa: PLC0415 - not on Windows

@@ -41,6 +41,9 @@ from p2p_oicp.web import (
     Admin,
     AdminPeers,
     Api,
+    Capacity,
+    Crowd,
+    Doorkeeper,
     Gate,
     Greetings,
     Listener,
@@ -70,6 +73,12 @@ class Site:
     def backoff(self) -> Backoff:
         """How long to wait after failures."""
         return Backoff(self.settings.delivery.retry_first, self.settings.delivery.retry_max)
+
+    @property
+    def capacity(self) -> Capacity:
+        """How many requests each listener takes on."""
+        limits = self.settings.limits
+        return Capacity(limits.requests, limits.pushes, limits.waiting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +159,8 @@ def _emp_role(settings: Settings, context: RoleContext, backend: EmpBackend, cli
 def apis(parts: Parts, gate: Gate) -> tuple[Api, Api]:
     """Return what serves OICP to peers, whom ``gate`` lets in, and to our own backend."""
     me, meter = parts.site.me, parts.metrics.meter
-    make = partial(Api, me=me, cpo=parts.cpo, emp=parts.emp, signs=parts.signs)
+    crowd = Crowd(parts.site.capacity.of_one_peer)
+    make = partial(Api, me=me, cpo=parts.cpo, emp=parts.emp, signs=parts.signs, crowd=crowd)
     return (
         make(Side.PEER, gate=gate, meter=meter("peer")),
         make(Side.BACKEND, gate=OwnGate(me), meter=meter("backend")),
@@ -173,14 +183,17 @@ async def greetings_of(parts: Parts, gate: Gate) -> Greetings:
     )
 
 
+def _doorkeeper(parts: Parts, listener: str, max_body: int) -> Doorkeeper:
+    return Doorkeeper(max_body, parts.metrics.turned_away(listener), parts.site.capacity)
+
+
 def for_peers(parts: Parts, api: Api, gate: Gate, greetings: Greetings) -> web.Application:
     """Return the peer API."""
     there, trust = parts.site.settings.peer_api, parts.trust
     listener = Listener(
         api,
         parts.site.mint,
-        max_body=there.max_body,
-        turned_away=parts.metrics.turned_away("peer"),
+        doorkeeper=_doorkeeper(parts, "peer", there.max_body),
         public_url=there.url,
         signer=trust.signer.sign_answer,
         witness=trust.evidence.received,
@@ -196,8 +209,7 @@ def for_backends(parts: Parts, api: Api, readiness: Status) -> web.Application:
     listener = Listener(
         api,
         parts.site.mint,
-        max_body=there.max_body,
-        turned_away=parts.metrics.turned_away("backend"),
+        doorkeeper=_doorkeeper(parts, "backend", there.max_body),
         token=there.token.get_secret_value() if there.token else None,
     )
     admin = [
@@ -225,7 +237,7 @@ def _housekeepers(parts: Parts) -> dict[str, Worker]:
     workers: dict[str, Worker] = {
         "expiry": Expiry(context, authorize_ttl=times.authorize_ttl, session_ttl=times.session_ttl),
         "sweeper": Sweeper(context, retention),
-        "forgetting": Forgetting(context, kept.history_days),
+        "forgetting": Forgetting(context, kept.history_days, kept.evidence_days),
     }
     if parts.emp:
         bell, backoff = context.bells.hang(EMP_BACKEND, EMP_BACKEND), parts.site.backoff

@@ -62,6 +62,13 @@ require = {require}
 [storage]
 # FULL: what was acknowledged survives a loss of power. NORMAL is faster and survives a crash of the program.
 synchronous = "FULL"
+# Days for which what was signed is kept as evidence: as long as your partners may claim a debt.
+# evidence_days = 1095
+
+[limits]
+# What each listener takes on at a time; beyond it, requests are answered with 429 or 503 at once.
+# connections = 1000
+# requests = 256
 
 [log]
 # format: "text" for people, "json" for machines. level: "debug", "info", "warning" or "error".

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from p2p_oicp.errors import NotProven, StoreUnusable
+from p2p_oicp.errors import NotProven, StoreError, StoreUnusable
 from p2p_oicp.identity.signatures import WINDOW_SECONDS, VerifiedSignature
 
 _BUCKET_SECONDS = 60
@@ -46,7 +46,7 @@ class ReplayGuard:
         self._files.clear()
 
     def accept_once(self, signature: VerifiedSignature, now: float) -> None:
-        """Remember a verified signature; raise NotProven if it was seen before."""
+        """Remember a verified signature; raise NotProven if it was seen before, StoreError where it cannot be kept."""
         minute = signature.created // _BUCKET_SECONDS
         entry = f"{signature.key.key_id} {signature.nonce}"
         bucket = self._buckets.get(minute)
@@ -56,7 +56,7 @@ class ReplayGuard:
             raise NotProven("this very request was received before (nonce)")
         bucket.add(entry)
         if self._directory is not None:
-            os.write(self._file_of(minute), f"{entry}\n".encode())
+            self._append(minute, f"\n{entry}".encode())  # in front: behind half a line, it is a line all the same
         if int(now) // _BUCKET_SECONDS != self._swept:
             self._sweep(now)
 
@@ -64,6 +64,14 @@ class ReplayGuard:
     def remembered(self) -> int:
         """How many nonces are remembered now."""
         return sum(len(bucket) for bucket in self._buckets.values())
+
+    def _append(self, minute: int, line: bytes) -> None:
+        try:
+            whole = os.write(self._file_of(minute), line) == len(line)
+        except OSError as exc:
+            raise StoreError(f"{self._path(minute)}: a nonce cannot be kept: {exc.strerror}") from exc
+        if not whole:
+            raise StoreError(f"{self._path(minute)}: a nonce cannot be kept: no space")
 
     def _file_of(self, minute: int) -> int:
         descriptor = self._files.get(minute)

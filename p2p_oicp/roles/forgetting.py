@@ -22,11 +22,15 @@ _AT_ONCE = 500
 
 
 class Forgetting:
-    """``history_days``: so long the stories of settled sessions are kept."""
+    """``history_days``: so long are kept the stories of settled sessions, those given up, and whose card is whose.
 
-    def __init__(self, context: RoleContext, history_days: float) -> None:
+    ``evidence_days``: so long are kept signed exchanges, and records that were refused.
+    """
+
+    def __init__(self, context: RoleContext, history_days: float, evidence_days: float) -> None:
         self._context = context
         self._history_days = history_days
+        self._evidence_days = evidence_days
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -38,14 +42,31 @@ class Forgetting:
             await asyncio.sleep(_INTERVAL_SECONDS)
 
     async def forget(self) -> int:
-        """Forget what is old enough now; return how many sessions and events it were."""
-        now = self._context.now()
-        refused, told = now - _REFUSALS_DAYS * _DAY_SECONDS, now - self._history_days * _DAY_SECONDS
-        forgotten = await self._until_done(partial(forgetting.refusals, before=refused, most=_AT_ONCE))
-        forgotten += await self._until_done(partial(forgetting.stories, before=told, most=_AT_ONCE))
+        """Forget what is old enough now; return how many sessions, events, exchanges, records and cards it were."""
+        refused, told = self._before(_REFUSALS_DAYS), self._before(self._history_days)
+        proven = self._before(self._evidence_days)
+        jobs = (
+            partial(forgetting.refusals, before=refused),
+            partial(forgetting.given_up, before=told),
+            partial(forgetting.stories, before=told),
+            partial(forgetting.signed_exchanges, before=proven),
+            partial(forgetting.refused_records, before=proven),
+        )
+        forgotten = sum([await self._until_done(partial(job, most=_AT_ONCE)) for job in jobs])
+        forgotten += await self._cards(told)
         if forgotten:
             log.info("forgetting.done", forgotten=forgotten)
         return forgotten
+
+    def _before(self, days: float) -> float:
+        return self._context.now() - days * _DAY_SECONDS
+
+    async def _cards(self, before: float) -> int:
+        total, store = 0, self._context.store
+        while rows := await store.scan(forgetting.OLD_CARDS, before_=before, most=_AT_ONCE):
+            keys = [row["uid_key"] for row in rows]
+            total += await store.write(partial(forgetting.these_cards, uid_keys=keys, before=before), Lane.BULK)
+        return total
 
     async def _until_done(self, job: Callable[[Transaction], int]) -> int:
         total = 0

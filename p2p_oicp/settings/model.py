@@ -16,6 +16,7 @@ from p2p_oicp.settings.tables import (
     Cdrs,
     Delivery,
     Discovery,
+    Limits,
     Log,
     Node,
     PeerApi,
@@ -61,6 +62,7 @@ class Settings(BaseSettings):
     security: Security = Field(default_factory=Security)
     tls: Tls = Field(default_factory=Tls)
     storage: Storage = Field(default_factory=Storage)
+    limits: Limits = Field(default_factory=Limits)
     delivery: Delivery = Field(default_factory=Delivery)
     authorization: Authorization = Field(default_factory=Authorization)
     sessions: Sessions = Field(default_factory=Sessions)

@@ -157,13 +157,38 @@ class Storage(Section):
     history_days: Days = Field(
         365.0,
         gt=0,
-        description="Days for which earlier versions of EVSE data, prices and authentication data are kept, and the "
-        "stories of settled sessions.",
+        description="Days for which earlier versions of EVSE data, prices and authentication data are kept, the "
+        "stories of settled sessions, sessions that came to nothing, and which peer said yes to a card.",
     )
     status_history_days: Days = Field(30.0, gt=0, description="Days for which earlier EVSE statuses are kept.")
+    evidence_days: Days = Field(
+        1095.0,
+        gt=0,
+        description="Days for which signed exchanges and refused CDRs are kept, as evidence in a dispute.",
+    )
     quarantine_days: Days = Field(
         90.0, gt=0, description="Days for which a peer's unusable records are kept, after they last came."
     )
+
+
+class Limits(Section):
+    """What each of the two listeners takes on at a time. Beyond it, requests are answered with 429 or 503 at once."""
+
+    connections: WholeNumber = Field(
+        1000,
+        ge=16,
+        description="Open connections; a further one takes the place of the one that was opened first.",
+    )
+    requests: WholeNumber = Field(
+        256,
+        ge=4,
+        description="Requests being answered that a driver waits for, and as many CDRs and notifications. One caller "
+        "(address and party) gets three quarters of them.",
+    )
+    pushes: WholeNumber = Field(
+        8, ge=1, description="Pushes and pulls of state being answered; others wait, for 10 seconds at most."
+    )
+    waiting: WholeNumber = Field(256, ge=0, description="Pushes and pulls that may wait.")
 
 
 class Delivery(Section):

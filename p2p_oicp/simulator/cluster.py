@@ -1,8 +1,9 @@
 """Several nodes on this machine, each a real process with its own files and loopback listeners.
 
-A cluster writes ``node.toml`` and ``peers.toml`` for each node, so that all know each other, with ``require = []``: the
-nodes take each other's word, which is for loopback only. ``start`` returns when the node answers ``/readyz``;
-``kill`` is the crash, ``stop`` the orderly end. Whatever still runs when the block ends is stopped.
+A cluster writes ``node.toml`` and ``peers.toml`` for each node, so that all know each other. They take each other's
+word, which is for loopback only, unless their specs say what they prove: then they have keys and certificates as well.
+``start`` returns when the node answers ``/readyz``; ``kill`` is the crash, ``stop`` the orderly end. Whatever still
+runs when the block ends is stopped.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from typing import Self
 import aiohttp
 
 from p2p_oicp.errors import P2pOicpError
-from p2p_oicp.simulator.node_files import LOOPBACK, NodeSpec, Ports, node_toml, peers_toml
+from p2p_oicp.simulator.node_files import KEYS, LOOPBACK, NodeSpec, Ports, node_toml, peers_toml
+from p2p_oicp.simulator.proofs import proofs_of
 
 _RUN_NODE = (sys.executable, "-m", "p2p_oicp", "run", "--config")
 _PATIENCE = 20.0
@@ -59,7 +61,12 @@ class NodeProcess:
     @property
     def peer_url(self) -> str:
         """Base URL of the peer API."""
-        return f"http://{LOOPBACK}:{self.ports.peer}"
+        return f"{'https' if self.spec.tls else 'http'}://{LOOPBACK}:{self.ports.peer}"
+
+    @property
+    def keys(self) -> Path:
+        """Folder of its keys and its certificate, where it has any."""
+        return self.directory / KEYS
 
     @property
     def log_file(self) -> Path:
@@ -140,7 +147,8 @@ class NodeProcess:
 class Cluster:
     """Nodes that know each other; an async context manager that starts all of them, and stops what still runs.
 
-    ``route`` says at which URL one node (the first) finds another one, when that is not the other's own peer API.
+    ``route`` says at which URL one node (the first) finds another one, when that is not the other's own peer API. What
+    is signed names that URL, so nodes that sign are found by all others at the same one.
     """
 
     def __init__(
@@ -201,10 +209,11 @@ class Cluster:
         """Write the node's configuration, as the specs, ports and routes now are."""
         node.directory.mkdir(parents=True, exist_ok=True)
         others = [other for other in self.nodes.values() if other is not node]
-        (node.directory / "node.toml").write_text(node_toml(node.spec, node.ports), encoding="utf-8")
-        (node.directory / "peers.toml").write_text(
-            peers_toml([(other.spec, self._route(node, other)) for other in others]), encoding="utf-8"
-        )
+        url = self._route(others[0], node) if others else None
+        (node.directory / "node.toml").write_text(node_toml(node.spec, node.ports, url), encoding="utf-8")
+        entries = [(other.spec, self._route(node, other), proofs_of(other.spec, other.keys)) for other in others]
+        (node.directory / "peers.toml").write_text(peers_toml(entries), encoding="utf-8")
+        proofs_of(node.spec, node.keys)
 
 
 def free_ports(count: int) -> list[int]:

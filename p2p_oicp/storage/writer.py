@@ -66,6 +66,10 @@ class Transaction:
         """Execute once per row of parameters."""
         self._connection.executemany(statement.text, (statement.bind(row) for row in rows))
 
+    def run_rows(self, statement: RowStatement, rows: Iterable[Sequence[object]]) -> None:
+        """Execute once per whole row."""
+        self._connection.executemany(statement.text, rows)
+
     def one(self, statement: Statement, **parameters: object) -> sqlite3.Row | None:
         """Execute and return the first row, if any."""
         cursor = self._connection.execute(statement.text, statement.bind(parameters))
@@ -200,7 +204,8 @@ def _take(lane: deque[_Waiting], most: int) -> list[_Waiting]:
 def _store_error(error: Exception) -> Exception:
     if not isinstance(error, sqlite3.Error):
         return error
-    ours = StoreError(f"the database refused: {error}")
+    is_full = isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL
+    ours = StoreError(f"the database refused: {error}{'; free some space' if is_full else ''}")
     ours.__cause__ = error
     return ours
 

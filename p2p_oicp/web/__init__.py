@@ -13,6 +13,7 @@ from p2p_oicp.web.apps import Listener, backend_app, peer_app
 from p2p_oicp.web.gate import Gate, OwnGate, PeerGate
 from p2p_oicp.web.greetings import Greetings
 from p2p_oicp.web.inprocess import Loopback, OwnCalls
+from p2p_oicp.web.limits import Capacity, Crowd, Doorkeeper
 from p2p_oicp.web.listening import listen
 from p2p_oicp.web.metrics import Metrics
 from p2p_oicp.web.pairings import PeerPairings
@@ -23,6 +24,9 @@ __all__ = [
     "Admin",
     "AdminPeers",
     "Api",
+    "Capacity",
+    "Crowd",
+    "Doorkeeper",
     "Gate",
     "Greetings",
     "Listener",

@@ -24,7 +24,7 @@ from p2p_oicp.transport import PROVEN
 from p2p_oicp.trust.evidence import Witness
 from p2p_oicp.web.bodies import read_whole
 from p2p_oicp.web.gate import Arrival, Sealed
-from p2p_oicp.web.limits import BUSY, Doorkeeper, is_bulk
+from p2p_oicp.web.limits import BUSY, Doorkeeper, busy
 from p2p_oicp.web.listening import OICP, OICP_PREFIX
 from p2p_oicp.web.problems import HttpProblem, invalid
 from p2p_oicp.web.reports import SESSION_PATH
@@ -60,8 +60,7 @@ class Listener:
         api: Api,
         mint: Mint,
         *,
-        max_body: int,
-        turned_away: Callable[[], None],
+        doorkeeper: Doorkeeper,
         token: str | None = None,
         public_url: str | None = None,
         signer: AnswerSigner | None = None,
@@ -73,8 +72,8 @@ class Listener:
         self._token = token
         self._authority, self._prefix = _public(public_url) if public_url else ("", "")
         self._signer = signer
-        self._doorkeeper = Doorkeeper(max_body, turned_away)
-        self.max_body = max_body
+        self._doorkeeper = doorkeeper
+        self.max_body = doorkeeper.max_body
 
     def handler(self, serve: Serve) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """Wrap ``serve``: whatever goes wrong becomes an answer with a StatusCode, never a stack trace."""
@@ -151,23 +150,19 @@ class Listener:
             arrival.seal = partial(self._seal, arrival)
         return arrival
 
-    def oicp(self, request: web.Request) -> Awaitable[Answer]:
+    async def oicp(self, request: web.Request) -> Answer:
         """Serve ``POST /api/oicp/...``."""
         if request.method != "POST":
             raise HttpProblem(405, _NOT_OFFERED, f"{request.method} is not served here; send POST", {"Allow": "POST"})
         path = request.raw_path.partition("?")[0][len(OICP_PREFIX) :]
-        return self._in_line(request, path) if is_bulk(path) else self._inside(request, path)
-
-    async def _in_line(self, request: web.Request, path: str) -> Answer:
-        async with self._doorkeeper.line():
-            return await self._inside(request, path)
-
-    async def _inside(self, request: web.Request, path: str) -> Answer:
-        size = self._doorkeeper.enter(request.content_length)
+        place = self._doorkeeper.enter(path, request.remote)
         try:
+            if place.takes_turns:
+                await self._doorkeeper.wait_for_turn(place)
+            self._doorkeeper.make_room(place, request.content_length)
             return await self._api.serve(path, await self.arrive(request))
         finally:
-            self._doorkeeper.leave(size)
+            self._doorkeeper.leave(place)
 
 
 def _told(error: Exception, request: web.Request, headers: dict[str, str]) -> Answer:
@@ -182,6 +177,9 @@ def _told(error: Exception, request: web.Request, headers: dict[str, str]) -> An
             return invalid(error, as_wwcp=False)
         case Refusal():
             return HttpProblem(error.http_status, error.code, error.info).answer()
+        case StoreError():
+            log.error("http.store_failed", path=request.path, reason=str(error), exc_info=error)
+            return _told(busy("this node cannot use its disk now"), request, headers)
     log.error("http.bug", path=request.path, exc_info=error)
     return HttpProblem(500, _SYSTEM_ERROR, "this node failed; its log has the details").answer()
 

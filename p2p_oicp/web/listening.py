@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.web.entrance import Entrance
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +24,8 @@ OICP: web.AppKey[Callable[[web.Request], Awaitable[web.StreamResponse]]] = web.A
 SHUTDOWN_SECONDS = 10.0
 # A connection on which no request comes to its head's end is cut off; a peer's client keeps its idle ones for 45 s.
 SILENT_CONNECTION_SECONDS = 60.0
+# So long TLS may take to begin.
+HANDSHAKE_SECONDS = 10.0
 # So long the rest of a refused body is read, so that its sender comes to read the answer.
 LINGERING_SECONDS = 2.0
 # The event loop takes fewer turns than this from accepting a connection to telling its server.
@@ -37,9 +40,10 @@ async def listen(
     port: int,
     table: str,
     *,
+    connections: int,
     tls: ssl.SSLContext | None = None,
 ) -> str:
-    """Listen; return the base URL with the port that was bound.
+    """Listen; return the base URL with the port that was bound. At most about so many ``connections`` are kept open.
 
     A body stays as it was on the wire, since that is what is signed.
     """
@@ -53,17 +57,20 @@ async def listen(
         lingering_time=LINGERING_SECONDS,
     )
     await runner.setup()
-    if runner.server is not None:
-        _go_straight_to_oicp(runner.server, app)
+    server = cast("web.Server", runner.server)
+    _go_straight_to_oicp(server, app)
     stack.push_async_callback(_close, runner)
-    site = web.TCPSite(runner, host, port, ssl_context=tls)
+    entrance = await stack.enter_async_context(Entrance(server, connections))
     try:
-        await site.start()
+        accepting = await asyncio.get_running_loop().create_server(
+            entrance, host, port, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None
+        )
     except OSError as error:
         raise ConfigurationError(
             f"[{table}] cannot listen on {host}:{port}: {error.strerror}; choose another port"
         ) from error
-    bound = runner.addresses[0][1]
+    stack.callback(accepting.close)
+    bound = accepting.sockets[0].getsockname()[1]
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{bound}"
 
 

@@ -55,13 +55,14 @@ class Api:
         emp: EmpRole | None,
         signs: SignsOfLife,
         meter: Meter,
+        crowd: Crowd,
     ) -> None:
         self._side = side
         self._me = me
         self._gate = gate
         self._signs = signs
         self._meter = meter
-        self._crowd = Crowd()
+        self._crowd = crowd
         self._methods = _methods(side, cpo, emp)
         self._is_for_us = lru_cache(maxsize=256)(partial(_names, me))
 

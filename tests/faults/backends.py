@@ -53,24 +53,16 @@ class Backend:
     rng: random.Random = field(default_factory=lambda: random.Random(1))
     heard: int = 0
 
-    async def ask(self, path: str, body: bytes) -> Answer:
-        """Send one request once."""
+    async def ask(self, path: str, body: bytes, base: str = "") -> Answer:
+        """Send one request once, to our node's backend API unless ``base`` is another listener."""
         headers = {"Content-Type": "application/json"}
-        url = f"{self.node_url}/api/oicp/{path}"
+        url = f"{base or self.node_url}/api/oicp/{path}"
         try:
             async with self.http.post(url, data=body, headers=headers, timeout=_DEADLINE) as response:
                 text = (await response.read()).decode(errors="replace")
                 return Answer(response.status, _json(text), dict(response.headers), text)
         except (aiohttp.ClientError, TimeoutError, OSError):
             return Answer(0, {})
-
-    async def ask_peer(self, url: str, path: str, message: dict) -> Answer:
-        """Send one request once to another listener."""
-        mine, self.node_url = self.node_url, url
-        try:
-            return await self.ask(path, json.dumps(message).encode())
-        finally:
-            self.node_url = mine
 
     async def insist(self, path: str, message: dict) -> Answer:
         """Send the same bytes until there is an answer that is not "come back later"."""

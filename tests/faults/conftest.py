@@ -8,9 +8,13 @@ from tests.faults.world import World, world
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(tmp_path_factory) -> AsyncIterator[World]:
-    """Two nodes, their backends and a proxy before each node, for all tests of a module that leave them whole."""
-    async with world(tmp_path_factory.mktemp("world")) as on:
+async def shared(request, tmp_path_factory) -> AsyncIterator[World]:
+    """Two nodes, their backends and a proxy before each node, for all tests of a module that leave them whole.
+
+    What the nodes prove each other is the module's ``SECURE``, nothing if it has none.
+    """
+    secure = getattr(request.module, "SECURE", "none")
+    async with world(tmp_path_factory.mktemp("world"), secure=secure) as on:
         await on.push()
         yield on
 

@@ -1,8 +1,10 @@
 """Far more than a node can bear, for a while: it answers, or refuses soon, stays small, and is well afterwards.
 
-``python -m tests.faults.overload --seconds 30 --factor 20``: first the sustainable rate of AuthorizeStart is measured,
-then clients press far beyond it as hard as they can, while a storm of status pushes runs and one calm client asks for
-authorizations. Exit code 1 if a bound is broken.
+``python -m tests.faults.overload --seconds 30 --factor 20``, in two parts. A storm of statuses, from the own backend at
+one node and from a peer at the other: no authorization is refused or late. Then the sustainable rate of AuthorizeStart
+is measured, and clients press far beyond it as hard as they can, while statuses go on: an authorization may be refused
+like all the others, from the same backend, but nothing is late, and what its backend tells of sessions is taken.
+Exit code 1 if a bound is broken.
 """
 
 from __future__ import annotations
@@ -36,9 +38,9 @@ class Load:
     seconds: list[float] = field(default_factory=list)
     without_retry_after: int = 0
 
-    async def send(self, on: World, path: str, body: bytes) -> None:
+    async def send(self, on: World, path: str, body: bytes, url: str = "") -> None:
         start = time.monotonic()
-        answer = await on.csms.ask(path, body)
+        answer = await on.csms.ask(path, body, url)
         self.seconds.append(time.monotonic() - start)
         self.statuses[answer.status] += 1
         if answer.status in {429, 503} and "Retry-After" not in answer.headers:
@@ -53,6 +55,43 @@ class Load:
         times = f"p99 {p99 * 1000:.0f} ms, longest {max(self.seconds):.2f} s"
         return f"{len(self.seconds)} answers {dict(self.statuses)}, {times}"
 
+    @property
+    def turned_away(self) -> int:
+        """How many were not answered with 200."""
+        return sum(self.statuses.values()) - self.statuses[200]
+
+    @property
+    def late(self) -> int:
+        """How many were answered later than an authorization may be."""
+        return sum(seconds > AUTHORIZE_DEADLINE for seconds in self.seconds)
+
+
+@dataclass
+class Storm:
+    """Statuses pushed as fast as they are taken, and authorizations meanwhile, at the backend API and the peer API."""
+
+    backend: Load = field(default_factory=Load)
+    peer: Load = field(default_factory=Load)
+    calm: Load = field(default_factory=Load)
+    calm_peer: Load = field(default_factory=Load)
+
+    @property
+    def faults(self) -> list[str]:
+        checks = {
+            f"{load.turned_away} authorizations turned away, {load.late} late, {name}": load.turned_away or load.late
+            for name, load in (("backend API", self.calm), ("peer API", self.calm_peer))
+        }
+        return [text for text, is_broken in checks.items() if is_broken]
+
+    def __str__(self) -> str:
+        lines = [
+            f"storm, backend API  {self.backend}",
+            f"  authorizations    {self.calm}",
+            f"storm, peer API     {self.peer}",
+            f"  authorizations    {self.calm_peer}",
+        ]
+        return "\n".join([*lines, *(f"BROKEN: {fault}" for fault in self.faults)])
+
 
 @dataclass
 class Outcome:
@@ -60,17 +99,18 @@ class Outcome:
     pressing: Load
     storm: Load
     calm: Load
+    telling: Load
     afterwards: float
     megabytes: float
     faults: list[str] = field(default_factory=list)
 
     def judged(self) -> Outcome:
-        every = self.pressing.statuses + self.storm.statuses + self.calm.statuses
+        every = self.pressing.statuses + self.storm.statuses + self.calm.statuses + self.telling.statuses
         strange = {status: count for status, count in every.items() if status not in _BEARABLE}
-        late = sum(seconds > AUTHORIZE_DEADLINE for seconds in self.calm.seconds)
         checks = {
             f"answers other than 200, 429, 503: {strange}": not strange,
-            f"{late} calm authorizations were later than {AUTHORIZE_DEADLINE:g} s": not late,
+            f"{self.calm.late} calm authorizations were later than {AUTHORIZE_DEADLINE:g} s": not self.calm.late,
+            f"{self.telling.turned_away} notifications were turned away": not self.telling.turned_away,
             "a refusal came without Retry-After": not self.pressing.without_retry_after
             + self.storm.without_retry_after,
             f"{self.megabytes:.0f} MB of memory": self.megabytes < MOST_MEGABYTES,
@@ -86,18 +126,46 @@ class Outcome:
             f"pressing      {self.pressing}",
             f"status storm  {self.storm}",
             f"calm client   {self.calm}",
+            f"notifications {self.telling}",
             f"afterwards    {self.afterwards:.0f} authorizations/s",
             f"peak memory   {self.megabytes:.0f} MB (the larger node)",
         ]
         return "\n".join([*lines, *(f"BROKEN: {fault}" for fault in self.faults)])
 
 
+async def weather(on: World, seconds: float, *, clients: int = 16) -> Storm:
+    """Push statuses from both sides for a while, and ask for authorizations meanwhile."""
+    storm, until = Storm(), time.monotonic() + seconds
+    pushes = [_push(2000, status) for status in ("Available", "Occupied")]
+
+    async def push(load: Load, url: str) -> None:
+        while time.monotonic() < until:
+            for body in pushes:
+                await load.send(on, messages.PUSH_STATUS, body, url)
+
+    async def ask(load: Load, url: str) -> None:
+        while time.monotonic() < until:
+            await load.send(on, messages.START, _start(), url)
+            await asyncio.sleep(0.05)
+
+    async with asyncio.TaskGroup() as tasks:
+        for url, load, calm in (
+            (on.a.backend_url, storm.backend, storm.calm),
+            (on.b.peer_url, storm.peer, storm.calm_peer),
+        ):
+            tasks.create_task(ask(calm, url))
+            for _ in range(clients):
+                tasks.create_task(push(load, url))
+    return storm
+
+
 async def press(on: World, seconds: float, *, factor: int, storm_clients: int = 16) -> Outcome:
     """Measure, press, and measure again."""
     sustainable = await rate(on, min(seconds / 4, 3.0))
-    pressing, storm, calm = Load(), Load(), Load()
+    pressing, storm, calm, telling = Load(), Load(), Load(), Load()
+    began = json.dumps(messages.notification("Start", await on.authorize(on.csms.evses[0]))).encode()
     until = time.monotonic() + seconds
-    push = _push(on, 2000)
+    push = _push(2000, "Available")
     on.megabytes = 0.0
 
     async def watch() -> None:
@@ -105,9 +173,9 @@ async def press(on: World, seconds: float, *, factor: int, storm_clients: int = 
             on.measure()
             await asyncio.sleep(0.2)
 
-    async def be_calm() -> None:
+    async def be_calm(load: Load, path: str, body: bytes | None) -> None:
         while time.monotonic() < until:
-            await calm.send(on, messages.START, _start())
+            await load.send(on, path, body or _start())
             await asyncio.sleep(0.2)
 
     async def keep_sending(load: Load, path: str, body: bytes | None) -> None:
@@ -116,14 +184,15 @@ async def press(on: World, seconds: float, *, factor: int, storm_clients: int = 
 
     async with asyncio.TaskGroup() as clients:
         clients.create_task(watch())
-        clients.create_task(be_calm())
+        clients.create_task(be_calm(calm, messages.START, None))
+        clients.create_task(be_calm(telling, messages.NOTIFY, began))
         for _ in range(storm_clients):
             clients.create_task(keep_sending(storm, messages.PUSH_STATUS, push))
         for _ in range(factor * _CLIENTS_A_FACTOR):
             clients.create_task(keep_sending(pressing, messages.START, None))
     await asyncio.sleep(1.0)
     afterwards = await rate(on, min(seconds / 4, 3.0))
-    return Outcome(sustainable, pressing, storm, calm, afterwards, on.megabytes).judged()
+    return Outcome(sustainable, pressing, storm, calm, telling, afterwards, on.megabytes).judged()
 
 
 async def rate(on: World, seconds: float) -> float:
@@ -142,9 +211,8 @@ def _start() -> bytes:
     return json.dumps(messages.authorize_start()).encode()
 
 
-def _push(on: World, count: int) -> bytes:
-    records = [{"EvseID": f"{messages.A_CPO}*EX{n:06}", "EvseStatus": "Available"} for n in range(count)]
-    del on
+def _push(count: int, status: str) -> bytes:
+    records = [{"EvseID": f"{messages.A_CPO}*EX{n:06}", "EvseStatus": status} for n in range(count)]
     group = {"OperatorID": messages.A_CPO, "OperatorName": "GEF", "EvseStatusRecord": records}
     return json.dumps({"ActionType": "fullLoad", "OperatorEvseStatus": group}).encode()
 
@@ -152,9 +220,11 @@ def _push(on: World, count: int) -> bytes:
 async def run(seconds: float, factor: int) -> int:
     with tempfile.TemporaryDirectory(prefix="p2p-oicp-overload-") as folder:
         async with world(Path(folder)) as on:
+            storm = await weather(on, seconds)
+            print(storm, flush=True)
             outcome = await press(on, seconds, factor=factor)
     print(outcome)
-    return 1 if outcome.faults else 0
+    return 1 if outcome.faults or storm.faults else 0
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -87,11 +88,14 @@ class Proxy:
     """A proxy to ``upstream`` (a port of loopback); an async context manager.
 
     Each request takes the next fault of ``script``, or ``always`` when the script is at its end; ``choose`` decides by
-    path, where it is set. ``taken`` is what happened, in order.
+    path, where it is set. ``taken`` is what happened, in order. Between nodes that speak TLS it is both of them: it
+    ``listens`` with the certificate of the one and ``calls`` with that of the other.
     """
 
     upstream: int
     port: int = 0
+    listens: ssl.SSLContext | None = None
+    calls: ssl.SSLContext | None = None
     always: Fault = PASS
     script: deque[Fault] = field(default_factory=deque)
     choose: Callable[[str], Fault] | None = None
@@ -110,12 +114,12 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        return f"http://{LOOPBACK}:{self.port}"
+        return f"{'https' if self.listens else 'http'}://{LOOPBACK}:{self.port}"
 
     async def open(self) -> None:
         """Accept connections."""
         if self._server is None:
-            self._server = await asyncio.start_server(self._accept, LOOPBACK, self.port, limit=_PIECE)
+            self._server = await asyncio.start_server(self._accept, LOOPBACK, self.port, limit=_PIECE, ssl=self.listens)
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
@@ -166,7 +170,7 @@ class Proxy:
 
     async def _ask(self, request: Message, *, whole: bool) -> bytes | None:
         """Return the upstream's answer; None if it was not asked wholly, or gave none."""
-        reader, writer = await asyncio.open_connection(LOOPBACK, self.upstream, limit=_PIECE)
+        reader, writer = await asyncio.open_connection(LOOPBACK, self.upstream, limit=_PIECE, ssl=self.calls)
         try:
             if not whole:
                 writer.write(request.raw[: len(request.head) + len(request.body) // 2])

@@ -17,7 +17,7 @@ from pathlib import Path
 from p2p_oicp.simulator import NodeProcess
 from tests.faults import proxy
 from tests.faults.books import Balance
-from tests.faults.world import World, world
+from tests.faults.world import SECURE, World, world
 
 MOST_SECONDS_A_ROUND = 60.0
 Mischief = Callable[[World], Awaitable[None]]
@@ -118,9 +118,9 @@ async def _use_the_app(on: World) -> None:
         await asyncio.sleep(on.rng.uniform(0.0, 0.3))
 
 
-async def night(rounds: int, seed: int, mix: list[str], folder: Path) -> int:
+async def night(rounds: int, seed: int, mix: list[str], folder: Path, secure: str) -> int:
     """Play so many rounds in one world; return the exit code."""
-    async with world(folder, seed=seed) as on:
+    async with world(folder, seed=seed, secure=secure) as on:
         await on.push()
         for number in range(1, rounds + 1):
             name = on.rng.choice(mix)
@@ -140,11 +140,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--mix", default="kill", help=f"of {', '.join(MISCHIEF)}, or all; names separated by commas")
+    parser.add_argument("--secure", choices=SECURE, default="none", help="what the nodes have to prove each other")
     parser.add_argument("--keep", type=Path, help="folder for stores and logs; otherwise a temporary one")
     given = parser.parse_args()
     mix = list(MISCHIEF) if given.mix == "all" else given.mix.split(",")
     folder = given.keep or Path(tempfile.mkdtemp(prefix="p2p-oicp-faults-"))
-    sys.exit(asyncio.run(night(given.rounds, given.seed, mix, folder)))
+    sys.exit(asyncio.run(night(given.rounds, given.seed, mix, folder, given.secure)))
 
 
 if __name__ == "__main__":

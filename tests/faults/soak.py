@@ -16,17 +16,17 @@ from pathlib import Path
 
 from tests.faults.overload import press
 from tests.faults.rounds import MISCHIEF, play
-from tests.faults.world import World, world
+from tests.faults.world import SECURE, World, world
 
 _SAY_EVERY_SECONDS = 60.0
 _CHANCE_OF_OVERLOAD = 0.03
 
 
-async def soak(minutes: float, seed: int, folder: Path) -> int:
+async def soak(minutes: float, seed: int, folder: Path, secure: str) -> int:
     """Go on for some minutes; return the exit code."""
     until, said = time.monotonic() + 60 * minutes, time.monotonic()
     played: Counter[str] = Counter()
-    async with world(folder, seed=seed) as on:
+    async with world(folder, seed=seed, secure=secure) as on:
         await on.push()
         watching = asyncio.create_task(_watch(on))
         try:
@@ -73,10 +73,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Everything mixed, for minutes; the books must balance.")
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--secure", choices=SECURE, default="none", help="what the nodes have to prove each other")
     parser.add_argument("--keep", type=Path, help="folder for stores and logs; otherwise a temporary one")
     given = parser.parse_args()
     folder = given.keep or Path(tempfile.mkdtemp(prefix="p2p-oicp-soak-"))
-    sys.exit(asyncio.run(soak(given.minutes, given.seed, folder)))
+    sys.exit(asyncio.run(soak(given.minutes, given.seed, folder, given.secure)))
 
 
 if __name__ == "__main__":

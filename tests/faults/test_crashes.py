@@ -5,6 +5,7 @@ import pytest
 from tests.faults.rounds import MISCHIEF, play
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+SECURE = "mixed"
 
 ROUNDS = ["kill", "kill-both", "kill", "kill-line", "kill"]
 

@@ -7,6 +7,7 @@ import pytest
 from tests.faults import proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+SECURE = "signed"
 
 
 def letters_and_state(fault: proxy.Fault, times: int):

@@ -2,9 +2,19 @@
 
 import pytest
 
-from tests.faults.overload import press
+from tests.faults.overload import press, weather
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_a_storm_of_statuses_delays_and_refuses_no_authorization_at_either_listener(on):
+    storm = await weather(on, 3.0)
+    assert not storm.faults, str(storm)
+    assert storm.backend.statuses[200], str(storm)
+    assert storm.peer.statuses[200], str(storm)
+    assert len(storm.calm.seconds) > 3, str(storm)
+    await on.push()
+    assert await on.statuses_are_equal()
 
 
 async def test_under_overload_answers_are_bounded_and_the_nodes_are_well_afterwards(on):

@@ -11,6 +11,7 @@ from p2p_oicp.simulator import NodeFailed
 from tests.faults import books, proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+SECURE = "mtls"
 
 
 @pytest.mark.parametrize("who", ["a", "b"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,8 +14,11 @@ from pathlib import Path
 
 import aiohttp
 
+from p2p_oicp.identity.tls import unverified_context
 from p2p_oicp.simulator import Cluster, NodeProcess, NodeSpec
 from p2p_oicp.simulator.cluster import free_ports
+from p2p_oicp.simulator.node_files import CERTIFICATE, KEY
+from p2p_oicp.simulator.proofs import proofs_of
 from tests.faults import books
 from tests.faults.backends import Contracts, Csms, listening
 from tests.faults.proxy import Proxy
@@ -90,8 +94,42 @@ class World:
         await node.start()
 
 
+#: What the nodes prove each other, by name: what node A wants of node B, and the other way round.
+SECURE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "none": ((), ()),
+    "signed": (("signature",), ("signature",)),
+    "mtls": (("mtls",), ("mtls",)),
+    "mixed": (("signature",), ("signature", "mtls")),
+}
+
+
+def specs_of(csms: Csms, contracts: Contracts, secure: str) -> tuple[NodeSpec, NodeSpec]:
+    """Return what the two nodes are; each can prove whatever is wanted of one of them."""
+    wanted = SECURE[secure]
+    proves = {"signs": any("signature" in each for each in wanted), "tls": any("mtls" in each for each in wanted)}
+    return (
+        NodeSpec("node a", operators=(A_CPO,), cpo_url=csms.url, require=wanted[0], **proves),
+        NodeSpec("node b", providers=(B_EMP,), emp_url=contracts.url, require=wanted[1], **proves),
+    )
+
+
+def proxy_between(caller: NodeProcess, node: NodeProcess) -> Proxy:
+    """Return what lies before a node; where they speak TLS, it has the secrets of both."""
+    line = Proxy(node.ports.peer, *free_ports(1))
+    if node.spec.tls:
+        for each in (caller, node):
+            proofs_of(each.spec, each.keys)
+        line.listens = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        line.listens.load_cert_chain(node.keys / CERTIFICATE, node.keys / KEY)
+        line.calls = unverified_context()
+        line.calls.load_cert_chain(caller.keys / CERTIFICATE, caller.keys / KEY)
+    return line
+
+
 @asynccontextmanager
-async def world(folder: Path, *, seed: int = 1, command: Sequence[str] | None = None) -> AsyncIterator[World]:
+async def world(
+    folder: Path, *, seed: int = 1, secure: str = "none", command: Sequence[str] | None = None
+) -> AsyncIterator[World]:
     """Start everything; stop everything."""
     rng = random.Random(seed)
     connector = aiohttp.TCPConnector(limit=0)
@@ -99,15 +137,12 @@ async def world(folder: Path, *, seed: int = 1, command: Sequence[str] | None = 
         csms = Csms(http, rng=random.Random(seed + 1))
         contracts = Contracts(http, rng=random.Random(seed + 2))
         await stack.enter_async_context(listening(csms, contracts))
-        proxies: dict[str, Proxy] = {}
-        specs = [
-            NodeSpec("node a", operators=(A_CPO,), cpo_url=csms.url),
-            NodeSpec("node b", providers=(B_EMP,), emp_url=contracts.url),
-        ]
-        chosen = {"command": command} if command else {}
-        cluster = Cluster(folder, specs, route=lambda _, other: proxies[other.spec.name].url, **chosen)
-        for name, node in cluster.nodes.items():
-            proxies[name] = await stack.enter_async_context(Proxy(node.ports.peer, *free_ports(1)))
+        lines: dict[str, Proxy] = {}
+        specs, chosen = specs_of(csms, contracts, secure), {"command": command} if command else {}
+        cluster = Cluster(folder, specs, route=lambda _, other: lines[other.spec.name].url, **chosen)
+        a, b = cluster["node a"], cluster["node b"]
+        for caller, node in ((b, a), (a, b)):
+            lines[node.spec.name] = await stack.enter_async_context(proxy_between(caller, node))
         await stack.enter_async_context(cluster)
-        csms.node_url, contracts.node_url = cluster["node a"].backend_url, cluster["node b"].backend_url
-        yield World(cluster, csms, contracts, proxies["node a"], proxies["node b"], rng, http)
+        csms.node_url, contracts.node_url = a.backend_url, b.backend_url
+        yield World(cluster, csms, contracts, lines["node a"], lines["node b"], rng, http)

@@ -1,8 +1,10 @@
 """Each signature is accepted once, and only for as long as it must be is it remembered."""
 
+import resource
+
 import pytest
 
-from p2p_oicp.errors import NotProven, StoreUnusable
+from p2p_oicp.errors import NotProven, StoreError, StoreUnusable
 from p2p_oicp.identity import PrivateKey, ReplayGuard, VerifiedSignature
 
 KEY = PrivateKey.generate().public
@@ -27,6 +29,23 @@ def test_what_was_seen_before_a_crash_is_refused_after_it(tmp_path):
         guard.accept_once(signed("a"), NOW)
         with ReplayGuard(tmp_path / "nonces") as after_a_kill, pytest.raises(NotProven):
             after_a_kill.accept_once(signed("a"), NOW)
+
+
+def test_on_a_full_disk_nothing_is_accepted_and_what_was_before_and_comes_after_is_remembered(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with ReplayGuard(tmp_path) as guard:
+        guard.accept_once(signed("a"), NOW)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60, hard))
+        try:
+            for nonce in "bc":  # half a line, and nothing
+                with pytest.raises(StoreError, match="cannot be kept"):
+                    guard.accept_once(signed(nonce * 100), NOW)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        guard.accept_once(signed("d"), NOW)
+    for nonce in "ad":
+        with ReplayGuard(tmp_path) as after_a_kill, pytest.raises(NotProven):
+            after_a_kill.accept_once(signed(nonce), NOW)
 
 
 def test_what_would_be_too_old_anyway_is_forgotten(tmp_path):

@@ -1,8 +1,11 @@
 """What is old and over is forgotten; what is owed, open or money is not."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from p2p_oicp.storage import forgetting, sessions
+from p2p_oicp.roles.forgetting import Forgetting
+from p2p_oicp.storage import cards, evidence, forgetting, sessions
 from p2p_oicp.storage.lifecycle import State
 from p2p_oicp.storage.sessions import Session
 from p2p_oicp.storage.statements import Statement
@@ -41,3 +44,49 @@ async def test_only_what_is_old_and_over_is_forgotten(store, state, at, left):
     await store.write(lambda tx: forgetting.refusals(tx, before=50.0, most=10))
     await store.write(lambda tx: forgetting.stories(tx, before=50.0, most=10))
     assert tuple((await store.read(LEFT))[0]) == left
+
+
+DAY = 86_400.0
+NOW = 5000 * DAY
+FORGOTTEN = {  # age in days, and whether it is still there, where history is kept for 100 days and evidence for 1000
+    "a refused start of yesterday": ("sessions", State.REFUSED, 1, True),
+    "a refused start of last week": ("sessions", State.REFUSED, 8, False),
+    "a session given up last month": ("sessions", State.EXPIRED, 30, True),
+    "a session given up long ago": ("sessions", State.EXPIRED, 101, False),
+    "a settled session": ("sessions", State.SETTLED, 4000, True),
+    "a card seen last month": ("cards", None, 30, True),
+    "a card not seen for long": ("cards", None, 101, False),
+    "what was signed last year": ("evidence", None, 365, True),
+    "what was signed years ago": ("evidence", None, 1001, False),
+    "a record refused last year": ("refused_cdrs", None, 365, True),
+    "a record refused years ago": ("refused_cdrs", None, 1001, False),
+}
+_REFUSED = (
+    "INSERT INTO refused_cdrs (role, session_key, received_at, digest, body) VALUES ('cpo', 's', :at, x'00', x'00')"
+)
+PUT = {
+    "cards": lambda tx, at: cards.remember(tx, "uid", "b", at),
+    "evidence": lambda tx, at: evidence.keep(tx, "s", at, b"{}"),
+    "refused_cdrs": lambda tx, at: tx.run(Statement(_REFUSED, {}), at=at),
+}
+
+
+@pytest.mark.parametrize(("table", "state", "days", "stays"), FORGOTTEN.values(), ids=FORGOTTEN)
+async def test_every_table_that_grows_is_swept_while_the_node_runs(store, table, state, days, stays):
+    at = NOW - days * DAY
+    await (a_session(store, state, at) if state else store.write(lambda tx: PUT[table](tx, at)))
+    forgetter = Forgetting(SimpleNamespace(store=store, now=lambda: NOW), history_days=100, evidence_days=1000)
+    await forgetter.forget()
+    assert (await store.read(Statement(f"SELECT count(*) AS n FROM {table}", {})))[0]["n"] == stays
+    assert await forgetter.forget() == 0
+
+
+async def test_as_much_as_there_is_is_swept(store):
+    def many(tx) -> None:
+        for number in range(1200):
+            cards.remember(tx, f"uid{number}", "b", 0.0)
+            evidence.keep(tx, "s", 0.0, b"{}")
+
+    await store.write(many)
+    forgetter = Forgetting(SimpleNamespace(store=store, now=lambda: NOW), history_days=100, evidence_days=1000)
+    assert await forgetter.forget() == 2400
