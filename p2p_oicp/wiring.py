@@ -196,7 +196,7 @@ def for_peers(parts: Parts, api: Api, gate: Gate, greetings: Greetings) -> web.A
         doorkeeper=_doorkeeper(parts, "peer", there.max_body),
         public_url=there.url,
         signer=trust.signer.sign_answer,
-        keep=trust.keep_received,
+        witness=trust.evidence.received,
     )
     enquiries = SessionEnquiries(api, SessionReports(parts.context))
     pairings = PeerPairings(listener, gate=gate, trust=trust)

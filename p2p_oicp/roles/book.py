@@ -85,19 +85,26 @@ class SessionBook:
         """
 
         def job(tx: Transaction) -> Answer:
-            session, answer = decide(tx)
-            # A repetition of a request that carries the SessionID is found by it, for the session keeps it.
-            repeatable = bool(session.named_here) and _repeatable(incoming)
-            present = self._open(tx, session, repeatable=repeatable)
-            if present is None:
-                return answer
-            before = _answer_before(present, session)
-            if before is None:  # this node went down before it had one
-                sessions.forget(tx, self._role, present.session_key)
-                sessions.open_session(tx, session)
-            return before or answer
+            session, decided = decide(tx)
+            answer = self._first_answer(tx, incoming, session) or decided
+            if incoming.seal is not None:
+                incoming.seal(tx, answer)
+            return answer
 
         return await self._context.store.write(job)
+
+    def _first_answer(self, tx: Transaction, incoming: Incoming[Message], session: Session) -> Answer | None:
+        """Store a decided session; return the answer that the same request got before, if it is a repetition."""
+        # A repetition of a request that carries the SessionID is found by it, for the session keeps it.
+        repeatable = bool(session.named_here) and _repeatable(incoming)
+        present = self._open(tx, session, repeatable=repeatable)
+        if present is None:
+            return None
+        before = _answer_before(present, session)
+        if before is None:  # this node went down before it had one
+            sessions.forget(tx, self._role, present.session_key)
+            sessions.open_session(tx, session)
+        return before
 
     def _open(self, tx: Transaction, draft: Session, *, repeatable: bool) -> Session | None:
         since = draft.created_at - REPEAT_WINDOW_SECONDS

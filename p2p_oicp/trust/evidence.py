@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from p2p_oicp.clock import Clock
@@ -10,7 +12,7 @@ from p2p_oicp.identity import AnswerParts, KeyRing, SignedParts
 from p2p_oicp.identity.evidence import Exchange, write_evidence
 from p2p_oicp.identity.structured import signature_inputs
 from p2p_oicp.oicp import SessionID
-from p2p_oicp.storage import Store, evidence
+from p2p_oicp.storage import Store, Transaction, evidence
 from p2p_oicp.trust.directory import Directory
 from p2p_oicp.trust.pairing import OurSide
 
@@ -27,8 +29,35 @@ class _Named(msgspec.Struct, rename={"session_id": "SessionID"}):
 _read_named = msgspec.json.Decoder(_Named).decode
 
 
+class Witness:
+    """Writes the exchanges of one direction down, if they may cost somebody money."""
+
+    def __init__(self, store: Store, clock: Clock, *, sent_by_us: bool) -> None:
+        self._store = store
+        self._clock = clock
+        self._sent_by_us = sent_by_us
+
+    def keeping(
+        self, operation: str, peer: str, request: SignedParts, answer: AnswerParts, text: bytes
+    ) -> Callable[[Transaction], None] | None:
+        """Return what keeps one exchange, None where it is not to be kept; ``text``: the answer without coding."""
+        session_id = _session_id(text) or _session_id(request.body) if operation in COSTLY else None
+        if session_id is None:
+            return None
+        now = self._clock.time()
+        exchange = Exchange(now, operation, self._sent_by_us, peer, request, answer).to_json()
+        key = SessionID(session_id).key
+        return lambda tx: evidence.keep(tx, key, now, exchange)
+
+    async def keep(self, operation: str, peer: str, request: SignedParts, answer: AnswerParts, text: bytes) -> None:
+        """Keep one exchange, durably, in a transaction of its own."""
+        keep = self.keeping(operation, peer, request, answer, text)
+        if keep is not None:
+            await self._store.write(keep)
+
+
 class EvidenceBook:
-    """Writes exchanges down, and reads them out."""
+    """Has exchanges written down, and reads them out."""
 
     def __init__(self, ours: OurSide, *, store: Store, directory: Directory, ring: KeyRing, clock: Clock) -> None:
         self._ours = ours
@@ -36,18 +65,8 @@ class EvidenceBook:
         self._directory = directory
         self._ring = ring
         self._clock = clock
-
-    async def keep(
-        self, operation: str, peer: str, request: SignedParts, answer: AnswerParts, *, text: bytes, sent_by_us: bool
-    ) -> None:
-        """Keep one exchange, durably; ``text`` is the answer's body without content coding."""
-        session_id = _session_id(text) or _session_id(request.body)
-        if session_id is None:
-            return
-        now = self._clock.time()
-        exchange = Exchange(now, operation, sent_by_us, peer, request, answer).to_json()
-        key = SessionID(session_id).key
-        await self._store.write(lambda tx: evidence.keep(tx, key, now, exchange))
+        self.sent = Witness(store, clock, sent_by_us=True)
+        self.received = Witness(store, clock, sent_by_us=False)
 
     async def export(self, session_id: str) -> bytes:
         """Return the evidence file of a session; raise ConfigurationError where nothing is kept of it."""

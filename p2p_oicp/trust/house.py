@@ -14,13 +14,11 @@ import structlog
 from p2p_oicp.clock import Clock
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.identity import (
-    AnswerParts,
     KeyRing,
     MessageSigner,
     OwnKeys,
     PrivateKey,
     ReplayGuard,
-    SignedParts,
     read_own_keys,
 )
 from p2p_oicp.identity.certificates import Certificate, fingerprint_of
@@ -31,7 +29,7 @@ from p2p_oicp.storage import Store
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.trust.directory import Directory
 from p2p_oicp.trust.discovery import Discovery
-from p2p_oicp.trust.evidence import COSTLY, EvidenceBook
+from p2p_oicp.trust.evidence import EvidenceBook
 from p2p_oicp.trust.fresh_keys import FreshKeys
 from p2p_oicp.trust.pairing import OurSide, Pairing
 from p2p_oicp.trust.peer_states import PeerStates
@@ -112,7 +110,7 @@ class Trust:
         self.ours = OurSide(self.me, self.require, self.signer, self.clock, self.tls)
         self.pairing = Pairing(self.ours, directory=self.directory, store=store, client=client)
         self.evidence = EvidenceBook(self.ours, store=store, directory=self.directory, ring=self.ring, clock=self.clock)
-        client.keep = self._keep_sent
+        client.keep = self.evidence.sent.keep
         self.states = PeerStates(
             registry=self.registry, ring=self.ring, store=store, clock=self.clock, needed=self.needed
         )
@@ -173,19 +171,6 @@ class Trust:
             if not peer.is_self and not self.directory.certificates_of(peer) and not names.isdisjoint(parties):
                 return peer  # (2)
         return None
-
-    async def _keep_sent(
-        self, operation: str, peer: str, request: SignedParts, answer: AnswerParts, text: bytes
-    ) -> None:
-        if operation in COSTLY:
-            await self.evidence.keep(operation, peer, request, answer, text=text, sent_by_us=True)
-
-    async def keep_received(
-        self, operation: str, peer: str, request: SignedParts, answer: AnswerParts, text: bytes
-    ) -> None:
-        """Keep what a peer has asked and we have answered, if it may cost somebody money."""
-        if operation in COSTLY:
-            await self.evidence.keep(operation, peer, request, answer, text=text, sent_by_us=False)
 
     def _trust_certificates(self) -> None:
         """Take over by which certificates the peers are known."""

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import orjson
@@ -14,13 +15,15 @@ from aiohttp import web
 
 from p2p_oicp.clock import Mint
 from p2p_oicp.errors import Refusal, StoreError
-from p2p_oicp.identity import AnswerParts, SignedParts, VerifiedSignature, target_of
+from p2p_oicp.identity import AnswerParts, SignedParts, VerifiedSignature, has_signature, target_of
 from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import InvalidMessage
 from p2p_oicp.roles.context import Answer
+from p2p_oicp.storage import Transaction
 from p2p_oicp.transport import PROVEN
+from p2p_oicp.trust.evidence import Witness
 from p2p_oicp.web.bodies import read_whole
-from p2p_oicp.web.gate import Arrival
+from p2p_oicp.web.gate import Arrival, Sealed
 from p2p_oicp.web.limits import BUSY, Doorkeeper, busy
 from p2p_oicp.web.listening import OICP, OICP_PREFIX
 from p2p_oicp.web.problems import HttpProblem, invalid
@@ -32,7 +35,6 @@ log = structlog.get_logger(__name__)
 Serve: TypeAlias = Callable[[web.Request], Awaitable[Answer]]
 Hello: TypeAlias = Callable[[Arrival], Awaitable[Answer]]
 Enquire: TypeAlias = Callable[[web.Request, Arrival], Awaitable[Answer]]
-Keep: TypeAlias = Callable[[str, str, SignedParts, AnswerParts, bytes], Awaitable[None]]
 AnswerSigner: TypeAlias = Callable[[int, bytes, VerifiedSignature], Mapping[str, str]]
 Status: TypeAlias = Callable[[], dict[str, object]]
 
@@ -62,9 +64,9 @@ class Listener:
         token: str | None = None,
         public_url: str | None = None,
         signer: AnswerSigner | None = None,
-        keep: Keep | None = None,
+        witness: Witness | None = None,
     ) -> None:
-        self._keep = keep
+        self._witness = witness
         self._api = api
         self._mint = mint
         self._token = token
@@ -92,19 +94,34 @@ class Listener:
                 headers["Content-Encoding"] = "gzip"
                 body = await _compressed(body)
             arrival = request.get(ARRIVAL)
-            if arrival is not None and (arrival.is_proven or arrival.signature is not None):
+            if arrival is not None and arrival.sealed is not None and arrival.sealed.answer is answer:
+                headers |= arrival.sealed.headers
+            elif arrival is not None and (arrival.is_proven or arrival.signature is not None):
                 headers |= self._proof(arrival, answer.http_status, body)
                 await self._kept(arrival, AnswerParts(answer.http_status, headers, body), answer.body)
             return web.Response(body=body, status=answer.http_status, headers=headers)
 
         return handle
 
+    def _seal(self, arrival: Arrival, tx: Transaction, answer: Answer) -> None:
+        """Sign an answer, and keep it as evidence, in the transaction that decides it (``Seal``)."""
+        operation, peer = arrival.operation, arrival.peer
+        will_be_compressed = len(answer.body) >= _COMPRESS_FROM_BYTES  # and what is compressed is signed so
+        if self._witness is None or arrival.signature is None or not operation or not peer or will_be_compressed:
+            return
+        headers = self._proof(arrival, answer.http_status, answer.body)
+        parts = AnswerParts(answer.http_status, headers, answer.body)
+        keep = self._witness.keeping(operation, peer, arrival.parts, parts, answer.body)
+        if keep is not None:
+            keep(tx)
+            arrival.sealed = Sealed(answer, headers)
+
     async def _kept(self, arrival: Arrival, answer: AnswerParts, text: bytes) -> None:
         """Keep a signed exchange before it is answered; where that fails, it is answered all the same."""
-        if self._keep is None or arrival.signature is None or arrival.operation is None or arrival.peer is None:
+        if self._witness is None or arrival.signature is None or arrival.operation is None or arrival.peer is None:
             return
         try:
-            await self._keep(arrival.operation, arrival.peer, arrival.parts, answer, text)
+            await self._witness.keep(arrival.operation, arrival.peer, arrival.parts, answer, text)
         except StoreError as error:
             log.error("evidence.lost", operation=arrival.operation, peer=arrival.peer, reason=str(error))  # noqa: TRY400
 
@@ -129,6 +146,8 @@ class Listener:
             certificate=_certificate(request),
         )
         arrival = request[ARRIVAL] = Arrival(parts, text, request.remote)
+        if self._witness is not None and has_signature(request.headers):
+            arrival.seal = partial(self._seal, arrival)
         return arrival
 
     async def oicp(self, request: web.Request) -> Answer:

@@ -12,6 +12,7 @@ Without anything needed or proved, the caller is whoever answers for the party t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from p2p_oicp.errors import NotProven, Refusal, Unauthorized, UnknownKey
 from p2p_oicp.identity import SignedParts, VerifiedSignature, has_signature, verify_request
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.peers import Peer
+from p2p_oicp.roles.context import Answer, Seal
 from p2p_oicp.trust import Trust
 from p2p_oicp.web.buckets import Buckets
 from p2p_oicp.web.problems import DATA_ERROR, HttpProblem
@@ -30,11 +32,18 @@ _PARTNER_NOT_FOUND = "300"
 PartyID = OperatorID | ProviderID
 
 
+class Sealed(msgspec.Struct, frozen=True):
+    """An answer that is signed, and kept as evidence already; ``headers`` prove who gave it."""
+
+    answer: Answer
+    headers: Mapping[str, str]
+
+
 class Arrival(msgspec.Struct):
     """A request as it came: what identity is proved from, and the caller's address (None: in-process).
 
     ``body`` is the text of it, in UTF-8. ``is_own`` marks a request of this very node; ``signature``,
-    ``has_certificate`` and ``is_proven`` are set once they were verified.
+    ``has_certificate`` and ``is_proven`` are set once they were verified. ``seal`` is for the role; it sets ``sealed``.
     """
 
     parts: SignedParts
@@ -46,6 +55,8 @@ class Arrival(msgspec.Struct):
     is_proven: bool = False
     operation: str | None = None
     peer: str | None = None
+    seal: Seal | None = None
+    sealed: Sealed | None = None
 
 
 class Caller(msgspec.Struct, frozen=True):

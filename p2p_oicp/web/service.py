@@ -169,7 +169,7 @@ class Api:
             message, warnings = read(operation.request, body)
             if warnings:
                 log.info("oicp.warnings", operation=operation.name, warnings=[str(found) for found in warnings])
-            return Incoming(operation, message, peer, party, None, body, arrival.parts.query)
+            return Incoming(operation, message, peer, party, None, body, arrival.parts.query, arrival.seal)
         reading = read_records(operation.request, body)
         if any(found.severity is Severity.ERROR for found in reading.findings):
             raise InvalidMessage(reading.findings)

@@ -7,8 +7,24 @@ import pytest
 from p2p_oicp.cli import evidence_report
 from p2p_oicp.errors import NotProven
 from p2p_oicp.identity.evidence import read_evidence, write_evidence
-from tests.node.messages import CDR, REMOTE_START, START, STOP, authorize_start, authorize_stop, cdr, remote_start
+from p2p_oicp.node import Node
+from p2p_oicp.settings import load_settings
+from p2p_oicp.storage import changing, tokens
+from p2p_oicp.storage.tokens import Token
+from p2p_oicp.trust.evidence import Witness
+from tests.node.messages import (
+    CDR,
+    REMOTE_START,
+    START,
+    STOP,
+    UNKNOWN_SESSION,
+    authorize_start,
+    authorize_stop,
+    cdr,
+    remote_start,
+)
 
+from .conftest import SigningCaller
 from .test_pairing import Admin
 
 KINDS = ["AuthorizeStart", "AuthorizeStop", "ChargeDetailRecord"]
@@ -92,3 +108,27 @@ async def test_a_person_reads_who_said_what_when(pair, files, tmp_path):
 async def test_of_an_unknown_session_there_is_none(pair):
     answer = await Admin(pair, "a").ask("GET", "/evidence/f98efba4-02d8-4fa0-b810-9a9d50d2c527", status=409)
     assert "nothing signed is kept" in answer["StatusCode"]["AdditionalInfo"]
+
+
+VERDICTS = {"a card on the list": ("1234ABCD", "Authorized"), "a strange card": ("DDDDDDDD", "NotAuthorized")}
+
+
+@pytest.mark.parametrize(("uid", "status"), VERDICTS.values(), ids=VERDICTS)
+async def test_what_a_node_decides_alone_is_kept_in_the_transaction_that_decides_it(stopped, monkeypatch, uid, status):
+    monkeypatch.setattr(Witness, "keep", None)  # the other way: in a transaction of its own
+    settings = load_settings(stopped.folder / "b" / "node.toml")
+    with changing(settings.storage.file) as tx:
+        tokens.put(tx, Token("1234ABCD", "1234ABCD"), 1.0)
+    request = authorize_start(
+        SessionID=UNKNOWN_SESSION, Identification={"RFIDMifareFamilyIdentification": {"UID": uid}}
+    )
+    async with Node(settings):
+        caller = SigningCaller(stopped.http, stopped.b_peer.base, stopped.key("a"))
+        first = await caller.post(START, request)
+        again = await caller.post(START, request)
+        file = (await Admin(stopped, "b").ask("GET", f"/evidence/{UNKNOWN_SESSION}"))["file"].encode()
+    assert (first.json["AuthorizationStatus"], again.json) == (status, first.json)
+    found = read_evidence(file)
+    a, b = stopped.key("a").key_id, stopped.key("b").key_id
+    assert [said.key.key_id for said in found.statements] == [a, b] * 2
+    assert [json.loads(said.body) for said in found.statements[1::2]] == [first.json] * 2

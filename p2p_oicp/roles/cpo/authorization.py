@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from p2p_oicp.errors import Refusal
-from p2p_oicp.oicp import AuthorizeStart, Message, ProviderID, SessionID
+from p2p_oicp.oicp import AuthorizationStart, AuthorizeStart, Message, ProviderID, SessionID
 from p2p_oicp.oicp.media import media_of
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import Peer
@@ -96,7 +96,7 @@ class Authorization:
                 cards.remember(tx, uid.key, yes.peer.name, self._context.now())
 
         answer = Answer(
-            yes.answer.to_json_with(cpo_partner_session_id=session.cpo_partner_session_id, **told._asdict())
+            _completed(yes.answer, told._asdict() | {"cpo_partner_session_id": session.cpo_partner_session_id})
         )
         await self._book.settle_start(
             session,
@@ -135,6 +135,13 @@ def _told(session: Session, yes: Authorized) -> _Told:
         yes.answer.provider_id or (yes.peer.providers[0] if yes.peer.providers else None),
         yes.answer.emp_partner_session_id or session.emp_partner_session_id,
     )
+
+
+def _completed(answer: AuthorizationStart, ids: dict[str, object]) -> bytes:
+    """Return the EMP's answer with these ids, just as it came where it has them all: a whole answer of a node."""
+    told = vars(answer)
+    is_whole = all(told.get(name) == value for name, value in ids.items())
+    return answer.to_json() if is_whole else answer.to_json_with(**ids)
 
 
 def _backend_ids(session: Session) -> Ids:
