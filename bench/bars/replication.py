@@ -21,6 +21,7 @@ _PEERS = 10
 _CHANGES_A_SECOND = 500.0
 _PATIENCE_SECONDS = 60.0
 _STATUSES = "SELECT key, changed_at FROM state_records WHERE kind = 2 AND source = 'cpo'"
+_COUNT_STATUSES = "SELECT count(*) FROM state_records WHERE kind = 2 AND source = 'cpo'"
 _COUNT_DATA = "SELECT count(*) FROM state_records WHERE kind = 1 AND deleted = 0"
 
 
@@ -44,7 +45,7 @@ def _storm(bench: Bench) -> Row:
             file=bench.directory / "statuses", seconds=seconds, rate=_CHANGES_A_SECOND, expect='"Result":true'
         ).filled(changes)
         pushed = load.run(server)
-        _wait_until(lambda: all(len(_statuses(at)) == len(changes) for at in peers), "statuses")
+        _wait_until(lambda: all(at.count(_COUNT_STATUSES) == len(changes) for at in peers), "statuses")
     due = {evses.evse_key(number): pushed.began + number / _CHANGES_A_SECOND for number in range(len(changes))}
     delays = sorted(stored_at - due[key] for at in peers for key, stored_at in _statuses(at).items())
     p50, p99 = statistics.median(delays), delays[int(len(delays) * 0.99)]

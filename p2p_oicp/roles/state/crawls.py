@@ -13,7 +13,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 _MOST_BYTES = 64 * 1024 * 1024
-_ENTRY_BYTES = 400
+# Each delta is a crawl of its own: with ten peers and one a minute, these are the crawls of three hours.
+_MOST_CRAWLS = 2_000
+_ENTRY_BYTES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Crawls:
         self._forget(key)
         self._crawls[key] = self._latest[request] = crawl
         self._size += crawl.size
-        while self._size > self._most_bytes and len(self._crawls) > 1:
+        while len(self._crawls) > 1 and (self._size > self._most_bytes or len(self._crawls) > _MOST_CRAWLS):
             self._forget(next(iter(self._crawls)))
         return crawl
 
