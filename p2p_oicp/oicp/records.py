@@ -6,11 +6,11 @@ memory than its own bytes, and a caller may pause between two records.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from types import MappingProxyType
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast, overload
 
 import msgspec
 
@@ -63,6 +63,24 @@ _join = msgspec.json.encode
 _NULL = msgspec.Raw(b"null")
 
 
+class Raws(Sequence[bytes]):
+    """Records as they came; each is copied out of the message only when it is asked for."""
+
+    def __init__(self, found: Sequence[msgspec.Raw] = ()) -> None:
+        self._found = found
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @overload
+    def __getitem__(self, place: int) -> bytes: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[bytes]: ...
+    def __getitem__(self, place: int | slice) -> bytes | list[bytes]:
+        found = self._found[place]
+        return bytes(found) if isinstance(found, msgspec.Raw) else [*map(bytes, found)]
+
+
 class ReadRecord(NamedTuple):
     """One record: its bytes, what they mean (None if they cannot be read, or must not be used), what is wrong."""
 
@@ -79,7 +97,7 @@ class RecordReading(Generic[M]):
     #: What is wrong with the envelope.
     findings: tuple[Finding, ...]
     model: type[Message]
-    raws: tuple[bytes, ...]
+    raws: Raws
     #: Where the list of records stands in the message.
     pointer: str
     scope: Scope
@@ -100,9 +118,9 @@ class RecordReading(Generic[M]):
         """Read one record; whether another one of the push is about the same is not asked."""
         return self._read(self.raws[position], position, None)
 
-    def likeness(self, position: int) -> Likeness | None:
+    def likeness(self, raw: bytes) -> Likeness | None:
         """Return what a faultless record is like, much sooner than ``at``; None: see what ``at`` says."""
-        found = self._look(self.raws[position])
+        found = self._look(raw)
         return None if found is None or check(found, self.scope) else found
 
     @cached_property
@@ -141,7 +159,7 @@ def read_records(envelope: type[M], body: bytes, scope: Scope = EVERYONE) -> Rec
         bare, raws, pointer = _cut_out(body, envelope) or _cut(body, way)
     except (msgspec.MsgspecError, RecursionError, ValueError, KeyError):
         # Not one of the documented shapes: the message says what is wrong, or holds no records.
-        bare, raws, pointer = body, (), ""
+        bare, raws, pointer = body, Raws(), ""
     message = envelope.from_json(bare)
     around = Scope(scope.operators, scope.providers, len(raws))
     findings = tuple(tolerated(validate(message, around)))
@@ -185,7 +203,7 @@ def _shape(envelope: type[Message]) -> tuple[Callable[[bytes], Any], str]:
     return msgspec.json.Decoder(shape).decode, "".join(f"/{escape(name)}" for name in names)
 
 
-def _cut_out(body: bytes, envelope: type[Message]) -> tuple[bytes, tuple[bytes, ...], str] | None:
+def _cut_out(body: bytes, envelope: type[Message]) -> tuple[bytes, Raws, str] | None:
     """As ``_cut``, going over the body once instead of once a step; None where it is not written in the usual way."""
     find, pointer = _shape(envelope)
     try:
@@ -194,17 +212,16 @@ def _cut_out(body: bytes, envelope: type[Message]) -> tuple[bytes, tuple[bytes, 
         return None
     while not isinstance(found, list):
         found = found.inside
-    raws = tuple(map(bytes, found))
-    if not raws:
+    if not found:
         return None
-    start, end = body.find(raws[0]), body.rfind(raws[-1]) + len(raws[-1])
+    start, end = body.find(bytes(found[0])), body.rfind(bytes(found[-1])) + len(found[-1])
     # From the first place they can begin to the last they can end, as long as they are with commas: nothing else.
-    if end - start != sum(map(len, raws)) + len(raws) - 1:
+    if end - start != sum(map(len, found)) + len(found) - 1:
         return None
-    return body[:start] + body[end:], raws, pointer
+    return body[:start] + body[end:], Raws(found), pointer
 
 
-def _cut(body: msgspec.Raw | bytes, way: tuple[_Step, ...]) -> tuple[bytes, tuple[bytes, ...], str]:
+def _cut(body: msgspec.Raw | bytes, way: tuple[_Step, ...]) -> tuple[bytes, Raws, str]:
     """Return an object without its records, the records, and the pointer to their list."""
     step, *rest = way
     members = _members_of(body)
@@ -212,7 +229,7 @@ def _cut(body: msgspec.Raw | bytes, way: tuple[_Step, ...]) -> tuple[bytes, tupl
     name = next(given, step.member.name)
     at = f"/{escape(name)}"
     if not rest or (step.wrapped and bytes(members[name])[:1] == b"["):
-        raws = tuple(map(bytes, _elements_of(members[name])))
+        raws = Raws(_elements_of(members[name]))
         inner, below = b"[]", ""
     else:
         inner, raws, below = _cut(members[name], tuple(rest))

@@ -90,7 +90,7 @@ def _reading(changes):
 def test_what_is_doubtful_has_no_likeness(changes):
     reading = _reading(changes)
     assert reading.at(0).findings
-    assert reading.likeness(0) is None
+    assert reading.likeness(reading.raws[0]) is None
 
 
 @pytest.mark.parametrize(
@@ -102,14 +102,14 @@ def test_what_is_doubtful_has_no_likeness(changes):
 )
 def test_what_is_faultless_in_a_rare_form_is_read_by_the_model(changes):
     reading = _reading(changes)
-    assert (reading.likeness(0) or reading.at(0).record) is not None
+    assert (reading.likeness(reading.raws[0]) or reading.at(0).record) is not None
     assert reading.at(0).findings == ()
 
 
 @pytest.mark.parametrize("changes", [pytest.param(changes, id=name) for name, changes in FAULTLESS.items()])
 def test_a_likeness_means_what_the_record_means(changes):
     reading = _reading(changes)
-    likeness, (_, record, findings) = reading.likeness(0), reading.at(0)
+    likeness, (_, record, findings) = reading.likeness(reading.raws[0]), reading.at(0)
     assert findings == ()
     assert likeness.evse_id == record.evse_id
     assert likeness.evse_id.operator == record.evse_id.operator

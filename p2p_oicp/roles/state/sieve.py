@@ -56,15 +56,15 @@ class Sieve:
             for place, raw in enumerate(reading.raws[start : start + _BETWEEN_TURNS], start):
                 if known and (key := known.get(digest_of(raw))) is not None:
                     found.append((Record(key, "", SAME), None))
-                elif (record := self._read(reading, place)) is not None:
+                elif (record := self._read(reading, place, raw)) is not None:
                     if self._kind.kind is Kind.AUTHENTICATION:
                         raw, record = await without_pin(self._context, self.source, raw, record)  # noqa: PLW2901 - its PIN is gone
                     found.append((self._kind.record(raw, record, group_of(record)), record))
             yield found
 
-    def _read(self, reading: RecordReading[Message], place: int) -> Readable | None:
+    def _read(self, reading: RecordReading[Message], place: int, raw: bytes) -> Readable | None:
         """Read a record; None where it cannot be used, and is put aside."""
-        record: Readable | None = reading.likeness(place)
+        record: Readable | None = reading.likeness(raw)
         wrong: list[Finding] = []
         if record is None:
             _, record, findings = reading.at(place)
@@ -72,7 +72,7 @@ class Sieve:
         if record is not None:
             wrong += self._foreign(record, f"{reading.pointer}/{place}")
         if record is None or wrong:
-            self._put_aside(reading.raws[place], wrong)
+            self._put_aside(raw, wrong)
             return None
         return record
 
