@@ -5,7 +5,6 @@ A route is a list of peers: none means that nobody answers, several mean that al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from p2p_oicp.errors import Refusal
@@ -60,17 +59,7 @@ def to_party_of_session(peer_name: str, operation: Operation, registry: PeerRegi
 
 def evco_id_of(identification: Identification) -> EvcoID | None:
     """Return the EvcoID that routes: of QR code, Plug & Charge or remote identification (CPO-02, AuthorizeStart B)."""
-    options: Sequence[object] = (
-        identification.qr_code,
-        identification.plug_and_charge,
-        identification.remote,
-        identification.rfid,
-    )
-    for option in options:
-        evco_id = getattr(option, "evco_id", None)
-        if isinstance(evco_id, EvcoID):
-            return evco_id
-    return None
+    return identification.evco_id
 
 
 def _with_contract(peer: Peer, operation: Operation) -> Peer:

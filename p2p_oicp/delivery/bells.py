@@ -12,10 +12,14 @@ from p2p_oicp.storage import Store, Transaction, destinations, outbox
 
 
 class Bell:
-    """Wakes one worker, which works for ``destination``; ``paused`` while it waits for a time to come."""
+    """Wakes one worker, which works for ``destination``; ``paused`` while it waits for a time to come.
 
-    def __init__(self, destination: str) -> None:
+    ``brings`` is what the worker brings there: a kind of state, or empty.
+    """
+
+    def __init__(self, destination: str, brings: str = "") -> None:
         self.destination = destination
+        self.brings = brings
         self.paused = False
         self._event = asyncio.Event()
 
@@ -39,9 +43,9 @@ class Bells:
     def __init__(self) -> None:
         self._of: defaultdict[str, list[Bell]] = defaultdict(list)
 
-    def hang(self, name: str, destination: str) -> Bell:
+    def hang(self, name: str, destination: str, brings: str = "") -> Bell:
         """Return a new bell for the worker of ``destination``, which belongs to the peer ``name``."""
-        bell = Bell(destination)
+        bell = Bell(destination, brings)
         self._of[name].append(bell)
         return bell
 
@@ -54,10 +58,12 @@ class Bells:
         for bell in self._of.get(name, ()):
             bell.ring()
 
-    def ring_all(self) -> None:
-        """Wake every worker."""
-        for name in self._of:
-            self.ring(name)
+    def ring_all_that_bring(self, what: str) -> None:
+        """Wake the workers, for whomever, that bring one kind of state; the others have nothing new to look for."""
+        for bells in self._of.values():
+            for bell in bells:
+                if bell.brings == what:
+                    bell.ring()
 
     def of(self, name: str) -> Sequence[Bell]:
         """Return the bells of the workers of ``name``."""

@@ -57,26 +57,26 @@ class OutboxWorker:
     async def _round(self) -> float | None:
         """Send what is due; return the seconds until something may be due, None if nothing waits."""
         now = self._clock.time()
-        health = await self._store.write(lambda tx: destinations.health(tx, self._destination))
+        health = destinations.health_now(self._store, self._destination)
         if now < health.next_try_at <= now + self._backoff.longest:
             return health.next_try_at - now
         # An open circuit is probed with one letter.
         most = 1 if health.failures >= FAILURES_THAT_OPEN_THE_CIRCUIT else _AT_ONCE
-        letters = await self._due(now, most)
+        letters = self._due(now, most)
         if not letters:
-            return await self._until_next(now)
+            return self._until_next(now)
         sent = await asyncio.gather(*(self._send(letter) for letter in letters), return_exceptions=True)
         for failure in filter(None, sent):  # only now, so that no sending goes on behind the next round's back
             raise failure
         return 0.0
 
-    async def _due(self, now: float, most: int) -> list[Letter]:
+    def _due(self, now: float, most: int) -> list[Letter]:
         too_far = now + self._backoff.longest
-        rows = await self._store.read(outbox.DUE, destination_=self._destination, now_=now, too_far_=too_far, most=most)
+        rows = self._store.look_up(outbox.DUE, destination_=self._destination, now_=now, too_far_=too_far, most=most)
         return outbox.letters(rows)
 
-    async def _until_next(self, now: float) -> float | None:
-        at = (await self._store.read(outbox.NEXT_DUE, destination_=self._destination))[0]["at"]
+    def _until_next(self, now: float) -> float | None:
+        at = self._store.look_up(outbox.NEXT_DUE, destination_=self._destination)[0]["at"]
         return None if at is None else max(0.01, at - now)
 
     async def _send(self, letter: Letter) -> None:

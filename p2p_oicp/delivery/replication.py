@@ -3,6 +3,8 @@
 One round: (1) find a group whose cursor lags behind, (2) make the parcels that bring the peer's copy forward, (3) send
 them one after the other, (4) move the cursor when the last one is acknowledged. Nothing is queued: what was superseded
 before it was sent is never sent. A group without a cursor is loaded: a fullLoad, and inserts where it is large.
+A change after a silence goes out at once; what changes right after it gathers for a moment, so that a storm of changes
+costs each peer a few requests a second, and not one a change.
 
 Which action is safe? A push is all or nothing, so after a lost answer the same parcel is sent again, byte for byte:
 our own nodes know it by its bytes. Elsewhere an insert may then meet "exists already" (009): it is sent once more as an
@@ -12,6 +14,7 @@ group restores it.
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 import structlog
@@ -31,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 _CONTRADICTION = "009"
 _TOO_LARGE = 413
+# At 500 changes a second, ten peers and a request a change, a node came no further than 230 (docs/performance.md).
+_GATHERING_SECONDS = 0.2
 
 
 class Replicator:
@@ -52,11 +57,14 @@ class Replicator:
         self._loading: Loading | None = None
         self._refusals = Refusals(backoff, clock)
         self._peers_store: int | None = None
+        self._sent_at = -_GATHERING_SECONDS
         self._log = log.bind(peer=peer.name, kind=kind.kind.name.lower())
 
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
+            if (rest := self._sent_at + _GATHERING_SECONDS - self._clock.monotonic()) > 0:
+                await asyncio.sleep(rest)
             try:
                 pause = await self._round()
             except StoreError as error:
@@ -68,7 +76,8 @@ class Replicator:
     async def _round(self) -> float | None:
         """Send one shipment; return the seconds until there may be more to do, None if nothing is behind."""
         now = self._clock.time()
-        health, store = await self._store.write(self._look)
+        health = destinations.health_now(self._store, self._destination)
+        store = birth.store_now(self._store, self._peer.name)
         if store != self._peers_store:  # what was on its way was meant for a store that is gone
             self._shipment, self._loading, self._peers_store = None, None, store
         if now < health.next_try_at <= now + self._backoff.longest:
@@ -84,10 +93,9 @@ class Replicator:
             return await self._store.write(partial(self._failed, shipment=shipment, error=error))
         self._shipment = None
         await self._store.write(lambda tx: self._reached(tx, shipment))
+        if shipment.is_delta:
+            self._sent_at = self._clock.monotonic()
         return 0.0
-
-    def _look(self, tx: Transaction) -> tuple[destinations.Health, int | None]:
-        return destinations.health(tx, self._destination), birth.store_of(tx, self._peer.name)
 
     async def _next_shipment(self) -> Shipment | None:
         if self._loading is None:

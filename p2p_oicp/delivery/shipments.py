@@ -150,7 +150,7 @@ class Packer:
 
     async def next(self, but_not: Collection[str] = ()) -> Shipment | Loading | None:
         """Return what to send next, or a group that must be loaded; None if nothing is behind."""
-        for group in await behind.groups(self._store, self._copy):
+        for group in behind.groups(self._store, self._copy):
             if group.group_key in but_not:
                 continue
             if self._must_be_loaded(group):

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class AnswerParts:
+
+class AnswerParts(msgspec.Struct, frozen=True):
     """The parts of a received answer that its giver can be proved from; ``body`` is what was on the wire."""
 
     status: int
@@ -30,8 +31,7 @@ class RequestSigner(Protocol):
         """Raise NotProven unless ``answer`` proves that ``to`` gave it to the request with the headers ``sent``."""
 
 
-@dataclass(frozen=True, slots=True)
-class SignedParts:
+class SignedParts(msgspec.Struct, frozen=True):
     """The parts of a received request that an identity can be proved from, as they came.
 
     ``path`` is still percent-encoded, ``query`` is without its ``?``; ``headers`` do not care about case. ``body`` is

@@ -72,6 +72,7 @@ from p2p_oicp.oicp.identifiers import (
     ProviderIDOrAll,
     SessionID,
 )
+from p2p_oicp.oicp.likeness import Likeness, Readable
 from p2p_oicp.oicp.notifications import (
     ChargingNotification,
     ChargingNotificationEnd,
@@ -221,6 +222,7 @@ __all__ = [
     "InvalidMessage",
     "LegacyHashData",
     "LegacyHashFunction",
+    "Likeness",
     "Message",
     "MeterValues",
     "MeteringStatus",
@@ -264,6 +266,7 @@ __all__ = [
     "RFIDIdentification",
     "RFIDMifareFamilyIdentification",
     "ReadRecord",
+    "Readable",
     "RecordReading",
     "ReferenceUnit",
     "RemoteIdentification",

@@ -8,6 +8,7 @@ rewritten. A malformed identifier can be held, compared and written back; only `
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -194,7 +195,13 @@ class EvseID(CompanyIdentifier):
     def operator(self) -> OperatorID | None:
         """Who operates the spot; None if malformed."""
         company = self._company()
-        return OperatorID(company[1]) if company else None
+        return _operator(company[1]) if company else None
+
+
+# Charging spots come in thousands, their operators do not.
+@lru_cache(maxsize=1024)
+def _operator(text: str) -> OperatorID:
+    return OperatorID(text)
 
 
 class ChargingPoolID(CompanyIdentifier):

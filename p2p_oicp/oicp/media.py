@@ -17,8 +17,9 @@ def medium_of(identification: Identification | None) -> str:
     """Return the canonical text of a medium, empty where nothing is told; both kinds of card are one medium."""
     if identification is None:
         return ""
-    if identification.uid is not None:
-        return f"{RFID}{_JOIN}{identification.uid.key}"
+    uid = identification.uid
+    if uid is not None:
+        return f"{RFID}{_JOIN}{uid.key}"
     for kind, holder in (
         (QR, identification.qr_code),
         (PNC, identification.plug_and_charge),

@@ -85,14 +85,7 @@ class GeoCoordinates(Message):
     @property
     def position(self) -> Position | None:
         """The place that is meant; None if it cannot be read."""
-        if self.google:
-            return coordinates.from_google(self.google.coordinates)
-        latitude = longitude = None
-        if degrees := self.decimal_degree:
-            latitude, longitude = map(coordinates.from_degrees, (degrees.latitude, degrees.longitude))
-        elif dms := self.degree_minute_seconds:
-            latitude, longitude = map(coordinates.from_dms, (dms.latitude, dms.longitude))
-        return None if latitude is None or longitude is None else Position(latitude, longitude)
+        return position_of(self)
 
     def written_as(self, notation: GeoFormat) -> Self:
         """Return the same place in another notation, rounded to six decimals; itself if it cannot be read."""
@@ -113,6 +106,18 @@ class GeoCoordinates(Message):
                 longitude=coordinates.to_dms(longitude), latitude=coordinates.to_dms(latitude)
             )
         )
+
+
+def position_of(place: GeoCoordinates) -> Position | None:
+    """Return the place that is meant; None if it cannot be read. A likeness of it will do."""
+    if place.google:
+        return coordinates.from_google(place.google.coordinates)
+    latitude = longitude = None
+    if degrees := place.decimal_degree:
+        latitude, longitude = map(coordinates.from_degrees, (degrees.latitude, degrees.longitude))
+    elif dms := place.degree_minute_seconds:
+        latitude, longitude = map(coordinates.from_dms, (dms.latitude, dms.longitude))
+    return None if latitude is None or longitude is None else Position(latitude, longitude)
 
 
 class SearchCenter(Message):

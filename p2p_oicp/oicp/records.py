@@ -6,19 +6,20 @@ memory than its own bytes, and a caller may pause between two records.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from types import MappingProxyType
-from typing import Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
 
 from p2p_oicp.oicp import evse, pricing, pulls
 from p2p_oicp.oicp.base import Message, decode
 from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity, escape
+from p2p_oicp.oicp.likeness import Likeness, likeness_of
 from p2p_oicp.oicp.members import ListOf, Member, Unwrapping
-from p2p_oicp.oicp.rules import EVERYONE, Once, Scope
+from p2p_oicp.oicp.rules import EVERYONE, Once, Scope, check
 from p2p_oicp.oicp.tolerant import RecordOf, plan_of
 from p2p_oicp.oicp.validation import tolerated, validate
 
@@ -99,6 +100,15 @@ class RecordReading(Generic[M]):
         """Read one record; whether another one of the push is about the same is not asked."""
         return self._read(self.raws[position], position, None)
 
+    def likeness(self, position: int) -> Likeness | None:
+        """Return what a faultless record is like, much sooner than ``at``; None: see what ``at`` says."""
+        found = self._look(self.raws[position])
+        return None if found is None or check(found, self.scope) else found
+
+    @cached_property
+    def _look(self) -> Callable[[bytes], Likeness | None]:
+        return likeness_of(self.model)
+
     def _read(self, raw: bytes, position: int, seen: Once | None) -> ReadRecord:
         record: Message | None = None
         try:
@@ -128,7 +138,7 @@ def read_records(envelope: type[M], body: bytes, scope: Scope = EVERYONE) -> Rec
     """
     way = _way(envelope)
     try:
-        bare, raws, pointer = _cut(body, way)
+        bare, raws, pointer = _cut_out(body, envelope) or _cut(body, way)
     except (msgspec.MsgspecError, RecursionError, ValueError, KeyError):
         # Not one of the documented shapes: the message says what is wrong, or holds no records.
         bare, raws, pointer = body, (), ""
@@ -163,6 +173,35 @@ def _way(envelope: type[Message]) -> tuple[_Step, ...]:
         model = cast("type[Message]", cast("RecordOf", kind).model)
         steps.append(_Step(member, model, wrapped, pulled))
     return tuple(steps)
+
+
+@cache
+def _shape(envelope: type[Message]) -> tuple[Callable[[bytes], Any], str]:
+    """Return what finds the records of a message as nearly all write it, and the pointer to them."""
+    shape: Any = list[msgspec.Raw]
+    names = [step.member.name for step in _way(envelope)]
+    for name in reversed(names):
+        shape = msgspec.defstruct("Around", [("inside", shape)], rename={"inside": name})
+    return msgspec.json.Decoder(shape).decode, "".join(f"/{escape(name)}" for name in names)
+
+
+def _cut_out(body: bytes, envelope: type[Message]) -> tuple[bytes, tuple[bytes, ...], str] | None:
+    """As ``_cut``, going over the body once instead of once a step; None where it is not written in the usual way."""
+    find, pointer = _shape(envelope)
+    try:
+        found = find(body)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
+    while not isinstance(found, list):
+        found = found.inside
+    raws = tuple(map(bytes, found))
+    if not raws:
+        return None
+    start, end = body.find(raws[0]), body.rfind(raws[-1]) + len(raws[-1])
+    # From the first place they can begin to the last they can end, as long as they are with commas: nothing else.
+    if end - start != sum(map(len, raws)) + len(raws) - 1:
+        return None
+    return body[:start] + body[end:], raws, pointer
 
 
 def _cut(body: msgspec.Raw | bytes, way: tuple[_Step, ...]) -> tuple[bytes, tuple[bytes, ...], str]:

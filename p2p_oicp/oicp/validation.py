@@ -31,8 +31,11 @@ def read(model: type[M], body: bytes, scope: Scope = EVERYONE) -> tuple[M, list[
     refusing them would lose what a dispute is settled with (RULES D3).
     """
     message = model.from_json(body)
-    findings = tolerated(validate(message, scope))
-    if any(found.severity is Severity.ERROR for found in findings):
+    found = validate(message, scope)
+    if not found:
+        return message, found
+    findings = tolerated(found)
+    if any(each.severity is Severity.ERROR for each in findings):
         raise InvalidMessage(findings)
     return message, findings
 

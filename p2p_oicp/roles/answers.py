@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
+import msgspec
 import orjson
+from msgspec.structs import replace
 
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import Code, SessionID
@@ -20,8 +20,7 @@ _LONGEST_INFO = 1000
 _DESCRIPTIONS = {str(known): known.description for known in Code}
 
 
-@dataclass(frozen=True, slots=True)
-class Ids:
+class Ids(msgspec.Struct, frozen=True):
     """The three ids of a process, as far as they are known; echoed in every answer."""
 
     session_id: str | None = None
@@ -45,12 +44,14 @@ class Ids:
 
     def members(self) -> dict[str, str]:
         """Return the known ids as OICP members."""
-        named = (
-            ("SessionID", self.session_id),
-            ("CPOPartnerSessionID", self.cpo_partner_session_id),
-            ("EMPPartnerSessionID", self.emp_partner_session_id),
-        )
-        return {name: value for name, value in named if value}
+        members = {}
+        if self.session_id:
+            members["SessionID"] = self.session_id
+        if self.cpo_partner_session_id:
+            members["CPOPartnerSessionID"] = self.cpo_partner_session_id
+        if self.emp_partner_session_id:
+            members["EMPPartnerSessionID"] = self.emp_partner_session_id
+        return members
 
 
 NO_IDS = Ids()
@@ -62,6 +63,9 @@ def status_code(code: str, info: str | None = None) -> dict[str, str]:
     return members | {"AdditionalInfo": info[:_LONGEST_INFO]} if info else members
 
 
+_SUCCEEDED = status_code(SUCCESS)
+
+
 def acknowledgement(code: str = SUCCESS, info: str | None = None, ids: Ids = NO_IDS) -> Answer:
     """Return an Acknowledgement; its Result is true exactly for 000 (box M3)."""
     members = {"Result": code == SUCCESS, "StatusCode": status_code(code, info), **ids.members()}
@@ -70,8 +74,8 @@ def acknowledgement(code: str = SUCCESS, info: str | None = None, ids: Ids = NO_
 
 def authorized(provider_id: str, ids: Ids) -> Answer:
     """Return an AuthorizationStart or AuthorizationStop that says yes, in the name of ``provider_id``."""
-    members = {"AuthorizationStatus": "Authorized", "ProviderID": provider_id, "StatusCode": status_code(SUCCESS)}
-    return Answer(orjson.dumps(members | ids.members()))
+    said = {"AuthorizationStatus": "Authorized", "ProviderID": provider_id, "StatusCode": _SUCCEEDED}
+    return Answer(orjson.dumps({**said, **ids.members()}))
 
 
 def not_authorized(code: str, info: str | None = None, ids: Ids = NO_IDS) -> Answer:

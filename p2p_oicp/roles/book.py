@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from p2p_oicp.errors import Refusal
-from p2p_oicp.oicp import Identifier, Message, SessionID
+from p2p_oicp.oicp import EvseID, Identifier, Message, SessionID
 from p2p_oicp.oicp.media import medium_of
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
 from p2p_oicp.roles.flight import SingleFlight
@@ -116,17 +116,17 @@ class SessionBook:
 
     def draft(self, incoming: Incoming[Message], kind: str, peer: str) -> Session:
         """Return a new session in state ``requested``; its SessionID is the one that came along, or minted."""
-        message = incoming.message
-        came = valid_session_id(getattr(message, "session_id", None))
+        told = vars(incoming.message)  # asking a model for a member that it does not have is slow
+        came = valid_session_id(told.get("session_id"))
         session_id = came or SessionID(self._context.mint.session_id())
-        now, (operator_key, operator_id) = self._context.now(), _operator(message)
-        provider_key, provider_id = _key_and_text(getattr(message, "provider_id", None))
+        now, (operator_key, operator_id) = self._context.now(), _key_and_text(_operator(told))
+        provider_key, provider_id = _key_and_text(told.get("provider_id"))
         return Session(
             role=self._role,
             session_key=session_id.key,
             session_id=session_id.text,
             kind=kind,
-            state=State.REQUESTED,
+            state=State.REQUESTED.value,
             peer=peer,
             request_digest=incoming.digest,
             created_at=now,
@@ -135,10 +135,10 @@ class SessionBook:
             operator_id=operator_id,
             provider_key=provider_key,
             provider_id=provider_id,
-            evse_key=_key_and_text(getattr(message, "evse_id", None))[0],
-            medium=medium_of(getattr(message, "identification", None)),
-            cpo_partner_session_id=getattr(message, "cpo_partner_session_id", None),
-            emp_partner_session_id=getattr(message, "emp_partner_session_id", None),
+            evse_key=_key_and_text(told.get("evse_id"))[0],
+            medium=medium_of(told.get("identification")),
+            cpo_partner_session_id=told.get("cpo_partner_session_id"),
+            emp_partner_session_id=told.get("emp_partner_session_id"),
             named_here=int(came is None),
         )
 
@@ -240,11 +240,10 @@ def _answer_before(present: Session, again: Session) -> Answer | None:
     return Answer(present.answer) if present.answer else None
 
 
-def _operator(message: Message) -> tuple[str, str]:
-    """Return key and text of the operator that a message names."""
-    evse_id = getattr(message, "evse_id", None)
-    operator = getattr(message, "operator_id", None) or (evse_id.operator if evse_id is not None else None)
-    return _key_and_text(operator)
+def _operator(told: Mapping[str, Any]) -> Identifier | None:
+    """Return the operator that a message's members name."""
+    evse_id: EvseID | None = told.get("evse_id")
+    return told.get("operator_id") or (evse_id.operator if evse_id is not None else None)
 
 
 def _key_and_text(party: Identifier | None) -> tuple[str, str]:
@@ -262,9 +261,8 @@ def _repeatable(incoming: Incoming[Message]) -> bool:
 
     Without one, the same card held twice to the same station is two processes.
     """
-    message = incoming.message
-    ids = ("session_id", "cpo_partner_session_id", "emp_partner_session_id")
-    return any(getattr(message, name, None) for name in ids)
+    told = vars(incoming.message)
+    return bool(told.get("session_id") or told.get("cpo_partner_session_id") or told.get("emp_partner_session_id"))
 
 
 def _repetition_key(incoming: Incoming[Message]) -> Hashable | None:

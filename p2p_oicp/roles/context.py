@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import msgspec
+
 from p2p_oicp.clock import Clock, Mint
 from p2p_oicp.delivery import Bells, Courier
 from p2p_oicp.oicp import Message, RecordReading
@@ -20,8 +22,7 @@ CPO_BACKEND = "backend cpo"
 EMP_BACKEND = "backend emp"
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming(Generic[M_co]):
+class Incoming(msgspec.Struct, Generic[M_co], frozen=True):
     """One authenticated, valid request.
 
     ``peer`` is who sent it: a peer, or our own company (``peer.is_self``) when it came from our backend; None where the
@@ -44,8 +45,7 @@ class Incoming(Generic[M_co]):
         return hashlib.sha256(self.body).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """An OICP answer, ready to send."""
 
     body: bytes

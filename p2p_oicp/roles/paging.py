@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import parse_qs
 
 import orjson
@@ -34,9 +35,7 @@ class PageWanted:
     @classmethod
     def of(cls, query: str) -> PageWanted:
         """Read ``page`` and ``size``; a larger size than 2000 is clamped. Raises Refusal 022."""
-        given = parse_qs(query)
-        number, size = _number(given, "page", 0), _number(given, "size", _USUAL_SIZE)
-        return cls(number, min(max(size, 1), _LARGEST_SIZE))
+        return _wanted(query)
 
     def answer(self, records: Sequence[bytes], total: int) -> Answer:
         """Return the page with all members of the envelope: another implementation loops forever without ``last``."""
@@ -56,6 +55,13 @@ class PageWanted:
             "StatusCode": status_code(SUCCESS),
         }
         return Answer(b'{"content":[' + records + b"]," + orjson.dumps(envelope)[1:])
+
+
+@lru_cache(maxsize=1024)
+def _wanted(query: str) -> PageWanted:
+    given = parse_qs(query)
+    number, size = _number(given, "page", 0), _number(given, "size", _USUAL_SIZE)
+    return PageWanted(number, min(max(size, 1), _LARGEST_SIZE))
 
 
 def _number(given: dict[str, list[str]], name: str, usual: int) -> int:

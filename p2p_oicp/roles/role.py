@@ -16,11 +16,8 @@ class Role:
 
     def __init__(self, *parts: object) -> None:
         self._parts = parts
-        self._methods: dict[str, Method | None] = {}
 
     def method_for(self, operation: Operation) -> Method | None:
         """Return the method, or None where this role does not offer the operation."""
-        if operation.method not in self._methods:
-            found = (getattr(part, operation.method, None) for part in self._parts)
-            self._methods[operation.method] = next((method for method in found if method is not None), None)
-        return self._methods[operation.method]
+        found = (getattr(part, operation.method, None) for part in self._parts)
+        return next((method for method in found if method is not None), None)

@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from p2p_oicp.storage import cursors, destinations
 from p2p_oicp.storage.statements import compiled
+from p2p_oicp.storage.store import Store
 from p2p_oicp.storage.tables import counters
 from p2p_oicp.storage.tables import destinations as table
 from p2p_oicp.storage.writer import Transaction
@@ -59,6 +60,12 @@ def store_of(tx: Transaction, peer: str) -> int | None:
     """Return which store a peer had when we last met it, None where it never said."""
     known = tx.one(_KNOWN, name_=peer)
     return known["store_id"] if known else None
+
+
+def store_now(store: Store, peer: str) -> int | None:
+    """Return the same as of the last commit."""
+    rows = store.look_up(_KNOWN, name_=peer)
+    return rows[0]["store_id"] if rows else None
 
 
 def met(tx: Transaction, peer: str, store_id: int) -> bool:

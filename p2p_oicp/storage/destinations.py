@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, insert, select, update
 
 from p2p_oicp.storage.statements import compiled
+from p2p_oicp.storage.store import Store
 from p2p_oicp.storage.tables import destinations
 from p2p_oicp.storage.writer import Transaction
 
@@ -45,6 +46,12 @@ def health(tx: Transaction, destination: str) -> Health:
     """Return how ``destination`` has been doing."""
     row = tx.one(_GET, name_=destination)
     return Health(row["failures"], row["next_try_at"]) if row else Health()
+
+
+def health_now(store: Store, destination: str) -> Health:
+    """Return the same as of the last commit."""
+    rows = store.look_up(_GET, name_=destination)
+    return Health(rows[0]["failures"], rows[0]["next_try_at"]) if rows else Health()
 
 
 def ensure(tx: Transaction, destination: str) -> None:

@@ -1,4 +1,4 @@
-"""Brings a database file to the tables of this version (Alembic), before anything else touches it."""
+"""Brings a database file to the tables of this version, before anything else touches it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, create_engine, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
-
 from p2p_oicp.errors import StoreUnusable
 
-_SCRIPTS = Path(__file__).with_name("migrations")
+#: The newest format; a test holds it to the migrations.
+NEWEST = "0001"
 
 
 def migrate(file: Path) -> None:
@@ -24,19 +17,18 @@ def migrate(file: Path) -> None:
 
     Raises StoreUnusable where it is damaged, foreign or newer, and changes nothing then.
     """
-    config = Config()
-    config.set_main_option("script_location", str(_SCRIPTS))
-    newest = ScriptDirectory.from_config(config).get_current_head()
     present = _present_revision(file)
-    if present == newest:
+    if present == NEWEST:
         return
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if present is not None and present not in known:
+    # Imported here: most starts need no Alembic, which costs 11 MB and a tenth of a second.
+    from p2p_oicp.storage import upgrading  # noqa: PLC0415
+
+    if present is not None and present not in upgrading.formats():
         raise StoreUnusable(
             f"{file}: was written by a newer version of p2p-oicp (its format is {present}, this program knows up to "
-            f"{newest}); install that version or restore a backup. Nothing was changed."
+            f"{NEWEST}); install that version or restore a backup. Nothing was changed."
         )
-    _upgrade(file, config)
+    upgrading.upgrade(file)
 
 
 def uri_of(file: Path, mode: str) -> str:
@@ -63,26 +55,3 @@ def _present_revision(file: Path) -> str | None:
             "away to start with an empty one. Nothing was changed."
         ) from error
     return str(row[0]) if row else None
-
-
-def _upgrade(file: Path, config: Config) -> None:
-    engine = create_engine(URL.create("sqlite", database=str(file)), poolclass=NullPool)
-    event.listen(engine, "connect", _no_implicit_transactions)
-    event.listen(engine, "begin", _begin)
-    try:
-        with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    except SQLAlchemyError as error:
-        raise StoreUnusable(f"{file}: cannot be created or upgraded: {error.__cause__ or error}") from error
-    finally:
-        engine.dispose()
-
-
-def _no_implicit_transactions(connection: DBAPIConnection, _record: object) -> None:
-    """Stop the driver from committing between two statements: a migration is done whole or not at all."""
-    connection.isolation_level = None
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")

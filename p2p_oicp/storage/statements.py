@@ -27,7 +27,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class RowStatement:
-    """One insertion that takes a whole row by place: for long rows, 3 µs less than by name."""
+    """One insertion or update that takes a whole row by place: for long rows, 3 µs less than by name."""
 
     text: str
 
@@ -36,6 +36,12 @@ def inserting(table: Table, columns: Sequence[str], *, instead: str = "") -> Row
     """Return the insertion of rows with these ``columns``; ``instead`` says what is done to a row that is there."""
     places = ", ".join("?" * len(columns))
     return RowStatement(f"INSERT {instead} INTO {table.name} ({', '.join(columns)}) VALUES ({places})")  # noqa: S608
+
+
+def updating(table: Table, columns: Sequence[str], *, where: str, also: str = "") -> RowStatement:
+    """Return the update of these ``columns`` in the row whose ``where``, the last value, is so; ``also`` is fixed."""
+    changes = ", ".join([f"{column} = ?" for column in columns] + [also] * bool(also))
+    return RowStatement(f"UPDATE {table.name} SET {changes} WHERE {where} = ?")  # noqa: S608
 
 
 def compiled(clause: ClauseElement) -> Statement:

@@ -24,6 +24,8 @@ Row: TypeAlias = sqlite3.Row
 
 # What the database may keep of itself in memory, in KiB: its most used pages, at tens of millions of sessions too.
 _CACHE_KIB = 32 * 1024
+# The same for short reads: more than the largest page of a pull.
+_CACHE_AT_HAND_KIB = 8 * 1024
 
 
 class Store:
@@ -110,6 +112,7 @@ async def _opened(file: Path, synchronous: str, most_waiting: int) -> AsyncItera
     connection = _connect(file, synchronous)
     at_hand = sqlite3.connect(uri_of(file, "ro"), uri=True, isolation_level=None, timeout=0, cached_statements=512)
     at_hand.row_factory = sqlite3.Row
+    at_hand.execute(f"PRAGMA cache_size = -{_CACHE_AT_HAND_KIB}")
     reader, scanner = await _open_reader(file), await _open_reader(file)
     writer = Writer(connection, Checkpoints(file), most_waiting=most_waiting)
     try:

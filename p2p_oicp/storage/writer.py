@@ -5,9 +5,9 @@ up to a bound, and at most two bulk jobs, runs each behind a savepoint, commits 
 future. So one fsync pays for many requests, an answer is never given before its data is durable, and a large push
 cannot hold back authorizations. Measured reasons: docs/decisions/0002.
 
-Interactive jobs run in the event loop, and must be short: a few statements of some microseconds each. Bulk jobs and the
-commit, which waits for the disk, run in a thread. (A thread for all of it hands Python's lock over at each statement,
-and waits for it up to 5 ms each time while the loop is busy.)
+Interactive jobs run in the event loop, and must be short: a few statements of some microseconds each. Bulk jobs run in
+a thread, and so does a commit that waits for the disk (``synchronous = FULL``). (A thread for all of it hands Python's
+lock over at each statement, and waits for it up to 5 ms each time while the loop is busy.)
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, TypeVar, cast
+
+import msgspec
 
 from p2p_oicp.errors import StoreBusy, StoreError
 from p2p_oicp.storage.checkpoints import Checkpoints, finish
@@ -33,6 +34,7 @@ MOST_BULK_JOBS_A_ROUND = 2
 # Less than the 5 s in which an authorization is answered: "try again later" is an answer, too.
 _LOCK_PATIENCE_SECONDS = 2.0
 _LOCK_PAUSE_SECONDS = 0.01
+_NORMAL = 1
 
 
 class Lane(Enum):
@@ -64,6 +66,10 @@ class Transaction:
         """Execute once per row of parameters."""
         self._connection.executemany(statement.text, (statement.bind(row) for row in rows))
 
+    def run_rows(self, statement: RowStatement, rows: Iterable[Sequence[object]]) -> None:
+        """Execute once per whole row."""
+        self._connection.executemany(statement.text, rows)
+
     def one(self, statement: Statement, **parameters: object) -> sqlite3.Row | None:
         """Execute and return the first row, if any."""
         cursor = self._connection.execute(statement.text, statement.bind(parameters))
@@ -76,8 +82,7 @@ class Transaction:
         return self._connection.execute(statement.text, statement.bind(parameters)).fetchall()
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(msgspec.Struct):
     job: Callable[[Transaction], Any]
     future: asyncio.Future[Any]
     outcome: Any = None
@@ -93,6 +98,8 @@ class Writer:
     def __init__(self, connection: sqlite3.Connection, checkpoints: Checkpoints, *, most_waiting: int = 10_000) -> None:
         self._connection = connection
         self._transaction = Transaction(connection)
+        # With NORMAL, SQLite's 1, a commit only copies some pages to the system: a thread for that costs more.
+        self._waits_for_disk = connection.execute("PRAGMA synchronous").fetchone()[0] != _NORMAL
         self._checkpoints = checkpoints
         self._most_waiting = most_waiting
         self._urgent: deque[_Waiting] = deque()
@@ -104,8 +111,8 @@ class Writer:
         self._thread = ThreadPoolExecutor(1, "p2p-oicp-writer")
         self._task = self._loop.create_task(self._work(), name="writer")
 
-    async def run(self, job: Callable[[Transaction], T], lane: Lane = Lane.INTERACTIVE) -> T:
-        """Run ``job`` in a transaction and return its result after the commit."""
+    def run(self, job: Callable[[Transaction], T], lane: Lane = Lane.INTERACTIVE) -> asyncio.Future[T]:
+        """Run ``job`` in a transaction; its result comes after the commit."""
         if self._closing:
             raise StoreError("the database is closed: this node is shutting down")
         waiting = self._lanes[lane]
@@ -114,7 +121,7 @@ class Writer:
         future: asyncio.Future[T] = self._loop.create_future()
         waiting.append(_Waiting(job, future))
         self._changed.set()
-        return await future
+        return future
 
     async def close(self) -> None:
         """Finish what waits."""
@@ -150,7 +157,10 @@ class Writer:
     async def _commit_together(self, urgent: list[_Waiting], bulk: list[_Waiting]) -> None:
         await self._begin()
         self._run_all(urgent)
-        await self._loop.run_in_executor(self._thread, self._finish, bulk)
+        if bulk or self._waits_for_disk:
+            await self._loop.run_in_executor(self._thread, self._finish, bulk)
+        else:
+            self._connection.execute("COMMIT")
 
     async def _begin(self) -> None:
         """Begin; another program that holds the database's lock is waited for, and the event loop goes on meanwhile."""

@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
 from typing import TypeAlias
 
 import orjson
@@ -80,15 +79,21 @@ class Listener:
         async def handle(request: web.Request) -> web.StreamResponse:
             process_id = _process_id(request) or self._mint.process_id()
             PROCESS_ID.set(process_id)
-            answer, headers = await self._guarded(request, serve)
+            headers = {"Process-ID": process_id}
+            try:
+                if self._token is not None:
+                    _check_token(request, self._token)
+                answer = await serve(request)
+            except Exception as error:  # noqa: BLE001 - the edge of the program
+                answer = _told(error, request, headers)
+            headers["Content-Type"] = f"{answer.content_type}; charset=utf-8"
             body = answer.body
-            headers |= {"Content-Type": f"{answer.content_type}; charset=utf-8", "Process-ID": process_id}
             if len(body) >= _COMPRESS_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
                 headers["Content-Encoding"] = "gzip"
                 body = await _compressed(body)
             arrival = request.get(ARRIVAL)
-            headers |= self._proof(arrival, answer.http_status, body)
-            if self._keep is not None and arrival is not None and arrival.signature is not None:
+            if arrival is not None and (arrival.is_proven or arrival.signature is not None):
+                headers |= self._proof(arrival, answer.http_status, body)
                 await self._kept(arrival, AnswerParts(answer.http_status, headers, body), answer.body)
             return web.Response(body=body, status=answer.http_status, headers=headers)
 
@@ -96,17 +101,15 @@ class Listener:
 
     async def _kept(self, arrival: Arrival, answer: AnswerParts, text: bytes) -> None:
         """Keep a signed exchange before it is answered; where that fails, it is answered all the same."""
-        if self._keep is None or arrival.operation is None or arrival.peer is None:
+        if self._keep is None or arrival.signature is None or arrival.operation is None or arrival.peer is None:
             return
         try:
             await self._keep(arrival.operation, arrival.peer, arrival.parts, answer, text)
         except StoreError as error:
             log.error("evidence.lost", operation=arrival.operation, peer=arrival.peer, reason=str(error))  # noqa: TRY400
 
-    def _proof(self, arrival: Arrival | None, status: int, body: bytes) -> Mapping[str, str]:
+    def _proof(self, arrival: Arrival, status: int, body: bytes) -> dict[str, str]:
         """Return the headers that tell a caller that it has proved who it is, and prove who answers."""
-        if arrival is None or not (arrival.is_proven or arrival.signature is not None):
-            return {}
         said = {PROVEN: "proven"} if arrival.is_proven else {}
         if self._signer is None or arrival.signature is None:
             return said
@@ -128,44 +131,45 @@ class Listener:
         arrival = request[ARRIVAL] = Arrival(parts, text, request.remote)
         return arrival
 
-    async def _guarded(self, request: web.Request, serve: Serve) -> tuple[Answer, dict[str, str]]:
-        try:
-            self._check_token(request)
-            return await serve(request), {}
-        except HttpProblem as problem:
-            if problem.http_status not in BUSY:  # counted, not told: a storm shall not become one of the log, too
-                log.info("http.problem", status=problem.http_status, reason=problem.info, path=request.path)
-            return problem.answer(), dict(problem.headers)
-        except InvalidMessage as problem:
-            return invalid(problem, as_wwcp=False), {}
-        except Refusal as refused:
-            return HttpProblem(refused.http_status, refused.code, refused.info).answer(), {}
-        except StoreError as error:
-            log.exception("http.store_failed", path=request.path, reason=str(error))
-            unusable = busy("this node cannot use its disk now")
-            return unusable.answer(), dict(unusable.headers)
-        except Exception:
-            log.exception("http.bug", path=request.path)
-            return HttpProblem(500, _SYSTEM_ERROR, "this node failed; its log has the details").answer(), {}
-
-    def _check_token(self, request: web.Request) -> None:
-        if self._token is None:
-            return
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), self._token.encode()):
-            info = "the backend API wants its token: Authorization: Bearer TOKEN"
-            raise HttpProblem(401, _UNAUTHORIZED, info, {"WWW-Authenticate": "Bearer"})
-
     async def oicp(self, request: web.Request) -> Answer:
         """Serve ``POST /api/oicp/...``."""
         if request.method != "POST":
             raise HttpProblem(405, _NOT_OFFERED, f"{request.method} is not served here; send POST", {"Allow": "POST"})
         path = request.raw_path.partition("?")[0][len(OICP_PREFIX) :]
-        work = partial(self._admitted, request, path)
-        return await self._doorkeeper.admit(path, request.remote, request.content_length, work)
+        place = self._doorkeeper.enter(path, request.remote)
+        try:
+            if place.takes_turns:
+                await self._doorkeeper.wait_for_turn(place)
+            self._doorkeeper.make_room(place, request.content_length)
+            return await self._api.serve(path, await self.arrive(request))
+        finally:
+            self._doorkeeper.leave(place)
 
-    async def _admitted(self, request: web.Request, path: str) -> Answer:
-        return await self._api.serve(path, await self.arrive(request))
+
+def _told(error: Exception, request: web.Request, headers: dict[str, str]) -> Answer:
+    """Return what is answered instead; it may add ``headers``."""
+    match error:
+        case HttpProblem():
+            if error.http_status not in BUSY:  # counted, not told: a storm shall not become one of the log, too
+                log.info("http.problem", status=error.http_status, reason=error.info, path=request.path)
+            headers |= error.headers
+            return error.answer()
+        case InvalidMessage():
+            return invalid(error, as_wwcp=False)
+        case Refusal():
+            return HttpProblem(error.http_status, error.code, error.info).answer()
+        case StoreError():
+            log.error("http.store_failed", path=request.path, reason=str(error), exc_info=error)
+            return _told(busy("this node cannot use its disk now"), request, headers)
+    log.error("http.bug", path=request.path, exc_info=error)
+    return HttpProblem(500, _SYSTEM_ERROR, "this node failed; its log has the details").answer()
+
+
+def _check_token(request: web.Request, token: str) -> None:
+    given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if not hmac.compare_digest(given.encode(), token.encode()):
+        info = "the backend API wants its token: Authorization: Bearer TOKEN"
+        raise HttpProblem(401, _UNAUTHORIZED, info, {"WWW-Authenticate": "Bearer"})
 
 
 async def _compressed(body: bytes) -> bytes:

@@ -12,9 +12,10 @@ Without anything needed or proved, the caller is whoever answers for the party t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Protocol
+
+import msgspec
 
 from p2p_oicp.errors import NotProven, Refusal, Unauthorized, UnknownKey
 from p2p_oicp.identity import SignedParts, VerifiedSignature, has_signature, verify_request
@@ -29,8 +30,7 @@ _PARTNER_NOT_FOUND = "300"
 PartyID = OperatorID | ProviderID
 
 
-@dataclass(slots=True)
-class Arrival:
+class Arrival(msgspec.Struct):
     """A request as it came: what identity is proved from, and the caller's address (None: in-process).
 
     ``body`` is the text of it, in UTF-8. ``is_own`` marks a request of this very node; ``signature``,
@@ -48,8 +48,7 @@ class Arrival:
     peer: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Who sent a request; ``peer`` is None where nobody is claimed and nothing has to be proved."""
 
     peer: Peer | None
@@ -113,7 +112,8 @@ class PeerGate:
         named = self._find(claimed) if claimed is not None else None
         if arrival.is_own:
             return Caller(self._me, is_proven=True)
-        proven = await self._proven(arrival, named)
+        is_open = not self._needed(named) and not _shows_proof(arrival.parts)
+        proven = None if is_open else await self._proven(arrival, named)
         if proven is not None:
             self._check_requirements(proven, arrival)
             arrival.is_proven, arrival.peer = True, proven.name
@@ -221,6 +221,10 @@ class PeerGate:
     def _check_binding(self, peer: Peer, party: PartyID) -> None:
         if not self.speaks_for(peer, party):  # (5)
             raise Unauthorized(f"{peer.name} does not speak for {party}")
+
+
+def _shows_proof(parts: SignedParts) -> bool:
+    return parts.certificate is not None or has_signature(parts.headers)
 
 
 def _check_network(peer: Peer | None, address: str | None) -> None:

@@ -13,13 +13,11 @@ places are taken, the answer is 503. The larger ones of the bodies that are bein
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 from p2p_oicp.web.problems import HttpProblem
-
-T = TypeVar("T")
 
 _SHARE: Final = 0.75
 _LONGEST_BULK_WAIT_SECONDS: Final = 10.0
@@ -96,6 +94,17 @@ class _Lane:
             del self._of[caller]
 
 
+@dataclass(slots=True)
+class Place:
+    """What one request occupies."""
+
+    lane: _Lane
+    caller: Caller
+    takes_turns: bool
+    has_turn: bool = False
+    bytes: int = 0
+
+
 class Doorkeeper:
     """Of one listener; ``max_body`` is the largest body of one request, in bytes; ``turned_away`` counts."""
 
@@ -110,10 +119,10 @@ class Doorkeeper:
         self._turns = asyncio.Semaphore(capacity.pushes)
         self._lanes = {"charging": drivers, "reservation": drivers, **dict.fromkeys(_STATE_SERVICES, self._state)}
 
-    async def admit(self, path: str, address: str | None, length: int | None, work: Callable[[], Awaitable[T]]) -> T:
-        """Do the ``work`` of one request, or raise HttpProblem.
+    def enter(self, path: str, address: str | None) -> Place:
+        """Let a request in, before its body is read; raises HttpProblem. Whoever came in calls ``leave`` in the end.
 
-        ``path`` is that below ``/api/oicp/``, ``address`` the caller's, ``length`` that of its body, where it is known.
+        ``path`` is that below ``/api/oicp/``, ``address`` the caller's.
         """
         service, _, side, party, *_ = f"{path}////".split("/", 4)
         lane = self._lanes.get(service, self._messages)
@@ -121,42 +130,36 @@ class Doorkeeper:
             lane = self._state
         caller = (address, party)
         lane.enter(caller)
-        try:
-            if lane is self._state:
-                return await self._in_turn(length, work)
-            return await self._with_room(length, work)
-        finally:
-            lane.leave(caller)
+        return Place(lane, caller, takes_turns=lane is self._state)
 
-    async def _with_room(self, length: int | None, work: Callable[[], Awaitable[T]]) -> T:
-        size = self.max_body if length is None else min(length, self.max_body)
-        if size <= _SMALL_BODY:
-            return await work()
-        if self._bytes + size > self._most_bytes:
-            raise self._refused(f"requests of {self._bytes} bytes are being read", 503)
-        self._bytes += size
+    async def wait_for_turn(self, place: Place) -> None:
+        """Wait until few enough pushes and pulls are being answered; raises HttpProblem."""
         try:
-            return await work()
-        finally:
-            self._bytes -= size
-
-    async def _in_turn(self, length: int | None, work: Callable[[], Awaitable[T]]) -> T:
-        """Wait until few enough pushes and pulls are being answered."""
-        if self._turns.locked():
-            await self._wait()
-        else:  # the usual case: nothing to wait for, and no bound on the time to set
-            await self._turns.acquire()
-        try:
-            return await self._with_room(length, work)
-        finally:
-            self._turns.release()
-
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(_LONGEST_BULK_WAIT_SECONDS):
+            if self._turns.locked():
+                async with asyncio.timeout(_LONGEST_BULK_WAIT_SECONDS):
+                    await self._turns.acquire()
+            else:  # the usual case: nothing to wait for, and no bound on the time to set
                 await self._turns.acquire()
         except TimeoutError as error:
             raise self._refused("pushes and pulls take long", 429) from error
+        place.has_turn = True
+
+    def make_room(self, place: Place, length: int | None) -> None:
+        """Reserve memory for a body of ``length`` bytes, as far as is known; raises HttpProblem."""
+        size = self.max_body if length is None else min(length, self.max_body)
+        if size <= _SMALL_BODY:
+            return
+        if self._bytes + size > self._most_bytes:
+            raise self._refused(f"requests of {self._bytes} bytes are being read", 503)
+        self._bytes += size
+        place.bytes = size
+
+    def leave(self, place: Place) -> None:
+        """Give back what a request had."""
+        self._bytes -= place.bytes
+        if place.has_turn:
+            self._turns.release()
+        place.lane.leave(place.caller)
 
     def _refused(self, info: str, http_status: int) -> HttpProblem:
         self._turned_away()

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import cast
 
+import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.web.entrance import Entrance
 from p2p_oicp.web.limits import busy
+
+log = structlog.get_logger(__name__)
 
 OICP_PREFIX = "/api/oicp/"
 #: What serves the requests below ``OICP_PREFIX``.
@@ -26,6 +31,7 @@ HANDSHAKE_SECONDS = 10.0
 LINGERING_SECONDS = 2.0
 # The event loop takes fewer turns than this from accepting a connection to telling its server.
 _TURNS_OF_AN_ACCEPT = 10
+_LONGEST_REASON = 100
 
 
 async def listen(
@@ -45,6 +51,7 @@ async def listen(
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=_ServerLog(logging.getLogger("aiohttp.server"), {}),
         auto_decompress=False,
         shutdown_timeout=SHUTDOWN_SECONDS,
         keepalive_timeout=SILENT_CONNECTION_SECONDS,
@@ -67,6 +74,18 @@ async def listen(
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{bound}"
 
 
+class _ServerLog(logging.LoggerAdapter[logging.Logger]):
+    """What aiohttp's server logs, but one short line where it would log the stack of what any stranger can send."""
+
+    def exception(self, msg: object, *args: object, exc_info: object = True, **kwargs: object) -> None:
+        """Log a bug with its stack, a request that is not HTTP without."""
+        if isinstance(exc_info, HttpProcessingError):
+            reason = exc_info.message.partition("\n")[0][:_LONGEST_REASON]
+            log.info("http.malformed", address=args[0] if args else None, reason=reason)
+            return
+        self.error(msg, *args, exc_info=exc_info, **kwargs)  # type: ignore[arg-type]
+
+
 class _Handler:
     """Lets OICP requests pass by aiohttp's router, which tries shorter and shorter paths: a tenth of a request.
 
@@ -79,14 +98,18 @@ class _Handler:
         self._oicp, self._anything = app[OICP], server.request_handler
         server.request_handler = self
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+    def __call__(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         if self.is_closed:
-            problem = busy("this node is shutting down")
-            headers = {"Content-Type": "application/json; charset=utf-8", **problem.headers}
-            return web.Response(body=problem.answer().body, status=problem.http_status, headers=headers)
+            return _come_back()
         if request.method == "POST" and "Expect" not in request.headers and request.raw_path.startswith(OICP_PREFIX):
-            return await self._oicp(cast("web.Request", request))
-        return await self._anything(request)
+            return self._oicp(cast("web.Request", request))
+        return self._anything(request)
+
+
+async def _come_back() -> web.StreamResponse:
+    problem = busy("this node is shutting down")
+    headers = {"Content-Type": "application/json; charset=utf-8", **problem.headers}
+    return web.Response(body=problem.answer().body, status=problem.http_status, headers=headers)
 
 
 async def _close(runner: web.AppRunner, handler: _Handler) -> None:

@@ -1,17 +1,20 @@
 """Numbers for Prometheus: ``GET /metrics`` on the backend listener.
 
-Counted while requests are served: results and latency of each operation, two additions a request. Read from the
-database when somebody asks: what waits for whom, and how each destination has been doing, the rows the workers go by.
+Counted while requests are served: results and latency of each operation, in tallies of our own (the library's counters,
+with their locks, took 1.3 µs of each request). Read from the database when somebody asks: what waits for whom, and how
+each destination has been doing, the rows the workers go by.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import TypeAlias
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
 from p2p_oicp.clock import Clock
@@ -24,6 +27,24 @@ Meter: TypeAlias = Callable[[str, str, float], None]
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
 
+class _Tally:
+    """What some requests took: how many fell into each span of seconds, and the sum."""
+
+    __slots__ = ("counts", "seconds")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_SECONDS) + 1)
+        self.seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one."""
+        self.counts[bisect_left(_SECONDS, seconds)] += 1
+        self.seconds += seconds
+
+
+_Tallies: TypeAlias = dict[tuple[str, str, str], _Tally]
+
+
 class Metrics:
     """The numbers of one node."""
 
@@ -31,19 +52,9 @@ class Metrics:
         self._store = store
         self._clock = clock
         self._registry = CollectorRegistry(auto_describe=False)
-        self._results = Counter(
-            "p2p_oicp_requests",
-            "Requests by what became of them: ok, refused (by an OICP code), invalid, unavailable, problem.",
-            ["listener", "operation", "result"],
-            registry=self._registry,
-        )
-        self._seconds = Histogram(
-            "p2p_oicp_request_seconds",
-            "Seconds from the whole request to its answer.",
-            ["listener", "operation"],
-            buckets=_SECONDS,
-            registry=self._registry,
-        )
+        #: By listener, operation and result.
+        self._tallies: _Tallies = {}
+        self._registry.register(_Collected(partial(_served, self._tallies)))
         self._turned_away = Counter(
             "p2p_oicp_turned_away",
             "Requests that were refused unread, because too many were being answered.",
@@ -54,17 +65,12 @@ class Metrics:
 
     def meter(self, listener: str) -> Meter:
         """Return what counts the requests of one listener."""
-        counters: dict[tuple[str, str], tuple[Callable[[], None], Callable[[float], None]]] = {}
 
         def measure(operation: str, result: str, seconds: float) -> None:
-            found = counters.get((operation, result))
-            if found is None:
-                found = counters[operation, result] = (
-                    self._results.labels(listener, operation, result).inc,
-                    self._seconds.labels(listener, operation).observe,
-                )
-            found[0]()
-            found[1](seconds)
+            tally = self._tallies.get((listener, operation, result))
+            if tally is None:
+                tally = self._tallies[listener, operation, result] = _Tally()
+            tally.add(seconds)
 
         return measure
 
@@ -92,6 +98,28 @@ class _Collected:
     def collect(self) -> Iterable[Metric]:
         """Return the numbers."""
         return self._families()
+
+
+def _served(tallies: Mapping[tuple[str, str, str], _Tally]) -> Iterator[Metric]:
+    """Return how many requests had which result, and how long they took."""
+    results = CounterMetricFamily(
+        "p2p_oicp_requests",
+        "Requests by what became of them: ok, refused (by an OICP code), invalid, unavailable, problem.",
+        labels=["listener", "operation", "result"],
+    )
+    latencies = HistogramMetricFamily(
+        "p2p_oicp_request_seconds",
+        "Seconds from the whole request to its answer.",
+        labels=["listener", "operation"],
+    )
+    for (listener, operation, result), tally in tallies.items():
+        results.add_metric([listener, operation, result], sum(tally.counts))
+    for listener, operation in dict.fromkeys(key[:2] for key in tallies):
+        same = [tally for key, tally in tallies.items() if key[:2] == (listener, operation)]
+        counts = accumulate(map(sum, zip(*(tally.counts for tally in same), strict=True)))
+        spans = list(zip([*map(str, _SECONDS), "+Inf"], counts, strict=True))
+        latencies.add_metric([listener, operation], spans, sum(tally.seconds for tally in same))
+    yield from (results, latencies)
 
 
 def _rows(depths: Sequence[Row], healths: Sequence[Row], now: float) -> Iterator[Metric]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Awaitable
 from enum import Enum, auto
 from functools import lru_cache, partial
 from http import HTTPStatus
 from time import perf_counter
 
 import structlog
+from msgspec.structs import replace
 
 from p2p_oicp.delivery import SignsOfLife
 from p2p_oicp.errors import Refusal, StoreBusy, StoreError, Unauthorized
 from p2p_oicp.oicp import InvalidMessage, Message, OperatorID, ProviderID, Severity, read, read_records
 from p2p_oicp.oicp.operation import Operation, Party
-from p2p_oicp.oicp.operations import find, sender_party
+from p2p_oicp.oicp.operations import OPERATIONS, find, sender_party
 from p2p_oicp.peers import Peer, Profile
 from p2p_oicp.roles import Answer, CpoRole, EmpRole, Incoming
 from p2p_oicp.roles.answers import Ids, refusal
@@ -59,50 +60,44 @@ class Api:
         self._side = side
         self._me = me
         self._gate = gate
-        self._roles = {Party.CPO: cpo, Party.EMP: emp}
         self._signs = signs
         self._meter = meter
         self._crowd = crowd
+        self._methods = _methods(side, cpo, emp)
         self._is_for_us = lru_cache(maxsize=256)(partial(_names, me))
 
-    async def serve(self, path: str, arrival: Arrival) -> Answer:
+    def serve(self, path: str, arrival: Arrival) -> Awaitable[Answer]:
         """Answer the request at ``path`` below ``/api/oicp/``; raises HttpProblem for what is not OICP."""
         route = find(path)
         if route is None:
             raise HttpProblem(404, _NOT_OFFERED, f"/api/oicp/{path} is not a path of OICP 2.3")
-        return await self.answer(route.choose(arrival.body), route.party, arrival)
+        return self.answer(route.choose(arrival.body), route.party, arrival)
 
     async def answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
         """Answer one operation; ``party`` is the sender's id in the path."""
         start, result, arrival.operation = perf_counter(), "unavailable", operation.name
         try:
             self._check_recipient(arrival)
-            answer = await self._available(operation, party, arrival)
+            answer = await self._answer(operation, party, arrival)
             result = _result(answer)
         except HttpProblem as problem:
             result = "unavailable" if problem.http_status in BUSY else "problem"
             raise
+        except StoreError as error:
+            raise _unavailable(error, operation) from error
         else:
             return answer
         finally:
             self._meter(operation.name, result, perf_counter() - start)
 
-    async def _available(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
-        try:
-            return await self._answer(operation, party, arrival)
-        except StoreBusy as error:
-            raise HttpProblem(503, _SYSTEM_ERROR, str(error), {"Retry-After": _RETRY_AFTER_SECONDS}) from error
-        except StoreError as error:
-            log.exception("oicp.store_failed", operation=operation.name, error=str(error))
-            info = "this node cannot use its database now; try again later"
-            raise HttpProblem(503, _SYSTEM_ERROR, info, {"Retry-After": _RETRY_AFTER_SECONDS}) from error
-
     async def _answer(self, operation: Operation, party: str | None, arrival: Arrival) -> Answer:
         """(1) Who sends, by what is proved and what the path claims, (2) what, (3) path against body, (4) the role."""
         message, peer = None, None
         try:
-            caller = await self._sender(operation, party, arrival)  # (1)
+            caller = await self._gate.admit(arrival, _claimed(operation, party))  # (1)
             peer = caller.peer
+            if peer is not None:
+                _check_contract(peer, operation)
             incoming = self._read(operation, party, peer, arrival)  # (2)
             message = incoming.message
             incoming = self._bound(incoming, caller, arrival)  # (3)
@@ -125,8 +120,7 @@ class Api:
             raise HttpProblem(421, _PARTNER_NOT_FOUND, info)
 
     def _method(self, operation: Operation) -> Method:
-        role = self._roles[operation.sender if self._side is Side.BACKEND else operation.server]
-        method = role.method_for(operation) if role else None
+        method = self._methods.get(operation.name)
         if method is None:
             raise Refusal(_NOT_OFFERED, f"{operation.name} is not offered by this node")
         return method
@@ -134,10 +128,11 @@ class Api:
     async def _serve(self, incoming: Incoming[Message]) -> Answer:
         if self._side is Side.BACKEND:
             return await self._method(incoming.operation)(incoming)
-        who = incoming.peer.name if incoming.peer else ""
+        peer = incoming.peer
+        who = peer.name if peer else ""
         if self._signs.are_wanted(who):
             await self._signs.heard_from(who)
-        self._crowd.enter(who, incoming.peer.concurrent if incoming.peer else None)
+        self._crowd.enter(who, peer.concurrent if peer else None)
         try:
             return await self._method(incoming.operation)(incoming)
         finally:
@@ -147,13 +142,6 @@ class Api:
         """Return the peer that asks for ``party`` what is not OICP; raises Refusal 017 or 300."""
         caller = await self._gate.admit(arrival, party)
         return self._gate.hold_to(caller, party, arrival)
-
-    async def _sender(self, operation: Operation, party: str | None, arrival: Arrival) -> Caller:
-        """Return who sends: proved, or in insecure mode the peer that answers for the claimed id."""
-        caller = await self._gate.admit(arrival, _claimed(operation, party))
-        if caller.peer is not None:
-            _check_contract(caller.peer, operation)
-        return caller
 
     def _bound(self, incoming: Incoming[Message], caller: Caller, arrival: Arrival) -> Incoming[Message]:
         """Hold the sender's id in the body to the path's (CPO-01, Security); it counts where the path has none."""
@@ -188,6 +176,27 @@ class Api:
         return Incoming(operation, reading.envelope, peer, party, reading, body)
 
 
+def _methods(side: Side, cpo: CpoRole | None, emp: EmpRole | None) -> dict[str, Method]:
+    """Return what serves each operation that is offered."""
+    roles = {Party.CPO: cpo, Party.EMP: emp}
+    methods = {}
+    for operation in OPERATIONS:
+        role = roles[operation.sender if side is Side.BACKEND else operation.server]
+        method = role.method_for(operation) if role else None
+        if method is not None:
+            methods[operation.name] = method
+    return methods
+
+
+def _unavailable(error: StoreError, operation: Operation) -> HttpProblem:
+    """Return what is answered where the database cannot be used: for the moment, or until somebody looks after it."""
+    info = str(error)
+    if not isinstance(error, StoreBusy):
+        log.error("oicp.store_failed", operation=operation.name, error=info, exc_info=error)
+        info = "this node cannot use its database now; try again later"
+    return HttpProblem(503, _SYSTEM_ERROR, info, {"Retry-After": _RETRY_AFTER_SECONDS})
+
+
 def _result(answer: Answer) -> str:
     """Return what a metric calls an answer; one that was given by another system, and passed on, is ok."""
     if answer.http_status == HTTPStatus.OK:
@@ -206,8 +215,11 @@ def _check_contract(peer: Peer, operation: Operation) -> None:
 
 
 # Partners name few different parties; an identifier that is kept has its key already.
-@lru_cache(maxsize=1024)
+_operator_id = lru_cache(maxsize=1024)(OperatorID)
+_provider_id = lru_cache(maxsize=1024)(ProviderID)
+
+
 def _claimed(operation: Operation, party: str | None) -> OperatorID | ProviderID | None:
     if party is None:
         return None
-    return OperatorID(party) if operation.sender is Party.CPO else ProviderID(party)
+    return _operator_id(party) if operation.sender is Party.CPO else _provider_id(party)

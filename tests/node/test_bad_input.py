@@ -1,10 +1,12 @@
 """Bad input: each kind has its answer, and leaves no trace in the store."""
 
+import asyncio
 import io
 import json
 import socket
 
 import pytest
+import structlog
 
 from p2p_oicp.storage.statements import Statement
 
@@ -179,3 +181,25 @@ async def test_a_peer_that_never_answers_does_not_hold_others(stopped):
 async def test_stop_of_a_session_keeps_working_after_bad_input(pair):
     await pair.a.post(STOP, b"{")
     assert (await pair.a.post(START, authorize_start())).code == "000"
+
+
+MALFORMED = {
+    "a header given twice": f"POST /api/oicp/{START} HTTP/1.1\r\nHost: a\r\n" + 2 * "Content-Type: a/b\r\n" + "\r\n",
+    "a header that is none": f"POST /api/oicp/{START} HTTP/1.1\r\nHost: a\r\nno header\r\n\r\n",
+    "an endless line": f"POST /{10_000 * 'x'} HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a wrong length": f"POST /api/oicp/{START} HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_text", MALFORMED.values(), ids=MALFORMED)
+async def test_what_is_not_http_costs_one_short_line_of_the_log(pair, request_text, caplog):
+    with structlog.testing.capture_logs() as logs:
+        reader, writer = await asyncio.open_connection("127.0.0.1", pair.ports["a"])
+        writer.write(request_text.encode())
+        answer = await reader.read()
+        writer.close()
+    assert answer.split()[1] == b"400"
+    assert caplog.records == []
+    (line,) = logs
+    assert line["event"] == "http.malformed"
+    assert len(line["reason"]) <= 100

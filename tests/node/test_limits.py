@@ -29,7 +29,7 @@ class Door:
 
     async def ask(self, path: str, address: str = HERE, length: int | None = 100) -> int:
         """Return the status of the refusal, 0 where the request came in, or waits for its turn."""
-        task = asyncio.create_task(self._keeper.admit(path, address, length, self._end.wait))
+        task = asyncio.create_task(self._answered(path, address, length))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         if not task.done():
@@ -39,6 +39,16 @@ class Door:
         assert isinstance(problem, HttpProblem)
         assert problem.headers == {"Retry-After": "1"}
         return problem.http_status
+
+    async def _answered(self, path: str, address: str, length: int | None) -> None:
+        place = self._keeper.enter(path, address)
+        try:
+            if place.takes_turns:
+                await self._keeper.wait_for_turn(place)
+            self._keeper.make_room(place, length)
+            await self._end.wait()
+        finally:
+            self._keeper.leave(place)
 
     async def answer(self) -> None:
         """Answer what is being answered."""

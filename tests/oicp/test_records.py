@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from examples import CDR, EVSE, body, page, push_evse_data
 
@@ -64,3 +66,24 @@ def test_pages_are_read_record_by_record(model, value, count):
 def test_an_envelope_that_cannot_be_read_is_refused(value):
     with pytest.raises(InvalidMessage):
         read_records(PushEvseData, body(value))
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        pytest.param(b'{"A":[{"EvseID":1}],"OperatorEvseData":{"EvseDataRecord":[{"EvseID":1}]}}', 1, id="also before"),
+        pytest.param(b'{"OperatorEvseData":{"EvseDataRecord":[{"EvseID":1}],"A":[{"EvseID":1}]}}', 1, id="also behind"),
+        pytest.param(b'{"OperatorEvseData":{"EvseDataRecord":[1,1,1],"A":1}}', 3, id="all the same"),
+        pytest.param(b'{"OperatorEvseData": {"EvseDataRecord" : [ 1 ,\n2 ] } }', 2, id="with blanks"),
+        pytest.param(b'{"OperatorEVSEData":{"EvseDataRecord":[1,2]}}', 2, id="another spelling"),
+        pytest.param(b'{"OperatorEvseData":{"EvseDataRecord":[]}}', 0, id="none"),
+    ],
+)
+def test_records_are_cut_out_and_nothing_else_is(written, expected):
+    members = b'"ActionType":"insert",' + written[1:]
+    body = b"{" + members.replace(b'{"EvseDataRecord"', b'{"OperatorID":"DE*ABC","OperatorName":"A","EvseDataRecord"')
+    reading = read_records(PushEvseData, body)
+    assert len(reading.raws) == expected
+    kept, received = json.loads(reading.envelope.to_json()), json.loads(body)
+    name = next(name for name in received if name.lower() == "operatorevsedata")
+    assert kept == received | {name: received[name] | {"EvseDataRecord": []}}

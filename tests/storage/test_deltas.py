@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2p_oicp.storage import Store, open_store
-from p2p_oicp.storage.state import evses, history
+from p2p_oicp.storage.state import evses, history, pages
 from p2p_oicp.storage.state.evses import Filters
 from p2p_oicp.storage.state.keeper import Keeper
-from p2p_oicp.storage.state.model import OWN, Group, Kind, Push, Record, Replaces
+from p2p_oicp.storage.state.model import OWN, EvseFacts, Group, Kind, Push, Record, Replaces
 
 from .state_pushes import MUST
 
@@ -28,21 +28,21 @@ stories = st.lists(st.lists(pushes, max_size=4), min_size=1, max_size=6)
 
 
 def evse(key: str, value: int) -> Record:
-    facts = {
-        "evse_key": key,
-        "operator_key": "DEABC",
-        "group_key": "DEABC",
-        "country": "DEU",
-        "latitude": None,
-        "longitude": None,
-        "cell": None,
-        "accessibility": "",
-        "calibration": "",
-        "authentication_modes": "",
-        "renewable": None,
-        "compatible": None,
-        "always_open": None,
-    }
+    facts = EvseFacts(
+        evse_key=key,
+        operator_key="DEABC",
+        group_key="DEABC",
+        country="DEU",
+        latitude=None,
+        longitude=None,
+        cell=None,
+        accessibility="",
+        calibration="",
+        authentication_modes="",
+        renewable=None,
+        compatible=None,
+        always_open=None,
+    )
     return Record(key, "DEABC", json.dumps({"key": key, "value": value}).encode(), "", facts)
 
 
@@ -60,8 +60,11 @@ def push_of(action: str, values: dict[str, int], source: str = OWN) -> Push:
 
 async def pull(store: Store, since: float | None) -> list[dict]:
     ids = await evses.search(store, Filters(source=OWN), since)
-    page = await evses.page(store, ids, since, ("?", "?"))
-    return json.loads(b"[" + page.body + b"]")
+    return [
+        {**json.loads(b"{" + rest), "deltaType": alike.label.change}
+        for alike in pages.some(store, ids, since)
+        for rest in alike.rests.split(pages.BETWEEN)
+    ]
 
 
 def take(copy: dict[str, int], found: list[dict]) -> dict[str, int]:

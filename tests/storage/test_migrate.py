@@ -10,7 +10,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from p2p_oicp.errors import StoreUnusable
-from p2p_oicp.storage.migrate import migrate
+from p2p_oicp.storage import upgrading
+from p2p_oicp.storage.migrate import NEWEST, migrate
 from p2p_oicp.storage.tables import metadata
 
 
@@ -25,6 +26,10 @@ def test_the_migrations_lead_to_exactly_the_tables_of_the_code(database):
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
+
+
+def test_the_newest_format_is_that_of_the_last_migration():
+    assert upgrading.formats()[0] == NEWEST
 
 
 def test_migrating_twice_changes_nothing(database):

@@ -8,6 +8,7 @@ from functools import cache
 from p2p_oicp.oicp.base import Message
 from p2p_oicp.oicp.findings import Finding
 from p2p_oicp.oicp.kinds import Kind
+from p2p_oicp.oicp.likeness import Likeness, Readable
 from p2p_oicp.oicp.members import ListOf, Unwrapping
 from p2p_oicp.oicp.rules.here import EVERYONE, Here, Scope
 from p2p_oicp.oicp.rules.table import RULES, Rule
@@ -23,8 +24,9 @@ class Course:
 
 
 @cache
-def course_of(model: type[Message]) -> Course:
-    """Return what ``check`` does with a message of this model."""
+def course_of(kind: type[Message | Likeness]) -> Course:
+    """Return what ``check`` does with a message of this model, or with a likeness."""
+    model = kind.model if issubclass(kind, Likeness) else kind
     rules = tuple(rule for base in model.__mro__ for rule in RULES.get(base, ()))
     parts = tuple(member.attribute for member in plan_of(model).members if _has_rules(_model_in(member.kind)))
     return Course(rules, parts)
@@ -42,20 +44,20 @@ def _has_rules(model: type[Message] | None) -> bool:
     return model is not None and course_of(model) != Course((), ())
 
 
-def check(message: Message, scope: Scope = EVERYONE) -> list[Finding]:
-    """Return what the rules say of a message."""
+def check(message: Readable, scope: Scope = EVERYONE) -> list[Finding]:
+    """Return what the rules say of a message; of a likeness, whether they say anything."""
     here = Here(message, scope)
     _run(message, here)
     return here.findings
 
 
-def _run(message: Message, here: Here) -> None:
+def _run(message: Readable, here: Here) -> None:
     here.message = message
     course = course_of(type(message))
     for rule in course.rules:
         rule(message, here)
     for attribute in course.parts:
-        part = message.__dict__[attribute]
+        part = getattr(message, attribute)
         if isinstance(part, tuple):
             for position, element in enumerate(part):
                 _run_below(element, message, (attribute, position), here)
@@ -63,7 +65,7 @@ def _run(message: Message, here: Here) -> None:
             _run_below(part, message, (attribute,), here)
 
 
-def _run_below(part: Message, above: Message, way: tuple[str | int, ...], here: Here) -> None:
+def _run_below(part: Readable, above: Readable, way: tuple[str | int, ...], here: Here) -> None:
     here.trail.append((above, way))
     _run(part, here)
     here.trail.pop()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from p2p_oicp.oicp.base import Message
 from p2p_oicp.oicp.findings import Finding, Severity
 from p2p_oicp.oicp.identifiers import OperatorID, ProviderID
+from p2p_oicp.oicp.likeness import Readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,12 @@ class Here:
 
     __slots__ = ("findings", "message", "scope", "trail")
 
-    def __init__(self, message: Message, scope: Scope = EVERYONE) -> None:
+    def __init__(self, message: Readable, scope: Scope = EVERYONE) -> None:
         self.message = message
         self.scope = scope
         self.findings: list[Finding] = []
         #: Messages above this one, each with the attribute and the position by which it was left.
-        self.trail: list[tuple[Message, tuple[str | int, ...]]] = []
+        self.trail: list[tuple[Readable, tuple[str | int, ...]]] = []
 
     def error(self, code: str, said: str, *way: str | int) -> None:
         """Note what breaks the documents' rules; ``way`` leads from this message to the member, by attributes."""
@@ -49,7 +49,7 @@ class Here:
         return "".join(_pointer(message, taken) for message, taken in steps)
 
 
-def _pointer(message: Message, way: tuple[str | int, ...]) -> str:
+def _pointer(message: Readable, way: tuple[str | int, ...]) -> str:
     pointer = ""
     part: Any = message
     for step in way:

@@ -16,7 +16,10 @@ _FILTERS = ("search_center", "country_codes", "operator_ids")
 
 def one_notation(place: GeoCoordinates, here: Here) -> None:
     """Require exactly one of the three notations (GeoCoordinatesType, D40)."""
-    given = [notation for notation in _NOTATIONS if place.__dict__[notation] is not None]
+    others = (place.decimal_degree, place.degree_minute_seconds)
+    if place.google is not None and others == (None, None):  # nearly all places
+        return
+    given = [notation for notation in _NOTATIONS if getattr(place, notation) is not None]
     if len(given) != 1:
         named = ", ".join(place.token(notation)[1:] for notation in given) or "none"
         here.error("not-one-notation", f"exactly one of three notations is needed, not {len(given)} ({named})")

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 _MOST_BYTES = 64 * 1024 * 1024
-_ENTRY_BYTES = 200
+_ENTRY_BYTES = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,35 +23,50 @@ class Crawl:
     ids: array[int]
     as_of: int
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return 8 * len(self.ids) + _ENTRY_BYTES
+
 
 class Crawls:
-    """The crawls under way, by caller and request; the least recently used give way."""
+    """The crawls under way, by caller and request; the least recently used give way.
 
-    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+    ``newest`` returns the change number of the data.
+    """
+
+    def __init__(self, newest: Callable[[], int], most_bytes: int = _MOST_BYTES) -> None:
+        self._newest = newest
         self._crawls: OrderedDict[tuple[str, bytes], Crawl] = OrderedDict()
-        self._newest: dict[bytes, Crawl] = {}
+        self._latest: dict[bytes, Crawl] = {}
+        self._size = 0
         self._most_bytes = most_bytes
 
     async def get(
-        self, caller: str, request: bytes, *, is_first: bool, newest: int, search: Callable[[], Awaitable[array[int]]]
+        self, caller: str, request: bytes, *, is_first: bool, search: Callable[[], Awaitable[array[int]]]
     ) -> Crawl:
-        """Return the crawl that a page belongs to; ``newest`` is the change number of the data."""
+        """Return the crawl that a page belongs to."""
         key = (caller, request)
         crawl = self._crawls.get(key)
-        if crawl is None or (is_first and crawl.as_of != newest):
-            crawl = self._newest.get(request)
-            if crawl is None or crawl.as_of != newest:
-                crawl = Crawl(await search(), newest)
-            self._newest[request] = crawl
-        self._crawls[key] = crawl
-        self._crawls.move_to_end(key)
-        self._forget()
+        if crawl is not None and not (is_first and crawl.as_of != self._newest()):
+            self._crawls.move_to_end(key)
+            return crawl
+        crawl = await self._up_to_date(request, search)
+        self._forget(key)
+        self._crawls[key] = self._latest[request] = crawl
+        self._size += crawl.size
+        while self._size > self._most_bytes and len(self._crawls) > 1:
+            self._forget(next(iter(self._crawls)))
         return crawl
 
-    def _forget(self) -> None:
-        kept = {id(crawl): len(crawl.ids) * 8 + _ENTRY_BYTES for crawl in self._crawls.values()}
-        size = sum(kept.values()) + len(self._crawls) * _ENTRY_BYTES
-        while size > self._most_bytes and len(self._crawls) > 1:
-            (_, request), crawl = self._crawls.popitem(last=False)
-            size -= len(crawl.ids) * 8 + _ENTRY_BYTES
-            self._newest.pop(request, None)
+    async def _up_to_date(self, request: bytes, search: Callable[[], Awaitable[array[int]]]) -> Crawl:
+        newest = self._newest()
+        crawl = self._latest.get(request)
+        return crawl if crawl is not None and crawl.as_of == newest else Crawl(await search(), newest)
+
+    def _forget(self, key: tuple[str, bytes]) -> None:
+        crawl = self._crawls.pop(key, None)
+        if crawl is not None:
+            self._size -= crawl.size
+            if self._latest.get(key[1]) is crawl:
+                del self._latest[key[1]]

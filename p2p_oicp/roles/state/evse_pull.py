@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from array import array
-from collections.abc import Sequence
 from functools import partial
+
+import orjson
 
 from p2p_oicp.clock import wire_time
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import GeoFormat, PullEvseData, SearchCenter
+from p2p_oicp.oicp.base import top_level
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
 from p2p_oicp.roles.paging import PageWanted
 from p2p_oicp.roles.state import facts
 from p2p_oicp.roles.state.crawls import Crawls
 from p2p_oicp.roles.state.notation import in_notation
-from p2p_oicp.storage.state import evses, queries
+from p2p_oicp.storage.state import evses, pages, queries
 from p2p_oicp.storage.state.evses import Circle, Filters
 from p2p_oicp.storage.state.model import Kind
+from p2p_oicp.storage.state.pages import Alike, Label
 
 _DATA_ERROR = "022"
-_BETWEEN_TURNS = 50
+_NOTATIONS = frozenset(GeoFormat)
 
 
 class EvsePulls:
@@ -30,41 +32,50 @@ class EvsePulls:
     def __init__(self, context: RoleContext, source: str | None) -> None:
         self._context = context
         self._source = source
-        self._crawls = Crawls()
+        self._crawls = Crawls(partial(evses.newest, context.store, source))
 
     async def answer(self, incoming: Incoming[PullEvseData]) -> Answer:
         """Return one page of what is valid, or of what changed since LastCall."""
         asked = PageWanted.of(incoming.query)
-        since = await self._since(incoming.message)
+        since = self._since(incoming.message)
         crawl = await self._crawls.get(
             incoming.peer.name if incoming.peer else "",
-            hashlib.sha256(incoming.body).digest(),
+            incoming.digest,
             is_first=asked.number == 0,
-            newest=(await self._context.store.read(evses.NEWEST, source_=self._source))[0]["newest"],
             search=partial(self._search, incoming.message, since),
         )
         ids = crawl.ids[asked.offset : asked.offset + asked.size]
-        notation = incoming.message.geo_coordinates_response_format
-        page = await evses.page(self._context.store, ids, since, _others(notation))
-        if page.is_uniform:
-            return asked.answer_joined(page.body, page.records, len(crawl.ids))
-        return asked.answer(await self._converted(ids, since, GeoFormat(notation)), len(crawl.ids))
+        body, count = await self._told(ids, since, incoming.message.geo_coordinates_response_format)
+        return asked.answer_joined(body, count, len(crawl.ids))
 
-    async def _converted(self, ids: Sequence[int], since: float | None, notation: GeoFormat) -> list[bytes]:
-        """Return records with their places in a notation."""
-        records: list[bytes] = []
-        for count, (told, raw) in enumerate(await evses.apart(self._context.store, ids, since), start=1):
-            if count % _BETWEEN_TURNS == 0:
-                await asyncio.sleep(0)
-            records.append(told + in_notation(raw, notation)[1:])
-        return records
+    async def _told(self, ids: array[int], since: float | None, notation: str) -> tuple[bytes, int]:
+        """Return records as a pull shows them, and how many they are."""
+        wanted = GeoFormat(notation) if notation in _NOTATIONS else None
+        openings: dict[Label, bytes] = {}
+        told, count = [], 0
+        for start in range(0, len(ids), pages.MOST_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)  # others get their turn
+            for alike in pages.some(self._context.store, ids[start : start + pages.MOST_AT_ONCE], since):
+                opening = openings.get(alike.label) or openings.setdefault(alike.label, self._opening(alike.label))
+                told.append(_opened(alike, opening, wanted))
+                count += alike.records
+        return b",".join(told), count
 
-    async def _since(self, pull: PullEvseData) -> float | None:
+    def _opening(self, label: Label) -> bytes:
+        """Return what stands before a record's own members (OICP 2.3, PullEvseDataRecordType)."""
+        party, head = pages.operator_of(self._context.store, label)
+        members = {"deltaType": label.change} if label.change else {}
+        members |= {"lastUpdate": wire_time(label.changed_at), "OperatorID": party}
+        name = top_level(head).get("OperatorName")
+        return orjson.dumps(members)[:-1] + (b',"OperatorName":%b,' % bytes(name) if name is not None else b",")
+
+    def _since(self, pull: PullEvseData) -> float | None:
         """Return LastCall in seconds; a time before the oldest change that is still known cannot be answered."""
         if pull.last_call is None:
             return None
         since = pull.last_call.timestamp()
-        swept = await self._context.store.read(queries.SWEPT, kind_=Kind.EVSE_DATA)
+        swept = self._context.store.look_up(queries.SWEPT, kind_=Kind.EVSE_DATA)
         if swept and since <= swept[0]["at"]:
             info = f"changes are known since {wire_time(swept[0]['at'])}; pull everything, without LastCall"
             raise Refusal(_DATA_ERROR, f"LastCall {pull.last_call.isoformat()} is too long ago: {info}")
@@ -73,6 +84,15 @@ class EvsePulls:
     async def _search(self, pull: PullEvseData, since: float | None) -> array[int]:
         circle = circle_of(pull.search_center) if pull.search_center else None
         return await evses.search(self._context.store, _filters(pull, self._source), since, circle)
+
+
+def _opened(alike: Alike, opening: bytes, wanted: GeoFormat | None) -> bytes:
+    """Return records as a pull shows them, joined by commas, with their places in the notation that is wanted."""
+    rests = alike.rests
+    if wanted is not None and alike.label.notation != wanted:
+        converted = (in_notation(b"{" + rest, wanted)[1:] for rest in rests.split(pages.BETWEEN))
+        rests = pages.BETWEEN.join(converted)
+    return opening + rests.replace(pages.BETWEEN, b"," + opening)
 
 
 def circle_of(center: SearchCenter) -> Circle:
@@ -95,11 +115,3 @@ def _filters(pull: PullEvseData, source: str | None) -> Filters:
         compatible=pull.is_hubject_compatible,
         always_open=pull.is_open_24_hours,
     )
-
-
-def _others(notation: str) -> tuple[str, str]:
-    """Return the notations that were not asked for; of an unknown one, places stay as they are."""
-    if notation not in tuple(GeoFormat):
-        return "?", "?"
-    first, second = (known for known in GeoFormat if known != notation)
-    return first, second

@@ -22,6 +22,7 @@ from p2p_oicp.oicp import (
     PricingProducts,
     ProviderAuthenticationData,
     PullEvseDataRecord,
+    Readable,
     RecordReading,
     read_records,
 )
@@ -113,15 +114,16 @@ class Harvest:
             self._groups[group.key] = group
             await self._take_in(read_records(self._pull.block, raw), partial(_always, group))
 
-    async def _take_in(self, reading: RecordReading[Message], group_of: Callable[[Message], Group]) -> None:
-        async for record, message in self._sieve.usable(reading, group_of):
-            self.count += 1
-            if getattr(message, "delta_type", None) == DeltaType.DELETE:
-                await self._intake.withdraw(record.key)
-            else:
-                await self._intake.put(record)
+    async def _take_in(self, reading: RecordReading[Message], group_of: Callable[[Readable], Group]) -> None:
+        async for usable in self._sieve.usable(reading, group_of):
+            self.count += len(usable)
+            for record, message in usable:
+                if getattr(message, "delta_type", None) == DeltaType.DELETE:
+                    await self._intake.withdraw(record.key)
+                else:
+                    await self._intake.put(record)
 
-    def _group_of(self, record: Message) -> Group:
+    def _group_of(self, record: Readable) -> Group:
         """Return the group of a charging spot: the operator it names, or its own."""
         spot: PullEvseDataRecord = record  # type: ignore[assignment]
         operator = spot.operator_id or spot.evse_id.operator
@@ -135,5 +137,5 @@ class Harvest:
         return await self._sieve.keep_aside(self._pull.operation.name)
 
 
-def _always(group: Group, _record: Message) -> Group:
+def _always(group: Group, _record: Readable) -> Group:
     return group

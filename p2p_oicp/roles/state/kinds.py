@@ -17,6 +17,7 @@ from p2p_oicp.oicp import (
     OperatorID,
     PricingProductDataRecord,
     ProviderID,
+    Readable,
 )
 from p2p_oicp.oicp.base import top_level
 from p2p_oicp.oicp.operation import Operation, Party
@@ -44,8 +45,8 @@ class StateKind:
     publisher: Party
     around: tuple[str, ...]
     within: tuple[str, ...]
-    record: Callable[[bytes, Message, Group], Record]
-    owners: Callable[[Message], Sequence[Owner | None]]
+    record: Callable[[bytes, Readable, Group], Record]
+    owners: Callable[[Readable], Sequence[Owner | None]]
     foreign_code: str = OPERATOR_CODE
     head_counts: bool = False
     has_audiences: bool = False
@@ -101,43 +102,45 @@ def audience_key(text: str) -> str:
     return EVERYONE if text == EVERYONE else ProviderID(text).key
 
 
-def _status(raw: bytes, record: Message, group: Group) -> Record:
+def _status(raw: bytes, record: Readable, group: Group) -> Record:
     status: EvseStatusRecord = record  # type: ignore[assignment]
     return Record(status.evse_id.key, group.key, raw, str(status.evse_status).lower())
 
 
-def _evse(raw: bytes, record: Message, group: Group) -> Record:
+def _evse(raw: bytes, record: Readable, group: Group) -> Record:
     evse: EvseDataRecord = record  # type: ignore[assignment]
-    return Record(evse.evse_id.key, group.key, facts.bare(raw, evse), "", facts.of_evse(evse, group.key))
+    return Record(
+        evse.evse_id.key, group.key, facts.bare(raw, evse), facts.notation(evse), facts.of_evse(evse, group.key)
+    )
 
 
-def _product(raw: bytes, record: Message, group: Group) -> Record:
+def _product(raw: bytes, record: Readable, group: Group) -> Record:
     product: PricingProductDataRecord = record  # type: ignore[assignment]
     return Record(f"{group.key}|{product.product_id}", group.key, raw, group.audience)
 
 
-def _evse_price(raw: bytes, record: Message, group: Group) -> Record:
+def _evse_price(raw: bytes, record: Readable, group: Group) -> Record:
     price: EvsePricing = record  # type: ignore[assignment]
     return Record(f"{price.evse_id.key}|{price.provider_id.key}", group.key, raw, price.provider_id.key)
 
 
-def _identification(raw: bytes, record: Message, group: Group) -> Record:
+def _identification(raw: bytes, record: Readable, group: Group) -> Record:
     told: AuthenticationDataRecord = record  # type: ignore[assignment]
     key = facts.key_of_identification(told.identification)
     return Record(key, group.key, raw, "", facts.of_identification(told.identification))
 
 
-def _operators(record: Message) -> Sequence[Owner | None]:
+def _operators(record: Readable) -> Sequence[Owner | None]:
     evse: EvseDataRecord | EvseStatusRecord | EvsePricing = record  # type: ignore[assignment]
     return (evse.evse_id.operator,)
 
 
-def _providers(record: Message) -> Sequence[Owner | None]:
+def _providers(record: Readable) -> Sequence[Owner | None]:
     told: AuthenticationDataRecord = record  # type: ignore[assignment]
     return [evco_id.provider for evco_id in facts.evco_ids(told.identification)]
 
 
-def _nobody(_record: Message) -> Sequence[Owner | None]:
+def _nobody(_record: Readable) -> Sequence[Owner | None]:
     return ()
 
 

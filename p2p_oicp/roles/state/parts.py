@@ -61,7 +61,7 @@ class Pushes:
             raise Unauthorized("the push does not say who sends it")
         taken = await take_over(self._context, incoming, kind, incoming.peer)
         if taken.changed and kind.publisher is self._party:
-            self._context.bells.ring_all()
+            self._context.bells.ring_all_that_bring(kind.name)
         return acknowledgement(SUCCESS, _remark(taken))
 
 

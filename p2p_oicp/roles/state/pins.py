@@ -9,14 +9,14 @@ import asyncio
 from typing import Any, cast
 
 from p2p_oicp.identity.pins import hash_pin, pin_matches
-from p2p_oicp.oicp import AuthenticationDataRecord, InvalidMessage, Message, decode, encode
+from p2p_oicp.oicp import AuthenticationDataRecord, InvalidMessage, Readable, decode, encode
 from p2p_oicp.roles.context import RoleContext
 from p2p_oicp.roles.state import facts
 from p2p_oicp.storage import authentication
 
 
 async def without_pin(
-    context: RoleContext, source: str, raw: bytes, record: Message
+    context: RoleContext, source: str, raw: bytes, record: Readable
 ) -> tuple[bytes, AuthenticationDataRecord]:
     """Return a record with HashedPIN in the place of its PIN, if it has one; the same PIN again keeps its hash."""
     told = cast("AuthenticationDataRecord", record)

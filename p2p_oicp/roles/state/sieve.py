@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import MappingProxyType
 
-from p2p_oicp.oicp import Finding, Message, RecordReading, Severity
+from p2p_oicp.oicp import Finding, Message, Readable, RecordReading, Severity
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import RoleContext
 from p2p_oicp.roles.state.kinds import OPERATOR_CODE, StateKind
@@ -40,43 +40,52 @@ class Sieve:
     async def usable(
         self,
         reading: RecordReading[Message],
-        group_of: Callable[[Message], Group],
+        group_of: Callable[[Readable], Group],
         known: Mapping[bytes, str] = _NOTHING,
-    ) -> AsyncIterator[tuple[Record, Message | None]]:
-        """Yield what can be used, with the message it was made from.
+    ) -> AsyncIterator[list[tuple[Record, Readable | None]]]:
+        """Yield what can be used, a few at a time, each with what it was made from.
 
         ``known`` are the digests of what is stored already, with their keys: such a record was read before, and is not
         read again.
         """
-        for place, raw in enumerate(reading.raws):
-            if place % _BETWEEN_TURNS == _BETWEEN_TURNS - 1:
+        for start in range(0, len(reading.raws), _BETWEEN_TURNS):
+            if start:
                 await asyncio.sleep(0)
-            if known and (key := known.get(digest_of(raw))) is not None:
-                yield Record(key, "", SAME), None
-                continue
+            found: list[tuple[Record, Readable | None]] = []
+            for place, raw in enumerate(reading.raws[start : start + _BETWEEN_TURNS], start):
+                if known and (key := known.get(digest_of(raw))) is not None:
+                    found.append((Record(key, "", SAME), None))
+                elif (record := self._read(reading, place)) is not None:
+                    if self._kind.kind is Kind.AUTHENTICATION:
+                        raw, record = await without_pin(self._context, self.source, raw, record)  # noqa: PLW2901 - its PIN is gone
+                    found.append((self._kind.record(raw, record, group_of(record)), record))
+            yield found
+
+    def _read(self, reading: RecordReading[Message], place: int) -> Readable | None:
+        """Read a record; None where it cannot be used, and is put aside."""
+        record: Readable | None = reading.likeness(place)
+        wrong: list[Finding] = []
+        if record is None:
             _, record, findings = reading.at(place)
             wrong = [finding for finding in findings if finding.severity is Severity.ERROR]
-            if record is not None:
-                wrong += self._foreign(record, f"{reading.pointer}/{place}")
-            if record is None or wrong:
-                self._put_aside(raw, wrong)
-                continue
-            if self._kind.kind is Kind.AUTHENTICATION:
-                raw, record = await without_pin(self._context, self.source, raw, record)  # noqa: PLW2901 - its PIN is gone
-            yield self._kind.record(raw, record, group_of(record)), record
+        if record is not None:
+            wrong += self._foreign(record, f"{reading.pointer}/{place}")
+        if record is None or wrong:
+            self._put_aside(reading.raws[place], wrong)
+            return None
+        return record
 
-    def _foreign(self, record: Message, at: str) -> list[Finding]:
+    def _foreign(self, record: Readable, at: str) -> list[Finding]:
         """Report a record of parties that its sender does not speak for."""
+        owners, owner = self._kind.owners(record), self._owner
+        foreign = [party for party in owners if party is None or not owner.answers_for(party)]
+        if not foreign:
+            return []
         code = "foreign-evse-id" if self._kind.foreign_code == OPERATOR_CODE else "foreign-evco-id"
+        named = _named(record)
         return [
-            Finding(
-                Severity.ERROR,
-                at,
-                code,
-                f"{_named(record)} belongs to {party}, for whom {self._owner.name} does not speak",
-            )
-            for party in self._kind.owners(record)
-            if party is None or not self._owner.answers_for(party)
+            Finding(Severity.ERROR, at, code, f"{named} belongs to {party}, for whom {owner.name} does not speak")
+            for party in foreign
         ]
 
     def _put_aside(self, raw: bytes, wrong: list[Finding]) -> None:
@@ -92,6 +101,6 @@ class Sieve:
         )
 
 
-def _named(record: Message) -> str:
+def _named(record: Readable) -> str:
     evse_id = getattr(record, "evse_id", None)
     return f"EvseID {evse_id}" if evse_id is not None else "a contract"

@@ -27,8 +27,11 @@ _DATA_TRANSACTION_ERROR = "009"
 _DATA_ERROR = "022"
 _MOST_NAMED = 10
 _DELETE = "delete"
-# From so many records on, the digests of what is stored are read, so that unchanged ones cost next to nothing.
+_FULL_LOAD = "fullLoad"
+# From so many records on, the digests of all that is stored are read, so that unchanged ones cost next to nothing: of a
+# fullLoad, which is nearly all of it, and of others only where they are many.
 _WORTH_COMPARING = 100
+_WORTH_COMPARING_WITH_ALL = 1000
 _MUST = {"insert": Must.BE_NEW, "update": Must.BE_KNOWN}
 
 
@@ -50,7 +53,9 @@ async def take_over(context: RoleContext, incoming: Incoming[Message], kind: Sta
     group = kind.group(incoming.message, incoming.party or "")
     push = _push(incoming, kind, sieve.source, group)
     async with context.keeper.turn(push.kind, push.source) as turn:
-        known = await turn.digests(push.kind, push.source, group.key) if _is_large(incoming) else {}
+        # What must be new is never the same as before.
+        compared = _is_large(incoming) and push.must is not Must.BE_NEW
+        known = await turn.digests(push.kind, push.source, group.key) if compared else {}
         found = await _sorted(incoming, sieve, group, known)
         _refuse_errors(sieve.findings, found.twice, kind, is_ours=owner.is_self)
         push = replace(push, records=found.records, gone=found.gone)
@@ -89,19 +94,21 @@ async def _sorted(incoming: Incoming[Message], sieve: Sieve, group: Group, known
     deletes = _action(incoming) == _DELETE
     if incoming.records is None:
         return found
-    async for record, _ in sieve.usable(incoming.records, lambda _: group, known):
-        if record.key in seen:
-            found.twice.append(record.key)
-        elif deletes:
-            found.gone.append(record.key)
-        else:
-            found.records.append(record)
-        seen.add(record.key)
+    async for usable in sieve.usable(incoming.records, lambda _: group, known):
+        for record, _ in usable:
+            if record.key in seen:
+                found.twice.append(record.key)
+            elif deletes:
+                found.gone.append(record.key)
+            else:
+                found.records.append(record)
+            seen.add(record.key)
     return found
 
 
 def _is_large(incoming: Incoming[Message]) -> bool:
-    return incoming.records is not None and len(incoming.records.raws) >= _WORTH_COMPARING
+    worth = _WORTH_COMPARING if _action(incoming) == _FULL_LOAD else _WORTH_COMPARING_WITH_ALL
+    return incoming.records is not None and len(incoming.records.raws) >= worth
 
 
 def _refuse_errors(findings: Sequence[Finding], twice: Sequence[str], kind: StateKind, *, is_ours: bool) -> None:
@@ -128,7 +135,7 @@ def _push(incoming: Incoming[Message], kind: StateKind, source: str, group: Grou
         source=source,
         groups=(group,),
         must=_MUST.get(action),
-        replaces=Replaces.GROUPS if action == "fullLoad" else Replaces.NOTHING,
+        replaces=Replaces.GROUPS if action == _FULL_LOAD else Replaces.NOTHING,
         digest=None if source == OWN else incoming.digest,
         request=Request(incoming.party or group.party, incoming.body),
     )

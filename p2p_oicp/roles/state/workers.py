@@ -15,7 +15,7 @@ from p2p_oicp.roles.state.kinds import KINDS, StateKind
 def workers_for(peer: Peer, context: RoleContext, backoff: Backoff) -> Iterator[tuple[str, Worker]]:
     """Return the workers of one peer's state, with their names: what it is owed, and what is fetched from it."""
     for kind in owed_to(peer, context.me):
-        bell = context.bells.hang(peer.name, f"{kind.name} to {peer.name}")
+        bell = context.bells.hang(peer.name, f"{kind.name} to {peer.name}", kind.name)
         yield (
             bell.destination,
             Replicator(

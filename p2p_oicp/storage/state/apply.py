@@ -10,39 +10,43 @@ import hashlib
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import orjson
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import Select, bindparam, delete, func, insert, select, update
 
-from p2p_oicp.storage.state.model import SAME, Group, Kind, Record
+from p2p_oicp.storage.state.model import SAME, EvseFacts, Group, IdentificationFacts, Kind, Record
 from p2p_oicp.storage.state.tables import evse_facts, identifications, state_groups, state_records, state_versions
-from p2p_oicp.storage.statements import Statement, compiled
+from p2p_oicp.storage.statements import RowStatement, Statement, compiled, inserting, updating
 from p2p_oicp.storage.writer import Transaction
 
 _t, _g, _v = state_records.c, state_groups.c, state_versions.c
-_RECORD = tuple(column.name for column in _t if column.name != "deleted")
-_MOVED = ("group_key", "facet", "digest", "raw", "created_change", "change", "changed_at")
 _TAKE_NUMBERS = Statement(
     "INSERT INTO counters (name, value) VALUES (:name, :many) ON CONFLICT (name) DO UPDATE SET value = value + :many "
     "RETURNING value",
     {},
 )
-_listed = select(func.json_each(bindparam("keys")).table_valued("value").c.value)
+
+
+def _listed(name: str) -> Select[tuple[Any]]:
+    return select(func.json_each(bindparam(name)).table_valued("value").c.value)
+
+
 _of_source = (_t.kind == bindparam("kind_"), _t.source == bindparam("source_"))
 _IDENTITY = (_t.id, _t.key, _t.group_key, _t.digest, _t.created_change, _t.deleted)
-_PRESENT = compiled(select(*_IDENTITY).where(*_of_source, _t.key.in_(_listed)))
-_INSERT = compiled(insert(state_records).values({name: bindparam(name) for name in _RECORD}))
-_this = _t.id == bindparam("id_")
-_MOVE = compiled(update(state_records).where(_this).values(deleted=0, **{name: bindparam(name) for name in _MOVED}))
-_WITHDRAW = compiled(
-    update(state_records).where(_this).values(deleted=1, change=bindparam("change"), changed_at=bindparam("changed_at"))
-)
-_KEEP_VERSION = compiled(
+_PRESENT = compiled(select(*_IDENTITY).where(*_of_source, _t.key.in_(_listed("keys"))))
+_NEW = ("kind", "source", "changed_at", "id", "key", "created_change")
+_CONTENT = ("group_key", "facet", "digest", "raw", "change")
+_ADD = inserting(state_records, (*_NEW, *_CONTENT))
+_MOVE = updating(state_records, (*_CONTENT, "created_change", "changed_at"), where="id", also="deleted = 0")
+_WITHDRAW = updating(state_records, ("change", "changed_at"), where="id", also="deleted = 1")
+# One statement for all of them: 1.6 µs a record less than one statement each.
+_KEEP_VERSIONS = compiled(
     insert(state_versions).from_select(
         ["kind", "key", "source", "group_key", "change", "since", "until", "deleted", "raw"],
         select(
             _t.kind, _t.key, _t.source, _t.group_key, _t.change, _t.changed_at, bindparam("until"), _t.deleted, _t.raw
-        ).where(_this),
+        ).where(_t.id.in_(_listed("ids"))),
     )
 )
 _this_group = (
@@ -62,26 +66,29 @@ _PUT_GROUP = Statement(
     "updated_at = excluded.updated_at",
     {},
 )
-_PUT_FACTS: Mapping[Kind, Statement] = MappingProxyType(
+_EVSE_ROW = ("source", "changed_at", *EvseFacts._fields)
+# INSERT OR REPLACE would do for both, but within a savepoint SQLite takes notes for each such row: 6 to 8 µs.
+_ADD_FACTS: Mapping[Kind, RowStatement] = MappingProxyType(
     {
-        kind: compiled(
-            insert(table)
-            .values({column.name: bindparam(column.name) for column in table.c if column.name != "deleted"})
-            .prefix_with("OR REPLACE")
-        )
-        for kind, table in ((Kind.EVSE_DATA, evse_facts), (Kind.AUTHENTICATION, identifications))
+        Kind.EVSE_DATA: inserting(evse_facts, (*_EVSE_ROW, "record_id")),
+        Kind.AUTHENTICATION: inserting(identifications, (*IdentificationFacts._fields, "record_id")),
     }
 )
+_MOVE_FACTS = updating(evse_facts, _EVSE_ROW, where="record_id", also="deleted = 0")
 _WITHDRAW_FACTS: Mapping[Kind, Statement] = MappingProxyType(
     {
         Kind.EVSE_DATA: compiled(
             update(evse_facts)
-            .where(evse_facts.c.record_id == bindparam("id_"))
+            .where(evse_facts.c.record_id.in_(_listed("ids")))
             .values(deleted=1, changed_at=bindparam("changed_at"))
         ),
-        Kind.AUTHENTICATION: compiled(delete(identifications).where(identifications.c.record_id == bindparam("id_"))),
+        Kind.AUTHENTICATION: compiled(delete(identifications).where(identifications.c.record_id.in_(_listed("ids")))),
     }
 )
+
+
+# A record with its digest, and the row that it replaces.
+_Moved = tuple[Record, bytes, sqlite3.Row]
 
 
 def take_numbers(tx: Transaction, name: str, many: int) -> range:
@@ -109,7 +116,7 @@ def put(tx: Transaction, kind: Kind, source: str, records: Sequence[Record], now
         return 0
     known = present(tx, kind, source, (record.key for record in records))
     new: list[tuple[Record, bytes]] = []
-    moved: list[tuple[Record, bytes, sqlite3.Row]] = []
+    moved: list[_Moved] = []
     for record in records:
         digest, row = digest_of(record.raw), known.get(record.key)
         if row is None:
@@ -120,80 +127,64 @@ def put(tx: Transaction, kind: Kind, source: str, records: Sequence[Record], now
         return 0
     ids = [*take_numbers(tx, "record", len(new))] if new else []
     changes = take_numbers(tx, "change", len(new) + len(moved))
-    _add(tx, kind, source, new, ids, changes, now)
+    _add(tx, (kind, source, now), new, zip(ids, changes, strict=False))
     _move(tx, moved, changes[len(new) :], now)
-    stored = [record for record, _ in new] + [record for record, _, _ in moved]
-    _put_facts(tx, kind, source, stored, ids + [row["id"] for _, _, row in moved], now)
-    _mark_newest(tx, kind, source, zip((record.group_key for record in stored), changes, strict=True), now)
-    return len(stored)
+    _put_facts(tx, kind, source, zip(ids, (record for record, _ in new), strict=True), now)
+    _move_facts(tx, kind, source, moved, now)
+    groups = [record.group_key for record, _ in new] + [record.group_key for record, _, _ in moved]
+    _mark_newest(tx, kind, source, zip(groups, changes, strict=True), now)
+    return len(groups)
 
 
 def _add(
     tx: Transaction,
-    kind: Kind,
-    source: str,
+    common: tuple[Kind, str, float],
     new: Sequence[tuple[Record, bytes]],
-    ids: Sequence[int],
-    changes: Sequence[int],
-    now: float,
+    numbers: Iterable[tuple[int, int]],
 ) -> None:
-    tx.run_many(
-        _INSERT,
-        (
-            {
-                "id": record_id,
-                "kind": kind,
-                "key": record.key,
-                "source": source,
-                "group_key": record.group_key,
-                "facet": record.facet,
-                "digest": digest,
-                "created_change": change,
-                "change": change,
-                "changed_at": now,
-                "raw": record.raw,
-            }
-            for (record, digest), record_id, change in zip(new, ids, changes, strict=False)
-        ),
+    rows = (
+        (*common, number, record.key, change, record.group_key, record.facet, digest, record.raw, change)
+        for (record, digest), (number, change) in zip(new, numbers, strict=True)
     )
+    tx.run_rows(_ADD, rows)
 
 
-def _move(
-    tx: Transaction, moved: Sequence[tuple[Record, bytes, sqlite3.Row]], changes: Sequence[int], now: float
-) -> None:
-    tx.run_many(_KEEP_VERSION, ({"id_": row["id"], "until": now} for _, _, row in moved))
-    tx.run_many(
-        _MOVE,
-        (
-            {
-                "id_": row["id"],
-                "group_key": record.group_key,
-                "facet": record.facet,
-                "digest": digest,
-                "created_change": change if row["deleted"] else row["created_change"],
-                "change": change,
-                "changed_at": now,
-                "raw": record.raw,
-            }
-            for (record, digest, row), change in zip(moved, changes, strict=True)
-        ),
-    )
-
-
-def _put_facts(
-    tx: Transaction, kind: Kind, source: str, stored: Sequence[Record], ids: Sequence[int], now: float
-) -> None:
-    statement = _PUT_FACTS.get(kind)
-    if statement is None:
+def _move(tx: Transaction, moved: Sequence[_Moved], changes: Sequence[int], now: float) -> None:
+    if not moved:
         return
-    common: dict[str, object] = {"source": source, "changed_at": now} if kind is Kind.EVSE_DATA else {}
-    tx.run_many(
-        statement,
+    _keep_versions(tx, (row["id"] for _, _, row in moved), now)
+    rows = (
         (
-            {"record_id": record_id, **common, **(record.facts or {})}
-            for record, record_id in zip(stored, ids, strict=True)
-        ),
+            *(record.group_key, record.facet, digest, record.raw, change),
+            *(change if row["deleted"] else row["created_change"], now, row["id"]),
+        )
+        for (record, digest, row), change in zip(moved, changes, strict=True)
     )
+    tx.run_rows(_MOVE, rows)
+
+
+def _keep_versions(tx: Transaction, ids: Iterable[int], now: float) -> str:
+    """Keep the versions that end now; return the ids as a parameter."""
+    listed = orjson.dumps(list(ids)).decode()
+    tx.run(_KEEP_VERSIONS, ids=listed, until=now)
+    return listed
+
+
+def _put_facts(tx: Transaction, kind: Kind, source: str, new: Iterable[tuple[int, Record]], now: float) -> None:
+    if kind in _ADD_FACTS:
+        common = (source, now) if kind is Kind.EVSE_DATA else ()
+        tx.run_rows(_ADD_FACTS[kind], ((*common, *(record.facts or ()), number) for number, record in new))
+
+
+def _move_facts(tx: Transaction, kind: Kind, source: str, moved: Sequence[_Moved], now: float) -> None:
+    if not moved:
+        return
+    if kind is Kind.EVSE_DATA:
+        rows = ((source, now, *(record.facts or ()), row["id"]) for record, _, row in moved)
+        tx.run_rows(_MOVE_FACTS, rows)
+    elif kind is Kind.AUTHENTICATION:  # those of tombstones are gone already
+        tx.run(_WITHDRAW_FACTS[kind], ids=orjson.dumps([row["id"] for _, _, row in moved]).decode())
+        _put_facts(tx, kind, source, ((row["id"], record) for record, _, row in moved), now)
 
 
 def withdraw(tx: Transaction, kind: Kind, source: str, rows: Sequence[sqlite3.Row], now: float) -> int:
@@ -201,13 +192,10 @@ def withdraw(tx: Transaction, kind: Kind, source: str, rows: Sequence[sqlite3.Ro
     if not rows:
         return 0
     changes = take_numbers(tx, "change", len(rows))
-    tx.run_many(_KEEP_VERSION, ({"id_": row["id"], "until": now} for row in rows))
-    tx.run_many(
-        _WITHDRAW,
-        ({"id_": row["id"], "change": change, "changed_at": now} for row, change in zip(rows, changes, strict=True)),
-    )
+    ids = _keep_versions(tx, (row["id"] for row in rows), now)
+    tx.run_rows(_WITHDRAW, ((change, now, row["id"]) for row, change in zip(rows, changes, strict=True)))
     if kind in _WITHDRAW_FACTS:
-        tx.run_many(_WITHDRAW_FACTS[kind], ({"id_": row["id"], "changed_at": now} for row in rows))
+        tx.run(_WITHDRAW_FACTS[kind], ids=ids, changed_at=now)
     _mark_newest(tx, kind, source, zip((row["group_key"] for row in rows), changes, strict=True), now)
     return len(rows)
 

@@ -21,7 +21,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from p2p_oicp.storage.state import plans
 from p2p_oicp.storage.state.apply import put, withdraw_keys
 from p2p_oicp.storage.state.direct import remember
-from p2p_oicp.storage.state.model import Applied, Group, Push, Record
+from p2p_oicp.storage.state.model import Applied, Group, Kind, Push, Record, facts_of
 from p2p_oicp.storage.state.plans import PIECE, PLACE_BITS, Now
 from p2p_oicp.storage.state.tables import batches, staged
 from p2p_oicp.storage.statements import compiled
@@ -116,7 +116,7 @@ class Batch:
     def _piece(self, tx: Transaction, done: int, end: int) -> tuple[int, int]:
         rows = tx.all(_NEXT, after=done, until=end)
         now, kind, source = self._now(), self._push.kind, self._push.source
-        changed = put(tx, kind, source, [_record(row) for row in rows if row["raw"] is not None], now)
+        changed = put(tx, kind, source, [_record(row, kind) for row in rows if row["raw"] is not None], now)
         changed += withdraw_keys(tx, kind, source, [row["key"] for row in rows if row["raw"] is None], now)
         last = int(rows[-1]["id"]) if rows else end
         tx.run(_DONE, id_=self._number, done=last)
@@ -136,11 +136,11 @@ def _staged_row(record: Record) -> dict[str, object]:
         "key": record.key,
         "group_key": record.group_key,
         "facet": record.facet,
-        "facts": None if record.facts is None else orjson.dumps(record.facts),
+        "facts": None if record.facts is None else orjson.dumps(list(record.facts)),
         "raw": record.raw,
     }
 
 
-def _record(row: sqlite3.Row) -> Record:
-    facts = None if row["facts"] is None else orjson.loads(row["facts"])
+def _record(row: sqlite3.Row, kind: Kind) -> Record:
+    facts = None if row["facts"] is None else facts_of(kind, orjson.loads(row["facts"]))
     return Record(row["key"], row["group_key"], row["raw"], row["facet"], facts)

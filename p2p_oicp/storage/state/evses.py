@@ -1,7 +1,8 @@
 """Searching EVSE data: which records a pull means, and what is known of one charging spot.
 
-A pull's answer is a list of record ids, made once for a crawl; a page is the bytes of some of these ids. So the pages
-of a crawl stay what they were while records change, page N costs what page 0 costs, and only the first page searches.
+A pull's answer is a list of record ids, made once for a crawl; a page (``pages``) is the bytes of some of these ids.
+So the pages of a crawl stay what they were while records change, page N costs what page 0 costs, and only the first
+page searches.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from sqlalchemy import bindparam, func, or_, select
 
 from p2p_oicp.storage.state.model import Kind
 from p2p_oicp.storage.state.places import cells_around
-from p2p_oicp.storage.state.tables import evse_facts, state_groups, state_records, state_versions
+from p2p_oicp.storage.state.tables import evse_facts, state_groups, state_records
 from p2p_oicp.storage.statements import Statement, compiled
 from p2p_oicp.storage.store import Store
 
@@ -47,31 +48,7 @@ _SINCE = Statement(
 _NEAR = Statement(_IDS.format(_near, _FILTERS), {})
 _KEYS_NEAR = Statement(f"SELECT DISTINCT f.evse_key {_near} AND (:source IS NULL OR f.source = :source)", {})
 
-_r, _g, _f, _v = state_records.c, state_groups.c, evse_facts.c, state_versions.c
-# What a pull says of a record, in front of the record's own members (OICP 2.3, PullEvseDataRecordType).
-_TOLD = """
-SELECT r.raw, '{' || CASE WHEN :since IS NULL THEN '' ELSE '"deltaType":"' || CASE
-    WHEN r.deleted THEN 'delete'
-    WHEN EXISTS (SELECT 1 FROM state_versions AS v WHERE v.kind = r.kind AND v.key = r.key AND v.source = r.source
-                 AND v.deleted = 0 AND v.since <= :since AND v.until > :since) THEN 'update'
-    ELSE 'insert' END || '",' END
-  || '"lastUpdate":"' || strftime('%Y-%m-%dT%H:%M:%f', r.changed_at, 'unixepoch') || '+00:00"'
-  || ',"OperatorID":' || json_quote(g.party)
-  || CASE WHEN json_extract(CAST(g.head AS TEXT), '$.OperatorName') IS NULL THEN ''
-     ELSE ',"OperatorName":' || json_quote(json_extract(CAST(g.head AS TEXT), '$.OperatorName')) END
-  || ',' AS told
-FROM state_records AS r
-JOIN state_groups AS g ON g.kind = r.kind AND g.source = r.source AND g.group_key = r.group_key
-WHERE r.id IN (SELECT value FROM json_each(:ids)) AND (:since IS NOT NULL OR r.deleted = 0)
-ORDER BY r.id
-"""
-_JOINED = Statement(
-    "SELECT count(*) AS records, CAST(group_concat(told || substr(CAST(raw AS TEXT), 2), ',') AS BLOB) AS body, "  # noqa: S608 - our own text
-    "coalesce(max(instr(raw, :one) > 0 OR instr(raw, :other) > 0), 0) AS in_another_notation "
-    f"FROM ({_TOLD})",
-    {},
-)
-_APART = Statement(_TOLD, {})
+_r, _g, _f = state_records.c, state_groups.c, evse_facts.c
 _KNOWN = compiled(
     select(_f.compatible, _f.source).where(
         _f.record_id.in_(
@@ -85,7 +62,7 @@ _CALIBRATION = compiled(
         _f.record_id.in_(select(_r.id).where(_r.kind == int(Kind.EVSE_DATA), _r.key == bindparam("evse_")))
     )
 )
-NEWEST = compiled(
+_NEWEST = compiled(
     select(func.coalesce(func.max(_g.newest), 0).label("newest")).where(
         _g.kind == int(Kind.EVSE_DATA), or_(bindparam("source_").is_(None), _g.source == bindparam("source_"))
     )
@@ -165,33 +142,9 @@ async def keys_near(store: Store, circle: Circle, source: str | None) -> list[st
     return [row["evse_key"] for row in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Records of a page, joined by commas; ``is_uniform``: no place is in one of the notations asked about."""
-
-    body: bytes
-    records: int
-    is_uniform: bool
-
-
-async def page(store: Store, ids: Sequence[int], since: float | None, unwanted: tuple[str, str]) -> Page:
-    """Return the records of these ids as a pull shows them: with operator, time and, in a delta, deltaType.
-
-    One that was withdrawn meanwhile is left out, in a delta it is a ``delete``. ``unwanted`` are names of notations.
-    """
-    one, other = (f'"{name}"' for name in unwanted)
-    (row,) = await store.scan(_JOINED, ids=_json(ids), since=since, one=one, other=other)
-    return Page(row["body"] or b"", row["records"], not row["in_another_notation"])
-
-
-async def apart(store: Store, ids: Sequence[int], since: float | None) -> list[tuple[bytes, bytes]]:
-    """Return the same records one by one: what a pull says of each, and its own bytes from the second one on."""
-    rows = await store.scan(_APART, ids=_json(ids), since=since)
-    return [(row["told"].encode(), row["raw"]) for row in rows]
-
-
-def _json(ids: Sequence[int]) -> str:
-    return orjson.dumps(list(ids)).decode()
+def newest(store: Store, source: str | None) -> int:
+    """Return the number of the newest change of EVSE data, of a source or of all."""
+    return int(store.look_up(_NEWEST, source_=source)[0]["newest"])
 
 
 async def known(store: Store, evse_key: str, operator_key: str) -> Known:

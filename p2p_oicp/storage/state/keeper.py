@@ -48,7 +48,7 @@ class Turn:
     async def digests(self, kind: Kind, source: str, group: str) -> dict[bytes, str]:
         """Return the key of every valid record of a group by its digest."""
         rows = await self._store.scan(_DIGESTS, kind_=kind, source_=source, group_=group)
-        return {row["digest"]: row["key"] for row in rows}
+        return dict(map(tuple, rows))
 
     async def apply(self, push: Push) -> Applied:
         """Apply a push, all or nothing; contradictions are returned, and nothing is changed then."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 #: The source of our own state.
 OWN = ""
@@ -25,8 +25,42 @@ class Kind(IntEnum):
     AUTHENTICATION = 5
 
 
+class EvseFacts(NamedTuple):
+    """What charging spots are searched by: columns of ``evse_facts``."""
+
+    evse_key: str
+    operator_key: str
+    group_key: str
+    country: str
+    latitude: float | None
+    longitude: float | None
+    cell: int | None
+    accessibility: str
+    calibration: str
+    authentication_modes: str
+    renewable: bool | None
+    compatible: bool | None
+    always_open: bool | None
+
+
+class IdentificationFacts(NamedTuple):
+    """What identifications are searched by: columns of ``identifications``; times in seconds since the epoch."""
+
+    uid_key: str | None
+    evco_key: str | None
+    expires_at: float | None
+
+
+Facts: TypeAlias = EvseFacts | IdentificationFacts
+
+
+def facts_of(kind: Kind, values: Sequence[Any]) -> Facts:
+    """Return the facts whose values were put aside in this order."""
+    return EvseFacts(*values) if kind is Kind.EVSE_DATA else IdentificationFacts(*values)
+
+
 class Record(NamedTuple):
-    """One record: ``raw`` as it came, ``facet`` what pulls filter by (a status, an audience), ``facts`` columns.
+    """One record: ``raw`` as it came, ``facet`` what pulls ask for (status, audience, notation), ``facts`` columns.
 
     ``raw`` is ``SAME`` where the record is known to be in the store just so.
     """
@@ -35,7 +69,7 @@ class Record(NamedTuple):
     group_key: str
     raw: bytes
     facet: str = ""
-    facts: Mapping[str, object] | None = None
+    facts: Facts | None = None
 
 
 class Group(NamedTuple):
