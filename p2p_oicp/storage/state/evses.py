@@ -36,7 +36,7 @@ _OTHER_FILTERS = """
     AND (:compatible IS NULL OR f.compatible = :compatible)
     AND (:always_open IS NULL OR f.always_open = :always_open)
 """
-_FILTERS = "".join((_OF_SOURCE, _OTHER_FILTERS))
+_FILTERS = f"{_OF_SOURCE}{_OTHER_FILTERS}"
 # One text of all ids: a million rows of Python would cost more than the search.
 _IDS = "SELECT group_concat(record_id) AS ids FROM (SELECT f.record_id {} {} ORDER BY f.record_id)"
 _near = (
