@@ -98,14 +98,18 @@ class _Handler:
         self._oicp, self._anything = app[OICP], server.request_handler
         server.request_handler = self
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+    def __call__(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         if self.is_closed:
-            problem = busy("this node is shutting down")
-            headers = {"Content-Type": "application/json; charset=utf-8", **problem.headers}
-            return web.Response(body=problem.answer().body, status=problem.http_status, headers=headers)
+            return _come_back()
         if request.method == "POST" and "Expect" not in request.headers and request.raw_path.startswith(OICP_PREFIX):
-            return await self._oicp(cast("web.Request", request))
-        return await self._anything(request)
+            return self._oicp(cast("web.Request", request))
+        return self._anything(request)
+
+
+async def _come_back() -> web.StreamResponse:
+    problem = busy("this node is shutting down")
+    headers = {"Content-Type": "application/json; charset=utf-8", **problem.headers}
+    return web.Response(body=problem.answer().body, status=problem.http_status, headers=headers)
 
 
 async def _close(runner: web.AppRunner, handler: _Handler) -> None:

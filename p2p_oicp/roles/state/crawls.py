@@ -20,13 +20,13 @@ _ENTRY_BYTES = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Crawl:
-    """What a pull means: record ids in their order, as of a change number.
+    """What a pull means: record ids in their order, as of a state of the data.
 
     ``operators`` are what its pages say of the operators, by source and group: looked up once a crawl.
     """
 
     ids: array[int]
-    as_of: int
+    as_of: object
     operators: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
     @property
@@ -38,10 +38,10 @@ class Crawl:
 class Crawls:
     """The crawls under way, by caller and request; the least recently used give way.
 
-    ``newest`` returns the change number of the data.
+    ``newest`` returns what tells states of the data apart: its change number, and whose it is.
     """
 
-    def __init__(self, newest: Callable[[], int], most_bytes: int = _MOST_BYTES) -> None:
+    def __init__(self, newest: Callable[[], object], most_bytes: int = _MOST_BYTES) -> None:
         self._newest = newest
         self._crawls: OrderedDict[tuple[str, bytes], Crawl] = OrderedDict()
         self._latest: dict[bytes, Crawl] = {}

@@ -16,6 +16,7 @@ from p2p_oicp.roles.context import Answer, Incoming, RoleContext
 from p2p_oicp.roles.paging import PageWanted
 from p2p_oicp.roles.state import facts
 from p2p_oicp.roles.state.crawls import Crawl, Crawls
+from p2p_oicp.roles.state.former import FormerPeers
 from p2p_oicp.roles.state.notation import in_notation
 from p2p_oicp.storage.state import evses, pages, queries
 from p2p_oicp.storage.state.evses import Circle, Filters
@@ -32,7 +33,8 @@ class EvsePulls:
     def __init__(self, context: RoleContext, source: str | None) -> None:
         self._context = context
         self._source = source
-        self._crawls = Crawls(partial(evses.newest, context.store, source))
+        self._former = FormerPeers(context)
+        self._crawls = Crawls(self._as_of)
 
     async def answer(self, incoming: Incoming[PullEvseData]) -> Answer:
         """Return one page of what is valid, or of what changed since LastCall."""
@@ -46,6 +48,10 @@ class EvsePulls:
         )
         told, count = await self._told(crawl, asked, since, incoming.message.geo_coordinates_response_format)
         return asked.answer_joined(told, count, len(crawl.ids))
+
+    def _as_of(self) -> tuple[int, list[str] | None]:
+        """Return what a list of records depends on: the newest change, and whose copies do not count."""
+        return evses.newest(self._context.store, self._source), self._former.names()
 
     async def _told(
         self, crawl: Crawl, asked: PageWanted, since: float | None, notation: str
@@ -89,7 +95,9 @@ class EvsePulls:
 
     async def _search(self, pull: PullEvseData, since: float | None) -> array[int]:
         circle = circle_of(pull.search_center) if pull.search_center else None
-        return await evses.search(self._context.store, _filters(pull, self._source), since, circle)
+        return await evses.search(
+            self._context.store, _filters(pull, self._source, self._former.names()), since, circle
+        )
 
 
 def _opened(alike: Alike, opening: bytes, wanted: GeoFormat | None) -> bytes:
@@ -109,9 +117,10 @@ def circle_of(center: SearchCenter) -> Circle:
     return Circle(float(position.latitude), float(position.longitude), float(center.radius))
 
 
-def _filters(pull: PullEvseData, source: str | None) -> Filters:
+def _filters(pull: PullEvseData, source: str | None, gone: list[str] | None) -> Filters:
     return Filters(
         source=source,
+        gone=gone,
         countries=[str(code).upper() for code in pull.country_codes] or None,
         operators=[operator.key for operator in pull.operator_ids] or None,
         modes=[facts.listed([str(mode)]) for mode in pull.authentication_modes] or None,

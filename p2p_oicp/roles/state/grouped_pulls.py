@@ -20,6 +20,7 @@ from p2p_oicp.oicp import (
 from p2p_oicp.roles.answers import status_code
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
 from p2p_oicp.roles.state.evse_pull import circle_of
+from p2p_oicp.roles.state.former import FormerPeers
 from p2p_oicp.roles.state.kinds import KINDS, audience_key
 from p2p_oicp.storage.state import evses, queries
 from p2p_oicp.storage.state.model import EVERYONE, Kind
@@ -35,6 +36,7 @@ class GroupedPulls:
     def __init__(self, context: RoleContext, source: str | None) -> None:
         self._store = context.store
         self._source = source
+        self._former = FormerPeers(context)
 
     async def statuses(self, incoming: Incoming[PullEvseStatus]) -> Answer:
         """Return all statuses, those that are ``EVSEStatus``, those in a circle."""
@@ -42,13 +44,14 @@ class GroupedPulls:
         wanted = None if pull.evse_status is None else [str(pull.evse_status).lower()]
         if pull.search_center is None:
             return _statuses(await self._grouped(Kind.EVSE_STATUS, facets=wanted))
-        keys = await evses.keys_near(self._store, circle_of(pull.search_center), self._source)
+        keys = await evses.keys_near(self._store, circle_of(pull.search_center), self._source, self._former.names())
         rows = await self._store.scan(
             queries.GROUPED_KEYS,
             kind_=Kind.EVSE_STATUS,
             keys=_json(keys),
             facets=_json(wanted),
             source_=self._source,
+            gone=_json(self._former.names()),
         )
         return _statuses(rows)
 
@@ -114,13 +117,15 @@ class GroupedPulls:
             queries.GROUPED,
             kind_=kind,
             source_=self._source,
+            gone=_json(self._former.names()),
             facets=_json(facets),
             groups=_json(groups),
             since=since,
         )
 
     async def _by_key(self, kind: Kind, keys: Iterable[str]) -> dict[str, bytes]:
-        rows = await self._store.read(queries.BY_KEY, kind_=kind, keys=_json(list(keys)), source_=self._source)
+        asked, gone = _json(list(keys)), _json(self._former.names())
+        rows = await self._store.read(queries.BY_KEY, kind_=kind, keys=asked, source_=self._source, gone=gone)
         return {row["key"]: row["raw"] for row in reversed(rows)}
 
 

@@ -21,8 +21,11 @@ from p2p_oicp.storage.state.tables import evse_facts, state_groups, state_record
 from p2p_oicp.storage.statements import Statement, compiled
 from p2p_oicp.storage.store import Store
 
-_FILTERS = """
+_OF_SOURCE = """
     AND (:source IS NULL OR f.source = :source)
+    AND (:gone IS NULL OR f.source NOT IN (SELECT value FROM json_each(:gone)))
+"""
+_OTHER_FILTERS = """
     AND (:countries IS NULL OR f.country IN (SELECT value FROM json_each(:countries)))
     AND (:operators IS NULL OR f.operator_key IN (SELECT value FROM json_each(:operators))
          OR f.group_key IN (SELECT value FROM json_each(:operators)))
@@ -33,6 +36,7 @@ _FILTERS = """
     AND (:compatible IS NULL OR f.compatible = :compatible)
     AND (:always_open IS NULL OR f.always_open = :always_open)
 """
+_FILTERS = f"{_OF_SOURCE}{_OTHER_FILTERS}"
 # One text of all ids: a million rows of Python would cost more than the search.
 _IDS = "SELECT group_concat(record_id) AS ids FROM (SELECT f.record_id {} {} ORDER BY f.record_id)"
 _near = (
@@ -46,7 +50,7 @@ _SINCE = Statement(
     _IDS.format("FROM evse_facts AS f INDEXED BY evse_facts_by_time WHERE f.changed_at >= :since", _FILTERS), {}
 )
 _NEAR = Statement(_IDS.format(_near, _FILTERS), {})
-_KEYS_NEAR = Statement(f"SELECT DISTINCT f.evse_key {_near} AND (:source IS NULL OR f.source = :source)", {})
+_KEYS_NEAR = Statement(f"SELECT DISTINCT f.evse_key {_near} {_OF_SOURCE}", {})
 
 _r, _g, _f = state_records.c, state_groups.c, evse_facts.c
 _KNOWN = compiled(
@@ -71,9 +75,13 @@ _NEWEST = compiled(
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a pull asks for; None does not filter. ``modes`` are texts as ``facts.listed`` writes them."""
+    """What a pull asks for; None does not filter. ``modes`` are texts as ``facts.listed`` writes them.
+
+    ``gone`` are sources that do not count.
+    """
 
     source: str | None = None
+    gone: Sequence[str] | None = None
     countries: Sequence[str] | None = None
     operators: Sequence[str] | None = None
     modes: Sequence[str] | None = None
@@ -136,9 +144,10 @@ def _numbers(text: str) -> array[int]:
     return array("q", map(int, text.split(",") if text else ()))
 
 
-async def keys_near(store: Store, circle: Circle, source: str | None) -> list[str]:
-    """Return the keys of the EVSEs in a circle."""
-    rows = await store.scan(_KEYS_NEAR, **circle.parameters(), source=source)
+async def keys_near(store: Store, circle: Circle, source: str | None, gone: Sequence[str] | None = None) -> list[str]:
+    """Return the keys of the EVSEs in a circle, but for those whose source is ``gone``."""
+    left_out = None if gone is None else orjson.dumps(gone).decode()
+    rows = await store.scan(_KEYS_NEAR, **circle.parameters(), source=source, gone=left_out)
     return [row["evse_key"] for row in rows]
 
 

@@ -16,7 +16,7 @@ def _in_list(name: str) -> Select[tuple[Any]]:
     return select(func.json_each(bindparam(name)).table_valued("value").c.value)
 
 
-#: Records by key, of all sources or one; the newest copy of a key first.
+#: Records by key, of all sources (but those that are ``gone``, in JSON) or one; the newest copy of a key first.
 BY_KEY = compiled(
     select(_r.key, _r.source, _r.group_key, _r.raw, _r.facet, _r.changed_at)
     .where(
@@ -24,11 +24,12 @@ BY_KEY = compiled(
         _r.key.in_(_in_list("keys")),
         _r.deleted == 0,
         or_(bindparam("source_").is_(None), _r.source == bindparam("source_")),
+        or_(bindparam("gone").is_(None), _r.source.not_in(_in_list("gone"))),
     )
     .order_by(_r.key, _r.changed_at.desc())
 )
 
-#: Valid records, joined to one text a group; NULL parameters do not filter. ``facets``, ``groups``, ``keys`` are JSON.
+#: Valid records, joined to one text a group; NULL parameters do not filter. The others are JSON.
 GROUPED = Statement(
     """
 SELECT g.group_key, g.party, g.head, g.source, r.records FROM (
@@ -36,6 +37,7 @@ SELECT g.group_key, g.party, g.head, g.source, r.records FROM (
   FROM state_records
   WHERE kind = :kind_ AND deleted = 0
     AND (:source_ IS NULL OR source = :source_)
+    AND (:gone IS NULL OR source NOT IN (SELECT value FROM json_each(:gone)))
     AND (:facets IS NULL OR facet IN (SELECT value FROM json_each(:facets)))
     AND (:groups IS NULL OR group_key IN (SELECT value FROM json_each(:groups)))
     AND (:since IS NULL OR changed_at >= :since)
@@ -53,6 +55,7 @@ SELECT g.group_key, g.party, g.head, g.source, r.records FROM (
   FROM state_records
   WHERE kind = :kind_ AND deleted = 0 AND key IN (SELECT value FROM json_each(:keys))
     AND (:source_ IS NULL OR source = :source_)
+    AND (:gone IS NULL OR source NOT IN (SELECT value FROM json_each(:gone)))
     AND (:facets IS NULL OR facet IN (SELECT value FROM json_each(:facets)))
   GROUP BY source, group_key
 ) AS r JOIN state_groups AS g ON g.kind = :kind_ AND g.source = r.source AND g.group_key = r.group_key
@@ -66,6 +69,8 @@ COUNTS = compiled(
     .where(_r.kind == bindparam("kind_"), _r.deleted == 0)
     .group_by(_r.source)
 )
+#: Everybody of whom there is anything.
+SOURCES = compiled(select(_g.source).distinct())
 NEWEST_OF_KIND = compiled(
     select(func.coalesce(func.max(_g.newest), 0).label("newest")).where(_g.kind == bindparam("kind_"))
 )

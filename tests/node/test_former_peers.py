@@ -1,0 +1,39 @@
+"""What a company has told is not told on any more, once it is no peer."""
+
+import asyncio
+
+from . import state_messages as state
+from .messages import PULL_STATUS, PUSH_STATUS, push_status
+from .test_statuses import pulled, until_pulled
+
+
+async def evses(caller) -> list[str]:
+    answer = await caller.post(state.PULL_DATA, state.pull_data())
+    return [record["EvseID"] for record in answer.json["content"]]
+
+
+async def by_id(caller) -> str:
+    answer = await caller.post(PULL_STATUS, {"ProviderID": "DE-GDF", "EvseID": ["DE*GEF*EA"]})
+    return answer.json["EVSEStatusRecords"]["EvseStatusRecord"][0]["EvseStatus"]
+
+
+async def test_copies_of_a_peer_that_was_removed_are_not_told_and_count_again_when_it_comes_back(stopped):
+    async with stopped.running("a"), stopped.running("b") as b:
+        await stopped.a.post(state.PUSH_DATA, state.push_data(state.evse("A")))
+        await stopped.a.post(PUSH_STATUS, push_status(A="Available"))
+        await until_pulled(stopped.b, {"DE*GEF*EA": "Available"})
+        async with asyncio.timeout(10):
+            while not await evses(stopped.b):
+                await asyncio.sleep(0.01)
+        peers = stopped.folder / "b" / "peers.toml"
+        entry = peers.read_text()
+        everything = await evses(stopped.b), await by_id(stopped.b)
+        assert everything == (["DE*GEF*EA"], "Available")
+        peers.write_text("")
+        await b.reload()
+        assert (await evses(stopped.b), await by_id(stopped.b)) == ([], "EvseNotFound")
+        assert await pulled(stopped.b) == {}
+        peers.write_text(entry)
+        await b.reload()
+        assert (await evses(stopped.b), await by_id(stopped.b)) == everything
+        assert await pulled(stopped.b) == {"DE*GEF*EA": "Available"}
