@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -73,6 +74,29 @@ async def test_both_lanes_are_served(store):
     writes += [store.write(insert(f"urgent {n}")) for n in range(5)]
     await asyncio.gather(*writes)
     assert len(await names(store)) == 10
+
+
+async def test_who_comes_during_a_bulk_job_waits_for_no_other(store):
+    loop, order, has_come = asyncio.get_running_loop(), [], threading.Event()
+    urgent: list[asyncio.Task[None]] = []
+
+    def come() -> None:
+        urgent.append(asyncio.create_task(_write()))
+        loop.call_soon(has_come.set)
+
+    async def _write() -> None:
+        await store.write(lambda _: order.append("urgent"))
+
+    def first(_: Transaction) -> None:
+        loop.call_soon_threadsafe(come)
+        has_come.wait(5)
+        order.append("bulk")
+
+    await asyncio.gather(
+        store.write(first, Lane.BULK), *(store.write(lambda _: order.append("bulk"), Lane.BULK) for _ in "ab")
+    )
+    await asyncio.gather(*urgent)
+    assert order == ["bulk", "urgent", "bulk", "bulk"]
 
 
 async def test_closing_finishes_what_waits(database):

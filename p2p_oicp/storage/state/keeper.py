@@ -25,6 +25,9 @@ from p2p_oicp.storage.writer import Lane
 # A change of a single status is not held up by bulk work.
 _FEW = 10
 
+# A millisecond; then others get their turn.
+_ROWS_A_TURN = 1000
+
 Whose = tuple[Kind, str]
 
 _t = state_records.c
@@ -61,7 +64,10 @@ class Turn:
         """Return the key of every valid record of a group by its digest."""
         await self._settled()
         rows = await self._store.scan(_DIGESTS, kind_=kind, source_=source, group_=group)
-        found: dict[bytes, str] = dict(map(tuple, rows))
+        found: dict[bytes, str] = {}
+        for start in range(0, len(rows), _ROWS_A_TURN):
+            found.update(map(tuple, rows[start : start + _ROWS_A_TURN]))
+            await asyncio.sleep(0)
         self._living = {group: set(found.values())}
         return found
 
