@@ -22,6 +22,7 @@ from p2p_oicp.storage.statements import compiled
 from p2p_oicp.storage.writer import Transaction
 
 _PAGES_A_STEP = 2000
+_MOST_TRIES = 5
 _KEEP = compiled(insert(table).values(id=bindparam("id"), request=bindparam("request")))
 
 
@@ -36,8 +37,7 @@ def back_up(source: Path, target: Path) -> int:
         raise StoreUnusable(f"{target}: exists already, and a backup is not overwritten; choose another name")
     unfinished = target.with_name(f"{target.name}.unfinished")
     try:
-        unfinished.unlink(missing_ok=True)
-        _copy(source, unfinished)
+        _copy_whole(source, unfinished)
         unfinished.chmod(0o600)
         _flush(unfinished)
         unfinished.rename(target)
@@ -47,7 +47,17 @@ def back_up(source: Path, target: Path) -> int:
     return target.stat().st_size
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy_whole(source: Path, target: Path) -> None:
+    for _ in range(_MOST_TRIES):
+        target.unlink(missing_ok=True)
+        if _copy(source, target):
+            return
+    target.unlink()
+    raise StoreUnusable(f"{source}: large pushes ended whenever it was copied; back up when less is pushed")
+
+
+def _copy(source: Path, target: Path) -> bool:
+    """Copy the database; False where the copy lacks what a push needs that ended meanwhile."""
     with (
         closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as database,
         closing(sqlite3.connect(target, isolation_level=None)) as copy,
@@ -57,25 +67,30 @@ def _copy(source: Path, target: Path) -> None:
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
         copy.execute("BEGIN")
         transaction = Transaction(copy)
-        _take_journal_along(transaction, Journal(source))
+        is_whole = _take_journal_along(transaction, Journal(source))
         birth.forget(transaction)
         cursors.forget_everybody(transaction)
         copy.execute("COMMIT")
         found = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if found != "ok":
         raise StoreUnusable(f"{source}: is damaged ({found}); restore an earlier backup")
+    return is_whole
 
 
-def _take_journal_along(tx: Transaction, journal: Journal) -> None:
-    """Keep the requests of pushes that are half applied in the copy, so that it can make them good."""
+def _take_journal_along(tx: Transaction, journal: Journal) -> bool:
+    """Keep the requests of pushes that are half applied in the copy, so that it can make them good.
+
+    False where a push ended after it was copied half applied: its request is gone.
+    """
     for row in tx.all(ALL):
         _, party = push_of(row)
         if party is None or row["state"] != DECIDED:
             continue
         request = journal.read(row["id"])
         if request is None:
-            raise StoreUnusable("a large push was finished meanwhile; back up once more")
+            return False
         tx.run(_KEEP, id=row["id"], request=request)
+    return True
 
 
 def _flush(file: Path) -> None:

@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+import structlog
 
 from p2p_oicp.errors import StoreError
 from p2p_oicp.storage import Lane, open_store
 from p2p_oicp.storage.backup import back_up
+from p2p_oicp.storage.journal import Journal
 from p2p_oicp.storage.state import behind
 from p2p_oicp.storage.state.intake import Intake
 from p2p_oicp.storage.state.keeper import Keeper
@@ -159,6 +161,34 @@ async def test_a_backup_in_the_middle_of_a_large_push_is_made_good_where_it_is_r
     async with open_store(copy) as store:
         (interrupted,) = await Keeper(store, lambda: 200.0).recover()
         assert interrupted.request == change.request
+
+
+async def test_a_backup_begins_anew_where_a_large_push_ended_meanwhile(database, monkeypatch):
+    change, copy = journaled(push("fullLoad", **many(600, "Occupied"))), database.with_name("copy.sqlite3")
+    async with open_store(database) as store:
+        crash_after(store, monkeypatch, 3)
+        with pytest.raises(StoreError):
+            await Keeper(store, lambda: 150.0).apply(change)
+    found, read = [None], Journal.read
+    monkeypatch.setattr(Journal, "read", lambda journal, number: found.pop() if found else read(journal, number))
+    back_up(database, copy)
+    async with open_store(copy) as store:
+        assert len(await Keeper(store, lambda: 200.0).recover()) == 1
+
+
+async def test_a_large_push_whose_journal_somebody_removed_is_told_of_and_does_not_keep_the_node_down(
+    database, monkeypatch
+):
+    async with open_store(database) as store:
+        crash_after(store, monkeypatch, 3)
+        with pytest.raises(StoreError):
+            await Keeper(store, lambda: 150.0).apply(journaled(push("fullLoad", **many(600, "Occupied"))))
+    for path in database.parent.glob("*-push-*"):
+        path.unlink()
+    async with open_store(database) as store:
+        with structlog.testing.capture_logs() as logs:
+            assert await Keeper(store, lambda: 200.0).recover() == []
+    assert [told["event"] for told in logs] == ["push.journal_missing"]
 
 
 async def test_a_push_that_changes_little_of_much_is_one_job(store, keeper, monkeypatch):

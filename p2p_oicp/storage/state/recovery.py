@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+import structlog
 from sqlalchemy import bindparam, select
 
 from p2p_oicp.storage.state import plans
@@ -15,6 +16,8 @@ from p2p_oicp.storage.state.plans import Now
 from p2p_oicp.storage.state.tables import journal
 from p2p_oicp.storage.statements import compiled
 from p2p_oicp.storage.store import Store
+
+log = structlog.get_logger(__name__)
 
 _IN_BACKUP = compiled(select(journal.c.request).where(journal.c.id == bindparam("number")))
 
@@ -42,15 +45,14 @@ async def recover(store: Store, now: Now) -> list[Interrupted]:
         elif is_decided and (body := await _journaled(store, number)) is not None:
             interrupted.append(Interrupted(number, push, Request(party, body), row["decided_change"]))
         else:
+            if is_decided:  # somebody removed its file: what was applied of it stays
+                log.error("push.journal_missing", source=push.source, kind=push.kind.name, todo="push everything again")
             await LargePush.interrupted(store, push, now, number=number).drop()
     await asyncio.to_thread(store.journal.keep_only, {found.number for found in interrupted})
     return interrupted
 
 
 async def _journaled(store: Store, number: int) -> bytes | None:
-    """Return the request of a decided push; a store that was restored has it within."""
-    body = await asyncio.to_thread(store.journal.read, number)
-    if body is not None:
-        return body
+    """Return the request of a decided push; a store that was restored has it within, whatever lies beside it."""
     rows = await store.read(_IN_BACKUP, number=number)
-    return rows[0]["request"] if rows else None
+    return rows[0]["request"] if rows else await asyncio.to_thread(store.journal.read, number)
