@@ -31,6 +31,7 @@ HANDSHAKE_SECONDS = 10.0
 LINGERING_SECONDS = 2.0
 # The event loop takes fewer turns than this from accepting a connection to telling its server.
 _TURNS_OF_AN_ACCEPT = 10
+_BETWEEN_LOOKS_SECONDS = 0.05
 _LONGEST_REASON = 100
 
 
@@ -114,10 +115,20 @@ async def _come_back() -> web.StreamResponse:
 
 async def _close(runner: web.AppRunner, handler: _Handler) -> None:
     """Close in order, and whoever was let in at the very moment of closing as well."""
-    server = runner.server
+    server = cast("web.Server", runner.server)
     handler.is_closed = True
-    await runner.cleanup()
-    for _ in range(_TURNS_OF_AN_ACCEPT):
-        await asyncio.sleep(0)
-    if server is not None:
-        await server.shutdown(timeout=0)
+    showing_out = asyncio.create_task(_show_out(server))
+    try:
+        await runner.cleanup()
+        for _ in range(_TURNS_OF_AN_ACCEPT):
+            await asyncio.sleep(0)
+        await server.shutdown(SHUTDOWN_SECONDS)
+    finally:
+        showing_out.cancel()
+
+
+async def _show_out(server: web.Server) -> None:
+    """Close silent connections again and again: aiohttp does so once, and waits for those that come in after that."""
+    while True:
+        server.pre_shutdown()
+        await asyncio.sleep(_BETWEEN_LOOKS_SECONDS)
