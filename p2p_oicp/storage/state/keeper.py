@@ -9,35 +9,33 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from sqlalchemy import bindparam, select
-
 from p2p_oicp.storage.state.batches import Batch
 from p2p_oicp.storage.state.direct import MOST_AT_ONCE, apply_at_once
 from p2p_oicp.storage.state.large import LargePush
 from p2p_oicp.storage.state.model import SAME, Applied, Group, Kind, Push, Record, Replaces
 from p2p_oicp.storage.state.plans import Now, unnamed
 from p2p_oicp.storage.state.recovery import Interrupted, recover
-from p2p_oicp.storage.state.tables import state_records
-from p2p_oicp.storage.statements import compiled
+from p2p_oicp.storage.statements import Statement
 from p2p_oicp.storage.store import Store
 from p2p_oicp.storage.writer import Lane
 
 # A change of a single status is not held up by bulk work.
 _FEW = 10
 
-# A millisecond; then others get their turn.
-_ROWS_A_TURN = 1000
-
 Whose = tuple[Kind, str]
 
-_t = state_records.c
-_DIGESTS = compiled(
-    select(_t.digest, _t.key).where(
-        _t.kind == bindparam("kind_"),
-        _t.source == bindparam("source_"),
-        _t.group_key == bindparam("group_"),
-        _t.deleted == 0,
+# Some records in one row: for rows of their own, Python's lock would change hands at each one.
+_BETWEEN = "\x1f"
+_DIGEST_DIGITS = 32
+_DIGESTS = Statement(
+    """
+    SELECT max(change) AS newest, group_concat(hex(digest) || key, char(31)) AS told FROM (
+      SELECT change, digest, key FROM state_records
+      WHERE kind = :kind AND source = :source AND group_key = :group AND deleted = 0 AND change > :after
+      ORDER BY change LIMIT 1000
     )
+    """,
+    {},
 )
 
 
@@ -63,11 +61,14 @@ class Turn:
     async def digests(self, kind: Kind, source: str, group: str) -> dict[bytes, str]:
         """Return the key of every valid record of a group by its digest."""
         await self._settled()
-        rows = await self._store.scan(_DIGESTS, kind_=kind, source_=source, group_=group)
         found: dict[bytes, str] = {}
-        for start in range(0, len(rows), _ROWS_A_TURN):
-            found.update(map(tuple, rows[start : start + _ROWS_A_TURN]))
-            await asyncio.sleep(0)
+        after = 0
+        while True:
+            (row,) = await self._store.scan(_DIGESTS, kind=kind, source=source, group=group, after=after)
+            if row["told"] is None:
+                break
+            after = row["newest"]
+            found.update(map(_digest_and_key, row["told"].split(_BETWEEN)))
         self._living = {group: set(found.values())}
         return found
 
@@ -125,6 +126,10 @@ class Turn:
             if what.is_decided:
                 self._unfinished[push.kind, push.source] = what
             raise
+
+
+def _digest_and_key(told: str) -> tuple[bytes, str]:
+    return bytes.fromhex(told[:_DIGEST_DIGITS]), told[_DIGEST_DIGITS:]
 
 
 class Keeper:
