@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -42,8 +43,10 @@ def main() -> int:
         facts = facts_of(directory)
         for bars, measure in MEASURES.items():
             if set(bars) & set(options.only or bars):
-                print(f"measuring bar {', '.join(map(str, bars))} ...", file=sys.stderr)
+                print(f"measuring bar {', '.join(map(str, bars))} ...", end=" ", file=sys.stderr, flush=True)
+                began = time.monotonic()
                 rows += measure(bench)
+                print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
     rows.sort(key=lambda row: row.bar)
     show(rows, facts)
     if options.json:

@@ -112,9 +112,10 @@ def cpo_node(at: Place) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def emp_node(at: Place) -> Iterator[Server]:
-    """Run the EMP's node, which has a whitelist of 100,000 cards; the load goes to its peer API."""
-    _fill_whitelist(at)
+def emp_node(at: Place, *, with_cards: bool = True) -> Iterator[Server]:
+    """Run the EMP's node, which has a whitelist of 100,000 cards, if wanted; the load goes to its peer API."""
+    if with_cards:
+        _fill_whitelist(at)
     arguments = ["-m", "p2p_oicp", "run", "--config", str(at.directory / "node.toml")]
     ready = f"http://{LOOPBACK}:{at.backend}/readyz"
     with running(at.name, arguments, port=at.peer, ready=ready, directory=at.directory) as server:

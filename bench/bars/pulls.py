@@ -26,11 +26,11 @@ def measure(bench: Bench) -> list[Row]:
     at = _place(bench)
     delta, filled = [], 0
     for size in (100_000,) if bench.quick else (100_000, 1_000_000):
-        with nodes.emp_node(at) as server:
+        with nodes.emp_node(at, with_cards=False) as server:
             fill(bench, server, range(filled, size))
         filled = size
         with ExitStack() as stack:
-            server = stack.enter_context(nodes.emp_node(at))
+            server = stack.enter_context(nodes.emp_node(at, with_cards=False))
             rows.append(_start_row(server, size))
             delta.append(_delta_seconds(bench, at, server, size))
             rows += _last_page_row(bench, at, size)

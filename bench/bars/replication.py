@@ -39,7 +39,7 @@ def _storm(bench: Bench) -> Row:
     with ExitStack() as stack:
         for number, at in enumerate(peers):
             nodes.configure_emp(at, cpo, number=number)
-            stack.enter_context(nodes.emp_node(at))
+            stack.enter_context(nodes.emp_node(at, with_cards=False))
         server = stack.enter_context(nodes.cpo_node(cpo))
         load = Load(
             file=bench.directory / "statuses", seconds=seconds, rate=_CHANGES_A_SECOND, expect='"Result":true'
@@ -68,7 +68,7 @@ def _newcomer(bench: Bench) -> Row:
     nodes.configure_emp(emp, cpo)
     with nodes.cpo_node(cpo) as server:
         fill(bench, server, range(size))
-        with nodes.emp_node(emp):
+        with nodes.emp_node(emp, with_cards=False):
             began = time.perf_counter()
             _wait_until(lambda: emp.count(_COUNT_DATA) == size, "EVSE data")
             seconds = time.perf_counter() - began

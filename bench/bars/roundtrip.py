@@ -16,12 +16,16 @@ _LEAST_REUSE = 0.99
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Load REF and both nodes in turns."""
+    """Load REF and both nodes in turns, with each durability."""
+    return [row for kind in (("FULL",) if bench.quick else ("NORMAL", "FULL")) for row in _measured(bench, kind)]
+
+
+def _measured(bench: Bench, kind: str) -> list[Row]:
     theirs: list[Result] = []
     ours: list[Result] = []
-    cpo, emp = (nodes.place(name, bench.directory / f"roundtrip-{name}") for name in ("cpo", "emp"))
-    nodes.configure_cpo(cpo, [emp])
-    nodes.configure_emp(emp, cpo)
+    cpo, emp = (nodes.place(name, bench.directory / f"roundtrip-{kind}-{name}") for name in ("cpo", "emp"))
+    nodes.configure_cpo(cpo, [emp], synchronous=kind)
+    nodes.configure_emp(emp, cpo, synchronous=kind)
     with ExitStack() as stack:
         reference = stack.enter_context(nodes.reference(bench.directory))
         emp_server = stack.enter_context(nodes.emp_node(emp))
@@ -33,15 +37,19 @@ def measure(bench: Bench) -> list[Row]:
         requests = sum(result.requests for result in ours)
         for at in (cpo, emp):
             check_authorized(at, requests)
-    seen = median(ours)
+    return _rows(kind, ours, theirs, opened)
+
+
+def _rows(kind: str, ours: list[Result], theirs: list[Result], opened: int) -> list[Row]:
+    seen, requests = median(ours), sum(result.requests for result in ours)
     note = f"{seen.rate:,.0f}/s; REF {median(theirs).cpu:.0f} µs"
     return [
         Row(
-            bar=4, what="AuthorizeStart through both nodes, FULL: CPU of both", limit=_MOST_REF_REQUESTS,
+            bar=4, what=f"AuthorizeStart through both nodes, {kind}: CPU of both", limit=_MOST_REF_REQUESTS,
             unit="REF requests", measured=cost(ours, theirs), cpu=seen.cpu, p50=seen.p50, p99=seen.p99, note=note,
         ),
         Row(
-            bar=4, what="connections used again between the nodes", limit=_LEAST_REUSE, at_least=True,
+            bar=4, what=f"connections used again between the nodes, {kind}", limit=_LEAST_REUSE, at_least=True,
             measured=1 - opened / requests, note=f"{opened} connections for {requests:,} requests",
         ),
     ]  # fmt: skip
