@@ -22,6 +22,11 @@ class Bench:
     seconds: float
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
+    @property
+    def steady_seconds(self) -> float:
+        """How long a load at a fixed rate lasts: it is a small one, whose p99 needs time."""
+        return self.seconds if self.quick else 2 * self.seconds
+
     def numbers(self, count: float) -> Iterator[int]:
         """Return ``count`` numbers for requests, never the same twice in a run."""
         return itertools.islice(self._numbers, int(count))

@@ -59,7 +59,7 @@ def _rows(kind: str, seen: dict[str, list[Result]]) -> list[Row]:
 
 
 def _steady(bench: Bench, server: Server) -> Row:
-    turns = [bench.authorize_starts(2 * bench.seconds, rate=_RATE).run(server) for _ in range(bench.rounds)]
+    turns = [bench.authorize_starts(bench.steady_seconds, rate=_RATE).run(server) for _ in range(bench.rounds)]
     seen = median(turns)
     return Row(
         bar=2, what=f"AuthorizeStart, FULL, {_RATE:.0f}/s: p99", limit=5, unit="ms", measured=seen.p99,

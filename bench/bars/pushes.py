@@ -104,12 +104,12 @@ def _beside(bench: Bench) -> list[Row]:
             server = stack.enter_context(nodes.emp_node(at))
             pushes = [evses.push_request(range(size), "fullLoad", revision) for revision in range(4)]
             back_to_back = Load(
-                file=bench.directory / "pushes", seconds=(bench.rounds + 2) * bench.seconds * 2,
+                file=bench.directory / "pushes", seconds=(bench.rounds + 2) * bench.steady_seconds,
                 connections=1, repeatable=True, one_by_one=True, expect=_TAKEN,
             ).filled(pushes)  # fmt: skip
             pushing = back_to_back.start(server.port)
             time.sleep(1.0)
-            turns = [bench.authorize_starts(2 * bench.seconds, rate=_RATE).run(server) for _ in range(bench.rounds)]
+            turns = [bench.authorize_starts(bench.steady_seconds, rate=_RATE).run(server) for _ in range(bench.rounds)]
             pushed = back_to_back.finish(pushing)
         seen = median(turns)
         what = f"AuthorizeStart, FULL, 300/s beside pushes of {size:,}: p99"

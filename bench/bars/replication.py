@@ -31,7 +31,7 @@ def measure(bench: Bench) -> list[Row]:
 
 
 def _storm(bench: Bench) -> Row:
-    seconds = 5.0 if bench.quick else 20.0
+    seconds = 4.0 if bench.quick else 20.0
     cpo = nodes.place("cpo", bench.directory / "storm")
     peers = [nodes.place(f"emp{number}", bench.directory / f"storm{number}") for number in range(_PEERS)]
     nodes.configure_cpo(cpo, peers)

@@ -20,7 +20,7 @@ def measure(bench: Bench) -> list[Row]:
     """Start a node, let it idle, then load it for long."""
     at = nodes.place("emp", bench.directory / "standing")
     nodes.configure_emp(at, nodes.place("cpo", bench.directory / "nobody"), synchronous="NORMAL")
-    wanted = 120_000 if bench.quick else 1_000_000
+    wanted = 90_000 if bench.quick else 1_000_000
     soon = max(_CACHES_ARE_FULL, wanted // 10)
     with nodes.emp_node(at) as server:
         time.sleep(_IDLE_SECONDS)
