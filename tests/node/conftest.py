@@ -2,10 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import aiohttp
 import pytest
@@ -190,6 +192,14 @@ class Pair:
         async with Node(settings, **backends) as node:
             yield node
 
+    async def at_rest(self, name: str) -> None:
+        """Wait until a node has brought everything that it owed, and has noted that down."""
+        file = self.folder / name / "data" / "node.sqlite3"
+        async with asyncio.timeout(10):
+            with closing(sqlite3.connect(file, timeout=5)) as store:
+                while store.execute("SELECT count(*) FROM outbox").fetchone() != (0,):
+                    await asyncio.sleep(0.01)
+
     def _caller(self, port: str) -> Caller:
         return Caller(self.http, f"http://127.0.0.1:{self.ports[port]}")
 
@@ -214,14 +224,24 @@ class Pair:
         return self._caller("b")
 
 
-@pytest.fixture
-async def stopped(tmp_path) -> AsyncIterator[Pair]:
+AnyPair = TypeVar("AnyPair", bound=Pair)
+
+
+@asynccontextmanager
+async def configured(make: Callable[..., AnyPair], folder: Path) -> AsyncIterator[AnyPair]:
     """Two configured nodes that do not run yet."""
     names = ("a", "a backend", "b", "b backend")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     async with aiohttp.ClientSession() as http:
-        pair = Pair(tmp_path, http, ports)
+        pair = make(folder, http, ports)
         pair.write()
+        yield pair
+
+
+@pytest.fixture
+async def stopped(tmp_path) -> AsyncIterator[Pair]:
+    """Two configured nodes that do not run yet."""
+    async with configured(Pair, tmp_path) as pair:
         yield pair
 
 

@@ -18,6 +18,7 @@ from p2p_oicp.oicp.media import medium_of
 from p2p_oicp.oicp.operation import Operation, Party
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.settings import load_settings
+from p2p_oicp.simulator.cluster import free_ports
 from p2p_oicp.storage import sessions
 from p2p_oicp.storage.lifecycle import State
 from p2p_oicp.storage.sessions import Session
@@ -233,11 +234,11 @@ def verdict(answer) -> str | None:
 
 
 @pytest.mark.parametrize("vector", [*OURS, *shared()], ids=lambda vector: vector["id"])
-async def test_a_node_says_of_a_message_what_its_context_asks_for(tmp_path, stopped, unused_tcp_port_factory, vector):
+async def test_a_node_says_of_a_message_what_its_context_asks_for(tmp_path, stopped, vector):
     if vector["id"] == "absent":
         pytest.skip("the shared test vectors are not here")
     operation = operation_of(vector)
-    ports = (unused_tcp_port_factory(), unused_tcp_port_factory())
+    ports = free_ports(2)
     path = operation.path_for(sender(vector, operation))
     async with stage(tmp_path, stopped.http, vector, ports) as (backend, peer):
         caller = peer if asks_a_stranger(vector["context"]) else backend

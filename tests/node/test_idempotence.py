@@ -1,6 +1,5 @@
 """Every operation that a node serves to peers may be repeated: one effect, and the first answer again (box H4)."""
 
-import asyncio
 import json
 import sqlite3
 from contextlib import closing
@@ -142,10 +141,8 @@ def everything(pair, at: str) -> dict[str, list[tuple]]:
 
 async def at_rest(pair, at: str) -> dict[str, list[tuple]]:
     """Return the same once everything that was owed is delivered."""
-    async with asyncio.timeout(10):
-        while (held := everything(pair, at))["outbox"]:
-            await asyncio.sleep(0.01)
-    return held
+    await pair.at_rest(at)
+    return everything(pair, at)
 
 
 def heard(pair) -> list[int]:

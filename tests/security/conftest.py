@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -15,7 +16,7 @@ from p2p_oicp.identity import PrivateKey, keystore
 from p2p_oicp.identity.certificates import Certificate, self_signed
 from p2p_oicp.identity.signatures import sign_request
 from p2p_oicp.identity.tls import unverified_context
-from tests.node.conftest import A_CPO, B_EMP, Caller, Pair, Reply
+from tests.node.conftest import A_CPO, B_EMP, Caller, Pair, Reply, configured
 
 
 class SigningCaller(Caller):
@@ -118,12 +119,9 @@ def require() -> tuple[str, ...]:
 
 
 @pytest.fixture
-async def stopped(tmp_path, unused_tcp_port_factory, require) -> AsyncIterator[SignedPair]:
+async def stopped(tmp_path, require) -> AsyncIterator[SignedPair]:
     """Two configured nodes that do not run yet."""
-    ports = {name: unused_tcp_port_factory() for name in ("a", "a backend", "b", "b backend")}
-    async with aiohttp.ClientSession() as http:
-        pair = SignedPair(tmp_path, http, ports, require=require)
-        pair.write()
+    async with configured(partial(SignedPair, require=require), tmp_path) as pair:
         yield pair
 
 

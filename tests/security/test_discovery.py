@@ -11,6 +11,7 @@ from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.identity import keystore
 from p2p_oicp.node import Node
 from p2p_oicp.settings import load_settings
+from p2p_oicp.simulator.cluster import free_ports
 from tests.node.conftest import Contracts, Csms
 from tests.node.messages import START, authorize_start
 
@@ -59,8 +60,8 @@ class Lan:
 
 
 @pytest.fixture
-async def lan(tmp_path, unused_tcp_port_factory, request):
-    ports = [unused_tcp_port_factory() for _ in range(6)]
+async def lan(tmp_path, request):
+    ports = free_ports(6)
     async with aiohttp.ClientSession() as http:
         yield Lan(tmp_path, http, ports, **request.param)
 

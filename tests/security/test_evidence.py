@@ -41,7 +41,7 @@ async def files(pair) -> dict[str, bytes]:
     session = (await pair.a.post(START, authorize_start())).json["SessionID"]
     await pair.a.post(STOP, authorize_stop(session))
     await pair.a.post(CDR, cdr(session))
-    await pair.contracts.until(lambda book: book.records)
+    await pair.at_rest("a")  # B's backend hears of the record before A has kept B's answer
     return await evidence_of(pair, session)
 
 
