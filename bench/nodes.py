@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.messages import CPO, EMP, TOKENS, token
 from bench.processes import ROOT, Server, running
-from p2p_oicp.simulator.cluster import free_ports
+from p2p_oicp.simulator.loopback_ports import free_ports
 
 LOOPBACK = "127.0.0.1"
 #: No node is faster, so a load of this many requests a second is never used up, or refused for coming too fast.

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from p2p_oicp.simulator.loopback_ports import free_ports
 from p2p_oicp.storage import Store, open_store
 
 
@@ -23,6 +24,12 @@ class ManualClock:
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """A port nobody else takes: the fixture of this name that comes with aiohttp gives one that anybody may."""
+    return free_ports(1)[0]
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from p2p_oicp.simulator.loopback_ports import free_ports
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", README, re.DOTALL | re.MULTILINE))
@@ -39,9 +41,7 @@ def shell(text: str, folder: Path) -> str:
 
 @pytest.fixture
 def ports() -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
-        return [found.getsockname()[1] for found in sockets]
+    return free_ports(4)
 
 
 def with_free_ports(text: str, ports: list[int]) -> str:

@@ -11,9 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import signal
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,14 +23,14 @@ from typing import Self
 import aiohttp
 
 from p2p_oicp.errors import P2pOicpError
-from p2p_oicp.simulator.node_files import KEYS, LOOPBACK, NodeSpec, Ports, node_toml, peers_toml
+from p2p_oicp.simulator.loopback_ports import LOOPBACK, free_ports
+from p2p_oicp.simulator.node_files import KEYS, NodeSpec, Ports, node_toml, peers_toml
 from p2p_oicp.simulator.proofs import proofs_of
 
 _RUN_NODE = (sys.executable, "-m", "p2p_oicp", "run", "--config")
 _PATIENCE = 20.0
 _BETWEEN_LOOKS = 0.02
 _LINES_OF_LOG_SHOWN = 20
-_PORTS_OF_LISTENERS = (10_240, 32_000)
 
 
 class NodeFailed(P2pOicpError):
@@ -214,30 +212,6 @@ class Cluster:
         entries = [(other.spec, self._route(node, other), proofs_of(other.spec, other.keys)) for other in others]
         (node.directory / "peers.toml").write_text(peers_toml(entries), encoding="utf-8")
         proofs_of(node.spec, node.keys)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback address that nobody listens on now, all different.
-
-    They lie below the range from which systems take the ports of outgoing connections, or one of those could take a
-    port between this look and the moment the node binds it.
-    """
-    found: list[int] = []
-    while len(found) < count:
-        port = random.randrange(*_PORTS_OF_LISTENERS)  # noqa: S311 - no secret
-        if port not in found and _is_free(port):
-            found.append(port)
-    return found
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-        return True
 
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> bool:

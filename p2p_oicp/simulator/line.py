@@ -14,13 +14,13 @@ from p2p_oicp.identity import BearerToken
 from p2p_oicp.oicp import OPERATION_BY_NAME, Code, InvalidMessage, Message, Operation, find
 from p2p_oicp.simulator.answers import refused
 from p2p_oicp.simulator.journal import Exchange, Journal
+from p2p_oicp.simulator.loopback_ports import LOOPBACK
 from p2p_oicp.simulator.outcome import outcome
 from p2p_oicp.transport import Endpoint, OicpClient
 
 # A message type is known to the handler of its operation; a mapping of handlers cannot say so.
 Handler = Callable[[Any], Awaitable[Message]]
 
-_LOOPBACK = "127.0.0.1"
 _MAX_BODY = 64 * 1024 * 1024
 _PREFIX = "/api/oicp/"
 
@@ -48,8 +48,8 @@ class Line:
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
         await self._runner.setup()
-        await web.TCPSite(self._runner, _LOOPBACK, 0).start()
-        self.url = f"http://{_LOOPBACK}:{self._runner.addresses[0][1]}"
+        await web.TCPSite(self._runner, LOOPBACK, 0).start()
+        self.url = f"http://{LOOPBACK}:{self._runner.addresses[0][1]}"
         return self
 
     async def __aexit__(

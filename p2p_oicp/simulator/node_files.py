@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from p2p_oicp.simulator.loopback_ports import LOOPBACK
+
 _Entry = tuple[str, str | int | float | tuple[str, ...] | None]
 
-LOOPBACK = "127.0.0.1"
 #: The folder of a node's secrets, and what stands in it.
 KEYS, CERTIFICATE, KEY = "keys", "tls.crt", "tls.key"
 

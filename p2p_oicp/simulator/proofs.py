@@ -7,7 +7,8 @@ from pathlib import Path
 
 from p2p_oicp.identity import keystore
 from p2p_oicp.identity.certificates import Certificate, self_signed
-from p2p_oicp.simulator.node_files import CERTIFICATE, KEY, LOOPBACK, NodeSpec, Proofs
+from p2p_oicp.simulator.loopback_ports import LOOPBACK
+from p2p_oicp.simulator.node_files import CERTIFICATE, KEY, NodeSpec, Proofs
 
 _DAYS = 1
 

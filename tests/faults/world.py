@@ -16,7 +16,7 @@ import aiohttp
 
 from p2p_oicp.identity.tls import unverified_context
 from p2p_oicp.simulator import Cluster, NodeProcess, NodeSpec
-from p2p_oicp.simulator.cluster import free_ports
+from p2p_oicp.simulator.loopback_ports import free_ports
 from p2p_oicp.simulator.node_files import CERTIFICATE, KEY
 from p2p_oicp.simulator.proofs import proofs_of
 from tests.faults import books

@@ -16,7 +16,7 @@ from p2p_oicp.errors import PeerError
 from p2p_oicp.node import Node
 from p2p_oicp.oicp import Acknowledgement, AuthorizationStart, AuthorizationStop, StatusCode
 from p2p_oicp.settings import load_settings
-from p2p_oicp.simulator.cluster import free_ports
+from p2p_oicp.simulator.loopback_ports import free_ports
 
 A_CPO, B_EMP = "DE*GEF", "DE-GDF"
 EVSE = "DE*GEF*E1234567*1"

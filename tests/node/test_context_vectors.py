@@ -18,7 +18,7 @@ from p2p_oicp.oicp.media import medium_of
 from p2p_oicp.oicp.operation import Operation, Party
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.settings import load_settings
-from p2p_oicp.simulator.cluster import free_ports
+from p2p_oicp.simulator.loopback_ports import free_ports
 from p2p_oicp.storage import sessions
 from p2p_oicp.storage.lifecycle import State
 from p2p_oicp.storage.sessions import Session

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from p2p_oicp.oicp import OPERATIONS
 from p2p_oicp.oicp.operation import Party
-from p2p_oicp.simulator.cluster import free_ports
+from p2p_oicp.simulator.loopback_ports import free_ports
 
 from . import state_messages as state
 from .conftest import Pair

@@ -11,7 +11,7 @@ from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.identity import keystore
 from p2p_oicp.node import Node
 from p2p_oicp.settings import load_settings
-from p2p_oicp.simulator.cluster import free_ports
+from p2p_oicp.simulator.loopback_ports import free_ports
 from tests.node.conftest import Contracts, Csms
 from tests.node.messages import START, authorize_start
 

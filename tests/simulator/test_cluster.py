@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from p2p_oicp.simulator import Cluster, NodeFailed, NodeSpec
-from p2p_oicp.simulator.cluster import free_ports
 
 A = NodeSpec("node A", operators=("DE*GEF",))
 B = NodeSpec("node B", providers=("DE-GDF",))
@@ -113,13 +112,6 @@ async def test_settings_in_our_environment_do_not_reach_the_nodes(tmp_path, monk
     with pytest.raises(NodeFailed, match=r"\n\[\]$"):
         async with cluster(tmp_path, program):
             pass
-
-
-def test_free_ports_are_free_and_different():
-    ports = free_ports(20)
-    assert len(set(ports)) == 20
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", ports[0]))
 
 
 async def test_a_cancelled_start_leaves_no_process(tmp_path):

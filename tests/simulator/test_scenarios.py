@@ -9,7 +9,7 @@ from aiohttp import web
 
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.simulator import Cluster, NodeSpec
-from p2p_oicp.simulator.cluster import free_ports
+from p2p_oicp.simulator.loopback_ports import free_ports
 from p2p_oicp.simulator.scenarios import Endpoints, play
 from p2p_oicp.simulator.scenarios.play import SCENARIOS
 

@@ -14,11 +14,11 @@ from aiohttp import web
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import Code
 from p2p_oicp.oicp.operations import find
+from p2p_oicp.simulator.loopback_ports import LOOPBACK
 
 Json = dict[str, Any]
 Handler = Callable[[Json], Awaitable[Json]]
 
-_LOOPBACK = "127.0.0.1"
 _PREFIX = "/api/oicp/"
 
 
@@ -48,7 +48,7 @@ class Backend:
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, _LOOPBACK, self.port).start()
+            await web.TCPSite(self._runner, LOOPBACK, self.port).start()
         except OSError as error:
             await self._runner.cleanup()
             raise ConfigurationError(
