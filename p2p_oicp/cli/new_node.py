@@ -77,8 +77,9 @@ level = "info"
 """
 
 _PEERS = """\
-# The peers of this node: one [[peer]] for each. Your partner's `p2p-oicp init` has written the entry for this file:
-# append their for-partners.toml. peers.example.toml in the project's repository explains every key.
+# The peers of this node that you name by hand: one [[peer]] for each. Those that were paired (`p2p-oicp peers invite`
+# and `join`) need no entry. Your partner's `p2p-oicp init` has written the entry for this file: append their
+# for-partners.toml. peers.example.toml in the project's repository explains every key.
 """
 
 _FOR_PARTNERS = """
@@ -121,12 +122,15 @@ def write(folder: Path, plan: Plan) -> None:
 def next_steps(folder: Path, plan: Plan) -> str:
     """Return what the person does now."""
     config = shlex.quote(str(folder / "node.toml"))
-    steps = [f"1. Append your partner's for-partners.toml to {folder / 'peers.toml'}, and give them yours."]
+    steps = [
+        f"p2p-oicp run --config {config}",
+        f"p2p-oicp peers invite --config {config}   (a link with which a partner joins; theirs you join)",
+    ]
     if not plan.operators and not plan.providers:
-        steps = [f"1. Name your OperatorIDs or ProviderIDs in {folder / 'node.toml'}.", steps[0].replace("1", "2", 1)]
-    steps.append(f"{len(steps) + 1}. p2p-oicp run --config {config}")
+        steps.insert(0, f"Name your OperatorIDs or ProviderIDs in {folder / 'node.toml'}.")
+    numbered = [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
     warning = "" if plan.require else "\nInsecure: this node believes whoever reaches its peer API. Test networks only."
-    return "\n".join([f"A new node: {folder / 'node.toml'}", *steps]) + warning
+    return "\n".join([f"A new node: {folder / 'node.toml'}", *numbered]) + warning
 
 
 def _check(plan: Plan) -> None:
