@@ -17,6 +17,8 @@ async def settled(pair, **members) -> str:
 
 async def delivered(pair, *sessions: str) -> None:
     await pair.contracts.until(lambda book: {record.session_id.text for record in book.records} >= set(sessions))
+    for node in "ab":
+        await pair.at_rest(node)
 
 
 def ids(answer) -> list[str]:
