@@ -20,7 +20,6 @@ from p2p_oicp.storage.state.keeper import Keeper
 
 M_co = TypeVar("M_co", bound=Message, covariant=True)
 
-CPO_BACKEND = "backend cpo"
 EMP_BACKEND = "backend emp"
 
 

@@ -110,7 +110,7 @@ async def test_the_size_says_what_it_is(pair, query, size):
     assert (answer.json["size"], answer.json["last"], answer.json["totalElements"]) == (size, True, 0)
 
 
-@pytest.mark.parametrize("query", ["page=-1", "page=one", "size=1.5"])
+@pytest.mark.parametrize("query", ["page=-1", "page=one", "size=1.5", f"page={10**18}", "page=" + "9" * 5_000])
 async def test_a_page_that_is_no_number_is_022(pair, query):
     answer = await pair.b.post(f"{GET_CDRS}?{query}", get_cdrs())
     assert answer.code == "022"
