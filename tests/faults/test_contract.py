@@ -9,7 +9,17 @@ from tests.faults import contract
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.mark.parametrize(("role", "node", "listener"), [("emp", "b", "peer_url"), ("emp", "a", "backend_url")])
+# A document holds what its role serves: each operation is asked at the node that serves it to its peers, and at the
+# one that takes it from its own backend and sends it on.
+LISTENERS = [
+    ("emp", "b", "peer_url"),
+    ("emp", "a", "backend_url"),
+    ("cpo", "a", "peer_url"),
+    ("cpo", "b", "backend_url"),
+]
+
+
+@pytest.mark.parametrize(("role", "node", "listener"), LISTENERS)
 async def test_no_generated_request_brings_a_node_down(on, role, node, listener):
     process = getattr(on, node)
     said = await asyncio.to_thread(contract.ask, role, getattr(process, listener), examples=3)
