@@ -40,7 +40,7 @@ async def test_what_an_emp_node_until_taken_and_not_told_its_backend_is_not_lost
     on.contracts.trouble = lambda _: "fail"
     session = await on.csms.charge(on.csms.evses[0])
     async with asyncio.timeout(20):
-        while session.lower() not in books.records_in(on.b, "emp"):
+        while session.lower() not in books.records_in(books.database(on.b), "emp"):
             await asyncio.sleep(0.02)
     await on.b.kill()
     on.contracts.trouble = lambda _: ""
