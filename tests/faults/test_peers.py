@@ -64,7 +64,7 @@ async def test_a_cpo_node_that_comes_back_with_an_empty_store_is_believed_what_i
     assert await on.statuses_are_equal()
 
 
-async def test_what_is_meant_for_a_node_whose_address_another_until_taken_waits_for_that_node(on):
+async def test_what_is_meant_for_a_node_whose_address_another_has_taken_waits_for_that_node(on):
     for node in (on.a, on.b):
         await node.kill()
         await on.replace(node)
