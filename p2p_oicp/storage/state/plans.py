@@ -45,6 +45,7 @@ _DECIDE = compiled(
     .where(_b.id == bindparam("id_"))
     .values(state=DECIDED, plan=bindparam("plan"), decided_change=bindparam("decided_change"))
 )
+_SETTLE = compiled(update(batches).where(_b.id == bindparam("id_")).values(state=OPEN))
 _CLOSE = compiled(delete(batches).where(_b.id == bindparam("id_")))
 _FORGET = compiled(delete(journal).where(journal.c.id == bindparam("id_")))
 _NEWEST_CHANGE = compiled(select(func.max(counters.c.value).label("value")).where(counters.c.name == "change"))
@@ -87,6 +88,11 @@ def decide(tx: Transaction, number: int, push: Push, now: float) -> tuple[int, i
     newest = int(row["value"] or 0) if row else 0
     tx.run(_DECIDE, id_=number, plan=plan_of(push), decided_change=newest)
     return newest, heads
+
+
+def settle(tx: Transaction, number: int) -> None:
+    """All of it is applied: what was staged is only to be cleared, and what is left of it is not applied again."""
+    tx.run(_SETTLE, id_=number)
 
 
 def close(tx: Transaction, number: int) -> None:
