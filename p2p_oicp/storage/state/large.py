@@ -1,10 +1,10 @@
 """A push too large for one transaction: all of it is applied or nothing, and it holds nobody up.
 
-(1) It is checked as a whole. (2) The request is written into the journal, as it came. (3) It is *decided*: from here on
-it will be applied, whatever happens. (4) Its records are applied some at a time, in short jobs between those of others.
-(5) What it does not name is withdrawn, and the journal is cleared. A crash before the decision leaves nothing; after
-it, the journal's requests are applied again at the next start, before anybody is served, which changes only what was
-left to do.
+(1) It is checked as a whole. (2) The request is written into the journal, as it came but without PINs. (3) It is
+*decided*: from here on it will be applied, whatever happens. (4) Its records are applied some at a time, in short jobs
+between those of others. (5) What it does not name is withdrawn, and the journal is cleared. A crash before the decision
+leaves nothing; after it, the journal's requests are applied again at the next start, before anybody is served, which
+changes only what was left to do.
 """
 
 from __future__ import annotations
