@@ -89,19 +89,21 @@ class Batch:
         await self._store.write(lambda tx: plans.close(tx, self._number), Lane.BULK)
 
     async def _end(self) -> int:
-        """Return the id of the last record staged, in this or an earlier life of the program."""
+        """Return the id of the last record staged, in this or an earlier life of the program, or about to be."""
         rows = await self._store.read(_LAST, after=self._first, until=self._first + (1 << PLACE_BITS) - 1)
-        return int(rows[0]["id"] or self._first)
+        return max(int(rows[0]["id"] or 0), self._staged)
 
     async def apply(self, groups: Sequence[Group]) -> Applied:
         """Decide and apply; ``groups`` are those that the records are of."""
-        push = self._push = replace(self._push, groups=tuple(groups))
-        decided = await self._store.write(lambda tx: plans.decide(tx, self._number, push, self._now()), Lane.BULK)
-        if decided is None:
-            await self.drop()
-            return Applied()
-        self._decided, heads = decided
+        self._push = replace(self._push, groups=tuple(groups))
+        heads = await plans.to_its_end(self._decide())
         return Applied(heads + await self.finish())
+
+    async def _decide(self) -> int:
+        """Decide, unless it is a repetition; return how many groups are new or have another head."""
+        decided = await self._store.write(lambda tx: plans.decide(tx, self._number, self._push, self._now()), Lane.BULK)
+        self._decided, heads = decided or (None, 0)
+        return heads
 
     async def finish(self) -> int:
         """Apply what is not done yet; return how many records changed. After an error it can be called again."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
+from typing import Any, TypeVar
 
 import orjson
 from sqlalchemy import bindparam, delete, func, select, update
@@ -33,6 +34,7 @@ _PIECE_TO_LOOK_AT = 5_000
 
 _EVER = 2**63 - 1
 
+T = TypeVar("T")
 Now = Callable[[], float]
 
 _b, _t = batches.c, state_records.c
@@ -121,6 +123,16 @@ async def withdraw_rows(store: Store, push: Push, rows: Sequence[sqlite3.Row], n
         return withdraw(tx, push.kind, push.source, rows, now())
 
     return await in_pieces(store, job, rows)
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Return what ``work`` returns. Who is cancelled meanwhile waits for its end: the writer does it all the same."""
+    working = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait((working,))
+        raise
 
 
 async def in_pieces(store: Store, job: Callable[..., int], rows: Sequence[object]) -> int:
