@@ -59,6 +59,28 @@ async def test_a_node_that_crashes_in_a_large_push_has_all_or_nothing(stopped, m
         assert {status: found.count(status) for status in set(found)} == expected
 
 
+async def test_an_interrupted_push_of_a_peer_that_is_gone_withdraws_nothing_and_counts_when_it_comes_again(
+    stopped, monkeypatch
+):
+    again = push_status(**spots(900, "Occupied"))
+    async with stopped.running("b"):
+        await stopped.b_peer.post(PUSH_STATUS, push_status(**spots(500, "Available")))
+        with monkeypatch.context() as patch:
+            fail_at(patch, "put", 0)
+            assert (await stopped.b_peer.post(PUSH_STATUS, again)).status == 503
+    peers = stopped.folder / "b" / "peers.toml"
+    entry = peers.read_text()
+    peers.write_text("")
+    async with stopped.running("b"):
+        pass
+    peers.write_text(entry)
+    async with stopped.running("b"):
+        assert await statuses(stopped.b) == {f"DE*GEF*E{name}": "Available" for name in spots(500, "")}
+        assert (await stopped.b_peer.post(PUSH_STATUS, again)).code == "000"
+        assert set((await statuses(stopped.b)).values()) == {"Occupied"}
+    assert [path.name for path in (stopped.folder / "b" / "data").glob("*-push-*")] == []
+
+
 PIN = "4711"
 CARDS = [card_record(f"AABBCC{number:02}") for number in range(5)]
 CONTRACTS = [qr_record(f"DE-GDF-C{number:08}-X", PIN=PIN) for number in range(110)]

@@ -167,6 +167,10 @@ class Keeper:
         number, decided = interrupted.number, interrupted.decided
         return await LargePush.interrupted(self._store, push, self._now, number=number, decided=decided).finish()
 
+    async def forget(self, interrupted: Interrupted) -> None:
+        """Leave a push that a crash interrupted as it is: what was applied of it stays."""
+        await LargePush.interrupted(self._store, interrupted.push, self._now, number=interrupted.number).drop()
+
     async def stage(self, push: Push) -> Batch:
         """Begin a pull, whose records come little by little and need no turn yet."""
         return await Batch.open(self._store, push, self._now)
