@@ -8,7 +8,8 @@ import pytest
 
 from p2p_oicp.errors import StoreError
 from p2p_oicp.storage import Lane, open_store
-from p2p_oicp.storage.state import batches, plans
+from p2p_oicp.storage.backup import back_up
+from p2p_oicp.storage.state import batches, large, plans
 from p2p_oicp.storage.state.intake import Intake
 from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.storage.state.model import Applied, Replaces
@@ -122,6 +123,25 @@ async def test_nothing_is_left_of_a_change_that_fails_before_its_decision(databa
         with pytest.raises(StoreError):
             await change(keeper, **many(300))
     assert (await living(store), (await store.read(STAGED))[0]["n"]) == ({}, 0)
+    assert [path.name for path in database.parent.glob("*-push-*")] == []
+
+
+async def test_journals_that_lie_beside_a_restored_database_do_not_count(database, monkeypatch):
+    change, copy = journaled(push("fullLoad", **many(300))), database.with_name("copy.sqlite3")
+    async with open_store(database) as store:
+        fail_from_call(monkeypatch, large, "put", 1)
+        with pytest.raises(StoreError):
+            await Keeper(store, lambda: 100.0).apply(change)
+        monkeypatch.undo()
+        back_up(database, copy)
+    copy.replace(database)
+    for number in (1, 99):
+        database.with_name(f"{database.name}-push-{number}").write_bytes(b"of another time")
+    async with open_store(database) as store:
+        keeper = Keeper(store, lambda: 200.0)
+        (interrupted,) = await keeper.recover()
+        assert interrupted.request == change.request
+        await keeper.again(interrupted, change.records, ())
     assert [path.name for path in database.parent.glob("*-push-*")] == []
 
 

@@ -18,7 +18,8 @@ log = structlog.get_logger(__name__)
 async def make_good(context: RoleContext) -> None:
     """Apply the large pushes and pulls that were decided, drop those that were not.
 
-    A push of a peer that is gone is not applied: nobody knows what that may speak for. It was never told that it was taken.
+    A push of a peer that is gone is dropped, too: what it may speak for is not known. It was never told that its push
+    was taken.
     """
     for interrupted in await context.keeper.recover():
         kind = KINDS[interrupted.push.kind]
