@@ -54,7 +54,7 @@ class Lan:
         """Ask node one to authorize a driver; return its answer."""
         path, body = (text.replace(A_CPO, self.parties["one"]) for text in (START, json.dumps(authorize_start())))
         url = f"http://127.0.0.1:{self.ports[1]}/api/oicp/{path}"
-        async with self.http.post(url, data=body) as answer:
+        async with self.http.post(url, json=json.loads(body)) as answer:
             return await answer.json()
 
     async def admin(self, number: int, method: str, path: str, **wanted) -> dict:
