@@ -36,7 +36,7 @@ async def test_what_an_emp_node_lost_with_its_store_comes_back_and_sessions_unde
     assert balance.records == len(on.csms.records)
 
 
-async def test_what_an_emp_node_until_taken_and_not_told_its_backend_is_not_lost_with_its_store(on):
+async def test_what_an_emp_node_has_taken_and_not_told_its_backend_is_not_lost_with_its_store(on):
     on.contracts.trouble = lambda _: "fail"
     session = await on.csms.charge(on.csms.evses[0])
     async with asyncio.timeout(20):
