@@ -35,6 +35,7 @@ class Flood:
         self._request = request
         self._free: deque[_Connection] = deque()
         self._connections: list[_Connection] = []
+        self._is_over = False
 
     async def press(self, port: int, *, rate: float, seconds: float, connections: int) -> None:
         """Send at ``rate`` a second for a while, and wait for the last answers."""
@@ -47,14 +48,16 @@ class Flood:
             self.due = int(rate * passed)
             self._send_what_is_due()
             await asyncio.sleep(_TICK_SECONDS)
+        self._is_over = True
         await self._end(loop.time() + _PATIENCE_SECONDS)
 
     def free(self, connection: _Connection) -> None:
-        """Use a connection again, soon: those who sent last wait for others."""
+        """Use a connection again; those who sent last wait for others."""
         self._free.append(connection)
+        self._send_what_is_due()
 
     def _send_what_is_due(self) -> None:
-        while self._free and self.sent < self.due:
+        while self._free and self.sent < self.due and not self._is_over:
             self._free.popleft().send(self._request)
             self.sent += 1
 
