@@ -124,11 +124,6 @@ def has_signature(headers: Mapping[str, str]) -> bool:
     return "Signature-Input" in headers or "Signature" in headers
 
 
-def signature_base(found: SignatureInput, value_of: Callable[[Component], str]) -> bytes:
-    """Return the bytes that are signed (RFC 9421, 2.5)."""
-    return _base(found, value_of)
-
-
 def _headers(key: PrivateKey, base: str, label: str, parameters: str, digest: str) -> dict[str, str]:
     return {
         "Content-Type": JSON_UTF8,
@@ -184,6 +179,7 @@ def _seconds(parameters: Mapping[str, str], name: str) -> int:
 
 
 def _base(found: SignatureInput, value_of: Callable[[Component], str]) -> bytes:
+    """Return the bytes that are signed (RFC 9421, 2.5)."""
     lines = [f"{component.text}: {value_of(component)}" for component in found.components]
     lines.append(_PARAMETERS + found.raw)
     # Header values are Latin-1 on the wire; what cannot be, cannot have been signed.

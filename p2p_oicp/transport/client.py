@@ -16,14 +16,14 @@ from yarl import URL
 
 from p2p_oicp.clock import Clock, Mint, SystemClock
 from p2p_oicp.errors import NotProven, PeerRejected, PeerUnauthorized, PeerUnproven, PeerUnreachable, UnknownKey
-from p2p_oicp.identity import AnswerParts, InsecureSigner, RequestSigner, SignedParts, target_of
+from p2p_oicp.identity import JSON_UTF8, AnswerParts, InsecureSigner, RequestSigner, SignedParts, target_of
 from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import Operation
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.transport.answers import Answer, Reply, check_status, read_reply
 from p2p_oicp.transport.bodies import OFFERED_CODINGS, BoundedBody
 from p2p_oicp.transport.failures import FOREIGN, typed
-from p2p_oicp.transport.upload import JSON_UTF8, Upload
+from p2p_oicp.transport.upload import Upload
 
 # Below the 60 s and 75 s after which common servers close an idle connection: we rarely write into a closed one.
 _KEEP_ALIVE = 45.0
