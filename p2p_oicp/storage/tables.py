@@ -223,3 +223,15 @@ evidence = Table(
     Column("exchange", LargeBinary, nullable=False),
 )
 Index("evidence_of_session", evidence.c.session_key)
+
+# What signed it, one row a key: a peer that was removed has signed all the same. ``used_at`` is a day old at most.
+evidence_keys = Table(
+    "evidence_keys",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("public_key", Text, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("descriptor", LargeBinary),
+    Column("used_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
