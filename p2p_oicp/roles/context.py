@@ -14,12 +14,12 @@ from p2p_oicp.delivery import Bells, Courier
 from p2p_oicp.oicp import Message, RecordReading
 from p2p_oicp.oicp.operation import Operation
 from p2p_oicp.peers import Peer, PeerRegistry
+from p2p_oicp.roles.former import FormerPeers
 from p2p_oicp.storage import Store, Transaction
 from p2p_oicp.storage.state.keeper import Keeper
 
 M_co = TypeVar("M_co", bound=Message, covariant=True)
 
-CPO_BACKEND = "backend cpo"
 EMP_BACKEND = "backend emp"
 
 
@@ -77,6 +77,7 @@ class RoleContext:
     clock: Clock
     mint: Mint
     keeper: Keeper
+    former: FormerPeers
     authorization_deadline: float
     pin_rounds: int = 10
 
