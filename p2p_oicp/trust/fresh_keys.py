@@ -13,6 +13,7 @@ import structlog
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.errors import NotProven, PeerError
+from p2p_oicp.oicp.operation import root_of
 from p2p_oicp.peers import Peer, PeerRegistry, Profile
 from p2p_oicp.peers.descriptor import DESCRIPTOR_PATH, SignedDescriptor, open_descriptor
 from p2p_oicp.transport import OicpClient
@@ -23,11 +24,6 @@ log = structlog.get_logger(__name__)
 _DEADLINE_SECONDS = 5.0
 _PAUSE_SECONDS = 60.0
 _JUST_NOW_SECONDS = 5.0
-
-
-def root_of(url: str) -> str:
-    """Return where a node's own paths (``/p2p/v1/``, ``/.well-known/``) begin, from its base URL."""
-    return url.rstrip("/").removesuffix("/api/oicp")
 
 
 async def fetch_descriptor(client: OicpClient, url: str, clock: Clock) -> SignedDescriptor:
