@@ -95,7 +95,7 @@ def client_context(certificates: Collection[str] = (), ca: Path | None = None) -
 
 def unverified_context() -> ssl.SSLContext:
     """PROVES NOTHING: a context for nodes that nobody knows yet; what they say is signed, and checked by that."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context

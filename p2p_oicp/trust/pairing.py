@@ -17,7 +17,7 @@ import orjson
 from p2p_oicp.clock import Clock
 from p2p_oicp.errors import ConfigurationError, NotProven, Unauthorized
 from p2p_oicp.identity import MessageSigner, OneTimeSigner, PublicKey
-from p2p_oicp.identity.tls import TlsIdentity
+from p2p_oicp.identity.tls import TlsIdentity, unverified_context
 from p2p_oicp.oicp.operation import Party, root_of
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME, OPERATIONS
 from p2p_oicp.peers import Peer, Source
@@ -120,6 +120,7 @@ class Pairing:
             deadline=_DEADLINE_SECONDS,
             peer=theirs.descriptor.name,
             signer=OneTimeSigner(proof, theirs.key, self._ours.clock),
+            tls=unverified_context(),
         )
         try:
             content = orjson.loads(answer)
