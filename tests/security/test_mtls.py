@@ -19,6 +19,7 @@ from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.identity import keystore
 from p2p_oicp.identity.certificates import Certificate, fingerprint_of, self_signed
 from p2p_oicp.identity.tls import unverified_context
+from p2p_oicp.peers.descriptor import open_descriptor
 from tests.node.messages import START, authorize_start
 
 from .conftest import SigningCaller
@@ -189,15 +190,40 @@ async def test_old_tls_is_refused(stopped):
             await caller(stopped, tls).post(START, authorize_start())
 
 
+async def certificate_shown_by_b(pair) -> str:
+    _, writer = await asyncio.open_connection("127.0.0.1", pair.ports["b"], ssl=unverified_context())
+    shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    await writer.wait_closed()
+    return fingerprint_of(shown)
+
+
+async def certificates_announced_by_b(pair) -> tuple[str, ...]:
+    url = f"https://127.0.0.1:{pair.ports['b']}/.well-known/oicp-p2p"
+    async with pair.http.get(url, ssl=unverified_context()) as answer:
+        return open_descriptor(await answer.read()).descriptor.certificates
+
+
 async def test_a_new_certificate_is_taken_over_without_a_restart(stopped):
     async with stopped.running("b") as b:
         stopped.write_certificate(stopped.folder / "b" / "keys", "b", "DE-GDF")
         await b.reload()
-        _, writer = await asyncio.open_connection("127.0.0.1", stopped.ports["b"], ssl=unverified_context())
-        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        writer.close()
-        await writer.wait_closed()
-    assert fingerprint_of(shown) == stopped.certificate("b").fingerprint
+        assert await certificate_shown_by_b(stopped) == stopped.certificate("b").fingerprint
+
+
+async def test_a_certificate_whose_key_is_not_there_yet_changes_nothing(stopped):
+    keys, before = stopped.folder / "b" / "keys", stopped.certificate("b")
+    async with stopped.running("b") as b:
+        old_key = (keys / "tls.key").read_bytes()
+        stopped.write_certificate(keys, "b", "DE-GDF")
+        new_key = (keys / "tls.key").read_bytes()
+        (keys / "tls.key").write_bytes(old_key)
+        await b.reload()
+        assert await certificate_shown_by_b(stopped) == before.fingerprint
+        assert await certificates_announced_by_b(stopped) == (before.line,)
+        (keys / "tls.key").write_bytes(new_key)
+        await b.reload()
+        assert await certificate_shown_by_b(stopped) == stopped.certificate("b").fingerprint
 
 
 async def test_peers_follow_a_new_certificate_by_the_signed_descriptor(stopped):
