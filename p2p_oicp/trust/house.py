@@ -140,15 +140,25 @@ class Trust:
         self.states.candidates = self.discovery.candidates
         return self.discovery
 
-    async def reload(self) -> None:
-        """Read our keys and the peers file again; a mistake is logged, and what it concerns stays as it was."""
-        try:
-            self.signer.keys = self._read_keys()
-            if self.tls is not None:
-                self.tls.reload()
-        except ConfigurationError as error:
-            log.error("keys.unchanged", reason=str(error))  # noqa: TRY400 - the text says it all
-        await self.directory.reload()
+    async def reload(self) -> list[str]:
+        """Read our keys, our certificate and the peers file again; what cannot be used stays as it was.
+
+        Returns why, once for each of the three; it is logged as well.
+        """
+        reasons = [
+            _take_over("keys.unchanged", self._reload_keys),
+            _take_over("certificate.unchanged", self._reload_tls),
+            await self.directory.reload(),
+        ]
+        return [reason for reason in reasons if reason is not None]
+
+    def _reload_keys(self) -> None:
+        self.signer.keys = self._read_keys()
+
+    def _reload_tls(self) -> None:
+        if self.tls is not None:
+            self.tls.reload()
+        self._contexts.clear()
 
     def needed(self, peer: Peer | None) -> tuple[str, ...]:
         """Return what a peer's requests must carry."""
@@ -213,6 +223,16 @@ class Trust:
         if is_needed or self._files.keys.exists():
             return read_own_keys(self._files.keys)
         return OwnKeys((_passing_key(),))
+
+
+def _take_over(event: str, reload: Callable[[], None]) -> str | None:
+    """Run ``reload``; where it cannot use what it reads, log that as ``event`` and return why."""
+    try:
+        reload()
+    except ConfigurationError as error:
+        log.error(event, reason=str(error))  # noqa: TRY400 - the text says it all
+        return str(error)
+    return None
 
 
 def _passing_key() -> OwnKey:

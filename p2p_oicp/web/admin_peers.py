@@ -118,7 +118,8 @@ class AdminPeers:
         return {"file": file.decode()}
 
     async def _reload(self, _wanted: dict[str, Any], _request: web.Request) -> dict[str, object]:
-        await self._trust.reload()
+        if reasons := await self._trust.reload():
+            raise ConfigurationError("; ".join(reasons))
         return {"reloaded": True}
 
 
