@@ -38,7 +38,7 @@ class TlsIdentity:
         self.reload()
 
     def reload(self) -> None:
-        """Read certificate, key and CA again; where they cannot be used, raise ConfigurationError and change nothing."""
+        """Read certificate, key and CA again; where they are no good, raise ConfigurationError and change nothing."""
         certificate, key = self._files
         try:
             shown = Certificate.from_pem(certificate.read_bytes())

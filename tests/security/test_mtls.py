@@ -258,6 +258,75 @@ def test_a_certificate_says_who_it_is_of():
     assert Certificate.from_line(certificate.line).fingerprint == certificate.fingerprint
 
 
+@pytest.fixture
+async def narrow(stopped):
+    """The node B, with room for few connections."""
+    config = stopped.folder / "b" / "node.toml"
+    config.write_text(config.read_text() + "[limits]\nconnections = 16\n")
+    async with stopped.running("b"):
+        yield stopped
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+class Callers:
+    """Connections to node B; those in ``ended`` are done when B has ended them."""
+
+    def __init__(self, pair) -> None:
+        self._port = pair.ports["b"]
+        self._writers: list[asyncio.StreamWriter] = []
+        self.ended: list[asyncio.Task] = []
+
+    async def open(self, tls: ssl.SSLContext | None = None, first_words: bytes = b"") -> asyncio.Task:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port, ssl=tls)
+        writer.write(first_words)
+        self._writers.append(writer)
+        self.ended.append(asyncio.create_task(reader.read()))
+        return self.ended[-1]
+
+    def count(self) -> int:
+        return sum(task.done() for task in self.ended)
+
+    async def close(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.gather(*self.ended, return_exceptions=True)
+
+
+@pytest.fixture
+async def callers(stopped):
+    """Who calls node B."""
+    made = Callers(stopped)
+    yield made
+    await made.close()
+
+
+async def test_connections_on_which_tls_never_begins_push_out_each_other_and_others_are_served(narrow, callers):
+    for number in range(60):
+        await callers.open()
+        await until(lambda ended=number + 1 - 16: callers.count() >= ended)
+    assert (await narrow.b_peer.post(START, authorize_start())).json["AuthorizationStatus"] == "Authorized"
+
+
+async def test_connections_on_which_tls_never_begins_leave_others_their_place(narrow, callers):
+    talking = [await callers.open(narrow.b_peer.tls) for _ in range(16)]
+    for number in range(60):
+        await callers.open()
+        await until(lambda ended=number + 1: callers.count() >= ended)
+    assert sum(not task.done() for task in talking) == 7
+
+
+async def test_where_tls_fails_the_place_is_free_again(narrow, callers):
+    talking = await callers.open(narrow.b_peer.tls)
+    for _ in range(40):
+        await asyncio.wait([await callers.open(first_words=b"GET / HTTP/1.1\r\n\r\n")])
+    assert not talking.done()
+
+
 async def test_whose_handshake_ends_after_the_node_has_is_told_to_come_back(stopped, caplog):
     """The parts that would answer are gone by then."""
     async with stopped.running("b"):
