@@ -268,7 +268,7 @@ async def narrow(stopped):
 
 
 async def until(condition) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(5):  # less than TLS may take to begin
         while not condition():
             await asyncio.sleep(0.001)
 
