@@ -26,7 +26,8 @@ from aiohttp import web
 
 from p2p_oicp.web.limits import busy
 
-# So long a newcomer who is sent away is heard out: whoever is cut off while he speaks does not read the answer.
+# So long a newcomer who is sent away is heard out: whoever is cut off while he speaks does not read the answer. And so
+# long TLS may take to end.
 _PATIENCE_SECONDS = 1.0
 _LAST_ANSWER_SECONDS = 30.0
 # So long TLS may take to begin.
@@ -99,7 +100,7 @@ class Entrance:
             del self._beginning[first]
             _cut_off(first)
             return True
-        if len(self._leaving) >= self._most:
+        if len(here) - len(staying) >= self._most:
             return False
         self._leaving[staying[0]] = task = asyncio.create_task(_end(staying[0]))
         task.add_done_callback(partial(self._gone, staying[0]))
@@ -157,8 +158,24 @@ def _cut_off(connection: socket.socket) -> None:
 
 async def _end(connection: web.RequestHandler) -> None:
     """End a connection: at once if it is silent, or else after the answer."""
+    transport = connection.transport
     connection.close()
     await connection.shutdown(_LAST_ANSWER_SECONDS)
+    if transport is not None:
+        await _let_go(transport)
+
+
+async def _let_go(transport: asyncio.Transport) -> None:
+    """Wait until a closed connection is gone, while its answer is taken in; then cut it off.
+
+    Otherwise it would be here until the other side says farewell as well, as TLS wants it.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _LAST_ANSWER_SECONDS
+    await asyncio.sleep(_PATIENCE_SECONDS)
+    while transport.get_write_buffer_size() and loop.time() < end:  # noqa: ASYNC110 - a transport tells nobody
+        await asyncio.sleep(_PATIENCE_SECONDS)
+    transport.abort()
 
 
 class _SentAway(asyncio.Protocol):
