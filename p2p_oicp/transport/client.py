@@ -69,7 +69,7 @@ class _ByUnknownCertificate(PeerUnreachable):
 
 
 class _Request(msgspec.Struct, frozen=True):
-    """One request; ``name`` is for errors, ``to`` the peer that has to prove itself, if any."""
+    """One request; ``name`` is for errors, ``to`` the peer that has to prove itself, if any; ``tls`` as asked for."""
 
     method: str
     url: str
@@ -79,6 +79,7 @@ class _Request(msgspec.Struct, frozen=True):
     to: str | None
     signer: RequestSigner
     headers: Mapping[str, str] = MappingProxyType({})
+    tls: ssl.SSLContext | None = None
 
 
 class _Exchange(msgspec.Struct, frozen=True):
@@ -97,13 +98,15 @@ class Endpoint:
     """Where to send: ``name`` is for people, ``url`` the base, ``profile`` how the other side speaks.
 
     ``recipient`` names parties, separated by commas: a node that answers for none of them, because it has taken over
-    the address, refuses with 421.
+    the address, refuses with 421. ``is_peer`` is false for our own systems, which sign nothing: over https, a
+    certificate of the system's CAs says who they are.
     """
 
     name: str
     url: str
     profile: str = "oicp"
     recipient: str | None = None
+    is_peer: bool = True
 
 
 class OicpClient:
@@ -123,7 +126,7 @@ class OicpClient:
         clock: Clock | None = None,
     ) -> None:
         self._mint = mint
-        #: Returns the TLS context to call a peer with (https only), by its name; None: nobody in particular.
+        #: Returns the TLS context to call a peer with (https only), by its name; None: whom the system's CAs vouch for.
         self.tls: TlsFor | None = None
         #: Keeps signed exchanges: operation, peer, request, answer, and the answer's text.
         self.keep: Keep | None = None
@@ -180,7 +183,8 @@ class OicpClient:
         headers = {"Process-ID": process_id or PROCESS_ID.get() or self._mint.process_id()}
         if endpoint.recipient:
             headers[RECIPIENT] = endpoint.recipient
-        request = _Request("POST", url, body, deadline, endpoint.name, endpoint.name, self._signer, headers)
+        to = endpoint.name if endpoint.is_peer else None
+        request = _Request("POST", url, body, deadline, endpoint.name, to, self._signer, headers)
         exchange = await self._ask(request)
         if self.keep is not None and "Signature" in exchange.sent:
             parts = SignedParts("POST", *target_of(url), headers=exchange.sent, body=body)
@@ -206,9 +210,10 @@ class OicpClient:
         deadline: float,
         peer: str | None = None,
         signer: RequestSigner | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> tuple[int, bytes]:
-        """As ``post_json``, with any method; ``signer`` is for this once; without ``peer``, nobody proves anything."""
-        request = _Request(method, url, payload, deadline, peer or url, peer, signer or self._signer)
+        """As ``post_json``, with any method; ``signer`` and ``tls`` are for this once; no ``peer``: nobody signs."""
+        request = _Request(method, url, payload, deadline, peer or url, peer, signer or self._signer, tls=tls)
         answer = (await self._ask(request)).answer
         check_status(answer, now=self._clock.time(), is_oicp=False)
         return answer.status, answer.text()
@@ -274,9 +279,9 @@ class OicpClient:
             raise error from exc
 
     def _tls_of(self, request: _Request) -> ssl.SSLContext | bool:
-        if self.tls is None or not request.url.startswith("https:"):
+        if not request.url.startswith("https:"):
             return True
-        return self.tls(request.to) or True
+        return request.tls or (self.tls(request.to) if self.tls is not None else None) or True
 
     async def _read(self, peer: str, response: aiohttp.ClientResponse) -> tuple[bytes, bytes]:
         """Return the body as it was on the wire, and decoded."""

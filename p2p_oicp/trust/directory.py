@@ -88,13 +88,15 @@ class Directory:
         for name, letters in followed.stranded.items():
             log.warning("peer.gone", peer=name, letters=letters, meaning="nobody brings these; enter the peer again")
 
-    async def reload(self) -> None:
-        """Read the peers file again; a mistake in it is logged, and everything stays as it was."""
+    async def reload(self) -> str | None:
+        """Read the peers file again; a mistake in it is logged and returned, and everything stays as it was."""
         self._seen = _stamp(self._path)
         try:
             self._take(self._read(), self._kept)
         except ConfigurationError as error:
             log.error("peers.unchanged", reason=str(error))  # noqa: TRY400 - the text says it all
+            return str(error)
+        return None
 
     async def watch(self) -> None:
         """Reload whenever the peers file has changed; until cancelled."""

@@ -11,11 +11,12 @@ from aiohttp import web
 
 from p2p_oicp.clock import wire_time
 from p2p_oicp.errors import ConfigurationError, NotProven, PeerError, PeerRejected
+from p2p_oicp.oicp.operation import root_of
 from p2p_oicp.peers.descriptor import SignedDescriptor
 from p2p_oicp.peers.invitation import PAIRINGS_PATH
 from p2p_oicp.roles import Answer
 from p2p_oicp.transport import OicpClient
-from p2p_oicp.trust import Trust, root_of
+from p2p_oicp.trust import Trust
 from p2p_oicp.web.apps import Listener, Serve
 from p2p_oicp.web.problems import DATA_ERROR, HttpProblem
 
@@ -117,7 +118,8 @@ class AdminPeers:
         return {"file": file.decode()}
 
     async def _reload(self, _wanted: dict[str, Any], _request: web.Request) -> dict[str, object]:
-        await self._trust.reload()
+        if reasons := await self._trust.reload():
+            raise ConfigurationError("; ".join(reasons))
         return {"reloaded": True}
 
 

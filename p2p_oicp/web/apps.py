@@ -18,6 +18,7 @@ from p2p_oicp.errors import Refusal, StoreError
 from p2p_oicp.identity import AnswerParts, SignedParts, VerifiedSignature, has_signature, target_of
 from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import InvalidMessage
+from p2p_oicp.oicp.operation import root_of
 from p2p_oicp.roles.context import Answer
 from p2p_oicp.storage import Transaction
 from p2p_oicp.transport import PROVEN
@@ -212,7 +213,7 @@ def _certificate(request: web.Request) -> bytes | None:
 def _public(url: str) -> tuple[str, str]:
     """Return authority and path prefix of the URL that peers know."""
     authority, path, _ = target_of(url)
-    return authority, path.rstrip("/").removesuffix(OICP_PREFIX.rstrip("/"))
+    return authority, root_of(path)
 
 
 def _process_id(request: web.Request) -> str | None:

@@ -1,5 +1,6 @@
 """An answer proves which question it answers; what does not is no answer. And keys change without anybody's help."""
 
+import asyncio
 import gzip
 import time
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from p2p_oicp.cli import key_list
 from p2p_oicp.clock import RandomMint, SystemClock
 from p2p_oicp.errors import PeerBroken, PeerBusy, PeerRejected, PeerUnauthorized, PeerUnproven
 from p2p_oicp.identity import KeyRing, KnownKey, MessageSigner, PrivateKey, SignedParts, keystore, verify_request
@@ -187,6 +189,20 @@ async def test_a_running_node_takes_a_new_key_over_and_its_peers_follow(stopped,
         assert await starts(stopped) == "Authorized"
         other = {"a": b, "b": a}[who]
         assert new.public.key_id in {known.key.key_id for known in other._trust.ring.of(f"node {who}")}
+
+
+async def test_who_rotates_is_told_why_the_node_does_not_sign_with_the_new_key(stopped):
+    home = stopped.folder / "a"
+    async with stopped.running("a") as a:
+        before = a._trust.signer.keys
+        new = keystore.rotate(home / "keys", now=time.time(), after=0, overlap=60).entries[-1]
+        (home / "keys" / new.file).chmod(0o644)
+        (home / "peers.toml").write_text("[[peer]]\n")
+        told = await asyncio.to_thread(key_list.tell, home / "node.toml")
+        assert a._trust.signer.keys == before
+    assert "The node goes on with what it has" in told
+    assert f"chmod 600 {home / 'keys' / new.file}" in told
+    assert "peers.toml" in told
 
 
 @pytest.mark.parametrize("rotations", [1, 3])
