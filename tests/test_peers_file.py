@@ -87,7 +87,8 @@ def test_a_file_without_peers_is_an_empty_one(read):
         ),
         pytest.param(
             B.replace('"B"', '"backend emp"'),
-            'peers.toml:2: [[peer]] name: "backend emp" is what a node calls something of its own; expected another name',
+            'peers.toml:2: [[peer]] name: "backend emp" is what a node calls something of its own; '
+            "expected another name",
             id="a name that letters to our own backend have",
         ),
         pytest.param(
