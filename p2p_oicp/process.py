@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 _OWN_FILES = 1200
 # How long a thread that wants Python's lock waits before it asks for it. With the usual 5 ms, a commit never comes to
 # ask while the event loop reads a push: the loop lets go for some microseconds every ms, and the waiting begins anew.
-# So an authorization waited up to 220 ms beside pushes of 10,000 records; with this, 35 (docs/performance.md).
+# So an authorization waited up to 220 ms beside pushes of 10,000 records; with this, 24 (docs/performance.md).
 _SWITCH_SECONDS = 0.0002
 
 

@@ -29,6 +29,7 @@ from p2p_oicp.roles.context import EMP_BACKEND
 from p2p_oicp.roles.crew import Crew
 from p2p_oicp.roles.expiry import Expiry
 from p2p_oicp.roles.forgetting import Forgetting
+from p2p_oicp.roles.former import FormerPeers
 from p2p_oicp.roles.reports import SessionReports
 from p2p_oicp.roles.state.sweeping import Retention, Sweeper
 from p2p_oicp.settings import Settings
@@ -125,6 +126,7 @@ async def assemble(
         clock=site.clock,
         mint=site.mint,
         keeper=Keeper(store, site.clock.time),
+        former=FormerPeers(site.registry, store),
         authorization_deadline=site.settings.authorization.deadline,
         pin_rounds=site.settings.security.pin_rounds,
     )

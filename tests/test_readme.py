@@ -47,7 +47,8 @@ def ports() -> list[int]:
 def with_free_ports(text: str, ports: list[int]) -> str:
     """Return the text with ports that nobody else has: the only thing that is not word for word."""
     alpha = f'--operator "DE*ALF" --peer-port {ports[0]} --backend-port {ports[1]}'
-    return text.replace('--operator "DE*ALF"', alpha).replace("8330", str(ports[2])).replace("8331", str(ports[3]))
+    beta = text.replace("8330", str(ports[2])).replace("8331", str(ports[3]))
+    return beta.replace('--operator "DE*ALF"', alpha)
 
 
 @contextmanager

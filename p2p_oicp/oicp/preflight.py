@@ -33,12 +33,19 @@ def preflight(
     findings = [
         replace(found, severity=Severity.ERROR) if found.code in _OWN_FAULTS else found for found in validate(record)
     ]
-    if evse is not None:
-        findings += _against(evse, record)
+    findings += implausible(record, evse, products)
+    return sorted(findings, key=lambda found: found.severity is not Severity.ERROR)
+
+
+def implausible(
+    record: ChargeDetailRecord, evse: EvseDataRecord | None, products: Collection[str] | None
+) -> list[Finding]:
+    """Return what the data of its charging spot and the ProductIDs of its operator speak against (RULES C4, C6, C7)."""
+    findings = [] if evse is None else _against(evse, record)
     if products is not None and record.partner_product_id and record.partner_product_id not in products:
         said = f"'{record.partner_product_id}' is none of the products {', '.join(sorted(products))}"
         findings.append(Finding(Severity.WARNING, "/PartnerProductID", "unknown-product", said))
-    return sorted(findings, key=lambda found: found.severity is not Severity.ERROR)
+    return findings
 
 
 def _against(evse: EvseDataRecord, record: ChargeDetailRecord) -> list[Finding]:

@@ -76,7 +76,8 @@ class Number(Kind):
         """Whether a value is faultless at first sight, as nearly all are."""
         if not isinstance(value, Decimal) or self.decimals is not None or self.whole:
             return False
-        least, most = self.minimum or -_COMMON_LIMIT, _COMMON_LIMIT if self.usual is None else self.usual
+        least = -_COMMON_LIMIT if self.minimum is None else self.minimum
+        most = _COMMON_LIMIT if self.usual is None else self.usual
         return least <= value <= most and value.adjusted() > -_COMMON_DIGITS and len(str(value)) <= _COMMON_DIGITS
 
     @override

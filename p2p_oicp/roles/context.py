@@ -14,6 +14,7 @@ from p2p_oicp.delivery import Bells, Courier
 from p2p_oicp.oicp import Message, RecordReading
 from p2p_oicp.oicp.operation import Operation
 from p2p_oicp.peers import Peer, PeerRegistry
+from p2p_oicp.roles.former import FormerPeers
 from p2p_oicp.storage import Store, Transaction
 from p2p_oicp.storage.state.keeper import Keeper
 
@@ -77,6 +78,7 @@ class RoleContext:
     clock: Clock
     mint: Mint
     keeper: Keeper
+    former: FormerPeers
     authorization_deadline: float
     pin_rounds: int = 10
 

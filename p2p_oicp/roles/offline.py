@@ -13,4 +13,5 @@ OWN_DATA = ""
 
 async def known_driver(context: RoleContext, identification: Identification, source: str | None = None) -> Match | None:
     """Return what the data of ``source`` (a peer's name; None: of everybody) says of an identification, if anything."""
-    return await authentication.find(context.store, identification, context.now(), source=source)
+    gone = context.former.names()
+    return await authentication.find(context.store, identification, context.now(), source=source, gone=gone)

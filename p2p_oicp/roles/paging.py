@@ -18,6 +18,8 @@ _USUAL_SIZE = 20
 _LARGEST_SIZE = 2000
 _DATA_ERROR = "022"
 _BAD_REQUEST = 400
+# So that what it is multiplied with is still a number for the database.
+_MOST_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ def _wanted(query: str) -> PageWanted:
 
 def _number(given: dict[str, list[str]], name: str, usual: int) -> int:
     text = given.get(name, [str(usual)])[-1]
-    if not (text.isascii() and text.isdigit()):
-        raise Refusal(_DATA_ERROR, f"{name}={text[:20]}: expected a whole number from 0", http_status=_BAD_REQUEST)
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+        expected = f"expected a whole number from 0, of {_MOST_DIGITS} digits at most"
+        raise Refusal(_DATA_ERROR, f"{name}={text[:20]}: {expected}", http_status=_BAD_REQUEST)
     return int(text)

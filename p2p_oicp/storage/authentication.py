@@ -6,6 +6,7 @@ A PIN is checked by the function its hash was made with; checking is slow on pur
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, or_, select
@@ -63,10 +64,18 @@ class Match:
         return self.refusal is None
 
 
-async def find(store: Store, identification: Identification, now: float, *, source: str | None = None) -> Match | None:
+async def find(
+    store: Store,
+    identification: Identification,
+    now: float,
+    *,
+    source: str | None = None,
+    gone: Collection[str] | None = None,
+) -> Match | None:
     """Return what authentication data says of an identification; None where it says nothing: ask the EMP.
 
-    ``source`` narrows it to one peer's data (``""``: our own), None: everybody's. An authorization wins over a refusal.
+    ``source`` narrows it to one peer's data (``""``: our own), None: everybody's, but for those who are ``gone``. An
+    authorization wins over a refusal.
     """
     uid, evco_id = identification.uid, identification.evco_id
     if uid is not None:
@@ -75,7 +84,8 @@ async def find(store: Store, identification: Identification, now: float, *, sour
         rows = store.look_up(_BY_EVCO, key_=evco_id.key, source_=source)
     else:
         return None
-    matches = [match for row in rows if (match := await _judge(identification, dict(row), now)) is not None]
+    present = [dict(row) for row in rows if not gone or row["source"] not in gone]
+    matches = [match for row in present if (match := await _judge(identification, row, now)) is not None]
     return min(matches, key=lambda match: not match.is_authorized, default=None)
 
 

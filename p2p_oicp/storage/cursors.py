@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, insert
 
 from p2p_oicp.storage.state.model import Kind
 from p2p_oicp.storage.state.tables import cursors
@@ -10,9 +10,6 @@ from p2p_oicp.storage.statements import compiled
 from p2p_oicp.storage.writer import Transaction
 
 _COLUMNS = ("peer", "kind", "group_key", "change")
-OF_PEER = compiled(
-    select(cursors.c.kind, cursors.c.group_key, cursors.c.change).where(cursors.c.peer == bindparam("peer_"))
-)
 _SET = compiled(insert(cursors).values({name: bindparam(name) for name in _COLUMNS}).prefix_with("OR REPLACE"))
 _FORGET_EVERYBODY = compiled(delete(cursors))
 _FORGET_PEER = compiled(delete(cursors).where(cursors.c.peer == bindparam("peer_")))

@@ -22,16 +22,10 @@ _FAILED = compiled(
     .values({name: bindparam(name) for name in ("failures", "next_try_at", "last_error", "last_kind")})
 )
 _HURRY = compiled(update(destinations).where(_of_name).values(failures=0, next_try_at=0))
-ALL = compiled(
-    select(*(destinations.c[name] for name in ("name", "failures", "next_try_at", "last_error", "last_success_at")))
-)
 _GET = compiled(select(destinations.c.failures, destinations.c.next_try_at).where(_of_name))
 
-ALL = compiled(
-    select(*(destinations.c[name] for name in ("name", "failures", "next_try_at", "last_error", "last_kind"))).order_by(
-        destinations.c.name
-    )
-)
+_COLUMNS = ("name", "failures", "next_try_at", "last_error", "last_kind", "last_success_at")
+ALL = compiled(select(*(destinations.c[name] for name in _COLUMNS)).order_by(destinations.c.name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,7 @@ DEPTHS = compiled(
         func.count().label("letters"),
         func.min(outbox.c.created_at).label("oldest"),
         func.sum(outbox.c.attempts).label("attempts"),
+        func.min(outbox.c.next_try_at).label("next_try_at"),
     )
     .group_by(outbox.c.destination, outbox.c.state)
     .order_by(outbox.c.destination)

@@ -4,7 +4,7 @@ Jobs (callables that get a :class:`Transaction`) wait in two lanes. Each round t
 up to a bound, and some bulk jobs, runs each behind a savepoint, commits once, and only then resolves every future. So
 one fsync pays for many requests, and an answer is never given before its data is durable. Bulk jobs are added to a
 round until an interactive job waits, and that one gets a round without any: so a large push holds an authorization up
-for one of its jobs and a commit, and goes fast while nobody else writes. Measured reasons: docs/decisions/0002.
+for one of its jobs and a commit, and goes fast while nobody else writes. The reasons: docs/decisions/0002, 0006.
 
 Interactive jobs run in the event loop, and must be short: a few statements of some microseconds each. Bulk jobs run in
 a thread, and so does a commit that waits for the disk (``synchronous = FULL``). (A thread for all of it hands Python's

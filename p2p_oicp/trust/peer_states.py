@@ -39,7 +39,9 @@ class PeerStates:
         """Return all peers with their states."""
         health = {row["name"]: dict(row) for row in await self._store.read(destinations.ALL)}
         waiting = {
-            r["destination"]: r["depth"] for r in await self._store.read(outbox.DEPTHS) if r["state"] == outbox.WAITING
+            r["destination"]: r["letters"]
+            for r in await self._store.read(outbox.DEPTHS)
+            if r["state"] == outbox.WAITING
         }
         peers = [peer for peer in self._registry.all() if not peer.is_self]
         return {

@@ -132,8 +132,12 @@ def _rows(depths: Sequence[Row], healths: Sequence[Row], now: float) -> Iterator
     of = ["destination"]
     named = [{**dict(row), "destination": row["name"]} for row in healths]
     yield _family("destination_failures", "Failures in a row.", of, named, "failures")
-    waits = [{**row, "wait": max(0.0, row["next_try_at"] - now)} for row in named]
-    yield _family("destination_next_try_seconds", "Seconds until it is tried again; 0: at any time.", of, waits, "wait")
+    # A letter waits by itself; after some failures in a row, all that goes to the destination waits.
+    pauses = {row["name"]: row["next_try_at"] for row in healths}
+    due = {row["destination"]: row["next_try_at"] for row in depths if row["state"] == outbox.WAITING}
+    waits = [{"destination": to, "wait": max(0.0, at - now, pauses.get(to, 0.0) - now)} for to, at in due.items()]
+    meaning = "Seconds until what waits for it is tried again; 0: at any time."
+    yield _family("destination_next_try_seconds", meaning, of, waits, "wait")
     failed = [{**row, "kind": row["last_kind"], "one": 1} for row in named if row["failures"] and row["last_kind"]]
     kinds = ["destination", "kind"]
     yield _family("destination_last_error", "The kind of the last failure, while it fails.", kinds, failed, "one")

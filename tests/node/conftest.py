@@ -154,7 +154,8 @@ class Caller:
 
 @dataclass
 class Pair:
-    """Both nodes, their backends, and callers at their listeners; ``more`` are further lines of each ``node.toml``."""
+    """Both nodes, their backends, and callers at their listeners; ``more`` are further lines of each ``node.toml``,
+    ``patience`` the seconds in which an EMP has to authorize, ``retry`` those of the first and the longest wait."""
 
     folder: Path
     http: aiohttp.ClientSession
@@ -162,6 +163,8 @@ class Pair:
     csms: Csms = field(default_factory=Csms)
     contracts: Contracts = field(default_factory=Contracts)
     more: str = ""
+    patience: float = 2.0
+    retry: tuple[float, float] = (0.05, 0.2)
 
     def write(self) -> None:
         for name, table, party in (("a", "operators", A_CPO), ("b", "providers", B_EMP)):
@@ -171,8 +174,8 @@ class Pair:
                 'peers_file = "peers.toml"\n'
                 f'[node]\nname = "node {name}"\n{table} = ["{party}"]\n'
                 f"[peer_api]\nport = {self.ports[name]}\n[backend_api]\nport = {self.ports[name + ' backend']}\n"
-                "[security]\nrequire = []\n[delivery]\nretry_first = 0.05\nretry_max = 0.2\n"
-                "[authorization]\ndeadline = 2.0\n[storage]\nsynchronous = 'NORMAL'\n" + self.more
+                f"[security]\nrequire = []\n[delivery]\nretry_first = {self.retry[0]}\nretry_max = {self.retry[1]}\n"
+                f"[authorization]\ndeadline = {self.patience}\n[storage]\nsynchronous = 'NORMAL'\n" + self.more
             )
         self._write_peers("a", "node b", "b", "providers", B_EMP)
         self._write_peers("b", "node a", "a", "operators", A_CPO)
@@ -243,6 +246,14 @@ async def stopped(tmp_path) -> AsyncIterator[Pair]:
     """Two configured nodes that do not run yet."""
     async with configured(Pair, tmp_path) as pair:
         yield pair
+
+
+@pytest.fixture
+async def patient(stopped) -> Pair:
+    """The same; they try again after minutes, unless something tells them that it is worth while."""
+    stopped.retry = (300.0, 600.0)
+    stopped.write()
+    return stopped
 
 
 @pytest.fixture

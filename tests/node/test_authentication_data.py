@@ -142,6 +142,14 @@ async def test_a_withdrawn_card_authorizes_nobody(stopped):
         assert await authentication.find(node.store, told, 0.0) is None
 
 
+async def test_a_card_of_somebody_who_is_no_peer_any_more_authorizes_nobody(stopped):
+    told = identification({"RFIDMifareFamilyIdentification": {"UID": "1234ABCD"}})
+    async with stopped.running("a") as node:
+        await stopped.a_peer.post(PUSH_CARDS, push_cards(card_record("1234ABCD")))
+        assert await authentication.find(node.store, told, 0.0, gone=["node c"])
+        assert await authentication.find(node.store, told, 0.0, gone=["node b"]) is None
+
+
 async def test_a_pin_in_a_record_that_is_set_aside_is_not_kept(stopped):
     both = qr_record(PIN=PIN, HashedPIN=HASH)
     async with stopped.running("a"):

@@ -45,7 +45,7 @@ async def test_an_emp_that_cannot_be_reached_counts_as_not_authorized(stopped):
 
 async def test_an_emp_that_never_answers_costs_its_deadline_and_not_more(pair):
     pair.contracts.hold = asyncio.Event()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         answer = await pair.a.post(START, authorize_start())
     pair.contracts.hold.set()
     assert (answer.json["AuthorizationStatus"], answer.code) == ("NotAuthorized", "106")

@@ -110,6 +110,7 @@ async def test_a_place_is_free_again_after_the_answer(door):
 async def narrow(stopped):
     """Two nodes with room for few connections."""
     stopped.more = "[limits]\nconnections = 16\n"
+    stopped.patience = 60.0
     stopped.write()
     async with stopped.running("a"), stopped.running("b"):
         yield stopped

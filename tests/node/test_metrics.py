@@ -1,5 +1,7 @@
 """What Prometheus is told of a node."""
 
+import asyncio
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.node.messages import CDR, START, UNKNOWN_SESSION, authorize_start, cdr
@@ -32,17 +34,38 @@ async def test_requests_are_counted_by_operation_and_result(pair):
     assert (await numbers(pair, pair.b))["p2p_oicp_requests_total", "AuthorizeStart", "ok", "peer"] == 3
 
 
-async def test_what_waits_for_a_peer_that_is_away_is_shown_with_its_age_attempts_and_error(stopped):
-    async with stopped.running("a"):
-        async with stopped.running("b"):
-            session = (await stopped.a.post(START, authorize_start())).json["SessionID"]
-        assert (await stopped.a.post(CDR, cdr(session))).code == "000"
-        told = await numbers(stopped, stopped.a)
-        while told.get(("p2p_oicp_outbox_attempts", "node b", "waiting"), 0) < 1:
-            told = await numbers(stopped, stopped.a)
+async def test_what_waits_for_a_peer_that_is_away_is_shown_with_its_age_attempts_next_try_and_error(patient):
+    async with patient.running("a"):
+        async with patient.running("b"):
+            session = (await patient.a.post(START, authorize_start())).json["SessionID"]
+        assert (await patient.a.post(CDR, cdr(session))).code == "000"
+        async with asyncio.timeout(10):
+            told = await numbers(patient, patient.a)
+            while told.get(("p2p_oicp_outbox_attempts", "node b", "waiting"), 0) < 1:
+                told = await numbers(patient, patient.a)
     assert told["p2p_oicp_outbox_letters", "node b", "waiting"] == 1
     assert told["p2p_oicp_outbox_attempts", "node b", "waiting"] >= 1
-    assert told["p2p_oicp_outbox_oldest_seconds", "node b", "waiting"] < 10
+    assert 200 < told["p2p_oicp_destination_next_try_seconds", "node b"] <= 300
+    assert 0 < told["p2p_oicp_outbox_oldest_seconds", "node b", "waiting"] < 20
     kinds = {key[1] for key in told if key[0] == "p2p_oicp_destination_last_error" and key[2] == "node b"}
     assert kinds <= {"PeerUnreachable", "PeerSilent"}  # a connection that was open when the peer went breaks
     assert len(kinds) == 1
+
+
+async def test_the_list_of_peers_says_what_waits_for_each_why_and_when_it_was_heard(patient):
+    async with patient.running("a"):
+        async with patient.running("b"):
+            session = (await patient.a.post(START, authorize_start())).json["SessionID"]
+        assert (await patient.a.post(CDR, cdr(session))).code == "000"
+        async with asyncio.timeout(10):
+            while not (peer := await listed(patient))["failures"]:
+                await asyncio.sleep(0.01)
+    assert (peer["name"], peer["waiting"], peer["failures"]) == ("node b", 1, 1)
+    assert peer["last_error"].startswith("node b: ")
+    assert peer["last_seen"]
+
+
+async def listed(pair) -> dict:
+    async with pair.http.get(f"{pair.a.base.removesuffix('/api/oicp')}/admin/v1/peers") as response:
+        (peer,) = (await response.json())["peers"]
+        return peer

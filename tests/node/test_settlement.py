@@ -1,13 +1,26 @@
 """Charge detail records: one per session, durable before acknowledged, delivered whatever is down meanwhile."""
 
+import asyncio
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
 from p2p_oicp.errors import PeerUnreachable
 from p2p_oicp.storage.statements import Statement
 
-from .messages import CDR, REMOTE_START, START, UNKNOWN_SESSION, authorize_start, cdr, remote_start
+from .messages import (
+    CDR,
+    NOTIFY,
+    REMOTE_START,
+    START,
+    UNKNOWN_SESSION,
+    authorize_start,
+    cdr,
+    notification,
+    remote_start,
+)
 
 
 async def started(pair) -> str:
@@ -70,13 +83,55 @@ async def test_a_record_waits_for_an_emp_that_is_down_also_across_a_restart_of_i
     assert [record.session_id.text for record in stopped.contracts.records] == [session]
 
 
-async def test_an_emp_node_that_starts_is_sent_at_once_what_it_is_owed(stopped):
-    async with stopped.running("a"):
-        async with stopped.running("b"):
-            session = await started(stopped)
-        await stopped.a.post(CDR, cdr(session))
-        async with stopped.running("b"):
-            await stopped.contracts.until(lambda book: book.records)
+async def test_an_emp_node_that_starts_is_sent_at_once_what_it_is_owed(patient):
+    async with patient.running("a"):
+        async with patient.running("b"):
+            session = await started(patient)
+        await patient.a.post(CDR, cdr(session))
+        await until_tried(patient)
+        async with patient.running("b"):
+            await patient.contracts.until(lambda book: book.records)
+
+
+async def test_a_peer_that_asks_something_is_sent_at_once_what_it_is_owed(patient):
+    """It is up then, whatever the failures before say."""
+    async with patient.running("a"), patient.running("b"):
+        session = await started(patient)
+    async with patient.running("a"):
+        await patient.a.post(CDR, cdr(session))
+        await until_tried(patient)
+        peers = patient.folder / "b" / "peers.toml"
+        known = peers.read_text()
+        peers.write_text("")  # whom it does not know yet, it does not greet
+        async with patient.running("b") as b:
+            peers.write_text(known)
+            await b.reload()
+            await patient.b.post(REMOTE_START, remote_start())
+            await patient.contracts.until(lambda book: book.records)
+
+
+async def test_of_the_progress_that_waits_only_the_newest_is_brought(patient):
+    async with patient.running("a"):
+        async with patient.running("b"):
+            session = await started(patient)
+            await patient.a.post(NOTIFY, notification("Start", session))
+            await patient.contracts.until(lambda book: book.notifications)
+        for minute in (10, 20, 30):
+            progress = notification("Progress", session, EventOccurred=f"2026-03-01T10:{minute}:05+01:00")
+            assert (await patient.a.post(NOTIFY, progress)).code == "000"
+        async with patient.running("b"):
+            await patient.a.post(CDR, cdr(session))
+            await patient.contracts.until(lambda book: book.records)
+            await patient.at_rest("b")
+    assert [told.event_occurred.minute for told in patient.contracts.notifications[1:]] == [30]
+
+
+async def until_tried(pair) -> None:
+    """Wait until node A has failed to bring what it owes."""
+    with closing(sqlite3.connect(pair.folder / "a" / "data" / "node.sqlite3", timeout=5)) as store:
+        async with asyncio.timeout(10):
+            while store.execute("SELECT max(attempts) FROM outbox").fetchone()[0] < 1:
+                await asyncio.sleep(0.01)
 
 
 async def test_a_record_waits_for_an_emp_backend_that_is_down(pair):

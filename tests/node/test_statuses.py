@@ -97,6 +97,15 @@ async def test_an_inconsistent_push_is_018_and_stores_nothing(pair, push, named)
     assert await pulled(pair.b) == {}
 
 
+async def test_a_peers_push_is_018_however_much_else_is_wrong_with_it(pair):
+    push = with_evse_ids(*(f"DE*GEF*E{number}" for number in range(150)), "FR*XYZ*E1", "DE*GEF*EA")
+    for record in push["OperatorEvseStatus"]["EvseStatusRecord"][:150]:
+        del record["EvseStatus"]
+    answer = await pair.b_peer.post(PUSH_STATUS, push)
+    assert (answer.code, "FR*XYZ*E1" in str(answer.json)) == ("018", True)
+    assert await pulled(pair.b) == {}
+
+
 async def test_a_status_pull_can_be_filtered(pair):
     await pair.a.post(PUSH_STATUS, push_status(A="Available", B="Occupied"))
     await until_pulled(pair.b, {"DE*GEF*EA": "Available", "DE*GEF*EB": "Occupied"})

@@ -1,6 +1,6 @@
 """An EMP without a contract system: the node's own list says who may charge."""
 
-import time
+import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
@@ -79,8 +79,9 @@ async def test_what_is_told_is_kept_by_the_node(stopped):
         assert (await stopped.a.post(NOTIFY, notification("Start", session))).code == "000"
         assert (await stopped.a.post(CDR, cdr(session))).code == "000"
         found = []
-        while not found:
-            found = (await stopped.b.post(GET_CDRS, get_cdrs())).json["content"]
+        async with asyncio.timeout(10):
+            while not found:
+                found = (await stopped.b.post(GET_CDRS, get_cdrs())).json["content"]
     assert found == [cdr(session)]
 
 
@@ -102,9 +103,7 @@ def test_a_list_of_100000_is_asked_by_one_indexed_query(tmp_path):
         assert [row["detail"] for row in reader.rows(plan, key_="0000FFFF")] == [
             "SEARCH tokens USING PRIMARY KEY (token_key=?)"
         ]
-        begin = time.perf_counter()
         assert [len(list(reader.rows(tokens.FIND, key_=f"{number:08X}"))) for number in range(1000)] == [1] * 1000
-        assert time.perf_counter() - begin < 1
 
 
 def test_a_pin_of_any_letters_is_hashed():

@@ -13,6 +13,7 @@ from p2p_oicp.errors import PeerSilent
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import RoleContext
+from p2p_oicp.roles.former import FormerPeers
 from p2p_oicp.roles.state.crawling import Crawler
 from p2p_oicp.storage.state import quarantine
 from p2p_oicp.storage.state.keeper import Keeper
@@ -59,15 +60,17 @@ def crawl(store, clock) -> Callable:
 
     async def pull(*answers) -> list[dict]:
         line = Line(list(answers))
+        registry = PeerRegistry((ME, CPO))
         context = RoleContext(
             me=ME,
-            registry=PeerRegistry((ME, CPO)),
+            registry=registry,
             store=store,
             courier=line,
             bells=Bells(),
             clock=clock,
             mint=RandomMint(),
             keeper=Keeper(store, clock.time),
+            former=FormerPeers(registry, store),
             authorization_deadline=1.0,
         )
         await Crawler(context, CPO, 60.0, Backoff(1.0, 10.0, lambda: 0.0)).pull()

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import aiohttp
 import pytest
 
+from p2p_oicp.delivery.bells import SignsOfLife
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.identity import keystore
 from p2p_oicp.node import Node
@@ -100,23 +101,18 @@ async def test_what_is_found_is_a_candidate_until_a_person_accepts_it(lan):
 
 
 @pytest.mark.parametrize("lan", [{"require": ["signature"]}], indirect=True, ids=["signed"])
-async def test_an_announced_peer_is_up_and_what_waits_for_it_is_due(lan):
+async def test_an_announced_peer_is_up_and_what_waits_for_it_is_due(lan, monkeypatch):
     line = keystore.read_public_key(lan.folder / "two" / "keys" / "node.pub").line
     (lan.folder / "one" / "peers.toml").write_text(
         f'[[peer]]\nname = "two"\nurl = "http://127.0.0.1:{lan.ports[2]}"\nproviders = ["DE-GDF"]\n'
         f'public_keys = ["{line}"]\n'
     )
-    heard = asyncio.Event()
-    async with lan.node("one") as one:
-        one._trust.discovery._is_up = lambda name: _set(heard, name)
+    heard: asyncio.Queue[str] = asyncio.Queue()  # "two" knows nobody, and so greets nobody
+    monkeypatch.setattr(SignsOfLife, "heard_from", lambda _self, name: heard.put(name))
+    async with lan.node("one"):
         async with lan.node("two"), asyncio.timeout(20):
-            await heard.wait()
+            assert await heard.get() == "two"
         assert await lan.found(0, "candidates") == {}
-
-
-async def _set(heard: asyncio.Event, name: str) -> None:
-    assert name == "two"
-    heard.set()
 
 
 @pytest.mark.parametrize("lan", [{"require": ["signature"], "auto_accept": True}], indirect=True, ids=["signed"])

@@ -80,10 +80,10 @@ ENDS = {
 
 @pytest.mark.parametrize(("program", "words"), ENDS.values(), ids=ENDS)
 async def test_a_node_that_does_not_end_in_order_is_reported(tmp_path, program, words):
-    nodes = cluster(tmp_path, program, patience=0.5)
+    nodes = cluster(tmp_path, program)
     with pytest.raises(NodeFailed, match=words):
         async with nodes:
-            pass
+            nodes["node A"].patience = 0.5
     assert not nodes["node A"].is_running
 
 
@@ -117,8 +117,9 @@ async def test_settings_in_our_environment_do_not_reach_the_nodes(tmp_path, monk
 async def test_a_cancelled_start_leaves_no_process(tmp_path):
     nodes = cluster(tmp_path, HANGING)
     starting = asyncio.ensure_future(nodes.__aenter__())
-    while nodes["node A"].process is None:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while nodes["node A"].process is None:
+            await asyncio.sleep(0.01)
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting

@@ -103,7 +103,7 @@ async def play(file: Path, story: list[list[tuple[str, dict[str, int]]]]) -> Non
 
 
 @given(stories)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_deltas_lead_where_a_full_pull_does_and_history_tells_every_moment(story):
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(play(Path(folder) / "node.sqlite3", story))

@@ -70,7 +70,7 @@ class RemoteControl:
     ) -> Answer:
         """Store the session, ask the backend at most once, store its answer."""
         _check_is_ours(incoming.message, self._context.me)
-        await refuse_unknown_evse(self._context.store, incoming.message.evse_id)
+        await refuse_unknown_evse(self._context, incoming.message.evse_id)
         peer = incoming.peer.name if incoming.peer else ""
         opened = await self._book.open(incoming, self._book.draft(incoming, kind, peer), nothing)
         if opened.answer is not None:

@@ -63,7 +63,7 @@ class RemoteControl:
     async def _start(self, incoming: Incoming[Start], kind: str) -> Answer:
         operation = incoming.operation
         peer = to_operator_of(incoming.message.evse_id, operation, self._context.registry).peers[0]
-        await refuse_unknown_evse(self._context.store, incoming.message.evse_id)
+        await refuse_unknown_evse(self._context, incoming.message.evse_id)
         opened = await self._book.open(incoming, self._book.draft(incoming, kind, peer.name), nothing)
         if opened.answer is not None:
             return opened.answer
@@ -149,7 +149,7 @@ class RemoteControl:
             return await self._context.store.write(lambda tx: self._book.stop_wanted(tx, incoming))
         except Refusal:
             to_operator_of(incoming.message.evse_id, incoming.operation, self._context.registry)
-            await refuse_unknown_evse(self._context.store, incoming.message.evse_id)
+            await refuse_unknown_evse(self._context, incoming.message.evse_id)
             raise
 
     async def _stopped(self, session: Session, operation: Operation, incoming: Incoming[Stop]) -> Acknowledgement:

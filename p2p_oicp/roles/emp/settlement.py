@@ -37,14 +37,14 @@ class EmpSettlement(Settlement):
         if match is not None:
             draft = replace(draft, offline=1, provider_key=match.provider_id.key, provider_id=match.provider_id.text)
             return await self._opened(draft, "authorized offline by the CPO's node")
-        if not await self._is_here(message.session_id.key) and await self._former.knows(incoming):
+        if not self._is_here(message.session_id.key) and await self._former.knows(incoming):
             provider = self._context.me.providers[0]
             draft = replace(draft, provider_key=provider.key, provider_id=provider.text)
             return await self._opened(draft, "known to our backend from an earlier store")
         return False
 
-    async def _is_here(self, session_key: str) -> bool:
-        return await self._context.store.write(lambda tx: sessions.get(tx, self.role, session_key)) is not None
+    def _is_here(self, session_key: str) -> bool:
+        return bool(self._context.store.look_up(sessions.GET, role_=self.role, key_=session_key))
 
     async def _opened(self, draft: Session, event: str) -> bool:
         return await self._context.store.write(lambda tx: self._open(tx, draft, event))

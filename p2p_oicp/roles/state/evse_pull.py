@@ -16,7 +16,6 @@ from p2p_oicp.roles.context import Answer, Incoming, RoleContext
 from p2p_oicp.roles.paging import PageWanted
 from p2p_oicp.roles.state import facts
 from p2p_oicp.roles.state.crawls import Crawl, Crawls
-from p2p_oicp.roles.state.former import FormerPeers
 from p2p_oicp.roles.state.notation import in_notation
 from p2p_oicp.storage.state import evses, pages, queries
 from p2p_oicp.storage.state.evses import Circle, Filters
@@ -33,7 +32,7 @@ class EvsePulls:
     def __init__(self, context: RoleContext, source: str | None) -> None:
         self._context = context
         self._source = source
-        self._former = FormerPeers(context)
+        self._former = context.former
         self._crawls = Crawls(self._as_of)
 
     async def answer(self, incoming: Incoming[PullEvseData]) -> Answer:

@@ -20,7 +20,6 @@ from p2p_oicp.oicp import (
 from p2p_oicp.roles.answers import status_code
 from p2p_oicp.roles.context import Answer, Incoming, RoleContext
 from p2p_oicp.roles.state.evse_pull import circle_of
-from p2p_oicp.roles.state.former import FormerPeers
 from p2p_oicp.roles.state.kinds import KINDS, audience_key
 from p2p_oicp.storage.state import evses, queries
 from p2p_oicp.storage.state.model import EVERYONE, Kind
@@ -36,7 +35,7 @@ class GroupedPulls:
     def __init__(self, context: RoleContext, source: str | None) -> None:
         self._store = context.store
         self._source = source
-        self._former = FormerPeers(context)
+        self._former = context.former
 
     async def statuses(self, incoming: Incoming[PullEvseStatus]) -> Answer:
         """Return all statuses, those that are ``EVSEStatus``, those in a circle."""

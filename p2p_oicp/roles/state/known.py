@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import EvseID
-from p2p_oicp.storage import Store
+from p2p_oicp.roles.context import RoleContext
 from p2p_oicp.storage.state import evses
 
 _UNKNOWN_EVSE, _NOT_COMPATIBLE = "603", "604"
 
 
-async def refuse_unknown_evse(store: Store, evse_id: EvseID) -> None:
+async def refuse_unknown_evse(context: RoleContext, evse_id: EvseID) -> None:
     """Raise Refusal 603 for an EVSE that its operator's data does not have, 604 for one that is not compatible.
 
     An operator that has sent no EVSE data may have any EVSE: its own system knows.
     """
     operator = evse_id.operator
-    known = await evses.known(store, evse_id.key, operator.key if operator else "")
+    gone = context.former.names()
+    known = evses.known(context.store, evse_id.key, operator.key if operator else "", gone)
     if known.operator_has_data and not known.is_known:
         raise Refusal(_UNKNOWN_EVSE, f"EvseID {evse_id} is not among the EVSE data that {operator} has sent")
     if known.is_known and not known.is_compatible:

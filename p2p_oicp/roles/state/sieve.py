@@ -92,8 +92,10 @@ class Sieve:
     def _put_aside(self, raw: bytes, wrong: list[Finding]) -> None:
         kept = redacted(raw) if self._kind.kind is Kind.AUTHENTICATION else raw
         self.unusable.append(SetAside(kept, tuple(wrong)))
-        if len(self.findings) < _MOST_FINDINGS:
-            self.findings += wrong
+        # Records of somebody else forbid the whole push, however much else is wrong with it.
+        foreign = self._kind.foreign_code
+        many = len(self.findings) >= _MOST_FINDINGS
+        self.findings += [finding for finding in wrong if not many or finding.status_code == foreign]
 
     async def keep_aside(self, operation: str) -> int:
         """Store what could not be used; return how much of it was never seen before."""

@@ -6,6 +6,6 @@ the source ``""``, a copy of a peer's the peer's name. Every real change takes t
 sequence; the earlier version moves to the history, and what is withdrawn leaves a tombstone. So three questions have
 cheap answers: what is valid now (pulls), what lies behind a cursor (replication), and what was valid then (history).
 
-``Keeper`` is the one door for changes; ``queries``, ``evses`` and ``prices`` are what pulls and replication read;
+``Keeper`` is the one door for changes; pulls read ``queries``, ``evses`` and ``pages``, replication reads ``behind``;
 ``history``, ``quarantine`` and ``sweeping`` are for people and for the passing of time.
 """

@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, func, or_, select
 
 from p2p_oicp.storage.state.model import Kind
 from p2p_oicp.storage.state.places import cells_around
-from p2p_oicp.storage.state.tables import evse_facts, state_groups, state_records
+from p2p_oicp.storage.state.tables import state_groups
 from p2p_oicp.storage.statements import Statement, compiled
 from p2p_oicp.storage.store import Store
 
@@ -50,22 +50,14 @@ _SINCE = Statement(
     _IDS.format("FROM evse_facts AS f INDEXED BY evse_facts_by_time WHERE f.changed_at >= :since", _FILTERS), {}
 )
 _NEAR = Statement(_IDS.format(_near, _FILTERS), {})
+_ABOUT = "SELECT f.compatible FROM evse_facts AS f WHERE f.deleted = 0 AND {} {}"
 _KEYS_NEAR = Statement(f"SELECT DISTINCT f.evse_key {_near} {_OF_SOURCE}", {})
 
-_r, _g, _f = state_records.c, state_groups.c, evse_facts.c
-_KNOWN = compiled(
-    select(_f.compatible, _f.source).where(
-        _f.record_id.in_(
-            select(_r.id).where(_r.kind == int(Kind.EVSE_DATA), _r.key == bindparam("evse_"), _r.deleted == 0)
-        )
-    )
+_g = state_groups.c
+_KNOWN = Statement(
+    _ABOUT.format("f.record_id IN (SELECT id FROM state_records WHERE kind = :kind AND key = :evse)", _OF_SOURCE), {}
 )
-_HAS_ANY = compiled(select(_f.record_id).where(_f.deleted == 0, _f.operator_key == bindparam("operator_")).limit(1))
-_CALIBRATION = compiled(
-    select(_f.calibration).where(
-        _f.record_id.in_(select(_r.id).where(_r.kind == int(Kind.EVSE_DATA), _r.key == bindparam("evse_")))
-    )
-)
+_HAS_ANY = Statement(_ABOUT.format("f.operator_key = :operator", _OF_SOURCE + "LIMIT 1"), {})
 _NEWEST = compiled(
     select(func.coalesce(func.max(_g.newest), 0).label("newest")).where(
         _g.kind == int(Kind.EVSE_DATA), or_(bindparam("source_").is_(None), _g.source == bindparam("source_"))
@@ -146,8 +138,7 @@ def _numbers(text: str) -> array[int]:
 
 async def keys_near(store: Store, circle: Circle, source: str | None, gone: Sequence[str] | None = None) -> list[str]:
     """Return the keys of the EVSEs in a circle, but for those whose source is ``gone``."""
-    left_out = None if gone is None else orjson.dumps(gone).decode()
-    rows = await store.scan(_KEYS_NEAR, **circle.parameters(), source=source, gone=left_out)
+    rows = await store.scan(_KEYS_NEAR, **circle.parameters(), source=source, gone=_listed(gone))
     return [row["evse_key"] for row in rows]
 
 
@@ -156,14 +147,13 @@ def newest(store: Store, source: str | None) -> int:
     return int(store.look_up(_NEWEST, source_=source)[0]["newest"])
 
 
-async def known(store: Store, evse_key: str, operator_key: str) -> Known:
-    """Return what is known of an EVSE, in whatever source."""
-    rows = store.look_up(_KNOWN, evse_=evse_key)
-    has_data = bool(rows) or bool(store.look_up(_HAS_ANY, operator_=operator_key))
+def known(store: Store, evse_key: str, operator_key: str, gone: Sequence[str] | None = None) -> Known:
+    """Return what is known of an EVSE, in whatever source that is not ``gone``."""
+    sources = {"source": None, "gone": _listed(gone)}
+    rows = store.look_up(_KNOWN, kind=Kind.EVSE_DATA, evse=evse_key, **sources)
+    has_data = bool(rows) or bool(store.look_up(_HAS_ANY, operator=operator_key, **sources))
     return Known(has_data, bool(rows), all(row["compatible"] != 0 for row in rows))
 
 
-async def calibration(store: Store, evse_key: str) -> str | None:
-    """Return an EVSE's CalibrationLawDataAvailability, None where it is not known."""
-    rows = store.look_up(_CALIBRATION, evse_=evse_key)
-    return str(rows[0]["calibration"]) or None if rows else None
+def _listed(gone: Sequence[str] | None) -> str | None:
+    return None if gone is None else orjson.dumps(gone).decode()

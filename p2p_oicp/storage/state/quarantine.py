@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import orjson
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, select
 
 from p2p_oicp.oicp import Finding
 from p2p_oicp.storage.state.tables import quarantine
@@ -37,11 +37,6 @@ _MAKE_ROOM = Statement(
 _COLUMNS = (_q.id, _q.source, _q.operation, _q.findings, _q.record, _q.first_seen_at, _q.last_seen_at, _q.times)
 LIST = compiled(select(*_COLUMNS).order_by(_q.source, _q.operation, _q.id))
 OF_SOURCE = compiled(select(*_COLUMNS).where(_q.source == bindparam("source_")).order_by(_q.operation, _q.id))
-COUNTS = compiled(
-    select(_q.source, _q.operation, func.count().label("records"), func.sum(_q.times).label("times")).group_by(
-        _q.source, _q.operation
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)

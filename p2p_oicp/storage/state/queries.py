@@ -63,15 +63,15 @@ ORDER BY g.group_key, g.source
 """,
     {},
 )
-#: How many records of a kind are valid, by source.
-COUNTS = compiled(
-    select(_r.source, func.count().label("records"), func.max(_r.changed_at).label("newest"))
-    .where(_r.kind == bindparam("kind_"), _r.deleted == 0)
-    .group_by(_r.source)
+#: The keys of a source's valid records in some groups.
+KEYS_OF_GROUPS = compiled(
+    select(_r.group_key, _r.key).where(
+        _r.kind == bindparam("kind_"),
+        _r.source == bindparam("source_"),
+        _r.group_key.in_(_in_list("groups")),
+        _r.deleted == 0,
+    )
 )
 #: Everybody of whom there is anything.
 SOURCES = compiled(select(_g.source).distinct())
-NEWEST_OF_KIND = compiled(
-    select(func.coalesce(func.max(_g.newest), 0).label("newest")).where(_g.kind == bindparam("kind_"))
-)
 SWEPT = compiled(select(_w.change, _w.at).where(_w.kind == bindparam("kind_")))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from p2p_oicp.peers import Peer
-from p2p_oicp.roles.context import RoleContext
+from p2p_oicp.peers import Peer, PeerRegistry
+from p2p_oicp.storage import Store
 from p2p_oicp.storage.state import queries
 
 
 class FormerPeers:
-    """Whose copies are not told any more. They stay in the store, and count again when their peer comes back.
+    """Whose copies neither are told nor decide any more.
 
-    (It would not send again what it has brought, so forgetting it were for good.)
+    They stay in the store, and count again when their peer comes back: it would not send again what it has brought.
     """
 
-    def __init__(self, context: RoleContext) -> None:
-        self._registry = context.registry
-        self._store = context.store
+    def __init__(self, registry: PeerRegistry, store: Store) -> None:
+        self._registry = registry
+        self._store = store
         self._as_of: tuple[Peer, ...] | None = None
         self._names: list[str] = []
 
