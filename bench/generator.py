@@ -144,8 +144,9 @@ class _Load:
         """Note an answer, and use its connection for the next request."""
         self._ended = time.perf_counter()
         self._latencies.append(self._ended - connection.due)
-        self.answered.append(connection.number)
         self._failed += not ok
+        if ok:
+            self.answered.append(connection.number)
         self._in_flight -= 1
         if not self._send_next(connection):
             self._free.append(connection)
@@ -205,7 +206,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tls", action="store_true")
     parser.add_argument("--repeat", action="store_true", help="send the requests again when they are used up")
     parser.add_argument("--expect", default="", help="what the first part of every answer's body holds")
-    parser.add_argument("--answered", type=Path, help="write the numbers of the requests that were answered")
+    parser.add_argument(
+        "--answered", type=Path, help="write which requests were answered as expected"
+    )
     return parser.parse_args()
 
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _PATIENCE_SECONDS = 60.0
 ROOT = Path(__file__).parent.parent
@@ -36,8 +35,8 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that all threads of the process have used."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+        # The kernel's clock of a process, in ns (clock_getcpuclockid): what /proc tells comes in ticks of 10 ms.
+        return time.clock_gettime_ns((~self.process.pid << 3) | 2) / 1e9
 
     def memory_bytes(self) -> int:
         """Return the resident memory."""

@@ -13,8 +13,11 @@ import orjson
 from bench import messages, nodes
 from bench.bench import Bench
 from bench.nodes import MOST_A_SECOND, Place
-from bench.processes import ROOT, Server
+from bench.processes import ROOT, BenchFailed, Server
 from bench.table import Row
+
+# A slow start of the generator must not be taken for a node that lost nothing.
+_ENOUGH = 1_000
 
 
 def measure(bench: Bench) -> list[Row]:
@@ -42,13 +45,18 @@ def _killed_under_load(bench: Bench, server: Server) -> set[str]:
     numbers = list(bench.numbers(MOST_A_SECOND * 2))
     messages.write(file, messages.authorize_starts(numbers))
     options = ["--port", str(server.port), "--file", str(file), "--seconds", "30", "--answered", str(answered)]
+    options += ["--expect", '"Authorized"']
     generator = subprocess.Popen(
         [sys.executable, "-m", "bench.generator", *options], stdout=subprocess.DEVNULL, cwd=ROOT
     )
     time.sleep(1.5)
     server.kill()
-    generator.wait()
-    return {messages.session_id(numbers[at]) for at in orjson.loads(answered.read_bytes())}
+    if generator.wait() != 0:
+        raise BenchFailed(f"the load ended with {generator.returncode} when the node was killed")
+    acknowledged = orjson.loads(answered.read_bytes())
+    if len(acknowledged) < _ENOUGH:
+        raise BenchFailed(f"only {len(acknowledged)} requests were answered before the kill, which proves little")
+    return {messages.session_id(numbers[at]) for at in acknowledged}
 
 
 def _stored(at: Place) -> set[str]:

@@ -21,9 +21,10 @@ async def shared(request, tmp_path_factory) -> AsyncIterator[World]:
 
 @pytest.fixture
 def on(shared) -> World:
-    """The shared world, with clear lines."""
+    """The shared world, with clear lines that remember nothing."""
     for line in (shared.to_a, shared.to_b):
         line.choose, line.always = None, PASS
         line.script.clear()
+        line.taken.clear()
     shared.contracts.trouble = lambda _: ""
     return shared

@@ -13,6 +13,7 @@ from typing import Self
 
 LOOPBACK = "127.0.0.1"
 _PIECE = 65536
+_PATIENCE = 20.0
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,12 @@ class Proxy:
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def until_taken(self, fault: Fault, path: str = "") -> None:
+        """Wait until a request whose path holds ``path`` was treated with ``fault``."""
+        async with asyncio.timeout(_PATIENCE):
+            while not any(name == fault.name and path in each for name, each in self.taken):
+                await asyncio.sleep(0.01)
 
     def _next(self, path: str) -> Fault:
         if self.script:

@@ -48,7 +48,7 @@ async def soak(minutes: float, seed: int, folder: Path, secure: str) -> int:
 
 async def _one(on: World) -> str:
     if on.rng.random() < _CHANCE_OF_OVERLOAD:
-        outcome = await press(on, 3.0, factor=20)
+        outcome = await press(on, 3.0, factor=20, patience=15.0)
         assert not outcome.faults, str(outcome)
         await on.push()  # the storm has replaced the statuses
         return "overload"

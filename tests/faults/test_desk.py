@@ -31,7 +31,7 @@ async def a_dead_letter(on) -> dict:
     """Let the EMP's backend refuse a record for good."""
     on.contracts.trouble = lambda operation: "refuse" if operation == "ChargeDetailRecord" else ""
     await on.csms.charge(on.csms.evses[0])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not (found := await letters(on.b, "--dead")):
             await asyncio.sleep(0.05)
     on.contracts.trouble = lambda _: ""
@@ -79,9 +79,11 @@ async def test_the_admin_api_refuses_what_it_cannot_read(on, path):
 
 
 async def test_a_backup_under_load_is_consistent_and_a_node_restored_from_it_catches_up(on, tmp_path):
-    enough = asyncio.Event()
+    enough, settled = asyncio.Event(), set(on.csms.records)
     driving = asyncio.create_task(on.csms.keep_busy(enough))
-    await asyncio.sleep(0.2)
+    async with asyncio.timeout(20):
+        while not on.csms.records.keys() - settled:
+            await asyncio.sleep(0.01)
     said = await command(on.a, "backup", str(tmp_path / "a.sqlite3"))
     enough.set()
     await driving

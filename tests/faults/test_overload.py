@@ -18,7 +18,8 @@ async def test_a_storm_of_statuses_delays_and_refuses_no_authorization_at_either
 
 
 async def test_under_overload_answers_are_bounded_and_the_nodes_are_well_afterwards(on):
-    outcome = await press(on, 2.0, factor=20)
+    # The two rates are of short windows, and others use the machine as well: what counts is that it recovers.
+    outcome = await press(on, 2.0, factor=20, patience=15.0)
     assert not outcome.faults, str(outcome)
     assert outcome.pressing.statuses[200], str(outcome)
     assert outcome.pressing.statuses[503] + outcome.pressing.statuses[429], str(outcome)

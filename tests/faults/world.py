@@ -65,7 +65,7 @@ class World:
         assert answer.is_yes, answer
         return answer.json["SessionID"]
 
-    async def statuses_are_equal(self, within: float = 10.0) -> bool:
+    async def statuses_are_equal(self, within: float = 20.0) -> bool:
         """Wait until the EMP's node knows exactly the statuses of the CSMS; return whether it did in time."""
         until = time.monotonic() + within
         while await self.contracts.pull() != self.csms.statuses:
