@@ -197,6 +197,8 @@ async def attempt(pair, link: str, forged: Forged, tamper=lambda body: body) -> 
 CONFLICTS = {
     "a party of the inviting node": ({"operators": ["DE*GEF"]}, '"DE*GEF" is claimed by this node itself already'),
     "the name of the inviting node": ({"name": "node a"}, '"node a" is the name of another peer already'),
+    "nothing, but could not be read again: no party": ({"providers": []}, "peer: names no party"),
+    "nothing, but could not be read again: a proof": ({"require": ("dnssec",)}, "expected 'signature' or 'mtls'"),
 }
 
 
@@ -250,6 +252,24 @@ async def test_a_link_whose_node_has_another_key_is_refused_before_anything_is_s
     answer = await b.ask("POST", "/peers/join", status=502, link=other.link())
     assert "the link is of" in answer["StatusCode"]["AdditionalInfo"]
     assert await b.names() == []
+
+
+ALIASES = {
+    "spaces at its ends": (" Alpha ", 409, "no space at its ends"),
+    "too long": ("A" * 65, 409, "1 to 64 printable characters"),
+    "our own backend's": ("backend emp", 409, "expected another name"),
+    "no text": (5, 400, "alias: expected text"),
+}
+
+
+@pytest.mark.parametrize(("alias", "status", "reason"), ALIASES.values(), ids=ALIASES)
+async def test_a_name_that_no_peer_can_have_is_refused_before_anything_is_sent(strangers, alias, status, reason):
+    _, a, b = strangers
+    link = (await a.ask("POST", "/peers/invitations"))["link"]
+    answer = await b.ask("POST", "/peers/join", status=status, link=link, alias=alias)
+    assert reason in answer["StatusCode"]["AdditionalInfo"]
+    assert (await a.names(), await b.names()) == ([], [])
+    assert (await b.ask("POST", "/peers/join", link=link, alias="Alpha"))["joined"] == "Alpha"
 
 
 @pytest.mark.parametrize("link", ["", "hello", "http://a.example/p2p/v1/pairings#token=x&key=y"])
