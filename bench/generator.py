@@ -206,9 +206,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tls", action="store_true")
     parser.add_argument("--repeat", action="store_true", help="send the requests again when they are used up")
     parser.add_argument("--expect", default="", help="what the first part of every answer's body holds")
-    parser.add_argument(
-        "--answered", type=Path, help="write which requests were answered as expected"
-    )
+    parser.add_argument("--answered", type=Path, help="write which requests were answered as expected")
     return parser.parse_args()
 
 
