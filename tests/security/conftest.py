@@ -126,13 +126,6 @@ async def stopped(tmp_path, require) -> AsyncIterator[SignedPair]:
 
 
 @pytest.fixture
-async def patient(tmp_path, require) -> AsyncIterator[SignedPair]:
-    """The same; they try again after minutes, unless something tells them that it is worth while."""
-    async with configured(partial(SignedPair, require=require, retry=(300.0, 600.0)), tmp_path) as pair:
-        yield pair
-
-
-@pytest.fixture
 async def pair(stopped) -> AsyncIterator[SignedPair]:
     """Two running nodes."""
     async with stopped.running("a"), stopped.running("b"):
