@@ -191,6 +191,7 @@ descriptors = Table(
     Column("peer", Text, primary_key=True),
     Column("issued_at", Float, nullable=False),
     Column("learned_at", Float, nullable=False),
+    Column("pins", Text, nullable=False),  # ids of the pinned keys that it, or one before it, named: a JSON list
     Column("body", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )

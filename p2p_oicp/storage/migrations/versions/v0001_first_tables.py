@@ -67,6 +67,7 @@ def upgrade() -> None:
         sa.Column("peer", sa.Text(), nullable=False),
         sa.Column("issued_at", sa.Float(), nullable=False),
         sa.Column("learned_at", sa.Float(), nullable=False),
+        sa.Column("pins", sa.Text(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("peer"),
         sqlite_with_rowid=False,
