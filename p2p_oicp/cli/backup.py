@@ -19,7 +19,10 @@ def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; it must not exist yet.")],
     config: ConfigOption = Path("node.toml"),
 ) -> None:
-    """Copy the database, while the node runs or not. To restore: stop the node, copy FILE back, start the node."""
+    """Copy the database, while the node runs or not.
+
+    To restore: stop the node, remove the database's files that end in -wal and -shm, copy FILE back, start the node.
+    """
     from p2p_oicp.settings import load_settings
     from p2p_oicp.storage.backup import back_up
 

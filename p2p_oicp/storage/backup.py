@@ -6,6 +6,7 @@ and it knows nothing of how far their copies of its own state are, so that it be
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from contextlib import closing
@@ -13,9 +14,10 @@ from pathlib import Path
 
 from sqlalchemy import bindparam, insert
 
-from p2p_oicp.errors import StoreUnusable
+from p2p_oicp.errors import StoreError, StoreUnusable
 from p2p_oicp.storage import birth, cursors
 from p2p_oicp.storage.journal import Journal
+from p2p_oicp.storage.migrate import uri_of
 from p2p_oicp.storage.state.plans import ALL, DECIDED, push_of
 from p2p_oicp.storage.state.tables import journal as table
 from p2p_oicp.storage.statements import compiled
@@ -29,7 +31,7 @@ _KEEP = compiled(insert(table).values(id=bindparam("id"), request=bindparam("req
 def back_up(source: Path, target: Path) -> int:
     """Copy the database ``source``, in use or not, to the new file ``target``; return its size in bytes.
 
-    Raises StoreUnusable, and leaves no ``target`` then.
+    Raises StoreUnusable, and leaves nothing beside it then.
     """
     if not source.exists():
         raise StoreUnusable(f"{source}: there is no database yet; start the node once with `p2p-oicp run`")
@@ -41,9 +43,13 @@ def back_up(source: Path, target: Path) -> int:
         unfinished.chmod(0o600)
         _flush(unfinished)
         unfinished.rename(target)
-    except (sqlite3.Error, OSError) as error:
-        unfinished.unlink(missing_ok=True)
+    except StoreUnusable:
+        raise
+    except (sqlite3.Error, OSError, StoreError) as error:
         raise StoreUnusable(f"{target}: the backup failed: {error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
     return target.stat().st_size
 
 
@@ -52,14 +58,13 @@ def _copy_whole(source: Path, target: Path) -> None:
         target.unlink(missing_ok=True)
         if _copy(source, target):
             return
-    target.unlink()
     raise StoreUnusable(f"{source}: large pushes ended whenever it was copied; back up when less is pushed")
 
 
 def _copy(source: Path, target: Path) -> bool:
     """Copy the database; False where the copy lacks what a push needs that ended meanwhile."""
     with (
-        closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as database,
+        closing(sqlite3.connect(uri_of(source, "ro"), uri=True)) as database,
         closing(sqlite3.connect(target, isolation_level=None)) as copy,
     ):
         database.backup(copy, pages=_PAGES_A_STEP)
@@ -73,7 +78,7 @@ def _copy(source: Path, target: Path) -> bool:
         copy.execute("COMMIT")
         found = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if found != "ok":
-        raise StoreUnusable(f"{source}: is damaged ({found}); restore an earlier backup")
+        raise StoreUnusable(f"{source}: is damaged ({found.splitlines()[-1]}); restore an earlier backup")
     return is_whole
 
 

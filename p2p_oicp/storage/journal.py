@@ -27,16 +27,18 @@ class Journal:
         return self._file.with_name(f"{self._file.name}-push-{number}")
 
     def write(self, number: int, request: bytes) -> None:
-        """Keep a request; it is durable afterwards. Raises StoreError."""
+        """Keep a request; it is durable afterwards. Raises StoreError, and keeps nothing of it then."""
         path = self._at(number)
         try:
             path.touch(mode=0o600)
             with path.open("wb", buffering=0) as written:
-                for start in range(0, len(request), _BYTES_AT_ONCE):
-                    written.write(request[start : start + _BYTES_AT_ONCE])
+                left = memoryview(request)
+                while left:
+                    left = left[written.write(left[:_BYTES_AT_ONCE]) :]  # a disk that is nearly full takes less
                     os.fsync(written.fileno())
             self._flush_directory()
         except OSError as error:
+            self.remove(number)  # its room is needed
             raise StoreError(f"{path}: a push cannot be kept: {error.strerror or error}") from error
 
     def _flush_directory(self) -> None:

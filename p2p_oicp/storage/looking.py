@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from p2p_oicp.errors import StoreUnusable
-from p2p_oicp.storage.migrate import migrate
+from p2p_oicp.storage.migrate import migrate, uri_of
 from p2p_oicp.storage.statements import Statement
 from p2p_oicp.storage.writer import Transaction
 
@@ -32,7 +32,7 @@ def looking(file: Path) -> Iterator[Reader]:
     if not file.exists():
         raise StoreUnusable(f"{file}: there is no database yet; it is made when the node is first run")
     try:
-        with closing(_connected(f"file:{file}?mode=ro")) as connection:
+        with closing(_connected(uri_of(file, "ro"))) as connection:
             yield Reader(connection)
     except sqlite3.Error as error:
         raise StoreUnusable(f"{file}: cannot be read: {error}; is it the database of this version?") from error
@@ -46,7 +46,7 @@ def changing(file: Path) -> Iterator[Transaction]:
     """
     migrate(file)
     try:
-        with closing(_connected(f"file:{file}?mode=rw")) as connection:
+        with closing(_connected(uri_of(file, "rw"))) as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield Transaction(connection)
             connection.execute("COMMIT")

@@ -1,7 +1,7 @@
 """A peer that is given another name in the configuration keeps what it is owed, its sessions and its state.
 
 Rows name a peer by its configured name. So that the name stays a label, the node keeps beside it which parties the peer
-answered for; at the next start a name that is gone is found again by its parties, and all rows follow.
+answered for; whenever the peers change, a name that is gone is found again by its parties, and all rows follow.
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ _RENAME = [
 ]
 # What the peer has under its new name already is newer.
 _LEFT_OVER = [compiled(delete(holder.table).where(holder == bindparam("old_"))) for holder in HOLDERS]
+# Of a record that is left over, what it is searched by is, too.
+_LEFT_OVER_FACTS = [
+    compiled(delete(facts).where(facts.c.record_id.not_in(select(state.state_records.c.id))))
+    for facts in (state.evse_facts, state.identifications)
+]
 _KNOWN = compiled(select(known_peers.c.name, known_peers.c.parties))
 _REMEMBER = compiled(
     insert(known_peers).values({name: bindparam(name) for name in ("name", "parties")}).prefix_with("OR REPLACE")
@@ -88,6 +93,8 @@ def _rename(tx: Transaction, old: str, new: str) -> None:
     for rename, left_over in zip(_RENAME, _LEFT_OVER, strict=True):
         tx.run(rename, old_=old, new=new)
         tx.run(left_over, old_=old)
+    for left_over in _LEFT_OVER_FACTS:
+        tx.run(left_over)
     tx.run(_FORGET, name_=old)
 
 

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from p2p_oicp.errors import StoreUnusable
+from p2p_oicp.storage.migrate import uri_of
 from p2p_oicp.storage.statements import Statement
 
 _PATIENCE_SECONDS = 5.0
@@ -17,7 +18,7 @@ def read_once(file: Path, statement: Statement, **parameters: object) -> list[sq
     if not file.exists():
         raise StoreUnusable(f"{file}: there is no database yet; start the node once with `p2p-oicp run`")
     try:
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=_PATIENCE_SECONDS)) as connection:
+        with closing(sqlite3.connect(uri_of(file, "ro"), uri=True, timeout=_PATIENCE_SECONDS)) as connection:
             connection.row_factory = sqlite3.Row
             return connection.execute(statement.text, statement.bind(parameters)).fetchall()
     except sqlite3.Error as error:

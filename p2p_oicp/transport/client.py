@@ -25,7 +25,7 @@ from p2p_oicp.errors import (
     StoreError,
     UnknownKey,
 )
-from p2p_oicp.identity import AnswerParts, InsecureSigner, RequestSigner, SignedParts, target_of
+from p2p_oicp.identity import JSON_UTF8, AnswerParts, InsecureSigner, RequestSigner, SignedParts, target_of
 from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import Operation
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
@@ -33,7 +33,7 @@ from p2p_oicp.transport.answers import Answer, Reply, check_status, read_reply
 from p2p_oicp.transport.bodies import OFFERED_CODINGS, BoundedBody
 from p2p_oicp.transport.exchange import Endpoint, Exchange, Request
 from p2p_oicp.transport.failures import BEFORE_SENDING, FOREIGN, typed
-from p2p_oicp.transport.upload import JSON_UTF8, Upload
+from p2p_oicp.transport.upload import Upload
 
 log = structlog.get_logger(__name__)
 

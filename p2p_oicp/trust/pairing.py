@@ -110,7 +110,7 @@ class Pairing:
     async def join(self, link: str, alias: str | None = None) -> Peer:
         """Pair with the node that has given us ``link``; it is then known as ``alias``, or as it calls itself."""
         invitation, theirs = Invitation.of_link(link), await self.inspect(link)
-        self._directory.check(peer_of(theirs, self._ours.require, alias=alias))
+        self._directory.check(peer_of(theirs, self._ours.require, alias=alias), theirs)
         proof, ours = invitation.proof_key(), orjson.loads(self._ours.descriptor())
         body = orjson.dumps({"descriptor": ours, "proof_key": proof.public.line})
         _, answer = await self._client.request_json(
@@ -124,11 +124,10 @@ class Pairing:
         )
         try:
             content = orjson.loads(answer)
-            services = content["services"]
             signed = open_descriptor(orjson.dumps(content["descriptor"]), self._ours.clock.time())
+            peer = peer_of(signed, self._ours.require, services=content["services"], alias=alias)
         except (ValueError, KeyError, TypeError) as exc:
             raise NotProven(f"the answer to our joining is none: {exc}") from exc
-        peer = peer_of(signed, self._ours.require, services=services, alias=alias)
         await self._directory.add(peer, signed)
         return peer
 

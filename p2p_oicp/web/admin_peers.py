@@ -86,7 +86,8 @@ class AdminPeers:
         return shown(await self._pairing.inspect(_text(wanted, "link")))
 
     async def _join(self, wanted: dict[str, Any], _request: web.Request) -> dict[str, object]:
-        peer = await self._pairing.join(_text(wanted, "link"), wanted.get("alias"))
+        alias = None if wanted.get("alias") is None else _text(wanted, "alias")
+        peer = await self._pairing.join(_text(wanted, "link"), alias)
         log.info("pairing.done", peer=peer.name)
         return {"joined": peer.name}
 

@@ -133,10 +133,12 @@ class Listener:
             return said
         return {**said, **self._signer(status, body, arrival.signature)}
 
-    async def arrive(self, request: web.Request, most: int | None = None) -> Arrival:
-        """Read a request, ``most`` bytes of it; raises HttpProblem, InvalidMessage."""
+    async def arrive(
+        self, request: web.Request, most: int | None = None, make_room: Callable[[int], None] | None = None
+    ) -> Arrival:
+        """Read a request, ``most`` bytes of it, as ``read_whole`` does; raises HttpProblem, InvalidMessage."""
         raw_path, _, query = request.raw_path.partition("?")
-        on_the_wire, text = await read_whole(request, self.max_body if most is None else most)
+        on_the_wire, text = await read_whole(request, self.max_body if most is None else most, make_room)
         parts = SignedParts(
             method=request.method,
             authority=self._authority or request.headers.get("Host", ""),
@@ -160,8 +162,10 @@ class Listener:
         try:
             if place.takes_turns:
                 await self._doorkeeper.wait_for_turn(place)
-            self._doorkeeper.make_room(place, request.content_length)
-            return await self._api.serve(path, await self.arrive(request))
+            length = request.content_length
+            self._doorkeeper.make_room(place, length)
+            grow = partial(self._doorkeeper.make_room, place) if length is None else None
+            return await self._api.serve(path, await self.arrive(request, make_room=grow))
         finally:
             self._doorkeeper.leave(place)
 

@@ -45,25 +45,35 @@ def database(node: NodeProcess) -> Path:
 
 def rows(node: NodeProcess, query: str) -> list[tuple]:
     """Read a node's store, beside the node."""
-    with closing(sqlite3.connect(f"file:{database(node)}?mode=ro", uri=True, timeout=5)) as connection:
+    return rows_of(database(node), query)
+
+
+def rows_of(file: Path, query: str) -> list[tuple]:
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=20)) as connection:
         return connection.execute(query).fetchall()
 
 
 def write(node: NodeProcess, statement: str) -> None:
     """Change a node's store beside the node, as no program may."""
-    with closing(sqlite3.connect(database(node), timeout=5)) as connection, connection:
+    with closing(sqlite3.connect(database(node), timeout=20)) as connection, connection:
         connection.execute(statement)
 
 
-def records_in(node: NodeProcess, role: str) -> dict[str, bytes]:
-    return dict(rows(node, f"SELECT session_key, body FROM cdrs WHERE role = '{role}'"))
+def state_in(file: Path, source: str) -> dict[tuple[int, str], bytes]:
+    """Return a store's valid records of state, by kind and key: its node's own (source "") or its copy of a peer's."""
+    query = f"SELECT kind, key, raw FROM state_records WHERE source = '{source}' AND deleted = 0"
+    return {(kind, key): raw for kind, key, raw in rows_of(file, query)}
+
+
+def records_in(file: Path, role: str) -> dict[str, bytes]:
+    return dict(rows_of(file, f"SELECT session_key, body FROM cdrs WHERE role = '{role}'"))
 
 
 def compare(csms: Csms, contracts: Contracts, cpo: NodeProcess, emp: NodeProcess) -> Balance:
     """Compare the four books as they are now; statuses are compared by :func:`settled`."""
     acknowledged = {session.lower(): body for session, body in csms.records.items()}
     told = {session.lower(): bodies for session, bodies in contracts.records.items()}
-    at_cpo, at_emp = records_in(cpo, "cpo"), records_in(emp, "emp")
+    at_cpo, at_emp = records_in(database(cpo), "cpo"), records_in(database(emp), "emp")
     balance = Balance(
         sessions=rows(cpo, "SELECT count(*) FROM sessions WHERE role = 'cpo'")[0][0],
         records=len(acknowledged),

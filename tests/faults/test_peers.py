@@ -36,11 +36,11 @@ async def test_what_an_emp_node_lost_with_its_store_comes_back_and_sessions_unde
     assert balance.records == len(on.csms.records)
 
 
-async def test_what_an_emp_node_until_taken_and_not_told_its_backend_is_not_lost_with_its_store(on):
+async def test_what_an_emp_node_has_taken_and_not_told_its_backend_is_not_lost_with_its_store(on):
     on.contracts.trouble = lambda _: "fail"
     session = await on.csms.charge(on.csms.evses[0])
     async with asyncio.timeout(20):
-        while session.lower() not in books.records_in(on.b, "emp"):
+        while session.lower() not in books.records_in(books.database(on.b), "emp"):
             await asyncio.sleep(0.02)
     await on.b.kill()
     on.contracts.trouble = lambda _: ""
@@ -64,7 +64,7 @@ async def test_a_cpo_node_that_comes_back_with_an_empty_store_is_believed_what_i
     assert await on.statuses_are_equal()
 
 
-async def test_what_is_meant_for_a_node_whose_address_another_until_taken_waits_for_that_node(on):
+async def test_what_is_meant_for_a_node_whose_address_another_has_taken_waits_for_that_node(on):
     for node in (on.a, on.b):
         await node.kill()
         await on.replace(node)

@@ -39,6 +39,7 @@ class World:
     http: aiohttp.ClientSession
     balance: books.Balance = field(default_factory=books.Balance)
     megabytes: float = 0.0
+    at_rest: dict[str, int] = field(default_factory=dict)
 
     @property
     def a(self) -> NodeProcess:
@@ -82,6 +83,18 @@ class World:
                     pages = int(Path(f"/proc/{node.process.pid}/statm").read_text().split()[1])
                     self.megabytes = max(self.megabytes, pages * 4096 / 1e6)
 
+    def forget_peaks(self) -> None:
+        """Begin anew to watch how much memory the nodes take at most: what is freed at once counts as well."""
+        for node in (self.a, self.b):
+            assert node.process
+            Path(f"/proc/{node.process.pid}/clear_refs").write_text("5")
+            self.at_rest[node.spec.name] = _kilobytes(node, "VmRSS")
+
+    def growth(self) -> float:
+        """Return by how many MB the node that grew more exceeded what it had when the peaks were forgotten."""
+        grown = [_kilobytes(node, "VmHWM") - self.at_rest[node.spec.name] for node in (self.a, self.b)]
+        return max(grown) * 1024 / 1e6
+
     def forget(self) -> None:
         """Let both companies begin new books, for a world with new stores."""
         for book in (self.csms.records, self.csms.notified, self.contracts.records, self.contracts.notified):
@@ -92,6 +105,12 @@ class World:
         for file in (node.directory / "data").glob("node.sqlite3*"):
             await asyncio.to_thread(file.unlink)
         await node.start()
+
+
+def _kilobytes(node: NodeProcess, what: str) -> int:
+    assert node.process
+    lines = Path(f"/proc/{node.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what))
 
 
 #: What the nodes prove each other, by name: what node A wants of node B, and the other way round.

@@ -23,6 +23,8 @@ EVSE = "DE*GEF*E1234567*1"
 UID = "1234ABCD"
 OK = StatusCode(code="000", description="Success")
 
+QUICKLY = "retry_first = 0.05\nretry_max = 0.2\n"
+
 
 @dataclass
 class Csms:
@@ -138,7 +140,7 @@ class Caller:
         self.base = base
 
     async def post(self, path: str, body, **kwargs) -> Reply:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        data = body if isinstance(body, bytes | AsyncIterator) else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} | kwargs.pop("headers", {})
         async with self._session.post(f"{self.base}/api/oicp/{path}", data=data, headers=headers, **kwargs) as response:
             return Reply(response.status, dict(response.headers), await response.json(content_type=None))
@@ -155,7 +157,7 @@ class Caller:
 @dataclass
 class Pair:
     """Both nodes, their backends, and callers at their listeners; ``more`` are further lines of each ``node.toml``,
-    ``patience`` the seconds in which an EMP has to authorize, ``retry`` those of the first and the longest wait."""
+    ``patience`` the seconds in which an EMP has to authorize."""
 
     folder: Path
     http: aiohttp.ClientSession
@@ -164,7 +166,6 @@ class Pair:
     contracts: Contracts = field(default_factory=Contracts)
     more: str = ""
     patience: float = 2.0
-    retry: tuple[float, float] = (0.05, 0.2)
 
     def write(self) -> None:
         for name, table, party in (("a", "operators", A_CPO), ("b", "providers", B_EMP)):
@@ -174,7 +175,7 @@ class Pair:
                 'peers_file = "peers.toml"\n'
                 f'[node]\nname = "node {name}"\n{table} = ["{party}"]\n'
                 f"[peer_api]\nport = {self.ports[name]}\n[backend_api]\nport = {self.ports[name + ' backend']}\n"
-                f"[security]\nrequire = []\n[delivery]\nretry_first = {self.retry[0]}\nretry_max = {self.retry[1]}\n"
+                f"[security]\nrequire = []\n[delivery]\n{QUICKLY}"
                 f"[authorization]\ndeadline = {self.patience}\n[storage]\nsynchronous = 'NORMAL'\n" + self.more
             )
         self._write_peers("a", "node b", "b", "providers", B_EMP)
@@ -251,8 +252,9 @@ async def stopped(tmp_path) -> AsyncIterator[Pair]:
 @pytest.fixture
 async def patient(stopped) -> Pair:
     """The same; they try again after minutes, unless something tells them that it is worth while."""
-    stopped.retry = (300.0, 600.0)
-    stopped.write()
+    for name in ("a", "b"):
+        file = stopped.folder / name / "node.toml"
+        file.write_text(file.read_text().replace(QUICKLY, "retry_first = 300\nretry_max = 600\n"))
     return stopped
 
 

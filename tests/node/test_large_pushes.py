@@ -2,12 +2,15 @@
 
 import asyncio
 
+import bcrypt
 import pytest
 
 from p2p_oicp.errors import StoreError
 from p2p_oicp.storage.state import large
 
 from .messages import PULL_STATUS, PUSH_STATUS, START, authorize_start, push_status
+from .state_messages import PUSH_CARDS, card_record, push_cards, qr_record
+from .test_authentication_data import known
 
 
 async def statuses(caller) -> dict[str, str]:
@@ -54,6 +57,62 @@ async def test_a_node_that_crashes_in_a_large_push_has_all_or_nothing(stopped, m
     async with stopped.running("a"):
         found = list((await statuses(stopped.a_peer)).values())
         assert {status: found.count(status) for status in set(found)} == expected
+
+
+async def test_an_interrupted_push_of_a_peer_that_is_gone_withdraws_nothing_and_counts_when_it_comes_again(
+    stopped, monkeypatch
+):
+    again = push_status(**spots(900, "Occupied"))
+    async with stopped.running("b"):
+        await stopped.b_peer.post(PUSH_STATUS, push_status(**spots(500, "Available")))
+        with monkeypatch.context() as patch:
+            fail_at(patch, "put", 0)
+            assert (await stopped.b_peer.post(PUSH_STATUS, again)).status == 503
+    peers = stopped.folder / "b" / "peers.toml"
+    entry = peers.read_text()
+    peers.write_text("")
+    async with stopped.running("b"):
+        pass
+    peers.write_text(entry)
+    async with stopped.running("b"):
+        assert await statuses(stopped.b) == {f"DE*GEF*E{name}": "Available" for name in spots(500, "")}
+        assert (await stopped.b_peer.post(PUSH_STATUS, again)).code == "000"
+        assert set((await statuses(stopped.b)).values()) == {"Occupied"}
+    assert [path.name for path in (stopped.folder / "b" / "data").glob("*-push-*")] == []
+
+
+PIN = "4711"
+CARDS = [card_record(f"AABBCC{number:02}") for number in range(5)]
+CONTRACTS = [qr_record(f"DE-GDF-C{number:08}-X", PIN=PIN) for number in range(110)]
+
+
+@pytest.mark.parametrize(
+    ("before", "action", "pushed", "step", "expected"),
+    [
+        (CARDS, "fullLoad", CARDS[1:] + CONTRACTS, "put", (4, 110)),
+        (CARDS, "insert", CONTRACTS, "put", (5, 110)),
+        (CARDS + CONTRACTS, "delete", CARDS[:2] + CONTRACTS, "withdraw_keys", (3, 0)),
+    ],
+    ids=["fullLoad", "insert", "delete"],
+)
+async def test_pins_of_a_large_push_reach_no_file_and_a_crash_costs_nothing_else(
+    stopped, monkeypatch, before, action, pushed, step, expected
+):
+    monkeypatch.setenv("P2P_OICP_SECURITY__PIN_ROUNDS", "4")
+    async with stopped.running("b"):
+        await stopped.b.post(PUSH_CARDS, push_cards(*before))
+        with monkeypatch.context() as patch:
+            fail_at(patch, step, 1)
+            assert (await stopped.b.post(PUSH_CARDS, push_cards(*pushed, action=action))).status == 503
+    files = list((stopped.folder / "b" / "data").glob("node.sqlite3*"))
+    assert [path.name for path in files if "-push-" in path.name] != []
+    assert [path.name for path in files if b'"PIN"' in path.read_bytes()] == []
+    async with stopped.running("b"):
+        found = [record.get("QRCodeIdentification") for record in await known(stopped.b_peer)]
+    contracts = [code for code in found if code]
+    assert (len(found) - len(contracts), len(contracts)) == expected
+    for code in contracts[:1] + contracts[-1:]:
+        assert bcrypt.checkpw(PIN.encode(), code["HashedPIN"]["Value"].encode())
 
 
 async def test_an_authorization_does_not_wait_behind_a_large_push(pair):

@@ -9,13 +9,13 @@ import pytest
 
 from p2p_oicp.clock import RandomMint
 from p2p_oicp.delivery import Backoff, Bells
-from p2p_oicp.errors import PeerSilent
+from p2p_oicp.errors import PeerSilent, StoreError
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import RoleContext
 from p2p_oicp.roles.former import FormerPeers
 from p2p_oicp.roles.state.crawling import Crawler
-from p2p_oicp.storage.state import quarantine
+from p2p_oicp.storage.state import plans, quarantine
 from p2p_oicp.storage.state.keeper import Keeper
 from p2p_oicp.storage.statements import Statement
 from p2p_oicp.transport import WireAnswer, read_reply
@@ -26,6 +26,7 @@ ME = Peer("me", "http://me", providers=(ProviderID("DE-GDF"),), is_self=True)
 LIVING = Statement("SELECT key FROM state_records WHERE kind = 1 AND deleted = 0 ORDER BY key", {})
 SERVER_TIME = 1_700_000_000
 OK = {"Code": "000"}
+LEFT = Statement("SELECT (SELECT count(*) FROM staged) AS staged, (SELECT count(*) FROM batches) AS batches", {})
 
 
 def pulled(name: str, **members) -> dict:
@@ -130,6 +131,19 @@ async def test_a_crawl_that_breaks_off_changes_nothing_and_starts_anew(store, cr
     (asked,) = await crawl(page())
     refused = not isinstance(trouble, Exception) and isinstance(trouble, dict)
     assert ("LastCall" in asked) != refused  # a refused delta is not asked for again
+
+
+async def test_nothing_stays_of_a_crawl_that_cannot_be_decided(store, crawl, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(plans, "decide", refuse)
+        await crawl(page(*(pulled(f"{number:03}") for number in range(150))))
+    assert [(row["staged"], row["batches"]) for row in await store.read(LEFT)] == [(0, 0)]
+    await crawl(page(pulled("1")))
+    assert await names(store) == "1"
+
+
+def refuse(*_) -> None:
+    raise StoreError("the disk is full")
 
 
 async def test_a_record_that_cannot_be_read_costs_no_other_and_is_asked_for_again(store, crawl):

@@ -16,7 +16,7 @@ from p2p_oicp.identity import PrivateKey, keystore
 from p2p_oicp.identity.certificates import Certificate, self_signed
 from p2p_oicp.identity.signatures import sign_request
 from p2p_oicp.identity.tls import unverified_context
-from tests.node.conftest import A_CPO, B_EMP, Caller, Pair, Reply, configured
+from tests.node.conftest import A_CPO, B_EMP, Caller, Pair, Reply, configured, patient  # noqa: F401 - a fixture
 
 
 class SigningCaller(Caller):

@@ -157,7 +157,7 @@ ATTACKS = {
     "the body is not signed": (covering(ALL.replace(' "content-digest"', "")), "does not cover content-digest"),
     "nothing is signed": (covering("()"), "does not cover"),
     "the description is garbage": (changes(headers={"Signature-Input": 'oicp=("@method'}), "not as RFC 9421"),
-    "the signature is garbage": (changes(headers={"Signature": "oicp=:AAAA:"}), "does not fit"),
+    "the signature is garbage": (changes(headers={"Signature": "oicp=:AAAA:"}), "has 64 bytes"),
     "another peer signs for A": (by_c, "node c does not speak for DE*GEF"),
     "another peer names A in its body": (c_about_a(C_START, authorize_start()), "the body speaks for DE*GEF"),
     "another peer tells of A's session": (c_about_a(NOTIFY, TOLD), "does not speak for DE*GEF"),

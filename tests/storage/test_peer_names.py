@@ -6,6 +6,8 @@ from sqlalchemy import Text
 from p2p_oicp.errors import StoreUnusable
 from p2p_oicp.storage import open_store, outbox, peer_names
 from p2p_oicp.storage.peer_names import HOLDERS, Followed
+from p2p_oicp.storage.state.keeper import Keeper
+from p2p_oicp.storage.state.model import EvseFacts, Group, IdentificationFacts, Kind, Push, Record
 from p2p_oicp.storage.statements import Statement
 from p2p_oicp.storage.tables import metadata
 
@@ -49,6 +51,31 @@ async def test_a_peer_that_keeps_its_name_keeps_everything(store):
     await owe(store, "old")
     assert await follow(store, old=["DEGDF", "DEXXX"]) == Followed({}, {})
     assert await destinations(store) == ["old"]
+
+
+def brought(kind: Kind, source: str, *keys: str) -> Push:
+    facts = {
+        Kind.EVSE_DATA: EvseFacts("", "DEABC", "DEABC", "DEU", None, None, None, "", "", "", None, None, None),
+        Kind.AUTHENTICATION: IdentificationFacts("AABBCCDD", None, None),
+    }
+    records = [Record(key, "DEABC", b"{}", "", facts[kind]) for key in keys]
+    return Push(kind=kind, source=source, groups=[Group("DEABC", "DE*ABC", b"{}")], records=records)
+
+
+SEARCHED = {
+    Kind.EVSE_DATA: Statement("SELECT record_id FROM evse_facts", {}),
+    Kind.AUTHENTICATION: Statement("SELECT record_id FROM identifications", {}),
+}
+
+
+@pytest.mark.parametrize("kind", SEARCHED)
+async def test_what_a_peer_has_brought_under_both_names_is_found_once(store, kind):
+    keeper = Keeper(store, lambda: 100.0)
+    await follow(store, old=["DEABC"])
+    await keeper.apply(brought(kind, "old", "both", "one"))
+    await keeper.apply(brought(kind, "new", "both"))
+    await follow(store, new=["DEABC"])
+    assert len(await store.read(SEARCHED[kind])) == 2
 
 
 def test_every_column_that_names_a_peer_is_known():

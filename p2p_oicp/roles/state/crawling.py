@@ -86,14 +86,14 @@ class Crawler:
         harvest = Harvest(self._context, self._peer, kind, intake)
         try:
             watermark = await self._gather(kind, harvest, since)
+            if not harvest.count and since is None:
+                log.warning("crawl.empty", peer=name, kind=kind.name.lower(), meaning="all withdrawn")
+            applied = await intake.apply(harvest.groups)
         except BaseException as error:
             await asyncio.shield(intake.drop())
             if isinstance(error, PeerRejected) and since is not None:
                 await watermarks.forget(store, name, kind)
             raise
-        if not harvest.count and since is None:
-            log.warning("crawl.empty", peer=name, kind=kind.name.lower(), meaning="all withdrawn")
-        applied = await intake.apply(harvest.groups)
         unseen = await harvest.set_aside()
         if kind is Kind.EVSE_DATA and not unseen:
             await watermarks.commit(store, name, kind, watermark)

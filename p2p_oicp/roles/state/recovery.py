@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import structlog
 
 from p2p_oicp.oicp import read_records
@@ -18,19 +16,25 @@ log = structlog.get_logger(__name__)
 
 
 async def make_good(context: RoleContext) -> None:
-    """Apply the large pushes and pulls that were decided, drop those that were not."""
+    """Apply the large pushes and pulls that were decided, drop those that were not.
+
+    A push of a peer that is gone is dropped, too: what it may speak for is not known. It was never told that its push
+    was taken.
+    """
     for interrupted in await context.keeper.recover():
         kind = KINDS[interrupted.push.kind]
-        reading = read_records(kind.operation.request, interrupted.request.body)
         owner = _owner(context, interrupted)
+        if owner is None:
+            await context.keeper.forget(interrupted)
+            log.warning("state.push_of_nobody", kind=kind.name, source=interrupted.push.source)
+            continue
+        reading = read_records(kind.operation.request, interrupted.request.body)
         incoming = Incoming(kind.operation, reading.envelope, owner, interrupted.request.party, reading)
         changed = await take_over_again(context, interrupted, incoming, kind, owner)
         log.warning("state.push_made_good", kind=kind.name, source=interrupted.push.source, changed=changed)
 
 
-def _owner(context: RoleContext, interrupted: Interrupted) -> Peer:
-    """Return whose push it was; a peer that is gone from the configuration owns nothing any more."""
-    if interrupted.push.source == OWN:
-        return context.me
-    known = context.registry.by_name(interrupted.push.source)
-    return known or replace(context.me, name=interrupted.push.source, operators=(), providers=(), is_self=False)
+def _owner(context: RoleContext, interrupted: Interrupted) -> Peer | None:
+    """Return whose push it was, None for a peer that is gone."""
+    source = interrupted.push.source
+    return context.me if source == OWN else context.registry.by_name(source)

@@ -43,11 +43,12 @@ class Sieve:
         reading: RecordReading[Message],
         group_of: Callable[[Readable], Group],
         known: Mapping[bytes, str] = _NOTHING,
+        kept: list[bytes] | None = None,
     ) -> AsyncIterator[list[tuple[Record, Readable | None]]]:
         """Yield what can be used, a few at a time, each with what it was made from.
 
         ``known`` are the digests of what is stored already, with their keys: such a record was read before, and is not
-        read again.
+        read again. What can be used is added to ``kept``, as it may be stored.
         """
         for start in range(0, len(reading.raws), _BETWEEN_TURNS):
             if start:
@@ -60,6 +61,10 @@ class Sieve:
                     if self._kind.kind is Kind.AUTHENTICATION:
                         raw, record = await without_pin(self._context, self.source, raw, record)  # noqa: PLW2901 - its PIN is gone
                     found.append((self._kind.record(raw, record, group_of(record)), record))
+                else:
+                    continue
+                if kept is not None:
+                    kept.append(raw)
             yield found
 
     def _read(self, reading: RecordReading[Message], place: int, raw: bytes) -> Readable | None:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import orjson
 import structlog
 
 from p2p_oicp.errors import Refusal
@@ -19,7 +20,7 @@ from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import Incoming, RoleContext
 from p2p_oicp.roles.state.kinds import StateKind
 from p2p_oicp.roles.state.sieve import Sieve
-from p2p_oicp.storage.state.model import Applied, Group, Must, Push, Record, Replaces, Request
+from p2p_oicp.storage.state.model import Applied, Group, Kind, Must, Push, Record, Replaces, Request
 from p2p_oicp.storage.state.recovery import Interrupted
 
 log = structlog.get_logger(__name__)
@@ -57,9 +58,12 @@ async def take_over(context: RoleContext, incoming: Incoming[Message], kind: Sta
         # What must be new is never the same as before.
         compared = _is_large(incoming) and push.must is not Must.BE_NEW
         known = await turn.digests(push.kind, push.source, group.key) if compared else {}
-        found = await _sorted(incoming, sieve, group, known)
+        without_pins: list[bytes] | None = [] if kind.kind is Kind.AUTHENTICATION else None
+        found = await _sorted(incoming, sieve, group, known, without_pins)
         _refuse_errors(sieve.findings, found.twice, kind, is_ours=owner.is_self)
-        push = replace(push, records=found.records, gone=found.gone)
+        body = incoming.body if without_pins is None else _rewritten(incoming, kind, group, without_pins)
+        request = Request(incoming.party or group.party, body)
+        push = replace(push, records=found.records, gone=found.gone, request=request)
         if push.replaces is Replaces.GROUPS and not found.records:
             event = log.bind(kind=kind.name, party=group.party)
             event.warning("state.full_load_is_empty", meaning="all that was there is withdrawn")
@@ -75,7 +79,7 @@ async def take_over_again(
 ) -> int:
     """Apply a large push that a crash interrupted; return how many records that changed."""
     sieve = Sieve(context, kind, owner)
-    found = await _sorted(incoming, sieve, interrupted.push.groups[0], {})
+    found = await _sorted(incoming, sieve, interrupted.push.groups[0], {}, None)
     changed = await context.keeper.again(interrupted, found.records, found.gone)
     await sieve.keep_aside(incoming.operation.name)
     return changed
@@ -90,13 +94,19 @@ class _Sorted:
     twice: list[str] = field(default_factory=list)
 
 
-async def _sorted(incoming: Incoming[Message], sieve: Sieve, group: Group, known: Mapping[bytes, str]) -> _Sorted:
+async def _sorted(
+    incoming: Incoming[Message],
+    sieve: Sieve,
+    group: Group,
+    known: Mapping[bytes, str],
+    kept: list[bytes] | None,
+) -> _Sorted:
     found = _Sorted()
     seen: set[str] = set()
     deletes = _action(incoming) == _DELETE
     if incoming.records is None:
         return found
-    async for usable in sieve.usable(incoming.records, lambda _: group, known):
+    async for usable in sieve.usable(incoming.records, lambda _: group, known, kept):
         for record, _ in usable:
             if record.key in seen:
                 found.twice.append(record.key)
@@ -106,6 +116,11 @@ async def _sorted(incoming: Incoming[Message], sieve: Sieve, group: Group, known
                 found.records.append(record)
             seen.add(record.key)
     return found
+
+
+def _rewritten(incoming: Incoming[Message], kind: StateKind, group: Group, records: Sequence[bytes]) -> bytes:
+    """Return the body of a push with these records in the place of its own."""
+    return b'{"ActionType":%b,%b' % (orjson.dumps(_action(incoming)), kind.content(group.head, records))
 
 
 def _is_large(incoming: Incoming[Message]) -> bool:
@@ -147,7 +162,6 @@ def _push(incoming: Incoming[Message], kind: StateKind, source: str, group: Grou
         must=_MUST.get(action),
         replaces=Replaces.GROUPS if action == _FULL_LOAD else Replaces.NOTHING,
         digest=digest,
-        request=Request(incoming.party or group.party, incoming.body),
     )
 
 

@@ -2,8 +2,9 @@
 
 (1) The records are staged, which nobody sees. (2) When the last one is there, it is *decided*: from here on they will
 be applied, whatever happens. (3) Pieces of it are applied, each a short job between those of others. (4) What was not
-pulled is withdrawn, and what was staged is cleared. A crash before the decision leaves nothing, a crash after it is
-made good at the next start. So a pull is never half of one, and a large one holds nobody up.
+pulled is withdrawn. (5) The decision is carried out, and no longer stands; what was staged is cleared. A crash before
+the decision leaves nothing, a crash after it is made good at the next start. So a pull is never half of one, and a
+large one holds nobody up.
 
 Only one change of a kind and source may be under way; ``Keeper`` sees to it.
 """
@@ -60,7 +61,7 @@ class Batch:
 
     @property
     def is_decided(self) -> bool:
-        """Whether it will be applied, whatever happens."""
+        """Whether it will be applied, whatever happens, and is not wholly applied yet."""
         return self._decided is not None
 
     @classmethod
@@ -88,32 +89,43 @@ class Batch:
         await self._store.write(lambda tx: plans.close(tx, self._number), Lane.BULK)
 
     async def _end(self) -> int:
-        """Return the id of the last record staged, in this or an earlier life of the program."""
+        """Return the id of the last record staged, in this or an earlier life of the program, or about to be."""
         rows = await self._store.read(_LAST, after=self._first, until=self._first + (1 << PLACE_BITS) - 1)
-        return int(rows[0]["id"] or self._first)
+        return max(int(rows[0]["id"] or 0), self._staged)
 
     async def apply(self, groups: Sequence[Group]) -> Applied:
         """Decide and apply; ``groups`` are those that the records are of."""
-        push = self._push = replace(self._push, groups=tuple(groups))
-        decided = await self._store.write(lambda tx: plans.decide(tx, self._number, push, self._now()), Lane.BULK)
-        if decided is None:
-            await self.drop()
-            return Applied()
-        self._decided, heads = decided
+        self._push = replace(self._push, groups=tuple(groups))
+        heads = await plans.to_its_end(self._decide())
         return Applied(heads + await self.finish())
+
+    async def _decide(self) -> int:
+        """Decide, unless it is a repetition; return how many groups are new or have another head."""
+        decided = await self._store.write(lambda tx: plans.decide(tx, self._number, self._push, self._now()), Lane.BULK)
+        self._decided, heads = decided or (None, 0)
+        return heads
 
     async def finish(self) -> int:
         """Apply what is not done yet; return how many records changed. After an error it can be called again."""
-        changed, end, decided = 0, await self._end(), self._decided or 0
+        changed = 0 if self._decided is None else await self._complete(self._decided)
+        await self.drop()
+        return changed
+
+    async def _complete(self, decided: int) -> int:
+        changed, end = 0, await self._end()
         while self._done < end:
             more, self._done = await self._store.write(partial(self._piece, done=self._done, end=end), Lane.BULK)
             changed += more
         named = {row["key"] for row in await self._store.scan(_NAMED, after=self._first, until=end)}
         leaving = await plans.unnamed(self._store, self._push, named, decided)
         changed += await plans.withdraw_rows(self._store, self._push, leaving, self._now)
-        await self._store.write(lambda tx: remember(tx, self._push, self._now()), Lane.BULK)
-        await self.drop()
+        await self._store.write(self._settle, Lane.BULK)
+        self._decided = None  # what is left of the staged records names no longer all that stays
         return changed
+
+    def _settle(self, tx: Transaction) -> None:
+        remember(tx, self._push, self._now())
+        plans.settle(tx, self._number)
 
     def _piece(self, tx: Transaction, done: int, end: int) -> tuple[int, int]:
         rows = tx.all(_NEXT, after=done, until=end)

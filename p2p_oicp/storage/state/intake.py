@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
+from p2p_oicp.errors import StoreError
 from p2p_oicp.storage.state.batches import Batch
 from p2p_oicp.storage.state.direct import MOST_AT_ONCE
 from p2p_oicp.storage.state.keeper import Keeper
@@ -11,7 +13,7 @@ from p2p_oicp.storage.state.model import Applied, Group, Push, Record
 
 
 class Intake:
-    """Takes the records of one pull, one by one; end it with ``apply`` or ``drop``."""
+    """Takes the records of one pull, one by one; end it with ``apply``, and with ``drop`` after any error."""
 
     def __init__(self, keeper: Keeper, push: Push) -> None:
         self._keeper = keeper
@@ -38,9 +40,10 @@ class Intake:
         return await self._keeper.take(self._push, self._batch, groups)
 
     async def drop(self) -> None:
-        """Forget everything."""
-        if self._batch is not None:
-            await self._batch.drop()
+        """Forget everything, unless it is decided; what cannot be cleared now is cleared at the next start."""
+        if self._batch is not None and not self._batch.is_decided:
+            with contextlib.suppress(StoreError):
+                await self._batch.drop()
 
     async def _stage_many(self) -> None:
         if len(self._records) + len(self._gone) <= MOST_AT_ONCE:

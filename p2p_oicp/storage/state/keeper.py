@@ -13,7 +13,7 @@ from p2p_oicp.storage.state.batches import Batch
 from p2p_oicp.storage.state.direct import MOST_AT_ONCE, apply_at_once
 from p2p_oicp.storage.state.large import LargePush
 from p2p_oicp.storage.state.model import SAME, Applied, Group, Kind, Push, Record, Replaces
-from p2p_oicp.storage.state.plans import Now, unnamed
+from p2p_oicp.storage.state.plans import Now, to_its_end, unnamed
 from p2p_oicp.storage.state.recovery import Interrupted, recover
 from p2p_oicp.storage.statements import Statement
 from p2p_oicp.storage.store import Store
@@ -94,7 +94,7 @@ class Turn:
         size = len(push.records) + len(push.gone) + len(leaving)
         if size <= MOST_AT_ONCE:
             lane = Lane.INTERACTIVE if size <= _FEW else Lane.BULK
-            return await self._store.write(lambda tx: apply_at_once(tx, push, leaving, self._now()), lane)
+            return await to_its_end(self._store.write(lambda tx: apply_at_once(tx, push, leaving, self._now()), lane))
         large = LargePush(self._store, push, self._now, leaving)
         return await self._carry_out(push, large, large.apply())
 
@@ -166,6 +166,10 @@ class Keeper:
         push = replace(interrupted.push, records=records, gone=gone)
         number, decided = interrupted.number, interrupted.decided
         return await LargePush.interrupted(self._store, push, self._now, number=number, decided=decided).finish()
+
+    async def forget(self, interrupted: Interrupted) -> None:
+        """Leave a push that a crash interrupted as it is: what was applied of it stays."""
+        await LargePush.interrupted(self._store, interrupted.push, self._now, number=interrupted.number).drop()
 
     async def stage(self, push: Push) -> Batch:
         """Begin a pull, whose records come little by little and need no turn yet."""

@@ -1,21 +1,23 @@
 """A push too large for one transaction: all of it is applied or nothing, and it holds nobody up.
 
-(1) It is checked as a whole. (2) The request is written into the journal, as it came. (3) It is *decided*: from here on
-it will be applied, whatever happens. (4) Its records are applied some at a time, in short jobs between those of others.
-(5) What it does not name is withdrawn, and the journal is cleared. A crash before the decision leaves nothing; after
-it, the journal's requests are applied again at the next start, before anybody is served, which changes only what was
-left to do.
+(1) It is checked as a whole. (2) The request is written into the journal, as it came but without PINs. (3) It is
+*decided*: from here on it will be applied, whatever happens. (4) Its records are applied some at a time, in short jobs
+between those of others. (5) What it does not name is withdrawn, and the journal is cleared. A crash before the decision
+leaves nothing; after it, the journal's requests are applied again at the next start, before anybody is served, which
+changes only what was left to do.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 
 import orjson
 from sqlalchemy import bindparam, func, select
 
+from p2p_oicp.errors import StoreError
 from p2p_oicp.storage.state import plans
 from p2p_oicp.storage.state.apply import put, withdraw_keys
 from p2p_oicp.storage.state.direct import remember
@@ -67,16 +69,21 @@ class LargePush:
         wrong = await self._contradictions()
         if wrong:
             return Applied(contradictions=wrong)
+        try:
+            heads = await plans.to_its_end(self._decide())
+        finally:
+            if not self.is_decided:
+                await asyncio.shield(self.drop())
+        return Applied(heads + await self.finish()) if self.is_decided else Applied()
+
+    async def _decide(self) -> int:
+        """Journal it and decide, unless it is a repetition; return how many groups are new or have another head."""
         self._number = await plans.open_batch(self._store, self._push)
         body = self._push.request.body if self._push.request is not None else b""
         await asyncio.to_thread(self._store.journal.write, self._number, body)
-        push, number = self._push, self._number
-        decided = await self._store.write(lambda tx: plans.decide(tx, number, push, self._now()), Lane.BULK)
-        if decided is None:
-            await self.drop()
-            return Applied()
-        self._decided, heads = decided
-        return Applied(heads + await self.finish())
+        decided = await self._store.write(lambda tx: plans.decide(tx, self._number, self._push, self._now()), Lane.BULK)
+        self._decided, heads = decided or (None, 0)
+        return heads
 
     async def _contradictions(self) -> tuple[str, ...]:
         if self._push.must is None:
@@ -119,6 +126,7 @@ class LargePush:
         plans.close(tx, self._number)
 
     async def drop(self) -> None:
-        """Forget it; nothing of it was applied."""
-        await self._store.write(lambda tx: plans.close(tx, self._number), Lane.BULK)
+        """Forget it; nothing of it was applied. What cannot be removed now is removed at the next start."""
         await asyncio.to_thread(self._store.journal.remove, self._number)
+        with contextlib.suppress(StoreError):
+            await self._store.write(lambda tx: plans.close(tx, self._number), Lane.BULK)

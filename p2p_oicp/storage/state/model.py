@@ -114,7 +114,7 @@ class Push:
     """What a push or a finished pull brings; applied as a whole or not at all. Keys occur once.
 
     ``gone`` are keys to withdraw. ``digest`` tells a repetition of the same request from a new one, None: never.
-    ``request`` is what came; a large push is made good from it after a crash.
+    ``request`` is what came, without PINs; a large push is made good from it after a crash.
     """
 
     kind: Kind

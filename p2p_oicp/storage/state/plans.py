@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
+from typing import Any, TypeVar
 
 import orjson
 from sqlalchemy import bindparam, delete, func, select, update
@@ -33,6 +34,7 @@ _PIECE_TO_LOOK_AT = 5_000
 
 _EVER = 2**63 - 1
 
+T = TypeVar("T")
 Now = Callable[[], float]
 
 _b, _t = batches.c, state_records.c
@@ -45,6 +47,7 @@ _DECIDE = compiled(
     .where(_b.id == bindparam("id_"))
     .values(state=DECIDED, plan=bindparam("plan"), decided_change=bindparam("decided_change"))
 )
+_SETTLE = compiled(update(batches).where(_b.id == bindparam("id_")).values(state=OPEN))
 _CLOSE = compiled(delete(batches).where(_b.id == bindparam("id_")))
 _FORGET = compiled(delete(journal).where(journal.c.id == bindparam("id_")))
 _NEWEST_CHANGE = compiled(select(func.max(counters.c.value).label("value")).where(counters.c.name == "change"))
@@ -89,6 +92,11 @@ def decide(tx: Transaction, number: int, push: Push, now: float) -> tuple[int, i
     return newest, heads
 
 
+def settle(tx: Transaction, number: int) -> None:
+    """All of it is applied: what was staged is only to be cleared, and what is left of it is not applied again."""
+    tx.run(_SETTLE, id_=number)
+
+
 def close(tx: Transaction, number: int) -> None:
     """Nothing is left to do."""
     tx.run(_CLOSE, id_=number)
@@ -115,6 +123,16 @@ async def withdraw_rows(store: Store, push: Push, rows: Sequence[sqlite3.Row], n
         return withdraw(tx, push.kind, push.source, rows, now())
 
     return await in_pieces(store, job, rows)
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Return what ``work`` returns. Who is cancelled meanwhile waits for its end: the writer does it all the same."""
+    working = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait((working,))
+        raise
 
 
 async def in_pieces(store: Store, job: Callable[..., int], rows: Sequence[object]) -> int:
