@@ -226,7 +226,7 @@ async def test_who_rotates_is_told_why_the_node_does_not_sign_with_the_new_key(s
         (home / "peers.toml").write_text("[[peer]]\n")
         told = await asyncio.to_thread(key_list.tell, home / "node.toml")
         assert a._trust.signer.keys == before
-    assert "The node goes on with what it has" in told
+    assert "The node cannot use all that it has read" in told
     assert f"chmod 600 {home / 'keys' / new.file}" in told
     assert "peers.toml" in told
 

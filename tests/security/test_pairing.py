@@ -295,9 +295,15 @@ async def test_a_changed_peers_file_counts_without_a_restart_and_a_broken_one_ch
     known = file.read_text()
     async with stopped.running("a"), stopped.running("b"):
         admin = Admin(stopped, "a")
-        for text, names in ((known, ["node b"]), ("", []), ("[[peer]]\nnme = 1\n", []), (known, ["node b"])):
+        broken = "[[peer]]\nnme = 1\n"
+        for text, status, names in (
+            (known, 200, ["node b"]),
+            ("", 200, []),
+            (broken, 409, []),
+            (known, 200, ["node b"]),
+        ):
             file.write_text(text)
-            await admin.ask("POST", "/reload")
+            await admin.ask("POST", "/reload", status)
             assert await admin.names() == names
         assert (await stopped.a.post(START, authorize_start())).code == "000"
 
