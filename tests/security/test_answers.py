@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 
 from p2p_oicp.cli import key_list
 from p2p_oicp.clock import RandomMint, SystemClock
-from p2p_oicp.errors import PeerBroken, PeerBusy, PeerRejected, PeerUnauthorized, PeerUnproven
+from p2p_oicp.errors import PeerBroken, PeerBusy, PeerRejected, PeerUnauthorized, PeerUnproven, StoreBusy
 from p2p_oicp.identity import KeyRing, KnownKey, MessageSigner, PrivateKey, SignedParts, keystore, verify_request
 from p2p_oicp.identity.keystore import OwnKey, OwnKeys
 from p2p_oicp.identity.signatures import sign_answer
@@ -61,10 +61,10 @@ async def peer():
             client.refresh = found.refresh
             endpoint = Endpoint("peer", str(server.make_url("/")))
 
-            async def call():
-                return await client.call(endpoint, AUTHORIZE_START, "DE*GEF", b"{}", deadline=5)
+            async def call(deadline: float = 5):
+                return await client.call(endpoint, AUTHORIZE_START, "DE*GEF", b"{}", deadline=deadline)
 
-            found.call = call
+            found.call, found.client = call, client
             yield found
 
 
@@ -162,6 +162,32 @@ async def test_trouble_on_the_way_need_not_be_signed(peer, answer, error):
     assert peer.fresh == (error is PeerUnauthorized)
 
 
+async def hang(_name: str) -> bool:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def the_store_is_full(*_what: object) -> bool:
+    raise StoreBusy("too much is waiting to be written")
+
+
+FETCHES = {"takes longer than the deadline": hang, "cannot be stored": the_store_is_full}
+
+
+@pytest.mark.parametrize("fetch", FETCHES.values(), ids=FETCHES)
+async def test_where_fresh_keys_cannot_be_had_the_first_failure_stands(peer, fetch):
+    peer.answer, peer.client.refresh = trouble(401), fetch
+    async with asyncio.timeout(5):
+        with pytest.raises(PeerUnauthorized, match="401"):
+            await peer.call(deadline=0.2)
+    assert len(peer.seen) == 1
+
+
+async def test_an_answer_counts_although_it_cannot_be_kept_as_evidence(peer):
+    peer.answer, peer.client.keep = right, the_store_is_full
+    assert (await peer.call()).body == DENIED
+
+
 async def test_a_signed_401_is_a_refusal_for_good(peer):
     def refusing(peer, _to):
         answer = peer.signed(b'{"StatusCode":{"Code":"017"}}', status=401)
@@ -200,7 +226,7 @@ async def test_who_rotates_is_told_why_the_node_does_not_sign_with_the_new_key(s
         (home / "peers.toml").write_text("[[peer]]\n")
         told = await asyncio.to_thread(key_list.tell, home / "node.toml")
         assert a._trust.signer.keys == before
-    assert "The node goes on with what it has" in told
+    assert "The node cannot use all that it has read" in told
     assert f"chmod 600 {home / 'keys' / new.file}" in told
     assert "peers.toml" in told
 
