@@ -12,6 +12,7 @@ from typing import TypeAlias
 import orjson
 import structlog
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from p2p_oicp.clock import Mint
 from p2p_oicp.errors import Refusal, StoreError
@@ -43,6 +44,7 @@ ARRIVAL = web.RequestKey("arrival", Arrival)
 _COMPRESS_FROM_BYTES = 2048
 _COMPRESS_ASIDE_FROM_BYTES = 256 * 1024
 _COMPRESSION = 5
+_LARGE_BYTES = 64 * 1024
 _LONGEST_PROCESS_ID = 100
 _MOST_HELLO_BYTES = 64 * 1024
 _SYSTEM_ERROR = "021"
@@ -100,7 +102,8 @@ class Listener:
             elif arrival is not None and (arrival.is_proven or arrival.signature is not None):
                 headers |= self._proof(arrival, answer.http_status, body)
                 await self._kept(arrival, AnswerParts(answer.http_status, headers, body), answer.body)
-            return web.Response(body=body, status=answer.http_status, headers=headers)
+            kind = web.Response if len(body) < _LARGE_BYTES else _LargeResponse
+            return kind(body=body, status=answer.http_status, headers=headers)
 
         return handle
 
@@ -168,6 +171,17 @@ class Listener:
             return await self._api.serve(path, await self.arrive(request, make_room=grow))
         finally:
             self._doorkeeper.leave(place)
+
+
+class _LargeResponse(web.Response):
+    """Sends its head by itself: joined with it, as usual, a page of some megabytes would be copied once more."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send the head."""
+        writer = await super().prepare(request)
+        if writer is not None:
+            writer.send_headers()
+        return writer
 
 
 def _told(error: Exception, request: web.Request, headers: dict[str, str]) -> Answer:
