@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from p2p_oicp.simulator import NodeProcess
+from p2p_oicp.storage.state.model import OWN, Kind
 from tests.faults.backends import Contracts, Csms
+from tests.faults.state import Told
 
 
 @dataclass
@@ -59,10 +61,23 @@ def write(node: NodeProcess, statement: str) -> None:
         connection.execute(statement)
 
 
-def state_in(file: Path, source: str) -> dict[tuple[int, str], bytes]:
-    """Return a store's valid records of state, by kind and key: its node's own (source "") or its copy of a peer's."""
+def state_in(file: Path, source: str = OWN) -> dict[str, bytes]:
+    """Return a store's valid records of state, by kind and key: its node's own, or its copy of a peer's."""
     query = f"SELECT kind, key, raw FROM state_records WHERE source = '{source}' AND deleted = 0"
-    return {(kind, key): raw for kind, key, raw in rows_of(file, query)}
+    return {f"{Kind(kind).name} {key}": raw for kind, key, raw in rows_of(file, query)}
+
+
+def state_faults(told: Iterable[Told], cpo: NodeProcess, emp: NodeProcess) -> list[str]:
+    """Compare what backends have told, what their nodes know of it, and the copies that the other node has."""
+    faults, known = [], {}
+    for node, other in ((cpo, emp), (emp, cpo)):
+        own, copy = state_in(database(node)), state_in(database(other), node.spec.name)
+        faults += _unlike(f"the state of {node.spec.name}", own, f"the copy of {other.spec.name}", copy)
+        known |= own
+    for each in told:
+        stored = [raw for key, raw in known.items() if key.startswith(f"{each.kind.name} ")]
+        faults += [f"{each.kind.name}: the node knows other records than it was told"] * each.differs_from(stored)
+    return faults
 
 
 def records_in(file: Path, role: str) -> dict[str, bytes]:
@@ -70,7 +85,7 @@ def records_in(file: Path, role: str) -> dict[str, bytes]:
 
 
 def compare(csms: Csms, contracts: Contracts, cpo: NodeProcess, emp: NodeProcess) -> Balance:
-    """Compare the four books as they are now; statuses are compared by :func:`settled`."""
+    """Compare the four books as they are now; state is compared by :func:`settled`."""
     acknowledged = {session.lower(): body for session, body in csms.records.items()}
     told = {session.lower(): bodies for session, bodies in contracts.records.items()}
     at_cpo, at_emp = records_in(database(cpo), "cpo"), records_in(database(emp), "emp")
@@ -137,19 +152,30 @@ def _unsettled(node: NodeProcess, role: str, records: dict[str, bytes]) -> list[
     return _named(f"sessions of {role} that have a record and are not settled", records.keys() - settled)
 
 
+async def differences(
+    csms: Csms, contracts: Contracts, told: Iterable[Told], cpo: NodeProcess, emp: NodeProcess
+) -> list[str]:
+    """Say where state is not the same everywhere; statuses are compared as the EMP's backend sees them, as well."""
+    known = await contracts.pull()
+    differing = {k for k in known.keys() | csms.statuses.keys() if known.get(k) != csms.statuses.get(k)}
+    return _named("statuses differ", differing) + state_faults(told, cpo, emp)
+
+
 async def settled(
-    csms: Csms, contracts: Contracts, cpo: NodeProcess, emp: NodeProcess, *, within: float = 20.0
+    csms: Csms,
+    contracts: Contracts,
+    told: Iterable[Told],
+    cpo: NodeProcess,
+    emp: NodeProcess,
+    *,
+    within: float = 20.0,
 ) -> Balance:
-    """Return the books once they balance and the statuses are the same, or as they are after ``within`` seconds."""
+    """Return the books once they balance and state is the same, or as they are after ``within`` seconds."""
     until = time.monotonic() + within
     while True:
         balance = compare(csms, contracts, cpo, emp)
         if balance.is_even:
-            known = await contracts.pull()
-            if known == csms.statuses:
-                return balance
-            differing = {k for k in known.keys() | csms.statuses.keys() if known.get(k) != csms.statuses.get(k)}
-            balance.faults += _named("statuses differ", differing)
-        if time.monotonic() > until:
+            balance.faults += await differences(csms, contracts, told, cpo, emp)
+        if balance.is_even or time.monotonic() > until:
             return balance
         await asyncio.sleep(0.1)

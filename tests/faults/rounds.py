@@ -17,9 +17,11 @@ from pathlib import Path
 from p2p_oicp.simulator import NodeProcess
 from tests.faults import proxy
 from tests.faults.books import Balance
+from tests.faults.state import LARGE, Told
 from tests.faults.world import SECURE, World, world
 
 MOST_SECONDS_A_ROUND = 60.0
+CHANCE_OF_A_LARGE_PUSH = 0.2
 Mischief = Callable[[World], Awaitable[None]]
 
 
@@ -94,12 +96,17 @@ async def _crash(on: World, node: NodeProcess) -> None:
     await node.start()
 
 
-async def play(on: World, mischief: Mischief) -> Balance:
-    """Let drivers charge while the mischief is done; return the books afterwards."""
+async def play(on: World, mischief: Mischief, *, large: bool = False) -> Balance:
+    """Let drivers charge and state change while the mischief is done; return the books afterwards.
+
+    ``large`` begins with a push of some thousand EVSEs.
+    """
     async with asyncio.timeout(MOST_SECONDS_A_ROUND):
         app = asyncio.create_task(_use_the_app(on))
         enough = asyncio.Event()
-        driving = asyncio.create_task(on.csms.keep_busy(enough))
+        driving = asyncio.gather(
+            on.csms.keep_busy(enough), *(_keep_telling(each, enough, large=large) for each in on.told)
+        )
         await mischief(on)
         await asyncio.sleep(0.1)
         enough.set()
@@ -108,6 +115,14 @@ async def play(on: World, mischief: Mischief) -> Balance:
         await asyncio.gather(app, return_exceptions=True)
         await on.csms.finish_remote()
     return await on.balances(within=30.0)
+
+
+async def _keep_telling(told: Told, until: asyncio.Event, *, large: bool) -> None:
+    if large and told.kind.name == "EVSE_DATA":
+        await told.replace(LARGE)
+    while not until.is_set():
+        await told.change()
+        await asyncio.sleep(0.1)
 
 
 async def _use_the_app(on: World) -> None:
@@ -126,7 +141,7 @@ async def night(rounds: int, seed: int, mix: list[str], folder: Path, secure: st
             name = on.rng.choice(mix)
             start = time.monotonic()
             try:
-                balance = await play(on, MISCHIEF[name])
+                balance = await play(on, MISCHIEF[name], large=on.rng.random() < CHANCE_OF_A_LARGE_PUSH)
             except (AssertionError, TimeoutError) as error:
                 print(f"round {number}, {name}: the books do not balance (seed {seed}): {error!r} {on.balance}")
                 print(f"logs and stores: {folder}")

@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.faults.overload import press
-from tests.faults.rounds import MISCHIEF, play
+from tests.faults.rounds import CHANCE_OF_A_LARGE_PUSH, MISCHIEF, play
 from tests.faults.world import SECURE, World, world
 
 _SAY_EVERY_SECONDS = 60.0
@@ -53,7 +53,7 @@ async def _one(on: World) -> str:
         await on.push()  # the storm has replaced the statuses
         return "overload"
     name = on.rng.choice(list(MISCHIEF))
-    await play(on, MISCHIEF[name])
+    await play(on, MISCHIEF[name], large=on.rng.random() < CHANCE_OF_A_LARGE_PUSH)
     return name
 
 

@@ -8,6 +8,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SECURE = "mixed"
 
 ROUNDS = ["kill", "kill-both", "kill", "kill-line", "kill"]
+WITH_A_LARGE_PUSH = {1, 4}
 
 
 @pytest.mark.parametrize(
@@ -15,4 +16,4 @@ ROUNDS = ["kill", "kill-both", "kill", "kill-line", "kill"]
 )
 async def test_a_crash_loses_nothing_and_doubles_nothing(on, number, mischief):
     on.rng.seed(number)
-    await play(on, MISCHIEF[mischief])
+    await play(on, MISCHIEF[mischief], large=number in WITH_A_LARGE_PUSH)

@@ -114,6 +114,8 @@ async def test_a_node_of_an_emp_restored_from_a_backup_gets_from_its_peers_what_
     await backed_up_under_load(on, on.b, tmp_path / "b.sqlite3")
     await on.csms.drive(3)
     await on.csms.set_status(on.csms.evses[0], "Reserved")
+    for each in on.csms_told:
+        await each.change()
     await on.balances()
     await restore(on.b, tmp_path / "b.sqlite3")
     await on.balances()
@@ -122,8 +124,10 @@ async def test_a_node_of_an_emp_restored_from_a_backup_gets_from_its_peers_what_
 # The last test of this module: the CPO's node has lost the sessions after the backup, and the books stay uneven.
 async def test_a_node_of_a_cpo_restored_from_a_backup_brings_its_peers_to_the_state_it_has_then(on, tmp_path):
     await backed_up_under_load(on, on.a, tmp_path / "a.sqlite3")
-    backed_up = books.state_in(tmp_path / "a.sqlite3", "")
+    backed_up = books.state_in(tmp_path / "a.sqlite3")
     await on.csms.set_status(on.csms.evses[-1], "OutOfService")
+    for each in on.csms_told:
+        await each.change()
     await on.balances()
     assert books.state_in(books.database(on.b), "node a") != backed_up
     await restore(on.a, tmp_path / "a.sqlite3")
@@ -131,5 +135,5 @@ async def test_a_node_of_a_cpo_restored_from_a_backup_brings_its_peers_to_the_st
         while books.state_in(books.database(on.b), "node a") != backed_up:
             await asyncio.sleep(0.05)
     assert (await on.contracts.pull())[on.csms.evses[-1]] == "Available"
-    assert (await on.csms.push_all()).is_yes  # what a CSMS does after its node was restored
-    assert await on.statuses_are_equal()
+    await on.push()  # what a CSMS does after its node was restored
+    await on.state_becomes_equal()

@@ -33,7 +33,7 @@ async def test_without_faults_every_record_arrives_and_is_told_once(on):
 @pytest.mark.parametrize("fault", proxy.FAULTS.values(), ids=proxy.FAULTS)
 async def test_a_fault_on_the_line_costs_nothing(on, fault):
     on.to_b.choose = letters_and_state(fault, 6)
-    await on.csms.drive(4, at_once=4)
+    await asyncio.gather(on.csms.drive(4, at_once=4), *(each.change() for each in on.told))
     await on.balances()
     assert sum(name == fault.name for name, _ in on.to_b.taken) == 6
 

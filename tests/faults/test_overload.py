@@ -14,7 +14,7 @@ async def test_a_storm_of_statuses_delays_and_refuses_no_authorization_at_either
     assert storm.peer.statuses[200], str(storm)
     assert len(storm.calm.seconds) > 3, str(storm)
     await on.push()
-    assert await on.statuses_are_equal()
+    await on.state_becomes_equal()
 
 
 async def test_under_overload_answers_are_bounded_and_the_nodes_are_well_afterwards(on):

@@ -22,6 +22,7 @@ from p2p_oicp.simulator.proofs import proofs_of
 from tests.faults import books
 from tests.faults.backends import Contracts, Csms, listening
 from tests.faults.proxy import Proxy
+from tests.faults.state import CARDS, OF_THE_CPO, Told
 from tests.node import messages
 from tests.node.messages import A_CPO, B_EMP
 
@@ -33,6 +34,8 @@ class World:
     cluster: Cluster
     csms: Csms
     contracts: Contracts
+    csms_told: list[Told]
+    cards: Told
     to_a: Proxy
     to_b: Proxy
     rng: random.Random
@@ -51,14 +54,21 @@ class World:
 
     async def balances(self, within: float = 20.0) -> books.Balance:
         """Fail unless the books balance within some seconds."""
-        self.balance = await books.settled(self.csms, self.contracts, self.a, self.b, within=within)
+        self.balance = await books.settled(self.csms, self.contracts, self.told, self.a, self.b, within=within)
         assert self.balance.is_even, self.balance
         assert not self.csms.refused, self.csms.refused[:5]
         return self.balance
 
+    @property
+    def told(self) -> list[Told]:
+        """What the backends have told their nodes, without the statuses."""
+        return [*self.csms_told, self.cards]
+
     async def push(self) -> None:
-        """Let node A know all statuses."""
+        """Let both nodes know all the state of their backends."""
         assert (await self.csms.push_all()).is_yes
+        for each in self.told:
+            await each.replace()
 
     async def authorize(self, evse: str) -> str:
         """Open a session, and return its SessionID."""
@@ -66,14 +76,12 @@ class World:
         assert answer.is_yes, answer
         return answer.json["SessionID"]
 
-    async def statuses_are_equal(self, within: float = 20.0) -> bool:
-        """Wait until the EMP's node knows exactly the statuses of the CSMS; return whether it did in time."""
+    async def state_becomes_equal(self, within: float = 20.0) -> None:
+        """Wait until both nodes know exactly what the backends have told; fail if they do not in time."""
         until = time.monotonic() + within
-        while await self.contracts.pull() != self.csms.statuses:
-            if time.monotonic() > until:
-                return False
+        while faults := await books.differences(self.csms, self.contracts, self.told, self.a, self.b):
+            assert time.monotonic() < until, faults
             await asyncio.sleep(0.05)
-        return True
 
     def measure(self) -> None:
         """Take note of the resident memory of the larger node."""
@@ -164,4 +172,5 @@ async def world(
             lines[node.spec.name] = await stack.enter_async_context(proxy_between(caller, node))
         await stack.enter_async_context(cluster)
         csms.node_url, contracts.node_url = a.backend_url, b.backend_url
-        yield World(cluster, csms, contracts, lines["node a"], lines["node b"], rng, http)
+        told, cards = [Told(csms, kind) for kind in OF_THE_CPO], Told(contracts, CARDS)
+        yield World(cluster, csms, contracts, told, cards, lines["node a"], lines["node b"], rng, http)

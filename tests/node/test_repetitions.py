@@ -2,18 +2,22 @@
 
 import asyncio
 
+import pytest
+
 from p2p_oicp.oicp import Acknowledgement, StatusCode
 from p2p_oicp.storage.statements import Statement
 
 from .messages import (
     CDR,
     NOTIFY,
+    PUSH_STATUS,
     REMOTE_START,
     START,
     UNKNOWN_SESSION,
     authorize_start,
     cdr,
     notification,
+    push_status,
     remote_start,
 )
 
@@ -58,3 +62,14 @@ async def test_an_answer_that_its_own_cdr_overtook_does_not_take_the_session_bac
         assert (await stopped.b.post(REMOTE_START, remote_start())).code == "000"
         states = [(await node.store.read(Statement("SELECT state FROM sessions", {})))[0]["state"] for node in (a, b)]
     assert set(states) <= {"ended", "settled"}
+
+
+@pytest.mark.parametrize("count", [1, 2000], ids=["small", "large"])
+async def test_an_insert_whose_answer_our_own_backend_lost_is_acknowledged_again_and_another_one_is_not(stopped, count):
+    insert = push_status("insert", **{f"{number:04}": "Available" for number in range(count)})
+    async with stopped.running("a"):
+        first = await stopped.a.post(PUSH_STATUS, insert)
+    async with stopped.running("a"):
+        again = await stopped.a.post(PUSH_STATUS, insert)
+        other = await stopped.a.post(PUSH_STATUS, push_status("insert", **{"0000": "Occupied"}))
+    assert (first.code, again.json, other.code) == ("000", first.json, "009")

@@ -53,7 +53,7 @@ async def take_over(context: RoleContext, incoming: Incoming[Message], kind: Sta
     """
     sieve = Sieve(context, kind, owner)
     group = kind.group(incoming.message, incoming.party or "")
-    push = _push(incoming, kind, sieve.source, group, await _digest(incoming, owner))
+    push = _push(incoming, kind, sieve.source, group, await _digest(incoming))
     async with context.keeper.turn(push.kind, push.source) as turn:
         # What must be new is never the same as before.
         compared = _is_large(incoming) and push.must is not Must.BE_NEW
@@ -145,10 +145,8 @@ def _action(incoming: Incoming[Message]) -> str:
     return str(getattr(incoming.message, "action_type", ""))
 
 
-async def _digest(incoming: Incoming[Message], owner: Peer) -> bytes | None:
-    """Return what a repeated push of a peer is told by; our own backend may repeat what it likes."""
-    if owner.is_self:
-        return None
+async def _digest(incoming: Incoming[Message]) -> bytes:
+    """Return what a repeated push is told by."""
     # 10 ms for 18 MB, in which the event loop goes on.
     return await asyncio.to_thread(lambda: incoming.digest) if _is_large(incoming) else incoming.digest
 

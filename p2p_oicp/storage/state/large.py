@@ -20,7 +20,7 @@ from sqlalchemy import bindparam, func, select
 from p2p_oicp.errors import StoreError
 from p2p_oicp.storage.state import plans
 from p2p_oicp.storage.state.apply import put, withdraw_keys
-from p2p_oicp.storage.state.direct import remember
+from p2p_oicp.storage.state.direct import is_repetition, remember
 from p2p_oicp.storage.state.model import Applied, Must, Push, Record
 from p2p_oicp.storage.state.plans import Now
 from p2p_oicp.storage.state.tables import state_records
@@ -86,8 +86,8 @@ class LargePush:
         return heads
 
     async def _contradictions(self) -> tuple[str, ...]:
-        if self._push.must is None:
-            return ()
+        if self._push.must is None or await self._store.write(self._is_repetition, Lane.BULK):
+            return ()  # a repetition meets its own records; nothing is done of it
         wrong: set[str] = set()
         for start in range(0, len(self._push.records), _PIECE_TO_CHECK):
             keys = {record.key for record in self._push.records[start : start + _PIECE_TO_CHECK]}
@@ -114,6 +114,9 @@ class LargePush:
             return leaving
         named = {record.key for record in self._push.records}
         return await plans.unnamed(self._store, self._push, named, self._decided or 0)
+
+    def _is_repetition(self, tx: Transaction) -> bool:
+        return is_repetition(tx, self._push, self._now())
 
     def _put(self, tx: Transaction, rows: Sequence[Record]) -> int:
         return put(tx, self._push.kind, self._push.source, rows, self._now())
