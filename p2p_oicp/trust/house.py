@@ -63,7 +63,7 @@ class Trust:
         self.require = require
         self.clock = clock
         self.ring = KeyRing()
-        self.guard = ReplayGuard(files.nonces)
+        self.guard = ReplayGuard(files.nonces, clock.monotonic)
         self._files = files
         self._pinned: dict[str, str] = {}
         self._contexts: dict[tuple[tuple[str, ...], Path | None], SSLContext] = {}
