@@ -84,7 +84,7 @@ class Node:
         return await self._own_calls.send(request)
 
     async def reload(self) -> None:
-        """Read keys, certificate and peers file again; a mistake in them is logged, and changes nothing."""
+        """Read keys, certificate and peers file again; what cannot be used is logged, and stays as it was."""
         if self._trust is not None:
             await self._trust.reload()
 

@@ -9,7 +9,10 @@ import pytest
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.peers import Peer, PeerRegistry, Profile, load_peers
+from p2p_oicp.peers.fields import display_name
 from p2p_oicp.peers.file import PeerEntry
+from p2p_oicp.roles.context import EMP_BACKEND
+from p2p_oicp.roles.state.kinds import KINDS
 
 EXAMPLE = Path(__file__).parent.parent / "peers.example.toml"
 B = '[[peer]]\nname = "B"\nurl = "http://b.example"\nproviders = ["DE-GDF"]\n'
@@ -81,6 +84,12 @@ def test_a_file_without_peers_is_an_empty_one(read):
             B.replace("http:", "https:").replace("b.example", "user:secret@b"),
             'peers.toml:3: [[peer]] url: a URL with a password in it; expected one such as "https://oicp.example.com"',
             id="a password in the URL",
+        ),
+        pytest.param(
+            B.replace('"B"', '"backend emp"'),
+            'peers.toml:2: [[peer]] name: "backend emp" is what a node calls something of its own; '
+            "expected another name",
+            id="a name that letters to our own backend have",
         ),
         pytest.param(
             B + 'operators = ["DE*GEFX"]\n',
@@ -224,3 +233,14 @@ def test_there_is_one_default_route_at_most(read):
     assert read(hub.format("one"))[0].default_route
     with pytest.raises(ConfigurationError, match=r'peers.toml:8: .* peer "one" is the default route already'):
         read(hub.format("one") + hub.format("two"))
+
+
+@pytest.mark.parametrize("name", [EMP_BACKEND, EMP_BACKEND.upper(), *(f"{kind.name} to B" for kind in KINDS.values())])
+def test_nobody_can_be_called_like_a_destination_of_something_else(name):
+    with pytest.raises(ValueError, match="expected another name"):
+        display_name(name)
+
+
+@pytest.mark.parametrize("name", ["Backend Charging", "EVSE data", "Plug to Go", "expiry"])
+def test_other_names_are_free(name):
+    assert display_name(name) == name

@@ -30,7 +30,7 @@ class _HttpBackend:
     """One backend reached at ``url``; answers within ``deadline`` seconds or raises errors.PeerError."""
 
     def __init__(self, name: str, url: str, client: OicpClient, *, deadline: float) -> None:
-        self._endpoint = Endpoint(name=name, url=url)
+        self._endpoint = Endpoint(name=name, url=url, is_peer=False)
         self._client = client
         self._deadline = deadline
 

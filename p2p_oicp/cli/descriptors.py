@@ -7,7 +7,6 @@ from typing import Any
 
 from p2p_oicp.clock import RandomMint, SystemClock, wire_time
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.identity.tls import unverified_context
 from p2p_oicp.peers.fields import base_url
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.trust.fresh_keys import fetch_descriptor
@@ -24,7 +23,6 @@ async def fetch(url: str) -> dict[str, Any]:
     except ValueError as exc:
         raise ConfigurationError(f"URL: {exc}") from exc
     async with OicpClient(mint=RandomMint(), user_agent=f"p2p-oicp/{VERSION}", max_body=_MOST_BYTES) as client:
-        client.tls = lambda _peer: unverified_context()  # what is said is signed, and nobody is believed yet
         return shown(await fetch_descriptor(client, base, SystemClock()))
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from p2p_oicp.cli.options import ConfigOption
+from p2p_oicp.errors import ConfigurationError, NotProven
 
 
 def register(app: typer.Typer) -> None:
@@ -32,14 +33,20 @@ def export(
 
     answer = admin.ask(config, "GET", f"/admin/v1/evidence/{quote(session_id, safe='')}")
     file = out or Path(f"{session_id}.evidence")
-    file.write_text(answer["file"], encoding="utf-8")
+    try:
+        file.write_text(answer["file"], encoding="utf-8")
+    except OSError as exc:
+        raise ConfigurationError(f"{file}: cannot be written: {exc.strerror}") from exc
     typer.echo(file)
 
 
 def verify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `evidence export` has written.")],
 ) -> None:
-    """Prove, with nothing but the file, who said what when; fails if one byte was changed."""
+    """Prove, with nothing but the file, who said what when; fails where anything in it is not proved."""
     from p2p_oicp.cli import evidence_report
 
-    typer.echo(evidence_report.of(file))
+    found = evidence_report.read(file)
+    typer.echo(evidence_report.of(found))
+    if found.unproven:
+        raise NotProven(f"{file}: not proven: {'; '.join(found.unproven)}")

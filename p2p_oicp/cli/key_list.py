@@ -24,6 +24,8 @@ def tell(config: Path) -> str:
     """Let the running node take its keys over, and say whether it has."""
     try:
         admin.ask(config, "POST", "/admin/v1/reload")
+    except admin.AdminRefused as error:
+        return f"The node cannot use all that it has read, and goes on as before: {error}. Mend it, then send SIGHUP."
     except P2pOicpError as error:
         return f"The node has not taken it over ({error}); it will when it starts."
     return "The node signs with it from then on; peers that know the old key fetch the new one by themselves."

@@ -10,7 +10,7 @@ import orjson
 
 from p2p_oicp.errors import PeerBroken, PeerRejected
 from p2p_oicp.oicp import OperatorID, ProviderID, SessionID
-from p2p_oicp.oicp.operation import BASE_PATH
+from p2p_oicp.oicp.operation import root_of
 from p2p_oicp.peers import Peer
 from p2p_oicp.transport import OicpClient
 
@@ -41,9 +41,8 @@ class PeerEnquirer:
 
     async def ask(self, peer: Peer, party: OperatorID | ProviderID, session_id: SessionID) -> SessionReport | None:
         """Ask; see ``Enquirer``."""
-        base = peer.url.rstrip("/").removesuffix(BASE_PATH)
         claim = "operator" if isinstance(party, OperatorID) else "provider"
-        url = f"{base}/p2p/v1/sessions/{quote(session_id.text)}?{urlencode({claim: party.text})}"
+        url = f"{root_of(peer.url)}/p2p/v1/sessions/{quote(session_id.text)}?{urlencode({claim: party.text})}"
         try:
             _, body = await self._client.get_json(url, deadline=_DEADLINE_SECONDS, peer=peer.name)
         except PeerRejected as error:

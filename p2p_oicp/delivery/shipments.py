@@ -132,8 +132,10 @@ class Packer:
 
     def pack_less(self) -> bool:
         """Make smaller parcels from now on; False where they are small already."""
+        if self._most_bytes // 2 < _FEWEST_BYTES:
+            return False
         self._most_bytes //= 2
-        return self._most_bytes >= _FEWEST_BYTES
+        return True
 
     def arrived(self, group: str) -> None:
         """Remember that the peer has what its cursor says, and nothing else."""

@@ -22,11 +22,14 @@ import orjson
 from p2p_oicp.errors import NotProven
 from p2p_oicp.identity.keys import PrivateKey, PublicKey
 from p2p_oicp.identity.seams import AnswerParts, SignedParts
-from p2p_oicp.identity.signatures import recheck_request, verify_answer
+from p2p_oicp.identity.signatures import field_of, key_ids, recheck_request, unusual_headers, verify_answer
 
 _CONTEXT = b"p2p-oicp evidence v1\n"
 _VERSION = 1
-_KEPT_HEADERS = ("Content-Type", "Content-Digest", "Content-Encoding", "Signature-Input", "Signature")
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError)
+_TYPE, _INPUT = "Content-Type", "Signature-Input"
+_USUAL_HEADERS = (_TYPE, "Content-Digest", "Content-Encoding", _INPUT, "Signature")
+_USUAL_NAMES = frozenset(name.lower() for name in _USUAL_HEADERS)
 
 
 class Exchange(msgspec.Struct, frozen=True):
@@ -39,10 +42,15 @@ class Exchange(msgspec.Struct, frozen=True):
     request: SignedParts
     answer: AnswerParts
 
-    def to_json(self) -> bytes:
-        """Return it for keeping."""
+    def kept(self) -> tuple[bytes, list[str]]:
+        """Return it for keeping, and which keys its signatures name.
+
+        All headers that a signature covers are kept, beside the usual ones.
+        """
         request, answer = self.request, self.answer
-        return orjson.dumps(
+        asked, said = _usual(request.headers), _usual(answer.headers)
+        _add_unusual(asked, request.headers, said, answer.headers)
+        text = orjson.dumps(
             {
                 "at": self.at,
                 "operation": self.operation,
@@ -53,18 +61,23 @@ class Exchange(msgspec.Struct, frozen=True):
                     "authority": request.authority,
                     "path": request.path,
                     "query": request.query,
-                    "headers": _kept(request.headers),
+                    "headers": asked,
                     "body": _text(request.body),
                 },
-                "answer": {"status": answer.status, "headers": _kept(answer.headers), "body": _text(answer.body)},
+                "answer": {"status": answer.status, "headers": said, "body": _text(answer.body)},
             }
         )
+        return text, key_ids(asked.get(_INPUT, "")) + key_ids(said.get(_INPUT, ""))
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What is proved: who (a key) said what, when by the signer's own clock (seconds since the epoch)."""
+    """What is proved: who (a key) said what, when by the signer's own clock (seconds since the epoch).
 
+    ``number`` is its place in the file: each exchange has two.
+    """
+
+    number: int
     key: PublicKey
     at: int
     what: str
@@ -73,16 +86,24 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A verified file: what was said of ``session_id``, and the key of the node that wrote the file.
+    """A file whose seal fits: what was said of ``session_id``, and the key of the node that wrote the file.
 
+    ``statements`` are proved; ``unproven`` are the exchanges that prove nothing, each with its place and the reason.
     ``holders`` are names by key id and ``descriptors`` what the holders said of themselves: as the writer knows them.
     """
 
     session_id: str
     writer: PublicKey
     statements: tuple[Statement, ...]
+    unproven: tuple[str, ...]
     holders: Mapping[str, str]
     descriptors: tuple[bytes, ...]
+
+
+def key_ids_of(exchange: bytes) -> list[str]:
+    """Return which keys the signatures of a kept exchange name."""
+    kept = orjson.loads(exchange)
+    return [name for part in (kept["request"], kept["answer"]) for name in key_ids(part["headers"].get(_INPUT, ""))]
 
 
 def write_evidence(
@@ -108,7 +129,7 @@ def write_evidence(
 
 
 def read_evidence(file: bytes) -> Evidence:
-    """Verify a file and return what it proves; raise NotProven for anything that does not fit."""
+    """Verify a file and return what it proves; raise NotProven where it is none, or is not as it was sealed."""
     lines = file.split(b"\n")
     if len(lines) != 3 or lines[2]:  # noqa: PLR2004 - two lines, and nothing behind them
         raise NotProven("this is no evidence file: expected two lines")
@@ -119,15 +140,37 @@ def read_evidence(file: bytes) -> Evidence:
             raise NotProven(f"evidence of version {content['version']}; this program knows {_VERSION}")
         known = [(PublicKey.from_line(entry["public_key"]), str(entry["holder"])) for entry in content["keys"]]
         ring = {key.key_id: key for key, _ in known}
-        statements = [said for exchange in content["exchanges"] for said in _statements(exchange, ring)]
-        descriptors = tuple(orjson.dumps(descriptor) for descriptor in content["descriptors"])
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        statements, unproven = _proved(content["exchanges"], ring)
+        return Evidence(
+            str(content["session_id"]),
+            writer,
+            statements,
+            unproven,
+            {key.key_id: holder for key, holder in known},
+            tuple(orjson.dumps(descriptor) for descriptor in content["descriptors"]),
+        )
+    except _MALFORMED as exc:
         raise NotProven(f"this is no evidence file: {exc!r}") from exc
-    holders = {key.key_id: holder for key, holder in known}
-    return Evidence(str(content["session_id"]), writer, tuple(statements), holders, descriptors)
 
 
-def _statements(exchange: dict[str, Any], ring: Mapping[str, PublicKey]) -> tuple[Statement, Statement]:
+def _proved(
+    exchanges: list[dict[str, Any]], ring: Mapping[str, PublicKey]
+) -> tuple[tuple[Statement, ...], tuple[str, ...]]:
+    statements: list[Statement] = []
+    unproven: list[str] = []
+    for number, exchange in enumerate(exchanges):
+        first = 2 * number + 1
+        try:
+            statements += _statements(first, exchange, ring)
+        except NotProven as exc:
+            unproven.append(f"{first} and {first + 1} ({exchange['operation']} and its answer): {exc}")
+        except _MALFORMED as exc:
+            unproven.append(f"{first} and {first + 1}: this is no exchange: {exc!r}")
+    return tuple(statements), tuple(unproven)
+
+
+def _statements(number: int, exchange: dict[str, Any], ring: Mapping[str, PublicKey]) -> tuple[Statement, Statement]:
+    operation = exchange["operation"]
     asked, answered = exchange["request"], exchange["answer"]
     request = SignedParts(
         asked["method"], asked["authority"], asked["path"], asked["query"], asked["headers"], _bytes(asked["body"])
@@ -141,10 +184,10 @@ def _statements(exchange: dict[str, Any], ring: Mapping[str, PublicKey]) -> tupl
 
     first = recheck_request(request, find)
     second = verify_answer(answer, request.headers, find, 0.0)
-    what = f"{exchange['operation']}: {request.method} {request.authority}{request.path}"
+    what = f"{operation}: {request.method} {request.authority}{request.path}"
     return (
-        Statement(first.key, first.created, what, request.body),
-        Statement(second.key, second.created, f"answers it with HTTP {answer.status}", answer.body),
+        Statement(number, first.key, first.created, what, request.body),
+        Statement(number + 1, second.key, second.created, f"answers it with HTTP {answer.status}", answer.body),
     )
 
 
@@ -166,8 +209,35 @@ def _check_seal(first: bytes, second: bytes) -> PublicKey:
     return key
 
 
-def _kept(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: headers[name] for name in _KEPT_HEADERS if name in headers}
+def _usual(headers: Mapping[str, str]) -> dict[str, str]:
+    if isinstance(headers, dict):  # written by ourselves: with these very names, each of them once
+        return {name: headers[name] for name in _USUAL_HEADERS if name in headers}
+    kept = {name: value for name in _USUAL_HEADERS if (value := field_of(headers, name)) is not None}
+    if not kept.get(_TYPE, "").isascii():
+        kept[_TYPE] = _writable(kept[_TYPE])
+    return kept
+
+
+def _add_unusual(
+    asked: dict[str, str], request: Mapping[str, str], said: dict[str, str], answer: Mapping[str, str]
+) -> None:
+    """Add what is covered beside the usual headers; an answer's signature may cover headers of the request."""
+    for covered in unusual_headers(asked.get(_INPUT, "")):
+        _add(asked, covered.name, request)
+    for covered in unusual_headers(said.get(_INPUT, "")):
+        kept, headers = (asked, request) if covered.of_request else (said, answer)
+        _add(kept, covered.name, headers)
+
+
+def _add(kept: dict[str, str], name: str, headers: Mapping[str, str]) -> None:
+    value = None if name in _USUAL_NAMES else field_of(headers, name)
+    if value is not None:
+        kept[name] = _writable(value)
+
+
+def _writable(value: str) -> str:
+    # What is no UTF-8 may stand in a header that is covered by no signature that counts.
+    return value.encode(errors="replace").decode()
 
 
 def _text(body: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from p2p_oicp.identity.seams import AnswerParts, Proof, ProvenIdentity, SignedParts
+from p2p_oicp.identity.seams import AnswerParts
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -36,11 +36,3 @@ class BearerToken:
 
     def check(self, *, to: str | None, sent: Mapping[str, str], answer: AnswerParts) -> None:
         """Believe every answer."""
-
-
-class ClaimedIdentityVerifier:
-    """PROVES NOTHING: takes the sender's word for who it is, so anyone can speak for any party."""
-
-    def verify(self, request: SignedParts) -> ProvenIdentity:
-        """Return the party that the path claims, marked as unproved."""
-        return ProvenIdentity(subject=request.claimed_party, proof=Proof.NONE)

@@ -1,13 +1,16 @@
 """The replay guard: a signature is accepted once.
 
 Nonces are remembered, in buckets of a minute by the time the signature was made, for as long as a signature of that
-minute would still be accepted; then the bucket is dropped. Each is appended to a small file of its bucket as well
+minute would still be accepted; then the bucket is dropped. (As long by a clock that nobody sets as well: a clock that
+jumps ahead and back must not make a node forget.) Each is appended to a small file of its bucket as well
 (a few microseconds, no fsync), so that a node that was killed and started again still knows them.
 """
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,11 +22,16 @@ _BUCKET_SECONDS = 60
 
 
 class ReplayGuard:
-    """Remembers nonces; ``directory`` keeps them over a restart, None forgets them. A context manager."""
+    """Remembers nonces; ``directory`` keeps them over a restart, None forgets them. A context manager.
 
-    def __init__(self, directory: Path | None = None) -> None:
+    ``monotonic`` returns seconds, as `time.monotonic` does.
+    """
+
+    def __init__(self, directory: Path | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._directory = directory
+        self._monotonic = monotonic
         self._buckets: dict[int, set[str]] = {}
+        self._last: dict[int, float] = {}
         self._files: dict[int, int] = {}
         self._swept = 0
 
@@ -33,7 +41,9 @@ class ReplayGuard:
             try:
                 self._directory.mkdir(parents=True, exist_ok=True)
                 for file in self._directory.glob("*.nonces"):
-                    self._buckets[int(file.stem)] = set(file.read_text("utf-8").split("\n"))
+                    minute = int(file.stem)
+                    self._buckets[minute] = set(file.read_text("utf-8").split("\n"))
+                    self._last[minute] = self._monotonic()
             except (OSError, ValueError) as exc:
                 raise StoreUnusable(f"{self._directory}: the nonces of the last minutes cannot be kept: {exc}") from exc
         return self
@@ -55,6 +65,7 @@ class ReplayGuard:
         if entry in bucket:
             raise NotProven("this very request was received before (nonce)")
         bucket.add(entry)
+        self._last[minute] = self._monotonic()
         if self._directory is not None:
             self._append(minute, f"\n{entry}".encode())  # in front: behind half a line, it is a line all the same
         if int(now) // _BUCKET_SECONDS != self._swept:
@@ -87,9 +98,11 @@ class ReplayGuard:
     def _sweep(self, now: float) -> None:
         """Drop the buckets whose last signature is too old by now."""
         self._swept = int(now) // _BUCKET_SECONDS
-        too_old = [minute for minute in self._buckets if (minute + 1) * _BUCKET_SECONDS + WINDOW_SECONDS < now]
-        for minute in too_old:
-            del self._buckets[minute]
+        too_old = now - WINDOW_SECONDS - _BUCKET_SECONDS
+        too_long_ago = self._monotonic() - WINDOW_SECONDS - _BUCKET_SECONDS
+        over = [at for at, last in self._last.items() if at * _BUCKET_SECONDS < too_old and last < too_long_ago]
+        for minute in over:
+            del self._buckets[minute], self._last[minute]
             if (descriptor := self._files.pop(minute, None)) is not None:
                 os.close(descriptor)
             if self._directory is not None:

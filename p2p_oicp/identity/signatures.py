@@ -7,8 +7,9 @@ the request, so that it proves which question it answers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -28,7 +29,9 @@ _REQUEST = '("@method" "@authority" "@path" "@query" "content-digest" "content-t
 _ANSWER = '("@status" "content-digest" "content-type" "signature";req;key="{label}")'
 _MUST_COVER = frozenset({"@method", "@authority", "@path", "@query", "content-digest"})
 _ANSWER_MUST_COVER = frozenset({"@status", "content-digest"})
+_ANY_ANSWER = _ANSWER.partition("{")[0]
 _PARAMETERS = '"@signature-params": '
+_KEY_IDS = re.compile(r'keyid="?([^";,\s]+)')
 
 
 class VerifiedSignature(msgspec.Struct, frozen=True):
@@ -124,9 +127,26 @@ def has_signature(headers: Mapping[str, str]) -> bool:
     return "Signature-Input" in headers or "Signature" in headers
 
 
-def signature_base(found: SignatureInput, value_of: Callable[[Component], str]) -> bytes:
-    """Return the bytes that are signed (RFC 9421, 2.5)."""
-    return _base(found, value_of)
+def key_ids(field: str) -> list[str]:
+    """Return which keys a ``Signature-Input`` field names, without reading the rest of it."""
+    return _KEY_IDS.findall(field)
+
+
+def unusual_headers(field: str) -> list[Component]:
+    """Return which headers a ``Signature-Input`` field covers, nothing where it is one of ours; raise NotProven."""
+    if field.count("(") == 1 and (_REQUEST in field or _ANY_ANSWER in field):
+        return []
+    covered = [component for found in signature_inputs(field) for component in found.components]
+    return [component for component in covered if not component.name.startswith("@")]
+
+
+def field_of(headers: Mapping[str, str], name: str) -> str | None:
+    """Return a field's value, several lines of it joined (RFC 9421, 2.1); None where it is not there."""
+    getall = getattr(headers, "getall", None)
+    values = getall(name, ()) if getall is not None else _plain(headers, name)
+    if len(values) == 1:
+        return cast("str", values[0].strip())
+    return ", ".join(value.strip() for value in values) if values else None
 
 
 def _headers(key: PrivateKey, base: str, label: str, parameters: str, digest: str) -> dict[str, str]:
@@ -184,10 +204,13 @@ def _seconds(parameters: Mapping[str, str], name: str) -> int:
 
 
 def _base(found: SignatureInput, value_of: Callable[[Component], str]) -> bytes:
+    """Return the bytes that are signed (RFC 9421, 2.5)."""
     lines = [f"{component.text}: {value_of(component)}" for component in found.components]
     lines.append(_PARAMETERS + found.raw)
-    # Header values are Latin-1 on the wire; what cannot be, cannot have been signed.
-    return "\n".join(lines).encode("utf-8", "surrogateescape")
+    try:
+        return "\n".join(lines).encode()
+    except UnicodeEncodeError as exc:  # bytes of a header that are no UTF-8; RFC 9421, 2.1, wants ASCII
+        raise NotProven("the signature covers a header that is no text") from exc
 
 
 def _of_request(component: Component, parts: SignedParts) -> str:
@@ -224,13 +247,12 @@ def _header(component: Component, headers: Mapping[str, str]) -> str:
 
 
 def _field(headers: Mapping[str, str], name: str) -> str:
-    """Return a field's value, several lines of it joined (RFC 9421, 2.1)."""
-    getall = getattr(headers, "getall", None)
-    values = getall(name, None) if getall is not None else _plain(headers, name)
-    if not values:
+    value = field_of(headers, name)
+    if value is None:
         raise NotProven(f"there is no {name} header")
-    return values[0].strip() if len(values) == 1 else ", ".join(value.strip() for value in values)
+    return value
 
 
 def _plain(headers: Mapping[str, str], name: str) -> list[str]:
+    name = name.lower()
     return [value for key, value in headers.items() if key.lower() == name]

@@ -38,17 +38,20 @@ class TlsIdentity:
         self.reload()
 
     def reload(self) -> None:
-        """Read certificate, key and CA again."""
+        """Read certificate, key and CA again; where they are no good, raise ConfigurationError and change nothing."""
         certificate, key = self._files
         try:
-            self.certificate = Certificate.from_pem(certificate.read_bytes())
-            self._server.load_cert_chain(certificate, key)
-            if self._ca is not None:
-                self.authorities = tuple(x509.load_pem_x509_certificates(self._ca.read_bytes()))
-                self._server.load_verify_locations(self._ca)
+            shown = Certificate.from_pem(certificate.read_bytes())
+            authorities = x509.load_pem_x509_certificates(self._ca.read_bytes()) if self._ca is not None else []
+            # Tried out first: what fails to load leaves a context with a certificate, but without its key.
+            for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self._server):
+                context.load_cert_chain(certificate, key)
+                if self._ca is not None:
+                    context.load_verify_locations(self._ca)
         except (OSError, ValueError) as exc:
             name = getattr(exc, "filename", None) or f"{certificate}, {key}, {self._ca or 'no CA'}"
             raise ConfigurationError(f"[tls] {name}: cannot be used: {exc}") from exc
+        self.certificate, self.authorities = shown, tuple(authorities)
         self._clients.clear()
 
     def server(self) -> ssl.SSLContext:
@@ -95,7 +98,7 @@ def client_context(certificates: Collection[str] = (), ca: Path | None = None) -
 
 def unverified_context() -> ssl.SSLContext:
     """PROVES NOTHING: a context for nodes that nobody knows yet; what they say is signed, and checked by that."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context

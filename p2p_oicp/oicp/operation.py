@@ -13,6 +13,11 @@ from p2p_oicp.oicp.findings import InvalidMessage
 BASE_PATH = "/api/oicp"
 
 
+def root_of(base: str) -> str:
+    """Return where all paths of a node begin, OICP's and its own; ``base`` may end in ``/api/oicp`` or not."""
+    return base.rstrip("/").removesuffix(BASE_PATH)
+
+
 class Party(StrEnum):
     """The two roles of roaming."""
 
@@ -83,8 +88,7 @@ class Operation:
 
     def url(self, base: str, party: str | None) -> str:
         """Return where to send it; ``base`` may end in ``/api/oicp`` or not, ``*`` stays as it is in ``party``."""
-        root = base.rstrip("/").removesuffix(BASE_PATH)
-        return f"{root}{BASE_PATH}/{self.path_for(party)}"
+        return f"{root_of(base)}{BASE_PATH}/{self.path_for(party)}"
 
     def path_for(self, party: str | None) -> str:
         """Return the path below ``/api/oicp/`` for the sending party."""

@@ -26,6 +26,8 @@ DESCRIPTOR_PATH = "/.well-known/oicp-p2p"
 _VERSION = 1
 _CONTEXT = b"p2p-oicp descriptor v1\n"
 _MOST_ENTRIES = 1000
+# The end of the year 9999, after which no time can be written.
+_LAST_SECOND = 253_402_300_799
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ def _descriptor(members: dict[str, Any]) -> Descriptor:
         operations=tuple(str(name) for name in members["operations"]),
         require=tuple(str(proof) for proof in members["security"]["require"]),
         software=str(members["software"]),
-        issued_at=float(members["issued_at"]),
+        issued_at=_time(members["issued_at"]),
     )
 
 
@@ -183,7 +185,13 @@ def _key(entry: dict[str, Any]) -> DescribedKey:
     announced, until = entry["announced"], entry["valid_until"]
     return DescribedKey(
         PublicKey.from_line(entry["public_key"]),
-        float(entry["valid_from"]),
-        None if until is None else float(until),
+        _time(entry["valid_from"]),
+        None if until is None else _time(until),
         None if announced is None else Announcement(str(announced["by"]), str(announced["signature"])),
     )
+
+
+def _time(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LAST_SECOND:
+        raise ValueError("a time is none; expected seconds since the epoch")
+    return float(value)

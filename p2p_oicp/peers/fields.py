@@ -15,6 +15,11 @@ IpNetwork = IPv4Network | IPv6Network
 Proof = Literal["signature", "mtls"]
 
 _LONGEST_NAME = 64
+# Where letters to our own backend go, and state to each peer (`roles`). Letters to a peer go by its name alone, which a
+# company chooses itself: it must not be able to choose one of these.
+_DESTINATIONS = re.compile(
+    r"backend (cpo|emp)|(evse data|evse status|pricing product|evse pricing|authentication) to .*", re.IGNORECASE
+)
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 _Id = TypeVar("_Id", OperatorID, ProviderID)
@@ -33,10 +38,12 @@ def _valid(identifier: _Id, example: str) -> _Id:
 
 
 def display_name(value: object) -> str:
-    """Return a name for people, of 1 to 64 characters; raise `ValueError` saying what is expected."""
+    """Return a name of a node, of 1 to 64 characters; raise `ValueError` saying what is expected."""
     text = _text(value, "Greenfield Charging")
     if not 0 < len(text) <= _LONGEST_NAME or not text.isprintable() or text != text.strip():
         raise ValueError(f"expected a name of 1 to {_LONGEST_NAME} printable characters, no space at its ends")
+    if _DESTINATIONS.fullmatch(text):
+        raise ValueError(f'"{text}" is what a node calls something of its own; expected another name')
     return text
 
 

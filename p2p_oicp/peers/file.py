@@ -116,7 +116,7 @@ def peer_of_entry(entry: dict[str, object], source: Source) -> Peer:
     try:
         return _peer(PeerEntry.model_validate(entry), source)
     except ValidationError as exc:
-        raise mistake(exc, PeerEntry, lambda location: "/".join(map(str, location))) from exc
+        raise mistake(exc, PeerEntry, lambda location: "/".join(map(str, location)) or "peer") from exc
 
 
 def entry_of(peer: Peer) -> dict[str, object]:

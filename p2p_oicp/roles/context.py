@@ -20,6 +20,7 @@ from p2p_oicp.storage.state.keeper import Keeper
 
 M_co = TypeVar("M_co", bound=Message, covariant=True)
 
+#: The destination of letters to our own backend; no peer can have this name (`peers.fields.display_name`).
 EMP_BACKEND = "backend emp"
 
 

@@ -46,7 +46,8 @@ class Crew:
         bell = context.bells.hang(peer.name, peer.name)
         carrier = PeerCarrier(context.registry, context.courier)
         outbox = OutboxWorker(carrier, store=context.store, bell=bell, clock=context.clock, backoff=self._backoff)
-        workers = [(peer.name, outbox), *workers_for(peer, context, self._backoff)]
+        # A peer's name alone could be that of other work ("expiry").
+        workers = [(f"letters to {peer.name}", outbox), *workers_for(peer, context, self._backoff)]
         for name, worker in workers:
             self._supervisor.keep_running(name, worker.run)
         hello = f"hello to {peer.name}"

@@ -24,7 +24,7 @@ _AT_ONCE = 500
 class Forgetting:
     """``history_days``: so long are kept the stories of settled sessions, those given up, and whose card is whose.
 
-    ``evidence_days``: so long are kept signed exchanges, and records that were refused.
+    ``evidence_days``: so long are kept signed exchanges with their keys, and records that were refused.
     """
 
     def __init__(self, context: RoleContext, history_days: float, evidence_days: float) -> None:
@@ -42,7 +42,7 @@ class Forgetting:
             await asyncio.sleep(_INTERVAL_SECONDS)
 
     async def forget(self) -> int:
-        """Forget what is old enough now; return how many sessions, events, exchanges, records and cards it were."""
+        """Forget what is old enough now; return how many rows it were."""
         refused, told = self._before(_REFUSALS_DAYS), self._before(self._history_days)
         proven = self._before(self._evidence_days)
         jobs = (

@@ -95,10 +95,14 @@ class BackendApi(Section):
         description='Secret that our systems send as "Authorization: Bearer TOKEN". Absent: none is needed.',
     )
     cpo_url: UrlField | None = Field(
-        None, description="Base URL of our charging station management system; remote starts and stops are sent there."
+        None,
+        description="Base URL of our charging station management system; remote starts and stops are sent there. Over "
+        "https, its certificate must come from a CA of this machine, or of the file that SSL_CERT_FILE names.",
     )
     emp_url: UrlField | None = Field(
-        None, description="Base URL of our contract system; authorizations, notifications and CDRs are sent there."
+        None,
+        description="Base URL of our contract system; authorizations, notifications and CDRs are sent there. https: "
+        "as for cpo_url.",
     )
     max_body: WholeNumber = Field(32 * _MEBIBYTE, ge=1024, description="Largest request body of our systems, in bytes.")
 

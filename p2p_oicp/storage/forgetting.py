@@ -11,9 +11,10 @@ from collections.abc import Iterable
 
 from sqlalchemy import Column, Delete, Table, bindparam, delete, exists, select
 
+from p2p_oicp.storage.evidence import KEYS_LAG_SECONDS
 from p2p_oicp.storage.lifecycle import State
 from p2p_oicp.storage.statements import compiled
-from p2p_oicp.storage.tables import cards, evidence, refused_cdrs, session_events, sessions
+from p2p_oicp.storage.tables import cards, evidence, evidence_keys, refused_cdrs, session_events, sessions
 from p2p_oicp.storage.writer import Transaction
 
 _OLD_SESSIONS = compiled(
@@ -55,6 +56,7 @@ def _old_rows(table: Table, time: Column[float]) -> Delete:
 
 
 _FORGET_EVIDENCE = compiled(_old_rows(evidence, evidence.c.at))
+_FORGET_KEYS = compiled(delete(evidence_keys).where(evidence_keys.c.used_at < bindparam("before_")))
 _FORGET_REFUSED = compiled(_old_rows(refused_cdrs, refused_cdrs.c.received_at))
 
 
@@ -84,8 +86,12 @@ def stories(tx: Transaction, before: float, most: int) -> int:
 
 
 def signed_exchanges(tx: Transaction, before: float, most: int) -> int:
-    """Forget those of the ``most`` oldest signed exchanges that are from before a time; return how many it were."""
-    return tx.run(_FORGET_EVIDENCE, before_=before, most=most)
+    """Forget those of the ``most`` oldest signed exchanges that are from before a time; return how many it were.
+
+    The keys that nothing is signed with since then, there are few of them, go as well, and count.
+    """
+    keys = tx.run(_FORGET_KEYS, before_=before - KEYS_LAG_SECONDS)
+    return keys + tx.run(_FORGET_EVIDENCE, before_=before, most=most)
 
 
 def refused_records(tx: Transaction, before: float, most: int) -> int:

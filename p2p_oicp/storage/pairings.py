@@ -5,14 +5,21 @@ An invitation's token is never stored: ``key_id`` is the fingerprint of a key th
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from p2p_oicp.storage.statements import compiled
 from p2p_oicp.storage.tables import descriptors, invitations, paired_peers
 from p2p_oicp.storage.writer import Transaction
 
+#: A peer's name, the ids of keys that were stored with its descriptor, and the descriptor.
+Known: TypeAlias = tuple[str, frozenset[str], bytes]
+
 ALL = compiled(select(paired_peers.c.name, paired_peers.c.source, paired_peers.c.entry).order_by(paired_peers.c.name))
-DESCRIPTORS = compiled(select(descriptors.c.peer, descriptors.c.issued_at, descriptors.c.body))
+_DESCRIPTORS = compiled(select(descriptors.c.peer, descriptors.c.pins, descriptors.c.body))
 INVITATION = compiled(
     select(invitations.c.services, invitations.c.expires_at, invitations.c.used_by).where(
         invitations.c.key_id == bindparam("key_id_")
@@ -26,7 +33,7 @@ _KEEP = compiled(
 _REMOVE = compiled(delete(paired_peers).where(paired_peers.c.name == bindparam("name_")))
 _LEARN = compiled(
     insert(descriptors)
-    .values({name: bindparam(name) for name in ("peer", "issued_at", "learned_at", "body")})
+    .values({name: bindparam(name) for name in ("peer", "issued_at", "learned_at", "pins", "body")})
     .prefix_with("OR REPLACE")
 )
 _FORGET = compiled(delete(descriptors).where(descriptors.c.peer == bindparam("peer_")))
@@ -56,9 +63,15 @@ def remove(tx: Transaction, name: str) -> bool:
     return tx.run(_REMOVE, name_=name) > 0
 
 
-def learn(tx: Transaction, *, peer: str, issued_at: float, now: float, body: bytes) -> None:
-    """Store the newest descriptor of a peer."""
-    tx.run(_LEARN, peer=peer, issued_at=issued_at, learned_at=now, body=body)
+def learn(tx: Transaction, *, peer: str, issued_at: float, now: float, pins: Iterable[str], body: bytes) -> None:
+    """Store the newest descriptor of a peer; ``pins`` are ids of keys."""
+    tx.run(_LEARN, peer=peer, issued_at=issued_at, learned_at=now, pins=json.dumps(sorted(pins)), body=body)
+
+
+def known_descriptors(tx: Transaction) -> Iterator[Known]:
+    """Return the newest descriptor of each peer."""
+    for row in tx.all(_DESCRIPTORS):
+        yield row["peer"], frozenset(json.loads(row["pins"])), row["body"]
 
 
 def invite(tx: Transaction, *, key_id: str, services: str | None, now: float, expires_at: float) -> None:

@@ -1,7 +1,7 @@
 """A peer that is given another name in the configuration keeps what it is owed, its sessions and its state.
 
 Rows name a peer by its configured name. So that the name stays a label, the node keeps beside it which parties the peer
-answered for; at the next start a name that is gone is found again by its parties, and all rows follow.
+answered for; whenever the peers change, a name that is gone is found again by its parties, and all rows follow.
 """
 
 from __future__ import annotations

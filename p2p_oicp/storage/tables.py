@@ -191,6 +191,7 @@ descriptors = Table(
     Column("peer", Text, primary_key=True),
     Column("issued_at", Float, nullable=False),
     Column("learned_at", Float, nullable=False),
+    Column("pins", Text, nullable=False),  # ids of the pinned keys that it, or one before it, named: a JSON list
     Column("body", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -223,3 +224,15 @@ evidence = Table(
     Column("exchange", LargeBinary, nullable=False),
 )
 Index("evidence_of_session", evidence.c.session_key)
+
+# What signed it, one row a key: a peer that was removed has signed all the same. ``used_at`` is a day old at most.
+evidence_keys = Table(
+    "evidence_keys",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("public_key", Text, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("descriptor", LargeBinary),
+    Column("used_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -1,9 +1,11 @@
 """Outgoing HTTP: every call to a peer, a hub or our own backend goes through :class:`OicpClient`.
 
-The story: ``client.py`` writes one request and reads one bounded answer (the only module that knows aiohttp's session);
+The story: ``exchange.py`` says what a request and its answer consist of; ``client.py`` writes one request and reads one
+bounded answer (the only module that knows aiohttp's session);
 ``failures.py`` turns what aiohttp raises into our errors, once; ``bodies.py`` bounds and decompresses what comes in;
 ``answers.py`` decides, without I/O, what status, headers and bytes mean: a :class:`Reply` or a PeerError.
-Nothing is ever sent twice here: whether to try again is decided by ``delivery`` and ``roles``, from the error's type.
+A message is sent twice here only with fresh keys, after it was refused for the old ones: whether to try again otherwise
+is decided by ``delivery`` and ``roles``, from the error's type.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 from p2p_oicp.transport.answers import Answer as WireAnswer
 from p2p_oicp.transport.answers import Reply, read_reply
 from p2p_oicp.transport.charsets import as_utf8
-from p2p_oicp.transport.client import PROVEN, RECIPIENT, Endpoint, OicpClient
+from p2p_oicp.transport.client import PROVEN, RECIPIENT, OicpClient
+from p2p_oicp.transport.exchange import Endpoint
 
 __all__ = ["PROVEN", "RECIPIENT", "Endpoint", "OicpClient", "Reply", "WireAnswer", "as_utf8", "read_reply"]

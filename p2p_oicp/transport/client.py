@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache, partial
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
+import structlog
 from yarl import URL
 
 from p2p_oicp.clock import Clock, Mint, SystemClock
-from p2p_oicp.errors import NotProven, PeerRejected, PeerUnauthorized, PeerUnproven, PeerUnreachable, UnknownKey
-from p2p_oicp.identity import AnswerParts, InsecureSigner, RequestSigner, SignedParts, target_of
+from p2p_oicp.errors import (
+    NotProven,
+    PeerRejected,
+    PeerUnauthorized,
+    PeerUnproven,
+    PeerUnreachable,
+    StoreError,
+    UnknownKey,
+)
+from p2p_oicp.identity import JSON_UTF8, AnswerParts, InsecureSigner, RequestSigner, SignedParts, target_of
 from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import Operation
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.transport.answers import Answer, Reply, check_status, read_reply
 from p2p_oicp.transport.bodies import OFFERED_CODINGS, BoundedBody
-from p2p_oicp.transport.failures import FOREIGN, typed
-from p2p_oicp.transport.upload import JSON_UTF8, Upload
+from p2p_oicp.transport.exchange import Endpoint, Exchange, Request
+from p2p_oicp.transport.failures import BEFORE_SENDING, FOREIGN, typed
+from p2p_oicp.transport.upload import Upload
+
+log = structlog.get_logger(__name__)
 
 # Below the 60 s and 75 s after which common servers close an idle connection: we rarely write into a closed one.
 _KEEP_ALIVE = 45.0
 _CHUNK = 64 * 1024
 _MOST_CONNECTIONS = 1024
 _MOST_CONNECTIONS_PER_PEER = 256
-
+_SHORTEST_DEADLINE = 0.01  # 0 would be none to aiohttp
 
 # Nobody's answer to our question, but what stands in its way: it decides nothing, so nobody has to prove it.
 _TROUBLE = frozenset({401, 403, 408, 421, 429, *range(500, 600)})
@@ -68,49 +80,13 @@ class _ByUnknownCertificate(PeerUnreachable):
     """Nothing was sent: the server has shown another certificate. Fresh keys may help."""
 
 
-class _Request(msgspec.Struct, frozen=True):
-    """One request; ``name`` is for errors, ``to`` the peer that has to prove itself, if any."""
-
-    method: str
-    url: str
-    body: bytes
-    deadline: float
-    name: str
-    to: str | None
-    signer: RequestSigner
-    headers: Mapping[str, str] = MappingProxyType({})
-
-
-class _Exchange(msgspec.Struct, frozen=True):
-    request: _Request
-    answer: Answer
-    on_the_wire: bytes
-    sent: Mapping[str, str]
-
-    def parts(self) -> AnswerParts:
-        """Return what proves who answered."""
-        return AnswerParts(self.answer.status, self.answer.headers, self.on_the_wire)
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where to send: ``name`` is for people, ``url`` the base, ``profile`` how the other side speaks.
-
-    ``recipient`` names parties, separated by commas: a node that answers for none of them, because it has taken over
-    the address, refuses with 421.
-    """
-
-    name: str
-    url: str
-    profile: str = "oicp"
-    recipient: str | None = None
-
-
 class OicpClient:
     """Calls other OICP systems over kept-alive connections; an async context manager.
 
-    Raises only PeerError and its subclasses. Redirects are not followed, cookies not kept, nothing is sent twice.
-    ``max_body`` bounds every answer, in bytes after decompression.
+    Raises only PeerError and its subclasses. Redirects are not followed, cookies not kept. A message is sent a second
+    time only where keys were the trouble, so that it was not accepted or did not go out, and fresh ones were fetched;
+    a request without a body also where a kept connection was closed under it. ``max_body`` bounds every answer, in
+    bytes after decompression.
     """
 
     def __init__(
@@ -123,7 +99,7 @@ class OicpClient:
         clock: Clock | None = None,
     ) -> None:
         self._mint = mint
-        #: Returns the TLS context to call a peer with (https only), by its name; None: nobody in particular.
+        #: Returns the TLS context to call a peer with (https only), by its name; None: whom the system's CAs vouch for.
         self.tls: TlsFor | None = None
         #: Keeps signed exchanges: operation, peer, request, answer, and the answer's text.
         self.keep: Keep | None = None
@@ -168,7 +144,7 @@ class OicpClient:
         query: Mapping[str, str] | None = None,
         process_id: str | None = None,
     ) -> Reply:
-        """Send one OICP request; ``deadline`` is in seconds, for the whole exchange.
+        """Send one OICP request; ``deadline`` is in seconds, for the whole exchange, fresh keys included.
 
         ``party`` is the sender's id for the path. Without a Process-ID, that of the request being served goes along, so
         that the logs of both nodes can be read together; else one is minted. An answer with ``Result: false`` or
@@ -180,11 +156,15 @@ class OicpClient:
         headers = {"Process-ID": process_id or PROCESS_ID.get() or self._mint.process_id()}
         if endpoint.recipient:
             headers[RECIPIENT] = endpoint.recipient
-        request = _Request("POST", url, body, deadline, endpoint.name, endpoint.name, self._signer, headers)
+        to = endpoint.name if endpoint.is_peer else None
+        request = Request("POST", url, body, deadline, endpoint.name, to, self._signer, headers)
         exchange = await self._ask(request)
         if self.keep is not None and "Signature" in exchange.sent:
             parts = SignedParts("POST", *target_of(url), headers=exchange.sent, body=body)
-            await self.keep(operation.name, endpoint.name, parts, exchange.parts(), exchange.answer.body)
+            try:
+                await self.keep(operation.name, endpoint.name, parts, exchange.parts(), exchange.answer.body)
+            except StoreError as error:  # what was answered counts all the same
+                log.error("evidence.lost", operation=operation.name, peer=endpoint.name, reason=str(error))  # noqa: TRY400
         return read_reply(exchange.answer, operation, now=self._clock.time())
 
     async def post_json(
@@ -206,31 +186,46 @@ class OicpClient:
         deadline: float,
         peer: str | None = None,
         signer: RequestSigner | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> tuple[int, bytes]:
-        """As ``post_json``, with any method; ``signer`` is for this once; without ``peer``, nobody proves anything."""
-        request = _Request(method, url, payload, deadline, peer or url, peer, signer or self._signer)
+        """As ``post_json``, with any method; ``signer`` and ``tls`` are for this once; no ``peer``: nobody signs."""
+        request = Request(method, url, payload, deadline, peer or url, peer, signer or self._signer, tls=tls)
         answer = (await self._ask(request)).answer
         check_status(answer, now=self._clock.time(), is_oicp=False)
         return answer.status, answer.text()
 
-    async def _ask(self, request: _Request) -> _Exchange:
+    async def _ask(self, request: Request) -> Exchange:
         """Exchange one request for one answer that is proven, where somebody has to prove himself.
 
         Once, if keys are the trouble, fresh keys are fetched: (1) an answer by an unknown key is looked at again, (2) a
-        request that was not accepted, or did not go out to a server with another certificate, is sent again.
+        request that was not accepted, or did not go out to a server with another certificate, is sent again. All of it
+        within the deadline.
         """
-        exchange = None
+        exchange, time = None, asyncio.get_running_loop().time
+        end = time() + request.deadline
         try:
             exchange = await self._exchange(request)
             return self._proven(exchange)
         except (_ByUnknownKey, _ByUnknownCertificate, PeerUnauthorized) as problem:
-            if request.to is None or self.refresh is None or not await self.refresh(request.to):
+            if request.to is None or not await self._has_fresh_keys(request.to, end):
                 raise
             if exchange is None or isinstance(problem, PeerUnauthorized):
-                exchange = await self._exchange(request)  # (2)
+                left = max(end - time(), _SHORTEST_DEADLINE)
+                exchange = await self._exchange(msgspec.structs.replace(request, deadline=left))  # (2)
             return self._proven(exchange)  # (1)
 
-    def _proven(self, exchange: _Exchange) -> _Exchange:
+    async def _has_fresh_keys(self, peer: str, end: float) -> bool:
+        """Fetch a peer's keys anew; say whether that was done in time, and whether it may help to try again."""
+        if self.refresh is None:
+            return False
+        try:
+            async with asyncio.timeout_at(end):
+                return await self.refresh(peer)
+        except (TimeoutError, StoreError) as error:
+            log.warning("peers.no_fresh_keys", peer=peer, reason=str(error) or "not within the deadline")
+            return False
+
+    def _proven(self, exchange: Exchange) -> Exchange:
         """Return the answer; raise PeerUnproven, or what its status stands for.
 
         Trouble on the way (a proxy's 502, an overload, our own identity refused) need not be proven: it is no answer.
@@ -249,7 +244,7 @@ class OicpClient:
             raise PeerRejected(answer.peer, reason, http_status=answer.status, code=_UNAUTHORIZED_ACCESS)
         return exchange
 
-    async def _exchange(self, request: _Request) -> _Exchange:
+    async def _exchange(self, request: Request) -> Exchange:
         """Exchange one request for one answer; the only place where aiohttp's exceptions are met."""
         if self._session is None:
             raise RuntimeError("OicpClient is used outside its async with block")
@@ -266,17 +261,18 @@ class OicpClient:
                 ssl=self._tls_of(request),
             ) as response:
                 raw, content = await self._read(request.name, response)
-                return _Exchange(request, Answer(request.name, response.status, response.headers, content), raw, sent)
+                return Exchange(request, Answer(request.name, response.status, response.headers, content), raw, sent)
         except FOREIGN as exc:
-            error = typed(request.name, exc, sent=upload.begun)
-            if isinstance(exc, (aiohttp.ClientSSLError, ssl.SSLError)) and not upload.begun:
+            is_sent = upload.begun or (request.method != "POST" and not isinstance(exc, BEFORE_SENDING))
+            error = typed(request.name, exc, sent=is_sent)
+            if isinstance(exc, (aiohttp.ClientSSLError, ssl.SSLError)) and not is_sent:
                 raise _ByUnknownCertificate(error.peer, error.reason) from exc
             raise error from exc
 
-    def _tls_of(self, request: _Request) -> ssl.SSLContext | bool:
-        if self.tls is None or not request.url.startswith("https:"):
+    def _tls_of(self, request: Request) -> ssl.SSLContext | bool:
+        if not request.url.startswith("https:"):
             return True
-        return self.tls(request.to) or True
+        return request.tls or (self.tls(request.to) if self.tls is not None else None) or True
 
     async def _read(self, peer: str, response: aiohttp.ClientResponse) -> tuple[bytes, bytes]:
         """Return the body as it was on the wire, and decoded."""

@@ -12,6 +12,8 @@ from p2p_oicp.errors import PeerBroken, PeerError, PeerSilent, PeerUnreachable
 
 # OSError: name resolution and sockets below aiohttp's own wrapping. ValueError: a URL that no request can be made of.
 FOREIGN = (aiohttp.ClientError, aiohttp.WSMessageTypeError, HttpProcessingError, TimeoutError, OSError, ValueError)
+# What can only fail before anything is sent: an address, a connection. It tells so where there is no body to ask.
+BEFORE_SENDING = (aiohttp.ClientConnectorError, ValueError)
 
 
 def typed(peer: str, exc: Exception, *, sent: bool) -> PeerError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import Payload
 from aiohttp.abc import AbstractStreamWriter
 
-JSON_UTF8 = "application/json; charset=utf-8"
+from p2p_oicp.identity import JSON_UTF8
 
 # Larger writes would hold the event loop; each one waits until the connection has taken enough of the last.
 _CHUNK = 256 * 1024

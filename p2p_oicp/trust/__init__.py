@@ -6,7 +6,6 @@ descriptor and key. *Fresh keys* are fetched from a peer whose signature (or ref
 """
 
 from p2p_oicp.trust.directory import Change
-from p2p_oicp.trust.fresh_keys import root_of
 from p2p_oicp.trust.house import Trust, TrustFiles
 
-__all__ = ["Change", "Trust", "TrustFiles", "root_of"]
+__all__ = ["Change", "Trust", "TrustFiles"]

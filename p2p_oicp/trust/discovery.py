@@ -40,6 +40,7 @@ class Discovery:
     """Announces this node and listens for others; an async context manager.
 
     ``interfaces`` are addresses of this machine, empty = all of them. ``is_up`` is told of peers that were heard.
+    Entering it raises ConfigurationError where this machine cannot listen there.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Discovery:
         self.candidates: dict[str, SignedDescriptor] = {}
 
     async def __aenter__(self) -> Self:
-        self._zeroconf = AsyncZeroconf(interfaces=self._interfaces or InterfaceChoice.Default)
+        self._zeroconf = _opened(self._interfaces)
         self._info = self._announcement()
         await self._zeroconf.async_register_service(self._info, allow_name_change=True)
         self._browser = AsyncServiceBrowser(self._zeroconf.zeroconf, SERVICE, handlers=[self._noted])
@@ -145,3 +146,13 @@ class Discovery:
             log.warning("discovery.conflict", name=peer.name, reason=str(error))
         else:
             log.warning("discovery.believed", peer=peer.name, url=peer.url, meaning="insecure: without any proof")
+
+
+def _opened(interfaces: list[str]) -> AsyncZeroconf:
+    try:
+        return AsyncZeroconf(interfaces=interfaces or InterfaceChoice.Default)
+    except (OSError, ValueError, RuntimeError) as exc:  # which one depends on the kind of address
+        if not interfaces:
+            raise ConfigurationError(f"[discovery] mdns: this machine does not let it listen: {exc}") from exc
+        given = ", ".join(interfaces)
+        raise ConfigurationError(f"[discovery] interfaces: expected addresses of this machine, not {given}") from exc

@@ -9,8 +9,7 @@ import msgspec
 from p2p_oicp.clock import Clock
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.identity import AnswerParts, KeyRing, SignedParts
-from p2p_oicp.identity.evidence import Exchange, write_evidence
-from p2p_oicp.identity.structured import signature_inputs
+from p2p_oicp.identity.evidence import Exchange, key_ids_of, write_evidence
 from p2p_oicp.oicp import SessionID
 from p2p_oicp.storage import Store, Transaction, evidence
 from p2p_oicp.trust.directory import Directory
@@ -20,6 +19,8 @@ from p2p_oicp.trust.pairing import OurSide
 COSTLY = frozenset(
     {"AuthorizeStart", "AuthorizeStop", "AuthorizeRemoteStart", "AuthorizeRemoteStop", "ChargeDetailRecord"}
 )
+# Within the time by which a noted key may be older than what it has signed.
+_NOTED_FOR_SECONDS = 3600.0
 
 
 class _Named(msgspec.Struct, rename={"session_id": "SessionID"}):
@@ -29,12 +30,62 @@ class _Named(msgspec.Struct, rename={"session_id": "SessionID"}):
 _read_named = msgspec.json.Decoder(_Named).decode
 
 
+class _Known(msgspec.Struct, frozen=True):
+    """A key and its holder, as this node knows them."""
+
+    key_id: str
+    public_key: str
+    holder: str
+    descriptor: bytes | None
+
+
+class _Keys:
+    """The keys that sign what is kept: they are noted beside it, so that it can be proved when they count no more."""
+
+    def __init__(self, ours: OurSide, directory: Directory, ring: KeyRing) -> None:
+        self._ours = ours
+        self._directory = directory
+        self._ring = ring
+        self._noted_until: dict[str, float] = {}
+
+    def to_note(self, key_ids: list[str], now: float) -> list[_Known]:
+        """Return those of the keys that were not noted lately: usually none."""
+        missing = [key_id for key_id in key_ids if self._noted_until.get(key_id, 0.0) < now]
+        return [known for key_id in missing if (known := self.find(key_id)) is not None]
+
+    def note(self, tx: Transaction, known: _Known, now: float) -> None:
+        """Note a key in the transaction that keeps the exchange; it counts as noted once an earlier one has done it."""
+        is_news = evidence.note_key(
+            tx,
+            key_id=known.key_id,
+            public_key=known.public_key,
+            holder=known.holder,
+            descriptor=known.descriptor,
+            now=now,
+        )
+        if not is_news:
+            self._noted_until[known.key_id] = now + _NOTED_FOR_SECONDS
+
+    def find(self, key_id: str) -> _Known | None:
+        """Return a key of ours or of a peer, whether it still counts or not; None where it is nobody's."""
+        for entry in self._ours.signer.keys.entries:
+            if entry.public.key_id == key_id:
+                return _Known(key_id, entry.public.line, self._ours.me.name, None)
+        key = self._ring.any_key(key_id)
+        if key is None:
+            return None
+        holder = self._ring.owner(key)
+        signed = self._directory.descriptor_of(holder)
+        return _Known(key_id, key.line, holder, None if signed is None else signed.body)
+
+
 class Witness:
     """Writes the exchanges of one direction down, if they may cost somebody money."""
 
-    def __init__(self, store: Store, clock: Clock, *, sent_by_us: bool) -> None:
+    def __init__(self, store: Store, clock: Clock, keys: _Keys, *, sent_by_us: bool) -> None:
         self._store = store
         self._clock = clock
+        self._keys = keys
         self._sent_by_us = sent_by_us
 
     def keeping(
@@ -45,9 +96,16 @@ class Witness:
         if session_id is None:
             return None
         now = self._clock.time()
-        exchange = Exchange(now, operation, self._sent_by_us, peer, request, answer).to_json()
-        key = SessionID(session_id).key
-        return lambda tx: evidence.keep(tx, key, now, exchange)
+        exchange = Exchange(now, operation, self._sent_by_us, peer, request, answer)
+        key, (kept, key_ids) = SessionID(session_id).key, exchange.kept()
+        unnoted = self._keys.to_note(key_ids, now)
+
+        def keep(tx: Transaction) -> None:
+            evidence.keep(tx, key, now, kept)
+            for known in unnoted:
+                self._keys.note(tx, known, now)
+
+        return keep
 
     async def keep(self, operation: str, peer: str, request: SignedParts, answer: AnswerParts, text: bytes) -> None:
         """Keep one exchange, durably, in a transaction of its own."""
@@ -62,11 +120,10 @@ class EvidenceBook:
     def __init__(self, ours: OurSide, *, store: Store, directory: Directory, ring: KeyRing, clock: Clock) -> None:
         self._ours = ours
         self._store = store
-        self._directory = directory
-        self._ring = ring
         self._clock = clock
-        self.sent = Witness(store, clock, sent_by_us=True)
-        self.received = Witness(store, clock, sent_by_us=False)
+        self._keys = _Keys(ours, directory, ring)
+        self.sent = Witness(store, clock, self._keys, sent_by_us=True)
+        self.received = Witness(store, clock, self._keys, sent_by_us=False)
 
     async def export(self, session_id: str) -> bytes:
         """Return the evidence file of a session; raise ConfigurationError where nothing is kept of it."""
@@ -74,28 +131,26 @@ class EvidenceBook:
         if not rows:
             raise ConfigurationError(f"nothing signed is kept of session {session_id}")
         exchanges = [row["exchange"] for row in rows]
-        keys = self._keys_of(exchanges)
-        names = {holder for _, holder in keys.values()}
-        known = [self._directory.descriptor_of(name) for name in sorted(names)]
-        descriptors = [self._ours.descriptor(), *(signed.body for signed in known if signed is not None)]
+        used = await self._keys_of(exchanges)
+        said = dict.fromkeys([self._ours.descriptor(), *(known.descriptor for known in used if known.descriptor)])
         now = self._clock.time()
         return write_evidence(
-            session_id, exchanges, keys=keys, descriptors=descriptors, key=self._ours.signer.keys.signing(now), now=now
+            session_id,
+            exchanges,
+            keys={known.key_id: (known.public_key, known.holder) for known in used},
+            descriptors=said,
+            key=self._ours.signer.keys.signing(now),
+            now=now,
         )
 
-    def _keys_of(self, exchanges: list[bytes]) -> dict[str, tuple[str, str]]:
-        """Return the keys that the exchanges were signed with: ours, and those of peers as we know them."""
-        ours = {entry.public.key_id: entry.public for entry in self._ours.signer.keys.entries}
-        used: dict[str, tuple[str, str]] = {}
-        for exchange in exchanges:
-            kept = msgspec.json.decode(exchange)
-            for part in (kept["request"], kept["answer"]):
-                for found in signature_inputs(part["headers"].get("Signature-Input", "")):
-                    key_id = found.parameters.get("keyid", "")
-                    key = ours.get(key_id) or self._ring.any_key(key_id)
-                    if key is not None:
-                        holder = self._ours.me.name if key_id in ours else kept["peer"]
-                        used[key_id] = (key.line, holder)
+    async def _keys_of(self, exchanges: list[bytes]) -> list[_Known]:
+        """Return the keys that the exchanges were signed with, as far as anybody has known them."""
+        noted = {row["key_id"]: _Known(**row) for row in await self._store.read(evidence.KEYS)}
+        used = []
+        for key_id in dict.fromkeys(key_id for exchange in exchanges for key_id in key_ids_of(exchange)):
+            now, then = self._keys.find(key_id), noted.get(key_id)
+            known = then if now is None or (then is not None and now.descriptor is None) else now
+            used += [known] if known is not None else []
         return used
 
 

@@ -23,7 +23,7 @@ from p2p_oicp.identity import (
 )
 from p2p_oicp.identity.certificates import Certificate, fingerprint_of
 from p2p_oicp.identity.keystore import OwnKey
-from p2p_oicp.identity.tls import TlsIdentity, client_context, unverified_context
+from p2p_oicp.identity.tls import TlsIdentity, client_context
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.storage import Store
 from p2p_oicp.transport import OicpClient
@@ -63,10 +63,10 @@ class Trust:
         self.require = require
         self.clock = clock
         self.ring = KeyRing()
-        self.guard = ReplayGuard(files.nonces)
+        self.guard = ReplayGuard(files.nonces, clock.monotonic)
         self._files = files
         self._pinned: dict[str, str] = {}
-        self._contexts: dict[tuple[str, ...], SSLContext] = {}
+        self._contexts: dict[tuple[tuple[str, ...], Path | None], SSLContext] = {}
         certificate, key, ca = files.tls
         self.tls = TlsIdentity(certificate, key, ca) if certificate is not None and key is not None else None
         if "mtls" in require and self.tls is None:
@@ -140,15 +140,25 @@ class Trust:
         self.states.candidates = self.discovery.candidates
         return self.discovery
 
-    async def reload(self) -> None:
-        """Read our keys and the peers file again; a mistake is logged, and what it concerns stays as it was."""
-        try:
-            self.signer.keys = self._read_keys()
-            if self.tls is not None:
-                self.tls.reload()
-        except ConfigurationError as error:
-            log.error("keys.unchanged", reason=str(error))  # noqa: TRY400 - the text says it all
-        await self.directory.reload()
+    async def reload(self) -> list[str]:
+        """Read our keys, our certificate and the peers file again; what cannot be used stays as it was.
+
+        Returns why, once for each of the three; it is logged as well.
+        """
+        reasons = [
+            _take_over("keys.unchanged", self._reload_keys),
+            _take_over("certificate.unchanged", self._reload_tls),
+            await self.directory.reload(),
+        ]
+        return [reason for reason in reasons if reason is not None]
+
+    def _reload_keys(self) -> None:
+        self.signer.keys = self._read_keys()
+
+    def _reload_tls(self) -> None:
+        if self.tls is not None:
+            self.tls.reload()
+        self._contexts.clear()
 
     def needed(self, peer: Peer | None) -> tuple[str, ...]:
         """Return what a peer's requests must carry."""
@@ -183,18 +193,20 @@ class Trust:
                     self.tls.trust([line])
         self._pinned = pinned
 
-    def _tls_for(self, name: str | None) -> SSLContext | None:
-        """Return the context to call a peer with; who is nobody's peer yet proves itself by its signature."""
+    def _tls_for(self, name: str | None) -> SSLContext:
+        """Return the context to call a peer with; for anybody else, as for our own systems, the system's CAs count."""
         peer = self.registry.by_name(name) if name is not None else None
         if peer is None:
-            return unverified_context()
+            return self._plain_tls((), ca=None)
         certificates = self.directory.certificates_of(peer)
-        return self.tls.client(certificates) if self.tls is not None else self._plain_tls(tuple(certificates))
+        if self.tls is not None:
+            return self.tls.client(certificates)
+        return self._plain_tls(certificates, ca=self._files.tls[2])
 
-    def _plain_tls(self, certificates: tuple[str, ...]) -> SSLContext:
-        context = self._contexts.get(certificates)
+    def _plain_tls(self, certificates: tuple[str, ...], ca: Path | None) -> SSLContext:
+        context = self._contexts.get((certificates, ca))
         if context is None:
-            context = self._contexts[certificates] = client_context(certificates, self._files.tls[2])
+            context = self._contexts[certificates, ca] = client_context(certificates, ca)
         return context
 
     def insecure_peers(self) -> list[str]:
@@ -211,6 +223,16 @@ class Trust:
         if is_needed or self._files.keys.exists():
             return read_own_keys(self._files.keys)
         return OwnKeys((_passing_key(),))
+
+
+def _take_over(event: str, reload: Callable[[], None]) -> str | None:
+    """Run ``reload``; where it cannot use what it reads, log that as ``event`` and return why."""
+    try:
+        reload()
+    except ConfigurationError as error:
+        log.error(event, reason=str(error))  # noqa: TRY400 - the text says it all
+        return str(error)
+    return None
 
 
 def _passing_key() -> OwnKey:

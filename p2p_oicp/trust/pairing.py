@@ -17,8 +17,8 @@ import orjson
 from p2p_oicp.clock import Clock
 from p2p_oicp.errors import ConfigurationError, NotProven, Unauthorized
 from p2p_oicp.identity import MessageSigner, OneTimeSigner, PublicKey
-from p2p_oicp.identity.tls import TlsIdentity
-from p2p_oicp.oicp.operation import Party
+from p2p_oicp.identity.tls import TlsIdentity, unverified_context
+from p2p_oicp.oicp.operation import Party, root_of
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME, OPERATIONS
 from p2p_oicp.peers import Peer, Source
 from p2p_oicp.peers.descriptor import Descriptor, SignedDescriptor, described, open_descriptor, sign_descriptor
@@ -26,7 +26,7 @@ from p2p_oicp.peers.invitation import PAIRINGS_PATH, Invitation
 from p2p_oicp.storage import Store, pairings
 from p2p_oicp.transport import OicpClient
 from p2p_oicp.trust.directory import Directory
-from p2p_oicp.trust.fresh_keys import fetch_descriptor, root_of
+from p2p_oicp.trust.fresh_keys import fetch_descriptor
 from p2p_oicp.version import VERSION
 
 _DEADLINE_SECONDS = 10.0
@@ -110,7 +110,7 @@ class Pairing:
     async def join(self, link: str, alias: str | None = None) -> Peer:
         """Pair with the node that has given us ``link``; it is then known as ``alias``, or as it calls itself."""
         invitation, theirs = Invitation.of_link(link), await self.inspect(link)
-        self._directory.check(peer_of(theirs, self._ours.require, alias=alias))
+        self._directory.check(peer_of(theirs, self._ours.require, alias=alias), theirs)
         proof, ours = invitation.proof_key(), orjson.loads(self._ours.descriptor())
         body = orjson.dumps({"descriptor": ours, "proof_key": proof.public.line})
         _, answer = await self._client.request_json(
@@ -120,14 +120,14 @@ class Pairing:
             deadline=_DEADLINE_SECONDS,
             peer=theirs.descriptor.name,
             signer=OneTimeSigner(proof, theirs.key, self._ours.clock),
+            tls=unverified_context(),
         )
         try:
             content = orjson.loads(answer)
-            services = content["services"]
             signed = open_descriptor(orjson.dumps(content["descriptor"]), self._ours.clock.time())
+            peer = peer_of(signed, self._ours.require, services=content["services"], alias=alias)
         except (ValueError, KeyError, TypeError) as exc:
             raise NotProven(f"the answer to our joining is none: {exc}") from exc
-        peer = peer_of(signed, self._ours.require, services=services, alias=alias)
         await self._directory.add(peer, signed)
         return peer
 

@@ -11,11 +11,12 @@ from aiohttp import web
 
 from p2p_oicp.clock import wire_time
 from p2p_oicp.errors import ConfigurationError, NotProven, PeerError, PeerRejected
+from p2p_oicp.oicp.operation import root_of
 from p2p_oicp.peers.descriptor import SignedDescriptor
 from p2p_oicp.peers.invitation import PAIRINGS_PATH
 from p2p_oicp.roles import Answer
 from p2p_oicp.transport import OicpClient
-from p2p_oicp.trust import Trust, root_of
+from p2p_oicp.trust import Trust
 from p2p_oicp.web.apps import Listener, Serve
 from p2p_oicp.web.problems import DATA_ERROR, HttpProblem
 
@@ -85,7 +86,8 @@ class AdminPeers:
         return shown(await self._pairing.inspect(_text(wanted, "link")))
 
     async def _join(self, wanted: dict[str, Any], _request: web.Request) -> dict[str, object]:
-        peer = await self._pairing.join(_text(wanted, "link"), wanted.get("alias"))
+        alias = None if wanted.get("alias") is None else _text(wanted, "alias")
+        peer = await self._pairing.join(_text(wanted, "link"), alias)
         log.info("pairing.done", peer=peer.name)
         return {"joined": peer.name}
 
@@ -117,7 +119,8 @@ class AdminPeers:
         return {"file": file.decode()}
 
     async def _reload(self, _wanted: dict[str, Any], _request: web.Request) -> dict[str, object]:
-        await self._trust.reload()
+        if reasons := await self._trust.reload():
+            raise ConfigurationError("; ".join(reasons))
         return {"reloaded": True}
 
 

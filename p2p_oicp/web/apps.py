@@ -12,12 +12,14 @@ from typing import TypeAlias
 import orjson
 import structlog
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from p2p_oicp.clock import Mint
 from p2p_oicp.errors import Refusal, StoreError
 from p2p_oicp.identity import AnswerParts, SignedParts, VerifiedSignature, has_signature, target_of
 from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import InvalidMessage
+from p2p_oicp.oicp.operation import root_of
 from p2p_oicp.roles.context import Answer
 from p2p_oicp.storage import Transaction
 from p2p_oicp.transport import PROVEN
@@ -42,6 +44,7 @@ ARRIVAL = web.RequestKey("arrival", Arrival)
 _COMPRESS_FROM_BYTES = 2048
 _COMPRESS_ASIDE_FROM_BYTES = 256 * 1024
 _COMPRESSION = 5
+_LARGE_BYTES = 64 * 1024
 _LONGEST_PROCESS_ID = 100
 _MOST_HELLO_BYTES = 64 * 1024
 _SYSTEM_ERROR = "021"
@@ -99,7 +102,8 @@ class Listener:
             elif arrival is not None and (arrival.is_proven or arrival.signature is not None):
                 headers |= self._proof(arrival, answer.http_status, body)
                 await self._kept(arrival, AnswerParts(answer.http_status, headers, body), answer.body)
-            return web.Response(body=body, status=answer.http_status, headers=headers)
+            kind = web.Response if len(body) < _LARGE_BYTES else _LargeResponse
+            return kind(body=body, status=answer.http_status, headers=headers)
 
         return handle
 
@@ -132,10 +136,12 @@ class Listener:
             return said
         return {**said, **self._signer(status, body, arrival.signature)}
 
-    async def arrive(self, request: web.Request, most: int | None = None) -> Arrival:
-        """Read a request, ``most`` bytes of it; raises HttpProblem, InvalidMessage."""
+    async def arrive(
+        self, request: web.Request, most: int | None = None, make_room: Callable[[int], None] | None = None
+    ) -> Arrival:
+        """Read a request, ``most`` bytes of it, as ``read_whole`` does; raises HttpProblem, InvalidMessage."""
         raw_path, _, query = request.raw_path.partition("?")
-        on_the_wire, text = await read_whole(request, self.max_body if most is None else most)
+        on_the_wire, text = await read_whole(request, self.max_body if most is None else most, make_room)
         parts = SignedParts(
             method=request.method,
             authority=self._authority or request.headers.get("Host", ""),
@@ -159,10 +165,23 @@ class Listener:
         try:
             if place.takes_turns:
                 await self._doorkeeper.wait_for_turn(place)
-            self._doorkeeper.make_room(place, request.content_length)
-            return await self._api.serve(path, await self.arrive(request))
+            length = request.content_length
+            self._doorkeeper.make_room(place, length)
+            grow = partial(self._doorkeeper.make_room, place) if length is None else None
+            return await self._api.serve(path, await self.arrive(request, make_room=grow))
         finally:
             self._doorkeeper.leave(place)
+
+
+class _LargeResponse(web.Response):
+    """Sends its head by itself: joined with it, as usual, a page of some megabytes would be copied once more."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send the head."""
+        writer = await super().prepare(request)
+        if writer is not None:
+            writer.send_headers()
+        return writer
 
 
 def _told(error: Exception, request: web.Request, headers: dict[str, str]) -> Answer:
@@ -208,7 +227,7 @@ def _certificate(request: web.Request) -> bytes | None:
 def _public(url: str) -> tuple[str, str]:
     """Return authority and path prefix of the URL that peers know."""
     authority, path, _ = target_of(url)
-    return authority, path.rstrip("/").removesuffix(OICP_PREFIX.rstrip("/"))
+    return authority, root_of(path)
 
 
 def _process_id(request: web.Request) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import zlib
+from collections.abc import Callable
 
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError
@@ -26,16 +27,22 @@ async def read_body(request: web.Request, most: int) -> bytes:
     return (await read_whole(request, most))[1]
 
 
-async def read_whole(request: web.Request, most: int) -> tuple[bytes, bytes]:
+async def read_whole(
+    request: web.Request, most: int, make_room: Callable[[int], None] | None = None
+) -> tuple[bytes, bytes]:
     """Return the body as it was on the wire, and as UTF-8.
 
+    ``make_room`` is told how much has come, where it is not known beforehand; it may raise HttpProblem.
     Raises HttpProblem 413 above ``most`` bytes, 415 where it is not JSON, InvalidMessage where it is no text.
     """
     if request.headers.get("Content-Type") not in _USUAL_TYPES:
         _check_type(request)
     try:
         # What came together with the head, the usual case, is taken without waiting and without a bound on the time.
-        on_the_wire = request.content.read_nowait() if request.content.is_eof() else await _rest(request, most)
+        if make_room is None and request.content.is_eof():
+            on_the_wire = request.content.read_nowait()
+        else:
+            on_the_wire = await _rest(request, most, make_room)
         if len(on_the_wire) > most:
             raise HttpProblem(413, DATA_ERROR, f"the body is larger than {most} bytes")
         decoded = _decoded(on_the_wire, request.headers.get("Content-Encoding", ""), most)
@@ -58,7 +65,7 @@ def _check_type(request: web.Request) -> None:
         raise HttpProblem(415, DATA_ERROR, f"Content-Type {media_type} is not served; send application/json")
 
 
-async def _rest(request: web.Request, most: int) -> bytes:
+async def _rest(request: web.Request, most: int, make_room: Callable[[int], None] | None) -> bytes:
     if (request.content_length or 0) > most:
         raise HttpProblem(413, DATA_ERROR, f"the body has {request.content_length} bytes; at most {most} are read")
     # It grows where it stands and is not copied at its end: 10 ms for 18 MB, in which nobody would be answered.
@@ -68,6 +75,8 @@ async def _rest(request: web.Request, most: int) -> bytes:
             body.write(chunk)
             if body.tell() > most:
                 raise HttpProblem(413, DATA_ERROR, f"the body is larger than {most} bytes")
+            if make_room is not None:
+                make_room(body.tell())
     return body.getvalue()
 
 

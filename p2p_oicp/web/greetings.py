@@ -12,6 +12,7 @@ import structlog
 from p2p_oicp.delivery import Acquaintances, Backoff, SignsOfLife
 from p2p_oicp.errors import PeerError, PeerRejected, Refusal, Unauthorized
 from p2p_oicp.oicp import OperatorID, ProviderID
+from p2p_oicp.oicp.operation import root_of
 from p2p_oicp.peers import Peer, PeerRegistry, Profile
 from p2p_oicp.roles.context import Answer
 from p2p_oicp.transport import OicpClient
@@ -75,7 +76,7 @@ class Greetings:
             await asyncio.sleep(self._backoff.wait(failures))
 
     async def _say_hello(self, peer: Peer) -> None:
-        url = peer.url.removesuffix("/").removesuffix("/api/oicp") + _HELLO
+        url = root_of(peer.url) + _HELLO
         hello = orjson.dumps({**self._me, **await self._acquaintances.words_for(peer.name)})
         _, answer = await self._client.post_json(url, hello, deadline=_DEADLINE_SECONDS, peer=peer.name)
         await self._heard(peer, answer)

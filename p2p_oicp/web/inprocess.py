@@ -22,7 +22,7 @@ _NO_HEADERS = MappingProxyType({"Content-Type": "application/json"})
 
 
 async def _ask(api: Api, who: str, operation: Operation, party: str | None, body: bytes, query: str = "") -> Reply:
-    parts = SignedParts("POST", who, operation.path, query, _NO_HEADERS, body, claimed_party=party)
+    parts = SignedParts("POST", who, operation.path, query, _NO_HEADERS, body)
     try:
         answer = await api.answer(operation, party, Arrival(parts, body, is_own=True))
     except HttpProblem as problem:

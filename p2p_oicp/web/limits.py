@@ -148,14 +148,17 @@ class Doorkeeper:
             raise self._refused("pushes and pulls take long", 429) from error
 
     def make_room(self, place: Place, length: int | None) -> None:
-        """Reserve memory for a body of ``length`` bytes, as far as is known; raises HttpProblem."""
-        size = self.max_body if length is None else min(length, self.max_body)
-        if size <= _SMALL_BODY:
+        """Reserve memory for a body of ``length`` bytes, again whenever it has grown; raises HttpProblem.
+
+        For a body of unknown length nothing is reserved before it has come.
+        """
+        if length is None or length <= _SMALL_BODY:
             return
-        if self._bytes + size > self._most_bytes:
+        more = min(length, self.max_body) - place.bytes
+        if self._bytes + more > self._most_bytes:
             raise self._refused(f"requests of {self._bytes} bytes are being read", 503)
-        self._bytes += size
-        place.bytes = size
+        self._bytes += more
+        place.bytes += more
 
     def leave(self, place: Place) -> None:
         """Give back what a request had."""

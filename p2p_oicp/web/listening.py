@@ -25,8 +25,6 @@ OICP: web.AppKey[Callable[[web.Request], Awaitable[web.StreamResponse]]] = web.A
 SHUTDOWN_SECONDS = 10.0
 # A connection on which no request comes to its head's end is cut off; a peer's client keeps its idle ones for 45 s.
 SILENT_CONNECTION_SECONDS = 60.0
-# So long TLS may take to begin.
-HANDSHAKE_SECONDS = 10.0
 # So long the rest of a refused body is read, so that its sender comes to read the answer.
 LINGERING_SECONDS = 2.0
 # The event loop takes fewer turns than this from accepting a connection to telling its server.
@@ -60,12 +58,11 @@ async def listen(
     )
     await runner.setup()
     server = cast("web.Server", runner.server)
-    stack.push_async_callback(_close, runner, _Handler(server, app))
-    entrance = await stack.enter_async_context(Entrance(server, connections))
+    entrance = Entrance(server, connections, tls)
+    stack.push_async_callback(_close, runner, _Handler(server, app), entrance)
+    await stack.enter_async_context(entrance)
     try:
-        accepting = await asyncio.get_running_loop().create_server(
-            entrance, host, port, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None
-        )
+        accepting = await asyncio.get_running_loop().create_server(entrance, host, port)
     except OSError as error:
         raise ConfigurationError(
             f"[{table}] cannot listen on {host}:{port}: {error.strerror}; choose another port"
@@ -113,7 +110,7 @@ async def _come_back() -> web.StreamResponse:
     return web.Response(body=problem.answer().body, status=problem.http_status, headers=headers)
 
 
-async def _close(runner: web.AppRunner, handler: _Handler) -> None:
+async def _close(runner: web.AppRunner, handler: _Handler, entrance: Entrance) -> None:
     """Close in order, and whoever was let in at the very moment of closing as well."""
     server = cast("web.Server", runner.server)
     handler.is_closed = True
@@ -122,6 +119,7 @@ async def _close(runner: web.AppRunner, handler: _Handler) -> None:
         await runner.cleanup()
         for _ in range(_TURNS_OF_AN_ACCEPT):
             await asyncio.sleep(0)
+        await entrance.end_handshakes()
         await server.shutdown(SHUTDOWN_SECONDS)
     finally:
         showing_out.cancel()

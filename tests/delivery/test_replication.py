@@ -240,6 +240,12 @@ async def test_a_peer_that_takes_less_at_a_time_is_sent_less(store, keeper, peer
     assert peer.state == await living(store)
 
 
+async def test_a_push_that_is_too_large_however_small_leaves_the_later_ones_their_size(keeper, peer, work):
+    await keeper.apply(push("fullLoad", **{f"E{number:05}": "Available" for number in range(200)}))
+    peer.trouble = in_turn(*[PeerRejected("emp", "too large", http_status=413)] * 40)
+    assert await work() == [("fullLoad", 200)]
+
+
 @pytest.mark.parametrize("seed", range(8))
 async def test_any_sequence_of_changes_and_troubles_ends_equal(store, keeper, peer, work, seed):
     chance = random.Random(seed)

@@ -48,12 +48,21 @@ def test_on_a_full_disk_nothing_is_accepted_and_what_was_before_and_comes_after_
             after_a_kill.accept_once(signed(nonce), NOW)
 
 
-def test_what_would_be_too_old_anyway_is_forgotten(tmp_path):
-    with ReplayGuard(tmp_path) as guard:
-        for minute in range(60):
-            guard.accept_once(signed("a", NOW + 60 * minute), NOW + 60 * minute)
-            assert guard.remembered <= 7
-        assert len(list(tmp_path.iterdir())) <= 7
+def test_what_would_be_too_old_anyway_is_forgotten(tmp_path, clock):
+    with ReplayGuard(tmp_path, clock.monotonic) as guard:
+        for _ in range(60):
+            guard.accept_once(signed("a", clock.now), clock.now)
+            clock.now += 60
+            assert guard.remembered <= 8
+        assert len(list(tmp_path.iterdir())) <= 8
+
+
+def test_a_clock_that_jumps_a_day_ahead_and_back_makes_it_forget_nothing():
+    guard = ReplayGuard(monotonic=lambda: 100.0)
+    guard.accept_once(signed("a"), NOW)
+    guard.accept_once(signed("b", NOW + 86_400), NOW + 86_400)
+    with pytest.raises(NotProven, match="received before"):
+        guard.accept_once(signed("a"), NOW + 60)
 
 
 def test_a_folder_that_cannot_be_used_stops_the_start(tmp_path):

@@ -12,11 +12,11 @@ from p2p_oicp.errors import NotProven, UnknownKey
 from p2p_oicp.identity import AnswerParts, KeyRing, KnownKey, PrivateKey, PublicKey, SignedParts
 from p2p_oicp.identity.digests import check_digest, content_digest
 from p2p_oicp.identity.signatures import (
+    _base,
     _of_answer,
     _of_request,
     sign_answer,
     sign_request,
-    signature_base,
     verify_answer,
     verify_request,
 )
@@ -69,8 +69,8 @@ TRANSFORMED = SignedParts(
 def base_of(message, field: str) -> bytes:
     (found,) = signature_inputs(field)
     if isinstance(message, SignedParts):
-        return signature_base(found, lambda component: _of_request(component, message))
-    return signature_base(found, lambda component: _of_answer(component, message, {}))
+        return _base(found, lambda component: _of_request(component, message))
+    return _base(found, lambda component: _of_answer(component, message, {}))
 
 
 VECTORS = {

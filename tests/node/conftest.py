@@ -140,7 +140,7 @@ class Caller:
         self.base = base
 
     async def post(self, path: str, body, **kwargs) -> Reply:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        data = body if isinstance(body, bytes | AsyncIterator) else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} | kwargs.pop("headers", {})
         async with self._session.post(f"{self.base}/api/oicp/{path}", data=data, headers=headers, **kwargs) as response:
             return Reply(response.status, dict(response.headers), await response.json(content_type=None))

@@ -1,9 +1,9 @@
-"""What a company has told is not told on any more, once it is no peer."""
+"""What a company has told is not told on any more, once it is no peer; under another name it is the same peer."""
 
 import asyncio
 
 from . import state_messages as state
-from .messages import PULL_STATUS, PUSH_STATUS, push_status
+from .messages import CDR, NOTIFY, PULL_STATUS, PUSH_STATUS, START, authorize_start, cdr, notification, push_status
 from .test_statuses import pulled, until_pulled
 
 
@@ -37,3 +37,18 @@ async def test_copies_of_a_peer_that_was_removed_are_not_told_and_count_again_wh
         await b.reload()
         assert (await evses(stopped.b), await by_id(stopped.b)) == everything
         assert await pulled(stopped.b) == {"DE*GEF*EA": "Available"}
+
+
+async def test_a_peer_that_is_renamed_while_the_node_runs_gets_what_waits_and_its_sessions_go_on(stopped):
+    async with stopped.running("a") as a:
+        async with stopped.running("b"):
+            session = (await stopped.a.post(START, authorize_start())).json["SessionID"]
+        await stopped.a.post(NOTIFY, notification("Start", session))
+        peers = stopped.folder / "a" / "peers.toml"
+        peers.write_text(peers.read_text().replace("node b", "Beta"))
+        await a.reload()
+        async with stopped.running("b"):
+            await stopped.contracts.until(lambda book: book.notifications)
+            assert (await stopped.a.post(CDR, cdr(session))).json["Result"] is True
+            await stopped.contracts.until(lambda book: book.records)
+            await stopped.at_rest("a")

@@ -1,6 +1,7 @@
 """What a listener takes on at a time: lanes that do not stand in each other's way, shares, connections."""
 
 import asyncio
+import json
 
 import aiohttp
 import pytest
@@ -27,9 +28,12 @@ class Door:
     def _count(self) -> None:
         self.refused += 1
 
-    async def ask(self, path: str, address: str = HERE, length: int | None = 100) -> int:
-        """Return the status of the refusal, 0 where the request came in, or waits for its turn."""
-        task = asyncio.create_task(self._answered(path, address, length))
+    async def ask(self, path: str, address: str = HERE, length: int | None = 100, grown: int = 0) -> int:
+        """Return the status of the refusal, 0 where the request came in, or waits for its turn.
+
+        ``grown`` is what came of a body of unknown ``length``.
+        """
+        task = asyncio.create_task(self._answered(path, address, length, grown))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         if not task.done():
@@ -40,12 +44,14 @@ class Door:
         assert problem.headers == {"Retry-After": "1"}
         return problem.http_status
 
-    async def _answered(self, path: str, address: str, length: int | None) -> None:
+    async def _answered(self, path: str, address: str, length: int | None, grown: int) -> None:
         place = self._keeper.enter(path, address)
         try:
             if place.takes_turns:
                 await self._keeper.wait_for_turn(place)
             self._keeper.make_room(place, length)
+            for size in range(0, grown + 1, 1024):
+                self._keeper.make_room(place, size)
             await self._end.wait()
         finally:
             self._keeper.leave(place)
@@ -66,8 +72,8 @@ async def door():
     await made.answer()
 
 
-async def fill(door: Door, path: str, *callers: str) -> list[int]:
-    return [await door.ask(path, address) for address in callers for _ in range(8)]
+async def fill(door: Door, path: str, *callers: str, length: int | None = 100) -> list[int]:
+    return [await door.ask(path, address, length) for address in callers for _ in range(8)]
 
 
 async def test_who_has_his_share_is_refused_with_429_and_others_still_come_in(door):
@@ -97,13 +103,53 @@ async def test_large_bodies_have_a_common_bound_and_usual_ones_come_in_all_the_s
     asked = [await door.ask(CDR, address, MEBIBYTE) for address in (HERE, THERE, "192.0.2.3")]
     assert asked == [0, 0, 503]
     assert await door.ask(CDR, "192.0.2.3") == 0
-    assert await door.ask(CDR, "192.0.2.3", None) == 503
+
+
+async def test_a_body_of_unknown_length_takes_the_room_that_it_needs_and_gives_all_of_it_back(door):
+    assert await fill(door, CDR, HERE, length=None) == [0] * 6 + [429] * 2
+    assert await door.ask(START, HERE, None, MEBIBYTE) == 0
+    assert [await door.ask(START, address, MEBIBYTE // 2) for address in (HERE, THERE)] == [0, 0]
+    assert await door.ask(START, THERE, None, 65 * 1024) == 503
+    assert await door.ask(START, THERE, None, 64 * 1024) == 0
+    await door.answer()
+    assert [await door.ask(START, HERE, MEBIBYTE) for _ in range(3)] == [0, 0, 503]
 
 
 async def test_a_place_is_free_again_after_the_answer(door):
     await fill(door, START, HERE, THERE)
     await door.answer()
     assert await fill(door, START, HERE) == [0] * 6 + [429] * 2
+
+
+async def in_chunks(body: dict):
+    yield json.dumps(body).encode()
+
+
+async def test_many_requests_that_come_in_chunks_are_answered_at_a_time(pair):
+    pair.contracts.hold = asyncio.Event()
+    asked = [asyncio.create_task(pair.a.post(START, in_chunks(authorize_start(f"{number:08}")))) for number in range(8)]
+    async with asyncio.timeout(10):
+        while len(pair.contracts.starts) < len(asked):
+            await asyncio.sleep(0.001)
+    pair.contracts.hold.set()
+    assert [answer.status for answer in await asyncio.gather(*asked)] == [200] * 8
+
+
+async def test_bodies_that_come_in_chunks_and_grow_large_have_the_common_bound(stopped):
+    toml = stopped.folder / "a" / "node.toml"
+    toml.write_text(toml.read_text().replace("[backend_api]", f"[backend_api]\nmax_body = {MEBIBYTE}"))
+    more = asyncio.Event()
+
+    async def growing():
+        yield b" " * (MEBIBYTE - 1024)
+        await more.wait()
+
+    async with stopped.running("a"), stopped.running("b"):
+        asked = [asyncio.create_task(stopped.a.post(START, growing())) for _ in range(3)]
+        done, _ = await asyncio.wait(asked, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        assert [(await task).status for task in done] == [503]
+        more.set()
+        assert sorted([(await task).status for task in asked]) == [400, 400, 503]
 
 
 @pytest.fixture

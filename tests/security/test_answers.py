@@ -1,5 +1,6 @@
 """An answer proves which question it answers; what does not is no answer. And keys change without anybody's help."""
 
+import asyncio
 import gzip
 import time
 from dataclasses import dataclass, field
@@ -8,8 +9,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from p2p_oicp.cli import key_list
 from p2p_oicp.clock import RandomMint, SystemClock
-from p2p_oicp.errors import PeerBroken, PeerBusy, PeerRejected, PeerUnauthorized, PeerUnproven
+from p2p_oicp.errors import PeerBroken, PeerBusy, PeerRejected, PeerUnauthorized, PeerUnproven, StoreBusy
 from p2p_oicp.identity import KeyRing, KnownKey, MessageSigner, PrivateKey, SignedParts, keystore, verify_request
 from p2p_oicp.identity.keystore import OwnKey, OwnKeys
 from p2p_oicp.identity.signatures import sign_answer
@@ -59,10 +61,10 @@ async def peer():
             client.refresh = found.refresh
             endpoint = Endpoint("peer", str(server.make_url("/")))
 
-            async def call():
-                return await client.call(endpoint, AUTHORIZE_START, "DE*GEF", b"{}", deadline=5)
+            async def call(deadline: float = 5):
+                return await client.call(endpoint, AUTHORIZE_START, "DE*GEF", b"{}", deadline=deadline)
 
-            found.call = call
+            found.call, found.client = call, client
             yield found
 
 
@@ -160,6 +162,32 @@ async def test_trouble_on_the_way_need_not_be_signed(peer, answer, error):
     assert peer.fresh == (error is PeerUnauthorized)
 
 
+async def hang(_name: str) -> bool:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def the_store_is_full(*_what: object) -> bool:
+    raise StoreBusy("too much is waiting to be written")
+
+
+FETCHES = {"takes longer than the deadline": hang, "cannot be stored": the_store_is_full}
+
+
+@pytest.mark.parametrize("fetch", FETCHES.values(), ids=FETCHES)
+async def test_where_fresh_keys_cannot_be_had_the_first_failure_stands(peer, fetch):
+    peer.answer, peer.client.refresh = trouble(401), fetch
+    async with asyncio.timeout(5):
+        with pytest.raises(PeerUnauthorized, match="401"):
+            await peer.call(deadline=0.2)
+    assert len(peer.seen) == 1
+
+
+async def test_an_answer_counts_although_it_cannot_be_kept_as_evidence(peer):
+    peer.answer, peer.client.keep = right, the_store_is_full
+    assert (await peer.call()).body == DENIED
+
+
 async def test_a_signed_401_is_a_refusal_for_good(peer):
     def refusing(peer, _to):
         answer = peer.signed(b'{"StatusCode":{"Code":"017"}}', status=401)
@@ -187,6 +215,20 @@ async def test_a_running_node_takes_a_new_key_over_and_its_peers_follow(stopped,
         assert await starts(stopped) == "Authorized"
         other = {"a": b, "b": a}[who]
         assert new.public.key_id in {known.key.key_id for known in other._trust.ring.of(f"node {who}")}
+
+
+async def test_who_rotates_is_told_why_the_node_does_not_sign_with_the_new_key(stopped):
+    home = stopped.folder / "a"
+    async with stopped.running("a") as a:
+        before = a._trust.signer.keys
+        new = keystore.rotate(home / "keys", now=time.time(), after=0, overlap=60).entries[-1]
+        (home / "keys" / new.file).chmod(0o644)
+        (home / "peers.toml").write_text("[[peer]]\n")
+        told = await asyncio.to_thread(key_list.tell, home / "node.toml")
+        assert a._trust.signer.keys == before
+    assert "The node cannot use all that it has read" in told
+    assert f"chmod 600 {home / 'keys' / new.file}" in told
+    assert "peers.toml" in told
 
 
 @pytest.mark.parametrize("rotations", [1, 3])

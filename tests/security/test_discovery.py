@@ -17,6 +17,11 @@ from p2p_oicp.simulator.loopback_ports import free_ports
 from tests.node.conftest import Contracts, Csms
 from tests.node.messages import A_CPO, START, authorize_start
 
+NOT_OURS = {
+    "an address of another machine": "192.0.2.7",
+    "the same, IPv6": "2001:db8::7",
+    "the name of an interface": "eth0",
+}
 NODES = {"one": "operators", "two": "providers", "three": "providers"}
 
 
@@ -125,5 +130,15 @@ async def test_an_announced_peer_is_up_and_what_waits_for_it_is_due(lan, monkeyp
 @pytest.mark.parametrize("lan", [{"require": ["signature"], "auto_accept": True}], indirect=True, ids=["signed"])
 async def test_a_node_that_wants_proof_believes_nobody_at_once(lan):
     with pytest.raises(ConfigurationError, match="auto_accept: only where nobody has to prove anything"):
+        async with lan.node("one"):
+            pass
+
+
+@pytest.mark.parametrize("lan", [{"require": ["signature"]}], indirect=True, ids=["signed"])
+@pytest.mark.parametrize("interface", NOT_OURS.values(), ids=NOT_OURS)
+async def test_an_interface_that_is_no_address_of_this_machine_is_named(lan, interface):
+    file = lan.folder / "one" / "node.toml"
+    file.write_text(file.read_text().replace('["127.0.0.1"]', f'["{interface}"]'))
+    with pytest.raises(ConfigurationError, match=rf"\[discovery\] interfaces: .*{interface}"):
         async with lan.node("one"):
             pass

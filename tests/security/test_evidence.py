@@ -1,17 +1,19 @@
 """Evidence: what both sides signed about a session proves on any machine who said what when."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from p2p_oicp.cli import evidence_report
-from p2p_oicp.errors import NotProven
+from p2p_oicp.errors import NotProven, StoreError
+from p2p_oicp.identity import AnswerParts, KeyRing, KnownKey, OwnKeys, PrivateKey, SignedParts
 from p2p_oicp.identity.evidence import read_evidence, write_evidence
 from p2p_oicp.node import Node
 from p2p_oicp.settings import load_settings
-from p2p_oicp.storage import changing, tokens
+from p2p_oicp.storage import changing, evidence, tokens
 from p2p_oicp.storage.tokens import Token
-from p2p_oicp.trust.evidence import Witness
+from p2p_oicp.trust.evidence import EvidenceBook, Witness
 from tests.node.messages import (
     CDR,
     REMOTE_START,
@@ -25,7 +27,7 @@ from tests.node.messages import (
 )
 
 from .conftest import SigningCaller
-from .test_pairing import Admin
+from .test_pairing import Admin, paired
 
 KINDS = ["AuthorizeStart", "AuthorizeStop", "ChargeDetailRecord"]
 
@@ -86,20 +88,22 @@ async def test_one_added_byte_is_noticed(files, changed):
 
 
 async def test_whoever_seals_it_cannot_change_what_others_signed(pair, files):
-    """B writes a file of its own, with another record: B's seal fits, A's signature does not."""
+    """B writes a file of its own, with another operator: B's seal fits, A's signature does not."""
     content = json.loads(files["b"].split(b"\n")[0])
     asked = content["exchanges"][0]["request"]
     asked["path"] = asked["path"].replace("DE*GEF", "DE*XXX")
     exchanges = [json.dumps(exchange).encode() for exchange in content["exchanges"]]
     keys = {key["holder"]: (key["public_key"], key["holder"]) for key in content["keys"]}
     forged = write_evidence("x", exchanges, keys=keys, descriptors=[], key=pair.key("b"), now=0.0)
-    with pytest.raises(NotProven, match="does not fit"):
-        read_evidence(forged)
+    found = read_evidence(forged)
+    (unproven,) = found.unproven
+    assert unproven == "1 and 2 (AuthorizeStart and its answer): the signature does not fit what it covers"
+    assert [said.number for said in found.statements] == [3, 4, 5, 6]
 
 
 async def test_a_person_reads_who_said_what_when(pair, files, tmp_path):
     (tmp_path / "e").write_bytes(files["a"])
-    told = evidence_report.of(tmp_path / "e")
+    told = evidence_report.of(evidence_report.read(tmp_path / "e"))
     assert "6 signed statements, all signatures fit" in told
     assert f"node b ({pair.key('b').key_id})" in told
     assert "DE-GDF" in told
@@ -108,6 +112,55 @@ async def test_a_person_reads_who_said_what_when(pair, files, tmp_path):
 async def test_of_an_unknown_session_there_is_none(pair):
     answer = await Admin(pair, "a").ask("GET", "/evidence/f98efba4-02d8-4fa0-b810-9a9d50d2c527", status=409)
     assert "nothing signed is kept" in answer["StatusCode"]["AdditionalInfo"]
+
+
+@pytest.mark.parametrize("parting", ["a", "b"], ids=["this side has parted", "the other side has parted"])
+async def test_what_a_former_peer_has_signed_is_proved_with_the_key_that_it_had(stopped, parting):
+    for name in ("a", "b"):
+        (stopped.folder / name / "peers.toml").write_text("")
+    async with stopped.running("a"), stopped.running("b"):
+        sides = {name: Admin(stopped, name) for name in ("a", "b")}
+        await paired(sides["a"], sides["b"])
+        session = (await stopped.a.post(START, authorize_start())).json["SessionID"]
+        await sides[parting].ask("DELETE", f"/peers/node%20{'b' if parting == 'a' else 'a'}")
+        assert await sides["a"].names() == await sides["b"].names() == []
+    async with stopped.running("a"), stopped.running("b"):
+        files = await evidence_of(stopped, session)
+    for file in files.values():
+        found = read_evidence(file)
+        assert (len(found.statements), found.unproven) == (2, ())
+        assert found.holders == {stopped.key(name).key_id: f"node {name}" for name in ("a", "b")}
+        told = evidence_report.of(found)
+        assert all(f"{stopped.key(name).key_id}  node {name}, http" in told for name in ("a", "b"))
+
+
+async def test_a_key_counts_as_noted_only_once_that_has_been_committed(store, clock):
+    key, ours = PrivateKey.generate(), SimpleNamespace(signer=SimpleNamespace(keys=OwnKeys(())))
+    nobody = SimpleNamespace(descriptor_of=lambda _: None)
+    book = EvidenceBook(ours, store=store, directory=nobody, ring=KeyRing([KnownKey(key.public, "a")]), clock=clock)
+    headers = {"Signature-Input": f'x=("@status");keyid="{key.key_id}"'}
+    body = json.dumps({"SessionID": UNKNOWN_SESSION}).encode()
+    said = "AuthorizeStart", "a", SignedParts("POST", "b", "/", "", headers, body), AnswerParts(200, {}, b""), b""
+
+    def failing(tx) -> None:
+        book.received.keeping(*said)(tx)
+        raise StoreError("the disk is full")
+
+    with pytest.raises(StoreError):
+        await store.write(failing)
+    for _ in range(3):
+        await book.received.keep(*said)
+    assert [tuple(row) for row in await store.read(evidence.KEYS)] == [(key.key_id, key.public.line, "a", None)]
+
+
+async def test_a_key_that_the_peers_file_no_longer_has_is_in_the_evidence(stopped):
+    file = stopped.folder / "a" / "peers.toml"
+    async with stopped.running("a"), stopped.running("b"):
+        session = (await stopped.a.post(START, authorize_start())).json["SessionID"]
+        file.write_text(file.read_text().replace(stopped.key("b").public.line, PrivateKey.generate().public.line))
+        await Admin(stopped, "a").ask("POST", "/reload")
+        files = await evidence_of(stopped, session)
+    assert [len(read_evidence(file).statements) for file in files.values()] == [2, 2]
 
 
 VERDICTS = {"a card on the list": ("1234ABCD", "Authorized"), "a strange card": ("DDDDDDDD", "NotAuthorized")}

@@ -19,6 +19,7 @@ from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.identity import keystore
 from p2p_oicp.identity.certificates import Certificate, fingerprint_of, self_signed
 from p2p_oicp.identity.tls import unverified_context
+from p2p_oicp.peers.descriptor import open_descriptor
 from tests.node.messages import START, authorize_start
 
 from .conftest import SigningCaller
@@ -189,15 +190,40 @@ async def test_old_tls_is_refused(stopped):
             await caller(stopped, tls).post(START, authorize_start())
 
 
+async def certificate_shown_by_b(pair) -> str:
+    _, writer = await asyncio.open_connection("127.0.0.1", pair.ports["b"], ssl=unverified_context())
+    shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    await writer.wait_closed()
+    return fingerprint_of(shown)
+
+
+async def certificates_announced_by_b(pair) -> tuple[str, ...]:
+    url = f"https://127.0.0.1:{pair.ports['b']}/.well-known/oicp-p2p"
+    async with pair.http.get(url, ssl=unverified_context()) as answer:
+        return open_descriptor(await answer.read()).descriptor.certificates
+
+
 async def test_a_new_certificate_is_taken_over_without_a_restart(stopped):
     async with stopped.running("b") as b:
         stopped.write_certificate(stopped.folder / "b" / "keys", "b", "DE-GDF")
         await b.reload()
-        _, writer = await asyncio.open_connection("127.0.0.1", stopped.ports["b"], ssl=unverified_context())
-        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        writer.close()
-        await writer.wait_closed()
-    assert fingerprint_of(shown) == stopped.certificate("b").fingerprint
+        assert await certificate_shown_by_b(stopped) == stopped.certificate("b").fingerprint
+
+
+async def test_a_certificate_whose_key_is_not_there_yet_changes_nothing(stopped):
+    keys, before = stopped.folder / "b" / "keys", stopped.certificate("b")
+    async with stopped.running("b") as b:
+        old_key = (keys / "tls.key").read_bytes()
+        stopped.write_certificate(keys, "b", "DE-GDF")
+        new_key = (keys / "tls.key").read_bytes()
+        (keys / "tls.key").write_bytes(old_key)
+        await b.reload()
+        assert await certificate_shown_by_b(stopped) == before.fingerprint
+        assert await certificates_announced_by_b(stopped) == (before.line,)
+        (keys / "tls.key").write_bytes(new_key)
+        await b.reload()
+        assert await certificate_shown_by_b(stopped) == stopped.certificate("b").fingerprint
 
 
 async def test_peers_follow_a_new_certificate_by_the_signed_descriptor(stopped):
@@ -230,6 +256,75 @@ def test_a_certificate_says_who_it_is_of():
     assert certificate.is_valid(time.time())
     assert not certificate.is_valid(time.time() + 2 * 86400)
     assert Certificate.from_line(certificate.line).fingerprint == certificate.fingerprint
+
+
+@pytest.fixture
+async def narrow(stopped):
+    """The node B, with room for few connections."""
+    config = stopped.folder / "b" / "node.toml"
+    config.write_text(config.read_text() + "[limits]\nconnections = 16\n")
+    async with stopped.running("b"):
+        yield stopped
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(5):  # less than TLS may take to begin
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+class Callers:
+    """Connections to node B; those in ``ended`` are done when B has ended them."""
+
+    def __init__(self, pair) -> None:
+        self._port = pair.ports["b"]
+        self._writers: list[asyncio.StreamWriter] = []
+        self.ended: list[asyncio.Task] = []
+
+    async def open(self, tls: ssl.SSLContext | None = None, first_words: bytes = b"") -> asyncio.Task:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port, ssl=tls)
+        writer.write(first_words)
+        self._writers.append(writer)
+        self.ended.append(asyncio.create_task(reader.read()))
+        return self.ended[-1]
+
+    def count(self) -> int:
+        return sum(task.done() for task in self.ended)
+
+    async def close(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.gather(*self.ended, return_exceptions=True)
+
+
+@pytest.fixture
+async def callers(stopped):
+    """Who calls node B."""
+    made = Callers(stopped)
+    yield made
+    await made.close()
+
+
+async def test_connections_on_which_tls_never_begins_push_out_each_other_and_others_are_served(narrow, callers):
+    for number in range(60):
+        await callers.open()
+        await until(lambda ended=number + 1 - 16: callers.count() >= ended)
+    assert (await narrow.b_peer.post(START, authorize_start())).json["AuthorizationStatus"] == "Authorized"
+
+
+async def test_connections_on_which_tls_never_begins_leave_others_their_place(narrow, callers):
+    talking = [await callers.open(narrow.b_peer.tls) for _ in range(16)]
+    for number in range(60):
+        await callers.open()
+        await until(lambda ended=number + 1: callers.count() >= ended)
+    assert sum(not task.done() for task in talking) == 7
+
+
+async def test_where_tls_fails_the_place_is_free_again(narrow, callers):
+    talking = await callers.open(narrow.b_peer.tls)
+    for _ in range(40):
+        await asyncio.wait([await callers.open(first_words=b"GET / HTTP/1.1\r\n\r\n")])
+    assert not talking.done()
 
 
 async def test_whose_handshake_ends_after_the_node_has_is_told_to_come_back(stopped, caplog):

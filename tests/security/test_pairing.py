@@ -111,7 +111,7 @@ async def test_the_workers_of_a_peer_come_and_go_with_it(strangers):
     _, a, b = strangers
 
     def workers() -> int:
-        return sum(task.get_name() == "node b" for task in asyncio.all_tasks())
+        return sum(task.get_name() == "letters to node b" for task in asyncio.all_tasks())
 
     counts = [workers()]
     await paired(a, b)
@@ -120,6 +120,17 @@ async def test_the_workers_of_a_peer_come_and_go_with_it(strangers):
     await asyncio.sleep(0)
     # Node B has one for itself.
     assert [*counts, workers()] == [1, 2, 1]
+
+
+@pytest.mark.parametrize("name", ["expiry", "sweeper", "peers file", "clarifying"])
+async def test_no_peer_takes_the_place_of_other_work_whatever_it_is_called(stopped, name):
+    file = stopped.folder / "b" / "peers.toml"
+    file.write_text(file.read_text().replace("node a", name))
+    before = asyncio.all_tasks()
+    async with stopped.running("b"):
+        names = [task.get_name() for task in asyncio.all_tasks()]
+        assert (names.count(name), names.count(f"letters to {name}")) == (1, 1)
+    assert asyncio.all_tasks() == before
 
 
 async def test_an_invitation_is_used_once(strangers):
@@ -186,6 +197,8 @@ async def attempt(pair, link: str, forged: Forged, tamper=lambda body: body) -> 
 CONFLICTS = {
     "a party of the inviting node": ({"operators": ["DE*GEF"]}, '"DE*GEF" is claimed by this node itself already'),
     "the name of the inviting node": ({"name": "node a"}, '"node a" is the name of another peer already'),
+    "nothing, but could not be read again: no party": ({"providers": []}, "peer: names no party"),
+    "nothing, but could not be read again: a proof": ({"require": ("dnssec",)}, "expected 'signature' or 'mtls'"),
 }
 
 
@@ -199,6 +212,14 @@ async def test_who_joins_can_take_nothing_from_others(strangers, changes, reason
     assert await a.names() == []
     # The invitation is still good for whoever it was meant for.
     assert (await attempt(pair, link, Forged()))[0] == 200
+
+
+async def test_who_joins_cannot_take_the_letters_to_our_own_backend_by_its_name(strangers):
+    pair, a, _ = strangers
+    link = (await a.ask("POST", "/peers/invitations"))["link"]
+    status, info = await attempt(pair, link, Forged(name="backend emp"))
+    assert (status, "expected another name" in info) == (401, True)
+    assert await a.names() == []
 
 
 async def test_a_new_key_takes_nothing_from_a_paired_company(strangers):
@@ -233,6 +254,24 @@ async def test_a_link_whose_node_has_another_key_is_refused_before_anything_is_s
     assert await b.names() == []
 
 
+ALIASES = {
+    "spaces at its ends": (" Alpha ", 409, "no space at its ends"),
+    "too long": ("A" * 65, 409, "1 to 64 printable characters"),
+    "our own backend's": ("backend emp", 409, "expected another name"),
+    "no text": (5, 400, "alias: expected text"),
+}
+
+
+@pytest.mark.parametrize(("alias", "status", "reason"), ALIASES.values(), ids=ALIASES)
+async def test_a_name_that_no_peer_can_have_is_refused_before_anything_is_sent(strangers, alias, status, reason):
+    _, a, b = strangers
+    link = (await a.ask("POST", "/peers/invitations"))["link"]
+    answer = await b.ask("POST", "/peers/join", status=status, link=link, alias=alias)
+    assert reason in answer["StatusCode"]["AdditionalInfo"]
+    assert (await a.names(), await b.names()) == ([], [])
+    assert (await b.ask("POST", "/peers/join", link=link, alias="Alpha"))["joined"] == "Alpha"
+
+
 @pytest.mark.parametrize("link", ["", "hello", "http://a.example/p2p/v1/pairings#token=x&key=y"])
 def test_what_is_no_link_is_refused(link):
     with pytest.raises(ConfigurationError, match="this is no invitation"):
@@ -256,9 +295,15 @@ async def test_a_changed_peers_file_counts_without_a_restart_and_a_broken_one_ch
     known = file.read_text()
     async with stopped.running("a"), stopped.running("b"):
         admin = Admin(stopped, "a")
-        for text, names in ((known, ["node b"]), ("", []), ("[[peer]]\nnme = 1\n", []), (known, ["node b"])):
+        broken = "[[peer]]\nnme = 1\n"
+        for text, status, names in (
+            (known, 200, ["node b"]),
+            ("", 200, []),
+            (broken, 409, []),
+            (known, 200, ["node b"]),
+        ):
             file.write_text(text)
-            await admin.ask("POST", "/reload")
+            await admin.ask("POST", "/reload", status)
             assert await admin.names() == names
         assert (await stopped.a.post(START, authorize_start())).code == "000"
 

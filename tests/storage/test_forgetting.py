@@ -58,15 +58,25 @@ FORGOTTEN = {  # age in days, and whether it is still there, where history is ke
     "a card not seen for long": ("cards", None, 101, False),
     "what was signed last year": ("evidence", None, 365, True),
     "what was signed years ago": ("evidence", None, 1001, False),
+    "the key of what was signed last year": ("evidence_keys", None, 365, True),
+    "a key that may have signed what is still kept": ("evidence_keys", None, 1000.5, True),
+    "the key of what was signed years ago": ("evidence_keys", None, 1002, False),
     "a record refused last year": ("refused_cdrs", None, 365, True),
     "a record refused years ago": ("refused_cdrs", None, 1001, False),
 }
+
+
+def note_key(tx, at: float, descriptor: bytes | None = None) -> bool:
+    return evidence.note_key(tx, key_id="k", public_key="line", holder="b", descriptor=descriptor, now=at)
+
+
 _REFUSED = (
     "INSERT INTO refused_cdrs (role, session_key, received_at, digest, body) VALUES ('cpo', 's', :at, x'00', x'00')"
 )
 PUT = {
     "cards": lambda tx, at: cards.remember(tx, "uid", "b", at),
     "evidence": lambda tx, at: evidence.keep(tx, "s", at, b"{}"),
+    "evidence_keys": note_key,
     "refused_cdrs": lambda tx, at: tx.run(Statement(_REFUSED, {}), at=at),
 }
 
@@ -90,3 +100,11 @@ async def test_as_much_as_there_is_is_swept(store):
     await store.write(many)
     forgetter = Forgetting(SimpleNamespace(store=store, now=lambda: NOW), history_days=100, evidence_days=1000)
     assert await forgetter.forget() == 2400
+
+
+async def test_a_key_is_noted_once_and_again_before_it_would_be_forgotten_too_early(store):
+    times = (0.0, 3600.0, DAY - 3600, DAY, 2 * DAY)
+    news = [await store.write(lambda tx, at=at: note_key(tx, at, b"d" if at == 0 else None)) for at in times]
+    assert news == [True, False, True, False, True]
+    (row,) = await store.read(evidence.KEYS)
+    assert tuple(row) == ("k", "line", "b", b"d")

@@ -226,11 +226,11 @@ async def test_an_answer_that_stalls_half_way_is_silent(call, peer):
 
 
 @asynccontextmanager
-async def raw_server(answer: bytes) -> AsyncIterator[str]:
-    """A server that reads one request, writes ``answer`` and hangs up."""
+async def raw_server(answer: bytes, until: bytes = BODY) -> AsyncIterator[str]:
+    """A server that reads each request up to ``until``, writes ``answer`` and hangs up."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(BODY)
+        await reader.readuntil(until)
         writer.write(answer)
         writer.close()
 
@@ -254,6 +254,24 @@ async def test_a_peer_that_hangs_up_has_its_error(call, answer, error):
     async with raw_server(answer) as url:
         with pytest.raises(error or (PeerSilent, PeerBroken)):
             await call(endpoint=Endpoint("raw", url))
+
+
+WITHOUT_BODY = pytest.mark.parametrize("method", ["GET", "DELETE"])
+
+
+@WITHOUT_BODY
+async def test_a_request_without_a_body_may_have_arrived_once_there_is_a_connection(client, method):
+    async with raw_server(b"", until=b"\r\n\r\n") as url:
+        with pytest.raises(PeerSilent) as caught:
+            await client.request_json(method, url, deadline=5)
+    assert caught.value.may_have_arrived
+
+
+@WITHOUT_BODY
+@pytest.mark.parametrize("place", ["127.0.0.1:{port}", "127.0.0.1:99999"], ids=["nobody listens", "no port"])
+async def test_a_request_without_a_body_has_not_arrived_where_nobody_is(client, unused_tcp_port, method, place):
+    with pytest.raises(PeerUnreachable):
+        await client.request_json(method, f"http://{place.format(port=unused_tcp_port)}/", deadline=5)
 
 
 async def test_a_cancelled_call_stays_cancelled(call, peer):

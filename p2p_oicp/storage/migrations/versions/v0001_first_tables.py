@@ -67,6 +67,7 @@ def upgrade() -> None:
         sa.Column("peer", sa.Text(), nullable=False),
         sa.Column("issued_at", sa.Float(), nullable=False),
         sa.Column("learned_at", sa.Float(), nullable=False),
+        sa.Column("pins", sa.Text(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("peer"),
         sqlite_with_rowid=False,
@@ -92,6 +93,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("evidence_of_session", "evidence", ["session_key"], unique=False)
+    op.create_table(
+        "evidence_keys",
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("public_key", sa.Text(), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("descriptor", sa.LargeBinary(), nullable=True),
+        sa.Column("used_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("key_id"),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "evse_facts",
         sa.Column("record_id", sa.Integer(), nullable=False),

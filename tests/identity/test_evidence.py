@@ -1,0 +1,163 @@
+"""What is kept of an exchange proves it later, whatever its signatures cover; what proves nothing is told apart."""
+
+import json
+from dataclasses import dataclass, field
+
+import pytest
+from msgspec.structs import replace
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from p2p_oicp.errors import NotProven
+from p2p_oicp.identity import AnswerParts, KeyRing, KnownKey, PrivateKey, SignedParts, verify_request
+from p2p_oicp.identity.digests import content_digest
+from p2p_oicp.identity.evidence import Evidence, Exchange, _seal, read_evidence, write_evidence
+from p2p_oicp.identity.signatures import verify_answer
+from p2p_oicp.identity.structured import as_item
+
+ASKS, ANSWERS = PrivateKey.generate(), PrivateKey.generate()
+FIND = KeyRing([KnownKey(ASKS.public, "A"), KnownKey(ANSWERS.public, "B")]).find
+NOW = 1_800_000_000
+QUESTION, ANSWER = b'{"a":1}', b'{"b":2}'
+
+
+@dataclass
+class Covers:
+    """What the signatures of request and answer cover beside what they must, and the headers that go along."""
+
+    of_request: tuple[str, ...] = ()
+    of_answer: tuple[str, ...] = ()
+    values: dict[str, str] = field(default_factory=dict)
+    request: tuple[tuple[str, str], ...] = ()
+    answer: tuple[tuple[str, str], ...] = ()
+
+
+def signed(key: PrivateKey, label: str, covered: dict[str, str], body: bytes, more) -> CIMultiDictProxy:
+    covered = covered | {'"content-digest"': covered.get('"content-digest"', content_digest(body))}
+    parameters = f'({" ".join(covered)});created={NOW};nonce="n";keyid="{key.key_id}"'
+    base = "".join(f"{name}: {value}\n" for name, value in covered.items()) + f'"@signature-params": {parameters}'
+    headers = [
+        ("Signature-Input", f"{label}={parameters}"),
+        ("Signature", f"{label}={as_item(key.sign(base.encode()))}"),
+    ]
+    if not any(name == "Content-Digest" for name, _ in more):
+        headers.append(("Content-Digest", covered['"content-digest"']))
+    return CIMultiDictProxy(CIMultiDict([*headers, *more]))
+
+
+def exchange(covers: Covers) -> Exchange:
+    """An exchange as both sides accept it when it takes place."""
+    target = {'"@method"': "POST", '"@authority"': "b.example", '"@path"': "/x", '"@query"': "?"}
+    of_request = target | {name: covers.values[name] for name in covers.of_request}
+    request = SignedParts(
+        "POST", "b.example", "/x", "", signed(ASKS, "q", of_request, QUESTION, covers.request), QUESTION
+    )
+    asked = verify_request(request, FIND, NOW)
+    of_answer = {'"@status"': "200", '"signature";req;key="q"': as_item(asked.value)}
+    of_answer |= {name: covers.values[name] for name in covers.of_answer}
+    answer = AnswerParts(200, signed(ANSWERS, "r", of_answer, ANSWER, covers.answer), ANSWER)
+    verify_answer(answer, request.headers, FIND, NOW)
+    return Exchange(float(NOW), "AuthorizeStart", sent_by_us=False, peer="A", request=request, answer=answer)
+
+
+def kept(*exchanges: bytes) -> Evidence:
+    keys = {key.key_id: (key.public.line, name) for key, name in ((ASKS, "A"), (ANSWERS, "B"))}
+    return read_evidence(write_evidence("s", exchanges, keys=keys, descriptors=[], key=ANSWERS, now=0.0))
+
+
+DATE = (("Date", "Fri, 20 Nov 2026 13:00:00 GMT"),)
+TWO_LINES = (("X-Note", "one"), ("X-Note", " two "))
+TWO_DIGESTS = (("Content-Digest", content_digest(QUESTION)), ("Content-Digest", "md5=:AAAA:"))
+COVERAGE = {
+    "what they must": Covers(),
+    "the date": Covers(('"date"',), ('"date"',), {'"date"': DATE[0][1]}, DATE, DATE),
+    "a header of two lines": Covers(('"x-note"',), (), {'"x-note"': "one, two"}, TWO_LINES),
+    "two digests": Covers(
+        ('"content-digest"',), (), {'"content-digest"': f"{content_digest(QUESTION)}, md5=:AAAA:"}, TWO_DIGESTS
+    ),
+    "in the answer, a header of the request": Covers((), ('"date";req',), {'"date";req': DATE[0][1]}, DATE),
+    "an empty header": Covers(('"x-note"',), (), {'"x-note"': ""}, (("X-Note", ""),)),
+    "a media type with other letters": Covers(
+        ('"content-type"',), (), {'"content-type"': "text/é"}, (("Content-Type", "text/é"),)
+    ),
+}
+
+
+@pytest.mark.parametrize("covers", COVERAGE.values(), ids=COVERAGE)
+def test_what_was_proved_when_it_was_said_is_proved_by_what_is_kept(covers):
+    found = kept(exchange(covers).kept()[0])
+    assert found.unproven == ()
+    assert [(said.number, said.key, said.at, said.body) for said in found.statements] == [
+        (1, ASKS.public, NOW, QUESTION),
+        (2, ANSWERS.public, NOW, ANSWER),
+    ]
+
+
+NO_TEXT = (("Content-Type", "application/json; x=\udce9"),)  # as it comes from the wire: the byte E9
+
+
+def test_a_header_that_is_no_text_is_kept_readable_where_no_signature_covers_it():
+    assert len(kept(exchange(Covers(request=NO_TEXT)).kept()[0]).statements) == 2
+
+
+def test_a_header_that_is_no_text_cannot_be_signed():
+    request = exchange(COVERAGE["the date"]).request
+    headers = CIMultiDict(request.headers)
+    headers["Date"] = "\udce9"
+    with pytest.raises(NotProven, match="no text"):
+        verify_request(replace(request, headers=headers), FIND, NOW)
+
+
+def test_an_exchange_names_the_keys_that_it_is_signed_with():
+    assert exchange(Covers()).kept()[1] == [ASKS.key_id, ANSWERS.key_id]
+
+
+def without_its_date(content: dict) -> None:
+    del content["request"]["headers"]["date"]
+
+
+def with_another_path(content: dict) -> None:
+    content["request"]["path"] = "/y"
+
+
+def by_an_unknown_key(content: dict) -> None:
+    said = content["answer"]["headers"]
+    said["Signature-Input"] = said["Signature-Input"].replace(ANSWERS.key_id, "SHA256:x")
+
+
+def without_its_answer(content: dict) -> None:
+    del content["answer"]
+
+
+BROKEN = {
+    "a header that is missing": (without_its_date, "3 and 4 (AuthorizeStart and its answer): there is no date header"),
+    "another path": (with_another_path, "3 and 4 (AuthorizeStart and its answer): the signature does not fit"),
+    "a key that is missing": (by_an_unknown_key, "key SHA256:x is not in the file"),
+    "no answer": (without_its_answer, "3 and 4: this is no exchange: KeyError('answer')"),
+}
+
+
+@pytest.mark.parametrize(("change", "reason"), BROKEN.values(), ids=BROKEN)
+def test_an_exchange_that_proves_nothing_is_named_and_costs_the_others_nothing(change, reason):
+    whole = exchange(COVERAGE["the date"]).kept()[0]
+    content = json.loads(whole)
+    change(content)
+    found = kept(whole, json.dumps(content).encode(), whole)
+    assert [said.number for said in found.statements] == [1, 2, 5, 6]
+    (unproven,) = found.unproven
+    assert reason in unproven
+
+
+SEALED = {
+    "no session": {"version": 1, "exchanges": [], "keys": [], "descriptors": []},
+    "no exchanges": {"version": 1, "session_id": "s", "keys": [], "descriptors": []},
+    "exchanges that are a number": {"version": 1, "session_id": "s", "exchanges": 1, "keys": [], "descriptors": []},
+    "a list": [],
+    "another version": {"version": 2},
+}
+
+
+@pytest.mark.parametrize("content", SEALED.values(), ids=SEALED)
+def test_what_is_sealed_and_is_no_evidence_is_refused(content):
+    first = json.dumps(content).encode()
+    with pytest.raises(NotProven, match=r"this is no evidence file|evidence of version 2"):
+        read_evidence(first + b"\n" + _seal(ASKS, first) + b"\n")

@@ -1,0 +1,54 @@
+"""What a node says of itself is read, or refused as no descriptor: whatever else it is, it is never a bug of ours."""
+
+import base64
+
+import orjson
+import pytest
+
+from p2p_oicp.errors import NotProven
+from p2p_oicp.identity import PrivateKey
+from p2p_oicp.oicp import ProviderID
+from p2p_oicp.peers.descriptor import DescribedKey, Descriptor, check_lineage, open_descriptor, sign_descriptor
+
+KEY = PrivateKey.generate()
+SAID = Descriptor(
+    name="Alpha",
+    url="http://alpha",
+    operators=(),
+    providers=(ProviderID("DE-AAA"),),
+    keys=(DescribedKey(KEY.public), DescribedKey(PrivateKey.generate().public)),
+    issued_at=1_800_000_000.0,
+)
+
+
+def saying(**changes) -> bytes:
+    """Return a descriptor with members of its payload, or of its keys, replaced; signed by the key that it lists."""
+    envelope = orjson.loads(sign_descriptor(SAID, KEY))
+    payload = orjson.loads(envelope["payload"])
+    for name, value in changes.items():
+        for place in [payload] if name in payload else payload["keys"]:
+            place[name] = value
+    envelope["payload"] = orjson.dumps(payload).decode()
+    signature = KEY.sign(b"p2p-oicp descriptor v1\n" + envelope["payload"].encode())
+    return orjson.dumps(envelope | {"signature": base64.b64encode(signature).decode()})
+
+
+def test_a_descriptor_is_read_as_it_was_written():
+    assert open_descriptor(saying()).descriptor == SAID
+
+
+NO_TIMES = {
+    "minus infinity as text": "-inf",
+    "not a number": "nan",
+    "a number as text": "1800000000",
+    "before the epoch": -1.0,
+    "after the year 9999": 1e300,
+    "a boolean": True,
+}
+
+
+@pytest.mark.parametrize("value", NO_TIMES.values(), ids=NO_TIMES)
+@pytest.mark.parametrize("name", ["valid_from", "valid_until", "issued_at"])
+def test_what_is_no_time_makes_it_no_descriptor(name, value):
+    with pytest.raises(NotProven, match="seconds since the epoch"):
+        check_lineage(open_descriptor(saying(**{name: value})), [KEY.public])

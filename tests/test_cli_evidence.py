@@ -1,0 +1,85 @@
+"""``p2p-oicp evidence``: what others have written is shown, whatever it is, and harms nobody."""
+
+import gzip
+import json
+import zlib
+
+import pytest
+from typer.testing import CliRunner
+
+from p2p_oicp.cli import admin, app, evidence_report
+from p2p_oicp.errors import ConfigurationError, NotProven
+from p2p_oicp.identity import PrivateKey
+from p2p_oicp.identity.evidence import Evidence, Statement, write_evidence
+
+KEY = PrivateKey.generate()
+CDR = b'{"SessionID":"f98efba4"}'
+MEBIBYTE = 1024 * 1024
+
+
+def told(body: bytes = CDR, at: int = 0, holder: str = "node a", unproven: tuple[str, ...] = ()) -> str:
+    said = Statement(1, KEY.public, at, "ChargeDetailRecord: POST /x", body)
+    return evidence_report.of(Evidence("s", KEY.public, (said,), unproven, {KEY.key_id: holder}, ()))
+
+
+SHOWN = {
+    "JSON": (CDR, CDR.decode()),
+    "gzip": (gzip.compress(CDR), CDR.decode()),
+    "deflate": (zlib.compress(CDR), CDR.decode()),
+    "gzip that is cut off": (gzip.compress(CDR)[:-9], "compressed bytes, which are damaged"),
+    "gzip that is none": (b"\x1f\x8bxxxxxxxxxxxx", "(14 compressed bytes, which are damaged"),
+    "gzip of too much": (gzip.compress(bytes(64 * MEBIBYTE)), "compressed bytes, which are damaged, or too many"),
+    "what is no text": (b"\xff{}", "\ufffd{}"),
+    "several lines": (b'{"a":\n1}', '{"a":\n      1}'),
+    "what moves a terminal's cursor": (b"\x1b[2J\x9b2J{}", "\ufffd[2J\ufffd2J{}"),
+}
+
+
+@pytest.mark.parametrize(("body", "shown"), SHOWN.values(), ids=SHOWN)
+def test_a_body_is_shown_whatever_it_is(body, shown):
+    assert shown in told(body)
+
+
+TIMES = {
+    "a time": (1_800_000_000, "1. 2027-01-15T08:00:00.000+00:00  node a"),
+    "after the last year": (999_999_999_999_999, "1. 999999999999999 s after 1970  node a"),
+    "no number of a machine": (10**40, f"1. {10**40} s after 1970  node a"),
+}
+
+
+@pytest.mark.parametrize(("at", "shown"), TIMES.values(), ids=TIMES)
+def test_a_time_is_shown_whatever_it_is(at, shown):
+    assert shown in told(at=at)
+
+
+def test_nobody_writes_a_line_of_the_report_by_his_name():
+    assert "\n2. " not in told(holder="node a\n2. node b has said", unproven=("3\n2. x",))
+
+
+def test_what_is_not_proved_comes_first_and_nothing_says_that_all_fits():
+    first, second, *_ = told(unproven=("3 and 4 (AuthorizeStop and its answer): there is no date header",)).splitlines()
+    assert first == "Session s: 1 signed statements."
+    assert second == "NOT PROVEN: 3 and 4 (AuthorizeStop and its answer): there is no date header"
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A file with an exchange that proves nothing."""
+    file = tmp_path / "e"
+    file.write_bytes(write_evidence("s", [b"{}"], keys={}, descriptors=[], key=KEY, now=0.0))
+    return file
+
+
+def test_a_file_with_an_exchange_that_proves_nothing_is_shown_and_fails(file):
+    done = CliRunner().invoke(app, ["evidence", "verify", str(file)])
+    assert "NOT PROVEN: 1 and 2: this is no exchange" in done.stdout
+    assert isinstance(done.exception, NotProven)
+    assert "1 and 2: this is no exchange" in str(done.exception)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(admin, "ask", lambda *_: {"file": json.dumps({})})
+    out = tmp_path / "missing" / "e"
+    done = CliRunner().invoke(app, ["evidence", "export", "s", "--out", str(out)])
+    assert isinstance(done.exception, ConfigurationError)
+    assert str(done.exception) == f"{out}: cannot be written: No such file or directory"
