@@ -58,13 +58,14 @@ class _Connection(asyncio.Protocol):
 
     def _read_head(self) -> None:
         head, end, body = self._received.partition(_HEAD_END)
-        if not end:
-            return
         fields = head.lower()
+        length = int(fields.partition(b"content-length:")[2].partition(b"\r\n")[0]) if end else 0
+        if not end or (length and not body):
+            return
         self._is_expected = fields.startswith(b"http/1.1 200") and self._load.expected in body
         if not self._is_expected:
             self._load.note(self._received)
-        self._missing = int(fields.partition(b"content-length:")[2].partition(b"\r\n")[0]) - len(body)
+        self._missing = length - len(body)
         self._received = b""
 
     def connection_lost(self, _exc: Exception | None) -> None:
