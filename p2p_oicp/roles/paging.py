@@ -41,10 +41,10 @@ class PageWanted:
 
     def answer(self, records: Sequence[bytes], total: int) -> Answer:
         """Return the page with all members of the envelope: another implementation loops forever without ``last``."""
-        return self.answer_joined(list(records), len(records), total)
+        return self.answer_joined([b",".join(records)], len(records), total)
 
-    def answer_joined(self, records: list[bytes], count: int, total: int) -> Answer:
-        """Return the page; each of ``records`` may be several, joined by commas already, ``count`` in all."""
+    def answer_joined(self, texts: Sequence[bytes], count: int, total: int) -> Answer:
+        """Return the page; ``texts`` in a row are ``count`` records with commas between."""
         pages = max(1, -(-total // self.size))
         envelope = {
             "number": self.number,
@@ -57,9 +57,7 @@ class PageWanted:
             "StatusCode": status_code(SUCCESS),
         }
         # What stands around them is joined with the records: a page of some megabytes is copied once.
-        first, *others = records or [b""]
-        *others, last = [b'{"content":[' + first, *others]
-        return Answer(b",".join((*others, last + b"]," + orjson.dumps(envelope)[1:])))
+        return Answer(b"".join((b'{"content":[', *texts, b"],", orjson.dumps(envelope)[1:])))
 
 
 @lru_cache(maxsize=1024)

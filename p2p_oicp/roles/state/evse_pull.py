@@ -55,7 +55,7 @@ class EvsePulls:
     async def _told(
         self, crawl: Crawl, asked: PageWanted, since: float | None, notation: str
     ) -> tuple[list[bytes], int]:
-        """Return records as a pull shows them, some in each text, and how many they are."""
+        """Return records as a pull shows them, with commas between, in many texts; and how many they are."""
         ids = crawl.ids[asked.offset : asked.offset + asked.size]
         wanted = GeoFormat(notation) if notation in _NOTATIONS else None
         told: list[bytes] = []
@@ -64,7 +64,8 @@ class EvsePulls:
             if start:
                 await asyncio.sleep(0)  # others get their turn
             for alike in pages.some(self._context.store, ids[start : start + pages.MOST_AT_ONCE], since):
-                told.append(_opened(alike, self._opening(alike.label, crawl), wanted))
+                opening = self._opening(alike.label, crawl)
+                told += (b"," if told else b"", opening, _with_openings(alike, opening, wanted))
                 count += alike.records
         return told, count
 
@@ -99,13 +100,13 @@ class EvsePulls:
         )
 
 
-def _opened(alike: Alike, opening: bytes, wanted: GeoFormat | None) -> bytes:
-    """Return records as a pull shows them, joined by commas, with their places in the notation that is wanted."""
+def _with_openings(alike: Alike, opening: bytes, wanted: GeoFormat | None) -> bytes:
+    """Return records as a pull shows them, but for the first one's opening, in the notation that is wanted."""
     rests = alike.rests
     if wanted is not None and alike.label.notation != wanted:
         converted = (in_notation(b"{" + rest, wanted)[1:] for rest in rests.split(pages.BETWEEN))
         rests = pages.BETWEEN.join(converted)
-    return opening + rests.replace(pages.BETWEEN, b"," + opening)
+    return rests.replace(pages.BETWEEN, b"," + opening)
 
 
 def circle_of(center: SearchCenter) -> Circle:
