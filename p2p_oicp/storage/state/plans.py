@@ -23,8 +23,8 @@ from p2p_oicp.storage.store import Store
 from p2p_oicp.storage.tables import counters
 from p2p_oicp.storage.writer import Lane, Transaction
 
-#: Records of one job: two milliseconds, for which an authorization may have to wait.
-PIECE = 100
+#: Records of one job: a millisecond, for which an authorization may have to wait.
+PIECE = 50
 # Jobs that wait at once, so that the writer can commit several of them together while nobody else writes.
 _TOGETHER = 8
 #: An id in ``staged`` is the batch's number and a place.
