@@ -55,6 +55,10 @@ COVERED = {
     "H4": (f"{BOXES}/test_h_http.py", "test_h4_the_same_request_up_to_twelve_times_has_one_effect_and_one_answer"),
     # Boxes C that need a node; the others are findings of the language
     "C1 to C7": ("oicp/test_preflight.py", "test_what_speaks_against_sending_a_record"),
+    "C4, C6, C7 at the CPO's node": (
+        "node/test_doubtful_records.py",
+        "test_what_our_own_data_speaks_against_is_reported",
+    ),
     "C8": (f"{BOXES}/test_settling.py", "test_c8_a_second_record_is_400"),
     "C9": (f"{BOXES}/test_settling.py", "test_a_record_is_acknowledged_though_the_emp_is_away"),
     # Section 4, operations whose boxes stand in other modules

@@ -101,7 +101,7 @@ class OicpClient:
         self._mint = mint
         #: Returns the TLS context to call a peer with (https only), by its name; None: whom the system's CAs vouch for.
         self.tls: TlsFor | None = None
-        #: Keeps signed exchanges: operation, peer, request, answer, and the answer's text.
+        #: Keeps signed exchanges: operation, peer, request, answer, and the answer's text. Never raises.
         self.keep: Keep | None = None
         #: Fetches a peer's keys anew, by its name, and says whether it may help to try again.
         self.refresh: Refresh | None = None
@@ -161,10 +161,7 @@ class OicpClient:
         exchange = await self._ask(request)
         if self.keep is not None and "Signature" in exchange.sent:
             parts = SignedParts("POST", *target_of(url), headers=exchange.sent, body=body)
-            try:
-                await self.keep(operation.name, endpoint.name, parts, exchange.parts(), exchange.answer.body)
-            except StoreError as error:  # what was answered counts all the same
-                log.error("evidence.lost", operation=operation.name, peer=endpoint.name, reason=str(error))  # noqa: TRY400
+            await self.keep(operation.name, endpoint.name, parts, exchange.parts(), exchange.answer.body)
         return read_reply(exchange.answer, operation, now=self._clock.time())
 
     async def post_json(

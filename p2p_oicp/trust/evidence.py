@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import msgspec
+import structlog
 
 from p2p_oicp.clock import Clock
-from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.errors import ConfigurationError, StoreError
 from p2p_oicp.identity import AnswerParts, KeyRing, SignedParts
 from p2p_oicp.identity.evidence import Exchange, key_ids_of, write_evidence
 from p2p_oicp.oicp import SessionID
 from p2p_oicp.storage import Store, Transaction, evidence
 from p2p_oicp.trust.directory import Directory
 from p2p_oicp.trust.pairing import OurSide
+
+log = structlog.get_logger(__name__)
 
 #: The operations whose exchanges are kept.
 COSTLY = frozenset(
@@ -108,10 +111,14 @@ class Witness:
         return keep
 
     async def keep(self, operation: str, peer: str, request: SignedParts, answer: AnswerParts, text: bytes) -> None:
-        """Keep one exchange, durably, in a transaction of its own."""
+        """Keep one exchange, durably, in a transaction of its own; where that fails, the log says so."""
         keep = self.keeping(operation, peer, request, answer, text)
-        if keep is not None:
+        if keep is None:
+            return
+        try:
             await self._store.write(keep)
+        except StoreError as error:
+            log.error("evidence.lost", operation=operation, peer=peer, reason=str(error))  # noqa: TRY400 - it says it all
 
 
 class EvidenceBook:

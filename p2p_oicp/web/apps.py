@@ -121,13 +121,10 @@ class Listener:
             arrival.sealed = Sealed(answer, headers)
 
     async def _kept(self, arrival: Arrival, answer: AnswerParts, text: bytes) -> None:
-        """Keep a signed exchange before it is answered; where that fails, it is answered all the same."""
+        """Keep a signed exchange before it is answered."""
         if self._witness is None or arrival.signature is None or arrival.operation is None or arrival.peer is None:
             return
-        try:
-            await self._witness.keep(arrival.operation, arrival.peer, arrival.parts, answer, text)
-        except StoreError as error:
-            log.error("evidence.lost", operation=arrival.operation, peer=arrival.peer, reason=str(error))  # noqa: TRY400
+        await self._witness.keep(arrival.operation, arrival.peer, arrival.parts, answer, text)
 
     def _proof(self, arrival: Arrival, status: int, body: bytes) -> dict[str, str]:
         """Return the headers that tell a caller that it has proved who it is, and prove who answers."""

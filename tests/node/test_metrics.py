@@ -1,6 +1,8 @@
 """What Prometheus is told of a node."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -35,10 +37,7 @@ async def test_requests_are_counted_by_operation_and_result(pair):
 
 
 async def test_what_waits_for_a_peer_that_is_away_is_shown_with_its_age_attempts_next_try_and_error(patient):
-    async with patient.running("a"):
-        async with patient.running("b"):
-            session = (await patient.a.post(START, authorize_start())).json["SessionID"]
-        assert (await patient.a.post(CDR, cdr(session))).code == "000"
+    async with owing(patient):
         async with asyncio.timeout(10):
             told = await numbers(patient, patient.a)
             while told.get(("p2p_oicp_outbox_attempts", "node b", "waiting"), 0) < 1:
@@ -53,16 +52,23 @@ async def test_what_waits_for_a_peer_that_is_away_is_shown_with_its_age_attempts
 
 
 async def test_the_list_of_peers_says_what_waits_for_each_why_and_when_it_was_heard(patient):
-    async with patient.running("a"):
-        async with patient.running("b"):
-            session = (await patient.a.post(START, authorize_start())).json["SessionID"]
-        assert (await patient.a.post(CDR, cdr(session))).code == "000"
+    async with owing(patient):
         async with asyncio.timeout(10):
             while not (peer := await listed(patient))["failures"]:
                 await asyncio.sleep(0.01)
     assert (peer["name"], peer["waiting"], peer["failures"]) == ("node b", 1, 1)
     assert peer["last_error"].startswith("node b: ")
     assert peer["last_seen"]
+
+
+@asynccontextmanager
+async def owing(pair) -> AsyncIterator[None]:
+    """Node A runs and owes a record to node B, which is away."""
+    async with pair.running("a"):
+        async with pair.running("b"):
+            session = (await pair.a.post(START, authorize_start())).json["SessionID"]
+        assert (await pair.a.post(CDR, cdr(session))).code == "000"
+        yield
 
 
 async def listed(pair) -> dict:

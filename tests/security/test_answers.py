@@ -183,11 +183,6 @@ async def test_where_fresh_keys_cannot_be_had_the_first_failure_stands(peer, fet
     assert len(peer.seen) == 1
 
 
-async def test_an_answer_counts_although_it_cannot_be_kept_as_evidence(peer):
-    peer.answer, peer.client.keep = right, the_store_is_full
-    assert (await peer.call()).body == DENIED
-
-
 async def test_a_signed_401_is_a_refusal_for_good(peer):
     def refusing(peer, _to):
         answer = peer.signed(b'{"StatusCode":{"Code":"017"}}', status=401)

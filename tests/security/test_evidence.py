@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import structlog
 
 from p2p_oicp.cli import evidence_report
 from p2p_oicp.errors import NotProven, StoreError
@@ -151,6 +152,20 @@ async def test_a_key_counts_as_noted_only_once_that_has_been_committed(store, cl
     for _ in range(3):
         await book.received.keep(*said)
     assert [tuple(row) for row in await store.read(evidence.KEYS)] == [(key.key_id, key.public.line, "a", None)]
+
+
+async def test_what_cannot_be_kept_is_told_and_its_answer_counts_all_the_same(clock):
+    async def write(_job: object) -> None:
+        raise StoreError("the disk is full")
+
+    ours = SimpleNamespace(signer=SimpleNamespace(keys=OwnKeys(())))
+    book = EvidenceBook(ours, store=SimpleNamespace(write=write), directory=None, ring=KeyRing([]), clock=clock)
+    body = json.dumps({"SessionID": UNKNOWN_SESSION}).encode()
+    said = "AuthorizeStart", "a", SignedParts("POST", "b", "/", "", {}, body), AnswerParts(200, {}, b""), b""
+    for witness in (book.sent, book.received):
+        with structlog.testing.capture_logs() as logs:
+            await witness.keep(*said)
+        assert [(entry["event"], entry["reason"]) for entry in logs] == [("evidence.lost", "the disk is full")]
 
 
 async def test_a_key_that_the_peers_file_no_longer_has_is_in_the_evidence(stopped):

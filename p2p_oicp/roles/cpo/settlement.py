@@ -15,7 +15,7 @@ from p2p_oicp.storage.sessions import Session
 from p2p_oicp.storage.state import queries
 from p2p_oicp.storage.state.model import EVERYONE, OWN, Kind
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class CpoSettlement(Settlement):
