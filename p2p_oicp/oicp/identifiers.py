@@ -187,7 +187,7 @@ class EvseID(CompanyIdentifier):
     __slots__ = ()
     pattern = r"[A-Z]{2}\*?[A-Z0-9]{3}\*?E[A-Z0-9*]{1,30}|\+?[0-9]{1,3}\*[0-9]{3}\*[0-9*]{1,32}"
     tolerated = (
-        r"(?P<ISO>[A-Za-z]{2}\*?[A-Za-z0-9]{3})\*?E[A-Za-z0-9*]{1,30}|(?P<DIN>\+?[0-9]{1,3}\*[0-9]{3})\*[0-9*]{1,32}"
+        r"(?P<ISO>[A-Za-z]{2}\*?[A-Za-z0-9]{3})\*?[Ee][A-Za-z0-9*]{1,30}|(?P<DIN>\+?[0-9]{1,3}\*[0-9]{3})\*[0-9*]{1,32}"
     )
     example = "DE*ABC*ETEST1"
 
@@ -230,8 +230,8 @@ class EvcoID(CompanyIdentifier):
     )
     # The published classes contain a ``|`` that was meant as an "or". ISO is tried first.
     tolerated = (
-        r"(?P<ISO>[A-Za-z]{2}-?[A-Za-z0-9]{3})-?C[A-Za-z0-9]{8}-?[A-Za-z0-9|]"
-        r"|(?P<DIN>[A-Za-z]{2}[*|-]?[A-Za-z0-9]{3})[*|-]?[A-Za-z0-9]{6}[*|-]?[0-9X|]"
+        r"(?P<ISO>[A-Za-z]{2}-?[A-Za-z0-9]{3})-?[Cc][A-Za-z0-9]{8}-?[A-Za-z0-9|]"
+        r"|(?P<DIN>[A-Za-z]{2}[*|-]?[A-Za-z0-9]{3})[*|-]?[A-Za-z0-9]{6}[*|-]?[0-9Xx|]"
     )
     example = "DE-8EO-CAet5e4XY-3"
 
