@@ -1,5 +1,4 @@
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -7,25 +6,15 @@ from hypothesis import settings
 
 from p2p_oicp.simulator.loopback_ports import free_ports
 from p2p_oicp.storage import Store, open_store
+from tests.support.clocks import ManualClock
+
+pytest_plugins = ["tests.support.nodes", "tests.support.command_line"]
 
 # The same examples in each run, however slow the machine: a run fails for what was changed, and for nothing else.
 # ``scripts/test --hypothesis-profile search`` looks for others.
 settings.register_profile("steady", deadline=None, derandomize=True, database=None)
 settings.register_profile("search", deadline=None, max_examples=1_000)
 settings.load_profile("steady")
-
-
-@dataclass
-class ManualClock:
-    """A clock that tests move by hand."""
-
-    now: float = 1_800_000_000.0
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

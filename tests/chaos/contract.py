@@ -1,0 +1,54 @@
+"""Schemathesis against a listener, from our own OpenAPI document: no 5xx, no trace, no hang.
+
+``python -m tests.chaos.contract --role cpo --url http://127.0.0.1:8320 --examples 50``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.support import messages
+
+SECONDS_AN_ANSWER = 15
+
+
+def ask(role: str, url: str, *, examples: int, seed: int = 1) -> subprocess.CompletedProcess[str]:
+    """Ask every operation so many times, with what fits its schema and with what does not; return what was said."""
+    with tempfile.TemporaryDirectory() as folder:
+        document = Path(folder) / "openapi.json"
+        printed = subprocess.run(
+            (sys.executable, "-m", "p2p_oicp", "openapi", "--role", role), check=True, capture_output=True
+        )
+        document.write_bytes(printed.stdout)
+        (Path(folder) / "schemathesis.toml").write_text(
+            f'[parameters]\noperatorID = "{messages.A_CPO}"\nproviderID = "{messages.B_EMP}"\n'  # or all were 401
+        )
+        return subprocess.run(
+            (
+                sys.executable, "-m", "schemathesis.cli", "run", str(document),
+                "--url", f"{url}/api/oicp", "--checks", "not_a_server_error", "--phases", "fuzzing", "--mode", "all",
+                "--max-examples", str(examples), "--seed", str(seed), "--request-timeout", str(SECONDS_AN_ANSWER),
+                "--no-shrink", "--workers", "1", "--no-color", "--generation-database", "none",
+            ),
+            check=False, capture_output=True, text=True, cwd=folder,
+        )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Schemathesis against one listener.")
+    parser.add_argument("--role", choices=("cpo", "emp"), required=True)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--examples", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    done = ask(given.role, given.url, examples=given.examples, seed=given.seed)
+    print(done.stdout)
+    sys.exit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()

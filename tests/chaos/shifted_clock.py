@@ -1,0 +1,30 @@
+"""Runs a node whose wall clock is wrong by what the file ``clock`` beside its node.toml says, in seconds.
+
+``python -m tests.chaos.shifted_clock node.toml`` stands in for ``p2p-oicp run``; the program itself knows
+nothing of it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from p2p_oicp import process
+from p2p_oicp.clock import SystemClock
+from p2p_oicp.settings import load_settings
+
+
+def main() -> None:
+    config = Path(sys.argv[-1])
+    offset = config.parent / "clock"
+
+    def shifted(_: SystemClock) -> float:
+        return time.time() + (float(offset.read_text() or 0) if offset.exists() else 0.0)
+
+    SystemClock.time = shifted
+    sys.exit(process.run(load_settings(config)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""kill -9 of either node at random moments, under load: five rounds here, any number with ``scripts/faults``."""
+
+import pytest
+
+from tests.chaos.fault_rounds import MISCHIEF, play
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+SECURE = "mixed"
+
+ROUNDS = ["kill", "kill-both", "kill", "kill-line", "kill"]
+WITH_A_LARGE_PUSH = {1, 4}
+
+
+@pytest.mark.parametrize(
+    ("number", "mischief"), list(enumerate(ROUNDS)), ids=[f"{n}-{name}" for n, name in enumerate(ROUNDS)]
+)
+async def test_a_crash_loses_nothing_and_doubles_nothing(on, number, mischief):
+    on.rng.seed(number)
+    await play(on, MISCHIEF[mischief], large=number in WITH_A_LARGE_PUSH)

@@ -1,0 +1,170 @@
+"""What no honest partner sends: answered with 4xx in time, without a trace, and the node is the same afterwards."""
+
+import asyncio
+import gzip
+import io
+import json
+import zlib
+
+import aiohttp
+import pytest
+
+from p2p_oicp.oicp import OPERATIONS
+from tests.support import messages
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SECONDS_EACH = 15.0
+# Twice the largest body (32 MiB; while it is unpacked, the parts and the whole), and a little.
+MOST_MEGABYTES_MORE = 85
+STATUS_BY_ID = {"ProviderID": messages.B_EMP, "EvseID": [f"DE*GEF*E{n}" for n in range(100_000)]}
+NESTED = {
+    "deep lists": b"[" * 100_000,
+    "deep objects": b'{"a":' * 100_000,
+    "deep and closed": b"[" * 5000 + b"]" * 5000,
+    "deep inside": b'{"OperatorID":"DE*GEF","Identification":' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}",
+    "a number without end": b'{"OperatorID":' + b"9" * 200_000 + b"}",
+    "an exponent": b'{"ConsumedEnergy":1e999999999,"MeterValueStart":-1E-999999999}',
+    "a long name": b'{"' + b"x" * 1_000_000 + b'":1}',
+    "the same member a lot": b"{" + b'"OperatorID":"DE*GEF",' * 50_000 + b'"OperatorID":"DE*GEF"}',
+    "lone surrogates": b'{"OperatorID":"\\ud800","SessionID":"\\udfff\\ud800"}',
+    "bytes that are no text": bytes(range(256)) * 100,
+    "zeros": b"\x00" * 100_000,
+    "nothing": b"",
+    "null": b"null",
+    "a list": b"[]",
+    "a string": b'"DE*GEF"',
+    "NaN": b'{"ConsumedEnergy":NaN,"MeterValueEnd":Infinity}',
+}
+BOMB = b" " * 200_000_000
+
+
+@pytest.fixture(autouse=True)
+def small(on):
+    """Whatever is sent, and however soon it is freed again: no node grows by more than a large push lets it."""
+    on.forget_peaks()
+    yield
+    assert on.growth() < MOST_MEGABYTES_MORE
+
+
+async def send(on, url: str, path: str, body: bytes, **headers: str) -> tuple[int, str]:
+    """Return status and text, 0 where the connection was cut off; more than a few seconds is a hang."""
+    headers = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    url, data = f"{url}/api/oicp/{path}", io.BytesIO(body)
+    try:
+        async with asyncio.timeout(SECONDS_EACH), on.http.post(url, data=data, headers=headers) as answer:
+            return answer.status, (await answer.read()).decode(errors="replace")
+    except aiohttp.ClientError:
+        return 0, ""
+
+
+def listeners(on) -> tuple[str, ...]:
+    return on.a.backend_url, on.a.peer_url, on.b.backend_url, on.b.peer_url
+
+
+def is_bearable(status: int, text: str) -> bool:
+    return status < 500 and "Traceback" not in text and 'File "' not in text
+
+
+@pytest.mark.parametrize("body", NESTED.values(), ids=NESTED)
+async def test_a_body_that_nobody_can_mean_is_refused(on, body):
+    for url in listeners(on):
+        for path in (messages.START, messages.CDR, messages.PUSH_STATUS, messages.REMOTE_START, messages.PULL_STATUS):
+            status, text = await send(on, url, path, body)
+            assert is_bearable(status, text), (url, path, status, text[:300])
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+async def test_a_bomb_goes_off_nowhere(on, coding):
+    small = gzip.compress(BOMB) if coding == "gzip" else zlib.compress(BOMB)
+    for url in listeners(on):
+        status, text = await send(on, url, messages.PUSH_STATUS, small, Content_Encoding=coding)
+        assert status in {400, 413}, text[:300]
+
+
+CODINGS = {
+    "not gzip": ("gzip", b"not gzip", 400),
+    "half of it": ("gzip", gzip.compress(b"{}")[:-4], 400),
+    "brotli": ("br", b"{}", 415),
+    "zstd": ("zstd", b"{}", 415),
+    "twice": ("gzip, gzip", b"{}", 415),
+    "unknown": ("x-pressed", b"{}", 415),
+}
+
+
+@pytest.mark.parametrize(("coding", "body", "status"), CODINGS.values(), ids=CODINGS)
+async def test_damaged_and_unknown_codings_are_refused_as_everything_is(on, coding, body, status):
+    for url in listeners(on):
+        answered, text = await send(on, url, messages.START, body, Content_Encoding=coding)
+        assert (answered, json.loads(text).get("StatusCode", {}).get("Code", "022")) == (status, "022"), text[:300]
+
+
+async def test_a_list_of_a_hundred_thousand_ids_is_refused_and_not_looked_up(on):
+    for url in (on.b.backend_url, on.a.peer_url):
+        status, text = await send(on, url, messages.PULL_STATUS, json.dumps(STATUS_BY_ID).encode())
+        assert is_bearable(status, text), text[:300]
+        assert '"EvseNotFound"' not in text
+
+
+HEADS = {
+    "a huge header": f"POST /api/oicp/x HTTP/1.1\r\nHost: a\r\nX: {'x' * 1_000_000}\r\n\r\n",
+    "very many headers": "POST /api/oicp/x HTTP/1.1\r\nHost: a\r\n"
+    + "".join(f"X{n}: 1\r\n" for n in range(5000))
+    + "\r\n",
+    "a long path": f"POST /{'a/' * 50_000} HTTP/1.1\r\nHost: a\r\n\r\n",
+    "no HTTP": "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 100,
+    "two lengths": "POST /api/oicp/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+    "length and chunks": (
+        "POST /api/oicp/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    ),
+    "a negative length": "POST /api/oicp/x HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+    "a bad chunk": "POST /api/oicp/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "a bad escape": "POST /api/oicp/%zz%ff%00 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}",
+}
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+async def test_a_head_that_nobody_can_mean_is_refused_or_cut_off(on, head):
+    for node in (on.a, on.b):
+        for port in (node.ports.peer, node.ports.backend):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(head.encode("latin-1"))
+            async with asyncio.timeout(SECONDS_EACH):
+                try:
+                    answer = await reader.read(100)
+                except ConnectionResetError:
+                    answer = b""
+            writer.transport.abort()
+            assert not answer or 400 <= int(answer.split(b" ")[1]) < 500, answer
+
+
+ODD_PARTIES = ("*", "%2A", "..", "DE*GEF%00", "%F0%9F%9A%97", "DE*GEF" * 500, "%C3%28", "-", "DE*GEF%0d%0aX:%201")
+
+
+async def test_every_path_with_odd_ids_and_empty_bodies_is_refused_in_order(on):
+    for operation in OPERATIONS:
+        for party in ODD_PARTIES:
+            path = operation.path.replace("{operatorID}", party).replace("{providerID}", party)
+            for url in (on.a.peer_url, on.b.backend_url):
+                status, text = await send(on, url, path, b"{}")
+                assert is_bearable(status, text), (path, status, text[:300])
+
+
+@pytest.mark.parametrize(
+    "query", ["page=-1", "page=x", "size=0", "size=99999999999999999999", "page=1e9&page=2", "%ff=%00"]
+)
+async def test_odd_pages_are_refused_in_order(on, query):
+    for operation in OPERATIONS:
+        if "page" in operation.name.lower() or operation.name.startswith(("Pull", "Get")):
+            path = operation.path.replace("{operatorID}", messages.A_CPO).replace("{providerID}", messages.B_EMP)
+            status, text = await send(
+                on, on.b.backend_url, f"{path}?{query}", json.dumps({"ProviderID": "DE-GDF"}).encode()
+            )
+            assert is_bearable(status, text), (path, status, text[:300])
+
+
+async def test_afterwards_the_nodes_are_as_before(on):
+    await on.csms.drive(2)
+    await on.balances()
+    for node in (on.a, on.b):
+        assert "http.bug" not in node.log()

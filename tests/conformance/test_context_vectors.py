@@ -1,0 +1,249 @@
+"""The layer ``context`` of the shared vectors, each against a running node that was set up from its context.
+
+One company is both parties, so that its node is the clearing house between its own two backends; what needs a stranger
+(an unknown partner, one without a contract) is asked at the peer API.
+"""
+
+import json
+import time
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from p2p_oicp.node import Node
+from p2p_oicp.oicp import Identification, OperatorID, ProviderID, SessionID
+from p2p_oicp.oicp.media import medium_of
+from p2p_oicp.oicp.operation import Operation, Party
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME
+from p2p_oicp.settings import load_settings
+from p2p_oicp.simulator.loopback_ports import free_ports
+from p2p_oicp.storage import sessions
+from p2p_oicp.storage.lifecycle import State
+from p2p_oicp.storage.sessions import Session
+from tests.support.clients import TestClient
+from tests.support.dataset_messages import evse
+from tests.support.nodes import Contracts, Csms
+from tests.support.paths import SHARED
+
+VECTORS = SHARED / "oicp" / "vectors.jsonl"
+OPERATOR, PROVIDER = "DE*ABC", "DE-DCB"
+
+# Ours, of the same kind: they stand for the families where the shared ones are not at hand.
+OURS = [
+    {
+        "id": "ours: a remote start at an EVSE that was not published",
+        "operation": "AuthorizeRemoteStart",
+        "expect": "reject",
+        "status_code": "603",
+        "context": {"evses": {"DE*ABC*EOTHER": {"IsHubjectCompatible": True}}},
+        "payload": {
+            "ProviderID": PROVIDER,
+            "EvseID": "DE*ABC*E1",
+            "Identification": {"RemoteIdentification": {"EvcoID": "DE-DCB-C00000001-1"}},
+        },
+    },
+    {
+        "id": "ours: a stop of a session that nobody opened",
+        "operation": "AuthorizeStop",
+        "expect": "reject",
+        "status_code": "400",
+        "context": {"path": {"operatorID": OPERATOR}, "sessions": {}},
+        "payload": {
+            "SessionID": "00000000-0000-4000-8000-000000000001",
+            "OperatorID": OPERATOR,
+            "Identification": {"RFIDMifareFamilyIdentification": {"UID": "0000AAAA"}},
+        },
+    },
+    {
+        "id": "ours: an open session is stopped",
+        "operation": "AuthorizeStop",
+        "expect": "accept",
+        "status_code": None,
+        "context": {
+            "sessions": {
+                "00000000-0000-4000-8000-000000000002": {
+                    "state": "open",
+                    "operator": OPERATOR,
+                    "provider": PROVIDER,
+                    "authorized": "online",
+                    "identification": {"RFIDMifareFamilyIdentification": {"UID": "0000AAAA"}},
+                }
+            }
+        },
+        "payload": {
+            "SessionID": "00000000-0000-4000-8000-000000000002",
+            "OperatorID": OPERATOR,
+            "Identification": {"RFIDMifareFamilyIdentification": {"UID": "0000AAAA"}},
+        },
+    },
+    {
+        "id": "ours: a partner that nobody knows",
+        "operation": "PullEvseStatus",
+        "expect": "reject",
+        "status_code": "300",
+        "context": {"partner_known": False},
+        "payload": {"ProviderID": PROVIDER},
+    },
+    {
+        "id": "ours: a partner without a contract",
+        "operation": "PullEvseStatus",
+        "expect": "reject",
+        "status_code": "210",
+        "context": {"contract": False},
+        "payload": {"ProviderID": PROVIDER},
+    },
+]
+
+
+def shared() -> list[dict]:
+    if not VECTORS.exists():
+        return [{"id": "absent"}]
+    lines = map(json.loads, VECTORS.read_text().splitlines())
+    return [vector for vector in lines if vector["layer"] == "context"]
+
+
+def operation_of(vector: dict) -> Operation:
+    name = vector["operation"]
+    return OPERATION_BY_NAME["ChargingNotifications" if name.startswith("ChargingNotifications") else name]
+
+
+def sender(vector: dict, operation: Operation) -> str:
+    """Return the id for the path: the context's, or the one that the message names."""
+    named = {Party.CPO: "operatorID", Party.EMP: "providerID"}[operation.sender]
+    given = vector["context"].get("path", {}).get(named)
+    if given:
+        return given
+    text = json.dumps(vector["payload"])
+    wanted = '"OperatorID": "' if operation.sender is Party.CPO else '"ProviderID": "'
+    found = text.partition(wanted)[2].partition('"')[0]
+    return found if found not in {"", "*"} else {Party.CPO: OPERATOR, Party.EMP: PROVIDER}[operation.sender]
+
+
+def parties(vector: dict, operation: Operation) -> tuple[list[str], list[str]]:
+    """Return whom the node speaks for."""
+    context, party = vector["context"], sender(vector, operation)
+    if context.get("certificate_matches") is False:
+        return ["DE*QQQ"], ["DE-QQQ"]
+    if "path-body-mismatch" in vector["id"]:
+        party = {Party.CPO: OPERATOR, Party.EMP: PROVIDER}[operation.sender]
+    operators = [party] if operation.sender is Party.CPO else [OPERATOR]
+    providers = [party] if operation.sender is Party.EMP else [PROVIDER]
+    return operators + context.get("sub_operators", []), providers + context.get("sub_providers", [])
+
+
+def write(folder: Path, vector: dict, operation: Operation, ports: tuple[int, int]) -> Path:
+    operators, providers = parties(vector, operation)
+    context, at_the_peer_api = vector["context"], asks_a_stranger(vector["context"])
+    if at_the_peer_api:
+        operators, providers = ["FR*OUR"], ["FR-OUR"]
+    peer = ""
+    if context.get("contract") is False:
+        role = {Party.CPO: "operators", Party.EMP: "providers"}[operation.sender]
+        peer = '[[peer]]\nname = "partner"\nurl = "http://127.0.0.1:9"\n'
+        peer += f'{role} = ["{sender(vector, operation)}"]\nservices = []\n'
+    (folder / "peers.toml").write_text(peer)
+    file = folder / "node.toml"
+    file.write_text(
+        f"[node]\nname = 'us'\noperators = {json.dumps(operators)}\nproviders = {json.dumps(providers)}\n"
+        f"[peer_api]\nport = {ports[0]}\n[backend_api]\nport = {ports[1]}\n[security]\nrequire = []\n"
+        "[storage]\nsynchronous = 'NORMAL'\n"
+    )
+    return file
+
+
+def asks_a_stranger(context: dict) -> bool:
+    return context.get("contract") is False or context.get("partner_known") is False
+
+
+@asynccontextmanager
+async def stage(tmp_path, http, vector, ports):
+    """Run a node in the state that the vector's context says."""
+    operation = operation_of(vector)
+    evses = vector["context"].get("evses", {})
+    csms = Csms(refuse_with=next((one["status_code"] for one in evses.values() if "status_code" in one), None))
+    file = write(tmp_path, vector, operation, ports)
+    async with Node(load_settings(file), cpo=csms, emp=Contracts()) as node:
+        backend = TestClient(http, f"http://127.0.0.1:{ports[1]}")
+        await publish(backend, evses)
+        await push_cards(backend, vector["context"].get("auth_records", []))
+        for session_id, session in known_sessions(vector).items():
+            await store_session(node, session_id, session)
+        yield backend, TestClient(http, f"http://127.0.0.1:{ports[0]}")
+
+
+async def publish(backend: TestClient, evses: dict) -> None:
+    records = [
+        {**evse("1"), "EvseID": name, "IsHubjectCompatible": one["IsHubjectCompatible"]} for name, one in evses.items()
+    ]
+    if records:
+        data = {"OperatorID": OPERATOR, "OperatorName": "ABC", "EvseDataRecord": records}
+        pushed = {"ActionType": "fullLoad", "OperatorEvseData": data}
+        assert (await backend.post(f"evsepush/v23/operators/{OPERATOR}/data-records", pushed)).code == "000"
+
+
+async def push_cards(backend: TestClient, cards: list[dict]) -> None:
+    if cards:
+        records = [{"Identification": card} for card in cards]
+        data = {"ProviderID": PROVIDER, "AuthenticationDataRecord": records}
+        pushed = {"ActionType": "fullLoad", "ProviderAuthenticationData": data}
+        assert (await backend.post(f"authdata/v21/providers/{PROVIDER}/push-request", pushed)).code == "000"
+
+
+def known_sessions(vector: dict) -> dict:
+    """Return the sessions of the context; what is to be accepted and speaks of a session speaks of an open one."""
+    told = vector["payload"].get("SessionID")
+    if "sessions" in vector["context"] or vector["expect"] == "reject" or not told or "Stop" not in vector["operation"]:
+        return vector["context"].get("sessions", {})
+    driver = {"RemoteIdentification": {"EvcoID": f"{PROVIDER}-C12345678-X"}}
+    return {told: {"operator": OPERATOR, "provider": PROVIDER, "authorized": "online", "identification": driver}}
+
+
+async def store_session(node: Node, session_id: str, told: dict) -> None:
+    identification = Identification.from_json(json.dumps(told["identification"]).encode())
+    last, now = told.get("last_progress"), time.time()
+    for role in ("cpo", "emp"):
+        session = Session(
+            role=role,
+            session_key=SessionID(session_id).key,
+            session_id=session_id,
+            kind="authorize",
+            state=State.AUTHORIZED,
+            peer="us",
+            request_digest=b"",
+            created_at=now,
+            updated_at=now,
+            operator_key=OperatorID(told["operator"]).key,
+            operator_id=told["operator"],
+            provider_key=ProviderID(told["provider"]).key,
+            provider_id=told["provider"],
+            medium=medium_of(identification),
+            offline=int(told["authorized"] == "offline"),
+            progress_at=datetime.fromisoformat(last).timestamp() if last else None,
+        )
+        await node.store.write(lambda tx, session=session: sessions.open_session(tx, session))
+
+
+def verdict(answer) -> str | None:
+    """Return the code of a refusal, None for a yes."""
+    if answer.status == 400:
+        return "022"
+    told = answer.json
+    yes = told.get("Result", True) and told.get("AuthorizationStatus", "Authorized") == "Authorized"
+    code = (told.get("StatusCode") or {}).get("Code", "000")
+    return None if yes and code == "000" else code
+
+
+@pytest.mark.parametrize("vector", [*OURS, *shared()], ids=lambda vector: vector["id"])
+async def test_a_node_says_of_a_message_what_its_context_asks_for(tmp_path, stopped, vector):
+    if vector["id"] == "absent":
+        pytest.skip("the shared test vectors are not here")
+    operation = operation_of(vector)
+    ports = free_ports(2)
+    path = operation.path_for(sender(vector, operation))
+    async with stage(tmp_path, stopped.http, vector, ports) as (backend, peer):
+        caller = peer if asks_a_stranger(vector["context"]) else backend
+        answer = await caller.post(path, vector["payload"])
+    expected = vector["status_code"] if vector["expect"] == "reject" else None
+    assert verdict(answer) == expected, answer.json

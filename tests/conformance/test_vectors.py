@@ -1,0 +1,46 @@
+"""The shared test vectors, where they are at hand: every verdict of the layers schema and rule."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from p2p_oicp.oicp import encode
+from p2p_oicp.oicp.findings import Severity
+from p2p_oicp.oicp.verdicts import Verdict, findings_in
+from tests.support.paths import SHARED
+
+VECTORS = SHARED / "oicp" / "vectors.jsonl"
+
+#: Reported by a rule of RULES.md where the vectors say nothing: E3, C2, M12, M13.
+ARGUED = {"fraction-for-integer", "meter-backwards", "duration-mismatch", "negative-price"}
+
+
+def _vectors() -> list[dict[str, Any]]:
+    if not VECTORS.exists():
+        pytest.skip("the shared test vectors are not here")
+    lines = VECTORS.read_text().splitlines()
+    vectors = [json.loads(line, parse_float=Decimal) for line in lines]
+    return [vector for vector in vectors if vector["layer"] != "context"]
+
+
+def _complaint(vector: dict[str, Any]) -> str | None:
+    """Return what our verdict has against the vector's."""
+    findings = findings_in(vector["operation"], vector["message"], encode(vector["payload"]))
+    verdict, expected = Verdict.on(findings), vector["expect"]
+    if {verdict, expected} == {"accept", "accept-with-warning"} and {found.code for found in findings} <= ARGUED:
+        return None
+    if verdict != expected:
+        return f"{vector['id']}: {verdict}, not {expected}: {findings}"
+    at = vector["pointer"] or ""
+    errors = [found.pointer for found in findings if found.severity is Severity.ERROR]
+    if errors and not any(at == pointer or at.startswith(f"{pointer}/") for pointer in errors):
+        return f"{vector['id']}: rejected at {errors}, not at {at}"
+    return None
+
+
+def test_every_verdict_is_as_the_vectors_say():
+    assert [complaint for vector in _vectors() if (complaint := _complaint(vector))] == []

@@ -1,0 +1,128 @@
+"""A national status feed becomes one push an operator."""
+
+import json
+
+import pytest
+
+from p2p_oicp.cli.feed import OperatorPush, all_operators, is_feed, read_feed
+from p2p_oicp.errors import MessageError
+from p2p_oicp.oicp import OperatorID
+from tests.support.paths import SHARED
+
+SWISS = SHARED / "data" / "swiss-2023-evse-statuses.json"
+
+
+def group(operator: str, *evse_ids: str, status: str = "Available") -> dict:
+    records = [{"EvseID": evse_id, "EVSEStatus": status} for evse_id in evse_ids]
+    return {"OperatorID": operator, "OperatorName": "Name", "EVSEStatusRecord": records}
+
+
+def pushes_of(*groups: dict) -> list[OperatorPush]:
+    return read_feed(json.dumps({"EVSEStatuses": groups}).encode())
+
+
+def test_a_group_becomes_a_full_load_in_oicp_spelling():
+    (push,) = pushes_of(group("CH*ECU", "CH*ECUE1", "CHECUE2"))
+    assert json.loads(push.message()) == {
+        "ActionType": "fullLoad",
+        "OperatorEvseStatus": {
+            "OperatorID": "CH*ECU",
+            "OperatorName": "Name",
+            "EvseStatusRecord": [
+                {"EvseID": "CH*ECUE1", "EvseStatus": "Available"},
+                {"EvseID": "CHECUE2", "EvseStatus": "Available"},
+            ],
+        },
+    }
+    assert push.remarks() == []
+
+
+def test_a_valid_operator_stays_and_others_are_its_sub_operators():
+    (push,) = pushes_of(group("CH*CPI", "AT*HTB*E1", "AT*HTB*E2", "CH*WWZ*E1", "CHCPIE1"))
+    assert push.operator.text == "CH*CPI"
+    assert [operator.text for operator in push.sub_operators] == ["AT*HTB", "CH*WWZ"]
+    assert push.remarks() == ["CH*CPI: EvseIDs of sub-operators: AT*HTB (2), CH*WWZ (1)"]
+
+
+def test_a_name_gives_way_to_the_operator_of_most_evse_ids_and_that_is_said():
+    (push,) = pushes_of(group("CH*MOBILECHARGE", "+41*025*1", "+41*002*1", "+41*002*2"))
+    assert push.operator.text == "+41*002"
+    assert push.remarks() == [
+        '"CH*MOBILECHARGE" is no OperatorID: sent as +41*002, the operator of 2 of its 3 EvseIDs',
+        "+41*002: EvseIDs of sub-operators: +41*025 (1)",
+    ]
+
+
+def test_groups_of_one_operator_are_one_push_since_a_full_load_replaces_the_other():
+    (push,) = pushes_of(group("CH*LIDL", "CH*LIDE1"), group("CHLID", "CHLIDE2"))
+    assert len(push.records) == 2
+    assert "CH*LID: one push of 2 groups: CH*LIDL, CHLID" in push.remarks()
+
+
+def test_records_that_would_cost_the_whole_push_are_left_out_and_counted():
+    broken = group("CH*ECU", "CH*ECUE1", "CH*ECUE1", "CHECUE1", "nonsense")
+    broken["EVSEStatusRecord"] += [{"EVSEStatus": "Available"}, None]
+    (push,) = pushes_of(broken)
+    assert len(push.records) == 1
+    assert push.remarks() == [
+        "CH*ECU: 3 records left out: no valid EvseID, such as 'nonsense'",
+        "CH*ECU: 2 records left out: EvseID repeated, such as CH*ECUE1",
+    ]
+
+
+def test_unknown_members_of_a_record_are_kept():
+    record = {"EvseID": "CH*ECUE1", "EvseStatus": "Available", "CustomData": {"a": 1}}
+    (push,) = pushes_of({"OperatorID": "CH*ECU", "EvseStatusRecord": [record]})
+    assert json.loads(push.message())["OperatorEvseStatus"]["EvseStatusRecord"] == [record]
+    assert "OperatorName" not in json.loads(push.message())["OperatorEvseStatus"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(
+            {"OperatorID": "CH*ECU"}, "group 2 has no OperatorID, or no list EVSEStatusRecord", id="no records"
+        ),
+        pytest.param(["CH*ECU"], "group 2 has no OperatorID, or no list EVSEStatusRecord", id="no object"),
+        pytest.param(
+            group("CH*LIDL"), 'group 2: "CH\\*LIDL" is no OperatorID, and no EvseID says whose', id="nobody's"
+        ),
+    ],
+)
+def test_a_group_that_cannot_be_read_is_named(content, expected):
+    with pytest.raises(MessageError, match=expected):
+        pushes_of(group("CH*ECU"), content)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        pytest.param(b'{"EVSEStatuses": []}', True, id="a feed"),
+        pytest.param(b'{"ActionType": "fullLoad", "OperatorEvseStatus": {}}', False, id="a push"),
+        pytest.param(b'{"EvseStatuses": {"OperatorEvseStatus": []}}', False, id="the answer of a pull"),
+        pytest.param(b"[]", False, id="a list"),
+        pytest.param(b"{", False, id="no JSON"),
+    ],
+)
+def test_a_feed_is_told_from_an_oicp_message(body, expected):
+    assert is_feed(body) is expected
+
+
+def test_the_operators_of_a_feed_come_after_those_a_node_has():
+    pushes = pushes_of(group("CH*CPI", "CH*WWZ*E1", "CHCPIE1"), group("CH*ECU", "CH*ECUE1"))
+    operators = all_operators(pushes, known=[OperatorID("CH*OWN"), OperatorID("CHECU")])
+    assert [operator.text for operator in operators] == ["CH*OWN", "CHECU", "CH*CPI", "CH*WWZ"]
+
+
+@pytest.mark.skipif(not SWISS.exists(), reason="the real feed is not beside the project")
+def test_the_swiss_feed_is_29_pushes_with_every_status_once():
+    pushes = read_feed(SWISS.read_bytes())
+    assert len(pushes) == 29
+    assert sum(len(push.records) for push in pushes) == 12_876
+    assert all(push.operator.is_valid for push in pushes)
+    assert [push.operator.text for push in pushes if "CH*AIL" in push.names] == ["CH*AIL"]
+    mapped = {name: push.operator.text for push in pushes for name in push.names if name != push.operator.text}
+    assert mapped["CH*SWISSCHARGE"] == "CH*SWI"
+    assert mapped["CH*FASTNED"] == "CHFAS"
+    assert len(mapped) == 12
+    assert len(all_operators(pushes)) == 37

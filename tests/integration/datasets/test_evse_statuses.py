@@ -1,0 +1,128 @@
+"""EVSE statuses: pushed to node A by its backend, pulled from node B by its own."""
+
+import pytest
+
+from tests.support.messages import PULL_STATUS, PUSH_STATUS, push_status
+from tests.support.pulls import pulled, until_pulled
+
+
+async def test_what_a_backend_pushes_the_other_backend_pulls(pair):
+    assert (await pair.a.post(PUSH_STATUS, push_status(A="Available", B="Occupied"))).json["Result"] is True
+    await until_pulled(pair.b, {"DE*GEF*EA": "Available", "DE*GEF*EB": "Occupied"})
+
+
+@pytest.mark.parametrize(
+    ("action", "change", "expected"),
+    [
+        ("insert", {"C": "Reserved"}, {"DE*GEF*EA": "Available", "DE*GEF*EB": "Occupied", "DE*GEF*EC": "Reserved"}),
+        ("update", {"A": "OutOfService"}, {"DE*GEF*EA": "OutOfService", "DE*GEF*EB": "Occupied"}),
+        ("delete", {"A": "Available"}, {"DE*GEF*EB": "Occupied"}),
+        ("fullLoad", {}, {}),
+    ],
+)
+async def test_every_action_arrives(pair, action, change, expected):
+    await pair.a.post(PUSH_STATUS, push_status(A="Available", B="Occupied"))
+    await until_pulled(pair.b, {"DE*GEF*EA": "Available", "DE*GEF*EB": "Occupied"})
+    assert (await pair.a.post(PUSH_STATUS, push_status(action, **change))).json["Result"] is True
+    await until_pulled(pair.b, expected)
+
+
+async def test_a_peer_that_was_away_comes_back_to_the_right_state(stopped):
+    async with stopped.running("a"):
+        async with stopped.running("b"):
+            await stopped.a.post(PUSH_STATUS, push_status(A="Available", B="Occupied"))
+            await until_pulled(stopped.b, {"DE*GEF*EA": "Available", "DE*GEF*EB": "Occupied"})
+        await stopped.a.post(PUSH_STATUS, push_status(A="Reserved"))
+        async with stopped.running("b"):
+            await until_pulled(stopped.b, {"DE*GEF*EA": "Reserved"})
+
+
+async def test_a_peer_that_lost_its_store_gets_everything_again(stopped):
+    async with stopped.running("a"):
+        async with stopped.running("b"):
+            await stopped.a.post(PUSH_STATUS, push_status(A="Available", B="Occupied"))
+            await until_pulled(stopped.b, {"DE*GEF*EA": "Available", "DE*GEF*EB": "Occupied"})
+        for file in (stopped.folder / "b" / "data").glob("node.sqlite3*"):
+            file.unlink()
+        await stopped.a.post(PUSH_STATUS, push_status("update", A="Reserved"))
+        async with stopped.running("b"):
+            await until_pulled(stopped.b, {"DE*GEF*EA": "Reserved", "DE*GEF*EB": "Occupied"})
+
+
+@pytest.mark.parametrize(
+    ("action", "statuses", "code"),
+    [("insert", {"A": "Available"}, "009"), ("update", {"Z": "Available"}, "009")],
+    ids=["insert of a known", "update of an unknown"],
+)
+async def test_a_push_that_contradicts_the_store_is_009_and_changes_nothing(pair, action, statuses, code):
+    await pair.a.post(PUSH_STATUS, push_status(A="Available"))
+    answer = await pair.a.post(PUSH_STATUS, push_status(action, **statuses))
+    assert (answer.json["Result"], answer.code) == (False, code)
+    await until_pulled(pair.b, {"DE*GEF*EA": "Available"})
+
+
+def with_evse_ids(*evse_ids: str) -> dict:
+    push = push_status()
+    push["OperatorEvseStatus"]["EvseStatusRecord"] = [{"EvseID": e, "EvseStatus": "Available"} for e in evse_ids]
+    return push
+
+
+@pytest.mark.parametrize(
+    ("push", "named"),
+    [
+        (with_evse_ids("DE*GEF*E1", "FR*XYZ*E1"), "FR*XYZ*E1"),
+        (with_evse_ids("DE*GEF*E1", "DEGEFE1"), "DEGEFE1"),
+    ],
+    ids=["an EVSE of another operator", "one EVSE in two spellings"],
+)
+async def test_an_inconsistent_push_is_018_and_stores_nothing(pair, push, named):
+    answer = await pair.a.post(PUSH_STATUS, push)
+    told = (answer.json.get("StatusCode") or {}).get("AdditionalInfo") or str(answer.json)
+    assert named in told
+    assert answer.status == 400 or answer.code == "018"
+    assert await pulled(pair.b) == {}
+
+
+async def test_a_peers_push_is_018_however_much_else_is_wrong_with_it(pair):
+    push = with_evse_ids(*(f"DE*GEF*E{number}" for number in range(150)), "FR*XYZ*E1", "DE*GEF*EA")
+    for record in push["OperatorEvseStatus"]["EvseStatusRecord"][:150]:
+        del record["EvseStatus"]
+    answer = await pair.b_peer.post(PUSH_STATUS, push)
+    assert (answer.code, "FR*XYZ*E1" in str(answer.json)) == ("018", True)
+    assert await pulled(pair.b) == {}
+
+
+async def test_a_status_pull_can_be_filtered(pair):
+    await pair.a.post(PUSH_STATUS, push_status(A="Available", B="Occupied"))
+    await until_pulled(pair.b, {"DE*GEF*EA": "Available", "DE*GEF*EB": "Occupied"})
+    assert await pulled(pair.b, EVSEStatus="Occupied") == {"DE*GEF*EB": "Occupied"}
+    assert await pulled(pair.b, OperatorID=["DEGEF"]) == await pulled(pair.b)
+    assert await pulled(pair.b, OperatorID=["FR*XYZ"]) == {}
+
+
+async def test_an_unknown_evse_asked_by_id_is_evse_not_found(pair):
+    await pair.a.post(PUSH_STATUS, push_status(A="Available", B="Occupied"))
+    await until_pulled(pair.b, {"DE*GEF*EA": "Available", "DE*GEF*EB": "Occupied"})
+    asked = ["DEGEFEA", "DE*GEF*E9", "FR*XYZ*E1"]
+    answer = await pair.b.post(PULL_STATUS, {"ProviderID": "DE-GDF", "EvseID": asked})
+    assert answer.json["EVSEStatusRecords"]["EvseStatusRecord"] == [
+        {"EvseID": "DE*GEF*EA", "EvseStatus": "Available"},
+        {"EvseID": "DE*GEF*E9", "EvseStatus": "EvseNotFound"},
+        {"EvseID": "FR*XYZ*E1", "EvseStatus": "EvseNotFound"},
+    ]
+
+
+async def test_an_emp_peer_may_pull_from_the_cpo_node_itself(pair):
+    await pair.a.post(PUSH_STATUS, push_status(A="Available"))
+    assert await pulled(pair.a_peer) == {"DE*GEF*EA": "Available"}
+
+
+async def test_an_operator_that_the_peer_does_not_know_does_not_hold_up_the_others(stopped):
+    config = stopped.folder / "a" / "node.toml"
+    config.write_text(config.read_text().replace('["DE*GEF"]', '["DE*GEF", "DE*AAA"]'))
+    unknown = {"OperatorID": "DE*AAA", "EvseStatusRecord": [{"EvseID": "DE*AAA*E1", "EvseStatus": "Available"}]}
+    async with stopped.running("a"), stopped.running("b"):
+        push = {"ActionType": "fullLoad", "OperatorEvseStatus": unknown}
+        assert (await stopped.a.post(PUSH_STATUS.replace("DE*GEF", "DE*AAA"), push)).code == "000"
+        await stopped.a.post(PUSH_STATUS, push_status(X="Available"))
+        await until_pulled(stopped.b, {"DE*GEF*EX": "Available"})

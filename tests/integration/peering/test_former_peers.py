@@ -1,0 +1,61 @@
+"""What a company has told is not told on any more, once it is no peer; under another name it is the same peer."""
+
+from tests.support import dataset_messages as state
+from tests.support.messages import (
+    CDR,
+    NOTIFY,
+    PULL_STATUS,
+    PUSH_STATUS,
+    START,
+    authorize_start,
+    cdr,
+    notification,
+    push_status,
+)
+from tests.support.pulls import pulled, until_pulled
+from tests.support.waiting import eventually
+
+
+async def evses(caller) -> list[str]:
+    answer = await caller.post(state.PULL_DATA, state.pull_data())
+    return [record["EvseID"] for record in answer.json["content"]]
+
+
+async def by_id(caller) -> str:
+    answer = await caller.post(PULL_STATUS, {"ProviderID": "DE-GDF", "EvseID": ["DE*GEF*EA"]})
+    return answer.json["EVSEStatusRecords"]["EvseStatusRecord"][0]["EvseStatus"]
+
+
+async def test_copies_of_a_peer_that_was_removed_are_not_told_and_count_again_when_it_comes_back(stopped):
+    async with stopped.running("a"), stopped.running("b") as b:
+        await stopped.a.post(state.PUSH_DATA, state.push_data(state.evse("A")))
+        await stopped.a.post(PUSH_STATUS, push_status(A="Available"))
+        await until_pulled(stopped.b, {"DE*GEF*EA": "Available"})
+        await eventually(lambda: evses(stopped.b))
+        peers = stopped.folder / "b" / "peers.toml"
+        entry = peers.read_text()
+        everything = await evses(stopped.b), await by_id(stopped.b)
+        assert everything == (["DE*GEF*EA"], "Available")
+        peers.write_text("")
+        await b.reload()
+        assert (await evses(stopped.b), await by_id(stopped.b)) == ([], "EvseNotFound")
+        assert await pulled(stopped.b) == {}
+        peers.write_text(entry)
+        await b.reload()
+        assert (await evses(stopped.b), await by_id(stopped.b)) == everything
+        assert await pulled(stopped.b) == {"DE*GEF*EA": "Available"}
+
+
+async def test_a_peer_that_is_renamed_while_the_node_runs_gets_what_waits_and_its_sessions_go_on(stopped):
+    async with stopped.running("a") as a:
+        async with stopped.running("b"):
+            session = (await stopped.a.post(START, authorize_start())).json["SessionID"]
+        await stopped.a.post(NOTIFY, notification("Start", session))
+        peers = stopped.folder / "a" / "peers.toml"
+        peers.write_text(peers.read_text().replace("node b", "Beta"))
+        await a.reload()
+        async with stopped.running("b"):
+            await stopped.contracts.until(lambda book: book.notifications)
+            assert (await stopped.a.post(CDR, cdr(session))).json["Result"] is True
+            await stopped.contracts.until(lambda book: book.records)
+            await stopped.at_rest("a")

@@ -1,0 +1,70 @@
+"""Our own systems over https: they sign nothing, so it is their certificate that says who they are."""
+
+import json
+import ssl
+import time
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from p2p_oicp.identity.certificates import self_signed
+from p2p_oicp.node import Node
+from p2p_oicp.settings import load_settings
+from tests.support.messages import START, authorize_start
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """The files of a certificate for this machine, and of its key."""
+    file, key_file = tmp_path / "backend.crt", tmp_path / "backend.key"
+    key, pem = self_signed("contracts", [], ["127.0.0.1"], now=time.time(), days=1)
+    file.write_bytes(pem)
+    key_file.write_bytes(key)
+    return file, key_file
+
+
+@pytest.fixture
+async def asked(certificate, stopped):
+    """What node B asks its contract system, which says yes to everybody."""
+    requests: list[web.Request] = []
+
+    async def authorize(request: web.Request) -> web.Response:
+        requests.append(request)
+        return web.json_response({"AuthorizationStatus": "Authorized", "StatusCode": {"Code": "000"}})
+
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(*certificate)
+    app = web.Application()
+    app.router.add_post("/{anything:.*}", authorize)
+    server = TestServer(app, scheme="https")
+    await server.start_server(ssl=tls)
+    config = stopped.folder / "b" / "node.toml"
+    config.write_text(config.read_text().replace("[backend_api]", f'[backend_api]\nemp_url = "{server.make_url("/")}"'))
+    yield requests
+    await server.close()
+
+
+async def start(pair) -> str:
+    async with pair.running("a"), Node(load_settings(pair.folder / "b" / "node.toml")):
+        return (await pair.a.post(START, authorize_start())).json["AuthorizationStatus"]
+
+
+async def test_a_backend_whose_certificate_nobody_vouches_for_is_told_nothing(stopped, asked):
+    assert await start(stopped) == "NotAuthorized"
+    assert asked == []
+
+
+PEERS = {"of another name": "node a", "of the name that we give our backend": "the EMP's backend"}
+
+
+@pytest.mark.parametrize("name", PEERS.values(), ids=PEERS)
+async def test_a_backend_is_known_by_the_cas_of_the_system_whatever_a_peer_is_called(
+    stopped, asked, certificate, monkeypatch, name
+):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    peers = stopped.folder / "b" / "peers.toml"
+    peers.write_text(peers.read_text().replace('"node a"', json.dumps(name)))
+    assert await start(stopped) == "Authorized"
+    (request,) = asked
+    assert "Signature" not in request.headers

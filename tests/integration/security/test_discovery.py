@@ -1,0 +1,144 @@
+"""Nodes that find each other by multicast DNS, on the loopback interface: addresses, never trust."""
+
+import asyncio
+import json
+import string
+from contextlib import AsyncExitStack
+
+import aiohttp
+import pytest
+
+from p2p_oicp.delivery.bells import SignsOfLife
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.identity import keystore
+from p2p_oicp.node import Node
+from p2p_oicp.settings import load_settings
+from p2p_oicp.simulator.loopback_ports import free_ports
+from tests.support.messages import A_CPO, START, authorize_start
+from tests.support.nodes import Contracts, Csms
+
+NOT_OURS = {
+    "an address of another machine": "192.0.2.7",
+    "the same, IPv6": "2001:db8::7",
+    "the name of an interface": "eth0",
+}
+NODES = {"one": "operators", "two": "providers", "three": "providers"}
+
+
+def _party(table: str, port: int) -> str:
+    digits = string.digits + string.ascii_uppercase
+    code = "".join(digits[port // 36**place % 36] for place in (2, 1, 0))
+    return f"DE{'*' if table == 'operators' else '-'}{code}"
+
+
+class Lan:
+    """Three nodes that nobody has told of each other."""
+
+    def __init__(self, folder, http, ports, **security) -> None:
+        self.folder, self.http, self.ports = folder, http, ports
+        # Other tests may be on the same network: their nodes have other names and other parties.
+        self.prefix = f"t{ports[0]}"
+        self.parties = dict(zip(NODES, map(_party, NODES.values(), ports), strict=False))
+        for number, (name, table) in enumerate(NODES.items()):
+            home = folder / name
+            home.mkdir()
+            keystore.generate(home / "keys")
+            (home / "node.toml").write_text(
+                f'[node]\nname = "{self.prefix} {name}"\n{table} = ["{self.parties[name]}"]\n'
+                f"[peer_api]\nport = {ports[2 * number]}\n[backend_api]\nport = {ports[2 * number + 1]}\n"
+                f"[security]\nrequire = {json.dumps(security.get('require', []))}\n"
+                f'[discovery]\nmdns = true\ninterfaces = ["127.0.0.1"]\n'
+                f"auto_accept = {json.dumps(security.get('auto_accept', False))}\n"
+            )
+
+    def node(self, name: str) -> Node:
+        backends = {"cpo": Csms()} if name == "one" else {"emp": Contracts()}
+        return Node(load_settings(self.folder / name / "node.toml"), **backends)
+
+    async def start(self) -> dict:
+        """Ask node one to authorize a driver; return its answer."""
+        path, body = (text.replace(A_CPO, self.parties["one"]) for text in (START, json.dumps(authorize_start())))
+        url = f"http://127.0.0.1:{self.ports[1]}/api/oicp/{path}"
+        async with self.http.post(url, json=json.loads(body)) as answer:
+            return await answer.json()
+
+    async def admin(self, number: int, method: str, path: str, **wanted) -> dict:
+        url = f"http://127.0.0.1:{self.ports[2 * number + 1]}/admin/v1{path}"
+        async with self.http.request(method, url, json=wanted) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.json()
+
+    async def found(self, number: int, kind: str) -> dict[str, dict]:
+        listed = (await self.admin(number, "GET", "/peers"))[kind]
+        return {
+            one["name"].removeprefix(f"{self.prefix} "): one for one in listed if one["name"].startswith(self.prefix)
+        }
+
+    async def until_found(self, number: int, kind: str, names: set[str]) -> dict[str, dict]:
+        async with asyncio.timeout(20):
+            while (found := await self.found(number, kind)).keys() != names:
+                await asyncio.sleep(0.05)
+        return found
+
+
+@pytest.fixture
+async def lan(tmp_path, request):
+    ports = free_ports(6)
+    async with aiohttp.ClientSession() as http:
+        yield Lan(tmp_path, http, ports, **request.param)
+
+
+@pytest.mark.parametrize("lan", [{"require": [], "auto_accept": True}], indirect=True, ids=["insecure"])
+async def test_a_cluster_of_three_without_a_peers_file_finds_itself(lan):
+    async with AsyncExitStack() as stack:
+        for name in NODES:
+            await stack.enter_async_context(lan.node(name))
+        for number, name in enumerate(NODES):
+            peers = await lan.until_found(number, "peers", NODES.keys() - {name})
+            assert {peer["trust"] for peer in peers.values()} == {"INSECURE: believed without proof"}
+        assert (await lan.start())["AuthorizationStatus"] == "Authorized"
+
+
+@pytest.mark.parametrize("lan", [{"require": ["signature"]}], indirect=True, ids=["signed"])
+async def test_what_is_found_is_a_candidate_until_a_person_accepts_it(lan):
+    async with lan.node("one"), lan.node("two"):
+        (candidate,) = (await lan.until_found(0, "candidates", {"two"})).values()
+        assert candidate["trust"] == "candidate: found, not accepted"
+        assert await lan.found(0, "peers") == {}
+        for number, other in ((0, "two"), (1, "one")):
+            fingerprint = (await lan.until_found(number, "candidates", {other}))[other]["fingerprint"]
+            await lan.admin(number, "POST", f"/peers/{lan.prefix}%20{other}/accept", fingerprint=fingerprint)
+        assert (await lan.found(0, "peers"))["two"]["trust"] == "proved by signature (found)"
+        assert (await lan.start())["AuthorizationStatus"] == "Authorized"
+
+
+@pytest.mark.parametrize("lan", [{"require": ["signature"]}], indirect=True, ids=["signed"])
+async def test_an_announced_peer_is_up_and_what_waits_for_it_is_due(lan, monkeypatch):
+    line = keystore.read_public_key(lan.folder / "two" / "keys" / "node.pub").line
+    (lan.folder / "one" / "peers.toml").write_text(
+        f'[[peer]]\nname = "two"\nurl = "http://127.0.0.1:{lan.ports[2]}"\nproviders = ["{lan.parties["two"]}"]\n'
+        f'public_keys = ["{line}"]\n'
+    )
+    heard: asyncio.Queue[str] = asyncio.Queue()  # "two" knows nobody, and so greets nobody
+    monkeypatch.setattr(SignsOfLife, "heard_from", lambda _self, name: heard.put(name))
+    async with lan.node("one"):
+        async with lan.node("two"), asyncio.timeout(20):
+            assert await heard.get() == "two"
+        assert await lan.found(0, "candidates") == {}
+
+
+@pytest.mark.parametrize("lan", [{"require": ["signature"], "auto_accept": True}], indirect=True, ids=["signed"])
+async def test_a_node_that_wants_proof_believes_nobody_at_once(lan):
+    with pytest.raises(ConfigurationError, match="auto_accept: only where nobody has to prove anything"):
+        async with lan.node("one"):
+            pass
+
+
+@pytest.mark.parametrize("lan", [{"require": ["signature"]}], indirect=True, ids=["signed"])
+@pytest.mark.parametrize("interface", NOT_OURS.values(), ids=NOT_OURS)
+async def test_an_interface_that_is_no_address_of_this_machine_is_named(lan, interface):
+    file = lan.folder / "one" / "node.toml"
+    file.write_text(file.read_text().replace('["127.0.0.1"]', f'["{interface}"]'))
+    with pytest.raises(ConfigurationError, match=rf"\[discovery\] interfaces: .*{interface}"):
+        async with lan.node("one"):
+            pass

@@ -1,0 +1,294 @@
+"""Two companies that have never met: one invites, the other joins; and they part again."""
+
+import asyncio
+import json
+import secrets
+import time
+
+import orjson
+import pytest
+
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.identity import PrivateKey
+from p2p_oicp.identity.keystore import OwnKey, OwnKeys
+from p2p_oicp.identity.signatures import sign_request
+from p2p_oicp.identity.signing import target_of
+from p2p_oicp.oicp import OperatorID, ProviderID
+from p2p_oicp.peers.descriptor import Descriptor, described, sign_descriptor
+from p2p_oicp.peers.invitation import Invitation
+from tests.support.messages import START, authorize_start
+from tests.support.pairing import Admin, paired
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+async def strangers(stopped):
+    """Both nodes run, and know nobody."""
+    for name in ("a", "b"):
+        (stopped.folder / name / "peers.toml").write_text("")
+    async with stopped.running("a"), stopped.running("b"):
+        yield stopped, Admin(stopped, "a"), Admin(stopped, "b")
+
+
+async def test_after_an_invitation_and_a_join_both_know_and_serve_each_other(strangers):
+    pair, a, b = strangers
+    assert (await pair.a.post(START, authorize_start())).code == "106"
+    await paired(a, b)
+    assert (await a.names(), await b.names()) == (["node b"], ["node a"])
+    answer = await pair.a.post(START, authorize_start())
+    assert (answer.code, answer.json["AuthorizationStatus"]) == ("000", "Authorized")
+    (peer,) = (await a.ask("GET", "/peers"))["peers"]
+    assert peer["trust"] == "proved by signature (paired)"
+    assert peer["providers"] == ["DE-GDF"]
+    assert peer["keys"] == [pair.key("b").key_id]
+
+
+async def test_a_pairing_outlives_a_restart(stopped):
+    for name in ("a", "b"):
+        (stopped.folder / name / "peers.toml").write_text("")
+    async with stopped.running("a"), stopped.running("b"):
+        await paired(Admin(stopped, "a"), Admin(stopped, "b"))
+    async with stopped.running("a"), stopped.running("b"):
+        assert (await stopped.a.post(START, authorize_start())).code == "000"
+
+
+async def test_who_joins_sees_first_who_invites(strangers):
+    pair, a, b = strangers
+    link = (await a.ask("POST", "/peers/invitations"))["link"]
+    shown = await b.ask("POST", "/peers/inspect", link=link)
+    assert (shown["name"], shown["operators"]) == ("node a", ["DE*GEF"])
+    assert shown["fingerprint"] == pair.key("a").key_id
+    assert await b.names() == []
+
+
+async def test_an_invitation_may_be_for_some_services_only(strangers):
+    pair, a, b = strangers
+    await paired(a, b, services=["AuthorizeRemoteStart"])
+    for side in (a, b):
+        assert [peer["services"] for peer in (await side.ask("GET", "/peers"))["peers"]] == [["AuthorizeRemoteStart"]]
+    assert (await pair.a.post(START, authorize_start())).code == "106"
+
+
+async def test_removing_a_peer_un_pairs_both_sides(strangers):
+    pair, a, b = strangers
+    await paired(a, b)
+    assert (await a.ask("DELETE", "/peers/node%20b"))["other_side"] is None
+    assert (await a.names(), await b.names()) == ([], [])
+    assert (await pair.a.post(START, authorize_start())).code == "106"
+    assert (await pair.b_peer.post(START, authorize_start())).status == 401
+
+
+async def test_parted_companies_may_pair_again(strangers):
+    _, a, b = strangers
+    await paired(a, b)
+    await a.ask("DELETE", "/peers/node%20b")
+    await paired(a, b)
+    assert await a.names() == ["node b"]
+
+
+async def test_the_workers_of_a_peer_come_and_go_with_it(strangers):
+    _, a, b = strangers
+
+    def workers() -> int:
+        return sum(task.get_name() == "letters to node b" for task in asyncio.all_tasks())
+
+    counts = [workers()]
+    await paired(a, b)
+    counts.append(workers())
+    await a.ask("DELETE", "/peers/node%20b")
+    await asyncio.sleep(0)
+    # Node B has one for itself.
+    assert [*counts, workers()] == [1, 2, 1]
+
+
+@pytest.mark.parametrize("name", ["expiry", "sweeper", "peers file", "clarifying"])
+async def test_no_peer_takes_the_place_of_other_work_whatever_it_is_called(stopped, name):
+    file = stopped.folder / "b" / "peers.toml"
+    file.write_text(file.read_text().replace("node a", name))
+    before = asyncio.all_tasks()
+    async with stopped.running("b"):
+        names = [task.get_name() for task in asyncio.all_tasks()]
+        assert (names.count(name), names.count(f"letters to {name}")) == (1, 1)
+    assert asyncio.all_tasks() == before
+
+
+async def test_an_invitation_is_used_once(strangers):
+    pair, a, b = strangers
+    link = await paired(a, b)
+    await b.ask("DELETE", "/peers/node%20a")
+    thief = await attempt(pair, link, Forged(providers=["DE-THF"]))
+    assert thief == (401, "this invitation is not known, or was used, or has expired")
+
+
+async def test_an_expired_invitation_is_refused(strangers):
+    pair, a, _ = strangers
+    link = (await a.ask("POST", "/peers/invitations", expires_in=0.001))["link"]
+    await asyncio.sleep(0.01)
+    assert (await attempt(pair, link, Forged()))[0] == 401
+
+
+async def test_a_wrong_token_is_refused_and_guessing_is_slowed_down(strangers):
+    pair, _, _ = strangers
+    url = f"http://127.0.0.1:{pair.ports['a']}"
+    statuses = []
+    for _ in range(7):
+        guess = Invitation.new(url, pair.key("a").key_id).link()
+        statuses.append((await attempt(pair, guess, Forged()))[0])
+    assert statuses == [401] * 5 + [429] * 2
+
+
+async def test_the_token_itself_is_never_sent_nor_stored(strangers, tmp_path):
+    _, a, b = strangers
+    link = await paired(a, b)
+    token = Invitation.of_link(link).token.encode()
+    for file in tmp_path.rglob("*"):
+        if file.is_file():
+            assert token not in file.read_bytes(), file
+
+
+class Forged:
+    """A node of nobody, that joins with a descriptor of its own making."""
+
+    def __init__(self, **changes) -> None:
+        self.key = PrivateKey.generate()
+        members = {"name": "thief", "url": "http://127.0.0.1:9", "operators": [], "providers": ["DE-THF"]} | changes
+        members["operators"] = tuple(map(OperatorID, members["operators"]))
+        members["providers"] = tuple(map(ProviderID, members["providers"]))
+        keys = members.pop("keys", described(OwnKeys((OwnKey(self.key.public, private=self.key),))))
+        self.body = sign_descriptor(Descriptor(keys=keys, **members), self.key)
+
+
+async def attempt(pair, link: str, forged: Forged, tamper=lambda body: body) -> tuple[int, str]:
+    invitation = Invitation.of_link(link)
+    proof = invitation.proof_key()
+    body = orjson.dumps({"descriptor": orjson.loads(forged.body), "proof_key": proof.public.line})
+    url = f"{invitation.url}/p2p/v1/pairings"
+    authority, path, query = target_of(url)
+    headers = sign_request(
+        proof, method="POST", authority=authority, path=path, query=query, body=body, now=time.time(),
+        nonce=secrets.token_urlsafe(),
+    )  # fmt: skip
+    async with pair.http.post(url, data=tamper(body), headers=headers) as answer:
+        content = json.loads(await answer.read())
+        return answer.status, content.get("StatusCode", {}).get("AdditionalInfo", "")
+
+
+CONFLICTS = {
+    "a party of the inviting node": ({"operators": ["DE*GEF"]}, '"DE*GEF" is claimed by this node itself already'),
+    "the name of the inviting node": ({"name": "node a"}, '"node a" is the name of another peer already'),
+    "nothing, but could not be read again: no party": ({"providers": []}, "peer: names no party"),
+    "nothing, but could not be read again: a proof": ({"require": ("dnssec",)}, "expected 'signature' or 'mtls'"),
+}
+
+
+@pytest.mark.parametrize(("changes", "reason"), CONFLICTS.values(), ids=CONFLICTS)
+async def test_who_joins_can_take_nothing_from_others(strangers, changes, reason):
+    pair, a, _ = strangers
+    link = (await a.ask("POST", "/peers/invitations"))["link"]
+    status, info = await attempt(pair, link, Forged(**changes))
+    assert status == 409
+    assert reason in info
+    assert await a.names() == []
+    # The invitation is still good for whoever it was meant for.
+    assert (await attempt(pair, link, Forged()))[0] == 200
+
+
+async def test_who_joins_cannot_take_the_letters_to_our_own_backend_by_its_name(strangers):
+    pair, a, _ = strangers
+    link = (await a.ask("POST", "/peers/invitations"))["link"]
+    status, info = await attempt(pair, link, Forged(name="backend emp"))
+    assert (status, "expected another name" in info) == (401, True)
+    assert await a.names() == []
+
+
+async def test_a_new_key_takes_nothing_from_a_paired_company(strangers):
+    pair, a, b = strangers
+    await paired(a, b)
+    link = (await a.ask("POST", "/peers/invitations"))["link"]
+    status, info = await attempt(pair, link, Forged(name="node b", providers=["DE-GDF"]))
+    assert (status, "already, with another key" in info) == (409, True)
+    assert (await pair.a.post(START, authorize_start())).code == "000"
+
+
+async def test_who_reads_along_cannot_put_itself_in_place_of_who_joins(strangers):
+    pair, a, _ = strangers
+    link = (await a.ask("POST", "/peers/invitations"))["link"]
+    thief = Forged()
+
+    def with_my_descriptor(body: bytes) -> bytes:
+        return orjson.dumps(orjson.loads(body) | {"descriptor": orjson.loads(thief.body)})
+
+    status, info = await attempt(pair, link, Forged(name="honest"), with_my_descriptor)
+    assert (status, "not the one that was signed" in info) == (401, True)
+
+
+async def test_a_link_whose_node_has_another_key_is_refused_before_anything_is_sent(strangers):
+    pair, a, b = strangers
+    link = (await a.ask("POST", "/peers/invitations"))["link"]
+    other = Invitation(
+        f"http://127.0.0.1:{pair.ports['a']}", PrivateKey.generate().key_id, Invitation.of_link(link).token
+    )
+    answer = await b.ask("POST", "/peers/join", status=502, link=other.link())
+    assert "the link is of" in answer["StatusCode"]["AdditionalInfo"]
+    assert await b.names() == []
+
+
+ALIASES = {
+    "spaces at its ends": (" Alpha ", 409, "no space at its ends"),
+    "too long": ("A" * 65, 409, "1 to 64 printable characters"),
+    "our own backend's": ("backend emp", 409, "expected another name"),
+    "no text": (5, 400, "alias: expected text"),
+}
+
+
+@pytest.mark.parametrize(("alias", "status", "reason"), ALIASES.values(), ids=ALIASES)
+async def test_a_name_that_no_peer_can_have_is_refused_before_anything_is_sent(strangers, alias, status, reason):
+    _, a, b = strangers
+    link = (await a.ask("POST", "/peers/invitations"))["link"]
+    answer = await b.ask("POST", "/peers/join", status=status, link=link, alias=alias)
+    assert reason in answer["StatusCode"]["AdditionalInfo"]
+    assert (await a.names(), await b.names()) == ([], [])
+    assert (await b.ask("POST", "/peers/join", link=link, alias="Alpha"))["joined"] == "Alpha"
+
+
+@pytest.mark.parametrize("link", ["", "hello", "http://a.example/p2p/v1/pairings#token=x&key=y"])
+def test_what_is_no_link_is_refused(link):
+    with pytest.raises(ConfigurationError, match="this is no invitation"):
+        Invitation.of_link(link)
+
+
+def test_a_link_is_read_as_it_was_written_and_hides_its_token():
+    one = Invitation.new("https://a.example/node", PrivateKey.generate().key_id)
+    assert Invitation.of_link(one.link()) == one
+    assert one.token not in repr(one)
+
+
+async def test_a_peer_of_the_file_is_removed_by_a_person_only(stopped):
+    async with stopped.running("a"), stopped.running("b"):
+        answer = await Admin(stopped, "a").ask("DELETE", "/peers/node%20b", status=409)
+        assert "remove it there" in answer["StatusCode"]["AdditionalInfo"]
+
+
+async def test_a_changed_peers_file_counts_without_a_restart_and_a_broken_one_changes_nothing(stopped):
+    file = stopped.folder / "a" / "peers.toml"
+    known = file.read_text()
+    async with stopped.running("a"), stopped.running("b"):
+        admin = Admin(stopped, "a")
+        broken = "[[peer]]\nnme = 1\n"
+        for text, status, names in (
+            (known, 200, ["node b"]),
+            ("", 200, []),
+            (broken, 409, []),
+            (known, 200, ["node b"]),
+        ):
+            file.write_text(text)
+            await admin.ask("POST", "/reload", status)
+            assert await admin.names() == names
+        assert (await stopped.a.post(START, authorize_start())).code == "000"
+
+
+async def test_the_watch_notices_a_changed_file(stopped, monkeypatch):
+    monkeypatch.setattr("p2p_oicp.trust.directory._LOOK_EVERY_SECONDS", 0.01)
+    async with stopped.running("a") as node:
+        (stopped.folder / "a" / "peers.toml").write_text("")
+        await eventually(lambda: len(node.registry.all()) <= 1, timeout=5)

@@ -1,0 +1,114 @@
+"""What one peer may ask of a node; and that insecure things say so."""
+
+import asyncio
+import json
+
+import pytest
+
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.settings import load_settings
+from p2p_oicp.web.buckets import Buckets
+from p2p_oicp.web.problems import HttpProblem
+from tests.support.messages import START, authorize_start
+from tests.support.pairing import Admin
+from tests.support.waiting import eventually
+
+
+def limited(pair, line: str) -> None:
+    """Let node B know its peer A with one more line in its entry."""
+    file = pair.folder / "b" / "peers.toml"
+    file.write_text(file.read_text() + line + "\n")
+
+
+async def test_a_peer_that_asks_too_often_is_told_when_to_come_back(stopped):
+    limited(stopped, "requests_per_second = 1")
+    async with stopped.running("b"):
+        answers = [await stopped.b_peer.post(START, authorize_start(f"{n:08}")) for n in range(4)]
+    assert 429 in {answer.status for answer in answers[2:]}
+    refused = next(answer for answer in answers if answer.status == 429)
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert refused.code == "021"
+
+
+async def test_who_cannot_prove_to_be_a_peer_cannot_use_up_its_share(stopped):
+    limited(stopped, "requests_per_second = 1")
+    async with stopped.running("b"):
+        plain = stopped.caller("b", "a")
+        plain.signs = False
+        for _ in range(5):
+            assert (await plain.post(START, authorize_start())).status == 401
+        assert (await stopped.b_peer.post(START, authorize_start())).status == 200
+
+
+async def test_a_body_larger_than_a_peer_may_send_is_413(stopped):
+    limited(stopped, "max_body = 1024")
+    async with stopped.running("b"):
+        answer = await stopped.b_peer.post(START, authorize_start(CustomData={"filler": "x" * 2000}))
+    assert answer.status == 413
+    assert not stopped.contracts.starts
+
+
+async def test_a_peer_has_so_many_requests_at_the_same_time_and_no_more(stopped):
+    limited(stopped, "concurrent = 2")
+    stopped.contracts.hold = asyncio.Event()
+    async with stopped.running("b"):
+        waiting = [asyncio.ensure_future(stopped.b_peer.post(START, authorize_start(f"{n:08}"))) for n in range(2)]
+        await eventually(lambda: len(stopped.contracts.starts) >= 2, timeout=5)
+        assert (await stopped.b_peer.post(START, authorize_start("0000AAAA"))).status == 429
+        stopped.contracts.hold.set()
+        assert [answer.status for answer in await asyncio.gather(*waiting)] == [200, 200]
+
+
+async def test_a_peer_may_be_held_to_its_networks(stopped):
+    limited(stopped, 'networks = ["203.0.113.0/24"]')
+    async with stopped.running("b"):
+        answer = await stopped.b_peer.post(START, authorize_start())
+    assert (answer.status, answer.code) == (401, "017")
+    assert "may not call from 127.0.0.1" in answer.json["StatusCode"]["AdditionalInfo"]
+
+
+def test_a_bucket_fills_again(clock):
+    buckets = Buckets(clock, per_second=2, at_once=4)
+    for _ in range(4):
+        buckets.take("a")
+    with pytest.raises(HttpProblem) as caught:
+        buckets.take("a")
+    assert caught.value.headers == {"Retry-After": "1"}
+    buckets.take("b")
+    clock.now += 0.5
+    buckets.take("a")
+
+
+@pytest.mark.parametrize("who", ["the node", "one peer"])
+async def test_insecure_says_so_everywhere(stopped, who):
+    config = stopped.folder / "b" / "node.toml"
+    if who == "the node":
+        config.write_text(config.read_text().replace('require = ["signature"]', "require = []"))
+    else:
+        limited(stopped, "security = []")
+    async with stopped.running("b"):
+        listed = (await Admin(stopped, "b").ask("GET", "/peers"))["peers"]
+        ready = (await stopped.b.get("/readyz")).json
+    assert [peer["trust"] for peer in listed] == ["INSECURE: believed without proof"]
+    assert ready["insecure_peers"] == ["node a"]
+    assert ("warning" in ready) == (who == "the node")
+
+
+async def test_a_node_without_its_key_does_not_start(stopped):
+    (stopped.folder / "a" / "keys" / "node.key").unlink()
+    with pytest.raises(ConfigurationError, match=r"node\.key: cannot be read"):
+        async with stopped.running("a"):
+            pass
+
+
+async def test_an_insecure_node_needs_no_key(stopped):
+    config = stopped.folder / "a" / "node.toml"
+    config.write_text(config.read_text().replace('require = ["signature"]', "require = []"))
+    for file in (stopped.folder / "a" / "keys").iterdir():
+        file.unlink()
+    (stopped.folder / "a" / "keys").rmdir()
+    url = f"http://127.0.0.1:{stopped.ports['a']}/.well-known/oicp-p2p"
+    async with stopped.running("a"), stopped.http.get(url) as answer:
+        said = json.loads((await answer.json())["payload"])
+    assert said["security"] == {"require": []}
+    assert load_settings(config).security.require == ()

@@ -1,0 +1,70 @@
+"""Secrets stay where they are: in no log, no answer, no export, no repr, no error."""
+
+import json
+
+import pytest
+import structlog
+
+from p2p_oicp.cli import key_list
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.identity import keystore
+from p2p_oicp.peers.invitation import Invitation
+from tests.support.messages import START, authorize_start
+from tests.support.pairing import Admin
+
+TOKEN = "a-secret-of-the-backend-api"
+
+
+async def test_secrets_appear_in_no_log_no_answer_no_export_and_no_repr(stopped):
+    """The lives of two nodes: they pair, roam, fail, and tell everything that they can be asked for."""
+    for name in ("a", "b"):
+        (stopped.folder / name / "peers.toml").write_text("")
+    config = stopped.folder / "a" / "node.toml"
+    config.write_text(config.read_text().replace("[backend_api]\n", f'[backend_api]\ntoken = "{TOKEN}"\n'))
+    stopped.http.headers["Authorization"] = f"Bearer {TOKEN}"
+    told = []
+    with structlog.testing.capture_logs() as logs:
+        async with stopped.running("a") as a, stopped.running("b") as b:
+            admin, other = Admin(stopped, "a"), Admin(stopped, "b")
+            link = (await admin.ask("POST", "/peers/invitations"))["link"]
+            told.append(await other.ask("POST", "/peers/inspect", link=link))
+            await other.ask("POST", "/peers/join", link=link)
+            told.append(await other.ask("POST", "/peers/join", status=502, link=link.replace("key=", "key=A")[:-1]))
+            session = (await stopped.a.post(START, authorize_start())).json["SessionID"]
+            keystore.rotate(stopped.folder / "a" / "keys", now=a._clock.time(), after=0, overlap=60)
+            await a.reload()
+            told += [await admin.ask("GET", path) for path in ("/peers", f"/evidence/{session}")]
+            told += [(await stopped.a.get("/readyz")).json, key_list.text(config), key_list.entry(config)]
+            for node in (a, b):
+                told += [
+                    repr(part) for part in (node._settings, node._trust, node._trust.signer, node._trust.signer.keys)
+                ]
+            for path in ("/.well-known/oicp-p2p", "/healthz", "/nothing"):
+                async with stopped.http.get(f"http://127.0.0.1:{stopped.ports['a']}{path}") as answer:
+                    told.append(await answer.text())
+    everything = json.dumps([told, logs], default=repr)
+    assert session in everything
+    assert {"node.ready", "pairing.done"} <= {entry["event"] for entry in logs}
+    for secret in secrets_of(stopped, link):
+        assert secret not in everything, "a secret was told"
+
+
+def secrets_of(pair, link: str) -> list[str]:
+    keys = [file for name in ("a", "b") for file in (pair.folder / name / "keys").glob("*.key")]
+    assert len(keys) == 3
+    return [TOKEN, Invitation.of_link(link).token, *(file.read_text().splitlines()[1] for file in keys)]
+
+
+async def test_errors_tell_no_secret(stopped):
+    file = stopped.folder / "a" / "keys" / "node.key"
+    secret = file.read_text().splitlines()[1]
+    file.write_text(file.read_text().replace("BEGIN", "BEGUN"))
+    with pytest.raises(ConfigurationError) as caught:
+        async with stopped.running("a"):
+            pass
+    assert secret not in str(caught.value)
+
+
+def test_the_links_token_is_not_in_a_repr():
+    one = Invitation.new("http://a.example", "SHA256:" + "A" * 43)
+    assert one.token not in repr(one)

@@ -1,0 +1,261 @@
+"""An answer proves which question it answers; what does not is no answer. And keys change without anybody's help."""
+
+import asyncio
+import gzip
+import time
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from p2p_oicp.cli import key_list
+from p2p_oicp.clock import RandomMint, SystemClock
+from p2p_oicp.errors import PeerBroken, PeerBusy, PeerRejected, PeerUnauthorized, PeerUnproven, StoreBusy
+from p2p_oicp.identity import KeyRing, KnownKey, MessageSigner, PrivateKey, SignedParts, keystore, verify_request
+from p2p_oicp.identity.keystore import OwnKey, OwnKeys
+from p2p_oicp.identity.signatures import sign_answer
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME
+from p2p_oicp.transport import Endpoint, OicpClient
+from tests.support.messages import NOTIFY, START, authorize_start, notification
+
+AUTHORIZE_START = OPERATION_BY_NAME["AuthorizeStart"]
+AUTHORIZED = b'{"AuthorizationStatus":"Authorized","StatusCode":{"Code":"000"}}'
+DENIED = b'{"AuthorizationStatus":"NotAuthorized","StatusCode":{"Code":"102"}}'
+
+
+@dataclass
+class Answering:
+    """A peer whose answers are made to measure."""
+
+    ours: PrivateKey = field(default_factory=PrivateKey.generate)
+    theirs: PrivateKey = field(default_factory=PrivateKey.generate)
+    third: PrivateKey = field(default_factory=PrivateKey.generate)
+    seen: list = field(default_factory=list)
+    answer: object = None
+    fresh: int = 0
+
+    async def serve(self, request: web.Request) -> web.Response:
+        parts = SignedParts("POST", request.host, request.raw_path, "", request.headers, await request.read())
+        self.seen.append(verify_request(parts, KeyRing([KnownKey(self.ours.public, "we")]).find, time.time()))
+        return self.answer(self, self.seen[-1])
+
+    def signed(self, body=DENIED, status=200, key=None, to=None) -> dict:
+        headers = sign_answer(key or self.theirs, status=status, body=body, to=to or self.seen[-1], now=time.time())
+        return {"body": body, "status": status, "headers": headers}
+
+    async def refresh(self, _name: str) -> bool:
+        self.fresh += 1
+        return False
+
+
+@pytest.fixture
+async def peer():
+    app, found = web.Application(), Answering()
+    app.router.add_post("/{anything:.*}", found.serve)
+    async with TestServer(app) as server:
+        ring = KeyRing([KnownKey(found.theirs.public, "peer"), KnownKey(found.third.public, "third")])
+        keys = OwnKeys((OwnKey(found.ours.public, private=found.ours),))
+        signer = MessageSigner(keys, ring, SystemClock(), needs_signature=lambda name: name == "peer")
+        async with OicpClient(mint=RandomMint(), signer=signer, user_agent="t", max_body=10_000) as client:
+            client.refresh = found.refresh
+            endpoint = Endpoint("peer", str(server.make_url("/")))
+
+            async def call(deadline: float = 5):
+                return await client.call(endpoint, AUTHORIZE_START, "DE*GEF", b"{}", deadline=deadline)
+
+            found.call, found.client = call, client
+            yield found
+
+
+def right(peer, _to):
+    return web.Response(**peer.signed())
+
+
+def compressed(peer, _to):
+    answer = peer.signed(gzip.compress(DENIED))
+    answer["headers"]["Content-Encoding"] = "gzip"
+    return web.Response(**answer)
+
+
+@pytest.mark.parametrize("answer", [right, compressed])
+async def test_a_signed_answer_is_taken(peer, answer):
+    peer.answer = answer
+    assert (await peer.call()).body == DENIED
+
+
+def unsigned(_peer, _to):
+    return web.Response(body=AUTHORIZED, content_type="application/json")
+
+
+def another_body(peer, _to):
+    return web.Response(**peer.signed() | {"body": AUTHORIZED})
+
+
+def another_status(peer, _to):
+    return web.Response(**peer.signed(status=201) | {"status": 200})
+
+
+def of_another_question(peer, to):
+    return web.Response(**peer.signed(AUTHORIZED, to=peer.seen[0] if len(peer.seen) > 1 else to))
+
+
+def by_another_peer(peer, _to):
+    return web.Response(**peer.signed(AUTHORIZED, key=peer.third))
+
+
+def by_nobody(peer, _to):
+    return web.Response(**peer.signed(AUTHORIZED, key=PrivateKey.generate()))
+
+
+def unbound(peer, _to):
+    answer = peer.signed(AUTHORIZED)
+    name = "Signature-Input"
+    answer["headers"][name] = answer["headers"][name].replace(' "signature";req;key="oicp"', "")
+    return web.Response(**answer)
+
+
+def an_unsigned_refusal(_peer, _to):
+    return web.Response(status=404, body=b'{"StatusCode":{"Code":"300"}}', content_type="application/json")
+
+
+FORGED = {
+    "it is not signed": (unsigned, "no signature-input header"),
+    "the body is another": (another_body, "not the one that was signed"),
+    "the status is another": (another_status, "does not fit"),
+    "it answers another question": (of_another_question, "does not fit"),
+    "another peer signed it": (by_another_peer, "signed by third"),
+    "nobody we know signed it": (by_nobody, "nobody's that this node knows"),
+    "it names no question": (unbound, "does not say which question"),
+    "a refusal that nobody signed": (an_unsigned_refusal, "no signature-input header"),
+}
+
+
+@pytest.mark.parametrize(("answer", "reason"), FORGED.values(), ids=FORGED)
+async def test_an_answer_that_proves_nothing_is_none(peer, answer, reason):
+    if answer is of_another_question:
+        peer.answer = right
+        await peer.call()
+    peer.answer = answer
+    with pytest.raises(PeerUnproven, match=reason):
+        await peer.call()
+    assert peer.fresh == (answer is by_nobody)
+
+
+def trouble(status, **headers):
+    return lambda _peer, _to: web.Response(status=status, headers=headers)
+
+
+TROUBLES = {
+    "a proxy's 502": (trouble(502), PeerBroken),
+    "an overload": (trouble(429, **{"Retry-After": "3"}), PeerBusy),
+    "our identity is not accepted": (trouble(401), PeerUnauthorized),
+}
+
+
+@pytest.mark.parametrize(("answer", "error"), TROUBLES.values(), ids=TROUBLES)
+async def test_trouble_on_the_way_need_not_be_signed(peer, answer, error):
+    peer.answer = answer
+    with pytest.raises(error) as caught:
+        await peer.call()
+    assert not isinstance(caught.value, PeerUnproven)
+    assert peer.fresh == (error is PeerUnauthorized)
+
+
+async def hang(_name: str) -> bool:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def the_store_is_full(*_what: object) -> bool:
+    raise StoreBusy("too much is waiting to be written")
+
+
+FETCHES = {"takes longer than the deadline": hang, "cannot be stored": the_store_is_full}
+
+
+@pytest.mark.parametrize("fetch", FETCHES.values(), ids=FETCHES)
+async def test_where_fresh_keys_cannot_be_had_the_first_failure_stands(peer, fetch):
+    peer.answer, peer.client.refresh = trouble(401), fetch
+    async with asyncio.timeout(5):
+        with pytest.raises(PeerUnauthorized, match="401"):
+            await peer.call(deadline=0.2)
+    assert len(peer.seen) == 1
+
+
+async def test_a_signed_401_is_a_refusal_for_good(peer):
+    def refusing(peer, _to):
+        answer = peer.signed(b'{"StatusCode":{"Code":"017"}}', status=401)
+        return web.Response(**answer | {"headers": answer["headers"] | {"P2P-Identity": "proven"}})
+
+    peer.answer = refusing
+    with pytest.raises(PeerRejected, match="017") as caught:
+        await peer.call()
+    assert (caught.value.code, peer.fresh) == ("017", 0)
+
+
+# Rotation, between two nodes.
+
+
+async def starts(pair) -> str:
+    return (await pair.a.post(START, authorize_start())).json["AuthorizationStatus"]
+
+
+@pytest.mark.parametrize("who", ["a", "b"])
+async def test_a_running_node_takes_a_new_key_over_and_its_peers_follow(stopped, who):
+    async with stopped.running("a") as a, stopped.running("b") as b:
+        assert await starts(stopped) == "Authorized"
+        new = keystore.rotate(stopped.folder / who / "keys", now=time.time(), after=0, overlap=60).entries[-1]
+        await {"a": a, "b": b}[who].reload()
+        assert await starts(stopped) == "Authorized"
+        other = {"a": b, "b": a}[who]
+        assert new.public.key_id in {known.key.key_id for known in other._trust.ring.of(f"node {who}")}
+
+
+async def test_who_rotates_is_told_why_the_node_does_not_sign_with_the_new_key(stopped):
+    home = stopped.folder / "a"
+    async with stopped.running("a") as a:
+        before = a._trust.signer.keys
+        new = keystore.rotate(home / "keys", now=time.time(), after=0, overlap=60).entries[-1]
+        (home / "keys" / new.file).chmod(0o644)
+        (home / "peers.toml").write_text("[[peer]]\n")
+        told = await asyncio.to_thread(key_list.tell, home / "node.toml")
+        assert a._trust.signer.keys == before
+    assert "The node cannot use all that it has read" in told
+    assert f"chmod 600 {home / 'keys' / new.file}" in told
+    assert "peers.toml" in told
+
+
+@pytest.mark.parametrize("rotations", [1, 3])
+async def test_a_peer_that_slept_through_rotations_recovers_by_the_descriptor(stopped, rotations):
+    async with stopped.running("a"):
+        pass
+    home, now = stopped.folder / "b" / "keys", time.time()
+    for n in range(rotations):
+        keystore.rotate(home, now=now - 1000 + 100 * n, after=0, overlap=50)
+    async with stopped.running("b"), stopped.running("a"):
+        assert await starts(stopped) == "Authorized"
+    # What was learned is still known after a restart, and without asking again.
+    async with stopped.running("b"), stopped.running("a") as a:
+        assert a._trust.ring.owner_of(keystore.read_own_keys(home).entries[-1].public) == "node b"
+
+
+async def test_a_key_that_no_trusted_key_announced_is_not_believed(stopped):
+    """Whoever holds the address of B, and none of its keys, is not B."""
+    for file in (stopped.folder / "b" / "keys").iterdir():
+        file.unlink()
+    keystore.generate(stopped.folder / "b" / "keys")
+    async with stopped.running("b"), stopped.running("a"):
+        answer = await stopped.a.post(START, authorize_start())
+    assert answer.json["AuthorizationStatus"] == "NotAuthorized"
+    assert "node b" in answer.json["StatusCode"]["AdditionalInfo"]
+
+
+async def test_a_notification_finds_its_way_with_a_new_key_although_its_path_names_nobody(stopped):
+    """B does not know A's new key and cannot know whom to ask; A introduces itself, and tries again."""
+    async with stopped.running("a") as a, stopped.running("b"):
+        session = (await stopped.a.post(START, authorize_start())).json["SessionID"]
+        keystore.rotate(stopped.folder / "a" / "keys", now=time.time(), after=0, overlap=60)
+        await a.reload()
+        await stopped.a.post(NOTIFY, notification("Start", session))
+        await stopped.contracts.until(lambda book: book.notifications)

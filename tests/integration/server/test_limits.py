@@ -1,0 +1,193 @@
+"""What a listener takes on at a time: lanes that do not stand in each other's way, shares, connections."""
+
+import asyncio
+import json
+
+import aiohttp
+import pytest
+
+from p2p_oicp.web.limits import Capacity, Doorkeeper
+from p2p_oicp.web.problems import HttpProblem
+from tests.support.clients import TestClient
+from tests.support.messages import CDR, GET_CDRS, NOTIFY, PUSH_STATUS, REMOTE_START, RESERVE, START, authorize_start
+from tests.support.waiting import eventually
+
+OTHER_PARTY = START.replace("GEF", "ABC")
+HERE, THERE = "192.0.2.1", "192.0.2.2"
+MEBIBYTE = 1024 * 1024
+
+
+class Door:
+    """A doorkeeper, and requests that are being answered until the test ends."""
+
+    def __init__(self) -> None:
+        self.refused = 0
+        self._keeper = Doorkeeper(MEBIBYTE, self._count, Capacity(requests=8, pushes=1, waiting=3))
+        self._end = asyncio.Event()
+        self._tasks: list[asyncio.Task] = []
+
+    def _count(self) -> None:
+        self.refused += 1
+
+    async def ask(self, path: str, address: str = HERE, length: int | None = 100, grown: int = 0) -> int:
+        """Return the status of the refusal, 0 where the request came in, or waits for its turn.
+
+        ``grown`` is what came of a body of unknown ``length``.
+        """
+        task = asyncio.create_task(self._answered(path, address, length, grown))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if not task.done():
+            self._tasks.append(task)
+            return 0
+        problem = task.exception()
+        assert isinstance(problem, HttpProblem)
+        assert problem.headers == {"Retry-After": "1"}
+        return problem.http_status
+
+    async def _answered(self, path: str, address: str, length: int | None, grown: int) -> None:
+        place = self._keeper.enter(path, address)
+        try:
+            if place.takes_turns:
+                await self._keeper.wait_for_turn(place)
+            self._keeper.make_room(place, length)
+            for size in range(0, grown + 1, 1024):
+                self._keeper.make_room(place, size)
+            await self._end.wait()
+        finally:
+            self._keeper.leave(place)
+
+    async def answer(self) -> None:
+        """Answer what is being answered."""
+        self._end.set()
+        await asyncio.gather(*self._tasks)
+        self._end.clear()
+        self._tasks.clear()
+
+
+@pytest.fixture
+async def door():
+    """A doorkeeper with few places."""
+    made = Door()
+    yield made
+    await made.answer()
+
+
+async def fill(door: Door, path: str, *callers: str, length: int | None = 100) -> list[int]:
+    return [await door.ask(path, address, length) for address in callers for _ in range(8)]
+
+
+async def test_who_has_his_share_is_refused_with_429_and_others_still_come_in(door):
+    assert await fill(door, START, HERE) == [0] * 6 + [429] * 2
+    assert await door.ask(OTHER_PARTY, HERE) == 0
+    assert await door.ask(START, THERE) == 0
+    assert door.refused == 2
+
+
+async def test_where_all_places_are_taken_the_answer_is_503(door):
+    await fill(door, START, HERE, THERE)
+    assert await door.ask(OTHER_PARTY, "192.0.2.3") == 503
+
+
+@pytest.mark.parametrize("full", [START, CDR, PUSH_STATUS], ids=["drivers", "messages", "state"])
+async def test_a_full_lane_leaves_room_in_the_others(door, full):
+    await fill(door, full, HERE, THERE)
+    open_lanes = {
+        START: (CDR, NOTIFY, PUSH_STATUS, GET_CDRS),
+        CDR: (START, REMOTE_START, RESERVE, PUSH_STATUS, GET_CDRS),
+        PUSH_STATUS: (START, REMOTE_START, RESERVE, CDR, NOTIFY),
+    }[full]
+    assert [await door.ask(path) for path in open_lanes] == [0] * len(open_lanes)
+
+
+async def test_large_bodies_have_a_common_bound_and_usual_ones_come_in_all_the_same(door):
+    asked = [await door.ask(CDR, address, MEBIBYTE) for address in (HERE, THERE, "192.0.2.3")]
+    assert asked == [0, 0, 503]
+    assert await door.ask(CDR, "192.0.2.3") == 0
+
+
+async def test_a_body_of_unknown_length_takes_the_room_that_it_needs_and_gives_all_of_it_back(door):
+    assert await fill(door, CDR, HERE, length=None) == [0] * 6 + [429] * 2
+    assert await door.ask(START, HERE, None, MEBIBYTE) == 0
+    assert [await door.ask(START, address, MEBIBYTE // 2) for address in (HERE, THERE)] == [0, 0]
+    assert await door.ask(START, THERE, None, 65 * 1024) == 503
+    assert await door.ask(START, THERE, None, 64 * 1024) == 0
+    await door.answer()
+    assert [await door.ask(START, HERE, MEBIBYTE) for _ in range(3)] == [0, 0, 503]
+
+
+async def test_a_place_is_free_again_after_the_answer(door):
+    await fill(door, START, HERE, THERE)
+    await door.answer()
+    assert await fill(door, START, HERE) == [0] * 6 + [429] * 2
+
+
+async def in_chunks(body: dict):
+    yield json.dumps(body).encode()
+
+
+async def test_many_requests_that_come_in_chunks_are_answered_at_a_time(pair):
+    pair.contracts.hold = asyncio.Event()
+    asked = [asyncio.create_task(pair.a.post(START, in_chunks(authorize_start(f"{number:08}")))) for number in range(8)]
+    await eventually(lambda: len(pair.contracts.starts) >= len(asked))
+    pair.contracts.hold.set()
+    assert [answer.status for answer in await asyncio.gather(*asked)] == [200] * 8
+
+
+async def test_bodies_that_come_in_chunks_and_grow_large_have_the_common_bound(stopped):
+    toml = stopped.folder / "a" / "node.toml"
+    toml.write_text(toml.read_text().replace("[backend_api]", f"[backend_api]\nmax_body = {MEBIBYTE}"))
+    more = asyncio.Event()
+
+    async def growing():
+        yield b" " * (MEBIBYTE - 1024)
+        await more.wait()
+
+    async with stopped.running("a"), stopped.running("b"):
+        asked = [asyncio.create_task(stopped.a.post(START, growing())) for _ in range(3)]
+        done, _ = await asyncio.wait(asked, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        assert [(await task).status for task in done] == [503]
+        more.set()
+        assert sorted([(await task).status for task in asked]) == [400, 400, 503]
+
+
+@pytest.fixture
+async def narrow(stopped):
+    """Two nodes with room for few connections."""
+    stopped.more = "[limits]\nconnections = 16\n"
+    stopped.patience = 60.0
+    stopped.write()
+    async with stopped.running("a"), stopped.running("b"):
+        yield stopped
+
+
+async def test_more_connections_than_may_be_open_push_out_the_silent_ones_and_others_are_served(narrow):
+    opened, ended = [], []
+    for number in range(60):
+        opened.append(await asyncio.open_connection("127.0.0.1", narrow.ports["a backend"]))
+        ended.append(asyncio.create_task(opened[-1][0].read()))
+        await eventually(lambda over=number - 16: sum(task.done() for task in ended) > over, timeout=5)
+    for number in range(5):
+        async with aiohttp.ClientSession() as another:
+            answer = await TestClient(another, narrow.a.base).post(START, authorize_start(f"{number:08}"))
+            assert answer.status == 200
+    assert sum(task.done() for task in ended) >= 60 - 16
+    for _, writer in opened:
+        writer.close()
+    await asyncio.gather(*ended, return_exceptions=True)
+
+
+async def test_a_connection_that_has_to_go_gets_its_answer_and_where_none_goes_a_new_one_is_503(narrow):
+    narrow.contracts.hold = asyncio.Event()
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as many:
+        caller, asked = TestClient(many, narrow.a.base), []
+        async with asyncio.timeout(10):
+            for number in range(32):
+                asked.append(asyncio.create_task(caller.post(START, authorize_start(f"{number:08}"))))
+                while len(narrow.contracts.starts) <= number:
+                    await asyncio.sleep(0.001)
+            refused = await caller.post(START, authorize_start())
+        assert (refused.status, refused.code, refused.headers["Retry-After"]) == (503, "021", "1")
+        narrow.contracts.hold.set()
+        assert [answer.status for answer in await asyncio.gather(*asked)] == [200] * 32
+    assert (await narrow.a.post(START, authorize_start())).status == 200

@@ -1,0 +1,61 @@
+"""Clients that are slow on purpose are cut off, and cost the others nothing."""
+
+import asyncio
+
+import pytest
+
+from p2p_oicp.web import bodies, listening
+from tests.support.messages import START, authorize_start
+
+HEAD = f"POST /api/oicp/{START} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+SLOW = {
+    "nothing at all": "",
+    "half a head": HEAD,
+    "a head, drop by drop": HEAD[:40],
+}
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(listening, "SILENT_CONNECTION_SECONDS", 0.3)
+    monkeypatch.setattr(listening, "LINGERING_SECONDS", 0.2)
+    monkeypatch.setattr(bodies, "_PATIENCE_SECONDS", 0.3)
+
+
+async def until_cut_off(port: int, begin: str, drop: bytes = b"") -> bytes:
+    """Send ``begin``, then ``drop`` again and again; return what came before the connection was closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(begin.encode())
+
+    async def drip() -> None:
+        while drop:
+            writer.write(drop)
+            await asyncio.sleep(0.05)
+
+    dripping = asyncio.create_task(drip())
+    try:
+        async with asyncio.timeout(5):
+            return await reader.read()
+    except ConnectionResetError:
+        return b""
+    finally:
+        dripping.cancel()
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("begin", SLOW.values(), ids=SLOW)
+async def test_a_head_that_never_ends_is_cut_off(pair, begin):
+    assert await until_cut_off(pair.ports["a"], begin, drop=b"X" if begin == HEAD[:40] else b"") == b""
+
+
+async def test_a_body_that_never_ends_is_answered_with_408_and_cut_off(pair):
+    answer = await until_cut_off(pair.ports["a"], f"{HEAD}Content-Length: 1000\r\n\r\n", drop=b" ")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"022"' in answer
+
+
+async def test_slow_clients_do_not_keep_others_waiting(pair):
+    slow = [asyncio.create_task(until_cut_off(pair.ports["b"], HEAD)) for _ in range(200)]
+    await asyncio.sleep(0.05)
+    assert (await pair.a.post(START, authorize_start())).json["AuthorizationStatus"] == "Authorized"
+    assert set(await asyncio.gather(*slow)) == {b""}

@@ -1,0 +1,270 @@
+"""Replication converges: with a strict peer, lost answers, silence and refusals, and by the least traffic."""
+
+import asyncio
+import json
+import random
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from p2p_oicp.delivery import Backoff, Bells, Replicator
+from p2p_oicp.errors import PeerRejected, PeerSilent, PeerUnreachable
+from p2p_oicp.oicp import ProviderID
+from p2p_oicp.peers import Peer
+from p2p_oicp.roles.state.kinds import KINDS
+from p2p_oicp.storage.state.keeper import Keeper
+from p2p_oicp.storage.state.model import Kind
+from p2p_oicp.storage.state.sweeping import sweep
+from p2p_oicp.storage.statements import Statement
+from p2p_oicp.transport import WireAnswer, read_reply
+from tests.support.changesets import push
+
+PEER = Peer("emp", "http://emp", providers=(ProviderID("DE-GDF"),))
+LIVING = Statement("SELECT key, facet FROM state_records WHERE deleted = 0", {})
+
+
+class StrictPeer:
+    """Another implementation: all or nothing, 009 for every contradiction, knows no repetition."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, str] = {}
+        self.actions: list[tuple[str, int]] = []
+        self.trouble = lambda: None
+
+    async def call(self, peer, operation, party, body, *, deadline, query=None):  # noqa: ARG002 - as a Courier has it
+        told = json.loads(body)
+        records = {
+            record["EvseID"]: record["EvseStatus"].lower() for record in told["OperatorEvseStatus"]["EvseStatusRecord"]
+        }
+        trouble = self.trouble()
+        if isinstance(trouble, (PeerUnreachable, PeerRejected)):
+            raise trouble
+        code = self._apply(told["ActionType"], records)
+        self.actions.append((told["ActionType"], len(records)))
+        if trouble:
+            raise trouble
+        answer = {"Result": code == "000", "StatusCode": {"Code": code}}
+        headers = {"Content-Type": "application/json"}
+        return read_reply(WireAnswer("emp", 200, headers, json.dumps(answer).encode()), operation, now=0.0)
+
+    def _apply(self, action: str, records: dict[str, str]) -> str:
+        known = records.keys() & self.state.keys()
+        if (action == "insert" and known) or (action in {"update", "delete"} and len(known) < len(records)):
+            return "009"
+        if action == "fullLoad":
+            self.state = {}
+        for key, status in records.items():
+            if action == "delete":
+                del self.state[key]
+            else:
+                self.state[key] = status
+        return "000"
+
+
+@pytest.fixture
+def peer() -> StrictPeer:
+    return StrictPeer()
+
+
+@pytest.fixture
+def keeper(store, clock) -> Keeper:
+    return Keeper(store, clock.time)
+
+
+@asynccontextmanager
+async def running(work):
+    task = asyncio.create_task(work)
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+@pytest.fixture
+def work(store, clock, peer):
+    """Run rounds until nothing is behind, or something is in the way; the replicator lives on between calls."""
+    bell = Bells().hang("emp", "statuses to emp")
+    backoff = Backoff(1.0, 5.0, lambda: 0.0)
+    kind = KINDS[Kind.EVSE_STATUS]
+    replicator = Replicator(PEER, kind, store=store, courier=peer, bell=bell, clock=clock, backoff=backoff)
+
+    async def run(rounds: int = 100) -> list[tuple[str, int]]:
+        peer.actions.clear()
+        for _ in range(rounds):
+            pause = await replicator._round()
+            if pause is None:
+                break
+            clock.now += pause
+        return list(peer.actions)
+
+    return run
+
+
+async def test_a_change_after_a_silence_goes_out_at_once_and_a_storm_behind_it_in_one_request(
+    store, keeper, peer, clock
+):
+    bells, storm, over = Bells(), [f"R{number}" for number in range(20)], asyncio.Event()
+    kind = KINDS[Kind.EVSE_STATUS]
+    bell = bells.hang("emp", "statuses to emp", kind.name)
+
+    async def gather(seconds: float) -> None:
+        for status in storm:
+            await keeper.apply(push("update", A=status, B=status))
+            bells.ring_all_that_bring(kind.name)
+        clock.now += seconds
+        if not storm:
+            over.set()
+        storm.clear()
+
+    await keeper.apply(push("fullLoad", A="Available", B="Available"))
+    backoff = Backoff(1.0, 5.0, lambda: 0.0)
+    replicator = Replicator(
+        PEER, kind, store=store, courier=peer, bell=bell, clock=clock, backoff=backoff, sleep=gather
+    )
+    async with asyncio.timeout(5), running(replicator.run()):
+        while not peer.actions:
+            await asyncio.sleep(0)
+        await keeper.apply(push("update", A="Occupied"))
+        bells.ring_all_that_bring(kind.name)
+        await over.wait()
+    assert peer.actions == [("fullLoad", 2), ("update", 1), ("update", 2)]
+    assert peer.state == {"A": "r19", "B": "r19"}
+
+
+def test_only_those_are_woken_that_bring_what_changed():
+    bells = Bells()
+    outbox = bells.hang("emp", "emp")
+    hung = {what: bells.hang("emp", f"{what} to emp", what) for what in ("evse data", "evse status")}
+    bells.ring_all_that_bring("evse status")
+    assert [bell.is_rung for bell in (outbox, *hung.values())] == [False, False, True]
+
+
+async def living(store) -> dict[str, str]:
+    return {row["key"]: row["facet"] for row in await store.read(LIVING)}
+
+
+def in_turn(*troubles):
+    left = list(troubles)
+    return lambda: left.pop(0) if left else None
+
+
+async def test_a_new_peer_gets_a_full_load_and_then_changes_only(keeper, peer, work):
+    await keeper.apply(push("fullLoad", A="Available", B="Available", C="Available"))
+    assert await work() == [("fullLoad", 3)]
+    await keeper.apply(push("update", A="Occupied"))
+    await keeper.apply(push("update", A="Reserved"))
+    await keeper.apply(push("insert", D="Available"))
+    await keeper.apply(push("insert", E="Available"))
+    await keeper.apply(push("delete", E="Available"))
+    await keeper.apply(push("delete", B="Available"))
+    assert sorted(await work()) == [("delete", 1), ("insert", 1), ("update", 1)]
+    assert peer.state == {"A": "reserved", "C": "available", "D": "available"}
+    assert await work() == []
+
+
+async def test_an_emptied_group_is_one_empty_full_load_and_no_list_of_deletes(keeper, peer, work):
+    await keeper.apply(push("fullLoad", A="Available", B="Available", C="Available"))
+    await work()
+    await keeper.apply(push("fullLoad"))
+    assert await work() == [("fullLoad", 0)]
+    assert peer.state == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (push("insert", D="Available"), [("insert", 1), ("insert", 1), ("update", 1)]),
+        (push("update", A="Occupied"), [("update", 1), ("update", 1)]),
+        (push("delete", A="Available"), [("delete", 1), ("delete", 1)]),
+    ],
+    ids=["insert", "update", "delete"],
+)
+async def test_a_push_whose_answer_was_lost_is_made_good_by_itself(store, keeper, peer, work, change, expected):
+    await keeper.apply(push("fullLoad", A="Available", B="Available"))
+    await work()
+    await keeper.apply(change)
+    peer.trouble = in_turn(PeerSilent("emp", "no answer"))
+    assert await work() == expected
+    assert peer.state == await living(store)
+
+
+async def test_what_changes_while_an_answer_is_lost_comes_next(store, keeper, peer, work):
+    await keeper.apply(push("fullLoad", A="Available"))
+    await work()
+    await keeper.apply(push("insert", B="Available"))
+    peer.trouble = in_turn(PeerSilent("emp", "no answer"))
+    await work(rounds=1)
+    await keeper.apply(push("update", B="Occupied"))
+    await keeper.apply(push("insert", C="Available"))
+    assert "fullLoad" not in dict(await work())
+    assert peer.state == await living(store)
+
+
+async def test_a_peer_that_was_away_for_a_week_gets_only_the_newest_state(keeper, peer, work):
+    await keeper.apply(push("fullLoad", A="Available", B="Available"))
+    await work()
+    peer.trouble = lambda: PeerUnreachable("emp", "away")
+    for status in ("Occupied", "Reserved", "Occupied", "OutOfService"):
+        await keeper.apply(push("update", A=status))
+        await work(rounds=2)
+    peer.trouble = lambda: None
+    assert await work() == [("update", 1)]
+    assert peer.state == {"A": "outofservice", "B": "available"}
+
+
+async def test_a_peer_that_lost_something_gets_a_full_load_of_that_group_only(keeper, peer, work):
+    await keeper.apply(push("fullLoad", A="Available", B="Available"))
+    await keeper.apply(push("fullLoad", operator="DEXYZ", X="Available"))
+    assert len(await work()) == 2
+    peer.state.clear()
+    await keeper.apply(push("update", A="Occupied"))
+    assert await work() == [("update", 1), ("fullLoad", 2)]
+
+
+async def test_a_peer_that_comes_after_the_tombstones_were_swept_gets_a_full_load(store, keeper, peer, work, clock):
+    await keeper.apply(push("fullLoad", A="Available", B="Available"))
+    await work()
+    await keeper.apply(push("delete", B="Available"))
+    clock.now += 1000
+    await sweep(store, {Kind.EVSE_STATUS: clock.now}, 0.0)
+    assert await work() == [("fullLoad", 1)]
+    assert peer.state == {"A": "available"}
+
+
+async def test_a_peer_that_takes_less_at_a_time_is_sent_less(store, keeper, peer, work):
+    await keeper.apply(push("fullLoad", **{f"E{number:05}": "Available" for number in range(12_000)}))
+    peer.trouble = in_turn(PeerRejected("emp", "too large", http_status=413))
+    actions = await work()
+    assert actions[0][0] == "fullLoad"
+    assert {action for action, _ in actions[1:]} == {"insert"}
+    assert peer.state == await living(store)
+
+
+async def test_a_push_that_is_too_large_however_small_leaves_the_later_ones_their_size(keeper, peer, work):
+    await keeper.apply(push("fullLoad", **{f"E{number:05}": "Available" for number in range(200)}))
+    peer.trouble = in_turn(*[PeerRejected("emp", "too large", http_status=413)] * 40)
+    assert await work() == [("fullLoad", 200)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_any_sequence_of_changes_and_troubles_ends_equal(store, keeper, peer, work, seed):
+    chance = random.Random(seed)
+    troubles = [
+        None,
+        None,
+        PeerSilent("emp", "no answer"),
+        PeerUnreachable("emp", "away"),
+        PeerRejected("emp", "a bad day", http_status=200, code="021"),
+    ]
+    peer.trouble = lambda: chance.choice(troubles)
+    for _ in range(60):
+        have = await living(store)
+        known, new = sorted(have), [f"E{number}" for number in range(12) if f"E{number}" not in have]
+        action = chance.choice(["insert", "update", "delete", "fullLoad", "delete", "update"])
+        pool = {"insert": new, "fullLoad": known + new}.get(action, known)
+        keys = chance.sample(pool, chance.randint(0, min(4, len(pool))))
+        await keeper.apply(push(action, **{key: chance.choice(["Available", "Occupied"]) for key in keys}))
+        await work(rounds=chance.randint(0, 3))
+    peer.trouble = lambda: None
+    await work()
+    assert peer.state == await living(store)

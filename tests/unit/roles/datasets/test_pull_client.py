@@ -1,0 +1,178 @@
+"""Pulling a CPO peer that does not push: deltas by a watermark, staged and swapped; nothing unreadable is lost."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.utils import formatdate
+
+import pytest
+
+from p2p_oicp.clock import RandomMint
+from p2p_oicp.delivery import Backoff, Bells
+from p2p_oicp.errors import PeerSilent, StoreError
+from p2p_oicp.oicp import OperatorID, ProviderID
+from p2p_oicp.peers import Peer, PeerRegistry
+from p2p_oicp.roles import RoleContext
+from p2p_oicp.roles.former import FormerPeers
+from p2p_oicp.roles.state.crawling import Crawler
+from p2p_oicp.storage.state import plans, quarantine
+from p2p_oicp.storage.state.keeper import Keeper
+from p2p_oicp.storage.statements import Statement
+from p2p_oicp.transport import WireAnswer, read_reply
+from tests.support.dataset_messages import evse
+
+CPO = Peer("cpo", "http://cpo", operators=(OperatorID("DE*GEF"),), services=frozenset({"PullEvseData"}))
+ME = Peer("me", "http://me", providers=(ProviderID("DE-GDF"),), is_self=True)
+LIVING = Statement("SELECT key FROM state_records WHERE kind = 1 AND deleted = 0 ORDER BY key", {})
+SERVER_TIME = 1_700_000_000
+OK = {"Code": "000"}
+LEFT = Statement("SELECT (SELECT count(*) FROM staged) AS staged, (SELECT count(*) FROM batches) AS batches", {})
+
+
+def pulled(name: str, **members) -> dict:
+    return {**evse(name), "OperatorID": "DE*GEF", "OperatorName": "GEF", **members}
+
+
+def page(*records, number: int = 0, last: bool | None = True, code: str = "000") -> dict:
+    told = {} if last is None else {"last": last}
+    return {"content": list(records), "number": number, "StatusCode": {"Code": code}, **told}
+
+
+@dataclass
+class Line:
+    """A courier that answers from a list, and writes down what it was asked."""
+
+    answers: list
+    asked: list = field(default_factory=list)
+
+    async def call(self, peer, operation, party, body, *, deadline, query=None):  # noqa: ARG002 - as a Courier has it
+        self.asked.append(json.loads(body) | (query or {}))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        headers = {"Content-Type": "application/json", "Date": formatdate(SERVER_TIME, usegmt=True)}
+        raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        return read_reply(WireAnswer(peer.name, 200, headers, raw), operation, now=0.0)
+
+
+@pytest.fixture
+def crawl(store, clock) -> Callable:
+    """Pull once, with these answers; return what was asked."""
+
+    async def pull(*answers) -> list[dict]:
+        line = Line(list(answers))
+        registry = PeerRegistry((ME, CPO))
+        context = RoleContext(
+            me=ME,
+            registry=registry,
+            store=store,
+            courier=line,
+            bells=Bells(),
+            clock=clock,
+            mint=RandomMint(),
+            keeper=Keeper(store, clock.time),
+            former=FormerPeers(registry, store),
+            authorization_deadline=1.0,
+        )
+        await Crawler(context, CPO, 60.0, Backoff(1.0, 10.0, lambda: 0.0)).pull()
+        assert line.answers == []
+        return line.asked
+
+    return pull
+
+
+async def names(store) -> str:
+    return "".join(row["key"].removeprefix("DEGEFE") for row in await store.read(LIVING))
+
+
+async def test_all_pages_are_pulled_and_the_next_pull_asks_for_changes_since_the_other_sides_clock(store, crawl):
+    first = await crawl(page(pulled("1"), last=False), page(pulled("2"), number=1))
+    assert [(asked["page"], asked["size"], "LastCall" in asked) for asked in first] == [
+        ("0", "2000", False),
+        ("1", "2000", False),
+    ]
+    assert await names(store) == "12"
+    changes = page(pulled("3", deltaType="insert"), pulled("1", deltaType="delete"), pulled("2", deltaType="update"))
+    (second,) = await crawl(changes)
+    assert second["LastCall"] == "2023-11-14T22:08:20.000+00:00"  # five minutes before SERVER_TIME
+    assert await names(store) == "23"
+
+
+@pytest.mark.parametrize("last", [None, True], ids=["last is missing", "last is true"])
+async def test_a_page_that_does_not_promise_another_is_the_last_one(crawl, last):
+    assert len(await crawl(page(pulled("1"), last=last))) == 1
+
+
+async def test_an_empty_page_ends_a_crawl_whatever_it_promises(crawl):
+    assert len(await crawl(page(pulled("1"), last=False), page(number=1, last=False))) == 2
+
+
+async def test_a_full_pull_withdraws_what_is_no_longer_there_and_a_delta_does_not(store, crawl):
+    await crawl(PeerSilent("cpo", "away"))
+    await crawl(page(pulled("1"), pulled("2")))
+    await crawl(page())
+    assert await names(store) == "12"
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        PeerSilent("cpo", "no answer"),
+        page(number=1, code="021"),
+        b"<html>",
+        {"Result": False, "StatusCode": {"Code": "210"}},
+    ],
+    ids=["silence", "a bad code beside content", "no JSON", "a refusal"],
+)
+async def test_a_crawl_that_breaks_off_changes_nothing_and_starts_anew(store, crawl, trouble):
+    await crawl(page(pulled("1")))
+    await crawl(page(pulled("2", deltaType="insert"), last=False), trouble)
+    assert await names(store) == "1"
+    (asked,) = await crawl(page())
+    refused = not isinstance(trouble, Exception) and isinstance(trouble, dict)
+    assert ("LastCall" in asked) != refused  # a refused delta is not asked for again
+
+
+async def test_nothing_stays_of_a_crawl_that_cannot_be_decided(store, crawl, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(plans, "decide", refuse)
+        await crawl(page(*(pulled(f"{number:03}") for number in range(150))))
+    assert [(row["staged"], row["batches"]) for row in await store.read(LEFT)] == [(0, 0)]
+    await crawl(page(pulled("1")))
+    assert await names(store) == "1"
+
+
+def refuse(*_) -> None:
+    raise StoreError("the disk is full")
+
+
+async def test_a_record_that_cannot_be_read_costs_no_other_and_is_asked_for_again(store, crawl):
+    broken = pulled("2")
+    del broken["EvseID"]
+    await crawl(page(pulled("1"), broken, {**pulled("3"), "EvseID": "FR*XYZ*E1"}, 7))
+    assert await names(store) == "1"
+    rows = await store.read(quarantine.LIST)
+    assert sorted(json.loads(row["findings"])[0]["code"] for row in rows) == [
+        "foreign-evse-id",
+        "missing",
+        "wrong-type",
+    ]
+    (asked,) = await crawl(page(pulled("1"), pulled("2")))
+    assert "LastCall" not in asked
+    assert await names(store) == "12"
+
+
+async def test_bytes_that_were_unreadable_twice_are_passed_over(crawl):
+    broken = pulled("2")
+    del broken["EvseID"]
+    for _ in range(2):
+        (asked,) = await crawl(page(pulled("1"), broken))
+        assert "LastCall" not in asked
+    (asked,) = await crawl(page())
+    assert "LastCall" in asked
+
+
+async def test_a_record_that_comes_on_two_pages_counts_once_in_its_last_form(store, crawl):
+    await crawl(page(pulled("1"), last=False), page(pulled("1", MaxCapacity=5), number=1))
+    rows = await store.read(Statement("SELECT raw FROM state_records", {}))
+    assert [json.loads(row["raw"]).get("MaxCapacity") for row in rows] == [5]

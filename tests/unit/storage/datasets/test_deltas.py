@@ -1,0 +1,88 @@
+"""Box S4: any sequence of deltas ends where one full pull does, and the same delta twice is the same delta once."""
+
+import asyncio
+import json
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p2p_oicp.storage import Store, open_store
+from p2p_oicp.storage.state import evses, history, pages
+from p2p_oicp.storage.state.evses import Filters
+from p2p_oicp.storage.state.keeper import Keeper
+from p2p_oicp.storage.state.model import OWN, Kind
+from tests.support.changesets import push_of
+
+KEYS = "ABCDEF"
+
+pushes = st.tuples(
+    st.sampled_from(["fullLoad", "insert", "update", "delete"]),
+    st.dictionaries(st.sampled_from(KEYS), st.integers(0, 3), max_size=4),
+)
+# Between two pulls of a client, any number of pushes happens.
+stories = st.lists(st.lists(pushes, max_size=4), min_size=1, max_size=6)
+
+
+async def pull(store: Store, since: float | None) -> list[dict]:
+    ids = await evses.search(store, Filters(source=OWN), since)
+    return [
+        {**json.loads(b"{" + rest), "deltaType": alike.label.change}
+        for alike in pages.some(store, ids, since)
+        for rest in alike.rests.split(pages.BETWEEN)
+    ]
+
+
+def take(copy: dict[str, int], found: list[dict]) -> dict[str, int]:
+    """Apply a delta as a client does: insert and update put, delete removes."""
+    copy = dict(copy)
+    for one in found:
+        if one["deltaType"] == "delete":
+            copy.pop(one["key"], None)
+        else:
+            copy[one["key"]] = one["value"]
+    return copy
+
+
+async def play(file: Path, story: list[list[tuple[str, dict[str, int]]]]) -> None:
+    now = 1000.0
+    async with open_store(file, synchronous="NORMAL") as store:
+        keeper = Keeper(store, lambda: now)
+        copy: dict[str, int] = {}
+        moments: list[tuple[float, dict[str, int]]] = []
+        last_call = 0.0
+        for chapter in story:
+            for action, values in chapter:
+                now += 1
+                await keeper.apply(push_of(action, values))
+            now += 1
+            delta = await pull(store, last_call)
+            last_call = now
+            copy = take(copy, delta)
+            assert take(copy, delta) == copy
+            moments.append((now, {one["key"]: one["value"] for one in await pull(store, None)}))
+            assert copy == moments[-1][1]
+            now += 1
+        for moment, valid in moments:
+            rows = await history.valid_at(store, Kind.EVSE_DATA, moment)
+            assert {row["key"]: json.loads(row["raw"])["value"] for row in rows} == valid
+
+
+@given(stories)
+@settings(max_examples=40)
+def test_deltas_lead_where_a_full_pull_does_and_history_tells_every_moment(story):
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(play(Path(folder) / "node.sqlite3", story))
+
+
+def test_a_spot_that_went_and_came_back_is_an_update_to_who_had_it_and_an_insert_to_who_had_not(tmp_path):
+    async def story() -> list[list[str]]:
+        times = iter([10.0, 20.0, 30.0])
+        async with open_store(tmp_path / "node.sqlite3") as store:
+            keeper = Keeper(store, lambda: next(times))
+            for action in ("insert", "delete", "insert"):
+                await keeper.apply(push_of(action, {"A": 1}))
+            return [[one["deltaType"] for one in await pull(store, since)] for since in (15.0, 25.0)]
+
+    assert asyncio.run(story()) == [["update"], ["insert"]]

@@ -1,0 +1,157 @@
+"""Changes of state that an error, a cancellation or a crash interrupts: wholly applied, or nothing is left of them."""
+
+import asyncio
+import threading
+from dataclasses import replace
+
+import pytest
+
+from p2p_oicp.errors import StoreError
+from p2p_oicp.storage import Lane, open_store
+from p2p_oicp.storage.backup import back_up
+from p2p_oicp.storage.state import batches, large, plans
+from p2p_oicp.storage.state.intake import Intake
+from p2p_oicp.storage.state.keeper import Keeper
+from p2p_oicp.storage.state.model import Applied, Replaces
+from tests.support.changesets import STAGED, journaled, living, many, push
+
+
+async def pull(keeper: Keeper, **records: str) -> Applied:
+    """Pull everything that a source has."""
+    pulled = push("fullLoad", **records)
+    intake = Intake(keeper, replace(pulled, replaces=Replaces.SOURCE))
+    try:
+        for record in pulled.records:
+            await intake.put(record)
+        return await intake.apply(pulled.groups)
+    except BaseException:
+        await intake.drop()
+        raise
+
+
+async def push_much(keeper: Keeper, **records: str) -> Applied:
+    return await keeper.apply(journaled(push("fullLoad", **records)))
+
+
+@pytest.mark.parametrize("is_pushed_before", [False, True], ids=["after a restart", "before the next push"])
+async def test_a_pull_whose_clean_up_was_interrupted_withdraws_nothing_that_it_named(
+    database, monkeypatch, is_pushed_before
+):
+    async with open_store(database) as store:
+        keeper = Keeper(store, lambda: 100.0)
+        await pull(keeper, **many(450))
+        with monkeypatch.context() as patch:
+            patch.setattr(batches, "_PIECE_TO_CLEAR", 100)
+            fail_from_call(patch, batches, "_clear", 3)
+            with pytest.raises(StoreError):
+                await pull(keeper, **many(450))
+        if is_pushed_before:
+            await keeper.apply(push("update", E00000="Available"))
+    async with open_store(database) as store:
+        await Keeper(store, lambda: 200.0).recover()
+        assert await living(store) == many(450, "available")
+        assert (await store.read(STAGED))[0]["n"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "module", "step", "is_decided"),
+    [
+        (pull, plans, "open_batch", False),
+        (pull, batches, "_stage", False),
+        (pull, plans, "decide", True),
+        (pull, plans, "close", True),
+        (push_much, plans, "open_batch", True),
+        (push_much, plans, "decide", True),
+        (push_much, plans, "close", True),
+    ],
+    ids=lambda told: getattr(told, "__name__", str(told)).rpartition(".")[2],
+)
+async def test_a_change_whose_caller_gives_up_is_older_than_all_that_comes_after_it(
+    database, monkeypatch, change, module, step, is_decided
+):
+    async with open_store(database) as store:
+        keeper = Keeper(store, lambda: 100.0)
+        await keeper.apply(push("fullLoad", **many(3)))
+        task = asyncio.create_task(change(keeper, **many(300, "Occupied")))
+        with monkeypatch.context() as patch:
+            cancel_in(patch, task, module, step)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        expected = many(300, "occupied") if is_decided else many(3, "available")
+        await keeper.apply(push("update", E00001="Reserved"))
+        assert await living(store) == expected | {"E00001": "reserved"}
+    async with open_store(database) as store:
+        assert await Keeper(store, lambda: 200.0).recover() == []
+        assert await living(store) == expected | {"E00001": "reserved"}
+        assert (await store.read(STAGED))[0]["n"] == 0
+
+
+async def test_what_replaces_records_sees_those_whose_caller_gave_up(store):
+    keeper, gate = Keeper(store, lambda: 100.0), threading.Event()
+    holding_up = asyncio.create_task(store.write(lambda _: gate.wait(10), Lane.BULK))
+    given_up = asyncio.create_task(keeper.apply(push("insert", **many(50))))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    replacing = asyncio.create_task(keeper.apply(push("fullLoad", A1="Available")))
+    await asyncio.sleep(0)
+    await store.scan(STAGED)  # what `replacing` looks for by now, it has found
+    gate.set()
+    await asyncio.gather(holding_up, replacing)
+    await store.write(lambda _: None, Lane.BULK)  # nothing waits any more
+    assert given_up.cancelled()
+    assert await living(store) == {"A1": "available"}
+
+
+def cancel_in(monkeypatch, task: asyncio.Task, module, step: str) -> None:
+    """Let the caller give up while a step of its change is on its way to the database."""
+    work, loop = getattr(module, step), asyncio.get_running_loop()
+
+    def give_up(*args, **kwargs):
+        loop.call_soon_threadsafe(task.cancel)
+        return work(*args, **kwargs)
+
+    monkeypatch.setattr(module, step, give_up)
+
+
+@pytest.mark.parametrize("change", [pull, push_much])
+async def test_nothing_is_left_of_a_change_that_fails_before_its_decision(database, store, monkeypatch, change):
+    keeper = Keeper(store, lambda: 100.0)
+    with monkeypatch.context() as patch:
+        fail_from_call(patch, plans, "decide", 1)
+        with pytest.raises(StoreError):
+            await change(keeper, **many(300))
+    assert (await living(store), (await store.read(STAGED))[0]["n"]) == ({}, 0)
+    assert [path.name for path in database.parent.glob("*-push-*")] == []
+
+
+async def test_journals_that_lie_beside_a_restored_database_do_not_count(database, monkeypatch):
+    change, copy = journaled(push("fullLoad", **many(300))), database.with_name("copy.sqlite3")
+    async with open_store(database) as store:
+        fail_from_call(monkeypatch, large, "put", 1)
+        with pytest.raises(StoreError):
+            await Keeper(store, lambda: 100.0).apply(change)
+        monkeypatch.undo()
+        back_up(database, copy)
+    copy.replace(database)
+    for number in (1, 99):
+        database.with_name(f"{database.name}-push-{number}").write_bytes(b"of another time")
+    async with open_store(database) as store:
+        keeper = Keeper(store, lambda: 200.0)
+        (interrupted,) = await keeper.recover()
+        assert interrupted.request == change.request
+        await keeper.again(interrupted, change.records, ())
+    assert [path.name for path in database.parent.glob("*-push-*")] == []
+
+
+def fail_from_call(monkeypatch, module, step: str, number: int) -> None:
+    """Let a step fail from this call on."""
+    work, left = getattr(module, step), number
+
+    def fail(*args, **kwargs):
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            raise StoreError("power failed")
+        return work(*args, **kwargs)
+
+    monkeypatch.setattr(module, step, fail)

@@ -1,0 +1,28 @@
+"""Box B1: what our copy says of one EVSE."""
+
+import pytest
+
+from p2p_oicp.storage.state import evses
+from p2p_oicp.storage.state.evses import Known
+from p2p_oicp.storage.state.keeper import Keeper
+from tests.support.changesets import push_of
+
+NOTHING = Known(operator_has_data=False, is_known=False, is_compatible=True)
+UNKNOWN = Known(operator_has_data=True, is_known=False, is_compatible=True)
+USABLE = Known(operator_has_data=True, is_known=True, is_compatible=True)
+
+# source of the copy, what it has, who is gone, what is asked, what is known
+CASES = {
+    "an EVSE that we know": ("a", "AB", None, "A", USABLE),
+    "another EVSE of the operator": ("a", "B", None, "A", UNKNOWN),
+    "nothing of the operator": ("a", "", None, "A", NOTHING),
+    "one of several, another is gone": ("a", "AB", ["b"], "A", USABLE),
+    "the copy of one who is gone": ("a", "AB", ["a"], "A", NOTHING),
+    "another EVSE of one who is gone": ("a", "B", ["a"], "A", NOTHING),
+}
+
+
+@pytest.mark.parametrize(("source", "keys", "gone", "asked", "expected"), CASES.values(), ids=CASES)
+async def test_what_is_known_of_an_evse(store, source, keys, gone, asked, expected):
+    await Keeper(store, lambda: 100.0).apply(push_of("fullLoad", dict.fromkeys(keys, 1), source))
+    assert evses.known(store, asked, "DEABC", gone) == expected
