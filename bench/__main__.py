@@ -14,12 +14,12 @@ import orjson
 
 from bench.bars import authorize, crash, pulls, pushes, replication, roundtrip, signed, standing
 from bench.bench import Bench
-from bench.facts import facts_of
-from bench.table import Row, show, write_markdown
+from bench.facts import collect_facts
+from bench.table import Row, print_table, write_markdown
 
 Measure = Callable[[Bench], list[Row]]
 #: What measures which bars.
-MEASURES: Mapping[tuple[int, ...], Measure] = MappingProxyType(
+MEASUREMENTS: Mapping[tuple[int, ...], Measure] = MappingProxyType(
     {
         (1, 2): authorize.measure,
         (3,): signed.measure,
@@ -40,20 +40,20 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="p2p-oicp-bench-", dir=options.directory) as folder:
         directory = Path(folder)
         bench = Bench(directory, options.quick, rounds=5, seconds=1.0 if options.quick else 3.0)
-        facts = facts_of(directory)
-        for bars, measure in MEASURES.items():
+        facts = collect_facts(directory)
+        for bars, measure in MEASUREMENTS.items():
             if set(bars) & set(options.only or bars):
                 print(f"measuring bar {', '.join(map(str, bars))} ...", end=" ", file=sys.stderr, flush=True)
-                began = time.monotonic()
+                started = time.monotonic()
                 rows += measure(bench)
-                print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
+                print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
     rows.sort(key=lambda row: row.bar)
-    show(rows, facts)
+    print_table(rows, facts)
     if options.json:
         options.json.write_bytes(orjson.dumps({"facts": facts, "rows": [row.as_json() for row in rows]}, option=2))
     if options.markdown:
         write_markdown(options.markdown, rows, facts)
-    return int(any(row.met is False for row in rows))
+    return int(any(row.passed is False for row in rows))
 
 
 def _options() -> argparse.Namespace:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench import messages
 from bench.load import Load
-from bench.nodes import MOST_A_SECOND
+from bench.nodes import MAX_REQUESTS_PER_SECOND
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Bench:
     quick: bool
     rounds: int
     seconds: float
-    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _number_source: Iterator[int] = field(default_factory=itertools.count)
 
     @property
     def steady_seconds(self) -> float:
@@ -29,17 +29,23 @@ class Bench:
 
     def numbers(self, count: float) -> Iterator[int]:
         """Return ``count`` numbers for requests, never the same twice in a run."""
-        return itertools.islice(self._numbers, int(count))
+        return itertools.islice(self._number_source, int(count))
 
     def authorize_starts(
-        self, seconds: float, *, connections: int = 32, rate: float | None = None, named: bool = True, tls: bool = False
+        self,
+        seconds: float,
+        *,
+        connections: int = 32,
+        rate: float | None = None,
+        with_session_id: bool = True,
+        tls: bool = False,
     ) -> Load:
         """Return a load of AuthorizeStart, each another one; ``named``: as a CPO's node sends them."""
-        numbers = self.numbers(seconds * (rate or MOST_A_SECOND))
+        numbers = self.numbers(seconds * (rate or MAX_REQUESTS_PER_SECOND))
         load = Load(file=self.directory / "starts", seconds=seconds, connections=connections, rate=rate, tls=tls)
-        return load.filled(messages.authorize_starts(numbers, named=named))
+        return load.with_requests(messages.authorize_starts(numbers, with_session_id=with_session_id))
 
     def echoes(self) -> Load:
         """Return the load of REF."""
         load = Load(file=self.directory / "echo", seconds=self.seconds, repeatable=True)
-        return load.filled([messages.echo()])
+        return load.with_requests([messages.echo_request()])

@@ -19,8 +19,8 @@ _NUMBER, _FRACTION, _REVISION = b"7777777", b"888888", b"+49431123456"
 def _template() -> bytes:
     members = {name: value for name, value in record(int(_NUMBER)).items() if name not in _PULLED_ONLY}
     members |= {"EvseID": evse_id(int(_NUMBER)), "HubOperatorID": messages.CPO}
-    place = {"Google": {"Coordinates": f"54.{_FRACTION.decode()} 10.122765"}}
-    members |= {"GeoCoordinates": place, "GeoChargingPointEntrance": place}
+    coordinates = {"Google": {"Coordinates": f"54.{_FRACTION.decode()} 10.122765"}}
+    members |= {"GeoCoordinates": coordinates, "GeoChargingPointEntrance": coordinates}
     members["ChargingPoolID"] = f"{messages.CPO}*P{_NUMBER.decode()}"
     return orjson.dumps(members)
 
@@ -45,15 +45,15 @@ def evse(number: int, revision: int = 0) -> bytes:
     return numbered.replace(_REVISION, b"+49431%07d" % revision)
 
 
-def push(records: Iterable[bytes], action: str) -> bytes:
+def push_body(records: Iterable[bytes], action: str) -> bytes:
     """Return the body of PushEvseData."""
-    head = f'{{"ActionType":"{action}","OperatorEvseData":{{"OperatorID":"{messages.CPO}","OperatorName":"GEF",'
-    return head.encode() + b'"EvseDataRecord":[' + b",".join(records) + b"]}}"
+    prefix = f'{{"ActionType":"{action}","OperatorEvseData":{{"OperatorID":"{messages.CPO}","OperatorName":"GEF",'
+    return prefix.encode() + b'"EvseDataRecord":[' + b",".join(records) + b"]}}"
 
 
 def push_request(numbers: Iterable[int], action: str, revision: int = 0) -> bytes:
     """Return a whole PushEvseData request."""
-    body = push((evse(number, revision) for number in numbers), action)
+    body = push_body((evse(number, revision) for number in numbers), action)
     return messages.post(_PUSH_DATA, body)
 
 
@@ -66,6 +66,6 @@ def status_request(number: int, status: str) -> bytes:
 
 def pull_request(page: int, size: int, last_call: str | None = None) -> bytes:
     """Return a whole PullEvseData request, for the notation in which the records are."""
-    asked = {"ProviderID": messages.EMP, "GeoCoordinatesResponseFormat": "Google", "LastCall": last_call}
-    body = orjson.dumps({name: value for name, value in asked.items() if value})
+    members = {"ProviderID": messages.EMP, "GeoCoordinatesResponseFormat": "Google", "LastCall": last_call}
+    body = orjson.dumps({name: value for name, value in members.items() if value})
     return messages.post(f"{_PULL_DATA}?page={page}&size={size}", body)

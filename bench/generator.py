@@ -22,17 +22,17 @@ import uvloop
 from bench import messages
 
 _HEAD_END = b"\r\n\r\n"
-_PATIENCE_SECONDS = 60.0
-_SHOWN = 1000
+_TIMEOUT_SECONDS = 60.0
+_MAX_SAMPLE_BYTES = 1000
 
 
 class _Connection(asyncio.Protocol):
     """One connection with one request in flight at most."""
 
-    def __init__(self, load: _Load) -> None:
+    def __init__(self, load: _LoadGenerator) -> None:
         self._load = load
         self._received = b""
-        self._missing = 0
+        self._remaining = 0
         self._is_expected = True
         self.number = 0
         self.due = 0.0
@@ -48,13 +48,13 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Collect the answer."""
-        if self._missing:
-            self._missing -= len(data)
+        if self._remaining:
+            self._remaining -= len(data)
         else:
             self._received += data
             self._read_head()
-        if self._missing == 0 and not self._received:
-            self._load.finished(self, ok=self._is_expected)
+        if self._remaining == 0 and not self._received:
+            self._load.on_response(self, ok=self._is_expected)
 
     def _read_head(self) -> None:
         head, end, body = self._received.partition(_HEAD_END)
@@ -64,53 +64,53 @@ class _Connection(asyncio.Protocol):
             return
         self._is_expected = fields.startswith(b"http/1.1 200") and self._load.expected in body
         if not self._is_expected:
-            self._load.note(self._received)
-        self._missing = length - len(body)
+            self._load.record_unexpected(self._received)
+        self._remaining = length - len(body)
         self._received = b""
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Tell that the server has closed."""
-        self._load.lost()
+        self._load.on_connection_lost()
 
 
-class _Load:
+class _LoadGenerator:
     """Sends requests until they, or the time, are used up; ``rate`` a second, or as fast as they are answered."""
 
     def __init__(self, requests: Iterable[bytes], *, seconds: float, rate: float | None, expected: bytes) -> None:
         self._requests: Iterator[tuple[int, bytes]] = iter(enumerate(requests))
         self._rate = rate
         self._seconds = seconds
-        self._free: deque[_Connection] = deque()
-        self._waiting: deque[tuple[int, bytes, float]] = deque()
+        self._idle: deque[_Connection] = deque()
+        self._queued: deque[tuple[int, bytes, float]] = deque()
         self._in_flight = 0
         self._done = asyncio.Event()
-        self._started = self._began = 0.0
+        self._started = self._started_at = 0.0
         self._ended = 0.0
         self._latencies: list[float] = []
         self._failed = 0
-        self._lost = 0
-        self._unexpected = b""
+        self._lost_connections = 0
+        self._unexpected_response = b""
         self.expected = expected
-        self.answered: list[int] = []
+        self.successful: list[int] = []
 
     async def run(self, port: int, connections: int, tls: ssl.SSLContext | None) -> None:
         """Open the connections, send, and wait for the last answer."""
         loop = asyncio.get_running_loop()
-        made = [
+        opened = [
             await loop.create_connection(lambda: _Connection(self), "127.0.0.1", port, ssl=tls)
             for _ in range(connections)
         ]
-        self._free.extend(protocol for _, protocol in made)
-        self._started, self._began = time.perf_counter(), time.time()
+        self._idle.extend(protocol for _, protocol in opened)
+        self._started, self._started_at = time.perf_counter(), time.time()
         if self._rate is None:
-            while self._free and self._send_next(self._free[0]):
-                self._free.popleft()
-            self._end_if_done()
+            while self._idle and self._send_next(self._idle[0]):
+                self._idle.popleft()
+            self._set_done_if_finished()
         else:
             await self._send_at(self._rate)
-        async with asyncio.timeout(self._seconds + _PATIENCE_SECONDS):
+        async with asyncio.timeout(self._seconds + _TIMEOUT_SECONDS):
             await self._done.wait()
-        for transport, _ in made:
+        for transport, _ in opened:
             transport.abort()
 
     async def _send_at(self, rate: float) -> None:
@@ -119,17 +119,17 @@ class _Load:
             if (pause := due - time.perf_counter()) > 0:
                 await asyncio.sleep(pause)
             self._in_flight += 1
-            if self._free:
-                self._free.popleft().send(number, request, due)
+            if self._idle:
+                self._idle.popleft().send(number, request, due)
             else:
-                self._waiting.append((number, request, due))
+                self._queued.append((number, request, due))
         self._rate, self._requests = None, iter(())
-        self._end_if_done()
+        self._set_done_if_finished()
 
     def _send_next(self, connection: _Connection) -> bool:
         """Send what waits, or at no fixed rate the next one; False where there is nothing to send."""
-        if self._waiting:
-            connection.send(*self._waiting.popleft())
+        if self._queued:
+            connection.send(*self._queued.popleft())
             return True
         now = time.perf_counter()
         if self._rate is not None or now - self._started >= self._seconds:
@@ -141,57 +141,57 @@ class _Load:
         connection.send(number, request, now)
         return True
 
-    def finished(self, connection: _Connection, *, ok: bool) -> None:
+    def on_response(self, connection: _Connection, *, ok: bool) -> None:
         """Note an answer, and use its connection for the next request."""
         self._ended = time.perf_counter()
         self._latencies.append(self._ended - connection.due)
         self._failed += not ok
         if ok:
-            self.answered.append(connection.number)
+            self.successful.append(connection.number)
         self._in_flight -= 1
         if not self._send_next(connection):
-            self._free.append(connection)
-            self._end_if_done()
+            self._idle.append(connection)
+            self._set_done_if_finished()
 
-    def note(self, answer: bytes) -> None:
+    def record_unexpected(self, response: bytes) -> None:
         """Keep the first answer that was not expected."""
-        self._unexpected = self._unexpected or answer[:_SHOWN]
+        self._unexpected_response = self._unexpected_response or response[:_MAX_SAMPLE_BYTES]
 
-    def lost(self) -> None:
+    def on_connection_lost(self) -> None:
         """End: the server closed a connection."""
-        self._lost += not self._done.is_set()
+        self._lost_connections += not self._done.is_set()
         self._done.set()
 
-    def _end_if_done(self) -> None:
+    def _set_done_if_finished(self) -> None:
         if self._in_flight == 0 and self._rate is None:
             self._done.set()
 
     def report(self) -> dict[str, float | str]:
         """Return what bench.load.Result holds, times in ms."""
-        ordered = sorted(self._latencies) or [0.0]
+        latencies = sorted(self._latencies) or [0.0]
         return {
             "requests": len(self._latencies),
             "seconds": self._ended - self._started,
-            "began": self._began,
-            "failed": self._failed + self._lost,
-            "unexpected": self._unexpected.decode(errors="replace"),
-            "p50": 1e3 * ordered[len(ordered) // 2],
-            "p99": 1e3 * ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))],
-            "longest": 1e3 * ordered[-1],
+            "began": self._started_at,
+            "failed": self._failed + self._lost_connections,
+            "unexpected": self._unexpected_response.decode(errors="replace"),
+            "p50": 1e3 * latencies[len(latencies) // 2],
+            "p99": 1e3 * latencies[min(len(latencies) - 1, int(len(latencies) * 0.99))],
+            "longest": 1e3 * latencies[-1],
         }
 
 
 async def _run(options: argparse.Namespace) -> None:
-    requests = messages.read(options.file)
-    endless = itertools.cycle(requests) if options.repeat else requests
-    load = _Load(endless, seconds=options.seconds, rate=options.rate, expected=options.expect.encode())
-    await load.run(options.port, options.connections, _trusting_anyone() if options.tls else None)
+    requests = messages.read_requests(options.file)
+    request_source = itertools.cycle(requests) if options.repeat else requests
+    load = _LoadGenerator(request_source, seconds=options.seconds, rate=options.rate, expected=options.expect.encode())
+    await load.run(options.port, options.connections, _unverified_context() if options.tls else None)
     if options.answered:
-        options.answered.write_bytes(orjson.dumps(load.answered))
+        options.answered.write_bytes(orjson.dumps(load.successful))
     print(orjson.dumps(load.report()).decode())
 
 
-def _trusting_anyone() -> ssl.SSLContext:
+def _unverified_context() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context

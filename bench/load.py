@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 
 from bench import messages
-from bench.processes import ROOT, BenchFailed, Server
+from bench.processes import ROOT, BenchmarkError, Server
 
 _LUA = Path(__file__).with_name("wrk.lua")
 
@@ -53,66 +53,70 @@ class Load:
     rate: float | None = None
     tls: bool = False
     repeatable: bool = False
-    one_by_one: bool = False
+    own_generator: bool = False
     expect: str = ""
     count: int = 0
 
-    def filled(self, requests: Iterable[bytes]) -> Load:
+    def with_requests(self, requests: Iterable[bytes]) -> Load:
         """Write the requests into the file."""
-        return replace(self, count=messages.write(self.file, requests))
+        return replace(self, count=messages.write_requests(self.file, requests))
 
     def start(self, port: int) -> subprocess.Popen[bytes]:
         """Start the generator: wrk where it can do it, else our own."""
         wrk = shutil.which("wrk")
         command = (
-            self._with_wrk(wrk, port) if wrk and self.rate is None and not self.one_by_one else self._with_our_own(port)
+            self._wrk_command(wrk, port)
+            if wrk and self.rate is None and not self.own_generator
+            else self._own_generator_command(port)
         )
         return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
 
-    def _with_wrk(self, wrk: str, port: int) -> list[str]:
+    def _wrk_command(self, wrk: str, port: int) -> list[str]:
         url = f"{'https' if self.tls else 'http'}://127.0.0.1:{port}/"
-        how = ["-t1", f"-c{self.connections}", f"-d{round(self.seconds)}s", "--timeout", "10s", "-s", str(_LUA)]
-        return [wrk, *how, url, "--", str(self.file)]
+        options = ["-t1", f"-c{self.connections}", f"-d{round(self.seconds)}s", "--timeout", "10s", "-s", str(_LUA)]
+        return [wrk, *options, url, "--", str(self.file)]
 
-    def _with_our_own(self, port: int) -> list[str]:
-        how = ["--port", str(port), "--file", str(self.file), "--connections", str(self.connections)]
-        how += ["--seconds", str(self.seconds), *(["--rate", str(self.rate)] if self.rate else [])]
-        how += ["--expect", self.expect]
-        how += [*(["--tls"] if self.tls else []), *(["--repeat"] if self.repeatable else [])]
-        return [sys.executable, "-m", "bench.generator", *how]
+    def _own_generator_command(self, port: int) -> list[str]:
+        options = ["--port", str(port), "--file", str(self.file), "--connections", str(self.connections)]
+        options += ["--seconds", str(self.seconds), *(["--rate", str(self.rate)] if self.rate else [])]
+        options += ["--expect", self.expect]
+        options += [*(["--tls"] if self.tls else []), *(["--repeat"] if self.repeatable else [])]
+        return [sys.executable, "-m", "bench.generator", *options]
 
     def finish(self, generator: subprocess.Popen[bytes]) -> Result:
         """Wait for the generator; raise BenchFailed where an answer was not HTTP 200."""
         out, _ = generator.communicate()
         if generator.returncode != 0:
-            raise BenchFailed(f"the load generator ended with {generator.returncode}: {out.decode()}")
-        seen = orjson.loads(out.splitlines()[-1])
-        unexpected = seen.pop("unexpected", "")
-        if seen.pop("failed"):
-            raise BenchFailed(f"{self.file.name}: not all was answered as expected: {seen}\n{unexpected}")
-        if seen["requests"] > self.count and not self.repeatable:
-            raise BenchFailed(f"{self.file.name} has too few requests: {seen['requests']} were sent")
-        return Result(**seen)
+            raise BenchmarkError(f"the load generator ended with {generator.returncode}: {out.decode()}")
+        report = orjson.loads(out.splitlines()[-1])
+        unexpected = report.pop("unexpected", "")
+        if report.pop("failed"):
+            raise BenchmarkError(f"{self.file.name}: not all was answered as expected: {report}\n{unexpected}")
+        if report["requests"] > self.count and not self.repeatable:
+            raise BenchmarkError(f"{self.file.name} has too few requests: {report['requests']} were sent")
+        return Result(**report)
 
     def run(self, *servers: Server) -> Result:
         """Put the load on the first server; count the CPU time of all of them."""
-        before = sum(server.cpu_seconds() for server in servers)
+        cpu_before = sum(server.cpu_seconds() for server in servers)
         result = self.finish(self.start(servers[0].port))
-        spent = sum(server.cpu_seconds() for server in servers) - before
-        return replace(result, cpu=1e6 * spent / result.requests)
+        cpu_used = sum(server.cpu_seconds() for server in servers) - cpu_before
+        return replace(result, cpu=1e6 * cpu_used / result.requests)
 
 
 def median(results: Sequence[Result]) -> Result:
     """Return the median of each column."""
-    values = {each.name: statistics.median(getattr(result, each.name) for result in results) for each in fields(Result)}
+    values = {
+        column.name: statistics.median(getattr(result, column.name) for result in results) for column in fields(Result)
+    }
     return Result(**values)
 
 
-def ratio(ours: Sequence[Result], theirs: Sequence[Result]) -> float:
+def ratio(results: Sequence[Result], baseline: Sequence[Result]) -> float:
     """Return the median of the turns' ratios of requests a second."""
-    return statistics.median(mine.rate / other.rate for mine, other in zip(ours, theirs, strict=True))
+    return statistics.median(result.rate / reference.rate for result, reference in zip(results, baseline, strict=True))
 
 
-def cost(ours: Sequence[Result], theirs: Sequence[Result]) -> float:
+def cost(results: Sequence[Result], baseline: Sequence[Result]) -> float:
     """Return the median of the turns' ratios of CPU time a request."""
-    return statistics.median(mine.cpu / other.cpu for mine, other in zip(ours, theirs, strict=True))
+    return statistics.median(result.cpu / reference.cpu for result, reference in zip(results, baseline, strict=True))

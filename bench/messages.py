@@ -15,8 +15,8 @@ _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 AUTHORIZE_START = f"/api/oicp/charging/v21/operators/{CPO}/authorize/start"
 _LENGTH_BYTES = 4
 _JSON = "application/json; charset=utf-8"
-#: What a node sends along (p2p_oicp.transport.client).
-OF_A_NODE: Mapping[str, str] = MappingProxyType(
+#: What a node sends along (p2p_oicp.client.transport).
+NODE_HEADERS: Mapping[str, str] = MappingProxyType(
     {
         "Accept": "application/json; charset=utf-8",
         "User-Agent": "p2p-oicp/0.1.0",
@@ -35,7 +35,7 @@ def session_id(number: int) -> str:
     return f"b2688855-7f00-4002-8d8e-{number:012x}"
 
 
-def authorize_start(number: int, *, named: bool = True) -> bytes:
+def authorize_start(number: int, *, with_session_id: bool = True) -> bytes:
     """Return the body of one AuthorizeStart; ``named``: with a SessionID, as a CPO's node sends it."""
     members = {
         "CPOPartnerSessionID": f"csms-{number:012x}-0123456789abcdef0123456789abcdef",
@@ -44,13 +44,15 @@ def authorize_start(number: int, *, named: bool = True) -> bytes:
         "Identification": {"RFIDMifareFamilyIdentification": {"UID": token(number)}},
         "PartnerProductID": "AC 1",
     }
-    return orjson.dumps({"SessionID": session_id(number)} | members if named else members)
+    return orjson.dumps({"SessionID": session_id(number)} | members if with_session_id else members)
 
 
-def authorize_starts(numbers: Iterable[int], *, named: bool = True) -> Iterator[bytes]:
+def authorize_starts(numbers: Iterable[int], *, with_session_id: bool = True) -> Iterator[bytes]:
     """Return whole HTTP requests, one a number."""
-    headers = OF_A_NODE if named else _NO_HEADERS
-    return (post(AUTHORIZE_START, authorize_start(number, named=named), headers) for number in numbers)
+    headers = NODE_HEADERS if with_session_id else _NO_HEADERS
+    return (
+        post(AUTHORIZE_START, authorize_start(number, with_session_id=with_session_id), headers) for number in numbers
+    )
 
 
 def post(path: str, body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> bytes:
@@ -61,21 +63,21 @@ def post(path: str, body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> by
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def echo() -> bytes:
+def echo_request() -> bytes:
     """Return the request that REF is measured with: 500 bytes in."""
     members = orjson.loads(authorize_start(1))
     members["Filler"] = "x" * (500 - len(authorize_start(1)) - len(',"Filler":""'))
     return post("/echo", orjson.dumps(members))
 
 
-def exchange(port: int, request: bytes) -> bytes:
+def send_request(port: int, request: bytes) -> bytes:
     """Send one request over a connection of its own; return the whole answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
         return b"".join(iter(lambda: connection.recv(1 << 20), b""))
 
 
-def write(file: Path, requests: Iterable[bytes]) -> int:
+def write_requests(file: Path, requests: Iterable[bytes]) -> int:
     """Write requests for a generator, each behind its length; return how many."""
     count = 0
     with file.open("wb") as out:
@@ -85,11 +87,11 @@ def write(file: Path, requests: Iterable[bytes]) -> int:
     return count
 
 
-def read(file: Path) -> list[bytes]:
+def read_requests(file: Path) -> list[bytes]:
     """Return the requests of a file."""
-    data, found, at = file.read_bytes(), [], 0
-    while at < len(data):
-        length = int.from_bytes(data[at : at + _LENGTH_BYTES], "little")
-        found.append(data[at + _LENGTH_BYTES : at + _LENGTH_BYTES + length])
-        at += _LENGTH_BYTES + length
-    return found
+    data, requests, offset = file.read_bytes(), [], 0
+    while offset < len(data):
+        length = int.from_bytes(data[offset : offset + _LENGTH_BYTES], "little")
+        requests.append(data[offset + _LENGTH_BYTES : offset + _LENGTH_BYTES + length])
+        offset += _LENGTH_BYTES + length
+    return requests

@@ -31,15 +31,15 @@ RECORDS = 2_000
 
 def record(number: int) -> dict[str, Any]:
     """Return one charging spot with nearly all members that OICP knows."""
-    text = [{"lang": "en", "value": f"Harbour {number}"}, {"lang": "de", "value": f"Hafen {number}"}]
-    place = {"Google": {"Coordinates": f"54.{number:06} 10.122765"}}
+    translations = [{"lang": "en", "value": f"Harbour {number}"}, {"lang": "de", "value": f"Hafen {number}"}]
+    coordinates = {"Google": {"Coordinates": f"54.{number:06} 10.122765"}}
     return {
         "deltaType": "insert",
         "lastUpdate": "2024-05-01T10:00:00.000Z",
         "EvseID": f"DE*ABC*E{number}*1",
         "ChargingPoolID": f"DE*ABC*P{number}",
         "ChargingStationID": f"station {number}",
-        "ChargingStationNames": text,
+        "ChargingStationNames": translations,
         "HardwareManufacturer": "Harbour Hardware",
         "ChargingStationImage": "https://pictures.example/1",
         "SubOperatorName": "Harbour",
@@ -55,7 +55,7 @@ def record(number: int) -> dict[str, Any]:
             "ParkingSpot": "E3",
             "TimeZone": "UTC+01:00",
         },
-        "GeoCoordinates": place,
+        "GeoCoordinates": coordinates,
         "Plugs": ["Type 2 Outlet", "CCS Combo 2 Plug (Cable Attached)"],
         "DynamicPowerLevel": True,
         "ChargingFacilities": [
@@ -73,9 +73,9 @@ def record(number: int) -> dict[str, Any]:
         "Accessibility": "Free publicly accessible",
         "AccessibilityLocation": "ParkingLot",
         "HotlinePhoneNumber": "+49431123456",
-        "AdditionalInfo": text,
-        "ChargingStationLocationReference": text,
-        "GeoChargingPointEntrance": place,
+        "AdditionalInfo": translations,
+        "ChargingStationLocationReference": translations,
+        "GeoChargingPointEntrance": coordinates,
         "IsOpen24Hours": False,
         "OpeningTimes": [{"on": "Everyday", "Period": [{"begin": "06:00", "end": "22:00"}]}],
         "HubOperatorID": "DE*ABC",
@@ -133,44 +133,51 @@ def cost(work: Callable[[], object], rounds: int) -> float:
 
 def measure(body: bytes, rounds: int) -> dict[str, float]:
     """Return the cost of each way to read the page."""
-    bare = plain(EvseDataPage)
-    whole = EvseDataPage.from_json(body)
+    plain_page = plain(EvseDataPage)
+    parsed_page = EvseDataPage.from_json(body)
 
-    def one_by_one(page: bytes) -> int:
-        return sum(found.record is not None for found in read_records(EvseDataPage, page))
+    def count_records(page: bytes) -> int:
+        return sum(result.record is not None for result in read_records(EvseDataPage, page))
 
-    if one_by_one(body) != RECORDS or read(EvseDataPage, body)[1]:
+    if count_records(body) != RECORDS or read(EvseDataPage, body)[1]:
         raise SystemExit("the page is not faultless, so nothing can be measured with it")
-    content = read_records(EvseDataPage, body).raws
-    one_plain = plain(PullEvseDataRecord).model_validate_json
-    inexact = body.replace(b'"DynamicInfoAvailable":"auto"', b'"DynamicInfoAvailable":true')
+    content = read_records(EvseDataPage, body).raw_records
+    plain_record = plain(PullEvseDataRecord).model_validate_json
+    body_with_warnings = body.replace(b'"DynamicInfoAvailable":"auto"', b'"DynamicInfoAvailable":true')
     return {
         "json.loads": cost(lambda: json.loads(body), rounds),
         "decode (exact decimals)": cost(lambda: decode(body), rounds),
-        "plain models, whole page": cost(lambda: bare.model_validate_json(body), rounds),
-        "plain models, record by record": cost(lambda: [one_plain(raw) and None for raw in content], rounds),
+        "plain models, whole page": cost(lambda: plain_page.model_validate_json(body), rounds),
+        "plain models, record by record": cost(lambda: [plain_record(raw) and None for raw in content], rounds),
         "ours: parse, whole page": cost(lambda: EvseDataPage.from_json(body), rounds),
-        "ours: rules, whole page": cost(lambda: check_rules(whole), rounds),
+        "ours: rules, whole page": cost(lambda: check_rules(parsed_page), rounds),
         "ours: parse + rules, whole page": cost(lambda: read(EvseDataPage, body), rounds),
-        "ours: parse + rules, record by record": cost(lambda: one_by_one(body), rounds),
-        "ours: the same, each with a warning": cost(lambda: one_by_one(inexact), rounds),
+        "ours: parse + rules, record by record": cost(lambda: count_records(body), rounds),
+        "ours: the same, each with a warning": cost(lambda: count_records(body_with_warnings), rounds),
     }
 
 
 def main() -> None:
     """Print the costs and their ratios."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--rounds", type=int, default=7)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
     body = page([record(number) for number in range(RECORDS)])
-    costs = measure(body, options.parse_args().rounds)
-    base, parse = costs["plain models, whole page"], costs["ours: parse, whole page"]
-    one, bare = costs["ours: parse + rules, record by record"], costs["plain models, record by record"]
+    costs = measure(body, parser.parse_args().rounds)
+    plain_page_cost, parse_cost = costs["plain models, whole page"], costs["ours: parse, whole page"]
+    record_cost, plain_record_cost = (
+        costs["ours: parse + rules, record by record"],
+        costs["plain models, record by record"],
+    )
+    record_by_record = "reading and checking record by record"
     lines = [
         f"{RECORDS} records of {len(body) // RECORDS} bytes, {len(PullEvseDataRecord.model_fields)} members",
         f"{'':40}{'µs/record':>10}{'x plain':>9}{'x json':>9}",
-        *(f"{name:40}{took:10.1f}{took / base:9.2f}{took / costs['json.loads']:9.2f}" for name, took in costs.items()),
-        f"reading and checking record by record costs {one / bare:.2f} of plain models record by record",
-        f"the rules cost {costs['ours: rules, whole page'] / parse:.2f} of our own parse",
+        *(
+            f"{name:40}{record_us:10.1f}{record_us / plain_page_cost:9.2f}{record_us / costs['json.loads']:9.2f}"
+            for name, record_us in costs.items()
+        ),
+        f"{record_by_record} costs {record_cost / plain_record_cost:.2f} of plain models record by record",
+        f"the rules cost {costs['ours: rules, whole page'] / parse_cost:.2f} of our own parse",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
 

@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.messages import CPO, EMP, TOKENS, token
-from bench.processes import ROOT, Server, running
-from p2p_oicp.simulator.loopback_ports import free_ports
+from bench.processes import ROOT, Server, run_server
+from p2p_oicp.simulator.node_files import free_ports
 
 LOOPBACK = "127.0.0.1"
 #: No node is faster, so a load of this many requests a second is never used up, or refused for coming too fast.
-MOST_A_SECOND = 25_000
+MAX_REQUESTS_PER_SECOND = 25_000
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NodeSetup:
     """Where a node stands: its folder and its ports."""
 
     name: str
     directory: Path
-    peer: int
-    backend: int
+    peer_port: int
+    backend_port: int
 
     @property
     def database(self) -> Path:
@@ -39,96 +39,101 @@ class Place:
             return int(database.execute(sql).fetchone()[0])
 
 
-def place(name: str, directory: Path) -> Place:
+def prepare_node(name: str, directory: Path) -> NodeSetup:
     """Return a place with free ports."""
     directory.mkdir(parents=True, exist_ok=True)
-    return Place(name, directory, *free_ports(2))
+    return NodeSetup(name, directory, *free_ports(2))
 
 
-def provider(number: int) -> str:
+def provider_id(number: int) -> str:
     """Return the ProviderID of one of many EMPs; the one with number 0 is the usual one."""
     return EMP if number == 0 else f"DE-X{number:02d}"
 
 
 @dataclass(frozen=True, slots=True)
-class Security:
+class NodeSecurity:
     """How nodes prove who they are: the key of the one peer that there is, and the folder of our own."""
 
     peer_key: str | None = None
     tls: Path | None = None
 
-    def of_node(self) -> str:
+    def node_toml(self) -> str:
         """Return the tables of ``node.toml``."""
         require = '["signature"]' if self.peer_key else "[]"
         tls = f'[tls]\ncertificate = "{self.tls}/tls.crt"\nkey = "{self.tls}/tls.key"\n' if self.tls else ""
         return f"[security]\nrequire = {require}\n{tls}"
 
-    def of_peer(self) -> str:
+    def peer_entry(self) -> str:
         """Return what stands in the peer's entry."""
         return f'public_keys = ["{self.peer_key}"]\n' if self.peer_key else ""
 
 
-INSECURE = Security()
+INSECURE = NodeSecurity()
 
 
-def configure_cpo(at: Place, emps: Sequence[Place], *, synchronous: str = "FULL") -> None:
+def configure_cpo(node: NodeSetup, emps: Sequence[NodeSetup], *, synchronous: str = "FULL") -> None:
     """Write the files of a CPO's node that knows these EMPs' nodes."""
-    peers = [(emp, "providers", provider(number)) for number, emp in enumerate(emps)]
-    _write(at, ("operators", CPO), peers, synchronous, INSECURE)
+    peers = [(emp, "providers", provider_id(number)) for number, emp in enumerate(emps)]
+    _write_config(node, ("operators", CPO), peers, synchronous, INSECURE)
 
 
 def configure_emp(
-    at: Place, cpo: Place, *, number: int = 0, synchronous: str = "FULL", security: Security = INSECURE
+    node: NodeSetup, cpo: NodeSetup, *, number: int = 0, synchronous: str = "FULL", security: NodeSecurity = INSECURE
 ) -> None:
     """Write the files of an EMP's node that knows this CPO's node."""
-    _write(at, ("providers", provider(number)), [(cpo, "operators", CPO)], synchronous, security)
+    _write_config(node, ("providers", provider_id(number)), [(cpo, "operators", CPO)], synchronous, security)
 
 
-def _write(
-    at: Place, me: tuple[str, str], peers: Sequence[tuple[Place, str, str]], synchronous: str, security: Security
+def _write_config(
+    node: NodeSetup,
+    own_party: tuple[str, str],
+    peers: Sequence[tuple[NodeSetup, str, str]],
+    synchronous: str,
+    security: NodeSecurity,
 ) -> None:
-    (at.directory / "node.toml").write_text(
-        f'peers_file = "peers.toml"\n[node]\nname = "{at.name}"\n{me[0]} = ["{me[1]}"]\ndata_dir = "data"\n'
-        f'[peer_api]\nhost = "{LOOPBACK}"\nport = {at.peer}\nrequests_per_second = {MOST_A_SECOND}\n'
-        f'[backend_api]\nhost = "{LOOPBACK}"\nport = {at.backend}\n'
-        f'{security.of_node()}[storage]\nsynchronous = "{synchronous}"\n',
+    (node.directory / "node.toml").write_text(
+        f'peers_file = "peers.toml"\n[node]\nname = "{node.name}"\n'
+        f'{own_party[0]} = ["{own_party[1]}"]\ndata_dir = "data"\n'
+        f'[peer_api]\nhost = "{LOOPBACK}"\nport = {node.peer_port}\nrequests_per_second = {MAX_REQUESTS_PER_SECOND}\n'
+        f'[backend_api]\nhost = "{LOOPBACK}"\nport = {node.backend_port}\n'
+        f'{security.node_toml()}[storage]\nsynchronous = "{synchronous}"\n',
         encoding="utf-8",
     )
     entries = (
-        f'[[peer]]\nname = "{peer.name}"\nurl = "http://{LOOPBACK}:{peer.peer}"\n{table} = ["{party}"]\n'
-        f"{security.of_peer()}"
+        f'[[peer]]\nname = "{peer.name}"\nurl = "http://{LOOPBACK}:{peer.peer_port}"\n{table} = ["{party}"]\n'
+        f"{security.peer_entry()}"
         for peer, table, party in peers
     )
-    (at.directory / "peers.toml").write_text("".join(entries), encoding="utf-8")
+    (node.directory / "peers.toml").write_text("".join(entries), encoding="utf-8")
 
 
 @contextlib.contextmanager
-def cpo_node(at: Place) -> Iterator[Server]:
+def cpo_node(node: NodeSetup) -> Iterator[Server]:
     """Run the CPO's node; the load goes to its backend API."""
-    arguments = ["-m", "p2p_oicp", "run", "--config", str(at.directory / "node.toml")]
-    ready = f"http://{LOOPBACK}:{at.backend}/readyz"
-    with running(at.name, arguments, port=at.backend, ready=ready, directory=at.directory) as server:
+    arguments = ["-m", "p2p_oicp", "run", "--config", str(node.directory / "node.toml")]
+    ready = f"http://{LOOPBACK}:{node.backend_port}/readyz"
+    with run_server(node.name, arguments, port=node.backend_port, ready=ready, directory=node.directory) as server:
         yield server
 
 
 @contextlib.contextmanager
-def emp_node(at: Place, *, with_cards: bool = True) -> Iterator[Server]:
+def emp_node(node: NodeSetup, *, with_tokens: bool = True) -> Iterator[Server]:
     """Run the EMP's node, which has a whitelist of 100,000 cards, if wanted; the load goes to its peer API."""
-    if with_cards:
-        _fill_whitelist(at)
-    arguments = ["-m", "p2p_oicp", "run", "--config", str(at.directory / "node.toml")]
-    ready = f"http://{LOOPBACK}:{at.backend}/readyz"
-    with running(at.name, arguments, port=at.peer, ready=ready, directory=at.directory) as server:
+    if with_tokens:
+        _fill_token_list(node)
+    arguments = ["-m", "p2p_oicp", "run", "--config", str(node.directory / "node.toml")]
+    ready = f"http://{LOOPBACK}:{node.backend_port}/readyz"
+    with run_server(node.name, arguments, port=node.peer_port, ready=ready, directory=node.directory) as server:
         yield server
 
 
-def _fill_whitelist(at: Place) -> None:
-    if at.database.exists():
+def _fill_token_list(node: NodeSetup) -> None:
+    if node.database.exists():
         return
-    cards = at.directory / "cards"
-    cards.write_text("".join(f"{token(number)}\n" for number in range(TOKENS)), encoding="ascii")
-    command = [sys.executable, "-m", "p2p_oicp", "tokens", "add", "--config", str(at.directory / "node.toml")]
-    subprocess.run([*command, "--from", str(cards)], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    token_file = node.directory / "cards"
+    token_file.write_text("".join(f"{token(number)}\n" for number in range(TOKENS)), encoding="ascii")
+    command = [sys.executable, "-m", "p2p_oicp", "tokens", "add", "--config", str(node.directory / "node.toml")]
+    subprocess.run([*command, "--from", str(token_file)], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
 
 
 @contextlib.contextmanager
@@ -137,5 +142,5 @@ def reference(directory: Path, *, page_bytes: int = 0) -> Iterator[Server]:
     (port,) = free_ports(1)
     arguments = ["-m", "bench.reference", str(port), str(page_bytes)]
     ready = f"http://{LOOPBACK}:{port}/readyz"
-    with running("reference", arguments, port=port, ready=ready, directory=directory) as server:
+    with run_server("reference", arguments, port=port, ready=ready, directory=directory) as server:
         yield server

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_PATIENCE_SECONDS = 60.0
+_TIMEOUT_SECONDS = 60.0
 ROOT = Path(__file__).parent.parent
 
 
-class BenchFailed(Exception):
+class BenchmarkError(Exception):
     """A measurement could not be made, or what was measured was not the right thing."""
 
 
@@ -31,7 +31,7 @@ class Server:
     port: int
     process: subprocess.Popen[bytes]
     log: Path
-    started_in: float = 0.0
+    startup_seconds: float = 0.0
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that all threads of the process have used."""
@@ -42,7 +42,7 @@ class Server:
         """Return the resident memory."""
         return int(Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE_BYTES
 
-    def forget_peak_memory(self) -> int:
+    def reset_peak_memory(self) -> int:
         """Start anew to watch the peak; return the resident memory."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5", encoding="ascii")
         return self.memory_bytes()
@@ -60,20 +60,20 @@ class Server:
     def stop(self) -> None:
         """End it in order; raise BenchFailed where it does not end well."""
         self.process.send_signal(signal.SIGTERM)
-        if self.process.wait(_PATIENCE_SECONDS) != 0:
-            raise BenchFailed(f"{self.name} ended with {self.process.returncode}:\n{self.tail()}")
+        if self.process.wait(_TIMEOUT_SECONDS) != 0:
+            raise BenchmarkError(f"{self.name} ended with {self.process.returncode}:\n{self.log_tail()}")
 
-    def tail(self) -> str:
+    def log_tail(self) -> str:
         """Return the end of its log."""
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
 
 
 @contextlib.contextmanager
-def running(name: str, arguments: Sequence[str], *, port: int, ready: str, directory: Path) -> Iterator[Server]:
+def run_server(name: str, arguments: Sequence[str], *, port: int, ready: str, directory: Path) -> Iterator[Server]:
     """Run ``python ARGUMENTS`` until the block ends; it serves when ``ready`` answers 200."""
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / f"{name}.log"
-    began = time.perf_counter()
+    started = time.perf_counter()
     with log.open("ab") as out:
         process = subprocess.Popen(
             [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=ROOT
@@ -81,7 +81,7 @@ def running(name: str, arguments: Sequence[str], *, port: int, ready: str, direc
     server = Server(name, port, process, log)
     try:
         _wait_until_ready(server, ready)
-        server.started_in = time.perf_counter() - began
+        server.startup_seconds = time.perf_counter() - started
         yield server
         if process.poll() is None:
             server.stop()
@@ -91,13 +91,15 @@ def running(name: str, arguments: Sequence[str], *, port: int, ready: str, direc
 
 
 def _wait_until_ready(server: Server, url: str) -> None:
-    until = time.monotonic() + _PATIENCE_SECONDS
-    while time.monotonic() < until:
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
         if server.process.poll() is not None:
-            raise BenchFailed(f"{server.name} ended with {server.process.returncode} while starting:\n{server.tail()}")
+            raise BenchmarkError(
+                f"{server.name} ended with {server.process.returncode} while starting:\n{server.log_tail()}"
+            )
         try:
             with urllib.request.urlopen(url, timeout=1):  # noqa: S310 - loopback
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.005)
-    raise BenchFailed(f"{server.name} is not ready after {_PATIENCE_SECONDS:g} s:\n{server.tail()}")
+    raise BenchmarkError(f"{server.name} is not ready after {_TIMEOUT_SECONDS:g} s:\n{server.log_tail()}")

@@ -10,15 +10,15 @@ import orjson
 import uvloop
 from aiohttp import web
 
-_ANSWER_BYTES = 300
+_RESPONSE_BYTES = 300
 _PAGE = web.AppKey("page", bytes)
 
 
 async def _echo(request: web.Request) -> web.Response:
     members = orjson.loads(await request.read())
-    answer = {"SessionID": members["SessionID"], "Filler": ""}
-    answer["Filler"] = "x" * (_ANSWER_BYTES - len(orjson.dumps(answer)))
-    return web.Response(body=orjson.dumps(answer), content_type="application/json")
+    response = {"SessionID": members["SessionID"], "Filler": ""}
+    response["Filler"] = "x" * (_RESPONSE_BYTES - len(orjson.dumps(response)))
+    return web.Response(body=orjson.dumps(response), content_type="application/json")
 
 
 async def _static(request: web.Request) -> web.Response:
@@ -39,9 +39,9 @@ async def _serve(port: int, page_bytes: int) -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
-    told = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
-    await told.wait()
+    stop_requested = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop_requested.set)
+    await stop_requested.wait()
     await runner.cleanup()
 
 

@@ -16,71 +16,71 @@ from pathlib import Path
 from bench import messages, nodes
 from bench.bench import Bench
 from bench.load import Load, Result, cost, median, ratio
-from bench.nodes import Place
-from p2p_oicp.identity import keystore
-from p2p_oicp.identity.signatures import sign_request
+from bench.nodes import NodeSetup
+from p2p_oicp.crypto import keystore
+from p2p_oicp.crypto.http_signatures import sign_request
 
 _ROUNDS = 5
 _SECONDS = 3.0
-_MOST_A_SECOND = 8_000
-_START = f"/api/oicp/charging/v21/operators/{messages.CPO}/authorize/start"
+_MAX_SIGNED_PER_SECOND = 8_000
+_AUTHORIZE_START_PATH = f"/api/oicp/charging/v21/operators/{messages.CPO}/authorize/start"
 
 
 def main() -> int:
     """Measure and print."""
     with tempfile.TemporaryDirectory(prefix="p2p-oicp-bench-") as folder, ExitStack() as stack:
         bench = Bench(Path(folder), quick=False, rounds=_ROUNDS, seconds=_SECONDS)
-        places = {kind: _place(bench.directory / kind, kind) for kind in ("unsigned", "signed")}
-        servers = {kind: stack.enter_context(nodes.emp_node(at)) for kind, at in places.items()}
-        seen: dict[str, list[Result]] = {kind: [] for kind in servers}
+        node_setups = {variant: _prepare_node(bench.directory / variant, variant) for variant in ("unsigned", "signed")}
+        servers = {variant: stack.enter_context(nodes.emp_node(node)) for variant, node in node_setups.items()}
+        results: dict[str, list[Result]] = {variant: [] for variant in servers}
         for _ in range(_ROUNDS):
-            seen["unsigned"].append(bench.authorize_starts(_SECONDS).run(servers["unsigned"]))
-            seen["signed"].append(_signed_starts(bench, places["signed"]).run(servers["signed"]))
-    _show(seen)
+            results["unsigned"].append(bench.authorize_starts(_SECONDS).run(servers["unsigned"]))
+            results["signed"].append(_signed_starts(bench, node_setups["signed"]).run(servers["signed"]))
+    _print_results(results)
     return 0
 
 
-def _place(directory: Path, kind: str) -> Place:
-    at, cpo = nodes.place("emp", directory), nodes.place("cpo", directory / "cpo")
-    nodes.configure_emp(at, cpo, synchronous="NORMAL")
-    if kind == "unsigned":
-        return at
+def _prepare_node(directory: Path, variant: str) -> NodeSetup:
+    node, cpo = nodes.prepare_node("emp", directory), nodes.prepare_node("cpo", directory / "cpo")
+    nodes.configure_emp(node, cpo, synchronous="NORMAL")
+    if variant == "unsigned":
+        return node
     keystore.generate(directory / "keys")
-    line = keystore.generate(directory / "cpo" / "keys").entries[0].public.line
+    public_key = keystore.generate(directory / "cpo" / "keys").entries[0].public.der_base64
     config, peers = directory / "node.toml", directory / "peers.toml"
-    text = config.read_text("utf-8").replace("require = []", 'require = ["signature"]')
-    config.write_text(text.replace("[peer_api]\n", "[peer_api]\nrequests_per_second = 1000000\n"), "utf-8")
-    peers.write_text(peers.read_text("utf-8") + f"public_keys = {json.dumps([line])}\n", "utf-8")
-    return at
+    config_text = config.read_text("utf-8").replace("require = []", 'require = ["signature"]')
+    config.write_text(config_text.replace("[peer_api]\n", "[peer_api]\nrequests_per_second = 1000000\n"), "utf-8")
+    peers.write_text(peers.read_text("utf-8") + f"public_keys = {json.dumps([public_key])}\n", "utf-8")
+    return node
 
 
-def _signed_starts(bench: Bench, at: Place) -> Load:
+def _signed_starts(bench: Bench, node: NodeSetup) -> Load:
     load = Load(file=bench.directory / "signed-starts", seconds=_SECONDS)
-    return load.filled(_requests(at, bench.numbers(_SECONDS * _MOST_A_SECOND)))
+    return load.with_requests(_signed_requests(node, bench.numbers(_SECONDS * _MAX_SIGNED_PER_SECOND)))
 
 
-def _requests(at: Place, numbers: Iterator[int]) -> Iterator[bytes]:
-    key = keystore.read_own_keys(at.directory / "cpo" / "keys").signing(time.time())
+def _signed_requests(node: NodeSetup, numbers: Iterator[int]) -> Iterator[bytes]:
+    key = keystore.read_own_keys(node.directory / "cpo" / "keys").signing_key(time.time())
     for number in numbers:
         body = messages.authorize_start(number)
         headers = sign_request(
-            key, method="POST", authority=f"{nodes.LOOPBACK}:{at.peer}", path=_START, query="", body=body,
-            now=time.time(), nonce=f"{number:022d}",
+            key, method="POST", authority=f"{nodes.LOOPBACK}:{node.peer_port}", path=_AUTHORIZE_START_PATH, query="",
+            body=body, now=time.time(), nonce=f"{number:022d}",
         )  # fmt: skip
         del headers["Content-Type"]
-        yield messages.post(_START, body, headers)
+        yield messages.post(_AUTHORIZE_START_PATH, body, headers)
 
 
-def _show(seen: dict[str, list[Result]]) -> None:
-    for kind, results in seen.items():
-        middle = median(results)
+def _print_results(results_by_variant: dict[str, list[Result]]) -> None:
+    for variant, results in results_by_variant.items():
+        median_result = median(results)
         sys.stdout.write(
-            f"{kind:9} {middle.rate:7,.0f}/s  p50 {middle.p50:6.2f} ms  p99 {middle.p99:6.2f} ms  "
-            f"CPU {middle.cpu:5.0f} µs a request\n"
+            f"{variant:9} {median_result.rate:7,.0f}/s  p50 {median_result.p50:6.2f} ms  "
+            f"p99 {median_result.p99:6.2f} ms  CPU {median_result.cpu:5.0f} µs a request\n"
         )
-    throughput = ratio(seen["signed"], seen["unsigned"])
-    by_cpu = cost(seen["signed"], seen["unsigned"])
-    sys.stdout.write(f"signed against unsigned: {throughput:.2f} of the throughput, {by_cpu:.2f} times the CPU\n")
+    throughput = ratio(results_by_variant["signed"], results_by_variant["unsigned"])
+    cpu_ratio = cost(results_by_variant["signed"], results_by_variant["unsigned"])
+    sys.stdout.write(f"signed against unsigned: {throughput:.2f} of the throughput, {cpu_ratio:.2f} times the CPU\n")
 
 
 if __name__ == "__main__":

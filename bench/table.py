@@ -29,35 +29,35 @@ class Row:
     note: str = ""
 
     @property
-    def met(self) -> bool | None:
+    def passed(self) -> bool | None:
         """Whether the bar is met; None where nothing was measured."""
         if self.measured is None:
             return None
         return self.measured >= self.limit if self.at_least else self.measured <= self.limit
 
     @property
-    def wanted(self) -> str:
+    def target(self) -> str:
         """The bar in words."""
         return f"{'≥' if self.at_least else '≤'} {self.limit:g} {self.unit}".rstrip()
 
     def as_json(self) -> dict[str, object]:
         """Return the row with its verdict."""
-        return asdict(self) | {"met": self.met}
+        return asdict(self) | {"met": self.passed}
 
 
-def show(rows: Iterable[Row], facts: dict[str, str]) -> None:
+def print_table(rows: Iterable[Row], facts: dict[str, str]) -> None:
     """Print the table."""
     console = Console(width=150)
     for name, value in facts.items():
         console.print(f"{name}: {value}", highlight=False)
     table = Table()
-    for head in ("bar", "what", "wanted", "measured", "", "CPU µs", "p50 ms", "p99 ms", "note"):
-        table.add_column(head, justify="left" if head in {"what", "note", ""} else "right")
+    for heading in ("bar", "what", "wanted", "measured", "", "CPU µs", "p50 ms", "p99 ms", "note"):
+        table.add_column(heading, justify="left" if heading in {"what", "note", ""} else "right")
     for row in rows:
-        verdict = {True: "met", False: "MISSED", None: "not served by this version"}[row.met]
+        verdict = {True: "met", False: "MISSED", None: "not served by this version"}[row.passed]
         table.add_row(
-            str(row.bar), row.what, row.wanted, _number(row.measured, row.unit),
-            verdict, _number(row.cpu), _number(row.p50), _number(row.p99), row.note,
+            str(row.bar), row.what, row.target, _format_number(row.measured, row.unit),
+            verdict, _format_number(row.cpu), _format_number(row.p50), _format_number(row.p99), row.note,
         )  # fmt: skip
     console.print(table)
 
@@ -72,14 +72,14 @@ def write_markdown(file: Path, rows: Iterable[Row], facts: dict[str, str]) -> No
     ]
     for row in rows:
         cells = (
-            str(row.bar), row.what, row.wanted, _number(row.measured, row.unit), "" if row.met else "**missed**",
-            _number(row.cpu), _number(row.p50), _number(row.p99), row.note,
+            str(row.bar), row.what, row.target, _format_number(row.measured, row.unit),
+            "" if row.passed else "**missed**", _format_number(row.cpu), _format_number(row.p50), _format_number(row.p99), row.note,
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _number(value: float | None, unit: str = "") -> str:
+def _format_number(value: float | None, unit: str = "") -> str:
     if value is None:
         return ""
     digits = max(0, 2 - len(str(int(value)))) + (value < 1) if value != int(value) else 0

@@ -14,8 +14,8 @@ _HOMES = {
     "P2pOicpError": "p2p_oicp.errors",
     "PeerError": "p2p_oicp.errors",
     "Refusal": "p2p_oicp.errors",
-    "Settings": "p2p_oicp.settings",
-    "load_settings": "p2p_oicp.settings",
+    "Settings": "p2p_oicp.config",
+    "load_settings": "p2p_oicp.config",
 }
 
 __all__ = [

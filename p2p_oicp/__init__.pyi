@@ -1,7 +1,7 @@
 from p2p_oicp.backends import CpoBackend, EmpBackend
+from p2p_oicp.config import Settings, load_settings
 from p2p_oicp.errors import ConfigurationError, P2pOicpError, PeerError, Refusal
 from p2p_oicp.node import Node
-from p2p_oicp.settings import Settings, load_settings
 
 __all__ = [
     "ConfigurationError",

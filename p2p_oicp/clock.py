@@ -19,7 +19,7 @@ class Clock(Protocol):
         """Seconds of a clock that never jumps; for deadlines."""
 
 
-class Mint(Protocol):
+class IdGenerator(Protocol):
     """Source of new identifiers."""
 
     def session_id(self) -> str:
@@ -43,26 +43,26 @@ class SystemClock:
 
 
 @dataclass(frozen=True, slots=True)
-class RandomMint:
+class UuidGenerator:
     """UUIDs: in the order of time (version 7) where they become keys of the database, else random (version 4)."""
 
     def session_id(self) -> str:
         """Return a new SessionID."""
-        return _timed_uuid()
+        return _uuid7()
 
     def process_id(self) -> str:
         """Return a new Process-ID."""
-        return _random_uuid()
+        return _uuid4()
 
 
-def _random_uuid() -> str:
+def _uuid4() -> str:
     """Return a version 4 UUID (RFC 9562, 5.4) as text; half the cost of ``str(uuid.uuid4())``."""
     digits = os.urandom(16).hex()
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
-def _timed_uuid() -> str:
+def _uuid7() -> str:
     """Return a version 7 UUID (RFC 9562, 5.7) as text: 48 bits of milliseconds, then 74 random ones.
 
     Sessions that begin together stand together in every node's database. Random keys touch a page of the index each:
@@ -73,6 +73,6 @@ def _timed_uuid() -> str:
     return f"{digits[:8]}-{digits[8:12]}-7{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
-def wire_time(seconds: float) -> str:
+def format_timestamp(seconds: float) -> str:
     """Return ``seconds`` since the epoch as OICP writes times: ISO 8601 with offset (CPO-01, Time zones)."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

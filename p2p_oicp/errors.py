@@ -39,11 +39,11 @@ class MessageError(P2pOicpError):
     """A message that cannot be processed."""
 
 
-class NotProven(P2pOicpError):
+class VerificationError(P2pOicpError):
     """Something does not prove what it should; the text says why."""
 
 
-class UnknownKey(NotProven):
+class UnknownKey(VerificationError):
     """Signed with a key that nobody we know has; fresh keys of the sender may help."""
 
 
@@ -81,7 +81,7 @@ class PeerUnreachable(PeerError):
     may_have_arrived = False
 
 
-class PeerSilent(PeerError):
+class PeerTimeout(PeerError):
     """The request was sent and no whole answer came back in time."""
 
 
@@ -110,11 +110,11 @@ class PeerRejected(PeerError):
         self.code = code
 
 
-class PeerBroken(PeerError):
+class PeerProtocolError(PeerError):
     """The peer failed, or answered something that is not OICP."""
 
 
-class PeerUnproven(PeerBroken):
+class PeerVerificationError(PeerProtocolError):
     """An answer that does not prove who gave it: it counts as none."""
 
 
@@ -126,5 +126,5 @@ class StoreBusy(StoreError):
     """Too much is waiting to be written."""
 
 
-class StoreUnusable(StoreError):
+class StoreUnavailable(StoreError):
     """The database cannot be used; the text says why and what to do, and nothing was changed."""

@@ -22,7 +22,7 @@ def _with_process_id(_logger: object, _method: str, event: EventDict) -> EventDi
     return event
 
 
-class _Forgiving(io.TextIOBase):
+class _BestEffortStderr(io.TextIOBase):
     """Standard error that may be a file on a full disk: losing a line of the log must not lose a request."""
 
     def write(self, text: str) -> int:
@@ -37,11 +37,11 @@ class _Forgiving(io.TextIOBase):
             sys.stderr.flush()
 
 
-def configure_logs(form: str, level: str) -> None:
+def configure_logs(log_format: str, level: str) -> None:
     """Set up the logs of a program, on standard error: ``form`` is ``text`` for people or ``json`` for machines."""
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
-        if form == "json"
+        if log_format == "json"
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
@@ -51,11 +51,11 @@ def configure_logs(form: str, level: str) -> None:
             _with_process_id,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([structlog.processors.format_exc_info] if form == "json" else []),
+            *([structlog.processors.format_exc_info] if log_format == "json" else []),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Forgiving())),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _BestEffortStderr())),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(
@@ -63,7 +63,7 @@ def configure_logs(form: str, level: str) -> None:
     )
 
 
-def hand_logs_to_the_host_program() -> None:
+def use_stdlib_logging() -> None:
     """Send events to the standard library's logging, unless the program that embeds the node has decided otherwise."""
     if structlog.is_configured():
         return

@@ -14,19 +14,19 @@ from typing import Self
 import structlog
 from aiohttp import web
 
-from p2p_oicp import wiring
+from p2p_oicp import builder
 from p2p_oicp.backends import CpoBackend, EmpBackend
-from p2p_oicp.clock import Clock, Mint, RandomMint, SystemClock
-from p2p_oicp.delivery import Supervisor
-from p2p_oicp.logs import hand_logs_to_the_host_program
+from p2p_oicp.builder import NodeComponents, NodeEnvironment
+from p2p_oicp.clock import Clock, IdGenerator, SystemClock, UuidGenerator
+from p2p_oicp.config import Settings, load_registry, local_peer
+from p2p_oicp.delivery import TaskSupervisor
+from p2p_oicp.logs import use_stdlib_logging
 from p2p_oicp.oicp import Message
+from p2p_oicp.peering import PeerTls
 from p2p_oicp.peers import Peer, PeerRegistry
-from p2p_oicp.roles.state.recovery import make_good
-from p2p_oicp.settings import Settings, load_registry, own_peer
+from p2p_oicp.roles.datasets.ingest import resume_interrupted_imports
+from p2p_oicp.server import InProcessPeerClient, LocalBackendClient, PeerAuthenticator, start_listener
 from p2p_oicp.storage import Store, open_store
-from p2p_oicp.trust import Trust
-from p2p_oicp.web import Loopback, OwnCalls, PeerGate, listen
-from p2p_oicp.wiring import Parts, Site
 
 log = structlog.get_logger(__name__)
 
@@ -45,23 +45,23 @@ class Node:
         cpo: CpoBackend | None = None,
         emp: EmpBackend | None = None,
         clock: Clock | None = None,
-        mint: Mint | None = None,
+        ids: IdGenerator | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._mint = mint or RandomMint()
+        self._ids = ids or UuidGenerator()
         self._cpo, self._emp = cpo, emp
         self._stack = AsyncExitStack()
-        self._own_calls: OwnCalls | None = None
-        self._trust: Trust | None = None
-        self.me: Peer = own_peer(settings)
+        self._local_client: LocalBackendClient | None = None
+        self._trust: PeerTls | None = None
+        self.me: Peer = local_peer(settings)
         self.store: Store | None = None
         self.registry: PeerRegistry = load_registry(settings)
         self.peer_url = ""
         self.backend_url = ""
 
     async def __aenter__(self) -> Self:
-        hand_logs_to_the_host_program()
+        use_stdlib_logging()
         async with AsyncExitStack() as stack:
             await self._start(stack)
             self._stack = stack.pop_all()
@@ -79,9 +79,9 @@ class Node:
 
         Raises errors.PeerRejected where this node refuses the message as invalid.
         """
-        if self._own_calls is None:
+        if self._local_client is None:
             raise RuntimeError("the node is not running: use it inside its async with block")
-        return await self._own_calls.send(request)
+        return await self._local_client.send(request)
 
     async def reload(self) -> None:
         """Read keys, certificate and peers file again; what cannot be used is logged, and stays as it was."""
@@ -89,44 +89,50 @@ class Node:
             await self._trust.reload()
 
     async def _start(self, stack: AsyncExitStack) -> None:
-        site, storage = self._site(), self._settings.storage
+        environment, storage = self._environment(), self._settings.storage
         store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
-        trust = self._trust = stack.enter_context(wiring.trust_of(site))
-        parts = await wiring.assemble(stack, site, store, trust, (self._cpo, self._emp))
-        supervisor = await stack.enter_async_context(Supervisor())
-        await trust.open(store, parts.client)
-        await make_good(parts.context)
-        gate = PeerGate(trust, requests_per_second=self._settings.peer_api.requests_per_second)
-        peer_api, backend_api = wiring.apis(parts, gate)
-        parts.courier.loopback = Loopback(peer_api)
-        self._own_calls = OwnCalls(backend_api, self.me)
-        greetings = await wiring.greetings_of(parts, gate)
-        trust.fresh_keys.introduce = greetings.introduce
-        peers = wiring.for_peers(parts, peer_api, gate, greetings)
-        await self._listen(stack, trust, peers, wiring.for_backends(parts, backend_api, self._readiness))
-        wiring.start_workers(parts, supervisor, greetings)
-        await self._discover(stack, parts, supervisor)
-        self._report()
+        trust = self._trust = stack.enter_context(builder.build_identity(environment))
+        components = await builder.build_components(stack, environment, store, trust, (self._cpo, self._emp))
+        supervisor = await stack.enter_async_context(TaskSupervisor())
+        await trust.open(store, components.client)
+        await resume_interrupted_imports(components.services)
+        authenticator = PeerAuthenticator(trust, requests_per_second=self._settings.peer_api.requests_per_second)
+        peer_dispatcher, backend_dispatcher = builder.build_dispatchers(components, authenticator)
+        components.peer_client.local = InProcessPeerClient(peer_dispatcher)
+        self._local_client = LocalBackendClient(backend_dispatcher, self.me)
+        hello_client = await builder.build_hello(components, authenticator)
+        trust.key_refresher.on_refreshed = hello_client.send_once
+        peer_app = builder.build_peer_app(components, peer_dispatcher, authenticator, hello_client)
+        await self._start_listeners(
+            stack, trust, peer_app, builder.build_backend_app(components, backend_dispatcher, self._readiness)
+        )
+        builder.start_workers(components, supervisor, hello_client)
+        await self._start_discovery(stack, components, supervisor)
+        self._log_ready()
 
-    def _site(self) -> Site:
-        return Site(self._settings, self.me, self.registry, self._clock, self._mint)
+    def _environment(self) -> NodeEnvironment:
+        return NodeEnvironment(self._settings, self.me, self.registry, self._clock, self._ids)
 
-    async def _listen(
-        self, stack: AsyncExitStack, trust: Trust, peers: web.Application, backends: web.Application
+    async def _start_listeners(
+        self, stack: AsyncExitStack, trust: PeerTls, peer_app: web.Application, backend_app: web.Application
     ) -> None:
-        peer, backend = self._settings.peer_api, self._settings.backend_api
-        tls = trust.tls.server() if trust.tls else None
-        enter = partial(listen, stack, connections=self._settings.limits.connections)
-        self.peer_url = await enter(peers, peer.host, peer.port, "peer_api", tls=tls)
-        self.backend_url = await enter(backends, backend.host, backend.port, "backend_api")
+        peer_settings, backend_settings = self._settings.peer_api, self._settings.backend_api
+        tls = trust.tls.server_context() if trust.tls else None
+        open_listener = partial(start_listener, stack, max_connections=self._settings.limits.connections)
+        self.peer_url = await open_listener(peer_app, peer_settings.host, peer_settings.port, "peer_api", tls=tls)
+        self.backend_url = await open_listener(backend_app, backend_settings.host, backend_settings.port, "backend_api")
 
-    async def _discover(self, stack: AsyncExitStack, parts: Parts, supervisor: Supervisor) -> None:
-        if (wanted := self._settings.discovery).mdns:
-            is_up = parts.signs.heard_from
-            discovery = parts.trust.discover(parts.client, wanted.interfaces, wanted.auto_accept, is_up)
-            supervisor.keep_running("discovery", (await stack.enter_async_context(discovery)).run)
+    async def _start_discovery(
+        self, stack: AsyncExitStack, components: NodeComponents, supervisor: TaskSupervisor
+    ) -> None:
+        if (discovery_settings := self._settings.discovery).mdns:
+            mark_alive = components.liveness.mark_alive
+            discovery = components.trust.create_discovery(
+                components.client, discovery_settings.interfaces, discovery_settings.auto_accept, mark_alive
+            )
+            supervisor.start_service("discovery", (await stack.enter_async_context(discovery)).run)
 
-    def _report(self) -> None:
+    def _log_ready(self) -> None:
         if not self._settings.security.require:
             log.warning("node.insecure", node=self.me.name, meaning="require = []: nobody proves who they are")
         log.info("node.ready", node=self.me.name, peer_api=self.peer_url, backend_api=self.backend_url)

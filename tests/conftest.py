@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from p2p_oicp.simulator.loopback_ports import free_ports
+from p2p_oicp.simulator.node_files import free_ports
 from p2p_oicp.storage import Store, open_store
 from tests.support.clocks import ManualClock
 

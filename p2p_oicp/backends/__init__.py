@@ -7,7 +7,7 @@ whether a driver may charge and is told what happened. ``http`` is a backend rea
 without a CSMS.
 """
 
-from p2p_oicp.backends.choice import choose_cpo, choose_emp
+from p2p_oicp.backends.client import create_cpo_backend, create_emp_backend
 from p2p_oicp.backends.protocols import CpoBackend, EmpBackend, Forwarding, ReservingCpoBackend
 
-__all__ = ["CpoBackend", "EmpBackend", "Forwarding", "ReservingCpoBackend", "choose_cpo", "choose_emp"]
+__all__ = ["CpoBackend", "EmpBackend", "Forwarding", "ReservingCpoBackend", "create_cpo_backend", "create_emp_backend"]

@@ -1,19 +1,128 @@
-"""``p2p-oicp cdrs``."""
+"""What ``p2p-oicp cdrs export`` writes: the records as they came, or a table of what a person bills by.
+
+What ``p2p-oicp cdrs reconcile`` does: one request to the node's admin API, one table.
+
+``p2p-oicp cdrs``.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import csv
+import sqlite3
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
+import orjson
 import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
-from p2p_oicp.cli.options import ConfigOption
+from p2p_oicp.cli.client import ApiClient, ApiEndpoint, ApiResponse
+from p2p_oicp.cli.common import ConfigOption, parse_time
+from p2p_oicp.clock import format_timestamp
+from p2p_oicp.errors import ConfigurationError, PeerRejected
+from p2p_oicp.oicp import ChargeDetailRecord
+from p2p_oicp.storage import cdrs, open_readonly
+
+_ROLES = ("", "cpo", "emp")
+_CSV_COLUMNS = (
+    "Role", "Peer", "ReceivedAt", "ForwardedAt", "SessionID", "CPOPartnerSessionID", "EMPPartnerSessionID", "EvseID",
+    "Identification", "PartnerProductID", "SessionStart", "ChargingStart", "ChargingEnd", "SessionEnd",
+    "MeterValueStart", "MeterValueEnd", "ConsumedEnergy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class CdrExportFilter:
+    """Which records: received in a time (seconds since the epoch), in a role or in both."""
+
+    since: float
+    until: float
+    role: str
+
+    @classmethod
+    def from_options(cls, since: str, until: str | None, role: str) -> Self:
+        """Read the options; raise `ConfigurationError`."""
+        if role not in _ROLES:
+            raise ConfigurationError(f"--role {role}: expected cpo or emp")
+        return cls(parse_time(since, "--since"), parse_time(until, "--until") if until else time.time(), role)
+
+
+def write_cdrs(file: Path, export_filter: CdrExportFilter, to_format: str) -> None:
+    """Write to standard output, record by record."""
+    with open_readonly(file) as store:
+        rows = store.rows(cdrs.RECEIVED_BETWEEN, since_=export_filter.since, until_=export_filter.until)
+        filtered = (row for row in rows if export_filter.role in {"", row["role"]})
+        (_write_csv if to_format == "csv" else _write_json)(filtered)
+
+
+def _write_json(rows: Iterable[sqlite3.Row]) -> None:
+    out = sys.stdout.buffer
+    separator = b"[\n"
+    for row in rows:
+        out.write(separator + row["body"])
+        separator = b",\n"
+    out.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
+    out.flush()
+
+
+def _write_csv(rows: Iterable[sqlite3.Row]) -> None:
+    writer = csv.writer(sys.stdout)
+    writer.writerow(_CSV_COLUMNS)
+    for row in rows:
+        writer.writerow(list(_csv_cells(row, ChargeDetailRecord.from_json(row["body"]))))
+
+
+def _csv_cells(row: sqlite3.Row, cdr: ChargeDetailRecord) -> Iterator[object]:
+    yield from (row["role"], row["peer"], format_timestamp(row["received_at"]))
+    yield format_timestamp(row["forwarded_at"]) if row["forwarded_at"] else ""
+    yield from (cdr.session_id, cdr.cpo_partner_session_id or "", cdr.emp_partner_session_id or "")
+    yield from (cdr.evse_id, cdr.identification.uid or cdr.identification.evco_id or "")
+    yield cdr.partner_product_id or ""
+    times = (cdr.session_start, cdr.charging_start, cdr.charging_end, cdr.session_end)
+    yield from (moment.isoformat() for moment in times)
+    meter_values = (cdr.meter_value_start, cdr.meter_value_end, cdr.consumed_energy)
+    yield from ("" if value is None else value for value in meter_values)
+
+
+_RECONCILE_PATH = "/admin/v1/cdrs/reconcile"
+_HTTP_OK = 200
+
+
+def run_reconciliation(config: Path, since: str | None, *, timeout: float) -> int:
+    """Ask the node, and print what each CPO peer had; return the exit code."""
+    endpoint = ApiEndpoint.from_options(None, config)
+    payload = {"since": format_timestamp(parse_time(since, "--since"))} if since else {}
+    response = asyncio.run(_post_reconcile(endpoint, orjson.dumps(payload), timeout))
+    if response.status != _HTTP_OK:
+        raise PeerRejected(
+            endpoint.url, f"HTTP {response.status}: {response.format_body()}", http_status=response.status
+        )
+    peers = orjson.loads(response.body)["peers"]
+    table = Table("Peer", "Told", "New", "Refused", "Trouble", box=box.SIMPLE)
+    for peer in peers:
+        counts = (str(peer[member]) for member in ("reported", "imported", "rejected"))
+        table.add_row(peer["peer"], *counts, peer["error"] or "")
+    Console().print(table if peers else "No peer is a CPO's.", markup=False)
+    return int(any(peer["error"] or peer["rejected"] for peer in peers))
+
+
+async def _post_reconcile(endpoint: ApiEndpoint, body: bytes, timeout_seconds: float) -> ApiResponse:
+    async with ApiClient(endpoint, timeout=timeout_seconds) as client:
+        return await client.post(endpoint.url.rstrip("/") + _RECONCILE_PATH, body)
+
 
 _SINCE_HELP = "A date (2026-03-01, from midnight UTC) or a time with its offset (2026-03-01T02:00:00+01:00)."
 
 
-class Format(StrEnum):
+class ExportFormat(StrEnum):
     """How records are written."""
 
     JSON = "json"
@@ -33,16 +142,16 @@ def export(
     config: ConfigOption = Path("node.toml"),
     until: Annotated[str | None, typer.Option(metavar="TIME", help="And before then; absent: until now.")] = None,
     to_format: Annotated[
-        Format, typer.Option("--format", help="json: one list, as they came; csv: a table.")
-    ] = Format.JSON,
+        ExportFormat, typer.Option("--format", help="json: one list, as they came; csv: a table.")
+    ] = ExportFormat.JSON,
     role: Annotated[str, typer.Option(metavar="ROLE", help="Only ours as cpo, or only those we got as emp.")] = "",
 ) -> None:
     """Write charge detail records to standard output, for a nightly job; the node may be running."""
-    from p2p_oicp.cli import cdr_export
-    from p2p_oicp.settings import load_settings
+    # import of own module
+    from p2p_oicp.config import load_settings
 
-    wanted = cdr_export.Wanted.of(since, until, role)
-    cdr_export.write(load_settings(config).storage.file, wanted, to_format.value)
+    export_filter = CdrExportFilter.from_options(since, until, role)
+    write_cdrs(load_settings(config).storage.file, export_filter, to_format.value)
 
 
 def reconcile(
@@ -56,6 +165,6 @@ def reconcile(
 
     The exit code is 1 if a peer could not be asked, or if one of its records was refused.
     """
-    from p2p_oicp.cli import cdr_reconcile
+    # import of own module
 
-    raise typer.Exit(cdr_reconcile.reconcile(config, since, seconds=timeout))
+    raise typer.Exit(run_reconciliation(config, since, timeout=timeout))

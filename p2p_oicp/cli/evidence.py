@@ -1,4 +1,7 @@
-"""``p2p-oicp evidence``."""
+"""What an evidence file proves, for people.
+
+``p2p-oicp evidence``.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,88 @@ from typing import Annotated
 
 import typer
 
-from p2p_oicp.cli.options import ConfigOption
-from p2p_oicp.errors import ConfigurationError, NotProven
+from p2p_oicp.cli.common import ConfigOption
+from p2p_oicp.client.transport import BoundedBody
+from p2p_oicp.clock import format_timestamp
+from p2p_oicp.crypto.evidence_file import Evidence, SignedStatement, read_evidence
+from p2p_oicp.errors import ConfigurationError, PeerProtocolError, VerificationError
+from p2p_oicp.peers.descriptor import verify_descriptor
+
+_COMPRESSION_MAGIC = (b"\x1f\x8b", b"\x78")  # gzip and zlib; no JSON begins so
+_MAX_DECODED_BYTES = 1024 * 1024
+
+
+def read_evidence_file(path: Path) -> Evidence:
+    """Read and verify a file; raise ConfigurationError, NotProven."""
+    try:
+        content = path.read_bytes()
+    except OSError as exc:
+        raise ConfigurationError(f"{path}: cannot be read: {exc.strerror}") from exc
+    return read_evidence(content)
+
+
+def format_evidence(evidence: Evidence) -> str:
+    """Return what a file proves, and what it does not."""
+    verdict = "" if evidence.unverified else ", all signatures fit"
+    lines = [f"Session {_sanitize(evidence.session_id)}: {len(evidence.statements)} signed statements{verdict}."]
+    lines += [f"NOT PROVEN: {_sanitize(issue)}" for issue in evidence.unverified]
+    for statement in evidence.statements:
+        lines += _format_statement(statement, evidence)
+    lines += [
+        "",
+        "The keys, and what their holders say of themselves (signed with the key):",
+        *_describe_key_owners(evidence),
+    ]
+    lines += [f"The file was written by the holder of {evidence.signer_key.key_id}.", "Compare the fingerprints."]
+    return "\n".join(lines)
+
+
+def _format_statement(statement: SignedStatement, evidence: Evidence) -> list[str]:
+    owner = _sanitize(evidence.key_owners.get(statement.key.key_id, "?"))
+    heading = f"{statement.number}. {_format_time(statement.signed_at)}  {owner} ({statement.key.key_id})"
+    return [heading, f"   {_sanitize(statement.description)}", f"   {_sanitize(_decode_body(statement.body))}"]
+
+
+def _format_time(at: int) -> str:
+    """Return when a signer says to have signed: evidence is of his own clock, whatever it says."""
+    try:
+        return format_timestamp(at)
+    except (ValueError, OverflowError, OSError):
+        return f"{at} s after 1970"
+
+
+def _decode_body(body: bytes) -> str:
+    if body.startswith(_COMPRESSION_MAGIC):
+        decoded = BoundedBody("", limit=_MAX_DECODED_BYTES, coding="gzip")
+        try:
+            decoded.add(body)
+            body = decoded.finish()
+        except PeerProtocolError:
+            return f"({len(body)} compressed bytes, which are damaged, or too many to be shown)"
+    return body.decode(errors="replace")
+
+
+def _sanitize(text: str) -> str:
+    """Return what others have written so that it stays where it is shown, and does nothing to a terminal."""
+    lines = ["".join(char if char.isprintable() else "\ufffd" for char in line) for line in text.splitlines()]
+    return "\n      ".join(lines)
+
+
+def _describe_key_owners(evidence: Evidence) -> list[str]:
+    lines = []
+    for body in evidence.descriptors:
+        try:
+            signed = verify_descriptor(body)
+        except VerificationError as error:
+            lines.append(f"  a descriptor that proves nothing: {_sanitize(str(error))}")
+            continue
+        descriptor = signed.descriptor
+        parties = " ".join(party.text for party in (*descriptor.operators, *descriptor.providers))
+        lines += [
+            f"  {key.key.key_id}  {_sanitize(descriptor.name)}, {_sanitize(descriptor.url)}, {parties}"
+            for key in descriptor.keys
+        ]
+    return lines
 
 
 def register(app: typer.Typer) -> None:
@@ -29,12 +112,12 @@ def export(
     """Write all signed requests and answers of a session into one file. The node has to run."""
     from urllib.parse import quote
 
-    from p2p_oicp.cli import admin
+    from p2p_oicp.cli import client
 
-    answer = admin.ask(config, "GET", f"/admin/v1/evidence/{quote(session_id, safe='')}")
+    response = client.call_admin(config, "GET", f"/admin/v1/evidence/{quote(session_id, safe='')}")
     file = out or Path(f"{session_id}.evidence")
     try:
-        file.write_text(answer["file"], encoding="utf-8")
+        file.write_text(response["file"], encoding="utf-8")
     except OSError as exc:
         raise ConfigurationError(f"{file}: cannot be written: {exc.strerror}") from exc
     typer.echo(file)
@@ -44,9 +127,9 @@ def verify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `evidence export` has written.")],
 ) -> None:
     """Prove, with nothing but the file, who said what when; fails where anything in it is not proved."""
-    from p2p_oicp.cli import evidence_report
+    # import of own module
 
-    found = evidence_report.read(file)
-    typer.echo(evidence_report.of(found))
-    if found.unproven:
-        raise NotProven(f"{file}: not proven: {'; '.join(found.unproven)}")
+    evidence = read_evidence_file(file)
+    typer.echo(format_evidence(evidence))
+    if evidence.unverified:
+        raise VerificationError(f"{file}: not proven: {'; '.join(evidence.unverified)}")

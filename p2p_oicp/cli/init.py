@@ -1,16 +1,250 @@
-"""``p2p-oicp init``."""
+"""A certificate for a laboratory.
+
+What ``p2p-oicp init`` writes: a folder with everything that a node needs to start.
+
+``p2p-oicp init``.
+
+``p2p-oicp certs``.
+"""
 
 from __future__ import annotations
 
+import base64
+import json
+import os
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from p2p_oicp.cli.common import ConfigOption
+from p2p_oicp.config import load_settings
+from p2p_oicp.crypto.tls import Certificate, self_signed
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.peers.models import display_name, operator_id, provider_id
+
+_CERTIFICATE_FILE, _KEY_FILE = "tls.crt", "tls.key"
+
+
+def write_self_signed(config: Path, hosts: list[str], days: int) -> str:
+    """Write certificate and key beside the node's keys; return what the person does now."""
+    settings = load_settings(config)
+    parties = [party.text for party in (*settings.node.operators, *settings.node.providers)]
+    host_names = hosts or [urlsplit(settings.peer_api.url).hostname or "localhost"]
+    key, certificate = self_signed(settings.node.name, parties, host_names, now=time.time(), days=days)
+    folder = settings.security.keys
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _create_new_file(folder / _KEY_FILE, key, 0o600)
+        _create_new_file(folder / _CERTIFICATE_FILE, certificate, 0o644)
+    except OSError as exc:
+        raise ConfigurationError(f"{exc.filename or folder}: cannot be written: {exc.strerror}") from exc
+    parsed = Certificate.from_pem(certificate)
+    config_dir = config.absolute().parent
+    return (
+        f"{parsed.fingerprint}\nAdd to {config}:\n[tls]\n"
+        f'certificate = "{_relative_path(folder / _CERTIFICATE_FILE, config_dir)}"\n'
+        f'key = "{_relative_path(folder / _KEY_FILE, config_dir)}"\n'
+        f'Peers that are paired learn it; for a peers.toml:\ncertificates = ["{parsed.der_base64}"]'
+    )
+
+
+def _relative_path(path: Path, base_dir: Path) -> str:
+    return str(path.relative_to(base_dir)) if path.is_relative_to(base_dir) else str(path)
+
+
+def _create_new_file(path: Path, content: bytes, mode: int) -> None:
+    # O_EXCL: never over a file that is there; the mode holds from the first byte on.
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
+
+
+_FILE_MODES = {"keys/node.key": 0o600}
+_DEFAULT_FILE_MODE = 0o644
+
+_NODE_TOML_TEMPLATE = """\
+# The settings of one p2p-oicp node. docs/configuration.md explains every key.
+# An environment variable wins over this file: P2P_OICP_NODE__NAME, P2P_OICP_PEER_API__PORT, P2P_OICP_PEERS_FILE ...
+
+# The peers of this node, one [[peer]] each. Paths are relative to this file.
+peers_file = "peers.toml"
+
+[node]
+name = {name}
+# OperatorIDs of this company (it runs EVSEs), the main one first; sub-operators are listed here too.
+operators = {operators}
+# ProviderIDs of this company (it has drivers), the main one first; sub-providers are listed here too.
+providers = {providers}
+# The database lives here.
+data_dir = "data"
+
+[peer_api]
+# The other companies' nodes call this listener. Loopback, until you open it:
+# host = "0.0.0.0", and url = the address by which peers reach it.
+host = "127.0.0.1"
+port = {peer_port}
+# url = "https://oicp.example.com"
+
+[backend_api]
+# Your own systems call this listener, as if it were the clearing house: http://127.0.0.1:{backend_port}/api/oicp/...
+host = "127.0.0.1"
+port = {backend_port}
+# Your systems then send "Authorization: Bearer ..."; needed if host is not loopback.
+# token = "a long random text"
+# Where this node calls your systems: remote starts and stops go to the CPO's,
+# authorizations, charging notifications and CDRs to the EMP's.
+# cpo_url = "http://127.0.0.1:9001"
+# emp_url = "http://127.0.0.1:9002"
+
+[security]
+# What a peer's request must carry: "signature", "mtls", or both. [] is insecure: whoever reaches the peer API
+# can speak for any party, so it is for test networks only.
+require = {require}
+# The key pair of this node is in keys/: node.key stays secret, for-partners.toml has the public one.
+
+[storage]
+# FULL: what was acknowledged survives a loss of power. NORMAL is faster and survives a crash of the program.
+synchronous = "FULL"
+# Days for which what was signed is kept as evidence: as long as your partners may claim a debt.
+# evidence_days = 1095
+
+[limits]
+# What each listener takes on at a time; beyond it, requests are answered with 429 or 503 at once.
+# connections = 1000
+# requests = 256
+
+[log]
+# format: "text" for people, "json" for machines. level: "debug", "info", "warning" or "error".
+format = "text"
+level = "info"
+"""
+
+_PEERS_TOML = """\
+# The peers of this node that you name by hand: one [[peer]] for each. Those that were paired (`p2p-oicp peers invite`
+# and `join`) need no entry. Your partner's `p2p-oicp init` has written the entry for this file: append their
+# for-partners.toml. peers.example.toml in the project's repository explains every key.
+"""
+
+_PARTNER_ENTRY_TEMPLATE = """
+[[peer]]
+name = {name}
+url = {url}
+operators = {operators}
+providers = {providers}
+public_keys = [{public_key}]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTemplate:
+    """What the person asked for."""
+
+    name: str
+    operators: tuple[str, ...]
+    providers: tuple[str, ...]
+    require: tuple[str, ...]
+    peer_port: int
+    backend_port: int
+
+
+def write_node_files(folder: Path, template: NodeTemplate) -> None:
+    """Write all files; raise `ConfigurationError`, with nothing written, if an id is wrong or a file exists."""
+    _validate_template(template)
+    contents = _render_files(template)
+    existing = [str(folder / name) for name in contents if (folder / name).exists()]
+    if existing:
+        raise ConfigurationError(f"{existing[0]} exists already and is not overwritten; choose another folder")
+    try:
+        (folder / "keys").mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name, content in contents.items():
+            _create_file(folder / name, content, _FILE_MODES.get(name, _DEFAULT_FILE_MODE))
+    except OSError as exc:
+        raise ConfigurationError(f"{exc.filename or folder}: cannot be written: {exc.strerror}") from exc
+
+
+def next_steps(folder: Path, template: NodeTemplate) -> str:
+    """Return what the person does now."""
+    config = shlex.quote(str(folder / "node.toml"))
+    steps = [
+        f"p2p-oicp run --config {config}",
+        f"p2p-oicp peers invite --config {config}   (a link with which a partner joins; theirs you join)",
+    ]
+    if not template.operators and not template.providers:
+        steps.insert(0, f"Name your OperatorIDs or ProviderIDs in {folder / 'node.toml'}.")
+    numbered = [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
+    warning = (
+        "" if template.require else "\nInsecure: this node believes whoever reaches its peer API. Test networks only."
+    )
+    return "\n".join([f"A new node: {folder / 'node.toml'}", *numbered]) + warning
+
+
+def _validate_template(template: NodeTemplate) -> None:
+    for option, parse, values in (
+        ("--name", display_name, (template.name,)),
+        ("--operator", operator_id, template.operators),
+        ("--provider", provider_id, template.providers),
+    ):
+        for value in values:
+            try:
+                parse(value)
+            except ValueError as exc:
+                raise ConfigurationError(f"{option}: {exc}") from exc
+    if template.peer_port == template.backend_port:
+        raise ConfigurationError(f"--peer-port and --backend-port are both {template.peer_port}; expected two ports")
+
+
+def _render_files(template: NodeTemplate) -> Mapping[str, bytes]:
+    private_key = Ed25519PrivateKey.generate()
+    public_key = private_key.public_key()
+    public_key_line = base64.b64encode(
+        public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    ).decode()
+    values = {
+        "name": _toml_value(template.name),
+        "operators": _toml_value(template.operators),
+        "providers": _toml_value(template.providers),
+        "require": _toml_value(template.require),
+        "url": _toml_value(f"http://127.0.0.1:{template.peer_port}"),
+        "peer_port": template.peer_port,
+        "backend_port": template.backend_port,
+        "public_key": _toml_value(public_key_line),
+    }
+    return {
+        "node.toml": _NODE_TOML_TEMPLATE.format_map(values).encode(),
+        "peers.toml": _PEERS_TOML.encode(),
+        "for-partners.toml": _PARTNER_ENTRY_TEMPLATE.format_map(values).encode(),
+        "keys/node.key": private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        "keys/node.pub": public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+    }
+
+
+def _toml_value(value: str | tuple[str, ...]) -> str:
+    # A JSON string is a TOML basic string, but for DEL, which TOML wants escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _create_file(path: Path, content: bytes, mode: int) -> None:
+    # O_EXCL: never through a link or over a file that came in between; the mode holds from the first byte on.
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command("init")(init)
+    certs = typer.Typer(no_args_is_help=True)
+    certs.command("self-signed")(create_self_signed)
+    certs.callback()(_certs_callback)
+    app.add_typer(certs, name="certs", help="Certificates for TLS with peers.")
 
 
 def init(
@@ -31,9 +265,9 @@ def init(
     backend_port: Annotated[int, typer.Option(min=1, max=65535, help="Port that our own systems call.")] = 8321,
 ) -> None:
     """Write node.toml, peers.toml and a key pair for a new node. Nothing that exists is overwritten."""
-    from p2p_oicp.cli import new_node
+    # import of own module
 
-    plan = new_node.Plan(
+    template = NodeTemplate(
         name=name,
         operators=tuple(operator or ()),
         providers=tuple(provider or ()),
@@ -41,5 +275,22 @@ def init(
         peer_port=peer_port,
         backend_port=backend_port,
     )
-    new_node.write(folder, plan)
-    typer.echo(new_node.next_steps(folder, plan))
+    write_node_files(folder, template)
+    typer.echo(next_steps(folder, template))
+
+
+def _certs_callback() -> None:
+    """Certificates for TLS with peers."""
+
+
+def create_self_signed(
+    config: ConfigOption = Path("node.toml"),
+    host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Host name or address of the peer API; can be repeated.")
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="For how many days it is valid.")] = 365,
+) -> None:
+    """Write a self-signed certificate and its key, for laboratories; companies have a CA issue theirs."""
+    # import of own module
+
+    typer.echo(write_self_signed(config, host or [], days))

@@ -1,15 +1,139 @@
-"""``p2p-oicp peers``."""
+"""Peers as a table for people, as JSON for programs.
+
+What a node says of itself, for people.
+
+``p2p-oicp peers``.
+"""
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
-from p2p_oicp.cli.options import ConfigOption
+from p2p_oicp.cli import client
+from p2p_oicp.cli.common import ConfigOption
+from p2p_oicp.client import HttpTransport
+from p2p_oicp.clock import SystemClock, UuidGenerator, format_timestamp
+from p2p_oicp.config import load_registry, load_settings
+from p2p_oicp.config.peers_file import peer_to_entry
+from p2p_oicp.errors import ConfigurationError, PeerUnreachable
+from p2p_oicp.peering.key_refresh import fetch_descriptor
+from p2p_oicp.peers.models import base_url
+from p2p_oicp.server.admin import descriptor_to_json
+from p2p_oicp.version import VERSION
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the peer, as `peers list` shows it.")]
+_CANDIDATE_DEFAULTS: dict[str, Any] = {"services": None, "security": None, "keys": []}
+
+
+@dataclass(frozen=True, slots=True)
+class PeerListing:
+    """The peers of a node, and what has to be said about the list."""
+
+    peers: list[dict[str, Any]]
+    warning: str = ""
+
+
+def fetch_peers(config: Path) -> PeerListing:
+    """Return the peers as the running node knows them, else those of the peers file."""
+    settings = load_settings(config)
+    registry = load_registry(settings)
+    try:
+        response = client.call_admin(config, "GET", "/admin/v1/peers")
+        candidates = [{**_CANDIDATE_DEFAULTS, **candidate} for candidate in response["candidates"]]
+        return PeerListing([*response["peers"], *candidates])
+    except PeerUnreachable:
+        peers = [peer_to_entry(peer) for peer in registry.all() if not peer.is_self]
+        warning = "The node does not run: these are the peers of the peers file, without their states and paired peers."
+        return PeerListing([_with_trust(peer, settings.security.require) for peer in peers], warning)
+
+
+def find_candidate(config: Path, name: str) -> dict[str, Any]:
+    """Return a node that was found and not accepted yet; raise ConfigurationError if there is none of that name."""
+    candidates = {entry["name"]: entry for entry in client.call_admin(config, "GET", "/admin/v1/peers")["candidates"]}
+    if name not in candidates:
+        raise ConfigurationError(
+            f'"{name}" was not found in the local network; found: {", ".join(candidates) or "nobody"}'
+        )
+    return dict(candidates[name])
+
+
+def peers_to_json(peers: Sequence[dict[str, Any]]) -> str:
+    """Return a JSON list, one object a peer, with the keys of the peers file and its state."""
+    return json.dumps(peers, indent=2, ensure_ascii=False)
+
+
+def print_peers(peers: Sequence[dict[str, Any]]) -> None:
+    """Print one row a peer."""
+    table = Table(box=box.SIMPLE)
+    for title in ("Name", "URL", "Operators", "Providers", "Services", "Trust", "Last seen", "State"):
+        table.add_column(title, overflow="fold")  # an id or a URL cut short is of no use
+    for peer in peers:
+        services = "all" if peer["services"] is None else ", ".join(peer["services"]) or "none"
+        default_route_label = "(all others)" * bool(peer.get("default_route"))
+        parties = [" ".join(ids) or default_route_label for ids in (peer["operators"], peer["providers"])]
+        last_seen = (peer.get("last_seen") or "-")[:19]
+        table.add_row(peer["name"], peer["url"], *parties, services, peer["trust"], last_seen, _format_state(peer))
+    console = Console()
+    console.print(table if peers else "No peers yet: p2p-oicp peers invite, or peers join.", markup=False)
+
+
+def _format_state(peer: dict[str, Any]) -> str:
+    parts = [f"{peer['waiting']} waiting"] if peer.get("waiting") else []
+    if peer.get("failures"):
+        parts.append(f"{peer['failures']} failures: {peer['last_error']}")
+    return "; ".join(parts) or "-"
+
+
+def _with_trust(peer: dict[str, Any], require: Sequence[str]) -> dict[str, Any]:
+    required = list(require) if peer["security"] is None else peer["security"]
+    return peer | {"trust": " and ".join(required) or "INSECURE: believed without proof"}
+
+
+_MAX_DESCRIPTOR_BYTES = 1024 * 1024
+
+
+async def fetch_verified_descriptor(url: str) -> dict[str, Any]:
+    """Fetch the descriptor of the node at ``url`` and check its signature; raise PeerError, NotProven."""
+    try:
+        base = base_url(url)
+    except ValueError as exc:
+        raise ConfigurationError(f"URL: {exc}") from exc
+    async with HttpTransport(
+        ids=UuidGenerator(), user_agent=f"p2p-oicp/{VERSION}", max_body=_MAX_DESCRIPTOR_BYTES
+    ) as client:
+        return descriptor_to_json(await fetch_descriptor(client, base, SystemClock()))
+
+
+def format_descriptor(descriptor: dict[str, Any]) -> str:
+    """Return it in lines, the fingerprint last: that is what is compared, by telephone for example."""
+    now = time.time()
+    keys = [key for key in descriptor["keys"] if key["valid_until"] is None or key["valid_until"] >= now]
+    lines = [
+        f"{descriptor['name']}, {descriptor['url']} ({descriptor['software']})",
+        f"  CPO for      {' '.join(descriptor['operators']) or '-'}",
+        f"  EMP for      {' '.join(descriptor['providers']) or '-'}",
+        f"  serves       {', '.join(descriptor['operations']) or 'nothing'}",
+        f"  requires     {' and '.join(descriptor['require']) or 'NOTHING: it is insecure'}",
+        *(f"  key          {key['key_id']}{_format_expiry(key)}" for key in keys),
+        f"  fingerprint  {descriptor['fingerprint']}",
+    ]
+    return "\n".join(lines)
+
+
+def _format_expiry(key: dict[str, Any]) -> str:
+    return "" if key["valid_until"] is None else f" until {format_timestamp(key['valid_until'])}"
+
+
+PeerNameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the peer, as `peers list` shows it.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,15 +153,15 @@ def list_peers(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON list, for programs.")] = False,
 ) -> None:
     """Show every peer: its parties, trust, security, when it was last seen, failures, what waits for it."""
-    from p2p_oicp.cli import peer_list
+    # import of own module
 
-    listing = peer_list.of_node(config)
+    listing = fetch_peers(config)
     if as_json:
-        typer.echo(peer_list.as_json(listing.peers))
+        typer.echo(peers_to_json(listing.peers))
         return
-    peer_list.print_table(listing.peers)
-    if listing.note:
-        typer.echo(listing.note, err=True)
+    print_peers(listing.peers)
+    if listing.warning:
+        typer.echo(listing.warning, err=True)
 
 
 def inspect(
@@ -48,10 +172,10 @@ def inspect(
     import asyncio
     import json
 
-    from p2p_oicp.cli import descriptors
+    # import of own module
 
-    found = asyncio.run(descriptors.fetch(url))
-    typer.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else descriptors.text(found))
+    descriptor = asyncio.run(fetch_verified_descriptor(url))
+    typer.echo(json.dumps(descriptor, indent=2, ensure_ascii=False) if as_json else format_descriptor(descriptor))
 
 
 def invite(
@@ -65,14 +189,14 @@ def invite(
     ] = "24h",
 ) -> None:
     """Print a link with which one other company can pair with this node, once. The node has to run."""
-    from p2p_oicp.cli import admin
-    from p2p_oicp.cli.durations import seconds
+    from p2p_oicp.cli import client
+    from p2p_oicp.cli.common import parse_duration
 
-    names = None if services is None else [name.strip() for name in services.split(",") if name.strip()]
-    wanted: dict[str, object] = {"services": names, "expires_in": seconds(expires, "--expires")}
-    answer = admin.ask(config, "POST", "/admin/v1/peers/invitations", wanted)
-    typer.echo(answer["link"])
-    typer.echo(f"Good for one company, until {answer['expires_at']}; give it to nobody else. They run:", err=True)
+    service_names = None if services is None else [name.strip() for name in services.split(",") if name.strip()]
+    payload: dict[str, object] = {"services": service_names, "expires_in": parse_duration(expires, "--expires")}
+    response = client.call_admin(config, "POST", "/admin/v1/peers/invitations", payload)
+    typer.echo(response["link"])
+    typer.echo(f"Good for one company, until {response['expires_at']}; give it to nobody else. They run:", err=True)
     typer.echo("p2p-oicp peers join 'LINK' --config node.toml", err=True)
 
 
@@ -83,42 +207,42 @@ def join(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree without being asked.")] = False,
 ) -> None:
     """Pair with the company that has sent a link: shows who that is, and asks. The node has to run."""
-    from p2p_oicp.cli import admin, descriptors
+    from p2p_oicp.cli import client
 
-    found = admin.ask(config, "POST", "/admin/v1/peers/inspect", {"link": link})
-    typer.echo(descriptors.text(found))
+    descriptor = client.call_admin(config, "POST", "/admin/v1/peers/inspect", {"link": link})
+    typer.echo(format_descriptor(descriptor))
     if not yes and not typer.confirm("Pair with this company?"):
         raise typer.Exit(1)
-    answer = admin.ask(config, "POST", "/admin/v1/peers/join", {"link": link, "alias": name})
-    typer.echo(f"{answer['joined']} and this node are now peers of each other.")
+    response = client.call_admin(config, "POST", "/admin/v1/peers/join", {"link": link, "alias": name})
+    typer.echo(f"{response['joined']} and this node are now peers of each other.")
 
 
 def accept(
-    name: Name,
+    name: PeerNameArgument,
     config: ConfigOption = Path("node.toml"),
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree without being asked.")] = False,
 ) -> None:
     """Make a node that was found in the local network (mDNS) a peer. The other side has to accept this node as well."""
     from urllib.parse import quote
 
-    from p2p_oicp.cli import admin, peer_list
+    from p2p_oicp.cli import client
 
-    found = peer_list.candidate(config, name)
-    typer.echo(f"{found['name']}, {found['url']}\n  fingerprint  {found['fingerprint']}")
+    candidate = find_candidate(config, name)
+    typer.echo(f"{candidate['name']}, {candidate['url']}\n  fingerprint  {candidate['fingerprint']}")
     if not yes and not typer.confirm("Is this the fingerprint that the other company has told you?"):
         raise typer.Exit(1)
-    wanted: dict[str, object] = {"fingerprint": found["fingerprint"]}
-    admin.ask(config, "POST", f"/admin/v1/peers/{quote(name, safe='')}/accept", wanted)
+    payload: dict[str, object] = {"fingerprint": candidate["fingerprint"]}
+    client.call_admin(config, "POST", f"/admin/v1/peers/{quote(name, safe='')}/accept", payload)
     typer.echo(f"{name} is a peer of this node now.")
 
 
-def remove(name: Name, config: ConfigOption = Path("node.toml")) -> None:
+def remove(name: PeerNameArgument, config: ConfigOption = Path("node.toml")) -> None:
     """Un-pair: this node forgets the peer, and the peer this node. The node has to run."""
     from urllib.parse import quote
 
-    from p2p_oicp.cli import admin
+    from p2p_oicp.cli import client
 
-    answer = admin.ask(config, "DELETE", f"/admin/v1/peers/{quote(name, safe='')}")
+    response = client.call_admin(config, "DELETE", f"/admin/v1/peers/{quote(name, safe='')}")
     typer.echo(f"{name} is no longer a peer of this node.")
-    if answer["other_side"]:
-        typer.echo(f"The other side: {answer['other_side']}", err=True)
+    if response["other_side"]:
+        typer.echo(f"The other side: {response['other_side']}", err=True)

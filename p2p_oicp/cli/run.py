@@ -1,22 +1,46 @@
-"""``p2p-oicp run``."""
+"""``p2p-oicp run``.
+
+``p2p-oicp backup``.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from p2p_oicp.cli.options import ConfigOption
+from p2p_oicp.cli.common import ConfigOption
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command("run")(run)
+    app.command("backup")(backup)
 
 
 def run(config: ConfigOption = Path("node.toml")) -> None:
     """Run one node until SIGTERM or SIGINT (Ctrl-C); then finish what is in flight and end with code 0."""
-    from p2p_oicp import process
-    from p2p_oicp.settings import load_settings
+    from p2p_oicp import runner
+    from p2p_oicp.config import load_settings
 
-    raise typer.Exit(process.run(load_settings(config)))
+    raise typer.Exit(runner.run(load_settings(config)))
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; it must not exist yet.")],
+    config: ConfigOption = Path("node.toml"),
+) -> None:
+    """Copy the database, while the node runs or not.
+
+    To restore: stop the node, remove the database's files that end in -wal and -shm, copy FILE back, start the node.
+    """
+    from p2p_oicp.config import load_settings
+    from p2p_oicp.storage.sqlite.backup import back_up
+
+    database_file = load_settings(config).storage.file
+    size = back_up(database_file, file)
+    typer.echo(
+        f"{file}: {size} bytes. To restore: stop the node, remove {database_file}-wal and -shm, "
+        f"copy it to {database_file}"
+    )

@@ -1,13 +1,107 @@
-"""``p2p-oicp sessions``."""
+"""Sessions as a table for people, as JSON for programs.
+
+``p2p-oicp sessions``.
+"""
 
 from __future__ import annotations
 
+import sqlite3
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import orjson
 import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
-from p2p_oicp.cli.options import ConfigOption, JsonOption
+from p2p_oicp.cli.common import ConfigOption, JsonOption
+from p2p_oicp.clock import format_timestamp
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.oicp import SessionID
+from p2p_oicp.storage import ReadOnlyStore, open_readonly, sessions
+from p2p_oicp.storage.sessions import SessionState
+
+_HIDDEN_COLUMNS = frozenset({"request_digest", "start_response", "stop_digest", "stop_response", "session_key"})
+_NON_TTY_WIDTH = 160
+_TIME_COLUMNS = frozenset({"created_at", "updated_at", "progress_at"})
+
+
+def newest_sessions(file: Path, state: str, limit: int) -> list[dict[str, Any]]:
+    """Return the newest sessions, in a state or in any."""
+    if state and state not in set(SessionState):
+        raise ConfigurationError(f"--state {state}: no such state; expected one of {', '.join(SessionState)}")
+    with open_readonly(file) as store:
+        return [_session_to_dict(row) for row in store.rows(sessions.LIST, state_=state, limit=limit)]
+
+
+def session_with_events(file: Path, session_id: str) -> list[dict[str, Any]]:
+    """Return a session as each role of this node knows it, with its events."""
+    key = SessionID(session_id).key
+    with open_readonly(file) as store:
+        rows = list(store.rows(sessions.BY_KEY, key_=key))
+        return [_session_to_dict(row) | {"events": _load_events(store, row["role"], key)} for row in rows]
+
+
+def sessions_to_json(value: object) -> str:
+    """Return one JSON list."""
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+
+
+def print_sessions(rows: Sequence[dict[str, Any]]) -> None:
+    """Print one row a session; ids are never cut, so that they can be taken to the next command."""
+    table = Table(box=box.SIMPLE)
+    for name in ("SessionID", "State", "Kind", "EVSE", "Peer", "Began"):
+        table.add_column(name, no_wrap=name in {"SessionID", "State"}, overflow="fold")
+    for session in rows:
+        kind = f"{session['kind']}, as {session['role'].upper()}"
+        created_at = session["created_at"][:19]
+        cells = (session["session_id"], session["state"], kind, session["evse_key"], session["peer"], created_at)
+        table.add_row(*cells)
+    _console().print(table if rows else "No session.", markup=False)
+
+
+def print_session_history(session_id: str, matches: Sequence[dict[str, Any]]) -> None:
+    """Print each role's view: what is known, then what happened."""
+    console = _console()
+    if not matches:
+        console.print(f"{session_id} is no session of this node.", markup=False)
+    for session in matches:
+        table = Table(box=box.SIMPLE, show_header=False, title=f"{session['session_id']}, as {session['role'].upper()}")
+        for name, value in session.items():
+            if name != "events" and value not in {None, ""}:
+                table.add_row(name, str(value))
+        console.print(table)
+        events = Table("At", "Event", "Message", box=box.SIMPLE)
+        for event in session["events"]:
+            body = event["message"]
+            events.add_row(event["at"], event["event"], "" if body is None else orjson.dumps(body).decode())
+        console.print(events, markup=False)
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else _NON_TTY_WIDTH)
+
+
+def _session_to_dict(row: sqlite3.Row) -> dict[str, Any]:
+    values = {name: row[name] for name in row.keys() if name not in _HIDDEN_COLUMNS}  # noqa: SIM118  # a Row iterates values
+    times = {
+        name: format_timestamp(value) for name, value in values.items() if name in _TIME_COLUMNS and value is not None
+    }
+    return values | times | {"offline": bool(values["offline"])}
+
+
+def _load_events(store: ReadOnlyStore, role: str, key: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "at": format_timestamp(row["at"]),
+            "event": row["event"],
+            "message": orjson.loads(row["body"]) if row["body"] else None,
+        }
+        for row in store.rows(sessions.EVENTS, role_=role, key_=key)
+    ]
 
 
 def register(app: typer.Typer) -> None:
@@ -27,14 +121,14 @@ def list_sessions(
     as_json: JsonOption = False,
 ) -> None:
     """Show the newest sessions; the node may be running."""
-    from p2p_oicp.cli import session_list
-    from p2p_oicp.settings import load_settings
+    # import of own module
+    from p2p_oicp.config import load_settings
 
-    found = session_list.newest(load_settings(config).storage.file, state, limit)
+    matches = newest_sessions(load_settings(config).storage.file, state, limit)
     if as_json:
-        typer.echo(session_list.as_json(found))
+        typer.echo(sessions_to_json(matches))
     else:
-        session_list.print_table(found)
+        print_sessions(matches)
 
 
 def show_session(
@@ -43,12 +137,12 @@ def show_session(
     as_json: JsonOption = False,
 ) -> None:
     """Show one session with everything that happened to it; the exit code is 1 if it is not known."""
-    from p2p_oicp.cli import session_list
-    from p2p_oicp.settings import load_settings
+    # import of own module
+    from p2p_oicp.config import load_settings
 
-    stories = session_list.stories(load_settings(config).storage.file, session_id)
+    matches = session_with_events(load_settings(config).storage.file, session_id)
     if as_json:
-        typer.echo(session_list.as_json(stories))
+        typer.echo(sessions_to_json(matches))
     else:
-        session_list.print_stories(session_id, stories)
-    raise typer.Exit(0 if stories else 1)
+        print_session_history(session_id, matches)
+    raise typer.Exit(0 if matches else 1)

@@ -8,30 +8,33 @@ wait, and the wait is persisted. A bell also rings when a peer gives a sign of l
 everything for it is due at once.
 """
 
-from p2p_oicp.delivery.acquaintances import Acquaintances
-from p2p_oicp.delivery.backoff import Backoff
-from p2p_oicp.delivery.bells import Bells, SignsOfLife
-from p2p_oicp.delivery.courier import Courier, PeerCourier
-from p2p_oicp.delivery.enquiry import Enquirer, PeerEnquirer, SessionReport
-from p2p_oicp.delivery.outbox import Carrier, OutboxWorker
-from p2p_oicp.delivery.replication import Replicator
-from p2p_oicp.delivery.shipments import StateKind
-from p2p_oicp.delivery.supervisor import Supervisor, Worker
+from p2p_oicp.client.peer_client import PeerClient, RoutingPeerClient
+from p2p_oicp.delivery.change_batches import DatasetCodec
+from p2p_oicp.delivery.node_protocol import (
+    HttpSessionStatusClient,
+    SessionStatus,
+    SessionStatusClient,
+    StoreEpochExchange,
+)
+from p2p_oicp.delivery.outbox import DeliveryTarget, OutboxDispatcher
+from p2p_oicp.delivery.replication import DatasetReplicator
+from p2p_oicp.delivery.wakeup import ExponentialBackoff, PeerLiveness, WakeupRegistry
+from p2p_oicp.delivery.workers import TaskSupervisor, Worker
 
 __all__ = [
-    "Acquaintances",
-    "Backoff",
-    "Bells",
-    "Carrier",
-    "Courier",
-    "Enquirer",
-    "OutboxWorker",
-    "PeerCourier",
-    "PeerEnquirer",
-    "Replicator",
-    "SessionReport",
-    "SignsOfLife",
-    "StateKind",
-    "Supervisor",
+    "DatasetCodec",
+    "DatasetReplicator",
+    "DeliveryTarget",
+    "ExponentialBackoff",
+    "HttpSessionStatusClient",
+    "OutboxDispatcher",
+    "PeerClient",
+    "PeerLiveness",
+    "RoutingPeerClient",
+    "SessionStatus",
+    "SessionStatusClient",
+    "StoreEpochExchange",
+    "TaskSupervisor",
+    "WakeupRegistry",
     "Worker",
 ]

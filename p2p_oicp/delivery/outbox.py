@@ -1,4 +1,7 @@
-"""The worker that empties one destination's outbox."""
+"""The worker that empties one destination's outbox.
+
+How letters travel: to a peer, and to our own EMP backend.
+"""
 
 from __future__ import annotations
 
@@ -8,38 +11,54 @@ from typing import Protocol
 
 import structlog
 
+from p2p_oicp.backends import EmpBackend, Forwarding
+from p2p_oicp.client.peer_client import PeerClient
 from p2p_oicp.clock import Clock
-from p2p_oicp.delivery.backoff import FAILURES_THAT_OPEN_THE_CIRCUIT, Backoff
-from p2p_oicp.delivery.bells import Bell
-from p2p_oicp.errors import PeerBroken, PeerBusy, PeerError, PeerRejected, StoreError
-from p2p_oicp.storage import Store, Transaction, destinations, outbox
-from p2p_oicp.storage.outbox import Letter
+from p2p_oicp.delivery.wakeup import CIRCUIT_BREAKER_THRESHOLD, ExponentialBackoff, Wakeup
+from p2p_oicp.errors import (
+    PeerBusy,
+    PeerError,
+    PeerProtocolError,
+    PeerRejected,
+    PeerUnauthorized,
+    PeerUnreachable,
+    StoreError,
+)
+from p2p_oicp.oicp import Acknowledgement, ChargeDetailRecord, ChargingNotification, Message
+from p2p_oicp.oicp.enums import INDETERMINATE_CODES
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME
+from p2p_oicp.peers import PeerRegistry
+from p2p_oicp.storage import Store, Transaction, cdrs, outbox, peer_state, sessions
+from p2p_oicp.storage.outbox import OutboxMessage
+from p2p_oicp.storage.sessions import SessionState
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE = 8
+_MAX_IN_FLIGHT = 8
 # Said without an OICP code, these come from a web server before the peer: it is being changed, or its url is wrong.
-_NOBODY_THERE = frozenset({404, 405})
+_MISSING_ENDPOINT_STATUSES = frozenset({404, 405})
 
 
-class Carrier(Protocol):
+class DeliveryTarget(Protocol):
     """Knows how letters of a destination travel and what their arrival means."""
 
-    async def carry(self, letter: Letter) -> None:
+    async def send(self, message: OutboxMessage) -> None:
         """Bring it there; raises errors.PeerError, PeerRejected where it is refused for good."""
 
-    def arrived(self, tx: Transaction, letter: Letter, now: float) -> None:
+    def on_delivered(self, tx: Transaction, message: OutboxMessage, now: float) -> None:
         """Change what an acknowledged delivery changes, in the transaction that removes the letter."""
 
 
-class OutboxWorker:
+class OutboxDispatcher:
     """Sends the letters of one destination: sessions side by side, each session's letters in their order."""
 
-    def __init__(self, carrier: Carrier, *, store: Store, bell: Bell, clock: Clock, backoff: Backoff) -> None:
-        self._destination = bell.destination
-        self._carrier = carrier
+    def __init__(
+        self, target: DeliveryTarget, *, store: Store, wakeup: Wakeup, clock: Clock, backoff: ExponentialBackoff
+    ) -> None:
+        self._destination = wakeup.destination
+        self._target = target
         self._store = store
-        self._bell = bell
+        self._wakeup = wakeup
         self._clock = clock
         self._backoff = backoff
 
@@ -47,79 +66,167 @@ class OutboxWorker:
         """Work until cancelled."""
         while True:
             try:
-                pause = await self._round()
+                delay = await self._dispatch_due()
             except StoreError as error:
                 log.warning("outbox.store_failed", destination=self._destination, error=str(error))
-                pause = self._backoff.after_a_store_failure
-            if pause is None or pause > 0:
-                await self._bell.wait(pause)
+                delay = self._backoff.store_error_delay
+            if delay is None or delay > 0:
+                await self._wakeup.wait(delay)
 
-    async def _round(self) -> float | None:
+    async def _dispatch_due(self) -> float | None:
         """Send what is due; return the seconds until something may be due, None if nothing waits."""
         now = self._clock.time()
-        health = destinations.health_now(self._store, self._destination)
-        if now < health.next_try_at <= now + self._backoff.longest:
+        health = peer_state.get_now(self._store, self._destination)
+        if now < health.next_try_at <= now + self._backoff.max_delay:
             return health.next_try_at - now
         # An open circuit is probed with one letter.
-        most = 1 if health.failures >= FAILURES_THAT_OPEN_THE_CIRCUIT else _AT_ONCE
-        letters = self._due(now, most)
-        if not letters:
-            return self._until_next(now)
-        sent = await asyncio.gather(*(self._send(letter) for letter in letters), return_exceptions=True)
-        for failure in filter(None, sent):  # only now, so that no sending goes on behind the next round's back
+        limit = 1 if health.failures >= CIRCUIT_BREAKER_THRESHOLD else _MAX_IN_FLIGHT
+        messages = self._select_due(now, limit)
+        if not messages:
+            return self._seconds_until_next(now)
+        results = await asyncio.gather(*(self._deliver(message) for message in messages), return_exceptions=True)
+        for failure in filter(None, results):  # only now, so that no sending goes on behind the next round's back
             raise failure
         return 0.0
 
-    def _due(self, now: float, most: int) -> list[Letter]:
-        too_far = now + self._backoff.longest
-        rows = self._store.look_up(outbox.DUE, destination_=self._destination, now_=now, too_far_=too_far, most=most)
-        return outbox.letters(rows)
+    def _select_due(self, now: float, limit: int) -> list[OutboxMessage]:
+        horizon = now + self._backoff.max_delay
+        rows = self._store.query_inline(
+            outbox.DUE, destination_=self._destination, now_=now, too_far_=horizon, limit=limit
+        )
+        return outbox.from_rows(rows)
 
-    def _until_next(self, now: float) -> float | None:
-        at = self._store.look_up(outbox.NEXT_DUE, destination_=self._destination)[0]["at"]
-        return None if at is None else max(0.01, at - now)
+    def _seconds_until_next(self, now: float) -> float | None:
+        due_at = self._store.query_inline(outbox.NEXT_DUE, destination_=self._destination)[0]["at"]
+        return None if due_at is None else max(0.01, due_at - now)
 
-    async def _send(self, letter: Letter) -> None:
-        event = log.bind(destination=self._destination, operation=letter.operation, session_id=letter.session_key)
+    async def _deliver(self, message: OutboxMessage) -> None:
+        bound_log = log.bind(destination=self._destination, operation=message.operation, session_id=message.session_key)
         try:
-            await self._carrier.carry(letter)
+            await self._target.send(message)
         except PeerError as error:
-            if isinstance(error, PeerRejected) and not _nobody_there(error):
-                event.warning("outbox.refused", error=str(error), code=error.code)
-                await self._store.write(partial(self._refused, letter=letter, error=error))
+            if isinstance(error, PeerRejected) and not _is_missing_endpoint(error):
+                bound_log.warning("outbox.dead_lettered", error=str(error), code=error.code)
+                await self._store.write(partial(self._mark_dead, message=message, error=error))
                 return
-            event.info("outbox.postponed", error=str(error), attempts=letter.attempts + 1)
-            await self._store.write(partial(self._failed, letter=letter, error=error))
+            bound_log.info("delivery.retry_scheduled", error=str(error), attempts=message.attempts + 1)
+            await self._store.write(partial(self._reschedule, message=message, error=error))
         except StoreError:
             raise  # our own loopback's database: not the letter's fault
         except Exception as error:  # noqa: BLE001 - a letter that meets a bug must not stop the others
-            event.exception("outbox.bug", attempts=letter.attempts + 1)
-            bug = PeerBroken(self._destination, f"a bug of this node: {type(error).__name__}: {error}")
-            await self._store.write(partial(self._failed, letter=letter, error=bug))
+            bound_log.exception("outbox.internal_error", attempts=message.attempts + 1)
+            failure = PeerProtocolError(self._destination, f"a bug of this node: {type(error).__name__}: {error}")
+            await self._store.write(partial(self._reschedule, message=message, error=failure))
         else:
-            event.info("outbox.delivered", attempts=letter.attempts + 1)
-            await self._store.write(lambda tx: self._arrived(tx, letter))
+            bound_log.info("outbox.delivered", attempts=message.attempts + 1)
+            await self._store.write(lambda tx: self._mark_delivered(tx, message))
 
-    def _arrived(self, tx: Transaction, letter: Letter) -> None:
+    def _mark_delivered(self, tx: Transaction, message: OutboxMessage) -> None:
         now = self._clock.time()
-        outbox.remove(tx, letter.id)
-        self._carrier.arrived(tx, letter, now)
-        destinations.answered(tx, self._destination, now)
+        outbox.delete(tx, message.id)
+        self._target.on_delivered(tx, message, now)
+        peer_state.mark_success(tx, self._destination, now)
 
-    def _refused(self, tx: Transaction, letter: Letter, error: PeerRejected) -> None:
+    def _mark_dead(self, tx: Transaction, message: OutboxMessage, error: PeerRejected) -> None:
         now = self._clock.time()
-        outbox.bury(tx, letter.id, now, str(error))
-        destinations.answered(tx, self._destination, now)
+        outbox.mark_dead(tx, message.id, now, str(error))
+        peer_state.mark_success(tx, self._destination, now)
 
-    def _failed(self, tx: Transaction, letter: Letter, error: PeerError) -> None:
+    def _reschedule(self, tx: Transaction, message: OutboxMessage, error: PeerError) -> None:
         now = self._clock.time()
-        asked = error.retry_after if isinstance(error, PeerBusy) else None
-        wait = max(self._backoff.wait(letter.attempts + 1), min(asked or 0.0, self._backoff.longest))
-        outbox.postpone(tx, letter.id, now + wait, str(error))
-        failures = destinations.health(tx, self._destination).failures + 1
-        pause = max(self._backoff.circuit_pause(failures), min(asked or 0.0, self._backoff.longest))
-        destinations.failed(tx, self._destination, failures, now + pause, error)
+        requested_delay = error.retry_after if isinstance(error, PeerBusy) else None
+        delay = max(self._backoff.delay(message.attempts + 1), min(requested_delay or 0.0, self._backoff.max_delay))
+        outbox.reschedule(tx, message.id, now + delay, str(error))
+        failures = peer_state.get(tx, self._destination).failures + 1
+        circuit_delay = max(
+            self._backoff.open_circuit_delay(failures), min(requested_delay or 0.0, self._backoff.max_delay)
+        )
+        peer_state.mark_failure(tx, self._destination, failures, now + circuit_delay, error)
 
 
-def _nobody_there(error: PeerRejected) -> bool:
-    return error.code is None and error.http_status in _NOBODY_THERE
+def _is_missing_endpoint(error: PeerRejected) -> bool:
+    return error.code is None and error.http_status in _MISSING_ENDPOINT_STATUSES
+
+
+_CDR = "ChargeDetailRecord"
+# What the other side says of our contract or its own settings: a person will mend it, and then the letter is welcome.
+_RETRYABLE_CODES = frozenset({"017", "300"})
+_CDR_RETRYABLE_CODES = _RETRYABLE_CODES | {"210", "320"}
+_UNPROCESSABLE_STATUSES = frozenset({400, 413, 422})
+
+
+class _CdrDeliveryTarget:
+    def on_delivered(self, tx: Transaction, message: OutboxMessage, now: float) -> None:
+        """Settle the session whose record arrived."""
+        sessions.add_event(tx, message.role, message.session_key, now, f"{message.operation} delivered")
+        if message.operation == _CDR:
+            cdrs.mark_forwarded(tx, message.role, message.session_key, now)
+            sessions.transition(tx, message.role, message.session_key, now, SessionState.SETTLED)
+
+
+class PeerDeliveryTarget(_CdrDeliveryTarget):
+    """Brings letters to one peer."""
+
+    def __init__(self, registry: PeerRegistry, client: PeerClient) -> None:
+        self._registry = registry
+        self._client = client
+
+    async def send(self, message: OutboxMessage) -> None:
+        """Send it; see ``delivery.Carrier``."""
+        peer = self._registry.by_name(message.destination)
+        if peer is None:
+            raise PeerUnreachable(message.destination, "is no longer a peer of this node")
+        operation = OPERATION_BY_NAME[message.operation]
+        try:
+            reply = await self._client.call(
+                peer, operation, message.sender_id, message.body, deadline=operation.deadline
+            )
+            raise_for_refusal(message.destination, reply.message, reply.http_status)
+        except PeerRejected as error:
+            raise _classify_rejection(message, error) from error
+
+
+class BackendDeliveryTarget(_CdrDeliveryTarget):
+    """Hands letters to our own contract system."""
+
+    def __init__(self, backend: EmpBackend) -> None:
+        self._backend = backend
+
+    async def send(self, message: OutboxMessage) -> None:
+        """Hand it over; see ``delivery.Carrier``."""
+        try:
+            raise_for_refusal(message.destination, await self._forward(message))
+        except PeerRejected as error:
+            raise _classify_rejection(message, error) from error
+
+    async def _forward(self, message: OutboxMessage) -> Acknowledgement:
+        operation = OPERATION_BY_NAME[message.operation]
+        if isinstance(self._backend, Forwarding):
+            return await self._backend.forward(operation, message.sender_id, operation.request.from_json(message.body))
+        if message.operation == _CDR:
+            return await self._backend.charge_detail_record(ChargeDetailRecord.from_json(message.body))
+        return await self._backend.charging_notifications(ChargingNotification.from_json(message.body))
+
+
+def _classify_rejection(message: OutboxMessage, error: PeerRejected) -> PeerError:
+    """Tell a refusal of the message, which is for good, from one that is not about the message.
+
+    A peer that has no contract for notifications shall not hold back the record that follows; the record itself waits.
+    """
+    if error.code is None:
+        return error if error.http_status in _UNPROCESSABLE_STATUSES else PeerProtocolError(error.peer, error.reason)
+    retryable_codes = _CDR_RETRYABLE_CODES if message.operation == _CDR else _RETRYABLE_CODES
+    return PeerUnauthorized(error.peer, error.reason) if error.code in retryable_codes else error
+
+
+def raise_for_refusal(destination: str, reply: Message, http_status: int = 200) -> None:
+    """Raise PeerRejected for a refusal, PeerBroken where it speaks of the other side's own trouble (box H3)."""
+    if isinstance(reply, Acknowledgement) and reply.result:
+        return
+    status = getattr(reply, "status_code", None)
+    code = str(status.code) if status is not None else None
+    info = f"{getattr(status, 'description', None) or ''} {getattr(status, 'additional_info', None) or ''}".strip()
+    reason = f"answered {code or 'without a status code'} {info}".strip()
+    if code in INDETERMINATE_CODES:
+        raise PeerProtocolError(destination, reason)
+    raise PeerRejected(destination, reason, http_status=http_status, code=code)

@@ -1,4 +1,6 @@
-"""Keeps each peer's copy of our state up to date, by a cursor a group over the change sequence.
+"""Groups that a peer refuses: each is tried again after a pause of its own, and holds up no other group.
+
+Keeps each peer's copy of our state up to date, by a cursor a group over the change sequence.
 
 One round: (1) find a group whose cursor lags behind, (2) make the parcels that bring the peer's copy forward, (3) send
 them one after the other, (4) move the cursor when the last one is acknowledged. Nothing is queued: what was superseded
@@ -16,175 +18,217 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
+from p2p_oicp.client.peer_client import PeerClient
 from p2p_oicp.clock import Clock
-from p2p_oicp.delivery.backoff import Backoff
-from p2p_oicp.delivery.bells import Bell
-from p2p_oicp.delivery.courier import Courier
-from p2p_oicp.delivery.refusals import Refusals
-from p2p_oicp.delivery.shipments import Loading, Packer, Parcel, Shipment, StateKind
+from p2p_oicp.delivery.change_batches import BatchPlanner, ChangeBatch, DatasetCodec, PushRequest, SnapshotTransfer
+from p2p_oicp.delivery.wakeup import ExponentialBackoff, Wakeup
 from p2p_oicp.errors import PeerBusy, PeerError, PeerRejected, StoreError
 from p2p_oicp.oicp import Acknowledgement
 from p2p_oicp.peers import Peer
-from p2p_oicp.storage import Store, Transaction, birth, cursors, destinations
+from p2p_oicp.storage import Store, Transaction, peer_state
+
+# What the peer does not offer today, it will not offer in a minute either.
+_NOT_OFFERED_CODES = frozenset({"210", "320"})
+_NOT_OFFERED_DELAY_SECONDS = 3600.0
+
+
+@dataclass(slots=True)
+class _GroupFailures:
+    count: int = 0
+    retry_at: float = 0.0
+
+
+class GroupBackoff:
+    """What one peer refuses of one kind of state."""
+
+    def __init__(self, backoff: ExponentialBackoff, clock: Clock) -> None:
+        self._backoff = backoff
+        self._clock = clock
+        self._by_group: dict[str, _GroupFailures] = {}
+
+    def record_refusal(self, group: str, error: PeerRejected) -> None:
+        """Take note of a refusal."""
+        failures = self._by_group.setdefault(group, _GroupFailures())
+        failures.count += 1
+        is_final = error.code in _NOT_OFFERED_CODES
+        delay = _NOT_OFFERED_DELAY_SECONDS if is_final else self._backoff.delay(failures.count)
+        failures.retry_at = self._clock.monotonic() + delay
+
+    def reset(self, group: str) -> None:
+        """Take note that a group is accepted."""
+        self._by_group.pop(group, None)
+
+    def suspended(self) -> set[str]:
+        """Return the groups that are not to be tried yet."""
+        now = self._clock.monotonic()
+        return {group for group, failures in self._by_group.items() if failures.retry_at > now}
+
+    def next_retry_delay(self) -> float | None:
+        """Return the seconds until a group may be tried again, None if none was refused."""
+        if not self._by_group:
+            return None
+        return max(0.01, min(failures.retry_at for failures in self._by_group.values()) - self._clock.monotonic())
+
 
 log = structlog.get_logger(__name__)
 
-_CONTRADICTION = "009"
-_TOO_LARGE = 413
+_DATA_TRANSACTION_ERROR = "009"
+_CONTENT_TOO_LARGE = 413
 # At 500 changes a second, ten peers and a request a change, a node came no further than 230 (docs/performance.md).
-_GATHERING_SECONDS = 0.2
+_COALESCE_SECONDS = 0.2
 
 
-class Replicator:
+class DatasetReplicator:
     """Replicates one kind of state to one peer; at most one request is in flight."""
 
     def __init__(
         self,
         peer: Peer,
-        kind: StateKind,
+        codec: DatasetCodec,
         *,
         store: Store,
-        courier: Courier,
-        bell: Bell,
+        client: PeerClient,
+        wakeup: Wakeup,
         clock: Clock,
-        backoff: Backoff,
+        backoff: ExponentialBackoff,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._peer = peer
-        self._kind = kind
+        self._codec = codec
         self._store = store
-        self._courier = courier
-        self._bell = bell
+        self._client = client
+        self._wakeup = wakeup
         self._clock = clock
         self._backoff = backoff
-        self._destination = bell.destination
-        self._packer = Packer(peer, kind, store)
-        self._shipment: Shipment | None = None
-        self._loading: Loading | None = None
-        self._refusals = Refusals(backoff, clock)
-        self._peers_store: int | None = None
+        self._destination = wakeup.destination
+        self._planner = BatchPlanner(peer, codec, store)
+        self._batch: ChangeBatch | None = None
+        self._snapshot: SnapshotTransfer | None = None
+        self._group_backoff = GroupBackoff(backoff, clock)
+        self._peer_epoch: int | None = None
         self._sleep = sleep
-        self._changes_may_go_at = 0.0
-        self._log = log.bind(peer=peer.name, kind=kind.kind.name.lower())
+        self._next_delta_at = 0.0
+        self._log = log.bind(peer=peer.name, dataset=codec.dataset.name.lower())
 
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
-            if (rest := self._changes_may_go_at - self._clock.monotonic()) > 0:
-                await self._sleep(rest)
+            if (remaining := self._next_delta_at - self._clock.monotonic()) > 0:
+                await self._sleep(remaining)
             try:
-                pause = await self._round()
+                delay = await self._replicate_once()
             except StoreError as error:
                 self._log.warning("replication.store_failed", error=str(error))
-                pause = self._backoff.after_a_store_failure
-            if pause is None or pause > 0:
-                await self._bell.wait(pause)
+                delay = self._backoff.store_error_delay
+            if delay is None or delay > 0:
+                await self._wakeup.wait(delay)
 
-    async def _round(self) -> float | None:
+    async def _replicate_once(self) -> float | None:
         """Send one shipment; return the seconds until there may be more to do, None if nothing is behind."""
         now = self._clock.time()
-        health = destinations.health_now(self._store, self._destination)
-        store = birth.store_now(self._store, self._peer.name)
-        if store != self._peers_store:  # what was on its way was meant for a store that is gone
-            self._shipment, self._loading, self._peers_store = None, None, store
-        if now < health.next_try_at <= now + self._backoff.longest:
+        health = peer_state.get_now(self._store, self._destination)
+        peer_epoch = peer_state.peer_epoch_now(self._store, self._peer.name)
+        if peer_epoch != self._peer_epoch:  # what was on its way was meant for a store that is gone
+            self._batch, self._snapshot, self._peer_epoch = None, None, peer_epoch
+        if now < health.next_try_at <= now + self._backoff.max_delay:
             return health.next_try_at - now
-        if self._shipment is None:
-            self._shipment = await self._next_shipment()
-        shipment = self._shipment
-        if shipment is None:
-            return self._refusals.pause()
+        if self._batch is None:
+            self._batch = await self._next_batch()
+        batch = self._batch
+        if batch is None:
+            return self._group_backoff.next_retry_delay()
         try:
-            await self._deliver(shipment)
+            await self._send_batch(batch)
         except PeerError as error:
-            return await self._store.write(partial(self._failed, shipment=shipment, error=error))
-        self._shipment = None
-        await self._store.write(lambda tx: self._reached(tx, shipment))
-        if shipment.is_delta:
-            self._changes_may_go_at = self._clock.monotonic() + _GATHERING_SECONDS
+            return await self._store.write(partial(self._handle_failure, batch=batch, error=error))
+        self._batch = None
+        await self._store.write(lambda tx: self._advance_cursor(tx, batch))
+        if batch.is_delta:
+            self._next_delta_at = self._clock.monotonic() + _COALESCE_SECONDS
         return 0.0
 
-    async def _next_shipment(self) -> Shipment | None:
-        if self._loading is None:
-            found = await self._packer.next(but_not=self._refusals.groups())
-            if not isinstance(found, Loading):
-                return found
-            self._loading = found
-        return await self._packer.slice(self._loading)
+    async def _next_batch(self) -> ChangeBatch | None:
+        if self._snapshot is None:
+            planned = await self._planner.next_batch(excluded_groups=self._group_backoff.suspended())
+            if not isinstance(planned, SnapshotTransfer):
+                return planned
+            self._snapshot = planned
+        return await self._planner.next_snapshot_chunk(self._snapshot)
 
-    async def _deliver(self, shipment: Shipment) -> None:
+    async def _send_batch(self, batch: ChangeBatch) -> None:
         """Send the parcels in their order; what is acknowledged is never sent again."""
-        parcels = shipment.parcels
-        while parcels:
-            parcel = parcels[0]
+        requests = batch.requests
+        while requests:
+            request = requests[0]
             try:
-                await self._send(parcel)
+                await self._send_request(request)
             except PeerRejected as error:
-                remedy = parcel.after_contradiction() if error.code == _CONTRADICTION else None
-                if remedy is None:
+                fallback = request.fallback_after_conflict() if error.code == _DATA_TRANSACTION_ERROR else None
+                if fallback is None:
                     raise
-                self._log.info("replication.known_already", action=parcel.action, group=parcel.party)
-                parcels.popleft()
-                parcels.extendleft(reversed(remedy))
+                self._log.info("replication.conflict_fallback", action=request.action, group=request.party)
+                requests.popleft()
+                requests.extendleft(reversed(fallback))
                 continue
             except PeerError as error:
-                parcel.may_have_arrived |= error.may_have_arrived
+                request.may_have_arrived |= error.may_have_arrived
                 raise
-            parcels.popleft()
-            shipment.begun = True
+            requests.popleft()
+            batch.partially_sent = True
 
-    async def _send(self, parcel: Parcel) -> None:
-        operation = self._kind.operation
-        body = parcel.body()
-        reply = await self._courier.call(self._peer, operation, parcel.party, body, deadline=operation.deadline)
-        answer = reply.message
-        if not isinstance(answer, Acknowledgement) or not answer.result:
-            code = str(getattr(getattr(answer, "status_code", None), "code", "")) or None
+    async def _send_request(self, request: PushRequest) -> None:
+        operation = self._codec.operation
+        body = request.body()
+        reply = await self._client.call(self._peer, operation, request.party, body, deadline=operation.deadline)
+        acknowledgement = reply.message
+        if not isinstance(acknowledgement, Acknowledgement) or not acknowledgement.result:
+            code = str(getattr(getattr(acknowledgement, "status_code", None), "code", "")) or None
             reason = f"refused {operation.name} with {code or 'no status code'}"
             raise PeerRejected(self._peer.name, reason, http_status=reply.http_status, code=code)
 
-    def _reached(self, tx: Transaction, shipment: Shipment) -> None:
-        if birth.store_of(tx, self._peer.name) != self._peers_store:
+    def _advance_cursor(self, tx: Transaction, batch: ChangeBatch) -> None:
+        if peer_state.peer_epoch(tx, self._peer.name) != self._peer_epoch:
             return
-        if self._loading is not None:
-            self._loading.done += shipment.records
-            if shipment.reached is not None:
-                self._loading = None
-        self._refusals.forget(shipment.group)
-        if shipment.reached is not None:
-            self._packer.arrived(shipment.group)
-            cursors.move(tx, self._peer.name, self._kind.kind, shipment.group, shipment.reached)
-        destinations.answered(tx, self._destination, self._clock.time())
-        self._log.info("replication.sent", group=shipment.group, records=shipment.records, change=shipment.reached)
+        if self._snapshot is not None:
+            self._snapshot.sent_count += batch.record_count
+            if batch.cursor_after is not None:
+                self._snapshot = None
+        self._group_backoff.reset(batch.group)
+        if batch.cursor_after is not None:
+            self._planner.mark_in_sync(batch.group)
+            peer_state.set_cursor(tx, self._peer.name, self._codec.dataset, batch.group, batch.cursor_after)
+        peer_state.mark_success(tx, self._destination, self._clock.time())
+        self._log.info("replication.sent", group=batch.group, records=batch.record_count, change=batch.cursor_after)
 
-    def _failed(self, tx: Transaction, shipment: Shipment, error: PeerError) -> float:
+    def _handle_failure(self, tx: Transaction, batch: ChangeBatch, error: PeerError) -> float:
         """Note the failure; return the pause. A contradiction costs no pause: the fullLoad goes out at once."""
         if isinstance(error, PeerRejected):
-            if shipment.is_under_way:
-                self._packer.doubt(shipment.group)
-            self._shipment = None
-            if error.http_status == _TOO_LARGE and self._packer.pack_less():
+            if batch.may_be_partially_applied:
+                self._planner.mark_uncertain(batch.group)
+            self._batch = None
+            if error.http_status == _CONTENT_TOO_LARGE and self._planner.halve_batch_size():
                 return 0.0
-            if error.code == _CONTRADICTION and shipment.is_delta:
-                self._log.warning("replication.contradiction", group=shipment.group, error=str(error))
-                self._packer.load_next(shipment.group)
+            if error.code == _DATA_TRANSACTION_ERROR and batch.is_delta:
+                self._log.warning("replication.conflict", group=batch.group, error=str(error))
+                self._planner.request_snapshot(batch.group)
                 return 0.0
-            self._loading = None
-            self._refusals.note(shipment.group, error)
-            self._log.warning("replication.refused", group=shipment.group, error=str(error), code=error.code)
+            self._snapshot = None
+            self._group_backoff.record_refusal(batch.group, error)
+            self._log.warning("replication.refused", group=batch.group, error=str(error), code=error.code)
             return 0.0  # what the peer refuses of one group costs the others nothing
-        if not shipment.is_under_way:
-            self._shipment = None  # nothing of it has arrived: what is newest then is sent instead
-        return self._pause(tx, error)
+        if not batch.may_be_partially_applied:
+            self._batch = None  # nothing of it has arrived: what is newest then is sent instead
+        return self._record_failure(tx, error)
 
-    def _pause(self, tx: Transaction, error: PeerError) -> float:
-        failures = destinations.health(tx, self._destination).failures + 1
-        asked = error.retry_after if isinstance(error, PeerBusy) else None
-        pause = max(self._backoff.wait(failures), min(asked or 0.0, self._backoff.longest))
-        self._log.info("replication.postponed", error=str(error), pause=pause)
-        destinations.failed(tx, self._destination, failures, self._clock.time() + pause, error)
-        return pause
+    def _record_failure(self, tx: Transaction, error: PeerError) -> float:
+        failures = peer_state.get(tx, self._destination).failures + 1
+        requested_delay = error.retry_after if isinstance(error, PeerBusy) else None
+        delay = max(self._backoff.delay(failures), min(requested_delay or 0.0, self._backoff.max_delay))
+        self._log.info("delivery.retry_scheduled", error=str(error), pause=delay)
+        peer_state.mark_failure(tx, self._destination, failures, self._clock.time() + delay, error)
+        return delay

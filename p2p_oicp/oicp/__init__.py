@@ -6,8 +6,26 @@
 
 from __future__ import annotations
 
-from p2p_oicp.oicp.base import Message, decode, encode
-from p2p_oicp.oicp.codes import Code
+from p2p_oicp.oicp.charging import (
+    AuthorizationStart,
+    AuthorizationStop,
+    AuthorizeRemoteReservationStart,
+    AuthorizeRemoteReservationStop,
+    AuthorizeRemoteStart,
+    AuthorizeRemoteStop,
+    AuthorizeStart,
+    AuthorizeStop,
+    CalibrationLawVerification,
+    ChargeDetailRecord,
+    ChargingNotification,
+    ChargingNotificationEnd,
+    ChargingNotificationError,
+    ChargingNotificationProgress,
+    ChargingNotificationStart,
+    MeterValues,
+    NotificationType,
+    SignedMeteringValue,
+)
 from p2p_oicp.oicp.common import (
     Acknowledgement,
     HashedPIN,
@@ -20,8 +38,7 @@ from p2p_oicp.oicp.common import (
     RFIDMifareFamilyIdentification,
     StatusCode,
 )
-from p2p_oicp.oicp.coordinates import Position
-from p2p_oicp.oicp.enumerations import (
+from p2p_oicp.oicp.enums import (
     Accessibility,
     AccessibilityLocation,
     ActionType,
@@ -45,6 +62,7 @@ from p2p_oicp.oicp.enumerations import (
     PowerType,
     ReferenceUnit,
     RfidType,
+    StatusCodeValue,
     ValueAddedService,
 )
 from p2p_oicp.oicp.evse import (
@@ -61,6 +79,17 @@ from p2p_oicp.oicp.evse import (
     PushEvseStatus,
 )
 from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity, field_reference
+from p2p_oicp.oicp.geo import (
+    Address,
+    DecimalDegreeCoordinates,
+    DegreeMinuteSecondsCoordinates,
+    GeoCoordinates,
+    GoogleCoordinates,
+    OpeningTime,
+    Period,
+    Position,
+    SearchCenter,
+)
 from p2p_oicp.oicp.identifiers import (
     UID,
     ChargingPoolID,
@@ -72,33 +101,19 @@ from p2p_oicp.oicp.identifiers import (
     ProviderIDOrAll,
     SessionID,
 )
-from p2p_oicp.oicp.likeness import Likeness, Readable
-from p2p_oicp.oicp.notifications import (
-    ChargingNotification,
-    ChargingNotificationEnd,
-    ChargingNotificationError,
-    ChargingNotificationProgress,
-    ChargingNotificationStart,
-    NotificationType,
-)
-from p2p_oicp.oicp.operation import Operation, Party, Retry, Route, Routing
+from p2p_oicp.oicp.message import Message, decode, encode
 from p2p_oicp.oicp.operations import (
     OPERATION_BY_COMMAND,
     OPERATION_BY_NAME,
     OPERATIONS,
+    Operation,
+    Party,
+    Retry,
+    Route,
+    Routing,
     find,
     response_model,
     sender_party,
-)
-from p2p_oicp.oicp.places import (
-    Address,
-    DecimalDegreeCoordinates,
-    DegreeMinuteSecondsCoordinates,
-    GeoCoordinates,
-    GoogleCoordinates,
-    OpeningTime,
-    Period,
-    SearchCenter,
 )
 from p2p_oicp.oicp.pricing import (
     AdditionalReference,
@@ -133,23 +148,10 @@ from p2p_oicp.oicp.pulls import (
     PullPricingProductData,
     PushAuthenticationData,
 )
-from p2p_oicp.oicp.records import ReadRecord, RecordReading, read_records
-from p2p_oicp.oicp.rules import Scope
+from p2p_oicp.oicp.record_reader import ParsedRecord, RecordStream, read_records
+from p2p_oicp.oicp.record_view import AnyRecord, RecordView
+from p2p_oicp.oicp.rules import SenderScope
 from p2p_oicp.oicp.rules import check as check_rules
-from p2p_oicp.oicp.sessions import (
-    AuthorizationStart,
-    AuthorizationStop,
-    AuthorizeRemoteReservationStart,
-    AuthorizeRemoteReservationStop,
-    AuthorizeRemoteStart,
-    AuthorizeRemoteStop,
-    AuthorizeStart,
-    AuthorizeStop,
-    CalibrationLawVerification,
-    ChargeDetailRecord,
-    MeterValues,
-    SignedMeteringValue,
-)
 from p2p_oicp.oicp.validation import read, validate
 
 __all__ = [
@@ -164,6 +166,7 @@ __all__ = [
     "AdditionalReference",
     "AdditionalReferenceType",
     "Address",
+    "AnyRecord",
     "AuthenticationData",
     "AuthenticationDataRecord",
     "AuthenticationMode",
@@ -188,7 +191,6 @@ __all__ = [
     "ChargingNotificationProgress",
     "ChargingNotificationStart",
     "ChargingPoolID",
-    "Code",
     "Day",
     "DecimalDegreeCoordinates",
     "DegreeMinuteSecondsCoordinates",
@@ -222,7 +224,6 @@ __all__ = [
     "InvalidMessage",
     "LegacyHashData",
     "LegacyHashFunction",
-    "Likeness",
     "Message",
     "MeterValues",
     "MeteringStatus",
@@ -235,6 +236,7 @@ __all__ = [
     "OperatorEvseStatuses",
     "OperatorID",
     "Page",
+    "ParsedRecord",
     "Party",
     "PaymentOption",
     "Period",
@@ -265,21 +267,21 @@ __all__ = [
     "QRCodeIdentification",
     "RFIDIdentification",
     "RFIDMifareFamilyIdentification",
-    "ReadRecord",
-    "Readable",
-    "RecordReading",
+    "RecordStream",
+    "RecordView",
     "ReferenceUnit",
     "RemoteIdentification",
     "Retry",
     "RfidType",
     "Route",
     "Routing",
-    "Scope",
     "SearchCenter",
+    "SenderScope",
     "SessionID",
     "Severity",
     "SignedMeteringValue",
     "StatusCode",
+    "StatusCodeValue",
     "ValueAddedService",
     "check_rules",
     "decode",

@@ -1,35 +1,38 @@
-"""Records that many messages share: status codes, identifications, acknowledgements (OICP 2.3, 03 Data Types)."""
+"""Records that many messages share: status codes, identifications, acknowledgements (OICP 2.3, 03 Data Types).
+
+What a driver holds to a station, as one comparable text: ``rfid:1234ABCD``, ``qr:DEGDFC12345678X``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Self
 
 from pydantic import Field
 
-from p2p_oicp.oicp.base import Message
-from p2p_oicp.oicp.codes import Code
-from p2p_oicp.oicp.enumerations import HashFunction, LegacyHashFunction, RfidType
+from p2p_oicp.oicp.enums import HashFunction, LegacyHashFunction, RfidType, StatusCodeValue
+from p2p_oicp.oicp.field_specs import RequiredWithDefault
+from p2p_oicp.oicp.field_types import BooleanField, OpenEnumField, PatternField, StatusCodeField, TextField
 from p2p_oicp.oicp.findings import Finding, Severity
 from p2p_oicp.oicp.identifiers import UID, EvcoID, ProviderID, SessionID
-from p2p_oicp.oicp.kinds import CodeText, Flag, Matching, OneOf, Text
-from p2p_oicp.oicp.members import Owed
-from p2p_oicp.oicp.quantities import Instant
+from p2p_oicp.oicp.message import Message
+from p2p_oicp.oicp.numbers import Instant
 
-PartnerSessionID = Annotated[str, Text(250)]
-ProductID = Annotated[str, Text(50)]
-OperatorName = Annotated[str, Text(100)]
-Boolean = Annotated[bool, Flag()]
+PartnerSessionID = Annotated[str, TextField(250)]
+ProductID = Annotated[str, TextField(50)]
+OperatorName = Annotated[str, TextField(100)]
+Boolean = Annotated[bool, BooleanField()]
 
 
 class StatusCode(Message):
     """Why something succeeded or failed (StatusCodeType)."""
 
-    code: Annotated[str, CodeText(Code)] = Field(alias="Code")
-    description: Annotated[str, Text(200)] | None = Field(None, alias="Description")
-    additional_info: Annotated[str, Text(1000)] | None = Field(None, alias="AdditionalInfo")
+    code: Annotated[str, StatusCodeField(StatusCodeValue)] = Field(alias="Code")
+    description: Annotated[str, TextField(200)] | None = Field(None, alias="Description")
+    additional_info: Annotated[str, TextField(1000)] | None = Field(None, alias="AdditionalInfo")
 
     @classmethod
-    def of(cls, code: Code, info: str | None = None) -> Self:
+    def of(cls, code: StatusCodeValue, info: str | None = None) -> Self:
         """Return a status code with the documents' own description."""
         return cls(code=code, description=code.description, additional_info=info)
 
@@ -37,9 +40,9 @@ class StatusCode(Message):
 class LegacyHashData(Message):
     """A PIN hash of OICP 2.1 (LegacyHashDataType)."""
 
-    function: Annotated[str, OneOf(LegacyHashFunction)] = Field(alias="Function")
-    salt: Annotated[str, Text(100, secret=True)] | None = Field(None, alias="Salt", repr=False)
-    value: Annotated[str, Text(20, secret=True)] | None = Field(None, alias="Value", repr=False)
+    function: Annotated[str, OpenEnumField(LegacyHashFunction)] = Field(alias="Function")
+    salt: Annotated[str, TextField(100, secret=True)] | None = Field(None, alias="Salt", repr=False)
+    value: Annotated[str, TextField(20, secret=True)] | None = Field(None, alias="Value", repr=False)
 
 
 class HashedPIN(Message):
@@ -48,11 +51,11 @@ class HashedPIN(Message):
     # CPO-03 and both OpenAPI documents; EMP-03 would refuse every bcrypt hash (CONFORMANCE D25).
     value: Annotated[
         str,
-        Matching(
+        PatternField(
             r"[0-9A-Za-z\\.+/=$]{10,100}", "a hash has 10 to 100 characters of 0-9 A-Z a-z . + / = $", secret=True
         ),
     ] = Field(alias="Value", repr=False)
-    function: Annotated[str, OneOf(HashFunction)] = Field(alias="Function")
+    function: Annotated[str, OpenEnumField(HashFunction)] = Field(alias="Function")
     legacy_hash_data: LegacyHashData | None = Field(None, alias="LegacyHashData")
 
 
@@ -67,8 +70,8 @@ class RFIDIdentification(Message):
 
     uid: UID = Field(alias="UID")
     evco_id: EvcoID | None = Field(None, alias="EvcoID")
-    rfid: Annotated[str, OneOf(RfidType)] = Field(alias="RFID")
-    printed_number: Annotated[str, Text(150)] | None = Field(None, alias="PrintedNumber")
+    rfid: Annotated[str, OpenEnumField(RfidType)] = Field(alias="RFID")
+    printed_number: Annotated[str, TextField(150)] | None = Field(None, alias="PrintedNumber")
     expiry_date: Instant | None = Field(None, alias="ExpiryDate")
 
 
@@ -77,7 +80,7 @@ class QRCodeIdentification(Message):
 
     evco_id: EvcoID = Field(alias="EvcoID")
     hashed_pin: HashedPIN | None = Field(None, alias="HashedPIN")
-    pin: Annotated[str, Text(20, secret=True)] | None = Field(None, alias="PIN", repr=False)
+    pin: Annotated[str, TextField(20, secret=True)] | None = Field(None, alias="PIN", repr=False)
 
 
 class PlugAndChargeIdentification(Message):
@@ -110,8 +113,8 @@ class Identification(Message):
     @property
     def evco_id(self) -> EvcoID | None:
         """The contract, if one is told."""
-        holder = self.qr_code or self.plug_and_charge or self.remote or self.rfid
-        return holder.evco_id if holder else None
+        contract = self.qr_code or self.plug_and_charge or self.remote or self.rfid
+        return contract.evco_id if contract else None
 
     @property
     def provider(self) -> ProviderID | None:
@@ -120,7 +123,7 @@ class Identification(Message):
         return evco_id.provider if evco_id else None
 
 
-class MayNameSession(Message):
+class WithOptionalSessionID(Message):
     """Base of messages that may name their session, by the ids of all who take part in it."""
 
     session_id: SessionID | None = Field(None, alias="SessionID")
@@ -128,7 +131,7 @@ class MayNameSession(Message):
     emp_partner_session_id: PartnerSessionID | None = Field(None, alias="EMPPartnerSessionID")
 
 
-class NamesSession(Message):
+class WithSessionID(Message):
     """Base of messages that name their session."""
 
     session_id: SessionID = Field(alias="SessionID")
@@ -136,20 +139,58 @@ class NamesSession(Message):
     emp_partner_session_id: PartnerSessionID | None = Field(None, alias="EMPPartnerSessionID")
 
 
-class Acknowledgement(MayNameSession):
+class Acknowledgement(WithOptionalSessionID):
     """The answer to most requests (eRoamingAcknowledgement).
 
     ``result`` is False where a refusal left it out, as Hubject does beside HTTP 401, 403 and 404 (CONFORMANCE D56).
     """
 
-    result: Annotated[bool, Flag(), Owed(absent=False)] = Field(alias="Result")
+    result: Annotated[bool, BooleanField(), RequiredWithDefault(default=False)] = Field(alias="Result")
     status_code: StatusCode = Field(alias="StatusCode")
 
     @classmethod
-    def _read_tolerantly(cls, value: object, *, pulled: bool) -> tuple[Self, tuple[Finding, ...]]:
-        message, findings = super()._read_tolerantly(value, pulled=pulled)
-        if message.status_code.code == Code.SUCCESS:
+    def _read_leniently(cls, value: object, *, pulled: bool) -> tuple[Self, tuple[Finding, ...]]:
+        message, findings = super()._read_leniently(value, pulled=pulled)
+        if message.status_code.code == StatusCodeValue.SUCCESS:
             return message, findings
-        left_out = "'Result' is mandatory; beside a refusal's code it is read as false"
-        excused = Finding(Severity.WARNING, "/Result", "result-left-out", left_out)
-        return message, tuple(excused if found.pointer == "/Result" else found for found in findings)
+        text = "'Result' is mandatory; beside a refusal's code it is read as false"
+        warning = Finding(Severity.WARNING, "/Result", "result-left-out", text)
+        return message, tuple(warning if finding.pointer == "/Result" else finding for finding in findings)
+
+
+RFID_PREFIX, QR_PREFIX, PNC_PREFIX, REMOTE_PREFIX = "rfid", "qr", "pnc", "remote"
+_SEPARATOR = ":"
+#: The code that refuses a medium (CONFORMANCE section 4, AuthorizeStop; OICP 2.3, CodeType).
+_REJECTION_CODES = {
+    RFID_PREFIX: StatusCodeValue.RFID_INVALID,
+    QR_PREFIX: StatusCodeValue.QR_CODE_INVALID,
+    PNC_PREFIX: StatusCodeValue.PLC_INVALID,
+    REMOTE_PREFIX: StatusCodeValue.PLC_INVALID,
+}
+
+
+def token_key(identification: Identification | None) -> str:
+    """Return the canonical text of a medium, empty where nothing is told; both kinds of card are one medium."""
+    if identification is None:
+        return ""
+    uid = identification.uid
+    if uid is not None:
+        return f"{RFID_PREFIX}{_SEPARATOR}{uid.key}"
+    for prefix, contract in (
+        (QR_PREFIX, identification.qr_code),
+        (PNC_PREFIX, identification.plug_and_charge),
+        (REMOTE_PREFIX, identification.remote),
+    ):
+        if contract is not None:
+            return f"{prefix}{_SEPARATOR}{contract.evco_id.key}"
+    return ""
+
+
+def token_keys(identifications: Iterable[Identification]) -> str:
+    """Return several media in one text, blank-separated."""
+    return " ".join(filter(None, map(token_key, identifications)))
+
+
+def rejection_code(key: str) -> StatusCodeValue:
+    """Return the status code that says that this medium is not accepted."""
+    return _REJECTION_CODES.get(key.partition(_SEPARATOR)[0], StatusCodeValue.NO_POSITIVE_AUTHENTICATION)

@@ -46,9 +46,9 @@ class Finding:
         """The OICP status code of a refusal for this reason."""
         return _STATUS_CODES.get(self.code, "022")
 
-    def below(self, pointer: str) -> Finding:
+    def with_prefix(self, prefix: str) -> Finding:
         """Return the same finding for a message that stands at ``pointer`` of a larger one."""
-        return Finding(self.severity, pointer + self.pointer, self.code, self.message)
+        return Finding(self.severity, prefix + self.pointer, self.code, self.message)
 
 
 class InvalidMessage(MessageError):
@@ -56,10 +56,12 @@ class InvalidMessage(MessageError):
 
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings = tuple(sorted(findings, key=lambda finding: finding.severity is not Severity.ERROR))
-        super().__init__("; ".join(f"{found.pointer or 'message'}: {found.message}" for found in self.findings[:3]))
+        super().__init__(
+            "; ".join(f"{finding.pointer or 'message'}: {finding.message}" for finding in self.findings[:3])
+        )
 
 
-def escape(name: str) -> str:
+def escape_reference_token(name: str) -> str:
     """Return a member name as one token of a JSON pointer."""
     return name.replace("~", "~0").replace("/", "~1")
 
@@ -72,5 +74,5 @@ def field_reference(pointer: str) -> str:
         if name.isdecimal():
             reference += f"[{name}]"
         else:
-            reference += "." * bool(reference) + _LEADING_CAPITALS.sub(lambda found: found[0].lower(), name, count=1)
+            reference += "." * bool(reference) + _LEADING_CAPITALS.sub(lambda match: match[0].lower(), name, count=1)
     return reference

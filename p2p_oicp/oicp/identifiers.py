@@ -30,14 +30,14 @@ class Identifier:
 
     #: What the documents allow, and (where some senders are less exact) what is read all the same, with a warning.
     pattern: ClassVar[str] = r"(?!)"
-    tolerated: ClassVar[str | None] = None
+    lenient_pattern: ClassVar[str | None] = None
     example: ClassVar[str]
-    _readable: ClassVar[re.Pattern[str]]
-    _exact: ClassVar[re.Pattern[str]]
+    _lenient_regex: ClassVar[re.Pattern[str]]
+    _strict_regex: ClassVar[re.Pattern[str]]
 
     def __init_subclass__(cls) -> None:
-        cls._exact = re.compile(cls.pattern, re.ASCII)
-        cls._readable = re.compile(cls.tolerated or cls.pattern, re.ASCII)
+        cls._strict_regex = re.compile(cls.pattern, re.ASCII)
+        cls._lenient_regex = re.compile(cls.lenient_pattern or cls.pattern, re.ASCII)
 
     def __init__(self, text: str) -> None:
         _set_text(self, text)
@@ -62,12 +62,12 @@ class Identifier:
     @property
     def is_valid(self) -> bool:
         """Whether the text can be read as such an identifier."""
-        return self._readable.fullmatch(self.text) is not None
+        return self._lenient_regex.fullmatch(self.text) is not None
 
     @property
     def is_exact(self) -> bool:
         """Whether the text is just what the documents allow."""
-        return self._exact.fullmatch(self.text) is not None
+        return self._strict_regex.fullmatch(self.text) is not None
 
     def __str__(self) -> str:
         return self.text
@@ -120,8 +120,8 @@ class CompanyIdentifier(Identifier):
 
     def _company(self) -> tuple[str, str] | None:
         """Return the standard, and the country and company as they are written; None if malformed."""
-        found = self._readable.fullmatch(self.text)
-        return (found.lastgroup, found[found.lastgroup]) if found and found.lastgroup else None
+        match = self._lenient_regex.fullmatch(self.text)
+        return (match.lastgroup, match[match.lastgroup]) if match and match.lastgroup else None
 
     @property
     def standard(self) -> str | None:
@@ -144,7 +144,7 @@ class OperatorID(CompanyIdentifier):
 
     __slots__ = ()
     pattern = r"[A-Za-z]{2}\*?[A-Za-z0-9]{3}|\+?[0-9]{1,3}\*[0-9]{3}"
-    tolerated = r"(?P<ISO>[A-Za-z]{2}\*?[A-Za-z0-9]{3})|(?P<DIN>\+?[0-9]{1,3}\*[0-9]{3})"
+    lenient_pattern = r"(?P<ISO>[A-Za-z]{2}\*?[A-Za-z0-9]{3})|(?P<DIN>\+?[0-9]{1,3}\*[0-9]{3})"
     example = "DE*ABC"
 
 
@@ -154,7 +154,7 @@ class ProviderID(CompanyIdentifier):
     __slots__ = ()
     pattern = r"[A-Za-z]{2}[*-]?[A-Za-z0-9]{3}"
     # The published class contains a ``|`` that was meant as an "or".
-    tolerated = r"(?P<ISO>[A-Za-z]{2}-?[A-Za-z0-9]{3})|(?P<DIN>[A-Za-z]{2}[*|][A-Za-z0-9]{3})"
+    lenient_pattern = r"(?P<ISO>[A-Za-z]{2}-?[A-Za-z0-9]{3})|(?P<DIN>[A-Za-z]{2}[*|][A-Za-z0-9]{3})"
     example = "DE-DCB"
 
 
@@ -163,7 +163,7 @@ class ProviderIDOrAll(Identifier):
 
     __slots__ = ()
     pattern = rf"\*|{ProviderID.pattern}"
-    tolerated = rf"\*|{ProviderID.tolerated}"
+    lenient_pattern = rf"\*|{ProviderID.lenient_pattern}"
     example = "*"
 
     @staticmethod
@@ -186,7 +186,7 @@ class EvseID(CompanyIdentifier):
 
     __slots__ = ()
     pattern = r"[A-Z]{2}\*?[A-Z0-9]{3}\*?E[A-Z0-9*]{1,30}|\+?[0-9]{1,3}\*[0-9]{3}\*[0-9*]{1,32}"
-    tolerated = (
+    lenient_pattern = (
         r"(?P<ISO>[A-Za-z]{2}\*?[A-Za-z0-9]{3})\*?[Ee][A-Za-z0-9*]{1,30}|(?P<DIN>\+?[0-9]{1,3}\*[0-9]{3})\*[0-9*]{1,32}"
     )
     example = "DE*ABC*ETEST1"
@@ -195,12 +195,12 @@ class EvseID(CompanyIdentifier):
     def operator(self) -> OperatorID | None:
         """Who operates the spot; None if malformed."""
         company = self._company()
-        return _operator(company[1]) if company else None
+        return _cached_operator_id(company[1]) if company else None
 
 
 # Charging spots come in thousands, their operators do not.
 @lru_cache(maxsize=1024)
-def _operator(text: str) -> OperatorID:
+def _cached_operator_id(text: str) -> OperatorID:
     return OperatorID(text)
 
 
@@ -210,7 +210,7 @@ class ChargingPoolID(CompanyIdentifier):
     __slots__ = ()
     # The grammar wants an alphanumeric after the P and speaks of up to 31 characters, the expression allows any and 30.
     pattern = r"[A-Za-z]{2}\*?[A-Za-z0-9]{3}\*?P[A-Za-z0-9][A-Za-z0-9*]{0,29}"
-    tolerated = r"(?P<ISO>[A-Za-z]{2}\*?[A-Za-z0-9]{3})\*?P[A-Za-z0-9*]{1,31}"
+    lenient_pattern = r"(?P<ISO>[A-Za-z]{2}\*?[A-Za-z0-9]{3})\*?P[A-Za-z0-9*]{1,31}"
     example = "IT*123*P456*AB789"
 
     @property
@@ -229,7 +229,7 @@ class EvcoID(CompanyIdentifier):
         r"|[A-Za-z]{2}[*-]?[A-Za-z0-9]{3}[*-]?[A-Za-z0-9]{6}[*-]?[0-9X]"
     )
     # The published classes contain a ``|`` that was meant as an "or". ISO is tried first.
-    tolerated = (
+    lenient_pattern = (
         r"(?P<ISO>[A-Za-z]{2}-?[A-Za-z0-9]{3})-?[Cc][A-Za-z0-9]{8}-?[A-Za-z0-9|]"
         r"|(?P<DIN>[A-Za-z]{2}[*|-]?[A-Za-z0-9]{3})[*|-]?[A-Za-z0-9]{6}[*|-]?[0-9Xx|]"
     )
@@ -259,7 +259,7 @@ class UID(Identifier):
 
     __slots__ = ()
     pattern = r"[0-9A-F]{8}|[0-9A-F]{14}|[0-9A-F]{20}"
-    tolerated = r"[0-9A-Fa-f]{8}|[0-9A-Fa-f]{14}|[0-9A-Fa-f]{20}"
+    lenient_pattern = r"[0-9A-Fa-f]{8}|[0-9A-Fa-f]{14}|[0-9A-Fa-f]{20}"
     example = "7568290FFF765F"
 
     @staticmethod

@@ -1,4 +1,6 @@
-"""The operations of OICP 2.3: one row each. Everything that has to do with an operation is drawn from this table.
+"""What an operation of OICP is: who sends it, to whom, where, and what may be done about a failure.
+
+The operations of OICP 2.3: one row each. Everything that has to do with an operation is drawn from this table.
 
 A path is looked up whole, in a dictionary; only the id of the sending party is cut out of it first.
 """
@@ -6,102 +8,223 @@ A path is looked up whole, in a dictionary; only the id of the sending party is 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache, partial
 from operator import attrgetter
 from types import MappingProxyType
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
-from p2p_oicp.oicp import evse, notifications, pricing, pulls, sessions
-from p2p_oicp.oicp.base import Message, top_level
+from p2p_oicp.oicp import charging, evse, pricing, pulls
 from p2p_oicp.oicp.common import Acknowledgement
 from p2p_oicp.oicp.findings import InvalidMessage
 from p2p_oicp.oicp.identifiers import OperatorID, ProviderID
-from p2p_oicp.oicp.operation import Operation, Party, Retry, Route, Routing
+from p2p_oicp.oicp.message import Message, split_members
+
+BASE_PATH = "/api/oicp"
+
+
+def api_root(base: str) -> str:
+    """Return where all paths of a node begin, OICP's and its own; ``base`` may end in ``/api/oicp`` or not."""
+    return base.rstrip("/").removesuffix(BASE_PATH)
+
+
+class Party(StrEnum):
+    """The two roles of roaming."""
+
+    CPO = "CPO"
+    EMP = "EMP"
+
+
+class Routing(StrEnum):
+    """What decides where a request goes."""
+
+    EVSE = "evse"
+    """The operator of its EvseID."""
+    IDENTIFICATION = "identification"
+    """The provider of its contract, or every provider there is."""
+    SESSION = "session"
+    """The other party of its session."""
+    PARTIES = "parties"
+    """Every party concerned."""
+    STORE = "store"
+    """Nobody: it is answered from the store."""
+
+
+class Retry(StrEnum):
+    """Whether a request may be sent again after a failure (RULES H2, H4)."""
+
+    NEVER = "never"
+    SAME_SESSION = "same-session"
+    SAFE = "safe"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One operation; ``deadline`` in seconds, ``senders`` say where the sending party stands in the message."""
+
+    name: str
+    method: str
+    path: str
+    aliases: tuple[str, ...] = ()
+    request: type[Message]
+    response: type[Message] = Acknowledgement
+    sender: Party
+    routed_by: Routing
+    retry: Retry = Retry.SAFE
+    deadline: float
+    sender_paths: tuple[str, ...] = ()
+    #: Whether the query may ask for a page (``page``, ``size``).
+    paged: bool = False
+
+    @property
+    def server(self) -> Party:
+        """The role that answers."""
+        return Party.EMP if self.sender is Party.CPO else Party.CPO
+
+    @property
+    def is_push(self) -> bool:
+        """Whether it carries records to be taken over, with an ActionType."""
+        return self.name.startswith("Push")
+
+    @property
+    def sender_is_derived(self) -> bool:
+        """Whether its message names no sender itself, so that only the operator of its EvseID tells."""
+        return bool(self.sender_paths) and all(sender_path.endswith(".operator") for sender_path in self.sender_paths)
+
+    @property
+    def command(self) -> str:
+        """What the command line calls it."""
+        return self.method.replace("_", "-")
+
+    def url(self, base: str, party: str | None) -> str:
+        """Return where to send it; ``base`` may end in ``/api/oicp`` or not, ``*`` stays as it is in ``party``."""
+        return f"{api_root(base)}{BASE_PATH}/{self.path_for(party)}"
+
+    def path_for(self, party: str | None) -> str:
+        """Return the path below ``/api/oicp/`` for the sending party."""
+        prefix, brace, suffix = self.path.partition("{")
+        if not brace:
+            return self.path
+        if party is None:
+            raise ValueError(f"{self.name}: the path names the sender, {self.path}")
+        return prefix + quote(party, safe="*-") + suffix.partition("}")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a path stands for, and the party it names."""
+
+    candidates: tuple[Operation, ...]
+    party: str | None
+
+    def choose(self, body: bytes) -> Operation:
+        """Return the operation that ``body`` asks for, where several share a path (the three status pulls)."""
+        if len(self.candidates) == 1:
+            return self.candidates[0]
+        try:
+            members = split_members(body)
+        except InvalidMessage:
+            return self.candidates[0]
+        filter_name = "EvseID" if "EvseID" in members else "OperatorID"
+        matches = (
+            candidate
+            for candidate in self.candidates
+            if filter_name in members and _requires_member(candidate, filter_name)
+        )
+        return next(matches, self.candidates[0])
+
+
+def _requires_member(operation: Operation, member: str) -> bool:
+    return any(info.alias == member and info.is_required() for info in operation.request.model_fields.values())
+
 
 # The driver waits at the station: best practice is 10 s over all (CPO-02), WWCP gives up after 60 s (WIRE.md).
-_AT_THE_STATION = 10.0
+_INTERACTIVE_TIMEOUT = 10.0
 # "MUST answer within 60 s" (integration guide); best practice is 10 s including the network (CPO-02, D58).
-_REMOTE = 10.0
+_REMOTE_TIMEOUT = 10.0
 # "should not take longer than ten seconds" for a CDR (CPO-02); twice that before it is tried again.
-_RECORD = 20.0
+_SETTLEMENT_TIMEOUT = 20.0
 # Bulk data: what WWCP's client waits for (WIRE.md).
-_BULK = 60.0
+_BULK_TIMEOUT = 60.0
 
-_CHARGING = "charging/v21"
-_RESERVED = f"{_CHARGING}/providers/{{providerID}}/authorize-remote-reservation"
-_STATUS = "evsepull/v21/providers/{providerID}/status-records"
+_CHARGING_PATH = "charging/v21"
+_RESERVATION_PATH = f"{_CHARGING_PATH}/providers/{{providerID}}/authorize-remote-reservation"
+_STATUS_PATH = "evsepull/v21/providers/{providerID}/status-records"
 
-_at_the_station = partial(Operation, sender=Party.CPO, retry=Retry.SAME_SESSION, deadline=_AT_THE_STATION)
-_about_a_session = partial(Operation, sender=Party.CPO, routed_by=Routing.SESSION, deadline=_RECORD)
-_push = partial(Operation, routed_by=Routing.PARTIES, deadline=_BULK)
-_pull = partial(Operation, sender=Party.EMP, routed_by=Routing.STORE, deadline=_BULK, senders=("provider_id",))
-_remote = partial(
+_authorize_operation = partial(Operation, sender=Party.CPO, retry=Retry.SAME_SESSION, deadline=_INTERACTIVE_TIMEOUT)
+_session_operation = partial(Operation, sender=Party.CPO, routed_by=Routing.SESSION, deadline=_SETTLEMENT_TIMEOUT)
+_push_operation = partial(Operation, routed_by=Routing.PARTIES, deadline=_BULK_TIMEOUT)
+_pull_operation = partial(
+    Operation, sender=Party.EMP, routed_by=Routing.STORE, deadline=_BULK_TIMEOUT, sender_paths=("provider_id",)
+)
+_remote_operation = partial(
     Operation,
     sender=Party.EMP,
     routed_by=Routing.EVSE,
     retry=Retry.NEVER,
-    deadline=_REMOTE,
-    senders=("provider_id",),
+    deadline=_REMOTE_TIMEOUT,
+    sender_paths=("provider_id",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
-    _at_the_station(
+    _authorize_operation(
         name="AuthorizeStart",
         method="authorize_start",
-        path=f"{_CHARGING}/operators/{{operatorID}}/authorize/start",
-        request=sessions.AuthorizeStart,
-        response=sessions.AuthorizationStart,
+        path=f"{_CHARGING_PATH}/operators/{{operatorID}}/authorize/start",
+        request=charging.AuthorizeStart,
+        response=charging.AuthorizationStart,
         routed_by=Routing.IDENTIFICATION,
-        senders=("operator_id",),
+        sender_paths=("operator_id",),
     ),
-    _at_the_station(
+    _authorize_operation(
         name="AuthorizeStop",
         method="authorize_stop",
-        path=f"{_CHARGING}/operators/{{operatorID}}/authorize/stop",
-        request=sessions.AuthorizeStop,
-        response=sessions.AuthorizationStop,
+        path=f"{_CHARGING_PATH}/operators/{{operatorID}}/authorize/stop",
+        request=charging.AuthorizeStop,
+        response=charging.AuthorizationStop,
         routed_by=Routing.SESSION,
-        senders=("operator_id",),
+        sender_paths=("operator_id",),
     ),
-    _about_a_session(
+    _session_operation(
         name="ChargingNotifications",
         method="charging_notifications",
         path="notificationmgmt/v11/charging-notifications",
-        request=notifications.ChargingNotification,
-        senders=("operator_id", "evse_id.operator"),
+        request=charging.ChargingNotification,
+        sender_paths=("operator_id", "evse_id.operator"),
     ),
-    _about_a_session(
+    _session_operation(
         name="ChargeDetailRecord",
         method="charge_detail_record",
         path="cdrmgmt/v22/operators/{operatorID}/charge-detail-record",
-        request=sessions.ChargeDetailRecord,
-        senders=("evse_id.operator",),
+        request=charging.ChargeDetailRecord,
+        sender_paths=("evse_id.operator",),
     ),
-    _push(
+    _push_operation(
         name="PushEvseData",
         method="push_evse_data",
         path="evsepush/v23/operators/{operatorID}/data-records",
         request=evse.PushEvseData,
         sender=Party.CPO,
-        senders=("operator_evse_data.operator_id",),
+        sender_paths=("operator_evse_data.operator_id",),
     ),
-    _push(
+    _push_operation(
         name="PushEvseStatus",
         method="push_evse_status",
         path="evsepush/v21/operators/{operatorID}/status-records",
         request=evse.PushEvseStatus,
         sender=Party.CPO,
-        senders=("operator_evse_status.operator_id",),
+        sender_paths=("operator_evse_status.operator_id",),
     ),
-    _push(
+    _push_operation(
         name="PushPricingProductData",
         method="push_pricing_product_data",
         path="dynamicpricing/v10/operators/{operatorID}/pricing-products",
         request=pricing.PushPricingProductData,
         sender=Party.CPO,
-        senders=("pricing_product_data.operator_id",),
+        sender_paths=("pricing_product_data.operator_id",),
     ),
-    _push(
+    _push_operation(
         name="PushEVSEPricing",
         method="push_evse_pricing",
         path="dynamicpricing/v10/operators/{operatorID}/evse-pricing",
@@ -116,36 +239,36 @@ OPERATIONS: tuple[Operation, ...] = (
         response=pulls.AuthenticationData,
         sender=Party.CPO,
         routed_by=Routing.STORE,
-        deadline=_BULK,
-        senders=("operator_id",),
+        deadline=_BULK_TIMEOUT,
+        sender_paths=("operator_id",),
     ),
-    _remote(
+    _remote_operation(
         name="AuthorizeRemoteStart",
         method="authorize_remote_start",
-        path=f"{_CHARGING}/providers/{{providerID}}/authorize-remote/start",
-        request=sessions.AuthorizeRemoteStart,
+        path=f"{_CHARGING_PATH}/providers/{{providerID}}/authorize-remote/start",
+        request=charging.AuthorizeRemoteStart,
     ),
-    _remote(
+    _remote_operation(
         name="AuthorizeRemoteStop",
         method="authorize_remote_stop",
-        path=f"{_CHARGING}/providers/{{providerID}}/authorize-remote/stop",
-        request=sessions.AuthorizeRemoteStop,
+        path=f"{_CHARGING_PATH}/providers/{{providerID}}/authorize-remote/stop",
+        request=charging.AuthorizeRemoteStop,
     ),
-    _remote(
+    _remote_operation(
         name="AuthorizeRemoteReservationStart",
         method="authorize_remote_reservation_start",
         path="reservation/v11/providers/{providerID}/reservation-start-request",
-        aliases=(f"{_RESERVED}/start",),
-        request=sessions.AuthorizeRemoteReservationStart,
+        aliases=(f"{_RESERVATION_PATH}/start",),
+        request=charging.AuthorizeRemoteReservationStart,
     ),
-    _remote(
+    _remote_operation(
         name="AuthorizeRemoteReservationStop",
         method="authorize_remote_reservation_stop",
         path="reservation/v11/providers/{providerID}/reservation-stop-request",
-        aliases=(f"{_RESERVED}/stop",),
-        request=sessions.AuthorizeRemoteReservationStop,
+        aliases=(f"{_RESERVATION_PATH}/stop",),
+        request=charging.AuthorizeRemoteReservationStop,
     ),
-    _pull(
+    _pull_operation(
         name="PullEvseData",
         method="pull_evse_data",
         path="evsepull/v23/providers/{providerID}/data-records",
@@ -153,53 +276,53 @@ OPERATIONS: tuple[Operation, ...] = (
         response=pulls.EvseDataPage,
         paged=True,
     ),
-    _pull(
+    _pull_operation(
         name="PullEvseStatus",
         method="pull_evse_status",
-        path=_STATUS,
+        path=_STATUS_PATH,
         request=pulls.PullEvseStatus,
         response=pulls.EvseStatuses,
     ),
-    _pull(
+    _pull_operation(
         name="PullEvseStatusByID",
         method="pull_evse_status_by_id",
-        path=_STATUS,
-        aliases=(f"{_STATUS}-by-id",),
+        path=_STATUS_PATH,
+        aliases=(f"{_STATUS_PATH}-by-id",),
         request=pulls.PullEvseStatusById,
         response=pulls.EvseStatusesById,
     ),
-    _pull(
+    _pull_operation(
         name="PullEvseStatusByOperatorID",
         method="pull_evse_status_by_operator_id",
-        path=_STATUS,
-        aliases=(f"{_STATUS}-by-operator-id",),
+        path=_STATUS_PATH,
+        aliases=(f"{_STATUS_PATH}-by-operator-id",),
         request=pulls.PullEvseStatusByOperatorId,
         response=pulls.EvseStatuses,
     ),
-    _pull(
+    _pull_operation(
         name="PullPricingProductData",
         method="pull_pricing_product_data",
         path="dynamicpricing/v10/providers/{providerID}/pricing-products",
         request=pulls.PullPricingProductData,
         response=pulls.PricingProducts,
-        senders=(),
+        sender_paths=(),
     ),
-    _pull(
+    _pull_operation(
         name="PullEVSEPricing",
         method="pull_evse_pricing",
         path="dynamicpricing/v10/providers/{providerID}/evse-pricing",
         request=pulls.PullEVSEPricing,
         response=pulls.EvsePricings,
     ),
-    _push(
+    _push_operation(
         name="PushAuthenticationData",
         method="push_authentication_data",
         path="authdata/v21/providers/{providerID}/push-request",
         request=pulls.PushAuthenticationData,
         sender=Party.EMP,
-        senders=("provider_authentication_data.provider_id",),
+        sender_paths=("provider_authentication_data.provider_id",),
     ),
-    _pull(
+    _pull_operation(
         name="GetChargeDetailRecords",
         method="get_charge_detail_records",
         path="cdrmgmt/v22/providers/{providerID}/get-charge-detail-records-request",
@@ -212,62 +335,62 @@ OPERATIONS: tuple[Operation, ...] = (
 OPERATION_BY_NAME: Mapping[str, Operation] = MappingProxyType({row.name: row for row in OPERATIONS})
 OPERATION_BY_COMMAND: Mapping[str, Operation] = MappingProxyType({row.command: row for row in OPERATIONS})
 
-_ROLES = frozenset({"operators", "providers"})
-_ANY_PARTY = "{}"
+_ROLE_SEGMENTS = frozenset({"operators", "providers"})
+_PARTY_PLACEHOLDER = "{}"
 
 
-def _key(path: str) -> tuple[str, str | None]:
+def _path_key(path: str) -> tuple[str, str | None]:
     """Return a path without its party, and the party as it stands there."""
     segments = path.strip("/").split("/")
     for position, segment in enumerate(segments[:-1]):
-        if segment in _ROLES:
-            party, segments[position + 1] = segments[position + 1], _ANY_PARTY
+        if segment in _ROLE_SEGMENTS:
+            party, segments[position + 1] = segments[position + 1], _PARTY_PLACEHOLDER
             return "/".join(segments), party
     return "/".join(segments), None
 
 
-def _by_path() -> dict[str, tuple[Operation, ...]]:
-    rows: dict[str, tuple[Operation, ...]] = {}
+def _index_by_path() -> dict[str, tuple[Operation, ...]]:
+    index: dict[str, tuple[Operation, ...]] = {}
     for operation in OPERATIONS:
         for path in (operation.path, *operation.aliases):
-            key, _ = _key(path)
-            rows[key] = (*rows.get(key, ()), operation)
-    return rows
+            key, _ = _path_key(path)
+            index[key] = (*index.get(key, ()), operation)
+    return index
 
 
-_BY_PATH: Mapping[str, tuple[Operation, ...]] = MappingProxyType(_by_path())
+_BY_PATH: Mapping[str, tuple[Operation, ...]] = MappingProxyType(_index_by_path())
 
 
 # Partners send few different paths: looking one up costs a fifth of taking it apart. Bounded, for strangers send any.
 @lru_cache(maxsize=1024)
 def find(path: str) -> Route | None:
     """Return what a path below ``/api/oicp/`` stands for; a ``+`` in it stays a ``+``."""
-    key, party = _key(path.partition("?")[0])
+    key, party = _path_key(path.partition("?")[0])
     candidates = _BY_PATH.get(key)
     return Route(candidates, None if party is None else unquote(party)) if candidates else None
 
 
 def sender_party(operation: Operation, message: Message) -> OperatorID | ProviderID | None:
     """Return the sending party that the message itself names; None if it names none."""
-    for attribute in operation.senders:
+    for attribute in operation.sender_paths:
         try:
-            found = attrgetter(attribute)(message)
+            party_id = attrgetter(attribute)(message)
         except AttributeError:  # an optional part of the way is absent
             continue
-        if isinstance(found, (OperatorID, ProviderID)):
-            return found
+        if isinstance(party_id, (OperatorID, ProviderID)):
+            return party_id
     return None
 
 
 def response_model(operation: Operation, body: bytes) -> type[Message]:
     """Return what answers ``operation`` in ``body``; any answer may be an Acknowledgement instead (CONFORMANCE D57)."""
     try:
-        members = top_level(body)
+        members = split_members(body)
     except InvalidMessage:
         return operation.response
-    own = _names(operation.response) - _names(Acknowledgement)
-    return Acknowledgement if "Result" in members and not own & members.keys() else operation.response
+    own_members = _member_names(operation.response) - _member_names(Acknowledgement)
+    return Acknowledgement if "Result" in members and not own_members & members.keys() else operation.response
 
 
-def _names(model: type[Message]) -> set[str]:
+def _member_names(model: type[Message]) -> set[str]:
     return {info.alias or "" for info in model.model_fields.values()}

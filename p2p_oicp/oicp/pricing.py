@@ -10,47 +10,46 @@ from pydantic import Field
 from pydantic_core import CoreSchema
 from typing_extensions import override
 
-from p2p_oicp.oicp.base import Message
 from p2p_oicp.oicp.common import Boolean, OperatorName, ProductID
-from p2p_oicp.oicp.enumerations import ActionType, AdditionalReferenceType, ReferenceUnit
+from p2p_oicp.oicp.enums import ActionType, AdditionalReferenceType, ReferenceUnit
+from p2p_oicp.oicp.field_specs import Aliases, ListLimits
+from p2p_oicp.oicp.field_types import CURRENCY, FieldType, FindingCollector, OpenEnumField, TextField
+from p2p_oicp.oicp.geo import DayText, Periods
 from p2p_oicp.oicp.identifiers import EvseID, OperatorID, ProviderIDOrAll
-from p2p_oicp.oicp.iso import CURRENCY
-from p2p_oicp.oicp.kinds import Kind, Notes, OneOf, Text
-from p2p_oicp.oicp.members import AlsoRead, Several
-from p2p_oicp.oicp.places import DayText, Periods
-from p2p_oicp.oicp.quantities import Number
+from p2p_oicp.oicp.message import Message
+from p2p_oicp.oicp.numbers import DecimalField
 
-Price = Annotated[Decimal, Number()]
+Price = Annotated[Decimal, DecimalField()]
 Currency = Annotated[str, CURRENCY]
-ReferenceUnitText = Annotated[str, OneOf(ReferenceUnit)]
+ReferenceUnitText = Annotated[str, OpenEnumField(ReferenceUnit)]
 
 
 @dataclass(frozen=True)
-class ProductReference(Kind):
+class ProductIDField(FieldType):
     """The name of a product; one table of the documents wraps it in an object (CONFORMANCE D14)."""
 
     @override
     def schema(self) -> CoreSchema:
-        return Text(50).schema()
+        return TextField(50).schema()
 
     @override
-    def read(self, value: object, at: str, notes: Notes) -> object:
+    def read(self, value: object, pointer: str, collector: FindingCollector) -> object:
         if isinstance(value, dict) and value.get("ProductID") is not None:
-            return Text(50).read(value["ProductID"], f"{at}/ProductID", notes)
-        return Text(50).read(value, at, notes)
+            return TextField(50).read(value["ProductID"], f"{pointer}/ProductID", collector)
+        return TextField(50).read(value, pointer, collector)
 
 
 class ProductAvailabilityTime(Message):
     """When a product applies (ProductAvailabilityTimesType)."""
 
-    periods: Annotated[Periods, AlsoRead("Period")] = Field(alias="Periods")
-    on: Annotated[DayText, AlsoRead("On")] = Field(alias="on")
+    periods: Annotated[Periods, Aliases("Period")] = Field(alias="Periods")
+    on: Annotated[DayText, Aliases("On")] = Field(alias="on")
 
 
 class AdditionalReference(Message):
     """A component of a tariff beside its base price (AdditionalReferencesType)."""
 
-    additional_reference: Annotated[str, OneOf(AdditionalReferenceType)] = Field(alias="AdditionalReference")
+    additional_reference: Annotated[str, OpenEnumField(AdditionalReferenceType)] = Field(alias="AdditionalReference")
     additional_reference_unit: ReferenceUnitText = Field(alias="AdditionalReferenceUnit")
     price_per_additional_reference_unit: Price = Field(alias="PricePerAdditionalReferenceUnit")
 
@@ -65,7 +64,7 @@ class PricingProductDataRecord(Message):
     maximum_product_charging_power: Price = Field(alias="MaximumProductChargingPower")
     is_valid_24_hours: Boolean = Field(alias="IsValid24hours")
     product_availability_times: tuple[ProductAvailabilityTime, ...] = Field(alias="ProductAvailabilityTimes")
-    additional_references: Annotated[tuple[AdditionalReference, ...], Several(optional=True)] = Field(
+    additional_references: Annotated[tuple[AdditionalReference, ...], ListLimits(optional=True)] = Field(
         (), alias="AdditionalReferences"
     )
 
@@ -94,7 +93,7 @@ class EvsePricing(Message):
 
     evse_id: EvseID = Field(alias="EvseID")
     provider_id: ProviderIDOrAll = Field(alias="ProviderID")
-    evse_id_product_list: Annotated[tuple[Annotated[str, ProductReference()], ...], Several(1)] = Field(
+    evse_id_product_list: Annotated[tuple[Annotated[str, ProductIDField()], ...], ListLimits(1)] = Field(
         alias="EvseIDProductList"
     )
 

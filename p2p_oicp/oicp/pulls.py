@@ -10,9 +10,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from p2p_oicp.oicp.base import Message
+from p2p_oicp.oicp.charging import ChargeDetailRecord
 from p2p_oicp.oicp.common import Boolean, Identification, StatusCode
-from p2p_oicp.oicp.enumerations import ActionType, GeoFormat
+from p2p_oicp.oicp.enums import ActionType, GeoFormat
 from p2p_oicp.oicp.evse import (
     AccessibilityText,
     AuthenticationModeText,
@@ -22,21 +22,21 @@ from p2p_oicp.oicp.evse import (
     OperatorEvseStatus,
     PullEvseDataRecord,
 )
+from p2p_oicp.oicp.field_specs import REQUIRED_OR_EMPTY, REQUIRED_OR_NONE, Aliases, ListLimits, OptionalWrapper
+from p2p_oicp.oicp.field_types import OpenEnumField
+from p2p_oicp.oicp.geo import CountryCode, SearchCenter
 from p2p_oicp.oicp.identifiers import EvseID, OperatorID, ProviderID, SessionID
-from p2p_oicp.oicp.kinds import OneOf
-from p2p_oicp.oicp.members import NO_ELEMENTS, OWED, AlsoRead, Several, Wrapped
-from p2p_oicp.oicp.places import CountryCode, SearchCenter
+from p2p_oicp.oicp.message import Message
+from p2p_oicp.oicp.numbers import Instant, IntegerField
 from p2p_oicp.oicp.pricing import OperatorEvsePricing, PricingProductData
-from p2p_oicp.oicp.quantities import Instant, Whole
-from p2p_oicp.oicp.sessions import ChargeDetailRecord
 
 #: Elements to search for: an empty list is no filter.
-Filter = Several(optional=True)
+FilterList = ListLimits(optional=True)
 #: A list that says what is asked for: an empty one asks for nothing (CONFORMANCE D66).
-Asked = Several(1, empty="warning")
-Count = Annotated[Annotated[int, Whole(minimum=0)] | None, OWED]
+RequestedList = ListLimits(1, empty_severity="warning")
+Count = Annotated[Annotated[int, IntegerField(minimum=0)] | None, REQUIRED_OR_NONE]
 
-GeoFormatText = Annotated[str, OneOf(GeoFormat)]
+GeoFormatText = Annotated[str, OpenEnumField(GeoFormat)]
 
 
 class PullEvseData(Message):
@@ -46,11 +46,13 @@ class PullEvseData(Message):
     search_center: SearchCenter | None = Field(None, alias="SearchCenter")
     last_call: Instant | None = Field(None, alias="LastCall")
     geo_coordinates_response_format: GeoFormatText = Field(alias="GeoCoordinatesResponseFormat")
-    country_codes: Annotated[tuple[CountryCode, ...], Filter] = Field((), alias="CountryCodes")
-    operator_ids: Annotated[tuple[OperatorID, ...], Filter, AlsoRead("OperatorIDs")] = Field((), alias="OperatorIds")
-    authentication_modes: Annotated[tuple[AuthenticationModeText, ...], Filter] = Field((), alias="AuthenticationModes")
-    accessibility: Annotated[tuple[AccessibilityText, ...], Filter] = Field((), alias="Accessibility")
-    calibration_law_data_availability: Annotated[tuple[CalibrationText, ...], Filter] = Field(
+    country_codes: Annotated[tuple[CountryCode, ...], FilterList] = Field((), alias="CountryCodes")
+    operator_ids: Annotated[tuple[OperatorID, ...], FilterList, Aliases("OperatorIDs")] = Field((), alias="OperatorIds")
+    authentication_modes: Annotated[tuple[AuthenticationModeText, ...], FilterList] = Field(
+        (), alias="AuthenticationModes"
+    )
+    accessibility: Annotated[tuple[AccessibilityText, ...], FilterList] = Field((), alias="Accessibility")
+    calibration_law_data_availability: Annotated[tuple[CalibrationText, ...], FilterList] = Field(
         (), alias="CalibrationLawDataAvailability"
     )
     renewable_energy: Boolean | None = Field(None, alias="RenewableEnergy")
@@ -62,11 +64,13 @@ class Page(Message):
     """One page of an answer; members of the paging may be missing from peers that know none."""
 
     number: Count = Field(alias="number")
-    size: Annotated[Annotated[int, Whole(minimum=0, usual=2000)] | None, OWED] = Field(alias="size")
+    size: Annotated[Annotated[int, IntegerField(minimum=0, documented_maximum=2000)] | None, REQUIRED_OR_NONE] = Field(
+        alias="size"
+    )
     total_elements: Count = Field(alias="totalElements")
-    last: Annotated[Boolean | None, OWED] = Field(alias="last")
+    last: Annotated[Boolean | None, REQUIRED_OR_NONE] = Field(alias="last")
     total_pages: Count = Field(alias="totalPages")
-    first: Annotated[Boolean | None, OWED] = Field(alias="first")
+    first: Annotated[Boolean | None, REQUIRED_OR_NONE] = Field(alias="first")
     number_of_elements: Count = Field(alias="numberOfElements")
 
     @property
@@ -78,16 +82,18 @@ class Page(Message):
 class EvseDataPage(Page):
     """A page of charging spots (eRoamingEVSEData)."""
 
-    content: Annotated[tuple[PullEvseDataRecord, ...], Several(pulled=True, null_elements=True), NO_ELEMENTS] = Field(
-        alias="content"
+    content: Annotated[tuple[PullEvseDataRecord, ...], ListLimits(pulled=True, skip_nulls=True), REQUIRED_OR_EMPTY] = (
+        Field(alias="content")
     )
-    status_code: Annotated[StatusCode | None, OWED] = Field(alias="StatusCode")
+    status_code: Annotated[StatusCode | None, REQUIRED_OR_NONE] = Field(alias="StatusCode")
 
 
 class ChargeDetailRecordPage(Page):
     """A page of charge detail records (eRoamingChargeDetailRecords)."""
 
-    content: Annotated[tuple[ChargeDetailRecord, ...], Several(pulled=True), NO_ELEMENTS] = Field(alias="content")
+    content: Annotated[tuple[ChargeDetailRecord, ...], ListLimits(pulled=True), REQUIRED_OR_EMPTY] = Field(
+        alias="content"
+    )
     status_code: StatusCode | None = Field(None, alias="StatusCode")
 
 
@@ -96,27 +102,27 @@ class PullEvseStatus(Message):
 
     provider_id: ProviderID = Field(alias="ProviderID")
     search_center: SearchCenter | None = Field(None, alias="SearchCenter")
-    evse_status: Annotated[EvseStatusText | None, AlsoRead("EvseStatus")] = Field(None, alias="EVSEStatus")
+    evse_status: Annotated[EvseStatusText | None, Aliases("EvseStatus")] = Field(None, alias="EVSEStatus")
 
 
 class PullEvseStatusById(Message):
     """Which state are these charging spots in (eRoamingPullEVSEStatusByID); up to 100."""
 
     provider_id: ProviderID = Field(alias="ProviderID")
-    evse_id: Annotated[tuple[EvseID, ...], Several(1, 100, empty="warning")] = Field(alias="EvseID")
+    evse_id: Annotated[tuple[EvseID, ...], ListLimits(1, 100, empty_severity="warning")] = Field(alias="EvseID")
 
 
 class PullEvseStatusByOperatorId(Message):
     """Which state are these operators' charging spots in (eRoamingPullEVSEStatusByOperatorID)."""
 
     provider_id: ProviderID = Field(alias="ProviderID")
-    operator_id: Annotated[tuple[OperatorID, ...], Asked] = Field(alias="OperatorID")
+    operator_id: Annotated[tuple[OperatorID, ...], RequestedList] = Field(alias="OperatorID")
 
 
 class OperatorEvseStatuses(Message):
     """The object around the operators' states."""
 
-    operator_evse_status: Annotated[tuple[OperatorEvseStatus, ...], AlsoRead("OperatorEVSEStatus")] = Field(
+    operator_evse_status: Annotated[tuple[OperatorEvseStatus, ...], Aliases("OperatorEVSEStatus")] = Field(
         alias="OperatorEvseStatus"
     )
 
@@ -124,8 +130,8 @@ class OperatorEvseStatuses(Message):
 class EvseStatuses(Message):
     """The states of charging spots, by operator (eRoamingEVSEStatus)."""
 
-    evse_statuses: Annotated[OperatorEvseStatuses, Wrapped("OperatorEvseStatus"), AlsoRead("EVSEStatuses")] = Field(
-        alias="EvseStatuses"
+    evse_statuses: Annotated[OperatorEvseStatuses, OptionalWrapper("OperatorEvseStatus"), Aliases("EVSEStatuses")] = (
+        Field(alias="EvseStatuses")
     )
     status_code: StatusCode | None = Field(None, alias="StatusCode")
 
@@ -133,7 +139,7 @@ class EvseStatuses(Message):
 class EvseStatusRecords(Message):
     """The object around single states."""
 
-    evse_status_record: Annotated[tuple[EvseStatusRecord, ...], AlsoRead("EVSEStatusRecord")] = Field(
+    evse_status_record: Annotated[tuple[EvseStatusRecord, ...], Aliases("EVSEStatusRecord")] = Field(
         alias="EvseStatusRecord"
     )
 
@@ -141,9 +147,9 @@ class EvseStatusRecords(Message):
 class EvseStatusesById(Message):
     """The states of the charging spots that were asked for (eRoamingEVSEStatusByID)."""
 
-    evse_status_records: Annotated[EvseStatusRecords, Wrapped("EvseStatusRecord"), AlsoRead("EvseStatusRecords")] = (
-        Field(alias="EVSEStatusRecords")
-    )
+    evse_status_records: Annotated[
+        EvseStatusRecords, OptionalWrapper("EvseStatusRecord"), Aliases("EvseStatusRecords")
+    ] = Field(alias="EVSEStatusRecords")
     status_code: StatusCode | None = Field(None, alias="StatusCode")
 
 
@@ -151,14 +157,14 @@ class PullPricingProductData(Message):
     """Which products do these operators offer (eRoamingPullPricingProductData)."""
 
     last_call: Instant | None = Field(None, alias="LastCall")
-    operator_ids: Annotated[tuple[OperatorID, ...], Asked, AlsoRead("OperatorIds")] = Field(alias="OperatorIDs")
+    operator_ids: Annotated[tuple[OperatorID, ...], RequestedList, Aliases("OperatorIds")] = Field(alias="OperatorIDs")
 
 
 class PricingProducts(Message):
     """The products of operators (eRoamingPricingProductData)."""
 
     pricing_product_data: Annotated[
-        tuple[PricingProductData, ...], AlsoRead("OperatorPricingProducts", also_written=True)
+        tuple[PricingProductData, ...], Aliases("OperatorPricingProducts", write_aliases=True)
     ] = Field(alias="PricingProductData")
     status_code: StatusCode | None = Field(None, alias="StatusCode")
 
@@ -168,13 +174,13 @@ class PullEVSEPricing(Message):
 
     provider_id: ProviderID = Field(alias="ProviderID")
     last_call: Instant | None = Field(None, alias="LastCall")
-    operator_ids: Annotated[tuple[OperatorID, ...], Asked, AlsoRead("OperatorIds")] = Field(alias="OperatorIDs")
+    operator_ids: Annotated[tuple[OperatorID, ...], RequestedList, Aliases("OperatorIds")] = Field(alias="OperatorIDs")
 
 
 class EvsePricings(Message):
     """The charging spots' prices, by operator (eRoamingEVSEPricing)."""
 
-    evse_pricing: Annotated[tuple[OperatorEvsePricing, ...], AlsoRead("OperatorEVSEPricing", also_written=True)] = (
+    evse_pricing: Annotated[tuple[OperatorEvsePricing, ...], Aliases("OperatorEVSEPricing", write_aliases=True)] = (
         Field(alias="EVSEPricing")
     )
     status_code: StatusCode | None = Field(None, alias="StatusCode")
@@ -186,12 +192,12 @@ class GetChargeDetailRecords(Message):
     provider_id: ProviderID = Field(alias="ProviderID")
     from_: Instant = Field(alias="From")
     to: Instant = Field(alias="To")
-    session_id: Annotated[tuple[SessionID, ...], Filter] = Field((), alias="SessionID")
+    session_id: Annotated[tuple[SessionID, ...], FilterList] = Field((), alias="SessionID")
     # One operator in the tables, a list in an example and from C# peers (CONFORMANCE D19).
-    operator_id: Annotated[tuple[OperatorID, ...], Several(optional=True, alone=True, written_alone=True)] = Field(
-        (), alias="OperatorID"
+    operator_id: Annotated[tuple[OperatorID, ...], ListLimits(optional=True, allow_single=True, write_single=True)] = (
+        Field((), alias="OperatorID")
     )
-    cdr_forwarded: Annotated[Boolean | None, AlsoRead("CDRForwarder")] = Field(None, alias="CDRForwarded")
+    cdr_forwarded: Annotated[Boolean | None, Aliases("CDRForwarder")] = Field(None, alias="CDRForwarded")
 
 
 class AuthenticationDataRecord(Message):
@@ -223,7 +229,7 @@ class PullAuthenticationData(Message):
 class AuthenticationData(Message):
     """The identifications of providers' drivers, the answer to PullAuthenticationData."""
 
-    provider_authentication_data: Annotated[tuple[ProviderAuthenticationData, ...], Several(alone=True)] = Field(
-        alias="ProviderAuthenticationData"
+    provider_authentication_data: Annotated[tuple[ProviderAuthenticationData, ...], ListLimits(allow_single=True)] = (
+        Field(alias="ProviderAuthenticationData")
     )
     status_code: StatusCode | None = Field(None, alias="StatusCode")

@@ -6,16 +6,15 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from p2p_oicp.oicp.base import Message
+from p2p_oicp.oicp.charging import NOTIFICATION_BY_TYPE
 from p2p_oicp.oicp.common import Acknowledgement, StatusCode
-from p2p_oicp.oicp.notifications import BY_TYPE
-from p2p_oicp.oicp.operation import Operation, Party
-from p2p_oicp.oicp.operations import OPERATIONS
+from p2p_oicp.oicp.message import Message
+from p2p_oicp.oicp.operations import OPERATIONS, Operation, Party
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _COMPONENT = "#/components/schemas/{model}"
 #: Statuses that are answered with a status code instead of the operation's own answer.
-_REFUSALS = {
+_ERROR_STATUSES = {
     "401": "Unauthorized Access (017)",
     "404": "Partner or session not found (300, 400)",
     "429": "Too many requests",
@@ -23,17 +22,17 @@ _REFUSALS = {
 }
 
 
-def messages() -> tuple[type[Message], ...]:
+def message_models() -> tuple[type[Message], ...]:
     """Return the models of all messages, each once, in the order of the table."""
     models: dict[type[Message], None] = {}
     for operation in OPERATIONS:
-        models |= dict.fromkeys((*_requests(operation), operation.response))
+        models |= dict.fromkeys((*_request_models(operation), operation.response))
     return tuple(models | {Acknowledgement: None})
 
 
-def _requests(operation: Operation) -> tuple[type[Message], ...]:
+def _request_models(operation: Operation) -> tuple[type[Message], ...]:
     if operation.name == "ChargingNotifications":
-        return tuple(BY_TYPE.values())
+        return tuple(NOTIFICATION_BY_TYPE.values())
     return (operation.request,)
 
 
@@ -48,8 +47,8 @@ def openapi(role: Party, version: str) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for operation in served:
         for path in (operation.path, *operation.aliases):
-            sharing = [other for other in served if path in (other.path, *other.aliases)]
-            paths[f"/{path}"] = {"post": _post(path, sharing)}
+            same_path = [candidate for candidate in served if path in (candidate.path, *candidate.aliases)]
+            paths[f"/{path}"] = {"post": _post_operation(path, same_path)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -66,34 +65,37 @@ def openapi(role: Party, version: str) -> dict[str, Any]:
 def _components(served: list[Operation]) -> dict[str, Any]:
     models: dict[type[Message], None] = {Acknowledgement: None, StatusCode: None}
     for operation in served:
-        models |= dict.fromkeys((*_requests(operation), operation.response))
+        models |= dict.fromkeys((*_request_models(operation), operation.response))
     _, definitions = models_json_schema([(model, "serialization") for model in models], ref_template=_COMPONENT)
-    return {**definitions["$defs"], "Refusal": _REFUSAL, "ValidationErrors": _VALIDATION_ERRORS}
+    return {**definitions["$defs"], "Refusal": _REFUSAL_SCHEMA, "ValidationErrors": _VALIDATION_ERRORS_SCHEMA}
 
 
-def _post(path: str, sharing: list[Operation]) -> dict[str, Any]:
-    names = [operation.name for operation in sharing]
-    requests = [model.__name__ for operation in sharing for model in _requests(operation)]
-    answers = [*(operation.response.__name__ for operation in sharing), Acknowledgement.__name__]
+def _post_operation(path: str, operations: list[Operation]) -> dict[str, Any]:
+    names = [operation.name for operation in operations]
+    requests = [model.__name__ for operation in operations for model in _request_models(operation)]
+    responses = [*(operation.response.__name__ for operation in operations), Acknowledgement.__name__]
     return {
-        "operationId": f"{names[0]}{'Alias' if path != sharing[0].path else ''}"
+        "operationId": f"{names[0]}{'Alias' if path != operations[0].path else ''}"
         if len(names) == 1
         else "Or".join(names),
         "summary": "eRoaming" + ", eRoaming".join(names),
-        "parameters": _parameters(path, sharing[0]),
-        "requestBody": {"required": True, "content": _json(requests)},
+        "parameters": _parameters(path, operations[0]),
+        "requestBody": {"required": True, "content": _json_content(requests)},
         "responses": {
             "200": {
                 "description": "The answer, which may be a refusal",
-                "content": _json(answers),
+                "content": _json_content(responses),
             },
-            "400": {"description": "The message cannot be processed", "content": _json(["ValidationErrors"])},
-            **{code: {"description": why, "content": _json(["Refusal"])} for code, why in _REFUSALS.items()},
+            "400": {"description": "The message cannot be processed", "content": _json_content(["ValidationErrors"])},
+            **{
+                code: {"description": description, "content": _json_content(["Refusal"])}
+                for code, description in _ERROR_STATUSES.items()
+            },
         },
     }
 
 
-def _json(models: list[str]) -> dict[str, Any]:
+def _json_content(models: list[str]) -> dict[str, Any]:
     """Return a body of one of these schemas; anyOf, because some of them overlap (CONFORMANCE D49, D50)."""
     references = [{"$ref": _COMPONENT.format(model=model)} for model in dict.fromkeys(models)]
     return {"application/json": {"schema": references[0] if len(references) == 1 else {"anyOf": references}}}
@@ -101,28 +103,30 @@ def _json(models: list[str]) -> dict[str, Any]:
 
 def _parameters(path: str, operation: Operation) -> list[dict[str, Any]]:
     name = path.partition("{")[2].partition("}")[0]
-    of_path = [_parameter(name, "path", "The sending party", required=True, schema={"type": "string"})] if name else []
+    path_parameters = (
+        [_parameter(name, "path", "The sending party", required=True, schema={"type": "string"})] if name else []
+    )
     if not operation.paged:
-        return of_path
+        return path_parameters
     page = {"type": "integer", "minimum": 0, "default": 0}
     size = {"type": "integer", "minimum": 1, "maximum": 2000, "default": 20}
     return [
-        *of_path,
+        *path_parameters,
         _parameter("page", "query", "Which page, from 0", required=False, schema=page),
         _parameter("size", "query", "How many records on a page", required=False, schema=size),
     ]
 
 
-def _parameter(name: str, where: str, text: str, *, required: bool, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": where, "description": text, "required": required, "schema": schema}
+def _parameter(name: str, location: str, description: str, *, required: bool, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": location, "description": description, "required": required, "schema": schema}
 
 
-_REFUSAL = {
+_REFUSAL_SCHEMA = {
     "type": "object",
     "required": ["StatusCode"],
     "properties": {"StatusCode": {"$ref": _COMPONENT.format(model="StatusCode")}},
 }
-_VALIDATION_ERRORS = {
+_VALIDATION_ERRORS_SCHEMA = {
     "type": "object",
     "required": ["message", "validationErrors"],
     "properties": {

@@ -7,22 +7,16 @@ dictionary lookup each, on the id's canonical key: ``DE*ABC`` and ``DEABC`` are 
 OperatorIDType). Two peers can never claim one party: that is refused when the registry is built, since a wrong answer
 here would send a driver's data to a stranger.
 
-The peers come from a file that a person writes (`load_peers`; ``peers.example.toml`` explains every key). This node
-itself is in the registry too (`Peer.is_self`), so that no peer can claim our own parties.
+The peers come from a file that a person writes (`config.peers_file`; ``peers.example.toml`` explains every key). This
+node itself is in the registry too (`Peer.is_self`), so that no peer can claim our own parties.
 """
 
-from p2p_oicp.peers.file import PeersFile, entry_of, load_peers, peer_of_entry, read_peers_file
-from p2p_oicp.peers.model import Peer, Profile, Source
+from p2p_oicp.peers.models import Peer, Profile, Source
 from p2p_oicp.peers.registry import PeerRegistry
 
 __all__ = [
     "Peer",
     "PeerRegistry",
-    "PeersFile",
     "Profile",
     "Source",
-    "entry_of",
-    "load_peers",
-    "peer_of_entry",
-    "read_peers_file",
 ]

@@ -3,41 +3,51 @@
 ``{"payload": "<JSON as text>", "key_id": "SHA256:…", "signature": "<base64>"}``: the signature is over the very bytes
 of the payload, so nothing has to be brought into a canonical form. A descriptor proves that the holder of a key says
 this; that the key is the one of a company is what people, pinned keys and announcements have to prove.
+
+Invitations: a one-time link, and what a token proves without ever being sent.
+
+``https://host/p2p/v1/pairings#token=…&key=…``. From the token both sides derive the same Ed25519 key. Whoever joins
+signs its request with that key: who reads along learns nothing to join with, who changes the request breaks the
+signature, and the inviting node needs to keep no more than the key's fingerprint. ``key`` is the fingerprint of the
+inviting node's own key, so that whoever joins knows that it talks to whoever invited.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import re
+import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from p2p_oicp.errors import NotProven
-from p2p_oicp.identity.keys import PrivateKey, PublicKey
-from p2p_oicp.identity.keystore import Announcement, OwnKeys, announcement_text
+from p2p_oicp.crypto.keys import PrivateKey, PublicKey
+from p2p_oicp.crypto.keystore import KeyEndorsement, OwnKeys, endorsement_message
+from p2p_oicp.errors import ConfigurationError, VerificationError
 from p2p_oicp.oicp import OperatorID, ProviderID
-from p2p_oicp.peers.fields import base_url, certificate, display_name, operator_id, provider_id
+from p2p_oicp.peers.models import base_url, certificate, display_name, operator_id, provider_id
 
 DESCRIPTOR_PATH = "/.well-known/oicp-p2p"
 
-_VERSION = 1
-_CONTEXT = b"p2p-oicp descriptor v1\n"
-_MOST_ENTRIES = 1000
+_DESCRIPTOR_VERSION = 1
+_DESCRIPTOR_CONTEXT = b"p2p-oicp descriptor v1\n"
+_MAX_ENTRIES = 1000
 # The end of the year 9999, after which no time can be written.
-_LAST_SECOND = 253_402_300_799
+_MAX_TIMESTAMP = 253_402_300_799
 
 
 @dataclass(frozen=True, slots=True)
-class DescribedKey:
+class PublishedKey:
     """A key of a node: from when to when it counts (seconds since the epoch), and who announced it."""
 
     key: PublicKey
     valid_from: float = 0.0
     valid_until: float | None = None
-    announced: Announcement | None = None
+    endorsement: KeyEndorsement | None = None
 
     def is_valid(self, now: float) -> bool:
         """Whether the key counts at ``now``."""
@@ -52,7 +62,7 @@ class Descriptor:
     url: str
     operators: tuple[OperatorID, ...]
     providers: tuple[ProviderID, ...]
-    keys: tuple[DescribedKey, ...]
+    keys: tuple[PublishedKey, ...]
     certificates: tuple[str, ...] = ()
     operations: tuple[str, ...] = ()
     require: tuple[str, ...] = ()
@@ -69,21 +79,21 @@ class SignedDescriptor:
     body: bytes
 
 
-def described(keys: OwnKeys) -> tuple[DescribedKey, ...]:
+def publish_keys(keys: OwnKeys) -> tuple[PublishedKey, ...]:
     """Return our own keys as a descriptor lists them."""
     return tuple(
-        DescribedKey(entry.public, entry.valid_from, entry.valid_until, entry.announced) for entry in keys.entries
+        PublishedKey(entry.public, entry.valid_from, entry.valid_until, entry.endorsement) for entry in keys.entries
     )
 
 
 def sign_descriptor(descriptor: Descriptor, key: PrivateKey) -> bytes:
     """Return the signed descriptor, as it is served."""
-    payload = orjson.dumps(_members(descriptor))
-    signature = base64.b64encode(key.sign(_CONTEXT + payload)).decode()
+    payload = orjson.dumps(_descriptor_to_json(descriptor))
+    signature = base64.b64encode(key.sign(_DESCRIPTOR_CONTEXT + payload)).decode()
     return orjson.dumps({"payload": payload.decode(), "key_id": key.key_id, "signature": signature})
 
 
-def open_descriptor(body: bytes, now: float | None = None) -> SignedDescriptor:
+def verify_descriptor(body: bytes, now: float | None = None) -> SignedDescriptor:
     """Read a descriptor and check its signature; raise NotProven where it is none, or not signed by its own key.
 
     The key has to count at ``now``; without it, at the time that the descriptor was made.
@@ -92,55 +102,55 @@ def open_descriptor(body: bytes, now: float | None = None) -> SignedDescriptor:
         envelope = orjson.loads(body)
         payload = str(envelope["payload"]).encode()
         signature = base64.b64decode(str(envelope["signature"]), validate=True)
-        descriptor = _descriptor(orjson.loads(payload))
-        signer = next(known for known in descriptor.keys if known.key.key_id == envelope["key_id"])
+        descriptor = _descriptor_from_json(orjson.loads(payload))
+        signer = next(published for published in descriptor.keys if published.key.key_id == envelope["key_id"])
     except (ValueError, KeyError, TypeError, StopIteration, binascii.Error) as exc:
-        raise NotProven(f"this is no node descriptor: {exc or 'its key is not one of its own'}") from exc
-    signer.key.verify(signature, _CONTEXT + payload)
+        raise VerificationError(f"this is no node descriptor: {exc or 'its key is not one of its own'}") from exc
+    signer.key.verify(signature, _DESCRIPTOR_CONTEXT + payload)
     if not signer.is_valid(descriptor.issued_at if now is None else now):
-        raise NotProven("the descriptor is signed with a key that does not count any more, or not yet")
+        raise VerificationError("the descriptor is signed with a key that does not count any more, or not yet")
     return SignedDescriptor(descriptor, signer.key, body)
 
 
-def check_lineage(signed: SignedDescriptor, trusted: Iterable[PublicKey]) -> None:
+def verify_key_chain(signed: SignedDescriptor, trusted: Iterable[PublicKey]) -> None:
     """Raise NotProven unless a trusted key signed the descriptor, or announced a key that … announced the one that did.
 
     Whoever holds a trusted key vouches for the keys that it announces, and for everything that it signs.
     """
-    reached = {key.key_id: key for key in trusted}
-    waiting = list(signed.descriptor.keys)
+    trusted_by_id = {key.key_id: key for key in trusted}
+    pending = list(signed.descriptor.keys)
     progress = True
-    while progress and signed.key.key_id not in reached:
+    while progress and signed.key.key_id not in trusted_by_id:
         progress = False
-        for known in list(waiting):
-            if known.announced is not None and known.announced.by in reached:
-                _check_announcement(reached[known.announced.by], known)
-                reached[known.key.key_id] = known.key
-                waiting.remove(known)
+        for published in list(pending):
+            if published.endorsement is not None and published.endorsement.endorser_key_id in trusted_by_id:
+                _verify_endorsement(trusted_by_id[published.endorsement.endorser_key_id], published)
+                trusted_by_id[published.key.key_id] = published.key
+                pending.remove(published)
                 progress = True
-    if signed.key.key_id not in reached:
-        raise NotProven(
+    if signed.key.key_id not in trusted_by_id:
+        raise VerificationError(
             f"{signed.descriptor.name} signs with {signed.key.key_id}, which no key that is trusted announced"
         )
 
 
-def _check_announcement(by: PublicKey, announced: DescribedKey) -> None:
-    assert announced.announced is not None  # noqa: S101 - for the type checker: asked just before
+def _verify_endorsement(endorser: PublicKey, published: PublishedKey) -> None:
+    assert published.endorsement is not None  # noqa: S101 - for the type checker: asked just before
     try:
-        signature = base64.b64decode(announced.announced.signature, validate=True)
+        signature = base64.b64decode(published.endorsement.signature, validate=True)
     except binascii.Error as exc:
-        raise NotProven("an announcement of a key is not base64") from exc
-    by.verify(signature, announcement_text(announced.key, announced.valid_from))
+        raise VerificationError("an announcement of a key is not base64") from exc
+    endorser.verify(signature, endorsement_message(published.key, published.valid_from))
 
 
-def _members(descriptor: Descriptor) -> dict[str, object]:
+def _descriptor_to_json(descriptor: Descriptor) -> dict[str, object]:
     return {
-        "version": _VERSION,
+        "version": _DESCRIPTOR_VERSION,
         "name": descriptor.name,
         "url": descriptor.url,
         "operators": [party.text for party in descriptor.operators],
         "providers": [party.text for party in descriptor.providers],
-        "keys": [_key_members(known) for known in descriptor.keys],
+        "keys": [_key_to_json(published) for published in descriptor.keys],
         "certificates": list(descriptor.certificates),
         "operations": list(descriptor.operations),
         "security": {"require": list(descriptor.require)},
@@ -149,49 +159,103 @@ def _members(descriptor: Descriptor) -> dict[str, object]:
     }
 
 
-def _key_members(known: DescribedKey) -> dict[str, object]:
-    announced = known.announced
+def _key_to_json(published: PublishedKey) -> dict[str, object]:
+    endorsement = published.endorsement
     return {
-        "key_id": known.key.key_id,
-        "algorithm": known.key.algorithm,
-        "public_key": known.key.line,
-        "valid_from": known.valid_from,
-        "valid_until": known.valid_until,
-        "announced": None if announced is None else {"by": announced.by, "signature": announced.signature},
+        "key_id": published.key.key_id,
+        "algorithm": published.key.algorithm,
+        "public_key": published.key.der_base64,
+        "valid_from": published.valid_from,
+        "valid_until": published.valid_until,
+        "announced": None
+        if endorsement is None
+        else {"by": endorsement.endorser_key_id, "signature": endorsement.signature},
     }
 
 
-def _descriptor(members: dict[str, Any]) -> Descriptor:
-    if members["version"] != _VERSION:
-        raise ValueError(f"version {members['version']} is not known here; expected {_VERSION}")
+def _descriptor_from_json(members: dict[str, Any]) -> Descriptor:
+    if members["version"] != _DESCRIPTOR_VERSION:
+        raise ValueError(f"version {members['version']} is not known here; expected {_DESCRIPTOR_VERSION}")
     lists = ("operators", "providers", "keys", "certificates", "operations")
-    if any(len(members[name]) > _MOST_ENTRIES for name in lists):
-        raise ValueError(f"more than {_MOST_ENTRIES} entries")
+    if any(len(members[name]) > _MAX_ENTRIES for name in lists):
+        raise ValueError(f"more than {_MAX_ENTRIES} entries")
     return Descriptor(
         name=display_name(members["name"]),
         url=base_url(members["url"]),
         operators=tuple(operator_id(text) for text in members["operators"]),
         providers=tuple(provider_id(text) for text in members["providers"]),
-        keys=tuple(_key(entry) for entry in members["keys"]),
-        certificates=tuple(certificate(line) for line in members["certificates"]),
+        keys=tuple(_key_from_json(entry) for entry in members["keys"]),
+        certificates=tuple(certificate(encoded) for encoded in members["certificates"]),
         operations=tuple(str(name) for name in members["operations"]),
-        require=tuple(str(proof) for proof in members["security"]["require"]),
+        require=tuple(str(credential) for credential in members["security"]["require"]),
         software=str(members["software"]),
-        issued_at=_time(members["issued_at"]),
+        issued_at=_parse_timestamp(members["issued_at"]),
     )
 
 
-def _key(entry: dict[str, Any]) -> DescribedKey:
-    announced, until = entry["announced"], entry["valid_until"]
-    return DescribedKey(
-        PublicKey.from_line(entry["public_key"]),
-        _time(entry["valid_from"]),
-        None if until is None else _time(until),
-        None if announced is None else Announcement(str(announced["by"]), str(announced["signature"])),
+def _key_from_json(entry: dict[str, Any]) -> PublishedKey:
+    endorsement, valid_until = entry["announced"], entry["valid_until"]
+    return PublishedKey(
+        PublicKey.from_base64(entry["public_key"]),
+        _parse_timestamp(entry["valid_from"]),
+        None if valid_until is None else _parse_timestamp(valid_until),
+        None if endorsement is None else KeyEndorsement(str(endorsement["by"]), str(endorsement["signature"])),
     )
 
 
-def _time(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LAST_SECOND:
+def _parse_timestamp(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_TIMESTAMP:
         raise ValueError("a time is none; expected seconds since the epoch")
     return float(value)
+
+
+PAIRINGS_PATH = "/p2p/v1/pairings"
+
+_INVITATION_CONTEXT = b"p2p-oicp invitation v1\n"
+_LINK_PATTERN = re.compile(
+    r"(https?://[^#\s]+)" + PAIRINGS_PATH + r"#token=([A-Za-z0-9_-]{22,64})&key=([A-Za-z0-9_-]{43})"
+)
+_TOKEN_BYTES = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """Where to join, with which token, and the key that has to answer there."""
+
+    url: str
+    key_id: str
+    token: str = field(repr=False)
+
+    @classmethod
+    def new(cls, url: str, key_id: str) -> Invitation:
+        """Return an invitation with a new token."""
+        return cls(url, key_id, secrets.token_urlsafe(_TOKEN_BYTES))
+
+    @classmethod
+    def from_link(cls, link: str) -> Invitation:
+        """Read a link; raise ConfigurationError where it is none."""
+        match = _LINK_PATTERN.fullmatch(link.strip())
+        if match is None:
+            raise ConfigurationError(
+                "this is no invitation; expected the link that `p2p-oicp peers invite` has printed"
+            )
+        url, token, key = match.groups()
+        try:
+            return cls(base_url(url), "SHA256:" + key.replace("-", "+").replace("_", "/"), token)
+        except ValueError as exc:
+            raise ConfigurationError(f"the link's address: {exc}") from exc
+
+    def link(self) -> str:
+        """Return the link to give to the other company; it is a secret until it was used."""
+        key = self.key_id.removeprefix("SHA256:").replace("+", "-").replace("/", "_")
+        return f"{self.url}{PAIRINGS_PATH}#token={self.token}&key={key}"
+
+    def proof_key(self) -> PrivateKey:
+        """Return the key that proves knowledge of the token."""
+        return PrivateKey.from_seed(
+            hashlib.sha256(_INVITATION_CONTEXT + base64.urlsafe_b64decode(_pad_base64(self.token))).digest()
+        )
+
+
+def _pad_base64(token: str) -> str:
+    return token + "=" * (-len(token) % 4)

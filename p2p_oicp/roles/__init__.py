@@ -10,8 +10,8 @@ A method gets an ``Incoming`` request, already authenticated and validated, and 
 ``Refusal``.
 """
 
-from p2p_oicp.roles.context import Answer, Incoming, RoleContext
+from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.cpo import CpoRole
 from p2p_oicp.roles.emp import EmpRole
 
-__all__ = ["Answer", "CpoRole", "EmpRole", "Incoming", "RoleContext"]
+__all__ = ["CpoRole", "EmpRole", "OperationRequest", "OperationResponse", "Services"]

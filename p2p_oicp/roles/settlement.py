@@ -1,55 +1,134 @@
-"""Charging notifications and charge detail records, from stop to stop.
+"""Sessions of an earlier store of this node, which was lost or restored from a backup.
+
+What its peers still owe us of them is not refused as unknown, if three things come together: the peer has met an
+earlier store of ours (``delivery.acquaintances``), the session is older than this store, and our own backend, which
+authorized the driver, knows it, which it says by accepting the message.
+
+Charging notifications and charge detail records, from stop to stop.
 
 They go from a CPO's backend to its node, to the EMP's node, to the EMP's backend. At each of the two nodes the same
 happens: the message is durable, together with the letter that the next stop is owed, before it is acknowledged. A
 next stop that is down for a week gets it afterwards (CPO-02: a positive result is given when the CDR is stored).
+
+What our backend tells of its sessions, on its way to the EMP of each.
+
+What a CPO peer tells of our drivers' sessions, on its way to our backend.
+
+GetChargeDetailRecords: what the store has, as it came; delivered records are delivered again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import TypeVar
 
-from p2p_oicp.errors import Refusal
-from p2p_oicp.oicp import ChargeDetailRecord, ChargingNotification
-from p2p_oicp.roles.answers import Ids, acknowledgement
-from p2p_oicp.roles.book import SESSION_IS_INVALID, SessionBook
-from p2p_oicp.roles.context import Answer, Incoming, RoleContext
-from p2p_oicp.roles.progress import check_evse
-from p2p_oicp.storage import Transaction, cdrs, outbox, sessions
-from p2p_oicp.storage.cdrs import Kept, Record
-from p2p_oicp.storage.lifecycle import State, after_notification
-from p2p_oicp.storage.sessions import Session
+import orjson
+import structlog
+from msgspec.structs import replace
+
+from p2p_oicp.backends import EmpBackend
+from p2p_oicp.errors import PeerError, PeerRejected, Refusal
+from p2p_oicp.oicp import (
+    Acknowledgement,
+    ChargeDetailRecord,
+    ChargingNotification,
+    EvseDataRecord,
+    GetChargeDetailRecords,
+)
+from p2p_oicp.oicp.cdr_checks import check_plausibility
+from p2p_oicp.roles.context import EMP_BACKEND, OperationRequest, OperationResponse, Services
+from p2p_oicp.roles.cpo.authorization import find_authorization
+from p2p_oicp.roles.responses import PageRequest, SessionIds, acknowledgement_response
+from p2p_oicp.roles.sessions import AUTHORIZE, SESSION_INVALID, SessionService, check_progress, check_same_evse
+from p2p_oicp.storage import Transaction, cdrs, outbox, peer_state, sessions
+from p2p_oicp.storage.cdrs import CdrFilter, CdrRow, InsertResult
+from p2p_oicp.storage.datasets import queries
+from p2p_oicp.storage.datasets.models import ALL_PROVIDERS, OWN, DatasetKind
+from p2p_oicp.storage.sessions import Session, SessionState, next_state_after_notification
+
+log = structlog.get_logger(__name__)
+
+_SYSTEM_ERROR = "021"
+# The clock of a charging station may be wrong by so much.
+_MAX_CLOCK_SKEW_SECONDS = 300.0
+# So long after its birth a store waits for a peer's hello before it calls that peer's session unknown.
+_HELLO_GRACE_SECONDS = 60.0
+_TIMESTAMP_FIELDS = ("session_start", "charging_start", "event_occurred", "charging_end")
+
+SessionMessage = OperationRequest[ChargingNotification] | OperationRequest[ChargeDetailRecord]
+
+
+class RestoredSessionVerifier:
+    """Says whether a message speaks of a session of an earlier store."""
+
+    def __init__(self, services: Services, backend: EmpBackend) -> None:
+        self._services = services
+        self._backend = backend
+
+    async def verify(self, request: SessionMessage) -> bool:
+        """Ask; raises Refusal 021 where the backend does not answer, so that the peer comes again."""
+        if request.peer is None or not await self._predates_store(request, request.peer.name):
+            return False
+        try:
+            reply = await self._ask_backend(request.message)
+        except PeerRejected:
+            return False
+        except PeerError as error:
+            info = f"the EMP's backend, which may know this session, did not answer: {error}"
+            raise Refusal(_SYSTEM_ERROR, info) from error
+        session_id = request.message.session_id.text
+        log.warning("session.restored", session_id=session_id, peer=request.peer.name, known=reply.result)
+        return reply.result
+
+    async def _predates_store(self, request: SessionMessage, peer_name: str) -> bool:
+        rows = await self._services.store.query(peer_state.EPOCH_STATUS, name_=peer_name)
+        if not rows:
+            return False
+        if rows[0]["store_epoch"] is None and self._services.now() < rows[0]["created_at"] + _HELLO_GRACE_SECONDS:
+            raise Refusal(
+                _SYSTEM_ERROR, f"{peer_name} and this node have not said hello yet; send it again in a moment"
+            )
+        if not rows[0]["saw_older_epoch"]:
+            return False
+        values = [getattr(request.message, name, None) for name in _TIMESTAMP_FIELDS]
+        timestamps = [value.timestamp() for value in values if isinstance(value, datetime)]
+        return bool(timestamps) and min(timestamps) < rows[0]["created_at"] + _MAX_CLOCK_SKEW_SECONDS
+
+    async def _ask_backend(self, message: ChargingNotification | ChargeDetailRecord) -> Acknowledgement:
+        if isinstance(message, ChargeDetailRecord):
+            return await self._backend.charge_detail_record(message)
+        return await self._backend.charging_notifications(message)
+
 
 T = TypeVar("T")
-Told = Incoming[ChargingNotification] | Incoming[ChargeDetailRecord]
 
 # How far charging has come is told once: the newest that waits is sent, not what it supersedes.
 _PROGRESS = "Progress"
 
 
-class Settlement:
+class CdrHandler:
     """Telling what happened; both roles say in a subclass what they check, and where it goes next."""
 
     role: str
 
-    def __init__(self, context: RoleContext) -> None:
-        self._context = context
-        self._book = SessionBook(self.role, context)
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._session_service = SessionService(self.role, services)
 
-    async def _adopt(self, incoming: Told) -> bool:
+    async def _create_missing_session(self, request: SessionMessage) -> bool:
         """Open the session of a message that speaks of none we know, if there is a reason to; say whether."""
-        del incoming
+        del request
         return False
 
-    async def _stored(self, incoming: Told, job: Callable[[Transaction], T]) -> T:
+    async def _run_in_session(self, request: SessionMessage, job: Callable[[Transaction], T]) -> T:
         """Run a job that finds the session; what nobody knows may be adopted, and then it runs again."""
         try:
-            return await self._context.store.write(job)
-        except Refusal as refused:
-            if refused.code != SESSION_IS_INVALID or not await self._adopt(incoming):
+            return await self._services.store.write(job)
+        except Refusal as refusal:
+            if refusal.code != SESSION_INVALID or not await self._create_missing_session(request):
                 raise
-        return await self._context.store.write(job)
+        return await self._services.store.write(job)
 
     def _check_notification(self, session: Session, notification: ChargingNotification) -> float | None:
         """Return when the session last made progress, in seconds since the epoch; raises Refusal."""
@@ -59,74 +138,203 @@ class Settlement:
     def _destination(self, session: Session) -> str:
         return session.peer
 
-    async def charging_notifications(self, incoming: Incoming[ChargingNotification]) -> Answer:
+    async def charging_notifications(self, request: OperationRequest[ChargingNotification]) -> OperationResponse:
         """Take over a notification of a session; the very same one again is only acknowledged again (box H4)."""
-        session = await self._stored(incoming, lambda tx: self._notify(tx, incoming))
-        self._context.bells.ring(self._destination(session))
-        return acknowledgement(ids=Ids.of_session(session))
+        session = await self._run_in_session(request, lambda tx: self._store_notification(tx, request))
+        self._services.wakeups.notify_all(self._destination(session))
+        return acknowledgement_response(ids=SessionIds.from_session(session))
 
-    def _notify(self, tx: Transaction, incoming: Incoming[ChargingNotification]) -> Session:
-        session, now = self._book.find(tx, incoming), self._context.now()
-        key, kind = session.session_key, str(incoming.message.type)
-        event = f"notification {kind}"
-        if not sessions.note(tx, self.role, key, now, event, incoming.body, digest=incoming.digest):
+    def _store_notification(self, tx: Transaction, request: OperationRequest[ChargingNotification]) -> Session:
+        session, now = self._session_service.find(tx, request), self._services.now()
+        key, notification_type = session.session_key, str(request.message.type)
+        event = f"notification {notification_type}"
+        if not sessions.add_event(tx, self.role, key, now, event, request.body, digest=request.digest):
             return session  # the same again: its letter is on the way, or was
-        progress_at = self._check_notification(session, incoming.message)
-        sessions.move(tx, self.role, key, now, after_notification(session.state, kind), progress_at=progress_at)
-        self._owe(tx, incoming, session, now, topic=_PROGRESS if kind == _PROGRESS else "")
+        progress_at = self._check_notification(session, request.message)
+        sessions.transition(
+            tx,
+            self.role,
+            key,
+            now,
+            next_state_after_notification(session.state, notification_type),
+            progress_at=progress_at,
+        )
+        self._enqueue(tx, request, session, now, coalesce_key=_PROGRESS if notification_type == _PROGRESS else "")
         return session
 
-    async def charge_detail_record(self, incoming: Incoming[ChargeDetailRecord]) -> Answer:
+    async def charge_detail_record(self, request: OperationRequest[ChargeDetailRecord]) -> OperationResponse:
         """Take over the one record of a session; the same again is acknowledged again, a different one refused."""
-        session, kept = await self.keep(incoming)
-        if kept is Kept.DIFFERENT:
-            raise Refusal(
-                SESSION_IS_INVALID, f"session {session.session_id} has a different charge detail record already"
-            )
-        return acknowledgement(ids=Ids.of_session(session))
+        session, insert_result = await self.store_cdr(request)
+        if insert_result is InsertResult.CONFLICT:
+            raise Refusal(SESSION_INVALID, f"session {session.session_id} has a different charge detail record already")
+        return acknowledgement_response(ids=SessionIds.from_session(session))
 
-    async def keep(self, incoming: Incoming[ChargeDetailRecord]) -> tuple[Session, Kept]:
+    async def store_cdr(self, request: OperationRequest[ChargeDetailRecord]) -> tuple[Session, InsertResult]:
         """Store a record with the letter that the next stop is owed; raises Refusal 400 or 022."""
-        session, kept = await self._stored(incoming, lambda tx: self._keep(tx, incoming))
-        self._context.bells.ring(self._destination(session))
-        return session, kept
+        session, insert_result = await self._run_in_session(request, lambda tx: self._insert_cdr(tx, request))
+        self._services.wakeups.notify_all(self._destination(session))
+        return session, insert_result
 
-    def _keep(self, tx: Transaction, incoming: Incoming[ChargeDetailRecord]) -> tuple[Session, Kept]:
-        session = self._book.find(tx, incoming)
-        check_evse(session, incoming.message)
-        now = self._context.now()
-        kept = cdrs.keep(tx, _record(self.role, session, incoming), now)
-        if kept is Kept.NEW:
-            sessions.move(tx, self.role, session.session_key, now, State.ENDED)
-            sessions.note(tx, self.role, session.session_key, now, "charge detail record", incoming.body)
-            self._owe(tx, incoming, session, now)
-        elif kept is Kept.DIFFERENT:
-            sessions.note(tx, self.role, session.session_key, now, "another record refused", incoming.body)
-        return session, kept
+    def _insert_cdr(
+        self, tx: Transaction, request: OperationRequest[ChargeDetailRecord]
+    ) -> tuple[Session, InsertResult]:
+        session = self._session_service.find(tx, request)
+        check_same_evse(session, request.message)
+        now = self._services.now()
+        insert_result = cdrs.insert(tx, _cdr_row(self.role, session, request), now)
+        if insert_result is InsertResult.NEW:
+            sessions.transition(tx, self.role, session.session_key, now, SessionState.ENDED)
+            sessions.add_event(tx, self.role, session.session_key, now, "charge detail record", request.body)
+            self._enqueue(tx, request, session, now)
+        elif insert_result is InsertResult.CONFLICT:
+            sessions.add_event(tx, self.role, session.session_key, now, "another record refused", request.body)
+        return session, insert_result
 
-    def _owe(self, tx: Transaction, incoming: Told, session: Session, now: float, topic: str = "") -> None:
-        outbox.put(
+    def _enqueue(
+        self, tx: Transaction, request: SessionMessage, session: Session, now: float, coalesce_key: str = ""
+    ) -> None:
+        outbox.enqueue(
             tx,
             destination=self._destination(session),
-            operation=incoming.operation.name,
-            party=incoming.party,
+            operation=request.operation.name,
+            sender_id=request.sender_id,
             role=self.role,
             session_key=session.session_key,
-            topic=topic,
-            body=incoming.body,
+            coalesce_key=coalesce_key,
+            body=request.body,
             now=now,
         )
 
 
-def _record(role: str, session: Session, incoming: Incoming[ChargeDetailRecord]) -> Record:
-    operator = incoming.message.evse_id.operator
-    provider = incoming.message.identification.provider
-    return Record(
+def _cdr_row(role: str, session: Session, request: OperationRequest[ChargeDetailRecord]) -> CdrRow:
+    operator = request.message.evse_id.operator
+    provider = request.message.identification.provider
+    return CdrRow(
         role=role,
         session_key=session.session_key,
         peer=session.peer,
         operator_key=session.operator_key or (operator.key if operator else ""),
         provider_key=session.provider_key or (provider.key if provider else ""),
-        session_end=incoming.message.session_end.timestamp(),
-        body=incoming.body,
+        session_end=request.message.session_end.timestamp(),
+        body=request.body,
     )
+
+
+class CpoCdrHandler(CdrHandler):
+    """The CPO side: nothing is lost on the way to the peer."""
+
+    role = "cpo"
+
+    def _check_notification(self, session: Session, notification: ChargingNotification) -> float | None:
+        return check_progress(session, notification)
+
+    async def store_cdr(self, request: OperationRequest[ChargeDetailRecord]) -> tuple[Session, InsertResult]:
+        """Store a record as it is, and report what our own EVSE data and products speak against."""
+        session, insert_result = await super().store_cdr(request)
+        if insert_result is InsertResult.NEW:
+            record = request.message
+            findings = check_plausibility(record, self._evse_data_record(record), self._product_ids(session))
+            if findings:
+                log.warning(
+                    "cdr.plausibility_warning",
+                    session_id=session.session_id,
+                    findings=[str(finding) for finding in findings],
+                )
+        return session, insert_result
+
+    def _evse_data_record(self, record: ChargeDetailRecord) -> EvseDataRecord | None:
+        keys = orjson.dumps([record.evse_id.key]).decode()
+        rows = self._services.store.query_inline(
+            queries.RECORDS_BY_KEY, dataset_=DatasetKind.EVSE_DATA, keys=keys, source_=OWN, excluded_sources=None
+        )
+        return EvseDataRecord.from_json(rows[0]["raw"]) if rows else None
+
+    def _product_ids(self, session: Session) -> list[str] | None:
+        """Return the ProductIDs that the session's EMP may be charged for, None where we have told none."""
+        groups = [f"{session.operator_key}|{audience}" for audience in (ALL_PROVIDERS, session.provider_key)]
+        rows = self._services.store.query_inline(
+            queries.KEYS_BY_GROUP,
+            dataset_=DatasetKind.PRICING_PRODUCT,
+            source_=OWN,
+            groups=orjson.dumps(groups).decode(),
+        )
+        return [row["key"].removeprefix(f"{row['group_key']}|") for row in rows] or None
+
+
+class EmpCdrHandler(CdrHandler):
+    """The EMP side: what a peer authorized offline, with the data that we pushed, is heard of here first."""
+
+    role = "emp"
+
+    def __init__(self, services: Services, restored_sessions: RestoredSessionVerifier) -> None:
+        super().__init__(services)
+        self._restored_sessions = restored_sessions
+
+    def _destination(self, session: Session) -> str:
+        del session
+        return EMP_BACKEND
+
+    async def _create_missing_session(self, request: SessionMessage) -> bool:
+        """Open the session of a driver among the data we pushed (DESIGN section 5), or one of an earlier store."""
+        message = request.message
+        if request.peer is None or not message.session_id.is_valid:
+            return False
+        draft = replace(
+            self._session_service.new_session(request, AUTHORIZE, request.peer.name), state=SessionState.AUTHORIZED
+        )
+        match = (
+            await find_authorization(self._services, message.identification, OWN) if message.identification else None
+        )
+        if match is not None:
+            draft = replace(draft, offline=1, provider_key=match.provider_id.key, provider_id=match.provider_id.text)
+            return await self._create_session(draft, "authorized offline by the CPO's node")
+        if not self._session_exists(message.session_id.key) and await self._restored_sessions.verify(request):
+            provider = self._services.local_peer.providers[0]
+            draft = replace(draft, provider_key=provider.key, provider_id=provider.text)
+            return await self._create_session(draft, "known to our backend from an earlier store")
+        return False
+
+    def _session_exists(self, session_key: str) -> bool:
+        return bool(self._services.store.query_inline(sessions.GET, role_=self.role, key_=session_key))
+
+    async def _create_session(self, draft: Session, event: str) -> bool:
+        return await self._services.store.write(lambda tx: self._insert_session(tx, draft, event))
+
+    def _insert_session(self, tx: Transaction, draft: Session, event: str) -> bool:
+        """Store it; what was refused here before, or is another party's, stays as it is."""
+        if sessions.insert_or_get(tx, draft) is not None:
+            return False
+        sessions.add_event(tx, self.role, draft.session_key, draft.created_at, event)
+        return True
+
+
+_DATA_ERROR = "022"
+
+
+class CdrQueryHandler:
+    """Serves our own backend at an EMP's node, and EMP peers at a CPO's node."""
+
+    def __init__(self, role: str, services: Services) -> None:
+        self._role = role
+        self._services = services
+
+    async def get_charge_detail_records(self, request: OperationRequest[GetChargeDetailRecords]) -> OperationResponse:
+        """Return one page of the records whose SessionEnd is from ``From`` to ``To`` (EMP-02)."""
+        message, page = request.message, PageRequest.from_query(request.query)
+        if message.to < message.from_:
+            raise Refusal(_DATA_ERROR, "From is after To")
+        peer = request.peer
+        parameters = CdrFilter(
+            role=self._role,
+            provider_key=message.provider_id.key,
+            since=message.from_.timestamp(),
+            until=message.to.timestamp(),
+            # A peer gets the records of sessions with it, whatever ProviderID it names.
+            peer=peer.name if peer is not None and self._role == "cpo" else "",
+            session_keys=tuple(session_id.key for session_id in message.session_id),
+            operator_keys=tuple(operator.key for operator in message.operator_id),
+            forwarded=message.cdr_forwarded,
+        ).parameters()
+        total = (await self._services.store.query(cdrs.COUNT, **parameters))[0]["records"]
+        rows = await self._services.store.query(cdrs.PAGE, **parameters, size_=page.size, offset_=page.offset)
+        return page.response([row["body"] for row in rows], total)

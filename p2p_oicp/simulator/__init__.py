@@ -8,13 +8,11 @@ whom. :class:`Cluster` runs the nodes between them as processes.
 
 from __future__ import annotations
 
-from p2p_oicp.simulator.charging import ChargingPoint, ChargingSession
 from p2p_oicp.simulator.cluster import Cluster, NodeFailed, NodeProcess
-from p2p_oicp.simulator.contracts import Contract, ContractSystem
-from p2p_oicp.simulator.csms import Csms
-from p2p_oicp.simulator.journal import Exchange, Journal
+from p2p_oicp.simulator.csms import ChargingPoint, ChargingSession, Csms
+from p2p_oicp.simulator.emp import Contract, ContractSystem
+from p2p_oicp.simulator.exchange_log import ExchangeLog, LoggedExchange, SimulatedClock
 from p2p_oicp.simulator.node_files import NodeSpec
-from p2p_oicp.simulator.story_clock import StoryClock
 
 __all__ = [
     "ChargingPoint",
@@ -23,10 +21,10 @@ __all__ = [
     "Contract",
     "ContractSystem",
     "Csms",
-    "Exchange",
-    "Journal",
+    "ExchangeLog",
+    "LoggedExchange",
     "NodeFailed",
     "NodeProcess",
     "NodeSpec",
-    "StoryClock",
+    "SimulatedClock",
 ]

@@ -23,14 +23,21 @@ from typing import Self
 import aiohttp
 
 from p2p_oicp.errors import P2pOicpError
-from p2p_oicp.simulator.loopback_ports import LOOPBACK, free_ports
-from p2p_oicp.simulator.node_files import KEYS, NodeSpec, Ports, node_toml, peers_toml
-from p2p_oicp.simulator.proofs import proofs_of
+from p2p_oicp.simulator.node_files import (
+    KEYS_DIRECTORY,
+    LOOPBACK,
+    NodeSpec,
+    Ports,
+    ensure_credentials,
+    free_ports,
+    node_toml,
+    peers_toml,
+)
 
 _RUN_NODE = (sys.executable, "-m", "p2p_oicp", "run", "--config")
-_PATIENCE = 20.0
-_BETWEEN_LOOKS = 0.02
-_LINES_OF_LOG_SHOWN = 20
+_TIMEOUT_SECONDS = 20.0
+_POLL_SECONDS = 0.02
+_LOG_TAIL_LINES = 20
 
 
 class NodeFailed(P2pOicpError):
@@ -48,7 +55,7 @@ class NodeProcess:
     directory: Path
     ports: Ports
     command: Sequence[str] = _RUN_NODE
-    patience: float = _PATIENCE
+    timeout: float = _TIMEOUT_SECONDS
     process: asyncio.subprocess.Process | None = field(default=None, init=False)
 
     @property
@@ -64,7 +71,7 @@ class NodeProcess:
     @property
     def keys(self) -> Path:
         """Folder of its keys and its certificate, where it has any."""
-        return self.directory / KEYS
+        return self.directory / KEYS_DIRECTORY
 
     @property
     def log_file(self) -> Path:
@@ -91,28 +98,28 @@ class NodeProcess:
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(),
             )  # fmt: skip
         try:
-            async with asyncio.timeout(self.patience):
-                await self._becomes_ready(self.process)
+            async with asyncio.timeout(self.timeout):
+                await self._wait_until_ready(self.process)
         except TimeoutError:
             await self.kill()
-            raise self._failed(f"is not ready after {self.patience:g} s") from None
+            raise self._failure(f"is not ready after {self.timeout:g} s") from None
 
     async def stop(self) -> None:
         """End the process in order (SIGTERM); raise NodeFailed if it does not exit with 0 in time."""
-        process = self._running()
+        process = self._require_running()
         process.send_signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(self.patience):
+            async with asyncio.timeout(self.timeout):
                 code = await process.wait()
         except TimeoutError:
             await self.kill()
-            raise self._failed(f"still runs {self.patience:g} s after SIGTERM") from None
+            raise self._failure(f"still runs {self.timeout:g} s after SIGTERM") from None
         if code != 0:
-            raise self._failed(f"exited with {code} after SIGTERM")
+            raise self._failure(f"exited with {code} after SIGTERM")
 
     async def kill(self) -> None:
         """End the process as a crash would (SIGKILL)."""
-        process = self._running()
+        process = self._require_running()
         process.kill()
         await process.wait()
 
@@ -125,21 +132,21 @@ class NodeProcess:
         """Return what the node has written so far."""
         return self.log_file.read_text(encoding="utf-8", errors="replace") if self.log_file.exists() else ""
 
-    async def _becomes_ready(self, process: asyncio.subprocess.Process) -> None:
+    async def _wait_until_ready(self, process: asyncio.subprocess.Process) -> None:
         async with aiohttp.ClientSession() as session:
-            while not await _answers(session, f"{self.backend_url}/readyz"):
+            while not await _is_ready(session, f"{self.backend_url}/readyz"):
                 if process.returncode is not None:
-                    raise self._failed(f"exited with {process.returncode} while starting")
-                await asyncio.sleep(_BETWEEN_LOOKS)
+                    raise self._failure(f"exited with {process.returncode} while starting")
+                await asyncio.sleep(_POLL_SECONDS)
 
-    def _running(self) -> asyncio.subprocess.Process:
+    def _require_running(self) -> asyncio.subprocess.Process:
         if self.process is None or self.process.returncode is not None:
-            raise self._failed("does not run")
+            raise self._failure("does not run")
         return self.process
 
-    def _failed(self, what: str) -> NodeFailed:
-        tail = "\n".join(self.log().splitlines()[-_LINES_OF_LOG_SHOWN:])
-        return NodeFailed(f"{self.spec.name} {what}\n{tail}".rstrip())
+    def _failure(self, problem: str) -> NodeFailed:
+        tail = "\n".join(self.log().splitlines()[-_LOG_TAIL_LINES:])
+        return NodeFailed(f"{self.spec.name} {problem}\n{tail}".rstrip())
 
 
 class Cluster:
@@ -155,14 +162,14 @@ class Cluster:
         specs: Sequence[NodeSpec],
         *,
         command: Sequence[str] = _RUN_NODE,
-        patience: float = _PATIENCE,
-        route: Callable[[NodeProcess, NodeProcess], str] | None = None,
+        timeout: float = _TIMEOUT_SECONDS,
+        resolve_url: Callable[[NodeProcess, NodeProcess], str] | None = None,
     ) -> None:
-        self._route = route or (lambda _, other: other.peer_url)
+        self._resolve_url = resolve_url or (lambda _, other: other.peer_url)
         ports = iter(free_ports(2 * len(specs)))
         self.nodes: Mapping[str, NodeProcess] = {
             spec.name: NodeProcess(
-                spec, directory / spec.name, Ports(peer=next(ports), backend=next(ports)), command, patience
+                spec, directory / spec.name, Ports(peer=next(ports), backend=next(ports)), command, timeout
             )
             for spec in specs
         }
@@ -174,9 +181,9 @@ class Cluster:
         for node in self.nodes.values():
             self.write_files(node)
         try:
-            async with asyncio.TaskGroup() as starts:
+            async with asyncio.TaskGroup() as task_group:
                 for node in self.nodes.values():
-                    starts.create_task(node.start())
+                    task_group.create_task(node.start())
         except ExceptionGroup as group:
             await self._kill_all()
             raise group.exceptions[0] from None
@@ -186,7 +193,7 @@ class Cluster:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if exc is not None:
             await self._kill_all()
@@ -207,14 +214,16 @@ class Cluster:
         """Write the node's configuration, as the specs, ports and routes now are."""
         node.directory.mkdir(parents=True, exist_ok=True)
         others = [other for other in self.nodes.values() if other is not node]
-        url = self._route(others[0], node) if others else None
+        url = self._resolve_url(others[0], node) if others else None
         (node.directory / "node.toml").write_text(node_toml(node.spec, node.ports, url), encoding="utf-8")
-        entries = [(other.spec, self._route(node, other), proofs_of(other.spec, other.keys)) for other in others]
+        entries = [
+            (other.spec, self._resolve_url(node, other), ensure_credentials(other.spec, other.keys)) for other in others
+        ]
         (node.directory / "peers.toml").write_text(peers_toml(entries), encoding="utf-8")
-        proofs_of(node.spec, node.keys)
+        ensure_credentials(node.spec, node.keys)
 
 
-async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
+async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
     try:
         async with session.get(url, timeout=aiohttp.ClientTimeout(total=1)) as response:
             return response.status == HTTPStatus.OK
@@ -224,6 +233,6 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
 
 def _environment() -> dict[str, str]:
     """Return our environment without the settings of other nodes, and with the package that runs now found first."""
-    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("P2P_OICP_")}
-    ours = str(Path(__file__).parents[2])
-    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, (ours, kept.get("PYTHONPATH"))))}
+    filtered = {name: value for name, value in os.environ.items() if not name.upper().startswith("P2P_OICP_")}
+    package_root = str(Path(__file__).parents[2])
+    return {**filtered, "PYTHONPATH": os.pathsep.join(filter(None, (package_root, filtered.get("PYTHONPATH"))))}

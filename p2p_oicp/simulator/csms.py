@@ -1,4 +1,6 @@
-"""A charge point operator's backend: charging points with meters, drivers who swipe cards, and its own books.
+"""What a CSMS knows of its charging points and their sessions, and the OICP messages that say it.
+
+A charge point operator's backend: charging points with meters, drivers who swipe cards, and its own books.
 
 It behaves as an existing CSMS behind a clearing house does: it pushes statuses, asks for authorization, notifies, sends
 one CDR a session, and obeys remote starts and stops. What happens at the charging points is told by the caller; a
@@ -8,6 +10,8 @@ refused step is no error here, its answer is returned. No answer at all is a Pee
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
 from typing import Self
@@ -20,29 +24,144 @@ from p2p_oicp.oicp import (
     AuthorizeRemoteStop,
     AuthorizeStart,
     AuthorizeStop,
-    Code,
+    ChargeDetailRecord,
+    ChargingNotificationEnd,
+    ChargingNotificationProgress,
+    ChargingNotificationStart,
     EvseID,
     EvseStatusRecord,
     Identification,
     Message,
+    NotificationType,
     OperatorEvseStatus,
     OperatorID,
     PushEvseStatus,
     RFIDMifareFamilyIdentification,
     SessionID,
+    StatusCodeValue,
 )
-from p2p_oicp.simulator.answers import acknowledged, refused, said_yes
-from p2p_oicp.simulator.charging import ChargingPoint, ChargingSession
-from p2p_oicp.simulator.journal import Journal
-from p2p_oicp.simulator.line import Line
-from p2p_oicp.simulator.story_clock import StoryClock
+from p2p_oicp.simulator.exchange_log import (
+    BackendConnection,
+    ExchangeLog,
+    SimulatedClock,
+    acknowledgement,
+    is_accepted,
+    refusal,
+)
+
+
+@dataclass
+class ChargingPoint:
+    """One EVSE; ``meter`` is in kWh, ``status`` one of EVSEStatusType (OICP 2.3, CPO data types)."""
+
+    evse_id: EvseID
+    meter: Decimal = Decimal(0)
+    status: str = "Available"
+
+
+@dataclass
+class ChargingSession:
+    """One session in the CSMS's books; ``readings`` are those of the meter, in kWh, from the first to the latest."""
+
+    session_id: SessionID
+    partner_session_id: str
+    operator: OperatorID
+    point: ChargingPoint
+    identification: Identification
+    session_start: datetime
+    meter_readings: list[Decimal] = field(init=False)
+    charging_start: datetime = field(init=False)
+    charging_end: datetime = field(init=False)
+    session_end: datetime = field(init=False)
+    charging_stopped: bool = field(init=False, default=False)
+    cdr: ChargeDetailRecord | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        # What has not happened yet has the time of the start: a session without charging has a CDR, too.
+        self.charging_start = self.charging_end = self.session_end = self.session_start
+        self.meter_readings = [self.point.meter]
+
+    @property
+    def consumed_energy(self) -> Decimal:
+        """Energy so far, in kWh."""
+        return self.meter_readings[-1] - self.meter_readings[0]
+
+    def start_notification(self) -> ChargingNotificationStart:
+        """Say that energy flows now."""
+        return ChargingNotificationStart(
+            type=NotificationType.START,
+            session_id=self.session_id,
+            cpo_partner_session_id=self.partner_session_id,
+            identification=self.identification,
+            evse_id=self.point.evse_id,
+            charging_start=self.charging_start,
+            session_start=self.session_start,
+            meter_value_start=self.meter_readings[0],
+            operator_id=self.operator,
+        )
+
+    def progress_notification(self, now: datetime) -> ChargingNotificationProgress:
+        """Say how far charging has come."""
+        return ChargingNotificationProgress(
+            type=NotificationType.PROGRESS,
+            session_id=self.session_id,
+            cpo_partner_session_id=self.partner_session_id,
+            identification=self.identification,
+            evse_id=self.point.evse_id,
+            charging_start=self.charging_start,
+            event_occurred=now,
+            session_start=self.session_start,
+            consumed_energy_progress=self.consumed_energy,
+            operator_id=self.operator,
+        )
+
+    def end_notification(self) -> ChargingNotificationEnd:
+        """Say that energy has ceased to flow."""
+        return ChargingNotificationEnd(
+            type=NotificationType.END,
+            session_id=self.session_id,
+            cpo_partner_session_id=self.partner_session_id,
+            identification=self.identification,
+            evse_id=self.point.evse_id,
+            charging_start=self.charging_start,
+            charging_end=self.charging_end,
+            session_start=self.session_start,
+            session_end=self.session_end,
+            consumed_energy=self.consumed_energy,
+            meter_value_start=self.meter_readings[0],
+            meter_value_end=self.meter_readings[-1],
+            operator_id=self.operator,
+        )
+
+    def charge_detail_record(self) -> ChargeDetailRecord:
+        """Say what is to be paid for."""
+        return ChargeDetailRecord(
+            session_id=self.session_id,
+            cpo_partner_session_id=self.partner_session_id,
+            partner_product_id="AC1",
+            evse_id=self.point.evse_id,
+            identification=self.identification,
+            charging_start=self.charging_start,
+            charging_end=self.charging_end,
+            session_start=self.session_start,
+            session_end=self.session_end,
+            meter_value_start=self.meter_readings[0],
+            meter_value_end=self.meter_readings[-1],
+            consumed_energy=self.consumed_energy,
+        )
 
 
 class Csms:
     """The backend of one operator; an async context manager. ``sessions`` and ``points`` are its books."""
 
     def __init__(
-        self, *, name: str, operator: OperatorID, points: Iterable[ChargingPoint], journal: Journal, clock: StoryClock
+        self,
+        *,
+        name: str,
+        operator: OperatorID,
+        points: Iterable[ChargingPoint],
+        exchange_log: ExchangeLog,
+        clock: SimulatedClock,
     ) -> None:
         self.name = name
         self.operator = operator
@@ -50,30 +169,33 @@ class Csms:
         self.sessions: dict[SessionID, ChargingSession] = {}
         self._clock = clock
         self._counter = 0
-        self._announced: dict[EvseID, str] = {}
-        self._line = Line(
+        self._pushed_statuses: dict[EvseID, str] = {}
+        self._connection = BackendConnection(
             owner=name,
-            journal=journal,
-            handlers={"AuthorizeRemoteStart": self._start_remotely, "AuthorizeRemoteStop": self._stop_remotely},
+            exchange_log=exchange_log,
+            handlers={
+                "AuthorizeRemoteStart": self._handle_remote_start,
+                "AuthorizeRemoteStop": self._handle_remote_stop,
+            },
         )
 
     async def __aenter__(self) -> Self:
-        await self._line.__aenter__()
+        await self._connection.__aenter__()
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._line.__aexit__(kind, exc, trace)
+        await self._connection.__aexit__(exc_type, exc, traceback)
 
     @property
     def url(self) -> str:
         """Where the node reaches this backend."""
-        return self._line.url
+        return self._connection.url
 
     def connect(self, name: str, url: str) -> None:
         """Say which node to use, by its backend API's URL."""
-        self._line.connect(name, url)
+        self._connection.connect(name, url)
 
     @property
     def statuses(self) -> dict[EvseID, str]:
@@ -82,18 +204,18 @@ class Csms:
 
     async def push_all_statuses(self) -> Message:
         """Replace what the node knows of our statuses (fullLoad)."""
-        return await self._push(ActionType.FULL_LOAD, list(self.points.values()))
+        return await self._push_statuses(ActionType.FULL_LOAD, list(self.points.values()))
 
     async def push_changed_statuses(self) -> Message | None:
         """Push the statuses that differ from what was pushed last; None if there are none."""
-        changed = [point for point in self.points.values() if self._announced.get(point.evse_id) != point.status]
-        return await self._push(ActionType.UPDATE, changed) if changed else None
+        changed = [point for point in self.points.values() if self._pushed_statuses.get(point.evse_id) != point.status]
+        return await self._push_statuses(ActionType.UPDATE, changed) if changed else None
 
     async def swipe(self, evse_id: EvseID, uid: UID) -> tuple[ChargingSession | None, Message]:
         """Let a driver hold a card to a charging point; return the session, if there is one now, and the answer."""
-        identification = _card(uid)
+        identification = _rfid_identification(uid)
         partner_session_id = self._next_partner_session_id()
-        answer = await self._line.ask(
+        response = await self._connection.send_request(
             "AuthorizeStart",
             self.operator.text,
             AuthorizeStart(
@@ -103,26 +225,26 @@ class Csms:
                 identification=identification,
             ),
         )
-        if not isinstance(answer, AuthorizationStart) or not said_yes(answer) or answer.session_id is None:
-            return None, answer
-        return self._open(answer.session_id, evse_id, identification, partner_session_id), answer
+        if not isinstance(response, AuthorizationStart) or not is_accepted(response) or response.session_id is None:
+            return None, response
+        return self._open_session(response.session_id, evse_id, identification, partner_session_id), response
 
-    async def begin(self, session: ChargingSession) -> Message:
+    async def start_charging(self, session: ChargingSession) -> Message:
         """Let energy flow, and say so."""
         self._clock.advance(60)
         session.charging_start = self._clock.now()
-        return await self._notify(session.start_notification())
+        return await self._send_notification(session.start_notification())
 
     async def charge(self, session: ChargingSession, energy: Decimal, *, minutes: int) -> Message:
         """Let ``energy`` kWh flow within some minutes, and say how far it has come."""
         self._clock.advance(60 * minutes)
         session.point.meter += energy
-        session.readings.append(session.point.meter)
-        return await self._notify(session.progress_notification(self._clock.now()))
+        session.meter_readings.append(session.point.meter)
+        return await self._send_notification(session.progress_notification(self._clock.now()))
 
     async def swipe_to_stop(self, session: ChargingSession, uid: UID) -> Message:
         """Let a driver hold a card to a charging point that is in use; return the answer."""
-        answer = await self._line.ask(
+        response = await self._connection.send_request(
             "AuthorizeStop",
             self.operator.text,
             AuthorizeStop(
@@ -130,29 +252,29 @@ class Csms:
                 operator_id=self.operator,
                 cpo_partner_session_id=session.partner_session_id,
                 evse_id=session.point.evse_id,
-                identification=_card(uid),
+                identification=_rfid_identification(uid),
             ),
         )
-        if said_yes(answer):
-            self._cease(session)
-        return answer
+        if is_accepted(response):
+            self._stop_charging(session)
+        return response
 
-    async def leave(self, session: ChargingSession) -> Message:
+    async def end_session(self, session: ChargingSession) -> Message:
         """Let the driver unplug, and say that the session is over."""
-        if not session.has_ceased:
-            self._cease(session)
+        if not session.charging_stopped:
+            self._stop_charging(session)
         self._clock.advance(60)
         session.session_end = self._clock.now()
         session.point.status = "Available"
-        return await self._notify(session.end_notification())
+        return await self._send_notification(session.end_notification())
 
     async def send_cdr(self, session: ChargingSession) -> Message:
         """Send the session's CDR; the same one, if it was sent before."""
         self._clock.advance(1)
         session.cdr = session.cdr or session.charge_detail_record()
-        return await self._line.ask("ChargeDetailRecord", self.operator.text, session.cdr)
+        return await self._connection.send_request("ChargeDetailRecord", self.operator.text, session.cdr)
 
-    async def _push(self, action: ActionType, points: Sequence[ChargingPoint]) -> Message:
+    async def _push_statuses(self, action: ActionType, points: Sequence[ChargingPoint]) -> Message:
         records = tuple(EvseStatusRecord(evse_id=point.evse_id, evse_status=point.status) for point in points)
         push = PushEvseStatus(
             action_type=action,
@@ -160,35 +282,35 @@ class Csms:
                 operator_id=self.operator, operator_name=self.name, evse_status_records=records
             ),
         )
-        answer = await self._line.ask("PushEvseStatus", self.operator.text, push)
-        if said_yes(answer):
-            self._announced.update((point.evse_id, point.status) for point in points)
-        return answer
+        response = await self._connection.send_request("PushEvseStatus", self.operator.text, push)
+        if is_accepted(response):
+            self._pushed_statuses.update((point.evse_id, point.status) for point in points)
+        return response
 
-    async def _notify(self, notification: Message) -> Message:
-        return await self._line.ask("ChargingNotifications", self.operator.text, notification)
+    async def _send_notification(self, notification: Message) -> Message:
+        return await self._connection.send_request("ChargingNotifications", self.operator.text, notification)
 
-    async def _start_remotely(self, request: AuthorizeRemoteStart) -> Message:
+    async def _handle_remote_start(self, request: AuthorizeRemoteStart) -> Message:
         point = self.points.get(request.evse_id)
         if point is None:
-            return refused(Code.UNKNOWN_EVSE_ID)
+            return refusal(StatusCodeValue.UNKNOWN_EVSE_ID)
         if request.session_id is None:
-            return refused(Code.SESSION_INVALID)
+            return refusal(StatusCodeValue.SESSION_INVALID)
         if point.status != "Available":
-            return refused(Code.EVSE_ALREADY_IN_USE)
-        session = self._open(
+            return refusal(StatusCodeValue.EVSE_ALREADY_IN_USE)
+        session = self._open_session(
             request.session_id, request.evse_id, request.identification, self._next_partner_session_id()
         )
-        return acknowledged(session.session_id, cpo_partner_session_id=session.partner_session_id)
+        return acknowledgement(session.session_id, cpo_partner_session_id=session.partner_session_id)
 
-    async def _stop_remotely(self, request: AuthorizeRemoteStop) -> Message:
+    async def _handle_remote_stop(self, request: AuthorizeRemoteStop) -> Message:
         session = self.sessions.get(request.session_id)
-        if session is None or session.has_ceased:
-            return refused(Code.SESSION_INVALID)
-        self._cease(session)
-        return acknowledged(session.session_id, cpo_partner_session_id=session.partner_session_id)
+        if session is None or session.charging_stopped:
+            return refusal(StatusCodeValue.SESSION_INVALID)
+        self._stop_charging(session)
+        return acknowledgement(session.session_id, cpo_partner_session_id=session.partner_session_id)
 
-    def _open(
+    def _open_session(
         self, session_id: SessionID, evse_id: EvseID, identification: Identification, partner_session_id: str
     ) -> ChargingSession:
         point = self.points[evse_id]
@@ -204,15 +326,15 @@ class Csms:
         self.sessions[session_id] = session
         return session
 
-    def _cease(self, session: ChargingSession) -> None:
+    def _stop_charging(self, session: ChargingSession) -> None:
         self._clock.advance(60)
         session.charging_end = self._clock.now()
-        session.has_ceased = True
+        session.charging_stopped = True
 
     def _next_partner_session_id(self) -> str:
         self._counter += 1
         return f"{self.name}-{self._counter:04}"
 
 
-def _card(uid: UID) -> Identification:
+def _rfid_identification(uid: UID) -> Identification:
     return Identification(rfid_mifare_family=RFIDMifareFamilyIdentification(uid=uid))

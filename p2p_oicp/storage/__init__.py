@@ -8,10 +8,19 @@ modules of functions; replicated state has a room of its own, ``state``. Nothing
 ``looking`` into the store of a running node read beside it.
 """
 
-from p2p_oicp.storage.looking import Reader, changing, looking
-from p2p_oicp.storage.reading import read_once
-from p2p_oicp.storage.state import tables as _tables  # noqa: F401 - so that migrations see them
+from p2p_oicp.storage import schema as _tables  # noqa: F401 - so that migrations see them
+from p2p_oicp.storage.sqlite.readonly import ReadOnlyStore, open_for_change, open_readonly, query_once
+from p2p_oicp.storage.sqlite.writer import Lane, Transaction
 from p2p_oicp.storage.store import Row, Store, open_store
-from p2p_oicp.storage.writer import Lane, Transaction
 
-__all__ = ["Lane", "Reader", "Row", "Store", "Transaction", "changing", "looking", "open_store", "read_once"]
+__all__ = [
+    "Lane",
+    "ReadOnlyStore",
+    "Row",
+    "Store",
+    "Transaction",
+    "open_for_change",
+    "open_readonly",
+    "open_store",
+    "query_once",
+]

@@ -7,55 +7,68 @@ import json
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
 
-from sqlalchemy import bindparam, func, insert, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import insert as sql_insert
 
 from p2p_oicp.oicp import ChargeDetailRecord, InvalidMessage
+from p2p_oicp.storage.schema import cdr_reconciliations, cdrs, conflicting_cdrs
+from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled
-from p2p_oicp.storage.tables import cdrs, reconciled, refused_cdrs
-from p2p_oicp.storage.writer import Transaction
 
-_NEW = ("role", "session_key", "peer", "operator_key", "provider_key", "session_end", "received_at", "digest", "body")
-_of_key = (cdrs.c.role == bindparam("role_"), cdrs.c.session_key == bindparam("key_"))
-_INSERT = compiled(insert(cdrs).values({name: bindparam(name) for name in _NEW}).prefix_with("OR IGNORE"))
-_PRESENT = compiled(select(cdrs.c.digest, cdrs.c.body).where(*_of_key))
-_FORWARDED = compiled(update(cdrs).where(*_of_key).values(forwarded_at=bindparam("forwarded_at")))
-_REFUSE = compiled(
-    insert(refused_cdrs)
+_INSERT_COLUMNS = (
+    "role",
+    "session_key",
+    "peer",
+    "operator_key",
+    "provider_key",
+    "session_end",
+    "received_at",
+    "digest",
+    "body",
+)
+_by_key = (cdrs.c.role == bindparam("role_"), cdrs.c.session_key == bindparam("key_"))
+_INSERT = compiled(
+    sql_insert(cdrs).values({name: bindparam(name) for name in _INSERT_COLUMNS}).prefix_with("OR IGNORE")
+)
+_GET = compiled(select(cdrs.c.digest, cdrs.c.body).where(*_by_key))
+_MARK_FORWARDED = compiled(update(cdrs).where(*_by_key).values(forwarded_at=bindparam("forwarded_at")))
+_INSERT_CONFLICTING = compiled(
+    sql_insert(conflicting_cdrs)
     .values({name: bindparam(name) for name in ("role", "session_key", "received_at", "digest", "body")})
     .prefix_with("OR IGNORE")
 )
 
 # One element or more of a JSON list, or an empty text for no filter.
-_wanted_sessions = select(func.json_each(bindparam("sessions_")).table_valued("value").c.value)
-_wanted_operators = select(func.json_each(bindparam("operators_")).table_valued("value").c.value)
-_wanted = (
+_session_filter = select(func.json_each(bindparam("sessions_")).table_valued("value").c.value)
+_operator_filter = select(func.json_each(bindparam("operators_")).table_valued("value").c.value)
+_filters = (
     cdrs.c.role == bindparam("role_"),
     or_(cdrs.c.provider_key == bindparam("provider_"), cdrs.c.provider_key == ""),
     or_(bindparam("peer_") == "", cdrs.c.peer == bindparam("peer_")),
     cdrs.c.session_end >= bindparam("from_"),
     cdrs.c.session_end <= bindparam("to_"),
-    or_(bindparam("sessions_") == "[]", cdrs.c.session_key.in_(_wanted_sessions)),
-    or_(bindparam("operators_") == "[]", cdrs.c.operator_key.in_(_wanted_operators)),
+    or_(bindparam("sessions_") == "[]", cdrs.c.session_key.in_(_session_filter)),
+    or_(bindparam("operators_") == "[]", cdrs.c.operator_key.in_(_operator_filter)),
     or_(bindparam("forwarded_").is_(None), cdrs.c.forwarded_at.is_not(None) == bindparam("forwarded_")),
 )
 #: The bodies of one page, in the order of arrival, so that earlier pages stay as they are while records come in.
 PAGE = compiled(
-    select(cdrs.c.body).where(*_wanted).order_by(cdrs.c.id).limit(bindparam("size_")).offset(bindparam("offset_"))
+    select(cdrs.c.body).where(*_filters).order_by(cdrs.c.id).limit(bindparam("size_")).offset(bindparam("offset_"))
 )
-COUNT = compiled(select(func.count().label("records")).select_from(cdrs).where(*_wanted))
-SINCE = compiled(
+COUNT = compiled(select(func.count().label("records")).select_from(cdrs).where(*_filters))
+RECEIVED_BETWEEN = compiled(
     select(cdrs.c.role, cdrs.c.peer, cdrs.c.session_key, cdrs.c.received_at, cdrs.c.forwarded_at, cdrs.c.body)
     .where(cdrs.c.received_at >= bindparam("since_"), cdrs.c.received_at < bindparam("until_"))
     .order_by(cdrs.c.id)
 )
-RECONCILED = compiled(select(reconciled.c.until).where(reconciled.c.peer == bindparam("peer_")))
-_RECONCILED = compiled(
-    insert(reconciled).values(peer=bindparam("peer"), until=bindparam("until")).prefix_with("OR REPLACE")
+RECONCILED_UNTIL = compiled(select(cdr_reconciliations.c.until).where(cdr_reconciliations.c.peer == bindparam("peer_")))
+_MARK_RECONCILED = compiled(
+    sql_insert(cdr_reconciliations).values(peer=bindparam("peer"), until=bindparam("until")).prefix_with("OR REPLACE")
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class CdrRow:
     """A record to keep; keys are canonical ids, ``session_end`` is in seconds since the epoch, ``body`` as it came."""
 
     role: str
@@ -68,7 +81,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class CdrFilter:
     """Which records: of whose drivers, of which time (seconds since the epoch, of SessionEnd), and the filters."""
 
     role: str
@@ -94,46 +107,48 @@ class Wanted:
         }
 
 
-class Kept(Enum):
+class InsertResult(Enum):
     """What became of a record handed to :func:`keep`."""
 
     NEW = auto()
-    SAME_AGAIN = auto()
-    DIFFERENT = auto()
+    DUPLICATE = auto()
+    CONFLICT = auto()
 
 
-def keep(tx: Transaction, record: Record, now: float) -> Kept:
+def insert(tx: Transaction, cdr: CdrRow, now: float) -> InsertResult:
     """Store a session's first record; tell a repetition from a different record, which is only noted.
 
     The same members in another spelling (of ids, of numbers, of JSON) are the same record.
     """
-    digest = hashlib.sha256(record.body).digest()
-    if tx.run(_INSERT, **asdict(record), received_at=now, digest=digest):
-        return Kept.NEW
-    present = tx.one(_PRESENT, role_=record.role, key_=record.session_key)
-    if present is not None and (present["digest"] == digest or _says_the_same(present["body"], record.body)):
-        return Kept.SAME_AGAIN
-    tx.run(_REFUSE, role=record.role, session_key=record.session_key, received_at=now, digest=digest, body=record.body)
-    return Kept.DIFFERENT
+    digest = hashlib.sha256(cdr.body).digest()
+    if tx.run(_INSERT, **asdict(cdr), received_at=now, digest=digest):
+        return InsertResult.NEW
+    existing = tx.one(_GET, role_=cdr.role, key_=cdr.session_key)
+    if existing is not None and (existing["digest"] == digest or _is_same_cdr(existing["body"], cdr.body)):
+        return InsertResult.DUPLICATE
+    tx.run(
+        _INSERT_CONFLICTING, role=cdr.role, session_key=cdr.session_key, received_at=now, digest=digest, body=cdr.body
+    )
+    return InsertResult.CONFLICT
 
 
-def _says_the_same(one: bytes, other: bytes) -> bool:
+def _is_same_cdr(first: bytes, second: bytes) -> bool:
     try:
-        return ChargeDetailRecord.from_json(one) == ChargeDetailRecord.from_json(other)
+        return ChargeDetailRecord.from_json(first) == ChargeDetailRecord.from_json(second)
     except InvalidMessage:
         return False
 
 
 def exists(tx: Transaction, role: str, session_key: str) -> bool:
     """Say whether a session has its record."""
-    return tx.one(_PRESENT, role_=role, key_=session_key) is not None
+    return tx.one(_GET, role_=role, key_=session_key) is not None
 
 
 def mark_forwarded(tx: Transaction, role: str, session_key: str, now: float) -> None:
     """Note that the record has reached its next stop (peer or backend)."""
-    tx.run(_FORWARDED, role_=role, key_=session_key, forwarded_at=now)
+    tx.run(_MARK_FORWARDED, role_=role, key_=session_key, forwarded_at=now)
 
 
 def mark_reconciled(tx: Transaction, peer: str, until: float) -> None:
     """Note that ``peer`` has told all its records with a SessionEnd before ``until``."""
-    tx.run(_RECONCILED, peer=peer, until=until)
+    tx.run(_MARK_RECONCILED, peer=peer, until=until)

@@ -6,10 +6,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from p2p_oicp.errors import StoreUnusable
+from p2p_oicp.errors import StoreUnavailable
 
 #: The newest format; a test holds it to the migrations.
-NEWEST = "0001"
+LATEST_REVISION = "0001"
 
 
 def migrate(file: Path) -> None:
@@ -17,40 +17,40 @@ def migrate(file: Path) -> None:
 
     Raises StoreUnusable where it is damaged, foreign or newer, and changes nothing then.
     """
-    present = _present_revision(file)
-    if present == NEWEST:
+    current = _current_revision(file)
+    if current == LATEST_REVISION:
         return
     # Imported here: most starts need no Alembic, which costs 11 MB and a tenth of a second.
-    from p2p_oicp.storage import upgrading  # noqa: PLC0415
+    from p2p_oicp.storage.upgrade import known_revisions, upgrade  # noqa: PLC0415
 
-    if present is not None and present not in upgrading.formats():
-        raise StoreUnusable(
-            f"{file}: was written by a newer version of p2p-oicp (its format is {present}, this program knows up to "
-            f"{NEWEST}); install that version or restore a backup. Nothing was changed."
+    if current is not None and current not in known_revisions():
+        raise StoreUnavailable(
+            f"{file}: was written by a newer version of p2p-oicp (its format is {current}, this program knows up to "
+            f"{LATEST_REVISION}); install that version or restore a backup. Nothing was changed."
         )
-    upgrading.upgrade(file)
+    upgrade(file)
 
 
-def uri_of(file: Path, mode: str) -> str:
+def sqlite_uri(file: Path, mode: str) -> str:
     """Return SQLite's URI for ``file``, whatever characters its folders have."""
     return f"{file.absolute().as_uri()}?mode={mode}"
 
 
-def _present_revision(file: Path) -> str | None:
+def _current_revision(file: Path) -> str | None:
     """Return the format of ``file``, None for a new one."""
     try:
         if not file.exists() or file.stat().st_size == 0:
             file.parent.mkdir(parents=True, exist_ok=True)
             return None
         # Not read-only: what a crash in the middle of a migration left behind is rolled back by whoever opens the file.
-        with closing(sqlite3.connect(uri_of(file, "rw"), uri=True)) as connection:
+        with closing(sqlite3.connect(sqlite_uri(file, "rw"), uri=True)) as connection:
             if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
                 return None
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except OSError as error:
-        raise StoreUnusable(f"{file}: cannot be opened or created: {error.strerror or error}") from error
+        raise StoreUnavailable(f"{file}: cannot be opened or created: {error.strerror or error}") from error
     except sqlite3.Error as error:
-        raise StoreUnusable(
+        raise StoreUnavailable(
             f"{file}: is not a database of p2p-oicp, or it is damaged ({error}); restore a backup, or move the file "
             "away to start with an empty one. Nothing was changed."
         ) from error

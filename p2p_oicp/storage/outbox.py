@@ -1,6 +1,8 @@
 """Messages owed to peers and to our own backend; a row leaves only on an acknowledged answer, or to the dead letters.
 
 Letters of one session go in their order: only its oldest waiting letter (its head) is ever due.
+
+What a person does with the outbox: look into it, send a dead letter again, throw one away.
 """
 
 from __future__ import annotations
@@ -9,24 +11,27 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import bindparam, exists, func, insert, select, update
+from sqlalchemy import delete as sql_delete
 
+from p2p_oicp.storage import peer_state, sessions
+from p2p_oicp.storage.schema import outbox
+from p2p_oicp.storage.schema import outbox as table
+from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled
-from p2p_oicp.storage.tables import outbox
-from p2p_oicp.storage.writer import Transaction
 
 WAITING = "waiting"
 DEAD = "dead"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
+class OutboxMessage:
     """One message on its way; ``party`` is the sender's id for the URL path, where the operation has one there."""
 
     id: int
     destination: str
     operation: str
-    party: str | None
+    sender_id: str | None
     role: str
     session_key: str
     body: bytes
@@ -35,11 +40,11 @@ class Letter:
     next_try_at: float
 
 
-_LETTER = (
+_MESSAGE_COLUMNS = (
     "id",
     "destination",
     "operation",
-    "party",
+    "sender_id",
     "role",
     "session_key",
     "body",
@@ -47,42 +52,42 @@ _LETTER = (
     "attempts",
     "next_try_at",
 )
-_NEW = (
+_INSERT_COLUMNS = (
     "destination",
     "state",
     "operation",
-    "party",
+    "sender_id",
     "role",
     "session_key",
-    "topic",
+    "coalesce_key",
     "body",
     "created_at",
     "next_try_at",
 )
-_PUT = compiled(insert(outbox).values({name: bindparam(name) for name in _NEW}))
+_INSERT = compiled(insert(outbox).values({name: bindparam(name) for name in _INSERT_COLUMNS}))
 _earlier = outbox.alias("earlier")
-_is_head = ~exists().where(
+_is_first_of_session = ~exists().where(
     _earlier.c.destination == outbox.c.destination,
     _earlier.c.state == WAITING,
     _earlier.c.session_key == outbox.c.session_key,
     _earlier.c.id < outbox.c.id,
 )
-_heads = (outbox.c.destination == bindparam("destination_"), outbox.c.state == WAITING, _is_head)
+_sendable = (outbox.c.destination == bindparam("destination_"), outbox.c.state == WAITING, _is_first_of_session)
 # A time further ahead than any backoff means that the clock was set back: such a letter is due.
-_due = (outbox.c.next_try_at <= bindparam("now_")) | (outbox.c.next_try_at > bindparam("too_far_"))
+_is_due = (outbox.c.next_try_at <= bindparam("now_")) | (outbox.c.next_try_at > bindparam("too_far_"))
 # Who has been due longest first: a letter that fails again and again does not stand before those not tried yet.
 DUE = compiled(
-    select(*(outbox.c[name] for name in _LETTER))
-    .where(*_heads, _due)
+    select(*(outbox.c[name] for name in _MESSAGE_COLUMNS))
+    .where(*_sendable, _is_due)
     .order_by(outbox.c.next_try_at, outbox.c.id)
-    .limit(bindparam("most"))
+    .limit(bindparam("limit"))
 )
-NEXT_DUE = compiled(select(func.min(outbox.c.next_try_at).label("at")).where(*_heads))
+NEXT_DUE = compiled(select(func.min(outbox.c.next_try_at).label("at")).where(*_sendable))
 DEPTHS = compiled(
     select(
         outbox.c.destination,
         outbox.c.state,
-        func.count().label("letters"),
+        func.count().label("messages"),
         func.min(outbox.c.created_at).label("oldest"),
         func.sum(outbox.c.attempts).label("attempts"),
         func.min(outbox.c.next_try_at).label("next_try_at"),
@@ -90,16 +95,16 @@ DEPTHS = compiled(
     .group_by(outbox.c.destination, outbox.c.state)
     .order_by(outbox.c.destination)
 )
-_DELETE = compiled(delete(outbox).where(outbox.c.id == bindparam("id_")))
-_SUPERSEDE = compiled(
-    delete(outbox).where(
+_DELETE = compiled(sql_delete(outbox).where(outbox.c.id == bindparam("id_")))
+_DELETE_COALESCED = compiled(
+    sql_delete(outbox).where(
         outbox.c.destination == bindparam("destination_"),
         outbox.c.state == WAITING,
         outbox.c.session_key == bindparam("session_"),
-        outbox.c.topic == bindparam("topic_"),
+        outbox.c.coalesce_key == bindparam("coalesce_key_"),
     )
 )
-_FAILED = compiled(
+_RECORD_FAILURE = compiled(
     update(outbox)
     .where(outbox.c.id == bindparam("id_"))
     .values(
@@ -109,7 +114,7 @@ _FAILED = compiled(
         last_error=bindparam("last_error"),
     )
 )
-_HURRY = compiled(
+_MAKE_DUE = compiled(
     update(outbox)
     .where(
         outbox.c.destination == bindparam("destination_"),
@@ -120,56 +125,122 @@ _HURRY = compiled(
 )
 
 
-def letters(rows: Iterable[sqlite3.Row]) -> list[Letter]:
+def from_rows(rows: Iterable[sqlite3.Row]) -> list[OutboxMessage]:
     """Return the rows of ``DUE`` as letters."""
-    return [Letter(**dict(row)) for row in rows]
+    return [OutboxMessage(**dict(row)) for row in rows]
 
 
-def put(  # noqa: PLR0913 - one argument a column
+def enqueue(  # noqa: PLR0913 - one argument a column
     tx: Transaction,
     *,
     destination: str,
     operation: str,
-    party: str | None,
+    sender_id: str | None,
     role: str,
     session_key: str,
     body: bytes,
     now: float,
-    topic: str = "",
+    coalesce_key: str = "",
 ) -> None:
-    """Owe a message to ``destination``; with a ``topic`` it replaces what waits of the same session and topic."""
-    if topic:
-        tx.run(_SUPERSEDE, destination_=destination, session_=session_key, topic_=topic)
+    """Owe a message to ``destination``; with a ``coalesce_key`` it replaces what waits of the same session and key."""
+    if coalesce_key:
+        tx.run(_DELETE_COALESCED, destination_=destination, session_=session_key, coalesce_key_=coalesce_key)
     tx.run(
-        _PUT,
+        _INSERT,
         destination=destination,
         state=WAITING,
         operation=operation,
-        party=party,
+        sender_id=sender_id,
         role=role,
         session_key=session_key,
-        topic=topic,
+        coalesce_key=coalesce_key,
         body=body,
         created_at=now,
         next_try_at=now,
     )
 
 
-def remove(tx: Transaction, letter_id: int) -> None:
+def delete(tx: Transaction, message_id: int) -> None:
     """Remove a letter that was acknowledged."""
-    tx.run(_DELETE, id_=letter_id)
+    tx.run(_DELETE, id_=message_id)
 
 
-def postpone(tx: Transaction, letter_id: int, until: float, error: str) -> None:
+def reschedule(tx: Transaction, message_id: int, next_try_at: float, error: str) -> None:
     """Note a failed attempt; the next one is at ``until``."""
-    tx.run(_FAILED, id_=letter_id, state=WAITING, next_try_at=until, last_error=error)
+    tx.run(_RECORD_FAILURE, id_=message_id, state=WAITING, next_try_at=next_try_at, last_error=error)
 
 
-def bury(tx: Transaction, letter_id: int, now: float, error: str) -> None:
+def mark_dead(tx: Transaction, message_id: int, now: float, error: str) -> None:
     """Keep a letter that was refused for good as a dead letter, for a person to see."""
-    tx.run(_FAILED, id_=letter_id, state=DEAD, next_try_at=now, last_error=error)
+    tx.run(_RECORD_FAILURE, id_=message_id, state=DEAD, next_try_at=now, last_error=error)
 
 
-def hurry(tx: Transaction, destination: str, now: float) -> None:
+def make_due(tx: Transaction, destination: str, now: float) -> None:
     """Everything that waits for ``destination`` is due now."""
-    tx.run(_HURRY, destination_=destination, next_try_at=now)
+    tx.run(_MAKE_DUE, destination_=destination, next_try_at=now)
+
+
+_ADMIN_COLUMNS = (
+    "id",
+    "destination",
+    "state",
+    "operation",
+    "session_key",
+    "created_at",
+    "attempts",
+    "next_try_at",
+    "last_error",
+)
+_admin_columns = tuple(table.c[name] for name in _ADMIN_COLUMNS)
+_admin_filters = (
+    (bindparam("state_") == "") | (table.c.state == bindparam("state_")),
+    (bindparam("destination_") == "") | (table.c.destination == bindparam("destination_")),
+)
+#: Letters by age, without their bodies; an empty ``state_`` or ``destination_`` means all.
+LIST = compiled(select(*_admin_columns).where(*_admin_filters).order_by(table.c.id).limit(bindparam("limit")))
+#: One letter with its body.
+SHOW = compiled(
+    select(*_admin_columns, table.c.sender_id, table.c.role, table.c.body).where(table.c.id == bindparam("id_"))
+)
+_REQUEUE = compiled(
+    update(table)
+    .where(table.c.id == bindparam("id_"))
+    .values(state=WAITING, attempts=0, next_try_at=bindparam("next_try_at"))
+)
+_ALL_DEAD = compiled(
+    select(table.c.id, table.c.destination).where(
+        table.c.state == DEAD, (bindparam("destination_") == "") | (table.c.destination == bindparam("destination_"))
+    )
+)
+
+
+def requeue(tx: Transaction, message_id: int, now: float) -> str | None:
+    """Let a letter be due now, dead or waiting; return its destination, None where there is no such letter."""
+    row = tx.one(SHOW, id_=message_id)
+    if row is None:
+        return None
+    tx.run(_REQUEUE, id_=message_id, next_try_at=now)
+    peer_state.reset(tx, row["destination"])
+    return str(row["destination"])
+
+
+def requeue_dead(tx: Transaction, destination: str, now: float) -> dict[str, int]:
+    """Let all dead letters of a destination (empty: of all) be due now; return how many by destination."""
+    requeued: dict[str, int] = {}
+    for row in tx.all(_ALL_DEAD, destination_=destination):
+        tx.run(_REQUEUE, id_=row["id"], next_try_at=now)
+        requeued[row["destination"]] = requeued.get(row["destination"], 0) + 1
+    for name in requeued:
+        peer_state.reset(tx, name)
+    return requeued
+
+
+def discard(tx: Transaction, message_id: int, now: float) -> bool:
+    """Throw a letter away for good and note it in its session's story; return whether there was one."""
+    row = tx.one(SHOW, id_=message_id)
+    if row is None:
+        return False
+    delete(tx, message_id)
+    event = f"{row['operation']} for {row['destination']} discarded"
+    sessions.add_event(tx, row["role"], row["session_key"], now, event, row["body"])
+    return True

@@ -34,18 +34,18 @@ class RowStatement:
 
 def inserting(table: Table, columns: Sequence[str], *, instead: str = "") -> RowStatement:
     """Return the insertion of rows with these ``columns``; ``instead`` says what is done to a row that is there."""
-    places = ", ".join("?" * len(columns))
-    return RowStatement(f"INSERT {instead} INTO {table.name} ({', '.join(columns)}) VALUES ({places})")  # noqa: S608
+    placeholders = ", ".join("?" * len(columns))
+    return RowStatement(f"INSERT {instead} INTO {table.name} ({', '.join(columns)}) VALUES ({placeholders})")  # noqa: S608
 
 
-def updating(table: Table, columns: Sequence[str], *, where: str, also: str = "") -> RowStatement:
+def updating(table: Table, columns: Sequence[str], *, key_column: str, fixed_assignment: str = "") -> RowStatement:
     """Return the update of these ``columns`` in the row whose ``where``, the last value, is so; ``also`` is fixed."""
-    changes = ", ".join([f"{column} = ?" for column in columns] + [also] * bool(also))
-    return RowStatement(f"UPDATE {table.name} SET {changes} WHERE {where} = ?")  # noqa: S608
+    assignments = ", ".join([f"{column} = ?" for column in columns] + [fixed_assignment] * bool(fixed_assignment))
+    return RowStatement(f"UPDATE {table.name} SET {assignments} WHERE {key_column} = ?")  # noqa: S608
 
 
 def compiled(clause: ClauseElement) -> Statement:
     """Compile ``clause`` for SQLite; ``bindparam(name)`` stays a parameter, literal values become fixed ones."""
-    code = clause.compile(dialect=_DIALECT)
-    fixed = {name: value for name, value in code.params.items() if value is not None}
-    return Statement(str(code), fixed)
+    compiled_clause = clause.compile(dialect=_DIALECT)
+    fixed = {name: value for name, value in compiled_clause.params.items() if value is not None}
+    return Statement(str(compiled_clause), fixed)

@@ -1,24 +1,39 @@
-"""The built-in whitelist of an EMP without a contract system: UIDs, and EvcoIDs with or without a PIN."""
+"""The built-in whitelist of an EMP without a contract system: UIDs, and EvcoIDs with or without a PIN.
+
+Which peer said yes to a card (a UID) last time.
+
+Authentication data that EMPs pushed: who may charge, found without asking anybody (OICP 2.3, EMP-02).
+
+A PIN is checked by the function its hash was made with; checking is slow on purpose and runs beside the event loop.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, insert, or_, select
 
+from p2p_oicp.crypto.pins import pin_matches
+from p2p_oicp.oicp import AuthenticationDataRecord, HashedPIN, Identification, ProviderID
+from p2p_oicp.storage.datasets.models import DatasetKind
+from p2p_oicp.storage.schema import dataset_groups, dataset_records, identifications, tokens, uid_routes
+from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled
-from p2p_oicp.storage.tables import tokens
-from p2p_oicp.storage.writer import Transaction
+from p2p_oicp.storage.store import Store
 
-_COLUMNS = ("token_key", "token", "pin_hash", "added_at")
-FIND = compiled(select(tokens.c.token, tokens.c.pin_hash).where(tokens.c.token_key == bindparam("key_")))
-ALL = compiled(
+_TOKEN_COLUMNS = ("token_key", "token", "pin_hash", "added_at")
+TOKEN_BY_KEY = compiled(select(tokens.c.token, tokens.c.pin_hash).where(tokens.c.token_key == bindparam("key_")))
+ALL_TOKENS = compiled(
     select(tokens.c.token, tokens.c.pin_hash.is_not(None).label("has_pin"), tokens.c.added_at).order_by(
         tokens.c.token_key
     )
 )
-_PUT = compiled(insert(tokens).values({name: bindparam(name) for name in _COLUMNS}).prefix_with("OR REPLACE"))
-_REMOVE = compiled(delete(tokens).where(tokens.c.token_key == bindparam("key_")))
+_UPSERT_TOKEN = compiled(
+    insert(tokens).values({name: bindparam(name) for name in _TOKEN_COLUMNS}).prefix_with("OR REPLACE")
+)
+_DELETE_TOKEN = compiled(delete(tokens).where(tokens.c.token_key == bindparam("key_")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +45,159 @@ class Token:
     pin_hash: bytes | None = None
 
 
-def put(tx: Transaction, token: Token, now: float) -> None:
+def upsert_token(tx: Transaction, token: Token, now: float) -> None:
     """Add a token, or replace it."""
-    tx.run(_PUT, token_key=token.key, token=token.text, pin_hash=token.pin_hash, added_at=now)
+    tx.run(_UPSERT_TOKEN, token_key=token.key, token=token.text, pin_hash=token.pin_hash, added_at=now)
 
 
-def remove(tx: Transaction, key: str) -> bool:
+def delete_token(tx: Transaction, key: str) -> bool:
     """Remove a token; say whether it was there."""
-    return tx.run(_REMOVE, key_=key) > 0
+    return tx.run(_DELETE_TOKEN, key_=key) > 0
+
+
+_by_uid = uid_routes.c.uid_key == bindparam("uid_")
+_GET_UID_ROUTE = compiled(select(uid_routes.c.peer).where(_by_uid))
+_UPSERT_UID_ROUTE = compiled(
+    insert(uid_routes)
+    .values({name: bindparam(name) for name in ("uid_key", "peer", "authorized_at")})
+    .prefix_with("OR REPLACE")
+)
+_DELETE_UID_ROUTE = compiled(delete(uid_routes).where(_by_uid))
+
+
+def preferred_peer(tx: Transaction, uid_key: str) -> str | None:
+    """Return the name of the peer that said yes last time, None for a card never seen."""
+    row = tx.one(_GET_UID_ROUTE, uid_=uid_key)
+    return str(row["peer"]) if row else None
+
+
+def set_preferred_peer(tx: Transaction, uid_key: str, peer: str, now: float) -> None:
+    """Note who said yes."""
+    tx.run(_UPSERT_UID_ROUTE, uid_key=uid_key, peer=peer, authorized_at=now)
+
+
+def clear_preferred_peer(tx: Transaction, uid_key: str) -> None:
+    """Nobody says yes to this card any more."""
+    tx.run(_DELETE_UID_ROUTE, uid_=uid_key)
+
+
+#: Status codes of refusals that this data alone decides (OICP 2.3, CodeType).
+QR_CODE_FAILED, RFID_FAILED = "101", "102"
+_BCRYPT = "bcrypt"
+_MAX_BCRYPT_COST = 14
+
+_r, _i, _g = dataset_records.c, identifications.c, dataset_groups.c
+_joined_tables = identifications.join(dataset_records, _r.id == _i.record_id).join(
+    dataset_groups, (_g.dataset == _r.dataset) & (_g.source == _r.source) & (_g.group_key == _r.group_key)
+)
+_MATCH_COLUMNS = (_r.key, _r.source, _r.raw, _g.party, _i.expires_at)
+_by_source = or_(bindparam("source_").is_(None), _r.source == bindparam("source_"))
+_BY_UID = compiled(
+    select(*_MATCH_COLUMNS)
+    .select_from(_joined_tables)
+    .where(_i.uid_key == bindparam("key_"), _by_source)
+    .order_by(_r.id)
+)
+_BY_EVCO_ID = compiled(
+    select(*_MATCH_COLUMNS)
+    .select_from(_joined_tables)
+    .where(_i.evco_id_key == bindparam("key_"), _by_source)
+    .order_by(_r.id)
+)
+_RAW_RECORD = compiled(
+    select(_r.raw).where(
+        _r.dataset == int(DatasetKind.AUTHENTICATION),
+        _r.key == bindparam("key_"),
+        _r.source == bindparam("source_"),
+        _r.deleted == 0,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticationMatch:
+    """Authentication data that speaks of an identification.
+
+    ``source`` is the peer that pushed it, ``""`` our own EMP. ``refusal`` is the status code where the data says no
+    (wrong PIN, expired card), None where the driver may charge.
+    """
+
+    provider_id: ProviderID
+    source: str
+    refusal_code: str | None = None
+    reason: str = ""
+
+    @property
+    def is_authorized(self) -> bool:
+        """Whether the driver may charge."""
+        return self.refusal_code is None
+
+
+async def find_match(
+    store: Store,
+    identification: Identification,
+    now: float,
+    *,
+    source: str | None = None,
+    excluded_sources: Collection[str] | None = None,
+) -> AuthenticationMatch | None:
+    """Return what authentication data says of an identification; None where it says nothing: ask the EMP.
+
+    ``source`` narrows it to one peer's data (``""``: our own), None: everybody's, but for those who are ``gone``. An
+    authorization wins over a refusal.
+    """
+    uid, evco_id = identification.uid, identification.evco_id
+    if uid is not None:
+        rows = store.query_inline(_BY_UID, key_=uid.key, source_=source)
+    elif evco_id is not None:
+        rows = store.query_inline(_BY_EVCO_ID, key_=evco_id.key, source_=source)
+    else:
+        return None
+    candidates = [dict(row) for row in rows if not excluded_sources or row["source"] not in excluded_sources]
+    matches = [match for row in candidates if (match := await _match_record(identification, row, now)) is not None]
+    return min(matches, key=lambda match: not match.is_authorized, default=None)
+
+
+async def _match_record(
+    identification: Identification, row: dict[str, object], now: float
+) -> AuthenticationMatch | None:
+    provider, source = ProviderID(str(row["party"])), str(row["source"])
+    expires_at = row["expires_at"]
+    if isinstance(expires_at, float) and expires_at <= now:
+        return AuthenticationMatch(provider, source, RFID_FAILED, "the card has expired")
+    if identification.uid is not None:
+        return AuthenticationMatch(provider, source)
+    stored = AuthenticationDataRecord.from_json(row["raw"]).identification  # type: ignore[arg-type]
+    if identification.qr_code is None:
+        return AuthenticationMatch(provider, source) if _is_same_identification_type(identification, stored) else None
+    hashed_pin = stored.qr_code.hashed_pin if stored.qr_code else None
+    if hashed_pin is None or not _is_supported_hash(hashed_pin):
+        return None  # the EMP itself decides
+    is_correct = await asyncio.to_thread(pin_matches, identification.qr_code.pin or "", hashed_pin.value.encode())
+    return (
+        AuthenticationMatch(provider, source)
+        if is_correct
+        else AuthenticationMatch(provider, source, QR_CODE_FAILED, "the PIN is wrong")
+    )
+
+
+def _is_same_identification_type(requested: Identification, stored: Identification) -> bool:
+    """Whether a contract is stored in the form it is told: an EvcoID from a QR code opens no Plug & Charge session."""
+    return (requested.plug_and_charge is not None and stored.plug_and_charge is not None) or (
+        requested.remote is not None and stored.remote is not None
+    )
+
+
+def _is_supported_hash(hashed_pin: HashedPIN) -> bool:
+    """Whether the hash is bcrypt's, and none that would keep a processor busy for minutes."""
+    cost = hashed_pin.value[4:6]
+    return hashed_pin.function.lower() == _BCRYPT and cost.isdecimal() and int(cost) <= _MAX_BCRYPT_COST
+
+
+async def stored_pin_hash(store: Store, source: str, key: str) -> str | None:
+    """Return the bcrypt hash that is stored under a key."""
+    for row in await store.query(_RAW_RECORD, source_=source, key_=key):
+        qr_code = AuthenticationDataRecord.from_json(row["raw"]).identification.qr_code
+        if qr_code and qr_code.hashed_pin and _is_supported_hash(qr_code.hashed_pin):
+            return qr_code.hashed_pin.value
+    return None

@@ -28,7 +28,7 @@ def _card(name: str, version: int) -> dict:
     return {"Identification": {"RFIDIdentification": card}}
 
 
-# Named as storage.state.model.Kind names them.
+# Named as storage.datasets.models.DatasetKind names them.
 OF_THE_CPO = (
     Kind(
         "EVSE_DATA",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from p2p_oicp.simulator import NodeProcess
-from p2p_oicp.storage.state.model import OWN, Kind
+from p2p_oicp.storage.datasets.models import OWN, DatasetKind
 from tests.chaos.backends import Contracts, Csms
 from tests.chaos.datasets import Told
 from tests.support.database import execute, read
@@ -56,8 +56,8 @@ def write(node: NodeProcess, statement: str) -> None:
 
 def state_in(file: Path, source: str = OWN) -> dict[str, bytes]:
     """Return a store's valid records of state, by kind and key: its node's own, or its copy of a peer's."""
-    query = f"SELECT kind, key, raw FROM state_records WHERE source = '{source}' AND deleted = 0"
-    return {f"{Kind(kind).name} {key}": raw for kind, key, raw in read(file, query)}
+    query = f"SELECT dataset, key, raw FROM dataset_records WHERE source = '{source}' AND deleted = 0"
+    return {f"{DatasetKind(dataset).name} {key}": raw for dataset, key, raw in read(file, query)}
 
 
 def state_faults(told: Iterable[Told], cpo: NodeProcess, emp: NodeProcess) -> list[str]:

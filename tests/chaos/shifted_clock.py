@@ -10,9 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from p2p_oicp import process
+from p2p_oicp import runner
 from p2p_oicp.clock import SystemClock
-from p2p_oicp.settings import load_settings
+from p2p_oicp.config import load_settings
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
         return time.time() + (float(offset.read_text() or 0) if offset.exists() else 0.0)
 
     SystemClock.time = shifted
-    sys.exit(process.run(load_settings(config)))
+    sys.exit(runner.run(load_settings(config)))
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ async def play(folder: Path) -> None:
         await fill_the_cpos(on)
         await fill_the_emps(on)
         for node in (on.a, on.b):
-            assert "http.bug" not in node.log(), node.log()[-3000:]
+            assert "http.internal_error" not in node.log(), node.log()[-3000:]
 
 
 def main() -> None:

@@ -26,5 +26,5 @@ async def test_no_generated_request_brings_a_node_down(on, role, node, listener)
     on.forget_peaks()
     said = await asyncio.to_thread(contract.ask, role, getattr(process, listener), examples=3)
     assert said.returncode == 0, said.stdout[-3000:] + said.stderr[-1000:]
-    assert "http.bug" not in process.log()
+    assert "http.internal_error" not in process.log()
     assert on.growth() < MOST_MEGABYTES_MORE

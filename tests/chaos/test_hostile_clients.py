@@ -167,4 +167,4 @@ async def test_afterwards_the_nodes_are_as_before(on):
     await on.csms.drive(2)
     await on.balances()
     for node in (on.a, on.b):
-        assert "http.bug" not in node.log()
+        assert "http.internal_error" not in node.log()

@@ -58,7 +58,7 @@ async def test_all_dead_letters_are_retried_at_once_and_what_is_thrown_away_is_g
     await command(on.b, "outbox", "drop", str(second["id"]))
     assert await letters(on.b) == []
     events = ledger.rows(on.b, f"SELECT event FROM session_events WHERE session_key = '{second['session_key']}'")
-    assert ("ChargeDetailRecord for backend emp thrown away by a person",) in events
+    assert ("ChargeDetailRecord for backend emp discarded",) in events
     session = next(key for key in on.csms.records if key.lower() == second["session_key"])
     on.contracts.records[session] = [on.csms.records[session]]  # the person told the backend
     ledger.write(on.b, f"UPDATE sessions SET state = 'settled' WHERE session_key = '{second['session_key']}'")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2p_oicp.identity.keystore import read_private_key
+from p2p_oicp.crypto.keystore import read_private_key
 from tests.chaos import ledger
 from tests.support import messages
 from tests.support.clients import SigningTestClient

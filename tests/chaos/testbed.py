@@ -14,11 +14,9 @@ from pathlib import Path
 
 import aiohttp
 
-from p2p_oicp.identity.tls import unverified_context
+from p2p_oicp.crypto.tls import unverified_context
 from p2p_oicp.simulator import Cluster, NodeProcess, NodeSpec
-from p2p_oicp.simulator.loopback_ports import free_ports
-from p2p_oicp.simulator.node_files import CERTIFICATE, KEY
-from p2p_oicp.simulator.proofs import proofs_of
+from p2p_oicp.simulator.node_files import CERTIFICATE_FILE, KEY_FILE, ensure_credentials, free_ports
 from tests.chaos import ledger
 from tests.chaos.backends import Contracts, Csms, listening
 from tests.chaos.datasets import CARDS, OF_THE_CPO, Told
@@ -145,11 +143,11 @@ def proxy_between(caller: NodeProcess, node: NodeProcess) -> Proxy:
     line = Proxy(node.ports.peer, *free_ports(1))
     if node.spec.tls:
         for each in (caller, node):
-            proofs_of(each.spec, each.keys)
+            ensure_credentials(each.spec, each.keys)
         line.listens = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        line.listens.load_cert_chain(node.keys / CERTIFICATE, node.keys / KEY)
+        line.listens.load_cert_chain(node.keys / CERTIFICATE_FILE, node.keys / KEY_FILE)
         line.calls = unverified_context()
-        line.calls.load_cert_chain(caller.keys / CERTIFICATE, caller.keys / KEY)
+        line.calls.load_cert_chain(caller.keys / CERTIFICATE_FILE, caller.keys / KEY_FILE)
     return line
 
 
@@ -166,7 +164,7 @@ async def world(
         await stack.enter_async_context(listening(csms, contracts))
         lines: dict[str, Proxy] = {}
         specs, chosen = specs_of(csms, contracts, secure), {"command": command} if command else {}
-        cluster = Cluster(folder, specs, route=lambda _, other: lines[other.spec.name].url, **chosen)
+        cluster = Cluster(folder, specs, resolve_url=lambda _, other: lines[other.spec.name].url, **chosen)
         a, b = cluster["node a"], cluster["node b"]
         for caller, node in ((b, a), (a, b)):
             lines[node.spec.name] = await stack.enter_async_context(proxy_between(caller, node))

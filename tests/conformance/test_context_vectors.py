@@ -12,16 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from p2p_oicp.config import load_settings
 from p2p_oicp.node import Node
 from p2p_oicp.oicp import Identification, OperatorID, ProviderID, SessionID
-from p2p_oicp.oicp.media import medium_of
-from p2p_oicp.oicp.operation import Operation, Party
-from p2p_oicp.oicp.operations import OPERATION_BY_NAME
-from p2p_oicp.settings import load_settings
-from p2p_oicp.simulator.loopback_ports import free_ports
+from p2p_oicp.oicp.common import token_key
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Operation, Party
+from p2p_oicp.simulator.node_files import free_ports
 from p2p_oicp.storage import sessions
-from p2p_oicp.storage.lifecycle import State
-from p2p_oicp.storage.sessions import Session
+from p2p_oicp.storage.sessions import Session, SessionState
 from tests.support.clients import TestClient
 from tests.support.dataset_messages import evse
 from tests.support.nodes import Contracts, Csms
@@ -209,7 +207,7 @@ async def store_session(node: Node, session_id: str, told: dict) -> None:
             session_key=SessionID(session_id).key,
             session_id=session_id,
             kind="authorize",
-            state=State.AUTHORIZED,
+            state=SessionState.AUTHORIZED,
             peer="us",
             request_digest=b"",
             created_at=now,
@@ -218,11 +216,11 @@ async def store_session(node: Node, session_id: str, told: dict) -> None:
             operator_id=told["operator"],
             provider_key=ProviderID(told["provider"]).key,
             provider_id=told["provider"],
-            medium=medium_of(identification),
+            identification_key=token_key(identification),
             offline=int(told["authorized"] == "offline"),
             progress_at=datetime.fromisoformat(last).timestamp() if last else None,
         )
-        await node.store.write(lambda tx, session=session: sessions.open_session(tx, session))
+        await node.store.write(lambda tx, session=session: sessions.insert_or_get(tx, session))
 
 
 def verdict(answer) -> str | None:

@@ -10,7 +10,7 @@ import pytest
 
 from p2p_oicp.oicp import encode
 from p2p_oicp.oicp.findings import Severity
-from p2p_oicp.oicp.verdicts import Verdict, findings_in
+from p2p_oicp.oicp.validation import Verdict, judge
 from tests.support.paths import SHARED
 
 VECTORS = SHARED / "oicp" / "vectors.jsonl"
@@ -29,8 +29,8 @@ def _vectors() -> list[dict[str, Any]]:
 
 def _complaint(vector: dict[str, Any]) -> str | None:
     """Return what our verdict has against the vector's."""
-    findings = findings_in(vector["operation"], vector["message"], encode(vector["payload"]))
-    verdict, expected = Verdict.on(findings), vector["expect"]
+    findings = judge(vector["operation"], vector["message"], encode(vector["payload"]))
+    verdict, expected = Verdict.from_findings(findings), vector["expect"]
     if {verdict, expected} == {"accept", "accept-with-warning"} and {found.code for found in findings} <= ARGUED:
         return None
     if verdict != expected:

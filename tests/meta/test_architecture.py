@@ -21,22 +21,20 @@ ROOMS = (
     "clock",
     "version",
     "logs",
-    "toml_file",
     "oicp",
-    "identity",
+    "crypto",
     "peers",
-    "routing",
+    "config",
     "storage",
-    "transport",
-    "delivery",
-    "trust",
+    "client",
     "backends",
+    "peering",
+    "delivery",
     "roles",
-    "web",
-    "settings",
-    "wiring",
+    "server",
+    "builder",
     "node",
-    "process",
+    "runner",
     "",  # the package itself: what it offers to other programs
     "simulator",
     "cli",
@@ -49,26 +47,29 @@ NETWORK = {"zeroconf"}
 STRANGERS = {
     "errors": HTTP | SQL | NETWORK,
     "clock": HTTP | SQL | NETWORK,
-    "toml_file": HTTP | SQL | NETWORK,
     "oicp": HTTP | SQL | NETWORK | {"asyncio", "structlog"},
-    "identity": HTTP | SQL | NETWORK,
-    "peers": SQL,
-    "routing": HTTP | SQL | NETWORK | {"asyncio", "structlog"},
+    "crypto": HTTP | SQL | NETWORK,
+    "peers": HTTP | SQL | NETWORK,
+    "peers.routing": {"asyncio", "structlog"},
+    "config": HTTP | SQL | NETWORK,
     "storage": HTTP | NETWORK,
-    "transport": SQL | NETWORK,
-    "delivery": {"aiohttp.web"} | SQL | NETWORK,
-    "trust": HTTP | SQL,
+    "client": SQL | NETWORK,
+    "backends": HTTP | SQL | NETWORK,
+    "peering": HTTP | SQL,
+    "delivery": HTTP | SQL | NETWORK,
     "roles": HTTP | SQL | NETWORK,
-    "web": SQL,
+    "server": SQL,
 }
 
 # Modules and functions above the aim but below the hard limit, each with its reason.
 LONGER_MODULES: dict[str, str] = {
-    "p2p_oicp.storage.migrations.versions.v0001_first_tables": "one migration for all first tables, generated",
+    "p2p_oicp.client.transport": "one outgoing request from its body to its typed failure",
+    "p2p_oicp.storage.datasets.staging": "large pushes and pulls, until one kind of staged import does for both",
+    "p2p_oicp.storage.schema": "a list: all tables",
 }
 LONGER_FUNCTIONS: dict[str, str] = {}
-MODULE_LINES, MODULE_LINES_HARD = 300, 400
-FUNCTION_LINES, FUNCTION_LINES_HARD = 25, 40
+MODULE_LINES, MODULE_LINES_HARD = 400, 600
+FUNCTION_LINES, FUNCTION_LINES_HARD = 30, 40
 
 
 @dataclass(frozen=True)
@@ -142,12 +143,18 @@ def test_a_room_imports_only_rooms_below_it():
     assert offenders == []
 
 
+def test_what_must_not_know_something_is_there():
+    assert [place for place in STRANGERS if f"{PACKAGE}.{place}" not in MODULES] == []
+
+
 def test_a_room_does_not_know_what_is_not_its_business():
     offenders = [
         f"{module.name} imports {name}"
         for module in MODULES.values()
         for name in sorted(imports(module, ast.walk(module.tree)))
-        for stranger in STRANGERS.get(module.room, ())
+        for place, strangers in STRANGERS.items()
+        if f"{module.name}.".startswith(f"{PACKAGE}.{place}.")
+        for stranger in strangers
         # The names of HTTP's codes are no I/O.
         if f"{name}.".startswith(f"{stranger}.") and name != "http.HTTPStatus"
     ]
@@ -179,7 +186,7 @@ def test_our_own_package_is_never_imported_for_types_only():
     assert offenders == []
 
 
-@pytest.mark.parametrize("room", ["oicp", "peers", "settings"])
+@pytest.mark.parametrize("room", ["oicp", "peers", "config"])
 def test_the_language_and_the_settings_load_without_any_network_or_database(room):
     code = (
         f"import sys, {PACKAGE}.{room}; print([n for n in ('aiohttp', 'sqlalchemy', 'zeroconf') if n in sys.modules])"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from p2p_oicp.simulator.loopback_ports import free_ports
+from p2p_oicp.simulator.node_files import free_ports
 from tests.support.paths import ROOT
 from tests.support.waiting import eventually_blocking
 

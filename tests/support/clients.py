@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from p2p_oicp.identity import PrivateKey
-from p2p_oicp.identity.signatures import sign_request
+from p2p_oicp.crypto import PrivateKey
+from p2p_oicp.crypto.http_signatures import sign_request
 
 
 @dataclass

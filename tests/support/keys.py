@@ -2,7 +2,7 @@
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from p2p_oicp.identity import PrivateKey
+from p2p_oicp.crypto import PrivateKey
 
 
 def p256() -> PrivateKey:

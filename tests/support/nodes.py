@@ -10,11 +10,11 @@ from typing import TypeVar
 import aiohttp
 import pytest
 
+from p2p_oicp.config import load_settings
 from p2p_oicp.errors import PeerError
 from p2p_oicp.node import Node
 from p2p_oicp.oicp import Acknowledgement, AuthorizationStart, AuthorizationStop, StatusCode
-from p2p_oicp.settings import load_settings
-from p2p_oicp.simulator.loopback_ports import free_ports
+from p2p_oicp.simulator.node_files import free_ports
 from tests.support import database
 from tests.support.clients import TestClient
 from tests.support.messages import A_CPO, B_EMP, START, UID, authorize_start

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from p2p_oicp.identity import PrivateKey, keystore
-from p2p_oicp.identity.certificates import Certificate, self_signed
-from p2p_oicp.identity.tls import unverified_context
+from p2p_oicp.crypto import PrivateKey, keystore
+from p2p_oicp.crypto.tls import Certificate, self_signed, unverified_context
 from tests.support.clients import SigningTestClient
 from tests.support.messages import A_CPO, B_EMP
 from tests.support.nodes import Pair, configured
@@ -38,9 +37,11 @@ class SignedPair(Pair):
                 self.write_certificate(keys, name, {"a": A_CPO, "b": B_EMP}[name])
         for name, other in (("a", "b"), ("b", "a")):
             file = self.folder / name / "peers.toml"
-            text = file.read_text() + f'public_keys = ["{self.key(other).public.line}"]\n'
+            text = file.read_text() + f'public_keys = ["{self.key(other).public.der_base64}"]\n'
             if "mtls" in self.require:
-                text = text.replace("http://", "https://") + f'certificates = ["{self.certificate(other).line}"]\n'
+                text = (
+                    text.replace("http://", "https://") + f'certificates = ["{self.certificate(other).der_base64}"]\n'
+                )
             file.write_text(text)
 
     def write_certificate(self, folder: Path, name: str, party: str) -> None:

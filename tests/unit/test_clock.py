@@ -5,9 +5,9 @@ import uuid
 
 import pytest
 
-from p2p_oicp.clock import RandomMint
+from p2p_oicp.clock import UuidGenerator
 
-KINDS = {"a SessionID": (RandomMint().session_id, 7), "a Process-ID": (RandomMint().process_id, 4)}
+KINDS = {"a SessionID": (UuidGenerator().session_id, 7), "a Process-ID": (UuidGenerator().process_id, 4)}
 
 
 @pytest.mark.parametrize(("mint", "version"), KINDS.values(), ids=KINDS)
@@ -22,6 +22,6 @@ def test_new_ids_are_uuids_and_never_the_same(mint, version):
 def test_session_ids_stand_in_the_order_of_time(monkeypatch):
     times = iter([1_700_000_000_000, 1_700_000_000_001, 1_700_000_060_000, 1_900_000_000_000])
     monkeypatch.setattr("time.time_ns", lambda: next(times) * 1_000_000)
-    minted = [RandomMint().session_id() for _ in range(4)]
+    minted = [UuidGenerator().session_id() for _ in range(4)]
     assert minted == sorted(minted)
     assert re.sub("[^0-9a-f]", "", minted[0])[:12] == f"{1_700_000_000_000:012x}"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
+from p2p_oicp.oicp.rules.context import UNRESTRICTED_SCOPE, DuplicateCheck, RuleContext, SenderScope
 from p2p_oicp.oicp.rules.engine import check
-from p2p_oicp.oicp.rules.here import EVERYONE, Here, Scope
-from p2p_oicp.oicp.rules.once import Once
 
-__all__ = ["EVERYONE", "Here", "Once", "Scope", "check"]
+__all__ = ["UNRESTRICTED_SCOPE", "DuplicateCheck", "RuleContext", "SenderScope", "check"]

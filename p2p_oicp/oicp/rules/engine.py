@@ -5,67 +5,69 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from p2p_oicp.oicp.base import Message
+from p2p_oicp.oicp.field_specs import ListField, OptionalWrapperField
+from p2p_oicp.oicp.field_types import FieldType
 from p2p_oicp.oicp.findings import Finding
-from p2p_oicp.oicp.kinds import Kind
-from p2p_oicp.oicp.likeness import Likeness, Readable
-from p2p_oicp.oicp.members import ListOf, Unwrapping
-from p2p_oicp.oicp.rules.here import EVERYONE, Here, Scope
-from p2p_oicp.oicp.rules.table import RULES, Rule
-from p2p_oicp.oicp.tolerant import RecordOf, plan_of
+from p2p_oicp.oicp.lenient import ModelField, model_spec
+from p2p_oicp.oicp.message import Message
+from p2p_oicp.oicp.record_view import AnyRecord, RecordView
+from p2p_oicp.oicp.rules.context import UNRESTRICTED_SCOPE, RuleContext, SenderScope
+from p2p_oicp.oicp.rules.registry import RULES, Rule
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class RuleSet:
     """The rules of a model, and those of its members that have rules somewhere below them."""
 
     rules: tuple[Rule, ...]
-    parts: tuple[str, ...]
+    nested_attributes: tuple[str, ...]
 
 
 @cache
-def course_of(kind: type[Message | Likeness]) -> Course:
+def rules_for(message_type: type[Message | RecordView]) -> RuleSet:
     """Return what ``check`` does with a message of this model, or with a likeness."""
-    model = kind.model if issubclass(kind, Likeness) else kind
+    model = message_type.model if issubclass(message_type, RecordView) else message_type
     rules = tuple(rule for base in model.__mro__ for rule in RULES.get(base, ()))
-    parts = tuple(member.attribute for member in plan_of(model).members if _has_rules(_model_in(member.kind)))
-    return Course(rules, parts)
+    nested_attributes = tuple(
+        member.attribute for member in model_spec(model).members if _has_rules(_nested_model(member.field_type))
+    )
+    return RuleSet(rules, nested_attributes)
 
 
-def _model_in(kind: Kind) -> type[Message] | None:
-    if isinstance(kind, Unwrapping):
-        kind = kind.inner
-    if isinstance(kind, ListOf):
-        kind = kind.item
-    return kind.model if isinstance(kind, RecordOf) and issubclass(kind.model, Message) else None
+def _nested_model(field_type: FieldType) -> type[Message] | None:
+    if isinstance(field_type, OptionalWrapperField):
+        field_type = field_type.inner
+    if isinstance(field_type, ListField):
+        field_type = field_type.item
+    return field_type.model if isinstance(field_type, ModelField) and issubclass(field_type.model, Message) else None
 
 
 def _has_rules(model: type[Message] | None) -> bool:
-    return model is not None and course_of(model) != Course((), ())
+    return model is not None and rules_for(model) != RuleSet((), ())
 
 
-def check(message: Readable, scope: Scope = EVERYONE) -> list[Finding]:
+def check(message: AnyRecord, scope: SenderScope = UNRESTRICTED_SCOPE) -> list[Finding]:
     """Return what the rules say of a message; of a likeness, whether they say anything."""
-    here = Here(message, scope)
-    _run(message, here)
-    return here.findings
+    context = RuleContext(message, scope)
+    _run_rules(message, context)
+    return context.findings
 
 
-def _run(message: Readable, here: Here) -> None:
-    here.message = message
-    course = course_of(type(message))
-    for rule in course.rules:
-        rule(message, here)
-    for attribute in course.parts:
-        part = getattr(message, attribute)
-        if isinstance(part, tuple):
-            for position, element in enumerate(part):
-                _run_below(element, message, (attribute, position), here)
-        elif part is not None:
-            _run_below(part, message, (attribute,), here)
+def _run_rules(message: AnyRecord, context: RuleContext) -> None:
+    context.message = message
+    rule_set = rules_for(type(message))
+    for rule in rule_set.rules:
+        rule(message, context)
+    for attribute in rule_set.nested_attributes:
+        nested = getattr(message, attribute)
+        if isinstance(nested, tuple):
+            for position, element in enumerate(nested):
+                _run_nested_rules(element, message, (attribute, position), context)
+        elif nested is not None:
+            _run_nested_rules(nested, message, (attribute,), context)
 
 
-def _run_below(part: Readable, above: Readable, way: tuple[str | int, ...], here: Here) -> None:
-    here.trail.append((above, way))
-    _run(part, here)
-    here.trail.pop()
+def _run_nested_rules(nested: AnyRecord, parent: AnyRecord, path: tuple[str | int, ...], context: RuleContext) -> None:
+    context.parents.append((parent, path))
+    _run_rules(nested, context)
+    context.parents.pop()

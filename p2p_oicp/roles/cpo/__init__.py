@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from p2p_oicp.backends import CpoBackend
-from p2p_oicp.oicp.operation import Party
-from p2p_oicp.roles.context import RoleContext
-from p2p_oicp.roles.cpo.authorization import Authorization
-from p2p_oicp.roles.cpo.remote import RemoteControl
-from p2p_oicp.roles.cpo.settlement import CpoSettlement
-from p2p_oicp.roles.cpo.stopping import Stopping
-from p2p_oicp.roles.records import Records
-from p2p_oicp.roles.role import Role
-from p2p_oicp.roles.state.parts import Pulls, Pushes
+from p2p_oicp.oicp.operations import Party
+from p2p_oicp.roles.context import HandlerRegistry, Services
+from p2p_oicp.roles.cpo.authorization import CpoAuthorizationHandler, CpoStopHandler
+from p2p_oicp.roles.cpo.remote import CpoRemoteHandler
+from p2p_oicp.roles.datasets.handlers import PullHandlers, PushHandlers
+from p2p_oicp.roles.settlement import CdrQueryHandler, CpoCdrHandler
 
 
-class CpoRole(Role):
+class CpoRole(HandlerRegistry):
     """Everything a CPO's node does."""
 
-    def __init__(self, context: RoleContext, backend: CpoBackend) -> None:
+    def __init__(self, services: Services, backend: CpoBackend) -> None:
         super().__init__(
-            Authorization(context),
-            Stopping(context),
-            RemoteControl(context, backend),
-            CpoSettlement(context),
-            Records("cpo", context),
-            Pushes(context, Party.CPO),
-            Pulls(context, Party.CPO),
+            CpoAuthorizationHandler(services),
+            CpoStopHandler(services),
+            CpoRemoteHandler(services, backend),
+            CpoCdrHandler(services),
+            CdrQueryHandler("cpo", services),
+            PushHandlers(services, Party.CPO),
+            PullHandlers(services, Party.CPO),
         )

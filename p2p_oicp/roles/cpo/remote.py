@@ -16,110 +16,124 @@ from p2p_oicp.oicp import (
     SessionID,
 )
 from p2p_oicp.peers import Peer
-from p2p_oicp.roles.answers import Ids, acknowledgement
-from p2p_oicp.roles.book import REMOTE, RESERVATION, SessionBook, nothing
-from p2p_oicp.roles.context import Answer, Incoming, RoleContext
-from p2p_oicp.roles.state.known import refuse_unknown_evse
-from p2p_oicp.storage.lifecycle import State
-from p2p_oicp.storage.sessions import Session
+from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
+from p2p_oicp.roles.datasets.handlers import check_evse_known
+from p2p_oicp.roles.responses import SessionIds, acknowledgement_response
+from p2p_oicp.roles.sessions import REMOTE, RESERVATION, SessionService, no_lookup
+from p2p_oicp.storage.sessions import Session, SessionState
 
 _ROLE = "cpo"
 _SYSTEM_ERROR = "021"
-_NOT_OFFERED = "320"
+_SERVICE_NOT_AVAILABLE = "320"
 _PARTNER_NOT_FOUND = "300"
 
-Start: TypeAlias = AuthorizeRemoteStart | AuthorizeRemoteReservationStart
-Stop: TypeAlias = AuthorizeRemoteStop | AuthorizeRemoteReservationStop
+RemoteStart: TypeAlias = AuthorizeRemoteStart | AuthorizeRemoteReservationStart
+RemoteStop: TypeAlias = AuthorizeRemoteStop | AuthorizeRemoteReservationStop
 
 
-class RemoteControl:
+class CpoRemoteHandler:
     """The CPO side of what a driver's app asks for."""
 
-    def __init__(self, context: RoleContext, backend: CpoBackend) -> None:
-        self._context = context
+    def __init__(self, services: Services, backend: CpoBackend) -> None:
+        self._services = services
         self._backend = backend
-        self._book = SessionBook(_ROLE, context)
+        self._session_service = SessionService(_ROLE, services)
 
-    async def authorize_remote_start(self, incoming: Incoming[AuthorizeRemoteStart]) -> Answer:
+    async def authorize_remote_start(self, request: OperationRequest[AuthorizeRemoteStart]) -> OperationResponse:
         """Ask the backend to start charging (CPO-02, eRoamingAuthorizeRemoteStart)."""
-        ask = self._backend.authorize_remote_start
-        return await self._book.once(incoming, lambda: self._start(incoming, REMOTE, ask))
+        call_backend = self._backend.authorize_remote_start
+        return await self._session_service.deduplicate(request, lambda: self._start(request, REMOTE, call_backend))
 
-    async def authorize_remote_reservation_start(self, incoming: Incoming[AuthorizeRemoteReservationStart]) -> Answer:
+    async def authorize_remote_reservation_start(
+        self, request: OperationRequest[AuthorizeRemoteReservationStart]
+    ) -> OperationResponse:
         """Ask the backend to reserve (CPO-02, eRoamingAuthorizeRemoteReservationStart)."""
-        ask = self._reserving().authorize_remote_reservation_start
-        return await self._book.once(incoming, lambda: self._start(incoming, RESERVATION, ask))
+        call_backend = self._reservation_backend().authorize_remote_reservation_start
+        return await self._session_service.deduplicate(request, lambda: self._start(request, RESERVATION, call_backend))
 
-    async def authorize_remote_stop(self, incoming: Incoming[AuthorizeRemoteStop]) -> Answer:
+    async def authorize_remote_stop(self, request: OperationRequest[AuthorizeRemoteStop]) -> OperationResponse:
         """Ask the backend to stop a session of this provider (box B3)."""
-        ask = self._backend.authorize_remote_stop
-        return await self._book.once(incoming, lambda: self._stop(incoming, ask))
+        call_backend = self._backend.authorize_remote_stop
+        return await self._session_service.deduplicate(request, lambda: self._stop(request, call_backend))
 
-    async def authorize_remote_reservation_stop(self, incoming: Incoming[AuthorizeRemoteReservationStop]) -> Answer:
+    async def authorize_remote_reservation_stop(
+        self, request: OperationRequest[AuthorizeRemoteReservationStop]
+    ) -> OperationResponse:
         """Ask the backend to end a reservation; its CDR follows (box M6)."""
-        ask = self._reserving().authorize_remote_reservation_stop
-        return await self._book.once(incoming, lambda: self._stop(incoming, ask))
+        call_backend = self._reservation_backend().authorize_remote_reservation_stop
+        return await self._session_service.deduplicate(request, lambda: self._stop(request, call_backend))
 
-    def _reserving(self) -> ReservingCpoBackend:
+    def _reservation_backend(self) -> ReservingCpoBackend:
         if not isinstance(self._backend, ReservingCpoBackend):
-            raise Refusal(_NOT_OFFERED, "this operator takes no reservations")
+            raise Refusal(_SERVICE_NOT_AVAILABLE, "this operator takes no reservations")
         return self._backend
 
     async def _start(
-        self, incoming: Incoming[Start], kind: str, ask: Callable[..., Awaitable[Acknowledgement]]
-    ) -> Answer:
+        self,
+        request: OperationRequest[RemoteStart],
+        session_kind: str,
+        call_backend: Callable[..., Awaitable[Acknowledgement]],
+    ) -> OperationResponse:
         """Store the session, ask the backend at most once, store its answer."""
-        _check_is_ours(incoming.message, self._context.me)
-        await refuse_unknown_evse(self._context, incoming.message.evse_id)
-        peer = incoming.peer.name if incoming.peer else ""
-        opened = await self._book.open(incoming, self._book.draft(incoming, kind, peer), nothing)
-        if opened.answer is not None:
-            return opened.answer
-        session = opened.session
-        if opened.interrupted:
-            return await self._unknown(session, "this node went down while its backend was asked", State.UNCERTAIN)
-        request = incoming.message.replace(session_id=SessionID(session.session_id))
+        _check_own_operator(request.message, self._services.local_peer)
+        await check_evse_known(self._services, request.message.evse_id)
+        peer_name = request.peer.name if request.peer else ""
+        start_result = await self._session_service.begin_start(
+            request, self._session_service.new_session(request, session_kind, peer_name), no_lookup
+        )
+        if start_result.response is not None:
+            return start_result.response
+        session = start_result.session
+        if start_result.crashed_before_answer:
+            return await self._complete_indeterminate(
+                session, "this node went down while its backend was asked", SessionState.UNCERTAIN
+            )
+        message = request.message.replace(session_id=SessionID(session.session_id))
         try:
-            told = await ask(request)
+            reply = await call_backend(message)
         except PeerError as error:
             # If the backend may have seen it, the station may be charging: its CDR must find the session.
-            state = State.UNCERTAIN if error.may_have_arrived else State.REFUSED
-            return await self._unknown(session, f"the CPO's backend did not answer: {error}", state)
-        answer = Answer(_with_ids(told, session).to_json())
-        state = State.AUTHORIZED if told.result else State.REFUSED
-        partner = told.cpo_partner_session_id or session.cpo_partner_session_id
-        await self._book.settle_start(session, state, answer, cpo_partner_session_id=partner)
-        return answer
+            state = SessionState.UNCERTAIN if error.may_have_arrived else SessionState.REFUSED
+            return await self._complete_indeterminate(session, f"the CPO's backend did not answer: {error}", state)
+        response = OperationResponse(_with_ids(reply, session).to_json())
+        state = SessionState.AUTHORIZED if reply.result else SessionState.REFUSED
+        cpo_partner_session_id = reply.cpo_partner_session_id or session.cpo_partner_session_id
+        await self._session_service.complete_start(
+            session, state, response, cpo_partner_session_id=cpo_partner_session_id
+        )
+        return response
 
-    async def _unknown(self, session: Session, info: str, state: State) -> Answer:
-        answer = acknowledgement(_SYSTEM_ERROR, info, Ids.of_session(session))
-        await self._book.settle_start(session, state, answer)
-        return answer
+    async def _complete_indeterminate(self, session: Session, info: str, state: SessionState) -> OperationResponse:
+        response = acknowledgement_response(_SYSTEM_ERROR, info, SessionIds.from_session(session))
+        await self._session_service.complete_start(session, state, response)
+        return response
 
-    async def _stop(self, incoming: Incoming[Stop], ask: Callable[..., Awaitable[Acknowledgement]]) -> Answer:
-        session = await self._context.store.write(lambda tx: self._book.stop_wanted(tx, incoming))
-        before = self._book.stopped_before(session, incoming)
-        if before is not None:
-            return before
+    async def _stop(
+        self, request: OperationRequest[RemoteStop], call_backend: Callable[..., Awaitable[Acknowledgement]]
+    ) -> OperationResponse:
+        session = await self._services.store.write(lambda tx: self._session_service.begin_stop(tx, request))
+        cached = self._session_service.cached_stop_response(session, request)
+        if cached is not None:
+            return cached
         try:
-            told = await ask(incoming.message)
+            reply = await call_backend(request.message)
         except PeerError as error:
             info = f"the CPO's backend did not answer: {error}"
-            return acknowledgement(_SYSTEM_ERROR, info, Ids.of_session(session))
-        answer = Answer(_with_ids(told, session).to_json())
-        return await self._book.settle_stop(session, incoming, answer) if told.result else answer
+            return acknowledgement_response(_SYSTEM_ERROR, info, SessionIds.from_session(session))
+        response = OperationResponse(_with_ids(reply, session).to_json())
+        return await self._session_service.complete_stop(session, request, response) if reply.result else response
 
 
-def _with_ids(told: Acknowledgement, session: Session) -> Acknowledgement:
+def _with_ids(reply: Acknowledgement, session: Session) -> Acknowledgement:
     """Echo all three ids (DESIGN section 5)."""
-    return told.replace(
+    return reply.replace(
         session_id=SessionID(session.session_id),
-        cpo_partner_session_id=told.cpo_partner_session_id or session.cpo_partner_session_id,
-        emp_partner_session_id=told.emp_partner_session_id or session.emp_partner_session_id,
+        cpo_partner_session_id=reply.cpo_partner_session_id or session.cpo_partner_session_id,
+        emp_partner_session_id=reply.emp_partner_session_id or session.emp_partner_session_id,
     )
 
 
-def _check_is_ours(request: Start, me: Peer) -> None:
-    operator = request.evse_id.operator
-    if operator is None or not me.answers_for(operator):
-        raise Refusal(_PARTNER_NOT_FOUND, f"EvseID {request.evse_id} belongs to none of this node's operators")
+def _check_own_operator(message: RemoteStart, local_peer: Peer) -> None:
+    operator = message.evse_id.operator
+    if operator is None or not local_peer.handles_party(operator):
+        raise Refusal(_PARTNER_NOT_FOUND, f"EvseID {message.evse_id} belongs to none of this node's operators")

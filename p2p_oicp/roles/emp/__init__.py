@@ -3,44 +3,40 @@
 from __future__ import annotations
 
 from p2p_oicp.backends import EmpBackend
-from p2p_oicp.delivery import Enquirer, Worker
-from p2p_oicp.oicp.operation import Party
-from p2p_oicp.roles.context import RoleContext
-from p2p_oicp.roles.emp.authorization import Authorization
-from p2p_oicp.roles.emp.clarifying import Clarifying
-from p2p_oicp.roles.emp.former import FormerSessions
-from p2p_oicp.roles.emp.reconciling import Reconciling
-from p2p_oicp.roles.emp.remote import RemoteControl
-from p2p_oicp.roles.emp.settlement import EmpSettlement
-from p2p_oicp.roles.records import Records
-from p2p_oicp.roles.role import Role
-from p2p_oicp.roles.state.parts import Pulls, Pushes
+from p2p_oicp.delivery import SessionStatusClient, Worker
+from p2p_oicp.oicp.operations import Party
+from p2p_oicp.roles.context import HandlerRegistry, Services
+from p2p_oicp.roles.datasets.handlers import PullHandlers, PushHandlers
+from p2p_oicp.roles.emp.authorization import EmpAuthorizationHandler
+from p2p_oicp.roles.emp.reconciliation import CdrReconciler
+from p2p_oicp.roles.emp.remote import EmpRemoteHandler, UncertainSessionResolver
+from p2p_oicp.roles.settlement import CdrQueryHandler, EmpCdrHandler, RestoredSessionVerifier
 
 
-class EmpRole(Role):
+class EmpRole(HandlerRegistry):
     """Everything an EMP's node does; the intervals are in seconds."""
 
     def __init__(
         self,
-        context: RoleContext,
+        services: Services,
         backend: EmpBackend,
         *,
-        enquirer: Enquirer,
+        status_client: SessionStatusClient,
         clarify_interval: float,
         reconcile_interval: float,
     ) -> None:
-        settlement = EmpSettlement(context, FormerSessions(context, backend))
-        self.clarifying = Clarifying(context, enquirer, clarify_interval)
-        self.reconciling = Reconciling(context, settlement, reconcile_interval)
+        cdr_handler = EmpCdrHandler(services, RestoredSessionVerifier(services, backend))
+        self.uncertain_session_resolver = UncertainSessionResolver(services, status_client, clarify_interval)
+        self.cdr_reconciler = CdrReconciler(services, cdr_handler, reconcile_interval)
         super().__init__(
-            Authorization(context, backend),
-            RemoteControl(context, self.clarifying),
-            settlement,
-            Records("emp", context),
-            Pushes(context, Party.EMP),
-            Pulls(context, Party.EMP),
+            EmpAuthorizationHandler(services, backend),
+            EmpRemoteHandler(services, self.uncertain_session_resolver),
+            cdr_handler,
+            CdrQueryHandler("emp", services),
+            PushHandlers(services, Party.EMP),
+            PullHandlers(services, Party.EMP),
         )
 
     def workers(self) -> dict[str, Worker]:
         """Return what works beside the requests, by name."""
-        return {"clarifying": self.clarifying, "reconciling": self.reconciling}
+        return {"clarifying": self.uncertain_session_resolver, "reconciling": self.cdr_reconciler}

@@ -7,138 +7,149 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from p2p_oicp.backends import EmpBackend
-from p2p_oicp.backends.whitelist import Whitelist
+from p2p_oicp.backends.token_list import TokenListBackend
 from p2p_oicp.errors import PeerError, Refusal
 from p2p_oicp.oicp import (
     AuthorizationStart,
     AuthorizationStatus,
     AuthorizeStart,
     AuthorizeStop,
-    Code,
     ProviderID,
     SessionID,
+    StatusCodeValue,
 )
-from p2p_oicp.oicp.media import media_of
-from p2p_oicp.roles.answers import Ids, authorized, not_authorized
-from p2p_oicp.roles.book import AUTHORIZE, SessionBook, nothing, valid_session_id
-from p2p_oicp.roles.context import Answer, Incoming, RoleContext
-from p2p_oicp.routing import evco_id_of
+from p2p_oicp.oicp.common import token_keys
+from p2p_oicp.peers.routing import evco_id_of
+from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
+from p2p_oicp.roles.responses import SessionIds, authorized_response, not_authorized_response
+from p2p_oicp.roles.sessions import AUTHORIZE, SessionService, no_lookup, valid_session_id
 from p2p_oicp.storage import Transaction
-from p2p_oicp.storage.lifecycle import State
-from p2p_oicp.storage.sessions import Session
+from p2p_oicp.storage.sessions import Session, SessionState
 
 _ROLE = "emp"
 _SYSTEM_ERROR = "021"
 
 
-class Authorization:
+class EmpAuthorizationHandler:
     """The EMP side of authorization."""
 
-    def __init__(self, context: RoleContext, backend: EmpBackend) -> None:
-        self._context = context
+    def __init__(self, services: Services, backend: EmpBackend) -> None:
+        self._services = services
         self._backend = backend
-        self._list = backend if isinstance(backend, Whitelist) else None
-        self._book = SessionBook(_ROLE, context)
+        self._token_list = backend if isinstance(backend, TokenListBackend) else None
+        self._session_service = SessionService(_ROLE, services)
 
-    async def authorize_start(self, incoming: Incoming[AuthorizeStart]) -> Answer:
+    async def authorize_start(self, request: OperationRequest[AuthorizeStart]) -> OperationResponse:
         """Ask the backend; the session is durable before the answer (EMP-02, eRoamingAuthorizeStart)."""
-        judge = self._list.judging(incoming.message.identification) if self._list else None
-        if judge is not None:
-            return await self._listed(incoming, judge)
-        return await self._book.once(incoming, lambda: self._start(incoming))
+        check_token = self._token_list.transactional_check(request.message.identification) if self._token_list else None
+        if check_token is not None:
+            return await self._decide_from_token_list(request, check_token)
+        return await self._session_service.deduplicate(request, lambda: self._start(request))
 
-    async def _listed(self, incoming: Incoming[AuthorizeStart], judge: Callable[[Transaction], Code]) -> Answer:
+    async def _decide_from_token_list(
+        self, request: OperationRequest[AuthorizeStart], check_token: Callable[[Transaction], StatusCodeValue]
+    ) -> OperationResponse:
         """Let our own list decide: nobody is asked, so that one transaction decides and stores."""
-        draft = self._book.draft(incoming, AUTHORIZE, incoming.peer.name if incoming.peer else "")
-        provider = self._our_provider(incoming.message)
+        draft = self._session_service.new_session(request, AUTHORIZE, request.peer.name if request.peer else "")
+        provider = self._own_provider(request.message)
 
-        def decide(tx: Transaction) -> tuple[Session, Answer]:
-            code = judge(tx)
-            if code is not Code.SUCCESS:
-                answer = not_authorized(code, None, Ids(None, draft.cpo_partner_session_id))
-                return replace(draft, state=State.REFUSED, answer=answer.body), answer
-            answer = authorized(provider.text, Ids.of_session(draft))
-            named = {"provider_key": provider.key, "provider_id": provider.text}
-            return replace(draft, state=State.AUTHORIZED, answer=answer.body, **named), answer
+        def decide(tx: Transaction) -> tuple[Session, OperationResponse]:
+            code = check_token(tx)
+            if code is not StatusCodeValue.SUCCESS:
+                response = not_authorized_response(code, None, SessionIds(None, draft.cpo_partner_session_id))
+                return replace(draft, state=SessionState.REFUSED, start_response=response.body), response
+            response = authorized_response(provider.text, SessionIds.from_session(draft))
+            provider_values = {"provider_key": provider.key, "provider_id": provider.text}
+            return replace(
+                draft, state=SessionState.AUTHORIZED, start_response=response.body, **provider_values
+            ), response
 
-        return await self._book.start_at_once(incoming, decide)
+        return await self._session_service.decide_start(request, decide)
 
-    async def _start(self, incoming: Incoming[AuthorizeStart]) -> Answer:
-        peer = incoming.peer.name if incoming.peer else ""
-        opened = await self._book.open(incoming, self._book.draft(incoming, AUTHORIZE, peer), nothing)
-        if opened.answer is not None:
-            return opened.answer
-        session = opened.session
-        request = incoming.message
-        if session.named_here:
-            request = request.replace(session_id=SessionID(session.session_id))
+    async def _start(self, request: OperationRequest[AuthorizeStart]) -> OperationResponse:
+        peer_name = request.peer.name if request.peer else ""
+        start_result = await self._session_service.begin_start(
+            request, self._session_service.new_session(request, AUTHORIZE, peer_name), no_lookup
+        )
+        if start_result.response is not None:
+            return start_result.response
+        session = start_result.session
+        message = request.message
+        if session.id_generated_here:
+            message = message.replace(session_id=SessionID(session.session_id))
         try:
-            told = await self._backend.authorize_start(request)
+            reply = await self._backend.authorize_start(message)
         except PeerError as error:
             info = f"the EMP's backend did not answer: {error}"
-            answer = not_authorized(_SYSTEM_ERROR, info, Ids(None, session.cpo_partner_session_id))
-            await self._book.settle_start(session, State.REFUSED, answer)
-            return answer
-        if told.authorization_status != AuthorizationStatus.AUTHORIZED:
-            return await self._refused(session, told)
-        return await self._authorized(session, told, told.provider_id or self._our_provider(incoming.message))
+            response = not_authorized_response(_SYSTEM_ERROR, info, SessionIds(None, session.cpo_partner_session_id))
+            await self._session_service.complete_start(session, SessionState.REFUSED, response)
+            return response
+        if reply.authorization_status != AuthorizationStatus.AUTHORIZED:
+            return await self._complete_refused(session, reply)
+        return await self._complete_authorized(session, reply, reply.provider_id or self._own_provider(request.message))
 
-    def _our_provider(self, request: AuthorizeStart) -> ProviderID:
+    def _own_provider(self, message: AuthorizeStart) -> ProviderID:
         """Return our provider that the EvcoID names, else our first one."""
-        evco_id = evco_id_of(request.identification)
-        named = evco_id.provider if evco_id else None
-        return named if named is not None and self._context.me.answers_for(named) else self._context.me.providers[0]
+        evco_id = evco_id_of(message.identification)
+        provider = evco_id.provider if evco_id else None
+        return (
+            provider
+            if provider is not None and self._services.local_peer.handles_party(provider)
+            else self._services.local_peer.providers[0]
+        )
 
-    async def _refused(self, session: Session, told: AuthorizationStart) -> Answer:
+    async def _complete_refused(self, session: Session, reply: AuthorizationStart) -> OperationResponse:
         """Pass the backend's own code on, without a SessionID: a refused start has no session (box B2)."""
-        body = told.to_json_with(session_id=None, cpo_partner_session_id=session.cpo_partner_session_id)
-        answer = Answer(body)
-        await self._book.settle_start(session, State.REFUSED, answer)
-        return answer
+        body = reply.to_json_with(session_id=None, cpo_partner_session_id=session.cpo_partner_session_id)
+        response = OperationResponse(body)
+        await self._session_service.complete_start(session, SessionState.REFUSED, response)
+        return response
 
-    async def _authorized(self, session: Session, told: AuthorizationStart, provider: ProviderID) -> Answer:
-        session_id = valid_session_id(told.session_id) or SessionID(session.session_id)
-        emp_partner = told.emp_partner_session_id or session.emp_partner_session_id
-        told = told.replace(
+    async def _complete_authorized(
+        self, session: Session, reply: AuthorizationStart, provider: ProviderID
+    ) -> OperationResponse:
+        session_id = valid_session_id(reply.session_id) or SessionID(session.session_id)
+        emp_partner_session_id = reply.emp_partner_session_id or session.emp_partner_session_id
+        reply = reply.replace(
             session_id=session_id,
             provider_id=provider,
             cpo_partner_session_id=session.cpo_partner_session_id,
-            emp_partner_session_id=emp_partner,
+            emp_partner_session_id=emp_partner_session_id,
         )
-        answer = Answer(told.to_json())
-        await self._book.settle_start(
+        response = OperationResponse(reply.to_json())
+        await self._session_service.complete_start(
             session,
-            State.AUTHORIZED,
-            answer,
+            SessionState.AUTHORIZED,
+            response,
             session_key=session_id.key,
             session_id=session_id.text,
             provider_key=provider.key,
             provider_id=provider.text,
-            emp_partner_session_id=emp_partner,
-            stop_media=media_of(told.authorization_stop_identifications),
+            emp_partner_session_id=emp_partner_session_id,
+            stop_identification_keys=token_keys(reply.authorization_stop_identifications),
         )
-        return answer
+        return response
 
-    async def authorize_stop(self, incoming: Incoming[AuthorizeStop]) -> Answer:
+    async def authorize_stop(self, request: OperationRequest[AuthorizeStop]) -> OperationResponse:
         """Ask the backend whether this driver may stop a session of this peer."""
-        return await self._book.once(incoming, lambda: self._stop(incoming))
+        return await self._session_service.deduplicate(request, lambda: self._stop(request))
 
-    async def _stop(self, incoming: Incoming[AuthorizeStop]) -> Answer:
-        session = await self._context.store.write(lambda tx: self._book.stop_wanted(tx, incoming))
-        before = self._book.stopped_before(session, incoming)
-        if before is not None:
-            return before
+    async def _stop(self, request: OperationRequest[AuthorizeStop]) -> OperationResponse:
+        session = await self._services.store.write(lambda tx: self._session_service.begin_stop(tx, request))
+        cached = self._session_service.cached_stop_response(session, request)
+        if cached is not None:
+            return cached
         try:
-            told = await self._backend.authorize_stop(incoming.message)
+            reply = await self._backend.authorize_stop(request.message)
         except PeerError as error:
             raise Refusal(_SYSTEM_ERROR, f"the EMP's backend did not answer: {error}") from error
-        told = told.replace(
+        reply = reply.replace(
             session_id=SessionID(session.session_id),
-            provider_id=told.provider_id or (ProviderID(session.provider_id) if session.provider_id else None),
+            provider_id=reply.provider_id or (ProviderID(session.provider_id) if session.provider_id else None),
             cpo_partner_session_id=session.cpo_partner_session_id,
-            emp_partner_session_id=told.emp_partner_session_id or session.emp_partner_session_id,
+            emp_partner_session_id=reply.emp_partner_session_id or session.emp_partner_session_id,
         )
-        answer = Answer(told.to_json())
-        if told.authorization_status != AuthorizationStatus.AUTHORIZED:
-            return answer
-        return await self._book.settle_stop(session, incoming, answer)
+        response = OperationResponse(reply.to_json())
+        if reply.authorization_status != AuthorizationStatus.AUTHORIZED:
+            return response
+        return await self._session_service.complete_stop(session, request, response)

@@ -1,10 +1,20 @@
-"""Remote start, stop and reservation for our own backend (the driver's app), as the clearing house does it."""
+"""Remote start, stop and reservation for our own backend (the driver's app), as the clearing house does it.
+
+What became of a remote start whose answer never came? The CPO's node knows.
+
+A worker asks about every *uncertain* session, again and again, until the CPO's node says where it stands, until a
+notification or the CDR says it, or until the session expires. A peer that is no node never says; then the CDR does.
+"""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from p2p_oicp.errors import PeerError, PeerRejected, Refusal
+import structlog
+
+from p2p_oicp.delivery import SessionStatus, SessionStatusClient
+from p2p_oicp.delivery.wakeup import Wakeup
+from p2p_oicp.errors import PeerError, PeerRejected, Refusal, StoreError
 from p2p_oicp.oicp import (
     Acknowledgement,
     AuthorizeRemoteReservationStart,
@@ -12,151 +22,164 @@ from p2p_oicp.oicp import (
     AuthorizeRemoteStart,
     AuthorizeRemoteStop,
     Message,
+    ProviderID,
     SessionID,
 )
-from p2p_oicp.oicp.operation import Operation
+from p2p_oicp.oicp.enums import INDETERMINATE_CODES
+from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.peers import Peer
-from p2p_oicp.roles.answers import TROUBLE, Ids, acknowledgement
-from p2p_oicp.roles.book import REMOTE, RESERVATION, SessionBook, nothing, valid_session_id
-from p2p_oicp.roles.context import Answer, Incoming, RoleContext
-from p2p_oicp.roles.emp.clarifying import Clarifying
-from p2p_oicp.roles.state.known import refuse_unknown_evse
-from p2p_oicp.routing import to_operator_of, to_party_of_session
-from p2p_oicp.storage.lifecycle import State
-from p2p_oicp.storage.sessions import Session
+from p2p_oicp.peers.routing import route_by_evse, route_by_session
+from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
+from p2p_oicp.roles.datasets.handlers import check_evse_known
+from p2p_oicp.roles.responses import SessionIds, acknowledgement_response
+from p2p_oicp.roles.sessions import REMOTE, RESERVATION, SessionService, no_lookup, valid_session_id
+from p2p_oicp.storage import Transaction, sessions
+from p2p_oicp.storage.sessions import Session, SessionState
 
 _ROLE = "emp"
 _NO_RESPONSE = "310"
 
-Start: TypeAlias = AuthorizeRemoteStart | AuthorizeRemoteReservationStart
-Stop: TypeAlias = AuthorizeRemoteStop | AuthorizeRemoteReservationStop
+RemoteStart: TypeAlias = AuthorizeRemoteStart | AuthorizeRemoteReservationStart
+RemoteStop: TypeAlias = AuthorizeRemoteStop | AuthorizeRemoteReservationStop
 
 
-class RemoteControl:
+class EmpRemoteHandler:
     """The EMP side of what a driver's app asks for.
 
     One attempt, within 10 s. A start whose answer never came leaves an *uncertain* session: the car may be charging, so
     its notifications and its CDR are accepted, and the CPO's node is asked what became of it (``clarifying``).
     """
 
-    def __init__(self, context: RoleContext, clarifying: Clarifying) -> None:
-        self._context = context
-        self._clarifying = clarifying
-        self._book = SessionBook(_ROLE, context)
+    def __init__(self, services: Services, resolver: UncertainSessionResolver) -> None:
+        self._services = services
+        self._resolver = resolver
+        self._session_service = SessionService(_ROLE, services)
 
-    async def authorize_remote_start(self, incoming: Incoming[AuthorizeRemoteStart]) -> Answer:
+    async def authorize_remote_start(self, request: OperationRequest[AuthorizeRemoteStart]) -> OperationResponse:
         """Start charging (EMP-02, eRoamingAuthorizeRemoteStart)."""
-        return await self._book.once(incoming, lambda: self._start(incoming, REMOTE))
+        return await self._session_service.deduplicate(request, lambda: self._start(request, REMOTE))
 
-    async def authorize_remote_reservation_start(self, incoming: Incoming[AuthorizeRemoteReservationStart]) -> Answer:
+    async def authorize_remote_reservation_start(
+        self, request: OperationRequest[AuthorizeRemoteReservationStart]
+    ) -> OperationResponse:
         """Reserve a charging spot (EMP-02, eRoamingAuthorizeRemoteReservationStart)."""
-        return await self._book.once(incoming, lambda: self._start(incoming, RESERVATION))
+        return await self._session_service.deduplicate(request, lambda: self._start(request, RESERVATION))
 
-    async def authorize_remote_stop(self, incoming: Incoming[AuthorizeRemoteStop]) -> Answer:
+    async def authorize_remote_stop(self, request: OperationRequest[AuthorizeRemoteStop]) -> OperationResponse:
         """Stop charging (EMP-02, eRoamingAuthorizeRemoteStop)."""
-        return await self._book.once(incoming, lambda: self._stop(incoming))
+        return await self._session_service.deduplicate(request, lambda: self._stop(request))
 
-    async def authorize_remote_reservation_stop(self, incoming: Incoming[AuthorizeRemoteReservationStop]) -> Answer:
+    async def authorize_remote_reservation_stop(
+        self, request: OperationRequest[AuthorizeRemoteReservationStop]
+    ) -> OperationResponse:
         """End a reservation (EMP-02, eRoamingAuthorizeRemoteReservationStop)."""
-        return await self._book.once(incoming, lambda: self._stop(incoming))
+        return await self._session_service.deduplicate(request, lambda: self._stop(request))
 
-    async def _start(self, incoming: Incoming[Start], kind: str) -> Answer:
-        operation = incoming.operation
-        peer = to_operator_of(incoming.message.evse_id, operation, self._context.registry).peers[0]
-        await refuse_unknown_evse(self._context, incoming.message.evse_id)
-        opened = await self._book.open(incoming, self._book.draft(incoming, kind, peer.name), nothing)
-        if opened.answer is not None:
-            return opened.answer
-        session = opened.session
-        if opened.interrupted:
-            return await self._interrupted(session, peer)
-        body = incoming.message.replace(session_id=SessionID(session.session_id)).to_json()
-        try:
-            reply = await self._context.courier.call(peer, operation, incoming.party, body, deadline=operation.deadline)
-        except PeerError as error:
-            return await self._unanswered(session, peer, error)
-        return await self._answered(session, peer, reply.message)
-
-    async def _interrupted(self, session: Session, peer: Peer) -> Answer:
-        """Never send a start again that may have arrived before this node went down (box H2)."""
-        answer = acknowledgement(
-            _NO_RESPONSE, "this node went down before the CPO answered; it is being asked", Ids.of_session(session)
+    async def _start(self, request: OperationRequest[RemoteStart], session_kind: str) -> OperationResponse:
+        operation = request.operation
+        peer = route_by_evse(request.message.evse_id, operation, self._services.registry).peers[0]
+        await check_evse_known(self._services, request.message.evse_id)
+        start_result = await self._session_service.begin_start(
+            request, self._session_service.new_session(request, session_kind, peer.name), no_lookup
         )
-        await self._book.settle_start(session, State.UNCERTAIN, answer)
-        self._clarifying.wanted(peer)
-        return answer
+        if start_result.response is not None:
+            return start_result.response
+        session = start_result.session
+        if start_result.crashed_before_answer:
+            return await self._after_crash(session, peer)
+        body = request.message.replace(session_id=SessionID(session.session_id)).to_json()
+        try:
+            reply = await self._services.peers.call(
+                peer, operation, request.sender_id, body, deadline=operation.deadline
+            )
+        except PeerError as error:
+            return await self._after_error(session, peer, error)
+        return await self._after_reply(session, peer, reply.message)
 
-    async def _unanswered(self, session: Session, peer: Peer, error: PeerError) -> Answer:
+    async def _after_crash(self, session: Session, peer: Peer) -> OperationResponse:
+        """Never send a start again that may have arrived before this node went down (box H2)."""
+        response = acknowledgement_response(
+            _NO_RESPONSE,
+            "this node went down before the CPO answered; it is being asked",
+            SessionIds.from_session(session),
+        )
+        await self._session_service.complete_start(session, SessionState.UNCERTAIN, response)
+        self._resolver.schedule(peer)
+        return response
+
+    async def _after_error(self, session: Session, peer: Peer, error: PeerError) -> OperationResponse:
         if isinstance(error, PeerRejected) or not error.may_have_arrived:
-            state, code = State.REFUSED, getattr(error, "code", None) or _NO_RESPONSE
-            ids = Ids(None, session.cpo_partner_session_id, session.emp_partner_session_id)
+            state, code = SessionState.REFUSED, getattr(error, "code", None) or _NO_RESPONSE
+            ids = SessionIds(None, session.cpo_partner_session_id, session.emp_partner_session_id)
         else:
-            state, code, ids = State.UNCERTAIN, _NO_RESPONSE, Ids.of_session(session)
-        answer = acknowledgement(code, f"the CPO did not answer: {error}", ids)
-        await self._book.settle_start(session, state, answer)
-        if state is State.UNCERTAIN:
-            self._clarifying.wanted(peer)
-        return answer
+            state, code, ids = SessionState.UNCERTAIN, _NO_RESPONSE, SessionIds.from_session(session)
+        response = acknowledgement_response(code, f"the CPO did not answer: {error}", ids)
+        await self._session_service.complete_start(session, state, response)
+        if state is SessionState.UNCERTAIN:
+            self._resolver.schedule(peer)
+        return response
 
-    async def _answered(self, session: Session, peer: Peer, told: Message) -> Answer:
-        if not isinstance(told, Acknowledgement):
+    async def _after_reply(self, session: Session, peer: Peer, reply: Message) -> OperationResponse:
+        if not isinstance(reply, Acknowledgement):
             raise Refusal(_NO_RESPONSE, "the CPO's answer is not an Acknowledgement")
-        state = _state_after(told)
-        session_id = valid_session_id(told.session_id) or SessionID(session.session_id)
-        cpo_partner = told.cpo_partner_session_id or session.cpo_partner_session_id
-        answer = Answer(
-            told.replace(
-                session_id=None if state is State.REFUSED else session_id,
-                cpo_partner_session_id=cpo_partner,
+        state = _state_after_reply(reply)
+        session_id = valid_session_id(reply.session_id) or SessionID(session.session_id)
+        cpo_partner_session_id = reply.cpo_partner_session_id or session.cpo_partner_session_id
+        response = OperationResponse(
+            reply.replace(
+                session_id=None if state is SessionState.REFUSED else session_id,
+                cpo_partner_session_id=cpo_partner_session_id,
                 emp_partner_session_id=session.emp_partner_session_id,
             ).to_json()
         )
-        await self._book.settle_start(
+        await self._session_service.complete_start(
             session,
             state,
-            answer,
+            response,
             session_key=session_id.key,
             session_id=session_id.text,
-            cpo_partner_session_id=cpo_partner,
+            cpo_partner_session_id=cpo_partner_session_id,
         )
-        if state is State.UNCERTAIN:
-            self._clarifying.wanted(peer)
-        return answer
+        if state is SessionState.UNCERTAIN:
+            self._resolver.schedule(peer)
+        return response
 
-    async def _stop(self, incoming: Incoming[Stop]) -> Answer:
+    async def _stop(self, request: OperationRequest[RemoteStop]) -> OperationResponse:
         """Forward to the CPO of the session; a repetition of an accepted stop is only answered again."""
-        operation = incoming.operation
-        session = await self._stoppable(incoming)
-        before = self._book.stopped_before(session, incoming)
-        if before is not None:
-            return before
-        told = await self._stopped(session, operation, incoming)
-        answer = Answer(
-            told.replace(
+        operation = request.operation
+        session = await self._begin_stop(request)
+        cached = self._session_service.cached_stop_response(session, request)
+        if cached is not None:
+            return cached
+        reply = await self._forward_stop(session, operation, request)
+        response = OperationResponse(
+            reply.replace(
                 session_id=SessionID(session.session_id),
-                cpo_partner_session_id=told.cpo_partner_session_id or session.cpo_partner_session_id,
+                cpo_partner_session_id=reply.cpo_partner_session_id or session.cpo_partner_session_id,
                 emp_partner_session_id=session.emp_partner_session_id,
             ).to_json()
         )
-        return await self._book.settle_stop(session, incoming, answer) if told.result else answer
+        return await self._session_service.complete_stop(session, request, response) if reply.result else response
 
-    async def _stoppable(self, incoming: Incoming[Stop]) -> Session:
+    async def _begin_stop(self, request: OperationRequest[RemoteStop]) -> Session:
         """Return the session; what is wrong with the EVSE counts only where there is none, so that cars can be stopped.
 
         Raises Refusal 300, 210, 603, 604 or 400, in the order of the clearing house (CONFORMANCE section 4).
         """
         try:
-            return await self._context.store.write(lambda tx: self._book.stop_wanted(tx, incoming))
+            return await self._services.store.write(lambda tx: self._session_service.begin_stop(tx, request))
         except Refusal:
-            to_operator_of(incoming.message.evse_id, incoming.operation, self._context.registry)
-            await refuse_unknown_evse(self._context, incoming.message.evse_id)
+            route_by_evse(request.message.evse_id, request.operation, self._services.registry)
+            await check_evse_known(self._services, request.message.evse_id)
             raise
 
-    async def _stopped(self, session: Session, operation: Operation, incoming: Incoming[Stop]) -> Acknowledgement:
-        peer = to_party_of_session(session.peer, operation, self._context.registry).peers[0]
+    async def _forward_stop(
+        self, session: Session, operation: Operation, request: OperationRequest[RemoteStop]
+    ) -> Acknowledgement:
+        peer = route_by_session(session.peer, operation, self._services.registry).peers[0]
         try:
-            reply = await self._context.courier.call(
-                peer, operation, incoming.party, incoming.body, deadline=operation.deadline
+            reply = await self._services.peers.call(
+                peer, operation, request.sender_id, request.body, deadline=operation.deadline
             )
         except PeerError as error:
             code = getattr(error, "code", None) or _NO_RESPONSE
@@ -166,8 +189,103 @@ class RemoteControl:
         return reply.message
 
 
-def _state_after(told: Acknowledgement) -> State:
+def _state_after_reply(reply: Acknowledgement) -> SessionState:
     """Return where an answer leaves the session: a refusal that only speaks of trouble leaves it uncertain."""
-    if told.result:
-        return State.AUTHORIZED
-    return State.UNCERTAIN if str(told.status_code.code) in TROUBLE else State.REFUSED
+    if reply.result:
+        return SessionState.AUTHORIZED
+    return SessionState.UNCERTAIN if str(reply.status_code.code) in INDETERMINATE_CODES else SessionState.REFUSED
+
+
+log = structlog.get_logger(__name__)
+
+# Nobody waits longer than a minute for an answer (CONFORMANCE D58): what has not arrived by then never will.
+_MAX_IN_FLIGHT_SECONDS = 60.0
+#: What the CPO's state means for ours; ``settled`` is ours to say, when we have the record.
+_STATE_BY_CPO_STATE: Final = {
+    "authorized": SessionState.AUTHORIZED,
+    "charging": SessionState.CHARGING,
+    "ended": SessionState.ENDED,
+    "settled": SessionState.ENDED,
+    "refused": SessionState.REFUSED,
+}
+
+
+class UncertainSessionResolver:
+    """Asks about uncertain sessions; ``interval`` is in seconds."""
+
+    def __init__(self, services: Services, status_client: SessionStatusClient, interval: float) -> None:
+        self._services = services
+        self._status_client = status_client
+        self._interval = interval
+        self._wakeup = Wakeup("uncertain sessions")
+
+    def schedule(self, peer: Peer) -> None:
+        """Say that a session with ``peer`` has become uncertain."""
+        log.info("session.uncertain", peer=peer.name)
+        self._wakeup.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            try:
+                unresolved = await self.resolve_all()
+            except StoreError as error:
+                log.exception("remote_start.store_failed", error=str(error))
+                unresolved = 1
+            await self._wakeup.wait(self._interval if unresolved else None)
+
+    async def resolve_all(self) -> int:
+        """Ask about each uncertain session once; return how many still are."""
+        rows = await self._services.store.query(sessions.UNCERTAIN, role_=_ROLE)
+        unresolved = 0
+        for session in sessions.from_rows(rows):
+            unresolved += not await self._resolve(session)
+        return unresolved
+
+    async def _resolve(self, session: Session) -> bool:
+        peer = self._services.registry.by_name(session.peer)
+        if peer is None:
+            return False
+        try:
+            status = await self._get_status(peer, session)
+        except PeerError as error:
+            log.info("remote_start.status_unknown", peer=peer.name, session_id=session.session_id, reason=error.reason)
+            return False
+        state = self._resolved_state(session, status)
+        if state is not None:
+            log.info("session.resolved", peer=peer.name, session_id=session.session_id, state=state)
+            await self._services.store.write(lambda tx: self._apply(tx, session, state, status))
+        return state is not None
+
+    async def _get_status(self, peer: Peer, session: Session) -> SessionStatus | None:
+        if peer.is_self:
+            rows = await self._services.store.query(sessions.GET, role_="cpo", key_=session.session_key)
+            return SessionStatus(rows[0]["state"], rows[0]["cpo_partner_session_id"]) if rows else None
+        return await self._status_client.get_status(
+            peer, ProviderID(session.provider_id), SessionID(session.session_id)
+        )
+
+    def _resolved_state(self, session: Session, status: SessionStatus | None) -> SessionState | None:
+        if status is not None:
+            return _STATE_BY_CPO_STATE.get(status.state)
+        never_arrived = self._services.now() - session.created_at > _MAX_IN_FLIGHT_SECONDS
+        return SessionState.REFUSED if never_arrived else None
+
+    def _apply(self, tx: Transaction, session: Session, state: SessionState, status: SessionStatus | None) -> None:
+        now = self._services.now()
+        values: dict[str, object] = {}
+        if state is not SessionState.REFUSED:
+            cpo_partner_session_id = status.cpo_partner_session_id if status else None
+            ids = SessionIds(
+                session.session_id,
+                cpo_partner_session_id or session.cpo_partner_session_id,
+                session.emp_partner_session_id,
+            )
+            values = {
+                "cpo_partner_session_id": ids.cpo_partner_session_id,
+                "start_response": acknowledgement_response(ids=ids).body,
+            }
+        sessions.transition(tx, _ROLE, session.session_key, now, state, **values)
+        sessions.add_event(
+            tx, _ROLE, session.session_key, now, f"the CPO's node says: {status.state if status else 'unknown'}"
+        )

@@ -7,8 +7,7 @@ contract system behind B. ``scenes.py`` is what happens, and what must be true a
 
 from __future__ import annotations
 
-from p2p_oicp.simulator.demo.play import play
-from p2p_oicp.simulator.demo.report import Check, Report
-from p2p_oicp.simulator.demo.timeline import JsonTimeline, RichTimeline, Timeline
+from p2p_oicp.simulator.demo.scenes import run_demo
+from p2p_oicp.simulator.demo.world import Check, JsonTimeline, Report, RichTimeline, Timeline
 
-__all__ = ["Check", "JsonTimeline", "Report", "RichTimeline", "Timeline", "play"]
+__all__ = ["Check", "JsonTimeline", "Report", "RichTimeline", "Timeline", "run_demo"]

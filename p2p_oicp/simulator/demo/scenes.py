@@ -1,16 +1,24 @@
-"""The day, scene by scene: what is done, and what must be true afterwards."""
+"""What is compared at the end of a scene: the two backends' own books, as values.
+
+The day, scene by scene: what is done, and what must be true afterwards.
+
+Plays the day from beginning to end.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
-from p2p_oicp.oicp import SessionID
-from p2p_oicp.simulator.answers import code_of, said_no, said_yes
-from p2p_oicp.simulator.charging import ChargingSession
-from p2p_oicp.simulator.demo.books import billed_energy, content, kinds_of_notifications, received_cdrs
+from p2p_oicp.clock import SystemClock
+from p2p_oicp.errors import P2pOicpError
+from p2p_oicp.oicp import ChargeDetailRecord, SessionID
+from p2p_oicp.simulator.csms import ChargingSession
 from p2p_oicp.simulator.demo.world import (
     APP_DRIVER,
     BLOCKED_CARD,
@@ -18,182 +26,268 @@ from p2p_oicp.simulator.demo.world import (
     EVSES,
     OPERATOR,
     PROVIDER,
-    STRANGE_CARD,
-    World,
+    UNKNOWN_CARD,
+    Check,
+    DemoContext,
+    Report,
+    Timeline,
+    open_demo,
 )
-
-Scene = Callable[[World], Awaitable[None]]
-
-_BETWEEN_LOOKS = 0.05
-
-_WHILE_CHARGING = ["Start", "Progress"]
-_OVER_ALL = ["Start", "Progress", "End"]
+from p2p_oicp.simulator.emp import ContractSystem
+from p2p_oicp.simulator.exchange_log import is_accepted, is_refused, status_code_of
 
 
-async def statuses(world: World) -> None:
+def cdr_members(cdr: ChargeDetailRecord) -> Any:  # noqa: ANN401 - any JSON
+    """Return all members of a CDR as on the wire; numbers are exact decimals, so 12.340 equals 12.34."""
+    return json.loads(cdr.to_json(), parse_float=Decimal, parse_int=Decimal)
+
+
+def received_cdrs(contracts: ContractSystem, session_id: SessionID) -> list[Any]:
+    """Return the content of every CDR that arrived for a session."""
+    return [cdr_members(cdr) for cdr in contracts.cdrs.get(session_id, [])]
+
+
+def billed_energy(contracts: ContractSystem, session_id: SessionID) -> Decimal:
+    """Return the energy of all CDRs that arrived for a session, in kWh."""
+    return sum((cdr.consumed_energy for cdr in contracts.cdrs.get(session_id, [])), Decimal(0))
+
+
+def notification_types(
+    contracts: ContractSystem, session_id: SessionID, *, ignore_duplicates: bool = False
+) -> list[str]:
+    """Return the types of the notifications that arrived for a session, in their order.
+
+    Progress that follows Progress is told once: a node may replace one that still waits by a newer one. A repetition
+    says, byte for byte, what another one said before; it is marked, or left out.
+    """
+    labels: list[str] = []
+    seen: set[bytes] = set()
+    for notification in contracts.notifications.get(session_id, []):
+        body = notification.to_json()
+        label = f"{notification.type} again" if body in seen else str(notification.type)
+        if not (body in seen and ignore_duplicates) and labels[-1:] != [label]:
+            labels.append(label)
+        seen.add(body)
+    return labels
+
+
+Scene = Callable[[DemoContext], Awaitable[None]]
+
+_POLL_SECONDS = 0.05
+
+_NOTIFICATIONS_BEFORE_END = ["Start", "Progress"]
+_ALL_NOTIFICATIONS = ["Start", "Progress", "End"]
+
+
+async def push_and_pull_statuses(context: DemoContext) -> None:
     """Bring statuses from the charging points to the app, all of them and then one that changed."""
-    answer = await world.csms.push_all_statuses()
-    world.check("node A took the full load of statuses", said_yes(answer))
-    await _statuses_arrive(world)
+    response = await context.csms.push_all_statuses()
+    context.check("node A took the full load of statuses", is_accepted(response))
+    await _check_statuses_replicated(context)
 
-    world.csms.points[EVSES[3]].status = "OutOfService"
-    await world.csms.push_changed_statuses()
-    await _statuses_arrive(world)
-    found = await world.contracts.pull_statuses_of(EVSES[3], EVSES[0])
-    world.check("a change of one EVSE is seen by id", found, {EVSES[3]: "OutOfService", EVSES[0]: "Available"})
-    found = await world.contracts.pull_statuses_of_operator(OPERATOR)
-    world.check("a pull by operator returns all of its EVSEs", found, world.csms.statuses)
+    context.csms.points[EVSES[3]].status = "OutOfService"
+    await context.csms.push_changed_statuses()
+    await _check_statuses_replicated(context)
+    pulled = await context.contracts.pull_statuses_by_id(EVSES[3], EVSES[0])
+    context.check("a change of one EVSE is seen by id", pulled, {EVSES[3]: "OutOfService", EVSES[0]: "Available"})
+    pulled = await context.contracts.pull_statuses_by_operator(OPERATOR)
+    context.check("a pull by operator returns all of its EVSEs", pulled, context.csms.statuses)
 
 
-async def card(world: World) -> None:
+async def charge_with_card(context: DemoContext) -> None:
     """Let a driver of the provider charge with an RFID card."""
-    session, answer = await world.csms.swipe(EVSES[0], CARD)
-    world.check("the card is authorized", said_yes(answer))
+    session, response = await context.csms.swipe(EVSES[0], CARD)
+    context.check("the card is authorized", is_accepted(response))
     if session is None:
         return
-    world.check("the answer names the provider", getattr(answer, "provider_id", None), PROVIDER)
-    world.check("both backends know the session by the same SessionID", session.session_id in world.contracts.sessions)
-    await _charge(world, session, Decimal("7.350"), Decimal("4.012"))
-    answer = await world.csms.swipe_to_stop(session, STRANGE_CARD)
-    world.check("another driver's card does not stop the session", said_no(answer))
-    answer = await world.csms.swipe_to_stop(session, CARD)
-    world.check("the driver's own card does", said_yes(answer))
-    await _settle(world, session, Decimal("11.362"))
+    context.check("the answer names the provider", getattr(response, "provider_id", None), PROVIDER)
+    context.check(
+        "both backends know the session by the same SessionID", session.session_id in context.contracts.sessions
+    )
+    await _charge(context, session, Decimal("7.350"), Decimal("4.012"))
+    response = await context.csms.swipe_to_stop(session, UNKNOWN_CARD)
+    context.check("another driver's card does not stop the session", is_refused(response))
+    response = await context.csms.swipe_to_stop(session, CARD)
+    context.check("the driver's own card does", is_accepted(response))
+    await _end_and_check_session(context, session, Decimal("11.362"))
 
 
-async def app(world: World) -> None:
+async def charge_with_app(context: DemoContext) -> None:
     """Let a driver of the provider start and stop from the app."""
-    session_id, answer = await world.contracts.start_remotely(APP_DRIVER, EVSES[1])
-    world.check("the remote start is accepted", said_yes(answer))
+    session_id, response = await context.contracts.start_remotely(APP_DRIVER, EVSES[1])
+    context.check("the remote start is accepted", is_accepted(response))
     if session_id is None:
         return
-    session = world.csms.sessions.get(session_id)
-    world.check("the CSMS has the session under the app's SessionID", session is not None)
+    session = context.csms.sessions.get(session_id)
+    context.check("the CSMS has the session under the app's SessionID", session is not None)
     if session is None:
         return
-    _, answer = await world.contracts.start_remotely(APP_DRIVER, EVSES[1])
-    world.check("an EVSE in use refuses a second remote start", said_no(answer))
-    await _charge(world, session, Decimal("0.1"), Decimal("0.2"))
-    answer = await world.contracts.stop_remotely(session_id)
-    world.check("the remote stop is accepted", said_yes(answer))
-    await _settle(world, session, Decimal("0.3"))
+    _, response = await context.contracts.start_remotely(APP_DRIVER, EVSES[1])
+    context.check("an EVSE in use refuses a second remote start", is_refused(response))
+    await _charge(context, session, Decimal("0.1"), Decimal("0.2"))
+    response = await context.contracts.stop_remotely(session_id)
+    context.check("the remote stop is accepted", is_accepted(response))
+    await _end_and_check_session(context, session, Decimal("0.3"))
 
 
-async def refused_cards(world: World) -> None:
+async def reject_invalid_tokens(context: DemoContext) -> None:
     """Try cards that nobody answers for, or whose contract is not valid."""
-    before = len(world.csms.sessions), len(world.contracts.sessions)
-    for uid, whose, code in ((STRANGE_CARD, "an unknown card", "102"), (BLOCKED_CARD, "a locked card", "200")):
-        session, answer = await world.csms.swipe(EVSES[2], uid)
-        world.check(f"{whose} is refused", said_no(answer) and session is None)
-        world.check(f"the provider's own code for {whose} reaches the CSMS", code_of(answer), code)
-    after = len(world.csms.sessions), len(world.contracts.sessions)
-    world.check("no session came of it, in either backend", after, before)
+    counts_before = len(context.csms.sessions), len(context.contracts.sessions)
+    for uid, label, code in ((UNKNOWN_CARD, "an unknown card", "102"), (BLOCKED_CARD, "a locked card", "200")):
+        session, response = await context.csms.swipe(EVSES[2], uid)
+        context.check(f"{label} is refused", is_refused(response) and session is None)
+        context.check(f"the provider's own code for {label} reaches the CSMS", status_code_of(response), code)
+    counts_after = len(context.csms.sessions), len(context.contracts.sessions)
+    context.check("no session came of it, in either backend", counts_after, counts_before)
 
 
-async def peer_down(world: World) -> None:
+async def recover_from_peer_outage(context: DemoContext) -> None:
     """Crash node B during a session: its CDR waits at node A, which restarts meanwhile, until B is back."""
-    session, answer = await world.csms.swipe(EVSES[2], CARD)
-    world.check("the card is authorized while both nodes are up", said_yes(answer))
+    session, response = await context.csms.swipe(EVSES[2], CARD)
+    context.check("the card is authorized while both nodes are up", is_accepted(response))
     if session is None:
         return
-    await _charge(world, session, Decimal("21.007"), Decimal("0.993"))
-    await world.csms.swipe_to_stop(session, CARD)
-    await _notifications_arrive(world, session.session_id, _WHILE_CHARGING)
+    await _charge(context, session, Decimal("21.007"), Decimal("0.993"))
+    await context.csms.swipe_to_stop(session, CARD)
+    await _check_notifications(context, session.session_id, _NOTIFICATIONS_BEFORE_END)
 
-    await world.node_b.kill()
-    world.tell("node B is killed")
-    _, answer = await world.csms.swipe(EVSES[0], CARD)
-    world.check("a provider that cannot be reached counts as a no", said_no(answer))
-    await world.csms.leave(session)
-    answer = await world.csms.send_cdr(session)
-    world.check("node A acknowledges the CDR although node B is down", said_yes(answer))
-    world.tell("node A is restarted")
-    await world.node_a.restart()
-    world.check("nothing has arrived yet", received_cdrs(world.contracts, session.session_id), [])
-    world.tell("node B is started again")
-    await world.node_b.start()
-    await _cdr_arrives(world, session)
-    await _all_notifications_arrive_at_last(world, session.session_id)
-    await world.csms.push_changed_statuses()
-    await _statuses_arrive(world)
+    await context.node_b.kill()
+    context.record_event("node B is killed")
+    _, response = await context.csms.swipe(EVSES[0], CARD)
+    context.check("a provider that cannot be reached counts as a no", is_refused(response))
+    await context.csms.end_session(session)
+    response = await context.csms.send_cdr(session)
+    context.check("node A acknowledges the CDR although node B is down", is_accepted(response))
+    context.record_event("node A is restarted")
+    await context.node_a.restart()
+    context.check("nothing has arrived yet", received_cdrs(context.contracts, session.session_id), [])
+    context.record_event("node B is started again")
+    await context.node_b.start()
+    await _check_cdr_received(context, session)
+    await _check_notifications_ignoring_duplicates(context, session.session_id)
+    await context.csms.push_changed_statuses()
+    await _check_statuses_replicated(context)
 
 
-async def closing_time(world: World) -> None:
+async def stop_nodes_and_compare(context: DemoContext) -> None:
     """End the nodes in order, then compare the books once more."""
-    for node in (world.node_a, world.node_b):
-        world.tell(f"{node.spec.name} is stopped")
+    for node in (context.node_a, context.node_b):
+        context.record_event(f"{node.spec.name} is stopped")
         await node.stop()
-    world.check("both nodes ended in order", [world.node_a.exit_code, world.node_b.exit_code], [0, 0])
-    sessions = {session.session_id: session for session in world.csms.sessions.values()}
-    world.check("both backends know the same sessions", set(world.contracts.sessions), set(sessions))
-    counts = {session_id: len(world.contracts.cdrs.get(session_id, [])) for session_id in sessions}
-    world.check("each session has exactly one CDR", counts, dict.fromkeys(sessions, 1))
-    sold = sum((session.consumed for session in sessions.values()), Decimal(0))
-    billed = sum((billed_energy(world.contracts, session_id) for session_id in sessions), Decimal(0))
-    world.check(f"all {sold} kWh that were sold are billed, to the watt-hour", billed, sold)
+    context.check("both nodes ended in order", [context.node_a.exit_code, context.node_b.exit_code], [0, 0])
+    sessions = {session.session_id: session for session in context.csms.sessions.values()}
+    context.check("both backends know the same sessions", set(context.contracts.sessions), set(sessions))
+    counts = {session_id: len(context.contracts.cdrs.get(session_id, [])) for session_id in sessions}
+    context.check("each session has exactly one CDR", counts, dict.fromkeys(sessions, 1))
+    sold = sum((session.consumed_energy for session in sessions.values()), Decimal(0))
+    billed = sum((billed_energy(context.contracts, session_id) for session_id in sessions), Decimal(0))
+    context.check(f"all {sold} kWh that were sold are billed, to the watt-hour", billed, sold)
 
 
 SCENES: tuple[tuple[str, Scene], ...] = (
-    ("EVSE statuses, pushed and pulled", statuses),
-    ("A driver with an RFID card", card),
-    ("A driver with an app", app),
-    ("Cards that are refused", refused_cards),
-    ("A peer that is down for a while", peer_down),
-    ("Closing time", closing_time),
+    ("EVSE statuses, pushed and pulled", push_and_pull_statuses),
+    ("A driver with an RFID card", charge_with_card),
+    ("A driver with an app", charge_with_app),
+    ("Cards that are refused", reject_invalid_tokens),
+    ("A peer that is down for a while", recover_from_peer_outage),
+    ("Closing time", stop_nodes_and_compare),
 )
 
 
-async def _charge(world: World, session: ChargingSession, *energies: Decimal) -> None:
-    await world.csms.push_changed_statuses()
-    await world.csms.begin(session)
+async def _charge(context: DemoContext, session: ChargingSession, *energies: Decimal) -> None:
+    await context.csms.push_changed_statuses()
+    await context.csms.start_charging(session)
     for energy in energies:
-        await world.csms.charge(session, energy, minutes=30)
+        await context.csms.charge(session, energy, minutes=30)
 
 
-async def _settle(world: World, session: ChargingSession, energy: Decimal) -> None:
+async def _end_and_check_session(context: DemoContext, session: ChargingSession, energy: Decimal) -> None:
     """End a session and check what both sides have of it."""
-    await world.csms.leave(session)
-    await world.csms.push_changed_statuses()
-    answer = await world.csms.send_cdr(session)
-    world.check("node A acknowledges the CDR", said_yes(answer))
-    await _cdr_arrives(world, session)
-    world.check("it bills what the meter counted, exactly", billed_energy(world.contracts, session.session_id), energy)
-    await _notifications_arrive(world, session.session_id, _OVER_ALL)
+    await context.csms.end_session(session)
+    await context.csms.push_changed_statuses()
+    response = await context.csms.send_cdr(session)
+    context.check("node A acknowledges the CDR", is_accepted(response))
+    await _check_cdr_received(context, session)
+    context.check(
+        "it bills what the meter counted, exactly", billed_energy(context.contracts, session.session_id), energy
+    )
+    await _check_notifications(context, session.session_id, _ALL_NOTIFICATIONS)
 
 
-async def _cdr_arrives(world: World, session: ChargingSession) -> None:
-    books = world.contracts.cdrs
-    await world.contracts.wait_until(lambda: bool(books.get(session.session_id)), within=world.patience)
-    sent = [content(session.cdr)] if session.cdr else []
-    world.check(
-        "the CDR arrived, once, equal in every member", received_cdrs(world.contracts, session.session_id), sent
+async def _check_cdr_received(context: DemoContext, session: ChargingSession) -> None:
+    cdrs = context.contracts.cdrs
+    await context.contracts.wait_until(lambda: bool(cdrs.get(session.session_id)), timeout_seconds=context.timeout)
+    sent = [cdr_members(session.cdr)] if session.cdr else []
+    context.check(
+        "the CDR arrived, once, equal in every member", received_cdrs(context.contracts, session.session_id), sent
     )
 
 
-async def _notifications_arrive(world: World, session_id: SessionID, expected: list[str]) -> None:
-    def found() -> list[str]:
-        return kinds_of_notifications(world.contracts, session_id)
+async def _check_notifications(context: DemoContext, session_id: SessionID, expected: list[str]) -> None:
+    def received() -> list[str]:
+        return notification_types(context.contracts, session_id)
 
-    await world.contracts.wait_until(lambda: found() == expected, within=world.patience)
-    world.check(f"the notifications {', '.join(expected)} arrived in order, none twice", found(), expected)
+    await context.contracts.wait_until(lambda: received() == expected, timeout_seconds=context.timeout)
+    context.check(f"the notifications {', '.join(expected)} arrived in order, none twice", received(), expected)
 
 
-async def _all_notifications_arrive_at_last(world: World, session_id: SessionID) -> None:
+async def _check_notifications_ignoring_duplicates(context: DemoContext, session_id: SessionID) -> None:
     """Check that a crash cost none; one that was handed over at the moment of the crash may have come twice."""
 
-    def found() -> list[str]:
-        return kinds_of_notifications(world.contracts, session_id, without_repetitions=True)
+    def received() -> list[str]:
+        return notification_types(context.contracts, session_id, ignore_duplicates=True)
 
-    await world.contracts.wait_until(lambda: found() == _OVER_ALL, within=world.patience)
-    world.check(f"the notifications {', '.join(_OVER_ALL)} arrived in order, none was lost", found(), _OVER_ALL)
+    await context.contracts.wait_until(lambda: received() == _ALL_NOTIFICATIONS, timeout_seconds=context.timeout)
+    context.check(
+        f"the notifications {', '.join(_ALL_NOTIFICATIONS)} arrived in order, none was lost",
+        received(),
+        _ALL_NOTIFICATIONS,
+    )
 
 
-async def _statuses_arrive(world: World) -> None:
+async def _check_statuses_replicated(context: DemoContext) -> None:
     """Wait until node B has what the charging points say; looks that come too early are not shown."""
     # A pull is all that an OICP backend has to find out; the check that follows says what is missing when time is up.
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(world.patience):
-            while await world.contracts.pull_statuses(journaled=False) != world.csms.statuses:  # noqa: ASYNC110
-                await asyncio.sleep(_BETWEEN_LOOKS)
-    found = await world.contracts.pull_statuses()
-    world.check("a pull at node B returns exactly the statuses of the charging points", found, world.csms.statuses)
+        async with asyncio.timeout(context.timeout):
+            while await context.contracts.pull_statuses(logged=False) != context.csms.statuses:  # noqa: ASYNC110
+                await asyncio.sleep(_POLL_SECONDS)
+    pulled = await context.contracts.pull_statuses()
+    context.check("a pull at node B returns exactly the statuses of the charging points", pulled, context.csms.statuses)
+
+
+_DEMO_TIMEOUT_SECONDS = 60.0
+_SCENE_TIMEOUT_SECONDS = 25.0
+
+
+async def run_demo(directory: Path, timeline: Timeline, scenes: Sequence[tuple[str, Scene]] = SCENES) -> Report:
+    """Play all scenes with nodes that live in ``directory``; return what was checked. Takes 60 s at most."""
+    report = Report()
+    clock = SystemClock()
+    started = clock.monotonic()
+    try:
+        async with asyncio.timeout(_DEMO_TIMEOUT_SECONDS), open_demo(directory, timeline, report) as context:
+            context.record_event("node A and node B are up")
+            for number, (title, scene) in enumerate(scenes, start=1):
+                await _run_scene(context, number, title, scene)
+    except (P2pOicpError, TimeoutError) as exc:
+        _record_failure(report, timeline, "The day", "the day was played to its end", exc)
+    report.seconds = clock.monotonic() - started
+    timeline.summary(report)
+    return report
+
+
+async def _run_scene(context: DemoContext, number: int, title: str, scene: Scene) -> None:
+    context.scene = title
+    context.timeline.scene(number, title)
+    try:
+        async with asyncio.timeout(_SCENE_TIMEOUT_SECONDS):
+            await scene(context)
+    except (P2pOicpError, TimeoutError) as exc:
+        _record_failure(context.report, context.timeline, title, "the scene was played to its end", exc)
+
+
+def _record_failure(report: Report, timeline: Timeline, scene: str, sentence: str, exc: Exception) -> None:
+    check = Check(scene, sentence, held=False, detail=str(exc) or "took too long")
+    report.checks.append(check)
+    timeline.check(check)

@@ -1,25 +1,186 @@
-"""Everything that takes part in the day, put together and connected."""
+"""What a person (or, with ``--json``, a program) sees while the day goes on.
+
+What the demonstration has checked.
+
+Everything that takes part in the day, put together and connected.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
+from typing import IO, Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
 from p2p_oicp.clock import SystemClock
 from p2p_oicp.oicp import UID, EvcoID, EvseID, OperatorID, ProviderID
-from p2p_oicp.simulator.charging import ChargingPoint
 from p2p_oicp.simulator.cluster import Cluster, NodeProcess
-from p2p_oicp.simulator.contracts import Contract, ContractSystem
-from p2p_oicp.simulator.csms import Csms
-from p2p_oicp.simulator.demo.report import Check, Report
-from p2p_oicp.simulator.demo.timeline import Timeline
-from p2p_oicp.simulator.journal import Journal
+from p2p_oicp.simulator.csms import ChargingPoint, Csms
+from p2p_oicp.simulator.emp import Contract, ContractSystem
+from p2p_oicp.simulator.exchange_log import ExchangeLog, LoggedExchange, SimulatedClock
 from p2p_oicp.simulator.node_files import NodeSpec
-from p2p_oicp.simulator.story_clock import StoryClock
+
+_SESSION_ID_WIDTH = 8
+# Time, from → to, operation, session; the result has what is left of the terminal's width.
+_COLUMN_WIDTHS = (8, 18, 22, _SESSION_ID_WIDTH)
+
+
+class Timeline(Protocol):
+    """Where the demonstration shows what happens; times are in seconds since its start."""
+
+    def scene(self, number: int, title: str) -> None:
+        """Begin a new scene."""
+
+    def exchange(self, at: float, exchange: LoggedExchange) -> None:
+        """Show that somebody asked and was answered."""
+
+    def event(self, at: float, text: str) -> None:
+        """Show that something else happened, such as a crash."""
+
+    def check(self, check: Check) -> None:
+        """Show that something was checked."""
+
+    def summary(self, report: Report) -> None:
+        """Show everything that was checked, at the end."""
+
+
+class RichTimeline:
+    """A running table for a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def scene(self, number: int, title: str) -> None:
+        """Print a heading."""
+        self._console.print()
+        self._console.rule(f"[bold]{number}. {escape(title)}", align="left")
+
+    def exchange(self, at: float, exchange: LoggedExchange) -> None:
+        """Print one line: time, from → to, operation, session, result."""
+        line = Table.grid(padding=(0, 1), expand=True)
+        for width in _COLUMN_WIDTHS:
+            line.add_column(width=width, no_wrap=True, overflow="ellipsis")
+        line.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        line.add_row(
+            Text(f"{at:6.2f} s", style="dim"),
+            Text.assemble((exchange.sender, "cyan"), " → ", (exchange.receiver, "magenta")),
+            Text(exchange.operation, style="bold"),
+            Text((exchange.session_id or "")[:_SESSION_ID_WIDTH], style="blue"),
+            Text(exchange.result, style="green" if exchange.good else "yellow"),
+        )
+        self._console.print(line)
+
+    def event(self, at: float, text: str) -> None:
+        """Print what happened."""
+        self._console.print(Text.assemble((f"{at:6.2f} s  ", "dim"), (text, "bold red")))
+
+    def check(self, check: Check) -> None:
+        """Print a tick or a cross."""
+        mark = Text("         ✓ ", style="green") if check.held else Text("         ✗ ", style="bold red")
+        self._console.print(mark + Text(check.sentence, style="" if check.held else "bold red"))
+        if not check.held:
+            self._console.print(Text(f"           {check.detail}", style="red"))
+
+    def summary(self, report: Report) -> None:
+        """Print all checks by scene, and the verdict."""
+        self._console.print()
+        table = Table("", "Checked", title="What was checked", title_justify="left")
+        for scene, checks in report.by_scene():
+            table.add_section()
+            table.add_row("", Text(scene, style="bold"))
+            for check in checks:
+                table.add_row("[green]✓" if check.held else "[bold red]✗", Text(check.sentence))
+        self._console.print(table)
+        verdict = (
+            "[bold green]Every check held"
+            if report.held
+            else f"[bold red]{len(report.failed)} of {len(report.checks)} checks failed"
+        )
+        self._console.print(
+            f"{verdict}[/]: {len(report.checks)} checks over {report.exchanges} exchanges, {report.seconds:.1f} s."
+        )
+
+
+class JsonTimeline:
+    """The same as JSON lines: each an object with ``kind`` scene, exchange, event, check or summary."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def scene(self, number: int, title: str) -> None:
+        """Write a ``scene``."""
+        self._write_line("scene", number=number, title=title)
+
+    def exchange(self, at: float, exchange: LoggedExchange) -> None:
+        """Write an ``exchange``."""
+        self._write_line("exchange", **{**asdict(exchange), "at": round(at, 4), "took": round(exchange.took, 4)})
+
+    def event(self, at: float, text: str) -> None:
+        """Write an ``event``."""
+        self._write_line("event", at=round(at, 4), text=text)
+
+    def check(self, check: Check) -> None:
+        """Write a ``check``."""
+        self._write_line("check", **asdict(check))
+
+    def summary(self, report: Report) -> None:
+        """Write the ``summary``."""
+        self._write_line(
+            "summary",
+            held=report.held,
+            checks=len(report.checks),
+            failed=[check.sentence for check in report.failed],
+            exchanges=report.exchanges,
+            seconds=round(report.seconds, 2),
+        )
+
+    def _write_line(self, line_type: str, **members: object) -> None:
+        self._stream.write(json.dumps({"kind": line_type, **members}, ensure_ascii=False) + "\n")
+        self._stream.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One sentence that must be true at that point of the day; ``detail`` says what was found where it is not."""
+
+    scene: str
+    sentence: str
+    held: bool
+    detail: str = ""
+
+
+@dataclass
+class Report:
+    """All checks of one run."""
+
+    checks: list[Check] = field(default_factory=list)
+    exchanges: int = 0
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> list[Check]:
+        """Checks that did not hold."""
+        return [check for check in self.checks if not check.held]
+
+    @property
+    def held(self) -> bool:
+        """Whether something was checked and all of it held."""
+        return bool(self.checks) and not self.failed
+
+    def by_scene(self) -> list[tuple[str, list[Check]]]:
+        """Return the checks in their order, grouped by scene."""
+        return [(scene, list(checks)) for scene, checks in groupby(self.checks, key=lambda check: check.scene)]
+
 
 OPERATOR = OperatorID("DE*GEF")
 PROVIDER = ProviderID("DE-GDF")
@@ -27,15 +188,15 @@ EVSES = tuple(EvseID(f"DE*GEF*E1001*{number}") for number in (1, 2, 3, 4))
 
 CARD = UID("04A1B2C3D4E5F6")
 BLOCKED_CARD = UID("04B10C4ED00000")
-STRANGE_CARD = UID("CAFEBABE")
+UNKNOWN_CARD = UID("CAFEBABE")
 APP_DRIVER = EvcoID("DE-GDF-C12345678-X")
 
 # The day is told in this time before now, so that nothing in it lies in the future.
-_LENGTH_OF_DAY = timedelta(hours=12)
+_SIMULATED_DURATION = timedelta(hours=12)
 
 
 @dataclass
-class World:
+class DemoContext:
     """The cast, and what was found out; ``patience`` is how long to wait for what is on its way, in seconds."""
 
     cluster: Cluster
@@ -45,7 +206,7 @@ class World:
     report: Report
     started: float
     scene: str = ""
-    patience: float = 10.0
+    timeout: float = 10.0
 
     @property
     def node_a(self) -> NodeProcess:
@@ -61,60 +222,60 @@ class World:
         """Seconds since the demonstration began."""
         return SystemClock().monotonic() - self.started
 
-    def tell(self, text: str) -> None:
+    def record_event(self, text: str) -> None:
         """Show that something happened."""
         self.timeline.event(self.elapsed(), text)
 
-    def check(self, sentence: str, found: object, expected: object = True) -> None:  # noqa: FBT002 - a value, no switch
+    def check(self, sentence: str, actual: object, expected: object = True) -> None:  # noqa: FBT002 - a value, no switch
         """Record whether a sentence is true: ``found`` must equal ``expected``."""
-        held = found == expected
-        check = Check(self.scene, sentence, held, "" if held else f"expected {expected!r}, found {found!r}")
+        held = actual == expected
+        check = Check(self.scene, sentence, held, "" if held else f"expected {expected!r}, found {actual!r}")
         self.report.checks.append(check)
         self.timeline.check(check)
 
 
 @asynccontextmanager
-async def open_world(directory: Path, timeline: Timeline, report: Report) -> AsyncIterator[World]:
+async def open_demo(directory: Path, timeline: Timeline, report: Report) -> AsyncIterator[DemoContext]:
     """Start backends and nodes, connect them, and end all of them afterwards."""
     clock = SystemClock()
     started = clock.monotonic()
-    journal = Journal(clock, listeners=[lambda exchange: timeline.exchange(exchange.at - started, exchange)])
+    exchange_log = ExchangeLog(clock, listeners=[lambda exchange: timeline.exchange(exchange.at - started, exchange)])
     async with (
-        _csms(journal) as csms,
-        _contract_system(journal) as contracts,
-        Cluster(directory, _specs(csms, contracts)) as cluster,
+        _create_csms(exchange_log) as csms,
+        _create_contract_system(exchange_log) as contracts,
+        Cluster(directory, _node_specs(csms, contracts)) as cluster,
     ):
         csms.connect("node A", cluster["node A"].backend_url)
         contracts.connect("node B", cluster["node B"].backend_url)
-        world = World(cluster, csms, contracts, timeline, report, started)
+        context = DemoContext(cluster, csms, contracts, timeline, report, started)
         try:
-            yield world
+            yield context
         finally:
-            report.exchanges = len(journal.exchanges)
+            report.exchanges = len(exchange_log.exchanges)
 
 
-def _specs(csms: Csms, contracts: ContractSystem) -> list[NodeSpec]:
+def _node_specs(csms: Csms, contracts: ContractSystem) -> list[NodeSpec]:
     return [
         NodeSpec("node A", operators=(OPERATOR.text,), cpo_url=csms.url),
         NodeSpec("node B", providers=(PROVIDER.text,), emp_url=contracts.url),
     ]
 
 
-def _csms(journal: Journal) -> Csms:
+def _create_csms(exchange_log: ExchangeLog) -> Csms:
     now = datetime.now().astimezone().replace(microsecond=0)
     return Csms(
         name="CSMS",
         operator=OPERATOR,
-        points=[ChargingPoint(evse_id, Decimal("1000.125") * (place + 1)) for place, evse_id in enumerate(EVSES)],
-        journal=journal,
-        clock=StoryClock(now - _LENGTH_OF_DAY),
+        points=[ChargingPoint(evse_id, Decimal("1000.125") * (index + 1)) for index, evse_id in enumerate(EVSES)],
+        exchange_log=exchange_log,
+        clock=SimulatedClock(now - _SIMULATED_DURATION),
     )
 
 
-def _contract_system(journal: Journal) -> ContractSystem:
+def _create_contract_system(exchange_log: ExchangeLog) -> ContractSystem:
     contracts = [
         Contract(EvcoID("DE-GDF-C00000001-1"), uids=(CARD,)),
         Contract(EvcoID("DE-GDF-C00000002-2"), uids=(BLOCKED_CARD,), is_valid=False),
         Contract(APP_DRIVER),
     ]
-    return ContractSystem(name="contracts", provider=PROVIDER, contracts=contracts, journal=journal)
+    return ContractSystem(name="contracts", provider=PROVIDER, contracts=contracts, exchange_log=exchange_log)

@@ -8,7 +8,7 @@ endpoints call them back (``backends``), and says of each sequence whether it we
 
 from __future__ import annotations
 
-from p2p_oicp.simulator.scenarios.play import Outcome, play
-from p2p_oicp.simulator.scenarios.stage import Endpoints
+from p2p_oicp.simulator.scenarios.harness import Endpoints
+from p2p_oicp.simulator.scenarios.runner import ScenarioResult, run_scenarios
 
-__all__ = ["Endpoints", "Outcome", "play"]
+__all__ = ["Endpoints", "ScenarioResult", "run_scenarios"]

@@ -12,18 +12,18 @@ import orjson
 from aiohttp import web
 
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.oicp import Code
+from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.oicp.operations import find
-from p2p_oicp.simulator.loopback_ports import LOOPBACK
+from p2p_oicp.simulator.node_files import LOOPBACK
 
 Json = dict[str, Any]
-Handler = Callable[[Json], Awaitable[Json]]
+ScriptedHandler = Callable[[Json], Awaitable[Json]]
 
 _PREFIX = "/api/oicp/"
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ReceivedRequest:
     """One request that an endpoint sent to a backend."""
 
     operation: str
@@ -31,7 +31,7 @@ class Heard:
 
 
 @dataclass
-class Backend:
+class ScriptedBackend:
     """Listens on a loopback port for what an endpoint sends; an async context manager.
 
     ``answers`` says how, by operation; what is not in it is refused with 320.
@@ -39,12 +39,12 @@ class Backend:
 
     name: str
     port: int
-    answers: dict[str, Handler]
-    heard: list[Heard] = field(default_factory=list)
+    handlers: dict[str, ScriptedHandler]
+    received: list[ReceivedRequest] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
         app = web.Application()
-        app.router.add_post(_PREFIX + "{path:.*}", self._serve)
+        app.router.add_post(_PREFIX + "{path:.*}", self._handle_request)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         try:
@@ -57,49 +57,49 @@ class Backend:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._runner.cleanup()
 
-    def of(self, operation: str, **members: object) -> list[Json]:
+    def received_messages(self, operation: str, **members: object) -> list[Json]:
         """Return the messages of an operation that came, those with these members."""
         return [
-            heard.message
-            for heard in self.heard
-            if heard.operation == operation
-            and all(str(heard.message.get(name)).lower() == str(value).lower() for name, value in members.items())
+            request.message
+            for request in self.received
+            if request.operation == operation
+            and all(str(request.message.get(name)).lower() == str(value).lower() for name, value in members.items())
         ]
 
-    async def _serve(self, request: web.Request) -> web.Response:
+    async def _handle_request(self, request: web.Request) -> web.Response:
         body = await request.read()
         route = find(request.path.removeprefix(_PREFIX))
         if route is None:
-            return web.json_response(acknowledged(Code.SERVICE_NOT_AVAILABLE), status=404)
+            return web.json_response(acknowledgement_json(StatusCodeValue.SERVICE_NOT_AVAILABLE), status=404)
         operation, message = route.choose(body), orjson.loads(body)
-        self.heard.append(Heard(operation.name, message))
-        handler = self.answers.get(operation.name)
-        answer = await handler(message) if handler else acknowledged(Code.SERVICE_NOT_AVAILABLE)
-        return web.json_response(answer)
+        self.received.append(ReceivedRequest(operation.name, message))
+        handler = self.handlers.get(operation.name)
+        response = await handler(message) if handler else acknowledgement_json(StatusCodeValue.SERVICE_NOT_AVAILABLE)
+        return web.json_response(response)
 
 
-def acknowledged(code: Code = Code.SUCCESS, **members: object) -> Json:
+def acknowledgement_json(code: StatusCodeValue = StatusCodeValue.SUCCESS, **members: object) -> Json:
     """Return an eRoamingAcknowledgement."""
     status = {"Code": str(code), "Description": code.description}
-    return {"Result": code is Code.SUCCESS, "StatusCode": status, **members}
+    return {"Result": code is StatusCodeValue.SUCCESS, "StatusCode": status, **members}
 
 
-def authorization(code: Code = Code.SUCCESS, **members: object) -> Json:
+def authorization_json(code: StatusCodeValue = StatusCodeValue.SUCCESS, **members: object) -> Json:
     """Return an eRoamingAuthorizationStart or Stop."""
     status = {"Code": str(code), "Description": code.description}
-    verdict = "Authorized" if code is Code.SUCCESS else "NotAuthorized"
+    verdict = "Authorized" if code is StatusCodeValue.SUCCESS else "NotAuthorized"
     return {"AuthorizationStatus": verdict, "StatusCode": status, **members}
 
 
-def csms(port: int) -> Backend:
+def scripted_csms(port: int) -> ScriptedBackend:
     """Return a CSMS that starts, stops and reserves whatever it is asked to."""
 
-    async def obey(message: Json) -> Json:
-        return acknowledged(SessionID=message.get("SessionID"), CPOPartnerSessionID="scenario-csms")
+    async def accept(message: Json) -> Json:
+        return acknowledgement_json(SessionID=message.get("SessionID"), CPOPartnerSessionID="scenario-csms")
 
     operations = (
         "AuthorizeRemoteStart",
@@ -107,47 +107,51 @@ def csms(port: int) -> Backend:
         "AuthorizeRemoteReservationStart",
         "AuthorizeRemoteReservationStop",
     )
-    return Backend("the CSMS", port, dict.fromkeys(operations, obey))
+    return ScriptedBackend("the CSMS", port, dict.fromkeys(operations, accept))
 
 
-class Contracts:
+class ScriptedContracts:
     """What a contract system decides: a card is good, another is not, one contract is locked."""
 
-    def __init__(self, provider: str, good_uid: str) -> None:
+    def __init__(self, provider: str, valid_uid: str) -> None:
         self._provider = provider
-        self._good_uid = good_uid
-        self._media: dict[str, Json] = {}
+        self._valid_uid = valid_uid
+        self._identification_by_session: dict[str, Json] = {}
         #: Seconds that an answer to an AuthorizeStart takes.
-        self.slowness = 0.0
+        self.response_delay = 0.0
 
-    def backend(self, port: int) -> Backend:
+    def backend(self, port: int) -> ScriptedBackend:
         """Return the listener of this contract system."""
-        return Backend(
+        return ScriptedBackend(
             "the contract system",
             port,
             {
-                "AuthorizeStart": self._start,
-                "AuthorizeStop": self._stop,
-                "ChargingNotifications": self._take,
-                "ChargeDetailRecord": self._take,
+                "AuthorizeStart": self._authorize_start,
+                "AuthorizeStop": self._authorize_stop,
+                "ChargingNotifications": self._acknowledge,
+                "ChargeDetailRecord": self._acknowledge,
             },
         )
 
-    async def _start(self, message: Json) -> Json:
-        await asyncio.sleep(self.slowness)
+    async def _authorize_start(self, message: Json) -> Json:
+        await asyncio.sleep(self.response_delay)
         identification = message["Identification"]
-        session = message.get("SessionID")
+        session_id = message.get("SessionID")
         if "PlugAndChargeIdentification" in identification:
-            return authorization(Code.EVCO_ID_LOCKED)
-        if identification.get("RFIDMifareFamilyIdentification", {}).get("UID", "").upper() != self._good_uid:
-            return authorization(Code.RFID_INVALID)
-        self._media[str(session).lower()] = identification
-        return authorization(SessionID=session, ProviderID=self._provider)
+            return authorization_json(StatusCodeValue.EVCO_ID_LOCKED)
+        if identification.get("RFIDMifareFamilyIdentification", {}).get("UID", "").upper() != self._valid_uid:
+            return authorization_json(StatusCodeValue.RFID_INVALID)
+        self._identification_by_session[str(session_id).lower()] = identification
+        return authorization_json(SessionID=session_id, ProviderID=self._provider)
 
-    async def _stop(self, message: Json) -> Json:
-        session = message["SessionID"]
-        fits = self._media.get(session.lower()) == message["Identification"]
-        return authorization(Code.SUCCESS if fits else Code.RFID_INVALID, SessionID=session, ProviderID=self._provider)
+    async def _authorize_stop(self, message: Json) -> Json:
+        session_id = message["SessionID"]
+        same_identification = self._identification_by_session.get(session_id.lower()) == message["Identification"]
+        return authorization_json(
+            StatusCodeValue.SUCCESS if same_identification else StatusCodeValue.RFID_INVALID,
+            SessionID=session_id,
+            ProviderID=self._provider,
+        )
 
-    async def _take(self, message: Json) -> Json:
-        return acknowledged(SessionID=message["SessionID"])
+    async def _acknowledge(self, message: Json) -> Json:
+        return acknowledgement_json(SessionID=message["SessionID"])

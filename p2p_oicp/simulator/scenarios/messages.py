@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from p2p_oicp.simulator.scenarios.backends import Json
-from p2p_oicp.simulator.scenarios.stage import Stage, now
+from p2p_oicp.simulator.scenarios.harness import ScenarioContext, now
 
 _ENERGY = 12.5
 
 
-def evse_record(stage: Stage, number: int, city: str = "Jena") -> Json:
+def evse_record(context: ScenarioContext, number: int, city: str = "Jena") -> Json:
     """Return the data of one charging spot."""
     return {
-        "EvseID": stage.evse(number),
+        "EvseID": context.evse(number),
         "ChargingStationNames": [{"lang": "de", "value": f"Station {number}"}],
         "Address": {
             "Country": "DEU", "City": city, "Street": "Am Planetarium", "PostalCode": "07743", "HouseNum": "1",
@@ -34,75 +34,75 @@ def evse_record(stage: Stage, number: int, city: str = "Jena") -> Json:
     }  # fmt: skip
 
 
-def push_data(stage: Stage, action: str, *records: Json) -> Json:
+def push_evse_data(context: ScenarioContext, action: str, *records: Json) -> Json:
     """Return an eRoamingPushEvseData."""
-    operator = str(stage.ends.operator)
+    operator = str(context.endpoints.operator)
     data = {"OperatorID": operator, "OperatorName": "Scenarios", "EvseDataRecord": list(records)}
     return {"ActionType": action, "OperatorEvseData": data}
 
 
-def push_status(stage: Stage, action: str, **statuses: str) -> Json:
+def push_evse_status(context: ScenarioContext, action: str, **statuses: str) -> Json:
     """Return an eRoamingPushEvseStatus; ``evse1="Available"`` is the first EVSE's."""
-    records = [{"EvseID": stage.evse(int(name[4:])), "EvseStatus": status} for name, status in statuses.items()]
-    operator = str(stage.ends.operator)
+    records = [{"EvseID": context.evse(int(name[4:])), "EvseStatus": status} for name, status in statuses.items()]
+    operator = str(context.endpoints.operator)
     data = {"OperatorID": operator, "OperatorName": "Scenarios", "EvseStatusRecord": records}
     return {"ActionType": action, "OperatorEvseStatus": data}
 
 
-def card(uid: str) -> Json:
+def rfid_identification(uid: str) -> Json:
     """Return the identification of a card."""
     return {"RFIDMifareFamilyIdentification": {"UID": uid}}
 
 
-def authorize_start(stage: Stage, identification: Json, process: str) -> Json:
+def authorize_start(context: ScenarioContext, identification: Json, suffix: str) -> Json:
     """Return an eRoamingAuthorizeStart; ``process`` tells it from others of this sequence."""
     return {
-        "OperatorID": str(stage.ends.operator),
-        "EvseID": stage.evse(1),
+        "OperatorID": str(context.endpoints.operator),
+        "EvseID": context.evse(1),
         "Identification": identification,
-        "CPOPartnerSessionID": f"{stage.tag}-{process}",
+        "CPOPartnerSessionID": f"{context.tag}-{suffix}",
     }
 
 
-def authorize_stop(stage: Stage, session: str, identification: Json) -> Json:
+def authorize_stop(context: ScenarioContext, session_id: str, identification: Json) -> Json:
     """Return an eRoamingAuthorizeStop."""
     return {
-        "SessionID": session,
-        "OperatorID": str(stage.ends.operator),
-        "EvseID": stage.evse(1),
+        "SessionID": session_id,
+        "OperatorID": str(context.endpoints.operator),
+        "EvseID": context.evse(1),
         "Identification": identification,
     }
 
 
-def remote_start(stage: Stage, number: int, process: str) -> Json:
+def remote_start(context: ScenarioContext, number: int, suffix: str) -> Json:
     """Return an eRoamingAuthorizeRemoteStart."""
     return {
-        "ProviderID": str(stage.ends.provider),
-        "EvseID": stage.evse(number),
-        "Identification": contract(stage),
-        "EMPPartnerSessionID": f"{stage.tag}-{process}",
+        "ProviderID": str(context.endpoints.provider),
+        "EvseID": context.evse(number),
+        "Identification": remote_identification(context),
+        "EMPPartnerSessionID": f"{context.tag}-{suffix}",
     }
 
 
-def contract(stage: Stage) -> Json:
+def remote_identification(context: ScenarioContext) -> Json:
     """Return the identification of a driver's app."""
-    return {"RemoteIdentification": {"EvcoID": f"{stage.ends.provider}-C12345678-X"}}
+    return {"RemoteIdentification": {"EvcoID": f"{context.endpoints.provider}-C12345678-X"}}
 
 
-def remote_stop(stage: Stage, session: str) -> Json:
+def remote_stop(context: ScenarioContext, session_id: str) -> Json:
     """Return an eRoamingAuthorizeRemoteStop."""
-    return {"SessionID": session, "ProviderID": str(stage.ends.provider), "EvseID": stage.evse(1)}
+    return {"SessionID": session_id, "ProviderID": str(context.endpoints.provider), "EvseID": context.evse(1)}
 
 
-def _times() -> tuple[datetime, datetime]:
+def _session_times() -> tuple[datetime, datetime]:
     end = now()
     return end - timedelta(minutes=30), end
 
 
-def notification(stage: Stage, kind: str, session: str, identification: Json) -> Json:
+def notification(context: ScenarioContext, notification_type: str, session_id: str, identification: Json) -> Json:
     """Return one of the four eRoamingChargingNotifications."""
-    begin, end = _times()
-    of_kind: dict[str, Json] = {
+    begin, end = _session_times()
+    members_by_type: dict[str, Json] = {
         "Start": {"ChargingStart": begin.isoformat(), "MeterValueStart": 100},
         "Progress": {
             "ChargingStart": begin.isoformat(),
@@ -113,21 +113,23 @@ def notification(stage: Stage, kind: str, session: str, identification: Json) ->
         "Error": {"ErrorType": "ConnectorError"},
     }
     return {
-        "Type": kind,
-        "SessionID": session,
-        "OperatorID": str(stage.ends.operator),
-        "EvseID": stage.evse(1),
+        "Type": notification_type,
+        "SessionID": session_id,
+        "OperatorID": str(context.endpoints.operator),
+        "EvseID": context.evse(1),
         "Identification": identification,
-        **of_kind[kind],
+        **members_by_type[notification_type],
     }
 
 
-def record(stage: Stage, session: str, identification: Json, energy: float = _ENERGY) -> Json:
+def charge_detail_record(
+    context: ScenarioContext, session_id: str, identification: Json, energy: float = _ENERGY
+) -> Json:
     """Return an eRoamingChargeDetailRecord."""
-    begin, end = _times()
+    begin, end = _session_times()
     return {
-        "SessionID": session,
-        "EvseID": stage.evse(1),
+        "SessionID": session_id,
+        "EvseID": context.evse(1),
         "Identification": identification,
         "PartnerProductID": "AC1",
         "SessionStart": begin.isoformat(),

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from p2p_oicp.storage.tables import metadata
+from p2p_oicp.storage.schema import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, transactional_ddl=True)
 with context.begin_transaction():

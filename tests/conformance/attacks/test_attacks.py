@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 import pytest
 from yarl import URL
 
-from p2p_oicp.identity import PrivateKey, keystore
-from p2p_oicp.identity.digests import content_digest
-from p2p_oicp.identity.signatures import _headers
+from p2p_oicp.crypto import PrivateKey, keystore
+from p2p_oicp.crypto.http_signatures import _signature_headers, content_digest
 from tests.support.clients import Reply, SigningTestClient
 from tests.support.messages import NOTIFY, START, authorize_start, notification
 
@@ -74,7 +73,7 @@ def covering(components: str, parameters: str = ';created={now};nonce="n"', algo
         }
         lines = [f'"{name}": {values[name]}' for name in re.findall(r'"([^"]+)"', components)]
         base = "\n".join([*lines, f'"@signature-params": {text}'])
-        attack.headers = _headers(key, base, "oicp", text, content_digest(attack.body))
+        attack.headers = _signature_headers(key, base, "oicp", text, content_digest(attack.body))
 
     return change
 
@@ -170,7 +169,7 @@ async def attacked(stopped):
     file.write_text(
         file.read_text()
         + '[[peer]]\nname = "node c"\nurl = "http://127.0.0.1:9"\noperators = ["DE*CCC"]\n'
-        + f'public_keys = ["{c_key.public.line}"]\n'
+        + f'public_keys = ["{c_key.public.der_base64}"]\n'
     )
     async with stopped.running("b"):
         yield stopped, Attack(stopped.b_peer, c_key)
@@ -249,7 +248,7 @@ async def test_a_retired_key_is_refused(stopped):
     """B knows A's new key and that the old one is retired: from A's descriptor."""
     home = stopped.folder / "a" / "keys"
     old = stopped.key("a")
-    keystore.rotate(home, now=time.time() - 100, after=0, overlap=50)
+    keystore.rotate(home, now=time.time() - 100, activation_delay=0, overlap=50)
     async with stopped.running("a"), stopped.running("b"):
         answer = await stopped.a.post(START, json.loads(BODY))
         assert answer.json["AuthorizationStatus"] == "Authorized"

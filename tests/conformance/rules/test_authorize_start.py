@@ -33,7 +33,9 @@ async def test_1_a_card_of_pushed_data_is_authorized_offline(pair):
     assert (told["AuthorizationStatus"], told["ProviderID"], answer.code) == ("Authorized", "DE-GDF", "000")
     assert told["CPOPartnerSessionID"] == "csms-9"
     assert pair.contracts.starts == []
-    assert query(pair, "a", "SELECT offline, medium, peer FROM sessions") == [(1, "rfid:AABBCCDD", "node b")]
+    assert query(pair, "a", "SELECT offline, identification_key, peer FROM sessions") == [
+        (1, "rfid:AABBCCDD", "node b")
+    ]
 
 
 async def test_1_a_qr_code_of_pushed_data_is_authorized_offline_with_its_pin(pair):
@@ -76,7 +78,7 @@ async def test_2_a_provider_that_is_no_peer_is_300_in_an_acknowledgement(pair):
 
 async def test_3_a_card_seen_before_is_asked_about_where_it_was_good(three):
     await three.a.post(START, authorize_start())
-    assert query(three, "a", "SELECT uid_key, peer FROM cards") == [("1234ABCD", "node b")]
+    assert query(three, "a", "SELECT uid_key, peer FROM uid_routes") == [("1234ABCD", "node b")]
     three.contracts.hold = asyncio.Event()
     asked = asyncio.create_task(three.a.post(START, authorize_start()))
     three.contracts.hold.set()
@@ -87,17 +89,17 @@ async def test_3_a_memory_that_is_wrong_now_falls_on_to_the_broadcast(three):
     """The stranger said yes once and is silent now: node B is asked as well."""
     three.contracts.cards = frozenset({"1234ABCD"})
     await three.a.post(START, authorize_start("AABBCCDD"))
-    query(three, "a", "INSERT INTO cards VALUES ('1234ABCD', 'stranger', 0)")
+    query(three, "a", "INSERT INTO uid_routes VALUES ('1234ABCD', 'stranger', 0)")
     answer = await three.a.post(START, authorize_start())
     assert answer.json["AuthorizationStatus"] == "Authorized"
-    assert query(three, "a", "SELECT peer FROM cards") == [("node b",)]
+    assert query(three, "a", "SELECT peer FROM uid_routes") == [("node b",)]
 
 
 async def test_3_the_memory_survives_a_restart(stopped):
     async with stopped.running("a"), stopped.running("b"):
         await stopped.a.post(START, authorize_start())
     async with stopped.running("a"):
-        assert query(stopped, "a", "SELECT uid_key, peer FROM cards") == [("1234ABCD", "node b")]
+        assert query(stopped, "a", "SELECT uid_key, peer FROM uid_routes") == [("1234ABCD", "node b")]
 
 
 async def test_4_everybody_under_contract_is_asked_about_a_card_nobody_has_seen(three):
@@ -148,7 +150,7 @@ async def test_who_else_may_stop_is_kept_with_the_session_and_passed_on(pair):
     told = (await pair.a.post(START, authorize_start())).json
     assert told["AuthorizationStopIdentifications"] == [second]
     for at in "ab":
-        assert query(pair, at, "SELECT stop_media FROM sessions") == [("rfid:AABBCCDD",)]
+        assert query(pair, at, "SELECT stop_identification_keys FROM sessions") == [("rfid:AABBCCDD",)]
 
 
 OFFLINE_TELLS_FIRST = {

@@ -6,7 +6,7 @@ import json
 import pytest
 from aiohttp import web
 
-from p2p_oicp.oicp import Acknowledgement, Code
+from p2p_oicp.oicp import Acknowledgement, StatusCodeValue
 from tests.support.messages import (
     CDR,
     NOTIFY,
@@ -37,7 +37,7 @@ CODES = (
 
 @pytest.mark.parametrize("code", CODES.split())
 def test_h1_every_code_is_known_with_its_words(code):
-    assert Code(code).description
+    assert StatusCodeValue(code).description
 
 
 def test_h1_an_unknown_code_is_kept():
@@ -83,7 +83,7 @@ async def test_h2_an_authorize_start_is_repeated_with_its_own_session(stopped):
     """Node A went down after it had asked: the repetition asks again, with the same SessionID."""
     async with stopped.running("a"), stopped.running("b"):
         first = (await stopped.a.post(START, authorize_start(CPOPartnerSessionID="csms-9"))).json
-    query(stopped, "a", "UPDATE sessions SET state = 'requested', answer = NULL, peer = ''")
+    query(stopped, "a", "UPDATE sessions SET state = 'requested', start_response = NULL, peer = ''")
     async with stopped.running("a"), stopped.running("b"):
         again = (await stopped.a.post(START, authorize_start(CPOPartnerSessionID="csms-9"))).json
     assert again == first
@@ -97,7 +97,7 @@ async def test_h2_a_remote_start_is_not_repeated_after_a_crash_and_its_money_is_
     request = remote_start(EMPPartnerSessionID="app-7")
     async with stopped.running("a"), stopped.running("b"):
         session = (await stopped.b.post(REMOTE_START, request)).json["SessionID"]
-    query(stopped, "b", "UPDATE sessions SET state = 'requested', answer = NULL")
+    query(stopped, "b", "UPDATE sessions SET state = 'requested', start_response = NULL")
     async with stopped.running("a"), stopped.running("b"):
         again = await stopped.b.post(REMOTE_START, request)
         assert (again.json["Result"], again.code, again.json["SessionID"]) == (False, "310", session)
@@ -114,7 +114,7 @@ async def test_h2_a_csms_is_not_asked_twice_after_a_crash(stopped):
     request = remote_start(SessionID=UNKNOWN_SESSION)
     async with stopped.running("a"):
         await stopped.a_peer.post(REMOTE_START, request)
-    query(stopped, "a", "UPDATE sessions SET state = 'requested', answer = NULL")
+    query(stopped, "a", "UPDATE sessions SET state = 'requested', start_response = NULL")
     async with stopped.running("a"):
         assert (await stopped.a_peer.post(REMOTE_START, request)).code == "021"
     assert query(stopped, "a", "SELECT state FROM sessions") == [("uncertain",)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2p_oicp.errors import PeerSilent
+from p2p_oicp.errors import PeerTimeout
 from tests.support.dataset_messages import PUSH_DATA, evse, push_data
 from tests.support.messages import (
     CDR,
@@ -153,7 +153,7 @@ async def test_m1_a_remote_start_carries_remote_identification_only(pair):
 
 async def uncertain(pair) -> str:
     """Let a start reach the station, and its answer be lost on the way back."""
-    pair.csms.fail_with = PeerSilent("csms", "no answer in time")
+    pair.csms.fail_with = PeerTimeout("csms", "no answer in time")
     answer = await pair.b.post(REMOTE_START, remote_start())
     assert answer.json["Result"] is False
     assert states(pair, "b") == ["uncertain"]

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from p2p_oicp.config import load_settings
 from p2p_oicp.node import Node
-from p2p_oicp.settings import load_settings
 from tests.support.messages import CDR, REMOTE_START, START, authorize_start, cdr, remote_start
 from tests.support.nodes import UID, Contracts
 

@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from p2p_oicp.identity.pins import hash_pin, pin_matches
+from p2p_oicp.config import load_settings
+from p2p_oicp.crypto.pins import hash_pin, pin_matches
 from p2p_oicp.node import Node
-from p2p_oicp.settings import load_settings
-from p2p_oicp.storage import changing, looking, tokens
+from p2p_oicp.storage import open_for_change, open_readonly, tokens
 from p2p_oicp.storage.statements import Statement
 from p2p_oicp.storage.tokens import Token
 from tests.support.messages import (
@@ -43,9 +43,9 @@ STRANGE_CAR = {"PlugAndChargeIdentification": {"EvcoID": "DE-GDF-C87654321-X"}}
 @asynccontextmanager
 async def listed(stopped, *known: Token):
     settings = load_settings(stopped.folder / "b" / "node.toml")
-    with changing(settings.storage.file) as tx:
+    with open_for_change(settings.storage.file) as tx:
         for token in known:
-            tokens.put(tx, token, 1.0)
+            tokens.upsert_token(tx, token, 1.0)
     async with stopped.running("a"), Node(settings):
         yield settings.storage.file
 
@@ -98,22 +98,24 @@ async def test_what_is_told_is_kept_by_the_node(stopped):
 async def test_a_token_that_is_added_beside_the_running_node_is_known_at_once(stopped):
     async with listed(stopped) as file:
         assert (await stopped.a.post(START, authorize_start())).code == "102"
-        with changing(file) as tx:
-            tokens.put(tx, LIST[0], 1.0)
+        with open_for_change(file) as tx:
+            tokens.upsert_token(tx, LIST[0], 1.0)
         assert (await stopped.a.post(START, authorize_start())).code == "000"
 
 
 def test_a_list_of_100000_is_asked_by_one_indexed_query(tmp_path):
     file = tmp_path / "node.sqlite3"
-    with changing(file) as tx:
+    with open_for_change(file) as tx:
         for number in range(100_000):
-            tokens.put(tx, Token(f"{number:08X}", f"{number:08X}"), 1.0)
-    with looking(file) as reader:
-        plan = Statement(f"EXPLAIN QUERY PLAN {tokens.FIND.text}", tokens.FIND.fixed)
+            tokens.upsert_token(tx, Token(f"{number:08X}", f"{number:08X}"), 1.0)
+    with open_readonly(file) as reader:
+        plan = Statement(f"EXPLAIN QUERY PLAN {tokens.TOKEN_BY_KEY.text}", tokens.TOKEN_BY_KEY.fixed)
         assert [row["detail"] for row in reader.rows(plan, key_="0000FFFF")] == [
             "SEARCH tokens USING PRIMARY KEY (token_key=?)"
         ]
-        assert [len(list(reader.rows(tokens.FIND, key_=f"{number:08X}"))) for number in range(1000)] == [1] * 1000
+        assert [len(list(reader.rows(tokens.TOKEN_BY_KEY, key_=f"{number:08X}"))) for number in range(1000)] == [
+            1
+        ] * 1000
 
 
 def test_a_pin_of_any_letters_is_hashed():

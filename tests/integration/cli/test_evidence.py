@@ -7,10 +7,10 @@ import zlib
 import pytest
 from typer.testing import CliRunner
 
-from p2p_oicp.cli import admin, app, evidence_report
-from p2p_oicp.errors import ConfigurationError, NotProven
-from p2p_oicp.identity import PrivateKey
-from p2p_oicp.identity.evidence import Evidence, Statement, write_evidence
+from p2p_oicp.cli import app, client, evidence
+from p2p_oicp.crypto import PrivateKey
+from p2p_oicp.crypto.evidence_file import Evidence, SignedStatement, write_evidence
+from p2p_oicp.errors import ConfigurationError, VerificationError
 
 KEY = PrivateKey.generate()
 CDR = b'{"SessionID":"f98efba4"}'
@@ -18,8 +18,8 @@ MEBIBYTE = 1024 * 1024
 
 
 def told(body: bytes = CDR, at: int = 0, holder: str = "node a", unproven: tuple[str, ...] = ()) -> str:
-    said = Statement(1, KEY.public, at, "ChargeDetailRecord: POST /x", body)
-    return evidence_report.of(Evidence("s", KEY.public, (said,), unproven, {KEY.key_id: holder}, ()))
+    said = SignedStatement(1, KEY.public, at, "ChargeDetailRecord: POST /x", body)
+    return evidence.format_evidence(Evidence("s", KEY.public, (said,), unproven, {KEY.key_id: holder}, ()))
 
 
 SHOWN = {
@@ -73,12 +73,12 @@ def file(tmp_path):
 def test_a_file_with_an_exchange_that_proves_nothing_is_shown_and_fails(file):
     done = CliRunner().invoke(app, ["evidence", "verify", str(file)])
     assert "NOT PROVEN: 1 and 2: this is no exchange" in done.stdout
-    assert isinstance(done.exception, NotProven)
+    assert isinstance(done.exception, VerificationError)
     assert "1 and 2: this is no exchange" in str(done.exception)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(admin, "ask", lambda *_: {"file": json.dumps({})})
+    monkeypatch.setattr(client, "call_admin", lambda *_: {"file": json.dumps({})})
     out = tmp_path / "missing" / "e"
     done = CliRunner().invoke(app, ["evidence", "export", "s", "--out", str(out)])
     assert isinstance(done.exception, ConfigurationError)

@@ -110,7 +110,7 @@ def test_a_feed_is_told_from_an_oicp_message(body, expected):
 
 def test_the_operators_of_a_feed_come_after_those_a_node_has():
     pushes = pushes_of(group("CH*CPI", "CH*WWZ*E1", "CHCPIE1"), group("CH*ECU", "CH*ECUE1"))
-    operators = all_operators(pushes, known=[OperatorID("CH*OWN"), OperatorID("CHECU")])
+    operators = all_operators(pushes, configured=[OperatorID("CH*OWN"), OperatorID("CHECU")])
     assert [operator.text for operator in operators] == ["CH*OWN", "CHECU", "CH*CPI", "CH*WWZ"]
 
 
@@ -120,8 +120,8 @@ def test_the_swiss_feed_is_29_pushes_with_every_status_once():
     assert len(pushes) == 29
     assert sum(len(push.records) for push in pushes) == 12_876
     assert all(push.operator.is_valid for push in pushes)
-    assert [push.operator.text for push in pushes if "CH*AIL" in push.names] == ["CH*AIL"]
-    mapped = {name: push.operator.text for push in pushes for name in push.names if name != push.operator.text}
+    assert [push.operator.text for push in pushes if "CH*AIL" in push.group_ids] == ["CH*AIL"]
+    mapped = {name: push.operator.text for push in pushes for name in push.group_ids if name != push.operator.text}
     assert mapped["CH*SWISSCHARGE"] == "CH*SWI"
     assert mapped["CH*FASTNED"] == "CHFAS"
     assert len(mapped) == 12

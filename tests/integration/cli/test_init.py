@@ -5,8 +5,8 @@ import stat
 
 import pytest
 
+from p2p_oicp.config import load_registry, load_settings
 from p2p_oicp.oicp import OperatorID, ProviderID
-from p2p_oicp.settings import load_registry, load_settings
 
 
 def test_a_new_node_is_complete_and_can_be_loaded(p2p_oicp, tmp_path):
@@ -147,7 +147,7 @@ def test_a_bug_is_one_line_too(p2p_oicp, monkeypatch, tmp_path):
     def broken(*_arguments):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("p2p_oicp.cli.new_node.write", broken)
+    monkeypatch.setattr("p2p_oicp.cli.init.write_node_files", broken)
     done = p2p_oicp("init", tmp_path / "a", "--name", "A")
     assert done.code == 70
     assert done.err == "p2p-oicp: this is a bug, please report it: RuntimeError: two lines (-X dev shows where)\n"
@@ -157,7 +157,7 @@ def test_an_interrupted_command_ends_with_130(p2p_oicp, monkeypatch, tmp_path):
     def interrupted(*_arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("p2p_oicp.cli.new_node.write", interrupted)
+    monkeypatch.setattr("p2p_oicp.cli.init.write_node_files", interrupted)
     assert p2p_oicp("init", tmp_path / "a", "--name", "A").code == 130
 
 

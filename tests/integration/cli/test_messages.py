@@ -11,7 +11,7 @@ import typer
 from openapi_spec_validator import validate
 from typer.testing import CliRunner, Result
 
-from p2p_oicp.cli import language
+from p2p_oicp.cli import messages
 from p2p_oicp.errors import ConfigurationError
 from tests.support.oicp_examples import AUTHORIZE_START, EVSE, SESSION, push_evse_data
 from tests.support.oicp_examples import CDR as FAULTLESS_CDR
@@ -23,7 +23,7 @@ MUCH = {"MeterValueEnd": 130.5, "ConsumedEnergy": 30}
 
 def run(*arguments: str, given: object = None) -> Result:
     app = typer.Typer()
-    language.register(app)
+    messages.register(app)
     text = given if isinstance(given, str) else json.dumps(given)
     return CliRunner().invoke(app, arguments, input=text)
 

@@ -9,13 +9,12 @@ import sys
 import pytest
 from msgspec.structs import replace
 
-from p2p_oicp.errors import ConfigurationError, StoreUnusable
-from p2p_oicp.identity.pins import pin_matches
-from p2p_oicp.settings import load_settings
-from p2p_oicp.storage import cdrs, changing, looking, sessions, tokens
-from p2p_oicp.storage.cdrs import Record
-from p2p_oicp.storage.lifecycle import State
-from p2p_oicp.storage.sessions import Session
+from p2p_oicp.config import load_settings
+from p2p_oicp.crypto.pins import pin_matches
+from p2p_oicp.errors import ConfigurationError, StoreUnavailable
+from p2p_oicp.storage import cdrs, open_for_change, open_readonly, sessions, tokens
+from p2p_oicp.storage.cdrs import CdrRow
+from p2p_oicp.storage.sessions import Session, SessionState
 from tests.support.messages import cdr
 
 KEY = "f98efba4-02d8-4fa0-b810-9a9d50d2c527"
@@ -24,7 +23,7 @@ SESSION = Session(
     session_key=KEY,
     session_id=KEY.upper(),
     kind="remote",
-    state=State.CHARGING,
+    state=SessionState.CHARGING,
     peer="node a",
     request_digest=b"one",
     created_at=1_772_355_600.0,
@@ -52,19 +51,19 @@ def run(*arguments: str, config, stdin: str = "") -> subprocess.CompletedProcess
 
 
 def kept(store, *records: tuple[str, bytes]) -> None:
-    with changing(store) as tx:
+    with open_for_change(store) as tx:
         for number, (role, body) in enumerate(records):
-            record = Record(
+            record = CdrRow(
                 role=role, session_key=f"s{number}", peer="node a", operator_key="", provider_key="", session_end=1.0,
                 body=body,
             )  # fmt: skip
-            cdrs.keep(tx, record, 1000.0 + number)
+            cdrs.insert(tx, record, 1000.0 + number)
 
 
 def test_sessions_are_listed_newest_first_for_people_and_programs(config, store):
-    with changing(store) as tx:
-        sessions.open_session(tx, SESSION)
-        sessions.open_session(tx, replace(SESSION, session_key="new", session_id="NEW", created_at=1.9e9))
+    with open_for_change(store) as tx:
+        sessions.insert_or_get(tx, SESSION)
+        sessions.insert_or_get(tx, replace(SESSION, session_key="new", session_id="NEW", created_at=1.9e9))
     listed = json.loads(run("sessions", "list", "--json", config=config).stdout)
     assert [session["session_id"] for session in listed] == ["NEW", KEY.upper()]
     assert listed[1]["created_at"] == "2026-03-01T09:00:00.000+00:00"
@@ -72,17 +71,17 @@ def test_sessions_are_listed_newest_first_for_people_and_programs(config, store)
 
 
 def test_sessions_of_one_state_are_listed(config, store):
-    with changing(store) as tx:
-        sessions.open_session(tx, SESSION)
+    with open_for_change(store) as tx:
+        sessions.insert_or_get(tx, SESSION)
     assert json.loads(run("sessions", "list", "--json", "--state", "settled", config=config).stdout) == []
     wrong = run("sessions", "list", "--state", "lost", config=config)
     assert (wrong.returncode, "expected one of requested" in wrong.stderr) == (2, True)
 
 
 def test_a_session_is_shown_with_its_events_in_any_letter_case(config, store):
-    with changing(store) as tx:
-        sessions.open_session(tx, SESSION)
-        sessions.note(tx, "emp", KEY, 1_772_355_660.0, "notification Start", b'{"Type":"Start"}')
+    with open_for_change(store) as tx:
+        sessions.insert_or_get(tx, SESSION)
+        sessions.add_event(tx, "emp", KEY, 1_772_355_660.0, "notification Start", b'{"Type":"Start"}')
     shown = run("sessions", "show", KEY.title(), "--json", config=config)
     story = json.loads(shown.stdout)[0]
     assert (shown.returncode, story["state"]) == (0, "charging")
@@ -93,13 +92,13 @@ def test_a_session_is_shown_with_its_events_in_any_letter_case(config, store):
 
 
 def test_a_session_that_nobody_knows_has_exit_code_1(config, store):
-    with changing(store):
+    with open_for_change(store):
         pass
     assert run("sessions", "show", KEY, config=config).returncode == 1
 
 
 def test_a_node_that_never_ran_has_no_store_to_look_into(config, store):
-    with pytest.raises(StoreUnusable, match="there is no database yet"), looking(store):
+    with pytest.raises(StoreUnavailable, match="there is no database yet"), open_readonly(store):
         pass
     assert run("sessions", "list", config=config).returncode == 2
 
@@ -141,9 +140,9 @@ def test_a_time_that_is_none_is_explained(config, since):
 
 
 def pin_hashes(store) -> dict[str, bytes | None]:
-    with looking(store) as reader:
-        keys = [row["token"] for row in reader.rows(tokens.ALL)]
-        return {key: next(reader.rows(tokens.FIND, key_=key.replace("-", "")))["pin_hash"] for key in keys}
+    with open_readonly(store) as reader:
+        keys = [row["token"] for row in reader.rows(tokens.ALL_TOKENS)]
+        return {key: next(reader.rows(tokens.TOKEN_BY_KEY, key_=key.replace("-", "")))["pin_hash"] for key in keys}
 
 
 def test_tokens_are_added_listed_and_removed(config, store):
@@ -179,13 +178,13 @@ def test_a_wrong_token_changes_nothing(config, line, words):
 
 
 def stopped_half_way(store) -> None:
-    with changing(store) as tx:
-        tokens.put(tx, tokens.Token("1234ABCD", "1234ABCD"), 1.0)
+    with open_for_change(store) as tx:
+        tokens.upsert_token(tx, tokens.Token("1234ABCD", "1234ABCD"), 1.0)
         raise ConfigurationError("stop")
 
 
 def test_a_change_that_fails_leaves_nothing_behind(store):
     with pytest.raises(ConfigurationError):
         stopped_half_way(store)
-    with looking(store) as reader:
-        assert list(reader.rows(tokens.ALL)) == []
+    with open_readonly(store) as reader:
+        assert list(reader.rows(tokens.ALL_TOKENS)) == []

@@ -7,9 +7,9 @@ import pytest
 
 from p2p_oicp.oicp import Finding, Severity
 from p2p_oicp.storage import open_store
-from p2p_oicp.storage.state import quarantine
-from p2p_oicp.storage.state.keeper import Keeper
-from p2p_oicp.storage.state.quarantine import SetAside
+from p2p_oicp.storage.datasets import quarantine
+from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
+from p2p_oicp.storage.datasets.quarantine import QuarantinedRecord
 from tests.support.changesets import push
 
 
@@ -24,12 +24,12 @@ def node(tmp_path):
 
     async def fill() -> None:
         async with open_store(home / "data" / "node.sqlite3") as store:
-            keeper = Keeper(store, lambda: next(times))
+            keeper = DatasetCoordinator(store, lambda: next(times))
             for action, status in (("insert", "Available"), ("update", "Occupied"), ("delete", "Occupied")):
                 await keeper.apply(push(action, DEABCE1=status))
             found = Finding(Severity.ERROR, "/EvseID", "missing", "'EvseID' is mandatory")
             for _ in range(2):
-                await quarantine.set_aside(store, "B", "PushEvseStatus", [SetAside(b"{}", (found,))], 5.0)
+                await quarantine.add(store, "B", "PushEvseStatus", [QuarantinedRecord(b"{}", (found,))], 5.0)
 
     asyncio.run(fill())
     return home / "node.toml"
@@ -37,7 +37,7 @@ def node(tmp_path):
 
 def test_the_history_of_an_evse_is_told_whole(p2p_oicp, node):
     found = json.loads(p2p_oicp("history", "DE*ABC*E1", "--json", "--config", node).out)
-    assert [(v["kind"], v["source"], v["since"][14:19], v["until"] and v["until"][14:19]) for v in found] == [
+    assert [(v["dataset"], v["source"], v["since"][14:19], v["until"] and v["until"][14:19]) for v in found] == [
         ("evse status", "own", "16:40", "33:20"),
         ("evse status", "own", "33:20", "50:00"),
         ("evse status", "own", "50:00", None),
@@ -71,6 +71,11 @@ def test_a_time_without_an_offset_is_explained(p2p_oicp, node):
 
 def test_what_is_set_aside_is_listed_with_its_reason(p2p_oicp, node):
     (found,) = json.loads(p2p_oicp("quarantine", "list", "--json", "--config", node).out)
-    assert (found["source"], found["operation"], found["times"], found["record"]) == ("B", "PushEvseStatus", 2, "{}")
+    assert (found["source"], found["operation"], found["occurrences"], found["record"]) == (
+        "B",
+        "PushEvseStatus",
+        2,
+        "{}",
+    )
     assert "'EvseID' is mandatory" in p2p_oicp("quarantine", "list", "--config", node).out
     assert "Nothing is set aside" in p2p_oicp("quarantine", "list", "--from", "C", "--config", node).out

@@ -6,7 +6,7 @@ import bcrypt
 import pytest
 
 from p2p_oicp.oicp import Identification
-from p2p_oicp.storage import authentication
+from p2p_oicp.storage import tokens
 from tests.support.dataset_messages import PUSH_CARDS, card_record, push_cards, qr_record
 from tests.support.nodes import query
 from tests.support.pulls import known, until_known
@@ -96,8 +96,8 @@ async def test_offline_data_decides(stopped, told, refusal):
     )
     async with stopped.running("a") as node:
         assert (await stopped.a_peer.post(PUSH_CARDS, pushed)).json["Result"] is True
-        match = await authentication.find(node.store, identification(told), 1_800_000_000.0)
-    assert (match.provider_id.text, match.source, match.refusal) == ("DE-GDF", "node b", refusal)
+        match = await tokens.find_match(node.store, identification(told), 1_800_000_000.0)
+    assert (match.provider_id.text, match.source, match.refusal_code) == ("DE-GDF", "node b", refusal)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ async def test_offline_data_decides(stopped, told, refusal):
 async def test_what_offline_data_does_not_know_is_left_to_the_emp(stopped, told):
     async with stopped.running("a") as node:
         await stopped.a_peer.post(PUSH_CARDS, push_cards(card_record("1234ABCD"), qr_record(HashedPIN=HASH)))
-        assert await authentication.find(node.store, identification(told), 0.0) is None
+        assert await tokens.find_match(node.store, identification(told), 0.0) is None
 
 
 async def test_a_withdrawn_card_authorizes_nobody(stopped):
@@ -120,15 +120,15 @@ async def test_a_withdrawn_card_authorizes_nobody(stopped):
         await stopped.a_peer.post(PUSH_CARDS, push_cards(card_record("1234ABCD")))
         await stopped.a_peer.post(PUSH_CARDS, push_cards())
         told = identification({"RFIDMifareFamilyIdentification": {"UID": "1234ABCD"}})
-        assert await authentication.find(node.store, told, 0.0) is None
+        assert await tokens.find_match(node.store, told, 0.0) is None
 
 
 async def test_a_card_of_somebody_who_is_no_peer_any_more_authorizes_nobody(stopped):
     told = identification({"RFIDMifareFamilyIdentification": {"UID": "1234ABCD"}})
     async with stopped.running("a") as node:
         await stopped.a_peer.post(PUSH_CARDS, push_cards(card_record("1234ABCD")))
-        assert await authentication.find(node.store, told, 0.0, gone=["node c"])
-        assert await authentication.find(node.store, told, 0.0, gone=["node b"]) is None
+        assert await tokens.find_match(node.store, told, 0.0, excluded_sources=["node c"])
+        assert await tokens.find_match(node.store, told, 0.0, excluded_sources=["node b"]) is None
 
 
 async def test_a_pin_in_a_record_that_is_set_aside_is_not_kept(stopped):

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from p2p_oicp.storage.state import quarantine
-from p2p_oicp.storage.state.model import Kind
-from p2p_oicp.storage.state.sweeping import sweep
+from p2p_oicp.storage.datasets import quarantine
+from p2p_oicp.storage.datasets.models import DatasetKind
+from p2p_oicp.storage.retention import purge
 from tests.support.dataset_messages import PULL_DATA, PUSH_DATA, evse, google, pull_data, push_data
 from tests.support.waiting import eventually_equals
 
@@ -186,7 +186,7 @@ async def test_a_delta_from_before_what_is_still_known_is_refused(stopped):
     async with stopped.running("a") as node:
         await stopped.a.post(PUSH_DATA, push_data(evse("1"), evse("2")))
         await stopped.a.post(PUSH_DATA, push_data(evse("1")))
-        await sweep(node.store, {Kind.EVSE_DATA: 4e9}, 0.0)
+        await purge(node.store, {DatasetKind.EVSE_DATA: 4e9}, 0.0)
         answer = await stopped.a_peer.post(PULL_DATA, pull_data(LastCall="2020-01-01T00:00:00Z"))
         assert (answer.code, "without LastCall" in answer.json["StatusCode"]["AdditionalInfo"]) == ("022", True)
         assert await names(stopped.a_peer, LastCall="2100-01-01T00:00:00Z") == []
@@ -233,6 +233,6 @@ async def test_one_bad_record_of_a_peer_costs_the_others_nothing_and_is_set_asid
         assert answer.json["Result"] is True
         assert "1 records were set aside" in answer.json["StatusCode"]["AdditionalInfo"]
         assert await names(stopped.b) == ["1", "3"]
-        (row,) = await node.store.read(quarantine.LIST)
-    assert (row["source"], row["operation"], row["times"]) == ("node a", "PushEvseData", 1)
+        (row,) = await node.store.query(quarantine.LIST_ALL)
+    assert (row["source"], row["operation"], row["occurrences"]) == ("node a", "PushEvseData", 1)
     assert b"Address" in row["findings"]

@@ -6,7 +6,7 @@ import bcrypt
 import pytest
 
 from p2p_oicp.errors import StoreError
-from p2p_oicp.storage.state import large
+from p2p_oicp.storage.datasets import staging
 from tests.support.dataset_messages import PUSH_CARDS, card_record, push_cards, qr_record
 from tests.support.messages import PULL_STATUS, PUSH_STATUS, START, authorize_start, push_status
 from tests.support.pulls import known
@@ -24,7 +24,7 @@ def spots(count: int, status: str) -> dict[str, str]:
 
 def fail_at(monkeypatch, step: str, calls: int) -> None:
     """Let a step of applying a large push fail when it has succeeded so many times."""
-    work, left = getattr(large, step, None) or getattr(large.plans, step), calls
+    work, left = getattr(staging, step), calls
 
     def fail(*args, **kwargs):
         nonlocal left
@@ -33,16 +33,16 @@ def fail_at(monkeypatch, step: str, calls: int) -> None:
             raise StoreError("power failed")
         return work(*args, **kwargs)
 
-    monkeypatch.setattr(large if hasattr(large, step) else large.plans, step, fail)
+    monkeypatch.setattr(staging, step, fail)
 
 
 @pytest.mark.parametrize(
     ("step", "calls", "expected"),
     [
-        ("decide", 0, {"Available": 500}),
-        ("put", 0, {"Occupied": 900}),
-        ("put", 2, {"Occupied": 900}),
-        ("remember", 0, {"Occupied": 900}),
+        ("mark_committed", 0, {"Available": 500}),
+        ("upsert_records", 0, {"Occupied": 900}),
+        ("upsert_records", 2, {"Occupied": 900}),
+        ("record_request", 0, {"Occupied": 900}),
     ],
     ids=["before the decision", "after it", "in the middle", "at the end"],
 )
@@ -65,7 +65,7 @@ async def test_an_interrupted_push_of_a_peer_that_is_gone_withdraws_nothing_and_
     async with stopped.running("b"):
         await stopped.b_peer.post(PUSH_STATUS, push_status(**spots(500, "Available")))
         with monkeypatch.context() as patch:
-            fail_at(patch, "put", 0)
+            fail_at(patch, "upsert_records", 0)
             assert (await stopped.b_peer.post(PUSH_STATUS, again)).status == 503
     peers = stopped.folder / "b" / "peers.toml"
     entry = peers.read_text()
@@ -88,9 +88,9 @@ CONTRACTS = [qr_record(f"DE-GDF-C{number:08}-X", PIN=PIN) for number in range(11
 @pytest.mark.parametrize(
     ("before", "action", "pushed", "step", "expected"),
     [
-        (CARDS, "fullLoad", CARDS[1:] + CONTRACTS, "put", (4, 110)),
-        (CARDS, "insert", CONTRACTS, "put", (5, 110)),
-        (CARDS + CONTRACTS, "delete", CARDS[:2] + CONTRACTS, "withdraw_keys", (3, 0)),
+        (CARDS, "fullLoad", CARDS[1:] + CONTRACTS, "upsert_records", (4, 110)),
+        (CARDS, "insert", CONTRACTS, "upsert_records", (5, 110)),
+        (CARDS + CONTRACTS, "delete", CARDS[:2] + CONTRACTS, "mark_keys_deleted", (3, 0)),
     ],
     ids=["fullLoad", "insert", "delete"],
 )

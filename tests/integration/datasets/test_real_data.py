@@ -5,7 +5,7 @@ import json
 import pytest
 
 from p2p_oicp.cli.feed import all_operators, read_feed
-from p2p_oicp.storage.state import quarantine
+from p2p_oicp.storage.datasets import quarantine
 from tests.support.dataset_messages import PULL_DATA, pull_data
 from tests.support.messages import PULL_STATUS
 from tests.support.paths import SHARED
@@ -113,8 +113,8 @@ async def test_every_dirty_record_of_a_peer_is_set_aside_with_a_reason_and_the_c
         told = await push(stopped.b_peer, "evsepush/v23/operators/{}/data-records", "CH*REP", in_a_push(mixed))
         assert "582 records were set aside" in told["StatusCode"]["AdditionalInfo"]
         assert len(await evse_data(stopped.b)) == len(records)
-        rows = await node.store.read(quarantine.LIST)
-    assert sum(row["times"] for row in rows) == 582
+        rows = await node.store.query(quarantine.LIST_ALL)
+    assert sum(row["occurrences"] for row in rows) == 582
     assert all(json.loads(row["findings"]) for row in rows)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from p2p_oicp.storage.statements import Statement
 
-STORES = Statement("SELECT name, store_id FROM destinations WHERE store_id IS NOT NULL", {})
+STORES = Statement("SELECT name, store_epoch FROM destinations WHERE store_epoch IS NOT NULL", {})
 
 
 async def greet(pair, **hello) -> dict:
@@ -30,7 +30,7 @@ async def test_a_stranger_is_not_taken_for_the_default_route(stopped):
     stopped.write_peer("a", "the hub", "b", "default_route = true")
     async with stopped.running("a") as node:
         assert (await greet(stopped, name="stranger", providers=["FR-QQQ"], store=7))["known"] is False
-        assert await node.store.read(STORES) == []
+        assert await node.store.query(STORES) == []
 
 
 @pytest.mark.parametrize("hello", [{"providers": 5}, {"operators": 1.5}])

@@ -8,9 +8,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from p2p_oicp.identity.certificates import self_signed
+from p2p_oicp.config import load_settings
+from p2p_oicp.crypto.tls import self_signed
 from p2p_oicp.node import Node
-from p2p_oicp.settings import load_settings
 from tests.support.messages import START, authorize_start
 
 

@@ -8,12 +8,12 @@ from contextlib import AsyncExitStack
 import aiohttp
 import pytest
 
-from p2p_oicp.delivery.bells import SignsOfLife
+from p2p_oicp.config import load_settings
+from p2p_oicp.crypto import keystore
+from p2p_oicp.delivery.wakeup import PeerLiveness
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.identity import keystore
 from p2p_oicp.node import Node
-from p2p_oicp.settings import load_settings
-from p2p_oicp.simulator.loopback_ports import free_ports
+from p2p_oicp.simulator.node_files import free_ports
 from tests.support.messages import A_CPO, START, authorize_start
 from tests.support.nodes import Contracts, Csms
 
@@ -114,13 +114,13 @@ async def test_what_is_found_is_a_candidate_until_a_person_accepts_it(lan):
 
 @pytest.mark.parametrize("lan", [{"require": ["signature"]}], indirect=True, ids=["signed"])
 async def test_an_announced_peer_is_up_and_what_waits_for_it_is_due(lan, monkeypatch):
-    line = keystore.read_public_key(lan.folder / "two" / "keys" / "node.pub").line
+    line = keystore.read_public_key(lan.folder / "two" / "keys" / "node.pub").der_base64
     (lan.folder / "one" / "peers.toml").write_text(
         f'[[peer]]\nname = "two"\nurl = "http://127.0.0.1:{lan.ports[2]}"\nproviders = ["{lan.parties["two"]}"]\n'
         f'public_keys = ["{line}"]\n'
     )
     heard: asyncio.Queue[str] = asyncio.Queue()  # "two" knows nobody, and so greets nobody
-    monkeypatch.setattr(SignsOfLife, "heard_from", lambda _self, name: heard.put(name))
+    monkeypatch.setattr(PeerLiveness, "mark_alive", lambda _self, name: heard.put(name))
     async with lan.node("one"):
         async with lan.node("two"), asyncio.timeout(20):
             assert await heard.get() == "two"

@@ -6,15 +6,15 @@ from types import SimpleNamespace
 import pytest
 import structlog
 
-from p2p_oicp.cli import evidence_report
-from p2p_oicp.errors import NotProven, StoreError
-from p2p_oicp.identity import AnswerParts, KeyRing, KnownKey, OwnKeys, PrivateKey, SignedParts
-from p2p_oicp.identity.evidence import read_evidence, write_evidence
+from p2p_oicp.cli.evidence import format_evidence, read_evidence_file
+from p2p_oicp.config import load_settings
+from p2p_oicp.crypto import KeyRing, KnownKey, OwnKeys, PrivateKey, SignedRequestParts, SignedResponseParts
+from p2p_oicp.crypto.evidence_file import read_evidence, write_evidence
+from p2p_oicp.errors import StoreError, VerificationError
 from p2p_oicp.node import Node
-from p2p_oicp.settings import load_settings
-from p2p_oicp.storage import changing, evidence, tokens
+from p2p_oicp.peering.evidence_recorder import EvidenceService, ExchangeRecorder
+from p2p_oicp.storage import evidence, open_for_change, tokens
 from p2p_oicp.storage.tokens import Token
-from p2p_oicp.trust.evidence import EvidenceBook, Witness
 from tests.support.clients import SigningTestClient
 from tests.support.messages import (
     CDR,
@@ -52,9 +52,9 @@ async def test_both_sides_have_every_question_and_every_answer(pair, files):
     for name, file in files.items():
         found = read_evidence(file)
         assert [said.key.key_id for said in found.statements] == [a, b] * 3
-        assert [said.what.split(":")[0] for said in found.statements[::2]] == KINDS
-        assert found.writer.key_id == pair.key(name).key_id
-        assert found.holders == {a: "node a", b: "node b"}
+        assert [said.description.split(":")[0] for said in found.statements[::2]] == KINDS
+        assert found.signer_key.key_id == pair.key(name).key_id
+        assert found.key_owners == {a: "node a", b: "node b"}
 
 
 async def test_what_was_said_is_there_as_it_was_said(files):
@@ -67,7 +67,7 @@ async def test_a_remote_start_is_evidence_as_well(pair):
     session = (await pair.b.post(REMOTE_START, remote_start())).json["SessionID"]
     for file in (await evidence_of(pair, session)).values():
         asked, answered = read_evidence(file).statements
-        assert asked.what.startswith("AuthorizeRemoteStart: POST")
+        assert asked.description.startswith("AuthorizeRemoteStart: POST")
         assert asked.key.key_id == pair.key("b").key_id
         assert json.loads(answered.body)["Result"] is True
 
@@ -77,13 +77,13 @@ async def test_one_changed_byte_anywhere_is_noticed(files):
     for place in [*range(0, len(file), 97), *range(len(file) - 200, len(file))]:
         changed = bytearray(file)
         changed[place] ^= 1
-        with pytest.raises(NotProven):
+        with pytest.raises(VerificationError):
             read_evidence(bytes(changed))
 
 
 @pytest.mark.parametrize("changed", [b"\n", b" ", b"{}\n"], ids=["a line", "a blank", "more"])
 async def test_one_added_byte_is_noticed(files, changed):
-    with pytest.raises(NotProven):
+    with pytest.raises(VerificationError):
         read_evidence(files["a"] + changed)
 
 
@@ -96,14 +96,14 @@ async def test_whoever_seals_it_cannot_change_what_others_signed(pair, files):
     keys = {key["holder"]: (key["public_key"], key["holder"]) for key in content["keys"]}
     forged = write_evidence("x", exchanges, keys=keys, descriptors=[], key=pair.key("b"), now=0.0)
     found = read_evidence(forged)
-    (unproven,) = found.unproven
+    (unproven,) = found.unverified
     assert unproven == "1 and 2 (AuthorizeStart and its answer): the signature does not fit what it covers"
     assert [said.number for said in found.statements] == [3, 4, 5, 6]
 
 
 async def test_a_person_reads_who_said_what_when(pair, files, tmp_path):
     (tmp_path / "e").write_bytes(files["a"])
-    told = evidence_report.of(evidence_report.read(tmp_path / "e"))
+    told = format_evidence(read_evidence_file(tmp_path / "e"))
     assert "6 signed statements, all signatures fit" in told
     assert f"node b ({pair.key('b').key_id})" in told
     assert "DE-GDF" in told
@@ -128,29 +128,37 @@ async def test_what_a_former_peer_has_signed_is_proved_with_the_key_that_it_had(
         files = await evidence_of(stopped, session)
     for file in files.values():
         found = read_evidence(file)
-        assert (len(found.statements), found.unproven) == (2, ())
-        assert found.holders == {stopped.key(name).key_id: f"node {name}" for name in ("a", "b")}
-        told = evidence_report.of(found)
+        assert (len(found.statements), found.unverified) == (2, ())
+        assert found.key_owners == {stopped.key(name).key_id: f"node {name}" for name in ("a", "b")}
+        told = format_evidence(found)
         assert all(f"{stopped.key(name).key_id}  node {name}, http" in told for name in ("a", "b"))
 
 
 async def test_a_key_counts_as_noted_only_once_that_has_been_committed(store, clock):
     key, ours = PrivateKey.generate(), SimpleNamespace(signer=SimpleNamespace(keys=OwnKeys(())))
     nobody = SimpleNamespace(descriptor_of=lambda _: None)
-    book = EvidenceBook(ours, store=store, directory=nobody, ring=KeyRing([KnownKey(key.public, "a")]), clock=clock)
+    book = EvidenceService(
+        ours, store=store, directory=nobody, keyring=KeyRing([KnownKey(key.public, "a")]), clock=clock
+    )
     headers = {"Signature-Input": f'x=("@status");keyid="{key.key_id}"'}
     body = json.dumps({"SessionID": UNKNOWN_SESSION}).encode()
-    said = "AuthorizeStart", "a", SignedParts("POST", "b", "/", "", headers, body), AnswerParts(200, {}, b""), b""
+    said = (
+        "AuthorizeStart",
+        "a",
+        SignedRequestParts("POST", "b", "/", "", headers, body),
+        SignedResponseParts(200, {}, b""),
+        b"",
+    )
 
     def failing(tx) -> None:
-        book.received.keeping(*said)(tx)
+        book.inbound_recorder.prepare(*said)(tx)
         raise StoreError("the disk is full")
 
     with pytest.raises(StoreError):
         await store.write(failing)
     for _ in range(3):
-        await book.received.keep(*said)
-    assert [tuple(row) for row in await store.read(evidence.KEYS)] == [(key.key_id, key.public.line, "a", None)]
+        await book.inbound_recorder.record(*said)
+    assert [tuple(row) for row in await store.query(evidence.KEYS)] == [(key.key_id, key.public.der_base64, "a", None)]
 
 
 async def test_what_cannot_be_kept_is_told_and_its_answer_counts_all_the_same(clock):
@@ -158,20 +166,28 @@ async def test_what_cannot_be_kept_is_told_and_its_answer_counts_all_the_same(cl
         raise StoreError("the disk is full")
 
     ours = SimpleNamespace(signer=SimpleNamespace(keys=OwnKeys(())))
-    book = EvidenceBook(ours, store=SimpleNamespace(write=write), directory=None, ring=KeyRing([]), clock=clock)
+    book = EvidenceService(ours, store=SimpleNamespace(write=write), directory=None, keyring=KeyRing([]), clock=clock)
     body = json.dumps({"SessionID": UNKNOWN_SESSION}).encode()
-    said = "AuthorizeStart", "a", SignedParts("POST", "b", "/", "", {}, body), AnswerParts(200, {}, b""), b""
-    for witness in (book.sent, book.received):
+    said = (
+        "AuthorizeStart",
+        "a",
+        SignedRequestParts("POST", "b", "/", "", {}, body),
+        SignedResponseParts(200, {}, b""),
+        b"",
+    )
+    for witness in (book.outbound_recorder, book.inbound_recorder):
         with structlog.testing.capture_logs() as logs:
-            await witness.keep(*said)
-        assert [(entry["event"], entry["reason"]) for entry in logs] == [("evidence.lost", "the disk is full")]
+            await witness.record(*said)
+        assert [(entry["event"], entry["reason"]) for entry in logs] == [("evidence.write_failed", "the disk is full")]
 
 
 async def test_a_key_that_the_peers_file_no_longer_has_is_in_the_evidence(stopped):
     file = stopped.folder / "a" / "peers.toml"
     async with stopped.running("a"), stopped.running("b"):
         session = (await stopped.a.post(START, authorize_start())).json["SessionID"]
-        file.write_text(file.read_text().replace(stopped.key("b").public.line, PrivateKey.generate().public.line))
+        file.write_text(
+            file.read_text().replace(stopped.key("b").public.der_base64, PrivateKey.generate().public.der_base64)
+        )
         await Admin(stopped, "a").ask("POST", "/reload")
         files = await evidence_of(stopped, session)
     assert [len(read_evidence(file).statements) for file in files.values()] == [2, 2]
@@ -182,10 +198,10 @@ VERDICTS = {"a card on the list": ("1234ABCD", "Authorized"), "a strange card": 
 
 @pytest.mark.parametrize(("uid", "status"), VERDICTS.values(), ids=VERDICTS)
 async def test_what_a_node_decides_alone_is_kept_in_the_transaction_that_decides_it(stopped, monkeypatch, uid, status):
-    monkeypatch.setattr(Witness, "keep", None)  # the other way: in a transaction of its own
+    monkeypatch.setattr(ExchangeRecorder, "record", None)  # the other way: in a transaction of its own
     settings = load_settings(stopped.folder / "b" / "node.toml")
-    with changing(settings.storage.file) as tx:
-        tokens.put(tx, Token("1234ABCD", "1234ABCD"), 1.0)
+    with open_for_change(settings.storage.file) as tx:
+        tokens.upsert_token(tx, Token("1234ABCD", "1234ABCD"), 1.0)
     request = authorize_start(
         SessionID=UNKNOWN_SESSION, Identification={"RFIDMifareFamilyIdentification": {"UID": uid}}
     )

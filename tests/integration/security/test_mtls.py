@@ -14,12 +14,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from p2p_oicp.cli import descriptors
+from p2p_oicp.cli import peers as cli_peers
+from p2p_oicp.crypto import keystore
+from p2p_oicp.crypto.tls import Certificate, fingerprint_of, self_signed, unverified_context
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.identity import keystore
-from p2p_oicp.identity.certificates import Certificate, fingerprint_of, self_signed
-from p2p_oicp.identity.tls import unverified_context
-from p2p_oicp.peers.descriptor import open_descriptor
+from p2p_oicp.peers.descriptor import verify_descriptor
 from tests.support.clients import SigningTestClient
 from tests.support.messages import START, authorize_start
 from tests.support.waiting import eventually
@@ -108,7 +107,7 @@ async def test_a_certificate_that_nobody_trusts_ends_in_the_handshake(stopped, t
 
 async def test_a_certificate_of_another_peer_speaks_for_that_peer_only(stopped, tmp_path):
     stopped.write_certificate(tmp_path, "c", "DE*GEF")
-    pinned = Certificate.from_pem((tmp_path / "tls.crt").read_bytes()).line
+    pinned = Certificate.from_pem((tmp_path / "tls.crt").read_bytes()).der_base64
     peers = stopped.folder / "b" / "peers.toml"
     peers.write_text(
         peers.read_text()
@@ -124,7 +123,7 @@ async def test_a_certificate_of_another_peer_speaks_for_that_peer_only(stopped, 
 async def test_a_peer_that_was_removed_does_not_become_the_party_its_certificate_names(stopped, tmp_path):
     """The TLS library still lets it in; then it is nobody's."""
     stopped.write_certificate(tmp_path, "c", "DE*GEF")
-    pinned = Certificate.from_pem((tmp_path / "tls.crt").read_bytes()).line
+    pinned = Certificate.from_pem((tmp_path / "tls.crt").read_bytes()).der_base64
     peers = stopped.folder / "b" / "peers.toml"
     before = peers.read_text()
     entry = f'[[peer]]\nname = "node c"\nurl = "http://c"\noperators = ["DE*CCC"]\ncertificates = ["{pinned}"]\n'
@@ -201,7 +200,7 @@ async def certificate_shown_by_b(pair) -> str:
 async def certificates_announced_by_b(pair) -> tuple[str, ...]:
     url = f"https://127.0.0.1:{pair.ports['b']}/.well-known/oicp-p2p"
     async with pair.http.get(url, ssl=unverified_context()) as answer:
-        return open_descriptor(await answer.read()).descriptor.certificates
+        return verify_descriptor(await answer.read()).descriptor.certificates
 
 
 async def test_a_new_certificate_is_taken_over_without_a_restart(stopped):
@@ -220,7 +219,7 @@ async def test_a_certificate_whose_key_is_not_there_yet_changes_nothing(stopped)
         (keys / "tls.key").write_bytes(old_key)
         await b.reload()
         assert await certificate_shown_by_b(stopped) == before.fingerprint
-        assert await certificates_announced_by_b(stopped) == (before.line,)
+        assert await certificates_announced_by_b(stopped) == (before.der_base64,)
         (keys / "tls.key").write_bytes(new_key)
         await b.reload()
         assert await certificate_shown_by_b(stopped) == stopped.certificate("b").fingerprint
@@ -236,9 +235,9 @@ async def test_peers_follow_a_new_certificate_by_the_signed_descriptor(stopped):
 
 async def test_a_node_with_a_certificate_of_its_own_making_can_be_inspected(stopped):
     async with stopped.running("b"):
-        found = await descriptors.fetch(f"https://127.0.0.1:{stopped.ports['b']}")
+        found = await cli_peers.fetch_verified_descriptor(f"https://127.0.0.1:{stopped.ports['b']}")
     assert found["fingerprint"] == stopped.key("b").key_id
-    assert "requires     mtls" in descriptors.text(found)
+    assert "requires     mtls" in cli_peers.format_descriptor(found)
 
 
 async def test_mtls_without_a_certificate_stops_the_start(stopped):
@@ -255,7 +254,7 @@ def test_a_certificate_says_who_it_is_of():
     assert certificate.names() == {"node a", "DE*GEF", "DE-GDF", "oicp.example"}
     assert certificate.is_valid(time.time())
     assert not certificate.is_valid(time.time() + 2 * 86400)
-    assert Certificate.from_line(certificate.line).fingerprint == certificate.fingerprint
+    assert Certificate.from_base64(certificate.der_base64).fingerprint == certificate.fingerprint
 
 
 @pytest.fixture

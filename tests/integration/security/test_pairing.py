@@ -8,14 +8,13 @@ import time
 import orjson
 import pytest
 
+from p2p_oicp.crypto import PrivateKey
+from p2p_oicp.crypto.http_signatures import sign_request
+from p2p_oicp.crypto.keystore import OwnKey, OwnKeys
+from p2p_oicp.crypto.signers import split_target
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.identity import PrivateKey
-from p2p_oicp.identity.keystore import OwnKey, OwnKeys
-from p2p_oicp.identity.signatures import sign_request
-from p2p_oicp.identity.signing import target_of
 from p2p_oicp.oicp import OperatorID, ProviderID
-from p2p_oicp.peers.descriptor import Descriptor, described, sign_descriptor
-from p2p_oicp.peers.invitation import Invitation
+from p2p_oicp.peers.descriptor import Descriptor, Invitation, publish_keys, sign_descriptor
 from tests.support.messages import START, authorize_start
 from tests.support.pairing import Admin, paired
 from tests.support.waiting import eventually
@@ -140,7 +139,7 @@ async def test_a_wrong_token_is_refused_and_guessing_is_slowed_down(strangers):
 async def test_the_token_itself_is_never_sent_nor_stored(strangers, tmp_path):
     _, a, b = strangers
     link = await paired(a, b)
-    token = Invitation.of_link(link).token.encode()
+    token = Invitation.from_link(link).token.encode()
     for file in tmp_path.rglob("*"):
         if file.is_file():
             assert token not in file.read_bytes(), file
@@ -154,16 +153,16 @@ class Forged:
         members = {"name": "thief", "url": "http://127.0.0.1:9", "operators": [], "providers": ["DE-THF"]} | changes
         members["operators"] = tuple(map(OperatorID, members["operators"]))
         members["providers"] = tuple(map(ProviderID, members["providers"]))
-        keys = members.pop("keys", described(OwnKeys((OwnKey(self.key.public, private=self.key),))))
+        keys = members.pop("keys", publish_keys(OwnKeys((OwnKey(self.key.public, private=self.key),))))
         self.body = sign_descriptor(Descriptor(keys=keys, **members), self.key)
 
 
 async def attempt(pair, link: str, forged: Forged, tamper=lambda body: body) -> tuple[int, str]:
-    invitation = Invitation.of_link(link)
+    invitation = Invitation.from_link(link)
     proof = invitation.proof_key()
-    body = orjson.dumps({"descriptor": orjson.loads(forged.body), "proof_key": proof.public.line})
+    body = orjson.dumps({"descriptor": orjson.loads(forged.body), "proof_key": proof.public.der_base64})
     url = f"{invitation.url}/p2p/v1/pairings"
-    authority, path, query = target_of(url)
+    authority, path, query = split_target(url)
     headers = sign_request(
         proof, method="POST", authority=authority, path=path, query=query, body=body, now=time.time(),
         nonce=secrets.token_urlsafe(),
@@ -226,7 +225,7 @@ async def test_a_link_whose_node_has_another_key_is_refused_before_anything_is_s
     pair, a, b = strangers
     link = (await a.ask("POST", "/peers/invitations"))["link"]
     other = Invitation(
-        f"http://127.0.0.1:{pair.ports['a']}", PrivateKey.generate().key_id, Invitation.of_link(link).token
+        f"http://127.0.0.1:{pair.ports['a']}", PrivateKey.generate().key_id, Invitation.from_link(link).token
     )
     answer = await b.ask("POST", "/peers/join", status=502, link=other.link())
     assert "the link is of" in answer["StatusCode"]["AdditionalInfo"]
@@ -254,12 +253,12 @@ async def test_a_name_that_no_peer_can_have_is_refused_before_anything_is_sent(s
 @pytest.mark.parametrize("link", ["", "hello", "http://a.example/p2p/v1/pairings#token=x&key=y"])
 def test_what_is_no_link_is_refused(link):
     with pytest.raises(ConfigurationError, match="this is no invitation"):
-        Invitation.of_link(link)
+        Invitation.from_link(link)
 
 
 def test_a_link_is_read_as_it_was_written_and_hides_its_token():
     one = Invitation.new("https://a.example/node", PrivateKey.generate().key_id)
-    assert Invitation.of_link(one.link()) == one
+    assert Invitation.from_link(one.link()) == one
     assert one.token not in repr(one)
 
 
@@ -288,7 +287,7 @@ async def test_a_changed_peers_file_counts_without_a_restart_and_a_broken_one_ch
 
 
 async def test_the_watch_notices_a_changed_file(stopped, monkeypatch):
-    monkeypatch.setattr("p2p_oicp.trust.directory._LOOK_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr("p2p_oicp.peering.directory._POLL_INTERVAL_SECONDS", 0.01)
     async with stopped.running("a") as node:
         (stopped.folder / "a" / "peers.toml").write_text("")
         await eventually(lambda: len(node.registry.all()) <= 1, timeout=5)

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
+from p2p_oicp.config import load_settings
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.settings import load_settings
-from p2p_oicp.web.buckets import Buckets
-from p2p_oicp.web.problems import HttpProblem
+from p2p_oicp.server.limits import TokenBucketLimiter
+from p2p_oicp.server.problems import HttpError
 from tests.support.messages import START, authorize_start
 from tests.support.pairing import Admin
 from tests.support.waiting import eventually
@@ -68,15 +68,15 @@ async def test_a_peer_may_be_held_to_its_networks(stopped):
 
 
 def test_a_bucket_fills_again(clock):
-    buckets = Buckets(clock, per_second=2, at_once=4)
+    buckets = TokenBucketLimiter(clock, per_second=2, burst=4)
     for _ in range(4):
-        buckets.take("a")
-    with pytest.raises(HttpProblem) as caught:
-        buckets.take("a")
+        buckets.acquire("a")
+    with pytest.raises(HttpError) as caught:
+        buckets.acquire("a")
     assert caught.value.headers == {"Retry-After": "1"}
-    buckets.take("b")
+    buckets.acquire("b")
     clock.now += 0.5
-    buckets.take("a")
+    buckets.acquire("a")
 
 
 @pytest.mark.parametrize("who", ["the node", "one peer"])

@@ -5,10 +5,10 @@ import json
 import pytest
 import structlog
 
-from p2p_oicp.cli import key_list
+from p2p_oicp.cli import keys as cli_keys
+from p2p_oicp.crypto import keystore
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.identity import keystore
-from p2p_oicp.peers.invitation import Invitation
+from p2p_oicp.peers.descriptor import Invitation
 from tests.support.messages import START, authorize_start
 from tests.support.pairing import Admin
 
@@ -31,10 +31,14 @@ async def test_secrets_appear_in_no_log_no_answer_no_export_and_no_repr(stopped)
             await other.ask("POST", "/peers/join", link=link)
             told.append(await other.ask("POST", "/peers/join", status=502, link=link.replace("key=", "key=A")[:-1]))
             session = (await stopped.a.post(START, authorize_start())).json["SessionID"]
-            keystore.rotate(stopped.folder / "a" / "keys", now=a._clock.time(), after=0, overlap=60)
+            keystore.rotate(stopped.folder / "a" / "keys", now=a._clock.time(), activation_delay=0, overlap=60)
             await a.reload()
             told += [await admin.ask("GET", path) for path in ("/peers", f"/evidence/{session}")]
-            told += [(await stopped.a.get("/readyz")).json, key_list.text(config), key_list.entry(config)]
+            told += [
+                (await stopped.a.get("/readyz")).json,
+                cli_keys.format_keys(config),
+                cli_keys.peers_file_entry(config),
+            ]
             for node in (a, b):
                 told += [
                     repr(part) for part in (node._settings, node._trust, node._trust.signer, node._trust.signer.keys)
@@ -44,7 +48,7 @@ async def test_secrets_appear_in_no_log_no_answer_no_export_and_no_repr(stopped)
                     told.append(await answer.text())
     everything = json.dumps([told, logs], default=repr)
     assert session in everything
-    assert {"node.ready", "pairing.done"} <= {entry["event"] for entry in logs}
+    assert {"node.ready", "pairing.completed"} <= {entry["event"] for entry in logs}
     for secret in secrets_of(stopped, link):
         assert secret not in everything, "a secret was told"
 
@@ -52,7 +56,7 @@ async def test_secrets_appear_in_no_log_no_answer_no_export_and_no_repr(stopped)
 def secrets_of(pair, link: str) -> list[str]:
     keys = [file for name in ("a", "b") for file in (pair.folder / name / "keys").glob("*.key")]
     assert len(keys) == 3
-    return [TOKEN, Invitation.of_link(link).token, *(file.read_text().splitlines()[1] for file in keys)]
+    return [TOKEN, Invitation.from_link(link).token, *(file.read_text().splitlines()[1] for file in keys)]
 
 
 async def test_errors_tell_no_secret(stopped):

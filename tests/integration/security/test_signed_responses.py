@@ -9,14 +9,21 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from p2p_oicp.cli import key_list
-from p2p_oicp.clock import RandomMint, SystemClock
-from p2p_oicp.errors import PeerBroken, PeerBusy, PeerRejected, PeerUnauthorized, PeerUnproven, StoreBusy
-from p2p_oicp.identity import KeyRing, KnownKey, MessageSigner, PrivateKey, SignedParts, keystore, verify_request
-from p2p_oicp.identity.keystore import OwnKey, OwnKeys
-from p2p_oicp.identity.signatures import sign_answer
+from p2p_oicp.cli import keys as cli_keys
+from p2p_oicp.client import Endpoint, HttpTransport
+from p2p_oicp.clock import SystemClock, UuidGenerator
+from p2p_oicp.crypto import KeyRing, KnownKey, MessageSigner, PrivateKey, SignedRequestParts, keystore, verify_request
+from p2p_oicp.crypto.http_signatures import sign_response
+from p2p_oicp.crypto.keystore import OwnKey, OwnKeys
+from p2p_oicp.errors import (
+    PeerBusy,
+    PeerProtocolError,
+    PeerRejected,
+    PeerUnauthorized,
+    PeerVerificationError,
+    StoreBusy,
+)
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
-from p2p_oicp.transport import Endpoint, OicpClient
 from tests.support.messages import NOTIFY, START, authorize_start, notification
 
 AUTHORIZE_START = OPERATION_BY_NAME["AuthorizeStart"]
@@ -36,12 +43,14 @@ class Answering:
     fresh: int = 0
 
     async def serve(self, request: web.Request) -> web.Response:
-        parts = SignedParts("POST", request.host, request.raw_path, "", request.headers, await request.read())
+        parts = SignedRequestParts("POST", request.host, request.raw_path, "", request.headers, await request.read())
         self.seen.append(verify_request(parts, KeyRing([KnownKey(self.ours.public, "we")]).find, time.time()))
         return self.answer(self, self.seen[-1])
 
     def signed(self, body=DENIED, status=200, key=None, to=None) -> dict:
-        headers = sign_answer(key or self.theirs, status=status, body=body, to=to or self.seen[-1], now=time.time())
+        headers = sign_response(
+            key or self.theirs, status=status, body=body, request_signature=to or self.seen[-1], now=time.time()
+        )
         return {"body": body, "status": status, "headers": headers}
 
     async def refresh(self, _name: str) -> bool:
@@ -57,8 +66,8 @@ async def peer():
         ring = KeyRing([KnownKey(found.theirs.public, "peer"), KnownKey(found.third.public, "third")])
         keys = OwnKeys((OwnKey(found.ours.public, private=found.ours),))
         signer = MessageSigner(keys, ring, SystemClock(), needs_signature=lambda name: name == "peer")
-        async with OicpClient(mint=RandomMint(), signer=signer, user_agent="t", max_body=10_000) as client:
-            client.refresh = found.refresh
+        async with HttpTransport(ids=UuidGenerator(), signer=signer, user_agent="t", max_body=10_000) as client:
+            client.refresh_peer_keys = found.refresh
             endpoint = Endpoint("peer", str(server.make_url("/")))
 
             async def call(deadline: float = 5):
@@ -137,7 +146,7 @@ async def test_an_answer_that_proves_nothing_is_none(peer, answer, reason):
         peer.answer = right
         await peer.call()
     peer.answer = answer
-    with pytest.raises(PeerUnproven, match=reason):
+    with pytest.raises(PeerVerificationError, match=reason):
         await peer.call()
     assert peer.fresh == (answer is by_nobody)
 
@@ -147,7 +156,7 @@ def trouble(status, **headers):
 
 
 TROUBLES = {
-    "a proxy's 502": (trouble(502), PeerBroken),
+    "a proxy's 502": (trouble(502), PeerProtocolError),
     "an overload": (trouble(429, **{"Retry-After": "3"}), PeerBusy),
     "our identity is not accepted": (trouble(401), PeerUnauthorized),
 }
@@ -158,7 +167,7 @@ async def test_trouble_on_the_way_need_not_be_signed(peer, answer, error):
     peer.answer = answer
     with pytest.raises(error) as caught:
         await peer.call()
-    assert not isinstance(caught.value, PeerUnproven)
+    assert not isinstance(caught.value, PeerVerificationError)
     assert peer.fresh == (error is PeerUnauthorized)
 
 
@@ -205,21 +214,23 @@ async def starts(pair) -> str:
 async def test_a_running_node_takes_a_new_key_over_and_its_peers_follow(stopped, who):
     async with stopped.running("a") as a, stopped.running("b") as b:
         assert await starts(stopped) == "Authorized"
-        new = keystore.rotate(stopped.folder / who / "keys", now=time.time(), after=0, overlap=60).entries[-1]
+        new = keystore.rotate(stopped.folder / who / "keys", now=time.time(), activation_delay=0, overlap=60).entries[
+            -1
+        ]
         await {"a": a, "b": b}[who].reload()
         assert await starts(stopped) == "Authorized"
         other = {"a": b, "b": a}[who]
-        assert new.public.key_id in {known.key.key_id for known in other._trust.ring.of(f"node {who}")}
+        assert new.public.key_id in {known.key.key_id for known in other._trust.keyring.keys_of(f"node {who}")}
 
 
 async def test_who_rotates_is_told_why_the_node_does_not_sign_with_the_new_key(stopped):
     home = stopped.folder / "a"
     async with stopped.running("a") as a:
         before = a._trust.signer.keys
-        new = keystore.rotate(home / "keys", now=time.time(), after=0, overlap=60).entries[-1]
+        new = keystore.rotate(home / "keys", now=time.time(), activation_delay=0, overlap=60).entries[-1]
         (home / "keys" / new.file).chmod(0o644)
         (home / "peers.toml").write_text("[[peer]]\n")
-        told = await asyncio.to_thread(key_list.tell, home / "node.toml")
+        told = await asyncio.to_thread(cli_keys.reload_running_node, home / "node.toml")
         assert a._trust.signer.keys == before
     assert "The node cannot use all that it has read" in told
     assert f"chmod 600 {home / 'keys' / new.file}" in told
@@ -232,12 +243,12 @@ async def test_a_peer_that_slept_through_rotations_recovers_by_the_descriptor(st
         pass
     home, now = stopped.folder / "b" / "keys", time.time()
     for n in range(rotations):
-        keystore.rotate(home, now=now - 1000 + 100 * n, after=0, overlap=50)
+        keystore.rotate(home, now=now - 1000 + 100 * n, activation_delay=0, overlap=50)
     async with stopped.running("b"), stopped.running("a"):
         assert await starts(stopped) == "Authorized"
     # What was learned is still known after a restart, and without asking again.
     async with stopped.running("b"), stopped.running("a") as a:
-        assert a._trust.ring.owner_of(keystore.read_own_keys(home).entries[-1].public) == "node b"
+        assert a._trust.keyring.owner_of(keystore.read_own_keys(home).entries[-1].public) == "node b"
 
 
 async def test_a_key_that_no_trusted_key_announced_is_not_believed(stopped):
@@ -255,7 +266,7 @@ async def test_a_notification_finds_its_way_with_a_new_key_although_its_path_nam
     """B does not know A's new key and cannot know whom to ask; A introduces itself, and tries again."""
     async with stopped.running("a") as a, stopped.running("b"):
         session = (await stopped.a.post(START, authorize_start())).json["SessionID"]
-        keystore.rotate(stopped.folder / "a" / "keys", now=time.time(), after=0, overlap=60)
+        keystore.rotate(stopped.folder / "a" / "keys", now=time.time(), activation_delay=0, overlap=60)
         await a.reload()
         await stopped.a.post(NOTIFY, notification("Start", session))
         await stopped.contracts.until(lambda book: book.notifications)

@@ -21,12 +21,12 @@ from tests.support.messages import (
     push_status,
 )
 
-TABLES = ("sessions", "session_events", "cdrs", "refused_cdrs", "outbox", "state_records", "state_groups")
+TABLES = ("sessions", "session_events", "cdrs", "conflicting_cdrs", "outbox", "dataset_records", "dataset_groups")
 
 
 async def traces(node) -> dict[str, int]:
     return {
-        table: (await node.store.read(Statement(f"SELECT count(*) AS n FROM {table}", {})))[0]["n"] for table in TABLES
+        table: (await node.store.query(Statement(f"SELECT count(*) AS n FROM {table}", {})))[0]["n"] for table in TABLES
     }
 
 

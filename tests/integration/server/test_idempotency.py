@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 
 from p2p_oicp.oicp import OPERATIONS
-from p2p_oicp.oicp.operation import Party
-from p2p_oicp.simulator.loopback_ports import free_ports
+from p2p_oicp.oicp.operations import Party
+from p2p_oicp.simulator.node_files import free_ports
 from tests.support import dataset_messages as state
 from tests.support.messages import (
     A_CPO,

@@ -6,8 +6,8 @@ import json
 import aiohttp
 import pytest
 
-from p2p_oicp.web.limits import Capacity, Doorkeeper
-from p2p_oicp.web.problems import HttpProblem
+from p2p_oicp.server.limits import AdmissionController, AdmissionLimits
+from p2p_oicp.server.problems import HttpError
 from tests.support.clients import TestClient
 from tests.support.messages import CDR, GET_CDRS, NOTIFY, PUSH_STATUS, REMOTE_START, RESERVE, START, authorize_start
 from tests.support.waiting import eventually
@@ -22,7 +22,7 @@ class Door:
 
     def __init__(self) -> None:
         self.refused = 0
-        self._keeper = Doorkeeper(MEBIBYTE, self._count, Capacity(requests=8, pushes=1, waiting=3))
+        self._keeper = AdmissionController(MEBIBYTE, self._count, AdmissionLimits(requests=8, pushes=1, waiting=3))
         self._end = asyncio.Event()
         self._tasks: list[asyncio.Task] = []
 
@@ -41,21 +41,21 @@ class Door:
             self._tasks.append(task)
             return 0
         problem = task.exception()
-        assert isinstance(problem, HttpProblem)
+        assert isinstance(problem, HttpError)
         assert problem.headers == {"Retry-After": "1"}
         return problem.http_status
 
     async def _answered(self, path: str, address: str, length: int | None, grown: int) -> None:
-        place = self._keeper.enter(path, address)
+        place = self._keeper.acquire(path, address)
         try:
-            if place.takes_turns:
-                await self._keeper.wait_for_turn(place)
-            self._keeper.make_room(place, length)
+            if place.is_bulk:
+                await self._keeper.wait_for_bulk_slot(place)
+            self._keeper.reserve_bytes(place, length)
             for size in range(0, grown + 1, 1024):
-                self._keeper.make_room(place, size)
+                self._keeper.reserve_bytes(place, size)
             await self._end.wait()
         finally:
-            self._keeper.leave(place)
+            self._keeper.release(place)
 
     async def answer(self) -> None:
         """Answer what is being answered."""

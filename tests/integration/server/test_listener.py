@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from p2p_oicp.identity.certificates import self_signed
-from p2p_oicp.web.listening import OICP, listen
+from p2p_oicp.crypto.tls import self_signed
+from p2p_oicp.server.listener import OICP_HANDLER, start_listener
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ async def test_a_silent_connection_that_comes_in_while_the_listener_closes_does_
     served.load_cert_chain(certificate)
     asking.check_hostname, asking.verify_mode = False, ssl.CERT_NONE
     app = web.Application()
-    app[OICP] = lambda _: None
+    app[OICP_HANDLER] = lambda _: None
     come_in = asyncio.Event()
 
     async def while_it_closes(_app: web.Application) -> None:
@@ -36,7 +36,7 @@ async def test_a_silent_connection_that_comes_in_while_the_listener_closes_does_
 
     app.on_shutdown.append(while_it_closes)
     async with asyncio.timeout(5), AsyncExitStack() as stack:
-        url = await listen(stack, app, "127.0.0.1", 0, "peer_api", connections=10, tls=served)
+        url = await start_listener(stack, app, "127.0.0.1", 0, "peer_api", max_connections=10, tls=served)
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
     assert come_in.is_set()
     assert await reader.read() == b""

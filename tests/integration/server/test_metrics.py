@@ -42,7 +42,7 @@ async def test_what_waits_for_a_peer_that_is_away_is_shown_with_its_age_attempts
             told = await numbers(patient, patient.a)
             while told.get(("p2p_oicp_outbox_attempts", "node b", "waiting"), 0) < 1:
                 told = await numbers(patient, patient.a)
-    assert told["p2p_oicp_outbox_letters", "node b", "waiting"] == 1
+    assert told["p2p_oicp_outbox_messages", "node b", "waiting"] == 1
     assert told["p2p_oicp_outbox_attempts", "node b", "waiting"] >= 1
     assert 200 < told["p2p_oicp_destination_next_try_seconds", "node b"] <= 300
     assert 0 < told["p2p_oicp_outbox_oldest_seconds", "node b", "waiting"] < 20

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from p2p_oicp.web import bodies, listening
+from p2p_oicp.server import inbound, listener
 from tests.support.messages import START, authorize_start
 
 HEAD = f"POST /api/oicp/{START} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
@@ -17,9 +17,9 @@ SLOW = {
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(listening, "SILENT_CONNECTION_SECONDS", 0.3)
-    monkeypatch.setattr(listening, "LINGERING_SECONDS", 0.2)
-    monkeypatch.setattr(bodies, "_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(listener, "KEEPALIVE_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(listener, "BODY_LINGER_SECONDS", 0.2)
+    monkeypatch.setattr(inbound, "_BODY_TIMEOUT_SECONDS", 0.3)
 
 
 async def until_cut_off(port: int, begin: str, drop: bytes = b"") -> bytes:

@@ -129,18 +129,20 @@ async def test_a_record_that_never_came_is_asked_for_on_command(stopped):
     session = await lost(stopped)
     async with stopped.running("a"), stopped.running("b"):
         answer = await stopped.b.admin("cdrs/reconcile", {"since": "2026-02-01T00:00:00Z"})
-        assert answer.json == {"peers": [{"peer": "node a", "told": 1, "new": 1, "refused": 0, "error": None}]}
+        assert answer.json == {
+            "peers": [{"peer": "node a", "reported": 1, "imported": 1, "rejected": 0, "error": None}]
+        }
         await delivered(stopped, session)
         again = await stopped.b.admin("cdrs/reconcile", {"since": "2026-02-01T00:00:00Z"})
-        assert again.json["peers"][0]["new"] == 0
+        assert again.json["peers"][0]["imported"] == 0
 
 
 async def test_a_record_that_never_came_is_asked_for_at_every_interval(stopped):
     stopped.more = "[cdrs]\nreconcile_interval = 0.05\n"
     stopped.write()
     session = await lost(stopped)
-    query(stopped, "b", "DELETE FROM reconciled")
-    query(stopped, "b", "INSERT INTO reconciled VALUES ('node a', 0)")
+    query(stopped, "b", "DELETE FROM cdr_reconciliations")
+    query(stopped, "b", "INSERT INTO cdr_reconciliations VALUES ('node a', 0)")
     async with stopped.running("a"), stopped.running("b"):
         await delivered(stopped, session)
 
@@ -148,7 +150,7 @@ async def test_a_record_that_never_came_is_asked_for_at_every_interval(stopped):
 async def test_a_peer_that_cannot_be_asked_is_named(stopped):
     async with stopped.running("b"):
         told = (await stopped.b.admin("cdrs/reconcile")).json["peers"]
-    assert [(peer["peer"], peer["told"]) for peer in told] == [("node a", 0)]
+    assert [(peer["peer"], peer["reported"]) for peer in told] == [("node a", 0)]
     assert told[0]["error"]
 
 

@@ -59,7 +59,7 @@ async def test_an_answer_that_its_own_cdr_overtook_does_not_take_the_session_bac
     stopped.csms.authorize_remote_start = eager
     async with stopped.running("a") as a, stopped.running("b") as b:
         assert (await stopped.b.post(REMOTE_START, remote_start())).code == "000"
-        states = [(await node.store.read(Statement("SELECT state FROM sessions", {})))[0]["state"] for node in (a, b)]
+        states = [(await node.store.query(Statement("SELECT state FROM sessions", {})))[0]["state"] for node in (a, b)]
     assert set(states) <= {"ended", "settled"}
 
 

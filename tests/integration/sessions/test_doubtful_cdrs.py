@@ -34,7 +34,7 @@ async def test_what_our_own_data_speaks_against_is_reported(pair, evse, products
     with structlog.testing.capture_logs() as logs:
         for _ in range(2):
             assert (await pair.a.post(CDR, cdr(session, **members))).json["Result"] is True
-    reported = [entry["findings"] for entry in logs if entry["event"] == "cdr.doubtful"]
+    reported = [entry["findings"] for entry in logs if entry["event"] == "cdr.plausibility_warning"]
     assert [[code in text for code, text in zip(codes, found, strict=True)] for found in reported] == (
         [[True] * len(codes)] if codes else []
     )

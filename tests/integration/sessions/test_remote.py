@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2p_oicp.errors import PeerSilent, PeerUnreachable
+from p2p_oicp.errors import PeerTimeout, PeerUnreachable
 from tests.support.messages import (
     CDR,
     NOTIFY,
@@ -65,7 +65,7 @@ async def test_a_csms_that_is_down_is_021(pair):
 
 
 async def test_a_start_whose_answer_got_lost_stays_uncertain_and_its_record_is_accepted(pair):
-    pair.csms.fail_with = PeerSilent("csms", "no answer in time")
+    pair.csms.fail_with = PeerTimeout("csms", "no answer in time")
     session = (await pair.b.post(REMOTE_START, remote_start())).json.get("SessionID")
     pair.csms.fail_with = None
     assert (await pair.a.post(CDR, cdr(session, Identification=CONTRACT))).json["Result"] is True

@@ -1,7 +1,7 @@
 """A session from request to settlement, as the store of each node tells it, and one that nothing is heard of."""
 
+from p2p_oicp.config import load_settings
 from p2p_oicp.node import Node
-from p2p_oicp.settings import load_settings
 from tests.support.clocks import ManualClock
 from tests.support.messages import CDR, NOTIFY, START, STOP, authorize_start, authorize_stop, cdr, notification
 from tests.support.nodes import query

@@ -151,7 +151,7 @@ async def test_a_delivered_record_settles_the_session(stopped, name, role):
         await stopped.a.post(CDR, cdr(session))
         await stopped.contracts.until(lambda book: book.records)
     async with stopped.running(name) as node:
-        rows = await node.store.read(STATES)
+        rows = await node.store.query(STATES)
     assert [(row["role"], row["state"]) for row in rows] == [(role, "settled")]
 
 

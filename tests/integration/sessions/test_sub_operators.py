@@ -3,7 +3,7 @@
 import json
 from types import SimpleNamespace
 
-from p2p_oicp.backends.http import HttpEmpBackend
+from p2p_oicp.backends.client import HttpEmpBackend
 from p2p_oicp.oicp import Acknowledgement, AuthorizationStart, ChargeDetailRecord, SessionID
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from tests.support.messages import CDR, NOTIFY, START, UNKNOWN_SESSION, authorize_start, cdr, notification

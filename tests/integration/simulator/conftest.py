@@ -11,11 +11,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from p2p_oicp.clock import RandomMint, SystemClock
+from p2p_oicp.client import Endpoint, HttpTransport
+from p2p_oicp.clock import SystemClock, UuidGenerator
 from p2p_oicp.oicp import (
     UID,
     Acknowledgement,
-    Code,
     EvcoID,
     EvseID,
     EvseStatuses,
@@ -31,10 +31,10 @@ from p2p_oicp.oicp import (
     ProviderID,
     SessionID,
     StatusCode,
+    StatusCodeValue,
     find,
 )
-from p2p_oicp.simulator import ChargingPoint, Contract, ContractSystem, Csms, Journal, StoryClock
-from p2p_oicp.transport import Endpoint, OicpClient
+from p2p_oicp.simulator import ChargingPoint, Contract, ContractSystem, Csms, ExchangeLog, SimulatedClock
 
 OPERATOR = OperatorID("DE*GEF")
 OPENS_A_SESSION = {"AuthorizeStart", "AuthorizeRemoteStart"}
@@ -44,7 +44,7 @@ OPENS_A_SESSION = {"AuthorizeStart", "AuthorizeRemoteStart"}
 class Hub:
     """Forwards each message to the backend it is for, and keeps what was sent."""
 
-    client: OicpClient
+    client: HttpTransport
     urls: dict[Party, str] = field(default_factory=dict)
     statuses: dict[EvseID, str] = field(default_factory=dict)
     taken: list[tuple[Operation, bytes]] = field(default_factory=list)
@@ -62,11 +62,11 @@ class Hub:
         if operation.name == "PushEvseStatus":
             records = message.operator_evse_status.evse_status_records
             self.statuses |= {record.evse_id: record.evse_status for record in records}
-            return Acknowledgement(result=True, status_code=StatusCode.of(Code.SUCCESS))
+            return Acknowledgement(result=True, status_code=StatusCode.of(StatusCodeValue.SUCCESS))
         if operation.name.startswith("PullEvseStatus"):
             return self.pulled(operation, message)
         if operation.name in OPENS_A_SESSION:
-            message = message.replace(session_id=SessionID(RandomMint().session_id()))
+            message = message.replace(session_id=SessionID(UuidGenerator().session_id()))
         reply = await self.call(operation, party, message)
         if operation.name in OPENS_A_SESSION:
             return reply.replace(session_id=message.session_id)
@@ -91,7 +91,7 @@ class Hub:
 
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
-    async with OicpClient(mint=RandomMint(), user_agent="hub", max_body=10_000_000) as client:
+    async with HttpTransport(ids=UuidGenerator(), user_agent="hub", max_body=10_000_000) as client:
         hub = Hub(client)
         app = web.Application()
         app.router.add_post("/{path:.*}", hub.serve)
@@ -101,19 +101,19 @@ async def hub() -> AsyncIterator[Hub]:
 
 
 @pytest.fixture
-def journal() -> Journal:
-    return Journal(SystemClock())
+def journal() -> ExchangeLog:
+    return ExchangeLog(SystemClock())
 
 
 @pytest.fixture
-def clock() -> StoryClock:
-    return StoryClock(datetime(2024, 5, 1, 8, tzinfo=UTC))
+def clock() -> SimulatedClock:
+    return SimulatedClock(datetime(2024, 5, 1, 8, tzinfo=UTC))
 
 
 @pytest.fixture
 async def csms(hub, journal, clock) -> AsyncIterator[Csms]:
     points = [ChargingPoint(EvseID(f"DE*GEF*E1001*{place}"), Decimal("100.5")) for place in (1, 2, 3, 4)]
-    async with Csms(name="CSMS", operator=OPERATOR, points=points, journal=journal, clock=clock) as csms:
+    async with Csms(name="CSMS", operator=OPERATOR, points=points, exchange_log=journal, clock=clock) as csms:
         csms.connect("hub", hub.url)
         hub.urls[Party.CPO] = csms.url
         yield csms
@@ -127,7 +127,7 @@ async def contracts(hub, journal) -> AsyncIterator[ContractSystem]:
         Contract(EvcoID("DE-GDF-C12345678-X")),
     ]
     provider = ProviderID("DE-GDF")
-    async with ContractSystem(name="contracts", provider=provider, contracts=drivers, journal=journal) as system:
+    async with ContractSystem(name="contracts", provider=provider, contracts=drivers, exchange_log=journal) as system:
         system.connect("hub", hub.url)
         hub.urls[Party.EMP] = system.url
         yield system

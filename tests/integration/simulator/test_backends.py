@@ -10,7 +10,7 @@ import pytest
 
 from p2p_oicp.errors import PeerUnreachable
 from p2p_oicp.oicp import UID, EvcoID, EvseID, validate
-from p2p_oicp.simulator.answers import code_of, said_no, said_yes
+from p2p_oicp.simulator.exchange_log import is_accepted, is_refused, status_code_of
 
 FIRST, SECOND = EvseID("DE*GEF*E1001*1"), EvseID("DE*GEF*E1001*2")
 CARD, BLOCKED, STRANGE = UID("04A1B2C3D4E5F6"), UID("04B10C4ED00000"), UID("CAFEBABE")
@@ -19,12 +19,12 @@ DRIVER = EvcoID("DE-GDF-C12345678-X")
 
 async def charge_with_a_card(csms):
     session, answer = await csms.swipe(FIRST, CARD)
-    assert said_yes(answer)
-    await csms.begin(session)
+    assert is_accepted(answer)
+    await csms.start_charging(session)
     await csms.charge(session, Decimal("7.1"), minutes=30)
     await csms.charge(session, Decimal("0.25"), minutes=10)
     await csms.swipe_to_stop(session, CARD)
-    await csms.leave(session)
+    await csms.end_session(session)
     await csms.send_cdr(session)
     return session
 
@@ -33,7 +33,7 @@ async def test_a_session_with_a_card_ends_in_equal_books(csms, contracts):
     session = await charge_with_a_card(csms)
     (cdr,) = contracts.cdrs[session.session_id]
     assert json.loads(cdr.to_json()) == json.loads(session.cdr.to_json())
-    assert cdr.consumed_energy == Decimal("7.35") == session.consumed
+    assert cdr.consumed_energy == Decimal("7.35") == session.consumed_energy
     kinds = [note.type for note in contracts.notifications[session.session_id]]
     assert kinds == ["Start", "Progress", "Progress", "End"]
     assert contracts.sessions.keys() == csms.sessions.keys() == {session.session_id}
@@ -42,13 +42,13 @@ async def test_a_session_with_a_card_ends_in_equal_books(csms, contracts):
 
 async def test_a_session_from_the_app_ends_in_equal_books(csms, contracts):
     session_id, answer = await contracts.start_remotely(DRIVER, SECOND)
-    assert said_yes(answer)
+    assert is_accepted(answer)
     session = csms.sessions[session_id]
     assert session.point.status == "Occupied"
-    await csms.begin(session)
+    await csms.start_charging(session)
     await csms.charge(session, Decimal("0.3"), minutes=6)
-    assert said_yes(await contracts.stop_remotely(session_id))
-    await csms.leave(session)
+    assert is_accepted(await contracts.stop_remotely(session_id))
+    await csms.end_session(session)
     await csms.send_cdr(session)
     assert [cdr.consumed_energy for cdr in contracts.cdrs[session_id]] == [Decimal("0.3")]
     assert session.identification.evco_id == DRIVER
@@ -60,8 +60,8 @@ async def test_every_message_they_send_is_faultless_oicp(csms, contracts, hub):
     session_id, _ = await contracts.start_remotely(DRIVER, SECOND)
     await contracts.stop_remotely(session_id)
     await contracts.pull_statuses()
-    await contracts.pull_statuses_of(FIRST)
-    await contracts.pull_statuses_of_operator(csms.operator)
+    await contracts.pull_statuses_by_id(FIRST)
+    await contracts.pull_statuses_by_operator(csms.operator)
     findings = [finding for operation, body in hub.taken for finding in validate(operation.request.from_json(body))]
     assert findings == []
     assert len({operation.name for operation, _ in hub.taken}) == 10
@@ -81,7 +81,7 @@ REFUSED_CARDS = {"unknown": (STRANGE, "102"), "contract not valid": (BLOCKED, "2
 @pytest.mark.parametrize(("uid", "code"), REFUSED_CARDS.values(), ids=REFUSED_CARDS)
 async def test_a_refused_card_leaves_no_trace_in_the_books(csms, contracts, uid, code):
     session, answer = await csms.swipe(FIRST, uid)
-    assert (session, said_no(answer), code_of(answer)) == (None, True, code)
+    assert (session, is_refused(answer), status_code_of(answer)) == (None, True, code)
     assert not csms.sessions
     assert not contracts.sessions
     assert csms.points[FIRST].status == "Available"
@@ -89,34 +89,34 @@ async def test_a_refused_card_leaves_no_trace_in_the_books(csms, contracts, uid,
 
 async def test_only_the_drivers_own_card_stops_a_session(csms, contracts):
     session, _ = await csms.swipe(FIRST, CARD)
-    assert said_no(await csms.swipe_to_stop(session, STRANGE))
-    assert not session.has_ceased
+    assert is_refused(await csms.swipe_to_stop(session, STRANGE))
+    assert not session.charging_stopped
     assert contracts.sessions[session.session_id].is_charging
-    assert said_yes(await csms.swipe_to_stop(session, CARD))
+    assert is_accepted(await csms.swipe_to_stop(session, CARD))
 
 
 async def test_remote_starts_that_cannot_be_are_refused(csms, contracts):
     await contracts.start_remotely(DRIVER, FIRST)
     for evse_id, code in ((FIRST, "602"), (EvseID("DE*GEF*E9"), "603")):
         session_id, answer = await contracts.start_remotely(DRIVER, evse_id)
-        assert (session_id, code_of(answer)) == (None, code)
+        assert (session_id, status_code_of(answer)) == (None, code)
     assert len(csms.sessions) == 1
 
 
 async def test_a_session_is_stopped_remotely_only_once(csms, contracts):
     session_id, _ = await contracts.start_remotely(DRIVER, FIRST)
-    await csms.begin(csms.sessions[session_id])
+    await csms.start_charging(csms.sessions[session_id])
     await contracts.stop_remotely(session_id)
-    assert code_of(await contracts.stop_remotely(session_id)) == "400"
+    assert status_code_of(await contracts.stop_remotely(session_id)) == "400"
 
 
 async def test_what_belongs_to_no_session_is_refused(csms, contracts):
     session = await charge_with_a_card(csms)
     contracts.sessions.clear()
     contracts.cdrs.clear()
-    assert code_of(await csms.send_cdr(session)) == "400"
-    assert code_of(await csms.leave(session)) == "400"
-    assert code_of(await csms.swipe_to_stop(session, CARD)) == "400"
+    assert status_code_of(await csms.send_cdr(session)) == "400"
+    assert status_code_of(await csms.end_session(session)) == "400"
+    assert status_code_of(await csms.swipe_to_stop(session, CARD)) == "400"
     assert not contracts.cdrs
 
 
@@ -128,7 +128,7 @@ async def test_only_changed_statuses_are_pushed(csms, contracts, hub):
     assert b"E1001*2" in hub.taken[-1][1]
     assert b"E1001*1" not in hub.taken[-1][1]
     assert await contracts.pull_statuses() == csms.statuses
-    assert await contracts.pull_statuses_of(SECOND) == {SECOND: "OutOfService"}
+    assert await contracts.pull_statuses_by_id(SECOND) == {SECOND: "OutOfService"}
 
 
 @pytest.mark.usefixtures("contracts")
@@ -169,6 +169,6 @@ async def test_unusable_requests_have_their_answer(csms, path, body, status, cod
 
 
 async def test_waiting_ends_when_the_books_have_it_or_time_is_up(csms, contracts):
-    assert not await contracts.wait_until(lambda: bool(contracts.cdrs), within=0.01)
+    assert not await contracts.wait_until(lambda: bool(contracts.cdrs), timeout_seconds=0.01)
     session = await charge_with_a_card(csms)
-    assert await contracts.wait_until(lambda: session.session_id in contracts.cdrs, within=1)
+    assert await contracts.wait_until(lambda: session.session_id in contracts.cdrs, timeout_seconds=1)

@@ -35,7 +35,7 @@ HANGING = "import threading; print('thinking', flush=True); threading.Event().wa
 
 
 def cluster(directory: Path, program: str, *specs: NodeSpec, patience: float = 20.0) -> Cluster:
-    return Cluster(directory, specs or (A,), command=(sys.executable, "-c", program), patience=patience)
+    return Cluster(directory, specs or (A,), command=(sys.executable, "-c", program), timeout=patience)
 
 
 async def test_nodes_are_ready_when_the_block_begins_and_gone_when_it_ends(tmp_path):
@@ -84,7 +84,7 @@ async def test_a_node_that_does_not_end_in_order_is_reported(tmp_path, program, 
     nodes = cluster(tmp_path, program)
     with pytest.raises(NodeFailed, match=words):
         async with nodes:
-            nodes["node A"].patience = 0.5
+            nodes["node A"].timeout = 0.5
     assert not nodes["node A"].is_running
 
 

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import tomllib
 
-from p2p_oicp.simulator.demo import JsonTimeline, play
+from p2p_oicp.simulator.demo import JsonTimeline, run_demo
 from p2p_oicp.simulator.demo.scenes import SCENES
 
 
 async def test_every_check_of_the_roaming_day_holds(tmp_path):
     stream = io.StringIO()
-    report = await play(tmp_path, JsonTimeline(stream))
+    report = await run_demo(tmp_path, JsonTimeline(stream))
     assert report.failed == []
     assert [scene for scene, _ in report.by_scene()] == [title for title, _ in SCENES]
     assert report.seconds < 60
@@ -27,7 +27,7 @@ async def test_every_check_of_the_roaming_day_holds(tmp_path):
 
 async def test_a_node_that_cannot_start_is_a_failed_check_with_its_reason(tmp_path, monkeypatch):
     monkeypatch.setattr("p2p_oicp.simulator.demo.world.OPERATOR", type("Id", (), {"text": "not an id"}))
-    report = await play(tmp_path, JsonTimeline(io.StringIO()))
+    report = await run_demo(tmp_path, JsonTimeline(io.StringIO()))
     (check,) = report.failed
     assert (report.held, check.sentence) == (False, "the day was played to its end")
     assert "not an id" in check.detail

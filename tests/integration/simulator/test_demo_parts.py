@@ -10,10 +10,10 @@ import sys
 import pytest
 from rich.console import Console
 
-from p2p_oicp.simulator import Exchange
+from p2p_oicp.simulator import LoggedExchange
 from p2p_oicp.simulator.demo import Check, JsonTimeline, Report, RichTimeline
 
-EXCHANGE = Exchange(
+EXCHANGE = LoggedExchange(
     at=1.0, took=0.01, sender="CSMS", receiver="node A", operation="AuthorizeStart",
     session_id="b2688855-7f00-0002-6d8e-48d883f6abb6", result="Authorized by DE-GDF", good=True,
 )  # fmt: skip

@@ -20,11 +20,11 @@ from p2p_oicp.simulator import (
     Contract,
     ContractSystem,
     Csms,
-    Journal,
+    ExchangeLog,
     NodeSpec,
-    StoryClock,
+    SimulatedClock,
 )
-from p2p_oicp.simulator.answers import code_of, said_yes
+from p2p_oicp.simulator.exchange_log import is_accepted, status_code_of
 from tests.support.waiting import eventually_equals
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -64,9 +64,9 @@ class Roaming:
         csms = self.csms[cpo]
         session, answer = await csms.swipe(point(cpo), card)
         assert session is not None, answer
-        await csms.begin(session)
+        await csms.start_charging(session)
         await csms.charge(session, Decimal("7.5"), minutes=20)
-        await csms.leave(session)
+        await csms.end_session(session)
         return session
 
 
@@ -80,16 +80,22 @@ def contract(emp: str) -> Contract:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def roaming(tmp_path_factory):
-    journal, clock = Journal(SystemClock()), StoryClock(datetime(2026, 3, 1, 9, tzinfo=UTC))
+    journal, clock = ExchangeLog(SystemClock()), SimulatedClock(datetime(2026, 3, 1, 9, tzinfo=UTC))
     async with AsyncExitStack() as stack:
         csms = {
             name: Csms(
-                name=name, operator=OperatorID(party), points=[ChargingPoint(point(name))], journal=journal, clock=clock
+                name=name,
+                operator=OperatorID(party),
+                points=[ChargingPoint(point(name))],
+                exchange_log=journal,
+                clock=clock,
             )
             for name, party in CPOS.items()
         }
         contracts = {
-            name: ContractSystem(name=name, provider=ProviderID(party), contracts=[contract(name)], journal=journal)
+            name: ContractSystem(
+                name=name, provider=ProviderID(party), contracts=[contract(name)], exchange_log=journal
+            )
             for name, party in EMPS.items()
         }
         for backend in (*csms.values(), *contracts.values()):
@@ -109,11 +115,13 @@ async def test_every_driver_charges_everywhere_and_each_record_reaches_its_own_e
     for cpo in CPOS:
         for emp, card in CARDS.items():
             session = await roaming.charge(cpo, card)
-            assert said_yes(await roaming.csms[cpo].send_cdr(session))
+            assert is_accepted(await roaming.csms[cpo].send_cdr(session))
             sent[session.session_id] = emp
     for emp, system in roaming.contracts.items():
         mine = {session for session, owner in sent.items() if owner == emp}
-        assert await system.wait_until(lambda system=system, mine=mine: set(system.cdrs) >= mine, within=PATIENCE)
+        assert await system.wait_until(
+            lambda system=system, mine=mine: set(system.cdrs) >= mine, timeout_seconds=PATIENCE
+        )
         assert set(system.cdrs).isdisjoint(sent.keys() - mine)
         assert {len(system.cdrs[session]) for session in mine} == {1}
     mine = {str(session) for session, owner in sent.items() if owner == ALONE}
@@ -125,28 +133,30 @@ async def test_every_driver_charges_everywhere_and_each_record_reaches_its_own_e
 
 async def test_a_card_of_nobody_is_refused_by_all_and_a_drivers_app_reaches_any_cpo(roaming):
     session, answer = await roaming.csms["cpo one"].swipe(point("cpo one"), NOBODYS_CARD)
-    assert (session, code_of(answer)) == (None, "106")
+    assert (session, status_code_of(answer)) == (None, "106")
     for emp, system in roaming.contracts.items():
         for cpo in CPOS:
             session_id, answer = await system.start_remotely(contract(emp).evco_id, point(cpo))
             assert session_id is not None, answer
-            assert said_yes(await system.stop_remotely(session_id))
+            assert is_accepted(await system.stop_remotely(session_id))
             started = roaming.csms[cpo].sessions[session_id]
-            await roaming.csms[cpo].leave(started)
-            assert said_yes(await roaming.csms[cpo].send_cdr(started))
-            assert await system.wait_until(lambda s=session_id, system=system: s in system.cdrs, within=PATIENCE)
+            await roaming.csms[cpo].end_session(started)
+            assert is_accepted(await roaming.csms[cpo].send_cdr(started))
+            assert await system.wait_until(
+                lambda s=session_id, system=system: s in system.cdrs, timeout_seconds=PATIENCE
+            )
 
 
 async def test_an_emp_that_crashes_gets_its_record_afterwards_and_once(roaming):
     session = await roaming.charge("cpo one", CARDS["emp one"])
     await roaming.nodes["emp one"].kill()
-    assert said_yes(await roaming.csms["cpo one"].send_cdr(session))
+    assert is_accepted(await roaming.csms["cpo one"].send_cdr(session))
     await roaming.nodes["cpo one"].kill()
     await roaming.nodes["cpo one"].start()
     await roaming.nodes["emp one"].start()
     system = roaming.contracts["emp one"]
-    assert await system.wait_until(lambda: session.session_id in system.cdrs, within=PATIENCE)
-    assert said_yes(await roaming.csms["cpo one"].send_cdr(session))
+    assert await system.wait_until(lambda: session.session_id in system.cdrs, timeout_seconds=PATIENCE)
+    assert is_accepted(await roaming.csms["cpo one"].send_cdr(session))
     await roaming.nodes["emp one"].restart()
     assert len(system.cdrs[session.session_id]) == 1
     story = json.loads(await roaming.command("emp one", "sessions", "show", str(session.session_id), "--json"))
@@ -156,7 +166,7 @@ async def test_an_emp_that_crashes_gets_its_record_afterwards_and_once(roaming):
 
 async def test_the_statuses_of_both_cpos_are_seen_by_all_three_emps(roaming):
     for csms in roaming.csms.values():
-        assert said_yes(await csms.push_all_statuses())
+        assert is_accepted(await csms.push_all_statuses())
     wanted = {point(cpo): "Available" for cpo in CPOS}
     for system in roaming.contracts.values():
-        await eventually_equals(partial(system.pull_statuses, journaled=False), wanted, PATIENCE)
+        await eventually_equals(partial(system.pull_statuses, logged=False), wanted, PATIENCE)

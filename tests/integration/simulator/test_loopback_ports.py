@@ -10,9 +10,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from p2p_oicp.simulator.loopback_ports import LOOPBACK, NoPortsLeft, free_ports
+from p2p_oicp.simulator.node_files import LOOPBACK, NoFreePorts, free_ports
 
-PROGRAM = "from p2p_oicp.simulator.loopback_ports import free_ports; print(free_ports(100))"
+PROGRAM = "from p2p_oicp.simulator.node_files import free_ports; print(free_ports(100))"
 
 
 def test_the_ports_are_different_and_can_be_listened_on():
@@ -37,5 +37,5 @@ def test_another_process_is_given_other_ports():
 
 
 def test_no_ports_left_says_what_to_do():
-    with pytest.raises(NoPortsLeft, match=r"of 200 ports are free .*; end some of the nodes"):
+    with pytest.raises(NoFreePorts, match=r"of 200 ports are free .*; end some of the nodes"):
         free_ports(200)

@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from p2p_oicp.identity import read_own_keys
+from p2p_oicp.config import load_settings
+from p2p_oicp.config.peers_file import load_peers
+from p2p_oicp.crypto import read_own_keys
 from p2p_oicp.oicp import OperatorID, ProviderID
-from p2p_oicp.peers import load_peers
-from p2p_oicp.settings import load_settings
-from p2p_oicp.simulator.node_files import NodeSpec, Ports, Proofs, node_toml, peers_toml
-from p2p_oicp.simulator.proofs import proofs_of
+from p2p_oicp.simulator.node_files import NodeCredentials, NodeSpec, Ports, ensure_credentials, node_toml, peers_toml
 
 CPO = NodeSpec('node "A" ü', operators=("DE*GEF", "DE*GE2"), cpo_url="http://127.0.0.1:9001")
 EMP = NodeSpec("node B", providers=("DE-GDF",), emp_url="http://127.0.0.1:9002")
@@ -35,23 +34,27 @@ def test_a_node_reads_its_file_as_it_was_meant(tmp_path, spec):
 
 def test_a_node_finds_the_others_in_its_peers_file(tmp_path):
     file = tmp_path / "peers.toml"
-    file.write_text(peers_toml([(CPO, "http://127.0.0.1:8001", Proofs()), (EMP, "http://127.0.0.1:8003", Proofs())]))
+    file.write_text(
+        peers_toml(
+            [(CPO, "http://127.0.0.1:8001", NodeCredentials()), (EMP, "http://127.0.0.1:8003", NodeCredentials())]
+        )
+    )
     cpo, emp = load_peers(file)
     assert (cpo.name, cpo.url) == (CPO.name, "http://127.0.0.1:8001")
-    assert cpo.answers_for(OperatorID("DE*GE2"))
-    assert emp.answers_for(ProviderID("DE-GDF"))
+    assert cpo.handles_party(OperatorID("DE*GE2"))
+    assert emp.handles_party(ProviderID("DE-GDF"))
 
 
 def test_what_a_node_proves_is_made_once_and_stands_in_the_files(tmp_path):
     spec = replace(CPO, require=("mtls",), signs=True, tls=True)
-    proofs = proofs_of(spec, tmp_path / "keys")
+    proofs = ensure_credentials(spec, tmp_path / "keys")
     (tmp_path / "node.toml").write_text(node_toml(spec, Ports(1, 2), "https://127.0.0.1:3"))
     (tmp_path / "peers.toml").write_text(peers_toml([(spec, "https://127.0.0.1:3", proofs)]))
     settings = load_settings(tmp_path / "node.toml")
-    assert proofs == proofs_of(spec, tmp_path / "keys")
+    assert proofs == ensure_credentials(spec, tmp_path / "keys")
     assert (settings.security.require, settings.peer_api.url) == (("mtls",), "https://127.0.0.1:3")
     assert settings.tls.certificate.exists()
-    assert read_own_keys(settings.security.keys).entries[0].public.line == proofs.public_key
+    assert read_own_keys(settings.security.keys).entries[0].public.der_base64 == proofs.public_key
     assert load_peers(tmp_path / "peers.toml")[0].certificates == (proofs.certificate,)
 
 

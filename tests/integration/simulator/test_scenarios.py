@@ -9,9 +9,9 @@ from aiohttp import web
 
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.simulator import Cluster, NodeSpec
-from p2p_oicp.simulator.loopback_ports import free_ports
-from p2p_oicp.simulator.scenarios import Endpoints, play
-from p2p_oicp.simulator.scenarios.play import SCENARIOS
+from p2p_oicp.simulator.node_files import free_ports
+from p2p_oicp.simulator.scenarios import Endpoints, run_scenarios
+from p2p_oicp.simulator.scenarios.runner import SCENARIOS
 
 OPERATOR, PROVIDER = "DE*GEF", "DE-GDF"
 
@@ -60,8 +60,8 @@ async def yes_man():
 
 
 async def test_an_endpoint_that_only_says_yes_passes_nothing_and_the_reasons_are_told(yes_man):
-    ends = Endpoints(yes_man, yes_man, OperatorID(OPERATOR), ProviderID(PROVIDER), *free_ports(2), patience=0.05)
-    outcomes = {outcome.name: outcome.reason async for outcome in play(ends)}
+    ends = Endpoints(yes_man, yes_man, OperatorID(OPERATOR), ProviderID(PROVIDER), *free_ports(2), timeout=0.05)
+    outcomes = {outcome.name: outcome.reason async for outcome in run_scenarios(ends)}
     assert list(outcomes) == list(SCENARIOS)
     assert all(outcomes.values()), outcomes
     assert outcomes["publish and discover"].startswith("the EMP finds no EVSE, expected DE*GEF*E")
@@ -74,7 +74,7 @@ async def test_an_endpoint_that_only_says_yes_passes_nothing_and_the_reasons_are
 async def test_an_endpoint_that_is_not_there_is_a_reason_as_well():
     nowhere = f"http://127.0.0.1:{free_ports(1)[0]}"
     ends = Endpoints(nowhere, nowhere, OperatorID(OPERATOR), ProviderID(PROVIDER), *free_ports(2))
-    outcomes = [outcome async for outcome in play(ends, names=["remote start", "publish and discover"])]
+    outcomes = [outcome async for outcome in run_scenarios(ends, names=["remote start", "publish and discover"])]
     assert [outcome.name for outcome in outcomes] == ["publish and discover", "remote start"]
     assert all("no connection" in outcome.reason for outcome in outcomes)
 
@@ -83,7 +83,7 @@ async def test_the_command_tells_programs_in_json_and_by_its_exit_code(yes_man):
     ports = [str(port) for port in free_ports(2)]
     code, told = await command(
         "--cpo", yes_man, "--emp", yes_man, "--operator", OPERATOR, "--provider", PROVIDER, "--cpo-port", ports[0],
-        "--emp-port", ports[1], "--patience", "0.1", "--only", "remote start", "--json",
+        "--emp-port", ports[1], "--timeout", "0.1", "--only", "remote start", "--json",
     )  # fmt: skip
     assert code == 1
     assert [outcome["name"] for outcome in json.loads(told)] == ["remote start"]

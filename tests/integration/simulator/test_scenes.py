@@ -8,18 +8,23 @@ from unittest.mock import Mock
 
 import pytest
 
-from p2p_oicp.oicp import Acknowledgement, ChargeDetailRecord, ChargingNotificationProgress, Code, StatusCode
+from p2p_oicp.oicp import Acknowledgement, ChargeDetailRecord, ChargingNotificationProgress, StatusCode, StatusCodeValue
 from p2p_oicp.simulator.demo import JsonTimeline, Report
-from p2p_oicp.simulator.demo.scenes import app, card, refused_cards, statuses
-from p2p_oicp.simulator.demo.world import World
+from p2p_oicp.simulator.demo.scenes import (
+    charge_with_app,
+    charge_with_card,
+    push_and_pull_statuses,
+    reject_invalid_tokens,
+)
+from p2p_oicp.simulator.demo.world import DemoContext
 
-ACKNOWLEDGED = Acknowledgement(result=True, status_code=StatusCode.of(Code.SUCCESS))
+ACKNOWLEDGED = Acknowledgement(result=True, status_code=StatusCode.of(StatusCodeValue.SUCCESS))
 
 
 @pytest.fixture
-def world(csms, contracts) -> World:
+def world(csms, contracts) -> DemoContext:
     timeline = JsonTimeline(io.StringIO())
-    return World(Mock(), csms, contracts, timeline, Report(), started=0.0, patience=0.05)
+    return DemoContext(Mock(), csms, contracts, timeline, Report(), started=0.0, timeout=0.05)
 
 
 async def play(world, scene) -> list[str]:
@@ -28,7 +33,11 @@ async def play(world, scene) -> list[str]:
     return [check.sentence for check in world.report.failed]
 
 
-@pytest.mark.parametrize("scene", [statuses, card, app, refused_cards], ids=lambda scene: scene.__name__)
+@pytest.mark.parametrize(
+    "scene",
+    [push_and_pull_statuses, charge_with_card, charge_with_app, reject_invalid_tokens],
+    ids=lambda scene: scene.__name__,
+)
 async def test_every_check_holds_with_an_honest_clearing_house(world, scene):
     assert await play(world, scene) == []
 
@@ -74,10 +83,10 @@ async def test_a_dishonest_clearing_house_is_found_out(world, hub, monkeypatch, 
         return await honest(hub, operation, party, message)
 
     monkeypatch.setattr(type(hub), "answer", answer)
-    assert await play(world, card) == noticed
+    assert await play(world, charge_with_card) == noticed
 
 
 async def test_a_wrong_status_is_found_out(world, hub, monkeypatch):
     monkeypatch.setattr(hub, "records", lambda evse_ids: type(hub).records(hub, list(evse_ids)[:3]))
-    failed = await play(world, statuses)
+    failed = await play(world, push_and_pull_statuses)
     assert "a pull at node B returns exactly the statuses of the charging points" in failed

@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from p2p_oicp.clock import RandomMint
+from p2p_oicp.client import Endpoint, HttpTransport, OicpReply
+from p2p_oicp.clock import UuidGenerator
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
-from p2p_oicp.transport import Endpoint, OicpClient, Reply
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -52,14 +52,14 @@ async def peer() -> AsyncIterator[PeerServer]:
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[OicpClient]:
-    async with OicpClient(mint=RandomMint(), user_agent="p2p-oicp/test", max_body=100_000) as opened:
+async def client() -> AsyncIterator[HttpTransport]:
+    async with HttpTransport(ids=UuidGenerator(), user_agent="p2p-oicp/test", max_body=100_000) as opened:
         yield opened
 
 
 @pytest.fixture
-def call(client: OicpClient, peer: PeerServer) -> Callable[..., Awaitable[Reply]]:
-    async def send(**options) -> Reply:
+def call(client: HttpTransport, peer: PeerServer) -> Callable[..., Awaitable[OicpReply]]:
+    async def send(**options) -> OicpReply:
         endpoint = options.pop("endpoint", Endpoint("peer B", peer.url))
         return await client.call(endpoint, AUTHORIZE_START, "DE*GEF", BODY, **{"deadline": 5.0, **options})
 

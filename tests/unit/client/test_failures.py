@@ -13,9 +13,9 @@ from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from p2p_oicp.errors import PeerBroken, PeerSilent, PeerUnreachable
-from p2p_oicp.transport import OicpClient
-from p2p_oicp.transport.failures import FOREIGN, typed
+from p2p_oicp.client import HttpTransport
+from p2p_oicp.client.transport import TRANSPORT_EXCEPTIONS, map_exception
+from p2p_oicp.errors import PeerProtocolError, PeerTimeout, PeerUnreachable
 
 REQUEST = aiohttp.RequestInfo(URL("http://b"), "POST", CIMultiDictProxy(CIMultiDict()), URL("http://b"))
 KEY = ConnectionKey("b", 80, is_ssl=False, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
@@ -82,23 +82,23 @@ def test_the_table_names_no_class_that_aiohttp_lacks_and_there_is_something_to_t
 
 @pytest.mark.parametrize("exc", [*map(make, AIOHTTPS), *BELOW], ids=lambda exc: type(exc).__name__)
 def test_each_becomes_ours(exc):
-    assert isinstance(exc, FOREIGN)
-    assert type(typed("peer B", exc, sent=False)) is PeerUnreachable
-    after = typed("peer B", exc, sent=True)
-    assert type(after) is (PeerBroken if type(exc).__name__ in BROKEN else PeerSilent)
+    assert isinstance(exc, TRANSPORT_EXCEPTIONS)
+    assert type(map_exception("peer B", exc, is_sent=False)) is PeerUnreachable
+    after = map_exception("peer B", exc, is_sent=True)
+    assert type(after) is (PeerProtocolError if type(exc).__name__ in BROKEN else PeerTimeout)
     assert after.reason
 
 
 @pytest.mark.parametrize("exc", [*map(make, AIOHTTPS), *BELOW], ids=lambda exc: type(exc).__name__)
 @pytest.mark.parametrize("sent", [False, True])
-async def test_none_leaks_from_the_client(client: OicpClient, call, exc, sent):
+async def test_none_leaks_from_the_client(client: HttpTransport, call, exc, sent):
     def request(*_args, data, **_kwargs):
-        data.begun = sent
+        data.started = sent
         raise exc
 
     session, client._session = client._session, Mock(request=request)
     try:
-        with pytest.raises((PeerUnreachable, PeerSilent, PeerBroken)) as caught:
+        with pytest.raises((PeerUnreachable, PeerTimeout, PeerProtocolError)) as caught:
             await call()
     finally:
         client._session = session
@@ -124,10 +124,10 @@ REASONS = {
 
 @pytest.mark.parametrize(("exc", "reason"), REASONS.values(), ids=REASONS)
 def test_the_reason_is_for_a_person(exc, reason):
-    assert typed("peer B", exc, sent=False).reason == reason
+    assert map_exception("peer B", exc, is_sent=False).reason == reason
 
 
 def test_a_bug_stays_a_bug():
-    assert not issubclass(AttributeError, FOREIGN)
-    assert not issubclass(KeyError, FOREIGN)
-    assert not issubclass(RuntimeError, FOREIGN)
+    assert not issubclass(AttributeError, TRANSPORT_EXCEPTIONS)
+    assert not issubclass(KeyError, TRANSPORT_EXCEPTIONS)
+    assert not issubclass(RuntimeError, TRANSPORT_EXCEPTIONS)

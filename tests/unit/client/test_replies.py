@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from p2p_oicp.errors import PeerBroken, PeerBusy, PeerRejected, PeerUnauthorized, PeerUnreachable
+from p2p_oicp.client.replies import HttpResponse, read_reply
+from p2p_oicp.errors import PeerBusy, PeerProtocolError, PeerRejected, PeerUnauthorized, PeerUnreachable
 from p2p_oicp.oicp import Acknowledgement
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
-from p2p_oicp.transport.answers import Answer, read_reply
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 
@@ -27,7 +27,7 @@ HUBJECT_400 = {
 def read(status=200, body: object = ACKNOWLEDGED, operation="ChargeDetailRecord", **headers):
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return read_reply(Answer("peer B", status, named, content), OPERATION_BY_NAME[operation], now=NOW)
+    return read_reply(HttpResponse("peer B", status, named, content), OPERATION_BY_NAME[operation], now=NOW)
 
 
 def code(reply):
@@ -82,12 +82,12 @@ NOT_OICP = {
 @pytest.mark.parametrize("body", NOT_OICP.values(), ids=NOT_OICP)
 @pytest.mark.parametrize("operation", ["AuthorizeStart", "PullEvseStatusByID"])
 def test_a_200_that_is_not_oicp_is_broken(operation, body):
-    with pytest.raises(PeerBroken, match=r"^peer B: "):
+    with pytest.raises(PeerProtocolError, match=r"^peer B: "):
         read(body=body, operation=operation)
 
 
 def test_an_unknown_charset_is_broken():
-    with pytest.raises(PeerBroken, match="klingon"):
+    with pytest.raises(PeerProtocolError, match="klingon"):
         read(Content_Type="application/json; charset=klingon")
 
 
@@ -125,17 +125,17 @@ def test_the_words_of_a_refusal_are_bounded():
 
 
 OTHERS = {
-    "404 of a web server": (404, b"<html>not here</html>", PeerBroken),
-    "413 of a web server": (413, b"", PeerBroken),
-    "422 with an array": (422, [1], PeerBroken),
+    "404 of a web server": (404, b"<html>not here</html>", PeerProtocolError),
+    "413 of a web server": (413, b"", PeerProtocolError),
+    "422 with an array": (422, [1], PeerProtocolError),
     "421": (421, {"StatusCode": {"Code": "300"}}, PeerUnreachable),
     "401 with 017": (401, {"StatusCode": {"Code": "017", "Description": "Unauthorized Access"}}, PeerUnauthorized),
     "401 empty": (401, b"", PeerUnauthorized),
     "403 html": (403, b"<html>", PeerUnauthorized),
-    "500 with 001": (500, {"StatusCode": {"Code": "001"}}, PeerBroken),
-    "502": (502, b"", PeerBroken),
-    "504": (504, b"", PeerBroken),
-    "304": (304, b"", PeerBroken),
+    "500 with 001": (500, {"StatusCode": {"Code": "001"}}, PeerProtocolError),
+    "502": (502, b"", PeerProtocolError),
+    "504": (504, b"", PeerProtocolError),
+    "304": (304, b"", PeerProtocolError),
     "408": (408, b"", PeerBusy),
 }
 
@@ -148,7 +148,7 @@ def test_other_statuses_have_their_error(status, body, error):
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_broken_and_names_the_place(status):
-    with pytest.raises(PeerBroken, match=r"redirect to https://elsewhere\.example/x"):
+    with pytest.raises(PeerProtocolError, match=r"redirect to https://elsewhere\.example/x"):
         read(status, b"", Location="https://elsewhere.example/x")
 
 

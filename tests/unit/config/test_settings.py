@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from p2p_oicp.config import Settings, load_registry, load_settings
+from p2p_oicp.config.reference import render_reference
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import OperatorID, ProviderID
-from p2p_oicp.settings import Settings, load_registry, load_settings
-from p2p_oicp.settings.reference import reference
 from tests.support.paths import ROOT
 
 NODE = '[node]\nname = "A"\noperators = ["DE*GEF"]\n'
@@ -282,9 +282,9 @@ def test_the_registry_knows_this_node(read, tmp_path):
     own = registry.by_operator(OperatorID("DE*GEF"))
     assert own is not None
     assert own.is_self
-    assert [peer.name for peer in registry.operators()] == ["B"]
+    assert [peer.name for peer in registry.cpo_peers()] == ["B"]
 
 
 def test_every_setting_is_documented_as_it_is():
     page = (ROOT / "docs" / "configuration.md").read_text()
-    assert page == reference(), "python -m p2p_oicp.settings.reference > docs/configuration.md"
+    assert page == render_reference(), "python -m p2p_oicp.config.reference > docs/configuration.md"

@@ -7,12 +7,11 @@ import pytest
 from msgspec.structs import replace
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from p2p_oicp.errors import NotProven
-from p2p_oicp.identity import AnswerParts, KeyRing, KnownKey, PrivateKey, SignedParts, verify_request
-from p2p_oicp.identity.digests import content_digest
-from p2p_oicp.identity.evidence import Evidence, Exchange, _seal, read_evidence, write_evidence
-from p2p_oicp.identity.signatures import verify_answer
-from p2p_oicp.identity.structured import as_item
+from p2p_oicp.crypto import KeyRing, KnownKey, PrivateKey, SignedRequestParts, SignedResponseParts, verify_request
+from p2p_oicp.crypto.evidence_file import Evidence, RecordedExchange, _signature_line, read_evidence, write_evidence
+from p2p_oicp.crypto.http_signatures import content_digest, verify_response
+from p2p_oicp.crypto.structured_fields import serialize_byte_sequence
+from p2p_oicp.errors import VerificationError
 
 ASKS, ANSWERS = PrivateKey.generate(), PrivateKey.generate()
 FIND = KeyRing([KnownKey(ASKS.public, "A"), KnownKey(ANSWERS.public, "B")]).find
@@ -37,30 +36,30 @@ def signed(key: PrivateKey, label: str, covered: dict[str, str], body: bytes, mo
     base = "".join(f"{name}: {value}\n" for name, value in covered.items()) + f'"@signature-params": {parameters}'
     headers = [
         ("Signature-Input", f"{label}={parameters}"),
-        ("Signature", f"{label}={as_item(key.sign(base.encode()))}"),
+        ("Signature", f"{label}={serialize_byte_sequence(key.sign(base.encode()))}"),
     ]
     if not any(name == "Content-Digest" for name, _ in more):
         headers.append(("Content-Digest", covered['"content-digest"']))
     return CIMultiDictProxy(CIMultiDict([*headers, *more]))
 
 
-def exchange(covers: Covers) -> Exchange:
+def exchange(covers: Covers) -> RecordedExchange:
     """An exchange as both sides accept it when it takes place."""
     target = {'"@method"': "POST", '"@authority"': "b.example", '"@path"': "/x", '"@query"': "?"}
     of_request = target | {name: covers.values[name] for name in covers.of_request}
-    request = SignedParts(
+    request = SignedRequestParts(
         "POST", "b.example", "/x", "", signed(ASKS, "q", of_request, QUESTION, covers.request), QUESTION
     )
     asked = verify_request(request, FIND, NOW)
-    of_answer = {'"@status"': "200", '"signature";req;key="q"': as_item(asked.value)}
+    of_answer = {'"@status"': "200", '"signature";req;key="q"': serialize_byte_sequence(asked.value)}
     of_answer |= {name: covers.values[name] for name in covers.of_answer}
-    answer = AnswerParts(200, signed(ANSWERS, "r", of_answer, ANSWER, covers.answer), ANSWER)
-    verify_answer(answer, request.headers, FIND, NOW)
-    return Exchange(float(NOW), "AuthorizeStart", sent_by_us=False, peer="A", request=request, answer=answer)
+    answer = SignedResponseParts(200, signed(ANSWERS, "r", of_answer, ANSWER, covers.answer), ANSWER)
+    verify_response(answer, request.headers, FIND, NOW)
+    return RecordedExchange(float(NOW), "AuthorizeStart", sent_by_us=False, peer="A", request=request, response=answer)
 
 
 def kept(*exchanges: bytes) -> Evidence:
-    keys = {key.key_id: (key.public.line, name) for key, name in ((ASKS, "A"), (ANSWERS, "B"))}
+    keys = {key.key_id: (key.public.der_base64, name) for key, name in ((ASKS, "A"), (ANSWERS, "B"))}
     return read_evidence(write_evidence("s", exchanges, keys=keys, descriptors=[], key=ANSWERS, now=0.0))
 
 
@@ -84,9 +83,9 @@ COVERAGE = {
 
 @pytest.mark.parametrize("covers", COVERAGE.values(), ids=COVERAGE)
 def test_what_was_proved_when_it_was_said_is_proved_by_what_is_kept(covers):
-    found = kept(exchange(covers).kept()[0])
-    assert found.unproven == ()
-    assert [(said.number, said.key, said.at, said.body) for said in found.statements] == [
+    found = kept(exchange(covers).serialize()[0])
+    assert found.unverified == ()
+    assert [(said.number, said.key, said.signed_at, said.body) for said in found.statements] == [
         (1, ASKS.public, NOW, QUESTION),
         (2, ANSWERS.public, NOW, ANSWER),
     ]
@@ -96,19 +95,19 @@ NO_TEXT = (("Content-Type", "application/json; x=\udce9"),)  # as it comes from 
 
 
 def test_a_header_that_is_no_text_is_kept_readable_where_no_signature_covers_it():
-    assert len(kept(exchange(Covers(request=NO_TEXT)).kept()[0]).statements) == 2
+    assert len(kept(exchange(Covers(request=NO_TEXT)).serialize()[0]).statements) == 2
 
 
 def test_a_header_that_is_no_text_cannot_be_signed():
     request = exchange(COVERAGE["the date"]).request
     headers = CIMultiDict(request.headers)
     headers["Date"] = "\udce9"
-    with pytest.raises(NotProven, match="no text"):
+    with pytest.raises(VerificationError, match="no text"):
         verify_request(replace(request, headers=headers), FIND, NOW)
 
 
 def test_an_exchange_names_the_keys_that_it_is_signed_with():
-    assert exchange(Covers()).kept()[1] == [ASKS.key_id, ANSWERS.key_id]
+    assert exchange(Covers()).serialize()[1] == [ASKS.key_id, ANSWERS.key_id]
 
 
 def without_its_date(content: dict) -> None:
@@ -138,12 +137,12 @@ BROKEN = {
 
 @pytest.mark.parametrize(("change", "reason"), BROKEN.values(), ids=BROKEN)
 def test_an_exchange_that_proves_nothing_is_named_and_costs_the_others_nothing(change, reason):
-    whole = exchange(COVERAGE["the date"]).kept()[0]
+    whole = exchange(COVERAGE["the date"]).serialize()[0]
     content = json.loads(whole)
     change(content)
     found = kept(whole, json.dumps(content).encode(), whole)
     assert [said.number for said in found.statements] == [1, 2, 5, 6]
-    (unproven,) = found.unproven
+    (unproven,) = found.unverified
     assert reason in unproven
 
 
@@ -159,5 +158,5 @@ SEALED = {
 @pytest.mark.parametrize("content", SEALED.values(), ids=SEALED)
 def test_what_is_sealed_and_is_no_evidence_is_refused(content):
     first = json.dumps(content).encode()
-    with pytest.raises(NotProven, match=r"this is no evidence file|evidence of version 2"):
-        read_evidence(first + b"\n" + _seal(ASKS, first) + b"\n")
+    with pytest.raises(VerificationError, match=r"this is no evidence file|evidence of version 2"):
+        read_evidence(first + b"\n" + _signature_line(ASKS, first) + b"\n")

@@ -8,19 +8,20 @@ import http_message_signatures as other
 import pytest
 from multidict import CIMultiDict
 
-from p2p_oicp.errors import NotProven, UnknownKey
-from p2p_oicp.identity import AnswerParts, KeyRing, KnownKey, PrivateKey, PublicKey, SignedParts
-from p2p_oicp.identity.digests import check_digest, content_digest
-from p2p_oicp.identity.signatures import (
-    _base,
-    _of_answer,
-    _of_request,
-    sign_answer,
+from p2p_oicp.crypto import KeyRing, KnownKey, PrivateKey, PublicKey, SignedRequestParts, SignedResponseParts
+from p2p_oicp.crypto.http_signatures import (
+    _request_component_value,
+    _response_component_value,
+    _signature_base,
+    check_digest,
+    content_digest,
     sign_request,
-    verify_answer,
+    sign_response,
     verify_request,
+    verify_response,
 )
-from p2p_oicp.identity.structured import byte_sequences, signature_inputs
+from p2p_oicp.crypto.structured_fields import parse_byte_sequences, parse_signature_inputs
+from p2p_oicp.errors import UnknownKey, VerificationError
 from tests.support.keys import p256
 
 # RFC 9421, B.1.4 and B.1.3: keys for testing, published there.
@@ -32,7 +33,7 @@ P256 = (
 )
 REQUEST_SHA512 = "WZDPaVn/7XgHaAy8pmojAkGWoRx2UFChF41A2svX+TaPm+AbwAgBWnrIiYllu7BNNyealdVLvRwEmTHWXvJwew=="
 ANSWER_SHA512 = "mEWXIS7MaLRuGgxOBdODa3xqM1XdEvxoYhvlCFJ41QJgJc4GTsPp29l5oGX69wWdXymyU0rjJuahq4l5aGgfLQ=="
-REQUEST = SignedParts(
+REQUEST = SignedRequestParts(
     "POST",
     "example.com",
     "/foo",
@@ -46,7 +47,7 @@ REQUEST = SignedParts(
     },
     b'{"hello": "world"}',
 )
-ANSWER = AnswerParts(
+ANSWER = SignedResponseParts(
     200,
     {
         "Content-Type": "application/json",
@@ -55,7 +56,7 @@ ANSWER = AnswerParts(
     },
     b'{"message": "good dog"}',
 )
-TRANSFORMED = SignedParts(
+TRANSFORMED = SignedRequestParts(
     "GET",
     "example.org",
     "/demo",
@@ -66,10 +67,10 @@ TRANSFORMED = SignedParts(
 
 
 def base_of(message, field: str) -> bytes:
-    (found,) = signature_inputs(field)
-    if isinstance(message, SignedParts):
-        return _base(found, lambda component: _of_request(component, message))
-    return _base(found, lambda component: _of_answer(component, message, {}))
+    (found,) = parse_signature_inputs(field)
+    if isinstance(message, SignedRequestParts):
+        return _signature_base(found, lambda component: _request_component_value(component, message))
+    return _signature_base(found, lambda component: _response_component_value(component, message, {}))
 
 
 VECTORS = {
@@ -102,13 +103,13 @@ VECTORS = {
 
 @pytest.mark.parametrize(("message", "key", "field", "signature"), VECTORS.values(), ids=VECTORS)
 def test_signatures_of_the_rfc_verify(message, key, field, signature):
-    PublicKey.from_line(key).verify(base64.b64decode(signature), base_of(message, field))
+    PublicKey.from_base64(key).verify(base64.b64decode(signature), base_of(message, field))
 
 
 def test_we_sign_as_the_rfc_does():
     message, key, field, signature = VECTORS["B.2.6, a request with Ed25519"]
     private = PrivateKey.from_seed(ED25519_SEED)
-    assert private.public.line == key
+    assert private.public.der_base64 == key
     assert private.sign(base_of(message, field)) == base64.b64decode(signature)
 
 
@@ -122,7 +123,7 @@ def test_the_full_coverage_of_the_rfc_has_the_base_that_is_printed_there():
 @pytest.mark.parametrize("message", [REQUEST, ANSWER], ids=["request", "answer"])
 def test_digests_of_the_rfc_are_those_of_its_bodies(message):
     check_digest(message.headers["Content-Digest"], message.body)
-    with pytest.raises(NotProven, match="not the one that was signed"):
+    with pytest.raises(VerificationError, match="not the one that was signed"):
         check_digest(message.headers["Content-Digest"], message.body + b" ")
 
 
@@ -137,7 +138,7 @@ DIGESTS = {
 
 @pytest.mark.parametrize("field", DIGESTS.values(), ids=DIGESTS)
 def test_a_digest_that_proves_nothing_is_refused(field):
-    with pytest.raises(NotProven):
+    with pytest.raises(VerificationError):
         check_digest(field, b"x")
 
 
@@ -154,22 +155,22 @@ INPUTS = {
 
 @pytest.mark.parametrize("field", INPUTS.values(), ids=INPUTS)
 def test_what_cannot_be_read_is_refused(field):
-    with pytest.raises(NotProven):
-        signature_inputs(field)
+    with pytest.raises(VerificationError):
+        parse_signature_inputs(field)
 
 
 def test_a_signature_is_read_with_its_parameters():
-    (one, two) = signature_inputs(
+    (one, two) = parse_signature_inputs(
         'a=("@method" "signature";req;key="sig1");created=1;nonce="x\\"y", b=();alg="ed25519"'
     )
     assert one.label == "a"
-    assert [(part.name, part.of_request, part.key) for part in one.components] == [
+    assert [(part.name, part.is_from_request, part.key) for part in one.components] == [
         ("@method", False, None),
         ("signature", True, "sig1"),
     ]
     assert one.parameters == {"created": "1", "nonce": 'x"y'}
     assert (two.components, two.parameters) == ((), {"alg": "ed25519"})
-    assert byte_sequences("a=:AAE=:, b=::", "Signature") == {"a": b"\0\1", "b": b""}
+    assert parse_byte_sequences("a=:AAE=:, b=::", "Signature") == {"a": b"\0\1", "b": b""}
 
 
 # The other implementation: it has to accept what we sign, and we what it signs.
@@ -211,12 +212,12 @@ URL = "http://peer.example:8320/api/oicp/charging/v21/operators/DE*GEF/authorize
 KEYS = pytest.mark.parametrize("key", [PrivateKey.generate(), p256()], ids=lambda key: key.public.algorithm)
 
 
-def ours(key, now) -> tuple[SignedParts, TheirRequest]:
+def ours(key, now) -> tuple[SignedRequestParts, TheirRequest]:
     path, query = URL.removeprefix("http://peer.example:8320").split("?")
     headers = sign_request(
         key, method="POST", authority="peer.example:8320", path=path, query=query, body=BODY, now=now, nonce="n-1"
     )
-    return SignedParts("POST", "peer.example:8320", path, query, headers, BODY), TheirRequest(
+    return SignedRequestParts("POST", "peer.example:8320", path, query, headers, BODY), TheirRequest(
         "POST", URL, headers, BODY
     )
 
@@ -237,7 +238,9 @@ def test_the_other_implementation_accepts_our_answers(key):
     now = dt.datetime.now(dt.UTC).timestamp()
     parts, request = ours(key, now)
     signature = verify_request(parts, KeyRing([KnownKey(key.public, "A")]).find, now)
-    response = TheirResponse(200, request, sign_answer(key, status=200, body=b"{}", to=signature, now=now))
+    response = TheirResponse(
+        200, request, sign_response(key, status=200, body=b"{}", request_signature=signature, now=now)
+    )
     verifier = other.HTTPMessageVerifier(
         signature_algorithm=ALGORITHMS[key.public.algorithm], key_resolver=Resolver(key)
     )
@@ -261,7 +264,7 @@ def test_we_accept_the_other_implementations_requests_and_answers(key):
         body=BODY,
     )
     find = KeyRing([KnownKey(key.public, "A")]).find
-    parts = SignedParts("POST", "peer.example:8320", path, query, request.headers, BODY)
+    parts = SignedRequestParts("POST", "peer.example:8320", path, query, request.headers, BODY)
     assert verify_request(parts, find, now.timestamp()).nonce == "n-2"
 
     response = TheirResponse(200, request)
@@ -273,8 +276,8 @@ def test_we_accept_the_other_implementations_requests_and_answers(key):
         covered_component_ids=("@status", "content-digest", '"signature";req;key="sig1"'),
         body=b"{}",
     )
-    answer = AnswerParts(200, response.headers, b"{}")
-    assert verify_answer(answer, request.headers, find, now.timestamp()).label == "reply"
+    answer = SignedResponseParts(200, response.headers, b"{}")
+    assert verify_response(answer, request.headers, find, now.timestamp()).label == "reply"
 
 
 def test_of_several_signatures_the_one_with_a_known_key_counts():
@@ -284,7 +287,7 @@ def test_of_several_signatures_the_one_with_a_known_key_counts():
     headers = dict(parts.headers)
     for name in ("Signature-Input", "Signature"):
         headers[name] = foreign.headers[name].replace("oicp=", "proxy=", 1) + ", " + headers[name]
-    both = SignedParts(parts.method, parts.authority, parts.path, parts.query, headers, parts.body)
+    both = SignedRequestParts(parts.method, parts.authority, parts.path, parts.query, headers, parts.body)
     assert verify_request(both, KeyRing([KnownKey(key.public, "A")]).find, 1000.0).key == key.public
     with pytest.raises(UnknownKey):
         verify_request(both, KeyRing().find, 1000.0)

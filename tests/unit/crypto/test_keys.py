@@ -6,8 +6,8 @@ import stat
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from p2p_oicp.errors import ConfigurationError, NotProven
-from p2p_oicp.identity import PrivateKey, PublicKey, keystore
+from p2p_oicp.crypto import PrivateKey, PublicKey, keystore
+from p2p_oicp.errors import ConfigurationError, VerificationError
 from tests.support.keys import p256
 
 NOW = 1_800_000_000.0
@@ -18,12 +18,12 @@ DAY = 86_400.0
 def test_a_key_signs_and_its_public_half_in_any_form_verifies(key):
     signature = key.sign(b"message")
     assert len(signature) == 64
-    for public in (key.public, PublicKey.from_line(key.public.line), PublicKey.from_pem(key.public.pem())):
+    for public in (key.public, PublicKey.from_base64(key.public.der_base64), PublicKey.from_pem(key.public.pem())):
         public.verify(signature, b"message")
         assert public == key.public
-        with pytest.raises(NotProven):
+        with pytest.raises(VerificationError):
             public.verify(signature, b"massage")
-        with pytest.raises(NotProven):
+        with pytest.raises(VerificationError):
             public.verify(signature[:-1], b"message")
 
 
@@ -40,7 +40,7 @@ def test_other_kinds_of_keys_are_refused(key):
 @pytest.mark.parametrize("line", ["", "hello", "aGVsbG8=", "MCowBQYDK2VwAyEA"])
 def test_what_is_no_key_is_refused(line):
     with pytest.raises(ValueError, match="Ed25519 or ECDSA P-256"):
-        PublicKey.from_line(line)
+        PublicKey.from_base64(line)
 
 
 def test_nothing_of_a_private_key_shows_in_a_repr(tmp_path):
@@ -70,7 +70,7 @@ def test_an_existing_key_is_never_overwritten(tmp_path, taken):
 
 def test_a_generated_key_is_read_back(tmp_path):
     written = keystore.generate(tmp_path)
-    assert keystore.read_own_keys(tmp_path).signing(NOW).key_id == written.signing(NOW).key_id
+    assert keystore.read_own_keys(tmp_path).signing_key(NOW).key_id == written.signing_key(NOW).key_id
 
 
 def _open_to_others(home):
@@ -112,29 +112,29 @@ def test_a_damaged_folder_is_named_with_what_to_do(tmp_path, damage, expected):
 
 
 def test_a_rotated_key_is_announced_by_the_old_one_which_counts_for_the_overlap(tmp_path):
-    old = keystore.generate(tmp_path).signing(NOW)
-    keystore.rotate(tmp_path, now=NOW, after=0, overlap=7 * DAY)
+    old = keystore.generate(tmp_path).signing_key(NOW)
+    keystore.rotate(tmp_path, now=NOW, activation_delay=0, overlap=7 * DAY)
     first, second = keystore.read_own_keys(tmp_path).entries
     assert (first.public, first.valid_until) == (old.public, NOW + 7 * DAY)
-    assert second.announced.by == old.key_id
+    assert second.endorsement.endorser_key_id == old.key_id
     keys = keystore.read_own_keys(tmp_path)
-    assert keys.signing(NOW).key_id == second.public.key_id != old.key_id
+    assert keys.signing_key(NOW).key_id == second.public.key_id != old.key_id
     assert first.is_valid(NOW + 7 * DAY)
     assert not first.is_valid(NOW + 7 * DAY + 1)
 
 
 def test_a_key_can_be_announced_before_it_is_used(tmp_path):
-    old = keystore.generate(tmp_path).signing(NOW)
-    keystore.rotate(tmp_path, now=NOW, after=DAY, overlap=DAY)
+    old = keystore.generate(tmp_path).signing_key(NOW)
+    keystore.rotate(tmp_path, now=NOW, activation_delay=DAY, overlap=DAY)
     keys = keystore.read_own_keys(tmp_path)
-    assert keys.signing(NOW).key_id == old.key_id
-    assert keys.signing(NOW + DAY).key_id == keys.entries[1].public.key_id
+    assert keys.signing_key(NOW).key_id == old.key_id
+    assert keys.signing_key(NOW + DAY).key_id == keys.entries[1].public.key_id
 
 
 def test_the_next_rotation_deletes_the_private_keys_that_are_retired(tmp_path):
     keystore.generate(tmp_path)
-    keystore.rotate(tmp_path, now=NOW, after=0, overlap=DAY)
-    keystore.rotate(tmp_path, now=NOW + 2 * DAY, after=0, overlap=DAY)
+    keystore.rotate(tmp_path, now=NOW, activation_delay=0, overlap=DAY)
+    keystore.rotate(tmp_path, now=NOW + 2 * DAY, activation_delay=0, overlap=DAY)
     assert not (tmp_path / "node.key").exists()
     entries = keystore.read_own_keys(tmp_path).entries
     assert [entry.private is None for entry in entries] == [True, False, False]
@@ -144,4 +144,4 @@ def test_the_next_rotation_deletes_the_private_keys_that_are_retired(tmp_path):
 def test_a_node_whose_keys_are_all_retired_says_what_to_do(tmp_path):
     keys = keystore.generate(tmp_path)
     with pytest.raises(ConfigurationError, match="p2p-oicp keys rotate"):
-        keystore.OwnKeys(keys.entries[:0]).signing(NOW)
+        keystore.OwnKeys(keys.entries[:0]).signing_key(NOW)

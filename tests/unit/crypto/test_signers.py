@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from p2p_oicp.identity import BearerToken, InsecureSigner, RequestSigner
+from p2p_oicp.crypto import BearerToken, NoOpSigner, RequestSigner
 
 REQUEST = {"method": "POST", "url": "http://peer.example/api/oicp", "body": b"{}", "to": "B"}
 
 
 def test_an_insecure_signer_adds_nothing():
-    signer: RequestSigner = InsecureSigner()
+    signer: RequestSigner = NoOpSigner()
     assert dict(signer.sign(**REQUEST)) == {}
 
 
@@ -19,4 +19,4 @@ def test_a_bearer_token_is_sent_and_never_shown():
 
 
 def test_the_insecure_form_says_loudly_that_it_proves_nothing():
-    assert InsecureSigner.__doc__.startswith("PROVES NOTHING")
+    assert NoOpSigner.__doc__.startswith("PROVES NOTHING")

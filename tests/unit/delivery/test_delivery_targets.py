@@ -2,16 +2,16 @@
 
 import pytest
 
-from p2p_oicp.errors import PeerBroken, PeerRejected, PeerUnauthorized
-from p2p_oicp.roles.carriers import _judged
-from p2p_oicp.storage.outbox import Letter
+from p2p_oicp.delivery.outbox import _classify_rejection
+from p2p_oicp.errors import PeerProtocolError, PeerRejected, PeerUnauthorized
+from p2p_oicp.storage.outbox import OutboxMessage
 
 CDR, NOTIFICATION = "ChargeDetailRecord", "ChargingNotifications"
 REFUSALS = {
     "unknown session": (CDR, 200, "400", PeerRejected),
     "data error": (CDR, 200, "022", PeerRejected),
     "unreadable": (CDR, 400, None, PeerRejected),
-    "a web server's words": (CDR, 404, None, PeerBroken),
+    "a web server's words": (CDR, 404, None, PeerProtocolError),
     "identity not accepted": (CDR, 200, "017", PeerUnauthorized),
     "we are not in its peers file yet": (CDR, 404, "300", PeerUnauthorized),
     "no contract, for money": (CDR, 200, "210", PeerUnauthorized),
@@ -23,8 +23,8 @@ REFUSALS = {
 
 @pytest.mark.parametrize(("operation", "status", "code", "kind"), REFUSALS.values(), ids=REFUSALS)
 def test_a_refusal_is_of_the_message_or_not(operation, status, code, kind):
-    letter = Letter(
-        id=1, destination="b", operation=operation, party=None, role="cpo", session_key="s", body=b"{}",
+    letter = OutboxMessage(
+        id=1, destination="b", operation=operation, sender_id=None, role="cpo", session_key="s", body=b"{}",
         created_at=0.0, attempts=0, next_try_at=0.0,
     )  # fmt: skip
-    assert type(_judged(letter, PeerRejected("b", "no", http_status=status, code=code))) is kind
+    assert type(_classify_rejection(letter, PeerRejected("b", "no", http_status=status, code=code))) is kind

@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from p2p_oicp.delivery import Backoff, Bells, OutboxWorker, SignsOfLife
-from p2p_oicp.errors import PeerBroken, PeerBusy, PeerRejected, PeerUnreachable
-from p2p_oicp.storage import destinations, outbox
+from p2p_oicp.delivery import ExponentialBackoff, OutboxDispatcher, PeerLiveness, WakeupRegistry
+from p2p_oicp.errors import PeerBusy, PeerProtocolError, PeerRejected, PeerUnreachable
+from p2p_oicp.storage import outbox, peer_state
 from p2p_oicp.storage.statements import Statement
 
 ALL = Statement("SELECT session_key, state, attempts, next_try_at, last_error FROM outbox ORDER BY id", {})
@@ -23,7 +23,7 @@ class Destination:
         self.settled: list[str] = []
         self.changed = asyncio.Event()
 
-    async def carry(self, letter) -> None:
+    async def send(self, letter) -> None:
         self.tried.append(letter.body)
         self.changed.set()
         planned = self.failures.get(letter.session_key, [])
@@ -31,7 +31,7 @@ class Destination:
             raise planned.pop(0)
         self.accepted.append(letter.body)
 
-    def arrived(self, _tx, letter, _now) -> None:
+    def on_delivered(self, _tx, letter, _now) -> None:
         self.settled.append(letter.session_key)
 
     async def until(self, condition) -> None:
@@ -43,13 +43,13 @@ class Destination:
 
 @asynccontextmanager
 async def working(store, clock, destination):
-    bells = Bells()
-    bell = bells.hang("b", "b")
-    backoff = Backoff(1.0, 300.0, jitter=lambda: 0.0)
-    worker = OutboxWorker(destination, store=store, bell=bell, clock=clock, backoff=backoff)
+    bells = WakeupRegistry()
+    bell = bells.register("b", "b")
+    backoff = ExponentialBackoff(1.0, 300.0, jitter=lambda: 0.0)
+    worker = OutboxDispatcher(destination, store=store, wakeup=bell, clock=clock, backoff=backoff)
     task = asyncio.create_task(worker.run())
     try:
-        yield SignsOfLife(bells, store, clock), bells
+        yield PeerLiveness(bells, store, clock), bells
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -58,11 +58,11 @@ async def working(store, clock, destination):
 async def owe(store, clock, *letters: tuple[str, bytes]) -> None:
     def job(tx) -> None:
         for session, body in letters:
-            outbox.put(
+            outbox.enqueue(
                 tx,
                 destination="b",
                 operation="Op",
-                party=None,
+                sender_id=None,
                 role="cpo",
                 session_key=session,
                 body=body,
@@ -73,7 +73,7 @@ async def owe(store, clock, *letters: tuple[str, bytes]) -> None:
 
 
 async def rows(store):
-    return [dict(row) for row in await store.read(ALL)]
+    return [dict(row) for row in await store.query(ALL)]
 
 
 async def until_empty(store) -> None:
@@ -105,7 +105,7 @@ async def test_a_failed_letter_is_postponed_and_tried_again_when_its_time_has_co
         await until_tried(store, 1)
         assert (await rows(store))[0]["next_try_at"] == clock.now + 1.0
         clock.now += 1.0
-        bells.ring("b")
+        bells.notify_all("b")
         await until_empty(store)
     assert destination.accepted == [b"1a"]
 
@@ -131,7 +131,7 @@ async def test_a_letter_that_meets_a_bug_is_tried_later_and_the_others_go(store,
 
 async def test_a_letter_that_always_fails_does_not_hold_back_other_sessions(store, clock):
     await owe(store, clock, ("s1", b"1a"), ("s2", b"2a"), ("s3", b"3a"))
-    destination = Destination(s1=[PeerBroken("b", "HTTP 500")] * 9)
+    destination = Destination(s1=[PeerProtocolError("b", "HTTP 500")] * 9)
     async with working(store, clock, destination):
         await destination.until(lambda: set(destination.accepted) == {b"2a", b"3a"})
 
@@ -142,13 +142,13 @@ async def test_after_three_failures_in_a_row_the_circuit_opens_and_a_sign_of_lif
     async with working(store, clock, destination) as (signs, _):
         await destination.until(lambda: len(destination.tried) == 3)
         async with asyncio.timeout(5):
-            while (await store.write(lambda tx: destinations.health(tx, "b"))).failures < 3:
+            while (await store.write(lambda tx: peer_state.get(tx, "b"))).failures < 3:
                 await asyncio.sleep(0.001)
-        health = await store.write(lambda tx: destinations.health(tx, "b"))
+        health = await store.write(lambda tx: peer_state.get(tx, "b"))
         assert health.next_try_at > clock.now
         async with asyncio.timeout(5):
             while len(destination.accepted) < 3:
-                await signs.heard_from("b")
+                await signs.mark_alive("b")
                 await asyncio.sleep(0.001)
         await until_empty(store)
 
@@ -181,15 +181,15 @@ async def test_404_of_a_web_server_is_no_verdict_and_404_with_a_code_is_one(stor
 
 
 async def test_an_open_circuit_is_not_probed_with_the_same_letter_for_ever(store, clock):
-    destination = Destination(bad=[PeerBroken("b", "HTTP 500")] * 50)
+    destination = Destination(bad=[PeerProtocolError("b", "HTTP 500")] * 50)
     await owe(store, clock, ("bad", b"bad"))
     async with working(store, clock, destination) as (_, bells):
         for tried in (1, 2):
             await until_attempts(store, bad=tried)
             clock.now += 10
-            bells.ring("b")
+            bells.notify_all("b")
         await until_attempts(store, bad=3)
         await owe(store, clock, ("good", b"good"))
         clock.now += 1000
-        bells.ring("b")
+        bells.notify_all("b")
         await destination.until(lambda: b"good" in destination.accepted)

@@ -7,20 +7,20 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from p2p_oicp.delivery import Backoff, Bells, Replicator
-from p2p_oicp.errors import PeerRejected, PeerSilent, PeerUnreachable
+from p2p_oicp.client import WireAnswer, read_reply
+from p2p_oicp.delivery import DatasetReplicator, ExponentialBackoff, WakeupRegistry
+from p2p_oicp.errors import PeerRejected, PeerTimeout, PeerUnreachable
 from p2p_oicp.oicp import ProviderID
 from p2p_oicp.peers import Peer
-from p2p_oicp.roles.state.kinds import KINDS
-from p2p_oicp.storage.state.keeper import Keeper
-from p2p_oicp.storage.state.model import Kind
-from p2p_oicp.storage.state.sweeping import sweep
+from p2p_oicp.roles.datasets.types import DATASET_TYPES
+from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
+from p2p_oicp.storage.datasets.models import DatasetKind
+from p2p_oicp.storage.retention import purge
 from p2p_oicp.storage.statements import Statement
-from p2p_oicp.transport import WireAnswer, read_reply
 from tests.support.changesets import push
 
 PEER = Peer("emp", "http://emp", providers=(ProviderID("DE-GDF"),))
-LIVING = Statement("SELECT key, facet FROM state_records WHERE deleted = 0", {})
+LIVING = Statement("SELECT key, filter_value FROM dataset_records WHERE deleted = 0", {})
 
 
 class StrictPeer:
@@ -67,8 +67,8 @@ def peer() -> StrictPeer:
 
 
 @pytest.fixture
-def keeper(store, clock) -> Keeper:
-    return Keeper(store, clock.time)
+def keeper(store, clock) -> DatasetCoordinator:
+    return DatasetCoordinator(store, clock.time)
 
 
 @asynccontextmanager
@@ -83,15 +83,15 @@ async def running(work):
 @pytest.fixture
 def work(store, clock, peer):
     """Run rounds until nothing is behind, or something is in the way; the replicator lives on between calls."""
-    bell = Bells().hang("emp", "statuses to emp")
-    backoff = Backoff(1.0, 5.0, lambda: 0.0)
-    kind = KINDS[Kind.EVSE_STATUS]
-    replicator = Replicator(PEER, kind, store=store, courier=peer, bell=bell, clock=clock, backoff=backoff)
+    bell = WakeupRegistry().register("emp", "statuses to emp")
+    backoff = ExponentialBackoff(1.0, 5.0, lambda: 0.0)
+    kind = DATASET_TYPES[DatasetKind.EVSE_STATUS]
+    replicator = DatasetReplicator(PEER, kind, store=store, client=peer, wakeup=bell, clock=clock, backoff=backoff)
 
     async def run(rounds: int = 100) -> list[tuple[str, int]]:
         peer.actions.clear()
         for _ in range(rounds):
-            pause = await replicator._round()
+            pause = await replicator._replicate_once()
             if pause is None:
                 break
             clock.now += pause
@@ -103,44 +103,44 @@ def work(store, clock, peer):
 async def test_a_change_after_a_silence_goes_out_at_once_and_a_storm_behind_it_in_one_request(
     store, keeper, peer, clock
 ):
-    bells, storm, over = Bells(), [f"R{number}" for number in range(20)], asyncio.Event()
-    kind = KINDS[Kind.EVSE_STATUS]
-    bell = bells.hang("emp", "statuses to emp", kind.name)
+    bells, storm, over = WakeupRegistry(), [f"R{number}" for number in range(20)], asyncio.Event()
+    kind = DATASET_TYPES[DatasetKind.EVSE_STATUS]
+    bell = bells.register("emp", "statuses to emp", kind.name)
 
     async def gather(seconds: float) -> None:
         for status in storm:
             await keeper.apply(push("update", A=status, B=status))
-            bells.ring_all_that_bring(kind.name)
+            bells.notify_dataset(kind.name)
         clock.now += seconds
         if not storm:
             over.set()
         storm.clear()
 
     await keeper.apply(push("fullLoad", A="Available", B="Available"))
-    backoff = Backoff(1.0, 5.0, lambda: 0.0)
-    replicator = Replicator(
-        PEER, kind, store=store, courier=peer, bell=bell, clock=clock, backoff=backoff, sleep=gather
+    backoff = ExponentialBackoff(1.0, 5.0, lambda: 0.0)
+    replicator = DatasetReplicator(
+        PEER, kind, store=store, client=peer, wakeup=bell, clock=clock, backoff=backoff, sleep=gather
     )
     async with asyncio.timeout(5), running(replicator.run()):
         while not peer.actions:
             await asyncio.sleep(0)
         await keeper.apply(push("update", A="Occupied"))
-        bells.ring_all_that_bring(kind.name)
+        bells.notify_dataset(kind.name)
         await over.wait()
     assert peer.actions == [("fullLoad", 2), ("update", 1), ("update", 2)]
     assert peer.state == {"A": "r19", "B": "r19"}
 
 
 def test_only_those_are_woken_that_bring_what_changed():
-    bells = Bells()
-    outbox = bells.hang("emp", "emp")
-    hung = {what: bells.hang("emp", f"{what} to emp", what) for what in ("evse data", "evse status")}
-    bells.ring_all_that_bring("evse status")
-    assert [bell.is_rung for bell in (outbox, *hung.values())] == [False, False, True]
+    bells = WakeupRegistry()
+    outbox = bells.register("emp", "emp")
+    hung = {what: bells.register("emp", f"{what} to emp", what) for what in ("evse data", "evse status")}
+    bells.notify_dataset("evse status")
+    assert [bell.is_set for bell in (outbox, *hung.values())] == [False, False, True]
 
 
 async def living(store) -> dict[str, str]:
-    return {row["key"]: row["facet"] for row in await store.read(LIVING)}
+    return {row["key"]: row["filter_value"] for row in await store.query(LIVING)}
 
 
 def in_turn(*troubles):
@@ -183,7 +183,7 @@ async def test_a_push_whose_answer_was_lost_is_made_good_by_itself(store, keeper
     await keeper.apply(push("fullLoad", A="Available", B="Available"))
     await work()
     await keeper.apply(change)
-    peer.trouble = in_turn(PeerSilent("emp", "no answer"))
+    peer.trouble = in_turn(PeerTimeout("emp", "no answer"))
     assert await work() == expected
     assert peer.state == await living(store)
 
@@ -192,7 +192,7 @@ async def test_what_changes_while_an_answer_is_lost_comes_next(store, keeper, pe
     await keeper.apply(push("fullLoad", A="Available"))
     await work()
     await keeper.apply(push("insert", B="Available"))
-    peer.trouble = in_turn(PeerSilent("emp", "no answer"))
+    peer.trouble = in_turn(PeerTimeout("emp", "no answer"))
     await work(rounds=1)
     await keeper.apply(push("update", B="Occupied"))
     await keeper.apply(push("insert", C="Available"))
@@ -226,7 +226,7 @@ async def test_a_peer_that_comes_after_the_tombstones_were_swept_gets_a_full_loa
     await work()
     await keeper.apply(push("delete", B="Available"))
     clock.now += 1000
-    await sweep(store, {Kind.EVSE_STATUS: clock.now}, 0.0)
+    await purge(store, {DatasetKind.EVSE_STATUS: clock.now}, 0.0)
     assert await work() == [("fullLoad", 1)]
     assert peer.state == {"A": "available"}
 
@@ -252,7 +252,7 @@ async def test_any_sequence_of_changes_and_troubles_ends_equal(store, keeper, pe
     troubles = [
         None,
         None,
-        PeerSilent("emp", "no answer"),
+        PeerTimeout("emp", "no answer"),
         PeerUnreachable("emp", "away"),
         PeerRejected("emp", "a bad day", http_status=200, code="021"),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2p_oicp.oicp import ChargeDetailRecord, EvseDataRecord
-from p2p_oicp.oicp.preflight import preflight
+from p2p_oicp.oicp.cdr_checks import preflight
 from tests.support.oicp_examples import CDR, EVSE, body
 
 SPOT = EvseDataRecord.from_json(body(EVSE))

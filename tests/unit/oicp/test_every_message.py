@@ -22,8 +22,8 @@ from p2p_oicp.oicp import (
     response_model,
     validate,
 )
-from p2p_oicp.oicp.kinds import Notes
-from p2p_oicp.oicp.tolerant import RecordOf
+from p2p_oicp.oicp.field_types import FindingCollector
+from p2p_oicp.oicp.lenient import ModelField
 from tests.support.oicp_examples import REQUESTS, RESPONSES, body
 
 
@@ -82,15 +82,15 @@ def test_a_message_is_written_as_the_documents_spell_it(model, value):
 @pytest.fixture(autouse=True)
 def _all_the_way_down(monkeypatch):
     """Let the tolerant reader read faultless parts as well."""
-    monkeypatch.setattr(RecordOf, "read", RecordOf.read_members)
+    monkeypatch.setattr(ModelField, "read", ModelField.read_members)
 
 
 @pytest.mark.parametrize(("model", "value"), EXAMPLES)
 def test_both_readers_read_a_faultless_message_alike(model, value):
     received = body(value)
-    notes = Notes()
+    notes = FindingCollector()
     model = type(model.from_json(received))
-    assert RecordOf(model).read(decode(received), "", notes) == model.from_json(received)
+    assert ModelField(model).read(decode(received), "", notes) == model.from_json(received)
     assert notes.findings == []
 
 
@@ -136,8 +136,8 @@ def test_whatever_stands_in_a_message_it_is_read_or_refused(model, value, data):
 def _read_again(message: Message, received: bytes) -> tuple[Finding, ...]:
     """Return the tolerant reader's findings; both readers agree on what they read."""
     assert message.to_json() == received
-    notes = Notes()
-    again = RecordOf(type(message)).read(decode(received), "", notes)
+    notes = FindingCollector()
+    again = ModelField(type(message)).read(decode(received), "", notes)
     assert tuple(notes.findings) == message.field_findings
     assert again == message
     return message.field_findings

@@ -17,9 +17,9 @@ longitudes = st.decimals(-180, 180, places=6)
 def test_a_place_is_the_same_in_every_notation(latitude, longitude):
     place = GeoCoordinates(google=GoogleCoordinates(coordinates=f"{latitude:f} {longitude:f}"))
     for notation in GeoFormat:
-        converted = place.written_as(notation)
+        converted = place.to_format(notation)
         assert validate(converted) == []
-        back = converted.written_as(GeoFormat.GOOGLE).position
+        back = converted.to_format(GeoFormat.GOOGLE).position
         assert abs(back.latitude - latitude) <= Decimal("0.000001")
         assert abs(back.longitude - longitude) <= Decimal("0.000001")
 
@@ -48,4 +48,4 @@ def test_latitude_and_longitude_are_told_apart(value, position):
 def test_what_cannot_be_read_stays_as_it_is(text):
     place = GeoCoordinates.from_json(body({"Google": {"Coordinates": text}}))
     assert place.position is None
-    assert place.written_as(GeoFormat.DECIMAL_DEGREE) is place
+    assert place.to_format(GeoFormat.DECIMAL_DEGREE) is place

@@ -4,14 +4,7 @@ import json
 
 import pytest
 
-from p2p_oicp.oicp import (
-    ChargeDetailRecordPage,
-    EvseDataPage,
-    EvseStatuses,
-    InvalidMessage,
-    PushEvseData,
-    read_records,
-)
+from p2p_oicp.oicp import ChargeDetailRecordPage, EvseDataPage, EvseStatuses, InvalidMessage, PushEvseData, read_records
 from tests.support.oicp_examples import CDR, EVSE, body, page, push_evse_data
 
 PULLED = EVSE | {"OperatorID": "DE*ABC", "OperatorName": "ABC"}
@@ -83,7 +76,7 @@ def test_records_are_cut_out_and_nothing_else_is(written, expected):
     members = b'"ActionType":"insert",' + written[1:]
     body = b"{" + members.replace(b'{"EvseDataRecord"', b'{"OperatorID":"DE*ABC","OperatorName":"A","EvseDataRecord"')
     reading = read_records(PushEvseData, body)
-    assert len(reading.raws) == expected
+    assert len(reading.raw_records) == expected
     kept, received = json.loads(reading.envelope.to_json()), json.loads(body)
     name = next(name for name in received if name.lower() == "operatorevsedata")
     assert kept == received | {name: received[name] | {"EvseDataRecord": []}}

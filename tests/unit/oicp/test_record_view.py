@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from p2p_oicp.oicp import EvseDataRecord, EvseStatusRecord, PullEvseDataRecord, PushEvseData, read_records
-from p2p_oicp.oicp.likeness import likeness_of
+from p2p_oicp.oicp.record_view import record_view_decoder
 from tests.support.oicp_examples import EVSE, body, push_evse_data
 
 FULL: dict[str, Any] = EVSE | {
@@ -89,8 +89,8 @@ def _reading(changes):
 @pytest.mark.parametrize("changes", [pytest.param(changes, id=name) for name, changes in DOUBTFUL.items()])
 def test_what_is_doubtful_has_no_likeness(changes):
     reading = _reading(changes)
-    assert reading.at(0).findings
-    assert reading.likeness(reading.raws[0]) is None
+    assert reading.read_at(0).findings
+    assert reading.fast_view(reading.raw_records[0]) is None
 
 
 @pytest.mark.parametrize(
@@ -102,14 +102,14 @@ def test_what_is_doubtful_has_no_likeness(changes):
 )
 def test_what_is_faultless_in_a_rare_form_is_read_by_the_model(changes):
     reading = _reading(changes)
-    assert (reading.likeness(reading.raws[0]) or reading.at(0).record) is not None
-    assert reading.at(0).findings == ()
+    assert (reading.fast_view(reading.raw_records[0]) or reading.read_at(0).record) is not None
+    assert reading.read_at(0).findings == ()
 
 
 @pytest.mark.parametrize("changes", [pytest.param(changes, id=name) for name, changes in FAULTLESS.items()])
 def test_a_likeness_means_what_the_record_means(changes):
     reading = _reading(changes)
-    likeness, (_, record, findings) = reading.likeness(reading.raws[0]), reading.at(0)
+    likeness, (_, record, findings) = reading.fast_view(reading.raw_records[0]), reading.read_at(0)
     assert findings == ()
     assert likeness.evse_id == record.evse_id
     assert likeness.evse_id.operator == record.evse_id.operator
@@ -120,19 +120,19 @@ def test_a_likeness_means_what_the_record_means(changes):
 
 def test_a_pushed_record_with_members_of_a_pulled_one_has_no_likeness():
     named = body(EVSE | {"OperatorID": "DE*ABC", "OperatorName": "ABC"})
-    assert likeness_of(EvseDataRecord)(named) is None
-    assert likeness_of(PullEvseDataRecord)(named).operator_id.key == "DEABC"
+    assert record_view_decoder(EvseDataRecord)(named) is None
+    assert record_view_decoder(PullEvseDataRecord)(named).operator_id.key == "DEABC"
 
 
 def test_a_time_that_does_not_exist_has_no_likeness():
-    look = likeness_of(PullEvseDataRecord)
+    look = record_view_decoder(PullEvseDataRecord)
     pulled = EVSE | {"OperatorID": "DE*ABC", "OperatorName": "ABC"}
     assert look(body(pulled | {"lastUpdate": "2024-02-29T10:00:00.123Z"})) is not None
     assert look(body(pulled | {"lastUpdate": "2023-02-29T10:00:00.123Z"})) is None
 
 
 def test_a_status_under_its_other_name_has_no_likeness():
-    look = likeness_of(EvseStatusRecord)
+    look = record_view_decoder(EvseStatusRecord)
     assert look(b'{"EvseID":"DE*ABC*E1","EvseStatus":"Available"}').evse_status == "Available"
     assert look(b'{"EvseID":"DE*ABC*E1","EVSEStatus":"Available"}') is None
     assert look(b'{"EvseID":"DE*ABC*E1","EvseStatus":"available"}') is None

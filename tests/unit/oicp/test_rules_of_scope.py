@@ -11,14 +11,14 @@ from p2p_oicp.oicp import (
     PushEvseData,
     PushEVSEPricing,
     PushEvseStatus,
-    Scope,
+    SenderScope,
     read_records,
     validate,
 )
 from tests.support.oicp_examples import APP, EVSE, body, push_evse_data
 from tests.support.oicp_findings import CARD, pushed_driver
 
-OWN = Scope(
+OWN = SenderScope(
     operators=frozenset({OperatorID("DEABC"), OperatorID("DE*SUB")}), providers=frozenset({ProviderID("DEDCB")})
 )
 

@@ -12,7 +12,7 @@ from openapi_spec_validator import validate
 import p2p_oicp.oicp
 from p2p_oicp.oicp import OPERATION_BY_NAME, OPERATIONS, ChargingNotificationProgress, Party
 from p2p_oicp.oicp.errata import ERRATA
-from p2p_oicp.oicp.schemas import json_schema, messages, openapi
+from p2p_oicp.oicp.schemas import json_schema, message_models, openapi
 from tests.support.oicp_examples import REQUESTS
 
 
@@ -23,7 +23,7 @@ def test_an_example_of_every_request_fits_its_schema(name):
     assert list(Draft202012Validator(schema).iter_errors(REQUESTS[name])) == []
 
 
-@pytest.mark.parametrize("model", messages())
+@pytest.mark.parametrize("model", message_models())
 def test_every_schema_is_one_and_refuses_an_empty_message(model):
     schema = json_schema(model)
     Draft202012Validator.check_schema(schema)

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from p2p_oicp.errors import ConfigurationError, NotProven, StoreBusy
-from p2p_oicp.identity import KeyRing, PrivateKey, keystore
+from p2p_oicp.crypto import KeyRing, PrivateKey, keystore
+from p2p_oicp.errors import ConfigurationError, StoreBusy, VerificationError
 from p2p_oicp.oicp import ProviderID
+from p2p_oicp.peering.directory import PeerDirectory
+from p2p_oicp.peering.pairing import peer_from_descriptor
 from p2p_oicp.peers import Peer, PeerRegistry
-from p2p_oicp.peers.descriptor import Descriptor, SignedDescriptor, described, open_descriptor, sign_descriptor
-from p2p_oicp.storage import Store, outbox, pairings
+from p2p_oicp.peers.descriptor import Descriptor, SignedDescriptor, publish_keys, sign_descriptor, verify_descriptor
+from p2p_oicp.storage import Store, outbox, peers
 from p2p_oicp.storage.statements import Statement
-from p2p_oicp.trust.directory import Directory
-from p2p_oicp.trust.pairing import peer_of
 from tests.support.clocks import ManualClock
 
 ME = Peer("me", "http://me", providers=(ProviderID("DE-MEE"),), is_self=True)
@@ -40,11 +40,11 @@ class Company:
 
     def rotate(self) -> None:
         self.clock.now += 2 * DAY
-        self.keys = keystore.rotate(self.home, now=self.clock.now, after=0, overlap=DAY)
+        self.keys = keystore.rotate(self.home, now=self.clock.now, activation_delay=0, overlap=DAY)
 
     @property
     def key(self) -> PrivateKey:
-        return self.keys.signing(self.clock.now)
+        return self.keys.signing_key(self.clock.now)
 
     def says(self, **changes) -> SignedDescriptor:
         members = {
@@ -52,10 +52,10 @@ class Company:
             "url": "http://127.0.0.1:9",
             "operators": (),
             "providers": (ProviderID(self.party),),
-            "keys": (*described(self.keys), *self.lists),
+            "keys": (*publish_keys(self.keys), *self.lists),
             "issued_at": self.clock.now,
         }
-        return open_descriptor(sign_descriptor(Descriptor(**members | changes), self.key), self.clock.now)
+        return verify_descriptor(sign_descriptor(Descriptor(**members | changes), self.key), self.clock.now)
 
 
 @dataclass
@@ -67,19 +67,19 @@ class Ours:
     clock: ManualClock
     ring: KeyRing = field(default_factory=KeyRing)
 
-    async def start(self) -> Directory:
+    async def start(self) -> PeerDirectory:
         """Start (again), with nothing but what is on the disk."""
         file = self.folder / "peers.toml"
         self.registry = PeerRegistry([ME])
-        self.directory = Directory(
-            ME, file, is_optional=True, store=self.store, registry=self.registry, ring=self.ring, clock=self.clock
+        self.directory = PeerDirectory(
+            ME, file, is_optional=True, store=self.store, registry=self.registry, keyring=self.ring, clock=self.clock
         )
         await self.directory.load()
         return self.directory
 
     async def pair(self, company: Company, **changes) -> None:
         signed = company.says(**changes)
-        await self.directory.add(peer_of(signed, ()), signed)
+        await self.directory.add(peer_from_descriptor(signed, ()), signed)
 
     @property
     def names(self) -> list[str]:
@@ -115,7 +115,7 @@ UNUSABLE = {
 async def test_a_peer_that_could_not_be_read_again_is_refused_before_it_is_stored(ours, company, said, alias, reason):
     signed = company("Alpha").says(**said)
     with pytest.raises(ConfigurationError, match=reason):
-        await ours.directory.add(peer_of(signed, (), alias=alias), signed)
+        await ours.directory.add(peer_from_descriptor(signed, (), alias=alias), signed)
     await ours.start()
     assert ours.names == []
 
@@ -123,11 +123,11 @@ async def test_a_peer_that_could_not_be_read_again_is_refused_before_it_is_store
 async def test_an_entry_that_cannot_be_read_is_named_and_the_others_are_peers(ours, company):
     await ours.pair(company("Alpha"))
     for name, entry in (("Broken", b"{"), ("Strange", b'{"name": "Strange"}')):
-        await ours.store.write(partial(pairings.keep, name=name, source="paired", entry=entry, now=1.0))
+        await ours.store.write(partial(peers.upsert_peer, name=name, source="paired", entry=entry, now=1.0))
     with capture_logs() as logs:
         await ours.start()
     assert ours.names == ["Alpha"]
-    assert [entry["peer"] for entry in logs if entry["event"] == "peers.unusable"] == ["Broken", "Strange"]
+    assert [entry["peer"] for entry in logs if entry["event"] == "peers.stored_peer_invalid"] == ["Broken", "Strange"]
 
 
 # Whose key is whose.
@@ -137,8 +137,8 @@ async def test_whoever_lists_a_key_of_another_peer_is_refused_and_takes_it_neith
     victim, taker = company("Victim"), company("Aaa", "DE-BBB")
     await ours.pair(victim)
     victim.rotate()
-    await ours.directory.learn("Victim", victim.says())
-    for key in described(victim.keys):
+    await ours.directory.update_descriptor("Victim", victim.says())
+    for key in publish_keys(victim.keys):
         taker.lists = (key,)
         with pytest.raises(ConfigurationError, match="which is Victim's"):
             await ours.pair(taker)
@@ -151,7 +151,7 @@ async def test_a_retired_key_of_a_peer_is_not_enough_to_pair_in_its_place(ours, 
     stolen = victim.keys
     await ours.pair(victim)
     victim.rotate()
-    await ours.directory.learn("Victim", victim.says())
+    await ours.directory.update_descriptor("Victim", victim.says())
     ours.clock.now += 2 * DAY
     victim.keys = stolen
     with pytest.raises(ConfigurationError, match="with another key"):
@@ -166,7 +166,7 @@ MANY = 25
 async def followed(ours: Ours, peer: Company) -> None:
     for _ in range(MANY):
         peer.rotate()
-        await ours.directory.learn("Alpha", peer.says())
+        await ours.directory.update_descriptor("Alpha", peer.says())
 
 
 async def test_a_peer_that_was_followed_through_many_rotations_is_known_after_a_restart(ours, company):
@@ -178,10 +178,10 @@ async def test_a_peer_that_was_followed_through_many_rotations_is_known_after_a_
     for start in (ours.directory.reload, ours.start, ours.start):
         await start()
         assert ours.ring.find(peer.key.key_id, ours.clock.now) == peer.key.public
-        with pytest.raises(NotProven, match="of Alpha is retired"):
+        with pytest.raises(VerificationError, match="of Alpha is retired"):
             ours.ring.find(first.key_id, ours.clock.now)
     peer.rotate()
-    await ours.directory.learn("Alpha", peer.says())
+    await ours.directory.update_descriptor("Alpha", peer.says())
     assert ours.directory.owner_of(peer.key.public) == "Alpha"
 
 
@@ -195,11 +195,11 @@ def enter(ours: Ours, *lines: str, name: str = "Alpha") -> None:
 async def test_a_key_that_a_person_pins_counts_whatever_was_learned_before(ours, company):
     """Nobody but the person knows of it: the peer has lost its keys, or has two programs with a key each."""
     peer, pinned = company("Alpha"), PrivateKey.generate()
-    first = peer.key.public.line
+    first = peer.key.public.der_base64
     enter(ours, first)
     await ours.directory.reload()
     await followed(ours, peer)
-    enter(ours, first, pinned.public.line)
+    enter(ours, first, pinned.public.der_base64)
     for start in (ours.directory.reload, ours.start):
         await start()
         assert ours.ring.find(pinned.key_id, ours.clock.now) == pinned.public
@@ -208,10 +208,10 @@ async def test_a_key_that_a_person_pins_counts_whatever_was_learned_before(ours,
 
 async def test_what_was_learned_by_a_key_that_a_person_has_taken_back_is_forgotten(ours, company):
     peer, pinned = company("Alpha"), PrivateKey.generate()
-    enter(ours, peer.key.public.line)
+    enter(ours, peer.key.public.der_base64)
     await ours.directory.reload()
     await followed(ours, peer)
-    enter(ours, pinned.public.line)
+    enter(ours, pinned.public.der_base64)
     for start in (ours.directory.reload, ours.start):
         await start()
         assert ours.directory.owner_of(peer.key.public) is None
@@ -224,14 +224,14 @@ DESTINATIONS = Statement("SELECT destination FROM outbox", {})
 
 
 async def renamed_in_the_file(ours: Ours, peer: Company) -> None:
-    enter(ours, peer.key.public.line, name="Beta")
+    enter(ours, peer.key.public.der_base64, name="Beta")
     await ours.directory.reload()
 
 
 async def removed_and_paired_again(ours: Ours, peer: Company) -> None:
     await ours.directory.remove("Alpha")
     signed = peer.says()
-    await ours.directory.add(peer_of(signed, (), alias="Beta"), signed)
+    await ours.directory.add(peer_from_descriptor(signed, (), alias="Beta"), signed)
 
 
 RENAMED = {"in the peers file": (True, renamed_in_the_file), "paired again": (False, removed_and_paired_again)}
@@ -241,14 +241,14 @@ RENAMED = {"in the peers file": (True, renamed_in_the_file), "paired again": (Fa
 async def test_letters_and_keys_follow_a_peer_to_its_new_name_before_its_workers_begin(ours, company, in_file, rename):
     peer, seen = company("Alpha"), []
     if in_file:
-        enter(ours, peer.key.public.line)
+        enter(ours, peer.key.public.der_base64)
         await ours.directory.reload()
-        await ours.directory.learn("Alpha", peer.says())
+        await ours.directory.update_descriptor("Alpha", peer.says())
     else:
         await ours.pair(peer)
-    letter = {"operation": "Op", "party": None, "role": "cpo", "session_key": "s", "body": b"{}", "now": 1.0}
-    await ours.store.write(partial(outbox.put, destination="Alpha", **letter))
-    ours.directory.on_change = lambda _: seen.extend(ours.store.look_up(DESTINATIONS))
+    letter = {"operation": "Op", "sender_id": None, "role": "cpo", "session_key": "s", "body": b"{}", "now": 1.0}
+    await ours.store.write(partial(outbox.enqueue, destination="Alpha", **letter))
+    ours.directory.on_peers_changed = lambda _: seen.extend(ours.store.query_inline(DESTINATIONS))
     await rename(ours, peer)
     assert seen[-1]["destination"] == "Beta"
     assert ours.directory.descriptor_of("Beta").key == peer.key.public
@@ -256,16 +256,18 @@ async def test_letters_and_keys_follow_a_peer_to_its_new_name_before_its_workers
 
 async def test_letters_that_nobody_brings_any_more_are_told_when_a_peer_is_removed(ours, company):
     await ours.pair(company("Alpha"))
-    letter = {"operation": "Op", "party": None, "role": "cpo", "session_key": "s", "body": b"{}", "now": 1.0}
-    await ours.store.write(partial(outbox.put, destination="Alpha", **letter))
+    letter = {"operation": "Op", "sender_id": None, "role": "cpo", "session_key": "s", "body": b"{}", "now": 1.0}
+    await ours.store.write(partial(outbox.enqueue, destination="Alpha", **letter))
     with capture_logs() as logs:
         await ours.directory.remove("Alpha")
-    assert [(entry["peer"], entry["letters"]) for entry in logs if entry["event"] == "peer.gone"] == [("Alpha", 1)]
+    assert [
+        (entry["peer"], entry["letters"]) for entry in logs if entry["event"] == "peer.removed_with_pending_messages"
+    ] == [("Alpha", 1)]
 
 
 async def test_what_cannot_be_written_now_is_read_again_by_the_watch(ours, company, monkeypatch):
-    monkeypatch.setattr("p2p_oicp.trust.directory._LOOK_EVERY_SECONDS", 0.01)
-    enter(ours, company("Alpha").key.public.line)
+    monkeypatch.setattr("p2p_oicp.peering.directory._POLL_INTERVAL_SECONDS", 0.01)
+    enter(ours, company("Alpha").key.public.der_base64)
     write, full = ours.store.write, [StoreBusy("full"), StoreBusy("full")]
 
     async def busy(job, *lane):
@@ -275,7 +277,7 @@ async def test_what_cannot_be_written_now_is_read_again_by_the_watch(ours, compa
 
     monkeypatch.setattr(ours.store, "write", busy)
     there = asyncio.Event()
-    ours.directory.on_change = lambda _: there.set()
+    ours.directory.on_peers_changed = lambda _: there.set()
     watching = asyncio.create_task(ours.directory.watch())
     async with asyncio.timeout(10):
         await there.wait()

@@ -5,10 +5,10 @@ import base64
 import orjson
 import pytest
 
-from p2p_oicp.errors import NotProven
-from p2p_oicp.identity import PrivateKey
+from p2p_oicp.crypto import PrivateKey
+from p2p_oicp.errors import VerificationError
 from p2p_oicp.oicp import ProviderID
-from p2p_oicp.peers.descriptor import DescribedKey, Descriptor, check_lineage, open_descriptor, sign_descriptor
+from p2p_oicp.peers.descriptor import Descriptor, PublishedKey, sign_descriptor, verify_descriptor, verify_key_chain
 
 KEY = PrivateKey.generate()
 SAID = Descriptor(
@@ -16,7 +16,7 @@ SAID = Descriptor(
     url="http://alpha",
     operators=(),
     providers=(ProviderID("DE-AAA"),),
-    keys=(DescribedKey(KEY.public), DescribedKey(PrivateKey.generate().public)),
+    keys=(PublishedKey(KEY.public), PublishedKey(PrivateKey.generate().public)),
     issued_at=1_800_000_000.0,
 )
 
@@ -34,7 +34,7 @@ def saying(**changes) -> bytes:
 
 
 def test_a_descriptor_is_read_as_it_was_written():
-    assert open_descriptor(saying()).descriptor == SAID
+    assert verify_descriptor(saying()).descriptor == SAID
 
 
 NO_TIMES = {
@@ -50,5 +50,5 @@ NO_TIMES = {
 @pytest.mark.parametrize("value", NO_TIMES.values(), ids=NO_TIMES)
 @pytest.mark.parametrize("name", ["valid_from", "valid_until", "issued_at"])
 def test_what_is_no_time_makes_it_no_descriptor(name, value):
-    with pytest.raises(NotProven, match="seconds since the epoch"):
-        check_lineage(open_descriptor(saying(**{name: value})), [KEY.public])
+    with pytest.raises(VerificationError, match="seconds since the epoch"):
+        verify_key_chain(verify_descriptor(saying(**{name: value})), [KEY.public])

@@ -6,10 +6,10 @@ from contextlib import closing
 
 import pytest
 
-from p2p_oicp.errors import StoreUnusable
-from p2p_oicp.storage import changing, looking, tokens
-from p2p_oicp.storage.backup import back_up
-from p2p_oicp.storage.reading import read_once
+from p2p_oicp.errors import StoreUnavailable
+from p2p_oicp.storage import open_for_change, open_readonly, tokens
+from p2p_oicp.storage.sqlite.backup import back_up
+from p2p_oicp.storage.sqlite.readonly import query_once
 
 TOKEN = tokens.Token("1234ABCD", "1234ABCD")
 
@@ -18,8 +18,8 @@ TOKEN = tokens.Token("1234ABCD", "1234ABCD")
 def store(request, tmp_path):
     """A database in a folder of an unusual name, with one token."""
     file = tmp_path / request.param / "node.sqlite3"
-    with changing(file) as tx:
-        tokens.put(tx, TOKEN, 1.0)
+    with open_for_change(file) as tx:
+        tokens.upsert_token(tx, TOKEN, 1.0)
     return file
 
 
@@ -27,24 +27,24 @@ def test_a_database_is_found_in_any_folder(store, tmp_path):
     copy = store.with_name("copy.sqlite3")
     back_up(store, copy)
     for file in (store, copy):
-        assert [row["token"] for row in read_once(file, tokens.ALL)] == ["1234ABCD"]
-        with looking(file) as reader:
-            assert [row["token"] for row in reader.rows(tokens.ALL)] == ["1234ABCD"]
+        assert [row["token"] for row in query_once(file, tokens.ALL_TOKENS)] == ["1234ABCD"]
+        with open_readonly(file) as reader:
+            assert [row["token"] for row in reader.rows(tokens.ALL_TOKENS)] == ["1234ABCD"]
     assert [path.name for path in tmp_path.iterdir()] == [store.parent.name]
 
 
 def damaged(file) -> None:
     with closing(sqlite3.connect(file)) as database:
         database.execute("PRAGMA writable_schema = ON")
-        database.execute("DELETE FROM sqlite_master WHERE name = 'state_records_by_key'")
+        database.execute("DELETE FROM sqlite_master WHERE name = 'dataset_records_by_key'")
         database.commit()
 
 
 def in_the_middle_of_a_push(file) -> None:
-    plan = {"groups": [], "must": None, "replaces": "nothing", "digest": None, "party": "DE*ABC"}
+    plan = {"groups": [], "precondition": None, "replace_scope": "nothing", "digest": None, "party": "DE*ABC"}
     with closing(sqlite3.connect(file)) as database:
-        row = (1, 1, "", "decided", json.dumps(plan).encode())
-        database.execute("INSERT INTO batches (id, kind, source, state, plan) VALUES (?, ?, ?, ?, ?)", row)
+        row = (1, 1, "", "committed", json.dumps(plan).encode())
+        database.execute("INSERT INTO imports (id, dataset, source, state, changeset) VALUES (?, ?, ?, ?, ?)", row)
         database.commit()
 
 
@@ -62,10 +62,10 @@ def with_a_journal_that_cannot_be_read(file) -> None:
     ],
 )
 def test_a_backup_that_fails_says_why_and_leaves_nothing(database, trouble, words):
-    with changing(database) as tx:
-        tokens.put(tx, TOKEN, 1.0)
+    with open_for_change(database) as tx:
+        tokens.upsert_token(tx, TOKEN, 1.0)
     trouble(database)
     before = sorted(database.parent.iterdir())
-    with pytest.raises(StoreUnusable, match=words):
+    with pytest.raises(StoreUnavailable, match=words):
         back_up(database, database.with_name("copy.sqlite3"))
     assert sorted(database.parent.iterdir()) == before

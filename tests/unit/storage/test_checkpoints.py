@@ -6,9 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from p2p_oicp.storage.checkpoints import Checkpoints, finish
+from p2p_oicp.storage.sqlite.writer import GroupCommitWriter, WalCheckpointer, checkpoint_tail
 from p2p_oicp.storage.statements import Statement
-from p2p_oicp.storage.writer import Writer
 
 INSERT = Statement("INSERT INTO counters (name, value) VALUES (:name, 1)", {})
 LONG = "x" * 3000
@@ -18,7 +17,7 @@ def pages_in_log(connection: sqlite3.Connection) -> int:
     return connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
 
 
-async def write_rows(writer: Writer, numbers: range) -> None:
+async def write_rows(writer: GroupCommitWriter, numbers: range) -> None:
     for number in numbers:
         await writer.run(lambda tx, name=f"{number} {LONG}": tx.run(INSERT, name=name))
 
@@ -27,7 +26,7 @@ async def write_rows(writer: Writer, numbers: range) -> None:
 async def test_the_log_starts_anew_while_the_writer_goes_on(database):
     with closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as connection:
         connection.execute("PRAGMA wal_autocheckpoint = 0")
-        writer = Writer(connection, Checkpoints(database, pause=0.0))
+        writer = GroupCommitWriter(connection, WalCheckpointer(database, interval=0.0))
         await write_rows(writer, range(400))
         assert pages_in_log(connection) < 400
         await writer.close()
@@ -36,7 +35,7 @@ async def test_the_log_starts_anew_while_the_writer_goes_on(database):
 @pytest.mark.usefixtures("store")
 async def test_nothing_is_lost_on_the_way(database):
     with closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as connection:
-        writer = Writer(connection, Checkpoints(database, pause=0.0))
+        writer = GroupCommitWriter(connection, WalCheckpointer(database, interval=0.0))
         await write_rows(writer, range(200))
         await writer.close()
     with closing(sqlite3.connect(database)) as other:
@@ -50,12 +49,12 @@ async def test_a_database_that_cannot_be_copied_does_not_stop_the_writer(databas
         raise sqlite3.OperationalError("disk I/O error")
 
     with closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as connection:
-        writer = Writer(connection, Checkpoints(database, pause=0.0))
+        writer = GroupCommitWriter(connection, WalCheckpointer(database, interval=0.0))
         monkeypatch.setattr(sqlite3, "connect", refuse)
         await write_rows(writer, range(20))
         await writer.close()
         monkeypatch.undo()
-        finish(connection)
+        checkpoint_tail(connection)
         assert connection.execute("SELECT count(*) FROM counters").fetchone() == (20,)
 
 

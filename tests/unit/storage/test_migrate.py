@@ -9,10 +9,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from p2p_oicp.errors import StoreUnusable
-from p2p_oicp.storage import upgrading
-from p2p_oicp.storage.migrate import NEWEST, migrate
-from p2p_oicp.storage.tables import metadata
+from p2p_oicp.errors import StoreUnavailable
+from p2p_oicp.storage import upgrade
+from p2p_oicp.storage.migrate import LATEST_REVISION, migrate
+from p2p_oicp.storage.schema import metadata
 
 
 def execute(database: Path, statement: str) -> None:
@@ -29,7 +29,7 @@ def test_the_migrations_lead_to_exactly_the_tables_of_the_code(database):
 
 
 def test_the_newest_format_is_that_of_the_last_migration():
-    assert upgrading.formats()[0] == NEWEST
+    assert upgrade.known_revisions()[0] == LATEST_REVISION
 
 
 def test_migrating_twice_changes_nothing(database):
@@ -64,6 +64,6 @@ def damaged(database: Path) -> None:
 def test_what_cannot_be_used_is_refused_and_left_alone(database, spoil, said):
     spoil(database)
     before = database.read_bytes()
-    with pytest.raises(StoreUnusable, match=said):
+    with pytest.raises(StoreUnavailable, match=said):
         migrate(database)
     assert database.read_bytes() == before

@@ -5,8 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from p2p_oicp.errors import StoreUnusable
-from p2p_oicp.storage import open_store, upgrading
+from p2p_oicp.errors import StoreUnavailable
+from p2p_oicp.storage import open_store, upgrade
 from p2p_oicp.storage.migrate import migrate
 from p2p_oicp.storage.statements import Statement
 
@@ -20,7 +20,7 @@ def test_a_migration_is_done_whole_or_not_at_all(database, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(upgrading.command, "upgrade", upgrade_and_die)
+        patched.setattr(upgrade.command, "upgrade", upgrade_and_die)
         with pytest.raises(KeyboardInterrupt):
             migrate(database)
     migrate(database)
@@ -31,11 +31,11 @@ def test_a_migration_is_done_whole_or_not_at_all(database, monkeypatch):
 @pytest.mark.parametrize("folder", ["100% #1", "what?", "a%20b"])
 async def test_any_folder_name_is_one_database(tmp_path, folder):
     async with open_store(tmp_path / folder / "node.sqlite3") as store:
-        assert await store.read(Statement("SELECT * FROM sessions", {})) == []
+        assert await store.query(Statement("SELECT * FROM sessions", {})) == []
     assert [file.name for file in tmp_path.iterdir()] == [folder]
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreUnusable, match="cannot be opened or created"):
+    with pytest.raises(StoreUnavailable, match="cannot be opened or created"):
         migrate(tmp_path / "file" / "node.sqlite3")

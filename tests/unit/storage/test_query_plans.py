@@ -13,7 +13,7 @@ HOT = {
         sessions._BY_REQUEST,
         "sessions_by_request (request_digest=? AND created_at>?)",
     ),
-    "what is due for a destination": (outbox.DUE, "outbox_of_session (destination=? AND state=?"),
+    "what is due for a destination": (outbox.DUE, "outbox_by_session (destination=? AND state=?"),
 }
 
 

@@ -4,10 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from p2p_oicp.roles.forgetting import Forgetting
-from p2p_oicp.storage import cards, evidence, forgetting, sessions
-from p2p_oicp.storage.lifecycle import State
-from p2p_oicp.storage.sessions import Session
+from p2p_oicp.roles.retention import SessionRetentionJob
+from p2p_oicp.storage import evidence, retention, sessions, tokens
+from p2p_oicp.storage.sessions import Session, SessionState
 from p2p_oicp.storage.statements import Statement
 
 LEFT = Statement(
@@ -15,69 +14,69 @@ LEFT = Statement(
 )
 
 
-async def a_session(store, state: State, at: float) -> None:
+async def a_session(store, state: SessionState, at: float) -> None:
     session = Session(
         role="cpo", session_key="s", session_id="S", kind="authorize", state=state, peer="b", request_digest=b"d",
         created_at=at, updated_at=at,
     )  # fmt: skip
 
     def job(tx) -> None:
-        sessions.open_session(tx, session)
-        sessions.note(tx, "cpo", "s", at, "began")
+        sessions.insert_or_get(tx, session)
+        sessions.add_event(tx, "cpo", "s", at, "began")
 
     await store.write(job)
 
 
 CASES = {
-    "a refused start that is old": (State.REFUSED, 10.0, (0, 0)),
-    "a refused start that may be repeated": (State.REFUSED, 100.0, (1, 1)),
-    "the story of a settled session": (State.SETTLED, 10.0, (1, 0)),
-    "a settled session of today": (State.SETTLED, 100.0, (1, 1)),
-    "a session under way": (State.CHARGING, 10.0, (1, 1)),
-    "a session that was given up": (State.EXPIRED, 10.0, (1, 1)),
+    "a refused start that is old": (SessionState.REFUSED, 10.0, (0, 0)),
+    "a refused start that may be repeated": (SessionState.REFUSED, 100.0, (1, 1)),
+    "the story of a settled session": (SessionState.SETTLED, 10.0, (1, 0)),
+    "a settled session of today": (SessionState.SETTLED, 100.0, (1, 1)),
+    "a session under way": (SessionState.CHARGING, 10.0, (1, 1)),
+    "a session that was given up": (SessionState.EXPIRED, 10.0, (1, 1)),
 }
 
 
 @pytest.mark.parametrize(("state", "at", "left"), CASES.values(), ids=CASES)
 async def test_only_what_is_old_and_over_is_forgotten(store, state, at, left):
     await a_session(store, state, at)
-    await store.write(lambda tx: forgetting.refusals(tx, before=50.0, most=10))
-    await store.write(lambda tx: forgetting.stories(tx, before=50.0, most=10))
-    assert tuple((await store.read(LEFT))[0]) == left
+    await store.write(lambda tx: retention.purge_refused_sessions(tx, cutoff=50.0, limit=10))
+    await store.write(lambda tx: retention.purge_session_events(tx, cutoff=50.0, limit=10))
+    assert tuple((await store.query(LEFT))[0]) == left
 
 
 DAY = 86_400.0
 NOW = 5000 * DAY
 FORGOTTEN = {  # age in days, and whether it is still there, where history is kept for 100 days and evidence for 1000
-    "a refused start of yesterday": ("sessions", State.REFUSED, 1, True),
-    "a refused start of last week": ("sessions", State.REFUSED, 8, False),
-    "a session given up last month": ("sessions", State.EXPIRED, 30, True),
-    "a session given up long ago": ("sessions", State.EXPIRED, 101, False),
-    "a settled session": ("sessions", State.SETTLED, 4000, True),
-    "a card seen last month": ("cards", None, 30, True),
-    "a card not seen for long": ("cards", None, 101, False),
+    "a refused start of yesterday": ("sessions", SessionState.REFUSED, 1, True),
+    "a refused start of last week": ("sessions", SessionState.REFUSED, 8, False),
+    "a session given up last month": ("sessions", SessionState.EXPIRED, 30, True),
+    "a session given up long ago": ("sessions", SessionState.EXPIRED, 101, False),
+    "a settled session": ("sessions", SessionState.SETTLED, 4000, True),
+    "a card seen last month": ("uid_routes", None, 30, True),
+    "a card not seen for long": ("uid_routes", None, 101, False),
     "what was signed last year": ("evidence", None, 365, True),
     "what was signed years ago": ("evidence", None, 1001, False),
     "the key of what was signed last year": ("evidence_keys", None, 365, True),
     "a key that may have signed what is still kept": ("evidence_keys", None, 1000.5, True),
     "the key of what was signed years ago": ("evidence_keys", None, 1002, False),
-    "a record refused last year": ("refused_cdrs", None, 365, True),
-    "a record refused years ago": ("refused_cdrs", None, 1001, False),
+    "a record refused last year": ("conflicting_cdrs", None, 365, True),
+    "a record refused years ago": ("conflicting_cdrs", None, 1001, False),
 }
 
 
 def note_key(tx, at: float, descriptor: bytes | None = None) -> bool:
-    return evidence.note_key(tx, key_id="k", public_key="line", holder="b", descriptor=descriptor, now=at)
+    return evidence.upsert_key(tx, key_id="k", public_key="line", owner="b", descriptor=descriptor, now=at)
 
 
 _REFUSED = (
-    "INSERT INTO refused_cdrs (role, session_key, received_at, digest, body) VALUES ('cpo', 's', :at, x'00', x'00')"
+    "INSERT INTO conflicting_cdrs (role, session_key, received_at, digest, body) VALUES ('cpo', 's', :at, x'00', x'00')"
 )
 PUT = {
-    "cards": lambda tx, at: cards.remember(tx, "uid", "b", at),
-    "evidence": lambda tx, at: evidence.keep(tx, "s", at, b"{}"),
+    "uid_routes": lambda tx, at: tokens.set_preferred_peer(tx, "uid", "b", at),
+    "evidence": lambda tx, at: evidence.insert_exchange(tx, "s", at, b"{}"),
     "evidence_keys": note_key,
-    "refused_cdrs": lambda tx, at: tx.run(Statement(_REFUSED, {}), at=at),
+    "conflicting_cdrs": lambda tx, at: tx.run(Statement(_REFUSED, {}), at=at),
 }
 
 
@@ -85,26 +84,26 @@ PUT = {
 async def test_every_table_that_grows_is_swept_while_the_node_runs(store, table, state, days, stays):
     at = NOW - days * DAY
     await (a_session(store, state, at) if state else store.write(lambda tx: PUT[table](tx, at)))
-    forgetter = Forgetting(SimpleNamespace(store=store, now=lambda: NOW), history_days=100, evidence_days=1000)
-    await forgetter.forget()
-    assert (await store.read(Statement(f"SELECT count(*) AS n FROM {table}", {})))[0]["n"] == stays
-    assert await forgetter.forget() == 0
+    forgetter = SessionRetentionJob(SimpleNamespace(store=store, now=lambda: NOW), history_days=100, evidence_days=1000)
+    await forgetter.run_once()
+    assert (await store.query(Statement(f"SELECT count(*) AS n FROM {table}", {})))[0]["n"] == stays
+    assert await forgetter.run_once() == 0
 
 
 async def test_as_much_as_there_is_is_swept(store):
     def many(tx) -> None:
         for number in range(1200):
-            cards.remember(tx, f"uid{number}", "b", 0.0)
-            evidence.keep(tx, "s", 0.0, b"{}")
+            tokens.set_preferred_peer(tx, f"uid{number}", "b", 0.0)
+            evidence.insert_exchange(tx, "s", 0.0, b"{}")
 
     await store.write(many)
-    forgetter = Forgetting(SimpleNamespace(store=store, now=lambda: NOW), history_days=100, evidence_days=1000)
-    assert await forgetter.forget() == 2400
+    forgetter = SessionRetentionJob(SimpleNamespace(store=store, now=lambda: NOW), history_days=100, evidence_days=1000)
+    assert await forgetter.run_once() == 2400
 
 
 async def test_a_key_is_noted_once_and_again_before_it_would_be_forgotten_too_early(store):
     times = (0.0, 3600.0, DAY - 3600, DAY, 2 * DAY)
     news = [await store.write(lambda tx, at=at: note_key(tx, at, b"d" if at == 0 else None)) for at in times]
     assert news == [True, False, True, False, True]
-    (row,) = await store.read(evidence.KEYS)
+    (row,) = await store.query(evidence.KEYS)
     assert tuple(row) == ("k", "line", "b", b"d")

@@ -2,29 +2,35 @@
 
 import pytest
 
-from p2p_oicp.storage.lifecycle import TRANSITIONS, State, after_notification, allowed, moved
+from p2p_oicp.storage.sessions import (
+    TRANSITIONS,
+    SessionState,
+    can_transition,
+    next_state,
+    next_state_after_notification,
+)
 
 
 def test_every_state_has_its_transitions():
-    assert set(TRANSITIONS) == set(State)
+    assert set(TRANSITIONS) == set(SessionState)
 
 
 def test_nothing_leads_back_to_where_a_session_was():
     for before, afters in TRANSITIONS.items():
         assert before not in afters
-        assert State.REQUESTED not in afters
+        assert SessionState.REQUESTED not in afters
 
 
-@pytest.mark.parametrize("state", [State.SETTLED, State.REFUSED])
+@pytest.mark.parametrize("state", [SessionState.SETTLED, SessionState.REFUSED])
 def test_settled_and_refused_are_final(state):
     assert TRANSITIONS[state] == frozenset()
 
 
-MONEY = {state: allowed(state, State.ENDED) for state in State}
+MONEY = {state: can_transition(state, SessionState.ENDED) for state in SessionState}
 
 
 def test_a_record_is_accepted_in_every_state_but_the_final_ones():
-    refused = {State.ENDED, State.SETTLED, State.REFUSED}
+    refused = {SessionState.ENDED, SessionState.SETTLED, SessionState.REFUSED}
     assert {state for state, accepted in MONEY.items() if not accepted} == refused
 
 
@@ -44,8 +50,8 @@ NOTIFICATIONS = {
 
 @pytest.mark.parametrize(("before", "kind", "after"), NOTIFICATIONS.values(), ids=NOTIFICATIONS)
 def test_a_notification_moves_a_session_forwards_only(before, kind, after):
-    assert after_notification(before, kind) == after
+    assert next_state_after_notification(before, kind) == after
 
 
 def test_the_answer_to_a_start_does_not_undo_what_was_told_meanwhile():
-    assert moved("charging", "authorized") is State.CHARGING
+    assert next_state("charging", "authorized") is SessionState.CHARGING

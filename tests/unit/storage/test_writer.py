@@ -21,7 +21,7 @@ def insert(name: str):
 
 
 async def names(store: Store) -> list[str]:
-    return [row["name"] for row in await store.read(NAMES)]
+    return [row["name"] for row in await store.query(NAMES)]
 
 
 def committed_outside(database: Path) -> set[str]:
@@ -62,7 +62,7 @@ async def test_a_cancelled_caller_does_not_disturb_the_writer(store):
 
 
 async def test_a_full_queue_refuses_instead_of_growing(database):
-    async with open_store(database, most_waiting=3) as store:
+    async with open_store(database, queue_limit=3) as store:
         results = await asyncio.gather(*(store.write(insert(f"{n}")) for n in range(50)), return_exceptions=True)
         refused = [result for result in results if isinstance(result, StoreBusy)]
         assert refused

@@ -10,22 +10,22 @@ down_revision = None
 def upgrade() -> None:
     """Create everything."""
     op.create_table(
-        "batches",
+        "imports",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("dataset", sa.Integer(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("plan", sa.LargeBinary(), nullable=False),
-        sa.Column("done", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        sa.Column("decided_change", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("changeset", sa.LargeBinary(), nullable=False),
+        sa.Column("last_applied_row", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("committed_change", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
     )
     op.create_table(
-        "cards",
+        "uid_routes",
         sa.Column("uid_key", sa.Text(), nullable=False),
         sa.Column("peer", sa.Text(), nullable=False),
-        sa.Column("seen_at", sa.Float(), nullable=False),
+        sa.Column("authorized_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("uid_key"),
         sqlite_with_rowid=False,
     )
@@ -45,8 +45,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
     )
-    op.create_index("cdrs_of_provider", "cdrs", ["role", "provider_key", "id"], unique=False)
-    op.create_index("cdrs_of_session", "cdrs", ["role", "session_key"], unique=True)
+    op.create_index("cdrs_by_provider", "cdrs", ["role", "provider_key", "id"], unique=False)
+    op.create_index("cdrs_by_session", "cdrs", ["role", "session_key"], unique=True)
     op.create_table(
         "counters",
         sa.Column("name", sa.Text(), nullable=False),
@@ -56,18 +56,18 @@ def upgrade() -> None:
     op.create_table(
         "cursors",
         sa.Column("peer", sa.Text(), nullable=False),
-        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("dataset", sa.Integer(), nullable=False),
         sa.Column("group_key", sa.Text(), nullable=False),
         sa.Column("change", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("peer", "kind", "group_key"),
+        sa.PrimaryKeyConstraint("peer", "dataset", "group_key"),
         sqlite_with_rowid=False,
     )
     op.create_table(
         "descriptors",
         sa.Column("peer", sa.Text(), nullable=False),
         sa.Column("issued_at", sa.Float(), nullable=False),
-        sa.Column("learned_at", sa.Float(), nullable=False),
-        sa.Column("pins", sa.Text(), nullable=False),
+        sa.Column("received_at", sa.Float(), nullable=False),
+        sa.Column("endorsed_keys", sa.Text(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("peer"),
         sqlite_with_rowid=False,
@@ -78,10 +78,10 @@ def upgrade() -> None:
         sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("next_try_at", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("last_error", sa.Text(), nullable=True),
-        sa.Column("last_kind", sa.Text(), nullable=True),
+        sa.Column("last_error_type", sa.Text(), nullable=True),
         sa.Column("last_success_at", sa.Float(), nullable=True),
-        sa.Column("store_id", sa.Integer(), nullable=True),
-        sa.Column("knew_another", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("store_epoch", sa.Integer(), nullable=True),
+        sa.Column("saw_older_epoch", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
@@ -92,19 +92,19 @@ def upgrade() -> None:
         sa.Column("exchange", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("evidence_of_session", "evidence", ["session_key"], unique=False)
+    op.create_index("evidence_by_session", "evidence", ["session_key"], unique=False)
     op.create_table(
         "evidence_keys",
         sa.Column("key_id", sa.Text(), nullable=False),
         sa.Column("public_key", sa.Text(), nullable=False),
-        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("descriptor", sa.LargeBinary(), nullable=True),
-        sa.Column("used_at", sa.Float(), nullable=False),
+        sa.Column("last_used_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("key_id"),
         sqlite_with_rowid=False,
     )
     op.create_table(
-        "evse_facts",
+        "evse_index",
         sa.Column("record_id", sa.Integer(), nullable=False),
         sa.Column("evse_key", sa.Text(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
@@ -113,29 +113,29 @@ def upgrade() -> None:
         sa.Column("country", sa.Text(), nullable=False),
         sa.Column("latitude", sa.Float(), nullable=True),
         sa.Column("longitude", sa.Float(), nullable=True),
-        sa.Column("cell", sa.Integer(), nullable=True),
+        sa.Column("geo_cell", sa.Integer(), nullable=True),
         sa.Column("accessibility", sa.Text(), nullable=False),
-        sa.Column("calibration", sa.Text(), nullable=False),
+        sa.Column("calibration_law_data", sa.Text(), nullable=False),
         sa.Column("authentication_modes", sa.Text(), nullable=False),
-        sa.Column("renewable", sa.Integer(), nullable=True),
-        sa.Column("compatible", sa.Integer(), nullable=True),
-        sa.Column("always_open", sa.Integer(), nullable=True),
+        sa.Column("renewable_energy", sa.Integer(), nullable=True),
+        sa.Column("hubject_compatible", sa.Integer(), nullable=True),
+        sa.Column("open_24_hours", sa.Integer(), nullable=True),
         sa.Column("changed_at", sa.Float(), nullable=False),
         sa.Column("deleted", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("record_id"),
     )
-    op.create_index("evse_facts_by_cell", "evse_facts", ["cell"], unique=False)
-    op.create_index("evse_facts_by_time", "evse_facts", ["changed_at"], unique=False)
-    op.create_index("evse_facts_of_operator", "evse_facts", ["operator_key", "deleted"], unique=False)
+    op.create_index("evse_index_by_geo_cell", "evse_index", ["geo_cell"], unique=False)
+    op.create_index("evse_index_by_time", "evse_index", ["changed_at"], unique=False)
+    op.create_index("evse_index_by_operator", "evse_index", ["operator_key", "deleted"], unique=False)
     op.create_table(
         "identifications",
         sa.Column("record_id", sa.Integer(), nullable=False),
         sa.Column("uid_key", sa.Text(), nullable=True),
-        sa.Column("evco_key", sa.Text(), nullable=True),
+        sa.Column("evco_id_key", sa.Text(), nullable=True),
         sa.Column("expires_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("record_id"),
     )
-    op.create_index("identifications_by_evco", "identifications", ["evco_key"], unique=False)
+    op.create_index("identifications_by_evco_id", "identifications", ["evco_id_key"], unique=False)
     op.create_index("identifications_by_uid", "identifications", ["uid_key"], unique=False)
     op.create_table(
         "invitations",
@@ -143,18 +143,18 @@ def upgrade() -> None:
         sa.Column("services", sa.Text(), nullable=True),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("expires_at", sa.Float(), nullable=False),
-        sa.Column("used_by", sa.Text(), nullable=True),
+        sa.Column("redeemed_by", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("key_id"),
         sqlite_with_rowid=False,
     )
     op.create_table(
-        "journal",
+        "spool",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("request", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
-        "known_peers",
+        "peer_parties",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("parties", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
@@ -166,10 +166,10 @@ def upgrade() -> None:
         sa.Column("destination", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("operation", sa.Text(), nullable=False),
-        sa.Column("party", sa.Text(), nullable=True),
+        sa.Column("sender_id", sa.Text(), nullable=True),
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("session_key", sa.Text(), nullable=False),
-        sa.Column("topic", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("coalesce_key", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
@@ -178,8 +178,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
     )
-    op.create_index("outbox_in_order", "outbox", ["destination", "state", "id"], unique=False)
-    op.create_index("outbox_of_session", "outbox", ["destination", "state", "session_key", "id"], unique=False)
+    op.create_index("outbox_by_destination", "outbox", ["destination", "state", "id"], unique=False)
+    op.create_index("outbox_by_session", "outbox", ["destination", "state", "session_key", "id"], unique=False)
     op.create_table(
         "paired_peers",
         sa.Column("name", sa.Text(), nullable=False),
@@ -199,20 +199,20 @@ def upgrade() -> None:
         sa.Column("record", sa.LargeBinary(), nullable=False),
         sa.Column("first_seen_at", sa.Float(), nullable=False),
         sa.Column("last_seen_at", sa.Float(), nullable=False),
-        sa.Column("times", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("occurrences", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("quarantine_by_age", "quarantine", ["last_seen_at"], unique=False)
-    op.create_index("quarantine_once", "quarantine", ["source", "operation", "digest"], unique=True)
+    op.create_index("quarantine_unique", "quarantine", ["source", "operation", "digest"], unique=True)
     op.create_table(
-        "reconciled",
+        "cdr_reconciliations",
         sa.Column("peer", sa.Text(), nullable=False),
         sa.Column("until", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("peer"),
         sqlite_with_rowid=False,
     )
     op.create_table(
-        "refused_cdrs",
+        "conflicting_cdrs",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("session_key", sa.Text(), nullable=False),
@@ -221,7 +221,7 @@ def upgrade() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("refused_cdrs_once", "refused_cdrs", ["role", "session_key", "digest"], unique=True)
+    op.create_index("conflicting_cdrs_unique", "conflicting_cdrs", ["role", "session_key", "digest"], unique=True)
     op.create_table(
         "session_events",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -234,7 +234,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("session_events_by_time", "session_events", ["at"], unique=False)
-    op.create_index("session_events_of_session", "session_events", ["role", "session_key", "digest"], unique=True)
+    op.create_index("session_events_by_session", "session_events", ["role", "session_key", "digest"], unique=True)
     op.create_table(
         "sessions",
         sa.Column("role", sa.Text(), nullable=False),
@@ -251,14 +251,14 @@ def upgrade() -> None:
         sa.Column("cpo_partner_session_id", sa.Text(), nullable=True),
         sa.Column("emp_partner_session_id", sa.Text(), nullable=True),
         sa.Column("request_digest", sa.LargeBinary(), nullable=False),
-        sa.Column("named_here", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        sa.Column("answer", sa.LargeBinary(), nullable=True),
-        sa.Column("medium", sa.Text(), server_default=sa.text("''"), nullable=False),
-        sa.Column("stop_media", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("id_generated_here", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("start_response", sa.LargeBinary(), nullable=True),
+        sa.Column("identification_key", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("stop_identification_keys", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("offline", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("progress_at", sa.Float(), nullable=True),
         sa.Column("stop_digest", sa.LargeBinary(), nullable=True),
-        sa.Column("stop_answer", sa.LargeBinary(), nullable=True),
+        sa.Column("stop_response", sa.LargeBinary(), nullable=True),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("updated_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("role", "session_key"),
@@ -268,42 +268,42 @@ def upgrade() -> None:
         "sessions",
         ["request_digest", "created_at"],
         unique=False,
-        sqlite_where=sa.text("named_here = 1"),
+        sqlite_where=sa.text("id_generated_here = 1"),
     )
     op.create_index("sessions_by_state", "sessions", ["state", "updated_at"], unique=False)
     op.create_table(
-        "staged",
+        "import_rows",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("group_key", sa.Text(), nullable=False),
-        sa.Column("facet", sa.Text(), nullable=False),
-        sa.Column("facts", sa.LargeBinary(), nullable=True),
+        sa.Column("filter_value", sa.Text(), nullable=False),
+        sa.Column("index_row", sa.LargeBinary(), nullable=True),
         sa.Column("raw", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
-        "state_groups",
-        sa.Column("kind", sa.Integer(), nullable=False),
+        "dataset_groups",
+        sa.Column("dataset", sa.Integer(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("group_key", sa.Text(), nullable=False),
         sa.Column("party", sa.Text(), nullable=False),
         sa.Column("audience", sa.Text(), nullable=False),
-        sa.Column("head", sa.LargeBinary(), nullable=False),
-        sa.Column("head_change", sa.Integer(), nullable=False),
-        sa.Column("newest", sa.Integer(), nullable=False),
+        sa.Column("wrapper", sa.LargeBinary(), nullable=False),
+        sa.Column("wrapper_change", sa.Integer(), nullable=False),
+        sa.Column("last_change", sa.Integer(), nullable=False),
         sa.Column("updated_at", sa.Float(), nullable=False),
-        sa.Column("last_push", sa.LargeBinary(), nullable=True),
-        sa.PrimaryKeyConstraint("kind", "source", "group_key"),
+        sa.Column("last_request_digest", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("dataset", "source", "group_key"),
         sqlite_with_rowid=False,
     )
     op.create_table(
-        "state_records",
+        "dataset_records",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("dataset", sa.Integer(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("group_key", sa.Text(), nullable=False),
-        sa.Column("facet", sa.Text(), nullable=False),
+        sa.Column("filter_value", sa.Text(), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("created_change", sa.Integer(), nullable=False),
         sa.Column("change", sa.Integer(), nullable=False),
@@ -312,22 +312,28 @@ def upgrade() -> None:
         sa.Column("raw", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("state_records_by_key", "state_records", ["kind", "key", "source"], unique=True)
-    op.create_index("state_records_of_group", "state_records", ["kind", "source", "group_key", "change"], unique=False)
+    op.create_index("dataset_records_by_key", "dataset_records", ["dataset", "key", "source"], unique=True)
     op.create_index(
-        "state_tombstones", "state_records", ["kind", "changed_at"], unique=False, sqlite_where=sa.text("deleted = 1")
+        "dataset_records_by_group", "dataset_records", ["dataset", "source", "group_key", "change"], unique=False
+    )
+    op.create_index(
+        "dataset_tombstones",
+        "dataset_records",
+        ["dataset", "changed_at"],
+        unique=False,
+        sqlite_where=sa.text("deleted = 1"),
     )
     op.create_table(
-        "state_sweeps",
-        sa.Column("kind", sa.Integer(), nullable=False),
+        "dataset_purges",
+        sa.Column("dataset", sa.Integer(), nullable=False),
         sa.Column("change", sa.Integer(), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("kind"),
+        sa.PrimaryKeyConstraint("dataset"),
     )
     op.create_table(
-        "state_versions",
+        "dataset_versions",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("dataset", sa.Integer(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("group_key", sa.Text(), nullable=False),
@@ -338,8 +344,8 @@ def upgrade() -> None:
         sa.Column("raw", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("state_versions_by_age", "state_versions", ["kind", "until"], unique=False)
-    op.create_index("state_versions_by_key", "state_versions", ["kind", "key", "change"], unique=False)
+    op.create_index("dataset_versions_by_age", "dataset_versions", ["dataset", "until"], unique=False)
+    op.create_index("dataset_versions_by_key", "dataset_versions", ["dataset", "key", "change"], unique=False)
     op.create_table(
         "tokens",
         sa.Column("token_key", sa.Text(), nullable=False),
@@ -352,8 +358,8 @@ def upgrade() -> None:
     op.create_table(
         "watermarks",
         sa.Column("peer", sa.Text(), nullable=False),
-        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("dataset", sa.Integer(), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("peer", "kind"),
+        sa.PrimaryKeyConstraint("peer", "dataset"),
         sqlite_with_rowid=False,
     )

@@ -7,26 +7,26 @@ from email.utils import formatdate
 
 import pytest
 
-from p2p_oicp.clock import RandomMint
-from p2p_oicp.delivery import Backoff, Bells
-from p2p_oicp.errors import PeerSilent, StoreError
+from p2p_oicp.client import WireAnswer, read_reply
+from p2p_oicp.clock import UuidGenerator
+from p2p_oicp.delivery import ExponentialBackoff, WakeupRegistry
+from p2p_oicp.errors import PeerTimeout, StoreError
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.peers import Peer, PeerRegistry
-from p2p_oicp.roles import RoleContext
-from p2p_oicp.roles.former import FormerPeers
-from p2p_oicp.roles.state.crawling import Crawler
-from p2p_oicp.storage.state import plans, quarantine
-from p2p_oicp.storage.state.keeper import Keeper
+from p2p_oicp.roles import Services
+from p2p_oicp.roles.context import RemovedPeers
+from p2p_oicp.roles.datasets.pull_client import DatasetPuller
+from p2p_oicp.storage.datasets import quarantine, staging
+from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
 from p2p_oicp.storage.statements import Statement
-from p2p_oicp.transport import WireAnswer, read_reply
 from tests.support.dataset_messages import evse
 
 CPO = Peer("cpo", "http://cpo", operators=(OperatorID("DE*GEF"),), services=frozenset({"PullEvseData"}))
 ME = Peer("me", "http://me", providers=(ProviderID("DE-GDF"),), is_self=True)
-LIVING = Statement("SELECT key FROM state_records WHERE kind = 1 AND deleted = 0 ORDER BY key", {})
+LIVING = Statement("SELECT key FROM dataset_records WHERE dataset = 1 AND deleted = 0 ORDER BY key", {})
 SERVER_TIME = 1_700_000_000
 OK = {"Code": "000"}
-LEFT = Statement("SELECT (SELECT count(*) FROM staged) AS staged, (SELECT count(*) FROM batches) AS batches", {})
+LEFT = Statement("SELECT (SELECT count(*) FROM import_rows) AS staged, (SELECT count(*) FROM imports) AS batches", {})
 
 
 def pulled(name: str, **members) -> dict:
@@ -62,19 +62,19 @@ def crawl(store, clock) -> Callable:
     async def pull(*answers) -> list[dict]:
         line = Line(list(answers))
         registry = PeerRegistry((ME, CPO))
-        context = RoleContext(
-            me=ME,
+        context = Services(
+            local_peer=ME,
             registry=registry,
             store=store,
-            courier=line,
-            bells=Bells(),
+            peers=line,
+            wakeups=WakeupRegistry(),
             clock=clock,
-            mint=RandomMint(),
-            keeper=Keeper(store, clock.time),
-            former=FormerPeers(registry, store),
+            ids=UuidGenerator(),
+            datasets=DatasetCoordinator(store, clock.time),
+            removed_peers=RemovedPeers(registry, store),
             authorization_deadline=1.0,
         )
-        await Crawler(context, CPO, 60.0, Backoff(1.0, 10.0, lambda: 0.0)).pull()
+        await DatasetPuller(context, CPO, 60.0, ExponentialBackoff(1.0, 10.0, lambda: 0.0)).pull()
         assert line.answers == []
         return line.asked
 
@@ -82,7 +82,7 @@ def crawl(store, clock) -> Callable:
 
 
 async def names(store) -> str:
-    return "".join(row["key"].removeprefix("DEGEFE") for row in await store.read(LIVING))
+    return "".join(row["key"].removeprefix("DEGEFE") for row in await store.query(LIVING))
 
 
 async def test_all_pages_are_pulled_and_the_next_pull_asks_for_changes_since_the_other_sides_clock(store, crawl):
@@ -108,7 +108,7 @@ async def test_an_empty_page_ends_a_crawl_whatever_it_promises(crawl):
 
 
 async def test_a_full_pull_withdraws_what_is_no_longer_there_and_a_delta_does_not(store, crawl):
-    await crawl(PeerSilent("cpo", "away"))
+    await crawl(PeerTimeout("cpo", "away"))
     await crawl(page(pulled("1"), pulled("2")))
     await crawl(page())
     assert await names(store) == "12"
@@ -117,7 +117,7 @@ async def test_a_full_pull_withdraws_what_is_no_longer_there_and_a_delta_does_no
 @pytest.mark.parametrize(
     "trouble",
     [
-        PeerSilent("cpo", "no answer"),
+        PeerTimeout("cpo", "no answer"),
         page(number=1, code="021"),
         b"<html>",
         {"Result": False, "StatusCode": {"Code": "210"}},
@@ -135,9 +135,9 @@ async def test_a_crawl_that_breaks_off_changes_nothing_and_starts_anew(store, cr
 
 async def test_nothing_stays_of_a_crawl_that_cannot_be_decided(store, crawl, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(plans, "decide", refuse)
+        patch.setattr(staging, "mark_committed", refuse)
         await crawl(page(*(pulled(f"{number:03}") for number in range(150))))
-    assert [(row["staged"], row["batches"]) for row in await store.read(LEFT)] == [(0, 0)]
+    assert [(row["staged"], row["batches"]) for row in await store.query(LEFT)] == [(0, 0)]
     await crawl(page(pulled("1")))
     assert await names(store) == "1"
 
@@ -151,7 +151,7 @@ async def test_a_record_that_cannot_be_read_costs_no_other_and_is_asked_for_agai
     del broken["EvseID"]
     await crawl(page(pulled("1"), broken, {**pulled("3"), "EvseID": "FR*XYZ*E1"}, 7))
     assert await names(store) == "1"
-    rows = await store.read(quarantine.LIST)
+    rows = await store.query(quarantine.LIST_ALL)
     assert sorted(json.loads(row["findings"])[0]["code"] for row in rows) == [
         "foreign-evse-id",
         "missing",
@@ -174,5 +174,5 @@ async def test_bytes_that_were_unreadable_twice_are_passed_over(crawl):
 
 async def test_a_record_that_comes_on_two_pages_counts_once_in_its_last_form(store, crawl):
     await crawl(page(pulled("1"), last=False), page(pulled("1", MaxCapacity=5), number=1))
-    rows = await store.read(Statement("SELECT raw FROM state_records", {}))
+    rows = await store.query(Statement("SELECT raw FROM dataset_records", {}))
     assert [json.loads(row["raw"]).get("MaxCapacity") for row in rows] == [5]

@@ -4,7 +4,7 @@ from array import array
 
 import pytest
 
-from p2p_oicp.roles.state.crawls import Crawls
+from p2p_oicp.roles.datasets.evse_pull import PullSnapshotCache
 
 
 class Data:
@@ -27,7 +27,7 @@ def data() -> Data:
 @pytest.fixture
 def page(data):
     """Ask for a page of a crawl; how many records are in its list?"""
-    crawls = Crawls(lambda: data.newest, most_bytes=10_000)
+    crawls = PullSnapshotCache(lambda: data.newest, max_bytes=10_000)
 
     async def ask(caller: str, request: bytes = b"all", *, first: bool = False) -> int:
         return len((await crawls.get(caller, request, is_first=first, search=data.search)).ids)

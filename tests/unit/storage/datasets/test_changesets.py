@@ -9,26 +9,25 @@ import structlog
 
 from p2p_oicp.errors import StoreError
 from p2p_oicp.storage import Lane, open_store
-from p2p_oicp.storage.backup import back_up
-from p2p_oicp.storage.journal import Journal
-from p2p_oicp.storage.state import behind
-from p2p_oicp.storage.state.intake import Intake
-from p2p_oicp.storage.state.keeper import Keeper
-from p2p_oicp.storage.state.model import OWN, SAME, Applied, Kind, Replaces
+from p2p_oicp.storage.datasets import change_feed
+from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator, PullImport
+from p2p_oicp.storage.datasets.models import OWN, UNCHANGED, ApplyResult, DatasetKind, ReplaceScope
+from p2p_oicp.storage.spool import Spool
+from p2p_oicp.storage.sqlite.backup import back_up
 from p2p_oicp.storage.statements import Statement
 from tests.support.changesets import STAGED, journaled, living, many, push
 
 NEWEST = Statement("SELECT value FROM counters WHERE name = 'change'", {})
-COPY = behind.Copy("peer", Kind.EVSE_STATUS, None)
+COPY = change_feed.ReplicaScope("peer", DatasetKind.EVSE_STATUS, None)
 
 
 @pytest.fixture
-def keeper(store) -> Keeper:
-    return Keeper(store, lambda: 100.0)
+def keeper(store) -> DatasetCoordinator:
+    return DatasetCoordinator(store, lambda: 100.0)
 
 
 async def newest(store) -> int:
-    return (await store.read(NEWEST))[0]["value"]
+    return (await store.query(NEWEST))[0]["value"]
 
 
 @pytest.mark.parametrize("others", [0, 600], ids=["small", "large"])
@@ -49,9 +48,9 @@ async def test_a_push_does_what_its_action_says(store, keeper, action, records, 
     before = many(others) if action in {"update", "delete", "fullLoad"} else {}
     await keeper.apply(push("fullLoad", A1="Available", A2="Occupied", **before))
     more = many(others, "Reserved") if action in {"insert", "update", "delete"} else {}
-    assert (await keeper.apply(push(action, **records, **more))).contradictions == ()
+    assert (await keeper.apply(push(action, **records, **more))).conflicts == ()
     assert {key: status for key, status in (await living(store)).items() if key.startswith("A")} == expected
-    assert (await store.read(STAGED))[0]["n"] == 0
+    assert (await store.query(STAGED))[0]["n"] == 0
 
 
 @pytest.mark.parametrize("others", [0, 600], ids=["small", "large"])
@@ -63,9 +62,9 @@ async def test_a_push_that_contradicts_the_store_changes_nothing(store, keeper, 
     await keeper.apply(push("fullLoad", A1="Available", **known))
     before, number = await living(store), await newest(store)
     applied = await keeper.apply(push(action, A1="Occupied", A9="Occupied", **many(others, "Reserved")))
-    assert applied == Applied(0, (contradicted,))
+    assert applied == ApplyResult(0, (contradicted,))
     assert (await living(store), await newest(store)) == (before, number)
-    assert (await store.read(STAGED))[0]["n"] == 0
+    assert (await store.query(STAGED))[0]["n"] == 0
 
 
 @pytest.mark.parametrize("others", [0, 600], ids=["small", "large"])
@@ -82,8 +81,8 @@ async def test_a_withdrawn_evse_leaves_a_tombstone_behind_the_cursor(store, keep
     await keeper.apply(push("fullLoad", A1="Available", A2="Available"))
     cursor = await newest(store)
     await keeper.apply(push("fullLoad", A1="Available"))
-    (change,) = await behind.changed(store, COPY, "DEABC", cursor, 10)
-    assert (change.deleted, change.had, b"A2" in change.raw) == (True, True, True)
+    (change,) = await change_feed.load_changes(store, COPY, "DEABC", cursor, 10)
+    assert (change.deleted, change.existed_at_cursor, b"A2" in change.raw) == (True, True, True)
 
 
 @pytest.mark.parametrize(
@@ -102,8 +101,8 @@ async def test_a_change_knows_whether_the_peer_had_the_record(store, keeper, act
     cursor = await newest(store)
     for number, (action, key) in enumerate(actions):
         await keeper.apply(push(action, **{key: f"Reserved{number}"}))
-    (change,) = await behind.changed(store, COPY, "DEABC", cursor, 10)
-    assert (change.deleted, change.had) == (deleted, had)
+    (change,) = await change_feed.load_changes(store, COPY, "DEABC", cursor, 10)
+    assert (change.deleted, change.existed_at_cursor) == (deleted, had)
 
 
 async def test_copies_of_peers_are_kept_apart_from_our_own_state(store, keeper):
@@ -117,12 +116,12 @@ async def test_a_crash_before_the_decision_leaves_nothing_of_a_large_push(databa
     async with open_store(database) as store:
         crash_after(store, monkeypatch, 1)
         with pytest.raises(StoreError):
-            await Keeper(store, lambda: 100.0).apply(journaled(push("fullLoad", **many(600))))
+            await DatasetCoordinator(store, lambda: 100.0).apply(journaled(push("fullLoad", **many(600))))
     async with open_store(database) as store:
-        assert (await store.read(STAGED))[0]["n"] > 0
-        assert await Keeper(store, lambda: 200.0).recover() == []
+        assert (await store.query(STAGED))[0]["n"] > 0
+        assert await DatasetCoordinator(store, lambda: 200.0).recover() == []
         assert await living(store) == {}
-        assert (await store.read(STAGED))[0]["n"] == 0
+        assert (await store.query(STAGED))[0]["n"] == 0
         assert [path.name for path in database.parent.glob("*-push-*")] == []
 
 
@@ -130,17 +129,17 @@ async def test_a_crash_before_the_decision_leaves_nothing_of_a_large_push(databa
 async def test_a_crash_after_the_decision_is_made_good_at_the_next_start(database, monkeypatch, jobs_before_the_crash):
     change = journaled(push("fullLoad", **many(600, "Occupied")))
     async with open_store(database) as store:
-        await Keeper(store, lambda: 100.0).apply(push("fullLoad", A1="Available", **many(700)))
+        await DatasetCoordinator(store, lambda: 100.0).apply(push("fullLoad", A1="Available", **many(700)))
         crash_after(store, monkeypatch, jobs_before_the_crash)
         with pytest.raises(StoreError):
-            await Keeper(store, lambda: 150.0).apply(change)
+            await DatasetCoordinator(store, lambda: 150.0).apply(change)
     async with open_store(database) as store:
-        keeper = Keeper(store, lambda: 200.0)
+        keeper = DatasetCoordinator(store, lambda: 200.0)
         (interrupted,) = await keeper.recover()
-        assert interrupted.request == change.request
-        await keeper.again(interrupted, change.records, ())
+        assert interrupted.source_request == change.source_request
+        await keeper.resume(interrupted, change.records, ())
         assert await living(store) == many(600, "occupied")
-        assert (await store.read(STAGED))[0]["n"] == 0
+        assert (await store.query(STAGED))[0]["n"] == 0
         assert [path.name for path in database.parent.glob("*-push-*")] == []
 
 
@@ -149,11 +148,11 @@ async def test_a_backup_in_the_middle_of_a_large_push_is_made_good_where_it_is_r
     async with open_store(database) as store:
         crash_after(store, monkeypatch, 3)
         with pytest.raises(StoreError):
-            await Keeper(store, lambda: 150.0).apply(change)
+            await DatasetCoordinator(store, lambda: 150.0).apply(change)
         back_up(database, copy)
     async with open_store(copy) as store:
-        (interrupted,) = await Keeper(store, lambda: 200.0).recover()
-        assert interrupted.request == change.request
+        (interrupted,) = await DatasetCoordinator(store, lambda: 200.0).recover()
+        assert interrupted.source_request == change.source_request
 
 
 async def test_a_backup_begins_anew_where_a_large_push_ended_meanwhile(database, monkeypatch):
@@ -161,12 +160,12 @@ async def test_a_backup_begins_anew_where_a_large_push_ended_meanwhile(database,
     async with open_store(database) as store:
         crash_after(store, monkeypatch, 3)
         with pytest.raises(StoreError):
-            await Keeper(store, lambda: 150.0).apply(change)
-    found, read = [None], Journal.read
-    monkeypatch.setattr(Journal, "read", lambda journal, number: found.pop() if found else read(journal, number))
+            await DatasetCoordinator(store, lambda: 150.0).apply(change)
+    found, read = [None], Spool.read
+    monkeypatch.setattr(Spool, "read", lambda journal, number: found.pop() if found else read(journal, number))
     back_up(database, copy)
     async with open_store(copy) as store:
-        assert len(await Keeper(store, lambda: 200.0).recover()) == 1
+        assert len(await DatasetCoordinator(store, lambda: 200.0).recover()) == 1
 
 
 async def test_a_large_push_whose_journal_somebody_removed_is_told_of_and_does_not_keep_the_node_down(
@@ -175,19 +174,19 @@ async def test_a_large_push_whose_journal_somebody_removed_is_told_of_and_does_n
     async with open_store(database) as store:
         crash_after(store, monkeypatch, 3)
         with pytest.raises(StoreError):
-            await Keeper(store, lambda: 150.0).apply(journaled(push("fullLoad", **many(600, "Occupied"))))
+            await DatasetCoordinator(store, lambda: 150.0).apply(journaled(push("fullLoad", **many(600, "Occupied"))))
     for path in database.parent.glob("*-push-*"):
         path.unlink()
     async with open_store(database) as store:
         with structlog.testing.capture_logs() as logs:
-            assert await Keeper(store, lambda: 200.0).recover() == []
-    assert [told["event"] for told in logs] == ["push.journal_missing"]
+            assert await DatasetCoordinator(store, lambda: 200.0).recover() == []
+    assert [told["event"] for told in logs] == ["import.spool_missing"]
 
 
 async def test_a_push_that_changes_little_of_much_is_one_job(store, keeper, monkeypatch):
     await keeper.apply(push("fullLoad", **many(900)))
     another = push("fullLoad", **(many(899) | {"E00007": "Occupied"}))
-    records = [one if one.key == "E00007" else msgspec.structs.replace(one, raw=SAME) for one in another.records]
+    records = [one if one.key == "E00007" else msgspec.structs.replace(one, raw=UNCHANGED) for one in another.records]
     crash_after(store, monkeypatch, 1)
     await keeper.apply(replace(another, records=records))
     expected = many(899, "available") | {"E00007": "occupied"}
@@ -200,19 +199,19 @@ async def test_a_pull_is_never_half_of_one_whenever_it_crashes(
 ):
     before = {"A1": "available", **many(300, "available")}
     async with open_store(database) as store:
-        keeper = Keeper(store, lambda: 100.0)
+        keeper = DatasetCoordinator(store, lambda: 100.0)
         await keeper.apply(push("fullLoad", A1="Available", **many(300)))
-        pulled = replace(push("fullLoad"), replaces=Replaces.SOURCE)
-        intake = Intake(keeper, pulled)
+        pulled = replace(push("fullLoad"), replace_scope=ReplaceScope.SOURCE)
+        intake = PullImport(keeper, pulled)
         for record in push("fullLoad", **many(550, "Occupied")).records:
-            await intake.put(record)
+            await intake.add_record(record)
         crash_after(store, monkeypatch, jobs_before_the_crash - 1)
         with pytest.raises(StoreError):
             await intake.apply(pulled.groups)
     async with open_store(database) as store:
-        assert await Keeper(store, lambda: 200.0).recover() == []
+        assert await DatasetCoordinator(store, lambda: 200.0).recover() == []
         assert await living(store) == (many(550, "occupied") if is_decided else before)
-        assert (await store.read(STAGED))[0]["n"] == 0
+        assert (await store.query(STAGED))[0]["n"] == 0
 
 
 def crash_after(store, monkeypatch, jobs: int) -> None:
@@ -229,7 +228,7 @@ def crash_after(store, monkeypatch, jobs: int) -> None:
 
 
 async def test_what_a_failing_disk_interrupted_is_made_good_before_the_next_push(store, monkeypatch):
-    keeper = Keeper(store, lambda: 100.0)
+    keeper = DatasetCoordinator(store, lambda: 100.0)
     crash_after(store, monkeypatch, 5)
     with pytest.raises(StoreError):
         await keeper.apply(journaled(push("fullLoad", **many(900))))
@@ -255,14 +254,14 @@ async def test_pushes_of_one_source_are_applied_one_after_the_other(store, keepe
 
 async def test_changes_of_single_records_share_a_commit_and_what_replaces_them_sees_them(store, keeper):
     async def begin(action: str, **records: str):
-        async with keeper.turn(Kind.EVSE_STATUS, OWN) as turn:
-            return await turn.begin(push(action, **records))
+        async with keeper.exclusive(DatasetKind.EVSE_STATUS, OWN) as turn:
+            return await turn.submit(push(action, **records))
 
     begun = [await begin("insert", **{f"A{number}": "Available"}) for number in range(3)]
     assert [applying.done() for applying in begun] == [False, False, False]
     again = await begin("insert", A1="Available")
     replaced = await begin("fullLoad", A2="Occupied")
     assert [(await applying).changed for applying in begun] == [2, 1, 1]
-    assert (await again).contradictions == ("A1",)
+    assert (await again).conflicts == ("A1",)
     assert (await replaced).changed == 3
     assert await living(store) == {"A2": "occupied"}

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2p_oicp.storage import Store, open_store
-from p2p_oicp.storage.state import evses, history, pages
-from p2p_oicp.storage.state.evses import Filters
-from p2p_oicp.storage.state.keeper import Keeper
-from p2p_oicp.storage.state.model import OWN, Kind
+from p2p_oicp.storage.datasets import evse_search, queries
+from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
+from p2p_oicp.storage.datasets.evse_search import EvseFilter
+from p2p_oicp.storage.datasets.models import OWN, DatasetKind
 from tests.support.changesets import push_of
 
 KEYS = "ABCDEF"
@@ -26,11 +26,11 @@ stories = st.lists(st.lists(pushes, max_size=4), min_size=1, max_size=6)
 
 
 async def pull(store: Store, since: float | None) -> list[dict]:
-    ids = await evses.search(store, Filters(source=OWN), since)
+    ids = await evse_search.search(store, EvseFilter(source=OWN), since)
     return [
-        {**json.loads(b"{" + rest), "deltaType": alike.label.change}
-        for alike in pages.some(store, ids, since)
-        for rest in alike.rests.split(pages.BETWEEN)
+        {**json.loads(b"{" + rest), "deltaType": alike.label.delta_type}
+        for alike in queries.load_runs(store, ids, since)
+        for rest in alike.record_tails.split(queries.RECORD_SEPARATOR)
     ]
 
 
@@ -48,7 +48,7 @@ def take(copy: dict[str, int], found: list[dict]) -> dict[str, int]:
 async def play(file: Path, story: list[list[tuple[str, dict[str, int]]]]) -> None:
     now = 1000.0
     async with open_store(file, synchronous="NORMAL") as store:
-        keeper = Keeper(store, lambda: now)
+        keeper = DatasetCoordinator(store, lambda: now)
         copy: dict[str, int] = {}
         moments: list[tuple[float, dict[str, int]]] = []
         last_call = 0.0
@@ -65,7 +65,7 @@ async def play(file: Path, story: list[list[tuple[str, dict[str, int]]]]) -> Non
             assert copy == moments[-1][1]
             now += 1
         for moment, valid in moments:
-            rows = await history.valid_at(store, Kind.EVSE_DATA, moment)
+            rows = await queries.valid_at(store, DatasetKind.EVSE_DATA, moment)
             assert {row["key"]: json.loads(row["raw"])["value"] for row in rows} == valid
 
 
@@ -80,7 +80,7 @@ def test_a_spot_that_went_and_came_back_is_an_update_to_who_had_it_and_an_insert
     async def story() -> list[list[str]]:
         times = iter([10.0, 20.0, 30.0])
         async with open_store(tmp_path / "node.sqlite3") as store:
-            keeper = Keeper(store, lambda: next(times))
+            keeper = DatasetCoordinator(store, lambda: next(times))
             for action in ("insert", "delete", "insert"):
                 await keeper.apply(push_of(action, {"A": 1}))
             return [[one["deltaType"] for one in await pull(store, since)] for since in (15.0, 25.0)]

@@ -8,28 +8,27 @@ import pytest
 
 from p2p_oicp.errors import StoreError
 from p2p_oicp.storage import Lane, open_store
-from p2p_oicp.storage.backup import back_up
-from p2p_oicp.storage.state import batches, large, plans
-from p2p_oicp.storage.state.intake import Intake
-from p2p_oicp.storage.state.keeper import Keeper
-from p2p_oicp.storage.state.model import Applied, Replaces
+from p2p_oicp.storage.datasets import staging
+from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator, PullImport
+from p2p_oicp.storage.datasets.models import ApplyResult, ReplaceScope
+from p2p_oicp.storage.sqlite.backup import back_up
 from tests.support.changesets import STAGED, journaled, living, many, push
 
 
-async def pull(keeper: Keeper, **records: str) -> Applied:
+async def pull(keeper: DatasetCoordinator, **records: str) -> ApplyResult:
     """Pull everything that a source has."""
     pulled = push("fullLoad", **records)
-    intake = Intake(keeper, replace(pulled, replaces=Replaces.SOURCE))
+    intake = PullImport(keeper, replace(pulled, replace_scope=ReplaceScope.SOURCE))
     try:
         for record in pulled.records:
-            await intake.put(record)
+            await intake.add_record(record)
         return await intake.apply(pulled.groups)
     except BaseException:
-        await intake.drop()
+        await intake.discard()
         raise
 
 
-async def push_much(keeper: Keeper, **records: str) -> Applied:
+async def push_much(keeper: DatasetCoordinator, **records: str) -> ApplyResult:
     return await keeper.apply(journaled(push("fullLoad", **records)))
 
 
@@ -38,31 +37,31 @@ async def test_a_pull_whose_clean_up_was_interrupted_withdraws_nothing_that_it_n
     database, monkeypatch, is_pushed_before
 ):
     async with open_store(database) as store:
-        keeper = Keeper(store, lambda: 100.0)
+        keeper = DatasetCoordinator(store, lambda: 100.0)
         await pull(keeper, **many(450))
         with monkeypatch.context() as patch:
-            patch.setattr(batches, "_PIECE_TO_CLEAR", 100)
-            fail_from_call(patch, batches, "_clear", 3)
+            patch.setattr(staging, "_DELETE_CHUNK_SIZE", 100)
+            fail_from_call(patch, staging, "_delete_rows", 3)
             with pytest.raises(StoreError):
                 await pull(keeper, **many(450))
         if is_pushed_before:
             await keeper.apply(push("update", E00000="Available"))
     async with open_store(database) as store:
-        await Keeper(store, lambda: 200.0).recover()
+        await DatasetCoordinator(store, lambda: 200.0).recover()
         assert await living(store) == many(450, "available")
-        assert (await store.read(STAGED))[0]["n"] == 0
+        assert (await store.query(STAGED))[0]["n"] == 0
 
 
 @pytest.mark.parametrize(
     ("change", "module", "step", "is_decided"),
     [
-        (pull, plans, "open_batch", False),
-        (pull, batches, "_stage", False),
-        (pull, plans, "decide", True),
-        (pull, plans, "close", True),
-        (push_much, plans, "open_batch", True),
-        (push_much, plans, "decide", True),
-        (push_much, plans, "close", True),
+        (pull, staging, "insert_import", False),
+        (pull, staging, "_insert_rows", False),
+        (pull, staging, "mark_committed", True),
+        (pull, staging, "delete_import", True),
+        (push_much, staging, "insert_import", True),
+        (push_much, staging, "mark_committed", True),
+        (push_much, staging, "delete_import", True),
     ],
     ids=lambda told: getattr(told, "__name__", str(told)).rpartition(".")[2],
 )
@@ -70,7 +69,7 @@ async def test_a_change_whose_caller_gives_up_is_older_than_all_that_comes_after
     database, monkeypatch, change, module, step, is_decided
 ):
     async with open_store(database) as store:
-        keeper = Keeper(store, lambda: 100.0)
+        keeper = DatasetCoordinator(store, lambda: 100.0)
         await keeper.apply(push("fullLoad", **many(3)))
         task = asyncio.create_task(change(keeper, **many(300, "Occupied")))
         with monkeypatch.context() as patch:
@@ -81,20 +80,20 @@ async def test_a_change_whose_caller_gives_up_is_older_than_all_that_comes_after
         await keeper.apply(push("update", E00001="Reserved"))
         assert await living(store) == expected | {"E00001": "reserved"}
     async with open_store(database) as store:
-        assert await Keeper(store, lambda: 200.0).recover() == []
+        assert await DatasetCoordinator(store, lambda: 200.0).recover() == []
         assert await living(store) == expected | {"E00001": "reserved"}
-        assert (await store.read(STAGED))[0]["n"] == 0
+        assert (await store.query(STAGED))[0]["n"] == 0
 
 
 async def test_what_replaces_records_sees_those_whose_caller_gave_up(store):
-    keeper, gate = Keeper(store, lambda: 100.0), threading.Event()
+    keeper, gate = DatasetCoordinator(store, lambda: 100.0), threading.Event()
     holding_up = asyncio.create_task(store.write(lambda _: gate.wait(10), Lane.BULK))
     given_up = asyncio.create_task(keeper.apply(push("insert", **many(50))))
     await asyncio.sleep(0)
     given_up.cancel()
     replacing = asyncio.create_task(keeper.apply(push("fullLoad", A1="Available")))
     await asyncio.sleep(0)
-    await store.scan(STAGED)  # what `replacing` looks for by now, it has found
+    await store.query_bulk(STAGED)  # what `replacing` looks for by now, it has found
     gate.set()
     await asyncio.gather(holding_up, replacing)
     await store.write(lambda _: None, Lane.BULK)  # nothing waits any more
@@ -115,31 +114,31 @@ def cancel_in(monkeypatch, task: asyncio.Task, module, step: str) -> None:
 
 @pytest.mark.parametrize("change", [pull, push_much])
 async def test_nothing_is_left_of_a_change_that_fails_before_its_decision(database, store, monkeypatch, change):
-    keeper = Keeper(store, lambda: 100.0)
+    keeper = DatasetCoordinator(store, lambda: 100.0)
     with monkeypatch.context() as patch:
-        fail_from_call(patch, plans, "decide", 1)
+        fail_from_call(patch, staging, "mark_committed", 1)
         with pytest.raises(StoreError):
             await change(keeper, **many(300))
-    assert (await living(store), (await store.read(STAGED))[0]["n"]) == ({}, 0)
+    assert (await living(store), (await store.query(STAGED))[0]["n"]) == ({}, 0)
     assert [path.name for path in database.parent.glob("*-push-*")] == []
 
 
 async def test_journals_that_lie_beside_a_restored_database_do_not_count(database, monkeypatch):
     change, copy = journaled(push("fullLoad", **many(300))), database.with_name("copy.sqlite3")
     async with open_store(database) as store:
-        fail_from_call(monkeypatch, large, "put", 1)
+        fail_from_call(monkeypatch, staging, "upsert_records", 1)
         with pytest.raises(StoreError):
-            await Keeper(store, lambda: 100.0).apply(change)
+            await DatasetCoordinator(store, lambda: 100.0).apply(change)
         monkeypatch.undo()
         back_up(database, copy)
     copy.replace(database)
     for number in (1, 99):
         database.with_name(f"{database.name}-push-{number}").write_bytes(b"of another time")
     async with open_store(database) as store:
-        keeper = Keeper(store, lambda: 200.0)
+        keeper = DatasetCoordinator(store, lambda: 200.0)
         (interrupted,) = await keeper.recover()
-        assert interrupted.request == change.request
-        await keeper.again(interrupted, change.records, ())
+        assert interrupted.source_request == change.source_request
+        await keeper.resume(interrupted, change.records, ())
     assert [path.name for path in database.parent.glob("*-push-*")] == []
 
 

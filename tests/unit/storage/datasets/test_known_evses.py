@@ -2,14 +2,14 @@
 
 import pytest
 
-from p2p_oicp.storage.state import evses
-from p2p_oicp.storage.state.evses import Known
-from p2p_oicp.storage.state.keeper import Keeper
+from p2p_oicp.storage.datasets import evse_search
+from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
+from p2p_oicp.storage.datasets.evse_search import EvseKnowledge
 from tests.support.changesets import push_of
 
-NOTHING = Known(operator_has_data=False, is_known=False, is_compatible=True)
-UNKNOWN = Known(operator_has_data=True, is_known=False, is_compatible=True)
-USABLE = Known(operator_has_data=True, is_known=True, is_compatible=True)
+NOTHING = EvseKnowledge(operator_has_data=False, is_known=False, is_compatible=True)
+UNKNOWN = EvseKnowledge(operator_has_data=True, is_known=False, is_compatible=True)
+USABLE = EvseKnowledge(operator_has_data=True, is_known=True, is_compatible=True)
 
 # source of the copy, what it has, who is gone, what is asked, what is known
 CASES = {
@@ -24,5 +24,5 @@ CASES = {
 
 @pytest.mark.parametrize(("source", "keys", "gone", "asked", "expected"), CASES.values(), ids=CASES)
 async def test_what_is_known_of_an_evse(store, source, keys, gone, asked, expected):
-    await Keeper(store, lambda: 100.0).apply(push_of("fullLoad", dict.fromkeys(keys, 1), source))
-    assert evses.known(store, asked, "DEABC", gone) == expected
+    await DatasetCoordinator(store, lambda: 100.0).apply(push_of("fullLoad", dict.fromkeys(keys, 1), source))
+    assert evse_search.evse_knowledge(store, asked, "DEABC", gone) == expected

@@ -3,30 +3,30 @@
 import pytest
 
 from p2p_oicp.oicp import Finding, Severity
-from p2p_oicp.storage.state import history, quarantine
-from p2p_oicp.storage.state.keeper import Keeper
-from p2p_oicp.storage.state.model import Kind
-from p2p_oicp.storage.state.quarantine import SetAside
-from p2p_oicp.storage.state.sweeping import sweep
+from p2p_oicp.storage.datasets import quarantine, queries
+from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
+from p2p_oicp.storage.datasets.models import DatasetKind
+from p2p_oicp.storage.datasets.quarantine import QuarantinedRecord
+from p2p_oicp.storage.retention import purge
 from p2p_oicp.storage.statements import Statement
 from tests.support.changesets import many, push
 
 COUNTS = Statement(
-    "SELECT (SELECT count(*) FROM state_records) AS records, (SELECT count(*) FROM state_versions) AS versions, "
+    "SELECT (SELECT count(*) FROM dataset_records) AS records, (SELECT count(*) FROM dataset_versions) AS versions, "
     "(SELECT count(*) FROM quarantine) AS quarantined",
     {},
 )
-SWEPT = Statement("SELECT change, at FROM state_sweeps WHERE kind = 2", {})
-CHANGE_OF = Statement("SELECT change FROM state_records WHERE key = :key", {})
+SWEPT = Statement("SELECT change, at FROM dataset_purges WHERE dataset = 2", {})
+CHANGE_OF = Statement("SELECT change FROM dataset_records WHERE key = :key", {})
 
 
 async def counts(store) -> dict[str, int]:
-    return dict((await store.read(COUNTS))[0])
+    return dict((await store.query(COUNTS))[0])
 
 
 @pytest.fixture
-def keeper(store, clock) -> Keeper:
-    return Keeper(store, clock.time)
+def keeper(store, clock) -> DatasetCoordinator:
+    return DatasetCoordinator(store, clock.time)
 
 
 async def test_only_what_ended_long_ago_goes(store, keeper, clock):
@@ -34,40 +34,40 @@ async def test_only_what_ended_long_ago_goes(store, keeper, clock):
     await keeper.apply(push("fullLoad", A="Available", B="Available", **many(500)))
     clock.now = start + 100
     await keeper.apply(push("fullLoad", A="Occupied"))
-    (gone,) = await store.read(CHANGE_OF, key="E00499")
+    (gone,) = await store.query(CHANGE_OF, key="E00499")
     clock.now = start + 200
     await keeper.apply(push("update", A="Reserved"))
     await keeper.apply(push("insert", C="Available"))
     await keeper.apply(push("delete", C="Available"))
     assert await counts(store) == {"records": 503, "versions": 504, "quarantined": 0}
-    assert await sweep(store, {Kind.EVSE_STATUS: start + 150}, 0.0) > 0
+    assert await purge(store, {DatasetKind.EVSE_STATUS: start + 150}, 0.0) > 0
     # What ended at 100 is gone; what ended at 200 is there, and what is valid stays however old it is.
     assert await counts(store) == {"records": 2, "versions": 2, "quarantined": 0}
-    (swept,) = await store.read(SWEPT)
+    (swept,) = await store.query(SWEPT)
     assert (swept["change"], swept["at"]) >= (gone["change"], start + 100)
-    assert [row["key"] for row in await history.valid_at(store, Kind.EVSE_STATUS, start + 150)] == ["A"]
+    assert [row["key"] for row in await queries.valid_at(store, DatasetKind.EVSE_STATUS, start + 150)] == ["A"]
 
 
 async def test_nothing_of_another_kind_goes(store, keeper, clock):
     await keeper.apply(push("insert", A="Available"))
     await keeper.apply(push("delete", A="Available"))
     clock.now += 1000
-    assert await sweep(store, {Kind.EVSE_DATA: clock.now}, 0.0) == 0
+    assert await purge(store, {DatasetKind.EVSE_DATA: clock.now}, 0.0) == 0
 
 
 async def test_quarantined_records_go_when_they_came_for_the_last_time_long_ago(store):
     found = Finding(Severity.ERROR, "/EvseID", "missing", "'EvseID' is mandatory")
     for at, raw in ((10.0, b"old"), (10.0, b"again"), (50.0, b"again")):
-        await quarantine.set_aside(store, "peer", "PushEvseData", [SetAside(raw, (found,))], at)
-    await sweep(store, {}, 30.0)
-    assert [bytes(row["record"]) for row in await store.read(quarantine.LIST)] == [b"again"]
+        await quarantine.add(store, "peer", "PushEvseData", [QuarantinedRecord(raw, (found,))], at)
+    await purge(store, {}, 30.0)
+    assert [bytes(row["record"]) for row in await store.query(quarantine.LIST_ALL)] == [b"again"]
 
 
 async def test_a_peer_cannot_fill_the_quarantine(store, monkeypatch):
-    monkeypatch.setattr(quarantine, "MOST_OF_A_SOURCE", 5)
+    monkeypatch.setattr(quarantine, "MAX_RECORDS_PER_SOURCE", 5)
     found = Finding(Severity.ERROR, "/EvseID", "missing", "'EvseID' is mandatory")
     for number in range(4):
-        records = [SetAside(b"%d %d" % (number, place), (found,)) for place in range(3)]
-        await quarantine.set_aside(store, "peer", "PushEvseData", records, float(number))
-    kept = [bytes(row["record"]) for row in await store.read(quarantine.LIST)]
+        records = [QuarantinedRecord(b"%d %d" % (number, place), (found,)) for place in range(3)]
+        await quarantine.add(store, "peer", "PushEvseData", records, float(number))
+    kept = [bytes(row["record"]) for row in await store.query(quarantine.LIST_ALL)]
     assert kept == [b"2 1", b"2 2", b"3 0", b"3 1", b"3 2"]

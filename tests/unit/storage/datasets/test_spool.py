@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from p2p_oicp.errors import StoreError
-from p2p_oicp.storage.journal import Journal
+from p2p_oicp.storage.spool import Spool
 
 REQUEST = bytes(range(256)) * 4 * 900
 
@@ -23,14 +23,14 @@ def disk_with_room_for(size: int):
 
 
 def test_a_request_is_kept_as_it_came(database):
-    journal = Journal(database)
+    journal = Spool(database)
     journal.write(7, REQUEST)
     assert journal.read(7) == REQUEST
 
 
 @pytest.mark.parametrize("room", [1, 700 * 1024], ids=["for nothing", "for a part"])
 def test_a_request_for_which_there_is_no_room_is_refused_and_takes_none(database, room):
-    journal = Journal(database)
+    journal = Spool(database)
     with disk_with_room_for(room), pytest.raises(StoreError, match="a push cannot be kept: File too large"):
         journal.write(7, REQUEST)
     assert list(database.parent.iterdir()) == []

@@ -1,0 +1,196 @@
+"""The history of a charging spot, as lines for people and as JSON for programs.
+
+The quarantine as lines for people, as JSON for programs.
+
+``p2p-oicp history`` and ``p2p-oicp quarantine``: what was stored, and what could not be.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from p2p_oicp.cli.common import ConfigOption
+from p2p_oicp.clock import format_timestamp
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.oicp import EvseID
+from p2p_oicp.storage import query_once
+from p2p_oicp.storage.datasets import quarantine, queries
+from p2p_oicp.storage.datasets.models import DatasetKind
+
+_EVSE_DATASETS = (DatasetKind.EVSE_DATA, DatasetKind.EVSE_STATUS, DatasetKind.EVSE_PRICING)
+_MAX_CELL_LENGTH = 60
+
+
+@dataclass(frozen=True, slots=True)
+class RecordVersion:
+    """One version: valid from ``since`` up to ``until`` (None: still); ``source`` is the peer's name or ``own``."""
+
+    dataset: str
+    source: str
+    since: str
+    until: str | None
+    deleted: bool
+    record: Any
+
+
+def evse_history(file: Path, evse_id: str, at: str) -> list[RecordVersion]:
+    """Return the versions of what is known of an EVSE, oldest first; those valid at the time ``at``, if it is given."""
+    moment = _parse_at(at) if at else None
+    dataset_ids = orjson.dumps([int(dataset) for dataset in _EVSE_DATASETS]).decode()
+    rows = query_once(file, queries.VERSIONS_BY_KEY, datasets=dataset_ids, key=EvseID(evse_id).key)
+    return [_row_to_version(dict(row)) for row in rows if moment is None or _is_valid_at(dict(row), moment)]
+
+
+def history_to_json(versions: Sequence[RecordVersion]) -> str:
+    """Return a JSON list."""
+    return json.dumps([asdict(version) for version in versions], indent=2, ensure_ascii=False)
+
+
+def print_history(evse_id: str, versions: Sequence[RecordVersion]) -> None:
+    """Print what changed from version to version."""
+    previous: dict[tuple[str, str], Any] = {}
+    for version in versions:
+        key = (version.dataset, version.source)
+        if key not in previous:
+            typer.echo(f"{version.dataset}, {version.source}")
+        change = "withdrawn" if version.deleted else _describe_changes(previous.get(key), version.record)
+        typer.echo(f"  {version.since} to {version.until or 'now'}: {change}")
+        previous[key] = None if version.deleted else version.record
+    if not versions:
+        typer.echo(f"{evse_id}: nothing is known of it, now or as far back as the history goes.")
+
+
+def _parse_at(at: str) -> float:
+    try:
+        time = datetime.fromisoformat(at)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise ConfigurationError(f'--at {at}: expected a time with its offset, such as "2026-03-01T12:00:00+01:00"')
+    return time.timestamp()
+
+
+def _is_valid_at(row: dict[str, Any], moment: float) -> bool:
+    return not row["deleted"] and row["since"] <= moment and (row["until"] is None or moment < row["until"])
+
+
+def _row_to_version(row: dict[str, Any]) -> RecordVersion:
+    raw = None if row["deleted"] or row["raw"] is None else orjson.loads(row["raw"])
+    return RecordVersion(
+        dataset=DatasetKind(row["dataset"]).name.lower().replace("_", " "),
+        source=row["source"] or "own",
+        since=format_timestamp(row["since"]),
+        until=None if row["until"] is None else format_timestamp(row["until"]),
+        deleted=bool(row["deleted"]),
+        record=raw,
+    )
+
+
+def _describe_changes(previous: Any, record: Any) -> str:  # noqa: ANN401  # any JSON
+    """Say which members are new or other than before."""
+    if not isinstance(previous, dict) or not isinstance(record, dict):
+        return f"added: {_abbreviate(record)}"
+    changed = {name: value for name, value in record.items() if previous.get(name) != value}
+    removed = [f"{name} is gone" for name in previous if name not in record]
+    return "; ".join([*(f"{name} = {_abbreviate(value)}" for name, value in changed.items()), *removed]) or "as before"
+
+
+def _abbreviate(value: Any) -> str:  # noqa: ANN401  # any JSON
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MAX_CELL_LENGTH else text[: _MAX_CELL_LENGTH - 1] + "…"
+
+
+_MAX_RECORD_LENGTH = 200
+
+
+def quarantined_records(file: Path, source: str) -> list[dict[str, Any]]:
+    """Return what is set aside, of all peers or of one."""
+    rows = (
+        query_once(file, quarantine.LIST_BY_SOURCE, source_=source) if source else query_once(file, quarantine.LIST_ALL)
+    )
+    return [_record_to_dict(dict(row)) for row in rows]
+
+
+def quarantine_to_json(records: Sequence[dict[str, Any]]) -> str:
+    """Return a JSON list."""
+    return json.dumps(records, indent=2, ensure_ascii=False)
+
+
+def print_quarantine(records: Sequence[dict[str, Any]]) -> None:
+    """Print each record with what is wrong with it."""
+    for entry in records:
+        typer.echo(f"{entry['source']}, {entry['operation']}, {entry['occurrences']} times, last {entry['last_seen']}")
+        for finding in entry["findings"]:
+            typer.echo(f"  {finding['pointer']}: {finding['message']}")
+        typer.echo(f"  {entry['record'][:_MAX_RECORD_LENGTH]}")
+    typer.echo(f"{len(records)} records" if records else "Nothing is set aside.")
+
+
+def _record_to_dict(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "source": row["source"],
+        "operation": row["operation"],
+        "occurrences": row["occurrences"],
+        "first_seen": format_timestamp(row["first_seen_at"]),
+        "last_seen": format_timestamp(row["last_seen_at"]),
+        "findings": orjson.loads(row["findings"]),
+        "record": bytes(row["record"]).decode(errors="replace"),
+    }
+
+
+_DEFAULT_CONFIG = Path("node.toml")
+_JsonOption = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("history")(show_history)
+    group = typer.Typer(no_args_is_help=True)
+    # A group of one command would be taken for the command itself.
+    group.callback()(lambda: None)
+    group.command("list")(list_quarantine)
+    app.add_typer(group, name="quarantine", help="Records of peers that cannot be used, and why.")
+
+
+def show_history(
+    evse_id: Annotated[str, typer.Argument(metavar="EVSE-ID", help="In any spelling, such as DE*ABC*E1.")],
+    config: ConfigOption = _DEFAULT_CONFIG,
+    at: Annotated[
+        str, typer.Option(metavar="TIME", help="Only what was valid then, such as 2026-03-01T12:00:00+01:00.")
+    ] = "",
+    as_json: _JsonOption = False,
+) -> None:
+    """Show every version of an EVSE's data, status and prices; the node may be down. Exit code 1: nothing is known."""
+    # import of own module
+    from p2p_oicp.config import load_settings
+
+    matches = evse_history(load_settings(config).storage.file, evse_id, at)
+    if as_json:
+        typer.echo(history_to_json(matches))
+    else:
+        print_history(evse_id, matches)
+    raise typer.Exit(0 if matches else 1)
+
+
+def list_quarantine(
+    config: ConfigOption = _DEFAULT_CONFIG,
+    source: Annotated[str, typer.Option("--from", metavar="PEER", help="Only those of this peer.")] = "",
+    as_json: _JsonOption = False,
+) -> None:
+    """Show the records that peers sent and this node cannot use, with the reasons; the node may be down."""
+    # import of own module
+    from p2p_oicp.config import load_settings
+
+    records = quarantined_records(load_settings(config).storage.file, source)
+    if as_json:
+        typer.echo(quarantine_to_json(records))
+    else:
+        print_quarantine(records)

@@ -1,0 +1,379 @@
+"""What ``id``, ``endpoints``, ``errata``, ``schema`` and ``openapi`` print.
+
+What ``validate`` and ``cdr`` do: read, judge, print.
+
+The commands of the language: ``validate``, ``id``, ``endpoints``, ``errata``, ``schema``, ``openapi``, ``cdr``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from operator import attrgetter
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import typer
+
+from p2p_oicp.cli.common import align_columns, format_findings, format_json, read_input
+from p2p_oicp.errors import ConfigurationError, MessageError
+from p2p_oicp.oicp import (
+    OPERATIONS,
+    ChargeDetailRecord,
+    EvseDataRecord,
+    Finding,
+    Identifier,
+    InvalidMessage,
+    OperatorID,
+    Party,
+    ProviderID,
+    PushEvseData,
+    SenderScope,
+    decode,
+    read_records,
+)
+from p2p_oicp.oicp.cdr_checks import preflight as look_over
+from p2p_oicp.oicp.errata import ERRATA
+from p2p_oicp.oicp.identifiers import IDENTIFIERS
+from p2p_oicp.oicp.pulls import EvseDataPage
+from p2p_oicp.oicp.schemas import json_schema, message_models
+from p2p_oicp.oicp.schemas import openapi as openapi_document
+from p2p_oicp.oicp.validation import MessageDirection, Verdict, judge
+from p2p_oicp.version import VERSION
+
+
+def print_identifier(text: str, output: str) -> int:
+    """Print every kind of identifier that a text can be read as; return 1 if there is none."""
+    matches = [
+        _describe_identifier(identifier_type(text)) for identifier_type in IDENTIFIERS if identifier_type(text).is_valid
+    ]
+    if output == "json":
+        typer.echo(format_json({"text": text, "matches": matches}))
+        return 0 if matches else 1
+    if not matches:
+        typer.echo(f"'{text}' is no identifier of OICP 2.3")
+    for description in matches:
+        typer.echo(description["type"])
+        for line in align_columns([[f"  {name}", str(value)] for name, value in description.items() if name != "type"]):
+            typer.echo(line)
+    return 0 if matches else 1
+
+
+def _describe_identifier(identifier: Identifier) -> dict[str, object]:
+    """Return what an identifier means; only what its kind can tell."""
+    properties = {name: getattr(identifier, name, None) for name in ("standard", "country", "operator", "provider")}
+    members = {name: str(value) for name, value in properties.items() if value is not None}
+    canonical = "yes" if identifier.is_exact else f"no, it is written like {identifier.example}"
+    return {"type": type(identifier).__name__, **members, "key": identifier.key, "exact": canonical}
+
+
+def print_endpoints(output: str) -> None:
+    """Print the table of operations."""
+    if output == "json":
+        typer.echo(format_json([_operation_to_dict(operation.name) for operation in OPERATIONS]))
+        return
+    rows = [["OPERATION", "FROM", "TO", "PATH BELOW /api/oicp"]]
+    for operation in OPERATIONS:
+        rows.append([operation.name, operation.sender, operation.server, f"POST /{operation.path}"])
+        rows += [["", "", "", f"  or /{alias}"] for alias in operation.aliases]
+    for line in align_columns(rows):
+        typer.echo(line)
+
+
+def _operation_to_dict(name: str) -> dict[str, object]:
+    operation = next(candidate for candidate in OPERATIONS if candidate.name == name)
+    return {
+        "operation": operation.name,
+        "command": operation.command,
+        "sender": operation.sender,
+        "server": operation.server,
+        "method": "POST",
+        "path": f"/api/oicp/{operation.path}",
+        "aliases": [f"/api/oicp/{alias}" for alias in operation.aliases],
+        "request": operation.request.__name__,
+        "response": operation.response.__name__,
+        "retry": operation.retry,
+        "deadline": operation.deadline,
+    }
+
+
+def print_errata(number: str, output: str) -> None:
+    """Print the disagreements of the documents; raises ConfigurationError if there is no such number."""
+    matches = [erratum for erratum in ERRATA if number.upper() in {"", erratum.number}]
+    if not matches:
+        raise ConfigurationError(f"there is no {number}; expected {ERRATA[0].number} to {ERRATA[-1].number}")
+    if output == "json":
+        typer.echo(format_json([erratum._asdict() for erratum in matches]))
+        return
+    for erratum in matches:
+        typer.echo(f"{erratum.number}  {erratum.about}")
+        typer.echo(f"     {erratum.ours}")
+        if erratum.codes:
+            typer.echo(f"     findings: {', '.join(erratum.codes)}")
+
+
+def print_schemas(out: Path | None) -> None:
+    """Print the JSON Schema of every message, or write them to files."""
+    schemas = {model.__name__: json_schema(model) for model in message_models()}
+    if out is None:
+        typer.echo(json.dumps(schemas, indent=2, ensure_ascii=False))
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, document in schemas.items():
+            (out / f"{name}.schema.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    except OSError as exc:
+        raise ConfigurationError(f"{out}: {exc.strerror}; expected a directory that can be written") from None
+    typer.echo(f"{len(schemas)} schemas written to {out}")
+
+
+def print_openapi(role: str) -> None:
+    """Print the OpenAPI document of a role."""
+    typer.echo(json.dumps(openapi_document(Party(role.upper()), VERSION), indent=2, ensure_ascii=False))
+
+
+_EXIT_ACCEPTED, _EXIT_REJECTED, _EXIT_INVALID_INPUT = 0, 1, 2
+
+
+def validate_file(
+    operation: str, file: str, direction: MessageDirection, output: str, authorized_ids: Sequence[str]
+) -> int:
+    """Judge one message and print the findings; return the exit code."""
+    body = read_input(file)
+    decode_input(body, file)
+    try:
+        findings = judge(operation, direction, body, _parse_scope(authorized_ids))
+    except MessageError as exc:
+        raise ConfigurationError(str(exc)) from None
+    return _print_verdict(f"{operation} {direction}", findings, output)
+
+
+def decode_input(body: bytes, file: str) -> object:
+    """Return the JSON value of an input; raises ConfigurationError if there is none."""
+    try:
+        return decode(body)
+    except InvalidMessage as exc:
+        name = "standard input" if file == "-" else file
+        raise ConfigurationError(f"{name} {exc.findings[0].message}; expected one JSON message") from None
+
+
+def _parse_scope(authorized_ids: Iterable[str]) -> SenderScope:
+    """Return what ``--speaks-for`` says; an id may be meant as either, so it is taken as what it can be."""
+    ids = list(authorized_ids)
+    invalid = [text for text in ids if not OperatorID(text).is_valid and not ProviderID(text).is_valid]
+    if invalid:
+        raise ConfigurationError(f"--speaks-for {invalid[0]}: expected an OperatorID or a ProviderID")
+    operators = frozenset(filter(attrgetter("is_valid"), map(OperatorID, ids)))
+    providers = frozenset(filter(attrgetter("is_valid"), map(ProviderID, ids)))
+    return SenderScope(operators=operators or None, providers=providers or None)
+
+
+def _print_verdict(subject: str, findings: Sequence[Finding], output: str) -> int:
+    verdict = Verdict.from_findings(findings)
+    if output == "json":
+        typer.echo(format_json({"verdict": verdict, "findings": findings}))
+    else:
+        typer.echo(f"{subject}: {verdict}")
+        for line in format_findings(findings):
+            typer.echo(line)
+    return _EXIT_REJECTED if verdict is Verdict.REJECT else _EXIT_ACCEPTED
+
+
+class _BatchLine(msgspec.Struct):
+    """One line of many messages."""
+
+    operation: str
+    payload: msgspec.Raw
+    message: Literal["request", "response"] = "request"
+    id: object = None
+
+
+_decode_line = msgspec.json.Decoder(_BatchLine).decode
+
+
+def validate_lines(file: str) -> int:
+    """Judge a message a line, and print a line for each; return 2 if there was a line without a message."""
+    exit_code = _EXIT_ACCEPTED
+    for number, line in enumerate(read_input(file).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            item = _decode_line(line)
+            findings = judge(item.operation, item.message, bytes(item.payload))
+        except (msgspec.MsgspecError, MessageError, UnicodeError, RecursionError) as exc:
+            exit_code = _EXIT_INVALID_INPUT
+            sys.stderr.write(f"p2p-oicp: line {number}: {exc}\n")
+            continue
+        report = {"id": item.id, "verdict": Verdict.from_findings(findings), "findings": findings}
+        sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+    sys.stdout.flush()
+    return exit_code
+
+
+def check_cdr(file: str, evse: Path | None, products: str | None, output: str) -> int:
+    """Look over a record and print what speaks against it; return the exit code."""
+    body = read_input(file)
+    decode_input(body, file)
+    known_products = None if products is None else [name.strip() for name in products.split(",") if name.strip()]
+    try:
+        charge_detail_record = ChargeDetailRecord.from_json(body)
+    except InvalidMessage as invalid:
+        return _print_verdict("ChargeDetailRecord", invalid.findings, output)
+    evse_record = None if evse is None else _load_evse_record(evse, charge_detail_record)
+    return _print_verdict("ChargeDetailRecord", look_over(charge_detail_record, evse_record, known_products), output)
+
+
+def _load_evse_record(file: Path, charge_detail_record: ChargeDetailRecord) -> EvseDataRecord:
+    """Return the charging spot of a record from a file with one, or with many."""
+    body = read_input(str(file))
+    value = decode_input(body, str(file))
+    members = value if isinstance(value, dict) else {}
+    try:
+        if "OperatorEvseData" in members or "content" in members:
+            records = [
+                entry.record for entry in read_records(EvseDataPage if "content" in members else PushEvseData, body)
+            ]
+            return next(
+                candidate
+                for candidate in records
+                if isinstance(candidate, EvseDataRecord) and candidate.evse_id == charge_detail_record.evse_id
+            )
+        return EvseDataRecord.from_json(body)
+    except InvalidMessage as exc:
+        raise ConfigurationError(f"{file}: {exc}; expected an EVSE record, or a push or a page of some") from None
+    except StopIteration:
+        raise ConfigurationError(
+            f"{file}: no usable record of {charge_detail_record.evse_id}, the charging spot of this CDR"
+        ) from None
+
+
+_MESSAGE_HELP = "JSON file; - or nothing reads standard input."
+
+
+class OutputFormat(StrEnum):
+    """How a result is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class MessageChoice(StrEnum):
+    """Which of an operation's two messages."""
+
+    REQUEST = "request"
+    RESPONSE = "response"
+
+
+class Role(StrEnum):
+    """Who serves."""
+
+    CPO = "cpo"
+    EMP = "emp"
+
+
+FormatOption = Annotated[OutputFormat, typer.Option("--format", help="How the result is printed.")]
+FileArgument = Annotated[str, typer.Argument(metavar="FILE|-", help=_MESSAGE_HELP)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("validate")(validate)
+    app.command("cdr")(cdr)
+    app.command("id")(identify)
+    app.command("endpoints")(endpoints)
+    app.command("errata")(errata)
+    app.command("schema")(schema)
+    app.command("openapi")(openapi)
+
+
+def validate(
+    operation: Annotated[
+        str, typer.Argument(metavar="OPERATION", help="Such as AuthorizeStart; see `endpoints`. With --jsonl: FILE|-.")
+    ] = "",
+    file: FileArgument = "-",
+    message: Annotated[
+        MessageChoice, typer.Option(help="Which message of the operation it is.")
+    ] = MessageChoice.REQUEST,
+    output: FormatOption = OutputFormat.TEXT,
+    speaks_for: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="OperatorID or ProviderID whose records may be in a push; may be repeated."),
+    ] = None,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help='Judge many: lines of {"id", "operation", "message", "payload"}.')
+    ] = False,
+) -> None:
+    """Say what is wrong with an OICP message: each finding with severity, JSON pointer and code.
+
+    The exit code is 0 if it can be accepted (warnings are printed), 1 if it must be rejected, 2 if it cannot be judged.
+    """
+    # import of own module
+
+    if jsonl:
+        raise typer.Exit(validate_lines(operation or file))
+    raise typer.Exit(validate_file(operation, file, message.value, output.value, speaks_for or []))
+
+
+def cdr(
+    file: FileArgument = "-",
+    evse: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The charging spot: an EVSE record, or a push or page that contains it."),
+    ] = None,
+    products: Annotated[str | None, typer.Option(metavar="A,B", help="Names of the products that are sold.")] = None,
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Look over a charge detail record before it is sent: errors first, exit code 1 if there is one."""
+    # import of own module
+
+    raise typer.Exit(check_cdr(file, evse, products, output.value))
+
+
+def identify(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="Such as DE*ABC*E1*2; put -- before one with a dash.")],
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Say what an identifier is: every kind that it can be read as, and what it means. Exit code 1 if it is none."""
+    # import of own module
+
+    raise typer.Exit(print_identifier(text, output.value))
+
+
+def endpoints(output: FormatOption = OutputFormat.TEXT) -> None:
+    """List all operations: who sends them to whom, and where."""
+    # import of own module
+
+    print_endpoints(output.value)
+
+
+def errata(
+    number: Annotated[str, typer.Argument(metavar="[NUMBER]", help="One of them, such as D43; all if left out.")] = "",
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """List where the documents of OICP 2.3 disagree, and what is done about it."""
+    # import of own module
+
+    print_errata(number, output.value)
+
+
+def schema(
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write one file a message here, instead of printing all.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of every message."""
+    # import of own module
+
+    print_schemas(out)
+
+
+def openapi(
+    role: Annotated[Role, typer.Option(help="Whose endpoints: those that a node in this role serves.")],
+) -> None:
+    """Print an OpenAPI 3.1 document."""
+    # import of own module
+
+    print_openapi(role.value)

@@ -1,0 +1,99 @@
+"""Reading ``node.toml``: one line on the first mistake, absolute paths at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from p2p_oicp.config.model import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX, PeerApiSettings, Settings
+from p2p_oicp.config.peers_file import load_peers
+from p2p_oicp.config.toml import Location, TomlFile, configuration_error, read_toml, unknown_key_message
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.peers import Peer, PeerRegistry
+
+
+def load_settings(path: Path) -> Settings:
+    """Read ``node.toml`` and the environment; raise `ConfigurationError` with one line on the first mistake."""
+    file = read_toml(path)
+
+    def locate(location: Location) -> str:
+        return _environment_variable(location) or file.locate(location)
+
+    _reject_unknown_keys(file, locate)
+    try:
+        settings = Settings(**file.data)
+    except ValidationError as exc:
+        raise configuration_error(exc, Settings, locate) from exc
+    return _with_absolute_paths(settings, path.absolute().parent)
+
+
+def _environment_variable(location: Location) -> str | None:
+    """Return the environment variable that a location was read from, None if it stands in the file."""
+    names = [str(step) for step in location if isinstance(step, str)]
+    present = {name.upper() for name in os.environ}
+    for end in range(len(names), 0, -1):
+        variable = ENVIRONMENT_PREFIX + ENVIRONMENT_DELIMITER.join(names[:end]).upper()
+        if variable in present:
+            return f"environment variable {variable}"
+    return None
+
+
+def _reject_unknown_keys(file: TomlFile, locate: Callable[[Location], str]) -> None:
+    known_keys = list(Settings.model_fields)
+    for name in file.data:
+        if name not in known_keys:
+            raise ConfigurationError(f"{locate((name,))}: {unknown_key_message(name, known_keys)}")
+    for variable in os.environ:
+        if variable.upper().startswith(ENVIRONMENT_PREFIX):
+            name = variable.upper().removeprefix(ENVIRONMENT_PREFIX).split(ENVIRONMENT_DELIMITER)[0].lower()
+            if name not in known_keys:
+                raise ConfigurationError(f"environment variable {variable}: {unknown_key_message(name, known_keys)}")
+
+
+def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
+    data_dir = folder / settings.node.data_dir
+    return settings.model_copy(
+        update={
+            "peers_file": folder / settings.peers_file,
+            "node": settings.node.model_copy(update={"data_dir": data_dir}),
+            "security": settings.security.model_copy(update={"keys": folder / settings.security.keys}),
+            "tls": settings.tls.model_copy(
+                update={name: folder / path for name, path in settings.tls if path is not None},
+            ),
+            "peer_api": _peer_api_with_scheme(settings),
+            "storage": settings.storage.model_copy(update={"file": data_dir / settings.storage.file}),
+        }
+    )
+
+
+def _peer_api_with_scheme(settings: Settings) -> PeerApiSettings:
+    """Return the peer API, whose URL is https where it speaks TLS and nobody has said otherwise."""
+    api = settings.peer_api
+    if settings.tls.certificate is None or "url" in api.model_fields_set:
+        return api
+    return api.model_copy(update={"url": api.url.replace("http://", "https://", 1)})
+
+
+def local_peer(settings: Settings) -> Peer:
+    """Return this node as an entry of the registry."""
+    node = settings.node
+    return Peer(node.name, settings.peer_api.url, operators=node.operators, providers=node.providers, is_self=True)
+
+
+def peers_file_is_optional(settings: Settings) -> bool:
+    """Say whether a node does without a peers file: it finds others by itself."""
+    return settings.discovery.mdns
+
+
+def load_registry(settings: Settings) -> PeerRegistry:
+    """Read the peers file and return everyone, this node included; raise `ConfigurationError` on any mistake."""
+    peers = (
+        () if peers_file_is_optional(settings) and not settings.peers_file.exists() else load_peers(settings.peers_file)
+    )
+    try:
+        return PeerRegistry((local_peer(settings), *peers))
+    except ConfigurationError as exc:
+        raise ConfigurationError(f"{settings.peers_file}: {exc}") from exc

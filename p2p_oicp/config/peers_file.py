@@ -1,0 +1,148 @@
+"""The peers file: TOML, one ``[[peer]]`` table a peer, written by a person (``peers.example.toml``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from p2p_oicp.config.toml import configuration_error, read_toml, unknown_key_message
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME
+from p2p_oicp.peers.models import (
+    CertificateField,
+    CredentialType,
+    FingerprintField,
+    NameField,
+    NetworkField,
+    OperatorField,
+    Peer,
+    Profile,
+    ProviderField,
+    PublicKeyField,
+    PullIntervalField,
+    Source,
+    UrlField,
+)
+from p2p_oicp.peers.registry import conflicts
+
+
+def _check_operation_name(name: str) -> str:
+    if name not in OPERATION_BY_NAME:
+        suggestion = unknown_key_message(name, list(OPERATION_BY_NAME)).removeprefix("unknown key; ")
+        raise ValueError(f'"{name}" is no operation; {suggestion}')
+    return name
+
+
+class PeerEntry(BaseModel):
+    """One ``[[peer]]`` table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: NameField = Field(description="the peer's name in logs and on the command line")
+    url: UrlField = Field(description="the peer's base URL, with or without /api/oicp")
+    operators: tuple[OperatorField, ...] = Field((), description="OperatorIDs it answers for, sub-operators included")
+    providers: tuple[ProviderField, ...] = Field((), description="ProviderIDs it answers for, sub-providers included")
+    services: frozenset[Annotated[str, AfterValidator(_check_operation_name)]] | None = Field(
+        None, description="names of the operations that it serves; absent = all"
+    )
+    profile: Profile = Field(Profile.OICP, description="what kind of system it is: oicp, wwcp or hub")
+    security: tuple[CredentialType, ...] | None = Field(
+        None, description="what its requests must carry: signature, mtls; absent = what node.toml requires"
+    )
+    public_keys: tuple[PublicKeyField, ...] = Field((), description="keys that its signatures are checked with")
+    certificates: tuple[CertificateField, ...] = Field((), description="client certificates that it may show")
+    default_route: bool = Field(
+        default=False, description="also answers for parties that nobody else answers for; one peer at most"
+    )
+    networks: tuple[NetworkField, ...] = Field((), description="networks that it may call from; absent = any")
+    pull_interval: PullIntervalField | None = Field(
+        None, description="seconds between two pulls of its state, for one that does not push; absent = it pushes"
+    )
+    requests_per_second: float | None = Field(None, gt=0, description="requests it may send in a second, on average")
+    concurrent: int | None = Field(None, gt=0, description="requests of it that are served at the same time")
+    max_body: int | None = Field(None, ge=1024, description="largest request body of it, in bytes")
+
+    @model_validator(mode="after")
+    def _require_party(self) -> PeerEntry:
+        if not self.operators and not self.providers and not self.default_route:
+            raise ValueError(
+                'names no party; expected operators = ["DE*ABC"], providers = ["DE-XYZ"] or default_route = true'
+            )
+        return self
+
+
+def _require_array_of_tables(value: object) -> object:
+    if isinstance(value, dict):
+        raise ValueError("expected [[peer]], with two brackets: every peer is an entry of a list")  # noqa: TRY004  # pydantic reports ValueError only
+    return value
+
+
+class _PeersFileModel(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    banned_keys: tuple[FingerprintField, ...] = Field((), description="fingerprints of keys that count for nobody")
+    peer: Annotated[tuple[PeerEntry, ...], BeforeValidator(_require_array_of_tables)] = Field(
+        (), description="one table a peer"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PeersFile:
+    """What the peers file says."""
+
+    peers: tuple[Peer, ...] = ()
+    banned_keys: tuple[str, ...] = ()
+
+
+def read_peers_file(path: Path) -> PeersFile:
+    """Read the peers file; raise `ConfigurationError` naming file, line, key and what is expected."""
+    file = read_toml(path)
+    try:
+        content = _PeersFileModel.model_validate(file.data)
+    except ValidationError as exc:
+        raise configuration_error(exc, _PeersFileModel, file.locate) from exc
+    peers = tuple(_build_peer(entry) for entry in content.peer)
+    for conflict in conflicts(peers):
+        raise ConfigurationError(f"{file.locate(('peer', conflict.index, conflict.key))}: {conflict.message}")
+    return PeersFile(peers, content.banned_keys)
+
+
+def load_peers(path: Path) -> tuple[Peer, ...]:
+    """Return the peers of the peers file; see `read_peers_file`."""
+    return read_peers_file(path).peers
+
+
+def peer_from_entry(entry: dict[str, object], source: Source) -> Peer:
+    """Return the peer of one entry that `entry_of` wrote; raise `ConfigurationError` if it is none."""
+    try:
+        return _build_peer(PeerEntry.model_validate(entry), source)
+    except ValidationError as exc:
+        raise configuration_error(exc, PeerEntry, lambda location: "/".join(map(str, location)) or "peer") from exc
+
+
+def peer_to_entry(peer: Peer) -> dict[str, object]:
+    """Return a peer with the keys of the peers file, as JSON has them."""
+    return {
+        "name": peer.name,
+        "url": peer.url,
+        "operators": [party.text for party in peer.operators],
+        "providers": [party.text for party in peer.providers],
+        "services": None if peer.services is None else sorted(peer.services),
+        "profile": peer.profile.value,
+        "security": None if peer.security is None else list(peer.security),
+        "public_keys": list(peer.public_keys),
+        "certificates": list(peer.certificates),
+        "default_route": peer.default_route,
+        "networks": [str(network) for network in peer.networks],
+        "pull_interval": peer.pull_interval,
+        "requests_per_second": peer.requests_per_second,
+        "concurrent": peer.concurrent,
+        "max_body": peer.max_body,
+    }
+
+
+def _build_peer(entry: PeerEntry, source: Source = Source.FILE) -> Peer:
+    return Peer(**{name: getattr(entry, name) for name in PeerEntry.model_fields}, source=source)

@@ -1,0 +1,74 @@
+"""``docs/configuration.md``, written from the settings themselves: ``python -m p2p_oicp.config.reference``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from p2p_oicp.config.model import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX, Settings
+
+_INTRODUCTION = """\
+# Configuration
+
+A node reads `node.toml` once, at its start. `p2p-oicp init` writes one with comments. The environment variable in the
+last column overrides a key; there, lists are written `DE*ABC,DE*ABD` or as JSON. A wrong or unknown key, in the file or
+in the environment, stops the start with one line that names file, line, key and what is expected.
+
+The peers stand in a file of their own, `peers_file`; [peers.example.toml](../peers.example.toml) explains every key of
+it, and `p2p-oicp peers list` shows how it is read.
+
+This page is written from the program: `python -m p2p_oicp.config.reference > docs/configuration.md`.
+"""
+
+
+def render_reference() -> str:
+    """Return the page: one table of keys for each table of the file."""
+    sections = [_section(name, model) for name, model in _settings_tables()]
+    return "\n".join([_INTRODUCTION, _section(None, Settings), *sections])
+
+
+def _settings_tables() -> Iterator[tuple[str, type[BaseModel]]]:
+    for name, field in Settings.model_fields.items():
+        if _is_table(field):
+            yield name, field.annotation  # type: ignore[misc]  # checked by _is_table
+
+
+def _is_table(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+
+
+def _section(table: str | None, model: type[BaseModel]) -> str:
+    title = "## Outside all tables" if table is None else f"## [{table}]\n\n{(model.__doc__ or '').strip()}"
+    rows = [_row(table, name, field) for name, field in model.model_fields.items() if not _is_table(field)]
+    header_rows = "| key | default | meaning | environment variable |\n| --- | --- | --- | --- |"
+    return "\n".join([title, "", header_rows, *rows, ""])
+
+
+def _row(table: str | None, name: str, field: FieldInfo) -> str:
+    path = name if table is None else f"{table}{ENVIRONMENT_DELIMITER}{name}"
+    variable = f"{ENVIRONMENT_PREFIX}{path.upper()}"
+    return f"| `{name}` | {_default(field)} | {field.description} | `{variable}` |"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "*required*"
+    if field.default is None or field.default_factory is not None:
+        return "*absent*"
+    return f"`{_toml_value(field.default)}`"
+
+
+def _toml_value(value: Any) -> str:  # noqa: ANN401  # any default
+    if isinstance(value, tuple):
+        return json.dumps(list(value))
+    return json.dumps(str(value) if isinstance(value, Path) else value)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render_reference())

@@ -1,0 +1,284 @@
+"""Evidence: signed exchanges in one file that proves on any machine, offline, who said what when.
+
+A file has two lines. The first is JSON: the exchanges of a session as they were on the wire, and what the node that
+wrote the file knows of the keys in them. The second is that node's signature over the first. Whoever verifies needs
+nothing else: (1) the second line fits the first, byte for byte; (2) each request and each answer carries a signature
+that fits what it covers, so that its body is the one that was signed; (3) each answer belongs to its request. That a
+key is the one of a company is known from its fingerprint, or from the node descriptor in the file.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from binascii import b2a_base64
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import orjson
+
+from p2p_oicp.crypto.http_signatures import (
+    SignedRequestParts,
+    SignedResponseParts,
+    extra_covered_headers,
+    field_value,
+    key_ids,
+    verify_archived_request,
+    verify_response,
+)
+from p2p_oicp.crypto.keys import PrivateKey, PublicKey
+from p2p_oicp.errors import VerificationError
+
+_SIGNATURE_CONTEXT = b"p2p-oicp evidence v1\n"
+_VERSION = 1
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError)
+_CONTENT_TYPE, _SIGNATURE_INPUT = "Content-Type", "Signature-Input"
+_ARCHIVED_HEADERS = (_CONTENT_TYPE, "Content-Digest", "Content-Encoding", _SIGNATURE_INPUT, "Signature")
+_ARCHIVED_HEADER_NAMES = frozenset(name.lower() for name in _ARCHIVED_HEADERS)
+
+
+class RecordedExchange(msgspec.Struct, frozen=True):
+    """One request and its answer as they were on the wire; ``at`` is our clock, ``peer`` our name for the other."""
+
+    recorded_at: float
+    operation: str
+    sent_by_us: bool
+    peer: str
+    request: SignedRequestParts
+    response: SignedResponseParts
+
+    def serialize(self) -> tuple[bytes, list[str]]:
+        """Return it for keeping, and which keys its signatures name.
+
+        All headers that a signature covers are kept, beside the usual ones.
+        """
+        request, response = self.request, self.response
+        request_headers, response_headers = _archived_headers(request.headers), _archived_headers(response.headers)
+        _add_covered_headers(request_headers, request.headers, response_headers, response.headers)
+        encoded = orjson.dumps(
+            {
+                "at": self.recorded_at,
+                "operation": self.operation,
+                "direction": "sent" if self.sent_by_us else "received",
+                "peer": self.peer,
+                "request": {
+                    "method": request.method,
+                    "authority": request.authority,
+                    "path": request.path,
+                    "query": request.query,
+                    "headers": request_headers,
+                    "body": _encode_base64(request.body),
+                },
+                "answer": {
+                    "status": response.status,
+                    "headers": response_headers,
+                    "body": _encode_base64(response.body),
+                },
+            }
+        )
+        return encoded, key_ids(request_headers.get(_SIGNATURE_INPUT, "")) + key_ids(
+            response_headers.get(_SIGNATURE_INPUT, "")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SignedStatement:
+    """What is proved: who (a key) said what, when by the signer's own clock (seconds since the epoch).
+
+    ``number`` is its place in the file: each exchange has two.
+    """
+
+    number: int
+    key: PublicKey
+    signed_at: int
+    description: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A file whose seal fits: what was said of ``session_id``, and the key of the node that wrote the file.
+
+    ``statements`` are proved; ``unproven`` are the exchanges that prove nothing, each with its place and the reason.
+    ``holders`` are names by key id and ``descriptors`` what the holders said of themselves: as the writer knows them.
+    """
+
+    session_id: str
+    signer_key: PublicKey
+    statements: tuple[SignedStatement, ...]
+    unverified: tuple[str, ...]
+    key_owners: Mapping[str, str]
+    descriptors: tuple[bytes, ...]
+
+
+def signing_key_ids(exchange: bytes) -> list[str]:
+    """Return which keys the signatures of a kept exchange name."""
+    recorded = orjson.loads(exchange)
+    return [
+        key_id
+        for message in (recorded["request"], recorded["answer"])
+        for key_id in key_ids(message["headers"].get(_SIGNATURE_INPUT, ""))
+    ]
+
+
+def write_evidence(
+    session_id: str,
+    exchanges: Iterable[bytes],
+    *,
+    keys: Mapping[str, tuple[str, str]],
+    descriptors: Iterable[bytes],
+    key: PrivateKey,
+    now: float,
+) -> bytes:
+    """Return the file; ``keys`` are key id → (public key line, name of its holder)."""
+    content = {
+        "version": _VERSION,
+        "session_id": session_id,
+        "written_at": now,
+        "exchanges": [orjson.loads(exchange) for exchange in exchanges],
+        "keys": [{"public_key": public_key, "holder": owner} for public_key, owner in keys.values()],
+        "descriptors": [orjson.loads(descriptor) for descriptor in descriptors],
+    }
+    content_line = orjson.dumps(content)
+    return content_line + b"\n" + _signature_line(key, content_line) + b"\n"
+
+
+def read_evidence(file: bytes) -> Evidence:
+    """Verify a file and return what it proves; raise NotProven where it is none, or is not as it was sealed."""
+    lines = file.split(b"\n")
+    if len(lines) != 3 or lines[2]:  # noqa: PLR2004 - two lines, and nothing behind them
+        raise VerificationError("this is no evidence file: expected two lines")
+    signer_key = _verify_signature_line(lines[0], lines[1])
+    try:
+        content = orjson.loads(lines[0])
+        if content["version"] != _VERSION:
+            raise VerificationError(f"evidence of version {content['version']}; this program knows {_VERSION}")
+        key_owners = [(PublicKey.from_base64(entry["public_key"]), str(entry["holder"])) for entry in content["keys"]]
+        keys_by_id = {key.key_id: key for key, _ in key_owners}
+        statements, unverified = _verify_exchanges(content["exchanges"], keys_by_id)
+        return Evidence(
+            str(content["session_id"]),
+            signer_key,
+            statements,
+            unverified,
+            {key.key_id: owner for key, owner in key_owners},
+            tuple(orjson.dumps(descriptor) for descriptor in content["descriptors"]),
+        )
+    except _MALFORMED as exc:
+        raise VerificationError(f"this is no evidence file: {exc!r}") from exc
+
+
+def _verify_exchanges(
+    exchanges: list[dict[str, Any]], keys_by_id: Mapping[str, PublicKey]
+) -> tuple[tuple[SignedStatement, ...], tuple[str, ...]]:
+    statements: list[SignedStatement] = []
+    unverified: list[str] = []
+    for number, exchange in enumerate(exchanges):
+        first_number = 2 * number + 1
+        try:
+            statements += _verify_exchange(first_number, exchange, keys_by_id)
+        except VerificationError as exc:
+            unverified.append(f"{first_number} and {first_number + 1} ({exchange['operation']} and its answer): {exc}")
+        except _MALFORMED as exc:
+            unverified.append(f"{first_number} and {first_number + 1}: this is no exchange: {exc!r}")
+    return tuple(statements), tuple(unverified)
+
+
+def _verify_exchange(
+    number: int, exchange: dict[str, Any], keys_by_id: Mapping[str, PublicKey]
+) -> tuple[SignedStatement, SignedStatement]:
+    operation = exchange["operation"]
+    request_json, response_json = exchange["request"], exchange["answer"]
+    request = SignedRequestParts(
+        request_json["method"],
+        request_json["authority"],
+        request_json["path"],
+        request_json["query"],
+        request_json["headers"],
+        _decode_base64(request_json["body"]),
+    )
+    response_body = _decode_base64(response_json["body"])
+    response = SignedResponseParts(int(response_json["status"]), response_json["headers"], response_body)
+
+    def find_key(key_id: str, now: float) -> PublicKey:  # noqa: ARG001 - whenever it counted
+        if key_id not in keys_by_id:
+            raise VerificationError(f"key {key_id} is not in the file")
+        return keys_by_id[key_id]
+
+    request_signature = verify_archived_request(request, find_key)
+    response_signature = verify_response(response, request.headers, find_key, 0.0)
+    description = f"{operation}: {request.method} {request.authority}{request.path}"
+    response_description = f"answers it with HTTP {response.status}"
+    return (
+        SignedStatement(number, request_signature.key, request_signature.created, description, request.body),
+        SignedStatement(
+            number + 1, response_signature.key, response_signature.created, response_description, response.body
+        ),
+    )
+
+
+def _signature_line(key: PrivateKey, content_line: bytes) -> bytes:
+    signature = base64.b64encode(key.sign(_SIGNATURE_CONTEXT + content_line)).decode()
+    return orjson.dumps({"public_key": key.public.der_base64, "signature": signature})
+
+
+def _verify_signature_line(content_line: bytes, signature_line: bytes) -> PublicKey:
+    try:
+        signature_json = orjson.loads(signature_line)
+        key, signature = (
+            PublicKey.from_base64(signature_json["public_key"]),
+            base64.b64decode(signature_json["signature"], validate=True),
+        )
+    except (ValueError, KeyError, TypeError, binascii.Error) as exc:
+        raise VerificationError("the seal of this evidence file cannot be read") from exc
+    canonical = {"public_key": key.der_base64, "signature": base64.b64encode(signature).decode()}
+    if orjson.dumps(canonical) != signature_line:
+        raise VerificationError("the seal of this evidence file was changed")
+    key.verify(signature, _SIGNATURE_CONTEXT + content_line)
+    return key
+
+
+def _archived_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    if isinstance(headers, dict):  # written by ourselves: with these very names, each of them once
+        return {name: headers[name] for name in _ARCHIVED_HEADERS if name in headers}
+    archived = {name: value for name in _ARCHIVED_HEADERS if (value := field_value(headers, name)) is not None}
+    if not archived.get(_CONTENT_TYPE, "").isascii():
+        archived[_CONTENT_TYPE] = _replace_invalid_utf8(archived[_CONTENT_TYPE])
+    return archived
+
+
+def _add_covered_headers(
+    request_archive: dict[str, str],
+    request_headers: Mapping[str, str],
+    response_archive: dict[str, str],
+    response_headers: Mapping[str, str],
+) -> None:
+    """Add what is covered beside the usual headers; an answer's signature may cover headers of the request."""
+    for component in extra_covered_headers(request_archive.get(_SIGNATURE_INPUT, "")):
+        _add_header(request_archive, component.name, request_headers)
+    for component in extra_covered_headers(response_archive.get(_SIGNATURE_INPUT, "")):
+        archive, headers = (
+            (request_archive, request_headers) if component.is_from_request else (response_archive, response_headers)
+        )
+        _add_header(archive, component.name, headers)
+
+
+def _add_header(archive: dict[str, str], name: str, headers: Mapping[str, str]) -> None:
+    value = None if name in _ARCHIVED_HEADER_NAMES else field_value(headers, name)
+    if value is not None:
+        archive[name] = _replace_invalid_utf8(value)
+
+
+def _replace_invalid_utf8(value: str) -> str:
+    # What is no UTF-8 may stand in a header that is covered by no signature that counts.
+    return value.encode(errors="replace").decode()
+
+
+def _encode_base64(body: bytes) -> str:
+    return b2a_base64(body, newline=False).decode()
+
+
+def _decode_base64(encoded: str) -> bytes:
+    return base64.b64decode(encoded, validate=True)

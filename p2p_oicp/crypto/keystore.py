@@ -1,0 +1,213 @@
+"""A node's own keys on disk.
+
+The folder has ``node.key`` (0600) and ``node.pub``, as ``p2p-oicp init`` writes them. After the first rotation
+``history.json`` names every key there was: from when to when it counts, and the signature with which its predecessor
+announced it. Private keys of retired keys are deleted by the next rotation.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import stat
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import orjson
+
+from p2p_oicp.crypto.keys import PrivateKey, PublicKey
+from p2p_oicp.errors import ConfigurationError
+
+PRIVATE_KEY_FILE = "node.key"
+PUBLIC_KEY_FILE = "node.pub"
+HISTORY_FILE = "history.json"
+
+_GROUP_AND_OTHERS_MODE = stat.S_IRWXG | stat.S_IRWXO
+_ENDORSEMENT_CONTEXT = "p2p-oicp key announcement v1"
+# A peer that slept through more rotations than this has to be paired anew.
+_MAX_HISTORY_ENTRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEndorsement:
+    """What makes a new key follow an old one: the old key's signature over the new one."""
+
+    endorser_key_id: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKey:
+    """One key of this node; ``private`` is None once it was deleted."""
+
+    public: PublicKey
+    file: str = PRIVATE_KEY_FILE
+    valid_from: float = 0.0
+    valid_until: float | None = None
+    endorsement: KeyEndorsement | None = None
+    private: PrivateKey | None = field(default=None, repr=False)
+
+    def is_valid(self, now: float) -> bool:
+        """Whether signatures of this key count at ``now`` (seconds since the epoch)."""
+        return self.valid_from <= now and (self.valid_until is None or now <= self.valid_until)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKeys:
+    """All keys of this node, the oldest first."""
+
+    entries: tuple[OwnKey, ...]
+
+    def signing_key(self, now: float) -> PrivateKey:
+        """Return the key to sign with: the newest that is valid; raise ConfigurationError if there is none."""
+        for entry in reversed(self.entries):
+            if entry.private is not None and entry.is_valid(now):
+                return entry.private
+        raise ConfigurationError("no key of this node is valid now; run: p2p-oicp keys rotate")
+
+
+def endorsement_message(successor: PublicKey, valid_from: float) -> bytes:
+    """Return the bytes that a key signs to announce its successor."""
+    return f"{_ENDORSEMENT_CONTEXT}\n{successor.der_base64}\n{int(valid_from)}".encode()
+
+
+def generate(directory: Path) -> OwnKeys:
+    """Write a first key pair; raise ConfigurationError if there is one already."""
+    key = PrivateKey.generate()
+    for name in (PRIVATE_KEY_FILE, PUBLIC_KEY_FILE):
+        if (directory / name).exists():
+            raise ConfigurationError(f"{directory / name}: exists already; a key is never overwritten")
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _create_exclusively(directory / PRIVATE_KEY_FILE, key.pem(), mode=0o600)
+        _create_exclusively(directory / PUBLIC_KEY_FILE, key.public.pem(), mode=0o644)
+    except OSError as exc:
+        raise ConfigurationError(f"{exc.filename}: cannot be written: {exc.strerror}") from exc
+    return OwnKeys((OwnKey(key.public, private=key),))
+
+
+def read_own_keys(directory: Path) -> OwnKeys:
+    """Read all keys; raise ConfigurationError if missing, damaged or open to others."""
+    history = directory / HISTORY_FILE
+    if not history.exists():
+        key = read_private_key(directory / PRIVATE_KEY_FILE)
+        public = directory / PUBLIC_KEY_FILE
+        if public.exists() and read_public_key(public) != key.public:
+            raise ConfigurationError(f"{public}: is not the public key of {directory / PRIVATE_KEY_FILE}")
+        return OwnKeys((OwnKey(key.public, private=key),))
+    try:
+        entries = [_parse_entry(entry) for entry in orjson.loads(_read_file(history))]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise ConfigurationError(f"{history}: is damaged ({exc}); restore it from a backup") from exc
+    return OwnKeys(tuple(_load_private_key(directory, entry) for entry in entries))
+
+
+def rotate(directory: Path, *, now: float, activation_delay: float, overlap: float) -> OwnKeys:
+    """Make a new key that counts from ``now + after`` on; the old one counts ``overlap`` seconds longer.
+
+    The new key is announced by the signature of the current one. Private keys that are retired by now are deleted.
+    """
+    keys = read_own_keys(directory)
+    current, new_key, valid_from = keys.signing_key(now), PrivateKey.generate(), now + activation_delay
+    endorsement = KeyEndorsement(
+        current.key_id, base64.b64encode(current.sign(endorsement_message(new_key.public, valid_from))).decode()
+    )
+    file = f"node.{secrets.token_hex(4)}.key"
+    expiring = [
+        entry if entry.valid_until is not None else replace(entry, valid_until=valid_from + overlap)
+        for entry in keys.entries
+    ]
+    entries = (*expiring, OwnKey(new_key.public, file, valid_from, None, endorsement, new_key))[-_MAX_HISTORY_ENTRIES:]
+    try:
+        _create_exclusively(directory / file, new_key.pem(), mode=0o600)
+        _write_history(directory, entries)
+        for entry in entries:
+            if entry.valid_until is not None and entry.valid_until < now:
+                (directory / entry.file).unlink(missing_ok=True)
+    except OSError as exc:
+        raise ConfigurationError(f"{exc.filename}: cannot be written: {exc.strerror}") from exc
+    return OwnKeys(entries)
+
+
+def read_private_key(file: Path) -> PrivateKey:
+    """Read a private key (PEM, PKCS #8); raise ConfigurationError if it cannot be used or others may read it."""
+    pem = _read_file(file)
+    if file.stat().st_mode & _GROUP_AND_OTHERS_MODE:
+        raise ConfigurationError(f"{file}: other users of this machine may read it; run: chmod 600 {file}")
+    try:
+        return PrivateKey.from_pem(pem)
+    except ValueError as exc:
+        raise ConfigurationError(f"{file}: is {exc}") from exc
+
+
+def read_public_key(file: Path) -> PublicKey:
+    """Read a public key (PEM, SubjectPublicKeyInfo); raise ConfigurationError if it cannot be used."""
+    try:
+        return PublicKey.from_pem(_read_file(file))
+    except ValueError as exc:
+        raise ConfigurationError(f"{file}: is {exc}") from exc
+
+
+def _parse_entry(entry: dict[str, object]) -> OwnKey:
+    endorsement = entry["announced"]
+    valid_until = entry["valid_until"]
+    return OwnKey(
+        PublicKey.from_base64(str(entry["public_key"])),
+        str(entry["file"]),
+        float(str(entry["valid_from"])),
+        None if valid_until is None else float(str(valid_until)),
+        KeyEndorsement(str(endorsement["by"]), str(endorsement["signature"]))
+        if isinstance(endorsement, dict)
+        else None,
+    )
+
+
+def _load_private_key(directory: Path, entry: OwnKey) -> OwnKey:
+    file = directory / entry.file
+    if not file.exists():
+        return entry
+    private = read_private_key(file)
+    if private.public != entry.public:
+        raise ConfigurationError(f"{file}: is not the key that {HISTORY_FILE} says it is")
+    return replace(entry, private=private)
+
+
+def _write_history(directory: Path, entries: tuple[OwnKey, ...]) -> None:
+    content = [
+        {
+            "public_key": entry.public.der_base64,
+            "file": entry.file,
+            "valid_from": entry.valid_from,
+            "valid_until": entry.valid_until,
+            "announced": {"by": entry.endorsement.endorser_key_id, "signature": entry.endorsement.signature}
+            if entry.endorsement
+            else None,
+        }
+        for entry in entries
+    ]
+    temporary_file = directory / f".{HISTORY_FILE}.{secrets.token_hex(8)}"
+    temporary_file.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    temporary_file.replace(directory / HISTORY_FILE)
+
+
+def _read_file(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as exc:
+        raise ConfigurationError(f"{file}: cannot be read: {exc.strerror}") from exc
+
+
+def _create_exclusively(file: Path, content: bytes, *, mode: int) -> None:
+    """Create ``file`` whole or not at all, never wider than ``mode``; raise OSError if it is there."""
+    temporary_file = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    fd = os.open(temporary_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(fd, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # A link fails if the name is taken, where a rename would replace an older key.
+        os.link(temporary_file, file)
+    finally:
+        temporary_file.unlink()

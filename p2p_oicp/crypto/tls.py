@@ -1,0 +1,233 @@
+"""X.509 certificates: read, compared, and made for laboratories.
+
+A certificate is known by its SHA-256 fingerprint, or by the party ids it names: common name and organisation of the
+subject, DNS names and URIs of the subject alternative names, each compared as a whole.
+
+TLS on both sides of a connection, with client certificates (DESIGN section 7, mTLS).
+
+A peer's certificate is trusted because it is pinned (the whole certificate, or its fingerprint beside a CA), or because
+a configured CA issued it and it names the peer's party. Contexts live as long as the node: new certificates of ours
+and of peers are loaded into them, and count for the next connection.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import ssl
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from p2p_oicp.errors import ConfigurationError
+
+_SUBJECT_NAME_OIDS = (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME)
+
+
+class Certificate:
+    """One certificate; ``line`` is the base64 of its DER."""
+
+    __slots__ = ("_x509", "der_base64", "fingerprint")
+
+    def __init__(self, der: bytes) -> None:
+        """Raise ValueError where ``der`` is no certificate."""
+        self._x509 = x509.load_der_x509_certificate(der)
+        self.der_base64 = base64.b64encode(der).decode()
+        self.fingerprint = fingerprint_of(der)
+
+    @classmethod
+    def from_base64(cls, encoded: str) -> Certificate:
+        """Read the base64 of a DER certificate; raise ValueError otherwise."""
+        try:
+            return cls(base64.b64decode(encoded, validate=True))
+        except binascii.Error as exc:
+            raise ValueError("not a certificate") from exc
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> Certificate:
+        """Read the first certificate of a PEM file; raise ValueError otherwise."""
+        return cls(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER))
+
+    def pem(self) -> str:
+        """Return it as PEM."""
+        return self._x509.public_bytes(Encoding.PEM).decode()
+
+    def names(self) -> frozenset[str]:
+        """Return everything it says its holder is called, each name as a whole."""
+        names = {
+            str(attribute.value)
+            for oid in _SUBJECT_NAME_OIDS
+            for attribute in self._x509.subject.get_attributes_for_oid(oid)
+        }
+        try:
+            alternative_names = self._x509.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            return frozenset(names)
+        names |= set(alternative_names.get_values_for_type(x509.DNSName))
+        names |= set(alternative_names.get_values_for_type(x509.UniformResourceIdentifier))
+        return frozenset(names)
+
+    def is_issued_by(self, authority: x509.Certificate) -> bool:
+        """Whether ``authority`` has signed it."""
+        try:
+            self._x509.verify_directly_issued_by(authority)
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return True
+
+    def is_valid(self, now: float) -> bool:
+        """Whether ``now`` (seconds since the epoch) lies within its time."""
+        instant = datetime.fromtimestamp(now, UTC)
+        return self._x509.not_valid_before_utc <= instant <= self._x509.not_valid_after_utc
+
+
+def fingerprint_of(der: bytes) -> str:
+    """Return ``SHA256:`` and the unpadded base64 of the SHA-256 over a certificate (DER)."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(der).digest()).decode().rstrip("=")
+
+
+def self_signed(name: str, parties: list[str], hosts: list[str], *, now: float, days: int) -> tuple[bytes, bytes]:
+    """Return a new private key and its self-signed certificate (PEM) for server and client; for laboratories."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, name),
+            *(x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, party) for party in parties),
+        ]
+    )
+    not_before = datetime.fromtimestamp(now, UTC) - timedelta(minutes=5)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(not_before)
+        .not_valid_after(not_before + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([_subject_alternative_name(host) for host in hosts]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+        )
+        .sign(key, SHA256())
+    )
+    private_key = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return private_key, certificate.public_bytes(Encoding.PEM)
+
+
+def _subject_alternative_name(host: str) -> x509.GeneralName:
+    from ipaddress import ip_address  # noqa: PLC0415 - for this one function
+
+    try:
+        return x509.IPAddress(ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+class TlsIdentity:
+    """Our certificate and key, and the CA whose certificates count (PEM files; ``ca`` may be None).
+
+    Raises ConfigurationError where a file cannot be used.
+    """
+
+    def __init__(self, certificate: Path, key: Path, ca: Path | None) -> None:
+        self._key_pair_files = (certificate, key)
+        self._ca = ca
+        self._server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._server_context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # Asked for and verified wherever it is shown; whether it is needed is decided with the peer's entry.
+        self._server_context.verify_mode = ssl.CERT_OPTIONAL
+        self._server_context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        self._trusted_certificates: set[str] = set()
+        self._client_contexts: dict[tuple[str, ...], ssl.SSLContext] = {}
+        self.authorities: tuple[x509.Certificate, ...] = ()
+        self.certificate: Certificate
+        self.reload()
+
+    def reload(self) -> None:
+        """Read certificate, key and CA again; where they are no good, raise ConfigurationError and change nothing."""
+        certificate, key = self._key_pair_files
+        try:
+            new_certificate = Certificate.from_pem(certificate.read_bytes())
+            authorities = x509.load_pem_x509_certificates(self._ca.read_bytes()) if self._ca is not None else []
+            # Tried out first: what fails to load leaves a context with a certificate, but without its key.
+            for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self._server_context):
+                context.load_cert_chain(certificate, key)
+                if self._ca is not None:
+                    context.load_verify_locations(self._ca)
+        except (OSError, ValueError) as exc:
+            name = getattr(exc, "filename", None) or f"{certificate}, {key}, {self._ca or 'no CA'}"
+            raise ConfigurationError(f"[tls] {name}: cannot be used: {exc}") from exc
+        self.certificate, self.authorities = new_certificate, tuple(authorities)
+        self._client_contexts.clear()
+
+    def server_context(self) -> ssl.SSLContext:
+        """Return the context to listen with."""
+        return self._server_context
+
+    def add_trusted_certificates(self, certificates: Iterable[str]) -> None:
+        """Let callers in with these certificates (base64 of DER); fingerprints count beside the CA only."""
+        for encoded in certificates:
+            if not encoded.startswith("SHA256:") and encoded not in self._trusted_certificates:
+                self._trusted_certificates.add(encoded)
+                self._server_context.load_verify_locations(cadata=Certificate.from_base64(encoded).pem())
+
+    def client_context_for(self, certificates: Collection[str]) -> ssl.SSLContext:
+        """Return the context to call a peer with; it has to show one of ``certificates``, or any good one if none."""
+        key = tuple(sorted(certificates))
+        context = self._client_contexts.get(key)
+        if context is None:
+            context = self._client_contexts[key] = client_context(certificates, self._ca)
+            context.load_cert_chain(*self._key_pair_files)
+        return context
+
+    def is_issued_by_ca(self, certificate: Certificate) -> bool:
+        """Say whether the configured CA has issued a certificate."""
+        return any(certificate.is_issued_by(authority) for authority in self.authorities)
+
+
+def client_context(certificates: Collection[str] = (), ca: Path | None = None) -> ssl.SSLContext:
+    """Return a context that accepts the servers with these certificates, or, if there are none, those of the CAs."""
+    context = ssl.create_default_context(cafile=ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if certificates:
+        pins = frozenset(
+            encoded if encoded.startswith("SHA256:") else Certificate.from_base64(encoded).fingerprint
+            for encoded in certificates
+        )
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        for encoded in certificates:
+            if not encoded.startswith("SHA256:"):
+                context.load_verify_locations(cadata=Certificate.from_base64(encoded).pem())
+        context.sslobject_class = _pinned_connection_class(pins)
+    return context
+
+
+def unverified_context() -> ssl.SSLContext:
+    """PROVES NOTHING: a context for nodes that nobody knows yet; what they say is signed, and checked by that."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _pinned_connection_class(pins: frozenset[str]) -> type[ssl.SSLObject]:
+    """Return the kind of connection that ends unless the server shows a pinned certificate."""
+
+    class PinnedConnection(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            certificate = self.getpeercert(binary_form=True)
+            if certificate is None or fingerprint_of(certificate) not in pins:
+                raise ssl.SSLCertVerificationError("the peer shows another certificate than the one it is known by")
+
+    return PinnedConnection

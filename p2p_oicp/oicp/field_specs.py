@@ -1,0 +1,240 @@
+"""How a member stands in its message: other spellings that are read, who owes it, how many of it there may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+from typing_extensions import override
+
+from p2p_oicp.oicp.field_types import (
+    SOFT_COUNT_LIMIT,
+    UNPARSABLE,
+    FieldType,
+    FindingCollector,
+    Unparsable,
+    format_value,
+)
+from p2p_oicp.oicp.findings import Finding, escape_reference_token
+
+#: Members that say which thing a record is about; without them even a tolerant reader has nothing to hold.
+IDENTIFYING_MEMBERS = frozenset({"EvseID", "SessionID"})
+
+
+class Aliases:
+    """Other names of a member: ``names`` are documented, ``inexact`` are misprints and are read with a warning.
+
+    ``also_written``: peers exist that know only the other name, so a message of ours carries both.
+    """
+
+    def __init__(self, *names: str, misspellings: Sequence[str] = (), write_aliases: bool = False) -> None:
+        self.names = (*names, *misspellings)
+        self.misspellings = frozenset(misspellings)
+        self.write_aliases = write_aliases
+
+
+class RequiredWithDefault:
+    """A mandatory member whose absence is an error and still leaves a message that can be held, with ``absent``."""
+
+    def __init__(self, default: object = None) -> None:
+        self.default = default
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        schema = handler(source)
+        return schema["schema"] if schema["type"] == "nullable" else schema
+
+
+REQUIRED_OR_NONE = RequiredWithDefault()
+#: An owed list, which is empty where it is absent.
+REQUIRED_OR_EMPTY = RequiredWithDefault(default=())
+
+
+@dataclass(frozen=True)
+class ListLimits:
+    """Limits of a list; ``alone`` says that a single value without brackets is read as a list of one."""
+
+    minimum: int = 0
+    maximum: int | None = None
+    #: Real lists are longer, and cutting one would destroy it (RULES D3).
+    soft_limit: bool = False
+    optional: bool = False
+    allow_single: bool = False
+    #: A list of one is also written without brackets.
+    write_single: bool = False
+    #: What an empty list is: it asks for nothing (a warning) or lacks what the record needs (an error).
+    empty_severity: Literal["error", "warning"] = "error"
+    #: Null elements are skipped with a warning; elsewhere they are errors.
+    skip_nulls: bool = False
+    #: The elements come from other partners' older systems (CONFORMANCE D38).
+    pulled: bool = False
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        items: dict[str, Any] = dict(handler(source))
+        if items["type"] == "tuple":
+            items["min_length"] = self.minimum
+            if self.maximum is not None:
+                items["max_length"] = self.maximum
+        if not self.optional:
+            return items
+        null_schema = core_schema.no_info_after_validator_function(_empty_tuple, core_schema.none_schema())
+        return core_schema.union_schema([items, null_schema], mode="left_to_right")
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        json_schema = handler(schema)
+        if not self.write_single:
+            return json_schema
+        element = next(option for option in json_schema["anyOf"] if option.get("type") == "array")["items"]
+        return json_schema | {"anyOf": [element, *json_schema["anyOf"]]}
+
+
+def _empty_tuple(_: None) -> tuple[()]:
+    return ()
+
+
+@dataclass(frozen=True)
+class OptionalWrapper:
+    """An object with one member, that some write as the bare value of that member.
+
+    Documents show bare lists; bare texts come from older senders only, and are read with a warning.
+    """
+
+    name: str
+    bare_type: type[list[object] | str] = list
+
+
+@dataclass(frozen=True)
+class ListField(FieldType):
+    """The tolerant reader of a list."""
+
+    item: FieldType
+    limits: ListLimits
+
+    @override
+    def read(self, value: object, pointer: str, collector: FindingCollector) -> object:
+        if not isinstance(value, list):
+            if self.limits.allow_single and not isinstance(value, (int, float)):
+                element = self.item.read(value, pointer, collector)
+                return UNPARSABLE if isinstance(element, Unparsable) else (element,)
+            return collector.wrong_type(value, pointer, "an array")
+        self._check_count(len(value), pointer, collector)
+        outer_pulled, collector.pulled = collector.pulled, collector.pulled or self.limits.pulled
+        elements = tuple(
+            element
+            for position, raw_element in enumerate(value)
+            if (element := self._read_element(raw_element, f"{pointer}/{position}", collector)) is not UNPARSABLE
+        )
+        collector.pulled = outer_pulled
+        return elements
+
+    def _check_count(self, count: int, pointer: str, collector: FindingCollector) -> None:
+        limits = self.limits
+        if count < limits.minimum:
+            report = collector.error if limits.empty_severity == "error" else collector.warn
+            report(pointer, "empty-list", f"has {count} elements, at least {limits.minimum} is needed")
+        elif limits.maximum is not None and count > limits.maximum:
+            code = SOFT_COUNT_LIMIT if limits.soft_limit else "too-many-elements"
+            collector.error(pointer, code, f"has {count} elements, at most {limits.maximum} are allowed")
+
+    def _read_element(self, raw_element: object, pointer: str, collector: FindingCollector) -> object:
+        if raw_element is not None:
+            return self.item.read(raw_element, pointer, collector)
+        if self.limits.skip_nulls or (collector.pulled and not self.limits.pulled):
+            collector.warn(pointer, "null-element", "is null and is skipped; an element is expected")
+            return UNPARSABLE
+        return collector.unparsable(pointer, "null-element", "is null; an element is expected")
+
+
+@dataclass(frozen=True)
+class OptionalWrapperField(FieldType):
+    """The tolerant reader of an object that may have been left out around its only member."""
+
+    inner: FieldType
+    wrapper: OptionalWrapper
+
+    @override
+    def read(self, value: object, pointer: str, collector: FindingCollector) -> object:
+        if not isinstance(value, self.wrapper.bare_type):
+            return self.inner.read(value, pointer, collector)
+        inner_collector = FindingCollector(pulled=collector.pulled)
+        result = self.inner.read({self.wrapper.name: value}, "", inner_collector)
+        if self.wrapper.bare_type is str:
+            if inner_collector.findings:
+                return self.inner.read(value, pointer, collector)
+            collector.warn(
+                pointer, "bare-text", f"{format_value(value)} is read as the '{self.wrapper.name}' of an object"
+            )
+        collector.fatal |= inner_collector.fatal
+        wrapper_pointer = f"/{escape_reference_token(self.wrapper.name)}"
+        collector.findings += (
+            Finding(
+                finding.severity, pointer + finding.pointer.removeprefix(wrapper_pointer), finding.code, finding.message
+            )
+            for finding in inner_collector.findings
+        )
+        if isinstance(result, BaseModel):
+            object.__setattr__(result, "_tokens", dict.fromkeys(type(result).model_fields, ""))
+        return result
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """One member of a message, as the tolerant reader sees it."""
+
+    attribute: str
+    name: str
+    aliases: Aliases | None
+    field_type: FieldType
+    required_with_default: bool
+    required: bool
+    default: object
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names under which it may stand, the documents' own first."""
+        return (self.name, *(self.aliases.names if self.aliases else ()))
+
+    @property
+    def writes_single(self) -> bool:
+        """Whether a list of one is written without brackets."""
+        return isinstance(self.field_type, ListField) and self.field_type.limits.write_single
+
+    @property
+    def fallback(self) -> object:
+        """What a message holds where the member is absent or unreadable; UNREADABLE: there is no message."""
+        return UNPARSABLE if self.required else self.default
+
+    def accepts_name(self, name: str, value: Mapping[str, object], pointer: str, collector: FindingCollector) -> bool:
+        """Whether the member is read from ``name``; the documents' own name wins over others (D01)."""
+        if self.aliases is None:
+            return True
+        effective_name = next(candidate for candidate in self.names if value.get(candidate) is not None)
+        if name != effective_name:
+            if value[name] != value[effective_name]:
+                collector.warn(
+                    f"{pointer}/{escape_reference_token(name)}",
+                    "two-spellings",
+                    f"differs from '{effective_name}', which is the one read",
+                )
+            return False
+        if name in self.aliases.misspellings:
+            collector.warn(
+                f"{pointer}/{escape_reference_token(name)}", "misprinted-name", f"'{name}' is read as '{self.name}'"
+            )
+        return True
+
+    def report_missing(self, value: Mapping[str, object], pointer: str, collector: FindingCollector) -> None:
+        """Note that a mandatory member has no value."""
+        member_pointer = f"{pointer}/{escape_reference_token(self.name)}"
+        if self.name not in value:
+            collector.error(member_pointer, "missing", f"'{self.name}' is mandatory, and is absent")
+        elif collector.pulled and self.name not in IDENTIFYING_MEMBERS:
+            text = f"'{self.name}' is mandatory in OICP 2.3, and null in older data"
+            collector.warn(member_pointer, "null-in-pulled-data", text)
+            return
+        else:
+            collector.error(member_pointer, "missing", f"'{self.name}' is mandatory, and null is the same as absent")
+        collector.fatal |= self.required

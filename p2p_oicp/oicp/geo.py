@@ -1,0 +1,243 @@
+"""The three notations of coordinates (WGS84), their exact forms and conversions between them.
+
+Google writes latitude first. A notation is kept as it came; it is converted only on request
+(``GeoCoordinatesResponseFormat``), rounded to six decimals.
+
+Where a charging spot is and when it is open (OICP 2.3, 03 Data Types).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Annotated, Self
+
+from pydantic import Field
+from typing_extensions import override
+
+from p2p_oicp.oicp.common import Boolean
+from p2p_oicp.oicp.enums import Day, GeoFormat
+from p2p_oicp.oicp.field_specs import REQUIRED_OR_NONE, Aliases, ListLimits, OptionalWrapper
+from p2p_oicp.oicp.field_types import COUNTRY, FindingCollector, OpenEnumField, PatternField, TextField, format_value
+from p2p_oicp.oicp.message import Message
+from p2p_oicp.oicp.numbers import DecimalField
+
+_LATITUDE_PATTERN = r"-?(?:[0-8]?[0-9]\.[0-9]{1,6}|90\.0{1,6})"
+_LONGITUDE_PATTERN = r"-?(?:(?:1[0-7][0-9]|[0-9]{1,2})\.[0-9]{1,6}|180\.0{1,6})"
+_DMS_MINUTES_PATTERN = r"' ?[0-5]?[0-9]\.[0-9]+''"
+_DMS_LATITUDE_PATTERN = rf"-?(?:[0-8]?[0-9]° ?[0-5]?[0-9]{_DMS_MINUTES_PATTERN}|90° ?0?0' ?0?0\.0+'')"
+_DMS_LONGITUDE_PATTERN = (
+    rf"-?(?:(?:1[0-7][0-9]|[0-9]{{1,2}})° ?[0-5]?[0-9]{_DMS_MINUTES_PATTERN}|180° ?0?0' ?0?0\.0+'')"
+)
+_WHITESPACE = r"[ \t\r\n\f\v]"
+
+# The published expressions; they know no range, and Google's makes the separator optional (CONFORMANCE D27).
+_PUBLISHED_DEGREES = r"-?1?[0-9]{1,2}\.[0-9]{1,6}"
+_PUBLISHED_GOOGLE = re.compile(rf"({_PUBLISHED_DEGREES}){_WHITESPACE}*,?{_WHITESPACE}*({_PUBLISHED_DEGREES})", re.ASCII)
+
+_DMS = re.compile(r"(-?)([0-9]{1,3})° ?([0-9]{1,2})' ?([0-9]{1,2}\.[0-9]+)''", re.ASCII)
+_SIX_DECIMALS = Decimal("0.000001")
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place on earth, in degrees."""
+
+    latitude: Decimal
+    longitude: Decimal
+
+
+@dataclass(frozen=True)
+class GoogleCoordinatesField(PatternField):
+    """``latitude longitude`` in one text; what lacks the blank between them is read with a warning."""
+
+    pattern: str = rf"{_LATITUDE_PATTERN}(?:{_WHITESPACE}+|{_WHITESPACE}*,{_WHITESPACE}*){_LONGITUDE_PATTERN}"
+    format_hint: str = "Google coordinates are latitude and longitude like '47.662249 9.360922'"
+    lenient_pattern: str | None = rf"{_LATITUDE_PATTERN}{_LONGITUDE_PATTERN}"
+
+    @override
+    def read(self, value: object, pointer: str, collector: FindingCollector) -> object:
+        if not isinstance(value, str) or not (match := _PUBLISHED_GOOGLE.fullmatch(value)):
+            return super().read(value, pointer, collector)
+        latitude, longitude = Decimal(match[1]), Decimal(match[2])
+        if abs(latitude) > 90 or abs(longitude) > 180:  # noqa: PLR2004  # the poles and the date line
+            collector.error(
+                pointer, "not-on-earth", f"{format_value(value)} has a latitude beyond 90 or a longitude beyond 180"
+            )
+            return value
+        return super().read(value, pointer, collector)
+
+
+LATITUDE = PatternField(_LATITUDE_PATTERN, "a latitude is written like '-21.568201', at most 90")
+LONGITUDE = PatternField(_LONGITUDE_PATTERN, "a longitude is written like '9.360922', at most 180")
+DMS_LATITUDE = PatternField(_DMS_LATITUDE_PATTERN, "a latitude is written like '-21°34'23.16''', at most 90°")
+DMS_LONGITUDE = PatternField(_DMS_LONGITUDE_PATTERN, "a longitude is written like '9°21'39.32''', at most 180°")
+
+
+def from_google(text: str) -> Position | None:
+    """Return the place that a Google text means; None if it cannot be read."""
+    match = _PUBLISHED_GOOGLE.fullmatch(text)
+    return Position(Decimal(match[1]), Decimal(match[2])) if match else None
+
+
+def to_google(position: Position) -> str:
+    """Return a place in Google's notation."""
+    return f"{to_degrees(position.latitude)} {to_degrees(position.longitude)}"
+
+
+def to_degrees(angle: Decimal) -> str:
+    """Return an angle as a decimal degree."""
+    return f"{angle.quantize(_SIX_DECIMALS, ROUND_HALF_EVEN):f}"
+
+
+def from_degrees(text: str) -> Decimal | None:
+    """Return the angle of a decimal degree; None if it cannot be read."""
+    return Decimal(text) if re.fullmatch(_PUBLISHED_DEGREES, text, re.ASCII) else None
+
+
+def from_dms(text: str) -> Decimal | None:
+    """Return the angle of degrees, minutes and seconds; None if it cannot be read."""
+    match = _DMS.fullmatch(text)
+    if not match:
+        return None
+    angle = Decimal(match[2]) + Decimal(match[3]) / 60 + Decimal(match[4]) / 3600
+    return -angle if match[1] else angle
+
+
+def to_dms(angle: Decimal) -> str:
+    """Return an angle as degrees, minutes and seconds."""
+    # A hundredth of a millionth of a second is less than the six decimals of a degree can tell.
+    seconds = (abs(angle).quantize(_SIX_DECIMALS, ROUND_HALF_EVEN) * 3600).quantize(Decimal("0.0001"))
+    minutes, remaining_seconds = divmod(seconds, 60)
+    degrees, minutes = divmod(minutes, 60)
+    return f"{'-' if angle < 0 else ''}{degrees:f}°{minutes:f}'{remaining_seconds:f}''"
+
+
+CountryCode = Annotated[str, COUNTRY]
+LanguageCode = Annotated[
+    str,
+    PatternField(
+        r"[a-z]{2,3}(?:-[A-Z]{2,3}(?:-[a-zA-Z]{4})?)?(?:-x-[a-zA-Z0-9]{1,8})?",
+        "a language is written like 'de', 'deu' or 'de-CH'",
+    ),
+]
+DayText = Annotated[str, OpenEnumField(Day)]
+TimeOfDay = Annotated[
+    str,
+    PatternField(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00", "a time of day is written like '09:00', at most '24:00'"),
+]
+
+
+class Address(Message):
+    """A postal address (AddressIso19773Type)."""
+
+    country: CountryCode = Field(alias="Country")
+    city: Annotated[str, TextField(50, minimum=1)] = Field(alias="City")
+    street: Annotated[str, TextField(100, minimum=2)] = Field(alias="Street")
+    postal_code: Annotated[Annotated[str, TextField(10)] | None, REQUIRED_OR_NONE] = Field(alias="PostalCode")
+    house_num: Annotated[Annotated[str, TextField(10)] | None, REQUIRED_OR_NONE] = Field(alias="HouseNum")
+    floor: Annotated[str, TextField(5)] | None = Field(None, alias="Floor")
+    region: Annotated[str, TextField(50)] | None = Field(None, alias="Region")
+    parking_facility: Boolean | None = Field(None, alias="ParkingFacility")
+    parking_spot: Annotated[str, TextField(5)] | None = Field(None, alias="ParkingSpot")
+    time_zone: (
+        Annotated[
+            str,
+            PatternField(
+                r"UTC[+-](?:0[0-9]|1[0-4]):[0-5][0-9]", "a time zone is written like 'UTC+01:00', at most 14 hours"
+            ),
+        ]
+        | None
+    ) = Field(None, alias="TimeZone")
+
+
+class GoogleCoordinates(Message):
+    """Latitude and longitude in one text (GeoCoordinatesGoogleType)."""
+
+    coordinates: Annotated[str, GoogleCoordinatesField(), Aliases(misspellings=("Coordinatea",))] = Field(
+        alias="Coordinates"
+    )
+
+
+class DecimalDegreeCoordinates(Message):
+    """Two decimal degrees (GeoCoordinatesDecimalDegreeType)."""
+
+    longitude: Annotated[str, LONGITUDE] = Field(alias="Longitude")
+    latitude: Annotated[str, LATITUDE] = Field(alias="Latitude")
+
+
+class DegreeMinuteSecondsCoordinates(Message):
+    """Degrees, minutes and seconds (GeoCoordinatesDegreeMinuteSecondsType)."""
+
+    longitude: Annotated[str, DMS_LONGITUDE] = Field(alias="Longitude")
+    latitude: Annotated[str, DMS_LATITUDE] = Field(alias="Latitude")
+
+
+class GeoCoordinates(Message):
+    """A place in exactly one of three notations (GeoCoordinatesType)."""
+
+    # The Swiss national feed writes the bare text.
+    google: Annotated[GoogleCoordinates | None, OptionalWrapper("Coordinates", str)] = Field(None, alias="Google")
+    decimal_degree: DecimalDegreeCoordinates | None = Field(None, alias="DecimalDegree")
+    degree_minute_seconds: DegreeMinuteSecondsCoordinates | None = Field(None, alias="DegreeMinuteSeconds")
+
+    @property
+    def position(self) -> Position | None:
+        """The place that is meant; None if it cannot be read."""
+        return parse_position(self)
+
+    def to_format(self, geo_format: GeoFormat) -> Self:
+        """Return the same place in another notation, rounded to six decimals; itself if it cannot be read."""
+        position = self.position
+        if position is None:
+            return self
+        if geo_format is GeoFormat.GOOGLE:
+            return type(self)(google=GoogleCoordinates(coordinates=to_google(position)))
+        latitude, longitude = position.latitude, position.longitude
+        if geo_format is GeoFormat.DECIMAL_DEGREE:
+            return type(self)(
+                decimal_degree=DecimalDegreeCoordinates(longitude=to_degrees(longitude), latitude=to_degrees(latitude))
+            )
+        return type(self)(
+            degree_minute_seconds=DegreeMinuteSecondsCoordinates(longitude=to_dms(longitude), latitude=to_dms(latitude))
+        )
+
+
+def parse_position(geo_coordinates: GeoCoordinates) -> Position | None:
+    """Return the place that is meant; None if it cannot be read. A likeness of it will do."""
+    if geo_coordinates.google:
+        return from_google(geo_coordinates.google.coordinates)
+    latitude = longitude = None
+    if degrees := geo_coordinates.decimal_degree:
+        latitude, longitude = map(from_degrees, (degrees.latitude, degrees.longitude))
+    elif dms := geo_coordinates.degree_minute_seconds:
+        latitude, longitude = map(from_dms, (dms.latitude, dms.longitude))
+    return None if latitude is None or longitude is None else Position(latitude, longitude)
+
+
+class SearchCenter(Message):
+    """A circle to search in (SearchCenterType); the radius in km."""
+
+    geo_coordinates: GeoCoordinates = Field(alias="GeoCoordinates")
+    radius: Annotated[Decimal, DecimalField(decimals=1, minimum=0, documented_maximum=Decimal("999.9"))] = Field(
+        alias="Radius"
+    )
+
+
+class Period(Message):
+    """From one time of the day to another (PeriodType)."""
+
+    begin: TimeOfDay = Field(alias="begin")
+    end: TimeOfDay = Field(alias="end")
+
+
+#: The documents' tables show a single period, their examples a list.
+Periods = Annotated[tuple[Period, ...], ListLimits(allow_single=True)]
+
+
+class OpeningTime(Message):
+    """When a charging spot is open (OpeningTimesType)."""
+
+    period: Periods = Field(alias="Period")
+    on: Annotated[DayText, Aliases("On")] = Field(alias="on")

@@ -1,0 +1,180 @@
+"""Answering the pulls that have no pages: statuses, prices, authentication data; by joining stored bytes by group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from p2p_oicp.errors import Refusal
+from p2p_oicp.oicp import (
+    EvseID,
+    PullAuthenticationData,
+    PullEVSEPricing,
+    PullEvseStatus,
+    PullEvseStatusById,
+    PullEvseStatusByOperatorId,
+    PullPricingProductData,
+)
+from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
+from p2p_oicp.roles.datasets.evse_pull import search_area_of
+from p2p_oicp.roles.datasets.types import DATASET_TYPES, audience_key
+from p2p_oicp.roles.responses import status_code
+from p2p_oicp.storage.datasets import evse_search, queries
+from p2p_oicp.storage.datasets.models import ALL_PROVIDERS, DatasetKind
+
+_DATA_ERROR = "022"
+_MAX_IDS = 100
+_SUCCESS_STATUS = orjson.dumps(status_code("000"))
+
+
+class GroupPullHandler:
+    """Answers from the store; ``source`` is whose state: ``""`` our own, None everybody's."""
+
+    def __init__(self, context: Services, source: str | None) -> None:
+        self._store = context.store
+        self._source = source
+        self._removed_peers = context.removed_peers
+
+    async def statuses(self, request: OperationRequest[PullEvseStatus]) -> OperationResponse:
+        """Return all statuses, those that are ``EVSEStatus``, those in a circle."""
+        pull = request.message
+        status_filter = None if pull.evse_status is None else [str(pull.evse_status).lower()]
+        if pull.search_center is None:
+            return _status_response(await self._load_groups(DatasetKind.EVSE_STATUS, filter_values=status_filter))
+        keys = await evse_search.find_keys_in_area(
+            self._store, search_area_of(pull.search_center), self._source, self._removed_peers.names()
+        )
+        rows = await self._store.query_bulk(
+            queries.RECORDS_BY_GROUP_AND_KEY,
+            dataset_=DatasetKind.EVSE_STATUS,
+            keys=_json_list(keys),
+            filter_values=_json_list(status_filter),
+            source_=self._source,
+            excluded_sources=_json_list(self._removed_peers.names()),
+        )
+        return _status_response(rows)
+
+    async def statuses_of_operators(self, request: OperationRequest[PullEvseStatusByOperatorId]) -> OperationResponse:
+        """Return the statuses of some operators."""
+        operator_keys = [operator.key for operator in request.message.operator_id]
+        return _status_response(await self._load_groups(DatasetKind.EVSE_STATUS, group_keys=operator_keys))
+
+    async def statuses_by_id(self, request: OperationRequest[PullEvseStatusById]) -> OperationResponse:
+        """Return up to 100 statuses: ``EvseNotFound`` for an unknown EVSE, ``Unknown`` without a status (box M10)."""
+        requested = {evse_id.key: evse_id for evse_id in request.message.evse_id}
+        if len(requested) > _MAX_IDS:
+            raise Refusal(_DATA_ERROR, f"{len(requested)} EvseIDs are asked for; at most {_MAX_IDS} are answered")
+        statuses = await self._load_by_key(DatasetKind.EVSE_STATUS, requested)
+        evse_records = await self._load_by_key(DatasetKind.EVSE_DATA, requested.keys() - statuses.keys())
+        records = [
+            statuses.get(key) or _placeholder_status(evse_id, "Unknown" if key in evse_records else "EvseNotFound")
+            for key, evse_id in requested.items()
+        ]
+        return OperationResponse(
+            b'{"EVSEStatusRecords":{"EvseStatusRecord":[%b]},"StatusCode":%b}' % (b",".join(records), _SUCCESS_STATUS)
+        )
+
+    async def products(self, request: OperationRequest[PullPricingProductData]) -> OperationResponse:
+        """Return the products that some operators offer to this provider or to all."""
+        pull = request.message
+        audiences = _audiences(request.sender_id)
+        group_keys = [f"{operator.key}|{audience}" for operator in pull.operator_ids for audience in audiences]
+        rows = await self._load_groups(
+            DatasetKind.PRICING_PRODUCT,
+            filter_values=audiences,
+            group_keys=group_keys,
+            since=_timestamp(pull.last_call),
+        )
+        return _under_both_names(
+            b"PricingProductData", b"OperatorPricingProducts", _wrap_groups(DatasetKind.PRICING_PRODUCT, rows)
+        )
+
+    async def evse_prices(self, request: OperationRequest[PullEVSEPricing]) -> OperationResponse:
+        """Return which products apply where, for this provider or for all."""
+        pull = request.message
+        rows = await self._load_groups(
+            DatasetKind.EVSE_PRICING,
+            filter_values=_audiences(pull.provider_id.text),
+            group_keys=[operator.key for operator in pull.operator_ids],
+            since=_timestamp(pull.last_call),
+        )
+        dataset_type = DATASET_TYPES[DatasetKind.EVSE_PRICING]
+        wrappers = (orjson.dumps({"OperatorID": row["party"]}) for row in rows)
+        wrapped_groups = [
+            dataset_type.wrap(wrapper, row["records"]) for wrapper, row in zip(wrappers, rows, strict=True)
+        ]
+        return _under_both_names(b"EVSEPricing", b"OperatorEVSEPricing", wrapped_groups)
+
+    async def authentication_data(self, _request: OperationRequest[PullAuthenticationData]) -> OperationResponse:
+        """Return who the drivers are; PINs as hashes."""
+        rows = await self._load_groups(DatasetKind.AUTHENTICATION)
+        wrapped_groups = b",".join(_wrap_groups(DatasetKind.AUTHENTICATION, rows))
+        return OperationResponse(
+            b'{"ProviderAuthenticationData":[%b],"StatusCode":%b}' % (wrapped_groups, _SUCCESS_STATUS)
+        )
+
+    async def _load_groups(
+        self,
+        dataset: DatasetKind,
+        *,
+        filter_values: Sequence[str] | None = None,
+        group_keys: Sequence[str] | None = None,
+        since: float | None = None,
+    ) -> Sequence[Any]:
+        return await self._store.query_bulk(
+            queries.RECORDS_BY_GROUP,
+            dataset_=dataset,
+            source_=self._source,
+            excluded_sources=_json_list(self._removed_peers.names()),
+            filter_values=_json_list(filter_values),
+            groups=_json_list(group_keys),
+            since=since,
+        )
+
+    async def _load_by_key(self, dataset: DatasetKind, keys: Iterable[str]) -> dict[str, bytes]:
+        keys_json, excluded_sources = _json_list(list(keys)), _json_list(self._removed_peers.names())
+        rows = await self._store.query(
+            queries.RECORDS_BY_KEY,
+            dataset_=dataset,
+            keys=keys_json,
+            source_=self._source,
+            excluded_sources=excluded_sources,
+        )
+        return {row["key"]: row["raw"] for row in reversed(rows)}
+
+
+def _json_list(values: Sequence[str] | None) -> str | None:
+    return None if values is None else orjson.dumps(values).decode()
+
+
+def _timestamp(instant: Any) -> float | None:  # noqa: ANN401 - datetime or None
+    return None if instant is None else instant.timestamp()
+
+
+def _audiences(provider: str | None) -> list[str]:
+    return [ALL_PROVIDERS] if provider is None else [ALL_PROVIDERS, audience_key(provider)]
+
+
+def _placeholder_status(evse_id: EvseID, status: str) -> bytes:
+    return orjson.dumps({"EvseID": evse_id.text, "EvseStatus": status})
+
+
+def _wrap_groups(dataset: DatasetKind, rows: Sequence[Any]) -> list[bytes]:
+    return [DATASET_TYPES[dataset].wrap(row["wrapper"], row["records"]) for row in rows]
+
+
+def _status_response(rows: Sequence[Any]) -> OperationResponse:
+    wrapped_groups = b",".join(_wrap_groups(DatasetKind.EVSE_STATUS, rows))
+    return OperationResponse(
+        b'{"EvseStatuses":{"OperatorEvseStatus":[%b]},"StatusCode":%b}' % (wrapped_groups, _SUCCESS_STATUS)
+    )
+
+
+def _under_both_names(name: bytes, other_name: bytes, wrapped_groups: Sequence[bytes]) -> OperationResponse:
+    """Write a list under both names that are read (CONFORMANCE D12, D13)."""
+    joined = b",".join(wrapped_groups)
+    return OperationResponse(
+        b'{"%b":[%b],"%b":[%b],"StatusCode":%b}' % (name, joined, other_name, joined, _SUCCESS_STATUS)
+    )

@@ -1,0 +1,156 @@
+"""Records that never came: an EMP's node asks its CPO peers what they have, and takes over what it misses.
+
+The outbox of a CPO's node brings every record by itself; this finds what was lost on other ways: a peer that is no
+node and gave up, a dead letter, a database that was restored from a backup.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from p2p_oicp.delivery import PeerClient
+from p2p_oicp.errors import P2pOicpError, PeerError, PeerProtocolError, PeerRejected, Refusal, StoreError
+from p2p_oicp.oicp import ChargeDetailRecord, ChargeDetailRecordPage, GetChargeDetailRecords, ProviderID, read_records
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME
+from p2p_oicp.peers import Peer
+from p2p_oicp.roles.context import OperationRequest, Services
+from p2p_oicp.roles.settlement import EmpCdrHandler
+from p2p_oicp.storage import cdrs
+from p2p_oicp.storage.cdrs import InsertResult
+
+log = structlog.get_logger(__name__)
+
+_GET = OPERATION_BY_NAME["GetChargeDetailRecords"]
+_CDR = OPERATION_BY_NAME["ChargeDetailRecord"]
+_SUCCESS = "000"
+_DAY_SECONDS = 86_400.0
+# A record may be told a day after its session (a station without a connection); the first look goes back a month.
+_OVERLAP_SECONDS = _DAY_SECONDS
+_INITIAL_WINDOW_SECONDS = 30 * _DAY_SECONDS
+_PAGE_SIZE = 500
+# A page that never is the last one must end as well (WIRE.md).
+_MAX_PAGES = 10_000
+
+
+@dataclass(slots=True)
+class ReconciliationResult:
+    """What one peer had: records it told, how many were new here, how many were refused, and why it stopped early."""
+
+    peer: str
+    reported: int = 0
+    imported: int = 0
+    rejected: int = 0
+    error: str | None = None
+
+
+class CdrReconciler:
+    """Asks every ``interval`` seconds (0: never by itself), and when ``wanted`` is set."""
+
+    def __init__(self, services: Services, cdr_handler: EmpCdrHandler, interval: float) -> None:
+        self._services = services
+        self._cdr_handler = cdr_handler
+        self._interval = interval
+        self._client: PeerClient = services.peers
+        self.requested = asyncio.Event()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._interval or None):
+                    await self.requested.wait()
+            self.requested.clear()
+            try:
+                await self.reconcile_all()
+            except StoreError as error:
+                log.exception("reconciliation.store_failed", error=str(error))
+
+    async def reconcile_all(self, since: float | None = None) -> list[ReconciliationResult]:
+        """Ask all CPO peers side by side; ``since`` (seconds since the epoch) asks for more than usual."""
+        cpo_peers = [peer for peer in self._services.registry.all() if not peer.is_self and _is_cpo(peer)]
+        return list(await asyncio.gather(*(self._reconcile(peer, since) for peer in cpo_peers)))
+
+    async def _reconcile(self, peer: Peer, since: float | None) -> ReconciliationResult:
+        result, now = ReconciliationResult(peer.name), self._services.now()
+        rows = await self._services.store.query(cdrs.RECONCILED_UNTIL, peer_=peer.name)
+        default_since = rows[0]["until"] - _OVERLAP_SECONDS if rows else now - _INITIAL_WINDOW_SECONDS
+        try:
+            for provider in self._services.local_peer.providers:
+                async for raw, record in self._fetch_records(
+                    peer, provider, default_since if since is None else since, now
+                ):
+                    await self._store_one(peer, raw, record, result)
+        except PeerError as error:
+            result.error = str(error)
+            log.warning("reconciliation.failed", peer=peer.name, reason=error.reason)
+            return result
+        await self._services.store.write(lambda tx: cdrs.mark_reconciled(tx, peer.name, now))
+        log.info(
+            "reconciliation.completed",
+            peer=peer.name,
+            told=result.reported,
+            new=result.imported,
+            refused=result.rejected,
+        )
+        return result
+
+    async def _fetch_records(
+        self, peer: Peer, provider: ProviderID, since: float, until: float
+    ) -> AsyncIterator[tuple[bytes, ChargeDetailRecord | None]]:
+        """Read page after page; raises PeerError."""
+        body = GetChargeDetailRecords(provider_id=provider, from_=_instant(since), to=_instant(until)).to_json()
+        for number in range(_MAX_PAGES):
+            query = {"page": str(number), "size": str(_PAGE_SIZE)}
+            reply = await self._client.call(peer, _GET, provider.text, body, deadline=_GET.deadline, query=query)
+            # The page's own status comes before its content (box P3).
+            status = getattr(reply.message, "status_code", None)
+            if not isinstance(reply.message, ChargeDetailRecordPage) or (status and str(status.code) != _SUCCESS):
+                raise PeerRejected(peer.name, f"refused {_GET.name}: {status}", http_status=reply.http_status)
+            stream = read_records(ChargeDetailRecordPage, reply.body)
+            for parsed in stream:
+                yield parsed.raw, parsed.record if isinstance(parsed.record, ChargeDetailRecord) else None
+            if reply.message.is_last or not stream.raw_records:
+                return
+        raise PeerProtocolError(peer.name, f"{_MAX_PAGES} pages, and none of them is the last one")
+
+    async def _store_one(
+        self, peer: Peer, raw: bytes, record: ChargeDetailRecord | None, result: ReconciliationResult
+    ) -> None:
+        result.reported += 1
+        if record is None:
+            result.rejected += 1
+            log.warning("reconciliation.unparsable_record", peer=peer.name, record=raw[:200].decode(errors="replace"))
+            return
+        operator = record.evse_id.operator
+        request = OperationRequest(_CDR, record, peer, operator.text if operator else None, body=raw)
+        try:
+            _, insert_result = await self._cdr_handler.store_cdr(request)
+        except (Refusal, StoreError) as error:
+            result.rejected += 1
+            log.warning(
+                "reconciliation.record_rejected",
+                peer=peer.name,
+                session_id=str(record.session_id),
+                reason=_reason(error),
+            )
+            return
+        result.imported += insert_result is InsertResult.NEW
+        result.rejected += insert_result is InsertResult.CONFLICT
+
+
+def _reason(error: P2pOicpError) -> str:
+    return f"{error.code} {error.info}" if isinstance(error, Refusal) else str(error)
+
+
+def _is_cpo(peer: Peer) -> bool:
+    return bool(peer.operators or peer.default_route) and peer.serves(_GET.name)
+
+
+def _instant(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,91 @@
+"""One node as a program of its own: until it is told to end (SIGTERM, SIGINT), then in order.
+
+SIGHUP lets it read its keys, its certificate and its peers again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from functools import partial
+
+import structlog
+
+from p2p_oicp.backends import CpoBackend, EmpBackend
+from p2p_oicp.config import Settings
+from p2p_oicp.delivery import TaskSupervisor
+from p2p_oicp.logs import configure_logs
+from p2p_oicp.node import Node
+
+log = structlog.get_logger(__name__)
+
+# Connections to peers and backends, the database, nonces.
+_RESERVED_FDS = 1200
+# How long a thread that wants Python's lock waits before it asks for it. With the usual 5 ms, a commit never comes to
+# ask while the event loop reads a push: the loop lets go for some microseconds every ms, and the waiting begins anew.
+# So an authorization waited up to 220 ms beside pushes of 10,000 records; with this, 24 (docs/performance.md).
+_THREAD_SWITCH_INTERVAL_SECONDS = 0.0002
+
+
+async def _serve_until_signal(node: Node) -> None:
+    stop_requested, reload_requested = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop_requested.set)
+    loop.add_signal_handler(signal.SIGHUP, reload_requested.set)
+    async with node, TaskSupervisor() as supervisor:
+        supervisor.start_service("reload", partial(_reload_on_signal, reload_requested, node))
+        _tune_gc()
+        sys.setswitchinterval(_THREAD_SWITCH_INTERVAL_SECONDS)
+        await stop_requested.wait()
+
+
+async def _reload_on_signal(reload_requested: asyncio.Event, node: Node) -> None:
+    while True:
+        await reload_requested.wait()
+        reload_requested.clear()
+        await node.reload()
+
+
+def _tune_gc() -> None:
+    """Leave out of garbage collection what stays for good, and collect the rest in larger portions.
+
+    Without this, each full collection walks all models, tables and backends again: 60 to 90 ms in which nobody is
+    answered, several times a second under load (docs/performance.md).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 50, 100)
+
+
+def _raise_fd_limit(required: int) -> None:
+    """Raise the limit of open files, of which each connection is one, as far as this process may."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    new_limit = required if hard == resource.RLIM_INFINITY else min(required, hard)
+    if soft != resource.RLIM_INFINITY and soft < new_limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (new_limit, hard))
+    if new_limit < required:
+        log.warning(
+            "fd_limit.too_low", allowed=hard, wanted=required, hint="raise the limit, or lower [limits] connections"
+        )
+
+
+def run(settings: Settings, *, cpo: CpoBackend | None = None, emp: EmpBackend | None = None) -> int:
+    """Run one node until SIGTERM or SIGINT; return the exit code. The backends are as for ``Node``."""
+    configure_logs(settings.log.format, settings.log.level)
+    # Both listeners, each with as many that are leaving; and what the node opens itself.
+    _raise_fd_limit(4 * settings.limits.connections + _RESERVED_FDS)
+    node = Node(settings, cpo=cpo, emp=emp)
+    try:
+        import uvloop  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        asyncio.run(_serve_until_signal(node))
+    else:
+        uvloop.run(_serve_until_signal(node))
+    return 0

@@ -1,0 +1,41 @@
+"""Incoming HTTP: two listeners, two meanings of the same paths.
+
+The *peer API* is public: a request comes from another party's node, and the role that serves the operation answers.
+The *backend API* is for our own backend: the role that sends the operation acts for it, as the clearing house would.
+Both have one catch-all route below ``/api/oicp/``; the table of operations finds the operation (one dictionary
+look-up, where thirty routes would be thirty regular expressions).
+"""
+
+from p2p_oicp.server.admin import CdrAdminApi, OutboxAdminApi, PeerAdminApi
+from p2p_oicp.server.app import RequestPipeline, backend_app, peer_app
+from p2p_oicp.server.authentication import Authenticator, BackendAuthenticator, PeerAuthenticator
+from p2p_oicp.server.dispatcher import ListenerKind, OperationDispatcher
+from p2p_oicp.server.in_process import InProcessPeerClient, LocalBackendClient
+from p2p_oicp.server.limits import AdmissionController, AdmissionLimits, PeerConcurrencyLimiter
+from p2p_oicp.server.listener import start_listener
+from p2p_oicp.server.metrics import Metrics
+from p2p_oicp.server.node_api import HelloClient, PairingHandler, SessionStatusHandler
+
+__all__ = [
+    "AdmissionController",
+    "AdmissionLimits",
+    "Authenticator",
+    "BackendAuthenticator",
+    "CdrAdminApi",
+    "HelloClient",
+    "InProcessPeerClient",
+    "ListenerKind",
+    "LocalBackendClient",
+    "Metrics",
+    "OperationDispatcher",
+    "OutboxAdminApi",
+    "PairingHandler",
+    "PeerAdminApi",
+    "PeerAuthenticator",
+    "PeerConcurrencyLimiter",
+    "RequestPipeline",
+    "SessionStatusHandler",
+    "backend_app",
+    "peer_app",
+    "start_listener",
+]

@@ -1,0 +1,278 @@
+"""The outbox over HTTP on the backend listener: ``/admin/v1/outbox``, with the backend API's token.
+
+Peers, as the backend listener's admin API shows and changes them; the command line uses nothing else.
+
+What a person, or a command, asks this node to do: ``/admin/v1/...`` on the backend listener, with its token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import orjson
+import structlog
+from aiohttp import web
+
+from p2p_oicp.client import HttpTransport
+from p2p_oicp.clock import Clock, format_timestamp
+from p2p_oicp.delivery import WakeupRegistry
+from p2p_oicp.errors import ConfigurationError, PeerError, PeerRejected, VerificationError
+from p2p_oicp.oicp.operations import api_root
+from p2p_oicp.peering import PeerTls
+from p2p_oicp.peers.descriptor import PAIRINGS_PATH, SignedDescriptor
+from p2p_oicp.roles.context import OperationResponse
+from p2p_oicp.roles.emp.reconciliation import CdrReconciler
+from p2p_oicp.server.app import Handler, RequestPipeline
+from p2p_oicp.server.inbound import read_body
+from p2p_oicp.server.problems import DATA_ERROR, HttpError
+from p2p_oicp.storage import Row, Store, outbox
+
+_MAX_LISTED_MESSAGES = 1000
+_MAX_INTEGER = 1 << 62
+_MESSAGE_STATES = frozenset({"", "waiting", "dead"})
+
+
+class OutboxAdminApi:
+    """``GET`` lists and shows; ``POST …/retry`` lets a letter be due now; ``DELETE`` throws one away."""
+
+    def __init__(self, store: Store, wakeups: WakeupRegistry, clock: Clock) -> None:
+        self._store = store
+        self._wakeups = wakeups
+        self._clock = clock
+
+    def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
+        """Return the routes for the backend application."""
+        return [
+            web.get("/admin/v1/outbox", pipeline.wrap(self._list)),
+            web.post("/admin/v1/outbox/retry", pipeline.wrap(self._requeue_dead)),
+            web.get("/admin/v1/outbox/{id}", pipeline.wrap(self._show)),
+            web.post("/admin/v1/outbox/{id}/retry", pipeline.wrap(self._requeue)),
+            web.delete("/admin/v1/outbox/{id}", pipeline.wrap(self._discard)),
+        ]
+
+    async def _list(self, request: web.Request) -> OperationResponse:
+        """``?state=dead&destination=…&limit=…`` in any combination."""
+        state = request.query.get("state", "")
+        if state not in _MESSAGE_STATES:
+            raise HttpError(400, DATA_ERROR, f"state={state}: expected waiting or dead")
+        limit = _parse_integer(request.query.get("limit", "100"))
+        destination = request.query.get("destination", "")
+        rows = await self._store.query(
+            outbox.LIST, state_=state, destination_=destination, limit=min(limit, _MAX_LISTED_MESSAGES)
+        )
+        return OperationResponse(orjson.dumps({"messages": [dict(row) for row in rows]}))
+
+    async def _show(self, request: web.Request) -> OperationResponse:
+        rows = await self._store.query(outbox.SHOW, id_=_parse_integer(request.match_info["id"]))
+        if not rows:
+            raise _message_not_found(request)
+        return OperationResponse(orjson.dumps(message_to_json(rows[0])))
+
+    async def _requeue(self, request: web.Request) -> OperationResponse:
+        message_id, now = _parse_integer(request.match_info["id"]), self._clock.time()
+        destination = await self._store.write(partial(outbox.requeue, message_id=message_id, now=now))
+        if destination is None:
+            raise _message_not_found(request)
+        self._wakeups.notify_all(destination)
+        return OperationResponse(orjson.dumps({"retried": 1}))
+
+    async def _requeue_dead(self, request: web.Request) -> OperationResponse:
+        destination, now = request.query.get("destination", ""), self._clock.time()
+        requeued = await self._store.write(partial(outbox.requeue_dead, destination=destination, now=now))
+        for name in requeued:
+            self._wakeups.notify_all(name)
+        return OperationResponse(orjson.dumps({"retried": sum(requeued.values()), "destinations": requeued}))
+
+    async def _discard(self, request: web.Request) -> OperationResponse:
+        message_id, now = _parse_integer(request.match_info["id"]), self._clock.time()
+        if not await self._store.write(partial(outbox.discard, message_id=message_id, now=now)):
+            raise _message_not_found(request)
+        return OperationResponse(orjson.dumps({"dropped": 1}))
+
+
+def message_to_json(row: Row) -> dict[str, object]:
+    """Return a letter with its message as JSON."""
+    return {**dict(row), "body": orjson.loads(row["body"])}
+
+
+def _parse_integer(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text[:20]) > _MAX_INTEGER:
+        raise HttpError(400, DATA_ERROR, f"{text[:20]!r}: expected a whole number")
+    return int(text)
+
+
+def _message_not_found(request: web.Request) -> HttpError:
+    return HttpError(404, DATA_ERROR, f"there is no letter {request.match_info['id']} in the outbox")
+
+
+log = structlog.get_logger(__name__)
+
+_MAX_PEER_ADMIN_BODY_BYTES = 64 * 1024
+_UNPAIR_TIMEOUT_SECONDS = 5.0
+
+JsonHandler = Callable[[dict[str, Any], web.Request], Awaitable[dict[str, object]]]
+
+
+class PeerAdminApi:
+    """Lists, invites, inspects, joins, removes."""
+
+    def __init__(self, pipeline: RequestPipeline, *, trust: PeerTls, client: HttpTransport) -> None:
+        self._pipeline = pipeline
+        self._trust = trust
+        self._pairing = trust.pairing
+        self._directory = trust.directory
+        self._client = client
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return what is served below ``/admin/v1/``."""
+        endpoints: list[tuple[str, str, JsonHandler]] = [
+            ("GET", "/admin/v1/peers", self._list),
+            ("POST", "/admin/v1/peers/invitations", self._invite),
+            ("POST", "/admin/v1/peers/inspect", self._inspect),
+            ("POST", "/admin/v1/peers/join", self._join),
+            ("DELETE", "/admin/v1/peers/{name}", self._remove),
+            ("POST", "/admin/v1/peers/{name}/accept", self._accept),
+            ("POST", "/admin/v1/reload", self._reload),
+            ("GET", "/admin/v1/evidence/{session_id}", self._evidence),
+        ]
+        return [
+            web.route(method, path, self._pipeline.wrap(self._json_handler(handle)))
+            for method, path, handle in endpoints
+        ]
+
+    def _json_handler(self, handle: JsonHandler) -> Handler:
+        async def handle_json(request: web.Request) -> OperationResponse:
+            inbound = await self._pipeline.read_request(request, _MAX_PEER_ADMIN_BODY_BYTES)
+            try:
+                payload = orjson.loads(inbound.body) if inbound.body.strip() else {}
+                if not isinstance(payload, dict):
+                    raise HttpError(400, DATA_ERROR, "expected a JSON object")
+                return OperationResponse(orjson.dumps(await handle(payload, request)))
+            except orjson.JSONDecodeError as error:
+                raise HttpError(400, DATA_ERROR, f"expected a JSON object: {error}") from error
+            except ConfigurationError as error:
+                raise HttpError(409, DATA_ERROR, str(error)) from error
+            except (PeerError, VerificationError) as error:
+                raise HttpError(502, DATA_ERROR, str(error)) from error
+
+        return handle_json
+
+    async def _list(self, _payload: dict[str, Any], _request: web.Request) -> dict[str, object]:
+        return await self._trust.status_reporter.report()
+
+    async def _invite(self, payload: dict[str, Any], _request: web.Request) -> dict[str, object]:
+        services, seconds = payload.get("services"), payload.get("expires_in")
+        if services is not None and not isinstance(services, list):
+            raise HttpError(400, DATA_ERROR, "services: expected a list of operation names, or nothing for all")
+        if seconds is not None and not isinstance(seconds, int | float):
+            raise HttpError(400, DATA_ERROR, "expires_in: expected seconds")
+        invitation, expires_at = await self._pairing.invite(services, seconds)
+        log.info("pairing.invitation_created", expires_at=format_timestamp(expires_at))
+        return {"link": invitation.link(), "expires_at": format_timestamp(expires_at)}
+
+    async def _inspect(self, payload: dict[str, Any], _request: web.Request) -> dict[str, object]:
+        return descriptor_to_json(await self._pairing.inspect(_require_text(payload, "link")))
+
+    async def _join(self, payload: dict[str, Any], _request: web.Request) -> dict[str, object]:
+        alias = None if payload.get("alias") is None else _require_text(payload, "alias")
+        peer = await self._pairing.join(_require_text(payload, "link"), alias)
+        log.info("pairing.completed", peer=peer.name)
+        return {"joined": peer.name}
+
+    async def _remove(self, _payload: dict[str, Any], request: web.Request) -> dict[str, object]:
+        """Un-pair: (1) tell the other side while we can still prove who we are, (2) forget it here."""
+        name = request.match_info["name"]
+        peer = self._directory.find_removable(name)
+        peer_error: str | None = None
+        try:
+            url = f"{api_root(peer.url)}{PAIRINGS_PATH}/self"
+            await self._client.request_json("DELETE", url, deadline=_UNPAIR_TIMEOUT_SECONDS, peer=name)  # (1)
+        except PeerRejected as error:
+            peer_error = error.reason
+        except PeerError as error:
+            peer_error = f"{error.reason}; it has to remove this node by itself"
+        await self._directory.remove(name)  # (2)
+        log.info("pairing.removed", peer=name, by="us", other_side=peer_error or "has removed this node as well")
+        return {"removed": name, "other_side": peer_error}
+
+    async def _accept(self, payload: dict[str, Any], request: web.Request) -> dict[str, object]:
+        if self._trust.discovery is None:
+            raise ConfigurationError("this node looks for nobody; set [discovery] mdns = true")
+        peer = await self._trust.discovery.accept(request.match_info["name"], payload.get("fingerprint"))
+        log.info("discovery.accepted", peer=peer.name)
+        return {"accepted": peer.name}
+
+    async def _evidence(self, _payload: dict[str, Any], request: web.Request) -> dict[str, object]:
+        file = await self._trust.evidence.export(request.match_info["session_id"])
+        return {"file": file.decode()}
+
+    async def _reload(self, _payload: dict[str, Any], _request: web.Request) -> dict[str, object]:
+        if reasons := await self._trust.reload():
+            raise ConfigurationError("; ".join(reasons))
+        return {"reloaded": True}
+
+
+def descriptor_to_json(signed: SignedDescriptor) -> dict[str, object]:
+    """Return a descriptor for people and programs."""
+    descriptor = signed.descriptor
+    return {
+        "name": descriptor.name,
+        "url": descriptor.url,
+        "operators": [party.text for party in descriptor.operators],
+        "providers": [party.text for party in descriptor.providers],
+        "fingerprint": signed.key.key_id,
+        "keys": [
+            {"key_id": k.key.key_id, "valid_from": k.valid_from, "valid_until": k.valid_until} for k in descriptor.keys
+        ],
+        "operations": list(descriptor.operations),
+        "require": list(descriptor.require),
+        "software": descriptor.software,
+    }
+
+
+def _require_text(payload: dict[str, Any], name: str) -> str:
+    value = payload.get(name)
+    if not isinstance(value, str) or not value:
+        raise HttpError(400, DATA_ERROR, f"{name}: expected text")
+    return value
+
+
+_NOT_OFFERED = "320"
+_MAX_RECONCILE_BODY_BYTES = 64 * 1024
+
+
+class CdrAdminApi:
+    """The actions; ``reconciling`` is None where this node is no EMP."""
+
+    def __init__(self, reconciler: CdrReconciler | None) -> None:
+        self._reconciler = reconciler
+
+    def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
+        """Return the routes for the backend application."""
+        return [web.post("/admin/v1/cdrs/reconcile", pipeline.wrap(self._reconcile))]
+
+    async def _reconcile(self, request: web.Request) -> OperationResponse:
+        """``{"since": "2026-03-01T00:00:00Z"}`` or nothing; answers what each CPO peer had."""
+        if self._reconciler is None:
+            raise HttpError(404, _NOT_OFFERED, "this node is no EMP: records are not brought to it")
+        results = await self._reconciler.reconcile_all(
+            _parse_since(await read_body(request, _MAX_RECONCILE_BODY_BYTES))
+        )
+        return OperationResponse(orjson.dumps({"peers": [asdict(result) for result in results]}))
+
+
+def _parse_since(body: bytes) -> float | None:
+    if not body.strip():
+        return None
+    try:
+        text = orjson.loads(body).get("since")
+        since = None if text is None else datetime.fromisoformat(text)
+    except (orjson.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
+        raise HttpError(400, DATA_ERROR, f'expected {{"since": "2026-03-01T00:00:00Z"}} or nothing: {error}') from error
+    if since is not None and since.tzinfo is None:
+        raise HttpError(400, DATA_ERROR, "since: a time needs its offset, as in 2026-03-01T00:00:00Z")
+    return since.timestamp() if since else None

@@ -1,0 +1,174 @@
+"""Searching EVSE data: which records a pull means, and what is known of one charging spot.
+
+A pull's answer is a list of record ids, made once for a crawl; a page (``pages``) is the bytes of some of these ids.
+So the pages of a crawl stay what they were while records change, page N costs what page 0 costs, and only the first
+page searches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import orjson
+from sqlalchemy import bindparam, func, or_, select
+
+from p2p_oicp.storage.datasets.geo_index import cells_around
+from p2p_oicp.storage.datasets.models import DatasetKind
+from p2p_oicp.storage.schema import dataset_groups
+from p2p_oicp.storage.statements import Statement, compiled
+from p2p_oicp.storage.store import Store
+
+_SOURCE_FILTER = """
+    AND (:source IS NULL OR f.source = :source)
+    AND (:excluded_sources IS NULL OR f.source NOT IN (SELECT value FROM json_each(:excluded_sources)))
+"""
+_ATTRIBUTE_FILTERS = """
+    AND (:countries IS NULL OR f.country IN (SELECT value FROM json_each(:countries)))
+    AND (:operators IS NULL OR f.operator_key IN (SELECT value FROM json_each(:operators))
+         OR f.group_key IN (SELECT value FROM json_each(:operators)))
+    AND (:modes IS NULL OR EXISTS (SELECT 1 FROM json_each(:modes) AS m WHERE instr(f.authentication_modes, m.value)))
+    AND (:accessibility IS NULL OR f.accessibility IN (SELECT value FROM json_each(:accessibility)))
+    AND (:calibration IS NULL OR f.calibration_law_data IN (SELECT value FROM json_each(:calibration)))
+    AND (:renewable IS NULL OR f.renewable_energy = :renewable)
+    AND (:compatible IS NULL OR f.hubject_compatible = :compatible)
+    AND (:open_24_hours IS NULL OR f.open_24_hours = :open_24_hours)
+"""
+_ALL_FILTERS = f"{_SOURCE_FILTER}{_ATTRIBUTE_FILTERS}"
+# One text of all ids: a million rows of Python would cost more than the search.
+_SELECT_IDS = "SELECT group_concat(record_id) AS ids FROM (SELECT f.record_id {} {} ORDER BY f.record_id)"
+_IN_AREA = (
+    "FROM json_each(:cells) AS c CROSS JOIN evse_index AS f "
+    "WHERE f.geo_cell BETWEEN json_extract(c.value, '$[0]') AND json_extract(c.value, '$[1]') AND f.deleted = 0 "
+    "AND great_circle_km(f.latitude, f.longitude, :latitude, :longitude) <= :radius"
+)
+_SEARCH_VALID = Statement(_SELECT_IDS.format("FROM evse_index AS f WHERE f.deleted = 0", _ALL_FILTERS), {})
+# A delta costs by its rows, not by the table: left alone, SQLite would walk through all ids, which are in order.
+_SEARCH_CHANGED = Statement(
+    _SELECT_IDS.format("FROM evse_index AS f INDEXED BY evse_index_by_time WHERE f.changed_at >= :since", _ALL_FILTERS),
+    {},
+)
+_SEARCH_IN_AREA = Statement(_SELECT_IDS.format(_IN_AREA, _ALL_FILTERS), {})
+_SELECT_COMPATIBLE = "SELECT f.hubject_compatible FROM evse_index AS f WHERE f.deleted = 0 AND {} {}"
+_SELECT_KEYS_IN_AREA = Statement(f"SELECT DISTINCT f.evse_key {_IN_AREA} {_SOURCE_FILTER}", {})
+
+_groups = dataset_groups.c
+_SELECT_EVSE = Statement(
+    _SELECT_COMPATIBLE.format(
+        "f.record_id IN (SELECT id FROM dataset_records WHERE dataset = :dataset AND key = :evse)", _SOURCE_FILTER
+    ),
+    {},
+)
+_SELECT_ANY_OF_OPERATOR = Statement(
+    _SELECT_COMPATIBLE.format("f.operator_key = :operator", _SOURCE_FILTER + "LIMIT 1"), {}
+)
+_SELECT_LAST_CHANGE = compiled(
+    select(func.coalesce(func.max(_groups.last_change), 0).label("last_change")).where(
+        _groups.dataset == int(DatasetKind.EVSE_DATA),
+        or_(bindparam("source_").is_(None), _groups.source == bindparam("source_")),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EvseFilter:
+    """What a pull asks for; None does not filter. ``modes`` are texts as ``facts.listed`` writes them.
+
+    ``excluded_sources`` are sources that do not count.
+    """
+
+    source: str | None = None
+    excluded_sources: Sequence[str] | None = None
+    countries: Sequence[str] | None = None
+    operators: Sequence[str] | None = None
+    modes: Sequence[str] | None = None
+    accessibility: Sequence[str] | None = None
+    calibration: Sequence[str] | None = None
+    renewable: bool | None = None
+    compatible: bool | None = None
+    open_24_hours: bool | None = None
+
+    def parameters(self) -> dict[str, object]:
+        """Return the parameters of the statements."""
+        return {
+            name: orjson.dumps(list(value)).decode() if isinstance(value, (list, tuple)) else value
+            for name, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SearchArea:
+    """A place and what lies within ``radius`` km of it."""
+
+    latitude: float
+    longitude: float
+    radius: float
+
+    def parameters(self) -> dict[str, object]:
+        """Return the parameters of the statements."""
+        cells = cells_around(self.latitude, self.longitude, self.radius)
+        return {
+            "cells": orjson.dumps(cells).decode(),
+            "latitude": self.latitude,
+            "longitude": self.longitude,
+            "radius": self.radius,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class EvseKnowledge:
+    """What our store knows of an EVSE: whether its operator has sent any data (B1), and whether it is compatible."""
+
+    operator_has_data: bool
+    is_known: bool
+    is_compatible: bool
+
+
+async def search(
+    store: Store, filters: EvseFilter, since: float | None = None, area: SearchArea | None = None
+) -> array[int]:
+    """Return the ids of the records that a pull means; ``since`` includes what was withdrawn after it."""
+    if area is not None:
+        (row,) = await store.query_bulk(_SEARCH_IN_AREA, **filters.parameters(), **area.parameters())
+    elif since is not None:
+        (row,) = await store.query_bulk(_SEARCH_CHANGED, **filters.parameters(), since=since)
+    else:
+        (row,) = await store.query_bulk(_SEARCH_VALID, **filters.parameters())
+    return await asyncio.to_thread(_parse_ids, row["ids"] or "")
+
+
+def _parse_ids(text: str) -> array[int]:
+    return array("q", map(int, text.split(",") if text else ()))
+
+
+async def find_keys_in_area(
+    store: Store, area: SearchArea, source: str | None, excluded_sources: Sequence[str] | None = None
+) -> list[str]:
+    """Return the keys of the EVSEs in a circle, but for those whose source is in ``excluded_sources``."""
+    rows = await store.query_bulk(
+        _SELECT_KEYS_IN_AREA, **area.parameters(), source=source, excluded_sources=_json_list(excluded_sources)
+    )
+    return [row["evse_key"] for row in rows]
+
+
+def last_change(store: Store, source: str | None) -> int:
+    """Return the number of the newest change of EVSE data, of a source or of all."""
+    return int(store.query_inline(_SELECT_LAST_CHANGE, source_=source)[0]["last_change"])
+
+
+def evse_knowledge(
+    store: Store, evse_key: str, operator_key: str, excluded_sources: Sequence[str] | None = None
+) -> EvseKnowledge:
+    """Return what is known of an EVSE, in whatever source that is not in ``excluded_sources``."""
+    source_parameters = {"source": None, "excluded_sources": _json_list(excluded_sources)}
+    rows = store.query_inline(_SELECT_EVSE, dataset=DatasetKind.EVSE_DATA, evse=evse_key, **source_parameters)
+    has_data = bool(rows) or bool(
+        store.query_inline(_SELECT_ANY_OF_OPERATOR, operator=operator_key, **source_parameters)
+    )
+    return EvseKnowledge(has_data, bool(rows), all(row["hubject_compatible"] != 0 for row in rows))
+
+
+def _json_list(excluded_sources: Sequence[str] | None) -> str | None:
+    return None if excluded_sources is None else orjson.dumps(excluded_sources).decode()

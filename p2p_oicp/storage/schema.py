@@ -1,0 +1,429 @@
+"""The tables of a node, defined once; migrations create them, statements are compiled from them.
+
+Times are seconds since the epoch (UTC). ``*_key`` columns hold canonical ids (what ``Identifier.key`` gives), the
+column beside it the text as it came. ``role`` is the role this node plays in the row: ``cpo`` or ``emp``; a node of a
+company with both roles may hold both sides of one session. ``source`` is the peer a copy came from, empty for our own
+state; ``storage.state`` tells what the tables of state mean.
+
+Tables with long rows and random keys (sessions, CDRs) are ordinary rowid tables: a new row is appended, and only its
+key goes to a random place. Without rowid the whole row does, which costs twice as much (docs/performance.md).
+
+The tables of replicated state; ``storage.state`` tells what they mean.
+
+``dataset`` is a ``Kind``, ``raw`` a record as it came; ``change`` numbers come from the node's one change sequence.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text, text
+
+metadata = MetaData()
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("role", Text, primary_key=True),
+    Column("session_key", Text, primary_key=True),
+    Column("session_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("operator_key", Text, nullable=False, server_default=text("''")),
+    Column("operator_id", Text, nullable=False, server_default=text("''")),
+    Column("provider_key", Text, nullable=False, server_default=text("''")),
+    Column("provider_id", Text, nullable=False, server_default=text("''")),
+    Column("evse_key", Text, nullable=False, server_default=text("''")),
+    Column("peer", Text, nullable=False, server_default=text("''")),
+    Column("cpo_partner_session_id", Text),
+    Column("emp_partner_session_id", Text),
+    Column("request_digest", LargeBinary, nullable=False),
+    Column("id_generated_here", Integer, nullable=False, server_default=text("0")),
+    Column("start_response", LargeBinary),
+    Column("identification_key", Text, nullable=False, server_default=text("''")),
+    Column("stop_identification_keys", Text, nullable=False, server_default=text("''")),
+    Column("offline", Integer, nullable=False, server_default=text("0")),
+    Column("progress_at", Float),
+    Column("stop_digest", LargeBinary),
+    Column("stop_response", LargeBinary),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+)
+# A request that carried the SessionID is found by it; the others cost an index more, which takes a random page each.
+Index(
+    "sessions_by_request",
+    sessions.c.request_digest,
+    sessions.c.created_at,
+    sqlite_where=sessions.c.id_generated_here == 1,
+)
+Index("sessions_by_state", sessions.c.state, sessions.c.updated_at)
+
+# Who said yes to a card last time, so that not everybody is asked again.
+uid_routes = Table(
+    "uid_routes",
+    metadata,
+    Column("uid_key", Text, primary_key=True),
+    Column("peer", Text, nullable=False),
+    Column("authorized_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The drivers of an EMP without a backend: a UID, or an EvcoID with the bcrypt hash of its PIN.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("token_key", Text, primary_key=True),
+    Column("token", Text, nullable=False),
+    Column("pin_hash", LargeBinary),
+    Column("added_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+session_events = Table(
+    "session_events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("session_key", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("body", LargeBinary),
+    Column("digest", LargeBinary),  # of a message that counts once, however often it comes
+)
+Index(
+    "session_events_by_session",
+    session_events.c.role,
+    session_events.c.session_key,
+    session_events.c.digest,
+    unique=True,
+)
+Index("session_events_by_time", session_events.c.at)
+
+# ``id`` is the order of arrival: pages in this order do not move while records are added.
+cdrs = Table(
+    "cdrs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("session_key", Text, nullable=False),
+    Column("peer", Text, nullable=False),
+    Column("operator_key", Text, nullable=False),
+    Column("provider_key", Text, nullable=False),
+    Column("session_end", Float, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("forwarded_at", Float),
+    sqlite_autoincrement=True,
+)
+Index("cdrs_by_session", cdrs.c.role, cdrs.c.session_key, unique=True)
+Index("cdrs_by_provider", cdrs.c.role, cdrs.c.provider_key, cdrs.c.id)
+
+# Up to which time (of SessionEnd) a CPO peer was asked for records that never came.
+cdr_reconciliations = Table(
+    "cdr_reconciliations",
+    metadata,
+    Column("peer", Text, primary_key=True),
+    Column("until", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+conflicting_cdrs = Table(
+    "conflicting_cdrs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("session_key", Text, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+Index(
+    "conflicting_cdrs_unique",
+    conflicting_cdrs.c.role,
+    conflicting_cdrs.c.session_key,
+    conflicting_cdrs.c.digest,
+    unique=True,
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("destination", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("sender_id", Text),
+    Column("role", Text, nullable=False),
+    Column("session_key", Text, nullable=False),
+    Column(
+        "coalesce_key", Text, nullable=False, server_default=text("''")
+    ),  # a newer letter of it makes this one needless
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_try_at", Float, nullable=False),
+    Column("last_error", Text),
+    sqlite_autoincrement=True,
+)
+Index("outbox_by_destination", outbox.c.destination, outbox.c.state, outbox.c.id)
+Index("outbox_by_session", outbox.c.destination, outbox.c.state, outbox.c.session_key, outbox.c.id)
+
+destinations = Table(
+    "destinations",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("next_try_at", Float, nullable=False, server_default=text("0")),
+    Column("last_error", Text),
+    Column("last_error_type", Text),  # the class of the last error
+    Column("last_success_at", Float),
+    Column("store_epoch", Integer),  # which store the peer had when we last met it
+    Column("saw_older_epoch", Integer, nullable=False, server_default=text("0")),  # it has met an earlier store of ours
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Integer, nullable=False),
+)
+
+paired_peers = Table(
+    "paired_peers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("entry", LargeBinary, nullable=False),
+    Column("paired_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+descriptors = Table(
+    "descriptors",
+    metadata,
+    Column("peer", Text, primary_key=True),
+    Column("issued_at", Float, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column(
+        "endorsed_keys", Text, nullable=False
+    ),  # ids of the pinned keys that it, or one before it, named: a JSON list
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("services", Text),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("redeemed_by", Text),
+    sqlite_with_rowid=False,
+)
+
+peer_parties = Table(
+    "peer_parties",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("parties", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("session_key", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("exchange", LargeBinary, nullable=False),
+)
+Index("evidence_by_session", evidence.c.session_key)
+
+# What signed it, one row a key: a peer that was removed has signed all the same. ``used_at`` is a day old at most.
+evidence_keys = Table(
+    "evidence_keys",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("public_key", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("descriptor", LargeBinary),
+    Column("last_used_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+
+dataset_groups = Table(
+    "dataset_groups",
+    metadata,
+    Column("dataset", Integer, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("group_key", Text, primary_key=True),
+    Column("party", Text, nullable=False),
+    Column("audience", Text, nullable=False),
+    Column("wrapper", LargeBinary, nullable=False),
+    Column("wrapper_change", Integer, nullable=False),
+    Column("last_change", Integer, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("last_request_digest", LargeBinary),
+    sqlite_with_rowid=False,
+)
+
+dataset_records = Table(
+    "dataset_records",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("dataset", Integer, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("group_key", Text, nullable=False),
+    Column("filter_value", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("created_change", Integer, nullable=False),
+    Column("change", Integer, nullable=False),
+    Column("changed_at", Float, nullable=False),
+    Column("deleted", Integer, nullable=False, server_default=text("0")),
+    Column("raw", LargeBinary, nullable=False),
+)
+Index("dataset_records_by_key", dataset_records.c.dataset, dataset_records.c.key, dataset_records.c.source, unique=True)
+Index(
+    "dataset_records_by_group",
+    dataset_records.c.dataset,
+    dataset_records.c.source,
+    dataset_records.c.group_key,
+    dataset_records.c.change,
+)
+Index(
+    "dataset_tombstones",
+    dataset_records.c.dataset,
+    dataset_records.c.changed_at,
+    sqlite_where=dataset_records.c.deleted == 1,
+)
+
+dataset_versions = Table(
+    "dataset_versions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("dataset", Integer, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("group_key", Text, nullable=False),
+    Column("change", Integer, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("until", Float, nullable=False),
+    Column("deleted", Integer, nullable=False),
+    Column("raw", LargeBinary),
+)
+Index("dataset_versions_by_key", dataset_versions.c.dataset, dataset_versions.c.key, dataset_versions.c.change)
+Index("dataset_versions_by_age", dataset_versions.c.dataset, dataset_versions.c.until)
+
+dataset_purges = Table(
+    "dataset_purges",
+    metadata,
+    Column("dataset", Integer, primary_key=True),
+    Column("change", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+evse_index = Table(
+    "evse_index",
+    metadata,
+    Column("record_id", Integer, primary_key=True),
+    Column("evse_key", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("operator_key", Text, nullable=False),
+    Column("group_key", Text, nullable=False),
+    Column("country", Text, nullable=False),
+    Column("latitude", Float),
+    Column("longitude", Float),
+    Column("geo_cell", Integer),
+    Column("accessibility", Text, nullable=False),
+    Column("calibration_law_data", Text, nullable=False),
+    Column("authentication_modes", Text, nullable=False),
+    Column("renewable_energy", Integer),
+    Column("hubject_compatible", Integer),
+    Column("open_24_hours", Integer),
+    Column("changed_at", Float, nullable=False),
+    Column("deleted", Integer, nullable=False, server_default=text("0")),
+)
+Index("evse_index_by_geo_cell", evse_index.c.geo_cell)
+Index("evse_index_by_time", evse_index.c.changed_at)
+Index("evse_index_by_operator", evse_index.c.operator_key, evse_index.c.deleted)
+
+identifications = Table(
+    "identifications",
+    metadata,
+    Column("record_id", Integer, primary_key=True),
+    Column("uid_key", Text),
+    Column("evco_id_key", Text),
+    Column("expires_at", Float),
+)
+Index("identifications_by_uid", identifications.c.uid_key)
+Index("identifications_by_evco_id", identifications.c.evco_id_key)
+
+imports = Table(
+    "imports",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("dataset", Integer, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("changeset", LargeBinary, nullable=False),
+    Column("last_applied_row", Integer, nullable=False, server_default=text("0")),
+    Column("committed_change", Integer, nullable=False, server_default=text("0")),
+    sqlite_autoincrement=True,
+)
+
+# An id is the batch's number times 2 to the power of 32, plus the place in it: in order, without an index.
+import_rows = Table(
+    "import_rows",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("group_key", Text, nullable=False),
+    Column("filter_value", Text, nullable=False),
+    Column("index_row", LargeBinary),
+    Column("raw", LargeBinary),
+)
+
+# In a backup only: requests that were being applied piece by piece, by the number of their batch.
+spool = Table(
+    "spool",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("request", LargeBinary, nullable=False),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("findings", LargeBinary, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    Column("first_seen_at", Float, nullable=False),
+    Column("last_seen_at", Float, nullable=False),
+    Column("occurrences", Integer, nullable=False, server_default=text("1")),
+)
+Index("quarantine_unique", quarantine.c.source, quarantine.c.operation, quarantine.c.digest, unique=True)
+Index("quarantine_by_age", quarantine.c.last_seen_at)
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("peer", Text, primary_key=True),
+    Column("dataset", Integer, primary_key=True),
+    Column("group_key", Text, primary_key=True),
+    Column("change", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+watermarks = Table(
+    "watermarks",
+    metadata,
+    Column("peer", Text, primary_key=True),
+    Column("dataset", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,103 @@
+"""An online, consistent copy of the database that can be copied back.
+
+A store that is restored is a new one to its peers (``birth``): what they gave it after the backup they give it again,
+and it knows nothing of how far their copies of its own state are, so that it begins with fullLoads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import bindparam, insert
+
+from p2p_oicp.errors import StoreError, StoreUnavailable
+from p2p_oicp.storage import peer_state
+from p2p_oicp.storage.datasets.staging import ALL_IMPORTS, COMMITTED, load_changeset
+from p2p_oicp.storage.migrate import sqlite_uri
+from p2p_oicp.storage.schema import spool as table
+from p2p_oicp.storage.spool import Spool
+from p2p_oicp.storage.sqlite.writer import Transaction
+from p2p_oicp.storage.statements import compiled
+
+_PAGES_PER_STEP = 2000
+_MAX_ATTEMPTS = 5
+_INSERT_SPOOLED_REQUEST = compiled(insert(table).values(id=bindparam("id"), request=bindparam("request")))
+
+
+def back_up(source: Path, target: Path) -> int:
+    """Copy the database ``source``, in use or not, to the new file ``target``; return its size in bytes.
+
+    Raises StoreUnusable, and leaves nothing beside it then.
+    """
+    if not source.exists():
+        raise StoreUnavailable(f"{source}: there is no database yet; start the node once with `p2p-oicp run`")
+    if target.exists():
+        raise StoreUnavailable(f"{target}: exists already, and a backup is not overwritten; choose another name")
+    partial_file = target.with_name(f"{target.name}.unfinished")
+    try:
+        _copy_with_retries(source, partial_file)
+        partial_file.chmod(0o600)
+        _fsync(partial_file)
+        partial_file.rename(target)
+    except StoreUnavailable:
+        raise
+    except (sqlite3.Error, OSError, StoreError) as error:
+        raise StoreUnavailable(f"{target}: the backup failed: {error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial_file.unlink(missing_ok=True)
+    return target.stat().st_size
+
+
+def _copy_with_retries(source: Path, target: Path) -> None:
+    for _ in range(_MAX_ATTEMPTS):
+        target.unlink(missing_ok=True)
+        if _copy(source, target):
+            return
+    raise StoreUnavailable(f"{source}: large pushes ended whenever it was copied; back up when less is pushed")
+
+
+def _copy(source: Path, target: Path) -> bool:
+    """Copy the database; False where the copy lacks what a push needs that ended meanwhile."""
+    with (
+        closing(sqlite3.connect(sqlite_uri(source, "ro"), uri=True)) as source_connection,
+        closing(sqlite3.connect(target, isolation_level=None)) as target_connection,
+    ):
+        source_connection.backup(target_connection, pages=_PAGES_PER_STEP)
+        target_connection.row_factory = sqlite3.Row
+        target_connection.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
+        target_connection.execute("BEGIN")
+        transaction = Transaction(target_connection)
+        is_complete = _copy_spool(transaction, Spool(source))
+        peer_state.clear_epoch(transaction)
+        peer_state.reset_all_cursors(transaction)
+        target_connection.execute("COMMIT")
+        integrity = target_connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if integrity != "ok":
+        raise StoreUnavailable(f"{source}: is damaged ({integrity.splitlines()[-1]}); restore an earlier backup")
+    return is_complete
+
+
+def _copy_spool(tx: Transaction, spool: Spool) -> bool:
+    """Keep the requests of pushes that are half applied in the copy, so that it can make them good.
+
+    False where a push ended after it was copied half applied: its request is gone.
+    """
+    for row in tx.all(ALL_IMPORTS):
+        _, party = load_changeset(row)
+        if party is None or row["state"] != COMMITTED:
+            continue
+        request = spool.read(row["id"])
+        if request is None:
+            return False
+        tx.run(_INSERT_SPOOLED_REQUEST, id=row["id"], request=request)
+    return True
+
+
+def _fsync(file: Path) -> None:
+    with file.open("rb+") as handle:
+        os.fsync(handle.fileno())

@@ -1,0 +1,80 @@
+"""Looking into the store of a node, running or not, from another process: read only, row by row.
+
+One look into the database of a node, running or not, without opening a store: for commands.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from p2p_oicp.errors import StoreUnavailable
+from p2p_oicp.storage.migrate import migrate, sqlite_uri
+from p2p_oicp.storage.sqlite.writer import Transaction
+from p2p_oicp.storage.statements import Statement
+
+_BUSY_TIMEOUT_SECONDS = 10.0
+
+
+class ReadOnlyStore:
+    """One read-only connection; rows come as they are fetched, so that any number of them takes no memory."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def rows(self, statement: Statement, **parameters: object) -> Iterator[sqlite3.Row]:
+        """Return the rows of a query, one at each step."""
+        return iter(self._connection.execute(statement.text, statement.bind(parameters)))
+
+
+@contextmanager
+def open_readonly(file: Path) -> Iterator[ReadOnlyStore]:
+    """Open the store read-only; raises StoreUnusable where there is none, or it is not one of this version."""
+    if not file.exists():
+        raise StoreUnavailable(f"{file}: there is no database yet; it is made when the node is first run")
+    try:
+        with closing(_connect(sqlite_uri(file, "ro"))) as connection:
+            yield ReadOnlyStore(connection)
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{file}: cannot be read: {error}; is it the database of this version?") from error
+
+
+@contextmanager
+def open_for_change(file: Path) -> Iterator[Transaction]:
+    """Make one short change beside a node that may be running, creating the store where there is none.
+
+    All of it is committed at the end, or none. Raises StoreUnusable.
+    """
+    migrate(file)
+    try:
+        with closing(_connect(sqlite_uri(file, "rw"))) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield Transaction(connection)
+            connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{file}: cannot be changed: {error}") from error
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT_SECONDS)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+_QUERY_ONCE_BUSY_TIMEOUT_SECONDS = 5.0
+
+
+def query_once(file: Path, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
+    """Return all rows of a query; raises StoreUnusable where there is no database that can be read."""
+    if not file.exists():
+        raise StoreUnavailable(f"{file}: there is no database yet; start the node once with `p2p-oicp run`")
+    try:
+        with closing(
+            sqlite3.connect(sqlite_uri(file, "ro"), uri=True, timeout=_QUERY_ONCE_BUSY_TIMEOUT_SECONDS)
+        ) as connection:
+            connection.row_factory = sqlite3.Row
+            return connection.execute(statement.text, statement.bind(parameters)).fetchall()
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{file}: cannot be read: {error}") from error
