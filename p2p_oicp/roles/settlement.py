@@ -141,7 +141,7 @@ class CdrHandler:
     async def charging_notifications(self, request: OperationRequest[ChargingNotification]) -> OperationResponse:
         """Take over a notification of a session; the very same one again is only acknowledged again (box H4)."""
         session = await self._run_in_session(request, lambda tx: self._store_notification(tx, request))
-        self._services.wakeups.notify_all(self._destination(session))
+        self._services.wakeups.notify_outbox(self._destination(session))
         return acknowledgement_response(ids=SessionIds.from_session(session))
 
     def _store_notification(self, tx: Transaction, request: OperationRequest[ChargingNotification]) -> Session:
@@ -172,7 +172,7 @@ class CdrHandler:
     async def store_cdr(self, request: OperationRequest[ChargeDetailRecord]) -> tuple[Session, InsertResult]:
         """Store a record with the letter that the next stop is owed; raises Refusal 400 or 022."""
         session, insert_result = await self._run_in_session(request, lambda tx: self._insert_cdr(tx, request))
-        self._services.wakeups.notify_all(self._destination(session))
+        self._services.wakeups.notify_outbox(self._destination(session))
         return session, insert_result
 
     def _insert_cdr(

@@ -77,14 +77,14 @@ class OutboxAdminApi:
         destination = await self._store.write(partial(outbox.requeue, message_id=message_id, now=now))
         if destination is None:
             raise _message_not_found(request)
-        self._wakeups.notify_all(destination)
+        self._wakeups.notify_outbox(destination)
         return OperationResponse(orjson.dumps({"retried": 1}))
 
     async def _requeue_dead(self, request: web.Request) -> OperationResponse:
         destination, now = request.query.get("destination", ""), self._clock.time()
         requeued = await self._store.write(partial(outbox.requeue_dead, destination=destination, now=now))
         for name in requeued:
-            self._wakeups.notify_all(name)
+            self._wakeups.notify_outbox(name)
         return OperationResponse(orjson.dumps({"retried": sum(requeued.values()), "destinations": requeued}))
 
     async def _discard(self, request: web.Request) -> OperationResponse:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from p2p_oicp.errors import PeerUnreachable
+from p2p_oicp.storage import Store
 from p2p_oicp.storage.statements import Statement
 from tests.support.messages import (
     CDR,
@@ -28,6 +29,26 @@ async def test_a_record_reaches_the_emps_backend_byte_for_byte(pair):
     assert (answer.json["Result"], answer.json["SessionID"]) == (True, session)
     await pair.contracts.until(lambda book: book.records)
     assert pair.contracts.records[0].to_json() == body
+
+
+async def test_a_record_and_a_notification_cost_no_look_up_of_a_replicator(pair, monkeypatch):
+    """Each replicator that is woken makes three look-ups; both nodes run in this process, with four of them at A."""
+    session = await start_session(pair)
+    await pair.a.post(NOTIFY, notification("Start", session))
+    await pair.contracts.until(lambda book: book.notifications)
+    look_ups, query_inline = [], Store.query_inline
+
+    def counted(self, statement, **parameters):
+        look_ups.append(statement.text)
+        return query_inline(self, statement, **parameters)
+
+    monkeypatch.setattr(Store, "query_inline", counted)
+    await pair.a.post(NOTIFY, notification("End", session))
+    await pair.a.post(CDR, cdr(session))
+    await pair.contracts.until(lambda book: book.records)
+    await pair.at_rest("a")
+    assert any("FROM outbox" in text for text in look_ups)
+    assert not [text for text in look_ups if "store_epoch" in text or "dataset_groups" in text]
 
 
 async def test_the_same_record_again_is_acknowledged_again_and_delivered_once(pair):

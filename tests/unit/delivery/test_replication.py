@@ -131,12 +131,24 @@ async def test_a_change_after_a_silence_goes_out_at_once_and_a_storm_behind_it_i
     assert peer.state == {"A": "r19", "B": "r19"}
 
 
-def test_only_those_are_woken_that_bring_what_changed():
-    bells = WakeupRegistry()
-    outbox = bells.register("emp", "emp")
-    hung = {what: bells.register("emp", f"{what} to emp", what) for what in ("evse data", "evse status")}
-    bells.notify_dataset("evse status")
-    assert [bell.is_set for bell in (outbox, *hung.values())] == [False, False, True]
+@pytest.mark.parametrize(
+    ("notify", "woken"),
+    [
+        (lambda registry: registry.notify_outbox("emp"), ["emp"]),
+        (lambda registry: registry.notify_dataset("evse status"), ["evse status to emp", "evse status to hub"]),
+        (lambda registry: registry.notify_all("emp"), ["emp", "evse data to emp", "evse status to emp"]),
+    ],
+    ids=["outbox", "dataset", "all of a peer"],
+)
+def test_a_notification_wakes_only_the_workers_that_may_have_work(notify, woken):
+    registry = WakeupRegistry()
+    wakeups = [
+        registry.register(peer, f"{dataset} to {peer}" if dataset else peer, dataset)
+        for peer in ("emp", "hub")
+        for dataset in ("", "evse data", "evse status")
+    ]
+    notify(registry)
+    assert [wakeup.destination for wakeup in wakeups if wakeup.is_set] == woken
 
 
 async def living(store) -> dict[str, str]:
