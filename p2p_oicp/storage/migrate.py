@@ -1,4 +1,4 @@
-"""Brings a database file to the tables of this version, before anything else touches it."""
+"""Checking a database file's revision before anything else touches it, and migrating it where it is needed."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from contextlib import closing
 from pathlib import Path
 
 from p2p_oicp.errors import StoreUnavailable
+from p2p_oicp.storage.sqlite.connections import sqlite_uri
 
-#: The newest format; a test holds it to the migrations.
+#: The newest revision; a test compares it with the migrations.
 LATEST_REVISION = "0001"
 
 
 def migrate(file: Path) -> None:
-    """Create or upgrade ``file``.
+    """Create or upgrade the database ``file`` and its folder.
 
-    Raises StoreUnusable where it is damaged, foreign or newer, and changes nothing then.
+    Raises:
+        StoreUnavailable: the file is damaged, no database of this program, or of a newer version; it is unchanged.
+
     """
     current = _current_revision(file)
     if current == LATEST_REVISION:
         return
     # Imported here: most starts need no Alembic, which costs 11 MB and a tenth of a second.
-    from p2p_oicp.storage.upgrade import known_revisions, upgrade  # noqa: PLC0415
+    from p2p_oicp.storage.migrations import known_revisions, upgrade  # noqa: PLC0415
 
     if current is not None and current not in known_revisions():
         raise StoreUnavailable(
@@ -31,18 +34,14 @@ def migrate(file: Path) -> None:
     upgrade(file)
 
 
-def sqlite_uri(file: Path, mode: str) -> str:
-    """Return SQLite's URI for ``file``, whatever characters its folders have."""
-    return f"{file.absolute().as_uri()}?mode={mode}"
-
-
 def _current_revision(file: Path) -> str | None:
-    """Return the format of ``file``, None for a new one."""
+    """Return the revision of ``file``, None for a new one."""
     try:
+        # A file without content is new: a crash between its creation and the first commit leaves one.
         if not file.exists() or file.stat().st_size == 0:
             file.parent.mkdir(parents=True, exist_ok=True)
             return None
-        # Not read-only: what a crash in the middle of a migration left behind is rolled back by whoever opens the file.
+        # Not read-only: what a crash in the middle of a migration left behind is rolled back when the file is opened.
         with closing(sqlite3.connect(sqlite_uri(file, "rw"), uri=True)) as connection:
             if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
                 return None

@@ -17,9 +17,9 @@ from sqlalchemy import bindparam, insert
 from p2p_oicp.errors import StoreError, StoreUnavailable
 from p2p_oicp.storage import peer_state
 from p2p_oicp.storage.datasets.staging import ALL_IMPORTS, COMMITTED, load_changeset
-from p2p_oicp.storage.migrate import sqlite_uri
 from p2p_oicp.storage.schema import spool as table
 from p2p_oicp.storage.spool import Spool
+from p2p_oicp.storage.sqlite.connections import sqlite_uri
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled
 

@@ -1,6 +1,6 @@
-"""Looking into the store of a node, running or not, from another process: read only, row by row.
+"""The store of a node, running or not, from another process: for commands.
 
-One look into the database of a node, running or not, without opening a store: for commands.
+Queries open the file read-only and see the last commit; they neither need nor take the node's lock.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from p2p_oicp.errors import StoreUnavailable
-from p2p_oicp.storage.migrate import migrate, sqlite_uri
+from p2p_oicp.storage.migrate import migrate
+from p2p_oicp.storage.sqlite.connections import sqlite_uri
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import Statement
 
+# A command may wait; a running node holds the write lock for milliseconds.
 _BUSY_TIMEOUT_SECONDS = 10.0
 
 
@@ -31,9 +33,9 @@ class ReadOnlyStore:
 
 @contextmanager
 def open_readonly(file: Path) -> Iterator[ReadOnlyStore]:
-    """Open the store read-only; raises StoreUnusable where there is none, or it is not one of this version."""
+    """Open the store read-only; raises StoreUnavailable where there is none, or it is not one of this version."""
     if not file.exists():
-        raise StoreUnavailable(f"{file}: there is no database yet; it is made when the node is first run")
+        raise StoreUnavailable(f"{file}: there is no database yet; start the node once with `p2p-oicp run`")
     try:
         with closing(_connect(sqlite_uri(file, "ro"))) as connection:
             yield ReadOnlyStore(connection)
@@ -41,15 +43,22 @@ def open_readonly(file: Path) -> Iterator[ReadOnlyStore]:
         raise StoreUnavailable(f"{file}: cannot be read: {error}; is it the database of this version?") from error
 
 
+def query_once(file: Path, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
+    """Return all rows of one query; raises StoreUnavailable as `open_readonly`."""
+    with open_readonly(file) as store:
+        return list(store.rows(statement, **parameters))
+
+
 @contextmanager
 def open_for_change(file: Path) -> Iterator[Transaction]:
     """Make one short change beside a node that may be running, creating the store where there is none.
 
-    All of it is committed at the end, or none. Raises StoreUnusable.
+    The change is committed at the end; if the block raises, nothing of it is stored. Raises StoreUnavailable.
     """
     migrate(file)
     try:
         with closing(_connect(sqlite_uri(file, "rw"))) as connection:
+            # Immediate: the lock is taken here, where SQLite waits for it, and not at the first change.
             connection.execute("BEGIN IMMEDIATE")
             yield Transaction(connection)
             connection.execute("COMMIT")
@@ -61,20 +70,3 @@ def _connect(uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT_SECONDS)
     connection.row_factory = sqlite3.Row
     return connection
-
-
-_QUERY_ONCE_BUSY_TIMEOUT_SECONDS = 5.0
-
-
-def query_once(file: Path, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
-    """Return all rows of a query; raises StoreUnusable where there is no database that can be read."""
-    if not file.exists():
-        raise StoreUnavailable(f"{file}: there is no database yet; start the node once with `p2p-oicp run`")
-    try:
-        with closing(
-            sqlite3.connect(sqlite_uri(file, "ro"), uri=True, timeout=_QUERY_ONCE_BUSY_TIMEOUT_SECONDS)
-        ) as connection:
-            connection.row_factory = sqlite3.Row
-            return connection.execute(statement.text, statement.bind(parameters)).fetchall()
-    except sqlite3.Error as error:
-        raise StoreUnavailable(f"{file}: cannot be read: {error}") from error

@@ -1,20 +1,17 @@
-"""Moves what was committed from SQLite's log (the ``-wal`` file) into the database, beside the writer.
+"""The one writer of a database: it commits in groups.
 
-SQLite does this inside a commit when the log has 1,000 pages: 14 to 60 ms in which nobody is answered. Here a second
-connection copies while the writer goes on, and only the small rest is copied between two rounds of the writer, which
-is what lets the log start anew instead of growing: 1 ms (docs/performance.md).
+**Group commit.** Jobs (callables that get a `Transaction`) wait in two lanes. Each round takes all interactive jobs
+that wait, up to a bound, and some bulk jobs, runs each behind a savepoint, commits once, and only then resolves every
+future. So one fsync pays for many requests, and an answer is never given before its data is durable.
 
-The one writer of a database: it commits in groups.
+**Lanes.** Bulk jobs are added to a round until an interactive job waits, and that one gets a round without any: so a
+large push holds an authorization up for one of its jobs and a commit, and goes fast while nothing else is written.
 
-Jobs (callables that get a :class:`Transaction`) wait in two lanes. Each round takes all interactive jobs that wait,
-up to a bound, and some bulk jobs, runs each behind a savepoint, commits once, and only then resolves every future. So
-one fsync pays for many requests, and an answer is never given before its data is durable. Bulk jobs are added to a
-round until an interactive job waits, and that one gets a round without any: so a large push holds an authorization up
-for one of its jobs and a commit, and goes fast while nobody else writes. The reasons: docs/decisions/0002, 0006.
+**Threads.** Interactive jobs run in the event loop, and must be short: a few statements of some microseconds each.
+Bulk jobs run in a thread, and so does a commit that waits for the disk (``synchronous = FULL``). A thread for all of
+it hands Python's lock over at each statement, and waits for it up to 5 ms each time while the loop is busy.
 
-Interactive jobs run in the event loop, and must be short: a few statements of some microseconds each. Bulk jobs run in
-a thread, and so does a commit that waits for the disk (``synchronous = FULL``). (A thread for all of it hands Python's
-lock over at each statement, and waits for it up to 5 ms each time while the loop is busy.)
+The reasons and numbers: docs/decisions/0002, 0006.
 """
 
 from __future__ import annotations
@@ -26,67 +23,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum, auto
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import msgspec
 
 from p2p_oicp.errors import StoreBusy, StoreError
+from p2p_oicp.storage.sqlite.checkpoints import WalCheckpointer, checkpoint_tail
 from p2p_oicp.storage.statements import RowStatement, Statement
-
-#: The second connection only copies; the safety net is the writer's own checkpoint, should this one fail for long.
-AUTOCHECKPOINT_PAGES = 100_000
-_CHECKPOINT_INTERVAL_SECONDS = 0.5
-# Copying again what came meanwhile is worth it while the rest would hold up the writer for more than about a ms.
-_SMALL_TAIL_PAGES = 250
-_MAX_PASSES = 4
-
-
-class WalCheckpointer:
-    """Owned by the writer, which asks ``rest_is_due`` between rounds; ``pause``: seconds between two copies."""
-
-    def __init__(self, file: Path, *, interval: float = _CHECKPOINT_INTERVAL_SECONDS) -> None:
-        self._file = file
-        self._interval = interval
-        self._loop = asyncio.get_running_loop()
-        self._executor = ThreadPoolExecutor(1, "p2p-oicp-checkpoints")
-        self._running_checkpoint: asyncio.Future[None] | None = None
-        self._next_at = self._loop.time() + interval
-
-    def tail_is_due(self) -> bool:
-        """Start copying when it is time; True when a copy has ended, and the writer is to call ``finish``."""
-        if self._running_checkpoint is None:
-            if self._loop.time() >= self._next_at:
-                self._running_checkpoint = self._loop.run_in_executor(self._executor, self._checkpoint)
-            return False
-        if not self._running_checkpoint.done():
-            return False
-        self._running_checkpoint = None
-        self._next_at = self._loop.time() + self._interval
-        return True
-
-    def _checkpoint(self) -> None:
-        # Whatever fails here (a full disk, a damaged file) fails the writer's own next commit, which tells.
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self._file)) as connection:
-            previously_checkpointed = 0
-            for _ in range(_MAX_PASSES):
-                _, wal_pages, checkpointed = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                if wal_pages - previously_checkpointed <= _SMALL_TAIL_PAGES:
-                    return
-                previously_checkpointed = checkpointed
-
-    async def close(self) -> None:
-        """Wait for a copy that is under way."""
-        if self._running_checkpoint is not None:
-            await self._running_checkpoint
-        self._executor.shutdown()
-
-
-def checkpoint_tail(connection: sqlite3.Connection) -> None:
-    """Copy the rest, on the writer's own connection while it is between two rounds."""
-    with contextlib.suppress(sqlite3.Error):
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-
 
 T = TypeVar("T")
 
@@ -101,14 +44,14 @@ _SYNCHRONOUS_NORMAL = 1
 class Lane(Enum):
     """How soon a job is taken, and where it runs."""
 
+    #: What a driver or a backend waits for: taken first, run in the event loop; at most some tens of statements.
     INTERACTIVE = auto()
-    """What a person or a car waits for: taken first, run in the event loop; at most some tens of statements."""
+    #: Everything longer: run in a thread, a few in a round.
     BULK = auto()
-    """Everything longer: run in a thread, a few in a round."""
 
 
 class Transaction:
-    """What a job may do to the database; it lives until the job returns."""
+    """A job's access to the database, valid until the job returns."""
 
     __slots__ = ("_connection",)
 
@@ -116,30 +59,30 @@ class Transaction:
         self._connection = connection
 
     def run(self, statement: Statement, **parameters: object) -> int:
-        """Execute and return the number of rows changed."""
+        """Execute a statement and return the number of rows changed."""
         return self._connection.execute(statement.text, statement.bind(parameters)).rowcount
 
     def insert(self, statement: RowStatement, row: Sequence[object]) -> int:
-        """Insert a whole row; return how many rows that were."""
+        """Insert a whole row; return 0 where ``OR IGNORE`` left an existing row as it is, else 1."""
         return self._connection.execute(statement.text, row).rowcount
 
     def run_many(self, statement: Statement, rows: Iterable[dict[str, Any]]) -> None:
-        """Execute once per row of parameters."""
+        """Execute a statement once per row of parameters."""
         self._connection.executemany(statement.text, (statement.bind(row) for row in rows))
 
     def run_rows(self, statement: RowStatement, rows: Iterable[Sequence[object]]) -> None:
-        """Execute once per whole row."""
+        """Execute a statement once per whole row."""
         self._connection.executemany(statement.text, rows)
 
     def one(self, statement: Statement, **parameters: object) -> sqlite3.Row | None:
-        """Execute and return the first row, if any."""
+        """Execute a query and return the first row, if any."""
         cursor = self._connection.execute(statement.text, statement.bind(parameters))
         row = cursor.fetchone()
         cursor.close()
         return cast("sqlite3.Row | None", row)
 
     def all(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
-        """Execute and return all rows."""
+        """Execute a query and return all rows."""
         return self._connection.execute(statement.text, statement.bind(parameters)).fetchall()
 
 
@@ -153,7 +96,11 @@ class _QueuedJob(msgspec.Struct):
 class GroupCommitWriter:
     """Runs jobs in groups; opened and closed by the store.
 
-    ``run`` raises StoreBusy when ``most_waiting`` jobs wait already, StoreError when the database cannot commit.
+    Args:
+        connection: the only connection that writes; the writer does not close it.
+        checkpointer: is asked after each round whether the log is to be shortened; closed with the writer.
+        queue_limit: the number of jobs in one lane that may wait.
+
     """
 
     def __init__(
@@ -174,8 +121,15 @@ class GroupCommitWriter:
         self._executor = ThreadPoolExecutor(1, "p2p-oicp-writer")
         self._task = self._loop.create_task(self._run_loop(), name="writer")
 
+    def __repr__(self) -> str:
+        return f"<GroupCommitWriter interactive={len(self._interactive)} bulk={len(self._bulk)}>"
+
     def run(self, job: Callable[[Transaction], T], lane: Lane = Lane.INTERACTIVE) -> asyncio.Future[T]:
-        """Run ``job`` in a transaction; its result comes after the commit."""
+        """Queue ``job``; the future has its result after the commit.
+
+        Raises StoreBusy where `queue_limit` jobs wait already, StoreError where the writer is closed. The future
+        raises StoreError where the database cannot commit, and whatever the job raises.
+        """
         if self._closing:
             raise StoreError("the database is closed: this node is shutting down")
         queue = self._queues[lane]
@@ -187,7 +141,7 @@ class GroupCommitWriter:
         return future
 
     async def close(self) -> None:
-        """Finish what waits."""
+        """Finish the jobs that wait, and refuse others."""
         self._closing = True
         self._work_available.set()
         await self._task
@@ -198,30 +152,32 @@ class GroupCommitWriter:
         bulk: list[_QueuedJob] = []
         while await self._wait_for_work():
             interactive = _pop_up_to(self._interactive, MAX_INTERACTIVE_JOBS_PER_COMMIT)
-            # Who came during a bulk job does not wait for the next one; nobody waits for several.
+            # Order: interactive jobs that arrived during a bulk job run before the next bulk job (a round with both
+            # takes one, and none if the round before had some), so that each waits for at most one.
             bulk_limit = MAX_BULK_JOBS_PER_COMMIT if not interactive else int(not bulk)
             bulk = []
             try:
                 await self._commit_group(interactive, bulk, bulk_limit)
             except sqlite3.Error as error:
-                # Nobody may be told "done": the whole group fails, and the writer lives on for the next.
+                # Nothing of the group is durable: all its jobs fail, and the writer goes on with the next group.
                 self._rollback()
                 for queued in (*interactive, *bulk):
                     queued.outcome, queued.failed = _store_error(error), True
+            # Invariant: no future is resolved before the commit, so that what is answered is durable.
             _resolve(interactive)
             _resolve(bulk)
             if self._checkpointer.tail_is_due():
                 await self._loop.run_in_executor(self._executor, checkpoint_tail, self._connection)
 
     async def _wait_for_work(self) -> bool:
-        """Wait for work; False means: closing, and nothing is left."""
+        """Wait for jobs; return False where the writer is closing and none is left."""
         while not (self._interactive or self._bulk or self._closing):
             self._work_available.clear()
             await self._work_available.wait()
         return bool(self._interactive or self._bulk)
 
     async def _commit_group(self, interactive: list[_QueuedJob], bulk: list[_QueuedJob], bulk_limit: int) -> None:
-        """Run ``urgent`` and some of the bulk jobs, which are moved to ``bulk``; commit."""
+        """Run the interactive jobs and up to ``bulk_limit`` bulk jobs, which are moved to ``bulk``; commit."""
         await self._begin()
         for queued in interactive:
             self._run(queued)
@@ -231,7 +187,7 @@ class GroupCommitWriter:
             self._connection.execute("COMMIT")
 
     async def _begin(self) -> None:
-        """Begin; another program that holds the database's lock is waited for, and the event loop goes on meanwhile."""
+        """Begin; while another program (a command) holds the write lock, the event loop goes on."""
         deadline = self._loop.time() + _LOCK_TIMEOUT_SECONDS
         while True:
             try:
@@ -244,6 +200,7 @@ class GroupCommitWriter:
                 return
 
     def _run_bulk_and_commit(self, bulk: list[_QueuedJob], bulk_limit: int) -> None:
+        # Read in this thread while the event loop appends: safe, for deques are, and a job more or less is no harm.
         while self._bulk and len(bulk) < bulk_limit and not (bulk and self._interactive):
             bulk.append(self._bulk.popleft())
             self._run(bulk[-1])
@@ -281,7 +238,7 @@ def _store_error(error: Exception) -> Exception:
 
 def _resolve(jobs: list[_QueuedJob]) -> None:
     for queued in jobs:
-        if queued.future.done():  # its caller was cancelled; the data is durable all the same
+        if queued.future.done():  # its caller was cancelled; the data is durable even so
             continue
         if queued.failed:
             queued.future.set_exception(queued.outcome)

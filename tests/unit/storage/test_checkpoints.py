@@ -6,7 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from p2p_oicp.storage.sqlite.writer import GroupCommitWriter, WalCheckpointer, checkpoint_tail
+from p2p_oicp.storage.sqlite.checkpoints import WalCheckpointer, checkpoint_tail
+from p2p_oicp.storage.sqlite.writer import GroupCommitWriter
 from p2p_oicp.storage.statements import Statement
 
 INSERT = Statement("INSERT INTO counters (name, value) VALUES (:name, 1)", {})

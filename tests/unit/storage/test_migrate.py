@@ -10,7 +10,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from p2p_oicp.errors import StoreUnavailable
-from p2p_oicp.storage import upgrade
+from p2p_oicp.storage import migrations
 from p2p_oicp.storage.migrate import LATEST_REVISION, migrate
 from p2p_oicp.storage.schema import metadata
 
@@ -29,7 +29,7 @@ def test_the_migrations_lead_to_exactly_the_tables_of_the_code(database):
 
 
 def test_the_newest_format_is_that_of_the_last_migration():
-    assert upgrade.known_revisions()[0] == LATEST_REVISION
+    assert migrations.known_revisions()[0] == LATEST_REVISION
 
 
 def test_migrating_twice_changes_nothing(database):

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from p2p_oicp.errors import StoreUnavailable
-from p2p_oicp.storage import open_store, upgrade
+from p2p_oicp.storage import migrations, open_store
 from p2p_oicp.storage.migrate import migrate
 from p2p_oicp.storage.statements import Statement
 
@@ -20,7 +20,7 @@ def test_a_migration_is_done_whole_or_not_at_all(database, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(upgrade.command, "upgrade", upgrade_and_die)
+        patched.setattr(migrations.command, "upgrade", upgrade_and_die)
         with pytest.raises(KeyboardInterrupt):
             migrate(database)
     migrate(database)
