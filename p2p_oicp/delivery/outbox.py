@@ -76,7 +76,7 @@ class OutboxDispatcher:
     async def _dispatch_due(self) -> float | None:
         """Send what is due; return the seconds until something may be due, None if nothing waits."""
         now = self._clock.time()
-        health = peer_state.get_now(self._store, self._destination)
+        health = peer_state.health_now(self._store, self._destination)
         if now < health.next_try_at <= now + self._backoff.max_delay:
             return health.next_try_at - now
         # An open circuit is probed with one letter.
@@ -137,7 +137,7 @@ class OutboxDispatcher:
         requested_delay = error.retry_after if isinstance(error, PeerBusy) else None
         delay = max(self._backoff.delay(message.attempts + 1), min(requested_delay or 0.0, self._backoff.max_delay))
         outbox.reschedule(tx, message.id, now + delay, str(error))
-        failures = peer_state.get(tx, self._destination).failures + 1
+        failures = peer_state.health(tx, self._destination).failures + 1
         circuit_delay = max(
             self._backoff.open_circuit_delay(failures), min(requested_delay or 0.0, self._backoff.max_delay)
         )

@@ -131,7 +131,7 @@ class DatasetReplicator:
     async def _replicate_once(self) -> float | None:
         """Send one shipment; return the seconds until there may be more to do, None if nothing is behind."""
         now = self._clock.time()
-        health = peer_state.get_now(self._store, self._destination)
+        health = peer_state.health_now(self._store, self._destination)
         peer_epoch = peer_state.peer_epoch_now(self._store, self._peer.name)
         if peer_epoch != self._peer_epoch:  # what was on its way was meant for a store that is gone
             self._batch, self._snapshot, self._peer_epoch = None, None, peer_epoch
@@ -226,7 +226,7 @@ class DatasetReplicator:
         return self._record_failure(tx, error)
 
     def _record_failure(self, tx: Transaction, error: PeerError) -> float:
-        failures = peer_state.get(tx, self._destination).failures + 1
+        failures = peer_state.health(tx, self._destination).failures + 1
         requested_delay = error.retry_after if isinstance(error, PeerBusy) else None
         delay = max(self._backoff.delay(failures), min(requested_delay or 0.0, self._backoff.max_delay))
         self._log.info("delivery.retry_scheduled", error=str(error), pause=delay)

@@ -169,7 +169,7 @@ class PeerLiveness:
 
         def reset_backoff(tx: Transaction) -> None:
             for destination in backing_off:
-                peer_state.reset(tx, destination)
+                peer_state.reset_health(tx, destination)
             outbox.make_due(tx, peer, self._clock.time())
 
         await self._store.write(reset_backoff)

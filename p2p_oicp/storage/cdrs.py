@@ -1,4 +1,7 @@
-"""Charge detail records: one per SessionID and role; a different second one is refused and kept as evidence."""
+"""Charge detail records: one per SessionID and role; a different second one is refused and kept as evidence.
+
+A CDR is stored as the bytes that were received and never changed or deleted (disputes); pages join these bytes.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ _filters = (
     or_(bindparam("operators_") == "[]", cdrs.c.operator_key.in_(_operator_filter)),
     or_(bindparam("forwarded_").is_(None), cdrs.c.forwarded_at.is_not(None) == bindparam("forwarded_")),
 )
-#: The bodies of one page, in the order of arrival, so that earlier pages stay as they are while records come in.
+#: The bodies of one page, in the order of their ids, so that earlier pages stay as they are while CDRs come in.
 PAGE = compiled(
     select(cdrs.c.body).where(*_filters).order_by(cdrs.c.id).limit(bindparam("size_")).offset(bindparam("offset_"))
 )
@@ -69,7 +72,7 @@ _MARK_RECONCILED = compiled(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CdrRow:
-    """A record to keep; keys are canonical ids, ``session_end`` is in seconds since the epoch, ``body`` as it came."""
+    """A CDR to insert; keys are canonical ids, ``session_end`` is in seconds since the epoch, ``body`` as received."""
 
     role: str
     session_key: str
@@ -82,7 +85,14 @@ class CdrRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CdrFilter:
-    """Which records: of whose drivers, of which time (seconds since the epoch, of SessionEnd), and the filters."""
+    """Selects CDRs; empty values select all.
+
+    Attributes:
+        provider_key: the EMP of the drivers; CDRs without a known EMP are included.
+        since, until: bounds of SessionEnd in seconds since the epoch, both included.
+        forwarded: whether the CDR was delivered to the next hop; None for both.
+
+    """
 
     role: str
     provider_key: str
@@ -108,7 +118,7 @@ class CdrFilter:
 
 
 class InsertResult(Enum):
-    """What became of a record handed to :func:`keep`."""
+    """Result of `insert`."""
 
     NEW = auto()
     DUPLICATE = auto()
@@ -116,10 +126,11 @@ class InsertResult(Enum):
 
 
 def insert(tx: Transaction, cdr: CdrRow, now: float) -> InsertResult:
-    """Store a session's first record; tell a repetition from a different record, which is only noted.
+    """Insert a session's CDR; where there is one, tell a duplicate from a conflicting one, which is kept as evidence.
 
-    The same members in another spelling (of ids, of numbers, of JSON) are the same record.
+    The same members in another notation (of ids, of numbers, of JSON) are a duplicate (RULES H4).
     """
+    # The digest finds the usual duplicate, the same bytes again, without parsing both CDRs.
     digest = hashlib.sha256(cdr.body).digest()
     if tx.run(_INSERT, **asdict(cdr), received_at=now, digest=digest):
         return InsertResult.NEW
@@ -140,15 +151,15 @@ def _is_same_cdr(first: bytes, second: bytes) -> bool:
 
 
 def exists(tx: Transaction, role: str, session_key: str) -> bool:
-    """Say whether a session has its record."""
+    """Return whether the CDR of a session is stored."""
     return tx.one(_GET, role_=role, key_=session_key) is not None
 
 
 def mark_forwarded(tx: Transaction, role: str, session_key: str, now: float) -> None:
-    """Note that the record has reached its next stop (peer or backend)."""
+    """Record that the next hop (peer or backend) has acknowledged the CDR."""
     tx.run(_MARK_FORWARDED, role_=role, key_=session_key, forwarded_at=now)
 
 
 def mark_reconciled(tx: Transaction, peer: str, until: float) -> None:
-    """Note that ``peer`` has told all its records with a SessionEnd before ``until``."""
+    """Record that ``peer`` was asked for all its CDRs with a SessionEnd before ``until``."""
     tx.run(_MARK_RECONCILED, peer=peer, until=until)

@@ -1,4 +1,8 @@
-"""Signed exchanges, kept whole: what proves who said what when; and the keys that they are signed with."""
+"""Evidence: recorded signed exchanges of sessions, and the public keys that verify them.
+
+An exchange is kept whole, as its bytes went over the wire, so that it can be verified years later by anyone; `evidence
+export` writes it to a file. Keys are kept beside it because a peer's keys are deleted with the peer.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from p2p_oicp.storage.schema import evidence, evidence_keys
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled
 
-#: So much older than the last exchange may ``last_used_at`` of its keys be: not every exchange writes it.
+#: ``last_used_at`` of a key may be this much older than its last exchange: it is not written with each.
 KEY_LAST_USED_LAG_SECONDS = 86_400.0
 
 BY_SESSION = compiled(
@@ -39,14 +43,14 @@ _UPSERT_KEY = compiled(
 
 
 def insert_exchange(tx: Transaction, session_key: str, now: float, exchange: bytes) -> None:
-    """Keep one exchange of a session."""
+    """Store one exchange of a session."""
     tx.run(_INSERT_EXCHANGE, session_key=session_key, at=now, exchange=exchange)
 
 
 def upsert_key(
     tx: Transaction, *, key_id: str, public_key: str, owner: str, descriptor: bytes | None, now: float
 ) -> bool:
-    """Keep a key that an exchange is signed with, or that it is still used; say whether that was news."""
+    """Store the key of an exchange, or that it is still in use; return whether the row was written."""
     row_count = tx.run(
         _UPSERT_KEY, key_id=key_id, public_key=public_key, owner=owner, descriptor=descriptor, last_used_at=now
     )

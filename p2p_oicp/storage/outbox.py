@@ -1,8 +1,10 @@
-"""Messages owed to peers and to our own backend; a row leaves only on an acknowledged answer, or to the dead letters.
+"""The transactional outbox: messages to deliver to peers and to the own backend, and dead letters.
 
-Letters of one session go in their order: only its oldest waiting letter (its head) is ever due.
+Invariants:
+    A message is inserted in the transaction of the domain change that it reports.
+    It is deleted only after an acknowledged answer, or by a person (`discard`); a refused one stays as a dead letter.
+    The messages of one session and destination are sent in the order of their ids: only the oldest waiting one is due.
 
-What a person does with the outbox: look into it, send a dead letter again, throw one away.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from sqlalchemy import delete as sql_delete
 
 from p2p_oicp.storage import peer_state, sessions
 from p2p_oicp.storage.schema import outbox
-from p2p_oicp.storage.schema import outbox as table
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled
 
@@ -26,7 +27,7 @@ DEAD = "dead"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxMessage:
-    """One message on its way; ``party`` is the sender's id for the URL path, where the operation has one there."""
+    """A message to deliver; ``sender_id`` is the party in the URL's path, where the operation has one there."""
 
     id: int
     destination: str
@@ -73,9 +74,9 @@ _is_first_of_session = ~exists().where(
     _earlier.c.id < outbox.c.id,
 )
 _sendable = (outbox.c.destination == bindparam("destination_"), outbox.c.state == WAITING, _is_first_of_session)
-# A time further ahead than any backoff means that the clock was set back: such a letter is due.
+# A time further ahead than any backoff means that the clock was set back: such a message is due.
 _is_due = (outbox.c.next_try_at <= bindparam("now_")) | (outbox.c.next_try_at > bindparam("too_far_"))
-# Who has been due longest first: a letter that fails again and again does not stand before those not tried yet.
+# Order: by the time since which they are due; a message that fails again and again does not block untried ones.
 DUE = compiled(
     select(*(outbox.c[name] for name in _MESSAGE_COLUMNS))
     .where(*_sendable, _is_due)
@@ -126,7 +127,7 @@ _MAKE_DUE = compiled(
 
 
 def from_rows(rows: Iterable[sqlite3.Row]) -> list[OutboxMessage]:
-    """Return the rows of ``DUE`` as letters."""
+    """Return the rows of ``DUE`` as messages."""
     return [OutboxMessage(**dict(row)) for row in rows]
 
 
@@ -142,7 +143,11 @@ def enqueue(  # noqa: PLR0913 - one argument a column
     now: float,
     coalesce_key: str = "",
 ) -> None:
-    """Owe a message to ``destination``; with a ``coalesce_key`` it replaces what waits of the same session and key."""
+    """Insert a message that is due now.
+
+    With a ``coalesce_key`` it replaces a waiting message of the same session and key, which it makes needless: of
+    several Progress notifications, only the newest is delivered.
+    """
     if coalesce_key:
         tx.run(_DELETE_COALESCED, destination_=destination, session_=session_key, coalesce_key_=coalesce_key)
     tx.run(
@@ -161,22 +166,22 @@ def enqueue(  # noqa: PLR0913 - one argument a column
 
 
 def delete(tx: Transaction, message_id: int) -> None:
-    """Remove a letter that was acknowledged."""
+    """Delete a message that was acknowledged."""
     tx.run(_DELETE, id_=message_id)
 
 
 def reschedule(tx: Transaction, message_id: int, next_try_at: float, error: str) -> None:
-    """Note a failed attempt; the next one is at ``until``."""
+    """Record a failed attempt; the next one is at ``next_try_at`` (seconds since the epoch)."""
     tx.run(_RECORD_FAILURE, id_=message_id, state=WAITING, next_try_at=next_try_at, last_error=error)
 
 
 def mark_dead(tx: Transaction, message_id: int, now: float, error: str) -> None:
-    """Keep a letter that was refused for good as a dead letter, for a person to see."""
+    """Turn a message that was refused for good into a dead letter, which waits for a person."""
     tx.run(_RECORD_FAILURE, id_=message_id, state=DEAD, next_try_at=now, last_error=error)
 
 
 def make_due(tx: Transaction, destination: str, now: float) -> None:
-    """Everything that waits for ``destination`` is due now."""
+    """Make all waiting messages of a destination due now."""
     tx.run(_MAKE_DUE, destination_=destination, next_try_at=now)
 
 
@@ -191,52 +196,53 @@ _ADMIN_COLUMNS = (
     "next_try_at",
     "last_error",
 )
-_admin_columns = tuple(table.c[name] for name in _ADMIN_COLUMNS)
+_admin_columns = tuple(outbox.c[name] for name in _ADMIN_COLUMNS)
 _admin_filters = (
-    (bindparam("state_") == "") | (table.c.state == bindparam("state_")),
-    (bindparam("destination_") == "") | (table.c.destination == bindparam("destination_")),
+    (bindparam("state_") == "") | (outbox.c.state == bindparam("state_")),
+    (bindparam("destination_") == "") | (outbox.c.destination == bindparam("destination_")),
 )
-#: Letters by age, without their bodies; an empty ``state_`` or ``destination_`` means all.
-LIST = compiled(select(*_admin_columns).where(*_admin_filters).order_by(table.c.id).limit(bindparam("limit")))
-#: One letter with its body.
+#: Messages by age, without their bodies; an empty ``state_`` or ``destination_`` means all.
+LIST = compiled(select(*_admin_columns).where(*_admin_filters).order_by(outbox.c.id).limit(bindparam("limit")))
+#: One message with its body.
 SHOW = compiled(
-    select(*_admin_columns, table.c.sender_id, table.c.role, table.c.body).where(table.c.id == bindparam("id_"))
+    select(*_admin_columns, outbox.c.sender_id, outbox.c.role, outbox.c.body).where(outbox.c.id == bindparam("id_"))
 )
 _REQUEUE = compiled(
-    update(table)
-    .where(table.c.id == bindparam("id_"))
+    update(outbox)
+    .where(outbox.c.id == bindparam("id_"))
     .values(state=WAITING, attempts=0, next_try_at=bindparam("next_try_at"))
 )
 _ALL_DEAD = compiled(
-    select(table.c.id, table.c.destination).where(
-        table.c.state == DEAD, (bindparam("destination_") == "") | (table.c.destination == bindparam("destination_"))
+    select(outbox.c.id, outbox.c.destination).where(
+        outbox.c.state == DEAD, (bindparam("destination_") == "") | (outbox.c.destination == bindparam("destination_"))
     )
 )
 
 
 def requeue(tx: Transaction, message_id: int, now: float) -> str | None:
-    """Let a letter be due now, dead or waiting; return its destination, None where there is no such letter."""
+    """Make a message due now, dead or waiting; return its destination, None where there is no such message."""
     row = tx.one(SHOW, id_=message_id)
     if row is None:
         return None
     tx.run(_REQUEUE, id_=message_id, next_try_at=now)
-    peer_state.reset(tx, row["destination"])
+    # A person believes that the destination is up again, so its open circuit does not hold the message back.
+    peer_state.reset_health(tx, row["destination"])
     return str(row["destination"])
 
 
 def requeue_dead(tx: Transaction, destination: str, now: float) -> dict[str, int]:
-    """Let all dead letters of a destination (empty: of all) be due now; return how many by destination."""
+    """Make all dead letters of a destination (empty: of all) due now; return how many by destination."""
     requeued: dict[str, int] = {}
     for row in tx.all(_ALL_DEAD, destination_=destination):
         tx.run(_REQUEUE, id_=row["id"], next_try_at=now)
         requeued[row["destination"]] = requeued.get(row["destination"], 0) + 1
-    for name in requeued:
-        peer_state.reset(tx, name)
+    for requeued_destination in requeued:
+        peer_state.reset_health(tx, requeued_destination)
     return requeued
 
 
 def discard(tx: Transaction, message_id: int, now: float) -> bool:
-    """Throw a letter away for good and note it in its session's story; return whether there was one."""
+    """Delete a message for good and note it in its session's events; return whether there was one."""
     row = tx.one(SHOW, id_=message_id)
     if row is None:
         return False

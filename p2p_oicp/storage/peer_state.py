@@ -1,10 +1,14 @@
-"""How each destination (a peer, or our own backend) has been doing: the persisted side of the circuit breaker.
+"""What the node has to know of each destination across restarts: health, store epochs, replication cursors.
 
-Which store this is: a number minted when it is made, and when that was.
+**Health** is the persisted side of the circuit breaker: failures in a row, and when the destination may be tried again.
+A destination is the outbox of a peer or of the own backend, or one dataset of a peer.
 
-A peer that is met again with another store has lost what we gave it, and gets it anew.
+**Store epochs.** Each database has an epoch: a random id and the time of its creation. Nodes tell each other theirs,
+and which one they know of the other (hello). A different one means that the database was replaced, or restored from a
+backup, so that what it was given afterwards is lost: a peer's new epoch triggers a full resync of our datasets to it; a
+peer that saw an older epoch of ours has sessions that our database does not know.
 
-How far each peer's copy of each of our groups has come along our change sequence.
+**Cursors** say up to which change number a peer has each of our groups.
 """
 
 from __future__ import annotations
@@ -16,7 +20,6 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.schema import counters, cursors, destinations
-from p2p_oicp.storage.schema import destinations as table
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled
 from p2p_oicp.storage.store import Store
@@ -42,37 +45,37 @@ ALL_DESTINATIONS = compiled(
 
 @dataclass(frozen=True, slots=True)
 class DestinationHealth:
-    """How the last calls to a destination went: failures in a row, and when it may be tried again."""
+    """Failures in a row, and when the destination may be tried again (seconds since the epoch, 0: now)."""
 
     failures: int = 0
     next_try_at: float = 0.0
 
 
-def get(tx: Transaction, destination: str) -> DestinationHealth:
-    """Return how ``destination`` has been doing."""
+def health(tx: Transaction, destination: str) -> DestinationHealth:
+    """Return the health of ``destination``; one without a row is healthy."""
     row = tx.one(_GET_HEALTH, name_=destination)
     return DestinationHealth(row["failures"], row["next_try_at"]) if row else DestinationHealth()
 
 
-def get_now(store: Store, destination: str) -> DestinationHealth:
-    """Return the same as of the last commit."""
+def health_now(store: Store, destination: str) -> DestinationHealth:
+    """Return the same as of the last commit, without a transaction: each worker asks before it sends."""
     rows = store.query_inline(_GET_HEALTH, name_=destination)
     return DestinationHealth(rows[0]["failures"], rows[0]["next_try_at"]) if rows else DestinationHealth()
 
 
 def ensure_destination(tx: Transaction, destination: str) -> None:
-    """Let there be a row for ``destination``."""
+    """Insert the row of ``destination`` where there is none."""
     tx.run(_INSERT_DESTINATION, name=destination)
 
 
 def mark_success(tx: Transaction, destination: str, now: float) -> None:
-    """Close the circuit."""
+    """Record a success, and close the circuit."""
     tx.run(_INSERT_DESTINATION, name=destination)
     tx.run(_MARK_SUCCESS, name_=destination, last_success_at=now)
 
 
 def mark_failure(tx: Transaction, destination: str, failures: int, next_try_at: float, error: Exception) -> None:
-    """Count a failure; nothing is tried before ``until``."""
+    """Record the failures in a row; nothing is tried before ``next_try_at`` (seconds since the epoch)."""
     tx.run(_INSERT_DESTINATION, name=destination)
     error_type, error_message = type(error).__name__, str(error)
     tx.run(
@@ -85,8 +88,8 @@ def mark_failure(tx: Transaction, destination: str, failures: int, next_try_at: 
     )
 
 
-def reset(tx: Transaction, destination: str) -> None:
-    """Close the circuit of a destination that is known to be up."""
+def reset_health(tx: Transaction, destination: str) -> None:
+    """Close the circuit of a destination that is known, or believed by a person, to be up."""
     tx.run(_RESET, name_=destination)
 
 
@@ -96,31 +99,34 @@ _INSERT_COUNTER = compiled(
 )
 _GET_COUNTER = compiled(select(counters.c.value).where(counters.c.name == bindparam("name_")))
 _DELETE_COUNTER = compiled(delete(counters).where(counters.c.name == bindparam("name_")))
-_GET_PEER_EPOCH = compiled(select(table.c.store_epoch).where(table.c.name == bindparam("name_")))
+_GET_PEER_EPOCH = compiled(select(destinations.c.store_epoch).where(destinations.c.name == bindparam("name_")))
 _MARK_EPOCH_MISMATCH = compiled(
-    update(table).where(table.c.name == bindparam("name_"), table.c.saw_older_epoch == 0).values(saw_older_epoch=1)
+    update(destinations)
+    .where(destinations.c.name == bindparam("name_"), destinations.c.saw_older_epoch == 0)
+    .values(saw_older_epoch=1)
 )
-#: Whether we have met a peer (its store), whether it knew an earlier store of ours, and when this one was born.
+#: A peer's store epoch (None: unknown), whether it saw an older epoch of ours, and when ours was created.
 EPOCH_STATUS = compiled(
-    select(table.c.store_epoch, table.c.saw_older_epoch, counters.c.value.label("created_at"))
-    .select_from(counters.outerjoin(table, table.c.name == bindparam("name_")))
+    select(destinations.c.store_epoch, destinations.c.saw_older_epoch, counters.c.value.label("created_at"))
+    .select_from(counters.outerjoin(destinations, destinations.c.name == bindparam("name_")))
     .where(counters.c.name == _EPOCH_CREATED_AT)
 )
 _SET_PEER_EPOCH = compiled(
-    update(table).where(table.c.name == bindparam("name_")).values(store_epoch=bindparam("store_epoch"))
+    update(destinations).where(destinations.c.name == bindparam("name_")).values(store_epoch=bindparam("store_epoch"))
 )
 
 
 @dataclass(frozen=True, slots=True)
 class StoreEpoch:
-    """``store_epoch`` tells stores apart, ``at`` is in seconds since the epoch."""
+    """The epoch of this database; ``created_at`` is in seconds since the (Unix) epoch."""
 
     epoch_id: int
     created_at: int
 
 
 def ensure_epoch(tx: Transaction, now: float) -> StoreEpoch:
-    """Return this store's birth; a store that has none is born now."""
+    """Return this database's epoch, creating it on first use."""
+    # 48 bits: exact in the JSON numbers of any peer, which may read them as doubles.
     tx.run(_INSERT_COUNTER, name=_EPOCH_ID, value=secrets.randbits(48))
     tx.run(_INSERT_COUNTER, name=_EPOCH_CREATED_AT, value=int(now))
     epoch_id, created_at = (tx.one(_GET_COUNTER, name_=name) for name in (_EPOCH_ID, _EPOCH_CREATED_AT))
@@ -128,13 +134,13 @@ def ensure_epoch(tx: Transaction, now: float) -> StoreEpoch:
 
 
 def clear_epoch(tx: Transaction) -> None:
-    """Let this store be born anew when it is next opened."""
+    """Delete the epoch: the database gets a new one when a node next opens it."""
     for name in (_EPOCH_ID, _EPOCH_CREATED_AT):
         tx.run(_DELETE_COUNTER, name_=name)
 
 
 def peer_epoch(tx: Transaction, peer: str) -> int | None:
-    """Return which store a peer had when we last met it, None where it never said."""
+    """Return the epoch of a peer's database as of its last hello, None where it never sent one."""
     row = tx.one(_GET_PEER_EPOCH, name_=peer)
     return row["store_epoch"] if row else None
 
@@ -146,7 +152,7 @@ def peer_epoch_now(store: Store, peer: str) -> int | None:
 
 
 def record_peer_epoch(tx: Transaction, peer: str, epoch_id: int) -> bool:
-    """Note which store a peer has; return whether it is another one than last time, without what we gave to that."""
+    """Record the epoch of a peer's database; return whether it changed, and then reset the peer's cursors."""
     previous = peer_epoch(tx, peer)
     ensure_destination(tx, peer)
     tx.run(_SET_PEER_EPOCH, name_=peer, store_epoch=epoch_id)
@@ -157,7 +163,7 @@ def record_peer_epoch(tx: Transaction, peer: str, epoch_id: int) -> bool:
 
 
 def mark_epoch_mismatch(tx: Transaction, peer: str) -> bool:
-    """Note that a peer knew an earlier store of ours, with sessions that this one does not have; False if noted."""
+    """Record that a peer saw an older epoch of ours; return False if that was recorded before."""
     ensure_destination(tx, peer)
     return tx.run(_MARK_EPOCH_MISMATCH, name_=peer) == 1
 
@@ -171,15 +177,15 @@ _DELETE_PEER_CURSORS = compiled(delete(cursors).where(cursors.c.peer == bindpara
 
 
 def set_cursor(tx: Transaction, peer: str, dataset: DatasetKind, group_key: str, change: int) -> None:
-    """Note that the peer has everything of a group up to ``change``."""
+    """Record that a peer has acknowledged all changes of a group up to ``change``."""
     tx.run(_SET_CURSOR, peer=peer, dataset=dataset, group_key=group_key, change=change)
 
 
 def reset_cursors(tx: Transaction, peer: str) -> None:
-    """Start anew with fullLoads: the peer's copy is not what we thought."""
+    """Make replication to a peer start again with snapshots: its copies are lost, or other than recorded."""
     tx.run(_DELETE_PEER_CURSORS, peer_=peer)
 
 
 def reset_all_cursors(tx: Transaction) -> None:
-    """Start anew with fullLoads to all: what they have is not known."""
+    """Make replication to all peers start again with snapshots: what they have is unknown."""
     tx.run(_DELETE_ALL_CURSORS)

@@ -1,10 +1,13 @@
-"""Forgets of sessions what nobody will ask for any more, a little at a time.
+"""Retention: deleting expired rows in small batches, so that the writer stays responsive.
 
-A refused start is needed as long as it may be repeated; the story of a settled session, a session that was given up,
-and who said yes to a card, for as long as the operator of the node says. Records and the sessions they belong to stay:
-they are what a dispute is settled with. Beside them, what was signed and the records that were refused stay for years.
+Kept forever: CDRs and their sessions (disputes). The cutoffs come from the caller (`roles.retention`):
 
-What time removes: old versions, tombstones that everybody has heard of, and old records in quarantine.
+- refused starts: as long as they may be repeated (300 s, RULES H4), and some days for complaints;
+- events of settled sessions, expired sessions without a CDR, uid routes: ``history_days``;
+- recorded exchanges with their keys, conflicting CDRs: ``evidence_days`` (years);
+- old versions and tombstones of dataset records, quarantined records: by dataset.
+
+Each function deletes up to ``limit`` rows and returns how many it deleted; the caller repeats it until that is 0.
 """
 
 from __future__ import annotations
@@ -58,7 +61,7 @@ _DELETE_SESSION_EVENTS = compiled(
     )
 )
 _DELETE_EVENT = compiled(delete(session_events).where(session_events.c.id == bindparam("id_")))
-#: Cards that were seen before a time; they are looked for beside the writer, for no index finds them.
+#: UIDs that were authorized before a time; read outside of the writer, for no index finds them.
 OLD_UID_ROUTES = compiled(
     select(uid_routes.c.uid_key).where(uid_routes.c.authorized_at < bindparam("cutoff_")).limit(bindparam("limit"))
 )
@@ -70,7 +73,10 @@ _DELETE_UID_ROUTE = compiled(
 
 
 def _delete_oldest(table: Table, time: Column[float]) -> Delete:
-    """Return what deletes old rows of a table that is in order of time: it looks at the first ones only."""
+    """Return the deletion of old rows among the first ``limit`` of a table whose ids are in the order of time.
+
+    Without an index on the time: it would cost each insertion a page more, and these tables are the large ones.
+    """
     oldest = select(table.c.id, time.label("at")).order_by(table.c.id).limit(bindparam("limit")).subquery()
     return delete(table).where(table.c.id.in_(select(oldest.c.id).where(oldest.c.at < bindparam("cutoff_"))))
 
@@ -81,12 +87,12 @@ _DELETE_CONFLICTING_CDRS = compiled(_delete_oldest(conflicting_cdrs, conflicting
 
 
 def purge_refused_sessions(tx: Transaction, cutoff: float, limit: int) -> int:
-    """Forget up to ``most`` starts that were refused before a time; return how many it were."""
+    """Delete starts that were refused before a time, with their events."""
     return _purge_sessions(tx, SessionState.REFUSED, cutoff, limit)
 
 
 def purge_expired_sessions(tx: Transaction, cutoff: float, limit: int) -> int:
-    """Forget up to ``most`` sessions that have expired before a time, without a record; return how many it were."""
+    """Delete sessions that expired before a time without a CDR, with their events."""
     return _purge_sessions(tx, SessionState.EXPIRED, cutoff, limit)
 
 
@@ -99,28 +105,26 @@ def _purge_sessions(tx: Transaction, state: SessionState, cutoff: float, limit: 
 
 
 def purge_session_events(tx: Transaction, cutoff: float, limit: int) -> int:
-    """Forget up to ``most`` events from before a time, of sessions that are over; return how many it were."""
+    """Delete events from before a time, of sessions that are settled or deleted."""
     rows = tx.all(_OLD_EVENTS, cutoff_=cutoff, limit=limit)
     tx.run_many(_DELETE_EVENT, [{"id_": row["id"]} for row in rows])
     return len(rows)
 
 
 def purge_evidence(tx: Transaction, cutoff: float, limit: int) -> int:
-    """Forget those of the ``most`` oldest signed exchanges that are from before a time; return how many it were.
-
-    The keys that nothing is signed with since then, there are few of them, go as well, and count.
-    """
+    """Delete exchanges from before a time, and the (few) keys that were not used since; return the sum."""
+    # Order: a key outlives its exchanges, since `last_used_at` may lag behind the last of them.
     deleted_keys = tx.run(_DELETE_EVIDENCE_KEYS, cutoff_=cutoff - KEY_LAST_USED_LAG_SECONDS)
     return deleted_keys + tx.run(_DELETE_EVIDENCE, cutoff_=cutoff, limit=limit)
 
 
 def purge_conflicting_cdrs(tx: Transaction, cutoff: float, limit: int) -> int:
-    """Forget those of the ``most`` oldest refused records that are from before a time; return how many it were."""
+    """Delete conflicting CDRs that were received before a time."""
     return tx.run(_DELETE_CONFLICTING_CDRS, cutoff_=cutoff, limit=limit)
 
 
 def purge_uid_routes(tx: Transaction, uid_keys: Iterable[str], cutoff: float) -> int:
-    """Forget cards, unless they were seen since; return how many it were."""
+    """Delete the routes of UIDs that were not authorized since; return how many."""
     return sum(tx.run(_DELETE_UID_ROUTE, uid_=uid_key, cutoff_=cutoff) for uid_key in uid_keys)
 
 
@@ -146,8 +150,8 @@ _SELECT_EXPIRED_TOMBSTONES = compiled(
 _DELETE_RECORD = compiled(delete(dataset_records).where(_records.id == bindparam("id_")))
 _DELETE_EVSE_INDEX_ROW = compiled(delete(evse_index).where(evse_index.c.record_id == bindparam("id_")))
 _RECORD_PURGE = Statement(
-    "INSERT INTO dataset_purges (dataset, change, at) VALUES (:dataset, :change, :at) ON CONFLICT (dataset) DO UPDATE SET "
-    "change = max(change, excluded.change), at = max(at, excluded.at)",
+    "INSERT INTO dataset_purges (dataset, change, at) VALUES (:dataset, :change, :at) "
+    "ON CONFLICT (dataset) DO UPDATE SET change = max(change, excluded.change), at = max(at, excluded.at)",
     {},
 )
 _DELETE_QUARANTINED = compiled(
@@ -163,9 +167,10 @@ _DELETE_QUARANTINED = compiled(
 
 
 async def purge(store: Store, cutoffs: Mapping[DatasetKind, float], quarantine_cutoff: float) -> int:
-    """Remove what ended before these times (seconds since the epoch), a little at a time; return how much it was.
+    """Delete dataset versions, tombstones and quarantined records that ended before these times; return how many.
 
-    A cursor or a LastCall from before a purged tombstone cannot be served by changes any more; ``dataset_purges`` says so.
+    ``dataset_purges`` records the newest tombstone that was purged: a cursor or a LastCall from before it cannot be
+    served by changes any more, and gets a snapshot.
     """
     removed = 0
     for dataset, cutoff in cutoffs.items():

@@ -1,10 +1,10 @@
-"""The built-in whitelist of an EMP without a contract system: UIDs, and EvcoIDs with or without a PIN.
+"""What is stored of identifications: the token list, uid routes, and the authentication data that EMPs pushed.
 
-Which peer said yes to a card (a UID) last time.
+- The **token list** is the backend of an EMP that has none: UIDs, and EvcoIDs with or without a PIN.
+- A **uid route** is the peer that authorized a UID last time; it is asked first.
+- **Authentication data** (OICP 2.3, EMP-02) lets the CPO's node authorize a driver without a request to the EMP.
 
-Authentication data that EMPs pushed: who may charge, found without asking anybody (OICP 2.3, EMP-02).
-
-A PIN is checked by the function its hash was made with; checking is slow on purpose and runs beside the event loop.
+A PIN is verified by bcrypt, which is slow on purpose, and so in a thread.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, delete, insert, or_, select
 
 from p2p_oicp.crypto.pins import pin_matches
 from p2p_oicp.oicp import AuthenticationDataRecord, HashedPIN, Identification, ProviderID
+from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.schema import dataset_groups, dataset_records, identifications, tokens, uid_routes
 from p2p_oicp.storage.sqlite.writer import Transaction
@@ -38,7 +39,7 @@ _DELETE_TOKEN = compiled(delete(tokens).where(tokens.c.token_key == bindparam("k
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One driver; ``key`` is the canonical id, ``text`` as it was given, ``pin_hash`` a bcrypt hash."""
+    """An entry of the token list; ``key`` is the canonical id, ``text`` as it was entered, ``pin_hash`` by bcrypt."""
 
     key: str
     text: str
@@ -51,7 +52,7 @@ def upsert_token(tx: Transaction, token: Token, now: float) -> None:
 
 
 def delete_token(tx: Transaction, key: str) -> bool:
-    """Remove a token; say whether it was there."""
+    """Delete a token; return whether it was there."""
     return tx.run(_DELETE_TOKEN, key_=key) > 0
 
 
@@ -66,24 +67,23 @@ _DELETE_UID_ROUTE = compiled(delete(uid_routes).where(_by_uid))
 
 
 def preferred_peer(tx: Transaction, uid_key: str) -> str | None:
-    """Return the name of the peer that said yes last time, None for a card never seen."""
+    """Return the peer that authorized a UID last time, None for an unknown UID."""
     row = tx.one(_GET_UID_ROUTE, uid_=uid_key)
     return str(row["peer"]) if row else None
 
 
 def set_preferred_peer(tx: Transaction, uid_key: str, peer: str, now: float) -> None:
-    """Note who said yes."""
+    """Record the peer that authorized a UID."""
     tx.run(_UPSERT_UID_ROUTE, uid_key=uid_key, peer=peer, authorized_at=now)
 
 
 def clear_preferred_peer(tx: Transaction, uid_key: str) -> None:
-    """Nobody says yes to this card any more."""
+    """Delete the route of a UID: its peer does not authorize it any more."""
     tx.run(_DELETE_UID_ROUTE, uid_=uid_key)
 
 
-#: Status codes of refusals that this data alone decides (OICP 2.3, CodeType).
-QR_CODE_FAILED, RFID_FAILED = "101", "102"
 _BCRYPT = "bcrypt"
+# Each step doubles the time: 14 takes 1 to 2 s, 31 would keep a processor busy for days. Peers choose the cost.
 _MAX_BCRYPT_COST = 14
 
 _r, _i, _g = dataset_records.c, identifications.c, dataset_groups.c
@@ -116,20 +116,22 @@ _RAW_RECORD = compiled(
 
 @dataclass(frozen=True, slots=True)
 class AuthenticationMatch:
-    """Authentication data that speaks of an identification.
+    """The verdict of stored authentication data on an identification.
 
-    ``source`` is the peer that pushed it, ``""`` our own EMP. ``refusal`` is the status code where the data says no
-    (wrong PIN, expired card), None where the driver may charge.
+    Attributes:
+        source: the peer that pushed the data, empty for our own EMP.
+        refusal_code: the status code of a refusal (wrong PIN, expired card), None where the driver may charge.
+        reason: the refusal in words.
+
     """
 
     provider_id: ProviderID
     source: str
-    refusal_code: str | None = None
+    refusal_code: StatusCodeValue | None = None
     reason: str = ""
 
     @property
     def is_authorized(self) -> bool:
-        """Whether the driver may charge."""
         return self.refusal_code is None
 
 
@@ -141,10 +143,10 @@ async def find_match(
     source: str | None = None,
     excluded_sources: Collection[str] | None = None,
 ) -> AuthenticationMatch | None:
-    """Return what authentication data says of an identification; None where it says nothing: ask the EMP.
+    """Return the verdict of stored authentication data; None where the EMP itself has to be asked.
 
-    ``source`` narrows it to one peer's data (``""``: our own), None: everybody's, but for those who are ``gone``. An
-    authorization wins over a refusal.
+    Only the data of ``source`` counts (empty: our own EMP's; None: of all but the ``excluded_sources``), and only
+    what has not expired at ``now``.
     """
     uid, evco_id = identification.uid, identification.evco_id
     if uid is not None:
@@ -155,6 +157,7 @@ async def find_match(
         return None
     candidates = [dict(row) for row in rows if not excluded_sources or row["source"] not in excluded_sources]
     matches = [match for row in candidates if (match := await _match_record(identification, row, now)) is not None]
+    # Several EMPs may have pushed the same identification: an authorization wins over a refusal.
     return min(matches, key=lambda match: not match.is_authorized, default=None)
 
 
@@ -164,7 +167,7 @@ async def _match_record(
     provider, source = ProviderID(str(row["party"])), str(row["source"])
     expires_at = row["expires_at"]
     if isinstance(expires_at, float) and expires_at <= now:
-        return AuthenticationMatch(provider, source, RFID_FAILED, "the card has expired")
+        return AuthenticationMatch(provider, source, StatusCodeValue.RFID_INVALID, "the card has expired")
     if identification.uid is not None:
         return AuthenticationMatch(provider, source)
     stored = AuthenticationDataRecord.from_json(row["raw"]).identification  # type: ignore[arg-type]
@@ -177,25 +180,24 @@ async def _match_record(
     return (
         AuthenticationMatch(provider, source)
         if is_correct
-        else AuthenticationMatch(provider, source, QR_CODE_FAILED, "the PIN is wrong")
+        else AuthenticationMatch(provider, source, StatusCodeValue.QR_CODE_INVALID, "the PIN is wrong")
     )
 
 
 def _is_same_identification_type(requested: Identification, stored: Identification) -> bool:
-    """Whether a contract is stored in the form it is told: an EvcoID from a QR code opens no Plug & Charge session."""
+    # An EvcoID from a QR code, which anyone may read, must open no Plug & Charge session.
     return (requested.plug_and_charge is not None and stored.plug_and_charge is not None) or (
         requested.remote is not None and stored.remote is not None
     )
 
 
 def _is_supported_hash(hashed_pin: HashedPIN) -> bool:
-    """Whether the hash is bcrypt's, and none that would keep a processor busy for minutes."""
     cost = hashed_pin.value[4:6]
     return hashed_pin.function.lower() == _BCRYPT and cost.isdecimal() and int(cost) <= _MAX_BCRYPT_COST
 
 
 async def stored_pin_hash(store: Store, source: str, key: str) -> str | None:
-    """Return the bcrypt hash that is stored under a key."""
+    """Return the bcrypt hash of the PIN that a source pushed for a key, if there is one."""
     for row in await store.query(_RAW_RECORD, source_=source, key_=key):
         qr_code = AuthenticationDataRecord.from_json(row["raw"]).identification.qr_code
         if qr_code and qr_code.hashed_pin and _is_supported_hash(qr_code.hashed_pin):

@@ -1,7 +1,7 @@
-"""An online, consistent copy of the database that can be copied back.
+"""Online backup: a consistent copy of the database in one file, which is restored by copying it back.
 
-A store that is restored is a new one to its peers (``birth``): what they gave it after the backup they give it again,
-and it knows nothing of how far their copies of its own state are, so that it begins with fullLoads.
+A restored database has a new store epoch (`peer_state`): peers send again what they sent after the backup. It has no
+replication cursors either, since the peers may have got further meanwhile: it starts with snapshots.
 """
 
 from __future__ import annotations
@@ -31,12 +31,15 @@ _INSERT_SPOOLED_REQUEST = compiled(insert(table).values(id=bindparam("id"), requ
 def back_up(source: Path, target: Path) -> int:
     """Copy the database ``source``, in use or not, to the new file ``target``; return its size in bytes.
 
-    Raises StoreUnusable, and leaves nothing beside it then.
+    Raises:
+        StoreUnavailable: the backup failed; no file is left.
+
     """
     if not source.exists():
         raise StoreUnavailable(f"{source}: there is no database yet; start the node once with `p2p-oicp run`")
     if target.exists():
         raise StoreUnavailable(f"{target}: exists already, and a backup is not overwritten; choose another name")
+    # Order: copy under another name, flush, rename. A file of the final name is always whole.
     partial_file = target.with_name(f"{target.name}.unfinished")
     try:
         _copy_with_retries(source, partial_file)
@@ -73,6 +76,7 @@ def _copy(source: Path, target: Path) -> bool:
         target_connection.execute("BEGIN")
         transaction = Transaction(target_connection)
         is_complete = _copy_spool(transaction, Spool(source))
+        # In the copy, not at the restore: a restore is copying a file, and no program takes part in it.
         peer_state.clear_epoch(transaction)
         peer_state.reset_all_cursors(transaction)
         target_connection.execute("COMMIT")

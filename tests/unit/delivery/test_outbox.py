@@ -142,9 +142,9 @@ async def test_after_three_failures_in_a_row_the_circuit_opens_and_a_sign_of_lif
     async with working(store, clock, destination) as (signs, _):
         await destination.until(lambda: len(destination.tried) == 3)
         async with asyncio.timeout(5):
-            while (await store.write(lambda tx: peer_state.get(tx, "b"))).failures < 3:
+            while (await store.write(lambda tx: peer_state.health(tx, "b"))).failures < 3:
                 await asyncio.sleep(0.001)
-        health = await store.write(lambda tx: peer_state.get(tx, "b"))
+        health = await store.write(lambda tx: peer_state.health(tx, "b"))
         assert health.next_try_at > clock.now
         async with asyncio.timeout(5):
             while len(destination.accepted) < 3:

@@ -118,9 +118,9 @@ async def test_a_sign_of_life_makes_everything_due_and_closes_the_circuit(store)
     await store.write(lambda tx: outbox.reschedule(tx, 1, 200.0, "no answer"))
     await store.write(lambda tx: peer_state.mark_failure(tx, "b", 5, 200.0, "no answer"))
     assert await due(store) == []
-    await store.write(lambda tx: (peer_state.reset(tx, "b"), outbox.make_due(tx, "b", 10.0)))
+    await store.write(lambda tx: (peer_state.reset_health(tx, "b"), outbox.make_due(tx, "b", 10.0)))
     assert await due(store) == [b"1a"]
-    assert (await store.write(lambda tx: peer_state.get(tx, "b"))).failures == 0
+    assert (await store.write(lambda tx: peer_state.health(tx, "b"))).failures == 0
 
 
 async def stored(store, state: SessionState, updated_at: float = 100.0) -> None:
