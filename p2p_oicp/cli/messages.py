@@ -109,8 +109,8 @@ def print_errata(number: str, output: str) -> None:
         typer.echo(format_json([erratum._asdict() for erratum in matches]))
         return
     for erratum in matches:
-        typer.echo(f"{erratum.number}  {erratum.about}")
-        typer.echo(f"     {erratum.ours}")
+        typer.echo(f"{erratum.number}  {erratum.subject}")
+        typer.echo(f"     {erratum.resolution}")
         if erratum.codes:
             typer.echo(f"     findings: {', '.join(erratum.codes)}")
 

@@ -1,7 +1,36 @@
-"""OICP 2.3 as a language: identifiers, messages, operations, findings. No I/O, no node.
+"""OICP 2.3 as a library: identifiers, messages, operations and validation. No I/O, and nothing of the node.
 
 >>> from p2p_oicp.oicp import AuthorizeStart, read
 >>> message, warnings = read(AuthorizeStart, body)  # doctest: +SKIP
+
+Overview
+    Every message and record is a pydantic model (``Message``). Its annotations declare both the strict form, which
+    pydantic's core checks, and the lenient form, which is parsed when the strict one fails. A deviation becomes a
+    ``Finding``: a JSON pointer, a stable code, a severity and a text for people.
+
+Main modules, in the order in which a request passes them
+    - ``operations``: the table of all operations; ``find(path)`` returns the row of an incoming request.
+    - ``message``: ``Message.from_json`` parses, ``to_json`` and ``replace`` serialize.
+    - ``field_types``, ``numbers``, ``identifiers``, ``field_specs``: what one member may hold, and its spellings.
+    - ``lenient``: the lenient parser, compiled from the same annotations.
+    - ``rules``: constraints between members (times in order, exactly one identification).
+    - ``validation``: ``read`` and ``validate``, the entry points that combine fields and rules.
+    - ``record_reader`` and ``record_view``: pushes and pages, record by record.
+    - ``cdr_checks``: plausibility of a charge detail record; ``schemas``: JSON Schema and OpenAPI; ``errata``: where
+      the documents of OICP disagree.
+
+Invariants
+    - The received bytes are the record of truth (decision 0001): ``to_json`` of a received message returns them.
+    - An identifier is compared by its canonical key and written as it was received.
+    - What the strict form accepts has no findings in the lenient form; a test compares the two on every message.
+    - No float arithmetic: numbers are ``Decimal`` from the JSON decoder to the encoder.
+
+Failures
+    ``InvalidMessage``, with all findings, if there is no message to process. Everything else is returned as findings.
+
+Where to read next
+    ``message.Message``, then ``lenient.ModelField.read_members``, then ``validation.read``. ``docs/language.md`` shows
+    the library in use.
 """
 
 from __future__ import annotations

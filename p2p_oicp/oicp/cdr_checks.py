@@ -1,7 +1,7 @@
-"""The look over a charge detail record before it is sent (RULES C1 to C7).
+"""Checks of a charge detail record before it is sent (RULES C1 to C7).
 
-A receiver takes a record whose meter values do not add up, and reports it; whoever sends it should not. So what
-``validate`` reports about times, meter and signed values is an error here.
+A receiver accepts a CDR whose meter values do not add up, and reports it: it is the evidence of a dispute. A sender can
+still correct it, so what ``validate`` reports as a warning on times, meter values and signed values is an error here.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from p2p_oicp.oicp.findings import Finding, Severity
 from p2p_oicp.oicp.numbers import EXACT_CONTEXT
 from p2p_oicp.oicp.validation import validate
 
-#: What the sender can still put right.
 _SENDER_ERRORS = frozenset({"energy-mismatch", "meter-backwards", "times-out-of-order", "signed-values-out-of-order"})
-#: A meter may be ahead of the clock, and a charger of its rating: one fifth.
+#: Tolerance of the plausible energy: clocks and ratings are not exact (C6).
 _TOLERANCE_FACTOR = Decimal("1.2")
 _HOUR = timedelta(hours=1)
 _MICROSECOND = timedelta(microseconds=1)
@@ -29,7 +28,13 @@ _MICROSECOND = timedelta(microseconds=1)
 def preflight(
     cdr: ChargeDetailRecord, evse: EvseDataRecord | None = None, products: Collection[str] | None = None
 ) -> list[Finding]:
-    """Return what speaks against sending a record, errors first; without ``evse`` and ``products``, less is known."""
+    """Return the findings on a CDR to be sent, errors first.
+
+    Args:
+        cdr: The record.
+        evse: The data of its EVSE; None skips the checks against it.
+        products: The ProductIDs of its operator; None skips the check of PartnerProductID.
+    """
     findings = [
         replace(finding, severity=Severity.ERROR) if finding.code in _SENDER_ERRORS else finding
         for finding in validate(cdr)
@@ -41,7 +46,7 @@ def preflight(
 def check_plausibility(
     cdr: ChargeDetailRecord, evse: EvseDataRecord | None, products: Collection[str] | None
 ) -> list[Finding]:
-    """Return what the data of its charging spot and the ProductIDs of its operator speak against (RULES C4, C6, C7)."""
+    """Return the findings on a CDR against the data of its EVSE and the products of its operator (C4, C6, C7)."""
     findings = [] if evse is None else _check_against_evse(evse, cdr)
     if products is not None and cdr.partner_product_id and cdr.partner_product_id not in products:
         text = f"'{cdr.partner_product_id}' is none of the products {', '.join(sorted(products))}"
@@ -51,7 +56,7 @@ def check_plausibility(
 
 def _check_against_evse(evse: EvseDataRecord, cdr: ChargeDetailRecord) -> list[Finding]:
     if evse.evse_id != cdr.evse_id:
-        text = f"the record is of {cdr.evse_id}, the charging spot is {evse.evse_id}"
+        text = f"the record is of {cdr.evse_id}, the EVSE data is of {evse.evse_id}"
         return [Finding(Severity.ERROR, "/EvseID", "other-evse", text)]
     findings = []
     external = evse.calibration_law_data_availability == CalibrationLawDataAvailability.EXTERNAL
@@ -62,7 +67,7 @@ def _check_against_evse(evse: EvseDataRecord, cdr: ChargeDetailRecord) -> list[F
 
 
 def _check_energy(evse: EvseDataRecord, cdr: ChargeDetailRecord) -> list[Finding]:
-    """Compare the energy with what the strongest outlet can deliver in the time (C6)."""
+    """Compare the energy with what the strongest charging facility can deliver in the time (C6)."""
     power = max((facility.power for facility in evse.charging_facilities if facility.power), default=None)
     duration = cdr.charging_end - cdr.charging_start
     if power is None or duration < timedelta(0):

@@ -1,11 +1,10 @@
-"""The life of a charging session: authorization, remote control, notifications, the charge detail record.
+"""Messages of a charging session: authorization, remote control, notifications and the charge detail record.
 
 OICP 2.3, CPO-02 and EMP-02: eRoamingAuthorization, eRoamingReservation, eRoamingChargingNotifications,
 eRoamingChargeDetailRecord.
 
-Charging notifications: what happens between the start and the end of a session (OICP 2.3, CPO-02 and EMP-02).
-
-One endpoint takes all four; ``ChargingNotification.from_json`` reads ``Type`` first and returns the class it names.
+The four charging notifications share one endpoint: ``ChargingNotification.from_json`` returns the class that ``Type``
+names.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ from p2p_oicp.oicp.numbers import Energy, Instant, IntegerField, MeterValue
 MeteringStatusText = Annotated[
     str, OpenEnumField(MeteringStatus, accepted_with_warning=tuple(f"Progress{number}" for number in range(1, 9)))
 ]
-#: Both OpenAPI documents write the last two letters small in reservations (CONFORMANCE D04).
+#: Both OpenAPI documents write "Id" instead of "ID" in reservations (CONFORMANCE D04).
 ReservationPartnerSessionID = Annotated[PartnerSessionID | None, Aliases("EMPPartnerSessionId")]
 
 
 class AuthorizeStart(WithOptionalSessionID):
-    """A driver at a charging station asks to charge (eRoamingAuthorizeStart)."""
+    """A driver requests to charge at a station (eRoamingAuthorizeStart, CPO-02)."""
 
     operator_id: OperatorID = Field(alias="OperatorID")
     evse_id: EvseID | None = Field(None, alias="EvseID")
@@ -50,7 +49,7 @@ class AuthorizeStart(WithOptionalSessionID):
 
 
 class AuthorizationResponse(WithOptionalSessionID):
-    """Base of the answers to an authorization."""
+    """Base of the responses to an authorization."""
 
     provider_id: ProviderID | None = Field(None, alias="ProviderID")
     authorization_status: AuthorizationStatus = Field(alias="AuthorizationStatus")
@@ -58,7 +57,7 @@ class AuthorizationResponse(WithOptionalSessionID):
 
 
 class AuthorizationStart(AuthorizationResponse):
-    """Whether a driver may charge (eRoamingAuthorizationStart)."""
+    """The response to AuthorizeStart (eRoamingAuthorizationStart, CPO-02)."""
 
     authorization_stop_identifications: Annotated[tuple[Identification, ...], ListLimits(optional=True)] = Field(
         (), alias="AuthorizationStopIdentifications"
@@ -66,7 +65,7 @@ class AuthorizationStart(AuthorizationResponse):
 
 
 class AuthorizeStop(WithSessionID):
-    """A driver at a charging station asks to stop (eRoamingAuthorizeStop)."""
+    """A driver requests to stop charging at a station (eRoamingAuthorizeStop, CPO-02)."""
 
     operator_id: OperatorID = Field(alias="OperatorID")
     evse_id: EvseID | None = Field(None, alias="EvseID")
@@ -74,11 +73,13 @@ class AuthorizeStop(WithSessionID):
 
 
 class AuthorizationStop(AuthorizationResponse):
-    """Whether a driver may stop (eRoamingAuthorizationStop)."""
+    """The response to AuthorizeStop (eRoamingAuthorizationStop, CPO-02)."""
 
 
 class AuthorizeRemoteStart(WithOptionalSessionID):
-    """A provider starts a session for its driver (eRoamingAuthorizeRemoteStart); the SessionID is optional (E8)."""
+    """A provider starts a session for its driver (eRoamingAuthorizeRemoteStart, EMP-02)."""
+
+    # The SessionID is optional in the leading document, and required in the OpenAPI documents (RULES E8).
 
     provider_id: ProviderID = Field(alias="ProviderID")
     evse_id: EvseID = Field(alias="EvseID")
@@ -87,14 +88,14 @@ class AuthorizeRemoteStart(WithOptionalSessionID):
 
 
 class AuthorizeRemoteStop(WithSessionID):
-    """A provider stops a session (eRoamingAuthorizeRemoteStop)."""
+    """A provider stops a session (eRoamingAuthorizeRemoteStop, EMP-02)."""
 
     provider_id: ProviderID = Field(alias="ProviderID")
     evse_id: EvseID = Field(alias="EvseID")
 
 
 class AuthorizeRemoteReservationStart(WithOptionalSessionID):
-    """A provider reserves a charging spot (eRoamingAuthorizeRemoteReservationStart); duration in minutes."""
+    """A provider reserves an EVSE (eRoamingAuthorizeRemoteReservationStart, EMP-02); duration in minutes."""
 
     emp_partner_session_id: ReservationPartnerSessionID = Field(None, alias="EMPPartnerSessionID")
     provider_id: ProviderID = Field(alias="ProviderID")
@@ -105,7 +106,7 @@ class AuthorizeRemoteReservationStart(WithOptionalSessionID):
 
 
 class AuthorizeRemoteReservationStop(WithSessionID):
-    """A provider ends a reservation (eRoamingAuthorizeRemoteReservationStop); a charge detail record follows."""
+    """A provider ends a reservation (eRoamingAuthorizeRemoteReservationStop, EMP-02); a CDR follows (RULES M6)."""
 
     emp_partner_session_id: ReservationPartnerSessionID = Field(None, alias="EMPPartnerSessionID")
     provider_id: ProviderID = Field(alias="ProviderID")
@@ -113,7 +114,7 @@ class AuthorizeRemoteReservationStop(WithSessionID):
 
 
 class MeterValues(Message):
-    """Meter values taken on the way, in kWh (MeterValueInBetween)."""
+    """Intermediate meter values in kWh (MeterValueInBetween)."""
 
     meter_values: Annotated[tuple[MeterValue, ...], ListLimits(optional=True)] = Field((), alias="meterValues")
 
@@ -123,7 +124,7 @@ MeterValuesInBetween = Annotated[MeterValues | None, OptionalWrapper("meterValue
 
 
 class SignedMeteringValue(Message):
-    """A meter value with its signature, in the format of the transparency software (SignedMeteringValuesType)."""
+    """A meter value with its signature, in a format of the transparency software (SignedMeteringValuesType)."""
 
     signed_metering_value: Annotated[str, TextField(3000, soft_limit=True)] | None = Field(
         None, alias="SignedMeteringValue"
@@ -148,7 +149,7 @@ class CalibrationLawVerification(Message):
 
 
 class ChargeDetailRecord(WithSessionID):
-    """What was charged (eRoamingChargeDetailRecord); energy in kWh."""
+    """The charge detail record, CDR, of a session (eRoamingChargeDetailRecord, CPO-02); energy in kWh."""
 
     partner_product_id: ProductID | None = Field(None, alias="PartnerProductID")
     evse_id: EvseID = Field(alias="EvseID")
@@ -161,6 +162,7 @@ class ChargeDetailRecord(WithSessionID):
     meter_value_end: MeterValue | None = Field(None, alias="MeterValueEnd")
     meter_value_in_between: MeterValuesInBetween = Field(None, alias="MeterValueInBetween")
     consumed_energy: Energy = Field(alias="ConsumedEnergy")
+    # Ten values of 3000 characters are documented, and real meters exceed both (RULES D3).
     signed_metering_values: Annotated[
         tuple[SignedMeteringValue, ...], ListLimits(maximum=10, optional=True, soft_limit=True)
     ] = Field((), alias="SignedMeteringValues")
@@ -172,7 +174,7 @@ class ChargeDetailRecord(WithSessionID):
 
     @property
     def meter_values(self) -> tuple[Decimal, ...]:
-        """All meter values that were told, in order of time."""
+        """All meter values of the record, in order of time."""
         in_between = self.meter_value_in_between.meter_values if self.meter_value_in_between else ()
         return tuple(
             value for value in (self.meter_value_start, *in_between, self.meter_value_end) if value is not None
@@ -180,7 +182,7 @@ class ChargeDetailRecord(WithSessionID):
 
 
 class NotificationType(StrEnum):
-    """What a charging notification is about (ChargingNotificationType)."""
+    """The type of a charging notification (ChargingNotificationType)."""
 
     START = "Start"
     PROGRESS = "Progress"
@@ -189,12 +191,12 @@ class NotificationType(StrEnum):
 
 
 def _require_type(schema: dict[str, Any]) -> None:
-    """``Type`` has a value of its own in Python, and is mandatory on the wire."""
+    # In Python ``Type`` has a default in each class, so pydantic calls it optional; on the wire it is mandatory.
     schema["required"] = ["Type", *(name for name in schema["required"] if name != "Type")]
 
 
 class ChargingNotification(WithSessionID):
-    """What all four notifications tell."""
+    """Base of the four charging notifications (eRoamingChargingNotifications, CPO-02)."""
 
     model_config = ConfigDict(json_schema_extra=_require_type)
 
@@ -206,13 +208,14 @@ class ChargingNotification(WithSessionID):
 
     @classmethod
     def from_value(cls, value: object, received: bytes, *, pulled: bool = False) -> Self:
-        """Read the notification that ``Type`` names; raises InvalidMessage if it is none of ``cls``."""
+        """Parse the notification that ``Type`` names; raises InvalidMessage if that is no ``cls``."""
         if not isinstance(value, dict):
             return super().from_value(value, received, pulled=pulled)
         type_name = value.get("Type")
         model = NOTIFICATION_BY_TYPE.get(type_name) if isinstance(type_name, str) else None
         if model is None or not issubclass(model, cls):
             raise InvalidMessage([cls._unknown_type_finding(type_name)])
+        # Past this method, which would look ``Type`` up again.
         return super(ChargingNotification, model).from_value(value, received, pulled=pulled)
 
     @classmethod
@@ -237,7 +240,7 @@ class ChargingNotificationStart(ChargingNotification):
 
 
 class ChargingNotificationProgress(ChargingNotification):
-    """Energy is flowing (eRoamingChargingNotifications Progress); the duration in milliseconds since ChargingStart."""
+    """Energy is flowing (eRoamingChargingNotifications Progress); duration in milliseconds since ChargingStart."""
 
     type: Annotated[NotificationType, LiteralField(NotificationType.PROGRESS)] = Field(
         NotificationType.PROGRESS, alias="Type"
@@ -253,7 +256,7 @@ class ChargingNotificationProgress(ChargingNotification):
 
 
 class ChargingNotificationEnd(ChargingNotification):
-    """Energy has ceased to flow (eRoamingChargingNotifications End)."""
+    """Energy has stopped flowing (eRoamingChargingNotifications End)."""
 
     type: Annotated[NotificationType, LiteralField(NotificationType.END)] = Field(NotificationType.END, alias="Type")
     charging_start: Instant | None = Field(None, alias="ChargingStart")
@@ -269,7 +272,7 @@ class ChargingNotificationEnd(ChargingNotification):
 
 
 class ChargingNotificationError(ChargingNotification):
-    """Something went wrong (eRoamingChargingNotifications Error)."""
+    """An error occurred at the EVSE (eRoamingChargingNotifications Error)."""
 
     type: Annotated[NotificationType, LiteralField(NotificationType.ERROR)] = Field(
         NotificationType.ERROR, alias="Type"

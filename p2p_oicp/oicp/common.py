@@ -1,6 +1,6 @@
-"""Records that many messages share: status codes, identifications, acknowledgements (OICP 2.3, 03 Data Types).
+"""Data types that many messages share: status codes, identifications, acknowledgements (OICP 2.3, 03 Data Types).
 
-What a driver holds to a station, as one comparable text: ``rfid:1234ABCD``, ``qr:DEGDFC12345678X``.
+``token_key`` turns an identification into one comparable text, such as ``rfid:1234ABCD`` or ``qr:DEGDFC12345678X``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Boolean = Annotated[bool, BooleanField()]
 
 
 class StatusCode(Message):
-    """Why something succeeded or failed (StatusCodeType)."""
+    """The outcome of a request (StatusCodeType)."""
 
     code: Annotated[str, StatusCodeField(StatusCodeValue)] = Field(alias="Code")
     description: Annotated[str, TextField(200)] | None = Field(None, alias="Description")
@@ -33,7 +33,7 @@ class StatusCode(Message):
 
     @classmethod
     def of(cls, code: StatusCodeValue, info: str | None = None) -> Self:
-        """Return a status code with the documents' own description."""
+        """Return a status code with its documented description."""
         return cls(code=code, description=code.description, additional_info=info)
 
 
@@ -46,9 +46,9 @@ class LegacyHashData(Message):
 
 
 class HashedPIN(Message):
-    """A PIN that is not told (HashedPINType)."""
+    """The hash of a PIN (HashedPINType)."""
 
-    # CPO-03 and both OpenAPI documents; EMP-03 would refuse every bcrypt hash (CONFORMANCE D25).
+    # The expression of CPO-03 and both OpenAPI documents; that of EMP-03 refuses every bcrypt hash (CONFORMANCE D25).
     value: Annotated[
         str,
         PatternField(
@@ -60,13 +60,13 @@ class HashedPIN(Message):
 
 
 class RFIDMifareFamilyIdentification(Message):
-    """A card at a reader (RFIDmifarefamilyIdentificationType)."""
+    """An RFID card at a station (RFIDmifarefamilyIdentificationType)."""
 
     uid: UID = Field(alias="UID")
 
 
 class RFIDIdentification(Message):
-    """A card in full, for pushed authentication data (RFIDIdentificationType)."""
+    """An RFID card with its contract, for pushed authentication data (RFIDIdentificationType)."""
 
     uid: UID = Field(alias="UID")
     evco_id: EvcoID | None = Field(None, alias="EvcoID")
@@ -84,19 +84,19 @@ class QRCodeIdentification(Message):
 
 
 class PlugAndChargeIdentification(Message):
-    """A contract told by the car (PlugAndChargeIdentificationType, ISO 15118)."""
+    """A contract, sent by the vehicle (PlugAndChargeIdentificationType, ISO 15118)."""
 
     evco_id: EvcoID = Field(alias="EvcoID")
 
 
 class RemoteIdentification(Message):
-    """A contract told by the provider (RemoteIdentificationType)."""
+    """A contract, sent by the provider (RemoteIdentificationType)."""
 
     evco_id: EvcoID = Field(alias="EvcoID")
 
 
 class Identification(Message):
-    """Who wants to charge: exactly one of five (IdentificationType)."""
+    """The identification of a driver: exactly one of five (IdentificationType)."""
 
     rfid_mifare_family: RFIDMifareFamilyIdentification | None = Field(None, alias="RFIDMifareFamilyIdentification")
     rfid: RFIDIdentification | None = Field(None, alias="RFIDIdentification")
@@ -106,25 +106,25 @@ class Identification(Message):
 
     @property
     def uid(self) -> UID | None:
-        """The card's number, if a card is told."""
+        """The number of the RFID card; None without one."""
         card = self.rfid_mifare_family or self.rfid
         return card.uid if card else None
 
     @property
     def evco_id(self) -> EvcoID | None:
-        """The contract, if one is told."""
+        """The EvcoID of the contract; None without one."""
         contract = self.qr_code or self.plug_and_charge or self.remote or self.rfid
         return contract.evco_id if contract else None
 
     @property
     def provider(self) -> ProviderID | None:
-        """The provider of the contract, if one is told."""
+        """The provider of the contract; None without one, or if its EvcoID is malformed."""
         evco_id = self.evco_id
         return evco_id.provider if evco_id else None
 
 
 class WithOptionalSessionID(Message):
-    """Base of messages that may name their session, by the ids of all who take part in it."""
+    """Base of messages with an optional SessionID, and the ids that the two backends have for the session."""
 
     session_id: SessionID | None = Field(None, alias="SessionID")
     cpo_partner_session_id: PartnerSessionID | None = Field(None, alias="CPOPartnerSessionID")
@@ -132,7 +132,7 @@ class WithOptionalSessionID(Message):
 
 
 class WithSessionID(Message):
-    """Base of messages that name their session."""
+    """Base of messages with a mandatory SessionID."""
 
     session_id: SessionID = Field(alias="SessionID")
     cpo_partner_session_id: PartnerSessionID | None = Field(None, alias="CPOPartnerSessionID")
@@ -140,17 +140,16 @@ class WithSessionID(Message):
 
 
 class Acknowledgement(WithOptionalSessionID):
-    """The answer to most requests (eRoamingAcknowledgement).
+    """The response to most requests (eRoamingAcknowledgement, CPO-02)."""
 
-    ``result`` is False where a refusal left it out, as Hubject does beside HTTP 401, 403 and 404 (CONFORMANCE D56).
-    """
-
+    # A refusal may lack it: Hubject leaves it out beside HTTP 401, 403 and 404 (CONFORMANCE D56).
     result: Annotated[bool, BooleanField(), RequiredWithDefault(default=False)] = Field(alias="Result")
     status_code: StatusCode = Field(alias="StatusCode")
 
     @classmethod
     def _read_leniently(cls, value: object, *, pulled: bool) -> tuple[Self, tuple[Finding, ...]]:
         message, findings = super()._read_leniently(value, pulled=pulled)
+        # Beside 000 an absent Result is a contradiction, and stays an error.
         if message.status_code.code == StatusCodeValue.SUCCESS:
             return message, findings
         text = "'Result' is mandatory; beside a refusal's code it is read as false"
@@ -160,7 +159,7 @@ class Acknowledgement(WithOptionalSessionID):
 
 RFID_PREFIX, QR_PREFIX, PNC_PREFIX, REMOTE_PREFIX = "rfid", "qr", "pnc", "remote"
 _SEPARATOR = ":"
-#: The code that refuses a medium (CONFORMANCE section 4, AuthorizeStop; OICP 2.3, CodeType).
+#: The status code that refuses a kind of token (CONFORMANCE section 4, AuthorizeStop; OICP 2.3, CodeType).
 _REJECTION_CODES = {
     RFID_PREFIX: StatusCodeValue.RFID_INVALID,
     QR_PREFIX: StatusCodeValue.QR_CODE_INVALID,
@@ -170,9 +169,10 @@ _REJECTION_CODES = {
 
 
 def token_key(identification: Identification | None) -> str:
-    """Return the canonical text of a medium, empty where nothing is told; both kinds of card are one medium."""
+    """Return the canonical text of an identification; empty without one."""
     if identification is None:
         return ""
+    # An RFID card is one token, in whichever of its two data types it came.
     uid = identification.uid
     if uid is not None:
         return f"{RFID_PREFIX}{_SEPARATOR}{uid.key}"
@@ -187,10 +187,10 @@ def token_key(identification: Identification | None) -> str:
 
 
 def token_keys(identifications: Iterable[Identification]) -> str:
-    """Return several media in one text, blank-separated."""
+    """Return the canonical texts of several identifications, separated by blanks."""
     return " ".join(filter(None, map(token_key, identifications)))
 
 
 def rejection_code(key: str) -> StatusCodeValue:
-    """Return the status code that says that this medium is not accepted."""
+    """Return the status code that refuses a token, given its key."""
     return _REJECTION_CODES.get(key.partition(_SEPARATOR)[0], StatusCodeValue.NO_POSITIVE_AUTHENTICATION)

@@ -1,9 +1,9 @@
-"""The enumerations of OICP 2.3 (03 Data Types).
+"""The enumerations and status codes of OICP 2.3 (03 Data Types).
 
 ``ActionType``, ``AuthorizationStatus`` and the notification types are closed: without one of their values there is no
-message. All others are open: a message holds plain text, and a finding reports a text that is not listed.
+message. All others are open: the attribute of a message is text, and an unlisted text is a finding (RULES T5).
 
-The status codes of OICP (OICP 2.3, 03 Data Types, CodeType).
+``StatusCodeValue`` is the one enumeration of status codes (CodeType), with their documented descriptions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ActionType(StrEnum):
 
 
 class AuthorizationStatus(StrEnum):
-    """The answer to an authorization."""
+    """The outcome of an authorization (AuthorizationStatusType)."""
 
     AUTHORIZED = "Authorized"
     NOT_AUTHORIZED = "NotAuthorized"
@@ -37,7 +37,7 @@ class DeltaType(StrEnum):
 
 
 class EvseStatus(StrEnum):
-    """The state of a charging spot."""
+    """The status of an EVSE (EvseStatusType)."""
 
     AVAILABLE = "Available"
     RESERVED = "Reserved"
@@ -48,7 +48,7 @@ class EvseStatus(StrEnum):
 
 
 class Plug(StrEnum):
-    """A connector."""
+    """A connector (PlugType)."""
 
     SMALL_PADDLE_INDUCTIVE = "Small Paddle Inductive"
     LARGE_PADDLE_INDUCTIVE = "Large Paddle Inductive"
@@ -81,7 +81,7 @@ class ChargingMode(StrEnum):
 
 
 class PowerType(StrEnum):
-    """The kind of current."""
+    """Alternating or direct current (PowerType)."""
 
     AC_1_PHASE = "AC_1_PHASE"
     AC_3_PHASE = "AC_3_PHASE"
@@ -108,7 +108,7 @@ class PaymentOption(StrEnum):
 
 
 class ValueAddedService(StrEnum):
-    """What a charging spot offers beside charging."""
+    """A service beside charging (ValueAddedServiceType)."""
 
     RESERVATION = "Reservation"
     DYNAMIC_PRICING = "DynamicPricing"
@@ -121,7 +121,7 @@ class ValueAddedService(StrEnum):
 
 
 class Accessibility(StrEnum):
-    """Who may reach the charging station."""
+    """Who has access to the charging station (AccessibilityType)."""
 
     FREE = "Free publicly accessible"
     RESTRICTED = "Restricted access"
@@ -130,7 +130,7 @@ class Accessibility(StrEnum):
 
 
 class AccessibilityLocation(StrEnum):
-    """Where the charging station stands."""
+    """The location of the charging station (AccessibilityLocationType)."""
 
     ON_STREET = "OnStreet"
     PARKING_LOT = "ParkingLot"
@@ -139,7 +139,7 @@ class AccessibilityLocation(StrEnum):
 
 
 class DynamicInfo(StrEnum):
-    """Whether status is provided as well; texts, not booleans."""
+    """Whether EVSE status is provided as well; texts, not booleans (RULES T3)."""
 
     TRUE = "true"
     FALSE = "false"
@@ -147,7 +147,7 @@ class DynamicInfo(StrEnum):
 
 
 class EnergyType(StrEnum):
-    """Where energy comes from."""
+    """A source of energy (EnergyType)."""
 
     SOLAR = "Solar"
     WIND = "Wind"
@@ -169,7 +169,7 @@ class CalibrationLawDataAvailability(StrEnum):
 
 
 class MeteringStatus(StrEnum):
-    """Which moment of a session a signed meter value belongs to."""
+    """The moment of a session at which a meter value was signed (MeteringStatusType)."""
 
     START = "Start"
     PROGRESS = "Progress"
@@ -177,7 +177,7 @@ class MeteringStatus(StrEnum):
 
 
 class RfidType(StrEnum):
-    """The kind of an RFID card."""
+    """The technology of an RFID card (RFIDType)."""
 
     MIFARE_CLASSIC = "mifareCls"
     MIFARE_DESFIRE = "mifareDes"
@@ -187,20 +187,20 @@ class RfidType(StrEnum):
 
 
 class HashFunction(StrEnum):
-    """How a PIN is hashed."""
+    """The hash function of a PIN."""
 
     BCRYPT = "Bcrypt"
 
 
 class LegacyHashFunction(StrEnum):
-    """How a PIN was hashed in OICP 2.1."""
+    """The hash functions of PINs in OICP 2.1."""
 
     MD5 = "MD5"
     SHA_1 = "SHA-1"
 
 
 class ErrorType(StrEnum):
-    """What kind of error a charging notification reports."""
+    """The error that a charging notification reports (ErrorClassType)."""
 
     CONNECTOR_ERROR = "ConnectorError"
     CRITICAL_ERROR = "CriticalError"
@@ -215,7 +215,7 @@ class GeoFormat(StrEnum):
 
 
 class ReferenceUnit(StrEnum):
-    """What a price is per."""
+    """The unit of a price (ReferenceUnitType)."""
 
     HOUR = "HOUR"
     KILOWATT_HOUR = "KILOWATT_HOUR"
@@ -248,12 +248,12 @@ class Day(StrEnum):
 
 
 class StatusCodeValue(StrEnum):
-    """A status code, with the text that the documents give it; 401, 404 and 500 stand only in Hubject's guide."""
+    """A status code with its documented description; 401, 404 and 500 are in Hubject's guide only (D33)."""
 
     description: str
 
+    # A member is the text of its code, and carries the description: the documented way of an enum with two values.
     def __new__(cls, code: str, description: str) -> Self:
-        """Return the code ``code``, with its description beside it."""
         member = str.__new__(cls, code)
         member._value_ = code
         member.description = description
@@ -295,5 +295,12 @@ class StatusCodeValue(StrEnum):
     EVSE_OUT_OF_SERVICE = "700", "EVSE out of service"
 
 
-#: Codes that speak of the other system's trouble and not of the message: what became of it is not known.
-INDETERMINATE_CODES = frozenset({"001", "002", "021", "310"})
+#: Codes that report a failure of the other system instead of a decision: the outcome of the request is unknown (L1).
+INDETERMINATE_CODES = frozenset(
+    {
+        StatusCodeValue.SYSTEM_ERROR_OF_HUB,
+        StatusCodeValue.DATABASE_ERROR_OF_HUB,
+        StatusCodeValue.SYSTEM_ERROR,
+        StatusCodeValue.PARTNER_DID_NOT_RESPOND,
+    }
+)

@@ -1,6 +1,6 @@
-"""Where the documents of OICP 2.3 disagree with each other or with the world, and what this package does about it.
+"""Errata of OICP 2.3: where its documents disagree with each other or with real hardware, and how they are read here.
 
-The numbers are those that findings, comments and tests refer to. ``codes`` are the findings by which it shows.
+Comments and tests refer to the numbers. ``p2p-oicp errata`` prints the list.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 
 class Erratum(NamedTuple):
-    """One disagreement: what it is about, what is done about it, and the codes of the findings that tell of it."""
+    """One disagreement: its subject, how this package resolves it, and the codes of the findings that report it."""
 
     number: str
-    about: str
-    ours: str
+    subject: str
+    resolution: str
     codes: tuple[str, ...] = ()
 
 
@@ -31,7 +31,7 @@ ERRATA: tuple[Erratum, ...] = (
     Erratum("D11", "meter values as texts in an example", "sends numbers, reads texts", ("text-for-number",)),
     Erratum("D12", "EVSEPricing or OperatorEVSEPricing in an answer", "sends both names, reads both"),
     Erratum("D13", "PricingProductData or OperatorPricingProducts", "sends both names, reads both"),
-    Erratum("D14", "products of a spot: texts, or objects around them", "sends texts, reads both"),
+    Erratum("D14", "products of an EVSE: texts, or objects around them", "sends texts, reads both"),
     Erratum("D15", "EVSEStatus or EvseStatus as a filter", "sends EVSEStatus, reads both", ("two-spellings",)),
     Erratum("D16", "EvseStatuses: an object around the list, or the list", "sends the object, reads both"),
     Erratum("D17", "OperatorID or OperatorId of a pulled record", "sends OperatorID, reads both", ("two-spellings",)),
@@ -82,7 +82,7 @@ ERRATA: tuple[Erratum, ...] = (
         "reads numbered ones, refuses more than ten",
         ("inexact-value", "more-than-foreseen"),
     ),
-    Erratum("D36", "SessionID of a remote start: mandatory or optional", "optional; the receiver mints one"),
+    Erratum("D36", "SessionID of a remote start: mandatory or optional", "optional; the receiver generates one"),
     Erratum("D37", "OperatorID of notifications: mandatory or absent", "optional"),
     Erratum(
         "D38",
@@ -110,20 +110,20 @@ ERRATA: tuple[Erratum, ...] = (
     Erratum("D46", "'No Payment' with other options", "refuses it", ("no-payment-combined",)),
     Erratum("D47", "an authorization without ProviderID", "reads it", ("authorized-without-provider",)),
     Erratum(
-        "D48", "signed values of spots with external calibration data", "a sender needs them", ("unsigned-values",)
+        "D48", "signed values of EVSEs with calibration data External", "a sender needs them", ("unsigned-values",)
     ),
-    Erratum("D49", "the OpenAPI oneOf of notifications refuses the examples", "goes by Type"),
-    Erratum("D50", "three status pulls on one path, or on three", "serves all paths, tells them apart by the body"),
+    Erratum("D49", "the OpenAPI oneOf of notifications refuses the examples", "selects by Type"),
+    Erratum("D50", "three status pulls on one path, or on three", "serves all paths, selects by the body"),
     Erratum("D51", "the party of a remote stop's path has three names", "one segment, whatever its name"),
     Erratum("D52", "two paths of reservations", "sends to the documented one, serves both"),
     Erratum("D53", "page and size stand in prose only", "page from 0, size 20 unless asked, at most 2000"),
     Erratum("D54", "018: a foreign or a doubled EvseID", "both", ("foreign-evse-id", "duplicate-evse-id")),
-    Erratum("D55", "017 or 320 for a partner that is not let in", "017"),
-    Erratum("D56", "answers without Result beside other HTTP codes", "false if the code refuses", ("result-left-out",)),
-    Erratum("D57", "which message carries a refusal", "reads an Acknowledgement in place of any answer"),
+    Erratum("D55", "017 or 320 for a locked partner", "017"),
+    Erratum("D56", "responses without Result beside HTTP 4xx", "false if the code refuses", ("result-left-out",)),
+    Erratum("D57", "which message carries a refusal", "reads an Acknowledgement in place of any response"),
     Erratum("D58", "10 or 60 seconds for a remote start", "waits 10 seconds"),
     Erratum("D59", "status every minute or every five", "five minutes"),
-    Erratum("D60", "PullAuthenticationData is no operation of 2.3", "offered to peers that know it"),
+    Erratum("D60", "PullAuthenticationData is no operation of 2.3", "served, and sent to peers that offer it"),
     Erratum(
         "D61", "a table of the guide has its columns swapped", "knows the six documented states", ("unknown-value",)
     ),
@@ -131,9 +131,9 @@ ERRATA: tuple[Erratum, ...] = (
         "D62", "examples that break the rules", "reads times out of order and wrong counts", ("times-out-of-order",)
     ),
     Erratum("D63", "'*' in pulled prices", "reads it"),
-    Erratum("D64", "names of products", "any text of up to 50 characters"),
+    Erratum("D64", "values of ProductID", "any text of up to 50 characters"),
     Erratum("D65", "'No Authentication Requires' in the release notes", "sends ...Required, reads both"),
     Erratum("D66", "empty lists", "refused where a record needs an element, otherwise reported", ("empty-list",)),
     Erratum("D67", "pricing messages without their sender", "takes the party from the path"),
-    Erratum("D68", "which document leads", "the tables for members, the guide for times and codes"),
+    Erratum("D68", "which document is leading", "the tables for members, the guide for times and codes"),
 )

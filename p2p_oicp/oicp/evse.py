@@ -1,4 +1,4 @@
-"""EVSE data and status: the records, their pushes and their pulls (OICP 2.3, CPO-02 and EMP-02)."""
+"""EVSE data and EVSE status: the records and their pushes (OICP 2.3, CPO-02 and 03 Data Types)."""
 
 from __future__ import annotations
 
@@ -54,8 +54,9 @@ InfoTexts = Annotated[tuple[InfoText, ...], ListLimits(optional=True)]
 
 
 class ChargingFacility(Message):
-    """What an EVSE can deliver (ChargingFacilityType); power in kW."""
+    """What an EVSE can deliver (ChargingFacilityType); power in kW, voltage in V, amperage in A."""
 
+    # Larger values are known defects of the protocol: charging parks exceed 99 A, 999 V and 999 kW (RULES D1, D2, E3).
     power_type: Annotated[Annotated[str, OpenEnumField(PowerType)] | None, REQUIRED_OR_NONE] = Field(alias="PowerType")
     voltage: Annotated[int, IntegerField(minimum=0, documented_maximum=999)] | None = Field(None, alias="Voltage")
     amperage: Annotated[int, IntegerField(minimum=0, documented_maximum=99)] | None = Field(None, alias="Amperage")
@@ -69,7 +70,9 @@ class ChargingFacility(Message):
 
 
 class EnergySource(Message):
-    """One source of a station's energy (EnergySourceType); percentage 0 to 100."""
+    """A source of a station's energy (EnergySourceType); percentage 0 to 100."""
+
+    # Two digits are documented, and 100 % is what most sources have (CONFORMANCE D30).
 
     energy: Annotated[str, OpenEnumField(EnergyType)] | None = Field(None, alias="Energy")
     percentage: Annotated[int, IntegerField(minimum=0, maximum=100, documented_maximum=99)] | None = Field(
@@ -78,15 +81,16 @@ class EnergySource(Message):
 
 
 class EnvironmentalImpact(Message):
-    """What a station's energy emits, in g/kWh (EnvironmentalImpactType)."""
+    """The emissions of a station's energy, in g/kWh (EnvironmentalImpactType)."""
 
     co2_emission: Annotated[Decimal, DecimalField(documented_maximum=99999)] | None = Field(None, alias="CO2Emission")
     nuclear_waste: Annotated[Decimal, DecimalField(documented_maximum=99999)] | None = Field(None, alias="NuclearWaste")
 
 
 class EvseDataRecord(Message):
-    """A charging spot (EvseDataRecordType); a mandatory member is None only in older data that was pulled."""
+    """The data of an EVSE (EvseDataRecordType)."""
 
+    # A mandatory member is None only in data of OICP 2.1 and 2.2 that was pulled (CONFORMANCE D38).
     delta_type: Annotated[str, OpenEnumField(DeltaType)] | None = Field(None, alias="deltaType")
     last_update: Instant | None = Field(None, alias="lastUpdate")
     evse_id: EvseID = Field(alias="EvseID")
@@ -144,14 +148,14 @@ class EvseDataRecord(Message):
 
 
 class PullEvseDataRecord(EvseDataRecord):
-    """A charging spot as a pull returns it (PullEvseDataRecordType): it names its operator."""
+    """The data of an EVSE in a pull, with its operator (PullEvseDataRecordType)."""
 
     operator_id: Annotated[OperatorID | None, Aliases("OperatorId"), REQUIRED_OR_NONE] = Field(alias="OperatorID")
     operator_name: Annotated[OperatorName | None, REQUIRED_OR_NONE] = Field(alias="OperatorName")
 
 
 class OperatorEvseData(Message):
-    """The charging spots of one operator (OperatorEvseDataType)."""
+    """The EVSE data of one operator (OperatorEvseDataType)."""
 
     operator_id: OperatorID = Field(alias="OperatorID")
     operator_name: OperatorName = Field(alias="OperatorName")
@@ -159,21 +163,21 @@ class OperatorEvseData(Message):
 
 
 class PushEvseData(Message):
-    """A CPO tells its charging spots (eRoamingPushEvseData); a fullLoad without records deletes all."""
+    """A CPO pushes EVSE data (eRoamingPushEvseData); a fullLoad without records deletes all (RULES M8)."""
 
     action_type: ActionType = Field(alias="ActionType")
     operator_evse_data: Annotated[OperatorEvseData, Aliases("OperatorEVSEData")] = Field(alias="OperatorEvseData")
 
 
 class EvseStatusRecord(Message):
-    """The state of one charging spot (EvseStatusRecordType)."""
+    """The status of an EVSE (EvseStatusRecordType)."""
 
     evse_id: EvseID = Field(alias="EvseID")
     evse_status: Annotated[EvseStatusText, Aliases("EVSEStatus")] = Field(alias="EvseStatus")
 
 
 class OperatorEvseStatus(Message):
-    """The states of one operator's charging spots (OperatorEvseStatusType)."""
+    """The EVSE statuses of one operator (OperatorEvseStatusType)."""
 
     operator_id: OperatorID = Field(alias="OperatorID")
     operator_name: OperatorName | None = Field(None, alias="OperatorName")
@@ -183,7 +187,7 @@ class OperatorEvseStatus(Message):
 
 
 class PushEvseStatus(Message):
-    """A CPO tells the states of its charging spots (eRoamingPushEvseStatus)."""
+    """A CPO pushes EVSE statuses (eRoamingPushEvseStatus)."""
 
     action_type: ActionType = Field(alias="ActionType")
     operator_evse_status: Annotated[OperatorEvseStatus, Aliases("OperatorEVSEStatus")] = Field(

@@ -1,4 +1,8 @@
-"""How a member stands in its message: other spellings that are read, who owes it, how many of it there may be."""
+"""How a member occurs in its message: aliases, whether it is required, limits of lists, optional wrappers.
+
+``Aliases``, ``RequiredWithDefault``, ``ListLimits`` and ``OptionalWrapper`` are annotations; ``FieldSpec`` is what
+``lenient.model_spec`` compiles from them.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +25,17 @@ from p2p_oicp.oicp.field_types import (
 )
 from p2p_oicp.oicp.findings import Finding, escape_reference_token
 
-#: Members that say which thing a record is about; without them even a tolerant reader has nothing to hold.
+#: Members that identify a record; null in one of them is an error in pulled data too.
 IDENTIFYING_MEMBERS = frozenset({"EvseID", "SessionID"})
 
 
 class Aliases:
-    """Other names of a member: ``names`` are documented, ``inexact`` are misprints and are read with a warning.
+    """Other names of a member.
 
-    ``also_written``: peers exist that know only the other name, so a message of ours carries both.
+    Args:
+        names: Names that other documents of OICP use, read without a finding.
+        misspellings: Misprints of the documents, read with a warning.
+        write_aliases: Messages of ours carry the member under all names, because some peers read only an alias.
     """
 
     def __init__(self, *names: str, misspellings: Sequence[str] = (), write_aliases: bool = False) -> None:
@@ -38,38 +45,40 @@ class Aliases:
 
 
 class RequiredWithDefault:
-    """A mandatory member whose absence is an error and still leaves a message that can be held, with ``absent``."""
+    """A mandatory member whose absence is an error, but leaves a message with ``default`` in its place."""
 
     def __init__(self, default: object = None) -> None:
         self.default = default
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        # The Python type is optional (None: absent), the strict form is not.
         schema = handler(source)
         return schema["schema"] if schema["type"] == "nullable" else schema
 
 
 REQUIRED_OR_NONE = RequiredWithDefault()
-#: An owed list, which is empty where it is absent.
 REQUIRED_OR_EMPTY = RequiredWithDefault(default=())
 
 
 @dataclass(frozen=True)
 class ListLimits:
-    """Limits of a list; ``alone`` says that a single value without brackets is read as a list of one."""
+    """Limits and spellings of a list."""
 
     minimum: int = 0
     maximum: int | None = None
-    #: Real lists are longer, and cutting one would destroy it (RULES D3).
+    #: Real lists exceed the maximum, and a cut one would be useless (RULES D3).
     soft_limit: bool = False
+    #: Null is an empty list.
     optional: bool = False
+    #: A single value without brackets is read as a list of one.
     allow_single: bool = False
-    #: A list of one is also written without brackets.
+    #: A list of one is written without brackets.
     write_single: bool = False
-    #: What an empty list is: it asks for nothing (a warning) or lacks what the record needs (an error).
+    #: Too short a list: a filter that asks for nothing is a warning, a record that lacks values is an error.
     empty_severity: Literal["error", "warning"] = "error"
-    #: Null elements are skipped with a warning; elsewhere they are errors.
+    #: Null elements are skipped with a warning; without it they are errors.
     skip_nulls: bool = False
-    #: The elements come from other partners' older systems (CONFORMANCE D38).
+    #: The elements are records of a pulled page, where older data may have nulls (CONFORMANCE D38).
     pulled: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
@@ -87,6 +96,7 @@ class ListLimits:
         json_schema = handler(schema)
         if not self.write_single:
             return json_schema
+        # What this library writes has to fit its own schema: the bare element is one more form.
         element = next(option for option in json_schema["anyOf"] if option.get("type") == "array")["items"]
         return json_schema | {"anyOf": [element, *json_schema["anyOf"]]}
 
@@ -97,18 +107,16 @@ def _empty_tuple(_: None) -> tuple[()]:
 
 @dataclass(frozen=True)
 class OptionalWrapper:
-    """An object with one member, that some write as the bare value of that member.
-
-    Documents show bare lists; bare texts come from older senders only, and are read with a warning.
-    """
+    """An object with one member, in whose place some senders write the bare value of that member."""
 
     name: str
+    #: The documents show bare lists; bare texts come from older senders only and are read with a warning.
     bare_type: type[list[object] | str] = list
 
 
 @dataclass(frozen=True)
 class ListField(FieldType):
-    """The tolerant reader of a list."""
+    """The lenient form of a list."""
 
     item: FieldType
     limits: ListLimits
@@ -116,6 +124,7 @@ class ListField(FieldType):
     @override
     def read(self, value: object, pointer: str, collector: FindingCollector) -> object:
         if not isinstance(value, list):
+            # Lists that may be written without brackets have texts or objects as elements: a number is no element.
             if self.limits.allow_single and not isinstance(value, (int, float)):
                 element = self.item.read(value, pointer, collector)
                 return UNPARSABLE if isinstance(element, Unparsable) else (element,)
@@ -150,7 +159,7 @@ class ListField(FieldType):
 
 @dataclass(frozen=True)
 class OptionalWrapperField(FieldType):
-    """The tolerant reader of an object that may have been left out around its only member."""
+    """The lenient form of an object that may be absent around its only member."""
 
     inner: FieldType
     wrapper: OptionalWrapper
@@ -162,12 +171,14 @@ class OptionalWrapperField(FieldType):
         inner_collector = FindingCollector(pulled=collector.pulled)
         result = self.inner.read({self.wrapper.name: value}, "", inner_collector)
         if self.wrapper.bare_type is str:
+            # A text that does not parse is better reported as the wrong type that it is.
             if inner_collector.findings:
                 return self.inner.read(value, pointer, collector)
             collector.warn(
                 pointer, "bare-text", f"{format_value(value)} is read as the '{self.wrapper.name}' of an object"
             )
         collector.fatal |= inner_collector.fatal
+        # Pointers must name what was received, and the wrapper was not.
         wrapper_pointer = f"/{escape_reference_token(self.wrapper.name)}"
         collector.findings += (
             Finding(
@@ -182,7 +193,7 @@ class OptionalWrapperField(FieldType):
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One member of a message, as the tolerant reader sees it."""
+    """One member of a message, for the lenient parser and for serialization."""
 
     attribute: str
     name: str
@@ -194,21 +205,21 @@ class FieldSpec:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names under which it may stand, the documents' own first."""
+        """All wire names of the member, the preferred one first."""
         return (self.name, *(self.aliases.names if self.aliases else ()))
 
     @property
     def writes_single(self) -> bool:
-        """Whether a list of one is written without brackets."""
+        """Whether a list of one element is written without brackets."""
         return isinstance(self.field_type, ListField) and self.field_type.limits.write_single
 
     @property
     def fallback(self) -> object:
-        """What a message holds where the member is absent or unreadable; UNREADABLE: there is no message."""
+        """The value of a member that is absent or cannot be parsed; UNPARSABLE: there is no message without it."""
         return UNPARSABLE if self.required else self.default
 
     def accepts_name(self, name: str, value: Mapping[str, object], pointer: str, collector: FindingCollector) -> bool:
-        """Whether the member is read from ``name``; the documents' own name wins over others (D01)."""
+        """Whether the member is read from ``name``: if it has several names in a message, the preferred one counts."""
         if self.aliases is None:
             return True
         effective_name = next(candidate for candidate in self.names if value.get(candidate) is not None)
@@ -227,7 +238,7 @@ class FieldSpec:
         return True
 
     def report_missing(self, value: Mapping[str, object], pointer: str, collector: FindingCollector) -> None:
-        """Note that a mandatory member has no value."""
+        """Report that a mandatory member has no value."""
         member_pointer = f"{pointer}/{escape_reference_token(self.name)}"
         if self.name not in value:
             collector.error(member_pointer, "missing", f"'{self.name}' is mandatory, and is absent")

@@ -1,15 +1,14 @@
-"""What a member may hold, declared once as an annotation and read by everyone who needs to know.
+"""Field types: what one member may hold, declared as an annotation (``Annotated[str, TextField(50)]``).
 
-A kind says the same thing twice, in two strengths:
+A field type defines two forms:
 
-- ``schema()`` is the faultless form. Pydantic's core checks it, so that a faultless message costs no Python at all; the
-  JSON Schema is drawn from it too.
-- ``read()`` is the tolerant form, taken only when the first one failed: it reads what can be read, and notes a finding
-  for everything that is not as the documents want it.
+- ``schema()``, the strict form. Pydantic's core checks it in native code, and the JSON Schema is generated from it.
+- ``read()``, the lenient form, used only after the strict one failed. It returns what can be parsed and reports a
+  finding for each deviation from the documents.
 
-The two are held together by a test: what passes ``schema()`` has no finding in ``read()``, and means the same.
+Invariant: what passes ``schema()`` has no findings in ``read()`` and the same value; a test holds the two together.
 
-The code lists of ISO 3166-1 (alpha-3) and ISO 4217, with the codes that are withdrawn or only customary.
+The module also has the code lists of ISO 3166-1 (alpha-3) and ISO 4217, with withdrawn and customary codes.
 """
 
 from __future__ import annotations
@@ -29,31 +28,32 @@ from p2p_oicp.oicp.findings import Finding, Severity
 
 
 class Unparsable:
-    """The one value that stands for "nothing could be read here"."""
+    """The type of ``UNPARSABLE``, which marks a value that cannot be parsed at all."""
 
 
 UNPARSABLE: Final = Unparsable()
+# A finding travels in an answer and stands in one log line; a received value may be megabytes.
 _MAX_VALUE_LENGTH = 80
 
-#: Codes of limits that real signed meter values exceed: errors to a validator, known defects to a receiver (RULES D3).
+#: Codes of limits that real signed meter values exceed: errors in ``validate``, known defects to a receiver (RULES D3).
 SOFT_LENGTH_LIMIT: Final = "longer-than-foreseen"
 SOFT_COUNT_LIMIT: Final = "more-than-foreseen"
 
 
 def format_value(value: object) -> str:
-    """Return a value as a sentence shows it: as text, and not too much of it."""
+    """Return a value as a finding quotes it, cut to 80 characters."""
     text = value if isinstance(value, str) else repr(value)
     return f"'{text}'" if len(text) <= _MAX_VALUE_LENGTH else f"'{text[:_MAX_VALUE_LENGTH]}…'"
 
 
 @cache
 def enum_values(options: type[StrEnum]) -> frozenset[str]:
-    """Return the texts of an enumeration."""
+    """Return the wire values of an enumeration."""
     return frozenset(map(str, options))
 
 
 def json_type(value: object) -> str:
-    """Return what a decoded value is called in JSON."""
+    """Return the JSON type of a decoded value, with its article."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -67,47 +67,56 @@ def json_type(value: object) -> str:
 
 @dataclass(slots=True)
 class FindingCollector:
-    """What the tolerant reader has noticed so far."""
+    """Collects the findings of one lenient parse."""
 
     findings: list[Finding] = field(default_factory=list)
-    #: Set when something is so wrong that there is no message: a wrong type, a mandatory member that is missing.
+    #: Set when no message is left: a wrong JSON type, or a mandatory member that is missing.
     fatal: bool = False
     #: Set inside a record of a pulled page, where older data has nulls in mandatory members (CONFORMANCE D38).
     pulled: bool = False
 
     def error(self, pointer: str, code: str, message: str) -> None:
-        """Note something that breaks the documents' rules, although it can be read."""
+        """Report a violation of the documents; the value could be parsed."""
         self.findings.append(Finding(Severity.ERROR, pointer, code, message))
 
     def warn(self, pointer: str, code: str, message: str) -> None:
-        """Note something that is processed, and that its sender should hear of."""
+        """Report a deviation that is accepted."""
         self.findings.append(Finding(Severity.WARNING, pointer, code, message))
 
     def known_defect(self, pointer: str, code: str, message: str) -> None:
-        """Note something where the protocol is narrower than real hardware."""
+        """Report a value where the protocol is narrower than real hardware."""
         self.findings.append(Finding(Severity.KNOWN_DEFECT, pointer, code, message))
 
     def unparsable(self, pointer: str, code: str, message: str) -> Unparsable:
-        """Note something that cannot be read at all."""
+        """Report a value that cannot be parsed; without it there may be no message."""
         self.fatal = True
         self.error(pointer, code, message)
         return UNPARSABLE
 
     def wrong_type(self, value: object, pointer: str, expected: str, *, secret: bool = False) -> Unparsable:
-        """Note a value of another JSON type than ``wanted``; a secret value is not shown."""
+        """Report a value of another JSON type than expected; a secret value is not quoted."""
         actual = json_type(value) if secret else f"{json_type(value)} ({format_value(value)})"
         return self.unparsable(pointer, "wrong-type", f"must be {expected}, not {actual}")
 
 
 class FieldType:
-    """Base of all kinds; used as ``Annotated[str, Text(50)]``."""
+    """Base of all field types."""
 
     def schema(self) -> CoreSchema:
-        """Return the faultless form for pydantic's core."""
+        """Return the strict form, for pydantic's core."""
         raise NotImplementedError
 
     def read(self, value: object, pointer: str, collector: FindingCollector) -> object:
-        """Return ``value`` as Python holds it, or UNREADABLE, and note what is wrong with it; never raises."""
+        """Parse a value leniently; never raises.
+
+        Args:
+            value: The decoded JSON value; never None, because null is the same as absent.
+            pointer: Where the value stands in the message.
+            collector: Receives a finding for each deviation.
+
+        Returns:
+            The Python value, or UNPARSABLE.
+        """
         raise NotImplementedError
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
@@ -116,12 +125,13 @@ class FieldType:
 
 @dataclass(frozen=True)
 class TextField(FieldType):
-    """A text of ``minimum`` to ``maximum`` characters (code points), as the documents' column "Field Length" says."""
+    """A text of ``minimum`` to ``maximum`` characters (code points): the column "Field Length" of the documents."""
 
     maximum: int | None = None
     minimum: int = 0
+    #: The value is not quoted in findings: a PIN, for instance.
     secret: bool = False
-    #: Real values are longer, and cutting one would destroy it (RULES D3).
+    #: Real values exceed the limit, and a cut one would be useless (RULES D3).
     soft_limit: bool = False
 
     @override
@@ -142,10 +152,12 @@ class TextField(FieldType):
 
 @dataclass(frozen=True)
 class PatternField(FieldType):
-    """A text of a certain form; ``tolerated`` is a wider one, read with a warning, ``why`` says what is meant."""
+    """A text that matches a regular expression as a whole."""
 
     pattern: str
+    #: A sentence about the expected form, with an example.
     format_hint: str
+    #: A wider expression, accepted with a warning.
     lenient_pattern: str | None = None
     secret: bool = False
 
@@ -157,6 +169,7 @@ class PatternField(FieldType):
     def read(self, value: object, pointer: str, collector: FindingCollector) -> object:
         if not isinstance(value, str):
             return collector.wrong_type(value, pointer, "a string", secret=self.secret)
+        # fullmatch and ASCII: "$" accepts a trailing newline, and "\d" the digits of other scripts.
         if not re.fullmatch(self.pattern, value, re.ASCII):
             text = "the value" if self.secret else format_value(value)
             if self.lenient_pattern and re.fullmatch(self.lenient_pattern, value, re.ASCII):
@@ -168,16 +181,15 @@ class PatternField(FieldType):
 
 @dataclass(frozen=True)
 class OpenEnumField(FieldType):
-    """An open enumeration: an unknown text is kept and reported.
-
-    ``also_read`` holds other spellings of the documents, ``inexact`` those that are read with a warning. With
-    ``growing``, a text the list does not know is taken for hardware newer than the list (RULES D4).
-    """
+    """An open enumeration: an unknown text is kept and reported."""
 
     options: type[StrEnum]
+    #: Spellings of other documents of OICP, accepted without a finding.
     alternatives: tuple[str, ...] = ()
     accepted_with_warning: tuple[str, ...] = ()
+    #: An unknown text is a known defect, since hardware may be newer than the list (RULES D4).
     extensible: bool = False
+    #: JSON booleans are read as their text (RULES T3).
     accept_booleans: bool = False
 
     @override
@@ -212,7 +224,7 @@ class OpenEnumField(FieldType):
         return value
 
     def _may_be_newer_value(self, value: str) -> bool:
-        """Whether a text names something new, rather than something known in a wrong way."""
+        """Whether a text may name new hardware, and is no misspelling of a listed value."""
         return bool(value) and value != "Unspecified" and value.casefold() not in map(str.casefold, self.options)
 
     def _format_options(self) -> str:
@@ -234,7 +246,7 @@ class BooleanField(FieldType):
 
 @dataclass(frozen=True)
 class StatusCodeField(FieldType):
-    """A status code: three digits as a string; a number is read, an unknown code is kept (OICP 2.3, CodeType)."""
+    """A status code: three digits as a string. A number is read, an unknown code is kept (OICP 2.3, CodeType)."""
 
     codes: type[StrEnum]
 
@@ -263,7 +275,7 @@ class StatusCodeField(FieldType):
 
 @dataclass(frozen=True)
 class LiteralField(FieldType):
-    """One text, that says which of several messages this is."""
+    """A constant text that discriminates between messages, such as the ``Type`` of a charging notification."""
 
     expected: StrEnum
 
@@ -298,7 +310,7 @@ COUNTRIES = _codes(
     WLF WSM YEM ZAF ZMB ZWE
     """
 )
-#: Kosovo's customary code, and what was withdrawn while charging stations existed.
+#: Kosovo's customary code, and codes that were withdrawn since charging stations exist.
 NONSTANDARD_COUNTRIES = frozenset({"XKX", "ANT", "SCG", "YUG", "ROM", "ZAR", "TMP"})
 
 CURRENCIES = _codes(
@@ -322,7 +334,7 @@ WITHDRAWN_CURRENCIES = _codes(
 
 @dataclass(frozen=True)
 class CodeListField(FieldType):
-    """A code of three capital letters; lower case, withdrawn and customary ones are read with a warning."""
+    """A code of three capital letters; lower-case, withdrawn and customary codes are accepted with a warning."""
 
     standard: str
     codes: frozenset[str]
@@ -333,6 +345,7 @@ class CodeListField(FieldType):
         return core_schema.literal_schema(sorted(self.codes))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        # The pattern alone: the list would stand in the schema of each message, and grows with the standard.
         return {"type": "string", "pattern": "^[A-Z]{3}$", "description": f"A code of {self.standard}."}
 
     @override

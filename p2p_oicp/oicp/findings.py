@@ -1,4 +1,4 @@
-"""What is wrong with a message, and where: findings with a JSON pointer in the names of the wire."""
+"""Findings: what is wrong with a message, and where, as a JSON pointer (RFC 6901) in wire names."""
 
 from __future__ import annotations
 
@@ -8,33 +8,42 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from p2p_oicp.errors import MessageError
+from p2p_oicp.oicp.enums import StatusCodeValue
 
+# "EvseID" becomes "evseID", "EVSEStatus" becomes "evseStatus", "UID" becomes "uid".
 _LEADING_CAPITALS = re.compile(r"^(?:[A-Z]+(?![a-z])|[A-Z])")
 
-#: Findings that are answered with a status code of their own; all others are 022, data error (OICP 2.3, CodeType).
+#: Findings with a status code of their own; all others are 022, data error (OICP 2.3, CodeType; 018 twice: D54).
 _STATUS_CODES = {
-    "duplicate-evse-id": "018",
-    "foreign-evse-id": "018",
-    "foreign-evco-id": "019",
-    "pin-missing": "101",
-    "pin-hashed": "101",
+    "duplicate-evse-id": StatusCodeValue.INCONSISTENT_EVSE_ID,
+    "foreign-evse-id": StatusCodeValue.INCONSISTENT_EVSE_ID,
+    "foreign-evco-id": StatusCodeValue.INCONSISTENT_EVCO_ID,
+    "pin-missing": StatusCodeValue.QR_CODE_INVALID,
+    "pin-hashed": StatusCodeValue.QR_CODE_INVALID,
 }
 
 
 class Severity(StrEnum):
-    """How grave a finding is."""
+    """What a finding means for the message."""
 
     ERROR = "error"
     """The message cannot be processed."""
     WARNING = "warning"
-    """The message is processed, and its sender should hear of this."""
+    """The message is processed, and the finding is reported to its sender."""
     KNOWN_DEFECT = "known-defect"
-    """The protocol is narrower than real hardware: nothing is wrong with the sender."""
+    """The protocol is narrower than real hardware; the sender did nothing wrong (RULES D1 to D4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One observation: ``pointer`` is RFC 6901 in wire names, ``code`` stable text, ``message`` names both values."""
+    """One deviation.
+
+    Attributes:
+        severity: What it means for the message.
+        pointer: Where it is, as a JSON pointer in wire names; empty: the message as a whole.
+        code: A stable identifier of the kind of deviation; programs and tests compare it.
+        message: A text for people that quotes the received value and the expected one.
+    """
 
     severity: Severity
     pointer: str
@@ -42,32 +51,33 @@ class Finding:
     message: str
 
     @property
-    def status_code(self) -> str:
+    def status_code(self) -> StatusCodeValue:
         """The OICP status code of a refusal for this reason."""
-        return _STATUS_CODES.get(self.code, "022")
+        return _STATUS_CODES.get(self.code, StatusCodeValue.DATA_ERROR)
 
     def with_prefix(self, prefix: str) -> Finding:
-        """Return the same finding for a message that stands at ``pointer`` of a larger one."""
+        """Return the same finding for a message that is part of a larger one, at the pointer ``prefix``."""
         return Finding(self.severity, prefix + self.pointer, self.code, self.message)
 
 
 class InvalidMessage(MessageError):
-    """A message that cannot be processed; ``findings`` say why, errors first."""
+    """A message that cannot be processed; ``findings`` has the reasons, errors first."""
 
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings = tuple(sorted(findings, key=lambda finding: finding.severity is not Severity.ERROR))
+        # Three are enough for a log line; ``findings`` has them all.
         super().__init__(
             "; ".join(f"{finding.pointer or 'message'}: {finding.message}" for finding in self.findings[:3])
         )
 
 
 def escape_reference_token(name: str) -> str:
-    """Return a member name as one token of a JSON pointer."""
+    """Return a member name as a reference token of a JSON pointer (RFC 6901 §3)."""
     return name.replace("~", "~0").replace("/", "~1")
 
 
 def field_reference(pointer: str) -> str:
-    """Return a pointer as Hubject writes it in validationErrors: ``operatorEvseData.evseDataRecord[0].plugs``."""
+    """Return a pointer in the notation of Hubject's validationErrors: ``operatorEvseData.evseDataRecord[0].plugs``."""
     reference = ""
     for token in pointer.split("/")[1:]:
         name = token.replace("~1", "/").replace("~0", "~")

@@ -1,9 +1,7 @@
-"""The three notations of coordinates (WGS84), their exact forms and conversions between them.
+"""Where an EVSE is and when it is open (OICP 2.3, 03 Data Types).
 
-Google writes latitude first. A notation is kept as it came; it is converted only on request
-(``GeoCoordinatesResponseFormat``), rounded to six decimals.
-
-Where a charging spot is and when it is open (OICP 2.3, 03 Data Types).
+Coordinates (WGS84) come in one of three notations. The received notation is kept; it is converted only on request
+(``GeoCoordinatesResponseFormat``), rounded to six decimal places (RULES T7). Google's has the latitude first.
 """
 
 from __future__ import annotations
@@ -32,7 +30,8 @@ _DMS_LONGITUDE_PATTERN = (
 )
 _WHITESPACE = r"[ \t\r\n\f\v]"
 
-# The published expressions; they know no range, and Google's makes the separator optional (CONFORMANCE D27).
+# The published expressions: they allow any range, and Google's makes the separator optional (CONFORMANCE D27). What
+# they accept is still converted; whether it is valid is for the stricter expressions above.
 _PUBLISHED_DEGREES = r"-?1?[0-9]{1,2}\.[0-9]{1,6}"
 _PUBLISHED_GOOGLE = re.compile(rf"({_PUBLISHED_DEGREES}){_WHITESPACE}*,?{_WHITESPACE}*({_PUBLISHED_DEGREES})", re.ASCII)
 
@@ -42,7 +41,7 @@ _SIX_DECIMALS = Decimal("0.000001")
 
 @dataclass(frozen=True)
 class Position:
-    """A place on earth, in degrees."""
+    """A position on earth, in degrees."""
 
     latitude: Decimal
     longitude: Decimal
@@ -50,7 +49,7 @@ class Position:
 
 @dataclass(frozen=True)
 class GoogleCoordinatesField(PatternField):
-    """``latitude longitude`` in one text; what lacks the blank between them is read with a warning."""
+    """``latitude longitude`` in one text; without a separator it is accepted with a warning."""
 
     pattern: str = rf"{_LATITUDE_PATTERN}(?:{_WHITESPACE}+|{_WHITESPACE}*,{_WHITESPACE}*){_LONGITUDE_PATTERN}"
     format_hint: str = "Google coordinates are latitude and longitude like '47.662249 9.360922'"
@@ -76,28 +75,28 @@ DMS_LONGITUDE = PatternField(_DMS_LONGITUDE_PATTERN, "a longitude is written lik
 
 
 def from_google(text: str) -> Position | None:
-    """Return the place that a Google text means; None if it cannot be read."""
+    """Parse Google's notation; None if malformed."""
     match = _PUBLISHED_GOOGLE.fullmatch(text)
     return Position(Decimal(match[1]), Decimal(match[2])) if match else None
 
 
 def to_google(position: Position) -> str:
-    """Return a place in Google's notation."""
+    """Return a position in Google's notation."""
     return f"{to_degrees(position.latitude)} {to_degrees(position.longitude)}"
 
 
 def to_degrees(angle: Decimal) -> str:
-    """Return an angle as a decimal degree."""
+    """Return an angle in decimal degrees, with six decimal places."""
     return f"{angle.quantize(_SIX_DECIMALS, ROUND_HALF_EVEN):f}"
 
 
 def from_degrees(text: str) -> Decimal | None:
-    """Return the angle of a decimal degree; None if it cannot be read."""
+    """Parse decimal degrees; None if malformed."""
     return Decimal(text) if re.fullmatch(_PUBLISHED_DEGREES, text, re.ASCII) else None
 
 
 def from_dms(text: str) -> Decimal | None:
-    """Return the angle of degrees, minutes and seconds; None if it cannot be read."""
+    """Parse degrees, minutes and seconds; None if malformed."""
     match = _DMS.fullmatch(text)
     if not match:
         return None
@@ -106,8 +105,8 @@ def from_dms(text: str) -> Decimal | None:
 
 
 def to_dms(angle: Decimal) -> str:
-    """Return an angle as degrees, minutes and seconds."""
-    # A hundredth of a millionth of a second is less than the six decimals of a degree can tell.
+    """Return an angle in degrees, minutes and seconds, with four decimal places."""
+    # Six decimal places of a degree are 0.0036 seconds, so four decimal places of a second lose nothing.
     seconds = (abs(angle).quantize(_SIX_DECIMALS, ROUND_HALF_EVEN) * 3600).quantize(Decimal("0.0001"))
     minutes, remaining_seconds = divmod(seconds, 60)
     degrees, minutes = divmod(minutes, 60)
@@ -175,7 +174,7 @@ class DegreeMinuteSecondsCoordinates(Message):
 
 
 class GeoCoordinates(Message):
-    """A place in exactly one of three notations (GeoCoordinatesType)."""
+    """A position in exactly one of three notations (GeoCoordinatesType)."""
 
     # The Swiss national feed writes the bare text.
     google: Annotated[GoogleCoordinates | None, OptionalWrapper("Coordinates", str)] = Field(None, alias="Google")
@@ -184,11 +183,11 @@ class GeoCoordinates(Message):
 
     @property
     def position(self) -> Position | None:
-        """The place that is meant; None if it cannot be read."""
+        """The position; None if the notation is malformed."""
         return parse_position(self)
 
     def to_format(self, geo_format: GeoFormat) -> Self:
-        """Return the same place in another notation, rounded to six decimals; itself if it cannot be read."""
+        """Return the position in another notation, rounded to six decimal places; itself if malformed."""
         position = self.position
         if position is None:
             return self
@@ -205,7 +204,7 @@ class GeoCoordinates(Message):
 
 
 def parse_position(geo_coordinates: GeoCoordinates) -> Position | None:
-    """Return the place that is meant; None if it cannot be read. A likeness of it will do."""
+    """Return the position of coordinates, or of a record view of them; None if malformed."""
     if geo_coordinates.google:
         return from_google(geo_coordinates.google.coordinates)
     latitude = longitude = None
@@ -217,7 +216,7 @@ def parse_position(geo_coordinates: GeoCoordinates) -> Position | None:
 
 
 class SearchCenter(Message):
-    """A circle to search in (SearchCenterType); the radius in km."""
+    """A circular search area (SearchCenterType); radius in km."""
 
     geo_coordinates: GeoCoordinates = Field(alias="GeoCoordinates")
     radius: Annotated[Decimal, DecimalField(decimals=1, minimum=0, documented_maximum=Decimal("999.9"))] = Field(
@@ -226,18 +225,18 @@ class SearchCenter(Message):
 
 
 class Period(Message):
-    """From one time of the day to another (PeriodType)."""
+    """A period of a day (PeriodType)."""
 
     begin: TimeOfDay = Field(alias="begin")
     end: TimeOfDay = Field(alias="end")
 
 
-#: The documents' tables show a single period, their examples a list.
+#: The tables of the documents show a single period, their examples a list (CONFORMANCE D08, D09).
 Periods = Annotated[tuple[Period, ...], ListLimits(allow_single=True)]
 
 
 class OpeningTime(Message):
-    """When a charging spot is open (OpeningTimesType)."""
+    """Opening times of an EVSE (OpeningTimesType)."""
 
     period: Periods = Field(alias="Period")
     on: Annotated[DayText, Aliases("On")] = Field(alias="on")

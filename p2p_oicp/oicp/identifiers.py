@@ -1,8 +1,9 @@
-"""The identifiers of OICP as value types: the text as it came, compared by what it means.
+"""The identifiers of OICP as value types: the received text, compared by its canonical key.
 
-Separators, one leading ``+`` and the case of letters carry no meaning (OICP 2.3, 03 Data Types, Restricted Strings), so
-``DE*ABC`` and ``deabc`` are the same operator: equality, hash and order all come from ``key``. The text is never
-rewritten. A malformed identifier can be held, compared and written back; only ``is_valid`` and the findings tell.
+Separators, one leading ``+`` and the case of letters carry no meaning (OICP 2.3, 03 Data Types, Restricted Strings):
+``DE*ABC`` and ``deabc`` are the same operator. Equality, hash and order all come from ``key`` (RULES I10); the text is
+never rewritten (I11). A malformed identifier can be constructed, compared and written back: ``is_valid`` is false, and
+parsing a message reports it (I13).
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ class Identifier:
     __slots__ = ("_key", "text")
 
     text: str
-    _key: str | None
+    _key: str | None  # computed on first use: most identifiers of a message are never compared
 
-    #: What the documents allow, and (where some senders are less exact) what is read all the same, with a warning.
+    #: The documented expression.
     pattern: ClassVar[str] = r"(?!)"
+    #: A wider expression, accepted with a warning; None: only ``pattern``.
     lenient_pattern: ClassVar[str | None] = None
+    #: A valid identifier, for findings and schemas.
     example: ClassVar[str]
     _lenient_regex: ClassVar[re.Pattern[str]]
     _strict_regex: ClassVar[re.Pattern[str]]
@@ -52,7 +55,7 @@ class Identifier:
 
     @property
     def key(self) -> str:
-        """The canonical form: a key for lookups and comparison, never written on the wire."""
+        """The canonical form, for lookups and comparison; never written on the wire (RULES I11)."""
         key = self._key
         if key is None:
             key = self._canonical(self.text)
@@ -61,12 +64,12 @@ class Identifier:
 
     @property
     def is_valid(self) -> bool:
-        """Whether the text can be read as such an identifier."""
+        """Whether the text is accepted as such an identifier, perhaps with a warning."""
         return self._lenient_regex.fullmatch(self.text) is not None
 
     @property
     def is_exact(self) -> bool:
-        """Whether the text is just what the documents allow."""
+        """Whether the text has the documented form."""
         return self._strict_regex.fullmatch(self.text) is not None
 
     def __str__(self) -> str:
@@ -93,6 +96,7 @@ class Identifier:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        # pydantic-core matches with Rust's regex, where "$" is the end of the text and never before a newline.
         text = core_schema.str_schema(strict=True, pattern=f"^(?:{cls.pattern})$")
         return core_schema.union_schema(
             [core_schema.no_info_after_validator_function(cls, text), core_schema.is_instance_schema(cls)],
@@ -105,33 +109,34 @@ class Identifier:
         return {"type": "string", "pattern": f"^(?:{cls.pattern})$", "examples": [cls.example]}
 
 
-# The slots are written once, behind the back of ``__setattr__``.
+# The slots are written past __setattr__, which makes identifiers immutable. Through object.__setattr__ it costs more,
+# and a push of 10,000 records constructs many thousands.
 _set_text = Identifier.__dict__["text"].__set__
 _set_key = Identifier.__dict__["_key"].__set__
 
 
 class CompanyIdentifier(Identifier):
-    """Base of identifiers that begin with a country and a company there, by the rules of ISO or of DIN.
+    """Base of identifiers that begin with a country and a company, by the rules of ISO or of DIN.
 
-    ``tolerated`` marks that beginning with a group named after the standard.
+    ``lenient_pattern`` marks that beginning with a group that is named after the standard.
     """
 
     __slots__ = ()
 
     def _company(self) -> tuple[str, str] | None:
-        """Return the standard, and the country and company as they are written; None if malformed."""
+        """Return the standard, and the received text of country and company; None if malformed."""
         match = self._lenient_regex.fullmatch(self.text)
         return (match.lastgroup, match[match.lastgroup]) if match and match.lastgroup else None
 
     @property
     def standard(self) -> str | None:
-        """``ISO`` or ``DIN``; None if malformed. What both would write alike is ISO."""
+        """``ISO`` or ``DIN``; None if malformed. A text that both allow is ISO (RULES I5)."""
         company = self._company()
         return company[0] if company else None
 
     @property
     def country(self) -> str | None:
-        """Two letters, or a dialling code in DIN's operators; None if malformed."""
+        """The two-letter code, or the dialling code of a DIN operator; None if malformed."""
         company = self._company()
         if company is None:
             return None
@@ -159,8 +164,9 @@ class ProviderID(CompanyIdentifier):
 
 
 class ProviderIDOrAll(Identifier):
-    """Whom a price is for: one provider, or ``*`` for all (OICP 2.3, PricingProductDataType)."""
+    """The recipient of a price: one provider, or ``*`` for all (OICP 2.3, PricingProductDataType)."""
 
+    # A type of its own: a mistyped ProviderID must not publish a price to everyone (RULES I9).
     __slots__ = ()
     pattern = rf"\*|{ProviderID.pattern}"
     lenient_pattern = rf"\*|{ProviderID.lenient_pattern}"
@@ -172,17 +178,17 @@ class ProviderIDOrAll(Identifier):
 
     @property
     def is_all(self) -> bool:
-        """Whether every provider is meant; never true by a typing error."""
+        """Whether the price is for every provider."""
         return self.text == "*"
 
     @property
     def provider(self) -> ProviderID | None:
-        """The one provider that is meant; None for all, and if malformed."""
+        """The one provider; None for all, and if malformed."""
         return ProviderID(self.text) if self.is_valid and not self.is_all else None
 
 
 class EvseID(CompanyIdentifier):
-    """A charging spot (OICP 2.3, EvseIDType): ISO ``DE*AB7*E840*6487`` or DIN ``+49*810*000*438``."""
+    """An EVSE (OICP 2.3, EvseIDType): ISO ``DE*AB7*E840*6487`` or DIN ``+49*810*000*438``."""
 
     __slots__ = ()
     pattern = r"[A-Z]{2}\*?[A-Z0-9]{3}\*?E[A-Z0-9*]{1,30}|\+?[0-9]{1,3}\*[0-9]{3}\*[0-9*]{1,32}"
@@ -193,12 +199,12 @@ class EvseID(CompanyIdentifier):
 
     @property
     def operator(self) -> OperatorID | None:
-        """Who operates the spot; None if malformed."""
+        """The operator of the EVSE; None if malformed (RULES I12)."""
         company = self._company()
         return _cached_operator_id(company[1]) if company else None
 
 
-# Charging spots come in thousands, their operators do not.
+# A push has thousands of EVSEs of few operators; a cached operator keeps its computed key.
 @lru_cache(maxsize=1024)
 def _cached_operator_id(text: str) -> OperatorID:
     return OperatorID(text)
@@ -208,14 +214,15 @@ class ChargingPoolID(CompanyIdentifier):
     """A group of charging stations (OICP 2.3, ChargingPoolIDType): ``IT*123*P456*AB789``."""
 
     __slots__ = ()
-    # The grammar wants an alphanumeric after the P and speaks of up to 31 characters, the expression allows any and 30.
+    # The published grammar demands an alphanumeric after the P and allows up to 31 characters; the published expression
+    # allows a "*" there, and 30.
     pattern = r"[A-Za-z]{2}\*?[A-Za-z0-9]{3}\*?P[A-Za-z0-9][A-Za-z0-9*]{0,29}"
     lenient_pattern = r"(?P<ISO>[A-Za-z]{2}\*?[A-Za-z0-9]{3})\*?P[A-Za-z0-9*]{1,31}"
     example = "IT*123*P456*AB789"
 
     @property
     def operator(self) -> OperatorID | None:
-        """Who operates the pool; None if malformed."""
+        """The operator of the pool; None if malformed."""
         company = self._company()
         return OperatorID(company[1]) if company else None
 
@@ -237,13 +244,13 @@ class EvcoID(CompanyIdentifier):
 
     @property
     def provider(self) -> ProviderID | None:
-        """Whose contract it is; None if malformed."""
+        """The provider of the contract; None if malformed (RULES I12)."""
         company = self._company()
         return ProviderID(company[1]) if company else None
 
 
 class SessionID(Identifier):
-    """A charging session (OICP 2.3, SessionIDType): shaped like a GUID, not only hexadecimal."""
+    """A charging session (OICP 2.3, SessionIDType): the form of a GUID, but not only hexadecimal digits (RULES I7)."""
 
     __slots__ = ()
     pattern = r"[A-Za-z0-9]{8}(?:-[A-Za-z0-9]{4}){3}-[A-Za-z0-9]{12}"
@@ -255,7 +262,7 @@ class SessionID(Identifier):
 
 
 class UID(Identifier):
-    """The number of an RFID card (OICP 2.3, UIDType): 8, 14 or 20 hexadecimal digits, upper case on the wire."""
+    """The number of an RFID card (OICP 2.3, UIDType): 8, 14 or 20 hexadecimal digits, upper case (RULES I8)."""
 
     __slots__ = ()
     pattern = r"[0-9A-F]{8}|[0-9A-F]{14}|[0-9A-F]{20}"

@@ -1,13 +1,13 @@
-"""The tolerant reader: one JSON value in, a message and everything that is wrong with it out.
+"""The lenient parser: a JSON value that failed the strict form in, a message and its findings out.
 
-It is compiled from the same annotations that pydantic's core uses: ``plan_of(model)`` lists the members of a message,
-and ``kind_of(annotation)`` says how each is read.
+It is compiled from the annotations that pydantic's core uses as well: ``model_spec(model)`` lists the members of a
+message, ``field_type_of(annotation)`` returns the field type of each.
 """
 
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -31,11 +31,12 @@ from p2p_oicp.oicp.findings import escape_reference_token
 from p2p_oicp.oicp.identifiers import Identifier
 
 Model = TypeVar("Model", bound=BaseModel)
+Marker = TypeVar("Marker")
 
 
 @dataclass(frozen=True)
 class IdentifierField(FieldType):
-    """The tolerant reader of an identifier: any text is held, and a finding says if it is none."""
+    """The lenient form of an identifier: any text is kept, and a malformed one is reported (RULES I13)."""
 
     identifier_type: type[Identifier]
 
@@ -55,7 +56,7 @@ class IdentifierField(FieldType):
 
 @dataclass(frozen=True)
 class ClosedEnumField(FieldType):
-    """The tolerant reader of a closed enumeration: without one of its values there is no message."""
+    """The lenient form of a closed enumeration: without one of its values there is no message (RULES T5)."""
 
     options: type[StrEnum]
 
@@ -70,28 +71,30 @@ class ClosedEnumField(FieldType):
 
 
 def parse_strict(model: type[Model], value: object) -> Model | None:
-    """Return a model of a value that is just what the documents want; None if it is not."""
+    """Return a model of a value in the strict form; None if it deviates from it."""
     try:
+        # The validator itself: model_validate() adds a Python frame to each message and record.
         instance: Model = model.__pydantic_validator__.validate_python(value, by_alias=True, by_name=False)
     except ValidationError:
-        # It shows received values, secrets among them, so it goes no further than this.
+        # Its text quotes received values, PINs among them; it must not reach a log or an answer.
         return None
     return instance
 
 
 @dataclass(frozen=True)
 class ModelField(FieldType):
-    """The tolerant reader of an object of a certain model; a faultless one inside a message costs no Python."""
+    """The lenient form of an object of a model."""
 
     model: type[BaseModel]
 
     @override
     def read(self, value: object, pointer: str, collector: FindingCollector) -> object:
+        # One bad member of a message does not send its other objects through Python.
         instance = parse_strict(self.model, value)
         return self.read_members(value, pointer, collector) if instance is None else instance
 
     def read_members(self, value: object, pointer: str, collector: FindingCollector) -> object:
-        """Read an object that is not faultless, member by member."""
+        """Parse an object that failed the strict form, member by member."""
         if not isinstance(value, dict):
             return collector.wrong_type(value, pointer, "an object")
         spec = model_spec(self.model)
@@ -105,6 +108,7 @@ class ModelField(FieldType):
                 continue
             member, reference_token = entry
             if member_value is not None and member.accepts_name(name, value, pointer, collector):
+                # The pointers of the rules' findings will have the name under which the member was received.
                 reference_tokens[member.attribute] = reference_token
                 parsed = member.field_type.read(member_value, pointer + reference_token, collector)
                 values[member.attribute] = member.fallback if parsed is UNPARSABLE else parsed
@@ -119,7 +123,8 @@ class ModelField(FieldType):
 def _construct(
     model: type[BaseModel], values: dict[str, Any], reference_tokens: dict[str, str], extra: dict[str, Any]
 ) -> BaseModel:
-    """Return a model with these values, unchecked: ``model_construct`` would look unknown members up as attributes."""
+    """Return a model with these values, without validation."""
+    # Not model_construct: it looks up each unknown member as an attribute of the model.
     instance = model.__new__(model)
     object.__setattr__(instance, "__dict__", values)
     object.__setattr__(instance, "_tokens", reference_tokens)
@@ -131,23 +136,23 @@ def _construct(
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """How a model is read tolerantly."""
+    """The members of a model, indexed for the lenient parser."""
 
     members: tuple[FieldSpec, ...]
     mandatory: tuple[FieldSpec, ...]
     #: Attributes without which there is no message.
     required_attributes: tuple[str, ...]
-    #: All names under which a member may stand, with the token of each in a JSON pointer.
+    #: All wire names of all members, each with its reference token.
     by_name: Mapping[str, tuple[FieldSpec, str]]
-    #: The token of each attribute in a JSON pointer, as the documents spell it.
+    #: The reference token of each attribute, in the preferred spelling.
     reference_tokens: Mapping[str, str]
-    #: What stands for members that are absent.
+    #: The values of absent members.
     defaults: Mapping[str, object]
 
 
 @cache
 def model_spec(model: type[BaseModel]) -> ModelSpec:
-    """Return how a model is read tolerantly."""
+    """Return the members of a model, compiled once from its annotations."""
     members = tuple(_field_spec(attribute, info) for attribute, info in model.model_fields.items())
     return ModelSpec(
         members,
@@ -162,11 +167,11 @@ def model_spec(model: type[BaseModel]) -> ModelSpec:
 def _field_spec(attribute: str, info: FieldInfo) -> FieldSpec:
     metadata: Any = tuple(info.metadata)
     annotation = Annotated[info.annotation, *metadata] if metadata else info.annotation
-    required_with_default = next((mark for mark in metadata if isinstance(mark, RequiredWithDefault)), None)
+    required_with_default = _first(RequiredWithDefault, metadata)
     return FieldSpec(
         attribute=attribute,
         name=info.alias or attribute,
-        aliases=next((mark for mark in metadata if isinstance(mark, Aliases)), None),
+        aliases=_first(Aliases, metadata),
         field_type=field_type_of(annotation),
         required_with_default=required_with_default is not None,
         required=info.is_required() and required_with_default is None,
@@ -174,30 +179,28 @@ def _field_spec(attribute: str, info: FieldInfo) -> FieldSpec:
     )
 
 
-def _is_list(annotation: object) -> bool:
-    return get_origin(annotation) is tuple
-
-
 def field_type_of(annotation: Any) -> FieldType:  # noqa: ANN401
-    """Return how a value of this annotation is read tolerantly."""
+    """Return the field type of an annotation; unions other than with None are not supported."""
     metadata: tuple[object, ...] = ()
+    # Annotated and "| None" may be nested in any order; inner metadata is put first, so that it wins over outer.
     while get_origin(annotation) in {Annotated, Union, types.UnionType}:
         if get_origin(annotation) is Annotated:
             annotation, *outer_metadata = get_args(annotation)
             metadata = (*outer_metadata, *metadata)
         else:
             annotation = next(argument for argument in get_args(annotation) if argument is not type(None))
-    field_type = next((mark for mark in metadata if isinstance(mark, FieldType)), None) or _default_field_type(
-        annotation, metadata
-    )
-    wrapper = next((mark for mark in metadata if isinstance(mark, OptionalWrapper)), None)
+    field_type = _first(FieldType, metadata) or _default_field_type(annotation, metadata)
+    wrapper = _first(OptionalWrapper, metadata)
     return OptionalWrapperField(field_type, wrapper) if wrapper else field_type
 
 
+def _first(marker_type: type[Marker], metadata: Iterable[object]) -> Marker | None:
+    return next((marker for marker in metadata if isinstance(marker, marker_type)), None)
+
+
 def _default_field_type(annotation: Any, metadata: tuple[object, ...]) -> FieldType:  # noqa: ANN401
-    if _is_list(annotation):
-        limits = next((mark for mark in metadata if isinstance(mark, ListLimits)), ListLimits())
-        return ListField(field_type_of(get_args(annotation)[0]), limits)
+    if get_origin(annotation) is tuple:
+        return ListField(field_type_of(get_args(annotation)[0]), _first(ListLimits, metadata) or ListLimits())
     if annotation is bool:
         return BooleanField()
     if issubclass(annotation, Identifier):

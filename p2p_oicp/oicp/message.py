@@ -1,12 +1,12 @@
-"""The wire policy of OICP, in one base model: parse permissively, keep everything, emit strictly.
+"""The base model of all messages: parse permissively, keep everything, emit strictly.
 
-Every message and every record of OICP is a ``Message``. It is read in one of two ways, from the same declaration:
+A ``Message`` is parsed in one of two ways, both derived from the same annotations:
 
-1. Pydantic's core checks the faultless form of every member. Nearly all messages pass, and cost no Python.
-2. A message that did not pass is read again by the tolerant reader, which reads what can be read and notes each
-   finding. Only what leaves no message at all (not JSON, a wrong type, a mandatory member missing) raises.
+1. Strict: pydantic's core checks the documented form of every member. Nearly all messages pass, in native code only.
+2. Lenient: a message that fails is parsed again by ``lenient.ModelField``, which keeps what it can and reports each
+   deviation as a finding. It raises only if no message is left: not JSON, a wrong type, a mandatory member missing.
 
-Received bytes are the record of truth: ``to_json`` returns them as they came, and ``replace`` patches single members.
+The received bytes are the record of truth (decision 0001): ``to_json`` returns them, ``replace`` patches members.
 """
 
 from __future__ import annotations
@@ -26,26 +26,30 @@ from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity
 from p2p_oicp.oicp.identifiers import Identifier
 from p2p_oicp.oicp.lenient import ModelField, model_spec, parse_strict
 
+# float_hook: a price or a meter value as a binary float would lose its decimal places.
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 _NO_FINDINGS: tuple[Finding, ...] = ()
 _NO_REFERENCE_TOKENS: dict[str, str] = {}
 
-_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+#: Decode the members of a JSON object with their values as bytes; raises what ``JSON_ERRORS`` lists.
+decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+#: ValueError is bytes that are no UTF-8; RecursionError is JSON nested deeper than Python's stack allows.
+JSON_ERRORS = (msgspec.MsgspecError, RecursionError, ValueError)
 
 
 def decode(body: bytes) -> object:
-    """Return the JSON value of ``body``, its fractions as Decimal; raises InvalidMessage."""
+    """Return the JSON value of ``body``, fractions as Decimal; raises InvalidMessage."""
     try:
         return _decode(body)
-    except (msgspec.MsgspecError, RecursionError, ValueError) as exc:
+    except JSON_ERRORS as exc:
         raise InvalidMessage([Finding(Severity.ERROR, "", "not-json", f"is not JSON: {exc}")]) from exc
 
 
 def split_members(body: bytes) -> dict[str, msgspec.Raw]:
-    """Return the members of a JSON object with their values as bytes, null ones left out; raises InvalidMessage."""
+    """Return the members of a JSON object with their values as bytes, without null ones; raises InvalidMessage."""
     try:
-        members = _decode_members(body)
-    except (msgspec.MsgspecError, RecursionError, ValueError) as exc:
+        members = decode_members(body)
+    except JSON_ERRORS as exc:
         raise InvalidMessage([Finding(Severity.ERROR, "", "not-an-object", f"is no JSON object: {exc}")]) from exc
     return {name: value for name, value in members.items() if bytes(value) != b"null"}
 
@@ -53,21 +57,35 @@ def split_members(body: bytes) -> dict[str, msgspec.Raw]:
 class Message(BaseModel):
     """Base of all messages and records of OICP: immutable, unknown members kept, null the same as absent."""
 
+    # Constructor calls use Python names; the wire's aliases are accepted by parse_strict alone.
     model_config = ConfigDict(extra="allow", frozen=True, validate_by_name=True, validate_by_alias=False)
 
+    # Absent on messages that are built in Python. Slots, because pydantic's private attributes would be initialised
+    # for every message and record that is parsed.
     __slots__ = ("_findings", "_received", "_tokens")
 
     @classmethod
     def from_json(cls, body: bytes) -> Self:
-        """Read a message permissively; raises InvalidMessage if there is no message in ``body``."""
+        """Parse a message permissively; raises InvalidMessage if ``body`` holds no such message."""
         return cls.from_value(decode(body), body)
 
     @classmethod
     def from_value(cls, value: object, received: bytes, *, pulled: bool = False) -> Self:
-        """Read a message from what ``decode(received)`` returned; ``pulled``: from a page that may hold older data."""
+        """Parse a message from a decoded JSON value.
+
+        Args:
+            value: What ``decode(received)`` returned.
+            received: The bytes that ``to_json`` will return.
+            pulled: Whether the record stems from a pulled page, where data of OICP 2.1 and 2.2 may have nulls in
+                mandatory members (D38).
+
+        Raises:
+            InvalidMessage: ``value`` is no such message.
+        """
         message, findings = parse_strict(cls, value), _NO_FINDINGS
         if message is None:
             message, findings = cls._read_leniently(value, pulled=pulled)
+        # Invariant: this is the only place that writes the slots; object.__setattr__ passes by ``frozen``.
         object.__setattr__(message, "_received", received)
         object.__setattr__(message, "_findings", findings)
         return message
@@ -81,21 +99,22 @@ class Message(BaseModel):
         return message, tuple(collector.findings)
 
     def to_json(self) -> bytes:
-        """Return the bytes as they were received; for a message built here, the documents' own form of it."""
+        """Return the received bytes; for a message built in Python, its strict form (see ``encode``)."""
         received: bytes | None = getattr(self, "_received", None)
         return encode(self) if received is None else received
 
     def replace(self, **changes: object) -> Self:
-        """Return a copy with other values for some of its members; None removes one, all else stays byte for byte."""
+        """Return a copy with some members changed (None removes one); all other members stay byte for byte."""
         return type(self).from_json(self.to_json_with(**changes))
 
     def to_json_with(self, **changes: object) -> bytes:
-        """Return what ``replace(...).to_json()`` returns, without reading it again."""
+        """Return what ``replace(...).to_json()`` returns, without parsing it again."""
         received: bytes | None = getattr(self, "_received", None)
-        members: dict[str, Any] = _wire_members(self) if received is None else _decode_members(received)
+        members: dict[str, Any] = _wire_members(self) if received is None else decode_members(received)
         for member in model_spec(type(self)).members:
             if member.attribute not in changes:
                 continue
+            # The old value may stand under another spelling; two spellings with different values would contradict.
             for alias in member.names[1:]:
                 members.pop(alias, None)
             value = changes.pop(member.attribute)
@@ -107,23 +126,25 @@ class Message(BaseModel):
             raise TypeError(f"{type(self).__name__} has no member {', '.join(changes)}")
         return _encoder.encode(members)
 
-    if not TYPE_CHECKING:  # a checker would take any attribute for granted
+    if not TYPE_CHECKING:  # a type checker would accept any attribute
 
         def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-            # Pydantic's own costs 3 µs for what is not there, and roles ask for members that some messages do not have.
+            # Pydantic's own takes 3 µs for an absent attribute, and roles use getattr() on members that only some
+            # messages have.
             if not name.startswith("_") and name in self.__pydantic_extra__:
                 return self.__pydantic_extra__[name]
             raise AttributeError(f"{type(self).__name__} has no member {name}")
 
     def reference_token(self, attribute: str) -> str:
-        """Return the token of a JSON pointer for a member, in the spelling that was received."""
+        """Return the reference token (RFC 6901) of a member, in the received spelling."""
         received_tokens: dict[str, str] = getattr(self, "_tokens", _NO_REFERENCE_TOKENS)
         return received_tokens.get(attribute, model_spec(type(self)).reference_tokens[attribute])
 
     @property
     def field_findings(self) -> tuple[Finding, ...]:
-        """What is wrong with single members of the message."""
+        """The findings on single members; those between members are the rules'."""
         findings: tuple[Finding, ...] | None = getattr(self, "_findings", None)
+        # A message built in Python was only checked by pydantic; its lenient findings come from its own JSON.
         return type(self).from_json(self.to_json()).field_findings if findings is None else findings
 
     @classmethod
@@ -142,7 +163,7 @@ class Message(BaseModel):
 
 
 def _reject_names_schema(names: frozenset[str]) -> CoreSchema:
-    """Return a schema of unknown members' names that leaves other spellings of known ones to the tolerant reader."""
+    """Return a schema for the names of unknown members that fails on aliases, so that the lenient parser runs."""
 
     def check(name: str) -> str:
         if name in names:
@@ -153,7 +174,7 @@ def _reject_names_schema(names: frozenset[str]) -> CoreSchema:
 
 
 def encode(value: object) -> bytes:
-    """Return a message, or parts of one, as strict OICP JSON: no nulls, decimals as numbers, times with offset."""
+    """Return a message, or a part of one, as strict OICP JSON: no nulls, decimals as numbers, times with offset."""
     return _encoder.encode(_to_wire(value))
 
 
@@ -178,9 +199,11 @@ def _wire_members(message: Message) -> dict[str, object]:
     members: dict[str, object] = {}
     for member in model_spec(type(message)).members:
         value = message.__dict__[member.attribute]
+        # An empty optional list is written only if it was given: in a fullLoad, "no records" means "delete all" (M8).
         if value is None or (value == () and member.default == () and member.attribute not in message.model_fields_set):
             continue
         members[member.name] = _to_wire(value[0] if member.writes_single and len(value) == 1 else value)
+        # Answers of price pulls have two documented names, and other implementations read only one of them (D12, D13).
         if member.aliases and member.aliases.write_aliases:
             members |= dict.fromkeys(member.aliases.names, members[member.name])
     return members | {name: _to_wire(value) for name, value in (message.model_extra or {}).items()}

@@ -1,4 +1,4 @@
-"""The kinds of numbers and times: decimals that never were binary floats, times that keep their offset."""
+"""Field types of numbers and times: decimals that are never binary floats, times that keep their offset (RULES T11)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing_extensions import override
 
 from p2p_oicp.oicp.field_types import FieldType, FindingCollector, Unparsable, format_value
 
-#: Powers of ten and digits beyond which a number is refused, before a calculation with it costs memory or time.
+#: A number beyond these is refused: 1e999999999 is eleven bytes on the wire and gigabytes when it is written out.
 _MAX_EXPONENT = 400
 _MAX_DIGITS = 400
-#: Arithmetic that neither rounds nor raises within this range.
+#: Arithmetic that never raises, and does not round sums and products of numbers within the limits above.
 EXACT_CONTEXT = Context(prec=3 * (_MAX_EXPONENT + _MAX_DIGITS), traps=[])
-#: Beyond these, a number is left to the tolerant reader.
+#: Beyond these, the strict form fails and the lenient parser decides. 10**18 fits into 64 bits.
 _FAST_PATH_LIMIT = 10**18
 _FAST_PATH_DIGITS = 36
 
@@ -30,7 +30,7 @@ _INSTANT_REGEX = re.compile(_INSTANT_PATTERN, re.ASCII)
 
 
 def decimal_places(number: Decimal) -> int:
-    """Return how many decimal places a number needs: 10.500 needs one."""
+    """Return how many decimal places a number needs; 10.500 needs one."""
     exponent = number.normalize(EXACT_CONTEXT).as_tuple().exponent
     return max(0, -exponent) if isinstance(exponent, int) else 0
 
@@ -41,15 +41,16 @@ def _is_within_limits(number: Decimal) -> bool:
 
 @dataclass(frozen=True)
 class DecimalField(FieldType):
-    """A decimal number; ``decimals`` places at most, ``usual`` is the largest value that the documents foresee.
+    """A decimal number."""
 
-    ``whole``: one document says integer, the other number, and real values have fractions (RULES E3).
-    """
-
+    #: More decimal places are accepted with a warning.
     decimals: int | None = None
+    #: One document says integer, another one number, and real values have fractions: a known defect (RULES E3).
     integer: bool = False
     minimum: int | None = None
+    #: The largest documented value; real hardware exceeds it: a known defect (RULES D1, D2).
     documented_maximum: int | Decimal | None = None
+    #: Numbers in quotes are accepted with a warning (D11).
     accept_strings: bool = True
 
     @override
@@ -65,6 +66,7 @@ class DecimalField(FieldType):
             le=Decimal(upper),
         )
         integer_schema = core_schema.int_schema(strict=True, ge=lower, le=int(upper))
+        # The JSON decoder returns integers as int and everything else as Decimal; the attribute is always a Decimal.
         return core_schema.union_schema(
             [core_schema.no_info_after_validator_function(Decimal, integer_schema), decimal_schema],
             mode="left_to_right",
@@ -74,7 +76,7 @@ class DecimalField(FieldType):
         return {"type": "number"} | ({} if self.minimum is None else {"minimum": self.minimum})
 
     def fits_fast_path(self, value: object) -> bool:
-        """Whether a value is faultless at first sight, as nearly all are."""
+        """Whether ``read`` would certainly report nothing; for record views, which parse one value at a time."""
         if not isinstance(value, Decimal) or self.decimals is not None or self.integer:
             return False
         lower = -_FAST_PATH_LIMIT if self.minimum is None else self.minimum
@@ -113,22 +115,24 @@ class DecimalField(FieldType):
                 pointer, "text-for-number", f"must be a number, so the string {format_value(value)} is read as one"
             )
             value = Decimal(value)
+        # A Python bool is an int.
         if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
             return collector.wrong_type(value, pointer, "a number")
         number = Decimal(value)
         if not _is_within_limits(number):
             return collector.unparsable(
-                pointer, "number-out-of-range", f"{format_value(str(number))} is no amount that can be meant"
+                pointer, "number-out-of-range", f"{format_value(str(number))} is beyond the numbers that are accepted"
             )
         return number
 
 
 @dataclass(frozen=True)
 class IntegerField(FieldType):
-    """An integer from ``minimum`` to ``maximum``; ``usual`` is the largest value that the documents foresee."""
+    """An integer from ``minimum`` to ``maximum``."""
 
     minimum: int | None = None
     maximum: int | None = None
+    #: The largest documented value; real hardware exceeds it: a known defect (RULES D1, D2).
     documented_maximum: int | None = None
 
     @override
@@ -141,6 +145,7 @@ class IntegerField(FieldType):
 
     @override
     def read(self, value: object, pointer: str, collector: FindingCollector) -> object:
+        # 16.0 is an integer. Order: the limits first, or an exponent of a billion would be computed.
         if (
             isinstance(value, Decimal)
             and _is_within_limits(value)
@@ -168,6 +173,8 @@ class DateTimeField(FieldType):
 
     @override
     def schema(self) -> CoreSchema:
+        # fromisoformat instead of pydantic's own parser: both forms must give the same value, and the lenient one has
+        # no other parser. The second schema is for messages that are built in Python.
         text = core_schema.str_schema(strict=True, pattern=f"^{_INSTANT_PATTERN}$")
         return core_schema.union_schema(
             [
@@ -195,9 +202,9 @@ class DateTimeField(FieldType):
         )
 
 
-#: A time on the wire; the offset it came with is kept.
+#: A time on the wire; its received offset is kept.
 Instant = Annotated[AwareDatetime, DateTimeField()]
-#: Energy that was consumed, in kWh: Decimal(,3).
+#: Consumed energy in kWh: Decimal(,3).
 Energy = Annotated[Decimal, DecimalField(decimals=3, minimum=0)]
-#: A meter's value in kWh: Decimal(,3).
+#: A meter reading in kWh: Decimal(,3).
 MeterValue = Annotated[Decimal, DecimalField(decimals=3)]

@@ -1,8 +1,10 @@
-"""What an operation of OICP is: who sends it, to whom, where, and what may be done about a failure.
+"""The table of the operations of OICP 2.3, one row each (decision 0003).
 
-The operations of OICP 2.3: one row each. Everything that has to do with an operation is drawn from this table.
+A row says who sends an operation, at which path, what routes it, its deadline, and whether it may be sent again. The
+routes of both listeners, the peer client, the command line, the OpenAPI documents and the labels of metrics all come
+from this table.
 
-A path is looked up whole, in a dictionary; only the id of the sending party is cut out of it first.
+``find(path)`` returns the route of an incoming request: a dictionary lookup of the path without its party.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ BASE_PATH = "/api/oicp"
 
 
 def api_root(base: str) -> str:
-    """Return where all paths of a node begin, OICP's and its own; ``base`` may end in ``/api/oicp`` or not."""
+    """Return the root URL of a node; ``base`` may end in ``/api/oicp`` or not."""
     return base.rstrip("/").removesuffix(BASE_PATH)
 
 
@@ -37,31 +39,49 @@ class Party(StrEnum):
 
 
 class Routing(StrEnum):
-    """What decides where a request goes."""
+    """What determines the destination of a request."""
 
     EVSE = "evse"
     """The operator of its EvseID."""
     IDENTIFICATION = "identification"
-    """The provider of its contract, or every provider there is."""
+    """The provider of its contract; without a contract, all providers."""
     SESSION = "session"
     """The other party of its session."""
     PARTIES = "parties"
-    """Every party concerned."""
+    """All peers in the other role; delivered by replication."""
     STORE = "store"
-    """Nobody: it is answered from the store."""
+    """No peer: the node answers from its own store."""
 
 
 class Retry(StrEnum):
     """Whether a request may be sent again after a failure (RULES H2, H4)."""
 
     NEVER = "never"
+    """The first one may have started a session."""
     SAME_SESSION = "same-session"
+    """Only with the same SessionID, by which the server recognizes it."""
     SAFE = "safe"
+    """The server is idempotent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One operation; ``deadline`` in seconds, ``senders`` say where the sending party stands in the message."""
+    """One operation of OICP.
+
+    Attributes:
+        name: Its name in the documents, without "eRoaming".
+        method: The name of the method that handles it, in roles and in backends.
+        path: Its path below ``/api/oicp/``, with a placeholder for the sending party.
+        aliases: Further paths at which it is served, never sent to.
+        request: The model of the request.
+        response: The model of the response; a refusal may be an Acknowledgement instead (D57).
+        sender: The role of the sender.
+        routed_by: What determines the destination.
+        retry: Whether a request may be sent again.
+        deadline: Seconds until the client gives up.
+        sender_paths: Where a request has its sending party: attribute paths, tried in order.
+        paged: Whether the query may have ``page`` and ``size``.
+    """
 
     name: str
     method: str
@@ -74,31 +94,30 @@ class Operation:
     retry: Retry = Retry.SAFE
     deadline: float
     sender_paths: tuple[str, ...] = ()
-    #: Whether the query may ask for a page (``page``, ``size``).
     paged: bool = False
 
     @property
     def server(self) -> Party:
-        """The role that answers."""
+        """The role of the receiver."""
         return Party.EMP if self.sender is Party.CPO else Party.CPO
 
     @property
     def is_push(self) -> bool:
-        """Whether it carries records to be taken over, with an ActionType."""
+        """Whether it carries records with an ActionType."""
         return self.name.startswith("Push")
 
     @property
     def sender_is_derived(self) -> bool:
-        """Whether its message names no sender itself, so that only the operator of its EvseID tells."""
+        """Whether the only trace of its sender in the body is the operator of an EvseID."""
         return bool(self.sender_paths) and all(sender_path.endswith(".operator") for sender_path in self.sender_paths)
 
     @property
     def command(self) -> str:
-        """What the command line calls it."""
+        """Its name on the command line."""
         return self.method.replace("_", "-")
 
     def url(self, base: str, party: str | None) -> str:
-        """Return where to send it; ``base`` may end in ``/api/oicp`` or not, ``*`` stays as it is in ``party``."""
+        """Return the URL at a peer or backend; ``base`` may end in ``/api/oicp`` or not."""
         return f"{api_root(base)}{BASE_PATH}/{self.path_for(party)}"
 
     def path_for(self, party: str | None) -> str:
@@ -108,24 +127,28 @@ class Operation:
             return self.path
         if party is None:
             raise ValueError(f"{self.name}: the path names the sender, {self.path}")
+        # "*" stays as it is: partners compare the id in the path as text (RULES I11).
         return prefix + quote(party, safe="*-") + suffix.partition("}")[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a path stands for, and the party it names."""
+    """The operations at a path, and the party in it."""
 
     candidates: tuple[Operation, ...]
     party: str | None
 
     def choose(self, body: bytes) -> Operation:
-        """Return the operation that ``body`` asks for, where several share a path (the three status pulls)."""
+        """Return the operation that ``body`` requests, where several share a path (the three status pulls, D50).
+
+        PullEvseStatus needs a ProviderID only, so each of the other two would pass for it: their filter decides.
+        """
         if len(self.candidates) == 1:
             return self.candidates[0]
         try:
             members = split_members(body)
         except InvalidMessage:
-            return self.candidates[0]
+            return self.candidates[0]  # parsing the body will say what is wrong with it
         filter_name = "EvseID" if "EvseID" in members else "OperatorID"
         matches = (
             candidate
@@ -143,7 +166,7 @@ def _requires_member(operation: Operation, member: str) -> bool:
 _INTERACTIVE_TIMEOUT = 10.0
 # "MUST answer within 60 s" (integration guide); best practice is 10 s including the network (CPO-02, D58).
 _REMOTE_TIMEOUT = 10.0
-# "should not take longer than ten seconds" for a CDR (CPO-02); twice that before it is tried again.
+# "should not take longer than ten seconds" for a CDR (CPO-02); the client waits twice that before it tries again.
 _SETTLEMENT_TIMEOUT = 20.0
 # Bulk data: what WWCP's client waits for (WIRE.md).
 _BULK_TIMEOUT = 60.0
@@ -191,7 +214,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="charging_notifications",
         path="notificationmgmt/v11/charging-notifications",
         request=charging.ChargingNotification,
-        sender_paths=("operator_id", "evse_id.operator"),
+        sender_paths=("operator_id", "evse_id.operator"),  # the OperatorID is optional (D37)
     ),
     _session_operation(
         name="ChargeDetailRecord",
@@ -229,7 +252,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="push_evse_pricing",
         path="dynamicpricing/v10/operators/{operatorID}/evse-pricing",
         request=pricing.PushEVSEPricing,
-        sender=Party.CPO,
+        sender=Party.CPO,  # its body names no operator (D67)
     ),
     Operation(
         name="PullAuthenticationData",
@@ -257,6 +280,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _remote_operation(
         name="AuthorizeRemoteReservationStart",
         method="authorize_remote_reservation_start",
+        # D52: the documented path is sent to; WWCP's is served as well.
         path="reservation/v11/providers/{providerID}/reservation-start-request",
         aliases=(f"{_RESERVATION_PATH}/start",),
         request=charging.AuthorizeRemoteReservationStart,
@@ -305,7 +329,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="dynamicpricing/v10/providers/{providerID}/pricing-products",
         request=pulls.PullPricingProductData,
         response=pulls.PricingProducts,
-        sender_paths=(),
+        sender_paths=(),  # the one pull without a ProviderID in its body (D67)
     ),
     _pull_operation(
         name="PullEVSEPricing",
@@ -340,7 +364,7 @@ _PARTY_PLACEHOLDER = "{}"
 
 
 def _path_key(path: str) -> tuple[str, str | None]:
-    """Return a path without its party, and the party as it stands there."""
+    """Return a path with a placeholder for its party, and the party, still percent-encoded."""
     segments = path.strip("/").split("/")
     for position, segment in enumerate(segments[:-1]):
         if segment in _ROLE_SEGMENTS:
@@ -361,21 +385,21 @@ def _index_by_path() -> dict[str, tuple[Operation, ...]]:
 _BY_PATH: Mapping[str, tuple[Operation, ...]] = MappingProxyType(_index_by_path())
 
 
-# Partners send few different paths: looking one up costs a fifth of taking it apart. Bounded, for strangers send any.
+# Partners send few different paths, and a cached one costs a fifth. Bounded: unauthenticated clients send any path.
 @lru_cache(maxsize=1024)
 def find(path: str) -> Route | None:
-    """Return what a path below ``/api/oicp/`` stands for; a ``+`` in it stays a ``+``."""
+    """Return the route of a path below ``/api/oicp/``, None if there is none; a ``+`` in it stays a ``+``."""
     key, party = _path_key(path.partition("?")[0])
     candidates = _BY_PATH.get(key)
     return Route(candidates, None if party is None else unquote(party)) if candidates else None
 
 
 def sender_party(operation: Operation, message: Message) -> OperatorID | ProviderID | None:
-    """Return the sending party that the message itself names; None if it names none."""
+    """Return the sending party in the body of a message; None if there is none."""
     for attribute in operation.sender_paths:
         try:
             party_id = attrgetter(attribute)(message)
-        except AttributeError:  # an optional part of the way is absent
+        except AttributeError:  # an optional member of the path is absent
             continue
         if isinstance(party_id, (OperatorID, ProviderID)):
             return party_id
@@ -383,7 +407,7 @@ def sender_party(operation: Operation, message: Message) -> OperatorID | Provide
 
 
 def response_model(operation: Operation, body: bytes) -> type[Message]:
-    """Return what answers ``operation`` in ``body``; any answer may be an Acknowledgement instead (CONFORMANCE D57)."""
+    """Return the model of a response; any response may be an Acknowledgement instead (CONFORMANCE D57)."""
     try:
         members = split_members(body)
     except InvalidMessage:

@@ -1,4 +1,4 @@
-"""Prices: products of an operator, and which of them apply at a charging spot (OICP 2.3, eRoamingDynamicPricing)."""
+"""Prices: the products of an operator, and which of them apply at an EVSE (OICP 2.3, eRoamingDynamicPricing)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ReferenceUnitText = Annotated[str, OpenEnumField(ReferenceUnit)]
 
 @dataclass(frozen=True)
 class ProductIDField(FieldType):
-    """The name of a product; one table of the documents wraps it in an object (CONFORMANCE D14)."""
+    """The ID of a product; one table of the documents wraps it in an object (CONFORMANCE D14)."""
 
     @override
     def schema(self) -> CoreSchema:
@@ -40,7 +40,7 @@ class ProductIDField(FieldType):
 
 
 class ProductAvailabilityTime(Message):
-    """When a product applies (ProductAvailabilityTimesType)."""
+    """Times at which a product is available (ProductAvailabilityTimesType)."""
 
     periods: Annotated[Periods, Aliases("Period")] = Field(alias="Periods")
     on: Annotated[DayText, Aliases("On")] = Field(alias="on")
@@ -55,7 +55,7 @@ class AdditionalReference(Message):
 
 
 class PricingProductDataRecord(Message):
-    """A product, that is a tariff (PricingProductDataRecordType); power in kW."""
+    """A product: a tariff (PricingProductDataRecordType); power in kW."""
 
     product_id: ProductID = Field(alias="ProductID")
     reference_unit: ReferenceUnitText = Field(alias="ReferenceUnit")
@@ -82,14 +82,14 @@ class PricingProductData(Message):
 
 
 class PushPricingProductData(Message):
-    """A CPO tells its products (eRoamingPushPricingProductData)."""
+    """A CPO pushes its products (eRoamingPushPricingProductData)."""
 
     action_type: ActionType = Field(alias="ActionType")
     pricing_product_data: PricingProductData = Field(alias="PricingProductData")
 
 
 class EvsePricing(Message):
-    """Which products apply at a charging spot (EVSEPricingType)."""
+    """The products that apply at an EVSE (EVSEPricingType)."""
 
     evse_id: EvseID = Field(alias="EvseID")
     provider_id: ProviderIDOrAll = Field(alias="ProviderID")
@@ -99,14 +99,16 @@ class EvsePricing(Message):
 
 
 class PushEVSEPricing(Message):
-    """A CPO tells which products apply where (eRoamingPushEVSEPricing)."""
+    """A CPO pushes which products apply at its EVSEs (eRoamingPushEVSEPricing)."""
+
+    # There is no OperatorID in the body; the sender's one is in the path (CONFORMANCE D67).
 
     action_type: ActionType = Field(alias="ActionType")
     evse_pricing: tuple[EvsePricing, ...] = Field(alias="EVSEPricing")
 
 
 class OperatorEvsePricing(Message):
-    """The charging spots' prices of one operator (OperatorEVSEPricingType)."""
+    """The EVSE prices of one operator (OperatorEVSEPricingType)."""
 
     operator_id: OperatorID = Field(alias="OperatorID")
     operator_name: OperatorName | None = Field(None, alias="OperatorName")

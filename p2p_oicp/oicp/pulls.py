@@ -1,6 +1,6 @@
-"""What a provider asks for and what comes back: data, status, prices, charge detail records; and what it pushes.
+"""Pulls with their responses, and authentication data (OICP 2.3, EMP-02).
 
-OICP 2.3, EMP-02: eRoamingEvseData, eRoamingEvseStatus, eRoamingDynamicPricing, eRoamingGetChargeDetailRecords,
+eRoamingEvseData, eRoamingEvseStatus, eRoamingDynamicPricing, eRoamingGetChargeDetailRecords,
 eRoamingAuthenticationData.
 """
 
@@ -30,9 +30,9 @@ from p2p_oicp.oicp.message import Message
 from p2p_oicp.oicp.numbers import Instant, IntegerField
 from p2p_oicp.oicp.pricing import OperatorEvsePricing, PricingProductData
 
-#: Elements to search for: an empty list is no filter.
+#: A filter: an empty list, or null, filters nothing.
 FilterList = ListLimits(optional=True)
-#: A list that says what is asked for: an empty one asks for nothing (CONFORMANCE D66).
+#: The requested elements: an empty list requests nothing, and is reported (CONFORMANCE D66).
 RequestedList = ListLimits(1, empty_severity="warning")
 Count = Annotated[Annotated[int, IntegerField(minimum=0)] | None, REQUIRED_OR_NONE]
 
@@ -40,7 +40,7 @@ GeoFormatText = Annotated[str, OpenEnumField(GeoFormat)]
 
 
 class PullEvseData(Message):
-    """Which charging spots are there (eRoamingPullEVSEData); ``last_call`` asks for what changed since."""
+    """Request for EVSE data (eRoamingPullEVSEData); ``last_call`` requests the changes since then."""
 
     provider_id: ProviderID = Field(alias="ProviderID")
     search_center: SearchCenter | None = Field(None, alias="SearchCenter")
@@ -61,7 +61,7 @@ class PullEvseData(Message):
 
 
 class Page(Message):
-    """One page of an answer; members of the paging may be missing from peers that know none."""
+    """Base of paged responses; peers without paging leave its members out."""
 
     number: Count = Field(alias="number")
     size: Annotated[Annotated[int, IntegerField(minimum=0, documented_maximum=2000)] | None, REQUIRED_OR_NONE] = Field(
@@ -75,12 +75,13 @@ class Page(Message):
 
     @property
     def is_last(self) -> bool:
-        """Whether no page follows; a page that does not say so is the last one (RULES P3)."""
+        """Whether no page follows; a page without ``last`` is the last one (RULES P3)."""
+        # Otherwise a peer that never sends ``last`` would be pulled for ever.
         return self.last is not False
 
 
 class EvseDataPage(Page):
-    """A page of charging spots (eRoamingEVSEData)."""
+    """A page of EVSE data (eRoamingEVSEData)."""
 
     content: Annotated[tuple[PullEvseDataRecord, ...], ListLimits(pulled=True, skip_nulls=True), REQUIRED_OR_EMPTY] = (
         Field(alias="content")
@@ -98,7 +99,7 @@ class ChargeDetailRecordPage(Page):
 
 
 class PullEvseStatus(Message):
-    """Which state are the charging spots in (eRoamingPullEVSEStatus)."""
+    """Request for EVSE statuses (eRoamingPullEVSEStatus)."""
 
     provider_id: ProviderID = Field(alias="ProviderID")
     search_center: SearchCenter | None = Field(None, alias="SearchCenter")
@@ -106,21 +107,21 @@ class PullEvseStatus(Message):
 
 
 class PullEvseStatusById(Message):
-    """Which state are these charging spots in (eRoamingPullEVSEStatusByID); up to 100."""
+    """Request for the statuses of up to 100 EVSEs (eRoamingPullEVSEStatusByID)."""
 
     provider_id: ProviderID = Field(alias="ProviderID")
     evse_id: Annotated[tuple[EvseID, ...], ListLimits(1, 100, empty_severity="warning")] = Field(alias="EvseID")
 
 
 class PullEvseStatusByOperatorId(Message):
-    """Which state are these operators' charging spots in (eRoamingPullEVSEStatusByOperatorID)."""
+    """Request for the EVSE statuses of some operators (eRoamingPullEVSEStatusByOperatorID)."""
 
     provider_id: ProviderID = Field(alias="ProviderID")
     operator_id: Annotated[tuple[OperatorID, ...], RequestedList] = Field(alias="OperatorID")
 
 
 class OperatorEvseStatuses(Message):
-    """The object around the operators' states."""
+    """The object around the statuses of the operators."""
 
     operator_evse_status: Annotated[tuple[OperatorEvseStatus, ...], Aliases("OperatorEVSEStatus")] = Field(
         alias="OperatorEvseStatus"
@@ -128,7 +129,7 @@ class OperatorEvseStatuses(Message):
 
 
 class EvseStatuses(Message):
-    """The states of charging spots, by operator (eRoamingEVSEStatus)."""
+    """EVSE statuses by operator (eRoamingEVSEStatus)."""
 
     evse_statuses: Annotated[OperatorEvseStatuses, OptionalWrapper("OperatorEvseStatus"), Aliases("EVSEStatuses")] = (
         Field(alias="EvseStatuses")
@@ -137,7 +138,7 @@ class EvseStatuses(Message):
 
 
 class EvseStatusRecords(Message):
-    """The object around single states."""
+    """The object around single EVSE statuses."""
 
     evse_status_record: Annotated[tuple[EvseStatusRecord, ...], Aliases("EVSEStatusRecord")] = Field(
         alias="EvseStatusRecord"
@@ -145,7 +146,7 @@ class EvseStatusRecords(Message):
 
 
 class EvseStatusesById(Message):
-    """The states of the charging spots that were asked for (eRoamingEVSEStatusByID)."""
+    """The statuses of the requested EVSEs (eRoamingEVSEStatusByID)."""
 
     evse_status_records: Annotated[
         EvseStatusRecords, OptionalWrapper("EvseStatusRecord"), Aliases("EvseStatusRecords")
@@ -154,7 +155,7 @@ class EvseStatusesById(Message):
 
 
 class PullPricingProductData(Message):
-    """Which products do these operators offer (eRoamingPullPricingProductData)."""
+    """Request for the products of some operators (eRoamingPullPricingProductData)."""
 
     last_call: Instant | None = Field(None, alias="LastCall")
     operator_ids: Annotated[tuple[OperatorID, ...], RequestedList, Aliases("OperatorIds")] = Field(alias="OperatorIDs")
@@ -170,7 +171,7 @@ class PricingProducts(Message):
 
 
 class PullEVSEPricing(Message):
-    """Which products apply where (eRoamingPullEVSEPricing)."""
+    """Request for the EVSE prices of some operators (eRoamingPullEVSEPricing)."""
 
     provider_id: ProviderID = Field(alias="ProviderID")
     last_call: Instant | None = Field(None, alias="LastCall")
@@ -178,7 +179,7 @@ class PullEVSEPricing(Message):
 
 
 class EvsePricings(Message):
-    """The charging spots' prices, by operator (eRoamingEVSEPricing)."""
+    """EVSE prices by operator (eRoamingEVSEPricing)."""
 
     evse_pricing: Annotated[tuple[OperatorEvsePricing, ...], Aliases("OperatorEVSEPricing", write_aliases=True)] = (
         Field(alias="EVSEPricing")
@@ -187,7 +188,7 @@ class EvsePricings(Message):
 
 
 class GetChargeDetailRecords(Message):
-    """Which sessions were charged in a span of time (eRoamingGetChargeDetailRecords)."""
+    """Request for the CDRs of a span of time (eRoamingGetChargeDetailRecords)."""
 
     provider_id: ProviderID = Field(alias="ProviderID")
     from_: Instant = Field(alias="From")
@@ -201,33 +202,33 @@ class GetChargeDetailRecords(Message):
 
 
 class AuthenticationDataRecord(Message):
-    """One driver's identification (AuthenticationDataRecordType)."""
+    """The identification of one driver (AuthenticationDataRecordType)."""
 
     identification: Identification = Field(alias="Identification")
 
 
 class ProviderAuthenticationData(Message):
-    """The identifications of one provider's drivers (ProviderAuthenticationDataType)."""
+    """The authentication data of one provider (ProviderAuthenticationDataType)."""
 
     provider_id: ProviderID = Field(alias="ProviderID")
     authentication_data_record: tuple[AuthenticationDataRecord, ...] = Field(alias="AuthenticationDataRecord")
 
 
 class PushAuthenticationData(Message):
-    """A provider tells who its drivers are (eRoamingPushAuthenticationData)."""
+    """An EMP pushes authentication data (eRoamingPushAuthenticationData)."""
 
     action_type: ActionType = Field(alias="ActionType")
     provider_authentication_data: ProviderAuthenticationData = Field(alias="ProviderAuthenticationData")
 
 
 class PullAuthenticationData(Message):
-    """Who are the drivers (not in Hubject's documents; WWCP's authdata pull-request)."""
+    """Request for authentication data (not in Hubject's documents; WWCP's authdata pull-request, D60)."""
 
     operator_id: OperatorID = Field(alias="OperatorID")
 
 
 class AuthenticationData(Message):
-    """The identifications of providers' drivers, the answer to PullAuthenticationData."""
+    """The response to PullAuthenticationData: authentication data by provider."""
 
     provider_authentication_data: Annotated[tuple[ProviderAuthenticationData, ...], ListLimits(allow_single=True)] = (
         Field(alias="ProviderAuthenticationData")

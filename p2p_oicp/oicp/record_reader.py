@@ -1,7 +1,8 @@
-"""Reading a page or a push record by record, so that a bad record costs itself and nothing else.
+"""Parse a push or a page record by record, so that an invalid record affects no other one (RULES T1).
 
-The records are cut out of the received bytes, not decoded, and then read one by one. So a large push needs no more
-memory than its own bytes, and a caller may pause between two records.
+``read_records`` splits the received bytes into the envelope and the bytes of each record without decoding the records;
+the returned ``RecordStream`` parses one record at each step. A large push therefore needs little more memory than its
+own bytes, and a caller may yield to the event loop between two records.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from p2p_oicp.oicp import evse, pricing, pulls
 from p2p_oicp.oicp.field_specs import FieldSpec, ListField, OptionalWrapperField
 from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity, escape_reference_token
 from p2p_oicp.oicp.lenient import ModelField, model_spec
-from p2p_oicp.oicp.message import Message, decode
+from p2p_oicp.oicp.message import JSON_ERRORS, Message, decode, decode_members
 from p2p_oicp.oicp.record_view import RecordView, record_view_decoder
 from p2p_oicp.oicp.rules import UNRESTRICTED_SCOPE, DuplicateCheck, SenderScope, check
 from p2p_oicp.oicp.validation import downgrade_soft_limits, validate
 
 M = TypeVar("M", bound=Message)
 
-#: Where a message has its records: attributes, from the outside inwards.
+#: The attributes that lead to the list of records, from the outermost message inwards.
 _RECORD_PATHS: Mapping[type[Message], tuple[str, ...]] = MappingProxyType(
     {
         evse.PushEvseData: ("operator_evse_data", "evse_data_record"),
@@ -46,7 +47,7 @@ _RECORD_PATHS: Mapping[type[Message], tuple[str, ...]] = MappingProxyType(
     }
 )
 
-#: Pushes whose records stand in them only once.
+#: Pushes in which a second record with the same identifier is an error (RULES M4, M13).
 _UNIQUE_RECORD_MODELS = frozenset(
     {
         evse.PushEvseData,
@@ -57,14 +58,13 @@ _UNIQUE_RECORD_MODELS = frozenset(
     }
 )
 
-_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode_members = msgspec.json.encode
 _NULL = msgspec.Raw(b"null")
 
 
 class RawRecords(Sequence[bytes]):
-    """Records as they came; each is copied out of the message only when it is asked for."""
+    """The received bytes of the records; each is copied out of the body only on access."""
 
     def __init__(self, raws: Sequence[msgspec.Raw] = ()) -> None:
         self._raws = raws
@@ -73,16 +73,16 @@ class RawRecords(Sequence[bytes]):
         return len(self._raws)
 
     @overload
-    def __getitem__(self, place: int) -> bytes: ...
+    def __getitem__(self, index: int) -> bytes: ...
     @overload
-    def __getitem__(self, place: slice) -> list[bytes]: ...
-    def __getitem__(self, place: int | slice) -> bytes | list[bytes]:
-        found = self._raws[place]
-        return bytes(found) if isinstance(found, msgspec.Raw) else [*map(bytes, found)]
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        selected = self._raws[index]
+        return bytes(selected) if isinstance(selected, msgspec.Raw) else [*map(bytes, selected)]
 
 
 class ParsedRecord(NamedTuple):
-    """One record: its bytes, what they mean (None if they cannot be read, or must not be used), what is wrong."""
+    """One record: its received bytes, the record (None if any finding is an error), its findings."""
 
     raw: bytes
     record: Message | None
@@ -91,35 +91,36 @@ class ParsedRecord(NamedTuple):
 
 @dataclass(frozen=True)
 class RecordStream(Generic[M]):
-    """A message without its records, and its records; iterate to read them one by one, or take ``records``."""
+    """A push or page: its envelope, and its records, which are parsed while you iterate."""
 
     envelope: M
-    #: What is wrong with the envelope.
+    #: The findings of the envelope.
     findings: tuple[Finding, ...]
     model: type[Message]
     raw_records: RawRecords
-    #: Where the list of records stands in the message.
+    #: The JSON pointer of the list of records.
     pointer: str
     scope: SenderScope
+    #: Whether the records stem from a pulled page, where older data may have nulls (D38).
     pulled: bool
 
     @cached_property
     def records(self) -> list[ParsedRecord]:
-        """All records, read."""
+        """All records, parsed; for small messages."""
         return list(self)
 
     def __iter__(self) -> Iterator[ParsedRecord]:
-        """Read the records, one at each step."""
+        """Parse one record at each step."""
         duplicates = DuplicateCheck() if type(self.envelope) in _UNIQUE_RECORD_MODELS else None
         for position, raw in enumerate(self.raw_records):
             yield self._read(raw, position, duplicates)
 
     def read_at(self, position: int) -> ParsedRecord:
-        """Read one record; whether another one of the push is about the same is not asked."""
+        """Parse one record, without the check for duplicates in the push."""
         return self._read(self.raw_records[position], position, None)
 
     def fast_view(self, raw: bytes) -> RecordView | None:
-        """Return what a faultless record is like, much sooner than ``at``; None: see what ``at`` says."""
+        """Return the view of a record without findings; None: ``read_at`` decides."""
         view = self._decode_view(raw)
         return None if view is None or check(view, self.scope) else view
 
@@ -139,28 +140,35 @@ class RecordStream(Generic[M]):
         if not findings:
             return ParsedRecord(raw, record, ())
         pointer = f"{self.pointer}/{position}"
-        findings = [found.with_prefix(pointer) for found in downgrade_soft_limits(findings)]
-        has_error = any(found.severity is Severity.ERROR for found in findings)
+        findings = [finding.with_prefix(pointer) for finding in downgrade_soft_limits(findings)]
+        has_error = any(finding.severity is Severity.ERROR for finding in findings)
         return ParsedRecord(raw, None if has_error else record, tuple(findings))
 
 
 def has_records(model: type[Message]) -> bool:
-    """Say whether ``read_records`` can read a message of this model."""
+    """Return whether ``read_records`` supports a model."""
     return model in _RECORD_PATHS
 
 
 def read_records(envelope: type[M], body: bytes, scope: SenderScope = UNRESTRICTED_SCOPE) -> RecordStream[M]:
-    """Return a push or a page with its records apart; raises InvalidMessage if the envelope cannot be read.
+    """Split a push or a page into its envelope and its records.
 
-    A record with an error has None in the place of its record, and its bytes can be kept aside.
+    Args:
+        envelope: The model of the message; see ``has_records``.
+        body: The received bytes.
+        scope: The parties that the sender is authorized for.
+
+    Raises:
+        InvalidMessage: The envelope cannot be parsed. Errors in records raise nothing: see ``ParsedRecord``.
     """
     path = _record_path(envelope)
     try:
         envelope_bytes, raw_records, pointer = _split_fast(body, envelope) or _split(body, path)
-    except (msgspec.MsgspecError, RecursionError, ValueError, KeyError):
-        # Not one of the documented shapes: the message says what is wrong, or holds no records.
+    except (*JSON_ERRORS, KeyError):
+        # No list of records in the documented place: parsing the whole body reports why, or finds no records.
         envelope_bytes, raw_records, pointer = body, RawRecords(), ""
     message = envelope.from_json(envelope_bytes)
+    # The counts of a page are checked against the records that were taken out of it.
     envelope_scope = SenderScope(scope.operators, scope.providers, len(raw_records))
     findings = tuple(downgrade_soft_limits(validate(message, envelope_scope)))
     last_step = path[-1]
@@ -169,10 +177,10 @@ def read_records(envelope: type[M], body: bytes, scope: SenderScope = UNRESTRICT
 
 @dataclass(frozen=True)
 class _PathStep:
-    """One member on the way to the records."""
+    """One member on the path to the records."""
 
     member: FieldSpec
-    #: What the last member's elements are; for the others, the object they hold.
+    #: The model of the object that the member holds; of the last step, the model of the records.
     model: type[Message]
     has_wrapper: bool
     pulled: bool
@@ -197,7 +205,7 @@ def _record_path(envelope: type[Message]) -> tuple[_PathStep, ...]:
 
 @cache
 def _fast_decoder(envelope: type[Message]) -> tuple[Callable[[bytes], Any], str]:
-    """Return what finds the records of a message as nearly all write it, and the pointer to them."""
+    """Return a decoder of nested structs that skips everything but the list of records, and the list's pointer."""
     struct_type: Any = list[msgspec.Raw]
     names = [step.member.name for step in _record_path(envelope)]
     for name in reversed(names):
@@ -206,30 +214,32 @@ def _fast_decoder(envelope: type[Message]) -> tuple[Callable[[bytes], Any], str]
 
 
 def _split_fast(body: bytes, envelope: type[Message]) -> tuple[bytes, RawRecords, str] | None:
-    """As ``_cut``, going over the body once instead of once a step; None where it is not written in the usual way."""
+    """Do what ``_split`` does in one pass over the body; None if the body has aliases or blanks between records."""
     decode_raws, pointer = _fast_decoder(envelope)
     try:
         raws = decode_raws(body)
-    except (msgspec.MsgspecError, RecursionError, ValueError):
+    except JSON_ERRORS:
         return None
     while not isinstance(raws, list):
         raws = raws.inner
     if not raws:
         return None
+    # msgspec does not tell where a raw value begins. The first occurrence of the first record and the last one of the
+    # last record enclose the list; if the distance is that of the records with commas, they are its exact ends.
     start, end = body.find(bytes(raws[0])), body.rfind(bytes(raws[-1])) + len(raws[-1])
-    # From the first place they can begin to the last they can end, as long as they are with commas: nothing else.
     if end - start != sum(map(len, raws)) + len(raws) - 1:
         return None
     return body[:start] + body[end:], RawRecords(raws), pointer
 
 
 def _split(body: msgspec.Raw | bytes, path: tuple[_PathStep, ...]) -> tuple[bytes, RawRecords, str]:
-    """Return an object without its records, the records, and the pointer to their list."""
+    """Return an object without its records, the records, and the pointer of their list, level by level."""
     step, *remaining = path
-    members = _decode_members(body)
+    members = decode_members(body)
     present = (name for name in step.member.names if bytes(members.get(name, _NULL)) != b"null")
     name = next(present, step.member.name)
     pointer = f"/{escape_reference_token(name)}"
+    # The last level, or the bare list in the place of an object around it (D16).
     if not remaining or (step.has_wrapper and bytes(members[name])[:1] == b"["):
         raw_records = RawRecords(_decode_elements(members[name]))
         inner_bytes, inner_pointer = b"[]", ""

@@ -1,10 +1,14 @@
-"""Likenesses: what roles need of a faultless record, at less than half the cost of its model.
+"""Record views: fast read-only views of valid records, at less than half the cost of the model.
 
-A push of 10,000 charging spots is read for a few columns, and its bytes are kept as they came. So a record is first
-held against a form that msgspec checks while it decodes, compiled from the same annotations as the model. A likeness
-has the model's attributes: texts, flags, lists and parts as the model has them, identifiers where they are asked for
-(others are texts), ``Held`` for all else. What does not fit may be faultless all the same, in a form that is rare:
-having no likeness says nothing, and the model is asked.
+A push of 10,000 EVSE records is parsed for a few columns only; its bytes are stored as received. A record is therefore
+decoded first into a msgspec struct, compiled from the annotations of the model and validated while it is decoded. The
+view has the attributes of the model: texts, booleans, lists and nested objects as the model has them, identifiers where
+the node uses them (the others as text), and ``OpaqueValue`` for everything else.
+
+A record without a view is not necessarily invalid: rare but valid forms are left to the model, which decides.
+
+Measured: PushEvseData of 10,000 records (18 MB) takes 0.60 s with views, 1.20 s without; a repetition with changes
+0.75 to 0.97 s against 1.35 to 1.47 s.
 """
 
 from __future__ import annotations
@@ -31,22 +35,22 @@ from p2p_oicp.oicp.field_types import (
 )
 from p2p_oicp.oicp.identifiers import Identifier
 from p2p_oicp.oicp.lenient import IdentifierField, ModelField, model_spec
-from p2p_oicp.oicp.message import Message
+from p2p_oicp.oicp.message import JSON_ERRORS, Message
 from p2p_oicp.oicp.numbers import DecimalField, IntegerField
 
-#: Members whose identifiers are asked for what they mean; all others are held as texts.
+#: Members that the node reads as identifiers (routing, the check of 018); all others stay texts, which cost less.
 _PARSED_IDENTIFIERS = frozenset({"evse_id", "operator_id"})
-# A type as msgspec understands it.
+# A type annotation as msgspec reads it.
 _MsgspecType: TypeAlias = Any
 
 
-class RecordView(msgspec.Struct, gc=False):
-    """Base of all likenesses; ``model`` is what they are like."""
+class RecordView(msgspec.Struct, gc=False):  # gc=False: no reference cycles, and 10,000 views cost no collection
+    """Base of all record views; ``model`` is the class of the record."""
 
     model: ClassVar[type[Message]]
 
     def reference_token(self, attribute: str) -> str:
-        """Stand in for a message's: what is reported of a likeness is looked at again in the model."""
+        """Return a stand-in: findings on a view only say that the record has some, and are made again on the model."""
         return f"/{attribute}"
 
     if TYPE_CHECKING:  # the attributes of the model
@@ -54,12 +58,11 @@ class RecordView(msgspec.Struct, gc=False):
         def __getattr__(self, name: str) -> Any: ...  # noqa: ANN401
 
 
-#: A record as it was read, or what it is like.
 AnyRecord: TypeAlias = Message | RecordView
 
 
 class OpaqueValue:
-    """A value that is just what the documents want, and that nobody asks a likeness for."""
+    """A valid value that no user of a view reads: it is validated and dropped."""
 
     __slots__ = ()
     field_type: ClassVar[FieldType]
@@ -77,7 +80,8 @@ def _member_names(model: type[Message]) -> frozenset[str]:
     return frozenset(name for member in model_spec(model).members for name in member.names)
 
 
-#: Models that have likenesses, and names that none of their likenesses has: a pushed spot with those of a pulled one.
+#: Models that have views, with member names that exclude a record from having one: a pushed record with the operator's
+#: members of a pulled one, which must be removed before it is stored.
 _EXCLUDED_NAMES: Mapping[type[Message], frozenset[str]] = MappingProxyType(
     {
         EvseDataRecord: _member_names(PullEvseDataRecord) - _member_names(EvseDataRecord),
@@ -89,7 +93,7 @@ _EXCLUDED_NAMES: Mapping[type[Message], frozenset[str]] = MappingProxyType(
 
 @cache
 def record_view_decoder(model: type[Message]) -> Callable[[bytes], RecordView | None]:
-    """Return what makes a likeness of a record's bytes; None: ask the model."""
+    """Return the function that decodes the bytes of a record into its view; it returns None where the model decides."""
     if model not in _EXCLUDED_NAMES:
         return _no_view
     decode = msgspec.json.Decoder(
@@ -99,7 +103,7 @@ def record_view_decoder(model: type[Message]) -> Callable[[bytes], RecordView | 
     def try_decode(raw: bytes) -> RecordView | None:
         try:
             return decode(raw)
-        except (msgspec.MsgspecError, RecursionError, ValueError):
+        except JSON_ERRORS:
             return None
 
     return try_decode
@@ -110,10 +114,10 @@ def _no_view(_raw: bytes) -> None:
 
 
 def _decode_custom_type(target_type: type, value: object) -> object:
-    """Return a value in a form of our own (msgspec's ``dec_hook``); raises ValueError."""
+    """Return a value of a type that msgspec does not know (its ``dec_hook``); raises ValueError."""
     instance = target_type(value)
     if isinstance(instance, Identifier) and not (isinstance(value, str) and instance.is_exact):
-        raise ValueError("not just as the documents write it")
+        raise ValueError("not in the documented form")
     return instance
 
 
@@ -121,7 +125,7 @@ def _decode_custom_type(target_type: type, value: object) -> object:
 def _view_struct(model: type[Message], excluded: frozenset[str] = frozenset()) -> type[RecordView]:
     members = model_spec(model).members
     excluded_names = excluded.union(*(member.names[1:] for member in members))
-    # Other spellings are the model's business; null is the same as absent.
+    # An alias, or an excluded name, is a member of type None: null (the same as absent) passes, any value fails.
     excluded_attributes = {f"excluded_{index}": name for index, name in enumerate(sorted(excluded_names))}
     fields = [_struct_field(member) for member in members] + [
         (attribute, None, None) for attribute in excluded_attributes
@@ -155,7 +159,7 @@ def _struct_field(member: FieldSpec) -> tuple[str, _MsgspecType] | tuple[str, _M
 
 @singledispatch
 def _msgspec_type(field_type: FieldType) -> _MsgspecType:
-    """Return the form of a kind: of all that is not said below, what the tolerant reader finds nothing wrong with."""
+    """Return the msgspec type of a field type; without one below, the lenient form validates the value."""
     return _opaque_type(field_type)
 
 
@@ -168,64 +172,60 @@ def _pattern_type(pattern: str) -> _MsgspecType:
 
 
 @_msgspec_type.register
-def _(kind: TextField) -> _MsgspecType:
-    return Annotated[str, Meta(min_length=kind.minimum, max_length=kind.maximum)]
+def _(field: TextField) -> _MsgspecType:
+    return Annotated[str, Meta(min_length=field.minimum, max_length=field.maximum)]
 
 
 @_msgspec_type.register
-def _(kind: PatternField) -> _MsgspecType:
-    return _pattern_type(kind.pattern)
+def _(field: PatternField) -> _MsgspecType:
+    return _pattern_type(field.pattern)
 
 
 @_msgspec_type.register
-def _(kind: OpenEnumField) -> _MsgspecType:
-    return Literal[(*map(str, kind.options), *kind.alternatives)]
+def _(field: OpenEnumField) -> _MsgspecType:
+    return Literal[(*map(str, field.options), *field.alternatives)]
 
 
 @_msgspec_type.register
-def _(kind: CodeListField) -> _MsgspecType:
-    return Literal[tuple(sorted(kind.codes))]
+def _(field: CodeListField) -> _MsgspecType:
+    return Literal[tuple(sorted(field.codes))]
 
 
 @_msgspec_type.register
-def _(_kind: BooleanField) -> _MsgspecType:
+def _(_field: BooleanField) -> _MsgspecType:
     return bool
 
 
 @_msgspec_type.register
-def _(kind: IntegerField) -> _MsgspecType:
-    return Annotated[
-        int, Meta(ge=kind.minimum, le=kind.maximum if kind.documented_maximum is None else kind.documented_maximum)
-    ]
+def _(field: IntegerField) -> _MsgspecType:
+    maximum = field.maximum if field.documented_maximum is None else field.documented_maximum
+    return Annotated[int, Meta(ge=field.minimum, le=maximum)]
 
 
 @_msgspec_type.register
-def _(kind: IdentifierField) -> _MsgspecType:
-    return _pattern_type(kind.identifier_type.pattern)
+def _(field: IdentifierField) -> _MsgspecType:
+    return _pattern_type(field.identifier_type.pattern)
 
 
 @_msgspec_type.register
-def _(kind: DecimalField) -> _MsgspecType:
-    # Whole powers are what nearly all write.
-    return (
-        Annotated[int, Meta(ge=kind.minimum, le=int(kind.documented_maximum))]
-        if kind.integer and kind.documented_maximum
-        else _opaque_type(kind)
-    )
+def _(field: DecimalField) -> _MsgspecType:
+    # Nearly all powers are integers; one with a fraction is left to the model, which reports it (RULES E3).
+    if field.integer and field.documented_maximum:
+        return Annotated[int, Meta(ge=field.minimum, le=int(field.documented_maximum))]
+    return _opaque_type(field)
 
 
 @_msgspec_type.register
-def _(kind: ModelField) -> _MsgspecType:
-    return _view_struct(kind.model)
+def _(field: ModelField) -> _MsgspecType:
+    return _view_struct(field.model)
 
 
 @_msgspec_type.register
-def _(kind: OptionalWrapperField) -> _MsgspecType:
-    return _msgspec_type(kind.inner)
+def _(field: OptionalWrapperField) -> _MsgspecType:
+    return _msgspec_type(field.inner)
 
 
 @_msgspec_type.register
-def _(kind: ListField) -> _MsgspecType:
-    limits = kind.limits
-    elements: Any = tuple.__class_getitem__((_msgspec_type(kind.item), ...))
-    return Annotated[elements, Meta(min_length=limits.minimum, max_length=limits.maximum)]
+def _(field: ListField) -> _MsgspecType:
+    elements: Any = tuple.__class_getitem__((_msgspec_type(field.item), ...))
+    return Annotated[elements, Meta(min_length=field.limits.minimum, max_length=field.limits.maximum)]

@@ -1,4 +1,4 @@
-"""JSON Schemas of all messages, and OpenAPI documents of what each role serves, drawn from the models and the table."""
+"""JSON Schema of each message and an OpenAPI document for each role, generated from the models and the operations."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from p2p_oicp.oicp.operations import OPERATIONS, Operation, Party
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _COMPONENT = "#/components/schemas/{model}"
-#: Statuses that are answered with a status code instead of the operation's own answer.
+#: HTTP statuses whose body is a status code instead of the response of the operation.
 _ERROR_STATUSES = {
     "401": "Unauthorized Access (017)",
     "404": "Partner or session not found (300, 400)",
     "429": "Too many requests",
-    "503": "Not able to answer now",
+    "503": "Temporarily unavailable",
 }
 
 
 def message_models() -> tuple[type[Message], ...]:
-    """Return the models of all messages, each once, in the order of the table."""
+    """Return the models of all messages, each once, in the order of the operations."""
     models: dict[type[Message], None] = {}
     for operation in OPERATIONS:
         models |= dict.fromkeys((*_request_models(operation), operation.response))
@@ -37,12 +37,12 @@ def _request_models(operation: Operation) -> tuple[type[Message], ...]:
 
 
 def json_schema(model: type[Message]) -> dict[str, Any]:
-    """Return the JSON Schema of one message, complete in itself."""
+    """Return the self-contained JSON Schema of a message."""
     return {"$schema": _DIALECT, **model.model_json_schema(mode="serialization")}
 
 
 def openapi(role: Party, version: str) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of all that a node in a role serves."""
+    """Return the OpenAPI 3.1 document of the operations that a node in a role serves."""
     served = [operation for operation in OPERATIONS if operation.server is role]
     paths: dict[str, Any] = {}
     for operation in served:
@@ -96,7 +96,8 @@ def _post_operation(path: str, operations: list[Operation]) -> dict[str, Any]:
 
 
 def _json_content(models: list[str]) -> dict[str, Any]:
-    """Return a body of one of these schemas; anyOf, because some of them overlap (CONFORMANCE D49, D50)."""
+    """Return the content of a body with one of these schemas."""
+    # anyOf, not oneOf: some of them overlap, and oneOf would refuse the documents' own examples (D49, D50).
     references = [{"$ref": _COMPONENT.format(model=model)} for model in dict.fromkeys(models)]
     return {"application/json": {"schema": references[0] if len(references) == 1 else {"anyOf": references}}}
 

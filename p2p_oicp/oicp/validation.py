@@ -1,6 +1,7 @@
-"""``validate`` and ``read``: everything that is wrong with a message, in one list.
+"""The entry points of validation.
 
-The verdict on a message that is known by the name of its operation.
+``validate`` lists all findings of a message, ``read`` parses and refuses on errors, and ``judge`` validates bytes by
+the name of their operation, for tools that have nothing but a file.
 """
 
 from __future__ import annotations
@@ -26,18 +27,21 @@ _SOFT_LIMITS = frozenset({SOFT_COUNT_LIMIT, SOFT_LENGTH_LIMIT})
 
 
 def validate(message: Message, scope: SenderScope = UNRESTRICTED_SCOPE) -> list[Finding]:
-    """Return all findings of a message: single members first, then the rules between them; never raises."""
+    """Return all findings of a message: those on single members first, then those of the rules; never raises."""
     try:
         return [*message.field_findings, *check(message, scope)]
-    except InvalidMessage as invalid:  # built in Python, around the checks
+    except InvalidMessage as invalid:  # built in Python with model_construct, which checks nothing
         return list(invalid.findings)
 
 
 def read(model: type[M], body: bytes, scope: SenderScope = UNRESTRICTED_SCOPE) -> tuple[M, list[Finding]]:
-    """Return a message and its warnings; raises InvalidMessage if any finding is an error.
+    """Return a message and its warnings, for a receiver.
 
-    Where the protocol is narrower than real signed meter values, a receiver takes them all the same: cutting or
-    refusing them would lose what a dispute is settled with (RULES D3).
+    Signed meter values that exceed the documented limits are accepted: to cut or refuse them would lose the evidence
+    of a billing dispute (RULES D3).
+
+    Raises:
+        InvalidMessage: Any finding is an error.
     """
     message = model.from_json(body)
     all_findings = validate(message, scope)
@@ -50,7 +54,7 @@ def read(model: type[M], body: bytes, scope: SenderScope = UNRESTRICTED_SCOPE) -
 
 
 def downgrade_soft_limits(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings as a receiver takes them: limits narrower than real hardware are no errors."""
+    """Return the findings with exceeded soft limits as known defects: errors for a sender, none for a receiver."""
     return [
         replace(finding, severity=Severity.KNOWN_DEFECT) if finding.code in _SOFT_LIMITS else finding
         for finding in findings
@@ -59,7 +63,7 @@ def downgrade_soft_limits(findings: Iterable[Finding]) -> list[Finding]:
 
 MessageDirection = Literal["request", "response"]
 
-#: The four bodies that one operation takes, each by a name of its own.
+#: ChargingNotifications is one operation with four bodies; tools name each by its own name.
 _NOTIFICATION_MODELS: Mapping[str, type[Message]] = MappingProxyType(
     {
         "ChargingNotificationsStart": charging.ChargingNotificationStart,
@@ -79,7 +83,7 @@ class Verdict(StrEnum):
 
     @classmethod
     def from_findings(cls, findings: Iterable[Finding]) -> Verdict:
-        """Return the verdict that follows from findings."""
+        """Return the verdict for a list of findings."""
         severities = {finding.severity for finding in findings}
         if Severity.ERROR in severities:
             return cls.REJECT
@@ -87,7 +91,7 @@ class Verdict(StrEnum):
 
 
 def message_model(operation_name: str, direction: MessageDirection, body: bytes) -> type[Message]:
-    """Return what a message of an operation is to be read as; raises MessageError if there is no such operation."""
+    """Return the model of an operation's message; raises MessageError if there is no such operation."""
     if operation_name == Acknowledgement.__name__:
         return Acknowledgement
     if operation_name in _NOTIFICATION_MODELS:
@@ -101,7 +105,7 @@ def message_model(operation_name: str, direction: MessageDirection, body: bytes)
 def judge(
     operation_name: str, direction: MessageDirection, body: bytes, scope: SenderScope = UNRESTRICTED_SCOPE
 ) -> tuple[Finding, ...]:
-    """Return everything that is wrong with a message, unreadable or not."""
+    """Return all findings of a message given as bytes; if it cannot be parsed, the reasons for that."""
     try:
         return tuple(validate(message_model(operation_name, direction, body).from_json(body), scope))
     except InvalidMessage as invalid:

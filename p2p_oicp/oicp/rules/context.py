@@ -1,6 +1,7 @@
-"""Where a rule stands in a message; it reports in attributes, and the pointer is worked out only then.
+"""What a rule gets beside the message: its position, the scope of the sender, and methods to report findings.
 
-Records that may stand only once in a push (RULES M4, M13): charging spots, products.
+A rule names members by attribute. The JSON pointer, in the received spelling, is computed only when a finding is
+reported: most messages have none. ``DuplicateCheck`` finds records that occur twice in a push (RULES M4, M13).
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from p2p_oicp.oicp.record_view import AnyRecord
 
 @dataclass(frozen=True, slots=True)
 class SenderScope:
-    """Whom a sender may speak for, and how many records its message came with; None where it is not known."""
+    """The parties that the sender of a message is authorized for; None: any."""
 
     operators: frozenset[OperatorID] | None = None
     providers: frozenset[ProviderID] | None = None
-    #: Set where the records of a page are read one by one, and its envelope holds none.
+    #: The number of records of a page whose envelope is checked without them; None: count those in the message.
     record_count: int | None = None
 
 
@@ -32,7 +33,7 @@ UNRESTRICTED_SCOPE = SenderScope()
 
 
 class RuleContext:
-    """Where the rules stand: the message at hand, the way to it from the outermost one, and the findings so far."""
+    """The position of the rules in a message, and the findings so far."""
 
     __slots__ = ("findings", "message", "parents", "scope")
 
@@ -40,19 +41,19 @@ class RuleContext:
         self.message = message
         self.scope = scope
         self.findings: list[Finding] = []
-        #: Messages above this one, each with the attribute and the position by which it was left.
+        #: The enclosing messages, outermost first, each with the path from it to the next one.
         self.parents: list[tuple[AnyRecord, tuple[str | int, ...]]] = []
 
     def error(self, code: str, text: str, *path: str | int) -> None:
-        """Note what breaks the documents' rules; ``way`` leads from this message to the member, by attributes."""
+        """Report a violation; ``path`` leads from the current message to the member, by attributes and positions."""
         self.findings.append(Finding(Severity.ERROR, self.pointer(*path), code, text))
 
     def warn(self, code: str, text: str, *path: str | int) -> None:
-        """Note what is processed, and what its sender should hear of."""
+        """Report a deviation that is accepted."""
         self.findings.append(Finding(Severity.WARNING, self.pointer(*path), code, text))
 
     def pointer(self, *path: str | int) -> str:
-        """Return the JSON pointer of a member, in the spelling that was received."""
+        """Return the JSON pointer of a member from the outermost message, in the received spelling."""
         steps = [*self.parents, (self.message, path)]
         return "".join(_pointer(message, step_path) for message, step_path in steps)
 
@@ -69,36 +70,36 @@ def _pointer(message: AnyRecord, path: tuple[str | int, ...]) -> str:
 
 
 class DuplicateCheck:
-    """Watches the records of one push go by, and reports one that was there before."""
+    """Finds records of one push that have the same identifier."""
 
     def __init__(self) -> None:
         self._first_positions: dict[object, int] = {}
 
     def check(self, record: Message, position: int) -> Finding | None:
-        """Take note of the record at ``position``; return what is wrong, seen from the record."""
+        """Return a finding, relative to the record, if an earlier position had the same identifier."""
         attribute, code, key = _identity(record)
         first_position = self._first_positions.setdefault(key, position)
         if first_position == position:
             return None
         identifier = getattr(record, attribute)
-        text = f"'{identifier}' is in the records {first_position} and {position} of one push, but may be there once"
+        text = f"'{identifier}' is in the records {first_position} and {position} of one push, but is allowed once"
         return Finding(Severity.ERROR, record.reference_token(attribute), code, text)
 
 
 def _identity(record: Message) -> tuple[str, str, object]:
-    """Return which member says what a record is about, the code of a second one, and what to compare."""
+    """Return the identifying attribute of a record, the code of a duplicate, and the key to compare."""
     if isinstance(record, PricingProductDataRecord):
         return "product_id", "duplicate-product", record.product_id
     if isinstance(record, EvsePricing):
-        # The same spot may have other prices for other providers.
+        # An EVSE may have other prices for other providers.
         return "evse_id", "duplicate-evse-id", (record.evse_id.key, record.provider_id.key)
     if isinstance(record, (EvseDataRecord, EvseStatusRecord)):
         return "evse_id", "duplicate-evse-id", record.evse_id.key
-    raise TypeError(f"{type(record).__name__} may stand more than once in a push")
+    raise TypeError(f"{type(record).__name__} has no identifier that must be unique in a push")
 
 
 def unique(*path: str) -> Callable[[Message, RuleContext], None]:
-    """Return the rule that the records at the end of ``way`` stand there only once."""
+    """Return the rule that no two records of the list at ``path`` have the same identifier."""
     get_records = attrgetter(".".join(path))
 
     def rule(push: Message, context: RuleContext) -> None:

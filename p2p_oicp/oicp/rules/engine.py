@@ -1,4 +1,4 @@
-"""How rules are found and run: by model, and down into the parts of a message that have rules of their own."""
+"""Run the rules of a message and of its nested objects. Which rules a model has is compiled once and cached."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from p2p_oicp.oicp.rules.registry import RULES, Rule
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """The rules of a model, and those of its members that have rules somewhere below them."""
+    """The rules of a model, and its attributes that have rules at some level below."""
 
     rules: tuple[Rule, ...]
     nested_attributes: tuple[str, ...]
@@ -25,7 +25,7 @@ class RuleSet:
 
 @cache
 def rules_for(message_type: type[Message | RecordView]) -> RuleSet:
-    """Return what ``check`` does with a message of this model, or with a likeness."""
+    """Return the rules of a model, or of the model of a record view."""
     model = message_type.model if issubclass(message_type, RecordView) else message_type
     rules = tuple(rule for base in model.__mro__ for rule in RULES.get(base, ()))
     nested_attributes = tuple(
@@ -47,7 +47,10 @@ def _has_rules(model: type[Message] | None) -> bool:
 
 
 def check(message: AnyRecord, scope: SenderScope = UNRESTRICTED_SCOPE) -> list[Finding]:
-    """Return what the rules say of a message; of a likeness, whether they say anything."""
+    """Return the findings of the rules on a message.
+
+    On a record view only their presence counts: the pointers are not those of the received bytes.
+    """
     context = RuleContext(message, scope)
     _run_rules(message, context)
     return context.findings
@@ -58,6 +61,7 @@ def _run_rules(message: AnyRecord, context: RuleContext) -> None:
     rule_set = rules_for(type(message))
     for rule in rule_set.rules:
         rule(message, context)
+    # Order: a message's own rules run before those of its parts, since a part becomes the context's current message.
     for attribute in rule_set.nested_attributes:
         nested = getattr(message, attribute)
         if isinstance(nested, tuple):

@@ -1,8 +1,10 @@
-"""Answers agree with their status codes, pages with themselves (RULES M3, P2).
+"""Rules of messages.
 
-Times, meter values and energy of a session (RULES M12, C1 to C5).
+- Responses agree with their status codes, pages with their content (RULES M3, P2).
+- Times, meter values and energy of a session agree (RULES M12, C1 to C5).
+- There is one identification, and one that the operation allows (RULES T9, M1, M2, M5).
 
-Who wants to charge: one identification, and the one that fits the operation (RULES T9, M1, M2).
+A rule that *requires* reports errors, one that *expects* reports warnings. Numbers D… are those of ``errata``.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from p2p_oicp.oicp.rules.context import RuleContext
 
 
 def result_matches_code(response: Acknowledgement, context: RuleContext) -> None:
-    """Expect Result true beside 000, and only there."""
+    """Expect Result to be true exactly if the code is 000 (M3)."""
     code = response.status_code.code
     if response.result != (code == StatusCodeValue.SUCCESS):
         text = f"Result is {str(response.result).lower()}, but Code is '{code}'"
@@ -38,7 +40,7 @@ def result_matches_code(response: Acknowledgement, context: RuleContext) -> None
 
 
 def status_matches_code(response: AuthorizationResponse, context: RuleContext) -> None:
-    """Expect Authorized beside 000, and only there; it names the provider (D47)."""
+    """Expect Authorized exactly with the code 000 (M3), and with a ProviderID (D47)."""
     code, status = response.status_code.code, response.authorization_status
     authorized = status is AuthorizationStatus.AUTHORIZED
     if authorized != (code == StatusCodeValue.SUCCESS):
@@ -50,15 +52,16 @@ def status_matches_code(response: AuthorizationResponse, context: RuleContext) -
 
 
 def authorized_has_session(response: AuthorizationStart, context: RuleContext) -> None:
-    """Expect a positive authorization to name its session (CPO-02)."""
+    """Expect a positive authorization to have a SessionID (CPO-02)."""
     if response.authorization_status is AuthorizationStatus.AUTHORIZED and response.session_id is None:
         context.warn("authorized-without-session", "Authorized, but SessionID is absent", "session_id")
 
 
 def page_counts(page: EvseDataPage | ChargeDetailRecordPage, context: RuleContext) -> None:
-    """Expect the members of the paging to agree with each other and with the content."""
+    """Expect the paging members to agree with each other and with the content (P2)."""
     count = len(page.content) if context.scope.record_count is None else context.scope.record_count
     content = context.pointer("content")
+    # Records that could not be parsed are not in ``content``, so it cannot be counted.
     skipped = any(finding.pointer.startswith(content) for finding in page.field_findings)
     if page.number_of_elements is not None and page.number_of_elements != count and not skipped:
         text = f"numberOfElements is {page.number_of_elements}, but content has {count}"
@@ -77,7 +80,7 @@ def page_counts(page: EvseDataPage | ChargeDetailRecordPage, context: RuleContex
 
 _TIME_ORDER = ("session_start", "charging_start", "event_occurred", "charging_end", "session_end")
 _MILLISECOND = timedelta(milliseconds=1)
-#: Milliseconds by which a ChargingDuration may differ from its times.
+#: Milliseconds by which a ChargingDuration may differ from its times (M12).
 _DURATION_TOLERANCE_MS = 60_000
 
 MeteredMessage = ChargeDetailRecord | ChargingNotificationEnd
@@ -97,7 +100,7 @@ def times_in_order(message: TimedMessage, context: RuleContext) -> None:
 
 
 def energy_matches_meter(message: MeteredMessage, context: RuleContext) -> None:
-    """Expect ConsumedEnergy to be what the meter went on, exactly (C1), and the meter to go forwards (C2)."""
+    """Expect ConsumedEnergy to be the difference of the meter values (C1), and the meter to run forwards (C2)."""
     start, end, consumed = message.meter_value_start, message.meter_value_end, message.consumed_energy
     if start is None or end is None:
         return
@@ -107,12 +110,12 @@ def energy_matches_meter(message: MeteredMessage, context: RuleContext) -> None:
         )
     metered_energy = EXACT_CONTEXT.subtract(end, start)
     if consumed is not None and metered_energy != consumed:
-        text = f"ConsumedEnergy is {consumed}, but the meter went from {start} to {end}, by {metered_energy}"
+        text = f"ConsumedEnergy is {consumed}, but the meter ran from {start} to {end}, by {metered_energy}"
         context.warn("energy-mismatch", text, "consumed_energy")
 
 
 def meter_values_in_between(message: MeteredMessage | ChargingNotificationProgress, context: RuleContext) -> None:
-    """Expect values on the way to rise, and to lie between start and end (C2)."""
+    """Expect intermediate meter values to rise, and to lie between start and end (C2)."""
     in_between = message.meter_value_in_between
     if in_between is None:
         return
@@ -124,7 +127,7 @@ def meter_values_in_between(message: MeteredMessage | ChargingNotificationProgre
             context.warn("meter-backwards", f"{value} is less than {previous_name} ({previous})", *path)
         if end is not None and value > end:
             context.warn("meter-backwards", f"{value} is more than MeterValueEnd ({end})", *path)
-        previous, previous_name = value, "the value before"
+        previous, previous_name = value, "the previous value"
 
 
 def signed_values_in_order(record: ChargeDetailRecord, context: RuleContext) -> None:
@@ -139,11 +142,12 @@ def signed_values_in_order(record: ChargeDetailRecord, context: RuleContext) -> 
 
 
 def _metering_status_rank(status: str) -> int:
-    """Return the place of a metering status in the order; 0 for what has none."""
+    """Return the rank of a metering status; 0 for an unknown one, which is not compared."""
     if status == MeteringStatus.START:
         return 1
     if status == MeteringStatus.END:
         return 99
+    # "Progress", or "Progress1" to "Progress8" (D35).
     number = status.removeprefix(MeteringStatus.PROGRESS)
     if number == status:
         return 0
@@ -151,7 +155,7 @@ def _metering_status_rank(status: str) -> int:
 
 
 def progress_duration(message: ChargingNotificationProgress, context: RuleContext) -> None:
-    """Require a duration or an energy (D45); expect the duration to be that between the times (E6)."""
+    """Require a duration or an energy (D45); expect the duration to match the times (E6)."""
     duration = message.charging_duration
     if duration is None:
         if message.consumed_energy_progress is None:
@@ -172,7 +176,7 @@ _RFID_NOT_ALLOWED_TEXT = (
 
 
 def exactly_one_identification(identification: Identification, context: RuleContext) -> None:
-    """Require exactly one of the five options (IdentificationType, CONFORMANCE D39)."""
+    """Require exactly one of the five options (IdentificationType, D39)."""
     present = [method for method in _IDENTIFICATION_METHODS if identification.__dict__[method] is not None]
     if len(present) != 1:
         names = ", ".join(identification.reference_token(method)[1:] for method in present) or "none"
@@ -182,12 +186,12 @@ def exactly_one_identification(identification: Identification, context: RuleCont
 
 
 def station_identification(request: AuthorizeStart | AuthorizeStop, context: RuleContext) -> None:
-    """Refuse what no station can tell, and a PIN that is not in clear text (IdentificationType note 1; D41, D42)."""
+    """Require an identification that a station can read, with a PIN in clear text (M1, M2; D41, D42)."""
     identification = request.identification
     if identification.rfid is not None:
         context.error("rfid-in-authorization", _RFID_NOT_ALLOWED_TEXT, "identification", "rfid")
     if identification.remote is not None:
-        text = "RemoteIdentification comes from a provider, a station tells a card, a code or a car"
+        text = "RemoteIdentification is what a provider sends; a station reads a card, a code or a car"
         context.warn("remote-in-authorization", text, "identification", "remote")
     if identification.qr_code is not None:
         _check_clear_text_pin(identification.qr_code, context)
@@ -217,18 +221,17 @@ def remote_identification_expected(request: AuthorizeRemoteReservationStart, con
 
 
 def _non_remote_methods(identification: Identification) -> list[tuple[str, str]]:
-    return [
-        (
-            method,
-            f"{identification.reference_token(method)[1:]} is given, RemoteIdentification is the one for a remote request",
-        )
+    methods = [
+        method
         for method in _IDENTIFICATION_METHODS
         if method != "remote" and identification.__dict__[method] is not None
     ]
+    text = "{} is given, RemoteIdentification is the one for a remote request"
+    return [(method, text.format(identification.reference_token(method)[1:])) for method in methods]
 
 
 def stop_identifications(response: AuthorizationStart, context: RuleContext) -> None:
-    """Report RFIDIdentification, which is not for authorization messages; an answer that has it is read (D41)."""
+    """Expect no RFIDIdentification, which is not for authorization messages (D41)."""
     for position, identification in enumerate(response.authorization_stop_identifications):
         if identification.rfid is not None:
             path = ("authorization_stop_identifications", position, "rfid")
@@ -245,7 +248,7 @@ def exactly_one_pin(record: AuthenticationDataRecord, context: RuleContext) -> N
 
 
 def foreign_contract(record: AuthenticationDataRecord, context: RuleContext) -> None:
-    """Refuse a contract of another provider than those the sender speaks for (EMP-02, EVCO consistency; 019)."""
+    """Require the contract to be of a provider that the sender is authorized for (M5; 019)."""
     authorized_providers = context.scope.providers
     if authorized_providers is None:
         return
@@ -253,5 +256,6 @@ def foreign_contract(record: AuthenticationDataRecord, context: RuleContext) -> 
         contract = getattr(record.identification, method)
         evco_id = contract.evco_id if contract else None
         if evco_id is not None and evco_id.provider not in authorized_providers:
-            text = f"{evco_id} is a contract of {evco_id.provider}, not of {', '.join(sorted(map(str, authorized_providers)))}"
+            expected = ", ".join(sorted(map(str, authorized_providers)))
+            text = f"{evco_id} is a contract of {evco_id.provider}, not of {expected}"
             context.error("foreign-evco-id", text, "identification", method, "evco_id")

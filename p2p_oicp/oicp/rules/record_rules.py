@@ -1,6 +1,7 @@
-"""Charging spots and what is asked of them (RULES T7, M4, M7, M9, M11).
+"""Rules of EVSE data and of its pulls (RULES T7, M4, M7, M9, M11), and of tariffs (RULES M13).
 
-Tariffs (RULES M13).
+A rule that *requires* reports errors, one that *expects* reports warnings. Numbers D… are those of ``errata``. Rules of
+records also run on record views (see ``record_view``): they read attributes only.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _FILTERS_NOT_WITH_LAST_CALL = ("search_center", "country_codes", "operator_ids")
 def exactly_one_notation(geo_coordinates: GeoCoordinates, context: RuleContext) -> None:
     """Require exactly one of the three notations (GeoCoordinatesType, D40)."""
     other_notations = (geo_coordinates.decimal_degree, geo_coordinates.degree_minute_seconds)
-    if geo_coordinates.google is not None and other_notations == (None, None):  # nearly all places
+    if geo_coordinates.google is not None and other_notations == (None, None):  # fast path: nearly all records
         return
     present = [notation for notation in _NOTATIONS if getattr(geo_coordinates, notation) is not None]
     if len(present) != 1:
@@ -37,23 +38,24 @@ def no_payment_is_exclusive(record: EvseDataRecord, context: RuleContext) -> Non
 
 
 def opening_times_present(record: EvseDataRecord, context: RuleContext) -> None:
-    """Require OpeningTimes of what is not always open; older data that is pulled may lack them (D44)."""
+    """Require OpeningTimes of an EVSE that is not always open; pulled older data may lack them (D44)."""
     if record.is_open_24_hours is False and not record.opening_times:
         report = context.warn if isinstance(record, PullEvseDataRecord) else context.error
         report("opening-times-missing", "IsOpen24Hours is false, but OpeningTimes is absent", "opening_times")
 
 
 def foreign_evse(record: EvseDataRecord | EvseStatusRecord | EvsePricing, context: RuleContext) -> None:
-    """Refuse a spot of another operator than those the sender speaks for (018, D54)."""
+    """Require the EVSE to be of an operator that the sender is authorized for (M4; 018, D54)."""
     authorized_operators = context.scope.operators
     if authorized_operators is None or record.evse_id.operator in authorized_operators:
         return
-    text = f"{record.evse_id} belongs to {record.evse_id.operator}, not to {', '.join(sorted(map(str, authorized_operators)))}"
+    expected = ", ".join(sorted(map(str, authorized_operators)))
+    text = f"{record.evse_id} belongs to {record.evse_id.operator}, not to {expected}"
     context.error("foreign-evse-id", text, "evse_id")
 
 
 def no_filters_with_last_call(pull: PullEvseData, context: RuleContext) -> None:
-    """Refuse the filters that would make a delta wrong (D43)."""
+    """Require LastCall without filters: records that leave the filter would be missing in a delta (M9, D43)."""
     if pull.last_call is None:
         return
     for attribute in _FILTERS_NOT_WITH_LAST_CALL:
@@ -65,7 +67,7 @@ def no_filters_with_last_call(pull: PullEvseData, context: RuleContext) -> None:
 
 
 def time_range(pull: GetChargeDetailRecords, context: RuleContext) -> None:
-    """Require From not to be after To (M11)."""
+    """Require From to be no later than To (M11)."""
     if pull.from_ > pull.to:
         context.error("reversed-span", f"From ({pull.from_.isoformat()}) is after To ({pull.to.isoformat()})")
 
@@ -74,7 +76,7 @@ _NEGATIVE_PRICE_TEXT = "{} is less than 0, so the driver would be paid"
 
 
 def no_negative_price(record: PricingProductDataRecord, context: RuleContext) -> None:
-    """Report negative prices; no document forbids them."""
+    """Expect prices of at least 0; no document forbids negative ones."""
     if record.price_per_reference_unit < 0:
         context.warn(
             "negative-price", _NEGATIVE_PRICE_TEXT.format(record.price_per_reference_unit), "price_per_reference_unit"
@@ -87,13 +89,13 @@ def no_negative_price(record: PricingProductDataRecord, context: RuleContext) ->
 
 
 def no_negative_default_price(data: PricingProductData, context: RuleContext) -> None:
-    """Report a negative default price."""
+    """Expect a default price of at least 0."""
     if data.pricing_default_price < 0:
         context.warn("negative-price", _NEGATIVE_PRICE_TEXT.format(data.pricing_default_price), "pricing_default_price")
 
 
 def availability_times(record: PricingProductDataRecord, context: RuleContext) -> None:
-    """Expect times of a product that is not valid around the clock, and none of one that is."""
+    """Expect availability times exactly if the product is not valid around the clock."""
     times = len(record.product_availability_times)
     if record.is_valid_24_hours == bool(times):
         valid = str(record.is_valid_24_hours).lower()
@@ -102,7 +104,7 @@ def availability_times(record: PricingProductDataRecord, context: RuleContext) -
 
 
 def fee_limits(record: PricingProductDataRecord, context: RuleContext) -> None:
-    """Expect no base price beside a fixed fee, and no minimum above the maximum (AdditionalReferenceType)."""
+    """Expect a base price of 0 beside a fixed fee, and a minimum of at most the maximum (AdditionalReferenceType)."""
     prices = {
         reference.additional_reference: reference.price_per_additional_reference_unit
         for reference in record.additional_references

@@ -1,4 +1,4 @@
-"""Which rules hold for which message. A rule of a base model holds for its subclasses too."""
+"""The table of rules by model. A rule of a base model applies to its subclasses too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from p2p_oicp.oicp.message import Message
 from p2p_oicp.oicp.rules import message_rules, record_rules
 from p2p_oicp.oicp.rules.context import RuleContext, unique
 
-#: A rule looks at a message, and reports from where it stands.
+#: A rule reads a message and reports findings to its context; it returns nothing and raises nothing.
 Rule = Callable[[Any, RuleContext], None]
 
 RULES: Mapping[type[Message], tuple[Rule, ...]] = MappingProxyType(
