@@ -1,12 +1,30 @@
-"""Who speaks: proving our own identity on outgoing messages, and a peer's on incoming ones.
+"""Cryptographic identity: keys, message signatures, certificates and evidence files.
 
-The story: a node has keys of its own (``keystore``), and a ring of those of its peers (``keyring``). A
-:class:`RequestSigner` returns the headers that prove who sends a request, and holds the answer to whoever was asked;
-``signatures`` is HTTP Message Signatures (RFC 9421) without I/O, ``structured`` and ``digests`` are the two formats it
-is written in, ``replay`` accepts each signature once. Everything here sees bytes as they are on the wire, never a
-parsed message. The insecure form (:class:`InsecureSigner`) proves nothing and says so in its name.
+Overview
+    A node authenticates itself by HTTP Message Signatures (RFC 9421) over a ``Content-Digest`` (RFC 9530), by TLS
+    client certificates, or by both. All functions take bytes as they are on the wire, never a parsed message. Whether
+    an authenticated peer is authorized for the parties of a message is decided in ``server``, with the registry.
 
-Whether an identity may speak for the parties of a message is not decided here: that needs the registry of peers.
+Main modules, in the order of a signed request
+    - ``keys`` and ``keystore``: our own keys, their rotation and endorsement; ``keyring``: the keys of peers.
+    - ``signers``: ``MessageSigner`` adds the headers to a request and verifies the response; ``OneTimeSigner`` is for
+      pairing, ``BearerToken`` for our own backend, ``NoOpSigner`` for insecure mode.
+    - ``http_signatures``: the signatures themselves, without I/O; ``structured_fields``: the syntax of their headers.
+    - ``replay_cache``: accepts each signature once.
+    - ``tls``: X.509 certificates and TLS contexts.
+    - ``evidence_file``: signed exchanges in a file that can be verified offline.
+    - ``pins``: bcrypt hashes of drivers' PINs.
+
+Invariants
+    - Private keys appear in no repr and no log, and are in files of mode 0600.
+    - ``verify_…`` raises or returns what was verified, never a boolean.
+
+Failures
+    ``VerificationError`` for anything that cannot be verified, ``UnknownKey`` if fetching the peer's current keys may
+    help, ``ConfigurationError`` for our own unusable files.
+
+Where to read next
+    ``http_signatures.verify_request``, then ``server.authentication``.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Evidence: signed exchanges in one file that proves on any machine, offline, who said what when.
+"""Evidence files: the signed exchanges of a session in one file that can be verified offline.
 
-A file has two lines. The first is JSON: the exchanges of a session as they were on the wire, and what the node that
-wrote the file knows of the keys in them. The second is that node's signature over the first. Whoever verifies needs
-nothing else: (1) the second line fits the first, byte for byte; (2) each request and each answer carries a signature
-that fits what it covers, so that its body is the one that was signed; (3) each answer belongs to its request. That a
-key is the one of a company is known from its fingerprint, or from the node descriptor in the file.
+A file has two lines. The first is JSON: the exchanges as they were on the wire, the keys that their signatures name
+with their owners, and the owners' node descriptors. The second is the signature of the exporting node over the first.
+
+``read_evidence`` verifies that (1) the second line matches the first, byte for byte; (2) each request has a valid
+signature that covers its body; (3) each response has one that covers its body and the signature of its request. Which
+company a key belongs to follows from its fingerprint, or from the descriptor, which is signed with it.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ from p2p_oicp.crypto.http_signatures import (
 from p2p_oicp.crypto.keys import PrivateKey, PublicKey
 from p2p_oicp.errors import VerificationError
 
+# A prefix of the signed bytes: a signature for one purpose must be none for another.
 _SIGNATURE_CONTEXT = b"p2p-oicp evidence v1\n"
 _VERSION = 1
+# What a file of any other content raises while it is read.
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError)
 _CONTENT_TYPE, _SIGNATURE_INPUT = "Content-Type", "Signature-Input"
 _ARCHIVED_HEADERS = (_CONTENT_TYPE, "Content-Digest", "Content-Encoding", _SIGNATURE_INPUT, "Signature")
@@ -40,7 +43,16 @@ _ARCHIVED_HEADER_NAMES = frozenset(name.lower() for name in _ARCHIVED_HEADERS)
 
 
 class RecordedExchange(msgspec.Struct, frozen=True):
-    """One request and its answer as they were on the wire; ``at`` is our clock, ``peer`` our name for the other."""
+    """One request and its response as they were on the wire.
+
+    Attributes:
+        recorded_at: When, by our clock, in seconds since the epoch.
+        operation: The name of the operation.
+        sent_by_us: Whether we sent the request.
+        peer: Our name of the other side.
+        request: The request.
+        response: The response.
+    """
 
     recorded_at: float
     operation: str
@@ -50,10 +62,7 @@ class RecordedExchange(msgspec.Struct, frozen=True):
     response: SignedResponseParts
 
     def serialize(self) -> tuple[bytes, list[str]]:
-        """Return it for keeping, and which keys its signatures name.
-
-        All headers that a signature covers are kept, beside the usual ones.
-        """
+        """Return the exchange as stored, with all headers that a signature covers, and the ids of its signing keys."""
         request, response = self.request, self.response
         request_headers, response_headers = _archived_headers(request.headers), _archived_headers(response.headers)
         _add_covered_headers(request_headers, request.headers, response_headers, response.headers)
@@ -71,7 +80,7 @@ class RecordedExchange(msgspec.Struct, frozen=True):
                     "headers": request_headers,
                     "body": _encode_base64(request.body),
                 },
-                "answer": {
+                "response": {
                     "status": response.status,
                     "headers": response_headers,
                     "body": _encode_base64(response.body),
@@ -85,9 +94,14 @@ class RecordedExchange(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class SignedStatement:
-    """What is proved: who (a key) said what, when by the signer's own clock (seconds since the epoch).
+    """A request or response whose signature was verified.
 
-    ``number`` is its place in the file: each exchange has two.
+    Attributes:
+        number: Its position in the file, from 1; each exchange has two.
+        key: The key that signed it.
+        signed_at: When, by the signer's own clock, in seconds since the epoch.
+        description: What it is, for people.
+        body: The signed body.
     """
 
     number: int
@@ -99,10 +113,15 @@ class SignedStatement:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A file whose seal fits: what was said of ``session_id``, and the key of the node that wrote the file.
+    """A verified evidence file.
 
-    ``statements`` are proved; ``unproven`` are the exchanges that prove nothing, each with its place and the reason.
-    ``holders`` are names by key id and ``descriptors`` what the holders said of themselves: as the writer knows them.
+    Attributes:
+        session_id: The session.
+        signer_key: The key of the node that exported the file.
+        statements: The verified requests and responses.
+        unverified: The exchanges that could not be verified, each with its position and the reason.
+        key_owners: Names of the owners by key id, as the exporting node knew them.
+        descriptors: Node descriptors of the owners, as the exporting node had them.
     """
 
     session_id: str
@@ -114,11 +133,11 @@ class Evidence:
 
 
 def signing_key_ids(exchange: bytes) -> list[str]:
-    """Return which keys the signatures of a kept exchange name."""
+    """Return the ids of the keys that signed a stored exchange."""
     recorded = orjson.loads(exchange)
     return [
         key_id
-        for message in (recorded["request"], recorded["answer"])
+        for message in (recorded["request"], recorded["response"])
         for key_id in key_ids(message["headers"].get(_SIGNATURE_INPUT, ""))
     ]
 
@@ -132,13 +151,22 @@ def write_evidence(
     key: PrivateKey,
     now: float,
 ) -> bytes:
-    """Return the file; ``keys`` are key id → (public key line, name of its holder)."""
+    """Return an evidence file.
+
+    Args:
+        session_id: The session.
+        exchanges: What ``RecordedExchange.serialize`` returned.
+        keys: By key id, the public key (base64 of its SubjectPublicKeyInfo) and the name of its owner.
+        descriptors: Signed node descriptors of the owners.
+        key: Our key, which signs the file.
+        now: Seconds since the epoch.
+    """
     content = {
         "version": _VERSION,
         "session_id": session_id,
         "written_at": now,
         "exchanges": [orjson.loads(exchange) for exchange in exchanges],
-        "keys": [{"public_key": public_key, "holder": owner} for public_key, owner in keys.values()],
+        "keys": [{"public_key": public_key, "owner": owner} for public_key, owner in keys.values()],
         "descriptors": [orjson.loads(descriptor) for descriptor in descriptors],
     }
     content_line = orjson.dumps(content)
@@ -146,16 +174,17 @@ def write_evidence(
 
 
 def read_evidence(file: bytes) -> Evidence:
-    """Verify a file and return what it proves; raise NotProven where it is none, or is not as it was sealed."""
+    """Verify an evidence file; raises VerificationError if it is none, or was changed after its export."""
     lines = file.split(b"\n")
     if len(lines) != 3 or lines[2]:  # noqa: PLR2004 - two lines, and nothing behind them
         raise VerificationError("this is no evidence file: expected two lines")
     signer_key = _verify_signature_line(lines[0], lines[1])
+    # Order: (1) is checked above, so that a damaged file is reported as changed, not as malformed.
     try:
         content = orjson.loads(lines[0])
         if content["version"] != _VERSION:
             raise VerificationError(f"evidence of version {content['version']}; this program knows {_VERSION}")
-        key_owners = [(PublicKey.from_base64(entry["public_key"]), str(entry["holder"])) for entry in content["keys"]]
+        key_owners = [(PublicKey.from_base64(entry["public_key"]), str(entry["owner"])) for entry in content["keys"]]
         keys_by_id = {key.key_id: key for key, _ in key_owners}
         statements, unverified = _verify_exchanges(content["exchanges"], keys_by_id)
         return Evidence(
@@ -180,7 +209,9 @@ def _verify_exchanges(
         try:
             statements += _verify_exchange(first_number, exchange, keys_by_id)
         except VerificationError as exc:
-            unverified.append(f"{first_number} and {first_number + 1} ({exchange['operation']} and its answer): {exc}")
+            unverified.append(
+                f"{first_number} and {first_number + 1} ({exchange['operation']} and its response): {exc}"
+            )
         except _MALFORMED as exc:
             unverified.append(f"{first_number} and {first_number + 1}: this is no exchange: {exc!r}")
     return tuple(statements), tuple(unverified)
@@ -190,7 +221,7 @@ def _verify_exchange(
     number: int, exchange: dict[str, Any], keys_by_id: Mapping[str, PublicKey]
 ) -> tuple[SignedStatement, SignedStatement]:
     operation = exchange["operation"]
-    request_json, response_json = exchange["request"], exchange["answer"]
+    request_json, response_json = exchange["request"], exchange["response"]
     request = SignedRequestParts(
         request_json["method"],
         request_json["authority"],
@@ -202,15 +233,15 @@ def _verify_exchange(
     response_body = _decode_base64(response_json["body"])
     response = SignedResponseParts(int(response_json["status"]), response_json["headers"], response_body)
 
-    def find_key(key_id: str, now: float) -> PublicKey:  # noqa: ARG001 - whenever it counted
+    def find_key(key_id: str, now: float) -> PublicKey:  # noqa: ARG001 - evidence is verified long after
         if key_id not in keys_by_id:
             raise VerificationError(f"key {key_id} is not in the file")
         return keys_by_id[key_id]
 
-    request_signature = verify_archived_request(request, find_key)
-    response_signature = verify_response(response, request.headers, find_key, 0.0)
+    request_signature = verify_archived_request(request, find_key)  # (2)
+    response_signature = verify_response(response, request.headers, find_key, 0.0)  # (3)
     description = f"{operation}: {request.method} {request.authority}{request.path}"
-    response_description = f"answers it with HTTP {response.status}"
+    response_description = f"its response, HTTP {response.status}"
     return (
         SignedStatement(number, request_signature.key, request_signature.created, description, request.body),
         SignedStatement(
@@ -232,16 +263,17 @@ def _verify_signature_line(content_line: bytes, signature_line: bytes) -> Public
             base64.b64decode(signature_json["signature"], validate=True),
         )
     except (ValueError, KeyError, TypeError, binascii.Error) as exc:
-        raise VerificationError("the seal of this evidence file cannot be read") from exc
+        raise VerificationError("the signature line of this evidence file is malformed") from exc
+    # The line is signed by nothing itself: only its one canonical form is accepted, so that no byte can be changed.
     canonical = {"public_key": key.der_base64, "signature": base64.b64encode(signature).decode()}
     if orjson.dumps(canonical) != signature_line:
-        raise VerificationError("the seal of this evidence file was changed")
+        raise VerificationError("the signature line of this evidence file was changed")
     key.verify(signature, _SIGNATURE_CONTEXT + content_line)
     return key
 
 
 def _archived_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    if isinstance(headers, dict):  # written by ourselves: with these very names, each of them once
+    if isinstance(headers, dict):  # our own message: these very names, each of them once
         return {name: headers[name] for name in _ARCHIVED_HEADERS if name in headers}
     archived = {name: value for name in _ARCHIVED_HEADERS if (value := field_value(headers, name)) is not None}
     if not archived.get(_CONTENT_TYPE, "").isascii():
@@ -255,7 +287,7 @@ def _add_covered_headers(
     response_archive: dict[str, str],
     response_headers: Mapping[str, str],
 ) -> None:
-    """Add what is covered beside the usual headers; an answer's signature may cover headers of the request."""
+    """Add further covered headers; the signature of a response may cover headers of the request."""
     for component in extra_covered_headers(request_archive.get(_SIGNATURE_INPUT, "")):
         _add_header(request_archive, component.name, request_headers)
     for component in extra_covered_headers(response_archive.get(_SIGNATURE_INPUT, "")):
@@ -272,7 +304,7 @@ def _add_header(archive: dict[str, str], name: str, headers: Mapping[str, str]) 
 
 
 def _replace_invalid_utf8(value: str) -> str:
-    # What is no UTF-8 may stand in a header that is covered by no signature that counts.
+    # A header with other bytes than UTF-8 cannot be covered by a valid signature; the exchange must still be stored.
     return value.encode(errors="replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""Whose key is this: the public keys of all peers, and from when to when they count."""
+"""The public keys of all peers, with their owners and their validity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from p2p_oicp.errors import UnknownKey, VerificationError
 
 @dataclass(frozen=True, slots=True)
 class KnownKey:
-    """A key of ``owner`` (a peer's name); it counts from ``valid_from`` until ``valid_until`` (seconds, epoch)."""
+    """A key of a peer; ``owner`` is the peer's name, the validity is in seconds since the epoch."""
 
     key: PublicKey
     owner: str
@@ -20,49 +20,57 @@ class KnownKey:
 
 
 class KeyRing:
-    """Looks up keys; what it holds can be replaced as a whole while it is used."""
+    """Looks up keys by id; the directory of peers replaces its content as a whole while it is in use.
+
+    Args:
+        keys: The keys of all peers.
+        banned: Ids of keys that are refused, whoever lists them.
+    """
 
     def __init__(self, keys: Iterable[KnownKey] = (), banned: Iterable[str] = ()) -> None:
         self.replace(keys, banned)
 
+    def __repr__(self) -> str:
+        return f"<KeyRing keys={len(self._keys_by_id)} banned={len(self._banned)}>"
+
     def replace(self, keys: Iterable[KnownKey], banned: Iterable[str] = ()) -> None:
-        """Hold ``keys``; those whose ids are ``banned`` count for nobody."""
+        """Replace all keys, and the ids of banned ones."""
         self._keys_by_id = {known.key.key_id: known for known in keys}
         self._banned = frozenset(banned)
 
     def find(self, key_id: str, now: float) -> PublicKey:
-        """Return the key; raise UnknownKey, or NotProven where it is banned, retired or not valid yet."""
+        """Return a key that is valid at ``now``.
+
+        Raises:
+            UnknownKey: No peer has it; fetching the sender's current keys may help.
+            VerificationError: It is banned, retired or not valid yet.
+        """
         if key_id in self._banned:
             raise VerificationError(f"key {key_id} is banned here")
         known = self._keys_by_id.get(key_id)
         if known is None:
-            raise UnknownKey(f"key {key_id} is nobody's that this node knows")
+            raise UnknownKey(f"unknown signing key {key_id}")
         if known.valid_until is not None and now > known.valid_until:
             raise VerificationError(f"key {key_id} of {known.owner} is retired")
         if now < known.valid_from:
             raise VerificationError(f"key {key_id} of {known.owner} is not valid yet")
         return known.key
 
-    def find_ignoring_validity(self, key_id: str) -> PublicKey | None:
-        """Return a key, whether it still counts or not."""
-        known = self._keys_by_id.get(key_id)
-        return known.key if known is not None else None
+    def find_ignoring_validity(self, key_id: str) -> KnownKey | None:
+        """Return a key with its owner, even if it is banned, retired or not valid yet."""
+        return self._keys_by_id.get(key_id)
 
     def is_banned(self, key: PublicKey) -> bool:
-        """Say whether a key counts for nobody."""
+        """Return whether a key is refused, whoever lists it."""
         return key.key_id in self._banned
 
-    def owner(self, key: PublicKey) -> str:
-        """Return the name of the peer whose key this is."""
-        return self._keys_by_id[key.key_id].owner
-
-    def owner_of(self, key: PublicKey) -> str | None:
-        """Return the name of the peer whose key this is, None where it is nobody's."""
+    def owner(self, key: PublicKey) -> str | None:
+        """Return the name of the peer that has a key; None if no peer has it."""
         known = self._keys_by_id.get(key.key_id)
         return known.owner if known is not None else None
 
     def keys_of(self, owner: str) -> list[KnownKey]:
-        """Return all keys of a peer, banned ones left out."""
+        """Return the keys of a peer, without banned ones."""
         return [
             known
             for known in self._keys_by_id.values()

@@ -1,10 +1,10 @@
-"""Public and private keys: Ed25519 (the default), and ECDSA P-256.
+"""Public and private keys: Ed25519 (the default) and ECDSA P-256.
 
-Keys are read and written by OpenSSL; Ed25519 signatures are libsodium's work, which takes 16 and 40 µs to sign and to
-verify where OpenSSL takes 21 and 65.
+The id of a key is its fingerprint, so companies need not agree on names: ``SHA256:`` and the unpadded base64 of the
+SHA-256 over its SubjectPublicKeyInfo.
 
-A key's id is its fingerprint, so nobody needs to agree on names: ``SHA256:`` and the base64 of the SHA-256 over its
-SubjectPublicKeyInfo.
+Keys are read and written by OpenSSL. Ed25519 signatures are made and verified by libsodium, in 16 and 40 µs; OpenSSL
+takes 21 and 65 µs.
 """
 
 from __future__ import annotations
@@ -47,29 +47,33 @@ _UNSUPPORTED_KEY_MESSAGE = "not a key; expected Ed25519 or ECDSA P-256"
 
 
 class PublicKey:
-    """A key that checks signatures; equal keys have equal ids."""
+    """A key that verifies signatures; keys with the same id are equal.
+
+    Args:
+        key: A public key of the ``cryptography`` package, Ed25519 or ECDSA P-256.
+
+    Raises:
+        ValueError: Any other key.
+    """
 
     __slots__ = ("_key", "_verify", "algorithm", "der_base64", "key_id")
 
     def __init__(self, key: object) -> None:
-        """Raise ValueError where ``key`` is neither Ed25519 nor ECDSA P-256."""
-        self._verify: Callable[[bytes, bytes], object]
+        verify: Callable[[bytes, bytes], object]
         if isinstance(key, Ed25519PublicKey):
-            self.algorithm = ED25519
-            self._verify = VerifyKey(key.public_bytes_raw()).verify
+            self.algorithm, verify = ED25519, VerifyKey(key.public_bytes_raw()).verify
         elif isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
-            self.algorithm = ECDSA_P256
-            self._verify = partial(_verify_p256, key)
+            self.algorithm, verify = ECDSA_P256, partial(_verify_p256, key)
         else:
             raise ValueError(_UNSUPPORTED_KEY_MESSAGE)  # noqa: TRY004 - pydantic reports ValueError only
-        self._key = key
+        self._key, self._verify = key, verify
         der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         self.der_base64 = base64.b64encode(der).decode()
         self.key_id = "SHA256:" + base64.b64encode(hashlib.sha256(der).digest()).decode().rstrip("=")
 
     @classmethod
     def from_base64(cls, encoded: str) -> PublicKey:
-        """Read the base64 of a SubjectPublicKeyInfo; raise ValueError otherwise."""
+        """Parse the base64 of a SubjectPublicKeyInfo; raises ValueError."""
         try:
             return cls(load_der_public_key(base64.b64decode(encoded, validate=True)))
         except (binascii.Error, ValueError, UnsupportedAlgorithm) as exc:
@@ -77,23 +81,24 @@ class PublicKey:
 
     @classmethod
     def from_pem(cls, pem: bytes) -> PublicKey:
-        """Read a PEM ``PUBLIC KEY``; raise ValueError otherwise."""
+        """Parse a PEM ``PUBLIC KEY``; raises ValueError."""
         try:
             return cls(load_pem_public_key(pem))
         except (ValueError, UnsupportedAlgorithm) as exc:
             raise ValueError(_UNSUPPORTED_KEY_MESSAGE) from exc
 
     def verify(self, signature: bytes, data: bytes) -> None:
-        """Raise NotProven unless ``signature`` is this key's over ``data``."""
+        """Verify a signature over ``data``; raises VerificationError."""
+        # Both algorithms sign in 64 bytes; libsodium raises another type of error for another length.
         if len(signature) != 2 * _HALF_SIGNATURE_BYTES:
             raise VerificationError("a signature has 64 bytes")
         try:
             self._verify(data, signature)
         except (BadSignatureError, InvalidSignature) as exc:
-            raise VerificationError("the signature does not fit what it covers") from exc
+            raise VerificationError("the signature does not match what it covers") from exc
 
     def pem(self) -> bytes:
-        """Return the key as PEM."""
+        """Return the key in PEM form."""
         return self._key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
     def __eq__(self, other: object) -> bool:
@@ -107,20 +112,26 @@ class PublicKey:
 
 
 class PrivateKey:
-    """A key that signs; nothing of it ever shows in a repr."""
+    """A key that signs; its repr shows the id only.
+
+    Args:
+        key: A private key of the ``cryptography`` package, Ed25519 or ECDSA P-256.
+
+    Raises:
+        ValueError: Any other key.
+    """
 
     __slots__ = ("_key", "_sign", "public")
 
     def __init__(self, key: object) -> None:
-        """Raise ValueError where ``key`` is neither Ed25519 nor ECDSA P-256."""
-        self._sign: Callable[[bytes], bytes]
+        sign: Callable[[bytes], bytes]
         if isinstance(key, Ed25519PrivateKey):
-            self._sign = partial(_sign_ed25519, SigningKey(key.private_bytes_raw()))
+            sign = partial(_sign_ed25519, SigningKey(key.private_bytes_raw()))
         elif isinstance(key, EllipticCurvePrivateKey):
-            self._sign = partial(_sign_p256, key)
+            sign = partial(_sign_p256, key)
         else:
             raise ValueError(_UNSUPPORTED_KEY_MESSAGE)  # noqa: TRY004 - as for public keys
-        self._key = key
+        self._key, self._sign = key, sign
         self.public = PublicKey(key.public_key())
 
     @classmethod
@@ -130,12 +141,12 @@ class PrivateKey:
 
     @classmethod
     def from_seed(cls, seed: bytes) -> PrivateKey:
-        """Return the Ed25519 key of 32 secret bytes."""
+        """Return the Ed25519 key whose secret is these 32 bytes."""
         return cls(Ed25519PrivateKey.from_private_bytes(seed))
 
     @classmethod
     def from_pem(cls, pem: bytes) -> PrivateKey:
-        """Read an unencrypted PEM private key; raise ValueError otherwise."""
+        """Parse an unencrypted private key in PEM form; raises ValueError."""
         try:
             return cls(load_pem_private_key(pem, password=None))
         except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
@@ -143,15 +154,15 @@ class PrivateKey:
 
     @property
     def key_id(self) -> str:
-        """The id of its public key."""
+        """The id of the public key."""
         return self.public.key_id
 
     def sign(self, data: bytes) -> bytes:
-        """Return the signature, as RFC 9421 writes it."""
+        """Return the signature over ``data`` in the form of RFC 9421."""
         return self._sign(data)
 
     def pem(self) -> bytes:
-        """Return the SECRET key as PEM; for its own file only."""
+        """Return the SECRET key in PEM form, to be written to its own file only."""
         return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     def __repr__(self) -> str:
@@ -163,7 +174,7 @@ def _sign_ed25519(key: SigningKey, data: bytes) -> bytes:
 
 
 def _sign_p256(key: EllipticCurvePrivateKey, data: bytes) -> bytes:
-    """Return r and s, 32 bytes each (RFC 9421, 3.3.4): OpenSSL writes and reads them as DER."""
+    # RFC 9421 §3.3.4: r and s, 32 bytes each. OpenSSL writes and reads them as DER.
     r, s = decode_dss_signature(key.sign(data, ECDSA(SHA256())))
     return r.to_bytes(_HALF_SIGNATURE_BYTES, "big") + s.to_bytes(_HALF_SIGNATURE_BYTES, "big")
 

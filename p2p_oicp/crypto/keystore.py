@@ -1,8 +1,8 @@
-"""A node's own keys on disk.
+"""The keys of this node on disk, and their rotation.
 
-The folder has ``node.key`` (0600) and ``node.pub``, as ``p2p-oicp init`` writes them. After the first rotation
-``history.json`` names every key there was: from when to when it counts, and the signature with which its predecessor
-announced it. Private keys of retired keys are deleted by the next rotation.
+The directory has ``node.key`` (mode 0600) and ``node.pub``, as ``p2p-oicp init`` writes them. After the first rotation
+``history.json`` lists all keys with their validity and the endorsement by their predecessor. A rotation deletes private
+keys whose validity has ended.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ PUBLIC_KEY_FILE = "node.pub"
 HISTORY_FILE = "history.json"
 
 _GROUP_AND_OTHERS_MODE = stat.S_IRWXG | stat.S_IRWXO
+# A prefix of the signed bytes: a signature for one purpose must be none for another.
 _ENDORSEMENT_CONTEXT = "p2p-oicp key announcement v1"
-# A peer that slept through more rotations than this has to be paired anew.
+# A peer that was offline during more rotations than this has to be paired again: it trusts none of the listed keys.
 _MAX_HISTORY_ENTRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class KeyEndorsement:
-    """What makes a new key follow an old one: the old key's signature over the new one."""
+    """The signature of an old key over its successor: who trusts the old key may trust the new one."""
 
     endorser_key_id: str
     signature: str
@@ -39,7 +40,16 @@ class KeyEndorsement:
 
 @dataclass(frozen=True, slots=True)
 class OwnKey:
-    """One key of this node; ``private`` is None once it was deleted."""
+    """One key of this node.
+
+    Attributes:
+        public: The public key.
+        file: The name of the private key's file.
+        valid_from: Since when signatures are valid, in seconds since the epoch.
+        valid_until: Until when; None: until a rotation.
+        endorsement: The signature of the predecessor; None for the first key.
+        private: The private key; None if it was deleted.
+    """
 
     public: PublicKey
     file: str = PRIVATE_KEY_FILE
@@ -49,7 +59,7 @@ class OwnKey:
     private: PrivateKey | None = field(default=None, repr=False)
 
     def is_valid(self, now: float) -> bool:
-        """Whether signatures of this key count at ``now`` (seconds since the epoch)."""
+        """Whether the key is valid at ``now`` (seconds since the epoch)."""
         return self.valid_from <= now and (self.valid_until is None or now <= self.valid_until)
 
 
@@ -60,7 +70,7 @@ class OwnKeys:
     entries: tuple[OwnKey, ...]
 
     def signing_key(self, now: float) -> PrivateKey:
-        """Return the key to sign with: the newest that is valid; raise ConfigurationError if there is none."""
+        """Return the newest valid key; raises ConfigurationError if there is none."""
         for entry in reversed(self.entries):
             if entry.private is not None and entry.is_valid(now):
                 return entry.private
@@ -68,12 +78,12 @@ class OwnKeys:
 
 
 def endorsement_message(successor: PublicKey, valid_from: float) -> bytes:
-    """Return the bytes that a key signs to announce its successor."""
+    """Return the bytes that a key signs to endorse its successor."""
     return f"{_ENDORSEMENT_CONTEXT}\n{successor.der_base64}\n{int(valid_from)}".encode()
 
 
 def generate(directory: Path) -> OwnKeys:
-    """Write a first key pair; raise ConfigurationError if there is one already."""
+    """Write the first key pair of a node; raises ConfigurationError if there is one already."""
     key = PrivateKey.generate()
     for name in (PRIVATE_KEY_FILE, PUBLIC_KEY_FILE):
         if (directory / name).exists():
@@ -88,7 +98,7 @@ def generate(directory: Path) -> OwnKeys:
 
 
 def read_own_keys(directory: Path) -> OwnKeys:
-    """Read all keys; raise ConfigurationError if missing, damaged or open to others."""
+    """Read all keys; raises ConfigurationError if they are missing, damaged or readable by other users."""
     history = directory / HISTORY_FILE
     if not history.exists():
         key = read_private_key(directory / PRIVATE_KEY_FILE)
@@ -104,9 +114,16 @@ def read_own_keys(directory: Path) -> OwnKeys:
 
 
 def rotate(directory: Path, *, now: float, activation_delay: float, overlap: float) -> OwnKeys:
-    """Make a new key that counts from ``now + after`` on; the old one counts ``overlap`` seconds longer.
+    """Create a new key, endorsed by the current one, and delete private keys whose validity has ended.
 
-    The new key is announced by the signature of the current one. Private keys that are retired by now are deleted.
+    Args:
+        directory: The directory of the keys.
+        now: Seconds since the epoch.
+        activation_delay: Seconds until the new key is used; in that time peers fetch it.
+        overlap: Seconds that the current key stays valid after that, for requests and queued messages in flight.
+
+    Raises:
+        ConfigurationError: No valid key, or a file that cannot be written.
     """
     keys = read_own_keys(directory)
     current, new_key, valid_from = keys.signing_key(now), PrivateKey.generate(), now + activation_delay
@@ -120,6 +137,8 @@ def rotate(directory: Path, *, now: float, activation_delay: float, overlap: flo
     ]
     entries = (*expiring, OwnKey(new_key.public, file, valid_from, None, endorsement, new_key))[-_MAX_HISTORY_ENTRIES:]
     try:
+        # Order: the key before the history that names it, the history before old keys go. A crash between two steps
+        # leaves a file too many, never a key too few.
         _create_exclusively(directory / file, new_key.pem(), mode=0o600)
         _write_history(directory, entries)
         for entry in entries:
@@ -131,7 +150,7 @@ def rotate(directory: Path, *, now: float, activation_delay: float, overlap: flo
 
 
 def read_private_key(file: Path) -> PrivateKey:
-    """Read a private key (PEM, PKCS #8); raise ConfigurationError if it cannot be used or others may read it."""
+    """Read a private key (PEM, PKCS #8); raises ConfigurationError if it is unusable or readable by other users."""
     pem = _read_file(file)
     if file.stat().st_mode & _GROUP_AND_OTHERS_MODE:
         raise ConfigurationError(f"{file}: other users of this machine may read it; run: chmod 600 {file}")
@@ -142,7 +161,7 @@ def read_private_key(file: Path) -> PrivateKey:
 
 
 def read_public_key(file: Path) -> PublicKey:
-    """Read a public key (PEM, SubjectPublicKeyInfo); raise ConfigurationError if it cannot be used."""
+    """Read a public key (PEM, SubjectPublicKeyInfo); raises ConfigurationError."""
     try:
         return PublicKey.from_pem(_read_file(file))
     except ValueError as exc:
@@ -165,7 +184,7 @@ def _parse_entry(entry: dict[str, object]) -> OwnKey:
 
 def _load_private_key(directory: Path, entry: OwnKey) -> OwnKey:
     file = directory / entry.file
-    if not file.exists():
+    if not file.exists():  # deleted by a rotation; the public key still verifies
         return entry
     private = read_private_key(file)
     if private.public != entry.public:
@@ -199,7 +218,7 @@ def _read_file(file: Path) -> bytes:
 
 
 def _create_exclusively(file: Path, content: bytes, *, mode: int) -> None:
-    """Create ``file`` whole or not at all, never wider than ``mode``; raise OSError if it is there."""
+    """Create a file completely or not at all, never with wider permissions; raises OSError if it exists."""
     temporary_file = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     fd = os.open(temporary_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
@@ -207,7 +226,7 @@ def _create_exclusively(file: Path, content: bytes, *, mode: int) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        # A link fails if the name is taken, where a rename would replace an older key.
+        # link() fails if the file exists; rename() would replace an older key.
         os.link(temporary_file, file)
     finally:
         temporary_file.unlink()

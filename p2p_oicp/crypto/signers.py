@@ -1,6 +1,11 @@
-"""Our own identity in use: signs what we send, checks what we are answered, signs what we answer.
+"""Signers: the headers that authenticate a request, and the verification of its response.
 
-Identity without proof: for loopback, demonstrations and nodes that run with ``require = []``.
+All of them implement ``http_signatures.RequestSigner``:
+
+- ``MessageSigner``: with the keys of this node, for peers that require signatures; it also signs responses.
+- ``OneTimeSigner``: with the key that an invitation proves, before the two nodes are peers.
+- ``BearerToken``: for our own backend.
+- ``NoOpSigner``: no authentication; for loopback, demonstrations and ``require = []``.
 """
 
 from __future__ import annotations
@@ -28,9 +33,10 @@ _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+# Cached: a node calls few origins, with each request.
 @lru_cache(maxsize=256)
 def authority_of(origin: str) -> str:
-    """Return the ``@authority`` of ``scheme://host[:port]`` (RFC 9421, 2.2.3): lower case, no default port."""
+    """Return the ``@authority`` of ``scheme://host[:port]`` (RFC 9421 §2.2.3): lower case, without a default port."""
     parts = urlsplit(origin)
     host = (parts.hostname or "").lower()
     host = f"[{host}]" if ":" in host else host
@@ -39,7 +45,8 @@ def authority_of(origin: str) -> str:
 
 
 def split_target(url: str) -> tuple[str, str, str]:
-    """Return authority, path and query of an absolute URL, as they are signed."""
+    """Return authority, path and query of an absolute URL in the form in which they are signed."""
+    # By hand: the path must stay percent-encoded exactly as it is sent.
     authority_start = url.index("//") + 2
     slash = url.find("/", authority_start)
     origin, target = (url, "/") if slash < 0 else (url[:slash], url[slash:])
@@ -48,15 +55,20 @@ def split_target(url: str) -> tuple[str, str, str]:
 
 
 class OneTimeSigner:
-    """Signs with one key, and accepts answers of one other key (``RequestSigner``)."""
+    """Signs requests with one key and accepts responses of one other key.
+
+    Args:
+        key: The private key, derived from an invitation.
+        responder_key: The public key of the node that responds.
+        clock: For creation times.
+    """
 
     def __init__(self, key: PrivateKey, responder_key: PublicKey, clock: Clock) -> None:
         self._key = key
         self._key_ring = KeyRing([KnownKey(responder_key, "")])
         self._clock = clock
 
-    def sign(self, *, to: str | None, method: str, url: str, body: bytes) -> Mapping[str, str]:  # noqa: ARG002 - the seam's shape
-        """Return the headers of a signed request."""
+    def sign(self, *, to: str | None, method: str, url: str, body: bytes) -> Mapping[str, str]:  # noqa: ARG002 - the protocol's shape
         authority, path, query = split_target(url)
         return sign_request(
             self._key, method=method, authority=authority, path=path, query=query, body=body,
@@ -70,12 +82,19 @@ class OneTimeSigner:
         request_headers: Mapping[str, str],
         response: SignedResponseParts,
     ) -> None:
-        """Raise NotProven unless the other key signed this answer to this request."""
         verify_response(response, request_headers, self._key_ring.find, self._clock.time())
 
 
 class MessageSigner:
-    """Signs requests and checks answers, for the peers of whom ``needs_signature`` is true (``RequestSigner``)."""
+    """Signs requests and verifies responses with the keys of this node and of its peers.
+
+    Args:
+        keys: Our own keys; replaced after a rotation.
+        key_ring: The keys of the peers.
+        clock: For creation times and the validity of keys.
+        needs_signature: Whether a peer, by name, is to be sent signed requests and has to sign its responses.
+        nonce: Returns a new nonce for each request.
+    """
 
     def __init__(
         self,
@@ -93,7 +112,6 @@ class MessageSigner:
         self._nonce = nonce
 
     def sign(self, *, to: str | None, method: str, url: str, body: bytes) -> Mapping[str, str]:
-        """Return the headers of a signed request, none where the peer needs none."""
         if to is None or not self._needs_signature(to):
             return _NO_HEADERS
         authority, path, query = split_target(url)
@@ -106,16 +124,16 @@ class MessageSigner:
     def verify_response(
         self, *, to: str | None, request_headers: Mapping[str, str], response: SignedResponseParts
     ) -> None:
-        """Raise UnknownKey or NotProven unless ``to`` gave this answer to the request with the headers ``sent``."""
         if to is None or not self._needs_signature(to):
             return
         signature = verify_response(response, request_headers, self._key_ring.find, self._clock.time())
+        # A valid signature of another peer proves nothing about this one.
         owner = self._key_ring.owner(signature.key)
         if owner != to:
-            raise VerificationError(f"the answer is signed by {owner}")
+            raise VerificationError(f"the response is signed by {owner}")
 
     def sign_response(self, status: int, body: bytes, request_signature: VerifiedSignature) -> Mapping[str, str]:
-        """Return the headers of a signed answer."""
+        """Return the headers of a signed response to a signed request."""
         now = self._clock.time()
         return sign_response(
             self.keys.signing_key(now), status=status, body=body, request_signature=request_signature, now=now
@@ -123,20 +141,23 @@ class MessageSigner:
 
 
 class NoOpSigner:
-    """PROVES NOTHING: requests go out unsigned, and anyone who can reach the receiver can send the same."""
+    """INSECURE: signs no request and accepts any response; anyone who can reach the receiver can send the same."""
 
-    def sign(self, *, to: str | None, method: str, url: str, body: bytes) -> Mapping[str, str]:  # noqa: ARG002 - the seam's shape
-        """Return no headers."""
+    def sign(self, *, to: str | None, method: str, url: str, body: bytes) -> Mapping[str, str]:  # noqa: ARG002 - the protocol's shape
         return _NO_HEADERS
 
     def verify_response(
         self, *, to: str | None, request_headers: Mapping[str, str], response: SignedResponseParts
     ) -> None:
-        """Believe every answer."""
+        """Accept any response."""
 
 
 class BearerToken:
-    """Proves knowledge of one shared token (the backend API's); it protects NEITHER the message nor against replay."""
+    """Sends a shared bearer token (RFC 6750); it protects NEITHER the message NOR against replay.
+
+    Args:
+        token: The token, which appears in no repr.
+    """
 
     def __init__(self, token: str) -> None:
         self._headers = MappingProxyType({"Authorization": f"Bearer {token}"})
@@ -144,11 +165,10 @@ class BearerToken:
     def __repr__(self) -> str:
         return "BearerToken(token=hidden)"
 
-    def sign(self, *, to: str | None, method: str, url: str, body: bytes) -> Mapping[str, str]:  # noqa: ARG002 - the seam's shape
-        """Return the ``Authorization`` header (RFC 6750)."""
+    def sign(self, *, to: str | None, method: str, url: str, body: bytes) -> Mapping[str, str]:  # noqa: ARG002 - the protocol's shape
         return self._headers
 
     def verify_response(
         self, *, to: str | None, request_headers: Mapping[str, str], response: SignedResponseParts
     ) -> None:
-        """Believe every answer."""
+        """Accept any response: a backend signs none."""

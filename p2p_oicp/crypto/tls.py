@@ -1,13 +1,11 @@
-"""X.509 certificates: read, compared, and made for laboratories.
+"""X.509 certificates, and TLS contexts for mutual authentication.
 
-A certificate is known by its SHA-256 fingerprint, or by the party ids it names: common name and organisation of the
-subject, DNS names and URIs of the subject alternative names, each compared as a whole.
+A peer's certificate is trusted if it is pinned (the whole certificate, or its fingerprint beside a CA), or if a
+configured CA issued it and it names a party of the peer: as common name, organisation or organisational unit of the
+subject, or as a DNS name or URI of the subject alternative names, each compared as a whole.
 
-TLS on both sides of a connection, with client certificates (DESIGN section 7, mTLS).
-
-A peer's certificate is trusted because it is pinned (the whole certificate, or its fingerprint beside a CA), or because
-a configured CA issued it and it names the peer's party. Contexts live as long as the node: new certificates of ours
-and of peers are loaded into them, and count for the next connection.
+TLS contexts live as long as the node. New certificates, our own or those of peers, are loaded into them and apply to
+the next connection.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ import hashlib
 import ssl
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -33,19 +32,25 @@ _SUBJECT_NAME_OIDS = (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.OR
 
 
 class Certificate:
-    """One certificate; ``line`` is the base64 of its DER."""
+    """An X.509 certificate.
+
+    Args:
+        der: Its DER encoding.
+
+    Raises:
+        ValueError: The bytes are no certificate.
+    """
 
     __slots__ = ("_x509", "der_base64", "fingerprint")
 
     def __init__(self, der: bytes) -> None:
-        """Raise ValueError where ``der`` is no certificate."""
         self._x509 = x509.load_der_x509_certificate(der)
         self.der_base64 = base64.b64encode(der).decode()
         self.fingerprint = fingerprint_of(der)
 
     @classmethod
     def from_base64(cls, encoded: str) -> Certificate:
-        """Read the base64 of a DER certificate; raise ValueError otherwise."""
+        """Parse the base64 of a DER certificate; raises ValueError."""
         try:
             return cls(base64.b64decode(encoded, validate=True))
         except binascii.Error as exc:
@@ -53,15 +58,15 @@ class Certificate:
 
     @classmethod
     def from_pem(cls, pem: bytes) -> Certificate:
-        """Read the first certificate of a PEM file; raise ValueError otherwise."""
+        """Parse the first certificate of a PEM file; raises ValueError."""
         return cls(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER))
 
     def pem(self) -> str:
-        """Return it as PEM."""
+        """Return the certificate in PEM form."""
         return self._x509.public_bytes(Encoding.PEM).decode()
 
     def names(self) -> frozenset[str]:
-        """Return everything it says its holder is called, each name as a whole."""
+        """Return all names in the subject and in the subject alternative names."""
         names = {
             str(attribute.value)
             for oid in _SUBJECT_NAME_OIDS
@@ -76,7 +81,7 @@ class Certificate:
         return frozenset(names)
 
     def is_issued_by(self, authority: x509.Certificate) -> bool:
-        """Whether ``authority`` has signed it."""
+        """Return whether ``authority`` issued the certificate."""
         try:
             self._x509.verify_directly_issued_by(authority)
         except (ValueError, TypeError, InvalidSignature):
@@ -84,7 +89,7 @@ class Certificate:
         return True
 
     def is_valid(self, now: float) -> bool:
-        """Whether ``now`` (seconds since the epoch) lies within its time."""
+        """Return whether ``now`` (seconds since the epoch) is within the certificate's validity."""
         instant = datetime.fromtimestamp(now, UTC)
         return self._x509.not_valid_before_utc <= instant <= self._x509.not_valid_after_utc
 
@@ -95,7 +100,15 @@ def fingerprint_of(der: bytes) -> str:
 
 
 def self_signed(name: str, parties: list[str], hosts: list[str], *, now: float, days: int) -> tuple[bytes, bytes]:
-    """Return a new private key and its self-signed certificate (PEM) for server and client; for laboratories."""
+    """Return a new private key and its self-signed certificate, both in PEM form, for test environments.
+
+    Args:
+        name: The common name.
+        parties: Party ids, written as organisational units.
+        hosts: DNS names and IP addresses of the server.
+        now: Seconds since the epoch; the certificate is valid from 5 minutes before, for clocks that are behind.
+        days: The validity in days.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name(
         [
@@ -124,8 +137,6 @@ def self_signed(name: str, parties: list[str], hosts: list[str], *, now: float, 
 
 
 def _subject_alternative_name(host: str) -> x509.GeneralName:
-    from ipaddress import ip_address  # noqa: PLC0415 - for this one function
-
     try:
         return x509.IPAddress(ip_address(host))
     except ValueError:
@@ -133,9 +144,15 @@ def _subject_alternative_name(host: str) -> x509.GeneralName:
 
 
 class TlsIdentity:
-    """Our certificate and key, and the CA whose certificates count (PEM files; ``ca`` may be None).
+    """Our certificate and key with the TLS contexts that use them.
 
-    Raises ConfigurationError where a file cannot be used.
+    Args:
+        certificate: PEM file with our certificate, and its chain if there is one.
+        key: PEM file with its private key.
+        ca: PEM file with the CAs whose certificates are trusted; None: pinned certificates only.
+
+    Raises:
+        ConfigurationError: A file cannot be used.
     """
 
     def __init__(self, certificate: Path, key: Path, ca: Path | None) -> None:
@@ -143,22 +160,31 @@ class TlsIdentity:
         self._ca = ca
         self._server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._server_context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # Asked for and verified wherever it is shown; whether it is needed is decided with the peer's entry.
+        # A client certificate is requested and verified if one is sent. Whether one is required depends on the peer,
+        # which is not known before the request.
         self._server_context.verify_mode = ssl.CERT_OPTIONAL
+        # A pinned certificate is trusted by itself, without the CA that issued it.
         self._server_context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         self._trusted_certificates: set[str] = set()
         self._client_contexts: dict[tuple[str, ...], ssl.SSLContext] = {}
-        self.authorities: tuple[x509.Certificate, ...] = ()
-        self.certificate: Certificate
-        self.reload()
+        self.certificate, self.authorities = self._load()
+
+    def __repr__(self) -> str:
+        return f"<TlsIdentity {self.certificate.fingerprint} trusted={len(self._trusted_certificates)}>"
 
     def reload(self) -> None:
-        """Read certificate, key and CA again; where they are no good, raise ConfigurationError and change nothing."""
+        """Read the files again; raises ConfigurationError, and then keeps everything as it was."""
+        self.certificate, self.authorities = self._load()
+        # They are built again, with the new certificate, when the next connection needs one.
+        self._client_contexts.clear()
+
+    def _load(self) -> tuple[Certificate, tuple[x509.Certificate, ...]]:
         certificate, key = self._key_pair_files
         try:
             new_certificate = Certificate.from_pem(certificate.read_bytes())
             authorities = x509.load_pem_x509_certificates(self._ca.read_bytes()) if self._ca is not None else []
-            # Tried out first: what fails to load leaves a context with a certificate, but without its key.
+            # Order: a scratch context first. A load that fails half-way leaves a context with a certificate and
+            # without its key, and the server's context is in use.
             for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self._server_context):
                 context.load_cert_chain(certificate, key)
                 if self._ca is not None:
@@ -166,22 +192,24 @@ class TlsIdentity:
         except (OSError, ValueError) as exc:
             name = getattr(exc, "filename", None) or f"{certificate}, {key}, {self._ca or 'no CA'}"
             raise ConfigurationError(f"[tls] {name}: cannot be used: {exc}") from exc
-        self.certificate, self.authorities = new_certificate, tuple(authorities)
-        self._client_contexts.clear()
+        return new_certificate, tuple(authorities)
 
     def server_context(self) -> ssl.SSLContext:
-        """Return the context to listen with."""
+        """Return the context of the listener."""
         return self._server_context
 
     def add_trusted_certificates(self, certificates: Iterable[str]) -> None:
-        """Let callers in with these certificates (base64 of DER); fingerprints count beside the CA only."""
+        """Trust these client certificates (base64 of DER). Fingerprints are skipped: they need a CA to verify with."""
+        # There is no way to take one out of a context. One that is no peer's any more passes the handshake, and is then
+        # refused by the authenticator, which maps certificates to peers.
         for encoded in certificates:
             if not encoded.startswith("SHA256:") and encoded not in self._trusted_certificates:
                 self._trusted_certificates.add(encoded)
                 self._server_context.load_verify_locations(cadata=Certificate.from_base64(encoded).pem())
 
     def client_context_for(self, certificates: Collection[str]) -> ssl.SSLContext:
-        """Return the context to call a peer with; it has to show one of ``certificates``, or any good one if none."""
+        """Return the context for connections to a peer; see ``client_context``."""
+        # One context for each set of pins: making one takes milliseconds and reads the CA files.
         key = tuple(sorted(certificates))
         context = self._client_contexts.get(key)
         if context is None:
@@ -190,12 +218,18 @@ class TlsIdentity:
         return context
 
     def is_issued_by_ca(self, certificate: Certificate) -> bool:
-        """Say whether the configured CA has issued a certificate."""
+        """Return whether a configured CA issued a certificate."""
         return any(certificate.is_issued_by(authority) for authority in self.authorities)
 
 
 def client_context(certificates: Collection[str] = (), ca: Path | None = None) -> ssl.SSLContext:
-    """Return a context that accepts the servers with these certificates, or, if there are none, those of the CAs."""
+    """Return a context for outgoing connections.
+
+    Args:
+        certificates: Pinned server certificates (base64 of DER, or fingerprints ``SHA256:…``); with any, the server has
+            to show one of them and its host name is not checked. Empty: any certificate that the CAs verify.
+        ca: PEM file with the CAs; None: those of the system.
+    """
     context = ssl.create_default_context(cafile=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if certificates:
@@ -213,7 +247,7 @@ def client_context(certificates: Collection[str] = (), ca: Path | None = None) -
 
 
 def unverified_context() -> ssl.SSLContext:
-    """PROVES NOTHING: a context for nodes that nobody knows yet; what they say is signed, and checked by that."""
+    """INSECURE: return a context that accepts any server; for first contact, where what is fetched is signed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -221,13 +255,12 @@ def unverified_context() -> ssl.SSLContext:
 
 
 def _pinned_connection_class(pins: frozenset[str]) -> type[ssl.SSLObject]:
-    """Return the kind of connection that ends unless the server shows a pinned certificate."""
-
+    # SSLContext has no hook for a custom check of the certificate but the class of its connections.
     class PinnedConnection(ssl.SSLObject):
         def do_handshake(self) -> None:
             super().do_handshake()
             certificate = self.getpeercert(binary_form=True)
             if certificate is None or fingerprint_of(certificate) not in pins:
-                raise ssl.SSLCertVerificationError("the peer shows another certificate than the one it is known by")
+                raise ssl.SSLCertVerificationError("the peer shows another certificate than its pinned one")
 
     return PinnedConnection

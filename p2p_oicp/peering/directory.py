@@ -215,7 +215,7 @@ class PeerDirectory:
 
     def owner_of(self, key: PublicKey) -> str | None:
         """Return the name of the peer whose key this is."""
-        return self._keyring.owner_of(key)
+        return self._keyring.owner(key)
 
     def descriptor_of(self, name: str) -> SignedDescriptor | None:
         """Return the newest descriptor that is known of a peer."""
@@ -245,7 +245,7 @@ class PeerDirectory:
     def _key_conflict(self, name: str, signed: SignedDescriptor) -> str | None:
         """Say which key of another peer a descriptor lists, None where all are its own."""
         for published in signed.descriptor.keys:
-            if (owner := self._keyring.owner_of(published.key)) not in {None, name}:
+            if (owner := self._keyring.owner(published.key)) not in {None, name}:
                 return f"{name} lists key {published.key.key_id}, which is {owner}'s"
         return None
 

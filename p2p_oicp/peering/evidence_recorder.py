@@ -74,12 +74,11 @@ class _KeyLedger:
         for entry in self._identity.signer.keys.entries:
             if entry.public.key_id == key_id:
                 return _KeyRecord(key_id, entry.public.der_base64, self._identity.local_peer.name, None)
-        key = self._keyring.find_ignoring_validity(key_id)
-        if key is None:
+        known = self._keyring.find_ignoring_validity(key_id)
+        if known is None:
             return None
-        owner = self._keyring.owner(key)
-        signed = self._directory.descriptor_of(owner)
-        return _KeyRecord(key_id, key.der_base64, owner, None if signed is None else signed.body)
+        signed = self._directory.descriptor_of(known.owner)
+        return _KeyRecord(key_id, known.key.der_base64, known.owner, None if signed is None else signed.body)
 
 
 class ExchangeRecorder:

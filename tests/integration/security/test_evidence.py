@@ -93,11 +93,11 @@ async def test_whoever_seals_it_cannot_change_what_others_signed(pair, files):
     asked = content["exchanges"][0]["request"]
     asked["path"] = asked["path"].replace("DE*GEF", "DE*XXX")
     exchanges = [json.dumps(exchange).encode() for exchange in content["exchanges"]]
-    keys = {key["holder"]: (key["public_key"], key["holder"]) for key in content["keys"]}
+    keys = {key["owner"]: (key["public_key"], key["owner"]) for key in content["keys"]}
     forged = write_evidence("x", exchanges, keys=keys, descriptors=[], key=pair.key("b"), now=0.0)
     found = read_evidence(forged)
     (unproven,) = found.unverified
-    assert unproven == "1 and 2 (AuthorizeStart and its answer): the signature does not fit what it covers"
+    assert unproven == "1 and 2 (AuthorizeStart and its response): the signature does not match what it covers"
     assert [said.number for said in found.statements] == [3, 4, 5, 6]
 
 

@@ -248,7 +248,7 @@ async def test_a_peer_that_slept_through_rotations_recovers_by_the_descriptor(st
         assert await starts(stopped) == "Authorized"
     # What was learned is still known after a restart, and without asking again.
     async with stopped.running("b"), stopped.running("a") as a:
-        assert a._trust.keyring.owner_of(keystore.read_own_keys(home).entries[-1].public) == "node b"
+        assert a._trust.keyring.owner(keystore.read_own_keys(home).entries[-1].public) == "node b"
 
 
 async def test_a_key_that_no_trusted_key_announced_is_not_believed(stopped):

@@ -119,19 +119,19 @@ def with_another_path(content: dict) -> None:
 
 
 def by_an_unknown_key(content: dict) -> None:
-    said = content["answer"]["headers"]
+    said = content["response"]["headers"]
     said["Signature-Input"] = said["Signature-Input"].replace(ANSWERS.key_id, "SHA256:x")
 
 
 def without_its_answer(content: dict) -> None:
-    del content["answer"]
+    del content["response"]
 
 
 BROKEN = {
-    "a header that is missing": (without_its_date, "3 and 4 (AuthorizeStart and its answer): there is no date header"),
-    "another path": (with_another_path, "3 and 4 (AuthorizeStart and its answer): the signature does not fit"),
+    "a header that is missing": (without_its_date, "3 and 4 (AuthorizeStart and its response): there is no date header"),
+    "another path": (with_another_path, "3 and 4 (AuthorizeStart and its response): the signature does not match"),
     "a key that is missing": (by_an_unknown_key, "key SHA256:x is not in the file"),
-    "no answer": (without_its_answer, "3 and 4: this is no exchange: KeyError('answer')"),
+    "no answer": (without_its_answer, "3 and 4: this is no exchange: KeyError('response')"),
 }
 
 
