@@ -95,7 +95,7 @@ class PublicKey:
         try:
             self._verify(data, signature)
         except (BadSignatureError, InvalidSignature) as exc:
-            raise VerificationError("the signature does not match what it covers") from exc
+            raise VerificationError("the signature does not fit what it covers") from exc
 
     def pem(self) -> bytes:
         """Return the key in PEM form."""

@@ -57,9 +57,10 @@ def test_nobody_writes_a_line_of_the_report_by_his_name():
 
 
 def test_what_is_not_proved_comes_first_and_nothing_says_that_all_fits():
-    first, second, *_ = told(unproven=("3 and 4 (AuthorizeStop and its response): there is no date header",)).splitlines()
+    unproven = "3 and 4 (AuthorizeStop and its response): there is no date header"
+    first, second, *_ = told(unproven=(unproven,)).splitlines()
     assert first == "Session s: 1 signed statements."
-    assert second == "NOT PROVEN: 3 and 4 (AuthorizeStop and its response): there is no date header"
+    assert second == f"NOT PROVEN: {unproven}"
 
 
 @pytest.fixture

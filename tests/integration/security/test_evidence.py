@@ -97,7 +97,7 @@ async def test_whoever_seals_it_cannot_change_what_others_signed(pair, files):
     forged = write_evidence("x", exchanges, keys=keys, descriptors=[], key=pair.key("b"), now=0.0)
     found = read_evidence(forged)
     (unproven,) = found.unverified
-    assert unproven == "1 and 2 (AuthorizeStart and its response): the signature does not match what it covers"
+    assert unproven == "1 and 2 (AuthorizeStart and its response): the signature does not fit what it covers"
     assert [said.number for said in found.statements] == [3, 4, 5, 6]
 
 

@@ -19,4 +19,4 @@ def test_a_bearer_token_is_sent_and_never_shown():
 
 
 def test_the_insecure_form_says_loudly_that_it_proves_nothing():
-    assert NoOpSigner.__doc__.startswith("PROVES NOTHING")
+    assert NoOpSigner.__doc__.startswith("INSECURE")
