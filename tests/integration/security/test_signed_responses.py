@@ -134,7 +134,7 @@ FORGED = {
     "the status is another": (another_status, "does not fit"),
     "it answers another question": (of_another_question, "does not fit"),
     "another peer signed it": (by_another_peer, "signed by third"),
-    "nobody we know signed it": (by_nobody, "nobody's that this node knows"),
+    "nobody we know signed it": (by_nobody, "unknown signing key"),
     "it names no question": (unbound, "does not say which question"),
     "a refusal that nobody signed": (an_unsigned_refusal, "no signature-input header"),
 }
