@@ -103,7 +103,7 @@ def _match_members(pattern: re.Pattern[str], field: str, name: str) -> list[re.M
     while position < len(field):
         match = pattern.match(field, position)
         if match is None or len(matches) == _MAX_MEMBERS:
-            raise VerificationError(f"the {name} header does not have the form of RFC 9421 and RFC 9530")
+            raise VerificationError(f"the {name} header is not as RFC 9421 and RFC 9530 write it")
         matches.append(match)
         position = match.end()
     return matches
@@ -124,7 +124,7 @@ def _parse_component(match: re.Match[str]) -> Component:
     parameters = _parse_parameters(match[2])
     unknown = parameters.keys() - {"req", "key"}
     if unknown:
-        raise VerificationError(f"component {match[0]} has a parameter that is not supported here")
+        raise VerificationError(f"component {match[0]} has a parameter that is not served here")
     return Component(match[0], _unquote(match[1]), "req" in parameters, parameters.get("key"))
 
 
