@@ -147,7 +147,8 @@ def sign_response(
     parameters = f'{components};created={int(now)};keyid="{key.key_id}";alg="{key.public.algorithm}"'
     signature_base = (
         f'"@status": {status}\n"content-digest": {digest}\n"content-type": {JSON_UTF8}\n'
-        f'"signature";req;key="{request_signature.label}": {serialize_byte_sequence(request_signature.value)}\n{_SIGNATURE_PARAMS_PREFIX}{parameters}'
+        f'"signature";req;key="{request_signature.label}": {serialize_byte_sequence(request_signature.value)}\n'
+        f"{_SIGNATURE_PARAMS_PREFIX}{parameters}"
     )
     return _signature_headers(key, signature_base, SIGNATURE_LABEL, parameters, digest)
 

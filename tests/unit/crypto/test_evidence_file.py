@@ -128,7 +128,10 @@ def without_its_answer(content: dict) -> None:
 
 
 BROKEN = {
-    "a header that is missing": (without_its_date, "3 and 4 (AuthorizeStart and its response): there is no date header"),
+    "a header that is missing": (
+        without_its_date,
+        "3 and 4 (AuthorizeStart and its response): there is no date header",
+    ),
     "another path": (with_another_path, "3 and 4 (AuthorizeStart and its response): the signature does not fit"),
     "a key that is missing": (by_an_unknown_key, "key SHA256:x is not in the file"),
     "no answer": (without_its_answer, "3 and 4: this is no exchange: KeyError('response')"),
