@@ -1,4 +1,4 @@
-"""``scripts/bench``: measure, print the table, write it as JSON."""
+"""``scripts/bench``: measure, print the table, write it as JSON; or compare with another commit."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from types import MappingProxyType
 
 import orjson
 
-from bench.bars import authorize, crash, pulls, pushes, replication, roundtrip, signed, standing
+from bench.bars import authorize, crash, pulls, pushes, replication, roundtrip, settlement, signed, standing, startup
 from bench.bench import Bench
+from bench.compare import compare_commits
 from bench.facts import collect_facts
 from bench.table import Row, print_table, write_markdown
 
@@ -29,24 +30,30 @@ MEASUREMENTS: Mapping[tuple[int, ...], Measure] = MappingProxyType(
         (8,): replication.measure,
         (9,): standing.measure,
         (10,): crash.measure,
+        (11,): settlement.measure,
+        (12,): startup.measure,
     }
 )
 
 
 def main() -> int:
-    """Run; 1 where a bar was missed."""
+    """Run; 1 where a bar was missed, or a row is worse than at the commit that is compared with."""
     options = _options()
+    groups = {bars: measure for bars, measure in MEASUREMENTS.items() if set(bars) & set(options.only or bars)}
+    if options.compare:
+        return compare_commits(
+            options.compare, groups, pairs=options.pairs, quick=options.quick, directory=options.directory
+        )
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="p2p-oicp-bench-", dir=options.directory) as folder:
         directory = Path(folder)
         bench = Bench(directory, options.quick, rounds=5, seconds=1.0 if options.quick else 3.0)
         facts = collect_facts(directory)
-        for bars, measure in MEASUREMENTS.items():
-            if set(bars) & set(options.only or bars):
-                print(f"measuring bar {', '.join(map(str, bars))} ...", end=" ", file=sys.stderr, flush=True)
-                started = time.monotonic()
-                rows += measure(bench)
-                print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
+        for bars, measure in groups.items():
+            print(f"measuring bar {', '.join(map(str, bars))} ...", end=" ", file=sys.stderr, flush=True)
+            started = time.monotonic()
+            rows += measure(bench)
+            print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
     rows.sort(key=lambda row: row.bar)
     print_table(rows, facts)
     if options.json:
@@ -63,6 +70,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table for docs/performance.md")
     parser.add_argument("--only", type=_bars, metavar="1,2", help="measure only these bars")
     parser.add_argument("--directory", type=Path, metavar="DIR", help="where the databases are put: the disk measured")
+    parser.add_argument("--compare", metavar="COMMIT", help="measure this commit as well, in turns, and print ratios")
+    parser.add_argument("--pairs", type=int, default=3, metavar="N", help="with --compare: runs of each commit")
     return parser.parse_args()
 
 

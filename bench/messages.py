@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,6 +14,8 @@ CPO, EMP = "DE*GEF", "DE-GDF"
 TOKENS = 100_000
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 AUTHORIZE_START = f"/api/oicp/charging/v21/operators/{CPO}/authorize/start"
+CHARGING_NOTIFICATION = "/api/oicp/notificationmgmt/v11/charging-notifications"
+CHARGE_DETAIL_RECORD = f"/api/oicp/cdrmgmt/v22/operators/{CPO}/charge-detail-record"
 _LENGTH_BYTES = 4
 _JSON = "application/json; charset=utf-8"
 #: What a node sends along (p2p_oicp.client.transport).
@@ -26,7 +29,7 @@ NODE_HEADERS: Mapping[str, str] = MappingProxyType(
 
 
 def token(number: int) -> str:
-    """Return the UID of a card; the whitelist has numbers below ``TOKENS``."""
+    """Return the UID of an RFID card; the token list has those of the numbers below ``TOKENS``."""
     return f"{0x10000000 + number % TOKENS:08X}"
 
 
@@ -53,6 +56,30 @@ def authorize_starts(numbers: Iterable[int], *, with_session_id: bool = True) ->
     return (
         post(AUTHORIZE_START, authorize_start(number, with_session_id=with_session_id), headers) for number in numbers
     )
+
+
+def notifications(numbers: Iterable[int]) -> Iterator[bytes]:
+    """Return the ChargingNotifications (Start) of sessions that are authorized, as whole HTTP requests."""
+    return (post(CHARGING_NOTIFICATION, orjson.dumps({"Type": "Start", **_session(number)})) for number in numbers)
+
+
+def cdrs(numbers: Iterable[int]) -> Iterator[bytes]:
+    """Return the ChargeDetailRecords of sessions that are authorized, as whole HTTP requests."""
+    ended = _wire_time(0)
+    members = {"SessionStart": _wire_time(-60), "SessionEnd": ended, "ChargingEnd": ended, "ConsumedEnergy": 7.5}
+    return (post(CHARGE_DETAIL_RECORD, orjson.dumps(members | _session(number))) for number in numbers)
+
+
+def _session(number: int) -> dict[str, object]:
+    """Return what a notification and a CDR say of the session of an AuthorizeStart."""
+    members = orjson.loads(authorize_start(number))
+    names = ("SessionID", "CPOPartnerSessionID", "EvseID", "Identification", "PartnerProductID")
+    return {name: members[name] for name in names} | {"ChargingStart": _wire_time(-30)}
+
+
+def _wire_time(seconds: float) -> str:
+    """Return the time ``seconds`` from now as OICP writes it."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
 
 
 def post(path: str, body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.messages import CPO, EMP, TOKENS, token
-from bench.processes import ROOT, Server, run_server
+from bench.processes import PACKAGE_ROOT, Server, run_server
 from p2p_oicp.simulator.node_files import free_ports
 
 LOOPBACK = "127.0.0.1"
@@ -110,30 +110,36 @@ def _write_config(
 @contextlib.contextmanager
 def cpo_node(node: NodeSetup) -> Iterator[Server]:
     """Run the CPO's node; the load goes to its backend API."""
-    arguments = ["-m", "p2p_oicp", "run", "--config", str(node.directory / "node.toml")]
-    ready = f"http://{LOOPBACK}:{node.backend_port}/readyz"
-    with run_server(node.name, arguments, port=node.backend_port, ready=ready, directory=node.directory) as server:
+    with _run_node(node, node.backend_port) as server:
         yield server
 
 
 @contextlib.contextmanager
 def emp_node(node: NodeSetup, *, with_tokens: bool = True) -> Iterator[Server]:
-    """Run the EMP's node, which has a whitelist of 100,000 cards, if wanted; the load goes to its peer API."""
+    """Run the EMP's node, with a token list of 100,000 UIDs unless ``with_tokens`` is false; the load goes to its peer API."""
     if with_tokens:
         _fill_token_list(node)
+    with _run_node(node, node.peer_port) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _run_node(node: NodeSetup, port: int) -> Iterator[Server]:
     arguments = ["-m", "p2p_oicp", "run", "--config", str(node.directory / "node.toml")]
     ready = f"http://{LOOPBACK}:{node.backend_port}/readyz"
-    with run_server(node.name, arguments, port=node.peer_port, ready=ready, directory=node.directory) as server:
+    with run_server(
+        node.name, arguments, port=port, ready=ready, directory=node.directory, root=PACKAGE_ROOT
+    ) as server:
         yield server
 
 
 def _fill_token_list(node: NodeSetup) -> None:
     if node.database.exists():
         return
-    token_file = node.directory / "cards"
+    token_file = node.directory / "tokens"
     token_file.write_text("".join(f"{token(number)}\n" for number in range(TOKENS)), encoding="ascii")
     command = [sys.executable, "-m", "p2p_oicp", "tokens", "add", "--config", str(node.directory / "node.toml")]
-    subprocess.run([*command, "--from", str(token_file)], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    subprocess.run([*command, "--from", str(token_file)], check=True, stdout=subprocess.DEVNULL, cwd=PACKAGE_ROOT)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,9 @@ from pathlib import Path
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TIMEOUT_SECONDS = 60.0
 ROOT = Path(__file__).parent.parent
+#: Names another checkout whose package is measured by this benchmark (``bench.compare``).
+PACKAGE_ROOT_VARIABLE = "BENCH_PACKAGE_ROOT"
+PACKAGE_ROOT = Path(os.environ.get(PACKAGE_ROOT_VARIABLE, ROOT))
 
 
 class BenchmarkError(Exception):
@@ -69,14 +72,16 @@ class Server:
 
 
 @contextlib.contextmanager
-def run_server(name: str, arguments: Sequence[str], *, port: int, ready: str, directory: Path) -> Iterator[Server]:
-    """Run ``python ARGUMENTS`` until the block ends; it serves when ``ready`` answers 200."""
+def run_server(
+    name: str, arguments: Sequence[str], *, port: int, ready: str, directory: Path, root: Path = ROOT
+) -> Iterator[Server]:
+    """Run ``python ARGUMENTS`` in ``root`` until the block ends; it serves when ``ready`` answers 200."""
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / f"{name}.log"
     started = time.perf_counter()
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=ROOT
+            [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=root
         )
     server = Server(name, port, process, log)
     try:
