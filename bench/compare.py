@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,7 +165,7 @@ def _measure(checkout: Checkout, bars: Sequence[int], *, quick: bool, directory:
 
 
 def _run_benchmark(
-    root: Path, bars: Sequence[int], environment: Mapping[str, str], *, quick: bool, directory: Path
+    root: Path, bars: Sequence[int], environment: dict[str, str], *, quick: bool, directory: Path
 ) -> Rows:
     report = directory / "rows.json"
     report.unlink(missing_ok=True)

@@ -92,8 +92,8 @@ def _write_config(
     security: NodeSecurity,
 ) -> None:
     (node.directory / "node.toml").write_text(
-        f'peers_file = "peers.toml"\n[node]\nname = "{node.name}"\n'
-        f'{own_party[0]} = ["{own_party[1]}"]\ndata_dir = "data"\n'
+        f'peers_file = "peers.toml"\n'
+        f'[node]\nname = "{node.name}"\n{own_party[0]} = ["{own_party[1]}"]\ndata_dir = "data"\n'
         f'[peer_api]\nhost = "{LOOPBACK}"\nport = {node.peer_port}\nrequests_per_second = {MAX_REQUESTS_PER_SECOND}\n'
         f'[backend_api]\nhost = "{LOOPBACK}"\nport = {node.backend_port}\n'
         f'{security.node_toml()}[storage]\nsynchronous = "{synchronous}"\n',
@@ -116,7 +116,7 @@ def cpo_node(node: NodeSetup) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def emp_node(node: NodeSetup, *, with_tokens: bool = True) -> Iterator[Server]:
-    """Run the EMP's node, with a token list of 100,000 UIDs unless ``with_tokens`` is false; the load goes to its peer API."""
+    """Run the EMP's node, with a token list of 100,000 UIDs if ``with_tokens``; the load goes to its peer API."""
     if with_tokens:
         _fill_token_list(node)
     with _run_node(node, node.peer_port) as server:

@@ -73,7 +73,8 @@ def write_markdown(file: Path, rows: Iterable[Row], facts: dict[str, str]) -> No
     for row in rows:
         cells = (
             str(row.bar), row.what, row.target, _format_number(row.measured, row.unit),
-            "" if row.passed else "**missed**", _format_number(row.cpu), _format_number(row.p50), _format_number(row.p99), row.note,
+            "" if row.passed else "**missed**",
+            _format_number(row.cpu), _format_number(row.p50), _format_number(row.p99), row.note,
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -104,7 +104,7 @@ def _ingest_rows(
 
 def _authorize_during_pushes(bench: Bench) -> list[Row]:
     """Push to an EMP's node as its peer does, and authorize meanwhile."""
-    rows = []
+    rows: list[Row] = []
     for size in _SIZES:
         node = _prepare_node(bench, "emp")
         with ExitStack() as stack:
@@ -122,18 +122,12 @@ def _authorize_during_pushes(bench: Bench) -> list[Row]:
             ]
             push_result = push_load.finish(push_generator)
         median_result = median(results)
-        what = f"AuthorizeStart, FULL, 300/s beside pushes of {size:,}: p99"
-        record_rate = push_result.requests * size / push_result.seconds
-        note = f"{record_rate:,.0f} records/s beside; longest {median_result.longest:.0f} ms"
-        rows.append(
+        records_per_second = push_result.requests * size / push_result.seconds
+        rows += [
             Row(
-                bar=6,
-                what=what,
-                limit=_MAX_P99_MS[size],
-                unit="ms",
-                measured=median_result.p99,
-                p50=median_result.p50,
-                note=note,
-            )
-        )
+                bar=6, what=f"AuthorizeStart, FULL, 300/s beside pushes of {size:,}: p99", limit=_MAX_P99_MS[size],
+                unit="ms", measured=median_result.p99, p50=median_result.p50,
+                note=f"{records_per_second:,.0f} records/s beside; longest {median_result.longest:.0f} ms",
+            ),
+        ]  # fmt: skip
     return rows

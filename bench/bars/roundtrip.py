@@ -54,12 +54,13 @@ def _rows(
     return [
         Row(
             bar=4, what=f"AuthorizeStart through both nodes, {durability}: CPU of both", limit=_MAX_REF_REQUESTS,
-            unit="REF requests", measured=cost(node_results, reference_results), cpu=node_median.cpu,
-            p50=node_median.p50, p99=node_median.p99, note=note,
+            unit="REF requests", measured=cost(node_results, reference_results),
+            cpu=node_median.cpu, p50=node_median.p50, p99=node_median.p99, note=note,
         ),
         Row(
             bar=4, what=f"connections used again between the nodes, {durability}", limit=_MIN_REUSE_RATIO,
-            at_least=True, measured=1 - connection_count / requests, note=f"{connection_count} connections for {requests:,} requests",
+            at_least=True, measured=1 - connection_count / requests,
+            note=f"{connection_count} connections for {requests:,} requests",
         ),
     ]  # fmt: skip
 

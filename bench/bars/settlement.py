@@ -1,7 +1,7 @@
 """Bar 11: a charging notification and a CDR, from the CPO's backend until the EMP's node has them.
 
-They come one by one, at a fixed rate: each wakes the workers of its destination by itself, so that a wake-up of a worker
-that has nothing to do shows in the CPU time of a message. (At 32 in flight, many messages share a wake-up.)
+They come one by one, at a fixed rate: each wakes the workers of its destination by itself, so that a wake-up of a
+worker that has nothing to do shows in the CPU time of a message. (At 32 in flight, many messages share a wake-up.)
 """
 
 from __future__ import annotations
@@ -70,6 +70,6 @@ def _count(node: NodeSetup, table: str) -> int:
 def _row(name: str, results: list[Result]) -> Row:
     result = median(results)
     return Row(
-        bar=11, what=f"a {name} from backend to peer, {_MESSAGES_PER_SECOND:.0f}/s: CPU of both", limit=_MAX_CPU[name], unit="µs",
-        measured=result.cpu, p50=result.p50, p99=result.p99,
+        bar=11, what=f"a {name} from backend to peer, {_MESSAGES_PER_SECOND:.0f}/s: CPU of both",
+        limit=_MAX_CPU[name], unit="µs", measured=result.cpu, p50=result.p50, p99=result.p99,
     )  # fmt: skip

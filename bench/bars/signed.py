@@ -99,6 +99,7 @@ def _signed_row(durability: str, results: dict[str, list[Result]]) -> Row:
     signed_median, reference_median = median(results[durability]), median(results["REF"])
     return Row(
         bar=3, what=f"AuthorizeStart, {durability}, signed both ways", limit=_MIN_RATIO, at_least=True, unit="REF",
-        measured=ratio(results[durability], results["REF"]), cpu=signed_median.cpu, p50=signed_median.p50,
-        p99=signed_median.p99, note=f"{signed_median.rate:,.0f}/s against {reference_median.rate:,.0f}/s",
+        measured=ratio(results[durability], results["REF"]),
+        cpu=signed_median.cpu, p50=signed_median.p50, p99=signed_median.p99,
+        note=f"{signed_median.rate:,.0f}/s against {reference_median.rate:,.0f}/s",
     )  # fmt: skip

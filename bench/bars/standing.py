@@ -31,8 +31,10 @@ def measure(bench: Bench) -> list[Row]:
             if not early_memory and sent_requests >= early_requests:
                 early_memory = server.memory_bytes()
         late_memory = server.memory_bytes()
-    early, late = f"{early_memory / _MEGABYTE:.0f} MB", f"{late_memory / _MEGABYTE:.0f} MB"
-    note = f"{early} after {early_requests:,}, {late} after {sent_requests:,}"
+    note = (
+        f"{early_memory / _MEGABYTE:.0f} MB after {early_requests:,}, "
+        f"{late_memory / _MEGABYTE:.0f} MB after {sent_requests:,}"
+    )
     return [
         Row(bar=9, what="memory of an idle node", limit=120, unit="MB", measured=idle_memory / _MEGABYTE),
         Row(
