@@ -1,4 +1,4 @@
-"""The papers of the house say what is."""
+"""The documents describe what is there."""
 
 import re
 from collections.abc import Iterator
@@ -7,16 +7,16 @@ import pytest
 from typer.main import get_command
 
 from p2p_oicp.cli import app, load_command
+from tests.meta.source import LAYERS
 from tests.support.paths import ROOT
 
-PAPERS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-ROOMS = {path.stem for path in (ROOT / "p2p_oicp").iterdir() if path.suffix in {"", ".py"} and path.name[0] != "_"}
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def commands() -> Iterator[str]:
     for name in get_command(app).commands:
-        parts = getattr(load_command(name), "commands", None)
-        yield from [f"{name} {part}" for part in parts] if parts else [name]
+        subcommands = getattr(load_command(name), "commands", None)
+        yield from [f"{name} {subcommand}" for subcommand in subcommands] if subcommands else [name]
 
 
 COMMANDS = list(commands())
@@ -28,30 +28,31 @@ def test_the_readme_names_every_command(command):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_and_option_explains_itself(command):
-    name, *parts = command.split()
-    found = load_command(name)
-    for part in parts:
-        found = found.commands[part]
-    assert found.help
-    silent = [parameter.name for parameter in found.params if parameter.name != "help" and not parameter.help]
-    assert silent == []
+def test_every_command_and_option_has_a_help_text(command):
+    name, *subcommands = command.split()
+    loaded = load_command(name)
+    for subcommand in subcommands:
+        loaded = loaded.commands[subcommand]
+    assert loaded.help
+    without_help = [parameter.name for parameter in loaded.params if parameter.name != "help" and not parameter.help]
+    assert without_help == []
 
 
 @pytest.mark.parametrize(("name", "listed"), get_command(app).commands.items())
-def test_the_list_of_commands_says_what_they_say_themselves(name, listed):
+def test_the_list_of_commands_repeats_their_own_help(name, listed):
     assert listed.help == load_command(name).help.split("\n\n")[0]
 
 
-@pytest.mark.parametrize("paper", PAPERS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_link_leads_somewhere(paper):
-    links = re.findall(r"\]\(([^)#:]+)\)", paper.read_text())
-    assert [link for link in links if not (paper.parent / link).exists()] == []
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_link_leads_to_a_file(document):
+    links = re.findall(r"\]\(([^)#:]+)\)", document.read_text())
+    assert [link for link in links if not (document.parent / link).exists()] == []
 
 
-def test_newcomers_are_told_of_every_room():
-    told = (ROOT / "CONTRIBUTING.md").read_text()
-    assert [room for room in sorted(ROOMS) if f"`{room}`" not in told] == []
+def test_contributing_lists_the_layers_in_their_order():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    listed = re.findall(r"`(\w+)`", text.split("in this list:")[1].split(".")[0])
+    assert listed == [layer for layer in LAYERS if layer]
 
 
 def test_the_license_is_the_one_that_the_package_names():

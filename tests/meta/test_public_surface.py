@@ -1,4 +1,4 @@
-"""What other programs may rely on."""
+"""The public names of the package, on which other programs rely."""
 
 import ast
 import importlib
@@ -9,7 +9,7 @@ import pytest
 
 import p2p_oicp
 
-# Filled as the node grows; every change here is one for the changelog.
+# Every change here is one for the changelog.
 PUBLIC = [
     "ConfigurationError",
     "CpoBackend",
@@ -39,8 +39,8 @@ def test_what_a_package_offers_is_there_once(name):
 
 def test_type_checkers_and_the_interpreter_see_the_same_names():
     stub = importlib.resources.files("p2p_oicp").joinpath("__init__.pyi").read_text()
-    told = next(node for node in ast.parse(stub).body if isinstance(node, ast.Assign))
-    assert ast.literal_eval(told.value) == PUBLIC
+    assignment = next(node for node in ast.parse(stub).body if isinstance(node, ast.Assign))
+    assert ast.literal_eval(assignment.value) == PUBLIC
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():

@@ -1,4 +1,4 @@
-"""What the README tells a stranger to do works, word for word."""
+"""The commands and the program of the README work as they stand."""
 
 import os
 import re
@@ -24,7 +24,7 @@ ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.upper().startswith("P2P_OICP_")},
     "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
 }
-PATIENCE = 20.0
+TIMEOUT_SECONDS = 20.0
 
 
 def blocks(section: str, language: str) -> list[str]:
@@ -45,7 +45,7 @@ def ports() -> list[int]:
 
 
 def with_free_ports(text: str, ports: list[int]) -> str:
-    """Return the text with ports that nobody else has: the only thing that is not word for word."""
+    """Return the text with free ports, which is all that differs from the README."""
     alpha = f'--operator "DE*ALF" --peer-port {ports[0]} --backend-port {ports[1]}'
     beta = text.replace("8330", str(ports[2])).replace("8331", str(ports[3]))
     return beta.replace('--operator "DE*ALF"', alpha)
@@ -60,7 +60,7 @@ def running(block: str, folder: Path) -> Iterator[subprocess.Popen]:
             yield node
         finally:
             node.send_signal(signal.SIGINT)
-            node.communicate(timeout=PATIENCE)
+            node.communicate(timeout=TIMEOUT_SECONDS)
 
 
 def listens(port: int) -> bool:
@@ -74,10 +74,10 @@ def test_two_nodes_of_your_own(tmp_path, ports):
     with ExitStack() as stack:
         nodes = [stack.enter_context(running(start, tmp_path)) for start in starts]
         for port in ports:
-            eventually_blocking(lambda port=port: listens(port), PATIENCE, f"nobody listens on {port}")
+            eventually_blocking(lambda port=port: listens(port), TIMEOUT_SECONDS, f"nobody listens on {port}")
         assert "DE-BET" in shell(f"export COLUMNS=200\n{pairing}", tmp_path)
         eventually_blocking(
-            lambda: "DE*ALF*E1" in shell(third, tmp_path), PATIENCE, "the status did not reach the other node"
+            lambda: "DE*ALF*E1" in shell(third, tmp_path), TIMEOUT_SECONDS, "the status did not reach the other node"
         )
     assert [node.returncode for node in nodes] == [0, 0]
 

@@ -4,9 +4,9 @@ import re
 
 from tests.support.paths import ROOT
 
-PAPER = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
-NAMED = set(re.findall(r"`(test_\w+)`", PAPER))
-ROWS = [line for line in PAPER.splitlines() if line.startswith("| ") and not line.startswith(("| who |", "| --- |"))]
+DOCUMENT = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+NAMED = set(re.findall(r"`(test_\w+)`", DOCUMENT))
+ROWS = [line for line in DOCUMENT.splitlines() if line.startswith("| ") and not line.startswith(("| who |", "| --- |"))]
 
 
 def test_every_threat_names_its_tests_and_they_exist():
