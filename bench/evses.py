@@ -65,7 +65,7 @@ def status_request(number: int, status: str) -> bytes:
 
 
 def pull_request(page: int, size: int, last_call: str | None = None) -> bytes:
-    """Return a whole PullEvseData request, for the notation in which the records are."""
+    """Return a whole PullEvseData request for coordinates in the notation of the records."""
     members = {"ProviderID": messages.EMP, "GeoCoordinatesResponseFormat": "Google", "LastCall": last_call}
     body = orjson.dumps({name: value for name, value in members.items() if value})
     return messages.post(f"{_PULL_DATA}?page={page}&size={size}", body)

@@ -1,4 +1,4 @@
-"""What the figures depend on: the machine, the versions, the disk."""
+"""What the figures depend on: machine, versions, disk."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Our own load generator: what wrk cannot do (a fixed rate, telling what was answered), and all where there is no wrk.
+"""Our own load generator, for what wrk cannot do (a fixed rate, checks of responses), or where there is no wrk.
 
-Requests go out as bytes over kept-alive connections; of an answer only the status and the length are read, and whether
-its first part holds the text that is expected.
+Requests are sent as bytes over kept-alive connections. Of a response only the status and the length are read, and whether
+the first part of its body contains the expected text.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ class _Connection(asyncio.Protocol):
         self.due = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
+        """Store the transport."""
         self._transport = cast("asyncio.WriteTransport", transport)
 
     def send(self, number: int, request: bytes, due: float) -> None:
-        """Send; ``due`` is when it should have gone out, from which its latency counts."""
+        """Send; latency counts from ``due``, when the request should have been sent."""
         self.number, self.due = number, due
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Collect the answer."""
+        """Collect the response."""
         if self._remaining:
             self._remaining -= len(data)
         else:
@@ -69,12 +69,12 @@ class _Connection(asyncio.Protocol):
         self._received = b""
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Tell that the server has closed."""
+        """Report that the server closed the connection."""
         self._load.on_connection_lost()
 
 
 class _LoadGenerator:
-    """Sends requests until they, or the time, are used up; ``rate`` a second, or as fast as they are answered."""
+    """Sends requests until they or the time are used up: ``rate`` a second, or each as soon as one is answered."""
 
     def __init__(self, requests: Iterable[bytes], *, seconds: float, rate: float | None, expected: bytes) -> None:
         self._requests: Iterator[tuple[int, bytes]] = iter(enumerate(requests))
@@ -94,7 +94,7 @@ class _LoadGenerator:
         self.successful: list[int] = []
 
     async def run(self, port: int, connections: int, tls: ssl.SSLContext | None) -> None:
-        """Open the connections, send, and wait for the last answer."""
+        """Open the connections, send, and wait for the last response."""
         loop = asyncio.get_running_loop()
         opened = [
             await loop.create_connection(lambda: _Connection(self), "127.0.0.1", port, ssl=tls)
@@ -127,7 +127,7 @@ class _LoadGenerator:
         self._set_done_if_finished()
 
     def _send_next(self, connection: _Connection) -> bool:
-        """Send what waits, or at no fixed rate the next one; False where there is nothing to send."""
+        """Send a queued request, or, without a rate, the next one; return whether there was one."""
         if self._queued:
             connection.send(*self._queued.popleft())
             return True
@@ -142,7 +142,7 @@ class _LoadGenerator:
         return True
 
     def on_response(self, connection: _Connection, *, ok: bool) -> None:
-        """Note an answer, and use its connection for the next request."""
+        """Record a response, and use its connection for the next request."""
         self._ended = time.perf_counter()
         self._latencies.append(self._ended - connection.due)
         self._failed += not ok
@@ -154,7 +154,7 @@ class _LoadGenerator:
             self._set_done_if_finished()
 
     def record_unexpected(self, response: bytes) -> None:
-        """Keep the first answer that was not expected."""
+        """Keep the first response that was not as expected."""
         self._unexpected_response = self._unexpected_response or response[:_MAX_SAMPLE_BYTES]
 
     def on_connection_lost(self) -> None:
@@ -167,7 +167,7 @@ class _LoadGenerator:
             self._done.set()
 
     def report(self) -> dict[str, float | str]:
-        """Return what bench.load.Result holds, times in ms."""
+        """Return the fields of bench.load.Result, times in ms."""
         latencies = sorted(self._latencies) or [0.0]
         return {
             "requests": len(self._latencies),
@@ -206,8 +206,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rate", type=float)
     parser.add_argument("--tls", action="store_true")
     parser.add_argument("--repeat", action="store_true", help="send the requests again when they are used up")
-    parser.add_argument("--expect", default="", help="what the first part of every answer's body holds")
-    parser.add_argument("--answered", type=Path, help="write which requests were answered as expected")
+    parser.add_argument("--expect", default="", help="a text that the first part of every response's body contains")
+    parser.add_argument(
+        "--answered", type=Path, help="write the numbers of the requests that were answered as expected"
+    )
     return parser.parse_args()
 
 

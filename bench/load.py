@@ -1,4 +1,4 @@
-"""One load on one server, from another process, and what it took."""
+"""A load on a server, from another process, and its result."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _LUA = Path(__file__).with_name("wrk.lua")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a load saw: times in ms, CPU of its server in µs a request (0 where it was not measured).
+    """Latencies in ms, CPU of the server in µs a request (0 if not measured).
 
-    ``began`` is in seconds since the epoch, as our own generator tells it.
+    ``began`` is in seconds since the epoch; only our own generator reports it.
     """
 
     requests: int
@@ -41,10 +41,16 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Requests in a file, and how they are sent: by ``connections`` at once, or ``rate`` a second.
+    """Requests in a file, and how they are sent.
 
-    ``repeatable``: the same request may be sent again when they are used up; ``one_by_one``: with our own generator, to
-    which a load of few large requests is not new. ``expect`` is a text that the answers hold (our own generator only).
+    Args:
+        file: where the requests are written, for the generator to read.
+        seconds: how long they are sent.
+        connections: how many requests are in flight at once.
+        rate: requests a second; None sends the next one as soon as one is answered. Needs our own generator.
+        repeatable: requests may be sent again when the file is used up.
+        own_generator: not wrk, which sends no few large requests.
+        expect: a text that every response contains (checked by our own generator only).
     """
 
     file: Path
@@ -62,7 +68,7 @@ class Load:
         return replace(self, count=messages.write_requests(self.file, requests))
 
     def start(self, port: int) -> subprocess.Popen[bytes]:
-        """Start the generator: wrk where it can do it, else our own."""
+        """Start the generator: wrk if it is installed and able to, else our own."""
         wrk = shutil.which("wrk")
         command = (
             self._wrk_command(wrk, port)
@@ -84,20 +90,20 @@ class Load:
         return [sys.executable, "-m", "bench.generator", *options]
 
     def finish(self, generator: subprocess.Popen[bytes]) -> Result:
-        """Wait for the generator; raise BenchFailed where an answer was not HTTP 200."""
+        """Wait for the generator; raise BenchmarkError if a response was not HTTP 200."""
         out, _ = generator.communicate()
         if generator.returncode != 0:
             raise BenchmarkError(f"the load generator ended with {generator.returncode}: {out.decode()}")
         report = orjson.loads(out.splitlines()[-1])
         unexpected = report.pop("unexpected", "")
         if report.pop("failed"):
-            raise BenchmarkError(f"{self.file.name}: not all was answered as expected: {report}\n{unexpected}")
+            raise BenchmarkError(f"{self.file.name}: not all responses were as expected: {report}\n{unexpected}")
         if report["requests"] > self.count and not self.repeatable:
             raise BenchmarkError(f"{self.file.name} has too few requests: {report['requests']} were sent")
         return Result(**report)
 
     def run(self, *servers: Server) -> Result:
-        """Put the load on the first server; count the CPU time of all of them."""
+        """Send the load to the first server; measure the CPU time of all of them."""
         cpu_before = sum(server.cpu_seconds() for server in servers)
         result = self.finish(self.start(servers[0].port))
         cpu_used = sum(server.cpu_seconds() for server in servers) - cpu_before

@@ -34,12 +34,12 @@ def token(number: int) -> str:
 
 
 def session_id(number: int) -> str:
-    """Return the SessionID that the CPO's node has given to a request."""
+    """Return the SessionID that the CPO's node gives to a request."""
     return f"b2688855-7f00-4002-8d8e-{number:012x}"
 
 
 def authorize_start(number: int, *, with_session_id: bool = True) -> bytes:
-    """Return the body of one AuthorizeStart; ``named``: with a SessionID, as a CPO's node sends it."""
+    """Return the body of one AuthorizeStart; with a SessionID it is as a CPO's node sends it."""
     members = {
         "CPOPartnerSessionID": f"csms-{number:012x}-0123456789abcdef0123456789abcdef",
         "OperatorID": CPO,
@@ -98,14 +98,14 @@ def echo_request() -> bytes:
 
 
 def send_request(port: int, request: bytes) -> bytes:
-    """Send one request over a connection of its own; return the whole answer."""
+    """Send one request over a connection of its own; return the whole response."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
         return b"".join(iter(lambda: connection.recv(1 << 20), b""))
 
 
 def write_requests(file: Path, requests: Iterable[bytes]) -> int:
-    """Write requests for a generator, each behind its length; return how many."""
+    """Write requests for a generator, each preceded by its length; return how many."""
     count = 0
     with file.open("wb") as out:
         for request in requests:

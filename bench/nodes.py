@@ -15,13 +15,13 @@ from bench.processes import PACKAGE_ROOT, Server, run_server
 from p2p_oicp.simulator.node_files import free_ports
 
 LOOPBACK = "127.0.0.1"
-#: No node is faster, so a load of this many requests a second is never used up, or refused for coming too fast.
+#: No node is faster: a load of this size is never used up, and a rate limit of this size is never reached.
 MAX_REQUESTS_PER_SECOND = 25_000
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSetup:
-    """Where a node stands: its folder and its ports."""
+    """Folder and ports of a node."""
 
     name: str
     directory: Path
@@ -40,7 +40,7 @@ class NodeSetup:
 
 
 def prepare_node(name: str, directory: Path) -> NodeSetup:
-    """Return a place with free ports."""
+    """Return a node with free ports, not configured yet."""
     directory.mkdir(parents=True, exist_ok=True)
     return NodeSetup(name, directory, *free_ports(2))
 
@@ -52,7 +52,7 @@ def provider_id(number: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NodeSecurity:
-    """How nodes prove who they are: the key of the one peer that there is, and the folder of our own."""
+    """How nodes authenticate: the public key of the only peer, and the folder of our own TLS key and certificate."""
 
     peer_key: str | None = None
     tls: Path | None = None
@@ -64,7 +64,7 @@ class NodeSecurity:
         return f"[security]\nrequire = {require}\n{tls}"
 
     def peer_entry(self) -> str:
-        """Return what stands in the peer's entry."""
+        """Return the lines of the peer's entry in ``peers.toml``."""
         return f'public_keys = ["{self.peer_key}"]\n' if self.peer_key else ""
 
 

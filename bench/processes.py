@@ -1,4 +1,4 @@
-"""Servers as processes of their own, and what they cost."""
+"""Servers as processes of their own, with their CPU time and memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PACKAGE_ROOT = Path(os.environ.get(PACKAGE_ROOT_VARIABLE, ROOT))
 
 
 class BenchmarkError(Exception):
-    """A measurement could not be made, or what was measured was not the right thing."""
+    """A measurement was not possible, or measured the wrong thing."""
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that all threads of the process have used."""
-        # The kernel's clock of a process, in ns (clock_getcpuclockid): what /proc tells comes in ticks of 10 ms.
+        # The kernel's clock of a process, in ns (clock_getcpuclockid): /proc counts in ticks of 10 ms.
         return time.clock_gettime_ns((~self.process.pid << 3) | 2) / 1e9
 
     def memory_bytes(self) -> int:
@@ -46,22 +46,22 @@ class Server:
         return int(Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE_BYTES
 
     def reset_peak_memory(self) -> int:
-        """Start anew to watch the peak; return the resident memory."""
+        """Reset the peak of the resident memory; return the resident memory."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5", encoding="ascii")
         return self.memory_bytes()
 
     def peak_memory_bytes(self) -> int:
-        """Return the most resident memory since it was forgotten."""
+        """Return the peak of the resident memory since it was reset."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """End it with SIGKILL, as a crash would."""
         self.process.kill()
         self.process.wait()
 
     def stop(self) -> None:
-        """End it in order; raise BenchFailed where it does not end well."""
+        """End it with SIGTERM; raise BenchmarkError if its exit code is not 0."""
         self.process.send_signal(signal.SIGTERM)
         if self.process.wait(_TIMEOUT_SECONDS) != 0:
             raise BenchmarkError(f"{self.name} ended with {self.process.returncode}:\n{self.log_tail()}")

@@ -1,6 +1,6 @@
 """What signatures cost: AuthorizeStart at an EMP's node, signed both ways and kept as evidence, against unsigned.
 
-``scripts/bench-signing``: both nodes in one run, in turns, 32 requests in flight, made (and signed) beforehand.
+``scripts/bench-signing``: both nodes in one run, in turns, 32 requests in flight, signed beforehand.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The table of bars: what was wanted, what was measured."""
+"""The table of bars: limit and measurement."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One bar, or a part of one; ``measured`` is None where this version does not serve what is measured.
+    """One bar, or a part of one; ``measured`` is None if this version does not serve what is measured.
 
     ``ratio`` is against REF, ``cpu`` the server's CPU time in µs a request, ``p50`` and ``p99`` in ms.
     """
@@ -51,7 +51,7 @@ def print_table(rows: Iterable[Row], facts: dict[str, str]) -> None:
     for name, value in facts.items():
         console.print(f"{name}: {value}", highlight=False)
     table = Table()
-    for heading in ("bar", "what", "wanted", "measured", "", "CPU µs", "p50 ms", "p99 ms", "note"):
+    for heading in ("bar", "what", "limit", "measured", "", "CPU µs", "p50 ms", "p99 ms", "note"):
         table.add_column(heading, justify="left" if heading in {"what", "note", ""} else "right")
     for row in rows:
         verdict = {True: "met", False: "MISSED", None: "not served by this version"}[row.passed]

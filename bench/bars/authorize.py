@@ -34,12 +34,12 @@ def measure(bench: Bench) -> list[Row]:
 
 def _prepare_node(bench: Bench, durability: str) -> NodeSetup:
     node = nodes.prepare_node("emp", bench.directory / f"authorize-{durability}")
-    nodes.configure_emp(node, nodes.prepare_node("cpo", bench.directory / "nobody"), synchronous=durability)
+    nodes.configure_emp(node, nodes.prepare_node("cpo", bench.directory / "unused"), synchronous=durability)
     return node
 
 
 def check_authorized(node: NodeSetup, requests: int) -> None:
-    """Raise BenchFailed where a node has fewer authorized sessions than it answered requests."""
+    """Raise BenchmarkError if a node has fewer authorized sessions than it answered requests."""
     stored = node.count("SELECT count(*) FROM sessions WHERE state = 'authorized'")
     if stored < requests:
         raise BenchmarkError(f"{node.name} answered {requests} requests and has {stored} authorized sessions")

@@ -1,4 +1,4 @@
-"""Bars 7 and 9: pulling from many EVSEs, and starting with them."""
+"""Bars 7 and 9: pulls from, and the start of, a node with many EVSEs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def measure(bench: Bench) -> list[Row]:
 
 def _prepare_node(bench: Bench) -> NodeSetup:
     node = nodes.prepare_node("emp", bench.directory / "pulls")
-    nodes.configure_emp(node, nodes.prepare_node("cpo", bench.directory / "nobody"))
+    nodes.configure_emp(node, nodes.prepare_node("cpo", bench.directory / "unused"))
     return node
 
 
@@ -99,7 +99,7 @@ def _last_page_row(bench: Bench, node: NodeSetup, size: int) -> list[Row]:
 
 
 def _delta_seconds(bench: Bench, node: NodeSetup, server: Server, size: int) -> float:
-    """Return the seconds of a pull of what changed since now, after a few changes."""
+    """Return the seconds of a delta pull (LastCall) after a few changes."""
     time.sleep(0.1)
     since = datetime.now(UTC).isoformat(timespec="milliseconds")
     time.sleep(0.1)
@@ -110,7 +110,7 @@ def _delta_seconds(bench: Bench, node: NodeSetup, server: Server, size: int) -> 
 
 
 def _page_rows(bench: Bench, node: NodeSetup, server: Server, stack: ExitStack) -> list[Row]:
-    """Load the node with pages in turns with REF: a static body of the same size, and the echo."""
+    """Load the node with pulls, in turns with REF: a static body of the same size, and the echo."""
     size = _body_bytes(node.backend_port, evses.pull_request(1, _LARGE_PAGE))
     reference = stack.enter_context(nodes.reference(bench.directory, page_bytes=size))
     backend = Server(server.name, node.backend_port, server.process, server.log)

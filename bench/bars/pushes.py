@@ -1,4 +1,4 @@
-"""Bars 5 and 6: taking over PushEvseData, and authorizations beside it."""
+"""Bars 5 and 6: ingest of PushEvseData, and authorizations beside it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _push(bench: Bench, server: Server, round_number: int, size: int, *, action:
     load = Load(
         file=bench.directory / "push", seconds=60, connections=1, own_generator=True, expect=_EXPECTED_RESULT
     ).with_requests([request])
-    time.sleep(0.2)  # what the last push left to do is not this one's
+    time.sleep(0.2)  # the checkpoint after the last push is not this one's
     memory_before = server.reset_peak_memory()
     result = load.run(server)
     growth = (server.peak_memory_bytes() - memory_before) / len(request)
@@ -103,7 +103,7 @@ def _ingest_rows(
 
 
 def _authorize_during_pushes(bench: Bench) -> list[Row]:
-    """Push to an EMP's node as its peer does, and authorize meanwhile."""
+    """Push to an EMP's node as its peer does, and authorize at the same time."""
     rows: list[Row] = []
     for size in _SIZES:
         node = _prepare_node(bench, "emp")

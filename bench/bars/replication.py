@@ -1,4 +1,4 @@
-"""Bar 8: bringing state to peers: a storm of statuses to ten of them, and everything to a new one."""
+"""Bar 8: replication of datasets: a burst of statuses to ten peers, and all EVSE data to a new one."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from bench.table import Row
 _PEERS = 10
 _CHANGES_PER_SECOND = 500.0
 _TIMEOUT_SECONDS = 60.0
-_STATUSES = "SELECT key, changed_at FROM dataset_records WHERE dataset = 2 AND source = 'cpo'"
-_COUNT_STATUSES = "SELECT count(*) FROM dataset_records WHERE dataset = 2 AND source = 'cpo'"
+_STATUSES = "SELECT key, changed_at FROM dataset_records WHERE dataset = 2"
+_COUNT_STATUSES = "SELECT count(*) FROM dataset_records WHERE dataset = 2"
 _COUNT_DATA = "SELECT count(*) FROM dataset_records WHERE dataset = 1 AND deleted = 0"
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Play both on real nodes."""
+    """Measure both with real nodes."""
     return [_status_burst_row(bench), _initial_sync_row(bench)]
 
 
 def _status_burst_row(bench: Bench) -> Row:
     seconds = 4.0 if bench.quick else 20.0
-    cpo = nodes.prepare_node("cpo", bench.directory / "storm")
-    peers = [nodes.prepare_node(f"emp{number}", bench.directory / f"storm{number}") for number in range(_PEERS)]
+    cpo = nodes.prepare_node("cpo", bench.directory / "burst")
+    peers = [nodes.prepare_node(f"emp{number}", bench.directory / f"burst{number}") for number in range(_PEERS)]
     nodes.configure_cpo(cpo, peers)
     changes = [evses.status_request(number, "Available") for number in range(int(seconds * _CHANGES_PER_SECOND))]
     with ExitStack() as stack:
@@ -63,7 +63,7 @@ def _stored_statuses(node: NodeSetup) -> dict[str, float]:
 
 def _initial_sync_row(bench: Bench) -> Row:
     size = 20_000 if bench.quick else 100_000
-    cpo, emp = (nodes.prepare_node(name, bench.directory / f"newcomer-{name}") for name in ("cpo", "emp"))
+    cpo, emp = (nodes.prepare_node(name, bench.directory / f"new-peer-{name}") for name in ("cpo", "emp"))
     nodes.configure_cpo(cpo, [emp])
     nodes.configure_emp(emp, cpo)
     with nodes.cpo_node(cpo) as server:

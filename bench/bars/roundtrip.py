@@ -1,4 +1,4 @@
-"""Bar 4: AuthorizeStart on its whole way: backend → CPO's node → EMP's node → back, durable at both."""
+"""Bar 4: AuthorizeStart from backend to CPO's node to EMP's node and back, durable at both."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _rows(
 
 
 def _connections_to(port: int) -> int:
-    """Return how many connections there were to a port of this machine: the system remembers closed ones for 60 s."""
+    """Return how many connections there were to a local port; the kernel lists closed ones (TIME_WAIT) for 60 s."""
     rows = [row.split() for row in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
     endpoints = {(local.partition(":")[2], remote.partition(":")[2]) for _, local, remote, *_ in rows}
     server = f"{port:04X}"

@@ -1,4 +1,4 @@
-"""Bar 3: what proof of identity costs: signatures both ways, and TLS."""
+"""Bar 3: the cost of authentication: signatures of requests and responses, and TLS."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from p2p_oicp.crypto.tls import self_signed
 _DURABILITIES = ("NORMAL", "FULL")
 _MIN_RATIO = 0.13
 _MAX_TLS_COST = 1.25
-#: What signing takes: no node verifies more.
+#: No node verifies more, so a load of this size is never used up.
 _MAX_SIGNED_PER_SECOND = 10_000
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Load REF, and a node that wants signatures, one that speaks TLS and one that does neither, in turns."""
+    """Load, in turns, REF and three nodes: one requires signatures, one speaks TLS, one does neither."""
     key = PrivateKey.generate()
     tls = bench.directory / "tls"
     tls.mkdir()
@@ -63,7 +63,7 @@ def _prepare_node(bench: Bench, variant: str, security: NodeSecurity) -> NodeSet
         keystore.generate(node.directory / "keys")
     synchronous = variant if variant in _DURABILITIES else "FULL"
     nodes.configure_emp(
-        node, nodes.prepare_node("cpo", bench.directory / "nobody"), synchronous=synchronous, security=security
+        node, nodes.prepare_node("cpo", bench.directory / "unused"), synchronous=synchronous, security=security
     )
     return node
 

@@ -1,4 +1,4 @@
-"""Bar 9: what a node is when it stands: how soon it serves, how much memory it holds, and whether that grows."""
+"""Bar 9: memory of an idle node, and whether it grows under a long load."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from bench.table import Row
 
 _MEGABYTE = 1_000_000
 _IDLE_SECONDS = 2.0
-#: What a node may hold more at the end than early on.
+#: Memory at the end over memory early on.
 _MAX_MEMORY_GROWTH = 1.1
-#: After so many requests, the part of the database that SQLite keeps in memory (32 MiB of its pages) is full.
+#: After so many requests SQLite's page cache (32 MiB) is full; until then, memory grows by it.
 _WARMUP_REQUESTS = 60_000
 
 
 def measure(bench: Bench) -> list[Row]:
     """Start a node, let it idle, then load it for long."""
     node = nodes.prepare_node("emp", bench.directory / "standing")
-    nodes.configure_emp(node, nodes.prepare_node("cpo", bench.directory / "nobody"), synchronous="NORMAL")
+    nodes.configure_emp(node, nodes.prepare_node("cpo", bench.directory / "unused"), synchronous="NORMAL")
     total_requests = 90_000 if bench.quick else 1_000_000
     early_requests = max(_WARMUP_REQUESTS, total_requests // 10)
     with nodes.emp_node(node) as server:

@@ -21,7 +21,7 @@ _SETTLE_SECONDS = 1.0
 def measure(bench: Bench) -> list[Row]:
     """Start a node with an empty database several times, and a command that only prints its help."""
     node = nodes.prepare_node("emp", bench.directory / "startup")
-    nodes.configure_emp(node, nodes.prepare_node("cpo", bench.directory / "nobody"))
+    nodes.configure_emp(node, nodes.prepare_node("cpo", bench.directory / "unused"))
     _start_once(node)  # makes the database, and Python's caches of compiled modules
     starts = [_start_once(node) for _ in range(bench.rounds)]
     seconds, cpu_seconds, memory = (statistics.median(values) for values in zip(*starts, strict=True))

@@ -1,0 +1,124 @@
+"""Which files of the package run while nodes in this process do something: by node, and by the task they run in."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
+
+from aiohttp.web_request import BaseRequest
+
+import p2p_oicp
+from p2p_oicp.storage import Store
+
+_PACKAGE = Path(p2p_oicp.__file__).parent
+
+#: Set while a node is started: all its tasks and callbacks inherit it.
+NODE: ContextVar[str] = ContextVar("node", default="")
+_WORK: ContextVar[str] = ContextVar("work", default="")
+_ORIGIN: ContextVar[Origin | None] = ContextVar("origin", default=None)
+
+
+class Origin(NamedTuple):
+    """What a function runs for: a node, and the path of a request or the name of a background task."""
+
+    node: str
+    work: str
+
+
+class FileTracer:
+    """Collects (origin, file) pairs between `start` and `stop`, in all threads.
+
+    A function that runs in a transaction counts for the task that asked for the transaction, not for the writer's.
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[CodeType, str | None] = {}
+        self._is_active = False
+        self.seen: set[tuple[Origin, str]] = set()
+
+    @contextmanager
+    def installed(self) -> Iterator[FileTracer]:
+        """Trace what runs from now on, also in threads that start from now on."""
+        write, create_request = Store.write, BaseRequest.__init__
+        Store.write = _with_origin(write)
+        BaseRequest.__init__ = _with_path(create_request)
+        threading.setprofile(self._on_event)
+        sys.setprofile(self._on_event)
+        try:
+            yield self
+        finally:
+            sys.setprofile(None)
+            threading.setprofile(None)
+            Store.write, BaseRequest.__init__ = write, create_request
+
+    @contextmanager
+    def recording(self) -> Iterator[set[tuple[Origin, str]]]:
+        """Return what runs within the block."""
+        self.seen = set()
+        self._is_active = True
+        try:
+            yield self.seen
+        finally:
+            self._is_active = False
+
+    def _on_event(self, frame: FrameType, event: str, _argument: Any) -> None:
+        if event == "call" and self._is_active:
+            code = frame.f_code
+            file = self._files.get(code, "")
+            if file == "":
+                file = self._files[code] = _own_file(code)
+            if file is not None:
+                self.seen.add((current_origin(), file))
+
+
+def _own_file(code: CodeType) -> str | None:
+    path = Path(code.co_filename)
+    return str(path.relative_to(_PACKAGE)) if path.is_relative_to(_PACKAGE) else None
+
+
+def current_origin() -> Origin:
+    if (origin := _ORIGIN.get()) is not None:
+        return origin
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # a thread without an event loop
+        task = None
+    # Tasks that nobody named work for the task or the request that started them, whose context they copied.
+    if task is not None and not task.get_name().startswith("Task-"):
+        _WORK.set(task.get_name())
+    return Origin(NODE.get(), _WORK.get())
+
+
+def _with_path(create_request: Any) -> Any:
+    @functools.wraps(create_request)
+    def traced_create_request(request: BaseRequest, message: Any, *args: Any, **kwargs: Any) -> None:
+        # In the connection's task: whatever it does until its next request is for this one.
+        _WORK.set(message.path.partition("?")[0])
+        create_request(request, message, *args, **kwargs)
+
+    return traced_create_request
+
+
+def _with_origin(write: Any) -> Any:
+    @functools.wraps(write)
+    def traced_write(store: Store, job: Any, *args: Any, **kwargs: Any) -> Any:
+        origin = current_origin()
+
+        def traced_job(*job_args: Any) -> Any:
+            token = _ORIGIN.set(origin)
+            try:
+                return job(*job_args)
+            finally:
+                _ORIGIN.reset(token)
+
+        return write(store, traced_job, *args, **kwargs)
+
+    return traced_write
