@@ -1,7 +1,7 @@
 """Our own load generator, for what wrk cannot do (a fixed rate, checks of responses), or where there is no wrk.
 
-Requests are sent as bytes over kept-alive connections. Of a response only the status and the length are read, and whether
-the first part of its body contains the expected text.
+Requests are sent as bytes over kept-alive connections. Of a response only the status and the length are read,
+and whether the first part of its body contains the expected text.
 """
 
 from __future__ import annotations
