@@ -48,8 +48,7 @@ def _prepare_node(directory: Path, variant: str) -> NodeSetup:
     keystore.generate(directory / "keys")
     public_key = keystore.generate(directory / "cpo" / "keys").entries[0].public.der_base64
     config, peers = directory / "node.toml", directory / "peers.toml"
-    config_text = config.read_text("utf-8").replace("require = []", 'require = ["signature"]')
-    config.write_text(config_text.replace("[peer_api]\n", "[peer_api]\nrequests_per_second = 1000000\n"), "utf-8")
+    config.write_text(config.read_text("utf-8").replace("require = []", 'require = ["signature"]'), "utf-8")
     peers.write_text(peers.read_text("utf-8") + f"public_keys = {json.dumps([public_key])}\n", "utf-8")
     return node
 
