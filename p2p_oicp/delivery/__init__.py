@@ -1,11 +1,37 @@
-"""Brings to peers what we owe them: messages from the outbox, and state by cursor.
+"""Delivery to peers and to the own backend: a transactional outbox for messages, replication by cursor for datasets.
 
-The story: the database is the truth and memory only a hint. A role writes a letter (or a state change) in the
-transaction of the domain change and then rings the bell of the destination. One worker per destination looks into the
-database, sends what is due, and removes or postpones each letter in a transaction of its own. A crash between sending
-and removing sends again; receivers are idempotent. Failures are typed by the transport; ``backoff`` says how long to
-wait, and the wait is persisted. A bell also rings when a peer gives a sign of life (hello, verified request): then
-everything for it is due at once.
+Overview
+    A handler inserts an `OutboxMessage` (or changes dataset records) in the transaction of the domain change, and
+    notifies the workers of the destination after the commit. The notification is only a hint: the table is
+    authoritative, so a crash loses nothing.
+
+The outbox
+    `OutboxDispatcher`, one per destination. Delivery is at least once, in order per session, concurrent across
+    sessions; a message is deleted in the transaction that applies its acknowledgement. Receivers are idempotent
+    (RULES H4).
+
+Dataset replication
+    `DatasetReplicator`, one per peer and dataset, one request in flight. `BatchPlanner` compares the peer's cursor
+    with the node's change sequence and plans a delta, or a snapshot for a new peer, a cursor that is too old, or a
+    copy that contradicts it.
+
+Failures and backoff
+    `PeerError` means try again: exponential backoff with jitter, persisted. After three failures in a row the circuit
+    of the destination is open, and it is probed with one message. `PeerRejected` is final: a dead letter, or (for
+    datasets) a snapshot or the suspension of one group.
+
+Wake-ups
+    `WakeupRegistry` wakes the workers that may have work, and only them. `PeerLiveness` clears the backoff of a peer
+    that sends a verified request, says hello or appears by mDNS.
+
+Between nodes
+    `node_protocol`: session status, and store epochs, by which a node learns that a database was replaced.
+
+Shutdown
+    Workers are cancelled. What was sent and not yet recorded is sent again at the next start.
+
+Where to read next
+    `OutboxDispatcher._dispatch_due`, then `DatasetReplicator._replicate_once`.
 """
 
 from p2p_oicp.client.peer_client import PeerClient, RoutingPeerClient
@@ -17,24 +43,27 @@ from p2p_oicp.delivery.node_protocol import (
     StoreEpochExchange,
 )
 from p2p_oicp.delivery.outbox import DeliveryTarget, OutboxDispatcher
-from p2p_oicp.delivery.replication import DatasetReplicator
-from p2p_oicp.delivery.wakeup import ExponentialBackoff, PeerLiveness, WakeupRegistry
+from p2p_oicp.delivery.replication import DatasetReplicator, DatasetTarget, PeerDatasetTarget
+from p2p_oicp.delivery.wakeup import ExponentialBackoff, PeerLiveness, Wakeup, WakeupRegistry
 from p2p_oicp.delivery.workers import TaskSupervisor, Worker
 
 __all__ = [
     "DatasetCodec",
     "DatasetReplicator",
+    "DatasetTarget",
     "DeliveryTarget",
     "ExponentialBackoff",
     "HttpSessionStatusClient",
     "OutboxDispatcher",
     "PeerClient",
+    "PeerDatasetTarget",
     "PeerLiveness",
     "RoutingPeerClient",
     "SessionStatus",
     "SessionStatusClient",
     "StoreEpochExchange",
     "TaskSupervisor",
+    "Wakeup",
     "WakeupRegistry",
     "Worker",
 ]

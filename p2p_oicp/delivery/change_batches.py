@@ -1,4 +1,10 @@
-"""What replication sends: which parcels bring a peer's copy of a group forward."""
+"""Planning of replication: which pushes bring a peer's copy of a group up to date.
+
+`BatchPlanner` finds a group whose cursor lags behind and returns a `ChangeBatch` (a delta), or a `SnapshotTransfer`
+whose chunks it then packs into batches. A batch is a queue of `PushRequest`, each at most `MAX_PUSH_BYTES` large.
+
+The newest state of each record is sent once, however often it changed behind the cursor; nothing is queued.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +12,12 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import partial
 from typing import Protocol
 
 import orjson
 
+from p2p_oicp.oicp.enums import ActionType
 from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.peers import Peer
 from p2p_oicp.storage import Store
@@ -19,78 +25,87 @@ from p2p_oicp.storage.datasets import change_feed
 from p2p_oicp.storage.datasets.change_feed import ChangedRecord, LaggingGroup, ReplicaScope
 from p2p_oicp.storage.datasets.models import DatasetKind
 
-# Half of the largest body that a node takes by default; a peer that takes less is sent less.
+# Half of the largest body that a node takes by default; a peer that takes less is sent less (413).
 MAX_PUSH_BYTES = 16 * 1024 * 1024
 _MIN_PUSH_BYTES = 64 * 1024
 _MAX_BATCH_RECORDS = 10_000
 _MAX_SINGLE_DELETES = 64
 
 
-class Action(StrEnum):
-    """OICP's ActionType."""
-
-    FULL_LOAD = "fullLoad"
-    INSERT = "insert"
-    UPDATE = "update"
-    DELETE = "delete"
-
-
 class DatasetCodec(Protocol):
-    """How one kind of state is written on the wire."""
+    """Wire format of one dataset."""
 
     @property
     def dataset(self) -> DatasetKind:
-        """Which kind it is."""
+        """Return the dataset."""
 
     @property
     def operation(self) -> Operation:
-        """The push that brings it."""
+        """Return the push operation of the dataset."""
 
     @property
     def wrapper_is_versioned(self) -> bool:
-        """Whether the object around the records says something itself, so that a change of it must arrive."""
+        """Return whether the object around the records has content of its own, so that a change of it must be sent."""
 
     def audiences_of(self, peer: Peer) -> Sequence[str] | None:
-        """Return the audiences that this peer belongs to; None where everybody may see everything."""
+        """Return the audiences that a peer belongs to; None where all peers may see everything."""
 
     def push_body(self, wrapper: bytes, records: Sequence[bytes]) -> bytes:
-        """Return a push's JSON from its second member to its end."""
+        """Return the JSON of a push from its second member (behind ActionType) to its end."""
 
 
 @dataclass(slots=True)
 class PushRequest:
-    """One push to send; ``write`` makes the JSON behind the ActionType of its records.
+    """One push to send; mutable, for it is sent again until it is acknowledged.
 
-    ``may_have_arrived``: an answer was lost. ``just_in_case``: the peer may well have none of it.
+    Attributes:
+        party: the publishing party, for the URL's path.
+        encode_records: returns the JSON behind the ActionType for some records.
+        may_have_arrived: a response was lost, so the peer may have applied the push.
+        speculative: the peer may well have none of the records, so a conflict (009) is no failure.
+
     """
 
     party: str
-    action: Action
+    action: ActionType
     records: Sequence[bytes]
     encode_records: Callable[[Sequence[bytes]], bytes]
     may_have_arrived: bool = False
     speculative: bool = False
 
     def body(self) -> bytes:
-        """Return the whole push; the same at every attempt."""
+        """Return the JSON of the push.
+
+        Invariant: the same bytes at every attempt; our own nodes recognize a duplicate by its bytes.
+        """
         return b'{"ActionType":"%b",%b' % (self.action.encode(), self.encode_records(self.records))
 
     def fallback_after_conflict(self) -> list[PushRequest] | None:
-        """Return what to send where the peer says 009; None where its copy is not what we thought."""
-        if self.action is Action.INSERT:
-            return [replace(self, action=Action.UPDATE)]
-        if self.action is not Action.DELETE or not (self.may_have_arrived or self.speculative):
+        """Return the pushes to send instead after a conflict (009), None where only a snapshot helps."""
+        if self.action is ActionType.INSERT:
+            # "Exists already": after a lost response the insert may have been applied.
+            return [replace(self, action=ActionType.UPDATE)]
+        if self.action is not ActionType.DELETE or not (self.may_have_arrived or self.speculative):
             return None
         if len(self.records) == 1:
-            return []  # it is gone, and that is what was wanted
+            return []  # it does not exist there, which is the state to reach
         if len(self.records) > _MAX_SINGLE_DELETES:
             return None
+        # A push is all or nothing: one by one, those that exist are deleted and the others are skipped.
         return [replace(self, records=[record], speculative=True) for record in self.records]
 
 
 @dataclass(slots=True)
 class ChangeBatch:
-    """Parcels for one group, and where the peer's copy stands afterwards (None: in the middle of a load)."""
+    """Pushes for one group, in order.
+
+    Attributes:
+        record_count: the records of a snapshot that the batch covers.
+        cursor_after: the cursor once all pushes are acknowledged; None in the middle of a snapshot.
+        is_delta: whether it is a delta, not a part of a snapshot.
+        partially_sent: some of its pushes were acknowledged.
+
+    """
 
     group: str
     requests: deque[PushRequest]
@@ -101,13 +116,13 @@ class ChangeBatch:
 
     @property
     def may_be_partially_applied(self) -> bool:
-        """Whether the peer has, or may have, some of it."""
+        """Return whether the peer has, or may have, some of the changes."""
         return self.partially_sent or any(request.may_have_arrived for request in self.requests)
 
 
 @dataclass(slots=True)
 class SnapshotTransfer:
-    """A group on its way to a peer that has nothing of it: the records there were at ``reached``."""
+    """Transfer of a whole group: the records that were alive at ``last_change``, sent in chunks."""
 
     group: str
     party: str
@@ -118,7 +133,10 @@ class SnapshotTransfer:
 
 
 class BatchPlanner:
-    """Finds what lies behind, and packs it."""
+    """Finds the groups that lag behind a peer's cursors, and packs their changes into batches.
+
+    Its memory is a hint: after a restart all groups are uncertain, which costs some speculative deletes.
+    """
 
     def __init__(self, peer: Peer, codec: DatasetCodec, store: Store) -> None:
         audiences = codec.audiences_of(peer)
@@ -130,28 +148,31 @@ class BatchPlanner:
         self._snapshot_requested: set[str] = set()
         self._in_sync: set[str] = set()
 
+    def __repr__(self) -> str:
+        return f"<BatchPlanner {self._scope.dataset.name} to={self._scope.peer!r} max_bytes={self._max_push_bytes}>"
+
     def halve_batch_size(self) -> bool:
-        """Make smaller parcels from now on; False where they are small already."""
+        """Halve the size of pushes from now on; return False where they are at the minimum."""
         if self._max_push_bytes // 2 < _MIN_PUSH_BYTES:
             return False
         self._max_push_bytes //= 2
         return True
 
     def mark_in_sync(self, group: str) -> None:
-        """Remember that the peer has what its cursor says, and nothing else."""
+        """Record that the peer has exactly what its cursor says."""
         self._in_sync.add(group)
         self._snapshot_requested.discard(group)
 
     def mark_uncertain(self, group: str) -> None:
-        """Remember that the peer may have more than its cursor says; so it is after every start of this node."""
+        """Record that the peer may have more than its cursor says, as after every start of this node."""
         self._in_sync.discard(group)
 
     def request_snapshot(self, group: str) -> None:
-        """Remember that the peer's copy of a group is not what we thought."""
+        """Send a snapshot of a group next, since the peer's copy is other than its cursor says."""
         self._snapshot_requested.add(group)
 
     async def next_batch(self, excluded_groups: Collection[str] = ()) -> ChangeBatch | SnapshotTransfer | None:
-        """Return what to send next, or a group that must be loaded; None if nothing is behind."""
+        """Return a delta, or the snapshot of a group that needs one; None if nothing lags behind."""
         for group in change_feed.lagging_groups(self._store, self._scope):
             if group.group_key in excluded_groups:
                 continue
@@ -172,13 +193,14 @@ class BatchPlanner:
         )
 
     async def next_snapshot_chunk(self, snapshot: SnapshotTransfer) -> ChangeBatch:
-        """Return the next shipment of a load: the first one is a fullLoad, the others are inserts."""
+        """Return the next batch of a snapshot: the first push is a fullLoad, the others are inserts."""
         record_ids = snapshot.record_ids[snapshot.sent_count : snapshot.sent_count + _MAX_BATCH_RECORDS]
         rows = await change_feed.load_records(self._store, record_ids)
         records = self._take_up_to_limit([raw for _, raw in rows])
+        # ``rows`` may be fewer than the ids (records deleted meanwhile), so the chunk ends by id, not by count.
         if len(records) < len(rows):
             record_ids = record_ids[: record_ids.index(rows[len(records)][0])]
-        action = Action.INSERT if snapshot.sent_count else Action.FULL_LOAD
+        action = ActionType.INSERT if snapshot.sent_count else ActionType.FULL_LOAD
         requests = [PushRequest(snapshot.party, action, records, partial(self._codec.push_body, snapshot.wrapper))]
         is_last = snapshot.sent_count + len(record_ids) >= len(snapshot.record_ids)
         cursor_after = snapshot.last_change if is_last else None
@@ -186,7 +208,7 @@ class BatchPlanner:
         return ChangeBatch(snapshot.group, deque(requests), len(record_ids), cursor_after, is_delta=False)
 
     def _take_up_to_limit(self, records: Sequence[bytes]) -> Sequence[bytes]:
-        """Return as many records as go into one parcel, at least one."""
+        """Return as many of the records as fit into one push, at least one."""
         size = 0
         for count, record in enumerate(records):
             size += len(record) + 1
@@ -199,12 +221,12 @@ class BatchPlanner:
         included = rows[: len(self._take_up_to_limit([row.raw for row in rows]))]
         is_complete = len(included) == len(rows) < _MAX_BATCH_RECORDS
         transient_deletes = [row.raw for row in included if row.deleted and not row.existed_at_cursor]
-        by_action: dict[Action, list[bytes]] = {}
+        by_action: dict[ActionType, list[bytes]] = {}
         for row in included:
             if row.existed_at_cursor or not row.deleted:
                 by_action.setdefault(_action_for(row), []).append(row.raw)
-        if by_action.keys() == {Action.DELETE} and is_complete and await self._is_emptied_group(group, by_action):
-            by_action, transient_deletes = {Action.FULL_LOAD: []}, []
+        if by_action.keys() == {ActionType.DELETE} and is_complete and await self._is_emptied_group(group, by_action):
+            by_action, transient_deletes = {ActionType.FULL_LOAD: []}, []
         encode_records = partial(self._codec.push_body, group.wrapper)
         requests = deque(
             PushRequest(group.party, action, records, encode_records) for action, records in by_action.items()
@@ -215,26 +237,28 @@ class BatchPlanner:
         return ChangeBatch(group.group_key, requests, len(included), cursor_after, is_delta=True)
 
     def _speculative_deletes(self, group: LaggingGroup, transient_deletes: Sequence[bytes]) -> list[PushRequest]:
-        """Return deletes of what came and went behind the cursor, where it may have been sent: one a parcel.
+        """Return a delete for each record that was created and deleted behind the cursor, if it may have been sent.
 
-        A peer that never had one of them may refuse its delete, and that is as good.
+        One push each: a peer that never had the record refuses its delete, and is as far as one that accepts it.
         """
         if group.group_key in self._in_sync:
             return []
         return [
             PushRequest(
-                group.party, Action.DELETE, [raw], partial(self._codec.push_body, group.wrapper), speculative=True
+                group.party, ActionType.DELETE, [raw], partial(self._codec.push_body, group.wrapper), speculative=True
             )
             for raw in transient_deletes
         ]
 
-    async def _is_emptied_group(self, group: LaggingGroup, deletes: Mapping[Action, Sequence[bytes]]) -> bool:
-        """Say whether one empty fullLoad tells the same as many deletes."""
-        return len(deletes[Action.DELETE]) > 1 and await change_feed.is_empty(self._store, self._scope, group.group_key)
+    async def _is_emptied_group(self, group: LaggingGroup, deletes: Mapping[ActionType, Sequence[bytes]]) -> bool:
+        """Return whether one empty fullLoad has the same effect as the (more than one) deletes."""
+        return len(deletes[ActionType.DELETE]) > 1 and await change_feed.is_empty(
+            self._store, self._scope, group.group_key
+        )
 
 
-def _action_for(row: ChangedRecord) -> Action:
-    """Return what tells a peer of a record's newest state, by whether it had the record before."""
+def _action_for(row: ChangedRecord) -> ActionType:
+    """Return the action that brings a record's newest state to a peer whose copy is at the cursor."""
     if row.deleted:
-        return Action.DELETE
-    return Action.UPDATE if row.existed_at_cursor else Action.INSERT
+        return ActionType.DELETE
+    return ActionType.UPDATE if row.existed_at_cursor else ActionType.INSERT

@@ -1,9 +1,11 @@
-"""Asks a peer's node what it knows of a session (``GET /p2p/v1/sessions/{SessionID}``, DESIGN section 4).
+"""What nodes say to each other below ``/p2p/v1``, beside OICP: the client's side.
 
-Knows a peer's store again: one that was replaced, or restored from a backup, gets our state anew.
+**Session status** (``GET sessions/{SessionID}``): what does the peer know of a session? Asked about a start whose
+response was lost.
 
-Both nodes say which store they have and which one they remember of the other. So each learns when the other's was
-replaced, and when its own was: then it asks for what it has lost, and believes in sessions that it does not know.
+**Store epochs** (fields of ``POST hello``): each node sends the epoch of its database, and the one that it knows of the
+other's. So each learns when the other's database was replaced or restored (it gets our datasets again), and when its
+own was: then it asks for the CDRs that it has lost, and accepts messages of sessions that it does not know.
 """
 
 from __future__ import annotations
@@ -20,33 +22,35 @@ from p2p_oicp.client import HttpTransport
 from p2p_oicp.delivery.wakeup import WakeupRegistry
 from p2p_oicp.errors import PeerProtocolError, PeerRejected
 from p2p_oicp.oicp import OperatorID, ProviderID, SessionID
+from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.oicp.operations import api_root
 from p2p_oicp.peers import Peer
 from p2p_oicp.storage import Store, peer_state
 
+log = structlog.get_logger(__name__)
+
 _STATUS_TIMEOUT_SECONDS = 5.0
-_SESSION_INVALID = "400"
 
 
 @dataclass(frozen=True, slots=True)
 class SessionStatus:
-    """What the other side says of a session: its state there (``storage.lifecycle``), and its partner session id."""
+    """A session as the peer has it: its `SessionState` there, and the CPO's partner session id."""
 
     state: str
     cpo_partner_session_id: str | None = None
 
 
 class SessionStatusClient(Protocol):
-    """What roles need in order to ask; raises errors.PeerError where the peer does not say."""
+    """Asks peers for the status of sessions."""
 
     async def get_status(
         self, peer: Peer, party: OperatorID | ProviderID, session_id: SessionID
     ) -> SessionStatus | None:
-        """Return what ``peer`` knows of a session of ours (``party``), None if it never heard of it."""
+        """Return what a peer knows of a session of our ``party``, None if it does not know it. Raises PeerError."""
 
 
 class HttpSessionStatusClient:
-    """Asks over HTTP."""
+    """Session status over HTTP."""
 
     def __init__(self, client: HttpTransport) -> None:
         self._client = client
@@ -54,7 +58,6 @@ class HttpSessionStatusClient:
     async def get_status(
         self, peer: Peer, party: OperatorID | ProviderID, session_id: SessionID
     ) -> SessionStatus | None:
-        """Ask; see ``Enquirer``."""
         party_parameter = "operator" if isinstance(party, OperatorID) else "provider"
         url = (
             f"{api_root(peer.url)}/p2p/v1/sessions/{quote(session_id.text)}?{urlencode({party_parameter: party.text})}"
@@ -62,22 +65,27 @@ class HttpSessionStatusClient:
         try:
             _, body = await self._client.get_json(url, deadline=_STATUS_TIMEOUT_SECONDS, peer=peer.name)
         except PeerRejected as error:
-            # Any other system says 404, too, to a path that it does not have; only a node gives this code with it.
-            if error.code == _SESSION_INVALID:
+            # Any other system answers 404 as well, to a path that it does not have; only a node adds this code.
+            if error.code == StatusCodeValue.SESSION_INVALID:
                 return None
             raise
         try:
             members = orjson.loads(body)
             return SessionStatus(str(members["state"]), members.get("CPOPartnerSessionID"))
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise PeerProtocolError(peer.name, f"its report of a session cannot be read: {error!r}") from error
-
-
-log = structlog.get_logger(__name__)
+            raise PeerProtocolError(peer.name, f"its session status cannot be read: {error!r}") from error
 
 
 class StoreEpochExchange:
-    """What we and our peers say of our stores; ``replaced`` is set when a peer remembers an earlier one of ours."""
+    """Compares store epochs with peers, and starts the resync that a new one requires.
+
+    Args:
+        store: has the epochs that are known of peers.
+        wakeups: a peer with a new epoch is woken, so that replication starts again.
+        own_epoch: the epoch of our database.
+        store_replaced: is set when a peer saw an older epoch of ours; None where no CDRs can be missing (no EMP).
+
+    """
 
     def __init__(
         self,
@@ -92,12 +100,12 @@ class StoreEpochExchange:
         self._wakeups = wakeups
 
     async def hello_fields(self, peer: str) -> dict[str, int | None]:
-        """Return what we tell a peer: our store, and the one we remember of it."""
+        """Return the fields of a hello to a peer: our epoch, and the one that we know of the peer's database."""
         peer_epoch = await self._store.write(lambda tx: peer_state.peer_epoch(tx, peer))
         return {"store": self._own_epoch.epoch_id, "remembers": peer_epoch}
 
     async def record_hello(self, peer: str, fields: dict[str, object]) -> None:
-        """Take what a peer says; a system that says nothing is left as it is."""
+        """Record the fields of a peer's hello; fields that are missing or of another type are ignored."""
         peer_epoch, remembered_epoch = fields.get("store"), fields.get("remembers")
         if _is_epoch_id(remembered_epoch) and remembered_epoch != self._own_epoch.epoch_id:
             await self._record_epoch_mismatch(peer)
@@ -106,7 +114,11 @@ class StoreEpochExchange:
 
     async def _record_peer_epoch(self, peer: str, epoch_id: int) -> None:
         if await self._store.write(lambda tx: peer_state.record_peer_epoch(tx, peer, epoch_id)):
-            log.warning("peer.store_epoch_changed", peer=peer, meaning="it gets our whole state again")
+            log.warning(
+                "peer.store_epoch_changed",
+                peer=peer,
+                meaning="its database was replaced: it gets all our datasets again",
+            )
             self._wakeups.notify_all(peer)
 
     async def _record_epoch_mismatch(self, peer: str) -> None:

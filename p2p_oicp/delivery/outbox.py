@@ -1,6 +1,10 @@
-"""The worker that empties one destination's outbox.
+"""Delivery of the outbox: one dispatcher per destination, and how it reaches a peer or the own backend.
 
-How letters travel: to a peer, and to our own EMP backend.
+**Order.** The messages of one session are sent one after the other; different sessions side by side.
+**Failures.** `PeerRejected` turns the message into a dead letter, and the next one of the session follows. Any other
+`PeerError` reschedules it with backoff; three in a row open the destination's circuit, which is then probed with one
+message at a time. Both are persisted in the transaction that records the attempt.
+**Crashes.** A crash between sending and deleting sends the message again; receivers are idempotent (RULES H4).
 """
 
 from __future__ import annotations
@@ -35,22 +39,31 @@ from p2p_oicp.storage.sessions import SessionState
 log = structlog.get_logger(__name__)
 
 _MAX_IN_FLIGHT = 8
-# Said without an OICP code, these come from a web server before the peer: it is being changed, or its url is wrong.
+# Without an OICP code these come from a web server in front of the peer: it is being changed, or its URL is wrong.
 _MISSING_ENDPOINT_STATUSES = frozenset({404, 405})
 
 
 class DeliveryTarget(Protocol):
-    """Knows how letters of a destination travel and what their arrival means."""
+    """How one kind of destination (a peer, the own backend) is delivered to."""
 
     async def send(self, message: OutboxMessage) -> None:
-        """Bring it there; raises errors.PeerError, PeerRejected where it is refused for good."""
+        """Transmit a message; raises PeerError, and PeerRejected where it is refused for good."""
 
     def on_delivered(self, tx: Transaction, message: OutboxMessage, now: float) -> None:
-        """Change what an acknowledged delivery changes, in the transaction that removes the letter."""
+        """Apply the effect of an acknowledgement, in the transaction that deletes the message."""
 
 
 class OutboxDispatcher:
-    """Sends the letters of one destination: sessions side by side, each session's letters in their order."""
+    """Delivers the outbox of one destination; a background task for a `TaskSupervisor`.
+
+    Args:
+        target: how the destination is reached.
+        store: the authoritative list of messages; nothing is cached.
+        wakeup: wakes the dispatcher; its ``destination`` is the one that is served.
+        clock: for due times.
+        backoff: the waits after failures.
+
+    """
 
     def __init__(
         self, target: DeliveryTarget, *, store: Store, wakeup: Wakeup, clock: Clock, backoff: ExponentialBackoff
@@ -62,8 +75,10 @@ class OutboxDispatcher:
         self._clock = clock
         self._backoff = backoff
 
+    def __repr__(self) -> str:
+        return f"<OutboxDispatcher to={self._destination!r} {self._wakeup!r}>"
+
     async def run(self) -> None:
-        """Work until cancelled."""
         while True:
             try:
                 delay = await self._dispatch_due()
@@ -76,16 +91,18 @@ class OutboxDispatcher:
     async def _dispatch_due(self) -> float | None:
         """Send what is due; return the seconds until something may be due, None if nothing waits."""
         now = self._clock.time()
+        # A time further ahead than any backoff means that the clock was set back: the circuit is taken as closed.
         health = peer_state.health_now(self._store, self._destination)
         if now < health.next_try_at <= now + self._backoff.max_delay:
             return health.next_try_at - now
-        # An open circuit is probed with one letter.
+        # An open circuit is probed with one message.
         limit = 1 if health.failures >= CIRCUIT_BREAKER_THRESHOLD else _MAX_IN_FLIGHT
         messages = self._select_due(now, limit)
         if not messages:
             return self._seconds_until_next(now)
         results = await asyncio.gather(*(self._deliver(message) for message in messages), return_exceptions=True)
-        for failure in filter(None, results):  # only now, so that no sending goes on behind the next round's back
+        # Order: raised only after all have ended, so that no message is still being sent when the next round begins.
+        for failure in filter(None, results):
             raise failure
         return 0.0
 
@@ -112,8 +129,8 @@ class OutboxDispatcher:
             bound_log.info("delivery.retry_scheduled", error=str(error), attempts=message.attempts + 1)
             await self._store.write(partial(self._reschedule, message=message, error=error))
         except StoreError:
-            raise  # our own loopback's database: not the letter's fault
-        except Exception as error:  # noqa: BLE001 - a letter that meets a bug must not stop the others
+            raise  # the own node's database, through the in-process client: not the message's fault
+        except Exception as error:  # noqa: BLE001 - a message that meets a bug must not stop the others
             bound_log.exception("outbox.internal_error", attempts=message.attempts + 1)
             failure = PeerProtocolError(self._destination, f"a bug of this node: {type(error).__name__}: {error}")
             await self._store.write(partial(self._reschedule, message=message, error=failure))
@@ -130,6 +147,7 @@ class OutboxDispatcher:
     def _mark_dead(self, tx: Transaction, message: OutboxMessage, error: PeerRejected) -> None:
         now = self._clock.time()
         outbox.mark_dead(tx, message.id, now, str(error))
+        # A refusal is an answer: the destination is up.
         peer_state.mark_success(tx, self._destination, now)
 
     def _reschedule(self, tx: Transaction, message: OutboxMessage, error: PeerError) -> None:

@@ -1,17 +1,20 @@
-"""Groups that a peer refuses: each is tried again after a pause of its own, and holds up no other group.
+"""Replication of datasets to one target, by a cursor per group over the node's change sequence.
 
-Keeps each peer's copy of our state up to date, by a cursor a group over the change sequence.
+**One round.** (1) Find a group whose cursor lags behind, (2) plan the pushes that bring the copy up to date
+(`change_batches`), (3) send them one after the other, (4) move the cursor when the last one is acknowledged. Nothing is
+queued: what is superseded before it was sent is never sent. A group without a cursor gets a snapshot: a fullLoad, and
+inserts where it is large.
 
-One round: (1) find a group whose cursor lags behind, (2) make the parcels that bring the peer's copy forward, (3) send
-them one after the other, (4) move the cursor when the last one is acknowledged. Nothing is queued: what was superseded
-before it was sent is never sent. A group without a cursor is loaded: a fullLoad, and inserts where it is large.
-A change after a silence goes out at once; what changes right after it gathers for a moment, so that a storm of changes
-costs each peer a few requests a second, and not one a change.
+**Coalescing.** A change after a silence goes out at once; further changes are collected for a moment, so that a burst
+costs each peer a few requests a second, not one per change.
 
-Which action is safe? A push is all or nothing, so after a lost answer the same parcel is sent again, byte for byte:
-our own nodes know it by its bytes. Elsewhere an insert may then meet "exists already" (009): it is sent once more as an
-update. An update that meets "does not exist" says that the peer has lost something, and only then a fullLoad of that
-group restores it.
+**Which action is safe?** A push is all or nothing, so after a lost response the same push is sent again, byte for byte:
+our own nodes recognize it by its bytes. Elsewhere an insert may then fail with "exists already" (009): it is sent once
+more as an update. An update that fails with "does not exist" means that the peer has lost something: the group gets a
+snapshot.
+
+**Failures.** A refusal suspends only the refused group (`GroupBackoff`); any other error delays all groups of the
+dataset by the target's persisted backoff.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import structlog
 
@@ -29,12 +33,44 @@ from p2p_oicp.delivery.change_batches import BatchPlanner, ChangeBatch, DatasetC
 from p2p_oicp.delivery.wakeup import ExponentialBackoff, Wakeup
 from p2p_oicp.errors import PeerBusy, PeerError, PeerRejected, StoreError
 from p2p_oicp.oicp import Acknowledgement
+from p2p_oicp.oicp.enums import StatusCodeValue
+from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.peers import Peer
 from p2p_oicp.storage import Store, Transaction, peer_state
 
-# What the peer does not offer today, it will not offer in a minute either.
-_NOT_OFFERED_CODES = frozenset({"210", "320"})
+log = structlog.get_logger(__name__)
+
+# An operation that the peer does not offer today will not be offered in a minute either.
+_NOT_OFFERED_CODES = frozenset({StatusCodeValue.NO_VALID_CONTRACT, StatusCodeValue.SERVICE_NOT_AVAILABLE})
 _NOT_OFFERED_DELAY_SECONDS = 3600.0
+_CONTENT_TOO_LARGE = 413
+# At 500 changes a second, ten peers and a request a change, a node came no further than 230 (docs/performance.md).
+_COALESCE_SECONDS = 0.2
+
+
+class DatasetTarget(Protocol):
+    """Whom a dataset is replicated to."""
+
+    async def push(self, operation: Operation, request: PushRequest) -> None:
+        """Send one push; raises PeerError, and PeerRejected where it is refused."""
+
+
+class PeerDatasetTarget:
+    """A peer, reached by its peer API."""
+
+    def __init__(self, peer: Peer, client: PeerClient) -> None:
+        self._peer = peer
+        self._client = client
+
+    async def push(self, operation: Operation, request: PushRequest) -> None:
+        reply = await self._client.call(
+            self._peer, operation, request.party, request.body(), deadline=operation.deadline
+        )
+        acknowledgement = reply.message
+        if not isinstance(acknowledgement, Acknowledgement) or not acknowledgement.result:
+            code = str(getattr(getattr(acknowledgement, "status_code", None), "code", "")) or None
+            reason = f"refused {operation.name} with {code or 'no status code'}"
+            raise PeerRejected(self._peer.name, reason, http_status=reply.http_status, code=code)
 
 
 @dataclass(slots=True)
@@ -44,7 +80,10 @@ class _GroupFailures:
 
 
 class GroupBackoff:
-    """What one peer refuses of one kind of state."""
+    """Backoff of the groups that a target refuses: each has its own, and delays no other group.
+
+    In memory only: after a restart, each refused group is tried once more.
+    """
 
     def __init__(self, backoff: ExponentialBackoff, clock: Clock) -> None:
         self._backoff = backoff
@@ -52,7 +91,7 @@ class GroupBackoff:
         self._by_group: dict[str, _GroupFailures] = {}
 
     def record_refusal(self, group: str, error: PeerRejected) -> None:
-        """Take note of a refusal."""
+        """Suspend a group after a refusal."""
         failures = self._by_group.setdefault(group, _GroupFailures())
         failures.count += 1
         is_final = error.code in _NOT_OFFERED_CODES
@@ -60,31 +99,35 @@ class GroupBackoff:
         failures.retry_at = self._clock.monotonic() + delay
 
     def reset(self, group: str) -> None:
-        """Take note that a group is accepted."""
+        """Resume a group that was accepted."""
         self._by_group.pop(group, None)
 
     def suspended(self) -> set[str]:
-        """Return the groups that are not to be tried yet."""
+        """Return the groups whose backoff has not ended."""
         now = self._clock.monotonic()
         return {group for group, failures in self._by_group.items() if failures.retry_at > now}
 
     def next_retry_delay(self) -> float | None:
-        """Return the seconds until a group may be tried again, None if none was refused."""
+        """Return the seconds until the first suspended group may be tried again, None if there is none."""
         if not self._by_group:
             return None
         return max(0.01, min(failures.retry_at for failures in self._by_group.values()) - self._clock.monotonic())
 
 
-log = structlog.get_logger(__name__)
-
-_DATA_TRANSACTION_ERROR = "009"
-_CONTENT_TOO_LARGE = 413
-# At 500 changes a second, ten peers and a request a change, a node came no further than 230 (docs/performance.md).
-_COALESCE_SECONDS = 0.2
-
-
 class DatasetReplicator:
-    """Replicates one kind of state to one peer; at most one request is in flight."""
+    """Replicates one dataset to one peer, one request at a time; a background task for a `TaskSupervisor`.
+
+    Args:
+        peer: whose copy it is: its cursors, its audiences, its store epoch.
+        codec: the wire format of the dataset.
+        store: has the records and the cursors.
+        target: how the peer is reached.
+        wakeup: is notified when records change; its ``destination`` is the key of the persisted health.
+        clock: for due times and the backoff.
+        backoff: the waits after failures.
+        sleep: waits while changes are collected; a test replaces it.
+
+    """
 
     def __init__(
         self,
@@ -92,7 +135,7 @@ class DatasetReplicator:
         codec: DatasetCodec,
         *,
         store: Store,
-        client: PeerClient,
+        target: DatasetTarget,
         wakeup: Wakeup,
         clock: Clock,
         backoff: ExponentialBackoff,
@@ -101,7 +144,7 @@ class DatasetReplicator:
         self._peer = peer
         self._codec = codec
         self._store = store
-        self._client = client
+        self._target = target
         self._wakeup = wakeup
         self._clock = clock
         self._backoff = backoff
@@ -115,8 +158,11 @@ class DatasetReplicator:
         self._next_delta_at = 0.0
         self._log = log.bind(peer=peer.name, dataset=codec.dataset.name.lower())
 
+    def __repr__(self) -> str:
+        pending = f" pending={len(self._batch.requests)}" if self._batch else ""
+        return f"<DatasetReplicator {self._codec.dataset.name} to={self._peer.name!r}{pending} {self._wakeup!r}>"
+
     async def run(self) -> None:
-        """Work until cancelled."""
         while True:
             if (remaining := self._next_delta_at - self._clock.monotonic()) > 0:
                 await self._sleep(remaining)
@@ -129,12 +175,14 @@ class DatasetReplicator:
                 await self._wakeup.wait(delay)
 
     async def _replicate_once(self) -> float | None:
-        """Send one shipment; return the seconds until there may be more to do, None if nothing is behind."""
+        """Send one batch; return the seconds until there may be more to do, None if nothing lags behind."""
         now = self._clock.time()
         health = peer_state.health_now(self._store, self._destination)
         peer_epoch = peer_state.peer_epoch_now(self._store, self._peer.name)
-        if peer_epoch != self._peer_epoch:  # what was on its way was meant for a store that is gone
+        # The peer has another database than the batch was planned for; `record_peer_epoch` has reset its cursors.
+        if peer_epoch != self._peer_epoch:
             self._batch, self._snapshot, self._peer_epoch = None, None, peer_epoch
+        # A time further ahead than any backoff means that the clock was set back, and does not count.
         if now < health.next_try_at <= now + self._backoff.max_delay:
             return health.next_try_at - now
         if self._batch is None:
@@ -161,14 +209,15 @@ class DatasetReplicator:
         return await self._planner.next_snapshot_chunk(self._snapshot)
 
     async def _send_batch(self, batch: ChangeBatch) -> None:
-        """Send the parcels in their order; what is acknowledged is never sent again."""
+        """Send the pushes in their order; an acknowledged push is never sent again."""
         requests = batch.requests
         while requests:
             request = requests[0]
             try:
-                await self._send_request(request)
+                await self._target.push(self._codec.operation, request)
             except PeerRejected as error:
-                fallback = request.fallback_after_conflict() if error.code == _DATA_TRANSACTION_ERROR else None
+                is_conflict = error.code == StatusCodeValue.DATA_TRANSACTION_ERROR
+                fallback = request.fallback_after_conflict() if is_conflict else None
                 if fallback is None:
                     raise
                 self._log.info("replication.conflict_fallback", action=request.action, group=request.party)
@@ -181,17 +230,8 @@ class DatasetReplicator:
             requests.popleft()
             batch.partially_sent = True
 
-    async def _send_request(self, request: PushRequest) -> None:
-        operation = self._codec.operation
-        body = request.body()
-        reply = await self._client.call(self._peer, operation, request.party, body, deadline=operation.deadline)
-        acknowledgement = reply.message
-        if not isinstance(acknowledgement, Acknowledgement) or not acknowledgement.result:
-            code = str(getattr(getattr(acknowledgement, "status_code", None), "code", "")) or None
-            reason = f"refused {operation.name} with {code or 'no status code'}"
-            raise PeerRejected(self._peer.name, reason, http_status=reply.http_status, code=code)
-
     def _advance_cursor(self, tx: Transaction, batch: ChangeBatch) -> None:
+        # Invariant: no cursor is set for a database that the peer lost while the batch was on its way.
         if peer_state.peer_epoch(tx, self._peer.name) != self._peer_epoch:
             return
         if self._snapshot is not None:
@@ -206,23 +246,23 @@ class DatasetReplicator:
         self._log.info("replication.sent", group=batch.group, records=batch.record_count, change=batch.cursor_after)
 
     def _handle_failure(self, tx: Transaction, batch: ChangeBatch, error: PeerError) -> float:
-        """Note the failure; return the pause. A contradiction costs no pause: the fullLoad goes out at once."""
+        """Record a failure; return the seconds to wait, 0 where other pushes can be sent at once."""
         if isinstance(error, PeerRejected):
             if batch.may_be_partially_applied:
                 self._planner.mark_uncertain(batch.group)
             self._batch = None
             if error.http_status == _CONTENT_TOO_LARGE and self._planner.halve_batch_size():
                 return 0.0
-            if error.code == _DATA_TRANSACTION_ERROR and batch.is_delta:
+            if error.code == StatusCodeValue.DATA_TRANSACTION_ERROR and batch.is_delta:
                 self._log.warning("replication.conflict", group=batch.group, error=str(error))
                 self._planner.request_snapshot(batch.group)
                 return 0.0
             self._snapshot = None
             self._group_backoff.record_refusal(batch.group, error)
             self._log.warning("replication.refused", group=batch.group, error=str(error), code=error.code)
-            return 0.0  # what the peer refuses of one group costs the others nothing
+            return 0.0  # a refusal of one group does not delay the others
         if not batch.may_be_partially_applied:
-            self._batch = None  # nothing of it has arrived: what is newest then is sent instead
+            self._batch = None  # nothing of it arrived: the newest state by then is sent instead
         return self._record_failure(tx, error)
 
     def _record_failure(self, tx: Transaction, error: PeerError) -> float:

@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 
-from p2p_oicp.delivery import DatasetReplicator, ExponentialBackoff, OutboxDispatcher, TaskSupervisor, Worker
+from p2p_oicp.delivery import (
+    DatasetReplicator,
+    ExponentialBackoff,
+    OutboxDispatcher,
+    PeerDatasetTarget,
+    TaskSupervisor,
+    Worker,
+)
 from p2p_oicp.delivery.outbox import PeerDeliveryTarget
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.peering import PeersChanged
@@ -77,7 +84,7 @@ def workers_for_peer(peer: Peer, context: Services, backoff: ExponentialBackoff)
                 peer,
                 dataset_type,
                 store=context.store,
-                client=context.peers,
+                target=PeerDatasetTarget(peer, context.peers),
                 wakeup=wakeup,
                 clock=context.clock,
                 backoff=backoff,

@@ -1,11 +1,27 @@
-"""What a node remembers: one SQLite file, one writer that commits in groups, readers beside it.
+"""The durable state of a node: one SQLite file, one writer that commits in groups, readers beside it.
 
-The story: every change is a *job*, a function of a ``Transaction``, handed to ``Store.write``. The writer runs all jobs
-that wait in one transaction, and ``write`` returns only after the commit, so whoever answers after ``await
-store.write(...)`` answers for durable data. A domain change and the message it owes to a peer are rows of the same job.
-The repositories (``sessions``, ``cdrs``, ``outbox``, ``destinations``, ``cursors``, ``authentication``) are small
-modules of functions; replicated state has a room of its own, ``state``. Nothing else of the program knows SQL. Commands
-``looking`` into the store of a running node read beside it.
+Overview
+    Every change is a *job*, a function of a `Transaction`, that is handed to `Store.write`. The writer runs all jobs
+    that wait in one transaction, and ``write`` returns after the commit: what is answered after ``await
+    store.write(...)`` is durable. Reads (`Store.query_inline`, `query`, `query_bulk`) see the last commit.
+
+Repositories
+    Modules of functions over a `Transaction`, and of compiled statements for queries: `sessions` (with the state
+    machine), `cdrs`, `outbox`, `peer_state` (health, store epochs, cursors), `peers`, `tokens`, `evidence`,
+    `retention`; replicated datasets have a package of their own, `datasets`. `schema` defines the tables,
+    `statements` compiles SQL from them, `sqlite` is the engine, `spool` keeps large imports in files.
+
+Invariants
+    No other package knows SQL.
+    A domain change and the outbox message that it causes are rows of the same job.
+    Records and messages are stored as the bytes that were received; digests and columns beside them are for searching.
+
+Failures
+    `StoreUnavailable` when opening (damaged, newer, in use); `StoreBusy` when too many jobs wait; `StoreError` when the
+    database cannot be read or cannot commit, and then nothing of the job is stored.
+
+Where to read next
+    `Store.write`, then `sqlite.writer.GroupCommitWriter`; decisions 0002 and 0006.
 """
 
 from p2p_oicp.storage import schema as _tables  # noqa: F401 - so that migrations see them

@@ -1,16 +1,16 @@
-"""The tables of a node, defined once; migrations create them, statements are compiled from them.
+"""The tables of a node, defined once: migrations create them, statements are compiled from them.
 
-Times are seconds since the epoch (UTC). ``*_key`` columns hold canonical ids (what ``Identifier.key`` gives), the
-column beside it the text as it came. ``role`` is the role this node plays in the row: ``cpo`` or ``emp``; a node of a
-company with both roles may hold both sides of one session. ``source`` is the peer a copy came from, empty for our own
-state; ``storage.state`` tells what the tables of state mean.
+Conventions:
+    Times are seconds since the epoch (UTC).
+    ``*_key`` columns hold canonical ids (`Identifier.key`); the column beside it has the text as it was received.
+    ``role`` is the role of this node in the row, ``cpo`` or ``emp``; a company with both may hold both sides of a
+    session.
+    ``source`` is the peer that a copy of a dataset came from, empty for our own; `storage.datasets` explains the
+    tables of datasets. ``dataset`` is a `DatasetKind`, ``raw`` a record as it was received; ``change`` numbers come from
+    the node's one change sequence.
 
 Tables with long rows and random keys (sessions, CDRs) are ordinary rowid tables: a new row is appended, and only its
 key goes to a random place. Without rowid the whole row does, which costs twice as much (docs/performance.md).
-
-The tables of replicated state; ``storage.state`` tells what they mean.
-
-``dataset`` is a ``Kind``, ``raw`` a record as it came; ``change`` numbers come from the node's one change sequence.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ sessions = Table(
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
 )
-# A request that carried the SessionID is found by it; the others cost an index more, which takes a random page each.
+# Partial: a request that carried its SessionID is found by that; for the others, each row costs a random page more.
 Index(
     "sessions_by_request",
     sessions.c.request_digest,
@@ -56,7 +56,7 @@ Index(
 )
 Index("sessions_by_state", sessions.c.state, sessions.c.updated_at)
 
-# Who said yes to a card last time, so that not everybody is asked again.
+# The peer that authorized a UID last time, so that not all EMPs are asked again.
 uid_routes = Table(
     "uid_routes",
     metadata,
@@ -66,7 +66,7 @@ uid_routes = Table(
     sqlite_with_rowid=False,
 )
 
-# The drivers of an EMP without a backend: a UID, or an EvcoID with the bcrypt hash of its PIN.
+# The token list of an EMP without a backend: a UID, or an EvcoID with the bcrypt hash of its PIN.
 tokens = Table(
     "tokens",
     metadata,
@@ -86,7 +86,7 @@ session_events = Table(
     Column("at", Float, nullable=False),
     Column("event", Text, nullable=False),
     Column("body", LargeBinary),
-    Column("digest", LargeBinary),  # of a message that counts once, however often it comes
+    Column("digest", LargeBinary),  # of a message whose duplicates are to be found
 )
 Index(
     "session_events_by_session",
@@ -97,7 +97,7 @@ Index(
 )
 Index("session_events_by_time", session_events.c.at)
 
-# ``id`` is the order of arrival: pages in this order do not move while records are added.
+# Pages in the order of ``id`` do not move while CDRs are added; autoincrement, so that no id is used twice.
 cdrs = Table(
     "cdrs",
     metadata,
@@ -117,7 +117,7 @@ cdrs = Table(
 Index("cdrs_by_session", cdrs.c.role, cdrs.c.session_key, unique=True)
 Index("cdrs_by_provider", cdrs.c.role, cdrs.c.provider_key, cdrs.c.id)
 
-# Up to which time (of SessionEnd) a CPO peer was asked for records that never came.
+# Up to which SessionEnd a CPO peer was asked for CDRs that never came.
 cdr_reconciliations = Table(
     "cdr_reconciliations",
     metadata,
@@ -154,9 +154,8 @@ outbox = Table(
     Column("sender_id", Text),
     Column("role", Text, nullable=False),
     Column("session_key", Text, nullable=False),
-    Column(
-        "coalesce_key", Text, nullable=False, server_default=text("''")
-    ),  # a newer letter of it makes this one needless
+    # A newer message with the same key (and session) replaces this one.
+    Column("coalesce_key", Text, nullable=False, server_default=text("''")),
     Column("body", LargeBinary, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
@@ -174,10 +173,10 @@ destinations = Table(
     Column("failures", Integer, nullable=False, server_default=text("0")),
     Column("next_try_at", Float, nullable=False, server_default=text("0")),
     Column("last_error", Text),
-    Column("last_error_type", Text),  # the class of the last error
+    Column("last_error_type", Text),  # the exception's class
     Column("last_success_at", Float),
-    Column("store_epoch", Integer),  # which store the peer had when we last met it
-    Column("saw_older_epoch", Integer, nullable=False, server_default=text("0")),  # it has met an earlier store of ours
+    Column("store_epoch", Integer),  # of the peer, as of its last hello
+    Column("saw_older_epoch", Integer, nullable=False, server_default=text("0")),  # the peer has known one of ours
 )
 
 counters = Table(
@@ -203,9 +202,8 @@ descriptors = Table(
     Column("peer", Text, primary_key=True),
     Column("issued_at", Float, nullable=False),
     Column("received_at", Float, nullable=False),
-    Column(
-        "endorsed_keys", Text, nullable=False
-    ),  # ids of the pinned keys that it, or one before it, named: a JSON list
+    # The ids of the pinned keys that this descriptor, or one before it, endorsed: a JSON list.
+    Column("endorsed_keys", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -239,7 +237,7 @@ evidence = Table(
 )
 Index("evidence_by_session", evidence.c.session_key)
 
-# What signed it, one row a key: a peer that was removed has signed all the same. ``used_at`` is a day old at most.
+# The keys of the exchanges; they stay when their peer is removed. ``last_used_at`` may lag behind by a day.
 evidence_keys = Table(
     "evidence_keys",
     metadata,

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from p2p_oicp.client import WireAnswer, read_reply
-from p2p_oicp.delivery import DatasetReplicator, ExponentialBackoff, WakeupRegistry
+from p2p_oicp.delivery import DatasetReplicator, ExponentialBackoff, PeerDatasetTarget, WakeupRegistry
 from p2p_oicp.errors import PeerRejected, PeerTimeout, PeerUnreachable
 from p2p_oicp.oicp import ProviderID
 from p2p_oicp.peers import Peer
@@ -86,7 +86,9 @@ def work(store, clock, peer):
     bell = WakeupRegistry().register("emp", "statuses to emp")
     backoff = ExponentialBackoff(1.0, 5.0, lambda: 0.0)
     kind = DATASET_TYPES[DatasetKind.EVSE_STATUS]
-    replicator = DatasetReplicator(PEER, kind, store=store, client=peer, wakeup=bell, clock=clock, backoff=backoff)
+    replicator = DatasetReplicator(
+        PEER, kind, store=store, target=PeerDatasetTarget(PEER, peer), wakeup=bell, clock=clock, backoff=backoff
+    )
 
     async def run(rounds: int = 100) -> list[tuple[str, int]]:
         peer.actions.clear()
@@ -119,7 +121,14 @@ async def test_a_change_after_a_silence_goes_out_at_once_and_a_storm_behind_it_i
     await keeper.apply(push("fullLoad", A="Available", B="Available"))
     backoff = ExponentialBackoff(1.0, 5.0, lambda: 0.0)
     replicator = DatasetReplicator(
-        PEER, kind, store=store, client=peer, wakeup=bell, clock=clock, backoff=backoff, sleep=gather
+        PEER,
+        kind,
+        store=store,
+        target=PeerDatasetTarget(PEER, peer),
+        wakeup=bell,
+        clock=clock,
+        backoff=backoff,
+        sleep=gather,
     )
     async with asyncio.timeout(5), running(replicator.run()):
         while not peer.actions:
