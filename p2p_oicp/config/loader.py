@@ -1,4 +1,4 @@
-"""Reading ``node.toml``: one line on the first mistake, absolute paths at the end."""
+"""Load ``node.toml`` with the environment, and build the registry of peers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ from p2p_oicp.peers import Peer, PeerRegistry
 
 
 def load_settings(path: Path) -> Settings:
-    """Read ``node.toml`` and the environment; raise `ConfigurationError` with one line on the first mistake."""
+    """Read ``node.toml`` and the environment, and make paths absolute.
+
+    Raises:
+        ConfigurationError: With one line about the first mistake.
+    """
     file = read_toml(path)
 
     def locate(location: Location) -> str:
         return _environment_variable(location) or file.locate(location)
 
+    # Order: before validation, which would report what an unknown table or variable left missing.
     _reject_unknown_keys(file, locate)
     try:
         settings = Settings(**file.data)
@@ -31,8 +36,9 @@ def load_settings(path: Path) -> Settings:
 
 
 def _environment_variable(location: Location) -> str | None:
-    """Return the environment variable that a location was read from, None if it stands in the file."""
+    """Return the environment variable that a value was read from; None if it is from the file."""
     names = [str(step) for step in location if isinstance(step, str)]
+    # The innermost first: a whole table may be given as JSON in one variable.
     present = {name.upper() for name in os.environ}
     for end in range(len(names), 0, -1):
         variable = ENVIRONMENT_PREFIX + ENVIRONMENT_DELIMITER.join(names[:end]).upper()
@@ -70,7 +76,7 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
 
 
 def _peer_api_with_scheme(settings: Settings) -> PeerApiSettings:
-    """Return the peer API, whose URL is https where it speaks TLS and nobody has said otherwise."""
+    """Return the peer API with an https URL if it has a certificate and no configured URL."""
     api = settings.peer_api
     if settings.tls.certificate is None or "url" in api.model_fields_set:
         return api
@@ -78,18 +84,18 @@ def _peer_api_with_scheme(settings: Settings) -> PeerApiSettings:
 
 
 def local_peer(settings: Settings) -> Peer:
-    """Return this node as an entry of the registry."""
+    """Return the entry of this node in the registry."""
     node = settings.node
     return Peer(node.name, settings.peer_api.url, operators=node.operators, providers=node.providers, is_self=True)
 
 
 def peers_file_is_optional(settings: Settings) -> bool:
-    """Say whether a node does without a peers file: it finds others by itself."""
+    """Return whether the peers file may be absent: with mDNS, peers are discovered."""
     return settings.discovery.mdns
 
 
 def load_registry(settings: Settings) -> PeerRegistry:
-    """Read the peers file and return everyone, this node included; raise `ConfigurationError` on any mistake."""
+    """Return the registry of the peers in the peers file and of this node; raises ConfigurationError."""
     peers = (
         () if peers_file_is_optional(settings) and not settings.peers_file.exists() else load_peers(settings.peers_file)
     )

@@ -1,6 +1,7 @@
-"""The tables of ``node.toml``; each description is also the key's documentation (``docs/configuration.md``).
+"""The settings of a node: one class for each table of ``node.toml``, and ``Settings`` for the whole file.
 
-All settings together: the file below, the environment above.
+The docstring of a class and the description of a key are also the documentation (``docs/configuration.md``) and part of
+error messages, so they are written for operators. The environment wins over the file.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from p2p_oicp.peers.models import CredentialType, NameField, OperatorField, Prov
 
 _MEBIBYTE = 1024 * 1024
 _LOOPBACK_HOSTS = {"localhost", "::1"}
-_WILDCARD_HOSTS = {"", "0.0.0.0", "::"}  # noqa: S104  # named to recognise it, not to bind it
+_WILDCARD_HOSTS = {"", "0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
 
 
 def _default_url(data: dict[str, Any]) -> str:
     host = data.get("host", "")
+    # No peer can call such an address; the empty URL makes the validator below ask for one.
     if host in _WILDCARD_HOSTS:
         return ""
     return f"http://{f'[{host}]' if ':' in host else host}:{data.get('port')}"
@@ -29,23 +31,25 @@ def _default_url(data: dict[str, Any]) -> str:
 
 def _reject_boolean(value: object) -> object:
     if isinstance(value, bool):
-        raise ValueError("expected a number, not true/false")  # noqa: TRY004  # pydantic reports ValueError only
+        raise ValueError("expected a number, not true/false")  # noqa: TRY004 - pydantic reports ValueError only
     return value
 
 
+# pydantic accepts true as 1, which in a configuration is a mistake.
 WholeNumber = Annotated[int, BeforeValidator(_reject_boolean)]
 Seconds = Annotated[float, BeforeValidator(_reject_boolean)]
 Days = Annotated[float, BeforeValidator(_reject_boolean)]
 
 
 class SettingsSection(BaseModel):
-    """One table of ``node.toml``: frozen, and closed to keys that it does not know."""
+    """Base of all tables: immutable, unknown keys are errors."""
 
+    # hide_input_in_errors: a value may be a secret.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class NodeSettings(SettingsSection):
-    """Who this node is."""
+    """The identity of this node."""
 
     name: NameField = Field(description="Name of this node in logs and to its peers.")
     operators: tuple[OperatorField, ...] = Field(
@@ -61,14 +65,14 @@ class NodeSettings(SettingsSection):
     @model_validator(mode="after")
     def _require_party(self) -> NodeSettings:
         if not self.operators and not self.providers:
-            raise ValueError('speaks for nobody; expected operators = ["DE*ABC"] or providers = ["DE-XYZ"], or both')
+            raise ValueError('no party; expected operators = ["DE*ABC"] or providers = ["DE-XYZ"], or both')
         return self
 
 
 class PeerApiSettings(SettingsSection):
-    """The listener that peers call."""
+    """The public listener, which peers call."""
 
-    host: str = Field("127.0.0.1", description="Address that the peer API listens on; loopback until you open it.")
+    host: str = Field("127.0.0.1", description="Address that the peer API listens on; loopback by default.")
     port: WholeNumber = Field(8320, ge=0, le=65535, description="Port of the peer API; 0 = any free port.")
     url: UrlField = Field(
         default_factory=_default_url,
@@ -76,34 +80,34 @@ class PeerApiSettings(SettingsSection):
     )
     max_body: WholeNumber = Field(32 * _MEBIBYTE, ge=1024, description="Largest request body of a peer, in bytes.")
     requests_per_second: Seconds = Field(
-        5000.0, gt=0, description="Requests that a peer may send in a second, on average; twice as many at once."
+        5000.0, gt=0, description="Requests per second of one peer, on average; bursts of twice as many are accepted."
     )
 
     @model_validator(mode="after")
     def _require_reachable_url(self) -> PeerApiSettings:
         if not self.url:
             raise ValueError(
-                f'host "{self.host}" is no address that peers can call; expected url = "https://…" as well'
+                f'host "{self.host}" is no address that peers can connect to; expected url = "https://…" as well'
             )
         return self
 
 
 class BackendApiSettings(SettingsSection):
-    """The listener that this company's own systems call, and where they are called back."""
+    """The listener for this company's own systems, and the URLs of these systems."""
 
     host: str = Field(
-        "127.0.0.1", description="Address that the backend API listens on; all but loopback need a token."
+        "127.0.0.1", description="Address that the backend API listens on; any other than loopback needs a token."
     )
     port: WholeNumber = Field(8321, ge=0, le=65535, description="Port of the backend API; 0 = any free port.")
     token: SecretStr | None = Field(
         None,
         min_length=8,
-        description='Secret that our systems send as "Authorization: Bearer TOKEN". Absent: none is needed.',
+        description='Secret that our systems send as "Authorization: Bearer TOKEN". Absent: none is required.',
     )
     cpo_url: UrlField | None = Field(
         None,
         description="Base URL of our charging station management system; remote starts and stops are sent there. Over "
-        "https, its certificate must come from a CA of this machine, or of the file that SSL_CERT_FILE names.",
+        "https, its certificate must be issued by a CA of this machine, or of the file in SSL_CERT_FILE.",
     )
     emp_url: UrlField | None = Field(
         None,
@@ -117,20 +121,20 @@ class BackendApiSettings(SettingsSection):
         is_loopback = self.host in _LOOPBACK_HOSTS or self.host.startswith("127.")
         if not is_loopback and self.token is None:
             raise ValueError(
-                f'host "{self.host}" is open to others, who could act as this company; expected a token as well'
+                f'host "{self.host}" is reachable by others, who could act as this company; expected a token as well'
             )
         return self
 
 
 class SecuritySettings(SettingsSection):
-    """What proves who is calling."""
+    """Authentication of peers, and the keys of this node."""
 
     require: tuple[CredentialType, ...] = Field(
         ("signature",),
-        description='What requests of peers must carry: "signature", "mtls", both, or nothing (insecure).',
+        description='Credentials that requests of peers must have: "signature", "mtls", both, or none (insecure).',
     )
     pin_rounds: WholeNumber = Field(
-        10, ge=4, le=14, description="What hashing a driver's PIN with bcrypt costs: 2 to this power; 10 takes 50 ms."
+        10, ge=4, le=14, description="Cost of hashing a driver's PIN with bcrypt: 2 to this power; 10 takes 50 ms."
     )
     keys: Path = Field(
         Path("keys"), description="Folder of this node's key pairs, relative to the folder of node.toml."
@@ -138,15 +142,16 @@ class SecuritySettings(SettingsSection):
 
 
 class TlsSettings(SettingsSection):
-    """TLS of the peer API, and the certificate that this node shows to peers."""
+    """TLS of the peer API, and the client certificate of this node."""
 
     certificate: Path | None = Field(
-        None, description="PEM file of this node's certificate; with it, the peer API speaks TLS. Absent: plain HTTP."
+        None, description="PEM file of this node's certificate; with it, the peer API uses TLS. Absent: plain HTTP."
     )
     key: Path | None = Field(None, description="PEM file of the certificate's private key.")
     ca: Path | None = Field(
         None,
-        description="PEM file of a CA (with its intermediates) whose certificates count, if they name a peer's party.",
+        description="PEM file of a CA (with its intermediates) whose certificates are trusted if they name a party of "
+        "the peer.",
     )
 
     @model_validator(mode="after")
@@ -162,50 +167,50 @@ class StorageSettings(SettingsSection):
     file: Path = Field(Path("node.sqlite3"), description="SQLite file, relative to data_dir.")
     synchronous: Literal["FULL", "NORMAL"] = Field(
         "FULL",
-        description="FULL: what was acknowledged survives a loss of power; NORMAL: faster, survives a crash.",
+        description="FULL: what was acknowledged survives a power failure; NORMAL: faster, survives a crash.",
     )
     history_days: Days = Field(
         365.0,
         gt=0,
-        description="Days for which earlier versions of EVSE data, prices and authentication data are kept, the "
-        "stories of settled sessions, sessions that came to nothing, and which peer said yes to a card.",
+        description="Days to keep earlier versions of EVSE data, prices and authentication data, the events of settled "
+        "sessions, expired sessions without a CDR, and the provider that last authorized a card.",
     )
-    status_history_days: Days = Field(30.0, gt=0, description="Days for which earlier EVSE statuses are kept.")
+    status_history_days: Days = Field(30.0, gt=0, description="Days to keep earlier EVSE statuses.")
     evidence_days: Days = Field(
         1095.0,
         gt=0,
-        description="Days for which signed exchanges and refused CDRs are kept, as evidence in a dispute.",
+        description="Days to keep signed exchanges and refused CDRs, as evidence in a dispute.",
     )
     quarantine_days: Days = Field(
-        90.0, gt=0, description="Days for which a peer's unusable records are kept, after they last came."
+        90.0, gt=0, description="Days to keep invalid records of peers, after they were last received."
     )
 
 
 class LimitSettings(SettingsSection):
-    """What each of the two listeners takes on at a time. Beyond it, requests are answered with 429 or 503 at once."""
+    """Limits of each of the two listeners. Requests beyond them are rejected at once, with HTTP 429 or 503."""
 
     connections: WholeNumber = Field(
         1000,
         ge=16,
-        description="Open connections; a further one takes the place of the one that was opened first.",
+        description="Open connections; at the limit, a new one closes the oldest.",
     )
     requests: WholeNumber = Field(
         256,
         ge=4,
-        description="Requests being answered that a driver waits for, and as many CDRs and notifications. One caller "
-        "(address and party) gets three quarters of them.",
+        description="Concurrent requests that a driver waits for, and as many CDRs and notifications. One client "
+        "(address and party) gets at most three quarters of them.",
     )
     pushes: WholeNumber = Field(
-        8, ge=1, description="Pushes and pulls of state being answered; others wait, for 10 seconds at most."
+        8, ge=1, description="Concurrent pushes and pulls of datasets; others wait, for 10 seconds at most."
     )
     waiting: WholeNumber = Field(256, ge=0, description="Pushes and pulls that may wait.")
 
 
 class DeliverySettings(SettingsSection):
-    """How messages owed to a peer are sent again."""
+    """Retries of undelivered messages and dataset changes."""
 
-    retry_first: Seconds = Field(0.5, gt=0, description="Seconds before the first repetition; doubled each time.")
-    retry_max: Seconds = Field(300.0, gt=0, description="Longest pause between two repetitions, in seconds.")
+    retry_first: Seconds = Field(0.5, gt=0, description="Seconds before the first retry; doubled for each further one.")
+    retry_max: Seconds = Field(300.0, gt=0, description="Longest delay between two retries, in seconds.")
 
     @model_validator(mode="after")
     def _check_retry_range(self) -> DeliverySettings:
@@ -215,31 +220,32 @@ class DeliverySettings(SettingsSection):
 
 
 class AuthorizationSettings(SettingsSection):
-    """Asking EMPs whether a driver may charge."""
+    """Authorization of drivers by EMPs."""
 
     deadline: Seconds = Field(
         5.0,
         gt=0,
         le=60,
-        description="Seconds for all EMPs together to answer, where nobody knows whose card it is.",
+        description="Seconds within which the EMPs must respond, all together, if the provider of a card is unknown.",
     )
 
 
 class SessionSettings(SettingsSection):
-    """How long sessions are waited for."""
+    """Expiry of sessions."""
 
     authorize_ttl: Seconds = Field(
-        86_400.0, gt=0, description="Seconds after which an authorization that nothing followed expires."
+        86_400.0, gt=0, description="Seconds after which an authorized session expires if no further message follows."
     )
     session_ttl: Seconds = Field(
         2_592_000.0,
         gt=0,
-        description="Seconds after which a session under way expires, when nothing is heard of it. A late CDR counts.",
+        description="Seconds after its last message after which an active session expires. A late CDR is still "
+        "accepted.",
     )
     clarify_interval: Seconds = Field(
         30.0,
         gt=0,
-        description="Seconds between two questions to a CPO's node about a remote start that it never answered.",
+        description="Seconds between two requests to a CPO's node for the status of a remote start without a response.",
     )
 
 
@@ -247,19 +253,19 @@ class CdrSettings(SettingsSection):
     """Charge detail records."""
 
     reconcile_interval: Seconds = Field(
-        3600.0, ge=0, description="Seconds between two looks for records at our CPO peers that never came; 0: never."
+        3600.0, ge=0, description="Seconds between two pulls of missing CDRs from our CPO peers; 0: never."
     )
 
 
 class DiscoverySettings(SettingsSection):
-    """Finding peers."""
+    """Discovery of peers in the local network."""
 
     mdns: bool = Field(
-        default=False, description="Announce this node in the local network by mDNS, and find others there."
+        default=False, description="Announce this node in the local network by mDNS, and discover others there."
     )
-    interfaces: tuple[str, ...] = Field((), description="Addresses of this machine to do so on. Empty: all of them.")
+    interfaces: tuple[str, ...] = Field((), description="Addresses of this machine to use for mDNS. Empty: all.")
     auto_accept: bool = Field(
-        default=False, description="Believe whoever is found. Only where nobody has to prove anything (require = [])."
+        default=False, description="Accept any discovered node as a peer; only with [security] require = [] (insecure)."
     )
 
 
@@ -268,7 +274,7 @@ class LogSettings(SettingsSection):
 
     format: Literal["text", "json"] = Field("text", description="text for people, json for machines.")
     level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least important events that are logged."
+        "info", description="The lowest level of events that are logged."
     )
 
 
@@ -277,8 +283,8 @@ ENVIRONMENT_DELIMITER = "__"
 
 
 class _EnvironmentSource(EnvSettingsSource):
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ANN401  # the base class says so
-        """Read JSON, or names separated by commas where a list is expected."""
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ANN401 - as the base class
+        """Parse JSON, or texts separated by commas where a list is expected."""
         del field_name
         try:
             return json.loads(value)
@@ -288,7 +294,7 @@ class _EnvironmentSource(EnvSettingsSource):
 
 
 class Settings(BaseSettings):
-    """Everything that the operator of a node decides."""
+    """All settings of a node."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENVIRONMENT_PREFIX,
@@ -299,9 +305,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    peers_file: Path = Field(
-        Path("peers.toml"), description="File that names the peers, relative to the folder of node.toml."
-    )
+    peers_file: Path = Field(Path("peers.toml"), description="The peers file, relative to the folder of node.toml.")
     node: NodeSettings = Field(description="The table [node] with a name, and operators or providers.")
     peer_api: PeerApiSettings = Field(default_factory=PeerApiSettings)
     backend_api: BackendApiSettings = Field(default_factory=BackendApiSettings)
@@ -325,7 +329,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let the environment win over the file, and read nothing else."""
+        # The first source wins: the environment over the file, which is passed as keyword arguments. No .env files.
         del env_settings, dotenv_settings, file_secret_settings
         return _EnvironmentSource(settings_cls), init_settings
 

@@ -1,4 +1,4 @@
-"""The peers file: TOML, one ``[[peer]]`` table a peer, written by a person (``peers.example.toml``)."""
+"""The peers file: TOML with one ``[[peer]]`` table for each peer; ``peers.example.toml`` explains all keys."""
 
 from __future__ import annotations
 
@@ -37,32 +37,32 @@ def _check_operation_name(name: str) -> str:
 
 
 class PeerEntry(BaseModel):
-    """One ``[[peer]]`` table."""
+    """One ``[[peer]]`` table. Descriptions are part of error messages: "missing; expected: …"."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: NameField = Field(description="the peer's name in logs and on the command line")
     url: UrlField = Field(description="the peer's base URL, with or without /api/oicp")
-    operators: tuple[OperatorField, ...] = Field((), description="OperatorIDs it answers for, sub-operators included")
-    providers: tuple[ProviderField, ...] = Field((), description="ProviderIDs it answers for, sub-providers included")
+    operators: tuple[OperatorField, ...] = Field((), description="its OperatorIDs, sub-operators included")
+    providers: tuple[ProviderField, ...] = Field((), description="its ProviderIDs, sub-providers included")
     services: frozenset[Annotated[str, AfterValidator(_check_operation_name)]] | None = Field(
         None, description="names of the operations that it serves; absent = all"
     )
     profile: Profile = Field(Profile.OICP, description="what kind of system it is: oicp, wwcp or hub")
     security: tuple[CredentialType, ...] | None = Field(
-        None, description="what its requests must carry: signature, mtls; absent = what node.toml requires"
+        None, description="credentials that its requests must have: signature, mtls; absent = as in node.toml"
     )
-    public_keys: tuple[PublicKeyField, ...] = Field((), description="keys that its signatures are checked with")
-    certificates: tuple[CertificateField, ...] = Field((), description="client certificates that it may show")
+    public_keys: tuple[PublicKeyField, ...] = Field((), description="keys that verify its signatures")
+    certificates: tuple[CertificateField, ...] = Field((), description="its client certificates")
     default_route: bool = Field(
-        default=False, description="also answers for parties that nobody else answers for; one peer at most"
+        default=False, description="also responsible for parties without a peer; one peer at most"
     )
-    networks: tuple[NetworkField, ...] = Field((), description="networks that it may call from; absent = any")
+    networks: tuple[NetworkField, ...] = Field((), description="networks of its requests; absent = any")
     pull_interval: PullIntervalField | None = Field(
-        None, description="seconds between two pulls of its state, for one that does not push; absent = it pushes"
+        None, description="seconds between two pulls of its datasets, if it does not push; absent = it pushes"
     )
-    requests_per_second: float | None = Field(None, gt=0, description="requests it may send in a second, on average")
-    concurrent: int | None = Field(None, gt=0, description="requests of it that are served at the same time")
+    requests_per_second: float | None = Field(None, gt=0, description="its requests per second, on average")
+    concurrent: int | None = Field(None, gt=0, description="its concurrent requests")
     max_body: int | None = Field(None, ge=1024, description="largest request body of it, in bytes")
 
     @model_validator(mode="after")
@@ -76,29 +76,29 @@ class PeerEntry(BaseModel):
 
 def _require_array_of_tables(value: object) -> object:
     if isinstance(value, dict):
-        raise ValueError("expected [[peer]], with two brackets: every peer is an entry of a list")  # noqa: TRY004  # pydantic reports ValueError only
+        raise ValueError("expected [[peer]], with two brackets: every peer is an entry of a list")  # noqa: TRY004 - pydantic reports ValueError only
     return value
 
 
 class _PeersFileModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    banned_keys: tuple[FingerprintField, ...] = Field((), description="fingerprints of keys that count for nobody")
+    banned_keys: tuple[FingerprintField, ...] = Field((), description="fingerprints of keys that are refused")
     peer: Annotated[tuple[PeerEntry, ...], BeforeValidator(_require_array_of_tables)] = Field(
-        (), description="one table a peer"
+        (), description="one table for each peer"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class PeersFile:
-    """What the peers file says."""
+    """The content of the peers file."""
 
     peers: tuple[Peer, ...] = ()
     banned_keys: tuple[str, ...] = ()
 
 
 def read_peers_file(path: Path) -> PeersFile:
-    """Read the peers file; raise `ConfigurationError` naming file, line, key and what is expected."""
+    """Read the peers file; raises ConfigurationError with file, line, key and what is expected."""
     file = read_toml(path)
     try:
         content = _PeersFileModel.model_validate(file.data)
@@ -111,12 +111,12 @@ def read_peers_file(path: Path) -> PeersFile:
 
 
 def load_peers(path: Path) -> tuple[Peer, ...]:
-    """Return the peers of the peers file; see `read_peers_file`."""
+    """Return the peers of the peers file; raises ConfigurationError."""
     return read_peers_file(path).peers
 
 
 def peer_from_entry(entry: dict[str, object], source: Source) -> Peer:
-    """Return the peer of one entry that `entry_of` wrote; raise `ConfigurationError` if it is none."""
+    """Return the peer of an entry that ``peer_to_entry`` returned; raises ConfigurationError."""
     try:
         return _build_peer(PeerEntry.model_validate(entry), source)
     except ValidationError as exc:
@@ -124,7 +124,7 @@ def peer_from_entry(entry: dict[str, object], source: Source) -> Peer:
 
 
 def peer_to_entry(peer: Peer) -> dict[str, object]:
-    """Return a peer with the keys of the peers file, as JSON has them."""
+    """Return a peer as JSON, with the keys of the peers file; paired peers are stored in this form."""
     return {
         "name": peer.name,
         "url": peer.url,

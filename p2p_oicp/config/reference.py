@@ -1,4 +1,4 @@
-"""``docs/configuration.md``, written from the settings themselves: ``python -m p2p_oicp.config.reference``."""
+"""Generate ``docs/configuration.md`` from the settings: ``python -m p2p_oicp.config.reference``."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from p2p_oicp.config.model import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX, Set
 _INTRODUCTION = """\
 # Configuration
 
-A node reads `node.toml` once, at its start. `p2p-oicp init` writes one with comments. The environment variable in the
-last column overrides a key; there, lists are written `DE*ABC,DE*ABD` or as JSON. A wrong or unknown key, in the file or
-in the environment, stops the start with one line that names file, line, key and what is expected.
+A node reads `node.toml` once, when it starts. `p2p-oicp init` writes one with comments. The environment variable in the
+last column overrides a key; there, lists are written `DE*ABC,DE*ABD` or as JSON. With an invalid or unknown key, in the
+file or in the environment, the node does not start, and prints one line with the file, the line, the key and what is
+expected.
 
-The peers stand in a file of their own, `peers_file`; [peers.example.toml](../peers.example.toml) explains every key of
-it, and `p2p-oicp peers list` shows how it is read.
+Peers are configured in a separate file, `peers_file`; [peers.example.toml](../peers.example.toml) explains all its
+keys, and `p2p-oicp peers list` shows the result.
 
-This page is written from the program: `python -m p2p_oicp.config.reference > docs/configuration.md`.
+This page is generated: `python -m p2p_oicp.config.reference > docs/configuration.md`.
 """
 
 
 def render_reference() -> str:
-    """Return the page: one table of keys for each table of the file."""
+    """Return the page: a table of keys for each table of the file."""
     sections = [_section(name, model) for name, model in _settings_tables()]
     return "\n".join([_INTRODUCTION, _section(None, Settings), *sections])
 

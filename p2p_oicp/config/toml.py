@@ -1,4 +1,8 @@
-"""TOML files that people write; every mistake is one line with file, line, key and what is expected."""
+"""Read TOML files with the line number of each key, and turn validation errors into one line for people.
+
+``tomllib`` reports no positions of keys, so ``_key_lines`` finds them with regular expressions; the values come from
+``tomllib`` alone.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from p2p_oicp.errors import ConfigurationError
 
 Location = tuple[str | int, ...]
 
-# What may hide a "key =" that is none: comments and strings. Newlines in long strings stay, so that lines still count.
+# Comments and strings may contain what looks like "key =". They are removed, but their newlines stay, to count lines.
 _COMMENT_OR_STRING = re.compile(
     r'#[^\n]*|"""(?:\\.|[^\\])*?"""|\'\'\'.*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'', re.DOTALL
 )
@@ -27,6 +31,7 @@ _TABLE_HEADER = re.compile(rf"\s*(\[\[?)\s*({_DOTTED_KEY})\s*\]")
 _ASSIGNMENT = re.compile(rf"\s*({_DOTTED_KEY})\s*=")
 _DECODER_POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
+#: By the type of pydantic's error: what an operator reads instead of its text.
 _EXPECTATIONS = {
     "bool_parsing": "expected true or false",
     "bool_type": "expected true or false",
@@ -58,16 +63,17 @@ _TYPE_ERRORS = ("_type", "_parsing", "_from_float")
 
 @dataclass(frozen=True, slots=True)
 class TomlFile:
-    """What one TOML file says, and on which line it says it."""
+    """The content of a TOML file, and the line of each key."""
 
     path: Path
     data: dict[str, Any]
     lines: Mapping[Location, int]
 
     def locate(self, location: Location) -> str:
-        """Return ``file:line: [table] key`` for a location; the line is that of the nearest known key or table."""
+        """Return ``file:line: [table] key`` for a location."""
         if not location:
             return str(self.path)
+        # A missing key, or an inline table, has no line of its own: the nearest enclosing one is given.
         line_numbers = (
             self.lines[location[:end]] for end in range(len(location), 0, -1) if location[:end] in self.lines
         )
@@ -85,7 +91,7 @@ class TomlFile:
 
 
 def read_toml(path: Path) -> TomlFile:
-    """Read a TOML file; raise `ConfigurationError` if it is absent, unreadable or not TOML."""
+    """Read a TOML file; raises ConfigurationError if it is absent, unreadable or no TOML."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as exc:
@@ -146,7 +152,14 @@ def _strip_comments_and_strings(text: str) -> str:
 def configuration_error(
     error: ValidationError, model: type[BaseModel], locate: Callable[[Location], str]
 ) -> ConfigurationError:
-    """Return the one line for what `model` found wrong; unknown keys first, since they often explain the rest."""
+    """Return one line for a validation error.
+
+    Args:
+        error: The error of pydantic.
+        model: The model that was validated.
+        locate: Returns the text for a location: file, line and key, or an environment variable.
+    """
+    # Unknown keys first: a misspelled key is often the reason of a missing one.
     first_error = min(error.errors(include_url=False), key=lambda entry: entry["type"] != "extra_forbidden")
     location = first_error["loc"]
     return ConfigurationError(f"{locate(location)}: {_error_message(first_error, model, location)}")
@@ -167,7 +180,7 @@ def _error_message(error: ErrorDetails, model: type[BaseModel], location: Locati
 
 
 def unknown_key_message(name: str, known_keys: list[str]) -> str:
-    """Return what to say of an unknown key: the nearest known one, or all."""
+    """Return the text for an unknown key: a similar known key, else all known keys."""
     close_matches = difflib.get_close_matches(name, known_keys, n=1, cutoff=0.5)
     return (
         f'unknown key; did you mean "{close_matches[0]}"?'

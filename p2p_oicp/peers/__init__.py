@@ -1,14 +1,22 @@
-"""Who this node talks to.
+"""The peers of a node: which one is responsible for a party, and to which peers a request is routed. No I/O.
 
-A *peer* is another company's node, or any other OICP system known by URL. It answers for *parties*: OperatorIDs (it
-is a CPO's) and ProviderIDs (it is an EMP's), sub-operators and sub-providers included. The *registry* knows, for every
-party, the one peer that answers for it; so that "who runs this EvseID" and "whose contract is this EvcoID" are one
-dictionary lookup each, on the id's canonical key: ``DE*ABC`` and ``DEABC`` are the same party (OICP 2.3,
-OperatorIDType). Two peers can never claim one party: that is refused when the registry is built, since a wrong answer
-here would send a driver's data to a stranger.
+Overview
+    A *peer* is another company's node, or any other OICP system known by its URL. It is responsible for *parties*:
+    OperatorIDs (as a CPO) and ProviderIDs (as an EMP), sub-operators and sub-providers included (decision 0004).
 
-The peers come from a file that a person writes (`config.peers_file`; ``peers.example.toml`` explains every key). This
-node itself is in the registry too (`Peer.is_self`), so that no peer can claim our own parties.
+Main modules
+    - ``models``: ``Peer``, and validated fields (ids, URLs, keys, networks) that both configuration files use.
+    - ``registry``: ``PeerRegistry``, from a party to its peer in one dictionary lookup, on the canonical key of the id.
+    - ``routing``: from an EvseID, an identification or a session to the peers that are asked.
+    - ``descriptor``: what a node publishes about itself, signed; and the links that invite another node.
+
+Invariants
+    - One party has one peer. Two claims are refused when the registry is built, because a wrong route would send a
+      driver's data to another company.
+    - This node is an entry of the registry too (``Peer.is_self``), so that no peer can claim its parties.
+
+Where to read next
+    ``routing``, then ``peering.directory``, which fills the registry from the peers file and from pairings.
 """
 
 from p2p_oicp.peers.models import Peer, Profile, Source

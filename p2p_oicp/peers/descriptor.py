@@ -1,15 +1,14 @@
-"""The node descriptor: what a node says of itself, signed with its key (``GET /.well-known/oicp-p2p``).
+"""Node descriptors and invitation links.
 
-``{"payload": "<JSON as text>", "key_id": "SHA256:…", "signature": "<base64>"}``: the signature is over the very bytes
-of the payload, so nothing has to be brought into a canonical form. A descriptor proves that the holder of a key says
-this; that the key is the one of a company is what people, pinned keys and announcements have to prove.
+**Descriptor** (``GET /.well-known/oicp-p2p``): the name, URL, parties and keys of a node, signed with one of its keys.
+``{"payload": "<JSON as text>", "key_id": "SHA256:…", "signature": "<base64>"}``: the signature covers the bytes of the
+payload, so no canonical form of JSON is needed. A descriptor proves that the owner of a key published it. Which company
+the key belongs to is proved by a person, a pinned key, or the endorsement by a trusted key.
 
-Invitations: a one-time link, and what a token proves without ever being sent.
-
-``https://host/p2p/v1/pairings#token=…&key=…``. From the token both sides derive the same Ed25519 key. Whoever joins
-signs its request with that key: who reads along learns nothing to join with, who changes the request breaks the
-signature, and the inviting node needs to keep no more than the key's fingerprint. ``key`` is the fingerprint of the
-inviting node's own key, so that whoever joins knows that it talks to whoever invited.
+**Invitation** (``https://host/p2p/v1/pairings#token=…&key=…``): a link that is used once. Both sides derive the same
+Ed25519 key from the token, and the joining node signs its request with it. The token itself is never sent, so an
+eavesdropper cannot join, a changed request has no valid signature, and the inviting node stores a fingerprint only.
+``key`` is the fingerprint of the inviting node's own key, by which the joining node authenticates it.
 """
 
 from __future__ import annotations
@@ -34,15 +33,16 @@ from p2p_oicp.peers.models import base_url, certificate, display_name, operator_
 DESCRIPTOR_PATH = "/.well-known/oicp-p2p"
 
 _DESCRIPTOR_VERSION = 1
+# A prefix of the signed bytes: a signature for one purpose must be none for another.
 _DESCRIPTOR_CONTEXT = b"p2p-oicp descriptor v1\n"
 _MAX_ENTRIES = 1000
-# The end of the year 9999, after which no time can be written.
+# The end of the year 9999: datetime has no later time.
 _MAX_TIMESTAMP = 253_402_300_799
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedKey:
-    """A key of a node: from when to when it counts (seconds since the epoch), and who announced it."""
+    """A key of a node, with its validity in seconds since the epoch and the endorsement by its predecessor."""
 
     key: PublicKey
     valid_from: float = 0.0
@@ -50,13 +50,13 @@ class PublishedKey:
     endorsement: KeyEndorsement | None = None
 
     def is_valid(self, now: float) -> bool:
-        """Whether the key counts at ``now``."""
+        """Return whether the key is valid at ``now`` (seconds since the epoch)."""
         return self.valid_from <= now and (self.valid_until is None or now <= self.valid_until)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:
-    """What a node says of itself; ``require`` is what requests to it must carry."""
+    """What a node publishes about itself; ``require`` are the credentials that requests to it must have."""
 
     name: str
     url: str
@@ -72,7 +72,7 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class SignedDescriptor:
-    """A descriptor whose signature was checked: by the key that it was made with, one of its own."""
+    """A descriptor whose signature was verified with ``key``, one of its own; ``body`` are the received bytes."""
 
     descriptor: Descriptor
     key: PublicKey
@@ -80,23 +80,28 @@ class SignedDescriptor:
 
 
 def publish_keys(keys: OwnKeys) -> tuple[PublishedKey, ...]:
-    """Return our own keys as a descriptor lists them."""
+    """Return our own keys in the form of a descriptor."""
     return tuple(
         PublishedKey(entry.public, entry.valid_from, entry.valid_until, entry.endorsement) for entry in keys.entries
     )
 
 
 def sign_descriptor(descriptor: Descriptor, key: PrivateKey) -> bytes:
-    """Return the signed descriptor, as it is served."""
+    """Return the signed descriptor as bytes."""
     payload = orjson.dumps(_descriptor_to_json(descriptor))
     signature = base64.b64encode(key.sign(_DESCRIPTOR_CONTEXT + payload)).decode()
     return orjson.dumps({"payload": payload.decode(), "key_id": key.key_id, "signature": signature})
 
 
 def verify_descriptor(body: bytes, now: float | None = None) -> SignedDescriptor:
-    """Read a descriptor and check its signature; raise NotProven where it is none, or not signed by its own key.
+    """Parse a descriptor and verify its signature.
 
-    The key has to count at ``now``; without it, at the time that the descriptor was made.
+    Args:
+        body: The received bytes.
+        now: When the key has to be valid, in seconds since the epoch; None: when the descriptor was issued (evidence).
+
+    Raises:
+        VerificationError: It is no descriptor, or not signed by a valid key of its own.
     """
     try:
         envelope = orjson.loads(body)
@@ -108,15 +113,17 @@ def verify_descriptor(body: bytes, now: float | None = None) -> SignedDescriptor
         raise VerificationError(f"this is no node descriptor: {exc or 'its key is not one of its own'}") from exc
     signer.key.verify(signature, _DESCRIPTOR_CONTEXT + payload)
     if not signer.is_valid(descriptor.issued_at if now is None else now):
-        raise VerificationError("the descriptor is signed with a key that does not count any more, or not yet")
+        raise VerificationError("the descriptor is signed with a key that is not valid any more, or not yet")
     return SignedDescriptor(descriptor, signer.key, body)
 
 
 def verify_key_chain(signed: SignedDescriptor, trusted: Iterable[PublicKey]) -> None:
-    """Raise NotProven unless a trusted key signed the descriptor, or announced a key that … announced the one that did.
+    """Verify that a trusted key signed the descriptor, or endorsed the key that did, directly or through others.
 
-    Whoever holds a trusted key vouches for the keys that it announces, and for everything that it signs.
+    Raises:
+        VerificationError: There is no such chain, or an endorsement in it is invalid.
     """
+    # Endorsements are listed in any order: each pass adds the keys that a key of the passes before has endorsed.
     trusted_by_id = {key.key_id: key for key in trusted}
     pending = list(signed.descriptor.keys)
     progress = True
@@ -130,16 +137,16 @@ def verify_key_chain(signed: SignedDescriptor, trusted: Iterable[PublicKey]) -> 
                 progress = True
     if signed.key.key_id not in trusted_by_id:
         raise VerificationError(
-            f"{signed.descriptor.name} signs with {signed.key.key_id}, which no key that is trusted announced"
+            f"{signed.descriptor.name} signs with {signed.key.key_id}, which no trusted key endorsed"
         )
 
 
 def _verify_endorsement(endorser: PublicKey, published: PublishedKey) -> None:
-    assert published.endorsement is not None  # noqa: S101 - for the type checker: asked just before
+    assert published.endorsement is not None  # noqa: S101 - for the type checker
     try:
         signature = base64.b64decode(published.endorsement.signature, validate=True)
     except binascii.Error as exc:
-        raise VerificationError("an announcement of a key is not base64") from exc
+        raise VerificationError("the endorsement of a key is not base64") from exc
     endorser.verify(signature, endorsement_message(published.key, published.valid_from))
 
 
@@ -176,6 +183,7 @@ def _key_to_json(published: PublishedKey) -> dict[str, object]:
 def _descriptor_from_json(members: dict[str, Any]) -> Descriptor:
     if members["version"] != _DESCRIPTOR_VERSION:
         raise ValueError(f"version {members['version']} is not known here; expected {_DESCRIPTOR_VERSION}")
+    # Order: before the lists are parsed, which costs most. The sender of a descriptor is not authenticated.
     lists = ("operators", "providers", "keys", "certificates", "operations")
     if any(len(members[name]) > _MAX_ENTRIES for name in lists):
         raise ValueError(f"more than {_MAX_ENTRIES} entries")
@@ -205,7 +213,7 @@ def _key_from_json(entry: dict[str, Any]) -> PublishedKey:
 
 def _parse_timestamp(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_TIMESTAMP:
-        raise ValueError("a time is none; expected seconds since the epoch")
+        raise ValueError("a time is malformed; expected seconds since the epoch")
     return float(value)
 
 
@@ -220,7 +228,7 @@ _TOKEN_BYTES = 24
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """Where to join, with which token, and the key that has to answer there."""
+    """The URL of the inviting node, the fingerprint of its key, and the secret token."""
 
     url: str
     key_id: str
@@ -233,7 +241,7 @@ class Invitation:
 
     @classmethod
     def from_link(cls, link: str) -> Invitation:
-        """Read a link; raise ConfigurationError where it is none."""
+        """Parse a link; raises ConfigurationError."""
         match = _LINK_PATTERN.fullmatch(link.strip())
         if match is None:
             raise ConfigurationError(
@@ -246,12 +254,13 @@ class Invitation:
             raise ConfigurationError(f"the link's address: {exc}") from exc
 
     def link(self) -> str:
-        """Return the link to give to the other company; it is a secret until it was used."""
+        """Return the link for the other company; it is a secret until it is used."""
+        # The token is in the fragment, which browsers and HTTP clients never send.
         key = self.key_id.removeprefix("SHA256:").replace("+", "-").replace("/", "_")
         return f"{self.url}{PAIRINGS_PATH}#token={self.token}&key={key}"
 
     def proof_key(self) -> PrivateKey:
-        """Return the key that proves knowledge of the token."""
+        """Return the key pair that proves the knowledge of the token."""
         return PrivateKey.from_seed(
             hashlib.sha256(_INVITATION_CONTEXT + base64.urlsafe_b64decode(_pad_base64(self.token))).digest()
         )

@@ -1,7 +1,4 @@
-"""One peer.
-
-What both configuration files hold: ids, URLs, keys and networks, checked as they are read.
-"""
+"""The peer, and the validated fields of both configuration files: names, ids, URLs, keys and networks."""
 
 from __future__ import annotations
 
@@ -18,31 +15,49 @@ from p2p_oicp.oicp import OperatorID, ProviderID
 
 
 class Profile(StrEnum):
-    """What kind of system a peer is; small differences on the wire follow from it."""
+    """The kind of system that a peer is; small differences on the wire follow from it (WIRE.md)."""
 
     OICP = "oicp"
+    """A node, or another system that follows the documents."""
     WWCP = "wwcp"
+    """The C# implementation: it answers every problem with HTTP 200."""
     HUB = "hub"
+    """A clearing house."""
 
 
 class Source(StrEnum):
-    """Where a peer is known from."""
+    """How a peer was added."""
 
     FILE = "file"
+    """By a person, in the peers file."""
     PAIRED = "paired"
-    DISCOVERED = "found"
+    """By an invitation."""
+    DISCOVERED = "discovered"
+    """By mDNS, with ``[discovery] auto_accept``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Another company's node, or any other OICP system known by its base URL.
 
-    ``services`` are the operation names that it serves, None = all. ``security`` is what its requests must carry,
-    None = what this node requires of everyone. ``default_route``: it also answers for parties that nobody else answers
-    for, as a clearing house does. ``public_keys`` and ``certificates`` are what its identity is first known by.
-    ``networks`` are the addresses it may call from, empty = any. ``requests_per_second``, ``concurrent`` and
-    ``max_body`` (bytes) limit it, None = what this node allows everyone.
-    ``pull_interval``: every so many seconds its state is pulled, for it does not push; None = it pushes.
+    Attributes:
+        name: Its unique name in logs and on the command line.
+        url: The base URL of its peer API.
+        operators: The OperatorIDs that it is responsible for, the main one first.
+        providers: The ProviderIDs that it is responsible for, the main one first.
+        services: The names of the operations that it serves; None: all.
+        profile: The kind of system that it is.
+        security: The credentials that its requests must have; None: what this node requires of all peers.
+        public_keys: The keys that are trusted from the start; later ones must be endorsed by a trusted one.
+        certificates: The pinned certificates, or their fingerprints.
+        networks: The networks that its requests may come from; empty: any.
+        default_route: Whether it is also responsible for all parties without a peer, as a clearing house is.
+        pull_interval: Seconds between two pulls of its datasets, for a peer that does not push; None: it pushes.
+        requests_per_second: Its rate limit; None: that of the peer API.
+        concurrent: How many of its requests are processed at the same time; None: no limit of its own.
+        max_body: The size limit of its request bodies, in bytes; None: that of the peer API.
+        source: How it was added.
+        is_self: Whether it is this node.
     """
 
     name: str
@@ -70,12 +85,12 @@ class Peer:
         object.__setattr__(self, "_provider_keys", frozenset(party.key for party in self.providers))
 
     def handles_party(self, party: OperatorID | ProviderID) -> bool:
-        """Say whether this peer speaks for ``party``; an OperatorID is never mistaken for a ProviderID."""
+        """Return whether the peer is responsible for a party; an OperatorID never equals a ProviderID."""
         keys = self._operator_keys if isinstance(party, OperatorID) else self._provider_keys
         return party.key in keys
 
     def serves(self, operation_name: str) -> bool:
-        """Say whether this peer offers the operation."""
+        """Return whether the peer serves an operation."""
         return self.services is None or operation_name in self.services
 
 
@@ -83,8 +98,8 @@ IpNetwork = IPv4Network | IPv6Network
 CredentialType = Literal["signature", "mtls"]
 
 _MAX_NAME_LENGTH = 64
-# Where letters to our own backend go, and state to each peer (`roles`). Letters to a peer go by its name alone, which a
-# company chooses itself: it must not be able to choose one of these.
+# Destinations of our own backend and of the replicators. The destination of a peer's messages is its name, which the
+# other company chooses: it must not be able to choose one of these.
 _RESERVED_NAMES = re.compile(
     r"backend (cpo|emp)|(evse data|evse status|pricing product|evse pricing|authentication) to .*", re.IGNORECASE
 )
@@ -95,7 +110,7 @@ _PartyID = TypeVar("_PartyID", OperatorID, ProviderID)
 
 def _require_text(value: object, example: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f'expected text in quotes, such as "{example}"')  # noqa: TRY004  # pydantic reports ValueError only
+        raise ValueError(f'expected text in quotes, such as "{example}"')  # noqa: TRY004 - pydantic reports ValueError only
     return value
 
 
@@ -106,33 +121,34 @@ def _require_valid(identifier: _PartyID, example: str) -> _PartyID:
 
 
 def display_name(value: object) -> str:
-    """Return a name of a node, of 1 to 64 characters; raise `ValueError` saying what is expected."""
+    """Validate the name of a node: 1 to 64 printable characters; raises ValueError with the expected form."""
     text = _require_text(value, "Greenfield Charging")
     if not 0 < len(text) <= _MAX_NAME_LENGTH or not text.isprintable() or text != text.strip():
         raise ValueError(f"expected a name of 1 to {_MAX_NAME_LENGTH} printable characters, no space at its ends")
     if _RESERVED_NAMES.fullmatch(text):
-        raise ValueError(f'"{text}" is what a node calls something of its own; expected another name')
+        raise ValueError(f'"{text}" is a name that nodes use internally; expected another name')
     return text
 
 
 def operator_id(value: object) -> OperatorID:
-    """Return a valid OperatorID; raise `ValueError` saying what is expected."""
+    """Validate an OperatorID; raises ValueError with the expected form."""
     return _require_valid(OperatorID(_require_text(value, "DE*ABC")), "DE*ABC")
 
 
 def provider_id(value: object) -> ProviderID:
-    """Return a valid ProviderID; raise `ValueError` saying what is expected."""
+    """Validate a ProviderID; raises ValueError with the expected form."""
     return _require_valid(ProviderID(_require_text(value, "DE-XYZ")), "DE-XYZ")
 
 
 def base_url(value: object) -> str:
-    """Return an http(s) base URL without a trailing slash; raise `ValueError` saying what is expected."""
+    """Validate an http(s) base URL and remove a trailing slash; raises ValueError with the expected form."""
     text = _require_text(value, "https://oicp.example.com")
     try:
         parts = urlsplit(text)
         is_complete = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a broken port or IPv6 address
+    except ValueError:  # a malformed port or IPv6 address
         is_complete = False
+    # Order: before the message that quotes the text, which may contain a password.
     if "@" in text:
         raise ValueError('a URL with a password in it; expected one such as "https://oicp.example.com"')
     if not is_complete or not text.isprintable() or any(character in text for character in " ?#"):
@@ -141,8 +157,8 @@ def base_url(value: object) -> str:
 
 
 def public_key(value: object) -> str:
-    """Return a public key: base64 of a SubjectPublicKeyInfo, Ed25519 or ECDSA P-256; raise `ValueError` otherwise."""
-    # Imported here: most peers files of insecure test networks hold no key, and cryptography is slow to load.
+    """Validate a public key (base64 of its SubjectPublicKeyInfo, Ed25519 or ECDSA P-256); raises ValueError."""
+    # Imported here: cryptography is slow to load, and no command that reads a configuration without keys needs it.
     from p2p_oicp.crypto.keys import PublicKey  # noqa: PLC0415
 
     text = _require_text(value, "MCowBQYDK2VwAyEA…")
@@ -155,7 +171,7 @@ def public_key(value: object) -> str:
 
 
 def certificate(value: object) -> str:
-    """Return a certificate: base64 of its DER, or its fingerprint ``SHA256:…``; raise `ValueError` otherwise."""
+    """Validate a certificate (base64 of its DER, or its fingerprint ``SHA256:…``); raises ValueError."""
     from p2p_oicp.crypto.tls import Certificate  # noqa: PLC0415 - as above
 
     text = _require_text(value, "MIIB…")
@@ -170,7 +186,7 @@ def certificate(value: object) -> str:
 
 
 def fingerprint(value: object) -> str:
-    """Return the fingerprint of a key; raise `ValueError` otherwise."""
+    """Validate the fingerprint of a key; raises ValueError with the expected form."""
     text = _require_text(value, "SHA256:…")
     if not _FINGERPRINT.fullmatch(text):
         raise ValueError(f'"{text}" is no fingerprint; expected SHA256: and 43 characters, as `keys show` prints it')
@@ -178,7 +194,7 @@ def fingerprint(value: object) -> str:
 
 
 def network(value: object) -> IpNetwork:
-    """Return an IP network; a single address is a network of one; raise `ValueError` saying what is expected."""
+    """Parse an IP network or a single address; raises ValueError with the expected form."""
     text = _require_text(value, "203.0.113.0/24")
     try:
         return ip_network(text)
@@ -187,7 +203,8 @@ def network(value: object) -> IpNetwork:
 
 
 def pull_interval(value: object) -> float:
-    """Return seconds, more than 0; raise `ValueError` saying what is expected."""
+    """Validate a number of seconds above 0; raises ValueError with the expected form."""
+    # A Python bool is an int; TOML has infinity as a float.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
         raise ValueError("expected seconds, such as 300")
     return float(value)

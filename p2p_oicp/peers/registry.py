@@ -1,4 +1,4 @@
-"""The peers that this node knows, and which party each one answers for."""
+"""The registry of peers: from a party to the one peer that is responsible for it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,23 @@ from p2p_oicp.peers.models import Peer
 
 
 class PeerRegistry:
-    """Every party's one peer; lookups take the id in any spelling and cost one dictionary access."""
+    """Looks up peers by party, in any spelling of its id, and by name.
+
+    Args:
+        peers: All peers, this node included.
+
+    Raises:
+        ConfigurationError: Two peers have the same name, or claim the same party or key.
+    """
 
     def __init__(self, peers: Iterable[Peer]) -> None:
-        """Raise `ConfigurationError` if two peers have one name or claim one party."""
         self.replace(peers)
 
+    def __repr__(self) -> str:
+        return f"<PeerRegistry peers={len(self._peers)} parties={len(self._by_operator) + len(self._by_provider)}>"
+
     def replace(self, peers: Iterable[Peer]) -> None:
-        """Know ``peers`` from now on; raise `ConfigurationError`, with nothing changed, as above."""
+        """Replace all peers; raises ConfigurationError as the constructor does, and then changes nothing."""
         new_peers = tuple(peers)
         for conflict in conflicts(new_peers):
             raise ConfigurationError(f'peer "{conflict.peer.name}": {conflict.message}')
@@ -29,38 +38,38 @@ class PeerRegistry:
         self.default_route = next((peer for peer in self._peers if peer.default_route), None)
 
     def by_operator(self, operator: OperatorID | None) -> Peer | None:
-        """Return the peer that answers for an operator, None if nobody does."""
+        """Return the peer that is responsible for an operator, without the default route; None if there is none."""
         return None if operator is None else self._by_operator.get(operator.key)
 
     def by_provider(self, provider: ProviderID | None) -> Peer | None:
-        """Return the peer that answers for a provider, None if nobody does."""
+        """Return the peer that is responsible for a provider, without the default route; None if there is none."""
         return None if provider is None else self._by_provider.get(provider.key)
 
     def resolve_party(self, party: OperatorID | ProviderID | None) -> Peer | None:
-        """Return the peer to ask for a party: its own, else the default route, None if there is neither."""
+        """Return the peer that requests for a party go to: its own, else the default route; None without both."""
         peer = self.by_operator(party) if isinstance(party, OperatorID) else self.by_provider(party)
         return peer or (self.default_route if party is not None else None)
 
     def by_name(self, name: str) -> Peer | None:
-        """Return the peer of that name."""
+        """Return a peer by its name; None if there is none."""
         return self._by_name.get(name)
 
     def cpo_peers(self) -> list[Peer]:
-        """Return all others that are a CPO's, in the order of the file."""
+        """Return all peers that are CPOs, without this node, in the order of the file."""
         return [peer for peer in self._peers if peer.operators and not peer.is_self]
 
     def emp_peers(self) -> list[Peer]:
-        """Return all others that are an EMP's, in the order of the file."""
+        """Return all peers that are EMPs, without this node, in the order of the file."""
         return [peer for peer in self._peers if peer.providers and not peer.is_self]
 
     def all(self) -> tuple[Peer, ...]:
-        """Return every peer, this node's own entry included."""
+        """Return all peers, this node included."""
         return self._peers
 
 
 @dataclass(frozen=True, slots=True)
 class PeerConflict:
-    """A peer that takes what another one has already: its place in the list, the key and what to say."""
+    """A peer that claims what another one has: its position, the key of the peers file, and a text for people."""
 
     index: int
     peer: Peer
@@ -69,7 +78,7 @@ class PeerConflict:
 
 
 def conflicts(peers: Sequence[Peer]) -> Iterator[PeerConflict]:
-    """Find names used twice and parties claimed twice."""
+    """Find names, parties and public keys that several peers claim, and a second default route."""
     owners: dict[tuple[str, str], Peer] = {}
     for index, peer in enumerate(peers):
         for key, value, text in _unique_values(peer):
@@ -78,7 +87,7 @@ def conflicts(peers: Sequence[Peer]) -> Iterator[PeerConflict]:
                 yield PeerConflict(index, peer, key, _conflict_message(key, text, owner))
         if duplicate := _find_duplicate(peer):
             key, text = duplicate
-            yield PeerConflict(index, peer, key, f'"{text}" stands here twice; name it once')
+            yield PeerConflict(index, peer, key, f'"{text}" is listed twice; list it once')
 
 
 def _unique_values(peer: Peer) -> Iterator[tuple[str, str, str]]:
@@ -95,7 +104,7 @@ def _unique_values(peer: Peer) -> Iterator[tuple[str, str, str]]:
 
 def _conflict_message(key: str, text: str, owner: Peer) -> str:
     if key == "name":
-        return f'"{text}" is the name of another peer already; expected a name of its own'
+        return f'"{text}" is the name of another peer already; expected a unique name'
     if key == "default_route":
         return f'peer "{owner.name}" is the default route already; expected one at most'
     claimant = "this node itself" if owner.is_self else f'peer "{owner.name}"'

@@ -19,7 +19,6 @@ from p2p_oicp.oicp import (
     StatusCodeValue,
 )
 from p2p_oicp.oicp.common import token_keys
-from p2p_oicp.peers.routing import evco_id_of
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.responses import SessionIds, authorized_response, not_authorized_response
 from p2p_oicp.roles.sessions import AUTHORIZE, SessionService, no_lookup, valid_session_id
@@ -90,7 +89,7 @@ class EmpAuthorizationHandler:
 
     def _own_provider(self, message: AuthorizeStart) -> ProviderID:
         """Return our provider that the EvcoID names, else our first one."""
-        evco_id = evco_id_of(message.identification)
+        evco_id = message.identification.evco_id
         provider = evco_id.provider if evco_id else None
         return (
             provider

@@ -87,8 +87,7 @@ def test_a_file_without_peers_is_an_empty_one(read):
         ),
         pytest.param(
             B.replace('"B"', '"backend emp"'),
-            'peers.toml:2: [[peer]] name: "backend emp" is what a node calls something of its own; '
-            "expected another name",
+            'peers.toml:2: [[peer]] name: "backend emp" is a name that nodes use internally; expected another name',
             id="a name that letters to our own backend have",
         ),
         pytest.param(
@@ -135,7 +134,7 @@ def test_a_file_without_peers_is_an_empty_one(read):
         ),
         pytest.param(
             B + B.replace("DE-GDF", "DE-GDE"),
-            'peers.toml:6: [[peer]] name: "B" is the name of another peer already; expected a name of its own',
+            'peers.toml:6: [[peer]] name: "B" is the name of another peer already; expected a unique name',
             id="a name twice",
         ),
         pytest.param(
@@ -145,7 +144,7 @@ def test_a_file_without_peers_is_an_empty_one(read):
         ),
         pytest.param(
             B.replace('["DE-GDF"]', '["DE-GDF", "DEGDF"]'),
-            'peers.toml:4: [[peer]] providers: "DEGDF" stands here twice; name it once',
+            'peers.toml:4: [[peer]] providers: "DEGDF" is listed twice; list it once',
             id="a party twice",
         ),
         pytest.param(

@@ -94,8 +94,7 @@ def test_paths_stay_where_they_point(read):
         ),
         pytest.param(
             '[node]\nname = "A"\n',
-            'node.toml:1: [node]: speaks for nobody; expected operators = ["DE*ABC"] or '
-            'providers = ["DE-XYZ"], or both',
+            'node.toml:1: [node]: no party; expected operators = ["DE*ABC"] or providers = ["DE-XYZ"], or both',
             id="no party",
         ),
         pytest.param(
@@ -141,13 +140,13 @@ def test_paths_stay_where_they_point(read):
         ),
         pytest.param(
             NODE + '[peer_api]\nhost = "0.0.0.0"\n',
-            'node.toml:4: [peer_api]: host "0.0.0.0" is no address that peers can call; expected url = "https://…" '
+            'node.toml:4: [peer_api]: host "0.0.0.0" is no address that peers can connect to; expected url = "https://…" '
             "as well",
             id="open to all, callable by none",
         ),
         pytest.param(
             NODE + '[backend_api]\nhost = "0.0.0.0"\n',
-            'node.toml:4: [backend_api]: host "0.0.0.0" is open to others, who could act as this company; '
+            'node.toml:4: [backend_api]: host "0.0.0.0" is reachable by others, who could act as this company; '
             "expected a token as well",
             id="a backend API open to all",
         ),
