@@ -1,4 +1,4 @@
-"""Which refusals are of the message, and bury it, and which a person or time will mend, and hold it."""
+"""Which refusals are final for the message, and which keep it waiting for a person or for time."""
 
 import pytest
 
@@ -11,7 +11,7 @@ REFUSALS = {
     "unknown session": (CDR, 200, "400", PeerRejected),
     "data error": (CDR, 200, "022", PeerRejected),
     "unreadable": (CDR, 400, None, PeerRejected),
-    "a web server's words": (CDR, 404, None, PeerProtocolError),
+    "of a web server": (CDR, 404, None, PeerProtocolError),
     "identity not accepted": (CDR, 200, "017", PeerUnauthorized),
     "we are not in its peers file yet": (CDR, 404, "300", PeerUnauthorized),
     "no contract, for money": (CDR, 200, "210", PeerUnauthorized),
@@ -22,9 +22,9 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize(("operation", "status", "code", "kind"), REFUSALS.values(), ids=REFUSALS)
-def test_a_refusal_is_of_the_message_or_not(operation, status, code, kind):
-    letter = OutboxMessage(
+def test_a_refusal_is_final_for_the_message_or_not(operation, status, code, kind):
+    message = OutboxMessage(
         id=1, destination="b", operation=operation, sender_id=None, role="cpo", session_key="s", body=b"{}",
         created_at=0.0, attempts=0, next_try_at=0.0,
     )  # fmt: skip
-    assert type(_classify_rejection(letter, PeerRejected("b", "no", http_status=status, code=code))) is kind
+    assert type(_classify_rejection(message, PeerRejected("b", "no", http_status=status, code=code))) is kind

@@ -24,25 +24,26 @@ LIVING = Statement("SELECT key, filter_value FROM dataset_records WHERE deleted 
 
 
 class StrictPeer:
-    """Another implementation: all or nothing, 009 for every contradiction, knows no repetition."""
+    """Another implementation: all or nothing, 009 for every conflict, and no detection of duplicates."""
 
     def __init__(self) -> None:
         self.state: dict[str, str] = {}
         self.actions: list[tuple[str, int]] = []
-        self.trouble = lambda: None
+        self.failure = lambda: None
 
-    async def call(self, peer, operation, party, body, *, deadline, query=None):  # noqa: ARG002 - as a Courier has it
-        told = json.loads(body)
+    async def call(self, peer, operation, party, body, *, deadline, query=None):  # noqa: ARG002 - as a PeerClient has it
+        message = json.loads(body)
         records = {
-            record["EvseID"]: record["EvseStatus"].lower() for record in told["OperatorEvseStatus"]["EvseStatusRecord"]
+            record["EvseID"]: record["EvseStatus"].lower()
+            for record in message["OperatorEvseStatus"]["EvseStatusRecord"]
         }
-        trouble = self.trouble()
-        if isinstance(trouble, (PeerUnreachable, PeerRejected)):
-            raise trouble
-        code = self._apply(told["ActionType"], records)
-        self.actions.append((told["ActionType"], len(records)))
-        if trouble:
-            raise trouble
+        failure = self.failure()
+        if isinstance(failure, (PeerUnreachable, PeerRejected)):
+            raise failure
+        code = self._apply(message["ActionType"], records)
+        self.actions.append((message["ActionType"], len(records)))
+        if failure:
+            raise failure
         answer = {"Result": code == "000", "StatusCode": {"Code": code}}
         headers = {"Content-Type": "application/json"}
         return read_reply(WireAnswer("emp", 200, headers, json.dumps(answer).encode()), operation, now=0.0)
@@ -67,7 +68,7 @@ def peer() -> StrictPeer:
 
 
 @pytest.fixture
-def keeper(store, clock) -> DatasetCoordinator:
+def coordinator(store, clock) -> DatasetCoordinator:
     return DatasetCoordinator(store, clock.time)
 
 
@@ -83,11 +84,17 @@ async def running(work):
 @pytest.fixture
 def work(store, clock, peer):
     """Run rounds until nothing is behind, or something is in the way; the replicator lives on between calls."""
-    bell = WakeupRegistry().register("emp", "statuses to emp")
+    wakeup = WakeupRegistry().register("emp", "statuses to emp")
     backoff = ExponentialBackoff(1.0, 5.0, lambda: 0.0)
-    kind = DATASET_TYPES[DatasetKind.EVSE_STATUS]
+    dataset_type = DATASET_TYPES[DatasetKind.EVSE_STATUS]
     replicator = DatasetReplicator(
-        PEER, kind, store=store, target=PeerDatasetTarget(PEER, peer), wakeup=bell, clock=clock, backoff=backoff
+        PEER,
+        dataset_type,
+        store=store,
+        target=PeerDatasetTarget(PEER, peer),
+        wakeup=wakeup,
+        clock=clock,
+        backoff=backoff,
     )
 
     async def run(rounds: int = 100) -> list[tuple[str, int]]:
@@ -102,30 +109,30 @@ def work(store, clock, peer):
     return run
 
 
-async def test_a_change_after_a_silence_goes_out_at_once_and_a_storm_behind_it_in_one_request(
-    store, keeper, peer, clock
+async def test_a_change_after_a_silence_is_sent_at_once_and_a_burst_behind_it_in_one_request(
+    store, coordinator, peer, clock
 ):
-    bells, storm, over = WakeupRegistry(), [f"R{number}" for number in range(20)], asyncio.Event()
-    kind = DATASET_TYPES[DatasetKind.EVSE_STATUS]
-    bell = bells.register("emp", "statuses to emp", kind.name)
+    wakeups, burst, over = WakeupRegistry(), [f"R{number}" for number in range(20)], asyncio.Event()
+    dataset_type = DATASET_TYPES[DatasetKind.EVSE_STATUS]
+    wakeup = wakeups.register("emp", "statuses to emp", dataset_type.name)
 
     async def gather(seconds: float) -> None:
-        for status in storm:
-            await keeper.apply(push("update", A=status, B=status))
-            bells.notify_dataset(kind.name)
+        for status in burst:
+            await coordinator.apply(push("update", A=status, B=status))
+            wakeups.notify_dataset(dataset_type.name)
         clock.now += seconds
-        if not storm:
+        if not burst:
             over.set()
-        storm.clear()
+        burst.clear()
 
-    await keeper.apply(push("fullLoad", A="Available", B="Available"))
+    await coordinator.apply(push("fullLoad", A="Available", B="Available"))
     backoff = ExponentialBackoff(1.0, 5.0, lambda: 0.0)
     replicator = DatasetReplicator(
         PEER,
-        kind,
+        dataset_type,
         store=store,
         target=PeerDatasetTarget(PEER, peer),
-        wakeup=bell,
+        wakeup=wakeup,
         clock=clock,
         backoff=backoff,
         sleep=gather,
@@ -133,60 +140,40 @@ async def test_a_change_after_a_silence_goes_out_at_once_and_a_storm_behind_it_i
     async with asyncio.timeout(5), running(replicator.run()):
         while not peer.actions:
             await asyncio.sleep(0)
-        await keeper.apply(push("update", A="Occupied"))
-        bells.notify_dataset(kind.name)
+        await coordinator.apply(push("update", A="Occupied"))
+        wakeups.notify_dataset(dataset_type.name)
         await over.wait()
     assert peer.actions == [("fullLoad", 2), ("update", 1), ("update", 2)]
     assert peer.state == {"A": "r19", "B": "r19"}
-
-
-@pytest.mark.parametrize(
-    ("notify", "woken"),
-    [
-        (lambda registry: registry.notify_outbox("emp"), ["emp"]),
-        (lambda registry: registry.notify_dataset("evse status"), ["evse status to emp", "evse status to hub"]),
-        (lambda registry: registry.notify_all("emp"), ["emp", "evse data to emp", "evse status to emp"]),
-    ],
-    ids=["outbox", "dataset", "all of a peer"],
-)
-def test_a_notification_wakes_only_the_workers_that_may_have_work(notify, woken):
-    registry = WakeupRegistry()
-    wakeups = [
-        registry.register(peer, f"{dataset} to {peer}" if dataset else peer, dataset)
-        for peer in ("emp", "hub")
-        for dataset in ("", "evse data", "evse status")
-    ]
-    notify(registry)
-    assert [wakeup.destination for wakeup in wakeups if wakeup.is_set] == woken
 
 
 async def living(store) -> dict[str, str]:
     return {row["key"]: row["filter_value"] for row in await store.query(LIVING)}
 
 
-def in_turn(*troubles):
-    left = list(troubles)
+def in_turn(*failures):
+    left = list(failures)
     return lambda: left.pop(0) if left else None
 
 
-async def test_a_new_peer_gets_a_full_load_and_then_changes_only(keeper, peer, work):
-    await keeper.apply(push("fullLoad", A="Available", B="Available", C="Available"))
+async def test_a_new_peer_gets_a_full_load_and_then_changes_only(coordinator, peer, work):
+    await coordinator.apply(push("fullLoad", A="Available", B="Available", C="Available"))
     assert await work() == [("fullLoad", 3)]
-    await keeper.apply(push("update", A="Occupied"))
-    await keeper.apply(push("update", A="Reserved"))
-    await keeper.apply(push("insert", D="Available"))
-    await keeper.apply(push("insert", E="Available"))
-    await keeper.apply(push("delete", E="Available"))
-    await keeper.apply(push("delete", B="Available"))
+    await coordinator.apply(push("update", A="Occupied"))
+    await coordinator.apply(push("update", A="Reserved"))
+    await coordinator.apply(push("insert", D="Available"))
+    await coordinator.apply(push("insert", E="Available"))
+    await coordinator.apply(push("delete", E="Available"))
+    await coordinator.apply(push("delete", B="Available"))
     assert sorted(await work()) == [("delete", 1), ("insert", 1), ("update", 1)]
     assert peer.state == {"A": "reserved", "C": "available", "D": "available"}
     assert await work() == []
 
 
-async def test_an_emptied_group_is_one_empty_full_load_and_no_list_of_deletes(keeper, peer, work):
-    await keeper.apply(push("fullLoad", A="Available", B="Available", C="Available"))
+async def test_an_emptied_group_is_one_empty_full_load_and_no_list_of_deletes(coordinator, peer, work):
+    await coordinator.apply(push("fullLoad", A="Available", B="Available", C="Available"))
     await work()
-    await keeper.apply(push("fullLoad"))
+    await coordinator.apply(push("fullLoad"))
     assert await work() == [("fullLoad", 0)]
     assert peer.state == {}
 
@@ -200,92 +187,94 @@ async def test_an_emptied_group_is_one_empty_full_load_and_no_list_of_deletes(ke
     ],
     ids=["insert", "update", "delete"],
 )
-async def test_a_push_whose_answer_was_lost_is_made_good_by_itself(store, keeper, peer, work, change, expected):
-    await keeper.apply(push("fullLoad", A="Available", B="Available"))
+async def test_a_push_whose_answer_was_lost_is_repaired_by_itself(store, coordinator, peer, work, change, expected):
+    await coordinator.apply(push("fullLoad", A="Available", B="Available"))
     await work()
-    await keeper.apply(change)
-    peer.trouble = in_turn(PeerTimeout("emp", "no answer"))
+    await coordinator.apply(change)
+    peer.failure = in_turn(PeerTimeout("emp", "no answer"))
     assert await work() == expected
     assert peer.state == await living(store)
 
 
-async def test_what_changes_while_an_answer_is_lost_comes_next(store, keeper, peer, work):
-    await keeper.apply(push("fullLoad", A="Available"))
+async def test_what_changes_while_an_answer_is_lost_comes_next(store, coordinator, peer, work):
+    await coordinator.apply(push("fullLoad", A="Available"))
     await work()
-    await keeper.apply(push("insert", B="Available"))
-    peer.trouble = in_turn(PeerTimeout("emp", "no answer"))
+    await coordinator.apply(push("insert", B="Available"))
+    peer.failure = in_turn(PeerTimeout("emp", "no answer"))
     await work(rounds=1)
-    await keeper.apply(push("update", B="Occupied"))
-    await keeper.apply(push("insert", C="Available"))
+    await coordinator.apply(push("update", B="Occupied"))
+    await coordinator.apply(push("insert", C="Available"))
     assert "fullLoad" not in dict(await work())
     assert peer.state == await living(store)
 
 
-async def test_a_peer_that_was_away_for_a_week_gets_only_the_newest_state(keeper, peer, work):
-    await keeper.apply(push("fullLoad", A="Available", B="Available"))
+async def test_a_peer_that_was_away_for_a_week_gets_only_the_newest_records(coordinator, peer, work):
+    await coordinator.apply(push("fullLoad", A="Available", B="Available"))
     await work()
-    peer.trouble = lambda: PeerUnreachable("emp", "away")
+    peer.failure = lambda: PeerUnreachable("emp", "away")
     for status in ("Occupied", "Reserved", "Occupied", "OutOfService"):
-        await keeper.apply(push("update", A=status))
+        await coordinator.apply(push("update", A=status))
         await work(rounds=2)
-    peer.trouble = lambda: None
+    peer.failure = lambda: None
     assert await work() == [("update", 1)]
     assert peer.state == {"A": "outofservice", "B": "available"}
 
 
-async def test_a_peer_that_lost_something_gets_a_full_load_of_that_group_only(keeper, peer, work):
-    await keeper.apply(push("fullLoad", A="Available", B="Available"))
-    await keeper.apply(push("fullLoad", operator="DEXYZ", X="Available"))
+async def test_a_peer_that_lost_something_gets_a_full_load_of_that_group_only(coordinator, peer, work):
+    await coordinator.apply(push("fullLoad", A="Available", B="Available"))
+    await coordinator.apply(push("fullLoad", operator="DEXYZ", X="Available"))
     assert len(await work()) == 2
     peer.state.clear()
-    await keeper.apply(push("update", A="Occupied"))
+    await coordinator.apply(push("update", A="Occupied"))
     assert await work() == [("update", 1), ("fullLoad", 2)]
 
 
-async def test_a_peer_that_comes_after_the_tombstones_were_swept_gets_a_full_load(store, keeper, peer, work, clock):
-    await keeper.apply(push("fullLoad", A="Available", B="Available"))
+async def test_a_peer_that_returns_after_the_tombstones_were_purged_gets_a_full_load(
+    store, coordinator, peer, work, clock
+):
+    await coordinator.apply(push("fullLoad", A="Available", B="Available"))
     await work()
-    await keeper.apply(push("delete", B="Available"))
+    await coordinator.apply(push("delete", B="Available"))
     clock.now += 1000
     await purge(store, {DatasetKind.EVSE_STATUS: clock.now}, 0.0)
     assert await work() == [("fullLoad", 1)]
     assert peer.state == {"A": "available"}
 
 
-async def test_a_peer_that_takes_less_at_a_time_is_sent_less(store, keeper, peer, work):
-    await keeper.apply(push("fullLoad", **{f"E{number:05}": "Available" for number in range(12_000)}))
-    peer.trouble = in_turn(PeerRejected("emp", "too large", http_status=413))
+async def test_a_peer_that_accepts_less_at_a_time_is_sent_less(store, coordinator, peer, work):
+    await coordinator.apply(push("fullLoad", **{f"E{number:05}": "Available" for number in range(12_000)}))
+    peer.failure = in_turn(PeerRejected("emp", "too large", http_status=413))
     actions = await work()
     assert actions[0][0] == "fullLoad"
     assert {action for action, _ in actions[1:]} == {"insert"}
     assert peer.state == await living(store)
 
 
-async def test_a_push_that_is_too_large_however_small_leaves_the_later_ones_their_size(keeper, peer, work):
-    await keeper.apply(push("fullLoad", **{f"E{number:05}": "Available" for number in range(200)}))
-    peer.trouble = in_turn(*[PeerRejected("emp", "too large", http_status=413)] * 40)
+async def test_a_push_that_is_too_large_however_small_leaves_the_later_ones_their_size(coordinator, peer, work):
+    await coordinator.apply(push("fullLoad", **{f"E{number:05}": "Available" for number in range(200)}))
+    peer.failure = in_turn(*[PeerRejected("emp", "too large", http_status=413)] * 40)
     assert await work() == [("fullLoad", 200)]
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_any_sequence_of_changes_and_troubles_ends_equal(store, keeper, peer, work, seed):
+async def test_any_sequence_of_changes_and_failures_converges(store, coordinator, peer, work, seed):
     chance = random.Random(seed)
-    troubles = [
+    failures = [
         None,
         None,
         PeerTimeout("emp", "no answer"),
         PeerUnreachable("emp", "away"),
         PeerRejected("emp", "a bad day", http_status=200, code="021"),
     ]
-    peer.trouble = lambda: chance.choice(troubles)
+    peer.failure = lambda: chance.choice(failures)
     for _ in range(60):
         have = await living(store)
         known, new = sorted(have), [f"E{number}" for number in range(12) if f"E{number}" not in have]
         action = chance.choice(["insert", "update", "delete", "fullLoad", "delete", "update"])
         pool = {"insert": new, "fullLoad": known + new}.get(action, known)
         keys = chance.sample(pool, chance.randint(0, min(4, len(pool))))
-        await keeper.apply(push(action, **{key: chance.choice(["Available", "Occupied"]) for key in keys}))
+        await coordinator.apply(push(action, **{key: chance.choice(["Available", "Occupied"]) for key in keys}))
         await work(rounds=chance.randint(0, 3))
-    peer.trouble = lambda: None
+    peer.failure = lambda: None
     await work()
     assert peer.state == await living(store)

@@ -1,4 +1,4 @@
-"""Commands that open the database by themselves: a backup, a look, a change; in any folder."""
+"""Commands that open the database by themselves: a backup, a query, a change; in any folder."""
 
 import json
 import sqlite3
@@ -48,24 +48,24 @@ def in_the_middle_of_a_push(file) -> None:
         database.commit()
 
 
-def with_a_journal_that_cannot_be_read(file) -> None:
+def with_a_spool_file_that_cannot_be_read(file) -> None:
     in_the_middle_of_a_push(file)
     file.with_name(f"{file.name}-push-1").mkdir()
 
 
 @pytest.mark.parametrize(
-    ("trouble", "words"),
+    ("trouble", "message"),
     [
         (damaged, r"node.sqlite3: is damaged \(Page [0-9]+ is never used\); restore an earlier backup"),
         (in_the_middle_of_a_push, "back up when less is pushed"),
-        (with_a_journal_that_cannot_be_read, "the backup failed: .*-push-1: cannot be read"),
+        (with_a_spool_file_that_cannot_be_read, "the backup failed: .*-push-1: cannot be read"),
     ],
 )
-def test_a_backup_that_fails_says_why_and_leaves_nothing(database, trouble, words):
+def test_a_backup_that_fails_says_why_and_leaves_nothing(database, trouble, message):
     with open_for_change(database) as tx:
         tokens.upsert_token(tx, TOKEN, 1.0)
     trouble(database)
     before = sorted(database.parent.iterdir())
-    with pytest.raises(StoreUnavailable, match=words):
+    with pytest.raises(StoreUnavailable, match=message):
         back_up(database, database.with_name("copy.sqlite3"))
     assert sorted(database.parent.iterdir()) == before

@@ -1,4 +1,4 @@
-"""The log goes into the database beside the writer, and starts anew instead of growing."""
+"""Checkpoints beside the writer: the log starts anew instead of growing."""
 
 import asyncio
 import sqlite3
@@ -34,7 +34,7 @@ async def test_the_log_starts_anew_while_the_writer_goes_on(database):
 
 
 @pytest.mark.usefixtures("store")
-async def test_nothing_is_lost_on_the_way(database):
+async def test_no_committed_row_is_lost_in_a_checkpoint(database):
     with closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as connection:
         writer = GroupCommitWriter(connection, WalCheckpointer(database, interval=0.0))
         await write_rows(writer, range(200))

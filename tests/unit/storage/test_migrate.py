@@ -39,17 +39,17 @@ def test_migrating_twice_changes_nothing(database):
     assert database.read_bytes() == before
 
 
-def test_a_folder_that_is_missing_is_made(tmp_path):
+def test_a_missing_folder_is_created(tmp_path):
     migrate(tmp_path / "new" / "data" / "node.sqlite3")
     assert (tmp_path / "new" / "data" / "node.sqlite3").exists()
 
 
-def newer(database: Path) -> None:
+def written_by_a_newer_version(database: Path) -> None:
     migrate(database)
     execute(database, "UPDATE alembic_version SET version_num = '9999'")
 
 
-def foreign(database: Path) -> None:
+def of_another_program(database: Path) -> None:
     execute(database, "CREATE TABLE recipes (name TEXT)")
 
 
@@ -58,12 +58,16 @@ def damaged(database: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
-    [(newer, "newer version of p2p-oicp"), (foreign, "not a database of p2p-oicp"), (damaged, "damaged")],
+    ("spoil", "message"),
+    [
+        (written_by_a_newer_version, "newer version of p2p-oicp"),
+        (of_another_program, "not a database of p2p-oicp"),
+        (damaged, "damaged"),
+    ],
 )
-def test_what_cannot_be_used_is_refused_and_left_alone(database, spoil, said):
+def test_a_database_that_cannot_be_used_is_refused_and_unchanged(database, spoil, message):
     spoil(database)
     before = database.read_bytes()
-    with pytest.raises(StoreUnavailable, match=said):
+    with pytest.raises(StoreUnavailable, match=message):
         migrate(database)
     assert database.read_bytes() == before

@@ -35,7 +35,7 @@ async def test_any_folder_name_is_one_database(tmp_path, folder):
     assert [file.name for file in tmp_path.iterdir()] == [folder]
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreUnavailable, match="cannot be opened or created"):
         migrate(tmp_path / "file" / "node.sqlite3")

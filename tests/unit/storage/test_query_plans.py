@@ -1,4 +1,4 @@
-"""What a request waits for is found by an index: a table's size must not tell on it."""
+"""The queries that a request waits for use an index, so that they do not slow down as tables grow."""
 
 import sqlite3
 from contextlib import closing
@@ -7,7 +7,7 @@ import pytest
 
 from p2p_oicp.storage import outbox, sessions
 
-HOT = {
+HOT_QUERIES = {
     "the session of a SessionID": (sessions.GET, "sqlite_autoindex_sessions_1 (role=? AND session_key=?)"),
     "the session that the same request opened": (
         sessions._BY_REQUEST,
@@ -17,9 +17,9 @@ HOT = {
 }
 
 
-@pytest.mark.parametrize(("statement", "index"), HOT.values(), ids=HOT)
+@pytest.mark.parametrize(("statement", "index"), HOT_QUERIES.values(), ids=HOT_QUERIES)
 @pytest.mark.usefixtures("store")
-async def test_what_a_request_waits_for_is_found_by_its_index(database, statement, index):
+async def test_a_query_that_a_request_waits_for_uses_its_index(database, statement, index):
     with closing(sqlite3.connect(database)) as connection:
         names = {**dict.fromkeys(_parameters(statement.text), ""), **statement.fixed}
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement.text}", names)]

@@ -1,4 +1,4 @@
-"""What is old and over is forgotten; what is owed, open or money is not."""
+"""Retention deletes what is old and over, and nothing that is undelivered, open or money."""
 
 from types import SimpleNamespace
 
@@ -30,15 +30,15 @@ async def a_session(store, state: SessionState, at: float) -> None:
 CASES = {
     "a refused start that is old": (SessionState.REFUSED, 10.0, (0, 0)),
     "a refused start that may be repeated": (SessionState.REFUSED, 100.0, (1, 1)),
-    "the story of a settled session": (SessionState.SETTLED, 10.0, (1, 0)),
+    "the events of a settled session": (SessionState.SETTLED, 10.0, (1, 0)),
     "a settled session of today": (SessionState.SETTLED, 100.0, (1, 1)),
     "a session under way": (SessionState.CHARGING, 10.0, (1, 1)),
-    "a session that was given up": (SessionState.EXPIRED, 10.0, (1, 1)),
+    "an expired session": (SessionState.EXPIRED, 10.0, (1, 1)),
 }
 
 
 @pytest.mark.parametrize(("state", "at", "left"), CASES.values(), ids=CASES)
-async def test_only_what_is_old_and_over_is_forgotten(store, state, at, left):
+async def test_only_what_is_old_and_over_is_deleted(store, state, at, left):
     await a_session(store, state, at)
     await store.write(lambda tx: retention.purge_refused_sessions(tx, cutoff=50.0, limit=10))
     await store.write(lambda tx: retention.purge_session_events(tx, cutoff=50.0, limit=10))
@@ -47,63 +47,63 @@ async def test_only_what_is_old_and_over_is_forgotten(store, state, at, left):
 
 DAY = 86_400.0
 NOW = 5000 * DAY
-FORGOTTEN = {  # age in days, and whether it is still there, where history is kept for 100 days and evidence for 1000
+BY_AGE = {  # age in days, and whether it is still there, where history is kept for 100 days and evidence for 1000
     "a refused start of yesterday": ("sessions", SessionState.REFUSED, 1, True),
     "a refused start of last week": ("sessions", SessionState.REFUSED, 8, False),
-    "a session given up last month": ("sessions", SessionState.EXPIRED, 30, True),
-    "a session given up long ago": ("sessions", SessionState.EXPIRED, 101, False),
+    "a session that expired last month": ("sessions", SessionState.EXPIRED, 30, True),
+    "a session that expired long ago": ("sessions", SessionState.EXPIRED, 101, False),
     "a settled session": ("sessions", SessionState.SETTLED, 4000, True),
-    "a card seen last month": ("uid_routes", None, 30, True),
-    "a card not seen for long": ("uid_routes", None, 101, False),
-    "what was signed last year": ("evidence", None, 365, True),
-    "what was signed years ago": ("evidence", None, 1001, False),
-    "the key of what was signed last year": ("evidence_keys", None, 365, True),
-    "a key that may have signed what is still kept": ("evidence_keys", None, 1000.5, True),
-    "the key of what was signed years ago": ("evidence_keys", None, 1002, False),
-    "a record refused last year": ("conflicting_cdrs", None, 365, True),
-    "a record refused years ago": ("conflicting_cdrs", None, 1001, False),
+    "a UID seen last month": ("uid_routes", None, 30, True),
+    "a UID not seen for long": ("uid_routes", None, 101, False),
+    "an exchange of last year": ("evidence", None, 365, True),
+    "an exchange of years ago": ("evidence", None, 1001, False),
+    "the key of an exchange of last year": ("evidence_keys", None, 365, True),
+    "a key that may verify an exchange that is still there": ("evidence_keys", None, 1000.5, True),
+    "the key of an exchange of years ago": ("evidence_keys", None, 1002, False),
+    "a CDR refused last year": ("conflicting_cdrs", None, 365, True),
+    "a CDR refused years ago": ("conflicting_cdrs", None, 1001, False),
 }
 
 
-def note_key(tx, at: float, descriptor: bytes | None = None) -> bool:
+def upsert_key(tx, at: float, descriptor: bytes | None = None) -> bool:
     return evidence.upsert_key(tx, key_id="k", public_key="line", owner="b", descriptor=descriptor, now=at)
 
 
-_REFUSED = (
+_CONFLICTING = (
     "INSERT INTO conflicting_cdrs (role, session_key, received_at, digest, body) VALUES ('cpo', 's', :at, x'00', x'00')"
 )
-PUT = {
+INSERT_AT = {
     "uid_routes": lambda tx, at: tokens.set_preferred_peer(tx, "uid", "b", at),
     "evidence": lambda tx, at: evidence.insert_exchange(tx, "s", at, b"{}"),
-    "evidence_keys": note_key,
-    "conflicting_cdrs": lambda tx, at: tx.run(Statement(_REFUSED, {}), at=at),
+    "evidence_keys": upsert_key,
+    "conflicting_cdrs": lambda tx, at: tx.run(Statement(_CONFLICTING, {}), at=at),
 }
 
 
-@pytest.mark.parametrize(("table", "state", "days", "stays"), FORGOTTEN.values(), ids=FORGOTTEN)
-async def test_every_table_that_grows_is_swept_while_the_node_runs(store, table, state, days, stays):
+@pytest.mark.parametrize(("table", "state", "days", "stays"), BY_AGE.values(), ids=BY_AGE)
+async def test_rows_of_every_growing_table_are_deleted_while_the_node_runs(store, table, state, days, stays):
     at = NOW - days * DAY
-    await (a_session(store, state, at) if state else store.write(lambda tx: PUT[table](tx, at)))
-    forgetter = SessionRetentionJob(SimpleNamespace(store=store, now=lambda: NOW), history_days=100, evidence_days=1000)
-    await forgetter.run_once()
+    await (a_session(store, state, at) if state else store.write(lambda tx: INSERT_AT[table](tx, at)))
+    job = SessionRetentionJob(SimpleNamespace(store=store, now=lambda: NOW), history_days=100, evidence_days=1000)
+    await job.run_once()
     assert (await store.query(Statement(f"SELECT count(*) AS n FROM {table}", {})))[0]["n"] == stays
-    assert await forgetter.run_once() == 0
+    assert await job.run_once() == 0
 
 
-async def test_as_much_as_there_is_is_swept(store):
+async def test_all_expired_rows_are_deleted_in_several_batches(store):
     def many(tx) -> None:
         for number in range(1200):
             tokens.set_preferred_peer(tx, f"uid{number}", "b", 0.0)
             evidence.insert_exchange(tx, "s", 0.0, b"{}")
 
     await store.write(many)
-    forgetter = SessionRetentionJob(SimpleNamespace(store=store, now=lambda: NOW), history_days=100, evidence_days=1000)
-    assert await forgetter.run_once() == 2400
+    job = SessionRetentionJob(SimpleNamespace(store=store, now=lambda: NOW), history_days=100, evidence_days=1000)
+    assert await job.run_once() == 2400
 
 
-async def test_a_key_is_noted_once_and_again_before_it_would_be_forgotten_too_early(store):
+async def test_a_key_is_stored_once_and_again_before_it_would_be_deleted_too_early(store):
     times = (0.0, 3600.0, DAY - 3600, DAY, 2 * DAY)
-    news = [await store.write(lambda tx, at=at: note_key(tx, at, b"d" if at == 0 else None)) for at in times]
-    assert news == [True, False, True, False, True]
+    is_written = [await store.write(lambda tx, at=at: upsert_key(tx, at, b"d" if at == 0 else None)) for at in times]
+    assert is_written == [True, False, True, False, True]
     (row,) = await store.query(evidence.KEYS)
     assert tuple(row) == ("k", "line", "b", b"d")

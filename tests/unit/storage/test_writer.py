@@ -1,4 +1,4 @@
-"""The writer commits in groups, and nobody is told "done" before the commit."""
+"""The writer commits in groups, and no caller gets its result before the commit."""
 
 import asyncio
 import sqlite3
@@ -37,7 +37,7 @@ async def test_a_write_is_visible_to_others_when_it_returns(store, database):
 async def test_a_failing_job_leaves_no_trace_and_does_not_harm_the_others_of_its_group(store):
     def fail_after_writing(tx: Transaction) -> None:
         tx.run(INSERT, name="half")
-        raise LookupError("a rule said no")
+        raise LookupError("a rule was broken")
 
     results = await asyncio.gather(
         store.write(insert("a")), store.write(fail_after_writing), store.write(insert("b")), return_exceptions=True
@@ -71,32 +71,32 @@ async def test_a_full_queue_refuses_instead_of_growing(database):
 
 async def test_both_lanes_are_served(store):
     writes = [store.write(insert(f"bulk {n}"), Lane.BULK) for n in range(5)]
-    writes += [store.write(insert(f"urgent {n}")) for n in range(5)]
+    writes += [store.write(insert(f"interactive {n}")) for n in range(5)]
     await asyncio.gather(*writes)
     assert len(await names(store)) == 10
 
 
-async def test_who_comes_during_a_bulk_job_waits_for_no_other(store):
-    loop, order, has_come = asyncio.get_running_loop(), [], threading.Event()
-    urgent: list[asyncio.Task[None]] = []
+async def test_a_job_that_arrives_during_a_bulk_job_waits_for_no_other(store):
+    loop, order, has_arrived = asyncio.get_running_loop(), [], threading.Event()
+    interactive: list[asyncio.Task[None]] = []
 
-    def come() -> None:
-        urgent.append(asyncio.create_task(_write()))
-        loop.call_soon(has_come.set)
+    def arrive() -> None:
+        interactive.append(asyncio.create_task(_write()))
+        loop.call_soon(has_arrived.set)
 
     async def _write() -> None:
-        await store.write(lambda _: order.append("urgent"))
+        await store.write(lambda _: order.append("interactive"))
 
     def first(_: Transaction) -> None:
-        loop.call_soon_threadsafe(come)
-        has_come.wait(5)
+        loop.call_soon_threadsafe(arrive)
+        has_arrived.wait(5)
         order.append("bulk")
 
     await asyncio.gather(
         store.write(first, Lane.BULK), *(store.write(lambda _: order.append("bulk"), Lane.BULK) for _ in "ab")
     )
-    await asyncio.gather(*urgent)
-    assert order == ["bulk", "urgent", "bulk", "bulk"]
+    await asyncio.gather(*interactive)
+    assert order == ["bulk", "interactive", "bulk", "bulk"]
 
 
 async def test_closing_finishes_what_waits(database):
@@ -107,7 +107,7 @@ async def test_closing_finishes_what_waits(database):
     assert len(committed_outside(database)) == 200
 
 
-async def test_a_closed_store_says_so(database):
+async def test_a_closed_store_refuses_jobs(database):
     async with open_store(database) as store:
         pass
     with pytest.raises(StoreError, match="shutting down"):

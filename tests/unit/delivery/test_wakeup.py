@@ -1,0 +1,41 @@
+"""Wake-ups reach the workers that may have work; delays grow, are clamped, and only then jittered."""
+
+import pytest
+
+from p2p_oicp.delivery import ExponentialBackoff, WakeupRegistry
+
+
+@pytest.mark.parametrize(
+    ("failures", "expected"), [(1, 0.5), (2, 1.0), (3, 2.0), (10, 256.0), (11, 300.0), (4000, 300.0)]
+)
+def test_delays_double_up_to_the_maximum(failures, expected):
+    assert ExponentialBackoff(0.5, 300.0, jitter=lambda: 0.0).delay(failures) == expected
+
+
+def test_the_maximum_delay_is_jittered_too():
+    assert ExponentialBackoff(0.5, 300.0, jitter=lambda: 1.0).delay(4000) == 225.0
+
+
+@pytest.mark.parametrize(("failures", "delay"), [(0, 0.0), (1, 0.0), (2, 0.0), (3, 0.5), (4, 1.0), (99, 300.0)])
+def test_the_circuit_opens_at_the_third_failure_in_a_row(failures, delay):
+    assert ExponentialBackoff(0.5, 300.0, jitter=lambda: 0.0).open_circuit_delay(failures) == delay
+
+
+@pytest.mark.parametrize(
+    ("notify", "woken"),
+    [
+        (lambda registry: registry.notify_outbox("emp"), ["emp"]),
+        (lambda registry: registry.notify_dataset("evse status"), ["evse status to emp", "evse status to hub"]),
+        (lambda registry: registry.notify_all("emp"), ["emp", "evse data to emp", "evse status to emp"]),
+    ],
+    ids=["outbox", "dataset", "all of a peer"],
+)
+def test_a_notification_wakes_only_the_workers_that_may_have_work(notify, woken):
+    registry = WakeupRegistry()
+    wakeups = [
+        registry.register(peer, f"{dataset} to {peer}" if dataset else peer, dataset)
+        for peer in ("emp", "hub")
+        for dataset in ("", "evse data", "evse status")
+    ]
+    notify(registry)
+    assert [wakeup.destination for wakeup in wakeups if wakeup.is_set] == woken
