@@ -1,6 +1,6 @@
 """The identifiers of OICP as value types: the received text, compared by its canonical key.
 
-Separators, one leading ``+`` and the case of letters carry no meaning (OICP 2.3, 03 Data Types, Restricted Strings):
+Separators, one leading ``+`` and letter case carry no meaning (OICP 2.3, 03 Data Types, Restricted Strings):
 ``DE*ABC`` and ``deabc`` are the same operator. Equality, hash and order all come from ``key`` (RULES I10); the text is
 never rewritten (I11). A malformed identifier can be constructed, compared and written back: ``is_valid`` is false, and
 parsing a message reports it (I13).
@@ -136,7 +136,7 @@ class CompanyIdentifier(Identifier):
 
     @property
     def country(self) -> str | None:
-        """The two-letter code, or the dialling code of a DIN operator; None if malformed."""
+        """The ISO 3166-1 alpha-2 code, or the dialling code of a DIN operator; None if malformed."""
         company = self._company()
         if company is None:
             return None

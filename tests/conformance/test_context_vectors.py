@@ -1,7 +1,7 @@
-"""The layer ``context`` of the shared vectors, each against a running node that was set up from its context.
+"""The layer ``context`` of the shared vectors: each vector against a running node in the state of its context.
 
-One company is both parties, so that its node is the clearing house between its own two backends; what needs a stranger
-(an unknown partner, one without a contract) is asked at the peer API.
+One company is CPO and EMP, so its node is the clearing house between its own two backends. A vector with an unknown
+partner, or one without a contract, is sent to the peer API.
 """
 
 import json
@@ -28,7 +28,7 @@ from tests.support.paths import SHARED
 VECTORS = SHARED / "oicp" / "vectors.jsonl"
 OPERATOR, PROVIDER = "DE*ABC", "DE-DCB"
 
-# Ours, of the same kind: they stand for the families where the shared ones are not at hand.
+# Our own vectors, one for each family, for checkouts without the shared ones.
 OURS = [
     {
         "id": "ours: a remote start at an EVSE that was not published",
@@ -43,7 +43,7 @@ OURS = [
         },
     },
     {
-        "id": "ours: a stop of a session that nobody opened",
+        "id": "ours: a stop of an unknown session",
         "operation": "AuthorizeStop",
         "expect": "reject",
         "status_code": "400",
@@ -77,7 +77,7 @@ OURS = [
         },
     },
     {
-        "id": "ours: a partner that nobody knows",
+        "id": "ours: an unknown partner",
         "operation": "PullEvseStatus",
         "expect": "reject",
         "status_code": "300",
@@ -108,19 +108,19 @@ def operation_of(vector: dict) -> Operation:
 
 
 def sender(vector: dict, operation: Operation) -> str:
-    """Return the id for the path: the context's, or the one that the message names."""
-    named = {Party.CPO: "operatorID", Party.EMP: "providerID"}[operation.sender]
-    given = vector["context"].get("path", {}).get(named)
-    if given:
-        return given
+    """Return the party for the path: from the context, else from the message."""
+    parameter = {Party.CPO: "operatorID", Party.EMP: "providerID"}[operation.sender]
+    party = vector["context"].get("path", {}).get(parameter)
+    if party:
+        return party
     text = json.dumps(vector["payload"])
-    wanted = '"OperatorID": "' if operation.sender is Party.CPO else '"ProviderID": "'
-    found = text.partition(wanted)[2].partition('"')[0]
-    return found if found not in {"", "*"} else {Party.CPO: OPERATOR, Party.EMP: PROVIDER}[operation.sender]
+    prefix = '"OperatorID": "' if operation.sender is Party.CPO else '"ProviderID": "'
+    party = text.partition(prefix)[2].partition('"')[0]
+    return party if party not in {"", "*"} else {Party.CPO: OPERATOR, Party.EMP: PROVIDER}[operation.sender]
 
 
 def parties(vector: dict, operation: Operation) -> tuple[list[str], list[str]]:
-    """Return whom the node speaks for."""
+    """Return the operators and providers of the node."""
     context, party = vector["context"], sender(vector, operation)
     if context.get("certificate_matches") is False:
         return ["DE*QQQ"], ["DE-QQQ"]
@@ -133,8 +133,8 @@ def parties(vector: dict, operation: Operation) -> tuple[list[str], list[str]]:
 
 def write(folder: Path, vector: dict, operation: Operation, ports: tuple[int, int]) -> Path:
     operators, providers = parties(vector, operation)
-    context, at_the_peer_api = vector["context"], asks_a_stranger(vector["context"])
-    if at_the_peer_api:
+    context, from_peer = vector["context"], is_from_unknown_partner(vector["context"])
+    if from_peer:
         operators, providers = ["FR*OUR"], ["FR-OUR"]
     peer = ""
     if context.get("contract") is False:
@@ -151,13 +151,13 @@ def write(folder: Path, vector: dict, operation: Operation, ports: tuple[int, in
     return file
 
 
-def asks_a_stranger(context: dict) -> bool:
+def is_from_unknown_partner(context: dict) -> bool:
     return context.get("contract") is False or context.get("partner_known") is False
 
 
 @asynccontextmanager
 async def stage(tmp_path, http, vector, ports):
-    """Run a node in the state that the vector's context says."""
+    """Run a node in the state of the vector's context."""
     operation = operation_of(vector)
     evses = vector["context"].get("evses", {})
     csms = Csms(refuse_with=next((one["status_code"] for one in evses.values() if "status_code" in one), None))
@@ -165,7 +165,7 @@ async def stage(tmp_path, http, vector, ports):
     async with Node(load_settings(file), cpo=csms, emp=Contracts()) as node:
         backend = TestClient(http, f"http://127.0.0.1:{ports[1]}")
         await publish(backend, evses)
-        await push_cards(backend, vector["context"].get("auth_records", []))
+        await push_identifications(backend, vector["context"].get("auth_records", []))
         for session_id, session in known_sessions(vector).items():
             await store_session(node, session_id, session)
         yield backend, TestClient(http, f"http://127.0.0.1:{ports[0]}")
@@ -181,26 +181,27 @@ async def publish(backend: TestClient, evses: dict) -> None:
         assert (await backend.post(f"evsepush/v23/operators/{OPERATOR}/data-records", pushed)).code == "000"
 
 
-async def push_cards(backend: TestClient, cards: list[dict]) -> None:
-    if cards:
-        records = [{"Identification": card} for card in cards]
+async def push_identifications(backend: TestClient, identifications: list[dict]) -> None:
+    if identifications:
+        records = [{"Identification": identification} for identification in identifications]
         data = {"ProviderID": PROVIDER, "AuthenticationDataRecord": records}
         pushed = {"ActionType": "fullLoad", "ProviderAuthenticationData": data}
         assert (await backend.post(f"authdata/v21/providers/{PROVIDER}/push-request", pushed)).code == "000"
 
 
 def known_sessions(vector: dict) -> dict:
-    """Return the sessions of the context; what is to be accepted and speaks of a session speaks of an open one."""
-    told = vector["payload"].get("SessionID")
-    if "sessions" in vector["context"] or vector["expect"] == "reject" or not told or "Stop" not in vector["operation"]:
-        return vector["context"].get("sessions", {})
+    """Return the sessions of the context; a stop that must be accepted gets an open session."""
+    session_id, in_context = vector["payload"].get("SessionID"), vector["context"].get("sessions")
+    needs_session = vector["expect"] != "reject" and "Stop" in vector["operation"] and session_id
+    if in_context is not None or not needs_session:
+        return in_context or {}
     driver = {"RemoteIdentification": {"EvcoID": f"{PROVIDER}-C12345678-X"}}
-    return {told: {"operator": OPERATOR, "provider": PROVIDER, "authorized": "online", "identification": driver}}
+    return {session_id: {"operator": OPERATOR, "provider": PROVIDER, "authorized": "online", "identification": driver}}
 
 
-async def store_session(node: Node, session_id: str, told: dict) -> None:
-    identification = Identification.from_json(json.dumps(told["identification"]).encode())
-    last, now = told.get("last_progress"), time.time()
+async def store_session(node: Node, session_id: str, description: dict) -> None:
+    identification = Identification.from_json(json.dumps(description["identification"]).encode())
+    last, now = description.get("last_progress"), time.time()
     for role in ("cpo", "emp"):
         session = Session(
             role=role,
@@ -212,36 +213,36 @@ async def store_session(node: Node, session_id: str, told: dict) -> None:
             request_digest=b"",
             created_at=now,
             updated_at=now,
-            operator_key=OperatorID(told["operator"]).key,
-            operator_id=told["operator"],
-            provider_key=ProviderID(told["provider"]).key,
-            provider_id=told["provider"],
+            operator_key=OperatorID(description["operator"]).key,
+            operator_id=description["operator"],
+            provider_key=ProviderID(description["provider"]).key,
+            provider_id=description["provider"],
             identification_key=token_key(identification),
-            offline=int(told["authorized"] == "offline"),
+            offline=int(description["authorized"] == "offline"),
             progress_at=datetime.fromisoformat(last).timestamp() if last else None,
         )
         await node.store.write(lambda tx, session=session: sessions.insert_or_get(tx, session))
 
 
 def verdict(answer) -> str | None:
-    """Return the code of a refusal, None for a yes."""
+    """Return the code of a refusal; None if the message was accepted."""
     if answer.status == 400:
         return "022"
-    told = answer.json
-    yes = told.get("Result", True) and told.get("AuthorizationStatus", "Authorized") == "Authorized"
-    code = (told.get("StatusCode") or {}).get("Code", "000")
-    return None if yes and code == "000" else code
+    response = answer.json
+    accepted = response.get("Result", True) and response.get("AuthorizationStatus", "Authorized") == "Authorized"
+    code = (response.get("StatusCode") or {}).get("Code", "000")
+    return None if accepted and code == "000" else code
 
 
 @pytest.mark.parametrize("vector", [*OURS, *shared()], ids=lambda vector: vector["id"])
-async def test_a_node_says_of_a_message_what_its_context_asks_for(tmp_path, stopped, vector):
+async def test_a_node_gives_the_verdict_of_a_vector_in_its_context(tmp_path, stopped, vector):
     if vector["id"] == "absent":
-        pytest.skip("the shared test vectors are not here")
+        pytest.skip("the shared test vectors are absent")
     operation = operation_of(vector)
     ports = free_ports(2)
     path = operation.path_for(sender(vector, operation))
     async with stage(tmp_path, stopped.http, vector, ports) as (backend, peer):
-        caller = peer if asks_a_stranger(vector["context"]) else backend
+        caller = peer if is_from_unknown_partner(vector["context"]) else backend
         answer = await caller.post(path, vector["payload"])
     expected = vector["status_code"] if vector["expect"] == "reject" else None
     assert verdict(answer) == expected, answer.json

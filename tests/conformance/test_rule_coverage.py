@@ -36,9 +36,9 @@ COVERED = {
         "integration/datasets/test_authentication_data.py",
         "test_a_pin_is_a_hash_before_it_is_stored_or_sent_anywhere",
     ),
-    "M3": ("unit/oicp/test_rules_of_answers.py", "test_an_answer_that_is_not_quite_right_is_read_with_a_warning"),
-    "M4": ("conformance/test_context_vectors.py", "test_a_node_says_of_a_message_what_its_context_asks_for"),
-    "M5": ("unit/oicp/test_rules_of_scope.py", "test_who_may_speak_for_whom"),
+    "M3": ("unit/oicp/test_rules_of_answers.py", "test_an_inconsistent_response_is_read_with_a_warning"),
+    "M4": ("conformance/test_context_vectors.py", "test_a_node_gives_the_verdict_of_a_vector_in_its_context"),
+    "M5": ("unit/oicp/test_rules_of_scope.py", "test_ids_must_belong_to_the_parties_of_the_sender"),
     "M6 duration": (f"{RULES}/test_remote.py", "test_m6_a_reservation_lasts_1_to_99_minutes"),
     "M6 record": (f"{RULES}/test_remote.py", "test_m6_a_reservation_that_ends_without_charging_gets_its_record"),
     "M7": ("unit/oicp/test_rules_of_pushes.py", "test_a_push_that_breaks_a_rule"),
@@ -58,7 +58,7 @@ COVERED = {
     "H3": (f"{RULES}/test_h_http.py", "test_h3_an_answer_with_result_false_is_a_refusal_though_it_is_http_200"),
     "H4": (f"{RULES}/test_h_http.py", "test_h4_the_same_request_up_to_twelve_times_has_one_effect_and_one_answer"),
     # Boxes C that need a node; the others are findings of the language
-    "C1 to C7": ("unit/oicp/test_cdr_checks.py", "test_what_speaks_against_sending_a_record"),
+    "C1 to C7": ("unit/oicp/test_cdr_checks.py", "test_findings_on_a_cdr_to_be_sent"),
     "C4, C6, C7 at the CPO's node": (
         "integration/sessions/test_doubtful_cdrs.py",
         "test_what_our_own_data_speaks_against_is_reported",
@@ -104,5 +104,5 @@ def names_in(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize(("module", "name"), COVERED.values(), ids=COVERED)
-def test_every_box_has_its_test(module, name):
+def test_every_rule_has_its_test(module, name):
     assert name in names_in(module) if name else names_in(module)

@@ -1,4 +1,4 @@
-"""The shared test vectors, where they are at hand: every verdict of the layers schema and rule."""
+"""The shared test vectors, if they are available: every verdict of the layers schema and rule."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from tests.support.paths import SHARED
 
 VECTORS = SHARED / "oicp" / "vectors.jsonl"
 
-#: Reported by a rule of RULES.md where the vectors say nothing: E3, C2, M12, M13.
-ARGUED = {"fraction-for-integer", "meter-backwards", "duration-mismatch", "negative-price"}
+#: Reported by a rule of RULES.md on which the vectors have no verdict: E3, C2, M12, M13.
+EXTRA_FINDINGS = {"fraction-for-integer", "meter-backwards", "duration-mismatch", "negative-price"}
 
 
 def _vectors() -> list[dict[str, Any]]:
     if not VECTORS.exists():
-        pytest.skip("the shared test vectors are not here")
+        pytest.skip("the shared test vectors are absent")
     lines = VECTORS.read_text().splitlines()
     vectors = [json.loads(line, parse_float=Decimal) for line in lines]
     return [vector for vector in vectors if vector["layer"] != "context"]
 
 
-def _complaint(vector: dict[str, Any]) -> str | None:
-    """Return what our verdict has against the vector's."""
+def _disagreement(vector: dict[str, Any]) -> str | None:
+    """Return how our verdict differs from the vector's."""
     findings = judge(vector["operation"], vector["message"], encode(vector["payload"]))
     verdict, expected = Verdict.from_findings(findings), vector["expect"]
-    if {verdict, expected} == {"accept", "accept-with-warning"} and {found.code for found in findings} <= ARGUED:
+    if {verdict, expected} == {"accept", "accept-with-warning"} and {
+        found.code for found in findings
+    } <= EXTRA_FINDINGS:
         return None
     if verdict != expected:
         return f"{vector['id']}: {verdict}, not {expected}: {findings}"
@@ -42,5 +44,5 @@ def _complaint(vector: dict[str, Any]) -> str | None:
     return None
 
 
-def test_every_verdict_is_as_the_vectors_say():
-    assert [complaint for vector in _vectors() if (complaint := _complaint(vector))] == []
+def test_every_verdict_is_that_of_the_vectors():
+    assert [complaint for vector in _vectors() if (complaint := _disagreement(vector))] == []

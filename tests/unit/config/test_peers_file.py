@@ -27,7 +27,7 @@ def read(tmp_path):
     return read
 
 
-def test_the_example_is_read_as_it_says():
+def test_the_example_has_the_values_in_its_comments():
     first, second = load_peers(EXAMPLE)
     assert first.name == "Greenfield Charging"
     assert first.operators == (OperatorID("DEGEF"), OperatorID("DEGE2"), OperatorID("49*810"))
@@ -88,7 +88,7 @@ def test_a_file_without_peers_is_an_empty_one(read):
         pytest.param(
             B.replace('"B"', '"backend emp"'),
             'peers.toml:2: [[peer]] name: "backend emp" is a name that nodes use internally; expected another name',
-            id="a name that letters to our own backend have",
+            id="the destination of our own backend",
         ),
         pytest.param(
             B + 'operators = ["DE*GEFX"]\n',
@@ -161,7 +161,7 @@ def test_a_mistake_is_one_line_with_file_line_key_and_what_is_expected(read, tmp
 
 
 @pytest.mark.parametrize("url", ["http://b/", "https://b.example/api/oicp", "http://[::1]:8320", "https://b:443/x/"])
-def test_a_base_url_is_kept_but_for_its_last_slash(read, url):
+def test_a_base_url_loses_its_trailing_slash_only(read, url):
     assert read(B.replace("http://b.example", url))[0].url == url.rstrip("/")
 
 
@@ -173,14 +173,14 @@ def test_a_party_is_found_in_every_spelling(spelling):
     assert peer.handles_party(OperatorID(spelling))
 
 
-def test_an_operator_is_never_taken_for_a_provider():
+def test_an_operator_never_equals_a_provider():
     peer = Peer("A", "http://a", operators=(OperatorID("DE*GEF"),))
     registry = PeerRegistry([peer])
     assert registry.by_provider(ProviderID("DE*GEF")) is None
     assert not peer.handles_party(ProviderID("DE*GEF"))
 
 
-def test_the_same_letters_may_be_an_operator_here_and_a_provider_there():
+def test_the_same_text_may_be_an_operator_of_one_peer_and_a_provider_of_another():
     cpo = Peer("A", "http://a", operators=(OperatorID("DE*GEF"),))
     emp = Peer("B", "http://b", providers=(ProviderID("DE-GEF"),))
     registry = PeerRegistry([cpo, emp])
@@ -188,7 +188,7 @@ def test_the_same_letters_may_be_an_operator_here_and_a_provider_there():
     assert registry.by_provider(ProviderID("DE*GEF")) is emp
 
 
-def test_nobody_answers_for_an_unknown_party():
+def test_an_unknown_party_has_no_peer():
     registry = PeerRegistry([])
     assert registry.by_operator(OperatorID("DE*GEF")) is None
     assert registry.by_operator(None) is None
@@ -196,7 +196,7 @@ def test_nobody_answers_for_an_unknown_party():
     assert registry.by_name("A") is None
 
 
-def test_broadcasts_leave_this_node_out():
+def test_lists_of_peers_do_not_contain_this_node():
     own = Peer("me", "http://me", providers=(ProviderID("DE-AAA"),), is_self=True)
     other = Peer("B", "http://b", providers=(ProviderID("DE-BBB"),))
     registry = PeerRegistry([own, other])
@@ -217,7 +217,7 @@ def test_two_peers_cannot_claim_one_party():
 HUB = Peer("hub", "http://hub", default_route=True)
 
 
-def test_the_default_route_answers_for_those_nobody_else_answers_for():
+def test_the_default_route_is_responsible_for_parties_without_a_peer():
     cpo = Peer("A", "http://a", operators=(OperatorID("DE*GEF"),))
     registry = PeerRegistry([cpo, HUB])
     assert registry.resolve_party(OperatorID("DEGEF")) is cpo
@@ -237,11 +237,11 @@ def test_there_is_one_default_route_at_most(read):
 @pytest.mark.parametrize(
     "name", [EMP_BACKEND, EMP_BACKEND.upper(), *(f"{kind.name} to B" for kind in DATASET_TYPES.values())]
 )
-def test_nobody_can_be_called_like_a_destination_of_something_else(name):
+def test_the_name_of_an_internal_destination_is_refused(name):
     with pytest.raises(ValueError, match="expected another name"):
         display_name(name)
 
 
 @pytest.mark.parametrize("name", ["Backend Charging", "EVSE data", "Plug to Go", "expiry"])
-def test_other_names_are_free(name):
+def test_similar_names_are_accepted(name):
     assert display_name(name) == name

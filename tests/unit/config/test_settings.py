@@ -48,16 +48,16 @@ def test_a_name_and_one_party_are_enough(read, tmp_path):
     assert settings.storage.file == tmp_path / "data" / "node.sqlite3"
 
 
-def test_settings_do_not_change(read):
+def test_settings_are_immutable(read):
     with pytest.raises(ValueError, match="frozen"):
         read(NODE).node.name = "B"
 
 
-def test_a_token_does_not_show_itself(read):
+def test_a_token_is_in_no_repr(read):
     assert "swordfish" not in repr(read(NODE + '[backend_api]\ntoken = "swordfish"\n'))
 
 
-def test_paths_stay_where_they_point(read):
+def test_paths_are_relative_to_the_folder_of_node_toml(read):
     settings = read(f'peers_file = "/etc/peers.toml"\n{NODE}data_dir = "/var/lib/a"\n[storage]\nfile = "b.db"\n')
     assert settings.peers_file == Path("/etc/peers.toml")
     assert settings.storage.file == Path("/var/lib/a/b.db")
@@ -200,12 +200,12 @@ def test_a_mistake_is_one_line_with_file_line_key_and_what_is_expected(read, tex
     assert complaint(read, text) == expected
 
 
-def test_lines_are_counted_through_long_strings_and_comments(read):
+def test_lines_are_counted_across_long_strings_and_comments(read):
     text = '[node] # name = 1\nname = """\\\n prot = 2 \\\n [log] \\\n"""\noperators = ["DE*GEF"] # "\n[log]\nlvl = 1\n'
     assert complaint(read, text).startswith("node.toml:8: [log] lvl: unknown key")
 
 
-def test_a_file_that_is_not_there_says_how_to_get_one(tmp_path):
+def test_an_absent_file_is_reported_with_the_command_that_writes_one(tmp_path):
     with pytest.raises(ConfigurationError, match=r"node\.toml: no such file; `p2p-oicp init DIR --name …` writes one"):
         load_settings(tmp_path / "node.toml")
 
@@ -216,7 +216,7 @@ def test_a_file_that_is_not_text_is_refused(tmp_path):
         load_settings(tmp_path / "node.toml")
 
 
-def test_a_folder_is_no_file(tmp_path):
+def test_a_folder_in_place_of_a_file_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
         load_settings(tmp_path)
 
@@ -269,13 +269,13 @@ def test_a_mistake_in_the_environment_names_the_variable(read, monkeypatch, vari
     assert complaint(read, NODE) == f"environment variable {variable}: {expected}"
 
 
-def test_no_peer_can_claim_our_own_party(read, tmp_path):
+def test_no_peer_can_claim_a_party_of_this_node(read, tmp_path):
     (tmp_path / "peers.toml").write_text('[[peer]]\nname = "B"\nurl = "http://b"\noperators = ["DEGEF"]\n')
     with pytest.raises(ConfigurationError, match=r'peers\.toml: peer "B": "DEGEF" is claimed by this node itself'):
         load_registry(read(NODE))
 
 
-def test_the_registry_knows_this_node(read, tmp_path):
+def test_the_registry_contains_this_node(read, tmp_path):
     (tmp_path / "peers.toml").write_text('[[peer]]\nname = "B"\nurl = "http://b"\noperators = ["DE*BBB"]\n')
     registry = load_registry(read(NODE))
     own = registry.by_operator(OperatorID("DE*GEF"))
@@ -284,6 +284,6 @@ def test_the_registry_knows_this_node(read, tmp_path):
     assert [peer.name for peer in registry.cpo_peers()] == ["B"]
 
 
-def test_every_setting_is_documented_as_it_is():
+def test_the_documentation_of_settings_is_up_to_date():
     page = (ROOT / "docs" / "configuration.md").read_text()
     assert page == render_reference(), "python -m p2p_oicp.config.reference > docs/configuration.md"

@@ -1,4 +1,4 @@
-"""What is kept of an exchange proves it later, whatever its signatures cover; what proves nothing is told apart."""
+"""A stored exchange can be verified later, whatever its signatures cover; an unverified one is reported."""
 
 import json
 from dataclasses import dataclass, field
@@ -50,15 +50,15 @@ def exchange(covers: Covers) -> RecordedExchange:
     request = SignedRequestParts(
         "POST", "b.example", "/x", "", signed(ASKS, "q", of_request, QUESTION, covers.request), QUESTION
     )
-    asked = verify_request(request, FIND, NOW)
-    of_answer = {'"@status"': "200", '"signature";req;key="q"': serialize_byte_sequence(asked.value)}
+    request_signature = verify_request(request, FIND, NOW)
+    of_answer = {'"@status"': "200", '"signature";req;key="q"': serialize_byte_sequence(request_signature.value)}
     of_answer |= {name: covers.values[name] for name in covers.of_answer}
     answer = SignedResponseParts(200, signed(ANSWERS, "r", of_answer, ANSWER, covers.answer), ANSWER)
     verify_response(answer, request.headers, FIND, NOW)
     return RecordedExchange(float(NOW), "AuthorizeStart", sent_by_us=False, peer="A", request=request, response=answer)
 
 
-def kept(*exchanges: bytes) -> Evidence:
+def read_stored(*exchanges: bytes) -> Evidence:
     keys = {key.key_id: (key.public.der_base64, name) for key, name in ((ASKS, "A"), (ANSWERS, "B"))}
     return read_evidence(write_evidence("s", exchanges, keys=keys, descriptors=[], key=ANSWERS, now=0.0))
 
@@ -75,17 +75,19 @@ COVERAGE = {
     ),
     "in the answer, a header of the request": Covers((), ('"date";req',), {'"date";req': DATE[0][1]}, DATE),
     "an empty header": Covers(('"x-note"',), (), {'"x-note"': ""}, (("X-Note", ""),)),
-    "a media type with other letters": Covers(
+    "a media type in another case": Covers(
         ('"content-type"',), (), {'"content-type"': "text/é"}, (("Content-Type", "text/é"),)
     ),
 }
 
 
 @pytest.mark.parametrize("covers", COVERAGE.values(), ids=COVERAGE)
-def test_what_was_proved_when_it_was_said_is_proved_by_what_is_kept(covers):
-    found = kept(exchange(covers).serialize()[0])
+def test_an_exchange_that_was_verified_when_received_verifies_when_stored(covers):
+    found = read_stored(exchange(covers).serialize()[0])
     assert found.unverified == ()
-    assert [(said.number, said.key, said.signed_at, said.body) for said in found.statements] == [
+    assert [
+        (statement.number, statement.key, statement.signed_at, statement.body) for statement in found.statements
+    ] == [
         (1, ASKS.public, NOW, QUESTION),
         (2, ANSWERS.public, NOW, ANSWER),
     ]
@@ -94,8 +96,8 @@ def test_what_was_proved_when_it_was_said_is_proved_by_what_is_kept(covers):
 NO_TEXT = (("Content-Type", "application/json; x=\udce9"),)  # as it comes from the wire: the byte E9
 
 
-def test_a_header_that_is_no_text_is_kept_readable_where_no_signature_covers_it():
-    assert len(kept(exchange(Covers(request=NO_TEXT)).serialize()[0]).statements) == 2
+def test_a_header_that_is_no_text_is_stored_readable_if_no_signature_covers_it():
+    assert len(read_stored(exchange(Covers(request=NO_TEXT)).serialize()[0]).statements) == 2
 
 
 def test_a_header_that_is_no_text_cannot_be_signed():
@@ -106,7 +108,7 @@ def test_a_header_that_is_no_text_cannot_be_signed():
         verify_request(replace(request, headers=headers), FIND, NOW)
 
 
-def test_an_exchange_names_the_keys_that_it_is_signed_with():
+def test_an_exchange_lists_the_keys_that_signed_it():
     assert exchange(Covers()).serialize()[1] == [ASKS.key_id, ANSWERS.key_id]
 
 
@@ -119,8 +121,8 @@ def with_another_path(content: dict) -> None:
 
 
 def by_an_unknown_key(content: dict) -> None:
-    said = content["response"]["headers"]
-    said["Signature-Input"] = said["Signature-Input"].replace(ANSWERS.key_id, "SHA256:x")
+    headers = content["response"]["headers"]
+    headers["Signature-Input"] = headers["Signature-Input"].replace(ANSWERS.key_id, "SHA256:x")
 
 
 def without_its_answer(content: dict) -> None:
@@ -139,12 +141,12 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("change", "reason"), BROKEN.values(), ids=BROKEN)
-def test_an_exchange_that_proves_nothing_is_named_and_costs_the_others_nothing(change, reason):
+def test_an_unverified_exchange_is_reported_and_does_not_affect_the_others(change, reason):
     whole = exchange(COVERAGE["the date"]).serialize()[0]
     content = json.loads(whole)
     change(content)
-    found = kept(whole, json.dumps(content).encode(), whole)
-    assert [said.number for said in found.statements] == [1, 2, 5, 6]
+    found = read_stored(whole, json.dumps(content).encode(), whole)
+    assert [statement.number for statement in found.statements] == [1, 2, 5, 6]
     (unproven,) = found.unverified
     assert reason in unproven
 
@@ -159,7 +161,7 @@ SEALED = {
 
 
 @pytest.mark.parametrize("content", SEALED.values(), ids=SEALED)
-def test_what_is_sealed_and_is_no_evidence_is_refused(content):
+def test_a_signed_file_without_evidence_is_refused(content):
     first = json.dumps(content).encode()
     with pytest.raises(VerificationError, match=r"this is no evidence file|evidence of version 2"):
         read_evidence(first + b"\n" + _signature_line(ASKS, first) + b"\n")

@@ -137,7 +137,7 @@ DIGESTS = {
 
 
 @pytest.mark.parametrize("field", DIGESTS.values(), ids=DIGESTS)
-def test_a_digest_that_proves_nothing_is_refused(field):
+def test_a_wrong_digest_is_refused(field):
     with pytest.raises(VerificationError):
         check_digest(field, b"x")
 
@@ -154,12 +154,12 @@ INPUTS = {
 
 
 @pytest.mark.parametrize("field", INPUTS.values(), ids=INPUTS)
-def test_what_cannot_be_read_is_refused(field):
+def test_a_malformed_header_is_refused(field):
     with pytest.raises(VerificationError):
         parse_signature_inputs(field)
 
 
-def test_a_signature_is_read_with_its_parameters():
+def test_a_signature_is_parsed_with_its_parameters():
     (one, two) = parse_signature_inputs(
         'a=("@method" "signature";req;key="sig1");created=1;nonce="x\\"y", b=();alg="ed25519"'
     )
@@ -280,7 +280,7 @@ def test_we_accept_the_other_implementations_requests_and_answers(key):
     assert verify_response(answer, request.headers, find, now.timestamp()).label == "reply"
 
 
-def test_of_several_signatures_the_one_with_a_known_key_counts():
+def test_of_several_signatures_the_one_with_a_known_key_is_verified():
     key, proxy = PrivateKey.generate(), PrivateKey.generate()
     parts, _ = ours(key, 1000.0)
     foreign, _ = ours(proxy, 1000.0)

@@ -38,12 +38,12 @@ def test_other_kinds_of_keys_are_refused(key):
 
 
 @pytest.mark.parametrize("line", ["", "hello", "aGVsbG8=", "MCowBQYDK2VwAyEA"])
-def test_what_is_no_key_is_refused(line):
+def test_a_malformed_key_is_refused(line):
     with pytest.raises(ValueError, match="Ed25519 or ECDSA P-256"):
         PublicKey.from_base64(line)
 
 
-def test_nothing_of_a_private_key_shows_in_a_repr(tmp_path):
+def test_a_repr_shows_nothing_of_a_private_key(tmp_path):
     keys = keystore.generate(tmp_path)
     private = keys.entries[0].private
     secret = private.pem().decode().splitlines()[1]
@@ -52,7 +52,7 @@ def test_nothing_of_a_private_key_shows_in_a_repr(tmp_path):
         assert secret not in shown
 
 
-def test_the_private_key_is_for_its_owner_only_and_no_draft_stays(tmp_path):
+def test_the_private_key_has_mode_0600_and_no_temporary_file_remains(tmp_path):
     keystore.generate(tmp_path / "new")
     assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "new").iterdir()} == {
         "node.key": 0o600,
@@ -104,14 +104,14 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize(("damage", "expected"), DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_folder_is_named_with_what_to_do(tmp_path, damage, expected):
+def test_a_damaged_directory_is_reported_with_what_to_do(tmp_path, damage, expected):
     keystore.generate(tmp_path)
     damage(tmp_path)
     with pytest.raises(ConfigurationError, match=expected):
         keystore.read_own_keys(tmp_path)
 
 
-def test_a_rotated_key_is_announced_by_the_old_one_which_counts_for_the_overlap(tmp_path):
+def test_a_new_key_is_endorsed_by_the_old_one_which_stays_valid_for_the_overlap(tmp_path):
     old = keystore.generate(tmp_path).signing_key(NOW)
     keystore.rotate(tmp_path, now=NOW, activation_delay=0, overlap=7 * DAY)
     first, second = keystore.read_own_keys(tmp_path).entries
@@ -123,7 +123,7 @@ def test_a_rotated_key_is_announced_by_the_old_one_which_counts_for_the_overlap(
     assert not first.is_valid(NOW + 7 * DAY + 1)
 
 
-def test_a_key_can_be_announced_before_it_is_used(tmp_path):
+def test_a_key_can_be_endorsed_before_it_is_used(tmp_path):
     old = keystore.generate(tmp_path).signing_key(NOW)
     keystore.rotate(tmp_path, now=NOW, activation_delay=DAY, overlap=DAY)
     keys = keystore.read_own_keys(tmp_path)
@@ -141,7 +141,7 @@ def test_the_next_rotation_deletes_the_private_keys_that_are_retired(tmp_path):
     assert "PRIVATE" not in json.dumps((tmp_path / "history.json").read_text())
 
 
-def test_a_node_whose_keys_are_all_retired_says_what_to_do(tmp_path):
+def test_a_node_without_a_valid_key_reports_what_to_do(tmp_path):
     keys = keystore.generate(tmp_path)
     with pytest.raises(ConfigurationError, match="p2p-oicp keys rotate"):
         keystore.OwnKeys(keys.entries[:0]).signing_key(NOW)

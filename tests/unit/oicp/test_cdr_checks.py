@@ -46,6 +46,6 @@ MUCH = {"MeterValueEnd": 127.5, "ConsumedEnergy": 27}
         ),
     ],
 )
-def test_what_speaks_against_sending_a_record(change, spot, products, expected):
+def test_findings_on_a_cdr_to_be_sent(change, spot, products, expected):
     record = ChargeDetailRecord.from_json(body(CDR | change))
     assert [(found.severity, found.code) for found in preflight(record, spot, products)] == expected

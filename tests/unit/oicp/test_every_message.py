@@ -65,14 +65,14 @@ def test_every_operation_has_an_example():
 
 
 @pytest.mark.parametrize(("model", "value"), EXAMPLES)
-def test_a_faultless_message_has_no_finding(model, value):
+def test_a_valid_message_has_no_finding(model, value):
     message, warnings = read(model, body(value))
     assert isinstance(message, model)
     assert warnings == []
 
 
 @pytest.mark.parametrize(("model", "value"), EXAMPLES)
-def test_a_message_is_written_as_the_documents_spell_it(model, value):
+def test_a_message_is_written_in_the_documented_form(model, value):
     written = json.loads(encode(model.from_json(body(value))), parse_float=Decimal)
     expected = json.loads(body(value), parse_float=Decimal)
     for name in expected:
@@ -80,13 +80,13 @@ def test_a_message_is_written_as_the_documents_spell_it(model, value):
 
 
 @pytest.fixture(autouse=True)
-def _all_the_way_down(monkeypatch):
+def _lenient_at_every_depth(monkeypatch):
     """Let the tolerant reader read faultless parts as well."""
     monkeypatch.setattr(ModelField, "read", ModelField.read_members)
 
 
 @pytest.mark.parametrize(("model", "value"), EXAMPLES)
-def test_both_readers_read_a_faultless_message_alike(model, value):
+def test_the_strict_and_the_lenient_form_agree_on_a_valid_message(model, value):
     received = body(value)
     notes = FindingCollector()
     model = type(model.from_json(received))
@@ -108,7 +108,7 @@ def test_unknown_members_survive_at_every_depth(model, value):
 
 
 @pytest.mark.parametrize(("model", "value"), EXAMPLES)
-def test_an_optional_null_is_no_finding(model, value):
+def test_null_in_an_optional_member_is_no_finding(model, value):
     optional = {
         info.alias: None
         for info in type(model.from_json(body(value))).model_fields.values()
@@ -120,7 +120,7 @@ def test_an_optional_null_is_no_finding(model, value):
 @settings(max_examples=30)
 @pytest.mark.parametrize(("model", "value"), EXAMPLES)
 @given(data=st.data())
-def test_whatever_stands_in_a_message_it_is_read_or_refused(model, value, data):
+def test_any_value_in_a_message_is_parsed_or_refused(model, value, data):
     way = data.draw(st.sampled_from(_places(value)))
     received = encode(_with(value, way, data.draw(json_values)))
     try:
@@ -128,12 +128,12 @@ def test_whatever_stands_in_a_message_it_is_read_or_refused(model, value, data):
     except InvalidMessage as refused:
         findings = refused.findings
     else:
-        findings = _read_again(message, received)
+        findings = _parse_leniently(message, received)
         validate(message)
     assert all(finding.message for finding in findings)
 
 
-def _read_again(message: Message, received: bytes) -> tuple[Finding, ...]:
+def _parse_leniently(message: Message, received: bytes) -> tuple[Finding, ...]:
     """Return the tolerant reader's findings; both readers agree on what they read."""
     assert message.to_json() == received
     notes = FindingCollector()
@@ -144,7 +144,7 @@ def _read_again(message: Message, received: bytes) -> tuple[Finding, ...]:
 
 
 @given(value=json_values)
-def test_no_json_value_breaks_a_reader(value):
+def test_no_json_value_breaks_a_parser(value):
     for operation in OPERATION_BY_NAME.values():
         for model in (operation.request, operation.response):
             with suppress(InvalidMessage):

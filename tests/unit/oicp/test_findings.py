@@ -17,5 +17,5 @@ from p2p_oicp.oicp import field_reference
         ("/a~1b/~0", "a/b.~"),
     ],
 )
-def test_a_pointer_is_written_as_hubject_writes_it(pointer, reference):
+def test_a_pointer_is_converted_to_the_notation_of_hubject(pointer, reference):
     assert field_reference(pointer) == reference

@@ -14,7 +14,7 @@ longitudes = st.decimals(-180, 180, places=6)
 
 
 @given(latitudes, longitudes)
-def test_a_place_is_the_same_in_every_notation(latitude, longitude):
+def test_a_position_is_the_same_in_every_notation(latitude, longitude):
     place = GeoCoordinates(google=GoogleCoordinates(coordinates=f"{latitude:f} {longitude:f}"))
     for notation in GeoFormat:
         converted = place.to_format(notation)
@@ -40,12 +40,12 @@ def test_a_place_is_the_same_in_every_notation(latitude, longitude):
         ),
     ],
 )
-def test_latitude_and_longitude_are_told_apart(value, position):
+def test_latitude_and_longitude_are_separated(value, position):
     assert GeoCoordinates.from_json(body(value)).position == Position(*map(Decimal, position))
 
 
 @pytest.mark.parametrize("text", ["nowhere", "47.6", ""])
-def test_what_cannot_be_read_stays_as_it_is(text):
+def test_malformed_coordinates_are_not_converted(text):
     place = GeoCoordinates.from_json(body({"Google": {"Coordinates": text}}))
     assert place.position is None
     assert place.to_format(GeoFormat.DECIMAL_DEGREE) is place

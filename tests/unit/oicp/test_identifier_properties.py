@@ -12,7 +12,7 @@ kinds = st.sampled_from(IDENTIFIERS)
 #: Texts that look like identifiers, and texts that do not at all.
 texts = st.text() | st.text("*-+|EPC0123456789DEabc\n", max_size=20)
 
-letters = st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+capitals = st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 alphanumerics = st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 
 
@@ -21,7 +21,7 @@ def _joined(*parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 
 star = st.sampled_from(["", "*"])
-country = st.text(letters, min_size=2, max_size=2)
+country = st.text(capitals, min_size=2, max_size=2)
 company = st.text(alphanumerics, min_size=3, max_size=3)
 operators = _joined(country, star, company)
 evses = _joined(operators, star, st.just("E"), st.text(st.sampled_from("ABC123*"), min_size=1, max_size=30))
@@ -31,7 +31,7 @@ contracts = _joined(
 
 
 @given(kinds, texts)
-def test_the_text_survives_and_no_accessor_raises(kind, text):
+def test_the_text_is_unchanged_and_no_accessor_raises(kind, text):
     identifier = kind(text)
     assert (identifier.text, str(identifier), repr(identifier)) == (text, text, f"{kind.__name__}({text!r})")
     for name in dir(kind):
@@ -50,7 +50,7 @@ def test_equality_hash_and_order_come_from_the_same_key(kind, one, other):
 
 
 @given(evses)
-def test_separators_and_case_do_not_change_a_charging_spot(text):
+def test_separators_and_case_do_not_change_an_evse(text):
     spot = EvseID(text)
     assert spot.is_exact
     assert spot == EvseID(text.replace("*", "")) == EvseID(text.lower())
@@ -70,7 +70,7 @@ def test_case_does_not_change_a_session(text):
 
 
 @given(evses | contracts | operators, st.data())
-def test_a_prefix_of_an_identifier_is_held_like_any_text(text, data):
+def test_a_prefix_of_an_identifier_is_accepted_as_text(text, data):
     prefix = text[: data.draw(st.integers(0, len(text)))]
     for kind in IDENTIFIERS:
         identifier = kind(prefix)
@@ -79,7 +79,7 @@ def test_a_prefix_of_an_identifier_is_held_like_any_text(text, data):
 
 
 @given(texts)
-def test_only_a_star_means_all_providers(text):
+def test_only_a_star_is_for_all_providers(text):
     assert ProviderIDOrAll(text).is_all == (text == "*")
 
 
@@ -89,6 +89,6 @@ def test_what_is_exact_is_valid(kind: type[Identifier], text):
 
 
 @given(st.text("0123456789ABCDEFabcdef", min_size=8, max_size=8))
-def test_a_card_in_lower_case_is_the_same_card(text):
+def test_a_uid_in_lower_case_is_the_same_uid(text):
     assert UID(text) == UID(text.upper())
     assert UID(text).is_exact == (text == text.upper())

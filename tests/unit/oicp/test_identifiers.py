@@ -23,7 +23,7 @@ from p2p_oicp.oicp import UID, ChargingPoolID, EvcoID, EvseID, OperatorID, Provi
         pytest.param(ProviderIDOrAll("DE-8E*"), False, id="nearly all providers"),
         pytest.param(EvcoID("DE-8EO-CAet5e4XY-3"), True, id="ISO contract"),
         pytest.param(EvcoID("DE*8EO*Aet5e4*3"), True, id="DIN contract"),
-        pytest.param(EvcoID("DE*8EO*Aet5e4*Z"), False, id="DIN contract with a letter in the end"),
+        pytest.param(EvcoID("DE*8EO*Aet5e4*Z"), False, id="DIN contract with Z as its check digit"),
         pytest.param(SessionID("zzzzzzzz-7f00-0002-6d8e-48d883f6abb6"), True, id="session, not only hexadecimal"),
         pytest.param(UID("7568290FFF765F"), True, id="card"),
         pytest.param(UID("٣" * 8), False, id="Arabic digits"),
@@ -49,7 +49,7 @@ def test_validity(identifier, valid):
         pytest.param(UID("cafebabe"), UID("CAFEBABE"), id="card"),
     ],
 )
-def test_separators_and_case_do_not_change_who_is_meant(one, other):
+def test_separators_and_case_do_not_change_an_identifier(one, other):
     assert one == other
     assert hash(one) == hash(other)
     assert one.text != other.text
@@ -63,7 +63,7 @@ def test_identifiers_of_different_kinds_are_never_equal():
     ("evse", "operator"),
     [("DE*AB7*E840*6487", "DE*AB7"), ("DEAB7E840", "DEAB7"), ("+49*810*000*438", "+49*810"), ("", None), ("DE*", None)],
 )
-def test_an_evse_names_its_operator(evse, operator):
+def test_the_operator_of_an_evse(evse, operator):
     found = EvseID(evse).operator
     assert (found.text if found else None) == operator
 
@@ -71,12 +71,12 @@ def test_an_evse_names_its_operator(evse, operator):
 @pytest.mark.parametrize(
     ("contract", "provider"), [("DE-8EO-CAet5e4XY-3", "DE-8EO"), ("DE*8EO*Aet5e4*3", "DE*8EO"), ("DE8EO", None)]
 )
-def test_a_contract_names_its_provider(contract, provider):
+def test_the_provider_of_a_contract(contract, provider):
     found = EvcoID(contract).provider
     assert (found.text if found else None) == provider
 
 
-def test_a_price_for_all_is_a_type_of_its_own():
+def test_a_price_for_all_providers_has_its_own_type():
     assert ProviderIDOrAll("*").is_all
     assert ProviderIDOrAll("*").provider is None
     assert ProviderIDOrAll("DE-8EO").provider == ProviderID("DE8EO")

@@ -138,33 +138,33 @@ def read(operation: str, value: object) -> Message:
         ),
     ],
 )
-def test_another_spelling_is_read_without_complaint_and_written_as_documented(operation, value, written):
+def test_an_alias_is_read_without_a_finding_and_written_as_documented(operation, value, written):
     message = read(operation, value)
     assert validate(message) == []
     assert written in encode(message)
     assert message.to_json() == body(value)
 
 
-def test_the_documented_name_wins_over_another_and_the_difference_is_reported():
+def test_the_preferred_name_wins_over_an_alias_and_the_difference_is_reported():
     message = read("ChargeDetailRecord", CDR | {"HubProviderID": "DE-ABC", "HubProviderId": "DE-XYZ"})
     assert b'"HubProviderID":"DE-ABC"' in encode(message)
     assert [(found.pointer, found.code) for found in validate(message)] == [("/HubProviderId", "two-spellings")]
 
 
-def test_a_finding_points_to_the_spelling_that_was_received():
+def test_a_finding_points_to_the_received_spelling():
     pull = REQUESTS["PullEvseData"]
     other = {"OperatorIDs" if name == "OperatorIds" else name: value for name, value in pull.items()}
     message = OPERATION_BY_NAME["PullEvseData"].request.from_json(body(other | {"LastCall": "2024-05-01T10:00:00Z"}))
     assert "/OperatorIDs" in [found.pointer for found in validate(message)]
 
 
-def test_both_names_of_an_answer_are_written_for_peers_that_know_one():
+def test_both_names_of_a_response_member_are_written_for_peers_that_read_one():
     value = RESPONSES["PullEVSEPricing"]
     written = decode(encode(response_model(OPERATION_BY_NAME["PullEVSEPricing"], body(value)).from_json(body(value))))
     assert written["EVSEPricing"] == written["OperatorEVSEPricing"]
 
 
-def test_a_replaced_member_leaves_no_other_spelling_behind():
+def test_a_replaced_member_leaves_no_alias_behind():
     message = read("ChargeDetailRecord", CDR | {"HubProviderId": "DE-XYZ"}).replace(hub_provider_id="DE-ABC")
     assert decode(message.to_json())["HubProviderID"] == "DE-ABC"
     assert b"HubProviderId" not in message.to_json()

@@ -23,7 +23,7 @@ from tests.support.oicp_examples import AUTHORIZE_START, CDR, SESSION, body
 NOTIFICATION = {"SessionID": SESSION, "EvseID": "DE*ABC*E1"}
 
 
-def test_received_bytes_are_written_back_as_they_came():
+def test_received_bytes_are_written_back_unchanged():
     received = (
         b'{ "y" :[1.50],"OperatorID":"deabc", "Identification":{"RFIDIdentification":{"UID":"?", "RFID":"nfc"}} }'
     )
@@ -48,7 +48,7 @@ def test_replace_with_none_removes_a_member_and_an_unknown_one_is_refused():
         message.replace(no_such_member=1)
 
 
-def test_unknown_members_are_kept_at_every_depth():
+def test_unknown_members_are_preserved_at_every_depth():
     message = AuthorizeStart.from_json(body(AUTHORIZE_START | {"session_id": "kept", "CustomData": {"deep": [1]}}))
     assert message.model_extra == {"session_id": "kept", "CustomData": {"deep": [1]}}
     assert message.session_id is None
@@ -67,7 +67,7 @@ def test_decimals_are_exact_and_times_keep_their_offset():
     assert message.charging_start.utcoffset() == timedelta(hours=2)
 
 
-def test_a_message_built_in_python_is_written_strictly():
+def test_a_message_built_in_python_is_written_in_the_strict_form():
     message = AuthorizeStart(
         operator_id="DE*ABC",
         identification=Identification(rfid_mifare_family=RFIDMifareFamilyIdentification(uid="CAFEBABE")),
@@ -78,7 +78,7 @@ def test_a_message_built_in_python_is_written_strictly():
     assert validate(message) == []
 
 
-def test_a_faulty_message_cannot_be_built_in_python():
+def test_an_invalid_message_cannot_be_built_in_python():
     with pytest.raises(ValidationError):
         RFIDMifareFamilyIdentification(uid="no hex digits")
 
@@ -89,7 +89,7 @@ def test_messages_are_immutable():
         message.operator_id = "DE*XYZ"
 
 
-def test_a_malformed_id_is_read_and_kept_and_reported():
+def test_a_malformed_id_is_read_and_reported_and_its_text_unchanged():
     received = body(AUTHORIZE_START | {"EvseID": "nonsense"})
     message = AuthorizeStart.from_json(received)
     (finding,) = validate(message)
@@ -114,31 +114,31 @@ def test_a_malformed_id_is_read_and_kept_and_reported():
         pytest.param(body({"OperatorID": "DE*ABC"}), "/Identification", id="mandatory member is missing"),
     ],
 )
-def test_what_holds_no_message_is_refused_with_a_pointer(text, pointer):
+def test_a_body_without_a_message_is_refused_with_a_pointer(text, pointer):
     with pytest.raises(InvalidMessage) as refused:
         AuthorizeStart.from_json(text)
     assert [finding.pointer for finding in refused.value.findings] == [pointer]
 
 
 @pytest.mark.parametrize(
-    ("told", "model"),
+    ("members", "model"),
     [
         pytest.param({"Type": "Start", "ChargingStart": "2024-05-01T10:00:00Z"}, ChargingNotificationStart, id="start"),
         pytest.param({"Type": "Error", "ErrorClass": "Connector Error"}, ChargingNotificationError, id="error"),
     ],
 )
-def test_a_charging_notification_is_what_its_type_says(told, model):
-    assert type(ChargingNotification.from_json(body(NOTIFICATION | told))) is model
+def test_a_charging_notification_has_the_class_of_its_type(members, model):
+    assert type(ChargingNotification.from_json(body(NOTIFICATION | members))) is model
 
 
-@pytest.mark.parametrize("told", [{}, {"Type": None}, {"Type": "Pause"}, {"Type": ["Start"]}])
-def test_a_charging_notification_without_a_known_type_is_refused(told):
+@pytest.mark.parametrize("members", [{}, {"Type": None}, {"Type": "Pause"}, {"Type": ["Start"]}])
+def test_a_charging_notification_without_a_known_type_is_refused(members):
     with pytest.raises(InvalidMessage) as refused:
-        ChargingNotification.from_json(body(NOTIFICATION | told))
+        ChargingNotification.from_json(body(NOTIFICATION | members))
     assert refused.value.findings[0].pointer == "/Type"
 
 
-def test_signed_values_beyond_the_documents_are_reported_and_taken_all_the_same():
+def test_signed_values_beyond_the_documented_limits_are_reported_and_accepted():
     signed = [{"SignedMeteringValue": "x" * 3001}] * 11
     received = body(CDR | {"SignedMeteringValues": signed})
     message, findings = read(ChargeDetailRecord, received)
@@ -148,7 +148,7 @@ def test_signed_values_beyond_the_documents_are_reported_and_taken_all_the_same(
 
 
 @pytest.mark.parametrize("pin", ["9876" * 9, 9876, ["9876"]])
-def test_a_pin_is_told_by_no_finding_and_no_representation(pin):
+def test_a_pin_is_in_no_finding_and_no_representation(pin):
     code = {"EvcoID": "DE-DCB-C12345678-X", "PIN": pin, "HashedPIN": {"Value": "9876", "Function": "Bcrypt"}}
     received = body(AUTHORIZE_START | {"Identification": {"QRCodeIdentification": code}})
     with pytest.raises(InvalidMessage) as refused:

@@ -44,7 +44,7 @@ def test_an_unknown_path_is_not_found(path):
 
 
 @pytest.mark.parametrize(
-    ("asked", "name"),
+    ("members", "name"),
     [
         ({"ProviderID": "DE-DCB"}, "PullEvseStatus"),
         ({"ProviderID": "DE-DCB", "EvseID": ["DE*ABC*E1"]}, "PullEvseStatusByID"),
@@ -53,8 +53,8 @@ def test_an_unknown_path_is_not_found(path):
         ([], "PullEvseStatus"),
     ],
 )
-def test_the_status_pulls_are_told_apart_by_their_bodies(asked, name):
-    assert find("evsepull/v21/providers/DE-DCB/status-records").choose(body(asked)).name == name
+def test_the_status_pulls_are_distinguished_by_their_bodies(members, name):
+    assert find("evsepull/v21/providers/DE-DCB/status-records").choose(body(members)).name == name
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_url_is_the_same_with_and_without_the_base_path(base):
     assert url == "https://x.example/api/oicp/charging/v21/operators/%2B49*536/authorize/start"
 
 
-def test_a_path_that_names_the_sender_needs_one():
+def test_a_path_with_a_party_needs_one():
     with pytest.raises(ValueError, match="PullEvseData"):
         OPERATION_BY_NAME["PullEvseData"].url("https://x.example", None)
 
@@ -76,7 +76,7 @@ def test_the_sender_is_found_in_the_message():
     assert sender_party(record, record.request.from_json(body(CDR))) == OperatorID("DE*ABC")
 
 
-def test_any_answer_may_be_an_acknowledgement():
+def test_any_response_may_be_an_acknowledgement():
     operation = OPERATION_BY_NAME["AuthorizeStart"]
     refusal = {"Result": False, "StatusCode": {"Code": "300"}, "SessionID": None}
     assert response_model(operation, body(refusal)) is Acknowledgement

@@ -10,12 +10,12 @@ from tests.support.oicp_examples import CDR, EVSE, body, page, push_evse_data
 PULLED = EVSE | {"OperatorID": "DE*ABC", "OperatorName": "ABC"}
 
 
-def test_one_bad_record_does_not_cost_the_others():
-    reading = read_records(
+def test_an_invalid_record_does_not_affect_the_others():
+    stream = read_records(
         PushEvseData, body(push_evse_data(EVSE, EVSE | {"EvseID": 7}, EVSE | {"EvseID": "DE*ABC*E3"}))
     )
-    assert [read.record is not None for read in reading.records] == [True, False, True]
-    assert [finding.pointer for finding in reading.records[1].findings] == ["/OperatorEvseData/EvseDataRecord/1/EvseID"]
+    assert [read.record is not None for read in stream.records] == [True, False, True]
+    assert [finding.pointer for finding in stream.records[1].findings] == ["/OperatorEvseData/EvseDataRecord/1/EvseID"]
 
 
 def test_a_record_keeps_its_bytes():
@@ -25,10 +25,10 @@ def test_a_record_keeps_its_bytes():
 
 
 def test_the_envelope_is_the_message_without_its_records():
-    reading = read_records(PushEvseData, body(push_evse_data(EVSE)))
-    assert reading.envelope.operator_evse_data.evse_data_record == ()
-    assert str(reading.envelope.operator_evse_data.operator_id) == "DE*ABC"
-    assert reading.findings == ()
+    stream = read_records(PushEvseData, body(push_evse_data(EVSE)))
+    assert stream.envelope.operator_evse_data.evse_data_record == ()
+    assert str(stream.envelope.operator_evse_data.operator_id) == "DE*ABC"
+    assert stream.findings == ()
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_pages_are_read_record_by_record(model, value, count):
 
 
 @pytest.mark.parametrize("value", [[], {"ActionType": "insert"}, push_evse_data(EVSE) | {"OperatorEvseData": 7}])
-def test_an_envelope_that_cannot_be_read_is_refused(value):
+def test_a_malformed_envelope_is_refused(value):
     with pytest.raises(InvalidMessage):
         read_records(PushEvseData, body(value))
 
@@ -72,11 +72,11 @@ def test_an_envelope_that_cannot_be_read_is_refused(value):
         pytest.param(b'{"OperatorEvseData":{"EvseDataRecord":[]}}', 0, id="none"),
     ],
 )
-def test_records_are_cut_out_and_nothing_else_is(written, expected):
+def test_records_are_split_from_the_envelope_and_nothing_else(written, expected):
     members = b'"ActionType":"insert",' + written[1:]
     body = b"{" + members.replace(b'{"EvseDataRecord"', b'{"OperatorID":"DE*ABC","OperatorName":"A","EvseDataRecord"')
-    reading = read_records(PushEvseData, body)
-    assert len(reading.raw_records) == expected
-    kept, received = json.loads(reading.envelope.to_json()), json.loads(body)
+    stream = read_records(PushEvseData, body)
+    assert len(stream.raw_records) == expected
+    envelope, received = json.loads(stream.envelope.to_json()), json.loads(body)
     name = next(name for name in received if name.lower() == "operatorevsedata")
-    assert kept == received | {name: received[name] | {"EvseDataRecord": []}}
+    assert envelope == received | {name: received[name] | {"EvseDataRecord": []}}

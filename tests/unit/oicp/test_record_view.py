@@ -1,4 +1,4 @@
-"""Likenesses of records: what has one is faultless, and means the same."""
+"""Record views: only valid records have one, and it has their values."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ FULL: dict[str, Any] = EVSE | {
 _DMS = {"DegreeMinuteSeconds": {"Longitude": "9°21'39.32''", "Latitude": "-21°34'23.16''"}}
 _FACILITY = {"PowerType": "DC", "Power": 22}
 
-DOUBTFUL: dict[str, dict[str, Any]] = {
+WITH_FINDINGS: dict[str, dict[str, Any]] = {
     "no EvseID": {"EvseID": None},
     "EvseID of another type": {"EvseID": 7},
-    "EvseID in small letters": {"EvseID": "de*abc*e1"},
+    "EvseID in lower case": {"EvseID": "de*abc*e1"},
     "EvseID with a line feed": {"EvseID": "DE*ABC*E1\n"},
     "pool with a line feed": {"ChargingPoolID": "DE*ABC*P1\n"},
     "hub that is none": {"HubOperatorID": "GEF"},
@@ -49,7 +49,7 @@ DOUBTFUL: dict[str, dict[str, Any]] = {
     "number for a flag": {"RenewableEnergy": 1},
     "flag for a text": {"DynamicInfoAvailable": True},
     "long text": {"ChargingStationID": "ä" * 51},
-    "country in small letters": {"Address": EVSE["Address"] | {"Country": "deu"}},
+    "country in lower case": {"Address": EVSE["Address"] | {"Country": "deu"}},
     "unknown country": {"Address": EVSE["Address"] | {"Country": "XYZ"}},
     "short street": {"Address": EVSE["Address"] | {"Street": "A"}},
     "time zone that is none": {"Address": EVSE["Address"] | {"TimeZone": "CET"}},
@@ -72,7 +72,7 @@ DOUBTFUL: dict[str, dict[str, Any]] = {
     "other station id": {"ChargingStationId": "2"},
 }
 
-FAULTLESS: dict[str, dict[str, Any]] = {
+VALID: dict[str, dict[str, Any]] = {
     "as it is": {},
     "decimal degrees": {"GeoCoordinates": FULL["GeoChargingPointEntrance"]},
     "degrees, minutes and seconds": {"GeoCoordinates": _DMS},
@@ -82,15 +82,15 @@ FAULTLESS: dict[str, dict[str, Any]] = {
 }
 
 
-def _reading(changes):
+def _stream(changes):
     return read_records(PushEvseData, body(push_evse_data(FULL | changes)))
 
 
-@pytest.mark.parametrize("changes", [pytest.param(changes, id=name) for name, changes in DOUBTFUL.items()])
-def test_what_is_doubtful_has_no_likeness(changes):
-    reading = _reading(changes)
-    assert reading.read_at(0).findings
-    assert reading.fast_view(reading.raw_records[0]) is None
+@pytest.mark.parametrize("changes", [pytest.param(changes, id=name) for name, changes in WITH_FINDINGS.items()])
+def test_a_record_with_findings_has_no_view(changes):
+    stream = _stream(changes)
+    assert stream.read_at(0).findings
+    assert stream.fast_view(stream.raw_records[0]) is None
 
 
 @pytest.mark.parametrize(
@@ -100,39 +100,39 @@ def test_what_is_doubtful_has_no_likeness(changes):
         pytest.param({"EnergySource": [{"Energy": "Solar", "Percentage": None}], "Plugs": ["CHAdeMO"]}, id="null"),
     ],
 )
-def test_what_is_faultless_in_a_rare_form_is_read_by_the_model(changes):
-    reading = _reading(changes)
-    assert (reading.fast_view(reading.raw_records[0]) or reading.read_at(0).record) is not None
-    assert reading.read_at(0).findings == ()
+def test_a_valid_record_in_a_rare_form_is_parsed_by_the_model(changes):
+    stream = _stream(changes)
+    assert (stream.fast_view(stream.raw_records[0]) or stream.read_at(0).record) is not None
+    assert stream.read_at(0).findings == ()
 
 
-@pytest.mark.parametrize("changes", [pytest.param(changes, id=name) for name, changes in FAULTLESS.items()])
-def test_a_likeness_means_what_the_record_means(changes):
-    reading = _reading(changes)
-    likeness, (_, record, findings) = reading.fast_view(reading.raw_records[0]), reading.read_at(0)
+@pytest.mark.parametrize("changes", [pytest.param(changes, id=name) for name, changes in VALID.items()])
+def test_a_view_has_the_values_of_the_record(changes):
+    stream = _stream(changes)
+    view, (_, record, findings) = stream.fast_view(stream.raw_records[0]), stream.read_at(0)
     assert findings == ()
-    assert likeness.evse_id == record.evse_id
-    assert likeness.evse_id.operator == record.evse_id.operator
+    assert view.evse_id == record.evse_id
+    assert view.evse_id.operator == record.evse_id.operator
     for attribute in ("plugs", "accessibility", "renewable_energy", "authentication_modes", "max_capacity"):
-        assert getattr(likeness, attribute) == getattr(record, attribute)
-    assert likeness.address.country == record.address.country
+        assert getattr(view, attribute) == getattr(record, attribute)
+    assert view.address.country == record.address.country
 
 
-def test_a_pushed_record_with_members_of_a_pulled_one_has_no_likeness():
+def test_a_pushed_record_with_members_of_a_pulled_one_has_no_view():
     named = body(EVSE | {"OperatorID": "DE*ABC", "OperatorName": "ABC"})
     assert record_view_decoder(EvseDataRecord)(named) is None
     assert record_view_decoder(PullEvseDataRecord)(named).operator_id.key == "DEABC"
 
 
-def test_a_time_that_does_not_exist_has_no_likeness():
-    look = record_view_decoder(PullEvseDataRecord)
+def test_a_record_with_a_time_that_does_not_exist_has_no_view():
+    decode = record_view_decoder(PullEvseDataRecord)
     pulled = EVSE | {"OperatorID": "DE*ABC", "OperatorName": "ABC"}
-    assert look(body(pulled | {"lastUpdate": "2024-02-29T10:00:00.123Z"})) is not None
-    assert look(body(pulled | {"lastUpdate": "2023-02-29T10:00:00.123Z"})) is None
+    assert decode(body(pulled | {"lastUpdate": "2024-02-29T10:00:00.123Z"})) is not None
+    assert decode(body(pulled | {"lastUpdate": "2023-02-29T10:00:00.123Z"})) is None
 
 
-def test_a_status_under_its_other_name_has_no_likeness():
-    look = record_view_decoder(EvseStatusRecord)
-    assert look(b'{"EvseID":"DE*ABC*E1","EvseStatus":"Available"}').evse_status == "Available"
-    assert look(b'{"EvseID":"DE*ABC*E1","EVSEStatus":"Available"}') is None
-    assert look(b'{"EvseID":"DE*ABC*E1","EvseStatus":"available"}') is None
+def test_a_status_with_an_alias_has_no_view():
+    decode = record_view_decoder(EvseStatusRecord)
+    assert decode(b'{"EvseID":"DE*ABC*E1","EvseStatus":"Available"}').evse_status == "Available"
+    assert decode(b'{"EvseID":"DE*ABC*E1","EVSEStatus":"Available"}') is None
+    assert decode(b'{"EvseID":"DE*ABC*E1","EvseStatus":"available"}') is None

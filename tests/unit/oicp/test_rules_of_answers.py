@@ -98,7 +98,7 @@ from tests.support.oicp_findings import CARD, W, codes
         ),
     ],
 )
-def test_an_answer_that_is_not_quite_right_is_read_with_a_warning(operation, value, pointer, code):
+def test_an_inconsistent_response_is_read_with_a_warning(operation, value, pointer, code):
     assert codes(operation, value, answer=True) == [(W, pointer, code)]
 
 

@@ -64,7 +64,7 @@ from tests.support.oicp_findings import (
             E,
             f"{RECORD}/Plugs/0",
             "unknown-value",
-            id="T5 a known plug in other letters",
+            id="T5 a known plug in another case",
         ),
         pytest.param(
             "PushEvseData",

@@ -60,7 +60,7 @@ OWN = SenderScope(
         ),
     ],
 )
-def test_who_may_speak_for_whom(model, value, code):
+def test_ids_must_belong_to_the_parties_of_the_sender(model, value, code):
     message = model.from_json(body(value))
     assert [found.status_code for found in validate(message, OWN)] == ([code] if code else [])
     assert validate(message) == []
@@ -68,7 +68,7 @@ def test_who_may_speak_for_whom(model, value, code):
     assert apart == ([code] if code else [])
 
 
-def test_records_that_are_read_apart_may_stand_once_as_well():
+def test_duplicates_are_found_when_records_are_read_one_by_one():
     reading = read_records(PushEvseData, body(push_evse_data(EVSE, EVSE)))
     assert [read.record is None for read in reading] == [False, True]
     assert reading.records[1].findings[0].code == "duplicate-evse-id"

@@ -24,7 +24,7 @@ def test_an_example_of_every_request_fits_its_schema(name):
 
 
 @pytest.mark.parametrize("model", message_models())
-def test_every_schema_is_one_and_refuses_an_empty_message(model):
+def test_every_schema_is_valid_and_refuses_an_empty_message(model):
     schema = json_schema(model)
     Draft202012Validator.check_schema(schema)
     assert not Draft202012Validator(schema).is_valid({})
@@ -42,7 +42,7 @@ def test_there_are_68_errata_in_order():
     assert [erratum.number for erratum in ERRATA] == [f"D{number:02}" for number in range(1, 69)]
 
 
-def test_every_code_that_an_erratum_names_is_in_use():
+def test_every_finding_code_of_an_erratum_is_in_use():
     sources = "".join(
         path.read_text() for path in Path(p2p_oicp.oicp.__file__).parent.rglob("*.py") if path.name != "errata.py"
     )

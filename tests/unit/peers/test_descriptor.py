@@ -1,4 +1,4 @@
-"""What a node says of itself is read, or refused as no descriptor: whatever else it is, it is never a bug of ours."""
+"""A descriptor is parsed and verified, or refused with VerificationError, whatever it contains."""
 
 import base64
 
@@ -11,7 +11,7 @@ from p2p_oicp.oicp import ProviderID
 from p2p_oicp.peers.descriptor import Descriptor, PublishedKey, sign_descriptor, verify_descriptor, verify_key_chain
 
 KEY = PrivateKey.generate()
-SAID = Descriptor(
+DESCRIPTOR = Descriptor(
     name="Alpha",
     url="http://alpha",
     operators=(),
@@ -21,9 +21,9 @@ SAID = Descriptor(
 )
 
 
-def saying(**changes) -> bytes:
+def signed_with(**changes) -> bytes:
     """Return a descriptor with members of its payload, or of its keys, replaced; signed by the key that it lists."""
-    envelope = orjson.loads(sign_descriptor(SAID, KEY))
+    envelope = orjson.loads(sign_descriptor(DESCRIPTOR, KEY))
     payload = orjson.loads(envelope["payload"])
     for name, value in changes.items():
         for place in [payload] if name in payload else payload["keys"]:
@@ -33,8 +33,8 @@ def saying(**changes) -> bytes:
     return orjson.dumps(envelope | {"signature": base64.b64encode(signature).decode()})
 
 
-def test_a_descriptor_is_read_as_it_was_written():
-    assert verify_descriptor(saying()).descriptor == SAID
+def test_a_descriptor_is_parsed_as_it_was_signed():
+    assert verify_descriptor(signed_with()).descriptor == DESCRIPTOR
 
 
 NO_TIMES = {
@@ -49,6 +49,6 @@ NO_TIMES = {
 
 @pytest.mark.parametrize("value", NO_TIMES.values(), ids=NO_TIMES)
 @pytest.mark.parametrize("name", ["valid_from", "valid_until", "issued_at"])
-def test_what_is_no_time_makes_it_no_descriptor(name, value):
+def test_a_descriptor_with_a_malformed_time_is_refused(name, value):
     with pytest.raises(VerificationError, match="seconds since the epoch"):
-        verify_key_chain(verify_descriptor(saying(**{name: value})), [KEY.public])
+        verify_key_chain(verify_descriptor(signed_with(**{name: value})), [KEY.public])
