@@ -16,7 +16,6 @@ SMALLER_MODULES: dict[str, str] = {
     "storage.migrate": "creates or upgrades a database; used without a store",
     "storage.migrations.env": "Alembic's entry point",
     "storage.statements": "compiled statements, below every other module of storage",
-    "storage.upgrade": "loads Alembic, which costs 10 MB; only where a database is made or upgraded",
 }
 LARGER_MODULES: dict[str, str] = {
     "client.transport": "one outgoing request from its body to its typed failure",
