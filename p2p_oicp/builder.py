@@ -35,7 +35,6 @@ from p2p_oicp.roles.sessions import SessionStatusService
 from p2p_oicp.server import (
     AdmissionController,
     AdmissionLimits,
-    Authenticator,
     BackendAuthenticator,
     CdrAdminApi,
     HelloClient,
@@ -45,10 +44,12 @@ from p2p_oicp.server import (
     OutboxAdminApi,
     PairingHandler,
     PeerAdminApi,
-    PeerConcurrencyLimiter,
+    PeerAuthenticator,
+    PeerLimiter,
     RequestPipeline,
     SessionStatusHandler,
     backend_app,
+    node_routes,
     peer_app,
 )
 from p2p_oicp.server.app import ReadinessProbe
@@ -166,18 +167,17 @@ def _build_emp_role(settings: Settings, services: Services, backend: EmpBackend,
 
 
 def build_dispatchers(
-    components: NodeComponents, authenticator: Authenticator
+    components: NodeComponents, authenticator: PeerAuthenticator, limiter: PeerLimiter
 ) -> tuple[OperationDispatcher, OperationDispatcher]:
     """Return what serves OICP to peers, whom ``gate`` lets in, and to our own backend."""
     me, observe_request = components.environment.me, components.metrics.observe_request
-    peer_concurrency = PeerConcurrencyLimiter(components.environment.admission_limits.per_peer)
     create_dispatcher = partial(
         OperationDispatcher,
-        me=me,
+        local_peer=me,
         cpo=components.cpo,
         emp=components.emp,
         liveness=components.liveness,
-        peer_concurrency=peer_concurrency,
+        limiter=limiter,
     )
     return (
         create_dispatcher(ListenerKind.PEER, authenticator=authenticator, observe_request=observe_request("peer")),
@@ -187,7 +187,16 @@ def build_dispatchers(
     )
 
 
-async def build_hello(components: NodeComponents, authenticator: Authenticator) -> HelloClient:
+def build_limiter(environment: NodeEnvironment) -> PeerLimiter:
+    """Return what bounds the requests of each peer."""
+    return PeerLimiter(
+        environment.clock,
+        requests_per_second=environment.settings.peer_api.requests_per_second,
+        concurrent=environment.admission_limits.per_peer,
+    )
+
+
+async def build_hello(components: NodeComponents) -> HelloClient:
     """Return what says hello, and hears it."""
     environment, services = components.environment, components.services
     store_epoch = await services.store.write(lambda tx: peer_state.ensure_epoch(tx, environment.clock.time()))
@@ -197,7 +206,6 @@ async def build_hello(components: NodeComponents, authenticator: Authenticator) 
         registry=environment.registry,
         client=components.client,
         liveness=components.liveness,
-        authenticator=authenticator,
         store_epochs=StoreEpochExchange(services.store, services.wakeups, store_epoch, reconciliation_requested),
         backoff=environment.backoff,
     )
@@ -210,21 +218,25 @@ def _build_admission(components: NodeComponents, listener: str, max_body: int) -
 
 
 def build_peer_app(
-    components: NodeComponents, dispatcher: OperationDispatcher, authenticator: Authenticator, hello_client: HelloClient
+    components: NodeComponents,
+    dispatcher: OperationDispatcher,
+    authenticator: PeerAuthenticator,
+    hello_client: HelloClient,
 ) -> web.Application:
     """Return the peer API."""
     listener_settings, trust = components.environment.settings.peer_api, components.trust
     pipeline = RequestPipeline(
         dispatcher,
+        authenticator,
         components.environment.ids,
         admission=_build_admission(components, "peer", listener_settings.max_body),
         public_url=listener_settings.url,
         signer=trust.signer.sign_response,
         recorder=trust.evidence.inbound_recorder,
     )
-    session_status = SessionStatusHandler(dispatcher, SessionStatusService(components.services))
+    session_status = SessionStatusHandler(authenticator, SessionStatusService(components.services))
     pairing = PairingHandler(pipeline, authenticator=authenticator, trust=trust)
-    return peer_app(pipeline, hello=hello_client.handle, sessions=session_status.handle, extra_routes=pairing.routes())
+    return peer_app(pipeline, node_routes(pipeline, hello_client, session_status, pairing))
 
 
 def build_backend_app(
@@ -234,6 +246,7 @@ def build_backend_app(
     listener_settings, services = components.environment.settings.backend_api, components.services
     pipeline = RequestPipeline(
         dispatcher,
+        BackendAuthenticator(components.environment.me),
         components.environment.ids,
         admission=_build_admission(components, "backend", listener_settings.max_body),
         token=listener_settings.token.get_secret_value() if listener_settings.token else None,

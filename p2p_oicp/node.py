@@ -96,11 +96,12 @@ class Node:
         supervisor = await stack.enter_async_context(TaskSupervisor())
         await trust.open(store, components.client)
         await resume_interrupted_imports(components.services)
-        authenticator = PeerAuthenticator(trust, requests_per_second=self._settings.peer_api.requests_per_second)
-        peer_dispatcher, backend_dispatcher = builder.build_dispatchers(components, authenticator)
+        limiter = builder.build_limiter(environment)
+        authenticator = PeerAuthenticator(trust, limiter)
+        peer_dispatcher, backend_dispatcher = builder.build_dispatchers(components, authenticator, limiter)
         components.peer_client.local = InProcessPeerClient(peer_dispatcher)
         self._local_client = LocalBackendClient(backend_dispatcher, self.me)
-        hello_client = await builder.build_hello(components, authenticator)
+        hello_client = await builder.build_hello(components)
         trust.key_refresher.on_refreshed = hello_client.send_once
         peer_app = builder.build_peer_app(components, peer_dispatcher, authenticator, hello_client)
         await self._start_listeners(

@@ -31,12 +31,15 @@ from __future__ import annotations
 
 from p2p_oicp.crypto.http_signatures import (
     JSON_UTF8,
+    RequestHead,
     RequestSigner,
     SignedRequestParts,
     SignedResponseParts,
     VerifiedSignature,
     has_signature,
+    verify_body,
     verify_request,
+    verify_request_head,
 )
 from p2p_oicp.crypto.keyring import KeyRing, KnownKey
 from p2p_oicp.crypto.keys import PrivateKey, PublicKey
@@ -56,6 +59,7 @@ __all__ = [
     "PrivateKey",
     "PublicKey",
     "ReplayCache",
+    "RequestHead",
     "RequestSigner",
     "SignedRequestParts",
     "SignedResponseParts",
@@ -63,5 +67,7 @@ __all__ = [
     "has_signature",
     "read_own_keys",
     "split_target",
+    "verify_body",
     "verify_request",
+    "verify_request_head",
 ]

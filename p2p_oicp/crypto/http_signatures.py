@@ -75,11 +75,13 @@ class RequestSigner(Protocol):
         """Raise NotProven unless ``answer`` proves that ``to`` gave it to the request with the headers ``sent``."""
 
 
-class SignedRequestParts(msgspec.Struct, frozen=True):
-    """The parts of a received request that an identity can be proved from, as they came.
+class RequestHead(msgspec.Struct, frozen=True):
+    """What a signature proves of a received request before its body is read.
 
-    ``path`` is still percent-encoded, ``query`` is without its ``?``; ``headers`` do not care about case. ``body`` is
-    what was on the wire. ``certificate`` is the connection's client certificate (DER), where there is one.
+    Attributes:
+        path: as on the wire, percent-encoded.
+        query: without its ``?``.
+        headers: a mapping that ignores case.
     """
 
     method: str
@@ -87,8 +89,12 @@ class SignedRequestParts(msgspec.Struct, frozen=True):
     path: str
     query: str
     headers: Mapping[str, str]
+
+
+class SignedRequestParts(RequestHead, frozen=True):
+    """A received request as it was signed; ``body`` is what was on the wire, before any Content-Encoding is undone."""
+
     body: bytes
-    certificate: bytes | None = None
 
 
 SIGNATURE_LABEL = "oicp"
@@ -153,37 +159,53 @@ def sign_response(
     return _signature_headers(key, signature_base, SIGNATURE_LABEL, parameters, digest)
 
 
-def verify_request(parts: SignedRequestParts, find_key: KeyLookup, now: float) -> VerifiedSignature:
-    """Return the signature of a request.
+def verify_request_head(head: RequestHead, find_key: KeyLookup, now: float) -> VerifiedSignature:
+    """Return the signature of a request whose body is not read yet.
 
-    (1) Among the signatures the first one with a known key counts. (2) It covers what must be covered, and (3) is of
-    our time. (4) The body is the one of the digest, and (5) the key made the signature over exactly this.
-    Raises UnknownKey, NotProven. Whether it was seen before is the replay guard's business.
+    It covers ``Content-Digest``, so that `verify_body` proves the body afterwards. Whether the same signature was
+    received before is the business of `ReplayCache`.
+
+    Raises:
+        UnknownKey: no signature is by a key that ``find_key`` knows.
+        VerificationError: anything else; its text says what.
     """
-    return _verify_request(parts, find_key, now)
+    return _verify_head(head, find_key, now)
+
+
+def verify_body(head: RequestHead, body: bytes) -> None:
+    """Raise VerificationError unless ``body``, as it was on the wire, is the one of the head's ``Content-Digest``."""
+    check_digest(_required_field(head.headers, "content-digest"), body)
+
+
+def verify_request(parts: SignedRequestParts, find_key: KeyLookup, now: float) -> VerifiedSignature:
+    """Return the signature of a request that was read as a whole; raises as `verify_request_head` does."""
+    signature = _verify_head(parts, find_key, now)
+    verify_body(parts, parts.body)
+    return signature
 
 
 def verify_archived_request(parts: SignedRequestParts, find_key: KeyLookup) -> VerifiedSignature:
-    """As ``verify_request``, for a request of the past: whatever its time was."""
-    return _verify_request(parts, find_key, None)
+    """As `verify_request`, for recorded evidence: the signature may be of any time."""
+    signature = _verify_head(parts, find_key, None)
+    verify_body(parts, parts.body)
+    return signature
 
 
-def _verify_request(parts: SignedRequestParts, find_key: KeyLookup, now: float | None) -> VerifiedSignature:
-    signature_input, value, key = _select_signature(parts.headers, find_key, now or 0.0)  # (1)
-    _check_coverage(signature_input, _REQUIRED_REQUEST_COMPONENTS)  # (2)
-    created = (
-        _timestamp_parameter(signature_input.parameters, "created")
-        if now is None
-        else _check_times(signature_input.parameters, now)
-    )  # (3)
-    nonce = signature_input.parameters.get("nonce", "")
+def _verify_head(head: RequestHead, find_key: KeyLookup, now: float | None) -> VerifiedSignature:
+    """Verify as RFC 9421 §3.2 says; ``now`` None: whatever the signature's time is."""
+    # (1) The first signature by a known key counts; a proxy may have added others (§4.3).
+    signature_input, value, key = _select_signature(head.headers, find_key, now or 0.0)
+    # (2) It covers everything that changes what the request means.
+    _check_coverage(signature_input, _REQUIRED_REQUEST_COMPONENTS)
+    # (3) It was made within the time for which the replay cache keeps nonces.
+    parameters = signature_input.parameters
+    created = _timestamp_parameter(parameters, "created") if now is None else _check_times(parameters, now)
+    nonce = parameters.get("nonce", "")
     if not 0 < len(nonce) <= MAX_NONCE_LENGTH:
         raise VerificationError("the signature has no usable nonce")
-    check_digest(_required_field(parts.headers, "content-digest"), parts.body)  # (4)
+    # (4) The key made it over exactly these components.
     _check_algorithm(signature_input, key)
-    key.verify(
-        value, _signature_base(signature_input, lambda component: _request_component_value(component, parts))
-    )  # (5)
+    key.verify(value, _signature_base(signature_input, lambda component: _request_component_value(component, head)))
     return VerifiedSignature(key, created, nonce, signature_input.label, value)
 
 
@@ -307,19 +329,19 @@ def _signature_base(signature_input: SignatureInput, component_value: Callable[[
         raise VerificationError("the signature covers a header that is no text") from exc
 
 
-def _request_component_value(component: Component, parts: SignedRequestParts) -> str:
+def _request_component_value(component: Component, head: RequestHead) -> str:
     if component.is_from_request:
         raise VerificationError("a request cannot cover a request (;req)")
     match component.name:
         case "@method":
-            return parts.method
+            return head.method
         case "@authority":
-            return parts.authority
+            return head.authority
         case "@path":
-            return parts.path
+            return head.path
         case "@query":
-            return f"?{parts.query}"
-    return _header_component_value(component, parts.headers)
+            return f"?{head.query}"
+    return _header_component_value(component, head.headers)
 
 
 def _response_component_value(

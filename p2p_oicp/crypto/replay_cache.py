@@ -57,19 +57,29 @@ class ReplayCache:
             os.close(fd)
         self._file_descriptors.clear()
 
+    def check(self, signature: VerifiedSignature) -> None:
+        """Raise VerificationError if the signature was stored before; store nothing."""
+        bucket = self._buckets.get(signature.created // _BUCKET_SECONDS)
+        if bucket is not None and _entry(signature) in bucket:
+            raise VerificationError("this very request was received before (nonce)")
+
     def check_and_store(self, signature: VerifiedSignature, now: float) -> None:
-        """Remember a verified signature; raise NotProven if it was seen before, StoreError where it cannot be kept."""
-        minute = signature.created // _BUCKET_SECONDS
-        entry = f"{signature.key.key_id} {signature.nonce}"
+        """Store a verified signature, so that it is accepted once.
+
+        Raises:
+            VerificationError: it was stored before.
+            StoreError: it cannot be stored.
+        """
+        self.check(signature)
+        minute, entry = signature.created // _BUCKET_SECONDS, _entry(signature)
         bucket = self._buckets.get(minute)
         if bucket is None:
             bucket = self._buckets[minute] = set()
-        if entry in bucket:
-            raise VerificationError("this very request was received before (nonce)")
         bucket.add(entry)
         self._last_stored_at[minute] = self._monotonic()
         if self._directory is not None:
-            self._append(minute, f"\n{entry}".encode())  # in front: behind half a line, it is a line all the same
+            # The line break comes first: behind half a line of a full disk, this is a line all the same.
+            self._append(minute, f"\n{entry}".encode())
         if int(now) // _BUCKET_SECONDS != self._last_purge_minute:
             self._purge_expired(now)
 
@@ -113,3 +123,7 @@ class ReplayCache:
                 os.close(fd)
             if self._directory is not None:
                 self._path(minute).unlink(missing_ok=True)
+
+
+def _entry(signature: VerifiedSignature) -> str:
+    return f"{signature.key.key_id} {signature.nonce}"

@@ -6,7 +6,7 @@ What a role gets with a request, and what it works with.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -76,17 +76,24 @@ class OperationRequest(msgspec.Struct, Generic[MessageT_co], frozen=True):
 
 
 class OperationResponse(msgspec.Struct, frozen=True):
-    """An OICP answer, ready to send."""
+    """An OICP answer, ready to send.
+
+    Attributes:
+        is_refusal: this node refuses; a refusal that was only passed on is none.
+        signature_headers: set where the response is signed and recorded already (`TransactionalSigner`).
+    """
 
     body: bytes
     http_status: int = 200
     is_refusal: bool = False
     content_type: str = "application/json"
+    signature_headers: Mapping[str, str] | None = None
 
 
-#: Signs an answer, and keeps it with its request as evidence, in the transaction that decides it. What is not sealed
-#: there is signed and kept afterwards, in a transaction of its own: with ``FULL``, 25 to 40 µs more of each request.
-TransactionalSigner: TypeAlias = Callable[[Transaction, OperationResponse], None]
+#: Signs a response, and records its exchange as evidence, in the transaction that decides it; the role returns what
+#: this returns. What is not signed there is signed and recorded afterwards, in a transaction of its own: with
+#: ``synchronous = FULL``, that costs each request 25 to 40 µs more.
+TransactionalSigner: TypeAlias = Callable[[Transaction, OperationResponse], OperationResponse]
 
 
 @dataclass(frozen=True, slots=True)

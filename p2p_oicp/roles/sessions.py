@@ -171,7 +171,7 @@ class SessionService:
             session, decided_response = decide(tx)
             response = self._store_or_find_response(tx, request, session) or decided_response
             if request.sign_in_transaction is not None:
-                request.sign_in_transaction(tx, response)
+                return request.sign_in_transaction(tx, response)
             return response
 
         return await self._services.store.write(job)

@@ -7,14 +7,15 @@ look-up, where thirty routes would be thirty regular expressions).
 """
 
 from p2p_oicp.server.admin import CdrAdminApi, OutboxAdminApi, PeerAdminApi
-from p2p_oicp.server.app import RequestPipeline, backend_app, peer_app
+from p2p_oicp.server.app import backend_app, peer_app
 from p2p_oicp.server.authentication import Authenticator, BackendAuthenticator, PeerAuthenticator
 from p2p_oicp.server.dispatcher import ListenerKind, OperationDispatcher
 from p2p_oicp.server.in_process import InProcessPeerClient, LocalBackendClient
-from p2p_oicp.server.limits import AdmissionController, AdmissionLimits, PeerConcurrencyLimiter
+from p2p_oicp.server.limits import AdmissionController, AdmissionLimits, PeerLimiter
 from p2p_oicp.server.listener import start_listener
 from p2p_oicp.server.metrics import Metrics
-from p2p_oicp.server.node_api import HelloClient, PairingHandler, SessionStatusHandler
+from p2p_oicp.server.node_api import HelloClient, PairingHandler, SessionStatusHandler, node_routes
+from p2p_oicp.server.pipeline import RequestPipeline
 
 __all__ = [
     "AdmissionController",
@@ -32,10 +33,11 @@ __all__ = [
     "PairingHandler",
     "PeerAdminApi",
     "PeerAuthenticator",
-    "PeerConcurrencyLimiter",
+    "PeerLimiter",
     "RequestPipeline",
     "SessionStatusHandler",
     "backend_app",
+    "node_routes",
     "peer_app",
     "start_listener",
 ]

@@ -21,14 +21,14 @@ from p2p_oicp.client import HttpTransport
 from p2p_oicp.clock import Clock, format_timestamp
 from p2p_oicp.delivery import WakeupRegistry
 from p2p_oicp.errors import ConfigurationError, PeerError, PeerRejected, VerificationError
+from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.oicp.operations import api_root
 from p2p_oicp.peering import PeerTls
 from p2p_oicp.peers.descriptor import PAIRINGS_PATH, SignedDescriptor
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.roles.emp.reconciliation import CdrReconciler
-from p2p_oicp.server.app import Handler, RequestPipeline
-from p2p_oicp.server.inbound import read_body
-from p2p_oicp.server.problems import DATA_ERROR, HttpError
+from p2p_oicp.server.pipeline import Handler, RequestContext, RequestPipeline
+from p2p_oicp.server.problems import HttpError
 from p2p_oicp.storage import Row, Store, outbox
 
 _MAX_LISTED_MESSAGES = 1000
@@ -54,43 +54,43 @@ class OutboxAdminApi:
             web.delete("/admin/v1/outbox/{id}", pipeline.wrap(self._discard)),
         ]
 
-    async def _list(self, request: web.Request) -> OperationResponse:
+    async def _list(self, context: RequestContext) -> OperationResponse:
         """``?state=dead&destination=…&limit=…`` in any combination."""
-        state = request.query.get("state", "")
+        state = context.http.query.get("state", "")
         if state not in _MESSAGE_STATES:
-            raise HttpError(400, DATA_ERROR, f"state={state}: expected waiting or dead")
-        limit = _parse_integer(request.query.get("limit", "100"))
-        destination = request.query.get("destination", "")
+            raise HttpError(400, StatusCodeValue.DATA_ERROR, f"state={state}: expected waiting or dead")
+        limit = _parse_integer(context.http.query.get("limit", "100"))
+        destination = context.http.query.get("destination", "")
         rows = await self._store.query(
             outbox.LIST, state_=state, destination_=destination, limit=min(limit, _MAX_LISTED_MESSAGES)
         )
         return OperationResponse(orjson.dumps({"messages": [dict(row) for row in rows]}))
 
-    async def _show(self, request: web.Request) -> OperationResponse:
-        rows = await self._store.query(outbox.SHOW, id_=_parse_integer(request.match_info["id"]))
+    async def _show(self, context: RequestContext) -> OperationResponse:
+        rows = await self._store.query(outbox.SHOW, id_=_parse_integer(context.parameter("id")))
         if not rows:
-            raise _message_not_found(request)
+            raise _message_not_found(context)
         return OperationResponse(orjson.dumps(message_to_json(rows[0])))
 
-    async def _requeue(self, request: web.Request) -> OperationResponse:
-        message_id, now = _parse_integer(request.match_info["id"]), self._clock.time()
+    async def _requeue(self, context: RequestContext) -> OperationResponse:
+        message_id, now = _parse_integer(context.parameter("id")), self._clock.time()
         destination = await self._store.write(partial(outbox.requeue, message_id=message_id, now=now))
         if destination is None:
-            raise _message_not_found(request)
+            raise _message_not_found(context)
         self._wakeups.notify_outbox(destination)
         return OperationResponse(orjson.dumps({"retried": 1}))
 
-    async def _requeue_dead(self, request: web.Request) -> OperationResponse:
-        destination, now = request.query.get("destination", ""), self._clock.time()
+    async def _requeue_dead(self, context: RequestContext) -> OperationResponse:
+        destination, now = context.http.query.get("destination", ""), self._clock.time()
         requeued = await self._store.write(partial(outbox.requeue_dead, destination=destination, now=now))
         for name in requeued:
             self._wakeups.notify_outbox(name)
         return OperationResponse(orjson.dumps({"retried": sum(requeued.values()), "destinations": requeued}))
 
-    async def _discard(self, request: web.Request) -> OperationResponse:
-        message_id, now = _parse_integer(request.match_info["id"]), self._clock.time()
+    async def _discard(self, context: RequestContext) -> OperationResponse:
+        message_id, now = _parse_integer(context.parameter("id")), self._clock.time()
         if not await self._store.write(partial(outbox.discard, message_id=message_id, now=now)):
-            raise _message_not_found(request)
+            raise _message_not_found(context)
         return OperationResponse(orjson.dumps({"dropped": 1}))
 
 
@@ -101,12 +101,12 @@ def message_to_json(row: Row) -> dict[str, object]:
 
 def _parse_integer(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text[:20]) > _MAX_INTEGER:
-        raise HttpError(400, DATA_ERROR, f"{text[:20]!r}: expected a whole number")
+        raise HttpError(400, StatusCodeValue.DATA_ERROR, f"{text[:20]!r}: expected a whole number")
     return int(text)
 
 
-def _message_not_found(request: web.Request) -> HttpError:
-    return HttpError(404, DATA_ERROR, f"there is no letter {request.match_info['id']} in the outbox")
+def _message_not_found(context: RequestContext) -> HttpError:
+    return HttpError(404, StatusCodeValue.DATA_ERROR, f"there is no message {context.parameter('id')} in the outbox")
 
 
 log = structlog.get_logger(__name__)
@@ -114,7 +114,7 @@ log = structlog.get_logger(__name__)
 _MAX_PEER_ADMIN_BODY_BYTES = 64 * 1024
 _UNPAIR_TIMEOUT_SECONDS = 5.0
 
-JsonHandler = Callable[[dict[str, Any], web.Request], Awaitable[dict[str, object]]]
+JsonHandler = Callable[[dict[str, Any], RequestContext], Awaitable[dict[str, object]]]
 
 
 class PeerAdminApi:
@@ -145,47 +145,49 @@ class PeerAdminApi:
         ]
 
     def _json_handler(self, handle: JsonHandler) -> Handler:
-        async def handle_json(request: web.Request) -> OperationResponse:
-            inbound = await self._pipeline.read_request(request, _MAX_PEER_ADMIN_BODY_BYTES)
+        async def handle_json(context: RequestContext) -> OperationResponse:
+            body = await context.read_body(_MAX_PEER_ADMIN_BODY_BYTES)
             try:
-                payload = orjson.loads(inbound.body) if inbound.body.strip() else {}
+                payload = orjson.loads(body) if body.strip() else {}
                 if not isinstance(payload, dict):
-                    raise HttpError(400, DATA_ERROR, "expected a JSON object")
-                return OperationResponse(orjson.dumps(await handle(payload, request)))
+                    raise HttpError(400, StatusCodeValue.DATA_ERROR, "expected a JSON object")
+                return OperationResponse(orjson.dumps(await handle(payload, context)))
             except orjson.JSONDecodeError as error:
-                raise HttpError(400, DATA_ERROR, f"expected a JSON object: {error}") from error
+                raise HttpError(400, StatusCodeValue.DATA_ERROR, f"expected a JSON object: {error}") from error
             except ConfigurationError as error:
-                raise HttpError(409, DATA_ERROR, str(error)) from error
+                raise HttpError(409, StatusCodeValue.DATA_ERROR, str(error)) from error
             except (PeerError, VerificationError) as error:
-                raise HttpError(502, DATA_ERROR, str(error)) from error
+                raise HttpError(502, StatusCodeValue.DATA_ERROR, str(error)) from error
 
         return handle_json
 
-    async def _list(self, _payload: dict[str, Any], _request: web.Request) -> dict[str, object]:
+    async def _list(self, _payload: dict[str, Any], _context: RequestContext) -> dict[str, object]:
         return await self._trust.status_reporter.report()
 
-    async def _invite(self, payload: dict[str, Any], _request: web.Request) -> dict[str, object]:
+    async def _invite(self, payload: dict[str, Any], _context: RequestContext) -> dict[str, object]:
         services, seconds = payload.get("services"), payload.get("expires_in")
         if services is not None and not isinstance(services, list):
-            raise HttpError(400, DATA_ERROR, "services: expected a list of operation names, or nothing for all")
+            raise HttpError(
+                400, StatusCodeValue.DATA_ERROR, "services: expected a list of operation names, or nothing for all"
+            )
         if seconds is not None and not isinstance(seconds, int | float):
-            raise HttpError(400, DATA_ERROR, "expires_in: expected seconds")
+            raise HttpError(400, StatusCodeValue.DATA_ERROR, "expires_in: expected seconds")
         invitation, expires_at = await self._pairing.invite(services, seconds)
         log.info("pairing.invitation_created", expires_at=format_timestamp(expires_at))
         return {"link": invitation.link(), "expires_at": format_timestamp(expires_at)}
 
-    async def _inspect(self, payload: dict[str, Any], _request: web.Request) -> dict[str, object]:
+    async def _inspect(self, payload: dict[str, Any], _context: RequestContext) -> dict[str, object]:
         return descriptor_to_json(await self._pairing.inspect(_require_text(payload, "link")))
 
-    async def _join(self, payload: dict[str, Any], _request: web.Request) -> dict[str, object]:
+    async def _join(self, payload: dict[str, Any], _context: RequestContext) -> dict[str, object]:
         alias = None if payload.get("alias") is None else _require_text(payload, "alias")
         peer = await self._pairing.join(_require_text(payload, "link"), alias)
         log.info("pairing.completed", peer=peer.name)
         return {"joined": peer.name}
 
-    async def _remove(self, _payload: dict[str, Any], request: web.Request) -> dict[str, object]:
+    async def _remove(self, _payload: dict[str, Any], context: RequestContext) -> dict[str, object]:
         """Un-pair: (1) tell the other side while we can still prove who we are, (2) forget it here."""
-        name = request.match_info["name"]
+        name = context.parameter("name")
         peer = self._directory.find_removable(name)
         peer_error: str | None = None
         try:
@@ -199,18 +201,18 @@ class PeerAdminApi:
         log.info("pairing.removed", peer=name, by="us", other_side=peer_error or "has removed this node as well")
         return {"removed": name, "other_side": peer_error}
 
-    async def _accept(self, payload: dict[str, Any], request: web.Request) -> dict[str, object]:
+    async def _accept(self, payload: dict[str, Any], context: RequestContext) -> dict[str, object]:
         if self._trust.discovery is None:
             raise ConfigurationError("this node looks for nobody; set [discovery] mdns = true")
-        peer = await self._trust.discovery.accept(request.match_info["name"], payload.get("fingerprint"))
+        peer = await self._trust.discovery.accept(context.parameter("name"), payload.get("fingerprint"))
         log.info("discovery.accepted", peer=peer.name)
         return {"accepted": peer.name}
 
-    async def _evidence(self, _payload: dict[str, Any], request: web.Request) -> dict[str, object]:
-        file = await self._trust.evidence.export(request.match_info["session_id"])
+    async def _evidence(self, _payload: dict[str, Any], context: RequestContext) -> dict[str, object]:
+        file = await self._trust.evidence.export(context.parameter("session_id"))
         return {"file": file.decode()}
 
-    async def _reload(self, _payload: dict[str, Any], _request: web.Request) -> dict[str, object]:
+    async def _reload(self, _payload: dict[str, Any], _context: RequestContext) -> dict[str, object]:
         if reasons := await self._trust.reload():
             raise ConfigurationError("; ".join(reasons))
         return {"reloaded": True}
@@ -237,11 +239,10 @@ def descriptor_to_json(signed: SignedDescriptor) -> dict[str, object]:
 def _require_text(payload: dict[str, Any], name: str) -> str:
     value = payload.get(name)
     if not isinstance(value, str) or not value:
-        raise HttpError(400, DATA_ERROR, f"{name}: expected text")
+        raise HttpError(400, StatusCodeValue.DATA_ERROR, f"{name}: expected text")
     return value
 
 
-_NOT_OFFERED = "320"
 _MAX_RECONCILE_BODY_BYTES = 64 * 1024
 
 
@@ -255,13 +256,14 @@ class CdrAdminApi:
         """Return the routes for the backend application."""
         return [web.post("/admin/v1/cdrs/reconcile", pipeline.wrap(self._reconcile))]
 
-    async def _reconcile(self, request: web.Request) -> OperationResponse:
+    async def _reconcile(self, context: RequestContext) -> OperationResponse:
         """``{"since": "2026-03-01T00:00:00Z"}`` or nothing; answers what each CPO peer had."""
         if self._reconciler is None:
-            raise HttpError(404, _NOT_OFFERED, "this node is no EMP: records are not brought to it")
-        results = await self._reconciler.reconcile_all(
-            _parse_since(await read_body(request, _MAX_RECONCILE_BODY_BYTES))
-        )
+            raise HttpError(
+                404, StatusCodeValue.SERVICE_NOT_AVAILABLE, "this node is no EMP: records are not brought to it"
+            )
+        since = _parse_since(await context.read_body(_MAX_RECONCILE_BODY_BYTES))
+        results = await self._reconciler.reconcile_all(since)
         return OperationResponse(orjson.dumps({"peers": [asdict(result) for result in results]}))
 
 
@@ -272,7 +274,9 @@ def _parse_since(body: bytes) -> float | None:
         text = orjson.loads(body).get("since")
         since = None if text is None else datetime.fromisoformat(text)
     except (orjson.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
-        raise HttpError(400, DATA_ERROR, f'expected {{"since": "2026-03-01T00:00:00Z"}} or nothing: {error}') from error
+        raise HttpError(
+            400, StatusCodeValue.DATA_ERROR, f'expected {{"since": "2026-03-01T00:00:00Z"}} or nothing: {error}'
+        ) from error
     if since is not None and since.tzinfo is None:
-        raise HttpError(400, DATA_ERROR, "since: a time needs its offset, as in 2026-03-01T00:00:00Z")
+        raise HttpError(400, StatusCodeValue.DATA_ERROR, "since: a time needs its offset, as in 2026-03-01T00:00:00Z")
     return since.timestamp() if since else None

@@ -1,120 +1,114 @@
-"""Who is calling: identity is proved, not claimed (DESIGN section 7).
+"""Who sent a request: identity is proved, not claimed (DESIGN section 7).
 
-The plan of :meth:`PeerGate.admit`:
+The steps, in the order of the code of `PeerAuthenticator`. ``authenticate`` sees the head of a request only:
 
-(1) What is needed is what the caller's entry says, or else what this node requires of everyone.
-(2) A signature is verified wherever there is one by a key we know, and has to be there where it is needed.
-(3) A client certificate likewise. (4) What was proved is one peer, and (5) it answers for the party it claims.
-(6) It stays within its limits, and calls from where it may call.
+(1) The party in the path claims a peer; its entry, or else ``[security] require``, says what has to be proved.
+(2) A client certificate is the one of a peer, by fingerprint or by CA and name.
+(3) A signature (RFC 9421) covers the head, ``Content-Digest`` included, and was not received before.
+(4) All proofs name one peer.
+(5) That peer's own entry requires no further proof.
 
-Without anything needed or proved, the caller is whoever answers for the party that the path claims: insecure mode.
+``authorize``:
+
+(6) The peer is the one that answers for the claimed party.
+(7) It stays within its rate and its size of a body.
+(8) It calls from one of its networks.
+
+``verify_body``, when the body has been received:
+
+(9) The body is the one of the signed digest. Only now the signature counts as used: a connection that breaks in the
+    middle of a body may be tried again with the same signature.
+
+Where nothing is required and nothing proved, the sender is the peer that answers for the claimed party (insecure mode).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Protocol
 
 import msgspec
 
-from p2p_oicp.crypto import SignedRequestParts, VerifiedSignature, has_signature, verify_request
+from p2p_oicp.crypto import PublicKey, VerifiedSignature, has_signature, verify_body, verify_request_head
 from p2p_oicp.errors import Refusal, Unauthorized, UnknownKey, VerificationError
-from p2p_oicp.oicp import OperatorID, ProviderID
+from p2p_oicp.oicp import OperatorID, ProviderID, StatusCodeValue
 from p2p_oicp.peering import PeerTls
 from p2p_oicp.peers import Peer
-from p2p_oicp.roles.context import OperationResponse, TransactionalSigner
-from p2p_oicp.server.limits import TokenBucketLimiter
-from p2p_oicp.server.problems import DATA_ERROR, HttpError
-
-_PARTNER_NOT_FOUND = "300"
+from p2p_oicp.server.inbound import InboundRequest
+from p2p_oicp.server.limits import PeerLimiter
+from p2p_oicp.server.problems import HttpError
 
 PartyID = OperatorID | ProviderID
 
 
-class SignedResponse(msgspec.Struct, frozen=True):
-    """An answer that is signed, and kept as evidence already; ``headers`` prove who gave it."""
+class Principal(msgspec.Struct, frozen=True):
+    """The sender of a request.
 
-    response: OperationResponse
-    headers: Mapping[str, str]
-
-
-class InboundRequest(msgspec.Struct):
-    """A request as it came: what identity is proved from, and the caller's address (None: in-process).
-
-    ``body`` is the text of it, in UTF-8. ``is_own`` marks a request of this very node; ``signature``,
-    ``has_certificate`` and ``is_proven`` are set once they were verified. ``seal`` is for the role; it sets ``sealed``.
+    Attributes:
+        peer: None where the request names no party and nothing has to be proved.
+        is_authenticated: ``peer`` was proved, and not only claimed.
+        signature: the verified signature, which the response's signature covers.
     """
 
-    signed_parts: SignedRequestParts
-    body: bytes
-    client_address: str | None = None
-    is_in_process: bool = False
-    signature: VerifiedSignature | None = None
-    has_certificate: bool = False
+    peer: Peer | None = None
     is_authenticated: bool = False
-    operation: str | None = None
-    peer: str | None = None
-    sign_in_transaction: TransactionalSigner | None = None
-    signed_response: SignedResponse | None = None
+    signature: VerifiedSignature | None = None
 
 
-class Principal(msgspec.Struct, frozen=True):
-    """Who sent a request; ``peer`` is None where nobody is claimed and nothing has to be proved."""
-
-    peer: Peer | None
-    is_authenticated: bool
+ANONYMOUS = Principal()
 
 
 class Authenticator(Protocol):
-    """Lets callers in."""
+    """Authenticates the senders of one listener's requests, and authorizes them for the parties they act for."""
 
-    async def authenticate(self, inbound: InboundRequest, claimed_party: PartyID | None) -> Principal:
-        """Return who calls; raise Refusal 017 (or 300). ``claimed`` is the party that the path names."""
+    async def authenticate(self, request: InboundRequest, claimed_party: PartyID | None) -> Principal:
+        """Return who sent the request with this head; raise Unauthorized (017)."""
 
-    def authorize_party(self, principal: Principal, party: PartyID, inbound: InboundRequest) -> Peer:
-        """Return who speaks for the party that the body names; raise Refusal 017 (or 300)."""
+    def authorize(self, principal: Principal, claimed_party: PartyID | None, request: InboundRequest) -> None:
+        """Raise Refusal 017 or 300, or HttpError 429 or 413, unless the principal may act for the claimed party."""
+
+    def verify_body(self, principal: Principal, request: InboundRequest, body: bytes) -> None:
+        """Raise Unauthorized unless ``body``, as on the wire, is the one that the principal has signed."""
+
+    def authorize_party(self, principal: Principal, party: PartyID, request: InboundRequest) -> Peer:
+        """Return the peer that acts for a party which the body names; raise Refusal 017 or 300."""
 
     def is_authorized_for(self, peer: Peer, party: PartyID) -> bool:
-        """Say whether a peer speaks for ``party``."""
+        """Say whether a peer acts for ``party``."""
 
 
 class BackendAuthenticator:
-    """Lets our own backend in, which speaks for our own parties."""
+    """For the backend API: the sender is our own backend, which acts for our own parties."""
 
-    def __init__(self, me: Peer) -> None:
-        self._me = me
+    def __init__(self, local_peer: Peer) -> None:
+        self._principal = Principal(local_peer, is_authenticated=True)
+        self._local_peer = local_peer
 
-    async def authenticate(self, inbound: InboundRequest, claimed_party: PartyID | None) -> Principal:
-        """Return ourselves."""
-        return Principal(
-            self._me
-            if claimed_party is None
-            else self.authorize_party(Principal(self._me, is_authenticated=True), claimed_party, inbound),
-            is_authenticated=True,
-        )
+    async def authenticate(self, request: InboundRequest, claimed_party: PartyID | None) -> Principal:  # noqa: ARG002
+        return self._principal
 
-    def authorize_party(self, principal: Principal, party: PartyID, inbound: InboundRequest) -> Peer:  # noqa: ARG002 - the gate's shape
-        """Return ourselves, if we answer for ``named``."""
-        if not self._me.handles_party(party):
-            raise Unauthorized(
-                f"{party} is not a party of this node; its backend speaks for {format_parties(self._me)}"
-            )
-        return self._me
+    def authorize(self, principal: Principal, claimed_party: PartyID | None, request: InboundRequest) -> None:
+        if claimed_party is not None:
+            self.authorize_party(principal, claimed_party, request)
+
+    def verify_body(self, principal: Principal, request: InboundRequest, body: bytes) -> None:
+        """Accept any body: the listener's token, or loopback, is what proves our backend."""
+
+    def authorize_party(self, principal: Principal, party: PartyID, request: InboundRequest) -> Peer:  # noqa: ARG002
+        if not self._local_peer.handles_party(party):
+            info = f"{party} is not a party of this node; its backend speaks for {format_parties(self._local_peer)}"
+            raise Unauthorized(info)
+        return self._local_peer
 
     def is_authorized_for(self, peer: Peer, party: PartyID) -> bool:
-        """Say whether ``party`` is one of ours."""
         return peer.handles_party(party)
 
 
 class PeerAuthenticator:
-    """Lets peers in."""
+    """For the peer API: the sender is another company's node; see the steps above."""
 
-    def __init__(self, trust: PeerTls, *, requests_per_second: float = 5000.0) -> None:
-        self._rate_limiter = TokenBucketLimiter(
-            trust.clock, per_second=requests_per_second, burst=2 * requests_per_second
-        )
-        self._me = trust.local_peer
+    def __init__(self, trust: PeerTls, limiter: PeerLimiter) -> None:
+        self._limiter = limiter
         self._registry = trust.registry
         self._keyring = trust.keyring
         self._replay_cache = trust.replay_cache
@@ -124,40 +118,78 @@ class PeerAuthenticator:
         self._record_seen = trust.status_reporter.record_seen
         self._find_by_certificate = trust.find_by_certificate
 
-    async def authenticate(self, inbound: InboundRequest, claimed_party: PartyID | None) -> Principal:
-        """Return who calls; see ``Gate`` and the plan above."""
-        claimed_peer = self._resolve_party(claimed_party) if claimed_party is not None else None
-        if inbound.is_in_process:
-            return Principal(self._me, is_authenticated=True)
-        skips_verification = not self._required_credentials(claimed_peer) and not _has_credentials(inbound.signed_parts)
-        authenticated_peer = None if skips_verification else await self._verify_credentials(inbound, claimed_peer)
-        if authenticated_peer is not None:
-            self._check_required_credentials(authenticated_peer, inbound)
-            inbound.is_authenticated, inbound.peer = True, authenticated_peer.name
-            if claimed_party is not None:
-                self._check_authorized_for(authenticated_peer, claimed_party)
-            self._check_limits(authenticated_peer, inbound)
-        elif claimed_peer is not None and claimed_peer.is_self:
-            raise Unauthorized(f"{claimed_party} is this node's own party")
-        elif claimed_party is not None and claimed_peer is None:
-            raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {claimed_party}")
-        peer = authenticated_peer or claimed_peer
-        _check_client_network(peer, inbound.client_address)  # (6)
-        if peer is not None:
-            self._record_seen(peer.name)
-        return Principal(peer, is_authenticated=authenticated_peer is not None)
+    async def authenticate(self, request: InboundRequest, claimed_party: PartyID | None) -> Principal:
+        # (1) Whom the path claims.
+        claimed = self._registry.resolve_party(claimed_party) if claimed_party is not None else None
+        required = self._required_credentials(claimed)
+        if not required and not _has_credentials(request):
+            return Principal(claimed)
+        # (2) Mutual TLS.
+        by_certificate = self._peer_by_certificate(request, is_required="mtls" in required)
+        # (3) The signature over the head.
+        signature = await self._verify_signature(request, claimed, is_required="signature" in required)
+        # (4) One peer.
+        peer = self._proved_peer(by_certificate, signature)
+        if peer is None:
+            return Principal(claimed)
+        # (5) What its own entry requires: without a party in the path, (1) did not know whose entry counts.
+        required = self._required_credentials(peer)
+        if "signature" in required and signature is None:
+            raise Unauthorized(f"{peer.name} has to sign its requests")
+        if "mtls" in required and by_certificate is None:
+            raise Unauthorized(f"{peer.name} has to show its client certificate")
+        return Principal(peer, is_authenticated=True, signature=signature)
 
-    def authorize_party(self, principal: Principal, party: PartyID, inbound: InboundRequest) -> Peer:
-        """Return the peer that speaks for the party in the body; see ``Gate``."""
+    def authorize(self, principal: Principal, claimed_party: PartyID | None, request: InboundRequest) -> None:
+        peer = principal.peer
+        # (6) The claimed party.
+        if claimed_party is not None and peer is None:
+            raise _unknown_party(claimed_party)
+        if peer is None:
+            return
+        if principal.is_authenticated:
+            if claimed_party is not None:
+                self._check_authorized_for(peer, claimed_party)
+            # (7) Only proved requests count: nobody can use up the share of another peer.
+            self._limiter.count_request(peer)
+            if peer.max_body is not None and (request.content_length or 0) > peer.max_body:
+                info = f"the body has {request.content_length} bytes; {peer.name} may send {peer.max_body}"
+                raise HttpError(413, StatusCodeValue.DATA_ERROR, info)
+        elif peer.is_self:
+            raise Unauthorized(f"{claimed_party} is this node's own party")
+        # (8) The network.
+        _check_client_network(peer, request.client_address)
+
+    def verify_body(self, principal: Principal, request: InboundRequest, body: bytes) -> None:
+        # (9) Digest, then nonce.
+        if principal.signature is not None:
+            self._accept_signature(principal.signature, request, body)
+        if principal.peer is not None:
+            self._record_seen(principal.peer.name)
+
+    def authenticate_key(self, key: PublicKey, request: InboundRequest, body: bytes) -> Principal:
+        """Return the anonymous principal whose signature is by ``key``, which came with the request itself (pairing).
+
+        Raises:
+            Unauthorized: the signature is not by that key, or was received before.
+        """
+        try:
+            signature = verify_request_head(request, lambda _key_id, _now: key, self._clock.time())
+        except VerificationError as error:
+            raise Unauthorized(str(error)) from error
+        self._accept_signature(signature, request, body)
+        return Principal(signature=signature)
+
+    def authorize_party(self, principal: Principal, party: PartyID, request: InboundRequest) -> Peer:
         if principal.peer is not None:
             self._check_authorized_for(principal.peer, party)
             return principal.peer
-        peer = self._resolve_party(party)
+        peer = self._registry.resolve_party(party)
         if peer is None:
-            raise Refusal(_PARTNER_NOT_FOUND, f"no peer of this node answers for {party}")
+            raise _unknown_party(party)
         if self._required_credentials(peer):
             raise Unauthorized(f"{peer.name} has to prove itself: {' and '.join(self._required_credentials(peer))}")
-        _check_client_network(peer, inbound.client_address)
+        _check_client_network(peer, request.client_address)
         return peer
 
     def is_authorized_for(self, peer: Peer, party: PartyID) -> bool:
@@ -165,28 +197,8 @@ class PeerAuthenticator:
         responsible_peer = self._registry.resolve_party(party)
         return responsible_peer is not None and responsible_peer.name == peer.name
 
-    def _resolve_party(self, party: PartyID) -> Peer | None:
-        return self._registry.resolve_party(party)
-
-    async def _verify_credentials(self, inbound: InboundRequest, claimed_peer: Peer | None) -> Peer | None:
-        """Return the one peer that the request proves to come from, None where nothing is proved or needed."""
-        required = self._required_credentials(claimed_peer)  # (1)
-        certificate_peer = self._peer_by_certificate(inbound, is_required="mtls" in required)  # (3)
-        signer_name = await self._peer_by_signature(inbound, claimed_peer, is_required="signature" in required)  # (2)
-        if certificate_peer is not None and signer_name is not None and certificate_peer.name != signer_name:
-            raise Unauthorized(
-                f"the request is signed by {signer_name}, its certificate is {certificate_peer.name}'s"
-            )  # (4)
-        if signer_name is None:
-            return certificate_peer
-        peer = self._registry.by_name(signer_name)
-        if peer is None:
-            raise Unauthorized(f"{signer_name} is no longer a peer of this node")
-        return peer
-
-    def _peer_by_certificate(self, inbound: InboundRequest, *, is_required: bool) -> Peer | None:
-        """Return the peer whose client certificate the connection has."""
-        certificate = inbound.signed_parts.certificate
+    def _peer_by_certificate(self, request: InboundRequest, *, is_required: bool) -> Peer | None:
+        certificate = request.certificate
         peer = self._find_by_certificate(certificate) if certificate is not None else None
         if peer is None and is_required:
             description = (
@@ -195,70 +207,82 @@ class PeerAuthenticator:
                 else "the client certificate of nobody that this node knows"
             )
             raise Unauthorized(f"the connection has {description}; this node wants mutual TLS")
-        inbound.has_certificate = peer is not None
         return peer
 
-    async def _peer_by_signature(
-        self, inbound: InboundRequest, claimed_peer: Peer | None, *, is_required: bool
-    ) -> str | None:
-        if not has_signature(inbound.signed_parts.headers):
+    async def _verify_signature(
+        self, request: InboundRequest, claimed: Peer | None, *, is_required: bool
+    ) -> VerifiedSignature | None:
+        """Return the verified signature; None where there is none by a known key, and none is required."""
+        if not has_signature(request.headers):
             if is_required:
                 raise Unauthorized("the request is not signed; this node wants an RFC 9421 signature")
             return None
         try:
-            signature = await self._verify_with_refresh(inbound.signed_parts, claimed_peer)
-            self._replay_cache.check_and_store(signature, self._clock.time())
+            signature = await self._verify_with_refresh(request, claimed)
+            # A replay is refused before its body costs anything. It is stored in (9) only: until then, the same
+            # signature may come again (a connection that broke), and the first whole one is accepted.
+            self._replay_cache.check(signature)
         except UnknownKey as exc:
             if is_required:
                 raise Unauthorized(str(exc)) from exc
             return None
         except VerificationError as exc:
-            raise Unauthorized(f"{exc}{self._authority_mismatch_hint(inbound.signed_parts)}") from exc
-        inbound.signature = signature
-        return self._keyring.owner(signature.key)
+            raise self._unauthorized(exc, request) from exc
+        return signature
 
-    async def _verify_with_refresh(self, parts: SignedRequestParts, claimed_peer: Peer | None) -> VerifiedSignature:
+    async def _verify_with_refresh(self, request: InboundRequest, claimed: Peer | None) -> VerifiedSignature:
         try:
-            return verify_request(parts, self._keyring.find, self._clock.time())
+            return verify_request_head(request, self._keyring.find, self._clock.time())
         except UnknownKey:
-            # Whoever it claims to be may have a new key; it is asked at the address that we know.
-            if claimed_peer is None or not await self._refresh_keys(claimed_peer.name):
+            # The claimed peer may have a new key; it is fetched from the address that this node has of it.
+            if claimed is None or not await self._refresh_keys(claimed.name):
                 raise
-        return verify_request(parts, self._keyring.find, self._clock.time())
+        return verify_request_head(request, self._keyring.find, self._clock.time())
 
-    def _authority_mismatch_hint(self, parts: SignedRequestParts) -> str:
-        host = parts.headers.get("Host", "")
-        return f" (signed for another address? this node is {parts.authority})" if host != parts.authority else ""
+    def _proved_peer(self, by_certificate: Peer | None, signature: VerifiedSignature | None) -> Peer | None:
+        if signature is None:
+            return by_certificate
+        signer_name = self._keyring.owner(signature.key)
+        if by_certificate is not None and by_certificate.name != signer_name:
+            info = f"the request is signed by {signer_name}, its certificate is {by_certificate.name}'s"
+            raise Unauthorized(info)
+        peer = self._registry.by_name(signer_name) if signer_name is not None else None
+        if peer is None:
+            raise Unauthorized(f"{signer_name} is no longer a peer of this node")
+        return peer
 
-    def _check_required_credentials(self, peer: Peer, inbound: InboundRequest) -> None:
-        if "signature" in self._required_credentials(peer) and inbound.signature is None:
-            raise Unauthorized(f"{peer.name} has to sign its requests")
-        if "mtls" in self._required_credentials(peer) and not inbound.has_certificate:
-            raise Unauthorized(f"{peer.name} has to show its client certificate")
+    def _accept_signature(self, signature: VerifiedSignature, request: InboundRequest, body: bytes) -> None:
+        try:
+            verify_body(request, body)
+            self._replay_cache.check_and_store(signature, self._clock.time())
+        except VerificationError as exc:
+            raise self._unauthorized(exc, request) from exc
 
-    def _check_limits(self, peer: Peer, inbound: InboundRequest) -> None:
-        """Raise HttpProblem 429 or 413 where a peer asks for too much; nobody else can use up its share."""
-        self._rate_limiter.acquire(peer.name, f"requests of {peer.name}", peer.requests_per_second)
-        if peer.max_body is not None and len(inbound.body) > peer.max_body:
-            info = f"the body has {len(inbound.body)} bytes; {peer.name} may send {peer.max_body}"
-            raise HttpError(413, DATA_ERROR, info)
+    def _unauthorized(self, error: VerificationError, request: InboundRequest) -> Unauthorized:
+        host = request.headers.get("Host", "")
+        hint = f" (signed for another address? this node is {request.authority})" if host != request.authority else ""
+        return Unauthorized(f"{error}{hint}")
 
     def _check_authorized_for(self, peer: Peer, party: PartyID) -> None:
-        if not self.is_authorized_for(peer, party):  # (5)
+        if not self.is_authorized_for(peer, party):
             raise Unauthorized(f"{peer.name} does not speak for {party}")
 
 
-def _has_credentials(parts: SignedRequestParts) -> bool:
-    return parts.certificate is not None or has_signature(parts.headers)
+def _has_credentials(request: InboundRequest) -> bool:
+    return request.certificate is not None or has_signature(request.headers)
 
 
-def _check_client_network(peer: Peer | None, client_address: str | None) -> None:
-    if peer is None or not peer.networks or client_address is None:
+def _unknown_party(party: PartyID) -> Refusal:
+    return Refusal(StatusCodeValue.PARTNER_NOT_FOUND, f"no peer of this node answers for {party}")
+
+
+def _check_client_network(peer: Peer, client_address: str | None) -> None:
+    if not peer.networks or client_address is None:
         return
     if not any(ip_address(client_address) in network for network in peer.networks):
         raise Unauthorized(f"{peer.name} may not call from {client_address}")
 
 
-def format_parties(me: Peer) -> str:
-    """Return the parties of this node, for people."""
-    return ", ".join(party.text for party in (*me.operators, *me.providers)) or "no party"
+def format_parties(peer: Peer) -> str:
+    """Return the parties of a peer, for people."""
+    return ", ".join(party.text for party in (*peer.operators, *peer.providers)) or "no party"

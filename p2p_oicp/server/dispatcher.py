@@ -1,8 +1,8 @@
-"""One OICP request, from bytes to bytes: find the operation, prove the sender, read the message, ask the role."""
+"""One OICP operation, from a decoded body to a response: read the message, check its sender, call the role."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Mapping
 from enum import Enum, auto
 from functools import lru_cache, partial
 from http import HTTPStatus
@@ -13,25 +13,29 @@ from msgspec.structs import replace
 
 from p2p_oicp.client import RECIPIENT_HEADER
 from p2p_oicp.delivery import PeerLiveness
-from p2p_oicp.errors import Refusal, StoreBusy, StoreError, Unauthorized
-from p2p_oicp.oicp import InvalidMessage, Message, OperatorID, ProviderID, Severity, read, read_records
-from p2p_oicp.oicp.operations import OPERATIONS, Operation, Party, find, sender_party
+from p2p_oicp.errors import Refusal, StoreError, Unauthorized
+from p2p_oicp.oicp import (
+    InvalidMessage,
+    Message,
+    OperatorID,
+    ProviderID,
+    Severity,
+    StatusCodeValue,
+    read,
+    read_records,
+)
+from p2p_oicp.oicp.operations import OPERATIONS, Operation, Party, Route, find, sender_party
 from p2p_oicp.peers import Peer, Profile
 from p2p_oicp.roles import CpoRole, EmpRole, OperationRequest, OperationResponse
-from p2p_oicp.roles.context import OperationHandler
-from p2p_oicp.roles.responses import SessionIds, refusal_response
-from p2p_oicp.server.authentication import Authenticator, InboundRequest, Principal, format_parties
-from p2p_oicp.server.limits import OVERLOAD_STATUSES, PeerConcurrencyLimiter
+from p2p_oicp.roles.context import OperationHandler, TransactionalSigner
+from p2p_oicp.roles.responses import NO_IDS, SessionIds, refusal_response
+from p2p_oicp.server.authentication import Authenticator, PartyID, Principal, format_parties
+from p2p_oicp.server.inbound import InboundRequest
+from p2p_oicp.server.limits import OVERLOAD_STATUSES, PeerLimiter
 from p2p_oicp.server.metrics import RequestObserver
-from p2p_oicp.server.problems import HttpError, as_refusal, validation_error_response
+from p2p_oicp.server.problems import HttpError, as_refusal, store_unavailable, validation_error_response
 
 log = structlog.get_logger(__name__)
-
-_SYSTEM_ERROR = "021"
-_PARTNER_NOT_FOUND = "300"
-_NO_CONTRACT = "210"
-_NOT_OFFERED = "320"
-_RETRY_AFTER_SECONDS = "1"
 
 
 class ListenerKind(Enum):
@@ -42,94 +46,133 @@ class ListenerKind(Enum):
 
 
 class OperationDispatcher:
-    """Serves OICP at one listener."""
+    """Serves the OICP operations of one listener.
+
+    Args:
+        listener_kind: which role serves an operation: at the peer API the one of its recipient, at the backend API
+            the one of its sender, which acts for our backend as the clearing house would.
+        local_peer: this node's own company.
+        authenticator: decides for which parties of a body a sender may act.
+        cpo, emp: the roles; None where this node has none.
+        liveness: told of each authenticated request of a peer that is in backoff.
+        observe_request: counts operations, results and seconds.
+        limiter: bounds the concurrency of a peer.
+    """
 
     def __init__(
         self,
         listener_kind: ListenerKind,
         *,
-        me: Peer,
+        local_peer: Peer,
         authenticator: Authenticator,
         cpo: CpoRole | None,
         emp: EmpRole | None,
         liveness: PeerLiveness,
         observe_request: RequestObserver,
-        peer_concurrency: PeerConcurrencyLimiter,
+        limiter: PeerLimiter,
     ) -> None:
+        self.local_peer = local_peer
         self._listener_kind = listener_kind
-        self._me = me
         self._authenticator = authenticator
         self._liveness = liveness
         self._observe_request = observe_request
-        self._peer_concurrency = peer_concurrency
+        self._limiter = limiter
         self._handlers = _handlers_by_operation(listener_kind, cpo, emp)
-        self._is_recipient = lru_cache(maxsize=256)(partial(_is_recipient, me))
+        # Partners send the same few values; comparing identifiers costs some microseconds.
+        self._is_recipient = lru_cache(maxsize=256)(partial(_is_recipient, local_peer))
 
-    def dispatch(self, path: str, inbound: InboundRequest) -> Awaitable[OperationResponse]:
-        """Answer the request at ``path`` below ``/api/oicp/``; raises HttpProblem for what is not OICP."""
+    def __repr__(self) -> str:
+        return f"<OperationDispatcher {self._listener_kind.name.lower()} operations={len(self._handlers)}>"
+
+    def find_route(self, path: str) -> Route:
+        """Return what ``path`` below ``/api/oicp/`` stands for; raise HttpError 404 where it is no path of OICP."""
         route = find(path)
         if route is None:
-            raise HttpError(404, _NOT_OFFERED, f"/api/oicp/{path} is not a path of OICP 2.3")
-        return self.execute(route.choose(inbound.body), route.party, inbound)
+            raise HttpError(404, StatusCodeValue.SERVICE_NOT_AVAILABLE, f"/api/oicp/{path} is not a path of OICP 2.3")
+        return route
 
-    async def execute(self, operation: Operation, party: str | None, inbound: InboundRequest) -> OperationResponse:
-        """Answer one operation; ``party`` is the sender's id in the path."""
-        start, result, inbound.operation = perf_counter(), "unavailable", operation.name
-        try:
-            self._check_recipient(inbound)
-            response = await self._execute(operation, party, inbound)
-            result = _result_label(response)
-        except HttpError as http_error:
-            result = "unavailable" if http_error.http_status in OVERLOAD_STATUSES else "problem"
-            raise
-        except StoreError as error:
-            raise _store_unavailable_error(error, operation) from error
-        else:
-            return response
-        finally:
-            self._observe_request(operation.name, result, perf_counter() - start)
+    def check_recipient(self, headers: Mapping[str, str]) -> None:
+        """Raise HttpError 421 where the request is meant for another node, whose address this node has now.
 
-    async def _execute(self, operation: Operation, party: str | None, inbound: InboundRequest) -> OperationResponse:
-        """(1) Who sends, by what is proved and what the path claims, (2) what, (3) path against body, (4) the role."""
-        message, peer = None, None
+        Its sender must not count the message as delivered.
+        """
+        recipient = headers.get(RECIPIENT_HEADER)
+        if recipient and self._listener_kind is ListenerKind.PEER and not self._is_recipient(recipient):
+            info = f"this node answers for {format_parties(self.local_peer)}, not for {recipient}"
+            raise HttpError(421, StatusCodeValue.PARTNER_NOT_FOUND, info)
+
+    async def execute(
+        self,
+        operation: Operation,
+        party: str | None,
+        principal: Principal,
+        request: InboundRequest,
+        body: bytes,
+        *,
+        sign_in_transaction: TransactionalSigner | None = None,
+    ) -> OperationResponse:
+        """Serve one operation.
+
+        Args:
+            operation: what is asked for.
+            party: the sender's id in the path.
+            principal: the sender, authenticated and authorized for that party.
+            request: the head.
+            body: the message, as UTF-8.
+            sign_in_transaction: for the role; None where the response is not recorded.
+        """
+        message, peer = None, principal.peer
         try:
-            principal = await self._authenticator.authenticate(inbound, _party_in_path(operation, party))  # (1)
-            peer = principal.peer
             if peer is not None:
                 _check_contract(peer, operation)
-            request = self._read(operation, party, peer, inbound)  # (2)
-            message = request.message
-            request = self._check_sender(request, principal, inbound)  # (3)
-            return await self._invoke(request)  # (4)
-        except InvalidMessage as invalid_message:
-            log.info(
-                "oicp.invalid", operation=operation.name, peer=peer.name if peer else None, reason=str(invalid_message)
-            )
-            refusal_error = as_refusal(invalid_message)
-            if refusal_error is not None:
-                return refusal_response(operation, refusal_error, SessionIds.from_message(message))
-            return validation_error_response(invalid_message, as_wwcp=peer is not None and peer.profile is Profile.WWCP)
-        except Refusal as refusal_error:
-            log.info(
-                "oicp.refused",
-                operation=operation.name,
-                code=refusal_error.code,
-                reason=refusal_error.info,
-                party=party,
-            )
-            return refusal_response(operation, refusal_error, SessionIds.from_message(message))
+            operation_request = _read(operation, party, peer, request, body, sign_in_transaction)
+            message = operation_request.message
+            operation_request = self._check_sender(operation_request, principal, request)
+            return await self._invoke(operation_request)
+        except (InvalidMessage, Refusal) as error:
+            return self.refuse(operation, error, peer, SessionIds.from_message(message))
+        except StoreError as error:
+            raise store_unavailable(error, operation=operation.name) from error
 
-    def _check_recipient(self, inbound: InboundRequest) -> None:
-        """Refuse what is meant for another node, whose address we have now; its sender shall not think it delivered."""
-        recipient = inbound.signed_parts.headers.get(RECIPIENT_HEADER)
-        if recipient and self._listener_kind is ListenerKind.PEER and not self._is_recipient(recipient):
-            info = f"this node answers for {format_parties(self._me)}, not for {recipient}"
-            raise HttpError(421, _PARTNER_NOT_FOUND, info)
+    async def execute_in_process(
+        self, operation: Operation, party: str | None, request: InboundRequest, body: bytes
+    ) -> OperationResponse:
+        """Serve a request of this very process: our own company is its sender, and nothing has to be proved."""
+        started, outcome = perf_counter(), None
+        principal = Principal(self.local_peer, is_authenticated=True)
+        try:
+            if self._listener_kind is ListenerKind.BACKEND:
+                self._authenticator.authorize(principal, claimed_party(operation, party), request)
+            outcome = await self.execute(operation, party, principal, request, body)
+        except Refusal as error:
+            outcome = self.refuse(operation, error, self.local_peer)
+        finally:
+            self.observe(operation, perf_counter() - started, outcome)
+        return outcome
+
+    def refuse(
+        self, operation: Operation, error: InvalidMessage | Refusal, peer: Peer | None, ids: SessionIds | None = None
+    ) -> OperationResponse:
+        """Return the response to a message that is refused, in the form that its operation and its sender read."""
+        name = peer.name if peer else None
+        if isinstance(error, InvalidMessage):
+            log.info("oicp.invalid", operation=operation.name, peer=name, reason=str(error))
+            refusal = as_refusal(error)
+            if refusal is None:
+                return validation_error_response(error, as_wwcp=peer is not None and peer.profile is Profile.WWCP)
+        else:
+            refusal = error
+            log.info("oicp.refused", operation=operation.name, peer=name, code=refusal.code, reason=refusal.info)
+        return refusal_response(operation, refusal, ids or NO_IDS)
+
+    def observe(self, operation: Operation, seconds: float, outcome: OperationResponse | Exception | None) -> None:
+        """Count one request: by its response, or by the exception that is answered in its place."""
+        self._observe_request(operation.name, _result_label(outcome), seconds)
 
     def _handler_for(self, operation: Operation) -> OperationHandler:
         handler = self._handlers.get(operation.name)
         if handler is None:
-            raise Refusal(_NOT_OFFERED, f"{operation.name} is not offered by this node")
+            raise Refusal(StatusCodeValue.SERVICE_NOT_AVAILABLE, f"{operation.name} is not offered by this node")
         return handler
 
     async def _invoke(self, request: OperationRequest[Message]) -> OperationResponse:
@@ -139,26 +182,21 @@ class OperationDispatcher:
         peer_name = peer.name if peer else ""
         if self._liveness.has_backoff(peer_name):
             await self._liveness.mark_alive(peer_name)
-        self._peer_concurrency.acquire(peer_name, peer.concurrent if peer else None)
+        self._limiter.acquire(peer)
         try:
             return await self._handler_for(request.operation)(request)
         finally:
-            self._peer_concurrency.release(peer_name)
-
-    async def authenticate_party(self, party: OperatorID | ProviderID, inbound: InboundRequest) -> Peer:
-        """Return the peer that asks for ``party`` what is not OICP; raises Refusal 017 or 300."""
-        principal = await self._authenticator.authenticate(inbound, party)
-        return self._authenticator.authorize_party(principal, party, inbound)
+            self._limiter.release(peer)
 
     def _check_sender(
-        self, request: OperationRequest[Message], principal: Principal, inbound: InboundRequest
+        self, request: OperationRequest[Message], principal: Principal, http_request: InboundRequest
     ) -> OperationRequest[Message]:
-        """Hold the sender's id in the body to the path's (CPO-01, Security); it counts where the path has none."""
+        """Compare the sender's id in the body with the path's (CPO-01, Security); without one in the path, it counts."""
         body_party = sender_party(request.operation, request.message)
         if body_party is None:
             return request
         if request.sender_id is None:
-            peer = self._authenticator.authorize_party(principal, body_party, inbound)
+            peer = self._authenticator.authorize_party(principal, body_party, http_request)
             _check_contract(peer, request.operation)
             return replace(request, peer=peer)
         is_same = body_party.text == request.sender_id or type(body_party)(request.sender_id) == body_party
@@ -167,7 +205,7 @@ class OperationDispatcher:
         return request
 
     def _is_delegated(self, derived_party: OperatorID | ProviderID, request: OperationRequest[Message]) -> bool:
-        """Whether the path's party may speak for the operator of an EvseID: a hub operator for its sub-operators."""
+        """Say whether the path's party may act for the operator of an EvseID: a hub operator for its sub-operators."""
         peer = request.peer
         return (
             request.operation.sender_is_derived
@@ -175,22 +213,25 @@ class OperationDispatcher:
             and self._authenticator.is_authorized_for(peer, derived_party)
         )
 
-    def _read(
-        self, operation: Operation, party: str | None, peer: Peer | None, inbound: InboundRequest
-    ) -> OperationRequest[Message]:
-        """Read and validate; the records of a push are left to the role, which reads them one by one."""
-        body = inbound.body
-        if not operation.is_push:
-            message, warnings = read(operation.request, body)
-            if warnings:
-                log.info("oicp.warnings", operation=operation.name, warnings=[str(finding) for finding in warnings])
-            return OperationRequest(
-                operation, message, peer, party, None, body, inbound.signed_parts.query, inbound.sign_in_transaction
-            )
+
+def _read(
+    operation: Operation,
+    party: str | None,
+    peer: Peer | None,
+    request: InboundRequest,
+    body: bytes,
+    sign_in_transaction: TransactionalSigner | None,
+) -> OperationRequest[Message]:
+    """Read and validate; the records of a push are left to the role, which reads them one by one."""
+    if operation.is_push:
         record_stream = read_records(operation.request, body)
         if any(finding.severity is Severity.ERROR for finding in record_stream.findings):
             raise InvalidMessage(record_stream.findings)
         return OperationRequest(operation, record_stream.envelope, peer, party, record_stream, body)
+    message, warnings = read(operation.request, body)
+    if warnings:
+        log.info("oicp.warnings", operation=operation.name, warnings=[str(finding) for finding in warnings])
+    return OperationRequest(operation, message, peer, party, None, body, request.query, sign_in_transaction)
 
 
 def _handlers_by_operation(
@@ -207,20 +248,18 @@ def _handlers_by_operation(
     return handlers
 
 
-def _store_unavailable_error(error: StoreError, operation: Operation) -> HttpError:
-    """Return what is answered where the database cannot be used: for the moment, or until somebody looks after it."""
-    info = str(error)
-    if not isinstance(error, StoreBusy):
-        log.error("oicp.store_error", operation=operation.name, error=info, exc_info=error)
-        info = "this node cannot use its database now; try again later"
-    return HttpError(503, _SYSTEM_ERROR, info, {"Retry-After": _RETRY_AFTER_SECONDS})
-
-
-def _result_label(response: OperationResponse) -> str:
-    """Return what a metric calls an answer; one that was given by another system, and passed on, is ok."""
-    if response.http_status == HTTPStatus.OK:
-        return "refused" if response.is_refusal else "ok"
-    return "invalid" if response.http_status == HTTPStatus.BAD_REQUEST else "refused"
+def _result_label(outcome: OperationResponse | Exception | None) -> str:
+    """Return a metric's label; a refusal by another system that was only passed on is ok."""
+    match outcome:
+        case OperationResponse(http_status=HTTPStatus.OK):
+            return "refused" if outcome.is_refusal else "ok"
+        case OperationResponse(http_status=HTTPStatus.BAD_REQUEST):
+            return "invalid"
+        case OperationResponse():
+            return "refused"
+        case HttpError() if outcome.http_status not in OVERLOAD_STATUSES:
+            return "problem"
+    return "unavailable"
 
 
 def _is_recipient(me: Peer, recipient: str) -> bool:
@@ -230,15 +269,16 @@ def _is_recipient(me: Peer, recipient: str) -> bool:
 
 def _check_contract(peer: Peer, operation: Operation) -> None:
     if not peer.serves(operation.name):
-        raise Refusal(_NO_CONTRACT, f"there is no contract with {peer.name} for {operation.name}")
+        raise Refusal(StatusCodeValue.NO_VALID_CONTRACT, f"there is no contract with {peer.name} for {operation.name}")
 
 
-# Partners name few different parties; an identifier that is kept has its key already.
+# Partners name few different parties; a cached identifier has computed its key already.
 _operator_id = lru_cache(maxsize=1024)(OperatorID)
 _provider_id = lru_cache(maxsize=1024)(ProviderID)
 
 
-def _party_in_path(operation: Operation, party: str | None) -> OperatorID | ProviderID | None:
+def claimed_party(operation: Operation, party: str | None) -> PartyID | None:
+    """Return the sender that the path names."""
     if party is None:
         return None
     return _operator_id(party) if operation.sender is Party.CPO else _provider_id(party)

@@ -8,13 +8,12 @@ from types import MappingProxyType
 from urllib.parse import urlencode
 
 from p2p_oicp.client import OicpReply, WireAnswer, read_reply
-from p2p_oicp.crypto import SignedRequestParts
 from p2p_oicp.errors import PeerProtocolError, PeerTimeout
 from p2p_oicp.oicp import Message, OperatorID, ProviderID
 from p2p_oicp.oicp.operations import OPERATIONS, Operation, Party, sender_party
 from p2p_oicp.peers import Peer
-from p2p_oicp.server.authentication import InboundRequest
 from p2p_oicp.server.dispatcher import OperationDispatcher
+from p2p_oicp.server.inbound import InboundRequest
 from p2p_oicp.server.problems import HttpError
 
 _JSON_HEADERS = MappingProxyType({"Content-Type": "application/json"})
@@ -28,9 +27,9 @@ async def _execute(
     body: bytes,
     query: str = "",
 ) -> OicpReply:
-    parts = SignedRequestParts("POST", authority, operation.path, query, _JSON_HEADERS, body)
+    request = InboundRequest("POST", authority, operation.path, query, _JSON_HEADERS)
     try:
-        response = await dispatcher.execute(operation, party, InboundRequest(parts, body, is_in_process=True))
+        response = await dispatcher.execute_in_process(operation, party, request, body)
     except HttpError as error:
         response = error.to_response()
     return read_reply(WireAnswer(authority, response.http_status, _JSON_HEADERS, response.body), operation, now=0.0)

@@ -1,4 +1,9 @@
-"""Reading a request's body: bounded, in any charset of JSON."""
+"""What came in over HTTP: the head of a request, and its body, bounded and in any charset of JSON.
+
+A body passes three steps, which `RequestContext` calls at their places in the order of admission: `check_head` (before
+anything is read), `receive_body` (bytes as they were on the wire, which is what signatures cover), `decode_body`
+(without Content-Encoding, as UTF-8).
+"""
 
 from __future__ import annotations
 
@@ -11,88 +16,124 @@ from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError
 
 from p2p_oicp.client import as_utf8
-from p2p_oicp.oicp import Finding, InvalidMessage, Severity
-from p2p_oicp.server.problems import DATA_ERROR, HttpError
+from p2p_oicp.crypto import RequestHead
+from p2p_oicp.oicp import Finding, InvalidMessage, Severity, StatusCodeValue
+from p2p_oicp.server.problems import HttpError
 
 _IDENTITY_CODINGS = frozenset({"", "identity"})
 _COMPRESSED_CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
-# Nearly all requests have one of these: nothing to take apart.
+# Nearly all requests have one of these: nothing to parse.
 _COMMON_CONTENT_TYPES = frozenset({"application/json", "application/json; charset=utf-8"})
 _JSON_TYPES = frozenset({"application/json", "text/json"})
 _BODY_TIMEOUT_SECONDS = 30.0
 
 
-async def read_body(request: web.Request, max_bytes: int) -> bytes:
-    """Return the body as UTF-8; see `read_whole`."""
-    return (await read_and_decode(request, max_bytes))[1]
+class InboundRequest(RequestHead, frozen=True):
+    """The head of a request, as it was received.
 
-
-async def read_and_decode(
-    request: web.Request, max_bytes: int, reserve_bytes: Callable[[int], None] | None = None
-) -> tuple[bytes, bytes]:
-    """Return the body as it was on the wire, and as UTF-8.
-
-    ``make_room`` is told how much has come, where it is not known beforehand; it may raise HttpProblem.
-    Raises HttpProblem 413 above ``most`` bytes, 415 where it is not JSON, InvalidMessage where it is no text.
+    Attributes:
+        content_length: bytes of the body as announced; None where it comes in chunks.
+        client_address: IP address of the connection's other end.
+        certificate: the connection's client certificate (DER).
     """
+
+    content_length: int | None = None
+    client_address: str | None = None
+    certificate: bytes | None = None
+
+
+def check_head(request: web.BaseRequest, max_bytes: int) -> None:
+    """Raise HttpError 415 or 413 for a body that need not be read to be refused."""
     if request.headers.get("Content-Type") not in _COMMON_CONTENT_TYPES:
-        _check_type(request)
+        media_type = request.content_type
+        is_json = media_type in _JSON_TYPES or media_type.endswith("+json")
+        if "Content-Type" in request.headers and not is_json:
+            info = f"Content-Type {media_type} is not served; send application/json"
+            raise HttpError(415, StatusCodeValue.DATA_ERROR, info)
+    if (request.content_length or 0) > max_bytes:
+        info = f"the body has {request.content_length} bytes; at most {max_bytes} are read"
+        raise HttpError(413, StatusCodeValue.DATA_ERROR, info)
+
+
+async def receive_body(
+    request: web.BaseRequest, max_bytes: int, reserve_bytes: Callable[[int], None] | None = None
+) -> bytes:
+    """Return the body as it was on the wire.
+
+    Args:
+        request: whose head was checked by `check_head`.
+        max_bytes: the largest body that is read.
+        reserve_bytes: called with the size so far of a body that comes in chunks; it may raise HttpError.
+
+    Raises:
+        HttpError: 413, 408 after 30 s, 400 where it does not arrive whole.
+    """
     try:
-        # What came together with the head, the usual case, is taken without waiting and without a bound on the time.
-        if reserve_bytes is None and request.content.is_eof():
-            wire_body = request.content.read_nowait()
+        # The usual case: it came together with the head, and neither waits nor needs a timeout.
+        if request.content.is_eof():
+            body = request.content.read_nowait()
+            if reserve_bytes is not None:
+                reserve_bytes(len(body))
         else:
-            wire_body = await _read_chunks(request, max_bytes, reserve_bytes)
-        if len(wire_body) > max_bytes:
-            raise HttpError(413, DATA_ERROR, f"the body is larger than {max_bytes} bytes")
-        decoded = _decompress(wire_body, request.headers.get("Content-Encoding", ""), max_bytes)
-        return wire_body, as_utf8(decoded, request.headers.get("Content-Type", ""))
-    except web.HTTPRequestEntityTooLarge as error:
-        raise HttpError(413, DATA_ERROR, f"the body is larger than {max_bytes} bytes") from error
+            body = await _read_chunks(request, max_bytes, reserve_bytes)
     except TimeoutError as error:
-        raise HttpError(408, DATA_ERROR, f"the body did not arrive within {_BODY_TIMEOUT_SECONDS:g} s") from error
+        info = f"the body did not arrive within {_BODY_TIMEOUT_SECONDS:g} s"
+        raise HttpError(408, StatusCodeValue.DATA_ERROR, info) from error
     except (web.RequestPayloadError, ContentEncodingError) as error:
         info = f"the body did not come whole, or its Content-Encoding is wrong: {error}"
-        raise HttpError(400, DATA_ERROR, info) from error
-    except ValueError as error:
-        info = f"the body's text cannot be decoded: {error}; send utf-8"
-        raise InvalidMessage([Finding(Severity.ERROR, "", "not-text", info)]) from error
+        raise HttpError(400, StatusCodeValue.DATA_ERROR, info) from error
+    if len(body) > max_bytes:
+        raise _too_large(max_bytes)
+    return body
 
 
-def _check_type(request: web.Request) -> None:
-    media_type = request.content_type
-    if "Content-Type" in request.headers and media_type not in _JSON_TYPES and not media_type.endswith("+json"):
-        raise HttpError(415, DATA_ERROR, f"Content-Type {media_type} is not served; send application/json")
-
-
-async def _read_chunks(request: web.Request, max_bytes: int, reserve_bytes: Callable[[int], None] | None) -> bytes:
-    if (request.content_length or 0) > max_bytes:
-        raise HttpError(413, DATA_ERROR, f"the body has {request.content_length} bytes; at most {max_bytes} are read")
-    # It grows where it stands and is not copied at its end: 10 ms for 18 MB, in which nobody would be answered.
+async def _read_chunks(request: web.BaseRequest, max_bytes: int, reserve_bytes: Callable[[int], None] | None) -> bytes:
+    # BytesIO grows in place and hands out its buffer: joining chunks copies, which for 18 MB blocks the event loop for
+    # 10 ms.
     body = io.BytesIO()
     async with asyncio.timeout(_BODY_TIMEOUT_SECONDS):
         async for chunk in request.content.iter_any():
             body.write(chunk)
             if body.tell() > max_bytes:
-                raise HttpError(413, DATA_ERROR, f"the body is larger than {max_bytes} bytes")
+                raise _too_large(max_bytes)
             if reserve_bytes is not None:
                 reserve_bytes(body.tell())
     return body.getvalue()
 
 
+def decode_body(request: web.BaseRequest, body: bytes, max_bytes: int) -> bytes:
+    """Return a received body without its Content-Encoding, as UTF-8.
+
+    Raises:
+        HttpError: 415 for an unknown coding, 413 if it grows above ``max_bytes``, 400 if it is damaged.
+        InvalidMessage: it is no text.
+    """
+    decoded = _decompress(body, request.headers.get("Content-Encoding", ""), max_bytes)
+    try:
+        return as_utf8(decoded, request.headers.get("Content-Type", ""))
+    except ValueError as error:
+        info = f"the body's text cannot be decoded: {error}; send utf-8"
+        raise InvalidMessage([Finding(Severity.ERROR, "", "not-text", info)]) from error
+
+
 def _decompress(body: bytes, coding: str, max_bytes: int) -> bytes:
-    """Return the body without its content coding, never more than ``most`` bytes of it."""
     if coding.lower() in _IDENTITY_CODINGS:
         return body
     if coding.lower() not in _COMPRESSED_CODINGS:
-        raise HttpError(415, DATA_ERROR, f"Content-Encoding {coding} is not served; send gzip, or none")
+        info = f"Content-Encoding {coding} is not served; send gzip, or none"
+        raise HttpError(415, StatusCodeValue.DATA_ERROR, info)
     decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)
     try:
+        # One byte more than allowed tells "too large" from "exactly as large as allowed"; never more is produced.
         decoded = decompressor.decompress(body, max_bytes + 1)
     except zlib.error as error:
-        raise HttpError(400, DATA_ERROR, f"the compressed body is damaged: {error}") from error
+        raise HttpError(400, StatusCodeValue.DATA_ERROR, f"the compressed body is damaged: {error}") from error
     if len(decoded) > max_bytes:
-        raise HttpError(413, DATA_ERROR, f"the body is larger than {max_bytes} bytes")
+        raise _too_large(max_bytes)
     if not decompressor.eof:
-        raise HttpError(400, DATA_ERROR, "the compressed body is damaged: it ends too early")
+        raise HttpError(400, StatusCodeValue.DATA_ERROR, "the compressed body is damaged: it ends too early")
     return decoded
+
+
+def _too_large(max_bytes: int) -> HttpError:
+    return HttpError(413, StatusCodeValue.DATA_ERROR, f"the body is larger than {max_bytes} bytes")

@@ -1,15 +1,17 @@
-"""Limits per caller, by token buckets: how often.
+"""Admission control: reject excess load early, so that overload costs neither memory nor other clients.
 
-How many requests may be inside at once, so that overload is refused early and costs no memory.
+**Body room.** While a body is being received it occupies a share of its client address (429 above) and, if it is large,
+bytes of a budget common to all (503 above).
 
-Three lanes at each listener, each with places of its own, so that none stands in the way of another: what a driver
-waits for; CDRs and notifications, which their sender repeats; and state (pushes and pulls of many records), a few at a
-time, while a bounded number waits before its body is read. So a storm of statuses never keeps an authorization waiting.
+**Lanes.** A request that is authenticated and received needs a slot in a lane of its listener. There are three, so that
+a storm in one never delays another: *interactive* (a driver waits), *settlement* (CDRs and notifications, which their
+sender repeats) and *bulk* (pushes and pulls of datasets: a few at a time, a bounded number waiting). One client address
+holds at most 75 % of a lane (429 above); a full lane is 503. An address is no proof of anything: this keeps accidents
+apart, not attackers.
 
-In a lane, one caller never gets all places: who has his share is sent away with 429, while the others still come in.
-A caller is an address and the party that it claims: all that is known before anything is read and proved, so it keeps
-accidents apart, not attackers. Once a peer has proved who it is, a ``Crowd`` counts what it has in all lanes. Where all
-places are taken, the answer is 503. The larger ones of the bodies that are being read have a common bound.
+**Per peer.** `PeerLimiter` bounds the rate and the concurrency of an authenticated peer across all lanes (429).
+
+Every refusal says when to try again (Retry-After).
 """
 
 from __future__ import annotations
@@ -21,50 +23,16 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from p2p_oicp.clock import Clock
+from p2p_oicp.oicp import StatusCodeValue
+from p2p_oicp.peers import Peer
 from p2p_oicp.server.problems import HttpError
 
-_SYSTEM_ERROR = "021"
-_MAX_BUCKETS = 10_000
-
-
-class TokenBucketLimiter:
-    """One token bucket a caller: ``at_once`` tokens, refilled by ``per_second``."""
-
-    def __init__(self, clock: Clock, *, per_second: float, burst: float) -> None:
-        self._clock = clock
-        self._per_second = per_second
-        self._burst = burst
-        self._buckets: dict[str, tuple[float, float]] = {}
-
-    def acquire(self, key: str, description: str = "requests", per_second: float | None = None) -> None:
-        """Take a token of ``caller``, who may have a rate of its own; raise HttpProblem 429 where there is none."""
-        now = self._clock.monotonic()
-        rate = self._per_second if per_second is None else per_second
-        capacity = max(1.0, self._burst if per_second is None else self._burst * rate / self._per_second)
-        tokens, updated_at = self._buckets.get(key, (capacity, now))
-        tokens = min(capacity, tokens + (now - updated_at) * rate)
-        if tokens < 1.0:
-            retry_after = math.ceil((1.0 - tokens) / rate)
-            self._buckets[key] = (tokens, now)
-            raise HttpError(
-                429,
-                _SYSTEM_ERROR,
-                f"too many {description}; try again in {retry_after} s",
-                {"Retry-After": str(retry_after)},
-            )
-        if len(self._buckets) >= _MAX_BUCKETS:
-            self._buckets = {
-                bucket_key: bucket
-                for bucket_key, bucket in self._buckets.items()
-                if bucket[0] + (now - bucket[1]) * rate < capacity
-            }
-        self._buckets[key] = (tokens - 1.0, now)
-
-
-_CLIENT_SHARE_OF_LANE: Final = 0.75
+_MAX_BUCKETS: Final = 10_000
+_CLIENT_SHARE: Final = 0.75
 _BULK_SLOT_TIMEOUT_SECONDS: Final = 10.0
-_MAX_CONCURRENT_BODIES: Final = 2  # of the largest allowed size; many more of the usual size
-# What a lane's places bound well enough by themselves.
+# Of the largest allowed size; of bodies of the usual size there is room for many more.
+_MAX_CONCURRENT_BODIES: Final = 2
+# Up to this size the slots and shares bound the memory well enough: 1000 connections hold 64 MB.
 _SMALL_BODY_BYTES: Final = 64 * 1024
 #: The HTTP statuses of a node that has too much to do.
 OVERLOAD_STATUSES = frozenset({429, 503})
@@ -72,7 +40,6 @@ _BULK_SERVICES = ("evsepush", "evsepull", "dynamicpricing", "authdata")
 _CDR_SERVICE = "cdrmgmt"
 _CDR_PULL_SEGMENT = "providers"
 
-ClientKey: TypeAlias = tuple[str | None, str]
 RejectionFactory: TypeAlias = Callable[[str, int], HttpError]
 
 
@@ -80,8 +47,11 @@ RejectionFactory: TypeAlias = Callable[[str, int], HttpError]
 class AdmissionLimits:
     """How many requests one listener takes on.
 
-    ``requests`` are the places of each of the first two lanes: at a few hundred requests a second, what is inside is
-    answered in a second, before its caller has given up. ``pushes`` are those of state, for which ``waiting`` may wait.
+    Attributes:
+        requests: slots of the interactive lane, and as many of the settlement lane. At a few hundred requests a second,
+            256 are answered within a second, before their senders give up.
+        pushes: slots of the bulk lane.
+        waiting: how many requests may wait for one of these.
     """
 
     requests: int = 256
@@ -90,70 +60,100 @@ class AdmissionLimits:
 
     @property
     def per_peer(self) -> int:
-        """How many requests of one peer are answered at a time, in all lanes."""
+        """How many requests of one peer are served at a time, in all lanes."""
         return client_share(self.requests)
 
 
 def client_share(slots: int) -> int:
-    """Return how many of the places one caller may have."""
-    return max(1, int(slots * _CLIENT_SHARE_OF_LANE))
+    """Return how many of ``slots`` one client may hold."""
+    return max(1, int(slots * _CLIENT_SHARE))
 
 
 def overloaded(info: str, *, http_status: int = 503) -> HttpError:
-    """Return the answer of a node that has too much to do."""
-    return HttpError(http_status, _SYSTEM_ERROR, f"{info}; try again in a moment", {"Retry-After": "1"})
+    """Return the refusal of a node that has too much to do."""
+    return HttpError(http_status, StatusCodeValue.SYSTEM_ERROR, f"{info}; try again in a moment", {"Retry-After": "1"})
+
+
+class _ClientCounter:
+    """Counts what each client holds, up to a share."""
+
+    __slots__ = ("_counts", "_label", "_reject", "_share")
+
+    def __init__(self, share: int, label: str, reject: RejectionFactory) -> None:
+        self._share = share
+        self._label = label
+        self._reject = reject
+        self._counts: dict[str | None, int] = {}
+
+    def acquire(self, client: str | None) -> None:
+        count = self._counts.get(client, 0)
+        if count >= self._share:
+            raise self._reject(f"{count} {self._label}", 429)
+        self._counts[client] = count + 1
+
+    def release(self, client: str | None) -> None:
+        self._counts[client] -= 1
+        if not self._counts[client]:
+            del self._counts[client]
 
 
 class _AdmissionLane:
-    """Places, and who has them."""
+    """A number of slots, of which one client gets a share."""
 
-    __slots__ = ("_client_share", "_in_use", "_label", "_reject", "_slots", "_slots_by_client")
+    __slots__ = ("_by_client", "_in_use", "_label", "_reject", "_slots")
 
     def __init__(self, slots: int, label: str, reject: RejectionFactory) -> None:
         self._slots = slots
-        self._client_share = client_share(slots)
         self._label = label
         self._reject = reject
         self._in_use = 0
-        self._slots_by_client: dict[ClientKey, int] = {}
+        self._by_client = _ClientCounter(client_share(slots), f"{label} of yours are being answered", reject)
 
-    def acquire(self, client: ClientKey) -> None:
-        """Take a place; raise HttpProblem 429 where the caller has its share, 503 where all are taken."""
-        client_slots = self._slots_by_client.get(client, 0)
-        if client_slots >= self._client_share:
-            raise self._reject(f"{client_slots} {self._label} of yours are being answered", 429)
+    def acquire(self, client: str | None) -> None:
+        """Take a slot.
+
+        Raises:
+            HttpError: 429 where the client holds its share, 503 where all are taken.
+        """
+        self._by_client.acquire(client)
         if self._in_use >= self._slots:
+            self._by_client.release(client)
             raise self._reject(f"{self._in_use} {self._label} are being answered", 503)
         self._in_use += 1
-        self._slots_by_client[client] = client_slots + 1
 
-    def release(self, client: ClientKey) -> None:
-        """Give the place back."""
+    def release(self, client: str | None) -> None:
         self._in_use -= 1
-        self._slots_by_client[client] -= 1
-        if not self._slots_by_client[client]:
-            del self._slots_by_client[client]
+        self._by_client.release(client)
 
 
 @dataclass(slots=True)
-class AdmissionSlot:
-    """What one request occupies."""
+class AdmissionTicket:
+    """What one request occupies; only `AdmissionController` changes it."""
 
-    lane: _AdmissionLane
-    client: ClientKey
-    is_bulk: bool
+    client: str | None
+    lane: _AdmissionLane | None = None
+    is_receiving: bool = False
     has_bulk_slot: bool = False
     reserved_bytes: int = 0
 
 
 class AdmissionController:
-    """Of one listener; ``max_body`` is the largest body of one request, in bytes; ``turned_away`` counts."""
+    """Admits the requests of one listener, in the order ``begin_body``, ``reserve_bytes``, ``enter_lane``.
+
+    Args:
+        max_body: the largest body of one request, in bytes.
+        on_rejected: called once for each refusal.
+        limits: the numbers of slots.
+    """
 
     def __init__(self, max_body: int, on_rejected: Callable[[], None], limits: AdmissionLimits) -> None:
         self.max_body = max_body
         self._on_rejected = on_rejected
         self._max_reserved_bytes = _MAX_CONCURRENT_BODIES * max_body
         self._reserved_bytes = 0
+        self._receiving = _ClientCounter(
+            client_share(limits.requests), "requests of yours are being received", self._reject
+        )
         interactive_lane = _AdmissionLane(limits.requests, "requests", self._reject)
         self._settlement_lane = _AdmissionLane(limits.requests, "CDRs and notifications", self._reject)
         self._bulk_lane = _AdmissionLane(limits.pushes + limits.waiting, "pushes and pulls", self._reject)
@@ -164,76 +164,146 @@ class AdmissionController:
             **dict.fromkeys(_BULK_SERVICES, self._bulk_lane),
         }
 
-    def acquire(self, path: str, client_address: str | None) -> AdmissionSlot:
-        """Let a request in, before its body is read; raises HttpProblem. Whoever came in calls ``leave`` in the end.
+    def __repr__(self) -> str:
+        return f"<AdmissionController reserved={self._reserved_bytes} of {self._max_reserved_bytes} bytes>"
 
-        ``path`` is that below ``/api/oicp/``, ``address`` the caller's.
+    def begin_body(self, ticket: AdmissionTicket) -> None:
+        """Occupy the client's share while a body arrives; raise HttpError 429 where it is used up."""
+        self._receiving.acquire(ticket.client)
+        ticket.is_receiving = True
+
+    def end_body(self, ticket: AdmissionTicket) -> None:
+        """Give the share back."""
+        if ticket.is_receiving:
+            ticket.is_receiving = False
+            self._receiving.release(ticket.client)
+
+    def reserve_bytes(self, ticket: AdmissionTicket, length: int | None) -> None:
+        """Reserve memory for a body of ``length`` bytes, again whenever it has grown; raise HttpError 503.
+
+        Nothing is reserved for a body of unknown length (None) before its bytes have come.
         """
-        service, _, party_segment, party, *_ = f"{path}////".split("/", 4)
+        if length is None or length <= _SMALL_BODY_BYTES:
+            return
+        additional = min(length, self.max_body) - ticket.reserved_bytes
+        if self._reserved_bytes + additional > self._max_reserved_bytes:
+            raise self._reject(f"requests of {self._reserved_bytes} bytes are being read", 503)
+        self._reserved_bytes += additional
+        ticket.reserved_bytes += additional
+
+    async def enter_lane(self, ticket: AdmissionTicket, path: str) -> None:
+        """Take a slot in the lane of ``path`` (below ``/api/oicp/``); the bulk lane may have to be waited for.
+
+        Raises:
+            HttpError: 429 or 503.
+        """
+        service, _, party_segment, _ = f"{path}///".split("/", 3)
         lane = self._lanes_by_service.get(service, self._settlement_lane)
         if service == _CDR_SERVICE and party_segment == _CDR_PULL_SEGMENT:
             lane = self._bulk_lane
-        client = (client_address, party)
-        lane.acquire(client)
-        return AdmissionSlot(lane, client, is_bulk=lane is self._bulk_lane)
-
-    async def wait_for_bulk_slot(self, slot: AdmissionSlot) -> None:
-        """Wait until few enough pushes and pulls are being answered; raises HttpProblem."""
-        if self._bulk_slots.locked():
+        lane.acquire(ticket.client)
+        ticket.lane = lane
+        if lane is self._bulk_lane:
             await self._acquire_bulk_slot()
-        else:  # the usual case: no bound on the time to set
-            await self._bulk_slots.acquire()
-        slot.has_bulk_slot = True
+            ticket.has_bulk_slot = True
+
+    def release(self, ticket: AdmissionTicket) -> None:
+        """Give back everything that a request occupies."""
+        self.end_body(ticket)
+        self._reserved_bytes -= ticket.reserved_bytes
+        if ticket.has_bulk_slot:
+            self._bulk_slots.release()
+        if ticket.lane is not None:
+            ticket.lane.release(ticket.client)
 
     async def _acquire_bulk_slot(self) -> None:
+        if not self._bulk_slots.locked():  # the usual case needs no timeout
+            await self._bulk_slots.acquire()
+            return
         try:
             async with asyncio.timeout(_BULK_SLOT_TIMEOUT_SECONDS):
                 await self._bulk_slots.acquire()
         except TimeoutError as error:
             raise self._reject("pushes and pulls take long", 429) from error
 
-    def reserve_bytes(self, slot: AdmissionSlot, length: int | None) -> None:
-        """Reserve memory for a body of ``length`` bytes, again whenever it has grown; raises HttpProblem.
-
-        For a body of unknown length nothing is reserved before it has come.
-        """
-        if length is None or length <= _SMALL_BODY_BYTES:
-            return
-        additional = min(length, self.max_body) - slot.reserved_bytes
-        if self._reserved_bytes + additional > self._max_reserved_bytes:
-            raise self._reject(f"requests of {self._reserved_bytes} bytes are being read", 503)
-        self._reserved_bytes += additional
-        slot.reserved_bytes += additional
-
-    def release(self, slot: AdmissionSlot) -> None:
-        """Give back what a request had."""
-        self._reserved_bytes -= slot.reserved_bytes
-        if slot.has_bulk_slot:
-            self._bulk_slots.release()
-        slot.lane.release(slot.client)
-
     def _reject(self, info: str, http_status: int) -> HttpError:
         self._on_rejected()
         return overloaded(info, http_status=http_status)
 
 
-class PeerConcurrencyLimiter:
-    """How many requests of each peer are being answered: up to ``most``."""
+class TokenBucketLimiter:
+    """Token-bucket rate limiter, one bucket per key.
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    Args:
+        clock: its monotonic time is used.
+        per_second: tokens that are added to a bucket.
+        burst: tokens of a full bucket.
+    """
+
+    def __init__(self, clock: Clock, *, per_second: float, burst: float) -> None:
+        self._clock = clock
+        self._per_second = per_second
+        self._burst = burst
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def acquire(self, key: str, description: str = "requests", per_second: float | None = None) -> None:
+        """Take a token of ``key``, which may have a rate of its own; raise HttpError 429 where there is none."""
+        now = self._clock.monotonic()
+        rate = self._per_second if per_second is None else per_second
+        capacity = max(1.0, self._burst if per_second is None else self._burst * rate / self._per_second)
+        tokens, updated_at = self._buckets.get(key, (capacity, now))
+        tokens = min(capacity, tokens + (now - updated_at) * rate)
+        if tokens < 1.0:
+            retry_after = math.ceil((1.0 - tokens) / rate)
+            self._buckets[key] = (tokens, now)
+            info = f"too many {description}; try again in {retry_after} s"
+            raise HttpError(429, StatusCodeValue.SYSTEM_ERROR, info, {"Retry-After": str(retry_after)})
+        if len(self._buckets) >= _MAX_BUCKETS:
+            self._drop_full_buckets(now, rate, capacity)
+        self._buckets[key] = (tokens - 1.0, now)
+
+    def _drop_full_buckets(self, now: float, rate: float, capacity: float) -> None:
+        """Forget keys that have all their tokens again: a new bucket is full as well."""
+        self._buckets = {
+            key: (tokens, updated_at)
+            for key, (tokens, updated_at) in self._buckets.items()
+            if tokens + (now - updated_at) * rate < capacity
+        }
+
+
+class PeerLimiter:
+    """Bounds how often and how many at a time each peer is served; a peer's entry may set numbers of its own.
+
+    Args:
+        clock: see `TokenBucketLimiter`.
+        requests_per_second: the average rate of a peer; twice as many may come at once.
+        concurrent: requests of one peer that are served at a time.
+    """
+
+    def __init__(self, clock: Clock, *, requests_per_second: float, concurrent: int) -> None:
+        self._rate = TokenBucketLimiter(clock, per_second=requests_per_second, burst=2 * requests_per_second)
+        self._concurrent = concurrent
         self._in_flight: dict[str, int] = {}
 
-    def acquire(self, peer: str, peer_limit: int | None = None) -> None:
-        """Count one in; raises HttpProblem 429 where the peer has too many already (``most``, if it has its own)."""
-        limit = self._limit if peer_limit is None else peer_limit
-        in_flight = self._in_flight.get(peer, 0)
-        if in_flight >= limit:
-            raise overloaded(f"{limit} requests of {peer} are being answered", http_status=429)
-        self._in_flight[peer] = in_flight + 1
+    def __repr__(self) -> str:
+        return f"<PeerLimiter in_flight={self._in_flight}>"
 
-    def release(self, peer: str) -> None:
-        """Count one out."""
-        self._in_flight[peer] -= 1
-        if not self._in_flight[peer]:
-            del self._in_flight[peer]
+    def count_request(self, peer: Peer) -> None:
+        """Count one request of an authenticated peer; raise HttpError 429 where there are too many a second."""
+        self._rate.acquire(peer.name, f"requests of {peer.name}", peer.requests_per_second)
+
+    def acquire(self, peer: Peer | None) -> None:
+        """Begin to serve a request; raise HttpError 429 where too many of this peer are being served."""
+        name, own_limit = ("", None) if peer is None else (peer.name, peer.concurrent)
+        limit = self._concurrent if own_limit is None else own_limit
+        in_flight = self._in_flight.get(name, 0)
+        if in_flight >= limit:
+            raise overloaded(f"{limit} requests of {name} are being answered", http_status=429)
+        self._in_flight[name] = in_flight + 1
+
+    def release(self, peer: Peer | None) -> None:
+        """End what `acquire` began."""
+        name = "" if peer is None else peer.name
+        self._in_flight[name] -= 1
+        if not self._in_flight[name]:
+            del self._in_flight[name]

@@ -31,6 +31,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.server.limits import overloaded
+from p2p_oicp.server.pipeline import OICP_PREFIX
 
 # So long a newcomer who is sent away is heard out: whoever is cut off while he speaks does not read the answer. And so
 # long TLS may take to end.
@@ -215,7 +216,6 @@ class _RejectProtocol(asyncio.Protocol):
 
 log = structlog.get_logger(__name__)
 
-OICP_PREFIX = "/api/oicp/"
 #: What serves the requests below ``OICP_PREFIX``.
 OICP_HANDLER: web.AppKey[Callable[[web.Request], Awaitable[web.StreamResponse]]] = web.AppKey("OICP")
 SHUTDOWN_SECONDS = 10.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -16,108 +17,105 @@ import structlog
 from aiohttp import web
 
 from p2p_oicp.client import HttpTransport
-from p2p_oicp.crypto import PublicKey, verify_request
+from p2p_oicp.crypto import PublicKey
 from p2p_oicp.delivery import ExponentialBackoff, PeerLiveness, StoreEpochExchange
 from p2p_oicp.errors import ConfigurationError, PeerError, PeerRejected, Refusal, Unauthorized, VerificationError
-from p2p_oicp.oicp import OperatorID, ProviderID, SessionID
+from p2p_oicp.oicp import OperatorID, ProviderID, SessionID, StatusCodeValue
 from p2p_oicp.oicp.operations import api_root
 from p2p_oicp.peering import PeerTls
 from p2p_oicp.peers import Peer, PeerRegistry, Profile, Source
 from p2p_oicp.peers.descriptor import DESCRIPTOR_PATH, PAIRINGS_PATH, SignedDescriptor, verify_descriptor
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.roles.sessions import SessionStatusService
-from p2p_oicp.server.app import RequestPipeline
-from p2p_oicp.server.authentication import Authenticator, InboundRequest
-from p2p_oicp.server.dispatcher import OperationDispatcher
+from p2p_oicp.server.authentication import PeerAuthenticator
 from p2p_oicp.server.limits import TokenBucketLimiter
-from p2p_oicp.server.problems import DATA_ERROR, HttpError
+from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
+from p2p_oicp.server.problems import HttpError
 
 log = structlog.get_logger(__name__)
 
 _MAX_PAIRING_BODY_BYTES = 256 * 1024
-_NOT_OFFERED = "320"
-# A person pastes one link; whoever tries more guesses.
+_MAX_NODE_REQUEST_BYTES = 64 * 1024
+# A person pastes one link; more attempts are guesses.
 _PAIRING_ATTEMPTS_PER_SECOND, _PAIRING_ATTEMPT_BURST = 1 / 12, 5
 
 
 class PairingHandler:
-    """Serves the peer API's part of pairing."""
+    """Serves the peer API's part of pairing: the descriptor, joining with an invitation, leaving."""
 
-    def __init__(self, pipeline: RequestPipeline, *, authenticator: Authenticator, trust: PeerTls) -> None:
+    def __init__(self, pipeline: RequestPipeline, *, authenticator: PeerAuthenticator, trust: PeerTls) -> None:
         self._pipeline = pipeline
         self._authenticator = authenticator
         self._identity = trust.identity
         self._pairing = trust.pairing
         self._directory = trust.directory
-        self._replay_cache = trust.replay_cache
         self._clock = trust.clock
         self._attempt_limiter = TokenBucketLimiter(
             trust.clock, per_second=_PAIRING_ATTEMPTS_PER_SECOND, burst=_PAIRING_ATTEMPT_BURST
         )
 
     def routes(self) -> list[web.RouteDef]:
-        """Return what is served to everybody."""
         return [
             web.get(DESCRIPTOR_PATH, self._pipeline.wrap(self.descriptor)),
             web.post(PAIRINGS_PATH, self._pipeline.wrap(self.pair)),
             web.delete(f"{PAIRINGS_PATH}/self", self._pipeline.wrap(self.unpair)),
         ]
 
-    async def descriptor(self, _request: web.Request) -> OperationResponse:
+    async def descriptor(self, _context: RequestContext) -> OperationResponse:
         """Serve ``GET /.well-known/oicp-p2p``."""
         return OperationResponse(self._identity.signed_descriptor())
 
-    async def pair(self, request: web.Request) -> OperationResponse:
-        """Serve ``POST /p2p/v1/pairings``: somebody joins, with an invitation."""
-        inbound = await self._pipeline.read_request(request, _MAX_PAIRING_BODY_BYTES)
-        self._attempt_limiter.acquire(inbound.client_address or "", "pairing attempts")
-        proof_key, signed_descriptor = self._verify_invitation_proof(inbound)
+    async def pair(self, context: RequestContext) -> OperationResponse:
+        """Serve ``POST /p2p/v1/pairings``: a node joins with an invitation, whose key comes in the body."""
+        body = await context.read_body(_MAX_PAIRING_BODY_BYTES)
+        address = context.head.client_address
+        self._attempt_limiter.acquire(address or "", "pairing attempts")
+        proof_key, signed_descriptor = self._verify_invitation(context, body)
         try:
             response_body = await self._pairing.accept_join(proof_key, signed_descriptor)
         except Unauthorized as error:
-            log.warning("pairing.rejected", address=inbound.client_address, reason=error.info)
+            log.warning("pairing.rejected", address=address, reason=error.info)
             raise
         except ConfigurationError as conflict:
-            log.warning("pairing.conflict", address=inbound.client_address, reason=str(conflict))
-            raise HttpError(409, DATA_ERROR, f"the inviting node cannot add this peer: {conflict}") from conflict
+            log.warning("pairing.conflict", address=address, reason=str(conflict))
+            info = f"the inviting node cannot add this peer: {conflict}"
+            raise HttpError(409, StatusCodeValue.DATA_ERROR, info) from conflict
         log.info("pairing.completed", peer=signed_descriptor.descriptor.name, key_id=signed_descriptor.key.key_id)
         return OperationResponse(response_body)
 
-    async def unpair(self, request: web.Request) -> OperationResponse:
-        """Serve ``DELETE /p2p/v1/pairings/self``: a peer un-pairs; it has to prove who it is."""
-        inbound = await self._pipeline.read_request(request, _MAX_PAIRING_BODY_BYTES)
-        principal = await self._authenticator.authenticate(inbound, None)
-        if principal.peer is None or not principal.is_authenticated:
+    async def unpair(self, context: RequestContext) -> OperationResponse:
+        """Serve ``DELETE /p2p/v1/pairings/self``: a peer that proves its identity leaves."""
+        principal = await context.authenticate(None)
+        await context.read_body(_MAX_PAIRING_BODY_BYTES)
+        peer = principal.peer
+        if peer is None or not principal.is_authenticated:
             raise Unauthorized("only a peer that proves who it is can un-pair")
-        if principal.peer.source is Source.FILE:
-            log.warning("pairing.unpair_rejected", peer=principal.peer.name)
-            raise HttpError(409, _NOT_OFFERED, "this peer stands in a file, which only a person changes")
-        await self._directory.remove(principal.peer.name)
-        log.info("pairing.removed", peer=principal.peer.name, by="peer")
+        if peer.source is Source.FILE:
+            log.warning("pairing.unpair_rejected", peer=peer.name)
+            info = "this peer stands in a file, which only a person changes"
+            raise HttpError(409, StatusCodeValue.SERVICE_NOT_AVAILABLE, info)
+        await self._directory.remove(peer.name)
+        log.info("pairing.removed", peer=peer.name, by="peer")
         return OperationResponse(orjson.dumps({"removed": True}))
 
-    def _verify_invitation_proof(self, inbound: InboundRequest) -> tuple[PublicKey, SignedDescriptor]:
+    def _verify_invitation(self, context: RequestContext, body: bytes) -> tuple[PublicKey, SignedDescriptor]:
         """Return the key of the invitation and the descriptor; raise Unauthorized where either proves nothing."""
-        now = self._clock.time()
         try:
-            body = orjson.loads(inbound.body)
-            key = PublicKey.from_base64(str(body["proof_key"]))
-            descriptor_bytes = orjson.dumps(body["descriptor"])
+            members = orjson.loads(body)
+            key = PublicKey.from_base64(str(members["proof_key"]))
+            descriptor_bytes = orjson.dumps(members["descriptor"])
         except (ValueError, KeyError, TypeError) as error:
-            raise HttpError(400, DATA_ERROR, f"a joining node sends descriptor and proof_key: {error}") from error
+            info = f"a joining node sends descriptor and proof_key: {error}"
+            raise HttpError(400, StatusCodeValue.DATA_ERROR, info) from error
+        context.authenticate_by(partial(self._authenticator.authenticate_key, key))
         try:
-            signature = verify_request(inbound.signed_parts, lambda _key_id, _now: key, now)
-            self._replay_cache.check_and_store(signature, now)
-            signed_descriptor = verify_descriptor(descriptor_bytes, now)
+            return key, verify_descriptor(descriptor_bytes, self._clock.time())
         except VerificationError as error:
             raise Unauthorized(str(error)) from error
-        inbound.signature = signature
-        return key, signed_descriptor
 
 
 _HELLO_PATH = "/p2p/v1/hello"
 _HELLO_TIMEOUT_SECONDS = 5.0
-_DATA_ERROR = "022"
 
 
 class HelloClient:
@@ -130,12 +128,10 @@ class HelloClient:
         registry: PeerRegistry,
         client: HttpTransport,
         liveness: PeerLiveness,
-        authenticator: Authenticator,
         store_epochs: StoreEpochExchange,
         backoff: ExponentialBackoff,
     ) -> None:
         self._registry = registry
-        self._authenticator = authenticator
         self._client = client
         self._liveness = liveness
         self._store_epochs = store_epochs
@@ -184,15 +180,16 @@ class HelloClient:
         if any(peer.handles_party(party) for party in _parties_in(hello)):
             await self._store_epochs.record_hello(peer.name, hello)
 
-    async def handle(self, inbound: InboundRequest) -> OperationResponse:
-        """Wake what waits for the peer that says hello; raises Refusal 017 where it does not prove who it is.
+    async def handle(self, context: RequestContext) -> OperationResponse:
+        """Serve ``POST /p2p/v1/hello``: wake what waits for the peer; raise Refusal 017 where it is not proved.
 
-        It may name parties that nobody here knows, beside those that it is a peer for.
+        The sender may name parties that are unknown here, beside those that it is a peer for.
         """
-        hello = _parse_hello(inbound.body)
-        claimed_party = next((party for party in _parties_in(hello) if self._is_known(party)), None)
+        # Order: the path names no party, so the sender is known by the body, and is authenticated after it was read.
+        hello = _parse_hello(await context.read_body(_MAX_NODE_REQUEST_BYTES))
+        party = next((party for party in _parties_in(hello) if self._is_known(party)), None)
         try:
-            peer = (await self._authenticator.authenticate(inbound, claimed_party)).peer
+            peer = (await context.authenticate(party)).peer
         except Unauthorized:
             raise
         except Refusal:
@@ -232,28 +229,48 @@ def _parties_in(hello: Mapping[str, Any]) -> list[OperatorID | ProviderID]:
 
 
 def _invalid_hello(reason: object) -> HttpError:
-    return HttpError(400, _DATA_ERROR, f"a hello is a JSON object with name, operators, providers: {reason}")
+    return HttpError(
+        400, StatusCodeValue.DATA_ERROR, f"a hello is a JSON object with name, operators, providers: {reason}"
+    )
 
 
 class SessionStatusHandler:
-    """Serves the enquiries of peers; who asks says so in the query, ``operator=`` or ``provider=``, and proves it."""
+    """Serves ``GET /p2p/v1/sessions/{SessionID}?operator=`` (or ``provider=``): what this node knows of a session.
 
-    def __init__(self, dispatcher: OperationDispatcher, session_status: SessionStatusService) -> None:
-        self._dispatcher = dispatcher
+    The query names the asking party, which must be one of the session's two.
+    """
+
+    def __init__(self, authenticator: PeerAuthenticator, session_status: SessionStatusService) -> None:
+        self._authenticator = authenticator
         self._session_status = session_status
 
-    async def handle(self, request: web.Request, inbound: InboundRequest) -> OperationResponse:
-        """Answer one enquiry; raises Refusal 017, 300 or 400."""
-        party, own_role = _requesting_party(request)
-        peer = await self._dispatcher.authenticate_party(party, inbound)
-        return await self._session_status.get_status(SessionID(request.match_info["session_id"]), peer, own_role)
+    async def handle(self, context: RequestContext) -> OperationResponse:
+        """Answer one question; raise Refusal 017, 300 or 400."""
+        party, own_role = _requesting_party(context)
+        principal = await context.authenticate(party)
+        await context.read_body(_MAX_NODE_REQUEST_BYTES)
+        peer = self._authenticator.authorize_party(principal, party, context.head)
+        return await self._session_status.get_status(SessionID(context.parameter("session_id")), peer, own_role)
 
 
-def _requesting_party(request: web.Request) -> tuple[OperatorID | ProviderID, str]:
+def _requesting_party(context: RequestContext) -> tuple[OperatorID | ProviderID, str]:
     """Return the asking party, and the role that this node plays towards it."""
-    operator, provider = request.query.get("operator"), request.query.get("provider")
+    query = context.http.query
+    operator, provider = query.get("operator"), query.get("provider")
     if provider and not operator:
         return ProviderID(provider), "cpo"
     if operator and not provider:
         return OperatorID(operator), "emp"
-    raise HttpError(400, DATA_ERROR, "say who asks: ?operator=OperatorID or ?provider=ProviderID")
+    info = "say who asks: ?operator=OperatorID or ?provider=ProviderID"
+    raise HttpError(400, StatusCodeValue.DATA_ERROR, info)
+
+
+def node_routes(
+    pipeline: RequestPipeline, hello: HelloClient, sessions: SessionStatusHandler, pairing: PairingHandler
+) -> list[web.RouteDef]:
+    """Return the routes of what nodes say among themselves."""
+    return [
+        web.post("/p2p/v1/hello", pipeline.wrap(hello.handle)),
+        web.get("/p2p/v1/sessions/{session_id}", pipeline.wrap(sessions.handle)),
+        *pairing.routes(),
+    ]

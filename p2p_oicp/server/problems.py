@@ -1,4 +1,4 @@
-"""Everything that is not a normal OICP answer, as HTTP (DESIGN section 8)."""
+"""Responses that are no normal OICP answer, as HTTP (DESIGN section 8)."""
 
 from __future__ import annotations
 
@@ -6,18 +6,27 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import orjson
+import structlog
 
-from p2p_oicp.errors import P2pOicpError, Refusal
-from p2p_oicp.oicp import Finding, InvalidMessage, field_reference
+from p2p_oicp.errors import P2pOicpError, Refusal, StoreBusy, StoreError
+from p2p_oicp.oicp import Finding, InvalidMessage, StatusCodeValue, field_reference
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.roles.responses import acknowledgement_response, status_code
 
+log = structlog.get_logger(__name__)
+
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-DATA_ERROR = "022"
 
 
 class HttpError(P2pOicpError):
-    """A request that is answered with an HTTP error status and a StatusCode body."""
+    """A request that is answered with an HTTP error status and a StatusCode body.
+
+    Args:
+        http_status: 4xx or 5xx.
+        code: the OICP status code of the body.
+        info: its AdditionalInfo, for people.
+        headers: further headers of the response.
+    """
 
     def __init__(self, http_status: int, code: str, info: str, headers: Mapping[str, str] = _NO_HEADERS) -> None:
         super().__init__(info)
@@ -27,18 +36,28 @@ class HttpError(P2pOicpError):
         self.headers = headers
 
     def to_response(self) -> OperationResponse:
-        """Return the body that other implementations know: a StatusCode, no Result."""
+        """Return a StatusCode without a Result: the body that other implementations read."""
         return OperationResponse(orjson.dumps({"StatusCode": status_code(self.code, self.info)}), self.http_status)
 
 
-def validation_error_response(error: InvalidMessage, *, as_wwcp: bool) -> OperationResponse:
+def store_unavailable(error: StoreError, **context: object) -> HttpError:
+    """Return the 503 of a node whose database is busy, or cannot be used; the latter is logged with ``context``."""
+    info = str(error)
+    if not isinstance(error, StoreBusy):
+        log.error("http.store_error", reason=info, exc_info=error, **context)
+        info = "this node cannot use its database now; try again later"
+    return HttpError(503, StatusCodeValue.SYSTEM_ERROR, info, {"Retry-After": "1"})
+
+
+def validation_error_response(error: InvalidMessage, *, as_wwcp: bool = False) -> OperationResponse:
     """Answer a message that breaks the schema or a rule: HTTP 400 that names each member, as Hubject does.
 
     A WWCP peer reads only HTTP 200, with code 022 (WIRE.md).
     """
     errors = [finding for finding in error.findings if finding.severity == "error"]
     if as_wwcp:
-        return acknowledgement_response(DATA_ERROR, "; ".join(f"{f.pointer or '/'}: {f.message}" for f in errors))
+        info = "; ".join(f"{finding.pointer or '/'}: {finding.message}" for finding in errors)
+        return acknowledgement_response(StatusCodeValue.DATA_ERROR, info)
     members = {
         "message": "Error parsing/validating JSON.",
         "extendedInfo": None,
@@ -50,11 +69,11 @@ def validation_error_response(error: InvalidMessage, *, as_wwcp: bool) -> Operat
 def as_refusal(error: InvalidMessage) -> Refusal | None:
     """Return the refusal of a readable message that breaks a rule with a status code of its own (101, 018, 019).
 
-    Such a code is an answer of OICP, with HTTP 200; with anything unreadable beside it, the message is just invalid.
+    Such a code is an OICP answer with HTTP 200; with anything unreadable beside it, the message is just invalid.
     """
     errors = [finding for finding in error.findings if finding.severity == "error"]
     codes = {finding.status_code for finding in errors}
-    if len(codes) != 1 or codes == {DATA_ERROR}:
+    if len(codes) != 1 or codes == {StatusCodeValue.DATA_ERROR}:
         return None
     return Refusal(codes.pop(), "; ".join(f"{finding.pointer}: {finding.message}" for finding in errors))
 

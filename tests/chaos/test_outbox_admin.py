@@ -67,7 +67,7 @@ async def test_all_dead_letters_are_retried_at_once_and_what_is_thrown_away_is_g
 
 @pytest.mark.parametrize("arguments", [("show", "999"), ("retry", "999"), ("drop", "999"), ("retry",)])
 async def test_what_is_not_there_is_said_in_one_line(on, arguments):
-    with pytest.raises(P2pOicpError, match=r"no letter 999|name one letter"):
+    with pytest.raises(P2pOicpError, match=r"no (message|letter) 999|name one"):
         await command(on.b, "outbox", *arguments)
 
 

@@ -132,7 +132,7 @@ ATTACKS = {
     "it has expired": (covering(ALL, ';created={now};expires=1700000000;nonce="n"'), "has expired"),
     "the body is another": (changes(sent=OTHER_BODY), "not the one that was signed"),
     "body and digest are others": (digest_changed_with_the_body, "does not fit"),
-    "a second, wrong digest": (digest_added_for_another_body, "not the one that was signed"),
+    "a second, wrong digest": (digest_added_for_another_body, "does not fit"),
     "the path is another": (changes(sent_to=START.replace("/start", "/stop")), "does not fit"),
     "the path is written otherwise": (changes(sent_to=START.replace("*", "%2A")), "does not fit"),
     "a query is added": (changes(sent_to=f"{START}?page=0"), "does not fit"),

@@ -6,7 +6,7 @@ import json
 import aiohttp
 import pytest
 
-from p2p_oicp.server.limits import AdmissionController, AdmissionLimits
+from p2p_oicp.server.limits import AdmissionController, AdmissionLimits, AdmissionTicket
 from p2p_oicp.server.problems import HttpError
 from tests.support.clients import TestClient
 from tests.support.messages import CDR, GET_CDRS, NOTIFY, PUSH_STATUS, REMOTE_START, RESERVE, START, authorize_start
@@ -22,7 +22,7 @@ class Door:
 
     def __init__(self) -> None:
         self.refused = 0
-        self._keeper = AdmissionController(MEBIBYTE, self._count, AdmissionLimits(requests=8, pushes=1, waiting=3))
+        self._admission = AdmissionController(MEBIBYTE, self._count, AdmissionLimits(requests=8, pushes=1, waiting=3))
         self._end = asyncio.Event()
         self._tasks: list[asyncio.Task] = []
 
@@ -46,16 +46,17 @@ class Door:
         return problem.http_status
 
     async def _answered(self, path: str, address: str, length: int | None, grown: int) -> None:
-        place = self._keeper.acquire(path, address)
+        ticket = AdmissionTicket(address)
         try:
-            if place.is_bulk:
-                await self._keeper.wait_for_bulk_slot(place)
-            self._keeper.reserve_bytes(place, length)
+            self._admission.begin_body(ticket)
+            self._admission.reserve_bytes(ticket, length)
             for size in range(0, grown + 1, 1024):
-                self._keeper.reserve_bytes(place, size)
+                self._admission.reserve_bytes(ticket, size)
+            self._admission.end_body(ticket)
+            await self._admission.enter_lane(ticket, path)
             await self._end.wait()
         finally:
-            self._keeper.release(place)
+            self._admission.release(ticket)
 
     async def answer(self) -> None:
         """Answer what is being answered."""
@@ -77,11 +78,11 @@ async def fill(door: Door, path: str, *callers: str, length: int | None = 100) -
     return [await door.ask(path, address, length) for address in callers for _ in range(8)]
 
 
-async def test_who_has_his_share_is_refused_with_429_and_others_still_come_in(door):
+async def test_a_client_over_its_share_gets_429_while_others_are_admitted(door):
     assert await fill(door, START, HERE) == [0] * 6 + [429] * 2
-    assert await door.ask(OTHER_PARTY, HERE) == 0
+    assert await door.ask(OTHER_PARTY, HERE) == 429  # the party is only claimed: the share is the address'
     assert await door.ask(START, THERE) == 0
-    assert door.refused == 2
+    assert door.refused == 3
 
 
 async def test_where_all_places_are_taken_the_answer_is_503(door):

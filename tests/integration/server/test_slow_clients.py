@@ -49,7 +49,7 @@ async def test_a_head_that_never_ends_is_cut_off(pair, begin):
 
 
 async def test_a_body_that_never_ends_is_answered_with_408_and_cut_off(pair):
-    answer = await until_cut_off(pair.ports["a"], f"{HEAD}Content-Length: 1000\r\n\r\n", drop=b" ")
+    answer = await until_cut_off(pair.ports["b"], f"{HEAD}Content-Length: 1000\r\n\r\n", drop=b" ")
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"022"' in answer
 

@@ -1,0 +1,371 @@
+"""The path of every request of a listener, from its head to its signed response.
+
+`RequestPipeline` holds what the requests of one listener share; a `RequestContext` is one request being served, and an
+`OicpRequestContext` one of OICP. A handler of another path (``/p2p/v1``, ``/admin/v1``) gets the context and calls
+``authenticate`` and ``read_body`` in the order that its path needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from time import perf_counter
+from typing import TypeAlias, cast
+
+import structlog
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from msgspec.structs import replace
+
+from p2p_oicp.client import IDENTITY_CONFIRMED_HEADER
+from p2p_oicp.clock import IdGenerator
+from p2p_oicp.crypto import SignedRequestParts, SignedResponseParts, VerifiedSignature, split_target
+from p2p_oicp.errors import Refusal, StoreError
+from p2p_oicp.logs import PROCESS_ID
+from p2p_oicp.oicp import InvalidMessage, StatusCodeValue
+from p2p_oicp.oicp.operations import Operation, Route, api_root
+from p2p_oicp.peering.evidence_recorder import ExchangeRecorder
+from p2p_oicp.roles.context import OperationResponse
+from p2p_oicp.server.authentication import ANONYMOUS, Authenticator, PartyID, Principal
+from p2p_oicp.server.dispatcher import OperationDispatcher, claimed_party
+from p2p_oicp.server.inbound import InboundRequest, check_head, decode_body, receive_body
+from p2p_oicp.server.limits import OVERLOAD_STATUSES, AdmissionController, AdmissionTicket
+from p2p_oicp.server.problems import HttpError, store_unavailable, validation_error_response
+from p2p_oicp.storage import Transaction
+
+log = structlog.get_logger(__name__)
+
+OICP_PREFIX = "/api/oicp/"
+
+Handler: TypeAlias = "Callable[[RequestContext], Awaitable[OperationResponse]]"
+HttpHandler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+ResponseSigner: TypeAlias = Callable[[int, bytes, VerifiedSignature], Mapping[str, str]]
+
+_MIN_COMPRESSED_BYTES = 2048
+_MIN_OFFLOADED_COMPRESSION_BYTES = 256 * 1024
+_GZIP_LEVEL = 5
+_MIN_SEPARATE_HEAD_BYTES = 64 * 1024
+_MAX_PROCESS_ID_LENGTH = 100
+
+
+class RequestPipeline:
+    """What the requests of one listener share.
+
+    Args:
+        dispatcher: serves OICP.
+        authenticator: the listener's.
+        ids: mints a Process-ID where the client has sent none.
+        admission: the listener's; its ``max_body`` bounds the body of an OICP request.
+        token: a bearer token that every request must carry; None: none.
+        public_url: the base URL that peers know, also behind a proxy: signatures cover its authority and path.
+        signer: signs the responses to signed requests.
+        recorder: records signed exchanges as evidence.
+    """
+
+    def __init__(
+        self,
+        dispatcher: OperationDispatcher,
+        authenticator: Authenticator,
+        ids: IdGenerator,
+        *,
+        admission: AdmissionController,
+        token: str | None = None,
+        public_url: str | None = None,
+        signer: ResponseSigner | None = None,
+        recorder: ExchangeRecorder | None = None,
+    ) -> None:
+        self.dispatcher = dispatcher
+        self.authenticator = authenticator
+        self.ids = ids
+        self.admission = admission
+        self.signer = signer
+        self.recorder = recorder
+        self._token = token
+        self._authority, self._prefix = _split_public_url(public_url) if public_url else ("", "")
+
+    def __repr__(self) -> str:
+        return f"<RequestPipeline {self.dispatcher!r} {self.admission!r}>"
+
+    async def serve_oicp(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Serve ``POST /api/oicp/...``."""
+        context = OicpRequestContext(self, request)
+        return await context.run(context.serve)
+
+    def wrap(self, handler: Handler) -> HttpHandler:
+        """Return the aiohttp handler that serves a request by ``handler``."""
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            context = RequestContext(self, request)
+            return await context.run(partial(handler, context))
+
+        return handle
+
+    def head_of(self, request: web.BaseRequest) -> InboundRequest:
+        """Return the head of a request as its signature covers it."""
+        raw_path, _, query = request.raw_path.partition("?")
+        return InboundRequest(
+            method=request.method,
+            authority=self._authority or request.headers.get("Host", ""),
+            path=self._prefix + raw_path,
+            query=query,
+            headers=request.headers,
+            content_length=request.content_length,
+            client_address=request.remote,
+            certificate=_client_certificate(request),
+        )
+
+    def check_token(self, headers: Mapping[str, str]) -> None:
+        """Raise HttpError 401 unless the listener's token is there."""
+        if self._token is None:
+            return
+        presented_token = headers.get("Authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(presented_token.encode(), self._token.encode()):
+            info = "the backend API wants its token: Authorization: Bearer TOKEN"
+            raise HttpError(401, StatusCodeValue.UNAUTHORIZED_ACCESS, info, {"WWW-Authenticate": "Bearer"})
+
+
+class RequestContext:
+    """One request being served, and what has been established about it so far.
+
+    Invariant: no other class writes to it. What handlers get of it (head, principal, body) is immutable.
+    """
+
+    def __init__(self, pipeline: RequestPipeline, http: web.BaseRequest) -> None:
+        self.http = http
+        self.head = pipeline.head_of(http)
+        self._pipeline = pipeline
+        self._headers = {"Process-ID": _process_id(http) or pipeline.ids.process_id()}
+        self._principal = ANONYMOUS
+        self._wire_body: bytes | None = None
+        self._operation: Operation | None = None
+
+    async def run(self, serve: Callable[[], Awaitable[OperationResponse]]) -> web.StreamResponse:
+        """Serve the request; whatever goes wrong becomes a response with a StatusCode, never a stack trace."""
+        PROCESS_ID.set(self._headers["Process-ID"])
+        try:
+            self._pipeline.check_token(self.head.headers)
+            response = await serve()
+        except Exception as error:  # noqa: BLE001 - the edge of the program
+            response = _error_response(error, self.http.path, self._headers)
+        return await self._finish(response)
+
+    async def authenticate(self, party: PartyID | None) -> Principal:
+        """Return the sender, authorized for ``party``; a body that was read before is verified as well.
+
+        Raises:
+            Refusal: 017 or 300.
+            HttpError: 429 or 413, where the peer sends too much.
+        """
+        authenticator = self._pipeline.authenticator
+        # Order: the principal is set before it is authorized, so that the refusal of a proved sender is signed.
+        self._principal = principal = await authenticator.authenticate(self.head, party)
+        authenticator.authorize(principal, party, self.head)
+        if self._wire_body is not None:
+            self._verify_body(self._wire_body)
+        return principal
+
+    def parameter(self, name: str) -> str:
+        """Return a part of the path by its name in the route."""
+        return cast("web.Request", self.http).match_info[name]
+
+    def authenticate_by(self, authenticate: Callable[[InboundRequest, bytes], Principal]) -> None:
+        """Set the sender of a request that carries its key in its body (pairing)."""
+        self._principal = authenticate(self.head, self._wire_body or b"")
+
+    async def read_body(self, max_bytes: int) -> bytes:
+        """Return the body as UTF-8, verified if the sender is authenticated already.
+
+        Raises:
+            HttpError: 400, 408, 413 or 415.
+            InvalidMessage: it is no text.
+        """
+        check_head(self.http, max_bytes)
+        self._verify_body(body := await receive_body(self.http, max_bytes))
+        return decode_body(self.http, body, max_bytes)
+
+    def _verify_body(self, body: bytes) -> None:
+        # Order: until its body is verified, the principal proves nothing: the refusal of another body is not signed.
+        principal, self._principal, self._wire_body = self._principal, ANONYMOUS, body
+        self._pipeline.authenticator.verify_body(principal, self.head, body)
+        self._principal = principal
+
+    async def _finish(self, response: OperationResponse) -> web.Response:
+        """Compress and sign a response, and record the exchange before it is answered."""
+        headers, body, principal = self._headers, response.body, self._principal
+        headers["Content-Type"] = f"{response.content_type}; charset=utf-8"
+        if len(body) >= _MIN_COMPRESSED_BYTES and "gzip" in self.head.headers.get("Accept-Encoding", ""):
+            headers["Content-Encoding"] = "gzip"
+            body = await _gzip_compress(body)
+        if response.signature_headers is not None:
+            headers |= response.signature_headers
+        elif principal.is_authenticated or principal.signature is not None:
+            headers |= self._signature_headers(response.http_status, body)
+            await self._record(SignedResponseParts(response.http_status, headers, body), response.body)
+        # The head of a large page goes out by itself: joined with the body, as usual, some megabytes would be copied.
+        response_type = web.Response if len(body) < _MIN_SEPARATE_HEAD_BYTES else _StreamingHeadResponse
+        return response_type(body=body, status=response.http_status, headers=headers)
+
+    def sign_in_transaction(self, tx: Transaction, response: OperationResponse) -> OperationResponse:
+        """Sign a response, and record the exchange, in the transaction that decides it (``TransactionalSigner``)."""
+        # What will be compressed is signed as compressed, after the transaction.
+        if len(response.body) >= _MIN_COMPRESSED_BYTES:
+            return response
+        recorder, parts = self._pipeline.recorder, self._exchange_parts()
+        if recorder is None or parts is None:
+            return response
+        headers = self._signature_headers(response.http_status, response.body)
+        signed = SignedResponseParts(response.http_status, headers, response.body)
+        write = recorder.prepare(*parts, signed, response.body)
+        if write is None:
+            return response
+        write(tx)
+        return replace(response, signature_headers=headers)
+
+    def _signature_headers(self, status: int, body: bytes) -> dict[str, str]:
+        """Return the headers that confirm the sender's identity to it, and prove who answers."""
+        headers = {IDENTITY_CONFIRMED_HEADER: "proven"} if self._principal.is_authenticated else {}
+        signer, signature = self._pipeline.signer, self._principal.signature
+        return headers if signer is None or signature is None else {**headers, **signer(status, body, signature)}
+
+    def _exchange_parts(self) -> tuple[str, str, SignedRequestParts] | None:
+        """Return operation, peer and request of an exchange that can be evidence: an OICP request with a signature."""
+        operation, principal, body, head = self._operation, self._principal, self._wire_body, self.head
+        if operation is None or body is None or principal.signature is None or not principal.is_authenticated:
+            return None
+        request = SignedRequestParts(head.method, head.authority, head.path, head.query, head.headers, body)
+        return operation.name, principal.peer.name if principal.peer else "", request
+
+    async def _record(self, response: SignedResponseParts, decoded_body: bytes) -> None:
+        recorder, parts = self._pipeline.recorder, self._exchange_parts()
+        if recorder is not None and parts is not None:
+            await recorder.record(*parts, response, decoded_body)
+
+
+class OicpRequestContext(RequestContext):
+    """One OICP request; the order of its steps is that of DESIGN section 7, "Admission"."""
+
+    async def serve(self) -> OperationResponse:
+        # (1) The connection was admitted by the listener. (2) The head has arrived.
+        if self.http.method != "POST":
+            info = f"{self.http.method} is not served here; send POST"
+            raise HttpError(405, StatusCodeValue.SERVICE_NOT_AVAILABLE, info, {"Allow": "POST"})
+        started, dispatcher = perf_counter(), self._pipeline.dispatcher
+        path = self.http.raw_path.partition("?")[0][len(OICP_PREFIX) :]
+        route = dispatcher.find_route(path)
+        self._operation = route.candidates[0]
+        outcome: OperationResponse | Exception | None = None
+        try:
+            outcome = response = await self._admit(path, route)
+        except Exception as error:
+            outcome = error
+            raise
+        finally:
+            dispatcher.observe(self._operation, perf_counter() - started, outcome)
+        return response
+
+    async def _admit(self, path: str, route: Route) -> OperationResponse:
+        dispatcher, admission = self._pipeline.dispatcher, self._pipeline.admission
+        operation = route.candidates[0]
+        ticket = AdmissionTicket(self.head.client_address)
+        try:
+            dispatcher.check_recipient(self.head.headers)
+            check_head(self.http, admission.max_body)
+            # (3) The credentials, before the body costs anything.
+            principal = await self.authenticate(claimed_party(operation, route.party))
+            # (4) The body, where there is room for it, and (5) its digest; only now the nonce counts as used.
+            max_bytes = _max_body(principal, admission.max_body)
+            self._verify_body(await self._receive(ticket, max_bytes))
+            # (6) A slot: only complete requests of proved senders wait for one.
+            await admission.enter_lane(ticket, path)
+            # (7) Decompressed and (8) parsed is only what is served at once.
+            body = decode_body(self.http, self._wire_body or b"", max_bytes)
+            self._operation = operation = route.choose(body)
+            sign = self.sign_in_transaction if self._is_recorded() else None
+            return await dispatcher.execute(
+                operation, route.party, principal, self.head, body, sign_in_transaction=sign
+            )
+        except (InvalidMessage, Refusal) as error:
+            return dispatcher.refuse(operation, error, self._principal.peer)
+        finally:
+            admission.release(ticket)
+
+    async def _receive(self, ticket: AdmissionTicket, max_bytes: int) -> bytes:
+        admission, length = self._pipeline.admission, self.head.content_length
+        admission.reserve_bytes(ticket, length)
+        reserve = partial(admission.reserve_bytes, ticket) if length is None else None
+        if self.http.content.is_eof():  # the usual case: it has come with the head, and nothing is waited for
+            return await receive_body(self.http, max_bytes, reserve)
+        admission.begin_body(ticket)
+        body = await receive_body(self.http, max_bytes, reserve)
+        admission.end_body(ticket)
+        return body
+
+    def _is_recorded(self) -> bool:
+        return self._pipeline.recorder is not None and self._principal.signature is not None
+
+
+class _StreamingHeadResponse(web.Response):
+    """Sends its head by itself."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        writer = await super().prepare(request)
+        if writer is not None:
+            writer.send_headers()
+        return writer
+
+
+def _error_response(error: Exception, path: str, headers: dict[str, str]) -> OperationResponse:
+    """Return what is answered instead; it may add ``headers``."""
+    match error:
+        case HttpError():
+            # Overload is counted, and not logged: a storm of requests must not become one of the log.
+            if error.http_status not in OVERLOAD_STATUSES:
+                log.info("http.request_rejected", status=error.http_status, reason=error.info, path=path)
+            headers |= error.headers
+            return error.to_response()
+        case InvalidMessage():
+            return validation_error_response(error)
+        case Refusal():
+            return HttpError(error.http_status, error.code, error.info).to_response()
+        case StoreError():
+            return _error_response(store_unavailable(error, path=path), path, headers)
+    log.error("http.internal_error", path=path, exc_info=error)
+    info = "this node failed; its log has the details"
+    return HttpError(500, StatusCodeValue.SYSTEM_ERROR, info).to_response()
+
+
+async def _gzip_compress(body: bytes) -> bytes:
+    """Return the body as gzip; a large one is compressed in a thread, so that the event loop goes on serving."""
+    if len(body) < _MIN_OFFLOADED_COMPRESSION_BYTES:
+        return gzip.compress(body, compresslevel=_GZIP_LEVEL, mtime=0)
+    return await asyncio.to_thread(gzip.compress, body, compresslevel=_GZIP_LEVEL, mtime=0)
+
+
+def _max_body(principal: Principal, listener_limit: int) -> int:
+    peer = principal.peer
+    if peer is None or peer.max_body is None or not principal.is_authenticated:
+        return listener_limit
+    return min(peer.max_body, listener_limit)
+
+
+def _client_certificate(request: web.BaseRequest) -> bytes | None:
+    """Return the client certificate of the connection (DER)."""
+    connection = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
+    certificate: bytes | None = connection.getpeercert(binary_form=True) if connection is not None else None
+    return certificate
+
+
+def _split_public_url(url: str) -> tuple[str, str]:
+    """Return authority and path prefix of the URL that peers know."""
+    authority, path, _ = split_target(url)
+    return authority, api_root(path)
+
+
+def _process_id(request: web.BaseRequest) -> str | None:
+    """Return the client's Process-ID, if it can be echoed."""
+    text = request.headers.get("Process-ID", "")
+    can_be_echoed = text.isascii() and text.isprintable() and len(text) <= _MAX_PROCESS_ID_LENGTH
+    return text if can_be_echoed else None

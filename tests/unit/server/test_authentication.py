@@ -1,0 +1,132 @@
+"""The steps of authentication, in their order: the head first, the body last."""
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+
+from p2p_oicp.crypto import KeyRing, KnownKey, PrivateKey, ReplayCache
+from p2p_oicp.crypto.http_signatures import sign_request
+from p2p_oicp.errors import Refusal, Unauthorized
+from p2p_oicp.oicp import OperatorID
+from p2p_oicp.peers import Peer, PeerRegistry
+from p2p_oicp.server.authentication import ANONYMOUS, PeerAuthenticator
+from p2p_oicp.server.inbound import InboundRequest
+from p2p_oicp.server.limits import PeerLimiter
+from p2p_oicp.server.problems import HttpError
+
+BODY, OTHER_BODY = b'{"a": 1}', b'{"a": 2}'
+ALPHA = Peer("alpha", "http://alpha", operators=(OperatorID("DE*AAA"),), max_body=1000)
+BETA = Peer("beta", "http://beta", operators=(OperatorID("DE*BBB"),))
+
+
+@dataclass
+class World:
+    """An authenticator whose peers are alpha and beta, and what it was asked meanwhile."""
+
+    clock: object
+    require: tuple = ("signature",)
+    keys: dict = field(default_factory=lambda: {name: PrivateKey.generate() for name in ("alpha", "beta")})
+    seen: list = field(default_factory=list)
+    refreshed: list = field(default_factory=list)
+    certificate_of: Peer | None = None
+
+    def __post_init__(self) -> None:
+        async def refresh(name: str) -> bool:
+            self.refreshed.append(name)
+            return False
+
+        trust = SimpleNamespace(
+            registry=PeerRegistry([ALPHA, BETA]),
+            keyring=KeyRing([KnownKey(key.public, name) for name, key in self.keys.items()]),
+            replay_cache=ReplayCache(),
+            clock=self.clock,
+            required_credentials=lambda _peer: self.require,
+            key_refresher=SimpleNamespace(refresh=refresh),
+            status_reporter=SimpleNamespace(record_seen=self.seen.append),
+            find_by_certificate=lambda _der: self.certificate_of,
+        )
+        limiter = PeerLimiter(self.clock, requests_per_second=10, concurrent=2)
+        self.authenticator = PeerAuthenticator(trust, limiter)
+
+    def request(self, signer: str = "alpha", nonce: str = "n", **changes) -> InboundRequest:
+        key = self.keys.get(signer) or PrivateKey.generate()
+        address = {"method": "POST", "authority": "us", "path": "/x", "query": ""}
+        headers = sign_request(key, **address, body=BODY, now=self.clock.time(), nonce=nonce)
+        return InboundRequest(**{**address, "headers": headers, "content_length": len(BODY), **changes})
+
+
+@pytest.fixture
+def world(clock) -> World:
+    return World(clock)
+
+
+async def test_a_head_is_authenticated_before_its_body_is_there(world):
+    principal = await world.authenticator.authenticate(world.request(), OperatorID("DE*AAA"))
+    assert (principal.peer, principal.is_authenticated) == (ALPHA, True)
+    assert world.seen == []
+
+
+async def test_a_nonce_counts_as_used_only_after_the_whole_body(world):
+    request = world.request()
+    for _ in range(2):  # a connection that broke in its body
+        principal = await world.authenticator.authenticate(request, None)
+    with pytest.raises(Unauthorized, match="not the one that was signed"):
+        world.authenticator.verify_body(principal, request, OTHER_BODY)
+    principal = await world.authenticator.authenticate(request, None)
+    world.authenticator.verify_body(principal, request, BODY)
+    assert world.seen == ["alpha"]
+    with pytest.raises(Unauthorized, match="received before"):
+        await world.authenticator.authenticate(request, None)
+
+
+async def test_of_two_that_came_at_the_same_time_with_one_nonce_the_first_whole_one_is_accepted(world):
+    request = world.request()
+    first = await world.authenticator.authenticate(request, None)
+    second = await world.authenticator.authenticate(request, None)
+    world.authenticator.verify_body(second, request, BODY)
+    with pytest.raises(Unauthorized, match="received before"):
+        world.authenticator.verify_body(first, request, BODY)
+
+
+async def test_the_keys_of_the_claimed_peer_are_refreshed_once(world):
+    with pytest.raises(Unauthorized, match="SHA256:"):
+        await world.authenticator.authenticate(world.request("stranger"), OperatorID("DE*AAA"))
+    assert world.refreshed == ["alpha"]
+
+
+async def test_certificate_and_signature_have_to_name_one_peer(world):
+    world.certificate_of = BETA
+    with pytest.raises(Unauthorized, match="signed by alpha, its certificate is beta's"):
+        await world.authenticator.authenticate(world.request(certificate=b"der"), None)
+
+
+async def test_a_peer_does_not_act_for_the_party_of_another(world):
+    request = world.request()
+    principal = await world.authenticator.authenticate(request, OperatorID("DE*BBB"))
+    with pytest.raises(Unauthorized, match="alpha does not speak for DE\\*BBB"):
+        world.authenticator.authorize(principal, OperatorID("DE*BBB"), request)
+
+
+async def test_an_announced_length_above_the_peers_own_is_refused_before_it_is_read(world):
+    request = world.request(content_length=1001)
+    principal = await world.authenticator.authenticate(request, None)
+    with pytest.raises(HttpError, match="1001 bytes; alpha may send 1000"):
+        world.authenticator.authorize(principal, None, request)
+
+
+async def test_without_anything_required_the_claim_counts_and_proves_nothing(world):
+    world.require = ()
+    request = world.request(headers={})
+    principal = await world.authenticator.authenticate(request, OperatorID("DE*AAA"))
+    assert (principal.peer, principal.is_authenticated, principal.signature) == (ALPHA, False, None)
+    assert await world.authenticator.authenticate(request, None) == ANONYMOUS
+
+
+async def test_a_party_of_nobody_is_300(world):
+    world.require = ()
+    request = world.request(headers={})
+    principal = await world.authenticator.authenticate(request, OperatorID("DE*ZZZ"))
+    with pytest.raises(Refusal, match="no peer of this node answers for DE\\*ZZZ") as caught:
+        world.authenticator.authorize(principal, OperatorID("DE*ZZZ"), request)
+    assert caught.value.code == "300"
