@@ -49,7 +49,7 @@ OF_THE_CPO = (
         dataset_messages.push_prices,
     ),
 )
-CARDS = Kind("AUTHENTICATION", dataset_messages.PUSH_CARDS, _card, dataset_messages.push_cards)
+CARDS = Kind("AUTHENTICATION", dataset_messages.PUSH_AUTHENTICATION, _card, dataset_messages.push_authentication)
 
 
 @dataclass

@@ -22,7 +22,7 @@ from p2p_oicp.storage import sessions
 from p2p_oicp.storage.sessions import Session, SessionState
 from tests.support.clients import TestClient
 from tests.support.dataset_messages import evse
-from tests.support.nodes import Contracts, Csms
+from tests.support.nodes import FakeContracts, FakeCsms
 from tests.support.paths import SHARED
 
 VECTORS = SHARED / "oicp" / "vectors.jsonl"
@@ -160,9 +160,9 @@ async def stage(tmp_path, http, vector, ports):
     """Run a node in the state of the vector's context."""
     operation = operation_of(vector)
     evses = vector["context"].get("evses", {})
-    csms = Csms(refuse_with=next((one["status_code"] for one in evses.values() if "status_code" in one), None))
+    csms = FakeCsms(refuse_with=next((one["status_code"] for one in evses.values() if "status_code" in one), None))
     file = write(tmp_path, vector, operation, ports)
-    async with Node(load_settings(file), cpo=csms, emp=Contracts()) as node:
+    async with Node(load_settings(file), cpo=csms, emp=FakeContracts()) as node:
         backend = TestClient(http, f"http://127.0.0.1:{ports[1]}")
         await publish(backend, evses)
         await push_identifications(backend, vector["context"].get("auth_records", []))

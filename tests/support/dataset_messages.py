@@ -8,8 +8,8 @@ PUSH_PRODUCTS = f"dynamicpricing/v10/operators/{A_CPO}/pricing-products"
 PULL_PRODUCTS = f"dynamicpricing/v10/providers/{B_EMP}/pricing-products"
 PUSH_PRICES = f"dynamicpricing/v10/operators/{A_CPO}/evse-pricing"
 PULL_PRICES = f"dynamicpricing/v10/providers/{B_EMP}/evse-pricing"
-PUSH_CARDS = f"authdata/v21/providers/{B_EMP}/push-request"
-PULL_CARDS = f"authdata/v21/operators/{A_CPO}/pull-request"
+PUSH_AUTHENTICATION = f"authdata/v21/providers/{B_EMP}/push-request"
+PULL_AUTHENTICATION = f"authdata/v21/operators/{A_CPO}/pull-request"
 
 
 def google(latitude: float, longitude: float) -> dict:
@@ -98,7 +98,7 @@ def qr_record(evco: str = "DE-GDF-C12345678-X", **secret) -> dict:
     return {"Identification": {"QRCodeIdentification": {"EvcoID": evco, **secret}}}
 
 
-def push_cards(*records: dict, action: str = "fullLoad") -> dict:
+def push_authentication(*records: dict, action: str = "fullLoad") -> dict:
     return {
         "ActionType": action,
         "ProviderAuthenticationData": {"ProviderID": B_EMP, "AuthenticationDataRecord": list(records)},

@@ -26,13 +26,13 @@ QUICKLY = "retry_first = 0.05\nretry_max = 0.2\n"
 
 
 @dataclass
-class Csms:
-    """A CPO's backend that answers as told and writes down what it was asked."""
+class FakeCsms:
+    """A CPO's backend with configurable responses, which keeps its requests."""
 
     starts: list = field(default_factory=list)
     stops: list = field(default_factory=list)
     reservations: list = field(default_factory=list)
-    ends_of_reservations: list = field(default_factory=list)
+    reservation_stops: list = field(default_factory=list)
     refuse_with: str | None = None
     fail_with: PeerError | None = None
     hold: asyncio.Event | None = None
@@ -52,7 +52,7 @@ class Csms:
         return self._answer()
 
     async def authorize_remote_reservation_stop(self, request):
-        self.ends_of_reservations.append(request)
+        self.reservation_stops.append(request)
         return self._answer()
 
     def _answer(self) -> Acknowledgement:
@@ -64,17 +64,17 @@ class Csms:
 
 
 @dataclass
-class Contracts:
-    """An EMP's backend: knows some cards, and keeps what it is told."""
+class FakeContracts:
+    """An EMP's backend that authorizes some UIDs, and keeps its requests."""
 
-    cards: frozenset[str] = frozenset({UID})
+    uids: frozenset[str] = frozenset({UID})
     starts: list = field(default_factory=list)
     stops: list = field(default_factory=list)
     notifications: list = field(default_factory=list)
     records: list = field(default_factory=list)
     refuse_with: str = "102"
     fail_with: PeerError | None = None
-    told: asyncio.Event = field(default_factory=asyncio.Event)
+    received: asyncio.Event = field(default_factory=asyncio.Event)
     hold: asyncio.Event | None = None
     stop_identifications: tuple = ()
 
@@ -84,8 +84,8 @@ class Contracts:
             await self.hold.wait()
         if self.fail_with:
             raise self.fail_with
-        card = request.identification.rfid_mifare_family
-        if card and card.uid.key in self.cards:
+        rfid = request.identification.rfid_mifare_family
+        if rfid and rfid.uid.key in self.uids:
             return AuthorizationStart(
                 authorization_status="Authorized",
                 status_code=OK,
@@ -99,37 +99,39 @@ class Contracts:
         return AuthorizationStop(authorization_status="Authorized", status_code=OK)
 
     async def charging_notifications(self, notification):
-        return self._take(self.notifications, notification)
+        return self._receive(self.notifications, notification)
 
     async def charge_detail_record(self, record):
-        return self._take(self.records, record)
+        return self._receive(self.records, record)
 
-    def _take(self, book: list, message) -> Acknowledgement:
+    def _receive(self, messages: list, message) -> Acknowledgement:
         if self.fail_with:
             raise self.fail_with
-        book.append(message)
-        self.told.set()
+        messages.append(message)
+        self.received.set()
         return Acknowledgement(result=True, status_code=OK)
 
     async def until(self, condition) -> None:
         async with asyncio.timeout(10):
             while not condition(self):
-                self.told.clear()
-                await self.told.wait()
+                self.received.clear()
+                await self.received.wait()
 
 
 @dataclass
 class Pair:
-    """Both nodes, their backends, and callers at their listeners; ``more`` are further lines of each ``node.toml``,
-    ``patience`` the seconds in which an EMP has to authorize."""
+    """Both nodes, their backends, and clients of their listeners.
+
+    ``extra_config`` are further lines of each ``node.toml``; ``authorization_deadline`` is in seconds.
+    """
 
     folder: Path
     http: aiohttp.ClientSession
     ports: dict[str, int]
-    csms: Csms = field(default_factory=Csms)
-    contracts: Contracts = field(default_factory=Contracts)
-    more: str = ""
-    patience: float = 2.0
+    csms: FakeCsms = field(default_factory=FakeCsms)
+    contracts: FakeContracts = field(default_factory=FakeContracts)
+    extra_config: str = ""
+    authorization_deadline: float = 2.0
 
     def write(self) -> None:
         for name, table, party in (("a", "operators", A_CPO), ("b", "providers", B_EMP)):
@@ -140,7 +142,8 @@ class Pair:
                 f'[node]\nname = "node {name}"\n{table} = ["{party}"]\n'
                 f"[peer_api]\nport = {self.ports[name]}\n[backend_api]\nport = {self.ports[name + ' backend']}\n"
                 f"[security]\nrequire = []\n[delivery]\n{QUICKLY}"
-                f"[authorization]\ndeadline = {self.patience}\n[storage]\nsynchronous = 'NORMAL'\n" + self.more
+                f"[authorization]\ndeadline = {self.authorization_deadline}\n[storage]\nsynchronous = 'NORMAL'\n"
+                + self.extra_config
             )
         self._write_peers("a", "node b", "b", "providers", B_EMP)
         self._write_peers("b", "node a", "a", "operators", A_CPO)
@@ -161,34 +164,34 @@ class Pair:
             yield node
 
     async def at_rest(self, name: str) -> None:
-        """Wait until a node has brought everything that it owed, and has noted that down."""
+        """Wait until a node has delivered all messages of its outbox, and has deleted them there."""
         await eventually(lambda: not query(self, name, "SELECT 1 FROM outbox LIMIT 1"))
 
     def database(self, name: str) -> Path:
         return self.folder / name / "data" / "node.sqlite3"
 
-    def _caller(self, port: str) -> TestClient:
+    def _client(self, port: str) -> TestClient:
         return TestClient(self.http, f"http://127.0.0.1:{self.ports[port]}")
 
     @property
     def a(self) -> TestClient:
         """Node A's backend API."""
-        return self._caller("a backend")
+        return self._client("a backend")
 
     @property
     def b(self) -> TestClient:
         """Node B's backend API."""
-        return self._caller("b backend")
+        return self._client("b backend")
 
     @property
     def a_peer(self) -> TestClient:
         """Node A's peer API."""
-        return self._caller("a")
+        return self._client("a")
 
     @property
     def b_peer(self) -> TestClient:
         """Node B's peer API."""
-        return self._caller("b")
+        return self._client("b")
 
 
 def query(pair: Pair, name: str, sql: str, *parameters: object) -> list[tuple]:
@@ -197,7 +200,7 @@ def query(pair: Pair, name: str, sql: str, *parameters: object) -> list[tuple]:
 
 
 async def start_session(pair: Pair, **members) -> str:
-    """Let a driver of the EMP begin at the CPO's station, and return the session's id."""
+    """Authorize a driver of the EMP at the CPO's station, and return the SessionID."""
     return (await pair.a.post(START, authorize_start(**members))).json["SessionID"]
 
 
@@ -224,7 +227,7 @@ async def stopped(tmp_path) -> AsyncIterator[Pair]:
 
 @pytest.fixture
 async def patient(stopped) -> Pair:
-    """The same; they try again after minutes, unless something tells them that it is worth while."""
+    """The same; they retry after minutes, unless a sign of life resets their backoff."""
     for name in ("a", "b"):
         file = stopped.folder / name / "node.toml"
         file.write_text(file.read_text().replace(QUICKLY, "retry_first = 300\nretry_max = 600\n"))

@@ -8,8 +8,8 @@ class Admin:
         self._http = pair.http
         self._base = f"http://127.0.0.1:{pair.ports[name + ' backend']}"
 
-    async def ask(self, method: str, path: str, status: int = 200, **wanted) -> dict:
-        async with self._http.request(method, f"{self._base}/admin/v1{path}", json=wanted) as answer:
+    async def ask(self, method: str, path: str, status: int = 200, **members) -> dict:
+        async with self._http.request(method, f"{self._base}/admin/v1{path}", json=members) as answer:
             content = await answer.json(content_type=None)
             assert answer.status == status, content
             return content

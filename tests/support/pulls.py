@@ -1,6 +1,6 @@
 """What a backend pulls from its node, and what it pushed arriving there."""
 
-from tests.support.dataset_messages import PULL_CARDS, PUSH_CARDS, push_cards
+from tests.support.dataset_messages import PULL_AUTHENTICATION, PUSH_AUTHENTICATION, push_authentication
 from tests.support.messages import A_CPO, PULL_STATUS
 from tests.support.nodes import query
 from tests.support.waiting import eventually, eventually_equals
@@ -18,7 +18,7 @@ async def until_pulled(caller, expected: dict[str, str]) -> None:
 
 
 async def known(caller) -> list[dict]:
-    answer = await caller.post(PULL_CARDS, {"OperatorID": A_CPO})
+    answer = await caller.post(PULL_AUTHENTICATION, {"OperatorID": A_CPO})
     assert answer.code == "000"
     return [
         record["Identification"]
@@ -36,5 +36,5 @@ async def until_known(caller, count: int) -> list[dict]:
 
 async def pushed(pair, *records: dict) -> None:
     """Let the EMP's data stand at both nodes."""
-    assert (await pair.b.post(PUSH_CARDS, push_cards(*records))).json["Result"] is True
+    assert (await pair.b.post(PUSH_AUTHENTICATION, push_authentication(*records))).json["Result"] is True
     await eventually(lambda: query(pair, "a", "SELECT 1 FROM identifications"))

@@ -87,7 +87,7 @@ async def test_3_a_card_seen_before_is_asked_about_where_it_was_good(three):
 
 async def test_3_a_memory_that_is_wrong_now_falls_on_to_the_broadcast(three):
     """The stranger said yes once and is silent now: node B is asked as well."""
-    three.contracts.cards = frozenset({"1234ABCD"})
+    three.contracts.uids = frozenset({"1234ABCD"})
     await three.a.post(START, authorize_start("AABBCCDD"))
     query(three, "a", "INSERT INTO uid_routes VALUES ('1234ABCD', 'stranger', 0)")
     answer = await three.a.post(START, authorize_start())

@@ -92,7 +92,7 @@ async def test_h2_an_authorize_start_is_repeated_with_its_own_session(stopped):
 
 async def test_h2_a_remote_start_is_not_repeated_after_a_crash_and_its_money_is_not_lost(stopped):
     """Node B went down before the answer came: it does not start again, it asks what became of the first start."""
-    stopped.more = "[sessions]\nclarify_interval = 0.05\n"
+    stopped.extra_config = "[sessions]\nclarify_interval = 0.05\n"
     stopped.write()
     request = remote_start(EMPPartnerSessionID="app-7")
     async with stopped.running("a"), stopped.running("b"):
@@ -126,7 +126,7 @@ async def test_h3_an_answer_with_result_false_is_a_refusal_though_it_is_http_200
     refused = Acknowledgement.from_json(b'{"Result": false, "StatusCode": {"Code": "400"}}')
 
     async def refuse(_record):
-        pair.contracts.told.set()
+        pair.contracts.received.set()
         return refused
 
     pair.contracts.charge_detail_record = refuse

@@ -103,7 +103,7 @@ async def test_a_stop_of_an_unknown_session_is_400(pair, path):
 async def test_a_stop_reaches_the_csms_and_a_record_follows(pair, start, stop, make):
     session = (await pair.b.post(start, make())).json["SessionID"]
     assert (await pair.b.post(stop, remote_stop(session))).code == "000"
-    stopped = pair.csms.stops if start == REMOTE_START else pair.csms.ends_of_reservations
+    stopped = pair.csms.stops if start == REMOTE_START else pair.csms.reservation_stops
     assert [request.session_id.text for request in stopped] == [session]
     assert (await pair.a.post(CDR, cdr(session, Identification=CONTRACT))).json["Result"] is True
     await pair.contracts.until(lambda book: book.records)
@@ -164,7 +164,7 @@ async def uncertain(pair) -> str:
 @pytest.fixture
 async def quick(stopped):
     """Two running nodes; uncertain sessions are asked about all the time."""
-    stopped.more = "[sessions]\nclarify_interval = 0.05\n"
+    stopped.extra_config = "[sessions]\nclarify_interval = 0.05\n"
     stopped.write()
     async with stopped.running("a"), stopped.running("b"):
         yield stopped

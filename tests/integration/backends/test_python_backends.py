@@ -7,7 +7,7 @@ import pytest
 from p2p_oicp.config import load_settings
 from p2p_oicp.node import Node
 from tests.support.messages import CDR, REMOTE_START, START, authorize_start, cdr, remote_start
-from tests.support.nodes import UID, Contracts
+from tests.support.nodes import UID, FakeContracts
 
 
 async def hang(_request):
@@ -30,7 +30,7 @@ async def test_a_faulty_backend_of_our_own_does_not_spoil_the_yes_or_no_of_other
     """Node A is an EMP as well; its own contract system is asked beside node B."""
     config = stopped.folder / "a" / "node.toml"
     config.write_text(config.read_text().replace("[peer_api]", 'providers = ["DE-OWN"]\n[peer_api]'))
-    own = Contracts()
+    own = FakeContracts()
     own.authorize_start = fault
     async with Node(load_settings(config), emp=own), stopped.running("b"):
         assert (await stopped.a.post(START, authorize_start(UID))).code == "000"

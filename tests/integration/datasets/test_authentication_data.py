@@ -7,7 +7,7 @@ import pytest
 
 from p2p_oicp.oicp import Identification
 from p2p_oicp.storage import tokens
-from tests.support.dataset_messages import PUSH_CARDS, card_record, push_cards, qr_record
+from tests.support.dataset_messages import PUSH_AUTHENTICATION, card_record, push_authentication, qr_record
 from tests.support.nodes import query
 from tests.support.pulls import known, until_known
 
@@ -21,16 +21,16 @@ def identification(members: dict) -> Identification:
 
 
 async def test_cards_arrive_at_the_cpos_node_and_go_again(pair):
-    await pair.b.post(PUSH_CARDS, push_cards(card_record("1234ABCD"), card_record("AABBCCDD")))
+    await pair.b.post(PUSH_AUTHENTICATION, push_authentication(card_record("1234ABCD"), card_record("AABBCCDD")))
     assert await until_known(pair.a, 2) == await known(pair.b_peer)
-    await pair.b.post(PUSH_CARDS, push_cards(card_record("1234ABCD"), action="delete"))
+    await pair.b.post(PUSH_AUTHENTICATION, push_authentication(card_record("1234ABCD"), action="delete"))
     assert (await until_known(pair.a, 1))[0]["RFIDMifareFamilyIdentification"]["UID"] == "AABBCCDD"
 
 
 async def test_a_pin_is_a_hash_before_it_is_stored_or_sent_anywhere(pair):
     legacy = {**HASH, "LegacyHashData": {"Function": "MD5", "Salt": "abc", "Value": "0123456789"}}
-    pushed = push_cards(qr_record(PIN=PIN), qr_record("DE-GDF-C87654321-X", HashedPIN=legacy))
-    assert (await pair.b.post(PUSH_CARDS, pushed)).json["Result"] is True
+    pushed = push_authentication(qr_record(PIN=PIN), qr_record("DE-GDF-C87654321-X", HashedPIN=legacy))
+    assert (await pair.b.post(PUSH_AUTHENTICATION, pushed)).json["Result"] is True
     found = {
         record["QRCodeIdentification"]["EvcoID"]: record["QRCodeIdentification"]
         for record in await until_known(pair.a, 2)
@@ -46,28 +46,28 @@ async def test_a_pin_is_a_hash_before_it_is_stored_or_sent_anywhere(pair):
 
 async def test_the_same_pin_again_is_no_change(stopped):
     async with stopped.running("b"):
-        await stopped.b.post(PUSH_CARDS, push_cards(qr_record(PIN=PIN)))
+        await stopped.b.post(PUSH_AUTHENTICATION, push_authentication(qr_record(PIN=PIN)))
         first = await known(stopped.b_peer)
-        await stopped.b.post(PUSH_CARDS, push_cards(qr_record(PIN=PIN)))
+        await stopped.b.post(PUSH_AUTHENTICATION, push_authentication(qr_record(PIN=PIN)))
         assert await known(stopped.b_peer) == first
-        await stopped.b.post(PUSH_CARDS, push_cards(qr_record(PIN="0815")))
+        await stopped.b.post(PUSH_AUTHENTICATION, push_authentication(qr_record(PIN="0815")))
         assert await known(stopped.b_peer) != first
 
 
 @pytest.mark.parametrize(
     ("push", "code"),
     [
-        (push_cards(qr_record("FR-XYZ-C12345678-X", PIN=PIN)), "019"),
-        (push_cards(card_record("1234ABCD"), action="insert"), "009"),
-        (push_cards(card_record("AABBCCDD"), action="update"), "009"),
-        (push_cards(card_record("AABBCCDD"), action="delete"), "000"),
+        (push_authentication(qr_record("FR-XYZ-C12345678-X", PIN=PIN)), "019"),
+        (push_authentication(card_record("1234ABCD"), action="insert"), "009"),
+        (push_authentication(card_record("AABBCCDD"), action="update"), "009"),
+        (push_authentication(card_record("AABBCCDD"), action="delete"), "000"),
     ],
     ids=["a contract of another provider", "insert of a known", "update of an unknown", "delete of an unknown"],
 )
 async def test_pushes_are_checked(stopped, push, code):
     async with stopped.running("b"):
-        await stopped.b.post(PUSH_CARDS, push_cards(card_record("1234ABCD")))
-        assert (await stopped.b.post(PUSH_CARDS, push)).code == code
+        await stopped.b.post(PUSH_AUTHENTICATION, push_authentication(card_record("1234ABCD")))
+        assert (await stopped.b.post(PUSH_AUTHENTICATION, push)).code == code
         assert len(await known(stopped.b_peer)) == 1
 
 
@@ -87,7 +87,7 @@ VALID = {"UID": "DDDDDDDD", "RFID": "mifareCls", "ExpiryDate": "2100-01-01T00:00
     ],
 )
 async def test_offline_data_decides(stopped, told, refusal):
-    pushed = push_cards(
+    pushed = push_authentication(
         card_record("1234ABCD"),
         {"Identification": {"RFIDIdentification": EXPIRED}},
         {"Identification": {"RFIDIdentification": VALID}},
@@ -95,7 +95,7 @@ async def test_offline_data_decides(stopped, told, refusal):
         {"Identification": {"PlugAndChargeIdentification": {"EvcoID": "DE-GDF-C22222222-2"}}},
     )
     async with stopped.running("a") as node:
-        assert (await stopped.a_peer.post(PUSH_CARDS, pushed)).json["Result"] is True
+        assert (await stopped.a_peer.post(PUSH_AUTHENTICATION, pushed)).json["Result"] is True
         match = await tokens.find_match(node.store, identification(told), 1_800_000_000.0)
     assert (match.provider_id.text, match.source, match.refusal_code) == ("DE-GDF", "node b", refusal)
 
@@ -111,14 +111,16 @@ async def test_offline_data_decides(stopped, told, refusal):
 )
 async def test_what_offline_data_does_not_know_is_left_to_the_emp(stopped, told):
     async with stopped.running("a") as node:
-        await stopped.a_peer.post(PUSH_CARDS, push_cards(card_record("1234ABCD"), qr_record(HashedPIN=HASH)))
+        await stopped.a_peer.post(
+            PUSH_AUTHENTICATION, push_authentication(card_record("1234ABCD"), qr_record(HashedPIN=HASH))
+        )
         assert await tokens.find_match(node.store, identification(told), 0.0) is None
 
 
 async def test_a_withdrawn_card_authorizes_nobody(stopped):
     async with stopped.running("a") as node:
-        await stopped.a_peer.post(PUSH_CARDS, push_cards(card_record("1234ABCD")))
-        await stopped.a_peer.post(PUSH_CARDS, push_cards())
+        await stopped.a_peer.post(PUSH_AUTHENTICATION, push_authentication(card_record("1234ABCD")))
+        await stopped.a_peer.post(PUSH_AUTHENTICATION, push_authentication())
         told = identification({"RFIDMifareFamilyIdentification": {"UID": "1234ABCD"}})
         assert await tokens.find_match(node.store, told, 0.0) is None
 
@@ -126,7 +128,7 @@ async def test_a_withdrawn_card_authorizes_nobody(stopped):
 async def test_a_card_of_somebody_who_is_no_peer_any_more_authorizes_nobody(stopped):
     told = identification({"RFIDMifareFamilyIdentification": {"UID": "1234ABCD"}})
     async with stopped.running("a") as node:
-        await stopped.a_peer.post(PUSH_CARDS, push_cards(card_record("1234ABCD")))
+        await stopped.a_peer.post(PUSH_AUTHENTICATION, push_authentication(card_record("1234ABCD")))
         assert await tokens.find_match(node.store, told, 0.0, excluded_sources=["node c"])
         assert await tokens.find_match(node.store, told, 0.0, excluded_sources=["node b"]) is None
 
@@ -134,7 +136,7 @@ async def test_a_card_of_somebody_who_is_no_peer_any_more_authorizes_nobody(stop
 async def test_a_pin_in_a_record_that_is_set_aside_is_not_kept(stopped):
     both = qr_record(PIN=PIN, HashedPIN=HASH)
     async with stopped.running("a"):
-        answer = await stopped.a_peer.post(PUSH_CARDS, push_cards(both, card_record("1234ABCD")))
+        answer = await stopped.a_peer.post(PUSH_AUTHENTICATION, push_authentication(both, card_record("1234ABCD")))
     assert answer.json["Result"] is True
     ((record,),) = query(stopped, "a", "SELECT record FROM quarantine")
     assert b"HashedPIN" in record

@@ -7,7 +7,7 @@ import pytest
 
 from p2p_oicp.errors import StoreError
 from p2p_oicp.storage.datasets import staging
-from tests.support.dataset_messages import PUSH_CARDS, card_record, push_cards, qr_record
+from tests.support.dataset_messages import PUSH_AUTHENTICATION, card_record, push_authentication, qr_record
 from tests.support.messages import PULL_STATUS, PUSH_STATUS, START, authorize_start, push_status
 from tests.support.pulls import known
 
@@ -99,10 +99,12 @@ async def test_pins_of_a_large_push_reach_no_file_and_a_crash_costs_nothing_else
 ):
     monkeypatch.setenv("P2P_OICP_SECURITY__PIN_ROUNDS", "4")
     async with stopped.running("b"):
-        await stopped.b.post(PUSH_CARDS, push_cards(*before))
+        await stopped.b.post(PUSH_AUTHENTICATION, push_authentication(*before))
         with monkeypatch.context() as patch:
             fail_at(patch, step, 1)
-            assert (await stopped.b.post(PUSH_CARDS, push_cards(*pushed, action=action))).status == 503
+            assert (
+                await stopped.b.post(PUSH_AUTHENTICATION, push_authentication(*pushed, action=action))
+            ).status == 503
     files = list((stopped.folder / "b" / "data").glob("node.sqlite3*"))
     assert [path.name for path in files if "-push-" in path.name] != []
     assert [path.name for path in files if b'"PIN"' in path.read_bytes()] == []

@@ -15,7 +15,7 @@ from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.node import Node
 from p2p_oicp.simulator.node_files import free_ports
 from tests.support.messages import A_CPO, START, authorize_start
-from tests.support.nodes import Contracts, Csms
+from tests.support.nodes import FakeContracts, FakeCsms
 
 NOT_OURS = {
     "an address of another machine": "192.0.2.7",
@@ -52,7 +52,7 @@ class Lan:
             )
 
     def node(self, name: str) -> Node:
-        backends = {"cpo": Csms()} if name == "one" else {"emp": Contracts()}
+        backends = {"cpo": FakeCsms()} if name == "one" else {"emp": FakeContracts()}
         return Node(load_settings(self.folder / name / "node.toml"), **backends)
 
     async def start(self) -> dict:

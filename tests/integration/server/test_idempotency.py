@@ -92,7 +92,9 @@ async def published(pair) -> str:
 
 
 async def published_cards(pair) -> str:
-    assert (await pair.b.post(state.PUSH_CARDS, state.push_cards(state.card_record("AABBCCDD")))).code == "000"
+    assert (
+        await pair.b.post(state.PUSH_AUTHENTICATION, state.push_authentication(state.card_record("AABBCCDD")))
+    ).code == "000"
     return ""
 
 
@@ -112,14 +114,18 @@ REPEATED = {
     "PushEvseStatus": (nothing, PUSH_STATUS, lambda _: push_status(A="Available", B="Occupied")),
     "PushPricingProductData": (nothing, state.PUSH_PRODUCTS, lambda _: state.push_products(state.product("p"))),
     "PushEVSEPricing": (nothing, state.PUSH_PRICES, lambda _: state.push_prices(state.evse_price("1", "p"))),
-    "PullAuthenticationData": (published_cards, state.PULL_CARDS, lambda _: OF_A),
+    "PullAuthenticationData": (published_cards, state.PULL_AUTHENTICATION, lambda _: OF_A),
     "PullEvseData": (published, state.PULL_DATA, lambda _: state.pull_data()),
     "PullEvseStatus": (published, PULL_STATUS, lambda _: OF_B),
     "PullEvseStatusByID": (published, PULL_STATUS, lambda _: {**OF_B, "EvseID": [f"{A_CPO}*EA", EVSE]}),
     "PullEvseStatusByOperatorID": (published, PULL_STATUS, lambda _: {**OF_B, "OperatorID": [A_CPO]}),
     "PullPricingProductData": (published, state.PULL_PRODUCTS, lambda _: {"OperatorIDs": [A_CPO]}),
     "PullEVSEPricing": (published, state.PULL_PRICES, lambda _: {**OF_B, "OperatorIDs": [A_CPO]}),
-    "PushAuthenticationData": (nothing, state.PUSH_CARDS, lambda _: state.push_cards(state.card_record("AABBCCDD"))),
+    "PushAuthenticationData": (
+        nothing,
+        state.PUSH_AUTHENTICATION,
+        lambda _: state.push_authentication(state.card_record("AABBCCDD")),
+    ),
     "GetChargeDetailRecords": (settled, GET_CDRS, lambda _: get_cdrs()),
 }
 SERVER = {operation.name: operation.server for operation in OPERATIONS}
@@ -143,7 +149,7 @@ async def at_rest(pair, at: str) -> dict[str, list[tuple]]:
 
 def heard(pair) -> list[int]:
     """Return how often each backend was told of anything."""
-    books = (pair.csms.starts, pair.csms.stops, pair.csms.reservations, pair.csms.ends_of_reservations)
+    books = (pair.csms.starts, pair.csms.stops, pair.csms.reservations, pair.csms.reservation_stops)
     books += (pair.contracts.starts, pair.contracts.stops, pair.contracts.notifications, pair.contracts.records)
     return [len(book) for book in books]
 

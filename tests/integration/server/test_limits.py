@@ -155,8 +155,8 @@ async def test_bodies_that_come_in_chunks_and_grow_large_have_the_common_bound(s
 @pytest.fixture
 async def narrow(stopped):
     """Two nodes with room for few connections."""
-    stopped.more = "[limits]\nconnections = 16\n"
-    stopped.patience = 60.0
+    stopped.extra_config = "[limits]\nconnections = 16\n"
+    stopped.authorization_deadline = 60.0
     stopped.write()
     async with stopped.running("a"), stopped.running("b"):
         yield stopped

@@ -138,7 +138,7 @@ async def test_a_record_that_never_came_is_asked_for_on_command(stopped):
 
 
 async def test_a_record_that_never_came_is_asked_for_at_every_interval(stopped):
-    stopped.more = "[cdrs]\nreconcile_interval = 0.05\n"
+    stopped.extra_config = "[cdrs]\nreconcile_interval = 0.05\n"
     stopped.write()
     session = await lost(stopped)
     query(stopped, "b", "DELETE FROM cdr_reconciliations")

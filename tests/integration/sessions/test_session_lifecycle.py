@@ -28,7 +28,7 @@ async def test_every_step_is_in_the_story_of_both_nodes(pair):
 
 
 async def test_what_nothing_follows_expires_and_its_late_record_is_taken(stopped):
-    stopped.more = "[sessions]\nauthorize_ttl = 0.2\n"
+    stopped.extra_config = "[sessions]\nauthorize_ttl = 0.2\n"
     stopped.write()
     async with stopped.running("b"):
         settings, clock = load_settings(stopped.folder / "a" / "node.toml"), ManualClock()
