@@ -185,8 +185,8 @@ class BatchPlanner:
     def _needs_snapshot(self, group: LaggingGroup) -> bool:
         cursor = group.cursor
         return (
-            cursor is None
-            or cursor < group.purged_change
+            cursor is None  # a new peer
+            or cursor < group.purged_change  # tombstones behind the cursor were purged
             or cursor > group.last_change
             or group.group_key in self._snapshot_requested
             or (self._codec.wrapper_is_versioned and group.wrapper_change > cursor)
@@ -204,6 +204,7 @@ class BatchPlanner:
         requests = [PushRequest(snapshot.party, action, records, partial(self._codec.push_body, snapshot.wrapper))]
         is_last = snapshot.sent_count + len(record_ids) >= len(snapshot.record_ids)
         cursor_after = snapshot.last_change if is_last else None
+        # An empty fullLoad says that the group is empty; an empty insert says nothing.
         requests = requests if records or not snapshot.sent_count else []
         return ChangeBatch(snapshot.group, deque(requests), len(record_ids), cursor_after, is_delta=False)
 
@@ -225,6 +226,7 @@ class BatchPlanner:
         for row in included:
             if row.existed_at_cursor or not row.deleted:
                 by_action.setdefault(_action_for(row), []).append(row.raw)
+        # Deletes carry whole records; an empty fullLoad carries none.
         if by_action.keys() == {ActionType.DELETE} and is_complete and await self._is_emptied_group(group, by_action):
             by_action, transient_deletes = {ActionType.FULL_LOAD: []}, []
         encode_records = partial(self._codec.push_body, group.wrapper)
@@ -233,6 +235,7 @@ class BatchPlanner:
         )
         requests.extend(self._speculative_deletes(group, transient_deletes))
         last_change = included[-1].change if included else cursor
+        # Changes of records that this peer may not see move the cursor as well, or the group would lag for ever.
         cursor_after = max(last_change, group.last_change) if is_complete else last_change
         return ChangeBatch(group.group_key, requests, len(included), cursor_after, is_delta=True)
 

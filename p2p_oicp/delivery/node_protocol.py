@@ -130,4 +130,5 @@ class StoreEpochExchange:
 
 
 def _is_epoch_id(value: object) -> bool:
+    # bool is an int in Python; and a larger number would not fit into SQLite's integers.
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62

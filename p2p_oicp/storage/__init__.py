@@ -24,7 +24,6 @@ Where to read next
     `Store.write`, then `sqlite.writer.GroupCommitWriter`; decisions 0002 and 0006.
 """
 
-from p2p_oicp.storage import schema as _tables  # noqa: F401 - so that migrations see them
 from p2p_oicp.storage.sqlite.readonly import ReadOnlyStore, open_for_change, open_readonly, query_once
 from p2p_oicp.storage.sqlite.writer import Lane, Transaction
 from p2p_oicp.storage.store import Row, Store, open_store

@@ -30,6 +30,7 @@ _INSERT_COLUMNS = (
     "body",
 )
 _by_key = (cdrs.c.role == bindparam("role_"), cdrs.c.session_key == bindparam("key_"))
+# OR IGNORE: that a session has a CDR is seen by the row count, in one statement and without a race.
 _INSERT = compiled(
     sql_insert(cdrs).values({name: bindparam(name) for name in _INSERT_COLUMNS}).prefix_with("OR IGNORE")
 )
@@ -41,7 +42,7 @@ _INSERT_CONFLICTING = compiled(
     .prefix_with("OR IGNORE")
 )
 
-# One element or more of a JSON list, or an empty text for no filter.
+# One statement for all combinations of filters: a JSON list without elements, or an empty text, selects all.
 _session_filter = select(func.json_each(bindparam("sessions_")).table_valued("value").c.value)
 _operator_filter = select(func.json_each(bindparam("operators_")).table_valued("value").c.value)
 _filters = (

@@ -66,6 +66,7 @@ _INSERT_COLUMNS = (
     "next_try_at",
 )
 _INSERT = compiled(insert(outbox).values({name: bindparam(name) for name in _INSERT_COLUMNS}))
+# Only the oldest waiting message of a session is sendable; the index outbox_by_session finds an earlier one.
 _earlier = outbox.alias("earlier")
 _is_first_of_session = ~exists().where(
     _earlier.c.destination == outbox.c.destination,
@@ -105,6 +106,7 @@ _DELETE_COALESCED = compiled(
         outbox.c.coalesce_key == bindparam("coalesce_key_"),
     )
 )
+# A dead letter keeps its row and its body, so that a person can look at it and requeue it.
 _RECORD_FAILURE = compiled(
     update(outbox)
     .where(outbox.c.id == bindparam("id_"))

@@ -34,6 +34,7 @@ _MARK_FAILURE = compiled(
     .where(_by_name)
     .values({name: bindparam(name) for name in ("failures", "next_try_at", "last_error", "last_error_type")})
 )
+# ``last_error`` stays: people see what it was, while ``failures`` says whether it lasts.
 _RESET = compiled(update(destinations).where(_by_name).values(failures=0, next_try_at=0))
 _GET_HEALTH = compiled(select(destinations.c.failures, destinations.c.next_try_at).where(_by_name))
 
@@ -156,6 +157,7 @@ def record_peer_epoch(tx: Transaction, peer: str, epoch_id: int) -> bool:
     previous = peer_epoch(tx, peer)
     ensure_destination(tx, peer)
     tx.run(_SET_PEER_EPOCH, name_=peer, store_epoch=epoch_id)
+    # A peer without a known epoch is new, or was never asked: its cursors are right, or there are none.
     has_changed = previous not in (None, epoch_id)
     if has_changed:
         reset_cursors(tx, peer)

@@ -12,7 +12,7 @@ Each function deletes up to ``limit`` rows and returns how many it deleted; the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from sqlalchemy import Column, Delete, Table, bindparam, delete, exists, select
@@ -41,6 +41,7 @@ _OLD_SESSIONS = compiled(
     .where(sessions.c.state == bindparam("state_"), sessions.c.updated_at < bindparam("cutoff_"))
     .limit(bindparam("limit"))
 )
+# Events are deleted by their own age, but only of sessions that are settled (or deleted): open ones need them all.
 _belongs_to_unsettled_session = exists().where(
     sessions.c.role == session_events.c.role,
     sessions.c.session_key == session_events.c.session_key,
@@ -128,6 +129,7 @@ def purge_uid_routes(tx: Transaction, uid_keys: Iterable[str], cutoff: float) ->
     return sum(tx.run(_DELETE_UID_ROUTE, uid_=uid_key, cutoff_=cutoff) for uid_key in uid_keys)
 
 
+# A bulk job of about a ms, for which an interactive one may have to wait.
 _PURGE_CHUNK_SIZE = 200
 
 _records, _versions, _quarantine = dataset_records.c, dataset_versions.c, quarantine.c
@@ -174,12 +176,13 @@ async def purge(store: Store, cutoffs: Mapping[DatasetKind, float], quarantine_c
     """
     removed = 0
     for dataset, cutoff in cutoffs.items():
-        removed += await _run_until_empty(store, partial(_purge_versions, dataset=dataset, cutoff=cutoff))
-        removed += await _run_until_empty(store, partial(_purge_tombstones, dataset=dataset, cutoff=cutoff))
-    return removed + await _run_until_empty(store, partial(_purge_quarantine, cutoff=quarantine_cutoff))
+        removed += await delete_in_batches(store, partial(_purge_versions, dataset=dataset, cutoff=cutoff))
+        removed += await delete_in_batches(store, partial(_purge_tombstones, dataset=dataset, cutoff=cutoff))
+    return removed + await delete_in_batches(store, partial(_purge_quarantine, cutoff=quarantine_cutoff))
 
 
-async def _run_until_empty(store: Store, job: partial[int]) -> int:
+async def delete_in_batches(store: Store, job: Callable[[Transaction], int]) -> int:
+    """Run a job of the bulk lane until it deletes nothing more; return how many rows it deleted."""
     removed = 0
     while count := await store.write(job, Lane.BULK):
         removed += count
