@@ -141,7 +141,6 @@ from p2p_oicp.oicp.operations import (
     Route,
     Routing,
     find,
-    response_model,
     sender_party,
 )
 from p2p_oicp.oicp.pricing import (
@@ -181,7 +180,7 @@ from p2p_oicp.oicp.record_reader import ParsedRecord, RecordStream, read_records
 from p2p_oicp.oicp.record_view import AnyRecord, RecordView
 from p2p_oicp.oicp.rules import SenderScope
 from p2p_oicp.oicp.rules import check as check_rules
-from p2p_oicp.oicp.validation import read, validate
+from p2p_oicp.oicp.validation import read, response_model, validate
 
 __all__ = [
     "OPERATIONS",

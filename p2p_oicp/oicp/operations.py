@@ -73,11 +73,7 @@ class Operation:
         method: The name of the method that handles it, in roles and in backends.
         path: Its path below ``/api/oicp/``, with a placeholder for the sending party.
         aliases: Further paths at which it is served, never sent to.
-        request: The model of the request.
         response: The model of the response; a refusal may be an Acknowledgement instead (D57).
-        sender: The role of the sender.
-        routed_by: What determines the destination.
-        retry: Whether a request may be sent again.
         deadline: Seconds until the client gives up.
         sender_paths: Where a request has its sending party: attribute paths, tried in order.
         paged: Whether the query may have ``page`` and ``size``.
@@ -98,7 +94,6 @@ class Operation:
 
     @property
     def server(self) -> Party:
-        """The role of the receiver."""
         return Party.EMP if self.sender is Party.CPO else Party.CPO
 
     @property
@@ -113,7 +108,6 @@ class Operation:
 
     @property
     def command(self) -> str:
-        """Its name on the command line."""
         return self.method.replace("_", "-")
 
     def url(self, base: str, party: str | None) -> str:
@@ -147,8 +141,8 @@ class Route:
             return self.candidates[0]
         try:
             members = split_members(body)
-        except InvalidMessage:
-            return self.candidates[0]  # parsing the body will say what is wrong with it
+        except InvalidMessage:  # parsing the body will report what is wrong with it
+            return self.candidates[0]
         filter_name = "EvseID" if "EvseID" in members else "OperatorID"
         matches = (
             candidate
@@ -404,17 +398,3 @@ def sender_party(operation: Operation, message: Message) -> OperatorID | Provide
         if isinstance(party_id, (OperatorID, ProviderID)):
             return party_id
     return None
-
-
-def response_model(operation: Operation, body: bytes) -> type[Message]:
-    """Return the model of a response; any response may be an Acknowledgement instead (CONFORMANCE D57)."""
-    try:
-        members = split_members(body)
-    except InvalidMessage:
-        return operation.response
-    own_members = _member_names(operation.response) - _member_names(Acknowledgement)
-    return Acknowledgement if "Result" in members and not own_members & members.keys() else operation.response
-
-
-def _member_names(model: type[Message]) -> set[str]:
-    return {info.alias or "" for info in model.model_fields.values()}

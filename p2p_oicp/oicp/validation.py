@@ -17,8 +17,8 @@ from p2p_oicp.oicp import charging
 from p2p_oicp.oicp.common import Acknowledgement
 from p2p_oicp.oicp.field_types import SOFT_COUNT_LIMIT, SOFT_LENGTH_LIMIT
 from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity
-from p2p_oicp.oicp.message import Message
-from p2p_oicp.oicp.operations import OPERATION_BY_COMMAND, OPERATION_BY_NAME, response_model
+from p2p_oicp.oicp.message import Message, split_members
+from p2p_oicp.oicp.operations import OPERATION_BY_COMMAND, OPERATION_BY_NAME, Operation
 from p2p_oicp.oicp.rules import UNRESTRICTED_SCOPE, SenderScope, check
 
 M = TypeVar("M", bound=Message)
@@ -59,6 +59,20 @@ def downgrade_soft_limits(findings: Iterable[Finding]) -> list[Finding]:
         replace(finding, severity=Severity.KNOWN_DEFECT) if finding.code in _SOFT_LIMITS else finding
         for finding in findings
     ]
+
+
+def response_model(operation: Operation, body: bytes) -> type[Message]:
+    """Return the model of a response; any response may be an Acknowledgement instead (CONFORMANCE D57)."""
+    try:
+        members = split_members(body)
+    except InvalidMessage:
+        return operation.response
+    own_members = _member_names(operation.response) - _member_names(Acknowledgement)
+    return Acknowledgement if "Result" in members and not own_members & members.keys() else operation.response
+
+
+def _member_names(model: type[Message]) -> set[str]:
+    return {info.alias or "" for info in model.model_fields.values()}
 
 
 MessageDirection = Literal["request", "response"]
