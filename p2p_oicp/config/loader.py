@@ -38,8 +38,8 @@ def load_settings(path: Path) -> Settings:
 def _environment_variable(location: Location) -> str | None:
     """Return the environment variable that a value was read from; None if it is from the file."""
     names = [str(step) for step in location if isinstance(step, str)]
+    present = {name.upper() for name in os.environ}  # pydantic-settings ignores the case of variables
     # The innermost first: a whole table may be given as JSON in one variable.
-    present = {name.upper() for name in os.environ}
     for end in range(len(names), 0, -1):
         variable = ENVIRONMENT_PREFIX + ENVIRONMENT_DELIMITER.join(names[:end]).upper()
         if variable in present:
@@ -99,6 +99,7 @@ def load_registry(settings: Settings) -> PeerRegistry:
     peers = (
         () if peers_file_is_optional(settings) and not settings.peers_file.exists() else load_peers(settings.peers_file)
     )
+    # Order: this node first, so that a conflict is reported of the other peer.
     try:
         return PeerRegistry((local_peer(settings), *peers))
     except ConfigurationError as exc:

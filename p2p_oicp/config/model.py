@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from p2p_oicp.peers.models import CredentialType, NameField, OperatorField, ProviderField, UrlField
 
+# Limits of bodies: a fullLoad of 10,000 EVSE records has 18 MB.
 _MEBIBYTE = 1024 * 1024
 _LOOPBACK_HOSTS = {"localhost", "::1"}
 _WILDCARD_HOSTS = {"", "0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
@@ -64,6 +65,7 @@ class NodeSettings(SettingsSection):
 
     @model_validator(mode="after")
     def _require_party(self) -> NodeSettings:
+        # Without a party nothing can be routed to this node, and no peer could accept a request of it.
         if not self.operators and not self.providers:
             raise ValueError('no party; expected operators = ["DE*ABC"] or providers = ["DE-XYZ"], or both')
         return self
@@ -118,6 +120,7 @@ class BackendApiSettings(SettingsSection):
 
     @model_validator(mode="after")
     def _require_token_unless_loopback(self) -> BackendApiSettings:
+        # Whoever reaches the backend API acts as this company towards all peers, without any further authentication.
         is_loopback = self.host in _LOOPBACK_HOSTS or self.host.startswith("127.")
         if not is_loopback and self.token is None:
             raise ValueError(
@@ -177,7 +180,7 @@ class StorageSettings(SettingsSection):
     )
     status_history_days: Days = Field(30.0, gt=0, description="Days to keep earlier EVSE statuses.")
     evidence_days: Days = Field(
-        1095.0,
+        1095.0,  # three years
         gt=0,
         description="Days to keep signed exchanges and refused CDRs, as evidence in a dispute.",
     )
@@ -234,7 +237,9 @@ class SessionSettings(SettingsSection):
     """Expiry of sessions."""
 
     authorize_ttl: Seconds = Field(
-        86_400.0, gt=0, description="Seconds after which an authorized session expires if no further message follows."
+        86_400.0,  # a day
+        gt=0,
+        description="Seconds after which an authorized session expires if no further message follows.",
     )
     session_ttl: Seconds = Field(
         2_592_000.0,
@@ -289,7 +294,7 @@ class _EnvironmentSource(EnvSettingsSource):
         try:
             return json.loads(value)
         except ValueError:
-            is_list = "tuple" in str(field.annotation)
+            is_list = "tuple" in str(field.annotation)  # all lists of the settings are tuples
             return [part.strip() for part in value.split(",") if part.strip()] if is_list else value
 
 
@@ -336,6 +341,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _require_distinct_listeners(self) -> Settings:
         peer_api, backend_api = self.peer_api, self.backend_api
+        # Port 0 is any free port: two of them differ.
         if peer_api.port == backend_api.port != 0 and peer_api.host == backend_api.host:
             raise ValueError(
                 f"[peer_api] and [backend_api] both have port {peer_api.port}; expected two different ports"

@@ -75,6 +75,7 @@ class PeerEntry(BaseModel):
 
 
 def _require_array_of_tables(value: object) -> object:
+    # "[peer]" is the most likely mistake, and pydantic would report a wrong type.
     if isinstance(value, dict):
         raise ValueError("expected [[peer]], with two brackets: every peer is an entry of a list")  # noqa: TRY004 - pydantic reports ValueError only
     return value
@@ -105,6 +106,7 @@ def read_peers_file(path: Path) -> PeersFile:
     except ValidationError as exc:
         raise configuration_error(exc, _PeersFileModel, file.locate) from exc
     peers = tuple(_build_peer(entry) for entry in content.peer)
+    # The registry would find them too, but without a line number.
     for conflict in conflicts(peers):
         raise ConfigurationError(f"{file.locate(('peer', conflict.index, conflict.key))}: {conflict.message}")
     return PeersFile(peers, content.banned_keys)

@@ -57,6 +57,7 @@ _EXPECTATIONS = {
     "too_short": "expected at least {min_length} characters",
     "tuple_type": 'expected a list, such as ["…", "…"]',
 }
+#: By Python type: what an operator calls the value that was found.
 _TYPE_NAMES = {bool: "true/false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a table"}
 _TYPE_ERRORS = ("_type", "_parsing", "_from_float")
 
@@ -116,12 +117,14 @@ def _syntax_error_message(path: Path, text: str, decoder_message: str) -> str:
 
 
 def _key_lines(text: str) -> dict[Location, int]:
+    # The first occurrence counts: tomllib refuses a second one, unless it is a further entry of an array of tables.
     lines: dict[Location, int] = {}
     table: Location = ()
     for number, line in enumerate(_strip_comments_and_strings(text).split("\n"), start=1):
         if header := _TABLE_HEADER.match(line):
             table = _split_key(header[2])
             lines.setdefault(table, number)
+            # An entry of an array of tables: its location ends with its index, as in pydantic's errors.
             if header[1] == "[[":
                 table = (
                     *table,
@@ -130,6 +133,7 @@ def _key_lines(text: str) -> dict[Location, int]:
             lines.setdefault(table, number)
         elif assignment := _ASSIGNMENT.match(line):
             names = _split_key(assignment[1])
+            # "a.b = 1" defines the table "a" as well.
             for end in range(1, len(names) + 1):
                 lines.setdefault((*table, *names[:end]), number)
     return lines
@@ -204,6 +208,7 @@ def _models_on_path(model: type[BaseModel], location: Location) -> Iterator[type
     for step in location:
         if isinstance(step, str):
             annotation = model.model_fields[step].annotation
+            # In "tuple[PeerEntry, ...]" and "X | None" the model is one of the arguments.
             types = (annotation, *get_args(annotation))
             model = next(
                 candidate for candidate in types if isinstance(candidate, type) and issubclass(candidate, BaseModel)

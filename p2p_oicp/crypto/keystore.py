@@ -85,6 +85,7 @@ def endorsement_message(successor: PublicKey, valid_from: float) -> bytes:
 def generate(directory: Path) -> OwnKeys:
     """Write the first key pair of a node; raises ConfigurationError if there is one already."""
     key = PrivateKey.generate()
+    # A replaced key would make all peers refuse this node: rotation is the only way to a new one.
     for name in (PRIVATE_KEY_FILE, PUBLIC_KEY_FILE):
         if (directory / name).exists():
             raise ConfigurationError(f"{directory / name}: exists already; a key is never overwritten")
@@ -152,6 +153,7 @@ def rotate(directory: Path, *, now: float, activation_delay: float, overlap: flo
 def read_private_key(file: Path) -> PrivateKey:
     """Read a private key (PEM, PKCS #8); raises ConfigurationError if it is unusable or readable by other users."""
     pem = _read_file(file)
+    # As ssh does: a key that others can read is no proof of identity.
     if file.stat().st_mode & _GROUP_AND_OTHERS_MODE:
         raise ConfigurationError(f"{file}: other users of this machine may read it; run: chmod 600 {file}")
     try:

@@ -220,6 +220,7 @@ def _parse_timestamp(value: object) -> float:
 PAIRINGS_PATH = "/p2p/v1/pairings"
 
 _INVITATION_CONTEXT = b"p2p-oicp invitation v1\n"
+# 22 characters of base64 have 128 bits, too many to guess; 43 are a SHA-256.
 _LINK_PATTERN = re.compile(
     r"(https?://[^#\s]+)" + PAIRINGS_PATH + r"#token=([A-Za-z0-9_-]{22,64})&key=([A-Za-z0-9_-]{43})"
 )

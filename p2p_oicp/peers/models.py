@@ -81,6 +81,7 @@ class Peer:
     _provider_keys: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        # Computed once: handles_party runs for each authenticated request, and a hub operator has many sub-operators.
         object.__setattr__(self, "_operator_keys", frozenset(party.key for party in self.operators))
         object.__setattr__(self, "_provider_keys", frozenset(party.key for party in self.providers))
 
@@ -123,6 +124,7 @@ def _require_valid(identifier: _PartyID, example: str) -> _PartyID:
 def display_name(value: object) -> str:
     """Validate the name of a node: 1 to 64 printable characters; raises ValueError with the expected form."""
     text = _require_text(value, "Greenfield Charging")
+    # Printable: the other company chooses the name, and terminals and log files show it.
     if not 0 < len(text) <= _MAX_NAME_LENGTH or not text.isprintable() or text != text.strip():
         raise ValueError(f"expected a name of 1 to {_MAX_NAME_LENGTH} printable characters, no space at its ends")
     if _RESERVED_NAMES.fullmatch(text):
@@ -141,7 +143,7 @@ def provider_id(value: object) -> ProviderID:
 
 
 def base_url(value: object) -> str:
-    """Validate an http(s) base URL and remove a trailing slash; raises ValueError with the expected form."""
+    """Validate an http(s) base URL and remove trailing slashes; raises ValueError with the expected form."""
     text = _require_text(value, "https://oicp.example.com")
     try:
         parts = urlsplit(text)

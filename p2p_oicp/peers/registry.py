@@ -29,6 +29,7 @@ class PeerRegistry:
     def replace(self, peers: Iterable[Peer]) -> None:
         """Replace all peers; raises ConfigurationError as the constructor does, and then changes nothing."""
         new_peers = tuple(peers)
+        # Order: all checks before the first assignment, so that a failed replacement changes nothing.
         for conflict in conflicts(new_peers):
             raise ConfigurationError(f'peer "{conflict.peer.name}": {conflict.message}')
         self._peers = new_peers
@@ -96,6 +97,7 @@ def _unique_values(peer: Peer) -> Iterator[tuple[str, str, str]]:
         yield "operators", operator.key, operator.text
     for provider in peer.providers:
         yield "providers", provider.key, provider.text
+    # Two peers with one key could each sign for the other.
     for public_key in peer.public_keys:
         yield "public_keys", public_key, public_key
     if peer.default_route:
