@@ -1,31 +1,37 @@
-"""Puts the parts of one node together; ``node`` starts and ends what is made here."""
+"""Builds the parts of one node, each complete when it is made; ``node`` starts and stops what is built here.
+
+In the order of `node.Node.__aenter__`: ``peering.open_peering`` (keys, peers, transport), `build_roles` (dispatchers,
+peer client, and the roles between them), `build_hello`, the two applications, and the workers.
+
+Two pairs of parts need each other. In both, one side is built first and offers a place to register at:
+the key refresher, which a `PeerClient` needs, is observed by hello, which sends by that client; and the dispatcher,
+which serves this node's requests to itself, gets the handlers of the roles, which send such requests.
+"""
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from aiohttp import web
 
 from p2p_oicp.backends import CpoBackend, EmpBackend, create_cpo_backend, create_emp_backend
-from p2p_oicp.client import HttpTransport
+from p2p_oicp.client import AuthenticatedPeerClient, OicpClient
 from p2p_oicp.clock import Clock, IdGenerator
+from p2p_oicp.concurrency import TaskSupervisor, Worker
 from p2p_oicp.config import Settings
-from p2p_oicp.crypto import RequestSigner
 from p2p_oicp.delivery import (
     ExponentialBackoff,
     HttpSessionStatusClient,
     OutboxDispatcher,
     PeerLiveness,
-    RoutingPeerClient,
     StoreEpochExchange,
-    TaskSupervisor,
     WakeupRegistry,
-    Worker,
 )
 from p2p_oicp.delivery.outbox import BackendDeliveryTarget
-from p2p_oicp.peering import IdentityPaths, PeersChanged, PeerTls
+from p2p_oicp.peering import Peering, PeersChanged
+from p2p_oicp.peering.evidence_recorder import RecordingPeerClient
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, Services
 from p2p_oicp.roles.context import EMP_BACKEND, RemovedPeers
@@ -38,6 +44,7 @@ from p2p_oicp.server import (
     BackendAuthenticator,
     CdrAdminApi,
     HelloClient,
+    InProcessPeerClient,
     ListenerKind,
     Metrics,
     OperationDispatcher,
@@ -55,12 +62,11 @@ from p2p_oicp.server import (
 from p2p_oicp.server.app import ReadinessProbe
 from p2p_oicp.storage import Store, peer_state
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
-from p2p_oicp.version import VERSION
 
 
 @dataclass(frozen=True, slots=True)
 class NodeEnvironment:
-    """What a node is given: its settings, who it is, whom it knows, time, and what numbers come from."""
+    """What a node is given from outside: settings, its own entry, its peers, time, and the source of ids."""
 
     settings: Settings
     me: Peer
@@ -70,93 +76,135 @@ class NodeEnvironment:
 
     @property
     def backoff(self) -> ExponentialBackoff:
-        """How long to wait after failures."""
         return ExponentialBackoff(self.settings.delivery.retry_first, self.settings.delivery.retry_max)
 
     @property
     def admission_limits(self) -> AdmissionLimits:
-        """How many requests each listener takes on."""
+        """How many requests each listener takes on at once."""
         limits = self.settings.limits
         return AdmissionLimits(limits.requests, limits.pushes, limits.waiting)
 
 
+class Dispatchers(NamedTuple):
+    """What serves OICP to peers, and to our own backend."""
+
+    peer: OperationDispatcher
+    backend: OperationDispatcher
+
+
 @dataclass(frozen=True, slots=True)
 class NodeComponents:
-    """What the listeners and the workers share."""
+    """What listeners and workers share."""
 
     environment: NodeEnvironment
-    trust: PeerTls
+    peering: Peering
     services: Services
-    client: HttpTransport
-    peer_client: RoutingPeerClient
+    client: AuthenticatedPeerClient
     liveness: PeerLiveness
     metrics: Metrics
+    authenticator: PeerAuthenticator
+    dispatchers: Dispatchers
     emp_backend: EmpBackend
     cpo: CpoRole | None
     emp: EmpRole | None
 
 
-def build_identity(environment: NodeEnvironment) -> PeerTls:
-    """Return what knows keys and peers, to be entered, and opened when there is a client."""
-    settings, tls = environment.settings, environment.settings.tls
-    paths = IdentityPaths(
-        keys=settings.security.keys,
-        peers=settings.peers_file,
-        nonces=settings.node.data_dir / "nonces",
-        tls=(tls.certificate, tls.key, tls.ca),
-        is_peers_file_optional=settings.discovery.mdns,
-    )
-    return PeerTls(
-        environment.me,
-        registry=environment.registry,
-        require=settings.security.require,
-        paths=paths,
-        clock=environment.clock,
-    )
-
-
-async def build_components(
-    stack: AsyncExitStack,
+def build_roles(
     environment: NodeEnvironment,
     store: Store,
-    trust: PeerTls,
+    peering: Peering,
+    wakeups: WakeupRegistry,
+    liveness: PeerLiveness,
     backends: tuple[CpoBackend | None, EmpBackend | None],
 ) -> NodeComponents:
-    """Return the parts; ``backends`` are those in Python, where there are any."""
-    client = await stack.enter_async_context(_build_client(environment, trust.signer))
-    wakeups, peer_client, backend_api = WakeupRegistry(), RoutingPeerClient(client), environment.settings.backend_api
-    services = Services(
+    """Return the roles, with what they send by and are called by; ``backends`` are the Python ones, if any."""
+    settings, me = environment.settings, environment.me
+    metrics = Metrics(store, environment.clock)
+    limiter = _build_limiter(environment)
+    authenticator = PeerAuthenticator(peering, limiter)
+    dispatchers = _build_dispatchers(environment, authenticator, limiter, liveness, metrics)
+    client = _build_peer_client(environment, peering, dispatchers.peer)
+    services = _build_services(environment, store, peering, wakeups, client)
+    backend_client = OicpClient(peering.transport, ids=environment.ids, clock=environment.clock)
+    cpo_backend = create_cpo_backend(backends[0], settings.backend_api.cpo_url, backend_client)
+    emp_backend = create_emp_backend(backends[1], settings.backend_api.emp_url, backend_client, store)
+    cpo = CpoRole(services, cpo_backend) if me.operators else None
+    emp = _build_emp_role(settings, services, emp_backend, client) if me.providers else None
+    for dispatcher in dispatchers:
+        dispatcher.register(cpo, emp)
+    return NodeComponents(
+        environment, peering, services, client, liveness, metrics, authenticator, dispatchers, emp_backend, cpo, emp
+    )
+
+
+def _build_limiter(environment: NodeEnvironment) -> PeerLimiter:
+    return PeerLimiter(
+        environment.clock,
+        requests_per_second=environment.settings.peer_api.requests_per_second,
+        concurrent=environment.admission_limits.per_peer,
+    )
+
+
+def _build_dispatchers(
+    environment: NodeEnvironment,
+    authenticator: PeerAuthenticator,
+    limiter: PeerLimiter,
+    liveness: PeerLiveness,
+    metrics: Metrics,
+) -> Dispatchers:
+    """Return the dispatchers, without handlers yet."""
+    create_dispatcher = partial(OperationDispatcher, local_peer=environment.me, liveness=liveness, limiter=limiter)
+    backend_authenticator = BackendAuthenticator(environment.me)
+    observe = metrics.observe_request
+    return Dispatchers(
+        create_dispatcher(ListenerKind.PEER, authenticator=authenticator, observe_request=observe("peer")),
+        create_dispatcher(
+            ListenerKind.BACKEND, authenticator=backend_authenticator, observe_request=observe("backend")
+        ),
+    )
+
+
+def _build_peer_client(
+    environment: NodeEnvironment, peering: Peering, peer_dispatcher: OperationDispatcher
+) -> AuthenticatedPeerClient:
+    return AuthenticatedPeerClient(
+        peering.transport,
+        signer=peering.identity.signer,
+        tls=peering.tls,
+        key_refresher=peering.key_refresher,
+        ids=environment.ids,
+        clock=environment.clock,
+        local=InProcessPeerClient(peer_dispatcher),
+    )
+
+
+def _build_services(
+    environment: NodeEnvironment,
+    store: Store,
+    peering: Peering,
+    wakeups: WakeupRegistry,
+    client: AuthenticatedPeerClient,
+) -> Services:
+    settings, recorder = environment.settings, peering.evidence.recorder
+    return Services(
         local_peer=environment.me,
         registry=environment.registry,
         store=store,
-        peers=peer_client,
+        peers=RecordingPeerClient(client, recorder),
+        recorder=recorder,
         wakeups=wakeups,
         clock=environment.clock,
         ids=environment.ids,
         datasets=DatasetCoordinator(store, environment.clock.time),
         removed_peers=RemovedPeers(environment.registry, store),
-        authorization_deadline=environment.settings.authorization.deadline,
-        pin_rounds=environment.settings.security.pin_rounds,
-    )
-    cpo_backend = create_cpo_backend(backends[0], backend_api.cpo_url, client)
-    emp_backend = create_emp_backend(backends[1], backend_api.emp_url, client, store)
-    liveness, metrics = PeerLiveness(wakeups, store, environment.clock), Metrics(store, environment.clock)
-    cpo = CpoRole(services, cpo_backend) if environment.me.operators else None
-    emp = _build_emp_role(environment.settings, services, emp_backend, client) if environment.me.providers else None
-    return NodeComponents(environment, trust, services, client, peer_client, liveness, metrics, emp_backend, cpo, emp)
-
-
-def _build_client(environment: NodeEnvironment, signer: RequestSigner) -> HttpTransport:
-    return HttpTransport(
-        ids=environment.ids,
-        signer=signer,
-        user_agent=f"p2p-oicp/{VERSION}",
-        max_body=environment.settings.peer_api.max_body,
-        clock=environment.clock,
+        authorization_deadline=settings.authorization.deadline,
+        pin_rounds=settings.security.pin_rounds,
     )
 
 
-def _build_emp_role(settings: Settings, services: Services, backend: EmpBackend, client: HttpTransport) -> EmpRole:
+def _build_emp_role(
+    settings: Settings, services: Services, backend: EmpBackend, client: AuthenticatedPeerClient
+) -> EmpRole:
     return EmpRole(
         services,
         backend,
@@ -166,42 +214,12 @@ def _build_emp_role(settings: Settings, services: Services, backend: EmpBackend,
     )
 
 
-def build_dispatchers(
-    components: NodeComponents, authenticator: PeerAuthenticator, limiter: PeerLimiter
-) -> tuple[OperationDispatcher, OperationDispatcher]:
-    """Return what serves OICP to peers, whom ``gate`` lets in, and to our own backend."""
-    me, observe_request = components.environment.me, components.metrics.observe_request
-    create_dispatcher = partial(
-        OperationDispatcher,
-        local_peer=me,
-        cpo=components.cpo,
-        emp=components.emp,
-        liveness=components.liveness,
-        limiter=limiter,
-    )
-    return (
-        create_dispatcher(ListenerKind.PEER, authenticator=authenticator, observe_request=observe_request("peer")),
-        create_dispatcher(
-            ListenerKind.BACKEND, authenticator=BackendAuthenticator(me), observe_request=observe_request("backend")
-        ),
-    )
-
-
-def build_limiter(environment: NodeEnvironment) -> PeerLimiter:
-    """Return what bounds the requests of each peer."""
-    return PeerLimiter(
-        environment.clock,
-        requests_per_second=environment.settings.peer_api.requests_per_second,
-        concurrent=environment.admission_limits.per_peer,
-    )
-
-
 async def build_hello(components: NodeComponents) -> HelloClient:
-    """Return what says hello, and hears it."""
+    """Return what sends hello to peers and handles theirs; it is also sent after each refresh of a peer's keys."""
     environment, services = components.environment, components.services
     store_epoch = await services.store.write(lambda tx: peer_state.ensure_epoch(tx, environment.clock.time()))
     reconciliation_requested = components.emp.cdr_reconciler.requested if components.emp else None
-    return HelloClient(
+    hello_client = HelloClient(
         environment.me,
         registry=environment.registry,
         client=components.client,
@@ -209,43 +227,33 @@ async def build_hello(components: NodeComponents) -> HelloClient:
         store_epochs=StoreEpochExchange(services.store, services.wakeups, store_epoch, reconciliation_requested),
         backoff=environment.backoff,
     )
+    # A peer that refuses us may not know our new key: hello names us, so that it can fetch our descriptor.
+    components.peering.key_refresher.subscribe(hello_client.send_once)
+    return hello_client
 
 
-def _build_admission(components: NodeComponents, listener: str, max_body: int) -> AdmissionController:
-    return AdmissionController(
-        max_body, components.metrics.rejected_requests(listener), components.environment.admission_limits
-    )
-
-
-def build_peer_app(
-    components: NodeComponents,
-    dispatcher: OperationDispatcher,
-    authenticator: PeerAuthenticator,
-    hello_client: HelloClient,
-) -> web.Application:
+def build_peer_app(components: NodeComponents, hello_client: HelloClient) -> web.Application:
     """Return the peer API."""
-    listener_settings, trust = components.environment.settings.peer_api, components.trust
+    listener_settings, peering = components.environment.settings.peer_api, components.peering
     pipeline = RequestPipeline(
-        dispatcher,
-        authenticator,
+        components.dispatchers.peer,
+        components.authenticator,
         components.environment.ids,
         admission=_build_admission(components, "peer", listener_settings.max_body),
         public_url=listener_settings.url,
-        signer=trust.signer.sign_response,
-        recorder=trust.evidence.inbound_recorder,
+        signer=peering.identity.signer.sign_response,
+        recorder=peering.evidence.recorder,
     )
-    session_status = SessionStatusHandler(authenticator, SessionStatusService(components.services))
-    pairing = PairingHandler(pipeline, authenticator=authenticator, trust=trust)
+    session_status = SessionStatusHandler(components.authenticator, SessionStatusService(components.services))
+    pairing = PairingHandler(pipeline, authenticator=components.authenticator, trust=peering)
     return peer_app(pipeline, node_routes(pipeline, hello_client, session_status, pairing))
 
 
-def build_backend_app(
-    components: NodeComponents, dispatcher: OperationDispatcher, readiness: ReadinessProbe
-) -> web.Application:
-    """Return the backend API, and what a person may ask of this node."""
+def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> web.Application:
+    """Return the backend API, with the administration and the metrics."""
     listener_settings, services = components.environment.settings.backend_api, components.services
     pipeline = RequestPipeline(
-        dispatcher,
+        components.dispatchers.backend,
         BackendAuthenticator(components.environment.me),
         components.environment.ids,
         admission=_build_admission(components, "backend", listener_settings.max_body),
@@ -254,28 +262,36 @@ def build_backend_app(
     admin = [
         *CdrAdminApi(components.emp.cdr_reconciler if components.emp else None).routes(pipeline),
         *OutboxAdminApi(services.store, services.wakeups, services.clock).routes(pipeline),
-        *PeerAdminApi(pipeline, trust=components.trust, client=components.client).routes(),
+        *PeerAdminApi(pipeline, trust=components.peering, client=components.client).routes(),
     ]
     return backend_app(pipeline, readiness=readiness, metrics=components.metrics.render, admin=admin)
 
 
+def _build_admission(components: NodeComponents, listener: str, max_body: int) -> AdmissionController:
+    return AdmissionController(
+        max_body, components.metrics.rejected_requests(listener), components.environment.admission_limits
+    )
+
+
 def start_workers(components: NodeComponents, supervisor: TaskSupervisor, hello_client: HelloClient) -> None:
-    """Start the housekeepers, and the workers of each peer, which come and go with it."""
+    """Start the background jobs, and the workers of each peer, which come and go with it."""
     for name, worker in background_jobs(components).items():
         supervisor.start_service(name, worker.run)
+    directory = components.peering.directory
     peer_workers = PeerWorkerPool(
         components.services,
         supervisor=supervisor,
         backoff=components.environment.backoff,
         send_hello=hello_client.send_until_acknowledged,
     )
+    # Order: no await between the two, so that no change of the peers is lost or applied twice.
     peer_workers.on_peers_changed(PeersChanged(added=components.environment.registry.all()))
-    components.trust.directory.on_peers_changed = peer_workers.on_peers_changed
-    supervisor.start_service("peers file", components.trust.directory.watch)
+    directory.subscribe(peer_workers.on_peers_changed)
+    supervisor.start_service("peers file", directory.watch)
 
 
 def background_jobs(components: NodeComponents) -> dict[str, Worker]:
-    """Return the jobs that run as long as the node does, by name."""
+    """Return the jobs that belong to no peer, by name."""
     services, settings = components.services, components.environment.settings
     session_settings, storage_settings = settings.sessions, settings.storage
     retention = RetentionPolicy(

@@ -26,6 +26,8 @@ A bug stays a bare Python exception. OICP codes are those of ``StatusCodeType`` 
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 
 class P2pOicpError(Exception):
     """Root of all errors of this program; the text is for a person and says what to do."""
@@ -65,14 +67,24 @@ class Unauthorized(Refusal):
 
 
 class PeerError(P2pOicpError):
-    """An outgoing call failed."""
+    """An outgoing call failed.
+
+    ``exchange`` is the signed exchange to be recorded as evidence (`client.PreparedExchange`), where the peer has
+    signed its refusal; None otherwise.
+    """
 
     may_have_arrived = True
+    exchange: Any = None
 
     def __init__(self, peer: str, reason: str) -> None:
         super().__init__(f"{peer}: {reason}")
         self.peer = peer
         self.reason = reason
+
+    def with_exchange(self, exchange: Any) -> Self:  # noqa: ANN401 - this module imports nothing of ours
+        """Set ``exchange`` and return the error, as ``with_traceback`` does."""
+        self.exchange = exchange
+        return self
 
 
 class PeerUnreachable(PeerError):

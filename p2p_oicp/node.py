@@ -12,20 +12,20 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from aiohttp import web
 
 from p2p_oicp import builder
 from p2p_oicp.backends import CpoBackend, EmpBackend
 from p2p_oicp.builder import NodeComponents, NodeEnvironment
 from p2p_oicp.clock import Clock, IdGenerator, SystemClock, UuidGenerator
+from p2p_oicp.concurrency import TaskSupervisor
 from p2p_oicp.config import Settings, load_registry, local_peer
-from p2p_oicp.delivery import TaskSupervisor
+from p2p_oicp.delivery import PeerLiveness, WakeupRegistry
 from p2p_oicp.logs import use_stdlib_logging
 from p2p_oicp.oicp import Message
-from p2p_oicp.peering import PeerTls
+from p2p_oicp.peering import Peering, open_peering
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles.datasets.ingest import resume_interrupted_imports
-from p2p_oicp.server import InProcessPeerClient, LocalBackendClient, PeerAuthenticator, start_listener
+from p2p_oicp.server import HelloClient, LocalBackendClient, start_listener
 from p2p_oicp.storage import Store, open_store
 
 log = structlog.get_logger(__name__)
@@ -53,7 +53,7 @@ class Node:
         self._cpo, self._emp = cpo, emp
         self._stack = AsyncExitStack()
         self._local_client: LocalBackendClient | None = None
-        self._trust: PeerTls | None = None
+        self._peering: Peering | None = None
         self.me: Peer = local_peer(settings)
         self.store: Store | None = None
         self.registry: PeerRegistry = load_registry(settings)
@@ -62,9 +62,14 @@ class Node:
 
     async def __aenter__(self) -> Self:
         use_stdlib_logging()
+        # A part that fails to start closes those before it: the stack is taken over only when all have started.
         async with AsyncExitStack() as stack:
-            await self._start(stack)
+            components = await self._build(stack)
+            # Order: before anything is delivered, for a Python backend may send as soon as it receives.
+            self._local_client = LocalBackendClient(components.dispatchers.backend, self.me)
+            await self._serve(stack, components)
             self._stack = stack.pop_all()
+        self._log_ready()
         return self
 
     async def __aexit__(
@@ -85,62 +90,70 @@ class Node:
 
     async def reload(self) -> None:
         """Read keys, certificate and peers file again; what cannot be used is logged, and stays as it was."""
-        if self._trust is not None:
-            await self._trust.reload()
+        if self._peering is not None:
+            await self._peering.reload()
 
-    async def _start(self, stack: AsyncExitStack) -> None:
-        environment, storage = self._environment(), self._settings.storage
-        store = self.store = await stack.enter_async_context(open_store(storage.file, synchronous=storage.synchronous))
-        trust = self._trust = stack.enter_context(builder.build_identity(environment))
-        components = await builder.build_components(stack, environment, store, trust, (self._cpo, self._emp))
-        supervisor = await stack.enter_async_context(TaskSupervisor())
-        await trust.open(store, components.client)
-        await resume_interrupted_imports(components.services)
-        limiter = builder.build_limiter(environment)
-        authenticator = PeerAuthenticator(trust, limiter)
-        peer_dispatcher, backend_dispatcher = builder.build_dispatchers(components, authenticator, limiter)
-        components.peer_client.local = InProcessPeerClient(peer_dispatcher)
-        self._local_client = LocalBackendClient(backend_dispatcher, self.me)
-        hello_client = await builder.build_hello(components)
-        trust.key_refresher.on_refreshed = hello_client.send_once
-        peer_app = builder.build_peer_app(components, peer_dispatcher, authenticator, hello_client)
-        await self._start_listeners(
-            stack, trust, peer_app, builder.build_backend_app(components, backend_dispatcher, self._readiness)
+    async def _build(self, stack: AsyncExitStack) -> NodeComponents:
+        """Open the store and build all parts, each complete when it is made; nothing is served or sent yet."""
+        settings, clock = self._settings, self._clock
+        store = await stack.enter_async_context(
+            open_store(settings.storage.file, synchronous=settings.storage.synchronous)
         )
-        builder.start_workers(components, supervisor, hello_client)
-        await self._start_discovery(stack, components, supervisor)
-        self._log_ready()
+        wakeups = WakeupRegistry()
+        liveness = PeerLiveness(wakeups, store, clock)
+        peering = await open_peering(
+            stack,
+            settings,
+            local_peer=self.me,
+            registry=self.registry,
+            store=store,
+            clock=clock,
+            on_peer_alive=liveness.mark_alive,
+        )
+        environment = NodeEnvironment(settings, self.me, self.registry, clock, self._ids)
+        self.store, self._peering = store, peering
+        return builder.build_roles(environment, store, peering, wakeups, liveness, (self._cpo, self._emp))
 
-    def _environment(self) -> NodeEnvironment:
-        return NodeEnvironment(self._settings, self.me, self.registry, self._clock, self._ids)
+    async def _serve(self, stack: AsyncExitStack, components: NodeComponents) -> None:
+        """Open the listeners and start the workers."""
+        peering = components.peering
+        # Order: entered before the listeners, so that on exit requests finish first, then the workers are cancelled,
+        # and the transport and the store, which both need, are closed last.
+        supervisor = await stack.enter_async_context(TaskSupervisor())
+        # Order: no request may see a dataset half applied, so imports whose commit point the last run has passed are
+        # finished first.
+        await resume_interrupted_imports(components.services)
+        hello_client = await builder.build_hello(components)
+        # Order: listening before the workers start, for a peer that is called may call back at once: it answers hello
+        # with its own, and fetches our descriptor if it does not know our key.
+        await self._start_listeners(stack, components, hello_client)
+        builder.start_workers(components, supervisor, hello_client)
+        # Order: announced last, when everything that an announcement makes other nodes ask for is served.
+        if peering.discovery is not None:
+            await stack.enter_async_context(peering.discovery)
+            supervisor.start_service("discovery", peering.discovery.run)
 
     async def _start_listeners(
-        self, stack: AsyncExitStack, trust: PeerTls, peer_app: web.Application, backend_app: web.Application
+        self, stack: AsyncExitStack, components: NodeComponents, hello_client: HelloClient
     ) -> None:
         peer_settings, backend_settings = self._settings.peer_api, self._settings.backend_api
-        tls = trust.tls.server_context() if trust.tls else None
+        peer_app = builder.build_peer_app(components, hello_client)
+        backend_app = builder.build_backend_app(components, self._readiness)
+        tls = components.peering.tls.server_context()
         open_listener = partial(start_listener, stack, max_connections=self._settings.limits.connections)
         self.peer_url = await open_listener(peer_app, peer_settings.host, peer_settings.port, "peer_api", tls=tls)
         self.backend_url = await open_listener(backend_app, backend_settings.host, backend_settings.port, "backend_api")
 
-    async def _start_discovery(
-        self, stack: AsyncExitStack, components: NodeComponents, supervisor: TaskSupervisor
-    ) -> None:
-        if (discovery_settings := self._settings.discovery).mdns:
-            mark_alive = components.liveness.mark_alive
-            discovery = components.trust.create_discovery(
-                components.client, discovery_settings.interfaces, discovery_settings.auto_accept, mark_alive
-            )
-            supervisor.start_service("discovery", (await stack.enter_async_context(discovery)).run)
-
     def _log_ready(self) -> None:
+        if self._peering is not None and (peers := self._peering.policy.unauthenticated_peers()):
+            log.warning("peers.unauthenticated", peers=peers, meaning="no credentials are required of them")
         if not self._settings.security.require:
             log.warning("node.insecure", node=self.me.name, meaning="require = []: nobody proves who they are")
         log.info("node.ready", node=self.me.name, peer_api=self.peer_url, backend_api=self.backend_url)
 
     def _readiness(self) -> dict[str, object]:
         security = list(self._settings.security.require)
-        peers = self._trust.insecure_peers() if self._trust is not None else []
+        peers = self._peering.policy.unauthenticated_peers() if self._peering is not None else []
         return {
             "status": "ready",
             "node": self.me.name,

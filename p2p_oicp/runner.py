@@ -14,8 +14,8 @@ from functools import partial
 import structlog
 
 from p2p_oicp.backends import CpoBackend, EmpBackend
+from p2p_oicp.concurrency import TaskSupervisor
 from p2p_oicp.config import Settings
-from p2p_oicp.delivery import TaskSupervisor
 from p2p_oicp.logs import configure_logs
 from p2p_oicp.node import Node
 

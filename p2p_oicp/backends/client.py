@@ -20,7 +20,7 @@ import structlog
 
 from p2p_oicp.backends.protocols import CpoBackend, EmpBackend, ReservingCpoBackend
 from p2p_oicp.backends.token_list import TokenListBackend
-from p2p_oicp.client import Endpoint, HttpTransport
+from p2p_oicp.client import Endpoint, OicpClient
 from p2p_oicp.errors import PeerError, PeerProtocolError, PeerTimeout
 from p2p_oicp.oicp import (
     Acknowledgement,
@@ -168,8 +168,8 @@ ReplyT = TypeVar("ReplyT", bound=Message)
 class _HttpBackend:
     """One backend reached at ``url``; answers within ``deadline`` seconds or raises errors.PeerError."""
 
-    def __init__(self, name: str, url: str, client: HttpTransport, *, deadline: float) -> None:
-        self._endpoint = Endpoint(name=name, url=url, is_peer=False)
+    def __init__(self, name: str, url: str, client: OicpClient, *, deadline: float) -> None:
+        self._endpoint = Endpoint(name, url)
         self._client = client
         self._deadline = deadline
 
@@ -241,7 +241,7 @@ _DEADLINE_SECONDS = 60.0
 _CPO_BACKEND_NAME, _EMP_BACKEND_NAME = "the CPO's backend", "the EMP's backend"
 
 
-def create_cpo_backend(python_backend: CpoBackend | None, url: str | None, client: HttpTransport) -> CpoBackend:
+def create_cpo_backend(python_backend: CpoBackend | None, url: str | None, client: OicpClient) -> CpoBackend:
     """Return the CSMS behind this node: given in Python, reached over HTTP, or none."""
     if python_backend is not None:
         return wrap_cpo_backend(_CPO_BACKEND_NAME, python_backend)
@@ -249,7 +249,7 @@ def create_cpo_backend(python_backend: CpoBackend | None, url: str | None, clien
 
 
 def create_emp_backend(
-    python_backend: EmpBackend | None, url: str | None, client: HttpTransport, store: Store
+    python_backend: EmpBackend | None, url: str | None, client: OicpClient, store: Store
 ) -> EmpBackend:
     """Return the contract system behind this node: given in Python, reached over HTTP, or the built-in whitelist."""
     if python_backend is not None:

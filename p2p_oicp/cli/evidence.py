@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from p2p_oicp.cli.common import ConfigOption
-from p2p_oicp.client.transport import BoundedBody
+from p2p_oicp.client.bodies import BoundedBody
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.crypto.evidence_file import Evidence, SignedStatement, read_evidence
 from p2p_oicp.errors import ConfigurationError, PeerProtocolError, VerificationError

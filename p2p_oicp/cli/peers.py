@@ -22,11 +22,11 @@ from rich.table import Table
 from p2p_oicp.cli import client
 from p2p_oicp.cli.common import ConfigOption
 from p2p_oicp.client import HttpTransport
-from p2p_oicp.clock import SystemClock, UuidGenerator, format_timestamp
+from p2p_oicp.clock import SystemClock, format_timestamp
 from p2p_oicp.config import load_registry, load_settings
 from p2p_oicp.config.peers_file import peer_to_entry
 from p2p_oicp.errors import ConfigurationError, PeerUnreachable
-from p2p_oicp.peering.key_refresh import fetch_descriptor
+from p2p_oicp.peering.key_refresh import DescriptorFetcher
 from p2p_oicp.peers.models import base_url
 from p2p_oicp.server.admin import descriptor_to_json
 from p2p_oicp.version import VERSION
@@ -95,7 +95,7 @@ def _format_state(peer: dict[str, Any]) -> str:
 
 def _with_trust(peer: dict[str, Any], require: Sequence[str]) -> dict[str, Any]:
     required = list(require) if peer["security"] is None else peer["security"]
-    return peer | {"trust": " and ".join(required) or "INSECURE: believed without proof"}
+    return peer | {"trust": " and ".join(required) or "INSECURE: not authenticated"}
 
 
 _MAX_DESCRIPTOR_BYTES = 1024 * 1024
@@ -107,10 +107,8 @@ async def fetch_verified_descriptor(url: str) -> dict[str, Any]:
         base = base_url(url)
     except ValueError as exc:
         raise ConfigurationError(f"URL: {exc}") from exc
-    async with HttpTransport(
-        ids=UuidGenerator(), user_agent=f"p2p-oicp/{VERSION}", max_body=_MAX_DESCRIPTOR_BYTES
-    ) as client:
-        return descriptor_to_json(await fetch_descriptor(client, base, SystemClock()))
+    async with HttpTransport(user_agent=f"p2p-oicp/{VERSION}", max_body=_MAX_DESCRIPTOR_BYTES) as transport:
+        return descriptor_to_json(await DescriptorFetcher(transport, SystemClock()).fetch(base))
 
 
 def format_descriptor(descriptor: dict[str, Any]) -> str:

@@ -1,26 +1,50 @@
-"""Outgoing HTTP: every call to a peer, a hub or our own backend goes through :class:`OicpClient`.
+"""Outgoing HTTP: every call to a peer, a hub or our own backend.
 
-The story: ``exchange.py`` says what a request and its answer consist of; ``client.py`` writes one request and reads one
-bounded answer (the only module that knows aiohttp's session);
-``failures.py`` turns what aiohttp raises into our errors, once; ``bodies.py`` bounds and decompresses what comes in;
-``answers.py`` decides, without I/O, what status, headers and bytes mean: a :class:`Reply` or a PeerError.
-A message is sent twice here only with fresh keys, after it was refused for the old ones: whether to try again otherwise
-is decided by ``delivery`` and ``roles``, from the error's type.
+Overview
+    `HttpTransport` sends one HTTP request and reads one bounded response; it knows nothing of keys. On top of it,
+    `OicpClient` calls our own backends, and `AuthenticatedPeerClient` calls other nodes: it signs requests, verifies
+    responses, and refreshes a peer's keys when they seem to have changed.
+
+In the order of a request
+    `AuthenticatedPeerClient.call` → `crypto.RequestSigner.sign` → `HttpTransport.send` → `authenticate_response`
+    → `read_reply`. The reply carries the exchange to be recorded as evidence (`PreparedExchange`); the caller inserts
+    it in the transaction of what it decides (``peering.evidence_recorder``).
+
+Invariants
+    Every call has a deadline and every response a maximum size. A request with a body is sent a second time only if
+    the first was certainly not processed (`AuthenticatedPeerClient`, "Resend policy"). A response that a peer should
+    have signed and has not counts as none. Nothing but `PeerError` and its subclasses leaves this package.
+
+Failures
+    aiohttp's exceptions are mapped once (`transport.map_exception`), HTTP statuses once (`replies.raise_for_status`).
+    `PeerError.may_have_arrived` is what a caller needs in order to decide whether to try again.
+
+Where to read next
+    ``peer_client.py``, then ``replies.py``; ``delivery`` for what is tried again, and when.
 """
 
 from __future__ import annotations
 
-from p2p_oicp.client.replies import HttpResponse as WireAnswer
-from p2p_oicp.client.replies import OicpReply, as_utf8, read_reply
-from p2p_oicp.client.transport import IDENTITY_CONFIRMED_HEADER, RECIPIENT_HEADER, Endpoint, HttpTransport
+from p2p_oicp.client.bodies import as_utf8
+from p2p_oicp.client.exchange import PreparedExchange, prepare_exchange
+from p2p_oicp.client.oicp_client import Endpoint, OicpClient
+from p2p_oicp.client.peer_client import RECIPIENT_HEADER, AuthenticatedPeerClient, PeerClient
+from p2p_oicp.client.replies import IDENTITY_CONFIRMED_HEADER, HttpResponse, OicpReply, read_reply
+from p2p_oicp.client.transport import HttpTransport, OutboundRequest
 
 __all__ = [
     "IDENTITY_CONFIRMED_HEADER",
     "RECIPIENT_HEADER",
+    "AuthenticatedPeerClient",
     "Endpoint",
+    "HttpResponse",
     "HttpTransport",
+    "OicpClient",
     "OicpReply",
-    "WireAnswer",
+    "OutboundRequest",
+    "PeerClient",
+    "PreparedExchange",
     "as_utf8",
+    "prepare_exchange",
     "read_reply",
 ]

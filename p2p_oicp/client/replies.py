@@ -1,12 +1,10 @@
-"""JSON in any charset, turned into UTF-8, the only one our models read.
+"""What a response means, without I/O: status, headers and bytes in; an `OicpReply` or a `PeerError` out.
 
-What an answer means, without I/O: status, headers and bytes in; a :class:`Reply` or a typed error out.
+In the order of a response: `authenticate_response` (who signed it), `raise_for_status` (HTTP), `read_reply` (OICP).
 """
 
 from __future__ import annotations
 
-import codecs
-import json
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -15,7 +13,20 @@ from typing import Any
 import msgspec
 import orjson
 
-from p2p_oicp.errors import PeerBusy, PeerError, PeerProtocolError, PeerRejected, PeerUnauthorized, PeerUnreachable
+from p2p_oicp.client.bodies import as_utf8
+from p2p_oicp.client.exchange import PreparedExchange
+from p2p_oicp.crypto import RequestSigner, SignedResponseParts
+from p2p_oicp.errors import (
+    PeerBusy,
+    PeerError,
+    PeerProtocolError,
+    PeerRejected,
+    PeerUnauthorized,
+    PeerUnreachable,
+    PeerVerificationError,
+    UnknownKey,
+    VerificationError,
+)
 from p2p_oicp.oicp import (
     Acknowledgement,
     InvalidMessage,
@@ -27,53 +38,13 @@ from p2p_oicp.oicp import (
 )
 from p2p_oicp.oicp.record_reader import has_records
 
-# The charsets of nearly every message: nothing to look up, nothing to convert.
-_UTF8_CONTENT_TYPES = frozenset(
-    {"application/json", "application/json; charset=utf-8", "application/json;charset=UTF-8"}
-)
-_BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+#: A node states with this response header (value ``proven``) that it has authenticated us.
+IDENTITY_CONFIRMED_HEADER = "P2P-Identity"
 
-
-def as_utf8(body: bytes, content_type: str) -> bytes:
-    """Return JSON text as UTF-8 without a byte order mark; raise ValueError if its charset is unknown or does not fit.
-
-    A byte order mark, or the zero bytes of UTF-16 and UTF-32, beat the declared charset: they cannot be a mistake.
-    """
-    detected = _detect_encoding(body)
-    if detected is not None:
-        return body.decode(detected).encode()
-    if content_type in _UTF8_CONTENT_TYPES:
-        return body
-    charset = _declared_charset(content_type)
-    if charset is None or charset == "utf-8":
-        return body
-    return body.decode(charset).encode()
-
-
-def _detect_encoding(body: bytes) -> str | None:
-    if b"\x00" in body[:4] or body.startswith(_BYTE_ORDER_MARKS):
-        return json.detect_encoding(body)
-    return None
-
-
-def _declared_charset(content_type: str) -> str | None:
-    for parameter in content_type.split(";")[1:]:
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == "charset":
-            return _canonical_charset(value.strip().strip('"'))
-    return None
-
-
-def _canonical_charset(charset: str) -> str:
-    try:
-        info = codecs.lookup(charset)
-    except LookupError as exc:
-        raise ValueError(f"unknown charset {charset!r}") from exc
-    if not getattr(info, "_is_text_encoding", True):
-        raise ValueError(f"unknown charset {charset!r}")
-    return info.name
-
-
+# These statuses are no answer to the question, only obstacles on the way (a proxy, an overload, a refused identity):
+# they decide nothing, so they need no signature.
+_UNSIGNED_ERROR_STATUSES = frozenset({401, 403, 408, 421, 429, *range(500, 600)})
+_UNAUTHORIZED_STATUSES = frozenset({401, 403})
 _MAX_REASON_LENGTH = 300
 
 
@@ -83,7 +54,8 @@ class OicpReply(msgspec.Struct, frozen=True):
     ``message`` is the operation's response, or an Acknowledgement in its place (some refusals come so). A page comes
     without its records, which ``read_records`` reads one by one from ``body`` (box T1); so does a list with a record
     that cannot be read. ``body`` is what was received, as UTF-8; ``process_id`` is the answer's ``Process-ID`` header,
-    ``date`` its ``Date``.
+    ``date`` its ``Date``. ``exchange`` is to be recorded as evidence by the caller, in its own transaction; None where
+    nothing is signed, or the operation costs no money.
     """
 
     http_status: int
@@ -91,6 +63,7 @@ class OicpReply(msgspec.Struct, frozen=True):
     message: Message
     process_id: str | None
     date: str = ""
+    exchange: PreparedExchange | None = None
 
     @property
     def sent_at(self) -> float | None:
@@ -98,34 +71,85 @@ class OicpReply(msgspec.Struct, frozen=True):
         return _parse_http_date(self.date)
 
 
+class UnknownSigningKey(PeerVerificationError):
+    """The response is signed with an unknown key; refreshing the peer's keys may help."""
+
+
 class HttpResponse(msgspec.Struct, frozen=True):
-    """One HTTP answer as it came; header lookup does not care about case."""
+    """One HTTP response as it was received.
+
+    Attributes:
+        peer: who was called, for errors.
+        status: the HTTP status.
+        headers: looked up without regard to case.
+        body: without its content coding.
+        raw_body: as it was on the wire, which is what a signature covers.
+    """
 
     peer: str
     status: int
     headers: Mapping[str, str]
     body: bytes
+    raw_body: bytes = b""
+
+    def signed_parts(self) -> SignedResponseParts:
+        """Return what a signature of the response is verified against."""
+        return SignedResponseParts(self.status, self.headers, self.raw_body)
 
     def body_as_utf8(self) -> bytes:
-        """Return the body as UTF-8; raise PeerBroken if its charset is unknown or wrong."""
+        """Return the body as UTF-8; raise PeerProtocolError if its charset is unknown or wrong."""
         try:
             return as_utf8(self.body, self.headers.get("Content-Type", ""))
         except ValueError as exc:
-            raise PeerProtocolError(self.peer, f"the answer's text cannot be decoded: {exc}") from exc
-
-    def error_text(self) -> str:
-        """Return the words of an error body, as far as there are any."""
-        return _error_details(self)[1]
+            raise PeerProtocolError(self.peer, f"the response's text cannot be decoded: {exc}") from exc
 
 
-def read_reply(response: HttpResponse, operation: Operation, *, now: float) -> OicpReply:
+def authenticate_response(
+    response: HttpResponse, signer: RequestSigner, *, to: str | None, request_headers: Mapping[str, str], now: float
+) -> None:
+    """Return if the response is that of the peer ``to`` to this request, or needs no signature.
+
+    Args:
+        response: what was received.
+        signer: verifies responses, if ``to`` has to sign them.
+        to: the name of the peer that was called.
+        request_headers: the headers of the request, whose signature the response's signature covers.
+        now: seconds since the epoch.
+
+    Raises:
+        UnknownSigningKey: it is signed with a key that is not known.
+        PeerVerificationError: its signature is missing or invalid, so it counts as no response.
+        PeerUnauthorized: the peer did not accept our credentials, and has processed nothing.
+        PeerError: what another unsigned error status stands for.
+        PeerRejected: the peer has authenticated us, and refuses what we claim to be.
+    """
+    try:
+        signer.verify_response(to=to, request_headers=request_headers, response=response.signed_parts())
+    except VerificationError as exc:
+        if response.status in _UNSIGNED_ERROR_STATUSES:
+            raise_for_status(response, now=now)
+        error_class = UnknownSigningKey if isinstance(exc, UnknownKey) else PeerVerificationError
+        raise error_class(
+            response.peer, f"response signature missing or invalid (HTTP {response.status}): {exc}"
+        ) from exc
+    # An authenticated 401 is about the party that we named, not about our keys: fresh ones would change nothing.
+    if response.status in _UNAUTHORIZED_STATUSES and response.headers.get(IDENTITY_CONFIRMED_HEADER) == "proven":
+        reason = f"HTTP {response.status}: {_error_details(response)[1]}"
+        raise PeerRejected(
+            response.peer, reason, http_status=response.status, code=StatusCodeValue.UNAUTHORIZED_ACCESS.value
+        )
+
+
+def read_reply(
+    response: HttpResponse, operation: Operation, *, now: float, exchange: PreparedExchange | None = None
+) -> OicpReply:
     """Return the reply to one call of ``operation``; raise a PeerError for everything that is not an OICP answer."""
     raise_for_status(response, now=now)
     body = response.body_as_utf8()
     if not body.strip():
         raise PeerProtocolError(response.peer, f"HTTP {response.status} with an empty body")
     message, headers = _parse_response(response.peer, operation, body), response.headers
-    return OicpReply(response.status, body, message, headers.get("Process-ID"), headers.get("Date", ""))
+    return OicpReply(response.status, body, message, headers.get("Process-ID"), headers.get("Date", ""), exchange)
 
 
 def raise_for_status(response: HttpResponse, *, now: float, is_oicp: bool = True) -> None:

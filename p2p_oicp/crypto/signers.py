@@ -111,6 +111,10 @@ class MessageSigner:
         self._needs_signature = needs_signature
         self._nonce = nonce
 
+    def replace_keys(self, keys: OwnKeys) -> None:
+        """Sign with ``keys`` from now on."""
+        self.keys = keys
+
     def sign(self, *, to: str | None, method: str, url: str, body: bytes) -> Mapping[str, str]:
         if to is None or not self._needs_signature(to):
             return _NO_HEADERS

@@ -34,7 +34,7 @@ Where to read next
     `OutboxDispatcher._dispatch_due`, then `DatasetReplicator._replicate_once`.
 """
 
-from p2p_oicp.client.peer_client import PeerClient, RoutingPeerClient
+from p2p_oicp.client import PeerClient
 from p2p_oicp.delivery.change_batches import DatasetCodec
 from p2p_oicp.delivery.node_protocol import (
     HttpSessionStatusClient,
@@ -45,7 +45,6 @@ from p2p_oicp.delivery.node_protocol import (
 from p2p_oicp.delivery.outbox import DeliveryTarget, OutboxDispatcher
 from p2p_oicp.delivery.replication import DatasetReplicator, DatasetTarget, PeerDatasetTarget
 from p2p_oicp.delivery.wakeup import ExponentialBackoff, PeerLiveness, Wakeup, WakeupRegistry
-from p2p_oicp.delivery.workers import TaskSupervisor, Worker
 
 __all__ = [
     "DatasetCodec",
@@ -58,12 +57,9 @@ __all__ = [
     "PeerClient",
     "PeerDatasetTarget",
     "PeerLiveness",
-    "RoutingPeerClient",
     "SessionStatus",
     "SessionStatusClient",
     "StoreEpochExchange",
-    "TaskSupervisor",
     "Wakeup",
     "WakeupRegistry",
-    "Worker",
 ]

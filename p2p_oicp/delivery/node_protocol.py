@@ -18,12 +18,11 @@ from urllib.parse import quote, urlencode
 import orjson
 import structlog
 
-from p2p_oicp.client import HttpTransport
+from p2p_oicp.client import AuthenticatedPeerClient
 from p2p_oicp.delivery.wakeup import WakeupRegistry
 from p2p_oicp.errors import PeerProtocolError, PeerRejected
 from p2p_oicp.oicp import OperatorID, ProviderID, SessionID
 from p2p_oicp.oicp.enums import StatusCodeValue
-from p2p_oicp.oicp.operations import api_root
 from p2p_oicp.peers import Peer
 from p2p_oicp.storage import Store, peer_state
 
@@ -52,18 +51,16 @@ class SessionStatusClient(Protocol):
 class HttpSessionStatusClient:
     """Session status over HTTP."""
 
-    def __init__(self, client: HttpTransport) -> None:
+    def __init__(self, client: AuthenticatedPeerClient) -> None:
         self._client = client
 
     async def get_status(
         self, peer: Peer, party: OperatorID | ProviderID, session_id: SessionID
     ) -> SessionStatus | None:
         party_parameter = "operator" if isinstance(party, OperatorID) else "provider"
-        url = (
-            f"{api_root(peer.url)}/p2p/v1/sessions/{quote(session_id.text)}?{urlencode({party_parameter: party.text})}"
-        )
+        path = f"/p2p/v1/sessions/{quote(session_id.text)}?{urlencode({party_parameter: party.text})}"
         try:
-            _, body = await self._client.get_json(url, deadline=_STATUS_TIMEOUT_SECONDS, peer=peer.name)
+            _, body = await self._client.request(peer, "GET", path, deadline=_STATUS_TIMEOUT_SECONDS)
         except PeerRejected as error:
             # Any other system answers 404 as well, to a path that it does not have; only a node adds this code.
             if error.code == StatusCodeValue.SESSION_INVALID:

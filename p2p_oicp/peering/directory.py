@@ -93,8 +93,8 @@ class PeersChanged:
 class PeerDirectory:
     """Keeps registry and key ring in step with file and store.
 
-    ``on_peers_changed`` is told after each change of the peers, ``on_credentials_changed`` after each of their keys
-    and certificates.
+    ``on_peers_changed`` is called after each change of the peers, ``on_credentials_changed`` after each change of their
+    keys and certificates.
     """
 
     def __init__(
@@ -120,8 +120,16 @@ class PeerDirectory:
         self._stored_peers: dict[str, Peer] = {}
         self._descriptors: dict[str, TrustedDescriptor] = {}
         self._change_lock = asyncio.Lock()
-        self.on_peers_changed: Callable[[PeersChanged], None] = lambda _change: None
-        self.on_credentials_changed: Callable[[], None] = lambda: None
+        self._peer_listeners: list[Callable[[PeersChanged], None]] = []
+        self._credential_listeners: list[Callable[[], None]] = []
+
+    def subscribe(self, listener: Callable[[PeersChanged], None]) -> None:
+        """Call ``listener`` after each change of the peers, once it counts."""
+        self._peer_listeners.append(listener)
+
+    def subscribe_credentials(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` after each change of the peers' keys and certificates."""
+        self._credential_listeners.append(listener)
 
     async def load(self) -> None:
         """Read everything; raise ConfigurationError where the sources contradict each other."""
@@ -309,7 +317,8 @@ class PeerDirectory:
         )
         if change != PeersChanged():
             log.info("peers.changed", **_peer_names_by_change(change))
-            self.on_peers_changed(change)
+            for listener in self._peer_listeners:
+                listener(change)
 
     def _rebuild_keyring(self) -> None:
         """Fill the key ring anew: first what is pinned, so that nobody's descriptor can take another's key."""
@@ -324,7 +333,8 @@ class PeerDirectory:
                     if keys.setdefault(known_key.key.key_id, known_key).owner == peer.name:
                         keys[known_key.key.key_id] = known_key
         self._keyring.replace(keys.values(), self._file.banned_keys)
-        self.on_credentials_changed()
+        for listener in self._credential_listeners:
+            listener()
 
 
 def _parse_stored_peer(row: Row) -> Peer | None:

@@ -1,14 +1,17 @@
-"""Finding nodes in the local network by multicast DNS (RFC 6762, 6763): addresses, never trust.
+"""Discovery of nodes in the local network by multicast DNS (RFC 6762, 6763): it finds addresses, and trusts nothing.
 
-A node announces ``_oicp-p2p._tcp.local.`` with the URL of its peer API. Whoever hears of it fetches the node's signed
-descriptor there. (1) If the key is one of a peer's, the peer is up: what waits for it is due. (2) Otherwise the node
-is a *candidate*, until a person accepts it. (3) Only where nobody has to prove anything may it be accepted at once.
+A node announces ``_oicp-p2p._tcp.local.`` with the URL of its peer API, from which its signed descriptor is fetched.
+(1) If the key of the descriptor is a peer's, the peer is alive, and its backoff is reset. (2) Otherwise, only in a node
+that requires no credentials and only if the settings say so, the node is accepted as a peer at once. (3) Otherwise it
+is a *candidate*, until a person accepts it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -17,12 +20,11 @@ import structlog
 from zeroconf import InterfaceChoice, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
-from p2p_oicp.client import HttpTransport
-from p2p_oicp.clock import Clock
 from p2p_oicp.errors import ConfigurationError, PeerError, VerificationError
 from p2p_oicp.peering.directory import PeerDirectory
-from p2p_oicp.peering.key_refresh import fetch_descriptor
-from p2p_oicp.peering.pairing import LocalIdentity, peer_from_descriptor
+from p2p_oicp.peering.identity import LocalIdentity
+from p2p_oicp.peering.key_refresh import DescriptorFetcher
+from p2p_oicp.peering.pairing import peer_from_descriptor
 from p2p_oicp.peers import Peer, Source
 from p2p_oicp.peers.descriptor import SignedDescriptor
 from p2p_oicp.peers.models import base_url
@@ -32,15 +34,24 @@ log = structlog.get_logger(__name__)
 SERVICE_TYPE = "_oicp-p2p._tcp.local."
 
 _RESOLVE_TIMEOUT_MILLISECONDS = 3000
+# Any machine of the network can announce names: neither the queue nor the list grows without end.
 _MAX_CANDIDATES = 200
-_MAX_LABEL_BYTES = 63
+_MAX_LABEL_BYTES = 63  # RFC 1035, 2.3.4
 
 
 class MdnsDiscovery:
-    """Announces this node and listens for others; an async context manager.
+    """Announces this node and browses for others; an async context manager, whose `run` inspects what is announced.
 
-    ``interfaces`` are addresses of this machine, empty = all of them. ``is_up`` is told of peers that were heard.
-    Entering it raises ConfigurationError where this machine cannot listen there.
+    Args:
+        identity: this node.
+        directory: the peers.
+        fetcher: fetches descriptors.
+        interfaces: addresses of this machine; empty for all.
+        auto_accept: make every node a peer at once.
+        on_peer_alive: called with the name of a peer that was announced.
+
+    Raises:
+        ConfigurationError: ``auto_accept`` with required credentials; on entering: it cannot listen there.
     """
 
     def __init__(
@@ -48,52 +59,66 @@ class MdnsDiscovery:
         identity: LocalIdentity,
         *,
         directory: PeerDirectory,
-        client: HttpTransport,
-        clock: Clock,
+        fetcher: DescriptorFetcher,
         interfaces: Sequence[str],
         auto_accept: bool,
         on_peer_alive: Callable[[str], Awaitable[None]],
     ) -> None:
+        if auto_accept and identity.require:
+            raise ConfigurationError(
+                "[discovery] auto_accept: only in a node that requires no credentials (require = [])"
+            )
         self._identity = identity
         self._directory = directory
-        self._client = client
-        self._clock = clock
+        self._fetcher = fetcher
         self._interfaces = list(interfaces)
         self._is_auto_accept_enabled = auto_accept
         self._on_peer_alive = on_peer_alive
-        self._announced_names: asyncio.Queue[str] = asyncio.Queue(_MAX_CANDIDATES)
+        self._announced: asyncio.Queue[tuple[Zeroconf, str]] = asyncio.Queue(_MAX_CANDIDATES)
+        self._stack = AsyncExitStack()
         self.candidates: dict[str, SignedDescriptor] = {}
 
     async def __aenter__(self) -> Self:
-        self._zeroconf = _open_zeroconf(self._interfaces)
-        self._service_info = self._own_service_info()
-        await self._zeroconf.async_register_service(self._service_info, allow_name_change=True)
-        self._browser = AsyncServiceBrowser(self._zeroconf.zeroconf, SERVICE_TYPE, handlers=[self._on_service_change])
+        async with AsyncExitStack() as stack:
+            zeroconf, service_info = _open_zeroconf(self._interfaces), self._own_service_info()
+            stack.push_async_callback(zeroconf.async_close)
+            # Order: registered before browsing, for only then is it certain which announced name is our own.
+            await zeroconf.async_register_service(service_info, allow_name_change=True)
+            stack.push_async_callback(zeroconf.async_unregister_service, service_info)
+            on_change = partial(self._on_service_change, service_info)
+            browser = AsyncServiceBrowser(zeroconf.zeroconf, SERVICE_TYPE, handlers=[on_change])
+            stack.push_async_callback(browser.async_cancel)
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._browser.async_cancel()
-        await self._zeroconf.async_unregister_service(self._service_info)
-        await self._zeroconf.async_close()
+        await self._stack.aclose()
 
     async def run(self) -> None:
-        """Look at every node that is announced; until cancelled."""
         while True:
-            name = await self._announced_names.get()
+            zeroconf, name = await self._announced.get()
             info = AsyncServiceInfo(SERVICE_TYPE, name)
-            if await info.async_request(self._zeroconf.zeroconf, _RESOLVE_TIMEOUT_MILLISECONDS):
+            if await info.async_request(zeroconf, _RESOLVE_TIMEOUT_MILLISECONDS):
                 await self._inspect(info)
 
     async def accept(self, name: str, fingerprint: str | None = None) -> Peer:
-        """Make a candidate a peer; raise ConfigurationError where there is none, or its key is not ``fingerprint``."""
+        """Make a candidate a peer and return it.
+
+        Args:
+            name: the name in its descriptor.
+            fingerprint: the id of the key that a person has compared; None to accept any.
+
+        Raises:
+            ConfigurationError: there is no such candidate, its key is another, or it cannot be added.
+        """
         signed = self.candidates.get(name)
         if signed is None:
-            candidate_names = ", ".join(self.candidates) or "nobody"
+            candidate_names = ", ".join(self.candidates) or "none"
             raise ConfigurationError(f'"{name}" is no candidate; found: {candidate_names}')
         if fingerprint is not None and fingerprint != signed.key.key_id:
-            raise ConfigurationError(f'"{name}" has another key by now: {signed.key.key_id}')
+            raise ConfigurationError(f'"{name}" has another key now: {signed.key.key_id}')
         peer = peer_from_descriptor(signed, self._identity.require, source=Source.DISCOVERED)
         await self._directory.add(peer, signed)
         del self.candidates[name]
@@ -112,20 +137,21 @@ class MdnsDiscovery:
         )
 
     def _on_service_change(
-        self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
-    ) -> None:  # zeroconf passes these by name
-        del zeroconf, service_type
-        if (
-            state_change is not ServiceStateChange.Removed
-            and name != self._service_info.name
-            and not self._announced_names.full()
-        ):
-            self._announced_names.put_nowait(name)
+        self,
+        own: AsyncServiceInfo,
+        zeroconf: Zeroconf,
+        service_type: str,  # noqa: ARG002 - zeroconf passes all four by name
+        name: str,
+        state_change: ServiceStateChange,
+    ) -> None:
+        # Our own name may have been changed at registration, if another node has it.
+        if state_change is not ServiceStateChange.Removed and name != own.name and not self._announced.full():
+            self._announced.put_nowait((zeroconf, name))
 
     async def _inspect(self, info: AsyncServiceInfo) -> None:
         url = (info.decoded_properties or {}).get("url") or ""
         try:
-            signed = await fetch_descriptor(self._client, base_url(url), self._clock)
+            signed = await self._fetcher.fetch(base_url(url))
         except (ValueError, PeerError, VerificationError) as error:
             log.info("discovery.descriptor_rejected", service=info.name, url=url, reason=str(error))
             return
@@ -136,20 +162,22 @@ class MdnsDiscovery:
             log.info("discovery.peer_seen", peer=owner)
             await self._on_peer_alive(owner)  # (1)
         elif self._is_auto_accept_enabled:
-            await self._auto_accept(signed)  # (3)
+            await self._auto_accept(signed)  # (2)
         elif len(self.candidates) < _MAX_CANDIDATES:
             log.info("discovery.candidate", name=signed.descriptor.name, url=url, key_id=signed.key.key_id)
-            self.candidates[signed.descriptor.name] = signed  # (2)
+            self.candidates[signed.descriptor.name] = signed  # (3)
 
     async def _auto_accept(self, signed: SignedDescriptor) -> None:
-        """Believe a node: its key is not even remembered, since in this mode nobody proves anything."""
+        # Its key is not pinned: it was not verified by anyone, and would lock out the node after a rotation.
         peer = peer_from_descriptor(signed, self._identity.require, source=Source.DISCOVERED, pin_credentials=False)
         try:
             await self._directory.add(peer, None)
         except ConfigurationError as error:
             log.warning("discovery.conflict", name=peer.name, reason=str(error))
         else:
-            log.warning("discovery.auto_accepted", peer=peer.name, url=peer.url, meaning="insecure: without any proof")
+            log.warning(
+                "discovery.auto_accepted", peer=peer.name, url=peer.url, meaning="insecure: it is not authenticated"
+            )
 
 
 def _open_zeroconf(interfaces: list[str]) -> AsyncZeroconf:
@@ -157,7 +185,7 @@ def _open_zeroconf(interfaces: list[str]) -> AsyncZeroconf:
         return AsyncZeroconf(interfaces=interfaces or InterfaceChoice.Default)
     except (OSError, ValueError, RuntimeError) as exc:  # which one depends on the kind of address
         if not interfaces:
-            raise ConfigurationError(f"[discovery] mdns: this machine does not let it listen: {exc}") from exc
+            raise ConfigurationError(f"[discovery] mdns: cannot listen on this machine: {exc}") from exc
         addresses = ", ".join(interfaces)
         raise ConfigurationError(
             f"[discovery] interfaces: expected addresses of this machine, not {addresses}"

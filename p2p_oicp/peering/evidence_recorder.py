@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import msgspec
 import structlog
 
+from p2p_oicp.client import OicpReply, PreparedExchange, prepare_exchange
+from p2p_oicp.client.peer_client import PeerClient
 from p2p_oicp.clock import Clock
 from p2p_oicp.crypto import KeyRing, SignedRequestParts, SignedResponseParts
-from p2p_oicp.crypto.evidence_file import RecordedExchange, signing_key_ids, write_evidence
-from p2p_oicp.errors import ConfigurationError, StoreError
+from p2p_oicp.crypto.evidence_file import signing_key_ids, write_evidence
+from p2p_oicp.errors import ConfigurationError, PeerError, StoreError
 from p2p_oicp.oicp import SessionID
+from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.peering.directory import PeerDirectory
-from p2p_oicp.peering.pairing import LocalIdentity
+from p2p_oicp.peering.identity import LocalIdentity
+from p2p_oicp.peers import Peer
 from p2p_oicp.storage import Store, Transaction, evidence
 
 log = structlog.get_logger(__name__)
 
-#: The operations whose exchanges are kept.
-RECORDED_OPERATIONS = frozenset(
-    {"AuthorizeStart", "AuthorizeStop", "AuthorizeRemoteStart", "AuthorizeRemoteStop", "ChargeDetailRecord"}
-)
 # Within the time by which a noted key may be older than what it has signed.
 _KEY_RECORD_TTL_SECONDS = 3600.0
-
-
-class _SessionReference(msgspec.Struct, rename={"session_id": "SessionID"}):
-    session_id: str | None = None
-
-
-_decode_session_reference = msgspec.json.Decoder(_SessionReference).decode
 
 
 class _KeyRecord(msgspec.Struct, frozen=True):
@@ -82,46 +75,66 @@ class _KeyLedger:
 
 
 class ExchangeRecorder:
-    """Writes the exchanges of one direction down, if they may cost somebody money."""
+    """Inserts prepared exchanges, each with the keys that sign it."""
 
-    def __init__(self, store: Store, clock: Clock, keys: _KeyLedger, *, sent_by_us: bool) -> None:
+    def __init__(self, store: Store, clock: Clock, keys: _KeyLedger) -> None:
         self._store = store
         self._clock = clock
         self._keys = keys
-        self._sent_by_us = sent_by_us
 
-    def prepare(
+    def prepare_inbound(
         self, operation: str, peer: str, request: SignedRequestParts, response: SignedResponseParts, decoded_body: bytes
-    ) -> Callable[[Transaction], None] | None:
-        """Return what keeps one exchange, None where it is not to be kept; ``text``: the answer without coding."""
-        session_id = (
-            _session_id(decoded_body) or _session_id(request.body) if operation in RECORDED_OPERATIONS else None
+    ) -> PreparedExchange | None:
+        """Return an exchange in which this node is the server; see `client.prepare_exchange`."""
+        return prepare_exchange(
+            operation, peer, request, response, decoded_body, sent_by_us=False, now=self._clock.time()
         )
-        if session_id is None:
-            return None
-        now = self._clock.time()
-        exchange = RecordedExchange(now, operation, self._sent_by_us, peer, request, response)
-        key, (archived_exchange, key_ids) = SessionID(session_id).key, exchange.serialize()
-        unrecorded_keys = self._keys.unrecorded(key_ids, now)
 
-        def write(tx: Transaction) -> None:
-            evidence.insert_exchange(tx, key, now, archived_exchange)
-            for key_record in unrecorded_keys:
-                self._keys.record(tx, key_record, now)
+    def insert(self, tx: Transaction, prepared: PreparedExchange) -> None:
+        """Record an exchange in the caller's transaction: that of the decision which the exchange proves."""
+        recorded_at = prepared.exchange.recorded_at
+        archived_exchange, key_ids = prepared.exchange.serialize()
+        evidence.insert_exchange(tx, SessionID(prepared.session_id).key, recorded_at, archived_exchange)
+        for key_record in self._keys.unrecorded(key_ids, recorded_at):
+            self._keys.record(tx, key_record, recorded_at)
 
-        return write
-
-    async def record(
-        self, operation: str, peer: str, request: SignedRequestParts, response: SignedResponseParts, decoded_body: bytes
-    ) -> None:
-        """Keep one exchange, durably, in a transaction of its own; where that fails, the log says so."""
-        write = self.prepare(operation, peer, request, response, decoded_body)
-        if write is None:
+    async def record(self, prepared: PreparedExchange | None) -> None:
+        """Record an exchange in a transaction of its own; a `StoreError` is logged, for the exchange has happened."""
+        if prepared is None:
             return
         try:
-            await self._store.write(write)
+            await self._store.write(lambda tx: self.insert(tx, prepared))
         except StoreError as error:
-            log.error("evidence.write_failed", operation=operation, peer=peer, reason=str(error))  # noqa: TRY400 - it says it all
+            exchange = prepared.exchange
+            log.error(  # noqa: TRY400 - the text says it all
+                "evidence.write_failed", operation=exchange.operation, peer=exchange.peer, reason=str(error)
+            )
+
+
+class RecordingPeerClient:
+    """A `PeerClient` for callers without a transaction of their own: it records each exchange before it returns."""
+
+    def __init__(self, client: PeerClient, recorder: ExchangeRecorder) -> None:
+        self._client = client
+        self._recorder = recorder
+
+    async def call(
+        self,
+        peer: Peer,
+        operation: Operation,
+        party: str | None,
+        body: bytes,
+        *,
+        deadline: float,
+        query: Mapping[str, str] | None = None,
+    ) -> OicpReply:
+        try:
+            reply = await self._client.call(peer, operation, party, body, deadline=deadline, query=query)
+        except PeerError as error:
+            await self._recorder.record(error.exchange)
+            raise
+        await self._recorder.record(reply.exchange)
+        return reply
 
 
 class EvidenceService:
@@ -134,8 +147,7 @@ class EvidenceService:
         self._store = store
         self._clock = clock
         self._key_ledger = _KeyLedger(identity, directory, keyring)
-        self.outbound_recorder = ExchangeRecorder(store, clock, self._key_ledger, sent_by_us=True)
-        self.inbound_recorder = ExchangeRecorder(store, clock, self._key_ledger, sent_by_us=False)
+        self.recorder = ExchangeRecorder(store, clock, self._key_ledger)
 
     async def export(self, session_id: str) -> bytes:
         """Return the evidence file of a session; raise ConfigurationError where nothing is kept of it."""
@@ -166,10 +178,3 @@ class EvidenceService:
             key_record = stored if current is None or (stored is not None and current.descriptor is None) else current
             key_records += [key_record] if key_record is not None else []
         return key_records
-
-
-def _session_id(body: bytes) -> str | None:
-    try:
-        return _decode_session_reference(body).session_id
-    except msgspec.MsgspecError:
-        return None

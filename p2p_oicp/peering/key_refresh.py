@@ -1,7 +1,4 @@
-"""Fresh keys of a peer: fetched when a signature, or a refusal, says that somebody has changed keys.
-
-At most once a minute and peer, so that nobody can make this node ask on and on.
-"""
+"""Refreshing a peer's keys and certificates from the descriptor that its node publishes."""
 
 from __future__ import annotations
 
@@ -11,7 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from p2p_oicp.client import HttpTransport
+from p2p_oicp.client import HttpTransport, OutboundRequest
+from p2p_oicp.client.replies import raise_for_status
 from p2p_oicp.clock import Clock
 from p2p_oicp.crypto.tls import unverified_context
 from p2p_oicp.errors import PeerError, VerificationError
@@ -22,36 +20,58 @@ from p2p_oicp.peers.descriptor import DESCRIPTOR_PATH, SignedDescriptor, verify_
 
 log = structlog.get_logger(__name__)
 
-_DEADLINE_SECONDS = 5.0
+_FETCH_TIMEOUT_SECONDS = 5.0
+# At most one fetch a minute and peer: a sender of forged signatures must not make this node call a peer on and on.
 _MIN_INTERVAL_SECONDS = 60.0
+# Requests that fail together for the same reason share one fetch.
 _RESULT_REUSE_SECONDS = 5.0
 
 
-async def fetch_descriptor(client: HttpTransport, url: str, clock: Clock) -> SignedDescriptor:
-    """Fetch and check the descriptor of the node at ``url``, whatever its certificate; raise PeerError, NotProven."""
-    descriptor_url, tls_context = api_root(url) + DESCRIPTOR_PATH, unverified_context()
-    _, body = await client.request_json("GET", descriptor_url, deadline=_DEADLINE_SECONDS, tls=tls_context)
-    return verify_descriptor(body, clock.time())
+class DescriptorFetcher:
+    """Fetches descriptors of nodes, known or not.
+
+    A descriptor is signed by the node itself, so it is fetched without a request signature and over any TLS
+    certificate: that certificate may be the one that has changed. This is what keeps client and trust free of a cycle.
+    """
+
+    def __init__(self, transport: HttpTransport, clock: Clock) -> None:
+        self._transport = transport
+        self._clock = clock
+
+    async def fetch(self, url: str) -> SignedDescriptor:
+        """Return the descriptor of the node at the base URL ``url``; raise PeerError or VerificationError."""
+        descriptor_url = api_root(url) + DESCRIPTOR_PATH
+        response = await self._transport.send(
+            OutboundRequest(
+                "GET", descriptor_url, b"", _FETCH_TIMEOUT_SECONDS, descriptor_url, tls=unverified_context()
+            )
+        )
+        raise_for_status(response, now=self._clock.time(), is_oicp=False)
+        return verify_descriptor(response.body_as_utf8(), self._clock.time())
 
 
-class KeyRefresher:
-    """Fetches peers' keys; ``introduce`` tells a peer that we are there, so that it may fetch ours."""
+class PeerKeyRefresher:
+    """Fetches the keys of a peer when a signature or a refusal says that they have changed (`client.KeyRefresher`)."""
 
     def __init__(
-        self, *, registry: PeerRegistry, directory: PeerDirectory, client: HttpTransport, clock: Clock
+        self, *, registry: PeerRegistry, directory: PeerDirectory, fetcher: DescriptorFetcher, clock: Clock
     ) -> None:
         self._registry = registry
         self._directory = directory
-        self._client = client
+        self._fetcher = fetcher
         self._clock = clock
         self._last_results: dict[str, tuple[float, bool]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
-        self.on_refreshed: Callable[[Peer], Awaitable[None]] | None = None
+        self._listeners: list[Callable[[Peer], Awaitable[None]]] = []
+
+    def subscribe(self, listener: Callable[[Peer], Awaitable[None]]) -> None:
+        """Call ``listener`` after each fetch, whether it succeeded or not."""
+        self._listeners.append(listener)
 
     async def refresh(self, name: str) -> bool:
-        """Fetch the keys of the peer ``name``; say whether there is reason to try again what went wrong.
+        """Fetch the keys of the peer ``name``; return whether that succeeded, so that another attempt may.
 
-        Who asks while they are being fetched, or just after, shares the outcome.
+        A call during a fetch, or just after it, shares its result.
         """
         peer = self._registry.by_name(name)
         if peer is None or peer.profile is not Profile.OICP:
@@ -63,13 +83,14 @@ class KeyRefresher:
                 return was_refreshed and age < _RESULT_REUSE_SECONDS
             is_refreshed = await self._refresh_descriptor(peer)
             self._last_results[name] = (self._clock.monotonic(), is_refreshed)
-        if self.on_refreshed is not None:
-            await self.on_refreshed(peer)
+        # Order: after the lock is released, for a listener calls the peer (hello), and that may come back here.
+        for listener in self._listeners:
+            await listener(peer)
         return is_refreshed
 
     async def _refresh_descriptor(self, peer: Peer) -> bool:
         try:
-            signed = await fetch_descriptor(self._client, peer.url, self._clock)
+            signed = await self._fetcher.fetch(peer.url)
             await self._directory.update_descriptor(peer.name, signed)
         except (PeerError, VerificationError) as error:
             log.warning("peer.key_refresh_failed", peer=peer.name, reason=str(error))

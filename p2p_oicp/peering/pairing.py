@@ -1,91 +1,77 @@
-"""Pairing, both sides of it: one company invites, the other joins.
+"""Pairing: one company invites, the other joins, and each node gets the other's descriptor and key.
 
-The plan: (1) the inviting node makes a token and keeps the fingerprint of the key that follows from it; a person hands
-the link over. (2) The joining node fetches the inviting node's descriptor and holds it to the key in the link; a person
-agrees. (3) It sends its own descriptor, signed with the token's key. (4) The inviting node uses the invitation up and
-stores the peer, in one transaction, and answers with its own descriptor, in an answer signed by its key for this very
-request. (5) The joining node stores the peer.
+(1) The inviting node makes a token and stores the fingerprint of the key that is derived from it (`Pairing.invite`); a
+person passes the link on. (2) The joining node fetches the inviting node's descriptor and compares its key with that of
+the link (`inspect`); a person agrees. (3) It sends its own descriptor, signed with the token's key (`join`). (4) The
+inviting node redeems the invitation and stores the peer, in one transaction, and responds with its own descriptor,
+signed by its key for this very request (`accept_join`). (5) The joining node stores the peer.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 import orjson
 
-from p2p_oicp.client import HttpTransport
-from p2p_oicp.clock import Clock
-from p2p_oicp.crypto import MessageSigner, OneTimeSigner, PublicKey
-from p2p_oicp.crypto.tls import TlsIdentity, unverified_context
+from p2p_oicp.client import HttpResponse, HttpTransport, OutboundRequest
+from p2p_oicp.client.replies import authenticate_response, raise_for_status
+from p2p_oicp.crypto import OneTimeSigner, PublicKey
+from p2p_oicp.crypto.tls import unverified_context
 from p2p_oicp.errors import ConfigurationError, Unauthorized, VerificationError
-from p2p_oicp.oicp.operations import OPERATION_BY_NAME, OPERATIONS, Party, api_root
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME, api_root
 from p2p_oicp.peering.directory import PeerDirectory
-from p2p_oicp.peering.key_refresh import fetch_descriptor
+from p2p_oicp.peering.identity import LocalIdentity
+from p2p_oicp.peering.key_refresh import DescriptorFetcher
 from p2p_oicp.peers import Peer, Source
 from p2p_oicp.peers.descriptor import (
     PAIRINGS_PATH,
-    Descriptor,
     Invitation,
     SignedDescriptor,
-    publish_keys,
-    sign_descriptor,
     verify_descriptor,
 )
-from p2p_oicp.storage import Store, peers
-from p2p_oicp.version import VERSION
+from p2p_oicp.storage import Store, Transaction, peers
 
-_DEADLINE_SECONDS = 10.0
+_JOIN_TIMEOUT_SECONDS = 10.0
 _DEFAULT_EXPIRY_SECONDS = 24 * 3600.0
 _MAX_EXPIRY_SECONDS = 30 * 24 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class LocalIdentity:
-    """What this node says of itself to others."""
-
-    local_peer: Peer
-    require: tuple[str, ...]
-    signer: MessageSigner
-    clock: Clock
-    tls: TlsIdentity | None = None
-
-    def signed_descriptor(self) -> bytes:
-        """Return our signed descriptor, as of now."""
-        now, keys = self.clock.time(), self.signer.keys
-        descriptor = Descriptor(
-            name=self.local_peer.name,
-            url=self.local_peer.url,
-            operators=self.local_peer.operators,
-            providers=self.local_peer.providers,
-            keys=publish_keys(keys),
-            certificates=() if self.tls is None else (self.tls.certificate.der_base64,),
-            operations=self._operations(),
-            require=self.require,
-            software=f"p2p-oicp {VERSION}",
-            issued_at=now,
-        )
-        return sign_descriptor(descriptor, keys.signing_key(now))
-
-    def _operations(self) -> tuple[str, ...]:
-        """Return the names of the operations that this node serves to peers."""
-        is_served = {Party.CPO: bool(self.local_peer.operators), Party.EMP: bool(self.local_peer.providers)}
-        return tuple(operation.name for operation in OPERATIONS if is_served[operation.server])
-
-
 class Pairing:
-    """Invites, joins, and parts."""
+    """Both sides of pairing.
+
+    Args:
+        identity: this node.
+        directory: gets the new peer.
+        store: keeps invitations.
+        transport: calls nodes that are no peers yet, so that nothing but the link authenticates them.
+        fetcher: fetches their descriptors.
+    """
 
     def __init__(
-        self, identity: LocalIdentity, *, directory: PeerDirectory, store: Store, client: HttpTransport
+        self,
+        identity: LocalIdentity,
+        *,
+        directory: PeerDirectory,
+        store: Store,
+        transport: HttpTransport,
+        fetcher: DescriptorFetcher,
     ) -> None:
         self._identity = identity
         self._directory = directory
         self._store = store
-        self._client = client
+        self._transport = transport
+        self._fetcher = fetcher
 
     async def invite(self, services: list[str] | None, expires_in: float | None) -> tuple[Invitation, float]:
-        """Return an invitation, and until when (seconds since the epoch) it can be used, once."""
+        """Return a new invitation, and until when it can be redeemed, once.
+
+        Args:
+            services: the operations that the new peer may use; None for all.
+            expires_in: seconds; None for a day.
+
+        Raises:
+            ConfigurationError: an unknown operation, or more than 30 days.
+        """
         _check_services(services)
         seconds = _DEFAULT_EXPIRY_SECONDS if expires_in is None else expires_in
         if not 0 < seconds <= _MAX_EXPIRY_SECONDS:
@@ -106,11 +92,17 @@ class Pairing:
         return invitation, now + seconds
 
     async def inspect(self, link: str) -> SignedDescriptor:
-        """Return who stands behind a link, or a node's URL; raise ConfigurationError, NotProven, PeerError."""
+        """Return the descriptor of the node that made a link, or has a URL.
+
+        Raises:
+            ConfigurationError: it is no link.
+            VerificationError: the descriptor is not signed by the key of the link.
+            PeerError: it cannot be fetched.
+        """
         if "#" not in link:
-            return await fetch_descriptor(self._client, link, self._identity.clock)
+            return await self._fetcher.fetch(link)
         invitation = Invitation.from_link(link)
-        signed = await fetch_descriptor(self._client, invitation.url, self._identity.clock)
+        signed = await self._fetcher.fetch(invitation.url)
         if signed.key.key_id != invitation.key_id:
             raise VerificationError(
                 f"the node at {invitation.url} signs with {signed.key.key_id}; the link is of {invitation.key_id}"
@@ -118,35 +110,56 @@ class Pairing:
         return signed
 
     async def join(self, link: str, alias: str | None = None) -> Peer:
-        """Pair with the node that has given us ``link``; it is then known as ``alias``, or as it calls itself."""
+        """Pair with the node that made ``link``, and return the new peer.
+
+        Args:
+            link: an invitation.
+            alias: our name for the peer; None for the name in its descriptor.
+
+        Raises:
+            ConfigurationError: it is no link, or the peer cannot be added.
+            VerificationError: the node does not have the key of the link.
+            PeerError: the node could not be called, or refused.
+        """
         invitation, remote_descriptor = Invitation.from_link(link), await self.inspect(link)
+        # Order: checked before the invitation is redeemed, for it can be redeemed only once.
         self._directory.check_can_add(
             peer_from_descriptor(remote_descriptor, self._identity.require, alias=alias), remote_descriptor
         )
-        proof, own_descriptor = invitation.proof_key(), orjson.loads(self._identity.signed_descriptor())
-        body = orjson.dumps({"descriptor": own_descriptor, "proof_key": proof.public.der_base64})
-        _, response_body = await self._client.request_json(
-            "POST",
-            f"{invitation.url}{PAIRINGS_PATH}",
-            body,
-            deadline=_DEADLINE_SECONDS,
-            peer=remote_descriptor.descriptor.name,
-            signer=OneTimeSigner(proof, remote_descriptor.key, self._identity.clock),
-            tls=unverified_context(),
-        )
+        response = await self._send_join(invitation, remote_descriptor)
         try:
-            content = orjson.loads(response_body)
+            content = orjson.loads(response.body_as_utf8())
             signed = verify_descriptor(orjson.dumps(content["descriptor"]), self._identity.clock.time())
             peer = peer_from_descriptor(signed, self._identity.require, services=content["services"], alias=alias)
         except (ValueError, KeyError, TypeError) as exc:
-            raise VerificationError(f"the answer to our joining is none: {exc}") from exc
+            raise VerificationError(f"the response to our joining cannot be read: {exc}") from exc
         await self._directory.add(peer, signed)
         return peer
 
-    async def accept_join(self, proof_key: PublicKey, remote_descriptor: SignedDescriptor) -> bytes:
-        """Answer a node that joins, whose request is signed with ``proof_key``.
+    async def _send_join(self, invitation: Invitation, remote: SignedDescriptor) -> HttpResponse:
+        """Send our descriptor, signed with the invitation's key; the response has to be signed by the node's own."""
+        proof, clock, name = invitation.proof_key(), self._identity.clock, remote.descriptor.name
+        signer, url = OneTimeSigner(proof, remote.key, clock), invitation.url + PAIRINGS_PATH
+        own_descriptor = orjson.loads(self._identity.signed_descriptor())
+        body = orjson.dumps({"descriptor": own_descriptor, "proof_key": proof.public.der_base64})
+        headers = signer.sign(to=name, method="POST", url=url, body=body)
+        # Any certificate will do: it is the signature of the response that identifies the node.
+        request = OutboundRequest("POST", url, body, _JOIN_TIMEOUT_SECONDS, name, headers, unverified_context())
+        response = await self._transport.send(request)
+        authenticate_response(response, signer, to=name, request_headers=headers, now=clock.time())
+        raise_for_status(response, now=clock.time(), is_oicp=False)
+        return response
 
-        Raises Unauthorized where there is no such invitation, ConfigurationError where the peer cannot be added.
+    async def accept_join(self, proof_key: PublicKey, remote_descriptor: SignedDescriptor) -> bytes:
+        """Redeem an invitation and add the peer; return the body of the response.
+
+        Args:
+            proof_key: the key that the request is signed with.
+            remote_descriptor: the descriptor of the joining node.
+
+        Raises:
+            Unauthorized: there is no such invitation, or it was redeemed by another node.
+            ConfigurationError: the peer cannot be added.
         """
         key_id, now = proof_key.key_id, self._identity.clock.time()
         rows = await self._store.query(peers.INVITATION, key_id_=key_id)
@@ -159,8 +172,9 @@ class Pairing:
             raise Unauthorized("this invitation is not known, or was used, or has expired")
         services = None if rows[0]["services"] is None else orjson.loads(rows[0]["services"])
 
-        def redeem(tx: object) -> None:
-            if not peers.redeem_invitation(tx, key_id=key_id, redeemer=remote_descriptor.key.key_id, now=now):  # type: ignore[arg-type]
+        def redeem(tx: Transaction) -> None:
+            # Checked again in the transaction that adds the peer: two nodes may have come with one link.
+            if not peers.redeem_invitation(tx, key_id=key_id, redeemer=remote_descriptor.key.key_id, now=now):
                 raise Unauthorized("this invitation was used in this very moment")
 
         await self._directory.add(
@@ -180,7 +194,20 @@ def peer_from_descriptor(
     source: Source = Source.PAIRED,
     pin_credentials: bool = True,
 ) -> Peer:
-    """Return the peer that a descriptor describes; both sides then want what either of them wants (``require``)."""
+    """Return the peer that a descriptor describes.
+
+    Args:
+        signed_descriptor: the node's descriptor.
+        require: what this node requires; the peer's entry gets these and what the other node requires, so that both
+            sides require the same of each other.
+        services: the operations that the peer may use; None for all.
+        alias: our name for it; None for the name in the descriptor.
+        source: how the peer was found.
+        pin_credentials: trust the key and the certificates of the descriptor.
+
+    Raises:
+        ConfigurationError: an unknown operation in ``services``.
+    """
     descriptor = signed_descriptor.descriptor
     _check_services(services)
     return Peer(

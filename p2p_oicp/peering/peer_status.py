@@ -1,19 +1,29 @@
-"""How every peer is doing: trust, security, keys, last seen, failures, what waits for it."""
+"""The status of every peer for the administrator: trust, credentials, keys, last seen, failures, waiting messages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from p2p_oicp.clock import Clock, format_timestamp
 from p2p_oicp.config.peers_file import peer_to_entry
 from p2p_oicp.crypto import KeyRing
+from p2p_oicp.peering.identity import SecurityPolicy
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.peers.descriptor import SignedDescriptor
 from p2p_oicp.storage import Store, outbox, peer_state
 
 
 class PeerStatusReporter:
-    """Reports on the peers; ``needed`` returns what requests of a peer must carry."""
+    """Collects the status of all peers.
+
+    Args:
+        registry: the peers.
+        keyring: their keys.
+        store: the health of deliveries, and what waits in the outbox.
+        clock: when a peer was last seen.
+        policy: which credentials each peer needs.
+        candidates: nodes that were discovered and not accepted, by name; a live view.
+    """
 
     def __init__(
         self,
@@ -22,22 +32,23 @@ class PeerStatusReporter:
         keyring: KeyRing,
         store: Store,
         clock: Clock,
-        required_credentials: Callable[[Peer], tuple[str, ...]],
+        policy: SecurityPolicy,
+        candidates: Mapping[str, SignedDescriptor],
     ) -> None:
         self._registry = registry
         self._keyring = keyring
         self._store = store
         self._clock = clock
-        self._required_credentials = required_credentials
+        self._policy = policy
+        self._candidates = candidates
         self._last_request_at: dict[str, float] = {}
-        self.candidates: Mapping[str, SignedDescriptor] = {}
 
     def record_seen(self, name: str) -> None:
-        """Note that a peer has called."""
+        """Record that the peer ``name`` has sent an acceptable request."""
         self._last_request_at[name] = self._clock.time()
 
     async def report(self) -> dict[str, object]:
-        """Return all peers with their states."""
+        """Return all peers and candidates, as JSON of ``GET /admin/v1/peers``."""
         health = {row["name"]: dict(row) for row in await self._store.query(peer_state.ALL_DESTINATIONS)}
         waiting_messages = {
             r["destination"]: r["messages"]
@@ -47,7 +58,7 @@ class PeerStatusReporter:
         peers = [peer for peer in self._registry.all() if not peer.is_self]
         return {
             "peers": [self._peer_status(peer, health, waiting_messages) for peer in peers],
-            "candidates": [_candidate_status(name, signed) for name, signed in self.candidates.items()],
+            "candidates": [_candidate_status(name, signed) for name, signed in self._candidates.items()],
         }
 
     def _peer_status(
@@ -59,7 +70,7 @@ class PeerStatusReporter:
             for timestamp in (self._last_request_at.get(peer.name), row.get("last_success_at"))
             if isinstance(timestamp, float)
         ]
-        required = self._required_credentials(peer)
+        required = self._policy.required_credentials(peer)
         return {
             **peer_to_entry(peer),
             "source": peer.source.value,
@@ -87,7 +98,7 @@ def _candidate_status(name: str, signed: SignedDescriptor) -> dict[str, object]:
 
 def _trust_summary(peer: Peer, required: tuple[str, ...], has_keys: bool) -> str:  # noqa: FBT001 - one of three facts
     if not required:
-        return "INSECURE: believed without proof"
+        return "INSECURE: not authenticated"
     if "signature" in required and not has_keys:
-        return "no key: cannot prove itself"
-    return f"proved by {' and '.join(required)} ({peer.source.value})"
+        return "no key: cannot authenticate"
+    return f"authenticated by {' and '.join(required)} ({peer.source.value})"

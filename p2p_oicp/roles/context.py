@@ -16,6 +16,7 @@ from p2p_oicp.clock import Clock, IdGenerator
 from p2p_oicp.delivery import PeerClient, WakeupRegistry
 from p2p_oicp.oicp import Message, RecordStream
 from p2p_oicp.oicp.operations import Operation
+from p2p_oicp.peering.evidence_recorder import ExchangeRecorder
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.storage import Store, Transaction
 from p2p_oicp.storage.datasets import queries
@@ -108,6 +109,7 @@ class Services:
     registry: PeerRegistry
     store: Store
     peers: PeerClient
+    recorder: ExchangeRecorder
     wakeups: WakeupRegistry
     clock: Clock
     ids: IdGenerator

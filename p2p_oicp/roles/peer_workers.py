@@ -10,14 +10,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 
-from p2p_oicp.delivery import (
-    DatasetReplicator,
-    ExponentialBackoff,
-    OutboxDispatcher,
-    PeerDatasetTarget,
-    TaskSupervisor,
-    Worker,
-)
+from p2p_oicp.concurrency import TaskSupervisor, Worker
+from p2p_oicp.delivery import DatasetReplicator, ExponentialBackoff, OutboxDispatcher, PeerDatasetTarget
 from p2p_oicp.delivery.outbox import PeerDeliveryTarget
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.peering import PeersChanged

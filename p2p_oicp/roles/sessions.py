@@ -89,7 +89,8 @@ def check_progress(session: Session, notification: ChargingNotification) -> floa
     if previous is not None and abs(occurred_at - previous) < _MIN_PROGRESS_INTERVAL_SECONDS:
         raise Refusal(
             _DATA_ERROR,
-            f"EventOccurred is {occurred_at - previous:.0f} s after the last progress of this session; at least 300 s are asked for",
+            f"EventOccurred is {occurred_at - previous:.0f} s after the last progress of this session; "
+            "at least 300 s are asked for",
         )
     return occurred_at
 

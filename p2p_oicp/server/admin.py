@@ -17,13 +17,12 @@ import orjson
 import structlog
 from aiohttp import web
 
-from p2p_oicp.client import HttpTransport
+from p2p_oicp.client import AuthenticatedPeerClient
 from p2p_oicp.clock import Clock, format_timestamp
 from p2p_oicp.delivery import WakeupRegistry
 from p2p_oicp.errors import ConfigurationError, PeerError, PeerRejected, VerificationError
 from p2p_oicp.oicp import StatusCodeValue
-from p2p_oicp.oicp.operations import api_root
-from p2p_oicp.peering import PeerTls
+from p2p_oicp.peering import Peering
 from p2p_oicp.peers.descriptor import PAIRINGS_PATH, SignedDescriptor
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.roles.emp.reconciliation import CdrReconciler
@@ -120,7 +119,7 @@ JsonHandler = Callable[[dict[str, Any], RequestContext], Awaitable[dict[str, obj
 class PeerAdminApi:
     """Lists, invites, inspects, joins, removes."""
 
-    def __init__(self, pipeline: RequestPipeline, *, trust: PeerTls, client: HttpTransport) -> None:
+    def __init__(self, pipeline: RequestPipeline, *, trust: Peering, client: AuthenticatedPeerClient) -> None:
         self._pipeline = pipeline
         self._trust = trust
         self._pairing = trust.pairing
@@ -191,8 +190,7 @@ class PeerAdminApi:
         peer = self._directory.find_removable(name)
         peer_error: str | None = None
         try:
-            url = f"{api_root(peer.url)}{PAIRINGS_PATH}/self"
-            await self._client.request_json("DELETE", url, deadline=_UNPAIR_TIMEOUT_SECONDS, peer=name)  # (1)
+            await self._client.request(peer, "DELETE", f"{PAIRINGS_PATH}/self", deadline=_UNPAIR_TIMEOUT_SECONDS)  # (1)
         except PeerRejected as error:
             peer_error = error.reason
         except PeerError as error:

@@ -32,7 +32,7 @@ import msgspec
 from p2p_oicp.crypto import PublicKey, VerifiedSignature, has_signature, verify_body, verify_request_head
 from p2p_oicp.errors import Refusal, Unauthorized, UnknownKey, VerificationError
 from p2p_oicp.oicp import OperatorID, ProviderID, StatusCodeValue
-from p2p_oicp.peering import PeerTls
+from p2p_oicp.peering import Peering
 from p2p_oicp.peers import Peer
 from p2p_oicp.server.inbound import InboundRequest
 from p2p_oicp.server.limits import PeerLimiter
@@ -107,16 +107,16 @@ class BackendAuthenticator:
 class PeerAuthenticator:
     """For the peer API: the sender is another company's node; see the steps above."""
 
-    def __init__(self, trust: PeerTls, limiter: PeerLimiter) -> None:
+    def __init__(self, trust: Peering, limiter: PeerLimiter) -> None:
         self._limiter = limiter
         self._registry = trust.registry
         self._keyring = trust.keyring
         self._replay_cache = trust.replay_cache
-        self._clock = trust.clock
-        self._required_credentials = trust.required_credentials
+        self._clock = trust.identity.clock
+        self._required_credentials = trust.policy.required_credentials
         self._refresh_keys = trust.key_refresher.refresh
         self._record_seen = trust.status_reporter.record_seen
-        self._find_by_certificate = trust.find_by_certificate
+        self._find_by_certificate = trust.tls.find_by_certificate
 
     async def authenticate(self, request: InboundRequest, claimed_party: PartyID | None) -> Principal:
         # (1) Whom the path claims.

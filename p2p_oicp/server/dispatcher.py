@@ -46,14 +46,13 @@ class ListenerKind(Enum):
 
 
 class OperationDispatcher:
-    """Serves the OICP operations of one listener.
+    """Serves the OICP operations of one listener, once the roles are registered.
 
     Args:
         listener_kind: which role serves an operation: at the peer API the one of its recipient, at the backend API
             the one of its sender, which acts for our backend as the clearing house would.
         local_peer: this node's own company.
         authenticator: decides for which parties of a body a sender may act.
-        cpo, emp: the roles; None where this node has none.
         liveness: told of each authenticated request of a peer that is in backoff.
         observe_request: counts operations, results and seconds.
         limiter: bounds the concurrency of a peer.
@@ -65,8 +64,6 @@ class OperationDispatcher:
         *,
         local_peer: Peer,
         authenticator: Authenticator,
-        cpo: CpoRole | None,
-        emp: EmpRole | None,
         liveness: PeerLiveness,
         observe_request: RequestObserver,
         limiter: PeerLimiter,
@@ -77,12 +74,16 @@ class OperationDispatcher:
         self._liveness = liveness
         self._observe_request = observe_request
         self._limiter = limiter
-        self._handlers = _handlers_by_operation(listener_kind, cpo, emp)
+        self._handlers: dict[str, OperationHandler] = {}
         # Partners send the same few values; comparing identifiers costs some microseconds.
         self._is_recipient = lru_cache(maxsize=256)(partial(_is_recipient, local_peer))
 
     def __repr__(self) -> str:
         return f"<OperationDispatcher {self._listener_kind.name.lower()} operations={len(self._handlers)}>"
+
+    def register(self, cpo: CpoRole | None, emp: EmpRole | None) -> None:
+        """Serve the operations of these roles; None where this node has none."""
+        self._handlers.update(_handlers_by_operation(self._listener_kind, cpo, emp))
 
     def find_route(self, path: str) -> Route:
         """Return what ``path`` below ``/api/oicp/`` stands for; raise HttpError 404 where it is no path of OICP."""

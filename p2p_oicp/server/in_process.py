@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from urllib.parse import urlencode
 
-from p2p_oicp.client import OicpReply, WireAnswer, read_reply
+from p2p_oicp.client import HttpResponse, OicpReply, read_reply
 from p2p_oicp.errors import PeerProtocolError, PeerTimeout
 from p2p_oicp.oicp import Message, OperatorID, ProviderID
 from p2p_oicp.oicp.operations import OPERATIONS, Operation, Party, sender_party
@@ -32,7 +32,7 @@ async def _execute(
         response = await dispatcher.execute_in_process(operation, party, request, body)
     except HttpError as error:
         response = error.to_response()
-    return read_reply(WireAnswer(authority, response.http_status, _JSON_HEADERS, response.body), operation, now=0.0)
+    return read_reply(HttpResponse(authority, response.http_status, _JSON_HEADERS, response.body), operation, now=0.0)
 
 
 class InProcessPeerClient:

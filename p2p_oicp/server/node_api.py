@@ -16,13 +16,12 @@ import orjson
 import structlog
 from aiohttp import web
 
-from p2p_oicp.client import HttpTransport
+from p2p_oicp.client import AuthenticatedPeerClient
 from p2p_oicp.crypto import PublicKey
 from p2p_oicp.delivery import ExponentialBackoff, PeerLiveness, StoreEpochExchange
 from p2p_oicp.errors import ConfigurationError, PeerError, PeerRejected, Refusal, Unauthorized, VerificationError
 from p2p_oicp.oicp import OperatorID, ProviderID, SessionID, StatusCodeValue
-from p2p_oicp.oicp.operations import api_root
-from p2p_oicp.peering import PeerTls
+from p2p_oicp.peering import Peering
 from p2p_oicp.peers import Peer, PeerRegistry, Profile, Source
 from p2p_oicp.peers.descriptor import DESCRIPTOR_PATH, PAIRINGS_PATH, SignedDescriptor, verify_descriptor
 from p2p_oicp.roles.context import OperationResponse
@@ -43,15 +42,15 @@ _PAIRING_ATTEMPTS_PER_SECOND, _PAIRING_ATTEMPT_BURST = 1 / 12, 5
 class PairingHandler:
     """Serves the peer API's part of pairing: the descriptor, joining with an invitation, leaving."""
 
-    def __init__(self, pipeline: RequestPipeline, *, authenticator: PeerAuthenticator, trust: PeerTls) -> None:
+    def __init__(self, pipeline: RequestPipeline, *, authenticator: PeerAuthenticator, trust: Peering) -> None:
         self._pipeline = pipeline
         self._authenticator = authenticator
         self._identity = trust.identity
         self._pairing = trust.pairing
         self._directory = trust.directory
-        self._clock = trust.clock
+        self._clock = trust.identity.clock
         self._attempt_limiter = TokenBucketLimiter(
-            trust.clock, per_second=_PAIRING_ATTEMPTS_PER_SECOND, burst=_PAIRING_ATTEMPT_BURST
+            trust.identity.clock, per_second=_PAIRING_ATTEMPTS_PER_SECOND, burst=_PAIRING_ATTEMPT_BURST
         )
 
     def routes(self) -> list[web.RouteDef]:
@@ -126,7 +125,7 @@ class HelloClient:
         me: Peer,
         *,
         registry: PeerRegistry,
-        client: HttpTransport,
+        client: AuthenticatedPeerClient,
         liveness: PeerLiveness,
         store_epochs: StoreEpochExchange,
         backoff: ExponentialBackoff,
@@ -166,9 +165,8 @@ class HelloClient:
             await asyncio.sleep(self._backoff.delay(failures))
 
     async def _send(self, peer: Peer) -> None:
-        url = api_root(peer.url) + _HELLO_PATH
         hello = orjson.dumps({**self._identity_fields, **await self._store_epochs.hello_fields(peer.name)})
-        _, reply = await self._client.post_json(url, hello, deadline=_HELLO_TIMEOUT_SECONDS, peer=peer.name)
+        _, reply = await self._client.request(peer, "POST", _HELLO_PATH, hello, deadline=_HELLO_TIMEOUT_SECONDS)
         await self._record_reply(peer, reply)
 
     async def _record_reply(self, peer: Peer, reply: bytes) -> None:

@@ -218,10 +218,10 @@ class RequestContext:
             return response
         headers = self._signature_headers(response.http_status, response.body)
         signed = SignedResponseParts(response.http_status, headers, response.body)
-        write = recorder.prepare(*parts, signed, response.body)
-        if write is None:
+        exchange = recorder.prepare_inbound(*parts, signed, response.body)
+        if exchange is None:
             return response
-        write(tx)
+        recorder.insert(tx, exchange)
         return replace(response, signature_headers=headers)
 
     def _signature_headers(self, status: int, body: bytes) -> dict[str, str]:
@@ -241,7 +241,7 @@ class RequestContext:
     async def _record(self, response: SignedResponseParts, decoded_body: bytes) -> None:
         recorder, parts = self._pipeline.recorder, self._exchange_parts()
         if recorder is not None and parts is not None:
-            await recorder.record(*parts, response, decoded_body)
+            await recorder.record(recorder.prepare_inbound(*parts, response, decoded_body))
 
 
 class OicpRequestContext(RequestContext):

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple, Self
 
 from aiohttp import web
 
-from p2p_oicp.client import Endpoint, HttpTransport
-from p2p_oicp.clock import Clock, UuidGenerator
+from p2p_oicp.client import Endpoint, HttpTransport, OicpClient
+from p2p_oicp.clock import Clock, SystemClock, UuidGenerator
 from p2p_oicp.crypto import BearerToken
 from p2p_oicp.errors import PeerError
 from p2p_oicp.oicp import (
@@ -135,7 +135,8 @@ def summarize_exchange(request: Message, response: Message | PeerError) -> Excha
 def _describe_request(request: Message) -> str:
     match request:
         case PushEvseStatus():
-            return f"{request.action_type}, {_format_count(len(request.operator_evse_status.evse_status_records), 'status')}"
+            count = len(request.operator_evse_status.evse_status_records)
+            return f"{request.action_type}, {_format_count(count, 'status')}"
         case ChargingNotification():
             return str(request.type)
         case ChargeDetailRecord():
@@ -216,16 +217,15 @@ class BackendConnection:
         self._handlers = handlers
         self._exchange_log = exchange_log
         self._node = Endpoint("(no node)", "")
-        signer = BearerToken(token) if token else None
-        self._client = HttpTransport(
-            ids=UuidGenerator(), signer=signer, user_agent=f"p2p-oicp {owner}", max_body=_MAX_BODY
-        )
+        self._transport = HttpTransport(user_agent=f"p2p-oicp {owner}", max_body=_MAX_BODY)
+        credentials = BearerToken(token) if token else None
+        self._client = OicpClient(self._transport, ids=UuidGenerator(), clock=SystemClock(), credentials=credentials)
         app = web.Application(client_max_size=_MAX_BODY)
         app.router.add_post("/{path:.*}", self._handle_request)
         self._runner = web.AppRunner(app, access_log=None)
 
     async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
+        await self._transport.__aenter__()
         await self._runner.setup()
         await web.TCPSite(self._runner, LOOPBACK, 0).start()
         self.url = f"http://{LOOPBACK}:{self._runner.addresses[0][1]}"
@@ -235,7 +235,7 @@ class BackendConnection:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._runner.cleanup()
-        await self._client.__aexit__(exc_type, exc, traceback)
+        await self._transport.__aexit__(exc_type, exc, traceback)
 
     def connect(self, name: str, url: str) -> None:
         """Say which node to ask, by its backend API's URL."""

@@ -6,8 +6,8 @@ Conventions:
     ``role`` is the role of this node in the row, ``cpo`` or ``emp``; a company with both may hold both sides of a
     session.
     ``source`` is the peer that a copy of a dataset came from, empty for our own; `storage.datasets` explains the
-    tables of datasets. ``dataset`` is a `DatasetKind`, ``raw`` a record as it was received; ``change`` numbers come from
-    the node's one change sequence.
+    tables of datasets. ``dataset`` is a `DatasetKind`, ``raw`` a record as it was received; ``change`` numbers come
+    from the node's one change sequence.
 
 Tables with long rows and random keys (sessions, CDRs) are ordinary rowid tables: a new row is appended, and only its
 key goes to a random place. Without rowid the whole row does, which costs twice as much (docs/performance.md).

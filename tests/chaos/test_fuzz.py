@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from p2p_oicp.client import WireAnswer, as_utf8, read_reply
+from p2p_oicp.client import HttpResponse, as_utf8, read_reply
 from p2p_oicp.errors import PeerError
 from p2p_oicp.oicp import (
     OPERATIONS,
@@ -106,7 +106,7 @@ def test_a_request_is_read_or_refused(operation, body):
 def test_an_answer_is_read_or_a_peer_error(operation, body, status, content_type):
     headers = {"Content-Type": content_type, "Retry-After": "soon"}
     with contextlib.suppress(PeerError):
-        read_reply(WireAnswer("peer", status, headers, body), operation, now=0.0)
+        read_reply(HttpResponse("peer", status, headers, body), operation, now=0.0)
 
 
 @settings(quickly, max_examples=150)

@@ -18,7 +18,6 @@ SMALLER_MODULES: dict[str, str] = {
     "storage.statements": "compiled statements, below every other module of storage",
 }
 LARGER_MODULES: dict[str, str] = {
-    "client.transport": "one outgoing request from its body to its typed failure",
     "storage.datasets.staging": "large pushes and pulls, until one kind of staged import does for both",
     "storage.schema": "a list: all tables",
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from p2p_oicp.backends import EmpBackend
-from p2p_oicp.delivery import SessionStatusClient, Worker
+from p2p_oicp.concurrency import Worker
+from p2p_oicp.delivery import SessionStatusClient
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.roles.context import HandlerRegistry, Services
 from p2p_oicp.roles.datasets.handlers import PullHandlers, PushHandlers

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from p2p_oicp.client import Endpoint, HttpTransport
+from p2p_oicp.client import Endpoint, OicpClient
 from p2p_oicp.errors import P2pOicpError, PeerRejected, PeerUnauthorized
 from p2p_oicp.oicp import Message, OperatorID, ProviderID
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
@@ -67,7 +67,7 @@ class TestClient:
     name: str
     url: str
     party: str
-    client: HttpTransport
+    client: OicpClient
 
     async def send(
         self, operation: str, message: Json, *, deadline: float | None = None, query: Mapping[str, str] | None = None

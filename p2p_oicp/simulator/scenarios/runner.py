@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from types import MappingProxyType
 
-from p2p_oicp.client import HttpTransport
-from p2p_oicp.clock import UuidGenerator
+from p2p_oicp.client import HttpTransport, OicpClient
+from p2p_oicp.clock import SystemClock, UuidGenerator
 from p2p_oicp.crypto import BearerToken
 from p2p_oicp.errors import PeerError
 from p2p_oicp.simulator.scenarios import cases
@@ -52,8 +52,9 @@ async def run_scenarios(
 ) -> AsyncIterator[ScenarioResult]:
     """Play the sequences (those of ``names``, or all) and tell each outcome at once."""
     async with AsyncExitStack() as stack:
-        cpo = await stack.enter_async_context(_http_client(cpo_token))
-        emp = await stack.enter_async_context(_http_client(emp_token))
+        transport = HttpTransport(user_agent=f"p2p-oicp scenarios/{VERSION}", max_body=_MAX_BODY_BYTES)
+        await stack.enter_async_context(transport)
+        cpo, emp = _oicp_client(transport, cpo_token), _oicp_client(transport, emp_token)
         valid_uid = secrets.token_hex(4).upper()
         contracts = ScriptedContracts(str(endpoints.provider), valid_uid)
         csms_backend = await stack.enter_async_context(scripted_csms(endpoints.cpo_port))
@@ -88,8 +89,6 @@ async def _run_scenario(name: str, scenario: Scenario, context: ScenarioContext)
     return ScenarioResult(name, perf_counter() - started)
 
 
-def _http_client(token: str | None) -> HttpTransport:
-    signer = BearerToken(token) if token else None
-    return HttpTransport(
-        ids=UuidGenerator(), signer=signer, user_agent=f"p2p-oicp scenarios/{VERSION}", max_body=_MAX_BODY_BYTES
-    )
+def _oicp_client(transport: HttpTransport, token: str | None) -> OicpClient:
+    credentials = BearerToken(token) if token else None
+    return OicpClient(transport, ids=UuidGenerator(), clock=SystemClock(), credentials=credentials)

@@ -95,7 +95,7 @@ async def test_a_cluster_of_three_without_a_peers_file_finds_itself(lan):
             await stack.enter_async_context(lan.node(name))
         for number, name in enumerate(NODES):
             peers = await lan.until_found(number, "peers", NODES.keys() - {name})
-            assert {peer["trust"] for peer in peers.values()} == {"INSECURE: believed without proof"}
+            assert {peer["trust"] for peer in peers.values()} == {"INSECURE: not authenticated"}
         assert (await lan.start())["AuthorizationStatus"] == "Authorized"
 
 
@@ -108,7 +108,7 @@ async def test_what_is_found_is_a_candidate_until_a_person_accepts_it(lan):
         for number, other in ((0, "two"), (1, "one")):
             fingerprint = (await lan.until_found(number, "candidates", {other}))[other]["fingerprint"]
             await lan.admin(number, "POST", f"/peers/{lan.prefix}%20{other}/accept", fingerprint=fingerprint)
-        assert (await lan.found(0, "peers"))["two"]["trust"] == "proved by signature (found)"
+        assert (await lan.found(0, "peers"))["two"]["trust"] == "authenticated by signature (found)"
         assert (await lan.start())["AuthorizationStatus"] == "Authorized"
 
 
@@ -129,7 +129,7 @@ async def test_an_announced_peer_is_up_and_what_waits_for_it_is_due(lan, monkeyp
 
 @pytest.mark.parametrize("lan", [{"require": ["signature"], "auto_accept": True}], indirect=True, ids=["signed"])
 async def test_a_node_that_wants_proof_believes_nobody_at_once(lan):
-    with pytest.raises(ConfigurationError, match="auto_accept: only where nobody has to prove anything"):
+    with pytest.raises(ConfigurationError, match="auto_accept: only in a node that requires no credentials"):
         async with lan.node("one"):
             pass
 

@@ -7,6 +7,7 @@ import pytest
 import structlog
 
 from p2p_oicp.cli.evidence import format_evidence, read_evidence_file
+from p2p_oicp.client import prepare_exchange
 from p2p_oicp.config import load_settings
 from p2p_oicp.crypto import KeyRing, KnownKey, OwnKeys, PrivateKey, SignedRequestParts, SignedResponseParts
 from p2p_oicp.crypto.evidence_file import read_evidence, write_evidence
@@ -151,13 +152,13 @@ async def test_a_key_counts_as_noted_only_once_that_has_been_committed(store, cl
     )
 
     def failing(tx) -> None:
-        book.inbound_recorder.prepare(*said)(tx)
+        book.recorder.insert(tx, book.recorder.prepare_inbound(*said))
         raise StoreError("the disk is full")
 
     with pytest.raises(StoreError):
         await store.write(failing)
     for _ in range(3):
-        await book.inbound_recorder.record(*said)
+        await book.recorder.record(book.recorder.prepare_inbound(*said))
     assert [tuple(row) for row in await store.query(evidence.KEYS)] == [(key.key_id, key.public.der_base64, "a", None)]
 
 
@@ -175,9 +176,9 @@ async def test_what_cannot_be_kept_is_told_and_its_answer_counts_all_the_same(cl
         SignedResponseParts(200, {}, b""),
         b"",
     )
-    for witness in (book.outbound_recorder, book.inbound_recorder):
+    for sent_by_us in (True, False):
         with structlog.testing.capture_logs() as logs:
-            await witness.record(*said)
+            await book.recorder.record(prepare_exchange(*said, sent_by_us=sent_by_us, now=0.0))
         assert [(entry["event"], entry["reason"]) for entry in logs] == [("evidence.write_failed", "the disk is full")]
 
 

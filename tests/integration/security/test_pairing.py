@@ -37,7 +37,7 @@ async def test_after_an_invitation_and_a_join_both_know_and_serve_each_other(str
     answer = await pair.a.post(START, authorize_start())
     assert (answer.code, answer.json["AuthorizationStatus"]) == ("000", "Authorized")
     (peer,) = (await a.ask("GET", "/peers"))["peers"]
-    assert peer["trust"] == "proved by signature (paired)"
+    assert peer["trust"] == "authenticated by signature (paired)"
     assert peer["providers"] == ["DE-GDF"]
     assert peer["keys"] == [pair.key("b").key_id]
 

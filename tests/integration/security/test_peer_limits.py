@@ -89,7 +89,7 @@ async def test_insecure_says_so_everywhere(stopped, who):
     async with stopped.running("b"):
         listed = (await Admin(stopped, "b").ask("GET", "/peers"))["peers"]
         ready = (await stopped.b.get("/readyz")).json
-    assert [peer["trust"] for peer in listed] == ["INSECURE: believed without proof"]
+    assert [peer["trust"] for peer in listed] == ["INSECURE: not authenticated"]
     assert ready["insecure_peers"] == ["node a"]
     assert ("warning" in ready) == (who == "the node")
 

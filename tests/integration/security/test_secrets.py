@@ -41,7 +41,13 @@ async def test_secrets_appear_in_no_log_no_answer_no_export_and_no_repr(stopped)
             ]
             for node in (a, b):
                 told += [
-                    repr(part) for part in (node._settings, node._trust, node._trust.signer, node._trust.signer.keys)
+                    repr(part)
+                    for part in (
+                        node._settings,
+                        node._peering,
+                        node._peering.identity.signer,
+                        node._peering.identity.signer.keys,
+                    )
                 ]
             for path in ("/.well-known/oicp-p2p", "/healthz", "/nothing"):
                 async with stopped.http.get(f"http://127.0.0.1:{stopped.ports['a']}{path}") as answer:

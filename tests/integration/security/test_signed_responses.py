@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from p2p_oicp.cli import keys as cli_keys
-from p2p_oicp.client import Endpoint, HttpTransport
+from p2p_oicp.client import AuthenticatedPeerClient, HttpTransport
 from p2p_oicp.clock import SystemClock, UuidGenerator
 from p2p_oicp.crypto import KeyRing, KnownKey, MessageSigner, PrivateKey, SignedRequestParts, keystore, verify_request
 from p2p_oicp.crypto.http_signatures import sign_response
@@ -24,6 +24,7 @@ from p2p_oicp.errors import (
     StoreBusy,
 )
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
+from p2p_oicp.peers import Peer
 from tests.support.messages import NOTIFY, START, authorize_start, notification
 
 AUTHORIZE_START = OPERATION_BY_NAME["AuthorizeStart"]
@@ -66,14 +67,22 @@ async def peer():
         ring = KeyRing([KnownKey(found.theirs.public, "peer"), KnownKey(found.third.public, "third")])
         keys = OwnKeys((OwnKey(found.ours.public, private=found.ours),))
         signer = MessageSigner(keys, ring, SystemClock(), needs_signature=lambda name: name == "peer")
-        async with HttpTransport(ids=UuidGenerator(), signer=signer, user_agent="t", max_body=10_000) as client:
-            client.refresh_peer_keys = found.refresh
-            endpoint = Endpoint("peer", str(server.make_url("/")))
+        async with HttpTransport(user_agent="t", max_body=10_000) as transport:
+            client = AuthenticatedPeerClient(
+                transport,
+                signer=signer,
+                tls=None,
+                key_refresher=found,
+                ids=UuidGenerator(),
+                clock=SystemClock(),
+                local=None,
+            )
+            entry = Peer("peer", str(server.make_url("/")))
 
             async def call(deadline: float = 5):
-                return await client.call(endpoint, AUTHORIZE_START, "DE*GEF", b"{}", deadline=deadline)
+                return await client.call(entry, AUTHORIZE_START, "DE*GEF", b"{}", deadline=deadline)
 
-            found.call, found.client = call, client
+            found.call = call
             yield found
 
 
@@ -185,7 +194,7 @@ FETCHES = {"takes longer than the deadline": hang, "cannot be stored": the_store
 
 @pytest.mark.parametrize("fetch", FETCHES.values(), ids=FETCHES)
 async def test_where_fresh_keys_cannot_be_had_the_first_failure_stands(peer, fetch):
-    peer.answer, peer.client.refresh = trouble(401), fetch
+    peer.answer, peer.refresh = trouble(401), fetch
     async with asyncio.timeout(5):
         with pytest.raises(PeerUnauthorized, match="401"):
             await peer.call(deadline=0.2)
@@ -220,18 +229,18 @@ async def test_a_running_node_takes_a_new_key_over_and_its_peers_follow(stopped,
         await {"a": a, "b": b}[who].reload()
         assert await starts(stopped) == "Authorized"
         other = {"a": b, "b": a}[who]
-        assert new.public.key_id in {known.key.key_id for known in other._trust.keyring.keys_of(f"node {who}")}
+        assert new.public.key_id in {known.key.key_id for known in other._peering.keyring.keys_of(f"node {who}")}
 
 
 async def test_who_rotates_is_told_why_the_node_does_not_sign_with_the_new_key(stopped):
     home = stopped.folder / "a"
     async with stopped.running("a") as a:
-        before = a._trust.signer.keys
+        before = a._peering.identity.signer.keys
         new = keystore.rotate(home / "keys", now=time.time(), activation_delay=0, overlap=60).entries[-1]
         (home / "keys" / new.file).chmod(0o644)
         (home / "peers.toml").write_text("[[peer]]\n")
         told = await asyncio.to_thread(cli_keys.reload_running_node, home / "node.toml")
-        assert a._trust.signer.keys == before
+        assert a._peering.identity.signer.keys == before
     assert "The node cannot use all that it has read" in told
     assert f"chmod 600 {home / 'keys' / new.file}" in told
     assert "peers.toml" in told
@@ -248,7 +257,7 @@ async def test_a_peer_that_slept_through_rotations_recovers_by_the_descriptor(st
         assert await starts(stopped) == "Authorized"
     # What was learned is still known after a restart, and without asking again.
     async with stopped.running("b"), stopped.running("a") as a:
-        assert a._trust.keyring.owner(keystore.read_own_keys(home).entries[-1].public) == "node b"
+        assert a._peering.keyring.owner(keystore.read_own_keys(home).entries[-1].public) == "node b"
 
 
 async def test_a_key_that_no_trusted_key_announced_is_not_believed(stopped):

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from p2p_oicp.client import Endpoint, HttpTransport
+from p2p_oicp.client import Endpoint, HttpTransport, OicpClient
 from p2p_oicp.clock import SystemClock, UuidGenerator
 from p2p_oicp.oicp import (
     UID,
@@ -44,7 +44,7 @@ OPENS_A_SESSION = {"AuthorizeStart", "AuthorizeRemoteStart"}
 class Hub:
     """Forwards each message to the backend it is for, and keeps what was sent."""
 
-    client: HttpTransport
+    client: OicpClient
     urls: dict[Party, str] = field(default_factory=dict)
     statuses: dict[EvseID, str] = field(default_factory=dict)
     taken: list[tuple[Operation, bytes]] = field(default_factory=list)
@@ -91,8 +91,8 @@ class Hub:
 
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
-    async with HttpTransport(ids=UuidGenerator(), user_agent="hub", max_body=10_000_000) as client:
-        hub = Hub(client)
+    async with HttpTransport(user_agent="hub", max_body=10_000_000) as transport:
+        hub = Hub(OicpClient(transport, ids=UuidGenerator(), clock=SystemClock()))
         app = web.Application()
         app.router.add_post("/{path:.*}", hub.serve)
         async with TestServer(app) as server:

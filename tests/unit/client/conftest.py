@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from p2p_oicp.client import Endpoint, HttpTransport, OicpReply
-from p2p_oicp.clock import UuidGenerator
+from p2p_oicp.client import Endpoint, HttpTransport, OicpClient, OicpReply
+from p2p_oicp.clock import SystemClock, UuidGenerator
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -52,13 +52,18 @@ async def peer() -> AsyncIterator[PeerServer]:
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[HttpTransport]:
-    async with HttpTransport(ids=UuidGenerator(), user_agent="p2p-oicp/test", max_body=100_000) as opened:
+async def transport() -> AsyncIterator[HttpTransport]:
+    async with HttpTransport(user_agent="p2p-oicp/test", max_body=100_000) as opened:
         yield opened
 
 
 @pytest.fixture
-def call(client: HttpTransport, peer: PeerServer) -> Callable[..., Awaitable[OicpReply]]:
+def client(transport: HttpTransport) -> OicpClient:
+    return OicpClient(transport, ids=UuidGenerator(), clock=SystemClock())
+
+
+@pytest.fixture
+def call(client: OicpClient, peer: PeerServer) -> Callable[..., Awaitable[OicpReply]]:
     async def send(**options) -> OicpReply:
         endpoint = options.pop("endpoint", Endpoint("peer B", peer.url))
         return await client.call(endpoint, AUTHORIZE_START, "DE*GEF", BODY, **{"deadline": 5.0, **options})

@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from p2p_oicp.client.transport import BoundedBody
+from p2p_oicp.client.bodies import BoundedBody
 from p2p_oicp.errors import PeerProtocolError
 
 TEXT = b'{"Result": true}' * 40

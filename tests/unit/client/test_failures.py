@@ -91,17 +91,17 @@ def test_each_becomes_ours(exc):
 
 @pytest.mark.parametrize("exc", [*map(make, AIOHTTPS), *BELOW], ids=lambda exc: type(exc).__name__)
 @pytest.mark.parametrize("sent", [False, True])
-async def test_none_leaks_from_the_client(client: HttpTransport, call, exc, sent):
+async def test_none_leaks_from_the_client(transport: HttpTransport, call, exc, sent):
     def request(*_args, data, **_kwargs):
         data.started = sent
         raise exc
 
-    session, client._session = client._session, Mock(request=request)
+    session, transport._session = transport._session, Mock(request=request)
     try:
         with pytest.raises((PeerUnreachable, PeerTimeout, PeerProtocolError)) as caught:
             await call()
     finally:
-        client._session = session
+        transport._session = session
     assert caught.value.__cause__ is exc
     assert caught.value.may_have_arrived is sent
 

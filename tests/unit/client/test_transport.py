@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
 
-from p2p_oicp.client import Endpoint, HttpTransport
-from p2p_oicp.clock import UuidGenerator
+from p2p_oicp.client import Endpoint, HttpTransport, OicpClient, OutboundRequest
+from p2p_oicp.clock import SystemClock, UuidGenerator
 from p2p_oicp.crypto import BearerToken
 from p2p_oicp.errors import PeerBusy, PeerProtocolError, PeerRejected, PeerTimeout, PeerUnauthorized, PeerUnreachable
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
@@ -55,8 +54,9 @@ async def test_a_large_push_goes_out_whole(client, peer):
     assert int(peer.requests[0].headers["Content-Length"]) == len(body)
 
 
-async def test_an_empty_body_is_sent_too(client, peer):
-    assert await client.post_json(f"{peer.url}p2p/v1/hello", b"", deadline=5) == (200, NOT_AUTHORIZED)
+async def test_an_empty_body_is_sent_too(transport, peer):
+    response = await transport.send(OutboundRequest("POST", f"{peer.url}p2p/v1/hello", b"", 5, "peer B"))
+    assert (response.status, response.body) == (200, NOT_AUTHORIZED)
     assert peer.bodies == [b""]
 
 
@@ -65,7 +65,11 @@ async def test_query_members_are_sent(call, peer):
     assert dict(peer.requests[0].query) == {"page": "0", "size": "2000"}
 
 
-async def test_the_signer_sees_exactly_what_is_sent_and_its_headers_are_added(peer):
+def client_with(transport, credentials) -> OicpClient:
+    return OicpClient(transport, ids=UuidGenerator(), clock=SystemClock(), credentials=credentials)
+
+
+async def test_the_signer_sees_exactly_what_is_sent_and_its_headers_are_added(transport, peer):
     seen = []
 
     class Signer:
@@ -76,17 +80,17 @@ async def test_the_signer_sees_exactly_what_is_sent_and_its_headers_are_added(pe
         def verify_response(self, *, to, request_headers, response):
             seen.append((to, request_headers["Signature"], response.body))
 
-    async with HttpTransport(ids=UuidGenerator(), signer=Signer(), user_agent="t", max_body=1000) as client:
-        await client.call(Endpoint("b", peer.url), AUTHORIZE_START, "+49*810", BODY, deadline=5, query={"page": "0"})
+    client = client_with(transport, Signer())
+    await client.call(Endpoint("b", peer.url), AUTHORIZE_START, "+49*810", BODY, deadline=5, query={"page": "0"})
     path = peer.requests[0].raw_path
     assert seen == [("b", "POST", peer.url.rstrip("/") + path, BODY), ("b", "x", NOT_AUTHORIZED)]
     assert "%2B49*810" in path
     assert peer.requests[0].headers["Signature"] == "x"
 
 
-async def test_a_bearer_token_reaches_the_peer(peer):
-    async with HttpTransport(ids=UuidGenerator(), signer=BearerToken("t0k"), user_agent="t", max_body=1000) as client:
-        await client.call(Endpoint("b", peer.url), AUTHORIZE_START, "DE*GEF", BODY, deadline=5)
+async def test_a_bearer_token_reaches_the_peer(transport, peer):
+    client = client_with(transport, BearerToken("t0k"))
+    await client.call(Endpoint("b", peer.url), AUTHORIZE_START, "DE*GEF", BODY, deadline=5)
     assert peer.requests[0].headers["Authorization"] == "Bearer t0k"
 
 
@@ -253,18 +257,19 @@ WITHOUT_BODY = pytest.mark.parametrize("method", ["GET", "DELETE"])
 
 
 @WITHOUT_BODY
-async def test_a_request_without_a_body_may_have_arrived_once_there_is_a_connection(client, method):
+async def test_a_request_without_a_body_may_have_arrived_once_there_is_a_connection(transport, method):
     async with raw_server(b"", until=b"\r\n\r\n") as url:
         with pytest.raises(PeerTimeout) as caught:
-            await client.request_json(method, url, deadline=5)
+            await transport.send(OutboundRequest(method, url, b"", 5, "peer B"))
     assert caught.value.may_have_arrived
 
 
 @WITHOUT_BODY
 @pytest.mark.parametrize("place", ["127.0.0.1:{port}", "127.0.0.1:99999"], ids=["nobody listens", "no port"])
-async def test_a_request_without_a_body_has_not_arrived_where_nobody_is(client, unused_tcp_port, method, place):
+async def test_a_request_without_a_body_has_not_arrived_where_nobody_is(transport, unused_tcp_port, method, place):
+    url = f"http://{place.format(port=unused_tcp_port)}/"
     with pytest.raises(PeerUnreachable):
-        await client.request_json(method, f"http://{place.format(port=unused_tcp_port)}/", deadline=5)
+        await transport.send(OutboundRequest(method, url, b"", 5, "peer B"))
 
 
 async def test_a_cancelled_call_stays_cancelled(call, peer):
@@ -283,17 +288,7 @@ async def test_a_cancelled_call_stays_cancelled(call, peer):
         await task
 
 
-async def test_plain_json_is_posted_and_its_statuses_are_typed_the_same(client, peer):
-    peer.handler = answering(body=json.dumps({"name": "B"}).encode())
-    assert await client.post_json(f"{peer.url}p2p/v1/hello", b"{}", deadline=5) == (200, b'{"name": "B"}')
-    peer.handler = answering(status=204)
-    assert await client.post_json(f"{peer.url}p2p/v1/hello", b"{}", deadline=5) == (204, b"")
-    peer.handler = answering(status=404)
-    with pytest.raises(PeerRejected, match=r"^peer B: HTTP 404"):
-        await client.post_json(f"{peer.url}p2p/v1/hello", b"{}", deadline=5, peer="peer B")
-
-
 async def test_use_outside_its_block_is_a_bug():
-    client = HttpTransport(ids=UuidGenerator(), user_agent="t", max_body=1)
+    transport = HttpTransport(user_agent="t", max_body=1)
     with pytest.raises(RuntimeError, match="outside"):
-        await client.post_json("http://peer.example", b"{}", deadline=1)
+        await transport.send(OutboundRequest("POST", "http://peer.example", b"{}", 1, "peer B"))

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from p2p_oicp.client import WireAnswer, read_reply
+from p2p_oicp.client import HttpResponse, read_reply
 from p2p_oicp.delivery import DatasetReplicator, ExponentialBackoff, PeerDatasetTarget, WakeupRegistry
 from p2p_oicp.errors import PeerRejected, PeerTimeout, PeerUnreachable
 from p2p_oicp.oicp import ProviderID
@@ -46,7 +46,7 @@ class StrictPeer:
             raise failure
         answer = {"Result": code == "000", "StatusCode": {"Code": code}}
         headers = {"Content-Type": "application/json"}
-        return read_reply(WireAnswer("emp", 200, headers, json.dumps(answer).encode()), operation, now=0.0)
+        return read_reply(HttpResponse("emp", 200, headers, json.dumps(answer).encode()), operation, now=0.0)
 
     def _apply(self, action: str, records: dict[str, str]) -> str:
         known = records.keys() & self.state.keys()

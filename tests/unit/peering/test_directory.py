@@ -248,7 +248,7 @@ async def test_letters_and_keys_follow_a_peer_to_its_new_name_before_its_workers
         await ours.pair(peer)
     letter = {"operation": "Op", "sender_id": None, "role": "cpo", "session_key": "s", "body": b"{}", "now": 1.0}
     await ours.store.write(partial(outbox.enqueue, destination="Alpha", **letter))
-    ours.directory.on_peers_changed = lambda _: seen.extend(ours.store.query_inline(DESTINATIONS))
+    ours.directory.subscribe(lambda _: seen.extend(ours.store.query_inline(DESTINATIONS)))
     await rename(ours, peer)
     assert seen[-1]["destination"] == "Beta"
     assert ours.directory.descriptor_of("Beta").key == peer.key.public
@@ -277,7 +277,7 @@ async def test_what_cannot_be_written_now_is_read_again_by_the_watch(ours, compa
 
     monkeypatch.setattr(ours.store, "write", busy)
     there = asyncio.Event()
-    ours.directory.on_peers_changed = lambda _: there.set()
+    ours.directory.subscribe(lambda _: there.set())
     watching = asyncio.create_task(ours.directory.watch())
     async with asyncio.timeout(10):
         await there.wait()

@@ -7,7 +7,7 @@ from email.utils import formatdate
 
 import pytest
 
-from p2p_oicp.client import WireAnswer, read_reply
+from p2p_oicp.client import HttpResponse, read_reply
 from p2p_oicp.clock import UuidGenerator
 from p2p_oicp.delivery import ExponentialBackoff, WakeupRegistry
 from p2p_oicp.errors import PeerTimeout, StoreError
@@ -52,7 +52,7 @@ class Line:
             raise answer
         headers = {"Content-Type": "application/json", "Date": formatdate(SERVER_TIME, usegmt=True)}
         raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        return read_reply(WireAnswer(peer.name, 200, headers, raw), operation, now=0.0)
+        return read_reply(HttpResponse(peer.name, 200, headers, raw), operation, now=0.0)
 
 
 @pytest.fixture
@@ -67,6 +67,7 @@ def crawl(store, clock) -> Callable:
             registry=registry,
             store=store,
             peers=line,
+            recorder=None,
             wakeups=WakeupRegistry(),
             clock=clock,
             ids=UuidGenerator(),

@@ -1,0 +1,87 @@
+"""Calls OICP systems that are not peers: our own backends, and the nodes and backends of the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from ssl import SSLContext
+from urllib.parse import urlencode
+
+from p2p_oicp.client.replies import OicpReply, authenticate_response, read_reply
+from p2p_oicp.client.transport import HttpTransport, OutboundRequest
+from p2p_oicp.clock import Clock, IdGenerator
+from p2p_oicp.crypto import NoOpSigner, RequestSigner
+from p2p_oicp.crypto.tls import client_context
+from p2p_oicp.logs import PROCESS_ID
+from p2p_oicp.oicp import Operation
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where an OICP system is: its ``name`` for people, and the base ``url`` of its paths."""
+
+    name: str
+    url: str
+
+
+class OicpClient:
+    """Calls OICP operations at endpoints that need no more than fixed credentials.
+
+    Over https, a certificate that the system's CAs vouch for identifies the endpoint.
+
+    Args:
+        transport: sends the requests.
+        ids: makes a Process-ID where none is given.
+        clock: tells the time for ``Retry-After`` and signatures.
+        credentials: adds the headers that identify us, and verifies the responses; none by default.
+    """
+
+    def __init__(
+        self, transport: HttpTransport, *, ids: IdGenerator, clock: Clock, credentials: RequestSigner | None = None
+    ) -> None:
+        self._transport = transport
+        self._ids = ids
+        self._clock = clock
+        self._credentials = credentials or NoOpSigner()
+        self._tls_context: SSLContext | None = None
+
+    async def call(
+        self,
+        endpoint: Endpoint,
+        operation: Operation,
+        party: str | None,
+        body: bytes,
+        *,
+        deadline: float,
+        query: Mapping[str, str] | None = None,
+        process_id: str | None = None,
+    ) -> OicpReply:
+        """Send one request and return the reply; see `PeerClient.call`. ``process_id``: its ``Process-ID`` header."""
+        url = operation_url(operation, endpoint.url, party, query)
+        headers = {"Process-ID": process_id or PROCESS_ID.get() or self._ids.process_id()}
+        headers |= self._credentials.sign(to=endpoint.name, method="POST", url=url, body=body)
+        tls = self._tls() if url.startswith("https:") else None
+        response = await self._transport.send(OutboundRequest("POST", url, body, deadline, endpoint.name, headers, tls))
+        now = self._clock.time()
+        authenticate_response(response, self._credentials, to=endpoint.name, request_headers=headers, now=now)
+        return read_reply(response, operation, now=now)
+
+    def _tls(self) -> SSLContext:
+        # Made when it is first needed: loading the system's CAs takes some 20 ms, and most backends speak plain http.
+        if self._tls_context is None:
+            self._tls_context = client_context()
+        return self._tls_context
+
+
+def operation_url(operation: Operation, base: str, party: str | None, query: Mapping[str, str] | None) -> str:
+    """Return the URL of an operation at the system with the base URL ``base``; ``party`` is the sender's id."""
+    url = _operation_url(operation.name, base, party)
+    return f"{url}?{urlencode(query)}" if query else url
+
+
+@lru_cache(maxsize=4096)
+def _operation_url(operation_name: str, base: str, party: str | None) -> str:
+    # By name: the hash of an operation, a row of 12 columns, costs as much as its URL.
+    return OPERATION_BY_NAME[operation_name].url(base, party)

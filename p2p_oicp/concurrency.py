@@ -1,0 +1,162 @@
+"""Tasks, threads and periodic jobs: the one module that starts them.
+
+Together with ``clock`` (time and ids) and ``runner`` (the event loop) this is the seam between the program and the
+machine: no other module of the node creates a task or a thread, so a test can run a whole cluster deterministically.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, ParamSpec, Protocol, Self, TypeVar
+
+import structlog
+
+from p2p_oicp.errors import StoreError
+
+log = structlog.get_logger(__name__)
+
+_RESTART_DELAY_SECONDS = 5.0
+
+ParametersT = ParamSpec("ParametersT")
+ResultT = TypeVar("ResultT")
+
+
+class Worker(Protocol):
+    """A background task of the node; ``run`` returns only when it is cancelled."""
+
+    async def run(self) -> None: ...
+
+
+class WakeupSignal(Protocol):
+    """What a waiting loop can be woken by (``delivery.wakeup.Wakeup``)."""
+
+    async def wait(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as asyncio.wait_for names it
+        """Return when notified, or after ``timeout`` seconds (None: only when notified)."""
+
+
+def spawn(coroutine: Coroutine[Any, Any, ResultT], *, name: str) -> asyncio.Task[ResultT]:
+    """Start a task that the caller owns: it has to keep the reference, and to await or cancel the task."""
+    return asyncio.create_task(coroutine, name=name)
+
+
+async def offload(
+    function: Callable[ParametersT, ResultT], /, *args: ParametersT.args, **kwargs: ParametersT.kwargs
+) -> ResultT:
+    """Run a blocking function in a thread of the shared pool, so that the event loop serves others meanwhile."""
+    return await asyncio.to_thread(function, *args, **kwargs)
+
+
+class SingleThreadExecutor:
+    """One thread of its own, in which functions run one after the other, in the order of submission.
+
+    For objects that may be used by one thread at a time, such as the writer's database connection.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._executor = ThreadPoolExecutor(1, name)
+
+    def submit(self, function: Callable[..., ResultT], *args: object) -> asyncio.Future[ResultT]:
+        """Queue ``function(*args)``; the future belongs to the running event loop."""
+        return asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
+
+    def close(self) -> None:
+        """Wait until everything submitted has run, and end the thread."""
+        self._executor.shutdown()
+
+
+class TaskSupervisor:
+    """Owns background tasks by name; an async context manager that cancels all of them on exit.
+
+    A service that ends or raises is logged and restarted after 5 s: a bug in one worker costs its own work for a
+    moment, and never stops it silently.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def __repr__(self) -> str:
+        return f"<TaskSupervisor tasks={len(self._tasks)}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def start_service(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run ``work`` for ever: whenever it ends, it is started again."""
+        self._start(name, _restart_forever(name, work))
+
+    def start_task(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run ``work`` once; an exception is logged."""
+        self._start(name, _log_failure(name, work))
+
+    def stop(self, name: str) -> None:
+        """Cancel the task of that name, if there is one."""
+        if (task := self._tasks.get(name)) is not None:
+            task.cancel()
+
+    def _start(self, name: str, coroutine: Coroutine[None, None, None]) -> None:
+        task = self._tasks[name] = spawn(coroutine, name=name)
+        task.add_done_callback(lambda finished: self._remove_finished(name, finished))
+
+    def _remove_finished(self, name: str, finished: asyncio.Task[None]) -> None:
+        # A peer that changes is stopped and started in one step: its new task may have the name already.
+        if self._tasks.get(name) is finished:
+            del self._tasks[name]
+
+
+async def _restart_forever(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await _log_failure(name, work)
+        # A worker that fails at once must not fill the log or a processor.
+        await asyncio.sleep(_RESTART_DELAY_SECONDS)
+
+
+async def _log_failure(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await work()
+    except Exception:
+        log.exception("worker.crashed", worker=name)
+
+
+async def periodic(
+    name: str,
+    interval: float | None,
+    job: Callable[[], Awaitable[object]],
+    *,
+    wakeup: WakeupSignal | None = None,
+    at_start: bool = True,
+) -> None:
+    """Run ``job`` again and again until cancelled; a `StoreError` is logged, and the next run is at its usual time.
+
+    Args:
+        name: the job's name in the log.
+        interval: seconds between the end of one run and the next; None: only when ``wakeup`` is notified (without
+            one: a single run).
+        job: what to do; its result is not used.
+        wakeup: ends a wait early when it is notified.
+        at_start: run at once; otherwise wait first.
+    """
+    is_due = at_start
+    while True:
+        if is_due:
+            try:
+                await job()
+            except StoreError as error:
+                log.warning("job.store_failed", job=name, error=str(error))
+        is_due = True
+        if wakeup is not None:
+            await wakeup.wait(interval)
+        elif interval is not None:
+            await asyncio.sleep(interval)
+        else:
+            return

@@ -1,0 +1,182 @@
+"""The parts of peering in one running node, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from p2p_oicp.client import HttpTransport
+from p2p_oicp.clock import Clock
+from p2p_oicp.config import Settings
+from p2p_oicp.crypto import KeyRing, MessageSigner, ReplayCache
+from p2p_oicp.crypto.tls import TlsIdentity
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.peering.directory import PeerDirectory
+from p2p_oicp.peering.discovery import MdnsDiscovery
+from p2p_oicp.peering.evidence_recorder import EvidenceService
+from p2p_oicp.peering.identity import LocalIdentity, SecurityPolicy, read_signing_keys
+from p2p_oicp.peering.key_refresh import DescriptorFetcher, PeerKeyRefresher
+from p2p_oicp.peering.pairing import Pairing
+from p2p_oicp.peering.peer_status import PeerStatusReporter
+from p2p_oicp.peering.peer_tls import PeerTls
+from p2p_oicp.peers import Peer, PeerRegistry
+from p2p_oicp.storage import Store
+from p2p_oicp.version import VERSION
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Peering:
+    """Everything that knows peers, for the server, the peer client and the administration.
+
+    ``keys_path`` is the folder of our signing keys; ``discovery`` is None unless the settings turn it on, and has to be
+    entered and run.
+    """
+
+    registry: PeerRegistry
+    policy: SecurityPolicy
+    keys_path: Path
+    keyring: KeyRing
+    replay_cache: ReplayCache
+    directory: PeerDirectory
+    tls: PeerTls
+    transport: HttpTransport
+    key_refresher: PeerKeyRefresher
+    identity: LocalIdentity
+    pairing: Pairing
+    evidence: EvidenceService
+    discovery: MdnsDiscovery | None
+    status_reporter: PeerStatusReporter
+
+    async def reload(self) -> list[str]:
+        """Read our keys, our certificate and the peers file again; what cannot be used stays as it was.
+
+        Returns the reasons, at most one for each of the three; each is logged as well.
+        """
+        reasons = [
+            _reload_or_log("keys.reload_failed", self._reload_keys),
+            _reload_or_log("certificate.reload_failed", self.tls.reload),
+            await self.directory.reload(),
+        ]
+        return [reason for reason in reasons if reason is not None]
+
+    def _reload_keys(self) -> None:
+        self.identity.signer.replace_keys(read_signing_keys(self.keys_path, self.policy))
+
+
+async def open_peering(
+    stack: AsyncExitStack,
+    settings: Settings,
+    *,
+    local_peer: Peer,
+    registry: PeerRegistry,
+    store: Store,
+    clock: Clock,
+    on_peer_alive: Callable[[str], Awaitable[None]],
+) -> Peering:
+    """Build all parts, with the peers loaded; what has to be closed is entered into ``stack``.
+
+    Args:
+        stack: closes the nonce files and the transport.
+        settings: the node's settings.
+        local_peer: this node's own entry.
+        registry: the peers of the peers file, which the directory completes.
+        store: the paired peers, and everything else that is stored of peers.
+        clock: the time.
+        on_peer_alive: called with the name of a peer that was discovered.
+
+    Raises:
+        ConfigurationError: keys, certificate or peers cannot be used.
+        StoreUnavailable: the nonce files cannot be used.
+    """
+    policy, keyring = SecurityPolicy(settings.security.require, registry), KeyRing()
+    replay_cache = stack.enter_context(ReplayCache(settings.node.data_dir / "nonces", clock.monotonic))
+    keys, tls_identity = read_signing_keys(settings.security.keys, policy), _read_tls_identity(settings)
+    signer = MessageSigner(keys, keyring, clock, needs_signature=policy.needs_signature)
+    identity = LocalIdentity(local_peer, settings.security.require, signer, clock, tls_identity)
+    directory = await _load_directory(settings, local_peer, registry, keyring, store, clock)
+    # The plain transport needs neither keys nor peers, so descriptors can be fetched without the peer client.
+    transport = HttpTransport(user_agent=f"p2p-oicp/{VERSION}", max_body=settings.peer_api.max_body)
+    fetcher = DescriptorFetcher(await stack.enter_async_context(transport), clock)
+    discovery = _create_discovery(settings, identity, directory, fetcher, on_peer_alive)
+    candidates = discovery.candidates if discovery is not None else {}
+    status_reporter = PeerStatusReporter(
+        registry=registry, keyring=keyring, store=store, clock=clock, policy=policy, candidates=candidates
+    )
+    return Peering(
+        registry=registry,
+        policy=policy,
+        keys_path=settings.security.keys,
+        keyring=keyring,
+        replay_cache=replay_cache,
+        directory=directory,
+        tls=PeerTls(tls_identity, ca=settings.tls.ca, registry=registry, directory=directory),
+        transport=transport,
+        key_refresher=PeerKeyRefresher(registry=registry, directory=directory, fetcher=fetcher, clock=clock),
+        identity=identity,
+        pairing=Pairing(identity, directory=directory, store=store, transport=transport, fetcher=fetcher),
+        evidence=EvidenceService(identity, store=store, directory=directory, keyring=keyring, clock=clock),
+        discovery=discovery,
+        status_reporter=status_reporter,
+    )
+
+
+async def _load_directory(
+    settings: Settings, local_peer: Peer, registry: PeerRegistry, keyring: KeyRing, store: Store, clock: Clock
+) -> PeerDirectory:
+    directory = PeerDirectory(
+        local_peer,
+        settings.peers_file,
+        # A node that discovers its peers may start before there is a peers file.
+        is_optional=settings.discovery.mdns,
+        store=store,
+        registry=registry,
+        keyring=keyring,
+        clock=clock,
+    )
+    await directory.load()
+    return directory
+
+
+def _read_tls_identity(settings: Settings) -> TlsIdentity | None:
+    tls = settings.tls
+    if tls.certificate is not None and tls.key is not None:
+        return TlsIdentity(tls.certificate, tls.key, tls.ca)
+    if "mtls" in settings.security.require:
+        raise ConfigurationError(
+            '[security] require has "mtls": expected [tls] certificate = "…" and key = "…" as well'
+        )
+    return None
+
+
+def _create_discovery(
+    settings: Settings,
+    identity: LocalIdentity,
+    directory: PeerDirectory,
+    fetcher: DescriptorFetcher,
+    on_peer_alive: Callable[[str], Awaitable[None]],
+) -> MdnsDiscovery | None:
+    if not settings.discovery.mdns:
+        return None
+    return MdnsDiscovery(
+        identity,
+        directory=directory,
+        fetcher=fetcher,
+        interfaces=settings.discovery.interfaces,
+        auto_accept=settings.discovery.auto_accept,
+        on_peer_alive=on_peer_alive,
+    )
+
+
+def _reload_or_log(event: str, reload: Callable[[], None]) -> str | None:
+    try:
+        reload()
+    except ConfigurationError as error:
+        log.error(event, reason=str(error))  # noqa: TRY400 - the text says it all
+        return str(error)
+    return None
