@@ -40,11 +40,11 @@ class World:
             registry=PeerRegistry([ALPHA, BETA]),
             keyring=KeyRing([KnownKey(key.public, name) for name, key in self.keys.items()]),
             replay_cache=ReplayCache(),
-            clock=self.clock,
-            required_credentials=lambda _peer: self.require,
+            identity=SimpleNamespace(clock=self.clock),
+            policy=SimpleNamespace(required_credentials=lambda _peer: self.require),
             key_refresher=SimpleNamespace(refresh=refresh),
             status_reporter=SimpleNamespace(record_seen=self.seen.append),
-            find_by_certificate=lambda _der: self.certificate_of,
+            tls=SimpleNamespace(find_by_certificate=lambda _der: self.certificate_of),
         )
         limiter = PeerLimiter(self.clock, requests_per_second=10, concurrent=2)
         self.authenticator = PeerAuthenticator(trust, limiter)
