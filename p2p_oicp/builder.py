@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from aiohttp import web
-
 from p2p_oicp.backends import CpoBackend, EmpBackend, create_cpo_backend, create_emp_backend
 from p2p_oicp.client import AuthenticatedPeerClient, OicpClient
 from p2p_oicp.clock import Clock, IdGenerator
@@ -54,10 +52,10 @@ from p2p_oicp.server import (
     PeerAuthenticator,
     PeerLimiter,
     RequestPipeline,
+    RequestRouter,
     SessionStatusHandler,
-    backend_app,
+    backend_routes,
     node_routes,
-    peer_app,
 )
 from p2p_oicp.server.app import ReadinessProbe
 from p2p_oicp.storage import Store, peer_state
@@ -232,7 +230,7 @@ async def build_hello(components: NodeComponents) -> HelloClient:
     return hello_client
 
 
-def build_peer_app(components: NodeComponents, hello_client: HelloClient) -> web.Application:
+def build_peer_app(components: NodeComponents, hello_client: HelloClient) -> RequestRouter:
     """Return the peer API."""
     listener_settings, peering = components.environment.settings.peer_api, components.peering
     pipeline = RequestPipeline(
@@ -246,10 +244,10 @@ def build_peer_app(components: NodeComponents, hello_client: HelloClient) -> web
     )
     session_status = SessionStatusHandler(components.authenticator, SessionStatusService(components.services))
     pairing = PairingHandler(pipeline, authenticator=components.authenticator, trust=peering)
-    return peer_app(pipeline, node_routes(pipeline, hello_client, session_status, pairing))
+    return RequestRouter(pipeline, node_routes(pipeline, hello_client, session_status, pairing))
 
 
-def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> web.Application:
+def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> RequestRouter:
     """Return the backend API, with the administration and the metrics."""
     listener_settings, services = components.environment.settings.backend_api, components.services
     pipeline = RequestPipeline(
@@ -259,12 +257,13 @@ def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> 
         admission=_build_admission(components, "backend", listener_settings.max_body),
         token=listener_settings.token.get_secret_value() if listener_settings.token else None,
     )
-    admin = [
+    routes = [
+        *backend_routes(pipeline, readiness, components.metrics.render),
         *CdrAdminApi(components.emp.cdr_reconciler if components.emp else None).routes(pipeline),
         *OutboxAdminApi(services.store, services.wakeups, services.clock).routes(pipeline),
         *PeerAdminApi(pipeline, trust=components.peering, client=components.client).routes(),
     ]
-    return backend_app(pipeline, readiness=readiness, metrics=components.metrics.render, admin=admin)
+    return RequestRouter(pipeline, routes)
 
 
 def _build_admission(components: NodeComponents, listener: str, max_body: int) -> AdmissionController:

@@ -7,7 +7,7 @@ look-up, where thirty routes would be thirty regular expressions).
 """
 
 from p2p_oicp.server.admin import CdrAdminApi, OutboxAdminApi, PeerAdminApi
-from p2p_oicp.server.app import backend_app, peer_app
+from p2p_oicp.server.app import RequestRouter, backend_routes
 from p2p_oicp.server.authentication import Authenticator, BackendAuthenticator, PeerAuthenticator
 from p2p_oicp.server.dispatcher import ListenerKind, OperationDispatcher
 from p2p_oicp.server.in_process import InProcessPeerClient, LocalBackendClient
@@ -35,9 +35,9 @@ __all__ = [
     "PeerAuthenticator",
     "PeerLimiter",
     "RequestPipeline",
+    "RequestRouter",
     "SessionStatusHandler",
-    "backend_app",
+    "backend_routes",
     "node_routes",
-    "peer_app",
     "start_listener",
 ]

@@ -1,34 +1,58 @@
-"""The aiohttp applications of the two listeners: which path is served by what."""
+"""Which path of a listener is served by what."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
 
 import orjson
 from aiohttp import web
 
 from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.roles.context import OperationResponse
-from p2p_oicp.server.listener import OICP_HANDLER
-from p2p_oicp.server.pipeline import OICP_PREFIX, RequestContext, RequestPipeline
+from p2p_oicp.server.pipeline import OICP_PREFIX, PATH_PARAMETERS, RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
 
 ReadinessProbe = Callable[[], dict[str, object]]
 
 
-def peer_app(pipeline: RequestPipeline, routes: Sequence[web.RouteDef]) -> web.Application:
-    """Return the public application: OICP from peers, and what nodes say among themselves (DESIGN section 4)."""
-    return _create_app(pipeline, routes)
+class RequestRouter:
+    """The request handler of one listener: OICP by its prefix, everything else by aiohttp's router.
+
+    aiohttp's ``Application`` would take 10.6 µs of the about 81 µs of an AuthorizeStart to find the one OICP route;
+    ``dispatcher`` finds the operation by one look-up in a dictionary.
+
+    Args:
+        pipeline: serves OICP, and answers 404 for all other paths.
+        routes: of this listener.
+    """
+
+    def __init__(self, pipeline: RequestPipeline, routes: Sequence[web.RouteDef]) -> None:
+        self._serve_oicp = pipeline.serve_oicp
+        self._router = web.UrlDispatcher()
+        self._router.add_routes(
+            [
+                web.get("/healthz", _handle_liveness),
+                *routes,
+                web.route("*", "/{path:.*}", pipeline.wrap(_handle_not_found)),
+            ]
+        )
+
+    def __call__(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        if request.raw_path.startswith(OICP_PREFIX):
+            return self._serve_oicp(request)
+        return self._serve_by_route(request)
+
+    async def _serve_by_route(self, request: web.BaseRequest) -> web.StreamResponse:
+        match = await self._router.resolve(cast("web.Request", request))
+        request[PATH_PARAMETERS] = match
+        return await match.handler(cast("web.Request", request))
 
 
-def backend_app(
-    pipeline: RequestPipeline,
-    *,
-    readiness: ReadinessProbe,
-    metrics: Callable[[], Awaitable[OperationResponse]],
-    admin: Sequence[web.RouteDef] = (),
-) -> web.Application:
-    """Return the application for our own backend."""
+def backend_routes(
+    pipeline: RequestPipeline, readiness: ReadinessProbe, metrics: Callable[[], Awaitable[OperationResponse]]
+) -> list[web.RouteDef]:
+    """Return the routes by which the backend API shows how the node is."""
 
     async def handle_readiness(_context: RequestContext) -> OperationResponse:
         return OperationResponse(orjson.dumps(readiness()))
@@ -36,22 +60,7 @@ def backend_app(
     async def handle_metrics(_context: RequestContext) -> OperationResponse:
         return await metrics()
 
-    routes = [web.get("/readyz", pipeline.wrap(handle_readiness)), web.get("/metrics", pipeline.wrap(handle_metrics))]
-    return _create_app(pipeline, [*routes, *admin])
-
-
-def _create_app(pipeline: RequestPipeline, routes: Sequence[web.RouteDef]) -> web.Application:
-    app = web.Application()
-    app[OICP_HANDLER] = pipeline.serve_oicp
-    app.router.add_routes(
-        [
-            web.route("*", OICP_PREFIX + "{path:.*}", pipeline.serve_oicp),
-            web.get("/healthz", _handle_liveness),
-            *routes,
-            web.route("*", "/{path:.*}", pipeline.wrap(_handle_not_found)),
-        ]
-    )
-    return app
+    return [web.get("/readyz", pipeline.wrap(handle_readiness)), web.get("/metrics", pipeline.wrap(handle_metrics))]
 
 
 async def _handle_liveness(_request: web.BaseRequest) -> web.Response:

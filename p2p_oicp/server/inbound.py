@@ -66,7 +66,7 @@ async def receive_body(
         reserve_bytes: called with the size so far of a body that comes in chunks; it may raise HttpError.
 
     Raises:
-        HttpError: 413, 408 after 30 s, 400 where it does not arrive whole.
+        HttpError: 413, 408 after 30 s, 417, 400 where it does not arrive whole.
     """
     try:
         # The usual case: it came together with the head, and neither waits nor needs a timeout.
@@ -75,6 +75,7 @@ async def receive_body(
             if reserve_bytes is not None:
                 reserve_bytes(len(body))
         else:
+            await _send_continue(request)
             body = await _read_chunks(request, max_bytes, reserve_bytes)
     except TimeoutError as error:
         info = f"the body did not arrive within {_BODY_TIMEOUT_SECONDS:g} s"
@@ -85,6 +86,16 @@ async def receive_body(
     if len(body) > max_bytes:
         raise _too_large(max_bytes)
     return body
+
+
+async def _send_continue(request: web.BaseRequest) -> None:
+    """Ask for a body that the client holds back until its credentials are accepted (RFC 9110, 10.1.1)."""
+    if "Expect" not in request.headers:
+        return
+    if request.headers["Expect"].lower() != "100-continue":
+        raise HttpError(417, StatusCodeValue.DATA_ERROR, "only Expect: 100-continue is served")
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # as aiohttp does: the response has not begun
 
 
 async def _read_chunks(request: web.BaseRequest, max_bytes: int, reserve_bytes: Callable[[int], None] | None) -> bytes:

@@ -7,13 +7,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from time import perf_counter
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import structlog
 from aiohttp import web
@@ -22,6 +21,7 @@ from msgspec.structs import replace
 
 from p2p_oicp.client import IDENTITY_CONFIRMED_HEADER
 from p2p_oicp.clock import IdGenerator
+from p2p_oicp.concurrency import offload
 from p2p_oicp.crypto import SignedRequestParts, SignedResponseParts, VerifiedSignature, split_target
 from p2p_oicp.errors import Refusal, StoreError
 from p2p_oicp.logs import PROCESS_ID
@@ -39,6 +39,8 @@ from p2p_oicp.storage import Transaction
 log = structlog.get_logger(__name__)
 
 OICP_PREFIX = "/api/oicp/"
+#: What the router has found in the path of a request.
+PATH_PARAMETERS: web.RequestKey[Mapping[str, str]] = web.RequestKey("path parameters", Mapping)
 
 Handler: TypeAlias = "Callable[[RequestContext], Awaitable[OperationResponse]]"
 HttpHandler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -169,7 +171,7 @@ class RequestContext:
 
     def parameter(self, name: str) -> str:
         """Return a part of the path by its name in the route."""
-        return cast("web.Request", self.http).match_info[name]
+        return self.http[PATH_PARAMETERS][name]
 
     def authenticate_by(self, authenticate: Callable[[InboundRequest, bytes], Principal]) -> None:
         """Set the sender of a request that carries its key in its body (pairing)."""
@@ -341,7 +343,7 @@ async def _gzip_compress(body: bytes) -> bytes:
     """Return the body as gzip; a large one is compressed in a thread, so that the event loop goes on serving."""
     if len(body) < _MIN_OFFLOADED_COMPRESSION_BYTES:
         return gzip.compress(body, compresslevel=_GZIP_LEVEL, mtime=0)
-    return await asyncio.to_thread(gzip.compress, body, compresslevel=_GZIP_LEVEL, mtime=0)
+    return await offload(gzip.compress, body, compresslevel=_GZIP_LEVEL, mtime=0)
 
 
 def _max_body(principal: Principal, listener_limit: int) -> int:

@@ -1,16 +1,22 @@
-"""Closing a listener."""
+"""Opening and closing a listener."""
 
 import asyncio
+import json
+import socket
 import ssl
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from p2p_oicp.crypto.tls import self_signed
-from p2p_oicp.server.listener import OICP_HANDLER, start_listener
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.server import listener
+from p2p_oicp.server.listener import start_listener
+from tests.support.messages import START, authorize_start
 
 
 @pytest.fixture
@@ -22,22 +28,76 @@ def certificate(tmp_path) -> Path:
     return file
 
 
-async def test_a_silent_connection_that_comes_in_while_the_listener_closes_does_not_hold_it_up(certificate):
-    served, asking = (ssl.SSLContext(side) for side in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT))
-    served.load_cert_chain(certificate)
-    asking.check_hostname, asking.verify_mode = False, ssl.CERT_NONE
-    app = web.Application()
-    app[OICP_HANDLER] = lambda _: None
-    come_in = asyncio.Event()
+async def respond(_request: web.BaseRequest) -> web.Response:
+    return web.Response(text="ok")
 
-    async def while_it_closes(_app: web.Application) -> None:
-        await writer.start_tls(asking)
-        come_in.set()
 
-    app.on_shutdown.append(while_it_closes)
+async def test_a_handshake_that_never_ends_does_not_delay_the_end(certificate):
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
     async with asyncio.timeout(5), AsyncExitStack() as stack:
-        url = await start_listener(stack, app, "127.0.0.1", 0, "peer_api", max_connections=10, tls=served)
+        url = await start_listener(stack, respond, "127.0.0.1", 0, "peer_api", max_connections=10, tls=tls)
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
-    assert come_in.is_set()
-    assert await reader.read() == b""
+    with suppress(ConnectionResetError):
+        assert await reader.read() == b""
     writer.transport.abort()
+
+
+async def test_a_silent_connection_does_not_delay_the_end():
+    async with asyncio.timeout(5), AsyncExitStack() as stack:
+        url = await start_listener(stack, respond, "127.0.0.1", 0, "peer_api", max_connections=10)
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        await asyncio.sleep(0.05)  # until it is accepted
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_request_that_was_begun_is_answered_before_the_end():
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def respond_late(_request: web.BaseRequest) -> web.Response:
+        begun.set()
+        await goes_on.wait()
+        return web.Response(text="late")
+
+    async with aiohttp.ClientSession() as client:
+        async with AsyncExitStack() as stack:
+            url = await start_listener(stack, respond_late, "127.0.0.1", 0, "peer_api", max_connections=10)
+            asked = asyncio.create_task(client.get(url))
+            await begun.wait()
+            asyncio.get_running_loop().call_later(0.1, goes_on.set)
+        assert await (await asked).text() == "late"
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await client.get(url)
+
+
+async def test_all_addresses_of_a_name_are_bound(monkeypatch):
+    async def getaddrinfo(*_args, **_kwargs):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (f"127.0.0.{number}", 0)) for number in (1, 2, 2)]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    bound = await listener._bind("both", 0)
+    assert [one.getsockname()[0] for one in bound] == ["127.0.0.1", "127.0.0.2"]
+    for one in bound:
+        one.close()
+
+
+async def test_a_port_that_is_taken_is_said_in_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with AsyncExitStack() as stack:
+            with pytest.raises(ConfigurationError, match=rf"\[peer_api\] cannot listen on 127.0.0.1:{port}: .* choose"):
+                await start_listener(stack, respond, "127.0.0.1", port, "peer_api", max_connections=10)
+
+
+async def test_a_body_that_waits_for_100_continue_is_asked_for_after_the_credentials(pair):
+    head = f"POST /api/oicp/{START} HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+    body = json.dumps(authorize_start()).encode()
+    for node, first_line in (("b", b"HTTP/1.1 100 Continue"), ("a", b"HTTP/1.1 401 Unauthorized")):
+        reader, writer = await asyncio.open_connection("127.0.0.1", pair.ports[node])
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
+        assert (await reader.readline()).strip() == first_line
+        if node == "b":
+            writer.write(body)
+            assert b"Authorized" in await asyncio.wait_for(reader.readuntil(b"}"), 5)
+        writer.close()
