@@ -194,7 +194,7 @@ class DatasetReplicator:
             await self._send_batch(batch)
         except PeerError as error:
             return await self._store.write(partial(self._handle_failure, batch=batch, error=error))
-        # Order: forgotten before the cursor is stored, so that a store error plans the batch anew instead of resending it.
+        # Order: forgotten before the cursor is stored, so that after a store error the batch is planned anew.
         self._batch = None
         await self._store.write(lambda tx: self._advance_cursor(tx, batch))
         if batch.is_delta:
@@ -252,7 +252,7 @@ class DatasetReplicator:
             if batch.may_be_partially_applied:
                 self._planner.mark_uncertain(batch.group)
             self._batch = None
-            # Decided by the status: a proxy in front of the peer, which knows no OICP code, may be the one that refuses.
+            # Decided by the status alone: a proxy in front of the peer, which knows no codes, may refuse as well.
             if error.http_status == _CONTENT_TOO_LARGE and self._planner.halve_batch_size():
                 return 0.0
             if error.code == StatusCodeValue.DATA_TRANSACTION_ERROR and batch.is_delta:
