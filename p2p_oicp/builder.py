@@ -215,7 +215,8 @@ def _build_emp_role(
 async def build_hello(components: NodeComponents) -> HelloClient:
     """Return what sends hello to peers and handles theirs; it is also sent after each refresh of a peer's keys."""
     environment, services = components.environment, components.services
-    store_epoch = await services.store.write(lambda tx: peer_state.ensure_epoch(tx, environment.clock.time()))
+    now, new_id = environment.clock.time(), environment.ids.store_epoch()
+    store_epoch = await services.store.write(lambda tx: peer_state.ensure_epoch(tx, now, new_id))
     reconciliation_requested = components.emp.cdr_reconciler.requested if components.emp else None
     hello_client = HelloClient(
         environment.me,

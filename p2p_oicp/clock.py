@@ -1,8 +1,9 @@
-"""Time and new ids, injected everywhere, so that tests decide both."""
+"""Time, new ids and randomness, injected everywhere, so that tests decide them."""
 
 from __future__ import annotations
 
 import os
+import random
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,9 @@ class IdGenerator(Protocol):
 
     def process_id(self) -> str:
         """Return a new value of the ``Process-ID`` header."""
+
+    def store_epoch(self) -> int:
+        """Return the id of a new database: 48 bits, which stay exact in JSON numbers that are read as doubles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,15 @@ class UuidGenerator:
     def process_id(self) -> str:
         """Return a new Process-ID."""
         return _uuid4()
+
+    def store_epoch(self) -> int:
+        """Return the id of a new database."""
+        return int.from_bytes(os.urandom(6))
+
+
+def jitter() -> float:
+    """Return a random number in [0, 1), for backoff."""
+    return random.random()  # noqa: S311 - no secret
 
 
 def _uuid4() -> str:

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from p2p_oicp.clock import Clock
+from p2p_oicp.clock import Clock, jitter
 from p2p_oicp.storage import Store, Transaction, outbox, peer_state
 
 # Lessons of federated chat servers: one failed request among hundreds must not silence a peer, so the circuit opens
@@ -43,7 +42,7 @@ class ExponentialBackoff:
 
     initial_delay: float
     max_delay: float
-    jitter: Callable[[], float] = random.random
+    jitter: Callable[[], float] = jitter
 
     @property
     def store_error_delay(self) -> float:
@@ -93,11 +92,11 @@ class Wakeup:
         """Notify the worker that there may be work."""
         self._event.set()
 
-    async def wait(self, timeout_seconds: float | None) -> None:
-        """Wait for a notification and consume it, at most ``timeout_seconds`` (None: without limit)."""
-        self.backing_off = timeout_seconds is not None
+    async def wait(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as `concurrency.WakeupSignal` has it
+        """Wait for a notification and consume it, at most ``timeout`` seconds (None: without limit)."""
+        self.backing_off = timeout is not None
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_seconds):
+            async with asyncio.timeout(timeout):
                 await self._event.wait()
         self.backing_off = False
         self._event.clear()

@@ -13,7 +13,6 @@ peer that saw an older epoch of ours has sessions that our database does not kno
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, delete, insert, select, update
@@ -125,10 +124,9 @@ class StoreEpoch:
     created_at: int
 
 
-def ensure_epoch(tx: Transaction, now: float) -> StoreEpoch:
-    """Return this database's epoch, creating it on first use."""
-    # 48 bits: exact in the JSON numbers of any peer, which may read them as doubles.
-    tx.run(_INSERT_COUNTER, name=_EPOCH_ID, value=secrets.randbits(48))
+def ensure_epoch(tx: Transaction, now: float, new_id: int) -> StoreEpoch:
+    """Return this database's epoch; on first use, it is created with ``new_id``."""
+    tx.run(_INSERT_COUNTER, name=_EPOCH_ID, value=new_id)
     tx.run(_INSERT_COUNTER, name=_EPOCH_CREATED_AT, value=int(now))
     epoch_id, created_at = (tx.one(_GET_COUNTER, name_=name) for name in (_EPOCH_ID, _EPOCH_CREATED_AT))
     return StoreEpoch(epoch_id["value"] if epoch_id else 0, created_at["value"] if created_at else 0)

@@ -9,12 +9,12 @@ A PIN is verified by bcrypt, which is slow on purpose, and so in a thread.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, delete, insert, or_, select
 
+from p2p_oicp.concurrency import offload
 from p2p_oicp.crypto.pins import pin_matches
 from p2p_oicp.oicp import AuthenticationDataRecord, HashedPIN, Identification, ProviderID
 from p2p_oicp.oicp.enums import StatusCodeValue
@@ -176,7 +176,7 @@ async def _match_record(
     hashed_pin = stored.qr_code.hashed_pin if stored.qr_code else None
     if hashed_pin is None or not _is_supported_hash(hashed_pin):
         return None  # the EMP itself decides
-    is_correct = await asyncio.to_thread(pin_matches, identification.qr_code.pin or "", hashed_pin.value.encode())
+    is_correct = await offload(pin_matches, identification.qr_code.pin or "", hashed_pin.value.encode())
     return (
         AuthenticationMatch(provider, source)
         if is_correct

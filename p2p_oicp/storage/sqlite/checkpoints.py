@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from p2p_oicp.concurrency import SingleThreadExecutor
 
 _CHECKPOINT_INTERVAL_SECONDS = 0.5
 # Copying again what came meanwhile is worth it while the rest would hold up the writer for more than about a ms.
@@ -32,7 +33,7 @@ class WalCheckpointer:
         self._file = file
         self._interval = interval
         self._loop = asyncio.get_running_loop()
-        self._executor = ThreadPoolExecutor(1, "p2p-oicp-checkpoints")
+        self._executor = SingleThreadExecutor("p2p-oicp-checkpoints")
         self._running_checkpoint: asyncio.Future[None] | None = None
         self._next_at = self._loop.time() + interval
 
@@ -40,7 +41,7 @@ class WalCheckpointer:
         """Start copying when it is time; return True once a copy has ended, and `checkpoint_tail` is to be called."""
         if self._running_checkpoint is None:
             if self._loop.time() >= self._next_at:
-                self._running_checkpoint = self._loop.run_in_executor(self._executor, self._checkpoint)
+                self._running_checkpoint = self._executor.submit(self._checkpoint)
             return False
         if not self._running_checkpoint.done():
             return False
@@ -62,7 +63,7 @@ class WalCheckpointer:
         """Wait for a copy that is under way."""
         if self._running_checkpoint is not None:
             await self._running_checkpoint
-        self._executor.shutdown()
+        self._executor.close()
 
 
 def checkpoint_tail(connection: sqlite3.Connection) -> None:

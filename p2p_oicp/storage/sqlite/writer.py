@@ -21,12 +21,12 @@ import contextlib
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from enum import Enum, auto
 from typing import Any, TypeVar, cast
 
 import msgspec
 
+from p2p_oicp.concurrency import SingleThreadExecutor, spawn
 from p2p_oicp.errors import StoreBusy, StoreError
 from p2p_oicp.storage.sqlite.checkpoints import WalCheckpointer, checkpoint_tail
 from p2p_oicp.storage.statements import RowStatement, Statement
@@ -120,8 +120,8 @@ class GroupCommitWriter:
         self._work_available = asyncio.Event()
         self._closing = False
         self._loop = asyncio.get_running_loop()
-        self._executor = ThreadPoolExecutor(1, "p2p-oicp-writer")
-        self._task = self._loop.create_task(self._run_loop(), name="writer")
+        self._executor = SingleThreadExecutor("p2p-oicp-writer")
+        self._task = spawn(self._run_loop(), name="writer")
 
     def __repr__(self) -> str:
         return f"<GroupCommitWriter interactive={len(self._interactive)} bulk={len(self._bulk)}>"
@@ -148,7 +148,7 @@ class GroupCommitWriter:
         self._work_available.set()
         await self._task
         await self._checkpointer.close()
-        self._executor.shutdown()
+        self._executor.close()
 
     async def _run_loop(self) -> None:
         bulk: list[_QueuedJob] = []
@@ -169,7 +169,7 @@ class GroupCommitWriter:
             _resolve(interactive)
             _resolve(bulk)
             if self._checkpointer.tail_is_due():
-                await self._loop.run_in_executor(self._executor, checkpoint_tail, self._connection)
+                await self._executor.submit(checkpoint_tail, self._connection)
 
     async def _wait_for_work(self) -> bool:
         """Wait for jobs; return False where the writer is closing and none is left."""
@@ -184,7 +184,7 @@ class GroupCommitWriter:
         for queued in interactive:
             self._run(queued)
         if (bulk_limit and self._bulk) or self._fsyncs_on_commit:
-            await self._loop.run_in_executor(self._executor, self._run_bulk_and_commit, bulk, bulk_limit)
+            await self._executor.submit(self._run_bulk_and_commit, bulk, bulk_limit)
         else:
             self._connection.execute("COMMIT")
 
