@@ -29,7 +29,6 @@ from p2p_oicp.delivery import (
 )
 from p2p_oicp.delivery.outbox import BackendDeliveryTarget
 from p2p_oicp.peering import Peering, PeersChanged
-from p2p_oicp.peering.evidence_recorder import RecordingPeerClient
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, Services
 from p2p_oicp.roles.context import EMP_BACKEND, RemovedPeers
@@ -188,7 +187,7 @@ def _build_services(
         local_peer=environment.me,
         registry=environment.registry,
         store=store,
-        peers=RecordingPeerClient(client, recorder),
+        peers=client,
         recorder=recorder,
         wakeups=wakeups,
         clock=environment.clock,

@@ -1,7 +1,4 @@
-"""Copies of those who are no peers of this node any more.
-
-What a role gets with a request, and what it works with.
-"""
+"""What handlers get and return: request, response, and the services of the node."""
 
 from __future__ import annotations
 
@@ -24,9 +21,10 @@ from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
 
 
 class RemovedPeers:
-    """Whose copies neither are told nor decide any more.
+    """Sources of dataset records that are peers no more.
 
-    They stay in the store, and count again when their peer comes back: it would not send again what it has brought.
+    Their records neither are published nor decide anything. They stay in the store and count again when the peer comes
+    back, because it would not send again what has been acknowledged.
     """
 
     def __init__(self, registry: PeerRegistry, store: Store) -> None:
@@ -36,7 +34,7 @@ class RemovedPeers:
         self._names: list[str] = []
 
     def names(self) -> list[str] | None:
-        """Return their names, None if there are none; looked up again when the peers have changed."""
+        """Return their names; None if there are none. Queried again only after the peers have changed."""
         peers = self._registry.all()
         if peers is not self._computed_for:
             current_names = {peer.name for peer in peers}
@@ -48,17 +46,24 @@ class RemovedPeers:
 
 MessageT_co = TypeVar("MessageT_co", bound=Message, covariant=True)
 
-#: The destination of letters to our own backend; no peer can have this name (`peers.fields.display_name`).
+#: The destination of messages to our own EMP backend; no peer can have this name (`peers.models.display_name`).
 EMP_BACKEND = "backend emp"
 
 
 class OperationRequest(msgspec.Struct, Generic[MessageT_co], frozen=True):
-    """One authenticated, valid request.
+    """One authenticated and validated request.
 
-    ``peer`` is who sent it: a peer, or our own company (``peer.is_self``) when it came from our backend; None where the
-    message names no sender and the lab's insecure mode proves none: then the session decides.
-    ``party`` is the sender's id as it stood in the path, ``query`` what stood behind it. ``records`` are the records of
-    a push, to be read one by one. ``seal``: see `Seal`; None where nothing is signed.
+    Attributes:
+        operation: its row of the operations table.
+        message: the request; of a push the envelope without its records.
+        peer: the sender: a peer, or our own company (``peer.is_self``) if the request came from our backend. None only
+            in insecure mode, for a message that names no sender: then the session decides.
+        sender_id: the sender's id as it stood in the path.
+        records: the records of a push, to be read one by one.
+        body: the request as received, decoded.
+        query: the query string, without "?".
+        sign_in_transaction: signs the response and records the exchange in the transaction of the decision; None if
+            nothing is signed.
     """
 
     operation: Operation
@@ -72,12 +77,16 @@ class OperationRequest(msgspec.Struct, Generic[MessageT_co], frozen=True):
 
     @property
     def digest(self) -> bytes:
-        """Tells whether two requests are the same, byte for byte."""
+        """SHA-256 of the body: equal for two transmissions of one request."""
         return hashlib.sha256(self.body).digest()
+
+    def signed(self, tx: Transaction, response: OperationResponse) -> OperationResponse:
+        """Return the response, signed and recorded in ``tx`` if the request was signed."""
+        return response if self.sign_in_transaction is None else self.sign_in_transaction(tx, response)
 
 
 class OperationResponse(msgspec.Struct, frozen=True):
-    """An OICP answer, ready to send.
+    """An OICP response, ready to send.
 
     Attributes:
         is_refusal: this node refuses; a refusal that was only passed on is none.
@@ -91,18 +100,22 @@ class OperationResponse(msgspec.Struct, frozen=True):
     signature_headers: Mapping[str, str] | None = None
 
 
-#: Signs a response, and records its exchange as evidence, in the transaction that decides it; the role returns what
-#: this returns. What is not signed there is signed and recorded afterwards, in a transaction of its own: with
-#: ``synchronous = FULL``, that costs each request 25 to 40 µs more.
+#: Signs a response, records the exchange as evidence in the given transaction, and returns the signed response. A
+#: response that is not signed there is signed and recorded afterwards, in a transaction of its own: with
+#: ``synchronous = FULL``, 25 to 40 µs more of each request.
 TransactionalSigner: TypeAlias = Callable[[Transaction, OperationResponse], OperationResponse]
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What both roles work with; ``me`` is this node's own company.
+    """What the handlers of both roles use.
 
-    ``authorization_deadline``: seconds an EMP gets for AuthorizeStart and AuthorizeStop. ``pin_rounds``: what hashing
-    a PIN costs, 2 to this power.
+    Attributes:
+        local_peer: this node's own company.
+        peers: sends requests; the caller records the exchange that comes with a reply (``recorder``).
+        removed_peers: sources of records that do not count.
+        authorization_deadline: seconds that EMP peers get for AuthorizeStart and AuthorizeStop.
+        pin_rounds: cost of hashing a PIN, as a power of 2 (bcrypt).
     """
 
     local_peer: Peer
@@ -119,7 +132,7 @@ class Services:
     pin_rounds: int = 10
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Return the time in seconds since 1970."""
         return self.clock.time()
 
 

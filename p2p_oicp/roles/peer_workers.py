@@ -15,6 +15,7 @@ from p2p_oicp.delivery import DatasetReplicator, ExponentialBackoff, OutboxDispa
 from p2p_oicp.delivery.outbox import PeerDeliveryTarget
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.peering import PeersChanged
+from p2p_oicp.peering.evidence_recorder import RecordingPeerClient
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import Services
 from p2p_oicp.roles.datasets.pull_client import DatasetPuller
@@ -49,7 +50,7 @@ class PeerWorkerPool:
         """Let workers work for ``peer``, and say hello to it."""
         services = self._services
         wakeup = services.wakeups.register(peer.name, peer.name)
-        target = PeerDeliveryTarget(services.registry, services.peers)
+        target = PeerDeliveryTarget(services.registry, RecordingPeerClient(services.peers, services.recorder))
         dispatcher = OutboxDispatcher(
             target, store=services.store, wakeup=wakeup, clock=services.clock, backoff=self._backoff
         )

@@ -1,6 +1,6 @@
-"""Answers built as plain dictionaries: three times cheaper than dumping models, and strict by construction.
+"""OICP responses: acknowledgements, authorizations, refusals, pages; and the three ids that every response echoes.
 
-Pages of an answer (boxes P1 and P2): which one is wanted, and the envelope around its records.
+They are built as plain dictionaries: three times cheaper than dumping models, and strict by construction.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 from urllib.parse import parse_qs
 
 import msgspec
@@ -16,18 +17,27 @@ from msgspec.structs import replace
 
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import SessionID, StatusCodeValue
-from p2p_oicp.oicp.operations import Operation
+from p2p_oicp.oicp.operations import Operation, Party
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.storage.sessions import Session
 
-SUCCESS = "000"
-_CODES_REFUSED_BY_ACKNOWLEDGEMENT = frozenset({"017", "300"})
+SUCCESS = StatusCodeValue.SUCCESS
+# These two refuse the sender, whatever it has asked for (RULES D57).
+_CODES_REFUSED_BY_ACKNOWLEDGEMENT = frozenset({StatusCodeValue.UNAUTHORIZED_ACCESS, StatusCodeValue.PARTNER_NOT_FOUND})
+# "String (1000)" (OICP 2.3, StatusCodeType, AdditionalInfo).
 _MAX_INFO_LENGTH = 1000
 _DESCRIPTIONS = {str(known): known.description for known in StatusCodeValue}
 
 
+class _ReplyWithIds(Protocol):
+    @property
+    def cpo_partner_session_id(self) -> str | None: ...
+    @property
+    def emp_partner_session_id(self) -> str | None: ...
+
+
 class SessionIds(msgspec.Struct, frozen=True):
-    """The three ids of a process, as far as they are known; echoed in every answer."""
+    """The three ids of a charging process, as far as they are known; every response echoes them (DESIGN section 5)."""
 
     session_id: str | None = None
     cpo_partner_session_id: str | None = None
@@ -35,7 +45,7 @@ class SessionIds(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_message(cls, message: object) -> SessionIds:
-        """Take the ids of a message."""
+        """Return the ids of a request; each is None where the message has no such member."""
         session_id = getattr(message, "session_id", None)
         return cls(
             session_id.text if isinstance(session_id, SessionID) else None,
@@ -45,8 +55,21 @@ class SessionIds(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_session(cls, session: Session) -> SessionIds:
-        """Take the ids of a stored session."""
+        """Return the ids of a stored session."""
         return cls(session.session_id, session.cpo_partner_session_id, session.emp_partner_session_id)
+
+    @classmethod
+    def from_reply(cls, reply: _ReplyWithIds, session: Session, responder: Party) -> SessionIds:
+        """Return the session's ids after a reply: the responder may have set its own partner session id."""
+        if responder is Party.EMP:
+            emp_partner_session_id = reply.emp_partner_session_id or session.emp_partner_session_id
+            return cls(session.session_id, session.cpo_partner_session_id, emp_partner_session_id)
+        cpo_partner_session_id = reply.cpo_partner_session_id or session.cpo_partner_session_id
+        return cls(session.session_id, cpo_partner_session_id, session.emp_partner_session_id)
+
+    def without_session(self) -> SessionIds:
+        """Return the partners' ids only: a refused start has no session (B2)."""
+        return replace(self, session_id=None)
 
     def members(self) -> dict[str, str]:
         """Return the known ids as OICP members."""
@@ -59,44 +82,53 @@ class SessionIds(msgspec.Struct, frozen=True):
             members["EMPPartnerSessionID"] = self.emp_partner_session_id
         return members
 
+    def attributes(self) -> dict[str, object]:
+        """Return all three as attributes of a message, for ``Message.replace``; None removes a member."""
+        return {
+            "session_id": SessionID(self.session_id) if self.session_id else None,
+            "cpo_partner_session_id": self.cpo_partner_session_id,
+            "emp_partner_session_id": self.emp_partner_session_id,
+        }
+
 
 NO_IDS = SessionIds()
 
 
 def status_code(code: str, info: str | None = None) -> dict[str, str]:
     """Return a StatusCode with the standard description of ``code`` (OICP 2.3, StatusCodeType)."""
-    members = {"Code": code, "Description": _DESCRIPTIONS.get(code, "")}
+    members: dict[str, str] = {"Code": code, "Description": _DESCRIPTIONS.get(code, "")}
     return members | {"AdditionalInfo": info[:_MAX_INFO_LENGTH]} if info else members
 
 
-_SUCCESS_STATUS = status_code(SUCCESS)
+_SUCCESS_STATUS = status_code(StatusCodeValue.SUCCESS)
 
 
 def acknowledgement_response(
-    code: str = SUCCESS, info: str | None = None, ids: SessionIds = NO_IDS
+    code: str = StatusCodeValue.SUCCESS, info: str | None = None, ids: SessionIds = NO_IDS
 ) -> OperationResponse:
-    """Return an Acknowledgement; its Result is true exactly for 000 (box M3)."""
-    members = {"Result": code == SUCCESS, "StatusCode": status_code(code, info), **ids.members()}
-    return OperationResponse(orjson.dumps(members), is_refusal=code != SUCCESS)
+    """Return an Acknowledgement; its Result is true exactly for 000 (M3)."""
+    is_success = code == StatusCodeValue.SUCCESS
+    members = {"Result": is_success, "StatusCode": status_code(code, info), **ids.members()}
+    return OperationResponse(orjson.dumps(members), is_refusal=not is_success)
 
 
 def authorized_response(provider_id: str, ids: SessionIds) -> OperationResponse:
-    """Return an AuthorizationStart or AuthorizationStop that says yes, in the name of ``provider_id``."""
+    """Return an AuthorizationStart or AuthorizationStop with status Authorized, of the provider ``provider_id``."""
     members = {"AuthorizationStatus": "Authorized", "ProviderID": provider_id, "StatusCode": _SUCCESS_STATUS}
     return OperationResponse(orjson.dumps({**members, **ids.members()}))
 
 
 def not_authorized_response(code: str, info: str | None = None, ids: SessionIds = NO_IDS) -> OperationResponse:
-    """Return a refusing AuthorizationStart or AuthorizationStop; both have these members."""
+    """Return an AuthorizationStart or AuthorizationStop with status NotAuthorized; both have these members."""
     members = {"AuthorizationStatus": "NotAuthorized", "StatusCode": status_code(code, info), **ids.members()}
     return OperationResponse(orjson.dumps(members), is_refusal=True)
 
 
 def refusal_response(operation: Operation, refusal: Refusal, ids: SessionIds = NO_IDS) -> OperationResponse:
-    """Return a refusal in the form its operation has for it (CONFORMANCE D57).
+    """Return a refusal as the message that its operation has for it (RULES D57).
 
-    AuthorizeStop always answers with its own form, AuthorizeStart except for 017 and 300, all others with an
-    Acknowledgement.
+    That is an AuthorizationStop for AuthorizeStop, an AuthorizationStart for AuthorizeStart (but not for 017 and 300),
+    and an Acknowledgement for all others.
     """
     has_own_type = operation.name == "AuthorizeStop" or (
         operation.name == "AuthorizeStart" and refusal.code not in _CODES_REFUSED_BY_ACKNOWLEDGEMENT
@@ -108,35 +140,40 @@ def refusal_response(operation: Operation, refusal: Refusal, ids: SessionIds = N
 # "default 20, maximum 2000" (EMP-02, eRoamingGetChargeDetailRecords; the integration guide for EVSE data).
 _DEFAULT_PAGE_SIZE = 20
 _MAX_PAGE_SIZE = 2000
-_DATA_ERROR = "022"
 _BAD_REQUEST = 400
-# So that what it is multiplied with is still a number for the database.
+# 10¹² times 2,000 is an offset that SQLite's 64-bit integers hold.
 _MAX_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """A page: ``number`` from 0, at most ``size`` records."""
+    """A page of a response (P1, P2).
+
+    Attributes:
+        number: from 0.
+        size: at most so many records; 1 to 2,000.
+    """
 
     number: int = 0
     size: int = _DEFAULT_PAGE_SIZE
 
     @property
     def offset(self) -> int:
-        """How many records come before it."""
+        """Number of records on the pages before it."""
         return self.number * self.size
 
     @classmethod
     def from_query(cls, query: str) -> PageRequest:
-        """Read ``page`` and ``size``; a larger size than 2000 is clamped. Raises Refusal 022."""
+        """Parse ``page`` and ``size`` of a query string; a size over 2,000 is reduced. Raises Refusal 022, HTTP 400."""
         return _parse_page_request(query)
 
     def response(self, records: Sequence[bytes], total: int) -> OperationResponse:
-        """Return the page with all members of the envelope: another implementation loops forever without ``last``."""
+        """Return the page of these records; ``total`` counts the records of all pages."""
         return self.response_from_parts([b",".join(records)], len(records), total)
 
     def response_from_parts(self, parts: Sequence[bytes], count: int, total: int) -> OperationResponse:
-        """Return the page; ``texts`` in a row are ``count`` records with commas between."""
+        """Return the page; ``parts`` joined are ``count`` records with commas between them."""
+        # All members of the envelope: another implementation requests pages for ever without ``last``.
         pages = max(1, -(-total // self.size))
         envelope = {
             "number": self.number,
@@ -146,9 +183,9 @@ class PageRequest:
             "totalPages": pages,
             "first": self.number == 0,
             "numberOfElements": count,
-            "StatusCode": status_code(SUCCESS),
+            "StatusCode": status_code(StatusCodeValue.SUCCESS),
         }
-        # What stands around them is joined with the records: a page of some megabytes is copied once.
+        # One join of records and envelope: a page of some megabytes is copied once.
         return OperationResponse(b"".join((b'{"content":[', *parts, b"],", orjson.dumps(envelope)[1:])))
 
 
@@ -163,5 +200,5 @@ def _parse_number(parameters: dict[str, list[str]], name: str, default: int) -> 
     text = parameters.get(name, [str(default)])[-1]
     if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
         expected = f"expected a whole number from 0, of {_MAX_DIGITS} digits at most"
-        raise Refusal(_DATA_ERROR, f"{name}={text[:20]}: {expected}", http_status=_BAD_REQUEST)
+        raise Refusal(StatusCodeValue.DATA_ERROR, f"{name}={text[:20]}: {expected}", http_status=_BAD_REQUEST)
     return int(text)

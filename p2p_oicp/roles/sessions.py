@@ -1,21 +1,31 @@
-"""One run for requests that are repeated while the first is still being answered (box H4).
+"""Sessions of one role: opened once for a request however often it is sent, found, stopped.
 
-What both roles hold a session to while it goes on.
+A session is a charging process between a CPO and an EMP (OICP 2.3, SessionID). Both roles use `SessionService`:
 
-The session book: how both roles open, find and change sessions (DESIGN section 5, "Session ids").
+1. ``new_session`` makes the draft from a request that opens one (the SessionID is kept or generated).
+2. ``begin_start`` inserts it, or returns the session that the same request opened before: a duplicate gets the first
+   response (H4), another request with this SessionID is refused with 400.
+3. ``complete_start`` stores how it ended, with the response that duplicates will get.
+4. ``find`` and ``stop`` serve the later messages, of the session's own parties only (B3).
 
-What this node tells the other party of a session about it.
+Where the outcome is known before anything is stored, ``record_decided_start`` does 2 and 3 in one transaction:
+authorization by the token list at the EMP's node, and AuthorizeStart at the CPO's node, which asks first. The latter
+looks duplicates up with ``find_start``; requests under way are known to `SingleFlight` and `SessionService.starting`.
+
+The functions over a `Transaction` are pure in the sense that they use nothing but it and their arguments.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Generic, NamedTuple, TypeVar
 
+import msgspec
 import orjson
 
+from p2p_oicp.client import PreparedExchange
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import (
     ChargeDetailRecord,
@@ -25,40 +35,53 @@ from p2p_oicp.oicp import (
     Identifier,
     Message,
     SessionID,
+    StatusCodeValue,
 )
 from p2p_oicp.oicp.common import token_key
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.responses import SessionIds
-from p2p_oicp.storage import Transaction, cdrs, sessions
+from p2p_oicp.storage import Store, Transaction, cdrs, sessions
 from p2p_oicp.storage.sessions import REFUSED_STATES, STOPPABLE_STATES, Session, SessionState
 
 ResultT = TypeVar("ResultT")
-_SYSTEM_ERROR = "021"
+
+#: Kinds of session: by what it was opened.
+AUTHORIZE = "authorize"
+REMOTE = "remote"
+RESERVATION = "reservation"
+# Other implementations send the same request up to 12 times within 3 minutes (H4).
+IDEMPOTENCY_WINDOW_SECONDS = 300.0
+# "at least 5 minutes between two progress notifications" (CPO-02, best practice; the code by RULES section 4).
+_MIN_PROGRESS_INTERVAL_SECONDS = 300.0
+_NOT_FOUND = 404
 
 
 class SingleFlight(Generic[ResultT]):
-    """Runs the work of a key once at a time; whoever comes meanwhile gets its outcome."""
+    """Run the work of a key once at a time; concurrent calls with the same key share its result or its exception."""
 
     def __init__(self) -> None:
         self._running: dict[Hashable, asyncio.Future[ResultT]] = {}
 
     async def run(self, key: Hashable | None, work: Callable[[], Awaitable[ResultT]]) -> ResultT:
-        """Return what ``work`` returns, or what the run of ``key`` that is under way returns; None is no key."""
+        """Return the result of ``work``, or of the run of ``key`` that is under way; a key of None is never shared."""
         if key is None:
             return await work()
         running = self._running.get(key)
         if running is not None:
+            # Shielded: a client that hangs up must not cancel the run that others wait for.
             return await asyncio.shield(running)
         future = self._running[key] = asyncio.get_running_loop().create_future()
         try:
             result = await work()
         except BaseException as error:
             shared_error = (
-                error if isinstance(error, Exception) else Refusal(_SYSTEM_ERROR, "the first such request was given up")
+                error
+                if isinstance(error, Exception)
+                else Refusal(StatusCodeValue.SYSTEM_ERROR, "the first such request was cancelled")
             )
             future.set_exception(shared_error)
-            future.exception()  # seen, whether or not somebody waits
+            future.exception()  # marks it as retrieved: asyncio logs an exception that no duplicate has waited for
             raise
         else:
             future.set_result(result)
@@ -67,149 +90,154 @@ class SingleFlight(Generic[ResultT]):
             del self._running[key]
 
 
-_DATA_ERROR = "022"
-# "at least 5 minutes between two progress notifications" (CPO-02, BPD; the code by CONFORMANCE section 4).
-_MIN_PROGRESS_INTERVAL_SECONDS = 300.0
+class IdempotencyKey(NamedTuple):
+    """What all transmissions of one request have in common (H4)."""
+
+    operation: str
+    sender_id: str | None
+    digest: bytes
 
 
-def check_same_evse(session: Session, record: ChargeDetailRecord | ChargingNotification) -> None:
-    """Refuse what speaks of another EVSE than the session's (box C8); a start may have come without an EvseID."""
-    if session.evse_key and record.evse_id.key != session.evse_key:
-        raise Refusal(
-            _DATA_ERROR, f"EvseID {record.evse_id} is not the EVSE of session {session.session_id}, {session.evse_key}"
-        )
+def idempotency_key(request: OperationRequest[Message]) -> IdempotencyKey | None:
+    """Return the key of a request; None where a second one with the same bytes is a process of its own.
+
+    A duplicate is recognized only if the request carries an id of the process. Without one, the same card presented
+    twice to the same station is two processes.
+    """
+    members = vars(request.message)
+    if members.get("session_id") or members.get("cpo_partner_session_id") or members.get("emp_partner_session_id"):
+        return IdempotencyKey(request.operation.name, request.sender_id, request.digest)
+    return None
 
 
-def check_progress(session: Session, notification: ChargingNotification) -> float | None:
-    """Return when progress was made, None for another notification; refuse one too soon after the last (022)."""
-    if not isinstance(notification, ChargingNotificationProgress):
-        return session.progress_at
-    occurred_at = notification.event_occurred.timestamp()
-    previous = session.progress_at
-    if previous is not None and abs(occurred_at - previous) < _MIN_PROGRESS_INTERVAL_SECONDS:
-        raise Refusal(
-            _DATA_ERROR,
-            f"EventOccurred is {occurred_at - previous:.0f} s after the last progress of this session; "
-            "at least 300 s are asked for",
-        )
-    return occurred_at
+class StartOutcome(msgspec.Struct, frozen=True):
+    """The session that a start belongs to.
 
-
-LookupT = TypeVar("LookupT")
-
-SESSION_INVALID = "400"
-AUTHORIZE = "authorize"
-REMOTE = "remote"
-RESERVATION = "reservation"
-# Other implementations send the same request up to 12 times within 3 minutes (box H4).
-IDEMPOTENCY_WINDOW_SECONDS = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class StartResult(Generic[LookupT]):
-    """The session a start belongs to, and the answer it was given before, if it is a repetition.
-
-    ``interrupted``: the same request opened it, and this node went down before it had an answer. ``found`` is what was
-    looked up in the same transaction.
+    Attributes:
+        session: the new session, or the one that the same request opened before.
+        response: the first response, if this is a duplicate; None: the start goes on.
+        crashed_before_answer: the same request opened the session, and the node stopped before it had an answer.
     """
 
     session: Session
-    looked_up: LookupT
     response: OperationResponse | None = None
     crashed_before_answer: bool = False
 
 
+def begin_start(tx: Transaction, draft: Session, *, key: IdempotencyKey | None) -> StartOutcome:
+    """Insert the session of a start request, or find the one that the same request opened (H4).
+
+    Args:
+        tx: the transaction of the decision.
+        draft: the session as `SessionService.new_session` made it, or decided already.
+        key: the request's key. None: duplicates are found by the draft's SessionID alone.
+
+    Raises:
+        Refusal: 400, the SessionID is that of a session which another request opened.
+    """
+    existing = sessions.by_request(tx, draft.role, draft.request_digest, _window_start(draft)) if key else None
+    existing = existing or sessions.insert_or_get(tx, draft)
+    if existing is None:
+        return StartOutcome(draft)
+    if _is_id_free(existing, draft):
+        sessions.delete(tx, draft.role, existing.session_key)
+        sessions.insert_or_get(tx, draft)
+        return StartOutcome(draft)
+    return _earlier_start(existing, draft)
+
+
+def find_start(store: Store, draft: Session, *, key: IdempotencyKey | None) -> StartOutcome | None:
+    """Return what `begin_start` would find as of the last commit, without waiting for the disk; None: the draft is new.
+
+    Raises Refusal 400 as `begin_start` does.
+    """
+    existing = sessions.by_request_now(store, draft.role, draft.request_digest, _window_start(draft)) if key else None
+    if existing is None and not draft.id_generated_here:
+        existing = sessions.get_now(store, draft.role, draft.session_key)
+    if existing is None or _is_id_free(existing, draft):
+        return None
+    return _earlier_start(existing, draft)
+
+
+def record_decided_start(
+    tx: Transaction, session: Session, response: OperationResponse, *, key: IdempotencyKey | None
+) -> OperationResponse:
+    """Insert a session whose start is decided, and return ``response``; or the first response to the same request.
+
+    Raises Refusal 400 as `begin_start` does.
+    """
+    outcome = begin_start(tx, session, key=key)
+    if outcome.crashed_before_answer:
+        # Nothing has left the node in the name of the earlier session, so this decision replaces it.
+        sessions.delete(tx, session.role, outcome.session.session_key)
+        sessions.insert_or_get(tx, session)
+    return outcome.response or response
+
+
+def check_id_is_unused(tx: Transaction, draft: Session, session_key: str) -> None:
+    """Raise Refusal 400 if the responder has given the session an id of its own that another session has already."""
+    if session_key != draft.session_key and sessions.get(tx, draft.role, session_key) is not None:
+        info = f"the response's SessionID {session_key} is already that of another process"
+        raise Refusal(StatusCodeValue.SESSION_INVALID, info)
+
+
+def _window_start(draft: Session) -> float:
+    return draft.created_at - IDEMPOTENCY_WINDOW_SECONDS
+
+
+def _is_id_free(existing: Session, draft: Session) -> bool:
+    """Whether a refused start has left its SessionID to others (B2); its own duplicates get the refusal again."""
+    is_duplicate = existing.request_digest == draft.request_digest and existing.created_at >= _window_start(draft)
+    return existing.state in REFUSED_STATES and not is_duplicate
+
+
+def _earlier_start(existing: Session, draft: Session) -> StartOutcome:
+    if existing.request_digest != draft.request_digest:
+        raise _another_process(draft.session_id)
+    if not existing.start_response:
+        return StartOutcome(existing, crashed_before_answer=True)
+    return StartOutcome(existing, OperationResponse(existing.start_response))
+
+
+def _another_process(session_id: str) -> Refusal:
+    return Refusal(StatusCodeValue.SESSION_INVALID, f"SessionID {session_id} belongs to another process")
+
+
 def valid_session_id(session_id: SessionID | None) -> SessionID | None:
-    """Return the SessionID that came along, if it can be kept."""
+    """Return the SessionID of a message if it can be kept, None otherwise."""
     return session_id if session_id is not None and session_id.is_valid else None
 
 
-def no_lookup(_tx: Transaction) -> None:
-    """Look nothing up."""
+class StopReply(msgspec.Struct, frozen=True):
+    """What the responsible system said to a stop; ``exchange`` is its evidence, if a peer signed it."""
+
+    response: OperationResponse
+    is_accepted: bool
+    exchange: PreparedExchange | None = None
 
 
 class SessionService:
-    """Sessions of one role."""
+    """The sessions of one role; shared by its handlers, because a stop has to know of starts under way."""
 
     def __init__(self, role: str, services: Services) -> None:
         self._role = role
         self._services = services
         self._single_flight: SingleFlight[OperationResponse] = SingleFlight()
+        self._starting: dict[str, asyncio.Event] = {}
+
+    def __repr__(self) -> str:
+        return f"<SessionService role={self._role} starting={len(self._starting)}>"
 
     async def deduplicate(
         self, request: OperationRequest[Message], work: Callable[[], Awaitable[OperationResponse]]
     ) -> OperationResponse:
-        """Answer a request that is repeated while the first is being answered by the first one's answer (box H4)."""
-        return await self._single_flight.run(_idempotency_key(request), work)
-
-    async def begin_start(
-        self, request: OperationRequest[Message], draft: Session, look_up: Callable[[Transaction], LookupT]
-    ) -> StartResult[LookupT]:
-        """Store a new session before anything is sent, or find the one that the same request opened before.
-
-        Raises Refusal 400 where the SessionID names a session that another request opened.
-        """
-
-        def job(tx: Transaction) -> tuple[Session | None, LookupT]:
-            return self._insert_or_get(tx, draft, is_idempotent=_is_idempotent(request)), look_up(tx)
-
-        existing, looked_up = await self._services.store.write(job)
-        if existing is None:
-            return StartResult(draft, looked_up)
-        response = _cached_response(existing, draft)
-        return StartResult(existing, looked_up, response, crashed_before_answer=response is None)
-
-    async def decide_start(
-        self, request: OperationRequest[Message], decide: Callable[[Transaction], tuple[Session, OperationResponse]]
-    ) -> OperationResponse:
-        """Decide and store a start in one transaction, for what this node knows itself; return its (first) answer.
-
-        The session keeps the SessionID of its draft. Its own row tells its story up to here, so there is no event.
-        Raises Refusal 400 as ``open`` does.
-        """
-
-        def job(tx: Transaction) -> OperationResponse:
-            session, decided_response = decide(tx)
-            response = self._store_or_find_response(tx, request, session) or decided_response
-            if request.sign_in_transaction is not None:
-                return request.sign_in_transaction(tx, response)
-            return response
-
-        return await self._services.store.write(job)
-
-    def _store_or_find_response(
-        self, tx: Transaction, request: OperationRequest[Message], session: Session
-    ) -> OperationResponse | None:
-        """Store a decided session; return the answer that the same request got before, if it is a repetition."""
-        # A repetition of a request that carries the SessionID is found by it, for the session keeps it.
-        is_idempotent = bool(session.id_generated_here) and _is_idempotent(request)
-        existing = self._insert_or_get(tx, session, is_idempotent=is_idempotent)
-        if existing is None:
-            return None
-        cached = _cached_response(existing, session)
-        if cached is None:  # this node went down before it had one
-            sessions.delete(tx, self._role, existing.session_key)
-            sessions.insert_or_get(tx, session)
-        return cached
-
-    def _insert_or_get(self, tx: Transaction, draft: Session, *, is_idempotent: bool) -> Session | None:
-        since = draft.created_at - IDEMPOTENCY_WINDOW_SECONDS
-        if is_idempotent:
-            duplicate = sessions.by_request(tx, self._role, draft.request_digest, since)
-            if duplicate is not None:
-                return duplicate
-        existing = sessions.insert_or_get(tx, draft)
-        if existing is None or existing.state not in REFUSED_STATES:
-            return existing
-        if existing.request_digest == draft.request_digest and existing.created_at >= since:
-            return existing
-        # A refused start has no session (box B2): its id is free again, only a repetition is told the same.
-        sessions.delete(tx, self._role, existing.session_key)
-        return sessions.insert_or_get(tx, draft)
+        """Return the result of ``work``; a duplicate that arrives meanwhile gets the same (H4)."""
+        return await self._single_flight.run(idempotency_key(request), work)
 
     def new_session(self, request: OperationRequest[Message], session_kind: str, peer_name: str) -> Session:
-        """Return a new session in state ``requested``; its SessionID is the one that came along, or minted."""
-        members = vars(request.message)  # asking a model for a member that it does not have is slow
+        """Return a session in state ``requested``, with the request's SessionID if valid, else a new one."""
+        # Read from the instance's dict: asking a model for a member that it does not have is slow.
+        members = vars(request.message)
         requested_id = valid_session_id(members.get("session_id"))
         session_id = requested_id or SessionID(self._services.ids.session_id())
         now, (operator_key, operator_id) = self._services.now(), _key_and_text(_operator(members))
@@ -235,108 +263,171 @@ class SessionService:
             id_generated_here=int(requested_id is None),
         )
 
+    @contextmanager
+    def starting(self, session_key: str) -> Iterator[None]:
+        """Mark a session that is not stored yet as being started: a stop that overtakes its commit waits.
+
+        Raises Refusal 400 if another request is starting a session with this id.
+        """
+        if session_key in self._starting:
+            raise _another_process(session_key)
+        finished = self._starting[session_key] = asyncio.Event()
+        try:
+            yield
+        finally:
+            del self._starting[session_key]
+            finished.set()
+
     async def complete_start(
         self,
         session: Session,
         state: SessionState,
         response: OperationResponse,
-        extra_write: Callable[[Transaction], None] | None = None,
-        **values: object,
-    ) -> None:
-        """Store how a start ended, with the answer that repetitions will get, and whatever ``also`` belongs to it.
-
-        Raises Refusal 400 where the responder's own SessionID is one that this node uses already.
-        """
-        now = self._services.now()
-        key = str(values.get("session_key", session.session_key))
-
-        def job(tx: Transaction) -> None:
-            if key != session.session_key and sessions.get(tx, self._role, key) is not None:
-                raise Refusal(SESSION_INVALID, f"the answer's SessionID {key} is already that of another process")
-            if key != session.session_key:
-                values["id_generated_here"] = 1
-            sessions.transition(tx, self._role, session.session_key, now, state, start_response=response.body, **values)
-            sessions.add_event(tx, self._role, key, now, state, response.body)
-            if extra_write is not None:
-                extra_write(tx)
-
-        await self._services.store.write(job)
-
-    def find(self, tx: Transaction, request: OperationRequest[Message]) -> Session:
-        """Return the session that a later message speaks of.
-
-        Raises Refusal 400 where it is unknown, was refused, or belongs to another party (boxes B2, B3).
-        """
-        session_id = getattr(request.message, "session_id", None)
-        session = sessions.get(tx, self._role, session_id.key) if session_id is not None else None
-        if session is None or session.state in REFUSED_STATES or not session.peer:
-            raise Refusal(SESSION_INVALID, f"SessionID {session_id} is not a session of this node")
-        self._check_parties(session, request)
-        return session
-
-    def begin_stop(self, tx: Transaction, request: OperationRequest[Message]) -> Session:
-        """Return the session that a stop speaks of, and note the request in its story; raises Refusal 400."""
-        session = self.find(tx, request)
-        if session.state not in STOPPABLE_STATES or cdrs.exists(tx, self._role, session.session_key):
-            raise Refusal(SESSION_INVALID, f"session {session.session_id} is {session.state}: nothing is to be stopped")
-        event = f"{request.operation.name} requested"
-        body = None if _contains_pin(request.message) else request.body
-        sessions.add_event(tx, self._role, session.session_key, self._services.now(), event, body)
-        return session
-
-    def cached_stop_response(self, session: Session, request: OperationRequest[Message]) -> OperationResponse | None:
-        """Return the answer to the very same stop, if it was positive (box H4)."""
-        if session.stop_response is not None and session.stop_digest == request.digest:
-            return OperationResponse(session.stop_response)
-        return None
-
-    async def complete_stop(
-        self, session: Session, request: OperationRequest[Message], response: OperationResponse
+        *,
+        exchange: PreparedExchange | None = None,
+        **columns: object,
     ) -> OperationResponse:
-        """Store a positive answer to a stop, which repetitions will get; return it."""
-        now = self._services.now()
+        """Store how a start ended and the response that duplicates will get; return the response.
+
+        Args:
+            session: as `begin_start` returned it.
+            state: where the start leads.
+            response: what our backend or the peer gets.
+            exchange: the evidence of the peer's response, recorded in the same transaction.
+            **columns: other columns of the session; ``session_key`` if the responder gave it an id of its own.
+
+        Raises:
+            Refusal: 400, the responder's own SessionID is in use already.
+        """
+        now, key = self._services.now(), str(columns.get("session_key", session.session_key))
+        if key != session.session_key:
+            columns["id_generated_here"] = 1
 
         def job(tx: Transaction) -> None:
-            sessions.update(
-                tx, self._role, session.session_key, now, stop_digest=request.digest, stop_response=response.body
+            check_id_is_unused(tx, session, key)
+            sessions.transition(
+                tx, self._role, session.session_key, now, state, start_response=response.body, **columns
             )
-            sessions.add_event(
-                tx, self._role, session.session_key, now, f"{request.operation.name} accepted", response.body
-            )
+            sessions.add_event(tx, self._role, key, now, state, response.body)
+            if exchange is not None:
+                self._services.recorder.insert(tx, exchange)
 
         await self._services.store.write(job)
         return response
 
-    def _check_parties(self, session: Session, request: OperationRequest[Message]) -> None:
-        """Let only the other side of the session speak of it, or the party of ours that opened it."""
-        refusal = Refusal(SESSION_INVALID, f"SessionID {session.session_id} is a session of other parties")
-        if request.peer is not None and not request.peer.is_self and request.peer.name != session.peer:
-            raise refusal
-        # The opener named itself; the other side is known by its EvseID or EvcoID only, perhaps a sub-partner's.
-        opener_field, opener_key = (
-            ("operator_id", session.operator_key)
-            if session.kind == AUTHORIZE
-            else ("provider_id", session.provider_key)
-        )
-        claimed_party = getattr(request.message, opener_field, None)
-        if claimed_party is None or claimed_party.key == opener_key:
-            return
-        # A notification has no sender in its path: its OperatorID may be the sub-operator that the EVSE belongs to.
-        sender = request.peer
-        if request.sender_id is None and sender is not None and sender.handles_party(claimed_party):
-            return
+    def find(self, tx: Transaction, request: OperationRequest[Message]) -> Session:
+        """Return the session of a later message.
+
+        Raises Refusal 400 if it is unknown, was refused, or belongs to other parties (B2, B3).
+        """
+        session_id = getattr(request.message, "session_id", None)
+        session = sessions.get(tx, self._role, session_id.key) if session_id is not None else None
+        if session is None or session.state in REFUSED_STATES or not session.peer:
+            info = f"SessionID {session_id} is not a session of this node"
+            raise Refusal(StatusCodeValue.SESSION_INVALID, info)
+        _check_parties(session, request)
+        return session
+
+    async def stop(
+        self,
+        request: OperationRequest[Message],
+        ask: Callable[[Session], Awaitable[StopReply]],
+        *,
+        explain_refusal: Callable[[], Awaitable[None]] | None = None,
+    ) -> OperationResponse:
+        """Serve a stop: find the session, ask the responsible system, store an accepted stop.
+
+        Args:
+            request: the stop; a duplicate of an accepted one gets its response and is not forwarded (H4).
+            ask: sends the stop on. It is not called for a session that cannot be stopped.
+            explain_refusal: called if the session cannot be stopped; may raise a Refusal with a more specific code.
+        """
+        return await self.deduplicate(request, lambda: self._stop(request, ask, explain_refusal))
+
+    async def _stop(
+        self,
+        request: OperationRequest[Message],
+        ask: Callable[[Session], Awaitable[StopReply]],
+        explain_refusal: Callable[[], Awaitable[None]] | None,
+    ) -> OperationResponse:
+        session_id: SessionID | None = getattr(request.message, "session_id", None)
+        # Order: the other side may stop as soon as it has answered the start, before the commit here (DESIGN section 5).
+        if session_id is not None and (finished := self._starting.get(session_id.key)) is not None:
+            await finished.wait()
+        try:
+            session = await self._services.store.write(lambda tx: self._begin_stop(tx, request))
+        except Refusal:
+            if explain_refusal is not None:
+                await explain_refusal()
+            raise
+        if session.stop_response is not None and session.stop_digest == request.digest:
+            return OperationResponse(session.stop_response)
+        reply = await ask(session)
+        if reply.is_accepted:
+            await self._services.store.write(lambda tx: self._complete_stop(tx, session, request, reply))
+        else:
+            await self._services.recorder.record(reply.exchange)
+        return reply.response
+
+    def _begin_stop(self, tx: Transaction, request: OperationRequest[Message]) -> Session:
+        session = self.find(tx, request)
+        if session.state not in STOPPABLE_STATES or cdrs.exists(tx, self._role, session.session_key):
+            info = f"session {session.session_id} is {session.state}: nothing is to be stopped"
+            raise Refusal(StatusCodeValue.SESSION_INVALID, info)
+        body = None if _contains_pin(request.message) else request.body
+        event = f"{request.operation.name} requested"
+        sessions.add_event(tx, self._role, session.session_key, self._services.now(), event, body)
+        return session
+
+    def _complete_stop(
+        self, tx: Transaction, session: Session, request: OperationRequest[Message], reply: StopReply
+    ) -> None:
+        now, key, body = self._services.now(), session.session_key, reply.response.body
+        sessions.update(tx, self._role, key, now, stop_digest=request.digest, stop_response=body)
+        sessions.add_event(tx, self._role, key, now, f"{request.operation.name} accepted", body)
+        if reply.exchange is not None:
+            self._services.recorder.insert(tx, reply.exchange)
+
+
+def _check_parties(session: Session, request: OperationRequest[Message]) -> None:
+    """Allow only the session's peer, and on our side the party that opened it (B3)."""
+    refusal = Refusal(StatusCodeValue.SESSION_INVALID, f"SessionID {session.session_id} is a session of other parties")
+    if request.peer is not None and not request.peer.is_self and request.peer.name != session.peer:
         raise refusal
+    # The opener named itself. The other side is known by its EvseID or EvcoID only, which may be a sub-partner's.
+    opener_field, opener_key = (
+        ("operator_id", session.operator_key) if session.kind == AUTHORIZE else ("provider_id", session.provider_key)
+    )
+    claimed_party = getattr(request.message, opener_field, None)
+    if claimed_party is None or claimed_party.key == opener_key:
+        return
+    # A notification has no sender in its path: its OperatorID may be the sub-operator that the EVSE belongs to.
+    sender = request.peer
+    if request.sender_id is None and sender is not None and sender.handles_party(claimed_party):
+        return
+    raise refusal
 
 
-def _cached_response(existing: Session, draft: Session) -> OperationResponse | None:
-    """Return the answer that the same request got before, if it got one; raises Refusal 400 for another request."""
-    if existing.request_digest != draft.request_digest:
-        raise Refusal(SESSION_INVALID, f"SessionID {draft.session_id} belongs to another process")
-    return OperationResponse(existing.start_response) if existing.start_response else None
+def check_same_evse(session: Session, record: ChargeDetailRecord | ChargingNotification) -> None:
+    """Raise Refusal 022 for another EVSE than the session's (C8); a start may have come without an EvseID."""
+    if session.evse_key and record.evse_id.key != session.evse_key:
+        info = f"EvseID {record.evse_id} is not the EVSE of session {session.session_id}, {session.evse_key}"
+        raise Refusal(StatusCodeValue.DATA_ERROR, info)
+
+
+def check_progress(session: Session, notification: ChargingNotification) -> float | None:
+    """Return the time of the session's last progress; raise Refusal 022 for one too soon after it."""
+    if not isinstance(notification, ChargingNotificationProgress):
+        return session.progress_at
+    occurred_at = notification.event_occurred.timestamp()
+    previous = session.progress_at
+    if previous is not None and abs(occurred_at - previous) < _MIN_PROGRESS_INTERVAL_SECONDS:
+        interval = f"EventOccurred is {occurred_at - previous:.0f} s after the last progress of this session"
+        raise Refusal(StatusCodeValue.DATA_ERROR, f"{interval}; at least 300 s are asked for")
+    return occurred_at
 
 
 def _operator(members: Mapping[str, Any]) -> Identifier | None:
-    """Return the operator that a message's members name."""
     evse_id: EvseID | None = members.get("evse_id")
     return members.get("operator_id") or (evse_id.operator if evse_id is not None else None)
 
@@ -351,25 +442,6 @@ def _contains_pin(message: Message) -> bool:
     return identification is not None and identification.qr_code is not None and bool(identification.qr_code.pin)
 
 
-def _is_idempotent(request: OperationRequest[Message]) -> bool:
-    """Whether a second request with the same bytes is a repetition: it must carry an id of the process.
-
-    Without one, the same card held twice to the same station is two processes.
-    """
-    members = vars(request.message)
-    return bool(
-        members.get("session_id") or members.get("cpo_partner_session_id") or members.get("emp_partner_session_id")
-    )
-
-
-def _idempotency_key(request: OperationRequest[Message]) -> Hashable | None:
-    """Return what repetitions of a request have in common, None where a second one is a process of its own."""
-    return (request.operation.name, request.sender_id, request.digest) if _is_idempotent(request) else None
-
-
-_NOT_FOUND = 404
-
-
 class SessionStatusService:
     """Answers ``GET /p2p/v1/sessions/{SessionID}``."""
 
@@ -377,11 +449,10 @@ class SessionStatusService:
         self._services = services
 
     async def get_status(self, session_id: SessionID, peer: Peer, our_role: str) -> OperationResponse:
-        """Tell ``peer`` the state of a session with it; raises Refusal 400 for any other, known or not."""
-        rows = self._services.store.query_inline(sessions.GET, role_=our_role, key_=session_id.key)
-        session = next(iter(sessions.from_rows(rows)), None)
+        """Return the state of a session with ``peer``; raise Refusal 400 for any other, whether it exists or not."""
+        session = sessions.get_now(self._services.store, our_role, session_id.key)
         if session is None or session.peer != peer.name:
             info = f"SessionID {session_id} is no session between {peer.name} and this node"
-            raise Refusal(SESSION_INVALID, info, http_status=_NOT_FOUND)
+            raise Refusal(StatusCodeValue.SESSION_INVALID, info, http_status=_NOT_FOUND)
         members = {"state": session.state, "EvseKey": session.evse_key, **SessionIds.from_session(session).members()}
         return OperationResponse(orjson.dumps(members))

@@ -35,12 +35,13 @@ from p2p_oicp.oicp import (
     ChargingNotification,
     EvseDataRecord,
     GetChargeDetailRecords,
+    StatusCodeValue,
 )
 from p2p_oicp.oicp.cdr_checks import check_plausibility
 from p2p_oicp.roles.context import EMP_BACKEND, OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.cpo.authorization import find_authorization
 from p2p_oicp.roles.responses import PageRequest, SessionIds, acknowledgement_response
-from p2p_oicp.roles.sessions import AUTHORIZE, SESSION_INVALID, SessionService, check_progress, check_same_evse
+from p2p_oicp.roles.sessions import AUTHORIZE, SessionService, check_progress, check_same_evse
 from p2p_oicp.storage import Transaction, cdrs, outbox, peer_state, sessions
 from p2p_oicp.storage.cdrs import CdrFilter, CdrRow, InsertResult
 from p2p_oicp.storage.datasets import queries
@@ -49,7 +50,6 @@ from p2p_oicp.storage.sessions import Session, SessionState, next_state_after_no
 
 log = structlog.get_logger(__name__)
 
-_SYSTEM_ERROR = "021"
 # The clock of a charging station may be wrong by so much.
 _MAX_CLOCK_SKEW_SECONDS = 300.0
 # So long after its birth a store waits for a peer's hello before it calls that peer's session unknown.
@@ -76,7 +76,7 @@ class RestoredSessionVerifier:
             return False
         except PeerError as error:
             info = f"the EMP's backend, which may know this session, did not answer: {error}"
-            raise Refusal(_SYSTEM_ERROR, info) from error
+            raise Refusal(StatusCodeValue.SYSTEM_ERROR, info) from error
         session_id = request.message.session_id.text
         log.warning("session.restored", session_id=session_id, peer=request.peer.name, known=reply.result)
         return reply.result
@@ -87,7 +87,8 @@ class RestoredSessionVerifier:
             return False
         if rows[0]["store_epoch"] is None and self._services.now() < rows[0]["created_at"] + _HELLO_GRACE_SECONDS:
             raise Refusal(
-                _SYSTEM_ERROR, f"{peer_name} and this node have not said hello yet; send it again in a moment"
+                StatusCodeValue.SYSTEM_ERROR,
+                f"{peer_name} and this node have not said hello yet; send it again in a moment",
             )
         if not rows[0]["saw_older_epoch"]:
             return False
@@ -112,9 +113,9 @@ class CdrHandler:
 
     role: str
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, session_service: SessionService) -> None:
         self._services = services
-        self._session_service = SessionService(self.role, services)
+        self._session_service = session_service
 
     async def _create_missing_session(self, request: SessionMessage) -> bool:
         """Open the session of a message that speaks of none we know, if there is a reason to; say whether."""
@@ -126,7 +127,7 @@ class CdrHandler:
         try:
             return await self._services.store.write(job)
         except Refusal as refusal:
-            if refusal.code != SESSION_INVALID or not await self._create_missing_session(request):
+            if refusal.code != StatusCodeValue.SESSION_INVALID or not await self._create_missing_session(request):
                 raise
         return await self._services.store.write(job)
 
@@ -166,7 +167,10 @@ class CdrHandler:
         """Take over the one record of a session; the same again is acknowledged again, a different one refused."""
         session, insert_result = await self.store_cdr(request)
         if insert_result is InsertResult.CONFLICT:
-            raise Refusal(SESSION_INVALID, f"session {session.session_id} has a different charge detail record already")
+            raise Refusal(
+                StatusCodeValue.SESSION_INVALID,
+                f"session {session.session_id} has a different charge detail record already",
+            )
         return acknowledgement_response(ids=SessionIds.from_session(session))
 
     async def store_cdr(self, request: OperationRequest[ChargeDetailRecord]) -> tuple[Session, InsertResult]:
@@ -266,8 +270,10 @@ class EmpCdrHandler(CdrHandler):
 
     role = "emp"
 
-    def __init__(self, services: Services, restored_sessions: RestoredSessionVerifier) -> None:
-        super().__init__(services)
+    def __init__(
+        self, services: Services, session_service: SessionService, restored_sessions: RestoredSessionVerifier
+    ) -> None:
+        super().__init__(services, session_service)
         self._restored_sessions = restored_sessions
 
     def _destination(self, session: Session) -> str:
@@ -308,9 +314,6 @@ class EmpCdrHandler(CdrHandler):
         return True
 
 
-_DATA_ERROR = "022"
-
-
 class CdrQueryHandler:
     """Serves our own backend at an EMP's node, and EMP peers at a CPO's node."""
 
@@ -322,7 +325,7 @@ class CdrQueryHandler:
         """Return one page of the records whose SessionEnd is from ``From`` to ``To`` (EMP-02)."""
         message, page = request.message, PageRequest.from_query(request.query)
         if message.to < message.from_:
-            raise Refusal(_DATA_ERROR, "From is after To")
+            raise Refusal(StatusCodeValue.DATA_ERROR, "From is after To")
         peer = request.peer
         parameters = CdrFilter(
             role=self._role,

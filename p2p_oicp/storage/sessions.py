@@ -29,6 +29,7 @@ from sqlalchemy import update as sql_update
 from p2p_oicp.storage.schema import cdrs, session_events, sessions
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import Statement, compiled, inserting
+from p2p_oicp.storage.store import Store
 
 
 class SessionState(StrEnum):
@@ -216,10 +217,21 @@ def get(tx: Transaction, role: str, session_key: str) -> Session | None:
     return Session(*row) if row else None
 
 
+def get_now(store: Store, role: str, session_key: str) -> Session | None:
+    """Return the session as of the last commit, without waiting for the writer, or None."""
+    return next(iter(from_rows(store.query_inline(GET, role_=role, key_=session_key))), None)
+
+
 def by_request(tx: Transaction, role: str, digest: bytes, since: float) -> Session | None:
     """Return the newest session that the same request opened at or after ``since``, if its id was generated here."""
     row = tx.one(_BY_REQUEST, role_=role, digest_=digest, since_=since)
     return Session(*row) if row else None
+
+
+def by_request_now(store: Store, role: str, digest: bytes, since: float) -> Session | None:
+    """Return what `by_request` returns, as of the last commit, without waiting for the writer."""
+    rows = store.query_inline(_BY_REQUEST, role_=role, digest_=digest, since_=since)
+    return next(iter(from_rows(rows)), None)
 
 
 def update(tx: Transaction, role: str, session_key: str, now: float, /, **values: object) -> None:

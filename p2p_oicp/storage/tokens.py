@@ -66,10 +66,10 @@ _UPSERT_UID_ROUTE = compiled(
 _DELETE_UID_ROUTE = compiled(delete(uid_routes).where(_by_uid))
 
 
-def preferred_peer(tx: Transaction, uid_key: str) -> str | None:
-    """Return the peer that authorized a UID last time, None for an unknown UID."""
-    row = tx.one(_GET_UID_ROUTE, uid_=uid_key)
-    return str(row["peer"]) if row else None
+def preferred_peer(store: Store, uid_key: str) -> str | None:
+    """Return the peer that authorized a UID last time, as of the last commit; None for an unknown UID."""
+    rows = store.query_inline(_GET_UID_ROUTE, uid_=uid_key)
+    return str(rows[0]["peer"]) if rows else None
 
 
 def set_preferred_peer(tx: Transaction, uid_key: str, peer: str, now: float) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from p2p_oicp.backends import CpoBackend
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.roles.context import HandlerRegistry, Services
-from p2p_oicp.roles.cpo.authorization import CpoAuthorizationHandler, CpoStopHandler
+from p2p_oicp.roles.cpo.authorization import CpoAuthorizationHandler
 from p2p_oicp.roles.cpo.remote import CpoRemoteHandler
 from p2p_oicp.roles.datasets.handlers import PullHandlers, PushHandlers
+from p2p_oicp.roles.sessions import SessionService
 from p2p_oicp.roles.settlement import CdrQueryHandler, CpoCdrHandler
 
 
@@ -15,11 +16,11 @@ class CpoRole(HandlerRegistry):
     """Everything a CPO's node does."""
 
     def __init__(self, services: Services, backend: CpoBackend) -> None:
+        session_service = SessionService("cpo", services)
         super().__init__(
-            CpoAuthorizationHandler(services),
-            CpoStopHandler(services),
-            CpoRemoteHandler(services, backend),
-            CpoCdrHandler(services),
+            CpoAuthorizationHandler(services, session_service),
+            CpoRemoteHandler(services, session_service, backend),
+            CpoCdrHandler(services, session_service),
             CdrQueryHandler("cpo", services),
             PushHandlers(services, Party.CPO),
             PullHandlers(services, Party.CPO),

@@ -1,22 +1,32 @@
-"""Who is this driver, without asking anybody: the authentication data that EMPs push.
+"""AuthorizeStart and AuthorizeStop of our own backend: what the clearing house does between a CPO and the EMPs.
 
-Asking several EMPs at once: the first ``Authorized`` wins, a silent one costs nothing but its own deadline.
+Who authorizes, in this order (CPO-02, eRoamingAuthorizeStart):
 
-AuthorizeStart for our own backend: what the clearing house does between a CPO and the EMPs.
+1. the authentication data that an EMP has pushed to this node (offline: no request is sent),
+2. the provider of the EvcoID,
+3. for an RFID card, first the peer that authorized it last time,
+4. all EMP peers under contract at once; the first ``Authorized`` wins.
 
-Who decides, in this order (CPO-02, eRoamingAuthorizeStart): (1) the authentication data that an EMP has pushed to us,
-(2) the provider of the EvcoID, (3) for a card, the peer that said yes to it last time, (4) all EMPs under contract.
+AuthorizeStart asks before it stores anything. Duplicates, a SessionID in use and the preferred peer are looked up
+without waiting for the disk; the outcome, the exchanges that prove it and the preferred peer are one transaction, and
+only then the backend gets the response. A crash in between leaves a session at the EMP's node, which expires there.
 
-AuthorizeStop for our own backend: the EMP of the session says who may stop it, or, offline, the medium does.
+AuthorizeStop goes to the EMP of the session; an offline session is stopped by the token that started it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
+import msgspec
+from msgspec.structs import replace
+
+from p2p_oicp.client import PreparedExchange
+from p2p_oicp.concurrency import spawn
 from p2p_oicp.errors import PeerError, Refusal
 from p2p_oicp.oicp import (
     AuthorizationStart,
@@ -26,28 +36,45 @@ from p2p_oicp.oicp import (
     AuthorizeStop,
     Identification,
     Message,
-    ProviderID,
     SessionID,
+    StatusCodeValue,
 )
 from p2p_oicp.oicp.common import rejection_code, token_key, token_keys
-from p2p_oicp.oicp.operations import OPERATION_BY_NAME
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Party
 from p2p_oicp.peers import Peer
 from p2p_oicp.peers.routing import route_by_identification, route_by_session
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.responses import SessionIds, authorized_response, not_authorized_response, refusal_response
-from p2p_oicp.roles.sessions import AUTHORIZE, SessionService, StartResult, valid_session_id
-from p2p_oicp.storage import Transaction, tokens
+from p2p_oicp.roles.sessions import (
+    AUTHORIZE,
+    SessionService,
+    StopReply,
+    check_id_is_unused,
+    find_start,
+    idempotency_key,
+    record_decided_start,
+    valid_session_id,
+)
+from p2p_oicp.storage import Transaction, sessions, tokens
 from p2p_oicp.storage.sessions import Session, SessionState
 from p2p_oicp.storage.tokens import AuthenticationMatch
 
-#: The source of the data that our own EMP pushed.
+#: The source of the authentication data that our own EMP pushed.
 OWN = ""
+_START = OPERATION_BY_NAME["AuthorizeStart"]
+_STOP = OPERATION_BY_NAME["AuthorizeStop"]
 
 
 async def find_authorization(
     services: Services, identification: Identification, source: str | None = None
 ) -> AuthenticationMatch | None:
-    """Return what the data of ``source`` (a peer's name; None: of everybody) says of an identification, if anything."""
+    """Return what pushed authentication data says of an identification; None: nothing.
+
+    Args:
+        services: of this node.
+        identification: of a message.
+        source: whose data: a peer's name, ``OWN``, or None for everybody's but removed peers'.
+    """
     removed_peers = services.removed_peers.names()
     return await tokens.find_match(
         services.store, identification, services.now(), source=source, excluded_sources=removed_peers
@@ -56,7 +83,7 @@ async def find_authorization(
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """Why one peer did not say yes; ``code`` is its own OICP code, None where it did not answer."""
+    """Why one peer did not authorize; ``code`` is its own OICP code, None if it did not answer."""
 
     peer: Peer
     reason: str
@@ -65,7 +92,7 @@ class Denied:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The yes of one peer."""
+    """The authorization by one peer."""
 
     peer: Peer
     reply: AuthorizationStart
@@ -81,11 +108,16 @@ async def first_granted(
     preferred_peer: Peer | None = None,
     preferred_timeout: float = 0.0,
 ) -> Granted | list[Denied]:
-    """Ask all ``peers`` side by side; return the first yes and cancel the others, or why there was none.
+    """Ask all ``peers`` at once; return the first grant and cancel the others, or why there was none.
 
-    A ``favourite`` among them is asked alone at first: the others when it says no, or after ``head_start`` seconds.
+    Args:
+        peers: whom to ask.
+        send: sends the request to one peer; raises PeerError.
+        preferred_peer: one of them, asked alone at first.
+        preferred_timeout: seconds after which the others are asked as well; they are asked at once if it denies.
     """
-    if len(peers) == 1:  # nobody to wait for beside it
+    if len(peers) == 1:
+        # Needs no task: nothing runs beside it.
         outcome = await _request_one(peers[0], send)
         return outcome if isinstance(outcome, Granted) else [outcome]
     async with _Broadcast(send) as broadcast:
@@ -99,7 +131,7 @@ async def first_granted(
 
 
 class _Broadcast:
-    """The peers being asked; an async context manager that cancels those whose answer is not waited for."""
+    """The requests under way; an async context manager that cancels those whose response is not needed any more."""
 
     def __init__(self, send: SendAuthorizeStart) -> None:
         self._send = send
@@ -115,10 +147,10 @@ class _Broadcast:
         await asyncio.gather(*self._pending, return_exceptions=True)
 
     def start(self, peers: Sequence[Peer]) -> None:
-        self._pending |= {asyncio.create_task(_request_one(peer, self._send)) for peer in peers}
+        self._pending |= {spawn(_request_one(peer, self._send), name=f"authorize at {peer.name}") for peer in peers}
 
     async def wait_for_grant(self, timeout_seconds: float | None) -> Granted | None:
-        """Return the first yes; None when all have answered or the time is over."""
+        """Return the first grant; None when all have answered or the time is over."""
         while self._pending:
             done, self._pending = await asyncio.wait(
                 self._pending, return_when=asyncio.FIRST_COMPLETED, timeout=timeout_seconds
@@ -145,215 +177,223 @@ async def _request_one(peer: Peer, send: SendAuthorizeStart) -> Granted | Denied
 
 
 def summarize_denials(denials: list[Denied]) -> tuple[str, str]:
-    """Return the code and the AdditionalInfo for the backend: 106, or an EMP's own code when it is the only one."""
+    """Return the code and the AdditionalInfo for the backend: 106, or an EMP's own code if it is the only one."""
+    no_positive_answer = StatusCodeValue.NO_POSITIVE_AUTHENTICATION
     if not denials:
-        return "106", "no EMP peer is under contract for AuthorizeStart"
-    info = "; ".join(
-        f"{denial.peer.name}: {denial.reason}" for denial in sorted(denials, key=lambda item: item.peer.name)
-    )
-    with_code = [denial for denial in denials if denial.code is not None]
-    if len(with_code) == 1 and with_code[0].code not in (None, "000"):
-        return str(with_code[0].code), info
-    return "106", info
+        return no_positive_answer, "no EMP peer is under contract for AuthorizeStart"
+    by_name = sorted(denials, key=lambda denial: denial.peer.name)
+    info = "; ".join(f"{denial.peer.name}: {denial.reason}" for denial in by_name)
+    codes = [denial.code for denial in denials if denial.code is not None]
+    # A denial with 000 contradicts itself (L1).
+    is_only_one = len(codes) == 1 and codes[0] != StatusCodeValue.SUCCESS
+    return codes[0] if is_only_one else no_positive_answer, info
 
 
-_START = OPERATION_BY_NAME["AuthorizeStart"]
-_ROLE = "cpo"
+class _Decision(msgspec.Struct, frozen=True):
+    """How an AuthorizeStart ends.
+
+    Attributes:
+        session: as it is to be stored.
+        response: what the backend gets.
+        preferred_peer: the UID and the peer that has authorized it, where the store names another peer or none.
+    """
+
+    session: Session
+    response: OperationResponse
+    preferred_peer: tuple[str, str] | None = None
 
 
 class CpoAuthorizationHandler:
-    """The CPO side of starting at the station."""
+    """AuthorizeStart and AuthorizeStop of our own backend."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, session_service: SessionService) -> None:
         self._services = services
-        self._session_service = SessionService(_ROLE, services)
+        self._session_service = session_service
 
     async def authorize_start(self, request: OperationRequest[AuthorizeStart]) -> OperationResponse:
-        """Find out whether a driver may charge; a request that is repeated gets the first answer again."""
+        """Authorize a driver (CPO-02, eRoamingAuthorizeStart); a duplicate gets the first response."""
         return await self._session_service.deduplicate(request, lambda: self._start(request))
 
     async def _start(self, request: OperationRequest[AuthorizeStart]) -> OperationResponse:
-        """Name and store the session before anything is sent, and the outcome before it is answered."""
         draft = self._session_service.new_session(request, AUTHORIZE, peer_name="")
-        uid = request.message.identification.uid
-        start_result = await self._session_service.begin_start(
-            request, draft, lambda tx: tokens.preferred_peer(tx, uid.key) if uid else None
-        )
-        if start_result.response is not None:
-            return start_result.response
-        try:
-            return await self._authorize_from_dataset(request, start_result.session) or await self._authorize_by_peers(
-                request, start_result
-            )
-        except Refusal as error:
-            response = refusal_response(_START, error, _backend_ids(start_result.session))
-            await self._session_service.complete_start(start_result.session, SessionState.REFUSED, response)
-            return response
+        earlier = find_start(self._services.store, draft, key=idempotency_key(request))
+        if earlier is not None and earlier.response is not None:
+            return earlier.response
+        with self._session_service.starting(draft.session_key):
+            exchanges: list[PreparedExchange] = []
+            try:
+                decision = await self._decide(request, draft, exchanges)
+                return await self._commit(draft, decision, exchanges)
+            except Refusal as refusal:
+                ids = SessionIds.from_session(draft).without_session()
+                decision = self._denied(draft, refusal_response(_START, refusal, ids))
+            return await self._commit(draft, decision, exchanges)
+
+    async def _decide(
+        self, request: OperationRequest[AuthorizeStart], draft: Session, exchanges: list[PreparedExchange]
+    ) -> _Decision:
+        """Return the outcome, and add the evidence of the peers' replies to ``exchanges``."""
+        offline = await self._authorize_from_dataset(request, draft)
+        return offline or await self._authorize_by_peers(request, draft, exchanges)
 
     async def _authorize_from_dataset(
-        self, request: OperationRequest[AuthorizeStart], session: Session
-    ) -> OperationResponse | None:
-        """Authorize with pushed data; what it refuses is the EMP's to refuse, for our copy may be old."""
+        self, request: OperationRequest[AuthorizeStart], draft: Session
+    ) -> _Decision | None:
         match = await find_authorization(self._services, request.message.identification)
         peer = self._services.registry.by_name(match.source) if match else None
+        # Only a match that authorizes counts: a refusal is the EMP's to give, because this copy may be old.
         if match is None or match.refusal_code or peer is None or not peer.serves(_START.name):
             return None
-        provider = match.provider_id
-        response = authorized_response(provider.text, SessionIds.from_session(session))
-        await self._session_service.complete_start(
-            session,
-            SessionState.AUTHORIZED,
-            response,
+        response = authorized_response(match.provider_id.text, SessionIds.from_session(draft))
+        session = replace(
+            draft,
+            state=SessionState.AUTHORIZED,
+            updated_at=self._services.now(),
+            start_response=response.body,
             peer=peer.name,
-            provider_key=provider.key,
-            provider_id=provider.text,
+            provider_key=match.provider_id.key,
+            provider_id=match.provider_id.text,
             offline=1,
         )
-        return response
+        return _Decision(session, response)
 
     async def _authorize_by_peers(
-        self, request: OperationRequest[AuthorizeStart], start_result: StartResult[str | None]
-    ) -> OperationResponse:
+        self, request: OperationRequest[AuthorizeStart], draft: Session, exchanges: list[PreparedExchange]
+    ) -> _Decision:
         route = route_by_identification(request.message.identification, _START, self._services.registry)
-        preferred_peer = next((peer for peer in route.peers if peer.name == start_result.looked_up), None)
-        body = request.message.to_json_with(session_id=SessionID(start_result.session.session_id))
+        uid = request.message.identification.uid
+        preferred_name = tokens.preferred_peer(self._services.store, uid.key) if uid else None
+        preferred_peer = next((peer for peer in route.peers if peer.name == preferred_name), None)
+        body = request.message.to_json_with(session_id=SessionID(draft.session_id))
         deadline = self._services.authorization_deadline
 
         async def send(peer: Peer) -> Message:
-            reply = await self._services.peers.call(peer, _START, request.sender_id, body, deadline=deadline)
+            try:
+                reply = await self._services.peers.call(peer, _START, request.sender_id, body, deadline=deadline)
+            except PeerError as error:
+                exchanges.extend([error.exchange] if error.exchange is not None else [])
+                raise
+            exchanges.extend([reply.exchange] if reply.exchange is not None else [])
             return reply.message
 
         outcome = await first_granted(route.peers, send, preferred_peer=preferred_peer, preferred_timeout=deadline / 2)
         if isinstance(outcome, Granted):
-            return await self._complete_granted(request.message, start_result, outcome)
-        return await self._complete_denied(start_result.session, outcome)
-
-    async def _complete_granted(
-        self, message: AuthorizeStart, start_result: StartResult[str | None], granted: Granted
-    ) -> OperationResponse:
-        session = start_result.session
-        response_ids = _response_ids(session, granted)
-
-        def store_preferred_peer(tx: Transaction) -> None:
-            uid = message.identification.uid
-            if uid is not None and start_result.looked_up != granted.peer.name:
-                tokens.set_preferred_peer(tx, uid.key, granted.peer.name, self._services.now())
-
-        response = OperationResponse(
-            _with_ids(
-                granted.reply, response_ids._asdict() | {"cpo_partner_session_id": session.cpo_partner_session_id}
-            )
+            is_new_route = uid is not None and outcome.peer.name != preferred_name
+            return self._granted(draft, outcome, (uid.key, outcome.peer.name) if uid and is_new_route else None)
+        code, info = summarize_denials(outcome)
+        return self._denied(
+            draft, not_authorized_response(code, info, SessionIds.from_session(draft).without_session())
         )
-        await self._session_service.complete_start(
-            session,
-            SessionState.AUTHORIZED,
-            response,
-            store_preferred_peer,
-            session_key=response_ids.session_id.key,
-            session_id=response_ids.session_id.text,
+
+    def _granted(self, draft: Session, granted: Granted, preferred_peer: tuple[str, str] | None) -> _Decision:
+        """Complete what the EMP left out; it may give the session an id of its own."""
+        reply = granted.reply
+        session_id = valid_session_id(reply.session_id) or SessionID(draft.session_id)
+        provider = reply.provider_id or (granted.peer.providers[0] if granted.peer.providers else None)
+        emp_partner_session_id = reply.emp_partner_session_id or draft.emp_partner_session_id
+        ids = {
+            "session_id": session_id,
+            "provider_id": provider,
+            "emp_partner_session_id": emp_partner_session_id,
+            "cpo_partner_session_id": draft.cpo_partner_session_id,
+        }
+        response = OperationResponse(_with_members(reply, ids))
+        session = replace(
+            draft,
+            state=SessionState.AUTHORIZED,
+            updated_at=self._services.now(),
+            start_response=response.body,
+            session_key=session_id.key,
+            session_id=session_id.text,
+            # A duplicate of the request does not carry the responder's id: it is found by its digest.
+            id_generated_here=draft.id_generated_here or int(session_id.key != draft.session_key),
             peer=granted.peer.name,
-            provider_key=response_ids.provider_id.key if response_ids.provider_id else "",
-            provider_id=response_ids.provider_id.text if response_ids.provider_id else "",
-            emp_partner_session_id=response_ids.emp_partner_session_id,
-            stop_identification_keys=token_keys(granted.reply.authorization_stop_identifications),
+            provider_key=provider.key if provider else "",
+            provider_id=provider.text if provider else "",
+            emp_partner_session_id=emp_partner_session_id,
+            stop_identification_keys=token_keys(reply.authorization_stop_identifications),
         )
-        return response
+        return _Decision(session, response, preferred_peer)
 
-    async def _complete_denied(self, session: Session, denials: list[Denied]) -> OperationResponse:
-        code, info = summarize_denials(denials)
-        response = not_authorized_response(code, info, _backend_ids(session))
-        await self._session_service.complete_start(session, SessionState.REFUSED, response)
-        return response
+    def _denied(self, draft: Session, response: OperationResponse) -> _Decision:
+        now = self._services.now()
+        return _Decision(
+            replace(draft, state=SessionState.REFUSED, updated_at=now, start_response=response.body), response
+        )
 
+    async def _commit(
+        self, draft: Session, decision: _Decision, exchanges: Sequence[PreparedExchange]
+    ) -> OperationResponse:
+        """Store outcome, evidence and preferred peer in one transaction; return the response.
 
-class _ResponseIds(NamedTuple):
-    """The ids that our backend is told with the EMP's answer."""
+        Raises Refusal 400 if the responder's own SessionID is in use, StoreError if nothing could be stored.
+        """
+        session, now = decision.session, self._services.now()
 
-    session_id: SessionID
-    provider_id: ProviderID | None
-    emp_partner_session_id: str | None
+        def job(tx: Transaction) -> OperationResponse:
+            check_id_is_unused(tx, draft, session.session_key)
+            # Without a key: the single flight admits no duplicate that could have been stored since `find_start`.
+            response = record_decided_start(tx, session, decision.response, key=None)
+            sessions.add_event(tx, session.role, session.session_key, now, session.state, response.body)
+            for exchange in exchanges:
+                self._services.recorder.insert(tx, exchange)
+            if decision.preferred_peer is not None:
+                tokens.set_preferred_peer(tx, *decision.preferred_peer, now)
+            return response
 
-
-def _response_ids(session: Session, granted: Granted) -> _ResponseIds:
-    """Complete what the EMP left out; it may give the session an id of its own."""
-    return _ResponseIds(
-        valid_session_id(granted.reply.session_id) or SessionID(session.session_id),
-        granted.reply.provider_id or (granted.peer.providers[0] if granted.peer.providers else None),
-        granted.reply.emp_partner_session_id or session.emp_partner_session_id,
-    )
-
-
-def _with_ids(reply: AuthorizationStart, ids: dict[str, object]) -> bytes:
-    """Return the EMP's answer with these ids, just as it came where it has them all: a whole answer of a node."""
-    members = vars(reply)
-    is_complete = all(members.get(name) == value for name, value in ids.items())
-    return reply.to_json() if is_complete else reply.to_json_with(**ids)
-
-
-def _backend_ids(session: Session) -> SessionIds:
-    """Return the backend's own ids only: a refused start has no session (box B2)."""
-    return SessionIds(None, session.cpo_partner_session_id, session.emp_partner_session_id)
-
-
-_STOP = OPERATION_BY_NAME["AuthorizeStop"]
-_NO_RESPONSE = "310"
-
-
-class CpoStopHandler:
-    """The CPO side of stopping at the station."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._session_service = SessionService(_ROLE, services)
+        is_renamed = session.session_key != draft.session_key
+        with self._session_service.starting(session.session_key) if is_renamed else contextlib.nullcontext():
+            return await self._services.store.write(job)
 
     async def authorize_stop(self, request: OperationRequest[AuthorizeStop]) -> OperationResponse:
-        """Find out whether a driver may stop; every refusal is an AuthorizationStop (CPO-02, eRoamingAuthorizeStop)."""
-        return await self._session_service.deduplicate(request, lambda: self._stop(request))
+        """Authorize a stop; every refusal is an AuthorizationStop (CPO-02, eRoamingAuthorizeStop)."""
 
-    async def _stop(self, request: OperationRequest[AuthorizeStop]) -> OperationResponse:
-        session = await self._services.store.write(lambda tx: self._session_service.begin_stop(tx, request))
-        cached = self._session_service.cached_stop_response(session, request)
-        if cached is not None:
-            return cached
-        if session.offline:
+        async def ask(session: Session) -> StopReply:
+            if not session.offline:
+                return await self._forward_stop(session, request)
             await self._check_same_token(session, request.message)
-            response = authorized_response(session.provider_id, SessionIds.from_session(session))
-            return await self._session_service.complete_stop(session, request, response)
-        reply = await self._forward_stop(session, request)
-        response = OperationResponse(reply.to_json())
-        if reply.authorization_status != AuthorizationStatus.AUTHORIZED:
-            return response
-        return await self._session_service.complete_stop(session, request, response)
+            return StopReply(
+                authorized_response(session.provider_id, SessionIds.from_session(session)), is_accepted=True
+            )
 
-    async def _forward_stop(
-        self, session: Session, request: OperationRequest[AuthorizeStop]
-    ) -> AuthorizationStop | AuthorizationStart:
+        return await self._session_service.stop(request, ask)
+
+    async def _forward_stop(self, session: Session, request: OperationRequest[AuthorizeStop]) -> StopReply:
         peer = route_by_session(session.peer, _STOP, self._services.registry).peers[0]
         try:
             reply = await self._services.peers.call(
                 peer, _STOP, request.sender_id, request.body, deadline=self._services.authorization_deadline
             )
         except PeerError as error:
-            raise Refusal(_NO_RESPONSE, f"the EMP of this session did not answer: {error}") from error
-        if not isinstance(reply.message, AuthorizationStop | AuthorizationStart):
-            status = getattr(reply.message, "status_code", None)
-            raise Refusal(str(status.code) if status else _NO_RESPONSE, f"{peer.name} refused: {status}")
-        return reply.message.replace(
-            session_id=SessionID(session.session_id),
-            cpo_partner_session_id=session.cpo_partner_session_id,
-            emp_partner_session_id=reply.message.emp_partner_session_id or session.emp_partner_session_id,
-        )
+            await self._services.recorder.record(error.exchange)
+            info = f"the EMP of this session did not answer: {error}"
+            raise Refusal(StatusCodeValue.PARTNER_DID_NOT_RESPOND, info) from error
+        message = reply.message
+        if not isinstance(message, AuthorizationStop | AuthorizationStart):
+            await self._services.recorder.record(reply.exchange)
+            status = getattr(message, "status_code", None)
+            code = str(status.code) if status else StatusCodeValue.PARTNER_DID_NOT_RESPOND
+            raise Refusal(code, f"{peer.name} refused: {status}")
+        ids = SessionIds.from_reply(message, session, Party.EMP)
+        response = OperationResponse(message.to_json_with(**ids.attributes()))
+        return StopReply(response, message.authorization_status == AuthorizationStatus.AUTHORIZED, reply.exchange)
 
     async def _check_same_token(self, session: Session, message: AuthorizeStop) -> None:
-        """Let the medium that started an offline session stop it, or one that the EMP named; raises 101, 102 or 105."""
+        """Raise Refusal 101, 102 or 105 unless the token started this offline session, or the EMP listed it."""
         requested_key = token_key(message.identification)
         if requested_key not in {session.identification_key, *session.stop_identification_keys.split()}:
-            raise Refusal(
-                rejection_code(requested_key), "this session was started with another medium, which has to stop it"
-            )
+            info = "this session was started with another medium, which has to stop it"
+            raise Refusal(rejection_code(requested_key), info)
         if message.identification.qr_code is None:
             return
-        # Without pushed data any more, the medium alone has to do: the driver must not be left with a locked cable.
+        # Without pushed data any more, the token alone suffices: a driver must not be left with a locked cable.
         match = await find_authorization(self._services, message.identification, session.peer)
         if match is not None and match.refusal_code:
             raise Refusal(match.refusal_code, match.reason)
+
+
+def _with_members(reply: AuthorizationStart, values: Mapping[str, object]) -> bytes:
+    """Return the reply with these members; its own bytes if it has them all, as a whole reply of a node does."""
+    members = vars(reply)
+    is_complete = all(members.get(name) == value for name, value in values.items())
+    return reply.to_json() if is_complete else reply.to_json_with(**values)

@@ -11,6 +11,7 @@ from p2p_oicp.roles.datasets.handlers import PullHandlers, PushHandlers
 from p2p_oicp.roles.emp.authorization import EmpAuthorizationHandler
 from p2p_oicp.roles.emp.reconciliation import CdrReconciler
 from p2p_oicp.roles.emp.remote import EmpRemoteHandler, UncertainSessionResolver
+from p2p_oicp.roles.sessions import SessionService
 from p2p_oicp.roles.settlement import CdrQueryHandler, EmpCdrHandler, RestoredSessionVerifier
 
 
@@ -26,12 +27,13 @@ class EmpRole(HandlerRegistry):
         clarify_interval: float,
         reconcile_interval: float,
     ) -> None:
-        cdr_handler = EmpCdrHandler(services, RestoredSessionVerifier(services, backend))
+        session_service = SessionService("emp", services)
+        cdr_handler = EmpCdrHandler(services, session_service, RestoredSessionVerifier(services, backend))
         self.uncertain_session_resolver = UncertainSessionResolver(services, status_client, clarify_interval)
         self.cdr_reconciler = CdrReconciler(services, cdr_handler, reconcile_interval)
         super().__init__(
-            EmpAuthorizationHandler(services, backend),
-            EmpRemoteHandler(services, self.uncertain_session_resolver),
+            EmpAuthorizationHandler(services, session_service, backend),
+            EmpRemoteHandler(services, session_service, self.uncertain_session_resolver),
             cdr_handler,
             CdrQueryHandler("emp", services),
             PushHandlers(services, Party.EMP),

@@ -11,7 +11,9 @@ from __future__ import annotations
 from typing import Final, TypeAlias
 
 import structlog
+from msgspec.structs import replace
 
+from p2p_oicp.client import OicpReply, PreparedExchange
 from p2p_oicp.delivery import SessionStatus, SessionStatusClient
 from p2p_oicp.delivery.wakeup import Wakeup
 from p2p_oicp.errors import PeerError, PeerRejected, Refusal, StoreError
@@ -21,23 +23,30 @@ from p2p_oicp.oicp import (
     AuthorizeRemoteReservationStop,
     AuthorizeRemoteStart,
     AuthorizeRemoteStop,
-    Message,
     ProviderID,
     SessionID,
+    StatusCodeValue,
 )
 from p2p_oicp.oicp.enums import INDETERMINATE_CODES
-from p2p_oicp.oicp.operations import Operation
+from p2p_oicp.oicp.operations import Party
 from p2p_oicp.peers import Peer
 from p2p_oicp.peers.routing import route_by_evse, route_by_session
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.datasets.handlers import check_evse_known
 from p2p_oicp.roles.responses import SessionIds, acknowledgement_response
-from p2p_oicp.roles.sessions import REMOTE, RESERVATION, SessionService, no_lookup, valid_session_id
+from p2p_oicp.roles.sessions import (
+    REMOTE,
+    RESERVATION,
+    SessionService,
+    StopReply,
+    begin_start,
+    idempotency_key,
+    valid_session_id,
+)
 from p2p_oicp.storage import Transaction, sessions
 from p2p_oicp.storage.sessions import Session, SessionState
 
 _ROLE = "emp"
-_NO_RESPONSE = "310"
 
 RemoteStart: TypeAlias = AuthorizeRemoteStart | AuthorizeRemoteReservationStart
 RemoteStop: TypeAlias = AuthorizeRemoteStop | AuthorizeRemoteReservationStop
@@ -50,10 +59,10 @@ class EmpRemoteHandler:
     its notifications and its CDR are accepted, and the CPO's node is asked what became of it (``clarifying``).
     """
 
-    def __init__(self, services: Services, resolver: UncertainSessionResolver) -> None:
+    def __init__(self, services: Services, session_service: SessionService, resolver: UncertainSessionResolver) -> None:
         self._services = services
+        self._session_service = session_service
         self._resolver = resolver
-        self._session_service = SessionService(_ROLE, services)
 
     async def authorize_remote_start(self, request: OperationRequest[AuthorizeRemoteStart]) -> OperationResponse:
         """Start charging (EMP-02, eRoamingAuthorizeRemoteStart)."""
@@ -67,126 +76,118 @@ class EmpRemoteHandler:
 
     async def authorize_remote_stop(self, request: OperationRequest[AuthorizeRemoteStop]) -> OperationResponse:
         """Stop charging (EMP-02, eRoamingAuthorizeRemoteStop)."""
-        return await self._session_service.deduplicate(request, lambda: self._stop(request))
+        return await self._stop(request)
 
     async def authorize_remote_reservation_stop(
         self, request: OperationRequest[AuthorizeRemoteReservationStop]
     ) -> OperationResponse:
         """End a reservation (EMP-02, eRoamingAuthorizeRemoteReservationStop)."""
-        return await self._session_service.deduplicate(request, lambda: self._stop(request))
+        return await self._stop(request)
 
     async def _start(self, request: OperationRequest[RemoteStart], session_kind: str) -> OperationResponse:
         operation = request.operation
         peer = route_by_evse(request.message.evse_id, operation, self._services.registry).peers[0]
         await check_evse_known(self._services, request.message.evse_id)
-        start_result = await self._session_service.begin_start(
-            request, self._session_service.new_session(request, session_kind, peer.name), no_lookup
-        )
-        if start_result.response is not None:
-            return start_result.response
-        session = start_result.session
-        if start_result.crashed_before_answer:
+        draft, key = self._session_service.new_session(request, session_kind, peer.name), idempotency_key(request)
+        # Order: stored before the CPO is asked, because a car may be charging from then on.
+        outcome = await self._services.store.write(lambda tx: begin_start(tx, draft, key=key))
+        if outcome.response is not None:
+            return outcome.response
+        session = outcome.session
+        if outcome.crashed_before_answer:
             return await self._after_crash(session, peer)
-        body = request.message.replace(session_id=SessionID(session.session_id)).to_json()
+        body = request.message.to_json_with(session_id=SessionID(session.session_id))
         try:
             reply = await self._services.peers.call(
                 peer, operation, request.sender_id, body, deadline=operation.deadline
             )
         except PeerError as error:
             return await self._after_error(session, peer, error)
-        return await self._after_reply(session, peer, reply.message)
+        return await self._after_reply(session, peer, reply)
 
     async def _after_crash(self, session: Session, peer: Peer) -> OperationResponse:
-        """Never send a start again that may have arrived before this node went down (box H2)."""
-        response = acknowledgement_response(
-            _NO_RESPONSE,
-            "this node went down before the CPO answered; it is being asked",
-            SessionIds.from_session(session),
-        )
-        await self._session_service.complete_start(session, SessionState.UNCERTAIN, response)
-        self._resolver.schedule(peer)
-        return response
+        """Never send a start again that may have arrived before this node went down (H2)."""
+        info = "this node went down before the CPO answered; it is being asked"
+        code = StatusCodeValue.PARTNER_DID_NOT_RESPOND
+        response = acknowledgement_response(code, info, SessionIds.from_session(session))
+        return await self._complete(session, peer, SessionState.UNCERTAIN, response)
 
     async def _after_error(self, session: Session, peer: Peer, error: PeerError) -> OperationResponse:
+        state, code, ids = SessionState.UNCERTAIN, _code_of(error), SessionIds.from_session(session)
         if isinstance(error, PeerRejected) or not error.may_have_arrived:
-            state, code = SessionState.REFUSED, getattr(error, "code", None) or _NO_RESPONSE
-            ids = SessionIds(None, session.cpo_partner_session_id, session.emp_partner_session_id)
-        else:
-            state, code, ids = SessionState.UNCERTAIN, _NO_RESPONSE, SessionIds.from_session(session)
+            state, ids = SessionState.REFUSED, ids.without_session()
         response = acknowledgement_response(code, f"the CPO did not answer: {error}", ids)
-        await self._session_service.complete_start(session, state, response)
-        if state is SessionState.UNCERTAIN:
-            self._resolver.schedule(peer)
-        return response
+        return await self._complete(session, peer, state, response, exchange=error.exchange)
 
-    async def _after_reply(self, session: Session, peer: Peer, reply: Message) -> OperationResponse:
-        if not isinstance(reply, Acknowledgement):
-            raise Refusal(_NO_RESPONSE, "the CPO's answer is not an Acknowledgement")
-        state = _state_after_reply(reply)
-        session_id = valid_session_id(reply.session_id) or SessionID(session.session_id)
-        cpo_partner_session_id = reply.cpo_partner_session_id or session.cpo_partner_session_id
-        response = OperationResponse(
-            reply.replace(
-                session_id=None if state is SessionState.REFUSED else session_id,
-                cpo_partner_session_id=cpo_partner_session_id,
-                emp_partner_session_id=session.emp_partner_session_id,
-            ).to_json()
-        )
-        await self._session_service.complete_start(
+    async def _after_reply(self, session: Session, peer: Peer, reply: OicpReply) -> OperationResponse:
+        message = _acknowledgement(reply)
+        state = _state_after_reply(message)
+        # The CPO's node may have given the session an id of its own, which then is the session's.
+        session_id = valid_session_id(message.session_id) or SessionID(session.session_id)
+        ids = replace(SessionIds.from_reply(message, session, Party.CPO), session_id=session_id.text)
+        echoed_ids = ids.without_session() if state is SessionState.REFUSED else ids
+        return await self._complete(
             session,
+            peer,
             state,
-            response,
+            OperationResponse(message.to_json_with(**echoed_ids.attributes())),
+            exchange=reply.exchange,
             session_key=session_id.key,
             session_id=session_id.text,
-            cpo_partner_session_id=cpo_partner_session_id,
+            cpo_partner_session_id=ids.cpo_partner_session_id,
         )
+
+    async def _complete(
+        self,
+        session: Session,
+        peer: Peer,
+        state: SessionState,
+        response: OperationResponse,
+        *,
+        exchange: PreparedExchange | None = None,
+        **columns: object,
+    ) -> OperationResponse:
+        await self._session_service.complete_start(session, state, response, exchange=exchange, **columns)
         if state is SessionState.UNCERTAIN:
             self._resolver.schedule(peer)
         return response
 
     async def _stop(self, request: OperationRequest[RemoteStop]) -> OperationResponse:
-        """Forward to the CPO of the session; a repetition of an accepted stop is only answered again."""
-        operation = request.operation
-        session = await self._begin_stop(request)
-        cached = self._session_service.cached_stop_response(session, request)
-        if cached is not None:
-            return cached
-        reply = await self._forward_stop(session, operation, request)
-        response = OperationResponse(
-            reply.replace(
-                session_id=SessionID(session.session_id),
-                cpo_partner_session_id=reply.cpo_partner_session_id or session.cpo_partner_session_id,
-                emp_partner_session_id=session.emp_partner_session_id,
-            ).to_json()
-        )
-        return await self._session_service.complete_stop(session, request, response) if reply.result else response
-
-    async def _begin_stop(self, request: OperationRequest[RemoteStop]) -> Session:
-        """Return the session; what is wrong with the EVSE counts only where there is none, so that cars can be stopped.
-
-        Raises Refusal 300, 210, 603, 604 or 400, in the order of the clearing house (CONFORMANCE section 4).
-        """
-        try:
-            return await self._services.store.write(lambda tx: self._session_service.begin_stop(tx, request))
-        except Refusal:
+        async def explain_refusal() -> None:
+            # Order of refusals (RULES section 4): 300, 210, 603, 604, and 400 for an unknown session last. The EVSE is
+            # looked at only then: whatever this node's data says of it, a car that charges can be stopped.
             route_by_evse(request.message.evse_id, request.operation, self._services.registry)
             await check_evse_known(self._services, request.message.evse_id)
-            raise
 
-    async def _forward_stop(
-        self, session: Session, operation: Operation, request: OperationRequest[RemoteStop]
-    ) -> Acknowledgement:
+        return await self._session_service.stop(
+            request, lambda session: self._forward_stop(session, request), explain_refusal=explain_refusal
+        )
+
+    async def _forward_stop(self, session: Session, request: OperationRequest[RemoteStop]) -> StopReply:
+        operation = request.operation
         peer = route_by_session(session.peer, operation, self._services.registry).peers[0]
         try:
             reply = await self._services.peers.call(
                 peer, operation, request.sender_id, request.body, deadline=operation.deadline
             )
         except PeerError as error:
-            code = getattr(error, "code", None) or _NO_RESPONSE
-            raise Refusal(code, f"the CPO of this session did not answer: {error}") from error
-        if not isinstance(reply.message, Acknowledgement):
-            raise Refusal(_NO_RESPONSE, "the CPO's answer is not an Acknowledgement")
-        return reply.message
+            await self._services.recorder.record(error.exchange)
+            raise Refusal(_code_of(error), f"the CPO of this session did not answer: {error}") from error
+        message = _acknowledgement(reply)
+        ids = SessionIds.from_reply(message, session, Party.CPO)
+        response = OperationResponse(message.to_json_with(**ids.attributes()))
+        return StopReply(response, message.result, reply.exchange)
+
+
+def _code_of(error: PeerError) -> str:
+    return getattr(error, "code", None) or StatusCodeValue.PARTNER_DID_NOT_RESPOND
+
+
+def _acknowledgement(reply: OicpReply) -> Acknowledgement:
+    """Return the reply's message, which the client has read as what the operations table says."""
+    if not isinstance(reply.message, Acknowledgement):
+        raise Refusal(StatusCodeValue.PARTNER_DID_NOT_RESPOND, "the CPO's answer is not an Acknowledgement")
+    return reply.message
 
 
 def _state_after_reply(reply: Acknowledgement) -> SessionState:

@@ -79,15 +79,26 @@ async def test_h2_a_start_that_may_have_arrived_is_never_sent_again(silent, path
     assert [sent for sent, _ in taken if "hello" not in sent and "sessions" not in sent] == [f"/api/oicp/{path}"]
 
 
+async def started_again_after_a_crash(stopped, request: dict) -> tuple[dict, dict]:
+    """Node A went down between the EMP's response and the commit: it has stored nothing, and asks again."""
+    async with stopped.running("a"), stopped.running("b"):
+        first = (await stopped.a.post(START, request)).json
+    query(stopped, "a", "DELETE FROM sessions")
+    async with stopped.running("a"), stopped.running("b"):
+        return first, (await stopped.a.post(START, request)).json
+
+
 async def test_h2_an_authorize_start_is_repeated_with_its_own_session(stopped):
-    """Node A went down after it had asked: the repetition asks again, with the same SessionID."""
-    async with stopped.running("a"), stopped.running("b"):
-        first = (await stopped.a.post(START, authorize_start(CPOPartnerSessionID="csms-9"))).json
-    query(stopped, "a", "UPDATE sessions SET state = 'requested', start_response = NULL, peer = ''")
-    async with stopped.running("a"), stopped.running("b"):
-        again = (await stopped.a.post(START, authorize_start(CPOPartnerSessionID="csms-9"))).json
+    request = authorize_start(SessionID=UNKNOWN_SESSION, CPOPartnerSessionID="csms-9")
+    first, again = await started_again_after_a_crash(stopped, request)
     assert again == first
     assert len(stopped.contracts.starts) == 1  # node B remembers its answer
+
+
+async def test_h2_an_authorize_start_without_a_session_id_opens_a_second_session_after_a_crash(stopped):
+    first, again = await started_again_after_a_crash(stopped, authorize_start(CPOPartnerSessionID="csms-9"))
+    assert first["SessionID"] != again["SessionID"]
+    assert query(stopped, "a", "SELECT session_id, state FROM sessions") == [(again["SessionID"], "authorized")]
 
 
 async def test_h2_a_remote_start_is_not_repeated_after_a_crash_and_its_money_is_not_lost(stopped):
