@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from p2p_oicp.backends import CpoBackend, EmpBackend, create_cpo_backend, create_emp_backend
+from p2p_oicp.backends import Backend, CpoBackend, EmpBackend, TokenListBackend, UnsupportedBackend, create_backend
 from p2p_oicp.client import AuthenticatedPeerClient, OicpClient
 from p2p_oicp.clock import Clock, IdGenerator
 from p2p_oicp.concurrency import TaskSupervisor, Worker
@@ -27,11 +27,11 @@ from p2p_oicp.delivery import (
     StoreEpochExchange,
     WakeupRegistry,
 )
-from p2p_oicp.delivery.outbox import BackendDeliveryTarget
 from p2p_oicp.peering import Peering, PeersChanged
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, Services
 from p2p_oicp.roles.context import EMP_BACKEND, RemovedPeers
+from p2p_oicp.roles.delivery_targets import BackendDeliveryTarget
 from p2p_oicp.roles.peer_workers import PeerWorkerPool
 from p2p_oicp.roles.retention import DatasetRetentionJob, RetentionPolicy, SessionExpiryJob, SessionRetentionJob
 from p2p_oicp.roles.sessions import SessionStatusService
@@ -101,7 +101,7 @@ class NodeComponents:
     metrics: Metrics
     authenticator: PeerAuthenticator
     dispatchers: Dispatchers
-    emp_backend: EmpBackend
+    emp_backend: Backend
     cpo: CpoRole | None
     emp: EmpRole | None
 
@@ -122,9 +122,10 @@ def build_roles(
     dispatchers = _build_dispatchers(environment, authenticator, limiter, liveness, metrics)
     client = _build_peer_client(environment, peering, dispatchers.peer)
     services = _build_services(environment, store, peering, wakeups, client)
-    backend_client = OicpClient(peering.transport, ids=environment.ids, clock=environment.clock)
-    cpo_backend = create_cpo_backend(backends[0], settings.backend_api.cpo_url, backend_client)
-    emp_backend = create_emp_backend(backends[1], settings.backend_api.emp_url, backend_client, store)
+    create = partial(create_backend, client=OicpClient(peering.transport, ids=environment.ids, clock=environment.clock))
+    urls, token_list = settings.backend_api, TokenListBackend(store)
+    cpo_backend = create("the CPO's backend", target=backends[0], url=urls.cpo_url, default=UnsupportedBackend())
+    emp_backend = create("the EMP's backend", target=backends[1], url=urls.emp_url, default=token_list)
     cpo = CpoRole(services, cpo_backend) if me.operators else None
     emp = _build_emp_role(settings, services, emp_backend, client) if me.providers else None
     for dispatcher in dispatchers:
@@ -200,7 +201,7 @@ def _build_services(
 
 
 def _build_emp_role(
-    settings: Settings, services: Services, backend: EmpBackend, client: AuthenticatedPeerClient
+    settings: Settings, services: Services, backend: Backend, client: AuthenticatedPeerClient
 ) -> EmpRole:
     return EmpRole(
         services,

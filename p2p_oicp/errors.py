@@ -122,6 +122,15 @@ class PeerRejected(PeerError):
         self.code = code
 
 
+class OperationNotSupported(PeerRejected):
+    """One of our own backends does not offer the operation (320)."""
+
+    may_have_arrived = False
+
+    def __init__(self, backend: str, operation: str) -> None:
+        super().__init__(backend, f"does not offer {operation}", http_status=200, code="320")
+
+
 class PeerProtocolError(PeerError):
     """The peer failed, or answered something that is not OICP."""
 

@@ -1,13 +1,42 @@
-"""The company's own systems behind this node: what the node asks them, and in which forms they come.
+"""The company's own systems behind this node: its CSMS (CPO) and its contract system (EMP).
 
-A CPO's backend (its CSMS) is asked to start and stop charging; an EMP's backend (its contract system) is asked
-whether a driver may charge and is told what happened. ``http`` is a backend reached by plain OICP over HTTP,
-``protocols`` are the small protocols that a Python program implements to skip HTTP, ``guarded`` holds it to them,
-``whitelist`` is the contract system of an EMP that has none (``p2p-oicp tokens``), ``absent`` answers for a CPO
-without a CSMS.
+Overview
+--------
+A CPO's backend is asked to start and stop charging. An EMP's backend is asked whether a driver may charge, and is
+told what happened: charging notifications and charge detail records. The node asks all of them the same way,
+``Backend.call(operation, message)``, one object per role, chosen at start by `create_backend`:
+
+- `PythonBackend`: an object that implements (a part of) `CpoBackend` or `EmpBackend`, for programs that embed a node;
+- `HttpBackend`: OICP over HTTP, with the paths of the clearing house below the backend's base URL;
+- `TokenListBackend`: the built-in EMP backend, a list of drivers in the node's store (``p2p-oicp tokens``);
+- `UnsupportedBackend`: a CPO without a CSMS.
+
+Invariants
+----------
+- The message that ``call`` returns is of the type that the operations table says.
+- A backend cannot harm the node: each call has the operation's deadline, and whatever goes wrong is a `PeerError`.
+
+Failures
+--------
+`PeerError.may_have_arrived` decides what becomes of a session: a start that may have reached the CSMS leaves it
+uncertain. `OperationNotSupported` (320) never does. Notifications and CDRs are delivered again, so a backend may get
+the same one twice.
+
+Where to read next: ``protocols`` (what a Python backend implements), then ``client``.
 """
 
-from p2p_oicp.backends.client import create_cpo_backend, create_emp_backend
-from p2p_oicp.backends.protocols import CpoBackend, EmpBackend, Forwarding, ReservingCpoBackend
+from p2p_oicp.backends.client import Backend, HttpBackend, PythonBackend, UnsupportedBackend, create_backend
+from p2p_oicp.backends.protocols import CpoBackend, EmpBackend, ReservingCpoBackend
+from p2p_oicp.backends.token_list import TokenListBackend
 
-__all__ = ["CpoBackend", "EmpBackend", "Forwarding", "ReservingCpoBackend", "create_cpo_backend", "create_emp_backend"]
+__all__ = [
+    "Backend",
+    "CpoBackend",
+    "EmpBackend",
+    "HttpBackend",
+    "PythonBackend",
+    "ReservingCpoBackend",
+    "TokenListBackend",
+    "UnsupportedBackend",
+    "create_backend",
+]

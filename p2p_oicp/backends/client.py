@@ -1,259 +1,151 @@
-"""The answers of a CPO without a backend: 320, the service is not offered.
+"""Calling a backend: a Python object, a system that speaks OICP over HTTP, or none.
 
-Python backends at arm's length: what another program's object does wrong is its failure, not this node's.
-
-A backend that hangs, raises whatever it likes or answers something else becomes an ``errors.PeerError``, as it would
-over HTTP: the driver gets an answer in time, and what was to be delivered is delivered again later.
-
-Backends that speak OICP over HTTP, as they would to the clearing house: the same paths below their own base URL.
-
-Which form a company's own system has: a Python object, a URL, or nothing.
+All three follow the operations table: its row names the method, the path, the deadline and the type of the response.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from typing import Protocol, cast
 
 import structlog
 
-from p2p_oicp.backends.protocols import CpoBackend, EmpBackend, ReservingCpoBackend
-from p2p_oicp.backends.token_list import TokenListBackend
 from p2p_oicp.client import Endpoint, OicpClient
-from p2p_oicp.errors import PeerError, PeerProtocolError, PeerTimeout
-from p2p_oicp.oicp import (
-    Acknowledgement,
-    AuthorizationStart,
-    AuthorizationStop,
-    AuthorizeRemoteReservationStart,
-    AuthorizeRemoteReservationStop,
-    AuthorizeRemoteStart,
-    AuthorizeRemoteStop,
-    AuthorizeStart,
-    AuthorizeStop,
-    ChargeDetailRecord,
-    ChargingNotification,
-    Message,
-    StatusCode,
-    StatusCodeValue,
-)
-from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Operation, sender_party
-from p2p_oicp.storage import Store
-
-_SERVICE_NOT_AVAILABLE = StatusCode.of(StatusCodeValue.SERVICE_NOT_AVAILABLE)
-
-
-class UnsupportedBackend:
-    """No CSMS is connected: nothing can be started."""
-
-    async def authorize_remote_start(self, request: AuthorizeRemoteStart) -> Acknowledgement:
-        """Refuse with 320."""
-        return Acknowledgement(result=False, status_code=_SERVICE_NOT_AVAILABLE, session_id=request.session_id)
-
-    async def authorize_remote_stop(self, request: AuthorizeRemoteStop) -> Acknowledgement:
-        """Refuse with 320."""
-        return Acknowledgement(result=False, status_code=_SERVICE_NOT_AVAILABLE, session_id=request.session_id)
-
+from p2p_oicp.errors import OperationNotSupported, PeerError, PeerProtocolError, PeerTimeout
+from p2p_oicp.oicp import Acknowledgement, Message
+from p2p_oicp.oicp.operations import Operation, sender_party
 
 log = structlog.get_logger(__name__)
 
-RequestT = TypeVar("RequestT", bound=Message)
-ResponseT = TypeVar("ResponseT", bound=Message)
+# The hub gives a backend 60 s (RULES section 5); the deadline of each operation is at most that.
+_MAX_DEADLINE_SECONDS = 60.0
 
 
-async def _call_backend(
-    backend_name: str,
-    operation: str,
-    handler: Callable[[RequestT], Awaitable[ResponseT]],
-    request: RequestT,
-    response_type: type[ResponseT],
-) -> ResponseT:
-    deadline = OPERATION_BY_NAME[operation].deadline
-    try:
-        async with asyncio.timeout(deadline):
-            response = await handler(request)
-    except PeerError:
-        raise
-    except TimeoutError as error:
-        raise PeerTimeout(backend_name, f"no answer to {operation} within {deadline:g} s") from error
-    except Exception as error:
-        log.exception("backend.failed", backend=backend_name, operation=operation)
-        raise PeerProtocolError(backend_name, f"failed at {operation}: {type(error).__name__}") from error
-    if not isinstance(response, response_type):
-        raise PeerProtocolError(
-            backend_name, f"answered {operation} with {type(response).__name__}, not {response_type.__name__}"
-        )
-    return response
+class Backend(Protocol):
+    """One of our own company's systems, as the node calls it."""
+
+    def supports(self, operation: Operation) -> bool:
+        """Whether the backend offers an operation; reservations are the ones that many do not."""
+
+    async def call(self, operation: Operation, message: Message, *, sender: str | None = None) -> Message:
+        """Call an operation and return its response, a message of the type ``operation.response``.
+
+        Args:
+            operation: its row of the operations table.
+            message: the request.
+            sender: the sender's id for the path of HTTP; by default the one that the message names. A hub operator's
+                record keeps the hub operator.
+
+        Raises:
+            OperationNotSupported: the backend does not offer the operation.
+            PeerError: there is no response in time, or not a usable one.
+        """
 
 
-class PythonCpoBackend:
-    """A CSMS given as a Python object."""
+class UnsupportedBackend:
+    """The backend of a CPO that has none: every operation is refused with 320."""
 
-    def __init__(self, name: str, backend: CpoBackend) -> None:
+    def supports(self, operation: Operation) -> bool:
+        del operation
+        return False
+
+    async def call(self, operation: Operation, message: Message, *, sender: str | None = None) -> Message:
+        del message, sender
+        raise OperationNotSupported("the CPO's backend", operation.name)
+
+
+class PythonBackend:
+    """A backend given as a Python object, with the methods of `CpoBackend` or `EmpBackend` that it supports.
+
+    An object that hangs, raises anything or returns something else is a backend that failed, as one over HTTP would:
+    the driver gets a response in time, and a message is delivered again later.
+
+    Args:
+        name: for logs and error texts.
+        target: the object. Its methods are looked up at each call.
+    """
+
+    def __init__(self, name: str, target: object) -> None:
         self._name = name
-        self._backend = backend
+        self._target = target
 
-    async def authorize_remote_start(self, request: AuthorizeRemoteStart) -> Acknowledgement:
-        """See ``CpoBackend``."""
-        handler = self._backend.authorize_remote_start
-        return await _call_backend(self._name, "AuthorizeRemoteStart", handler, request, Acknowledgement)
+    def __repr__(self) -> str:
+        return f"<PythonBackend {self._name}: {type(self._target).__name__}>"
 
-    async def authorize_remote_stop(self, request: AuthorizeRemoteStop) -> Acknowledgement:
-        """See ``CpoBackend``."""
-        return await _call_backend(
-            self._name, "AuthorizeRemoteStop", self._backend.authorize_remote_stop, request, Acknowledgement
-        )
+    def supports(self, operation: Operation) -> bool:
+        return hasattr(self._target, operation.method)
 
-
-class PythonReservingCpoBackend(PythonCpoBackend):
-    """A CSMS given as a Python object that takes reservations."""
-
-    def __init__(self, name: str, backend: ReservingCpoBackend) -> None:
-        super().__init__(name, backend)
-        self._reservation_backend = backend
-
-    async def authorize_remote_reservation_start(self, request: AuthorizeRemoteReservationStart) -> Acknowledgement:
-        """See ``ReservingCpoBackend``."""
-        handler = self._reservation_backend.authorize_remote_reservation_start
-        return await _call_backend(self._name, "AuthorizeRemoteReservationStart", handler, request, Acknowledgement)
-
-    async def authorize_remote_reservation_stop(self, request: AuthorizeRemoteReservationStop) -> Acknowledgement:
-        """See ``ReservingCpoBackend``."""
-        handler = self._reservation_backend.authorize_remote_reservation_stop
-        return await _call_backend(self._name, "AuthorizeRemoteReservationStop", handler, request, Acknowledgement)
+    async def call(self, operation: Operation, message: Message, *, sender: str | None = None) -> Message:
+        del sender
+        handler = getattr(self._target, operation.method, None)
+        if handler is None:
+            raise OperationNotSupported(self._name, operation.name)
+        try:
+            async with asyncio.timeout(operation.deadline):
+                response = await handler(message)
+        except PeerError:
+            raise
+        except TimeoutError as error:
+            reason = f"no answer to {operation.name} within {operation.deadline:g} s"
+            raise PeerTimeout(self._name, reason) from error
+        except Exception as error:
+            log.exception("backend.failed", backend=self._name, operation=operation.name)
+            raise PeerProtocolError(self._name, f"failed at {operation.name}: {type(error).__name__}") from error
+        if not isinstance(response, operation.response):
+            types = f"{type(response).__name__}, not {operation.response.__name__}"
+            raise PeerProtocolError(self._name, f"answered {operation.name} with {types}")
+        return response
 
 
-def wrap_cpo_backend(name: str, backend: CpoBackend) -> PythonCpoBackend:
-    """Return the guard of a CSMS, which offers what the CSMS offers."""
-    if isinstance(backend, ReservingCpoBackend):
-        return PythonReservingCpoBackend(name, backend)
-    return PythonCpoBackend(name, backend)
+class HttpBackend:
+    """A backend that speaks OICP over HTTP, as it would to the clearing house.
 
+    Args:
+        name: for logs and error texts.
+        url: the base URL; the paths of the clearing house are below it.
+        client: sends the requests.
+    """
 
-class PythonEmpBackend:
-    """A contract system given as a Python object."""
-
-    def __init__(self, name: str, backend: EmpBackend) -> None:
-        self._name = name
-        self._backend = backend
-
-    async def authorize_start(self, request: AuthorizeStart) -> AuthorizationStart:
-        """See ``EmpBackend``."""
-        return await _call_backend(
-            self._name, "AuthorizeStart", self._backend.authorize_start, request, AuthorizationStart
-        )
-
-    async def authorize_stop(self, request: AuthorizeStop) -> AuthorizationStop:
-        """See ``EmpBackend``."""
-        return await _call_backend(
-            self._name, "AuthorizeStop", self._backend.authorize_stop, request, AuthorizationStop
-        )
-
-    async def charging_notifications(self, notification: ChargingNotification) -> Acknowledgement:
-        """See ``EmpBackend``."""
-        handler = self._backend.charging_notifications
-        return await _call_backend(self._name, "ChargingNotifications", handler, notification, Acknowledgement)
-
-    async def charge_detail_record(self, record: ChargeDetailRecord) -> Acknowledgement:
-        """See ``EmpBackend``."""
-        return await _call_backend(
-            self._name, "ChargeDetailRecord", self._backend.charge_detail_record, record, Acknowledgement
-        )
-
-
-ReplyT = TypeVar("ReplyT", bound=Message)
-
-
-class _HttpBackend:
-    """One backend reached at ``url``; answers within ``deadline`` seconds or raises errors.PeerError."""
-
-    def __init__(self, name: str, url: str, client: OicpClient, *, deadline: float) -> None:
+    def __init__(self, name: str, url: str, client: OicpClient) -> None:
         self._endpoint = Endpoint(name, url)
         self._client = client
-        self._deadline = deadline
 
-    async def _call(
-        self, operation: Operation, request: Message, response_type: type[ReplyT], sender: str | None = None
-    ) -> ReplyT:
-        party = sender_party(operation, request)
+    def __repr__(self) -> str:
+        return f"<HttpBackend {self._endpoint.name}: {self._endpoint.url}>"
+
+    def supports(self, operation: Operation) -> bool:
+        # Known only from its response: a backend without an operation refuses it with 320.
+        del operation
+        return True
+
+    async def call(self, operation: Operation, message: Message, *, sender: str | None = None) -> Message:
+        party = sender_party(operation, message)
         reply = await self._client.call(
             self._endpoint,
             operation,
             sender or (party.text if party else None),
-            request.to_json(),
-            deadline=min(self._deadline, operation.deadline),
+            message.to_json(),
+            deadline=min(_MAX_DEADLINE_SECONDS, operation.deadline),
         )
-        if isinstance(reply.message, response_type):
+        if isinstance(reply.message, operation.response):
             return reply.message
-        acknowledgement = cast("Acknowledgement", reply.message)
-        raise PeerProtocolError(
-            self._endpoint.name, f"answered {operation.name} with a general refusal: {acknowledgement.status_code}"
-        )
+        # The client returns either the operation's own response or an Acknowledgement.
+        status = cast("Acknowledgement", reply.message).status_code
+        raise PeerProtocolError(self._endpoint.name, f"answered {operation.name} with a general refusal: {status}")
 
 
-class HttpCpoBackend(_HttpBackend):
-    """A CSMS reached over HTTP."""
+def create_backend(
+    name: str, *, target: object | None, url: str | None, client: OicpClient, default: Backend
+) -> Backend:
+    """Return the backend of one role.
 
-    async def authorize_remote_start(self, request: AuthorizeRemoteStart) -> Acknowledgement:
-        """See ``CpoBackend``."""
-        return await self._call(OPERATION_BY_NAME["AuthorizeRemoteStart"], request, Acknowledgement)
-
-    async def authorize_remote_stop(self, request: AuthorizeRemoteStop) -> Acknowledgement:
-        """See ``CpoBackend``."""
-        return await self._call(OPERATION_BY_NAME["AuthorizeRemoteStop"], request, Acknowledgement)
-
-    async def authorize_remote_reservation_start(self, request: AuthorizeRemoteReservationStart) -> Acknowledgement:
-        """See ``CpoBackend``."""
-        return await self._call(OPERATION_BY_NAME["AuthorizeRemoteReservationStart"], request, Acknowledgement)
-
-    async def authorize_remote_reservation_stop(self, request: AuthorizeRemoteReservationStop) -> Acknowledgement:
-        """See ``CpoBackend``."""
-        return await self._call(OPERATION_BY_NAME["AuthorizeRemoteReservationStop"], request, Acknowledgement)
-
-
-class HttpEmpBackend(_HttpBackend):
-    """A contract system reached over HTTP."""
-
-    async def authorize_start(self, request: AuthorizeStart) -> AuthorizationStart:
-        """See ``EmpBackend``."""
-        return await self._call(OPERATION_BY_NAME["AuthorizeStart"], request, AuthorizationStart)
-
-    async def authorize_stop(self, request: AuthorizeStop) -> AuthorizationStop:
-        """See ``EmpBackend``."""
-        return await self._call(OPERATION_BY_NAME["AuthorizeStop"], request, AuthorizationStop)
-
-    async def forward(self, operation: Operation, party: str | None, message: Message) -> Acknowledgement:
-        """See ``Forwarding``: a hub operator's record keeps the hub operator in its path."""
-        return await self._call(operation, message, Acknowledgement, party)
-
-    async def charging_notifications(self, notification: ChargingNotification) -> Acknowledgement:
-        """See ``EmpBackend``."""
-        return await self._call(OPERATION_BY_NAME["ChargingNotifications"], notification, Acknowledgement)
-
-    async def charge_detail_record(self, record: ChargeDetailRecord) -> Acknowledgement:
-        """See ``EmpBackend``."""
-        return await self._call(OPERATION_BY_NAME["ChargeDetailRecord"], record, Acknowledgement)
-
-
-# The hub gives a backend 60 s (CONFORMANCE section 5); each operation's own deadline is at most that.
-_DEADLINE_SECONDS = 60.0
-_CPO_BACKEND_NAME, _EMP_BACKEND_NAME = "the CPO's backend", "the EMP's backend"
-
-
-def create_cpo_backend(python_backend: CpoBackend | None, url: str | None, client: OicpClient) -> CpoBackend:
-    """Return the CSMS behind this node: given in Python, reached over HTTP, or none."""
-    if python_backend is not None:
-        return wrap_cpo_backend(_CPO_BACKEND_NAME, python_backend)
-    return HttpCpoBackend(_CPO_BACKEND_NAME, url, client, deadline=_DEADLINE_SECONDS) if url else UnsupportedBackend()
-
-
-def create_emp_backend(
-    python_backend: EmpBackend | None, url: str | None, client: OicpClient, store: Store
-) -> EmpBackend:
-    """Return the contract system behind this node: given in Python, reached over HTTP, or the built-in whitelist."""
-    if python_backend is not None:
-        return PythonEmpBackend(_EMP_BACKEND_NAME, python_backend)
-    return (
-        HttpEmpBackend(_EMP_BACKEND_NAME, url, client, deadline=_DEADLINE_SECONDS) if url else TokenListBackend(store)
-    )
+    Args:
+        name: for logs and error texts.
+        target: a Python object, which has precedence.
+        url: the base URL of a system that speaks OICP.
+        client: sends the requests to ``url``.
+        default: the backend where neither is given.
+    """
+    if target is not None:
+        return PythonBackend(name, target)
+    return HttpBackend(name, url, client) if url else default

@@ -1,8 +1,8 @@
-"""What a node asks of the systems behind it.
+"""What a Python backend implements: the contract for programs that embed a node.
 
-An implementation answers with OICP messages. It may raise a ``p2p_oicp.errors.PeerError`` when its system cannot
-answer; delivered messages (notifications, CDRs) are then brought again later, so handling the same one twice must be
-harmless.
+A method returns an OICP message within the operation's deadline (`oicp.operations`). It may raise a
+``p2p_oicp.errors.PeerError`` if its system cannot answer. Notifications and CDRs are then delivered again later, so
+handling the same one twice must be harmless.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from p2p_oicp.oicp import (
     AuthorizeStop,
     ChargeDetailRecord,
     ChargingNotification,
-    Message,
-    Operation,
 )
 
 
@@ -39,21 +37,13 @@ class CpoBackend(Protocol):
 
 @runtime_checkable
 class ReservingCpoBackend(CpoBackend, Protocol):
-    """A charge point operator's system that takes reservations; without these two methods they are refused with 320."""
+    """A CSMS that takes reservations; without these two methods they are refused with 320."""
 
     async def authorize_remote_reservation_start(self, request: AuthorizeRemoteReservationStart) -> Acknowledgement:
         """Reserve ``request.evse_id`` for ``request.duration`` minutes; refuse with 601 if it is reserved already."""
 
     async def authorize_remote_reservation_stop(self, request: AuthorizeRemoteReservationStop) -> Acknowledgement:
-        """End the reservation of ``request.session_id``; its CDR follows, also when nobody charged (CPO-02)."""
-
-
-@runtime_checkable
-class Forwarding(Protocol):
-    """A backend that is told under which id a message was sent; ``party`` is the sender's id in the path."""
-
-    async def forward(self, operation: Operation, party: str | None, message: Message) -> Acknowledgement:
-        """Pass on what is only told: a notification or a charge detail record."""
+        """End the reservation of ``request.session_id``; its CDR follows, also if no energy was charged (CPO-02)."""
 
 
 @runtime_checkable
@@ -61,13 +51,13 @@ class EmpBackend(Protocol):
     """An e-mobility provider's system (contracts, drivers, invoices)."""
 
     async def authorize_start(self, request: AuthorizeStart) -> AuthorizationStart:
-        """Say whether this driver may charge; refuse with 101, 102, 103, 105, 106, 110 or 200 (EMP-02)."""
+        """Authorize a driver to charge; refuse with 101, 102, 103, 105, 106, 110 or 200 (EMP-02)."""
 
     async def authorize_stop(self, request: AuthorizeStop) -> AuthorizationStop:
-        """Say whether this driver may stop the session."""
+        """Authorize a driver to stop the session."""
 
     async def charging_notifications(self, notification: ChargingNotification) -> Acknowledgement:
-        """Take note that charging started, goes on, ended or failed."""
+        """Record that charging started, progressed, ended or failed."""
 
     async def charge_detail_record(self, record: ChargeDetailRecord) -> Acknowledgement:
-        """Take over the record of a session; a refusal makes it a dead letter."""
+        """Store the CDR of a session; a refusal makes it a dead letter."""

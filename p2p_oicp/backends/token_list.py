@@ -1,11 +1,12 @@
-"""The contract system of an EMP that has none: a list of drivers in the node's own store (``p2p-oicp tokens``)."""
+"""The built-in EMP backend, for an EMP without a contract system: a list of drivers (``p2p-oicp tokens``)."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
+from p2p_oicp.concurrency import offload
 from p2p_oicp.crypto.pins import pin_matches
+from p2p_oicp.errors import OperationNotSupported
 from p2p_oicp.oicp import (
     Acknowledgement,
     AuthorizationStart,
@@ -16,32 +17,48 @@ from p2p_oicp.oicp import (
     ChargeDetailRecord,
     ChargingNotification,
     Identification,
+    Message,
     StatusCode,
     StatusCodeValue,
 )
 from p2p_oicp.oicp.common import rejection_code, token_key
+from p2p_oicp.oicp.operations import Operation, Party
 from p2p_oicp.storage import Store, Transaction, sessions, tokens
 
 _SUCCESS = StatusCode.of(StatusCodeValue.SUCCESS)
 
 
 class TokenListBackend:
-    """Says yes to who is on the list; keeps nothing of its own, for the node stores sessions and records."""
+    """Authorizes the UIDs and EvcoIDs on the list.
+
+    Notifications and CDRs are acknowledged and not stored a second time: they are in the node's store already, where
+    ``p2p-oicp sessions`` and ``p2p-oicp cdrs`` read them.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def authorize_start(self, request: AuthorizeStart) -> AuthorizationStart:
-        """Refuse with 102 (card), 101 (QR code or PIN) or 105 (Plug & Charge) who is not on the list."""
-        code = await self._authorize(request.identification)
-        return AuthorizationStart(
-            authorization_status=_authorization_status(code),
-            status_code=StatusCode.of(code),
-            session_id=request.session_id,
-        )
+    def supports(self, operation: Operation) -> bool:
+        return operation.sender is Party.CPO
+
+    async def call(self, operation: Operation, message: Message, *, sender: str | None = None) -> Message:
+        """See `Backend.call`."""
+        del sender
+        match message:
+            case AuthorizeStart():
+                return await self._authorize_start(message)
+            case AuthorizeStop():
+                return await self._authorize_stop(message)
+            case ChargingNotification() | ChargeDetailRecord():
+                return Acknowledgement(result=True, status_code=_SUCCESS, session_id=message.session_id)
+            case _:
+                raise OperationNotSupported("the token list", operation.name)
 
     def transactional_check(self, identification: Identification) -> Callable[[Transaction], StatusCodeValue] | None:
-        """Return what judges within a transaction of the node; None where it takes too long for that (a PIN)."""
+        """Return a check that runs inside a transaction; None if it would take too long there.
+
+        A PIN does: comparing it with its bcrypt hash takes some 50 ms on purpose.
+        """
         if identification.qr_code is not None:
             return None
         key = identification.uid or identification.evco_id
@@ -52,30 +69,29 @@ class TokenListBackend:
 
         return check
 
-    async def authorize_stop(self, request: AuthorizeStop) -> AuthorizationStop:
-        """Let the medium that started the session stop it, as long as it is on the list."""
-        stop_token = token_key(request.identification)
-        rows = self._store.query_inline(sessions.GET, role_="emp", key_=request.session_id.key)
-        start_token = rows[0]["identification_key"] if rows else ""
-        code = (
-            await self._authorize(request.identification) if stop_token == start_token else rejection_code(stop_token)
+    async def _authorize_start(self, request: AuthorizeStart) -> AuthorizationStart:
+        """Refuse an unlisted token with 102 (card), 101 (QR code or PIN) or 105 (Plug & Charge)."""
+        code = await self._authorize(request.identification)
+        return AuthorizationStart(
+            authorization_status=_authorization_status(code),
+            status_code=StatusCode.of(code),
+            session_id=request.session_id,
         )
+
+    async def _authorize_stop(self, request: AuthorizeStop) -> AuthorizationStop:
+        """Allow the token that started the session, as long as it is on the list."""
+        stop_token = token_key(request.identification)
+        session = sessions.get_now(self._store, "emp", request.session_id.key)
+        is_same_token = session is not None and session.identification_key == stop_token
+        code = await self._authorize(request.identification) if is_same_token else rejection_code(stop_token)
         return AuthorizationStop(
             authorization_status=_authorization_status(code),
             status_code=StatusCode.of(code),
             session_id=request.session_id,
         )
 
-    async def charging_notifications(self, notification: ChargingNotification) -> Acknowledgement:
-        """Take it: the node has stored it."""
-        return Acknowledgement(result=True, status_code=_SUCCESS, session_id=notification.session_id)
-
-    async def charge_detail_record(self, record: ChargeDetailRecord) -> Acknowledgement:
-        """Take it: the node has stored it, and it can be read from the node."""
-        return Acknowledgement(result=True, status_code=_SUCCESS, session_id=record.session_id)
-
     async def _authorize(self, identification: Identification) -> StatusCodeValue:
-        """Return SUCCESS, or why not; one indexed query, however long the list is."""
+        """Return SUCCESS or the code of the refusal."""
         key = identification.uid or identification.evco_id
         rows = self._store.query_inline(tokens.TOKEN_BY_KEY, key_=key.key) if key else []
         if not rows:
@@ -85,7 +101,7 @@ class TokenListBackend:
             return StatusCodeValue.SUCCESS
         if pin_hash is None or code.pin is None:
             return StatusCodeValue.QR_CODE_INVALID
-        is_pin_valid = await asyncio.to_thread(pin_matches, code.pin, pin_hash)
+        is_pin_valid = await offload(pin_matches, code.pin, pin_hash)
         return StatusCodeValue.SUCCESS if is_pin_valid else StatusCodeValue.QR_CODE_INVALID
 
 

@@ -15,26 +15,11 @@ from typing import Protocol
 
 import structlog
 
-from p2p_oicp.backends import EmpBackend, Forwarding
-from p2p_oicp.client.peer_client import PeerClient
 from p2p_oicp.clock import Clock
 from p2p_oicp.delivery.wakeup import CIRCUIT_BREAKER_THRESHOLD, ExponentialBackoff, Wakeup
-from p2p_oicp.errors import (
-    PeerBusy,
-    PeerError,
-    PeerProtocolError,
-    PeerRejected,
-    PeerUnauthorized,
-    PeerUnreachable,
-    StoreError,
-)
-from p2p_oicp.oicp import Acknowledgement, ChargeDetailRecord, ChargingNotification, Message
-from p2p_oicp.oicp.enums import INDETERMINATE_CODES
-from p2p_oicp.oicp.operations import OPERATION_BY_NAME
-from p2p_oicp.peers import PeerRegistry
-from p2p_oicp.storage import Store, Transaction, cdrs, outbox, peer_state, sessions
+from p2p_oicp.errors import PeerBusy, PeerError, PeerProtocolError, PeerRejected, StoreError
+from p2p_oicp.storage import Store, Transaction, outbox, peer_state
 from p2p_oicp.storage.outbox import OutboxMessage
-from p2p_oicp.storage.sessions import SessionState
 
 log = structlog.get_logger(__name__)
 
@@ -164,87 +149,3 @@ class OutboxDispatcher:
 
 def _is_missing_endpoint(error: PeerRejected) -> bool:
     return error.code is None and error.http_status in _MISSING_ENDPOINT_STATUSES
-
-
-_CDR = "ChargeDetailRecord"
-# What the other side says of our contract or its own settings: a person will mend it, and then the letter is welcome.
-_RETRYABLE_CODES = frozenset({"017", "300"})
-_CDR_RETRYABLE_CODES = _RETRYABLE_CODES | {"210", "320"}
-_UNPROCESSABLE_STATUSES = frozenset({400, 413, 422})
-
-
-class _CdrDeliveryTarget:
-    def on_delivered(self, tx: Transaction, message: OutboxMessage, now: float) -> None:
-        """Settle the session whose record arrived."""
-        sessions.add_event(tx, message.role, message.session_key, now, f"{message.operation} delivered")
-        if message.operation == _CDR:
-            cdrs.mark_forwarded(tx, message.role, message.session_key, now)
-            sessions.transition(tx, message.role, message.session_key, now, SessionState.SETTLED)
-
-
-class PeerDeliveryTarget(_CdrDeliveryTarget):
-    """Brings letters to one peer."""
-
-    def __init__(self, registry: PeerRegistry, client: PeerClient) -> None:
-        self._registry = registry
-        self._client = client
-
-    async def send(self, message: OutboxMessage) -> None:
-        """Send it; see ``delivery.Carrier``."""
-        peer = self._registry.by_name(message.destination)
-        if peer is None:
-            raise PeerUnreachable(message.destination, "is no longer a peer of this node")
-        operation = OPERATION_BY_NAME[message.operation]
-        try:
-            reply = await self._client.call(
-                peer, operation, message.sender_id, message.body, deadline=operation.deadline
-            )
-            raise_for_refusal(message.destination, reply.message, reply.http_status)
-        except PeerRejected as error:
-            raise _classify_rejection(message, error) from error
-
-
-class BackendDeliveryTarget(_CdrDeliveryTarget):
-    """Hands letters to our own contract system."""
-
-    def __init__(self, backend: EmpBackend) -> None:
-        self._backend = backend
-
-    async def send(self, message: OutboxMessage) -> None:
-        """Hand it over; see ``delivery.Carrier``."""
-        try:
-            raise_for_refusal(message.destination, await self._forward(message))
-        except PeerRejected as error:
-            raise _classify_rejection(message, error) from error
-
-    async def _forward(self, message: OutboxMessage) -> Acknowledgement:
-        operation = OPERATION_BY_NAME[message.operation]
-        if isinstance(self._backend, Forwarding):
-            return await self._backend.forward(operation, message.sender_id, operation.request.from_json(message.body))
-        if message.operation == _CDR:
-            return await self._backend.charge_detail_record(ChargeDetailRecord.from_json(message.body))
-        return await self._backend.charging_notifications(ChargingNotification.from_json(message.body))
-
-
-def _classify_rejection(message: OutboxMessage, error: PeerRejected) -> PeerError:
-    """Tell a refusal of the message, which is for good, from one that is not about the message.
-
-    A peer that has no contract for notifications shall not hold back the record that follows; the record itself waits.
-    """
-    if error.code is None:
-        return error if error.http_status in _UNPROCESSABLE_STATUSES else PeerProtocolError(error.peer, error.reason)
-    retryable_codes = _CDR_RETRYABLE_CODES if message.operation == _CDR else _RETRYABLE_CODES
-    return PeerUnauthorized(error.peer, error.reason) if error.code in retryable_codes else error
-
-
-def raise_for_refusal(destination: str, reply: Message, http_status: int = 200) -> None:
-    """Raise PeerRejected for a refusal, PeerBroken where it speaks of the other side's own trouble (box H3)."""
-    if isinstance(reply, Acknowledgement) and reply.result:
-        return
-    status = getattr(reply, "status_code", None)
-    code = str(status.code) if status is not None else None
-    info = f"{getattr(status, 'description', None) or ''} {getattr(status, 'additional_info', None) or ''}".strip()
-    reason = f"answered {code or 'without a status code'} {info}".strip()
-    if code in INDETERMINATE_CODES:
-        raise PeerProtocolError(destination, reason)
-    raise PeerRejected(destination, reason, http_status=http_status, code=code)

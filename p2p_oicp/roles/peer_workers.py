@@ -12,7 +12,6 @@ from functools import partial
 
 from p2p_oicp.concurrency import TaskSupervisor, Worker
 from p2p_oicp.delivery import DatasetReplicator, ExponentialBackoff, OutboxDispatcher, PeerDatasetTarget
-from p2p_oicp.delivery.outbox import PeerDeliveryTarget
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.peering import PeersChanged
 from p2p_oicp.peering.evidence_recorder import RecordingPeerClient
@@ -20,6 +19,7 @@ from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import Services
 from p2p_oicp.roles.datasets.pull_client import DatasetPuller
 from p2p_oicp.roles.datasets.types import DATASET_TYPES, DatasetType
+from p2p_oicp.roles.delivery_targets import PeerDeliveryTarget
 
 
 class PeerWorkerPool:

@@ -21,13 +21,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import orjson
 import structlog
 from msgspec.structs import replace
 
-from p2p_oicp.backends import EmpBackend
+from p2p_oicp.backends import Backend
 from p2p_oicp.errors import PeerError, PeerRejected, Refusal
 from p2p_oicp.oicp import (
     Acknowledgement,
@@ -62,7 +62,7 @@ SessionMessage = OperationRequest[ChargingNotification] | OperationRequest[Charg
 class RestoredSessionVerifier:
     """Says whether a message speaks of a session of an earlier store."""
 
-    def __init__(self, services: Services, backend: EmpBackend) -> None:
+    def __init__(self, services: Services, backend: Backend) -> None:
         self._services = services
         self._backend = backend
 
@@ -71,7 +71,7 @@ class RestoredSessionVerifier:
         if request.peer is None or not await self._predates_store(request, request.peer.name):
             return False
         try:
-            reply = await self._ask_backend(request.message)
+            reply = cast("Acknowledgement", await self._backend.call(request.operation, request.message))
         except PeerRejected:
             return False
         except PeerError as error:
@@ -95,11 +95,6 @@ class RestoredSessionVerifier:
         values = [getattr(request.message, name, None) for name in _TIMESTAMP_FIELDS]
         timestamps = [value.timestamp() for value in values if isinstance(value, datetime)]
         return bool(timestamps) and min(timestamps) < rows[0]["created_at"] + _MAX_CLOCK_SKEW_SECONDS
-
-    async def _ask_backend(self, message: ChargingNotification | ChargeDetailRecord) -> Acknowledgement:
-        if isinstance(message, ChargeDetailRecord):
-            return await self._backend.charge_detail_record(message)
-        return await self._backend.charging_notifications(message)
 
 
 T = TypeVar("T")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2p_oicp.backends import CpoBackend
+from p2p_oicp.backends import Backend
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.roles.context import HandlerRegistry, Services
 from p2p_oicp.roles.cpo.authorization import CpoAuthorizationHandler
@@ -15,7 +15,7 @@ from p2p_oicp.roles.settlement import CdrQueryHandler, CpoCdrHandler
 class CpoRole(HandlerRegistry):
     """Everything a CPO's node does."""
 
-    def __init__(self, services: Services, backend: CpoBackend) -> None:
+    def __init__(self, services: Services, backend: Backend) -> None:
         session_service = SessionService("cpo", services)
         super().__init__(
             CpoAuthorizationHandler(services, session_service),

@@ -1,22 +1,22 @@
-"""Remote starts, stops and reservations of an EMP peer, carried out by our backend."""
+"""Remote starts, stops and reservations that an EMP peer requests and our backend (CSMS) carries out."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
-from p2p_oicp.backends import CpoBackend, ReservingCpoBackend
-from p2p_oicp.errors import PeerError, Refusal
+from p2p_oicp.backends import Backend
+from p2p_oicp.errors import OperationNotSupported, PeerError, Refusal
 from p2p_oicp.oicp import (
     Acknowledgement,
     AuthorizeRemoteReservationStart,
     AuthorizeRemoteReservationStop,
     AuthorizeRemoteStart,
     AuthorizeRemoteStop,
+    Message,
     SessionID,
     StatusCodeValue,
 )
-from p2p_oicp.oicp.operations import Party
+from p2p_oicp.oicp.operations import Operation, Party
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.datasets.handlers import check_evse_known
@@ -29,49 +29,45 @@ RemoteStop: TypeAlias = AuthorizeRemoteStop | AuthorizeRemoteReservationStop
 
 
 class CpoRemoteHandler:
-    """The CPO side of what a driver's app asks for."""
+    """Remote control of our EVSEs by EMP peers.
 
-    def __init__(self, services: Services, session_service: SessionService, backend: CpoBackend) -> None:
+    The session is stored before the backend is called, and the backend is called at most once: a station may be
+    charging as soon as the request has arrived.
+    """
+
+    def __init__(self, services: Services, session_service: SessionService, backend: Backend) -> None:
         self._services = services
         self._session_service = session_service
         self._backend = backend
 
     async def authorize_remote_start(self, request: OperationRequest[AuthorizeRemoteStart]) -> OperationResponse:
-        """Ask the backend to start charging (CPO-02, eRoamingAuthorizeRemoteStart)."""
-        call_backend = self._backend.authorize_remote_start
-        return await self._session_service.deduplicate(request, lambda: self._start(request, REMOTE, call_backend))
+        """Start charging (CPO-02, eRoamingAuthorizeRemoteStart)."""
+        return await self._session_service.deduplicate(request, lambda: self._start(request, REMOTE))
 
     async def authorize_remote_reservation_start(
         self, request: OperationRequest[AuthorizeRemoteReservationStart]
     ) -> OperationResponse:
-        """Ask the backend to reserve (CPO-02, eRoamingAuthorizeRemoteReservationStart)."""
-        call_backend = self._reservation_backend().authorize_remote_reservation_start
-        return await self._session_service.deduplicate(request, lambda: self._start(request, RESERVATION, call_backend))
+        """Reserve an EVSE (CPO-02, eRoamingAuthorizeRemoteReservationStart)."""
+        self._check_reservations_supported(request)
+        return await self._session_service.deduplicate(request, lambda: self._start(request, RESERVATION))
 
     async def authorize_remote_stop(self, request: OperationRequest[AuthorizeRemoteStop]) -> OperationResponse:
-        """Ask the backend to stop a session of this provider (box B3)."""
-        call_backend = self._backend.authorize_remote_stop
-        return await self._stop(request, call_backend)
+        """Stop a session of this provider (B3)."""
+        return await self._stop(request)
 
     async def authorize_remote_reservation_stop(
         self, request: OperationRequest[AuthorizeRemoteReservationStop]
     ) -> OperationResponse:
-        """Ask the backend to end a reservation; its CDR follows (box M6)."""
-        call_backend = self._reservation_backend().authorize_remote_reservation_stop
-        return await self._stop(request, call_backend)
+        """End a reservation; its CDR follows (M6)."""
+        self._check_reservations_supported(request)
+        return await self._stop(request)
 
-    def _reservation_backend(self) -> ReservingCpoBackend:
-        if not isinstance(self._backend, ReservingCpoBackend):
+    def _check_reservations_supported(self, request: OperationRequest[Message]) -> None:
+        if not self._backend.supports(request.operation):
             raise Refusal(StatusCodeValue.SERVICE_NOT_AVAILABLE, "this operator takes no reservations")
-        return self._backend
 
-    async def _start(
-        self,
-        request: OperationRequest[RemoteStart],
-        session_kind: str,
-        call_backend: Callable[..., Awaitable[Acknowledgement]],
-    ) -> OperationResponse:
-        """Store the session, ask the backend at most once, store its answer."""
+    async def _start(self, request: OperationRequest[RemoteStart], session_kind: str) -> OperationResponse:
+        """Store the session, call the backend at most once, store its response."""
         _check_own_operator(request.message, self._services.local_peer)
         await check_evse_known(self._services, request.message.evse_id)
         peer_name = request.peer.name if request.peer else ""
@@ -83,14 +79,17 @@ class CpoRemoteHandler:
         if outcome.crashed_before_answer:
             # Never sent again: the backend may have started charging before the crash (H2).
             info = "this node went down while its backend was asked"
-            return await self._complete_indeterminate(session, info, SessionState.UNCERTAIN)
+            return await self._complete_without_reply(session, info, SessionState.UNCERTAIN)
         message = request.message.replace(session_id=SessionID(session.session_id))
         try:
-            reply = await call_backend(message)
+            reply = await self._call_backend(request.operation, message)
+        except OperationNotSupported as error:
+            code = StatusCodeValue.SERVICE_NOT_AVAILABLE
+            return await self._complete_without_reply(session, str(error), SessionState.REFUSED, code)
         except PeerError as error:
             # If the backend may have seen it, the station may be charging: its CDR must find the session.
             state = SessionState.UNCERTAIN if error.may_have_arrived else SessionState.REFUSED
-            return await self._complete_indeterminate(session, f"the CPO's backend did not answer: {error}", state)
+            return await self._complete_without_reply(session, f"the CPO's backend did not answer: {error}", state)
         ids = SessionIds.from_reply(reply, session, Party.CPO)
         response = OperationResponse(reply.to_json_with(**ids.attributes()))
         state = SessionState.AUTHORIZED if reply.result else SessionState.REFUSED
@@ -98,19 +97,25 @@ class CpoRemoteHandler:
             session, state, response, cpo_partner_session_id=ids.cpo_partner_session_id
         )
 
-    async def _complete_indeterminate(self, session: Session, info: str, state: SessionState) -> OperationResponse:
-        response = acknowledgement_response(StatusCodeValue.SYSTEM_ERROR, info, SessionIds.from_session(session))
+    async def _call_backend(self, operation: Operation, message: Message) -> Acknowledgement:
+        return cast("Acknowledgement", await self._backend.call(operation, message))
+
+    async def _complete_without_reply(
+        self, session: Session, info: str, state: SessionState, code: str = StatusCodeValue.SYSTEM_ERROR
+    ) -> OperationResponse:
+        response = acknowledgement_response(code, info, SessionIds.from_session(session))
         return await self._session_service.complete_start(session, state, response)
 
-    async def _stop(
-        self, request: OperationRequest[RemoteStop], call_backend: Callable[..., Awaitable[Acknowledgement]]
-    ) -> OperationResponse:
+    async def _stop(self, request: OperationRequest[RemoteStop]) -> OperationResponse:
         async def ask(session: Session) -> StopReply:
+            ids = SessionIds.from_session(session)
             try:
-                reply = await call_backend(request.message)
+                reply = await self._call_backend(request.operation, request.message)
+            except OperationNotSupported as error:
+                code = StatusCodeValue.SERVICE_NOT_AVAILABLE
+                return StopReply(acknowledgement_response(code, str(error), ids), is_accepted=False)
             except PeerError as error:
-                info, ids = f"the CPO's backend did not answer: {error}", SessionIds.from_session(session)
-                code = StatusCodeValue.SYSTEM_ERROR
+                code, info = StatusCodeValue.SYSTEM_ERROR, f"the CPO's backend did not answer: {error}"
                 return StopReply(acknowledgement_response(code, info, ids), is_accepted=False)
             ids = SessionIds.from_reply(reply, session, Party.CPO)
             return StopReply(OperationResponse(reply.to_json_with(**ids.attributes())), reply.result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2p_oicp.backends import EmpBackend
+from p2p_oicp.backends import Backend
 from p2p_oicp.concurrency import Worker
 from p2p_oicp.delivery import SessionStatusClient
 from p2p_oicp.oicp.operations import Party
@@ -21,7 +21,7 @@ class EmpRole(HandlerRegistry):
     def __init__(
         self,
         services: Services,
-        backend: EmpBackend,
+        backend: Backend,
         *,
         status_client: SessionStatusClient,
         clarify_interval: float,

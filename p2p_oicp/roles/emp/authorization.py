@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from msgspec.structs import replace
 
-from p2p_oicp.backends import EmpBackend
-from p2p_oicp.backends.token_list import TokenListBackend
+from p2p_oicp.backends import Backend, TokenListBackend
 from p2p_oicp.errors import PeerError, Refusal
 from p2p_oicp.oicp import (
     AuthorizationStart,
     AuthorizationStatus,
+    AuthorizationStop,
     AuthorizeStart,
     AuthorizeStop,
     ProviderID,
@@ -38,7 +39,7 @@ from p2p_oicp.storage.sessions import Session, SessionState
 class EmpAuthorizationHandler:
     """The EMP side of authorization."""
 
-    def __init__(self, services: Services, session_service: SessionService, backend: EmpBackend) -> None:
+    def __init__(self, services: Services, session_service: SessionService, backend: Backend) -> None:
         self._services = services
         self._session_service = session_service
         self._backend = backend
@@ -88,7 +89,7 @@ class EmpAuthorizationHandler:
         if session.id_generated_here:
             message = message.replace(session_id=SessionID(session.session_id))
         try:
-            reply = await self._backend.authorize_start(message)
+            reply = cast("AuthorizationStart", await self._backend.call(request.operation, message))
         except PeerError as error:
             info = f"the EMP's backend did not answer: {error}"
             ids = SessionIds(None, session.cpo_partner_session_id)
@@ -137,7 +138,7 @@ class EmpAuthorizationHandler:
 
         async def ask(session: Session) -> StopReply:
             try:
-                reply = await self._backend.authorize_stop(request.message)
+                reply = cast("AuthorizationStop", await self._backend.call(request.operation, request.message))
             except PeerError as error:
                 info = f"the EMP's backend did not answer: {error}"
                 raise Refusal(StatusCodeValue.SYSTEM_ERROR, info) from error

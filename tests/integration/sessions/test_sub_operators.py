@@ -3,7 +3,7 @@
 import json
 from types import SimpleNamespace
 
-from p2p_oicp.backends.client import HttpEmpBackend
+from p2p_oicp.backends import HttpBackend
 from p2p_oicp.oicp import Acknowledgement, AuthorizationStart, ChargeDetailRecord, SessionID
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from tests.support.messages import CDR, NOTIFY, START, UNKNOWN_SESSION, authorize_start, cdr, notification
@@ -36,9 +36,9 @@ async def test_a_record_reaches_the_emps_system_under_the_id_that_sent_it():
             return SimpleNamespace(message=answer)
 
     body = json.dumps(cdr(UNKNOWN_SESSION, EvseID=SUB_EVSE)).encode()
-    backend = HttpEmpBackend("contracts", "http://contracts", Client(), deadline=60.0)
+    backend = HttpBackend("contracts", "http://contracts", Client())
     operation = OPERATION_BY_NAME["ChargeDetailRecord"]
-    assert (await backend.forward(operation, "DE*GEF", ChargeDetailRecord.from_json(body))).result
+    assert (await backend.call(operation, ChargeDetailRecord.from_json(body), sender="DE*GEF")).result
     assert [(party, told) for party, told, _ in sent] == [("DE*GEF", body)]
 
 
