@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2p_oicp.delivery.outbox import _classify_rejection
+from p2p_oicp.roles.delivery_targets import _classify_rejection
 from p2p_oicp.errors import PeerProtocolError, PeerRejected, PeerUnauthorized
 from p2p_oicp.storage.outbox import OutboxMessage
 
