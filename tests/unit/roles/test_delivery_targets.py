@@ -2,8 +2,8 @@
 
 import pytest
 
-from p2p_oicp.roles.delivery_targets import _classify_rejection
 from p2p_oicp.errors import PeerProtocolError, PeerRejected, PeerUnauthorized
+from p2p_oicp.roles.delivery_targets import _classify_rejection
 from p2p_oicp.storage.outbox import OutboxMessage
 
 CDR, NOTIFICATION = "ChargeDetailRecord", "ChargingNotifications"
