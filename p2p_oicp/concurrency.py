@@ -160,3 +160,16 @@ async def periodic(
             await asyncio.sleep(interval)
         else:
             return
+
+
+async def shield_until_done(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Return the coroutine's result; a caller that is cancelled meanwhile waits for its end before it is.
+
+    For steps that cannot be taken back, such as a queued write: their caller has to know whether they happened.
+    """
+    task = spawn(coroutine, name="shielded")
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        raise
