@@ -24,6 +24,7 @@ from p2p_oicp.oicp import EvseID
 from p2p_oicp.storage import query_once
 from p2p_oicp.storage.datasets import quarantine, queries
 from p2p_oicp.storage.datasets.models import DatasetKind
+from p2p_oicp.storage.statements import list_parameter
 
 _EVSE_DATASETS = (DatasetKind.EVSE_DATA, DatasetKind.EVSE_STATUS, DatasetKind.EVSE_PRICING)
 _MAX_CELL_LENGTH = 60
@@ -44,7 +45,7 @@ class RecordVersion:
 def evse_history(file: Path, evse_id: str, at: str) -> list[RecordVersion]:
     """Return the versions of what is known of an EVSE, oldest first; those valid at the time ``at``, if it is given."""
     moment = _parse_at(at) if at else None
-    dataset_ids = orjson.dumps([int(dataset) for dataset in _EVSE_DATASETS]).decode()
+    dataset_ids = list_parameter(int(dataset) for dataset in _EVSE_DATASETS)
     rows = query_once(file, queries.VERSIONS_BY_KEY, datasets=dataset_ids, key=EvseID(evse_id).key)
     return [_row_to_version(dict(row)) for row in rows if moment is None or _is_valid_at(dict(row), moment)]
 

@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-import orjson
-
 from p2p_oicp.oicp.enums import ActionType
 from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.peers import Peer
@@ -24,6 +22,7 @@ from p2p_oicp.storage import Store
 from p2p_oicp.storage.datasets import change_feed
 from p2p_oicp.storage.datasets.change_feed import ChangedRecord, LaggingGroup, ReplicaScope
 from p2p_oicp.storage.datasets.models import DatasetKind
+from p2p_oicp.storage.statements import list_parameter
 
 # Half of the largest body that a node takes by default; a peer that takes less is sent less (413).
 MAX_PUSH_BYTES = 16 * 1024 * 1024
@@ -140,7 +139,7 @@ class BatchPlanner:
 
     def __init__(self, peer: Peer, codec: DatasetCodec, store: Store) -> None:
         audiences = codec.audiences_of(peer)
-        audiences_json = None if audiences is None else orjson.dumps(list(audiences)).decode()
+        audiences_json = list_parameter(audiences)
         self._scope = ReplicaScope(peer.name, codec.dataset, audiences_json)
         self._codec = codec
         self._store = store

@@ -23,7 +23,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar, cast
 
-import orjson
 import structlog
 from msgspec.structs import replace
 
@@ -47,6 +46,7 @@ from p2p_oicp.storage.cdrs import CdrFilter, CdrRow, InsertResult
 from p2p_oicp.storage.datasets import queries
 from p2p_oicp.storage.datasets.models import ALL_PROVIDERS, OWN, DatasetKind
 from p2p_oicp.storage.sessions import Session, SessionState, next_state_after_notification
+from p2p_oicp.storage.statements import list_parameter
 
 log = structlog.get_logger(__name__)
 
@@ -242,7 +242,7 @@ class CpoCdrHandler(CdrHandler):
         return session, insert_result
 
     def _evse_data_record(self, record: ChargeDetailRecord) -> EvseDataRecord | None:
-        keys = orjson.dumps([record.evse_id.key]).decode()
+        keys = list_parameter([record.evse_id.key])
         rows = self._services.store.query_inline(
             queries.RECORDS_BY_KEY, dataset_=DatasetKind.EVSE_DATA, keys=keys, source_=OWN, excluded_sources=None
         )
@@ -255,7 +255,7 @@ class CpoCdrHandler(CdrHandler):
             queries.KEYS_BY_GROUP,
             dataset_=DatasetKind.PRICING_PRODUCT,
             source_=OWN,
-            groups=orjson.dumps(groups).decode(),
+            groups=list_parameter(groups),
         )
         return [row["key"].removeprefix(f"{row['group_key']}|") for row in rows] or None
 

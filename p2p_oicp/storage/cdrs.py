@@ -16,7 +16,7 @@ from sqlalchemy import insert as sql_insert
 from p2p_oicp.oicp import ChargeDetailRecord, InvalidMessage
 from p2p_oicp.storage.schema import cdr_reconciliations, cdrs, conflicting_cdrs
 from p2p_oicp.storage.sqlite.writer import Transaction
-from p2p_oicp.storage.statements import compiled
+from p2p_oicp.storage.statements import compiled, listed
 
 _INSERT_COLUMNS = (
     "role",
@@ -42,17 +42,15 @@ _INSERT_CONFLICTING = compiled(
     .prefix_with("OR IGNORE")
 )
 
-# One statement for all combinations of filters: a JSON list without elements, or an empty text, selects all.
-_session_filter = select(func.json_each(bindparam("sessions_")).table_valued("value").c.value)
-_operator_filter = select(func.json_each(bindparam("operators_")).table_valued("value").c.value)
+# One statement for all combinations of filters: an empty list, or an empty text, selects all.
 _filters = (
     cdrs.c.role == bindparam("role_"),
     or_(cdrs.c.provider_key == bindparam("provider_"), cdrs.c.provider_key == ""),
     or_(bindparam("peer_") == "", cdrs.c.peer == bindparam("peer_")),
     cdrs.c.session_end >= bindparam("from_"),
     cdrs.c.session_end <= bindparam("to_"),
-    or_(bindparam("sessions_") == "[]", cdrs.c.session_key.in_(_session_filter)),
-    or_(bindparam("operators_") == "[]", cdrs.c.operator_key.in_(_operator_filter)),
+    or_(bindparam("sessions_") == "[]", cdrs.c.session_key.in_(listed("sessions_"))),
+    or_(bindparam("operators_") == "[]", cdrs.c.operator_key.in_(listed("operators_"))),
     or_(bindparam("forwarded_").is_(None), cdrs.c.forwarded_at.is_not(None) == bindparam("forwarded_")),
 )
 #: The bodies of one page, in the order of their ids, so that earlier pages stay as they are while CDRs come in.

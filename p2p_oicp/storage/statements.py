@@ -1,14 +1,24 @@
-"""SQL text, compiled once from the table definitions (docs/decisions/0002): the driver executes text, never objects."""
+"""SQL text, compiled once from the table definitions (docs/decisions/0002): the driver executes text, not objects.
+
+Most statements are written in SQLAlchemy Core and pass through :func:`compiled` when their module is imported. A text
+that Core cannot express well (``group_concat``, ``INDEXED BY``, a change of a counter) is a :class:`Statement` by hand.
+What differs between databases has one helper here, so that a second dialect has one place to change:
+:func:`listed` (membership in a list parameter), :func:`optional` (a parameter that may be NULL), :func:`inserting`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, overload
 
-from sqlalchemy import Table
+import orjson
+from sqlalchemy import ColumnElement, Select, Table, bindparam, cast, func, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.expression import ClauseElement
+from sqlalchemy.types import TypeEngine
+
+T = TypeVar("T")
 
 _DIALECT = sqlite.dialect(paramstyle="named")
 
@@ -27,25 +37,62 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class RowStatement:
-    """One insertion or update that takes a whole row by place: for long rows, 3 µs less than by name."""
+    """An INSERT or UPDATE that takes a whole row by position: for long rows, 3 µs less than by name."""
 
     text: str
 
 
 def inserting(table: Table, columns: Sequence[str], *, instead: str = "") -> RowStatement:
-    """Return the insertion of rows with these ``columns``; ``instead`` says what is done to a row that is there."""
+    """Return the INSERT of rows with these columns.
+
+    Args:
+        table: the table that the rows are inserted into.
+        columns: in the order of the values of a row.
+        instead: what happens to a row that exists already: ``OR IGNORE``, ``OR REPLACE``; by default an error.
+
+    """
     placeholders = ", ".join("?" * len(columns))
     return RowStatement(f"INSERT {instead} INTO {table.name} ({', '.join(columns)}) VALUES ({placeholders})")  # noqa: S608
 
 
 def updating(table: Table, columns: Sequence[str], *, key_column: str, fixed_assignment: str = "") -> RowStatement:
-    """Return the update of these ``columns`` in the row whose ``where``, the last value, is so; ``also`` is fixed."""
+    """Return the UPDATE of one row by its key.
+
+    Args:
+        table: the table of the row.
+        columns: the columns to set, in the order of the values of a row.
+        key_column: the column that finds the row; its value is the last one of the row.
+        fixed_assignment: one more assignment, the same for all rows (``deleted = 0``).
+
+    """
     assignments = ", ".join([f"{column} = ?" for column in columns] + [fixed_assignment] * bool(fixed_assignment))
     return RowStatement(f"UPDATE {table.name} SET {assignments} WHERE {key_column} = ?")  # noqa: S608
 
 
+def listed(name: str) -> Select[tuple[Any]]:
+    """Return the elements of a list parameter: ``column.in_(listed("keys"))``; bind it with :func:`list_parameter`."""
+    return select(func.json_each(bindparam(name)).table_valued("value").c.value)
+
+
+@overload
+def list_parameter(values: Iterable[object]) -> str: ...
+@overload
+def list_parameter(values: Iterable[object] | None) -> str | None: ...
+def list_parameter(values: Iterable[object] | None) -> str | None:
+    """Return the value of a :func:`listed` parameter (SQLite: JSON); None stays None, which does not filter."""
+    return None if values is None else orjson.dumps(list(values)).decode()
+
+
+def optional(name: str, type_: type[TypeEngine[T]]) -> ColumnElement[T]:
+    """Return a parameter that may be NULL, with its type: ``or_(optional("source_", Text).is_(None), …)``.
+
+    SQLite needs no type there; other databases cannot infer one from ``:source_ IS NULL``.
+    """
+    return cast(bindparam(name), type_)
+
+
 def compiled(clause: ClauseElement) -> Statement:
-    """Compile ``clause`` for SQLite; ``bindparam(name)`` stays a parameter, literal values become fixed ones."""
+    """Compile ``clause``; ``bindparam(name)`` stays a parameter, literal values become fixed ones."""
     compiled_clause = clause.compile(dialect=_DIALECT)
     fixed = {name: value for name, value in compiled_clause.params.items() if value is not None}
     return Statement(str(compiled_clause), fixed)

@@ -23,6 +23,7 @@ from p2p_oicp.roles.datasets.types import DATASET_TYPES, audience_key
 from p2p_oicp.roles.responses import status_code
 from p2p_oicp.storage.datasets import evse_search, queries
 from p2p_oicp.storage.datasets.models import ALL_PROVIDERS, DatasetKind
+from p2p_oicp.storage.statements import list_parameter
 
 _DATA_ERROR = "022"
 _MAX_IDS = 100
@@ -49,10 +50,10 @@ class GroupPullHandler:
         rows = await self._store.query_bulk(
             queries.RECORDS_BY_GROUP_AND_KEY,
             dataset_=DatasetKind.EVSE_STATUS,
-            keys=_json_list(keys),
-            filter_values=_json_list(status_filter),
+            keys=list_parameter(keys),
+            filter_values=list_parameter(status_filter),
             source_=self._source,
-            excluded_sources=_json_list(self._removed_peers.names()),
+            excluded_sources=list_parameter(self._removed_peers.names()),
         )
         return _status_response(rows)
 
@@ -127,14 +128,14 @@ class GroupPullHandler:
             queries.RECORDS_BY_GROUP,
             dataset_=dataset,
             source_=self._source,
-            excluded_sources=_json_list(self._removed_peers.names()),
-            filter_values=_json_list(filter_values),
-            groups=_json_list(group_keys),
+            excluded_sources=list_parameter(self._removed_peers.names()),
+            filter_values=list_parameter(filter_values),
+            groups=list_parameter(group_keys),
             since=since,
         )
 
     async def _load_by_key(self, dataset: DatasetKind, keys: Iterable[str]) -> dict[str, bytes]:
-        keys_json, excluded_sources = _json_list(list(keys)), _json_list(self._removed_peers.names())
+        keys_json, excluded_sources = list_parameter(list(keys)), list_parameter(self._removed_peers.names())
         rows = await self._store.query(
             queries.RECORDS_BY_KEY,
             dataset_=dataset,
@@ -143,10 +144,6 @@ class GroupPullHandler:
             excluded_sources=excluded_sources,
         )
         return {row["key"]: row["raw"] for row in reversed(rows)}
-
-
-def _json_list(values: Sequence[str] | None) -> str | None:
-    return None if values is None else orjson.dumps(values).decode()
 
 
 def _timestamp(instant: Any) -> float | None:  # noqa: ANN401 - datetime or None

@@ -12,11 +12,9 @@ import hashlib
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
-import orjson
 from msgspec.structs import astuple
-from sqlalchemy import Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from p2p_oicp.storage.datasets.models import (
     UNCHANGED,
@@ -31,7 +29,15 @@ from p2p_oicp.storage.datasets.models import (
 )
 from p2p_oicp.storage.schema import dataset_groups, dataset_records, dataset_versions, evse_index, identifications
 from p2p_oicp.storage.sqlite.writer import Transaction
-from p2p_oicp.storage.statements import RowStatement, Statement, compiled, inserting, updating
+from p2p_oicp.storage.statements import (
+    RowStatement,
+    Statement,
+    compiled,
+    inserting,
+    list_parameter,
+    listed,
+    updating,
+)
 
 _records, _groups, _versions = dataset_records.c, dataset_groups.c, dataset_versions.c
 _ALLOCATE_NUMBERS = Statement(
@@ -39,10 +45,6 @@ _ALLOCATE_NUMBERS = Statement(
     "RETURNING value",
     {},
 )
-
-
-def _in_list(name: str) -> Select[tuple[Any]]:
-    return select(func.json_each(bindparam(name)).table_valued("value").c.value)
 
 
 _source_filter = (_records.dataset == bindparam("dataset_"), _records.source == bindparam("source_"))
@@ -54,7 +56,7 @@ _IDENTITY_COLUMNS = (
     _records.created_change,
     _records.deleted,
 )
-_SELECT_BY_KEYS = compiled(select(*_IDENTITY_COLUMNS).where(*_source_filter, _records.key.in_(_in_list("keys"))))
+_SELECT_BY_KEYS = compiled(select(*_IDENTITY_COLUMNS).where(*_source_filter, _records.key.in_(listed("keys"))))
 _INSERT_ONLY_COLUMNS = ("dataset", "source", "changed_at", "id", "key", "created_change")
 _CONTENT_COLUMNS = ("group_key", "filter_value", "digest", "raw", "change")
 _INSERT_RECORD = inserting(dataset_records, (*_INSERT_ONLY_COLUMNS, *_CONTENT_COLUMNS))
@@ -79,7 +81,7 @@ _ARCHIVE_VERSIONS = compiled(
             bindparam("until"),
             _records.deleted,
             _records.raw,
-        ).where(_records.id.in_(_in_list("ids"))),
+        ).where(_records.id.in_(listed("ids"))),
     )
 )
 _group_filter = (
@@ -116,11 +118,11 @@ _REMOVE_INDEX_ROWS: Mapping[DatasetKind, Statement] = MappingProxyType(
     {
         DatasetKind.EVSE_DATA: compiled(
             update(evse_index)
-            .where(evse_index.c.record_id.in_(_in_list("ids")))
+            .where(evse_index.c.record_id.in_(listed("ids")))
             .values(deleted=1, changed_at=bindparam("changed_at"))
         ),
         DatasetKind.AUTHENTICATION: compiled(
-            delete(identifications).where(identifications.c.record_id.in_(_in_list("ids")))
+            delete(identifications).where(identifications.c.record_id.in_(listed("ids")))
         ),
     }
 )
@@ -144,7 +146,7 @@ def digest_of(raw: bytes) -> bytes:
 
 def load_rows(tx: Transaction, dataset: DatasetKind, source: str, keys: Iterable[str]) -> dict[str, sqlite3.Row]:
     """Return the rows of these keys, tombstones included."""
-    rows = tx.all(_SELECT_BY_KEYS, dataset_=dataset, source_=source, keys=orjson.dumps(list(keys)).decode())
+    rows = tx.all(_SELECT_BY_KEYS, dataset_=dataset, source_=source, keys=list_parameter(keys))
     return {row["key"]: row for row in rows}
 
 
@@ -208,7 +210,7 @@ def _update_records(tx: Transaction, updated: Sequence[_UpdatedRecord], changes:
 
 def _archive_versions(tx: Transaction, ids: Iterable[int], now: float) -> str:
     """Keep the versions that end now; return the ids as a parameter."""
-    ids_json = orjson.dumps(list(ids)).decode()
+    ids_json = list_parameter(ids)
     tx.run(_ARCHIVE_VERSIONS, ids=ids_json, until=now)
     return ids_json
 
@@ -236,7 +238,7 @@ def _update_index_rows(
         rows = ((source, now, *_index_values(record), row["id"]) for record, _, row in updated)
         tx.run_rows(_UPDATE_EVSE_INDEX, rows)
     elif dataset is DatasetKind.AUTHENTICATION:  # those of tombstones are gone already
-        tx.run(_REMOVE_INDEX_ROWS[dataset], ids=orjson.dumps([row["id"] for _, _, row in updated]).decode())
+        tx.run(_REMOVE_INDEX_ROWS[dataset], ids=list_parameter(row["id"] for _, _, row in updated))
         _insert_index_rows(tx, dataset, source, ((row["id"], record) for record, _, row in updated), now)
 
 

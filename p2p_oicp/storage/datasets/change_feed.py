@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, delete, func, insert, or_, select
 
 from p2p_oicp.storage.datasets.models import OWN, DatasetKind
 from p2p_oicp.storage.schema import (
@@ -22,7 +21,7 @@ from p2p_oicp.storage.schema import (
     dataset_versions,
     watermarks,
 )
-from p2p_oicp.storage.statements import compiled
+from p2p_oicp.storage.statements import compiled, list_parameter, listed
 from p2p_oicp.storage.store import Store
 
 # So many are read in 1 ms, which is what the way to a thread and back costs under load.
@@ -37,12 +36,8 @@ _records, _groups, _cursors, _versions, _purges = (
 )
 
 
-def _in_list(name: str) -> Select[tuple[Any]]:
-    return select(func.json_each(bindparam(name)).table_valued("value").c.value)
-
-
 def _visible_to_audiences(column: ColumnElement[Any]) -> ColumnElement[bool]:
-    return or_(bindparam("audiences").is_(None), column.in_(_in_list("audiences")))
+    return or_(bindparam("audiences").is_(None), column.in_(listed("audiences")))
 
 
 _SELECT_LAGGING_GROUPS = compiled(
@@ -111,9 +106,7 @@ _SELECT_LIVE_IDS = compiled(
 )
 _SELECT_ANY_LIVE = compiled(select(_records.id).where(*_group_filter, _records.deleted == 0).limit(1))
 _SELECT_BY_IDS = compiled(
-    select(_records.id, _records.raw)
-    .where(_records.id.in_(_in_list("ids")), _records.deleted == 0)
-    .order_by(_records.id)
+    select(_records.id, _records.raw).where(_records.id.in_(listed("ids")), _records.deleted == 0).order_by(_records.id)
 )
 
 
@@ -185,7 +178,7 @@ async def is_empty(store: Store, scope: ReplicaScope, group_key: str) -> bool:
 
 async def load_records(store: Store, ids: Iterable[int]) -> Sequence[tuple[int, bytes]]:
     """Return the records of these ids that are still valid."""
-    rows = await store.query_bulk(_SELECT_BY_IDS, ids=orjson.dumps(list(ids)).decode())
+    rows = await store.query_bulk(_SELECT_BY_IDS, ids=list_parameter(ids))
     return [(row["id"], row["raw"]) for row in rows]
 
 

@@ -12,13 +12,12 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-import orjson
 from sqlalchemy import bindparam, func, or_, select
 
 from p2p_oicp.storage.datasets.geo_index import cells_around
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.schema import dataset_groups
-from p2p_oicp.storage.statements import Statement, compiled
+from p2p_oicp.storage.statements import Statement, compiled, list_parameter
 from p2p_oicp.storage.store import Store
 
 _SOURCE_FILTER = """
@@ -93,7 +92,7 @@ class EvseFilter:
     def parameters(self) -> dict[str, object]:
         """Return the parameters of the statements."""
         return {
-            name: orjson.dumps(list(value)).decode() if isinstance(value, (list, tuple)) else value
+            name: list_parameter(value) if isinstance(value, (list, tuple)) else value
             for name, value in asdict(self).items()
         }
 
@@ -110,7 +109,7 @@ class SearchArea:
         """Return the parameters of the statements."""
         cells = cells_around(self.latitude, self.longitude, self.radius)
         return {
-            "cells": orjson.dumps(cells).decode(),
+            "cells": list_parameter(cells),
             "latitude": self.latitude,
             "longitude": self.longitude,
             "radius": self.radius,
@@ -148,7 +147,7 @@ async def find_keys_in_area(
 ) -> list[str]:
     """Return the keys of the EVSEs in a circle, but for those whose source is in ``excluded_sources``."""
     rows = await store.query_bulk(
-        _SELECT_KEYS_IN_AREA, **area.parameters(), source=source, excluded_sources=_json_list(excluded_sources)
+        _SELECT_KEYS_IN_AREA, **area.parameters(), source=source, excluded_sources=list_parameter(excluded_sources)
     )
     return [row["evse_key"] for row in rows]
 
@@ -162,13 +161,9 @@ def evse_knowledge(
     store: Store, evse_key: str, operator_key: str, excluded_sources: Sequence[str] | None = None
 ) -> EvseKnowledge:
     """Return what is known of an EVSE, in whatever source that is not in ``excluded_sources``."""
-    source_parameters = {"source": None, "excluded_sources": _json_list(excluded_sources)}
+    source_parameters = {"source": None, "excluded_sources": list_parameter(excluded_sources)}
     rows = store.query_inline(_SELECT_EVSE, dataset=DatasetKind.EVSE_DATA, evse=evse_key, **source_parameters)
     has_data = bool(rows) or bool(
         store.query_inline(_SELECT_ANY_OF_OPERATOR, operator=operator_key, **source_parameters)
     )
     return EvseKnowledge(has_data, bool(rows), all(row["hubject_compatible"] != 0 for row in rows))
-
-
-def _json_list(excluded_sources: Sequence[str] | None) -> str | None:
-    return None if excluded_sources is None else orjson.dumps(excluded_sources).decode()

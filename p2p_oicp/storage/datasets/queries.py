@@ -13,32 +13,26 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import orjson
-from sqlalchemy import Select, bindparam, func, or_, select
+from sqlalchemy import bindparam, or_, select
 
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.schema import dataset_groups, dataset_purges, dataset_records
-from p2p_oicp.storage.statements import Statement, compiled
+from p2p_oicp.storage.statements import Statement, compiled, list_parameter, listed
 from p2p_oicp.storage.store import Store
 
 _records, _groups, _purges = dataset_records.c, dataset_groups.c, dataset_purges.c
-
-
-def _in_list(name: str) -> Select[tuple[Any]]:
-    return select(func.json_each(bindparam(name)).table_valued("value").c.value)
-
 
 #: Records by key, of all sources (but ``excluded_sources``, in JSON) or one; the newest copy of a key first.
 RECORDS_BY_KEY = compiled(
     select(_records.key, _records.source, _records.group_key, _records.raw, _records.filter_value, _records.changed_at)
     .where(
         _records.dataset == bindparam("dataset_"),
-        _records.key.in_(_in_list("keys")),
+        _records.key.in_(listed("keys")),
         _records.deleted == 0,
         or_(bindparam("source_").is_(None), _records.source == bindparam("source_")),
-        or_(bindparam("excluded_sources").is_(None), _records.source.not_in(_in_list("excluded_sources"))),
+        or_(bindparam("excluded_sources").is_(None), _records.source.not_in(listed("excluded_sources"))),
     )
     .order_by(_records.key, _records.changed_at.desc())
 )
@@ -82,7 +76,7 @@ KEYS_BY_GROUP = compiled(
     select(_records.group_key, _records.key).where(
         _records.dataset == bindparam("dataset_"),
         _records.source == bindparam("source_"),
-        _records.group_key.in_(_in_list("groups")),
+        _records.group_key.in_(listed("groups")),
         _records.deleted == 0,
     )
 )
@@ -144,7 +138,7 @@ class RecordRun(NamedTuple):
 
 def load_runs(store: Store, ids: Sequence[int], since: float | None) -> list[RecordRun]:
     """Return ``MOST_AT_ONCE`` records at most; one that was withdrawn is left out, in a delta it is a ``delete``."""
-    rows = store.query_inline(_SELECT_RUNS, ids=orjson.dumps(list(ids)).decode(), since=since)
+    rows = store.query_inline(_SELECT_RUNS, ids=list_parameter(ids), since=since)
     return [RecordRun(RecordLabel(*label), count, tails) for *label, count, tails in rows]
 
 

@@ -60,7 +60,7 @@ from p2p_oicp.storage.datasets.models import (
 )
 from p2p_oicp.storage.schema import counters, dataset_groups, dataset_records, import_rows, imports, spool
 from p2p_oicp.storage.sqlite.writer import Lane, Transaction
-from p2p_oicp.storage.statements import Statement, compiled
+from p2p_oicp.storage.statements import Statement, compiled, list_parameter, listed
 from p2p_oicp.storage.store import Store
 
 #: Records of one job: a millisecond, for which an authorization may have to wait.
@@ -410,7 +410,7 @@ _SELECT_LIVE_KEYS = compiled(
         _records.dataset == bindparam("dataset_"),
         _records.source == bindparam("source_"),
         _records.deleted == 0,
-        _records.key.in_(select(func.json_each(bindparam("keys")).table_valued("value").c.value)),
+        _records.key.in_(listed("keys")),
     )
 )
 
@@ -477,7 +477,7 @@ class LargeImport:
                 _SELECT_LIVE_KEYS,
                 dataset_=self._changeset.dataset,
                 source_=self._changeset.source,
-                keys=orjson.dumps(list(keys)).decode(),
+                keys=list_parameter(keys),
             )
             live_keys = {row["key"] for row in rows}
             conflicts |= live_keys if self._changeset.precondition is Precondition.MUST_NOT_EXIST else keys - live_keys
