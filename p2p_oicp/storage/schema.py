@@ -358,37 +358,26 @@ identifications = Table(
 Index("identifications_by_uid", identifications.c.uid_key)
 Index("identifications_by_evco_id", identifications.c.evco_id_key)
 
+# Imports behind their commit point (`storage.datasets.staging`).
 imports = Table(
     "imports",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("dataset", Integer, nullable=False),
     Column("source", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("changeset", LargeBinary, nullable=False),
-    Column("last_applied_row", Integer, nullable=False, server_default=text("0")),
-    Column("committed_change", Integer, nullable=False, server_default=text("0")),
-    sqlite_autoincrement=True,
+    Column("changeset", LargeBinary, nullable=False),  # without its records, in MessagePack
+    Column("last_change", Integer, nullable=False),  # the newest change before the import
+    Column("spool_name", Text, nullable=False),  # the file that has its records
+    Column("spool_size", Integer, nullable=False),
 )
 
-# An id is the batch's number times 2 to the power of 32, plus the place in it: in order, without an index.
-import_rows = Table(
-    "import_rows",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("key", Text, nullable=False),
-    Column("group_key", Text, nullable=False),
-    Column("filter_value", Text, nullable=False),
-    Column("index_row", LargeBinary),
-    Column("raw", LargeBinary),
-)
-
-# In a backup only: requests that were being applied piece by piece, by the number of their batch.
+# In a backup only: the spool files of the imports that were under way, in blocks; ``position`` counts bytes.
 spool = Table(
     "spool",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("request", LargeBinary, nullable=False),
+    Column("import_id", Integer, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
 )
 
 quarantine = Table(

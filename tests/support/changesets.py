@@ -1,7 +1,7 @@
 """Pushes of statuses and EVSE records, as tests of the storage write them."""
 
 import json
-from dataclasses import replace
+from pathlib import Path
 
 from p2p_oicp.storage.datasets.models import (
     OWN,
@@ -12,7 +12,6 @@ from p2p_oicp.storage.datasets.models import (
     Precondition,
     RecordGroup,
     ReplaceScope,
-    SourceRequest,
 )
 from p2p_oicp.storage.statements import Statement
 
@@ -40,18 +39,22 @@ def many(count: int, status: str = "Available") -> dict[str, str]:
     return {f"E{number:05}": status for number in range(count)}
 
 
-STAGED = Statement("SELECT (SELECT count(*) FROM import_rows) + (SELECT count(*) FROM imports) AS n", {})
+STAGED = Statement("SELECT (SELECT count(*) FROM imports) + (SELECT count(*) FROM spool) AS n", {})
 LIVING = Statement(
     "SELECT key, filter_value FROM dataset_records WHERE deleted = 0 AND source = :source ORDER BY key", {}
 )
 
 
+def spool_files(database: Path) -> list[Path]:
+    return list(database.parent.glob(f"{database.name}-import-*"))
+
+
+def any_source(_source: str) -> bool:
+    return True
+
+
 async def living(store, source: str = OWN) -> dict[str, str]:
     return {row["key"]: row["filter_value"] for row in await store.query(LIVING, source=source)}
-
-
-def journaled(change: Changeset) -> Changeset:
-    return replace(change, source_request=SourceRequest("DE*ABC", b"the request" * 10))
 
 
 HEAD = RecordGroup("DEABC", "DE*ABC", b'{"OperatorID":"DE*ABC"}')

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, cast
 
-import orjson
 import structlog
 
 from p2p_oicp.crypto.pins import hash_pin, pin_matches
@@ -30,13 +29,12 @@ from p2p_oicp.oicp import (
     Severity,
     decode,
     encode,
-    read_records,
 )
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, Services
 from p2p_oicp.roles.datasets import types
-from p2p_oicp.roles.datasets.types import DATASET_TYPES, INCONSISTENT_EVSE_ID, DatasetType
+from p2p_oicp.roles.datasets.types import INCONSISTENT_EVSE_ID, DatasetType
 from p2p_oicp.storage import tokens
 from p2p_oicp.storage.datasets import quarantine
 from p2p_oicp.storage.datasets.apply import digest_of
@@ -50,10 +48,8 @@ from p2p_oicp.storage.datasets.models import (
     Precondition,
     RecordGroup,
     ReplaceScope,
-    SourceRequest,
 )
 from p2p_oicp.storage.datasets.quarantine import QuarantinedRecord
-from p2p_oicp.storage.datasets.staging import InterruptedImport
 
 
 async def hash_pin_in_record(
@@ -128,7 +124,6 @@ class RecordFilter:
         stream: RecordStream[Message],
         group_of: Callable[[AnyRecord], RecordGroup],
         keys_by_digest: Mapping[bytes, str] = _NO_DIGESTS,
-        accepted: list[bytes] | None = None,
     ) -> AsyncIterator[list[tuple[DatasetRecord, AnyRecord | None]]]:
         """Yield what can be used, a few at a time, each with what it was made from.
 
@@ -146,10 +141,6 @@ class RecordFilter:
                     if self._dataset_type.dataset is DatasetKind.AUTHENTICATION:
                         raw, record = await hash_pin_in_record(self._context, self.source, raw, record)  # noqa: PLW2901 - its PIN is gone
                     valid.append((self._dataset_type.build_record(raw, record, group_of(record)), record))
-                else:
-                    continue
-                if accepted is not None:
-                    accepted.append(raw)
             yield valid
 
     def _read_record(self, stream: RecordStream[Message], index: int, raw: bytes) -> AnyRecord | None:
@@ -235,22 +226,14 @@ async def ingest_push(
     async with context.datasets.exclusive(changeset.dataset, changeset.source) as update:
         # What must be new is never the same as before.
         compares_digests = _is_large(request) and changeset.precondition is not Precondition.MUST_NOT_EXIST
-        keys_by_digest = (
-            await update.load_digests(changeset.dataset, changeset.source, group.key) if compares_digests else {}
-        )
-        stored_records: list[bytes] | None = [] if dataset_type.dataset is DatasetKind.AUTHENTICATION else None
-        parsed = await _parse_records(request, record_filter, group, keys_by_digest, stored_records)
+        keys_by_digest = await update.load_digests(group.key) if compares_digests else {}
+        parsed = await _parse_records(request, record_filter, group, keys_by_digest)
         _raise_for_findings(record_filter.findings, parsed.duplicate_keys, dataset_type, is_ours=owner.is_self)
-        body = request.body if stored_records is None else _rebuild_body(request, dataset_type, group, stored_records)
-        source_request = SourceRequest(request.sender_id or group.party, body)
-        changeset = replace(
-            changeset, records=parsed.records, deleted_keys=parsed.deleted_keys, source_request=source_request
-        )
+        changeset = replace(changeset, records=parsed.records, deleted_keys=parsed.deleted_keys)
         if changeset.replace_scope is ReplaceScope.GROUPS and not parsed.records:
             event_log = log.bind(dataset=dataset_type.name, party=group.party)
             event_log.warning("import.full_load_empty", meaning="all that was there is withdrawn")
-        pending_result = await update.submit(changeset)
-    result = await pending_result
+        result = await update.apply(changeset)
     _raise_for_conflicts(result, changeset)
     await record_filter.store_rejected(request.operation.name)
     return IngestResult(
@@ -258,21 +241,6 @@ async def ingest_push(
         len(record_filter.rejected),
         record_filter.rejected[0].reason if record_filter.rejected else None,
     )
-
-
-async def resume_push(
-    context: Services,
-    interrupted: InterruptedImport,
-    request: OperationRequest[Message],
-    dataset_type: DatasetType,
-    owner: Peer,
-) -> int:
-    """Apply a large push that a crash interrupted; return how many records that changed."""
-    record_filter = RecordFilter(context, dataset_type, owner)
-    parsed = await _parse_records(request, record_filter, interrupted.changeset.groups[0], {}, None)
-    changed = await context.datasets.resume(interrupted, parsed.records, parsed.deleted_keys)
-    await record_filter.store_rejected(request.operation.name)
-    return changed
 
 
 @dataclass(slots=True)
@@ -289,14 +257,13 @@ async def _parse_records(
     record_filter: RecordFilter,
     group: RecordGroup,
     keys_by_digest: Mapping[bytes, str],
-    accepted: list[bytes] | None,
 ) -> _ParsedPush:
     parsed = _ParsedPush()
     seen: set[str] = set()
     is_delete = _action_type(request) == _DELETE
     if request.records is None:
         return parsed
-    async for valid_records in record_filter.valid_records(request.records, lambda _: group, keys_by_digest, accepted):
+    async for valid_records in record_filter.valid_records(request.records, lambda _: group, keys_by_digest):
         for record, _ in valid_records:
             if record.key in seen:
                 parsed.duplicate_keys.append(record.key)
@@ -306,16 +273,6 @@ async def _parse_records(
                 parsed.records.append(record)
             seen.add(record.key)
     return parsed
-
-
-def _rebuild_body(
-    request: OperationRequest[Message], dataset_type: DatasetType, group: RecordGroup, records: Sequence[bytes]
-) -> bytes:
-    """Return the body of a push with these records in the place of its own."""
-    return b'{"ActionType":%b,%b' % (
-        orjson.dumps(_action_type(request)),
-        dataset_type.push_body(group.wrapper, records),
-    )
 
 
 def _is_large(request: OperationRequest[Message]) -> bool:
@@ -372,27 +329,7 @@ def _raise_for_conflicts(result: ApplyResult, changeset: Changeset) -> None:
 
 
 async def resume_interrupted_imports(context: Services) -> None:
-    """Apply the large pushes and pulls that were decided, drop those that were not.
-
-    A push of a peer that is gone is dropped, too: what it may speak for is not known. It was never told that its push
-    was taken.
-    """
-    for interrupted in await context.datasets.recover():
-        dataset_type = DATASET_TYPES[interrupted.changeset.dataset]
-        owner = _source_peer(context, interrupted)
-        if owner is None:
-            await context.datasets.discard(interrupted)
-            log.warning("import.orphaned", dataset=dataset_type.name, source=interrupted.changeset.source)
-            continue
-        stream = read_records(dataset_type.operation.request, interrupted.source_request.body)
-        request = OperationRequest(
-            dataset_type.operation, stream.envelope, owner, interrupted.source_request.party, stream
-        )
-        changed = await resume_push(context, interrupted, request, dataset_type, owner)
-        log.warning("import.resumed", dataset=dataset_type.name, source=interrupted.changeset.source, changed=changed)
-
-
-def _source_peer(context: Services, interrupted: InterruptedImport) -> Peer | None:
-    """Return whose push it was, None for a peer that is gone."""
-    source = interrupted.changeset.source
-    return context.local_peer if source == OWN else context.registry.by_name(source)
+    """Finish the imports that a crash interrupted; see `DatasetCoordinator.recover`."""
+    await context.datasets.recover(
+        lambda source: source == OWN or context.registry.by_name(source) is not None,
+    )

@@ -50,7 +50,7 @@ from p2p_oicp.roles.datasets.types import DATASET_TYPES
 from p2p_oicp.roles.responses import SUCCESS
 from p2p_oicp.storage.datasets import change_feed
 from p2p_oicp.storage.datasets.coordinator import PullImport
-from p2p_oicp.storage.datasets.models import Changeset, DatasetKind, RecordGroup, ReplaceScope
+from p2p_oicp.storage.datasets.models import DatasetKind, RecordGroup, ReplaceScope
 
 RequestFactory = Callable[[Peer, Peer], Iterator[tuple[str, bytes]]]
 
@@ -219,8 +219,7 @@ class DatasetPuller:
         name, store = self._peer.name, self._context.store
         since = await change_feed.get_watermark(store, name, dataset) if dataset is DatasetKind.EVSE_DATA else None
         replace_scope = ReplaceScope.SOURCE if since is None else ReplaceScope.NOTHING
-        changeset = Changeset(dataset=dataset, source=name, groups=(), replace_scope=replace_scope)
-        pull_import = PullImport(self._context.datasets, changeset)
+        pull_import = PullImport(self._context.datasets, dataset, name, replace_scope)
         reader = PullResultReader(self._context, self._peer, dataset, pull_import)
         try:
             watermark = await self._fetch(dataset, reader, since)

@@ -171,7 +171,7 @@ class DatasetType:
     @property
     def name(self) -> str:
         """What people call it."""
-        return self.dataset.name.lower().replace("_", " ")
+        return self.dataset.label
 
     def audiences_of(self, peer: Peer) -> Sequence[str] | None:
         """Return the audiences that this peer belongs to; None: it may see everything, as a clearing house does."""

@@ -1,9 +1,10 @@
-"""Changing state within one transaction: every real change gets a number, and leaves the earlier version behind.
+"""Change a dataset within one transaction.
 
-What is put again unchanged costs a comparison of digests. What is withdrawn stays as a tombstone, so that peers and
-delta pulls learn of it.
+Every change takes the next number of the node's change sequence, and the version that it replaces is archived. A record
+that is put again unchanged costs a comparison of digests. A deleted record stays as a tombstone, so that peers and
+delta pulls learn of the deletion.
 
-A push that is small enough for one job: checked and applied in one transaction.
+:func:`apply_in_transaction` applies a whole changeset; a staged import calls the steps below it chunk by chunk.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ _UPDATE_RECORD = updating(
     fixed_assignment="deleted = 0",
 )
 _MARK_DELETED = updating(dataset_records, ("change", "changed_at"), key_column="id", fixed_assignment="deleted = 1")
-# One statement for all of them: 1.6 µs a record less than one statement each.
+# One statement for all versions: 1.6 µs a record less than a statement each.
 _ARCHIVE_VERSIONS = compiled(
     insert(dataset_versions).from_select(
         ["dataset", "key", "source", "group_key", "change", "since", "until", "deleted", "raw"],
@@ -98,15 +99,16 @@ _SELECT_GROUP = compiled(
     select(_groups.party, _groups.wrapper, _groups.audience, _groups.last_change).where(*_group_filter)
 )
 _UPSERT_GROUP = Statement(
-    "INSERT INTO dataset_groups (dataset, source, group_key, party, audience, wrapper, wrapper_change, last_change, "
-    "updated_at) VALUES (:dataset, :source, :group_key, :party, :audience, :wrapper, :change, :change, :now) "
+    "INSERT INTO dataset_groups "
+    "(dataset, source, group_key, party, audience, wrapper, wrapper_change, last_change, updated_at) "
+    "VALUES (:dataset, :source, :group_key, :party, :audience, :wrapper, :change, :change, :now) "
     "ON CONFLICT (dataset, source, group_key) DO UPDATE SET party = excluded.party, audience = excluded.audience, "
     "wrapper = excluded.wrapper, wrapper_change = excluded.wrapper_change, last_change = excluded.last_change, "
     "updated_at = excluded.updated_at",
     {},
 )
 _EVSE_INDEX_COLUMNS = ("source", "changed_at", *EvseIndexRow.__struct_fields__)
-# INSERT OR REPLACE would do for both, but within a savepoint SQLite takes notes for each such row: 6 to 8 µs.
+# Not INSERT OR REPLACE for both: within a savepoint, SQLite opens a statement journal for each such row, 6 to 8 µs.
 _INSERT_INDEX_ROW: Mapping[DatasetKind, RowStatement] = MappingProxyType(
     {
         DatasetKind.EVSE_DATA: inserting(evse_index, (*_EVSE_INDEX_COLUMNS, "record_id")),
@@ -127,20 +129,92 @@ _REMOVE_INDEX_ROWS: Mapping[DatasetKind, Statement] = MappingProxyType(
     }
 )
 
+_SELECT_LAST_REQUEST = compiled(select(_groups.last_request_digest, _groups.updated_at).where(*_group_filter))
+_SET_LAST_REQUEST = compiled(
+    update(dataset_groups)
+    .where(*_group_filter)
+    .values(last_request_digest=bindparam("last_request_digest"), updated_at=bindparam("now_"))
+)
+
+#: Records that one transaction may change: two milliseconds, for which an authorization may have to wait.
+MAX_INLINE_RECORDS = 100
+# Other implementations send the same request up to 12 times within 3 minutes (RULES H4).
+IDEMPOTENCY_WINDOW_SECONDS = 300.0
 
 # A record with its digest, and the row that it replaces.
 _UpdatedRecord = tuple[DatasetRecord, bytes, sqlite3.Row]
 
 
+def apply_in_transaction(
+    tx: Transaction, changeset: Changeset, missing_rows: Sequence[sqlite3.Row], now: float
+) -> ApplyResult:
+    """Apply a changeset of few records as a whole or, if it violates its precondition, not at all.
+
+    Args:
+        tx: the transaction.
+        changeset: what is applied.
+        missing_rows: the rows (``id``, ``group_key``) to delete because the changeset does not contain them.
+        now: the time of the change, in seconds since the epoch.
+
+    """
+    if is_duplicate(tx, changeset, now):
+        return ApplyResult()
+    dataset, source = changeset.dataset, changeset.source
+    if changeset.precondition is not None:
+        keys = {record.key for record in changeset.records}
+        live_keys = {key for key, row in load_rows(tx, dataset, source, keys).items() if not row["deleted"]}
+        if conflicts := conflicting_keys(changeset.precondition, keys, live_keys):
+            return ApplyResult(conflicts=tuple(sorted(conflicts)))
+    # Order: records refer to the change number of their group's row, so groups come first.
+    changed = upsert_groups(tx, dataset, source, changeset.groups, now)
+    changed += upsert_records(tx, dataset, source, changeset.records, now)
+    changed += mark_keys_deleted(tx, dataset, source, changeset.deleted_keys, now)
+    changed += mark_deleted(tx, dataset, source, missing_rows, now)
+    record_request(tx, changeset, now)
+    return ApplyResult(changed)
+
+
+def conflicting_keys(precondition: Precondition, keys: set[str], live_keys: set[str]) -> set[str]:
+    """Return those of the keys that violate the precondition; ``live_keys`` are those that exist."""
+    return keys & live_keys if precondition is Precondition.MUST_NOT_EXIST else keys - live_keys
+
+
+def is_duplicate(tx: Transaction, changeset: Changeset, now: float) -> bool:
+    """Return whether the same request was the last one that was applied, moments ago: its response was lost."""
+    if changeset.digest is None or not changeset.groups:
+        return False
+    row = tx.one(
+        _SELECT_LAST_REQUEST, dataset_=changeset.dataset, source_=changeset.source, group_=changeset.groups[0].key
+    )
+    return (
+        row is not None
+        and row["last_request_digest"] == changeset.digest
+        and 0 <= now - row["updated_at"] < IDEMPOTENCY_WINDOW_SECONDS
+    )
+
+
+def record_request(tx: Transaction, changeset: Changeset, now: float) -> None:
+    """Store which request was the last one that was applied, for :func:`is_duplicate`."""
+    for group in changeset.groups if changeset.digest is not None else ():
+        tx.run(
+            _SET_LAST_REQUEST,
+            dataset_=changeset.dataset,
+            source_=changeset.source,
+            group_=group.key,
+            last_request_digest=changeset.digest,
+            now_=now,
+        )
+
+
 def allocate_numbers(tx: Transaction, name: str, count: int) -> range:
-    """Take the next ``count`` numbers of a sequence of the node (``change``, ``record``)."""
+    """Take the next ``count`` numbers of a sequence of the node: ``change`` or ``record``."""
     row = tx.one(_ALLOCATE_NUMBERS, name=name, count=count)
     last = int(row["value"]) if row else 0
     return range(last - count + 1, last + 1)
 
 
 def digest_of(raw: bytes) -> bytes:
-    """Return what tells two records apart."""
+    """Return the digest by which two records are compared."""
     return hashlib.blake2b(raw, digest_size=16).digest()
 
 
@@ -153,10 +227,9 @@ def load_rows(tx: Transaction, dataset: DatasetKind, source: str, keys: Iterable
 def upsert_records(
     tx: Transaction, dataset: DatasetKind, source: str, records: Sequence[DatasetRecord], now: float
 ) -> int:
-    """Add what is new and change what differs; return how many that were. The groups must be there already."""
-    records = list(
-        {record.key: record for record in records if record.raw != UNCHANGED}.values()
-    )  # the last one counts
+    """Insert new records and update those that differ; return the number of both. Their groups must exist already."""
+    # Of a key that occurs twice, the last record counts: pages of a pull may overlap.
+    records = list({record.key: record for record in records if record.raw != UNCHANGED}.values())
     if not records:
         return 0
     stored_rows = load_rows(tx, dataset, source, (record.key for record in records))
@@ -209,7 +282,7 @@ def _update_records(tx: Transaction, updated: Sequence[_UpdatedRecord], changes:
 
 
 def _archive_versions(tx: Transaction, ids: Iterable[int], now: float) -> str:
-    """Keep the versions that end now; return the ids as a parameter."""
+    """Copy the current versions of these records to the history; return the ids as a list parameter."""
     ids_json = list_parameter(ids)
     tx.run(_ARCHIVE_VERSIONS, ids=ids_json, until=now)
     return ids_json
@@ -237,13 +310,14 @@ def _update_index_rows(
     if dataset is DatasetKind.EVSE_DATA:
         rows = ((source, now, *_index_values(record), row["id"]) for record, _, row in updated)
         tx.run_rows(_UPDATE_EVSE_INDEX, rows)
-    elif dataset is DatasetKind.AUTHENTICATION:  # those of tombstones are gone already
+    elif dataset is DatasetKind.AUTHENTICATION:
+        # Removed and inserted, not updated: a tombstone has no row in ``identifications``.
         tx.run(_REMOVE_INDEX_ROWS[dataset], ids=list_parameter(row["id"] for _, _, row in updated))
         _insert_index_rows(tx, dataset, source, ((row["id"], record) for record, _, row in updated), now)
 
 
 def mark_deleted(tx: Transaction, dataset: DatasetKind, source: str, rows: Sequence[sqlite3.Row], now: float) -> int:
-    """Turn rows (with ``id``, ``group_key``) into tombstones; return how many."""
+    """Turn rows (``id``, ``group_key``) into tombstones; return their number."""
     if not rows:
         return 0
     changes = allocate_numbers(tx, "change", len(rows))
@@ -256,7 +330,7 @@ def mark_deleted(tx: Transaction, dataset: DatasetKind, source: str, rows: Seque
 
 
 def mark_keys_deleted(tx: Transaction, dataset: DatasetKind, source: str, keys: Iterable[str], now: float) -> int:
-    """Turn the living ones of these keys into tombstones; the others are gone already."""
+    """Turn the live records of these keys into tombstones; return their number."""
     live_rows = [row for row in load_rows(tx, dataset, source, keys).values() if not row["deleted"]]
     return mark_deleted(tx, dataset, source, live_rows, now)
 
@@ -264,7 +338,7 @@ def mark_keys_deleted(tx: Transaction, dataset: DatasetKind, source: str, keys: 
 def _set_last_change(
     tx: Transaction, dataset: DatasetKind, source: str, changed: Iterable[tuple[str, int]], now: float
 ) -> None:
-    last_changes = dict(changed)  # change numbers rise, so the last one of a group stays
+    last_changes = dict(changed)  # change numbers rise, so the highest one of a group remains
     tx.run_many(
         _SET_LAST_CHANGE,
         (
@@ -275,15 +349,11 @@ def _set_last_change(
 
 
 def upsert_groups(tx: Transaction, dataset: DatasetKind, source: str, groups: Iterable[RecordGroup], now: float) -> int:
-    """Make sure that the groups are there, with these heads; return how many are new or have another wrapper."""
+    """Insert new groups and update those that differ; return the number of both."""
     changed = 0
     for group in groups:
         row = tx.one(_SELECT_GROUP, dataset_=dataset, source_=source, group_=group.key)
-        if row is not None and (row["party"], row["wrapper"], row["audience"]) == (
-            group.party,
-            group.wrapper,
-            group.audience,
-        ):
+        if row is not None and (row["party"], row["wrapper"], row["audience"]) == group[1:]:
             continue
         changed += 1
         (change,) = allocate_numbers(tx, "change", 1)
@@ -299,75 +369,3 @@ def upsert_groups(tx: Transaction, dataset: DatasetKind, source: str, groups: It
             now=now,
         )
     return changed
-
-
-#: Records that one job may change: two milliseconds, for which an authorization may have to wait.
-MAX_INLINE_RECORDS = 100
-# Other implementations send the same request up to 12 times within 3 minutes (box H4).
-IDEMPOTENCY_WINDOW_SECONDS = 300.0
-
-_groups = dataset_groups.c
-_SELECT_LAST_REQUEST = compiled(select(_groups.last_request_digest, _groups.updated_at).where(*_group_filter))
-_SET_LAST_REQUEST = compiled(
-    update(dataset_groups)
-    .where(*_group_filter)
-    .values(last_request_digest=bindparam("last_request_digest"), updated_at=bindparam("now_"))
-)
-
-
-def apply_in_transaction(
-    tx: Transaction, changeset: Changeset, omitted_rows: Sequence[sqlite3.Row], now: float
-) -> ApplyResult:
-    """Apply a push that changes few records, all or nothing; ``leaving`` is what it does not name and withdraws."""
-    if is_duplicate(tx, changeset, now):
-        return ApplyResult()
-    if changeset.precondition is not None:
-        conflicts = find_conflicts(
-            changeset, load_rows(tx, changeset.dataset, changeset.source, (record.key for record in changeset.records))
-        )
-        if conflicts:
-            return ApplyResult(conflicts=conflicts)
-    changed = upsert_groups(tx, changeset.dataset, changeset.source, changeset.groups, now)
-    changed += upsert_records(tx, changeset.dataset, changeset.source, changeset.records, now)
-    changed += mark_keys_deleted(tx, changeset.dataset, changeset.source, changeset.deleted_keys, now)
-    changed += mark_deleted(tx, changeset.dataset, changeset.source, omitted_rows, now)
-    record_request(tx, changeset, now)
-    return ApplyResult(changed)
-
-
-def find_conflicts(changeset: Changeset, stored_rows: dict[str, sqlite3.Row]) -> tuple[str, ...]:
-    """Return the keys that exist and must not, or must and do not."""
-    live_keys = {key for key, row in stored_rows.items() if not row["deleted"]}
-    changeset_keys = {record.key for record in changeset.records}
-    if changeset.precondition is Precondition.MUST_NOT_EXIST:
-        return tuple(sorted(changeset_keys & live_keys))
-    if changeset.precondition is Precondition.MUST_EXIST:
-        return tuple(sorted(changeset_keys - live_keys))
-    return ()
-
-
-def is_duplicate(tx: Transaction, changeset: Changeset, now: float) -> bool:
-    """Say whether the same request was the last one applied, moments ago: its answer was lost."""
-    if changeset.digest is None or not changeset.groups:
-        return False
-    row = tx.one(
-        _SELECT_LAST_REQUEST, dataset_=changeset.dataset, source_=changeset.source, group_=changeset.groups[0].key
-    )
-    return (
-        row is not None
-        and row["last_request_digest"] == changeset.digest
-        and 0 <= now - row["updated_at"] < IDEMPOTENCY_WINDOW_SECONDS
-    )
-
-
-def record_request(tx: Transaction, changeset: Changeset, now: float) -> None:
-    """Note which request was the last one applied."""
-    for group in changeset.groups if changeset.digest is not None else ():
-        tx.run(
-            _SET_LAST_REQUEST,
-            dataset_=changeset.dataset,
-            source_=changeset.source,
-            group_=group.key,
-            last_request_digest=changeset.digest,
-            now_=now,
-        )

@@ -1,6 +1,14 @@
-"""The one door to state: one push of a dataset and source after the other, however large they are.
+"""Serializes the changes of each dataset and source, and chooses how each changeset is applied.
 
-Records of a pull on their way in: a few are kept in memory, many are staged while the others are still coming.
+Invariant: all changes of ``dataset_records`` and ``dataset_groups`` go through this module, but for what retention
+removes. So within one (dataset, source), changes have one order.
+
+A changeset takes one of three ways:
+
+- **queued**: a few records, nothing replaced. Its write is queued, and the next change of the source need not wait for
+  the commit; many such changes share one.
+- **inline**: up to `MAX_INLINE_RECORDS` changes. One transaction, before the next change of the source begins.
+- **staged**: more than that. A `StagedImport`, whose commit point makes it whole.
 """
 
 from __future__ import annotations
@@ -8,13 +16,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
+import structlog
+from sqlalchemy import bindparam, select
+
+from p2p_oicp.concurrency import shield_until_done, spawn
 from p2p_oicp.errors import StoreError
-from p2p_oicp.storage.datasets.apply import MAX_INLINE_RECORDS, apply_in_transaction
+from p2p_oicp.storage.datasets.apply import (
+    MAX_INLINE_RECORDS,
+    apply_in_transaction,
+    conflicting_keys,
+    is_duplicate,
+)
 from p2p_oicp.storage.datasets.models import (
     UNCHANGED,
     ApplyResult,
@@ -24,25 +40,28 @@ from p2p_oicp.storage.datasets.models import (
     RecordGroup,
     ReplaceScope,
 )
-from p2p_oicp.storage.datasets.staging import (
-    InterruptedImport,
-    LargeImport,
-    Now,
-    StagedImport,
-    missing_rows,
-    recover_imports,
-    shield_until_done,
-)
-from p2p_oicp.storage.sqlite.writer import Lane
-from p2p_oicp.storage.statements import Statement
+from p2p_oicp.storage.datasets.staging import Now, StagedImport, find_missing_rows, load_interrupted_imports
+from p2p_oicp.storage.schema import dataset_records
+from p2p_oicp.storage.sqlite.writer import Lane, Transaction
+from p2p_oicp.storage.statements import Statement, compiled, list_parameter, listed
 from p2p_oicp.storage.store import Store
 
-# A change of a single status is not held up by bulk work.
+log = structlog.get_logger(__name__)
+
+# So few records are not delayed by bulk work: a change of status arrives while a full load is applied.
 _MAX_INTERACTIVE_RECORDS = 10
+_CHECK_CHUNK_SIZE = 5_000
 
-DatasetSource = tuple[DatasetKind, str]
-
-# Some records in one row: for rows of their own, Python's lock would change hands at each one.
+_records = dataset_records.c
+_SELECT_LIVE_KEYS = compiled(
+    select(_records.key).where(
+        _records.dataset == bindparam("dataset_"),
+        _records.source == bindparam("source_"),
+        _records.deleted == 0,
+        _records.key.in_(listed("keys")),
+    )
+)
+# A thousand records in one row: with a row each, the reading thread hands Python's lock over at every one.
 _ENTRY_SEPARATOR = "\x1f"
 _DIGEST_HEX_LENGTH = 32
 _SELECT_DIGESTS = Statement(
@@ -57,30 +76,43 @@ _SELECT_DIGESTS = Statement(
 )
 
 
-class ExclusiveUpdate:
-    """The time in which nobody else begins to change the state of one dataset and source.
+@dataclass(slots=True)
+class _SourceState:
+    """What is under way for one dataset and source.
 
-    ``under_way`` are changes of few records that are in the writer's queue already, in their order.
+    ``queued`` are writes of the first way that are not committed yet, ``interrupted`` is an import that an error
+    stopped behind its commit point: it has to be finished before anything newer is applied.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        now: Now,
-        pending_imports: dict[DatasetSource, StagedImport | LargeImport],
-        in_flight: set[asyncio.Future[ApplyResult]],
-    ) -> None:
+    dataset: DatasetKind
+    source: str
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    queued: set[asyncio.Task[ApplyResult]] = field(default_factory=set)
+    interrupted: StagedImport | None = None
+
+
+class ExclusiveUpdate:
+    """The right to change one dataset of one source: read what is there, then apply one changeset to it."""
+
+    def __init__(self, store: Store, now: Now, state: _SourceState) -> None:
         self._store = store
         self._now = now
-        self._pending_imports = pending_imports
+        self._state = state
+        self._is_held = True
         self._live_keys: Mapping[str, set[str]] = {}
-        self._in_flight = in_flight
 
-    async def load_digests(self, dataset: DatasetKind, source: str, group_key: str) -> dict[bytes, str]:
-        """Return the key of every valid record of a group by its digest."""
-        await self._wait_for_in_flight()
+    def release(self) -> None:
+        """Let the next change of this dataset and source begin."""
+        if self._is_held:
+            self._is_held = False
+            self._state.lock.release()
+
+    async def load_digests(self, group_key: str) -> dict[bytes, str]:
+        """Return the keys of all live records of a group by their digests. Raises StoreError."""
+        await self._wait_for_queued_writes()
         keys_by_digest: dict[bytes, str] = {}
         after = 0
+        dataset, source = self._state.dataset, self._state.source
         while True:
             (row,) = await self._store.query_bulk(
                 _SELECT_DIGESTS, dataset=dataset, source=source, group=group_key, after=after
@@ -92,70 +124,99 @@ class ExclusiveUpdate:
         self._live_keys = {group_key: set(keys_by_digest.values())}
         return keys_by_digest
 
-    async def submit(self, changeset: Changeset) -> Awaitable[ApplyResult]:
-        """Begin to apply a push; what is returned tells when that is done, and the turn need not wait for it.
+    async def apply(self, changeset: Changeset) -> ApplyResult:
+        """Apply a changeset, as a whole or, if it violates its precondition, not at all.
 
-        So many changes of single records share one commit. What needs more than one job is done when this returns.
+        This is the last step of an update: a changeset that is queued gives up the exclusive right before it is
+        committed. A caller that is cancelled does not take its changeset back.
+
+        Raises:
+            StoreError: nothing is changed, or an import is committed that will be finished before the next change.
+            StoreBusy: nothing is changed; too many writes are queued.
+
         """
-        if (
-            len(changeset.records) + len(changeset.deleted_keys) <= _MAX_INTERACTIVE_RECORDS
-            and changeset.replace_scope is ReplaceScope.NOTHING
-        ):
-            task = asyncio.ensure_future(
-                self._store.write(lambda tx: apply_in_transaction(tx, changeset, (), self._now()))
-            )
-            self._in_flight.add(task)
-            task.add_done_callback(self._in_flight.discard)
-            return asyncio.shield(task)  # a caller that gives up does not take it back
-        future = asyncio.get_running_loop().create_future()
-        future.set_result(await self._apply(changeset))
-        return future
+        changed_count = len(changeset.records) + len(changeset.deleted_keys)
+        if changed_count <= _MAX_INTERACTIVE_RECORDS and changeset.replace_scope is ReplaceScope.NOTHING:
+            return await self._apply_queued(changeset)
+        # Order: what is looked up from here on has to contain the queued writes.
+        await self._wait_for_queued_writes()
+        missing_rows = await self._find_missing_rows(changeset)
+        inline = replace(changeset, records=[record for record in changeset.records if record.raw != UNCHANGED])
+        changed_count = len(inline.records) + len(inline.deleted_keys) + len(missing_rows)
+        if changed_count > MAX_INLINE_RECORDS:
+            return await self._stage_and_apply(changeset, inline, missing_rows)
+        lane = Lane.INTERACTIVE if changed_count <= _MAX_INTERACTIVE_RECORDS else Lane.BULK
+        return await shield_until_done(self._store.write(self._apply_job(inline, missing_rows), lane))
 
-    async def _apply(self, changeset: Changeset) -> ApplyResult:
-        """Apply a push, all or nothing; contradictions are returned, and nothing is changed then."""
-        await self._wait_for_in_flight()
-        omitted_rows = await self._find_omitted_rows(changeset)
-        changeset = replace(changeset, records=[record for record in changeset.records if record.raw != UNCHANGED])
-        size = len(changeset.records) + len(changeset.deleted_keys) + len(omitted_rows)
-        if size <= MAX_INLINE_RECORDS:
-            lane = Lane.INTERACTIVE if size <= _MAX_INTERACTIVE_RECORDS else Lane.BULK
-            return await shield_until_done(
-                self._store.write(lambda tx: apply_in_transaction(tx, changeset, omitted_rows, self._now()), lane)
-            )
-        large_import = LargeImport(self._store, changeset, self._now, omitted_rows)
-        return await self._run_import(changeset, large_import, large_import.apply())
+    async def _apply_queued(self, changeset: Changeset) -> ApplyResult:
+        write = spawn(self._store.write(self._apply_job(changeset, ())), name="apply changeset")
+        self._state.queued.add(write)
+        write.add_done_callback(self._state.queued.discard)
+        # Order: the task is created first, so its write is in the queue before one of the next update's.
+        self.release()
+        return await asyncio.shield(write)
 
-    async def _find_omitted_rows(self, changeset: Changeset) -> Sequence[sqlite3.Row]:
-        """Return what a push withdraws by not naming it."""
+    def _apply_job(
+        self, changeset: Changeset, missing_rows: Sequence[sqlite3.Row]
+    ) -> Callable[[Transaction], ApplyResult]:
+        return lambda tx: apply_in_transaction(tx, changeset, missing_rows, self._now())
+
+    async def _wait_for_queued_writes(self) -> None:
+        if self._state.queued:
+            await asyncio.wait(self._state.queued)
+
+    async def _find_missing_rows(self, changeset: Changeset) -> Sequence[sqlite3.Row]:
         if changeset.replace_scope is ReplaceScope.NOTHING:
             return ()
-        changeset_keys = {record.key for record in changeset.records}
+        present_keys = {record.key for record in changeset.records}
+        # A fullLoad that names all that is live needs no second look: nearly all of them do.
         if changeset.replace_scope is ReplaceScope.GROUPS and all(
-            group.key in self._live_keys and self._live_keys[group.key] <= changeset_keys for group in changeset.groups
+            group.key in self._live_keys and self._live_keys[group.key] <= present_keys for group in changeset.groups
         ):
             return ()
-        return await missing_rows(self._store, changeset, changeset_keys)
+        return await find_missing_rows(self._store, changeset, present_keys)
+
+    async def _stage_and_apply(
+        self, changeset: Changeset, changed: Changeset, missing_rows: Sequence[sqlite3.Row]
+    ) -> ApplyResult:
+        """Apply ``changeset``; ``changed`` is the same without the records that the store has already."""
+        if await self._store.write(lambda tx: is_duplicate(tx, changeset, self._now()), Lane.BULK):
+            return ApplyResult()
+        # Order: a repeated request meets its own records, so duplicates come before conflicts.
+        if conflicts := await self._find_conflicts(changed):
+            return ApplyResult(conflicts=conflicts)
+        staged = await StagedImport.create(self._store, self._now)
+        try:
+            await staged.append(changeset.records, changeset.deleted_keys)
+        except BaseException:
+            await asyncio.shield(staged.discard())
+            raise
+        return await self.apply_staged(staged, changeset, missing_rows)
+
+    async def _find_conflicts(self, changeset: Changeset) -> tuple[str, ...]:
+        if changeset.precondition is None:
+            return ()
+        conflicts: set[str] = set()
+        for start in range(0, len(changeset.records), _CHECK_CHUNK_SIZE):
+            keys = {record.key for record in changeset.records[start : start + _CHECK_CHUNK_SIZE]}
+            rows = await self._store.query_bulk(
+                _SELECT_LIVE_KEYS, dataset_=changeset.dataset, source_=changeset.source, keys=list_parameter(keys)
+            )
+            conflicts |= conflicting_keys(changeset.precondition, keys, {row["key"] for row in rows})
+        return tuple(sorted(conflicts))
 
     async def apply_staged(
-        self, changeset: Changeset, staged_import: StagedImport, groups: Sequence[RecordGroup]
+        self, staged: StagedImport, changeset: Changeset, missing_rows: Sequence[sqlite3.Row] | None = None
     ) -> ApplyResult:
-        """Apply what was staged, all or nothing."""
-        await self._wait_for_in_flight()
-        return await self._run_import(changeset, staged_import, staged_import.apply(groups))
-
-    async def _wait_for_in_flight(self) -> None:
-        """Wait until what is read is what was pushed."""
-        if self._in_flight:
-            await asyncio.wait(self._in_flight)
-
-    async def _run_import(
-        self, changeset: Changeset, pending_import: StagedImport | LargeImport, result: Awaitable[ApplyResult]
-    ) -> ApplyResult:
+        """Apply a changeset whose records are staged; the arguments are those of `StagedImport.commit_and_apply`."""
+        await self._wait_for_queued_writes()
         try:
-            return await result
+            return await staged.commit_and_apply(changeset, missing_rows)
         except BaseException:
-            if pending_import.is_committed:
-                self._pending_imports[changeset.dataset, changeset.source] = pending_import
+            if staged.is_committed:
+                self._state.interrupted = staged
+            else:
+                await asyncio.shield(staged.discard())
             raise
 
 
@@ -164,102 +225,122 @@ def _parse_digest_entry(entry: str) -> tuple[bytes, str]:
 
 
 class DatasetCoordinator:
-    """Gives turns; ``now`` gives seconds since the epoch."""
+    """Gives one caller at a time the right to change a dataset of a source.
+
+    Args:
+        store: the store with the datasets.
+        now: returns the time in seconds since the epoch.
+
+    """
 
     def __init__(self, store: Store, now: Now) -> None:
         self._store = store
-        # What is written on the wire with milliseconds is compared with what is stored (LastCall).
+        # Times on the wire have milliseconds; LastCall is compared with what is stored.
         self._now: Now = lambda: round(now(), 3)
-        self._locks: defaultdict[DatasetSource, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._pending_imports: dict[DatasetSource, StagedImport | LargeImport] = {}
-        self._in_flight: defaultdict[DatasetSource, set[asyncio.Future[ApplyResult]]] = defaultdict(set)
+        self._states: dict[tuple[DatasetKind, str], _SourceState] = {}
 
     @asynccontextmanager
     async def exclusive(self, dataset: DatasetKind, source: str) -> AsyncIterator[ExclusiveUpdate]:
-        """Wait until nobody else changes the state of this dataset and source."""
-        async with self._locks[dataset, source]:
-            if (dataset, source) in self._pending_imports:  # an error interrupted it: before anything newer
-                await self._pending_imports[dataset, source].finish()
-                del self._pending_imports[dataset, source]
-            yield ExclusiveUpdate(self._store, self._now, self._pending_imports, self._in_flight[dataset, source])
+        """Wait for the right to change this dataset of this source. Raises StoreError."""
+        state = self._states.setdefault((dataset, source), _SourceState(dataset, source))
+        await state.lock.acquire()
+        update = ExclusiveUpdate(self._store, self._now, state)
+        try:
+            if state.interrupted is not None:
+                await state.interrupted.finish()
+                state.interrupted = None
+            yield update
+        finally:
+            update.release()
 
     async def apply(self, changeset: Changeset) -> ApplyResult:
-        """Apply a push in a turn of its own."""
+        """Apply a changeset that does not depend on what the store has; see `ExclusiveUpdate.apply`."""
         async with self.exclusive(changeset.dataset, changeset.source) as update:
-            return await (await update.submit(changeset))
+            return await update.apply(changeset)
 
-    async def recover(self) -> list[InterruptedImport]:
-        """Make good what a crash interrupted; return the pushes that must be read again. Call it before serving."""
-        return await recover_imports(self._store, self._now)
-
-    async def resume(
-        self, interrupted: InterruptedImport, records: Sequence[DatasetRecord], deleted_keys: Sequence[str]
-    ) -> int:
-        """Apply a push that a crash interrupted; return how many records that changed."""
-        changeset = replace(interrupted.changeset, records=records, deleted_keys=deleted_keys)
-        import_id, committed_change = interrupted.import_id, interrupted.committed_change
-        return await LargeImport.from_interrupted(
-            self._store, changeset, self._now, import_id=import_id, committed_change=committed_change
-        ).finish()
-
-    async def discard(self, interrupted: InterruptedImport) -> None:
-        """Leave a push that a crash interrupted as it is: what was applied of it stays."""
-        await LargeImport.from_interrupted(
-            self._store, interrupted.changeset, self._now, import_id=interrupted.import_id
-        ).discard()
-
-    async def create_import(self, changeset: Changeset) -> StagedImport:
-        """Begin a pull, whose records come little by little and need no turn yet."""
-        return await StagedImport.create(self._store, changeset, self._now)
-
-    async def apply_staged(
-        self, changeset: Changeset, staged_import: StagedImport, groups: Sequence[RecordGroup]
-    ) -> ApplyResult:
-        """Apply what was staged, in a turn of its own."""
+    async def apply_staged(self, staged: StagedImport, changeset: Changeset) -> ApplyResult:
+        """Apply a changeset whose records are staged; see `StagedImport.commit_and_apply`."""
         async with self.exclusive(changeset.dataset, changeset.source) as update:
-            return await update.apply_staged(changeset, staged_import, groups)
+            return await update.apply_staged(staged, changeset)
+
+    async def create_import(self) -> StagedImport:
+        """Begin an import whose records arrive little by little; it needs no exclusive right until it is applied."""
+        return await StagedImport.create(self._store, self._now)
+
+    async def recover(self, is_known_source: Callable[[str], bool]) -> None:
+        """Finish what a crash interrupted; call it once, before anything is served.
+
+        The import of a source that is not known any more is given up: what its peer may publish is not known either.
+        The peer has not got an answer to its push, so it will push again if it is paired again.
+        """
+        for staged in await load_interrupted_imports(self._store, self._now):
+            changeset = staged.changeset
+            event_log = log.bind(dataset=changeset.dataset.label, source=changeset.source)
+            if is_known_source(changeset.source):
+                event_log.warning("import.resumed", changed=await staged.finish())
+            else:
+                await staged.discard()
+                event_log.warning("import.orphaned")
 
 
 class PullImport:
-    """Takes the records of one pull, one by one; end it with ``apply``, and with ``drop`` after any error."""
+    """Collects the records of one pull: few in memory, many in a staged import.
 
-    def __init__(self, coordinator: DatasetCoordinator, changeset: Changeset) -> None:
+    End it with ``apply``, or after any error with ``discard``.
+
+    Args:
+        coordinator: what the pull is applied by.
+        dataset: the dataset that is pulled.
+        source: the peer that it is pulled from.
+        replace_scope: ``SOURCE`` for a full pull, ``NOTHING`` for a delta.
+
+    """
+
+    def __init__(
+        self, coordinator: DatasetCoordinator, dataset: DatasetKind, source: str, replace_scope: ReplaceScope
+    ) -> None:
         self._coordinator = coordinator
-        self._changeset = changeset
-        self._records: list[DatasetRecord] = []
-        self._deleted_keys: list[str] = []
-        self._staged_import: StagedImport | None = None
+        self._changeset = Changeset(dataset=dataset, source=source, groups=(), replace_scope=replace_scope)
+        # By key, None for a deletion: of a record that changes twice during a pull, the last state counts.
+        self._pending: dict[str, DatasetRecord | None] = {}
+        self._staged: StagedImport | None = None
 
     async def add_record(self, record: DatasetRecord) -> None:
-        """Take a record that is to be there."""
-        self._records.append(record)
+        """Add a record to insert or update. Raises StoreError."""
+        self._pending[record.key] = record
         await self._stage_if_full()
 
     async def add_deletion(self, key: str) -> None:
-        """Take the key of a record that is to go."""
-        self._deleted_keys.append(key)
+        """Add the key of a record to delete. Raises StoreError."""
+        self._pending[key] = None
         await self._stage_if_full()
 
     async def apply(self, groups: Sequence[RecordGroup]) -> ApplyResult:
-        """Apply everything, all or nothing."""
-        if self._staged_import is None:
-            self._staged_import = await self._coordinator.create_import(self._changeset)
-        await self._stage(self._staged_import)
-        return await self._coordinator.apply_staged(self._changeset, self._staged_import, groups)
+        """Apply the pull as one change; ``groups`` are those that its records belong to. Raises StoreError."""
+        changeset = replace(self._changeset, groups=tuple(groups))
+        if self._staged is None:
+            records, deleted_keys = self._take_pending()
+            return await self._coordinator.apply(replace(changeset, records=records, deleted_keys=deleted_keys))
+        await self._stage(self._staged)
+        return await self._coordinator.apply_staged(self._staged, changeset)
 
     async def discard(self) -> None:
-        """Forget everything, unless it is decided; what cannot be cleared now is cleared at the next start."""
-        if self._staged_import is not None and not self._staged_import.is_committed:
-            with contextlib.suppress(StoreError):
-                await self._staged_import.discard()
+        """Give up what is staged, unless it is committed."""
+        if self._staged is not None and not self._staged.is_committed:
+            with contextlib.suppress(StoreError):  # the next start removes it
+                await self._staged.discard()
 
     async def _stage_if_full(self) -> None:
-        if len(self._records) + len(self._deleted_keys) <= MAX_INLINE_RECORDS:
-            return
-        if self._staged_import is None:
-            self._staged_import = await self._coordinator.create_import(self._changeset)
-        await self._stage(self._staged_import)
+        if len(self._pending) > MAX_INLINE_RECORDS:
+            if self._staged is None:
+                self._staged = await self._coordinator.create_import()
+            await self._stage(self._staged)
 
-    async def _stage(self, staged_import: StagedImport) -> None:
-        await staged_import.stage(self._records, self._deleted_keys)
-        self._records, self._deleted_keys = [], []
+    async def _stage(self, staged: StagedImport) -> None:
+        await staged.append(*self._take_pending())
+
+    def _take_pending(self) -> tuple[list[DatasetRecord], list[str]]:
+        records = [record for record in self._pending.values() if record is not None]
+        deleted_keys = [key for key, record in self._pending.items() if record is None]
+        self._pending.clear()
+        return records, deleted_keys

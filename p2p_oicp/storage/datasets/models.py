@@ -1,24 +1,24 @@
-"""What is kept of replicated state: records in groups, and what a push or a pull brings."""
+"""Values of the dataset store: records in groups, and the changesets that change them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-#: The source of our own state.
+#: The source of our own datasets; those of a peer have the peer's name.
 OWN = ""
-#: In the place of a record's bytes: they are those of the store.
+#: In the place of a record's bytes: they are those that the store has.
 UNCHANGED = b""
-#: An audience of every provider.
+#: The audience that every provider belongs to.
 ALL_PROVIDERS = "*"
 
 
 class DatasetKind(IntEnum):
-    """The five datasets of replicated state."""
+    """The five datasets."""
 
     EVSE_DATA = 1
     EVSE_STATUS = 2
@@ -26,10 +26,16 @@ class DatasetKind(IntEnum):
     EVSE_PRICING = 4
     AUTHENTICATION = 5
 
+    @property
+    def label(self) -> str:
+        """The name in logs, metrics and names of workers: ``evse data``."""
+        return self.name.lower().replace("_", " ")
 
-# A push of 10,000 makes 20,000 of these: without garbage collection, which has nothing to find in them.
-class EvseIndexRow(msgspec.Struct, frozen=True, gc=False):
-    """What charging spots are searched by: columns of ``evse_index``."""
+
+# A push of 10,000 records makes 20,000 of the following structs. They hold no cycles, so the garbage collector need
+# not track them (gc=False). As arrays with a tag they are what a spool file holds of a record.
+class EvseIndexRow(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="evse"):
+    """The columns of ``evse_index``: what pulls search EVSE data by."""
 
     evse_key: str
     operator_key: str
@@ -46,8 +52,11 @@ class EvseIndexRow(msgspec.Struct, frozen=True, gc=False):
     open_24_hours: bool | None
 
 
-class TokenIndexRow(msgspec.Struct, frozen=True, gc=False):
-    """What identifications are searched by: columns of ``identifications``; times in seconds since the epoch."""
+class TokenIndexRow(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="token"):
+    """The columns of ``identifications``: what an authorization finds authentication data by.
+
+    ``expires_at`` is in seconds since the epoch, None where the identification does not expire.
+    """
 
     uid_key: str | None
     evco_id_key: str | None
@@ -57,16 +66,16 @@ class TokenIndexRow(msgspec.Struct, frozen=True, gc=False):
 IndexRow: TypeAlias = EvseIndexRow | TokenIndexRow
 
 
-def index_row_from_values(dataset: DatasetKind, values: Sequence[Any]) -> IndexRow:
-    """Return the facts whose values were put aside in this order."""
-    return EvseIndexRow(*values) if dataset is DatasetKind.EVSE_DATA else TokenIndexRow(*values)
+class DatasetRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One record of a dataset.
 
+    Attributes:
+        key: the canonical key, unique within dataset and source.
+        group_key: the group that the record belongs to.
+        raw: the bytes as received; ``UNCHANGED`` if the store has the same bytes under this key.
+        filter_value: what pulls filter by: the status, the audience, the notation of the coordinates.
+        index_row: the columns of the search index, for datasets that have one.
 
-class DatasetRecord(msgspec.Struct, frozen=True, gc=False):
-    """One record: ``raw`` as it came, ``filter_value`` what pulls ask for (status, audience, notation).
-
-    ``index_row`` is what it is searched by. ``raw`` is ``UNCHANGED`` where the store is
-    known to have it just so.
     """
 
     key: str
@@ -79,7 +88,7 @@ class DatasetRecord(msgspec.Struct, frozen=True, gc=False):
 class RecordGroup(NamedTuple):
     """What a fullLoad replaces: the records of one party, or its prices for one audience.
 
-    ``party`` is the id in the push's path, ``wrapper`` the JSON object around the records, without them.
+    ``party`` is the id in the path of the push, ``wrapper`` the JSON object around the records, without them.
     """
 
     key: str
@@ -89,33 +98,34 @@ class RecordGroup(NamedTuple):
 
 
 class Precondition(StrEnum):
-    """What all records of a push must be, or it is a contradiction (009)."""
+    """What has to be true of all records of a push; it is refused with 009 otherwise."""
 
     MUST_NOT_EXIST = "must_not_exist"
     MUST_EXIST = "must_exist"
 
 
 class ReplaceScope(StrEnum):
-    """Whose records are withdrawn when a push does not name them."""
+    """Which records are deleted if a changeset does not contain them."""
 
     NOTHING = "nothing"
     GROUPS = "groups"
     SOURCE = "source"
 
 
-class SourceRequest(NamedTuple):
-    """The request that a push came with; ``party`` stood in its path."""
-
-    party: str
-    body: bytes
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changeset:
-    """What a push or a finished pull brings; applied as a whole or not at all. Keys occur once.
+    """The changes of a push or of a finished pull, applied as a whole or not at all.
 
-    ``deleted_keys`` are keys to withdraw. ``digest`` tells a repetition of the same request from a new one, None:
-    never. ``source_request`` is what came, without PINs; a large push is made good from it after a crash.
+    Attributes:
+        dataset: the dataset that is changed.
+        source: whose copy of it is changed; ``OWN`` or a peer.
+        groups: all groups that records belong to.
+        records: records to insert or update. Keys are unique in a push; in a pull the last one of a key counts.
+        deleted_keys: keys of records to delete; those that do not exist are ignored.
+        precondition: None does not check.
+        replace_scope: what else is deleted.
+        digest: identifies the request, so that a repetition is recognised; None: not recognised.
+
     """
 
     dataset: DatasetKind
@@ -126,12 +136,11 @@ class Changeset:
     precondition: Precondition | None = None
     replace_scope: ReplaceScope = ReplaceScope.NOTHING
     digest: bytes | None = None
-    source_request: SourceRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ApplyResult:
-    """What a push did: changed records and groups, and the keys that forbid it (then nothing was changed)."""
+    """The number of changed records and groups; or the keys that violate the precondition, and then nothing changed."""
 
     changed: int = 0
     conflicts: tuple[str, ...] = ()

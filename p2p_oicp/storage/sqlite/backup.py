@@ -16,7 +16,7 @@ from sqlalchemy import bindparam, insert
 
 from p2p_oicp.errors import StoreError, StoreUnavailable
 from p2p_oicp.storage import peer_state
-from p2p_oicp.storage.datasets.staging import ALL_IMPORTS, COMMITTED, load_changeset
+from p2p_oicp.storage.datasets.staging import ALL_IMPORTS
 from p2p_oicp.storage.schema import spool as table
 from p2p_oicp.storage.spool import Spool
 from p2p_oicp.storage.sqlite.connections import sqlite_uri
@@ -25,7 +25,10 @@ from p2p_oicp.storage.statements import compiled
 
 _PAGES_PER_STEP = 2000
 _MAX_ATTEMPTS = 5
-_INSERT_SPOOLED_REQUEST = compiled(insert(table).values(id=bindparam("id"), request=bindparam("request")))
+_SPOOL_BLOCK_BYTES = 1024 * 1024
+_INSERT_SPOOL_BLOCK = compiled(
+    insert(table).values({name: bindparam(name) for name in ("import_id", "position", "content")})
+)
 
 
 def back_up(source: Path, target: Path) -> int:
@@ -65,7 +68,7 @@ def _copy_with_retries(source: Path, target: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> bool:
-    """Copy the database; False where the copy lacks what a push needs that ended meanwhile."""
+    """Copy the database; return False if the copy lacks the spool file of an import that ended meanwhile."""
     with (
         closing(sqlite3.connect(sqlite_uri(source, "ro"), uri=True)) as source_connection,
         closing(sqlite3.connect(target, isolation_level=None)) as target_connection,
@@ -87,18 +90,17 @@ def _copy(source: Path, target: Path) -> bool:
 
 
 def _copy_spool(tx: Transaction, spool: Spool) -> bool:
-    """Keep the requests of pushes that are half applied in the copy, so that it can make them good.
+    """Put the spool files of imports that are under way into the copy, so that they can be finished from it.
 
-    False where a push ended after it was copied half applied: its request is gone.
+    Return False if one has ended since its row was copied: its file is gone.
     """
     for row in tx.all(ALL_IMPORTS):
-        _, party = load_changeset(row)
-        if party is None or row["state"] != COMMITTED:
-            continue
-        request = spool.read(row["id"])
-        if request is None:
+        position = 0
+        for block in spool.file(row["spool_name"]).blocks(_SPOOL_BLOCK_BYTES):
+            tx.run(_INSERT_SPOOL_BLOCK, import_id=row["id"], position=position, content=block)
+            position += len(block)
+        if position != row["spool_size"]:
             return False
-        tx.run(_INSERT_SPOOLED_REQUEST, id=row["id"], request=request)
     return True
 
 

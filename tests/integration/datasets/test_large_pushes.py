@@ -39,7 +39,7 @@ def fail_at(monkeypatch, step: str, calls: int) -> None:
 @pytest.mark.parametrize(
     ("step", "calls", "expected"),
     [
-        ("mark_committed", 0, {"Available": 500}),
+        ("commit_import", 0, {"Available": 500}),
         ("upsert_records", 0, {"Occupied": 900}),
         ("upsert_records", 2, {"Occupied": 900}),
         ("record_request", 0, {"Occupied": 900}),
@@ -77,7 +77,7 @@ async def test_an_interrupted_push_of_a_peer_that_is_gone_withdraws_nothing_and_
         assert await statuses(stopped.b) == {f"DE*GEF*E{name}": "Available" for name in spots(500, "")}
         assert (await stopped.b_peer.post(PUSH_STATUS, again)).code == "000"
         assert set((await statuses(stopped.b)).values()) == {"Occupied"}
-    assert [path.name for path in (stopped.folder / "b" / "data").glob("*-push-*")] == []
+    assert [path.name for path in (stopped.folder / "b" / "data").glob("*-import-*")] == []
 
 
 PIN = "4711"
@@ -106,7 +106,7 @@ async def test_pins_of_a_large_push_reach_no_file_and_a_crash_costs_nothing_else
                 await stopped.b.post(PUSH_AUTHENTICATION, push_authentication(*pushed, action=action))
             ).status == 503
     files = list((stopped.folder / "b" / "data").glob("node.sqlite3*"))
-    assert [path.name for path in files if "-push-" in path.name] != []
+    assert [path.name for path in files if "-import-" in path.name] != []
     assert [path.name for path in files if b'"PIN"' in path.read_bytes()] == []
     async with stopped.running("b"):
         found = [record.get("QRCodeIdentification") for record in await known(stopped.b_peer)]

@@ -1,6 +1,5 @@
 """Commands that open the database by themselves: a backup, a query, a change; in any folder."""
 
-import json
 import sqlite3
 from contextlib import closing
 
@@ -41,16 +40,15 @@ def damaged(file) -> None:
 
 
 def in_the_middle_of_a_push(file) -> None:
-    plan = {"groups": [], "precondition": None, "replace_scope": "nothing", "digest": None, "party": "DE*ABC"}
     with closing(sqlite3.connect(file)) as database:
-        row = (1, 1, "", "committed", json.dumps(plan).encode())
-        database.execute("INSERT INTO imports (id, dataset, source, state, changeset) VALUES (?, ?, ?, ?, ?)", row)
+        row = (1, 1, "", b"", 0, f"{file.name}-import-1", 99)
+        database.execute("INSERT INTO imports VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         database.commit()
 
 
 def with_a_spool_file_that_cannot_be_read(file) -> None:
     in_the_middle_of_a_push(file)
-    file.with_name(f"{file.name}-push-1").mkdir()
+    file.with_name(f"{file.name}-import-1").mkdir()
 
 
 @pytest.mark.parametrize(
@@ -58,7 +56,7 @@ def with_a_spool_file_that_cannot_be_read(file) -> None:
     [
         (damaged, r"node.sqlite3: is damaged \(Page [0-9]+ is never used\); restore an earlier backup"),
         (in_the_middle_of_a_push, "back up when less is pushed"),
-        (with_a_spool_file_that_cannot_be_read, "the backup failed: .*-push-1: cannot be read"),
+        (with_a_spool_file_that_cannot_be_read, "the backup failed: .*-import-1: cannot be read"),
     ],
 )
 def test_a_backup_that_fails_says_why_and_leaves_nothing(database, trouble, message):

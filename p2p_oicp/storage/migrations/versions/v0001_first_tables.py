@@ -14,12 +14,11 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("dataset", sa.Integer(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
         sa.Column("changeset", sa.LargeBinary(), nullable=False),
-        sa.Column("last_applied_row", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        sa.Column("committed_change", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("last_change", sa.Integer(), nullable=False),
+        sa.Column("spool_name", sa.Text(), nullable=False),
+        sa.Column("spool_size", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
-        sqlite_autoincrement=True,
     )
     op.create_table(
         "uid_routes",
@@ -149,9 +148,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "spool",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("request", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
+        sa.Column("import_id", sa.Integer(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("import_id", "position"),
     )
     op.create_table(
         "peer_parties",
@@ -271,16 +271,6 @@ def upgrade() -> None:
         sqlite_where=sa.text("id_generated_here = 1"),
     )
     op.create_index("sessions_by_state", "sessions", ["state", "updated_at"], unique=False)
-    op.create_table(
-        "import_rows",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("group_key", sa.Text(), nullable=False),
-        sa.Column("filter_value", sa.Text(), nullable=False),
-        sa.Column("index_row", sa.LargeBinary(), nullable=True),
-        sa.Column("raw", sa.LargeBinary(), nullable=True),
-        sa.PrimaryKeyConstraint("id"),
-    )
     op.create_table(
         "dataset_groups",
         sa.Column("dataset", sa.Integer(), nullable=False),

@@ -19,6 +19,7 @@ from p2p_oicp.roles.datasets.pull_client import DatasetPuller
 from p2p_oicp.storage.datasets import quarantine, staging
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
 from p2p_oicp.storage.statements import Statement
+from tests.support.changesets import STAGED, spool_files
 from tests.support.dataset_messages import evse
 
 CPO = Peer("cpo", "http://cpo", operators=(OperatorID("DE*GEF"),), services=frozenset({"PullEvseData"}))
@@ -26,7 +27,6 @@ ME = Peer("me", "http://me", providers=(ProviderID("DE-GDF"),), is_self=True)
 LIVING = Statement("SELECT key FROM dataset_records WHERE dataset = 1 AND deleted = 0 ORDER BY key", {})
 SERVER_TIME = 1_700_000_000
 OK = {"Code": "000"}
-LEFT = Statement("SELECT (SELECT count(*) FROM import_rows) AS staged, (SELECT count(*) FROM imports) AS batches", {})
 
 
 def pulled(name: str, **members) -> dict:
@@ -134,16 +134,16 @@ async def test_a_crawl_that_breaks_off_changes_nothing_and_starts_anew(store, cr
     assert ("LastCall" in asked) != refused  # a refused delta is not asked for again
 
 
-async def test_nothing_stays_of_a_crawl_that_cannot_be_decided(store, crawl, monkeypatch):
+async def test_nothing_stays_of_a_crawl_that_cannot_be_decided(database, store, crawl, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(staging, "mark_committed", refuse)
+        patch.setattr(staging, "commit_import", refuse)
         await crawl(page(*(pulled(f"{number:03}") for number in range(150))))
-    assert [(row["staged"], row["batches"]) for row in await store.query(LEFT)] == [(0, 0)]
+    assert ([row["n"] for row in await store.query(STAGED)], spool_files(database)) == ([0], [])
     await crawl(page(pulled("1")))
     assert await names(store) == "1"
 
 
-def refuse(*_) -> None:
+def refuse(*_, **__) -> None:
     raise StoreError("the disk is full")
 
 

@@ -48,14 +48,14 @@ def take(copy: dict[str, int], found: list[dict]) -> dict[str, int]:
 async def play(file: Path, story: list[list[tuple[str, dict[str, int]]]]) -> None:
     now = 1000.0
     async with open_store(file, synchronous="NORMAL") as store:
-        keeper = DatasetCoordinator(store, lambda: now)
+        coordinator = DatasetCoordinator(store, lambda: now)
         copy: dict[str, int] = {}
         moments: list[tuple[float, dict[str, int]]] = []
         last_call = 0.0
         for chapter in story:
             for action, values in chapter:
                 now += 1
-                await keeper.apply(push_of(action, values))
+                await coordinator.apply(push_of(action, values))
             now += 1
             delta = await pull(store, last_call)
             last_call = now
@@ -80,9 +80,9 @@ def test_a_spot_that_went_and_came_back_is_an_update_to_who_had_it_and_an_insert
     async def story() -> list[list[str]]:
         times = iter([10.0, 20.0, 30.0])
         async with open_store(tmp_path / "node.sqlite3") as store:
-            keeper = DatasetCoordinator(store, lambda: next(times))
+            coordinator = DatasetCoordinator(store, lambda: next(times))
             for action in ("insert", "delete", "insert"):
-                await keeper.apply(push_of(action, {"A": 1}))
+                await coordinator.apply(push_of(action, {"A": 1}))
             return [[one["deltaType"] for one in await pull(store, since)] for since in (15.0, 25.0)]
 
     assert asyncio.run(story()) == [["update"], ["insert"]]

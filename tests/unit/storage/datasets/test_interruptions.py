@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from dataclasses import replace
 
 import pytest
 
@@ -11,14 +10,15 @@ from p2p_oicp.storage import Lane, open_store
 from p2p_oicp.storage.datasets import staging
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator, PullImport
 from p2p_oicp.storage.datasets.models import ApplyResult, ReplaceScope
+from p2p_oicp.storage.spool import Spool, SpoolFile
 from p2p_oicp.storage.sqlite.backup import back_up
-from tests.support.changesets import STAGED, journaled, living, many, push
+from tests.support.changesets import STAGED, any_source, living, many, push, spool_files
 
 
-async def pull(keeper: DatasetCoordinator, **records: str) -> ApplyResult:
+async def pull(coordinator: DatasetCoordinator, **records: str) -> ApplyResult:
     """Pull everything that a source has."""
     pulled = push("fullLoad", **records)
-    intake = PullImport(keeper, replace(pulled, replace_scope=ReplaceScope.SOURCE))
+    intake = PullImport(coordinator, pulled.dataset, pulled.source, ReplaceScope.SOURCE)
     try:
         for record in pulled.records:
             await intake.add_record(record)
@@ -28,40 +28,38 @@ async def pull(keeper: DatasetCoordinator, **records: str) -> ApplyResult:
         raise
 
 
-async def push_much(keeper: DatasetCoordinator, **records: str) -> ApplyResult:
-    return await keeper.apply(journaled(push("fullLoad", **records)))
+async def push_much(coordinator: DatasetCoordinator, **records: str) -> ApplyResult:
+    return await coordinator.apply(push("fullLoad", **records))
 
 
 @pytest.mark.parametrize("is_pushed_before", [False, True], ids=["after a restart", "before the next push"])
-async def test_a_pull_whose_clean_up_was_interrupted_withdraws_nothing_that_it_named(
+async def test_a_pull_whose_end_was_interrupted_withdraws_nothing_that_it_named(
     database, monkeypatch, is_pushed_before
 ):
     async with open_store(database) as store:
-        keeper = DatasetCoordinator(store, lambda: 100.0)
-        await pull(keeper, **many(450))
+        coordinator = DatasetCoordinator(store, lambda: 100.0)
+        await pull(coordinator, **many(450))
         with monkeypatch.context() as patch:
-            patch.setattr(staging, "_DELETE_CHUNK_SIZE", 100)
-            fail_from_call(patch, staging, "_delete_rows", 3)
+            fail_from_call(patch, staging, "end_import", 1)
             with pytest.raises(StoreError):
-                await pull(keeper, **many(450))
+                await pull(coordinator, **many(450))
         if is_pushed_before:
-            await keeper.apply(push("update", E00000="Available"))
+            await coordinator.apply(push("update", E00000="Available"))
     async with open_store(database) as store:
-        await DatasetCoordinator(store, lambda: 200.0).recover()
+        await DatasetCoordinator(store, lambda: 200.0).recover(any_source)
         assert await living(store) == many(450, "available")
         assert (await store.query(STAGED))[0]["n"] == 0
 
 
+@pytest.mark.parametrize("change", [pull, push_much])
 @pytest.mark.parametrize(
-    ("change", "module", "step", "is_decided"),
+    ("module", "step", "is_decided"),
     [
-        (pull, staging, "insert_import", False),
-        (pull, staging, "_insert_rows", False),
-        (pull, staging, "mark_committed", True),
-        (pull, staging, "delete_import", True),
-        (push_much, staging, "insert_import", True),
-        (push_much, staging, "mark_committed", True),
-        (push_much, staging, "delete_import", True),
+        (Spool, "_create", False),
+        (SpoolFile, "_append", False),
+        (SpoolFile, "_sync", True),
+        (staging, "commit_import", True),
+        (staging, "end_import", True),
     ],
     ids=lambda told: getattr(told, "__name__", str(told)).rpartition(".")[2],
 )
@@ -69,29 +67,30 @@ async def test_a_change_whose_caller_gives_up_is_older_than_all_that_comes_after
     database, monkeypatch, change, module, step, is_decided
 ):
     async with open_store(database) as store:
-        keeper = DatasetCoordinator(store, lambda: 100.0)
-        await keeper.apply(push("fullLoad", **many(3)))
-        task = asyncio.create_task(change(keeper, **many(300, "Occupied")))
+        coordinator = DatasetCoordinator(store, lambda: 100.0)
+        await coordinator.apply(push("fullLoad", **many(3)))
+        task = asyncio.create_task(change(coordinator, **many(300, "Occupied")))
         with monkeypatch.context() as patch:
             cancel_in(patch, task, module, step)
             with pytest.raises(asyncio.CancelledError):
                 await task
         expected = many(300, "occupied") if is_decided else many(3, "available")
-        await keeper.apply(push("update", E00001="Reserved"))
+        await coordinator.apply(push("update", E00001="Reserved"))
         assert await living(store) == expected | {"E00001": "reserved"}
     async with open_store(database) as store:
-        assert await DatasetCoordinator(store, lambda: 200.0).recover() == []
+        await DatasetCoordinator(store, lambda: 200.0).recover(any_source)
         assert await living(store) == expected | {"E00001": "reserved"}
         assert (await store.query(STAGED))[0]["n"] == 0
+        assert spool_files(database) == []
 
 
 async def test_what_replaces_records_sees_those_whose_caller_gave_up(store):
-    keeper, gate = DatasetCoordinator(store, lambda: 100.0), threading.Event()
+    coordinator, gate = DatasetCoordinator(store, lambda: 100.0), threading.Event()
     holding_up = asyncio.create_task(store.write(lambda _: gate.wait(10), Lane.BULK))
-    given_up = asyncio.create_task(keeper.apply(push("insert", **many(50))))
+    given_up = asyncio.create_task(coordinator.apply(push("insert", **many(50))))
     await asyncio.sleep(0)
     given_up.cancel()
-    replacing = asyncio.create_task(keeper.apply(push("fullLoad", A1="Available")))
+    replacing = asyncio.create_task(coordinator.apply(push("fullLoad", A1="Available")))
     await asyncio.sleep(0)
     await store.query_bulk(STAGED)  # what `replacing` looks for by now, it has found
     gate.set()
@@ -114,32 +113,30 @@ def cancel_in(monkeypatch, task: asyncio.Task, module, step: str) -> None:
 
 @pytest.mark.parametrize("change", [pull, push_much])
 async def test_nothing_is_left_of_a_change_that_fails_before_its_decision(database, store, monkeypatch, change):
-    keeper = DatasetCoordinator(store, lambda: 100.0)
+    coordinator = DatasetCoordinator(store, lambda: 100.0)
     with monkeypatch.context() as patch:
-        fail_from_call(patch, staging, "mark_committed", 1)
+        fail_from_call(patch, staging, "commit_import", 1)
         with pytest.raises(StoreError):
-            await change(keeper, **many(300))
+            await change(coordinator, **many(300))
     assert (await living(store), (await store.query(STAGED))[0]["n"]) == ({}, 0)
-    assert [path.name for path in database.parent.glob("*-push-*")] == []
+    assert spool_files(database) == []
 
 
-async def test_journals_that_lie_beside_a_restored_database_do_not_count(database, monkeypatch):
-    change, copy = journaled(push("fullLoad", **many(300))), database.with_name("copy.sqlite3")
+async def test_spool_files_that_lie_beside_a_restored_database_do_not_count(database, monkeypatch):
+    copy = database.with_name("copy.sqlite3")
     async with open_store(database) as store:
         fail_from_call(monkeypatch, staging, "upsert_records", 1)
         with pytest.raises(StoreError):
-            await DatasetCoordinator(store, lambda: 100.0).apply(change)
+            await push_much(DatasetCoordinator(store, lambda: 100.0), **many(300))
         monkeypatch.undo()
         back_up(database, copy)
     copy.replace(database)
-    for number in (1, 99):
-        database.with_name(f"{database.name}-push-{number}").write_bytes(b"of another time")
+    for path in (*spool_files(database), database.with_name(f"{database.name}-import-other")):
+        path.write_bytes(b"of another time")
     async with open_store(database) as store:
-        keeper = DatasetCoordinator(store, lambda: 200.0)
-        (interrupted,) = await keeper.recover()
-        assert interrupted.source_request == change.source_request
-        await keeper.resume(interrupted, change.records, ())
-    assert [path.name for path in database.parent.glob("*-push-*")] == []
+        await DatasetCoordinator(store, lambda: 200.0).recover(any_source)
+        assert await living(store) == many(300, "available")
+    assert spool_files(database) == []
 
 
 def fail_from_call(monkeypatch, module, step: str, number: int) -> None:

@@ -25,20 +25,20 @@ async def counts(store) -> dict[str, int]:
 
 
 @pytest.fixture
-def keeper(store, clock) -> DatasetCoordinator:
+def coordinator(store, clock) -> DatasetCoordinator:
     return DatasetCoordinator(store, clock.time)
 
 
-async def test_only_what_ended_long_ago_goes(store, keeper, clock):
+async def test_only_what_ended_long_ago_goes(store, coordinator, clock):
     start = clock.now
-    await keeper.apply(push("fullLoad", A="Available", B="Available", **many(500)))
+    await coordinator.apply(push("fullLoad", A="Available", B="Available", **many(500)))
     clock.now = start + 100
-    await keeper.apply(push("fullLoad", A="Occupied"))
+    await coordinator.apply(push("fullLoad", A="Occupied"))
     (gone,) = await store.query(CHANGE_OF, key="E00499")
     clock.now = start + 200
-    await keeper.apply(push("update", A="Reserved"))
-    await keeper.apply(push("insert", C="Available"))
-    await keeper.apply(push("delete", C="Available"))
+    await coordinator.apply(push("update", A="Reserved"))
+    await coordinator.apply(push("insert", C="Available"))
+    await coordinator.apply(push("delete", C="Available"))
     assert await counts(store) == {"records": 503, "versions": 504, "quarantined": 0}
     assert await purge(store, {DatasetKind.EVSE_STATUS: start + 150}, 0.0) > 0
     # What ended at 100 is gone; what ended at 200 is there, and what is valid stays however old it is.
@@ -48,9 +48,9 @@ async def test_only_what_ended_long_ago_goes(store, keeper, clock):
     assert [row["key"] for row in await queries.valid_at(store, DatasetKind.EVSE_STATUS, start + 150)] == ["A"]
 
 
-async def test_nothing_of_another_kind_goes(store, keeper, clock):
-    await keeper.apply(push("insert", A="Available"))
-    await keeper.apply(push("delete", A="Available"))
+async def test_nothing_of_another_kind_goes(store, coordinator, clock):
+    await coordinator.apply(push("insert", A="Available"))
+    await coordinator.apply(push("delete", A="Available"))
     clock.now += 1000
     assert await purge(store, {DatasetKind.EVSE_DATA: clock.now}, 0.0) == 0
 

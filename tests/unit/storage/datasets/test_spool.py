@@ -1,4 +1,4 @@
-"""The journal of large pushes: a request is kept whole, or not at all."""
+"""Spool files: what was appended is read back as it was; what finds no room is refused, and takes none."""
 
 import resource
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import pytest
 from p2p_oicp.errors import StoreError
 from p2p_oicp.storage.spool import Spool
 
-REQUEST = bytes(range(256)) * 4 * 900
+FRAMES = [bytes(range(256)) * 400, b"", b"one", bytes(700 * 1024), b"last"]
 
 
 @contextmanager
@@ -22,15 +22,44 @@ def disk_with_room_for(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_request_is_kept_as_it_came(database):
-    journal = Spool(database)
-    journal.write(7, REQUEST)
-    assert journal.read(7) == REQUEST
+async def test_frames_are_read_as_they_were_appended(database):
+    file = await Spool(database).create()
+    await file.append(FRAMES[:2])
+    await file.append(FRAMES[2:])
+    assert await file.sync() == await file.size() == sum(map(len, FRAMES)) + 4 * len(FRAMES)
+    first, offset = await file.read(0, 3)
+    rest, offset = await file.read(offset, 9)
+    assert first + rest == FRAMES
+    assert await file.read(offset, 9) == ([], offset)
 
 
 @pytest.mark.parametrize("room", [1, 700 * 1024], ids=["for nothing", "for a part"])
-def test_a_request_for_which_there_is_no_room_is_refused_and_takes_none(database, room):
-    journal = Spool(database)
-    with disk_with_room_for(room), pytest.raises(StoreError, match="a push cannot be kept: File too large"):
-        journal.write(7, REQUEST)
+async def test_frames_for_which_there_is_no_room_are_refused_and_take_none(database, room):
+    file = await Spool(database).create()
+    with disk_with_room_for(room), pytest.raises(StoreError, match="an import cannot be stored: File too large"):
+        await file.append(FRAMES)
     assert list(database.parent.iterdir()) == []
+
+
+async def test_a_file_is_restored_from_the_blocks_of_a_backup_whatever_lies_there(database, tmp_path):
+    spool = Spool(database)
+    file = await spool.create()
+    await file.append(FRAMES)
+    blocks = list(file.blocks(100_000))
+    restored = Spool(tmp_path / "restored.sqlite3").file("restored.sqlite3-import-x")
+    (tmp_path / restored.name).write_bytes(bytes(10_000_000))
+    offset = 0
+    for block in blocks:
+        await restored.restore(offset, block)
+        offset += len(block)
+    assert (await restored.read(0, 9))[0] == FRAMES
+
+
+async def test_only_the_files_of_this_database_that_nothing_names_are_purged(database):
+    spool = Spool(database)
+    named, leftover = await spool.create(), await spool.create()
+    other = database.with_name("other.sqlite3-import-1")
+    other.touch()
+    await spool.purge_except({named.name})
+    assert {path.name for path in database.parent.iterdir()} == {named.name, other.name}
+    assert await leftover.size() is None
