@@ -22,7 +22,6 @@ from p2p_oicp.storage import Store
 from p2p_oicp.storage.datasets import change_feed
 from p2p_oicp.storage.datasets.change_feed import ChangedRecord, LaggingGroup, ReplicaScope
 from p2p_oicp.storage.datasets.models import DatasetKind
-from p2p_oicp.storage.statements import list_parameter
 
 # Half of the largest body that a node takes by default; a peer that takes less is sent less (413).
 MAX_PUSH_BYTES = 16 * 1024 * 1024
@@ -138,9 +137,7 @@ class BatchPlanner:
     """
 
     def __init__(self, peer: Peer, codec: DatasetCodec, store: Store) -> None:
-        audiences = codec.audiences_of(peer)
-        audiences_json = list_parameter(audiences)
-        self._scope = ReplicaScope(peer.name, codec.dataset, audiences_json)
+        self._scope = ReplicaScope(peer.name, codec.dataset, codec.audiences_of(peer))
         self._codec = codec
         self._store = store
         self._max_push_bytes = MAX_PUSH_BYTES

@@ -177,7 +177,7 @@ from p2p_oicp.oicp.pulls import (
     PushAuthenticationData,
 )
 from p2p_oicp.oicp.record_reader import ParsedRecord, RecordStream, read_records
-from p2p_oicp.oicp.record_view import AnyRecord, RecordView
+from p2p_oicp.oicp.record_view import AnyRecord, EvseDataLike, RecordView
 from p2p_oicp.oicp.rules import SenderScope
 from p2p_oicp.oicp.rules import check as check_rules
 from p2p_oicp.oicp.validation import read, response_model, validate
@@ -229,6 +229,7 @@ __all__ = [
     "EnvironmentalImpact",
     "ErrorType",
     "EvcoID",
+    "EvseDataLike",
     "EvseDataPage",
     "EvseDataRecord",
     "EvseID",

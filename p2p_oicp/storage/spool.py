@@ -126,7 +126,10 @@ class SpoolFile:
                 os.close(descriptor)
 
     async def read(self, offset: int, max_frames: int) -> tuple[list[bytes], int]:
-        """Return up to ``max_frames`` frames from ``offset`` (in bytes), and the offset behind them. Raises StoreError."""
+        """Return up to ``max_frames`` frames from an offset in bytes on, and the offset behind them.
+
+        Raises StoreError.
+        """
         return await offload(self._read, offset, max_frames)
 
     def _read(self, offset: int, max_frames: int) -> tuple[list[bytes], int]:

@@ -15,10 +15,8 @@ SMALLER_MODULES: dict[str, str] = {
     "storage.evidence": "the statements of two tables; nothing else belongs to them",
     "storage.migrate": "creates or upgrades a database; used without a store",
     "storage.migrations.env": "Alembic's entry point",
-    "storage.statements": "compiled statements, below every other module of storage",
 }
 LARGER_MODULES: dict[str, str] = {
-    "storage.datasets.staging": "large pushes and pulls, until one kind of staged import does for both",
     "storage.schema": "a list: all tables",
 }
 LARGER_FUNCTIONS: dict[str, str] = {}

@@ -1,12 +1,12 @@
-"""Coordinates in the notation that a pull asks for (GeoCoordinatesResponseFormat, box T7); all else byte for byte.
+"""Answer PullEvseData from the store, by joining stored bytes (OICP EMP-02, eRoamingPullEvseData).
 
-Crawls: a pull that goes on over many pages keeps the list of records that it began with (box P1).
+**Snapshots.** A pull goes on over many pages. The first page searches, and the list of record ids (8 bytes each) is
+cached for the pages that follow: page N costs what page 0 costs, and no record is skipped or returned twice while
+others come and go (RULES P1). What changes meanwhile is found by the next delta. A first page shares the snapshot of
+any client that sent the same request, as long as the data has not changed since.
 
-The first page searches, and the list of record ids (8 bytes each) is kept for the pages that follow: page N costs what
-page 0 costs, and no record is skipped or comes twice while others come and go. What changes meanwhile is for the next
-delta. The first page takes a list that is still up to date, whoever made it.
-
-Answering PullEvseData from the store, by joining stored bytes (OICP 2.3, EMP-02, eRoamingPullEvseData).
+**Coordinates** are converted to the notation that the pull asks for (GeoCoordinatesResponseFormat, RULES T7). All else
+is returned byte for byte.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import orjson
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import GeoCoordinates, GeoFormat, InvalidMessage, PullEvseData, SearchCenter
+from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.oicp.message import split_members
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.datasets import types
@@ -33,6 +34,13 @@ from p2p_oicp.storage.datasets.evse_search import EvseFilter, SearchArea
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.datasets.queries import RecordLabel, RecordRun
 
+_MAX_CACHE_BYTES = 64 * 1024 * 1024
+# Each delta is a request of its own: with ten peers and one delta a minute, these are the snapshots of three hours.
+_MAX_SNAPSHOTS = 2_000
+# An estimate: what a snapshot takes beside its ids.
+_SNAPSHOT_OVERHEAD_BYTES = 1_000
+
+_GEO_FORMATS = frozenset(GeoFormat)
 _COORDINATE_MEMBERS = ("GeoCoordinates", "GeoChargingPointEntrance")
 _GEO_FORMAT_MEMBERS = {
     GeoFormat.GOOGLE: b'"Google"',
@@ -42,7 +50,8 @@ _GEO_FORMAT_MEMBERS = {
 
 
 def convert_geo_format(raw: bytes, geo_format: GeoFormat) -> bytes:
-    """Return a record with its places in a notation; the bytes as they are where they are in it already."""
+    """Return a record with its coordinates in a notation; the same bytes if they are in it already."""
+    # A search for bytes, not a parse: nearly all records are in Google's notation, and so are nearly all pulls.
     if all(member not in raw for other_format, member in _GEO_FORMAT_MEMBERS.items() if other_format is not geo_format):
         return raw
     members = split_members(raw)
@@ -59,17 +68,15 @@ def _convert_coordinates(coordinates: bytes, geo_format: GeoFormat) -> bytes:
         return coordinates
 
 
-_MAX_CACHE_BYTES = 64 * 1024 * 1024
-# Each delta is a crawl of its own: with ten peers and one a minute, these are the crawls of three hours.
-_MAX_SNAPSHOTS = 2_000
-_SNAPSHOT_OVERHEAD_BYTES = 1_000
-
-
 @dataclass(frozen=True, slots=True)
 class PullSnapshot:
-    """What a pull means: record ids in their order, as of a state of the data.
+    """The result of a pull's search.
 
-    ``operators`` are what its pages say of the operators, by source and group: looked up once a crawl.
+    Attributes:
+        ids: the ids of the records, in the order of the pages.
+        data_version: the state of the data that was searched.
+        operators: the members that tell the operator of a record, by source and group; filled as pages are rendered.
+
     """
 
     ids: array[int]
@@ -78,14 +85,17 @@ class PullSnapshot:
 
     @property
     def size(self) -> int:
-        """About how many bytes it takes."""
+        """The size in memory, in bytes (an estimate)."""
         return 8 * len(self.ids) + _SNAPSHOT_OVERHEAD_BYTES
 
 
 class PullSnapshotCache:
-    """The crawls under way, by caller and request; the least recently used give way.
+    """Least-recently-used cache of snapshots, by client and request.
 
-    ``newest`` returns what tells states of the data apart: its change number, and whose it is.
+    Args:
+        data_version: returns a value that is another one after each change of the data.
+        max_bytes: the total size; the newest snapshot stays, however large it is.
+
     """
 
     def __init__(self, data_version: Callable[[], object], max_bytes: int = _MAX_CACHE_BYTES) -> None:
@@ -98,7 +108,15 @@ class PullSnapshotCache:
     async def get(
         self, peer_name: str, request_digest: bytes, *, is_first: bool, search: Callable[[], Awaitable[array[int]]]
     ) -> PullSnapshot:
-        """Return the crawl that a page belongs to."""
+        """Return the snapshot that a page belongs to.
+
+        Args:
+            peer_name: the client.
+            request_digest: identifies the request, without its page.
+            is_first: the page is the first one: then a snapshot of older data is not used.
+            search: finds the ids, if there is no snapshot.
+
+        """
         key = (peer_name, request_digest)
         snapshot = self._snapshots.get(key)
         if snapshot is not None and not (is_first and snapshot.data_version != self._data_version()):
@@ -115,13 +133,13 @@ class PullSnapshotCache:
     async def _current_snapshot(
         self, request_digest: bytes, search: Callable[[], Awaitable[array[int]]]
     ) -> PullSnapshot:
+        # Order: the version before the search. A change in between makes the snapshot newer than its version says,
+        # which costs a search; the other way round, the change would never be seen.
         data_version = self._data_version()
         snapshot = self._latest_by_request.get(request_digest)
-        return (
-            snapshot
-            if snapshot is not None and snapshot.data_version == data_version
-            else PullSnapshot(await search(), data_version)
-        )
+        if snapshot is not None and snapshot.data_version == data_version:
+            return snapshot
+        return PullSnapshot(await search(), data_version)
 
     def _evict(self, key: tuple[str, bytes]) -> None:
         snapshot = self._snapshots.pop(key, None)
@@ -131,12 +149,14 @@ class PullSnapshotCache:
                 del self._latest_by_request[key[1]]
 
 
-_DATA_ERROR = "022"
-_GEO_FORMATS = frozenset(GeoFormat)
-
-
 class EvseDataPullHandler:
-    """Answers pulls of EVSE data; ``source`` is whose: ``""`` our own, None everybody's."""
+    """Answers pulls of EVSE data.
+
+    Args:
+        context: the services of the node.
+        source: whose data is returned: ``OWN``, or None for the data of all peers and our own.
+
+    """
 
     def __init__(self, context: Services, source: str | None) -> None:
         self._context = context
@@ -145,7 +165,7 @@ class EvseDataPullHandler:
         self._snapshots = PullSnapshotCache(self._data_version)
 
     async def handle(self, request: OperationRequest[PullEvseData]) -> OperationResponse:
-        """Return one page of what is valid, or of what changed since LastCall."""
+        """Return one page of the live records, or of the changes since LastCall. Raises Refusal 022."""
         page_request = PageRequest.from_query(request.query)
         since = self._last_call_timestamp(request.message)
         snapshot = await self._snapshots.get(
@@ -160,20 +180,23 @@ class EvseDataPullHandler:
         return page_request.response_from_parts(parts, count, len(snapshot.ids))
 
     def _data_version(self) -> tuple[int, list[str] | None]:
-        """Return what a list of records depends on: the newest change, and whose copies do not count."""
+        """Return what a search depends on: the newest change, and the sources that are excluded."""
         return evse_search.last_change(self._context.store, self._source), self._removed_peers.names()
 
     async def _render_page(
         self, snapshot: PullSnapshot, page_request: PageRequest, since: float | None, geo_format: str
     ) -> tuple[list[bytes], int]:
-        """Return records as a pull shows them, with commas between, in many texts; and how many they are."""
+        """Return the records of a page in parts, with commas between them, and their number.
+
+        Parts are joined once, with the head of the response: a page of some megabytes is not copied twice.
+        """
         ids = snapshot.ids[page_request.offset : page_request.offset + page_request.size]
         requested_format = GeoFormat(geo_format) if geo_format in _GEO_FORMATS else None
         parts: list[bytes] = []
         count = 0
         for start in range(0, len(ids), queries.PAGE_CHUNK_SIZE):
             if start:
-                await asyncio.sleep(0)  # others get their turn
+                await asyncio.sleep(0)  # gives the event loop a turn
             for run in queries.load_runs(self._context.store, ids[start : start + queries.PAGE_CHUNK_SIZE], since):
                 prefix = self._record_prefix(run.label, snapshot)
                 parts += (b"," if parts else b"", prefix, _prefix_records(run, prefix, requested_format))
@@ -181,7 +204,7 @@ class EvseDataPullHandler:
         return parts, count
 
     def _record_prefix(self, label: RecordLabel, snapshot: PullSnapshot) -> bytes:
-        """Return what stands before a record's own members (OICP 2.3, PullEvseDataRecordType)."""
+        """Return the members before those of the record itself (OICP 2.3, PullEvseDataRecordType)."""
         group_id = label.source, label.group_key
         operator_members = snapshot.operators.get(group_id) or snapshot.operators.setdefault(
             group_id, self._operator_members(label)
@@ -196,14 +219,19 @@ class EvseDataPullHandler:
         return b'"OperatorID":%b,%b' % (orjson.dumps(party), name_member)
 
     def _last_call_timestamp(self, pull: PullEvseData) -> float | None:
-        """Return LastCall in seconds; a time before the oldest change that is still known cannot be answered."""
+        """Return LastCall in seconds since the epoch.
+
+        Raises:
+            Refusal: 022, it is older than the last tombstones that were removed: a delta would lack their deletions.
+
+        """
         if pull.last_call is None:
             return None
         since = pull.last_call.timestamp()
         last_purge = self._context.store.query_inline(queries.LAST_PURGE, dataset_=DatasetKind.EVSE_DATA)
         if last_purge and since <= last_purge[0]["at"]:
             hint = f"changes are known since {format_timestamp(last_purge[0]['at'])}; pull everything, without LastCall"
-            raise Refusal(_DATA_ERROR, f"LastCall {pull.last_call.isoformat()} is too long ago: {hint}")
+            raise Refusal(StatusCodeValue.DATA_ERROR, f"LastCall {pull.last_call.isoformat()} is too long ago: {hint}")
         return since
 
     async def _search(self, pull: PullEvseData, since: float | None) -> array[int]:
@@ -214,7 +242,7 @@ class EvseDataPullHandler:
 
 
 def _prefix_records(run: RecordRun, prefix: bytes, requested_format: GeoFormat | None) -> bytes:
-    """Return records as a pull shows them, but for the first one's opening, in the notation that is wanted."""
+    """Return the records of a run with the prefix before each but the first, in the requested notation."""
     tails = run.record_tails
     if requested_format is not None and run.label.geo_format != requested_format:
         converted = (
@@ -225,10 +253,10 @@ def _prefix_records(run: RecordRun, prefix: bytes, requested_format: GeoFormat |
 
 
 def search_area_of(center: SearchCenter) -> SearchArea:
-    """Return the circle that a search means; raises Refusal 022 where the place cannot be read."""
+    """Return the circle of a SearchCenter. Raises Refusal 022 if its coordinates cannot be read."""
     position = center.geo_coordinates.position
     if position is None:
-        raise Refusal(_DATA_ERROR, "SearchCenter: the coordinates cannot be read")
+        raise Refusal(StatusCodeValue.DATA_ERROR, "SearchCenter: the coordinates cannot be read")
     return SearchArea(float(position.latitude), float(position.longitude), float(center.radius))
 
 

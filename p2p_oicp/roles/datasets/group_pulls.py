@@ -1,9 +1,9 @@
-"""Answering the pulls that have no pages: statuses, prices, authentication data; by joining stored bytes by group."""
+"""Answer the pulls that have no pages (statuses, products, prices, authentication data) from the stored bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from datetime import datetime
 
 import orjson
 
@@ -17,21 +17,28 @@ from p2p_oicp.oicp import (
     PullEvseStatusByOperatorId,
     PullPricingProductData,
 )
+from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.datasets.evse_pull import search_area_of
 from p2p_oicp.roles.datasets.types import DATASET_TYPES, audience_key
 from p2p_oicp.roles.responses import status_code
 from p2p_oicp.storage.datasets import evse_search, queries
 from p2p_oicp.storage.datasets.models import ALL_PROVIDERS, DatasetKind
-from p2p_oicp.storage.statements import list_parameter
+from p2p_oicp.storage.store import Row
 
-_DATA_ERROR = "022"
+# OICP EMP-02, eRoamingPullEvseStatusByID: up to 100 EvseIDs.
 _MAX_IDS = 100
-_SUCCESS_STATUS = orjson.dumps(status_code("000"))
+_SUCCESS_STATUS = orjson.dumps(status_code(StatusCodeValue.SUCCESS))
 
 
 class GroupPullHandler:
-    """Answers from the store; ``source`` is whose state: ``""`` our own, None everybody's."""
+    """Answers pulls of all datasets but EVSE data.
+
+    Args:
+        context: the services of the node.
+        source: whose data is returned: ``OWN``, or None for the data of all peers and our own.
+
+    """
 
     def __init__(self, context: Services, source: str | None) -> None:
         self._store = context.store
@@ -39,7 +46,7 @@ class GroupPullHandler:
         self._removed_peers = context.removed_peers
 
     async def statuses(self, request: OperationRequest[PullEvseStatus]) -> OperationResponse:
-        """Return all statuses, those that are ``EVSEStatus``, those in a circle."""
+        """Return all statuses, or those with a value of ``EVSEStatus``, or those within a radius."""
         pull = request.message
         status_filter = None if pull.evse_status is None else [str(pull.evse_status).lower()]
         if pull.search_center is None:
@@ -47,15 +54,9 @@ class GroupPullHandler:
         keys = await evse_search.find_keys_in_area(
             self._store, search_area_of(pull.search_center), self._source, self._removed_peers.names()
         )
-        rows = await self._store.query_bulk(
-            queries.RECORDS_BY_GROUP_AND_KEY,
-            dataset_=DatasetKind.EVSE_STATUS,
-            keys=list_parameter(keys),
-            filter_values=list_parameter(status_filter),
-            source_=self._source,
-            excluded_sources=list_parameter(self._removed_peers.names()),
+        return _status_response(
+            await self._load_groups(DatasetKind.EVSE_STATUS, keys=keys, filter_values=status_filter)
         )
-        return _status_response(rows)
 
     async def statuses_of_operators(self, request: OperationRequest[PullEvseStatusByOperatorId]) -> OperationResponse:
         """Return the statuses of some operators."""
@@ -63,10 +64,13 @@ class GroupPullHandler:
         return _status_response(await self._load_groups(DatasetKind.EVSE_STATUS, group_keys=operator_keys))
 
     async def statuses_by_id(self, request: OperationRequest[PullEvseStatusById]) -> OperationResponse:
-        """Return up to 100 statuses: ``EvseNotFound`` for an unknown EVSE, ``Unknown`` without a status (box M10)."""
+        """Return up to 100 statuses: ``EvseNotFound`` for an unknown EVSE, ``Unknown`` without a status (RULES M10)."""
         requested = {evse_id.key: evse_id for evse_id in request.message.evse_id}
         if len(requested) > _MAX_IDS:
-            raise Refusal(_DATA_ERROR, f"{len(requested)} EvseIDs are asked for; at most {_MAX_IDS} are answered")
+            raise Refusal(
+                StatusCodeValue.DATA_ERROR,
+                f"{len(requested)} EvseIDs are asked for; at most {_MAX_IDS} are answered",
+            )
         statuses = await self._load_by_key(DatasetKind.EVSE_STATUS, requested)
         evse_records = await self._load_by_key(DatasetKind.EVSE_DATA, requested.keys() - statuses.keys())
         records = [
@@ -93,7 +97,7 @@ class GroupPullHandler:
         )
 
     async def evse_prices(self, request: OperationRequest[PullEVSEPricing]) -> OperationResponse:
-        """Return which products apply where, for this provider or for all."""
+        """Return which products apply at which EVSEs, for this provider or for all."""
         pull = request.message
         rows = await self._load_groups(
             DatasetKind.EVSE_PRICING,
@@ -109,7 +113,7 @@ class GroupPullHandler:
         return _under_both_names(b"EVSEPricing", b"OperatorEVSEPricing", wrapped_groups)
 
     async def authentication_data(self, _request: OperationRequest[PullAuthenticationData]) -> OperationResponse:
-        """Return who the drivers are; PINs as hashes."""
+        """Return all identifications; PINs as hashes."""
         rows = await self._load_groups(DatasetKind.AUTHENTICATION)
         wrapped_groups = b",".join(_wrap_groups(DatasetKind.AUTHENTICATION, rows))
         return OperationResponse(
@@ -122,31 +126,27 @@ class GroupPullHandler:
         *,
         filter_values: Sequence[str] | None = None,
         group_keys: Sequence[str] | None = None,
+        keys: Sequence[str] | None = None,
         since: float | None = None,
-    ) -> Sequence[Any]:
-        return await self._store.query_bulk(
-            queries.RECORDS_BY_GROUP,
-            dataset_=dataset,
-            source_=self._source,
-            excluded_sources=list_parameter(self._removed_peers.names()),
-            filter_values=list_parameter(filter_values),
-            groups=list_parameter(group_keys),
+    ) -> list[Row]:
+        return await queries.records_by_group(
+            self._store,
+            dataset,
+            source=self._source,
+            excluded_sources=self._removed_peers.names(),
+            filter_values=filter_values,
+            group_keys=group_keys,
+            keys=keys,
             since=since,
         )
 
     async def _load_by_key(self, dataset: DatasetKind, keys: Iterable[str]) -> dict[str, bytes]:
-        keys_json, excluded_sources = list_parameter(list(keys)), list_parameter(self._removed_peers.names())
-        rows = await self._store.query(
-            queries.RECORDS_BY_KEY,
-            dataset_=dataset,
-            keys=keys_json,
-            source_=self._source,
-            excluded_sources=excluded_sources,
+        return await queries.records_by_key(
+            self._store, dataset, keys, source=self._source, excluded_sources=self._removed_peers.names()
         )
-        return {row["key"]: row["raw"] for row in reversed(rows)}
 
 
-def _timestamp(instant: Any) -> float | None:  # noqa: ANN401 - datetime or None
+def _timestamp(instant: datetime | None) -> float | None:
     return None if instant is None else instant.timestamp()
 
 
@@ -158,11 +158,11 @@ def _placeholder_status(evse_id: EvseID, status: str) -> bytes:
     return orjson.dumps({"EvseID": evse_id.text, "EvseStatus": status})
 
 
-def _wrap_groups(dataset: DatasetKind, rows: Sequence[Any]) -> list[bytes]:
+def _wrap_groups(dataset: DatasetKind, rows: Sequence[Row]) -> list[bytes]:
     return [DATASET_TYPES[dataset].wrap(row["wrapper"], row["records"]) for row in rows]
 
 
-def _status_response(rows: Sequence[Any]) -> OperationResponse:
+def _status_response(rows: Sequence[Row]) -> OperationResponse:
     wrapped_groups = b",".join(_wrap_groups(DatasetKind.EVSE_STATUS, rows))
     return OperationResponse(
         b'{"EvseStatuses":{"OperatorEvseStatus":[%b]},"StatusCode":%b}' % (wrapped_groups, _SUCCESS_STATUS)
@@ -170,7 +170,7 @@ def _status_response(rows: Sequence[Any]) -> OperationResponse:
 
 
 def _under_both_names(name: bytes, other_name: bytes, wrapped_groups: Sequence[bytes]) -> OperationResponse:
-    """Write a list under both names that are read (CONFORMANCE D12, D13)."""
+    """Return a list under both of its names: the documents disagree, and clients read one or the other (D12, D13)."""
     joined = b",".join(wrapped_groups)
     return OperationResponse(
         b'{"%b":[%b],"%b":[%b],"StatusCode":%b}' % (name, joined, other_name, joined, _SUCCESS_STATUS)

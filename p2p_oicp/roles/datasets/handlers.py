@@ -1,7 +1,4 @@
-"""What this node's copy of EVSE data says of a charging spot before anybody is asked (box B1).
-
-The parts of both roles that deal with state: pushes in, pulls answered.
-"""
+"""The handlers of both roles for pushes and pulls: each operation with the dataset that it is about."""
 
 from __future__ import annotations
 
@@ -22,6 +19,7 @@ from p2p_oicp.oicp import (
     PushEvseStatus,
     PushPricingProductData,
 )
+from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.datasets.evse_pull import EvseDataPullHandler
@@ -32,13 +30,16 @@ from p2p_oicp.roles.responses import SUCCESS, acknowledgement_response
 from p2p_oicp.storage.datasets import evse_search
 from p2p_oicp.storage.datasets.models import OWN, DatasetKind
 
-_UNKNOWN_EVSE, _NOT_COMPATIBLE = "603", "604"
-
 
 async def check_evse_known(context: Services, evse_id: EvseID) -> None:
-    """Raise Refusal 603 for an EVSE that its operator's data does not have, 604 for one that is not compatible.
+    """Check an EVSE against the stored EVSE data before a remote operation on it (RULES B1).
 
-    An operator that has sent no EVSE data may have any EVSE: its own system knows.
+    An operator that has sent no EVSE data may have any EVSE: only its own system can tell.
+
+    Raises:
+        Refusal: 603, the operator has sent EVSE data, and the EVSE is not in it; 604, the EVSE takes no remote
+            operations.
+
     """
     operator = evse_id.operator
     excluded_sources = context.removed_peers.names()
@@ -46,36 +47,47 @@ async def check_evse_known(context: Services, evse_id: EvseID) -> None:
         context.store, evse_id.key, operator.key if operator else "", excluded_sources
     )
     if knowledge.operator_has_data and not knowledge.is_known:
-        raise Refusal(_UNKNOWN_EVSE, f"EvseID {evse_id} is not among the EVSE data that {operator} has sent")
+        raise Refusal(
+            StatusCodeValue.UNKNOWN_EVSE_ID, f"EvseID {evse_id} is not among the EVSE data that {operator} has sent"
+        )
     if knowledge.is_known and not knowledge.is_compatible:
-        raise Refusal(_NOT_COMPATIBLE, f"EvseID {evse_id} has IsHubjectCompatible false: it takes no remote requests")
+        raise Refusal(
+            StatusCodeValue.EVSE_NOT_COMPATIBLE,
+            f"EvseID {evse_id} has IsHubjectCompatible false: it takes no remote requests",
+        )
 
 
 class PushHandlers:
-    """Takes pushes, of our own backend where ``party`` owns the kind of state, of peers where it does not."""
+    """Handles the pushes of one role.
+
+    Args:
+        context: the services of the node.
+        party: the role. It gets pushes of the datasets that it owns from our own backend, and of all others from peers.
+
+    """
 
     def __init__(self, context: Services, party: Party) -> None:
         self._context = context
         self._party = party
 
     async def push_evse_data(self, request: OperationRequest[PushEvseData]) -> OperationResponse:
-        """Take EVSE data (CPO-02, eRoamingPushEvseData)."""
+        """Handle eRoamingPushEvseData (OICP CPO-02)."""
         return await self._ingest(request, DatasetKind.EVSE_DATA)
 
     async def push_evse_status(self, request: OperationRequest[PushEvseStatus]) -> OperationResponse:
-        """Take statuses (CPO-02, eRoamingPushEvseStatus)."""
+        """Handle eRoamingPushEvseStatus (OICP CPO-02)."""
         return await self._ingest(request, DatasetKind.EVSE_STATUS)
 
     async def push_pricing_product_data(self, request: OperationRequest[PushPricingProductData]) -> OperationResponse:
-        """Take products (CPO-02, eRoamingPushPricingProductData)."""
+        """Handle eRoamingPushPricingProductData (OICP CPO-02)."""
         return await self._ingest(request, DatasetKind.PRICING_PRODUCT)
 
     async def push_evse_pricing(self, request: OperationRequest[PushEVSEPricing]) -> OperationResponse:
-        """Take prices of charging spots (CPO-02, eRoamingPushEVSEPricing)."""
+        """Handle eRoamingPushEVSEPricing (OICP CPO-02)."""
         return await self._ingest(request, DatasetKind.EVSE_PRICING)
 
     async def push_authentication_data(self, request: OperationRequest[PushAuthenticationData]) -> OperationResponse:
-        """Take identifications (EMP-02, eRoamingPushAuthenticationData)."""
+        """Handle eRoamingPushAuthenticationData (OICP EMP-02)."""
         return await self._ingest(request, DatasetKind.AUTHENTICATION)
 
     async def _ingest(self, request: OperationRequest[Message], dataset: DatasetKind) -> OperationResponse:
@@ -83,6 +95,7 @@ class PushHandlers:
         if request.peer is None:
             raise Unauthorized("the push does not say who sends it")
         result = await ingest_push(self._context, request, dataset_type, request.peer)
+        # Only our own data is replicated: a copy of a peer's is not passed on.
         if result.changed and dataset_type.publisher is self._party:
             self._context.wakeups.notify_dataset(dataset_type.name)
         return acknowledgement_response(SUCCESS, _quarantine_note(result))
@@ -91,11 +104,18 @@ class PushHandlers:
 def _quarantine_note(result: IngestResult) -> str | None:
     if not result.quarantined:
         return None
-    return f"{result.quarantined} records were set aside; the first: {result.reason}"
+    return f"{result.quarantined} records were quarantined; the first: {result.reason}"
 
 
 class PullHandlers:
-    """Answers pulls: of peers from our own state where ``party`` owns it, of our backend from everybody's."""
+    """Handles the pulls of one role.
+
+    Args:
+        context: the services of the node.
+        party: the role. Of the datasets that it owns, a pull (of a peer) gets our own data; of the others, a pull (of
+            our own backend) gets the data of all peers.
+
+    """
 
     def __init__(self, context: Services, party: Party) -> None:
         cpo_source, emp_source = (OWN, None) if party is Party.CPO else (None, OWN)
@@ -104,31 +124,31 @@ class PullHandlers:
         self._emp_group_pulls = GroupPullHandler(context, emp_source)
 
     async def pull_evse_data(self, request: OperationRequest[PullEvseData]) -> OperationResponse:
-        """Answer with a page of EVSE data."""
+        """Handle eRoamingPullEvseData (OICP EMP-02): one page."""
         return await self._evse_data_pulls.handle(request)
 
     async def pull_evse_status(self, request: OperationRequest[PullEvseStatus]) -> OperationResponse:
-        """Answer with statuses."""
+        """Handle eRoamingPullEvseStatus (OICP EMP-02)."""
         return await self._cpo_group_pulls.statuses(request)
 
     async def pull_evse_status_by_id(self, request: OperationRequest[PullEvseStatusById]) -> OperationResponse:
-        """Answer with the statuses of some EVSEs."""
+        """Handle eRoamingPullEvseStatusByID (OICP EMP-02)."""
         return await self._cpo_group_pulls.statuses_by_id(request)
 
     async def pull_evse_status_by_operator_id(
         self, request: OperationRequest[PullEvseStatusByOperatorId]
     ) -> OperationResponse:
-        """Answer with the statuses of some operators' EVSEs."""
+        """Handle eRoamingPullEvseStatusByOperatorID (OICP EMP-02)."""
         return await self._cpo_group_pulls.statuses_of_operators(request)
 
     async def pull_pricing_product_data(self, request: OperationRequest[PullPricingProductData]) -> OperationResponse:
-        """Answer with products."""
+        """Handle eRoamingPullPricingProductData (OICP EMP-02)."""
         return await self._cpo_group_pulls.products(request)
 
     async def pull_evse_pricing(self, request: OperationRequest[PullEVSEPricing]) -> OperationResponse:
-        """Answer with prices of EVSEs."""
+        """Handle eRoamingPullEVSEPricing (OICP EMP-02)."""
         return await self._cpo_group_pulls.evse_prices(request)
 
     async def pull_authentication_data(self, request: OperationRequest[PullAuthenticationData]) -> OperationResponse:
-        """Answer with identifications."""
+        """Handle eRoamingPullAuthenticationData, which is not in Hubject's documents."""
         return await self._emp_group_pulls.authentication_data(request)

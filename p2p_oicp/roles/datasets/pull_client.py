@@ -1,11 +1,13 @@
-"""What comes back from a pull: read record by record, sorted into groups; what cannot be used is set aside.
+"""Pull the peers that do not push: every ``pull_interval`` seconds, by delta where the operation has one.
 
-Pulling peers that do not push: every ``pull_interval`` seconds, by delta where there is one (boxes P3, S2, S3).
+**One pull** of a dataset reads page after page into a `PullImport`, which is applied as a whole behind the last page:
+nothing is deleted first, and a pull that fails changes nothing (RULES P3).
 
-Nothing is cleared first: what comes is staged, and applied as a whole when the last page is there. The watermark of a
-delta is the other side's clock before the first page, committed with the last one; the next pull asks from five minutes
-before it. A record that cannot be read is set aside, and asked for once more: only bytes that were unreadable twice are
-passed over.
+**Deltas** (EVSE data only) ask for what changed since a watermark: the peer's clock before the first page of the last
+pull, less five minutes (RULES S2, S3). The watermark is stored when a pull is applied.
+
+**Invalid records** go to the quarantine, and the watermark is not moved: they are pulled once more, for the peer may
+repair them. Bytes that were invalid before do not stop it again.
 """
 
 from __future__ import annotations
@@ -52,12 +54,27 @@ from p2p_oicp.storage.datasets import change_feed
 from p2p_oicp.storage.datasets.coordinator import PullImport
 from p2p_oicp.storage.datasets.models import DatasetKind, RecordGroup, ReplaceScope
 
+log = structlog.get_logger(__name__)
+
+# As many records as a page of another node has at most (`responses.PageRequest`).
+_PAGE_SIZE = 2000
+# Against a peer whose pages never end.
+_MAX_PAGES = 100_000
+# The clocks of two companies differ, and a record that is written during a pull has an earlier time (RULES S2).
+CLOCK_SKEW_SECONDS = 300.0
+_MAX_RETRY_DELAY_SECONDS = 300.0
+
+#: Returns the requests of a pull: the party that asks, and the body.
 RequestFactory = Callable[[Peer, Peer], Iterator[tuple[str, bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
 class PullSpec:
-    """How a kind of state is pulled: the requests (party, body) to make, and the blocks of an answer."""
+    """How a dataset is pulled.
+
+    ``wrapper_type`` is the object around the records of a group in the response; None: the response is a page of
+    records.
+    """
 
     operation: Operation
     response_type: type[Message]
@@ -110,7 +127,15 @@ PULL_SPECS: Mapping[DatasetKind, PullSpec] = MappingProxyType(
 
 
 class PullResultReader:
-    """What one pull of one kind brings; ``groups`` are the groups that its records are of."""
+    """Reads the responses to one pull of a dataset into an import.
+
+    Args:
+        context: the services of the node.
+        peer: the peer that is pulled.
+        dataset: the dataset that is pulled.
+        pull_import: what the records are added to.
+
+    """
 
     def __init__(self, context: Services, peer: Peer, dataset: DatasetKind, pull_import: PullImport) -> None:
         self._dataset_type = DATASET_TYPES[dataset]
@@ -122,11 +147,11 @@ class PullResultReader:
 
     @property
     def groups(self) -> list[RecordGroup]:
-        """The groups that the records are of."""
+        """All groups that the records read so far belong to."""
         return list(self._groups.values())
 
     async def add_page(self, body: bytes) -> None:
-        """Take in the records of an answer; raises InvalidMessage."""
+        """Read the records of a response. Raises InvalidMessage, StoreError."""
         if self._spec.wrapper_type is None:
             await self._import_records(read_records(self._spec.response_type, body), self._group_of)
             return
@@ -147,7 +172,7 @@ class PullResultReader:
                     await self._pull_import.add_record(record)
 
     def _group_of(self, record: AnyRecord) -> RecordGroup:
-        """Return the group of a charging spot: the operator it names, or its own."""
+        """Return the group of an EVSE: the operator that the record names, else that of its EvseID."""
         evse: PullEvseDataRecord = record  # type: ignore[assignment]
         operator = evse.operator_id or evse.evse_id.operator
         text = operator.text if operator else ""
@@ -156,7 +181,7 @@ class PullResultReader:
         return self._groups.setdefault(group.key, group)
 
     async def store_rejected(self) -> int:
-        """Keep aside what could not be used; return how much of it was never seen before."""
+        """Put the invalid records into the quarantine; return how many are new there. Raises StoreError."""
         return await self._record_filter.store_rejected(self._spec.operation.name)
 
 
@@ -164,17 +189,18 @@ def _fixed_group(group: RecordGroup, _record: AnyRecord) -> RecordGroup:
     return group
 
 
-log = structlog.get_logger(__name__)
-
-_PAGE_SIZE = 2000
-_MAX_PAGES = 100_000
-# The clocks of two companies differ, and what is being written while we ask has an earlier time (box S2).
-CLOCK_SKEW_SECONDS = 300.0
-_MAX_RETRY_DELAY_SECONDS = 300.0
-
-
 class DatasetPuller:
-    """Pulls one peer again and again."""
+    """Pulls all datasets of one peer, again and again.
+
+    Args:
+        context: the services of the node.
+        peer: the peer that is pulled.
+        interval: seconds from the end of one pull to the next.
+        backoff: the delay after failures; never more than the interval, and than five minutes.
+
+    Background task: run it under a `TaskSupervisor`.
+
+    """
 
     def __init__(self, context: Services, peer: Peer, interval: float, backoff: ExponentialBackoff) -> None:
         self._context = context
@@ -184,13 +210,12 @@ class DatasetPuller:
         self._failures = 0
 
     async def run(self) -> None:
-        """Work until cancelled."""
         while True:
             delay = await self.pull()
             await asyncio.sleep(delay)
 
     async def pull(self) -> float:
-        """Pull every kind of state that this peer has for us; return the seconds until the next time."""
+        """Pull every dataset that the peer offers and that we may have; return the seconds until the next pull."""
         failed = False
         for dataset, spec in PULL_SPECS.items():
             if not self._is_applicable(spec.operation):
@@ -215,7 +240,7 @@ class DatasetPuller:
         return bool(local_parties and peer_parties) and peer.serves(operation.name)
 
     async def _pull_dataset(self, dataset: DatasetKind) -> None:
-        """Pull one kind: gather all of it, then apply all of it, then commit the watermark."""
+        """Pull a dataset. Raises PeerError, StoreError; nothing is changed then."""
         name, store = self._peer.name, self._context.store
         since = await change_feed.get_watermark(store, name, dataset) if dataset is DatasetKind.EVSE_DATA else None
         replace_scope = ReplaceScope.SOURCE if since is None else ReplaceScope.NOTHING
@@ -224,13 +249,15 @@ class DatasetPuller:
         try:
             watermark = await self._fetch(dataset, reader, since)
             if not reader.count and since is None:
-                log.warning("pull.empty", peer=name, dataset=dataset.name.lower(), meaning="all withdrawn")
+                log.warning("pull.empty", peer=name, dataset=dataset.name.lower(), meaning="all records are deleted")
             result = await pull_import.apply(reader.groups)
         except BaseException as error:
             await asyncio.shield(pull_import.discard())
             if isinstance(error, PeerRejected) and since is not None:
+                # Our watermark may be older than the oldest tombstone of the peer: the next pull asks for everything.
                 await change_feed.clear_watermark(store, name, dataset)
             raise
+        # Order: the watermark comes last. A crash before it costs another pull of the same changes.
         new_rejections = await reader.store_rejected()
         if dataset is DatasetKind.EVSE_DATA and not new_rejections:
             await change_feed.set_watermark(store, name, dataset, watermark)
@@ -239,7 +266,8 @@ class DatasetPuller:
         )
 
     async def _fetch(self, dataset: DatasetKind, reader: PullResultReader, since: float | None) -> float:
-        """Take in everything; return the other side's time before the first answer."""
+        """Read all responses; return the peer's time before the first one, in seconds since the epoch."""
+        # The Date header of the first response; a peer without one is taken to have our clock.
         watermark: float | None = None
         replies = self._fetch_pages(since) if dataset is DatasetKind.EVSE_DATA else self._fetch_groups(dataset)
         async for reply in replies:
@@ -251,7 +279,7 @@ class DatasetPuller:
         return watermark or self._context.now()
 
     async def _fetch_pages(self, since: float | None) -> AsyncIterator[OicpReply]:
-        """Ask page after page; a page that does not say whether it is the last one is (box P3)."""
+        """Request page after page; a page that does not say whether it is the last one is the last one (RULES P3)."""
         request = {"ProviderID": self._context.local_peer.providers[0].text, "GeoCoordinatesResponseFormat": "Google"}
         if since is not None:
             request["LastCall"] = format_timestamp(since - CLOCK_SKEW_SECONDS)
@@ -276,7 +304,7 @@ class DatasetPuller:
     async def _call(
         self, operation: Operation, party: str, body: bytes, query: dict[str, str] | None = None
     ) -> OicpReply:
-        """Ask one thing; raises PeerRejected where the answer is a refusal, whatever stands beside it."""
+        """Send a request. Raises PeerRejected for a status code of failure, whatever else the response contains."""
         reply = await self._context.peers.call(
             self._peer, operation, party, body, deadline=operation.deadline, query=query
         )

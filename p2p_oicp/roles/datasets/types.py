@@ -1,6 +1,6 @@
-"""What pulls and authorizations search records by: a few columns beside the bytes.
+"""What differs between the five datasets: keys, groups, parties, JSON around the records, columns of the index.
 
-What is special about each kind of state: its keys and groups, whose it is, how it stands on the wire.
+`DATASET_TYPES` has one `DatasetType` for each dataset. All other modules treat the datasets alike.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import msgspec
 import orjson
@@ -16,7 +17,7 @@ from p2p_oicp.oicp import (
     AnyRecord,
     AuthenticationDataRecord,
     EvcoID,
-    EvseDataRecord,
+    EvseDataLike,
     EvsePricing,
     EvseStatusRecord,
     GeoCoordinates,
@@ -25,9 +26,8 @@ from p2p_oicp.oicp import (
     OperatorID,
     PricingProductDataRecord,
     ProviderID,
-    PullEvseDataRecord,
-    RecordView,
 )
+from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.oicp.geo import parse_position
 from p2p_oicp.oicp.message import split_members
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Operation, Party
@@ -42,13 +42,102 @@ from p2p_oicp.storage.datasets.models import (
     TokenIndexRow,
 )
 
-# What a pull says about a record (OICP 2.3, PullEvseDataRecordType); the answering node says it anew.
+#: A party that a record belongs to.
+OwningParty: TypeAlias = OperatorID | ProviderID
+
+# Members that only pulled EVSE data has (OICP 2.3, PullEvseDataRecordType). The node that answers a pull adds its own.
 _PULL_ONLY_MEMBERS = ("deltaType", "lastUpdate", "OperatorID", "OperatorId", "OperatorName")
+_ID_MEMBERS = ("OperatorID", "ProviderID")
 
 
-def strip_pull_members(raw: bytes, record: EvseDataRecord | RecordView) -> bytes:
-    """Return a record without what only pulled records have; nearly always these are the bytes as they came."""
-    if record.delta_type is None and record.last_update is None and not _has_operator_members(record):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetType:
+    """The description of one dataset; it is also the codec by which replication writes pushes.
+
+    Attributes:
+        dataset: the dataset.
+        operation: the operation that pushes it.
+        publisher: the role that owns it.
+        wrapper_names: names of the object around the records of a push; empty: there is none. The first name is
+            written, the others are read as well.
+        list_names: names of the list of records; the first one is written.
+        build_record: makes the stored record of its bytes, its message (or view) and its group.
+        parties_of: returns the parties that a record belongs to; None: an id that is not canonical.
+        foreign_party_code: the code that refuses records of parties that the sender does not answer for.
+        wrapper_is_versioned: a changed wrapper has to be pushed, even if no record has changed.
+        has_audiences: a record is for one provider or for all, and peers get only those for them.
+
+    """
+
+    dataset: DatasetKind
+    operation: Operation
+    publisher: Party
+    wrapper_names: tuple[str, ...]
+    list_names: tuple[str, ...]
+    build_record: Callable[[bytes, Any, RecordGroup], DatasetRecord]
+    parties_of: Callable[[Any], Sequence[OwningParty | None]]
+    foreign_party_code: StatusCodeValue = StatusCodeValue.INCONSISTENT_EVSE_ID
+    wrapper_is_versioned: bool = False
+    has_audiences: bool = False
+
+    @property
+    def name(self) -> str:
+        """The label of the dataset in logs and names of workers."""
+        return self.dataset.label
+
+    def audiences_of(self, peer: Peer) -> Sequence[str] | None:
+        """Return the audiences that a peer belongs to; None: it may see everything, as a clearing house does."""
+        if not self.has_audiences or peer.default_route:
+            return None
+        return [ALL_PROVIDERS, *(provider.key for provider in peer.providers)]
+
+    def push_body(self, wrapper: bytes, records: Sequence[bytes]) -> bytes:
+        """Return the JSON of a push behind its first member, ActionType."""
+        if not self.wrapper_names:
+            return b'"%b":[%b]}' % (self.list_names[0].encode(), b",".join(records))
+        return b'"%b":%b}' % (self.wrapper_names[0].encode(), self.wrap(wrapper, b",".join(records)))
+
+    def wrap(self, wrapper: bytes, records: bytes) -> bytes:
+        """Return the wrapper with the list of records as its last member; ``records`` are joined by commas."""
+        separator = b"," if len(wrapper) > len(b"{}") else b""
+        return b'%b%b"%b":[%b]}' % (wrapper[:-1], separator, self.list_names[0].encode(), records)
+
+    def group_of_push(self, envelope: Message, party: str) -> RecordGroup:
+        """Return the group of a push; ``party`` is the id of the sender in the path."""
+        members = split_members(envelope.to_json())
+        wrapper = next((bytes(members[name]) for name in self.wrapper_names if name in members), b"{}")
+        return self.group_of_wrapper(wrapper, party)
+
+    def group_of_wrapper(self, wrapper_json: bytes, party: str) -> RecordGroup:
+        """Return the group of the object around records; ``party`` owns it if the object names no party."""
+        members = {name: value for name, value in split_members(wrapper_json).items() if name not in self.list_names}
+        wrapper = b"{%b}" % b",".join(b"%b:%b" % (orjson.dumps(name), bytes(value)) for name, value in members.items())
+        ids = {name: orjson.loads(bytes(members[name])) for name in _ID_MEMBERS if name in members}
+        if self.publisher is Party.EMP:
+            provider = ProviderID(ids.get("ProviderID", party))
+            return RecordGroup(provider.key, provider.text, wrapper)
+        operator = OperatorID(ids.get("OperatorID", party))
+        if self.dataset is not DatasetKind.PRICING_PRODUCT:
+            return RecordGroup(operator.key, operator.text, wrapper)
+        # Products are offered to one provider or to all: each offer is a group, so that a fullLoad replaces only it.
+        audience = audience_key(ids.get("ProviderID", ALL_PROVIDERS))
+        return RecordGroup(f"{operator.key}|{audience}", operator.text, wrapper, audience)
+
+
+def audience_key(text: str) -> str:
+    """Return the canonical form of a provider's id or of ``*``."""
+    return ALL_PROVIDERS if text == ALL_PROVIDERS else ProviderID(text).key
+
+
+def strip_pull_members(raw: bytes, record: EvseDataLike) -> bytes:
+    """Return EVSE data without the members that only pulled EVSE data has; nearly always the same bytes."""
+    # Only a pulled record has the attribute operator_id. In a pushed one, such members are extra ones.
+    if (
+        record.delta_type is None
+        and record.last_update is None
+        and not hasattr(record, "operator_id")
+        and not (record.model_extra and record.model_extra.keys() & {*_PULL_ONLY_MEMBERS})
+    ):
         return raw
     members = split_members(raw)
     for name in _PULL_ONLY_MEMBERS:
@@ -56,15 +145,8 @@ def strip_pull_members(raw: bytes, record: EvseDataRecord | RecordView) -> bytes
     return msgspec.json.encode(members)
 
 
-def _has_operator_members(record: EvseDataRecord | RecordView) -> bool:
-    if isinstance(record, RecordView):
-        return issubclass(record.model, PullEvseDataRecord)
-    extra = record.model_extra
-    return isinstance(record, PullEvseDataRecord) or bool(extra and extra.keys() & {*_PULL_ONLY_MEMBERS})
-
-
-def evse_index_row(record: EvseDataRecord | RecordView, group_key: str) -> EvseIndexRow:
-    """Return the columns of a charging spot."""
+def evse_index_row(record: EvseDataLike, group_key: str) -> EvseIndexRow:
+    """Return the columns by which EVSE data is searched."""
     operator = record.evse_id.operator
     latitude, longitude = _parse_coordinates(record.geo_coordinates)
     return EvseIndexRow(
@@ -84,37 +166,40 @@ def evse_index_row(record: EvseDataRecord | RecordView, group_key: str) -> EvseI
     )
 
 
-def geo_format_of(record: EvseDataRecord) -> str:
-    """Return the notation that all places of a record have, an empty text where there is no such one."""
-    coordinates, entrance = record.geo_coordinates, record.geo_charging_point_entrance
-    if coordinates.google is not None and (entrance is None or entrance.google is not None):
+def geo_format_of(record: EvseDataLike) -> str:
+    """Return the notation of all coordinates of a record; empty if they differ, or are not known."""
+    evse = record.geo_coordinates
+    other = record.geo_charging_point_entrance or evse
+    if evse.google is not None and other.google is not None:  # nearly all are
         return "Google"
-    for member, name in (("decimal_degree", "DecimalDegree"), ("degree_minute_seconds", "DegreeMinuteSeconds")):
-        if all(getattr(each, member) is not None for each in (coordinates, entrance) if each is not None):
-            return name
+    if evse.decimal_degree is not None and other.decimal_degree is not None:
+        return "DecimalDegree"
+    if evse.degree_minute_seconds is not None and other.degree_minute_seconds is not None:
+        return "DegreeMinuteSeconds"
     return ""
 
 
 def _parse_coordinates(coordinates: GeoCoordinates) -> tuple[float | None, float | None]:
-    """Return latitude and longitude; nearly all places are in Google's notation, with a blank."""
+    """Return latitude and longitude in degrees."""
+    # Nearly all coordinates are in Google's notation with a blank; all other forms are left to the parser.
     if coordinates.google is not None:
         latitude, separator, longitude = coordinates.google.coordinates.partition(" ")
         try:
             if separator:
                 return float(latitude), float(longitude)
         except ValueError:
-            pass  # with a comma, or without a blank: read it the long way
+            pass
     position = parse_position(coordinates)
     return (float(position.latitude), float(position.longitude)) if position else (None, None)
 
 
 def encode_multivalue(values: Sequence[str]) -> str:
-    """Return texts so that one of them is found as ``listed([one])``."""
+    """Return values as one text, in which ``encode_multivalue([value])`` is found as a part."""
     return "\n{}\n".format("\n\n".join(values)) if values else ""
 
 
 def identification_key(identification: Identification) -> str:
-    """Return what an identification is known by: its card, or its contract and how it is told."""
+    """Return the key of an identification: its UID, or its contract with the kind of the identification."""
     uid = identification.uid
     if uid is not None:
         return f"uid:{uid.key}"
@@ -126,14 +211,14 @@ def identification_key(identification: Identification) -> str:
 
 
 def evco_ids(identification: Identification) -> list[EvcoID]:
-    """Return every contract that an identification names."""
+    """Return all contracts of an identification."""
     variants = (identification.rfid, identification.qr_code, identification.plug_and_charge, identification.remote)
     candidates = (getattr(variant, "evco_id", None) for variant in variants)
     return [evco_id for evco_id in candidates if evco_id is not None]
 
 
 def token_index_row(identification: Identification) -> TokenIndexRow:
-    """Return the columns of an identification."""
+    """Return the columns by which an identification is found."""
     uid, contracts = identification.uid, evco_ids(identification)
     expiry = identification.rfid.expiry_date if identification.rfid else None
     return TokenIndexRow(
@@ -143,132 +228,50 @@ def token_index_row(identification: Identification) -> TokenIndexRow:
     )
 
 
-#: Inconsistent EvseID, inconsistent EvcoID (OICP 2.3, CodeType).
-INCONSISTENT_EVSE_ID, INCONSISTENT_EVCO_ID = "018", "019"
-
-OwningParty = OperatorID | ProviderID
+def _status_record(raw: bytes, record: EvseStatusRecord, group: RecordGroup) -> DatasetRecord:
+    return DatasetRecord(record.evse_id.key, group.key, raw, str(record.evse_status).lower())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatasetType:
-    """One kind of state (``delivery.StateKind``).
-
-    ``around`` are the names of the object around the records (None: there is none), ``within`` those of the records;
-    the first one is written, the others are also read. ``owners`` are the parties that a record belongs to.
-    """
-
-    dataset: DatasetKind
-    operation: Operation
-    publisher: Party
-    wrapper_names: tuple[str, ...]
-    list_names: tuple[str, ...]
-    build_record: Callable[[bytes, AnyRecord, RecordGroup], DatasetRecord]
-    parties_of: Callable[[AnyRecord], Sequence[OwningParty | None]]
-    foreign_party_code: str = INCONSISTENT_EVSE_ID
-    wrapper_is_versioned: bool = False
-    has_audiences: bool = False
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-        return self.dataset.label
-
-    def audiences_of(self, peer: Peer) -> Sequence[str] | None:
-        """Return the audiences that this peer belongs to; None: it may see everything, as a clearing house does."""
-        if not self.has_audiences or peer.default_route:
-            return None
-        return [ALL_PROVIDERS, *(provider.key for provider in peer.providers)]
-
-    def push_body(self, wrapper: bytes, records: Sequence[bytes]) -> bytes:
-        """Return a push's JSON from its second member to its end."""
-        if not self.wrapper_names:
-            return b'"%b":[%b]}' % (self.list_names[0].encode(), b",".join(records))
-        return b'"%b":%b}' % (self.wrapper_names[0].encode(), self.wrap(wrapper, b",".join(records)))
-
-    def wrap(self, wrapper: bytes, records: bytes) -> bytes:
-        """Return the object around the records, with them."""
-        separator = b"," if len(wrapper) > len(b"{}") else b""
-        return b'%b%b"%b":[%b]}' % (wrapper[:-1], separator, self.list_names[0].encode(), records)
-
-    def group_of_push(self, envelope: Message, party: str) -> RecordGroup:
-        """Return the group that a push speaks of; ``party`` is the sender's id in the path."""
-        members = split_members(envelope.to_json())
-        wrapper = next((bytes(members[name]) for name in self.wrapper_names if name in members), b"{}")
-        return self.group_of_wrapper(wrapper, party)
-
-    def group_of_wrapper(self, wrapper_json: bytes, party: str) -> RecordGroup:
-        """Return the group that the object around records speaks of."""
-        members = {name: value for name, value in split_members(wrapper_json).items() if name not in self.list_names}
-        wrapper = b"{%b}" % b",".join(b"%b:%b" % (orjson.dumps(name), bytes(value)) for name, value in members.items())
-        ids = {name: orjson.loads(bytes(members[name])) for name in _ID_MEMBERS if name in members}
-        if self.publisher is Party.EMP:
-            provider = ProviderID(ids.get("ProviderID", party))
-            return RecordGroup(provider.key, provider.text, wrapper)
-        operator = OperatorID(ids.get("OperatorID", party))
-        if self.dataset is not DatasetKind.PRICING_PRODUCT:
-            return RecordGroup(operator.key, operator.text, wrapper)
-        audience = audience_key(ids.get("ProviderID", ALL_PROVIDERS))
-        return RecordGroup(f"{operator.key}|{audience}", operator.text, wrapper, audience)
-
-
-_ID_MEMBERS = ("OperatorID", "ProviderID")
-
-
-def audience_key(text: str) -> str:
-    """Return the canonical form of a provider or ``*``."""
-    return ALL_PROVIDERS if text == ALL_PROVIDERS else ProviderID(text).key
-
-
-def _status_record(raw: bytes, record: AnyRecord, group: RecordGroup) -> DatasetRecord:
-    status: EvseStatusRecord = record  # type: ignore[assignment]
-    return DatasetRecord(status.evse_id.key, group.key, raw, str(status.evse_status).lower())
-
-
-def _evse_record(raw: bytes, record: AnyRecord, group: RecordGroup) -> DatasetRecord:
-    evse: EvseDataRecord = record  # type: ignore[assignment]
+def _evse_record(raw: bytes, record: EvseDataLike, group: RecordGroup) -> DatasetRecord:
     return DatasetRecord(
-        evse.evse_id.key,
+        record.evse_id.key,
         group.key,
-        strip_pull_members(raw, evse),
-        geo_format_of(evse),
-        evse_index_row(evse, group.key),
+        strip_pull_members(raw, record),
+        geo_format_of(record),
+        evse_index_row(record, group.key),
     )
 
 
-def _product_record(raw: bytes, record: AnyRecord, group: RecordGroup) -> DatasetRecord:
-    product: PricingProductDataRecord = record  # type: ignore[assignment]
-    return DatasetRecord(f"{group.key}|{product.product_id}", group.key, raw, group.audience)
+def _product_record(raw: bytes, record: PricingProductDataRecord, group: RecordGroup) -> DatasetRecord:
+    return DatasetRecord(f"{group.key}|{record.product_id}", group.key, raw, group.audience)
 
 
-def _evse_price_record(raw: bytes, record: AnyRecord, group: RecordGroup) -> DatasetRecord:
-    price: EvsePricing = record  # type: ignore[assignment]
-    return DatasetRecord(f"{price.evse_id.key}|{price.provider_id.key}", group.key, raw, price.provider_id.key)
+def _evse_price_record(raw: bytes, record: EvsePricing, group: RecordGroup) -> DatasetRecord:
+    return DatasetRecord(f"{record.evse_id.key}|{record.provider_id.key}", group.key, raw, record.provider_id.key)
 
 
-def _identification_record(raw: bytes, record: AnyRecord, group: RecordGroup) -> DatasetRecord:
-    authentication_record: AuthenticationDataRecord = record  # type: ignore[assignment]
-    key = identification_key(authentication_record.identification)
-    return DatasetRecord(key, group.key, raw, "", token_index_row(authentication_record.identification))
+def _identification_record(raw: bytes, record: AuthenticationDataRecord, group: RecordGroup) -> DatasetRecord:
+    key = identification_key(record.identification)
+    return DatasetRecord(key, group.key, raw, "", token_index_row(record.identification))
 
 
-def _operator_parties(record: AnyRecord) -> Sequence[OwningParty | None]:
-    evse: EvseDataRecord | EvseStatusRecord | EvsePricing = record  # type: ignore[assignment]
-    return (evse.evse_id.operator,)
+def _operator_parties(record: EvseDataLike | EvseStatusRecord | EvsePricing) -> Sequence[OwningParty | None]:
+    return (record.evse_id.operator,)
 
 
-def _provider_parties(record: AnyRecord) -> Sequence[OwningParty | None]:
-    authentication_record: AuthenticationDataRecord = record  # type: ignore[assignment]
-    return [evco_id.provider for evco_id in evco_ids(authentication_record.identification)]
+def _provider_parties(record: AuthenticationDataRecord) -> Sequence[OwningParty | None]:
+    return [evco_id.provider for evco_id in evco_ids(record.identification)]
 
 
 def _no_parties(_record: AnyRecord) -> Sequence[OwningParty | None]:
     return ()
 
 
+#: All datasets, in the order in which a peer is pulled.
 DATASET_TYPES: Mapping[DatasetKind, DatasetType] = MappingProxyType(
     {
-        kind.dataset: kind
-        for kind in (
+        dataset_type.dataset: dataset_type
+        for dataset_type in (
             DatasetType(
                 dataset=DatasetKind.EVSE_DATA,
                 operation=OPERATION_BY_NAME["PushEvseData"],
@@ -316,7 +319,7 @@ DATASET_TYPES: Mapping[DatasetKind, DatasetType] = MappingProxyType(
                 list_names=("AuthenticationDataRecord",),
                 build_record=_identification_record,
                 parties_of=_provider_parties,
-                foreign_party_code=INCONSISTENT_EVCO_ID,
+                foreign_party_code=StatusCodeValue.INCONSISTENT_EVCO_ID,
             ),
         )
     }

@@ -1,11 +1,31 @@
-"""Replicated state: EVSE data, EVSE statuses, products, EVSE prices, authentication data. One mechanism for all five.
+"""The five datasets that nodes replicate: EVSE data, EVSE statuses, products, EVSE prices, authentication data.
 
-The story: a *record* is what came, byte for byte, under a canonical key. Records stand in *groups*: what a fullLoad
-replaces (an operator's EVSEs, an operator's products for one audience, a provider's identifications). Our own state has
-the source ``""``, a copy of a peer's the peer's name. Every real change takes the next number of the node's change
-sequence; the earlier version moves to the history, and what is withdrawn leaves a tombstone. So three questions have
-cheap answers: what is valid now (pulls), what lies behind a cursor (replication), and what was valid then (history).
+Overview
+    One mechanism serves all five (decision 0005). A *record* is stored as the bytes that were received, under a
+    canonical key. Records belong to *groups*, which are what a fullLoad replaces: an operator's EVSEs, an operator's
+    products for one audience, a provider's identifications. Each row has a *source*: ``""`` for our own data, the
+    peer's name for a copy of a peer's.
 
-``Keeper`` is the one door for changes; pulls read ``queries``, ``evses`` and ``pages``, replication reads ``behind``;
-``history``, ``quarantine`` and ``sweeping`` are for people and for the passing of time.
+    Every change takes the next number of the node's change sequence. The version that it replaces moves to the history,
+    and a deleted record stays as a *tombstone*. So three questions have cheap answers: what is valid now (pulls), what
+    changed behind a cursor (replication), and what was valid at a time in the past (disputes).
+
+Main classes, in the order of a push
+    `models.Changeset` is what a push or a finished pull changes. `coordinator.DatasetCoordinator` applies one changeset
+    of a dataset and source at a time: small ones by `apply.apply_in_transaction`, larger ones by `staging.StagedImport`
+    over a spool file. `change_feed` then tells replication which groups a peer's copy lags behind in. Pulls read by
+    `queries` (groups, pages, history) and `evse_search` (filters; `geo_index` for a radius). `quarantine` has the
+    records of peers that cannot be used, with the reason.
+
+Invariants
+    A changeset is applied as a whole or not at all, also over a crash.
+    Only real changes take a number: a cursor at the newest change of a group means that the copy is equal.
+    Records of different sources never replace each other.
+
+Failures
+    `StoreError` and `StoreBusy`, as of every write. An import that an error interrupts behind its commit point is
+    finished before the next change of the same dataset and source, or at the next start.
+
+Where to read next
+    `DatasetCoordinator.exclusive`, `ExclusiveUpdate.apply`, then `StagedImport.commit_and_apply`.
 """

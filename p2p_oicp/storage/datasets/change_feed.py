@@ -1,6 +1,9 @@
-"""What replication reads: which of our groups a peer's copy lags behind in, and what changed since.
+"""The change feed of our datasets, and the watermarks of the datasets that are pulled.
 
-Up to which time, of the other side's clock, a peer that is pulled has been pulled.
+**Replication** asks in which of our groups a peer's copy lags behind its cursor (`lagging_groups`), then for the
+changes behind it (`load_changes`) or for a snapshot (`live_ids`, `load_records`). Cursors are rows of `peer_state`.
+
+**Pulls** store a watermark: the time, by the peer's clock, up to which its EVSE data has been pulled.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, Text, and_, bindparam, case, delete, func, insert, or_, select
 
 from p2p_oicp.storage.datasets.models import OWN, DatasetKind
 from p2p_oicp.storage.schema import (
@@ -21,10 +24,10 @@ from p2p_oicp.storage.schema import (
     dataset_versions,
     watermarks,
 )
-from p2p_oicp.storage.statements import compiled, list_parameter, listed
+from p2p_oicp.storage.statements import compiled, list_parameter, listed, optional
 from p2p_oicp.storage.store import Store
 
-# So many are read in 1 ms, which is what the way to a thread and back costs under load.
+# Read inline: they take 1 ms, which is what the way to a thread and back costs under load.
 _MAX_INLINE_ROWS = 200
 
 _records, _groups, _cursors, _versions, _purges = (
@@ -37,7 +40,7 @@ _records, _groups, _cursors, _versions, _purges = (
 
 
 def _visible_to_audiences(column: ColumnElement[Any]) -> ColumnElement[bool]:
-    return or_(bindparam("audiences").is_(None), column.in_(listed("audiences")))
+    return or_(optional("audiences", Text).is_(None), column.in_(listed("audiences")))
 
 
 _SELECT_LAGGING_GROUPS = compiled(
@@ -74,6 +77,7 @@ _group_filter = (
     _records.group_key == bindparam("group_"),
     _visible_to_audiences(_records.filter_value),
 )
+# Only for records that are newer than the cursor in their present life: they may have had an earlier one.
 _was_valid_at_cursor = (
     select(_versions.deleted == 0)
     .where(
@@ -112,16 +116,23 @@ _SELECT_BY_IDS = compiled(
 
 @dataclass(frozen=True, slots=True)
 class ReplicaScope:
-    """Whose copy of which dataset it is; ``audiences`` as JSON, what the peer may see (None: all)."""
+    """The copy that a peer has of a dataset of ours.
+
+    ``audiences`` limits what the peer may see; None does not.
+    """
 
     peer: str
     dataset: DatasetKind
-    audiences: str | None
+    audiences: Sequence[str] | None
 
 
 @dataclass(frozen=True, slots=True)
 class LaggingGroup:
-    """A group of ours that the peer's copy lags behind in; ``cursor`` is None where it has nothing of it."""
+    """A group of ours in which a peer's copy lags behind.
+
+    ``cursor`` is the newest change that the copy has, None if it has nothing of the group; ``purged_change`` is the
+    newest tombstone that was removed: from a cursor before it, only a snapshot leads on.
+    """
 
     group_key: str
     party: str
@@ -134,7 +145,7 @@ class LaggingGroup:
 
 @dataclass(frozen=True, slots=True)
 class ChangedRecord:
-    """One record behind a cursor; ``existed_at_cursor`` says whether it was valid at the cursor."""
+    """One record behind a cursor, in its newest state; ``existed_at_cursor``: whether it was live at the cursor."""
 
     change: int
     deleted: bool
@@ -143,18 +154,27 @@ class ChangedRecord:
 
 
 def lagging_groups(store: Store, scope: ReplicaScope) -> list[LaggingGroup]:
-    """Return the groups that this copy lags behind in."""
+    """Return the groups in which the copy lags behind. Raises StoreError."""
     rows = store.query_inline(
-        _SELECT_LAGGING_GROUPS, dataset_=scope.dataset, peer_=scope.peer, audiences=scope.audiences
+        _SELECT_LAGGING_GROUPS, dataset_=scope.dataset, peer_=scope.peer, audiences=list_parameter(scope.audiences)
     )
     return [LaggingGroup(**dict(row)) for row in rows]
+
+
+def _of_group(scope: ReplicaScope, group_key: str) -> dict[str, object]:
+    return {"dataset_": scope.dataset, "group_": group_key, "audiences": list_parameter(scope.audiences)}
 
 
 async def load_changes(
     store: Store, scope: ReplicaScope, group_key: str, after: int, limit: int
 ) -> list[ChangedRecord]:
-    """Return what changed of a group behind ``after``, in order; each record once, in its last_change state."""
-    parameters = {"dataset_": scope.dataset, "group_": group_key, "audiences": scope.audiences, "after": after}
+    """Return up to ``limit`` changed records of a group behind the change ``after``, in order. Raises StoreError."""
+    parameters = {
+        "dataset_": scope.dataset,
+        "group_": group_key,
+        "audiences": list_parameter(scope.audiences),
+        "after": after,
+    }
     rows = store.query_inline(_SELECT_CHANGES, limit=_MAX_INLINE_ROWS, **parameters)
     if len(rows) == _MAX_INLINE_ROWS < limit:
         rows = await store.query(_SELECT_CHANGES, limit=limit, **parameters)
@@ -164,20 +184,26 @@ async def load_changes(
 
 
 async def live_ids(store: Store, scope: ReplicaScope, group_key: str, until: int) -> array[int]:
-    """Return the ids of the valid records of a group that were there at change ``until``."""
+    """Return the ids of the live records of a group that existed at the change ``until``. Raises StoreError."""
     rows = await store.query_bulk(
-        _SELECT_LIVE_IDS, dataset_=scope.dataset, group_=group_key, audiences=scope.audiences, until=until
+        _SELECT_LIVE_IDS,
+        dataset_=scope.dataset,
+        group_=group_key,
+        audiences=list_parameter(scope.audiences),
+        until=until,
     )
     return array("q", (row["id"] for row in rows))
 
 
 async def is_empty(store: Store, scope: ReplicaScope, group_key: str) -> bool:
-    """Say whether nothing of a group is valid any more."""
-    return not await store.query(_SELECT_ANY_LIVE, dataset_=scope.dataset, group_=group_key, audiences=scope.audiences)
+    """Return whether a group has no live records. Raises StoreError."""
+    return not await store.query(
+        _SELECT_ANY_LIVE, dataset_=scope.dataset, group_=group_key, audiences=list_parameter(scope.audiences)
+    )
 
 
 async def load_records(store: Store, ids: Iterable[int]) -> Sequence[tuple[int, bytes]]:
-    """Return the records of these ids that are still valid."""
+    """Return id and bytes of the records of these ids that are still live. Raises StoreError."""
     rows = await store.query_bulk(_SELECT_BY_IDS, ids=list_parameter(ids))
     return [(row["id"], row["raw"]) for row in rows]
 
@@ -192,16 +218,16 @@ _DELETE_WATERMARK = compiled(delete(watermarks).where(*_peer_filter))
 
 
 async def get_watermark(store: Store, peer: str, dataset: DatasetKind) -> float | None:
-    """Return the time in seconds since the epoch, None where everything must be pulled."""
+    """Return the watermark in seconds since the epoch; None: everything has to be pulled. Raises StoreError."""
     rows = await store.query(_SELECT_WATERMARK, peer_=peer, dataset_=dataset)
     return float(rows[0]["at"]) if rows else None
 
 
 async def set_watermark(store: Store, peer: str, dataset: DatasetKind, at: float) -> None:
-    """Note that everything up to ``at`` is here."""
+    """Store that everything up to ``at`` (seconds since the epoch) has been pulled. Raises StoreError."""
     await store.write(lambda tx: tx.run(_UPSERT_WATERMARK, peer=peer, dataset=dataset, at=at))
 
 
 async def clear_watermark(store: Store, peer: str, dataset: DatasetKind) -> None:
-    """Pull everything the next time."""
+    """Let the next pull fetch everything. Raises StoreError."""
     await store.write(lambda tx: tx.run(_DELETE_WATERMARK, peer_=peer, dataset_=dataset))

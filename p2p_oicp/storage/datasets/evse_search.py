@@ -1,23 +1,23 @@
-"""Searching EVSE data: which records a pull means, and what is known of one charging spot.
+"""Search of EVSE data: the records that a pull asks for, and what the store knows of one EVSE.
 
-A pull's answer is a list of record ids, made once for a crawl; a page (``pages``) is the bytes of some of these ids.
-So the pages of a crawl stay what they were while records change, page N costs what page 0 costs, and only the first
-page searches.
+The result of a search is a list of record ids; each page of a pull is then the bytes of some of these ids
+(`queries.load_runs`). So the pages of one pull are consistent while records change, page N costs what page 0 costs,
+and only the first page searches.
 """
 
 from __future__ import annotations
 
-import asyncio
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy import Text, bindparam, func, or_, select
 
+from p2p_oicp.concurrency import offload
 from p2p_oicp.storage.datasets.geo_index import cells_around
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.schema import dataset_groups
-from p2p_oicp.storage.statements import Statement, compiled, list_parameter
+from p2p_oicp.storage.statements import Statement, compiled, list_parameter, optional
 from p2p_oicp.storage.store import Store
 
 _SOURCE_FILTER = """
@@ -36,7 +36,7 @@ _ATTRIBUTE_FILTERS = """
     AND (:open_24_hours IS NULL OR f.open_24_hours = :open_24_hours)
 """
 _ALL_FILTERS = f"{_SOURCE_FILTER}{_ATTRIBUTE_FILTERS}"
-# One text of all ids: a million rows of Python would cost more than the search.
+# All ids as one text: a million rows as Python objects would cost more than the search.
 _SELECT_IDS = "SELECT group_concat(record_id) AS ids FROM (SELECT f.record_id {} {} ORDER BY f.record_id)"
 _IN_AREA = (
     "FROM json_each(:cells) AS c CROSS JOIN evse_index AS f "
@@ -44,7 +44,8 @@ _IN_AREA = (
     "AND great_circle_km(f.latitude, f.longitude, :latitude, :longitude) <= :radius"
 )
 _SEARCH_VALID = Statement(_SELECT_IDS.format("FROM evse_index AS f WHERE f.deleted = 0", _ALL_FILTERS), {})
-# A delta costs by its rows, not by the table: left alone, SQLite would walk through all ids, which are in order.
+# INDEXED BY: a delta has to cost by its own rows. Left alone, SQLite walks through the whole table, since that yields
+# the ids in order.
 _SEARCH_CHANGED = Statement(
     _SELECT_IDS.format("FROM evse_index AS f INDEXED BY evse_index_by_time WHERE f.changed_at >= :since", _ALL_FILTERS),
     {},
@@ -66,16 +67,17 @@ _SELECT_ANY_OF_OPERATOR = Statement(
 _SELECT_LAST_CHANGE = compiled(
     select(func.coalesce(func.max(_groups.last_change), 0).label("last_change")).where(
         _groups.dataset == int(DatasetKind.EVSE_DATA),
-        or_(bindparam("source_").is_(None), _groups.source == bindparam("source_")),
+        or_(optional("source_", Text).is_(None), _groups.source == bindparam("source_")),
     )
 )
 
 
 @dataclass(frozen=True, slots=True)
 class EvseFilter:
-    """What a pull asks for; None does not filter. ``modes`` are texts as ``facts.listed`` writes them.
+    """The filters of a pull; None does not filter.
 
-    ``excluded_sources`` are sources that do not count.
+    ``source`` limits the search to one source, ``excluded_sources`` leaves some out. ``modes`` are texts of
+    `roles.datasets.types.encode_multivalue`.
     """
 
     source: str | None = None
@@ -99,7 +101,7 @@ class EvseFilter:
 
 @dataclass(frozen=True, slots=True)
 class SearchArea:
-    """A place and what lies within ``radius`` km of it."""
+    """A circle: a point in degrees, and a radius in km."""
 
     latitude: float
     longitude: float
@@ -118,7 +120,7 @@ class SearchArea:
 
 @dataclass(frozen=True, slots=True)
 class EvseKnowledge:
-    """What our store knows of an EVSE: whether its operator has sent any data (B1), and whether it is compatible."""
+    """What the store knows of an EVSE; ``operator_has_data``: its operator has sent any EVSE data (RULES B1)."""
 
     operator_has_data: bool
     is_known: bool
@@ -128,14 +130,22 @@ class EvseKnowledge:
 async def search(
     store: Store, filters: EvseFilter, since: float | None = None, area: SearchArea | None = None
 ) -> array[int]:
-    """Return the ids of the records that a pull means; ``since`` includes what was withdrawn after it."""
+    """Return the ids of the records that a pull asks for, in order. Raises StoreError.
+
+    Args:
+        store: the store to search in.
+        filters: what the records have to match.
+        since: only records that changed since (seconds since the epoch), deleted ones included.
+        area: only live records in this circle; takes precedence over ``since``.
+
+    """
     if area is not None:
         (row,) = await store.query_bulk(_SEARCH_IN_AREA, **filters.parameters(), **area.parameters())
     elif since is not None:
         (row,) = await store.query_bulk(_SEARCH_CHANGED, **filters.parameters(), since=since)
     else:
         (row,) = await store.query_bulk(_SEARCH_VALID, **filters.parameters())
-    return await asyncio.to_thread(_parse_ids, row["ids"] or "")
+    return await offload(_parse_ids, row["ids"] or "")
 
 
 def _parse_ids(text: str) -> array[int]:
@@ -145,7 +155,7 @@ def _parse_ids(text: str) -> array[int]:
 async def find_keys_in_area(
     store: Store, area: SearchArea, source: str | None, excluded_sources: Sequence[str] | None = None
 ) -> list[str]:
-    """Return the keys of the EVSEs in a circle, but for those whose source is in ``excluded_sources``."""
+    """Return the keys of the EVSEs in a circle, of one source or of all (None). Raises StoreError."""
     rows = await store.query_bulk(
         _SELECT_KEYS_IN_AREA, **area.parameters(), source=source, excluded_sources=list_parameter(excluded_sources)
     )
@@ -153,14 +163,14 @@ async def find_keys_in_area(
 
 
 def last_change(store: Store, source: str | None) -> int:
-    """Return the number of the newest change of EVSE data, of a source or of all."""
+    """Return the number of the newest change of EVSE data, of one source or of all (None). Raises StoreError."""
     return int(store.query_inline(_SELECT_LAST_CHANGE, source_=source)[0]["last_change"])
 
 
 def evse_knowledge(
     store: Store, evse_key: str, operator_key: str, excluded_sources: Sequence[str] | None = None
 ) -> EvseKnowledge:
-    """Return what is known of an EVSE, in whatever source that is not in ``excluded_sources``."""
+    """Return what is known of an EVSE from all sources that are not excluded. Raises StoreError."""
     source_parameters = {"source": None, "excluded_sources": list_parameter(excluded_sources)}
     rows = store.query_inline(_SELECT_EVSE, dataset=DatasetKind.EVSE_DATA, evse=evse_key, **source_parameters)
     has_data = bool(rows) or bool(

@@ -1,32 +1,37 @@
-"""Where on earth: distances, and cells of a tenth of a degree that an index finds them by; pure."""
+"""Search by radius: great-circle distances, and grid cells of a tenth of a degree that an index can find.
+
+A search takes the ranges of cells that cover its circle from the index, then compares distances. Pure functions.
+"""
 
 from __future__ import annotations
 
 from math import asin, cos, degrees, floor, radians, sin, sqrt
 
-#: The earth's mean radius (IUGG), in km.
+#: The earth's mean radius in km (IUGG).
 EARTH_RADIUS_KM = 6371.0088
 _LATITUDE_CELLS = 1800
 _LONGITUDE_CELLS = 3600
+# More than the cells of a row, so that the number of a cell can be read: 1401_00123 is row 1401, column 123.
 _CELL_ROW_STRIDE = 10_000
 
 
 def great_circle_km(latitude: float, longitude: float, other_latitude: float, other_longitude: float) -> float:
-    """Return the distance of two places on the surface of a sphere, in km (haversine formula)."""
+    """Return the distance of two points in km, on a sphere, by the haversine formula; arguments are in degrees."""
     latitude_radians, other_latitude_radians = radians(latitude), radians(other_latitude)
     half_height = sin((other_latitude_radians - latitude_radians) / 2)
     half_width = sin(radians(other_longitude - longitude) / 2)
     haversine = half_height**2 + cos(latitude_radians) * cos(other_latitude_radians) * half_width**2
+    # Rounding may lift the haversine of antipodes above 1, where the arcsine is not defined.
     return 2 * EARTH_RADIUS_KM * asin(min(1.0, sqrt(haversine)))
 
 
 def cell_of(latitude: float, longitude: float) -> int:
-    """Return the cell that a place lies in."""
+    """Return the cell of a point; arguments are in degrees."""
     return _row(latitude) * _CELL_ROW_STRIDE + _column(longitude)
 
 
 def cells_around(latitude: float, longitude: float, radius_km: float) -> list[tuple[int, int]]:
-    """Return ranges of cells (first, last) that cover a circle, and little more."""
+    """Return ranges of cells (first, last) that cover a circle, one or two ranges for each row of cells."""
     angular_radius = radius_km / EARTH_RADIUS_KM
     south, north = latitude - degrees(angular_radius), latitude + degrees(angular_radius)
     rows = range(_row(max(south, -90.0)), _row(min(north, 90.0)) + 1)
@@ -39,7 +44,8 @@ def cells_around(latitude: float, longitude: float, radius_km: float) -> list[tu
 def _columns_around(
     longitude: float, latitude: float, angular_radius: float, *, contains_pole: bool
 ) -> list[tuple[int, int]]:
-    """Return the ranges of columns; two where the circle lies across the date line."""
+    """Return the ranges of columns that a circle covers; two if it crosses the date line."""
+    # The meridians that touch the circle: sin(Δlongitude) = sin(radius) / cos(latitude). Near a pole there are none.
     sine = sin(min(angular_radius, radians(90))) / max(cos(radians(latitude)), 1e-9)
     if contains_pole or sine >= 1:
         return [(0, _LONGITUDE_CELLS - 1)]

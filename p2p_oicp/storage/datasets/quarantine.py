@@ -1,4 +1,8 @@
-"""Records of peers that cannot be used: set aside with what is wrong with them, for a person to see."""
+"""The quarantine: records of peers that failed validation, with their findings, for a person to look at.
+
+A record that arrives again is counted, not stored again. At most `MAX_RECORDS_PER_SOURCE` records of a source are
+stored; the oldest are evicted first.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,11 @@ from p2p_oicp.storage.sqlite.writer import Lane, Transaction
 from p2p_oicp.storage.statements import Statement, compiled
 from p2p_oicp.storage.store import Store
 
+# Records of one transaction of the bulk lane.
 _CHUNK_SIZE = 100
+# Longer records are cut off: enough of them remains to recognise them.
 _MAX_RECORD_BYTES = 64 * 1024
-#: Of one peer; the oldest give way.
+#: Per source. The oldest are evicted.
 MAX_RECORDS_PER_SOURCE = 10_000
 
 _quarantine = quarantine.c
@@ -52,19 +58,28 @@ LIST_BY_SOURCE = compiled(
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedRecord:
-    """A record that cannot be used, and why."""
+    """A record that failed validation, and why."""
 
     raw: bytes
     findings: tuple[Finding, ...]
 
     @property
     def reason(self) -> str:
-        """Say what is wrong, in one line."""
+        """The first findings, in one line."""
         return "; ".join(f"{finding.pointer}: {finding.message}" for finding in self.findings[:3])
 
 
 async def add(store: Store, source: str, operation: str, records: Sequence[QuarantinedRecord], now: float) -> int:
-    """Keep records aside; one that was seen before is counted. Return how many were never seen."""
+    """Store rejected records; return how many of them were not stored before.
+
+    Args:
+        store: the store that they are stored in.
+        source: the peer that sent them.
+        operation: the name of the operation that they belong to.
+        records: the newest last.
+        now: seconds since the epoch.
+
+    """
     if not records:
         return 0
     rows = [
@@ -96,6 +111,6 @@ async def add(store: Store, source: str, operation: str, records: Sequence[Quara
 
 
 def _upsert_rows(tx: Transaction, rows: Sequence[dict[str, object]]) -> int:
-    """Keep rows; return how many are new."""
+    """Return how many of the rows are new."""
     seen_counts = [tx.one(_UPSERT, **row) for row in rows]
     return sum(row is not None and row["occurrences"] == 1 for row in seen_counts)

@@ -1,49 +1,41 @@
-"""What pulls read: valid records by group and by key.
+"""Queries for pulls and for people: records by key and by group, pages of EVSE data, versions of the past.
 
-Pages of EVSE data: the bytes of records, those together of which a pull says the same.
-
-Records that changed together, of one operator, come as one row. A row a record costs twice as much, and hands Python's
-lock to other threads each time; all of a large page in one row is more memory than the C library keeps at hand, and
-getting that costs more than all the rest.
-
-The state at any time in the past: every version of a record, and what was valid at a moment.
+A pull without pages is answered by joining the stored bytes of each group; a page of EVSE data by joining *runs* of
+records that a response describes in the same words.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import Text, bindparam, or_, select
 
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.schema import dataset_groups, dataset_purges, dataset_records
-from p2p_oicp.storage.statements import Statement, compiled, list_parameter, listed
-from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.statements import Statement, compiled, list_parameter, listed, optional
+from p2p_oicp.storage.store import Row, Store
 
 _records, _groups, _purges = dataset_records.c, dataset_groups.c, dataset_purges.c
 
-#: Records by key, of all sources (but ``excluded_sources``, in JSON) or one; the newest copy of a key first.
+#: Live records by key, of one source or of all (but ``excluded_sources``); of one key, the newest copy comes first.
 RECORDS_BY_KEY = compiled(
     select(_records.key, _records.source, _records.group_key, _records.raw, _records.filter_value, _records.changed_at)
     .where(
         _records.dataset == bindparam("dataset_"),
         _records.key.in_(listed("keys")),
         _records.deleted == 0,
-        or_(bindparam("source_").is_(None), _records.source == bindparam("source_")),
-        or_(bindparam("excluded_sources").is_(None), _records.source.not_in(listed("excluded_sources"))),
+        or_(optional("source_", Text).is_(None), _records.source == bindparam("source_")),
+        or_(optional("excluded_sources", Text).is_(None), _records.source.not_in(listed("excluded_sources"))),
     )
     .order_by(_records.key, _records.changed_at.desc())
 )
-
-#: Valid records, joined to one text a group; NULL parameters do not filter. The others are JSON.
-RECORDS_BY_GROUP = Statement(
-    """
+# Live records, joined to one text for each group. Parameters that are NULL do not filter.
+_BY_GROUP = """
 SELECT g.group_key, g.party, g.wrapper, g.source, r.records FROM (
   SELECT source, group_key, CAST(group_concat(CAST(raw AS TEXT), ',') AS BLOB) AS records
   FROM dataset_records
-  WHERE dataset = :dataset_ AND deleted = 0
+  WHERE dataset = :dataset_ AND deleted = 0 {}
     AND (:source_ IS NULL OR source = :source_)
     AND (:excluded_sources IS NULL OR source NOT IN (SELECT value FROM json_each(:excluded_sources)))
     AND (:filter_values IS NULL OR filter_value IN (SELECT value FROM json_each(:filter_values)))
@@ -52,26 +44,11 @@ SELECT g.group_key, g.party, g.wrapper, g.source, r.records FROM (
   GROUP BY source, group_key
 ) AS r JOIN dataset_groups AS g ON g.dataset = :dataset_ AND g.source = r.source AND g.group_key = r.group_key
 ORDER BY g.group_key, g.source
-""",
-    {},
-)
-#: As ``GROUPED``, of these keys only.
-RECORDS_BY_GROUP_AND_KEY = Statement(
-    """
-SELECT g.group_key, g.party, g.wrapper, g.source, r.records FROM (
-  SELECT source, group_key, CAST(group_concat(CAST(raw AS TEXT), ',') AS BLOB) AS records
-  FROM dataset_records
-  WHERE dataset = :dataset_ AND deleted = 0 AND key IN (SELECT value FROM json_each(:keys))
-    AND (:source_ IS NULL OR source = :source_)
-    AND (:excluded_sources IS NULL OR source NOT IN (SELECT value FROM json_each(:excluded_sources)))
-    AND (:filter_values IS NULL OR filter_value IN (SELECT value FROM json_each(:filter_values)))
-  GROUP BY source, group_key
-) AS r JOIN dataset_groups AS g ON g.dataset = :dataset_ AND g.source = r.source AND g.group_key = r.group_key
-ORDER BY g.group_key, g.source
-""",
-    {},
-)
-#: The keys of a source's valid records in some groups.
+"""
+_RECORDS_BY_GROUP = Statement(_BY_GROUP.format(""), {})
+# A statement of its own, without `:keys IS NULL OR`: so the index by key is used.
+_RECORDS_BY_GROUP_OF_KEYS = Statement(_BY_GROUP.format("AND key IN (SELECT value FROM json_each(:keys))"), {})
+#: The keys of the live records of a source in some groups.
 KEYS_BY_GROUP = compiled(
     select(_records.group_key, _records.key).where(
         _records.dataset == bindparam("dataset_"),
@@ -80,16 +57,65 @@ KEYS_BY_GROUP = compiled(
         _records.deleted == 0,
     )
 )
-#: Everybody of whom there is anything.
+#: All sources that have any data.
 SOURCES = compiled(select(_groups.source).distinct())
+#: Up to which change, and which time, tombstones of a dataset were removed.
 LAST_PURGE = compiled(select(_purges.change, _purges.at).where(_purges.dataset == bindparam("dataset_")))
 
 
-#: So many records are read at once, in less than 0.1 ms: too little to leave the event loop for.
+async def records_by_key(
+    store: Store,
+    dataset: DatasetKind,
+    keys: Iterable[str],
+    *,
+    source: str | None,
+    excluded_sources: Sequence[str] | None,
+) -> dict[str, bytes]:
+    """Return live records by key, of one source or of all (None); of several copies, the newest. Raises StoreError."""
+    rows = await store.query(
+        RECORDS_BY_KEY,
+        dataset_=dataset,
+        keys=list_parameter(keys),
+        source_=source,
+        excluded_sources=list_parameter(excluded_sources),
+    )
+    return {row["key"]: row["raw"] for row in reversed(rows)}
+
+
+async def records_by_group(
+    store: Store,
+    dataset: DatasetKind,
+    *,
+    source: str | None,
+    excluded_sources: Sequence[str] | None,
+    filter_values: Sequence[str] | None = None,
+    group_keys: Sequence[str] | None = None,
+    keys: Sequence[str] | None = None,
+    since: float | None = None,
+) -> list[Row]:
+    """Return live records by group: rows of ``group_key``, ``party``, ``wrapper``, ``source``, ``records``.
+
+    ``records`` are the bytes of all records of the group, with commas between them. A filter that is None does not
+    filter; ``since`` is in seconds since the epoch. Raises StoreError.
+    """
+    filters = {
+        "dataset_": dataset,
+        "source_": source,
+        "excluded_sources": list_parameter(excluded_sources),
+        "filter_values": list_parameter(filter_values),
+        "groups": list_parameter(group_keys),
+        "since": since,
+    }
+    if keys is None:
+        return await store.query_bulk(_RECORDS_BY_GROUP, **filters)
+    return await store.query_bulk(_RECORDS_BY_GROUP_OF_KEYS, **filters, keys=list_parameter(keys))
+
+
+#: Records of one query of a page: read in less than 0.1 ms, for which leaving the event loop is not worth it.
 PAGE_CHUNK_SIZE = 50
-#: Stands between records; JSON has no such character.
+#: Separates the records of a run; no JSON text has this character.
 RECORD_SEPARATOR = b"\x01"
-# Only a delta needs to look at earlier versions.
+# Only a delta looks at earlier versions, to tell an update from an insert.
 _SELECT_RUNS = Statement(
     """
 SELECT CASE WHEN :since IS NULL THEN '' WHEN r.deleted THEN 'delete'
@@ -104,7 +130,6 @@ GROUP BY 1, 2, 3, 4, 5
 """,
     {},
 )
-_groups = dataset_groups.c
 _SELECT_OPERATOR = compiled(
     select(_groups.party, _groups.wrapper).where(
         _groups.dataset == int(DatasetKind.EVSE_DATA),
@@ -115,10 +140,10 @@ _SELECT_OPERATOR = compiled(
 
 
 class RecordLabel(NamedTuple):
-    """What a pull says of a record beside its own members.
+    """What the response to a pull adds to a record.
 
-    ``change`` is insert, update or delete in a delta, else empty; ``changed_at`` in seconds since the epoch;
-    ``notation`` the one of its places, empty where that is not known.
+    ``delta_type`` is insert, update or delete in a delta, otherwise empty; ``changed_at`` is in seconds since the
+    epoch; ``geo_format`` is the notation of all its coordinates, empty if it is not known.
     """
 
     delta_type: str
@@ -129,7 +154,11 @@ class RecordLabel(NamedTuple):
 
 
 class RecordRun(NamedTuple):
-    """``records`` many with the same label: their bytes behind the opening brace, with ``BETWEEN`` between them."""
+    """Records with the same label.
+
+    ``record_tails`` are their bytes without the opening brace, separated by `RECORD_SEPARATOR`: the caller puts the
+    members of the label before each of them.
+    """
 
     label: RecordLabel
     record_count: int
@@ -137,13 +166,18 @@ class RecordRun(NamedTuple):
 
 
 def load_runs(store: Store, ids: Sequence[int], since: float | None) -> list[RecordRun]:
-    """Return ``MOST_AT_ONCE`` records at most; one that was withdrawn is left out, in a delta it is a ``delete``."""
+    """Return the records of up to `PAGE_CHUNK_SIZE` ids; a deleted one only in a delta. Raises StoreError.
+
+    Records that changed together come as one row: with a row each, a page costs twice as much, and the reading thread
+    hands Python's lock over at every row. A whole large page in one row would need more memory than the C library
+    has at hand, and to get that from the system costs more than all the rest.
+    """
     rows = store.query_inline(_SELECT_RUNS, ids=list_parameter(ids), since=since)
     return [RecordRun(RecordLabel(*label), count, tails) for *label, count, tails in rows]
 
 
 def operator_of(store: Store, label: RecordLabel) -> tuple[str, bytes]:
-    """Return the operator whose record it is, and the JSON object around the records of its push."""
+    """Return the operator of a record, and the JSON object around the records of its push. Raises StoreError."""
     rows = store.query_inline(_SELECT_OPERATOR, source_=label.source, group_=label.group_key)
     return (rows[0]["party"], rows[0]["wrapper"]) if rows else ("", b"{}")
 
@@ -154,13 +188,13 @@ SELECT {_VERSION_COLUMNS} FROM dataset_versions
 UNION ALL
 SELECT dataset, key, source, group_key, change, changed_at AS since, NULL AS until, deleted, raw FROM dataset_records
 """  # noqa: S608 - our own text
-#: Every version of the records with a key, or with keys that begin with it and a ``|`` (prices of an EVSE).
+#: All versions of the records with a key, and of those whose key begins with it and ``|``: the prices of an EVSE.
 VERSIONS_BY_KEY = Statement(
     f"SELECT * FROM ({_ALL_VERSIONS}) WHERE dataset IN (SELECT value FROM json_each(:datasets)) "  # noqa: S608 - our own text
     "AND (key = :key OR key BETWEEN :key || '|' AND :key || '|~') ORDER BY dataset, source, key, change",
     {},
 )
-#: What was valid at a moment, of one dataset.
+#: The records of a dataset that were valid at a time.
 VERSIONS_VALID_AT = Statement(
     f"SELECT * FROM ({_ALL_VERSIONS}) WHERE dataset = :dataset AND deleted = 0 AND since <= :at "  # noqa: S608 - our own text
     "AND (until IS NULL OR until > :at) AND (:source IS NULL OR source = :source) ORDER BY source, key",
@@ -168,6 +202,6 @@ VERSIONS_VALID_AT = Statement(
 )
 
 
-async def valid_at(store: Store, dataset: int, at: float, source: str | None = None) -> list[sqlite3.Row]:
-    """Return the records of a dataset that were valid at a moment (seconds since the epoch)."""
+async def valid_at(store: Store, dataset: int, at: float, source: str | None = None) -> list[Row]:
+    """Return the records of a dataset that were valid at a time, in seconds since the epoch. Raises StoreError."""
     return await store.query_bulk(VERSIONS_VALID_AT, dataset=dataset, at=at, source=source)

@@ -231,7 +231,7 @@ async def test_one_bad_record_of_a_peer_costs_the_others_nothing_and_is_set_asid
     async with stopped.running("b") as node:
         answer = await stopped.b_peer.post(PUSH_DATA, push_data(evse("1"), broken, evse("3")))
         assert answer.json["Result"] is True
-        assert "1 records were set aside" in answer.json["StatusCode"]["AdditionalInfo"]
+        assert "1 records were quarantined" in answer.json["StatusCode"]["AdditionalInfo"]
         assert await names(stopped.b) == ["1", "3"]
         (row,) = await node.store.query(quarantine.LIST_ALL)
     assert (row["source"], row["operation"], row["occurrences"]) == ("node a", "PushEvseData", 1)

@@ -111,7 +111,7 @@ async def test_every_dirty_record_of_a_peer_is_set_aside_with_a_reason_and_the_c
     async with stopped.running("b") as node:
         mixed = [*records[:110], *dirty_records(), *records[110:]]
         told = await push(stopped.b_peer, "evsepush/v23/operators/{}/data-records", "CH*REP", in_a_push(mixed))
-        assert "582 records were set aside" in told["StatusCode"]["AdditionalInfo"]
+        assert "582 records were quarantined" in told["StatusCode"]["AdditionalInfo"]
         assert len(await evse_data(stopped.b)) == len(records)
         rows = await node.store.query(quarantine.LIST_ALL)
     assert sum(row["occurrences"] for row in rows) == 582
