@@ -25,7 +25,7 @@ Where to read next
 
 from __future__ import annotations
 
-from p2p_oicp.client.bodies import as_utf8
+from p2p_oicp.client.bodies import BodyError, BodyProblem, BoundedDecompressor, as_utf8
 from p2p_oicp.client.exchange import PreparedExchange, prepare_exchange
 from p2p_oicp.client.oicp_client import Endpoint, OicpClient
 from p2p_oicp.client.peer_client import RECIPIENT_HEADER, AuthenticatedPeerClient, PeerClient
@@ -36,6 +36,9 @@ __all__ = [
     "IDENTITY_CONFIRMED_HEADER",
     "RECIPIENT_HEADER",
     "AuthenticatedPeerClient",
+    "BodyError",
+    "BodyProblem",
+    "BoundedDecompressor",
     "Endpoint",
     "HttpResponse",
     "HttpTransport",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import zlib
+from enum import Enum, auto
 
 from p2p_oicp.errors import PeerProtocolError
 
@@ -21,6 +22,67 @@ _UTF8_CONTENT_TYPES = frozenset(
 _BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
+class BodyProblem(Enum):
+    """Why a body cannot be decoded."""
+
+    TOO_LARGE = auto()
+    DAMAGED = auto()
+    INCOMPLETE = auto()
+    UNKNOWN_CODING = auto()
+
+
+class BodyError(Exception):
+    """A body that cannot be decoded; only the callers in ``client`` and ``server`` see it."""
+
+    def __init__(self, problem: BodyProblem, reason: str = "") -> None:
+        super().__init__(reason or problem.name)
+        self.problem = problem
+
+
+class BoundedDecompressor:
+    """Undoes a ``Content-Encoding`` chunk by chunk, and never produces more than ``limit`` bytes.
+
+    Args:
+        coding: the header's value; empty for none.
+        limit: the most bytes of the body, before and after decompression.
+
+    Raises:
+        BodyError: here and in the methods, with the reason.
+    """
+
+    def __init__(self, coding: str, limit: int) -> None:
+        self._limit = limit
+        self._received_size = 0
+        self._decoded_size = 0
+        match coding.strip().lower():
+            case "" | "identity":
+                self._decompressor = None
+            case "gzip" | "x-gzip" | "deflate":
+                self._decompressor = zlib.decompressobj(_GZIP_OR_ZLIB)
+            case _:
+                raise BodyError(BodyProblem.UNKNOWN_CODING)
+
+    def add(self, chunk: bytes) -> bytes:
+        """Return the next chunk, which is as it was on the wire, decoded."""
+        self._received_size += len(chunk)
+        if self._decompressor is not None:
+            try:
+                # One byte more than allowed shows that the body is too large; a bomb is never inflated further.
+                chunk = self._decompressor.decompress(chunk, self._limit - self._decoded_size + 1)
+            except zlib.error as exc:
+                raise BodyError(BodyProblem.DAMAGED, str(exc)) from exc
+        self._decoded_size += len(chunk)
+        # The received size counts too: an endless stream may decompress to nothing.
+        if max(self._decoded_size, self._received_size) > self._limit:
+            raise BodyError(BodyProblem.TOO_LARGE)
+        return chunk
+
+    def finish(self) -> None:
+        """Check that the compressed stream has come to its end."""
+        if self._decompressor is not None and not self._decompressor.eof:
+            raise BodyError(BodyProblem.INCOMPLETE)
+
+
 class BoundedBody:
     """Collects the chunks of one response, decompressed, and never holds more than ``limit`` bytes of it.
 
@@ -35,45 +97,37 @@ class BoundedBody:
 
     def __init__(self, peer: str, *, limit: int, coding: str = "") -> None:
         self._peer = peer
-        self._limit = limit
-        self._received_size = 0
-        self._decoded_size = 0
         self._chunks: list[bytes] = []
-        self._decompressor = self._create_decompressor(coding)
+        self._reasons = {
+            BodyProblem.TOO_LARGE: f"the response is larger than {limit} bytes",
+            BodyProblem.DAMAGED: "the compressed response is damaged",
+            BodyProblem.INCOMPLETE: "the compressed response is cut off",
+            BodyProblem.UNKNOWN_CODING: f"the response is coded as {coding!r}, which was not offered",
+        }
+        try:
+            self._decompressor = BoundedDecompressor(coding, limit)
+        except BodyError as exc:
+            raise self._protocol_error(exc) from exc
 
     def add(self, chunk: bytes) -> None:
         """Add the next chunk as it was on the wire."""
-        self._received_size += len(chunk)
-        if self._decompressor is not None:
-            chunk = self._decompress(self._decompressor, chunk)
-        self._decoded_size += len(chunk)
-        # The received size counts too: an endless stream may decompress to nothing.
-        if max(self._decoded_size, self._received_size) > self._limit:
+        try:
+            self._chunks.append(self._decompressor.add(chunk))
+        except BodyError as exc:
             self._chunks.clear()
-            raise PeerProtocolError(self._peer, f"the response is larger than {self._limit} bytes")
-        self._chunks.append(chunk)
+            raise self._protocol_error(exc) from exc
 
     def finish(self) -> bytes:
         """Return the whole decoded body."""
-        if self._decompressor is not None and self._chunks and not self._decompressor.eof:
-            raise PeerProtocolError(self._peer, "the compressed response is cut off")
+        if self._chunks:  # a response without a body may name a coding all the same
+            try:
+                self._decompressor.finish()
+            except BodyError as exc:
+                raise self._protocol_error(exc) from exc
         return b"".join(self._chunks)
 
-    def _decompress(self, decompressor: zlib._Decompress, chunk: bytes) -> bytes:
-        try:
-            # One byte more than allowed is enough to see that the body is too large; a bomb is never inflated further.
-            return decompressor.decompress(chunk, self._limit - self._decoded_size + 1)
-        except zlib.error as exc:
-            raise PeerProtocolError(self._peer, "the compressed response is damaged") from exc
-
-    def _create_decompressor(self, coding: str) -> zlib._Decompress | None:
-        match coding.strip().lower():
-            case "" | "identity":
-                return None
-            case "gzip" | "x-gzip" | "deflate":
-                return zlib.decompressobj(_GZIP_OR_ZLIB)
-            case _:
-                raise PeerProtocolError(self._peer, f"the response is coded as {coding!r}, which was not offered")
+    def _protocol_error(self, error: BodyError) -> PeerProtocolError:
+        return PeerProtocolError(self._peer, self._reasons[error.problem])
 
 
 def as_utf8(body: bytes, content_type: str) -> bytes:

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import io
-import zlib
 from collections.abc import Callable
 
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError
 
-from p2p_oicp.client import as_utf8
+from p2p_oicp.client import BodyError, BodyProblem, BoundedDecompressor, as_utf8
 from p2p_oicp.crypto import RequestHead
 from p2p_oicp.oicp import Finding, InvalidMessage, Severity, StatusCodeValue
 from p2p_oicp.server.problems import HttpError
 
-_IDENTITY_CODINGS = frozenset({"", "identity"})
-_COMPRESSED_CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 # Nearly all requests have one of these: nothing to parse.
 _COMMON_CONTENT_TYPES = frozenset({"application/json", "application/json; charset=utf-8"})
 _JSON_TYPES = frozenset({"application/json", "text/json"})
@@ -128,22 +125,29 @@ def decode_body(request: web.BaseRequest, body: bytes, max_bytes: int) -> bytes:
 
 
 def _decompress(body: bytes, coding: str, max_bytes: int) -> bytes:
-    if coding.lower() in _IDENTITY_CODINGS:
+    if not coding:
         return body
-    if coding.lower() not in _COMPRESSED_CODINGS:
-        info = f"Content-Encoding {coding} is not served; send gzip, or none"
-        raise HttpError(415, StatusCodeValue.DATA_ERROR, info)
-    decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)
     try:
-        # One byte more than allowed tells "too large" from "exactly as large as allowed"; never more is produced.
-        decoded = decompressor.decompress(body, max_bytes + 1)
-    except zlib.error as error:
-        raise HttpError(400, StatusCodeValue.DATA_ERROR, f"the compressed body is damaged: {error}") from error
-    if len(decoded) > max_bytes:
-        raise _too_large(max_bytes)
-    if not decompressor.eof:
-        raise HttpError(400, StatusCodeValue.DATA_ERROR, "the compressed body is damaged: it ends too early")
+        decompressor = BoundedDecompressor(coding, max_bytes)
+        decoded = decompressor.add(body)
+        decompressor.finish()
+    except BodyError as error:
+        raise _undecodable(error, coding, max_bytes) from error
     return decoded
+
+
+def _undecodable(error: BodyError, coding: str, max_bytes: int) -> HttpError:
+    match error.problem:
+        case BodyProblem.TOO_LARGE:
+            return _too_large(max_bytes)
+        case BodyProblem.UNKNOWN_CODING:
+            info = f"Content-Encoding {coding} is not served; send gzip, or none"
+            return HttpError(415, StatusCodeValue.DATA_ERROR, info)
+        case BodyProblem.DAMAGED:
+            info = f"the compressed body is damaged: {error}"
+        case BodyProblem.INCOMPLETE:
+            info = "the compressed body is damaged: it ends too early"
+    return HttpError(400, StatusCodeValue.DATA_ERROR, info)
 
 
 def _too_large(max_bytes: int) -> HttpError:

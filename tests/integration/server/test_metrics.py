@@ -32,7 +32,7 @@ async def test_requests_are_counted_by_operation_and_result(pair):
         ("ChargeDetailRecord", "backend", "refused"): 1,
         ("ChargeDetailRecord", "backend", "invalid"): 1,
     }
-    assert told["p2p_oicp_request_seconds_count", "AuthorizeStart", "backend"] == 3
+    assert told["p2p_oicp_request_duration_seconds_count", "AuthorizeStart", "backend"] == 3
     assert (await numbers(pair, pair.b))["p2p_oicp_requests_total", "AuthorizeStart", "ok", "peer"] == 3
 
 
