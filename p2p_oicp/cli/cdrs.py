@@ -1,13 +1,10 @@
-"""What ``p2p-oicp cdrs export`` writes: the records as they came, or a table of what a person bills by.
+"""``p2p-oicp cdrs``: exporting charge detail records, and fetching those that never arrived.
 
-What ``p2p-oicp cdrs reconcile`` does: one request to the node's admin API, one table.
-
-``p2p-oicp cdrs``.
+`export` reads the database directly; `reconcile` asks the running node, which asks its CPO peers.
 """
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import sqlite3
 import sys
@@ -18,16 +15,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
-import orjson
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from p2p_oicp.cli.client import ApiClient, ApiEndpoint, ApiResponse
-from p2p_oicp.cli.common import ConfigOption, parse_time
+from p2p_oicp.cli import client
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, parse_date_or_time
 from p2p_oicp.clock import format_timestamp
-from p2p_oicp.errors import ConfigurationError, PeerRejected
+from p2p_oicp.config import load_settings
+from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import ChargeDetailRecord
 from p2p_oicp.storage import cdrs, open_readonly
 
@@ -37,11 +34,62 @@ _CSV_COLUMNS = (
     "Identification", "PartnerProductID", "SessionStart", "ChargingStart", "ChargingEnd", "SessionEnd",
     "MeterValueStart", "MeterValueEnd", "ConsumedEnergy",
 )  # fmt: skip
+_SINCE_HELP = "A date (2026-03-01, from midnight UTC) or a time with its offset (2026-03-01T02:00:00+01:00)."
+
+
+class ExportFormat(StrEnum):
+    """The format of an export."""
+
+    JSON = "json"
+    CSV = "csv"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True)
+    group.command("export")(export)
+    group.command("reconcile")(reconcile)
+    app.add_typer(group, name="cdrs", help="Charge detail records.")
+
+
+def export(
+    since: Annotated[str, typer.Option(metavar="TIME", help=f"Records received since then. {_SINCE_HELP}")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="And before then; absent: until now.")] = None,
+    to_format: Annotated[
+        ExportFormat, typer.Option("--format", help="json: one list, as received; csv: a table.")
+    ] = ExportFormat.JSON,
+    role: Annotated[str, typer.Option(metavar="ROLE", help="Only ours as cpo, or only those received as emp.")] = "",
+) -> None:
+    """Write charge detail records to standard output, for a nightly job; the node may be running."""
+    export_filter = CdrExportFilter.from_options(since, until, role)
+    write_cdrs(load_settings(config).storage.file, export_filter, to_format)
+
+
+def reconcile(
+    config: ConfigOption = DEFAULT_CONFIG,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help=f"Ask for sessions that ended since then. {_SINCE_HELP}")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Longest wait for the answer.")] = 600.0,
+) -> None:
+    """Let the running node ask its CPO peers for records that never arrived.
+
+    The exit code is 1 if a peer could not be asked, or if one of its records was rejected.
+    """
+    payload: dict[str, object] = {"since": format_timestamp(parse_date_or_time(since, "--since"))} if since else {}
+    peers = client.call_admin(config, "POST", "/admin/v1/cdrs/reconcile", payload, timeout=timeout)["peers"]
+    table = Table("Peer", "Reported", "Imported", "Rejected", "Error", box=box.SIMPLE)
+    for peer in peers:
+        counts = (str(peer[member]) for member in ("reported", "imported", "rejected"))
+        table.add_row(peer["peer"], *counts, peer["error"] or "")
+    Console().print(table if peers else "No peer is a CPO's.", markup=False)
+    raise typer.Exit(int(any(peer["error"] or peer["rejected"] for peer in peers)))
 
 
 @dataclass(frozen=True, slots=True)
 class CdrExportFilter:
-    """Which records: received in a time (seconds since the epoch), in a role or in both."""
+    """Which records: received from ``since`` up to ``until`` (seconds since the epoch), in one role or in both ("")."""
 
     since: float
     until: float
@@ -52,18 +100,20 @@ class CdrExportFilter:
         """Read the options; raise `ConfigurationError`."""
         if role not in _ROLES:
             raise ConfigurationError(f"--role {role}: expected cpo or emp")
-        return cls(parse_time(since, "--since"), parse_time(until, "--until") if until else time.time(), role)
+        end = parse_date_or_time(until, "--until") if until else time.time()
+        return cls(parse_date_or_time(since, "--since"), end, role)
 
 
-def write_cdrs(file: Path, export_filter: CdrExportFilter, to_format: str) -> None:
-    """Write to standard output, record by record."""
+def write_cdrs(file: Path, export_filter: CdrExportFilter, to_format: ExportFormat) -> None:
+    """Write the records to standard output, one by one."""
     with open_readonly(file) as store:
         rows = store.rows(cdrs.RECEIVED_BETWEEN, since_=export_filter.since, until_=export_filter.until)
         filtered = (row for row in rows if export_filter.role in {"", row["role"]})
-        (_write_csv if to_format == "csv" else _write_json)(filtered)
+        (_write_csv if to_format is ExportFormat.CSV else _write_json)(filtered)
 
 
 def _write_json(rows: Iterable[sqlite3.Row]) -> None:
+    # By hand: a record stays byte for byte as received, and only one is in memory at a time.
     out = sys.stdout.buffer
     separator = b"[\n"
     for row in rows:
@@ -90,81 +140,3 @@ def _csv_cells(row: sqlite3.Row, cdr: ChargeDetailRecord) -> Iterator[object]:
     yield from (moment.isoformat() for moment in times)
     meter_values = (cdr.meter_value_start, cdr.meter_value_end, cdr.consumed_energy)
     yield from ("" if value is None else value for value in meter_values)
-
-
-_RECONCILE_PATH = "/admin/v1/cdrs/reconcile"
-_HTTP_OK = 200
-
-
-def run_reconciliation(config: Path, since: str | None, *, timeout: float) -> int:
-    """Ask the node, and print what each CPO peer had; return the exit code."""
-    endpoint = ApiEndpoint.from_options(None, config)
-    payload = {"since": format_timestamp(parse_time(since, "--since"))} if since else {}
-    response = asyncio.run(_post_reconcile(endpoint, orjson.dumps(payload), timeout))
-    if response.status != _HTTP_OK:
-        raise PeerRejected(
-            endpoint.url, f"HTTP {response.status}: {response.format_body()}", http_status=response.status
-        )
-    peers = orjson.loads(response.body)["peers"]
-    table = Table("Peer", "Told", "New", "Refused", "Trouble", box=box.SIMPLE)
-    for peer in peers:
-        counts = (str(peer[member]) for member in ("reported", "imported", "rejected"))
-        table.add_row(peer["peer"], *counts, peer["error"] or "")
-    Console().print(table if peers else "No peer is a CPO's.", markup=False)
-    return int(any(peer["error"] or peer["rejected"] for peer in peers))
-
-
-async def _post_reconcile(endpoint: ApiEndpoint, body: bytes, timeout_seconds: float) -> ApiResponse:
-    async with ApiClient(endpoint, timeout=timeout_seconds) as client:
-        return await client.post(endpoint.url.rstrip("/") + _RECONCILE_PATH, body)
-
-
-_SINCE_HELP = "A date (2026-03-01, from midnight UTC) or a time with its offset (2026-03-01T02:00:00+01:00)."
-
-
-class ExportFormat(StrEnum):
-    """How records are written."""
-
-    JSON = "json"
-    CSV = "csv"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(no_args_is_help=True)
-    group.command("export")(export)
-    group.command("reconcile")(reconcile)
-    app.add_typer(group, name="cdrs", help="Charge detail records.")
-
-
-def export(
-    since: Annotated[str, typer.Option(metavar="TIME", help=f"Records that came since then. {_SINCE_HELP}")],
-    config: ConfigOption = Path("node.toml"),
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="And before then; absent: until now.")] = None,
-    to_format: Annotated[
-        ExportFormat, typer.Option("--format", help="json: one list, as they came; csv: a table.")
-    ] = ExportFormat.JSON,
-    role: Annotated[str, typer.Option(metavar="ROLE", help="Only ours as cpo, or only those we got as emp.")] = "",
-) -> None:
-    """Write charge detail records to standard output, for a nightly job; the node may be running."""
-    # import of own module
-    from p2p_oicp.config import load_settings
-
-    export_filter = CdrExportFilter.from_options(since, until, role)
-    write_cdrs(load_settings(config).storage.file, export_filter, to_format.value)
-
-
-def reconcile(
-    config: ConfigOption = Path("node.toml"),
-    since: Annotated[
-        str | None, typer.Option(metavar="TIME", help=f"Ask for sessions that ended since then. {_SINCE_HELP}")
-    ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Longest wait for the answer.")] = 600.0,
-) -> None:
-    """Let the running node ask its CPO peers for records that never came.
-
-    The exit code is 1 if a peer could not be asked, or if one of its records was refused.
-    """
-    # import of own module
-
-    raise typer.Exit(run_reconciliation(config, since, timeout=timeout))

@@ -1,39 +1,49 @@
-"""One request to any OICP endpoint, and its answer as it came.
+"""Requests to any OICP endpoint, and to the admin API of a running node (on its backend listener).
 
-The node's own client (`p2p_oicp.client`) turns refusals into typed errors; a person wants to read them whole.
-
-Calls of the admin API of a running node, on its backend listener.
+`p2p_oicp.client` turns refusals into typed errors; a person at a terminal wants to read the response whole, so
+`ApiClient` returns it whatever its status. It is `p2p_oicp.client.HttpTransport` with a bearer token: the same limits,
+and the same error texts for what goes wrong below HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import aiohttp
 import msgspec
 import orjson
 from pydantic import SecretStr
 from yarl import URL
 
+from p2p_oicp.client.transport import HttpTransport, OutboundRequest
 from p2p_oicp.config import load_settings
 from p2p_oicp.errors import ConfigurationError, P2pOicpError, PeerProtocolError, PeerTimeout, PeerUnreachable
-from p2p_oicp.oicp import OperatorID
+from p2p_oicp.oicp import OperatorID, StatusCodeValue
 from p2p_oicp.peers.models import base_url
+from p2p_oicp.version import VERSION
 
+# The largest answer of OICP is a page of a national data set, some tens of megabytes.
 _MAX_RESPONSE_BYTES = 256 * 1024 * 1024
 _SUCCESS_STATUSES = range(200, 300)
-_LOOPBACK_BY_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what listens everywhere is called on loopback
+_ADMIN_TIMEOUT_SECONDS = 20.0
+# A listener on all interfaces is reached on loopback.
+_LOOPBACK_BY_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 @dataclass(frozen=True, slots=True)
 class ApiEndpoint:
-    """Where to send; ``operators`` are those of the node, None if the target is not known from its settings."""
+    """Where to send.
+
+    Attributes:
+        url: the base URL, without a trailing slash.
+        token: the bearer token that the endpoint asks for.
+        operators: the operators of our own node; None if the endpoint is known by its URL only.
+        settings_file: the settings of our own node, for messages.
+    """
 
     url: str
     token: SecretStr | None = None
@@ -42,20 +52,14 @@ class ApiEndpoint:
 
     @classmethod
     def from_options(cls, url: str | None, config: Path | None) -> Self:
-        """Return the target of ``--url`` or ``--config``; raise `ConfigurationError` unless exactly one is given."""
+        """Return the endpoint of ``--url`` or ``--config``; raise `ConfigurationError` unless exactly one is given."""
         if (url is None) == (config is None):
             raise ConfigurationError("expected either --url BASE or --config FILE, to know where to send")
-        return cls._from_url(url) if url is not None else cls._from_settings(config or Path())
+        return cls._from_url(url) if url is not None else cls.from_settings(config or Path())
 
     @classmethod
-    def _from_url(cls, url: str) -> Self:
-        try:
-            return cls(base_url(url))
-        except ValueError as exc:
-            raise ConfigurationError(f"--url: {exc}") from exc
-
-    @classmethod
-    def _from_settings(cls, config: Path) -> Self:
+    def from_settings(cls, config: Path) -> Self:
+        """Return the backend API of the node with these settings; raise `ConfigurationError`."""
         settings = load_settings(config)
         api = settings.backend_api
         if not api.port:
@@ -64,10 +68,17 @@ class ApiEndpoint:
         url = URL.build(scheme="http", host=host, port=api.port)
         return cls(str(url), api.token, settings.node.operators, config)
 
+    @classmethod
+    def _from_url(cls, url: str) -> Self:
+        try:
+            return cls(base_url(url))
+        except ValueError as exc:
+            raise ConfigurationError(f"--url: {exc}") from exc
+
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """What came back."""
+    """One HTTP response; ``duration_ms`` is in milliseconds, from the request's start to the last byte."""
 
     status: int
     process_id: str | None
@@ -76,15 +87,20 @@ class ApiResponse:
 
     @property
     def is_positive(self) -> bool:
-        """Say whether the request was granted: Result true, Authorized, or code 000 (RULES H3: not HTTP 200 alone)."""
+        """Whether the request was granted: Result true, Authorized, or code 000 (RULES H3: not HTTP 200 alone)."""
         content = self._json_object()
-        if self.status not in _SUCCESS_STATUSES or content is None:
+        if not self.is_success or content is None:
             return False
         if "Result" in content:
             return content["Result"] is True
         if "AuthorizationStatus" in content:
             return bool(content["AuthorizationStatus"] == "Authorized")
-        return self.code in {None, "000"}
+        return self.code in {None, StatusCodeValue.SUCCESS}
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the HTTP status is 2xx."""
+        return self.status in _SUCCESS_STATUSES
 
     @property
     def code(self) -> str | None:
@@ -94,7 +110,7 @@ class ApiResponse:
         return f"{code:03}" if isinstance(code, int) else code
 
     def format_body(self) -> str:
-        """Return the body for reading: JSON indented with every number as it came, anything else as text."""
+        """Return the body for reading: JSON indented, its numbers unchanged; anything else as text."""
         try:
             return msgspec.json.format(self.body, indent=2).decode()
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -113,86 +129,90 @@ class ApiResponse:
 
 
 class ApiClient:
-    """Posts JSON over one kept connection; an async context manager. Raises only `PeerError`."""
+    """Sends JSON over one kept-alive connection; an async context manager. Raises only `PeerError`.
+
+    Args:
+        endpoint: whose bearer token goes along, and who is named in errors.
+        timeout: seconds for each whole exchange.
+    """
 
     def __init__(self, endpoint: ApiEndpoint, *, timeout: float) -> None:
         self._endpoint = endpoint
-        headers = {"Content-Type": "application/json; charset=utf-8", "Accept": "application/json"}
-        if endpoint.token is not None:
-            headers["Authorization"] = f"Bearer {endpoint.token.get_secret_value()}"
-        self._headers = headers
         self._timeout = timeout
-        self._session: aiohttp.ClientSession
+        token = endpoint.token
+        self._headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
+        self._transport = HttpTransport(user_agent=f"p2p-oicp/{VERSION}", max_body=_MAX_RESPONSE_BYTES)
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(headers=self._headers, timeout=aiohttp.ClientTimeout(total=self._timeout))
+        await self._transport.__aenter__()
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._session.close()
+        await self._transport.__aexit__(exc_type, exc, traceback)
 
     async def post(self, url: str, body: bytes) -> ApiResponse:
-        """Send ``body`` unchanged to an encoded URL and return the answer, whatever its status."""
-        peer_name, started = self._endpoint.url, time.perf_counter()
-        try:
-            async with self._session.post(URL(url, encoded=True), data=body, allow_redirects=False) as response:
-                content = await _read_limited(response)
-        except aiohttp.ClientConnectorError as exc:
-            reason = os.strerror(exc.os_error.errno) if exc.os_error.errno else exc.os_error
-            raise PeerUnreachable(peer_name, f"no connection: {reason}") from exc
-        except TimeoutError as exc:
-            raise PeerTimeout(peer_name, f"no answer within {self._timeout:g} s") from exc
-        except (aiohttp.ClientError, OSError) as exc:
-            raise PeerTimeout(peer_name, f"the connection broke: {exc}") from exc
+        """Send ``body`` unchanged to an encoded URL; return the response, whatever its status."""
+        return await self.request("POST", url, body)
+
+    async def request(self, method: str, url: str, body: bytes = b"") -> ApiResponse:
+        """As `post`, with any method; only a POST has a body."""
+        started = time.perf_counter()
+        response = await self._transport.send(
+            OutboundRequest(method, url, body, self._timeout, self._endpoint.url, self._headers)
+        )
         duration_ms = 1000 * (time.perf_counter() - started)
-        return ApiResponse(response.status, response.headers.get("Process-ID"), content, duration_ms)
-
-
-async def _read_limited(response: aiohttp.ClientResponse) -> bytes:
-    content = bytearray()
-    async for chunk in response.content.iter_any():
-        content += chunk
-        if len(content) > _MAX_RESPONSE_BYTES:
-            raise PeerProtocolError(
-                str(response.url.origin()), f"the answer is larger than {_MAX_RESPONSE_BYTES} bytes"
-            )
-    return bytes(content)
-
-
-_ADMIN_TIMEOUT_SECONDS = 20.0
-_ADMIN_SUCCESS_STATUSES = range(200, 300)
+        return ApiResponse(response.status, response.headers.get("Process-ID"), response.body, duration_ms)
 
 
 class AdminRequestRejected(P2pOicpError):
-    """The node refuses what was asked; the text is its own."""
+    """The node refused an admin request; the text is the node's own."""
 
 
-def call_admin(config: Path, method: str, path: str, payload: dict[str, object] | None = None) -> dict[str, Any]:
-    """Return the answer of the node of ``config``; raise PeerUnreachable if it does not run, AdminRefused."""
-    return asyncio.run(_send_admin_request(ApiEndpoint.from_options(None, config), method, path, payload or {}))
-
-
-async def _send_admin_request(
-    endpoint: ApiEndpoint, method: str, path: str, payload: dict[str, object]
+def call_admin(
+    config: Path,
+    method: str,
+    path: str,
+    payload: dict[str, object] | None = None,
+    *,
+    timeout: float = _ADMIN_TIMEOUT_SECONDS,
 ) -> dict[str, Any]:
-    headers = {"Content-Type": "application/json"}
-    if endpoint.token is not None:
-        headers["Authorization"] = f"Bearer {endpoint.token.get_secret_value()}"
+    """Send one request to the admin API of the node with these settings and return the JSON object of its response.
+
+    Args:
+        config: the node's settings file.
+        method: the HTTP method.
+        path: the path and query, percent-encoded.
+        payload: the JSON body of a POST; None sends an empty object.
+        timeout: seconds for the whole exchange.
+
+    Raises:
+        PeerUnreachable: the node does not run, or did not respond in time.
+        AdminRequestRejected: the node refused the request, or this is no node.
+    """
+    endpoint = ApiEndpoint.from_settings(config)
+    response = asyncio.run(_send_admin_request(endpoint, method, path, orjson.dumps(payload or {}), timeout))
     try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ADMIN_TIMEOUT_SECONDS)) as session,
-            session.request(method, endpoint.url + path, data=orjson.dumps(payload), headers=headers) as response,
-        ):
-            content = orjson.loads(await response.read())
-    except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-        reason = f"the node does not run, or does not answer ({exc or 'timeout'}); start it: p2p-oicp run"
-        raise PeerUnreachable(endpoint.url, reason) from exc
+        content = orjson.loads(response.body)
     except orjson.JSONDecodeError as exc:
         raise AdminRequestRejected(f"{endpoint.url}{path}: this is no p2p-oicp node") from exc
-    if response.status not in _ADMIN_SUCCESS_STATUSES:
+    if not response.is_success:
         raise AdminRequestRejected(
             str(content.get("StatusCode", {}).get("AdditionalInfo") or f"HTTP {response.status}")
         )
     return dict(content)
+
+
+async def _send_admin_request(
+    endpoint: ApiEndpoint, method: str, path: str, body: bytes, timeout_seconds: float
+) -> ApiResponse:
+    try:
+        async with ApiClient(endpoint, timeout=timeout_seconds) as client:
+            return await client.request(method, endpoint.url + path, body)
+    except (PeerUnreachable, PeerTimeout, PeerProtocolError) as exc:
+        reason = (
+            f"the node does not run, or does not respond ({exc.reason}); "
+            f"start it: p2p-oicp run --config {endpoint.settings_file}"
+        )
+        raise PeerUnreachable(endpoint.url, reason) from exc

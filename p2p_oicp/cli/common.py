@@ -1,14 +1,9 @@
-"""Options that several commands share.
-
-Reading inputs and printing results, the same for all commands of the language.
-
-Times as people write them: 30m, 24h, 7d.
-
-Times as people write them on the command line.
-"""
+"""What several commands share: common options, reading inputs, formatting results, durations and times."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,24 +20,43 @@ from p2p_oicp.oicp import Finding
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", metavar="FILE", help="Settings of the node, as `init` writes them.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON list, for programs.")]
+DEFAULT_CONFIG = Path("node.toml")
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
+
+_SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def read_input(file: str) -> bytes:
-    """Return the bytes of a file, or of standard input for ``-``; raises ConfigurationError."""
+    """Return the bytes of a file, or of standard input for ``-``; raise `ConfigurationError`."""
     if file == "-":
+        if sys.stdin.isatty():
+            typer.echo("Reading from standard input; Ctrl-D ends it.", err=True)
         return sys.stdin.buffer.read()
     try:
         return Path(file).read_bytes()
     except OSError as exc:
         raise ConfigurationError(
-            f"{file}: {exc.strerror}; expected a file with JSON, or - for standard input"
-        ) from None
+            f"{file}: cannot be read: {exc.strerror}; expected a file with JSON, or - for standard input"
+        ) from exc
+
+
+def create_file(path: Path, content: bytes, mode: int) -> None:
+    """Create a file that does not exist yet; raise `OSError`."""
+    # O_EXCL: a file or link that appeared meanwhile is not written through; the mode holds from the first byte on.
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
 
 
 def format_json(value: object) -> str:
-    """Return a value as JSON for people and programs."""
+    """Return a value as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+def toml_value(value: object) -> str:
+    """Return a text, or a sequence of texts, as a TOML value."""
+    # A JSON string is a TOML basic string, except that TOML requires DEL to be escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def format_findings(findings: Iterable[Finding]) -> Iterator[str]:
@@ -59,25 +73,30 @@ def align_columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-_SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
 def parse_duration(text: str, option: str) -> float:
-    """Return the seconds of ``text``; raise ConfigurationError naming ``option``."""
+    """Return the seconds of a duration such as 30m, 24h or 7d; raise `ConfigurationError` that names ``option``."""
     match = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
     if match is None:
-        raise ConfigurationError(f'{option}: "{text}" is no time; expected one such as 30m, 24h or 7d')
+        raise ConfigurationError(f'{option}: "{text}" is no duration; expected one such as 30m, 24h or 7d')
     return float(match[1]) * _SECONDS_PER_UNIT[match[2]]
 
 
-def parse_time(text: str, option: str) -> float:
-    """Return seconds since the epoch of a date, or of a time with its offset; raise `ConfigurationError`."""
+def parse_date_or_time(text: str, option: str) -> float:
+    """Return seconds since the epoch of a date (midnight UTC) or of a time with its offset; raise as `parse_time`."""
     try:
-        if len(text) == len("2026-03-01"):
-            return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC).timestamp()
+        return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC).timestamp()
+    except ValueError:
+        return parse_time(text, option, expected='"2026-03-01" or "2026-03-01T02:00:00+01:00"')
+
+
+def parse_time(
+    text: str, option: str, *, expected: str = 'a time with its offset: "2026-03-01T12:00:00+01:00"'
+) -> float:
+    """Return seconds since the epoch of a time with its offset; raise `ConfigurationError` that names ``option``."""
+    try:
         time = datetime.fromisoformat(text)
     except ValueError:
         time = None
     if time is None or time.tzinfo is None:
-        raise ConfigurationError(f'{option} {text}: expected "2026-03-01" or "2026-03-01T02:00:00+01:00"')
+        raise ConfigurationError(f"{option} {text}: expected {expected}")
     return time.timestamp()

@@ -1,25 +1,21 @@
-"""The history of a charging spot, as lines for people and as JSON for programs.
+"""``p2p-oicp history`` and ``p2p-oicp quarantine``: what the database has of an EVSE, and what was rejected.
 
-The quarantine as lines for people, as JSON for programs.
-
-``p2p-oicp history`` and ``p2p-oicp quarantine``: what was stored, and what could not be.
+Both read the database directly, so they work while the node runs or is down.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import typer
 
-from p2p_oicp.cli.common import ConfigOption
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, format_json, parse_time
 from p2p_oicp.clock import format_timestamp
-from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.config import load_settings
 from p2p_oicp.oicp import EvseID
 from p2p_oicp.storage import query_once
 from p2p_oicp.storage.datasets import quarantine, queries
@@ -28,11 +24,55 @@ from p2p_oicp.storage.statements import list_parameter
 
 _EVSE_DATASETS = (DatasetKind.EVSE_DATA, DatasetKind.EVSE_STATUS, DatasetKind.EVSE_PRICING)
 _MAX_CELL_LENGTH = 60
+_MAX_RECORD_LENGTH = 200
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("history")(show_history)
+    group = typer.Typer(no_args_is_help=True)
+    # Typer turns a group of one command into that command, unless the group has a callback.
+    group.callback()(lambda: None)
+    group.command("list")(list_quarantine)
+    app.add_typer(group, name="quarantine", help="Records of peers that were rejected, and why.")
+
+
+def show_history(
+    evse_id: Annotated[str, typer.Argument(metavar="EVSE-ID", help="In any spelling, such as DE*ABC*E1.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    at: Annotated[
+        str, typer.Option(metavar="TIME", help="Only what was valid then, such as 2026-03-01T12:00:00+01:00.")
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show every version of an EVSE's data, status and prices; the node may be down. Exit code 1: there is none."""
+    versions = evse_history(load_settings(config).storage.file, evse_id, at)
+    if as_json:
+        typer.echo(format_json(versions))
+    else:
+        print_history(evse_id, versions)
+    raise typer.Exit(0 if versions else 1)
+
+
+def list_quarantine(
+    config: ConfigOption = DEFAULT_CONFIG,
+    source: Annotated[str, typer.Option("--from", metavar="PEER", help="Only those of this peer.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show the records of peers that this node rejected, with the reasons; the node may be down."""
+    records = quarantined_records(load_settings(config).storage.file, source)
+    if as_json:
+        typer.echo(format_json(records))
+    else:
+        print_quarantine(records)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordVersion:
-    """One version: valid from ``since`` up to ``until`` (None: still); ``source`` is the peer's name or ``own``."""
+    """One version of a record: valid from ``since`` up to ``until`` (None: still valid).
+
+    ``source`` is a peer's name, or ``own``; ``record`` the JSON value, None if it was deleted.
+    """
 
     dataset: str
     source: str
@@ -43,16 +83,11 @@ class RecordVersion:
 
 
 def evse_history(file: Path, evse_id: str, at: str) -> list[RecordVersion]:
-    """Return the versions of what is known of an EVSE, oldest first; those valid at the time ``at``, if it is given."""
-    moment = _parse_at(at) if at else None
+    """Return the versions of an EVSE's records, oldest first; only those valid at the time ``at``, if it is given."""
+    moment = parse_time(at, "--at") if at else None
     dataset_ids = list_parameter(int(dataset) for dataset in _EVSE_DATASETS)
     rows = query_once(file, queries.VERSIONS_BY_KEY, datasets=dataset_ids, key=EvseID(evse_id).key)
     return [_row_to_version(dict(row)) for row in rows if moment is None or _is_valid_at(dict(row), moment)]
-
-
-def history_to_json(versions: Sequence[RecordVersion]) -> str:
-    """Return a JSON list."""
-    return json.dumps([asdict(version) for version in versions], indent=2, ensure_ascii=False)
 
 
 def print_history(evse_id: str, versions: Sequence[RecordVersion]) -> None:
@@ -66,17 +101,7 @@ def print_history(evse_id: str, versions: Sequence[RecordVersion]) -> None:
         typer.echo(f"  {version.since} to {version.until or 'now'}: {change}")
         previous[key] = None if version.deleted else version.record
     if not versions:
-        typer.echo(f"{evse_id}: nothing is known of it, now or as far back as the history goes.")
-
-
-def _parse_at(at: str) -> float:
-    try:
-        time = datetime.fromisoformat(at)
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise ConfigurationError(f'--at {at}: expected a time with its offset, such as "2026-03-01T12:00:00+01:00"')
-    return time.timestamp()
+        typer.echo(f"{evse_id}: no version in the database, as far back as its history goes.")
 
 
 def _is_valid_at(row: dict[str, Any], moment: float) -> bool:
@@ -96,43 +121,34 @@ def _row_to_version(row: dict[str, Any]) -> RecordVersion:
 
 
 def _describe_changes(previous: Any, record: Any) -> str:  # noqa: ANN401  # any JSON
-    """Say which members are new or other than before."""
     if not isinstance(previous, dict) or not isinstance(record, dict):
         return f"added: {_abbreviate(record)}"
-    changed = {name: value for name, value in record.items() if previous.get(name) != value}
-    removed = [f"{name} is gone" for name in previous if name not in record]
-    return "; ".join([*(f"{name} = {_abbreviate(value)}" for name, value in changed.items()), *removed]) or "as before"
+    changed = [f"{name} = {_abbreviate(value)}" for name, value in record.items() if previous.get(name) != value]
+    removed = [f"{name} removed" for name in previous if name not in record]
+    return "; ".join([*changed, *removed]) or "unchanged"
 
 
 def _abbreviate(value: Any) -> str:  # noqa: ANN401  # any JSON
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
     return text if len(text) <= _MAX_CELL_LENGTH else text[: _MAX_CELL_LENGTH - 1] + "…"
 
 
-_MAX_RECORD_LENGTH = 200
-
-
 def quarantined_records(file: Path, source: str) -> list[dict[str, Any]]:
-    """Return what is set aside, of all peers or of one."""
+    """Return the quarantined records of one peer, or of all."""
     rows = (
         query_once(file, quarantine.LIST_BY_SOURCE, source_=source) if source else query_once(file, quarantine.LIST_ALL)
     )
     return [_record_to_dict(dict(row)) for row in rows]
 
 
-def quarantine_to_json(records: Sequence[dict[str, Any]]) -> str:
-    """Return a JSON list."""
-    return json.dumps(records, indent=2, ensure_ascii=False)
-
-
 def print_quarantine(records: Sequence[dict[str, Any]]) -> None:
-    """Print each record with what is wrong with it."""
+    """Print each record with its findings and the begin of its text."""
     for entry in records:
         typer.echo(f"{entry['source']}, {entry['operation']}, {entry['occurrences']} times, last {entry['last_seen']}")
         for finding in entry["findings"]:
             typer.echo(f"  {finding['pointer']}: {finding['message']}")
         typer.echo(f"  {entry['record'][:_MAX_RECORD_LENGTH]}")
-    typer.echo(f"{len(records)} records" if records else "Nothing is set aside.")
+    typer.echo(f"{len(records)} records" if records else "No quarantined records.")
 
 
 def _record_to_dict(row: dict[str, Any]) -> dict[str, Any]:
@@ -145,53 +161,3 @@ def _record_to_dict(row: dict[str, Any]) -> dict[str, Any]:
         "findings": orjson.loads(row["findings"]),
         "record": bytes(row["record"]).decode(errors="replace"),
     }
-
-
-_DEFAULT_CONFIG = Path("node.toml")
-_JsonOption = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("history")(show_history)
-    group = typer.Typer(no_args_is_help=True)
-    # A group of one command would be taken for the command itself.
-    group.callback()(lambda: None)
-    group.command("list")(list_quarantine)
-    app.add_typer(group, name="quarantine", help="Records of peers that cannot be used, and why.")
-
-
-def show_history(
-    evse_id: Annotated[str, typer.Argument(metavar="EVSE-ID", help="In any spelling, such as DE*ABC*E1.")],
-    config: ConfigOption = _DEFAULT_CONFIG,
-    at: Annotated[
-        str, typer.Option(metavar="TIME", help="Only what was valid then, such as 2026-03-01T12:00:00+01:00.")
-    ] = "",
-    as_json: _JsonOption = False,
-) -> None:
-    """Show every version of an EVSE's data, status and prices; the node may be down. Exit code 1: nothing is known."""
-    # import of own module
-    from p2p_oicp.config import load_settings
-
-    matches = evse_history(load_settings(config).storage.file, evse_id, at)
-    if as_json:
-        typer.echo(history_to_json(matches))
-    else:
-        print_history(evse_id, matches)
-    raise typer.Exit(0 if matches else 1)
-
-
-def list_quarantine(
-    config: ConfigOption = _DEFAULT_CONFIG,
-    source: Annotated[str, typer.Option("--from", metavar="PEER", help="Only those of this peer.")] = "",
-    as_json: _JsonOption = False,
-) -> None:
-    """Show the records that peers sent and this node cannot use, with the reasons; the node may be down."""
-    # import of own module
-    from p2p_oicp.config import load_settings
-
-    records = quarantined_records(load_settings(config).storage.file, source)
-    if as_json:
-        typer.echo(quarantine_to_json(records))
-    else:
-        print_quarantine(records)

@@ -1,15 +1,15 @@
-"""A national status feed, turned into one PushEvseStatus (fullLoad) an operator; pure.
+"""A national status feed, sent as one PushEvseStatus (fullLoad) for each operator.
 
-The feed has one group an operator: ``{"EVSEStatuses": [{"OperatorID", "OperatorName", "EVSEStatusRecord": [{"EvseID",
-"EVSEStatus"}]}]}``. Its operator ids are names as often as ids (``CH*SWISSCHARGE`` above ``CH*SWIE…``), and a group may
-hold EvseIDs of further operators. So, for each group:
+The feed has one group for each operator: ``{"EVSEStatuses": [{"OperatorID", "OperatorName", "EVSEStatusRecord":
+[{"EvseID", "EVSEStatus"}]}]}``. Its operator ids are names as often as ids (``CH*SWISSCHARGE`` above ``CH*SWIE…``), and
+a group may hold EvseIDs of further operators. So, for each group:
 
 (1) records without a valid EvseID, or with one seen before in the same push, are left out and counted;
-(2) an OperatorID that keeps the OICP grammar stays, any other gives way to the operator of most of the group's EvseIDs;
+(2) a valid OperatorID stays; any other is replaced by the operator of most of the group's EvseIDs;
 (3) groups that thereby have the same operator become one push, since each fullLoad would delete the other's EVSEs;
 (4) operators of the remaining EvseIDs are the group's sub-operators.
 
-Sending a status feed: one fullLoad an operator, one after the other, and a summary.
+`read_feed` is pure; `send_feed` sends the pushes one after the other and prints a summary.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ from p2p_oicp.oicp.operations import Operation
 _GROUP_MEMBERS = ("EVSEStatuses", "EvseStatuses")
 _RECORD_MEMBERS = ("EVSEStatusRecord", "EvseStatusRecord")
 _STATUS_MEMBERS = ("EVSEStatus", "EvseStatus")
+_EXIT_NOT_CONFIGURED = 2
 
 
 @dataclass(slots=True)
 class OperatorPush:
-    """All statuses of one operator; ``names`` are the ids that its groups had in the feed."""
+    """All statuses of one operator; ``group_ids`` are the OperatorIDs of its groups in the feed, as they were."""
 
     operator: OperatorID
     operator_name: str | None
@@ -53,13 +54,13 @@ class OperatorPush:
         return [operator for operator, _ in self.evse_counts.most_common() if operator != self.operator]
 
     def message(self) -> bytes:
-        """Return the PushEvseStatus that replaces all that is known of this operator."""
+        """Return the PushEvseStatus that replaces all statuses of this operator."""
         name_member = {} if self.operator_name is None else {"OperatorName": self.operator_name}
         statuses = {"OperatorID": self.operator.text, **name_member, "EvseStatusRecord": list(self.records.values())}
         return orjson.dumps({"ActionType": "fullLoad", "OperatorEvseStatus": statuses})
 
     def remarks(self) -> list[str]:
-        """Return what was changed between the feed and this push, one sentence each."""
+        """Return a sentence for each difference between the feed and this push."""
         return [*self._operator_mapping_remarks(), *self._sub_operator_remarks(), *self._skipped_record_remarks()]
 
     def _operator_mapping_remarks(self) -> Iterable[str]:
@@ -82,7 +83,7 @@ class OperatorPush:
 
 
 def is_feed(body: bytes) -> bool:
-    """Say whether a body has the shape of a feed, not that of an OICP message."""
+    """Return whether a body has the shape of a feed, not that of an OICP message."""
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -91,7 +92,7 @@ def is_feed(body: bytes) -> bool:
 
 
 def read_feed(body: bytes) -> list[OperatorPush]:
-    """Return one push an operator, in the order of the feed; raise `MessageError` if a group cannot be read at all."""
+    """Return one push for each operator, in the feed's order; raise `MessageError` if a group cannot be read at all."""
     pushes: dict[OperatorID, OperatorPush] = {}
     for number, group in enumerate(_first_member(orjson.loads(body), _GROUP_MEMBERS) or [], start=1):
         name, records = _parse_group(number, group)
@@ -105,7 +106,7 @@ def read_feed(body: bytes) -> list[OperatorPush]:
 
 
 def all_operators(pushes: Iterable[OperatorPush], configured: Sequence[OperatorID] = ()) -> list[OperatorID]:
-    """Return every operator that a node needs to push these, those it has first."""
+    """Return every operator that a node needs for these pushes, the configured ones first."""
     operators = dict.fromkeys(configured)
     for push in pushes:
         operators |= dict.fromkeys([push.operator, *push.sub_operators])
@@ -156,11 +157,8 @@ def _to_oicp_record(record: dict[str, Any]) -> dict[str, Any]:
     return {("EvseStatus" if name in _STATUS_MEMBERS else name): value for name, value in record.items()}
 
 
-_EXIT_NOT_CONFIGURED = 2
-
-
 def operators_line(body: bytes, configured: Sequence[OperatorID]) -> str:
-    """Return the ``operators`` line of a node that may push this feed, those ``known`` already first."""
+    """Return the ``operators`` line of a node that may push this feed, the ``configured`` ones first."""
     if not is_feed(body):
         raise ConfigurationError("--list-operators: expected a status feed, an object with a list EVSEStatuses")
     return _operators_setting(all_operators(read_feed(body), configured))

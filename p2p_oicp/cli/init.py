@@ -1,17 +1,8 @@
-"""A certificate for a laboratory.
-
-What ``p2p-oicp init`` writes: a folder with everything that a node needs to start.
-
-``p2p-oicp init``.
-
-``p2p-oicp certs``.
-"""
+"""``p2p-oicp init``: a folder with all that a node needs to start; ``p2p-oicp certs``: a TLS certificate for tests."""
 
 from __future__ import annotations
 
 import base64
-import json
-import os
 import shlex
 import time
 from collections.abc import Mapping
@@ -24,49 +15,14 @@ import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from p2p_oicp.cli.common import ConfigOption
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, create_file, toml_value
 from p2p_oicp.config import load_settings
 from p2p_oicp.crypto.tls import Certificate, self_signed
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.peers.models import display_name, operator_id, provider_id
 
+_INVITE_REMARK = "(creates a link for a partner; to use a partner's link: peers join LINK)"
 _CERTIFICATE_FILE, _KEY_FILE = "tls.crt", "tls.key"
-
-
-def write_self_signed(config: Path, hosts: list[str], days: int) -> str:
-    """Write certificate and key beside the node's keys; return what the person does now."""
-    settings = load_settings(config)
-    parties = [party.text for party in (*settings.node.operators, *settings.node.providers)]
-    host_names = hosts or [urlsplit(settings.peer_api.url).hostname or "localhost"]
-    key, certificate = self_signed(settings.node.name, parties, host_names, now=time.time(), days=days)
-    folder = settings.security.keys
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _create_new_file(folder / _KEY_FILE, key, 0o600)
-        _create_new_file(folder / _CERTIFICATE_FILE, certificate, 0o644)
-    except OSError as exc:
-        raise ConfigurationError(f"{exc.filename or folder}: cannot be written: {exc.strerror}") from exc
-    parsed = Certificate.from_pem(certificate)
-    config_dir = config.absolute().parent
-    return (
-        f"{parsed.fingerprint}\nAdd to {config}:\n[tls]\n"
-        f'certificate = "{_relative_path(folder / _CERTIFICATE_FILE, config_dir)}"\n'
-        f'key = "{_relative_path(folder / _KEY_FILE, config_dir)}"\n'
-        f'Peers that are paired learn it; for a peers.toml:\ncertificates = ["{parsed.der_base64}"]'
-    )
-
-
-def _relative_path(path: Path, base_dir: Path) -> str:
-    return str(path.relative_to(base_dir)) if path.is_relative_to(base_dir) else str(path)
-
-
-def _create_new_file(path: Path, content: bytes, mode: int) -> None:
-    # O_EXCL: never over a file that is there; the mode holds from the first byte on.
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
-
-
 _FILE_MODES = {"keys/node.key": 0o600}
 _DEFAULT_FILE_MODE = 0o644
 
@@ -143,9 +99,60 @@ public_keys = [{public_key}]
 """
 
 
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("init")(init)
+    certs = typer.Typer(no_args_is_help=True)
+    certs.command("self-signed")(create_self_signed)
+    # Typer turns a group of one command into that command, unless the group has a callback.
+    certs.callback()(lambda: None)
+    app.add_typer(certs, name="certs", help="Certificates for TLS with peers.")
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write into; created if it is not there.")],
+    name: Annotated[str, typer.Option(help="Name of the node in logs and to its peers.")],
+    operator: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="OperatorID of this company, such as DE*ABC; can be repeated."),
+    ] = None,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="ProviderID of this company, such as DE-XYZ; can be repeated."),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Do not authenticate peers: for test networks only.")
+    ] = False,
+    peer_port: Annotated[int, typer.Option(min=1, max=65535, help="Port that peers call.")] = 8320,
+    backend_port: Annotated[int, typer.Option(min=1, max=65535, help="Port that our own systems call.")] = 8321,
+) -> None:
+    """Write node.toml, peers.toml and a key pair for a new node. Nothing that exists is overwritten."""
+    template = NodeTemplate(
+        name=name,
+        operators=tuple(operator or ()),
+        providers=tuple(provider or ()),
+        require=() if insecure else ("signature",),
+        peer_port=peer_port,
+        backend_port=backend_port,
+    )
+    write_node_files(folder, template)
+    typer.echo(next_steps(folder, template))
+
+
+def create_self_signed(
+    config: ConfigOption = DEFAULT_CONFIG,
+    host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Host name or address of the peer API; can be repeated.")
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="For how many days it is valid.")] = 365,
+) -> None:
+    """Write a self-signed certificate and its key, for test environments; companies have a CA issue theirs."""
+    typer.echo(write_self_signed(config, host or [], days))
+
+
 @dataclass(frozen=True, slots=True)
 class NodeTemplate:
-    """What the person asked for."""
+    """The options of ``init``."""
 
     name: str
     operators: tuple[str, ...]
@@ -165,24 +172,22 @@ def write_node_files(folder: Path, template: NodeTemplate) -> None:
     try:
         (folder / "keys").mkdir(parents=True, exist_ok=True, mode=0o700)
         for name, content in contents.items():
-            _create_file(folder / name, content, _FILE_MODES.get(name, _DEFAULT_FILE_MODE))
+            create_file(folder / name, content, _FILE_MODES.get(name, _DEFAULT_FILE_MODE))
     except OSError as exc:
         raise ConfigurationError(f"{exc.filename or folder}: cannot be written: {exc.strerror}") from exc
 
 
 def next_steps(folder: Path, template: NodeTemplate) -> str:
-    """Return what the person does now."""
+    """Return the instructions that are printed after the files are written."""
     config = shlex.quote(str(folder / "node.toml"))
     steps = [
         f"p2p-oicp run --config {config}",
-        f"p2p-oicp peers invite --config {config}   (a link with which a partner joins; theirs you join)",
+        f"p2p-oicp peers invite --config {config}   {_INVITE_REMARK}",
     ]
     if not template.operators and not template.providers:
         steps.insert(0, f"Name your OperatorIDs or ProviderIDs in {folder / 'node.toml'}.")
     numbered = [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
-    warning = (
-        "" if template.require else "\nInsecure: this node believes whoever reaches its peer API. Test networks only."
-    )
+    warning = "" if template.require else "\nInsecure: peers are not authenticated. For test networks only."
     return "\n".join([f"A new node: {folder / 'node.toml'}", *numbered]) + warning
 
 
@@ -208,14 +213,14 @@ def _render_files(template: NodeTemplate) -> Mapping[str, bytes]:
         public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     ).decode()
     values = {
-        "name": _toml_value(template.name),
-        "operators": _toml_value(template.operators),
-        "providers": _toml_value(template.providers),
-        "require": _toml_value(template.require),
-        "url": _toml_value(f"http://127.0.0.1:{template.peer_port}"),
+        "name": toml_value(template.name),
+        "operators": toml_value(template.operators),
+        "providers": toml_value(template.providers),
+        "require": toml_value(template.require),
+        "url": toml_value(f"http://127.0.0.1:{template.peer_port}"),
         "peer_port": template.peer_port,
         "backend_port": template.backend_port,
-        "public_key": _toml_value(public_key_line),
+        "public_key": toml_value(public_key_line),
     }
     return {
         "node.toml": _NODE_TOML_TEMPLATE.format_map(values).encode(),
@@ -226,71 +231,28 @@ def _render_files(template: NodeTemplate) -> Mapping[str, bytes]:
     }
 
 
-def _toml_value(value: str | tuple[str, ...]) -> str:
-    # A JSON string is a TOML basic string, but for DEL, which TOML wants escaped.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _create_file(path: Path, content: bytes, mode: int) -> None:
-    # O_EXCL: never through a link or over a file that came in between; the mode holds from the first byte on.
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("init")(init)
-    certs = typer.Typer(no_args_is_help=True)
-    certs.command("self-signed")(create_self_signed)
-    certs.callback()(_certs_callback)
-    app.add_typer(certs, name="certs", help="Certificates for TLS with peers.")
-
-
-def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write into; created if it is not there.")],
-    name: Annotated[str, typer.Option(help="Name of the node in logs and to its peers.")],
-    operator: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ID", help="OperatorID of this company, such as DE*ABC; can be repeated."),
-    ] = None,
-    provider: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ID", help="ProviderID of this company, such as DE-XYZ; can be repeated."),
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Ask peers for no proof of who they are: for test networks only.")
-    ] = False,
-    peer_port: Annotated[int, typer.Option(min=1, max=65535, help="Port that peers call.")] = 8320,
-    backend_port: Annotated[int, typer.Option(min=1, max=65535, help="Port that our own systems call.")] = 8321,
-) -> None:
-    """Write node.toml, peers.toml and a key pair for a new node. Nothing that exists is overwritten."""
-    # import of own module
-
-    template = NodeTemplate(
-        name=name,
-        operators=tuple(operator or ()),
-        providers=tuple(provider or ()),
-        require=() if insecure else ("signature",),
-        peer_port=peer_port,
-        backend_port=backend_port,
+def write_self_signed(config: Path, hosts: list[str], days: int) -> str:
+    """Write certificate and key beside the node's keys; return the fingerprint and the settings to add."""
+    settings = load_settings(config)
+    parties = [party.text for party in (*settings.node.operators, *settings.node.providers)]
+    host_names = hosts or [urlsplit(settings.peer_api.url).hostname or "localhost"]
+    key, certificate = self_signed(settings.node.name, parties, host_names, now=time.time(), days=days)
+    folder = settings.security.keys
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        create_file(folder / _KEY_FILE, key, 0o600)
+        create_file(folder / _CERTIFICATE_FILE, certificate, 0o644)
+    except OSError as exc:
+        raise ConfigurationError(f"{exc.filename or folder}: cannot be written: {exc.strerror}") from exc
+    parsed = Certificate.from_pem(certificate)
+    config_dir = config.absolute().parent
+    return (
+        f"{parsed.fingerprint}\nAdd to {config}:\n[tls]\n"
+        f'certificate = "{_relative_path(folder / _CERTIFICATE_FILE, config_dir)}"\n'
+        f'key = "{_relative_path(folder / _KEY_FILE, config_dir)}"\n'
+        f'Paired peers fetch it by themselves; for a peers.toml:\ncertificates = ["{parsed.der_base64}"]'
     )
-    write_node_files(folder, template)
-    typer.echo(next_steps(folder, template))
 
 
-def _certs_callback() -> None:
-    """Certificates for TLS with peers."""
-
-
-def create_self_signed(
-    config: ConfigOption = Path("node.toml"),
-    host: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Host name or address of the peer API; can be repeated.")
-    ] = None,
-    days: Annotated[int, typer.Option(min=1, max=3650, help="For how many days it is valid.")] = 365,
-) -> None:
-    """Write a self-signed certificate and its key, for laboratories; companies have a CA issue theirs."""
-    # import of own module
-
-    typer.echo(write_self_signed(config, host or [], days))
+def _relative_path(path: Path, base_dir: Path) -> str:
+    return str(path.relative_to(base_dir)) if path.is_relative_to(base_dir) else str(path)

@@ -1,8 +1,7 @@
-"""What ``id``, ``endpoints``, ``errata``, ``schema`` and ``openapi`` print.
+"""Commands about OICP itself, without a node: checking messages and identifiers, printing the protocol's reference.
 
-What ``validate`` and ``cdr`` do: read, judge, print.
-
-The commands of the language: ``validate``, ``id``, ``endpoints``, ``errata``, ``schema``, ``openapi``, ``cdr``.
+`validate` and `cdr` read a message and print findings; `id`, `endpoints`, `errata`, `schema` and `openapi` print what
+`p2p_oicp.oicp` knows.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from p2p_oicp.oicp import (
     decode,
     read_records,
 )
-from p2p_oicp.oicp.cdr_checks import preflight as look_over
+from p2p_oicp.oicp.cdr_checks import preflight
 from p2p_oicp.oicp.errata import ERRATA
 from p2p_oicp.oicp.identifiers import IDENTIFIERS
 from p2p_oicp.oicp.pulls import EvseDataPage
@@ -44,9 +43,124 @@ from p2p_oicp.oicp.schemas import openapi as openapi_document
 from p2p_oicp.oicp.validation import MessageDirection, Verdict, judge
 from p2p_oicp.version import VERSION
 
+_MESSAGE_HELP = "JSON file; - or nothing reads standard input."
+
+
+class OutputFormat(StrEnum):
+    """The format of a result."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class MessageChoice(StrEnum):
+    """One of the two messages of an operation."""
+
+    REQUEST = "request"
+    RESPONSE = "response"
+
+
+class Role(StrEnum):
+    """The role whose endpoints are described."""
+
+    CPO = "cpo"
+    EMP = "emp"
+
+
+FormatOption = Annotated[OutputFormat, typer.Option("--format", help="How the result is printed.")]
+FileArgument = Annotated[str, typer.Argument(metavar="FILE|-", help=_MESSAGE_HELP)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("validate")(validate)
+    app.command("cdr")(cdr)
+    app.command("id")(identify)
+    app.command("endpoints")(endpoints)
+    app.command("errata")(errata)
+    app.command("schema")(schema)
+    app.command("openapi")(openapi)
+
+
+def validate(
+    operation: Annotated[
+        str, typer.Argument(metavar="OPERATION", help="Such as AuthorizeStart; see `endpoints`. With --jsonl: FILE|-.")
+    ] = "",
+    file: FileArgument = "-",
+    message: Annotated[
+        MessageChoice, typer.Option(help="Which message of the operation it is.")
+    ] = MessageChoice.REQUEST,
+    output: FormatOption = OutputFormat.TEXT,
+    speaks_for: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="OperatorID or ProviderID whose records may be in a push; may be repeated."),
+    ] = None,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help='Validate many: lines of {"id", "operation", "message", "payload"}.')
+    ] = False,
+) -> None:
+    """Say what is wrong with an OICP message: each finding with severity, JSON pointer and code.
+
+    The exit code is 0 if it can be accepted (warnings are printed), 1 if it must be rejected, 2 if it cannot be
+    validated.
+    """
+    if jsonl:
+        raise typer.Exit(validate_lines(operation or file))
+    raise typer.Exit(validate_file(operation, file, message.value, output.value, speaks_for or []))
+
+
+def cdr(
+    file: FileArgument = "-",
+    evse: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Its EVSE: an EVSE record, or a push or page that contains it."),
+    ] = None,
+    products: Annotated[str | None, typer.Option(metavar="A,B", help="Names of the products that are sold.")] = None,
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Check a charge detail record before it is sent: errors first, exit code 1 if there is one."""
+    raise typer.Exit(check_cdr(file, evse, products, output.value))
+
+
+def identify(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="Such as DE*ABC*E1*2; put -- before one with a dash.")],
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Say what an identifier is: every type that it can be read as, and its parts. Exit code 1 if it is none."""
+    raise typer.Exit(print_identifier(text, output.value))
+
+
+def endpoints(output: FormatOption = OutputFormat.TEXT) -> None:
+    """List all operations: who sends them to whom, and where."""
+    print_endpoints(output.value)
+
+
+def errata(
+    number: Annotated[str, typer.Argument(metavar="[NUMBER]", help="One of them, such as D43; all if left out.")] = "",
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """List where the documents of OICP 2.3 disagree, and the reading used here."""
+    print_errata(number, output.value)
+
+
+def schema(
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write one file a message here, instead of printing all.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of every message."""
+    print_schemas(out)
+
+
+def openapi(
+    role: Annotated[Role, typer.Option(help="The endpoints that a node in this role serves.")],
+) -> None:
+    """Print an OpenAPI 3.1 document."""
+    print_openapi(role.value)
+
 
 def print_identifier(text: str, output: str) -> int:
-    """Print every kind of identifier that a text can be read as; return 1 if there is none."""
+    """Print every type of identifier that a text can be read as; return 1 if there is none."""
     matches = [
         _describe_identifier(identifier_type(text)) for identifier_type in IDENTIFIERS if identifier_type(text).is_valid
     ]
@@ -63,11 +177,11 @@ def print_identifier(text: str, output: str) -> int:
 
 
 def _describe_identifier(identifier: Identifier) -> dict[str, object]:
-    """Return what an identifier means; only what its kind can tell."""
+    """Return the parts of an identifier; a type has only some of them."""
     properties = {name: getattr(identifier, name, None) for name in ("standard", "country", "operator", "provider")}
     members = {name: str(value) for name, value in properties.items() if value is not None}
     canonical = "yes" if identifier.is_exact else f"no, it is written like {identifier.example}"
-    return {"type": type(identifier).__name__, **members, "key": identifier.key, "exact": canonical}
+    return {"type": type(identifier).__name__, **members, "key": identifier.key, "canonical": canonical}
 
 
 def print_endpoints(output: str) -> None:
@@ -101,7 +215,7 @@ def _operation_to_dict(name: str) -> dict[str, object]:
 
 
 def print_errata(number: str, output: str) -> None:
-    """Print the disagreements of the documents; raises ConfigurationError if there is no such number."""
+    """Print the disagreements of the documents; raise `ConfigurationError` if there is no such number."""
     matches = [erratum for erratum in ERRATA if number.upper() in {"", erratum.number}]
     if not matches:
         raise ConfigurationError(f"there is no {number}; expected {ERRATA[0].number} to {ERRATA[-1].number}")
@@ -141,7 +255,7 @@ _EXIT_ACCEPTED, _EXIT_REJECTED, _EXIT_INVALID_INPUT = 0, 1, 2
 def validate_file(
     operation: str, file: str, direction: MessageDirection, output: str, authorized_ids: Sequence[str]
 ) -> int:
-    """Judge one message and print the findings; return the exit code."""
+    """Validate one message and print the findings; return the exit code."""
     body = read_input(file)
     decode_input(body, file)
     try:
@@ -152,7 +266,7 @@ def validate_file(
 
 
 def decode_input(body: bytes, file: str) -> object:
-    """Return the JSON value of an input; raises ConfigurationError if there is none."""
+    """Return the JSON value of an input; raise `ConfigurationError` if it is not JSON."""
     try:
         return decode(body)
     except InvalidMessage as exc:
@@ -161,7 +275,7 @@ def decode_input(body: bytes, file: str) -> object:
 
 
 def _parse_scope(authorized_ids: Iterable[str]) -> SenderScope:
-    """Return what ``--speaks-for`` says; an id may be meant as either, so it is taken as what it can be."""
+    """Return the parties of ``--speaks-for``; an id that is valid as both counts as both."""
     ids = list(authorized_ids)
     invalid = [text for text in ids if not OperatorID(text).is_valid and not ProviderID(text).is_valid]
     if invalid:
@@ -183,7 +297,7 @@ def _print_verdict(subject: str, findings: Sequence[Finding], output: str) -> in
 
 
 class _BatchLine(msgspec.Struct):
-    """One line of many messages."""
+    """One line of ``--jsonl``; ``id`` is repeated in the report."""
 
     operation: str
     payload: msgspec.Raw
@@ -195,7 +309,7 @@ _decode_line = msgspec.json.Decoder(_BatchLine).decode
 
 
 def validate_lines(file: str) -> int:
-    """Judge a message a line, and print a line for each; return 2 if there was a line without a message."""
+    """Validate one message a line, and print a report line for each; return 2 if a line has no message."""
     exit_code = _EXIT_ACCEPTED
     for number, line in enumerate(read_input(file).splitlines(), start=1):
         if not line.strip():
@@ -214,7 +328,7 @@ def validate_lines(file: str) -> int:
 
 
 def check_cdr(file: str, evse: Path | None, products: str | None, output: str) -> int:
-    """Look over a record and print what speaks against it; return the exit code."""
+    """Check a CDR and print the findings; return the exit code."""
     body = read_input(file)
     decode_input(body, file)
     known_products = None if products is None else [name.strip() for name in products.split(",") if name.strip()]
@@ -223,11 +337,11 @@ def check_cdr(file: str, evse: Path | None, products: str | None, output: str) -
     except InvalidMessage as invalid:
         return _print_verdict("ChargeDetailRecord", invalid.findings, output)
     evse_record = None if evse is None else _load_evse_record(evse, charge_detail_record)
-    return _print_verdict("ChargeDetailRecord", look_over(charge_detail_record, evse_record, known_products), output)
+    return _print_verdict("ChargeDetailRecord", preflight(charge_detail_record, evse_record, known_products), output)
 
 
 def _load_evse_record(file: Path, charge_detail_record: ChargeDetailRecord) -> EvseDataRecord:
-    """Return the charging spot of a record from a file with one, or with many."""
+    """Return the EVSE record that a CDR is about, from a file with one record or a push or page of records."""
     body = read_input(str(file))
     value = decode_input(body, str(file))
     members = value if isinstance(value, dict) else {}
@@ -246,134 +360,5 @@ def _load_evse_record(file: Path, charge_detail_record: ChargeDetailRecord) -> E
         raise ConfigurationError(f"{file}: {exc}; expected an EVSE record, or a push or a page of some") from None
     except StopIteration:
         raise ConfigurationError(
-            f"{file}: no usable record of {charge_detail_record.evse_id}, the charging spot of this CDR"
+            f"{file}: no usable record of {charge_detail_record.evse_id}, the EVSE of this CDR"
         ) from None
-
-
-_MESSAGE_HELP = "JSON file; - or nothing reads standard input."
-
-
-class OutputFormat(StrEnum):
-    """How a result is printed."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-class MessageChoice(StrEnum):
-    """Which of an operation's two messages."""
-
-    REQUEST = "request"
-    RESPONSE = "response"
-
-
-class Role(StrEnum):
-    """Who serves."""
-
-    CPO = "cpo"
-    EMP = "emp"
-
-
-FormatOption = Annotated[OutputFormat, typer.Option("--format", help="How the result is printed.")]
-FileArgument = Annotated[str, typer.Argument(metavar="FILE|-", help=_MESSAGE_HELP)]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("validate")(validate)
-    app.command("cdr")(cdr)
-    app.command("id")(identify)
-    app.command("endpoints")(endpoints)
-    app.command("errata")(errata)
-    app.command("schema")(schema)
-    app.command("openapi")(openapi)
-
-
-def validate(
-    operation: Annotated[
-        str, typer.Argument(metavar="OPERATION", help="Such as AuthorizeStart; see `endpoints`. With --jsonl: FILE|-.")
-    ] = "",
-    file: FileArgument = "-",
-    message: Annotated[
-        MessageChoice, typer.Option(help="Which message of the operation it is.")
-    ] = MessageChoice.REQUEST,
-    output: FormatOption = OutputFormat.TEXT,
-    speaks_for: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ID", help="OperatorID or ProviderID whose records may be in a push; may be repeated."),
-    ] = None,
-    jsonl: Annotated[
-        bool, typer.Option("--jsonl", help='Judge many: lines of {"id", "operation", "message", "payload"}.')
-    ] = False,
-) -> None:
-    """Say what is wrong with an OICP message: each finding with severity, JSON pointer and code.
-
-    The exit code is 0 if it can be accepted (warnings are printed), 1 if it must be rejected, 2 if it cannot be judged.
-    """
-    # import of own module
-
-    if jsonl:
-        raise typer.Exit(validate_lines(operation or file))
-    raise typer.Exit(validate_file(operation, file, message.value, output.value, speaks_for or []))
-
-
-def cdr(
-    file: FileArgument = "-",
-    evse: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The charging spot: an EVSE record, or a push or page that contains it."),
-    ] = None,
-    products: Annotated[str | None, typer.Option(metavar="A,B", help="Names of the products that are sold.")] = None,
-    output: FormatOption = OutputFormat.TEXT,
-) -> None:
-    """Look over a charge detail record before it is sent: errors first, exit code 1 if there is one."""
-    # import of own module
-
-    raise typer.Exit(check_cdr(file, evse, products, output.value))
-
-
-def identify(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="Such as DE*ABC*E1*2; put -- before one with a dash.")],
-    output: FormatOption = OutputFormat.TEXT,
-) -> None:
-    """Say what an identifier is: every kind that it can be read as, and what it means. Exit code 1 if it is none."""
-    # import of own module
-
-    raise typer.Exit(print_identifier(text, output.value))
-
-
-def endpoints(output: FormatOption = OutputFormat.TEXT) -> None:
-    """List all operations: who sends them to whom, and where."""
-    # import of own module
-
-    print_endpoints(output.value)
-
-
-def errata(
-    number: Annotated[str, typer.Argument(metavar="[NUMBER]", help="One of them, such as D43; all if left out.")] = "",
-    output: FormatOption = OutputFormat.TEXT,
-) -> None:
-    """List where the documents of OICP 2.3 disagree, and what is done about it."""
-    # import of own module
-
-    print_errata(number, output.value)
-
-
-def schema(
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write one file a message here, instead of printing all.")
-    ] = None,
-) -> None:
-    """Print the JSON Schema of every message."""
-    # import of own module
-
-    print_schemas(out)
-
-
-def openapi(
-    role: Annotated[Role, typer.Option(help="Whose endpoints: those that a node in this role serves.")],
-) -> None:
-    """Print an OpenAPI 3.1 document."""
-    # import of own module
-
-    print_openapi(role.value)

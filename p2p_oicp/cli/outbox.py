@@ -1,30 +1,97 @@
-"""Letters of the outbox as a table for people.
+"""``p2p-oicp outbox``: pending and dead-lettered messages; sending them again, or discarding them.
 
-``p2p-oicp outbox``.
+`list` and `show` read the database directly, so they work while the node is down. `retry` and `drop` go through the
+admin API: the running node has to wake its dispatcher.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
+import orjson
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from p2p_oicp.cli.common import ConfigOption
+from p2p_oicp.cli import client
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, format_json
+from p2p_oicp.config import load_settings
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.storage import outbox, query_once
 
 _COLUMN_TITLES = ("ID", "To", "Message", "Session", "State", "Since (UTC)", "Tries", "Next try (UTC)", "Last error")
+_MessageNumber = Annotated[
+    int, typer.Argument(metavar="ID", min=1, help="Number of the message, as `outbox list` shows it.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True)
+    for name, command in (("list", list_messages), ("show", show), ("retry", retry), ("drop", drop)):
+        group.command(name)(command)
+    app.add_typer(
+        group, name="outbox", help="Messages pending for peers and for our own backend; dead-lettered messages."
+    )
+
+
+def list_messages(
+    config: ConfigOption = DEFAULT_CONFIG,
+    dead: Annotated[bool, typer.Option("--dead", help="Only dead-lettered messages.")] = False,
+    to: Annotated[str, typer.Option(metavar="NAME", help="Only for this peer, or `backend emp`.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """Show pending messages, and dead-lettered ones with the reason; the node may be down."""
+    file, state = load_settings(config).storage.file, "dead" if dead else ""
+    messages = [dict(row) for row in query_once(file, outbox.LIST, state_=state, destination_=to, limit=limit)]
+    if as_json:
+        typer.echo(format_json(messages))
+    else:
+        print_messages(messages)
+
+
+def show(number: _MessageNumber, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Show one message with its body."""
+    rows = query_once(load_settings(config).storage.file, outbox.SHOW, id_=number)
+    if not rows:
+        raise ConfigurationError(f"there is no message {number} in the outbox; see `p2p-oicp outbox list`")
+    message = {**dict(rows[0]), "body": orjson.loads(rows[0]["body"])}
+    if as_json:
+        typer.echo(format_json(message))
+    else:
+        print_messages([message])
+        Console().print(format_json(message["body"]), markup=False, soft_wrap=True)
+
+
+def retry(
+    number: Annotated[int | None, typer.Argument(metavar="[ID]", min=1, help="Number of the message.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    all_dead: Annotated[bool, typer.Option("--dead", help="All dead-lettered messages instead of one.")] = False,
+    to: Annotated[str, typer.Option(metavar="NAME", help="With --dead: only those for this peer.")] = "",
+) -> None:
+    """Send a message again now, also a dead-lettered one; the node must be running."""
+    if (number is None) != all_dead:
+        raise ConfigurationError("name one message by its number, or all dead-lettered ones with --dead")
+    path = f"retry?destination={quote(to)}" if number is None else f"{number}/retry"
+    response = client.call_admin(config, "POST", f"/admin/v1/outbox/{path}")
+    typer.echo(f"{response['retried']} to be sent again now")
+
+
+def drop(number: _MessageNumber, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Discard a message for good; the node must be running."""
+    client.call_admin(config, "DELETE", f"/admin/v1/outbox/{number}")
+    typer.echo(f"message {number} discarded (noted in the session history)")
 
 
 def print_messages(messages: Sequence[Mapping[str, Any]]) -> None:
-    """Print one row a letter."""
+    """Print a table with one row for each message."""
     if not messages:
-        Console().print("Nothing waits, and there are no dead letters.", markup=False)
+        Console().print("No pending or dead-lettered messages.", markup=False)
         return
     table = Table(box=box.SIMPLE)
     for title in _COLUMN_TITLES:
@@ -45,90 +112,5 @@ def print_messages(messages: Sequence[Mapping[str, Any]]) -> None:
     Console().print(table, markup=False)
 
 
-def print_message(message: Mapping[str, Any]) -> None:
-    """Print one letter, its message last."""
-    print_messages([message])
-    Console().print(json.dumps(message["body"], indent=2, ensure_ascii=False), markup=False, soft_wrap=True)
-
-
 def _format_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-_JsonOption = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
-_MessageNumber = Annotated[
-    int, typer.Argument(metavar="ID", min=1, help="Number of the letter, as `outbox list` shows it.")
-]
-_DEFAULT_CONFIG = Path("node.toml")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(no_args_is_help=True)
-    for name, command in (("list", list_messages), ("show", show), ("retry", retry), ("drop", drop)):
-        group.command(name)(command)
-    app.add_typer(group, name="outbox", help="Messages owed to peers and to our own backend; dead letters.")
-
-
-def list_messages(
-    config: ConfigOption = _DEFAULT_CONFIG,
-    dead: Annotated[bool, typer.Option("--dead", help="Only what was refused for good.")] = False,
-    to: Annotated[str, typer.Option(metavar="NAME", help="Only for this peer, or `backend emp`.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 100,
-    as_json: _JsonOption = False,
-) -> None:
-    """Show what waits, and the dead letters with the reasons they were refused for; the node may be down."""
-    # import of own module
-    from p2p_oicp.config import load_settings
-    from p2p_oicp.storage import outbox, query_once
-
-    file, state = load_settings(config).storage.file, "dead" if dead else ""
-    rows = [dict(row) for row in query_once(file, outbox.LIST, state_=state, destination_=to, limit=limit)]
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-    else:
-        print_messages(rows)
-
-
-def show(number: _MessageNumber, config: ConfigOption = _DEFAULT_CONFIG, as_json: _JsonOption = False) -> None:
-    """Show one letter with its message."""
-    # import of own module
-    from p2p_oicp.config import load_settings
-    from p2p_oicp.errors import ConfigurationError
-    from p2p_oicp.storage import outbox, query_once
-
-    rows = query_once(load_settings(config).storage.file, outbox.SHOW, id_=number)
-    if not rows:
-        raise ConfigurationError(f"there is no letter {number} in the outbox; see `p2p-oicp outbox list`")
-    message = {**dict(rows[0]), "body": json.loads(rows[0]["body"])}
-    if as_json:
-        typer.echo(json.dumps(message, indent=2, ensure_ascii=False))
-    else:
-        print_message(message)
-
-
-def retry(
-    number: Annotated[int | None, typer.Argument(metavar="[ID]", min=1, help="Number of the letter.")] = None,
-    config: ConfigOption = _DEFAULT_CONFIG,
-    all_dead: Annotated[bool, typer.Option("--dead", help="All dead letters instead of one.")] = False,
-    to: Annotated[str, typer.Option(metavar="NAME", help="With --dead: only those for this peer.")] = "",
-) -> None:
-    """Let a letter be sent again now, a dead one too; the node must be running."""
-    from urllib.parse import quote
-
-    from p2p_oicp.cli import client
-    from p2p_oicp.errors import ConfigurationError
-
-    if (number is None) != all_dead:
-        raise ConfigurationError("name one letter by its number, or all dead ones with --dead")
-    path = f"retry?destination={quote(to)}" if number is None else f"{number}/retry"
-    response = client.call_admin(config, "POST", f"/admin/v1/outbox/{path}")
-    typer.echo(f"{response['retried']} to be sent again now")
-
-
-def drop(number: _MessageNumber, config: ConfigOption = _DEFAULT_CONFIG) -> None:
-    """Throw a letter away for good; the node must be running."""
-    from p2p_oicp.cli import client
-
-    client.call_admin(config, "DELETE", f"/admin/v1/outbox/{number}")
-    typer.echo(f"letter {number} is thrown away; its session's story says so")

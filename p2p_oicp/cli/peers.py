@@ -1,18 +1,18 @@
-"""Peers as a table for people, as JSON for programs.
+"""``p2p-oicp peers``: listing, inspecting, pairing with and removing peers.
 
-What a node says of itself, for people.
-
-``p2p-oicp peers``.
+Pairing and removing go through the admin API: the running node talks to the other side. `list` falls back to the peers
+file while the node is down, and `inspect` needs no node at all.
 """
 
 from __future__ import annotations
 
-import json
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich import box
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from p2p_oicp.cli import client
-from p2p_oicp.cli.common import ConfigOption
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, format_json, parse_duration
 from p2p_oicp.client import HttpTransport
 from p2p_oicp.clock import SystemClock, format_timestamp
 from p2p_oicp.config import load_registry, load_settings
@@ -31,19 +31,112 @@ from p2p_oicp.peers.models import base_url
 from p2p_oicp.server.admin import descriptor_to_json
 from p2p_oicp.version import VERSION
 
+# A candidate has no entry in the peers file yet, so it lacks these.
 _CANDIDATE_DEFAULTS: dict[str, Any] = {"services": None, "security": None, "keys": []}
+_MAX_DESCRIPTOR_BYTES = 1024 * 1024
+PeerNameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the peer, as `peers list` shows it.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True)
+    group.command("list")(list_peers)
+    group.command("inspect")(inspect)
+    group.command("invite")(invite)
+    group.command("join")(join)
+    group.command("accept")(accept)
+    group.command("remove")(remove)
+    app.add_typer(group, name="peers", help="The peers of this node, and pairing with new ones.")
+
+
+def list_peers(
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Show every peer: its parties, trust, security, when it was last seen, failures, pending messages."""
+    listing = fetch_peers(config)
+    if as_json:
+        typer.echo(format_json(listing.peers))
+        return
+    print_peers(listing.peers)
+    if listing.warning:
+        typer.echo(listing.warning, err=True)
+
+
+def inspect(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Base URL of a node's peer API.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a node's descriptor, check its signature, and show it with its key's fingerprint."""
+    descriptor = asyncio.run(fetch_verified_descriptor(url))
+    typer.echo(format_json(descriptor) if as_json else format_descriptor(descriptor))
+
+
+def invite(
+    config: ConfigOption = DEFAULT_CONFIG,
+    services: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,…", help="Operations under contract, such as AuthorizeStart; absent: all."),
+    ] = None,
+    expires: Annotated[str, typer.Option(metavar="TIME", help="How long the link is valid: 30m, 24h or 7d.")] = "24h",
+) -> None:
+    """Print a link with which one other company can pair with this node, once. The node has to run."""
+    service_names = None if services is None else [name.strip() for name in services.split(",") if name.strip()]
+    payload: dict[str, object] = {"services": service_names, "expires_in": parse_duration(expires, "--expires")}
+    response = client.call_admin(config, "POST", "/admin/v1/peers/invitations", payload)
+    typer.echo(response["link"])
+    typer.echo(f"Valid for one company until {response['expires_at']}; do not pass it to others. They run:", err=True)
+    typer.echo("p2p-oicp peers join 'LINK' --config node.toml", err=True)
+
+
+def join(
+    link: Annotated[str, typer.Argument(metavar="LINK", help="What the other company's `peers invite` has printed.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    name: Annotated[str | None, typer.Option("--as", metavar="NAME", help="The name of the peer in this node.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree without being asked.")] = False,
+) -> None:
+    """Pair with the company that sent a link: shows its descriptor, and asks. The node has to run."""
+    descriptor = client.call_admin(config, "POST", "/admin/v1/peers/inspect", {"link": link})
+    typer.echo(format_descriptor(descriptor))
+    if not yes and not typer.confirm("Pair with this company?"):
+        raise typer.Exit(1)
+    response = client.call_admin(config, "POST", "/admin/v1/peers/join", {"link": link, "alias": name})
+    typer.echo(f"{response['joined']} and this node are now peers of each other.")
+
+
+def accept(
+    name: PeerNameArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree without being asked.")] = False,
+) -> None:
+    """Make a node that was found in the local network (mDNS) a peer. The other side has to accept this node as well."""
+    candidate = find_candidate(config, name)
+    typer.echo(f"{candidate['name']}, {candidate['url']}\n  fingerprint  {candidate['fingerprint']}")
+    if not yes and not typer.confirm("Is this the fingerprint that the other company gave you?"):
+        raise typer.Exit(1)
+    payload: dict[str, object] = {"fingerprint": candidate["fingerprint"]}
+    client.call_admin(config, "POST", f"/admin/v1/peers/{quote(name, safe='')}/accept", payload)
+    typer.echo(f"{name} is a peer of this node now.")
+
+
+def remove(name: PeerNameArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Un-pair: this node removes the peer, and the peer this node. The node has to run."""
+    response = client.call_admin(config, "DELETE", f"/admin/v1/peers/{quote(name, safe='')}")
+    typer.echo(f"{name} is no longer a peer of this node.")
+    if response["other_side"]:
+        typer.echo(f"The other side: {response['other_side']}", err=True)
 
 
 @dataclass(frozen=True, slots=True)
 class PeerListing:
-    """The peers of a node, and what has to be said about the list."""
+    """The peers of a node as JSON objects, and a warning if the list is incomplete."""
 
     peers: list[dict[str, Any]]
     warning: str = ""
 
 
 def fetch_peers(config: Path) -> PeerListing:
-    """Return the peers as the running node knows them, else those of the peers file."""
+    """Return the peers and candidates of the running node; those of the peers file, with a warning, if it is down."""
     settings = load_settings(config)
     registry = load_registry(settings)
     try:
@@ -52,30 +145,25 @@ def fetch_peers(config: Path) -> PeerListing:
         return PeerListing([*response["peers"], *candidates])
     except PeerUnreachable:
         peers = [peer_to_entry(peer) for peer in registry.all() if not peer.is_self]
-        warning = "The node does not run: these are the peers of the peers file, without their states and paired peers."
+        warning = "The node does not run: these are the peers of the peers file, without paired peers and states."
         return PeerListing([_with_trust(peer, settings.security.require) for peer in peers], warning)
 
 
 def find_candidate(config: Path, name: str) -> dict[str, Any]:
-    """Return a node that was found and not accepted yet; raise ConfigurationError if there is none of that name."""
+    """Return a discovered node that is not accepted yet; raise `ConfigurationError` if there is none of that name."""
     candidates = {entry["name"]: entry for entry in client.call_admin(config, "GET", "/admin/v1/peers")["candidates"]}
     if name not in candidates:
         raise ConfigurationError(
-            f'"{name}" was not found in the local network; found: {", ".join(candidates) or "nobody"}'
+            f'"{name}" was not found in the local network; found: {", ".join(candidates) or "none"}'
         )
     return dict(candidates[name])
 
 
-def peers_to_json(peers: Sequence[dict[str, Any]]) -> str:
-    """Return a JSON list, one object a peer, with the keys of the peers file and its state."""
-    return json.dumps(peers, indent=2, ensure_ascii=False)
-
-
 def print_peers(peers: Sequence[dict[str, Any]]) -> None:
-    """Print one row a peer."""
+    """Print a table with one row for each peer."""
     table = Table(box=box.SIMPLE)
     for title in ("Name", "URL", "Operators", "Providers", "Services", "Trust", "Last seen", "State"):
-        table.add_column(title, overflow="fold")  # an id or a URL cut short is of no use
+        table.add_column(title, overflow="fold")  # ids and URLs are copied, so they are never cut
     for peer in peers:
         services = "all" if peer["services"] is None else ", ".join(peer["services"]) or "none"
         default_route_label = "(all others)" * bool(peer.get("default_route"))
@@ -98,11 +186,8 @@ def _with_trust(peer: dict[str, Any], require: Sequence[str]) -> dict[str, Any]:
     return peer | {"trust": " and ".join(required) or "INSECURE: not authenticated"}
 
 
-_MAX_DESCRIPTOR_BYTES = 1024 * 1024
-
-
 async def fetch_verified_descriptor(url: str) -> dict[str, Any]:
-    """Fetch the descriptor of the node at ``url`` and check its signature; raise PeerError, NotProven."""
+    """Fetch the descriptor of the node at ``url`` and check its signature; raise PeerError, VerificationError."""
     try:
         base = base_url(url)
     except ValueError as exc:
@@ -112,7 +197,7 @@ async def fetch_verified_descriptor(url: str) -> dict[str, Any]:
 
 
 def format_descriptor(descriptor: dict[str, Any]) -> str:
-    """Return it in lines, the fingerprint last: that is what is compared, by telephone for example."""
+    """Return a descriptor in lines; last the fingerprint, which is compared over another channel, such as telephone."""
     now = time.time()
     keys = [key for key in descriptor["keys"] if key["valid_until"] is None or key["valid_until"] >= now]
     lines = [
@@ -120,7 +205,7 @@ def format_descriptor(descriptor: dict[str, Any]) -> str:
         f"  CPO for      {' '.join(descriptor['operators']) or '-'}",
         f"  EMP for      {' '.join(descriptor['providers']) or '-'}",
         f"  serves       {', '.join(descriptor['operations']) or 'nothing'}",
-        f"  requires     {' and '.join(descriptor['require']) or 'NOTHING: it is insecure'}",
+        f"  requires     {' and '.join(descriptor['require']) or 'NOTHING: peers are not authenticated'}",
         *(f"  key          {key['key_id']}{_format_expiry(key)}" for key in keys),
         f"  fingerprint  {descriptor['fingerprint']}",
     ]
@@ -129,118 +214,3 @@ def format_descriptor(descriptor: dict[str, Any]) -> str:
 
 def _format_expiry(key: dict[str, Any]) -> str:
     return "" if key["valid_until"] is None else f" until {format_timestamp(key['valid_until'])}"
-
-
-PeerNameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the peer, as `peers list` shows it.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(no_args_is_help=True)
-    group.command("list")(list_peers)
-    group.command("inspect")(inspect)
-    group.command("invite")(invite)
-    group.command("join")(join)
-    group.command("accept")(accept)
-    group.command("remove")(remove)
-    app.add_typer(group, name="peers", help="The peers that this node knows, and how they come to trust each other.")
-
-
-def list_peers(
-    config: ConfigOption = Path("node.toml"),
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, for programs.")] = False,
-) -> None:
-    """Show every peer: its parties, trust, security, when it was last seen, failures, what waits for it."""
-    # import of own module
-
-    listing = fetch_peers(config)
-    if as_json:
-        typer.echo(peers_to_json(listing.peers))
-        return
-    print_peers(listing.peers)
-    if listing.warning:
-        typer.echo(listing.warning, err=True)
-
-
-def inspect(
-    url: Annotated[str, typer.Argument(metavar="URL", help="Base URL of a node's peer API.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
-) -> None:
-    """Fetch what a node says of itself, check its signature, and show it with its key's fingerprint."""
-    import asyncio
-    import json
-
-    # import of own module
-
-    descriptor = asyncio.run(fetch_verified_descriptor(url))
-    typer.echo(json.dumps(descriptor, indent=2, ensure_ascii=False) if as_json else format_descriptor(descriptor))
-
-
-def invite(
-    config: ConfigOption = Path("node.toml"),
-    services: Annotated[
-        str | None,
-        typer.Option(metavar="A,B,…", help="Operations under contract, such as AuthorizeStart; absent: all."),
-    ] = None,
-    expires: Annotated[
-        str, typer.Option(metavar="TIME", help="How long the link is good for: 30m, 24h or 7d.")
-    ] = "24h",
-) -> None:
-    """Print a link with which one other company can pair with this node, once. The node has to run."""
-    from p2p_oicp.cli import client
-    from p2p_oicp.cli.common import parse_duration
-
-    service_names = None if services is None else [name.strip() for name in services.split(",") if name.strip()]
-    payload: dict[str, object] = {"services": service_names, "expires_in": parse_duration(expires, "--expires")}
-    response = client.call_admin(config, "POST", "/admin/v1/peers/invitations", payload)
-    typer.echo(response["link"])
-    typer.echo(f"Good for one company, until {response['expires_at']}; give it to nobody else. They run:", err=True)
-    typer.echo("p2p-oicp peers join 'LINK' --config node.toml", err=True)
-
-
-def join(
-    link: Annotated[str, typer.Argument(metavar="LINK", help="What the other company's `peers invite` has printed.")],
-    config: ConfigOption = Path("node.toml"),
-    name: Annotated[str | None, typer.Option("--as", metavar="NAME", help="What this node is to call it.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree without being asked.")] = False,
-) -> None:
-    """Pair with the company that has sent a link: shows who that is, and asks. The node has to run."""
-    from p2p_oicp.cli import client
-
-    descriptor = client.call_admin(config, "POST", "/admin/v1/peers/inspect", {"link": link})
-    typer.echo(format_descriptor(descriptor))
-    if not yes and not typer.confirm("Pair with this company?"):
-        raise typer.Exit(1)
-    response = client.call_admin(config, "POST", "/admin/v1/peers/join", {"link": link, "alias": name})
-    typer.echo(f"{response['joined']} and this node are now peers of each other.")
-
-
-def accept(
-    name: PeerNameArgument,
-    config: ConfigOption = Path("node.toml"),
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree without being asked.")] = False,
-) -> None:
-    """Make a node that was found in the local network (mDNS) a peer. The other side has to accept this node as well."""
-    from urllib.parse import quote
-
-    from p2p_oicp.cli import client
-
-    candidate = find_candidate(config, name)
-    typer.echo(f"{candidate['name']}, {candidate['url']}\n  fingerprint  {candidate['fingerprint']}")
-    if not yes and not typer.confirm("Is this the fingerprint that the other company has told you?"):
-        raise typer.Exit(1)
-    payload: dict[str, object] = {"fingerprint": candidate["fingerprint"]}
-    client.call_admin(config, "POST", f"/admin/v1/peers/{quote(name, safe='')}/accept", payload)
-    typer.echo(f"{name} is a peer of this node now.")
-
-
-def remove(name: PeerNameArgument, config: ConfigOption = Path("node.toml")) -> None:
-    """Un-pair: this node forgets the peer, and the peer this node. The node has to run."""
-    from urllib.parse import quote
-
-    from p2p_oicp.cli import client
-
-    response = client.call_admin(config, "DELETE", f"/admin/v1/peers/{quote(name, safe='')}")
-    typer.echo(f"{name} is no longer a peer of this node.")
-    if response["other_side"]:
-        typer.echo(f"The other side: {response['other_side']}", err=True)

@@ -1,7 +1,4 @@
-"""``p2p-oicp run``.
-
-``p2p-oicp backup``.
-"""
+"""``p2p-oicp run`` and ``p2p-oicp backup``."""
 
 from __future__ import annotations
 
@@ -10,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-from p2p_oicp.cli.common import ConfigOption
+from p2p_oicp import runner
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption
+from p2p_oicp.config import load_settings
+from p2p_oicp.storage.sqlite.backup import back_up
 
 
 def register(app: typer.Typer) -> None:
@@ -19,25 +19,19 @@ def register(app: typer.Typer) -> None:
     app.command("backup")(backup)
 
 
-def run(config: ConfigOption = Path("node.toml")) -> None:
+def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run one node until SIGTERM or SIGINT (Ctrl-C); then finish what is in flight and end with code 0."""
-    from p2p_oicp import runner
-    from p2p_oicp.config import load_settings
-
     raise typer.Exit(runner.run(load_settings(config)))
 
 
 def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; it must not exist yet.")],
-    config: ConfigOption = Path("node.toml"),
+    config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Copy the database, while the node runs or not.
 
     To restore: stop the node, remove the database's files that end in -wal and -shm, copy FILE back, start the node.
     """
-    from p2p_oicp.config import load_settings
-    from p2p_oicp.storage.sqlite.backup import back_up
-
     database_file = load_settings(config).storage.file
     size = back_up(database_file, file)
     typer.echo(

@@ -1,12 +1,8 @@
-"""What ``p2p-oicp send`` does: one message, one answer, one exit code.
-
-``p2p-oicp send``.
-"""
+"""``p2p-oicp send``: one message, one response, one exit code."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,76 +13,12 @@ import typer
 
 from p2p_oicp.cli import feed
 from p2p_oicp.cli.client import ApiClient, ApiEndpoint, ApiResponse
-from p2p_oicp.cli.feed import is_feed
+from p2p_oicp.cli.common import read_input
 from p2p_oicp.config.toml import unknown_key_message
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp.operations import OPERATION_BY_COMMAND, Operation, sender_party
 
 _FEED_OPERATION = "push-evse-status"
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingRequest:
-    """What the person wants sent."""
-
-    operation: Operation
-    body: bytes
-    party: str | None
-    query: Mapping[str, str]
-
-    def url(self, base: str) -> str:
-        """Return the URL; the sender's id in it is the one given, or else the message's own."""
-        sender = sender_party(self.operation, self.operation.request.from_json(self.body))
-        party = self.party or (sender.text if sender else None)
-        if not party and "{" in self.operation.path:
-            raise ConfigurationError(f"{self.operation.command}: the message does not name its sender; add --party ID")
-        url = self.operation.url(base, party)
-        return f"{url}?{urlencode(self.query)}" if self.query else url
-
-
-def find_operation(command: str) -> Operation:
-    """Return the operation of a command-line name; raise `ConfigurationError` naming the nearest one."""
-    if command not in OPERATION_BY_COMMAND:
-        suggestion = unknown_key_message(command, list(OPERATION_BY_COMMAND)).removeprefix("unknown key; ")
-        raise ConfigurationError(f'"{command}" is no operation; {suggestion}')
-    return OPERATION_BY_COMMAND[command]
-
-
-def page_query(operation: Operation, page: int | None, size: int | None) -> dict[str, str]:
-    """Return the query of a paged request; raise `ConfigurationError` if the operation has no pages."""
-    query = {name: str(value) for name, value in (("page", page), ("size", size)) if value is not None}
-    if query and not operation.paged:
-        raise ConfigurationError(f"{operation.command}: its answer has no pages; leave out --{next(iter(query))}")
-    return query
-
-
-def read_message_body(file: str) -> bytes:
-    """Return a file's bytes, or those of standard input for ``-``; raise `ConfigurationError` if unreadable."""
-    if file == "-":
-        if sys.stdin.isatty():
-            typer.echo("Reading the message from standard input; Ctrl-D ends it.", err=True)
-        return sys.stdin.buffer.read()
-    try:
-        return Path(file).read_bytes()
-    except OSError as exc:
-        raise ConfigurationError(f"{file}: cannot be read: {exc.strerror}") from exc
-
-
-def send_request(request: OutgoingRequest, endpoint: ApiEndpoint, *, timeout: float) -> int:
-    """Send a message, or the pushes of a status feed; return the exit code."""
-    if request.operation.command == _FEED_OPERATION and is_feed(request.body):
-        return feed.send_feed(request.operation, request.body, endpoint, timeout=timeout)
-    response = asyncio.run(_post(endpoint, request.url(endpoint.url), request.body, timeout))
-    typer.echo(response.status_line(), err=True)
-    typer.echo(response.format_body())
-    return 0 if response.is_positive else 1
-
-
-async def _post(endpoint: ApiEndpoint, url: str, body: bytes, timeout_seconds: float) -> ApiResponse:
-    async with ApiClient(endpoint, timeout=timeout_seconds) as client:
-        return await client.post(url, body)
-
-
 _FILE_HELP = "The message as JSON; - or nothing reads standard input. Its bytes are sent unchanged."
 _PARTY_HELP = "OperatorID or ProviderID of the sender, where the message does not name it or names a sub-operator."
 
@@ -116,7 +48,7 @@ def send(
     """Send one OICP message to any OICP endpoint and print the answer.
 
     The answer goes to standard output, its HTTP status, Process-ID and duration to standard error. The exit code is 0
-    for a positive answer, 1 for a refusal, 2 if the message cannot be used or nobody answers.
+    for a positive answer, 1 for a refusal, 2 if the message cannot be used or there is no answer.
 
     A CPO sends authorize-start, authorize-stop, charging-notifications, charge-detail-record, push-evse-data,
     push-evse-status, push-pricing-product-data, push-evse-pricing, pull-authentication-data.
@@ -128,15 +60,62 @@ def send(
 
     push-evse-status also takes a national status feed (EVSEStatuses): it becomes one fullLoad an operator.
     """
-    from p2p_oicp.cli import feed
-    from p2p_oicp.cli.client import ApiEndpoint
-
     operation_spec = find_operation(operation)
     query = page_query(operation_spec, page, size)
     if list_operators:
         configured = () if config is None else ApiEndpoint.from_options(None, config).operators or ()
-        typer.echo(feed.operators_line(read_message_body(file), configured))
+        typer.echo(feed.operators_line(read_input(file), configured))
         return
     endpoint = ApiEndpoint.from_options(url, config)
-    request = OutgoingRequest(operation_spec, read_message_body(file), party, query)
+    request = OutgoingRequest(operation_spec, read_input(file), party, query)
     raise typer.Exit(send_request(request, endpoint, timeout=timeout))
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRequest:
+    """One message to send; ``party`` is the sender's id, if it was given."""
+
+    operation: Operation
+    body: bytes
+    party: str | None
+    query: Mapping[str, str]
+
+    def url(self, base: str) -> str:
+        """Return the URL, with the given sender's id or else the message's own; raise `ConfigurationError`."""
+        sender = sender_party(self.operation, self.operation.request.from_json(self.body))
+        party = self.party or (sender.text if sender else None)
+        if not party and "{" in self.operation.path:
+            raise ConfigurationError(f"{self.operation.command}: the message does not name its sender; add --party ID")
+        url = self.operation.url(base, party)
+        return f"{url}?{urlencode(self.query)}" if self.query else url
+
+
+def find_operation(command: str) -> Operation:
+    """Return the operation of a command-line name; raise `ConfigurationError` naming the nearest one."""
+    if command not in OPERATION_BY_COMMAND:
+        suggestion = unknown_key_message(command, list(OPERATION_BY_COMMAND)).removeprefix("unknown key; ")
+        raise ConfigurationError(f'"{command}" is no operation; {suggestion}')
+    return OPERATION_BY_COMMAND[command]
+
+
+def page_query(operation: Operation, page: int | None, size: int | None) -> dict[str, str]:
+    """Return the query of a paged request; raise `ConfigurationError` if the operation has no pages."""
+    query = {name: str(value) for name, value in (("page", page), ("size", size)) if value is not None}
+    if query and not operation.paged:
+        raise ConfigurationError(f"{operation.command}: its answer has no pages; leave out --{next(iter(query))}")
+    return query
+
+
+def send_request(request: OutgoingRequest, endpoint: ApiEndpoint, *, timeout: float) -> int:
+    """Send a message, or the pushes of a status feed; return the exit code."""
+    if request.operation.command == _FEED_OPERATION and feed.is_feed(request.body):
+        return feed.send_feed(request.operation, request.body, endpoint, timeout=timeout)
+    response = asyncio.run(_post(endpoint, request.url(endpoint.url), request.body, timeout))
+    typer.echo(response.status_line(), err=True)
+    typer.echo(response.format_body())
+    return 0 if response.is_positive else 1
+
+
+async def _post(endpoint: ApiEndpoint, url: str, body: bytes, timeout_seconds: float) -> ApiResponse:
+    async with ApiClient(endpoint, timeout=timeout_seconds) as client:
+        return await client.post(url, body)

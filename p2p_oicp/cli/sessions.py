@@ -1,6 +1,6 @@
-"""Sessions as a table for people, as JSON for programs.
+"""``p2p-oicp sessions``: the sessions in a node's database, as tables for people and as JSON for programs.
 
-``p2p-oicp sessions``.
+Both commands read the database directly, so they work while the node runs or is down.
 """
 
 from __future__ import annotations
@@ -17,20 +17,61 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from p2p_oicp.cli.common import ConfigOption, JsonOption
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, format_json
 from p2p_oicp.clock import format_timestamp
+from p2p_oicp.config import load_settings
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import SessionID
 from p2p_oicp.storage import ReadOnlyStore, open_readonly, sessions
 from p2p_oicp.storage.sessions import SessionState
 
+# What serves idempotency only: digests, and the stored responses, which the events show anyway.
 _HIDDEN_COLUMNS = frozenset({"request_digest", "start_response", "stop_digest", "stop_response", "session_key"})
-_NON_TTY_WIDTH = 160
 _TIME_COLUMNS = frozenset({"created_at", "updated_at", "progress_at"})
+# Rich takes a pipe for 80 columns, which would fold the ids that the next command of a script needs.
+_NON_TTY_WIDTH = 160
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True)
+    group.command("list")(list_sessions)
+    group.command("show")(show_session)
+    app.add_typer(group, name="sessions", help="The charging sessions in this node's database.")
+
+
+def list_sessions(
+    config: ConfigOption = DEFAULT_CONFIG,
+    state: Annotated[
+        str, typer.Option(metavar="STATE", help="Only those in this state: requested, authorized, uncertain, ...")
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the newest sessions; the node may be running."""
+    matches = newest_sessions(load_settings(config).storage.file, state, limit)
+    if as_json:
+        typer.echo(format_json(matches))
+    else:
+        print_sessions(matches)
+
+
+def show_session(
+    session_id: Annotated[str, typer.Argument(metavar="SESSION-ID", help="In any letter case.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one session with its events; the exit code is 1 if there is none."""
+    matches = session_with_events(load_settings(config).storage.file, session_id)
+    if as_json:
+        typer.echo(format_json(matches))
+    else:
+        print_session_history(session_id, matches)
+    raise typer.Exit(0 if matches else 1)
 
 
 def newest_sessions(file: Path, state: str, limit: int) -> list[dict[str, Any]]:
-    """Return the newest sessions, in a state or in any."""
+    """Return the newest sessions, in one state or in any."""
     if state and state not in set(SessionState):
         raise ConfigurationError(f"--state {state}: no such state; expected one of {', '.join(SessionState)}")
     with open_readonly(file) as store:
@@ -38,22 +79,18 @@ def newest_sessions(file: Path, state: str, limit: int) -> list[dict[str, Any]]:
 
 
 def session_with_events(file: Path, session_id: str) -> list[dict[str, Any]]:
-    """Return a session as each role of this node knows it, with its events."""
+    """Return a session with its events, once for each role of this node that takes part in it."""
     key = SessionID(session_id).key
     with open_readonly(file) as store:
         rows = list(store.rows(sessions.BY_KEY, key_=key))
         return [_session_to_dict(row) | {"events": _load_events(store, row["role"], key)} for row in rows]
 
 
-def sessions_to_json(value: object) -> str:
-    """Return one JSON list."""
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
-
-
 def print_sessions(rows: Sequence[dict[str, Any]]) -> None:
-    """Print one row a session; ids are never cut, so that they can be taken to the next command."""
+    """Print a table with one row for each session."""
     table = Table(box=box.SIMPLE)
     for name in ("SessionID", "State", "Kind", "EVSE", "Peer", "Began"):
+        # Ids are never cut, so that they can be pasted into the next command.
         table.add_column(name, no_wrap=name in {"SessionID", "State"}, overflow="fold")
     for session in rows:
         kind = f"{session['kind']}, as {session['role'].upper()}"
@@ -64,7 +101,7 @@ def print_sessions(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def print_session_history(session_id: str, matches: Sequence[dict[str, Any]]) -> None:
-    """Print each role's view: what is known, then what happened."""
+    """Print for each role the session's columns, then its events."""
     console = _console()
     if not matches:
         console.print(f"{session_id} is no session of this node.", markup=False)
@@ -102,47 +139,3 @@ def _load_events(store: ReadOnlyStore, role: str, key: str) -> list[dict[str, An
         }
         for row in store.rows(sessions.EVENTS, role_=role, key_=key)
     ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(no_args_is_help=True)
-    group.command("list")(list_sessions)
-    group.command("show")(show_session)
-    app.add_typer(group, name="sessions", help="The charging sessions that this node knows.")
-
-
-def list_sessions(
-    config: ConfigOption = Path("node.toml"),
-    state: Annotated[
-        str, typer.Option(metavar="STATE", help="Only those in this state: requested, authorized, uncertain, ...")
-    ] = "",
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
-    as_json: JsonOption = False,
-) -> None:
-    """Show the newest sessions; the node may be running."""
-    # import of own module
-    from p2p_oicp.config import load_settings
-
-    matches = newest_sessions(load_settings(config).storage.file, state, limit)
-    if as_json:
-        typer.echo(sessions_to_json(matches))
-    else:
-        print_sessions(matches)
-
-
-def show_session(
-    session_id: Annotated[str, typer.Argument(metavar="SESSION-ID", help="In any letter case.")],
-    config: ConfigOption = Path("node.toml"),
-    as_json: JsonOption = False,
-) -> None:
-    """Show one session with everything that happened to it; the exit code is 1 if it is not known."""
-    # import of own module
-    from p2p_oicp.config import load_settings
-
-    matches = session_with_events(load_settings(config).storage.file, session_id)
-    if as_json:
-        typer.echo(sessions_to_json(matches))
-    else:
-        print_session_history(session_id, matches)
-    raise typer.Exit(0 if matches else 1)

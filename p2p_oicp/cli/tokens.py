@@ -1,6 +1,6 @@
-"""The built-in whitelist, from the command line.
+"""``p2p-oicp tokens``: the token list of an EMP without a contract system.
 
-``p2p-oicp tokens``.
+The commands change the database directly; a running node reads the list at each authorization, so it needs no signal.
 """
 
 from __future__ import annotations
@@ -11,46 +11,87 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from p2p_oicp.cli.common import ConfigOption, JsonOption
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, format_json
 from p2p_oicp.clock import format_timestamp
+from p2p_oicp.config import load_settings
 from p2p_oicp.crypto.pins import hash_pin
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import UID, EvcoID
 from p2p_oicp.storage import open_for_change, open_readonly, tokens
 from p2p_oicp.storage.tokens import Token
 
+_FILE_HELP = "One token a line, an EvcoID's PIN behind a comma; - reads standard input."
+_TOKENS_HELP = "UIDs of RFID cards, EvcoIDs."
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True)
+    group.command("add")(add)
+    group.command("list")(list_tokens)
+    group.command("remove")(remove)
+    app.add_typer(group, name="tokens", help="The token list of an EMP that has no contract system.")
+
+
+def add(
+    tokens: Annotated[list[str] | None, typer.Argument(metavar="[TOKEN]...", help=_TOKENS_HELP)] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    pin: Annotated[bool, typer.Option("--pin", help="Ask for a PIN; only its bcrypt hash is stored.")] = False,
+    file: Annotated[str | None, typer.Option("--from", metavar="FILE", help=_FILE_HELP)] = None,
+) -> None:
+    """Authorize tokens, effective at once in a running node. A token that is listed already is replaced."""
+    secret = _ask_pin() if pin else None
+    parsed = [*parse_tokens(tokens or [], secret), *read_token_file(file)]
+    add_tokens(load_settings(config).storage.file, parsed)
+    typer.echo(f"{len(parsed)} added")
+
+
+def list_tokens(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Show the authorized tokens; PINs are not shown."""
+    print_tokens(load_settings(config).storage.file, as_json=as_json)
+
+
+def remove(
+    tokens: Annotated[list[str], typer.Argument(metavar="TOKEN...", help=_TOKENS_HELP)],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Revoke tokens; the exit code is 1 if one of them was not on the list."""
+    missing = remove_tokens(load_settings(config).storage.file, tokens)
+    for token in missing:
+        typer.echo(f"{token} was not on the list", err=True)
+    raise typer.Exit(int(bool(missing)))
+
 
 def parse_tokens(texts: Iterable[str], pin: str | None = None) -> Iterator[Token]:
-    """Return what the texts are: UIDs or EvcoIDs; raise `ConfigurationError`."""
+    """Return the tokens of texts that are UIDs or EvcoIDs; raise `ConfigurationError`."""
     for text in texts:
         yield Token(_validated_key(text, pin), text, hash_pin(pin) if pin else None)
 
 
 def read_token_file(file: str | None) -> Iterator[Token]:
-    """Read a file of tokens, with the PIN behind a comma; raise `ConfigurationError` that names the line."""
+    """Read a file of tokens, each with an optional PIN behind a comma; raise `ConfigurationError` naming the line."""
     if file is None:
         return
     try:
         lines = (sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error}") from error
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(f"{file}: cannot be read: {exc}") from exc
     for number, line in enumerate(lines, 1):
         token, _, pin = (part.strip() for part in line.partition(","))
         if token:
             try:
                 yield from parse_tokens([token], pin or None)
-            except ConfigurationError as error:
-                raise ConfigurationError(f"{file}, line {number}: {error}") from error
+            except ConfigurationError as exc:
+                raise ConfigurationError(f"{file}, line {number}: {exc}") from exc
 
 
 def add_tokens(file: Path, new_tokens: Sequence[Token]) -> None:
-    """Put all tokens on the list, or none; raise `ConfigurationError` where there are none."""
+    """Insert or replace all tokens, or none; raise `ConfigurationError` if there are none."""
     if not new_tokens:
         raise ConfigurationError("expected a token, or --from FILE")
     now = time.time()
@@ -60,20 +101,20 @@ def add_tokens(file: Path, new_tokens: Sequence[Token]) -> None:
 
 
 def remove_tokens(file: Path, texts: Sequence[str]) -> list[str]:
-    """Take tokens off the list; return those that were not on it."""
+    """Delete tokens; return those that were not on the list."""
     with open_for_change(file) as tx:
         return [text for text in texts if not tokens.delete_token(tx, _validated_key(text))]
 
 
 def print_tokens(file: Path, *, as_json: bool) -> None:
-    """Print the list."""
+    """Print the list as a table, or as JSON."""
     with open_readonly(file) as store:
         entries = [
             {"token": row["token"], "pin": bool(row["has_pin"]), "added_at": format_timestamp(row["added_at"])}
             for row in store.rows(tokens.ALL_TOKENS)
         ]
     if as_json:
-        sys.stdout.write(orjson.dumps(entries, option=orjson.OPT_INDENT_2).decode() + "\n")
+        typer.echo(format_json(entries))
         return
     table = Table("Token", "PIN", "Added", box=box.SIMPLE)
     for entry in entries:
@@ -81,8 +122,16 @@ def print_tokens(file: Path, *, as_json: bool) -> None:
     Console().print(table if entries else "No token yet: p2p-oicp tokens add UID", markup=False)
 
 
+def _ask_pin() -> str:
+    # Without a terminal, getpass would warn with a Python traceback line and echo what is typed.
+    if not sys.stdin.isatty():
+        raise ConfigurationError("--pin asks at a terminal; use --from FILE, with the PIN behind a comma")
+    return str(typer.prompt("PIN", hide_input=True))
+
+
 def _validated_key(text: str, pin: str | None = None) -> str:
     uid, evco_id = UID(text), EvcoID(text)
+    # Card readers print UIDs in either letter case; OICP's pattern has upper case only.
     if uid.is_valid or UID(text.upper()).is_valid:
         if pin:
             raise ConfigurationError(f"{text}: a card has no PIN; only an EvcoID has")
@@ -90,53 +139,3 @@ def _validated_key(text: str, pin: str | None = None) -> str:
     if evco_id.is_valid:
         return evco_id.key
     raise ConfigurationError(f"{text}: is neither a UID (8, 14 or 20 hex digits) nor an EvcoID (DE-GDF-C12345678-X)")
-
-
-_FILE_HELP = "One token a line, an EvcoID's PIN behind a comma; - reads standard input."
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(no_args_is_help=True)
-    group.command("add")(add)
-    group.command("list")(list_tokens)
-    group.command("remove")(remove)
-    app.add_typer(group, name="tokens", help="The drivers of an EMP that has no contract system.")
-
-
-def add(
-    tokens: Annotated[list[str] | None, typer.Argument(metavar="[TOKEN]...", help="UIDs of cards, EvcoIDs.")] = None,
-    config: ConfigOption = Path("node.toml"),
-    pin: Annotated[bool, typer.Option("--pin", help="Ask for a PIN; it is kept as a bcrypt hash.")] = False,
-    file: Annotated[str | None, typer.Option("--from", metavar="FILE", help=_FILE_HELP)] = None,
-) -> None:
-    """Let drivers charge; a running node knows them at once. A token that is there already is replaced."""
-    # import of own module
-    from p2p_oicp.config import load_settings
-
-    secret = typer.prompt("PIN", hide_input=True) if pin else None
-    parsed = [*parse_tokens(tokens or [], secret), *read_token_file(file)]
-    add_tokens(load_settings(config).storage.file, parsed)
-    typer.echo(f"{len(parsed)} added")
-
-
-def list_tokens(config: ConfigOption = Path("node.toml"), as_json: JsonOption = False) -> None:
-    """Show who may charge; PINs are not shown."""
-    # import of own module
-    from p2p_oicp.config import load_settings
-
-    print_tokens(load_settings(config).storage.file, as_json=as_json)
-
-
-def remove(
-    tokens: Annotated[list[str], typer.Argument(metavar="TOKEN...", help="UIDs of cards, EvcoIDs.")],
-    config: ConfigOption = Path("node.toml"),
-) -> None:
-    """Let these drivers charge no more; the exit code is 1 if one of them was not on the list."""
-    # import of own module
-    from p2p_oicp.config import load_settings
-
-    missing = remove_tokens(load_settings(config).storage.file, tokens)
-    for token in missing:
-        typer.echo(f"{token} was not on the list", err=True)
-    raise typer.Exit(int(bool(missing)))

@@ -1,4 +1,4 @@
-"""``p2p-oicp evidence``: what others have written is shown, whatever it is, and harms nobody."""
+"""``p2p-oicp evidence``: foreign content is shown, whatever it is, and does no harm."""
 
 import gzip
 import json
@@ -17,9 +17,9 @@ CDR = b'{"SessionID":"f98efba4"}'
 MEBIBYTE = 1024 * 1024
 
 
-def told(body: bytes = CDR, at: int = 0, holder: str = "node a", unproven: tuple[str, ...] = ()) -> str:
-    said = SignedStatement(1, KEY.public, at, "ChargeDetailRecord: POST /x", body)
-    return evidence.format_evidence(Evidence("s", KEY.public, (said,), unproven, {KEY.key_id: holder}, ()))
+def report(body: bytes = CDR, at: int = 0, owner: str = "node a", unverified: tuple[str, ...] = ()) -> str:
+    statement = SignedStatement(1, KEY.public, at, "ChargeDetailRecord: POST /x", body)
+    return evidence.format_evidence(Evidence("s", KEY.public, (statement,), unverified, {KEY.key_id: owner}, ()))
 
 
 SHOWN = {
@@ -37,7 +37,7 @@ SHOWN = {
 
 @pytest.mark.parametrize(("body", "shown"), SHOWN.values(), ids=SHOWN)
 def test_a_body_is_shown_whatever_it_is(body, shown):
-    assert shown in told(body)
+    assert shown in report(body)
 
 
 TIMES = {
@@ -49,31 +49,31 @@ TIMES = {
 
 @pytest.mark.parametrize(("at", "shown"), TIMES.values(), ids=TIMES)
 def test_a_time_is_shown_whatever_it_is(at, shown):
-    assert shown in told(at=at)
+    assert shown in report(at=at)
 
 
-def test_nobody_writes_a_line_of_the_report_by_his_name():
-    assert "\n2. " not in told(holder="node a\n2. node b has said", unproven=("3\n2. x",))
+def test_a_name_cannot_forge_a_line_of_the_report():
+    assert "\n2. " not in report(owner="node a\n2. node b has said", unverified=("3\n2. x",))
 
 
-def test_what_is_not_proved_comes_first_and_nothing_says_that_all_fits():
-    unproven = "3 and 4 (AuthorizeStop and its response): there is no date header"
-    first, second, *_ = told(unproven=(unproven,)).splitlines()
+def test_unverified_statements_come_first_and_nothing_says_that_all_fits():
+    unverified = "3 and 4 (AuthorizeStop and its response): there is no date header"
+    first, second, *_ = report(unverified=(unverified,)).splitlines()
     assert first == "Session s: 1 signed statements."
-    assert second == f"NOT PROVEN: {unproven}"
+    assert second == f"NOT VERIFIED: {unverified}"
 
 
 @pytest.fixture
 def file(tmp_path):
-    """A file with an exchange that proves nothing."""
+    """A file with an exchange without a signature."""
     file = tmp_path / "e"
     file.write_bytes(write_evidence("s", [b"{}"], keys={}, descriptors=[], key=KEY, now=0.0))
     return file
 
 
-def test_a_file_with_an_exchange_that_proves_nothing_is_shown_and_fails(file):
+def test_a_file_with_an_unsigned_exchange_is_shown_and_fails(file):
     done = CliRunner().invoke(app, ["evidence", "verify", str(file)])
-    assert "NOT PROVEN: 1 and 2: this is no exchange" in done.stdout
+    assert "NOT VERIFIED: 1 and 2: this is no exchange" in done.stdout
     assert isinstance(done.exception, VerificationError)
     assert "1 and 2: this is no exchange" in str(done.exception)
 

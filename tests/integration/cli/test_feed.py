@@ -44,7 +44,7 @@ def test_a_valid_operator_stays_and_others_are_its_sub_operators():
     assert push.remarks() == ["CH*CPI: EvseIDs of sub-operators: AT*HTB (2), CH*WWZ (1)"]
 
 
-def test_a_name_gives_way_to_the_operator_of_most_evse_ids_and_that_is_said():
+def test_a_name_gives_way_to_the_operator_of_most_evse_ids_with_a_remark():
     (push,) = pushes_of(group("CH*MOBILECHARGE", "+41*025*1", "+41*002*1", "+41*002*2"))
     assert push.operator.text == "+41*002"
     assert push.remarks() == [
@@ -70,7 +70,7 @@ def test_records_that_would_cost_the_whole_push_are_left_out_and_counted():
     ]
 
 
-def test_unknown_members_of_a_record_are_kept():
+def test_unknown_members_of_a_record_stay():
     record = {"EvseID": "CH*ECUE1", "EvseStatus": "Available", "CustomData": {"a": 1}}
     (push,) = pushes_of({"OperatorID": "CH*ECU", "EvseStatusRecord": [record]})
     assert json.loads(push.message())["OperatorEvseStatus"]["EvseStatusRecord"] == [record]
@@ -104,7 +104,7 @@ def test_a_group_that_cannot_be_read_is_named(content, expected):
         pytest.param(b"{", False, id="no JSON"),
     ],
 )
-def test_a_feed_is_told_from_an_oicp_message(body, expected):
+def test_a_feed_is_distinguished_from_an_oicp_message(body, expected):
     assert is_feed(body) is expected
 
 

@@ -1,4 +1,4 @@
-"""p2p-oicp init, peers list and run: what a person gets who starts from nothing."""
+"""p2p-oicp init, peers list and run: a new node from nothing."""
 
 import json
 import stat
@@ -75,7 +75,7 @@ def test_what_exists_is_not_overwritten(p2p_oicp, tmp_path):
         pytest.param(["--name", " "], "--name: expected a name", id="an empty name"),
     ],
 )
-def test_a_wrong_wish_is_refused_in_one_line_and_nothing_is_written(p2p_oicp, tmp_path, arguments, expected):
+def test_a_wrong_option_is_refused_in_one_line_and_nothing_is_written(p2p_oicp, tmp_path, arguments, expected):
     done = p2p_oicp("init", tmp_path / "a", "--name", "A", *arguments)
     assert done.code == 2
     assert expected in done.err
@@ -83,7 +83,7 @@ def test_a_wrong_wish_is_refused_in_one_line_and_nothing_is_written(p2p_oicp, tm
     assert not (tmp_path / "a").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_said_in_one_line(p2p_oicp, tmp_path):
+def test_a_folder_that_cannot_be_written_is_explained_in_one_line(p2p_oicp, tmp_path):
     (tmp_path / "a").write_text("a file")
     done = p2p_oicp("init", tmp_path / "a", "--name", "A")
     assert done.code == 2

@@ -1,4 +1,4 @@
-"""The commands of the language, each in a program of its own around them."""
+"""The commands about OICP itself, each in a program of its own around them."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def refusal(*arguments: str, given: object = None) -> str:
 )
 def test_validate_says_what_is_wrong(change, code, verdict):
     result = run("validate", "AuthorizeStart", "--format", "json", given=AUTHORIZE_START | change)
-    told = json.loads(result.stdout)
-    assert (result.exit_code, told["verdict"]) == (code, verdict)
-    assert all(set(found) == {"severity", "pointer", "code", "message"} for found in told["findings"])
+    report = json.loads(result.stdout)
+    assert (result.exit_code, report["verdict"]) == (code, verdict)
+    assert all(set(found) == {"severity", "pointer", "code", "message"} for found in report["findings"])
     text = run("validate", "authorize-start", "-", given=AUTHORIZE_START | change)
     assert verdict in text.stdout
-    assert all(found["pointer"] in text.stdout for found in told["findings"])
+    assert all(found["pointer"] in text.stdout for found in report["findings"])
 
 
 def test_validate_reads_files_and_responses(tmp_path):
@@ -84,15 +84,15 @@ def test_an_input_that_cannot_be_used_ends_with_one_line(arguments, given, expec
     assert expected in refusal(*arguments, given=given)
 
 
-def test_many_messages_are_judged_line_by_line():
+def test_many_messages_are_validated_line_by_line():
     lines: list[dict[str, Any]] = [
         {"id": "a", "operation": "AuthorizeStart", "message": "request", "payload": AUTHORIZE_START},
         {"id": "b", "operation": "ChargingNotificationsStart", "message": "request", "payload": {}},
         {"id": 3, "operation": "Acknowledgement", "message": "response", "payload": {"StatusCode": {"Code": "017"}}},
     ]
     result = run("validate", "--jsonl", "-", given="\n".join(map(json.dumps, lines)) + "\n\n")
-    told = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [(line["id"], line["verdict"]) for line in told] == [
+    reports = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(line["id"], line["verdict"]) for line in reports] == [
         ("a", "accept"),
         ("b", "reject"),
         (3, "accept-with-warning"),
@@ -120,7 +120,7 @@ def test_a_line_without_a_message_does_not_cost_the_others():
     ],
 )
 @pytest.mark.parametrize("shape", ["record", "push"])
-def test_a_record_is_looked_over_before_it_is_sent(change, options, code, found, shape, tmp_path: Path):
+def test_a_cdr_is_checked_before_it_is_sent(change, options, code, found, shape, tmp_path: Path):
     file = tmp_path / "evse.json"
     file.write_text(json.dumps(EVSE if shape == "record" else push_evse_data(EVSE)))
     result = run("cdr", "--evse", str(file), *options, given=CDR | change)
@@ -154,7 +154,7 @@ def test_an_identifier_says_what_it_means():
         "country": "DE",
         "operator": "de*ab7",
         "key": "DEAB7E840",
-        "exact": "no, it is written like DE*ABC*ETEST1",
+        "canonical": "no, it is written like DE*ABC*ETEST1",
     }
 
 

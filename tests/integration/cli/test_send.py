@@ -26,7 +26,7 @@ class Request:
 
 @dataclass
 class Endpoint:
-    """An OICP endpoint that remembers what it was asked and answers what it is told."""
+    """An OICP endpoint that remembers what it was asked and answers what it is served."""
 
     url: str
     status: int = 200
@@ -39,21 +39,21 @@ def endpoint() -> Iterator[Endpoint]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            told.requests.append(Request(self.path, dict(self.headers), body))
-            self.send_response(told.status)
+            served.requests.append(Request(self.path, dict(self.headers), body))
+            self.send_response(served.status)
             self.send_header("Process-ID", "p-1")
-            self.send_header("Content-Length", str(len(told.answer)))
+            self.send_header("Content-Length", str(len(served.answer)))
             self.end_headers()
-            self.wfile.write(told.answer)
+            self.wfile.write(served.answer)
 
         def log_message(self, *_arguments: object) -> None:
             """Keep quiet."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        told = Endpoint(f"http://127.0.0.1:{server.server_port}")
+        served = Endpoint(f"http://127.0.0.1:{server.server_port}")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield told
+        yield served
         server.shutdown()
         thread.join()
 
@@ -122,7 +122,7 @@ def test_the_exit_code_says_whether_it_was_granted(endpoint, send, status, answe
     assert f"HTTP {status}" in done.err
 
 
-def test_pages_are_asked_for_in_the_query(endpoint, send):
+def test_pages_are_requested_in_the_query(endpoint, send):
     message = b'{"ProviderID": "DE-GDF", "GeoCoordinatesResponseFormat": "Google"}'
     send("pull-evse-data", "--url", endpoint.url, "--page", 2, "--size", 50, stdin=message)
     assert endpoint.requests[0].path == "/api/oicp/evsepull/v23/providers/DE-GDF/data-records?page=2&size=50"
@@ -137,7 +137,7 @@ def test_an_id_keeps_its_plus(endpoint, send):
 PRICES = b'{"ActionType":"fullLoad","EVSEPricing":[]}'
 
 
-def test_a_message_without_a_sender_needs_one_said(endpoint, send):
+def test_a_message_without_a_sender_needs_a_party(endpoint, send):
     silent = send("push-evse-pricing", "--url", endpoint.url, stdin=PRICES)
     assert silent.code == 2
     assert "add --party ID" in silent.err
@@ -166,7 +166,7 @@ def test_a_hub_operator_sends_for_its_sub_operator(endpoint, send):
         pytest.param(
             ["authorize-start", "--url", "http://127.0.0.1:1"],
             START,
-            "no connection: Connection refused",
+            "no connection to 127.0.0.1:1: Connection refused",
             id="nobody there",
         ),
         pytest.param(["authorize-start", "--url", "http://a", "--page", "1"], START, "leave out --page", id="no pages"),
@@ -174,7 +174,7 @@ def test_a_hub_operator_sends_for_its_sub_operator(endpoint, send):
         pytest.param(["push-evse-status", "--url", "http://a"], b'{"EVSEStatuses":[1]}', "group 1", id="a bad feed"),
     ],
 )
-def test_what_cannot_be_sent_is_said_in_one_line(send, arguments, stdin, expected):
+def test_a_message_that_cannot_be_sent_is_explained_in_one_line(send, arguments, stdin, expected):
     done = send(*arguments, stdin=stdin)
     assert done.code == 2
     assert expected in done.err
@@ -236,7 +236,7 @@ def test_a_refused_operator_does_not_stop_the_others(endpoint, send):
     assert done.out.endswith(", 2 failures\n")
 
 
-def test_a_feed_stops_when_nobody_answers(send):
+def test_a_feed_stops_without_an_answer(send):
     done = send("push-evse-status", "--url", "http://127.0.0.1:1", stdin=FEED)
     assert done.code == 2
     assert done.err.splitlines()[0] == "Stopped after 0 of 2 operators."

@@ -50,7 +50,7 @@ def run(*arguments: str, config, stdin: str = "") -> subprocess.CompletedProcess
     return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
 
 
-def kept(store, *records: tuple[str, bytes]) -> None:
+def insert_cdrs(store, *records: tuple[str, bytes]) -> None:
     with open_for_change(store) as tx:
         for number, (role, body) in enumerate(records):
             record = CdrRow(
@@ -78,20 +78,20 @@ def test_sessions_of_one_state_are_listed(config, store):
     assert (wrong.returncode, "expected one of requested" in wrong.stderr) == (2, True)
 
 
-def test_a_session_is_shown_with_its_events_in_any_letter_case(config, store):
+def test_a_session_is_shown_with_its_events_in_any_case(config, store):
     with open_for_change(store) as tx:
         sessions.insert_or_get(tx, SESSION)
         sessions.add_event(tx, "emp", KEY, 1_772_355_660.0, "notification Start", b'{"Type":"Start"}')
     shown = run("sessions", "show", KEY.title(), "--json", config=config)
-    story = json.loads(shown.stdout)[0]
-    assert (shown.returncode, story["state"]) == (0, "charging")
-    assert story["events"] == [
+    session = json.loads(shown.stdout)[0]
+    assert (shown.returncode, session["state"]) == (0, "charging")
+    assert session["events"] == [
         {"at": "2026-03-01T09:01:00.000+00:00", "event": "notification Start", "message": {"Type": "Start"}}
     ]
     assert "notification Start" in run("sessions", "show", KEY, config=config).stdout
 
 
-def test_a_session_that_nobody_knows_has_exit_code_1(config, store):
+def test_an_unknown_session_has_exit_code_1(config, store):
     with open_for_change(store):
         pass
     assert run("sessions", "show", KEY, config=config).returncode == 1
@@ -103,9 +103,9 @@ def test_a_node_that_never_ran_has_no_store_to_look_into(config, store):
     assert run("sessions", "list", config=config).returncode == 2
 
 
-def test_records_are_exported_as_they_came(config, store):
+def test_records_are_exported_as_received(config, store):
     bodies = [json.dumps(cdr(KEY), indent=1).encode(), json.dumps(cdr(KEY, ConsumedEnergy=1)).encode()]
-    kept(store, ("emp", bodies[0]), ("cpo", bodies[1]))
+    insert_cdrs(store, ("emp", bodies[0]), ("cpo", bodies[1]))
     exported = run("cdrs", "export", "--since", "1970-01-01", config=config).stdout.encode()
     assert exported == b"[\n" + bodies[0] + b",\n" + bodies[1] + b"\n]\n"
     ours = run("cdrs", "export", "--since", "1970-01-01", "--role", "cpo", config=config).stdout
@@ -120,13 +120,13 @@ EXPORTS = {
 
 
 @pytest.mark.parametrize(("since", "count"), EXPORTS.values(), ids=EXPORTS)
-def test_only_what_came_since_is_exported(config, store, since, count):
-    kept(store, ("emp", json.dumps(cdr(KEY)).encode()), ("emp", json.dumps(cdr(KEY)).encode()))
+def test_only_records_received_since_are_exported(config, store, since, count):
+    insert_cdrs(store, ("emp", json.dumps(cdr(KEY)).encode()), ("emp", json.dumps(cdr(KEY)).encode()))
     assert len(json.loads(run("cdrs", "export", "--since", since, config=config).stdout)) == count
 
 
 def test_records_are_exported_as_a_table_with_every_digit(config, store):
-    kept(store, ("emp", json.dumps(cdr(KEY)).replace("22.5", "22.500").encode()))
+    insert_cdrs(store, ("emp", json.dumps(cdr(KEY)).replace("22.5", "22.500").encode()))
     text = run("cdrs", "export", "--since", "1970-01-01", "--format", "csv", config=config).stdout
     (row,) = csv.DictReader(io.StringIO(text))
     assert (row["SessionID"], row["ConsumedEnergy"], row["Identification"]) == (KEY, "22.500", "1234ABCD")
@@ -154,12 +154,12 @@ def test_tokens_are_added_listed_and_removed(config, store):
     assert list(pin_hashes(store)) == ["DE-GDF-C12345678-X"]
 
 
-def test_a_file_brings_many_tokens_and_pins_are_kept_as_bcrypt_only(config, store, tmp_path):
+def test_a_file_adds_many_tokens_and_only_bcrypt_hashes_of_pins(config, store, tmp_path):
     (tmp_path / "tokens.csv").write_text("1234ABCD\n\nDE-GDF-C12345678-X, 1234\n")
     assert run("tokens", "add", "--from", str(tmp_path / "tokens.csv"), config=config).stdout == "2 added\n"
-    kept_hash = pin_hashes(store)["DE-GDF-C12345678-X"]
-    assert kept_hash.startswith(b"$2")
-    assert pin_matches("1234", kept_hash)
+    pin_hash = pin_hashes(store)["DE-GDF-C12345678-X"]
+    assert pin_hash.startswith(b"$2")
+    assert pin_matches("1234", pin_hash)
     assert b"1234\n" not in store.read_bytes()
 
 

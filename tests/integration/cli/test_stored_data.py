@@ -15,7 +15,7 @@ from tests.support.changesets import push
 
 @pytest.fixture
 def node(tmp_path):
-    """A node with a status that changed twice and was withdrawn, and one record set aside."""
+    """A node with a status that changed twice and was withdrawn, and one quarantined record."""
     home = tmp_path / "node"
     home.mkdir()
     (home / "peers.toml").write_text("")
@@ -24,9 +24,9 @@ def node(tmp_path):
 
     async def fill() -> None:
         async with open_store(home / "data" / "node.sqlite3") as store:
-            keeper = DatasetCoordinator(store, lambda: next(times))
+            coordinator = DatasetCoordinator(store, lambda: next(times))
             for action, status in (("insert", "Available"), ("update", "Occupied"), ("delete", "Occupied")):
-                await keeper.apply(push(action, DEABCE1=status))
+                await coordinator.apply(push(action, DEABCE1=status))
             found = Finding(Severity.ERROR, "/EvseID", "missing", "'EvseID' is mandatory")
             for _ in range(2):
                 await quarantine.add(store, "B", "PushEvseStatus", [QuarantinedRecord(b"{}", (found,))], 5.0)
@@ -35,7 +35,7 @@ def node(tmp_path):
     return home / "node.toml"
 
 
-def test_the_history_of_an_evse_is_told_whole(p2p_oicp, node):
+def test_the_history_of_an_evse_is_complete(p2p_oicp, node):
     found = json.loads(p2p_oicp("history", "DE*ABC*E1", "--json", "--config", node).out)
     assert [(v["dataset"], v["source"], v["since"][14:19], v["until"] and v["until"][14:19]) for v in found] == [
         ("evse status", "own", "16:40", "33:20"),
@@ -57,7 +57,7 @@ def test_the_history_of_an_evse_is_told_whole(p2p_oicp, node):
         ("1970-01-01T02:00:00Z", None),
     ],
 )
-def test_the_state_at_a_time_in_the_past_is_told(p2p_oicp, node, at, status):
+def test_the_version_at_a_time_in_the_past_is_shown(p2p_oicp, node, at, status):
     answer = p2p_oicp("history", "DE*ABC*E1", "--at", at, "--json", "--config", node)
     assert [version["record"]["EvseStatus"] for version in json.loads(answer.out)] == ([status] if status else [])
     assert answer.code == (0 if status else 1)
@@ -69,7 +69,7 @@ def test_a_time_without_an_offset_is_explained(p2p_oicp, node):
     assert "expected a time with its offset" in answer.err
 
 
-def test_what_is_set_aside_is_listed_with_its_reason(p2p_oicp, node):
+def test_quarantined_records_are_listed_with_their_reason(p2p_oicp, node):
     (found,) = json.loads(p2p_oicp("quarantine", "list", "--json", "--config", node).out)
     assert (found["source"], found["operation"], found["occurrences"], found["record"]) == (
         "B",
@@ -78,4 +78,4 @@ def test_what_is_set_aside_is_listed_with_its_reason(p2p_oicp, node):
         "{}",
     )
     assert "'EvseID' is mandatory" in p2p_oicp("quarantine", "list", "--config", node).out
-    assert "Nothing is set aside" in p2p_oicp("quarantine", "list", "--from", "C", "--config", node).out
+    assert "No quarantined records" in p2p_oicp("quarantine", "list", "--from", "C", "--config", node).out

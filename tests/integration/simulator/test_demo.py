@@ -33,8 +33,8 @@ async def test_a_node_that_cannot_start_is_a_failed_check_with_its_reason(tmp_pa
     assert "not an id" in check.detail
 
 
-def test_whoever_stops_watching_leaves_no_node_behind(tmp_path):
-    command = [sys.executable, "-m", "p2p_oicp.simulator.demo", "--json", "--keep", str(tmp_path)]
+def test_closing_the_output_leaves_no_node_behind(tmp_path):
+    command = [sys.executable, "-m", "p2p_oicp", "demo", "--json", "--keep", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
         assert "node A and node B are up" in demo.stdout.readline()
         demo.stdout.close()

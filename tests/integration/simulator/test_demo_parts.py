@@ -30,7 +30,7 @@ def shown(timeline) -> None:
     timeline.summary(Report([HELD, BROKEN], exchanges=1, seconds=2.0))
 
 
-def test_a_person_sees_who_said_what_to_whom_and_what_was_checked():
+def test_the_timeline_shows_exchanges_and_checks():
     stream = io.StringIO()
     shown(RichTimeline(Console(file=stream, width=120)))
     text = stream.getvalue()
@@ -66,7 +66,7 @@ def test_a_report_holds_only_if_something_was_checked_and_all_of_it_held(checks,
 
 def test_a_folder_that_is_not_empty_is_not_written_into(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    command = [sys.executable, "-m", "p2p_oicp.simulator.demo", "--keep", str(tmp_path)]
+    command = [sys.executable, "-m", "p2p_oicp", "demo", "--keep", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "is not an empty folder" in ended.stderr

@@ -21,8 +21,8 @@ async def command(*arguments: str) -> tuple[int, str]:
         sys.executable, "-m", "p2p_oicp", "scenarios", *arguments,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    told, _ = await process.communicate()
-    return process.returncode, told.decode()
+    output, _ = await process.communicate()
+    return process.returncode, output.decode()
 
 
 async def test_every_sequence_passes_between_two_nodes(tmp_path):
@@ -32,16 +32,16 @@ async def test_every_sequence_passes_between_two_nodes(tmp_path):
         NodeSpec("node b", providers=(PROVIDER,), emp_url=f"http://127.0.0.1:{emp_port}"),
     ]
     async with Cluster(tmp_path, specs) as nodes:
-        code, told = await command(
+        code, output = await command(
             "--cpo", nodes["node a"].backend_url, "--emp", nodes["node b"].backend_url, "--operator", OPERATOR,
             "--provider", PROVIDER, "--cpo-port", str(cpo_port), "--emp-port", str(emp_port),
         )  # fmt: skip
-    assert told.splitlines()[-1] == f"{len(SCENARIOS)} of {len(SCENARIOS)} passed", told
+    assert output.splitlines()[-1] == f"{len(SCENARIOS)} of {len(SCENARIOS)} passed", output
     assert code == 0
 
 
 @pytest.fixture
-async def yes_man():
+async def accepting_endpoint():
     """An endpoint that acknowledges everything and does nothing."""
 
     async def serve(_request: web.Request) -> web.Response:
@@ -59,8 +59,10 @@ async def yes_man():
     await runner.cleanup()
 
 
-async def test_an_endpoint_that_only_says_yes_passes_nothing_and_the_reasons_are_told(yes_man):
-    ends = Endpoints(yes_man, yes_man, OperatorID(OPERATOR), ProviderID(PROVIDER), *free_ports(2), timeout=0.05)
+async def test_an_endpoint_that_accepts_everything_passes_nothing_and_has_its_reasons(accepting_endpoint):
+    ends = Endpoints(
+        accepting_endpoint, accepting_endpoint, OperatorID(OPERATOR), ProviderID(PROVIDER), *free_ports(2), timeout=0.05
+    )
     outcomes = {outcome.name: outcome.reason async for outcome in run_scenarios(ends)}
     assert list(outcomes) == list(SCENARIOS)
     assert all(outcomes.values()), outcomes
@@ -79,14 +81,14 @@ async def test_an_endpoint_that_is_not_there_is_a_reason_as_well():
     assert all("no connection" in outcome.reason for outcome in outcomes)
 
 
-async def test_the_command_tells_programs_in_json_and_by_its_exit_code(yes_man):
+async def test_the_command_reports_in_json_and_by_its_exit_code(accepting_endpoint):
     ports = [str(port) for port in free_ports(2)]
-    code, told = await command(
-        "--cpo", yes_man, "--emp", yes_man, "--operator", OPERATOR, "--provider", PROVIDER, "--cpo-port", ports[0],
-        "--emp-port", ports[1], "--timeout", "0.1", "--only", "remote start", "--json",
+    code, output = await command(
+        "--cpo", accepting_endpoint, "--emp", accepting_endpoint, "--operator", OPERATOR, "--provider", PROVIDER,
+        "--cpo-port", ports[0], "--emp-port", ports[1], "--timeout", "0.1", "--only", "remote start", "--json",
     )  # fmt: skip
     assert code == 1
-    assert [outcome["name"] for outcome in json.loads(told)] == ["remote start"]
+    assert [outcome["name"] for outcome in json.loads(output)] == ["remote start"]
 
 
 MISTAKES = {
@@ -107,11 +109,11 @@ async def test_a_wrong_option_is_one_line(wrong, words):
         "--provider",
         PROVIDER,
     ]
-    code, told = await command(*base, *wrong)
-    assert (code, words in told, told.count("\n")) == (2, True, 1)
+    code, output = await command(*base, *wrong)
+    assert (code, words in output, output.count("\n")) == (2, True, 1)
 
 
-async def test_a_port_that_is_taken_is_said_before_anything_is_played():
+async def test_a_taken_port_is_reported_before_anything_is_played():
     server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     base = [
@@ -125,5 +127,5 @@ async def test_a_port_that_is_taken_is_said_before_anything_is_played():
         PROVIDER,
     ]
     async with server:
-        code, told = await command(*base, "--cpo-port", str(port))
-    assert (code, f"port {port} cannot be listened on" in told) == (2, True)
+        code, output = await command(*base, "--cpo-port", str(port))
+    assert (code, f"port {port} cannot be listened on" in output) == (2, True)

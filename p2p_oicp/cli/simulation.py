@@ -1,0 +1,115 @@
+"""``p2p-oicp demo`` and ``p2p-oicp scenarios``: the simulator's nodes and backends, from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from p2p_oicp.cli.common import JsonOption, format_json
+from p2p_oicp.config.toml import unknown_key_message
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.peers.models import base_url, operator_id, provider_id
+from p2p_oicp.simulator.demo import JsonTimeline, RichTimeline, run_demo
+from p2p_oicp.simulator.scenarios import Endpoints, ScenarioResult, run_scenarios
+from p2p_oicp.simulator.scenarios.runner import SCENARIOS
+
+_PORT_HELP = "Loopback port where this command is that backend: the endpoint under test must call it there."
+# Rich takes a pipe or a log for 80 columns, which cut the results short.
+_NON_TTY_WIDTH = 120
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("demo")(demo)
+    app.command("scenarios")(scenarios)
+
+
+def demo(
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines, for programs.")] = False,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep the nodes' files and logs in this new or empty folder.")
+    ] = None,
+) -> None:
+    """Play a complete roaming day between two nodes on this machine. Exit code 1: a check failed."""
+    # As Ctrl-C: a SIGTERM, too, has to stop the nodes before this process ends.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="p2p-oicp-demo-") as directory:
+            passed = _play_demo(Path(directory), as_json=as_json)
+    else:
+        if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+            raise ConfigurationError(f"--keep {keep}: is not an empty folder; choose another")
+        passed = _play_demo(keep.absolute(), as_json=as_json)
+        typer.echo(f"The nodes' files and logs are in {keep}", err=True)
+    raise typer.Exit(0 if passed else 1)
+
+
+def scenarios(
+    cpo: Annotated[str, typer.Option(metavar="BASE", help="Base URL that plays the clearing house for a CPO.")],
+    emp: Annotated[str, typer.Option(metavar="BASE", help="Base URL that plays the clearing house for an EMP.")],
+    operator: Annotated[str, typer.Option(metavar="ID", help="OperatorID of the simulated CPO.")],
+    provider: Annotated[str, typer.Option(metavar="ID", help="ProviderID of the simulated EMP.")],
+    cpo_port: Annotated[int, typer.Option(help=f"The CSMS: {_PORT_HELP}")] = 8351,
+    emp_port: Annotated[int, typer.Option(help=f"The contract system: {_PORT_HELP}")] = 8352,
+    cpo_token: Annotated[str | None, typer.Option(metavar="TOKEN", help="Bearer token of the CPO's endpoint.")] = None,
+    emp_token: Annotated[str | None, typer.Option(metavar="TOKEN", help="Bearer token of the EMP's endpoint.")] = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Play this one; can be repeated.")] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="How long something may take from one to the other.")
+    ] = 20.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Play the classic onboarding sequences against any two OICP endpoints, and print PASS or FAIL with the reason.
+
+    The command itself is both backends: it publishes EVSE data (which REPLACES the operator's), swipes cards, starts
+    remotely and settles. The exit code is 0 if all passed.
+    """
+    try:
+        endpoints = Endpoints(
+            base_url(cpo), base_url(emp), operator_id(operator), provider_id(provider), cpo_port, emp_port, timeout
+        )
+    except ValueError as exc:
+        raise ConfigurationError(str(exc)) from exc
+    names = only or ()
+    _check_scenario_names(names)
+    results = asyncio.run(_collect_results(endpoints, names, (cpo_token, emp_token), print_each=not as_json))
+    failed = [result for result in results if result.reason]
+    if as_json:
+        typer.echo(format_json(results))
+    else:
+        typer.echo(f"{len(results) - len(failed)} of {len(results)} passed")
+    raise typer.Exit(int(bool(failed)))
+
+
+def _play_demo(directory: Path, *, as_json: bool) -> bool:
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _NON_TTY_WIDTH)
+    timeline = JsonTimeline(sys.stdout) if as_json else RichTimeline(console)
+    return asyncio.run(run_demo(directory, timeline)).held
+
+
+def _check_scenario_names(names: Collection[str]) -> None:
+    for name in names:
+        if name not in SCENARIOS:
+            suggestion = unknown_key_message(name, list(SCENARIOS)).removeprefix("unknown key; ")
+            raise ConfigurationError(f'--only "{name}": no such sequence; {suggestion}')
+
+
+async def _collect_results(
+    endpoints: Endpoints, names: Collection[str], tokens: tuple[str | None, str | None], *, print_each: bool
+) -> list[ScenarioResult]:
+    results = []
+    async for result in run_scenarios(endpoints, names=names, cpo_token=tokens[0], emp_token=tokens[1]):
+        results.append(result)
+        if print_each:
+            verdict = "FAIL" if result.reason else "PASS"
+            reason = f": {result.reason}" if result.reason else ""
+            typer.echo(f"{verdict}  {result.name} ({result.seconds:.1f} s){reason}")
+    return results
