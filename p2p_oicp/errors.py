@@ -3,25 +3,26 @@
 ::
 
     P2pOicpError
-    ├── ConfigurationError     the operator of this node must change something (file and key are named)
-    ├── MessageError           a message cannot be processed; carries what is wrong with it
-    ├── NotProven              a signature, digest, certificate or descriptor does not prove what it should
-    │   └── UnknownKey         it is signed with a key that nobody we know has
-    ├── Refusal                a business refusal: carries the OICP status code and the HTTP status to answer
-    │   └── Unauthorized       017, HTTP 401: identity was not proved, or does not match the ids
-    ├── PeerError              an outgoing call failed; ``may_have_arrived`` says whether the peer can have seen it
-    │   ├── PeerUnreachable    the wire: never connected, so nothing was processed
-    │   ├── PeerSilent         the wire: sent, but no answer within the deadline or the connection broke
-    │   ├── PeerBusy           they: 429 or 503, ``retry_after`` seconds
-    │   ├── PeerUnauthorized   they: 401 or 403, our identity is not accepted
-    │   ├── PeerRejected       they: the message is refused for good (4xx)
-    │   └── PeerBroken         they, or somebody in their place: 5xx, or an answer that is not OICP
-    │       └── PeerUnproven   somebody: an answer that does not prove who gave it
-    └── StoreError             the database
-        ├── StoreBusy          the write queue is full: answer 503, try again
-        └── StoreUnusable      damaged, newer than this program, not writable
+    ├── ConfigurationError         the operator of this node has to change something (file and key are named)
+    ├── MessageError               a message cannot be processed; carries its findings (`oicp.InvalidMessage`)
+    ├── VerificationError          a signature, digest, certificate or descriptor is missing or invalid
+    │   └── UnknownKey             it is signed with an unknown key
+    ├── Refusal                    a business refusal: carries the OICP status code and the HTTP status to respond with
+    │   └── Unauthorized           017, HTTP 401: not authenticated, or not authorized for the ids
+    ├── PeerError                  an outgoing call failed; ``may_have_arrived``: the peer may have processed it
+    │   ├── PeerUnreachable        the network: not connected, so nothing was processed
+    │   ├── PeerTimeout            the network: sent, but no response within the deadline, or the connection broke
+    │   ├── PeerBusy               the peer: 408, 429 or 503, ``retry_after`` seconds
+    │   ├── PeerUnauthorized       the peer: 401 or 403, our credentials are not accepted
+    │   ├── PeerRejected           the peer: the message is refused for good (4xx)
+    │   │   └── OperationNotSupported  one of our own backends does not offer the operation
+    │   └── PeerProtocolError      the peer, or a system in its place: 5xx, or a response that is not OICP
+    │       └── PeerVerificationError  its signature is missing or invalid
+    └── StoreError                 the database
+        ├── StoreBusy              the write queue is full: respond with 503, so that the client tries again
+        └── StoreUnavailable       damaged, newer than this program, or not writable
 
-A bug stays a bare Python exception. OICP codes are those of ``StatusCodeType`` (OICP 2.3, CPO data types, CodeType).
+A bug stays a bare Python exception.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from typing import Any, Self
 
 
 class P2pOicpError(Exception):
-    """Root of all errors of this program; the text is for a person and says what to do."""
+    """Root of all errors of this program; the text is for a person, and states what to do."""
 
 
 class ConfigurationError(P2pOicpError):
-    """The operator of this node must change something; the text names file, key and what is expected."""
+    """The operator of this node has to change something; the text names file, key and what is expected."""
 
 
 class MessageError(P2pOicpError):
@@ -42,15 +43,21 @@ class MessageError(P2pOicpError):
 
 
 class VerificationError(P2pOicpError):
-    """Something does not prove what it should; the text says why."""
+    """A signature, digest, certificate or descriptor is missing or invalid; the text states why."""
 
 
 class UnknownKey(VerificationError):
-    """Signed with a key that nobody we know has; fresh keys of the sender may help."""
+    """The signing key is unknown; refreshing the keys of the sender may help."""
 
 
 class Refusal(P2pOicpError):
-    """A request is refused with an OICP status code; the text becomes the code's AdditionalInfo."""
+    """A request is refused with an OICP status code.
+
+    Args:
+        code: of ``StatusCodeType`` (OICP 2.3, CPO data types); `oicp.StatusCodeValue` has those of the specification.
+        info: the AdditionalInfo of the response.
+        http_status: 200 for business refusals (OICP 2.3, Communication Paradigms).
+    """
 
     def __init__(self, code: str, info: str, *, http_status: int = 200) -> None:
         super().__init__(info)
@@ -63,6 +70,7 @@ class Unauthorized(Refusal):
     """017 Unauthorized Access, HTTP 401 (OICP 2.3, Communication Paradigms, Security)."""
 
     def __init__(self, info: str) -> None:
+        # StatusCodeValue.UNAUTHORIZED_ACCESS; this module is below ``oicp``, and imports nothing.
         super().__init__("017", info, http_status=401)
 
 
@@ -88,17 +96,17 @@ class PeerError(P2pOicpError):
 
 
 class PeerUnreachable(PeerError):
-    """No connection could be made: the peer has not seen the request."""
+    """No connection could be made: the peer has not received the request."""
 
     may_have_arrived = False
 
 
 class PeerTimeout(PeerError):
-    """The request was sent and no whole answer came back in time."""
+    """The request was sent, and no whole response was received in time."""
 
 
 class PeerBusy(PeerError):
-    """The peer asks to come back later."""
+    """The peer is overloaded; ``retry_after`` is the number of seconds it asks to wait, None if it states none."""
 
     may_have_arrived = False
 
@@ -108,13 +116,13 @@ class PeerBusy(PeerError):
 
 
 class PeerUnauthorized(PeerError):
-    """The peer does not accept our identity."""
+    """The peer does not accept our credentials; it has processed nothing."""
 
     may_have_arrived = False
 
 
 class PeerRejected(PeerError):
-    """The peer refuses this message for good; ``code`` is its OICP status code, where it gave one."""
+    """The peer refuses this message for good; ``code`` is its OICP status code, None if it states none."""
 
     def __init__(self, peer: str, reason: str, *, http_status: int, code: str | None = None) -> None:
         super().__init__(peer, reason)
@@ -132,11 +140,11 @@ class OperationNotSupported(PeerRejected):
 
 
 class PeerProtocolError(PeerError):
-    """The peer failed, or answered something that is not OICP."""
+    """The peer failed, or its response is not OICP."""
 
 
 class PeerVerificationError(PeerProtocolError):
-    """An answer that does not prove who gave it: it counts as none."""
+    """The signature of the response is missing or invalid, so it counts as no response."""
 
 
 class StoreError(P2pOicpError):
@@ -144,8 +152,8 @@ class StoreError(P2pOicpError):
 
 
 class StoreBusy(StoreError):
-    """Too much is waiting to be written."""
+    """The queue of writes is full."""
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be used; the text says why and what to do, and nothing was changed."""
+    """The database cannot be used; the text states why and what to do, and nothing was changed."""

@@ -1,4 +1,4 @@
-"""Structured logs: one line an event, with peer, operation, SessionID and Process-ID where they are known."""
+"""Structured logs: one line per event, with peer, operation, SessionID and Process-ID where they are known."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import io
 import logging
 import sys
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict
 
-#: The Process-ID of the request that is being served. Setting it costs nothing; most requests log nothing.
+from p2p_oicp.clock import Clock
+
+#: The Process-ID of the request being served. Not `structlog.contextvars`: setting this costs nothing, and most
+#: requests log nothing.
 PROCESS_ID: ContextVar[str] = ContextVar("process_id", default="")
 
 
@@ -22,23 +26,38 @@ def _with_process_id(_logger: object, _method: str, event: EventDict) -> EventDi
     return event
 
 
+class _Timestamper:
+    """Adds the time of our clock, in the format of structlog's own processor."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def __call__(self, _logger: object, _method: str, event: EventDict) -> EventDict:
+        event["timestamp"] = datetime.fromtimestamp(self._clock.time(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return event
+
+
 class _BestEffortStderr(io.TextIOBase):
-    """Standard error that may be a file on a full disk: losing a line of the log must not lose a request."""
+    """Standard error, which may be a file on a full disk: a lost line of the log must not fail a request."""
 
     def write(self, text: str) -> int:
-        """Write what can be written."""
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush what can be flushed."""
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
 
 
-def configure_logs(log_format: str, level: str) -> None:
-    """Set up the logs of a program, on standard error: ``form`` is ``text`` for people or ``json`` for machines."""
+def configure_logs(log_format: str, level: str, clock: Clock) -> None:
+    """Set up the logs of a program, on standard error.
+
+    Args:
+        log_format: ``text`` for people, ``json`` for machines.
+        level: the name of the lowest level that is written.
+        clock: tells the time of each event.
+    """
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if log_format == "json"
@@ -50,7 +69,7 @@ def configure_logs(log_format: str, level: str) -> None:
         processors=[
             _with_process_id,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _Timestamper(clock),
             *([structlog.processors.format_exc_info] if log_format == "json" else []),
             renderer,
         ],
@@ -64,7 +83,7 @@ def configure_logs(log_format: str, level: str) -> None:
 
 
 def use_stdlib_logging() -> None:
-    """Send events to the standard library's logging, unless the program that embeds the node has decided otherwise."""
+    """Send events to the standard library's logging, unless the embedding program has configured structlog itself."""
     if structlog.is_configured():
         return
     structlog.configure(

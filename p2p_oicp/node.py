@@ -1,7 +1,8 @@
-"""One node: the one place where everything is put together and started.
+"""One node: started and stopped in order.
 
-``async with Node(settings) as node`` opens the store, starts both listeners and the workers, and says hello to the
-peers; leaving the block stops accepting, finishes what is in flight, stops the workers and commits what waits.
+``async with Node(settings) as node`` opens the store, starts both listeners and the workers, and sends hello to the
+peers. Leaving the block does the same backwards: it stops accepting, finishes the requests in flight, cancels the
+workers, and commits what waits in the store.
 """
 
 from __future__ import annotations
@@ -32,10 +33,18 @@ log = structlog.get_logger(__name__)
 
 
 class Node:
-    """One running node.
+    """One node; an async context manager. Attributes with URLs and the store are set while it runs.
 
-    ``cpo`` and ``emp`` are Python backends; without them the node calls ``backend_api.cpo_url`` and ``emp_url``.
-    Raises ConfigurationError or StoreUnusable where it cannot start.
+    Args:
+        settings: see ``docs/configuration.md``.
+        cpo: the CPO backend as a Python object; None: the node calls ``backend_api.cpo_url``, if that is set.
+        emp: the EMP backend as a Python object; None: ``backend_api.emp_url``, or else the built-in token list.
+        clock: the machine's by default.
+        ids: UUIDs by default.
+
+    Raises:
+        ConfigurationError: settings, keys or peers cannot be used, or a port cannot be listened on.
+        StoreUnavailable: the database cannot be used.
     """
 
     def __init__(
@@ -60,6 +69,9 @@ class Node:
         self.peer_url = ""
         self.backend_url = ""
 
+    def __repr__(self) -> str:
+        return f"<Node {self.me.name!r} peer_api={self.peer_url or 'stopped'}>"
+
     async def __aenter__(self) -> Self:
         use_stdlib_logging()
         # A part that fails to start closes those before it: the stack is taken over only when all have started.
@@ -80,9 +92,11 @@ class Node:
         log.info("node.stopped", node=self.me.name)
 
     async def send(self, request: Message) -> Message:
-        """Send one OICP message, as our backend would over HTTP, and return the answer.
+        """Send one OICP message, as our backend would over HTTP, and return the response.
 
-        Raises errors.PeerRejected where this node refuses the message as invalid.
+        Raises:
+            PeerRejected: this node refuses the message as invalid.
+            RuntimeError: the node is not running.
         """
         if self._local_client is None:
             raise RuntimeError("the node is not running: use it inside its async with block")
@@ -148,7 +162,7 @@ class Node:
         if self._peering is not None and (peers := self._peering.policy.unauthenticated_peers()):
             log.warning("peers.unauthenticated", peers=peers, meaning="no credentials are required of them")
         if not self._settings.security.require:
-            log.warning("node.insecure", node=self.me.name, meaning="require = []: nobody proves who they are")
+            log.warning("node.insecure", node=self.me.name, meaning="require = []: peers are not authenticated")
         log.info("node.ready", node=self.me.name, peer_api=self.peer_url, backend_api=self.backend_url)
 
     def _readiness(self) -> dict[str, object]:
@@ -159,6 +173,6 @@ class Node:
             "node": self.me.name,
             "peer_api": self.peer_url,
             "security": security,
-            **({} if security else {"warning": "insecure: nobody proves who they are"}),
+            **({} if security else {"warning": "insecure: peers are not authenticated"}),
             **({"insecure_peers": peers} if peers else {}),
         }

@@ -1,6 +1,6 @@
-"""One node as a program of its own: until it is told to end (SIGTERM, SIGINT), then in order.
+"""Runs one node as a program of its own: event loop, signals, garbage collection, limits of the process.
 
-SIGHUP lets it read its keys, its certificate and its peers again.
+SIGTERM and SIGINT end the node in order. SIGHUP makes it read its keys, its certificate and its peers again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import partial
 import structlog
 
 from p2p_oicp.backends import CpoBackend, EmpBackend
+from p2p_oicp.clock import SystemClock
 from p2p_oicp.concurrency import TaskSupervisor
 from p2p_oicp.config import Settings
 from p2p_oicp.logs import configure_logs
@@ -21,17 +22,34 @@ from p2p_oicp.node import Node
 
 log = structlog.get_logger(__name__)
 
-# Connections to peers and backends, the database, nonces.
+# File descriptors beside those of the listeners: connections to peers and backends, the database, nonces.
 _RESERVED_FDS = 1200
-# How long a thread that wants Python's lock waits before it asks for it. With the usual 5 ms, a commit never comes to
-# ask while the event loop reads a push: the loop lets go for some microseconds every ms, and the waiting begins anew.
-# So an authorization waited up to 220 ms beside pushes of 10,000 records; with this, 24 (docs/performance.md).
+# How long a thread that waits for Python's lock waits before it asks for it. With the default of 5 ms, a commit never
+# gets to ask while the event loop reads a push: the loop releases the lock for some microseconds every millisecond, and
+# the wait begins anew. An authorization beside pushes of 10,000 records waited up to 220 ms with it, and waits 24 ms
+# with this (docs/performance.md).
 _THREAD_SWITCH_INTERVAL_SECONDS = 0.0002
+
+
+def run(settings: Settings, *, cpo: CpoBackend | None = None, emp: EmpBackend | None = None) -> int:
+    """Run one node until SIGTERM or SIGINT, and return the exit code; the backends are those of `Node`."""
+    configure_logs(settings.log.format, settings.log.level, SystemClock())
+    # Two listeners, each with its limit of open connections and as many that are closing.
+    _raise_fd_limit(4 * settings.limits.connections + _RESERVED_FDS)
+    node = Node(settings, cpo=cpo, emp=emp)
+    try:
+        import uvloop  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        asyncio.run(_serve_until_signal(node))
+    else:
+        uvloop.run(_serve_until_signal(node))
+    return 0
 
 
 async def _serve_until_signal(node: Node) -> None:
     stop_requested, reload_requested = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+    # Order: the handlers are installed before the node starts, so that a signal during a long start ends it in order.
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop_requested.set)
     loop.add_signal_handler(signal.SIGHUP, reload_requested.set)
@@ -50,10 +68,10 @@ async def _reload_on_signal(reload_requested: asyncio.Event, node: Node) -> None
 
 
 def _tune_gc() -> None:
-    """Leave out of garbage collection what stays for good, and collect the rest in larger portions.
+    """Exempt what lives as long as the node from garbage collection, and collect the rest in larger portions.
 
-    Without this, each full collection walks all models, tables and backends again: 60 to 90 ms in which nobody is
-    answered, several times a second under load (docs/performance.md).
+    Without this, each full collection traverses all models, tables and backends again: 60 to 90 ms without a response,
+    several times a second under load (docs/performance.md). Called when the node has started, so that all of it exists.
     """
     gc.collect()
     gc.freeze()
@@ -72,20 +90,5 @@ def _raise_fd_limit(required: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (new_limit, hard))
     if new_limit < required:
         log.warning(
-            "fd_limit.too_low", allowed=hard, wanted=required, hint="raise the limit, or lower [limits] connections"
+            "fd_limit.too_low", allowed=hard, required=required, hint="raise the limit, or lower [limits] connections"
         )
-
-
-def run(settings: Settings, *, cpo: CpoBackend | None = None, emp: EmpBackend | None = None) -> int:
-    """Run one node until SIGTERM or SIGINT; return the exit code. The backends are as for ``Node``."""
-    configure_logs(settings.log.format, settings.log.level)
-    # Both listeners, each with as many that are leaving; and what the node opens itself.
-    _raise_fd_limit(4 * settings.limits.connections + _RESERVED_FDS)
-    node = Node(settings, cpo=cpo, emp=emp)
-    try:
-        import uvloop  # noqa: PLC0415 - not on Windows
-    except ImportError:
-        asyncio.run(_serve_until_signal(node))
-    else:
-        uvloop.run(_serve_until_signal(node))
-    return 0

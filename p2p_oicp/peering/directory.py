@@ -1,21 +1,17 @@
-"""What was learned of a peer: its newest descriptor, and which of its pinned keys that descriptor decides about.
+"""All peers of a running node: those of the peers file, those that were paired, and those that were discovered.
 
-A node names its last keys, not all that it ever had. So a pinned key that was named once, and is not any more, is
-retired; and a descriptor that was checked when it was learned is believed after a restart, although it may not reach
-back to the pinned key. Both end where a person changes what is pinned.
+Invariant: `PeerRegistry` (which peer handles a party) and `KeyRing` (whose key is this) are replaced together, and only
+as a whole. A change after which two peers would claim one party is refused, and everything stays as it was.
 
-All peers of a running node, from three sources: the peers file, pairings, and what was found and accepted.
-
-The registry (who answers for a party) and the key ring (whose key is this) are replaced together, at once and only as
-a whole: a change that would make two peers claim one party is refused, and everything stays as it was. A change is
-written first, in one transaction with what follows a peer to its new name (a name is only a label). Then it counts, and
-then the workers are told: those of the new name find there what was owed to the old one.
+A change happens in three steps, in this order: (1) it is committed, in one transaction with everything that is stored
+under a peer's old name, for a name is only a label; (2) registry and key ring are replaced; (3) the listeners are
+called, so that the workers of a new name find what waited for the old one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,52 +23,12 @@ from p2p_oicp.clock import Clock
 from p2p_oicp.config.peers_file import PeersFile, peer_from_entry, peer_to_entry, read_peers_file
 from p2p_oicp.crypto import KeyRing, KnownKey, PublicKey
 from p2p_oicp.errors import ConfigurationError, StoreError, VerificationError
+from p2p_oicp.peering.trusted_descriptor import TrustedDescriptor
 from p2p_oicp.peers import Peer, PeerRegistry, Source
 from p2p_oicp.peers.descriptor import SignedDescriptor, verify_descriptor, verify_key_chain
 from p2p_oicp.storage import Row, Store, Transaction
 from p2p_oicp.storage import peers as peer_rows
 from p2p_oicp.storage.peers import RenameResult
-
-# When a key ended that its owner does not name any more is not known.
-_ALREADY_EXPIRED = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class TrustedDescriptor:
-    """A descriptor; ``pins`` are the ids of those pinned keys that it, or one before it, named."""
-
-    signed: SignedDescriptor
-    endorsed_keys: frozenset[str]
-
-    @classmethod
-    def of(cls, signed: SignedDescriptor, peer: Peer, previous: TrustedDescriptor | None = None) -> TrustedDescriptor:
-        """Return a descriptor of ``peer`` as it is to be remembered; ``before`` is the one that it follows."""
-        keys = signed.descriptor.keys
-        endorsed = {known.key.key_id for known in keys} | {
-            known.endorsement.endorser_key_id for known in keys if known.endorsement
-        }
-        previously_endorsed = previous.endorsed_keys if previous is not None else frozenset()
-        return cls(signed, frozenset(key.key_id for key in _pinned_keys(peer)) & (endorsed | previously_endorsed))
-
-    def revalidated_for(self, peer: Peer) -> TrustedDescriptor:
-        """Return it as it counts for ``peer`` now; raise NotProven where a person has unpinned what vouched for it."""
-        pinned = _pinned_keys(peer)
-        if not self.endorsed_keys or not self.endorsed_keys <= {key.key_id for key in pinned}:
-            verify_key_chain(self.signed, pinned)
-        return TrustedDescriptor.of(self.signed, peer, self)
-
-    def keys_of(self, peer: Peer) -> Iterator[KnownKey]:
-        """Return first those of ``pins``, retired, and then what the descriptor says, of some of them as well."""
-        for pinned_key in _pinned_keys(peer):
-            if pinned_key.key_id in self.endorsed_keys:
-                yield KnownKey(pinned_key, peer.name, valid_until=_ALREADY_EXPIRED)
-        for published in self.signed.descriptor.keys:
-            yield KnownKey(published.key, peer.name, published.valid_from, published.valid_until)
-
-
-def _pinned_keys(peer: Peer) -> list[PublicKey]:
-    return [PublicKey.from_base64(line) for line in peer.public_keys]
-
 
 log = structlog.get_logger(__name__)
 
@@ -83,7 +39,7 @@ _TransactionStep = Callable[[Transaction], object]
 
 @dataclass(frozen=True, slots=True)
 class PeersChanged:
-    """What became of the peers: new ones, those that are gone, and those that are another than before."""
+    """How the peers have changed; a peer whose entry is another, but not its name, is ``changed``."""
 
     added: tuple[Peer, ...] = ()
     removed: tuple[Peer, ...] = ()
@@ -91,10 +47,16 @@ class PeersChanged:
 
 
 class PeerDirectory:
-    """Keeps registry and key ring in step with file and store.
+    """Keeps registry and key ring in step with the peers file and the store.
 
-    ``on_peers_changed`` is called after each change of the peers, ``on_credentials_changed`` after each change of their
-    keys and certificates.
+    Args:
+        local_peer: this node's own entry.
+        peers_file: read at `load` and `reload`, and watched for changes.
+        is_optional: the file may be missing.
+        store: paired and discovered peers, and descriptors.
+        registry: is filled with the peers.
+        keyring: is filled with their keys.
+        clock: the time.
     """
 
     def __init__(
@@ -124,7 +86,7 @@ class PeerDirectory:
         self._credential_listeners: list[Callable[[], None]] = []
 
     def subscribe(self, listener: Callable[[PeersChanged], None]) -> None:
-        """Call ``listener`` after each change of the peers, once it counts."""
+        """Call ``listener`` after each change of the peers, when it counts."""
         self._peer_listeners.append(listener)
 
     def subscribe_credentials(self, listener: Callable[[], None]) -> None:
@@ -132,13 +94,13 @@ class PeerDirectory:
         self._credential_listeners.append(listener)
 
     async def load(self) -> None:
-        """Read everything; raise ConfigurationError where the sources contradict each other."""
+        """Read file and store; raise ConfigurationError if they contradict each other."""
         stored = [_parse_stored_peer(row) for row in await self._store.query(peer_rows.ALL_PEERS)]
         self._last_file_signature = _file_signature(self._path)
         await self._replace_peers(self._read_peers_file(), {peer.name: peer for peer in stored if peer is not None})
 
     async def reload(self) -> str | None:
-        """Read the peers file again; a mistake in it is logged and returned, and everything stays as it was."""
+        """Read the peers file again; return why it cannot be used, None if it can. Then everything stays as it was."""
         self._last_file_signature = _file_signature(self._path)
         try:
             async with self._change_lock:
@@ -147,24 +109,26 @@ class PeerDirectory:
             log.error("peers.reload_failed", reason=str(error))  # noqa: TRY400 - the text says it all
             return str(error)
         except StoreError as error:
-            self._last_file_signature = None  # the watch tries again
+            self._last_file_signature = None  # so that `watch` tries again
             log.warning("peers.reload_failed", reason=str(error), meaning="tried again in a moment")
             return str(error)
         return None
 
     async def watch(self) -> None:
-        """Reload whenever the peers file has changed; until cancelled."""
+        """Background task: reload whenever the peers file has changed."""
         while True:
             await asyncio.sleep(_POLL_INTERVAL_SECONDS)
             if _file_signature(self._path) != self._last_file_signature:
                 await self.reload()
 
     def check_can_add(self, peer: Peer, signed: SignedDescriptor | None) -> None:
-        """Raise ConfigurationError if ``peer`` cannot be added: it is unusable, or would take something from others."""
+        """Raise ConfigurationError if ``peer`` cannot be added, or would take a party or a key from another peer."""
         try:
+            # As it will be read at the next start: an entry that cannot be read must not be stored.
             peer_from_entry(peer_to_entry(peer), peer.source)
         except ConfigurationError as error:
             raise ConfigurationError(f"what would be stored of this peer cannot be used: {error}") from error
+        # A name may be paired again with a key that counts, not with a retired one: that may have been stolen.
         known_keys = self._keyring.keys_of(peer.name)
         if peer.name in self._stored_peers and known_keys and self._valid_keys(peer.name).isdisjoint(peer.public_keys):
             raise ConfigurationError(f'"{peer.name}" is a peer of this node already, with another key; remove it first')
@@ -173,9 +137,15 @@ class PeerDirectory:
             raise ConfigurationError(conflict)
 
     async def add(self, peer: Peer, signed: SignedDescriptor | None, *extra_steps: _TransactionStep) -> None:
-        """Add a peer for good, in one transaction with ``also``; raise ConfigurationError as ``check``.
+        """Add a peer, or replace the one of its name.
 
-        Without its descriptor it is believed whatever key it has.
+        Args:
+            peer: its entry.
+            signed: its descriptor; None if it is not authenticated.
+            extra_steps: run in the transaction that stores the peer, and may abort it.
+
+        Raises:
+            ConfigurationError: it cannot be added (`check_can_add`).
         """
         async with self._change_lock:
             self.check_can_add(peer, signed)
@@ -189,7 +159,7 @@ class PeerDirectory:
             await self._replace_peers(self._file, {**self._stored_peers, peer.name: peer}, *steps)
 
     def find_removable(self, name: str) -> Peer:
-        """Return a peer that can be removed; raise ConfigurationError as ``remove``."""
+        """Return a peer that `remove` can remove; raise ConfigurationError like it."""
         peer = self._stored_peers.get(name)
         if peer is None:
             registered = self._registry.by_name(name)
@@ -202,7 +172,7 @@ class PeerDirectory:
         return peer
 
     async def remove(self, name: str) -> Peer:
-        """Forget a peer that was paired or found; raise ConfigurationError where the peers file has it, or nobody."""
+        """Remove a paired or discovered peer; raise ConfigurationError if it is in the peers file, or no peer."""
         async with self._change_lock:
             peer = self.find_removable(name)
             remaining = {other: remaining for other, remaining in self._stored_peers.items() if other != name}
@@ -210,7 +180,7 @@ class PeerDirectory:
         return peer
 
     async def update_descriptor(self, name: str, signed: SignedDescriptor) -> None:
-        """Take over a newer descriptor of a peer; raise NotProven where its keys do not vouch for it."""
+        """Store a newer descriptor of a peer; raise VerificationError if no known key of the peer endorses it."""
         async with self._change_lock:
             peer = self._registry.by_name(name)
             if peer is None:
@@ -231,7 +201,7 @@ class PeerDirectory:
         return trusted.signed if trusted is not None else None
 
     def certificates_of(self, peer: Peer) -> tuple[str, ...]:
-        """Return by which certificates a peer is known: those of its entry, and of its descriptor."""
+        """Return the certificates that identify a peer: those of its entry, and those of its descriptor."""
         signed = self.descriptor_of(peer.name)
         return (*peer.certificates, *(signed.descriptor.certificates if signed is not None else ()))
 
@@ -243,7 +213,7 @@ class PeerDirectory:
     def _check_descriptor(self, peer: Peer, signed: SignedDescriptor) -> None:
         current = self.descriptor_of(peer.name)
         if current is not None and signed.descriptor.issued_at < current.descriptor.issued_at:
-            raise VerificationError(f"{peer.name} has given a newer descriptor before")
+            raise VerificationError(f"{peer.name} has published a newer descriptor before")
         if conflict := self._key_conflict(peer.name, signed):
             raise VerificationError(conflict)
         verify_key_chain(signed, map(PublicKey.from_base64, self._valid_keys(peer.name)))
@@ -251,14 +221,14 @@ class PeerDirectory:
             raise VerificationError(f"key {signed.key.key_id} is banned here")
 
     def _key_conflict(self, name: str, signed: SignedDescriptor) -> str | None:
-        """Say which key of another peer a descriptor lists, None where all are its own."""
+        """Return what is wrong if a descriptor lists a key of another peer, None otherwise."""
         for published in signed.descriptor.keys:
             if (owner := self._keyring.owner(published.key)) not in {None, name}:
                 return f"{name} lists key {published.key.key_id}, which is {owner}'s"
         return None
 
     def _valid_keys(self, name: str) -> set[str]:
-        """Return the keys of a peer that are not retired."""
+        """Return the keys of a peer that are not retired, as base64."""
         now = self._clock.time()
         return {k.key.der_base64 for k in self._keyring.keys_of(name) if k.valid_until is None or now <= k.valid_until}
 
@@ -275,7 +245,7 @@ class PeerDirectory:
         )
 
     async def _replace_peers(self, file: PeersFile, stored_peers: Mapping[str, Peer], *steps: _TransactionStep) -> None:
-        """Have these peers, with what ``steps`` write; raise ConfigurationError, with nothing changed, as ``check``."""
+        """Make these the peers, in one transaction with ``steps``; raise ConfigurationError with nothing changed."""
         registry = PeerRegistry((self._local_peer, *file.peers, *stored_peers.values()))
         parties = {peer.name: _party_keys(peer) for peer in registry.all() if not peer.is_self}
 
@@ -284,11 +254,11 @@ class PeerDirectory:
                 step(tx)
             return peer_rows.rename_peers(tx, parties), list(peer_rows.list_descriptors(tx))
 
-        rename_result, stored_descriptors = await self._store.write(job)
+        rename_result, stored_descriptors = await self._store.write(job)  # (1)
         _log_renames(rename_result)
         self._file, self._stored_peers = file, dict(stored_peers)
         self._descriptors = self._restore_descriptors(registry, stored_descriptors)
-        self._publish(registry.all())
+        self._publish(registry.all())  # (2), (3)
 
     def _restore_descriptors(
         self, registry: PeerRegistry, descriptors: Iterable[peer_rows.StoredDescriptor]
@@ -321,8 +291,9 @@ class PeerDirectory:
                 listener(change)
 
     def _rebuild_keyring(self) -> None:
-        """Fill the key ring anew: first what is pinned, so that nobody's descriptor can take another's key."""
+        """Fill the key ring anew."""
         keys: dict[str, KnownKey] = {}
+        # Order: pinned keys first, so that a peer's descriptor cannot claim a key that is pinned for another.
         for peer in self._registry.all():
             for line in peer.public_keys:
                 key = PublicKey.from_base64(line)
@@ -338,7 +309,7 @@ class PeerDirectory:
 
 
 def _parse_stored_peer(row: Row) -> Peer | None:
-    """Return a peer that was paired or found, None where this program cannot use what was stored of it."""
+    """Return a stored peer, None (and a line in the log) if this version of the program cannot use its entry."""
     try:
         return peer_from_entry(orjson.loads(row["entry"]), Source(row["source"]))
     except (ConfigurationError, ValueError) as error:
@@ -358,8 +329,8 @@ def _log_renames(rename_result: RenameResult) -> None:
         log.warning(
             "peer.removed_with_pending_messages",
             peer=name,
-            letters=pending_messages,
-            meaning="nobody brings these; enter the peer again",
+            messages=pending_messages,
+            meaning="these are not delivered any more; enter the peer again",
         )
 
 

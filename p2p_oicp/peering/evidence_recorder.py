@@ -1,4 +1,8 @@
-"""Keeps the signed exchanges of processes that cost money, and hands them out as evidence."""
+"""Evidence: stores the signed exchanges of operations that cost money, and exports those of a session as a file.
+
+An exchange is inserted in the transaction of the decision that it proves (`ExchangeRecorder.insert`). Beside it stands
+every key that signs it, with its owner and the descriptor that it came from: evidence outlives keys and peers.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +26,12 @@ from p2p_oicp.storage import Store, Transaction, evidence
 
 log = structlog.get_logger(__name__)
 
-# Within the time by which a noted key may be older than what it has signed.
+# Below `evidence.KEY_LAST_USED_LAG_SECONDS`, by which a stored key's last use may be older than what it has signed.
 _KEY_RECORD_TTL_SECONDS = 3600.0
 
 
 class _KeyRecord(msgspec.Struct, frozen=True):
-    """A key and its holder, as this node knows them."""
+    """A public key (base64 of its DER), the name of its owner, and the owner's descriptor if it is not this node."""
 
     key_id: str
     public_key: str
@@ -36,7 +40,7 @@ class _KeyRecord(msgspec.Struct, frozen=True):
 
 
 class _KeyLedger:
-    """The keys that sign what is kept: they are noted beside it, so that it can be proved when they count no more."""
+    """The keys that sign exchanges, and which of them were stored lately: not every exchange stores its keys again."""
 
     def __init__(self, identity: LocalIdentity, directory: PeerDirectory, keyring: KeyRing) -> None:
         self._identity = identity
@@ -45,12 +49,12 @@ class _KeyLedger:
         self._recorded_until: dict[str, float] = {}
 
     def unrecorded(self, key_ids: list[str], now: float) -> list[_KeyRecord]:
-        """Return those of the keys that were not noted lately: usually none."""
+        """Return those of the keys that were not stored lately: usually none."""
         missing = [key_id for key_id in key_ids if self._recorded_until.get(key_id, 0.0) < now]
         return [key_record for key_id in missing if (key_record := self.find(key_id)) is not None]
 
     def record(self, tx: Transaction, key_record: _KeyRecord, now: float) -> None:
-        """Note a key in the transaction that keeps the exchange; it counts as noted once an earlier one has done it."""
+        """Store a key in the transaction of an exchange."""
         is_new = evidence.upsert_key(
             tx,
             key_id=key_record.key_id,
@@ -59,11 +63,12 @@ class _KeyLedger:
             descriptor=key_record.descriptor,
             now=now,
         )
+        # This transaction may yet be rolled back: only a key that an earlier one has stored counts as stored.
         if not is_new:
             self._recorded_until[key_record.key_id] = now + _KEY_RECORD_TTL_SECONDS
 
     def find(self, key_id: str) -> _KeyRecord | None:
-        """Return a key of ours or of a peer, whether it still counts or not; None where it is nobody's."""
+        """Return a key of ours or of a peer, retired ones included; None if it is unknown."""
         for entry in self._identity.signer.keys.entries:
             if entry.public.key_id == key_id:
                 return _KeyRecord(key_id, entry.public.der_base64, self._identity.local_peer.name, None)
@@ -138,7 +143,7 @@ class RecordingPeerClient:
 
 
 class EvidenceService:
-    """Has exchanges written down, and reads them out."""
+    """Records exchanges, by its ``recorder``, and exports them."""
 
     def __init__(
         self, identity: LocalIdentity, *, store: Store, directory: PeerDirectory, keyring: KeyRing, clock: Clock
@@ -150,10 +155,10 @@ class EvidenceService:
         self.recorder = ExchangeRecorder(store, clock, self._key_ledger)
 
     async def export(self, session_id: str) -> bytes:
-        """Return the evidence file of a session; raise ConfigurationError where nothing is kept of it."""
+        """Return the evidence file of a session; raise ConfigurationError if nothing was recorded of it."""
         rows = await self._store.query(evidence.BY_SESSION, key_=SessionID(session_id).key)
         if not rows:
-            raise ConfigurationError(f"nothing signed is kept of session {session_id}")
+            raise ConfigurationError(f"no signed exchange of session {session_id} is recorded")
         exchanges = [row["exchange"] for row in rows]
         key_records = await self._key_records(exchanges)
         descriptors = dict.fromkeys(
@@ -170,11 +175,12 @@ class EvidenceService:
         )
 
     async def _key_records(self, exchanges: list[bytes]) -> list[_KeyRecord]:
-        """Return the keys that the exchanges were signed with, as far as anybody has known them."""
+        """Return the keys that the exchanges were signed with, as far as they are known or stored."""
         stored_records = {row["key_id"]: _KeyRecord(**row) for row in await self._store.query(evidence.KEYS)}
         key_records = []
         for key_id in dict.fromkeys(key_id for exchange in exchanges for key_id in signing_key_ids(exchange)):
             current, stored = self._key_ledger.find(key_id), stored_records.get(key_id)
+            # The present one, unless only the stored one has the descriptor: that of a peer that was removed since.
             key_record = stored if current is None or (stored is not None and current.descriptor is None) else current
             key_records += [key_record] if key_record is not None else []
         return key_records

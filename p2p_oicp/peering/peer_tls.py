@@ -13,7 +13,7 @@ from p2p_oicp.peers import Peer, PeerRegistry
 class PeerTls:
     """The certificates of peers, in step with the directory.
 
-    # Invariant: the server's context trusts a pinned certificate before any peer may show it, so pins are rebuilt
+    Invariant: the server's context trusts a pinned certificate before any peer may show it, so pins are rebuilt
     whenever the directory's credentials change.
 
     Args:

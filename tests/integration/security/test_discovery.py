@@ -108,7 +108,7 @@ async def test_what_is_found_is_a_candidate_until_a_person_accepts_it(lan):
         for number, other in ((0, "two"), (1, "one")):
             fingerprint = (await lan.until_found(number, "candidates", {other}))[other]["fingerprint"]
             await lan.admin(number, "POST", f"/peers/{lan.prefix}%20{other}/accept", fingerprint=fingerprint)
-        assert (await lan.found(0, "peers"))["two"]["trust"] == "authenticated by signature (found)"
+        assert (await lan.found(0, "peers"))["two"]["trust"] == "authenticated by signature (discovered)"
         assert (await lan.start())["AuthorizationStatus"] == "Authorized"
 
 

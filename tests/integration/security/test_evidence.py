@@ -112,7 +112,7 @@ async def test_a_person_reads_who_said_what_when(pair, files, tmp_path):
 
 async def test_of_an_unknown_session_there_is_none(pair):
     answer = await Admin(pair, "a").ask("GET", "/evidence/f98efba4-02d8-4fa0-b810-9a9d50d2c527", status=409)
-    assert "nothing signed is kept" in answer["StatusCode"]["AdditionalInfo"]
+    assert "no signed exchange" in answer["StatusCode"]["AdditionalInfo"]
 
 
 @pytest.mark.parametrize("parting", ["a", "b"], ids=["this side has parted", "the other side has parted"])

@@ -238,7 +238,7 @@ RENAMED = {"in the peers file": (True, renamed_in_the_file), "paired again": (Fa
 
 
 @pytest.mark.parametrize(("in_file", "rename"), RENAMED.values(), ids=RENAMED)
-async def test_letters_and_keys_follow_a_peer_to_its_new_name_before_its_workers_begin(ours, company, in_file, rename):
+async def test_messages_and_keys_follow_a_peer_to_its_new_name_before_its_workers_begin(ours, company, in_file, rename):
     peer, seen = company("Alpha"), []
     if in_file:
         enter(ours, peer.key.public.der_base64)
@@ -246,22 +246,22 @@ async def test_letters_and_keys_follow_a_peer_to_its_new_name_before_its_workers
         await ours.directory.update_descriptor("Alpha", peer.says())
     else:
         await ours.pair(peer)
-    letter = {"operation": "Op", "sender_id": None, "role": "cpo", "session_key": "s", "body": b"{}", "now": 1.0}
-    await ours.store.write(partial(outbox.enqueue, destination="Alpha", **letter))
+    message = {"operation": "Op", "sender_id": None, "role": "cpo", "session_key": "s", "body": b"{}", "now": 1.0}
+    await ours.store.write(partial(outbox.enqueue, destination="Alpha", **message))
     ours.directory.subscribe(lambda _: seen.extend(ours.store.query_inline(DESTINATIONS)))
     await rename(ours, peer)
     assert seen[-1]["destination"] == "Beta"
     assert ours.directory.descriptor_of("Beta").key == peer.key.public
 
 
-async def test_letters_that_nobody_brings_any_more_are_told_when_a_peer_is_removed(ours, company):
+async def test_messages_that_are_not_delivered_any_more_are_logged_when_a_peer_is_removed(ours, company):
     await ours.pair(company("Alpha"))
-    letter = {"operation": "Op", "sender_id": None, "role": "cpo", "session_key": "s", "body": b"{}", "now": 1.0}
-    await ours.store.write(partial(outbox.enqueue, destination="Alpha", **letter))
+    message = {"operation": "Op", "sender_id": None, "role": "cpo", "session_key": "s", "body": b"{}", "now": 1.0}
+    await ours.store.write(partial(outbox.enqueue, destination="Alpha", **message))
     with capture_logs() as logs:
         await ours.directory.remove("Alpha")
     assert [
-        (entry["peer"], entry["letters"]) for entry in logs if entry["event"] == "peer.removed_with_pending_messages"
+        (entry["peer"], entry["messages"]) for entry in logs if entry["event"] == "peer.removed_with_pending_messages"
     ] == [("Alpha", 1)]
 
 
