@@ -26,7 +26,7 @@ from p2p_oicp.crypto.http_signatures import (
     extra_covered_headers,
     field_value,
     key_ids,
-    verify_archived_request,
+    verify_request,
     verify_response,
 )
 from p2p_oicp.crypto.keys import PrivateKey, PublicKey
@@ -238,7 +238,7 @@ def _verify_exchange(
             raise VerificationError(f"key {key_id} is not in the file")
         return keys_by_id[key_id]
 
-    request_signature = verify_archived_request(request, find_key)  # (2)
+    request_signature = verify_request(request, find_key, None)  # (2)
     response_signature = verify_response(response, request.headers, find_key, 0.0)  # (3)
     description = f"{operation}: {request.method} {request.authority}{request.path}"
     response_description = f"its response, HTTP {response.status}"

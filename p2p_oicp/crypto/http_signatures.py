@@ -1,12 +1,11 @@
-"""``Content-Digest`` (RFC 9530): what ties a body to the headers that are signed.
+"""HTTP Message Signatures (RFC 9421) over a ``Content-Digest`` (RFC 9530), without I/O.
 
-The protocols of identity and what passes through them.
+A request's signature covers method, authority, path, query, the digest of the body and its media type. A response's
+covers the status, the digest, the media type, and the signature of the request, so that it is valid for this request
+only. Everything is signed as bytes on the wire: no canonical form of JSON is involved.
 
-HTTP Message Signatures (RFC 9421), without I/O: headers and bytes in, headers or a verified signature out.
-
-What is signed is bytes as they are on the wire, never a meaning. A request's signature covers method, authority, path,
-query, the digest of the body and its media type. An answer's covers status, digest, media type, and the signature of
-the request, so that it proves which question it answers.
+The signature of a request covers the digest, not the body: it is verified before the body is read
+(``verify_request_head``), and the body afterwards (``verify_body``).
 """
 
 from __future__ import annotations
@@ -34,16 +33,20 @@ _ALGORITHMS = {"sha-256": hashlib.sha256, "sha-512": hashlib.sha512}
 
 
 def content_digest(body: bytes) -> str:
-    """Return the field's value for the bytes on the wire."""
+    """Return the value of ``Content-Digest`` for a body as it is on the wire."""
     return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
 
 
 def check_digest(field: str, body: bytes) -> None:
-    """Raise NotProven unless every digest of a known algorithm, and at least one, is that of ``body``."""
+    """Verify a body against its ``Content-Digest``.
+
+    Raises:
+        VerificationError: No digest of a supported algorithm, or any one that does not match.
+    """
     supported_count = 0
     for name, digest in parse_byte_sequences(field, "Content-Digest").items():
         algorithm = _ALGORITHMS.get(name)
-        if algorithm is None:
+        if algorithm is None:  # RFC 9530 §2 lets a recipient ignore it
             continue
         supported_count += 1
         if not hmac.compare_digest(algorithm(body).digest(), digest):
@@ -53,7 +56,7 @@ def check_digest(field: str, body: bytes) -> None:
 
 
 class SignedResponseParts(msgspec.Struct, frozen=True):
-    """The parts of a received answer that its giver can be proved from; ``body`` is what was on the wire."""
+    """A received response as it was signed; ``body`` is what was on the wire, before any Content-Encoding is undone."""
 
     status: int
     headers: Mapping[str, str]
@@ -61,18 +64,23 @@ class SignedResponseParts(msgspec.Struct, frozen=True):
 
 
 class RequestSigner(Protocol):
-    """Proves our identity on outgoing requests, and holds the answers to the one of whoever was asked.
+    """Authenticates outgoing requests, and verifies their responses.
 
-    ``to`` is the name of the peer, None where nobody in particular is called: then nothing is signed or checked.
+    ``to`` is the name of the peer; None for other URLs, where nothing is signed or verified.
     """
 
     def sign(self, *, to: str | None, method: str, url: str, body: bytes) -> Mapping[str, str]:
-        """Return the headers to add; ``url`` and ``body`` are exactly what goes on the wire."""
+        """Return the headers to add to a request; ``url`` and ``body`` are exactly what goes on the wire."""
 
     def verify_response(
         self, *, to: str | None, request_headers: Mapping[str, str], response: SignedResponseParts
     ) -> None:
-        """Raise NotProven unless ``answer`` proves that ``to`` gave it to the request with the headers ``sent``."""
+        """Verify that a response is of the peer ``to``, and for the request with these headers.
+
+        Raises:
+            UnknownKey: The signing key is unknown; the peer may have a new one.
+            VerificationError: Anything else.
+        """
 
 
 class RequestHead(msgspec.Struct, frozen=True):
@@ -99,8 +107,10 @@ class SignedRequestParts(RequestHead, frozen=True):
 
 SIGNATURE_LABEL = "oicp"
 JSON_UTF8 = "application/json; charset=utf-8"
-# DESIGN section 7: how far two companies' clocks may be apart, and how long a signature is good for.
+# How far the clocks of two companies may differ, and how long a signature is valid. The replay cache stores nonces for
+# as long.
 VALIDITY_WINDOW_SECONDS = 300
+# Nonces are stored, and their sender chooses them.
 MAX_NONCE_LENGTH = 128
 
 _REQUEST_COMPONENTS = '("@method" "@authority" "@path" "@query" "content-digest" "content-type")'
@@ -113,7 +123,15 @@ _KEY_ID_PATTERN = re.compile(r'keyid="?([^";,\s]+)')
 
 
 class VerifiedSignature(msgspec.Struct, frozen=True):
-    """A signature that was checked: whose key, when (seconds since the epoch), and where it stands in the message."""
+    """A verified signature.
+
+    Attributes:
+        key: The key that made it.
+        created: When, by the signer's clock, in seconds since the epoch.
+        nonce: Its nonce; empty in a response.
+        label: Its label in the headers.
+        value: The signature itself, which the signature of the response covers.
+    """
 
     key: PublicKey
     created: int
@@ -123,10 +141,10 @@ class VerifiedSignature(msgspec.Struct, frozen=True):
 
 
 class KeyLookup(Protocol):
-    """Looks up a key by its id."""
+    """Looks up a key by its id, as ``KeyRing.find`` does."""
 
     def __call__(self, key_id: str, now: float) -> PublicKey:
-        """Return the key; raise UnknownKey, or NotProven where it may not be used at ``now``."""
+        """Return a key; raises UnknownKey, or VerificationError if it is not valid at ``now``."""
 
 
 def sign_request(
@@ -134,6 +152,7 @@ def sign_request(
 ) -> dict[str, str]:
     """Return the headers of a signed request; ``now`` in seconds since the epoch."""
     created, digest = int(now), content_digest(body)
+    # Written out for this one set of components: the signed texts are 15 of the 276 µs that a signed request takes.
     parameters = (
         f"{_REQUEST_COMPONENTS};created={created};expires={created + VALIDITY_WINDOW_SECONDS};"
         f'nonce="{nonce}";keyid="{key.key_id}";alg="{key.public.algorithm}"'
@@ -148,7 +167,7 @@ def sign_request(
 def sign_response(
     key: PrivateKey, *, status: int, body: bytes, request_signature: VerifiedSignature, now: float
 ) -> dict[str, str]:
-    """Return the headers of a signed answer to the request that carried the signature ``to``."""
+    """Return the headers of a signed response to a request with this signature."""
     components, digest = _RESPONSE_COMPONENTS.format(label=request_signature.label), content_digest(body)
     parameters = f'{components};created={int(now)};keyid="{key.key_id}";alg="{key.public.algorithm}"'
     signature_base = (
@@ -159,40 +178,21 @@ def sign_response(
     return _signature_headers(key, signature_base, SIGNATURE_LABEL, parameters, digest)
 
 
-def verify_request_head(head: RequestHead, find_key: KeyLookup, now: float) -> VerifiedSignature:
-    """Return the signature of a request whose body is not read yet.
+def verify_request_head(head: RequestHead, find_key: KeyLookup, now: float | None) -> VerifiedSignature:
+    """Return the signature of a request whose body is not read yet (RFC 9421 §3.2).
 
-    It covers ``Content-Digest``, so that `verify_body` proves the body afterwards. Whether the same signature was
-    received before is the business of `ReplayCache`.
+    It covers ``Content-Digest``, so ``verify_body`` verifies the body afterwards. Whether the signature was received
+    before is checked by ``ReplayCache``.
+
+    Args:
+        head: The request.
+        find_key: Returns a key by its id.
+        now: Seconds since the epoch; None: the signature may be of any time (recorded evidence).
 
     Raises:
-        UnknownKey: no signature is by a key that ``find_key`` knows.
-        VerificationError: anything else; its text says what.
+        UnknownKey: No signature is by a known key.
+        VerificationError: Anything else; its text has the reason.
     """
-    return _verify_head(head, find_key, now)
-
-
-def verify_body(head: RequestHead, body: bytes) -> None:
-    """Raise VerificationError unless ``body``, as it was on the wire, is the one of the head's ``Content-Digest``."""
-    check_digest(_required_field(head.headers, "content-digest"), body)
-
-
-def verify_request(parts: SignedRequestParts, find_key: KeyLookup, now: float) -> VerifiedSignature:
-    """Return the signature of a request that was read as a whole; raises as `verify_request_head` does."""
-    signature = _verify_head(parts, find_key, now)
-    verify_body(parts, parts.body)
-    return signature
-
-
-def verify_archived_request(parts: SignedRequestParts, find_key: KeyLookup) -> VerifiedSignature:
-    """As `verify_request`, for recorded evidence: the signature may be of any time."""
-    signature = _verify_head(parts, find_key, None)
-    verify_body(parts, parts.body)
-    return signature
-
-
-def _verify_head(head: RequestHead, find_key: KeyLookup, now: float | None) -> VerifiedSignature:
-    """Verify as RFC 9421 §3.2 says; ``now`` None: whatever the signature's time is."""
     # (1) The first signature by a known key counts; a proxy may have added others (§4.3).
     signature_input, value, key = _select_signature(head.headers, find_key, now or 0.0)
     # (2) It covers everything that changes what the request means.
@@ -209,17 +209,38 @@ def _verify_head(head: RequestHead, find_key: KeyLookup, now: float | None) -> V
     return VerifiedSignature(key, created, nonce, signature_input.label, value)
 
 
+def verify_body(head: RequestHead, body: bytes) -> None:
+    """Verify a body, as it was on the wire, against the head's ``Content-Digest``; raises VerificationError."""
+    check_digest(_required_field(head.headers, "content-digest"), body)
+
+
+def verify_request(parts: SignedRequestParts, find_key: KeyLookup, now: float | None) -> VerifiedSignature:
+    """Return the signature of a request with its body; arguments and errors are those of ``verify_request_head``."""
+    signature = verify_request_head(parts, find_key, now)
+    verify_body(parts, parts.body)
+    return signature
+
+
 def verify_response(
     response: SignedResponseParts, request_headers: Mapping[str, str], find_key: KeyLookup, now: float
 ) -> VerifiedSignature:
-    """Return the signature of an answer to the request that was sent with the headers ``sent``.
+    """Return the signature of a response.
 
-    Raises UnknownKey, NotProven: also where the answer belongs to another question.
+    Args:
+        response: The response.
+        request_headers: The headers of its request as they were sent: the signature covers that of the request.
+        find_key: Returns a key by its id.
+        now: Seconds since the epoch.
+
+    Raises:
+        UnknownKey: No signature is by a known key.
+        VerificationError: Anything else; also a response to another request.
     """
     signature_input, value, key = _select_signature(response.headers, find_key, now)
     _check_coverage(signature_input, _REQUIRED_RESPONSE_COMPONENTS)
     if not any(component.is_from_request and component.name == "signature" for component in signature_input.components):
         raise VerificationError("the answer's signature does not say which question it answers")
+    # Its time is not checked: it covers the signature of our request, which is a few seconds old.
     created = _timestamp_parameter(signature_input.parameters, "created")
     check_digest(_required_field(response.headers, "content-digest"), response.body)
     _check_algorithm(signature_input, key)
@@ -233,17 +254,18 @@ def verify_response(
 
 
 def has_signature(headers: Mapping[str, str]) -> bool:
-    """Say whether a message claims to be signed."""
+    """Return whether a message has a signature, valid or not."""
     return "Signature-Input" in headers or "Signature" in headers
 
 
 def key_ids(field: str) -> list[str]:
-    """Return which keys a ``Signature-Input`` field names, without reading the rest of it."""
+    """Return the ids of the keys in a ``Signature-Input`` field, without parsing the rest of it."""
     return _KEY_ID_PATTERN.findall(field)
 
 
 def extra_covered_headers(field: str) -> list[Component]:
-    """Return which headers a ``Signature-Input`` field covers, nothing where it is one of ours; raise NotProven."""
+    """Return the headers that a ``Signature-Input`` field of another form than ours covers."""
+    # Fast path: nodes sign in our own form, and each recorded exchange passes here twice.
     if field.count("(") == 1 and (_REQUEST_COMPONENTS in field or _RESPONSE_COMPONENTS_PREFIX in field):
         return []
     components = [
@@ -253,7 +275,7 @@ def extra_covered_headers(field: str) -> list[Component]:
 
 
 def field_value(headers: Mapping[str, str], name: str) -> str | None:
-    """Return a field's value, several lines of it joined (RFC 9421, 2.1); None where it is not there."""
+    """Return the value of a header, several field lines joined (RFC 9421 §2.1); None if it is absent."""
     getall = getattr(headers, "getall", None)
     values = getall(name, ()) if getall is not None else _values_ignoring_case(headers, name)
     if len(values) == 1:
@@ -284,7 +306,7 @@ def _select_signature(
             continue
         try:
             return signature_input, value, find_key(key_id, now)
-        except UnknownKey as exc:
+        except UnknownKey as exc:  # a retired or banned key is none of these: it ends the search
             unknown_key = exc
     raise unknown_key or VerificationError("there is no signature with a keyid")
 
@@ -320,12 +342,12 @@ def _timestamp_parameter(parameters: Mapping[str, str], name: str) -> int:
 
 
 def _signature_base(signature_input: SignatureInput, component_value: Callable[[Component], str]) -> bytes:
-    """Return the bytes that are signed (RFC 9421, 2.5)."""
+    """Return the signature base (RFC 9421 §2.5)."""
     lines = [f"{component.text}: {component_value(component)}" for component in signature_input.components]
     lines.append(_SIGNATURE_PARAMS_PREFIX + signature_input.raw)
     try:
         return "\n".join(lines).encode()
-    except UnicodeEncodeError as exc:  # bytes of a header that are no UTF-8; RFC 9421, 2.1, wants ASCII
+    except UnicodeEncodeError as exc:  # a header with other bytes than UTF-8; RFC 9421 §2.1 demands ASCII
         raise VerificationError("the signature covers a header that is no text") from exc
 
 

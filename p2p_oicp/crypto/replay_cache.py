@@ -1,15 +1,16 @@
-"""The replay guard: a signature is accepted once.
+"""The replay cache: each signature is accepted once.
 
-Nonces are remembered, in buckets of a minute by the time the signature was made, for as long as a signature of that
-minute would still be accepted; then the bucket is dropped. (As long by a clock that nobody sets as well: a clock that
-jumps ahead and back must not make a node forget.) Each is appended to a small file of its bucket as well
-(a few microseconds, no fsync), so that a node that was killed and started again still knows them.
+Nonces are stored in buckets of one minute, by the creation time of the signature. A bucket is dropped when signatures
+of its minute are too old to be accepted, by the wall clock and by the monotonic clock: a wall clock that jumps ahead
+and back must not drop nonces that are still valid.
+
+Each nonce is also appended to a file of its bucket (a few microseconds, no fsync), so that a node that was killed has
+them when it starts again. After a power failure the last ones may be missing, for requests that are seconds old.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -22,12 +23,14 @@ _BUCKET_SECONDS = 60
 
 
 class ReplayCache:
-    """Remembers nonces; ``directory`` keeps them over a restart, None forgets them. A context manager.
+    """The nonces of the last minutes; a context manager that reads and closes its files.
 
-    ``monotonic`` returns seconds, as `time.monotonic` does.
+    Args:
+        directory: Where the files of the buckets are; None: in memory only.
+        monotonic: Returns seconds of a clock that never jumps.
     """
 
-    def __init__(self, directory: Path | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, directory: Path | None, monotonic: Callable[[], float]) -> None:
         self._directory = directory
         self._monotonic = monotonic
         self._buckets: dict[int, set[str]] = {}
@@ -35,8 +38,11 @@ class ReplayCache:
         self._file_descriptors: dict[int, int] = {}
         self._last_purge_minute = 0
 
+    def __repr__(self) -> str:
+        return f"<ReplayCache nonces={self.nonce_count}>"
+
     def __enter__(self) -> Self:
-        """Read what is remembered; raises StoreUnusable."""
+        """Read the stored nonces; raises StoreUnavailable."""
         if self._directory is not None:
             try:
                 self._directory.mkdir(parents=True, exist_ok=True)
@@ -58,7 +64,7 @@ class ReplayCache:
         self._file_descriptors.clear()
 
     def check(self, signature: VerifiedSignature) -> None:
-        """Raise VerificationError if the signature was stored before; store nothing."""
+        """Raise VerificationError if the signature was stored before; for a request whose body is not read yet."""
         bucket = self._buckets.get(signature.created // _BUCKET_SECONDS)
         if bucket is not None and _entry(signature) in bucket:
             raise VerificationError("this very request was received before (nonce)")
@@ -66,9 +72,13 @@ class ReplayCache:
     def check_and_store(self, signature: VerifiedSignature, now: float) -> None:
         """Store a verified signature, so that it is accepted once.
 
+        Args:
+            signature: The signature of a request whose body was verified too.
+            now: Seconds since the epoch.
+
         Raises:
-            VerificationError: it was stored before.
-            StoreError: it cannot be stored.
+            VerificationError: It was stored before.
+            StoreError: It cannot be stored; the request must not be processed.
         """
         self.check(signature)
         minute, entry = signature.created // _BUCKET_SECONDS, _entry(signature)
@@ -78,14 +88,14 @@ class ReplayCache:
         bucket.add(entry)
         self._last_stored_at[minute] = self._monotonic()
         if self._directory is not None:
-            # The line break comes first: behind half a line of a full disk, this is a line all the same.
+            # The line break comes first: after half a line, which a full disk leaves, this is still a line of its own.
             self._append(minute, f"\n{entry}".encode())
         if int(now) // _BUCKET_SECONDS != self._last_purge_minute:
             self._purge_expired(now)
 
     @property
     def nonce_count(self) -> int:
-        """How many nonces are remembered now."""
+        """The number of nonces in memory."""
         return sum(len(bucket) for bucket in self._buckets.values())
 
     def _append(self, minute: int, line: bytes) -> None:
@@ -104,11 +114,12 @@ class ReplayCache:
         return fd
 
     def _path(self, minute: int) -> Path:
-        assert self._directory is not None  # noqa: S101 - for the type checker: only called where there is one
+        assert self._directory is not None  # noqa: S101 - for the type checker: only called with a directory
         return self._directory / f"{minute}.nonces"
 
     def _purge_expired(self, now: float) -> None:
-        """Drop the buckets whose last signature is too old by now."""
+        """Drop the buckets whose signatures are all too old to be accepted."""
+        # A bucket's minute is its oldest creation time: add a minute for its newest.
         self._last_purge_minute = int(now) // _BUCKET_SECONDS
         oldest_creation = now - VALIDITY_WINDOW_SECONDS - _BUCKET_SECONDS
         oldest_storage = self._monotonic() - VALIDITY_WINDOW_SECONDS - _BUCKET_SECONDS

@@ -39,7 +39,7 @@ class World:
         trust = SimpleNamespace(
             registry=PeerRegistry([ALPHA, BETA]),
             keyring=KeyRing([KnownKey(key.public, name) for name, key in self.keys.items()]),
-            replay_cache=ReplayCache(),
+            replay_cache=ReplayCache(None, self.clock.monotonic),
             identity=SimpleNamespace(clock=self.clock),
             policy=SimpleNamespace(required_credentials=lambda _peer: self.require),
             key_refresher=SimpleNamespace(refresh=refresh),
