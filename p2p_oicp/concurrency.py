@@ -7,10 +7,10 @@ machine: no other module of the node creates a task or a thread, so a test can r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
 import structlog
 
@@ -65,6 +65,42 @@ class SingleThreadExecutor:
     def close(self) -> None:
         """Wait until everything submitted has run, and end the thread."""
         self._executor.shutdown()
+
+
+class SingleFlight(Generic[ResultT]):
+    """Runs the work of a key once at a time; concurrent calls with the same key share its result or its exception.
+
+    Args:
+        cancelled: makes the exception that the others get if the run is cancelled.
+    """
+
+    def __init__(self, cancelled: Callable[[], Exception]) -> None:
+        self._cancelled = cancelled
+        self._running: dict[Hashable, asyncio.Future[ResultT]] = {}
+
+    def __repr__(self) -> str:
+        return f"<SingleFlight running={len(self._running)}>"
+
+    async def run(self, key: Hashable | None, work: Callable[[], Awaitable[ResultT]]) -> ResultT:
+        """Return the result of ``work``, or of the run of ``key`` that is under way; a key of None is never shared."""
+        if key is None:
+            return await work()
+        running = self._running.get(key)
+        if running is not None:
+            # Shielded: a client that hangs up must not cancel the run that others wait for.
+            return await asyncio.shield(running)
+        future = self._running[key] = asyncio.get_running_loop().create_future()
+        try:
+            result = await work()
+        except BaseException as error:
+            future.set_exception(error if isinstance(error, Exception) else self._cancelled())
+            future.exception()  # marks it as retrieved: asyncio logs an exception that no call has waited for
+            raise
+        else:
+            future.set_result(result)
+            return result
+        finally:
+            del self._running[key]
 
 
 class TaskSupervisor:

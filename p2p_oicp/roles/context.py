@@ -11,13 +11,14 @@ import msgspec
 
 from p2p_oicp.clock import Clock, IdGenerator
 from p2p_oicp.delivery import PeerClient, WakeupRegistry
-from p2p_oicp.oicp import Message, RecordStream
+from p2p_oicp.oicp import Identification, Message, RecordStream
 from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.peering.evidence_recorder import ExchangeRecorder
 from p2p_oicp.peers import Peer, PeerRegistry
-from p2p_oicp.storage import Store, Transaction
+from p2p_oicp.storage import Store, Transaction, tokens
 from p2p_oicp.storage.datasets import queries
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
+from p2p_oicp.storage.tokens import AuthenticationMatch
 
 
 class RemovedPeers:
@@ -135,17 +136,30 @@ class Services:
         """Return the time in seconds since 1970."""
         return self.clock.time()
 
+    async def find_authorization(
+        self, identification: Identification, source: str | None = None
+    ) -> AuthenticationMatch | None:
+        """Return what pushed authentication data says of an identification; None: nothing.
+
+        Args:
+            identification: of a message.
+            source: whose data: a peer's name, ``OWN`` (our own EMP's), or None for all, but not of removed peers.
+        """
+        removed_peers = self.removed_peers.names()
+        return await tokens.find_match(
+            self.store, identification, self.now(), source=source, excluded_sources=removed_peers
+        )
+
 
 OperationHandler: TypeAlias = Callable[[OperationRequest[Any]], Awaitable[OperationResponse]]
 
 
 class HandlerRegistry:
-    """Finds the method that serves an operation."""
+    """The handlers of one role, by the name of the operation."""
 
-    def __init__(self, *handlers: object) -> None:
+    def __init__(self, handlers: Mapping[str, OperationHandler]) -> None:
         self._handlers = handlers
 
     def find_handler(self, operation: Operation) -> OperationHandler | None:
-        """Return the method, or None where this role does not offer the operation."""
-        methods = (getattr(handler, operation.method, None) for handler in self._handlers)
-        return next((method for method in methods if method is not None), None)
+        """Return the handler of an operation; None if this role does not offer it."""
+        return self._handlers.get(operation.name)

@@ -18,19 +18,17 @@ The functions over a `Transaction` are pure in the sense that they use nothing b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
 
 from p2p_oicp.client import PreparedExchange
+from p2p_oicp.concurrency import SingleFlight
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import (
-    ChargeDetailRecord,
-    ChargingNotification,
-    ChargingNotificationProgress,
     EvseID,
     Identifier,
     Message,
@@ -44,50 +42,13 @@ from p2p_oicp.roles.responses import SessionIds
 from p2p_oicp.storage import Store, Transaction, cdrs, sessions
 from p2p_oicp.storage.sessions import REFUSED_STATES, STOPPABLE_STATES, Session, SessionState
 
-ResultT = TypeVar("ResultT")
-
 #: Kinds of session: by what it was opened.
 AUTHORIZE = "authorize"
 REMOTE = "remote"
 RESERVATION = "reservation"
 # Other implementations send the same request up to 12 times within 3 minutes (H4).
 IDEMPOTENCY_WINDOW_SECONDS = 300.0
-# "at least 5 minutes between two progress notifications" (CPO-02, best practice; the code by RULES section 4).
-_MIN_PROGRESS_INTERVAL_SECONDS = 300.0
 _NOT_FOUND = 404
-
-
-class SingleFlight(Generic[ResultT]):
-    """Run the work of a key once at a time; concurrent calls with the same key share its result or its exception."""
-
-    def __init__(self) -> None:
-        self._running: dict[Hashable, asyncio.Future[ResultT]] = {}
-
-    async def run(self, key: Hashable | None, work: Callable[[], Awaitable[ResultT]]) -> ResultT:
-        """Return the result of ``work``, or of the run of ``key`` that is under way; a key of None is never shared."""
-        if key is None:
-            return await work()
-        running = self._running.get(key)
-        if running is not None:
-            # Shielded: a client that hangs up must not cancel the run that others wait for.
-            return await asyncio.shield(running)
-        future = self._running[key] = asyncio.get_running_loop().create_future()
-        try:
-            result = await work()
-        except BaseException as error:
-            shared_error = (
-                error
-                if isinstance(error, Exception)
-                else Refusal(StatusCodeValue.SYSTEM_ERROR, "the first such request was cancelled")
-            )
-            future.set_exception(shared_error)
-            future.exception()  # marks it as retrieved: asyncio logs an exception that no duplicate has waited for
-            raise
-        else:
-            future.set_result(result)
-            return result
-        finally:
-            del self._running[key]
 
 
 class IdempotencyKey(NamedTuple):
@@ -222,7 +183,9 @@ class SessionService:
     def __init__(self, role: str, services: Services) -> None:
         self._role = role
         self._services = services
-        self._single_flight: SingleFlight[OperationResponse] = SingleFlight()
+        self._single_flight: SingleFlight[OperationResponse] = SingleFlight(
+            lambda: Refusal(StatusCodeValue.SYSTEM_ERROR, "the first such request was cancelled")
+        )
         self._starting: dict[str, asyncio.Event] = {}
 
     def __repr__(self) -> str:
@@ -406,25 +369,6 @@ def _check_parties(session: Session, request: OperationRequest[Message]) -> None
     if request.sender_id is None and sender is not None and sender.handles_party(claimed_party):
         return
     raise refusal
-
-
-def check_same_evse(session: Session, record: ChargeDetailRecord | ChargingNotification) -> None:
-    """Raise Refusal 022 for another EVSE than the session's (C8); a start may have come without an EvseID."""
-    if session.evse_key and record.evse_id.key != session.evse_key:
-        info = f"EvseID {record.evse_id} is not the EVSE of session {session.session_id}, {session.evse_key}"
-        raise Refusal(StatusCodeValue.DATA_ERROR, info)
-
-
-def check_progress(session: Session, notification: ChargingNotification) -> float | None:
-    """Return the time of the session's last progress; raise Refusal 022 for one too soon after it."""
-    if not isinstance(notification, ChargingNotificationProgress):
-        return session.progress_at
-    occurred_at = notification.event_occurred.timestamp()
-    previous = session.progress_at
-    if previous is not None and abs(occurred_at - previous) < _MIN_PROGRESS_INTERVAL_SECONDS:
-        interval = f"EventOccurred is {occurred_at - previous:.0f} s after the last progress of this session"
-        raise Refusal(StatusCodeValue.DATA_ERROR, f"{interval}; at least 300 s are asked for")
-    return occurred_at
 
 
 def _operator(members: Mapping[str, Any]) -> Identifier | None:

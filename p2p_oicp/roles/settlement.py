@@ -1,20 +1,24 @@
-"""Sessions of an earlier store of this node, which was lost or restored from a backup.
+"""Charging notifications and CDRs: stored, then forwarded, from the CPO's backend to the EMP's backend.
 
-What its peers still owe us of them is not refused as unknown, if three things come together: the peer has met an
-earlier store of ours (``delivery.acquaintances``), the session is older than this store, and our own backend, which
-authorized the driver, knows it, which it says by accepting the message.
+Overview
+--------
+A message passes two nodes: CPO backend → CPO node → EMP node → EMP backend. Each node commits the message and the
+outbox message for the next hop in one transaction, and only then acknowledges it (CPO-02: a positive result is given
+when the CDR is stored). A next hop that is down for a week gets it afterwards.
 
-Charging notifications and charge detail records, from stop to stop.
+`CdrHandler` is what both roles do; `CpoCdrHandler` and `EmpCdrHandler` say what they check and where the message goes.
 
-They go from a CPO's backend to its node, to the EMP's node, to the EMP's backend. At each of the two nodes the same
-happens: the message is durable, together with the letter that the next stop is owed, before it is acknowledged. A
-next stop that is down for a week gets it afterwards (CPO-02: a positive result is given when the CDR is stored).
+Invariants
+----------
+- One CDR per session: the same bytes again are acknowledged again (H4), a different CDR is refused with 400 and stored.
+- Messages of a session are delivered in the order in which they were stored; a later progress replaces a waiting one.
 
-What our backend tells of its sessions, on its way to the EMP of each.
+Unknown sessions at the EMP's node
+----------------------------------
+A session may be opened by its first message: if the CPO's node authorized the driver offline with the authentication
+data that this node pushed, or if the session is older than this node's database (`RestoredSessionVerifier`).
 
-What a CPO peer tells of our drivers' sessions, on its way to our backend.
-
-GetChargeDetailRecords: what the store has, as it came; delivered records are delivered again.
+GetChargeDetailRecords is answered from the store, with the CDRs as they came, delivered ones included.
 """
 
 from __future__ import annotations
@@ -32,15 +36,15 @@ from p2p_oicp.oicp import (
     Acknowledgement,
     ChargeDetailRecord,
     ChargingNotification,
+    ChargingNotificationProgress,
     EvseDataRecord,
     GetChargeDetailRecords,
     StatusCodeValue,
 )
 from p2p_oicp.oicp.cdr_checks import check_plausibility
 from p2p_oicp.roles.context import EMP_BACKEND, OperationRequest, OperationResponse, Services
-from p2p_oicp.roles.cpo.authorization import find_authorization
 from p2p_oicp.roles.responses import PageRequest, SessionIds, acknowledgement_response
-from p2p_oicp.roles.sessions import AUTHORIZE, SessionService, check_progress, check_same_evse
+from p2p_oicp.roles.sessions import AUTHORIZE, SessionService
 from p2p_oicp.storage import Transaction, cdrs, outbox, peer_state, sessions
 from p2p_oicp.storage.cdrs import CdrFilter, CdrRow, InsertResult
 from p2p_oicp.storage.datasets import queries
@@ -50,24 +54,37 @@ from p2p_oicp.storage.statements import list_parameter
 
 log = structlog.get_logger(__name__)
 
-# The clock of a charging station may be wrong by so much.
+T = TypeVar("T")
+
+# How wrong a charging station's clock may be.
 _MAX_CLOCK_SKEW_SECONDS = 300.0
-# So long after its birth a store waits for a peer's hello before it calls that peer's session unknown.
+# After its creation a database waits so long for a peer's hello before it calls that peer's session unknown.
 _HELLO_GRACE_SECONDS = 60.0
+# "at least 5 minutes between two progress notifications" (CPO-02, best practice; the code by RULES section 4).
+_MIN_PROGRESS_INTERVAL_SECONDS = 300.0
+# The newest progress replaces one that is still waiting: it says all that the earlier one does.
+_PROGRESS = "Progress"
 _TIMESTAMP_FIELDS = ("session_start", "charging_start", "event_occurred", "charging_end")
 
 SessionMessage = OperationRequest[ChargingNotification] | OperationRequest[ChargeDetailRecord]
 
 
 class RestoredSessionVerifier:
-    """Says whether a message speaks of a session of an earlier store."""
+    """Recognizes sessions that an earlier database of this node had: it was lost, or restored from an older backup.
+
+    Three things must come together: the peer has seen an earlier store epoch of this node (`delivery.node_protocol`),
+    the session is older than this database, and our own backend, which authorized the driver, accepts the message.
+    """
 
     def __init__(self, services: Services, backend: Backend) -> None:
         self._services = services
         self._backend = backend
 
     async def verify(self, request: SessionMessage) -> bool:
-        """Ask; raises Refusal 021 where the backend does not answer, so that the peer comes again."""
+        """Return whether the session of a message is one; raise Refusal 021, so that the peer sends it again later.
+
+        That is raised if the backend does not answer, or if the peer's hello is still to come.
+        """
         if request.peer is None or not await self._predates_store(request, request.peer.name):
             return False
         try:
@@ -97,14 +114,8 @@ class RestoredSessionVerifier:
         return bool(timestamps) and min(timestamps) < rows[0]["created_at"] + _MAX_CLOCK_SKEW_SECONDS
 
 
-T = TypeVar("T")
-
-# How far charging has come is told once: the newest that waits is sent, not what it supersedes.
-_PROGRESS = "Progress"
-
-
 class CdrHandler:
-    """Telling what happened; both roles say in a subclass what they check, and where it goes next."""
+    """Stores and forwards the messages of a session; one subclass per role."""
 
     role: str
 
@@ -113,12 +124,12 @@ class CdrHandler:
         self._session_service = session_service
 
     async def _create_missing_session(self, request: SessionMessage) -> bool:
-        """Open the session of a message that speaks of none we know, if there is a reason to; say whether."""
+        """Open the session of a message whose session is unknown, if there is a reason to; return whether."""
         del request
         return False
 
     async def _run_in_session(self, request: SessionMessage, job: Callable[[Transaction], T]) -> T:
-        """Run a job that finds the session; what nobody knows may be adopted, and then it runs again."""
+        """Run a job that finds the session; run it again if the session could be opened for it."""
         try:
             return await self._services.store.write(job)
         except Refusal as refusal:
@@ -127,7 +138,7 @@ class CdrHandler:
         return await self._services.store.write(job)
 
     def _check_notification(self, session: Session, notification: ChargingNotification) -> float | None:
-        """Return when the session last made progress, in seconds since the epoch; raises Refusal."""
+        """Return the time of the session's last progress, in seconds since 1970; raise Refusal 022."""
         del notification
         return session.progress_at
 
@@ -135,7 +146,7 @@ class CdrHandler:
         return session.peer
 
     async def charging_notifications(self, request: OperationRequest[ChargingNotification]) -> OperationResponse:
-        """Take over a notification of a session; the very same one again is only acknowledged again (box H4)."""
+        """Store a notification and enqueue it; a duplicate is only acknowledged (H4)."""
         session = await self._run_in_session(request, lambda tx: self._store_notification(tx, request))
         self._services.wakeups.notify_outbox(self._destination(session))
         return acknowledgement_response(ids=SessionIds.from_session(session))
@@ -145,7 +156,7 @@ class CdrHandler:
         key, notification_type = session.session_key, str(request.message.type)
         event = f"notification {notification_type}"
         if not sessions.add_event(tx, self.role, key, now, event, request.body, digest=request.digest):
-            return session  # the same again: its letter is on the way, or was
+            return session  # a duplicate: it was enqueued with the first one
         progress_at = self._check_notification(session, request.message)
         sessions.transition(
             tx,
@@ -159,7 +170,7 @@ class CdrHandler:
         return session
 
     async def charge_detail_record(self, request: OperationRequest[ChargeDetailRecord]) -> OperationResponse:
-        """Take over the one record of a session; the same again is acknowledged again, a different one refused."""
+        """Store the CDR of a session; a duplicate is only acknowledged (H4), a different CDR is refused with 400."""
         session, insert_result = await self.store_cdr(request)
         if insert_result is InsertResult.CONFLICT:
             raise Refusal(
@@ -169,7 +180,7 @@ class CdrHandler:
         return acknowledgement_response(ids=SessionIds.from_session(session))
 
     async def store_cdr(self, request: OperationRequest[ChargeDetailRecord]) -> tuple[Session, InsertResult]:
-        """Store a record with the letter that the next stop is owed; raises Refusal 400 or 022."""
+        """Store a CDR and enqueue it for the next hop; raise Refusal 400 or 022."""
         session, insert_result = await self._run_in_session(request, lambda tx: self._insert_cdr(tx, request))
         self._services.wakeups.notify_outbox(self._destination(session))
         return session, insert_result
@@ -178,7 +189,7 @@ class CdrHandler:
         self, tx: Transaction, request: OperationRequest[ChargeDetailRecord]
     ) -> tuple[Session, InsertResult]:
         session = self._session_service.find(tx, request)
-        check_same_evse(session, request.message)
+        _check_same_evse(session, request.message)
         now = self._services.now()
         insert_result = cdrs.insert(tx, _cdr_row(self.role, session, request), now)
         if insert_result is InsertResult.NEW:
@@ -205,6 +216,25 @@ class CdrHandler:
         )
 
 
+def _check_same_evse(session: Session, record: ChargeDetailRecord | ChargingNotification) -> None:
+    """Raise Refusal 022 for another EVSE than the session's (C8); a start may have come without an EvseID."""
+    if session.evse_key and record.evse_id.key != session.evse_key:
+        info = f"EvseID {record.evse_id} is not the EVSE of session {session.session_id}, {session.evse_key}"
+        raise Refusal(StatusCodeValue.DATA_ERROR, info)
+
+
+def _check_progress(session: Session, notification: ChargingNotification) -> float | None:
+    """Return the time of the session's last progress; raise Refusal 022 for one too soon after it."""
+    if not isinstance(notification, ChargingNotificationProgress):
+        return session.progress_at
+    occurred_at = notification.event_occurred.timestamp()
+    previous = session.progress_at
+    if previous is not None and abs(occurred_at - previous) < _MIN_PROGRESS_INTERVAL_SECONDS:
+        interval = f"EventOccurred is {occurred_at - previous:.0f} s after the last progress of this session"
+        raise Refusal(StatusCodeValue.DATA_ERROR, f"{interval}; at least 300 s are asked for")
+    return occurred_at
+
+
 def _cdr_row(role: str, session: Session, request: OperationRequest[ChargeDetailRecord]) -> CdrRow:
     operator = request.message.evse_id.operator
     provider = request.message.identification.provider
@@ -220,15 +250,15 @@ def _cdr_row(role: str, session: Session, request: OperationRequest[ChargeDetail
 
 
 class CpoCdrHandler(CdrHandler):
-    """The CPO side: nothing is lost on the way to the peer."""
+    """The CPO side: from our backend to the EMP peer of the session."""
 
     role = "cpo"
 
     def _check_notification(self, session: Session, notification: ChargingNotification) -> float | None:
-        return check_progress(session, notification)
+        return _check_progress(session, notification)
 
     async def store_cdr(self, request: OperationRequest[ChargeDetailRecord]) -> tuple[Session, InsertResult]:
-        """Store a record as it is, and report what our own EVSE data and products speak against."""
+        """Store a CDR unchanged, and log where it contradicts our own EVSE data and pricing products."""
         session, insert_result = await super().store_cdr(request)
         if insert_result is InsertResult.NEW:
             record = request.message
@@ -249,7 +279,7 @@ class CpoCdrHandler(CdrHandler):
         return EvseDataRecord.from_json(rows[0]["raw"]) if rows else None
 
     def _product_ids(self, session: Session) -> list[str] | None:
-        """Return the ProductIDs that the session's EMP may be charged for, None where we have told none."""
+        """Return the ProductIDs that are offered to the session's EMP; None if no pricing products were pushed."""
         groups = [f"{session.operator_key}|{audience}" for audience in (ALL_PROVIDERS, session.provider_key)]
         rows = self._services.store.query_inline(
             queries.KEYS_BY_GROUP,
@@ -261,7 +291,7 @@ class CpoCdrHandler(CdrHandler):
 
 
 class EmpCdrHandler(CdrHandler):
-    """The EMP side: what a peer authorized offline, with the data that we pushed, is heard of here first."""
+    """The EMP side: from the CPO peer to our backend."""
 
     role = "emp"
 
@@ -276,23 +306,21 @@ class EmpCdrHandler(CdrHandler):
         return EMP_BACKEND
 
     async def _create_missing_session(self, request: SessionMessage) -> bool:
-        """Open the session of a driver among the data we pushed (DESIGN section 5), or one of an earlier store."""
+        """Open an offline session, or one of an earlier database (DESIGN section 5)."""
         message = request.message
         if request.peer is None or not message.session_id.is_valid:
             return False
         draft = replace(
             self._session_service.new_session(request, AUTHORIZE, request.peer.name), state=SessionState.AUTHORIZED
         )
-        match = (
-            await find_authorization(self._services, message.identification, OWN) if message.identification else None
-        )
+        match = await self._services.find_authorization(message.identification, OWN) if message.identification else None
         if match is not None:
             draft = replace(draft, offline=1, provider_key=match.provider_id.key, provider_id=match.provider_id.text)
             return await self._create_session(draft, "authorized offline by the CPO's node")
         if not self._session_exists(message.session_id.key) and await self._restored_sessions.verify(request):
             provider = self._services.local_peer.providers[0]
             draft = replace(draft, provider_key=provider.key, provider_id=provider.text)
-            return await self._create_session(draft, "known to our backend from an earlier store")
+            return await self._create_session(draft, "known to our backend from an earlier database")
         return False
 
     def _session_exists(self, session_key: str) -> bool:
@@ -302,7 +330,7 @@ class EmpCdrHandler(CdrHandler):
         return await self._services.store.write(lambda tx: self._insert_session(tx, draft, event))
 
     def _insert_session(self, tx: Transaction, draft: Session, event: str) -> bool:
-        """Store it; what was refused here before, or is another party's, stays as it is."""
+        """Insert the session; return False if its id is in use, by a refused start or by another party."""
         if sessions.insert_or_get(tx, draft) is not None:
             return False
         sessions.add_event(tx, self.role, draft.session_key, draft.created_at, event)
@@ -310,14 +338,14 @@ class EmpCdrHandler(CdrHandler):
 
 
 class CdrQueryHandler:
-    """Serves our own backend at an EMP's node, and EMP peers at a CPO's node."""
+    """GetChargeDetailRecords: of our own backend at an EMP's node, of EMP peers at a CPO's node."""
 
     def __init__(self, role: str, services: Services) -> None:
         self._role = role
         self._services = services
 
     async def get_charge_detail_records(self, request: OperationRequest[GetChargeDetailRecords]) -> OperationResponse:
-        """Return one page of the records whose SessionEnd is from ``From`` to ``To`` (EMP-02)."""
+        """Return one page of the CDRs whose SessionEnd is between ``From`` and ``To`` (EMP-02)."""
         message, page = request.message, PageRequest.from_query(request.query)
         if message.to < message.from_:
             raise Refusal(StatusCodeValue.DATA_ERROR, "From is after To")
@@ -327,7 +355,7 @@ class CdrQueryHandler:
             provider_key=message.provider_id.key,
             since=message.from_.timestamp(),
             until=message.to.timestamp(),
-            # A peer gets the records of sessions with it, whatever ProviderID it names.
+            # A peer gets the CDRs of its own sessions only, whatever ProviderID the request names.
             peer=peer.name if peer is not None and self._role == "cpo" else "",
             session_keys=tuple(session_id.key for session_id in message.session_id),
             operator_keys=tuple(operator.key for operator in message.operator_id),

@@ -1,4 +1,4 @@
-"""The CPO role: for our own charging points, towards our backend and towards EMP peers."""
+"""The CPO role: serves our own backend (CSMS), and EMP peers that want something of our EVSEs."""
 
 from __future__ import annotations
 
@@ -7,21 +7,36 @@ from p2p_oicp.oicp.operations import Party
 from p2p_oicp.roles.context import HandlerRegistry, Services
 from p2p_oicp.roles.cpo.authorization import CpoAuthorizationHandler
 from p2p_oicp.roles.cpo.remote import CpoRemoteHandler
-from p2p_oicp.roles.datasets.handlers import PullHandlers, PushHandlers
+from p2p_oicp.roles.datasets.handlers import dataset_handlers
 from p2p_oicp.roles.sessions import SessionService
 from p2p_oicp.roles.settlement import CdrQueryHandler, CpoCdrHandler
 
 
 class CpoRole(HandlerRegistry):
-    """Everything a CPO's node does."""
+    """The handlers of a CPO's node.
+
+    Args:
+        services: of the node.
+        backend: carries out remote starts, stops and reservations.
+    """
 
     def __init__(self, services: Services, backend: Backend) -> None:
+        # One for all handlers: a remote stop has to wait for an AuthorizeStart whose commit it has overtaken.
         session_service = SessionService("cpo", services)
+        authorization = CpoAuthorizationHandler(services, session_service)
+        remote = CpoRemoteHandler(services, session_service, backend)
+        cdr_handler = CpoCdrHandler(services, session_service)
         super().__init__(
-            CpoAuthorizationHandler(services, session_service),
-            CpoRemoteHandler(services, session_service, backend),
-            CpoCdrHandler(services, session_service),
-            CdrQueryHandler("cpo", services),
-            PushHandlers(services, Party.CPO),
-            PullHandlers(services, Party.CPO),
+            {
+                "AuthorizeStart": authorization.authorize_start,
+                "AuthorizeStop": authorization.authorize_stop,
+                "AuthorizeRemoteStart": remote.authorize_remote_start,
+                "AuthorizeRemoteStop": remote.authorize_remote_stop,
+                "AuthorizeRemoteReservationStart": remote.authorize_remote_reservation_start,
+                "AuthorizeRemoteReservationStop": remote.authorize_remote_reservation_stop,
+                "ChargingNotifications": cdr_handler.charging_notifications,
+                "ChargeDetailRecord": cdr_handler.charge_detail_record,
+                "GetChargeDetailRecords": CdrQueryHandler("cpo", services).get_charge_detail_records,
+                **dataset_handlers(services, Party.CPO),
+            }
         )

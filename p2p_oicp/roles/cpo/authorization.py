@@ -34,7 +34,6 @@ from p2p_oicp.oicp import (
     AuthorizationStop,
     AuthorizeStart,
     AuthorizeStop,
-    Identification,
     Message,
     SessionID,
     StatusCodeValue,
@@ -57,28 +56,9 @@ from p2p_oicp.roles.sessions import (
 )
 from p2p_oicp.storage import Transaction, sessions, tokens
 from p2p_oicp.storage.sessions import Session, SessionState
-from p2p_oicp.storage.tokens import AuthenticationMatch
 
-#: The source of the authentication data that our own EMP pushed.
-OWN = ""
 _START = OPERATION_BY_NAME["AuthorizeStart"]
 _STOP = OPERATION_BY_NAME["AuthorizeStop"]
-
-
-async def find_authorization(
-    services: Services, identification: Identification, source: str | None = None
-) -> AuthenticationMatch | None:
-    """Return what pushed authentication data says of an identification; None: nothing.
-
-    Args:
-        services: of this node.
-        identification: of a message.
-        source: whose data: a peer's name, ``OWN``, or None for everybody's but removed peers'.
-    """
-    removed_peers = services.removed_peers.names()
-    return await tokens.find_match(
-        services.store, identification, services.now(), source=source, excluded_sources=removed_peers
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +219,7 @@ class CpoAuthorizationHandler:
     async def _authorize_from_dataset(
         self, request: OperationRequest[AuthorizeStart], draft: Session
     ) -> _Decision | None:
-        match = await find_authorization(self._services, request.message.identification)
+        match = await self._services.find_authorization(request.message.identification)
         peer = self._services.registry.by_name(match.source) if match else None
         # Only a match that authorizes counts: a refusal is the EMP's to give, because this copy may be old.
         if match is None or match.refusal_code or peer is None or not peer.serves(_START.name):
@@ -387,7 +367,7 @@ class CpoAuthorizationHandler:
         if message.identification.qr_code is None:
             return
         # Without pushed data any more, the token alone suffices: a driver must not be left with a locked cable.
-        match = await find_authorization(self._services, message.identification, session.peer)
+        match = await self._services.find_authorization(message.identification, session.peer)
         if match is not None and match.refusal_code:
             raise Refusal(match.refusal_code, match.reason)
 

@@ -21,7 +21,7 @@ from p2p_oicp.oicp import (
 )
 from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.oicp.operations import Party
-from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
+from p2p_oicp.roles.context import OperationHandler, OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.datasets.evse_pull import EvseDataPullHandler
 from p2p_oicp.roles.datasets.group_pulls import GroupPullHandler
 from p2p_oicp.roles.datasets.ingest import IngestResult, ingest_push
@@ -152,3 +152,22 @@ class PullHandlers:
     async def pull_authentication_data(self, request: OperationRequest[PullAuthenticationData]) -> OperationResponse:
         """Handle eRoamingPullAuthenticationData, which is not in Hubject's documents."""
         return await self._emp_group_pulls.authentication_data(request)
+
+
+def dataset_handlers(services: Services, party: Party) -> dict[str, OperationHandler]:
+    """Return the handlers of all pushes and pulls for the role of ``party``."""
+    pushes, pulls = PushHandlers(services, party), PullHandlers(services, party)
+    return {
+        "PushEvseData": pushes.push_evse_data,
+        "PushEvseStatus": pushes.push_evse_status,
+        "PushPricingProductData": pushes.push_pricing_product_data,
+        "PushEVSEPricing": pushes.push_evse_pricing,
+        "PushAuthenticationData": pushes.push_authentication_data,
+        "PullEvseData": pulls.pull_evse_data,
+        "PullEvseStatus": pulls.pull_evse_status,
+        "PullEvseStatusById": pulls.pull_evse_status_by_id,
+        "PullEvseStatusByOperatorId": pulls.pull_evse_status_by_operator_id,
+        "PullPricingProductData": pulls.pull_pricing_product_data,
+        "PullEVSEPricing": pulls.pull_evse_pricing,
+        "PullAuthenticationData": pulls.pull_authentication_data,
+    }
