@@ -298,11 +298,13 @@ def background_jobs(components: NodeComponents) -> dict[str, Worker]:
         storage_settings.history_days, storage_settings.status_history_days, storage_settings.quarantine_days
     )
     workers: dict[str, Worker] = {
-        "expiry": SessionExpiryJob(
+        "session expiry": SessionExpiryJob(
             services, authorize_ttl=session_settings.authorize_ttl, session_ttl=session_settings.session_ttl
         ),
-        "sweeper": DatasetRetentionJob(services, retention),
-        "forgetting": SessionRetentionJob(services, storage_settings.history_days, storage_settings.evidence_days),
+        "dataset retention": DatasetRetentionJob(services, retention),
+        "session retention": SessionRetentionJob(
+            services, storage_settings.history_days, storage_settings.evidence_days
+        ),
     }
     if components.emp:
         wakeup, backoff = services.wakeups.register(EMP_BACKEND, EMP_BACKEND), components.environment.backoff

@@ -33,8 +33,8 @@ class Worker(Protocol):
 class WakeupSignal(Protocol):
     """What a waiting loop can be woken by (``delivery.wakeup.Wakeup``)."""
 
-    async def wait(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as asyncio.wait_for names it
-        """Return when notified, or after ``timeout`` seconds (None: only when notified)."""
+    async def wait(self, timeout_seconds: float | None) -> None:
+        """Return when notified, or after ``timeout_seconds`` (None: only when notified)."""
 
 
 def spawn(coroutine: Coroutine[Any, Any, ResultT], *, name: str) -> asyncio.Task[ResultT]:

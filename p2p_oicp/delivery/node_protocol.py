@@ -10,7 +10,6 @@ own was: then it asks for the CDRs that it has lost, and accepts messages of ses
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote, urlencode
@@ -19,7 +18,7 @@ import orjson
 import structlog
 
 from p2p_oicp.client import AuthenticatedPeerClient
-from p2p_oicp.delivery.wakeup import WakeupRegistry
+from p2p_oicp.delivery.wakeup import Wakeup, WakeupRegistry
 from p2p_oicp.errors import PeerProtocolError, PeerRejected
 from p2p_oicp.oicp import OperatorID, ProviderID, SessionID
 from p2p_oicp.oicp.enums import StatusCodeValue
@@ -89,7 +88,7 @@ class StoreEpochExchange:
         store: Store,
         wakeups: WakeupRegistry,
         own_epoch: peer_state.StoreEpoch,
-        store_replaced: asyncio.Event | None,
+        store_replaced: Wakeup | None,
     ) -> None:
         self._store_replaced = store_replaced
         self._own_epoch = own_epoch

@@ -1,8 +1,7 @@
-"""The workers of all peers: one for the outbox of each, and those of its state.
+"""Background workers of the peers: they start and stop as peers are added, changed and removed.
 
-Peers come and go while a node runs; so do their workers.
-
-The workers of state: a replicator per peer and kind, and a crawler per peer that does not push.
+A peer has a dispatcher for its outbox, a replicator for each dataset that it gets from us, a puller if it does not
+push its own datasets, and one task that sends hello.
 """
 
 from __future__ import annotations
@@ -23,7 +22,14 @@ from p2p_oicp.roles.delivery_targets import PeerDeliveryTarget
 
 
 class PeerWorkerPool:
-    """Starts and stops workers; ``greet`` says hello to a new peer."""
+    """Owns the workers of all peers; an observer of `peering.PeerDirectory`.
+
+    Args:
+        services: of the node.
+        supervisor: runs the workers, and restarts one that fails.
+        backoff: the waits of dispatchers, replicators and pullers after failures.
+        send_hello: sends hello to a peer until it is acknowledged.
+    """
 
     def __init__(
         self,
@@ -39,23 +45,26 @@ class PeerWorkerPool:
         self._send_hello = send_hello
         self._task_names: dict[str, list[str]] = {}
 
+    def __repr__(self) -> str:
+        return f"<PeerWorkerPool peers={len(self._task_names)}>"
+
     def on_peers_changed(self, change: PeersChanged) -> None:
-        """Start and stop workers as peers come and go."""
+        """Stop the workers of removed peers, start those of added ones, and restart those of changed ones."""
         for removed in (*change.removed, *change.changed):
             self.stop(removed)
         for peer in (*change.added, *change.changed):
             self.start(peer)
 
     def start(self, peer: Peer) -> None:
-        """Let workers work for ``peer``, and say hello to it."""
+        """Start the workers of a peer, and send it hello."""
         services = self._services
         wakeup = services.wakeups.register(peer.name, peer.name)
         target = PeerDeliveryTarget(services.registry, RecordingPeerClient(services.peers, services.recorder))
         dispatcher = OutboxDispatcher(
             target, store=services.store, wakeup=wakeup, clock=services.clock, backoff=self._backoff
         )
-        # A peer's name alone could be that of other work ("expiry").
-        workers = [(f"letters to {peer.name}", dispatcher), *workers_for_peer(peer, services, self._backoff)]
+        # Not the name alone: a peer may have the name of another task ("session expiry").
+        workers = [(f"outbox of {peer.name}", dispatcher), *workers_for_peer(peer, services, self._backoff)]
         for name, worker in workers:
             self._supervisor.start_service(name, worker.run)
         hello_task = f"hello to {peer.name}"
@@ -63,34 +72,34 @@ class PeerWorkerPool:
         self._task_names[peer.name] = [hello_task, *(name for name, _ in workers)]
 
     def stop(self, peer: Peer) -> None:
-        """Let nobody work for ``peer`` any more; what it is owed stays in the database."""
+        """Stop the workers of a peer; its outbox stays in the database, for the case that it comes back."""
         for name in self._task_names.pop(peer.name, ()):
             self._supervisor.stop(name)
         self._services.wakeups.unregister(peer.name)
 
 
-def workers_for_peer(peer: Peer, context: Services, backoff: ExponentialBackoff) -> Iterator[tuple[str, Worker]]:
-    """Return the workers of one peer's state, with their names: what it is owed, and what is fetched from it."""
-    for dataset_type in datasets_for_peer(peer, context.local_peer):
-        wakeup = context.wakeups.register(peer.name, f"{dataset_type.name} to {peer.name}", dataset_type.name)
+def workers_for_peer(peer: Peer, services: Services, backoff: ExponentialBackoff) -> Iterator[tuple[str, Worker]]:
+    """Return the workers of a peer's datasets, with their names."""
+    for dataset_type in datasets_for_peer(peer, services.local_peer):
+        wakeup = services.wakeups.register(peer.name, f"{dataset_type.name} to {peer.name}", dataset_type.name)
         yield (
             wakeup.destination,
             DatasetReplicator(
                 peer,
                 dataset_type,
-                store=context.store,
-                target=PeerDatasetTarget(peer, context.peers),
+                store=services.store,
+                target=PeerDatasetTarget(peer, services.peers),
                 wakeup=wakeup,
-                clock=context.clock,
+                clock=services.clock,
                 backoff=backoff,
             ),
         )
     if peer.pull_interval is not None and not peer.is_self:
-        yield f"crawler of {peer.name}", DatasetPuller(context, peer, peer.pull_interval, backoff)
+        yield f"pull from {peer.name}", DatasetPuller(services, peer, peer.pull_interval, backoff)
 
 
 def datasets_for_peer(peer: Peer, local_peer: Peer) -> list[DatasetType]:
-    """Return the kinds of state that a peer wants from this company: a CPO's for EMPs, an EMP's for CPOs."""
+    """Return the datasets that are replicated to a peer: a CPO's to EMPs, an EMP's to CPOs, if it serves the push."""
     if peer.is_self:
         return []
     is_published = {

@@ -1,36 +1,41 @@
-"""Sessions that nothing is heard of: they expire, so that the list of open ones says what is going on.
+"""Background jobs that expire silent sessions and delete what is older than the settings keep it.
 
-Keeps the store from growing with every refused card: what is old and over is forgotten, every hour.
-
-The worker that removes what is older than the settings keep it.
+All of them work in small transactions of the bulk lane, so that the writer stays responsive.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
-from p2p_oicp.errors import StoreError
+from p2p_oicp.concurrency import periodic
 from p2p_oicp.roles.context import Services
 from p2p_oicp.storage import Lane, Transaction, retention, sessions
 from p2p_oicp.storage.datasets.models import DatasetKind
-from p2p_oicp.storage.retention import purge
 
 log = structlog.get_logger(__name__)
 
+_DAY_SECONDS = 86_400.0
+# A session expires at most a tenth of its time too late, and never more than a minute.
 _RUNS_PER_TTL = 10
 _MAX_EXPIRY_INTERVAL_SECONDS = 60.0
-_EXPIRY_CHUNK_SIZE = 500
+_PURGE_INTERVAL_SECONDS = 3600.0
+# Rows per transaction: a longer one would make interactive jobs wait.
+_CHUNK_SIZE = 500
+# Duplicates come within 300 s (H4); the rest is for a driver's complaint.
+_REFUSED_SESSION_DAYS = 7.0
 
 
 class SessionExpiryJob:
-    """Expires sessions; both times are in seconds.
+    """Expires sessions without news, so that the list of open sessions shows what is going on.
 
-    ``authorize_ttl``: authorized, and nothing came after. ``session_ttl``: under way, and nothing was heard since.
+    Args:
+        services: of the node.
+        authorize_ttl: seconds after which an authorized session that never started expires.
+        session_ttl: seconds without news after which a session under way expires, if it has no CDR.
     """
 
     def __init__(self, services: Services, *, authorize_ttl: float, session_ttl: float) -> None:
@@ -40,44 +45,34 @@ class SessionExpiryJob:
         self._interval = min(_MAX_EXPIRY_INTERVAL_SECONDS, min(authorize_ttl, session_ttl) / _RUNS_PER_TTL)
 
     async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
-            try:
-                await self.run_once()
-            except StoreError as error:
-                log.exception("expiry.store_failed", error=str(error))
-            await asyncio.sleep(self._interval)
+        await periodic("session expiry", self._interval, self.run_once)
 
     async def run_once(self) -> None:
-        """Expire what is due now."""
+        """Expire all sessions that are due."""
         has_more = True
         while has_more:
-            expired = await self._services.store.write(
-                lambda tx: sessions.expire(
-                    tx,
-                    self._services.now(),
-                    authorize_ttl=self._authorize_ttl,
-                    session_ttl=self._session_ttl,
-                    limit=_EXPIRY_CHUNK_SIZE,
-                ),
-                Lane.BULK,
-            )
+            expired = await self._services.store.write(self._expire_some, Lane.BULK)
             for key in expired:
                 log.info("session.expired", session_id=key)
-            has_more = len(expired) == _EXPIRY_CHUNK_SIZE
+            has_more = len(expired) == _CHUNK_SIZE
 
-
-_DAY_SECONDS = 86_400.0
-# Far longer than a request is repeated (box H4): long enough to answer a driver's complaint.
-_REFUSED_SESSION_DAYS = 7.0
-_PURGE_INTERVAL_SECONDS = 3600.0
-_PURGE_CHUNK_SIZE = 500
+    def _expire_some(self, tx: Transaction) -> list[str]:
+        return sessions.expire(
+            tx,
+            self._services.now(),
+            authorize_ttl=self._authorize_ttl,
+            session_ttl=self._session_ttl,
+            limit=_CHUNK_SIZE,
+        )
 
 
 class SessionRetentionJob:
-    """``history_days``: so long are kept the stories of settled sessions, those given up, and whose card is whose.
+    """Deletes old rows about sessions, every hour. CDRs and their sessions are kept for ever (disputes).
 
-    ``evidence_days``: so long are kept signed exchanges with their keys, and records that were refused.
+    Args:
+        services: of the node.
+        history_days: for the events of settled sessions, expired sessions without a CDR, and preferred peers of UIDs.
+        evidence_days: for recorded exchanges with their keys, and for CDRs that were refused.
     """
 
     def __init__(self, services: Services, history_days: float, evidence_days: float) -> None:
@@ -86,55 +81,41 @@ class SessionRetentionJob:
         self._evidence_days = evidence_days
 
     async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
-            try:
-                await self.run_once()
-            except StoreError as error:
-                log.warning("retention.store_failed", error=str(error))
-            await asyncio.sleep(_PURGE_INTERVAL_SECONDS)
+        await periodic("session retention", _PURGE_INTERVAL_SECONDS, self.run_once)
 
     async def run_once(self) -> int:
-        """Forget what is old enough now; return how many rows it were."""
+        """Delete what is old enough now; return how many rows it was."""
         refused_cutoff, history_cutoff = self._cutoff(_REFUSED_SESSION_DAYS), self._cutoff(self._history_days)
         evidence_cutoff = self._cutoff(self._evidence_days)
-        jobs = (
+        jobs: tuple[Callable[..., int], ...] = (
             partial(retention.purge_refused_sessions, cutoff=refused_cutoff),
             partial(retention.purge_expired_sessions, cutoff=history_cutoff),
             partial(retention.purge_session_events, cutoff=history_cutoff),
             partial(retention.purge_evidence, cutoff=evidence_cutoff),
             partial(retention.purge_conflicting_cdrs, cutoff=evidence_cutoff),
         )
-        purged = sum([await self._run_until_done(partial(job, limit=_PURGE_CHUNK_SIZE)) for job in jobs])
+        store = self._services.store
+        purged = sum([await retention.delete_in_batches(store, partial(job, limit=_CHUNK_SIZE)) for job in jobs])
         purged += await self._purge_uid_routes(history_cutoff)
         if purged:
-            log.info("retention.purged", forgotten=purged)
+            log.info("retention.purged", rows=purged)
         return purged
 
     def _cutoff(self, days: float) -> float:
         return self._services.now() - days * _DAY_SECONDS
 
     async def _purge_uid_routes(self, cutoff: float) -> int:
+        # Selected by a reader and deleted by key: the table has no index by time, and a scan in the writer would block.
         total, store = 0, self._services.store
-        while rows := await store.query_bulk(retention.OLD_UID_ROUTES, cutoff_=cutoff, limit=_PURGE_CHUNK_SIZE):
+        while rows := await store.query_bulk(retention.OLD_UID_ROUTES, cutoff_=cutoff, limit=_CHUNK_SIZE):
             keys = [row["uid_key"] for row in rows]
             total += await store.write(partial(retention.purge_uid_routes, uid_keys=keys, cutoff=cutoff), Lane.BULK)
         return total
 
-    async def _run_until_done(self, job: Callable[[Transaction], int]) -> int:
-        total = 0
-        while count := await self._services.store.write(job, Lane.BULK):
-            total += count
-        return total
-
-
-_SECONDS_PER_DAY = 86_400.0
-_DATASET_PURGE_INTERVAL_SECONDS = 3600.0
-
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """How many days earlier versions, tombstones and quarantined records are kept."""
+    """Days for which old versions of dataset records (of statuses: another number) and quarantined records are kept."""
 
     history_days: float
     status_history_days: float
@@ -142,27 +123,22 @@ class RetentionPolicy:
 
 
 class DatasetRetentionJob:
-    """Removes what is too old, every hour."""
+    """Deletes old versions, tombstones and quarantined records of datasets, every hour."""
 
-    def __init__(self, context: Services, policy: RetentionPolicy) -> None:
-        self._context = context
+    def __init__(self, services: Services, policy: RetentionPolicy) -> None:
+        self._services = services
         self._policy = policy
 
     async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
-            try:
-                await self.run_once()
-            except StoreError as error:
-                log.warning("dataset_retention.store_failed", error=str(error))
-            await asyncio.sleep(_DATASET_PURGE_INTERVAL_SECONDS)
+        await periodic("dataset retention", _PURGE_INTERVAL_SECONDS, self.run_once)
 
     async def run_once(self) -> int:
-        """Remove what is too old now; return how much it was."""
-        now, policy = self._context.now(), self._policy
-        cutoffs = dict.fromkeys(DatasetKind, now - policy.history_days * _SECONDS_PER_DAY)
-        cutoffs[DatasetKind.EVSE_STATUS] = now - policy.status_history_days * _SECONDS_PER_DAY
-        removed = await purge(self._context.store, cutoffs, now - policy.quarantine_days * _SECONDS_PER_DAY)
+        """Delete what is old enough now; return how many rows it was."""
+        now, policy = self._services.now(), self._policy
+        cutoffs = dict.fromkeys(DatasetKind, now - policy.history_days * _DAY_SECONDS)
+        cutoffs[DatasetKind.EVSE_STATUS] = now - policy.status_history_days * _DAY_SECONDS
+        quarantine_cutoff = now - policy.quarantine_days * _DAY_SECONDS
+        removed = await retention.purge(self._services.store, cutoffs, quarantine_cutoff)
         if removed:
-            log.info("dataset_retention.purged", removed=removed)
+            log.info("dataset_retention.purged", rows=removed)
         return removed

@@ -1,22 +1,29 @@
-"""Records that never came: an EMP's node asks its CPO peers what they have, and takes over what it misses.
+"""Missing CDRs: an EMP's node asks its CPO peers for their CDRs and imports those that it does not have.
 
-The outbox of a CPO's node brings every record by itself; this finds what was lost on other ways: a peer that is no
-node and gave up, a dead letter, a database that was restored from a backup.
+The outbox of a CPO's node delivers every CDR by itself. This finds what was lost otherwise: a peer that is no node and
+has given up, a dead letter, a database that was restored from a backup.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
 
-from p2p_oicp.delivery import PeerClient
+from p2p_oicp.concurrency import periodic
+from p2p_oicp.delivery import Wakeup
 from p2p_oicp.errors import P2pOicpError, PeerError, PeerProtocolError, PeerRejected, Refusal, StoreError
-from p2p_oicp.oicp import ChargeDetailRecord, ChargeDetailRecordPage, GetChargeDetailRecords, ProviderID, read_records
+from p2p_oicp.oicp import (
+    ChargeDetailRecord,
+    ChargeDetailRecordPage,
+    GetChargeDetailRecords,
+    ProviderID,
+    StatusCodeValue,
+    read_records,
+)
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, Services
@@ -28,19 +35,26 @@ log = structlog.get_logger(__name__)
 
 _GET = OPERATION_BY_NAME["GetChargeDetailRecords"]
 _CDR = OPERATION_BY_NAME["ChargeDetailRecord"]
-_SUCCESS = "000"
 _DAY_SECONDS = 86_400.0
-# A record may be told a day after its session (a station without a connection); the first look goes back a month.
+# A CDR may come a day after its session, from a station without a connection. The first run goes back a month.
 _OVERLAP_SECONDS = _DAY_SECONDS
 _INITIAL_WINDOW_SECONDS = 30 * _DAY_SECONDS
 _PAGE_SIZE = 500
-# A page that never is the last one must end as well (WIRE.md).
+# Some implementations never say that a page is the last one (WIRE.md).
 _MAX_PAGES = 10_000
 
 
 @dataclass(slots=True)
 class ReconciliationResult:
-    """What one peer had: records it told, how many were new here, how many were refused, and why it stopped early."""
+    """What became of one peer's CDRs.
+
+    Attributes:
+        peer: its name.
+        reported: CDRs that the peer sent.
+        imported: those that were new here.
+        rejected: those that could not be read, or contradict what is stored.
+        error: why the peer was not read to the end; None if it was.
+    """
 
     peer: str
     reported: int = 0
@@ -50,29 +64,32 @@ class ReconciliationResult:
 
 
 class CdrReconciler:
-    """Asks every ``interval`` seconds (0: never by itself), and when ``wanted`` is set."""
+    """Asks all CPO peers for CDRs, periodically and when ``requested`` is set.
+
+    Args:
+        services: of the node.
+        cdr_handler: imports the CDRs as if they had been delivered.
+        interval: seconds between two runs; 0: only on request.
+    """
 
     def __init__(self, services: Services, cdr_handler: EmpCdrHandler, interval: float) -> None:
         self._services = services
         self._cdr_handler = cdr_handler
         self._interval = interval
-        self._client: PeerClient = services.peers
-        self.requested = asyncio.Event()
+        self.requested = Wakeup("cdr reconciliation")
 
     async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._interval or None):
-                    await self.requested.wait()
-            self.requested.clear()
-            try:
-                await self.reconcile_all()
-            except StoreError as error:
-                log.exception("reconciliation.store_failed", error=str(error))
+        # Not at start: every peer would be asked at each restart, and hello requests it where it is needed.
+        await periodic(
+            "cdr reconciliation", self._interval or None, self.reconcile_all, wakeup=self.requested, at_start=False
+        )
 
     async def reconcile_all(self, since: float | None = None) -> list[ReconciliationResult]:
-        """Ask all CPO peers side by side; ``since`` (seconds since the epoch) asks for more than usual."""
+        """Ask all CPO peers at the same time.
+
+        Args:
+            since: beginning of the period, in seconds since 1970; by default a day before the last run.
+        """
         cpo_peers = [peer for peer in self._services.registry.all() if not peer.is_self and _is_cpo(peer)]
         return list(await asyncio.gather(*(self._reconcile(peer, since) for peer in cpo_peers)))
 
@@ -94,23 +111,27 @@ class CdrReconciler:
         log.info(
             "reconciliation.completed",
             peer=peer.name,
-            told=result.reported,
-            new=result.imported,
-            refused=result.rejected,
+            reported=result.reported,
+            imported=result.imported,
+            rejected=result.rejected,
         )
         return result
 
     async def _fetch_records(
         self, peer: Peer, provider: ProviderID, since: float, until: float
     ) -> AsyncIterator[tuple[bytes, ChargeDetailRecord | None]]:
-        """Read page after page; raises PeerError."""
+        """Yield the CDRs of all pages, None for one that cannot be read; raise PeerError."""
         body = GetChargeDetailRecords(provider_id=provider, from_=_instant(since), to=_instant(until)).to_json()
         for number in range(_MAX_PAGES):
             query = {"page": str(number), "size": str(_PAGE_SIZE)}
-            reply = await self._client.call(peer, _GET, provider.text, body, deadline=_GET.deadline, query=query)
-            # The page's own status comes before its content (box P3).
+            reply = await self._services.peers.call(
+                peer, _GET, provider.text, body, deadline=_GET.deadline, query=query
+            )
+            # Order: the page's status before its content (P3).
             status = getattr(reply.message, "status_code", None)
-            if not isinstance(reply.message, ChargeDetailRecordPage) or (status and str(status.code) != _SUCCESS):
+            if not isinstance(reply.message, ChargeDetailRecordPage) or (
+                status and str(status.code) != StatusCodeValue.SUCCESS
+            ):
                 raise PeerRejected(peer.name, f"refused {_GET.name}: {status}", http_status=reply.http_status)
             stream = read_records(ChargeDetailRecordPage, reply.body)
             for parsed in stream:

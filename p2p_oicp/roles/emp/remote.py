@@ -1,9 +1,8 @@
-"""Remote start, stop and reservation for our own backend (the driver's app), as the clearing house does it.
+"""Remote starts, stops and reservations of our own backend (a driver's app), as the clearing house serves them.
 
-What became of a remote start whose answer never came? The CPO's node knows.
-
-A worker asks about every *uncertain* session, again and again, until the CPO's node says where it stands, until a
-notification or the CDR says it, or until the session expires. A peer that is no node never says; then the CDR does.
+A start whose response never came leaves an *uncertain* session: the car may be charging, so its notifications and its
+CDR are accepted. `UncertainSessionResolver` asks the CPO's node for its state until the node says it, a notification or
+the CDR says it, or the session expires. A peer that is no node never says; then the CDR does.
 """
 
 from __future__ import annotations
@@ -14,9 +13,10 @@ import structlog
 from msgspec.structs import replace
 
 from p2p_oicp.client import OicpReply, PreparedExchange
+from p2p_oicp.concurrency import periodic
 from p2p_oicp.delivery import SessionStatus, SessionStatusClient
 from p2p_oicp.delivery.wakeup import Wakeup
-from p2p_oicp.errors import PeerError, PeerRejected, Refusal, StoreError
+from p2p_oicp.errors import PeerError, PeerRejected, Refusal
 from p2p_oicp.oicp import (
     Acknowledgement,
     AuthorizeRemoteReservationStart,
@@ -46,18 +46,26 @@ from p2p_oicp.roles.sessions import (
 from p2p_oicp.storage import Transaction, sessions
 from p2p_oicp.storage.sessions import Session, SessionState
 
+log = structlog.get_logger(__name__)
+
 _ROLE = "emp"
+# No client waits longer than a minute for a response (RULES D58): what has not arrived by then never will.
+_MAX_IN_FLIGHT_SECONDS = 60.0
+# Our state by the state at the CPO's node. "settled" there is "ended" here until the CDR has come.
+_STATE_BY_CPO_STATE: Final = {
+    "authorized": SessionState.AUTHORIZED,
+    "charging": SessionState.CHARGING,
+    "ended": SessionState.ENDED,
+    "settled": SessionState.ENDED,
+    "refused": SessionState.REFUSED,
+}
 
 RemoteStart: TypeAlias = AuthorizeRemoteStart | AuthorizeRemoteReservationStart
 RemoteStop: TypeAlias = AuthorizeRemoteStop | AuthorizeRemoteReservationStop
 
 
 class EmpRemoteHandler:
-    """The EMP side of what a driver's app asks for.
-
-    One attempt, within 10 s. A start whose answer never came leaves an *uncertain* session: the car may be charging, so
-    its notifications and its CDR are accepted, and the CPO's node is asked what became of it (``clarifying``).
-    """
+    """Remote control of CPO peers' EVSEs: one attempt, within the operation's deadline (H2)."""
 
     def __init__(self, services: Services, session_service: SessionService, resolver: UncertainSessionResolver) -> None:
         self._services = services
@@ -191,28 +199,20 @@ def _acknowledgement(reply: OicpReply) -> Acknowledgement:
 
 
 def _state_after_reply(reply: Acknowledgement) -> SessionState:
-    """Return where an answer leaves the session: a refusal that only speaks of trouble leaves it uncertain."""
+    """Return the session's state after a reply; a refusal for an internal error of the CPO leaves it uncertain (L1)."""
     if reply.result:
         return SessionState.AUTHORIZED
     return SessionState.UNCERTAIN if str(reply.status_code.code) in INDETERMINATE_CODES else SessionState.REFUSED
 
 
-log = structlog.get_logger(__name__)
-
-# Nobody waits longer than a minute for an answer (CONFORMANCE D58): what has not arrived by then never will.
-_MAX_IN_FLIGHT_SECONDS = 60.0
-#: What the CPO's state means for ours; ``settled`` is ours to say, when we have the record.
-_STATE_BY_CPO_STATE: Final = {
-    "authorized": SessionState.AUTHORIZED,
-    "charging": SessionState.CHARGING,
-    "ended": SessionState.ENDED,
-    "settled": SessionState.ENDED,
-    "refused": SessionState.REFUSED,
-}
-
-
 class UncertainSessionResolver:
-    """Asks about uncertain sessions; ``interval`` is in seconds."""
+    """Background worker: asks CPO nodes for the state of uncertain sessions.
+
+    Args:
+        services: of the node.
+        status_client: sends ``GET /p2p/v1/sessions/{SessionID}``.
+        interval: seconds between two rounds.
+    """
 
     def __init__(self, services: Services, status_client: SessionStatusClient, interval: float) -> None:
         self._services = services
@@ -221,22 +221,15 @@ class UncertainSessionResolver:
         self._wakeup = Wakeup("uncertain sessions")
 
     def schedule(self, peer: Peer) -> None:
-        """Say that a session with ``peer`` has become uncertain."""
+        """Start a round now: a session with ``peer`` has become uncertain."""
         log.info("session.uncertain", peer=peer.name)
         self._wakeup.set()
 
     async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
-            try:
-                unresolved = await self.resolve_all()
-            except StoreError as error:
-                log.exception("remote_start.store_failed", error=str(error))
-                unresolved = 1
-            await self._wakeup.wait(self._interval if unresolved else None)
+        await periodic("uncertain sessions", self._interval, self.resolve_all, wakeup=self._wakeup)
 
     async def resolve_all(self) -> int:
-        """Ask about each uncertain session once; return how many still are."""
+        """Ask once for each uncertain session; return how many still are."""
         rows = await self._services.store.query(sessions.UNCERTAIN, role_=_ROLE)
         unresolved = 0
         for session in sessions.from_rows(rows):
