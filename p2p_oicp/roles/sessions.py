@@ -10,9 +10,9 @@ A session is a charging process between a CPO and an EMP (OICP 2.3, SessionID). 
 
 Where the outcome is known before anything is stored, ``record_decided_start`` does 2 and 3 in one transaction:
 authorization by the token list at the EMP's node, and AuthorizeStart at the CPO's node, which asks first. The latter
-looks duplicates up with ``find_start``; requests under way are known to `SingleFlight` and `SessionService.starting`.
+looks duplicates up with ``find_start``; starts under way are known to `SessionService.deduplicate` and ``starting``.
 
-The functions over a `Transaction` are pure in the sense that they use nothing but it and their arguments.
+The functions over a `Transaction` use nothing but it and their arguments, so they are tested without a node.
 """
 
 from __future__ import annotations
@@ -98,13 +98,12 @@ def begin_start(tx: Transaction, draft: Session, *, key: IdempotencyKey | None) 
     """
     existing = sessions.by_request(tx, draft.role, draft.request_digest, _window_start(draft)) if key else None
     existing = existing or sessions.insert_or_get(tx, draft)
-    if existing is None:
-        return StartOutcome(draft)
-    if _is_id_free(existing, draft):
+    if existing is not None and not _is_id_free(existing, draft):
+        return _earlier_start(existing, draft)
+    if existing is not None:
         sessions.delete(tx, draft.role, existing.session_key)
         sessions.insert_or_get(tx, draft)
-        return StartOutcome(draft)
-    return _earlier_start(existing, draft)
+    return StartOutcome(draft)
 
 
 def find_start(store: Store, draft: Session, *, key: IdempotencyKey | None) -> StartOutcome | None:
@@ -314,7 +313,7 @@ class SessionService:
         explain_refusal: Callable[[], Awaitable[None]] | None,
     ) -> OperationResponse:
         session_id: SessionID | None = getattr(request.message, "session_id", None)
-        # Order: the other side may stop as soon as it has answered the start, before the commit here (DESIGN section 5).
+        # Order: the other side may stop as soon as it has answered the start, which is before the commit here.
         if session_id is not None and (finished := self._starting.get(session_id.key)) is not None:
             await finished.wait()
         try:
@@ -337,8 +336,7 @@ class SessionService:
         if session.state not in STOPPABLE_STATES or cdrs.exists(tx, self._role, session.session_key):
             info = f"session {session.session_id} is {session.state}: nothing is to be stopped"
             raise Refusal(StatusCodeValue.SESSION_INVALID, info)
-        body = None if _contains_pin(request.message) else request.body
-        event = f"{request.operation.name} requested"
+        event, body = f"{request.operation.name} requested", None if _contains_pin(request.message) else request.body
         sessions.add_event(tx, self._role, session.session_key, self._services.now(), event, body)
         return session
 
@@ -381,7 +379,7 @@ def _key_and_text(party: Identifier | None) -> tuple[str, str]:
 
 
 def _contains_pin(message: Message) -> bool:
-    """Whether a message must not be stored: a PIN is kept as a hash only (EMP-02, PIN security)."""
+    """Whether a message must not be stored: of a PIN only a hash is stored (EMP-02, PIN security)."""
     identification = getattr(message, "identification", None)
     return identification is not None and identification.qr_code is not None and bool(identification.qr_code.pin)
 
