@@ -1,7 +1,7 @@
 """Spool files: the records of one large import each, beside the database, until they are applied.
 
 **Why files.** In the database, the 18 MB of a large push would be written twice and its pages freed again: 12 µs a
-record, a quarter of the cost of taking it. Appended to a file they cost 1 µs (docs/performance.md).
+record, a quarter of the cost of taking it. Appended to a file they cost 2 µs (docs/performance.md).
 
 **Format.** A sequence of frames, each preceded by its length (4 bytes, big-endian). What a frame means is the business
 of `storage.datasets.staging`; each is applied in a transaction of its own.

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from p2p_oicp.errors import StoreError
+from p2p_oicp.storage import Lane
 from p2p_oicp.storage.datasets.models import (
     OWN,
     Changeset,
@@ -89,3 +91,17 @@ def push_of(action: str, values: dict[str, int], source: str = OWN) -> Changeset
         precondition=MUST.get(action),
         replace_scope=ReplaceScope.GROUPS if action == "fullLoad" else ReplaceScope.NOTHING,
     )
+
+
+def crash_after(store, monkeypatch, jobs: int) -> None:
+    """Let every write fail after so many jobs."""
+    write, left = store.write, jobs
+
+    async def fail(job, lane=Lane.INTERACTIVE):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise StoreError("power failed")
+        return await write(job, lane)
+
+    monkeypatch.setattr(store, "write", fail)

@@ -20,7 +20,7 @@ def identification(members: dict) -> Identification:
     return Identification.from_json(json.dumps(members).encode())
 
 
-async def test_cards_arrive_at_the_cpos_node_and_go_again(pair):
+async def test_identifications_reach_the_cpos_node_and_are_deleted_there(pair):
     await pair.b.post(PUSH_AUTHENTICATION, push_authentication(card_record("1234ABCD"), card_record("AABBCCDD")))
     assert await until_known(pair.a, 2) == await known(pair.b_peer)
     await pair.b.post(PUSH_AUTHENTICATION, push_authentication(card_record("1234ABCD"), action="delete"))
@@ -76,7 +76,7 @@ VALID = {"UID": "DDDDDDDD", "RFID": "mifareCls", "ExpiryDate": "2100-01-01T00:00
 
 
 @pytest.mark.parametrize(
-    ("told", "refusal"),
+    ("members", "refusal"),
     [
         ({"RFIDMifareFamilyIdentification": {"UID": "1234abcd"}}, None),
         ({"RFIDMifareFamilyIdentification": {"UID": "DDDDDDDD"}}, None),
@@ -86,7 +86,7 @@ VALID = {"UID": "DDDDDDDD", "RFID": "mifareCls", "ExpiryDate": "2100-01-01T00:00
         ({"PlugAndChargeIdentification": {"EvcoID": "DE-GDF-C22222222-2"}}, None),
     ],
 )
-async def test_offline_data_decides(stopped, told, refusal):
+async def test_pushed_identifications_decide_an_authorization(stopped, members, refusal):
     pushed = push_authentication(
         card_record("1234ABCD"),
         {"Identification": {"RFIDIdentification": EXPIRED}},
@@ -96,12 +96,12 @@ async def test_offline_data_decides(stopped, told, refusal):
     )
     async with stopped.running("a") as node:
         assert (await stopped.a_peer.post(PUSH_AUTHENTICATION, pushed)).json["Result"] is True
-        match = await tokens.find_match(node.store, identification(told), 1_800_000_000.0)
+        match = await tokens.find_match(node.store, identification(members), 1_800_000_000.0)
     assert (match.provider_id.text, match.source, match.refusal_code) == ("DE-GDF", "node b", refusal)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "members",
     [
         {"RFIDMifareFamilyIdentification": {"UID": "99999999"}},
         {"QRCodeIdentification": {"EvcoID": "DE-GDF-C99999999-9", "PIN": PIN}},
@@ -109,31 +109,31 @@ async def test_offline_data_decides(stopped, told, refusal):
     ],
     ids=["unknown card", "unknown contract", "a contract in another form"],
 )
-async def test_what_offline_data_does_not_know_is_left_to_the_emp(stopped, told):
+async def test_unknown_identifications_are_left_to_the_emp(stopped, members):
     async with stopped.running("a") as node:
         await stopped.a_peer.post(
             PUSH_AUTHENTICATION, push_authentication(card_record("1234ABCD"), qr_record(HashedPIN=HASH))
         )
-        assert await tokens.find_match(node.store, identification(told), 0.0) is None
+        assert await tokens.find_match(node.store, identification(members), 0.0) is None
 
 
-async def test_a_withdrawn_card_authorizes_nobody(stopped):
+async def test_a_deleted_identification_does_not_authorize(stopped):
     async with stopped.running("a") as node:
         await stopped.a_peer.post(PUSH_AUTHENTICATION, push_authentication(card_record("1234ABCD")))
         await stopped.a_peer.post(PUSH_AUTHENTICATION, push_authentication())
-        told = identification({"RFIDMifareFamilyIdentification": {"UID": "1234ABCD"}})
-        assert await tokens.find_match(node.store, told, 0.0) is None
+        members = identification({"RFIDMifareFamilyIdentification": {"UID": "1234ABCD"}})
+        assert await tokens.find_match(node.store, members, 0.0) is None
 
 
-async def test_a_card_of_somebody_who_is_no_peer_any_more_authorizes_nobody(stopped):
-    told = identification({"RFIDMifareFamilyIdentification": {"UID": "1234ABCD"}})
+async def test_an_identification_of_a_removed_peer_does_not_authorize(stopped):
+    members = identification({"RFIDMifareFamilyIdentification": {"UID": "1234ABCD"}})
     async with stopped.running("a") as node:
         await stopped.a_peer.post(PUSH_AUTHENTICATION, push_authentication(card_record("1234ABCD")))
-        assert await tokens.find_match(node.store, told, 0.0, excluded_sources=["node c"])
-        assert await tokens.find_match(node.store, told, 0.0, excluded_sources=["node b"]) is None
+        assert await tokens.find_match(node.store, members, 0.0, excluded_sources=["node c"])
+        assert await tokens.find_match(node.store, members, 0.0, excluded_sources=["node b"]) is None
 
 
-async def test_a_pin_in_a_record_that_is_set_aside_is_not_kept(stopped):
+async def test_a_pin_in_a_quarantined_record_is_not_stored(stopped):
     both = qr_record(PIN=PIN, HashedPIN=HASH)
     async with stopped.running("a"):
         answer = await stopped.a_peer.post(PUSH_AUTHENTICATION, push_authentication(both, card_record("1234ABCD")))

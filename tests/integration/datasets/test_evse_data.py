@@ -29,8 +29,8 @@ async def test_what_a_backend_pushes_the_other_backend_pulls_with_operator_and_t
     assert (await pair.a.post(PUSH_DATA, push_data(evse("1", CustomData={"bay": 7})))).json["Result"] is True
     await eventually_equals(lambda: names(pair.b), ["1"])
     (record,) = (await pulled(pair.b)).values()
-    told = {name: record.pop(name) for name in ("OperatorID", "OperatorName", "lastUpdate")}
-    assert (told["OperatorID"], told["OperatorName"]) == ("DE*GEF", "GEF")
+    added = {name: record.pop(name) for name in ("OperatorID", "OperatorName", "lastUpdate")}
+    assert (added["OperatorID"], added["OperatorName"]) == ("DE*GEF", "GEF")
     assert record == evse("1", CustomData={"bay": 7})
 
 
@@ -105,13 +105,13 @@ async def test_a_pull_can_be_filtered(stopped, filters, expected):
         ),
     ],
 )
-async def test_places_come_in_the_notation_that_was_asked_for(stopped, notation, expected):
+async def test_coordinates_are_in_the_requested_notation(stopped, notation, expected):
     place = {"DecimalDegree": {"Longitude": "11.5835", "Latitude": "50.931"}}
     async with stopped.running("a"):
         await stopped.a.post(PUSH_DATA, push_data(evse("1", GeoCoordinates=place, GeoChargingPointEntrance=place)))
         (record,) = (await pulled(stopped.a_peer, notation=notation)).values()
-    wanted = place if notation == "DecimalDegree" else expected
-    assert (record["GeoCoordinates"], record["GeoChargingPointEntrance"]) == (wanted, wanted)
+    requested = place if notation == "DecimalDegree" else expected
+    assert (record["GeoCoordinates"], record["GeoChargingPointEntrance"]) == (requested, requested)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ async def test_a_page_has_all_its_members(stopped, query, number, size, count, f
     assert (got["totalElements"], got["totalPages"]) == (45, -(-45 // size))
 
 
-async def test_nothing_is_one_last_page(pair):
+async def test_an_empty_result_is_one_last_page(pair):
     got = await page(pair.b)
     assert (got["content"], got["totalElements"], got["last"], got["first"]) == ([], 0, True, True)
 
@@ -143,7 +143,7 @@ async def test_a_page_that_is_no_number_is_refused(pair):
     assert (await pair.b.post(PULL_DATA + "?page=one", pull_data())).code == "022"
 
 
-async def test_pages_stay_what_they_were_while_records_come_and_go(stopped):
+async def test_pages_are_consistent_while_records_change(stopped):
     async with stopped.running("a"):
         await stopped.a.post(PUSH_DATA, push_data(*(evse(f"{n:03}") for n in range(50))))
         first = await page(stopped.a_peer, "?page=0&size=20")
@@ -156,7 +156,7 @@ async def test_pages_stay_what_they_were_while_records_come_and_go(stopped):
     assert [got["last"] for got in (first, *rest)] == [False, False, True]
 
 
-async def test_a_delta_tells_what_was_inserted_updated_and_deleted_since(stopped):
+async def test_a_delta_has_what_was_inserted_updated_and_deleted_since(stopped):
     async with stopped.running("a"):
         await stopped.a.post(PUSH_DATA, push_data(evse("1"), evse("2"), evse("3"), evse("4")))
         since = max(record["lastUpdate"] for record in (await pulled(stopped.a_peer)).values())
@@ -170,7 +170,7 @@ async def test_a_delta_tells_what_was_inserted_updated_and_deleted_since(stopped
     assert changed == {"DE*GEF*E5": "insert", "DE*GEF*E2": "update", "DE*GEF*E3": "delete"}
 
 
-async def test_what_a_full_load_withdraws_is_a_delete_in_the_delta(stopped):
+async def test_what_a_full_load_deletes_is_a_delete_in_the_delta(stopped):
     async with stopped.running("a"):
         await stopped.a.post(PUSH_DATA, push_data(evse("1"), evse("2")))
         await asyncio.sleep(0.01)
@@ -182,7 +182,7 @@ async def test_what_a_full_load_withdraws_is_a_delete_in_the_delta(stopped):
     }
 
 
-async def test_a_delta_from_before_what_is_still_known_is_refused(stopped):
+async def test_a_delta_from_before_the_last_purge_is_refused(stopped):
     async with stopped.running("a") as node:
         await stopped.a.post(PUSH_DATA, push_data(evse("1"), evse("2")))
         await stopped.a.post(PUSH_DATA, push_data(evse("1")))
@@ -216,7 +216,7 @@ async def test_an_inconsistent_push_is_refused_and_stores_nothing(pair, push, co
     assert await names(pair.a_peer) == ["0"]
 
 
-async def test_one_bad_record_of_a_backend_refuses_the_whole_push(pair):
+async def test_one_invalid_record_of_a_backend_refuses_the_whole_push(pair):
     broken = evse("2")
     del broken["Address"]
     answer = await pair.a.post(PUSH_DATA, push_data(evse("1"), broken))
@@ -225,7 +225,7 @@ async def test_one_bad_record_of_a_backend_refuses_the_whole_push(pair):
     assert await names(pair.a_peer) == []
 
 
-async def test_one_bad_record_of_a_peer_costs_the_others_nothing_and_is_set_aside(stopped):
+async def test_one_invalid_record_of_a_peer_is_quarantined_and_the_others_are_applied(stopped):
     broken = evse("2")
     del broken["Address"]
     async with stopped.running("b") as node:

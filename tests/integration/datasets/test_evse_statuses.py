@@ -27,7 +27,7 @@ async def test_every_action_arrives(pair, action, change, expected):
     await until_pulled(pair.b, expected)
 
 
-async def test_a_peer_that_was_away_comes_back_to_the_right_state(stopped):
+async def test_a_peer_that_was_unreachable_catches_up(stopped):
     async with stopped.running("a"):
         async with stopped.running("b"):
             await stopped.a.post(PUSH_STATUS, push_status(A="Available", B="Occupied"))
@@ -54,7 +54,7 @@ async def test_a_peer_that_lost_its_store_gets_everything_again(stopped):
     [("insert", {"A": "Available"}, "009"), ("update", {"Z": "Available"}, "009")],
     ids=["insert of a known", "update of an unknown"],
 )
-async def test_a_push_that_contradicts_the_store_is_009_and_changes_nothing(pair, action, statuses, code):
+async def test_a_push_that_violates_its_precondition_is_009_and_changes_nothing(pair, action, statuses, code):
     await pair.a.post(PUSH_STATUS, push_status(A="Available"))
     answer = await pair.a.post(PUSH_STATUS, push_status(action, **statuses))
     assert (answer.json["Result"], answer.code) == (False, code)
@@ -77,8 +77,8 @@ def with_evse_ids(*evse_ids: str) -> dict:
 )
 async def test_an_inconsistent_push_is_018_and_stores_nothing(pair, push, named):
     answer = await pair.a.post(PUSH_STATUS, push)
-    told = (answer.json.get("StatusCode") or {}).get("AdditionalInfo") or str(answer.json)
-    assert named in told
+    info = (answer.json.get("StatusCode") or {}).get("AdditionalInfo") or str(answer.json)
+    assert named in info
     assert answer.status == 400 or answer.code == "018"
     assert await pulled(pair.b) == {}
 
@@ -100,11 +100,11 @@ async def test_a_status_pull_can_be_filtered(pair):
     assert await pulled(pair.b, OperatorID=["FR*XYZ"]) == {}
 
 
-async def test_an_unknown_evse_asked_by_id_is_evse_not_found(pair):
+async def test_a_status_by_id_of_an_unknown_evse_is_evse_not_found(pair):
     await pair.a.post(PUSH_STATUS, push_status(A="Available", B="Occupied"))
     await until_pulled(pair.b, {"DE*GEF*EA": "Available", "DE*GEF*EB": "Occupied"})
-    asked = ["DEGEFEA", "DE*GEF*E9", "FR*XYZ*E1"]
-    answer = await pair.b.post(PULL_STATUS, {"ProviderID": "DE-GDF", "EvseID": asked})
+    requested = ["DEGEFEA", "DE*GEF*E9", "FR*XYZ*E1"]
+    answer = await pair.b.post(PULL_STATUS, {"ProviderID": "DE-GDF", "EvseID": requested})
     assert answer.json["EVSEStatusRecords"]["EvseStatusRecord"] == [
         {"EvseID": "DE*GEF*EA", "EvseStatus": "Available"},
         {"EvseID": "DE*GEF*E9", "EvseStatus": "EvseNotFound"},

@@ -46,7 +46,9 @@ def fail_at(monkeypatch, step: str, calls: int) -> None:
     ],
     ids=["before the decision", "after it", "in the middle", "at the end"],
 )
-async def test_a_node_that_crashes_in_a_large_push_has_all_or_nothing(stopped, monkeypatch, step, calls, expected):
+async def test_a_node_that_crashes_in_a_large_push_has_all_of_it_or_nothing(
+    stopped, monkeypatch, step, calls, expected
+):
     async with stopped.running("a"):
         await stopped.a.post(PUSH_STATUS, push_status(**spots(500, "Available")))
         with monkeypatch.context() as patch:
@@ -58,7 +60,7 @@ async def test_a_node_that_crashes_in_a_large_push_has_all_or_nothing(stopped, m
         assert {status: found.count(status) for status in set(found)} == expected
 
 
-async def test_an_interrupted_push_of_a_peer_that_is_gone_withdraws_nothing_and_counts_when_it_comes_again(
+async def test_an_interrupted_push_of_a_removed_peer_deletes_nothing_and_is_applied_when_it_is_repeated(
     stopped, monkeypatch
 ):
     again = push_status(**spots(900, "Occupied"))
@@ -81,16 +83,16 @@ async def test_an_interrupted_push_of_a_peer_that_is_gone_withdraws_nothing_and_
 
 
 PIN = "4711"
-CARDS = [card_record(f"AABBCC{number:02}") for number in range(5)]
+RFID_RECORDS = [card_record(f"AABBCC{number:02}") for number in range(5)]
 CONTRACTS = [qr_record(f"DE-GDF-C{number:08}-X", PIN=PIN) for number in range(110)]
 
 
 @pytest.mark.parametrize(
     ("before", "action", "pushed", "step", "expected"),
     [
-        (CARDS, "fullLoad", CARDS[1:] + CONTRACTS, "upsert_records", (4, 110)),
-        (CARDS, "insert", CONTRACTS, "upsert_records", (5, 110)),
-        (CARDS + CONTRACTS, "delete", CARDS[:2] + CONTRACTS, "mark_keys_deleted", (3, 0)),
+        (RFID_RECORDS, "fullLoad", RFID_RECORDS[1:] + CONTRACTS, "upsert_records", (4, 110)),
+        (RFID_RECORDS, "insert", CONTRACTS, "upsert_records", (5, 110)),
+        (RFID_RECORDS + CONTRACTS, "delete", RFID_RECORDS[:2] + CONTRACTS, "mark_keys_deleted", (3, 0)),
     ],
     ids=["fullLoad", "insert", "delete"],
 )

@@ -34,7 +34,7 @@ async def prices(caller, path: str = PULL_PRICES, provider: str = "DE-GDF", **me
     )
 
 
-async def test_products_arrive_and_each_audience_is_a_set_of_its_own(pair):
+async def test_products_are_replicated_and_each_audience_is_a_group_of_its_own(pair):
     await pair.a.post(PUSH_PRODUCTS, push_products(product("AC1"), product("DC")))
     await pair.a.post(PUSH_PRODUCTS, push_products(product("SPECIAL"), provider="DE-GDF"))
     await pair.a.post(PUSH_PRODUCTS, push_products(product("SECRET"), provider="DE-XYZ"))
@@ -55,7 +55,7 @@ async def test_a_new_default_price_alone_arrives(pair):
     await eventually_equals(default, [2.5])
 
 
-async def test_prices_of_spots_arrive_at_the_provider_they_are_meant_for(pair):
+async def test_prices_of_evses_reach_the_provider_that_they_are_for(pair):
     pushed = (
         evse_price("1", "AC1"),
         evse_price("1", "SPECIAL", provider="DE-GDF"),
@@ -70,7 +70,7 @@ async def test_prices_of_spots_arrive_at_the_provider_they_are_meant_for(pair):
     assert await prices(pair.b, OperatorIDs=["FR*XYZ"]) == []
 
 
-async def test_a_price_of_a_foreign_spot_is_018(pair):
+async def test_a_price_of_a_foreign_evse_is_018(pair):
     answer = await pair.a.post(PUSH_PRICES, push_prices({**evse_price("1", "AC1"), "EvseID": "FR*XYZ*E1"}))
     assert (answer.status, answer.code) == (200, "018")
 

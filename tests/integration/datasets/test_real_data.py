@@ -1,4 +1,4 @@
-"""Real data: replicated equal between two nodes, and what is dirty refused or set aside one by one, with a reason."""
+"""Real data: replicated equal between two nodes, and what is dirty refused or quarantined one by one, with a reason."""
 
 import json
 
@@ -72,7 +72,7 @@ async def test_a_national_status_feed_arrives_equal(stopped):
         await until_equal(statuses, stopped.a_peer, stopped.b, count)
 
 
-async def test_real_charging_spots_arrive_equal(stopped):
+async def test_real_evse_data_arrives_equal(stopped):
     messages = json.loads(CLEAN)
     speak_for(stopped, [message["OperatorEvseData"]["OperatorID"] for message in messages])
     async with stopped.running("a"), stopped.running("b"):
@@ -101,17 +101,17 @@ async def test_every_dirty_record_of_a_backend_is_refused_with_a_reason(stopped)
             reasons.append([error["errorMessage"] for error in answer.json["validationErrors"]])
         assert await evse_data(stopped.a_peer) == []
     assert len(reasons) == 582
-    assert all(all(told) for told in reasons)
+    assert all(all(reason) for reason in reasons)
 
 
-async def test_every_dirty_record_of_a_peer_is_set_aside_with_a_reason_and_the_clean_ones_are_taken(stopped):
+async def test_every_dirty_record_of_a_peer_is_quarantined_with_a_reason_and_the_clean_ones_are_applied(stopped):
     speak_for(stopped, ["CH*REP"])
     clean = next(m for m in json.loads(CLEAN) if m["OperatorEvseData"]["OperatorID"] == "CH*REP")
     records = clean["OperatorEvseData"]["EvseDataRecord"]
     async with stopped.running("b") as node:
         mixed = [*records[:110], *dirty_records(), *records[110:]]
-        told = await push(stopped.b_peer, "evsepush/v23/operators/{}/data-records", "CH*REP", in_a_push(mixed))
-        assert "582 records were quarantined" in told["StatusCode"]["AdditionalInfo"]
+        response = await push(stopped.b_peer, "evsepush/v23/operators/{}/data-records", "CH*REP", in_a_push(mixed))
+        assert "582 records were quarantined" in response["StatusCode"]["AdditionalInfo"]
         assert len(await evse_data(stopped.b)) == len(records)
         rows = await node.store.query(quarantine.LIST_ALL)
     assert sum(row["occurrences"] for row in rows) == 582

@@ -1,4 +1,4 @@
-"""Pulling a CPO peer that does not push: deltas by a watermark, staged and swapped; nothing unreadable is lost."""
+"""Pulling a CPO peer that does not push: deltas by a watermark, applied as a whole; invalid records come again."""
 
 import json
 from collections.abc import Callable
@@ -34,19 +34,19 @@ def pulled(name: str, **members) -> dict:
 
 
 def page(*records, number: int = 0, last: bool | None = True, code: str = "000") -> dict:
-    told = {} if last is None else {"last": last}
-    return {"content": list(records), "number": number, "StatusCode": {"Code": code}, **told}
+    members_of_page = {} if last is None else {"last": last}
+    return {"content": list(records), "number": number, "StatusCode": {"Code": code}, **members_of_page}
 
 
 @dataclass
-class Line:
-    """A courier that answers from a list, and writes down what it was asked."""
+class ScriptedPeer:
+    """A peer client that responds from a list, and records the requests."""
 
     answers: list
-    asked: list = field(default_factory=list)
+    requests: list = field(default_factory=list)
 
-    async def call(self, peer, operation, party, body, *, deadline, query=None):  # noqa: ARG002 - as a Courier has it
-        self.asked.append(json.loads(body) | (query or {}))
+    async def call(self, peer, operation, party, body, *, deadline, query=None):  # noqa: ARG002 - as a peer client has it
+        self.requests.append(json.loads(body) | (query or {}))
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -56,17 +56,17 @@ class Line:
 
 
 @pytest.fixture
-def crawl(store, clock) -> Callable:
-    """Pull once, with these answers; return what was asked."""
+def pull_once(store, clock) -> Callable:
+    """Pull once, with these responses; return the requests."""
 
     async def pull(*answers) -> list[dict]:
-        line = Line(list(answers))
+        scripted = ScriptedPeer(list(answers))
         registry = PeerRegistry((ME, CPO))
         context = Services(
             local_peer=ME,
             registry=registry,
             store=store,
-            peers=line,
+            peers=scripted,
             recorder=None,
             wakeups=WakeupRegistry(),
             clock=clock,
@@ -76,8 +76,8 @@ def crawl(store, clock) -> Callable:
             authorization_deadline=1.0,
         )
         await DatasetPuller(context, CPO, 60.0, ExponentialBackoff(1.0, 10.0, lambda: 0.0)).pull()
-        assert line.answers == []
-        return line.asked
+        assert scripted.answers == []
+        return scripted.requests
 
     return pull
 
@@ -86,32 +86,32 @@ async def names(store) -> str:
     return "".join(row["key"].removeprefix("DEGEFE") for row in await store.query(LIVING))
 
 
-async def test_all_pages_are_pulled_and_the_next_pull_asks_for_changes_since_the_other_sides_clock(store, crawl):
-    first = await crawl(page(pulled("1"), last=False), page(pulled("2"), number=1))
-    assert [(asked["page"], asked["size"], "LastCall" in asked) for asked in first] == [
+async def test_all_pages_are_pulled_and_the_next_pull_is_a_delta_by_the_peers_clock(store, pull_once):
+    first = await pull_once(page(pulled("1"), last=False), page(pulled("2"), number=1))
+    assert [(request["page"], request["size"], "LastCall" in request) for request in first] == [
         ("0", "2000", False),
         ("1", "2000", False),
     ]
     assert await names(store) == "12"
     changes = page(pulled("3", deltaType="insert"), pulled("1", deltaType="delete"), pulled("2", deltaType="update"))
-    (second,) = await crawl(changes)
+    (second,) = await pull_once(changes)
     assert second["LastCall"] == "2023-11-14T22:08:20.000+00:00"  # five minutes before SERVER_TIME
     assert await names(store) == "23"
 
 
 @pytest.mark.parametrize("last", [None, True], ids=["last is missing", "last is true"])
-async def test_a_page_that_does_not_promise_another_is_the_last_one(crawl, last):
-    assert len(await crawl(page(pulled("1"), last=last))) == 1
+async def test_a_page_without_a_last_member_is_the_last_one(pull_once, last):
+    assert len(await pull_once(page(pulled("1"), last=last))) == 1
 
 
-async def test_an_empty_page_ends_a_crawl_whatever_it_promises(crawl):
-    assert len(await crawl(page(pulled("1"), last=False), page(number=1, last=False))) == 2
+async def test_an_empty_page_is_the_last_one_whatever_it_says(pull_once):
+    assert len(await pull_once(page(pulled("1"), last=False), page(number=1, last=False))) == 2
 
 
-async def test_a_full_pull_withdraws_what_is_no_longer_there_and_a_delta_does_not(store, crawl):
-    await crawl(PeerTimeout("cpo", "away"))
-    await crawl(page(pulled("1"), pulled("2")))
-    await crawl(page())
+async def test_a_full_pull_deletes_missing_records_and_a_delta_does_not(store, pull_once):
+    await pull_once(PeerTimeout("cpo", "away"))
+    await pull_once(page(pulled("1"), pulled("2")))
+    await pull_once(page())
     assert await names(store) == "12"
 
 
@@ -125,21 +125,21 @@ async def test_a_full_pull_withdraws_what_is_no_longer_there_and_a_delta_does_no
     ],
     ids=["silence", "a bad code beside content", "no JSON", "a refusal"],
 )
-async def test_a_crawl_that_breaks_off_changes_nothing_and_starts_anew(store, crawl, trouble):
-    await crawl(page(pulled("1")))
-    await crawl(page(pulled("2", deltaType="insert"), last=False), trouble)
+async def test_a_pull_that_fails_changes_nothing_and_starts_again(store, pull_once, trouble):
+    await pull_once(page(pulled("1")))
+    await pull_once(page(pulled("2", deltaType="insert"), last=False), trouble)
     assert await names(store) == "1"
-    (asked,) = await crawl(page())
+    (request,) = await pull_once(page())
     refused = not isinstance(trouble, Exception) and isinstance(trouble, dict)
-    assert ("LastCall" in asked) != refused  # a refused delta is not asked for again
+    assert ("LastCall" in request) != refused  # a refused delta is not requested again
 
 
-async def test_nothing_stays_of_a_crawl_that_cannot_be_decided(database, store, crawl, monkeypatch):
+async def test_nothing_is_left_of_a_pull_that_cannot_be_committed(database, store, pull_once, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(staging, "commit_import", refuse)
-        await crawl(page(*(pulled(f"{number:03}") for number in range(150))))
+        await pull_once(page(*(pulled(f"{number:03}") for number in range(150))))
     assert ([row["n"] for row in await store.query(STAGED)], spool_files(database)) == ([0], [])
-    await crawl(page(pulled("1")))
+    await pull_once(page(pulled("1")))
     assert await names(store) == "1"
 
 
@@ -147,10 +147,10 @@ def refuse(*_, **__) -> None:
     raise StoreError("the disk is full")
 
 
-async def test_a_record_that_cannot_be_read_costs_no_other_and_is_asked_for_again(store, crawl):
+async def test_an_invalid_record_costs_no_other_and_is_pulled_again(store, pull_once):
     broken = pulled("2")
     del broken["EvseID"]
-    await crawl(page(pulled("1"), broken, {**pulled("3"), "EvseID": "FR*XYZ*E1"}, 7))
+    await pull_once(page(pulled("1"), broken, {**pulled("3"), "EvseID": "FR*XYZ*E1"}, 7))
     assert await names(store) == "1"
     rows = await store.query(quarantine.LIST_ALL)
     assert sorted(json.loads(row["findings"])[0]["code"] for row in rows) == [
@@ -158,22 +158,22 @@ async def test_a_record_that_cannot_be_read_costs_no_other_and_is_asked_for_agai
         "missing",
         "wrong-type",
     ]
-    (asked,) = await crawl(page(pulled("1"), pulled("2")))
-    assert "LastCall" not in asked
+    (request,) = await pull_once(page(pulled("1"), pulled("2")))
+    assert "LastCall" not in request
     assert await names(store) == "12"
 
 
-async def test_bytes_that_were_unreadable_twice_are_passed_over(crawl):
+async def test_a_record_that_was_invalid_twice_does_not_hold_the_watermark(pull_once):
     broken = pulled("2")
     del broken["EvseID"]
     for _ in range(2):
-        (asked,) = await crawl(page(pulled("1"), broken))
-        assert "LastCall" not in asked
-    (asked,) = await crawl(page())
-    assert "LastCall" in asked
+        (request,) = await pull_once(page(pulled("1"), broken))
+        assert "LastCall" not in request
+    (request,) = await pull_once(page())
+    assert "LastCall" in request
 
 
-async def test_a_record_that_comes_on_two_pages_counts_once_in_its_last_form(store, crawl):
-    await crawl(page(pulled("1"), last=False), page(pulled("1", MaxCapacity=5), number=1))
+async def test_a_record_on_two_pages_counts_once_in_its_last_state(store, pull_once):
+    await pull_once(page(pulled("1"), last=False), page(pulled("1", MaxCapacity=5), number=1))
     rows = await store.query(Statement("SELECT raw FROM dataset_records", {}))
     assert [json.loads(row["raw"]).get("MaxCapacity") for row in rows] == [5]

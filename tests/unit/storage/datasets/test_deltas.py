@@ -1,4 +1,4 @@
-"""Box S4: any sequence of deltas ends where one full pull does, and the same delta twice is the same delta once."""
+"""RULES S4: any sequence of deltas ends where one full pull does, and the same delta twice is the same delta once."""
 
 import asyncio
 import json
@@ -71,12 +71,12 @@ async def play(file: Path, story: list[list[tuple[str, dict[str, int]]]]) -> Non
 
 @given(stories)
 @settings(max_examples=40)
-def test_deltas_lead_where_a_full_pull_does_and_history_tells_every_moment(story):
+def test_deltas_lead_where_a_full_pull_does_and_the_history_has_every_moment(story):
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(play(Path(folder) / "node.sqlite3", story))
 
 
-def test_a_spot_that_went_and_came_back_is_an_update_to_who_had_it_and_an_insert_to_who_had_not(tmp_path):
+def test_an_evse_that_was_deleted_and_inserted_again_is_an_update_or_an_insert_by_what_the_client_has(tmp_path):
     async def story() -> list[list[str]]:
         times = iter([10.0, 20.0, 30.0])
         async with open_store(tmp_path / "node.sqlite3") as store:

@@ -1,4 +1,4 @@
-"""What time removes, and what is told to those who come too late."""
+"""The purge of datasets: versions and tombstones from before a cutoff, and old quarantined records."""
 
 import pytest
 
@@ -16,7 +16,7 @@ COUNTS = Statement(
     "(SELECT count(*) FROM quarantine) AS quarantined",
     {},
 )
-SWEPT = Statement("SELECT change, at FROM dataset_purges WHERE dataset = 2", {})
+PURGED = Statement("SELECT change, at FROM dataset_purges WHERE dataset = 2", {})
 CHANGE_OF = Statement("SELECT change FROM dataset_records WHERE key = :key", {})
 
 
@@ -29,7 +29,7 @@ def coordinator(store, clock) -> DatasetCoordinator:
     return DatasetCoordinator(store, clock.time)
 
 
-async def test_only_what_ended_long_ago_goes(store, coordinator, clock):
+async def test_only_versions_that_ended_before_the_cutoff_are_purged(store, coordinator, clock):
     start = clock.now
     await coordinator.apply(push("fullLoad", A="Available", B="Available", **many(500)))
     clock.now = start + 100
@@ -43,19 +43,19 @@ async def test_only_what_ended_long_ago_goes(store, coordinator, clock):
     assert await purge(store, {DatasetKind.EVSE_STATUS: start + 150}, 0.0) > 0
     # What ended at 100 is gone; what ended at 200 is there, and what is valid stays however old it is.
     assert await counts(store) == {"records": 2, "versions": 2, "quarantined": 0}
-    (swept,) = await store.query(SWEPT)
-    assert (swept["change"], swept["at"]) >= (gone["change"], start + 100)
+    (purged,) = await store.query(PURGED)
+    assert (purged["change"], purged["at"]) >= (gone["change"], start + 100)
     assert [row["key"] for row in await queries.valid_at(store, DatasetKind.EVSE_STATUS, start + 150)] == ["A"]
 
 
-async def test_nothing_of_another_kind_goes(store, coordinator, clock):
+async def test_nothing_of_another_dataset_is_purged(store, coordinator, clock):
     await coordinator.apply(push("insert", A="Available"))
     await coordinator.apply(push("delete", A="Available"))
     clock.now += 1000
     assert await purge(store, {DatasetKind.EVSE_DATA: clock.now}, 0.0) == 0
 
 
-async def test_quarantined_records_go_when_they_came_for_the_last_time_long_ago(store):
+async def test_quarantined_records_are_purged_by_the_time_they_were_last_seen(store):
     found = Finding(Severity.ERROR, "/EvseID", "missing", "'EvseID' is mandatory")
     for at, raw in ((10.0, b"old"), (10.0, b"again"), (50.0, b"again")):
         await quarantine.add(store, "peer", "PushEvseData", [QuarantinedRecord(raw, (found,))], at)
@@ -69,5 +69,5 @@ async def test_a_peer_cannot_fill_the_quarantine(store, monkeypatch):
     for number in range(4):
         records = [QuarantinedRecord(b"%d %d" % (number, place), (found,)) for place in range(3)]
         await quarantine.add(store, "peer", "PushEvseData", records, float(number))
-    kept = [bytes(row["record"]) for row in await store.query(quarantine.LIST_ALL)]
-    assert kept == [b"2 1", b"2 2", b"3 0", b"3 1", b"3 2"]
+    quarantined = [bytes(row["record"]) for row in await store.query(quarantine.LIST_ALL)]
+    assert quarantined == [b"2 1", b"2 2", b"3 0", b"3 1", b"3 2"]

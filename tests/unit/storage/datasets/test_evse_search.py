@@ -1,4 +1,4 @@
-"""Box B1: what our copy says of one EVSE."""
+"""What the store knows of one EVSE (RULES B1)."""
 
 import pytest
 
@@ -11,7 +11,7 @@ NOTHING = EvseKnowledge(operator_has_data=False, is_known=False, is_compatible=T
 UNKNOWN = EvseKnowledge(operator_has_data=True, is_known=False, is_compatible=True)
 USABLE = EvseKnowledge(operator_has_data=True, is_known=True, is_compatible=True)
 
-# source of the copy, what it has, who is gone, what is asked, what is known
+# source of the copy, what it has, who is gone, what is evse_key, what is known
 CASES = {
     "an EVSE that we know": ("a", "AB", None, "A", USABLE),
     "another EVSE of the operator": ("a", "B", None, "A", UNKNOWN),
@@ -22,7 +22,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("source", "keys", "gone", "asked", "expected"), CASES.values(), ids=CASES)
-async def test_what_is_known_of_an_evse(store, source, keys, gone, asked, expected):
+@pytest.mark.parametrize(("source", "keys", "gone", "evse_key", "expected"), CASES.values(), ids=CASES)
+async def test_what_is_known_of_an_evse(store, source, keys, gone, evse_key, expected):
     await DatasetCoordinator(store, lambda: 100.0).apply(push_of("fullLoad", dict.fromkeys(keys, 1), source))
-    assert evse_search.evse_knowledge(store, asked, "DEABC", gone) == expected
+    assert evse_search.evse_knowledge(store, evse_key, "DEABC", gone) == expected

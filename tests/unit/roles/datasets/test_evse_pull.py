@@ -1,4 +1,4 @@
-"""Crawls keep the list of records they began with, share a search that is up to date, and are bounded."""
+"""Snapshots of pulls: consistent over their pages, shared while they are up to date, and bounded."""
 
 from array import array
 
@@ -26,16 +26,16 @@ def data() -> Data:
 
 @pytest.fixture
 def page(data):
-    """Ask for a page of a crawl; how many records are in its list?"""
-    crawls = PullSnapshotCache(lambda: data.newest, max_bytes=10_000)
+    """Request a page; return how many records its snapshot has."""
+    snapshots = PullSnapshotCache(lambda: data.newest, max_bytes=10_000)
 
     async def ask(caller: str, request: bytes = b"all", *, first: bool = False) -> int:
-        return len((await crawls.get(caller, request, is_first=first, search=data.search)).ids)
+        return len((await snapshots.get(caller, request, is_first=first, search=data.search)).ids)
 
     return ask
 
 
-async def test_the_pages_of_a_crawl_stay_what_they_were_and_the_next_first_page_searches_anew(data, page):
+async def test_the_pages_of_a_pull_are_consistent_and_the_next_first_page_searches_again(data, page):
     assert await page("a", first=True) == 10
     data.newest = 2
     assert await page("a") == 10
@@ -43,19 +43,19 @@ async def test_the_pages_of_a_crawl_stay_what_they_were_and_the_next_first_page_
     assert await page("a") == 20
 
 
-async def test_a_list_that_is_up_to_date_serves_everybody(data, page):
+async def test_a_snapshot_that_is_up_to_date_serves_all_clients(data, page):
     assert [await page(caller, first=True) for caller in ("a", "b", "a")] == [10, 10, 10]
     assert data.searched == 1
 
 
-async def test_another_callers_new_crawl_changes_nothing_of_one_that_goes_on(data, page):
+async def test_a_new_pull_of_another_client_does_not_change_one_that_goes_on(data, page):
     await page("a", first=True)
     data.newest = 2
     assert await page("b", first=True) == 20
     assert await page("a") == 10
 
 
-async def test_the_least_recently_used_crawls_give_way_and_begin_again(data, page):
+async def test_the_least_recently_used_snapshots_are_evicted(data, page):
     for number in range(20):
         await page("a", b"%d" % number, first=True)
     searched = data.searched

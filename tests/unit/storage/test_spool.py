@@ -34,14 +34,14 @@ async def test_frames_are_read_as_they_were_appended(database):
 
 
 @pytest.mark.parametrize("room", [1, 700 * 1024], ids=["for nothing", "for a part"])
-async def test_frames_for_which_there_is_no_room_are_refused_and_take_none(database, room):
+async def test_frames_that_the_disk_has_no_room_for_are_refused_and_take_no_room(database, room):
     file = await Spool(database).create()
     with disk_with_room_for(room), pytest.raises(StoreError, match="an import cannot be stored: File too large"):
         await file.append(FRAMES)
     assert list(database.parent.iterdir()) == []
 
 
-async def test_a_file_is_restored_from_the_blocks_of_a_backup_whatever_lies_there(database, tmp_path):
+async def test_a_file_is_restored_from_the_blocks_of_a_backup_over_an_older_one(database, tmp_path):
     spool = Spool(database)
     file = await spool.create()
     await file.append(FRAMES)
@@ -55,7 +55,7 @@ async def test_a_file_is_restored_from_the_blocks_of_a_backup_whatever_lies_ther
     assert (await restored.read(0, 9))[0] == FRAMES
 
 
-async def test_only_the_files_of_this_database_that_nothing_names_are_purged(database):
+async def test_only_leftover_files_of_this_database_are_purged(database):
     spool = Spool(database)
     named, leftover = await spool.create(), await spool.create()
     other = database.with_name("other.sqlite3-import-1")
