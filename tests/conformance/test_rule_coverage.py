@@ -16,7 +16,7 @@ RULES = "conformance/rules"
 COVERED = {
     # Boxes B
     "B1 603 and 604 by data": (f"{RULES}/test_remote.py", "test_b1_the_emps_node_refuses_by_the_data_it_has"),
-    "B1 no data, no refusal": (f"{RULES}/test_remote.py", "test_b1_a_cpo_without_any_data_is_asked"),
+    "B1 no data, no refusal": (f"{RULES}/test_remote.py", "test_b1_a_cpo_without_any_data_is_called"),
     "B2 unreachable EMP": (f"{RULES}/test_b_sessions.py", "test_b2_an_unreachable_emp_counts_as_not_authorized"),
     "B2 refused start": (f"{RULES}/test_b_sessions.py", "test_b2_a_refused_start_has_no_session"),
     "B3 stop": (f"{RULES}/test_b_sessions.py", "test_b3_only_the_sessions_own_provider_may_stop_it_remotely"),
@@ -26,7 +26,7 @@ COVERED = {
     "B4 310": (f"{RULES}/test_b_sessions.py", "test_b4_a_partner_that_does_not_respond_is_310"),
     "B4 320": (f"{RULES}/test_b_sessions.py", "test_b4_a_service_that_is_not_offered_is_320"),
     # Boxes M
-    "M1": (f"{RULES}/test_authorize_start.py", "test_what_a_station_cannot_tell_is_refused_and_nobody_is_asked"),
+    "M1": (f"{RULES}/test_authorize_start.py", "test_an_unusable_identification_is_refused_and_no_peer_is_called"),
     "M1 remote": (f"{RULES}/test_remote.py", "test_m1_a_remote_start_carries_remote_identification_only"),
     "M2 plain PIN": (
         f"{RULES}/test_authorize_start.py",
@@ -48,7 +48,7 @@ COVERED = {
     "M13": ("unit/oicp/test_rules_of_pushes.py", "test_a_push_that_breaks_a_rule"),
     # Boxes H
     "H1 known": (f"{RULES}/test_h_http.py", "test_h1_every_code_is_known_with_its_words"),
-    "H1 kept": (f"{RULES}/test_h_http.py", "test_h1_an_unknown_code_is_kept"),
+    "H1 kept": (f"{RULES}/test_h_http.py", "test_h1_an_unknown_code_is_read_as_it_is"),
     "H2 never": (f"{RULES}/test_h_http.py", "test_h2_a_start_that_may_have_arrived_is_never_sent_again"),
     "H2 same session": (f"{RULES}/test_h_http.py", "test_h2_an_authorize_start_is_repeated_with_its_own_session"),
     "H2 safely": (

@@ -1,4 +1,4 @@
-"""CONFORMANCE.md section 4, AuthorizeStart: who is asked, in which order, and what becomes of the session."""
+"""CONFORMANCE.md section 4, AuthorizeStart: whom it goes to, in which order, and what becomes of the session."""
 
 import asyncio
 
@@ -29,9 +29,9 @@ CARS = {"PlugAndChargeIdentification": {"EvcoID": "DE-GDF-C12345678-X"}}
 async def test_1_a_card_of_pushed_data_is_authorized_offline(pair):
     await pushed(pair, card_record("AABBCCDD"))
     answer = await pair.a.post(START, authorize_start("aabbccdd", CPOPartnerSessionID="csms-9"))
-    told = answer.json
-    assert (told["AuthorizationStatus"], told["ProviderID"], answer.code) == ("Authorized", "DE-GDF", "000")
-    assert told["CPOPartnerSessionID"] == "csms-9"
+    members = answer.json
+    assert (members["AuthorizationStatus"], members["ProviderID"], answer.code) == ("Authorized", "DE-GDF", "000")
+    assert members["CPOPartnerSessionID"] == "csms-9"
     assert pair.contracts.starts == []
     assert query(pair, "a", "SELECT offline, identification_key, peer FROM sessions") == [
         (1, "rfid:AABBCCDD", "node b")
@@ -62,7 +62,7 @@ async def test_1_no_pin_stands_in_the_store_of_either_node(pair):
             assert f'"PIN":"{PIN}"'.encode() not in file.read_bytes().replace(b" ", b"")
 
 
-async def test_2_an_evco_id_is_asked_about_at_its_own_provider_only(three):
+async def test_2_an_evco_id_goes_to_its_own_provider_only(three):
     await three.a.post(START, authorize_start(Identification=CARS))
     await three.a.post(
         START, authorize_start(Identification={"PlugAndChargeIdentification": {"EvcoID": "FR-XYZ-C12345678-X"}})
@@ -76,17 +76,17 @@ async def test_2_a_provider_that_is_no_peer_is_300_in_an_acknowledgement(pair):
     assert (answer.json["Result"], answer.code) == (False, "300")
 
 
-async def test_3_a_card_seen_before_is_asked_about_where_it_was_good(three):
+async def test_3_a_card_seen_before_goes_to_the_peer_that_authorized_it(three):
     await three.a.post(START, authorize_start())
     assert query(three, "a", "SELECT uid_key, peer FROM uid_routes") == [("1234ABCD", "node b")]
     three.contracts.hold = asyncio.Event()
-    asked = asyncio.create_task(three.a.post(START, authorize_start()))
+    start = asyncio.create_task(three.a.post(START, authorize_start()))
     three.contracts.hold.set()
-    assert (await asked).json["AuthorizationStatus"] == "Authorized"
+    assert (await start).json["AuthorizationStatus"] == "Authorized"
 
 
-async def test_3_a_memory_that_is_wrong_now_falls_on_to_the_broadcast(three):
-    """The stranger said yes once and is silent now: node B is asked as well."""
+async def test_3_a_preferred_peer_that_does_not_answer_is_followed_by_the_broadcast(three):
+    """The stranger said yes once and is silent now: node B is called as well."""
     three.contracts.uids = frozenset({"1234ABCD"})
     await three.a.post(START, authorize_start("AABBCCDD"))
     query(three, "a", "INSERT INTO uid_routes VALUES ('1234ABCD', 'stranger', 0)")
@@ -95,14 +95,14 @@ async def test_3_a_memory_that_is_wrong_now_falls_on_to_the_broadcast(three):
     assert query(three, "a", "SELECT peer FROM uid_routes") == [("node b",)]
 
 
-async def test_3_the_memory_survives_a_restart(stopped):
+async def test_3_the_preferred_peer_survives_a_restart(stopped):
     async with stopped.running("a"), stopped.running("b"):
         await stopped.a.post(START, authorize_start())
     async with stopped.running("a"):
         assert query(stopped, "a", "SELECT uid_key, peer FROM uid_routes") == [("1234ABCD", "node b")]
 
 
-async def test_4_everybody_under_contract_is_asked_about_a_card_nobody_has_seen(three):
+async def test_4_an_unknown_card_goes_to_every_peer_under_contract(three):
     answer = await three.a.post(START, authorize_start("AABBCCDD"))
     assert (answer.json["AuthorizationStatus"], answer.code) == ("NotAuthorized", "102")
     info = answer.json["StatusCode"]["AdditionalInfo"]
@@ -111,11 +111,11 @@ async def test_4_everybody_under_contract_is_asked_about_a_card_nobody_has_seen(
 
 
 async def test_the_receiver_makes_the_session_id_and_an_authorized_carries_all(pair):
-    told = (await pair.a.post(START, authorize_start())).json
-    assert {"SessionID", "ProviderID", "StatusCode"} <= told.keys()
+    members = (await pair.a.post(START, authorize_start())).json
+    assert {"SessionID", "ProviderID", "StatusCode"} <= members.keys()
 
 
-async def test_the_emps_own_code_is_kept(pair):
+async def test_the_emps_own_code_is_passed_on(pair):
     for code in ("101", "102", "103", "105", "106", "120", "121", "122", "110", "200"):
         pair.contracts.refuse_with = code
         answer = await pair.a.post(START, authorize_start("AABBCCDD"))
@@ -131,7 +131,7 @@ REFUSED_MEDIA = {
 
 
 @pytest.mark.parametrize(("identification", "code"), REFUSED_MEDIA.values(), ids=REFUSED_MEDIA)
-async def test_what_a_station_cannot_tell_is_refused_and_nobody_is_asked(pair, identification, code):
+async def test_an_unusable_identification_is_refused_and_no_peer_is_called(pair, identification, code):
     answer = await pair.a.post(START, authorize_start(Identification=identification))
     if code is None:
         assert (answer.status, bool(answer.json["validationErrors"])) == (400, True)
@@ -144,11 +144,11 @@ async def test_a_card_in_lower_case_is_the_same_card(pair):
     assert (await pair.a.post(START, authorize_start("1234abcd"))).json["AuthorizationStatus"] == "Authorized"
 
 
-async def test_who_else_may_stop_is_kept_with_the_session_and_passed_on(pair):
+async def test_the_stop_identifications_are_stored_with_the_session_and_passed_on(pair):
     second = {"RFIDMifareFamilyIdentification": {"UID": "AABBCCDD"}}
     pair.contracts.stop_identifications = (second,)
-    told = (await pair.a.post(START, authorize_start())).json
-    assert told["AuthorizationStopIdentifications"] == [second]
+    members = (await pair.a.post(START, authorize_start())).json
+    assert members["AuthorizationStopIdentifications"] == [second]
     for at in "ab":
         assert query(pair, at, "SELECT stop_identification_keys FROM sessions") == [("rfid:AABBCCDD",)]
 

@@ -124,7 +124,7 @@ async def test_b4_a_start_without_a_contract_is_not_authorized_with_210_at_the_p
     assert (answer.json["AuthorizationStatus"], answer.code) == ("NotAuthorized", "210")
 
 
-async def test_b4_an_emp_without_a_contract_is_not_asked(services):
+async def test_b4_an_emp_without_a_contract_is_not_called(services):
     pair = services(a=all_but("AuthorizeStart"))
     async with pair.running("a"), pair.running("b"):
         answer = await pair.a.post(START, authorize_start())

@@ -40,9 +40,9 @@ def test_h1_every_code_is_known_with_its_words(code):
     assert StatusCodeValue(code).description
 
 
-def test_h1_an_unknown_code_is_kept():
-    told = Acknowledgement.from_json(b'{"Result": false, "StatusCode": {"Code": "999", "Description": "odd"}}')
-    assert (str(told.status_code.code), told.status_code.description) == ("999", "odd")
+def test_h1_an_unknown_code_is_read_as_it_is():
+    message = Acknowledgement.from_json(b'{"Result": false, "StatusCode": {"Code": "999", "Description": "odd"}}')
+    assert (str(message.status_code.code), message.status_code.description) == ("999", "odd")
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ async def test_h2_a_remote_start_is_not_repeated_after_a_crash_and_its_money_is_
     assert len(stopped.csms.starts) == 1
 
 
-async def test_h2_a_csms_is_not_asked_twice_after_a_crash(stopped):
+async def test_h2_a_csms_is_not_called_twice_after_a_crash(stopped):
     request = remote_start(SessionID=UNKNOWN_SESSION)
     async with stopped.running("a"):
         await stopped.a_peer.post(REMOTE_START, request)
@@ -160,7 +160,7 @@ async def session_by_app(pair) -> str:
     return (await pair.b.post(REMOTE_START, remote_start())).json["SessionID"]
 
 
-def asked(pair) -> list[int]:
+def backend_calls(pair) -> list[int]:
     books = (pair.contracts.starts, pair.contracts.stops, pair.csms.starts, pair.csms.stops, pair.csms.reservations)
     return [len(book) for book in books]
 
@@ -183,15 +183,15 @@ REPEATED = {
 @pytest.mark.parametrize(("at", "path", "make"), REPEATED.values(), ids=REPEATED)
 async def test_h4_the_same_request_up_to_twelve_times_has_one_effect_and_one_answer(pair, at, path, make, at_once):
     body = json.dumps(make(await session_of(pair))).encode()
-    caller, before = getattr(pair, at), asked(pair)
+    caller, before = getattr(pair, at), backend_calls(pair)
     if at_once:
         answers = [answer.json for answer in await asyncio.gather(*(caller.post(path, body) for _ in range(12)))]
     else:
         answers = [(await caller.post(path, body)).json for _ in range(12)]
     assert answers == [answers[0]] * 12
-    assert sum(asked(pair)) - sum(before) <= 1
-    told = len(pair.contracts.notifications) + len(pair.contracts.records)
-    assert told <= 1
+    assert sum(backend_calls(pair)) - sum(before) <= 1
+    received = len(pair.contracts.notifications) + len(pair.contracts.records)
+    assert received <= 1
 
 
 async def test_h4_a_remote_stop_that_was_accepted_is_only_answered_again(pair):
@@ -201,7 +201,7 @@ async def test_h4_a_remote_stop_that_was_accepted_is_only_answered_again(pair):
     assert len(pair.csms.stops) == 1
 
 
-async def test_h4_a_stop_that_was_refused_is_asked_about_again(pair):
+async def test_h4_a_stop_that_was_refused_is_forwarded_again(pair):
     session = await session_by_app(pair)
     pair.csms.refuse_with = "501"
     assert (await pair.b.post(REMOTE_STOP, remote_stop(session))).code == "501"

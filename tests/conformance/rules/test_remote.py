@@ -59,33 +59,33 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize(("data", "asked", "code"), KNOWN.values(), ids=KNOWN)
+@pytest.mark.parametrize(("data", "evse_id", "code"), KNOWN.values(), ids=KNOWN)
 @pytest.mark.parametrize(("path", "make"), STARTS.values(), ids=STARTS)
-async def test_b1_the_emps_node_refuses_by_the_data_it_has(pair, path, make, data, asked, code):
+async def test_b1_the_emps_node_refuses_by_the_data_it_has(pair, path, make, data, evse_id, code):
     assert (await pair.b_peer.post(PUSH_DATA, push_data(*data))).json["Result"] is True
-    assert refused(await pair.b.post(path, make(asked)), code)
+    assert refused(await pair.b.post(path, make(evse_id)), code)
     assert pair.csms.starts + pair.csms.reservations == []
 
 
-@pytest.mark.parametrize(("data", "asked", "code"), KNOWN.values(), ids=KNOWN)
+@pytest.mark.parametrize(("data", "evse_id", "code"), KNOWN.values(), ids=KNOWN)
 @pytest.mark.parametrize(("path", "make"), STARTS.values(), ids=STARTS)
-async def test_b1_the_cpos_node_refuses_by_its_own_data(stopped, path, make, data, asked, code):
+async def test_b1_the_cpos_node_refuses_by_its_own_data(stopped, path, make, data, evse_id, code):
     async with stopped.running("a"):
         assert (await stopped.a.post(PUSH_DATA, push_data(*data))).json["Result"] is True
-        assert refused(await stopped.a_peer.post(path, make(asked)), code)
+        assert refused(await stopped.a_peer.post(path, make(evse_id)), code)
     assert stopped.csms.starts + stopped.csms.reservations == []
 
 
 @pytest.mark.parametrize(("path", "make"), STARTS.values(), ids=STARTS)
-async def test_b1_a_cpo_without_any_data_is_asked(pair, path, make):
+async def test_b1_a_cpo_without_any_data_is_called(pair, path, make):
     assert (await pair.b.post(path, make("DE*GEF*E99"))).code == "000"
 
 
-@pytest.mark.parametrize(("data", "asked", "code"), KNOWN.values(), ids=KNOWN)
+@pytest.mark.parametrize(("data", "evse_id", "code"), KNOWN.values(), ids=KNOWN)
 @pytest.mark.parametrize("path", [REMOTE_STOP, END_RESERVATION], ids=BOTH)
-async def test_b1_a_stop_of_no_session_says_what_is_wrong_with_the_evse(pair, path, data, asked, code):
+async def test_b1_a_stop_of_no_session_says_what_is_wrong_with_the_evse(pair, path, data, evse_id, code):
     await pair.b_peer.post(PUSH_DATA, push_data(*data))
-    assert refused(await pair.b.post(path, {**remote_stop(UNKNOWN_SESSION), "EvseID": asked}), code)
+    assert refused(await pair.b.post(path, {**remote_stop(UNKNOWN_SESSION), "EvseID": evse_id}), code)
 
 
 async def test_b1_a_session_can_be_stopped_though_its_evse_was_withdrawn(pair):
@@ -163,7 +163,7 @@ async def uncertain(pair) -> str:
 
 @pytest.fixture
 async def quick(stopped):
-    """Two running nodes; uncertain sessions are asked about all the time."""
+    """Two running nodes; uncertain sessions are resolved all the time."""
     stopped.extra_config = "[sessions]\nclarify_interval = 0.05\n"
     stopped.write()
     async with stopped.running("a"), stopped.running("b"):
@@ -197,7 +197,7 @@ VERDICTS = {
 
 
 @pytest.mark.parametrize(("there", "here"), VERDICTS.values(), ids=VERDICTS)
-async def test_the_cpos_node_is_asked_what_became_of_an_uncertain_session(quick, there, here):
+async def test_the_cpos_node_resolves_an_uncertain_session(quick, there, here):
     await uncertain(quick)
     set_state(quick, "a", there)
     await until_state(quick, "b", here)

@@ -27,7 +27,7 @@ FAULTS = pytest.mark.parametrize("fault", [hang, fail, say_nothing])
 
 @FAULTS
 async def test_a_faulty_backend_of_our_own_does_not_spoil_the_yes_or_no_of_others(stopped, fault):
-    """Node A is an EMP as well; its own contract system is asked beside node B."""
+    """Node A is an EMP as well; its own contract system is called beside node B."""
     config = stopped.folder / "a" / "node.toml"
     config.write_text(config.read_text().replace("[peer_api]", 'providers = ["DE-OWN"]\n[peer_api]'))
     own = FakeContracts()
@@ -57,5 +57,5 @@ async def test_records_that_the_backend_chokes_on_do_not_hold_up_the_others(pair
     pair.contracts.charge_detail_record = choke
     for session in sessions:
         await pair.a.post(CDR, cdr(session))
-    await pair.contracts.until(lambda told: told.records)
+    await pair.contracts.until(lambda contracts: contracts.records)
     assert pair.contracts.records[0].session_id.text == sessions[-1]

@@ -83,7 +83,7 @@ async def test_the_medium_that_started_a_session_stops_it(stopped, uid, code):
         assert (await stopped.a.post(STOP, authorize_stop(session, uid))).code == code
 
 
-async def test_what_is_told_is_kept_by_the_node(stopped):
+async def test_notifications_and_records_are_stored_by_the_node(stopped):
     async with listed(stopped, *LIST):
         session = (await stopped.a.post(START, authorize_start())).json["SessionID"]
         assert (await stopped.a.post(NOTIFY, notification("Start", session))).code == "000"
@@ -103,7 +103,7 @@ async def test_a_token_that_is_added_beside_the_running_node_is_known_at_once(st
         assert (await stopped.a.post(START, authorize_start())).code == "000"
 
 
-def test_a_list_of_100000_is_asked_by_one_indexed_query(tmp_path):
+def test_a_list_of_100000_is_queried_by_one_indexed_query(tmp_path):
     file = tmp_path / "node.sqlite3"
     with open_for_change(file) as tx:
         for number in range(100_000):
@@ -118,7 +118,7 @@ def test_a_list_of_100000_is_asked_by_one_indexed_query(tmp_path):
         ] * 1000
 
 
-def test_a_pin_of_any_letters_is_hashed():
+def test_a_pin_of_any_characters_is_hashed():
     long = "ä" * 60
     assert pin_matches(long, hash_pin(long))
     assert not pin_matches("4711", b"not a hash")

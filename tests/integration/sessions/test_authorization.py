@@ -30,7 +30,7 @@ async def test_a_card_of_the_emp_is_authorized_and_gets_a_session(pair):
     assert pair.contracts.starts[0].session_id.text == answer.json["SessionID"]
 
 
-async def test_a_valid_session_id_that_comes_along_is_kept(pair):
+async def test_a_valid_session_id_of_the_request_is_used(pair):
     answer = await pair.a.post(START, authorize_start(SessionID=UNKNOWN_SESSION))
     assert answer.json["SessionID"] == UNKNOWN_SESSION
 
@@ -89,7 +89,7 @@ async def test_a_stop_goes_to_the_emp_of_the_session(pair):
     assert [stop.session_id.text for stop in pair.contracts.stops] == [session]
 
 
-async def test_a_stop_finds_its_session_in_any_letter_case(pair):
+async def test_a_stop_finds_its_session_in_upper_case_and_lower_case(pair):
     session = await start_session(pair, CPOPartnerSessionID="csms-9")
     assert (await pair.a.post(STOP, authorize_stop(session.upper()))).code == "000"
 
@@ -122,7 +122,7 @@ async def test_notifications_of_one_session_arrive_in_their_order(pair):
         await pair.a.post(NOTIFY, notification(kind, session))
     await pair.a.post(CDR, cdr(session))
     await pair.contracts.until(lambda book: book.records)
-    assert [str(told.type) for told in pair.contracts.notifications] == ["Start", "Progress", "End"]
+    assert [str(received.type) for received in pair.contracts.notifications] == ["Start", "Progress", "End"]
 
 
 async def test_a_notification_of_an_unknown_session_is_400(pair):

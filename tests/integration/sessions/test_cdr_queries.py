@@ -25,7 +25,7 @@ def ids(answer) -> list[str]:
     return [record["SessionID"] for record in answer.json["content"]]
 
 
-async def test_a_backend_gets_the_records_of_a_time_as_they_came(pair):
+async def test_a_backend_gets_the_records_of_a_period_unchanged(pair):
     session = await settled(pair, ConsumedEnergy=22.50)
     await delivered(pair, session)
     answer = await pair.b.post(GET_CDRS, get_cdrs())
@@ -33,7 +33,7 @@ async def test_a_backend_gets_the_records_of_a_time_as_they_came(pair):
     assert answer.json["content"][0] == cdr(session)
 
 
-async def test_a_peer_is_told_the_records_of_its_own_sessions(pair):
+async def test_a_peer_gets_the_records_of_its_own_sessions(pair):
     session = await settled(pair)
     assert ids(await pair.a_peer.post(GET_CDRS, get_cdrs())) == [session]
 
@@ -47,7 +47,7 @@ TIMES = {
 
 
 @pytest.mark.parametrize(("begin", "end", "found"), TIMES.values(), ids=TIMES)
-async def test_the_time_asked_for_is_that_of_session_end(pair, begin, end, found):
+async def test_the_requested_period_is_that_of_session_end(pair, begin, end, found):
     await settled(pair)
     answer = await pair.a_peer.post(GET_CDRS, get_cdrs(From=begin, To=end))
     assert len(ids(answer)) == found
@@ -116,7 +116,7 @@ async def test_a_page_that_is_no_number_is_022(pair, query):
 
 
 async def lost(stopped) -> str:
-    """Let a record be acknowledged to the CPO's backend, and its letter to the EMP be lost."""
+    """Let a record be acknowledged to the CPO's backend, and its outbox message to the EMP be lost."""
     async with stopped.running("a"), stopped.running("b"):
         session = (await stopped.a.post(START, authorize_start())).json["SessionID"]
     async with stopped.running("a"):
@@ -125,7 +125,7 @@ async def lost(stopped) -> str:
     return session
 
 
-async def test_a_record_that_never_came_is_asked_for_on_command(stopped):
+async def test_a_missing_record_is_requested_on_command(stopped):
     session = await lost(stopped)
     async with stopped.running("a"), stopped.running("b"):
         answer = await stopped.b.admin("cdrs/reconcile", {"since": "2026-02-01T00:00:00Z"})
@@ -137,7 +137,7 @@ async def test_a_record_that_never_came_is_asked_for_on_command(stopped):
         assert again.json["peers"][0]["imported"] == 0
 
 
-async def test_a_record_that_never_came_is_asked_for_at_every_interval(stopped):
+async def test_a_missing_record_is_requested_at_every_interval(stopped):
     stopped.extra_config = "[cdrs]\nreconcile_interval = 0.05\n"
     stopped.write()
     session = await lost(stopped)
@@ -147,11 +147,11 @@ async def test_a_record_that_never_came_is_asked_for_at_every_interval(stopped):
         await delivered(stopped, session)
 
 
-async def test_a_peer_that_cannot_be_asked_is_named(stopped):
+async def test_a_peer_that_cannot_be_reached_is_reported(stopped):
     async with stopped.running("b"):
-        told = (await stopped.b.admin("cdrs/reconcile")).json["peers"]
-    assert [(peer["peer"], peer["reported"]) for peer in told] == [("node a", 0)]
-    assert told[0]["error"]
+        peers = (await stopped.b.admin("cdrs/reconcile")).json["peers"]
+    assert [(peer["peer"], peer["reported"]) for peer in peers] == [("node a", 0)]
+    assert peers[0]["error"]
 
 
 async def test_a_node_without_drivers_has_nothing_to_reconcile(pair):

@@ -53,7 +53,7 @@ async def test_an_answer_that_its_own_cdr_overtook_does_not_take_the_session_bac
         session = request.session_id.text
         await stopped.a.post(NOTIFY, notification("Start", session))
         await stopped.a.post(CDR, cdr(session))
-        await stopped.contracts.until(lambda told: told.records)
+        await stopped.contracts.until(lambda contracts: contracts.records)
         return await first(request)
 
     stopped.csms.authorize_remote_start = eager

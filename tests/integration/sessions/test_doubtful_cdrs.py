@@ -13,7 +13,7 @@ EXTERNAL = {**STRONG, "CalibrationLawDataAvailability": "External"}
 CASES = {
     "nothing is wrong": (STRONG, ["AC 22"], {"PartnerProductID": "AC 22"}, []),
     "no product is named": (STRONG, ["AC 22"], {}, []),
-    "no products are told": (STRONG, [], {"PartnerProductID": "AC 1"}, []),
+    "no products are pushed": (STRONG, [], {"PartnerProductID": "AC 1"}, []),
     "signed values are missing": (EXTERNAL, [], {}, ["unsigned-values"]),
     "more than the outlet can deliver": (
         STRONG,

@@ -19,11 +19,11 @@ async def test_every_step_is_in_the_story_of_both_nodes(pair):
     await pair.a.post(CDR, cdr(session))
     await until_state(pair, "a", "settled")
     await until_state(pair, "b", "settled")
-    told = ["notification Start", "AuthorizeStop requested", "AuthorizeStop accepted", "notification End"]
+    expected = ["notification Start", "AuthorizeStop requested", "AuthorizeStop accepted", "notification End"]
     for at in "ab":
         events = [event for (event,) in query(pair, at, "SELECT event FROM session_events ORDER BY id")]
         assert events[0] == "authorized"
-        assert [event for event in events if event in told] == told
+        assert [event for event in events if event in expected] == expected
         assert events[-1] == "ChargeDetailRecord delivered"
 
 

@@ -98,7 +98,7 @@ async def test_a_record_waits_for_an_emp_that_is_down_also_across_a_restart_of_i
     assert [record.session_id.text for record in stopped.contracts.records] == [session]
 
 
-async def test_an_emp_node_that_starts_is_sent_at_once_what_it_is_owed(patient):
+async def test_an_emp_node_that_starts_gets_its_waiting_messages_at_once(patient):
     async with patient.running("a"):
         async with patient.running("b"):
             session = await start_session(patient)
@@ -108,7 +108,7 @@ async def test_an_emp_node_that_starts_is_sent_at_once_what_it_is_owed(patient):
             await patient.contracts.until(lambda book: book.records)
 
 
-async def test_a_peer_that_asks_something_is_sent_at_once_what_it_is_owed(patient):
+async def test_a_peer_that_sends_a_request_gets_its_waiting_messages_at_once(patient):
     """It is up then, whatever the failures before say."""
     async with patient.running("a"), patient.running("b"):
         session = await start_session(patient)
@@ -138,11 +138,11 @@ async def test_of_the_progress_that_waits_only_the_newest_is_brought(patient):
             await patient.a.post(CDR, cdr(session))
             await patient.contracts.until(lambda book: book.records)
             await patient.at_rest("b")
-    assert [told.event_occurred.minute for told in patient.contracts.notifications[1:]] == [30]
+    assert [received.event_occurred.minute for received in patient.contracts.notifications[1:]] == [30]
 
 
 async def until_tried(pair) -> None:
-    """Wait until node A has failed to bring what it owes."""
+    """Wait until node A has failed to deliver its messages."""
     await eventually(lambda: query(pair, "a", "SELECT 1 FROM outbox WHERE attempts > 0"))
 
 

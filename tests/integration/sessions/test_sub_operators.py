@@ -20,8 +20,8 @@ async def test_a_notification_may_name_the_sub_operator_whose_evse_it_is(stopped
     with_sub_operator(stopped)
     async with stopped.running("a"), stopped.running("b"):
         session = (await stopped.a.post(START, authorize_start(EvseID=SUB_EVSE))).json["SessionID"]
-        told = notification("Start", session, OperatorID="DE*GE2", EvseID=SUB_EVSE)
-        assert (await stopped.a.post(NOTIFY, told)).code == "000"
+        message = notification("Start", session, OperatorID="DE*GE2", EvseID=SUB_EVSE)
+        assert (await stopped.a.post(NOTIFY, message)).code == "000"
         assert (await stopped.a.post(CDR, cdr(session, EvseID=SUB_EVSE))).code == "000"
         await stopped.contracts.until(lambda book: book.notifications and book.records)
 
@@ -39,7 +39,7 @@ async def test_a_record_reaches_the_emps_system_under_the_id_that_sent_it():
     backend = HttpBackend("contracts", "http://contracts", Client())
     operation = OPERATION_BY_NAME["ChargeDetailRecord"]
     assert (await backend.call(operation, ChargeDetailRecord.from_json(body), sender="DE*GEF")).result
-    assert [(party, told) for party, told, _ in sent] == [("DE*GEF", body)]
+    assert [(party, content) for party, content, _ in sent] == [("DE*GEF", body)]
 
 
 async def test_a_responder_that_gives_one_session_id_twice_is_refused_the_second_time(pair):

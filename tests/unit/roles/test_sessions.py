@@ -111,7 +111,7 @@ async def test_the_id_of_a_refused_start_goes_to_the_next_request(store):
     assert sessions.get_now(store, "cpo", ID) == DRAFT
 
 
-async def test_looking_a_start_up_stores_nothing(store):
+async def test_finding_a_start_stores_nothing(store):
     await find(store, DRAFT, KEY)
     assert sessions.get_now(store, "cpo", ID) is None
 
@@ -123,10 +123,10 @@ DECIDED = {
 }
 
 
-@pytest.mark.parametrize(("earlier", "answer", "kept"), DECIDED.values(), ids=DECIDED)
-async def test_a_decided_start_is_stored_once_with_its_first_response(store, earlier, answer, kept):
+@pytest.mark.parametrize(("earlier", "answer", "stored_answer"), DECIDED.values(), ids=DECIDED)
+async def test_a_decided_start_is_stored_once_with_its_first_response(store, earlier, answer, stored_answer):
     await stored(store, *earlier)
     decided = replace(AUTHORIZED, start_response=b"new")
     response = await store.write(lambda tx: record_decided_start(tx, decided, OperationResponse(b"new"), key=KEY))
     session = sessions.get_now(store, "cpo", ID)
-    assert (response.body, session.start_response, session.state) == (answer, kept, "authorized")
+    assert (response.body, session.start_response, session.state) == (answer, stored_answer, "authorized")
