@@ -77,6 +77,7 @@ class PythonBackend:
 
     async def call(self, operation: Operation, message: Message, *, sender: str | None = None) -> Message:
         del sender
+        # At each call: an object may replace its methods, and the public Protocols are structural.
         handler = getattr(self._target, operation.method, None)
         if handler is None:
             raise OperationNotSupported(self._name, operation.name)

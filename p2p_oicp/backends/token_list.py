@@ -80,6 +80,7 @@ class TokenListBackend:
 
     async def _authorize_stop(self, request: AuthorizeStop) -> AuthorizationStop:
         """Allow the token that started the session, as long as it is on the list."""
+        # The list says who may charge, not whose session it is: another listed driver must not stop it.
         stop_token = token_key(request.identification)
         session = sessions.get_now(self._store, "emp", request.session_id.key)
         is_same_token = session is not None and session.identification_key == stop_token
@@ -99,6 +100,7 @@ class TokenListBackend:
         code, pin_hash = identification.qr_code, rows[0]["pin_hash"]
         if code is None:
             return StatusCodeValue.SUCCESS
+        # A token without a PIN was not listed for QR codes.
         if pin_hash is None or code.pin is None:
             return StatusCodeValue.QR_CODE_INVALID
         is_pin_valid = await offload(pin_matches, code.pin, pin_hash)

@@ -59,6 +59,7 @@ class PeerWorkerPool:
         """Start the workers of a peer, and send it hello."""
         services = self._services
         wakeup = services.wakeups.register(peer.name, peer.name)
+        # The dispatcher has no transaction at the moment of the reply, so the exchange is recorded in one of its own.
         target = PeerDeliveryTarget(services.registry, RecordingPeerClient(services.peers, services.recorder))
         dispatcher = OutboxDispatcher(
             target, store=services.store, wakeup=wakeup, clock=services.clock, backoff=self._backoff
@@ -73,6 +74,7 @@ class PeerWorkerPool:
 
     def stop(self, peer: Peer) -> None:
         """Stop the workers of a peer; its outbox stays in the database, for the case that it comes back."""
+        # Order: workers first, then their wake-ups, which a worker that still runs would wait on for ever.
         for name in self._task_names.pop(peer.name, ()):
             self._supervisor.stop(name)
         self._services.wakeups.unregister(peer.name)
@@ -94,6 +96,7 @@ def workers_for_peer(peer: Peer, services: Services, backoff: ExponentialBackoff
                 backoff=backoff,
             ),
         )
+    # For peers that do not push: the clearing house, and simple implementations.
     if peer.pull_interval is not None and not peer.is_self:
         yield f"pull from {peer.name}", DatasetPuller(services, peer, peer.pull_interval, backoff)
 

@@ -72,10 +72,9 @@ def idempotency_key(request: OperationRequest[Message]) -> IdempotencyKey | None
 
 
 class StartOutcome(msgspec.Struct, frozen=True):
-    """The session that a start belongs to.
+    """The session that a start belongs to: the new one, or the one that the same request opened before.
 
     Attributes:
-        session: the new session, or the one that the same request opened before.
         response: the first response, if this is a duplicate; None: the start goes on.
         crashed_before_answer: the same request opened the session, and the node stopped before it had an answer.
     """
@@ -322,6 +321,7 @@ class SessionService:
             if explain_refusal is not None:
                 await explain_refusal()
             raise
+        # Only an accepted stop is stored: a refused one is asked about again, because the reason may be gone.
         if session.stop_response is not None and session.stop_digest == request.digest:
             return OperationResponse(session.stop_response)
         reply = await ask(session)

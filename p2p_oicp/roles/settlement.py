@@ -155,6 +155,7 @@ class CdrHandler:
         session, now = self._session_service.find(tx, request), self._services.now()
         key, notification_type = session.session_key, str(request.message.type)
         event = f"notification {notification_type}"
+        # Invariant: (session, digest) is unique among events, so a duplicate has no second effect.
         if not sessions.add_event(tx, self.role, key, now, event, request.body, digest=request.digest):
             return session  # a duplicate: it was enqueued with the first one
         progress_at = self._check_notification(session, request.message)
@@ -197,6 +198,7 @@ class CdrHandler:
             sessions.add_event(tx, self.role, session.session_key, now, "charge detail record", request.body)
             self._enqueue(tx, request, session, now)
         elif insert_result is InsertResult.CONFLICT:
+            # Committed although it is refused: the two CDRs are the evidence of a dispute.
             sessions.add_event(tx, self.role, session.session_key, now, "another record refused", request.body)
         return session, insert_result
 
@@ -262,6 +264,7 @@ class CpoCdrHandler(CdrHandler):
         session, insert_result = await super().store_cdr(request)
         if insert_result is InsertResult.NEW:
             record = request.message
+            # After the commit, and only logged: a CDR is never refused for what our own data says of it.
             findings = check_plausibility(record, self._evse_data_record(record), self._product_ids(session))
             if findings:
                 log.warning(
@@ -315,6 +318,7 @@ class EmpCdrHandler(CdrHandler):
         )
         match = await self._services.find_authorization(message.identification, OWN) if message.identification else None
         if match is not None:
+            # The authorization itself was the pushed record, so the backend need not be asked.
             draft = replace(draft, offline=1, provider_key=match.provider_id.key, provider_id=match.provider_id.text)
             return await self._create_session(draft, "authorized offline by the CPO's node")
         if not self._session_exists(message.session_id.key) and await self._restored_sessions.verify(request):

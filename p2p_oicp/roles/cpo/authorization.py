@@ -122,6 +122,7 @@ class _Broadcast:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        # Cancelled and awaited: no request outlives the response to the backend.
         for task in self._pending:
             task.cancel()
         await asyncio.gather(*self._pending, return_exceptions=True)
@@ -195,11 +196,14 @@ class CpoAuthorizationHandler:
         return await self._session_service.deduplicate(request, lambda: self._start(request))
 
     async def _start(self, request: OperationRequest[AuthorizeStart]) -> OperationResponse:
+        # Order: nothing is written before the peers are asked, because the driver waits for each commit (fsync). What a
+        # crash in between loses is an authorization that the backend has not got.
         draft = self._session_service.new_session(request, AUTHORIZE, peer_name="")
         earlier = find_start(self._services.store, draft, key=idempotency_key(request))
         if earlier is not None and earlier.response is not None:
             return earlier.response
         with self._session_service.starting(draft.session_key):
+            # Recorded even if the outcome is a refusal: a peer's signed authorization is evidence all the same.
             exchanges: list[PreparedExchange] = []
             try:
                 decision = await self._decide(request, draft, exchanges)
@@ -244,6 +248,7 @@ class CpoAuthorizationHandler:
         uid = request.message.identification.uid
         preferred_name = tokens.preferred_peer(self._services.store, uid.key) if uid else None
         preferred_peer = next((peer for peer in route.peers if peer.name == preferred_name), None)
+        # The same SessionID for all peers: of several grants the first counts, and the other sessions expire.
         body = request.message.to_json_with(session_id=SessionID(draft.session_id))
         deadline = self._services.authorization_deadline
 
@@ -256,6 +261,7 @@ class CpoAuthorizationHandler:
             exchanges.extend([reply.exchange] if reply.exchange is not None else [])
             return reply.message
 
+        # Half of the deadline for the preferred peer: the others must still have time to answer.
         outcome = await first_granted(route.peers, send, preferred_peer=preferred_peer, preferred_timeout=deadline / 2)
         if isinstance(outcome, Granted):
             is_new_route = uid is not None and outcome.peer.name != preferred_name
@@ -269,6 +275,7 @@ class CpoAuthorizationHandler:
         """Complete what the EMP left out; it may give the session an id of its own."""
         reply = granted.reply
         session_id = valid_session_id(reply.session_id) or SessionID(draft.session_id)
+        # Some implementations leave the ProviderID out, and the backend has to know whom to bill.
         provider = reply.provider_id or (granted.peer.providers[0] if granted.peer.providers else None)
         emp_partner_session_id = reply.emp_partner_session_id or draft.emp_partner_session_id
         ids = {

@@ -63,6 +63,7 @@ class CpoRemoteHandler:
         return await self._stop(request)
 
     def _check_reservations_supported(self, request: OperationRequest[Message]) -> None:
+        # Order: before the EVSE is looked at, and before a session is stored that could only be refused.
         if not self._backend.supports(request.operation):
             raise Refusal(StatusCodeValue.SERVICE_NOT_AVAILABLE, "this operator takes no reservations")
 
@@ -71,6 +72,7 @@ class CpoRemoteHandler:
         _check_own_operator(request.message, self._services.local_peer)
         await check_evse_known(self._services, request.message.evse_id)
         peer_name = request.peer.name if request.peer else ""
+        # Order: stored before the backend is called; from then on a car may charge, and its CDR must find the session.
         draft, key = self._session_service.new_session(request, session_kind, peer_name), idempotency_key(request)
         outcome = await self._services.store.write(lambda tx: begin_start(tx, draft, key=key))
         if outcome.response is not None:
@@ -80,6 +82,7 @@ class CpoRemoteHandler:
             # Never sent again: the backend may have started charging before the crash (H2).
             info = "this node went down while its backend was asked"
             return await self._complete_without_reply(session, info, SessionState.UNCERTAIN)
+        # The CSMS gets the SessionID of this node's session, which may be new: the EMP need not send one.
         message = request.message.replace(session_id=SessionID(session.session_id))
         try:
             reply = await self._call_backend(request.operation, message)
@@ -98,6 +101,7 @@ class CpoRemoteHandler:
         )
 
     async def _call_backend(self, operation: Operation, message: Message) -> Acknowledgement:
+        # All remote operations have this response (`oicp.operations`), and `Backend.call` has checked it.
         return cast("Acknowledgement", await self._backend.call(operation, message))
 
     async def _complete_without_reply(
@@ -115,6 +119,7 @@ class CpoRemoteHandler:
                 code = StatusCodeValue.SERVICE_NOT_AVAILABLE
                 return StopReply(acknowledgement_response(code, str(error), ids), is_accepted=False)
             except PeerError as error:
+                # Not stored: the EMP may send the same stop again, and then it is tried again.
                 code, info = StatusCodeValue.SYSTEM_ERROR, f"the CPO's backend did not answer: {error}"
                 return StopReply(acknowledgement_response(code, info, ids), is_accepted=False)
             ids = SessionIds.from_reply(reply, session, Party.CPO)

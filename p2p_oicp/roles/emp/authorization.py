@@ -1,4 +1,8 @@
-"""AuthorizeStart and AuthorizeStop of a CPO peer, decided by our backend."""
+"""AuthorizeStart and AuthorizeStop of a CPO peer, decided by our backend.
+
+With the built-in token list, one transaction decides, stores the session and records the evidence. Any other backend is
+asked after the session is stored, and its response is stored before the peer gets it.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +41,7 @@ from p2p_oicp.storage.sessions import Session, SessionState
 
 
 class EmpAuthorizationHandler:
-    """The EMP side of authorization."""
+    """Authorization of our drivers at the stations of CPO peers."""
 
     def __init__(self, services: Services, session_service: SessionService, backend: Backend) -> None:
         self._services = services
@@ -46,7 +50,8 @@ class EmpAuthorizationHandler:
         self._token_list = backend if isinstance(backend, TokenListBackend) else None
 
     async def authorize_start(self, request: OperationRequest[AuthorizeStart]) -> OperationResponse:
-        """Ask the backend; the session is durable before the answer (EMP-02, eRoamingAuthorizeStart)."""
+        """Authorize a driver (EMP-02, eRoamingAuthorizeStart)."""
+        # The token list needs no `deduplicate`: transactions run one after the other, so a duplicate finds the first.
         check_token = self._token_list.transactional_check(request.message.identification) if self._token_list else None
         if check_token is not None:
             return await self._decide_from_token_list(request, check_token)
@@ -55,10 +60,8 @@ class EmpAuthorizationHandler:
     async def _decide_from_token_list(
         self, request: OperationRequest[AuthorizeStart], check_token: Callable[[Transaction], StatusCodeValue]
     ) -> OperationResponse:
-        """Decide and store in one transaction: no system is asked.
-
-        No event is added to the session: its row says all up to here.
-        """
+        # One transaction in place of three (begin, complete, evidence) on the path that is measured most. It adds no
+        # event: the session's row says all up to here.
         draft = self._session_service.new_session(request, AUTHORIZE, request.peer.name if request.peer else "")
         provider = self._own_provider(request.message)
         # A duplicate that carries the SessionID is found by it, because this session keeps it.
@@ -71,6 +74,7 @@ class EmpAuthorizationHandler:
                 columns = {"provider_key": provider.key, "provider_id": provider.text}
                 session = replace(draft, state=SessionState.AUTHORIZED, start_response=response.body, **columns)
             else:
+                # A refused start has no session (B2), so no SessionID is echoed.
                 response = not_authorized_response(code, None, SessionIds(None, draft.cpo_partner_session_id))
                 session = replace(draft, state=SessionState.REFUSED, start_response=response.body)
             return request.signed(tx, record_decided_start(tx, session, response, key=key))
@@ -87,6 +91,7 @@ class EmpAuthorizationHandler:
         session = outcome.session
         message = request.message
         if session.id_generated_here:
+            # The backend gets the id under which notifications and the CDR will come.
             message = message.replace(session_id=SessionID(session.session_id))
         try:
             reply = cast("AuthorizationStart", await self._backend.call(request.operation, message))
@@ -100,7 +105,7 @@ class EmpAuthorizationHandler:
         return await self._complete_authorized(session, reply, reply.provider_id or self._own_provider(request.message))
 
     def _own_provider(self, message: AuthorizeStart) -> ProviderID:
-        """Return our provider that the EvcoID names, else our first one."""
+        """Return our provider that the EvcoID names; our first one for a card, which names none."""
         evco_id = message.identification.evco_id
         provider = evco_id.provider if evco_id else None
         return (
@@ -110,7 +115,7 @@ class EmpAuthorizationHandler:
         )
 
     async def _complete_refused(self, session: Session, reply: AuthorizationStart) -> OperationResponse:
-        """Pass the backend's own code on, without a SessionID: a refused start has no session (box B2)."""
+        """Pass the backend's own code on, without a SessionID: a refused start has no session (B2)."""
         body = reply.to_json_with(session_id=None, cpo_partner_session_id=session.cpo_partner_session_id)
         return await self._session_service.complete_start(session, SessionState.REFUSED, OperationResponse(body))
 

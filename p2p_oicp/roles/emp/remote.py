@@ -95,6 +95,7 @@ class EmpRemoteHandler:
     async def _start(self, request: OperationRequest[RemoteStart], session_kind: str) -> OperationResponse:
         operation = request.operation
         peer = route_by_evse(request.message.evse_id, operation, self._services.registry).peers[0]
+        # Order of refusals (RULES section 4): 300 and 210 by the route, then 603 and 604, and only then a session.
         await check_evse_known(self._services, request.message.evse_id)
         draft, key = self._session_service.new_session(request, session_kind, peer.name), idempotency_key(request)
         # Order: stored before the CPO is asked, because a car may be charging from then on.
@@ -239,7 +240,7 @@ class UncertainSessionResolver:
     async def _resolve(self, session: Session) -> bool:
         peer = self._services.registry.by_name(session.peer)
         if peer is None:
-            return False
+            return False  # removed; if it does not come back, the session expires
         try:
             status = await self._get_status(peer, session)
         except PeerError as error:
@@ -253,6 +254,7 @@ class UncertainSessionResolver:
 
     async def _get_status(self, peer: Peer, session: Session) -> SessionStatus | None:
         if peer.is_self:
+            # Both roles in one node: the CPO's session is in the same store.
             rows = await self._services.store.query(sessions.GET, role_="cpo", key_=session.session_key)
             return SessionStatus(rows[0]["state"], rows[0]["cpo_partner_session_id"]) if rows else None
         return await self._status_client.get_status(
@@ -262,12 +264,14 @@ class UncertainSessionResolver:
     def _resolved_state(self, session: Session, status: SessionStatus | None) -> SessionState | None:
         if status is not None:
             return _STATE_BY_CPO_STATE.get(status.state)
+        # The CPO's node does not know the session. Before that time the start may still be on its way.
         never_arrived = self._services.now() - session.created_at > _MAX_IN_FLIGHT_SECONDS
         return SessionState.REFUSED if never_arrived else None
 
     def _apply(self, tx: Transaction, session: Session, state: SessionState, status: SessionStatus | None) -> None:
         now = self._services.now()
         values: dict[str, object] = {}
+        # A duplicate of the start now gets the acknowledgement that it would have got, not the 310 any more (H4).
         if state is not SessionState.REFUSED:
             cpo_partner_session_id = status.cpo_partner_session_id if status else None
             ids = SessionIds(
