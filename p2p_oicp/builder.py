@@ -27,6 +27,7 @@ from p2p_oicp.delivery import (
     StoreEpochExchange,
     WakeupRegistry,
 )
+from p2p_oicp.delivery.hello import HelloClient
 from p2p_oicp.peering import Peering, PeersChanged
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, Services
@@ -40,7 +41,7 @@ from p2p_oicp.server import (
     AdmissionLimits,
     BackendAuthenticator,
     CdrAdminApi,
-    HelloClient,
+    HelloHandler,
     InProcessPeerClient,
     ListenerKind,
     Metrics,
@@ -212,26 +213,32 @@ def _build_emp_role(
     )
 
 
-async def build_hello(components: NodeComponents) -> HelloClient:
+class Hello(NamedTuple):
+    """Both sides of hello."""
+
+    client: HelloClient
+    handler: HelloHandler
+
+
+async def build_hello(components: NodeComponents) -> Hello:
     """Return what sends hello to peers and handles theirs; it is also sent after each refresh of a peer's keys."""
     environment, services = components.environment, components.services
     now, new_id = environment.clock.time(), environment.ids.store_epoch()
     store_epoch = await services.store.write(lambda tx: peer_state.ensure_epoch(tx, now, new_id))
     reconciliation_requested = components.emp.cdr_reconciler.requested if components.emp else None
-    hello_client = HelloClient(
-        environment.me,
-        registry=environment.registry,
-        client=components.client,
-        liveness=components.liveness,
-        store_epochs=StoreEpochExchange(services.store, services.wakeups, store_epoch, reconciliation_requested),
-        backoff=environment.backoff,
+    store_epochs = StoreEpochExchange(services.store, services.wakeups, store_epoch, reconciliation_requested)
+    client = HelloClient(
+        environment.me, client=components.client, store_epochs=store_epochs, backoff=environment.backoff
     )
     # A peer that refuses us may not know our new key: hello names us, so that it can fetch our descriptor.
-    components.peering.key_refresher.subscribe(hello_client.send_once)
-    return hello_client
+    components.peering.key_refresher.subscribe(client.send_once)
+    handler = HelloHandler(
+        environment.me, registry=environment.registry, liveness=components.liveness, store_epochs=store_epochs
+    )
+    return Hello(client, handler)
 
 
-def build_peer_app(components: NodeComponents, hello_client: HelloClient) -> RequestRouter:
+def build_peer_app(components: NodeComponents, hello: HelloHandler) -> RequestRouter:
     """Return the peer API."""
     listener_settings, peering = components.environment.settings.peer_api, components.peering
     pipeline = RequestPipeline(
@@ -244,8 +251,8 @@ def build_peer_app(components: NodeComponents, hello_client: HelloClient) -> Req
         recorder=peering.evidence.recorder,
     )
     session_status = SessionStatusHandler(components.authenticator, SessionStatusService(components.services))
-    pairing = PairingHandler(pipeline, authenticator=components.authenticator, trust=peering)
-    return RequestRouter(pipeline, node_routes(pipeline, hello_client, session_status, pairing))
+    pairing = PairingHandler(pipeline, authenticator=components.authenticator, peering=peering)
+    return RequestRouter(pipeline, node_routes(pipeline, hello, session_status, pairing))
 
 
 def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> RequestRouter:
@@ -262,7 +269,7 @@ def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> 
         *backend_routes(pipeline, readiness, components.metrics.render),
         *CdrAdminApi(components.emp.cdr_reconciler if components.emp else None).routes(pipeline),
         *OutboxAdminApi(services.store, services.wakeups, services.clock).routes(pipeline),
-        *PeerAdminApi(pipeline, trust=components.peering, client=components.client).routes(),
+        *PeerAdminApi(pipeline, peering=components.peering, client=components.client).routes(),
     ]
     return RequestRouter(pipeline, routes)
 

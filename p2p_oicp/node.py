@@ -26,7 +26,7 @@ from p2p_oicp.oicp import Message
 from p2p_oicp.peering import Peering, open_peering
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles.datasets.ingest import resume_interrupted_imports
-from p2p_oicp.server import HelloClient, LocalBackendClient, start_listener
+from p2p_oicp.server import HelloHandler, LocalBackendClient, start_listener
 from p2p_oicp.storage import Store, open_store
 
 log = structlog.get_logger(__name__)
@@ -137,21 +137,19 @@ class Node:
         # Order: no request may see a dataset half applied, so imports whose commit point the last run has passed are
         # finished first.
         await resume_interrupted_imports(components.services)
-        hello_client = await builder.build_hello(components)
+        hello = await builder.build_hello(components)
         # Order: listening before the workers start, for a peer that is called may call back at once: it answers hello
         # with its own, and fetches our descriptor if it does not know our key.
-        await self._start_listeners(stack, components, hello_client)
-        builder.start_workers(components, supervisor, hello_client)
+        await self._start_listeners(stack, components, hello.handler)
+        builder.start_workers(components, supervisor, hello.client)
         # Order: announced last, when everything that an announcement makes other nodes ask for is served.
         if peering.discovery is not None:
             await stack.enter_async_context(peering.discovery)
             supervisor.start_service("discovery", peering.discovery.run)
 
-    async def _start_listeners(
-        self, stack: AsyncExitStack, components: NodeComponents, hello_client: HelloClient
-    ) -> None:
+    async def _start_listeners(self, stack: AsyncExitStack, components: NodeComponents, hello: HelloHandler) -> None:
         peer_settings, backend_settings = self._settings.peer_api, self._settings.backend_api
-        peer_app = builder.build_peer_app(components, hello_client)
+        peer_app = builder.build_peer_app(components, hello)
         backend_app = builder.build_backend_app(components, self._readiness)
         tls = components.peering.tls.server_context()
         open_listener = partial(start_listener, stack, max_connections=self._settings.limits.connections)

@@ -79,7 +79,7 @@ def retry(
         raise ConfigurationError("name one message by its number, or all dead-lettered ones with --dead")
     path = f"retry?destination={quote(to)}" if number is None else f"{number}/retry"
     response = client.call_admin(config, "POST", f"/admin/v1/outbox/{path}")
-    typer.echo(f"{response['retried']} to be sent again now")
+    typer.echo(f"{response['requeued']} to be sent again now")
 
 
 def drop(number: _MessageNumber, config: ConfigOption = DEFAULT_CONFIG) -> None:

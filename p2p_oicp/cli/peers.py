@@ -123,8 +123,8 @@ def remove(name: PeerNameArgument, config: ConfigOption = DEFAULT_CONFIG) -> Non
     """Un-pair: this node removes the peer, and the peer this node. The node has to run."""
     response = client.call_admin(config, "DELETE", f"/admin/v1/peers/{quote(name, safe='')}")
     typer.echo(f"{name} is no longer a peer of this node.")
-    if response["other_side"]:
-        typer.echo(f"The other side: {response['other_side']}", err=True)
+    if response["peer_error"]:
+        typer.echo(f"The other side: {response['peer_error']}", err=True)
 
 
 @dataclass(frozen=True, slots=True)

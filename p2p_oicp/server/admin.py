@@ -1,8 +1,7 @@
-"""The outbox over HTTP on the backend listener: ``/admin/v1/outbox``, with the backend API's token.
+"""The administration API: ``/admin/v1/...`` on the backend listener, with the backend API's token.
 
-Peers, as the backend listener's admin API shows and changes them; the command line uses nothing else.
-
-What a person, or a command, asks this node to do: ``/admin/v1/...`` on the backend listener, with its token.
+`OutboxAdminApi` shows the outbox, and repeats or discards its messages; `PeerAdminApi` lists peers and pairs with them;
+`CdrAdminApi` fetches missing CDRs. The command line uses nothing else.
 """
 
 from __future__ import annotations
@@ -30,13 +29,20 @@ from p2p_oicp.server.pipeline import Handler, RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
 from p2p_oicp.storage import Row, Store, outbox
 
+log = structlog.get_logger(__name__)
+
+JsonHandler = Callable[[dict[str, Any], RequestContext], Awaitable[dict[str, object]]]
+
+_MAX_BODY_BYTES = 64 * 1024
 _MAX_LISTED_MESSAGES = 1000
+_UNPAIR_TIMEOUT_SECONDS = 5.0
+# A larger number would not fit into SQLite's integers.
 _MAX_INTEGER = 1 << 62
 _MESSAGE_STATES = frozenset({"", "waiting", "dead"})
 
 
 class OutboxAdminApi:
-    """``GET`` lists and shows; ``POST …/retry`` lets a letter be due now; ``DELETE`` throws one away."""
+    """The outbox: ``GET`` lists and shows, ``POST …/retry`` makes a message due now, ``DELETE`` discards one."""
 
     def __init__(self, store: Store, wakeups: WakeupRegistry, clock: Clock) -> None:
         self._store = store
@@ -44,7 +50,6 @@ class OutboxAdminApi:
         self._clock = clock
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
-        """Return the routes for the backend application."""
         return [
             web.get("/admin/v1/outbox", pipeline.wrap(self._list)),
             web.post("/admin/v1/outbox/retry", pipeline.wrap(self._requeue_dead)),
@@ -77,24 +82,24 @@ class OutboxAdminApi:
         if destination is None:
             raise _message_not_found(context)
         self._wakeups.notify_outbox(destination)
-        return OperationResponse(orjson.dumps({"retried": 1}))
+        return OperationResponse(orjson.dumps({"requeued": 1}))
 
     async def _requeue_dead(self, context: RequestContext) -> OperationResponse:
         destination, now = context.http.query.get("destination", ""), self._clock.time()
         requeued = await self._store.write(partial(outbox.requeue_dead, destination=destination, now=now))
         for name in requeued:
             self._wakeups.notify_outbox(name)
-        return OperationResponse(orjson.dumps({"retried": sum(requeued.values()), "destinations": requeued}))
+        return OperationResponse(orjson.dumps({"requeued": sum(requeued.values()), "destinations": requeued}))
 
     async def _discard(self, context: RequestContext) -> OperationResponse:
         message_id, now = _parse_integer(context.parameter("id")), self._clock.time()
         if not await self._store.write(partial(outbox.discard, message_id=message_id, now=now)):
             raise _message_not_found(context)
-        return OperationResponse(orjson.dumps({"dropped": 1}))
+        return OperationResponse(orjson.dumps({"discarded": 1}))
 
 
 def message_to_json(row: Row) -> dict[str, object]:
-    """Return a letter with its message as JSON."""
+    """Return an outbox message with its body as JSON."""
     return {**dict(row), "body": orjson.loads(row["body"])}
 
 
@@ -108,26 +113,17 @@ def _message_not_found(context: RequestContext) -> HttpError:
     return HttpError(404, StatusCodeValue.DATA_ERROR, f"there is no message {context.parameter('id')} in the outbox")
 
 
-log = structlog.get_logger(__name__)
-
-_MAX_PEER_ADMIN_BODY_BYTES = 64 * 1024
-_UNPAIR_TIMEOUT_SECONDS = 5.0
-
-JsonHandler = Callable[[dict[str, Any], RequestContext], Awaitable[dict[str, object]]]
-
-
 class PeerAdminApi:
-    """Lists, invites, inspects, joins, removes."""
+    """Peers: list, invite, inspect, join, accept, remove; and what goes with them, reload and evidence."""
 
-    def __init__(self, pipeline: RequestPipeline, *, trust: Peering, client: AuthenticatedPeerClient) -> None:
+    def __init__(self, pipeline: RequestPipeline, *, peering: Peering, client: AuthenticatedPeerClient) -> None:
         self._pipeline = pipeline
-        self._trust = trust
-        self._pairing = trust.pairing
-        self._directory = trust.directory
+        self._peering = peering
+        self._pairing = peering.pairing
+        self._directory = peering.directory
         self._client = client
 
     def routes(self) -> list[web.RouteDef]:
-        """Return what is served below ``/admin/v1/``."""
         endpoints: list[tuple[str, str, JsonHandler]] = [
             ("GET", "/admin/v1/peers", self._list),
             ("POST", "/admin/v1/peers/invitations", self._invite),
@@ -145,7 +141,7 @@ class PeerAdminApi:
 
     def _json_handler(self, handle: JsonHandler) -> Handler:
         async def handle_json(context: RequestContext) -> OperationResponse:
-            body = await context.read_body(_MAX_PEER_ADMIN_BODY_BYTES)
+            body = await context.read_body(_MAX_BODY_BYTES)
             try:
                 payload = orjson.loads(body) if body.strip() else {}
                 if not isinstance(payload, dict):
@@ -161,7 +157,7 @@ class PeerAdminApi:
         return handle_json
 
     async def _list(self, _payload: dict[str, Any], _context: RequestContext) -> dict[str, object]:
-        return await self._trust.status_reporter.report()
+        return await self._peering.status_reporter.report()
 
     async def _invite(self, payload: dict[str, Any], _context: RequestContext) -> dict[str, object]:
         services, seconds = payload.get("services"), payload.get("expires_in")
@@ -185,33 +181,34 @@ class PeerAdminApi:
         return {"joined": peer.name}
 
     async def _remove(self, _payload: dict[str, Any], context: RequestContext) -> dict[str, object]:
-        """Un-pair: (1) tell the other side while we can still prove who we are, (2) forget it here."""
+        """Un-pair; what kept the other side from removing this node is in the response."""
         name = context.parameter("name")
         peer = self._directory.find_removable(name)
+        # Order: the peer is told first, while it still accepts our signature.
         peer_error: str | None = None
         try:
-            await self._client.request(peer, "DELETE", f"{PAIRINGS_PATH}/self", deadline=_UNPAIR_TIMEOUT_SECONDS)  # (1)
+            await self._client.request(peer, "DELETE", f"{PAIRINGS_PATH}/self", deadline=_UNPAIR_TIMEOUT_SECONDS)
         except PeerRejected as error:
             peer_error = error.reason
         except PeerError as error:
             peer_error = f"{error.reason}; it has to remove this node by itself"
-        await self._directory.remove(name)  # (2)
-        log.info("pairing.removed", peer=name, by="us", other_side=peer_error or "has removed this node as well")
-        return {"removed": name, "other_side": peer_error}
+        await self._directory.remove(name)
+        log.info("pairing.removed", peer=name, by="us", peer_error=peer_error)
+        return {"removed": name, "peer_error": peer_error}
 
     async def _accept(self, payload: dict[str, Any], context: RequestContext) -> dict[str, object]:
-        if self._trust.discovery is None:
-            raise ConfigurationError("this node looks for nobody; set [discovery] mdns = true")
-        peer = await self._trust.discovery.accept(context.parameter("name"), payload.get("fingerprint"))
+        if self._peering.discovery is None:
+            raise ConfigurationError("this node does not look for others; set [discovery] mdns = true")
+        peer = await self._peering.discovery.accept(context.parameter("name"), payload.get("fingerprint"))
         log.info("discovery.accepted", peer=peer.name)
         return {"accepted": peer.name}
 
     async def _evidence(self, _payload: dict[str, Any], context: RequestContext) -> dict[str, object]:
-        file = await self._trust.evidence.export(context.parameter("session_id"))
+        file = await self._peering.evidence.export(context.parameter("session_id"))
         return {"file": file.decode()}
 
     async def _reload(self, _payload: dict[str, Any], _context: RequestContext) -> dict[str, object]:
-        if reasons := await self._trust.reload():
+        if reasons := await self._peering.reload():
             raise ConfigurationError("; ".join(reasons))
         return {"reloaded": True}
 
@@ -241,26 +238,24 @@ def _require_text(payload: dict[str, Any], name: str) -> str:
     return value
 
 
-_MAX_RECONCILE_BODY_BYTES = 64 * 1024
-
-
 class CdrAdminApi:
-    """The actions; ``reconciling`` is None where this node is no EMP."""
+    """CDRs.
+
+    Args:
+        reconciler: None where this node is no EMP.
+    """
 
     def __init__(self, reconciler: CdrReconciler | None) -> None:
         self._reconciler = reconciler
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
-        """Return the routes for the backend application."""
         return [web.post("/admin/v1/cdrs/reconcile", pipeline.wrap(self._reconcile))]
 
     async def _reconcile(self, context: RequestContext) -> OperationResponse:
-        """``{"since": "2026-03-01T00:00:00Z"}`` or nothing; answers what each CPO peer had."""
+        """Fetch CDRs since ``{"since": "2026-03-01T00:00:00Z"}``, or since the last time; return what each peer had."""
         if self._reconciler is None:
-            raise HttpError(
-                404, StatusCodeValue.SERVICE_NOT_AVAILABLE, "this node is no EMP: records are not brought to it"
-            )
-        since = _parse_since(await context.read_body(_MAX_RECONCILE_BODY_BYTES))
+            raise HttpError(404, StatusCodeValue.SERVICE_NOT_AVAILABLE, "this node is no EMP: it receives no CDRs")
+        since = _parse_since(await context.read_body(_MAX_BODY_BYTES))
         results = await self._reconciler.reconcile_all(since)
         return OperationResponse(orjson.dumps({"peers": [asdict(result) for result in results]}))
 

@@ -13,6 +13,7 @@ from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.server.pipeline import OICP_PREFIX, PATH_PARAMETERS, RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
 
+#: Returns the JSON of ``/readyz``.
 ReadinessProbe = Callable[[], dict[str, object]]
 
 

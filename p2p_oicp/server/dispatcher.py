@@ -192,7 +192,7 @@ class OperationDispatcher:
     def _check_sender(
         self, request: OperationRequest[Message], principal: Principal, http_request: InboundRequest
     ) -> OperationRequest[Message]:
-        """Compare the sender's id in the body with the path's (CPO-01, Security); without one in the path, it counts."""
+        """Compare the sender in the body with the path (CPO-01, Security); without one in the path, it alone counts."""
         body_party = sender_party(request.operation, request.message)
         if body_party is None:
             return request

@@ -1,4 +1,4 @@
-"""Requests that never leave the process: a Python program's own, and those of a company that is both CPO and EMP."""
+"""Requests that stay in the process: those of a Python program, and of a company that is both CPO and EMP."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def _execute(
 
 
 class InProcessPeerClient:
-    """A courier to our own peer API (``delivery.Courier``)."""
+    """The `PeerClient` of this very node: a company's CPO role calls its EMP role, and vice versa."""
 
     def __init__(self, dispatcher: OperationDispatcher) -> None:
         self._dispatcher = dispatcher
@@ -51,7 +51,6 @@ class InProcessPeerClient:
         deadline: float,
         query: Mapping[str, str] | None = None,
     ) -> OicpReply:
-        """Serve the request as if a peer had sent it."""
         try:
             async with asyncio.timeout(deadline):
                 return await _execute(self._dispatcher, peer.name, operation, party, body, urlencode(query or {}))
@@ -60,14 +59,14 @@ class InProcessPeerClient:
 
 
 class LocalBackendClient:
-    """Sends messages the way our backend does over HTTP."""
+    """Sends messages to this node as our backend does over HTTP."""
 
     def __init__(self, dispatcher: OperationDispatcher, me: Peer) -> None:
         self._dispatcher = dispatcher
         self._me = me
 
     async def send(self, request: Message) -> Message:
-        """Return the answer to ``request``; raises PeerRejected where the node refuses it as invalid."""
+        """Return the response; raise PeerRejected where the node refuses ``request`` as invalid."""
         operation = _operation_of(request)
         party = sender_party(operation, request) or self._default_party(operation)
         body = request.to_json()

@@ -1,28 +1,24 @@
-"""What nodes say among themselves about who they are: descriptor, pairing, un-pairing (DESIGN section 4).
+"""What nodes say to each other beside OICP (DESIGN section 4), the server's side: ``/p2p/v1`` and the descriptor.
 
-Hello: a node that has started tells its peers, so that they send at once what they owe it (DESIGN section 4).
-
-``GET /p2p/v1/sessions/{SessionID}``: what do you know of this session? Only for its two parties.
+`PairingHandler` serves the descriptor, joining and leaving; `HelloHandler` a node that has started;
+`SessionStatusHandler` the question what this node knows of a session.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import orjson
 import structlog
 from aiohttp import web
 
-from p2p_oicp.client import AuthenticatedPeerClient
 from p2p_oicp.crypto import PublicKey
-from p2p_oicp.delivery import ExponentialBackoff, PeerLiveness, StoreEpochExchange
-from p2p_oicp.errors import ConfigurationError, PeerError, PeerRejected, Refusal, Unauthorized, VerificationError
+from p2p_oicp.delivery import PeerLiveness, StoreEpochExchange
+from p2p_oicp.delivery.hello import HELLO_PATH, identity_members, parse_hello, parties_of
+from p2p_oicp.errors import ConfigurationError, Refusal, Unauthorized, VerificationError
 from p2p_oicp.oicp import OperatorID, ProviderID, SessionID, StatusCodeValue
 from p2p_oicp.peering import Peering
-from p2p_oicp.peers import Peer, PeerRegistry, Profile, Source
+from p2p_oicp.peers import Peer, PeerRegistry, Source
 from p2p_oicp.peers.descriptor import DESCRIPTOR_PATH, PAIRINGS_PATH, SignedDescriptor, verify_descriptor
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.roles.sessions import SessionStatusService
@@ -42,15 +38,15 @@ _PAIRING_ATTEMPTS_PER_SECOND, _PAIRING_ATTEMPT_BURST = 1 / 12, 5
 class PairingHandler:
     """Serves the peer API's part of pairing: the descriptor, joining with an invitation, leaving."""
 
-    def __init__(self, pipeline: RequestPipeline, *, authenticator: PeerAuthenticator, trust: Peering) -> None:
+    def __init__(self, pipeline: RequestPipeline, *, authenticator: PeerAuthenticator, peering: Peering) -> None:
         self._pipeline = pipeline
         self._authenticator = authenticator
-        self._identity = trust.identity
-        self._pairing = trust.pairing
-        self._directory = trust.directory
-        self._clock = trust.identity.clock
+        self._identity = peering.identity
+        self._pairing = peering.pairing
+        self._directory = peering.directory
+        self._clock = peering.identity.clock
         self._attempt_limiter = TokenBucketLimiter(
-            trust.identity.clock, per_second=_PAIRING_ATTEMPTS_PER_SECOND, burst=_PAIRING_ATTEMPT_BURST
+            self._clock, per_second=_PAIRING_ATTEMPTS_PER_SECOND, burst=_PAIRING_ATTEMPT_BURST
         )
 
     def routes(self) -> list[web.RouteDef]:
@@ -113,79 +109,42 @@ class PairingHandler:
             raise Unauthorized(str(error)) from error
 
 
-_HELLO_PATH = "/p2p/v1/hello"
-_HELLO_TIMEOUT_SECONDS = 5.0
+class HelloHandler:
+    """Serves ``POST /p2p/v1/hello``: wakes what waits for the peer that sends it.
 
-
-class HelloClient:
-    """Says hello, and hears it."""
+    Args:
+        local_peer: this node's own company, which the response names.
+        registry: which parties are known.
+        liveness: is told that the peer is up.
+        store_epochs: what is received of the peer's database, and sent of ours.
+    """
 
     def __init__(
         self,
-        me: Peer,
+        local_peer: Peer,
         *,
         registry: PeerRegistry,
-        client: AuthenticatedPeerClient,
         liveness: PeerLiveness,
         store_epochs: StoreEpochExchange,
-        backoff: ExponentialBackoff,
     ) -> None:
         self._registry = registry
-        self._client = client
         self._liveness = liveness
         self._store_epochs = store_epochs
-        self._backoff = backoff
-        self._identity_fields = {
-            "name": me.name,
-            "operators": [party.text for party in me.operators],
-            "providers": [party.text for party in me.providers],
-        }
-
-    async def send_once(self, peer: Peer) -> None:
-        """Say hello to one peer, once."""
-        try:
-            await self._send(peer)
-        except PeerError as error:
-            log.info("hello.failed", peer=peer.name, reason=error.reason)
-
-    async def send_until_acknowledged(self, peer: Peer) -> None:
-        """Say hello to one peer that is a node, until it has heard; one that has no such path is left alone."""
-        failures = 0
-        while not peer.is_self and peer.profile is Profile.OICP:
-            try:
-                await self._send(peer)
-            except PeerRejected as error:
-                log.info("hello.rejected", peer=peer.name, reason=error.reason)
-                return
-            except PeerError as error:
-                log.info("hello.failed", peer=peer.name, reason=error.reason)
-            else:
-                return
-            failures += 1
-            await asyncio.sleep(self._backoff.delay(failures))
-
-    async def _send(self, peer: Peer) -> None:
-        hello = orjson.dumps({**self._identity_fields, **await self._store_epochs.hello_fields(peer.name)})
-        _, reply = await self._client.request(peer, "POST", _HELLO_PATH, hello, deadline=_HELLO_TIMEOUT_SECONDS)
-        await self._record_reply(peer, reply)
-
-    async def _record_reply(self, peer: Peer, reply: bytes) -> None:
-        """Take what a peer answers; if another node has its address by now, it is not the peer's word."""
-        try:
-            hello = _parse_hello(reply)
-        except HttpError:
-            return
-        if any(peer.handles_party(party) for party in _parties_in(hello)):
-            await self._store_epochs.record_hello(peer.name, hello)
+        self._identity_members = identity_members(local_peer)
 
     async def handle(self, context: RequestContext) -> OperationResponse:
-        """Serve ``POST /p2p/v1/hello``: wake what waits for the peer; raise Refusal 017 where it is not proved.
+        """Serve one hello; raise Refusal 017 where its sender is not authenticated.
 
-        The sender may name parties that are unknown here, beside those that it is a peer for.
+        It may name parties that are unknown here, beside those that its sender is a peer for.
         """
         # Order: the path names no party, so the sender is known by the body, and is authenticated after it was read.
-        hello = _parse_hello(await context.read_body(_MAX_NODE_REQUEST_BYTES))
-        party = next((party for party in _parties_in(hello) if self._is_known(party)), None)
+        body = await context.read_body(_MAX_NODE_REQUEST_BYTES)
+        try:
+            hello = parse_hello(body)
+        except ValueError as error:
+            info = f"a hello is a JSON object with name, operators, providers: {error}"
+            raise HttpError(400, StatusCodeValue.DATA_ERROR, info) from error
+        party = next((party for party in parties_of(hello) if self._is_known(party)), None)
         try:
             peer = (await context.authenticate(party)).peer
         except Unauthorized:
@@ -193,43 +152,19 @@ class HelloClient:
         except Refusal:
             peer = None
         if peer is None or peer.is_self:
-            return OperationResponse(orjson.dumps({"known": False, **self._identity_fields}))
+            return OperationResponse(orjson.dumps({"known": False, **self._identity_members}))
         log.info("hello.received", peer=peer.name)
-        epoch_fields = await self._store_epochs.hello_fields(peer.name)
+        # Order: the epoch that the response calls the peer's last one is that of before this hello.
+        epoch_members = await self._store_epochs.hello_fields(peer.name)
         await self._store_epochs.record_hello(peer.name, hello)
         await self._liveness.mark_alive(peer.name)
-        return OperationResponse(orjson.dumps({"known": True, **self._identity_fields, **epoch_fields}))
+        return OperationResponse(orjson.dumps({"known": True, **self._identity_members, **epoch_members}))
 
     def _is_known(self, party: OperatorID | ProviderID) -> bool:
-        """Say whether a peer has this very party: who is unknown is not the default route, which stands in for all."""
+        """Say whether a peer has this very party; the default route, which answers for all others, does not count."""
         registry = self._registry
         peer = registry.by_operator(party) if isinstance(party, OperatorID) else registry.by_provider(party)
         return peer is not None
-
-
-def _parse_hello(body: bytes) -> dict[str, Any]:
-    try:
-        hello = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise _invalid_hello(error) from error
-    if not isinstance(hello, dict):
-        raise _invalid_hello("it is no object")
-    _parties_in(hello)
-    return hello
-
-
-def _parties_in(hello: Mapping[str, Any]) -> list[OperatorID | ProviderID]:
-    try:
-        operators = [OperatorID(str(text)) for text in hello.get("operators", ())]
-        return [*operators, *(ProviderID(str(text)) for text in hello.get("providers", ()))]
-    except TypeError as error:
-        raise _invalid_hello(error) from error
-
-
-def _invalid_hello(reason: object) -> HttpError:
-    return HttpError(
-        400, StatusCodeValue.DATA_ERROR, f"a hello is a JSON object with name, operators, providers: {reason}"
-    )
 
 
 class SessionStatusHandler:
@@ -264,11 +199,11 @@ def _requesting_party(context: RequestContext) -> tuple[OperatorID | ProviderID,
 
 
 def node_routes(
-    pipeline: RequestPipeline, hello: HelloClient, sessions: SessionStatusHandler, pairing: PairingHandler
+    pipeline: RequestPipeline, hello: HelloHandler, sessions: SessionStatusHandler, pairing: PairingHandler
 ) -> list[web.RouteDef]:
     """Return the routes of what nodes say among themselves."""
     return [
-        web.post("/p2p/v1/hello", pipeline.wrap(hello.handle)),
+        web.post(HELLO_PATH, pipeline.wrap(hello.handle)),
         web.get("/p2p/v1/sessions/{session_id}", pipeline.wrap(sessions.handle)),
         *pairing.routes(),
     ]

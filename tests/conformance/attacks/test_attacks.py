@@ -119,7 +119,7 @@ def digest_added_for_another_body(attack: Attack) -> None:
 
 
 SESSION = "f98efba4-02d8-4fa0-b810-9a9d50d2c527"
-TOLD = notification("Start", SESSION)
+NOTIFICATION = notification("Start", SESSION)
 REMOVED_ALL = ("Signature", "Signature-Input", "Content-Digest")
 ATTACKS = {
     "nothing proves anything": (changes(removed=REMOVED_ALL), "is not signed"),
@@ -157,7 +157,7 @@ ATTACKS = {
     "the signature is garbage": (changes(headers={"Signature": "oicp=:AAAA:"}), "has 64 bytes"),
     "another peer signs for A": (by_c, "node c does not speak for DE*GEF"),
     "another peer names A in its body": (c_about_a(C_START, authorize_start()), "the body speaks for DE*GEF"),
-    "another peer tells of A's session": (c_about_a(NOTIFY, TOLD), "does not speak for DE*GEF"),
+    "another peer tells of A's session": (c_about_a(NOTIFY, NOTIFICATION), "does not speak for DE*GEF"),
     "a party that nobody has": (changes(path=START.replace("GEF", "ZZZ")), "node a does not speak for DE*ZZZ"),
 }  # fmt: skip
 

@@ -71,7 +71,7 @@ async def test_an_invitation_may_be_for_some_services_only(strangers):
 async def test_removing_a_peer_un_pairs_both_sides(strangers):
     pair, a, b = strangers
     await paired(a, b)
-    assert (await a.ask("DELETE", "/peers/node%20b"))["other_side"] is None
+    assert (await a.ask("DELETE", "/peers/node%20b"))["peer_error"] is None
     assert (await a.names(), await b.names()) == ([], [])
     assert (await pair.a.post(START, authorize_start())).code == "106"
     assert (await pair.b_peer.post(START, authorize_start())).status == 401

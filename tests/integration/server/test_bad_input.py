@@ -209,6 +209,6 @@ async def test_what_is_not_http_costs_one_short_line_of_the_log(pair, request_te
         writer.close()
     assert answer.split()[1] == b"400"
     assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []
-    (line,) = [told for told in logs if told["event"].startswith("http.")]
+    (line,) = [line for line in logs if line["event"].startswith("http.")]
     assert line["event"] == "http.malformed"
     assert len(line["reason"]) <= 100

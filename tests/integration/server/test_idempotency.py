@@ -91,7 +91,7 @@ async def published(pair) -> str:
     return ""
 
 
-async def published_cards(pair) -> str:
+async def publish_identifications(pair) -> str:
     assert (
         await pair.b.post(state.PUSH_AUTHENTICATION, state.push_authentication(state.card_record("AABBCCDD")))
     ).code == "000"
@@ -114,7 +114,7 @@ REPEATED = {
     "PushEvseStatus": (nothing, PUSH_STATUS, lambda _: push_status(A="Available", B="Occupied")),
     "PushPricingProductData": (nothing, state.PUSH_PRODUCTS, lambda _: state.push_products(state.product("p"))),
     "PushEVSEPricing": (nothing, state.PUSH_PRICES, lambda _: state.push_prices(state.evse_price("1", "p"))),
-    "PullAuthenticationData": (published_cards, state.PULL_AUTHENTICATION, lambda _: OF_A),
+    "PullAuthenticationData": (publish_identifications, state.PULL_AUTHENTICATION, lambda _: OF_A),
     "PullEvseData": (published, state.PULL_DATA, lambda _: state.pull_data()),
     "PullEvseStatus": (published, PULL_STATUS, lambda _: OF_B),
     "PullEvseStatusByID": (published, PULL_STATUS, lambda _: {**OF_B, "EvseID": [f"{A_CPO}*EA", EVSE]}),
@@ -142,13 +142,13 @@ def everything(pair, at: str) -> dict[str, list[tuple]]:
 
 
 async def at_rest(pair, at: str) -> dict[str, list[tuple]]:
-    """Return the same once everything that was owed is delivered."""
+    """Return the same once everything in the outbox is delivered."""
     await pair.at_rest(at)
     return everything(pair, at)
 
 
 def heard(pair) -> list[int]:
-    """Return how often each backend was told of anything."""
+    """Return how often each backend was called."""
     books = (pair.csms.starts, pair.csms.stops, pair.csms.reservations, pair.csms.reservation_stops)
     books += (pair.contracts.starts, pair.contracts.stops, pair.contracts.notifications, pair.contracts.records)
     return [len(book) for book in books]
@@ -163,7 +163,7 @@ async def test_what_a_peer_repeats_has_one_effect_and_one_answer(pair, name):
     before, path, make = REPEATED[name]
     body = json.dumps(make(await before(pair))).encode()
     at = "a" if SERVER[name] is Party.CPO else "b"
-    listener, told = getattr(pair, f"{at}_peer"), heard(pair)
+    listener, received = getattr(pair, f"{at}_peer"), heard(pair)
     first = await listener.post(path, body)
     assert first.status == 200, first
     assert first.json.get("StatusCode", {"Code": "000"})["Code"] == "000", first
@@ -171,4 +171,4 @@ async def test_what_a_peer_repeats_has_one_effect_and_one_answer(pair, name):
     again = [await listener.post(path, body) for _ in range(TIMES - 1)]
     assert [(answer.status, answer.json) for answer in again] == [(first.status, first.json)] * (TIMES - 1)
     assert await at_rest(pair, at) == effect
-    assert sum(heard(pair)) - sum(told) <= 1
+    assert sum(heard(pair)) - sum(received) <= 1

@@ -17,8 +17,8 @@ HERE, THERE = "192.0.2.1", "192.0.2.2"
 MEBIBYTE = 1024 * 1024
 
 
-class Door:
-    """A doorkeeper, and requests that are being answered until the test ends."""
+class HeldRequests:
+    """An admission controller, and requests that are being answered until the test ends."""
 
     def __init__(self) -> None:
         self.refused = 0
@@ -67,60 +67,60 @@ class Door:
 
 
 @pytest.fixture
-async def door():
-    """A doorkeeper with few places."""
-    made = Door()
+async def requests():
+    """An admission controller with few slots."""
+    made = HeldRequests()
     yield made
     await made.answer()
 
 
-async def fill(door: Door, path: str, *callers: str, length: int | None = 100) -> list[int]:
-    return [await door.ask(path, address, length) for address in callers for _ in range(8)]
+async def fill(requests: HeldRequests, path: str, *callers: str, length: int | None = 100) -> list[int]:
+    return [await requests.ask(path, address, length) for address in callers for _ in range(8)]
 
 
-async def test_a_client_over_its_share_gets_429_while_others_are_admitted(door):
-    assert await fill(door, START, HERE) == [0] * 6 + [429] * 2
-    assert await door.ask(OTHER_PARTY, HERE) == 429  # the party is only claimed: the share is the address'
-    assert await door.ask(START, THERE) == 0
-    assert door.refused == 3
+async def test_a_client_over_its_share_gets_429_while_others_are_admitted(requests):
+    assert await fill(requests, START, HERE) == [0] * 6 + [429] * 2
+    assert await requests.ask(OTHER_PARTY, HERE) == 429  # the party is only claimed: the share is the address'
+    assert await requests.ask(START, THERE) == 0
+    assert requests.refused == 3
 
 
-async def test_where_all_places_are_taken_the_answer_is_503(door):
-    await fill(door, START, HERE, THERE)
-    assert await door.ask(OTHER_PARTY, "192.0.2.3") == 503
+async def test_where_all_places_are_taken_the_answer_is_503(requests):
+    await fill(requests, START, HERE, THERE)
+    assert await requests.ask(OTHER_PARTY, "192.0.2.3") == 503
 
 
 @pytest.mark.parametrize("full", [START, CDR, PUSH_STATUS], ids=["drivers", "messages", "state"])
-async def test_a_full_lane_leaves_room_in_the_others(door, full):
-    await fill(door, full, HERE, THERE)
+async def test_a_full_lane_leaves_room_in_the_others(requests, full):
+    await fill(requests, full, HERE, THERE)
     open_lanes = {
         START: (CDR, NOTIFY, PUSH_STATUS, GET_CDRS),
         CDR: (START, REMOTE_START, RESERVE, PUSH_STATUS, GET_CDRS),
         PUSH_STATUS: (START, REMOTE_START, RESERVE, CDR, NOTIFY),
     }[full]
-    assert [await door.ask(path) for path in open_lanes] == [0] * len(open_lanes)
+    assert [await requests.ask(path) for path in open_lanes] == [0] * len(open_lanes)
 
 
-async def test_large_bodies_have_a_common_bound_and_usual_ones_come_in_all_the_same(door):
-    asked = [await door.ask(CDR, address, MEBIBYTE) for address in (HERE, THERE, "192.0.2.3")]
-    assert asked == [0, 0, 503]
-    assert await door.ask(CDR, "192.0.2.3") == 0
+async def test_large_bodies_have_a_common_bound_and_usual_ones_come_in_all_the_same(requests):
+    sent = [await requests.ask(CDR, address, MEBIBYTE) for address in (HERE, THERE, "192.0.2.3")]
+    assert sent == [0, 0, 503]
+    assert await requests.ask(CDR, "192.0.2.3") == 0
 
 
-async def test_a_body_of_unknown_length_takes_the_room_that_it_needs_and_gives_all_of_it_back(door):
-    assert await fill(door, CDR, HERE, length=None) == [0] * 6 + [429] * 2
-    assert await door.ask(START, HERE, None, MEBIBYTE) == 0
-    assert [await door.ask(START, address, MEBIBYTE // 2) for address in (HERE, THERE)] == [0, 0]
-    assert await door.ask(START, THERE, None, 65 * 1024) == 503
-    assert await door.ask(START, THERE, None, 64 * 1024) == 0
-    await door.answer()
-    assert [await door.ask(START, HERE, MEBIBYTE) for _ in range(3)] == [0, 0, 503]
+async def test_a_body_of_unknown_length_takes_the_room_that_it_needs_and_gives_all_of_it_back(requests):
+    assert await fill(requests, CDR, HERE, length=None) == [0] * 6 + [429] * 2
+    assert await requests.ask(START, HERE, None, MEBIBYTE) == 0
+    assert [await requests.ask(START, address, MEBIBYTE // 2) for address in (HERE, THERE)] == [0, 0]
+    assert await requests.ask(START, THERE, None, 65 * 1024) == 503
+    assert await requests.ask(START, THERE, None, 64 * 1024) == 0
+    await requests.answer()
+    assert [await requests.ask(START, HERE, MEBIBYTE) for _ in range(3)] == [0, 0, 503]
 
 
-async def test_a_place_is_free_again_after_the_answer(door):
-    await fill(door, START, HERE, THERE)
-    await door.answer()
-    assert await fill(door, START, HERE) == [0] * 6 + [429] * 2
+async def test_a_place_is_free_again_after_the_answer(requests):
+    await fill(requests, START, HERE, THERE)
+    await requests.answer()
+    assert await fill(requests, START, HERE) == [0] * 6 + [429] * 2
 
 
 async def in_chunks(body: dict):
@@ -129,10 +129,10 @@ async def in_chunks(body: dict):
 
 async def test_many_requests_that_come_in_chunks_are_answered_at_a_time(pair):
     pair.contracts.hold = asyncio.Event()
-    asked = [asyncio.create_task(pair.a.post(START, in_chunks(authorize_start(f"{number:08}")))) for number in range(8)]
-    await eventually(lambda: len(pair.contracts.starts) >= len(asked))
+    sent = [asyncio.create_task(pair.a.post(START, in_chunks(authorize_start(f"{number:08}")))) for number in range(8)]
+    await eventually(lambda: len(pair.contracts.starts) >= len(sent))
     pair.contracts.hold.set()
-    assert [answer.status for answer in await asyncio.gather(*asked)] == [200] * 8
+    assert [answer.status for answer in await asyncio.gather(*sent)] == [200] * 8
 
 
 async def test_bodies_that_come_in_chunks_and_grow_large_have_the_common_bound(stopped):
@@ -145,11 +145,11 @@ async def test_bodies_that_come_in_chunks_and_grow_large_have_the_common_bound(s
         await more.wait()
 
     async with stopped.running("a"), stopped.running("b"):
-        asked = [asyncio.create_task(stopped.a.post(START, growing())) for _ in range(3)]
-        done, _ = await asyncio.wait(asked, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        sent = [asyncio.create_task(stopped.a.post(START, growing())) for _ in range(3)]
+        done, _ = await asyncio.wait(sent, timeout=10, return_when=asyncio.FIRST_COMPLETED)
         assert [(await task).status for task in done] == [503]
         more.set()
-        assert sorted([(await task).status for task in asked]) == [400, 400, 503]
+        assert sorted([(await task).status for task in sent]) == [400, 400, 503]
 
 
 @pytest.fixture
@@ -181,14 +181,14 @@ async def test_more_connections_than_may_be_open_push_out_the_silent_ones_and_ot
 async def test_a_connection_that_has_to_go_gets_its_answer_and_where_none_goes_a_new_one_is_503(narrow):
     narrow.contracts.hold = asyncio.Event()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as many:
-        caller, asked = TestClient(many, narrow.a.base), []
+        caller, sent = TestClient(many, narrow.a.base), []
         async with asyncio.timeout(10):
             for number in range(32):
-                asked.append(asyncio.create_task(caller.post(START, authorize_start(f"{number:08}"))))
+                sent.append(asyncio.create_task(caller.post(START, authorize_start(f"{number:08}"))))
                 while len(narrow.contracts.starts) <= number:
                     await asyncio.sleep(0.001)
             refused = await caller.post(START, authorize_start())
         assert (refused.status, refused.code, refused.headers["Retry-After"]) == (503, "021", "1")
         narrow.contracts.hold.set()
-        assert [answer.status for answer in await asyncio.gather(*asked)] == [200] * 32
+        assert [answer.status for answer in await asyncio.gather(*sent)] == [200] * 32
     assert (await narrow.a.post(START, authorize_start())).status == 200

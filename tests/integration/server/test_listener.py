@@ -63,10 +63,10 @@ async def test_a_request_that_was_begun_is_answered_before_the_end():
     async with aiohttp.ClientSession() as client:
         async with AsyncExitStack() as stack:
             url = await start_listener(stack, respond_late, "127.0.0.1", 0, "peer_api", max_connections=10)
-            asked = asyncio.create_task(client.get(url))
+            response = asyncio.create_task(client.get(url))
             await begun.wait()
             asyncio.get_running_loop().call_later(0.1, goes_on.set)
-        assert await (await asked).text() == "late"
+        assert await (await response).text() == "late"
         with pytest.raises(aiohttp.ClientConnectorError):
             await client.get(url)
 
@@ -82,7 +82,7 @@ async def test_all_addresses_of_a_name_are_bound(monkeypatch):
         one.close()
 
 
-async def test_a_port_that_is_taken_is_said_in_one_line():
+async def test_a_taken_port_is_reported_in_one_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         async with AsyncExitStack() as stack:
@@ -90,7 +90,7 @@ async def test_a_port_that_is_taken_is_said_in_one_line():
                 await start_listener(stack, respond, "127.0.0.1", port, "peer_api", max_connections=10)
 
 
-async def test_a_body_that_waits_for_100_continue_is_asked_for_after_the_credentials(pair):
+async def test_a_body_that_waits_for_100_continue_is_requested_after_the_credentials(pair):
     head = f"POST /api/oicp/{START} HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
     body = json.dumps(authorize_start()).encode()
     for node, first_line in (("b", b"HTTP/1.1 100 Continue"), ("a", b"HTTP/1.1 401 Unauthorized")):

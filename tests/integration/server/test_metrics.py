@@ -1,4 +1,4 @@
-"""What Prometheus is told of a node."""
+"""What Prometheus is metrics of a node."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,34 +25,34 @@ async def test_requests_are_counted_by_operation_and_result(pair):
         await pair.a.post(START, authorize_start())
     await pair.a.post(CDR, cdr(UNKNOWN_SESSION))
     await pair.a.post(CDR, b"{")
-    told = await numbers(pair, pair.a)
-    requests = {key[1:]: value for key, value in told.items() if key[0] == "p2p_oicp_requests_total"}
+    metrics = await numbers(pair, pair.a)
+    requests = {key[1:]: value for key, value in metrics.items() if key[0] == "p2p_oicp_requests_total"}
     assert requests == {
         ("AuthorizeStart", "backend", "ok"): 3,
         ("ChargeDetailRecord", "backend", "refused"): 1,
         ("ChargeDetailRecord", "backend", "invalid"): 1,
     }
-    assert told["p2p_oicp_request_duration_seconds_count", "AuthorizeStart", "backend"] == 3
+    assert metrics["p2p_oicp_request_duration_seconds_count", "AuthorizeStart", "backend"] == 3
     assert (await numbers(pair, pair.b))["p2p_oicp_requests_total", "AuthorizeStart", "ok", "peer"] == 3
 
 
 async def test_what_waits_for_a_peer_that_is_away_is_shown_with_its_age_attempts_next_try_and_error(patient):
-    async with owing(patient):
+    async with with_waiting_record(patient):
         async with asyncio.timeout(10):
-            told = await numbers(patient, patient.a)
-            while told.get(("p2p_oicp_outbox_attempts", "node b", "waiting"), 0) < 1:
-                told = await numbers(patient, patient.a)
-    assert told["p2p_oicp_outbox_messages", "node b", "waiting"] == 1
-    assert told["p2p_oicp_outbox_attempts", "node b", "waiting"] >= 1
-    assert 200 < told["p2p_oicp_destination_next_try_seconds", "node b"] <= 300
-    assert 0 < told["p2p_oicp_outbox_oldest_seconds", "node b", "waiting"] < 20
-    kinds = {key[1] for key in told if key[0] == "p2p_oicp_destination_last_error" and key[2] == "node b"}
+            metrics = await numbers(patient, patient.a)
+            while metrics.get(("p2p_oicp_outbox_attempts", "node b", "waiting"), 0) < 1:
+                metrics = await numbers(patient, patient.a)
+    assert metrics["p2p_oicp_outbox_messages", "node b", "waiting"] == 1
+    assert metrics["p2p_oicp_outbox_attempts", "node b", "waiting"] >= 1
+    assert 200 < metrics["p2p_oicp_destination_next_try_seconds", "node b"] <= 300
+    assert 0 < metrics["p2p_oicp_outbox_oldest_seconds", "node b", "waiting"] < 20
+    kinds = {key[1] for key in metrics if key[0] == "p2p_oicp_destination_last_error" and key[2] == "node b"}
     assert kinds <= {"PeerUnreachable", "PeerSilent"}  # a connection that was open when the peer went breaks
     assert len(kinds) == 1
 
 
 async def test_the_list_of_peers_says_what_waits_for_each_why_and_when_it_was_heard(patient):
-    async with owing(patient):
+    async with with_waiting_record(patient):
         async with asyncio.timeout(10):
             while not (peer := await listed(patient))["failures"]:
                 await asyncio.sleep(0.01)
@@ -62,8 +62,8 @@ async def test_the_list_of_peers_says_what_waits_for_each_why_and_when_it_was_he
 
 
 @asynccontextmanager
-async def owing(pair) -> AsyncIterator[None]:
-    """Node A runs and owes a record to node B, which is away."""
+async def with_waiting_record(pair) -> AsyncIterator[None]:
+    """Node A runs and has a record for node B, which is away."""
     async with pair.running("a"):
         async with pair.running("b"):
             session = (await pair.a.post(START, authorize_start())).json["SessionID"]

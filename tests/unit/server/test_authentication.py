@@ -80,7 +80,7 @@ async def test_a_nonce_counts_as_used_only_after_the_whole_body(world):
         await world.authenticator.authenticate(request, None)
 
 
-async def test_of_two_that_came_at_the_same_time_with_one_nonce_the_first_whole_one_is_accepted(world):
+async def test_of_two_concurrent_requests_with_one_nonce_the_first_whole_one_is_accepted(world):
     request = world.request()
     first = await world.authenticator.authenticate(request, None)
     second = await world.authenticator.authenticate(request, None)
