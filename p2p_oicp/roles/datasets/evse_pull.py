@@ -105,6 +105,9 @@ class PullSnapshotCache:
         self._size = 0
         self._max_bytes = max_bytes
 
+    def __repr__(self) -> str:
+        return f"<PullSnapshotCache snapshots={len(self._snapshots)} bytes={self._size}>"
+
     async def get(
         self, peer_name: str, request_digest: bytes, *, is_first: bool, search: Callable[[], Awaitable[array[int]]]
     ) -> PullSnapshot:
@@ -168,6 +171,7 @@ class EvseDataPullHandler:
         """Return one page of the live records, or of the changes since LastCall. Raises Refusal 022."""
         page_request = PageRequest.from_query(request.query)
         since = self._last_call_timestamp(request.message)
+        # The digest is that of the body: page and size are in the query, so all pages of a pull share a snapshot.
         snapshot = await self._snapshots.get(
             request.peer.name if request.peer else "",
             request.digest,

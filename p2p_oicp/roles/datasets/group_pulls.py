@@ -71,6 +71,7 @@ class GroupPullHandler:
                 StatusCodeValue.DATA_ERROR,
                 f"{len(requested)} EvseIDs are asked for; at most {_MAX_IDS} are answered",
             )
+        # An EVSE whose status was never pushed is still known by its EVSE data.
         statuses = await self._load_by_key(DatasetKind.EVSE_STATUS, requested)
         evse_records = await self._load_by_key(DatasetKind.EVSE_DATA, requested.keys() - statuses.keys())
         records = [
@@ -84,6 +85,7 @@ class GroupPullHandler:
     async def products(self, request: OperationRequest[PullPricingProductData]) -> OperationResponse:
         """Return the products that some operators offer to this provider or to all."""
         pull = request.message
+        # PullPricingProductData has no ProviderID in its body: the provider is the one in the path.
         audiences = _audiences(request.sender_id)
         group_keys = [f"{operator.key}|{audience}" for operator in pull.operator_ids for audience in audiences]
         rows = await self._load_groups(
@@ -106,6 +108,7 @@ class GroupPullHandler:
             since=_timestamp(pull.last_call),
         )
         dataset_type = DATASET_TYPES[DatasetKind.EVSE_PRICING]
+        # A push of EVSE prices has no object around its records, the response to a pull has one for each operator.
         wrappers = (orjson.dumps({"OperatorID": row["party"]}) for row in rows)
         wrapped_groups = [
             dataset_type.wrap(wrapper, row["records"]) for wrapper, row in zip(wrappers, rows, strict=True)

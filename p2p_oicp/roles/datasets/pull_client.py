@@ -82,11 +82,13 @@ class PullSpec:
     build_requests: RequestFactory
 
 
+# EVSE data and statuses are the same for all our providers, so one of them asks.
 def _provider_request(local_peer: Peer, _peer: Peer) -> Iterator[tuple[str, bytes]]:
     provider = local_peer.providers[0].text
     yield provider, orjson.dumps({"ProviderID": provider})
 
 
+# Products and prices are offered to single providers: each of ours asks for its own.
 def _product_requests(local_peer: Peer, peer: Peer) -> Iterator[tuple[str, bytes]]:
     operators = [operator.text for operator in peer.operators]
     for provider in local_peer.providers:
@@ -209,6 +211,9 @@ class DatasetPuller:
         self._backoff = backoff
         self._failures = 0
 
+    def __repr__(self) -> str:
+        return f"<DatasetPuller peer={self._peer.name} failures={self._failures}>"
+
     async def run(self) -> None:
         while True:
             delay = await self.pull()
@@ -243,6 +248,7 @@ class DatasetPuller:
         """Pull a dataset. Raises PeerError, StoreError; nothing is changed then."""
         name, store = self._peer.name, self._context.store
         since = await change_feed.get_watermark(store, name, dataset) if dataset is DatasetKind.EVSE_DATA else None
+        # A full pull deletes what it does not contain; a delta contains its deletions.
         replace_scope = ReplaceScope.SOURCE if since is None else ReplaceScope.NOTHING
         pull_import = PullImport(self._context.datasets, dataset, name, replace_scope)
         reader = PullResultReader(self._context, self._peer, dataset, pull_import)

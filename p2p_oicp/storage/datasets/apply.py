@@ -10,7 +10,6 @@ delta pulls learn of the deletion.
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -39,6 +38,7 @@ from p2p_oicp.storage.statements import (
     listed,
     updating,
 )
+from p2p_oicp.storage.store import Row
 
 _records, _groups, _versions = dataset_records.c, dataset_groups.c, dataset_versions.c
 _ALLOCATE_NUMBERS = Statement(
@@ -142,12 +142,10 @@ MAX_INLINE_RECORDS = 100
 IDEMPOTENCY_WINDOW_SECONDS = 300.0
 
 # A record with its digest, and the row that it replaces.
-_UpdatedRecord = tuple[DatasetRecord, bytes, sqlite3.Row]
+_UpdatedRecord = tuple[DatasetRecord, bytes, Row]
 
 
-def apply_in_transaction(
-    tx: Transaction, changeset: Changeset, missing_rows: Sequence[sqlite3.Row], now: float
-) -> ApplyResult:
+def apply_in_transaction(tx: Transaction, changeset: Changeset, missing_rows: Sequence[Row], now: float) -> ApplyResult:
     """Apply a changeset of few records as a whole or, if it violates its precondition, not at all.
 
     Args:
@@ -165,7 +163,7 @@ def apply_in_transaction(
         live_keys = {key for key, row in load_rows(tx, dataset, source, keys).items() if not row["deleted"]}
         if conflicts := conflicting_keys(changeset.precondition, keys, live_keys):
             return ApplyResult(conflicts=tuple(sorted(conflicts)))
-    # Order: records refer to the change number of their group's row, so groups come first.
+    # Order: changed records update the row of their group, which therefore has to exist.
     changed = upsert_groups(tx, dataset, source, changeset.groups, now)
     changed += upsert_records(tx, dataset, source, changeset.records, now)
     changed += mark_keys_deleted(tx, dataset, source, changeset.deleted_keys, now)
@@ -218,8 +216,9 @@ def digest_of(raw: bytes) -> bytes:
     return hashlib.blake2b(raw, digest_size=16).digest()
 
 
-def load_rows(tx: Transaction, dataset: DatasetKind, source: str, keys: Iterable[str]) -> dict[str, sqlite3.Row]:
+def load_rows(tx: Transaction, dataset: DatasetKind, source: str, keys: Iterable[str]) -> dict[str, Row]:
     """Return the rows of these keys, tombstones included."""
+    # One statement for all keys: a list parameter has no limit on its length, unlike bound values.
     rows = tx.all(_SELECT_BY_KEYS, dataset_=dataset, source_=source, keys=list_parameter(keys))
     return {row["key"]: row for row in rows}
 
@@ -274,6 +273,7 @@ def _update_records(tx: Transaction, updated: Sequence[_UpdatedRecord], changes:
     rows = (
         (
             *(record.group_key, record.filter_value, digest, record.raw, change),
+            # A record that returns from its tombstone begins a new life: an insert to peers that know of the deletion.
             *(change if row["deleted"] else row["created_change"], now, row["id"]),
         )
         for (record, digest, row), change in zip(updated, changes, strict=True)
@@ -316,11 +316,12 @@ def _update_index_rows(
         _insert_index_rows(tx, dataset, source, ((row["id"], record) for record, _, row in updated), now)
 
 
-def mark_deleted(tx: Transaction, dataset: DatasetKind, source: str, rows: Sequence[sqlite3.Row], now: float) -> int:
+def mark_deleted(tx: Transaction, dataset: DatasetKind, source: str, rows: Sequence[Row], now: float) -> int:
     """Turn rows (``id``, ``group_key``) into tombstones; return their number."""
     if not rows:
         return 0
     changes = allocate_numbers(tx, "change", len(rows))
+    # The bytes stay in the tombstone: replication sends them in the delete.
     ids = _archive_versions(tx, (row["id"] for row in rows), now)
     tx.run_rows(_MARK_DELETED, ((change, now, row["id"]) for row, change in zip(rows, changes, strict=True)))
     if dataset in _REMOVE_INDEX_ROWS:
@@ -356,6 +357,7 @@ def upsert_groups(tx: Transaction, dataset: DatasetKind, source: str, groups: It
         if row is not None and (row["party"], row["wrapper"], row["audience"]) == group[1:]:
             continue
         changed += 1
+        # The wrapper is data as well: the one of products has their default price.
         (change,) = allocate_numbers(tx, "change", 1)
         tx.run(
             _UPSERT_GROUP,

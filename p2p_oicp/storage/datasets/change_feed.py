@@ -103,6 +103,7 @@ _SELECT_CHANGES = compiled(
     .order_by(_records.change)
     .limit(bindparam("limit"))
 )
+# Records that are created behind `until` are left to the changes that follow a snapshot.
 _SELECT_LIVE_IDS = compiled(
     select(_records.id)
     .where(*_group_filter, _records.deleted == 0, _records.created_change <= bindparam("until"))
@@ -175,6 +176,7 @@ async def load_changes(
         "audiences": list_parameter(scope.audiences),
         "after": after,
     }
+    # Nearly all deltas are short. Only one that fills the inline limit is read again in a thread.
     rows = store.query_inline(_SELECT_CHANGES, limit=_MAX_INLINE_ROWS, **parameters)
     if len(rows) == _MAX_INLINE_ROWS < limit:
         rows = await store.query(_SELECT_CHANGES, limit=limit, **parameters)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -44,7 +43,7 @@ from p2p_oicp.storage.datasets.staging import Now, StagedImport, find_missing_ro
 from p2p_oicp.storage.schema import dataset_records
 from p2p_oicp.storage.sqlite.writer import Lane, Transaction
 from p2p_oicp.storage.statements import Statement, compiled, list_parameter, listed
-from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.store import Row, Store
 
 log = structlog.get_logger(__name__)
 
@@ -156,16 +155,14 @@ class ExclusiveUpdate:
         self.release()
         return await asyncio.shield(write)
 
-    def _apply_job(
-        self, changeset: Changeset, missing_rows: Sequence[sqlite3.Row]
-    ) -> Callable[[Transaction], ApplyResult]:
+    def _apply_job(self, changeset: Changeset, missing_rows: Sequence[Row]) -> Callable[[Transaction], ApplyResult]:
         return lambda tx: apply_in_transaction(tx, changeset, missing_rows, self._now())
 
     async def _wait_for_queued_writes(self) -> None:
         if self._state.queued:
             await asyncio.wait(self._state.queued)
 
-    async def _find_missing_rows(self, changeset: Changeset) -> Sequence[sqlite3.Row]:
+    async def _find_missing_rows(self, changeset: Changeset) -> Sequence[Row]:
         if changeset.replace_scope is ReplaceScope.NOTHING:
             return ()
         present_keys = {record.key for record in changeset.records}
@@ -177,7 +174,7 @@ class ExclusiveUpdate:
         return await find_missing_rows(self._store, changeset, present_keys)
 
     async def _stage_and_apply(
-        self, changeset: Changeset, changed: Changeset, missing_rows: Sequence[sqlite3.Row]
+        self, changeset: Changeset, changed: Changeset, missing_rows: Sequence[Row]
     ) -> ApplyResult:
         """Apply ``changeset``; ``changed`` is the same without the records that the store has already."""
         if await self._store.write(lambda tx: is_duplicate(tx, changeset, self._now()), Lane.BULK):
@@ -206,7 +203,7 @@ class ExclusiveUpdate:
         return tuple(sorted(conflicts))
 
     async def apply_staged(
-        self, staged: StagedImport, changeset: Changeset, missing_rows: Sequence[sqlite3.Row] | None = None
+        self, staged: StagedImport, changeset: Changeset, missing_rows: Sequence[Row] | None = None
     ) -> ApplyResult:
         """Apply a changeset whose records are staged; the arguments are those of `StagedImport.commit_and_apply`."""
         await self._wait_for_queued_writes()
@@ -238,6 +235,10 @@ class DatasetCoordinator:
         # Times on the wire have milliseconds; LastCall is compared with what is stored.
         self._now: Now = lambda: round(now(), 3)
         self._states: dict[tuple[DatasetKind, str], _SourceState] = {}
+
+    def __repr__(self) -> str:
+        interrupted = sum(state.interrupted is not None for state in self._states.values())
+        return f"<DatasetCoordinator sources={len(self._states)} interrupted={interrupted}>"
 
     @asynccontextmanager
     async def exclusive(self, dataset: DatasetKind, source: str) -> AsyncIterator[ExclusiveUpdate]:
@@ -304,6 +305,10 @@ class PullImport:
         # By key, None for a deletion: of a record that changes twice during a pull, the last state counts.
         self._pending: dict[str, DatasetRecord | None] = {}
         self._staged: StagedImport | None = None
+
+    def __repr__(self) -> str:
+        changeset = self._changeset
+        return f"<PullImport {changeset.dataset.label} from {changeset.source} pending={len(self._pending)}>"
 
     async def add_record(self, record: DatasetRecord) -> None:
         """Add a record to insert or update. Raises StoreError."""

@@ -38,6 +38,7 @@ _ATTRIBUTE_FILTERS = """
 _ALL_FILTERS = f"{_SOURCE_FILTER}{_ATTRIBUTE_FILTERS}"
 # All ids as one text: a million rows as Python objects would cost more than the search.
 _SELECT_IDS = "SELECT group_concat(record_id) AS ids FROM (SELECT f.record_id {} {} ORDER BY f.record_id)"
+# CROSS JOIN fixes the order of the loops: over the few ranges of cells, and for each of them through the index.
 _IN_AREA = (
     "FROM json_each(:cells) AS c CROSS JOIN evse_index AS f "
     "WHERE f.geo_cell BETWEEN json_extract(c.value, '$[0]') AND json_extract(c.value, '$[1]') AND f.deleted = 0 "
@@ -176,4 +177,5 @@ def evse_knowledge(
     has_data = bool(rows) or bool(
         store.query_inline(_SELECT_ANY_OF_OPERATOR, operator=operator_key, **source_parameters)
     )
+    # NULL, a member that is missing in pulled data of OICP 2.1 and 2.2, does not refuse anything.
     return EvseKnowledge(has_data, bool(rows), all(row["hubject_compatible"] != 0 for row in rows))

@@ -18,7 +18,6 @@ Invariant: only one import of a dataset and source is under way. `DatasetCoordin
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,7 +39,7 @@ from p2p_oicp.storage.schema import counters, dataset_groups, dataset_records, i
 from p2p_oicp.storage.spool import SpoolFile
 from p2p_oicp.storage.sqlite.writer import Lane, Transaction
 from p2p_oicp.storage.statements import compiled
-from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.store import Row, Store
 
 log = structlog.get_logger(__name__)
 
@@ -161,9 +160,7 @@ class StagedImport:
         """Stage records and deletions. Raises StoreError; then only ``discard`` is left to do."""
         await self._spool_file.append(map(_encode, _chunks(records, deleted_keys)))
 
-    async def commit_and_apply(
-        self, changeset: Changeset, missing_rows: Sequence[sqlite3.Row] | None = None
-    ) -> ApplyResult:
+    async def commit_and_apply(self, changeset: Changeset, missing_rows: Sequence[Row] | None = None) -> ApplyResult:
         """Apply all that is staged, as one change.
 
         After an error behind the commit point (`is_committed`), call :meth:`finish`; before it, :meth:`discard`.
@@ -203,7 +200,7 @@ class StagedImport:
         return await self._apply(self._read_back())
 
     async def _apply(
-        self, batches: AsyncIterator[Sequence[_Chunk | bytes]], missing_rows: Sequence[sqlite3.Row] | None = None
+        self, batches: AsyncIterator[Sequence[_Chunk | bytes]], missing_rows: Sequence[Row] | None = None
     ) -> int:
         committed = self._require_committed()
         changeset, changed, present_keys = committed.changeset, 0, set[str]()
@@ -239,7 +236,7 @@ class StagedImport:
             self._committed = None
         await self._spool_file.remove()
 
-    async def _delete_rows(self, changeset: Changeset, rows: Sequence[sqlite3.Row]) -> int:
+    async def _delete_rows(self, changeset: Changeset, rows: Sequence[Row]) -> int:
         chunks = [rows[start : start + CHUNK_SIZE] for start in range(0, len(rows), CHUNK_SIZE)]
         changed = 0
         for first in range(0, len(chunks), _MAX_QUEUED_JOBS):
@@ -298,7 +295,7 @@ def apply_chunk(tx: Transaction, changeset: Changeset, chunk: _Chunk | bytes, no
     return changed, [record.key for record in chunk.records] + list(chunk.unchanged_keys)
 
 
-def _delete_chunk(tx: Transaction, changeset: Changeset, rows: Sequence[sqlite3.Row], now: Now) -> int:
+def _delete_chunk(tx: Transaction, changeset: Changeset, rows: Sequence[Row], now: Now) -> int:
     return mark_deleted(tx, changeset.dataset, changeset.source, rows, now())
 
 
@@ -314,7 +311,7 @@ def _delete_import(tx: Transaction, import_id: int) -> None:
 
 async def find_missing_rows(
     store: Store, changeset: Changeset, present_keys: Collection[str], until: int = _MAX_CHANGE
-) -> list[sqlite3.Row]:
+) -> list[Row]:
     """Return the live rows that a changeset replaces and does not contain.
 
     Args:
@@ -324,7 +321,7 @@ async def find_missing_rows(
         until: the last change that is older than the changeset.
 
     """
-    missing: list[sqlite3.Row] = []
+    missing: list[Row] = []
     for group in await _replaced_group_keys(store, changeset):
         after = 0
         while rows := await store.query_bulk(
