@@ -1,17 +1,27 @@
-"""Backends that behave like real ones, and clusters of real nodes on this machine, for demonstrations and tests.
+"""Simulated backends, and clusters of real nodes on this machine, for demonstrations and tests.
 
-:class:`Csms` is a charge point operator's backend, :class:`ContractSystem` a mobility provider's. Both speak plain OICP
-over HTTP with their own node's backend API, as they would with a clearing house, and know nothing else of nodes. Each
-keeps its own books, so that what arrived can be compared with what was sent; a :class:`Journal` tells who said what to
-whom. :class:`Cluster` runs the nodes between them as processes.
+Overview
+    `Csms` is a charge point operator's backend, `ContractSystem` a mobility provider's. Both speak plain OICP over HTTP
+    with their own node's backend API, as they would with a clearing house, and do not depend on the node's code.
+
+Main classes
+    `BackendConnection` carries a backend's requests and the node's requests to it; an `ExchangeLog` has each exchange.
+    `Cluster` writes the nodes' files (`node_files`) and runs each node as a process (`NodeProcess`).
+
+Invariants
+    Each backend records what it sent and received, so that a check compares the two backends and never trusts a node.
+    Simulated time (`SimulatedClock`) moves by itself only in CDRs and notifications; every timeout is in real time.
+
+Where to read next
+    `demo` plays a roaming day between two nodes; `scenarios` plays onboarding sequences against any two endpoints.
 """
 
 from __future__ import annotations
 
 from p2p_oicp.simulator.cluster import Cluster, NodeFailed, NodeProcess
-from p2p_oicp.simulator.csms import ChargingPoint, ChargingSession, Csms
+from p2p_oicp.simulator.csms import ChargingPoint, ChargingSession, Csms, SimulatedClock
 from p2p_oicp.simulator.emp import Contract, ContractSystem
-from p2p_oicp.simulator.exchange_log import ExchangeLog, LoggedExchange, SimulatedClock
+from p2p_oicp.simulator.exchange_log import ExchangeLog, LoggedExchange
 from p2p_oicp.simulator.node_files import NodeSpec
 
 __all__ = [

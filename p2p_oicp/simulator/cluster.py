@@ -1,9 +1,9 @@
 """Several nodes on this machine, each a real process with its own files and loopback listeners.
 
-A cluster writes ``node.toml`` and ``peers.toml`` for each node, so that all know each other. They take each other's
-word, which is for loopback only, unless their specs say what they prove: then they have keys and certificates as well.
-``start`` returns when the node answers ``/readyz``; ``kill`` is the crash, ``stop`` the orderly end. Whatever still
-runs when the block ends is stopped.
+A cluster writes ``node.toml`` and ``peers.toml`` for each node, with all others as its peers. Unless their specs
+require signatures or mTLS, nodes do not authenticate each other, which is for loopback only. ``start`` returns when the
+node responds to ``/readyz``; ``kill`` is a crash, ``stop`` an orderly end. What still runs when the block ends is
+stopped.
 """
 
 from __future__ import annotations
@@ -41,14 +41,15 @@ _LOG_TAIL_LINES = 20
 
 
 class NodeFailed(P2pOicpError):
-    """A node process did not do what was asked; the text ends with the last lines of its log."""
+    """A node process did not start or stop as it should; the text ends with the last lines of its log."""
 
 
 @dataclass
 class NodeProcess:
     """One node: its folder, its ports and, while it runs, its process.
 
-    ``command`` takes the path of ``node.toml`` as its last argument; ``patience``, in seconds, bounds every wait.
+    ``command`` takes the path of ``node.toml`` as its last argument; ``timeout``, in seconds, bounds each start
+    and stop.
     """
 
     spec: NodeSpec
@@ -70,17 +71,17 @@ class NodeProcess:
 
     @property
     def keys(self) -> Path:
-        """Folder of its keys and its certificate, where it has any."""
+        """Folder of its keys and its certificate, if it has any."""
         return self.directory / KEYS_DIRECTORY
 
     @property
     def log_file(self) -> Path:
-        """Where the node's output goes, over all its starts."""
+        """The node's output, of all its starts."""
         return self.directory / "node.log"
 
     @property
     def is_running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process runs."""
         return self.process is not None and self.process.returncode is None
 
     @property
@@ -150,10 +151,15 @@ class NodeProcess:
 
 
 class Cluster:
-    """Nodes that know each other; an async context manager that starts all of them, and stops what still runs.
+    """Nodes that are peers of each other; an async context manager that starts all, and stops what still runs.
 
-    ``route`` says at which URL one node (the first) finds another one, when that is not the other's own peer API. What
-    is signed names that URL, so nodes that sign are found by all others at the same one.
+    Args:
+        directory: each node gets a folder of its name in it.
+        specs: one for each node; their names are the keys of ``nodes``.
+        command: as `NodeProcess.command`.
+        timeout: seconds for each start and stop.
+        resolve_url: returns the URL at which one node (first argument) calls another; by default the other's peer API.
+            Signatures cover that URL, so nodes that sign need the same one for all others.
     """
 
     def __init__(
@@ -211,7 +217,7 @@ class Cluster:
                 await node.kill()
 
     def write_files(self, node: NodeProcess) -> None:
-        """Write the node's configuration, as the specs, ports and routes now are."""
+        """Write the node's configuration files, and its credentials, if it has none yet."""
         node.directory.mkdir(parents=True, exist_ok=True)
         others = [other for other in self.nodes.values() if other is not node]
         url = self._resolve_url(others[0], node) if others else None
@@ -232,7 +238,7 @@ async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
 
 
 def _environment() -> dict[str, str]:
-    """Return our environment without the settings of other nodes, and with the package that runs now found first."""
+    """Return our environment without settings of nodes, and with this very package first on the path."""
     filtered = {name: value for name, value in os.environ.items() if not name.upper().startswith("P2P_OICP_")}
     package_root = str(Path(__file__).parents[2])
     return {**filtered, "PYTHONPATH": os.pathsep.join(filter(None, (package_root, filtered.get("PYTHONPATH"))))}

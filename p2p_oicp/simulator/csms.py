@@ -1,17 +1,16 @@
-"""What a CSMS knows of its charging points and their sessions, and the OICP messages that say it.
+"""A simulated charge point operator's backend (CSMS): charging points with meters, sessions, and their messages.
 
-A charge point operator's backend: charging points with meters, drivers who swipe cards, and its own books.
-
-It behaves as an existing CSMS behind a clearing house does: it pushes statuses, asks for authorization, notifies, sends
-one CDR a session, and obeys remote starts and stops. What happens at the charging points is told by the caller; a
-refused step is no error here, its answer is returned. No answer at all is a PeerError.
+It behaves as an existing CSMS behind a clearing house does: it pushes statuses, requests authorizations, notifies,
+sends one CDR for each session, and executes remote starts and stops. The caller makes things happen at the charging
+points. A refusal is no error here: the response is returned. No response at all is a PeerError.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, tzinfo
 from decimal import Decimal
 from types import TracebackType
 from typing import Self
@@ -40,14 +39,35 @@ from p2p_oicp.oicp import (
     SessionID,
     StatusCodeValue,
 )
-from p2p_oicp.simulator.exchange_log import (
-    BackendConnection,
-    ExchangeLog,
-    SimulatedClock,
-    acknowledgement,
-    is_accepted,
-    refusal,
-)
+from p2p_oicp.simulator.backend_connection import BackendConnection, acknowledgement, refusal
+from p2p_oicp.simulator.exchange_log import ExchangeLog, is_accepted
+
+
+class SimulatedClock:
+    """A Clock whose wall time moves only by ``advance``: half an hour of charging takes no time.
+
+    Its monotonic time is the machine's, so that timeouts and durations stay real.
+    """
+
+    def __init__(self, start: datetime) -> None:
+        self._time = start.timestamp()
+        self._zone: tzinfo | None = start.tzinfo
+
+    def time(self) -> float:
+        """Return simulated seconds since the epoch."""
+        return self._time
+
+    def monotonic(self) -> float:
+        """Return real seconds since an arbitrary start."""
+        return time.monotonic()
+
+    def now(self) -> datetime:
+        """Return the simulated time, aware, in the time zone of the start."""
+        return datetime.fromtimestamp(self._time, self._zone)
+
+    def advance(self, seconds: float) -> None:
+        """Move the simulated time forward."""
+        self._time += seconds
 
 
 @dataclass
@@ -61,7 +81,7 @@ class ChargingPoint:
 
 @dataclass
 class ChargingSession:
-    """One session in the CSMS's books; ``readings`` are those of the meter, in kWh, from the first to the latest."""
+    """One session of the CSMS; ``meter_readings`` are in kWh, from the first to the latest."""
 
     session_id: SessionID
     partner_session_id: str
@@ -77,7 +97,7 @@ class ChargingSession:
     cdr: ChargeDetailRecord | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        # What has not happened yet has the time of the start: a session without charging has a CDR, too.
+        # Until they happen, all times are that of the start: a session without charging has a CDR, too.
         self.charging_start = self.charging_end = self.session_end = self.session_start
         self.meter_readings = [self.point.meter]
 
@@ -87,7 +107,7 @@ class ChargingSession:
         return self.meter_readings[-1] - self.meter_readings[0]
 
     def start_notification(self) -> ChargingNotificationStart:
-        """Say that energy flows now."""
+        """Return the notification that energy flows now."""
         return ChargingNotificationStart(
             type=NotificationType.START,
             session_id=self.session_id,
@@ -101,7 +121,7 @@ class ChargingSession:
         )
 
     def progress_notification(self, now: datetime) -> ChargingNotificationProgress:
-        """Say how far charging has come."""
+        """Return the notification of the energy so far."""
         return ChargingNotificationProgress(
             type=NotificationType.PROGRESS,
             session_id=self.session_id,
@@ -116,7 +136,7 @@ class ChargingSession:
         )
 
     def end_notification(self) -> ChargingNotificationEnd:
-        """Say that energy has ceased to flow."""
+        """Return the notification that the session has ended."""
         return ChargingNotificationEnd(
             type=NotificationType.END,
             session_id=self.session_id,
@@ -134,7 +154,7 @@ class ChargingSession:
         )
 
     def charge_detail_record(self) -> ChargeDetailRecord:
-        """Say what is to be paid for."""
+        """Return the record to bill by."""
         return ChargeDetailRecord(
             session_id=self.session_id,
             cpo_partner_session_id=self.partner_session_id,
@@ -152,7 +172,12 @@ class ChargingSession:
 
 
 class Csms:
-    """The backend of one operator; an async context manager. ``sessions`` and ``points`` are its books."""
+    """The backend of one operator; an async context manager.
+
+    Attributes:
+        points: its charging points, by EvseID.
+        sessions: its sessions, by SessionID; what the demo compares with the contract system's.
+    """
 
     def __init__(
         self,
@@ -194,16 +219,16 @@ class Csms:
         return self._connection.url
 
     def connect(self, name: str, url: str) -> None:
-        """Say which node to use, by its backend API's URL."""
+        """Set the node to use, by the URL of its backend API."""
         self._connection.connect(name, url)
 
     @property
     def statuses(self) -> dict[EvseID, str]:
-        """The status of every EVSE, as its charging point has it."""
+        """The current status of every EVSE."""
         return {point.evse_id: point.status for point in self.points.values()}
 
     async def push_all_statuses(self) -> Message:
-        """Replace what the node knows of our statuses (fullLoad)."""
+        """Replace all statuses that the node has of this operator (fullLoad)."""
         return await self._push_statuses(ActionType.FULL_LOAD, list(self.points.values()))
 
     async def push_changed_statuses(self) -> Message | None:
@@ -212,7 +237,7 @@ class Csms:
         return await self._push_statuses(ActionType.UPDATE, changed) if changed else None
 
     async def swipe(self, evse_id: EvseID, uid: UID) -> tuple[ChargingSession | None, Message]:
-        """Let a driver hold a card to a charging point; return the session, if there is one now, and the answer."""
+        """Swipe a card at a charging point; return the session, None if it was refused, and the response."""
         identification = _rfid_identification(uid)
         partner_session_id = self._next_partner_session_id()
         response = await self._connection.send_request(
@@ -230,20 +255,20 @@ class Csms:
         return self._open_session(response.session_id, evse_id, identification, partner_session_id), response
 
     async def start_charging(self, session: ChargingSession) -> Message:
-        """Let energy flow, and say so."""
+        """Let energy flow, and notify."""
         self._clock.advance(60)
         session.charging_start = self._clock.now()
         return await self._send_notification(session.start_notification())
 
     async def charge(self, session: ChargingSession, energy: Decimal, *, minutes: int) -> Message:
-        """Let ``energy`` kWh flow within some minutes, and say how far it has come."""
+        """Let ``energy`` kWh flow within ``minutes``, and notify of the progress."""
         self._clock.advance(60 * minutes)
         session.point.meter += energy
         session.meter_readings.append(session.point.meter)
         return await self._send_notification(session.progress_notification(self._clock.now()))
 
     async def swipe_to_stop(self, session: ChargingSession, uid: UID) -> Message:
-        """Let a driver hold a card to a charging point that is in use; return the answer."""
+        """Swipe a card at a charging point that is in use; return the response."""
         response = await self._connection.send_request(
             "AuthorizeStop",
             self.operator.text,
@@ -260,7 +285,7 @@ class Csms:
         return response
 
     async def end_session(self, session: ChargingSession) -> Message:
-        """Let the driver unplug, and say that the session is over."""
+        """Unplug, and notify of the end."""
         if not session.charging_stopped:
             self._stop_charging(session)
         self._clock.advance(60)
@@ -269,7 +294,7 @@ class Csms:
         return await self._send_notification(session.end_notification())
 
     async def send_cdr(self, session: ChargingSession) -> Message:
-        """Send the session's CDR; the same one, if it was sent before."""
+        """Send the session's CDR; a repeated call sends the same one."""
         self._clock.advance(1)
         session.cdr = session.cdr or session.charge_detail_record()
         return await self._connection.send_request("ChargeDetailRecord", self.operator.text, session.cdr)

@@ -1,7 +1,7 @@
-"""An e-mobility provider's backend: contracts with cards and an app, and its own books.
+"""A simulated e-mobility provider's backend (contract system): contracts, sessions, and what was received for them.
 
-It behaves as an existing contract system behind a clearing house does: it says which of its drivers may charge, takes
-notifications and CDRs, starts and stops sessions from an app, and pulls statuses. No answer at all is a PeerError.
+It behaves as an existing contract system behind a clearing house does: it authorizes its drivers, acknowledges
+notifications and CDRs, starts and stops sessions from an app, and pulls statuses. No response at all is a PeerError.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ from p2p_oicp.oicp import (
     StatusCode,
     StatusCodeValue,
 )
-from p2p_oicp.simulator.exchange_log import BackendConnection, ExchangeLog, acknowledgement, evse_statuses, refusal
+from p2p_oicp.simulator.backend_connection import BackendConnection, acknowledgement, refusal
+from p2p_oicp.simulator.exchange_log import ExchangeLog, evse_statuses
 
 
 @dataclass
 class Contract:
-    """One driver's contract, with an EvcoID for the app and cards by their UIDs."""
+    """One driver's contract: an EvcoID for the app, and the UIDs of RFID cards."""
 
     evco_id: EvcoID
     uids: tuple[UID, ...] = ()
@@ -53,7 +54,7 @@ class Contract:
 
 @dataclass
 class DriverSession:
-    """One session in the contract system's books."""
+    """One session of the contract system."""
 
     contract: Contract
     evse_id: EvseID | None
@@ -63,7 +64,10 @@ class DriverSession:
 class ContractSystem:
     """The backend of one provider; an async context manager.
 
-    Its books: ``sessions``, and by session what came in, in order: ``notifications`` and ``cdrs``.
+    Attributes:
+        sessions: by SessionID.
+        notifications: those received, in order, by SessionID.
+        cdrs: those received, in order, by SessionID; a second one is recorded as well, so that a check can find it.
     """
 
     def __init__(
@@ -102,11 +106,11 @@ class ContractSystem:
         return self._connection.url
 
     def connect(self, name: str, url: str) -> None:
-        """Say which node to use, by its backend API's URL."""
+        """Set the node to use, by the URL of its backend API."""
         self._connection.connect(name, url)
 
     async def wait_until(self, condition: Callable[[], bool], *, timeout_seconds: float) -> bool:
-        """Wait until the books fulfil a condition; return whether they did within so many seconds."""
+        """Wait until what was received fulfils a condition; return whether it did in time."""
         try:
             async with asyncio.timeout(timeout_seconds), self._received:
                 await self._received.wait_for(condition)
@@ -115,7 +119,7 @@ class ContractSystem:
         return True
 
     async def start_remotely(self, evco_id: EvcoID, evse_id: EvseID) -> tuple[SessionID | None, Message]:
-        """Let a driver start charging from the app; return the SessionID, if there is a session now, and the answer."""
+        """Start charging from the app; return the SessionID, None if it was refused, and the response."""
         response = await self._connection.send_request(
             "AuthorizeRemoteStart",
             self.provider.text,
@@ -132,7 +136,7 @@ class ContractSystem:
         return response.session_id, response
 
     async def stop_remotely(self, session_id: SessionID) -> Message:
-        """Let a driver stop charging from the app."""
+        """Stop charging from the app."""
         session = self.sessions[session_id]
         response = await self._connection.send_request(
             "AuthorizeRemoteStop",
@@ -144,7 +148,7 @@ class ContractSystem:
         return response
 
     async def pull_statuses(self, *, logged: bool = True) -> dict[EvseID, str]:
-        """Return the status of every EVSE that the node knows."""
+        """Return the status of every EVSE that the node has."""
         pull = PullEvseStatus(provider_id=self.provider)
         return evse_statuses(
             await self._connection.send_request("PullEvseStatus", self.provider.text, pull, logged=logged)

@@ -1,12 +1,8 @@
-"""Ports of the loopback address for nodes that are started, killed and started again at the same place.
+"""What the nodes of a cluster need before they start: configuration files, credentials, and loopback ports.
 
-A node's port stands in the files of its peers, so it is chosen before anybody listens there, and it stays the node's
-while it is down. Two things could take it meanwhile: an outgoing connection, so the ports lie below the range from
-which systems take those; and another process that looks for ports as we do, so each process keeps a block for itself.
-
-Makes what the nodes of a cluster prove their identity with: keys, and certificates for a laboratory.
-
-The configuration files of a cluster's nodes.
+**Ports.** A node's port is in the files of its peers, so it is chosen before the node listens, and has to stay free
+while the node is down. Two things could take it meanwhile: an outgoing connection, so the ports lie below the range
+that systems use for those; and another process that chooses ports in this way, so each process reserves a block.
 """
 
 from __future__ import annotations
@@ -33,14 +29,11 @@ _BLOCK_STARTS = range(10_240, 32_000, _PORT_BLOCK_SIZE)
 
 
 class NoFreePorts(P2pOicpError):
-    """All ports that a node could have here are taken."""
+    """All ports of the range are taken."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now, all different; no other process is given the same ones.
-
-    Raises ``NoPortsLeft``.
-    """
+    """Return different ports that are free now, and that no other process gets from here; raise `NoFreePorts`."""
     candidates = islice(_reserved_ports(), _PORT_BLOCK_SIZE - 1)
     ports = list(islice(filter(_is_free, candidates), count))
     if len(ports) < count:
@@ -50,7 +43,7 @@ def free_ports(count: int) -> list[int]:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As a listener does: connections that ended a moment ago are no obstacle.
+        # As a listener does: connections in TIME_WAIT do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -61,7 +54,7 @@ def _is_free(port: int) -> bool:
 
 @cache
 def _reserved_ports() -> Iterator[int]:
-    """Return the ports of a block that is ours while this process runs, round and round: no port is used again soon."""
+    """Return an endless cycle over a block that is reserved for this process, so that no port is reused soon."""
     for block_start in random.sample(_BLOCK_STARTS, len(_BLOCK_STARTS)):
         reservation = socket.socket()
         try:
@@ -78,7 +71,7 @@ _CERTIFICATE_DAYS = 1
 
 
 def ensure_credentials(spec: NodeSpec, folder: Path) -> NodeCredentials:
-    """Return what a node proves its identity with; made, and kept in ``folder``, where it is not there yet."""
+    """Return a node's public key and certificate; created in ``folder`` if they are not there yet."""
     if not spec.signs and not spec.tls:
         return NodeCredentials()
     if not (folder / keystore.PRIVATE_KEY_FILE).exists():
@@ -99,20 +92,23 @@ def _ensure_certificate(spec: NodeSpec, folder: Path) -> str:
 
 _TomlEntry = tuple[str, str | int | float | tuple[str, ...] | None]
 
-#: The folder of a node's secrets, and what stands in it.
+#: The folder of a node's secrets, and the files of its certificate in it.
 KEYS_DIRECTORY, CERTIFICATE_FILE, KEY_FILE = "keys", "tls.crt", "tls.key"
 
-# A cluster is watched by a person or a test: a node that comes back shall not be waited for long.
+# Far shorter than a node's defaults: a person or a test waits for a node that comes back.
 _RETRY_FIRST = 0.2
 _RETRY_MAX = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """What one node of a cluster is; the URLs are those of its backends.
+    """The configuration of one node of a cluster.
 
-    ``require`` is what it wants its peers to prove: "signature", "mtls", both, or nothing. ``signs`` and ``tls`` say
-    what it can prove: it has a key, and a certificate, with which its peer API then listens.
+    Attributes:
+        cpo_url: the CPO backend's URL, if there is one; likewise ``emp_url``.
+        require: the credentials that it requires of its peers: "signature", "mtls", both, or none.
+        signs: whether it has a signing key.
+        tls: whether its peer API listens with TLS, with a certificate of its own.
     """
 
     name: str
@@ -127,7 +123,7 @@ class NodeSpec:
 
 @dataclass(frozen=True, slots=True)
 class NodeCredentials:
-    """What a node is known by, for the peers files of the others; None where it proves nothing that way."""
+    """A node's credentials for the peers files of the others, base64 of DER; None: it has none of that kind."""
 
     public_key: str | None = None
     certificate: str | None = None
@@ -142,7 +138,7 @@ class Ports:
 
 
 def node_toml(spec: NodeSpec, ports: Ports, url: str | None = None) -> str:
-    """Return the text of a node's ``node.toml``, on the loopback address; ``url`` is where its peers find it."""
+    """Return the text of a node's ``node.toml``, on the loopback address; ``url`` is the one that its peers call."""
     backend: list[_TomlEntry] = [
         ("host", LOOPBACK), ("port", ports.backend), ("cpo_url", spec.cpo_url), ("emp_url", spec.emp_url),
     ]  # fmt: skip
@@ -171,7 +167,7 @@ def node_toml(spec: NodeSpec, ports: Ports, url: str | None = None) -> str:
 
 
 def peers_toml(peers: Iterable[tuple[NodeSpec, str, NodeCredentials]]) -> str:
-    """Return the text of a ``peers.toml``: each peer with the URL of its peer API, and what it is known by."""
+    """Return the text of a ``peers.toml``: each peer with the URL of its peer API and its credentials."""
     return "\n".join(
         _toml_table(
             "[[peer]]",
@@ -186,6 +182,6 @@ def peers_toml(peers: Iterable[tuple[NodeSpec, str, NodeCredentials]]) -> str:
 
 
 def _toml_table(header: str, entries: Sequence[_TomlEntry]) -> str:
-    # What JSON writes for text, numbers and lists of text is TOML as well.
+    # JSON of texts, numbers and lists of texts is TOML as well.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in entries if value is not None]
     return "\n".join([header, *lines, ""])

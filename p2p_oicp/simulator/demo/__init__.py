@@ -1,8 +1,8 @@
-"""A complete roaming day between two nodes, for people to watch and for machines to check: ``./scripts/demo``.
+"""``p2p-oicp demo``: a complete roaming day between two nodes, for people to watch and for machines to check.
 
-``world.py`` puts the day together: node A (CPO ``DE*GEF``) and node B (EMP ``DE-GDF``) as processes, a CSMS behind A, a
-contract system behind B. ``scenes.py`` is what happens, and what must be true after it; ``timeline.py`` shows it;
-``report.py`` holds what was checked. The checks compare the books of the two backends, never the nodes' word.
+`world` sets it up: node A (CPO ``DE*GEF``) and node B (EMP ``DE-GDF``) as processes, a CSMS behind A, a contract system
+behind B; it also has the timelines (output) and the report (results of checks). `scenes` has the actions, each followed
+by its checks. Invariant: a check compares what the two backends have recorded, never what a node reports of itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""What is compared at the end of a scene: the two backends' own books, as values.
+"""The scenes of the demo, their checks, and `run_demo`, which plays them.
 
-The day, scene by scene: what is done, and what must be true afterwards.
-
-Plays the day from beginning to end.
+A scene drives the two simulated backends, then checks that what both have recorded agrees.
 """
 
 from __future__ import annotations
@@ -36,51 +34,18 @@ from p2p_oicp.simulator.demo.world import (
 from p2p_oicp.simulator.emp import ContractSystem
 from p2p_oicp.simulator.exchange_log import is_accepted, is_refused, status_code_of
 
-
-def cdr_members(cdr: ChargeDetailRecord) -> Any:  # noqa: ANN401 - any JSON
-    """Return all members of a CDR as on the wire; numbers are exact decimals, so 12.340 equals 12.34."""
-    return json.loads(cdr.to_json(), parse_float=Decimal, parse_int=Decimal)
-
-
-def received_cdrs(contracts: ContractSystem, session_id: SessionID) -> list[Any]:
-    """Return the content of every CDR that arrived for a session."""
-    return [cdr_members(cdr) for cdr in contracts.cdrs.get(session_id, [])]
-
-
-def billed_energy(contracts: ContractSystem, session_id: SessionID) -> Decimal:
-    """Return the energy of all CDRs that arrived for a session, in kWh."""
-    return sum((cdr.consumed_energy for cdr in contracts.cdrs.get(session_id, [])), Decimal(0))
-
-
-def notification_types(
-    contracts: ContractSystem, session_id: SessionID, *, ignore_duplicates: bool = False
-) -> list[str]:
-    """Return the types of the notifications that arrived for a session, in their order.
-
-    Progress that follows Progress is told once: a node may replace one that still waits by a newer one. A repetition
-    says, byte for byte, what another one said before; it is marked, or left out.
-    """
-    labels: list[str] = []
-    seen: set[bytes] = set()
-    for notification in contracts.notifications.get(session_id, []):
-        body = notification.to_json()
-        label = f"{notification.type} again" if body in seen else str(notification.type)
-        if not (body in seen and ignore_duplicates) and labels[-1:] != [label]:
-            labels.append(label)
-        seen.add(body)
-    return labels
-
-
 Scene = Callable[[DemoContext], Awaitable[None]]
 
 _POLL_SECONDS = 0.05
+_DEMO_TIMEOUT_SECONDS = 60.0
+_SCENE_TIMEOUT_SECONDS = 25.0
 
 _NOTIFICATIONS_BEFORE_END = ["Start", "Progress"]
 _ALL_NOTIFICATIONS = ["Start", "Progress", "End"]
 
 
 async def push_and_pull_statuses(context: DemoContext) -> None:
-    """Bring statuses from the charging points to the app, all of them and then one that changed."""
+    """Replicate statuses from the charging points to the app: all of them, then one that changed."""
     response = await context.csms.push_all_statuses()
     context.check("node A took the full load of statuses", is_accepted(response))
     await _check_statuses_replicated(context)
@@ -95,7 +60,7 @@ async def push_and_pull_statuses(context: DemoContext) -> None:
 
 
 async def charge_with_card(context: DemoContext) -> None:
-    """Let a driver of the provider charge with an RFID card."""
+    """Charge with an RFID card of the provider."""
     session, response = await context.csms.swipe(EVSES[0], CARD)
     context.check("the card is authorized", is_accepted(response))
     if session is None:
@@ -113,7 +78,7 @@ async def charge_with_card(context: DemoContext) -> None:
 
 
 async def charge_with_app(context: DemoContext) -> None:
-    """Let a driver of the provider start and stop from the app."""
+    """Start and stop charging from the provider's app."""
     session_id, response = await context.contracts.start_remotely(APP_DRIVER, EVSES[1])
     context.check("the remote start is accepted", is_accepted(response))
     if session_id is None:
@@ -131,7 +96,7 @@ async def charge_with_app(context: DemoContext) -> None:
 
 
 async def reject_invalid_tokens(context: DemoContext) -> None:
-    """Try cards that nobody answers for, or whose contract is not valid."""
+    """Swipe cards that no provider has, or whose contract is locked."""
     counts_before = len(context.csms.sessions), len(context.contracts.sessions)
     for uid, label, code in ((UNKNOWN_CARD, "an unknown card", "102"), (BLOCKED_CARD, "a locked card", "200")):
         session, response = await context.csms.swipe(EVSES[2], uid)
@@ -142,7 +107,7 @@ async def reject_invalid_tokens(context: DemoContext) -> None:
 
 
 async def recover_from_peer_outage(context: DemoContext) -> None:
-    """Crash node B during a session: its CDR waits at node A, which restarts meanwhile, until B is back."""
+    """Crash node B during a session: the CDR stays pending at node A, also over a restart of A, until B is back."""
     session, response = await context.csms.swipe(EVSES[2], CARD)
     context.check("the card is authorized while both nodes are up", is_accepted(response))
     if session is None:
@@ -170,7 +135,7 @@ async def recover_from_peer_outage(context: DemoContext) -> None:
 
 
 async def stop_nodes_and_compare(context: DemoContext) -> None:
-    """End the nodes in order, then compare the books once more."""
+    """Stop the nodes, then compare the records of both backends as a whole."""
     for node in (context.node_a, context.node_b):
         context.record_event(f"{node.spec.name} is stopped")
         await node.stop()
@@ -202,7 +167,7 @@ async def _charge(context: DemoContext, session: ChargingSession, *energies: Dec
 
 
 async def _end_and_check_session(context: DemoContext, session: ChargingSession, energy: Decimal) -> None:
-    """End a session and check what both sides have of it."""
+    """End a session and check that the EMP has its notifications and its CDR."""
     await context.csms.end_session(session)
     await context.csms.push_changed_statuses()
     response = await context.csms.send_cdr(session)
@@ -232,7 +197,7 @@ async def _check_notifications(context: DemoContext, session_id: SessionID, expe
 
 
 async def _check_notifications_ignoring_duplicates(context: DemoContext, session_id: SessionID) -> None:
-    """Check that a crash cost none; one that was handed over at the moment of the crash may have come twice."""
+    """Check that none was lost in a crash; one in flight at the crash may be delivered twice (at least once)."""
 
     def received() -> list[str]:
         return notification_types(context.contracts, session_id, ignore_duplicates=True)
@@ -246,8 +211,8 @@ async def _check_notifications_ignoring_duplicates(context: DemoContext, session
 
 
 async def _check_statuses_replicated(context: DemoContext) -> None:
-    """Wait until node B has what the charging points say; looks that come too early are not shown."""
-    # A pull is all that an OICP backend has to find out; the check that follows says what is missing when time is up.
+    """Wait until node B has the statuses of the charging points; the polls before that are not logged."""
+    # Polling: OICP gives an EMP's backend a pull only. After the timeout, the check below names the difference.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(context.timeout):
             while await context.contracts.pull_statuses(logged=False) != context.csms.statuses:  # noqa: ASYNC110
@@ -256,12 +221,8 @@ async def _check_statuses_replicated(context: DemoContext) -> None:
     context.check("a pull at node B returns exactly the statuses of the charging points", pulled, context.csms.statuses)
 
 
-_DEMO_TIMEOUT_SECONDS = 60.0
-_SCENE_TIMEOUT_SECONDS = 25.0
-
-
 async def run_demo(directory: Path, timeline: Timeline, scenes: Sequence[tuple[str, Scene]] = SCENES) -> Report:
-    """Play all scenes with nodes that live in ``directory``; return what was checked. Takes 60 s at most."""
+    """Play all scenes with the nodes' files in ``directory``; return the checks. Takes 60 s at most."""
     report = Report()
     clock = SystemClock()
     started = clock.monotonic()
@@ -291,3 +252,37 @@ def _record_failure(report: Report, timeline: Timeline, scene: str, sentence: st
     check = Check(scene, sentence, held=False, detail=str(exc) or "took too long")
     report.checks.append(check)
     timeline.check(check)
+
+
+def cdr_members(cdr: ChargeDetailRecord) -> Any:  # noqa: ANN401 - any JSON
+    """Return a CDR's JSON members; numbers as exact decimals, so 12.340 equals 12.34."""
+    return json.loads(cdr.to_json(), parse_float=Decimal, parse_int=Decimal)
+
+
+def received_cdrs(contracts: ContractSystem, session_id: SessionID) -> list[Any]:
+    """Return the members of every CDR that the EMP received for a session."""
+    return [cdr_members(cdr) for cdr in contracts.cdrs.get(session_id, [])]
+
+
+def billed_energy(contracts: ContractSystem, session_id: SessionID) -> Decimal:
+    """Return the energy of all CDRs that the EMP received for a session, in kWh."""
+    return sum((cdr.consumed_energy for cdr in contracts.cdrs.get(session_id, [])), Decimal(0))
+
+
+def notification_types(
+    contracts: ContractSystem, session_id: SessionID, *, ignore_duplicates: bool = False
+) -> list[str]:
+    """Return the types of the notifications that the EMP received for a session, in their order.
+
+    Consecutive Progress counts as one: a node replaces a pending one by a newer one. A duplicate (byte for byte) is
+    marked with "again", or left out.
+    """
+    labels: list[str] = []
+    seen: set[bytes] = set()
+    for notification in contracts.notifications.get(session_id, []):
+        body = notification.to_json()
+        label = f"{notification.type} again" if body in seen else str(notification.type)
+        if not (body in seen and ignore_duplicates) and labels[-1:] != [label]:
+            labels.append(label)
+        seen.add(body)
+    return labels

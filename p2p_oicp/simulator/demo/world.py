@@ -1,8 +1,6 @@
-"""What a person (or, with ``--json``, a program) sees while the day goes on.
+"""The participants of the demo, connected; the checks and their report; the timelines that show both.
 
-What the demonstration has checked.
-
-Everything that takes part in the day, put together and connected.
+A `Timeline` is the output: a table for people (`RichTimeline`), or JSON lines for programs (`JsonTimeline`).
 """
 
 from __future__ import annotations
@@ -25,33 +23,78 @@ from rich.text import Text
 from p2p_oicp.clock import SystemClock
 from p2p_oicp.oicp import UID, EvcoID, EvseID, OperatorID, ProviderID
 from p2p_oicp.simulator.cluster import Cluster, NodeProcess
-from p2p_oicp.simulator.csms import ChargingPoint, Csms
+from p2p_oicp.simulator.csms import ChargingPoint, Csms, SimulatedClock
 from p2p_oicp.simulator.emp import Contract, ContractSystem
-from p2p_oicp.simulator.exchange_log import ExchangeLog, LoggedExchange, SimulatedClock
+from p2p_oicp.simulator.exchange_log import ExchangeLog, LoggedExchange
 from p2p_oicp.simulator.node_files import NodeSpec
+
+OPERATOR = OperatorID("DE*GEF")
+PROVIDER = ProviderID("DE-GDF")
+EVSES = tuple(EvseID(f"DE*GEF*E1001*{number}") for number in (1, 2, 3, 4))
+
+CARD = UID("04A1B2C3D4E5F6")
+BLOCKED_CARD = UID("04B10C4ED00000")
+UNKNOWN_CARD = UID("CAFEBABE")
+APP_DRIVER = EvcoID("DE-GDF-C12345678-X")
+
+# Simulated time begins so long before now: nodes reject times that lie in the future.
+_SIMULATED_DURATION = timedelta(hours=12)
 
 _SESSION_ID_WIDTH = 8
 # Time, from → to, operation, session; the result has what is left of the terminal's width.
 _COLUMN_WIDTHS = (8, 18, 22, _SESSION_ID_WIDTH)
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A sentence that must be true at that point; ``detail`` has the difference if it is not."""
+
+    scene: str
+    sentence: str
+    held: bool
+    detail: str = ""
+
+
+@dataclass
+class Report:
+    """All checks of one run."""
+
+    checks: list[Check] = field(default_factory=list)
+    exchanges: int = 0
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> list[Check]:
+        """Checks that did not hold."""
+        return [check for check in self.checks if not check.held]
+
+    @property
+    def held(self) -> bool:
+        """Whether there are checks and all of them held."""
+        return bool(self.checks) and not self.failed
+
+    def by_scene(self) -> list[tuple[str, list[Check]]]:
+        """Return the checks in their order, grouped by scene."""
+        return [(scene, list(checks)) for scene, checks in groupby(self.checks, key=lambda check: check.scene)]
+
+
 class Timeline(Protocol):
-    """Where the demonstration shows what happens; times are in seconds since its start."""
+    """The demo's output; ``at`` is in seconds since its start."""
 
     def scene(self, number: int, title: str) -> None:
         """Begin a new scene."""
 
     def exchange(self, at: float, exchange: LoggedExchange) -> None:
-        """Show that somebody asked and was answered."""
+        """Show one OICP exchange."""
 
     def event(self, at: float, text: str) -> None:
-        """Show that something else happened, such as a crash."""
+        """Show another event, such as a crash."""
 
     def check(self, check: Check) -> None:
-        """Show that something was checked."""
+        """Show the result of one check."""
 
     def summary(self, report: Report) -> None:
-        """Show everything that was checked, at the end."""
+        """Show all checks, at the end."""
 
 
 class RichTimeline:
@@ -149,55 +192,9 @@ class JsonTimeline:
         self._stream.flush()
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One sentence that must be true at that point of the day; ``detail`` says what was found where it is not."""
-
-    scene: str
-    sentence: str
-    held: bool
-    detail: str = ""
-
-
-@dataclass
-class Report:
-    """All checks of one run."""
-
-    checks: list[Check] = field(default_factory=list)
-    exchanges: int = 0
-    seconds: float = 0.0
-
-    @property
-    def failed(self) -> list[Check]:
-        """Checks that did not hold."""
-        return [check for check in self.checks if not check.held]
-
-    @property
-    def held(self) -> bool:
-        """Whether something was checked and all of it held."""
-        return bool(self.checks) and not self.failed
-
-    def by_scene(self) -> list[tuple[str, list[Check]]]:
-        """Return the checks in their order, grouped by scene."""
-        return [(scene, list(checks)) for scene, checks in groupby(self.checks, key=lambda check: check.scene)]
-
-
-OPERATOR = OperatorID("DE*GEF")
-PROVIDER = ProviderID("DE-GDF")
-EVSES = tuple(EvseID(f"DE*GEF*E1001*{number}") for number in (1, 2, 3, 4))
-
-CARD = UID("04A1B2C3D4E5F6")
-BLOCKED_CARD = UID("04B10C4ED00000")
-UNKNOWN_CARD = UID("CAFEBABE")
-APP_DRIVER = EvcoID("DE-GDF-C12345678-X")
-
-# The day is told in this time before now, so that nothing in it lies in the future.
-_SIMULATED_DURATION = timedelta(hours=12)
-
-
 @dataclass
 class DemoContext:
-    """The cast, and what was found out; ``patience`` is how long to wait for what is on its way, in seconds."""
+    """All that a scene uses; ``timeout`` bounds each wait for a delivery, in seconds."""
 
     cluster: Cluster
     csms: Csms
@@ -219,15 +216,15 @@ class DemoContext:
         return self.cluster["node B"]
 
     def elapsed(self) -> float:
-        """Seconds since the demonstration began."""
+        """Return the seconds since the demo began."""
         return SystemClock().monotonic() - self.started
 
     def record_event(self, text: str) -> None:
-        """Show that something happened."""
+        """Show an event."""
         self.timeline.event(self.elapsed(), text)
 
     def check(self, sentence: str, actual: object, expected: object = True) -> None:  # noqa: FBT002 - a value, no switch
-        """Record whether a sentence is true: ``found`` must equal ``expected``."""
+        """Record and show a check: it holds if ``actual`` equals ``expected``."""
         held = actual == expected
         check = Check(self.scene, sentence, held, "" if held else f"expected {expected!r}, found {actual!r}")
         self.report.checks.append(check)
@@ -236,7 +233,7 @@ class DemoContext:
 
 @asynccontextmanager
 async def open_demo(directory: Path, timeline: Timeline, report: Report) -> AsyncIterator[DemoContext]:
-    """Start backends and nodes, connect them, and end all of them afterwards."""
+    """Start backends and nodes, connect them, and stop all of them afterwards."""
     clock = SystemClock()
     started = clock.monotonic()
     exchange_log = ExchangeLog(clock, listeners=[lambda exchange: timeline.exchange(exchange.at - started, exchange)])

@@ -1,9 +1,9 @@
 """The classic onboarding sequences, played against any two OICP endpoints.
 
 One endpoint plays the clearing house for a CPO's backend, the other for an EMP's; they may be the backend APIs of two
-nodes, or one hub. The player is both backends: it sends what a CSMS and a contract system send, listens where the
-endpoints call them back (``backends``), and says of each sequence whether it went as OICP says, or what went wrong.
-``publishing``, ``charging`` and ``repeating`` are the sequences; ``stage`` is what they play on.
+nodes, or one hub. `run_scenarios` is both backends: it sends the requests of a CSMS and of a contract system
+(`messages`), serves the requests of the endpoints (`backends`), and reports of each sequence whether the endpoints
+behaved as OICP demands, or the first deviation. `cases` has the sequences, `harness` the context that they run in.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A CSMS and a contract system that answer as they are told, and write down what they were asked."""
+"""A scripted CSMS and a scripted contract system, which record the requests that they receive."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class ReceivedRequest:
 
 @dataclass
 class ScriptedBackend:
-    """Listens on a loopback port for what an endpoint sends; an async context manager.
+    """Serves an endpoint's requests on a loopback port; an async context manager.
 
-    ``answers`` says how, by operation; what is not in it is refused with 320.
+    ``handlers`` are by operation name; any other operation is refused with 320.
     """
 
     name: str
@@ -62,7 +62,7 @@ class ScriptedBackend:
         await self._runner.cleanup()
 
     def received_messages(self, operation: str, **members: object) -> list[Json]:
-        """Return the messages of an operation that came, those with these members."""
+        """Return the received messages of an operation that have these members, in any letter case."""
         return [
             request.message
             for request in self.received
@@ -96,7 +96,7 @@ def authorization_json(code: StatusCodeValue = StatusCodeValue.SUCCESS, **member
 
 
 def scripted_csms(port: int) -> ScriptedBackend:
-    """Return a CSMS that starts, stops and reserves whatever it is asked to."""
+    """Return a CSMS that accepts every remote start, stop and reservation."""
 
     async def accept(message: Json) -> Json:
         return acknowledgement_json(SessionID=message.get("SessionID"), CPOPartnerSessionID="scenario-csms")
@@ -111,17 +111,17 @@ def scripted_csms(port: int) -> ScriptedBackend:
 
 
 class ScriptedContracts:
-    """What a contract system decides: a card is good, another is not, one contract is locked."""
+    """Decides as a contract system: one card is valid, any other is not, and plug-and-charge contracts are locked."""
 
     def __init__(self, provider: str, valid_uid: str) -> None:
         self._provider = provider
         self._valid_uid = valid_uid
         self._identification_by_session: dict[str, Json] = {}
-        #: Seconds that an answer to an AuthorizeStart takes.
+        #: Seconds before an AuthorizeStart is answered; a scenario sets it to let a response get lost.
         self.response_delay = 0.0
 
     def backend(self, port: int) -> ScriptedBackend:
-        """Return the listener of this contract system."""
+        """Return the backend that serves this contract system's decisions."""
         return ScriptedBackend(
             "the contract system",
             port,

@@ -1,9 +1,4 @@
-"""Drivers who charge, or may not.
-
-What a CPO publishes, and what an EMP finds.
-
-Answers that get lost, and requests that are sent again.
-"""
+"""The sequences: sessions and their settlement, publishing EVSE data and statuses, lost responses and duplicates."""
 
 from __future__ import annotations
 
@@ -21,10 +16,14 @@ from p2p_oicp.simulator.scenarios.harness import (
 )
 
 _OTHER_UID = "0BADCA2D"
+_PAGE_SIZE = 1000
+# The client gives up before the slow contract system answers, so that the response is lost.
+_SLOW_SECONDS = 1.0
+_SHORT_TIMEOUT_SECONDS = 0.3
 
 
 async def authorize_charge_settle(context: ScenarioContext) -> None:
-    """Authorize a card; notifications, stop and record reach the EMP, which gets what the CPO sent."""
+    """Authorize a card; notifications, stop and CDR reach the EMP as the CPO sent them."""
     identification = messages.rfid_identification(context.valid_uid)
     session_id = (await _authorize(context, identification, "settle")).session_id
     expect(context.emp_backend.received_messages("AuthorizeStart"), "the contract system was not asked")
@@ -46,7 +45,7 @@ async def authorize_charge_settle(context: ScenarioContext) -> None:
 
 
 async def remote_start(context: ScenarioContext) -> None:
-    """Start and stop charging by app; the EMP gets the record."""
+    """Start and stop charging by app; the EMP gets the CDR."""
     await publish_evses(context, 1)
     start_response = await context.emp_client.send("AuthorizeRemoteStart", messages.remote_start(context, 1, "remote"))
     session_id = expect_accepted(start_response, "AuthorizeRemoteStart").session_id
@@ -73,7 +72,7 @@ async def refused_contract_with_its_code(context: ScenarioContext) -> None:
 
 
 async def stop_with_same_identification_only(context: ScenarioContext) -> None:
-    """Stop a session with another card, in vain, and with the one that started it."""
+    """Stop a session with another card, which is refused, and with the one that started it."""
     session_id = (await _authorize(context, messages.rfid_identification(context.valid_uid), "medium")).session_id
     response = await context.cpo_client.send(
         "AuthorizeStop", messages.authorize_stop(context, session_id, messages.rfid_identification(_OTHER_UID))
@@ -84,7 +83,7 @@ async def stop_with_same_identification_only(context: ScenarioContext) -> None:
 
 
 async def second_cdr(context: ScenarioContext) -> None:
-    """Send a record again, and a different one: the second is refused, and the EMP gets one."""
+    """Send a CDR again, and a different one: that is refused, and the EMP gets only the first."""
     identification = messages.rfid_identification(context.valid_uid)
     session_id = (await _authorize(context, identification, "second")).session_id
     cdr = messages.charge_detail_record(context, session_id, identification)
@@ -134,11 +133,8 @@ def _received_cdrs(context: ScenarioContext, session_id: str) -> list[Json]:
     return context.emp_backend.received_messages("ChargeDetailRecord", SessionID=session_id)
 
 
-_PAGE_SIZE = 1000
-
-
 async def publish_and_discover(context: ScenarioContext) -> None:
-    """Publish EVSE data; the EMP finds all that was said of each EVSE."""
+    """Publish EVSE data; the EMP pulls every member of each EVSE."""
     records = [messages.evse_record(context, number) for number in (1, 2)]
     await _push_evse_data(context, "fullLoad", *records)
     await _wait_for_evses(context, {1: "Jena", 2: "Jena"})
@@ -173,7 +169,7 @@ async def status_reaches_the_emp(context: ScenarioContext) -> None:
 
 
 async def delta_converges(context: ScenarioContext) -> None:
-    """Apply what changed since the last call to what was there; a full pull shows the same."""
+    """Apply a delta pull to an earlier full pull; a new full pull has the same EVSEs."""
     await _push_evse_data(context, "fullLoad", *(messages.evse_record(context, number) for number in (1, 2)))
     await _wait_for_evses(context, {1: "Jena", 2: "Jena"})
     mirror = {evse: str(record["Address"]["City"]) for evse, record in (await _pull_evses(context)).items()}
@@ -194,7 +190,7 @@ async def delta_converges(context: ScenarioContext) -> None:
 
 
 async def fleet_change_without_full_load(context: ScenarioContext) -> None:
-    """Change the fleet by insert, update and delete; the EMP finds what a fullLoad would have brought."""
+    """Change the EVSEs by insert, update and delete; the EMP pulls the same as after a fullLoad."""
     await _push_evse_data(context, "insert", messages.evse_record(context, 1))
     await _push_evse_data(context, "insert", messages.evse_record(context, 2))
     await _push_evse_data(context, "update", messages.evse_record(context, 2, city="Erfurt"))
@@ -207,7 +203,7 @@ async def fleet_change_without_full_load(context: ScenarioContext) -> None:
 
 
 async def withdrawn_evse(context: ScenarioContext) -> None:
-    """Withdraw an EVSE; it is gone for the EMP, and cannot be started."""
+    """Withdraw an EVSE; the EMP no longer pulls it, and it cannot be started."""
     await _push_evse_data(context, "fullLoad", *(messages.evse_record(context, number) for number in (1, 2)))
     initial_push = messages.push_evse_status(context, "fullLoad", evse1="Available", evse2="Available")
     expect_accepted(await context.cpo_client.send("PushEvseStatus", initial_push), "PushEvseStatus fullLoad")
@@ -226,7 +222,7 @@ async def withdrawn_evse(context: ScenarioContext) -> None:
 
 
 async def publish_evses(context: ScenarioContext, *numbers: int) -> None:
-    """Add EVSEs, so that something can be started there; return when the EMP finds them."""
+    """Insert EVSEs, and return when the EMP pulls them."""
     for number in numbers:
         await _push_evse_data(context, "insert", messages.evse_record(context, number))
     await _wait_for_evses(context, dict.fromkeys(numbers, "Jena"))
@@ -238,7 +234,7 @@ async def _push_evse_data(context: ScenarioContext, action: str, *records: Json)
 
 
 async def _pull_evses(context: ScenarioContext, **members: object) -> dict[EvseID, Json]:
-    """Return our EVSEs as the EMP finds them, page after page."""
+    """Return the EVSEs of this sequence as the EMP pulls them, page after page."""
     request = {"ProviderID": str(context.endpoints.provider), "GeoCoordinatesResponseFormat": "Google", **members}
     if not members:
         request["OperatorIds"] = [str(context.endpoints.operator)]
@@ -293,12 +289,8 @@ def _format_cities(cities: dict[EvseID, str]) -> str:
     return ", ".join(f"{evse} in {city}" for evse, city in sorted(cities.items())) or "no EVSE"
 
 
-_SLOW_SECONDS = 1.0
-_SHORT_TIMEOUT_SECONDS = 0.3
-
-
 async def retry_after_lost_response(context: ScenarioContext) -> None:
-    """Send a start again whose answer was lost: one session, one effect, one record."""
+    """Send a start again whose response was lost: one session, one authorization, one CDR."""
     identification = messages.rfid_identification(context.valid_uid)
     start = messages.authorize_start(context, identification, "lost")
     context.contracts.response_delay = _SLOW_SECONDS

@@ -1,4 +1,4 @@
-"""What the sequences play on: both endpoints, both backends, and how to say what went wrong."""
+"""What a sequence runs in: both endpoints, both backends, and the expectations that end it with a reason."""
 
 from __future__ import annotations
 
@@ -21,14 +21,18 @@ _POLL_SECONDS = 0.1
 
 
 class ScenarioFailed(P2pOicpError):
-    """An endpoint did not do what OICP says; the text is the reason."""
+    """An endpoint deviated from OICP; the text is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Whom to test, and as whom: base URLs, the parties we speak for, the ports where we are called back.
+    """The endpoints under test.
 
-    ``patience`` is in seconds: how long something may take to come from one endpoint to the other.
+    Attributes:
+        cpo: base URL of the endpoint that the CSMS uses; likewise ``emp``.
+        operator: the party of the CSMS; likewise ``provider``.
+        cpo_port: loopback port where the endpoint calls the CSMS; likewise ``emp_port``.
+        timeout: seconds for something to get from one endpoint to the other.
     """
 
     cpo: str
@@ -42,7 +46,7 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True)
 class EndpointResponse:
-    """An answer: whether it is a yes, its status code, and its members."""
+    """A response: whether it is positive, its status code, and its JSON members."""
 
     is_accepted: bool
     code: str | None
@@ -50,7 +54,7 @@ class EndpointResponse:
 
     @property
     def session_id(self) -> str:
-        """The SessionID; fails where there is none."""
+        """The SessionID; the sequence fails if there is none."""
         session_id = self.members.get("SessionID")
         expect(isinstance(session_id, str), f"the answer has no SessionID: {self}")
         return str(session_id)
@@ -62,7 +66,7 @@ class EndpointResponse:
 
 @dataclass
 class TestClient:
-    """One of our backends, calling its endpoint."""
+    """The client side of one scripted backend; ``party`` is its OperatorID or ProviderID."""
 
     name: str
     url: str
@@ -72,7 +76,7 @@ class TestClient:
     async def send(
         self, operation: str, message: Json, *, deadline: float | None = None, query: Mapping[str, str] | None = None
     ) -> EndpointResponse:
-        """Send one message; raises PeerError where no answer comes."""
+        """Send one message; raise PeerError if there is no response."""
         operation_spec = OPERATION_BY_NAME[operation]
         try:
             reply = await self.client.call(
@@ -103,7 +107,7 @@ def _to_response(message: Message, members: Any) -> EndpointResponse:  # noqa: A
 
 @dataclass
 class ScenarioContext:
-    """Everything that a sequence needs; ``tag`` is new for every sequence, so that none meets another's remains."""
+    """What one sequence uses; ``tag`` is new for every sequence, so that its EVSEs and sessions are its own."""
 
     endpoints: Endpoints
     cpo_client: TestClient
@@ -115,14 +119,14 @@ class ScenarioContext:
     tag: str = field(default_factory=lambda: secrets.token_hex(4).upper())
 
     def evse(self, number: int) -> str:
-        """Return an EvseID of ours."""
+        """Return the EvseID of this sequence with a number."""
         return f"{self.endpoints.operator}*E{self.tag}*{number}"
 
     async def wait_until(self, condition: Callable[[], Awaitable[bool]] | Callable[[], bool], failure: str) -> None:
-        """Wait until a condition holds; fail with ``otherwise`` when patience is at its end."""
+        """Wait until a condition holds; after the timeout, fail with ``failure``."""
         try:
             async with asyncio.timeout(self.endpoints.timeout):
-                while not await _evaluate(condition):  # noqa: ASYNC110 - what we wait for happens in other programs
+                while not await _evaluate(condition):  # noqa: ASYNC110 - it happens in other processes
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
             raise ScenarioFailed(f"after {self.endpoints.timeout:g} s, {failure}") from None
@@ -134,19 +138,19 @@ async def _evaluate(condition: Callable[[], Awaitable[bool]] | Callable[[], bool
 
 
 def expect(condition: object, failure: str) -> None:
-    """Fail the sequence with a reason, unless something holds."""
+    """Fail the sequence with a reason, unless the condition is true."""
     if not condition:
         raise ScenarioFailed(failure)
 
 
 def expect_accepted(response: EndpointResponse, action: str) -> EndpointResponse:
-    """Fail unless the answer is a yes; return it."""
+    """Fail unless the response is positive; return it."""
     expect(response.is_accepted, f"{action} was answered {response}")
     return response
 
 
 def expect_refused(response: EndpointResponse, action: str, *codes: str) -> EndpointResponse:
-    """Fail unless the answer is a no, with one of the codes, where some are given; return it."""
+    """Fail unless the response is a refusal, with one of the codes if some are given; return it."""
     expect(not response.is_accepted, f"{action} was answered {response}")
     expect(
         not codes or response.code in codes, f"{action} was refused with {response.code}, expected {' or '.join(codes)}"

@@ -1,4 +1,4 @@
-"""What a CSMS and a contract system write, as the documents show it."""
+"""The messages of a CSMS and of a contract system, after the examples of the OICP documents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ENERGY = 12.5
 
 
 def evse_record(context: ScenarioContext, number: int, city: str = "Jena") -> Json:
-    """Return the data of one charging spot."""
+    """Return the EvseDataRecord of one EVSE."""
     return {
         "EvseID": context.evse(number),
         "ChargingStationNames": [{"lang": "de", "value": f"Station {number}"}],
@@ -50,12 +50,12 @@ def push_evse_status(context: ScenarioContext, action: str, **statuses: str) -> 
 
 
 def rfid_identification(uid: str) -> Json:
-    """Return the identification of a card."""
+    """Return the identification by an RFID card."""
     return {"RFIDMifareFamilyIdentification": {"UID": uid}}
 
 
 def authorize_start(context: ScenarioContext, identification: Json, suffix: str) -> Json:
-    """Return an eRoamingAuthorizeStart; ``process`` tells it from others of this sequence."""
+    """Return an eRoamingAuthorizeStart; ``suffix`` tells it from others of this sequence."""
     return {
         "OperatorID": str(context.endpoints.operator),
         "EvseID": context.evse(1),
@@ -85,7 +85,7 @@ def remote_start(context: ScenarioContext, number: int, suffix: str) -> Json:
 
 
 def remote_identification(context: ScenarioContext) -> Json:
-    """Return the identification of a driver's app."""
+    """Return the identification by a driver's app."""
     return {"RemoteIdentification": {"EvcoID": f"{context.endpoints.provider}-C12345678-X"}}
 
 

@@ -1,4 +1,4 @@
-"""Plays the sequences, one after the other, and says how each went."""
+"""Runs the sequences one after the other."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _MAX_BODY_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ScenarioResult:
-    """How a sequence went: ``reason`` is None where it passed."""
+    """The result of one sequence; ``reason`` is None if it passed."""
 
     name: str
     seconds: float
@@ -50,7 +50,7 @@ class ScenarioResult:
 async def run_scenarios(
     endpoints: Endpoints, *, names: Collection[str] = (), cpo_token: str | None = None, emp_token: str | None = None
 ) -> AsyncIterator[ScenarioResult]:
-    """Play the sequences (those of ``names``, or all) and tell each outcome at once."""
+    """Run the sequences (those of ``names``, or all) and yield each result at once."""
     async with AsyncExitStack() as stack:
         transport = HttpTransport(user_agent=f"p2p-oicp scenarios/{VERSION}", max_body=_MAX_BODY_BYTES)
         await stack.enter_async_context(transport)
@@ -83,9 +83,7 @@ async def _run_scenario(name: str, scenario: Scenario, context: ScenarioContext)
     except (ScenarioFailed, PeerError) as error:
         return ScenarioResult(name, perf_counter() - started, str(error))
     except (KeyError, TypeError, ValueError) as error:
-        return ScenarioResult(
-            name, perf_counter() - started, f"an answer has not the members that OICP says: {error!r}"
-        )
+        return ScenarioResult(name, perf_counter() - started, f"a response lacks members that OICP demands: {error!r}")
     return ScenarioResult(name, perf_counter() - started)
 
 

@@ -75,10 +75,10 @@ async def test_a_sent_cdr_stays_the_same_when_it_is_sent_again(csms, contracts, 
     assert len(contracts.cdrs[session.session_id]) == 2
 
 
-REFUSED_CARDS = {"unknown": (STRANGE, "102"), "contract not valid": (BLOCKED, "200")}
+REFUSED_UIDS = {"unknown": (STRANGE, "102"), "contract not valid": (BLOCKED, "200")}
 
 
-@pytest.mark.parametrize(("uid", "code"), REFUSED_CARDS.values(), ids=REFUSED_CARDS)
+@pytest.mark.parametrize(("uid", "code"), REFUSED_UIDS.values(), ids=REFUSED_UIDS)
 async def test_a_refused_card_leaves_no_trace_in_the_books(csms, contracts, uid, code):
     session, answer = await csms.swipe(FIRST, uid)
     assert (session, is_refused(answer), status_code_of(answer)) == (None, True, code)

@@ -34,8 +34,8 @@ BROKEN = "import sys; sys.exit('node.toml: port: something is wrong')"
 HANGING = "import threading; print('thinking', flush=True); threading.Event().wait()"
 
 
-def cluster(directory: Path, program: str, *specs: NodeSpec, patience: float = 20.0) -> Cluster:
-    return Cluster(directory, specs or (A,), command=(sys.executable, "-c", program), timeout=patience)
+def cluster(directory: Path, program: str, *specs: NodeSpec, timeout: float = 20.0) -> Cluster:
+    return Cluster(directory, specs or (A,), command=(sys.executable, "-c", program), timeout=timeout)
 
 
 async def test_nodes_are_ready_when_the_block_begins_and_gone_when_it_ends(tmp_path):
@@ -66,7 +66,7 @@ async def test_a_node_that_exits_while_starting_is_reported_with_its_log(tmp_pat
 
 
 async def test_a_node_that_never_becomes_ready_is_killed(tmp_path):
-    nodes = cluster(tmp_path, HANGING, A, B, patience=0.5)
+    nodes = cluster(tmp_path, HANGING, A, B, timeout=0.5)
     with pytest.raises(NodeFailed, match=r"is not ready after 0.5 s"):
         async with nodes:
             pass

@@ -32,9 +32,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 CPOS = {"cpo one": "DE*AAA", "cpo two": "FR*BBB"}
 EMPS = {"emp one": "DE-XXX", "emp two": "FR-YYY"}
 ALONE, ALONE_PROVIDER = "emp three", "AT-ZZZ"
-CARDS = {"emp one": UID("11111111"), "emp two": UID("22222222"), ALONE: UID("33333333")}
+UIDS = {"emp one": UID("11111111"), "emp two": UID("22222222"), ALONE: UID("33333333")}
 NOBODYS_CARD = UID("99999999")
-PATIENCE = 20.0
+TIMEOUT_SECONDS = 20.0
 
 
 @dataclass
@@ -50,14 +50,14 @@ class Roaming:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "p2p_oicp", *arguments, "--config", config, stdout=asyncio.subprocess.PIPE
         )
-        told, _ = await process.communicate()
-        assert process.returncode == 0, told
-        return told.decode()
+        response, _ = await process.communicate()
+        assert process.returncode == 0, response
+        return response.decode()
 
     async def exported_alone(self) -> list[str]:
         """Return the SessionIDs of the records at the node that has no backend."""
-        told = await self.command(ALONE, "cdrs", "export", "--since", "2026-01-01")
-        return [record["SessionID"] for record in json.loads(told)]
+        response = await self.command(ALONE, "cdrs", "export", "--since", "2026-01-01")
+        return [record["SessionID"] for record in json.loads(response)]
 
     async def charge(self, cpo: str, card: UID):
         """Let a driver charge at the first point of a CPO; return the session."""
@@ -75,7 +75,7 @@ def point(cpo: str) -> EvseID:
 
 
 def contract(emp: str) -> Contract:
-    return Contract(EvcoID(f"{EMPS[emp]}-C12345678-X"), (CARDS[emp],))
+    return Contract(EvcoID(f"{EMPS[emp]}-C12345678-X"), (UIDS[emp],))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -110,22 +110,22 @@ async def roaming(tmp_path_factory):
 
 
 async def test_every_driver_charges_everywhere_and_each_record_reaches_its_own_emp_once(roaming):
-    await roaming.command(ALONE, "tokens", "add", CARDS[ALONE].text)
+    await roaming.command(ALONE, "tokens", "add", UIDS[ALONE].text)
     sent = {}
     for cpo in CPOS:
-        for emp, card in CARDS.items():
+        for emp, card in UIDS.items():
             session = await roaming.charge(cpo, card)
             assert is_accepted(await roaming.csms[cpo].send_cdr(session))
             sent[session.session_id] = emp
     for emp, system in roaming.contracts.items():
         mine = {session for session, owner in sent.items() if owner == emp}
         assert await system.wait_until(
-            lambda system=system, mine=mine: set(system.cdrs) >= mine, timeout_seconds=PATIENCE
+            lambda system=system, mine=mine: set(system.cdrs) >= mine, timeout_seconds=TIMEOUT_SECONDS
         )
         assert set(system.cdrs).isdisjoint(sent.keys() - mine)
         assert {len(system.cdrs[session]) for session in mine} == {1}
     mine = {str(session) for session, owner in sent.items() if owner == ALONE}
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while len(alone := await roaming.exported_alone()) < len(mine):
             await asyncio.sleep(0.05)
     assert sorted(alone) == sorted(mine)
@@ -143,19 +143,19 @@ async def test_a_card_of_nobody_is_refused_by_all_and_a_drivers_app_reaches_any_
             await roaming.csms[cpo].end_session(started)
             assert is_accepted(await roaming.csms[cpo].send_cdr(started))
             assert await system.wait_until(
-                lambda s=session_id, system=system: s in system.cdrs, timeout_seconds=PATIENCE
+                lambda s=session_id, system=system: s in system.cdrs, timeout_seconds=TIMEOUT_SECONDS
             )
 
 
 async def test_an_emp_that_crashes_gets_its_record_afterwards_and_once(roaming):
-    session = await roaming.charge("cpo one", CARDS["emp one"])
+    session = await roaming.charge("cpo one", UIDS["emp one"])
     await roaming.nodes["emp one"].kill()
     assert is_accepted(await roaming.csms["cpo one"].send_cdr(session))
     await roaming.nodes["cpo one"].kill()
     await roaming.nodes["cpo one"].start()
     await roaming.nodes["emp one"].start()
     system = roaming.contracts["emp one"]
-    assert await system.wait_until(lambda: session.session_id in system.cdrs, timeout_seconds=PATIENCE)
+    assert await system.wait_until(lambda: session.session_id in system.cdrs, timeout_seconds=TIMEOUT_SECONDS)
     assert is_accepted(await roaming.csms["cpo one"].send_cdr(session))
     await roaming.nodes["emp one"].restart()
     assert len(system.cdrs[session.session_id]) == 1
@@ -167,6 +167,6 @@ async def test_an_emp_that_crashes_gets_its_record_afterwards_and_once(roaming):
 async def test_the_statuses_of_both_cpos_are_seen_by_all_three_emps(roaming):
     for csms in roaming.csms.values():
         assert is_accepted(await csms.push_all_statuses())
-    wanted = {point(cpo): "Available" for cpo in CPOS}
+    expected = {point(cpo): "Available" for cpo in CPOS}
     for system in roaming.contracts.values():
-        await eventually_equals(partial(system.pull_statuses, logged=False), wanted, PATIENCE)
+        await eventually_equals(partial(system.pull_statuses, logged=False), expected, TIMEOUT_SECONDS)

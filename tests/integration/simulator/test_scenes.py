@@ -38,7 +38,7 @@ async def play(world, scene) -> list[str]:
     [push_and_pull_statuses, charge_with_card, charge_with_app, reject_invalid_tokens],
     ids=lambda scene: scene.__name__,
 )
-async def test_every_check_holds_with_an_honest_clearing_house(world, scene):
+async def test_every_check_holds_with_an_honest_hub(world, scene):
     assert await play(world, scene) == []
 
 
@@ -74,7 +74,7 @@ SABOTAGE = {
 
 
 @pytest.mark.parametrize(("kind", "trick", "noticed"), SABOTAGE.values(), ids=SABOTAGE)
-async def test_a_dishonest_clearing_house_is_found_out(world, hub, monkeypatch, kind, trick, noticed):
+async def test_a_dishonest_hub_is_found_out(world, hub, monkeypatch, kind, trick, noticed):
     honest = type(hub).answer
 
     async def answer(hub, operation, party, message):
