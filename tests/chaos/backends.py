@@ -1,4 +1,4 @@
-"""The two companies' own systems, stubborn and with books: what each did, and what it was told."""
+"""The two companies' own systems. Each retries until its node answers, and keeps a ledger of what was acknowledged."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _OK = {"Result": True, "StatusCode": {"Code": "000"}}
 
 
 @dataclass
-class Answer:
-    """What came back; status 0 is no answer at all."""
+class Reply:
+    """An HTTP response; status 0 if there was none."""
 
     status: int
     json: dict
@@ -41,60 +41,60 @@ class Answer:
         return str(self.json.get("StatusCode", {}).get("Code", ""))
 
     @property
-    def is_yes(self) -> bool:
+    def is_positive(self) -> bool:
         return self.json.get("Result") is True or self.json.get("AuthorizationStatus") == "Authorized"
 
 
 @dataclass
 class Backend:
-    """A company's system: asks its node over HTTP, and answers it at ``url``."""
+    """A company's system: sends requests to its node, and serves the node's requests at ``url``."""
 
     http: aiohttp.ClientSession
     node_url: str = ""
     url: str = ""
     rng: random.Random = field(default_factory=lambda: random.Random(1))
-    heard: int = 0
+    received_count: int = 0
 
-    async def ask(self, path: str, body: bytes, base: str = "") -> Answer:
-        """Send one request once, to our node's backend API unless ``base`` is another listener."""
+    async def send(self, path: str, body: bytes, base: str = "") -> Reply:
+        """Send a request once, to our node's backend API or the listener at ``base``."""
         headers = {"Content-Type": "application/json"}
         url = f"{base or self.node_url}/api/oicp/{path}"
         try:
             async with self.http.post(url, data=_payload(body), headers=headers, timeout=_DEADLINE) as response:
                 text = (await response.read()).decode(errors="replace")
-                return Answer(response.status, _json(text), dict(response.headers), text)
+                return Reply(response.status, _json(text), dict(response.headers), text)
         except (aiohttp.ClientError, TimeoutError, OSError):
-            return Answer(0, {})
+            return Reply(0, {})
 
-    async def insist(self, path: str, message: dict) -> Answer:
-        """Send the same bytes until there is an answer that is not "come back later"."""
+    async def send_until_answered(self, path: str, message: dict) -> Reply:
+        """Send the same bytes until the response is neither 429 nor 5xx."""
         body = json.dumps(message).encode()
         while True:
-            answer = await self.ask(path, body)
-            if 200 <= answer.status < 500 and answer.status != 429:
-                return answer
+            reply = await self.send(path, body)
+            if 200 <= reply.status < 500 and reply.status != 429:
+                return reply
             await asyncio.sleep(0.03 + 0.1 * self.rng.random())
 
-    async def answer(self, operation: str, message: dict, body: bytes) -> dict | None:
-        """Answer one request of the node; None breaks the connection."""
+    async def respond(self, operation: str, message: dict, body: bytes) -> dict | None:
+        """Return the response to a request of the node; None breaks the connection."""
         raise NotImplementedError
 
     async def _serve(self, request: web.Request) -> web.Response:
         body = await request.read()
         route = find(request.path.removeprefix("/api/oicp/"))
-        if route is None:  # a node of another cluster, which had this port before
+        if route is None:  # a node of another cluster, which used this port before
             return web.Response(status=404)
-        self.heard += 1
-        told = await self.answer(route.choose(body).name, json.loads(body), body)
-        if told is None:
+        self.received_count += 1
+        response = await self.respond(route.choose(body).name, json.loads(body), body)
+        if response is None:
             assert request.transport is not None
             request.transport.abort()
-        return web.json_response(told or {})
+        return web.json_response(response or {})
 
 
 @asynccontextmanager
 async def listening(*backends: Backend) -> AsyncIterator[None]:
-    """Let the backends answer their nodes."""
+    """Serve the requests of the nodes to these backends."""
     async with contextlib.AsyncExitStack() as stack:
         for backend in backends:
             app = web.Application(client_max_size=1 << 26)
@@ -108,8 +108,8 @@ async def listening(*backends: Backend) -> AsyncIterator[None]:
 
 
 @dataclass
-class Csms(Backend):
-    """A charge point operator's system. What its node has acknowledged is in its books, by SessionID."""
+class LedgerCsms(Backend):
+    """A charge point operator's system. Its ledger holds what its node has acknowledged, by SessionID."""
 
     evses: list[str] = field(default_factory=lambda: [f"{messages.A_CPO}*E{n:04}" for n in range(40)])
     records: dict[str, bytes] = field(default_factory=dict)
@@ -117,156 +117,156 @@ class Csms(Backend):
     statuses: dict[str, str] = field(default_factory=dict)
     remote: dict[str, str] = field(default_factory=dict)
     refused: list[tuple[str, int, dict]] = field(default_factory=list)
-    swipes: int = 0
+    start_count: int = 0
     not_authorized: int = 0
     progress: int = 2
     _partners: int = 0
 
-    async def push_all(self) -> Answer:
-        """Replace everything that the node knows of our statuses."""
+    async def push_all(self) -> Reply:
+        """Replace all our statuses at the node."""
         self.statuses = dict.fromkeys(self.evses, "Available")
         return await self._push("fullLoad", self.statuses)
 
     async def set_status(self, evse: str, status: str) -> None:
-        """Tell the node of one EVSE."""
-        if (await self._push("update", {evse: status})).is_yes:
+        """Push the status of one EVSE."""
+        if (await self._push("update", {evse: status})).is_positive:
             self.statuses[evse] = status
 
-    async def _push(self, action: str, statuses: dict[str, str]) -> Answer:
+    async def _push(self, action: str, statuses: dict[str, str]) -> Reply:
         records = [{"EvseID": evse, "EvseStatus": status} for evse, status in statuses.items()]
         group = {"OperatorID": messages.A_CPO, "OperatorName": "GEF", "EvseStatusRecord": records}
         push = {"ActionType": action, "OperatorEvseStatus": group}
-        return self._note("push", await self.insist(messages.PUSH_STATUS, push))
+        return self._record("push", await self.send_until_answered(messages.PUSH_STATUS, push))
 
-    async def drive(self, sessions: int, *, at_once: int = 8) -> None:
-        """Let so many drivers charge, each at a charging point of its own."""
+    async def run_sessions(self, sessions: int, *, concurrency: int = 8) -> None:
+        """Run so many sessions, ``concurrency`` at a time, each at another charging point."""
         evses = iter([self.evses[n % len(self.evses)] for n in range(sessions)])
 
         async def driver() -> None:
             for evse in evses:
                 await self.charge(evse)
 
-        await asyncio.gather(*(driver() for _ in range(at_once)))
+        await asyncio.gather(*(driver() for _ in range(concurrency)))
 
-    async def keep_busy(self, until: asyncio.Event, *, at_once: int = 8) -> None:
-        """Let drivers charge, each at charging points of its own, one session after the other."""
+    async def charge_until(self, until: asyncio.Event, *, concurrency: int = 8) -> None:
+        """Run sessions, one after the other at each of ``concurrency`` charging points, until the event is set."""
 
         async def driver(evse: str) -> None:
             while not until.is_set():
                 if await self.charge(evse) is None:
                     await asyncio.sleep(0.05)
 
-        await asyncio.gather(*(driver(evse) for evse in self.evses[:at_once]))
+        await asyncio.gather(*(driver(evse) for evse in self.evses[:concurrency]))
 
     async def charge(self, evse: str) -> str | None:
-        """Swipe, charge, stop, send the record; return the SessionID, None where the driver was not authorized."""
+        """Authorize, charge, stop, send the CDR; return the SessionID, or None if the driver was not authorized."""
         self._partners += 1
-        self.swipes += 1
+        self.start_count += 1
         partner = f"csms-{self._partners}"
         start = messages.authorize_start(EvseID=evse, CPOPartnerSessionID=partner)
-        answer = await self.insist(messages.START, start)
-        if not answer.is_yes:
+        reply = await self.send_until_answered(messages.START, start)
+        if not reply.is_positive:
             self.not_authorized += 1
             return None
-        session = answer.json["SessionID"]
+        session = reply.json["SessionID"]
         await self.set_status(evse, "Occupied")
-        await self.tell_all(session, evse, partner)
+        await self.send_session_messages(session, evse, partner)
         await self.set_status(evse, "Available")
         return session
 
-    async def tell_all(self, session: str, evse: str, partner: str) -> None:
-        """Send the notifications and the record of a session."""
+    async def send_session_messages(self, session: str, evse: str, partner: str) -> None:
+        """Send the notifications and the CDR of a session."""
         ids = {"EvseID": evse, "CPOPartnerSessionID": partner}
         await self.notify(messages.notification("Start", session, **ids))
         for step in range(self.progress):
-            told = {"ConsumedEnergyProgress": step + 1, "EventOccurred": f"2026-03-01T10:{10 + 5 * step}:05+01:00"}
-            told["ChargingDuration"] = (10 + 5 * step) * 60_000
-            await self.notify(messages.notification("Progress", session, **ids, **told))
+            datasets = {"ConsumedEnergyProgress": step + 1, "EventOccurred": f"2026-03-01T10:{10 + 5 * step}:05+01:00"}
+            datasets["ChargingDuration"] = (10 + 5 * step) * 60_000
+            await self.notify(messages.notification("Progress", session, **ids, **datasets))
         await self.notify(messages.notification("End", session, **ids))
         await self.settle(session, **ids)
 
     async def notify(self, notification: dict) -> None:
         """Send one notification until it is acknowledged."""
-        answer = self._note("notification", await self.insist(messages.NOTIFY, notification))
-        if answer.is_yes:
+        reply = self._record("notification", await self.send_until_answered(messages.NOTIFY, notification))
+        if reply.is_positive:
             self.notified[notification["SessionID"]].append(json.dumps(notification).encode())
 
-    async def settle(self, session: str, **members: object) -> Answer:
-        """Send the record of a session until it is acknowledged."""
+    async def settle(self, session: str, **members: object) -> Reply:
+        """Send the CDR of a session until it is acknowledged."""
         energy = self.rng.randrange(1, 50_000) / 1000
         amounts = {"MeterValueStart": 100, "MeterValueEnd": round(100 + energy, 3), "ConsumedEnergy": energy}
         now = datetime.now(UTC) - timedelta(minutes=1)
         times = {name: (now + timedelta(seconds=n)).isoformat() for n, name in enumerate(_TIMES)}
         record = messages.cdr(session, **amounts, **times, **members)
-        answer = self._note("record", await self.insist(messages.CDR, record))
-        if answer.is_yes:
+        reply = self._record("record", await self.send_until_answered(messages.CDR, record))
+        if reply.is_positive:
             self.records[session] = json.dumps(record).encode()
-        return answer
+        return reply
 
     async def finish_remote(self) -> None:
-        """Send the records of the sessions that an app has started."""
+        """Send the CDRs of the sessions that were started remotely."""
         for session, evse in list(self.remote.items()):
             if session not in self.records:
                 await self.settle(session, EvseID=evse)
 
-    async def answer(self, operation: str, message: dict, body: bytes) -> dict | None:
+    async def respond(self, operation: str, message: dict, body: bytes) -> dict | None:
         del body
         if operation == "AuthorizeRemoteStart":
             self.remote[message["SessionID"]] = message["EvseID"]
         return {**_OK, "SessionID": message["SessionID"]}
 
-    def _note(self, what: str, answer: Answer) -> Answer:
-        if not answer.is_yes:
-            self.refused.append((what, answer.status, answer.json))
-        return answer
+    def _record(self, what: str, reply: Reply) -> Reply:
+        if not reply.is_positive:
+            self.refused.append((what, reply.status, reply.json))
+        return reply
 
 
 @dataclass
-class Contracts(Backend):
-    """A provider's system: everybody may charge. What it was told is in its books, by SessionID, every time.
+class LedgerContracts(Backend):
+    """A provider's system that authorizes every UID. Its ledger holds each message that it received, by SessionID.
 
-    ``trouble`` names what happens to what the node tells: ``fail`` (021) and ``refuse`` (022), both not written down,
-    or ``drop`` (written down, no answer); empty: nothing.
+    ``fault_for`` returns the fault of a request: ``fail`` (021) and ``refuse`` (022) are not entered in the ledger,
+    ``drop`` is, but not responded to; empty: no fault.
     """
 
     authorized: set[str] = field(default_factory=set)
     records: defaultdict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     notified: defaultdict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
-    trouble: Callable[[str], str] = lambda _: ""
-    started: list[tuple[str, Answer]] = field(default_factory=list)
+    fault_for: Callable[[str], str] = lambda _: ""
+    started: list[tuple[str, Reply]] = field(default_factory=list)
 
-    async def start_remotely(self, evse: str) -> Answer:
-        """Start charging from the app; one attempt."""
+    async def start_remotely(self, evse: str) -> Reply:
+        """Start charging remotely; one attempt."""
         body = json.dumps(messages.remote_start(evse, EMPPartnerSessionID=f"app-{len(self.started)}")).encode()
-        answer = await self.ask(messages.REMOTE_START, body)
-        self.started.append((evse, answer))
-        return answer
+        reply = await self.send(messages.REMOTE_START, body)
+        self.started.append((evse, reply))
+        return reply
 
     async def pull(self) -> dict[str, str]:
-        """Return all statuses that the node knows."""
-        answer = await self.insist(messages.PULL_STATUS, {"ProviderID": messages.B_EMP})
-        groups = answer.json.get("EvseStatuses", {}).get("OperatorEvseStatus", [])
+        """Return all statuses of the node."""
+        reply = await self.send_until_answered(messages.PULL_STATUS, {"ProviderID": messages.B_EMP})
+        groups = reply.json.get("EvseStatuses", {}).get("OperatorEvseStatus", [])
         return {record["EvseID"]: record["EvseStatus"] for group in groups for record in group["EvseStatusRecord"]}
 
-    async def answer(self, operation: str, message: dict, body: bytes) -> dict | None:
+    async def respond(self, operation: str, message: dict, body: bytes) -> dict | None:
         session = message["SessionID"]
         if operation == "AuthorizeStart":
             self.authorized.add(session)
             return {"AuthorizationStatus": "Authorized", "SessionID": session, "ProviderID": messages.B_EMP,
                     "StatusCode": {"Code": "000"}}  # fmt: skip
-        trouble = self.trouble(operation)
-        if trouble in _REFUSALS:
+        fault = self.fault_for(operation)
+        if fault in _REFUSALS:
             return {
                 "Result": False,
-                "StatusCode": {"Code": _REFUSALS[trouble], "Description": f"the backend's {trouble}"},
+                "StatusCode": {"Code": _REFUSALS[fault], "Description": f"the backend's {fault}"},
             }
-        book = self.records if operation == "ChargeDetailRecord" else self.notified
-        book[session].append(body)
-        return None if trouble == "drop" else {**_OK, "SessionID": session}
+        ledger = self.records if operation == "ChargeDetailRecord" else self.notified
+        ledger[session].append(body)
+        return None if fault == "drop" else {**_OK, "SessionID": session}
 
 
 def _payload(body: bytes) -> bytes | io.BytesIO:
-    """Return what aiohttp sends piece by piece where it is large."""
+    """Return a body that aiohttp sends in chunks if it is large."""
     return io.BytesIO(body) if len(body) > _LARGE else body
 
 

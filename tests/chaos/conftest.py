@@ -4,27 +4,27 @@ import pytest
 import pytest_asyncio
 
 from tests.chaos.proxy import PASS
-from tests.chaos.testbed import World, world
+from tests.chaos.testbed import Testbed, start_testbed
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(request, tmp_path_factory) -> AsyncIterator[World]:
-    """Two nodes, their backends and a proxy before each node, for all tests of a module that leave them whole.
+async def shared(request, tmp_path_factory) -> AsyncIterator[Testbed]:
+    """Two nodes with backends and proxies, for all tests of a module.
 
-    What the nodes prove each other is the module's ``SECURE``, nothing if it has none.
+    How the nodes authenticate is the module's ``SECURE``; not at all if it has none.
     """
     secure = getattr(request.module, "SECURE", "none")
-    async with world(tmp_path_factory.mktemp("world"), secure=secure) as on:
-        await on.push()
-        yield on
+    async with start_testbed(tmp_path_factory.mktemp("testbed"), secure=secure) as testbed:
+        await testbed.push()
+        yield testbed
 
 
 @pytest.fixture
-def on(shared) -> World:
-    """The shared world, with clear lines that remember nothing."""
-    for line in (shared.to_a, shared.to_b):
-        line.choose, line.always = None, PASS
-        line.script.clear()
-        line.taken.clear()
-    shared.contracts.trouble = lambda _: ""
+def testbed(shared) -> Testbed:
+    """The shared testbed, with proxies that pass everything."""
+    for proxy in (shared.proxy_to_a, shared.proxy_to_b):
+        proxy.choose, proxy.default = None, PASS
+        proxy.script.clear()
+        proxy.applied.clear()
+    shared.contracts.fault_for = lambda _: ""
     return shared

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from tests.support import messages
 
-SECONDS_AN_ANSWER = 15
+RESPONSE_TIMEOUT_SECONDS = 15
 
 
-def ask(role: str, url: str, *, examples: int, seed: int = 1) -> subprocess.CompletedProcess[str]:
-    """Ask every operation so many times, with what fits its schema and with what does not; return what was said."""
+def run(role: str, url: str, *, examples: int, seed: int = 1) -> subprocess.CompletedProcess[str]:
+    """Send so many requests to each operation, valid and invalid by its schema; return the finished process."""
     with tempfile.TemporaryDirectory() as folder:
         document = Path(folder) / "openapi.json"
         printed = subprocess.run(
@@ -31,7 +31,8 @@ def ask(role: str, url: str, *, examples: int, seed: int = 1) -> subprocess.Comp
             (
                 sys.executable, "-m", "schemathesis.cli", "run", str(document),
                 "--url", f"{url}/api/oicp", "--checks", "not_a_server_error", "--phases", "fuzzing", "--mode", "all",
-                "--max-examples", str(examples), "--seed", str(seed), "--request-timeout", str(SECONDS_AN_ANSWER),
+                "--max-examples", str(examples), "--seed", str(seed),
+                "--request-timeout", str(RESPONSE_TIMEOUT_SECONDS),
                 "--no-shrink", "--workers", "1", "--no-color", "--generation-database", "none",
             ),
             check=False, capture_output=True, text=True, cwd=folder,
@@ -44,8 +45,8 @@ def main() -> None:
     parser.add_argument("--url", required=True)
     parser.add_argument("--examples", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    done = ask(given.role, given.url, examples=given.examples, seed=given.seed)
+    options = parser.parse_args()
+    done = run(options.role, options.url, examples=options.examples, seed=options.seed)
     print(done.stdout)
     sys.exit(done.returncode)
 

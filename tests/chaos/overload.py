@@ -1,10 +1,10 @@
-"""Far more than a node can bear, for a while: it answers, or refuses soon, stays small, and is well afterwards.
+"""Overload: a node responds or refuses in time, its memory stays bounded, and it recovers.
 
-``python -m tests.chaos.overload --seconds 30 --factor 20``, in two parts. A storm of statuses, from the own backend at
-one node and from a peer at the other: no authorization is refused or late. Then the sustainable rate of AuthorizeStart
-is measured, and 20 times as many are sent, whatever becomes of those before, while statuses go on: an authorization may
-be refused like all the others, from the same backend, but nothing is late, and what its backend tells of sessions is
-taken. Exit code 1 if a bound is broken, or so much could not be sent.
+``python -m tests.chaos.overload --seconds 30 --factor 20`` has two parts. First a burst of statuses, from the own
+backend at one node and from a peer at the other: no authorization is refused or late. Then the sustainable rate of
+AuthorizeStart is measured, and 20 times as many are sent in an open loop, while statuses continue: an authorization may
+be refused, but no response is late, and notifications are accepted. Exit code 1 if a limit is exceeded, or that load
+could not be sent.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos.flood import Flood, as_bytes
-from tests.chaos.testbed import World, world
+from tests.chaos.open_loop import OpenLoop, encode_request
+from tests.chaos.testbed import Testbed, start_testbed
 from tests.support import messages
 
 AUTHORIZE_DEADLINE = 5.0
-# The deadline of an authorization, and some for what waited before it.
-LONGEST_ANSWER = 10.0
-MOST_MEGABYTES = 700
-_CLIENTS_THAT_SUSTAIN = 16
+# The deadline of an authorization, and the time that it may have waited before it.
+MAX_RESPONSE_SECONDS = 10.0
+MAX_MEGABYTES = 700
+_SUSTAINABLE_CLIENTS = 16
 _UNBOUNDED = 1e9
-_CONNECTIONS_A_FACTOR = 40
-# What may be missing to the factor: the rates are measured.
-_NEARLY = 0.9
-_RECOVERED_PART = 3
-_BEARABLE = {200, 429, 503}
+_CONNECTIONS_PER_FACTOR = 40
+# The part of the factor that has to be reached: rates vary.
+_MIN_FACTOR_PART = 0.9
+_MAX_SLOWDOWN = 3
+_EXPECTED_STATUSES = {200, 429, 503}
 
 
 @dataclass
 class Load:
-    """What was answered: by HTTP status, and the seconds each answer took."""
+    """Responses by HTTP status, and the seconds that each took."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
     without_retry_after: int = 0
 
-    async def send(self, on: World, path: str, body: bytes, url: str = "") -> None:
+    async def send(self, testbed: Testbed, path: str, body: bytes, url: str = "") -> None:
         start = time.monotonic()
-        answer = await on.csms.ask(path, body, url)
-        self.note(answer.status, time.monotonic() - start, "\n".join(answer.headers).lower().encode())
-        if answer.status in {429, 503}:
-            await asyncio.sleep(0.05)  # the impatient: 20 times a second, not the second that was asked for
+        reply = await testbed.csms.send(path, body, url)
+        self.note(reply.status, time.monotonic() - start, "\n".join(reply.headers).lower().encode())
+        if reply.status in {429, 503}:
+            await asyncio.sleep(0.05)  # an impatient client: retries 20 times a second, not after Retry-After
 
     def note(self, status: int, seconds: float, head: bytes) -> None:
-        """Take down an answer; ``head`` is its headers in lower case."""
+        """Record a response; ``head`` is its headers in lower case."""
         self.seconds.append(seconds)
         self.statuses[status] += 1
         if status in {429, 503} and b"retry-after" not in head:
@@ -64,42 +64,42 @@ class Load:
             return "nothing"
         p99 = statistics.quantiles(self.seconds, n=100)[98] if len(self.seconds) > 1 else self.seconds[0]
         times = f"p99 {p99 * 1000:.0f} ms, longest {max(self.seconds):.2f} s"
-        return f"{len(self.seconds)} answers {dict(self.statuses)}, {times}"
+        return f"{len(self.seconds)} responses {dict(self.statuses)}, {times}"
 
     @property
-    def turned_away(self) -> int:
-        """How many were not answered with 200."""
+    def rejected(self) -> int:
+        """How many responses were not 200."""
         return sum(self.statuses.values()) - self.statuses[200]
 
     @property
     def late(self) -> int:
-        """How many were answered later than an authorization may be."""
+        """How many took longer than the deadline of an authorization."""
         return sum(seconds > AUTHORIZE_DEADLINE for seconds in self.seconds)
 
 
 @dataclass
-class Storm:
-    """Statuses pushed as fast as they are taken, and authorizations meanwhile, at the backend API and the peer API."""
+class StatusBurst:
+    """Responses to statuses pushed in a closed loop, and to authorizations beside them, at backend API and peer API."""
 
     backend: Load = field(default_factory=Load)
     peer: Load = field(default_factory=Load)
-    calm: Load = field(default_factory=Load)
-    calm_peer: Load = field(default_factory=Load)
+    interactive: Load = field(default_factory=Load)
+    interactive_peer: Load = field(default_factory=Load)
 
     @property
     def faults(self) -> list[str]:
         checks = {
-            f"{load.turned_away} authorizations turned away, {load.late} late, {name}": load.turned_away or load.late
-            for name, load in (("backend API", self.calm), ("peer API", self.calm_peer))
+            f"{load.rejected} authorizations rejected, {load.late} late, {name}": load.rejected or load.late
+            for name, load in (("backend API", self.interactive), ("peer API", self.interactive_peer))
         }
         return [text for text, is_broken in checks.items() if is_broken]
 
     def __str__(self) -> str:
         lines = [
-            f"storm, backend API  {self.backend}",
-            f"  authorizations    {self.calm}",
-            f"storm, peer API     {self.peer}",
-            f"  authorizations    {self.calm_peer}",
+            f"burst, backend API  {self.backend}",
+            f"  authorizations    {self.interactive}",
+            f"burst, peer API     {self.peer}",
+            f"  authorizations    {self.interactive_peer}",
         ]
         return "\n".join([*lines, *(f"BROKEN: {fault}" for fault in self.faults)])
 
@@ -111,137 +111,148 @@ class Outcome:
     sustainable: float
     due: float
     sent: float
-    pressing: Load
-    storm: Load
-    calm: Load
-    telling: Load
+    overload: Load
+    burst: Load
+    interactive: Load
+    notifications: Load
     afterwards: float
-    megabytes: float
+    peak_megabytes: float
     faults: list[str] = field(default_factory=list)
 
-    def judged(self) -> Outcome:
-        every = self.pressing.statuses + self.storm.statuses + self.calm.statuses + self.telling.statuses
-        strange = {status: count for status, count in every.items() if status not in _BEARABLE}
+    def with_faults(self) -> Outcome:
+        every = self.overload.statuses + self.burst.statuses + self.interactive.statuses + self.notifications.statuses
+        unexpected = {status: count for status, count in every.items() if status not in _EXPECTED_STATUSES}
         checks = {
-            f"answers other than 200, 429, 503: {strange}": not strange,
-            f"{self.calm.late} calm authorizations were later than {AUTHORIZE_DEADLINE:g} s": not self.calm.late,
-            f"an answer took {self.longest:.1f} s": self.longest < LONGEST_ANSWER,
-            f"{self.telling.turned_away} notifications were turned away": not self.telling.turned_away,
-            "a refusal came without Retry-After": not self.pressing.without_retry_after
-            + self.storm.without_retry_after,
-            f"{self.megabytes:.0f} MB of memory": self.megabytes < MOST_MEGABYTES,
+            f"responses other than 200, 429, 503: {unexpected}": not unexpected,
+            f"{self.interactive.late} authorizations took over {AUTHORIZE_DEADLINE:g} s": not self.interactive.late,
+            f"a response took {self.longest:.1f} s": self.longest < MAX_RESPONSE_SECONDS,
+            f"{self.notifications.rejected} notifications were rejected": not self.notifications.rejected,
+            "a refusal had no Retry-After": not self.overload.without_retry_after + self.burst.without_retry_after,
+            f"{self.peak_megabytes:.0f} MB of memory": self.peak_megabytes < MAX_MEGABYTES,
             f"only {self.afterwards:.0f}/s afterwards, {self.sustainable:.0f}/s before": self.afterwards
-            >= self.sustainable / _RECOVERED_PART,
+            >= self.sustainable / _MAX_SLOWDOWN,
         }
         self.faults = [text for text, holds in checks.items() if not holds]
         return self
 
     def check_load(self, factor: int) -> None:
-        """Add a fault where less was sent than was to be."""
-        if self.sent < _NEARLY * factor * self.sustainable:
+        """Add a fault if less was sent than planned."""
+        if self.sent < _MIN_FACTOR_PART * factor * self.sustainable:
             self.faults.append(f"only {self.sent / self.sustainable:.1f} times the sustainable load could be sent")
 
     @property
     def longest(self) -> float:
-        """The seconds that the longest answer took, but for the pushes, whose client gives up after 15 s."""
-        every = (self.pressing, self.calm, self.telling)
+        """The longest response time in seconds, without pushes, whose client times out after 15 s."""
+        every = (self.overload, self.interactive, self.notifications)
         return max(seconds for load in every for seconds in load.seconds or [0.0])
 
     def __str__(self) -> str:
         lines = [
             f"sustainable   {self.sustainable:.0f} authorizations/s",
             f"due           {self.due:.0f}/s, {self.due / self.sustainable:.1f} times as many",
-            f"sent          {self.sent:.0f}/s, {self.sent / self.sustainable:.1f} times; the others waited to be sent",
-            f"pressing      {self.pressing}",
-            f"status storm  {self.storm}",
-            f"calm client   {self.calm}",
-            f"notifications {self.telling}",
+            f"sent          {self.sent:.0f}/s, {self.sent / self.sustainable:.1f} times; the rest waited",
+            f"overload      {self.overload}",
+            f"status burst  {self.burst}",
+            f"slow client   {self.interactive}",
+            f"notifications {self.notifications}",
             f"afterwards    {self.afterwards:.0f} authorizations/s",
-            f"peak memory   {self.megabytes:.0f} MB (the larger node)",
+            f"peak memory   {self.peak_megabytes:.0f} MB (the larger node)",
         ]
         return "\n".join([*lines, *(f"BROKEN: {fault}" for fault in self.faults)])
 
 
-async def weather(on: World, seconds: float, *, clients: int = 16) -> Storm:
-    """Push statuses from both sides for a while, and ask for authorizations meanwhile."""
-    storm, until = Storm(), time.monotonic() + seconds
+async def run_status_burst(testbed: Testbed, seconds: float, *, clients: int = 16) -> StatusBurst:
+    """Push statuses at both nodes for a while, and send authorizations beside them."""
+    burst, until = StatusBurst(), time.monotonic() + seconds
     pushes = [_push(2000, status) for status in ("Available", "Occupied")]
 
     async def push(load: Load, url: str) -> None:
         while time.monotonic() < until:
             for body in pushes:
-                await load.send(on, messages.PUSH_STATUS, body, url)
+                await load.send(testbed, messages.PUSH_STATUS, body, url)
 
     async def ask(load: Load, url: str) -> None:
         while time.monotonic() < until:
-            await load.send(on, messages.START, _start(), url)
+            await load.send(testbed, messages.START, _start(), url)
             await asyncio.sleep(0.05)
 
     async with asyncio.TaskGroup() as tasks:
-        for url, load, calm in (
-            (on.a.backend_url, storm.backend, storm.calm),
-            (on.b.peer_url, storm.peer, storm.calm_peer),
+        for url, load, interactive in (
+            (testbed.a.backend_url, burst.backend, burst.interactive),
+            (testbed.b.peer_url, burst.peer, burst.interactive_peer),
         ):
-            tasks.create_task(ask(calm, url))
+            tasks.create_task(ask(interactive, url))
             for _ in range(clients):
                 tasks.create_task(push(load, url))
-    return storm
+    return burst
 
 
-async def press(on: World, seconds: float, *, factor: int, storm_clients: int = 16, patience: float = 0.0) -> Outcome:
-    """Measure, press, and measure again, for so many seconds of ``patience`` until the rate is as it should be."""
-    sustainable = await rate(on, min(seconds / 4, 3.0))
-    pressing, storm, calm, telling = Load(), Load(), Load(), Load()
-    began = json.dumps(messages.notification("Start", await on.authorize(on.csms.evses[0]))).encode()
+async def run_overload(
+    testbed: Testbed, seconds: float, *, factor: int, burst_clients: int = 16, recovery_timeout: float = 0.0
+) -> Outcome:
+    """Measure the sustainable rate, send ``factor`` times as much, and measure until the rate has recovered.
+
+    ``recovery_timeout`` is in seconds.
+    """
+    sustainable = await rate(testbed, min(seconds / 4, 3.0))
+    overload, burst, interactive, notifications = Load(), Load(), Load(), Load()
+    began = json.dumps(messages.notification("Start", await testbed.authorize(testbed.csms.evses[0]))).encode()
     until = time.monotonic() + seconds
     push = _push(2000, "Available")
-    flood = Flood(as_bytes(messages.START, _start()), pressing.note)
-    on.megabytes = 0.0
+    open_loop = OpenLoop(encode_request(messages.START, _start()), overload.note)
+    testbed.peak_megabytes = 0.0
 
     async def watch() -> None:
         while time.monotonic() < until:
-            on.measure()
+            testbed.record_memory()
             await asyncio.sleep(0.2)
 
-    async def be_calm(load: Load, path: str, body: bytes | None) -> None:
+    async def send_now_and_then(load: Load, path: str, body: bytes | None) -> None:
         while time.monotonic() < until:
-            await load.send(on, path, body or _start())
+            await load.send(testbed, path, body or _start())
             await asyncio.sleep(0.2)
 
     async def keep_sending(load: Load, path: str, body: bytes | None) -> None:
         while time.monotonic() < until:
-            await load.send(on, path, body or _start())
+            await load.send(testbed, path, body or _start())
 
     async with asyncio.TaskGroup() as clients:
         clients.create_task(watch())
-        clients.create_task(be_calm(calm, messages.START, None))
-        clients.create_task(be_calm(telling, messages.NOTIFY, began))
-        for _ in range(storm_clients):
-            clients.create_task(keep_sending(storm, messages.PUSH_STATUS, push))
-        many = flood.press(
-            on.a.ports.backend, rate=factor * sustainable, seconds=seconds, connections=factor * _CONNECTIONS_A_FACTOR
+        clients.create_task(send_now_and_then(interactive, messages.START, None))
+        clients.create_task(send_now_and_then(notifications, messages.NOTIFY, began))
+        for _ in range(burst_clients):
+            clients.create_task(keep_sending(burst, messages.PUSH_STATUS, push))
+        many = open_loop.run_overload(
+            testbed.a.ports.backend,
+            rate=factor * sustainable,
+            seconds=seconds,
+            connections=factor * _CONNECTIONS_PER_FACTOR,
         )
         clients.create_task(many)
     await asyncio.sleep(1.0)
-    afterwards = await _recovered(on, min(seconds / 4, 3.0), sustainable / _RECOVERED_PART, patience)
-    due, sent = flood.due / seconds, flood.sent / seconds
-    return Outcome(sustainable, due, sent, pressing, storm, calm, telling, afterwards, on.megabytes).judged()
+    afterwards = await _wait_for_recovery(testbed, min(seconds / 4, 3.0), sustainable / _MAX_SLOWDOWN, recovery_timeout)
+    due, sent = open_loop.due / seconds, open_loop.sent / seconds
+    return Outcome(
+        sustainable, due, sent, overload, burst, interactive, notifications, afterwards, testbed.peak_megabytes
+    ).with_faults()
 
 
-async def rate(on: World, seconds: float) -> float:
-    """Return how many authorizations a second a few clients get who wait for each answer."""
+async def rate(testbed: Testbed, seconds: float) -> float:
+    """Return the authorizations a second of a few clients in a closed loop."""
     load = Load()
-    flood = Flood(as_bytes(messages.START, _start()), load.note)
-    await flood.press(on.a.ports.backend, rate=_UNBOUNDED, seconds=seconds, connections=_CLIENTS_THAT_SUSTAIN)
+    open_loop = OpenLoop(encode_request(messages.START, _start()), load.note)
+    await open_loop.run_overload(
+        testbed.a.ports.backend, rate=_UNBOUNDED, seconds=seconds, connections=_SUSTAINABLE_CLIENTS
+    )
     return load.statuses[200] / seconds
 
 
-async def _recovered(on: World, seconds: float, least: float, patience: float) -> float:
-    """Measure the rate again and again until it is ``least``, or there is no more patience; return the last one."""
-    until = time.monotonic() + patience
+async def _wait_for_recovery(testbed: Testbed, seconds: float, min_rate: float, recovery_timeout: float) -> float:
+    """Measure the rate until it is at least ``min_rate``, or ``recovery_timeout`` is over; return the last one."""
+    until = time.monotonic() + recovery_timeout
     while True:
-        now = await rate(on, seconds)
-        if now >= least or time.monotonic() > until:
+        now = await rate(testbed, seconds)
+        if now >= min_rate or time.monotonic() > until:
             return now
 
 
@@ -257,23 +268,23 @@ def _push(count: int, status: str) -> bytes:
 
 async def run(seconds: float, factor: int) -> int:
     with tempfile.TemporaryDirectory(prefix="p2p-oicp-overload-") as folder:
-        async with world(Path(folder) / "storm") as on:
-            storm = await weather(on, seconds)
-            print(storm, flush=True)
-        # Between nodes that prove most, so that one machine can ask 20 times what it can bear.
-        async with world(Path(folder) / "pressing", secure="mixed") as on:
-            outcome = await press(on, seconds, factor=factor)
+        async with start_testbed(Path(folder) / "burst") as testbed:
+            burst = await run_status_burst(testbed, seconds)
+            print(burst, flush=True)
+        # With all credentials required a request costs most, so that one machine can send 20 times what it can serve.
+        async with start_testbed(Path(folder) / "overload", secure="mixed") as testbed:
+            outcome = await run_overload(testbed, seconds, factor=factor)
     outcome.check_load(factor)
     print(outcome)
-    return 1 if outcome.faults or storm.faults else 0
+    return 1 if outcome.faults or burst.faults else 0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Far more than a node can bear; it must stay answerable.")
+    parser = argparse.ArgumentParser(description="Overload: nodes must respond in time and recover.")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--factor", type=int, default=20)
-    given = parser.parse_args()
-    sys.exit(asyncio.run(run(given.seconds, given.factor)))
+    options = parser.parse_args()
+    sys.exit(asyncio.run(run(options.seconds, options.factor)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What can lie between two nodes: a proxy on loopback that treats each request as its script says."""
+"""A proxy on loopback between two nodes that applies scripted faults to requests."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Self
 from tests.support.waiting import eventually
 
 LOOPBACK = "127.0.0.1"
-_PIECE = 65536
-_PATIENCE = 20.0
+_CHUNK_BYTES = 65536
+_TIMEOUT_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class Message:
-    """One HTTP request or answer as it went over the wire."""
+    """One HTTP request or response as it went over the wire."""
 
     head: bytes
     body: bytes
@@ -36,41 +36,43 @@ class Message:
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to one request: ``asks`` says whether the upstream gets it, whole or by half."""
+    """What happens to one request: ``forwards`` says whether the upstream gets it, whole or by half."""
 
     name: str
-    asks: bool | None = True  # True: whole, None: the first half only, False: not at all
-    answer: bytes | None = None  # instead of the upstream's
-    keep: float = 1.0  # how much of the answer is passed on
+    forwards: bool | None = True  # True: whole, None: the first half only, False: not at all
+    reply: bytes | None = None  # instead of the upstream's response
+    passed_part: float = 1.0  # the part of the response that is passed on
     hang: bool = False
     wait: float = 0.0
 
 
-def canned(name: str, status: str, body: bytes, *, content_type: str = "application/json", asks: bool = False) -> Fault:
-    """Return a fault that answers in the upstream's place."""
+def fixed_response(
+    name: str, status: str, body: bytes, *, content_type: str = "application/json", forwards: bool = False
+) -> Fault:
+    """Return a fault that responds in the upstream's place."""
     head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return Fault(name, asks=asks, answer=head.encode() + body)
+    return Fault(name, forwards=forwards, reply=head.encode() + body)
 
 
 _PAGE = b"<!doctype html><title>Sorry</title><h1>Something went wrong</h1>"
 _HALF = b'{"Result": true, "StatusCode": {"Code": "000", "Descr'
 PASS = Fault("pass")
-HANG = Fault("hang", asks=False, hang=True)
-HANG_AFTER = Fault("hang after the upstream answered", keep=0.0, hang=True)
-RESET_MID_REQUEST = Fault("reset in the middle of the request", asks=None)
-RESET_MID_ANSWER = Fault("reset in the middle of the answer", keep=0.5)
-DROP_ANSWER = Fault("answer dropped after the upstream answered", keep=0.0)
-HTTP_500 = canned("500", "500 Internal Server Error", b'{"message": "oops"}')
-HTTP_500_AFTER = canned("500 after the upstream answered", "500 Internal Server Error", b"", asks=True)
-HTTP_502_PAGE = canned("502 page", "502 Bad Gateway", _PAGE, content_type="text/html")
-HTTP_404_PAGE = canned("404 page", "404 Not Found", _PAGE, content_type="text/html")
-HTML = canned("200 page", "200 OK", _PAGE, content_type="text/html")
-HALF_JSON = canned("half JSON", "200 OK", _HALF)
-HALF_JSON_AFTER = canned("half JSON after the upstream answered", "200 OK", _HALF, asks=True)
-WRONG_TYPE = canned("wrong content type", "200 OK", b"\x89PNG\r\n\x1a\n\x00\x00", content_type="image/png")
-EMPTY = canned("empty answer", "200 OK", b"")
-BUSY = canned("busy", "429 Too Many Requests", b"{}")
-UNAUTHORIZED = canned("unauthorised", "401 Unauthorized", b'{"StatusCode": {"Code": "017"}}')
+HANG = Fault("hang", forwards=False, hang=True)
+HANG_AFTER = Fault("hang after the upstream answered", passed_part=0.0, hang=True)
+RESET_MID_REQUEST = Fault("reset in the middle of the request", forwards=None)
+RESET_MID_ANSWER = Fault("reset in the middle of the response", passed_part=0.5)
+DROP_ANSWER = Fault("response dropped after the upstream answered", passed_part=0.0)
+HTTP_500 = fixed_response("500", "500 Internal Server Error", b'{"message": "oops"}')
+HTTP_500_AFTER = fixed_response("500 after the upstream answered", "500 Internal Server Error", b"", forwards=True)
+HTTP_502_PAGE = fixed_response("502 page", "502 Bad Gateway", _PAGE, content_type="text/html")
+HTTP_404_PAGE = fixed_response("404 page", "404 Not Found", _PAGE, content_type="text/html")
+HTML = fixed_response("200 page", "200 OK", _PAGE, content_type="text/html")
+HALF_JSON = fixed_response("half JSON", "200 OK", _HALF)
+HALF_JSON_AFTER = fixed_response("half JSON after the upstream answered", "200 OK", _HALF, forwards=True)
+WRONG_TYPE = fixed_response("wrong content type", "200 OK", b"\x89PNG\r\n\x1a\n\x00\x00", content_type="image/png")
+EMPTY = fixed_response("empty response", "200 OK", b"")
+BUSY = fixed_response("busy", "429 Too Many Requests", b"{}")
+UNAUTHORIZED = fixed_response("unauthorised", "401 Unauthorized", b'{"StatusCode": {"Code": "017"}}')
 
 FAULTS = {
     fault.name: fault
@@ -82,7 +84,7 @@ FAULTS = {
 
 
 def delay(seconds: float) -> Fault:
-    """Pass, late."""
+    """Return a fault that forwards a request after some seconds."""
     return Fault(f"late by {seconds:g} s", wait=seconds)
 
 
@@ -90,19 +92,19 @@ def delay(seconds: float) -> Fault:
 class Proxy:
     """A proxy to ``upstream`` (a port of loopback); an async context manager.
 
-    Each request takes the next fault of ``script``, or ``always`` when the script is at its end; ``choose`` decides by
-    path, where it is set. ``taken`` is what happened, in order. Between nodes that speak TLS it is both of them: it
-    ``listens`` with the certificate of the one and ``calls`` with that of the other.
+    Each request gets the next fault of ``script``; after its end what ``choose`` returns for its path, if that is set,
+    or else ``default``. ``applied`` lists (fault, path) in order. ``server_tls`` and ``client_tls`` are the contexts
+    for nodes that speak TLS.
     """
 
     upstream: int
     port: int = 0
-    listens: ssl.SSLContext | None = None
-    calls: ssl.SSLContext | None = None
-    always: Fault = PASS
+    server_tls: ssl.SSLContext | None = None
+    client_tls: ssl.SSLContext | None = None
+    default: Fault = PASS
     script: deque[Fault] = field(default_factory=deque)
     choose: Callable[[str], Fault] | None = None
-    taken: list[tuple[str, str]] = field(default_factory=list)
+    applied: list[tuple[str, str]] = field(default_factory=list)
     _server: asyncio.Server | None = None
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -113,20 +115,22 @@ class Proxy:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.refuse()
+        await self.close()
 
     @property
     def url(self) -> str:
-        return f"{'https' if self.listens else 'http'}://{LOOPBACK}:{self.port}"
+        return f"{'https' if self.server_tls else 'http'}://{LOOPBACK}:{self.port}"
 
     async def open(self) -> None:
         """Accept connections."""
         if self._server is None:
-            self._server = await asyncio.start_server(self._accept, LOOPBACK, self.port, limit=_PIECE, ssl=self.listens)
+            self._server = await asyncio.start_server(
+                self._accept, LOOPBACK, self.port, limit=_CHUNK_BYTES, ssl=self.server_tls
+            )
             self.port = self._server.sockets[0].getsockname()[1]
 
-    async def refuse(self) -> None:
-        """Refuse connections, and break those that are there."""
+    async def close(self) -> None:
+        """Refuse connections, and reset the open ones."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -134,14 +138,16 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
-    async def until_taken(self, fault: Fault, path: str = "") -> None:
-        """Wait until a request whose path holds ``path`` was treated with ``fault``."""
-        await eventually(lambda: any(name == fault.name and path in each for name, each in self.taken), _PATIENCE)
+    async def wait_for_fault(self, fault: Fault, path: str = "") -> None:
+        """Wait until ``fault`` was applied to a request whose path contains ``path``."""
+        await eventually(
+            lambda: any(name == fault.name and path in each for name, each in self.applied), _TIMEOUT_SECONDS
+        )
 
     def _next(self, path: str) -> Fault:
         if self.script:
             return self.script.popleft()
-        return self.choose(path) if self.choose else self.always
+        return self.choose(path) if self.choose else self.default
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -158,26 +164,26 @@ class Proxy:
             _reset(writer)
 
     async def _serve(self, request: Message, writer: asyncio.StreamWriter) -> bool:
-        """Treat one request; return whether the connection goes on."""
+        """Serve one request; return whether the connection stays open."""
         fault = self._next(request.path)
-        self.taken.append((fault.name, request.path))
+        self.applied.append((fault.name, request.path))
         await asyncio.sleep(fault.wait)
-        answer = fault.answer
-        if fault.asks is not False:
-            told = await self._ask(request, whole=fault.asks is True)
-            if told is None:
+        reply = fault.reply
+        if fault.forwards is not False:
+            response = await self._forward(request, whole=fault.forwards is True)
+            if response is None:
                 return False
-            answer = answer if answer is not None else told
-        if answer is not None and fault.keep:
-            writer.write(answer[: max(1, int(len(answer) * fault.keep))])
+            reply = reply if reply is not None else response
+        if reply is not None and fault.passed_part:
+            writer.write(reply[: max(1, int(len(reply) * fault.passed_part))])
             await writer.drain()
         if fault.hang:
             await asyncio.Event().wait()
-        return fault.keep == 1.0
+        return fault.passed_part == 1.0
 
-    async def _ask(self, request: Message, *, whole: bool) -> bytes | None:
-        """Return the upstream's answer; None if it was not asked wholly, or gave none."""
-        reader, writer = await asyncio.open_connection(LOOPBACK, self.upstream, limit=_PIECE, ssl=self.calls)
+    async def _forward(self, request: Message, *, whole: bool) -> bytes | None:
+        """Return the upstream's response; None if it got only a half of the request, or gave none."""
+        reader, writer = await asyncio.open_connection(LOOPBACK, self.upstream, limit=_CHUNK_BYTES, ssl=self.client_tls)
         try:
             if not whole:
                 writer.write(request.raw[: len(request.head) + len(request.body) // 2])
@@ -185,8 +191,8 @@ class Proxy:
                 return None
             writer.write(request.raw)
             await writer.drain()
-            answer = await _read(reader)
-            return answer.raw if answer else None
+            reply = await _read(reader)
+            return reply.raw if reply else None
         finally:
             _reset(writer)
 
@@ -199,7 +205,7 @@ async def _read(reader: asyncio.StreamReader) -> Message | None:
         return None
     headers = {
         name.strip().lower(): value.strip()
-        for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])
+        for name, _, value in (proxy.partition(b":") for proxy in head.split(b"\r\n")[1:])
     }
     if headers.get(b"transfer-encoding", b"").lower() == b"chunked":
         return Message(head, await _chunks(reader))
@@ -209,14 +215,14 @@ async def _read(reader: asyncio.StreamReader) -> Message | None:
 async def _chunks(reader: asyncio.StreamReader) -> bytes:
     parts = []
     while True:
-        line = await reader.readuntil(b"\r\n")
-        size = int(line.split(b";")[0], 16)
-        parts += [line, await reader.readexactly(size + 2)]
+        proxy = await reader.readuntil(b"\r\n")
+        size = int(proxy.split(b";")[0], 16)
+        parts += [proxy, await reader.readexactly(size + 2)]
         if not size:
             return b"".join(parts)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close with RST where something is unsent, as a crashed machine's neighbour would."""
+    """Close at once, with RST if something is unsent."""
     with contextlib.suppress(OSError):
         writer.transport.abort()

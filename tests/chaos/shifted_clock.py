@@ -1,7 +1,6 @@
-"""Runs a node whose wall clock is wrong by what the file ``clock`` beside its node.toml says, in seconds.
+"""Runs a node whose wall clock is wrong by the seconds in the file ``clock`` beside its node.toml.
 
-``python -m tests.chaos.shifted_clock node.toml`` stands in for ``p2p-oicp run``; the program itself knows
-nothing of it.
+``python -m tests.chaos.shifted_clock node.toml`` replaces ``p2p-oicp run``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Both nodes on disks of a few megabytes that fill up: ``unshare --mount python -m tests.chaos.small_disk``.
 
-Mounts what it needs, so it wants a mount namespace of its own: with ``unshare --mount`` for root, ``unshare
---map-root-user --mount`` for anybody else, where the system lets them. Prints the books; exit code 1 if something is
-not as it should be.
+It mounts file systems and so needs a mount namespace of its own: ``unshare --mount`` as root, ``unshare --map-root-user
+--mount`` otherwise, where the system allows it. Prints the comparison; exit code 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from p2p_oicp.simulator import NodeFailed, NodeProcess
-from tests.chaos.backends import Answer
-from tests.chaos.testbed import World, world
+from tests.chaos.backends import Reply
+from tests.chaos.testbed import Testbed, start_testbed
 from tests.support import messages
 
 MEGABYTES = 16
-_MOST_ATTEMPTS = 5000
-_PIECE = 4096
+_MAX_ATTEMPTS = 5000
+_CHUNK_BYTES = 4096
 
 
 def mount(folder: Path) -> None:
-    """Put a small disk under the data of both nodes."""
+    """Mount a small disk for the data of each node."""
     for name in ("node a", "node b"):
         (data := folder / name / "data").mkdir(parents=True)
         command = ("mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "small", str(data))
@@ -36,12 +35,12 @@ def mount(folder: Path) -> None:
 
 @contextmanager
 def full(node: NodeProcess) -> Iterator[None]:
-    """Leave no byte free on a node's disk."""
+    """Fill a node's disk to the last byte."""
     ballast = node.directory / "data" / "ballast"
     with ballast.open("wb", buffering=0) as file:
         while True:
             try:
-                file.write(b"x" * _PIECE)
+                file.write(b"x" * _CHUNK_BYTES)
             except OSError:
                 break
     try:
@@ -50,80 +49,80 @@ def full(node: NodeProcess) -> Iterator[None]:
         ballast.unlink()
 
 
-async def until_refused(on: World) -> Answer:
-    """Ask for authorizations until the disk is felt: the log of the database has some room left."""
-    for _ in range(_MOST_ATTEMPTS):
-        answer = await on.csms.ask(messages.START, json.dumps(messages.authorize_start()).encode())
-        if answer.status != 200:
-            return answer
-    raise AssertionError("the node goes on writing on a full disk")
+async def wait_until_refused(testbed: Testbed) -> Reply:
+    """Send AuthorizeStarts until one is refused: the database's log has some room left at first."""
+    for _ in range(_MAX_ATTEMPTS):
+        reply = await testbed.csms.send(messages.START, json.dumps(messages.authorize_start()).encode())
+        if reply.status != 200:
+            return reply
+    raise AssertionError("the node still writes on a full disk")
 
 
-def check_refusal(answer: Answer) -> None:
-    assert (answer.status, answer.code) == (503, "021"), answer
-    assert int(answer.headers["Retry-After"]) >= 1
-    assert "Traceback" not in answer.text
+def check_refusal(reply: Reply) -> None:
+    assert (reply.status, reply.code) == (503, "021"), reply
+    assert int(reply.headers["Retry-After"]) >= 1
+    assert "Traceback" not in reply.text
 
 
-async def fill_the_cpos(on: World) -> None:
-    """New work is refused, at once and after a crash; what was acknowledged arrives."""
-    await on.csms.drive(2)
-    session = await on.authorize(on.csms.evses[0])
-    with full(on.a):
-        check_refusal(await until_refused(on))
-        record = json.dumps(messages.cdr(session, EvseID=on.csms.evses[0])).encode()
-        check_refusal(await on.csms.ask(messages.CDR, record))
-        assert on.a.is_running
-        await on.a.kill()
-        await start_if_it_can(on.a)
-    if not on.a.is_running:
-        await on.a.start()
-    assert (await on.csms.settle(session, EvseID=on.csms.evses[0])).is_yes
-    await on.csms.drive(2)
-    print("the CPO's disk was full:", await on.balances())
+async def fill_cpo_disk(testbed: Testbed) -> None:
+    """Check that new work is refused, at once and after a crash, and that what was acknowledged arrives."""
+    await testbed.csms.run_sessions(2)
+    session = await testbed.authorize(testbed.csms.evses[0])
+    with full(testbed.a):
+        check_refusal(await wait_until_refused(testbed))
+        record = json.dumps(messages.cdr(session, EvseID=testbed.csms.evses[0])).encode()
+        check_refusal(await testbed.csms.send(messages.CDR, record))
+        assert testbed.a.is_running
+        await testbed.a.kill()
+        await start_or_check_refusal(testbed.a)
+    if not testbed.a.is_running:
+        await testbed.a.start()
+    assert (await testbed.csms.settle(session, EvseID=testbed.csms.evses[0])).is_positive
+    await testbed.csms.run_sessions(2)
+    print("the CPO's disk was full:", await testbed.check_ledger())
 
 
-async def start_if_it_can(node: NodeProcess) -> None:
-    """Start a node on a full disk: it runs, or says in a line why not."""
+async def start_or_check_refusal(node: NodeProcess) -> None:
+    """Start a node on a full disk: it runs, or prints in a line why not."""
     before, refused = len(node.log()), ""
     try:
         await node.start()
     except NodeFailed as problem:
         refused = str(problem)
-    said = node.log()[before:]
-    assert not refused or ("exited with 2 while starting" in refused and "disk is full" in said), refused
-    assert not refused or "Traceback" not in said, said
+    output = node.log()[before:]
+    assert not refused or ("exited with 2 while starting" in refused and "disk is full" in output), refused
+    assert not refused or "Traceback" not in output, output
 
 
-async def fill_the_emps(on: World) -> None:
-    """The CPO's node acknowledges and keeps; the EMP's node takes nothing over that it cannot keep."""
-    session = await on.authorize(on.csms.evses[1])
-    with full(on.b):
-        for _ in range(_MOST_ATTEMPTS):
-            answer = await on.contracts.start_remotely(on.csms.evses[2])
-            if answer.status != 200:
+async def fill_emp_disk(testbed: Testbed) -> None:
+    """Check that the CPO's node acknowledges and stores, and the EMP's node accepts nothing that it cannot store."""
+    session = await testbed.authorize(testbed.csms.evses[1])
+    with full(testbed.b):
+        for _ in range(_MAX_ATTEMPTS):
+            reply = await testbed.contracts.start_remotely(testbed.csms.evses[2])
+            if reply.status != 200:
                 break
-        check_refusal(answer)
-        assert (await on.csms.settle(session, EvseID=on.csms.evses[1])).is_yes
-        await on.csms.set_status(on.csms.evses[3], "Reserved")
-    await on.csms.finish_remote()
-    await on.csms.drive(2)
-    print("the EMP's disk was full:", await on.balances())
+        check_refusal(reply)
+        assert (await testbed.csms.settle(session, EvseID=testbed.csms.evses[1])).is_positive
+        await testbed.csms.set_status(testbed.csms.evses[3], "Reserved")
+    await testbed.csms.finish_remote()
+    await testbed.csms.run_sessions(2)
+    print("the EMP's disk was full:", await testbed.check_ledger())
 
 
-async def play(folder: Path) -> None:
+async def run_round(folder: Path) -> None:
     mount(folder)
-    async with world(folder, secure="signed") as on:
-        await on.push()
-        await fill_the_cpos(on)
-        await fill_the_emps(on)
-        for node in (on.a, on.b):
+    async with start_testbed(folder, secure="signed") as testbed:
+        await testbed.push()
+        await fill_cpo_disk(testbed)
+        await fill_emp_disk(testbed)
+        for node in (testbed.a, testbed.b):
             assert "http.internal_error" not in node.log(), node.log()[-3000:]
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="p2p-oicp-disk-", ignore_cleanup_errors=True) as folder:
-        asyncio.run(play(Path(folder)))
+        asyncio.run(run_round(Path(folder)))
     sys.exit(0)
 
 

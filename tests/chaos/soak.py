@@ -1,7 +1,7 @@
-"""All of it mixed, for minutes: sessions, statuses, crashes, bad lines, failing backends, now and then an overload.
+"""A mixed load for minutes: sessions, pushes, crashes, failing requests and backends, sometimes an overload.
 
-``python -m tests.chaos.soak --minutes 20 --seed 3`` prints the books now and then and at the end; exit code 1 if they
-do not balance.
+``python -m tests.chaos.soak --minutes 20 --seed 3`` prints the comparison once a minute and at the end; exit code 1 if
+it is not even.
 """
 
 from __future__ import annotations
@@ -14,70 +14,74 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.chaos.fault_rounds import CHANCE_OF_A_LARGE_PUSH, MISCHIEF, play
-from tests.chaos.overload import press
-from tests.chaos.testbed import SECURE, World, world
+from tests.chaos.fault_rounds import FAULT_ACTIONS, LARGE_PUSH_PROBABILITY, run_round
+from tests.chaos.overload import run_overload
+from tests.chaos.testbed import SECURE, Testbed, start_testbed
 
-_SAY_EVERY_SECONDS = 60.0
-_CHANCE_OF_OVERLOAD = 0.03
+_REPORT_INTERVAL_SECONDS = 60.0
+_OVERLOAD_PROBABILITY = 0.03
 
 
 async def soak(minutes: float, seed: int, folder: Path, secure: str) -> int:
-    """Go on for some minutes; return the exit code."""
-    until, said = time.monotonic() + 60 * minutes, time.monotonic()
-    played: Counter[str] = Counter()
-    async with world(folder, seed=seed, secure=secure) as on:
-        await on.push()
-        watching = asyncio.create_task(_watch(on))
+    """Run for some minutes; return the exit code."""
+    until, output = time.monotonic() + 60 * minutes, time.monotonic()
+    counts: Counter[str] = Counter()
+    async with start_testbed(folder, seed=seed, secure=secure) as testbed:
+        await testbed.push()
+        memory_task = asyncio.create_task(_record_memory(testbed))
         try:
             while time.monotonic() < until:
-                name = await _one(on)
-                played[name] += 1
-                if time.monotonic() - said > _SAY_EVERY_SECONDS:
-                    said = time.monotonic()
-                    _say(on, played)
-            balance = await on.balances(within=60.0)
+                name = await _run_one(testbed)
+                counts[name] += 1
+                if time.monotonic() - output > _REPORT_INTERVAL_SECONDS:
+                    output = time.monotonic()
+                    _print_report(testbed, counts)
+            balance = await testbed.check_ledger(within=60.0)
         except (AssertionError, TimeoutError) as error:
-            print(f"the books do not balance (seed {seed}): {error!r}\n{on.balance}\nlogs and stores: {folder}")
+            print(f"ledgers and databases differ (seed {seed}): {error!r}")
+            print(f"{testbed.balance}\nlogs and databases: {folder}")
             return 1
         finally:
-            watching.cancel()
-        _say(on, played)
+            memory_task.cancel()
+        _print_report(testbed, counts)
     return 0 if balance.is_even else 1
 
 
-async def _one(on: World) -> str:
-    if on.rng.random() < _CHANCE_OF_OVERLOAD:
-        outcome = await press(on, 3.0, factor=20, patience=15.0)
+async def _run_one(testbed: Testbed) -> str:
+    if testbed.rng.random() < _OVERLOAD_PROBABILITY:
+        outcome = await run_overload(testbed, 3.0, factor=20, recovery_timeout=15.0)
         assert not outcome.faults, str(outcome)
-        await on.push()  # the storm has replaced the statuses
+        await testbed.push()  # the burst has replaced the statuses
         return "overload"
-    name = on.rng.choice(list(MISCHIEF))
-    await play(on, MISCHIEF[name], large=on.rng.random() < CHANCE_OF_A_LARGE_PUSH)
+    name = testbed.rng.choice(list(FAULT_ACTIONS))
+    await run_round(testbed, FAULT_ACTIONS[name], large=testbed.rng.random() < LARGE_PUSH_PROBABILITY)
     return name
 
 
-async def _watch(on: World) -> None:
+async def _record_memory(testbed: Testbed) -> None:
     while True:
-        on.measure()
+        testbed.record_memory()
         await asyncio.sleep(0.5)
 
 
-def _say(on: World, played: Counter[str]) -> None:
-    starts = sum(node.log().count("node.ready") for node in (on.a, on.b))
-    mixed = ", ".join(f"{name} {count}" for name, count in sorted(played.items()))
-    print(f"{mixed}\n  starts of nodes {starts}, peak memory {on.megabytes:.0f} MB, {on.balance}", flush=True)
+def _print_report(testbed: Testbed, counts: Counter[str]) -> None:
+    starts = sum(node.log().count("node.ready") for node in (testbed.a, testbed.b))
+    mixed = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    print(
+        f"{mixed}\n  starts of nodes {starts}, peak memory {testbed.peak_megabytes:.0f} MB, {testbed.balance}",
+        flush=True,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Everything mixed, for minutes; the books must balance.")
+    parser = argparse.ArgumentParser(description="A mixed load for minutes; ledgers and databases must agree.")
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--secure", choices=SECURE, default="none", help="what the nodes have to prove each other")
-    parser.add_argument("--keep", type=Path, help="folder for stores and logs; otherwise a temporary one")
-    given = parser.parse_args()
-    folder = given.keep or Path(tempfile.mkdtemp(prefix="p2p-oicp-soak-"))
-    sys.exit(asyncio.run(soak(given.minutes, given.seed, folder, given.secure)))
+    parser.add_argument("--secure", choices=SECURE, default="none", help="how the nodes authenticate to each other")
+    parser.add_argument("--keep", type=Path, help="folder for databases and logs; otherwise a temporary one")
+    options = parser.parse_args()
+    folder = options.keep or Path(tempfile.mkdtemp(prefix="p2p-oicp-soak-"))
+    sys.exit(asyncio.run(soak(options.minutes, options.seed, folder, options.secure)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Schemathesis, from our own OpenAPI documents, against both listeners; ``tests.chaos.contract`` asks for longer."""
+"""Schemathesis, from our own OpenAPI documents, against both listeners; ``tests.chaos.contract`` runs longer."""
 
 import asyncio
 
@@ -9,9 +9,9 @@ from tests.chaos import contract
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-MOST_MEGABYTES_MORE = 50
-# A document holds what its role serves: each operation is asked at the node that serves it to its peers, and at the
-# one that takes it from its own backend and sends it on.
+MAX_MEMORY_GROWTH = 50
+# A document has the operations that its role serves: each is called at the node that serves it to its peers, and at
+# the one that receives it from its own backend and forwards it.
 LISTENERS = [
     ("emp", "b", "peer_url"),
     ("emp", "a", "backend_url"),
@@ -21,10 +21,10 @@ LISTENERS = [
 
 
 @pytest.mark.parametrize(("role", "node", "listener"), LISTENERS)
-async def test_no_generated_request_brings_a_node_down(on, role, node, listener):
-    process = getattr(on, node)
-    on.forget_peaks()
-    said = await asyncio.to_thread(contract.ask, role, getattr(process, listener), examples=3)
-    assert said.returncode == 0, said.stdout[-3000:] + said.stderr[-1000:]
+async def test_no_generated_request_brings_a_node_down(testbed, role, node, listener):
+    process = getattr(testbed, node)
+    testbed.reset_peak_memory()
+    output = await asyncio.to_thread(contract.run, role, getattr(process, listener), examples=3)
+    assert output.returncode == 0, output.stdout[-3000:] + output.stderr[-1000:]
     assert "http.internal_error" not in process.log()
-    assert on.growth() < MOST_MEGABYTES_MORE
+    assert testbed.memory_growth() < MAX_MEMORY_GROWTH

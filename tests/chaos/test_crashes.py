@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chaos.fault_rounds import MISCHIEF, play
+from tests.chaos.fault_rounds import FAULT_ACTIONS, run_round
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SECURE = "mixed"
@@ -12,8 +12,8 @@ WITH_A_LARGE_PUSH = {1, 4}
 
 
 @pytest.mark.parametrize(
-    ("number", "mischief"), list(enumerate(ROUNDS)), ids=[f"{n}-{name}" for n, name in enumerate(ROUNDS)]
+    ("number", "fault_action"), list(enumerate(ROUNDS)), ids=[f"{n}-{name}" for n, name in enumerate(ROUNDS)]
 )
-async def test_a_crash_loses_nothing_and_doubles_nothing(on, number, mischief):
-    on.rng.seed(number)
-    await play(on, MISCHIEF[mischief], large=number in WITH_A_LARGE_PUSH)
+async def test_a_crash_loses_nothing_and_delivers_nothing_twice(testbed, number, fault_action):
+    testbed.rng.seed(number)
+    await run_round(testbed, FAULT_ACTIONS[fault_action], large=number in WITH_A_LARGE_PUSH)

@@ -1,4 +1,4 @@
-"""Whatever bytes come: the parsers refuse in order, or read. The time is bounded by the number of examples."""
+"""Arbitrary bytes: parsers return a message or raise the documented error. The number of examples bounds the time."""
 
 import contextlib
 import json
@@ -66,8 +66,8 @@ VALID = [
 
 
 @st.composite
-def spoiled(draw) -> bytes:
-    """A valid message with one value replaced, or with some bytes cut, doubled or overwritten."""
+def damaged(draw) -> bytes:
+    """A valid message with one value replaced, or with some bytes cut or overwritten."""
     message = json.loads(json.dumps(draw(st.sampled_from(VALID))))
     place = message
     while True:
@@ -86,7 +86,7 @@ def spoiled(draw) -> bytes:
     return body
 
 
-BODIES = spoiled() | st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode())
+BODIES = damaged() | st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode())
 
 
 @each_operation

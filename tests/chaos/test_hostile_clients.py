@@ -1,4 +1,4 @@
-"""What no honest partner sends: answered with 4xx in time, without a trace, and the node is the same afterwards."""
+"""Hostile requests: refused with 4xx in time, without a stack trace, and the node serves normally afterwards."""
 
 import asyncio
 import gzip
@@ -14,9 +14,9 @@ from tests.support import messages
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SECONDS_EACH = 15.0
-# Twice the largest body (32 MiB; while it is unpacked, the parts and the whole), and a little.
-MOST_MEGABYTES_MORE = 85
+TIMEOUT_SECONDS = 15.0
+# Twice the largest body (32 MiB: while it is decompressed, the chunks and the whole), and a margin.
+MAX_MEMORY_GROWTH = 85
 STATUS_BY_ID = {"ProviderID": messages.B_EMP, "EvseID": [f"DE*GEF*E{n}" for n in range(100_000)]}
 NESTED = {
     "deep lists": b"[" * 100_000,
@@ -40,51 +40,51 @@ BOMB = b" " * 200_000_000
 
 
 @pytest.fixture(autouse=True)
-def small(on):
-    """Whatever is sent, and however soon it is freed again: no node grows by more than a large push lets it."""
-    on.forget_peaks()
+def small(testbed):
+    """Check that no node's memory grows by more than a large push needs, freed or not."""
+    testbed.reset_peak_memory()
     yield
-    assert on.growth() < MOST_MEGABYTES_MORE
+    assert testbed.memory_growth() < MAX_MEMORY_GROWTH
 
 
-async def send(on, url: str, path: str, body: bytes, **headers: str) -> tuple[int, str]:
-    """Return status and text, 0 where the connection was cut off; more than a few seconds is a hang."""
+async def send(testbed, url: str, path: str, body: bytes, **headers: str) -> tuple[int, str]:
+    """Return status and text, 0 if the connection was closed; fail after some seconds."""
     headers = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
     url, data = f"{url}/api/oicp/{path}", io.BytesIO(body)
     try:
-        async with asyncio.timeout(SECONDS_EACH), on.http.post(url, data=data, headers=headers) as answer:
-            return answer.status, (await answer.read()).decode(errors="replace")
+        async with asyncio.timeout(TIMEOUT_SECONDS), testbed.http.post(url, data=data, headers=headers) as reply:
+            return reply.status, (await reply.read()).decode(errors="replace")
     except aiohttp.ClientError:
         return 0, ""
 
 
-def listeners(on) -> tuple[str, ...]:
-    return on.a.backend_url, on.a.peer_url, on.b.backend_url, on.b.peer_url
+def listeners(testbed) -> tuple[str, ...]:
+    return testbed.a.backend_url, testbed.a.peer_url, testbed.b.backend_url, testbed.b.peer_url
 
 
-def admitting(on) -> tuple[str, ...]:
+def admitting(testbed) -> tuple[str, ...]:
     """Return the listeners that read a body of the CPO; the others refuse its credentials before (401)."""
-    return on.a.backend_url, on.b.peer_url
+    return testbed.a.backend_url, testbed.b.peer_url
 
 
-def is_bearable(status: int, text: str) -> bool:
+def is_refused_properly(status: int, text: str) -> bool:
     return status < 500 and "Traceback" not in text and 'File "' not in text
 
 
 @pytest.mark.parametrize("body", NESTED.values(), ids=NESTED)
-async def test_a_body_that_nobody_can_mean_is_refused(on, body):
-    for url in listeners(on):
+async def test_a_malformed_body_is_refused(testbed, body):
+    for url in listeners(testbed):
         for path in (messages.START, messages.CDR, messages.PUSH_STATUS, messages.REMOTE_START, messages.PULL_STATUS):
-            status, text = await send(on, url, path, body)
-            assert is_bearable(status, text), (url, path, status, text[:300])
+            status, text = await send(testbed, url, path, body)
+            assert is_refused_properly(status, text), (url, path, status, text[:300])
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-async def test_a_bomb_goes_off_nowhere(on, coding):
+async def test_a_decompression_bomb_is_refused(testbed, coding):
     small = gzip.compress(BOMB) if coding == "gzip" else zlib.compress(BOMB)
-    for url in listeners(on):
-        status, text = await send(on, url, messages.PUSH_STATUS, small, Content_Encoding=coding)
-        assert status in ({400, 413} if url in admitting(on) else {401}), text[:300]
+    for url in listeners(testbed):
+        status, text = await send(testbed, url, messages.PUSH_STATUS, small, Content_Encoding=coding)
+        assert status in ({400, 413} if url in admitting(testbed) else {401}), text[:300]
 
 
 CODINGS = {
@@ -98,17 +98,17 @@ CODINGS = {
 
 
 @pytest.mark.parametrize(("coding", "body", "status"), CODINGS.values(), ids=CODINGS)
-async def test_damaged_and_unknown_codings_are_refused_as_everything_is(on, coding, body, status):
-    for url in listeners(on):
-        answered, text = await send(on, url, messages.START, body, Content_Encoding=coding)
-        expected = (status, "022") if url in admitting(on) else (401, "017")
+async def test_damaged_and_unknown_content_codings_are_refused_with_an_oicp_code(testbed, coding, body, status):
+    for url in listeners(testbed):
+        answered, text = await send(testbed, url, messages.START, body, Content_Encoding=coding)
+        expected = (status, "022") if url in admitting(testbed) else (401, "017")
         assert (answered, json.loads(text).get("StatusCode", {}).get("Code", "022")) == expected, text[:300]
 
 
-async def test_a_list_of_a_hundred_thousand_ids_is_refused_and_not_looked_up(on):
-    for url in (on.b.backend_url, on.a.peer_url):
-        status, text = await send(on, url, messages.PULL_STATUS, json.dumps(STATUS_BY_ID).encode())
-        assert is_bearable(status, text), text[:300]
+async def test_a_list_of_a_hundred_thousand_ids_is_refused_and_not_looked_up(testbed):
+    for url in (testbed.b.backend_url, testbed.a.peer_url):
+        status, text = await send(testbed, url, messages.PULL_STATUS, json.dumps(STATUS_BY_ID).encode())
+        assert is_refused_properly(status, text), text[:300]
         assert '"EvseNotFound"' not in text
 
 
@@ -130,47 +130,47 @@ HEADS = {
 
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
-async def test_a_head_that_nobody_can_mean_is_refused_or_cut_off(on, head):
-    for node in (on.a, on.b):
+async def test_a_malformed_head_is_refused_or_its_connection_closed(testbed, head):
+    for node in (testbed.a, testbed.b):
         for port in (node.ports.peer, node.ports.backend):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(head.encode("latin-1"))
-            async with asyncio.timeout(SECONDS_EACH):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 try:
-                    answer = await reader.read(100)
+                    reply = await reader.read(100)
                 except ConnectionResetError:
-                    answer = b""
+                    reply = b""
             writer.transport.abort()
-            assert not answer or 400 <= int(answer.split(b" ")[1]) < 500, answer
+            assert not reply or 400 <= int(reply.split(b" ")[1]) < 500, reply
 
 
 ODD_PARTIES = ("*", "%2A", "..", "DE*GEF%00", "%F0%9F%9A%97", "DE*GEF" * 500, "%C3%28", "-", "DE*GEF%0d%0aX:%201")
 
 
-async def test_every_path_with_odd_ids_and_empty_bodies_is_refused_in_order(on):
+async def test_every_path_with_odd_ids_and_empty_bodies_is_refused_properly(testbed):
     for operation in OPERATIONS:
         for party in ODD_PARTIES:
             path = operation.path.replace("{operatorID}", party).replace("{providerID}", party)
-            for url in (on.a.peer_url, on.b.backend_url):
-                status, text = await send(on, url, path, b"{}")
-                assert is_bearable(status, text), (path, status, text[:300])
+            for url in (testbed.a.peer_url, testbed.b.backend_url):
+                status, text = await send(testbed, url, path, b"{}")
+                assert is_refused_properly(status, text), (path, status, text[:300])
 
 
 @pytest.mark.parametrize(
     "query", ["page=-1", "page=x", "size=0", "size=99999999999999999999", "page=1e9&page=2", "%ff=%00"]
 )
-async def test_odd_pages_are_refused_in_order(on, query):
+async def test_odd_pages_are_refused_properly(testbed, query):
     for operation in OPERATIONS:
         if "page" in operation.name.lower() or operation.name.startswith(("Pull", "Get")):
             path = operation.path.replace("{operatorID}", messages.A_CPO).replace("{providerID}", messages.B_EMP)
             status, text = await send(
-                on, on.b.backend_url, f"{path}?{query}", json.dumps({"ProviderID": "DE-GDF"}).encode()
+                testbed, testbed.b.backend_url, f"{path}?{query}", json.dumps({"ProviderID": "DE-GDF"}).encode()
             )
-            assert is_bearable(status, text), (path, status, text[:300])
+            assert is_refused_properly(status, text), (path, status, text[:300])
 
 
-async def test_afterwards_the_nodes_are_as_before(on):
-    await on.csms.drive(2)
-    await on.balances()
-    for node in (on.a, on.b):
+async def test_afterwards_the_nodes_serve_normally(testbed):
+    await testbed.csms.run_sessions(2)
+    await testbed.check_ledger()
+    for node in (testbed.a, testbed.b):
         assert "http.internal_error" not in node.log()

@@ -1,4 +1,4 @@
-"""Ending a node in order, and starting one on what it cannot use."""
+"""Orderly shutdown, and a start on a database that cannot be used."""
 
 import asyncio
 
@@ -14,42 +14,42 @@ SECURE = "mtls"
 
 
 @pytest.mark.parametrize("who", ["a", "b"])
-async def test_a_node_told_to_stop_under_load_ends_with_0_in_time_and_has_lost_nothing(on, who):
-    node, enough, settled = getattr(on, who), asyncio.Event(), set(on.csms.records)
-    driving = asyncio.create_task(on.csms.keep_busy(enough))
-    await eventually(lambda: on.csms.records.keys() - settled, timeout=20)
-    await node.stop()  # raises where the exit code is not 0, or the end is not in time
+async def test_a_node_stopped_under_load_exits_with_0_in_time_and_has_lost_nothing(testbed, who):
+    node, stop, before = getattr(testbed, who), asyncio.Event(), set(testbed.csms.records)
+    driving = asyncio.create_task(testbed.csms.charge_until(stop))
+    await eventually(lambda: testbed.csms.records.keys() - before, timeout=20)
+    await node.stop()  # raises if the exit code is not 0, or the end is not in time
     await node.start()
-    enough.set()
+    stop.set()
     await driving
-    await on.balances()
+    await testbed.check_ledger()
     assert "Traceback" not in node.log()
 
 
-async def test_an_authorization_under_way_is_answered_before_its_node_ends(on):
+async def test_an_authorization_under_way_is_answered_before_its_node_ends(testbed):
     late = proxy.delay(1.0)
-    on.to_b.choose = lambda path: late if "/authorize" in path else proxy.PASS
-    asked = asyncio.create_task(on.authorize(on.csms.evses[0]))
-    await on.to_b.until_taken(late, "/authorize")
-    await on.a.stop()
+    testbed.proxy_to_b.choose = lambda path: late if "/authorize" in path else proxy.PASS
+    request = asyncio.create_task(testbed.authorize(testbed.csms.evses[0]))
+    await testbed.proxy_to_b.wait_for_fault(late, "/authorize")
+    await testbed.a.stop()
     async with asyncio.timeout(30):
-        session = await asked
-    on.to_b.choose = None
-    await on.a.start()
-    assert (await on.csms.settle(session, EvseID=on.csms.evses[0])).is_yes
-    await on.balances()
+        session = await request
+    testbed.proxy_to_b.choose = None
+    await testbed.a.start()
+    assert (await testbed.csms.settle(session, EvseID=testbed.csms.evses[0])).is_positive
+    await testbed.check_ledger()
 
 
-async def test_an_emp_that_hangs_does_not_keep_a_node_from_ending_in_time(on):
-    on.to_b.choose = lambda path: proxy.HANG if "/authorize" in path or "cdrmgmt" in path else proxy.PASS
-    asked = asyncio.create_task(on.csms.charge(on.csms.evses[0]))
-    await on.to_b.until_taken(proxy.HANG, "/authorize")
-    await on.a.stop()  # raises where the end is not in time
-    on.to_b.choose = None
-    await on.a.start()
+async def test_an_emp_that_hangs_does_not_keep_a_node_from_ending_in_time(testbed):
+    testbed.proxy_to_b.choose = lambda path: proxy.HANG if "/authorize" in path or "cdrmgmt" in path else proxy.PASS
+    request = asyncio.create_task(testbed.csms.charge(testbed.csms.evses[0]))
+    await testbed.proxy_to_b.wait_for_fault(proxy.HANG, "/authorize")
+    await testbed.a.stop()  # raises if the end is not in time
+    testbed.proxy_to_b.choose = None
+    await testbed.a.start()
     async with asyncio.timeout(30):
-        await asked
-    await on.balances()
+        await request
+    await testbed.check_ledger()
 
 
 def newer(file):
@@ -60,18 +60,20 @@ def damaged(file):
     file.write_bytes(b"this was a database once. " * 1000)
 
 
-@pytest.mark.parametrize(("spoil", "said"), [(newer, "newer version"), (damaged, "damaged")], ids=["newer", "damaged"])
-async def test_a_node_on_a_database_it_cannot_use_says_what_to_do_and_touches_nothing(on, spoil, said):
-    await on.b.stop()
-    file = ledger.database(on.b)
+@pytest.mark.parametrize(
+    ("damage", "output"), [(newer, "newer version"), (damaged, "damaged")], ids=["newer", "damaged"]
+)
+async def test_a_node_on_a_database_it_cannot_use_says_what_to_do_and_touches_nothing(testbed, damage, output):
+    await testbed.b.stop()
+    file = ledger.database(testbed.b)
     whole = file.read_bytes()
-    spoil(file)
+    damage(file)
     before = file.read_bytes()
-    with pytest.raises(NodeFailed, match=rf"exited with 2 while starting[\s\S]*{said}[\s\S]*restore a backup"):
-        await on.b.start()
+    with pytest.raises(NodeFailed, match=rf"exited with 2 while starting[\s\S]*{output}[\s\S]*restore a backup"):
+        await testbed.b.start()
     assert file.read_bytes() == before
-    assert "Traceback" not in on.b.log()
+    assert "Traceback" not in testbed.b.log()
     file.write_bytes(whole)
-    await on.b.start()
-    await on.csms.drive(1)
-    await on.balances()
+    await testbed.b.start()
+    await testbed.csms.run_sessions(1)
+    await testbed.check_ledger()

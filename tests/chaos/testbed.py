@@ -1,4 +1,4 @@
-"""Two nodes as processes with a proxy before each, and the systems of the two companies behind them."""
+"""Two nodes as processes with a proxy in front of each, and the systems of the two companies behind them."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from p2p_oicp.crypto.tls import unverified_context
 from p2p_oicp.simulator import Cluster, NodeProcess, NodeSpec
 from p2p_oicp.simulator.node_files import CERTIFICATE_FILE, KEY_FILE, ensure_credentials, free_ports
 from tests.chaos import ledger
-from tests.chaos.backends import Contracts, Csms, listening
-from tests.chaos.datasets import CARDS, OF_THE_CPO, Told
+from tests.chaos.backends import LedgerContracts, LedgerCsms, listening
+from tests.chaos.datasets import AUTHENTICATION, CPO_DATASETS, PushedDataset
 from tests.chaos.proxy import Proxy
 from tests.support import messages
 from tests.support.messages import A_CPO, B_EMP
 
 
 @dataclass
-class World:
-    """``to_a`` and ``to_b`` lie before the peer APIs of node A (the CPO's) and node B (the EMP's)."""
+class Testbed:
+    """``proxy_to_a`` and ``proxy_to_b`` are in front of the peer APIs of node A (the CPO's) and node B (the EMP's)."""
 
     cluster: Cluster
-    csms: Csms
-    contracts: Contracts
-    csms_told: list[Told]
-    cards: Told
-    to_a: Proxy
-    to_b: Proxy
+    csms: LedgerCsms
+    contracts: LedgerContracts
+    cpo_datasets: list[PushedDataset]
+    authentication: PushedDataset
+    proxy_to_a: Proxy
+    proxy_to_b: Proxy
     rng: random.Random
     http: aiohttp.ClientSession
     balance: ledger.Balance = field(default_factory=ledger.Balance)
-    megabytes: float = 0.0
-    at_rest: dict[str, int] = field(default_factory=dict)
+    peak_megabytes: float = 0.0
+    baseline_memory: dict[str, int] = field(default_factory=dict)
 
     @property
     def a(self) -> NodeProcess:
@@ -50,64 +50,66 @@ class World:
     def b(self) -> NodeProcess:
         return self.cluster["node b"]
 
-    async def balances(self, within: float = 20.0) -> ledger.Balance:
-        """Fail unless the books balance within some seconds."""
-        self.balance = await ledger.settled(self.csms, self.contracts, self.told, self.a, self.b, within=within)
+    async def check_ledger(self, within: float = 20.0) -> ledger.Balance:
+        """Fail unless ledgers and databases agree within some seconds."""
+        self.balance = await ledger.compare_until_even(
+            self.csms, self.contracts, self.datasets, self.a, self.b, within=within
+        )
         assert self.balance.is_even, self.balance
         assert not self.csms.refused, self.csms.refused[:5]
         return self.balance
 
     @property
-    def told(self) -> list[Told]:
-        """What the backends have told their nodes, without the statuses."""
-        return [*self.csms_told, self.cards]
+    def datasets(self) -> list[PushedDataset]:
+        """What the backends have pushed to their nodes, without the statuses."""
+        return [*self.cpo_datasets, self.authentication]
 
     async def push(self) -> None:
-        """Let both nodes know all the state of their backends."""
-        assert (await self.csms.push_all()).is_yes
-        for each in self.told:
+        """Push all datasets of both backends."""
+        assert (await self.csms.push_all()).is_positive
+        for each in self.datasets:
             await each.replace()
 
     async def authorize(self, evse: str) -> str:
-        """Open a session, and return its SessionID."""
-        answer = await self.csms.insist(messages.START, messages.authorize_start(EvseID=evse))
-        assert answer.is_yes, answer
-        return answer.json["SessionID"]
+        """Authorize a session, and return its SessionID."""
+        reply = await self.csms.send_until_answered(messages.START, messages.authorize_start(EvseID=evse))
+        assert reply.is_positive, reply
+        return reply.json["SessionID"]
 
-    async def state_becomes_equal(self, within: float = 20.0) -> None:
-        """Wait until both nodes know exactly what the backends have told; fail if they do not in time."""
+    async def wait_until_datasets_agree(self, within: float = 20.0) -> None:
+        """Wait until both nodes have stored exactly what the backends have pushed; fail if they have not in time."""
         until = time.monotonic() + within
-        while faults := await ledger.differences(self.csms, self.contracts, self.told, self.a, self.b):
+        while faults := await ledger.differences(self.csms, self.contracts, self.datasets, self.a, self.b):
             assert time.monotonic() < until, faults
             await asyncio.sleep(0.05)
 
-    def measure(self) -> None:
-        """Take note of the resident memory of the larger node."""
+    def record_memory(self) -> None:
+        """Record the resident memory of the larger node."""
         for node in (self.a, self.b):
             if node.is_running and node.process:
                 with contextlib.suppress(OSError, IndexError):
                     pages = int(Path(f"/proc/{node.process.pid}/statm").read_text().split()[1])
-                    self.megabytes = max(self.megabytes, pages * 4096 / 1e6)
+                    self.peak_megabytes = max(self.peak_megabytes, pages * 4096 / 1e6)
 
-    def forget_peaks(self) -> None:
-        """Begin anew to watch how much memory the nodes take at most: what is freed at once counts as well."""
+    def reset_peak_memory(self) -> None:
+        """Reset the peak memory of both nodes, which includes what is freed at once."""
         for node in (self.a, self.b):
             assert node.process
             Path(f"/proc/{node.process.pid}/clear_refs").write_text("5")
-            self.at_rest[node.spec.name] = _kilobytes(node, "VmRSS")
+            self.baseline_memory[node.spec.name] = _kilobytes(node, "VmRSS")
 
-    def growth(self) -> float:
-        """Return by how many MB the node that grew more exceeded what it had when the peaks were forgotten."""
-        grown = [_kilobytes(node, "VmHWM") - self.at_rest[node.spec.name] for node in (self.a, self.b)]
+    def memory_growth(self) -> float:
+        """Return the larger growth of a node's peak memory since `reset_peak_memory`, in MB."""
+        grown = [_kilobytes(node, "VmHWM") - self.baseline_memory[node.spec.name] for node in (self.a, self.b)]
         return max(grown) * 1024 / 1e6
 
-    def forget(self) -> None:
-        """Let both companies begin new books, for a world with new stores."""
-        for book in (self.csms.records, self.csms.notified, self.contracts.records, self.contracts.notified):
-            book.clear()
+    def clear_ledgers(self) -> None:
+        """Clear both ledgers, for nodes with new databases."""
+        for ledger_ in (self.csms.records, self.csms.notified, self.contracts.records, self.contracts.notified):
+            ledger_.clear()
 
     async def replace(self, node: NodeProcess) -> None:
-        """Start a killed node again with an empty store."""
+        """Start a killed node again with an empty database."""
         for file in (node.directory / "data").glob("node.sqlite3*"):
             await asyncio.to_thread(file.unlink)
         await node.start()
@@ -115,11 +117,11 @@ class World:
 
 def _kilobytes(node: NodeProcess, what: str) -> int:
     assert node.process
-    lines = Path(f"/proc/{node.process.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(what))
+    proxies = Path(f"/proc/{node.process.pid}/status").read_text().splitlines()
+    return next(int(proxy.split()[1]) for proxy in proxies if proxy.startswith(what))
 
 
-#: What the nodes prove each other, by name: what node A wants of node B, and the other way round.
+#: How the nodes authenticate, by name: what node A requires of node B, and the other way round.
 SECURE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "none": ((), ()),
     "signed": (("signature",), ("signature",)),
@@ -128,47 +130,49 @@ SECURE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-def specs_of(csms: Csms, contracts: Contracts, secure: str) -> tuple[NodeSpec, NodeSpec]:
-    """Return what the two nodes are; each can prove whatever is wanted of one of them."""
-    wanted = SECURE[secure]
-    proves = {"signs": any("signature" in each for each in wanted), "tls": any("mtls" in each for each in wanted)}
+def node_specs(csms: LedgerCsms, contracts: LedgerContracts, secure: str) -> tuple[NodeSpec, NodeSpec]:
+    """Return the specs of both nodes; each has all credentials that one of them requires."""
+    required = SECURE[secure]
+    proves = {"signs": any("signature" in each for each in required), "tls": any("mtls" in each for each in required)}
     return (
-        NodeSpec("node a", operators=(A_CPO,), cpo_url=csms.url, require=wanted[0], **proves),
-        NodeSpec("node b", providers=(B_EMP,), emp_url=contracts.url, require=wanted[1], **proves),
+        NodeSpec("node a", operators=(A_CPO,), cpo_url=csms.url, require=required[0], **proves),
+        NodeSpec("node b", providers=(B_EMP,), emp_url=contracts.url, require=required[1], **proves),
     )
 
 
 def proxy_between(caller: NodeProcess, node: NodeProcess) -> Proxy:
-    """Return what lies before a node; where they speak TLS, it has the secrets of both."""
-    line = Proxy(node.ports.peer, *free_ports(1))
+    """Return a proxy in front of a node; with TLS it has the keys of both nodes."""
+    proxy = Proxy(node.ports.peer, *free_ports(1))
     if node.spec.tls:
         for each in (caller, node):
             ensure_credentials(each.spec, each.keys)
-        line.listens = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        line.listens.load_cert_chain(node.keys / CERTIFICATE_FILE, node.keys / KEY_FILE)
-        line.calls = unverified_context()
-        line.calls.load_cert_chain(caller.keys / CERTIFICATE_FILE, caller.keys / KEY_FILE)
-    return line
+        proxy.server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        proxy.server_tls.load_cert_chain(node.keys / CERTIFICATE_FILE, node.keys / KEY_FILE)
+        proxy.client_tls = unverified_context()
+        proxy.client_tls.load_cert_chain(caller.keys / CERTIFICATE_FILE, caller.keys / KEY_FILE)
+    return proxy
 
 
 @asynccontextmanager
-async def world(
+async def start_testbed(
     folder: Path, *, seed: int = 1, secure: str = "none", command: Sequence[str] | None = None
-) -> AsyncIterator[World]:
-    """Start everything; stop everything."""
+) -> AsyncIterator[Testbed]:
+    """Start nodes, proxies and backends; stop them at the end."""
     rng = random.Random(seed)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as http, AsyncExitStack() as stack:
-        csms = Csms(http, rng=random.Random(seed + 1))
-        contracts = Contracts(http, rng=random.Random(seed + 2))
+        csms = LedgerCsms(http, rng=random.Random(seed + 1))
+        contracts = LedgerContracts(http, rng=random.Random(seed + 2))
         await stack.enter_async_context(listening(csms, contracts))
-        lines: dict[str, Proxy] = {}
-        specs, chosen = specs_of(csms, contracts, secure), {"command": command} if command else {}
-        cluster = Cluster(folder, specs, resolve_url=lambda _, other: lines[other.spec.name].url, **chosen)
+        proxies: dict[str, Proxy] = {}
+        specs, chosen = node_specs(csms, contracts, secure), {"command": command} if command else {}
+        cluster = Cluster(folder, specs, resolve_url=lambda _, other: proxies[other.spec.name].url, **chosen)
         a, b = cluster["node a"], cluster["node b"]
         for caller, node in ((b, a), (a, b)):
-            lines[node.spec.name] = await stack.enter_async_context(proxy_between(caller, node))
+            proxies[node.spec.name] = await stack.enter_async_context(proxy_between(caller, node))
         await stack.enter_async_context(cluster)
         csms.node_url, contracts.node_url = a.backend_url, b.backend_url
-        told, cards = [Told(csms, kind) for kind in OF_THE_CPO], Told(contracts, CARDS)
-        yield World(cluster, csms, contracts, told, cards, lines["node a"], lines["node b"], rng, http)
+        datasets = [PushedDataset(csms, spec) for spec in CPO_DATASETS]
+        authentication = PushedDataset(contracts, AUTHENTICATION)
+        proxy_to_a, proxy_to_b = (proxies[node.spec.name] for node in (a, b))
+        yield Testbed(cluster, csms, contracts, datasets, authentication, proxy_to_a, proxy_to_b, rng, http)

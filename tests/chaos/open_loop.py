@@ -1,7 +1,8 @@
-"""An open loop of requests: so many are due each second, whatever becomes of those before.
+"""An open-loop load generator: requests are due at a fixed rate, whether or not earlier ones were answered.
 
-A client that waits for its answer offers no more than is answered. Here each request is due at its time, and takes a
-free connection, or waits for one. All as bytes, so that it costs little of the machine that it shares with the nodes.
+A client that waits for each response (a closed loop) offers no more than is served. Here each request is due at its
+time, and takes a free connection or waits for one. Requests are bytes, so that the generator takes little of the
+machine that it shares with the nodes.
 """
 
 from __future__ import annotations
@@ -12,24 +13,24 @@ from collections.abc import Callable
 from typing import cast
 
 _TICK_SECONDS = 0.005
-_PATIENCE_SECONDS = 15.0
+_DRAIN_SECONDS = 15.0
 _HEAD_END = b"\r\n\r\n"
-NO_ANSWER = 0
+NO_RESPONSE = 0
 
-#: Takes HTTP status (0: no answer), seconds from sending, and the head in lower case.
-Note = Callable[[int, float, bytes], None]
+#: Called with the HTTP status (0: no response), the seconds since sending, and the head in lower case.
+OnResponse = Callable[[int, float, bytes], None]
 
 
-def as_bytes(path: str, body: bytes) -> bytes:
-    """Return a request to a backend API as it goes over the wire."""
+def encode_request(path: str, body: bytes) -> bytes:
+    """Return a request to a backend API as bytes."""
     head = f"POST /api/oicp/{path} HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\n"
     return head.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-class Flood:
-    """``due`` is what should have been sent so far, ``sent`` what was; the rest waits for a connection."""
+class OpenLoop:
+    """``due`` counts the requests that should have been sent so far, ``sent`` those that were."""
 
-    def __init__(self, request: bytes, note: Note) -> None:
+    def __init__(self, request: bytes, note: OnResponse) -> None:
         self.due = self.sent = 0
         self.note = note
         self._request = request
@@ -37,8 +38,8 @@ class Flood:
         self._connections: list[_Connection] = []
         self._is_over = False
 
-    async def press(self, port: int, *, rate: float, seconds: float, connections: int) -> None:
-        """Send at ``rate`` a second for a while, and wait for the last answers."""
+    async def run_overload(self, port: int, *, rate: float, seconds: float, connections: int) -> None:
+        """Send at ``rate`` a second for a while, and wait for the last responses."""
         loop = asyncio.get_running_loop()
         for _ in range(connections):
             self._connections.append((await loop.create_connection(lambda: _Connection(self), "127.0.0.1", port))[1])
@@ -49,10 +50,10 @@ class Flood:
             self._send_what_is_due()
             await asyncio.sleep(_TICK_SECONDS)
         self._is_over = True
-        await self._end(loop.time() + _PATIENCE_SECONDS)
+        await self._end(loop.time() + _DRAIN_SECONDS)
 
     def free(self, connection: _Connection) -> None:
-        """Use a connection again; those who sent last wait for others."""
+        """Return a connection to the free ones; the longest free one is used first."""
         self._free.append(connection)
         self._send_what_is_due()
 
@@ -71,8 +72,8 @@ class Flood:
 class _Connection(asyncio.Protocol):
     """One connection with one request in flight at most."""
 
-    def __init__(self, flood: Flood) -> None:
-        self._flood = flood
+    def __init__(self, open_loop: OpenLoop) -> None:
+        self._flood = open_loop
         self._received = b""
         self._sent_at = 0.0
         self.is_waiting = False
@@ -95,7 +96,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         if self.is_waiting:
-            self._note(NO_ANSWER, b"")
+            self._note(NO_RESPONSE, b"")
 
     def close(self) -> None:
         self._transport.abort()
