@@ -21,7 +21,6 @@ from p2p_oicp.oicp.operations import Operation, Party
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.storage.sessions import Session
 
-SUCCESS = StatusCodeValue.SUCCESS
 # These two refuse the sender, whatever it has asked for (RULES D57).
 _CODES_REFUSED_BY_ACKNOWLEDGEMENT = frozenset({StatusCodeValue.UNAUTHORIZED_ACCESS, StatusCodeValue.PARTNER_NOT_FOUND})
 # "String (1000)" (OICP 2.3, StatusCodeType, AdditionalInfo).

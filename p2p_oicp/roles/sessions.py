@@ -46,8 +46,6 @@ from p2p_oicp.storage.sessions import REFUSED_STATES, STOPPABLE_STATES, Session,
 AUTHORIZE = "authorize"
 REMOTE = "remote"
 RESERVATION = "reservation"
-# Other implementations send the same request up to 12 times within 3 minutes (H4).
-IDEMPOTENCY_WINDOW_SECONDS = 300.0
 _NOT_FOUND = 404
 
 
@@ -141,7 +139,7 @@ def check_id_is_unused(tx: Transaction, draft: Session, session_key: str) -> Non
 
 
 def _window_start(draft: Session) -> float:
-    return draft.created_at - IDEMPOTENCY_WINDOW_SECONDS
+    return draft.created_at - sessions.IDEMPOTENCY_WINDOW_SECONDS
 
 
 def _is_id_free(existing: Session, draft: Session) -> bool:

@@ -45,6 +45,9 @@ class SessionState(StrEnum):
     EXPIRED = "expired"
 
 
+#: A request is a duplicate for so long: others send the same one up to 12 times within 3 minutes (RULES H4).
+IDEMPOTENCY_WINDOW_SECONDS = 300.0
+
 _LATER_STATES = frozenset({SessionState.CHARGING, SessionState.ENDED, SessionState.SETTLED, SessionState.EXPIRED})
 TRANSITIONS: Mapping[SessionState, frozenset[SessionState]] = MappingProxyType(
     {

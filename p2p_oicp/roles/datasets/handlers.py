@@ -26,7 +26,7 @@ from p2p_oicp.roles.datasets.evse_pull import EvseDataPullHandler
 from p2p_oicp.roles.datasets.group_pulls import GroupPullHandler
 from p2p_oicp.roles.datasets.ingest import IngestResult, ingest_push
 from p2p_oicp.roles.datasets.types import DATASET_TYPES
-from p2p_oicp.roles.responses import SUCCESS, acknowledgement_response
+from p2p_oicp.roles.responses import acknowledgement_response
 from p2p_oicp.storage.datasets import evse_search
 from p2p_oicp.storage.datasets.models import OWN, DatasetKind
 
@@ -98,7 +98,7 @@ class PushHandlers:
         # Only our own data is replicated: a copy of a peer's is not passed on.
         if result.changed and dataset_type.publisher is self._party:
             self._context.wakeups.notify_dataset(dataset_type.name)
-        return acknowledgement_response(SUCCESS, _quarantine_note(result))
+        return acknowledgement_response(info=_quarantine_note(result))
 
 
 def _quarantine_note(result: IngestResult) -> str | None:

@@ -42,6 +42,7 @@ from p2p_oicp.oicp import (
     PullEvseDataRecord,
     RecordStream,
     StatusCode,
+    StatusCodeValue,
     read_records,
 )
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Operation, Party
@@ -49,7 +50,6 @@ from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import Services
 from p2p_oicp.roles.datasets.ingest import RecordFilter
 from p2p_oicp.roles.datasets.types import DATASET_TYPES
-from p2p_oicp.roles.responses import SUCCESS
 from p2p_oicp.storage.datasets import change_feed
 from p2p_oicp.storage.datasets.coordinator import PullImport
 from p2p_oicp.storage.datasets.models import DatasetKind, RecordGroup, ReplaceScope
@@ -315,8 +315,8 @@ class DatasetPuller:
             self._peer, operation, party, body, deadline=operation.deadline, query=query
         )
         status = getattr(reply.message, "status_code", None)
-        code = str(status.code) if isinstance(status, StatusCode) else SUCCESS
-        if code != SUCCESS or not isinstance(reply.message, operation.response):
+        code = str(status.code) if isinstance(status, StatusCode) else StatusCodeValue.SUCCESS
+        if code != StatusCodeValue.SUCCESS or not isinstance(reply.message, operation.response):
             raise PeerRejected(
                 self._peer.name, f"refused {operation.name} with {code}", http_status=reply.http_status, code=code
             )

@@ -28,6 +28,7 @@ from p2p_oicp.storage.datasets.models import (
     TokenIndexRow,
 )
 from p2p_oicp.storage.schema import dataset_groups, dataset_records, dataset_versions, evse_index, identifications
+from p2p_oicp.storage.sessions import IDEMPOTENCY_WINDOW_SECONDS
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import (
     RowStatement,
@@ -138,8 +139,6 @@ _SET_LAST_REQUEST = compiled(
 
 #: Records that one transaction may change: two milliseconds, for which an authorization may have to wait.
 MAX_INLINE_RECORDS = 100
-# Other implementations send the same request up to 12 times within 3 minutes (RULES H4).
-IDEMPOTENCY_WINDOW_SECONDS = 300.0
 
 # A record with its digest, and the row that it replaces.
 _UpdatedRecord = tuple[DatasetRecord, bytes, Row]

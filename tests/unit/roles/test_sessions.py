@@ -6,7 +6,6 @@ from msgspec.structs import replace
 from p2p_oicp.errors import Refusal
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.roles.sessions import (
-    IDEMPOTENCY_WINDOW_SECONDS,
     IdempotencyKey,
     StartOutcome,
     begin_start,
@@ -14,7 +13,7 @@ from p2p_oicp.roles.sessions import (
     record_decided_start,
 )
 from p2p_oicp.storage import sessions
-from p2p_oicp.storage.sessions import Session, SessionState
+from p2p_oicp.storage.sessions import IDEMPOTENCY_WINDOW_SECONDS, Session, SessionState
 
 NOW = 1_000_000.0
 ID, OTHER_ID = "f98efba4-02d8-4fa0-b810-9a9d50d2c527", "0d9f7a4e-11aa-4bbb-8ccc-000000000001"
