@@ -1,4 +1,4 @@
-"""Who is known by a hello: whoever has one of the parties it names, and nobody in a default route's place."""
+"""The sender of a hello is the peer with one of the parties that it names, and never the default route."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from p2p_oicp.storage.statements import Statement
 STORES = Statement("SELECT name, store_epoch FROM destinations WHERE store_epoch IS NOT NULL", {})
 
 
-async def greet(pair, **hello) -> dict:
+async def send_hello(pair, **hello) -> dict:
     async with pair.http.post(f"{pair.a_peer.base}/p2p/v1/hello", json=hello) as answer:
         return {"status": answer.status, **await answer.json()}
 
@@ -21,20 +21,20 @@ async def greet(pair, **hello) -> dict:
         ([], False),
     ],
 )
-async def test_a_peer_is_known_by_any_of_its_parties(stopped, providers, known):
+async def test_a_peer_is_identified_by_any_of_its_parties(stopped, providers, known):
     async with stopped.running("a"):
-        assert (await greet(stopped, name="B", providers=providers, store=7))["known"] is known
+        assert (await send_hello(stopped, name="B", providers=providers, store=7))["known"] is known
 
 
-async def test_a_stranger_is_not_taken_for_the_default_route(stopped):
+async def test_an_unknown_sender_of_hello_is_not_the_default_route(stopped):
     stopped.write_peer("a", "the hub", "b", "default_route = true")
     async with stopped.running("a") as node:
-        assert (await greet(stopped, name="stranger", providers=["FR-QQQ"], store=7))["known"] is False
+        assert (await send_hello(stopped, name="unknown", providers=["FR-QQQ"], store=7))["known"] is False
         assert await node.store.query(STORES) == []
 
 
 @pytest.mark.parametrize("hello", [{"providers": 5}, {"operators": 1.5}])
-async def test_what_is_no_hello_is_a_data_error(stopped, hello):
+async def test_a_malformed_hello_is_a_data_error(stopped, hello):
     async with stopped.running("a"):
-        answer = await greet(stopped, **hello)
+        answer = await send_hello(stopped, **hello)
     assert (answer["status"], answer["StatusCode"]["Code"]) == (400, "022")

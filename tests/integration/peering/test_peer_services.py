@@ -1,4 +1,4 @@
-"""What a peer's entry says of its calls holds for every operation, whether or not its path names the sender."""
+"""The limits of a peer's entry hold for every operation, whether or not its path names the sender."""
 
 import pytest
 
@@ -12,9 +12,11 @@ from tests.support.messages import NOTIFY, START, UNKNOWN_SESSION, authorize_sta
 @pytest.mark.parametrize(
     ("path", "body"),
     [(START, authorize_start()), (NOTIFY, notification("Start", UNKNOWN_SESSION))],
-    ids=["start", "note"],
+    ids=["start", "notification"],
 )
-async def test_a_peer_is_held_to_its_networks_and_services(stopped, limit, status, code, path, body):
+async def test_networks_and_services_of_a_peer_are_enforced_for_every_operation(
+    stopped, limit, status, code, path, body
+):
     with (stopped.folder / "b" / "peers.toml").open("a") as peers:
         peers.write(f"{limit}\n")
     async with stopped.running("b"):

@@ -1,4 +1,4 @@
-"""Our own systems over https: they sign nothing, so it is their certificate that says who they are."""
+"""Our own backends over https: they sign nothing, so their certificate authenticates them."""
 
 import json
 import ssl
@@ -25,8 +25,8 @@ def certificate(tmp_path):
 
 
 @pytest.fixture
-async def asked(certificate, stopped):
-    """What node B asks its contract system, which says yes to everybody."""
+async def backend_requests(certificate, stopped):
+    """The requests that node B sends to its contract system, which authorizes everything."""
     requests: list[web.Request] = []
 
     async def authorize(request: web.Request) -> web.Response:
@@ -50,21 +50,21 @@ async def start(pair) -> str:
         return (await pair.a.post(START, authorize_start())).json["AuthorizationStatus"]
 
 
-async def test_a_backend_whose_certificate_nobody_vouches_for_is_told_nothing(stopped, asked):
+async def test_a_backend_with_an_untrusted_certificate_is_sent_nothing(stopped, backend_requests):
     assert await start(stopped) == "NotAuthorized"
-    assert asked == []
+    assert backend_requests == []
 
 
-PEERS = {"of another name": "node a", "of the name that we give our backend": "the EMP's backend"}
+PEERS = {"of another name": "node a", "of the name that the node gives its backend": "the EMP's backend"}
 
 
 @pytest.mark.parametrize("name", PEERS.values(), ids=PEERS)
-async def test_a_backend_is_known_by_the_cas_of_the_system_whatever_a_peer_is_called(
-    stopped, asked, certificate, monkeypatch, name
+async def test_a_backend_is_trusted_by_the_cas_of_the_system_whatever_the_name_of_a_peer(
+    stopped, backend_requests, certificate, monkeypatch, name
 ):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
     peers = stopped.folder / "b" / "peers.toml"
     peers.write_text(peers.read_text().replace('"node a"', json.dumps(name)))
     assert await start(stopped) == "Authorized"
-    (request,) = asked
+    (request,) = backend_requests
     assert "Signature" not in request.headers

@@ -1,4 +1,4 @@
-"""Nodes that find each other by multicast DNS, on the loopback interface: addresses, never trust."""
+"""Discovery by multicast DNS, on the loopback interface: it finds addresses, and trusts nothing."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ def _party(table: str, port: int) -> str:
 
 
 class Lan:
-    """Three nodes that nobody has told of each other."""
+    """Three nodes without peers files."""
 
     def __init__(self, folder, http, ports, **security) -> None:
         self.folder, self.http, self.ports = folder, http, ports
@@ -56,15 +56,15 @@ class Lan:
         return Node(load_settings(self.folder / name / "node.toml"), **backends)
 
     async def start(self) -> dict:
-        """Ask node one to authorize a driver; return its answer."""
+        """Send AuthorizeStart to node one and return its response."""
         path, body = (text.replace(A_CPO, self.parties["one"]) for text in (START, json.dumps(authorize_start())))
         url = f"http://127.0.0.1:{self.ports[1]}/api/oicp/{path}"
         async with self.http.post(url, json=json.loads(body)) as answer:
             return await answer.json()
 
-    async def admin(self, number: int, method: str, path: str, **wanted) -> dict:
+    async def admin(self, number: int, method: str, path: str, **payload) -> dict:
         url = f"http://127.0.0.1:{self.ports[2 * number + 1]}/admin/v1{path}"
-        async with self.http.request(method, url, json=wanted) as answer:
+        async with self.http.request(method, url, json=payload) as answer:
             assert answer.status == 200, await answer.text()
             return await answer.json()
 
@@ -89,7 +89,7 @@ async def lan(tmp_path, request):
 
 
 @pytest.mark.parametrize("lan", [{"require": [], "auto_accept": True}], indirect=True, ids=["insecure"])
-async def test_a_cluster_of_three_without_a_peers_file_finds_itself(lan):
+async def test_three_nodes_without_a_peers_file_discover_each_other(lan):
     async with AsyncExitStack() as stack:
         for name in NODES:
             await stack.enter_async_context(lan.node(name))
@@ -100,7 +100,7 @@ async def test_a_cluster_of_three_without_a_peers_file_finds_itself(lan):
 
 
 @pytest.mark.parametrize("lan", [{"require": ["signature"]}], indirect=True, ids=["signed"])
-async def test_what_is_found_is_a_candidate_until_a_person_accepts_it(lan):
+async def test_a_discovered_node_is_a_candidate_until_a_person_accepts_it(lan):
     async with lan.node("one"), lan.node("two"):
         (candidate,) = (await lan.until_found(0, "candidates", {"two"})).values()
         assert candidate["trust"] == "candidate: found, not accepted"
@@ -113,22 +113,22 @@ async def test_what_is_found_is_a_candidate_until_a_person_accepts_it(lan):
 
 
 @pytest.mark.parametrize("lan", [{"require": ["signature"]}], indirect=True, ids=["signed"])
-async def test_an_announced_peer_is_up_and_what_waits_for_it_is_due(lan, monkeypatch):
+async def test_an_announced_peer_is_marked_alive(lan, monkeypatch):
     line = keystore.read_public_key(lan.folder / "two" / "keys" / "node.pub").der_base64
     (lan.folder / "one" / "peers.toml").write_text(
         f'[[peer]]\nname = "two"\nurl = "http://127.0.0.1:{lan.ports[2]}"\nproviders = ["{lan.parties["two"]}"]\n'
         f'public_keys = ["{line}"]\n'
     )
-    heard: asyncio.Queue[str] = asyncio.Queue()  # "two" knows nobody, and so greets nobody
-    monkeypatch.setattr(PeerLiveness, "mark_alive", lambda _self, name: heard.put(name))
+    alive: asyncio.Queue[str] = asyncio.Queue()  # node "two" has no peers, and so sends no hello
+    monkeypatch.setattr(PeerLiveness, "mark_alive", lambda _self, name: alive.put(name))
     async with lan.node("one"):
         async with lan.node("two"), asyncio.timeout(20):
-            assert await heard.get() == "two"
+            assert await alive.get() == "two"
         assert await lan.found(0, "candidates") == {}
 
 
 @pytest.mark.parametrize("lan", [{"require": ["signature"], "auto_accept": True}], indirect=True, ids=["signed"])
-async def test_a_node_that_wants_proof_believes_nobody_at_once(lan):
+async def test_auto_accept_is_refused_where_credentials_are_required(lan):
     with pytest.raises(ConfigurationError, match="auto_accept: only in a node that requires no credentials"):
         async with lan.node("one"):
             pass
@@ -136,7 +136,7 @@ async def test_a_node_that_wants_proof_believes_nobody_at_once(lan):
 
 @pytest.mark.parametrize("lan", [{"require": ["signature"]}], indirect=True, ids=["signed"])
 @pytest.mark.parametrize("interface", NOT_OURS.values(), ids=NOT_OURS)
-async def test_an_interface_that_is_no_address_of_this_machine_is_named(lan, interface):
+async def test_an_interface_that_is_no_address_of_this_machine_is_a_configuration_error(lan, interface):
     file = lan.folder / "one" / "node.toml"
     file.write_text(file.read_text().replace('["127.0.0.1"]', f'["{interface}"]'))
     with pytest.raises(ConfigurationError, match=rf"\[discovery\] interfaces: .*{interface}"):

@@ -1,4 +1,4 @@
-"""Evidence: what both sides signed about a session proves on any machine who said what when."""
+"""Evidence: what both nodes signed about a session can be verified on any machine."""
 
 import json
 from types import SimpleNamespace
@@ -40,40 +40,40 @@ async def evidence_of(pair, session: str) -> dict[str, bytes]:
 
 @pytest.fixture
 async def files(pair) -> dict[str, bytes]:
-    """The evidence of both sides, of a session from its start to its record."""
+    """The evidence of both nodes, of a session from its start to its CDR."""
     session = (await pair.a.post(START, authorize_start())).json["SessionID"]
     await pair.a.post(STOP, authorize_stop(session))
     await pair.a.post(CDR, cdr(session))
-    await pair.at_rest("a")  # B's backend hears of the record before A has kept B's answer
+    await pair.at_rest("a")  # B's backend gets the CDR before A has recorded B's response
     return await evidence_of(pair, session)
 
 
-async def test_both_sides_have_every_question_and_every_answer(pair, files):
+async def test_both_nodes_record_every_request_and_every_response(pair, files):
     a, b = pair.key("a").key_id, pair.key("b").key_id
     for name, file in files.items():
-        found = read_evidence(file)
-        assert [said.key.key_id for said in found.statements] == [a, b] * 3
-        assert [said.description.split(":")[0] for said in found.statements[::2]] == KINDS
-        assert found.signer_key.key_id == pair.key(name).key_id
-        assert found.key_owners == {a: "node a", b: "node b"}
+        content = read_evidence(file)
+        assert [statement.key.key_id for statement in content.statements] == [a, b] * 3
+        assert [statement.description.split(":")[0] for statement in content.statements[::2]] == KINDS
+        assert content.signer_key.key_id == pair.key(name).key_id
+        assert content.key_owners == {a: "node a", b: "node b"}
 
 
-async def test_what_was_said_is_there_as_it_was_said(files):
-    asked, answered, *_ = read_evidence(files["b"]).statements
-    assert json.loads(asked.body)["Identification"]["RFIDMifareFamilyIdentification"]["UID"] == "1234ABCD"
-    assert json.loads(answered.body)["AuthorizationStatus"] == "Authorized"
+async def test_messages_are_recorded_as_they_were_sent(files):
+    request, response, *_ = read_evidence(files["b"]).statements
+    assert json.loads(request.body)["Identification"]["RFIDMifareFamilyIdentification"]["UID"] == "1234ABCD"
+    assert json.loads(response.body)["AuthorizationStatus"] == "Authorized"
 
 
-async def test_a_remote_start_is_evidence_as_well(pair):
+async def test_a_remote_start_is_recorded_as_well(pair):
     session = (await pair.b.post(REMOTE_START, remote_start())).json["SessionID"]
     for file in (await evidence_of(pair, session)).values():
-        asked, answered = read_evidence(file).statements
-        assert asked.description.startswith("AuthorizeRemoteStart: POST")
-        assert asked.key.key_id == pair.key("b").key_id
-        assert json.loads(answered.body)["Result"] is True
+        request, response = read_evidence(file).statements
+        assert request.description.startswith("AuthorizeRemoteStart: POST")
+        assert request.key.key_id == pair.key("b").key_id
+        assert json.loads(response.body)["Result"] is True
 
 
-async def test_one_changed_byte_anywhere_is_noticed(files):
+async def test_one_changed_byte_anywhere_is_detected(files):
     file = files["a"]
     for place in [*range(0, len(file), 97), *range(len(file) - 200, len(file))]:
         changed = bytearray(file)
@@ -83,40 +83,40 @@ async def test_one_changed_byte_anywhere_is_noticed(files):
 
 
 @pytest.mark.parametrize("changed", [b"\n", b" ", b"{}\n"], ids=["a line", "a blank", "more"])
-async def test_one_added_byte_is_noticed(files, changed):
+async def test_one_added_byte_is_detected(files, changed):
     with pytest.raises(VerificationError):
         read_evidence(files["a"] + changed)
 
 
-async def test_whoever_seals_it_cannot_change_what_others_signed(pair, files):
-    """B writes a file of its own, with another operator: B's seal fits, A's signature does not."""
+async def test_the_writer_of_a_file_cannot_change_what_others_signed(pair, files):
+    """B writes a file of its own, with another operator: B's signature of the file fits, A's signature does not."""
     content = json.loads(files["b"].split(b"\n")[0])
-    asked = content["exchanges"][0]["request"]
-    asked["path"] = asked["path"].replace("DE*GEF", "DE*XXX")
+    request = content["exchanges"][0]["request"]
+    request["path"] = request["path"].replace("DE*GEF", "DE*XXX")
     exchanges = [json.dumps(exchange).encode() for exchange in content["exchanges"]]
     keys = {key["owner"]: (key["public_key"], key["owner"]) for key in content["keys"]}
     forged = write_evidence("x", exchanges, keys=keys, descriptors=[], key=pair.key("b"), now=0.0)
-    found = read_evidence(forged)
-    (unproven,) = found.unverified
+    content = read_evidence(forged)
+    (unproven,) = content.unverified
     assert unproven == "1 and 2 (AuthorizeStart and its response): the signature does not fit what it covers"
-    assert [said.number for said in found.statements] == [3, 4, 5, 6]
+    assert [statement.number for statement in content.statements] == [3, 4, 5, 6]
 
 
-async def test_a_person_reads_who_said_what_when(pair, files, tmp_path):
+async def test_the_report_names_the_signers_and_the_statements(pair, files, tmp_path):
     (tmp_path / "e").write_bytes(files["a"])
-    told = format_evidence(read_evidence_file(tmp_path / "e"))
-    assert "6 signed statements, all signatures fit" in told
-    assert f"node b ({pair.key('b').key_id})" in told
-    assert "DE-GDF" in told
+    report = format_evidence(read_evidence_file(tmp_path / "e"))
+    assert "6 signed statements, all signatures fit" in report
+    assert f"node b ({pair.key('b').key_id})" in report
+    assert "DE-GDF" in report
 
 
-async def test_of_an_unknown_session_there_is_none(pair):
+async def test_there_is_no_evidence_of_an_unknown_session(pair):
     answer = await Admin(pair, "a").ask("GET", "/evidence/f98efba4-02d8-4fa0-b810-9a9d50d2c527", status=409)
     assert "no signed exchange" in answer["StatusCode"]["AdditionalInfo"]
 
 
-@pytest.mark.parametrize("parting", ["a", "b"], ids=["this side has parted", "the other side has parted"])
-async def test_what_a_former_peer_has_signed_is_proved_with_the_key_that_it_had(stopped, parting):
+@pytest.mark.parametrize("parting", ["a", "b"], ids=["removed by this node", "removed by the other node"])
+async def test_statements_of_a_removed_peer_are_verified_with_the_key_that_it_had(stopped, parting):
     for name in ("a", "b"):
         (stopped.folder / name / "peers.toml").write_text("")
     async with stopped.running("a"), stopped.running("b"):
@@ -128,22 +128,22 @@ async def test_what_a_former_peer_has_signed_is_proved_with_the_key_that_it_had(
     async with stopped.running("a"), stopped.running("b"):
         files = await evidence_of(stopped, session)
     for file in files.values():
-        found = read_evidence(file)
-        assert (len(found.statements), found.unverified) == (2, ())
-        assert found.key_owners == {stopped.key(name).key_id: f"node {name}" for name in ("a", "b")}
-        told = format_evidence(found)
-        assert all(f"{stopped.key(name).key_id}  node {name}, http" in told for name in ("a", "b"))
+        content = read_evidence(file)
+        assert (len(content.statements), content.unverified) == (2, ())
+        assert content.key_owners == {stopped.key(name).key_id: f"node {name}" for name in ("a", "b")}
+        report = format_evidence(content)
+        assert all(f"{stopped.key(name).key_id}  node {name}, http" in report for name in ("a", "b"))
 
 
-async def test_a_key_counts_as_noted_only_once_that_has_been_committed(store, clock):
-    key, ours = PrivateKey.generate(), SimpleNamespace(signer=SimpleNamespace(keys=OwnKeys(())))
-    nobody = SimpleNamespace(descriptor_of=lambda _: None)
-    book = EvidenceService(
-        ours, store=store, directory=nobody, keyring=KeyRing([KnownKey(key.public, "a")]), clock=clock
+async def test_a_key_counts_as_stored_only_after_a_commit(store, clock):
+    key, identity = PrivateKey.generate(), SimpleNamespace(signer=SimpleNamespace(keys=OwnKeys(())))
+    directory = SimpleNamespace(descriptor_of=lambda _: None)
+    service = EvidenceService(
+        identity, store=store, directory=directory, keyring=KeyRing([KnownKey(key.public, "a")]), clock=clock
     )
     headers = {"Signature-Input": f'x=("@status");keyid="{key.key_id}"'}
     body = json.dumps({"SessionID": UNKNOWN_SESSION}).encode()
-    said = (
+    exchange = (
         "AuthorizeStart",
         "a",
         SignedRequestParts("POST", "b", "/", "", headers, body),
@@ -152,24 +152,26 @@ async def test_a_key_counts_as_noted_only_once_that_has_been_committed(store, cl
     )
 
     def failing(tx) -> None:
-        book.recorder.insert(tx, book.recorder.prepare_inbound(*said))
+        service.recorder.insert(tx, service.recorder.prepare_inbound(*exchange))
         raise StoreError("the disk is full")
 
     with pytest.raises(StoreError):
         await store.write(failing)
     for _ in range(3):
-        await book.recorder.record(book.recorder.prepare_inbound(*said))
+        await service.recorder.record(service.recorder.prepare_inbound(*exchange))
     assert [tuple(row) for row in await store.query(evidence.KEYS)] == [(key.key_id, key.public.der_base64, "a", None)]
 
 
-async def test_what_cannot_be_kept_is_told_and_its_answer_counts_all_the_same(clock):
+async def test_an_exchange_that_cannot_be_recorded_is_logged_and_its_response_counts(clock):
     async def write(_job: object) -> None:
         raise StoreError("the disk is full")
 
-    ours = SimpleNamespace(signer=SimpleNamespace(keys=OwnKeys(())))
-    book = EvidenceService(ours, store=SimpleNamespace(write=write), directory=None, keyring=KeyRing([]), clock=clock)
+    identity = SimpleNamespace(signer=SimpleNamespace(keys=OwnKeys(())))
+    service = EvidenceService(
+        identity, store=SimpleNamespace(write=write), directory=None, keyring=KeyRing([]), clock=clock
+    )
     body = json.dumps({"SessionID": UNKNOWN_SESSION}).encode()
-    said = (
+    exchange = (
         "AuthorizeStart",
         "a",
         SignedRequestParts("POST", "b", "/", "", {}, body),
@@ -178,7 +180,7 @@ async def test_what_cannot_be_kept_is_told_and_its_answer_counts_all_the_same(cl
     )
     for sent_by_us in (True, False):
         with structlog.testing.capture_logs() as logs:
-            await book.recorder.record(prepare_exchange(*said, sent_by_us=sent_by_us, now=0.0))
+            await service.recorder.record(prepare_exchange(*exchange, sent_by_us=sent_by_us, now=0.0))
         assert [(entry["event"], entry["reason"]) for entry in logs] == [("evidence.write_failed", "the disk is full")]
 
 
@@ -194,12 +196,14 @@ async def test_a_key_that_the_peers_file_no_longer_has_is_in_the_evidence(stoppe
     assert [len(read_evidence(file).statements) for file in files.values()] == [2, 2]
 
 
-VERDICTS = {"a card on the list": ("1234ABCD", "Authorized"), "a strange card": ("DDDDDDDD", "NotAuthorized")}
+VERDICTS = {"a token on the list": ("1234ABCD", "Authorized"), "an unknown token": ("DDDDDDDD", "NotAuthorized")}
 
 
 @pytest.mark.parametrize(("uid", "status"), VERDICTS.values(), ids=VERDICTS)
-async def test_what_a_node_decides_alone_is_kept_in_the_transaction_that_decides_it(stopped, monkeypatch, uid, status):
-    monkeypatch.setattr(ExchangeRecorder, "record", None)  # the other way: in a transaction of its own
+async def test_a_decision_of_the_node_itself_is_recorded_in_the_transaction_that_makes_it(
+    stopped, monkeypatch, uid, status
+):
+    monkeypatch.setattr(ExchangeRecorder, "record", None)  # what would record it in a transaction of its own
     settings = load_settings(stopped.folder / "b" / "node.toml")
     with open_for_change(settings.storage.file) as tx:
         tokens.upsert_token(tx, Token("1234ABCD", "1234ABCD"), 1.0)
@@ -212,7 +216,7 @@ async def test_what_a_node_decides_alone_is_kept_in_the_transaction_that_decides
         again = await caller.post(START, request)
         file = (await Admin(stopped, "b").ask("GET", f"/evidence/{UNKNOWN_SESSION}"))["file"].encode()
     assert (first.json["AuthorizationStatus"], again.json) == (status, first.json)
-    found = read_evidence(file)
+    content = read_evidence(file)
     a, b = stopped.key("a").key_id, stopped.key("b").key_id
-    assert [said.key.key_id for said in found.statements] == [a, b] * 2
-    assert [json.loads(said.body) for said in found.statements[1::2]] == [first.json] * 2
+    assert [statement.key.key_id for statement in content.statements] == [a, b] * 2
+    assert [json.loads(statement.body) for statement in content.statements[1::2]] == [first.json] * 2

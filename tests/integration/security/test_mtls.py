@@ -95,7 +95,7 @@ async def test_without_a_certificate_nothing_is_served(stopped):
         refused(stopped, answer, "no client certificate")
 
 
-async def test_a_certificate_that_nobody_trusts_ends_in_the_handshake(stopped, tmp_path):
+async def test_an_untrusted_certificate_fails_in_the_handshake(stopped, tmp_path):
     stopped.write_certificate(tmp_path, "a", "DE*GEF")
     tls = unverified_context()
     tls.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
@@ -105,7 +105,7 @@ async def test_a_certificate_that_nobody_trusts_ends_in_the_handshake(stopped, t
     assert not stopped.contracts.starts
 
 
-async def test_a_certificate_of_another_peer_speaks_for_that_peer_only(stopped, tmp_path):
+async def test_a_certificate_of_another_peer_authenticates_only_that_peer(stopped, tmp_path):
     stopped.write_certificate(tmp_path, "c", "DE*GEF")
     pinned = Certificate.from_pem((tmp_path / "tls.crt").read_bytes()).der_base64
     peers = stopped.folder / "b" / "peers.toml"
@@ -121,7 +121,7 @@ async def test_a_certificate_of_another_peer_speaks_for_that_peer_only(stopped, 
 
 @pytest.mark.usefixtures("authority")
 async def test_a_peer_that_was_removed_does_not_become_the_party_its_certificate_names(stopped, tmp_path):
-    """The TLS library still lets it in; then it is nobody's."""
+    """The TLS library still accepts it; then it belongs to no peer."""
     stopped.write_certificate(tmp_path, "c", "DE*GEF")
     pinned = Certificate.from_pem((tmp_path / "tls.crt").read_bytes()).der_base64
     peers = stopped.folder / "b" / "peers.toml"
@@ -148,17 +148,17 @@ NAMED = {
 }
 
 
-@pytest.mark.parametrize(("names", "is_let_in"), NAMED.values(), ids=NAMED)
-async def test_a_certificate_of_the_ca_counts_if_it_names_the_party_as_a_whole(stopped, authority, names, is_let_in):
+@pytest.mark.parametrize(("names", "is_accepted"), NAMED.values(), ids=NAMED)
+async def test_a_certificate_of_the_ca_counts_if_it_names_the_party_as_a_whole(stopped, authority, names, is_accepted):
     async with stopped.running("b"):
         answer = await caller(stopped, authority.context(*names)).post(START, authorize_start())
-        if is_let_in:
+        if is_accepted:
             assert answer.json["AuthorizationStatus"] == "Authorized"
         else:
             refused(stopped, answer, "the client certificate of nobody")
 
 
-async def test_of_a_peer_that_is_pinned_the_ca_cannot_make_another(stopped, tmp_path):
+async def test_the_ca_cannot_issue_a_certificate_for_a_peer_that_is_pinned(stopped, tmp_path):
     authority = Authority(tmp_path / "ca")
     config = stopped.folder / "b" / "node.toml"
     config.write_text(config.read_text() + f'ca = "{authority.file}"\n')
@@ -167,7 +167,7 @@ async def test_of_a_peer_that_is_pinned_the_ca_cannot_make_another(stopped, tmp_
         refused(stopped, answer, "the client certificate of nobody")
 
 
-async def test_a_server_with_neither_the_certificate_nor_the_key_of_b_is_told_nothing(stopped):
+async def test_a_server_with_neither_the_certificate_nor_the_key_of_b_is_sent_nothing(stopped):
     keys = stopped.folder / "b" / "keys"
     (keys / "node.key").unlink()
     (keys / "node.pub").unlink()
@@ -203,7 +203,7 @@ async def certificates_announced_by_b(pair) -> tuple[str, ...]:
         return verify_descriptor(await answer.read()).descriptor.certificates
 
 
-async def test_a_new_certificate_is_taken_over_without_a_restart(stopped):
+async def test_a_new_certificate_is_used_without_a_restart(stopped):
     async with stopped.running("b") as b:
         stopped.write_certificate(stopped.folder / "b" / "keys", "b", "DE-GDF")
         await b.reload()
@@ -233,14 +233,14 @@ async def test_peers_follow_a_new_certificate_by_the_signed_descriptor(stopped):
     assert answer.json["AuthorizationStatus"] == "Authorized"
 
 
-async def test_a_node_with_a_certificate_of_its_own_making_can_be_inspected(stopped):
+async def test_a_node_with_a_self_signed_certificate_can_be_inspected(stopped):
     async with stopped.running("b"):
         found = await cli_peers.fetch_verified_descriptor(f"https://127.0.0.1:{stopped.ports['b']}")
     assert found["fingerprint"] == stopped.key("b").key_id
     assert "requires     mtls" in cli_peers.format_descriptor(found)
 
 
-async def test_mtls_without_a_certificate_stops_the_start(stopped):
+async def test_a_node_that_requires_mtls_does_not_start_without_a_certificate(stopped):
     config = stopped.folder / "a" / "node.toml"
     config.write_text(config.read_text().split("[tls]")[0])
     with pytest.raises(ConfigurationError, match=r'\[security\] require has "mtls": expected \[tls\]'):
@@ -248,7 +248,7 @@ async def test_mtls_without_a_certificate_stops_the_start(stopped):
             pass
 
 
-def test_a_certificate_says_who_it_is_of():
+def test_a_certificate_names_its_owner():
     _, pem = self_signed("node a", ["DE*GEF", "DE-GDF"], ["oicp.example", "127.0.0.1"], now=time.time(), days=1)
     certificate = Certificate.from_pem(pem)
     assert certificate.names() == {"node a", "DE*GEF", "DE-GDF", "oicp.example"}
@@ -258,25 +258,25 @@ def test_a_certificate_says_who_it_is_of():
 
 
 @pytest.fixture
-async def narrow(stopped):
-    """The node B, with room for few connections."""
+async def small_limit(stopped):
+    """Two nodes of which B has a small limit of connections."""
     config = stopped.folder / "b" / "node.toml"
     config.write_text(config.read_text() + "[limits]\nconnections = 16\n")
     async with stopped.running("b"):
         yield stopped
 
 
-class Callers:
-    """Connections to node B; those in ``ended`` are done when B has ended them."""
+class Connections:
+    """Connections to node B; a task in ``ended`` is done when B has closed its connection."""
 
     def __init__(self, pair) -> None:
         self._port = pair.ports["b"]
         self._writers: list[asyncio.StreamWriter] = []
         self.ended: list[asyncio.Task] = []
 
-    async def open(self, tls: ssl.SSLContext | None = None, first_words: bytes = b"") -> asyncio.Task:
+    async def open(self, tls: ssl.SSLContext | None = None, first_bytes: bytes = b"") -> asyncio.Task:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port, ssl=tls)
-        writer.write(first_words)
+        writer.write(first_bytes)
         self._writers.append(writer)
         self.ended.append(asyncio.create_task(reader.read()))
         return self.ended[-1]
@@ -291,37 +291,37 @@ class Callers:
 
 
 @pytest.fixture
-async def callers(stopped):
-    """Who calls node B."""
-    made = Callers(stopped)
+async def connections(stopped):
+    """Connections to node B, closed at the end."""
+    made = Connections(stopped)
     yield made
     await made.close()
 
 
-async def test_connections_on_which_tls_never_begins_push_out_each_other_and_others_are_served(narrow, callers):
+async def test_connections_without_a_handshake_evict_each_other_and_others_are_served(small_limit, connections):
     for number in range(60):
-        await callers.open()
-        await eventually(lambda ended=number + 1 - 16: callers.count() >= ended, timeout=5)
-    assert (await narrow.b_peer.post(START, authorize_start())).json["AuthorizationStatus"] == "Authorized"
+        await connections.open()
+        await eventually(lambda ended=number + 1 - 16: connections.count() >= ended, timeout=5)
+    assert (await small_limit.b_peer.post(START, authorize_start())).json["AuthorizationStatus"] == "Authorized"
 
 
-async def test_connections_on_which_tls_never_begins_leave_others_their_place(narrow, callers):
-    talking = [await callers.open(narrow.b_peer.tls) for _ in range(16)]
+async def test_connections_without_a_handshake_leave_half_of_the_limit_to_others(small_limit, connections):
+    established = [await connections.open(small_limit.b_peer.tls) for _ in range(16)]
     for number in range(60):
-        await callers.open()
-        await eventually(lambda ended=number + 1: callers.count() >= ended, timeout=5)
-    assert sum(not task.done() for task in talking) == 7
+        await connections.open()
+        await eventually(lambda ended=number + 1: connections.count() >= ended, timeout=5)
+    assert sum(not task.done() for task in established) == 7
 
 
-async def test_where_tls_fails_the_place_is_free_again(narrow, callers):
-    talking = await callers.open(narrow.b_peer.tls)
+async def test_a_failed_handshake_frees_its_connection(small_limit, connections):
+    established = await connections.open(small_limit.b_peer.tls)
     for _ in range(40):
-        await asyncio.wait([await callers.open(first_words=b"GET / HTTP/1.1\r\n\r\n")])
-    assert not talking.done()
+        await asyncio.wait([await connections.open(first_bytes=b"GET / HTTP/1.1\r\n\r\n")])
+    assert not established.done()
 
 
-async def test_whose_handshake_ends_after_the_node_has_is_told_to_come_back(stopped, caplog):
-    """The parts that would answer are gone by then."""
+async def test_a_handshake_that_outlasts_the_node_gets_503(stopped, caplog):
+    """The parts that would serve the request are closed by then."""
     async with stopped.running("b"):
         reader, writer = await asyncio.open_connection("127.0.0.1", stopped.ports["b"])
         await asyncio.sleep(0.1)  # until it is accepted
@@ -332,7 +332,7 @@ async def test_whose_handshake_ends_after_the_node_has_is_told_to_come_back(stop
         writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
     except (ConnectionError, asyncio.IncompleteReadError):
-        answer = b"HTTP/1.1 503 "  # or cut off: the same to who asks
+        answer = b"HTTP/1.1 503 "  # or cut off, which means the same to a client
     finally:
         writer.transport.abort()
     assert answer.startswith(b"HTTP/1.1 503 ")

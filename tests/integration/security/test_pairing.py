@@ -21,7 +21,7 @@ from tests.support.waiting import eventually
 
 
 @pytest.fixture
-async def strangers(stopped):
+async def unpaired(stopped):
     """Both nodes run, and know nobody."""
     for name in ("a", "b"):
         (stopped.folder / name / "peers.toml").write_text("")
@@ -29,8 +29,8 @@ async def strangers(stopped):
         yield stopped, Admin(stopped, "a"), Admin(stopped, "b")
 
 
-async def test_after_an_invitation_and_a_join_both_know_and_serve_each_other(strangers):
-    pair, a, b = strangers
+async def test_after_an_invitation_and_a_join_both_nodes_serve_each_other(unpaired):
+    pair, a, b = unpaired
     assert (await pair.a.post(START, authorize_start())).code == "106"
     await paired(a, b)
     assert (await a.names(), await b.names()) == (["node b"], ["node a"])
@@ -51,8 +51,8 @@ async def test_a_pairing_outlives_a_restart(stopped):
         assert (await stopped.a.post(START, authorize_start())).code == "000"
 
 
-async def test_who_joins_sees_first_who_invites(strangers):
-    pair, a, b = strangers
+async def test_the_joining_company_can_inspect_the_inviting_one_first(unpaired):
+    pair, a, b = unpaired
     link = (await a.ask("POST", "/peers/invitations"))["link"]
     shown = await b.ask("POST", "/peers/inspect", link=link)
     assert (shown["name"], shown["operators"]) == ("node a", ["DE*GEF"])
@@ -60,16 +60,16 @@ async def test_who_joins_sees_first_who_invites(strangers):
     assert await b.names() == []
 
 
-async def test_an_invitation_may_be_for_some_services_only(strangers):
-    pair, a, b = strangers
+async def test_an_invitation_may_be_for_some_services_only(unpaired):
+    pair, a, b = unpaired
     await paired(a, b, services=["AuthorizeRemoteStart"])
     for side in (a, b):
         assert [peer["services"] for peer in (await side.ask("GET", "/peers"))["peers"]] == [["AuthorizeRemoteStart"]]
     assert (await pair.a.post(START, authorize_start())).code == "106"
 
 
-async def test_removing_a_peer_un_pairs_both_sides(strangers):
-    pair, a, b = strangers
+async def test_removing_a_peer_un_pairs_both_sides(unpaired):
+    pair, a, b = unpaired
     await paired(a, b)
     assert (await a.ask("DELETE", "/peers/node%20b"))["peer_error"] is None
     assert (await a.names(), await b.names()) == ([], [])
@@ -77,19 +77,19 @@ async def test_removing_a_peer_un_pairs_both_sides(strangers):
     assert (await pair.b_peer.post(START, authorize_start())).status == 401
 
 
-async def test_parted_companies_may_pair_again(strangers):
-    _, a, b = strangers
+async def test_unpaired_companies_may_pair_again(unpaired):
+    _, a, b = unpaired
     await paired(a, b)
     await a.ask("DELETE", "/peers/node%20b")
     await paired(a, b)
     assert await a.names() == ["node b"]
 
 
-async def test_the_workers_of_a_peer_come_and_go_with_it(strangers):
-    _, a, b = strangers
+async def test_the_workers_of_a_peer_start_and_stop_with_it(unpaired):
+    _, a, b = unpaired
 
     def workers() -> int:
-        return sum(task.get_name() == "letters to node b" for task in asyncio.all_tasks())
+        return sum(task.get_name() == "outbox of node b" for task in asyncio.all_tasks())
 
     counts = [workers()]
     await paired(a, b)
@@ -100,34 +100,34 @@ async def test_the_workers_of_a_peer_come_and_go_with_it(strangers):
     assert [*counts, workers()] == [1, 2, 1]
 
 
-@pytest.mark.parametrize("name", ["expiry", "sweeper", "peers file", "clarifying"])
-async def test_no_peer_takes_the_place_of_other_work_whatever_it_is_called(stopped, name):
+@pytest.mark.parametrize("name", ["session expiry", "dataset retention", "peers file", "uncertain sessions"])
+async def test_no_name_of_a_peer_collides_with_a_background_job(stopped, name):
     file = stopped.folder / "b" / "peers.toml"
     file.write_text(file.read_text().replace("node a", name))
     before = asyncio.all_tasks()
     async with stopped.running("b"):
         names = [task.get_name() for task in asyncio.all_tasks()]
-        assert (names.count(name), names.count(f"letters to {name}")) == (1, 1)
+        assert (names.count(name), names.count(f"outbox of {name}")) == (1, 1)
     assert asyncio.all_tasks() == before
 
 
-async def test_an_invitation_is_used_once(strangers):
-    pair, a, b = strangers
+async def test_an_invitation_is_used_once(unpaired):
+    pair, a, b = unpaired
     link = await paired(a, b)
     await b.ask("DELETE", "/peers/node%20a")
     thief = await attempt(pair, link, Forged(providers=["DE-THF"]))
     assert thief == (401, "this invitation is not known, or was used, or has expired")
 
 
-async def test_an_expired_invitation_is_refused(strangers):
-    pair, a, _ = strangers
+async def test_an_expired_invitation_is_refused(unpaired):
+    pair, a, _ = unpaired
     link = (await a.ask("POST", "/peers/invitations", expires_in=0.001))["link"]
     await asyncio.sleep(0.01)
     assert (await attempt(pair, link, Forged()))[0] == 401
 
 
-async def test_a_wrong_token_is_refused_and_guessing_is_slowed_down(strangers):
-    pair, _, _ = strangers
+async def test_a_wrong_token_is_refused_and_guessing_is_slowed_down(unpaired):
+    pair, _, _ = unpaired
     url = f"http://127.0.0.1:{pair.ports['a']}"
     statuses = []
     for _ in range(7):
@@ -136,8 +136,8 @@ async def test_a_wrong_token_is_refused_and_guessing_is_slowed_down(strangers):
     assert statuses == [401] * 5 + [429] * 2
 
 
-async def test_the_token_itself_is_never_sent_nor_stored(strangers, tmp_path):
-    _, a, b = strangers
+async def test_the_token_itself_is_never_sent_nor_stored(unpaired, tmp_path):
+    _, a, b = unpaired
     link = await paired(a, b)
     token = Invitation.from_link(link).token.encode()
     for file in tmp_path.rglob("*"):
@@ -146,7 +146,7 @@ async def test_the_token_itself_is_never_sent_nor_stored(strangers, tmp_path):
 
 
 class Forged:
-    """A node of nobody, that joins with a descriptor of its own making."""
+    """A node that joins with a made-up descriptor."""
 
     def __init__(self, **changes) -> None:
         self.key = PrivateKey.generate()
@@ -175,33 +175,36 @@ async def attempt(pair, link: str, forged: Forged, tamper=lambda body: body) -> 
 CONFLICTS = {
     "a party of the inviting node": ({"operators": ["DE*GEF"]}, '"DE*GEF" is claimed by this node itself already'),
     "the name of the inviting node": ({"name": "node a"}, '"node a" is the name of another peer already'),
-    "nothing, but could not be read again: no party": ({"providers": []}, "peer: names no party"),
-    "nothing, but could not be read again: a proof": ({"require": ("dnssec",)}, "expected 'signature' or 'mtls'"),
+    "nothing, but unreadable at the next start: no party": ({"providers": []}, "peer: names no party"),
+    "nothing, but unreadable at the next start: proof": (
+        {"require": ("dnssec",)},
+        "expected 'signature' or 'mtls'",
+    ),
 }
 
 
 @pytest.mark.parametrize(("changes", "reason"), CONFLICTS.values(), ids=CONFLICTS)
-async def test_who_joins_can_take_nothing_from_others(strangers, changes, reason):
-    pair, a, _ = strangers
+async def test_a_joining_node_cannot_take_a_party_or_name_of_others(unpaired, changes, reason):
+    pair, a, _ = unpaired
     link = (await a.ask("POST", "/peers/invitations"))["link"]
     status, info = await attempt(pair, link, Forged(**changes))
     assert status == 409
     assert reason in info
     assert await a.names() == []
-    # The invitation is still good for whoever it was meant for.
+    # The invitation can still be redeemed by the company that it was meant for.
     assert (await attempt(pair, link, Forged()))[0] == 200
 
 
-async def test_who_joins_cannot_take_the_letters_to_our_own_backend_by_its_name(strangers):
-    pair, a, _ = strangers
+async def test_a_joining_node_cannot_take_the_name_of_our_own_backend(unpaired):
+    pair, a, _ = unpaired
     link = (await a.ask("POST", "/peers/invitations"))["link"]
     status, info = await attempt(pair, link, Forged(name="backend emp"))
     assert (status, "expected another name" in info) == (401, True)
     assert await a.names() == []
 
 
-async def test_a_new_key_takes_nothing_from_a_paired_company(strangers):
-    pair, a, b = strangers
+async def test_a_paired_company_cannot_be_replaced_by_a_new_key(unpaired):
+    pair, a, b = unpaired
     await paired(a, b)
     link = (await a.ask("POST", "/peers/invitations"))["link"]
     status, info = await attempt(pair, link, Forged(name="node b", providers=["DE-GDF"]))
@@ -209,8 +212,8 @@ async def test_a_new_key_takes_nothing_from_a_paired_company(strangers):
     assert (await pair.a.post(START, authorize_start())).code == "000"
 
 
-async def test_who_reads_along_cannot_put_itself_in_place_of_who_joins(strangers):
-    pair, a, _ = strangers
+async def test_an_eavesdropper_cannot_replace_the_descriptor_of_the_joining_node(unpaired):
+    pair, a, _ = unpaired
     link = (await a.ask("POST", "/peers/invitations"))["link"]
     thief = Forged()
 
@@ -221,8 +224,8 @@ async def test_who_reads_along_cannot_put_itself_in_place_of_who_joins(strangers
     assert (status, "not the one that was signed" in info) == (401, True)
 
 
-async def test_a_link_whose_node_has_another_key_is_refused_before_anything_is_sent(strangers):
-    pair, a, b = strangers
+async def test_a_link_whose_node_has_another_key_is_refused_before_anything_is_sent(unpaired):
+    pair, a, b = unpaired
     link = (await a.ask("POST", "/peers/invitations"))["link"]
     other = Invitation(
         f"http://127.0.0.1:{pair.ports['a']}", PrivateKey.generate().key_id, Invitation.from_link(link).token
@@ -241,8 +244,8 @@ ALIASES = {
 
 
 @pytest.mark.parametrize(("alias", "status", "reason"), ALIASES.values(), ids=ALIASES)
-async def test_a_name_that_no_peer_can_have_is_refused_before_anything_is_sent(strangers, alias, status, reason):
-    _, a, b = strangers
+async def test_a_name_that_no_peer_can_have_is_refused_before_anything_is_sent(unpaired, alias, status, reason):
+    _, a, b = unpaired
     link = (await a.ask("POST", "/peers/invitations"))["link"]
     answer = await b.ask("POST", "/peers/join", status=status, link=link, alias=alias)
     assert reason in answer["StatusCode"]["AdditionalInfo"]
@@ -251,7 +254,7 @@ async def test_a_name_that_no_peer_can_have_is_refused_before_anything_is_sent(s
 
 
 @pytest.mark.parametrize("link", ["", "hello", "http://a.example/p2p/v1/pairings#token=x&key=y"])
-def test_what_is_no_link_is_refused(link):
+def test_a_malformed_link_is_refused(link):
     with pytest.raises(ConfigurationError, match="this is no invitation"):
         Invitation.from_link(link)
 
@@ -262,13 +265,13 @@ def test_a_link_is_read_as_it_was_written_and_hides_its_token():
     assert one.token not in repr(one)
 
 
-async def test_a_peer_of_the_file_is_removed_by_a_person_only(stopped):
+async def test_a_peer_of_the_peers_file_cannot_be_removed_by_the_api(stopped):
     async with stopped.running("a"), stopped.running("b"):
         answer = await Admin(stopped, "a").ask("DELETE", "/peers/node%20b", status=409)
         assert "remove it there" in answer["StatusCode"]["AdditionalInfo"]
 
 
-async def test_a_changed_peers_file_counts_without_a_restart_and_a_broken_one_changes_nothing(stopped):
+async def test_a_changed_peers_file_is_used_without_a_restart_and_a_broken_one_is_not(stopped):
     file = stopped.folder / "a" / "peers.toml"
     known = file.read_text()
     async with stopped.running("a"), stopped.running("b"):
@@ -286,7 +289,7 @@ async def test_a_changed_peers_file_counts_without_a_restart_and_a_broken_one_ch
         assert (await stopped.a.post(START, authorize_start())).code == "000"
 
 
-async def test_the_watch_notices_a_changed_file(stopped, monkeypatch):
+async def test_a_changed_peers_file_is_reloaded_by_the_watch(stopped, monkeypatch):
     monkeypatch.setattr("p2p_oicp.peering.directory._POLL_INTERVAL_SECONDS", 0.01)
     async with stopped.running("a") as node:
         (stopped.folder / "a" / "peers.toml").write_text("")

@@ -1,4 +1,4 @@
-"""What one peer may ask of a node; and that insecure things say so."""
+"""The limits of one peer; and what is insecure is shown."""
 
 import asyncio
 import json
@@ -14,14 +14,14 @@ from tests.support.pairing import Admin
 from tests.support.waiting import eventually
 
 
-def limited(pair, line: str) -> None:
-    """Let node B know its peer A with one more line in its entry."""
+def limit_peer(pair, line: str) -> None:
+    """Add a line to the entry of peer A at node B."""
     file = pair.folder / "b" / "peers.toml"
     file.write_text(file.read_text() + line + "\n")
 
 
-async def test_a_peer_that_asks_too_often_is_told_when_to_come_back(stopped):
-    limited(stopped, "requests_per_second = 1")
+async def test_a_peer_over_its_rate_gets_429_with_retry_after(stopped):
+    limit_peer(stopped, "requests_per_second = 1")
     async with stopped.running("b"):
         answers = [await stopped.b_peer.post(START, authorize_start(f"{n:08}")) for n in range(4)]
     assert 429 in {answer.status for answer in answers[2:]}
@@ -30,8 +30,8 @@ async def test_a_peer_that_asks_too_often_is_told_when_to_come_back(stopped):
     assert refused.code == "021"
 
 
-async def test_who_cannot_prove_to_be_a_peer_cannot_use_up_its_share(stopped):
-    limited(stopped, "requests_per_second = 1")
+async def test_unauthenticated_requests_do_not_use_up_the_share_of_a_peer(stopped):
+    limit_peer(stopped, "requests_per_second = 1")
     async with stopped.running("b"):
         plain = stopped.caller("b", "a")
         plain.signs = False
@@ -41,15 +41,15 @@ async def test_who_cannot_prove_to_be_a_peer_cannot_use_up_its_share(stopped):
 
 
 async def test_a_body_larger_than_a_peer_may_send_is_413(stopped):
-    limited(stopped, "max_body = 1024")
+    limit_peer(stopped, "max_body = 1024")
     async with stopped.running("b"):
         answer = await stopped.b_peer.post(START, authorize_start(CustomData={"filler": "x" * 2000}))
     assert answer.status == 413
     assert not stopped.contracts.starts
 
 
-async def test_a_peer_has_so_many_requests_at_the_same_time_and_no_more(stopped):
-    limited(stopped, "concurrent = 2")
+async def test_the_concurrency_of_a_peer_is_limited(stopped):
+    limit_peer(stopped, "concurrent = 2")
     stopped.contracts.hold = asyncio.Event()
     async with stopped.running("b"):
         waiting = [asyncio.ensure_future(stopped.b_peer.post(START, authorize_start(f"{n:08}"))) for n in range(2)]
@@ -59,8 +59,8 @@ async def test_a_peer_has_so_many_requests_at_the_same_time_and_no_more(stopped)
         assert [answer.status for answer in await asyncio.gather(*waiting)] == [200, 200]
 
 
-async def test_a_peer_may_be_held_to_its_networks(stopped):
-    limited(stopped, 'networks = ["203.0.113.0/24"]')
+async def test_a_peer_may_be_limited_to_its_networks(stopped):
+    limit_peer(stopped, 'networks = ["203.0.113.0/24"]')
     async with stopped.running("b"):
         answer = await stopped.b_peer.post(START, authorize_start())
     assert (answer.status, answer.code) == (401, "017")
@@ -79,19 +79,19 @@ def test_a_bucket_fills_again(clock):
     buckets.acquire("a")
 
 
-@pytest.mark.parametrize("who", ["the node", "one peer"])
-async def test_insecure_says_so_everywhere(stopped, who):
+@pytest.mark.parametrize("where", ["the node", "one peer"])
+async def test_insecure_peers_are_shown_everywhere(stopped, where):
     config = stopped.folder / "b" / "node.toml"
-    if who == "the node":
+    if where == "the node":
         config.write_text(config.read_text().replace('require = ["signature"]', "require = []"))
     else:
-        limited(stopped, "security = []")
+        limit_peer(stopped, "security = []")
     async with stopped.running("b"):
         listed = (await Admin(stopped, "b").ask("GET", "/peers"))["peers"]
         ready = (await stopped.b.get("/readyz")).json
     assert [peer["trust"] for peer in listed] == ["INSECURE: not authenticated"]
     assert ready["insecure_peers"] == ["node a"]
-    assert ("warning" in ready) == (who == "the node")
+    assert ("warning" in ready) == (where == "the node")
 
 
 async def test_a_node_without_its_key_does_not_start(stopped):
@@ -109,6 +109,6 @@ async def test_an_insecure_node_needs_no_key(stopped):
     (stopped.folder / "a" / "keys").rmdir()
     url = f"http://127.0.0.1:{stopped.ports['a']}/.well-known/oicp-p2p"
     async with stopped.running("a"), stopped.http.get(url) as answer:
-        said = json.loads((await answer.json())["payload"])
-    assert said["security"] == {"require": []}
+        payload = json.loads((await answer.json())["payload"])
+    assert payload["security"] == {"require": []}
     assert load_settings(config).security.require == ()

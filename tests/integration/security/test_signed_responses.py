@@ -1,4 +1,4 @@
-"""An answer proves which question it answers; what does not is no answer. And keys change without anybody's help."""
+"""Signed responses: bound to their request, or rejected; and keys that rotate at run time."""
 
 import asyncio
 import gzip
@@ -33,8 +33,8 @@ DENIED = b'{"AuthorizationStatus":"NotAuthorized","StatusCode":{"Code":"102"}}'
 
 
 @dataclass
-class Answering:
-    """A peer whose answers are made to measure."""
+class SigningPeer:
+    """A peer whose responses are composed by the test."""
 
     ours: PrivateKey = field(default_factory=PrivateKey.generate)
     theirs: PrivateKey = field(default_factory=PrivateKey.generate)
@@ -61,7 +61,7 @@ class Answering:
 
 @pytest.fixture
 async def peer():
-    app, found = web.Application(), Answering()
+    app, found = web.Application(), SigningPeer()
     app.router.add_post("/{anything:.*}", found.serve)
     async with TestServer(app) as server:
         ring = KeyRing([KnownKey(found.theirs.public, "peer"), KnownKey(found.third.public, "third")])
@@ -86,7 +86,7 @@ async def peer():
             yield found
 
 
-def right(peer, _to):
+def well_signed(peer, _to):
     return web.Response(**peer.signed())
 
 
@@ -96,8 +96,8 @@ def compressed(peer, _to):
     return web.Response(**answer)
 
 
-@pytest.mark.parametrize("answer", [right, compressed])
-async def test_a_signed_answer_is_taken(peer, answer):
+@pytest.mark.parametrize("answer", [well_signed, compressed])
+async def test_a_signed_response_is_accepted(peer, answer):
     peer.answer = answer
     assert (await peer.call()).body == DENIED
 
@@ -114,7 +114,7 @@ def another_status(peer, _to):
     return web.Response(**peer.signed(status=201) | {"status": 200})
 
 
-def of_another_question(peer, to):
+def to_another_request(peer, to):
     return web.Response(**peer.signed(AUTHORIZED, to=peer.seen[0] if len(peer.seen) > 1 else to))
 
 
@@ -122,7 +122,7 @@ def by_another_peer(peer, _to):
     return web.Response(**peer.signed(AUTHORIZED, key=peer.third))
 
 
-def by_nobody(peer, _to):
+def by_an_unknown_key(peer, _to):
     return web.Response(**peer.signed(AUTHORIZED, key=PrivateKey.generate()))
 
 
@@ -141,38 +141,38 @@ FORGED = {
     "it is not signed": (unsigned, "no signature-input header"),
     "the body is another": (another_body, "not the one that was signed"),
     "the status is another": (another_status, "does not fit"),
-    "it answers another question": (of_another_question, "does not fit"),
+    "it belongs to another request": (to_another_request, "does not fit"),
     "another peer signed it": (by_another_peer, "signed by third"),
-    "nobody we know signed it": (by_nobody, "unknown signing key"),
-    "it names no question": (unbound, "does not say which question"),
-    "a refusal that nobody signed": (an_unsigned_refusal, "no signature-input header"),
+    "an unknown key signed it": (by_an_unknown_key, "unknown signing key"),
+    "it names no request": (unbound, "does not say which question"),
+    "an unsigned refusal": (an_unsigned_refusal, "no signature-input header"),
 }
 
 
 @pytest.mark.parametrize(("answer", "reason"), FORGED.values(), ids=FORGED)
-async def test_an_answer_that_proves_nothing_is_none(peer, answer, reason):
-    if answer is of_another_question:
-        peer.answer = right
+async def test_a_response_with_a_missing_or_invalid_signature_is_rejected(peer, answer, reason):
+    if answer is to_another_request:
+        peer.answer = well_signed
         await peer.call()
     peer.answer = answer
     with pytest.raises(PeerVerificationError, match=reason):
         await peer.call()
-    assert peer.fresh == (answer is by_nobody)
+    assert peer.fresh == (answer is by_an_unknown_key)
 
 
-def trouble(status, **headers):
+def unsigned_error(status, **headers):
     return lambda _peer, _to: web.Response(status=status, headers=headers)
 
 
-TROUBLES = {
-    "a proxy's 502": (trouble(502), PeerProtocolError),
-    "an overload": (trouble(429, **{"Retry-After": "3"}), PeerBusy),
-    "our identity is not accepted": (trouble(401), PeerUnauthorized),
+UNSIGNED_ERRORS = {
+    "a proxy's 502": (unsigned_error(502), PeerProtocolError),
+    "an overload": (unsigned_error(429, **{"Retry-After": "3"}), PeerBusy),
+    "our identity is not accepted": (unsigned_error(401), PeerUnauthorized),
 }
 
 
-@pytest.mark.parametrize(("answer", "error"), TROUBLES.values(), ids=TROUBLES)
-async def test_trouble_on_the_way_need_not_be_signed(peer, answer, error):
+@pytest.mark.parametrize(("answer", "error"), UNSIGNED_ERRORS.values(), ids=UNSIGNED_ERRORS)
+async def test_errors_on_the_way_need_no_signature(peer, answer, error):
     peer.answer = answer
     with pytest.raises(error) as caught:
         await peer.call()
@@ -193,8 +193,8 @@ FETCHES = {"takes longer than the deadline": hang, "cannot be stored": the_store
 
 
 @pytest.mark.parametrize("fetch", FETCHES.values(), ids=FETCHES)
-async def test_where_fresh_keys_cannot_be_had_the_first_failure_stands(peer, fetch):
-    peer.answer, peer.refresh = trouble(401), fetch
+async def test_if_keys_cannot_be_refreshed_the_first_error_is_raised(peer, fetch):
+    peer.answer, peer.refresh = unsigned_error(401), fetch
     async with asyncio.timeout(5):
         with pytest.raises(PeerUnauthorized, match="401"):
             await peer.call(deadline=0.2)
@@ -220,7 +220,7 @@ async def starts(pair) -> str:
 
 
 @pytest.mark.parametrize("who", ["a", "b"])
-async def test_a_running_node_takes_a_new_key_over_and_its_peers_follow(stopped, who):
+async def test_a_running_node_uses_a_new_key_and_its_peers_follow(stopped, who):
     async with stopped.running("a") as a, stopped.running("b") as b:
         assert await starts(stopped) == "Authorized"
         new = keystore.rotate(stopped.folder / who / "keys", now=time.time(), activation_delay=0, overlap=60).entries[
@@ -232,22 +232,22 @@ async def test_a_running_node_takes_a_new_key_over_and_its_peers_follow(stopped,
         assert new.public.key_id in {known.key.key_id for known in other._peering.keyring.keys_of(f"node {who}")}
 
 
-async def test_who_rotates_is_told_why_the_node_does_not_sign_with_the_new_key(stopped):
+async def test_rotation_reports_why_the_running_node_does_not_use_the_new_key(stopped):
     home = stopped.folder / "a"
     async with stopped.running("a") as a:
         before = a._peering.identity.signer.keys
         new = keystore.rotate(home / "keys", now=time.time(), activation_delay=0, overlap=60).entries[-1]
         (home / "keys" / new.file).chmod(0o644)
         (home / "peers.toml").write_text("[[peer]]\n")
-        told = await asyncio.to_thread(cli_keys.reload_running_node, home / "node.toml")
+        output = await asyncio.to_thread(cli_keys.reload_running_node, home / "node.toml")
         assert a._peering.identity.signer.keys == before
-    assert "The node cannot use all that it has read" in told
-    assert f"chmod 600 {home / 'keys' / new.file}" in told
-    assert "peers.toml" in told
+    assert "The node cannot use all that it has read" in output
+    assert f"chmod 600 {home / 'keys' / new.file}" in output
+    assert "peers.toml" in output
 
 
 @pytest.mark.parametrize("rotations", [1, 3])
-async def test_a_peer_that_slept_through_rotations_recovers_by_the_descriptor(stopped, rotations):
+async def test_a_peer_that_missed_rotations_recovers_by_the_descriptor(stopped, rotations):
     async with stopped.running("a"):
         pass
     home, now = stopped.folder / "b" / "keys", time.time()
@@ -255,13 +255,13 @@ async def test_a_peer_that_slept_through_rotations_recovers_by_the_descriptor(st
         keystore.rotate(home, now=now - 1000 + 100 * n, activation_delay=0, overlap=50)
     async with stopped.running("b"), stopped.running("a"):
         assert await starts(stopped) == "Authorized"
-    # What was learned is still known after a restart, and without asking again.
+    # The new keys are stored: after a restart, nothing is fetched again.
     async with stopped.running("b"), stopped.running("a") as a:
         assert a._peering.keyring.owner(keystore.read_own_keys(home).entries[-1].public) == "node b"
 
 
-async def test_a_key_that_no_trusted_key_announced_is_not_believed(stopped):
-    """Whoever holds the address of B, and none of its keys, is not B."""
+async def test_a_key_that_no_trusted_key_endorses_is_not_trusted(stopped):
+    """A node at the address of B that has none of its keys is not B."""
     for file in (stopped.folder / "b" / "keys").iterdir():
         file.unlink()
     keystore.generate(stopped.folder / "b" / "keys")
@@ -271,8 +271,8 @@ async def test_a_key_that_no_trusted_key_announced_is_not_believed(stopped):
     assert "node b" in answer.json["StatusCode"]["AdditionalInfo"]
 
 
-async def test_a_notification_finds_its_way_with_a_new_key_although_its_path_names_nobody(stopped):
-    """B does not know A's new key and cannot know whom to ask; A introduces itself, and tries again."""
+async def test_a_notification_signed_with_a_new_key_is_accepted_although_its_path_names_no_party(stopped):
+    """B does not know A's new key, nor which peer to fetch it from; A sends hello, and tries again."""
     async with stopped.running("a") as a, stopped.running("b"):
         session = (await stopped.a.post(START, authorize_start())).json["SessionID"]
         keystore.rotate(stopped.folder / "a" / "keys", now=time.time(), activation_delay=0, overlap=60)

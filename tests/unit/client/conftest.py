@@ -1,4 +1,4 @@
-"""A peer on a real socket, whose every answer the test decides."""
+"""A peer on a real socket, whose responses the test decides."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def not_authorized(_request: web.Request) -> web.StreamResponse:
 
 @dataclass
 class PeerServer:
-    """A peer that keeps what it was sent, and answers by ``handler``."""
+    """A peer that collects requests, and responds by ``handler``."""
 
     handler: Handler = not_authorized
     requests: list[web.Request] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Answers are bounded, before and after decompression."""
+"""Responses are bounded, before and after decompression."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize(("coding", "content", "reason"), DAMAGED.values(), ids=DAMAGED)
-def test_damage_is_the_peers_fault(coding, content, reason):
+def test_a_damaged_body_is_a_protocol_error(coding, content, reason):
     with pytest.raises(PeerProtocolError, match=reason) as caught:
         read(content, coding=coding, limit=10_000)
     assert caught.value.peer == "peer"

@@ -1,4 +1,4 @@
-"""Every exception of aiohttp becomes one of ours, and none leaks."""
+"""Every exception of aiohttp is mapped to one of our errors."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def exceptions_of(*modules):
     return sorted(set(found), key=lambda kind: kind.__name__)
 
 
-AIOHTTPS = exceptions_of(client_exceptions, http_exceptions)
-BELOW = [
+AIOHTTP_EXCEPTIONS = exceptions_of(client_exceptions, http_exceptions)
+LOWER_EXCEPTIONS = [
     TimeoutError(),
     SOCKET_ERROR,
     socket.gaierror(-2, "Name or service not known"),
@@ -65,7 +65,7 @@ BELOW = [
     ValueError("Host is required"),
     UnicodeError("label too long"),
 ]
-BROKEN = {
+PROTOCOL_ERRORS = {
     "ClientResponseError", "ContentTypeError", "WSServerHandshakeError", "ClientHttpProxyError", "TooManyRedirects",
     "WSMessageTypeError", *(kind.__name__ for kind in exceptions_of(http_exceptions)),
 }  # fmt: skip
@@ -75,23 +75,23 @@ def make(kind):
     return kind(*ARGUMENTS.get(kind.__name__, ()))
 
 
-def test_the_table_names_no_class_that_aiohttp_lacks_and_there_is_something_to_test():
-    assert ARGUMENTS.keys() <= {kind.__name__ for kind in AIOHTTPS}
-    assert len(AIOHTTPS) > 30
+def test_the_table_of_arguments_names_classes_of_aiohttp():
+    assert ARGUMENTS.keys() <= {kind.__name__ for kind in AIOHTTP_EXCEPTIONS}
+    assert len(AIOHTTP_EXCEPTIONS) > 30
 
 
-@pytest.mark.parametrize("exc", [*map(make, AIOHTTPS), *BELOW], ids=lambda exc: type(exc).__name__)
-def test_each_becomes_ours(exc):
+@pytest.mark.parametrize("exc", [*map(make, AIOHTTP_EXCEPTIONS), *LOWER_EXCEPTIONS], ids=lambda exc: type(exc).__name__)
+def test_each_exception_is_mapped(exc):
     assert isinstance(exc, TRANSPORT_EXCEPTIONS)
     assert type(map_exception("peer B", exc, is_sent=False)) is PeerUnreachable
     after = map_exception("peer B", exc, is_sent=True)
-    assert type(after) is (PeerProtocolError if type(exc).__name__ in BROKEN else PeerTimeout)
+    assert type(after) is (PeerProtocolError if type(exc).__name__ in PROTOCOL_ERRORS else PeerTimeout)
     assert after.reason
 
 
-@pytest.mark.parametrize("exc", [*map(make, AIOHTTPS), *BELOW], ids=lambda exc: type(exc).__name__)
+@pytest.mark.parametrize("exc", [*map(make, AIOHTTP_EXCEPTIONS), *LOWER_EXCEPTIONS], ids=lambda exc: type(exc).__name__)
 @pytest.mark.parametrize("sent", [False, True])
-async def test_none_leaks_from_the_client(transport: HttpTransport, call, exc, sent):
+async def test_no_exception_of_aiohttp_leaves_the_client(transport: HttpTransport, call, exc, sent):
     def request(*_args, data, **_kwargs):
         data.started = sent
         raise exc

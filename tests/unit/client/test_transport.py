@@ -115,7 +115,7 @@ async def test_refusals_by_status_keep_the_connection(call, peer):
     assert len(peer.connections) == 1
 
 
-async def test_a_gzip_answer_is_read_and_keeps_the_connection(call, peer):
+async def test_a_gzip_response_is_read_and_keeps_the_connection(call, peer):
     peer.handler = answering(body=gzip.compress(NOT_AUTHORIZED), headers={"Content-Encoding": "gzip"})
     replies = [await call() for _ in range(5)]
     assert {reply.body for reply in replies} == {NOT_AUTHORIZED}
@@ -131,7 +131,7 @@ async def chunked(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def test_a_chunked_answer_is_read(call, peer):
+async def test_a_chunked_response_is_read(call, peer):
     peer.handler = chunked
     assert (await call()).body == NOT_AUTHORIZED
 
@@ -151,7 +151,7 @@ TOO_LARGE = {
 
 
 @pytest.mark.parametrize("handler", TOO_LARGE.values(), ids=TOO_LARGE)
-async def test_an_answer_over_the_limit_is_broken(call, peer, handler):
+async def test_a_response_over_the_limit_is_a_protocol_error(call, peer, handler):
     peer.handler = handler
     with pytest.raises(PeerProtocolError, match="larger than 100000 bytes"):
         await call()
@@ -169,14 +169,14 @@ STATUSES = {
 
 
 @pytest.mark.parametrize(("status", "headers", "error"), STATUSES.values(), ids=STATUSES)
-async def test_statuses_become_errors_once_and_nothing_is_sent_twice(call, peer, status, headers, error):
+async def test_statuses_are_mapped_to_errors_and_nothing_is_sent_twice(call, peer, status, headers, error):
     peer.handler = answering(status=status, headers=headers)
     with pytest.raises(error):
         await call()
     assert len(peer.requests) == 1
 
 
-async def test_nobody_listening_is_unreachable(call, unused_tcp_port):
+async def test_a_refused_connection_is_unreachable(call, unused_tcp_port):
     with pytest.raises(PeerUnreachable) as caught:
         await call(endpoint=Endpoint("gone", f"http://127.0.0.1:{unused_tcp_port}"))
     assert not caught.value.may_have_arrived
@@ -192,7 +192,7 @@ async def test_an_unusable_url_is_unreachable(call, url):
         await call(endpoint=Endpoint("odd", url))
 
 
-async def test_no_answer_within_the_deadline_is_silent(call, peer):
+async def test_no_response_within_the_deadline_is_a_timeout(call, peer):
     released = asyncio.Event()
 
     async def never(_request: web.Request) -> web.Response:
@@ -206,7 +206,7 @@ async def test_no_answer_within_the_deadline_is_silent(call, peer):
     assert caught.value.may_have_arrived
 
 
-async def test_an_answer_that_stalls_half_way_is_silent(call, peer):
+async def test_a_response_that_stalls_is_a_timeout(call, peer):
     released = asyncio.Event()
 
     async def stalls(request: web.Request) -> web.StreamResponse:
@@ -247,7 +247,7 @@ HANG_UPS = {
 
 
 @pytest.mark.parametrize(("answer", "error"), HANG_UPS.values(), ids=HANG_UPS)
-async def test_a_peer_that_hangs_up_has_its_error(call, answer, error):
+async def test_a_closed_connection_is_mapped_by_when_it_closes(call, answer, error):
     async with raw_server(answer) as url:
         with pytest.raises(error or (PeerTimeout, PeerProtocolError)):
             await call(endpoint=Endpoint("raw", url))
@@ -257,7 +257,7 @@ WITHOUT_BODY = pytest.mark.parametrize("method", ["GET", "DELETE"])
 
 
 @WITHOUT_BODY
-async def test_a_request_without_a_body_may_have_arrived_once_there_is_a_connection(transport, method):
+async def test_a_request_without_a_body_may_have_arrived_over_a_connection(transport, method):
     async with raw_server(b"", until=b"\r\n\r\n") as url:
         with pytest.raises(PeerTimeout) as caught:
             await transport.send(OutboundRequest(method, url, b"", 5, "peer B"))
@@ -266,7 +266,7 @@ async def test_a_request_without_a_body_may_have_arrived_once_there_is_a_connect
 
 @WITHOUT_BODY
 @pytest.mark.parametrize("place", ["127.0.0.1:{port}", "127.0.0.1:99999"], ids=["nobody listens", "no port"])
-async def test_a_request_without_a_body_has_not_arrived_where_nobody_is(transport, unused_tcp_port, method, place):
+async def test_a_request_without_a_body_is_unreachable_without_a_connection(transport, unused_tcp_port, method, place):
     url = f"http://{place.format(port=unused_tcp_port)}/"
     with pytest.raises(PeerUnreachable):
         await transport.send(OutboundRequest(method, url, b"", 5, "peer B"))
@@ -288,7 +288,7 @@ async def test_a_cancelled_call_stays_cancelled(call, peer):
         await task
 
 
-async def test_use_outside_its_block_is_a_bug():
+async def test_use_outside_the_async_with_block_is_a_bug():
     transport = HttpTransport(user_agent="t", max_body=1)
     with pytest.raises(RuntimeError, match="outside"):
         await transport.send(OutboundRequest("POST", "http://peer.example", b"{}", 1, "peer B"))

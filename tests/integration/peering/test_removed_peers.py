@@ -1,4 +1,4 @@
-"""What a company has told is not told on any more, once it is no peer; under another name it is the same peer."""
+"""Records of a removed peer are hidden until it returns; a renamed peer is the same peer."""
 
 from tests.support import dataset_messages as state
 from tests.support.messages import (
@@ -26,7 +26,7 @@ async def by_id(caller) -> str:
     return answer.json["EVSEStatusRecords"]["EvseStatusRecord"][0]["EvseStatus"]
 
 
-async def test_copies_of_a_peer_that_was_removed_are_not_told_and_count_again_when_it_comes_back(stopped):
+async def test_records_of_a_removed_peer_are_hidden_and_count_again_when_it_returns(stopped):
     async with stopped.running("a"), stopped.running("b") as b:
         await stopped.a.post(state.PUSH_DATA, state.push_data(state.evse("A")))
         await stopped.a.post(PUSH_STATUS, push_status(A="Available"))
@@ -46,7 +46,7 @@ async def test_copies_of_a_peer_that_was_removed_are_not_told_and_count_again_wh
         assert await pulled(stopped.b) == {"DE*GEF*EA": "Available"}
 
 
-async def test_a_peer_that_is_renamed_while_the_node_runs_gets_what_waits_and_its_sessions_go_on(stopped):
+async def test_a_peer_renamed_at_run_time_gets_its_waiting_messages_and_keeps_its_sessions(stopped):
     async with stopped.running("a") as a:
         async with stopped.running("b"):
             session = (await stopped.a.post(START, authorize_start())).json["SessionID"]
