@@ -65,6 +65,7 @@ class ApiEndpoint:
         if not api.port:
             raise ConfigurationError("[backend_api] port = 0: a command cannot know the port; choose a fixed one")
         host = _LOOPBACK_BY_WILDCARD.get(api.host, api.host)
+        # The backend API is plain HTTP; TLS in front of it is a proxy's.
         url = URL.build(scheme="http", host=host, port=api.port)
         return cls(str(url), api.token, settings.node.operators, config)
 

@@ -98,6 +98,7 @@ def read_feed(body: bytes) -> list[OperatorPush]:
         name, records = _parse_group(number, group)
         valid_records = [(EvseID(record["EvseID"]), record) for record in records if _is_valid_record(record)]
         operator = _resolve_operator(number, name, [evse.operator for evse, _ in valid_records])
+        # (3)
         push = pushes.setdefault(operator, OperatorPush(operator, group.get("OperatorName")))
         push.group_ids.append(name)
         push.invalid_ids += [_abbreviated_id(record) for record in records if not _is_valid_record(record)]
@@ -134,7 +135,7 @@ def _abbreviated_id(record: Any) -> str:  # noqa: ANN401  # any JSON
 
 
 def _resolve_operator(number: int, name: str, operators: Sequence[OperatorID | None]) -> OperatorID:
-    declared = OperatorID(name)
+    declared = OperatorID(name)  # (2)
     if declared.is_valid:
         return declared
     most_common = Counter(operator for operator in operators if operator is not None).most_common(1)
@@ -145,11 +146,11 @@ def _resolve_operator(number: int, name: str, operators: Sequence[OperatorID | N
 
 def _add_records(push: OperatorPush, valid_records: Iterable[tuple[EvseID, dict[str, Any]]]) -> None:
     for evse, record in valid_records:
-        if evse.key in push.records:
+        if evse.key in push.records:  # (1)
             push.duplicate_ids.append(evse.text)
             continue
         push.records[evse.key] = _to_oicp_record(record)
-        if evse.operator is not None:
+        if evse.operator is not None:  # (4)
             push.evse_counts[evse.operator] += 1
 
 

@@ -257,6 +257,7 @@ def validate_file(
 ) -> int:
     """Validate one message and print the findings; return the exit code."""
     body = read_input(file)
+    # Before judging: input that is no JSON is a mistake of the call (2), not an invalid message (1).
     decode_input(body, file)
     try:
         findings = judge(operation, direction, body, _parse_scope(authorized_ids))

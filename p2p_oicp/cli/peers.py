@@ -114,6 +114,7 @@ def accept(
     typer.echo(f"{candidate['name']}, {candidate['url']}\n  fingerprint  {candidate['fingerprint']}")
     if not yes and not typer.confirm("Is this the fingerprint that the other company gave you?"):
         raise typer.Exit(1)
+    # The fingerprint goes along: another node may have announced the same name since the question was shown.
     payload: dict[str, object] = {"fingerprint": candidate["fingerprint"]}
     client.call_admin(config, "POST", f"/admin/v1/peers/{quote(name, safe='')}/accept", payload)
     typer.echo(f"{name} is a peer of this node now.")
@@ -138,6 +139,7 @@ class PeerListing:
 def fetch_peers(config: Path) -> PeerListing:
     """Return the peers and candidates of the running node; those of the peers file, with a warning, if it is down."""
     settings = load_settings(config)
+    # Order: before asking the node, so that a mistake in the peers file is reported while the node runs as well.
     registry = load_registry(settings)
     try:
         response = client.call_admin(config, "GET", "/admin/v1/peers")

@@ -82,6 +82,7 @@ class OutgoingRequest:
 
     def url(self, base: str) -> str:
         """Return the URL, with the given sender's id or else the message's own; raise `ConfigurationError`."""
+        # Parsed for its sender only: the bytes go out unchanged.
         sender = sender_party(self.operation, self.operation.request.from_json(self.body))
         party = self.party or (sender.text if sender else None)
         if not party and "{" in self.operation.path:

@@ -18,8 +18,7 @@ from p2p_oicp.config.toml import unknown_key_message
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.peers.models import base_url, operator_id, provider_id
 from p2p_oicp.simulator.demo import JsonTimeline, RichTimeline, run_demo
-from p2p_oicp.simulator.scenarios import Endpoints, ScenarioResult, run_scenarios
-from p2p_oicp.simulator.scenarios.runner import SCENARIOS
+from p2p_oicp.simulator.scenarios import SCENARIOS, Endpoints, ScenarioResult, run_scenarios
 
 _PORT_HELP = "Loopback port where this command is that backend: the endpoint under test must call it there."
 # Rich takes a pipe or a log for 80 columns, which cut the results short.

@@ -93,6 +93,7 @@ class NodeProcess:
         """Start the process and wait until it serves; raise NodeFailed if it does not in time."""
         if self.is_running:
             raise NodeFailed(f"{self.spec.name}: runs already")
+        # Appended: a restarted node continues the log of its earlier starts.
         with self.log_file.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *self.command, str(self.directory / "node.toml"),
@@ -192,6 +193,7 @@ class Cluster:
                     task_group.create_task(node.start())
         except ExceptionGroup as group:
             await self._kill_all()
+            # The first failure cancelled the other starts, so it is the one to report.
             raise group.exceptions[0] from None
         except BaseException:
             await self._kill_all()
@@ -202,6 +204,7 @@ class Cluster:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if exc is not None:
+            # No orderly stop: its own failure would hide the original one.
             await self._kill_all()
             return
         try:

@@ -308,6 +308,7 @@ class Csms:
             ),
         )
         response = await self._connection.send_request("PushEvseStatus", self.operator.text, push)
+        # A refused push is repeated with the next changes.
         if is_accepted(response):
             self._pushed_statuses.update((point.evse_id, point.status) for point in points)
         return response

@@ -90,6 +90,7 @@ async def second_cdr(context: ScenarioContext) -> None:
     expect_accepted(await context.cpo_client.send("ChargeDetailRecord", cdr), "ChargeDetailRecord")
     await context.wait_until(lambda: bool(_received_cdrs(context, session_id)), "the EMP has no record of the session")
     duplicate_response = await context.cpo_client.send("ChargeDetailRecord", cdr)
+    # Hubs differ here: a duplicate is acknowledged again, or refused with 400.
     expect(
         duplicate_response.is_accepted or duplicate_response.code == "400",
         f"the same record again was answered {duplicate_response}",
@@ -140,6 +141,7 @@ async def publish_and_discover(context: ScenarioContext) -> None:
     await _wait_for_evses(context, {1: "Jena", 2: "Jena"})
     pulled = (await _pull_evses(context))[EvseID(context.evse(1))]
     for name, value in records[0].items():
+        # An endpoint may write the id in its own spelling, and coordinates in the requested format.
         expect(
             name in {"EvseID", "GeoCoordinates"} or pulled.get(name) == value,
             f"{name} was {value!r} and arrived as {pulled.get(name)!r}",
@@ -260,6 +262,7 @@ async def _wait_for_evses(context: ScenarioContext, cities: dict[int, str]) -> N
         seen.update({evse: str(record["Address"]["City"]) for evse, record in (await _pull_evses(context)).items()})
         return seen == expected
 
+    # In `finally`, so that the reason names what was seen last, which wait_until does not have.
     try:
         await context.wait_until(converged, "")
     finally:

@@ -10,8 +10,7 @@ from aiohttp import web
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.simulator import Cluster, NodeSpec
 from p2p_oicp.simulator.node_files import free_ports
-from p2p_oicp.simulator.scenarios import Endpoints, run_scenarios
-from p2p_oicp.simulator.scenarios.runner import SCENARIOS
+from p2p_oicp.simulator.scenarios import SCENARIOS, Endpoints, run_scenarios
 
 OPERATOR, PROVIDER = "DE*GEF", "DE-GDF"
 
