@@ -98,7 +98,7 @@ def read_feed(body: bytes) -> list[OperatorPush]:
         name, records = _parse_group(number, group)
         valid_records = [(EvseID(record["EvseID"]), record) for record in records if _is_valid_record(record)]
         operator = _resolve_operator(number, name, [evse.operator for evse, _ in valid_records])
-        # (3)
+        # (3) one push for all groups of an operator
         push = pushes.setdefault(operator, OperatorPush(operator, group.get("OperatorName")))
         push.group_ids.append(name)
         push.invalid_ids += [_abbreviated_id(record) for record in records if not _is_valid_record(record)]
