@@ -152,7 +152,9 @@ def _build_dispatchers(
     metrics: Metrics,
 ) -> Dispatchers:
     """Return the dispatchers, without handlers yet."""
-    create_dispatcher = partial(OperationDispatcher, local_peer=environment.me, liveness=liveness, limiter=limiter)
+    create_dispatcher = partial(
+        OperationDispatcher, local_peer=environment.me, liveness=liveness, limiter=limiter, clock=environment.clock
+    )
     backend_authenticator = BackendAuthenticator(environment.me)
     observe = metrics.observe_request
     return Dispatchers(

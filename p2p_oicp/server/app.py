@@ -35,11 +35,13 @@ class RequestRouter:
             [
                 web.get("/healthz", _handle_liveness),
                 *routes,
+                # Order: last, for it matches everything.
                 web.route("*", "/{path:.*}", pipeline.wrap(_handle_not_found)),
             ]
         )
 
     def __call__(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        # Not a coroutine: aiohttp awaits what is returned, and one frame less is some tenths of a microsecond.
         if request.raw_path.startswith(OICP_PREFIX):
             return self._serve_oicp(request)
         return self._serve_by_route(request)

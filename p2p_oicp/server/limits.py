@@ -27,7 +27,9 @@ from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.peers import Peer
 from p2p_oicp.server.problems import HttpError
 
+# At so many, those that are full again are dropped.
 _MAX_BUCKETS: Final = 10_000
+# The rest stays for others: a client that fails does not shut them out.
 _CLIENT_SHARE: Final = 0.75
 _BULK_SLOT_TIMEOUT_SECONDS: Final = 10.0
 # Of the largest allowed size; of bodies of the usual size there is room for many more.
@@ -36,7 +38,9 @@ _MAX_CONCURRENT_BODIES: Final = 2
 _SMALL_BODY_BYTES: Final = 64 * 1024
 #: The HTTP statuses of a node that has too much to do.
 OVERLOAD_STATUSES = frozenset({429, 503})
+# By the first segment of a path (``oicp.operations``); all else is settlement.
 _BULK_SERVICES = ("evsepush", "evsepull", "dynamicpricing", "authdata")
+# GetChargeDetailRecords shares its service with the CDRs, but pages of records are bulk.
 _CDR_SERVICE = "cdrmgmt"
 _CDR_PULL_SEGMENT = "providers"
 
@@ -201,6 +205,8 @@ class AdmissionController:
         lane = self._lanes_by_service.get(service, self._settlement_lane)
         if service == _CDR_SERVICE and party_segment == _CDR_PULL_SEGMENT:
             lane = self._bulk_lane
+        # Order: recorded on the ticket at once, so that `release` gives back whatever was acquired when the next step
+        # raises or is cancelled.
         lane.acquire(ticket.client)
         ticket.lane = lane
         if lane is self._bulk_lane:

@@ -11,7 +11,6 @@ import gzip
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from time import perf_counter
 from typing import TypeAlias
 
 import structlog
@@ -47,6 +46,7 @@ HttpHandler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamRespons
 ResponseSigner: TypeAlias = Callable[[int, bytes, VerifiedSignature], Mapping[str, str]]
 
 _MIN_COMPRESSED_BYTES = 2048
+# Compressing more takes some milliseconds, in which the event loop would serve nothing else.
 _MIN_OFFLOADED_COMPRESSION_BYTES = 256 * 1024
 _GZIP_LEVEL = 5
 _MIN_SEPARATE_HEAD_BYTES = 64 * 1024
@@ -254,9 +254,11 @@ class OicpRequestContext(RequestContext):
         if self.http.method != "POST":
             info = f"{self.http.method} is not served here; send POST"
             raise HttpError(405, StatusCodeValue.SERVICE_NOT_AVAILABLE, info, {"Allow": "POST"})
-        started, dispatcher = perf_counter(), self._pipeline.dispatcher
+        dispatcher = self._pipeline.dispatcher
+        started = dispatcher.clock.monotonic()
         path = self.http.raw_path.partition("?")[0][len(OICP_PREFIX) :]
         route = dispatcher.find_route(path)
+        # Several operations may share a path, told apart by the body: until it is read, the first stands for all.
         self._operation = route.candidates[0]
         outcome: OperationResponse | Exception | None = None
         try:
@@ -265,7 +267,7 @@ class OicpRequestContext(RequestContext):
             outcome = error
             raise
         finally:
-            dispatcher.observe(self._operation, perf_counter() - started, outcome)
+            dispatcher.observe(self._operation, started, outcome)
         return response
 
     async def _admit(self, path: str, route: Route) -> OperationResponse:

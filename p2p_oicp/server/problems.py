@@ -73,6 +73,7 @@ def as_refusal(error: InvalidMessage) -> Refusal | None:
     """
     errors = [finding for finding in error.findings if finding.severity == "error"]
     codes = {finding.status_code for finding in errors}
+    # 022 has no OICP answer of its own: HTTP 400 says more, member by member.
     if len(codes) != 1 or codes == {StatusCodeValue.DATA_ERROR}:
         return None
     return Refusal(codes.pop(), "; ".join(f"{finding.pointer}: {finding.message}" for finding in errors))
