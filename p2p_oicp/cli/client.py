@@ -23,7 +23,7 @@ from p2p_oicp.client.transport import HttpTransport, OutboundRequest
 from p2p_oicp.config import load_settings
 from p2p_oicp.errors import ConfigurationError, P2pOicpError, PeerProtocolError, PeerTimeout, PeerUnreachable
 from p2p_oicp.oicp import OperatorID, StatusCodeValue
-from p2p_oicp.peers.models import base_url
+from p2p_oicp.peers.models import parse_base_url
 from p2p_oicp.version import VERSION
 
 # The largest answer of OICP is a page of a national data set, some tens of megabytes.
@@ -72,7 +72,7 @@ class ApiEndpoint:
     @classmethod
     def _from_url(cls, url: str) -> Self:
         try:
-            return cls(base_url(url))
+            return cls(parse_base_url(url))
         except ValueError as exc:
             raise ConfigurationError(f"--url: {exc}") from exc
 

@@ -19,7 +19,6 @@ from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, create_file, toml_
 from p2p_oicp.config import load_settings
 from p2p_oicp.crypto.tls import Certificate, self_signed
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.peers.models import display_name, operator_id, provider_id
 
 _INVITE_REMARK = "(creates a link for a partner; to use a partner's link: peers join LINK)"
 _CERTIFICATE_FILE, _KEY_FILE = "tls.crt", "tls.key"
@@ -193,9 +192,9 @@ def next_steps(folder: Path, template: NodeTemplate) -> str:
 
 def _validate_template(template: NodeTemplate) -> None:
     for option, parse, values in (
-        ("--name", display_name, (template.name,)),
-        ("--operator", operator_id, template.operators),
-        ("--provider", provider_id, template.providers),
+        ("--name", parse_name, (template.name,)),
+        ("--operator", parse_operator_id, template.operators),
+        ("--provider", parse_provider_id, template.providers),
     ):
         for value in values:
             try:

@@ -27,7 +27,7 @@ from p2p_oicp.config import load_registry, load_settings
 from p2p_oicp.config.peers_file import peer_to_entry
 from p2p_oicp.errors import ConfigurationError, PeerUnreachable
 from p2p_oicp.peering.key_refresh import DescriptorFetcher
-from p2p_oicp.peers.models import base_url
+from p2p_oicp.peers.models import parse_base_url
 from p2p_oicp.server.admin import descriptor_to_json
 from p2p_oicp.version import VERSION
 
@@ -191,7 +191,7 @@ def _with_trust(peer: dict[str, Any], require: Sequence[str]) -> dict[str, Any]:
 async def fetch_verified_descriptor(url: str) -> dict[str, Any]:
     """Fetch the descriptor of the node at ``url`` and check its signature; raise PeerError, VerificationError."""
     try:
-        base = base_url(url)
+        base = parse_base_url(url)
     except ValueError as exc:
         raise ConfigurationError(f"URL: {exc}") from exc
     async with HttpTransport(user_agent=f"p2p-oicp/{VERSION}", max_body=_MAX_DESCRIPTOR_BYTES) as transport:

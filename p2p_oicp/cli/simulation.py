@@ -16,7 +16,7 @@ from rich.console import Console
 from p2p_oicp.cli.common import JsonOption, format_json
 from p2p_oicp.config.toml import unknown_key_message
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.peers.models import base_url, operator_id, provider_id
+from p2p_oicp.peers.models import parse_base_url, parse_operator_id, parse_provider_id
 from p2p_oicp.simulator.demo import JsonTimeline, RichTimeline, run_demo
 from p2p_oicp.simulator.scenarios import SCENARIOS, Endpoints, ScenarioResult, run_scenarios
 
@@ -73,7 +73,13 @@ def scenarios(
     """
     try:
         endpoints = Endpoints(
-            base_url(cpo), base_url(emp), operator_id(operator), provider_id(provider), cpo_port, emp_port, timeout
+            parse_base_url(cpo),
+            parse_base_url(emp),
+            parse_operator_id(operator),
+            parse_provider_id(provider),
+            cpo_port,
+            emp_port,
+            timeout,
         )
     except ValueError as exc:
         raise ConfigurationError(str(exc)) from exc

@@ -27,7 +27,7 @@ from p2p_oicp.peering.key_refresh import DescriptorFetcher
 from p2p_oicp.peering.pairing import peer_from_descriptor
 from p2p_oicp.peers import Peer, Source
 from p2p_oicp.peers.descriptor import SignedDescriptor
-from p2p_oicp.peers.models import base_url
+from p2p_oicp.peers.models import parse_base_url
 
 log = structlog.get_logger(__name__)
 
@@ -151,7 +151,7 @@ class MdnsDiscovery:
     async def _inspect(self, info: AsyncServiceInfo) -> None:
         url = (info.decoded_properties or {}).get("url") or ""
         try:
-            signed = await self._fetcher.fetch(base_url(url))
+            signed = await self._fetcher.fetch(parse_base_url(url))
         except (ValueError, PeerError, VerificationError) as error:
             log.info("discovery.descriptor_rejected", service=info.name, url=url, reason=str(error))
             return

@@ -28,7 +28,7 @@ from p2p_oicp.crypto.keys import PrivateKey, PublicKey
 from p2p_oicp.crypto.keystore import KeyEndorsement, OwnKeys, endorsement_message
 from p2p_oicp.errors import ConfigurationError, VerificationError
 from p2p_oicp.oicp import OperatorID, ProviderID
-from p2p_oicp.peers.models import base_url, certificate, display_name, operator_id, provider_id
+from p2p_oicp.peers.models import parse_base_url, parse_certificate, parse_name, parse_operator_id, parse_provider_id
 
 DESCRIPTOR_PATH = "/.well-known/oicp-p2p"
 
@@ -188,12 +188,12 @@ def _descriptor_from_json(members: dict[str, Any]) -> Descriptor:
     if any(len(members[name]) > _MAX_ENTRIES for name in lists):
         raise ValueError(f"more than {_MAX_ENTRIES} entries")
     return Descriptor(
-        name=display_name(members["name"]),
-        url=base_url(members["url"]),
-        operators=tuple(operator_id(text) for text in members["operators"]),
-        providers=tuple(provider_id(text) for text in members["providers"]),
+        name=parse_name(members["name"]),
+        url=parse_base_url(members["url"]),
+        operators=tuple(parse_operator_id(text) for text in members["operators"]),
+        providers=tuple(parse_provider_id(text) for text in members["providers"]),
         keys=tuple(_key_from_json(entry) for entry in members["keys"]),
-        certificates=tuple(certificate(encoded) for encoded in members["certificates"]),
+        certificates=tuple(parse_certificate(encoded) for encoded in members["certificates"]),
         operations=tuple(str(name) for name in members["operations"]),
         require=tuple(str(credential) for credential in members["security"]["require"]),
         software=str(members["software"]),
@@ -250,7 +250,7 @@ class Invitation:
             )
         url, token, key = match.groups()
         try:
-            return cls(base_url(url), "SHA256:" + key.replace("-", "+").replace("_", "/"), token)
+            return cls(parse_base_url(url), "SHA256:" + key.replace("-", "+").replace("_", "/"), token)
         except ValueError as exc:
             raise ConfigurationError(f"the link's address: {exc}") from exc
 

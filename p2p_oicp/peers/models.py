@@ -121,7 +121,7 @@ def _require_valid(identifier: _PartyID, example: str) -> _PartyID:
     return identifier
 
 
-def display_name(value: object) -> str:
+def parse_name(value: object) -> str:
     """Validate the name of a node: 1 to 64 printable characters; raises ValueError with the expected form."""
     text = _require_text(value, "Greenfield Charging")
     # Printable: the other company chooses the name, and terminals and log files show it.
@@ -132,17 +132,17 @@ def display_name(value: object) -> str:
     return text
 
 
-def operator_id(value: object) -> OperatorID:
+def parse_operator_id(value: object) -> OperatorID:
     """Validate an OperatorID; raises ValueError with the expected form."""
     return _require_valid(OperatorID(_require_text(value, "DE*ABC")), "DE*ABC")
 
 
-def provider_id(value: object) -> ProviderID:
+def parse_provider_id(value: object) -> ProviderID:
     """Validate a ProviderID; raises ValueError with the expected form."""
     return _require_valid(ProviderID(_require_text(value, "DE-XYZ")), "DE-XYZ")
 
 
-def base_url(value: object) -> str:
+def parse_base_url(value: object) -> str:
     """Validate an http(s) base URL and remove trailing slashes; raises ValueError with the expected form."""
     text = _require_text(value, "https://oicp.example.com")
     try:
@@ -158,7 +158,7 @@ def base_url(value: object) -> str:
     return text.rstrip("/")
 
 
-def public_key(value: object) -> str:
+def parse_public_key(value: object) -> str:
     """Validate a public key (base64 of its SubjectPublicKeyInfo, Ed25519 or ECDSA P-256); raises ValueError."""
     # Imported here: cryptography is slow to load, and no command that reads a configuration without keys needs it.
     from p2p_oicp.crypto.keys import PublicKey  # noqa: PLC0415
@@ -172,7 +172,7 @@ def public_key(value: object) -> str:
         ) from exc
 
 
-def certificate(value: object) -> str:
+def parse_certificate(value: object) -> str:
     """Validate a certificate (base64 of its DER, or its fingerprint ``SHA256:…``); raises ValueError."""
     from p2p_oicp.crypto.tls import Certificate  # noqa: PLC0415 - as above
 
@@ -187,7 +187,7 @@ def certificate(value: object) -> str:
         ) from exc
 
 
-def fingerprint(value: object) -> str:
+def parse_fingerprint(value: object) -> str:
     """Validate the fingerprint of a key; raises ValueError with the expected form."""
     text = _require_text(value, "SHA256:…")
     if not _FINGERPRINT.fullmatch(text):
@@ -195,7 +195,7 @@ def fingerprint(value: object) -> str:
     return text
 
 
-def network(value: object) -> IpNetwork:
+def parse_network(value: object) -> IpNetwork:
     """Parse an IP network or a single address; raises ValueError with the expected form."""
     text = _require_text(value, "203.0.113.0/24")
     try:
@@ -204,7 +204,7 @@ def network(value: object) -> IpNetwork:
         raise ValueError(f'"{text}" is no network; expected one such as "203.0.113.0/24" or "2001:db8::/32"') from exc
 
 
-def pull_interval(value: object) -> float:
+def parse_pull_interval(value: object) -> float:
     """Validate a number of seconds above 0; raises ValueError with the expected form."""
     # A Python bool is an int; TOML has infinity as a float.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
@@ -212,12 +212,12 @@ def pull_interval(value: object) -> float:
     return float(value)
 
 
-NameField = Annotated[str, PlainValidator(display_name)]
-OperatorField = Annotated[OperatorID, PlainValidator(operator_id)]
-ProviderField = Annotated[ProviderID, PlainValidator(provider_id)]
-UrlField = Annotated[str, PlainValidator(base_url)]
-PublicKeyField = Annotated[str, PlainValidator(public_key)]
-CertificateField = Annotated[str, PlainValidator(certificate)]
-FingerprintField = Annotated[str, PlainValidator(fingerprint)]
-NetworkField = Annotated[IpNetwork, PlainValidator(network)]
-PullIntervalField = Annotated[float, PlainValidator(pull_interval)]
+NameField = Annotated[str, PlainValidator(parse_name)]
+OperatorField = Annotated[OperatorID, PlainValidator(parse_operator_id)]
+ProviderField = Annotated[ProviderID, PlainValidator(parse_provider_id)]
+UrlField = Annotated[str, PlainValidator(parse_base_url)]
+PublicKeyField = Annotated[str, PlainValidator(parse_public_key)]
+CertificateField = Annotated[str, PlainValidator(parse_certificate)]
+FingerprintField = Annotated[str, PlainValidator(parse_fingerprint)]
+NetworkField = Annotated[IpNetwork, PlainValidator(parse_network)]
+PullIntervalField = Annotated[float, PlainValidator(parse_pull_interval)]

@@ -9,7 +9,7 @@ from p2p_oicp.config.peers_file import PeerEntry, load_peers
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.peers import Peer, PeerRegistry, Profile
-from p2p_oicp.peers.models import display_name
+from p2p_oicp.peers.models import parse_name
 from p2p_oicp.roles.context import EMP_BACKEND
 from p2p_oicp.roles.datasets.types import DATASET_TYPES
 from tests.support.paths import ROOT
@@ -239,9 +239,9 @@ def test_there_is_one_default_route_at_most(read):
 )
 def test_the_name_of_an_internal_destination_is_refused(name):
     with pytest.raises(ValueError, match="expected another name"):
-        display_name(name)
+        parse_name(name)
 
 
 @pytest.mark.parametrize("name", ["Backend Charging", "EVSE data", "Plug to Go", "expiry"])
 def test_similar_names_are_accepted(name):
-    assert display_name(name) == name
+    assert parse_name(name) == name
