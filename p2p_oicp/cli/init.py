@@ -19,6 +19,7 @@ from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, create_file, toml_
 from p2p_oicp.config import load_settings
 from p2p_oicp.crypto.tls import Certificate, self_signed
 from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.peers.models import parse_name, parse_operator_id, parse_provider_id
 
 _INVITE_REMARK = "(creates a link for a partner; to use a partner's link: peers join LINK)"
 _CERTIFICATE_FILE, _KEY_FILE = "tls.crt", "tls.key"
