@@ -17,6 +17,7 @@ from p2p_oicp.peering.evidence_recorder import EvidenceService, ExchangeRecorder
 from p2p_oicp.storage import evidence, open_for_change, tokens
 from p2p_oicp.storage.tokens import Token
 from tests.support.clients import SigningTestClient
+from tests.support.database import HandlersWrites
 from tests.support.messages import (
     CDR,
     REMOTE_START,
@@ -46,6 +47,14 @@ async def files(pair) -> dict[str, bytes]:
     await pair.a.post(CDR, cdr(session))
     await pair.at_rest("a")  # B's backend gets the CDR before A has recorded B's response
     return await evidence_of(pair, session)
+
+
+async def test_the_outcome_of_a_start_and_its_evidence_are_one_transaction(stopped):
+    async with stopped.running("a") as a, stopped.running("b"):
+        writes = HandlersWrites(a.store)
+        session = (await stopped.a.post(START, authorize_start())).json["SessionID"]
+        content = read_evidence((await evidence_of(stopped, session))["a"])
+    assert (writes.count, len(content.statements)) == (1, 2)
 
 
 async def test_both_nodes_record_every_request_and_every_response(pair, files):

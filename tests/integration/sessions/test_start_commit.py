@@ -6,28 +6,9 @@ import pytest
 
 from p2p_oicp.errors import StoreError
 from p2p_oicp.storage.statements import Statement
+from tests.support.database import HandlersWrites
 from tests.support.messages import REMOTE_STOP, START, UNKNOWN_SESSION, authorize_start, remote_stop
 from tests.support.nodes import query
-
-
-class HandlersWrites:
-    """What the handlers of a node write, without its other workers; held back from the start if ``hold`` is set."""
-
-    def __init__(self, store, *, hold: bool = False) -> None:
-        self.count, self.reached, self._released = 0, asyncio.Event(), asyncio.Event()
-        self._write, store.write = store.write, self._counted
-        if not hold:
-            self.release()
-
-    async def _counted(self, job, *args):
-        if getattr(job, "__module__", "").startswith("p2p_oicp.roles."):
-            self.count += 1
-            self.reached.set()
-            await self._released.wait()
-        return await self._write(job, *args)
-
-    def release(self) -> None:
-        self._released.set()
 
 
 async def test_outcome_event_and_preferred_peer_are_one_transaction(stopped):
