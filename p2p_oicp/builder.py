@@ -67,7 +67,7 @@ class NodeEnvironment:
     """What a node is given from outside: settings, its own entry, its peers, time, and the source of ids."""
 
     settings: Settings
-    me: Peer
+    local_peer: Peer
     registry: PeerRegistry
     clock: Clock
     ids: IdGenerator
@@ -116,7 +116,7 @@ def build_roles(
     backends: tuple[CpoBackend | None, EmpBackend | None],
 ) -> NodeComponents:
     """Return the roles, with what they send by and are called by; ``backends`` are the Python ones, if any."""
-    settings, me = environment.settings, environment.me
+    settings, local_peer = environment.settings, environment.local_peer
     metrics = Metrics(store, environment.clock)
     limiter = _build_limiter(environment)
     authenticator = PeerAuthenticator(peering, limiter)
@@ -127,8 +127,9 @@ def build_roles(
     urls, token_list = settings.backend_api, TokenListBackend(store)
     cpo_backend = create("the CPO's backend", target=backends[0], url=urls.cpo_url, default=UnsupportedBackend())
     emp_backend = create("the EMP's backend", target=backends[1], url=urls.emp_url, default=token_list)
-    cpo = CpoRole(services, cpo_backend) if me.operators else None
-    emp = _build_emp_role(settings, services, emp_backend, client) if me.providers else None
+    cpo = CpoRole(services, cpo_backend) if local_peer.operators else None
+    emp = _build_emp_role(settings, services, emp_backend, client) if local_peer.providers else None
+    # Order: last, for the roles send by the client, which has the dispatcher for requests to this node itself.
     for dispatcher in dispatchers:
         dispatcher.register(cpo, emp)
     return NodeComponents(
@@ -153,9 +154,13 @@ def _build_dispatchers(
 ) -> Dispatchers:
     """Return the dispatchers, without handlers yet."""
     create_dispatcher = partial(
-        OperationDispatcher, local_peer=environment.me, liveness=liveness, limiter=limiter, clock=environment.clock
+        OperationDispatcher,
+        local_peer=environment.local_peer,
+        liveness=liveness,
+        limiter=limiter,
+        clock=environment.clock,
     )
-    backend_authenticator = BackendAuthenticator(environment.me)
+    backend_authenticator = BackendAuthenticator(environment.local_peer)
     observe = metrics.observe_request
     return Dispatchers(
         create_dispatcher(ListenerKind.PEER, authenticator=authenticator, observe_request=observe("peer")),
@@ -188,7 +193,7 @@ def _build_services(
 ) -> Services:
     settings, recorder = environment.settings, peering.evidence.recorder
     return Services(
-        local_peer=environment.me,
+        local_peer=environment.local_peer,
         registry=environment.registry,
         store=store,
         peers=client,
@@ -230,12 +235,12 @@ async def build_hello(components: NodeComponents) -> Hello:
     reconciliation_requested = components.emp.cdr_reconciler.requested if components.emp else None
     store_epochs = StoreEpochExchange(services.store, services.wakeups, store_epoch, reconciliation_requested)
     client = HelloClient(
-        environment.me, client=components.client, store_epochs=store_epochs, backoff=environment.backoff
+        environment.local_peer, client=components.client, store_epochs=store_epochs, backoff=environment.backoff
     )
     # A peer that refuses us may not know our new key: hello names us, so that it can fetch our descriptor.
     components.peering.key_refresher.subscribe(client.send_once)
     handler = HelloHandler(
-        environment.me, registry=environment.registry, liveness=components.liveness, store_epochs=store_epochs
+        environment.local_peer, registry=environment.registry, liveness=components.liveness, store_epochs=store_epochs
     )
     return Hello(client, handler)
 
@@ -262,7 +267,7 @@ def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> 
     listener_settings, services = components.environment.settings.backend_api, components.services
     pipeline = RequestPipeline(
         components.dispatchers.backend,
-        BackendAuthenticator(components.environment.me),
+        BackendAuthenticator(components.environment.local_peer),
         components.environment.ids,
         admission=_build_admission(components, "backend", listener_settings.max_body),
         token=listener_settings.token.get_secret_value() if listener_settings.token else None,

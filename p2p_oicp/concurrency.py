@@ -122,6 +122,7 @@ class TaskSupervisor:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # A copy: each task that ends removes itself.
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -161,6 +162,7 @@ async def _log_failure(name: str, work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
     except Exception:
+        # Any exception is a bug here: workers handle the errors that they expect.
         log.exception("worker.crashed", worker=name)
 
 

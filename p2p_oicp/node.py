@@ -63,14 +63,14 @@ class Node:
         self._stack = AsyncExitStack()
         self._local_client: LocalBackendClient | None = None
         self._peering: Peering | None = None
-        self.me: Peer = local_peer(settings)
+        self.local_peer: Peer = local_peer(settings)
         self.store: Store | None = None
         self.registry: PeerRegistry = load_registry(settings)
         self.peer_url = ""
         self.backend_url = ""
 
     def __repr__(self) -> str:
-        return f"<Node {self.me.name!r} peer_api={self.peer_url or 'stopped'}>"
+        return f"<Node {self.local_peer.name!r} peer_api={self.peer_url or 'stopped'}>"
 
     async def __aenter__(self) -> Self:
         use_stdlib_logging()
@@ -78,7 +78,7 @@ class Node:
         async with AsyncExitStack() as stack:
             components = await self._build(stack)
             # Order: before anything is delivered, for a Python backend may send as soon as it receives.
-            self._local_client = LocalBackendClient(components.dispatchers.backend, self.me)
+            self._local_client = LocalBackendClient(components.dispatchers.backend, self.local_peer)
             await self._serve(stack, components)
             self._stack = stack.pop_all()
         self._log_ready()
@@ -87,9 +87,9 @@ class Node:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        log.info("node.stopping", node=self.me.name)
+        log.info("node.stopping", node=self.local_peer.name)
         await self._stack.aclose()
-        log.info("node.stopped", node=self.me.name)
+        log.info("node.stopped", node=self.local_peer.name)
 
     async def send(self, request: Message) -> Message:
         """Send one OICP message, as our backend would over HTTP, and return the response.
@@ -118,13 +118,13 @@ class Node:
         peering = await open_peering(
             stack,
             settings,
-            local_peer=self.me,
+            local_peer=self.local_peer,
             registry=self.registry,
             store=store,
             clock=clock,
             on_peer_alive=liveness.mark_alive,
         )
-        environment = NodeEnvironment(settings, self.me, self.registry, clock, self._ids)
+        environment = NodeEnvironment(settings, self.local_peer, self.registry, clock, self._ids)
         self.store, self._peering = store, peering
         return builder.build_roles(environment, store, peering, wakeups, liveness, (self._cpo, self._emp))
 
@@ -160,15 +160,15 @@ class Node:
         if self._peering is not None and (peers := self._peering.policy.unauthenticated_peers()):
             log.warning("peers.unauthenticated", peers=peers, meaning="no credentials are required of them")
         if not self._settings.security.require:
-            log.warning("node.insecure", node=self.me.name, meaning="require = []: peers are not authenticated")
-        log.info("node.ready", node=self.me.name, peer_api=self.peer_url, backend_api=self.backend_url)
+            log.warning("node.insecure", node=self.local_peer.name, meaning="require = []: peers are not authenticated")
+        log.info("node.ready", node=self.local_peer.name, peer_api=self.peer_url, backend_api=self.backend_url)
 
     def _readiness(self) -> dict[str, object]:
         security = list(self._settings.security.require)
         peers = self._peering.policy.unauthenticated_peers() if self._peering is not None else []
         return {
             "status": "ready",
-            "node": self.me.name,
+            "node": self.local_peer.name,
             "peer_api": self.peer_url,
             "security": security,
             **({} if security else {"warning": "insecure: peers are not authenticated"}),

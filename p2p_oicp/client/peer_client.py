@@ -157,6 +157,9 @@ class AuthenticatedPeerClient:
         self._local = local
         self._recipients: dict[str, tuple[Peer, str]] = {}
 
+    def __repr__(self) -> str:
+        return f"<AuthenticatedPeerClient {self._transport!r} peers={len(self._recipients)}>"
+
     async def call(
         self,
         peer: Peer,
@@ -169,6 +172,7 @@ class AuthenticatedPeerClient:
     ) -> OicpReply:
         if peer.is_self:
             return await self._local.call(peer, operation, party, body, deadline=deadline, query=query)
+        # The Process-ID of the request being served goes along, so that the logs of both nodes can be read together.
         headers = {"Process-ID": PROCESS_ID.get() or self._ids.process_id()}
         if recipient := self._recipient(peer):
             headers[RECIPIENT_HEADER] = recipient
@@ -248,6 +252,7 @@ class AuthenticatedPeerClient:
     async def _refresh_keys(self, peer: Peer, deadline: float) -> bool:
         """Fetch a peer's keys; return whether that succeeded before the deadline."""
         try:
+            # The refresher has a timeout of its own, which may be longer than what is left.
             async with asyncio.timeout(deadline - self._clock.monotonic()):
                 return await self._key_refresher.refresh(peer.name)
         except (TimeoutError, StoreError) as error:

@@ -49,13 +49,18 @@ _MAX_REASON_LENGTH = 300
 
 
 class OicpReply(msgspec.Struct, frozen=True):
-    """An OICP answer, positive or not: ``Result: false`` and ``NotAuthorized`` are answers, not errors.
+    """An OICP response, positive or not: ``Result: false`` and ``NotAuthorized`` are replies, not errors.
 
-    ``message`` is the operation's response, or an Acknowledgement in its place (some refusals come so). A page comes
-    without its records, which ``read_records`` reads one by one from ``body`` (box T1); so does a list with a record
-    that cannot be read. ``body`` is what was received, as UTF-8; ``process_id`` is the answer's ``Process-ID`` header,
-    ``date`` its ``Date``. ``exchange`` is to be recorded as evidence by the caller, in its own transaction; None where
-    nothing is signed, or the operation costs no money.
+    Attributes:
+        http_status: 2xx.
+        body: as received, in UTF-8.
+        message: the operation's response, or an Acknowledgement in its place, as in some refusals. A page is without
+            its records, which ``read_records`` reads one by one from ``body`` (RULES T1); so is a list with a record
+            that cannot be read.
+        process_id: its ``Process-ID`` header.
+        date: its ``Date`` header, empty if there is none.
+        exchange: to be recorded as evidence by the caller, in its own transaction; None if nothing is signed, or the
+            operation costs no money.
     """
 
     http_status: int
@@ -67,7 +72,7 @@ class OicpReply(msgspec.Struct, frozen=True):
 
     @property
     def sent_at(self) -> float | None:
-        """The other side's time in seconds since the epoch, None where it does not say."""
+        """The time of the other side in seconds since the epoch, None if it is not stated."""
         return _parse_http_date(self.date)
 
 
@@ -143,7 +148,7 @@ def authenticate_response(
 def read_reply(
     response: HttpResponse, operation: Operation, *, now: float, exchange: PreparedExchange | None = None
 ) -> OicpReply:
-    """Return the reply to one call of ``operation``; raise a PeerError for everything that is not an OICP answer."""
+    """Return the reply to one call of ``operation``; raise a PeerError if the response is not OICP."""
     raise_for_status(response, now=now)
     body = response.body_as_utf8()
     if not body.strip():
@@ -153,15 +158,20 @@ def read_reply(
 
 
 def raise_for_status(response: HttpResponse, *, now: float, is_oicp: bool = True) -> None:
-    """Raise the PeerError that the HTTP status stands for; return for 2xx. ``now`` is in seconds since the epoch.
+    """Raise the PeerError that the HTTP status stands for; return for 2xx.
 
-    Where OICP was asked, a 4xx that explains nothing in JSON is a web server's page and no refusal of the message.
+    Args:
+        response: what was received.
+        now: seconds since the epoch, for ``Retry-After``.
+        is_oicp: the request was one of OICP: a 4xx without an explanation in JSON then is a web server's page, and no
+            refusal of the message.
     """
+    # Redirects are an error below: a signature covers the authority and the path, so it would not fit the new URL.
     if HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
         return
     error = _error_for_status(response, now)
     if is_oicp and isinstance(error, PeerRejected) and error.reason == f"HTTP {response.status}":
-        raise PeerProtocolError(response.peer, f"{error.reason}, without an OICP answer")
+        raise PeerProtocolError(response.peer, f"{error.reason}, without an OICP response")
     raise error
 
 
@@ -178,7 +188,7 @@ def _error_for_status(response: HttpResponse, now: float) -> PeerError:
         case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.SERVICE_UNAVAILABLE | HTTPStatus.REQUEST_TIMEOUT:
             # 408: our request did not arrive whole (RFC 9110, 15.5.9)
             return PeerBusy(peer, reason, _parse_retry_after(response.headers, now))
-        case HTTPStatus.MISDIRECTED_REQUEST:
+        case HTTPStatus.MISDIRECTED_REQUEST:  # its address was taken over (RECIPIENT_HEADER)
             return PeerUnreachable(peer, f"another system answers at its address: {reason}")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return PeerProtocolError(peer, reason)
@@ -187,7 +197,7 @@ def _error_for_status(response: HttpResponse, now: float) -> PeerError:
 
 def _parse_response(peer: str, operation: Operation, body: bytes) -> Message:
     """Read the operation's own response, else an Acknowledgement (CONFORMANCE D57)."""
-    # Looking at the members costs more than looking for the word, which the other responses do not have.
+    # Parsing the members costs more than searching for the word, which no other response contains.
     may_be_acknowledgement = operation.response is not Acknowledgement and b'"Result"' in body
     model = response_model(operation, body) if may_be_acknowledgement else operation.response
     try:
@@ -210,18 +220,18 @@ def _parse_unpaged(model: type[Message], body: bytes) -> Message:
 
 
 def _parse_acknowledgement(peer: str, body: bytes, cause: InvalidMessage) -> Acknowledgement:
-    """Read an acknowledgement in place of another answer: it says ``Result``, or refuses with a code."""
+    """Read an acknowledgement in place of another response: it has ``Result``, or refuses with a code."""
     try:
         message = Acknowledgement.from_json(body)
     except InvalidMessage:
         message = None
     if message is None or (message.status_code.code == StatusCodeValue.SUCCESS and not message.result):
-        raise PeerProtocolError(peer, _truncate(f"the answer is not OICP: {cause}")) from cause
+        raise PeerProtocolError(peer, _truncate(f"the response is not OICP: {cause}")) from cause
     return message
 
 
 def _parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return seconds, from either form (RFC 9110, 10.2.3); a date counts from the answer's own Date, if it has one."""
+    """Return seconds, from either form (RFC 9110, 10.2.3); a date counts from the response's own Date, if any."""
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
         return float(value)
@@ -240,7 +250,7 @@ def _parse_http_date(http_date: str) -> float | None:
 
 
 def _error_details(response: HttpResponse) -> tuple[str | None, str]:
-    """Return OICP code and words of an error body, in any of the shapes that are seen; nothing here can fail."""
+    """Return OICP code and text of an error body, in any of the shapes in use; never raises."""
     try:
         body = orjson.loads(as_utf8(response.body, response.headers.get("Content-Type", "")))
     except ValueError:
@@ -265,7 +275,7 @@ def _status_code_texts(status: dict[str, Any]) -> list[str]:
 
 
 def _error_messages(body: dict[str, Any]) -> list[str]:
-    """``message`` and ``validationErrors`` as Hubject writes them, ``description`` as WWCP does."""
+    # ``message`` and ``validationErrors`` are Hubject's, ``description`` is WWCP's.
     messages = [str(body[name]) for name in ("message", "description") if body.get(name)]
     errors = body.get("validationErrors")
     validation_errors = [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []

@@ -94,6 +94,7 @@ async def open_peering(
         ConfigurationError: keys, certificate or peers cannot be used.
         StoreUnavailable: the nonce files cannot be used.
     """
+    # Order: credentials first, for a node that cannot authenticate must not change its store of peers.
     policy, keyring = SecurityPolicy(settings.security.require, registry), KeyRing()
     replay_cache = stack.enter_context(ReplayCache(settings.node.data_dir / "nonces", clock.monotonic))
     keys, tls_identity = read_signing_keys(settings.security.keys, policy), _read_tls_identity(settings)
@@ -147,6 +148,7 @@ def _read_tls_identity(settings: Settings) -> TlsIdentity | None:
     tls = settings.tls
     if tls.certificate is not None and tls.key is not None:
         return TlsIdentity(tls.certificate, tls.key, tls.ca)
+    # Required of peers means shown to them as well: TLS on the peer API needs a certificate of our own.
     if "mtls" in settings.security.require:
         raise ConfigurationError(
             '[security] require has "mtls": expected [tls] certificate = "…" and key = "…" as well'

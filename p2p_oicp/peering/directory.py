@@ -32,6 +32,7 @@ from p2p_oicp.storage.peers import RenameResult
 
 log = structlog.get_logger(__name__)
 
+# The file is polled: notifications of changes do not reach into the volumes of containers, nor over networks.
 _POLL_INTERVAL_SECONDS = 2.0
 
 _TransactionStep = Callable[[Transaction], object]
@@ -81,9 +82,13 @@ class PeerDirectory:
         self._last_file_signature: object = None
         self._stored_peers: dict[str, Peer] = {}
         self._descriptors: dict[str, TrustedDescriptor] = {}
+        # Invariant: one change at a time, for each is planned on the outcome of the one before.
         self._change_lock = asyncio.Lock()
         self._peer_listeners: list[Callable[[PeersChanged], None]] = []
         self._credential_listeners: list[Callable[[], None]] = []
+
+    def __repr__(self) -> str:
+        return f"<PeerDirectory file={len(self._file.peers)} stored={len(self._stored_peers)}>"
 
     def subscribe(self, listener: Callable[[PeersChanged], None]) -> None:
         """Call ``listener`` after each change of the peers, when it counts."""
@@ -95,7 +100,9 @@ class PeerDirectory:
 
     async def load(self) -> None:
         """Read file and store; raise ConfigurationError if they contradict each other."""
+        # An entry that an older program could read must not keep this one from starting: it is logged and left out.
         stored = [_parse_stored_peer(row) for row in await self._store.query(peer_rows.ALL_PEERS)]
+        # Order: the signature is taken before the content is read, so that `watch` notices a change in between.
         self._last_file_signature = _file_signature(self._path)
         await self._replace_peers(self._read_peers_file(), {peer.name: peer for peer in stored if peer is not None})
 
@@ -132,6 +139,7 @@ class PeerDirectory:
         known_keys = self._keyring.keys_of(peer.name)
         if peer.name in self._stored_peers and known_keys and self._valid_keys(peer.name).isdisjoint(peer.public_keys):
             raise ConfigurationError(f'"{peer.name}" is a peer of this node already, with another key; remove it first')
+        # Raises if two peers would claim one party, or have one name or key.
         PeerRegistry((self._local_peer, *self._file.peers, *({**self._stored_peers, peer.name: peer}).values()))
         if signed is not None and (conflict := self._key_conflict(peer.name, signed)):
             raise ConfigurationError(conflict)
@@ -150,6 +158,7 @@ class PeerDirectory:
         async with self._change_lock:
             self.check_can_add(peer, signed)
             entry, now = orjson.dumps(peer_to_entry(peer)), self._clock.time()
+            # Order: first what may abort, such as redeeming an invitation that another node has just redeemed.
             steps: list[_TransactionStep] = [
                 *extra_steps,
                 partial(peer_rows.upsert_peer, name=peer.name, source=peer.source, entry=entry, now=now),
@@ -189,6 +198,7 @@ class PeerDirectory:
             trusted = TrustedDescriptor.of(signed, peer, self._descriptors.get(name))
             await self._store.write(self._upsert_descriptor_step(name, trusted))
             self._descriptors[name] = trusted
+            # The peers are the same, so only listeners for credentials are called.
             self._rebuild_keyring()
 
     def owner_of(self, key: PublicKey) -> str | None:
@@ -211,6 +221,7 @@ class PeerDirectory:
         return read_peers_file(self._path)
 
     def _check_descriptor(self, peer: Peer, signed: SignedDescriptor) -> None:
+        # An older descriptor may be a replayed one, which would bring a retired key back.
         current = self.descriptor_of(peer.name)
         if current is not None and signed.descriptor.issued_at < current.descriptor.issued_at:
             raise VerificationError(f"{peer.name} has published a newer descriptor before")
@@ -258,7 +269,7 @@ class PeerDirectory:
         _log_renames(rename_result)
         self._file, self._stored_peers = file, dict(stored_peers)
         self._descriptors = self._restore_descriptors(registry, stored_descriptors)
-        self._publish(registry.all())  # (2), (3)
+        self._publish(registry.all())
 
     def _restore_descriptors(
         self, registry: PeerRegistry, descriptors: Iterable[peer_rows.StoredDescriptor]
@@ -269,6 +280,7 @@ class PeerDirectory:
             if peer is None:
                 continue
             try:
+                # Its signature was verified when it was received; a body read from the disk is verified again.
                 signed = current if current is not None and current.body == body else verify_descriptor(body)
                 restored[name] = TrustedDescriptor(signed, endorsed_keys).revalidated_for(peer)
             except VerificationError as error:
@@ -277,7 +289,7 @@ class PeerDirectory:
 
     def _publish(self, peers: tuple[Peer, ...]) -> None:
         previous = {peer.name: peer for peer in self._registry.all()}
-        self._registry.replace(peers)
+        self._registry.replace(peers)  # (2)
         self._rebuild_keyring()
         current = {peer.name: peer for peer in peers}
         change = PeersChanged(
@@ -287,11 +299,10 @@ class PeerDirectory:
         )
         if change != PeersChanged():
             log.info("peers.changed", **_peer_names_by_change(change))
-            for listener in self._peer_listeners:
+            for listener in self._peer_listeners:  # (3)
                 listener(change)
 
     def _rebuild_keyring(self) -> None:
-        """Fill the key ring anew."""
         keys: dict[str, KnownKey] = {}
         # Order: pinned keys first, so that a peer's descriptor cannot claim a key that is pinned for another.
         for peer in self._registry.all():
@@ -301,6 +312,7 @@ class PeerDirectory:
         for peer in self._registry.all():
             if (trusted := self._descriptors.get(peer.name)) is not None:
                 for known_key in trusted.keys_of(peer):
+                    # The peer's own keys may change their validity; a key of another peer keeps its owner.
                     if keys.setdefault(known_key.key.key_id, known_key).owner == peer.name:
                         keys[known_key.key.key_id] = known_key
         self._keyring.replace(keys.values(), self._file.banned_keys)
@@ -344,4 +356,5 @@ def _file_signature(path: Path) -> object:
         stat_result = path.stat()
     except OSError:
         return None
+    # The inode as well: editors replace the file, and a file system may store times in seconds.
     return (stat_result.st_mtime_ns, stat_result.st_size, stat_result.st_ino)

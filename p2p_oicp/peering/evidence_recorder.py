@@ -98,6 +98,7 @@ class ExchangeRecorder:
     def insert(self, tx: Transaction, prepared: PreparedExchange) -> None:
         """Record an exchange in the caller's transaction: that of the decision which the exchange proves."""
         recorded_at = prepared.exchange.recorded_at
+        # Serialized here and not when prepared: most prepared exchanges are inserted, and only then is it paid for.
         archived_exchange, key_ids = prepared.exchange.serialize()
         evidence.insert_exchange(tx, SessionID(prepared.session_id).key, recorded_at, archived_exchange)
         for key_record in self._keys.unrecorded(key_ids, recorded_at):
@@ -136,6 +137,7 @@ class RecordingPeerClient:
         try:
             reply = await self._client.call(peer, operation, party, body, deadline=deadline, query=query)
         except PeerError as error:
+            # A refusal that the peer has signed is evidence as well.
             await self._recorder.record(error.exchange)
             raise
         await self._recorder.record(reply.exchange)

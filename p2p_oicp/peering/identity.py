@@ -82,5 +82,6 @@ class LocalIdentity:
         return sign_descriptor(descriptor, keys.signing_key(now))
 
     def _served_operations(self) -> tuple[str, ...]:
+        # Announced for people who inspect a node; what is served is decided by the operations table.
         is_served = {Party.CPO: bool(self.local_peer.operators), Party.EMP: bool(self.local_peer.providers)}
         return tuple(operation.name for operation in OPERATIONS if is_served[operation.server])

@@ -33,6 +33,7 @@ from p2p_oicp.storage import Store, Transaction, peers
 
 _JOIN_TIMEOUT_SECONDS = 10.0
 _DEFAULT_EXPIRY_SECONDS = 24 * 3600.0
+# A link is a secret that lies about in mail: it is not good for ever.
 _MAX_EXPIRY_SECONDS = 30 * 24 * 3600.0
 
 
@@ -163,6 +164,7 @@ class Pairing:
         """
         key_id, now = proof_key.key_id, self._identity.clock.time()
         rows = await self._store.query(peers.INVITATION, key_id_=key_id)
+        # The node that has redeemed it may repeat its request: the response may have been lost.
         is_open = (
             bool(rows)
             and rows[0]["expires_at"] > now
@@ -216,6 +218,7 @@ def peer_from_descriptor(
         operators=descriptor.operators,
         providers=descriptor.providers,
         services=None if services is None else frozenset(services),
+        # Sorted backwards: "signature" before "mtls", as people write it.
         security=tuple(sorted({*require, *descriptor.require}, reverse=True)),
         public_keys=(signed_descriptor.key.der_base64,) if pin_credentials else (),
         certificates=descriptor.certificates if pin_credentials else (),

@@ -41,6 +41,7 @@ class PeerStatusReporter:
         self._clock = clock
         self._policy = policy
         self._candidates = candidates
+        # In memory only: it is written with every request.
         self._last_request_at: dict[str, float] = {}
 
     def record_seen(self, name: str) -> None:
@@ -65,6 +66,7 @@ class PeerStatusReporter:
         self, peer: Peer, health: dict[str, dict[str, object]], waiting_messages: dict[str, int]
     ) -> dict[str, object]:
         row = health.get(peer.name, {})
+        # Seen in either direction: a request of the peer, or a response to one of ours.
         seen_times = [
             timestamp
             for timestamp in (self._last_request_at.get(peer.name), row.get("last_success_at"))

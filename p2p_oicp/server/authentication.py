@@ -107,16 +107,16 @@ class BackendAuthenticator:
 class PeerAuthenticator:
     """For the peer API: the sender is another company's node; see the steps above."""
 
-    def __init__(self, trust: Peering, limiter: PeerLimiter) -> None:
+    def __init__(self, peering: Peering, limiter: PeerLimiter) -> None:
         self._limiter = limiter
-        self._registry = trust.registry
-        self._keyring = trust.keyring
-        self._replay_cache = trust.replay_cache
-        self._clock = trust.identity.clock
-        self._required_credentials = trust.policy.required_credentials
-        self._refresh_keys = trust.key_refresher.refresh
-        self._record_seen = trust.status_reporter.record_seen
-        self._find_by_certificate = trust.tls.find_by_certificate
+        self._registry = peering.registry
+        self._keyring = peering.keyring
+        self._replay_cache = peering.replay_cache
+        self._clock = peering.identity.clock
+        self._required_credentials = peering.policy.required_credentials
+        self._refresh_keys = peering.key_refresher.refresh
+        self._record_seen = peering.status_reporter.record_seen
+        self._find_by_certificate = peering.tls.find_by_certificate
 
     async def authenticate(self, request: InboundRequest, claimed_party: PartyID | None) -> Principal:
         # (1) Whom the path claims.

@@ -276,9 +276,11 @@ def _result_label(outcome: OperationResponse | Exception | None) -> str:
     return "unavailable"
 
 
-def _is_recipient(me: Peer, recipient: str) -> bool:
+def _is_recipient(local_peer: Peer, recipient: str) -> bool:
     party_ids = [text.strip() for text in recipient.split(",")]
-    return any(me.handles_party(OperatorID(text)) or me.handles_party(ProviderID(text)) for text in party_ids)
+    return any(
+        local_peer.handles_party(OperatorID(text)) or local_peer.handles_party(ProviderID(text)) for text in party_ids
+    )
 
 
 def _check_contract(peer: Peer, operation: Operation) -> None:

@@ -61,23 +61,23 @@ class InProcessPeerClient:
 class LocalBackendClient:
     """Sends messages to this node as our backend does over HTTP."""
 
-    def __init__(self, dispatcher: OperationDispatcher, me: Peer) -> None:
+    def __init__(self, dispatcher: OperationDispatcher, local_peer: Peer) -> None:
         self._dispatcher = dispatcher
-        self._me = me
+        self._local_peer = local_peer
 
     async def send(self, request: Message) -> Message:
         """Return the response; raise PeerRejected where the node refuses ``request`` as invalid."""
         operation = _operation_of(request)
         party = sender_party(operation, request) or self._default_party(operation)
         body = request.to_json()
-        reply = await _execute(self._dispatcher, self._me.name, operation, party.text, body)
+        reply = await _execute(self._dispatcher, self._local_peer.name, operation, party.text, body)
         return type(reply.message).from_json(reply.body) if operation.paged else reply.message
 
     def _default_party(self, operation: Operation) -> OperatorID | ProviderID:
-        parties = self._me.operators if operation.sender is Party.CPO else self._me.providers
+        parties = self._local_peer.operators if operation.sender is Party.CPO else self._local_peer.providers
         if not parties:
             raise PeerProtocolError(
-                self._me.name, f"speaks for no {operation.sender.upper()}, which {operation.name} needs"
+                self._local_peer.name, f"speaks for no {operation.sender.upper()}, which {operation.name} needs"
             )
         return parties[0]
 
