@@ -23,6 +23,7 @@ import structlog
 
 from p2p_oicp.client import OicpReply
 from p2p_oicp.clock import format_timestamp
+from p2p_oicp.concurrency import shield_until_done
 from p2p_oicp.delivery import ExponentialBackoff
 from p2p_oicp.errors import PeerError, PeerProtocolError, PeerRejected, StoreError
 from p2p_oicp.oicp import (
@@ -258,7 +259,7 @@ class DatasetPuller:
                 log.warning("pull.empty", peer=name, dataset=dataset.name.lower(), meaning="all records are deleted")
             result = await pull_import.apply(reader.groups)
         except BaseException as error:
-            await asyncio.shield(pull_import.discard())
+            await shield_until_done(pull_import.discard())
             if isinstance(error, PeerRejected) and since is not None:
                 # Our watermark may be older than the oldest tombstone of the peer: the next pull asks for everything.
                 await change_feed.clear_watermark(store, name, dataset)

@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import structlog
 from sqlalchemy import bindparam, select
@@ -75,19 +75,46 @@ _SELECT_DIGESTS = Statement(
 )
 
 
-@dataclass(slots=True)
 class _SourceState:
-    """What is under way for one dataset and source.
+    """What is under way for one dataset and source: who holds it, queued writes, an interrupted import."""
 
-    ``queued`` are writes of the first way that are not committed yet, ``interrupted`` is an import that an error
-    stopped behind its commit point: it has to be finished before anything newer is applied.
-    """
+    def __init__(self, dataset: DatasetKind, source: str) -> None:
+        self.dataset = dataset
+        self.source = source
+        self._lock = asyncio.Lock()
+        self._queued: set[asyncio.Task[ApplyResult]] = set()
+        self._interrupted: StagedImport | None = None
 
-    dataset: DatasetKind
-    source: str
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    queued: set[asyncio.Task[ApplyResult]] = field(default_factory=set)
-    interrupted: StagedImport | None = None
+    @property
+    def is_interrupted(self) -> bool:
+        return self._interrupted is not None
+
+    async def acquire(self) -> None:
+        """Wait for the exclusive right. Raises StoreError; then it is free again."""
+        await self._lock.acquire()
+        try:
+            # Order: an import that an error stopped behind its commit point is older than anything that comes now.
+            if self._interrupted is not None:
+                await self._interrupted.finish()
+                self._interrupted = None
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def add_queued(self, write: asyncio.Task[ApplyResult]) -> None:
+        self._queued.add(write)
+        write.add_done_callback(self._queued.discard)
+
+    async def wait_for_queued(self) -> None:
+        """Wait until the queued writes are committed, so that a query sees them."""
+        if self._queued:
+            await asyncio.wait(self._queued)
+
+    def mark_interrupted(self, staged: StagedImport) -> None:
+        self._interrupted = staged
 
 
 class ExclusiveUpdate:
@@ -104,11 +131,11 @@ class ExclusiveUpdate:
         """Let the next change of this dataset and source begin."""
         if self._is_held:
             self._is_held = False
-            self._state.lock.release()
+            self._state.release()
 
     async def load_digests(self, group_key: str) -> dict[bytes, str]:
         """Return the keys of all live records of a group by their digests. Raises StoreError."""
-        await self._wait_for_queued_writes()
+        await self._state.wait_for_queued()
         keys_by_digest: dict[bytes, str] = {}
         after = 0
         dataset, source = self._state.dataset, self._state.source
@@ -138,7 +165,7 @@ class ExclusiveUpdate:
         if changed_count <= _MAX_INTERACTIVE_RECORDS and changeset.replace_scope is ReplaceScope.NOTHING:
             return await self._apply_queued(changeset)
         # Order: what is looked up from here on has to contain the queued writes.
-        await self._wait_for_queued_writes()
+        await self._state.wait_for_queued()
         missing_rows = await self._find_missing_rows(changeset)
         inline = replace(changeset, records=[record for record in changeset.records if record.raw != UNCHANGED])
         changed_count = len(inline.records) + len(inline.deleted_keys) + len(missing_rows)
@@ -149,8 +176,7 @@ class ExclusiveUpdate:
 
     async def _apply_queued(self, changeset: Changeset) -> ApplyResult:
         write = spawn(self._store.write(self._apply_job(changeset, ())), name="apply changeset")
-        self._state.queued.add(write)
-        write.add_done_callback(self._state.queued.discard)
+        self._state.add_queued(write)
         # Order: the task is created first, so its write is in the queue before one of the next update's.
         self.release()
         return await asyncio.shield(write)
@@ -158,15 +184,11 @@ class ExclusiveUpdate:
     def _apply_job(self, changeset: Changeset, missing_rows: Sequence[Row]) -> Callable[[Transaction], ApplyResult]:
         return lambda tx: apply_in_transaction(tx, changeset, missing_rows, self._now())
 
-    async def _wait_for_queued_writes(self) -> None:
-        if self._state.queued:
-            await asyncio.wait(self._state.queued)
-
     async def _find_missing_rows(self, changeset: Changeset) -> Sequence[Row]:
         if changeset.replace_scope is ReplaceScope.NOTHING:
             return ()
         present_keys = {record.key for record in changeset.records}
-        # A fullLoad that names all that is live needs no second look: nearly all of them do.
+        # A fullLoad that contains all live records, as nearly all do, needs no query to find those that it lacks.
         if changeset.replace_scope is ReplaceScope.GROUPS and all(
             group.key in self._live_keys and self._live_keys[group.key] <= present_keys for group in changeset.groups
         ):
@@ -186,7 +208,7 @@ class ExclusiveUpdate:
         try:
             await staged.append(changeset.records, changeset.deleted_keys)
         except BaseException:
-            await asyncio.shield(staged.discard())
+            await shield_until_done(staged.discard())
             raise
         return await self.apply_staged(staged, changeset, missing_rows)
 
@@ -206,14 +228,14 @@ class ExclusiveUpdate:
         self, staged: StagedImport, changeset: Changeset, missing_rows: Sequence[Row] | None = None
     ) -> ApplyResult:
         """Apply a changeset whose records are staged; the arguments are those of `StagedImport.commit_and_apply`."""
-        await self._wait_for_queued_writes()
+        await self._state.wait_for_queued()
         try:
             return await staged.commit_and_apply(changeset, missing_rows)
         except BaseException:
             if staged.is_committed:
-                self._state.interrupted = staged
+                self._state.mark_interrupted(staged)
             else:
-                await asyncio.shield(staged.discard())
+                await shield_until_done(staged.discard())
             raise
 
 
@@ -237,19 +259,16 @@ class DatasetCoordinator:
         self._states: dict[tuple[DatasetKind, str], _SourceState] = {}
 
     def __repr__(self) -> str:
-        interrupted = sum(state.interrupted is not None for state in self._states.values())
+        interrupted = sum(state.is_interrupted for state in self._states.values())
         return f"<DatasetCoordinator sources={len(self._states)} interrupted={interrupted}>"
 
     @asynccontextmanager
     async def exclusive(self, dataset: DatasetKind, source: str) -> AsyncIterator[ExclusiveUpdate]:
         """Wait for the right to change this dataset of this source. Raises StoreError."""
         state = self._states.setdefault((dataset, source), _SourceState(dataset, source))
-        await state.lock.acquire()
+        await state.acquire()
         update = ExclusiveUpdate(self._store, self._now, state)
         try:
-            if state.interrupted is not None:
-                await state.interrupted.finish()
-                state.interrupted = None
             yield update
         finally:
             update.release()
