@@ -77,8 +77,8 @@ class Unauthorized(Refusal):
 class PeerError(P2pOicpError):
     """An outgoing call failed.
 
-    ``exchange`` is the signed exchange to be recorded as evidence (`client.PreparedExchange`), where the peer has
-    signed its refusal; None otherwise.
+    ``exchange`` is the signed exchange to be recorded as evidence (`crypto.exchange.PreparedExchange`), where the
+    peer has signed its refusal; None otherwise.
     """
 
     may_have_arrived = True

@@ -7,8 +7,8 @@ Overview
 
 In the order of a request
     `AuthenticatedPeerClient.call` → `crypto.RequestSigner.sign` → `HttpTransport.send` → `authenticate_response`
-    → `read_reply`. The reply carries the exchange to be recorded as evidence (`PreparedExchange`); the caller inserts
-    it in the transaction of what it decides (``peering.evidence_recorder``).
+    → `read_reply`. The reply carries the exchange to be recorded as evidence (``crypto.exchange``); the caller inserts it in
+    the transaction of what it decides (``peering.evidence_recorder``).
 
 Invariants
     Every call has a deadline and every response a maximum size. A request with a body is sent a second time only if
@@ -25,8 +25,7 @@ Where to read next
 
 from __future__ import annotations
 
-from p2p_oicp.client.bodies import BodyError, BodyProblem, BoundedDecompressor, as_utf8
-from p2p_oicp.client.exchange import PreparedExchange, prepare_exchange
+from p2p_oicp.client.bodies import BodyError, BodyProblem, BoundedDecompressor
 from p2p_oicp.client.oicp_client import Endpoint, OicpClient
 from p2p_oicp.client.peer_client import RECIPIENT_HEADER, AuthenticatedPeerClient, PeerClient
 from p2p_oicp.client.replies import IDENTITY_CONFIRMED_HEADER, HttpResponse, OicpReply, read_reply
@@ -46,8 +45,5 @@ __all__ = [
     "OicpReply",
     "OutboundRequest",
     "PeerClient",
-    "PreparedExchange",
-    "as_utf8",
-    "prepare_exchange",
     "read_reply",
 ]

@@ -11,7 +11,6 @@ from typing import Protocol, assert_never
 import msgspec
 import structlog
 
-from p2p_oicp.client.exchange import PreparedExchange, prepare_exchange
 from p2p_oicp.client.oicp_client import operation_url
 from p2p_oicp.client.replies import (
     HttpResponse,
@@ -24,6 +23,7 @@ from p2p_oicp.client.replies import (
 from p2p_oicp.client.transport import HttpTransport, OutboundRequest, UnknownServerCertificate
 from p2p_oicp.clock import Clock, IdGenerator
 from p2p_oicp.crypto import RequestSigner, SignedRequestParts, split_target
+from p2p_oicp.crypto.exchange import PreparedExchange, prepare_exchange
 from p2p_oicp.errors import PeerError, PeerUnauthorized, StoreError
 from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp.operations import Operation, api_root

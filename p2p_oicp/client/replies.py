@@ -13,9 +13,8 @@ from typing import Any
 import msgspec
 import orjson
 
-from p2p_oicp.client.bodies import as_utf8
-from p2p_oicp.client.exchange import PreparedExchange
 from p2p_oicp.crypto import RequestSigner, SignedResponseParts
+from p2p_oicp.crypto.exchange import PreparedExchange
 from p2p_oicp.errors import (
     PeerBusy,
     PeerError,
@@ -36,6 +35,7 @@ from p2p_oicp.oicp import (
     read_records,
     response_model,
 )
+from p2p_oicp.oicp.message import as_utf8
 from p2p_oicp.oicp.record_reader import has_records
 
 #: A node states with this response header (value ``proven``) that it has authenticated us.

@@ -12,7 +12,7 @@ Main modules, in the order of a signed request
     - ``http_signatures``: the signatures themselves, without I/O; ``structured_fields``: the syntax of their headers.
     - ``replay_cache``: accepts each signature once.
     - ``tls``: X.509 certificates and TLS contexts.
-    - ``evidence_file``: signed exchanges in a file that can be verified offline.
+    - ``exchange``: signed exchanges as they are recorded; ``evidence_file``: a file of them to be verified offline.
     - ``pins``: bcrypt hashes of drivers' PINs.
 
 Invariants

@@ -12,20 +12,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from binascii import b2a_base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import orjson
 
 from p2p_oicp.crypto.http_signatures import (
     SignedRequestParts,
     SignedResponseParts,
-    extra_covered_headers,
-    field_value,
-    key_ids,
     verify_request,
     verify_response,
 )
@@ -37,59 +32,6 @@ _SIGNATURE_CONTEXT = b"p2p-oicp evidence v1\n"
 _VERSION = 1
 # What a file of any other content raises while it is read.
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError)
-_CONTENT_TYPE, _SIGNATURE_INPUT = "Content-Type", "Signature-Input"
-_ARCHIVED_HEADERS = (_CONTENT_TYPE, "Content-Digest", "Content-Encoding", _SIGNATURE_INPUT, "Signature")
-_ARCHIVED_HEADER_NAMES = frozenset(name.lower() for name in _ARCHIVED_HEADERS)
-
-
-class RecordedExchange(msgspec.Struct, frozen=True):
-    """One request and its response as they were on the wire.
-
-    Attributes:
-        recorded_at: When, by our clock, in seconds since the epoch.
-        operation: The name of the operation.
-        sent_by_us: Whether we sent the request.
-        peer: Our name of the other side.
-        request: The request.
-        response: The response.
-    """
-
-    recorded_at: float
-    operation: str
-    sent_by_us: bool
-    peer: str
-    request: SignedRequestParts
-    response: SignedResponseParts
-
-    def serialize(self) -> tuple[bytes, list[str]]:
-        """Return the exchange as stored, with all headers that a signature covers, and the ids of its signing keys."""
-        request, response = self.request, self.response
-        request_headers, response_headers = _archived_headers(request.headers), _archived_headers(response.headers)
-        _add_covered_headers(request_headers, request.headers, response_headers, response.headers)
-        encoded = orjson.dumps(
-            {
-                "at": self.recorded_at,
-                "operation": self.operation,
-                "direction": "sent" if self.sent_by_us else "received",
-                "peer": self.peer,
-                "request": {
-                    "method": request.method,
-                    "authority": request.authority,
-                    "path": request.path,
-                    "query": request.query,
-                    "headers": request_headers,
-                    "body": _encode_base64(request.body),
-                },
-                "response": {
-                    "status": response.status,
-                    "headers": response_headers,
-                    "body": _encode_base64(response.body),
-                },
-            }
-        )
-        return encoded, key_ids(request_headers.get(_SIGNATURE_INPUT, "")) + key_ids(
-            response_headers.get(_SIGNATURE_INPUT, "")
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +72,6 @@ class Evidence:
     unverified: tuple[str, ...]
     key_owners: Mapping[str, str]
     descriptors: tuple[bytes, ...]
-
-
-def signing_key_ids(exchange: bytes) -> list[str]:
-    """Return the ids of the keys that signed a stored exchange."""
-    recorded = orjson.loads(exchange)
-    return [
-        key_id
-        for message in (recorded["request"], recorded["response"])
-        for key_id in key_ids(message["headers"].get(_SIGNATURE_INPUT, ""))
-    ]
 
 
 def write_evidence(
@@ -270,46 +202,6 @@ def _verify_signature_line(content_line: bytes, signature_line: bytes) -> Public
         raise VerificationError("the signature line of this evidence file was changed")
     key.verify(signature, _SIGNATURE_CONTEXT + content_line)
     return key
-
-
-def _archived_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    if isinstance(headers, dict):  # our own message: these very names, each of them once
-        return {name: headers[name] for name in _ARCHIVED_HEADERS if name in headers}
-    archived = {name: value for name in _ARCHIVED_HEADERS if (value := field_value(headers, name)) is not None}
-    if not archived.get(_CONTENT_TYPE, "").isascii():
-        archived[_CONTENT_TYPE] = _replace_invalid_utf8(archived[_CONTENT_TYPE])
-    return archived
-
-
-def _add_covered_headers(
-    request_archive: dict[str, str],
-    request_headers: Mapping[str, str],
-    response_archive: dict[str, str],
-    response_headers: Mapping[str, str],
-) -> None:
-    """Add further covered headers; the signature of a response may cover headers of the request."""
-    for component in extra_covered_headers(request_archive.get(_SIGNATURE_INPUT, "")):
-        _add_header(request_archive, component.name, request_headers)
-    for component in extra_covered_headers(response_archive.get(_SIGNATURE_INPUT, "")):
-        archive, headers = (
-            (request_archive, request_headers) if component.is_from_request else (response_archive, response_headers)
-        )
-        _add_header(archive, component.name, headers)
-
-
-def _add_header(archive: dict[str, str], name: str, headers: Mapping[str, str]) -> None:
-    value = None if name in _ARCHIVED_HEADER_NAMES else field_value(headers, name)
-    if value is not None:
-        archive[name] = _replace_invalid_utf8(value)
-
-
-def _replace_invalid_utf8(value: str) -> str:
-    # A header with other bytes than UTF-8 cannot be covered by a valid signature; the exchange must still be stored.
-    return value.encode(errors="replace").decode()
-
-
-def _encode_base64(body: bytes) -> str:
-    return b2a_base64(body, newline=False).decode()
 
 
 def _decode_base64(encoded: str) -> bytes:

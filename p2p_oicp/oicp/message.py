@@ -11,6 +11,8 @@ The received bytes are the record of truth (decision 0001): ``to_json`` returns 
 
 from __future__ import annotations
 
+import codecs
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -36,6 +38,12 @@ decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 #: ValueError is bytes that are no UTF-8; RecursionError is JSON nested deeper than Python's stack allows.
 JSON_ERRORS = (msgspec.MsgspecError, RecursionError, ValueError)
 
+# The content types of nearly every message: nothing to look up, nothing to convert.
+_UTF8_CONTENT_TYPES = frozenset(
+    {"application/json", "application/json; charset=utf-8", "application/json;charset=UTF-8"}
+)
+_BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
 
 def decode(body: bytes) -> object:
     """Return the JSON value of ``body``, fractions as Decimal; raises InvalidMessage."""
@@ -43,6 +51,46 @@ def decode(body: bytes) -> object:
         return _decode(body)
     except JSON_ERRORS as exc:
         raise InvalidMessage([Finding(Severity.ERROR, "", "not-json", f"is not JSON: {exc}")]) from exc
+
+
+def as_utf8(body: bytes, content_type: str) -> bytes:
+    """Return JSON text as UTF-8 without a byte order mark; raise ValueError if its charset is unknown or does not fit.
+
+    A byte order mark, or the zero bytes of UTF-16 and UTF-32, override the declared charset: they cannot be a mistake.
+    """
+    detected = _detect_encoding(body)
+    if detected is not None:
+        return body.decode(detected).encode()
+    if content_type in _UTF8_CONTENT_TYPES:
+        return body
+    charset = _declared_charset(content_type)
+    if charset is None or charset == "utf-8":
+        return body
+    return body.decode(charset).encode()
+
+
+def _detect_encoding(body: bytes) -> str | None:
+    if b"\x00" in body[:4] or body.startswith(_BYTE_ORDER_MARKS):
+        return json.detect_encoding(body)
+    return None
+
+
+def _declared_charset(content_type: str) -> str | None:
+    for parameter in content_type.split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            return _canonical_charset(value.strip().strip('"'))
+    return None
+
+
+def _canonical_charset(charset: str) -> str:
+    try:
+        info = codecs.lookup(charset)
+    except LookupError as exc:
+        raise ValueError(f"unknown charset {charset!r}") from exc
+    if not getattr(info, "_is_text_encoding", True):
+        raise ValueError(f"unknown charset {charset!r}")
+    return info.name
 
 
 def split_members(body: bytes) -> dict[str, msgspec.Raw]:

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 import msgspec
 import structlog
 
-from p2p_oicp.client import OicpReply, PreparedExchange, prepare_exchange
+from p2p_oicp.client import OicpReply
 from p2p_oicp.client.peer_client import PeerClient
 from p2p_oicp.clock import Clock
 from p2p_oicp.crypto import KeyRing, SignedRequestParts, SignedResponseParts
-from p2p_oicp.crypto.evidence_file import signing_key_ids, write_evidence
+from p2p_oicp.crypto.evidence_file import write_evidence
+from p2p_oicp.crypto.exchange import PreparedExchange, prepare_exchange, signing_key_ids
 from p2p_oicp.errors import ConfigurationError, PeerError, StoreError
 from p2p_oicp.oicp import SessionID
 from p2p_oicp.oicp.operations import Operation
@@ -90,7 +91,7 @@ class ExchangeRecorder:
     def prepare_inbound(
         self, operation: str, peer: str, request: SignedRequestParts, response: SignedResponseParts, decoded_body: bytes
     ) -> PreparedExchange | None:
-        """Return an exchange in which this node is the server; see `client.prepare_exchange`."""
+        """Return an exchange in which this node is the server; see `crypto.exchange.prepare_exchange`."""
         return prepare_exchange(
             operation, peer, request, response, decoded_body, sent_by_us=False, now=self._clock.time()
         )

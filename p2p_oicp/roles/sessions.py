@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
-from p2p_oicp.client import PreparedExchange
 from p2p_oicp.concurrency import SingleFlight
+from p2p_oicp.crypto.exchange import PreparedExchange
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import (
     EvseID,

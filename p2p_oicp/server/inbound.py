@@ -14,9 +14,10 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError
 
-from p2p_oicp.client import BodyError, BodyProblem, BoundedDecompressor, as_utf8
+from p2p_oicp.client import BodyError, BodyProblem, BoundedDecompressor
 from p2p_oicp.crypto import RequestHead
 from p2p_oicp.oicp import Finding, InvalidMessage, Severity, StatusCodeValue
+from p2p_oicp.oicp.message import as_utf8
 from p2p_oicp.server.problems import HttpError
 
 # Nearly all requests have one of these: nothing to parse.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from p2p_oicp.client import HttpResponse, as_utf8, read_reply
+from p2p_oicp.client import HttpResponse, read_reply
 from p2p_oicp.errors import PeerError
 from p2p_oicp.oicp import (
     OPERATIONS,
@@ -21,6 +21,7 @@ from p2p_oicp.oicp import (
     read,
     read_records,
 )
+from p2p_oicp.oicp.message import as_utf8
 from tests.support import messages
 
 quickly = settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
+from aiohttp import ClientSession
 from aiohttp.web_request import BaseRequest
 
 import p2p_oicp
@@ -33,8 +35,16 @@ class Origin(NamedTuple):
     work: str
 
 
+class Seen(NamedTuple):
+    """A file that ran for ``origin``, after it had passed ``boundaries`` sockets and backends."""
+
+    origin: Origin
+    boundaries: int
+    file: str
+
+
 class FileTracer:
-    """Collects (origin, file) pairs between `start` and `stop`, in all threads.
+    """Collects the files that run while it records, in all threads.
 
     A function that runs in a transaction counts for the task that asked for the transaction, not for the writer's.
     """
@@ -42,14 +52,16 @@ class FileTracer:
     def __init__(self) -> None:
         self._files: dict[CodeType, str | None] = {}
         self._is_active = False
-        self.seen: set[tuple[Origin, str]] = set()
+        self._boundaries: Counter[Origin] = Counter()
+        self._seen: set[Seen] = set()
 
     @contextmanager
     def installed(self) -> Iterator[FileTracer]:
         """Trace what runs from now on, also in threads that start from now on."""
-        write, create_request = Store.write, BaseRequest.__init__
+        write, create_request, send = Store.write, BaseRequest.__init__, ClientSession._request
         Store.write = _with_origin(write)
         BaseRequest.__init__ = _with_path(create_request)
+        ClientSession._request = self.at_boundary(send)
         threading.setprofile(self._on_event)
         sys.setprofile(self._on_event)
         try:
@@ -57,17 +69,28 @@ class FileTracer:
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
-            Store.write, BaseRequest.__init__ = write, create_request
+            Store.write, BaseRequest.__init__, ClientSession._request = write, create_request, send
 
     @contextmanager
-    def recording(self) -> Iterator[set[tuple[Origin, str]]]:
+    def recording(self) -> Iterator[set[Seen]]:
         """Return what runs within the block."""
-        self.seen = set()
+        self._seen = set()
+        self._boundaries.clear()
         self._is_active = True
         try:
-            yield self.seen
+            yield self._seen
         finally:
             self._is_active = False
+
+    def at_boundary(self, function: Any) -> Any:
+        """Return ``function``, which sends a request or is a backend's, so that a call of it counts as a boundary."""
+
+        @functools.wraps(function)
+        async def counted(*args: Any, **kwargs: Any) -> Any:
+            self._boundaries[current_origin()] += 1
+            return await function(*args, **kwargs)
+
+        return counted
 
     def _on_event(self, frame: FrameType, event: str, _argument: Any) -> None:
         if event == "call" and self._is_active:
@@ -76,7 +99,8 @@ class FileTracer:
             if file == "":
                 file = self._files[code] = _own_file(code)
             if file is not None:
-                self.seen.add((current_origin(), file))
+                origin = current_origin()
+                self._seen.add(Seen(origin, self._boundaries[origin], file))
 
 
 def _own_file(code: CodeType) -> str | None:

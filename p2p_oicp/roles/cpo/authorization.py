@@ -25,8 +25,8 @@ from typing import Self
 import msgspec
 from msgspec.structs import replace
 
-from p2p_oicp.client import PreparedExchange
 from p2p_oicp.concurrency import spawn
+from p2p_oicp.crypto.exchange import PreparedExchange
 from p2p_oicp.errors import PeerError, Refusal
 from p2p_oicp.oicp import (
     AuthorizationStart,

@@ -28,11 +28,10 @@ from p2p_oicp.oicp import (
     ProviderID,
 )
 from p2p_oicp.oicp.enums import StatusCodeValue
-from p2p_oicp.oicp.geo import parse_position
+from p2p_oicp.oicp.geo import cell_of, parse_position
 from p2p_oicp.oicp.message import split_members
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Operation, Party
 from p2p_oicp.peers import Peer
-from p2p_oicp.storage.datasets.geo_index import cell_of
 from p2p_oicp.storage.datasets.models import (
     ALL_PROVIDERS,
     DatasetKind,

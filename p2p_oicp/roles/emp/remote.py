@@ -12,8 +12,9 @@ from typing import Final, TypeAlias
 import structlog
 from msgspec.structs import replace
 
-from p2p_oicp.client import OicpReply, PreparedExchange
+from p2p_oicp.client import OicpReply
 from p2p_oicp.concurrency import periodic
+from p2p_oicp.crypto.exchange import PreparedExchange
 from p2p_oicp.delivery import SessionStatus, SessionStatusClient
 from p2p_oicp.delivery.wakeup import Wakeup
 from p2p_oicp.errors import PeerError, PeerRejected, Refusal

@@ -14,7 +14,7 @@ Main classes, in the order of a push
     `models.Changeset` is what a push or a finished pull changes. `coordinator.DatasetCoordinator` applies one changeset
     of a dataset and source at a time: small ones by `apply.apply_in_transaction`, larger ones by `staging.StagedImport`
     over a spool file. `change_feed` then tells replication which groups a peer's copy lags behind in. Pulls read by
-    `queries` (groups, pages, history) and `evse_search` (filters; `geo_index` for a radius). `quarantine` has the
+    `queries` (groups, pages, history) and `evse_search` (filters; `oicp.geo` for a radius). `quarantine` has the
     records of peers that cannot be used, with the reason.
 
 Invariants

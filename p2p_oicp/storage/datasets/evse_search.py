@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import Text, bindparam, func, or_, select
 
 from p2p_oicp.concurrency import offload
-from p2p_oicp.storage.datasets.geo_index import cells_around
+from p2p_oicp.oicp.geo import cells_around
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.schema import dataset_groups
 from p2p_oicp.storage.statements import Statement, compiled, list_parameter, optional

@@ -11,7 +11,7 @@ import aiosqlite
 from filelock import FileLock, Timeout
 
 from p2p_oicp.errors import StoreUnavailable
-from p2p_oicp.storage.datasets.geo_index import great_circle_km
+from p2p_oicp.oicp.geo import great_circle_km
 
 #: The checkpointer copies without holding up anybody; the writer's own checkpoint is the safety net should it fail.
 AUTOCHECKPOINT_PAGES = 100_000

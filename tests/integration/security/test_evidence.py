@@ -7,10 +7,10 @@ import pytest
 import structlog
 
 from p2p_oicp.cli.evidence import format_evidence, read_evidence_file
-from p2p_oicp.client import prepare_exchange
 from p2p_oicp.config import load_settings
 from p2p_oicp.crypto import KeyRing, KnownKey, OwnKeys, PrivateKey, SignedRequestParts, SignedResponseParts
 from p2p_oicp.crypto.evidence_file import read_evidence, write_evidence
+from p2p_oicp.crypto.exchange import prepare_exchange
 from p2p_oicp.errors import StoreError, VerificationError
 from p2p_oicp.node import Node
 from p2p_oicp.peering.evidence_recorder import EvidenceService, ExchangeRecorder

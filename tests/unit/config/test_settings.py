@@ -140,8 +140,8 @@ def test_paths_are_relative_to_the_folder_of_node_toml(read):
         ),
         pytest.param(
             NODE + '[peer_api]\nhost = "0.0.0.0"\n',
-            'node.toml:4: [peer_api]: host "0.0.0.0" is no address that peers can connect to; expected url = "https://…" '
-            "as well",
+            'node.toml:4: [peer_api]: host "0.0.0.0" is no address that peers can connect to; '
+            'expected url = "https://…" as well',
             id="open to all, callable by none",
         ),
         pytest.param(

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from p2p_oicp.crypto import KeyRing, KnownKey, PrivateKey, SignedRequestParts, SignedResponseParts, verify_request
-from p2p_oicp.crypto.evidence_file import Evidence, RecordedExchange, _signature_line, read_evidence, write_evidence
+from p2p_oicp.crypto.evidence_file import Evidence, _signature_line, read_evidence, write_evidence
+from p2p_oicp.crypto.exchange import RecordedExchange
 from p2p_oicp.crypto.http_signatures import content_digest, verify_response
 from p2p_oicp.crypto.structured_fields import serialize_byte_sequence
 from p2p_oicp.errors import VerificationError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2p_oicp.client.replies import as_utf8
+from p2p_oicp.oicp.message import as_utf8
 
 TEXT = '{"City": "Zürich"}'
 
