@@ -40,16 +40,16 @@ class InboundRequest(RequestHead, frozen=True):
     certificate: bytes | None = None
 
 
-def check_head(request: web.BaseRequest, max_bytes: int) -> None:
+def check_head(head: InboundRequest, request: web.BaseRequest, max_bytes: int) -> None:
     """Raise HttpError 415 or 413 for a body that need not be read to be refused."""
-    if request.headers.get("Content-Type") not in _COMMON_CONTENT_TYPES:
+    if head.headers.get("Content-Type") not in _COMMON_CONTENT_TYPES:
         media_type = request.content_type
         is_json = media_type in _JSON_TYPES or media_type.endswith("+json")
-        if "Content-Type" in request.headers and not is_json:
+        if "Content-Type" in head.headers and not is_json:
             info = f"Content-Type {media_type} is not served; send application/json"
             raise HttpError(415, StatusCodeValue.DATA_ERROR, info)
-    if (request.content_length or 0) > max_bytes:
-        info = f"the body has {request.content_length} bytes; at most {max_bytes} are read"
+    if (head.content_length or 0) > max_bytes:
+        info = f"the body has {head.content_length} bytes; at most {max_bytes} are read"
         raise HttpError(413, StatusCodeValue.DATA_ERROR, info)
 
 

@@ -184,7 +184,7 @@ class RequestContext:
             HttpError: 400, 408, 413 or 415.
             InvalidMessage: it is no text.
         """
-        check_head(self.http, max_bytes)
+        check_head(self.head, self.http, max_bytes)
         self._verify_body(body := await receive_body(self.http, max_bytes))
         return decode_body(self.http, body, max_bytes)
 
@@ -276,7 +276,7 @@ class OicpRequestContext(RequestContext):
         ticket = AdmissionTicket(self.head.client_address)
         try:
             dispatcher.check_recipient(self.head.headers)
-            check_head(self.http, admission.max_body)
+            check_head(self.head, self.http, admission.max_body)
             # (3) The credentials, before the body costs anything.
             principal = await self.authenticate(claimed_party(operation, route.party))
             # (4) The body, where there is room for it, and (5) its digest; only now the nonce counts as used.
