@@ -85,7 +85,7 @@ class Node:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         log.info("node.stopping", node=self.local_peer.name)
         await self._stack.aclose()
