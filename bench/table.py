@@ -42,7 +42,7 @@ class Row:
 
     def as_json(self) -> dict[str, object]:
         """Return the row with its verdict."""
-        return asdict(self) | {"met": self.passed}
+        return asdict(self) | {"passed": self.passed}
 
 
 def print_table(rows: Iterable[Row], facts: dict[str, str]) -> None:
@@ -54,7 +54,7 @@ def print_table(rows: Iterable[Row], facts: dict[str, str]) -> None:
     for heading in ("bar", "what", "limit", "measured", "", "CPU µs", "p50 ms", "p99 ms", "note"):
         table.add_column(heading, justify="left" if heading in {"what", "note", ""} else "right")
     for row in rows:
-        verdict = {True: "met", False: "MISSED", None: "not served by this version"}[row.passed]
+        verdict = {True: "ok", False: "MISSED", None: "not served by this version"}[row.passed]
         table.add_row(
             str(row.bar), row.what, row.target, _format_number(row.measured, row.unit),
             verdict, _format_number(row.cpu), _format_number(row.p50), _format_number(row.p99), row.note,

@@ -7,8 +7,8 @@ Overview
 
 In the order of a request
     `AuthenticatedPeerClient.call` → `crypto.RequestSigner.sign` → `HttpTransport.send` → `authenticate_response`
-    → `read_reply`. The reply carries the exchange to be recorded as evidence (``crypto.exchange``); the caller inserts it in
-    the transaction of what it decides (``peering.evidence_recorder``).
+    → `read_reply`. The reply carries the exchange to be recorded as evidence (``crypto.exchange``), which the caller
+    inserts in the transaction of what it decides (``peering.evidence_recorder``).
 
 Invariants
     Every call has a deadline and every response a maximum size. A request with a body is sent a second time only if

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
+from p2p_oicp.errors import PeerError
 from p2p_oicp.oicp.enums import ActionType
 from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.peers import Peer
@@ -78,6 +79,10 @@ class PushRequest:
         """
         return b'{"ActionType":"%b",%b' % (self.action.encode(), self.encode_records(self.records))
 
+    def record_failure(self, error: PeerError) -> None:
+        """Record that an attempt failed, and whether the peer may have applied it nevertheless."""
+        self.may_have_arrived |= error.may_have_arrived
+
     def fallback_after_conflict(self) -> list[PushRequest] | None:
         """Return the pushes to send instead after a conflict (009), None where only a snapshot helps."""
         if self.action is ActionType.INSERT:
@@ -112,6 +117,11 @@ class ChangeBatch:
     is_delta: bool
     partially_sent: bool = False
 
+    def acknowledge_first(self) -> None:
+        """Drop the first push, which the peer has acknowledged."""
+        self.requests.popleft()
+        self.partially_sent = True
+
     @property
     def may_be_partially_applied(self) -> bool:
         """Return whether the peer has, or may have, some of the changes."""
@@ -128,6 +138,10 @@ class SnapshotTransfer:
     record_ids: array[int]
     last_change: int
     sent_count: int = 0
+
+    def count_sent(self, records: int) -> None:
+        """Move on by the records that the peer has acknowledged."""
+        self.sent_count += records
 
 
 class BatchPlanner:

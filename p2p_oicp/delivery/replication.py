@@ -226,17 +226,16 @@ class DatasetReplicator:
                 requests.extendleft(reversed(fallback))
                 continue
             except PeerError as error:
-                request.may_have_arrived |= error.may_have_arrived
+                request.record_failure(error)
                 raise
-            requests.popleft()
-            batch.partially_sent = True
+            batch.acknowledge_first()
 
     def _advance_cursor(self, tx: Transaction, batch: ChangeBatch) -> None:
         # Invariant: no cursor is set for a database that the peer lost while the batch was on its way.
         if peer_state.peer_epoch(tx, self._peer.name) != self._peer_epoch:
             return
         if self._snapshot is not None:
-            self._snapshot.sent_count += batch.record_count
+            self._snapshot.count_sent(batch.record_count)
             if batch.cursor_after is not None:
                 self._snapshot = None
         self._group_backoff.reset(batch.group)

@@ -177,10 +177,11 @@ class OptionalWrapperField(FieldType):
             collector.warn(
                 pointer, "bare-text", f"{format_value(value)} is read as the '{self.wrapper.name}' of an object"
             )
-        collector.fatal |= inner_collector.fatal
+        if inner_collector.fatal:
+            collector.fail()
         # Pointers must name what was received, and the wrapper was not.
         wrapper_pointer = f"/{escape_reference_token(self.wrapper.name)}"
-        collector.findings += (
+        collector.findings.extend(
             Finding(
                 finding.severity, pointer + finding.pointer.removeprefix(wrapper_pointer), finding.code, finding.message
             )
@@ -248,4 +249,5 @@ class FieldSpec:
             return
         else:
             collector.error(member_pointer, "missing", f"'{self.name}' is mandatory, and null is the same as absent")
-        collector.fatal |= self.required
+        if self.required:
+            collector.fail()

@@ -93,6 +93,10 @@ class FindingCollector:
         self.error(pointer, code, message)
         return UNPARSABLE
 
+    def fail(self) -> None:
+        """Record that no message is left."""
+        self.fatal = True
+
     def wrong_type(self, value: object, pointer: str, expected: str, *, secret: bool = False) -> Unparsable:
         """Report a value of another JSON type than expected; a secret value is not quoted."""
         actual = json_type(value) if secret else f"{json_type(value)} ({format_value(value)})"

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 
 import structlog
 from msgspec.structs import replace
@@ -117,7 +117,7 @@ class RestoredSessionVerifier:
 class CdrHandler:
     """Stores and forwards the messages of a session; one subclass per role."""
 
-    role: str
+    role: ClassVar[str]
 
     def __init__(self, services: Services, session_service: SessionService) -> None:
         self._services = services

@@ -227,6 +227,10 @@ class Csms:
         """The current status of every EVSE."""
         return {point.evse_id: point.status for point in self.points.values()}
 
+    def set_status(self, evse_id: EvseID, status: str) -> None:
+        """Change the status of an EVSE; the node learns of it by the next push."""
+        self.points[evse_id].status = status
+
     async def push_all_statuses(self) -> Message:
         """Replace all statuses that the node has of this operator (fullLoad)."""
         return await self._push_statuses(ActionType.FULL_LOAD, list(self.points.values()))

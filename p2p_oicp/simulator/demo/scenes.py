@@ -50,7 +50,7 @@ async def push_and_pull_statuses(context: DemoContext) -> None:
     context.check("node A took the full load of statuses", is_accepted(response))
     await _check_statuses_replicated(context)
 
-    context.csms.points[EVSES[3]].status = "OutOfService"
+    context.csms.set_status(EVSES[3], "OutOfService")
     await context.csms.push_changed_statuses()
     await _check_statuses_replicated(context)
     pulled = await context.contracts.pull_statuses_by_id(EVSES[3], EVSES[0])
@@ -239,8 +239,7 @@ async def run_demo(directory: Path, timeline: Timeline, scenes: Sequence[tuple[s
 
 
 async def _run_scene(context: DemoContext, number: int, title: str, scene: Scene) -> None:
-    context.scene = title
-    context.timeline.scene(number, title)
+    context.begin_scene(number, title)
     try:
         async with asyncio.timeout(_SCENE_TIMEOUT_SECONDS):
             await scene(context)

@@ -215,6 +215,11 @@ class DemoContext:
         """The provider's node."""
         return self.cluster["node B"]
 
+    def begin_scene(self, number: int, title: str) -> None:
+        """Show a scene; the checks that follow belong to it."""
+        self.scene = title
+        self.timeline.scene(number, title)
+
     def elapsed(self) -> float:
         """Return the seconds since the demo began."""
         return SystemClock().monotonic() - self.started

@@ -117,8 +117,11 @@ class ScriptedContracts:
         self._provider = provider
         self._valid_uid = valid_uid
         self._identification_by_session: dict[str, Json] = {}
-        #: Seconds before an AuthorizeStart is answered; a scenario sets it to let a response get lost.
-        self.response_delay = 0.0
+        self._response_delay = 0.0
+
+    def delay_responses(self, seconds: float) -> None:
+        """Respond to AuthorizeStart only after some seconds, so that the response gets lost."""
+        self._response_delay = seconds
 
     def backend(self, port: int) -> ScriptedBackend:
         """Return the backend that serves this contract system's decisions."""
@@ -134,7 +137,7 @@ class ScriptedContracts:
         )
 
     async def _authorize_start(self, message: Json) -> Json:
-        await asyncio.sleep(self.response_delay)
+        await asyncio.sleep(self._response_delay)
         identification = message["Identification"]
         session_id = message.get("SessionID")
         if "PlugAndChargeIdentification" in identification:

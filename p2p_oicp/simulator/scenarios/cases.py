@@ -296,7 +296,7 @@ async def retry_after_lost_response(context: ScenarioContext) -> None:
     """Send a start again whose response was lost: one session, one authorization, one CDR."""
     identification = messages.rfid_identification(context.valid_uid)
     start = messages.authorize_start(context, identification, "lost")
-    context.contracts.response_delay = _SLOW_SECONDS
+    context.contracts.delay_responses(_SLOW_SECONDS)
     try:
         await context.cpo_client.send("AuthorizeStart", start, deadline=_SHORT_TIMEOUT_SECONDS)
     except PeerTimeout:
@@ -304,7 +304,7 @@ async def retry_after_lost_response(context: ScenarioContext) -> None:
     else:
         lost = False
     finally:
-        context.contracts.response_delay = 0.0
+        context.contracts.delay_responses(0.0)
     expect(lost, "the endpoint answered before its EMP did")
     response = await context.cpo_client.send("AuthorizeStart", start)
     session_id = expect_accepted(response, "the repeated AuthorizeStart").session_id

@@ -46,6 +46,6 @@ def test_bars_that_are_measured_together_are_one_group_and_bar_10_none():
     assert sorted(_disjoint([(1, 2), (3,), (7, 9), (9,), (10,)])) == [[1, 2], [3], [7, 9]]
 
 
-def test_values_are_kept_pair_by_pair():
+def test_ratios_are_taken_pair_by_pair():
     comparison = Comparison(bar=1, what="x", unit="", at_least=False, old=(1.0, 2.0), new=(2.0, 2.0))
     assert comparison.ratios == [2.0, 1.0]

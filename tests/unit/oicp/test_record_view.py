@@ -26,7 +26,7 @@ FULL: dict[str, Any] = EVSE | {
     "OpeningTimes": [{"on": "Monday", "Period": [{"begin": "06:00", "end": "24:00"}]}],
     "HubOperatorID": "DE*ABC",
     "ClearinghouseID": None,
-    "SomethingNew": {"is": "kept"},
+    "SomethingNew": {"is": "preserved"},
 }
 
 _DMS = {"DegreeMinuteSeconds": {"Longitude": "9°21'39.32''", "Latitude": "-21°34'23.16''"}}
