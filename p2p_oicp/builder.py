@@ -60,6 +60,7 @@ from p2p_oicp.server import (
 from p2p_oicp.server.app import ReadinessProbe
 from p2p_oicp.storage import Store, peer_state
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
+from p2p_oicp.storage.peer_state import Destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +322,7 @@ def background_jobs(components: NodeComponents) -> dict[str, Worker]:
         ),
     }
     if components.emp:
-        wakeup, backoff = services.wakeups.register(EMP_BACKEND, EMP_BACKEND), components.environment.backoff
+        wakeup, backoff = services.wakeups.register(Destination(EMP_BACKEND)), components.environment.backoff
         target = BackendDeliveryTarget(components.emp_backend)
         dispatcher = OutboxDispatcher(
             target, store=services.store, wakeup=wakeup, clock=services.clock, backoff=backoff

@@ -151,7 +151,7 @@ class BatchPlanner:
     """
 
     def __init__(self, peer: Peer, codec: DatasetCodec, store: Store) -> None:
-        self._scope = ReplicaScope(peer.name, codec.dataset, codec.audiences_of(peer))
+        self._scope = ReplicaScope(peer.id, codec.dataset, codec.audiences_of(peer))
         self._codec = codec
         self._store = store
         self._max_push_bytes = MAX_PUSH_BYTES

@@ -73,7 +73,7 @@ class HelloClient:
             await asyncio.sleep(self._backoff.delay(failures))
 
     async def _send(self, peer: Peer) -> None:
-        hello = orjson.dumps({**self._identity_members, **await self._store_epochs.hello_fields(peer.name)})
+        hello = orjson.dumps({**self._identity_members, **await self._store_epochs.hello_fields(peer)})
         _, body = await self._client.request(peer, "POST", HELLO_PATH, hello, deadline=_TIMEOUT_SECONDS)
         try:
             response = parse_hello(body)
@@ -81,7 +81,7 @@ class HelloClient:
             return
         # Another node may have the peer's address by now: its epoch is not the peer's.
         if any(peer.handles_party(party) for party in parties_of(response)):
-            await self._store_epochs.record_hello(peer.name, response)
+            await self._store_epochs.record_hello(peer, response)
 
 
 def identity_members(local_peer: Peer) -> dict[str, object]:

@@ -95,12 +95,12 @@ class StoreEpochExchange:
         self._store = store
         self._wakeups = wakeups
 
-    async def hello_fields(self, peer: str) -> dict[str, int | None]:
+    async def hello_fields(self, peer: Peer) -> dict[str, int | None]:
         """Return the fields of a hello to a peer: our epoch, and the one that we know of the peer's database."""
-        peer_epoch = await self._store.write(lambda tx: peer_state.peer_epoch(tx, peer))
+        peer_epoch = await self._store.write(lambda tx: peer_state.peer_epoch(tx, peer.id))
         return {"store": self._own_epoch.epoch_id, "remembers": peer_epoch}
 
-    async def record_hello(self, peer: str, fields: dict[str, object]) -> None:
+    async def record_hello(self, peer: Peer, fields: dict[str, object]) -> None:
         """Record the fields of a peer's hello; fields that are missing or of another type are ignored."""
         peer_epoch, remembered_epoch = fields.get("store"), fields.get("remembers")
         if _is_epoch_id(remembered_epoch) and remembered_epoch != self._own_epoch.epoch_id:
@@ -108,19 +108,19 @@ class StoreEpochExchange:
         if isinstance(peer_epoch, int) and _is_epoch_id(peer_epoch):
             await self._record_peer_epoch(peer, peer_epoch)
 
-    async def _record_peer_epoch(self, peer: str, epoch_id: int) -> None:
-        if await self._store.write(lambda tx: peer_state.record_peer_epoch(tx, peer, epoch_id)):
+    async def _record_peer_epoch(self, peer: Peer, epoch_id: int) -> None:
+        if await self._store.write(lambda tx: peer_state.record_peer_epoch(tx, peer.id, epoch_id)):
             log.warning(
                 "peer.store_epoch_changed",
-                peer=peer,
+                peer=peer.name,
                 meaning="its database was replaced: it gets all our datasets again",
             )
-            self._wakeups.notify_all(peer)
+            self._wakeups.notify_all(peer.id)
 
-    async def _record_epoch_mismatch(self, peer: str) -> None:
-        if await self._store.write(lambda tx: peer_state.mark_epoch_mismatch(tx, peer)):
+    async def _record_epoch_mismatch(self, peer: Peer) -> None:
+        if await self._store.write(lambda tx: peer_state.mark_epoch_mismatch(tx, peer.id)):
             meaning = "our database was replaced or restored: the peer's records are asked for again"
-            log.warning("peer.saw_older_epoch", peer=peer, meaning=meaning)
+            log.warning("peer.saw_older_epoch", peer=peer.name, meaning=meaning)
             if self._store_replaced is not None:
                 self._store_replaced.set()
 

@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 
 from p2p_oicp.clock import Clock
-from p2p_oicp.delivery.wakeup import CIRCUIT_BREAKER_THRESHOLD, ExponentialBackoff, Wakeup
+from p2p_oicp.delivery.wakeup import CIRCUIT_BREAKER_THRESHOLD, DestinationWakeup, ExponentialBackoff
 from p2p_oicp.errors import PeerBusy, PeerError, PeerProtocolError, PeerRejected, StoreError
 from p2p_oicp.storage import Store, Transaction, outbox, peer_state
 from p2p_oicp.storage.outbox import OutboxMessage
@@ -29,7 +29,11 @@ _MISSING_ENDPOINT_STATUSES = frozenset({404, 405})
 
 
 class DeliveryTarget(Protocol):
-    """How one kind of destination (a peer, the own backend) is delivered to."""
+    """How one destination (a peer, the own backend) is delivered to."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the destination, for logs and errors."""
 
     async def send(self, message: OutboxMessage) -> None:
         """Transmit a message; raises PeerError, and PeerRejected where it is refused for good."""
@@ -51,9 +55,16 @@ class OutboxDispatcher:
     """
 
     def __init__(
-        self, target: DeliveryTarget, *, store: Store, wakeup: Wakeup, clock: Clock, backoff: ExponentialBackoff
+        self,
+        target: DeliveryTarget,
+        *,
+        store: Store,
+        wakeup: DestinationWakeup,
+        clock: Clock,
+        backoff: ExponentialBackoff,
     ) -> None:
         self._destination = wakeup.destination
+        self._log = log.bind(destination=target.name)
         self._target = target
         self._store = store
         self._wakeup = wakeup
@@ -61,14 +72,14 @@ class OutboxDispatcher:
         self._backoff = backoff
 
     def __repr__(self) -> str:
-        return f"<OutboxDispatcher to={self._destination!r} {self._wakeup!r}>"
+        return f"<OutboxDispatcher to={self._target.name!r} {self._wakeup!r}>"
 
     async def run(self) -> None:
         while True:
             try:
                 delay = await self._dispatch_due()
             except StoreError as error:
-                log.warning("outbox.store_failed", destination=self._destination, error=str(error))
+                self._log.warning("outbox.store_failed", error=str(error))
                 delay = self._backoff.store_error_delay
             if delay is None or delay > 0:
                 await self._wakeup.wait(delay)
@@ -94,16 +105,16 @@ class OutboxDispatcher:
     def _select_due(self, now: float, limit: int) -> list[OutboxMessage]:
         horizon = now + self._backoff.max_delay
         rows = self._store.query_inline(
-            outbox.DUE, destination_=self._destination, now_=now, too_far_=horizon, limit=limit
+            outbox.DUE, destination_=self._destination.peer, now_=now, too_far_=horizon, limit=limit
         )
         return outbox.from_rows(rows)
 
     def _seconds_until_next(self, now: float) -> float | None:
-        due_at = self._store.query_inline(outbox.NEXT_DUE, destination_=self._destination)[0]["at"]
+        due_at = self._store.query_inline(outbox.NEXT_DUE, destination_=self._destination.peer)[0]["at"]
         return None if due_at is None else max(0.01, due_at - now)
 
     async def _deliver(self, message: OutboxMessage) -> None:
-        bound_log = log.bind(destination=self._destination, operation=message.operation, session_id=message.session_key)
+        bound_log = self._log.bind(operation=message.operation, session_id=message.session_key)
         try:
             await self._target.send(message)
         except PeerError as error:
@@ -117,7 +128,7 @@ class OutboxDispatcher:
             raise  # the own node's database, through the in-process client: not the message's fault
         except Exception as error:  # noqa: BLE001 - a message that meets a bug must not stop the others
             bound_log.exception("outbox.internal_error", attempts=message.attempts + 1)
-            failure = PeerProtocolError(self._destination, f"a bug of this node: {type(error).__name__}: {error}")
+            failure = PeerProtocolError(self._target.name, f"a bug of this node: {type(error).__name__}: {error}")
             await self._store.write(partial(self._reschedule, message=message, error=failure))
         else:
             bound_log.info("outbox.delivered", attempts=message.attempts + 1)

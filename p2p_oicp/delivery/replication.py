@@ -30,7 +30,7 @@ import structlog
 from p2p_oicp.client.peer_client import PeerClient
 from p2p_oicp.clock import Clock
 from p2p_oicp.delivery.change_batches import BatchPlanner, ChangeBatch, DatasetCodec, PushRequest, SnapshotTransfer
-from p2p_oicp.delivery.wakeup import ExponentialBackoff, Wakeup
+from p2p_oicp.delivery.wakeup import DestinationWakeup, ExponentialBackoff
 from p2p_oicp.errors import PeerBusy, PeerError, PeerRejected, StoreError
 from p2p_oicp.oicp import Acknowledgement
 from p2p_oicp.oicp.enums import StatusCodeValue
@@ -136,7 +136,7 @@ class DatasetReplicator:
         *,
         store: Store,
         target: DatasetTarget,
-        wakeup: Wakeup,
+        wakeup: DestinationWakeup,
         clock: Clock,
         backoff: ExponentialBackoff,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -178,7 +178,7 @@ class DatasetReplicator:
         """Send one batch; return the seconds until there may be more to do, None if nothing lags behind."""
         now = self._clock.time()
         health = peer_state.health_now(self._store, self._destination)
-        peer_epoch = peer_state.peer_epoch_now(self._store, self._peer.name)
+        peer_epoch = peer_state.peer_epoch_now(self._store, self._peer.id)
         # The peer has another database than the batch was planned for; `record_peer_epoch` has reset its cursors.
         if peer_epoch != self._peer_epoch:
             self._batch, self._snapshot, self._peer_epoch = None, None, peer_epoch
@@ -232,7 +232,7 @@ class DatasetReplicator:
 
     def _advance_cursor(self, tx: Transaction, batch: ChangeBatch) -> None:
         # Invariant: no cursor is set for a database that the peer lost while the batch was on its way.
-        if peer_state.peer_epoch(tx, self._peer.name) != self._peer_epoch:
+        if peer_state.peer_epoch(tx, self._peer.id) != self._peer_epoch:
             return
         if self._snapshot is not None:
             self._snapshot.count_sent(batch.record_count)
@@ -241,7 +241,7 @@ class DatasetReplicator:
         self._group_backoff.reset(batch.group)
         if batch.cursor_after is not None:
             self._planner.mark_in_sync(batch.group)
-            peer_state.set_cursor(tx, self._peer.name, self._codec.dataset, batch.group, batch.cursor_after)
+            peer_state.set_cursor(tx, self._peer.id, self._codec.dataset, batch.group, batch.cursor_after)
         peer_state.mark_success(tx, self._destination, self._clock.time())
         self._log.info("replication.sent", group=batch.group, records=batch.record_count, change=batch.cursor_after)
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from p2p_oicp.clock import Clock, jitter
 from p2p_oicp.storage import Store, Transaction, outbox, peer_state
+from p2p_oicp.storage.peer_state import Destination
 
 # Lessons of federated chat servers: one failed request among hundreds must not silence a peer, so the circuit opens
 # only after several failures in a row.
@@ -66,22 +67,17 @@ class ExponentialBackoff:
 class Wakeup:
     """Coalescing wake-up signal of one worker: an `asyncio.Event` that is cleared when it is consumed.
 
-    Args:
-        destination: what the worker delivers to; the key of its `DestinationHealth`.
-        dataset: the dataset that the worker replicates; empty for an outbox.
-
     ``backing_off`` is true while the worker waits with a timeout.
 
     """
 
-    def __init__(self, destination: str, dataset: str = "") -> None:
-        self.destination = destination
-        self.dataset = dataset
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.backing_off = False
         self._event = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<Wakeup {self.destination!r}{' set' * self.is_set}{' backing off' * self.backing_off}>"
+        return f"<{type(self).__name__} {self.name!r}{' set' * self.is_set}{' backing off' * self.backing_off}>"
 
     @property
     def is_set(self) -> bool:
@@ -102,40 +98,48 @@ class Wakeup:
         self._event.clear()
 
 
+class DestinationWakeup(Wakeup):
+    """Wake-up of the worker that delivers to ``destination``."""
+
+    def __init__(self, destination: Destination) -> None:
+        super().__init__(" to ".join(filter(None, (destination.dataset, destination.peer))))
+        self.destination = destination
+
+
 class WakeupRegistry:
-    """The wake-ups of all workers, by the peer (or the own backend) that they deliver to."""
+    """The wake-ups of all workers, by the id of the peer (or the own backend) that they deliver to."""
 
     def __init__(self) -> None:
-        self._by_peer: defaultdict[str, list[Wakeup]] = defaultdict(list)
+        self._by_peer: defaultdict[str, list[DestinationWakeup]] = defaultdict(list)
 
     def __repr__(self) -> str:
         return f"<WakeupRegistry peers={len(self._by_peer)} workers={sum(map(len, self._by_peer.values()))}>"
 
-    def register(self, peer: str, destination: str, dataset: str = "") -> Wakeup:
-        """Return a new wake-up for a worker of ``peer``; see `Wakeup` for the other arguments."""
-        wakeup = Wakeup(destination, dataset)
-        self._by_peer[peer].append(wakeup)
+    def register(self, destination: Destination) -> DestinationWakeup:
+        """Return a new wake-up for the worker of a destination."""
+        wakeup = DestinationWakeup(destination)
+        self._by_peer[destination.peer].append(wakeup)
         return wakeup
 
     def unregister(self, peer: str) -> None:
-        """Remove the wake-ups of a peer whose workers were stopped."""
+        """Remove the wake-ups of a peer (by its id) whose workers were stopped."""
         self._by_peer.pop(peer, None)
 
-    def notify_outbox(self, destination: str) -> None:
-        """Wake the outbox of a peer or of the own backend: a message was enqueued or made due.
+    def notify_outbox(self, peer: str) -> None:
+        """Wake the outbox of a peer, or of the own backend: a message was enqueued or made due.
 
         Its replicators sleep on. Each of them would make three look-ups for nothing: 67 µs of the event loop for a
         CDR or a notification, nearly the price of a whole request.
         """
-        for wakeup in self._by_peer.get(destination, ()):
-            if not wakeup.dataset:
+        for wakeup in self._by_peer.get(peer, ()):
+            if not wakeup.destination.dataset:
                 wakeup.set()
 
     def notify_dataset(self, dataset: str) -> None:
         """Wake every peer's replicator of ``dataset``: records of it have changed."""
         for wakeups in self._by_peer.values():
             for wakeup in wakeups:
-                if wakeup.dataset == dataset:
+                if wakeup.destination.dataset == dataset:
                     wakeup.set()
 
     def notify_all(self, peer: str) -> None:
@@ -143,13 +147,13 @@ class WakeupRegistry:
         for wakeup in self._by_peer.get(peer, ()):
             wakeup.set()
 
-    def backing_off(self, peer: str) -> list[str]:
+    def backing_off(self, peer: str) -> list[Destination]:
         """Return the destinations of a peer's workers that wait before the next attempt."""
         return [wakeup.destination for wakeup in self._by_peer.get(peer, ()) if wakeup.backing_off]
 
 
 class PeerLiveness:
-    """Clears the backoff of a peer that has just proved to be up."""
+    """Clears the backoff of a peer (by its id) that has just proved to be up."""
 
     def __init__(self, wakeups: WakeupRegistry, store: Store, clock: Clock) -> None:
         self._wakeups = wakeups

@@ -88,7 +88,7 @@ async def open_peering(
         registry: the peers of the peers file, which the directory completes.
         store: the paired peers, and everything else that is stored of peers.
         clock: the time.
-        on_peer_alive: called with the name of a peer that was discovered.
+        on_peer_alive: called with the id of a peer that was discovered.
 
     Raises:
         ConfigurationError: keys, certificate or peers cannot be used.

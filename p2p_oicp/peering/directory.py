@@ -3,16 +3,15 @@
 Invariant: `PeerRegistry` (which peer handles a party) and `KeyRing` (whose key is this) are replaced together, and only
 as a whole. A change after which two peers would claim one party is refused, and everything stays as it was.
 
-A change happens in three steps, in this order: (1) it is committed, in one transaction with everything that is stored
-under a peer's old name, for a name is only a label; (2) registry and key ring are replaced; (3) the listeners are
-called, so that the workers of a new name find what waited for the old one.
+A change happens in three steps, in this order: (1) it is committed, and each peer gets its stable id: its own one of
+before, also under a new name (`storage.peers`); (2) registry and key ring are replaced; (3) the listeners are called.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,19 +27,20 @@ from p2p_oicp.peers import Peer, PeerRegistry, Source
 from p2p_oicp.peers.descriptor import SignedDescriptor, verify_descriptor, verify_key_chain
 from p2p_oicp.storage import Row, Store, Transaction
 from p2p_oicp.storage import peers as peer_rows
-from p2p_oicp.storage.peers import RenameResult
+from p2p_oicp.storage.peers import PeerIds
 
 log = structlog.get_logger(__name__)
 
 # The file is polled: notifications of changes do not reach into the volumes of containers, nor over networks.
 _POLL_INTERVAL_SECONDS = 2.0
 
-_TransactionStep = Callable[[Transaction], object]
+#: What is written in one transaction with a change of the peers; gets their ids by name.
+_TransactionStep = Callable[[Transaction, Mapping[str, str]], object]
 
 
 @dataclass(frozen=True, slots=True)
 class PeersChanged:
-    """How the peers have changed; a peer whose entry is another, but not its name, is ``changed``."""
+    """How the peers have changed, by their ids; a peer whose entry, or name, is another is ``changed``."""
 
     added: tuple[Peer, ...] = ()
     removed: tuple[Peer, ...] = ()
@@ -101,7 +101,7 @@ class PeerDirectory:
     async def load(self) -> None:
         """Read file and store; raise ConfigurationError if they contradict each other."""
         # An entry that an older program could read must not keep this one from starting: it is logged and left out.
-        stored = [_parse_stored_peer(row) for row in await self._store.query(peer_rows.ALL_PEERS)]
+        stored = [_parse_stored_peer(row) for row in await self._store.query(peer_rows.ALL_PAIRED)]
         # Order: the signature is taken before the content is read, so that `watch` notices a change in between.
         self._last_file_signature = _file_signature(self._path)
         await self._replace_peers(self._read_peers_file(), {peer.name: peer for peer in stored if peer is not None})
@@ -144,7 +144,9 @@ class PeerDirectory:
         if signed is not None and (conflict := self._key_conflict(peer.name, signed)):
             raise ConfigurationError(conflict)
 
-    async def add(self, peer: Peer, signed: SignedDescriptor | None, *extra_steps: _TransactionStep) -> None:
+    async def add(
+        self, peer: Peer, signed: SignedDescriptor | None, *extra_steps: Callable[[Transaction], object]
+    ) -> None:
         """Add a peer, or replace the one of its name.
 
         Args:
@@ -158,14 +160,16 @@ class PeerDirectory:
         async with self._change_lock:
             self.check_can_add(peer, signed)
             entry, now = orjson.dumps(peer_to_entry(peer)), self._clock.time()
-            # Order: first what may abort, such as redeeming an invitation that another node has just redeemed.
-            steps: list[_TransactionStep] = [
-                *extra_steps,
-                partial(peer_rows.upsert_peer, name=peer.name, source=peer.source, entry=entry, now=now),
-            ]
-            if signed is not None:
-                steps.append(self._upsert_descriptor_step(peer.name, TrustedDescriptor.of(signed, peer)))
-            await self._replace_peers(self._file, {**self._stored_peers, peer.name: peer}, *steps)
+
+            def store_peer(tx: Transaction, ids: Mapping[str, str]) -> None:
+                # Order: first what may abort, such as redeeming an invitation that another node has just redeemed.
+                for step in extra_steps:
+                    step(tx)
+                peer_rows.upsert_peer(tx, name=peer.name, source=peer.source, entry=entry, now=now)
+                if signed is not None:
+                    self._upsert_descriptor(tx, ids[peer.name], TrustedDescriptor.of(signed, peer))
+
+            await self._replace_peers(self._file, {**self._stored_peers, peer.name: peer}, store_peer)
 
     def find_removable(self, name: str) -> Peer:
         """Return a peer that `remove` can remove; raise ConfigurationError like it."""
@@ -185,7 +189,8 @@ class PeerDirectory:
         async with self._change_lock:
             peer = self.find_removable(name)
             remaining = {other: remaining for other, remaining in self._stored_peers.items() if other != name}
-            await self._replace_peers(self._file, remaining, lambda tx: peer_rows.delete_peer(tx, name))
+            peer_id = self.id_of(name)
+            await self._replace_peers(self._file, remaining, lambda tx, _ids: peer_rows.delete_peer(tx, name, peer_id))
         return peer
 
     async def update_descriptor(self, name: str, signed: SignedDescriptor) -> None:
@@ -196,10 +201,15 @@ class PeerDirectory:
                 raise VerificationError(f"{name} is no longer a peer of this node")
             self._check_descriptor(peer, signed)
             trusted = TrustedDescriptor.of(signed, peer, self._descriptors.get(name))
-            await self._store.write(self._upsert_descriptor_step(name, trusted))
+            await self._store.write(partial(self._upsert_descriptor, peer_id=peer.id, trusted=trusted))
             self._descriptors[name] = trusted
             # The peers are the same, so only listeners for credentials are called.
             self._rebuild_keyring()
+
+    def id_of(self, name: str) -> str:
+        """Return the stable id of the peer of a name; the name if there is none."""
+        peer = self._registry.by_name(name)
+        return name if peer is None else peer.id
 
     def owner_of(self, key: PublicKey) -> str | None:
         """Return the name of the peer whose key this is."""
@@ -243,30 +253,34 @@ class PeerDirectory:
         now = self._clock.time()
         return {k.key.der_base64 for k in self._keyring.keys_of(name) if k.valid_until is None or now <= k.valid_until}
 
-    def _upsert_descriptor_step(self, name: str, trusted: TrustedDescriptor) -> _TransactionStep:
-        signed, now = trusted.signed, self._clock.time()
-        issued_at = signed.descriptor.issued_at
-        return partial(
-            peer_rows.upsert_descriptor,
-            peer=name,
-            issued_at=issued_at,
-            now=now,
+    def _upsert_descriptor(self, tx: Transaction, peer_id: str, trusted: TrustedDescriptor) -> None:
+        peer_rows.upsert_descriptor(
+            tx,
+            peer_id=peer_id,
+            issued_at=trusted.signed.descriptor.issued_at,
+            now=self._clock.time(),
             endorsed_keys=trusted.endorsed_keys,
-            body=signed.body,
+            body=trusted.signed.body,
         )
 
-    async def _replace_peers(self, file: PeersFile, stored_peers: Mapping[str, Peer], *steps: _TransactionStep) -> None:
-        """Make these the peers, in one transaction with ``steps``; raise ConfigurationError with nothing changed."""
+    async def _replace_peers(
+        self, file: PeersFile, stored_peers: Mapping[str, Peer], step: _TransactionStep = lambda _tx, _ids: None
+    ) -> None:
+        """Make these the peers, in one transaction with ``step``; raise ConfigurationError with nothing changed."""
         registry = PeerRegistry((self._local_peer, *file.peers, *stored_peers.values()))
-        parties = {peer.name: _party_keys(peer) for peer in registry.all() if not peer.is_self}
+        identities = {peer.name: _identity_of(peer) for peer in registry.all() if not peer.is_self}
 
-        def job(tx: Transaction) -> tuple[RenameResult, list[peer_rows.StoredDescriptor]]:
-            for step in steps:
-                step(tx)
-            return peer_rows.rename_peers(tx, parties), list(peer_rows.list_descriptors(tx))
+        def job(tx: Transaction) -> tuple[PeerIds, list[peer_rows.StoredDescriptor]]:
+            peer_rows.set_own_name(tx, self._local_peer.name)
+            result = peer_rows.assign_ids(tx, identities)
+            step(tx, result.ids)
+            return result, list(peer_rows.list_descriptors(tx))
 
-        rename_result, stored_descriptors = await self._store.write(job)  # (1)
-        _log_renames(rename_result)
+        result, stored_descriptors = await self._store.write(job)  # (1)
+        _log_renames(result)
+        # The registry that a node starts with is read from the peers file, which has no ids.
+        self._registry.replace(_with_ids(self._registry, result.ids))
+        registry.replace(_with_ids(registry, result.ids))
         self._file, self._stored_peers = file, dict(stored_peers)
         self._descriptors = self._restore_descriptors(registry, stored_descriptors)
         self._publish(registry.all())
@@ -275,27 +289,28 @@ class PeerDirectory:
         self, registry: PeerRegistry, descriptors: Iterable[peer_rows.StoredDescriptor]
     ) -> dict[str, TrustedDescriptor]:
         restored = {}
-        for name, endorsed_keys, body in descriptors:
-            peer, current = registry.by_name(name), self.descriptor_of(name)
+        for peer_id, endorsed_keys, body in descriptors:
+            peer = registry.by_id(peer_id)
             if peer is None:
                 continue
+            current = self.descriptor_of(peer.name)
             try:
                 # Its signature was verified when it was received; a body read from the disk is verified again.
                 signed = current if current is not None and current.body == body else verify_descriptor(body)
-                restored[name] = TrustedDescriptor(signed, endorsed_keys).revalidated_for(peer)
+                restored[peer.name] = TrustedDescriptor(signed, endorsed_keys).revalidated_for(peer)
             except VerificationError as error:
-                log.warning("peers.descriptor_discarded", peer=name, reason=str(error))
+                log.warning("peers.descriptor_discarded", peer=peer.name, reason=str(error))
         return restored
 
     def _publish(self, peers: tuple[Peer, ...]) -> None:
-        previous = {peer.name: peer for peer in self._registry.all()}
+        previous = {peer.id: peer for peer in self._registry.all()}
         self._registry.replace(peers)  # (2)
         self._rebuild_keyring()
-        current = {peer.name: peer for peer in peers}
+        current = {peer.id: peer for peer in peers}
         change = PeersChanged(
-            tuple(peer for name, peer in current.items() if name not in previous),
-            tuple(peer for name, peer in previous.items() if name not in current),
-            tuple(peer for name, peer in current.items() if name in previous and previous[name] != peer),
+            tuple(peer for peer_id, peer in current.items() if peer_id not in previous),
+            tuple(peer for peer_id, peer in previous.items() if peer_id not in current),
+            tuple(peer for peer_id, peer in current.items() if peer_id in previous and previous[peer_id] != peer),
         )
         if change != PeersChanged():
             log.info("peers.changed", **_peer_names_by_change(change))
@@ -330,14 +345,24 @@ def _parse_stored_peer(row: Row) -> Peer | None:
         return None
 
 
-def _party_keys(peer: Peer) -> list[str]:
-    return [party.key for party in (*peer.operators, *peer.providers)]
+def _with_ids(registry: PeerRegistry, ids: Mapping[str, str]) -> list[Peer]:
+    """Return the peers of a registry, with ids for those that have none yet (but their names)."""
+    return [
+        replace(peer, id=ids[peer.name]) if peer.id == peer.name and peer.name in ids else peer
+        for peer in registry.all()
+    ]
 
 
-def _log_renames(rename_result: RenameResult) -> None:
-    for old, new in rename_result.renamed.items():
+def _identity_of(peer: Peer) -> list[str]:
+    """Return what a peer is recognized by when it is renamed; a hub without parties is recognized by its name only."""
+    parties = [party.key for party in (*peer.operators, *peer.providers)]
+    return [*parties, f"default route {peer.name}"] if peer.default_route else parties
+
+
+def _log_renames(result: PeerIds) -> None:
+    for old, new in result.renamed.items():
         log.info("peer.renamed", old=old, new=new)
-    for name, pending_messages in rename_result.orphaned_messages.items():
+    for name, pending_messages in result.orphaned_messages.items():
         log.warning(
             "peer.removed_with_pending_messages",
             peer=name,

@@ -48,7 +48,7 @@ class MdnsDiscovery:
         fetcher: fetches descriptors.
         interfaces: addresses of this machine; empty for all.
         auto_accept: make every node a peer at once.
-        on_peer_alive: called with the name of a peer that was announced.
+        on_peer_alive: called with the id of a peer that was announced.
 
     Raises:
         ConfigurationError: ``auto_accept`` with required credentials; on entering: it cannot listen there.
@@ -160,7 +160,7 @@ class MdnsDiscovery:
             return
         if owner is not None:
             log.info("discovery.peer_seen", peer=owner)
-            await self._on_peer_alive(owner)  # (1)
+            await self._on_peer_alive(self._directory.id_of(owner))  # (1)
         elif self._is_auto_accept_enabled:
             await self._auto_accept(signed)  # (2)
         elif len(self.candidates) < _MAX_CANDIDATES:

@@ -36,12 +36,17 @@ class Source(StrEnum):
     """By mDNS, with ``[discovery] auto_accept``."""
 
 
+#: The id of this node's own entry.
+OWN_PEER_ID = "self"
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Another company's node, or any other OICP system known by its base URL.
 
     Attributes:
         name: Its unique name in logs and on the command line.
+        id: What rows refer to it by, stable when it is renamed (`storage.peers`); the name until it is assigned.
         url: The base URL of its peer API.
         operators: The OperatorIDs that it is responsible for, the main one first.
         providers: The ProviderIDs that it is responsible for, the main one first.
@@ -77,10 +82,13 @@ class Peer:
     max_body: int | None = None
     source: Source = Source.FILE
     is_self: bool = False
+    id: str = ""
     _operator_keys: frozenset[str] = field(init=False, repr=False, compare=False)
     _provider_keys: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not self.id:
+            object.__setattr__(self, "id", OWN_PEER_ID if self.is_self else self.name)
         # Computed once: handles_party runs for each authenticated request, and a hub operator has many sub-operators.
         object.__setattr__(self, "_operator_keys", frozenset(party.key for party in self.operators))
         object.__setattr__(self, "_provider_keys", frozenset(party.key for party in self.providers))

@@ -11,7 +11,7 @@ from p2p_oicp.peers.models import Peer
 
 
 class PeerRegistry:
-    """Looks up peers by party, in any spelling of its id, and by name.
+    """Looks up peers by party, in any spelling of its id, by name, and by their own ids.
 
     Args:
         peers: All peers, this node included.
@@ -33,6 +33,7 @@ class PeerRegistry:
         for conflict in conflicts(new_peers):
             raise ConfigurationError(f'peer "{conflict.peer.name}": {conflict.message}')
         self._peers = new_peers
+        self._by_id = {peer.id: peer for peer in self._peers}
         self._by_name = {peer.name: peer for peer in self._peers}
         self._by_operator = {party.key: peer for peer in self._peers for party in peer.operators}
         self._by_provider = {party.key: peer for peer in self._peers for party in peer.providers}
@@ -50,6 +51,10 @@ class PeerRegistry:
         """Return the peer that requests for a party go to: its own, else the default route; None without both."""
         peer = self.by_operator(party) if isinstance(party, OperatorID) else self.by_provider(party)
         return peer or (self.default_route if party is not None else None)
+
+    def by_id(self, peer_id: str) -> Peer | None:
+        """Return a peer by its stable id; None if it is a peer no more."""
+        return self._by_id.get(peer_id)
 
     def by_name(self, name: str) -> Peer | None:
         """Return a peer by its name; None if there is none."""

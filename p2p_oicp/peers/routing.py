@@ -51,15 +51,15 @@ def route_by_identification(identification: Identification, operation: Operation
     return PeerRoute((_require_contract(peer, operation),), f"the EvcoID belongs to {evco_id.provider}")
 
 
-def route_by_session(peer_name: str, operation: Operation, registry: PeerRegistry) -> PeerRoute:
+def route_by_session(peer_id: str, operation: Operation, registry: PeerRegistry) -> PeerRoute:
     """Route to the peer on the other side of a session.
 
     Raises:
         Refusal: 300 or 210, as for ``route_by_evse``.
     """
-    peer = registry.by_name(peer_name)
+    peer = registry.by_id(peer_id)
     if peer is None:
-        text = f"the session's partner {peer_name or '(none)'} is no longer a peer of this node"
+        text = "the session's partner is no longer a peer of this node" if peer_id else "the session has no partner"
         raise Refusal(StatusCodeValue.PARTNER_NOT_FOUND, text)
     return PeerRoute((_require_contract(peer, operation),), f"the session belongs to {peer.name}")
 

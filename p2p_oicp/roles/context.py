@@ -32,22 +32,22 @@ class RemovedPeers:
         self._registry = registry
         self._store = store
         self._computed_for: tuple[Peer, ...] | None = None
-        self._names: list[str] = []
+        self._ids: list[str] = []
 
-    def names(self) -> list[str] | None:
-        """Return their names; None if there are none. Queried again only after the peers have changed."""
+    def ids(self) -> list[str] | None:
+        """Return their ids; None if there are none. Queried again only after the peers have changed."""
         peers = self._registry.all()
         if peers is not self._computed_for:
-            current_names = {peer.name for peer in peers}
+            current_ids = {peer.id for peer in peers}
             sources = [str(row["source"]) for row in self._store.query_inline(queries.SOURCES)]
-            self._names = sorted(source for source in sources if source and source not in current_names)
+            self._ids = sorted(source for source in sources if source and source not in current_ids)
             self._computed_for = peers
-        return self._names or None
+        return self._ids or None
 
 
 MessageT_co = TypeVar("MessageT_co", bound=Message, covariant=True)
 
-#: The destination of messages to our own EMP backend; no peer can have this name (`peers.models.display_name`).
+#: The destination of messages to our own EMP backend, and its name for people (no peer can have it).
 EMP_BACKEND = "backend emp"
 
 
@@ -143,9 +143,9 @@ class Services:
 
         Args:
             identification: of a message.
-            source: whose data: a peer's name, ``OWN`` (our own EMP's), or None for all, but not of removed peers.
+            source: whose data: a peer's id, ``OWN`` (our own EMP's), or None for all, but not of removed peers.
         """
-        removed_peers = self.removed_peers.names()
+        removed_peers = self.removed_peers.ids()
         return await tokens.find_match(
             self.store, identification, self.now(), source=source, excluded_sources=removed_peers
         )

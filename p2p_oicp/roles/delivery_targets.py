@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from p2p_oicp.backends import Backend
 from p2p_oicp.delivery import PeerClient
-from p2p_oicp.errors import PeerError, PeerProtocolError, PeerRejected, PeerUnauthorized, PeerUnreachable
+from p2p_oicp.errors import PeerError, PeerProtocolError, PeerRejected, PeerUnauthorized
 from p2p_oicp.oicp import Acknowledgement, Message, StatusCodeValue
 from p2p_oicp.oicp.enums import INDETERMINATE_CODES
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
-from p2p_oicp.peers import PeerRegistry
+from p2p_oicp.peers import Peer
+from p2p_oicp.roles.context import EMP_BACKEND
 from p2p_oicp.storage import Transaction, cdrs, sessions
 from p2p_oicp.storage.outbox import OutboxMessage
 from p2p_oicp.storage.sessions import SessionState
@@ -36,28 +37,28 @@ class _SessionMessageTarget:
 
 
 class PeerDeliveryTarget(_SessionMessageTarget):
-    """Delivers to a peer, looked up for each message: its URL may have changed since the message was stored."""
+    """Delivers to a peer as it is now; a change of its entry stops its workers and starts others."""
 
-    def __init__(self, registry: PeerRegistry, client: PeerClient) -> None:
-        self._registry = registry
+    def __init__(self, peer: Peer, client: PeerClient) -> None:
+        self.name = peer.name
+        self._peer = peer
         self._client = client
 
     async def send(self, message: OutboxMessage) -> None:
-        peer = self._registry.by_name(message.destination)
-        if peer is None:
-            raise PeerUnreachable(message.destination, "is no longer a peer of this node")
         operation = OPERATION_BY_NAME[message.operation]
         try:
             reply = await self._client.call(
-                peer, operation, message.sender_id, message.body, deadline=operation.deadline
+                self._peer, operation, message.sender_id, message.body, deadline=operation.deadline
             )
-            raise_for_refusal(message.destination, reply.message, reply.http_status)
+            raise_for_refusal(self.name, reply.message, reply.http_status)
         except PeerRejected as error:
             raise _classify_rejection(message, error) from error
 
 
 class BackendDeliveryTarget(_SessionMessageTarget):
     """Delivers to our own EMP backend."""
+
+    name = EMP_BACKEND
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -67,7 +68,7 @@ class BackendDeliveryTarget(_SessionMessageTarget):
         request = operation.request.from_json(message.body)
         try:
             reply = await self._backend.call(operation, request, sender=message.sender_id)
-            raise_for_refusal(message.destination, reply)
+            raise_for_refusal(self.name, reply)
         except PeerRejected as error:
             raise _classify_rejection(message, error) from error
 
@@ -80,7 +81,7 @@ def _classify_rejection(message: OutboxMessage, error: PeerRejected) -> PeerErro
     return PeerUnauthorized(error.peer, error.reason) if error.code in retryable_codes else error
 
 
-def raise_for_refusal(destination: str, reply: Message, http_status: int = 200) -> None:
+def raise_for_refusal(peer: str, reply: Message, http_status: int = 200) -> None:
     """Raise PeerRejected for a refusal, PeerProtocolError if its code speaks of the other side's own failure (H3)."""
     if isinstance(reply, Acknowledgement) and reply.result:
         return
@@ -89,5 +90,5 @@ def raise_for_refusal(destination: str, reply: Message, http_status: int = 200) 
     info = f"{getattr(status, 'description', None) or ''} {getattr(status, 'additional_info', None) or ''}".strip()
     reason = f"answered {code or 'without a status code'} {info}".strip()
     if code in INDETERMINATE_CODES:
-        raise PeerProtocolError(destination, reason)
-    raise PeerRejected(destination, reason, http_status=http_status, code=code)
+        raise PeerProtocolError(peer, reason)
+    raise PeerRejected(peer, reason, http_status=http_status, code=code)

@@ -19,6 +19,7 @@ from p2p_oicp.roles.context import Services
 from p2p_oicp.roles.datasets.pull_client import DatasetPuller
 from p2p_oicp.roles.datasets.types import DATASET_TYPES, DatasetType
 from p2p_oicp.roles.delivery_targets import PeerDeliveryTarget
+from p2p_oicp.storage.peer_state import Destination
 
 
 class PeerWorkerPool:
@@ -58,9 +59,9 @@ class PeerWorkerPool:
     def start(self, peer: Peer) -> None:
         """Start the workers of a peer, and send it hello."""
         services = self._services
-        wakeup = services.wakeups.register(peer.name, peer.name)
+        wakeup = services.wakeups.register(Destination(peer.id))
         # The dispatcher has no transaction at the moment of the reply, so the exchange is recorded in one of its own.
-        target = PeerDeliveryTarget(services.registry, RecordingPeerClient(services.peers, services.recorder))
+        target = PeerDeliveryTarget(peer, RecordingPeerClient(services.peers, services.recorder))
         dispatcher = OutboxDispatcher(
             target, store=services.store, wakeup=wakeup, clock=services.clock, backoff=self._backoff
         )
@@ -70,22 +71,22 @@ class PeerWorkerPool:
             self._supervisor.start_service(name, worker.run)
         hello_task = f"hello to {peer.name}"
         self._supervisor.start_task(hello_task, partial(self._send_hello, peer))
-        self._task_names[peer.name] = [hello_task, *(name for name, _ in workers)]
+        self._task_names[peer.id] = [hello_task, *(name for name, _ in workers)]
 
     def stop(self, peer: Peer) -> None:
         """Stop the workers of a peer; its outbox stays in the database, for the case that it comes back."""
         # Order: workers first, then their wake-ups, which a worker that still runs would wait on for ever.
-        for name in self._task_names.pop(peer.name, ()):
+        for name in self._task_names.pop(peer.id, ()):
             self._supervisor.stop(name)
-        self._services.wakeups.unregister(peer.name)
+        self._services.wakeups.unregister(peer.id)
 
 
 def workers_for_peer(peer: Peer, services: Services, backoff: ExponentialBackoff) -> Iterator[tuple[str, Worker]]:
     """Return the workers of a peer's datasets, with their names."""
     for dataset_type in datasets_for_peer(peer, services.local_peer):
-        wakeup = services.wakeups.register(peer.name, f"{dataset_type.name} to {peer.name}", dataset_type.name)
+        wakeup = services.wakeups.register(Destination(peer.id, dataset_type.name))
         yield (
-            wakeup.destination,
+            f"{dataset_type.name} to {peer.name}",
             DatasetReplicator(
                 peer,
                 dataset_type,

@@ -193,7 +193,7 @@ class SessionService:
         """Return the result of ``work``; a duplicate that arrives meanwhile gets the same (H4)."""
         return await self._single_flight.run(idempotency_key(request), work)
 
-    def new_session(self, request: OperationRequest[Message], session_kind: str, peer_name: str) -> Session:
+    def new_session(self, request: OperationRequest[Message], session_kind: str, peer_id: str) -> Session:
         """Return a session in state ``requested``, with the request's SessionID if valid, else a new one."""
         # Read from the instance's dict: asking a model for a member that it does not have is slow.
         members = vars(request.message)
@@ -207,7 +207,7 @@ class SessionService:
             session_id=session_id.text,
             kind=session_kind,
             state=SessionState.REQUESTED.value,
-            peer=peer_name,
+            peer=peer_id,
             request_digest=request.digest,
             created_at=now,
             updated_at=now,
@@ -351,7 +351,7 @@ class SessionService:
 def _check_parties(session: Session, request: OperationRequest[Message]) -> None:
     """Allow only the session's peer, and on our side the party that opened it (B3)."""
     refusal = Refusal(StatusCodeValue.SESSION_INVALID, f"SessionID {session.session_id} is a session of other parties")
-    if request.peer is not None and not request.peer.is_self and request.peer.name != session.peer:
+    if request.peer is not None and not request.peer.is_self and request.peer.id != session.peer:
         raise refusal
     # The opener named itself. The other side is known by its EvseID or EvcoID only, which may be a sub-partner's.
     opener_field, opener_key = (
@@ -391,7 +391,7 @@ class SessionStatusService:
     async def get_status(self, session_id: SessionID, peer: Peer, our_role: str) -> OperationResponse:
         """Return the state of a session with ``peer``; raise Refusal 400 for any other, whether it exists or not."""
         session = sessions.get_now(self._services.store, our_role, session_id.key)
-        if session is None or session.peer != peer.name:
+        if session is None or session.peer != peer.id:
             info = f"SessionID {session_id} is no session between {peer.name} and this node"
             raise Refusal(StatusCodeValue.SESSION_INVALID, info, http_status=_NOT_FOUND)
         members = {"state": session.state, "EvseKey": session.evse_key, **SessionIds.from_session(session).members()}

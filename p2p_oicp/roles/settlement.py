@@ -42,6 +42,7 @@ from p2p_oicp.oicp import (
     StatusCodeValue,
 )
 from p2p_oicp.oicp.cdr_checks import check_plausibility
+from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import EMP_BACKEND, OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.responses import PageRequest, SessionIds, acknowledgement_response
 from p2p_oicp.roles.sessions import AUTHORIZE, SessionService
@@ -85,7 +86,7 @@ class RestoredSessionVerifier:
 
         That is raised if the backend does not answer, or if the peer's hello is still to come.
         """
-        if request.peer is None or not await self._predates_store(request, request.peer.name):
+        if request.peer is None or not await self._predates_store(request, request.peer):
             return False
         try:
             reply = cast("Acknowledgement", await self._backend.call(request.operation, request.message))
@@ -98,14 +99,14 @@ class RestoredSessionVerifier:
         log.warning("session.restored", session_id=session_id, peer=request.peer.name, known=reply.result)
         return reply.result
 
-    async def _predates_store(self, request: SessionMessage, peer_name: str) -> bool:
-        rows = await self._services.store.query(peer_state.EPOCH_STATUS, name_=peer_name)
+    async def _predates_store(self, request: SessionMessage, peer: Peer) -> bool:
+        rows = await self._services.store.query(peer_state.EPOCH_STATUS, peer_=peer.id)
         if not rows:
             return False
         if rows[0]["store_epoch"] is None and self._services.now() < rows[0]["created_at"] + _HELLO_GRACE_SECONDS:
             raise Refusal(
                 StatusCodeValue.SYSTEM_ERROR,
-                f"{peer_name} and this node have not said hello yet; send it again in a moment",
+                f"{peer.name} and this node have not said hello yet; send it again in a moment",
             )
         if not rows[0]["saw_older_epoch"]:
             return False
@@ -314,7 +315,7 @@ class EmpCdrHandler(CdrHandler):
         if request.peer is None or not message.session_id.is_valid:
             return False
         draft = replace(
-            self._session_service.new_session(request, AUTHORIZE, request.peer.name), state=SessionState.AUTHORIZED
+            self._session_service.new_session(request, AUTHORIZE, request.peer.id), state=SessionState.AUTHORIZED
         )
         match = await self._services.find_authorization(message.identification, OWN) if message.identification else None
         if match is not None:
@@ -360,7 +361,7 @@ class CdrQueryHandler:
             since=message.from_.timestamp(),
             until=message.to.timestamp(),
             # A peer gets the CDRs of its own sessions only, whatever ProviderID the request names.
-            peer=peer.name if peer is not None and self._role == "cpo" else "",
+            peer=peer.id if peer is not None and self._role == "cpo" else "",
             session_keys=tuple(session_id.key for session_id in message.session_id),
             operator_keys=tuple(operator.key for operator in message.operator_id),
             forwarded=message.cdr_forwarded,

@@ -86,10 +86,11 @@ class OutboxAdminApi:
 
     async def _requeue_dead(self, context: RequestContext) -> OperationResponse:
         destination, now = context.http.query.get("destination", ""), self._clock.time()
-        requeued = await self._store.write(partial(outbox.requeue_dead, destination=destination, now=now))
-        for name in requeued:
-            self._wakeups.notify_outbox(name)
-        return OperationResponse(orjson.dumps({"requeued": sum(requeued.values()), "destinations": requeued}))
+        requeued = await self._store.write(partial(outbox.requeue_dead, destination_name=destination, now=now))
+        for item in requeued:
+            self._wakeups.notify_outbox(item.destination)
+        counts = {item.name: item.messages for item in requeued}
+        return OperationResponse(orjson.dumps({"requeued": sum(counts.values()), "destinations": counts}))
 
     async def _discard(self, context: RequestContext) -> OperationResponse:
         message_id, now = _parse_integer(context.parameter("id")), self._clock.time()

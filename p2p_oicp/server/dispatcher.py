@@ -190,11 +190,10 @@ class OperationDispatcher:
         if self._listener_kind is ListenerKind.BACKEND:
             return await self._handler_for(request.operation)(request)
         peer = request.peer
-        peer_name = peer.name if peer else ""
         # An authenticated request shows that the peer is up: what waits for it in backoff is sent now. Asked first, for
         # nearly always nothing waits, and the answer costs no await.
-        if self._liveness.has_backoff(peer_name):
-            await self._liveness.mark_alive(peer_name)
+        if peer is not None and self._liveness.has_backoff(peer.id):
+            await self._liveness.mark_alive(peer.id)
         self._limiter.acquire(peer)
         try:
             return await self._handler_for(request.operation)(request)

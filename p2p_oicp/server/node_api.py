@@ -155,9 +155,9 @@ class HelloHandler:
             return OperationResponse(orjson.dumps({"known": False, **self._identity_members}))
         log.info("hello.received", peer=peer.name)
         # Order: the epoch that the response calls the peer's last one is that of before this hello.
-        epoch_members = await self._store_epochs.hello_fields(peer.name)
-        await self._store_epochs.record_hello(peer.name, hello)
-        await self._liveness.mark_alive(peer.name)
+        epoch_members = await self._store_epochs.hello_fields(peer)
+        await self._store_epochs.record_hello(peer, hello)
+        await self._liveness.mark_alive(peer.id)
         return OperationResponse(orjson.dumps({"known": True, **self._identity_members, **epoch_members}))
 
     def _is_known(self, party: OperatorID | ProviderID) -> bool:

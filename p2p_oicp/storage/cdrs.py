@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy import insert as sql_insert
 
 from p2p_oicp.oicp import ChargeDetailRecord, InvalidMessage
+from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import cdr_reconciliations, cdrs, conflicting_cdrs
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, listed
@@ -59,7 +60,14 @@ PAGE = compiled(
 )
 COUNT = compiled(select(func.count().label("records")).select_from(cdrs).where(*_filters))
 RECEIVED_BETWEEN = compiled(
-    select(cdrs.c.role, cdrs.c.peer, cdrs.c.session_key, cdrs.c.received_at, cdrs.c.forwarded_at, cdrs.c.body)
+    select(
+        cdrs.c.role,
+        name_of(cdrs.c.peer).label("peer"),
+        cdrs.c.session_key,
+        cdrs.c.received_at,
+        cdrs.c.forwarded_at,
+        cdrs.c.body,
+    )
     .where(cdrs.c.received_at >= bindparam("since_"), cdrs.c.received_at < bindparam("until_"))
     .order_by(cdrs.c.id)
 )

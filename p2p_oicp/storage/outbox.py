@@ -10,13 +10,17 @@ Invariants:
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, exists, func, insert, select, update
 from sqlalchemy import delete as sql_delete
 
 from p2p_oicp.storage import peer_state, sessions
+from p2p_oicp.storage.peer_state import Destination
+from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import outbox
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled
@@ -87,7 +91,8 @@ DUE = compiled(
 NEXT_DUE = compiled(select(func.min(outbox.c.next_try_at).label("at")).where(*_sendable))
 DEPTHS = compiled(
     select(
-        outbox.c.destination,
+        outbox.c.destination.label("peer"),
+        name_of(outbox.c.destination).label("destination"),
         outbox.c.state,
         func.count().label("messages"),
         func.min(outbox.c.created_at).label("oldest"),
@@ -188,8 +193,6 @@ def make_due(tx: Transaction, destination: str, now: float) -> None:
 
 
 _ADMIN_COLUMNS = (
-    "id",
-    "destination",
     "state",
     "operation",
     "session_key",
@@ -198,13 +201,20 @@ _ADMIN_COLUMNS = (
     "next_try_at",
     "last_error",
 )
-_admin_columns = tuple(outbox.c[name] for name in _ADMIN_COLUMNS)
-_admin_filters = (
-    (bindparam("state_") == "") | (outbox.c.state == bindparam("state_")),
-    (bindparam("destination_") == "") | (outbox.c.destination == bindparam("destination_")),
+_admin_columns = (
+    outbox.c.id,
+    name_of(outbox.c.destination).label("destination"),
+    *(outbox.c[name] for name in _ADMIN_COLUMNS),
 )
+_is_for_destination = (bindparam("destination_") == "") | (name_of(outbox.c.destination) == bindparam("destination_"))
+# For people, who see and give the names of destinations.
 #: Messages by age, without their bodies; an empty ``state_`` or ``destination_`` means all.
-LIST = compiled(select(*_admin_columns).where(*_admin_filters).order_by(outbox.c.id).limit(bindparam("limit")))
+LIST = compiled(
+    select(*_admin_columns)
+    .where((bindparam("state_") == "") | (outbox.c.state == bindparam("state_")), _is_for_destination)
+    .order_by(outbox.c.id)
+    .limit(bindparam("limit"))
+)
 #: One message with its body.
 SHOW = compiled(
     select(*_admin_columns, outbox.c.sender_id, outbox.c.role, outbox.c.body).where(outbox.c.id == bindparam("id_"))
@@ -214,33 +224,42 @@ _REQUEUE = compiled(
     .where(outbox.c.id == bindparam("id_"))
     .values(state=WAITING, attempts=0, next_try_at=bindparam("next_try_at"))
 )
+_DESTINATION_OF = compiled(select(outbox.c.destination).where(outbox.c.id == bindparam("id_")))
 _ALL_DEAD = compiled(
-    select(outbox.c.id, outbox.c.destination).where(
-        outbox.c.state == DEAD, (bindparam("destination_") == "") | (outbox.c.destination == bindparam("destination_"))
+    select(outbox.c.id, outbox.c.destination, name_of(outbox.c.destination).label("name")).where(
+        outbox.c.state == DEAD, _is_for_destination
     )
 )
 
 
+class RequeuedMessages(NamedTuple):
+    """How many messages of a destination were made due; ``name`` is for people."""
+
+    destination: str
+    name: str
+    messages: int
+
+
 def requeue(tx: Transaction, message_id: int, now: float) -> str | None:
     """Make a message due now, dead or waiting; return its destination, None where there is no such message."""
-    row = tx.one(SHOW, id_=message_id)
+    row = tx.one(_DESTINATION_OF, id_=message_id)
     if row is None:
         return None
     tx.run(_REQUEUE, id_=message_id, next_try_at=now)
     # A person believes that the destination is up again, so its open circuit does not hold the message back.
-    peer_state.reset_health(tx, row["destination"])
+    peer_state.reset_health(tx, Destination(row["destination"]))
     return str(row["destination"])
 
 
-def requeue_dead(tx: Transaction, destination: str, now: float) -> dict[str, int]:
-    """Make all dead letters of a destination (empty: of all) due now; return how many by destination."""
-    requeued: dict[str, int] = {}
-    for row in tx.all(_ALL_DEAD, destination_=destination):
+def requeue_dead(tx: Transaction, destination_name: str, now: float) -> list[RequeuedMessages]:
+    """Make all dead letters of a destination (empty: of all) due now; return how many of each."""
+    requeued: Counter[tuple[str, str]] = Counter()
+    for row in tx.all(_ALL_DEAD, destination_=destination_name):
         tx.run(_REQUEUE, id_=row["id"], next_try_at=now)
-        requeued[row["destination"]] = requeued.get(row["destination"], 0) + 1
-    for requeued_destination in requeued:
-        peer_state.reset_health(tx, requeued_destination)
-    return requeued
+        requeued[row["destination"], row["name"]] += 1
+    for destination, _ in requeued:
+        peer_state.reset_health(tx, Destination(destination))
+    return [RequeuedMessages(destination, name, count) for (destination, name), count in requeued.items()]
 
 
 def discard(tx: Transaction, message_id: int, now: float) -> bool:

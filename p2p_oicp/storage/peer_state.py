@@ -14,33 +14,61 @@ peer that saw an older epoch of ours has sessions that our database does not kno
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import and_, bindparam, case, delete, insert, select, update
 
 from p2p_oicp.storage.datasets.models import DatasetKind
+from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import counters, cursors, destinations
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled
 from p2p_oicp.storage.store import Store
 
-_INSERT_DESTINATION = compiled(insert(destinations).values(name=bindparam("name")).prefix_with("OR IGNORE"))
-_by_name = destinations.c.name == bindparam("name_")
+_HEALTH_COLUMNS = ("failures", "next_try_at", "last_error", "last_error_type", "last_success_at")
+_INSERT_DESTINATION = compiled(
+    insert(destinations).values(peer=bindparam("peer"), dataset=bindparam("dataset")).prefix_with("OR IGNORE")
+)
+_by_destination = (destinations.c.peer == bindparam("peer_"), destinations.c.dataset == bindparam("dataset_"))
 _MARK_SUCCESS = compiled(
-    update(destinations).where(_by_name).values(failures=0, next_try_at=0, last_success_at=bindparam("last_success_at"))
+    update(destinations)
+    .where(*_by_destination)
+    .values(failures=0, next_try_at=0, last_success_at=bindparam("last_success_at"))
 )
 _MARK_FAILURE = compiled(
     update(destinations)
-    .where(_by_name)
-    .values({name: bindparam(name) for name in ("failures", "next_try_at", "last_error", "last_error_type")})
+    .where(*_by_destination)
+    .values({name: bindparam(name) for name in _HEALTH_COLUMNS if name != "last_success_at"})
 )
 # ``last_error`` stays: people see what it was, while ``failures`` says whether it lasts.
-_RESET = compiled(update(destinations).where(_by_name).values(failures=0, next_try_at=0))
-_GET_HEALTH = compiled(select(destinations.c.failures, destinations.c.next_try_at).where(_by_name))
+_RESET = compiled(update(destinations).where(*_by_destination).values(failures=0, next_try_at=0))
+_GET_HEALTH = compiled(select(destinations.c.failures, destinations.c.next_try_at).where(*_by_destination))
 
-_DESTINATION_COLUMNS = ("name", "failures", "next_try_at", "last_error", "last_error_type", "last_success_at")
+_peer_name = name_of(destinations.c.peer)
+#: ``name`` is for people: that of the peer or backend, or "DATASET to PEER".
 ALL_DESTINATIONS = compiled(
-    select(*(destinations.c[name] for name in _DESTINATION_COLUMNS)).order_by(destinations.c.name)
+    select(
+        destinations.c.peer,
+        destinations.c.dataset,
+        case((destinations.c.dataset == "", _peer_name), else_=destinations.c.dataset + " to " + _peer_name).label(
+            "name"
+        ),
+        *(destinations.c[name] for name in _HEALTH_COLUMNS),
+    ).order_by(destinations.c.peer, destinations.c.dataset)
 )
+
+
+class Destination(NamedTuple):
+    """What one worker delivers to: the outbox of a peer or of the own backend, or one dataset of a peer.
+
+    Attributes:
+        peer: the id of the peer, or the name of the own backend.
+        dataset: the name of the dataset, empty for the outbox.
+
+    """
+
+    peer: str
+    dataset: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,46 +79,47 @@ class DestinationHealth:
     next_try_at: float = 0.0
 
 
-def health(tx: Transaction, destination: str) -> DestinationHealth:
+def health(tx: Transaction, destination: Destination) -> DestinationHealth:
     """Return the health of ``destination``; one without a row is healthy."""
-    row = tx.one(_GET_HEALTH, name_=destination)
+    row = tx.one(_GET_HEALTH, peer_=destination.peer, dataset_=destination.dataset)
     return DestinationHealth(row["failures"], row["next_try_at"]) if row else DestinationHealth()
 
 
-def health_now(store: Store, destination: str) -> DestinationHealth:
+def health_now(store: Store, destination: Destination) -> DestinationHealth:
     """Return the same as of the last commit, without a transaction: each worker asks before it sends."""
-    rows = store.query_inline(_GET_HEALTH, name_=destination)
+    rows = store.query_inline(_GET_HEALTH, peer_=destination.peer, dataset_=destination.dataset)
     return DestinationHealth(rows[0]["failures"], rows[0]["next_try_at"]) if rows else DestinationHealth()
 
 
-def ensure_destination(tx: Transaction, destination: str) -> None:
-    """Insert the row of ``destination`` where there is none."""
-    tx.run(_INSERT_DESTINATION, name=destination)
+def _ensure_destination(tx: Transaction, destination: Destination) -> None:
+    tx.run(_INSERT_DESTINATION, peer=destination.peer, dataset=destination.dataset)
 
 
-def mark_success(tx: Transaction, destination: str, now: float) -> None:
+def mark_success(tx: Transaction, destination: Destination, now: float) -> None:
     """Record a success, and close the circuit."""
-    tx.run(_INSERT_DESTINATION, name=destination)
-    tx.run(_MARK_SUCCESS, name_=destination, last_success_at=now)
+    _ensure_destination(tx, destination)
+    tx.run(_MARK_SUCCESS, peer_=destination.peer, dataset_=destination.dataset, last_success_at=now)
 
 
-def mark_failure(tx: Transaction, destination: str, failures: int, next_try_at: float, error: Exception) -> None:
+def mark_failure(
+    tx: Transaction, destination: Destination, failures: int, next_try_at: float, error: Exception
+) -> None:
     """Record the failures in a row; nothing is tried before ``next_try_at`` (seconds since the epoch)."""
-    tx.run(_INSERT_DESTINATION, name=destination)
-    error_type, error_message = type(error).__name__, str(error)
+    _ensure_destination(tx, destination)
     tx.run(
         _MARK_FAILURE,
-        name_=destination,
+        peer_=destination.peer,
+        dataset_=destination.dataset,
         failures=failures,
         next_try_at=next_try_at,
-        last_error=error_message,
-        last_error_type=error_type,
+        last_error=str(error),
+        last_error_type=type(error).__name__,
     )
 
 
-def reset_health(tx: Transaction, destination: str) -> None:
+def reset_health(tx: Transaction, destination: Destination) -> None:
     """Close the circuit of a destination that is known, or believed by a person, to be up."""
-    tx.run(_RESET, name_=destination)
+    tx.run(_RESET, peer_=destination.peer, dataset_=destination.dataset)
 
 
 _EPOCH_ID, _EPOCH_CREATED_AT = "store epoch id", "store epoch created at"
@@ -99,21 +128,19 @@ _INSERT_COUNTER = compiled(
 )
 _GET_COUNTER = compiled(select(counters.c.value).where(counters.c.name == bindparam("name_")))
 _DELETE_COUNTER = compiled(delete(counters).where(counters.c.name == bindparam("name_")))
-_GET_PEER_EPOCH = compiled(select(destinations.c.store_epoch).where(destinations.c.name == bindparam("name_")))
+# A peer's store epoch stands in the row of its outbox.
+_by_peer = (destinations.c.peer == bindparam("peer_"), destinations.c.dataset == "")
+_GET_PEER_EPOCH = compiled(select(destinations.c.store_epoch).where(*_by_peer))
 _MARK_EPOCH_MISMATCH = compiled(
-    update(destinations)
-    .where(destinations.c.name == bindparam("name_"), destinations.c.saw_older_epoch == 0)
-    .values(saw_older_epoch=1)
+    update(destinations).where(*_by_peer, destinations.c.saw_older_epoch == 0).values(saw_older_epoch=1)
 )
 #: A peer's store epoch (None: unknown), whether it saw an older epoch of ours, and when ours was created.
 EPOCH_STATUS = compiled(
     select(destinations.c.store_epoch, destinations.c.saw_older_epoch, counters.c.value.label("created_at"))
-    .select_from(counters.outerjoin(destinations, destinations.c.name == bindparam("name_")))
+    .select_from(counters.outerjoin(destinations, and_(*_by_peer)))
     .where(counters.c.name == _EPOCH_CREATED_AT)
 )
-_SET_PEER_EPOCH = compiled(
-    update(destinations).where(destinations.c.name == bindparam("name_")).values(store_epoch=bindparam("store_epoch"))
-)
+_SET_PEER_EPOCH = compiled(update(destinations).where(*_by_peer).values(store_epoch=bindparam("store_epoch")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,21 +167,21 @@ def clear_epoch(tx: Transaction) -> None:
 
 def peer_epoch(tx: Transaction, peer: str) -> int | None:
     """Return the epoch of a peer's database as of its last hello, None where it never sent one."""
-    row = tx.one(_GET_PEER_EPOCH, name_=peer)
+    row = tx.one(_GET_PEER_EPOCH, peer_=peer)
     return row["store_epoch"] if row else None
 
 
 def peer_epoch_now(store: Store, peer: str) -> int | None:
     """Return the same as of the last commit."""
-    rows = store.query_inline(_GET_PEER_EPOCH, name_=peer)
+    rows = store.query_inline(_GET_PEER_EPOCH, peer_=peer)
     return rows[0]["store_epoch"] if rows else None
 
 
 def record_peer_epoch(tx: Transaction, peer: str, epoch_id: int) -> bool:
     """Record the epoch of a peer's database; return whether it changed, and then reset the peer's cursors."""
     previous = peer_epoch(tx, peer)
-    ensure_destination(tx, peer)
-    tx.run(_SET_PEER_EPOCH, name_=peer, store_epoch=epoch_id)
+    _ensure_destination(tx, Destination(peer))
+    tx.run(_SET_PEER_EPOCH, peer_=peer, store_epoch=epoch_id)
     # A peer without a known epoch is new, or was never asked: its cursors are right, or there are none.
     has_changed = previous not in (None, epoch_id)
     if has_changed:
@@ -164,8 +191,8 @@ def record_peer_epoch(tx: Transaction, peer: str, epoch_id: int) -> bool:
 
 def mark_epoch_mismatch(tx: Transaction, peer: str) -> bool:
     """Record that a peer saw an older epoch of ours; return False if that was recorded before."""
-    ensure_destination(tx, peer)
-    return tx.run(_MARK_EPOCH_MISMATCH, name_=peer) == 1
+    _ensure_destination(tx, Destination(peer))
+    return tx.run(_MARK_EPOCH_MISMATCH, peer_=peer) == 1
 
 
 _CURSOR_COLUMNS = ("peer", "dataset", "group_key", "change")

@@ -1,42 +1,33 @@
-"""Peers that were paired or found (the peers file has the others), what is known of their keys, and invitations.
+"""Peers: their stable ids, the peers that were paired or discovered with their descriptors, and invitations.
+
+**Stable ids.** Rows of other tables (sessions, outbox, cursors, sources of datasets …) refer to a peer by its id. An id
+is created when a set of parties is first seen, from the peers file or by pairing, and kept as long as one of the
+parties stays with the peer. The name is a label in one row: a rename changes nothing else. Ids never leave the node.
+
+**Peers file and pairings.** The peers file is not stored here: `paired_peers` has what was added otherwise, as entries
+of the same form.
 
 An invitation's token is never stored: ``key_id`` is the fingerprint of a key that is derived from it.
-
-A peer that is given another name in the configuration keeps what it is owed, its sessions and its state.
-
-Rows name a peer by its configured name. So that the name stays a label, the node keeps beside it which parties the peer
-answered for; whenever the peers change, a name that is gone is found again by its parties, and all rows follow.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
 
-from sqlalchemy import Column, bindparam, delete, func, insert, select, update
+from sqlalchemy import Column, ColumnElement, bindparam, delete, func, insert, select, update
 
-from p2p_oicp.storage import schema as state
-from p2p_oicp.storage.schema import (
-    cdr_reconciliations,
-    cdrs,
-    descriptors,
-    destinations,
-    invitations,
-    outbox,
-    paired_peers,
-    peer_parties,
-    sessions,
-    uid_routes,
-)
+from p2p_oicp.peers.models import OWN_PEER_ID
+from p2p_oicp.storage.schema import cdrs, counters, descriptors, invitations, outbox, paired_peers, peers, sessions
 from p2p_oicp.storage.sqlite.writer import Transaction
-from p2p_oicp.storage.statements import compiled
+from p2p_oicp.storage.statements import Statement, compiled
 
-#: A peer's name, the ids of keys that were stored with its descriptor, and the descriptor.
+#: A peer's id, the ids of the keys that were stored with its descriptor, and the descriptor.
 StoredDescriptor: TypeAlias = tuple[str, frozenset[str], bytes]
 
-ALL_PEERS = compiled(
+ALL_PAIRED = compiled(
     select(paired_peers.c.name, paired_peers.c.source, paired_peers.c.entry).order_by(paired_peers.c.name)
 )
 _ALL_DESCRIPTORS = compiled(select(descriptors.c.peer, descriptors.c.endorsed_keys, descriptors.c.body))
@@ -73,23 +64,23 @@ _DELETE_EXPIRED_INVITATIONS = compiled(delete(invitations).where(invitations.c.e
 
 
 def upsert_peer(tx: Transaction, *, name: str, source: str, entry: bytes, now: float) -> None:
-    """Store a peer, or what has changed of it."""
+    """Insert or replace the entry of a peer that was paired or discovered."""
     tx.run(_UPSERT_PEER, name=name, source=source, entry=entry, paired_at=now)
 
 
-def delete_peer(tx: Transaction, name: str) -> bool:
-    """Forget a peer and its keys; say whether it was there."""
-    tx.run(_DELETE_DESCRIPTOR, peer_=name)
+def delete_peer(tx: Transaction, name: str, peer_id: str) -> bool:
+    """Delete the entry and the descriptor of a peer; return whether there was an entry. Its id stays."""
+    tx.run(_DELETE_DESCRIPTOR, peer_=peer_id)
     return tx.run(_DELETE_PEER, name_=name) > 0
 
 
 def upsert_descriptor(
-    tx: Transaction, *, peer: str, issued_at: float, now: float, endorsed_keys: Iterable[str], body: bytes
+    tx: Transaction, *, peer_id: str, issued_at: float, now: float, endorsed_keys: Iterable[str], body: bytes
 ) -> None:
     """Store the newest descriptor of a peer; ``endorsed_keys`` are ids of keys."""
     tx.run(
         _UPSERT_DESCRIPTOR,
-        peer=peer,
+        peer=peer_id,
         issued_at=issued_at,
         received_at=now,
         endorsed_keys=json.dumps(sorted(endorsed_keys)),
@@ -104,97 +95,142 @@ def list_descriptors(tx: Transaction) -> Iterator[StoredDescriptor]:
 
 
 def insert_invitation(tx: Transaction, *, key_id: str, services: str | None, now: float, expires_at: float) -> None:
-    """Store an invitation; those that have expired are forgotten."""
+    """Store an invitation, and delete those that have expired."""
     tx.run(_DELETE_EXPIRED_INVITATIONS, now_=now)
     tx.run(_INSERT_INVITATION, key_id=key_id, services=services, created_at=now, expires_at=expires_at)
 
 
 def redeem_invitation(tx: Transaction, *, key_id: str, redeemer: str, now: float) -> bool:
-    """Use up an invitation; False where it is unknown, expired, or was used by somebody else."""
+    """Use an invitation; return False where it is unknown, expired, or was used by another company.
+
+    The same company may use it again: its request is sent again when the response was lost.
+    """
     return tx.run(_REDEEM_INVITATION, key_id_=key_id, now_=now, redeemer_=redeemer, redeemed_by=redeemer) > 0
 
 
-#: Every column that holds a peer's name; a test looks for columns that are missing here.
-PEER_NAME_COLUMNS: tuple[Column[str], ...] = (
-    sessions.c.peer,
-    uid_routes.c.peer,
-    cdrs.c.peer,
-    cdr_reconciliations.c.peer,
-    outbox.c.destination,
-    destinations.c.name,
-    descriptors.c.peer,
-    state.dataset_groups.c.source,
-    state.dataset_records.c.source,
-    state.dataset_versions.c.source,
-    state.evse_index.c.source,
-    state.imports.c.source,
-    state.quarantine.c.source,
-    state.cursors.c.peer,
-    state.watermarks.c.peer,
+def name_of(peer_id: ColumnElement[str]) -> ColumnElement[str]:
+    """Return the name that people see for a column of peers' ids; what is no peer (the own backend) stays as it is."""
+    return func.coalesce(select(peers.c.name).where(peers.c.id == peer_id).scalar_subquery(), peer_id)
+
+
+_ALL_PEERS = compiled(select(peers.c.id, peers.c.name, peers.c.parties).where(peers.c.id != OWN_PEER_ID))
+_peer_row = insert(peers).values({name: bindparam(name) for name in ("id", "name", "parties")})
+_INSERT_PEER = compiled(_peer_row)
+_UPSERT_OWN = compiled(_peer_row.prefix_with("OR REPLACE"))
+_UPDATE_PEER = compiled(
+    update(peers).where(peers.c.id == bindparam("id_")).values(name=bindparam("name"), parties=bindparam("parties"))
 )
-_RENAME_STATEMENTS = [
-    compiled(
-        update(column.table)
-        .where(column == bindparam("old_"))
-        .values({column.name: bindparam("new")})
-        .prefix_with("OR IGNORE")
-    )
-    for column in PEER_NAME_COLUMNS
+_DELETE_PEER_ID = compiled(delete(peers).where(peers.c.id == bindparam("id_")))
+_NEXT_NUMBER = Statement(
+    f"INSERT INTO {counters.name} (name, value) VALUES ('peer', 1) "  # noqa: S608
+    "ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
+    {},
+)
+_COUNT_MESSAGES = compiled(
+    select(func.count().label("messages")).select_from(outbox).where(outbox.c.destination == bindparam("id_"))
+)
+#: What follows a peer that is merged with another: messages to deliver, and what later ones are checked against.
+MERGED_COLUMNS: tuple[Column[str], ...] = (outbox.c.destination, sessions.c.peer, cdrs.c.peer)
+_MERGE = [
+    compiled(update(column.table).where(column == bindparam("old_")).values({column.name: bindparam("new")}))
+    for column in MERGED_COLUMNS
 ]
-# What the peer has under its new name already is newer.
-_DELETE_DUPLICATES = [compiled(delete(column.table).where(column == bindparam("old_"))) for column in PEER_NAME_COLUMNS]
-# Of a record that is left over, what it is searched by is, too.
-_DELETE_ORPHANED_INDEX_ROWS = [
-    compiled(delete(facts).where(facts.c.record_id.not_in(select(state.dataset_records.c.id))))
-    for facts in (state.evse_index, state.identifications)
-]
-_ALL_PEER_PARTIES = compiled(select(peer_parties.c.name, peer_parties.c.parties))
-_UPSERT_PEER_PARTIES = compiled(
-    insert(peer_parties).values({name: bindparam(name) for name in ("name", "parties")}).prefix_with("OR REPLACE")
-)
-_DELETE_PEER_PARTIES = compiled(delete(peer_parties).where(peer_parties.c.name == bindparam("name_")))
-_COUNT_PENDING = compiled(
-    select(func.count().label("messages")).select_from(outbox).where(outbox.c.destination == bindparam("name_"))
-)
 
 
 @dataclass(frozen=True, slots=True)
-class RenameResult:
-    """What became of the names that are gone: new names by old ones, and letters owed to nobody by name."""
+class PeerIds:
+    """Result of `assign_ids`.
 
-    renamed: Mapping[str, str]
-    orphaned_messages: Mapping[str, int]
+    Attributes:
+        ids: the id of each peer by its name.
+        renamed: new names by old ones.
+        orphaned_messages: the number of messages to former peers by their names, if there are any.
 
+    """
 
-def rename_peers(tx: Transaction, peers: Mapping[str, Iterable[str]]) -> RenameResult:
-    """Rename what belongs to peers that have another name now; ``peers`` are the parties' keys of each name."""
-    current_peers = {name: frozenset(parties) for name, parties in peers.items()}
-    renamed: dict[str, str] = {}
-    orphaned_messages: dict[str, int] = {}
-    for row in tx.all(_ALL_PEER_PARTIES):
-        old, parties = row["name"], frozenset(json.loads(row["parties"]))
-        if old in current_peers:
-            continue
-        new = next((name for name, other_parties in current_peers.items() if other_parties & parties), None)
-        if new is not None:
-            _rename_peer(tx, old, new)
-            renamed[old] = new
-        elif pending := _count_pending(tx, old):
-            orphaned_messages[old] = pending
-    for name, parties in current_peers.items():
-        tx.run(_UPSERT_PEER_PARTIES, name=name, parties=json.dumps(sorted(parties)))
-    return RenameResult(renamed, orphaned_messages)
+    ids: dict[str, str] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
+    orphaned_messages: dict[str, int] = field(default_factory=dict)
 
 
-def _rename_peer(tx: Transaction, old: str, new: str) -> None:
-    for rename_rows, delete_rows in zip(_RENAME_STATEMENTS, _DELETE_DUPLICATES, strict=True):
-        tx.run(rename_rows, old_=old, new=new)
-        tx.run(delete_rows, old_=old)
-    for delete_rows in _DELETE_ORPHANED_INDEX_ROWS:
-        tx.run(delete_rows)
-    tx.run(_DELETE_PEER_PARTIES, name_=old)
+class _KnownPeer(NamedTuple):
+    name: str
+    parties: frozenset[str]
+
+    def is_related(self, other: _KnownPeer) -> bool:
+        return not self.parties.isdisjoint(other.parties)
+
+    def is_unrenamed(self, other: _KnownPeer) -> bool:
+        # Not by the name alone: a company that gets the name of a former peer must not get its messages.
+        return self.name == other.name and self.is_related(other)
 
 
-def _count_pending(tx: Transaction, name: str) -> int:
-    row = tx.one(_COUNT_PENDING, name_=name)
+def set_own_name(tx: Transaction, name: str) -> None:
+    """Store the name of this node, which sessions with itself refer to as a peer (a company with both roles)."""
+    tx.run(_UPSERT_OWN, id=OWN_PEER_ID, name=name, parties="[]")
+
+
+def assign_ids(tx: Transaction, parties_by_name: Mapping[str, Iterable[str]]) -> PeerIds:
+    """Return the ids of all peers, and bring the table ``peers`` up to date.
+
+    ``parties_by_name`` has what identifies each peer: the keys of its parties; of a hub, that it is the default route.
+    """
+    current = [_KnownPeer(name, frozenset(parties)) for name, parties in parties_by_name.items()]
+    former = {row["id"]: _KnownPeer(row["name"], frozenset(json.loads(row["parties"]))) for row in tx.all(_ALL_PEERS)}
+    result = PeerIds()
+    # Order: kept names first, so that when a peer is split in two, the part that keeps the name keeps the id.
+    for is_same in (_KnownPeer.is_unrenamed, _KnownPeer.is_related):
+        for peer in current:
+            peer_id = next((key for key, known in former.items() if is_same(known, peer)), None)
+            if peer.name not in result.ids and peer_id is not None:
+                known = former.pop(peer_id)
+                result.ids[peer.name] = peer_id
+                _update_peer(tx, peer_id, known, peer)
+                if known.name != peer.name:
+                    result.renamed[known.name] = peer.name
+    for peer in current:
+        if peer.name not in result.ids:
+            result.ids[peer.name] = _insert_peer(tx, peer)
+    for peer_id, known in former.items():
+        _retire_peer(tx, peer_id, known, current, result)
+    return result
+
+
+def _retire_peer(
+    tx: Transaction, peer_id: str, known: _KnownPeer, current: Iterable[_KnownPeer], result: PeerIds
+) -> None:
+    # A peer whose party belongs to another one now has been merged with that.
+    successor = next((peer for peer in current if known.is_related(peer)), None)
+    if successor is not None:
+        _merge_peer(tx, peer_id, result.ids[successor.name])
+        result.renamed[known.name] = successor.name
+        return
+    # Any other one may return; until then its messages wait.
+    if messages := _count_messages(tx, peer_id):
+        result.orphaned_messages[known.name] = messages
+    if known.name in result.ids:  # people tell peers apart by name
+        _update_peer(tx, peer_id, known, known._replace(name=f"{known.name} (former {peer_id})"))
+
+
+def _update_peer(tx: Transaction, peer_id: str, known: _KnownPeer, peer: _KnownPeer) -> None:
+    if known != peer:
+        tx.run(_UPDATE_PEER, id_=peer_id, name=peer.name, parties=json.dumps(sorted(peer.parties)))
+
+
+def _insert_peer(tx: Transaction, peer: _KnownPeer) -> str:
+    # From a counter, which never goes back: the id of a peer that was merged must not be given to another company.
+    row = tx.one(_NEXT_NUMBER)
+    peer_id = f"peer:{row['value'] if row else 0}"
+    tx.run(_INSERT_PEER, id=peer_id, name=peer.name, parties=json.dumps(sorted(peer.parties)))
+    return peer_id
+
+
+def _merge_peer(tx: Transaction, peer_id: str, successor_id: str) -> None:
+    for statement in _MERGE:
+        tx.run(statement, old_=peer_id, new=successor_id)
+    tx.run(_DELETE_PEER_ID, id_=peer_id)
+
+
+def _count_messages(tx: Transaction, peer_id: str) -> int:
+    row = tx.one(_COUNT_MESSAGES, id_=peer_id)
     return row["messages"] if row else 0

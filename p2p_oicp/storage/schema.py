@@ -3,9 +3,10 @@
 Conventions:
     Times are seconds since the epoch (UTC).
     ``*_key`` columns hold canonical ids (`Identifier.key`); the column beside it has the text as it was received.
+    ``peer``, ``source`` and ``destination`` are peers' ids (table ``peers``), which only `storage.peers` makes.
     ``role`` is the role of this node in the row, ``cpo`` or ``emp``; a company with both may hold both sides of a
     session.
-    ``source`` is the peer that a copy of a dataset came from, empty for our own; `storage.datasets` explains the
+    ``source`` is where a copy of a dataset came from, empty for our own; `storage.datasets` explains the
     tables of datasets. ``dataset`` is a `DatasetKind`, ``raw`` a record as it was received; ``change`` numbers come
     from the node's one change sequence.
 
@@ -166,10 +167,12 @@ outbox = Table(
 Index("outbox_by_destination", outbox.c.destination, outbox.c.state, outbox.c.id)
 Index("outbox_by_session", outbox.c.destination, outbox.c.state, outbox.c.session_key, outbox.c.id)
 
+# What is delivered to: the outbox of a peer or of the own backend (no dataset), or one dataset of a peer.
 destinations = Table(
     "destinations",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("peer", Text, primary_key=True),
+    Column("dataset", Text, primary_key=True),
     Column("failures", Integer, nullable=False, server_default=text("0")),
     Column("next_try_at", Float, nullable=False, server_default=text("0")),
     Column("last_error", Text),
@@ -186,6 +189,17 @@ counters = Table(
     Column("value", Integer, nullable=False),
 )
 
+# All peers, former ones too. The name is a label; every other table that has a peer has its id.
+peers = Table(
+    "peers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("parties", Text, nullable=False),  # the keys of its OperatorIDs and ProviderIDs: a JSON list
+    sqlite_with_rowid=False,
+)
+
+# The entries of peers that are not in the peers file, by their names as the file's are.
 paired_peers = Table(
     "paired_peers",
     metadata,
@@ -216,14 +230,6 @@ invitations = Table(
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Column("redeemed_by", Text),
-    sqlite_with_rowid=False,
-)
-
-peer_parties = Table(
-    "peer_parties",
-    metadata,
-    Column("name", Text, primary_key=True),
-    Column("parties", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -26,6 +26,7 @@ from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, exists, in
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import update as sql_update
 
+from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import cdrs, session_events, sessions
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import Statement, compiled, inserting
@@ -182,13 +183,17 @@ _timed_out = and_(_state_in(ACTIVE_STATES), sessions.c.updated_at < bindparam("a
 _STALE = compiled(
     select(sessions.c.role, sessions.c.session_key).where(or_(_never_started, _timed_out)).limit(bindparam("limit"))
 )
+# For people, who see the names of peers.
+_shown_columns = tuple(
+    name_of(column).label("peer") if column is sessions.c.peer else column for column in _all_columns
+)
 LIST = compiled(
-    select(*_all_columns)
+    select(*_shown_columns)
     .where(or_(bindparam("state_") == "", sessions.c.state == bindparam("state_")))
     .order_by(sessions.c.created_at.desc())
     .limit(bindparam("limit"))
 )
-BY_KEY = compiled(select(*_all_columns).where(sessions.c.session_key == bindparam("key_")).order_by(sessions.c.role))
+BY_KEY = compiled(select(*_shown_columns).where(sessions.c.session_key == bindparam("key_")).order_by(sessions.c.role))
 EVENTS = compiled(
     select(session_events.c.at, session_events.c.event, session_events.c.body)
     .where(*_by_session)

@@ -56,8 +56,9 @@ def write(node: NodeProcess, statement: str) -> None:
 
 
 def stored_datasets(file: Path, source: str = OWN) -> dict[str, bytes]:
-    """Return a database's valid records, by dataset and key: the node's own, or its copy of a peer's."""
-    query = f"SELECT dataset, key, raw FROM dataset_records WHERE source = '{source}' AND deleted = 0"
+    """Return a database's valid records, by dataset and key: the node's own, or its copy of a peer's (by its name)."""
+    peer = f"coalesce((SELECT id FROM peers WHERE name = '{source}'), '{source}')"
+    query = f"SELECT dataset, key, raw FROM dataset_records WHERE source = {peer} AND deleted = 0"
     return {f"{DatasetKind(dataset).name} {key}": raw for dataset, key, raw in read(file, query)}
 
 

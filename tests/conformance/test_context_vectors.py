@@ -17,6 +17,7 @@ from p2p_oicp.node import Node
 from p2p_oicp.oicp import Identification, OperatorID, ProviderID, SessionID
 from p2p_oicp.oicp.common import token_key
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Operation, Party
+from p2p_oicp.peers.models import OWN_PEER_ID
 from p2p_oicp.simulator.node_files import free_ports
 from p2p_oicp.storage import sessions
 from p2p_oicp.storage.sessions import Session, SessionState
@@ -209,7 +210,7 @@ async def store_session(node: Node, session_id: str, description: dict) -> None:
             session_id=session_id,
             kind="authorize",
             state=SessionState.AUTHORIZED,
-            peer="us",
+            peer=OWN_PEER_ID,
             request_digest=b"",
             created_at=now,
             updated_at=now,

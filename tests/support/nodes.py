@@ -199,6 +199,11 @@ def query(pair: Pair, name: str, sql: str, *parameters: object) -> list[tuple]:
     return database.execute(pair.database(name), sql, parameters)
 
 
+def peer_id(pair: Pair, at: str, name: str) -> str:
+    """Return the id that the rows of a node have of the peer ``name``."""
+    return query(pair, at, "SELECT id FROM peers WHERE name = ?", name)[0][0]
+
+
 async def start_session(pair: Pair, **members) -> str:
     """Authorize a driver of the EMP at the CPO's station, and return the SessionID."""
     return (await pair.a.post(START, authorize_start(**members))).json["SessionID"]

@@ -198,7 +198,7 @@ class CpoAuthorizationHandler:
     async def _start(self, request: OperationRequest[AuthorizeStart]) -> OperationResponse:
         # Order: nothing is written before the peers are asked, because the driver waits for each commit (fsync). What a
         # crash in between loses is an authorization that the backend has not got.
-        draft = self._session_service.new_session(request, AUTHORIZE, peer_name="")
+        draft = self._session_service.new_session(request, AUTHORIZE, peer_id="")
         earlier = find_start(self._services.store, draft, key=idempotency_key(request))
         if earlier is not None and earlier.response is not None:
             return earlier.response
@@ -224,7 +224,7 @@ class CpoAuthorizationHandler:
         self, request: OperationRequest[AuthorizeStart], draft: Session
     ) -> _Decision | None:
         match = await self._services.find_authorization(request.message.identification)
-        peer = self._services.registry.by_name(match.source) if match else None
+        peer = self._services.registry.by_id(match.source) if match else None
         # Only a match that authorizes counts: a refusal is the EMP's to give, because this copy may be old.
         if match is None or match.refusal_code or peer is None or not peer.serves(_START.name):
             return None
@@ -234,7 +234,7 @@ class CpoAuthorizationHandler:
             state=SessionState.AUTHORIZED,
             updated_at=self._services.now(),
             start_response=response.body,
-            peer=peer.name,
+            peer=peer.id,
             provider_key=match.provider_id.key,
             provider_id=match.provider_id.text,
             offline=1,
@@ -246,8 +246,8 @@ class CpoAuthorizationHandler:
     ) -> _Decision:
         route = route_by_identification(request.message.identification, _START, self._services.registry)
         uid = request.message.identification.uid
-        preferred_name = tokens.preferred_peer(self._services.store, uid.key) if uid else None
-        preferred_peer = next((peer for peer in route.peers if peer.name == preferred_name), None)
+        preferred_id = tokens.preferred_peer(self._services.store, uid.key) if uid else None
+        preferred_peer = next((peer for peer in route.peers if peer.id == preferred_id), None)
         # The same SessionID for all peers: of several grants the first counts, and the other sessions expire.
         body = request.message.to_json_with(session_id=SessionID(draft.session_id))
         deadline = self._services.authorization_deadline
@@ -264,8 +264,8 @@ class CpoAuthorizationHandler:
         # Half of the deadline for the preferred peer: the others must still have time to answer.
         outcome = await first_granted(route.peers, send, preferred_peer=preferred_peer, preferred_timeout=deadline / 2)
         if isinstance(outcome, Granted):
-            is_new_route = uid is not None and outcome.peer.name != preferred_name
-            return self._granted(draft, outcome, (uid.key, outcome.peer.name) if uid and is_new_route else None)
+            is_new_route = uid is not None and outcome.peer.id != preferred_id
+            return self._granted(draft, outcome, (uid.key, outcome.peer.id) if uid and is_new_route else None)
         code, info = summarize_denials(outcome)
         return self._denied(
             draft, not_authorized_response(code, info, SessionIds.from_session(draft).without_session())
@@ -294,7 +294,7 @@ class CpoAuthorizationHandler:
             session_id=session_id.text,
             # A duplicate of the request does not carry the responder's id: it is found by its digest.
             id_generated_here=draft.id_generated_here or int(session_id.key != draft.session_key),
-            peer=granted.peer.name,
+            peer=granted.peer.id,
             provider_key=provider.key if provider else "",
             provider_id=provider.text if provider else "",
             emp_partner_session_id=emp_partner_session_id,

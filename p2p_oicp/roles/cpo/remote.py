@@ -71,9 +71,9 @@ class CpoRemoteHandler:
         """Store the session, call the backend at most once, store its response."""
         _check_own_operator(request.message, self._services.local_peer)
         await check_evse_known(self._services, request.message.evse_id)
-        peer_name = request.peer.name if request.peer else ""
+        peer_id = request.peer.id if request.peer else ""
         # Order: stored before the backend is called; from then on a car may charge, and its CDR must find the session.
-        draft, key = self._session_service.new_session(request, session_kind, peer_name), idempotency_key(request)
+        draft, key = self._session_service.new_session(request, session_kind, peer_id), idempotency_key(request)
         outcome = await self._services.store.write(lambda tx: begin_start(tx, draft, key=key))
         if outcome.response is not None:
             return outcome.response

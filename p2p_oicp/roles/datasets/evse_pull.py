@@ -109,18 +109,18 @@ class PullSnapshotCache:
         return f"<PullSnapshotCache snapshots={len(self._snapshots)} bytes={self._size}>"
 
     async def get(
-        self, peer_name: str, request_digest: bytes, *, is_first: bool, search: Callable[[], Awaitable[array[int]]]
+        self, peer_id: str, request_digest: bytes, *, is_first: bool, search: Callable[[], Awaitable[array[int]]]
     ) -> PullSnapshot:
         """Return the snapshot that a page belongs to.
 
         Args:
-            peer_name: the client.
+            peer_id: the client.
             request_digest: identifies the request, without its page.
             is_first: the page is the first one: then a snapshot of older data is not used.
             search: finds the ids, if there is no snapshot.
 
         """
-        key = (peer_name, request_digest)
+        key = (peer_id, request_digest)
         snapshot = self._snapshots.get(key)
         if snapshot is not None and not (is_first and snapshot.data_version != self._data_version()):
             self._snapshots.move_to_end(key)
@@ -173,7 +173,7 @@ class EvseDataPullHandler:
         since = self._last_call_timestamp(request.message)
         # The digest is that of the body: page and size are in the query, so all pages of a pull share a snapshot.
         snapshot = await self._snapshots.get(
-            request.peer.name if request.peer else "",
+            request.peer.id if request.peer else "",
             request.digest,
             is_first=page_request.number == 0,
             search=partial(self._search, request.message, since),
@@ -185,7 +185,7 @@ class EvseDataPullHandler:
 
     def _data_version(self) -> tuple[int, list[str] | None]:
         """Return what a search depends on: the newest change, and the sources that are excluded."""
-        return evse_search.last_change(self._context.store, self._source), self._removed_peers.names()
+        return evse_search.last_change(self._context.store, self._source), self._removed_peers.ids()
 
     async def _render_page(
         self, snapshot: PullSnapshot, page_request: PageRequest, since: float | None, geo_format: str
@@ -241,7 +241,7 @@ class EvseDataPullHandler:
     async def _search(self, pull: PullEvseData, since: float | None) -> array[int]:
         area = search_area_of(pull.search_center) if pull.search_center else None
         return await evse_search.search(
-            self._context.store, _evse_filter(pull, self._source, self._removed_peers.names()), since, area
+            self._context.store, _evse_filter(pull, self._source, self._removed_peers.ids()), since, area
         )
 
 

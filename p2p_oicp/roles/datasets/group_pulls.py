@@ -52,7 +52,7 @@ class GroupPullHandler:
         if pull.search_center is None:
             return _status_response(await self._load_groups(DatasetKind.EVSE_STATUS, filter_values=status_filter))
         keys = await evse_search.find_keys_in_area(
-            self._store, search_area_of(pull.search_center), self._source, self._removed_peers.names()
+            self._store, search_area_of(pull.search_center), self._source, self._removed_peers.ids()
         )
         return _status_response(
             await self._load_groups(DatasetKind.EVSE_STATUS, keys=keys, filter_values=status_filter)
@@ -136,7 +136,7 @@ class GroupPullHandler:
             self._store,
             dataset,
             source=self._source,
-            excluded_sources=self._removed_peers.names(),
+            excluded_sources=self._removed_peers.ids(),
             filter_values=filter_values,
             group_keys=group_keys,
             keys=keys,
@@ -145,7 +145,7 @@ class GroupPullHandler:
 
     async def _load_by_key(self, dataset: DatasetKind, keys: Iterable[str]) -> dict[str, bytes]:
         return await queries.records_by_key(
-            self._store, dataset, keys, source=self._source, excluded_sources=self._removed_peers.names()
+            self._store, dataset, keys, source=self._source, excluded_sources=self._removed_peers.ids()
         )
 
 

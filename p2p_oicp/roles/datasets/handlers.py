@@ -42,7 +42,7 @@ async def check_evse_known(context: Services, evse_id: EvseID) -> None:
 
     """
     operator = evse_id.operator
-    excluded_sources = context.removed_peers.names()
+    excluded_sources = context.removed_peers.ids()
     knowledge = evse_search.evse_knowledge(
         context.store, evse_id.key, operator.key if operator else "", excluded_sources
     )

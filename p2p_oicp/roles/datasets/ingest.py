@@ -123,7 +123,7 @@ async def ingest_push(
 
 async def resume_interrupted_imports(context: Services) -> None:
     """Finish the imports that a crash interrupted; see `DatasetCoordinator.recover`. Call it before serving."""
-    await context.datasets.recover(lambda source: source == OWN or context.registry.by_name(source) is not None)
+    await context.datasets.recover(lambda source: source == OWN or context.registry.by_id(source) is not None)
 
 
 @dataclass(slots=True)
@@ -233,7 +233,7 @@ class RecordFilter:
         self._context = context
         self._dataset_type = dataset_type
         self._owner = owner
-        self.source = OWN if owner.is_self else owner.name
+        self.source = OWN if owner.is_self else owner.id
         self.rejected: list[QuarantinedRecord] = []
         self.findings: list[Finding] = []
 

@@ -247,29 +247,30 @@ class DatasetPuller:
 
     async def _pull_dataset(self, dataset: DatasetKind) -> None:
         """Pull a dataset. Raises PeerError, StoreError; nothing is changed then."""
-        name, store = self._peer.name, self._context.store
-        since = await change_feed.get_watermark(store, name, dataset) if dataset is DatasetKind.EVSE_DATA else None
+        peer, store = self._peer, self._context.store
+        since = await change_feed.get_watermark(store, peer.id, dataset) if dataset is DatasetKind.EVSE_DATA else None
         # A full pull deletes what it does not contain; a delta contains its deletions.
         replace_scope = ReplaceScope.SOURCE if since is None else ReplaceScope.NOTHING
-        pull_import = PullImport(self._context.datasets, dataset, name, replace_scope)
+        pull_import = PullImport(self._context.datasets, dataset, peer.id, replace_scope)
         reader = PullResultReader(self._context, self._peer, dataset, pull_import)
         try:
             watermark = await self._fetch(dataset, reader, since)
             if not reader.count and since is None:
-                log.warning("pull.empty", peer=name, dataset=dataset.name.lower(), meaning="all records are deleted")
+                meaning = "all records are deleted"
+                log.warning("pull.empty", peer=peer.name, dataset=dataset.name.lower(), meaning=meaning)
             result = await pull_import.apply(reader.groups)
         except BaseException as error:
             await shield_until_done(pull_import.discard())
             if isinstance(error, PeerRejected) and since is not None:
                 # Our watermark may be older than the oldest tombstone of the peer: the next pull asks for everything.
-                await change_feed.clear_watermark(store, name, dataset)
+                await change_feed.clear_watermark(store, peer.id, dataset)
             raise
         # Order: the watermark comes last. A crash before it costs another pull of the same changes.
         new_rejections = await reader.store_rejected()
         if dataset is DatasetKind.EVSE_DATA and not new_rejections:
-            await change_feed.set_watermark(store, name, dataset, watermark)
+            await change_feed.set_watermark(store, peer.id, dataset, watermark)
         log.info(
-            "pull.completed", peer=name, dataset=dataset.name.lower(), records=reader.count, changed=result.changed
+            "pull.completed", peer=peer.name, dataset=dataset.name.lower(), records=reader.count, changed=result.changed
         )
 
     async def _fetch(self, dataset: DatasetKind, reader: PullResultReader, since: float | None) -> float:

@@ -62,7 +62,7 @@ class EmpAuthorizationHandler:
     ) -> OperationResponse:
         # One transaction in place of three (begin, complete, evidence) on the path that is measured most. It adds no
         # event: the session's row says all up to here.
-        draft = self._session_service.new_session(request, AUTHORIZE, request.peer.name if request.peer else "")
+        draft = self._session_service.new_session(request, AUTHORIZE, request.peer.id if request.peer else "")
         provider = self._own_provider(request.message)
         # A duplicate that carries the SessionID is found by it, because this session keeps it.
         key = idempotency_key(request) if draft.id_generated_here else None
@@ -82,8 +82,8 @@ class EmpAuthorizationHandler:
         return await self._services.store.write(decide)
 
     async def _start(self, request: OperationRequest[AuthorizeStart]) -> OperationResponse:
-        peer_name, key = request.peer.name if request.peer else "", idempotency_key(request)
-        draft = self._session_service.new_session(request, AUTHORIZE, peer_name)
+        peer_id, key = request.peer.id if request.peer else "", idempotency_key(request)
+        draft = self._session_service.new_session(request, AUTHORIZE, peer_id)
         outcome = await self._services.store.write(lambda tx: begin_start(tx, draft, key=key))
         if outcome.response is not None:
             return outcome.response

@@ -95,7 +95,7 @@ class CdrReconciler:
 
     async def _reconcile(self, peer: Peer, since: float | None) -> ReconciliationResult:
         result, now = ReconciliationResult(peer.name), self._services.now()
-        rows = await self._services.store.query(cdrs.RECONCILED_UNTIL, peer_=peer.name)
+        rows = await self._services.store.query(cdrs.RECONCILED_UNTIL, peer_=peer.id)
         default_since = rows[0]["until"] - _OVERLAP_SECONDS if rows else now - _INITIAL_WINDOW_SECONDS
         try:
             for provider in self._services.local_peer.providers:
@@ -107,7 +107,7 @@ class CdrReconciler:
             result.error = str(error)
             log.warning("reconciliation.failed", peer=peer.name, reason=error.reason)
             return result
-        await self._services.store.write(lambda tx: cdrs.mark_reconciled(tx, peer.name, now))
+        await self._services.store.write(lambda tx: cdrs.mark_reconciled(tx, peer.id, now))
         log.info(
             "reconciliation.completed",
             peer=peer.name,

@@ -98,7 +98,7 @@ class EmpRemoteHandler:
         peer = route_by_evse(request.message.evse_id, operation, self._services.registry).peers[0]
         # Order of refusals (RULES section 4): 300 and 210 by the route, then 603 and 604, and only then a session.
         await check_evse_known(self._services, request.message.evse_id)
-        draft, key = self._session_service.new_session(request, session_kind, peer.name), idempotency_key(request)
+        draft, key = self._session_service.new_session(request, session_kind, peer.id), idempotency_key(request)
         # Order: stored before the CPO is asked, because a car may be charging from then on.
         outcome = await self._services.store.write(lambda tx: begin_start(tx, draft, key=key))
         if outcome.response is not None:
@@ -239,7 +239,7 @@ class UncertainSessionResolver:
         return unresolved
 
     async def _resolve(self, session: Session) -> bool:
-        peer = self._services.registry.by_name(session.peer)
+        peer = self._services.registry.by_id(session.peer)
         if peer is None:
             return False  # removed; if it does not come back, the session expires
         try:

@@ -15,6 +15,7 @@ import orjson
 from sqlalchemy import bindparam, select
 
 from p2p_oicp.oicp import Finding
+from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import quarantine
 from p2p_oicp.storage.sqlite.writer import Lane, Transaction
 from p2p_oicp.storage.statements import Statement, compiled
@@ -42,7 +43,7 @@ _EVICT_OLDEST = Statement(
 )
 _COLUMNS = (
     _quarantine.id,
-    _quarantine.source,
+    name_of(_quarantine.source).label("source"),
     _quarantine.operation,
     _quarantine.findings,
     _quarantine.record,
@@ -50,9 +51,12 @@ _COLUMNS = (
     _quarantine.last_seen_at,
     _quarantine.occurrences,
 )
+# For people, who see and give the names of peers.
 LIST_ALL = compiled(select(*_COLUMNS).order_by(_quarantine.source, _quarantine.operation, _quarantine.id))
 LIST_BY_SOURCE = compiled(
-    select(*_COLUMNS).where(_quarantine.source == bindparam("source_")).order_by(_quarantine.operation, _quarantine.id)
+    select(*_COLUMNS)
+    .where(name_of(_quarantine.source) == bindparam("source_"))
+    .order_by(_quarantine.operation, _quarantine.id)
 )
 
 

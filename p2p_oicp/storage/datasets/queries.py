@@ -189,8 +189,10 @@ UNION ALL
 SELECT dataset, key, source, group_key, change, changed_at AS since, NULL AS until, deleted, raw FROM dataset_records
 """  # noqa: S608 - our own text
 #: All versions of the records with a key, and of those whose key begins with it and ``|``: the prices of an EVSE.
+#: For people: ``source`` is the name of the peer.
 VERSIONS_BY_KEY = Statement(
-    f"SELECT * FROM ({_ALL_VERSIONS}) WHERE dataset IN (SELECT value FROM json_each(:datasets)) "  # noqa: S608 - our own text
+    "SELECT dataset, key, coalesce((SELECT name FROM peers WHERE id = source), source) AS source, "  # noqa: S608 - our own text
+    f"since, until, deleted, raw FROM ({_ALL_VERSIONS}) WHERE dataset IN (SELECT value FROM json_each(:datasets)) "
     "AND (key = :key OR key BETWEEN :key || '|' AND :key || '|~') ORDER BY dataset, source, key, change",
     {},
 )

@@ -17,7 +17,7 @@ from tests.support.messages import (
     notification,
 )
 from tests.support.messages import STOP as AUTHORIZE_STOP
-from tests.support.nodes import query
+from tests.support.nodes import peer_id, query
 from tests.support.pulls import pushed
 
 PIN = "4711"
@@ -34,7 +34,7 @@ async def test_1_a_card_of_pushed_data_is_authorized_offline(pair):
     assert members["CPOPartnerSessionID"] == "csms-9"
     assert pair.contracts.starts == []
     assert query(pair, "a", "SELECT offline, identification_key, peer FROM sessions") == [
-        (1, "rfid:AABBCCDD", "node b")
+        (1, "rfid:AABBCCDD", peer_id(pair, "a", "node b"))
     ]
 
 
@@ -78,7 +78,7 @@ async def test_2_a_provider_that_is_no_peer_is_300_in_an_acknowledgement(pair):
 
 async def test_3_a_card_seen_before_goes_to_the_peer_that_authorized_it(three):
     await three.a.post(START, authorize_start())
-    assert query(three, "a", "SELECT uid_key, peer FROM uid_routes") == [("1234ABCD", "node b")]
+    assert query(three, "a", "SELECT uid_key, peer FROM uid_routes") == [("1234ABCD", peer_id(three, "a", "node b"))]
     three.contracts.hold = asyncio.Event()
     start = asyncio.create_task(three.a.post(START, authorize_start()))
     three.contracts.hold.set()
@@ -92,14 +92,16 @@ async def test_3_a_preferred_peer_that_does_not_answer_is_followed_by_the_broadc
     query(three, "a", "INSERT INTO uid_routes VALUES ('1234ABCD', 'stranger', 0)")
     answer = await three.a.post(START, authorize_start())
     assert answer.json["AuthorizationStatus"] == "Authorized"
-    assert query(three, "a", "SELECT peer FROM uid_routes") == [("node b",)]
+    assert query(three, "a", "SELECT peer FROM uid_routes") == [(peer_id(three, "a", "node b"),)]
 
 
 async def test_3_the_preferred_peer_survives_a_restart(stopped):
     async with stopped.running("a"), stopped.running("b"):
         await stopped.a.post(START, authorize_start())
     async with stopped.running("a"):
-        assert query(stopped, "a", "SELECT uid_key, peer FROM uid_routes") == [("1234ABCD", "node b")]
+        assert query(stopped, "a", "SELECT uid_key, peer FROM uid_routes") == [
+            ("1234ABCD", peer_id(stopped, "a", "node b"))
+        ]
 
 
 async def test_4_an_unknown_card_goes_to_every_peer_under_contract(three):

@@ -8,7 +8,7 @@ import pytest
 from p2p_oicp.oicp import Identification
 from p2p_oicp.storage import tokens
 from tests.support.dataset_messages import PUSH_AUTHENTICATION, card_record, push_authentication, qr_record
-from tests.support.nodes import query
+from tests.support.nodes import peer_id, query
 from tests.support.pulls import known, until_known
 
 PIN = "4711"
@@ -97,7 +97,11 @@ async def test_pushed_identifications_decide_an_authorization(stopped, members, 
     async with stopped.running("a") as node:
         assert (await stopped.a_peer.post(PUSH_AUTHENTICATION, pushed)).json["Result"] is True
         match = await tokens.find_match(node.store, identification(members), 1_800_000_000.0)
-    assert (match.provider_id.text, match.source, match.refusal_code) == ("DE-GDF", "node b", refusal)
+    assert (match.provider_id.text, match.source, match.refusal_code) == (
+        "DE-GDF",
+        peer_id(stopped, "a", "node b"),
+        refusal,
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,8 +133,9 @@ async def test_an_identification_of_a_removed_peer_does_not_authorize(stopped):
     members = identification({"RFIDMifareFamilyIdentification": {"UID": "1234ABCD"}})
     async with stopped.running("a") as node:
         await stopped.a_peer.post(PUSH_AUTHENTICATION, push_authentication(card_record("1234ABCD")))
-        assert await tokens.find_match(node.store, members, 0.0, excluded_sources=["node c"])
-        assert await tokens.find_match(node.store, members, 0.0, excluded_sources=["node b"]) is None
+        assert await tokens.find_match(node.store, members, 0.0, excluded_sources=["peer:99"])
+        removed = [peer_id(stopped, "a", "node b")]
+        assert await tokens.find_match(node.store, members, 0.0, excluded_sources=removed) is None
 
 
 async def test_a_pin_in_a_quarantined_record_is_not_stored(stopped):

@@ -4,7 +4,7 @@ import pytest
 
 from p2p_oicp.storage.statements import Statement
 
-STORES = Statement("SELECT name, store_epoch FROM destinations WHERE store_epoch IS NOT NULL", {})
+STORES = Statement("SELECT peer, store_epoch FROM destinations WHERE store_epoch IS NOT NULL", {})
 
 
 async def send_hello(pair, **hello) -> dict:

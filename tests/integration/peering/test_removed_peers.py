@@ -1,5 +1,8 @@
 """Records of a removed peer are hidden until it returns; a renamed peer is the same peer."""
 
+from sqlalchemy import Text
+
+from p2p_oicp.storage.schema import metadata
 from tests.support import dataset_messages as state
 from tests.support.messages import (
     CDR,
@@ -12,6 +15,7 @@ from tests.support.messages import (
     notification,
     push_status,
 )
+from tests.support.nodes import query, start_session
 from tests.support.pulls import pulled, until_pulled
 from tests.support.waiting import eventually
 
@@ -59,3 +63,31 @@ async def test_a_peer_renamed_at_run_time_gets_its_waiting_messages_and_keeps_it
             assert (await stopped.a.post(CDR, cdr(session))).json["Result"] is True
             await stopped.contracts.until(lambda book: book.records)
             await stopped.at_rest("a")
+
+
+# For people, and in the peers' own entries.
+NAMES = {"peers.name", "paired_peers.name"}
+
+
+async def test_rows_have_the_ids_of_peers_and_not_their_names(pair):
+    session = await start_session(pair)
+    await pair.a.post(state.PUSH_DATA, state.push_data(state.evse("A")))
+    await pair.a.post(PUSH_STATUS, push_status(A="Available"))
+    await until_pulled(pair.b, {"DE*GEF*EA": "Available"})
+    await pair.a.post(CDR, cdr(session))
+    await pair.contracts.until(lambda book: book.records)
+    await pair.at_rest("a")
+    columns = [
+        (table.name, column.name)
+        for table in metadata.tables.values()
+        for column in table.c
+        if isinstance(column.type, Text)
+    ]
+    for node in ("a", "b"):
+        assert [
+            name
+            for table, column in columns
+            if (name := f"{table}.{column}") not in NAMES
+            and query(pair, node, f"SELECT 1 FROM {table} WHERE {column} LIKE '%node _%'")
+        ] == []
+        assert query(pair, node, "SELECT DISTINCT peer FROM sessions UNION SELECT peer FROM cdrs") == [("peer:1",)]

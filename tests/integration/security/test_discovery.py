@@ -120,10 +120,10 @@ async def test_an_announced_peer_is_marked_alive(lan, monkeypatch):
         f'public_keys = ["{line}"]\n'
     )
     alive: asyncio.Queue[str] = asyncio.Queue()  # node "two" has no peers, and so sends no hello
-    monkeypatch.setattr(PeerLiveness, "mark_alive", lambda _self, name: alive.put(name))
-    async with lan.node("one"):
+    monkeypatch.setattr(PeerLiveness, "mark_alive", lambda _self, peer_id: alive.put(peer_id))
+    async with lan.node("one") as node:
         async with lan.node("two"), asyncio.timeout(20):
-            assert await alive.get() == "two"
+            assert await alive.get() == node.registry.by_name("two").id
         assert await lan.found(0, "candidates") == {}
 
 

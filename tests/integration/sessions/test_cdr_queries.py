@@ -142,7 +142,7 @@ async def test_a_missing_record_is_requested_at_every_interval(stopped):
     stopped.write()
     session = await lost(stopped)
     query(stopped, "b", "DELETE FROM cdr_reconciliations")
-    query(stopped, "b", "INSERT INTO cdr_reconciliations VALUES ('node a', 0)")
+    query(stopped, "b", "INSERT INTO cdr_reconciliations SELECT id, 0 FROM peers WHERE name = 'node a'")
     async with stopped.running("a"), stopped.running("b"):
         await delivered(stopped, session)
 

@@ -8,7 +8,7 @@ from p2p_oicp.errors import StoreError
 from p2p_oicp.storage.statements import Statement
 from tests.support.database import HandlersWrites
 from tests.support.messages import REMOTE_STOP, START, UNKNOWN_SESSION, authorize_start, remote_stop
-from tests.support.nodes import query
+from tests.support.nodes import peer_id, query
 
 
 async def test_outcome_event_and_preferred_peer_are_one_transaction(stopped):
@@ -17,7 +17,7 @@ async def test_outcome_event_and_preferred_peer_are_one_transaction(stopped):
         session = (await stopped.a.post(START, authorize_start())).json["SessionID"]
         assert writes.count == 1
         rows = await a.store.query(Statement("SELECT peer FROM uid_routes", {}))
-        assert [row["peer"] for row in rows] == ["node b"]
+        assert [row["peer"] for row in rows] == [peer_id(stopped, "a", "node b")]
     assert query(stopped, "a", "SELECT session_id, state FROM sessions") == [(session, "authorized")]
     assert query(stopped, "a", "SELECT event FROM session_events") == [("authorized",)]
 

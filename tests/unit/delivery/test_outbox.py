@@ -8,6 +8,7 @@ import pytest
 from p2p_oicp.delivery import ExponentialBackoff, OutboxDispatcher, PeerLiveness, WakeupRegistry
 from p2p_oicp.errors import PeerBusy, PeerProtocolError, PeerRejected, PeerUnreachable
 from p2p_oicp.storage import outbox, peer_state
+from p2p_oicp.storage.peer_state import Destination
 from p2p_oicp.storage.statements import Statement
 
 ALL = Statement("SELECT session_key, state, attempts, next_try_at, last_error FROM outbox ORDER BY id", {})
@@ -15,6 +16,8 @@ ALL = Statement("SELECT session_key, state, attempts, next_try_at, last_error FR
 
 class FakeTarget:
     """A peer that fails as configured: one error per attempt, then it accepts."""
+
+    name = "b"
 
     def __init__(self, **failures: list[Exception]) -> None:
         self.failures = failures
@@ -44,7 +47,7 @@ class FakeTarget:
 @asynccontextmanager
 async def working(store, clock, target):
     wakeups = WakeupRegistry()
-    wakeup = wakeups.register("b", "b")
+    wakeup = wakeups.register(Destination("b"))
     backoff = ExponentialBackoff(1.0, 300.0, jitter=lambda: 0.0)
     worker = OutboxDispatcher(target, store=store, wakeup=wakeup, clock=clock, backoff=backoff)
     task = asyncio.create_task(worker.run())
@@ -142,9 +145,9 @@ async def test_three_failures_in_a_row_open_the_circuit_and_a_live_peer_closes_i
     async with working(store, clock, target) as (liveness, _):
         await target.until(lambda: len(target.attempts) == 3)
         async with asyncio.timeout(5):
-            while (await store.write(lambda tx: peer_state.health(tx, "b"))).failures < 3:
+            while (await store.write(lambda tx: peer_state.health(tx, Destination("b")))).failures < 3:
                 await asyncio.sleep(0.001)
-        health = await store.write(lambda tx: peer_state.health(tx, "b"))
+        health = await store.write(lambda tx: peer_state.health(tx, Destination("b")))
         assert health.next_try_at > clock.now
         async with asyncio.timeout(5):
             while len(target.accepted) < 3:

@@ -15,6 +15,7 @@ from p2p_oicp.peers import Peer
 from p2p_oicp.roles.datasets.types import DATASET_TYPES
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
 from p2p_oicp.storage.datasets.models import DatasetKind
+from p2p_oicp.storage.peer_state import Destination
 from p2p_oicp.storage.retention import purge
 from p2p_oicp.storage.statements import Statement
 from tests.support.changesets import push
@@ -84,7 +85,7 @@ async def running(work):
 @pytest.fixture
 def work(store, clock, peer):
     """Run rounds until nothing is behind, or something is in the way; the replicator lives on between calls."""
-    wakeup = WakeupRegistry().register("emp", "statuses to emp")
+    wakeup = WakeupRegistry().register(Destination("emp", "evse status"))
     backoff = ExponentialBackoff(1.0, 5.0, lambda: 0.0)
     dataset_type = DATASET_TYPES[DatasetKind.EVSE_STATUS]
     replicator = DatasetReplicator(
@@ -114,7 +115,7 @@ async def test_a_change_after_a_silence_is_sent_at_once_and_a_burst_behind_it_in
 ):
     wakeups, burst, over = WakeupRegistry(), [f"R{number}" for number in range(20)], asyncio.Event()
     dataset_type = DATASET_TYPES[DatasetKind.EVSE_STATUS]
-    wakeup = wakeups.register("emp", "statuses to emp", dataset_type.name)
+    wakeup = wakeups.register(Destination("emp", dataset_type.name))
 
     async def gather(seconds: float) -> None:
         for status in burst:

@@ -3,6 +3,7 @@
 import pytest
 
 from p2p_oicp.delivery import ExponentialBackoff, WakeupRegistry
+from p2p_oicp.storage.peer_state import Destination
 
 
 @pytest.mark.parametrize(
@@ -24,16 +25,16 @@ def test_the_circuit_opens_at_the_third_failure_in_a_row(failures, delay):
 @pytest.mark.parametrize(
     ("notify", "woken"),
     [
-        (lambda registry: registry.notify_outbox("emp"), ["emp"]),
-        (lambda registry: registry.notify_dataset("evse status"), ["evse status to emp", "evse status to hub"]),
-        (lambda registry: registry.notify_all("emp"), ["emp", "evse data to emp", "evse status to emp"]),
+        (lambda registry: registry.notify_outbox("emp"), [("emp", "")]),
+        (lambda registry: registry.notify_dataset("evse status"), [("emp", "evse status"), ("hub", "evse status")]),
+        (lambda registry: registry.notify_all("emp"), [("emp", ""), ("emp", "evse data"), ("emp", "evse status")]),
     ],
     ids=["outbox", "dataset", "all of a peer"],
 )
 def test_a_notification_wakes_only_the_workers_that_may_have_work(notify, woken):
     registry = WakeupRegistry()
     wakeups = [
-        registry.register(peer, f"{dataset} to {peer}" if dataset else peer, dataset)
+        registry.register(Destination(peer, dataset))
         for peer in ("emp", "hub")
         for dataset in ("", "evse data", "evse status")
     ]

@@ -18,7 +18,6 @@ from p2p_oicp.peering.pairing import peer_from_descriptor
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.peers.descriptor import Descriptor, SignedDescriptor, publish_keys, sign_descriptor, verify_descriptor
 from p2p_oicp.storage import Store, outbox, peers
-from p2p_oicp.storage.statements import Statement
 from tests.support.clocks import ManualClock
 
 ME = Peer("me", "http://me", providers=(ProviderID("DE-MEE"),), is_self=True)
@@ -220,8 +219,6 @@ async def test_a_descriptor_is_discarded_when_the_pin_that_led_to_it_is_removed(
 
 # A name is only a label.
 
-DESTINATIONS = Statement("SELECT destination FROM outbox", {})
-
 
 async def renamed_in_the_file(world: World, peer: Company) -> None:
     write_peers_file(world, peer.key.public.der_base64, name="Beta")
@@ -246,18 +243,18 @@ async def test_a_rename_moves_messages_and_keys_before_the_listeners_are_called(
         await world.directory.update_descriptor("Alpha", peer.descriptor())
     else:
         await world.pair(peer)
-    message = {"operation": "Op", "sender_id": None, "role": "cpo", "session_key": "s", "body": b"{}", "now": 1.0}
-    await world.store.write(partial(outbox.enqueue, destination="Alpha", **message))
-    world.directory.subscribe(lambda _: seen.extend(world.store.query_inline(DESTINATIONS)))
+    peer_id = world.directory.id_of("Alpha")
+    world.directory.subscribe(lambda change: seen.extend((*change.added, *change.changed)))
     await rename(world, peer)
-    assert seen[-1]["destination"] == "Beta"
+    assert [(peer.name, peer.id) for peer in seen] == [("Beta", peer_id)]
+    assert peer_id != "Alpha"
     assert world.directory.descriptor_of("Beta").key == peer.key.public
 
 
 async def test_undelivered_messages_of_a_removed_peer_are_logged(world, company):
     await world.pair(company("Alpha"))
     message = {"operation": "Op", "sender_id": None, "role": "cpo", "session_key": "s", "body": b"{}", "now": 1.0}
-    await world.store.write(partial(outbox.enqueue, destination="Alpha", **message))
+    await world.store.write(partial(outbox.enqueue, destination=world.directory.id_of("Alpha"), **message))
     with capture_logs() as logs:
         await world.directory.remove("Alpha")
     assert [

@@ -1,6 +1,7 @@
 """The outbox: which messages are due, and in which order."""
 
 from p2p_oicp.storage import outbox, peer_state
+from p2p_oicp.storage.peer_state import Destination
 
 
 async def enqueue(store, session: str, body: bytes) -> None:
@@ -55,8 +56,8 @@ async def test_a_message_due_later_than_any_backoff_is_due_now_because_the_clock
 async def test_a_peer_that_is_alive_has_all_messages_due_and_its_circuit_closed(store):
     await enqueue(store, "s1", b"1a")
     await store.write(lambda tx: outbox.reschedule(tx, 1, 200.0, "no answer"))
-    await store.write(lambda tx: peer_state.mark_failure(tx, "b", 5, 200.0, "no answer"))
+    await store.write(lambda tx: peer_state.mark_failure(tx, Destination("b"), 5, 200.0, "no answer"))
     assert await due(store) == []
-    await store.write(lambda tx: (peer_state.reset_health(tx, "b"), outbox.make_due(tx, "b", 10.0)))
+    await store.write(lambda tx: (peer_state.reset_health(tx, Destination("b")), outbox.make_due(tx, "b", 10.0)))
     assert await due(store) == [b"1a"]
-    assert (await store.write(lambda tx: peer_state.health(tx, "b"))).failures == 0
+    assert (await store.write(lambda tx: peer_state.health(tx, Destination("b")))).failures == 0

@@ -73,7 +73,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "destinations",
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("peer", sa.Text(), nullable=False),
+        sa.Column("dataset", sa.Text(), nullable=False),
         sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("next_try_at", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("last_error", sa.Text(), nullable=True),
@@ -81,7 +82,7 @@ def upgrade() -> None:
         sa.Column("last_success_at", sa.Float(), nullable=True),
         sa.Column("store_epoch", sa.Integer(), nullable=True),
         sa.Column("saw_older_epoch", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        sa.PrimaryKeyConstraint("name"),
+        sa.PrimaryKeyConstraint("peer", "dataset"),
     )
     op.create_table(
         "evidence",
@@ -154,10 +155,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("import_id", "position"),
     )
     op.create_table(
-        "peer_parties",
+        "peers",
+        sa.Column("id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("parties", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("name"),
+        sa.PrimaryKeyConstraint("id"),
         sqlite_with_rowid=False,
     )
     op.create_table(
