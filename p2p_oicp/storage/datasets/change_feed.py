@@ -114,6 +114,14 @@ _SELECT_BY_IDS = compiled(
     select(_records.id, _records.raw).where(_records.id.in_(listed("ids")), _records.deleted == 0).order_by(_records.id)
 )
 
+_watermarks = watermarks.c
+_peer_filter = (_watermarks.peer == bindparam("peer_"), _watermarks.dataset == bindparam("dataset_"))
+_SELECT_WATERMARK = compiled(select(_watermarks.at).where(*_peer_filter))
+_UPSERT_WATERMARK = compiled(
+    insert(watermarks).values({name: bindparam(name) for name in ("peer", "dataset", "at")}).prefix_with("OR REPLACE")
+)
+_DELETE_WATERMARK = compiled(delete(watermarks).where(*_peer_filter))
+
 
 @dataclass(frozen=True, slots=True)
 class ReplicaScope:
@@ -170,12 +178,7 @@ async def load_changes(
     store: Store, scope: ReplicaScope, group_key: str, after: int, limit: int
 ) -> list[ChangedRecord]:
     """Return up to ``limit`` changed records of a group behind the change ``after``, in order. Raises StoreError."""
-    parameters = {
-        "dataset_": scope.dataset,
-        "group_": group_key,
-        "audiences": list_parameter(scope.audiences),
-        "after": after,
-    }
+    parameters = {**_of_group(scope, group_key), "after": after}
     # Nearly all deltas are short. Only one that fills the inline limit is read again in a thread.
     rows = store.query_inline(_SELECT_CHANGES, limit=_MAX_INLINE_ROWS, **parameters)
     if len(rows) == _MAX_INLINE_ROWS < limit:
@@ -187,36 +190,19 @@ async def load_changes(
 
 async def live_ids(store: Store, scope: ReplicaScope, group_key: str, until: int) -> array[int]:
     """Return the ids of the live records of a group that existed at the change ``until``. Raises StoreError."""
-    rows = await store.query_bulk(
-        _SELECT_LIVE_IDS,
-        dataset_=scope.dataset,
-        group_=group_key,
-        audiences=list_parameter(scope.audiences),
-        until=until,
-    )
+    rows = await store.query_bulk(_SELECT_LIVE_IDS, **_of_group(scope, group_key), until=until)
     return array("q", (row["id"] for row in rows))
 
 
 async def is_empty(store: Store, scope: ReplicaScope, group_key: str) -> bool:
     """Return whether a group has no live records. Raises StoreError."""
-    return not await store.query(
-        _SELECT_ANY_LIVE, dataset_=scope.dataset, group_=group_key, audiences=list_parameter(scope.audiences)
-    )
+    return not await store.query(_SELECT_ANY_LIVE, **_of_group(scope, group_key))
 
 
 async def load_records(store: Store, ids: Iterable[int]) -> Sequence[tuple[int, bytes]]:
     """Return id and bytes of the records of these ids that are still live. Raises StoreError."""
     rows = await store.query_bulk(_SELECT_BY_IDS, ids=list_parameter(ids))
     return [(row["id"], row["raw"]) for row in rows]
-
-
-_watermarks = watermarks.c
-_peer_filter = (_watermarks.peer == bindparam("peer_"), _watermarks.dataset == bindparam("dataset_"))
-_SELECT_WATERMARK = compiled(select(_watermarks.at).where(*_peer_filter))
-_UPSERT_WATERMARK = compiled(
-    insert(watermarks).values({name: bindparam(name) for name in ("peer", "dataset", "at")}).prefix_with("OR REPLACE")
-)
-_DELETE_WATERMARK = compiled(delete(watermarks).where(*_peer_filter))
 
 
 async def get_watermark(store: Store, peer: str, dataset: DatasetKind) -> float | None:
