@@ -8,22 +8,15 @@ from email.utils import formatdate
 import pytest
 
 from p2p_oicp.client import HttpResponse, read_reply
-from p2p_oicp.clock import UuidGenerator
-from p2p_oicp.delivery import ExponentialBackoff, WakeupRegistry
+from p2p_oicp.delivery import ExponentialBackoff
 from p2p_oicp.errors import PeerTimeout, StoreError
-from p2p_oicp.oicp import OperatorID, ProviderID
-from p2p_oicp.peers import Peer, PeerRegistry
-from p2p_oicp.roles import Services
-from p2p_oicp.roles.context import RemovedPeers
 from p2p_oicp.roles.datasets.pull_client import DatasetPuller
 from p2p_oicp.storage.datasets import quarantine, staging
-from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
 from p2p_oicp.storage.statements import Statement
 from tests.support.changesets import STAGED, spool_files
 from tests.support.dataset_messages import evse
+from tests.unit.roles.datasets.conftest import CPO
 
-CPO = Peer("cpo", "http://cpo", operators=(OperatorID("DE*GEF"),), services=frozenset({"PullEvseData"}))
-ME = Peer("me", "http://me", providers=(ProviderID("DE-GDF"),), is_self=True)
 LIVING = Statement("SELECT key FROM dataset_records WHERE dataset = 1 AND deleted = 0 ORDER BY key", {})
 SERVER_TIME = 1_700_000_000
 OK = {"Code": "000"}
@@ -56,26 +49,12 @@ class ScriptedPeer:
 
 
 @pytest.fixture
-def pull_once(store, clock) -> Callable:
+def pull_once(services) -> Callable:
     """Pull once, with these responses; return the requests."""
 
     async def pull(*answers) -> list[dict]:
         scripted = ScriptedPeer(list(answers))
-        registry = PeerRegistry((ME, CPO))
-        context = Services(
-            local_peer=ME,
-            registry=registry,
-            store=store,
-            peers=scripted,
-            recorder=None,
-            wakeups=WakeupRegistry(),
-            clock=clock,
-            ids=UuidGenerator(),
-            datasets=DatasetCoordinator(store, clock.time),
-            removed_peers=RemovedPeers(registry, store),
-            authorization_deadline=1.0,
-        )
-        await DatasetPuller(context, CPO, 60.0, ExponentialBackoff(1.0, 10.0, lambda: 0.0)).pull()
+        await DatasetPuller(services(scripted), CPO, 60.0, ExponentialBackoff(1.0, 10.0, lambda: 0.0)).pull()
         assert scripted.answers == []
         return scripted.requests
 
