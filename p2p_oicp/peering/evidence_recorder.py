@@ -6,23 +6,17 @@ every key that signs it, with its owner and the descriptor that it came from: ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 import structlog
 
-from p2p_oicp.client import OicpReply
-from p2p_oicp.client.peer_client import PeerClient
 from p2p_oicp.clock import Clock
 from p2p_oicp.crypto import KeyRing, SignedRequestParts, SignedResponseParts
 from p2p_oicp.crypto.evidence_file import write_evidence
 from p2p_oicp.crypto.exchange import PreparedExchange, prepare_exchange, signing_key_ids
-from p2p_oicp.errors import ConfigurationError, PeerError, StoreError
+from p2p_oicp.errors import ConfigurationError, StoreError
 from p2p_oicp.oicp import SessionID
-from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.peering.directory import PeerDirectory
 from p2p_oicp.peering.identity import LocalIdentity
-from p2p_oicp.peers import Peer
 from p2p_oicp.storage import Store, Transaction, evidence
 
 log = structlog.get_logger(__name__)
@@ -116,33 +110,6 @@ class ExchangeRecorder:
             log.error(  # noqa: TRY400 - the text says it all
                 "evidence.write_failed", operation=exchange.operation, peer=exchange.peer, reason=str(error)
             )
-
-
-class RecordingPeerClient:
-    """A `PeerClient` for callers without a transaction of their own: it records each exchange before it returns."""
-
-    def __init__(self, client: PeerClient, recorder: ExchangeRecorder) -> None:
-        self._client = client
-        self._recorder = recorder
-
-    async def call(
-        self,
-        peer: Peer,
-        operation: Operation,
-        party: str | None,
-        body: bytes,
-        *,
-        deadline: float,
-        query: Mapping[str, str] | None = None,
-    ) -> OicpReply:
-        try:
-            reply = await self._client.call(peer, operation, party, body, deadline=deadline, query=query)
-        except PeerError as error:
-            # A refusal that the peer has signed is evidence as well.
-            await self._recorder.record(error.exchange)
-            raise
-        await self._recorder.record(reply.exchange)
-        return reply
 
 
 class EvidenceService:

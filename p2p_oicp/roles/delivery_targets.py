@@ -7,11 +7,13 @@ message (the message is due again later).
 from __future__ import annotations
 
 from p2p_oicp.backends import Backend
+from p2p_oicp.client import OicpReply
 from p2p_oicp.delivery import PeerClient
 from p2p_oicp.errors import PeerError, PeerProtocolError, PeerRejected, PeerUnauthorized
 from p2p_oicp.oicp import Acknowledgement, Message, StatusCodeValue
 from p2p_oicp.oicp.enums import INDETERMINATE_CODES
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
+from p2p_oicp.peering.evidence_recorder import ExchangeRecorder
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import EMP_BACKEND
 from p2p_oicp.storage import Transaction, cdrs, sessions
@@ -39,20 +41,31 @@ class _SessionMessageTarget:
 class PeerDeliveryTarget(_SessionMessageTarget):
     """Delivers to a peer as it is now; a change of its entry stops its workers and starts others."""
 
-    def __init__(self, peer: Peer, client: PeerClient) -> None:
+    def __init__(self, peer: Peer, client: PeerClient, recorder: ExchangeRecorder) -> None:
         self.name = peer.name
         self._peer = peer
         self._client = client
+        self._recorder = recorder
 
     async def send(self, message: OutboxMessage) -> None:
+        try:
+            reply = await self._call(message)
+            raise_for_refusal(self.name, reply.message, reply.http_status)
+        except PeerRejected as error:
+            raise _classify_rejection(message, error) from error
+
+    async def _call(self, message: OutboxMessage) -> OicpReply:
         operation = OPERATION_BY_NAME[message.operation]
         try:
             reply = await self._client.call(
                 self._peer, operation, message.sender_id, message.body, deadline=operation.deadline
             )
-            raise_for_refusal(self.name, reply.message, reply.http_status)
-        except PeerRejected as error:
-            raise _classify_rejection(message, error) from error
+        except PeerError as error:
+            # A refusal that the peer has signed is evidence as well.
+            await self._recorder.record(error.exchange)
+            raise
+        await self._recorder.record(reply.exchange)
+        return reply
 
 
 class BackendDeliveryTarget(_SessionMessageTarget):

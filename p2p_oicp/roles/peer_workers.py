@@ -13,7 +13,6 @@ from p2p_oicp.concurrency import TaskSupervisor, Worker
 from p2p_oicp.delivery import DatasetReplicator, ExponentialBackoff, OutboxDispatcher, PeerDatasetTarget
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.peering import PeersChanged
-from p2p_oicp.peering.evidence_recorder import RecordingPeerClient
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import Services
 from p2p_oicp.roles.datasets.pull_client import DatasetPuller
@@ -61,7 +60,7 @@ class PeerWorkerPool:
         services = self._services
         wakeup = services.wakeups.register(Destination(peer.id))
         # The dispatcher has no transaction at the moment of the reply, so the exchange is recorded in one of its own.
-        target = PeerDeliveryTarget(peer, RecordingPeerClient(services.peers, services.recorder))
+        target = PeerDeliveryTarget(peer, services.peers, services.recorder)
         dispatcher = OutboxDispatcher(
             target, store=services.store, wakeup=wakeup, clock=services.clock, backoff=self._backoff
         )
