@@ -18,7 +18,7 @@ OF_LIBRARIES = {
 }
 # Attributes of our own objects that another module sets nevertheless, each with the reason.
 ALLOWED = {
-    "oicp.rules.engine: context.message": "the engine moves one context from part to part, in the hottest loop of a push",
+    "oicp.rules.engine: context.message": "the engine reuses one context for all parts: the hottest loop of a push",
 }
 
 
@@ -65,7 +65,7 @@ def constructor_of(class_: ast.ClassDef) -> ast.AST | None:
 
 
 def slots_of(class_: ast.ClassDef) -> set[str]:
-    """Return the names in ``__slots__``: an immutable class announces their types, and sets them past ``__setattr__``."""
+    """Return the names in ``__slots__``; an immutable class annotates them, and sets them past ``__setattr__``."""
     return {
         name.value
         for node in class_.body
