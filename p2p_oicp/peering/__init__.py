@@ -6,7 +6,6 @@ Overview
 
 Main parts
     ``directory``: all peers, their keys and descriptors, and who is to be notified of changes.
-    ``identity``: this node's keys and descriptor, and which credentials each peer needs.
     ``peer_tls``: whose certificate is this, and in which TLS context a peer is called.
     ``key_refresh``: fetches a peer's descriptor when a signature or a refusal says that its keys have changed.
     ``pairing``: invitations, and both sides of joining. ``discovery``: mDNS.

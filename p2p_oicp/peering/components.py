@@ -12,18 +12,20 @@ import structlog
 from p2p_oicp.client import HttpTransport
 from p2p_oicp.clock import Clock
 from p2p_oicp.config import Settings
-from p2p_oicp.crypto import KeyRing, MessageSigner, ReplayCache
+from p2p_oicp.crypto import KeyRing, MessageSigner, OwnKeys, PrivateKey, ReplayCache, read_own_keys
+from p2p_oicp.crypto.keystore import OwnKey
 from p2p_oicp.crypto.tls import TlsIdentity
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.peering.directory import PeerDirectory
 from p2p_oicp.peering.discovery import MdnsDiscovery
 from p2p_oicp.peering.evidence_recorder import EvidenceService
-from p2p_oicp.peering.identity import LocalIdentity, SecurityPolicy, read_signing_keys
 from p2p_oicp.peering.key_refresh import DescriptorFetcher, PeerKeyRefresher
 from p2p_oicp.peering.pairing import Pairing
 from p2p_oicp.peering.peer_status import PeerStatusReporter
 from p2p_oicp.peering.peer_tls import PeerTls
 from p2p_oicp.peers import Peer, PeerRegistry
+from p2p_oicp.peers.descriptor import LocalIdentity
+from p2p_oicp.peers.registry import SecurityPolicy
 from p2p_oicp.storage import Store
 from p2p_oicp.version import VERSION
 
@@ -107,7 +109,7 @@ async def open_peering(
     discovery = _create_discovery(settings, identity, directory, fetcher, on_peer_alive)
     candidates = discovery.candidates if discovery is not None else {}
     status_reporter = PeerStatusReporter(
-        registry=registry, keyring=keyring, store=store, clock=clock, policy=policy, candidates=candidates
+        registry=registry, keyring=keyring, store=store, policy=policy, candidates=candidates
     )
     return Peering(
         registry=registry,
@@ -125,6 +127,15 @@ async def open_peering(
         discovery=discovery,
         status_reporter=status_reporter,
     )
+
+
+def read_signing_keys(path: Path, policy: SecurityPolicy) -> OwnKeys:
+    """Return our signing keys; raise ConfigurationError if they are needed and cannot be used."""
+    if policy.needs_own_keys() or path.exists():
+        return read_own_keys(path)
+    # An insecure node needs no keys, but its descriptor has to be signed: by a key that lives as long as the process.
+    key = PrivateKey.generate()
+    return OwnKeys((OwnKey(key.public, private=key),))
 
 
 async def _load_directory(

@@ -22,9 +22,8 @@ from p2p_oicp.clock import Clock
 from p2p_oicp.config.peers_file import PeersFile, peer_from_entry, peer_to_entry, read_peers_file
 from p2p_oicp.crypto import KeyRing, KnownKey, PublicKey
 from p2p_oicp.errors import ConfigurationError, StoreError, VerificationError
-from p2p_oicp.peering.trusted_descriptor import TrustedDescriptor
 from p2p_oicp.peers import Peer, PeerRegistry, Source
-from p2p_oicp.peers.descriptor import SignedDescriptor, verify_descriptor, verify_key_chain
+from p2p_oicp.peers.descriptor import SignedDescriptor, TrustedDescriptor, verify_descriptor, verify_key_chain
 from p2p_oicp.storage import Row, Store, Transaction
 from p2p_oicp.storage import peers as peer_rows
 from p2p_oicp.storage.peers import PeerIds

@@ -22,11 +22,10 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 
 from p2p_oicp.errors import ConfigurationError, PeerError, VerificationError
 from p2p_oicp.peering.directory import PeerDirectory
-from p2p_oicp.peering.identity import LocalIdentity
 from p2p_oicp.peering.key_refresh import DescriptorFetcher
 from p2p_oicp.peering.pairing import peer_from_descriptor
 from p2p_oicp.peers import Peer, Source
-from p2p_oicp.peers.descriptor import SignedDescriptor
+from p2p_oicp.peers.descriptor import LocalIdentity, SignedDescriptor
 from p2p_oicp.peers.models import parse_base_url
 
 log = structlog.get_logger(__name__)

@@ -16,7 +16,7 @@ from p2p_oicp.crypto.exchange import PreparedExchange, prepare_exchange, signing
 from p2p_oicp.errors import ConfigurationError, StoreError
 from p2p_oicp.oicp import SessionID
 from p2p_oicp.peering.directory import PeerDirectory
-from p2p_oicp.peering.identity import LocalIdentity
+from p2p_oicp.peers.descriptor import LocalIdentity
 from p2p_oicp.storage import Store, Transaction, evidence
 
 log = structlog.get_logger(__name__)

@@ -20,12 +20,12 @@ from p2p_oicp.crypto.tls import unverified_context
 from p2p_oicp.errors import ConfigurationError, Unauthorized, VerificationError
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME, api_root
 from p2p_oicp.peering.directory import PeerDirectory
-from p2p_oicp.peering.identity import LocalIdentity
 from p2p_oicp.peering.key_refresh import DescriptorFetcher
 from p2p_oicp.peers import Peer, Source
 from p2p_oicp.peers.descriptor import (
     PAIRINGS_PATH,
     Invitation,
+    LocalIdentity,
     SignedDescriptor,
     verify_descriptor,
 )

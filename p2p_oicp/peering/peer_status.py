@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from p2p_oicp.clock import Clock, format_timestamp
+from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config.peers_file import peer_to_entry
 from p2p_oicp.crypto import KeyRing
-from p2p_oicp.peering.identity import SecurityPolicy
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.peers.descriptor import SignedDescriptor
+from p2p_oicp.peers.registry import SecurityPolicy
 from p2p_oicp.storage import Store, outbox, peer_state
 
 
@@ -17,10 +17,9 @@ class PeerStatusReporter:
     """Collects the status of all peers.
 
     Args:
-        registry: the peers.
+        registry: the peers, and when each was last seen.
         keyring: their keys.
         store: the health of deliveries, and what waits in the outbox.
-        clock: when a peer was last seen.
         policy: which credentials each peer needs.
         candidates: nodes that were discovered and not accepted, by name; a live view.
     """
@@ -31,22 +30,15 @@ class PeerStatusReporter:
         registry: PeerRegistry,
         keyring: KeyRing,
         store: Store,
-        clock: Clock,
         policy: SecurityPolicy,
         candidates: Mapping[str, SignedDescriptor],
     ) -> None:
         self._registry = registry
         self._keyring = keyring
         self._store = store
-        self._clock = clock
         self._policy = policy
         self._candidates = candidates
         # In memory only: it is written with every request.
-        self._last_request_at: dict[str, float] = {}
-
-    def record_seen(self, name: str) -> None:
-        """Record that the peer ``name`` has sent an acceptable request."""
-        self._last_request_at[name] = self._clock.time()
 
     async def report(self) -> dict[str, object]:
         """Return all peers and candidates, as JSON of ``GET /admin/v1/peers``."""
@@ -69,7 +61,7 @@ class PeerStatusReporter:
         # Seen in either direction: a request of the peer, or a response to one of ours.
         seen_times = [
             timestamp
-            for timestamp in (self._last_request_at.get(peer.name), row.get("last_success_at"))
+            for timestamp in (self._registry.last_seen_at(peer), row.get("last_success_at"))
             if isinstance(timestamp, float)
         ]
         required = self._policy.required_credentials(peer)

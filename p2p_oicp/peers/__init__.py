@@ -6,9 +6,11 @@ Overview
 
 Main modules
     - ``models``: ``Peer``, and validated fields (ids, URLs, keys, networks) that both configuration files use.
-    - ``registry``: ``PeerRegistry``, from a party to its peer in one dictionary lookup, on the canonical key of the id.
+    - ``registry``: ``PeerRegistry``, from a party to its peer in one dictionary lookup, on the canonical key of the id;
+      ``SecurityPolicy``, which credentials a peer's requests must carry.
     - ``routing``: from an EvseID, an identification or a session to the peers that are asked.
-    - ``descriptor``: what a node publishes about itself, signed; and the links that invite another node.
+    - ``descriptor``: what a node publishes about itself, signed; which of a peer's keys it decides about; and the links
+      that invite another node.
 
 Invariants
     - One party has one peer. Two claims are refused when the registry is built, because a wrong route would send a

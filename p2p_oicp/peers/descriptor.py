@@ -5,6 +5,11 @@
 payload, so no canonical form of JSON is needed. A descriptor proves that the owner of a key published it. Which company
 the key belongs to is proved by a person, a pinned key, or the endorsement by a trusted key.
 
+**Trusted descriptor**: a descriptor names the last keys of a node, not all it ever had, so its chain of endorsements
+may not reach back to the key that is pinned in the peer's entry. So a pinned key that a descriptor once named, and that
+the newest one does not name, is retired; and a descriptor that was verified when it was received stays trusted after a
+restart: it is stored with the ids of the pinned keys that led to it, and stays trusted as long as these are pinned.
+
 **Invitation** (``https://host/p2p/v1/pairings#token=…&key=…``): a link that is used once. Both sides derive the same
 Ed25519 key from the token, and the joining node signs its request with it. The token itself is never sent, so an
 eavesdropper cannot join, a changed request has no valid signature, and the inviting node stores a fingerprint only.
@@ -18,17 +23,29 @@ import binascii
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
+from p2p_oicp.clock import Clock
+from p2p_oicp.crypto import KnownKey, MessageSigner
 from p2p_oicp.crypto.keys import PrivateKey, PublicKey
 from p2p_oicp.crypto.keystore import KeyEndorsement, OwnKeys, endorsement_message
+from p2p_oicp.crypto.tls import TlsIdentity
 from p2p_oicp.errors import ConfigurationError, VerificationError
 from p2p_oicp.oicp import OperatorID, ProviderID
-from p2p_oicp.peers.models import parse_base_url, parse_certificate, parse_name, parse_operator_id, parse_provider_id
+from p2p_oicp.oicp.operations import OPERATIONS, Party
+from p2p_oicp.peers.models import (
+    Peer,
+    parse_base_url,
+    parse_certificate,
+    parse_name,
+    parse_operator_id,
+    parse_provider_id,
+)
+from p2p_oicp.version import VERSION
 
 DESCRIPTOR_PATH = "/.well-known/oicp-p2p"
 
@@ -38,6 +55,8 @@ _DESCRIPTOR_CONTEXT = b"p2p-oicp descriptor v1\n"
 _MAX_ENTRIES = 1000
 # The end of the year 9999: datetime has no later time.
 _MAX_TIMESTAMP = 253_402_300_799
+# When a key expired that its owner no longer names is not known.
+_ALREADY_EXPIRED = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,3 +288,80 @@ class Invitation:
 
 def _pad_base64(token: str) -> str:
     return token + "=" * (-len(token) % 4)
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedDescriptor:
+    """A verified descriptor; ``endorsed_keys`` are the ids of the pinned keys that it, or one before it, names."""
+
+    signed: SignedDescriptor
+    endorsed_keys: frozenset[str]
+
+    @classmethod
+    def of(cls, signed: SignedDescriptor, peer: Peer, previous: TrustedDescriptor | None = None) -> TrustedDescriptor:
+        """Return a descriptor of ``peer`` as it is to be stored; ``previous`` is the one that it replaces."""
+        keys = signed.descriptor.keys
+        endorsed = {known.key.key_id for known in keys} | {
+            known.endorsement.endorser_key_id for known in keys if known.endorsement
+        }
+        previously_endorsed = previous.endorsed_keys if previous is not None else frozenset()
+        return cls(signed, frozenset(key.key_id for key in _pinned_keys(peer)) & (endorsed | previously_endorsed))
+
+    def revalidated_for(self, peer: Peer) -> TrustedDescriptor:
+        """Return it as it counts for the present entry of ``peer``.
+
+        Raises:
+            VerificationError: a person has removed a pin that it was trusted by, and no other pin leads to it.
+        """
+        pinned = _pinned_keys(peer)
+        if not self.endorsed_keys or not self.endorsed_keys <= {key.key_id for key in pinned}:
+            verify_key_chain(self.signed, pinned)
+        return TrustedDescriptor.of(self.signed, peer, self)
+
+    def keys_of(self, peer: Peer) -> Iterator[KnownKey]:
+        """Return the pinned keys that it decides about, as retired, and then its own, which may be some of them again.
+
+        A later key of the same id overrides an earlier one (`PeerDirectory._rebuild_keyring`).
+        """
+        for pinned_key in _pinned_keys(peer):
+            if pinned_key.key_id in self.endorsed_keys:
+                yield KnownKey(pinned_key, peer.name, valid_until=_ALREADY_EXPIRED)
+        for published in self.signed.descriptor.keys:
+            yield KnownKey(published.key, peer.name, published.valid_from, published.valid_until)
+
+
+def _pinned_keys(peer: Peer) -> list[PublicKey]:
+    return [PublicKey.from_base64(line) for line in peer.public_keys]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalIdentity:
+    """What this node publishes of itself; ``require`` is what it requires of peers in general."""
+
+    local_peer: Peer
+    require: tuple[str, ...]
+    signer: MessageSigner
+    clock: Clock
+    tls: TlsIdentity | None = None
+
+    def signed_descriptor(self) -> bytes:
+        """Return our descriptor as of now, signed by our newest key."""
+        now, keys = self.clock.time(), self.signer.keys
+        descriptor = Descriptor(
+            name=self.local_peer.name,
+            url=self.local_peer.url,
+            operators=self.local_peer.operators,
+            providers=self.local_peer.providers,
+            keys=publish_keys(keys),
+            certificates=() if self.tls is None else (self.tls.certificate.der_base64,),
+            operations=self._served_operations(),
+            require=self.require,
+            software=f"p2p-oicp {VERSION}",
+            issued_at=now,
+        )
+        return sign_descriptor(descriptor, keys.signing_key(now))
+
+    def _served_operations(self) -> tuple[str, ...]:
+        # Announced for people who inspect a node; what is served is decided by the operations table.
+        is_served = {Party.CPO: bool(self.local_peer.operators), Party.EMP: bool(self.local_peer.providers)}
+        return tuple(operation.name for operation in OPERATIONS if is_served[operation.server])

@@ -1,4 +1,4 @@
-"""The registry of peers: from a party to the one peer that is responsible for it."""
+"""The registry of peers: from a party to the one peer that is responsible for it, and what each peer must prove."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class PeerRegistry:
     """
 
     def __init__(self, peers: Iterable[Peer]) -> None:
+        self._last_seen_at: dict[str, float] = {}
         self.replace(peers)
 
     def __repr__(self) -> str:
@@ -71,6 +72,44 @@ class PeerRegistry:
     def all(self) -> tuple[Peer, ...]:
         """Return all peers, this node included."""
         return self._peers
+
+    def record_seen(self, peer: Peer, at: float) -> None:
+        """Record that an accepted request of a peer came at ``at``, in seconds since the epoch."""
+        self._last_seen_at[peer.id] = at
+
+    def last_seen_at(self, peer: Peer) -> float | None:
+        """Return when the last accepted request of a peer came; None if there was none since the start."""
+        return self._last_seen_at.get(peer.id)
+
+
+class SecurityPolicy:
+    """Which credentials the requests of each peer must carry.
+
+    Args:
+        require: those of every peer whose entry has no ``security`` of its own: ``signature``, ``mtls``, both or none.
+        registry: the peers.
+    """
+
+    def __init__(self, require: tuple[str, ...], registry: PeerRegistry) -> None:
+        self.require = require
+        self._registry = registry
+
+    def required_credentials(self, peer: Peer | None) -> tuple[str, ...]:
+        """Return what a peer's requests must carry; None: those of a sender that is no peer."""
+        return self.require if peer is None or peer.security is None else peer.security
+
+    def needs_signature(self, name: str) -> bool:
+        """Whether messages from and to the peer ``name`` are signed; asked for every message."""
+        peer = self._registry.by_name(name)
+        return peer is not None and not peer.is_self and "signature" in self.required_credentials(peer)
+
+    def unauthenticated_peers(self) -> list[str]:
+        """Return the names of the peers that need no credentials."""
+        return [peer.name for peer in self._registry.all() if not peer.is_self and not self.required_credentials(peer)]
+
+    def needs_own_keys(self) -> bool:
+        """Whether this node has to sign, so that it cannot start without keys."""
+        return "signature" in self.require or any(self.needs_signature(peer.name) for peer in self._registry.all())
 
 
 @dataclass(frozen=True, slots=True)

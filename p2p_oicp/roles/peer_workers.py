@@ -56,7 +56,15 @@ class PeerWorkerPool:
             self.start(peer)
 
     def start(self, peer: Peer) -> None:
-        """Start the workers of a peer, and send it hello."""
+        """Start the workers of a peer in a task of their own: a pairing is answered without waiting for them.
+
+        A wake-up in between is not lost: every worker looks for work when it starts.
+        """
+        start_task = f"start of {peer.name}"
+        self._task_names[peer.id] = [start_task]
+        self._supervisor.start_task(start_task, partial(self._start_workers, peer))
+
+    async def _start_workers(self, peer: Peer) -> None:
         services = self._services
         wakeup = services.wakeups.register(Destination(peer.id))
         # The dispatcher has no transaction at the moment of the reply, so the exchange is recorded in one of its own.

@@ -350,21 +350,23 @@ class SessionService:
 
 def _check_parties(session: Session, request: OperationRequest[Message]) -> None:
     """Allow only the session's peer, and on our side the party that opened it (B3)."""
-    refusal = Refusal(StatusCodeValue.SESSION_INVALID, f"SessionID {session.session_id} is a session of other parties")
-    if request.peer is not None and not request.peer.is_self and request.peer.id != session.peer:
-        raise refusal
+    sender = request.peer
+    is_other_peer = sender is not None and not sender.is_self and sender.id != session.peer
+    if is_other_peer or not _is_by_opener_or_other_side(session, request):
+        info = f"SessionID {session.session_id} is a session of other parties"
+        raise Refusal(StatusCodeValue.SESSION_INVALID, info)
+
+
+def _is_by_opener_or_other_side(session: Session, request: OperationRequest[Message]) -> bool:
     # The opener named itself. The other side is known by its EvseID or EvcoID only, which may be a sub-partner's.
     opener_field, opener_key = (
         ("operator_id", session.operator_key) if session.kind == AUTHORIZE else ("provider_id", session.provider_key)
     )
     claimed_party = getattr(request.message, opener_field, None)
     if claimed_party is None or claimed_party.key == opener_key:
-        return
+        return True
     # A notification has no sender in its path: its OperatorID may be the sub-operator that the EVSE belongs to.
-    sender = request.peer
-    if request.sender_id is None and sender is not None and sender.handles_party(claimed_party):
-        return
-    raise refusal
+    return request.sender_id is None and request.peer is not None and request.peer.handles_party(claimed_party)
 
 
 def _operator(members: Mapping[str, Any]) -> Identifier | None:

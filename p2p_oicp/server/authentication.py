@@ -115,7 +115,6 @@ class PeerAuthenticator:
         self._clock = peering.identity.clock
         self._required_credentials = peering.policy.required_credentials
         self._refresh_keys = peering.key_refresher.refresh
-        self._record_seen = peering.status_reporter.record_seen
         self._find_by_certificate = peering.tls.find_by_certificate
 
     async def authenticate(self, request: InboundRequest, claimed_party: PartyID | None) -> Principal:
@@ -165,7 +164,7 @@ class PeerAuthenticator:
         if principal.signature is not None:
             self._accept_signature(principal.signature, request, body)
         if principal.peer is not None:
-            self._record_seen(principal.peer.name)
+            self._registry.record_seen(principal.peer, self._clock.time())
 
     def authenticate_key(self, key: PublicKey, request: InboundRequest, body: bytes) -> Principal:
         """Return the anonymous principal whose signature is by ``key``, which came with the request itself (pairing).

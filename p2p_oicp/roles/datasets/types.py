@@ -55,6 +55,7 @@ class DatasetType:
 
     Attributes:
         dataset: the dataset.
+        name: its name in logs and in names of workers.
         operation: the operation that pushes it.
         publisher: the role that owns it.
         wrapper_names: names of the object around the records of a push; empty: there is none. The first name is
@@ -69,6 +70,7 @@ class DatasetType:
     """
 
     dataset: DatasetKind
+    name: str
     operation: Operation
     publisher: Party
     wrapper_names: tuple[str, ...]
@@ -78,11 +80,6 @@ class DatasetType:
     foreign_party_code: StatusCodeValue = StatusCodeValue.INCONSISTENT_EVSE_ID
     wrapper_is_versioned: bool = False
     has_audiences: bool = False
-
-    @property
-    def name(self) -> str:
-        """The label of the dataset in logs and names of workers."""
-        return self.dataset.label
 
     def audiences_of(self, peer: Peer) -> Sequence[str] | None:
         """Return the audiences that a peer belongs to; None: it may see everything, as a clearing house does."""
@@ -273,6 +270,7 @@ DATASET_TYPES: Mapping[DatasetKind, DatasetType] = MappingProxyType(
         for dataset_type in (
             DatasetType(
                 dataset=DatasetKind.EVSE_DATA,
+                name=DatasetKind.EVSE_DATA.label,
                 operation=OPERATION_BY_NAME["PushEvseData"],
                 publisher=Party.CPO,
                 wrapper_names=("OperatorEvseData", "OperatorEVSEData"),
@@ -282,6 +280,7 @@ DATASET_TYPES: Mapping[DatasetKind, DatasetType] = MappingProxyType(
             ),
             DatasetType(
                 dataset=DatasetKind.EVSE_STATUS,
+                name=DatasetKind.EVSE_STATUS.label,
                 operation=OPERATION_BY_NAME["PushEvseStatus"],
                 publisher=Party.CPO,
                 wrapper_names=("OperatorEvseStatus", "OperatorEVSEStatus"),
@@ -291,6 +290,7 @@ DATASET_TYPES: Mapping[DatasetKind, DatasetType] = MappingProxyType(
             ),
             DatasetType(
                 dataset=DatasetKind.PRICING_PRODUCT,
+                name=DatasetKind.PRICING_PRODUCT.label,
                 operation=OPERATION_BY_NAME["PushPricingProductData"],
                 publisher=Party.CPO,
                 wrapper_names=("PricingProductData",),
@@ -302,6 +302,7 @@ DATASET_TYPES: Mapping[DatasetKind, DatasetType] = MappingProxyType(
             ),
             DatasetType(
                 dataset=DatasetKind.EVSE_PRICING,
+                name=DatasetKind.EVSE_PRICING.label,
                 operation=OPERATION_BY_NAME["PushEVSEPricing"],
                 publisher=Party.CPO,
                 wrapper_names=(),
@@ -312,6 +313,7 @@ DATASET_TYPES: Mapping[DatasetKind, DatasetType] = MappingProxyType(
             ),
             DatasetType(
                 dataset=DatasetKind.AUTHENTICATION,
+                name=DatasetKind.AUTHENTICATION.label,
                 operation=OPERATION_BY_NAME["PushAuthenticationData"],
                 publisher=Party.EMP,
                 wrapper_names=("ProviderAuthenticationData",),

@@ -100,13 +100,18 @@ async def test_the_workers_of_a_peer_start_and_stop_with_it(unpaired):
     assert [*counts, workers()] == [1, 2, 1]
 
 
+def task_names() -> list[str]:
+    return [task.get_name() for task in asyncio.all_tasks()]
+
+
 @pytest.mark.parametrize("name", ["session expiry", "dataset retention", "peers file", "uncertain sessions"])
 async def test_no_name_of_a_peer_collides_with_a_background_job(stopped, name):
     file = stopped.folder / "b" / "peers.toml"
     file.write_text(file.read_text().replace("node a", name))
     before = asyncio.all_tasks()
     async with stopped.running("b"):
-        names = [task.get_name() for task in asyncio.all_tasks()]
+        await eventually(lambda: f"outbox of {name}" in task_names())
+        names = task_names()
         assert (names.count(name), names.count(f"outbox of {name}")) == (1, 1)
     assert asyncio.all_tasks() == before
 

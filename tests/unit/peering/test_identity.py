@@ -4,8 +4,9 @@ import pytest
 
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import OperatorID, ProviderID
-from p2p_oicp.peering.identity import SecurityPolicy, read_signing_keys
+from p2p_oicp.peering.components import read_signing_keys
 from p2p_oicp.peers import Peer, PeerRegistry
+from p2p_oicp.peers.registry import SecurityPolicy
 
 ME = Peer("Us", "http://us.example", operators=(OperatorID("DE*AAA"),), is_self=True)
 

@@ -27,7 +27,7 @@ class World:
     clock: object
     require: tuple = ("signature",)
     keys: dict = field(default_factory=lambda: {name: PrivateKey.generate() for name in ("alpha", "beta")})
-    seen: list = field(default_factory=list)
+    registry: PeerRegistry = field(default_factory=lambda: PeerRegistry([ALPHA, BETA]))
     refreshed: list = field(default_factory=list)
     certificate_of: Peer | None = None
 
@@ -37,13 +37,12 @@ class World:
             return False
 
         trust = SimpleNamespace(
-            registry=PeerRegistry([ALPHA, BETA]),
+            registry=self.registry,
             keyring=KeyRing([KnownKey(key.public, name) for name, key in self.keys.items()]),
             replay_cache=ReplayCache(None, self.clock.monotonic),
             identity=SimpleNamespace(clock=self.clock),
             policy=SimpleNamespace(required_credentials=lambda _peer: self.require),
             key_refresher=SimpleNamespace(refresh=refresh),
-            status_reporter=SimpleNamespace(record_seen=self.seen.append),
             tls=SimpleNamespace(find_by_certificate=lambda _der: self.certificate_of),
         )
         limiter = PeerLimiter(self.clock, requests_per_second=10, concurrent=2)
@@ -64,7 +63,7 @@ def world(clock) -> World:
 async def test_a_head_is_authenticated_before_its_body_is_there(world):
     principal = await world.authenticator.authenticate(world.request(), OperatorID("DE*AAA"))
     assert (principal.peer, principal.is_authenticated) == (ALPHA, True)
-    assert world.seen == []
+    assert world.registry.last_seen_at(ALPHA) is None
 
 
 async def test_a_nonce_counts_as_used_only_after_the_whole_body(world):
@@ -75,7 +74,7 @@ async def test_a_nonce_counts_as_used_only_after_the_whole_body(world):
         world.authenticator.verify_body(principal, request, OTHER_BODY)
     principal = await world.authenticator.authenticate(request, None)
     world.authenticator.verify_body(principal, request, BODY)
-    assert world.seen == ["alpha"]
+    assert world.registry.last_seen_at(ALPHA) == world.clock.time()
     with pytest.raises(Unauthorized, match="received before"):
         await world.authenticator.authenticate(request, None)
 
