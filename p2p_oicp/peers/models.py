@@ -107,8 +107,8 @@ IpNetwork = IPv4Network | IPv6Network
 CredentialType = Literal["signature", "mtls"]
 
 _MAX_NAME_LENGTH = 64
-# Destinations of our own backend and of the replicators. The destination of a peer's messages is its name, which the
-# other company chooses: it must not be able to choose one of these.
+# What people see as the destinations of our own backend and of the replicators (outbox, metrics). A peer's outbox has
+# the peer's name, which the other company chooses: it must not look like one of these.
 _RESERVED_NAMES = re.compile(
     r"backend (cpo|emp)|(evse data|evse status|pricing product|evse pricing|authentication) to .*", re.IGNORECASE
 )

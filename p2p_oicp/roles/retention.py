@@ -138,7 +138,7 @@ class DatasetRetentionJob:
         cutoffs = dict.fromkeys(DatasetKind, now - policy.history_days * _DAY_SECONDS)
         cutoffs[DatasetKind.EVSE_STATUS] = now - policy.status_history_days * _DAY_SECONDS
         quarantine_cutoff = now - policy.quarantine_days * _DAY_SECONDS
-        removed = await retention.purge(self._services.store, cutoffs, quarantine_cutoff)
+        removed = await retention.purge_datasets(self._services.store, cutoffs, quarantine_cutoff)
         if removed:
             log.info("dataset_retention.purged", rows=removed)
         return removed

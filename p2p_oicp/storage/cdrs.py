@@ -6,20 +6,21 @@ A CDR is stored as the bytes that were received and never changed or deleted (di
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
 
 from sqlalchemy import bindparam, func, or_, select, update
-from sqlalchemy import insert as sql_insert
 
 from p2p_oicp.oicp import ChargeDetailRecord, InvalidMessage
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import cdr_reconciliations, cdrs, conflicting_cdrs
 from p2p_oicp.storage.sqlite.writer import Transaction
-from p2p_oicp.storage.statements import compiled, listed
+from p2p_oicp.storage.statements import compiled, inserting_named, list_parameter, listed
 
-_INSERT_COLUMNS = (
+_by_key = (cdrs.c.role == bindparam("role_"), cdrs.c.session_key == bindparam("key_"))
+# OR IGNORE: that a session has a CDR is seen by the row count, in one statement and without a race.
+_INSERT = inserting_named(
+    cdrs,
     "role",
     "session_key",
     "peer",
@@ -29,18 +30,12 @@ _INSERT_COLUMNS = (
     "received_at",
     "digest",
     "body",
-)
-_by_key = (cdrs.c.role == bindparam("role_"), cdrs.c.session_key == bindparam("key_"))
-# OR IGNORE: that a session has a CDR is seen by the row count, in one statement and without a race.
-_INSERT = compiled(
-    sql_insert(cdrs).values({name: bindparam(name) for name in _INSERT_COLUMNS}).prefix_with("OR IGNORE")
+    instead="OR IGNORE",
 )
 _GET = compiled(select(cdrs.c.digest, cdrs.c.body).where(*_by_key))
 _MARK_FORWARDED = compiled(update(cdrs).where(*_by_key).values(forwarded_at=bindparam("forwarded_at")))
-_INSERT_CONFLICTING = compiled(
-    sql_insert(conflicting_cdrs)
-    .values({name: bindparam(name) for name in ("role", "session_key", "received_at", "digest", "body")})
-    .prefix_with("OR IGNORE")
+_INSERT_CONFLICTING = inserting_named(
+    conflicting_cdrs, "role", "session_key", "received_at", "digest", "body", instead="OR IGNORE"
 )
 
 # One statement for all combinations of filters: an empty list, or an empty text, selects all.
@@ -72,9 +67,7 @@ RECEIVED_BETWEEN = compiled(
     .order_by(cdrs.c.id)
 )
 RECONCILED_UNTIL = compiled(select(cdr_reconciliations.c.until).where(cdr_reconciliations.c.peer == bindparam("peer_")))
-_MARK_RECONCILED = compiled(
-    sql_insert(cdr_reconciliations).values(peer=bindparam("peer"), until=bindparam("until")).prefix_with("OR REPLACE")
-)
+_MARK_RECONCILED = inserting_named(cdr_reconciliations, "peer", "until", instead="OR REPLACE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +111,8 @@ class CdrFilter:
             "peer_": self.peer,
             "from_": self.since,
             "to_": self.until,
-            "sessions_": json.dumps(self.session_keys),
-            "operators_": json.dumps(self.operator_keys),
+            "sessions_": list_parameter(self.session_keys),
+            "operators_": list_parameter(self.operator_keys),
             "forwarded_": self.forwarded,
         }
 

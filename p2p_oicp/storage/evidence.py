@@ -11,7 +11,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from p2p_oicp.storage.schema import evidence, evidence_keys
 from p2p_oicp.storage.sqlite.writer import Transaction
-from p2p_oicp.storage.statements import compiled
+from p2p_oicp.storage.statements import compiled, inserting_named
 
 #: ``last_used_at`` of a key may be this much older than its last exchange: it is not written with each.
 KEY_LAST_USED_LAG_SECONDS = 86_400.0
@@ -22,9 +22,7 @@ BY_SESSION = compiled(
 KEYS = compiled(
     select(evidence_keys.c.key_id, evidence_keys.c.public_key, evidence_keys.c.owner, evidence_keys.c.descriptor)
 )
-_INSERT_EXCHANGE = compiled(
-    insert(evidence).values({name: bindparam(name) for name in ("session_key", "at", "exchange")})
-)
+_INSERT_EXCHANGE = inserting_named(evidence, "session_key", "at", "exchange")
 _key_insert = insert(evidence_keys).values(
     {name: bindparam(name) for name in ("key_id", "public_key", "owner", "descriptor", "last_used_at")}
 )

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, exists, func, insert, select, update
+from sqlalchemy import bindparam, exists, func, select, update
 from sqlalchemy import delete as sql_delete
 
 from p2p_oicp.storage import peer_state, sessions
@@ -23,7 +23,7 @@ from p2p_oicp.storage.peer_state import Destination
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import outbox
 from p2p_oicp.storage.sqlite.writer import Transaction
-from p2p_oicp.storage.statements import compiled
+from p2p_oicp.storage.statements import compiled, inserting_named
 
 WAITING = "waiting"
 DEAD = "dead"
@@ -69,7 +69,7 @@ _INSERT_COLUMNS = (
     "created_at",
     "next_try_at",
 )
-_INSERT = compiled(insert(outbox).values({name: bindparam(name) for name in _INSERT_COLUMNS}))
+_INSERT = inserting_named(outbox, *_INSERT_COLUMNS)
 # Only the oldest waiting message of a session is sendable; the index outbox_by_session finds an earlier one.
 _earlier = outbox.alias("earlier")
 _is_first_of_session = ~exists().where(

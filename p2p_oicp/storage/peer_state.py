@@ -16,19 +16,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, case, delete, insert, select, update
+from sqlalchemy import and_, bindparam, case, delete, select, update
 
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import counters, cursors, destinations
 from p2p_oicp.storage.sqlite.writer import Transaction
-from p2p_oicp.storage.statements import compiled
+from p2p_oicp.storage.statements import compiled, inserting_named
 from p2p_oicp.storage.store import Store
 
 _HEALTH_COLUMNS = ("failures", "next_try_at", "last_error", "last_error_type", "last_success_at")
-_INSERT_DESTINATION = compiled(
-    insert(destinations).values(peer=bindparam("peer"), dataset=bindparam("dataset")).prefix_with("OR IGNORE")
-)
+_INSERT_DESTINATION = inserting_named(destinations, "peer", "dataset", instead="OR IGNORE")
 _by_destination = (destinations.c.peer == bindparam("peer_"), destinations.c.dataset == bindparam("dataset_"))
 _MARK_SUCCESS = compiled(
     update(destinations)
@@ -123,9 +121,7 @@ def reset_health(tx: Transaction, destination: Destination) -> None:
 
 
 _EPOCH_ID, _EPOCH_CREATED_AT = "store epoch id", "store epoch created at"
-_INSERT_COUNTER = compiled(
-    insert(counters).values({name: bindparam(name) for name in ("name", "value")}).prefix_with("OR IGNORE")
-)
+_INSERT_COUNTER = inserting_named(counters, "name", "value", instead="OR IGNORE")
 _GET_COUNTER = compiled(select(counters.c.value).where(counters.c.name == bindparam("name_")))
 _DELETE_COUNTER = compiled(delete(counters).where(counters.c.name == bindparam("name_")))
 # A peer's store epoch stands in the row of its outbox.
@@ -195,10 +191,7 @@ def mark_epoch_mismatch(tx: Transaction, peer: str) -> bool:
     return tx.run(_MARK_EPOCH_MISMATCH, peer_=peer) == 1
 
 
-_CURSOR_COLUMNS = ("peer", "dataset", "group_key", "change")
-_SET_CURSOR = compiled(
-    insert(cursors).values({name: bindparam(name) for name in _CURSOR_COLUMNS}).prefix_with("OR REPLACE")
-)
+_SET_CURSOR = inserting_named(cursors, "peer", "dataset", "group_key", "change", instead="OR REPLACE")
 _DELETE_ALL_CURSORS = compiled(delete(cursors))
 _DELETE_PEER_CURSORS = compiled(delete(cursors).where(cursors.c.peer == bindparam("peer_")))
 

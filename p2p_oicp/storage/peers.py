@@ -17,12 +17,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from sqlalchemy import Column, ColumnElement, bindparam, delete, func, insert, select, update
+from sqlalchemy import Column, ColumnElement, bindparam, delete, func, select, update
 
 from p2p_oicp.peers.models import OWN_PEER_ID
 from p2p_oicp.storage.schema import cdrs, counters, descriptors, invitations, outbox, paired_peers, peers, sessions
 from p2p_oicp.storage.sqlite.writer import Transaction
-from p2p_oicp.storage.statements import Statement, compiled
+from p2p_oicp.storage.statements import Statement, compiled, inserting_named
 
 #: A peer's id, the ids of the keys that were stored with its descriptor, and the descriptor.
 StoredDescriptor: TypeAlias = tuple[str, frozenset[str], bytes]
@@ -36,21 +36,13 @@ INVITATION = compiled(
         invitations.c.key_id == bindparam("key_id_")
     )
 )
-_UPSERT_PEER = compiled(
-    insert(paired_peers)
-    .values({name: bindparam(name) for name in ("name", "source", "entry", "paired_at")})
-    .prefix_with("OR REPLACE")
-)
+_UPSERT_PEER = inserting_named(paired_peers, "name", "source", "entry", "paired_at", instead="OR REPLACE")
 _DELETE_PEER = compiled(delete(paired_peers).where(paired_peers.c.name == bindparam("name_")))
-_UPSERT_DESCRIPTOR = compiled(
-    insert(descriptors)
-    .values({name: bindparam(name) for name in ("peer", "issued_at", "received_at", "endorsed_keys", "body")})
-    .prefix_with("OR REPLACE")
+_UPSERT_DESCRIPTOR = inserting_named(
+    descriptors, "peer", "issued_at", "received_at", "endorsed_keys", "body", instead="OR REPLACE"
 )
 _DELETE_DESCRIPTOR = compiled(delete(descriptors).where(descriptors.c.peer == bindparam("peer_")))
-_INSERT_INVITATION = compiled(
-    insert(invitations).values({name: bindparam(name) for name in ("key_id", "services", "created_at", "expires_at")})
-)
+_INSERT_INVITATION = inserting_named(invitations, "key_id", "services", "created_at", "expires_at")
 _REDEEM_INVITATION = compiled(
     update(invitations)
     .where(
@@ -114,9 +106,8 @@ def name_of(peer_id: ColumnElement[str]) -> ColumnElement[str]:
 
 
 _ALL_PEERS = compiled(select(peers.c.id, peers.c.name, peers.c.parties).where(peers.c.id != OWN_PEER_ID))
-_peer_row = insert(peers).values({name: bindparam(name) for name in ("id", "name", "parties")})
-_INSERT_PEER = compiled(_peer_row)
-_UPSERT_OWN = compiled(_peer_row.prefix_with("OR REPLACE"))
+_INSERT_PEER = inserting_named(peers, "id", "name", "parties")
+_UPSERT_OWN = inserting_named(peers, "id", "name", "parties", instead="OR REPLACE")
 _UPDATE_PEER = compiled(
     update(peers).where(peers.c.id == bindparam("id_")).values(name=bindparam("name"), parties=bindparam("parties"))
 )

@@ -168,7 +168,7 @@ _DELETE_QUARANTINED = compiled(
 )
 
 
-async def purge(store: Store, cutoffs: Mapping[DatasetKind, float], quarantine_cutoff: float) -> int:
+async def purge_datasets(store: Store, cutoffs: Mapping[DatasetKind, float], quarantine_cutoff: float) -> int:
     """Delete dataset versions, tombstones and quarantined records that ended before these times; return how many.
 
     ``dataset_purges`` records the newest tombstone that was purged: a cursor or a LastCall from before it cannot be

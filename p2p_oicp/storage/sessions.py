@@ -22,14 +22,14 @@ from types import MappingProxyType
 
 import msgspec
 from msgspec.structs import astuple
-from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, exists, insert, or_, select, text
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, exists, or_, select, text
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import update as sql_update
 
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import cdrs, session_events, sessions
 from p2p_oicp.storage.sqlite.writer import Transaction
-from p2p_oicp.storage.statements import Statement, compiled, inserting
+from p2p_oicp.storage.statements import Statement, compiled, inserting, inserting_named
 from p2p_oicp.storage.store import Store
 
 
@@ -158,10 +158,8 @@ _BY_REQUEST = compiled(
     .order_by(sessions.c.created_at.desc())
     .limit(1)
 )
-_INSERT_EVENT = compiled(
-    insert(session_events)
-    .values({name: bindparam(name) for name in ("role", "session_key", "at", "event", "body", "digest")})
-    .prefix_with("OR IGNORE")
+_INSERT_EVENT = inserting_named(
+    session_events, "role", "session_key", "at", "event", "body", "digest", instead="OR IGNORE"
 )
 _by_session = (session_events.c.role == bindparam("role_"), session_events.c.session_key == bindparam("key_"))
 UNCERTAIN = compiled(

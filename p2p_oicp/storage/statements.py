@@ -3,7 +3,8 @@
 Most statements are written in SQLAlchemy Core and pass through :func:`compiled` when their module is imported. A text
 that Core cannot express well (``group_concat``, ``INDEXED BY``, a change of a counter) is a :class:`Statement` by hand.
 What differs between databases has one helper here, so that a second dialect has one place to change:
-:func:`listed` (membership in a list parameter), :func:`optional` (a parameter that may be NULL), :func:`inserting`.
+:func:`listed` (membership in a list parameter), :func:`optional` (a parameter that may be NULL), :func:`inserting` and
+:func:`inserting_named` (what happens to a row that exists already).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
 import orjson
-from sqlalchemy import ColumnElement, Select, Table, bindparam, cast, func, select
+from sqlalchemy import ColumnElement, Select, Table, bindparam, cast, func, insert, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.expression import ClauseElement
 from sqlalchemy.types import TypeEngine
@@ -53,6 +54,12 @@ def inserting(table: Table, columns: Sequence[str], *, instead: str = "") -> Row
     """
     placeholders = ", ".join("?" * len(columns))
     return RowStatement(f"INSERT {instead} INTO {table.name} ({', '.join(columns)}) VALUES ({placeholders})")  # noqa: S608
+
+
+def inserting_named(table: Table, *columns: str, instead: str = "") -> Statement:
+    """Return the INSERT of one row by the names of its columns; ``instead`` as for :func:`inserting`."""
+    statement = insert(table).values({name: bindparam(name) for name in columns})
+    return compiled(statement.prefix_with(instead) if instead else statement)
 
 
 def updating(table: Table, columns: Sequence[str], *, key_column: str, fixed_assignment: str = "") -> RowStatement:

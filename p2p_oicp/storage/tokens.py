@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, insert, or_, select
+from sqlalchemy import bindparam, delete, or_, select
 
 from p2p_oicp.concurrency import offload
 from p2p_oicp.crypto.pins import pin_matches
@@ -21,19 +21,16 @@ from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.schema import dataset_groups, dataset_records, identifications, tokens, uid_routes
 from p2p_oicp.storage.sqlite.writer import Transaction
-from p2p_oicp.storage.statements import compiled
+from p2p_oicp.storage.statements import compiled, inserting_named
 from p2p_oicp.storage.store import Store
 
-_TOKEN_COLUMNS = ("token_key", "token", "pin_hash", "added_at")
 TOKEN_BY_KEY = compiled(select(tokens.c.token, tokens.c.pin_hash).where(tokens.c.token_key == bindparam("key_")))
 ALL_TOKENS = compiled(
     select(tokens.c.token, tokens.c.pin_hash.is_not(None).label("has_pin"), tokens.c.added_at).order_by(
         tokens.c.token_key
     )
 )
-_UPSERT_TOKEN = compiled(
-    insert(tokens).values({name: bindparam(name) for name in _TOKEN_COLUMNS}).prefix_with("OR REPLACE")
-)
+_UPSERT_TOKEN = inserting_named(tokens, "token_key", "token", "pin_hash", "added_at", instead="OR REPLACE")
 _DELETE_TOKEN = compiled(delete(tokens).where(tokens.c.token_key == bindparam("key_")))
 
 
@@ -58,11 +55,7 @@ def delete_token(tx: Transaction, key: str) -> bool:
 
 _by_uid = uid_routes.c.uid_key == bindparam("uid_")
 _GET_UID_ROUTE = compiled(select(uid_routes.c.peer).where(_by_uid))
-_UPSERT_UID_ROUTE = compiled(
-    insert(uid_routes)
-    .values({name: bindparam(name) for name in ("uid_key", "peer", "authorized_at")})
-    .prefix_with("OR REPLACE")
-)
+_UPSERT_UID_ROUTE = inserting_named(uid_routes, "uid_key", "peer", "authorized_at", instead="OR REPLACE")
 _DELETE_UID_ROUTE = compiled(delete(uid_routes).where(_by_uid))
 
 

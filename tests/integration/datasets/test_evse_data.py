@@ -6,7 +6,7 @@ import pytest
 
 from p2p_oicp.storage.datasets import quarantine
 from p2p_oicp.storage.datasets.models import DatasetKind
-from p2p_oicp.storage.retention import purge
+from p2p_oicp.storage.retention import purge_datasets
 from tests.support.dataset_messages import PULL_DATA, PUSH_DATA, evse, google, pull_data, push_data
 from tests.support.waiting import eventually_equals
 
@@ -186,7 +186,7 @@ async def test_a_delta_from_before_the_last_purge_is_refused(stopped):
     async with stopped.running("a") as node:
         await stopped.a.post(PUSH_DATA, push_data(evse("1"), evse("2")))
         await stopped.a.post(PUSH_DATA, push_data(evse("1")))
-        await purge(node.store, {DatasetKind.EVSE_DATA: 4e9}, 0.0)
+        await purge_datasets(node.store, {DatasetKind.EVSE_DATA: 4e9}, 0.0)
         answer = await stopped.a_peer.post(PULL_DATA, pull_data(LastCall="2020-01-01T00:00:00Z"))
         assert (answer.code, "without LastCall" in answer.json["StatusCode"]["AdditionalInfo"]) == ("022", True)
         assert await names(stopped.a_peer, LastCall="2100-01-01T00:00:00Z") == []

@@ -16,7 +16,7 @@ from p2p_oicp.roles.datasets.types import DATASET_TYPES
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.peer_state import Destination
-from p2p_oicp.storage.retention import purge
+from p2p_oicp.storage.retention import purge_datasets
 from p2p_oicp.storage.statements import Statement
 from tests.support.changesets import push
 
@@ -237,7 +237,7 @@ async def test_a_peer_that_returns_after_the_tombstones_were_purged_gets_a_full_
     await work()
     await coordinator.apply(push("delete", B="Available"))
     clock.now += 1000
-    await purge(store, {DatasetKind.EVSE_STATUS: clock.now}, 0.0)
+    await purge_datasets(store, {DatasetKind.EVSE_STATUS: clock.now}, 0.0)
     assert await work() == [("fullLoad", 1)]
     assert peer.state == {"A": "available"}
 

@@ -7,7 +7,7 @@ from p2p_oicp.storage.datasets import quarantine, queries
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.datasets.quarantine import QuarantinedRecord
-from p2p_oicp.storage.retention import purge
+from p2p_oicp.storage.retention import purge_datasets
 from p2p_oicp.storage.statements import Statement
 from tests.support.changesets import many, push
 
@@ -40,7 +40,7 @@ async def test_only_versions_that_ended_before_the_cutoff_are_purged(store, coor
     await coordinator.apply(push("insert", C="Available"))
     await coordinator.apply(push("delete", C="Available"))
     assert await counts(store) == {"records": 503, "versions": 504, "quarantined": 0}
-    assert await purge(store, {DatasetKind.EVSE_STATUS: start + 150}, 0.0) > 0
+    assert await purge_datasets(store, {DatasetKind.EVSE_STATUS: start + 150}, 0.0) > 0
     # What ended at 100 is gone; what ended at 200 is there, and what is valid stays however old it is.
     assert await counts(store) == {"records": 2, "versions": 2, "quarantined": 0}
     (purged,) = await store.query(PURGED)
@@ -52,14 +52,14 @@ async def test_nothing_of_another_dataset_is_purged(store, coordinator, clock):
     await coordinator.apply(push("insert", A="Available"))
     await coordinator.apply(push("delete", A="Available"))
     clock.now += 1000
-    assert await purge(store, {DatasetKind.EVSE_DATA: clock.now}, 0.0) == 0
+    assert await purge_datasets(store, {DatasetKind.EVSE_DATA: clock.now}, 0.0) == 0
 
 
 async def test_quarantined_records_are_purged_by_the_time_they_were_last_seen(store):
     found = Finding(Severity.ERROR, "/EvseID", "missing", "'EvseID' is mandatory")
     for at, raw in ((10.0, b"old"), (10.0, b"again"), (50.0, b"again")):
         await quarantine.add(store, "peer", "PushEvseData", [QuarantinedRecord(raw, (found,))], at)
-    await purge(store, {}, 30.0)
+    await purge_datasets(store, {}, 30.0)
     assert [bytes(row["record"]) for row in await store.query(quarantine.LIST_ALL)] == [b"again"]
 
 
