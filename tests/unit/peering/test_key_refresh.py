@@ -72,7 +72,7 @@ async def test_requests_that_fail_together_share_one_fetch(world):
 
 
 @pytest.mark.parametrize(("seconds", "result", "fetches"), [(4.0, True, 1), (6.0, False, 1), (61.0, True, 2)])
-async def test_a_peer_is_asked_once_a_minute_at_most(world, clock, seconds, result, fetches):
+async def test_keys_of_a_peer_are_fetched_once_a_minute_at_most(world, clock, seconds, result, fetches):
     await world.refresher.refresh("Alpha")
     clock.now += seconds
     assert await world.refresher.refresh("Alpha") is result

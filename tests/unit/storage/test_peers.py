@@ -41,7 +41,7 @@ async def shown_destinations(store) -> list[str]:
     return [row["destination"] for row in rows]
 
 
-KEPT = {
+SAME_ID = {
     "the same name and parties": ({"old": ["DEGDF"]}, "old"),
     "one party more": ({"old": ["DEGDF", "DEXXX"]}, "old"),
     "another name": ({"new": ["DEGDF"]}, "new"),
@@ -50,8 +50,8 @@ KEPT = {
 }
 
 
-@pytest.mark.parametrize(("peers", "name"), KEPT.values(), ids=KEPT)
-async def test_an_id_is_kept_as_long_as_a_party_stays_with_the_peer(store, peers, name):
+@pytest.mark.parametrize(("peers", "name"), SAME_ID.values(), ids=SAME_ID)
+async def test_an_id_stays_the_same_as_long_as_a_party_stays_with_the_peer(store, peers, name):
     before = await assign(store, old=["DEGDF", "DEABC"])
     await enqueue(store, before.ids["old"])
     after = await assign(store, **peers)
