@@ -214,7 +214,7 @@ class BatchPlanner:
         requests = [PushRequest(snapshot.party, action, records, partial(self._codec.push_body, snapshot.wrapper))]
         is_last = snapshot.sent_count + len(record_ids) >= len(snapshot.record_ids)
         cursor_after = snapshot.last_change if is_last else None
-        # An empty fullLoad says that the group is empty; an empty insert says nothing.
+        # An empty fullLoad empties the group at the peer; an empty insert changes nothing.
         requests = requests if records or not snapshot.sent_count else []
         return ChangeBatch(snapshot.group, deque(requests), len(record_ids), cursor_after, is_delta=False)
 

@@ -1,11 +1,11 @@
-"""What nodes say to each other below ``/p2p/v1``, beside OICP: the client's side.
+"""Requests between nodes below ``/p2p/v1``, beside OICP: the client's side.
 
-**Session status** (``GET sessions/{SessionID}``): what does the peer know of a session? Asked about a start whose
-response was lost.
+**Session status** (``GET sessions/{SessionID}``): the state of a session at the peer, for a start whose response was
+lost.
 
 **Store epochs** (fields of ``POST hello``): each node sends the epoch of its database, and the one that it knows of the
 other's. So each learns when the other's database was replaced or restored (it gets our datasets again), and when its
-own was: then it asks for the CDRs that it has lost, and accepts messages of sessions that it does not know.
+own was: then it asks for the CDRs that it has lost, and accepts messages of sessions that it does not have.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class SessionStatusClient(Protocol):
     async def get_status(
         self, peer: Peer, party: OperatorID | ProviderID, session_id: SessionID
     ) -> SessionStatus | None:
-        """Return what a peer knows of a session of our ``party``, None if it does not know it. Raises PeerError."""
+        """Return the status of a session of our ``party`` at a peer, None if it has none. Raises PeerError."""
 
 
 class HttpSessionStatusClient:
@@ -96,7 +96,7 @@ class StoreEpochExchange:
         self._wakeups = wakeups
 
     async def hello_fields(self, peer: Peer) -> dict[str, int | None]:
-        """Return the fields of a hello to a peer: our epoch, and the one that we know of the peer's database."""
+        """Return the fields of a hello to a peer: our epoch, and the last one of the peer's database."""
         peer_epoch = await self._store.write(lambda tx: peer_state.peer_epoch(tx, peer.id))
         return {"store": self._own_epoch.epoch_id, "remembers": peer_epoch}
 

@@ -1,7 +1,7 @@
 """Evidence: recorded signed exchanges of sessions, and the public keys that verify them.
 
-An exchange is kept whole, as its bytes went over the wire, so that it can be verified years later by anyone; `evidence
-export` writes it to a file. Keys are kept beside it because a peer's keys are deleted with the peer.
+An exchange is stored whole, as its bytes went over the wire, so that it can be verified years later by anyone;
+`evidence export` writes it to a file. Keys are stored beside it because a peer's keys are deleted with the peer.
 """
 
 from __future__ import annotations

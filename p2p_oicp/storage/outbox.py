@@ -207,7 +207,7 @@ _admin_columns = (
     *(outbox.c[name] for name in _ADMIN_COLUMNS),
 )
 _is_for_destination = (bindparam("destination_") == "") | (name_of(outbox.c.destination) == bindparam("destination_"))
-# For people, who see and give the names of destinations.
+# For the administration, which shows and takes the names of destinations.
 #: Messages by age, without their bodies; an empty ``state_`` or ``destination_`` means all.
 LIST = compiled(
     select(*_admin_columns)

@@ -1,12 +1,12 @@
-"""What the node has to know of each destination across restarts: health, store epochs, replication cursors.
+"""State of each destination that survives restarts: health, store epochs, replication cursors.
 
 **Health** is the persisted side of the circuit breaker: failures in a row, and when the destination may be tried again.
 A destination is the outbox of a peer or of the own backend, or one dataset of a peer.
 
-**Store epochs.** Each database has an epoch: a random id and the time of its creation. Nodes tell each other theirs,
-and which one they know of the other (hello). A different one means that the database was replaced, or restored from a
-backup, so that what it was given afterwards is lost: a peer's new epoch triggers a full resync of our datasets to it; a
-peer that saw an older epoch of ours has sessions that our database does not know.
+**Store epochs.** Each database has an epoch: a random id and the time of its creation. Nodes exchange theirs, and the
+one that they last saw of the other, in hello. A different one means that the database was replaced, or restored from a
+backup, so that what it received afterwards is lost: a peer's new epoch triggers a full resync of our datasets to it; a
+peer that saw an older epoch of ours has sessions that our database does not have.
 
 **Cursors** say up to which change number a peer has each of our groups.
 """
@@ -178,7 +178,7 @@ def record_peer_epoch(tx: Transaction, peer: str, epoch_id: int) -> bool:
     previous = peer_epoch(tx, peer)
     _ensure_destination(tx, Destination(peer))
     tx.run(_SET_PEER_EPOCH, peer_=peer, store_epoch=epoch_id)
-    # A peer without a known epoch is new, or was never asked: its cursors are right, or there are none.
+    # Without a known epoch the peer is new, or never sent one: its cursors are right, or there are none.
     has_changed = previous not in (None, epoch_id)
     if has_changed:
         reset_cursors(tx, peer)

@@ -57,7 +57,7 @@ Index(
 )
 Index("sessions_by_state", sessions.c.state, sessions.c.updated_at)
 
-# The peer that authorized a UID last time, so that not all EMPs are asked again.
+# The peer that authorized a UID last time: the first one to send the next AuthorizeStart to.
 uid_routes = Table(
     "uid_routes",
     metadata,

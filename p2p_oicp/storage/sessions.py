@@ -99,7 +99,7 @@ class Session(msgspec.Struct, frozen=True):
     """One charging process as this node knows it; ``*_key`` are canonical ids, empty where unknown.
 
     Attributes:
-        kind: ``authorize`` (the CPO's side asked), ``remote`` or ``reservation`` (the EMP's side did).
+        kind: ``authorize`` (opened by the CPO's side), ``remote`` or ``reservation`` (opened by the EMP's side).
         request_digest: the hash of the request that opened it; a duplicate is found by it (RULES H4).
         start_response, stop_response: the JSON that was answered; a duplicate gets it again.
         identification_key: what started it.
@@ -181,7 +181,7 @@ _timed_out = and_(_state_in(ACTIVE_STATES), sessions.c.updated_at < bindparam("a
 _STALE = compiled(
     select(sessions.c.role, sessions.c.session_key).where(or_(_never_started, _timed_out)).limit(bindparam("limit"))
 )
-# For people, who see the names of peers.
+# For output to people: with the names of peers.
 _shown_columns = tuple(
     name_of(column).label("peer") if column is sessions.c.peer else column for column in _all_columns
 )

@@ -51,7 +51,7 @@ _COLUMNS = (
     _quarantine.last_seen_at,
     _quarantine.occurrences,
 )
-# For people, who see and give the names of peers.
+# For the administration, which shows and takes the names of peers.
 LIST_ALL = compiled(select(*_COLUMNS).order_by(_quarantine.source, _quarantine.operation, _quarantine.id))
 LIST_BY_SOURCE = compiled(
     select(*_COLUMNS)

@@ -189,7 +189,7 @@ UNION ALL
 SELECT dataset, key, source, group_key, change, changed_at AS since, NULL AS until, deleted, raw FROM dataset_records
 """  # noqa: S608 - our own text
 #: All versions of the records with a key, and of those whose key begins with it and ``|``: the prices of an EVSE.
-#: For people: ``source`` is the name of the peer.
+#: For output to people: ``source`` is the name of the peer.
 VERSIONS_BY_KEY = Statement(
     "SELECT dataset, key, coalesce((SELECT name FROM peers WHERE id = source), source) AS source, "  # noqa: S608 - our own text
     f"since, until, deleted, raw FROM ({_ALL_VERSIONS}) WHERE dataset IN (SELECT value FROM json_each(:datasets)) "

@@ -15,7 +15,7 @@ from pathlib import Path
 from p2p_oicp.concurrency import SingleThreadExecutor
 
 _CHECKPOINT_INTERVAL_SECONDS = 0.5
-# Copying again what came meanwhile is worth it while the rest would hold up the writer for more than about a ms.
+# Another pass is worth it while the pages written meanwhile would hold up the writer for more than about a ms.
 _SMALL_TAIL_PAGES = 250
 _MAX_PASSES = 4
 
