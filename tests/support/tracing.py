@@ -36,10 +36,11 @@ class Origin(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A file that ran for ``origin``, after it had passed ``boundaries`` sockets and backends."""
+    """A file that ran for ``origin``, after it had passed ``boundaries`` sockets and backends, or in a transaction."""
 
     origin: Origin
     boundaries: int
+    in_transaction: bool
     file: str
 
 
@@ -100,7 +101,7 @@ class FileTracer:
                 file = self._files[code] = _own_file(code)
             if file is not None:
                 origin = current_origin()
-                self._seen.add(Seen(origin, self._boundaries[origin], file))
+                self._seen.add(Seen(origin, self._boundaries[origin], _ORIGIN.get() is not None, file))
 
 
 def _own_file(code: CodeType) -> str | None:
