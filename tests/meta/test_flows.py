@@ -115,7 +115,9 @@ class Player:
                 yield
 
     @asynccontextmanager
-    async def flow(self, name: str, parts: Mapping[str, Part], until: tuple[Part, str] | None = None) -> AsyncIterator[None]:
+    async def flow(
+        self, name: str, parts: Mapping[str, Part], until: tuple[Part, str] | None = None
+    ) -> AsyncIterator[None]:
         """Record what runs in the block, and afterwards until a part has reached a file."""
         with self.tracer.recording() as seen:
             yield
@@ -224,4 +226,3 @@ async def test_each_leg_names_the_files_that_decide_something(stopped):  # noqa:
     assert [title for title, leg in page.legs.items() if title in named and not leg.ran] == []
     mistakes = list(page.mistakes())
     assert not mistakes, "\n".join(mistakes)
-
