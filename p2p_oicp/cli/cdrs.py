@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import csv
-import sqlite3
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -26,7 +25,7 @@ from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import ChargeDetailRecord
-from p2p_oicp.storage import cdrs, open_readonly
+from p2p_oicp.storage import Row, cdrs, open_readonly
 
 _ROLES = ("", "cpo", "emp")
 _CSV_COLUMNS = (
@@ -112,7 +111,7 @@ def write_cdrs(file: Path, export_filter: CdrExportFilter, to_format: ExportForm
         (_write_csv if to_format is ExportFormat.CSV else _write_json)(filtered)
 
 
-def _write_json(rows: Iterable[sqlite3.Row]) -> None:
+def _write_json(rows: Iterable[Row]) -> None:
     # By hand: a record stays byte for byte as received, and only one is in memory at a time.
     out = sys.stdout.buffer
     separator = b"[\n"
@@ -123,14 +122,14 @@ def _write_json(rows: Iterable[sqlite3.Row]) -> None:
     out.flush()
 
 
-def _write_csv(rows: Iterable[sqlite3.Row]) -> None:
+def _write_csv(rows: Iterable[Row]) -> None:
     writer = csv.writer(sys.stdout)
     writer.writerow(_CSV_COLUMNS)
     for row in rows:
         writer.writerow(list(_csv_cells(row, ChargeDetailRecord.from_json(row["body"]))))
 
 
-def _csv_cells(row: sqlite3.Row, cdr: ChargeDetailRecord) -> Iterator[object]:
+def _csv_cells(row: Row, cdr: ChargeDetailRecord) -> Iterator[object]:
     yield from (row["role"], row["peer"], format_timestamp(row["received_at"]))
     yield format_timestamp(row["forwarded_at"]) if row["forwarded_at"] else ""
     yield from (cdr.session_id, cdr.cpo_partner_session_id or "", cdr.emp_partner_session_id or "")

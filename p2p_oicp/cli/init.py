@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import shlex
 import time
 from collections.abc import Mapping
@@ -12,11 +11,10 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, create_file, toml_value
 from p2p_oicp.config import load_settings
+from p2p_oicp.crypto import PrivateKey
 from p2p_oicp.crypto.tls import Certificate, self_signed
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.peers.models import parse_name, parse_operator_id, parse_provider_id
@@ -207,11 +205,7 @@ def _validate_template(template: NodeTemplate) -> None:
 
 
 def _render_files(template: NodeTemplate) -> Mapping[str, bytes]:
-    private_key = Ed25519PrivateKey.generate()
-    public_key = private_key.public_key()
-    public_key_line = base64.b64encode(
-        public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    ).decode()
+    private_key = PrivateKey.generate()
     values = {
         "name": toml_value(template.name),
         "operators": toml_value(template.operators),
@@ -220,14 +214,14 @@ def _render_files(template: NodeTemplate) -> Mapping[str, bytes]:
         "url": toml_value(f"http://127.0.0.1:{template.peer_port}"),
         "peer_port": template.peer_port,
         "backend_port": template.backend_port,
-        "public_key": toml_value(public_key_line),
+        "public_key": toml_value(private_key.public.der_base64),
     }
     return {
         "node.toml": _NODE_TOML_TEMPLATE.format_map(values).encode(),
         "peers.toml": _PEERS_TOML.encode(),
         "for-partners.toml": _PARTNER_ENTRY_TEMPLATE.format_map(values).encode(),
-        "keys/node.key": private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-        "keys/node.pub": public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+        "keys/node.key": private_key.pem(),
+        "keys/node.pub": private_key.public.pem(),
     }
 
 

@@ -5,7 +5,6 @@ Both commands read the database directly, so they work while the node runs or is
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import SessionID
-from p2p_oicp.storage import ReadOnlyStore, open_readonly, sessions
+from p2p_oicp.storage import ReadOnlyStore, Row, open_readonly, sessions
 from p2p_oicp.storage.sessions import SessionState
 
 # What serves idempotency only: digests, and the stored responses, which the events show anyway.
@@ -122,7 +121,7 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _NON_TTY_WIDTH)
 
 
-def _session_to_dict(row: sqlite3.Row) -> dict[str, Any]:
+def _session_to_dict(row: Row) -> dict[str, Any]:
     values = {name: row[name] for name in row.keys() if name not in _HIDDEN_COLUMNS}  # noqa: SIM118  # a Row iterates values
     times = {
         name: format_timestamp(value) for name, value in values.items() if name in _TIME_COLUMNS and value is not None

@@ -12,14 +12,14 @@ from tests.meta.source import LAYERS, MODULES, PACKAGE
 from tests.support.paths import ROOT
 
 # Library: who may import it. Nothing else knows of sockets, SQL, multicast, metrics, keys or terminals.
-HTTP = ("client", "server", "builder", "node", "simulator", "cli")
-SQL = ("storage", "cli")
+HTTP = ("client", "server", "simulator")
+SQL = ("storage",)
 USERS = {
     "aiohttp": HTTP,
-    "yarl": HTTP,
+    "yarl": (*HTTP, "cli.client"),
     "http": HTTP,  # but http.HTTPStatus, whose names are no I/O
     "urllib.request": (),
-    "socket": (*HTTP, "runner"),
+    "socket": HTTP,
     "sqlite3": SQL,
     "sqlalchemy": SQL,
     "aiosqlite": SQL,
@@ -27,7 +27,7 @@ USERS = {
     "asyncpg": SQL,
     "zeroconf": ("peering.discovery",),
     "prometheus_client": ("server",),
-    "cryptography": ("crypto", "cli"),
+    "cryptography": ("crypto",),
     "nacl": ("crypto",),
     "bcrypt": ("crypto",),
     "typer": ("cli",),
@@ -76,7 +76,7 @@ def test_pure_modules_neither_wait_nor_write_logs():
 
 
 def test_the_tables_above_name_modules_that_exist():
-    places = {place for users in USERS.values() for place in users} | {*PURE, *LAYERS} - {"", "concurrency"}
+    places = {place for users in USERS.values() for place in users} | {*PURE, *LAYERS} - {""}
     assert [place for place in sorted(places) if f"{PACKAGE}.{place}" not in MODULES] == []
 
 
