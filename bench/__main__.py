@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -39,6 +40,8 @@ MEASUREMENTS: Mapping[tuple[int, ...], Measure] = MappingProxyType(
 def main() -> int:
     """Run; 1 where a bar was missed, or a row is worse than at the commit that is compared with."""
     options = _options()
+    # `timeout` ends a run by SIGTERM: servers and checkouts have to be cleaned up then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     groups = {bars: measure for bars, measure in MEASUREMENTS.items() if set(bars) & set(options.only or bars)}
     if options.compare:
         return compare_commits(

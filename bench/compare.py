@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -148,6 +149,7 @@ def print_comparisons(comparisons: Iterable[Comparison], old: str, new: str) -> 
 def _checkout(commit: str, folder: Path) -> Iterator[Checkout]:
     """Check a commit out into a worktree of its own, which is gone afterwards."""
     name, root = _git("describe", "--always", commit), folder / "commit"
+    _git("worktree", "prune")  # of runs that were killed
     _git("worktree", "add", "--detach", str(root), commit)
     try:
         yield Checkout(name, root)
@@ -182,16 +184,19 @@ def _run_benchmark(
     ]
     # PYTHONPATH: the package is installed once, in editable form, from one of the checkouts.
     variables = os.environ | {"PYTHONPATH": str(root)} | environment
-    done = subprocess.run(
+    # A session of its own, whose processes are all ended with it: the benchmark, its servers and its load.
+    benchmark = subprocess.Popen(
         [*command, *(["--quick"] if quick else [])],
-        cwd=root,
-        env=variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        cwd=root, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        _, errors = benchmark.communicate()
+    except BaseException:
+        os.killpg(benchmark.pid, signal.SIGTERM)
+        benchmark.wait()
+        raise
     if not report.exists():
-        raise BenchmarkError(f"the benchmark of {root} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        raise BenchmarkError(f"the benchmark of {root} ended with {benchmark.returncode}:\n{errors[-2000:]}")
     rows = orjson.loads(report.read_bytes())["rows"]
     # `--only 9` also prints the rows of bar 7, which are measured together with it.
     return {(row["bar"], row["what"]): row for row in rows}
