@@ -369,8 +369,6 @@ imports = Table(
     "imports",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("dataset", Integer, nullable=False),
-    Column("source", Text, nullable=False),
     Column("changeset", LargeBinary, nullable=False),  # without its records, in MessagePack
     Column("last_change", Integer, nullable=False),  # the newest change before the import
     Column("spool_name", Text, nullable=False),  # the file that has its records

@@ -51,8 +51,8 @@ def spool_files(database: Path) -> list[Path]:
     return list(database.parent.glob(f"{database.name}-import-*"))
 
 
-def any_source(_source: str) -> bool:
-    return True
+def any_source(source: str) -> str:
+    return source or "us"
 
 
 async def living(store, source: str = OWN) -> dict[str, str]:

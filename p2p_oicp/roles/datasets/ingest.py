@@ -123,7 +123,12 @@ async def ingest_push(
 
 async def resume_interrupted_imports(context: Services) -> None:
     """Finish the imports that a crash interrupted; see `DatasetCoordinator.recover`. Call it before serving."""
-    await context.datasets.recover(lambda source: source == OWN or context.registry.by_id(source) is not None)
+
+    def find_name(source: str) -> str | None:
+        owner = context.local_peer if source == OWN else context.registry.by_id(source)
+        return owner.name if owner is not None else None
+
+    await context.datasets.recover(find_name)
 
 
 @dataclass(slots=True)

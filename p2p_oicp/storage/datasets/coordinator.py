@@ -287,20 +287,32 @@ class DatasetCoordinator:
         """Begin an import whose records arrive little by little; it needs no exclusive right until it is applied."""
         return await StagedImport.create(self._store, self._now)
 
-    async def recover(self, is_known_source: Callable[[str], bool]) -> None:
+    async def recover(self, find_name: Callable[[str], str | None]) -> None:
         """Finish what a crash interrupted; call it once, before anything is served.
 
-        The import of a source that is not known any more is given up: what its peer may publish is not known either.
-        The peer has not got an answer to its push, so it will push again if it is paired again.
+        An import that cannot be finished is given up, and what is applied of it stays: its spool file was removed, or
+        its source is not known any more, and so what that peer may publish is not known either. The peer has not got
+        an answer to its push: it will push again if it is paired again.
+
+        Args:
+            find_name: returns the name of a source for the log; None if the source is not known any more.
+
+        Raises:
+            StoreError: the database cannot be written, or a spool file cannot be read.
+
         """
         for staged in await load_interrupted_imports(self._store, self._now):
             changeset = staged.changeset
-            event_log = log.bind(dataset=changeset.dataset.label, source=changeset.source)
-            if is_known_source(changeset.source):
-                event_log.warning("import.resumed", changed=await staged.finish())
-            else:
+            name = find_name(changeset.source)
+            event_log = log.bind(dataset=changeset.dataset.label, source=name or changeset.source)
+            if not await staged.has_whole_file():
+                await staged.discard()
+                event_log.error("import.spool_missing", todo="push everything again")
+            elif name is None:
                 await staged.discard()
                 event_log.warning("import.orphaned")
+            else:
+                event_log.warning("import.resumed", changed=await staged.finish())
 
 
 class PullImport:

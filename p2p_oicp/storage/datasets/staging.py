@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import msgspec
-import structlog
 from sqlalchemy import bindparam, delete, func, insert, select
 
 from p2p_oicp.concurrency import shield_until_done
@@ -41,8 +40,6 @@ from p2p_oicp.storage.sqlite.writer import Lane, Transaction
 from p2p_oicp.storage.statements import compiled
 from p2p_oicp.storage.store import Row, Store
 
-log = structlog.get_logger(__name__)
-
 #: Returns the time in seconds since the epoch. Jobs call it when they run: a delta pull finds changes by their time, so
 #: a record must not be much older than the commit that makes it visible.
 Now = Callable[[], float]
@@ -57,12 +54,7 @@ _MAX_CHANGE = 2**63 - 1
 _imports, _records, _spool = imports.c, dataset_records.c, spool.c
 _INSERT_IMPORT = compiled(
     insert(imports)
-    .values(
-        {
-            name: bindparam(name)
-            for name in ("dataset", "source", "changeset", "last_change", "spool_name", "spool_size")
-        }
-    )
+    .values({name: bindparam(name) for name in ("changeset", "last_change", "spool_name", "spool_size")})
     .returning(_imports.id)
 )
 #: All imports behind their commit point, the oldest first.
@@ -110,13 +102,14 @@ _decode_changeset = msgspec.msgpack.Decoder(Changeset).decode
 class _CommittedImport:
     """A row of ``imports``.
 
-    ``changeset`` is without its records and keys, which the spool file has. Records up to ``last_change`` are older
-    than the import.
+    ``changeset`` is without its records and keys, which the spool file of ``spool_size`` bytes has. Records up to
+    ``last_change`` are older than the import.
     """
 
     id: int
     changeset: Changeset
     last_change: int
+    spool_size: int
 
 
 class StagedImport:
@@ -155,6 +148,10 @@ class StagedImport:
     def changeset(self) -> Changeset:
         """The committed changeset, without its records."""
         return self._require_committed().changeset
+
+    async def has_whole_file(self) -> bool:
+        """Return whether the file of a committed import is there in its whole length. Raises StoreError."""
+        return await self._spool_file.size() == self._require_committed().spool_size
 
     async def append(self, records: Sequence[DatasetRecord], deleted_keys: Sequence[str] = ()) -> None:
         """Stage records and deletions. Raises StoreError; then only ``discard`` is left to do."""
@@ -273,14 +270,12 @@ def commit_import(
     last_change = int(counter["value"] or 0) if counter else 0
     row = tx.one(
         _INSERT_IMPORT,
-        dataset=changeset.dataset,
-        source=changeset.source,
         changeset=_encode(changeset),
         last_change=last_change,
         spool_name=spool_name,
         spool_size=spool_size,
     )
-    return _CommittedImport(int(row["id"]) if row else 0, changeset, last_change), changed_groups
+    return _CommittedImport(int(row["id"]) if row else 0, changeset, last_change, spool_size), changed_groups
 
 
 def apply_chunk(tx: Transaction, changeset: Changeset, chunk: _Chunk | bytes, now: Now) -> tuple[int, list[str]]:
@@ -347,29 +342,17 @@ async def _replaced_group_keys(store: Store, changeset: Changeset) -> list[str]:
 
 
 async def load_interrupted_imports(store: Store, now: Now) -> list[StagedImport]:
-    """Return the imports that a crash interrupted behind their commit point, and remove all other spool files.
-
-    An import whose file is not there in its whole length is logged and given up: what is applied of it stays.
-    """
+    """Return the imports that a crash interrupted behind their commit point, and remove all other spool files."""
     interrupted: list[StagedImport] = []
     rows = await store.query(ALL_IMPORTS)
     await store.spool.purge_except({row["spool_name"] for row in rows})
     for row in rows:
         spool_file = store.spool.file(row["spool_name"])
         await _restore_spool_file(store, row["id"], spool_file)
-        # The columns follow a peer that is renamed, the encoded changeset does not.
-        changeset = replace(_decode_changeset(row["changeset"]), source=row["source"])
-        staged = StagedImport(store, now, spool_file, _CommittedImport(row["id"], changeset, row["last_change"]))
-        if await spool_file.size() == row["spool_size"]:
-            interrupted.append(staged)
-        else:
-            log.error(
-                "import.spool_missing",
-                source=changeset.source,
-                dataset=changeset.dataset.name,
-                todo="push everything again",
-            )
-            await staged.discard()
+        committed = _CommittedImport(
+            row["id"], _decode_changeset(row["changeset"]), row["last_change"], row["spool_size"]
+        )
+        interrupted.append(StagedImport(store, now, spool_file, committed))
     return interrupted
 
 

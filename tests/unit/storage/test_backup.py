@@ -41,8 +41,8 @@ def damaged(file) -> None:
 
 def in_the_middle_of_a_push(file) -> None:
     with closing(sqlite3.connect(file)) as database:
-        row = (1, 1, "", b"", 0, f"{file.name}-import-1", 99)
-        database.execute("INSERT INTO imports VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        row = (1, b"", 0, f"{file.name}-import-1", 99)
+        database.execute("INSERT INTO imports VALUES (?, ?, ?, ?, ?)", row)
         database.commit()
 
 

@@ -12,8 +12,6 @@ def upgrade() -> None:
     op.create_table(
         "imports",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("dataset", sa.Integer(), nullable=False),
-        sa.Column("source", sa.Text(), nullable=False),
         sa.Column("changeset", sa.LargeBinary(), nullable=False),
         sa.Column("last_change", sa.Integer(), nullable=False),
         sa.Column("spool_name", sa.Text(), nullable=False),

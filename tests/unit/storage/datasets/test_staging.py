@@ -105,7 +105,7 @@ async def test_an_interrupted_import_of_an_unknown_source_is_discarded(database,
         with pytest.raises(StoreError):
             await DatasetCoordinator(store, lambda: 150.0).apply(push("fullLoad", source="peer", **many(600)))
     async with open_store(database) as store:
-        await DatasetCoordinator(store, lambda: 200.0).recover(lambda source: source == OWN)
+        await DatasetCoordinator(store, lambda: 200.0).recover(lambda source: "us" if source == OWN else None)
         assert await living(store, "peer") == {}
         assert (await store.query(STAGED))[0]["n"] == 0
         assert spool_files(database) == []
