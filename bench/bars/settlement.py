@@ -21,7 +21,7 @@ _MESSAGES_PER_SECOND = 200.0
 _EXPECTED_RESULT = '"Result":true'
 _DELIVERY_TIMEOUT_SECONDS = 30.0
 #: µs of CPU of both nodes.
-_MAX_CPU = {"notification": 2_500.0, "CDR": 3_000.0}
+_MAX_CPU = {"notification": 3_000.0, "CDR": 3_500.0}
 
 
 def measure(bench: Bench) -> list[Row]:
