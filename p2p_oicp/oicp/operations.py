@@ -75,7 +75,8 @@ class Operation:
         aliases: Further paths at which it is served, never sent to.
         response: The model of the response; a refusal may be an Acknowledgement instead (D57).
         deadline: Seconds until the client gives up.
-        sender_paths: Where a request has its sending party: attribute paths, tried in order.
+        sender_path: Where a request names its sending party: an attribute path.
+        id_path: Where it has the party of the EvseID or EvcoID that has to be its sender's (RULES L10).
         paged: Whether the query may have ``page`` and ``size``.
     """
 
@@ -89,7 +90,8 @@ class Operation:
     routed_by: Routing
     retry: Retry = Retry.SAFE
     deadline: float
-    sender_paths: tuple[str, ...] = ()
+    sender_path: str = ""
+    id_path: str = ""
     paged: bool = False
 
     @property
@@ -100,11 +102,6 @@ class Operation:
     def is_push(self) -> bool:
         """Whether it carries records with an ActionType."""
         return self.name.startswith("Push")
-
-    @property
-    def sender_is_derived(self) -> bool:
-        """Whether the only trace of its sender in the body is the operator of an EvseID."""
-        return bool(self.sender_paths) and all(sender_path.endswith(".operator") for sender_path in self.sender_paths)
 
     @property
     def command(self) -> str:
@@ -169,20 +166,20 @@ _CHARGING_PATH = "charging/v21"
 _RESERVATION_PATH = f"{_CHARGING_PATH}/providers/{{providerID}}/authorize-remote-reservation"
 _STATUS_PATH = "evsepull/v21/providers/{providerID}/status-records"
 
-_authorize_operation = partial(Operation, sender=Party.CPO, retry=Retry.SAME_SESSION, deadline=_INTERACTIVE_TIMEOUT)
-_session_operation = partial(Operation, sender=Party.CPO, routed_by=Routing.SESSION, deadline=_SETTLEMENT_TIMEOUT)
-_push_operation = partial(Operation, routed_by=Routing.PARTIES, deadline=_BULK_TIMEOUT)
-_pull_operation = partial(
-    Operation, sender=Party.EMP, routed_by=Routing.STORE, deadline=_BULK_TIMEOUT, sender_paths=("provider_id",)
+_authorize_operation = partial(
+    Operation, sender=Party.CPO, retry=Retry.SAME_SESSION, deadline=_INTERACTIVE_TIMEOUT, sender_path="operator_id"
 )
-_remote_operation = partial(
+_session_operation = partial(
     Operation,
-    sender=Party.EMP,
-    routed_by=Routing.EVSE,
-    retry=Retry.NEVER,
-    deadline=_REMOTE_TIMEOUT,
-    sender_paths=("provider_id",),
+    sender=Party.CPO,
+    routed_by=Routing.SESSION,
+    deadline=_SETTLEMENT_TIMEOUT,
+    id_path="evse_id.operator",
 )
+_push_operation = partial(Operation, routed_by=Routing.PARTIES, deadline=_BULK_TIMEOUT)
+_provider_operation = partial(Operation, sender=Party.EMP, sender_path="provider_id")
+_pull_operation = partial(_provider_operation, routed_by=Routing.STORE, deadline=_BULK_TIMEOUT)
+_remote_operation = partial(_provider_operation, routed_by=Routing.EVSE, retry=Retry.NEVER, deadline=_REMOTE_TIMEOUT)
 
 OPERATIONS: tuple[Operation, ...] = (
     _authorize_operation(
@@ -192,7 +189,7 @@ OPERATIONS: tuple[Operation, ...] = (
         request=charging.AuthorizeStart,
         response=charging.AuthorizationStart,
         routed_by=Routing.IDENTIFICATION,
-        sender_paths=("operator_id",),
+        id_path="evse_id.operator",
     ),
     _authorize_operation(
         name="AuthorizeStop",
@@ -201,21 +198,19 @@ OPERATIONS: tuple[Operation, ...] = (
         request=charging.AuthorizeStop,
         response=charging.AuthorizationStop,
         routed_by=Routing.SESSION,
-        sender_paths=("operator_id",),
     ),
     _session_operation(
         name="ChargingNotifications",
         method="charging_notifications",
         path="notificationmgmt/v11/charging-notifications",
         request=charging.ChargingNotification,
-        sender_paths=("operator_id", "evse_id.operator"),  # the OperatorID is optional (D37)
+        sender_path="operator_id",  # optional (D37)
     ),
     _session_operation(
         name="ChargeDetailRecord",
         method="charge_detail_record",
         path="cdrmgmt/v22/operators/{operatorID}/charge-detail-record",
         request=charging.ChargeDetailRecord,
-        sender_paths=("evse_id.operator",),
     ),
     _push_operation(
         name="PushEvseData",
@@ -223,7 +218,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="evsepush/v23/operators/{operatorID}/data-records",
         request=evse.PushEvseData,
         sender=Party.CPO,
-        sender_paths=("operator_evse_data.operator_id",),
+        sender_path="operator_evse_data.operator_id",
     ),
     _push_operation(
         name="PushEvseStatus",
@@ -231,7 +226,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="evsepush/v21/operators/{operatorID}/status-records",
         request=evse.PushEvseStatus,
         sender=Party.CPO,
-        sender_paths=("operator_evse_status.operator_id",),
+        sender_path="operator_evse_status.operator_id",
     ),
     _push_operation(
         name="PushPricingProductData",
@@ -239,7 +234,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="dynamicpricing/v10/operators/{operatorID}/pricing-products",
         request=pricing.PushPricingProductData,
         sender=Party.CPO,
-        sender_paths=("pricing_product_data.operator_id",),
+        sender_path="pricing_product_data.operator_id",
     ),
     _push_operation(
         name="PushEVSEPricing",
@@ -257,13 +252,14 @@ OPERATIONS: tuple[Operation, ...] = (
         sender=Party.CPO,
         routed_by=Routing.STORE,
         deadline=_BULK_TIMEOUT,
-        sender_paths=("operator_id",),
+        sender_path="operator_id",
     ),
     _remote_operation(
         name="AuthorizeRemoteStart",
         method="authorize_remote_start",
         path=f"{_CHARGING_PATH}/providers/{{providerID}}/authorize-remote/start",
         request=charging.AuthorizeRemoteStart,
+        id_path="identification.provider",
     ),
     _remote_operation(
         name="AuthorizeRemoteStop",
@@ -278,6 +274,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="reservation/v11/providers/{providerID}/reservation-start-request",
         aliases=(f"{_RESERVATION_PATH}/start",),
         request=charging.AuthorizeRemoteReservationStart,
+        id_path="identification.provider",
     ),
     _remote_operation(
         name="AuthorizeRemoteReservationStop",
@@ -323,7 +320,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="dynamicpricing/v10/providers/{providerID}/pricing-products",
         request=pulls.PullPricingProductData,
         response=pulls.PricingProducts,
-        sender_paths=(),  # the one pull without a ProviderID in its body (D67)
+        sender_path="",  # the one pull without a ProviderID in its body (D67)
     ),
     _pull_operation(
         name="PullEVSEPricing",
@@ -338,7 +335,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="authdata/v21/providers/{providerID}/push-request",
         request=pulls.PushAuthenticationData,
         sender=Party.EMP,
-        sender_paths=("provider_authentication_data.provider_id",),
+        sender_path="provider_authentication_data.provider_id",
     ),
     _pull_operation(
         name="GetChargeDetailRecords",
@@ -389,12 +386,14 @@ def find(path: str) -> Route | None:
 
 
 def sender_party(operation: Operation, message: Message) -> OperatorID | ProviderID | None:
-    """Return the sending party in the body of a message; None if there is none."""
-    for attribute in operation.sender_paths:
-        try:
-            party_id = attrgetter(attribute)(message)
-        except AttributeError:  # an optional member of the path is absent
-            continue
-        if isinstance(party_id, (OperatorID, ProviderID)):
-            return party_id
-    return None
+    """Return the sending party in the body of a message: the one it names, else the one of its id; None without."""
+    return party_at(operation.sender_path, message) or party_at(operation.id_path, message)
+
+
+def party_at(path: str, message: Message) -> OperatorID | ProviderID | None:
+    """Return the party at an attribute path of an operation; None if the message has none there."""
+    try:
+        party = attrgetter(path)(message) if path else None
+    except AttributeError:  # an optional member of the path is absent
+        return None
+    return party if isinstance(party, (OperatorID, ProviderID)) else None

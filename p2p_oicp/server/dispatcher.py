@@ -24,7 +24,7 @@ from p2p_oicp.oicp import (
     read,
     read_records,
 )
-from p2p_oicp.oicp.operations import OPERATIONS, Operation, Party, Route, find, sender_party
+from p2p_oicp.oicp.operations import OPERATIONS, Operation, Party, Route, find, party_at
 from p2p_oicp.peers import Peer, Profile
 from p2p_oicp.roles import CpoRole, EmpRole, OperationRequest, OperationResponse
 from p2p_oicp.roles.context import OperationHandler, TransactionalSigner
@@ -127,13 +127,15 @@ class OperationDispatcher:
         """
         message, peer = None, principal.peer
         try:
-            # Order: the contract first, for a message under none is not even parsed.
-            if peer is not None:
-                _check_contract(peer, operation)
+            # Order: that of RULES L25.
             operation_request = _read(operation, party, peer, request, body, sign_in_transaction)
             message = operation_request.message
-            operation_request = self._check_sender(operation_request, principal, request)
-            return await self._invoke(operation_request)
+            operation_request = self._identify_sender(operation_request, principal, request)
+            handler = self._handler_for(operation)
+            self._check_id(operation_request)
+            if (peer := operation_request.peer) is not None:
+                _check_contract(peer, operation)
+            return await self._invoke(handler, operation_request)
         except (InvalidMessage, Refusal) as error:
             return self.refuse(operation, error, peer, SessionIds.from_message(message))
         except StoreError as error:
@@ -186,9 +188,9 @@ class OperationDispatcher:
             raise Refusal(StatusCodeValue.SERVICE_NOT_AVAILABLE, f"{operation.name} is not offered by this node")
         return handler
 
-    async def _invoke(self, request: OperationRequest[Message]) -> OperationResponse:
+    async def _invoke(self, handler: OperationHandler, request: OperationRequest[Message]) -> OperationResponse:
         if self._listener_kind is ListenerKind.BACKEND:
-            return await self._handler_for(request.operation)(request)
+            return await handler(request)
         peer = request.peer
         # An authenticated request shows that the peer is up: what waits for it in backoff is sent now. Asked first, for
         # nearly always nothing waits, and the answer costs no await.
@@ -196,35 +198,40 @@ class OperationDispatcher:
             await self._liveness.mark_alive(peer.id)
         self._limiter.acquire(peer)
         try:
-            return await self._handler_for(request.operation)(request)
+            return await handler(request)
         finally:
             self._limiter.release(peer)
 
-    def _check_sender(
+    def _identify_sender(
         self, request: OperationRequest[Message], principal: Principal, http_request: InboundRequest
     ) -> OperationRequest[Message]:
-        """Compare the sender in the body with the path (CPO-01, Security); without one in the path, it alone counts."""
-        body_party = sender_party(request.operation, request.message)
-        if body_party is None:
-            return request
+        """Compare the sender in the body with the path (CPO-01, Security); without one in the path, find the sender."""
+        party = party_at(request.operation.sender_path, request.message)
         if request.sender_id is None:
-            peer = self._authenticator.authorize_party(principal, body_party, http_request)
-            _check_contract(peer, request.operation)
-            return replace(request, peer=peer)
+            # An EvseID names the sender only where nothing else does (RULES L19).
+            if party is None and principal.peer is None:
+                party = party_at(request.operation.id_path, request.message)
+            if party is not None:
+                return replace(request, peer=self._authenticator.authorize_party(principal, party, http_request))
         # As text first: parsing an identifier costs some microseconds, and partners spell their own id in one way.
-        is_same = body_party.text == request.sender_id or type(body_party)(request.sender_id) == body_party
-        if not is_same and not self._is_delegated(body_party, request):
-            raise Unauthorized(f"the body speaks for {body_party}, the path for {request.sender_id}")
+        elif party is not None and party.text != request.sender_id and type(party)(request.sender_id) != party:
+            raise Unauthorized(f"the body speaks for {party}, the path for {request.sender_id}")
         return request
 
-    def _is_delegated(self, derived_party: OperatorID | ProviderID, request: OperationRequest[Message]) -> bool:
-        """Say whether the path's party may act for the operator of an EvseID: a hub operator for its sub-operators."""
-        peer = request.peer
-        return (
-            request.operation.sender_is_derived
-            and peer is not None
-            and self._authenticator.is_authorized_for(peer, derived_party)
-        )
+    def _check_id(self, request: OperationRequest[Message]) -> None:
+        """Raise Refusal 018 or 019 where an id in the body is not the sender's own (RULES L10); a hub has all EvcoIDs.
+
+        Its own are those of all its parties: a hub operator sends for its sub-operators.
+        """
+        party, peer = party_at(request.operation.id_path, request.message), request.peer
+        if party is None or peer is None or party.text == request.sender_id:
+            return
+        is_operator = isinstance(party, OperatorID)
+        if self._authenticator.is_authorized_for(peer, party) or (peer.default_route and not is_operator):
+            return
+        code = StatusCodeValue.INCONSISTENT_EVSE_ID if is_operator else StatusCodeValue.INCONSISTENT_EVCO_ID
+        id_name = "EvseID" if is_operator else "EvcoID"
+        raise Refusal(code, f"the {id_name} is one of {party}, which {peer.name} does not speak for")
 
 
 def _read(
