@@ -29,6 +29,7 @@ from p2p_oicp.delivery import (
 )
 from p2p_oicp.delivery.hello import HelloClient
 from p2p_oicp.peering import Peering, PeersChanged
+from p2p_oicp.peering.peer_tls import CertificateExpiryJob
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, Services
 from p2p_oicp.roles.context import EMP_BACKEND, RemovedPeers
@@ -321,6 +322,9 @@ def background_jobs(components: NodeComponents) -> dict[str, Worker]:
             services, storage_settings.history_days, storage_settings.evidence_days
         ),
     }
+    identity = components.peering.identity
+    if identity.tls is not None:
+        workers["certificate expiry"] = CertificateExpiryJob(identity.tls, identity.clock)
     if components.emp:
         wakeup, backoff = services.wakeups.register(Destination(EMP_BACKEND)), components.environment.backoff
         target = BackendDeliveryTarget(components.emp_backend)

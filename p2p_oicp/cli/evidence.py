@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -10,14 +12,13 @@ import typer
 
 from p2p_oicp.cli import client
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption
-from p2p_oicp.client.bodies import BoundedBody
 from p2p_oicp.clock import format_timestamp
-from p2p_oicp.crypto.evidence_file import Evidence, SignedStatement, read_evidence
-from p2p_oicp.errors import ConfigurationError, PeerProtocolError, VerificationError
-from p2p_oicp.peers.descriptor import verify_descriptor
-
-_COMPRESSION_MAGIC = (b"\x1f\x8b", b"\x78")  # gzip and zlib; no JSON begins so
-_MAX_DECODED_BYTES = 1024 * 1024
+from p2p_oicp.config.peers_file import load_peers
+from p2p_oicp.crypto import PublicKey
+from p2p_oicp.crypto.evidence_file import Evidence, SignedStatement, decode_body, read_evidence
+from p2p_oicp.errors import ConfigurationError, VerificationError
+from p2p_oicp.peers import Peer
+from p2p_oicp.peers.descriptor import verify_descriptor, verify_key_chain
 
 
 def register(app: typer.Typer) -> None:
@@ -31,15 +32,23 @@ def register(app: typer.Typer) -> None:
 def export(
     session_id: Annotated[str, typer.Argument(metavar="SESSION-ID", help="The session.")],
     config: ConfigOption = DEFAULT_CONFIG,
+    peer: Annotated[
+        str | None,
+        typer.Option("--peer", metavar="NAME", help="With which peer; absent: the one that the session is with."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Where to write; absent: SESSION-ID.evidence.")
     ] = None,
 ) -> None:
-    """Write all signed requests and answers of a session into one file. The node has to run."""
-    response = client.call_admin(config, "GET", f"/admin/v1/evidence/{quote(session_id, safe='')}")
+    """Write the signed requests and answers between a peer and us of a session into one file. The node has to run."""
+    query = "" if peer is None else f"?peer={quote(peer, safe='')}"
+    response = client.call_admin(config, "GET", f"/admin/v1/evidence/{quote(session_id, safe='')}{query}")
     file = out or Path(f"{session_id}.evidence")
     try:
-        file.write_text(response["file"], encoding="utf-8")
+        # Created for its owner only: it contains UIDs.
+        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, "w", encoding="utf-8") as stream:
+            stream.write(response["file"])
     except OSError as exc:
         raise ConfigurationError(f"{file}: cannot be written: {exc.strerror}") from exc
     typer.echo(file)
@@ -47,12 +56,71 @@ def export(
 
 def verify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `evidence export` has written.")],
+    peers: Annotated[
+        Path | None,
+        typer.Option("--peers", metavar="FILE", help="A peers file: whose keys you know."),
+    ] = None,
 ) -> None:
     """Verify, offline, who signed what and when; fails if anything in the file is not verified."""
-    evidence = read_evidence_file(file)
-    typer.echo(format_evidence(evidence))
-    if evidence.unverified:
-        raise VerificationError(f"{file}: not verified: {'; '.join(evidence.unverified)}")
+    evidence, owners = read_evidence_file(file), KeyOwners()
+    owners.add_peers(() if peers is None else load_peers(peers))
+    owners.add_descriptors(evidence.descriptors)
+    typer.echo(format_evidence(evidence, owners))
+    if reasons := [*evidence.unverified, *owners.contradictions, *owners.unknown_keys(evidence)]:
+        raise VerificationError(f"{file}: not verified: {'; '.join(map(_sanitize, reasons))}")
+
+
+class KeyOwners:
+    """Whose key is this: what a peers file says, and what descriptors say that are signed with the key.
+
+    Attributes:
+        contradictions: Descriptors that take the name of a peer of the file whose keys they do not follow from.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._pinned: dict[str, list[PublicKey]] = {}
+        self._descriptions: list[str] = []
+        self.contradictions: list[str] = []
+
+    def add_peers(self, peers: Iterable[Peer]) -> None:
+        """Add the keys of a peers file; they come first."""
+        for peer in peers:
+            self._pinned[peer.name] = [PublicKey.from_base64(line) for line in peer.public_keys]
+            self._names |= {key.key_id: peer.name for key in self._pinned[peer.name]}
+
+    def add_descriptors(self, bodies: Iterable[bytes]) -> None:
+        """Add the keys that the descriptors are signed with; other keys that they list may be anyone's."""
+        for body in bodies:
+            try:
+                signed = verify_descriptor(body)
+                if pinned := self._pinned.get(signed.descriptor.name):
+                    verify_key_chain(signed, pinned)
+            except VerificationError as exc:
+                self.contradictions.append(f"a descriptor in it: {exc}")
+                continue
+            descriptor = signed.descriptor
+            parties = " ".join(party.text for party in (*descriptor.operators, *descriptor.providers))
+            for key_id in sorted(signed.proved_keys):
+                self._names.setdefault(key_id, descriptor.name)
+                self._descriptions.append(f"  {key_id}  {descriptor.name}, {descriptor.url}, {parties}")
+
+    def name_of(self, key_id: str) -> str:
+        """Return the name of a key's owner."""
+        return _sanitize(self._names.get(key_id, "UNKNOWN KEY"))
+
+    def unknown_keys(self, evidence: Evidence) -> list[str]:
+        """Return, for each key that has signed a statement, or the file, and is nobody's, that it is unknown."""
+        keys = (*(statement.key for statement in evidence.statements), evidence.signer_key)
+        return [
+            f"key {key_id} is nobody's: no descriptor in the file is signed with it, and no peers file (--peers) has it"
+            for key_id in dict.fromkeys(key.key_id for key in keys)
+            if key_id not in self._names
+        ]
+
+    def describe(self) -> list[str]:
+        """Return the keys that descriptors are signed with, and what these say, in lines."""
+        return [_sanitize(line) for line in self._descriptions]
 
 
 def read_evidence_file(path: Path) -> Evidence:
@@ -64,25 +132,23 @@ def read_evidence_file(path: Path) -> Evidence:
     return read_evidence(content)
 
 
-def format_evidence(evidence: Evidence) -> str:
-    """Return the statements of a file, which of them are not verified, and whose keys signed them."""
-    verdict = "" if evidence.unverified else ", all signatures fit"
+def format_evidence(evidence: Evidence, owners: KeyOwners) -> str:
+    """Return the statements of a file, what is not verified, and whose keys signed them."""
+    problems = [*evidence.unverified, *owners.contradictions, *owners.unknown_keys(evidence)]
+    verdict = "" if problems else ", all signatures fit"
     lines = [f"Session {_sanitize(evidence.session_id)}: {len(evidence.statements)} signed statements{verdict}."]
-    lines += [f"NOT VERIFIED: {_sanitize(issue)}" for issue in evidence.unverified]
+    lines += [f"NOT VERIFIED: {_sanitize(problem)}" for problem in problems]
     for statement in evidence.statements:
-        lines += _format_statement(statement, evidence)
-    lines += [
-        "",
-        "The keys, and the descriptors of their owners (signed with the key):",
-        *_describe_key_owners(evidence),
-    ]
-    lines += [f"The file was written by the owner of {evidence.signer_key.key_id}.", "Compare the fingerprints."]
+        lines += _format_statement(statement, owners)
+    lines += ["", "The keys, and what their owners' descriptors (signed with the key) say:", *owners.describe()]
+    writer_id = evidence.signer_key.key_id
+    lines += [f"The file was written by {owners.name_of(writer_id)} ({writer_id}).", "Compare the fingerprints."]
     return "\n".join(lines)
 
 
-def _format_statement(statement: SignedStatement, evidence: Evidence) -> list[str]:
-    owner = _sanitize(evidence.key_owners.get(statement.key.key_id, "?"))
-    heading = f"{statement.number}. {_format_time(statement.signed_at)}  {owner} ({statement.key.key_id})"
+def _format_statement(statement: SignedStatement, owners: KeyOwners) -> list[str]:
+    key_id = statement.key.key_id
+    heading = f"{statement.number}. {_format_time(statement.signed_at)}  {owners.name_of(key_id)} ({key_id})"
     return [heading, f"   {_sanitize(statement.description)}", f"   {_sanitize(_decode_body(statement.body))}"]
 
 
@@ -95,34 +161,13 @@ def _format_time(at: int) -> str:
 
 
 def _decode_body(body: bytes) -> str:
-    if body.startswith(_COMPRESSION_MAGIC):
-        decoded = BoundedBody("", limit=_MAX_DECODED_BYTES, coding="gzip")
-        try:
-            decoded.add(body)
-            body = decoded.finish()
-        except PeerProtocolError:
-            return f"({len(body)} compressed bytes, which are damaged, or too many to be shown)"
-    return body.decode(errors="replace")
+    decoded = decode_body(body)
+    if decoded is None:
+        return f"({len(body)} compressed bytes, which are damaged, or too many to be shown)"
+    return decoded.decode(errors="replace")
 
 
 def _sanitize(text: str) -> str:
     """Return foreign text without control characters, indented: it can neither steer a terminal nor forge a line."""
     lines = ["".join(char if char.isprintable() else "\ufffd" for char in line) for line in text.splitlines()]
     return "\n      ".join(lines)
-
-
-def _describe_key_owners(evidence: Evidence) -> list[str]:
-    lines = []
-    for body in evidence.descriptors:
-        try:
-            signed = verify_descriptor(body)
-        except VerificationError as exc:
-            lines.append(f"  a descriptor whose signature is missing or invalid: {_sanitize(str(exc))}")
-            continue
-        descriptor = signed.descriptor
-        parties = " ".join(party.text for party in (*descriptor.operators, *descriptor.providers))
-        lines += [
-            f"  {key.key.key_id}  {_sanitize(descriptor.name)}, {_sanitize(descriptor.url)}, {parties}"
-            for key in descriptor.keys
-        ]
-    return lines

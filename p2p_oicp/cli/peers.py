@@ -100,7 +100,10 @@ def join(
     typer.echo(format_descriptor(descriptor))
     if not yes and not typer.confirm("Pair with this company?"):
         raise typer.Exit(1)
-    response = client.call_admin(config, "POST", "/admin/v1/peers/join", {"link": link, "alias": name})
+    # The parties go along: the other node may name others since the question was shown.
+    parties = [*descriptor["operators"], *descriptor["providers"]]
+    payload: dict[str, object] = {"link": link, "alias": name, "parties": parties}
+    response = client.call_admin(config, "POST", "/admin/v1/peers/join", payload)
     typer.echo(f"{response['joined']} and this node are now peers of each other.")
 
 
@@ -177,7 +180,8 @@ def print_peers(peers: Sequence[dict[str, Any]]) -> None:
 
 
 def _format_state(peer: dict[str, Any]) -> str:
-    parts = [f"{peer['waiting']} waiting"] if peer.get("waiting") else []
+    parts = [f"held: {peer['held']}"] if peer.get("held") else []
+    parts += [f"{peer['waiting']} waiting"] if peer.get("waiting") else []
     if peer.get("failures"):
         parts.append(f"{peer['failures']} failures: {peer['last_error']}")
     return "; ".join(parts) or "-"

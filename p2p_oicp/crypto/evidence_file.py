@@ -1,23 +1,27 @@
 """Evidence files: the signed exchanges of a session in one file that can be verified offline.
 
-A file has two lines. The first is JSON: the exchanges as they were on the wire, the keys that their signatures name
-with their owners, and the owners' node descriptors. The second is the signature of the exporting node over the first.
+A file has two lines. The first is JSON: the exchanges as they were on the wire, the keys that their signatures name,
+and the owners' node descriptors. The second is the signature of the exporting node over the first.
 
 ``read_evidence`` verifies that (1) the second line matches the first, byte for byte; (2) each request has a valid
-signature that covers its body; (3) each response has one that covers its body and the signature of its request. Which
-company a key belongs to follows from its fingerprint, or from the descriptor, which is signed with it.
+signature that covers its body; (3) each response has one that covers its body and the signature of its request; (4) the
+operation, by the signed path and body, is the one that the exporting node says; (5) the session, by the signed bodies,
+is the one of the file. Which company a key belongs to is not said by the exporting node: that follows from the key's
+fingerprint, or from a descriptor that is signed with it.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from p2p_oicp.crypto.exchange import session_of
 from p2p_oicp.crypto.http_signatures import (
     SignedRequestParts,
     SignedResponseParts,
@@ -26,10 +30,16 @@ from p2p_oicp.crypto.http_signatures import (
 )
 from p2p_oicp.crypto.keys import PrivateKey, PublicKey
 from p2p_oicp.errors import VerificationError
+from p2p_oicp.oicp import SessionID
+from p2p_oicp.oicp.operations import BASE_PATH, find
 
 # A prefix of the signed bytes: a signature for one purpose must be none for another.
 _SIGNATURE_CONTEXT = b"p2p-oicp evidence v1\n"
 _VERSION = 1
+_COMPRESSION_MAGIC = (b"\x1f\x8b", b"\x78")  # gzip and zlib; no JSON begins so
+# zlib's own flag: the decompressor tells gzip from the zlib format.
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+_MAX_DECODED_BYTES = 1024 * 1024
 # What a file of any other content raises while it is read.
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError)
 
@@ -62,7 +72,6 @@ class Evidence:
         signer_key: The key of the node that exported the file.
         statements: The verified requests and responses.
         unverified: The exchanges that could not be verified, each with its position and the reason.
-        key_owners: Names of the owners by key id, as the exporting node knew them.
         descriptors: Node descriptors of the owners, as the exporting node had them.
     """
 
@@ -70,7 +79,6 @@ class Evidence:
     signer_key: PublicKey
     statements: tuple[SignedStatement, ...]
     unverified: tuple[str, ...]
-    key_owners: Mapping[str, str]
     descriptors: tuple[bytes, ...]
 
 
@@ -116,15 +124,14 @@ def read_evidence(file: bytes) -> Evidence:
         content = orjson.loads(lines[0])
         if content["version"] != _VERSION:
             raise VerificationError(f"evidence of version {content['version']}; this program knows {_VERSION}")
-        key_owners = [(PublicKey.from_base64(entry["public_key"]), str(entry["owner"])) for entry in content["keys"]]
-        keys_by_id = {key.key_id: key for key, _ in key_owners}
-        statements, unverified = _verify_exchanges(content["exchanges"], keys_by_id)
+        keys = [PublicKey.from_base64(entry["public_key"]) for entry in content["keys"]]
+        session_id = str(content["session_id"])
+        statements, unverified = _verify_exchanges(content["exchanges"], {key.key_id: key for key in keys}, session_id)
         return Evidence(
-            str(content["session_id"]),
+            session_id,
             signer_key,
             statements,
             unverified,
-            {key.key_id: owner for key, owner in key_owners},
             tuple(orjson.dumps(descriptor) for descriptor in content["descriptors"]),
         )
     except _MALFORMED as exc:
@@ -132,14 +139,14 @@ def read_evidence(file: bytes) -> Evidence:
 
 
 def _verify_exchanges(
-    exchanges: list[dict[str, Any]], keys_by_id: Mapping[str, PublicKey]
+    exchanges: list[dict[str, Any]], keys_by_id: Mapping[str, PublicKey], session_id: str
 ) -> tuple[tuple[SignedStatement, ...], tuple[str, ...]]:
     statements: list[SignedStatement] = []
     unverified: list[str] = []
     for number, exchange in enumerate(exchanges):
         first_number = 2 * number + 1
         try:
-            statements += _verify_exchange(first_number, exchange, keys_by_id)
+            statements += _verify_exchange(first_number, exchange, keys_by_id, session_id)
         except VerificationError as exc:
             unverified.append(
                 f"{first_number} and {first_number + 1} ({exchange['operation']} and its response): {exc}"
@@ -150,9 +157,8 @@ def _verify_exchanges(
 
 
 def _verify_exchange(
-    number: int, exchange: dict[str, Any], keys_by_id: Mapping[str, PublicKey]
+    number: int, exchange: dict[str, Any], keys_by_id: Mapping[str, PublicKey], session_id: str
 ) -> tuple[SignedStatement, SignedStatement]:
-    operation = exchange["operation"]
     request_json, response_json = exchange["request"], exchange["response"]
     request = SignedRequestParts(
         request_json["method"],
@@ -172,6 +178,7 @@ def _verify_exchange(
 
     request_signature = verify_request(request, find_key, None)  # (2)
     response_signature = verify_response(response, request.headers, find_key, 0.0)  # (3)
+    operation = _check_content(exchange["operation"], request, response_body, session_id)
     description = f"{operation}: {request.method} {request.authority}{request.path}"
     response_description = f"its response, HTTP {response.status}"
     return (
@@ -180,6 +187,37 @@ def _verify_exchange(
             number + 1, response_signature.key, response_signature.created, response_description, response.body
         ),
     )
+
+
+def _check_content(label: str, request: SignedRequestParts, response_body: bytes, session_id: str) -> str:
+    """Return the name of the operation that a request asks for, by its path and body.
+
+    Raises:
+        VerificationError: The exporting node calls it another, or it is of another session.
+    """
+    request_body, response_body = decode_body(request.body) or b"", decode_body(response_body) or b""
+    route = find(request.path.partition(f"{BASE_PATH}/")[2])
+    if route is None:
+        raise VerificationError(f"{request.path} is no path of OICP")
+    operation = route.choose(request_body).name
+    if label != operation:  # (4)
+        raise VerificationError(f"this is {operation}; the file calls it {label}")
+    found = session_of(operation, request_body, response_body)
+    if found is None or SessionID(found) != SessionID(session_id):  # (5)
+        raise VerificationError(f"this is of session {found}" if found else "this names no session")
+    return operation
+
+
+def decode_body(body: bytes) -> bytes | None:
+    """Return a body without its content coding (gzip or deflate); None if it is damaged, or larger than 1 MiB."""
+    if not body.startswith(_COMPRESSION_MAGIC):
+        return body
+    decompressor = zlib.decompressobj(_GZIP_OR_ZLIB)
+    try:
+        decoded = decompressor.decompress(body, _MAX_DECODED_BYTES)
+    except zlib.error:
+        return None
+    return decoded if decompressor.eof else None
 
 
 def _signature_line(key: PrivateKey, content_line: bytes) -> bytes:

@@ -30,6 +30,10 @@ RECORDED_OPERATIONS = frozenset(
 )
 
 
+# The responder of these may answer with another SessionID, which then is the session's.
+_OPENING_OPERATIONS = frozenset({"AuthorizeStart", "AuthorizeRemoteStart", "AuthorizeRemoteReservationStart"})
+
+
 class _SessionReference(msgspec.Struct, rename={"session_id": "SessionID"}):
     session_id: str | None = None
 
@@ -118,11 +122,16 @@ def prepare_exchange(
     """
     if operation not in RECORDED_OPERATIONS:
         return None
-    # Order: the response first, for the responder may answer with another SessionID, which then is the session's.
-    session_id = _session_id(decoded_body) or _session_id(request.body)
+    session_id = session_of(operation, request.body, decoded_body)
     if session_id is None:
         return None
     return PreparedExchange(session_id, RecordedExchange(now, operation, sent_by_us, peer, request, response))
+
+
+def session_of(operation: str, request_body: bytes, response_body: bytes) -> str | None:
+    """Return the SessionID of the session that an exchange belongs to, as sent; bodies are without content coding."""
+    bodies = (response_body, request_body) if operation in _OPENING_OPERATIONS else (request_body, response_body)
+    return next((session_id for body in bodies if (session_id := _session_id(body)) is not None), None)
 
 
 def signing_key_ids(exchange: bytes) -> list[str]:

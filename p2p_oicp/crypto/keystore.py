@@ -76,6 +76,10 @@ class OwnKeys:
                 return entry.private
         raise ConfigurationError("no key of this node is valid now; run: p2p-oicp keys rotate")
 
+    def private_keys(self) -> list[PrivateKey]:
+        """Return all private keys that were not deleted, also of keys that are not valid now."""
+        return [entry.private for entry in self.entries if entry.private is not None]
+
 
 def endorsement_message(successor: PublicKey, valid_from: float) -> bytes:
     """Return the bytes that a key signs to endorse its successor."""

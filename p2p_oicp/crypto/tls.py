@@ -1,8 +1,9 @@
 """X.509 certificates, and TLS contexts for mutual authentication.
 
 A peer's certificate is trusted if it is pinned (the whole certificate, or its fingerprint beside a CA), or if a
-configured CA issued it and it names a party of the peer: as common name, organisation or organisational unit of the
-subject, or as a DNS name or URI of the subject alternative names, each compared as a whole.
+configured CA issued it and it names a party of the peer: as common name of the subject, or as a DNS name or URI of the
+subject alternative names, each compared as a whole. Organisation and organisational unit name no party: what a CA
+checks of them differs.
 
 TLS contexts live as long as the node. New certificates, our own or those of peers, are loaded into them and apply to
 the next connection.
@@ -14,7 +15,7 @@ import base64
 import binascii
 import hashlib
 import ssl
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -27,8 +28,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from p2p_oicp.errors import ConfigurationError
-
-_SUBJECT_NAME_OIDS = (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME)
 
 
 class Certificate:
@@ -66,12 +65,8 @@ class Certificate:
         return self._x509.public_bytes(Encoding.PEM).decode()
 
     def names(self) -> frozenset[str]:
-        """Return all names in the subject and in the subject alternative names."""
-        names = {
-            str(attribute.value)
-            for oid in _SUBJECT_NAME_OIDS
-            for attribute in self._x509.subject.get_attributes_for_oid(oid)
-        }
+        """Return the common names of the subject, and the DNS names and URIs of the subject alternative names."""
+        names = {str(attribute.value) for attribute in self._x509.subject.get_attributes_for_oid(NameOID.COMMON_NAME)}
         try:
             alternative_names = self._x509.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         except x509.ExtensionNotFound:
@@ -99,23 +94,24 @@ def fingerprint_of(der: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(der).digest()).decode().rstrip("=")
 
 
+def pin_fingerprint(pin: str) -> str:
+    """Return the fingerprint of a pinned certificate (base64 of its DER), which may be a fingerprint already."""
+    return pin if pin.startswith("SHA256:") else fingerprint_of(base64.b64decode(pin))
+
+
 def self_signed(name: str, parties: list[str], hosts: list[str], *, now: float, days: int) -> tuple[bytes, bytes]:
     """Return a new private key and its self-signed certificate, both in PEM form, for test environments.
 
     Args:
         name: The common name.
-        parties: Party ids, written as organisational units.
+        parties: Party ids, written as URIs of the subject alternative names.
         hosts: DNS names and IP addresses of the server.
         now: Seconds since the epoch; the certificate is valid from 5 minutes before, for clocks that are behind.
         days: The validity in days.
     """
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name(
-        [
-            x509.NameAttribute(NameOID.COMMON_NAME, name),
-            *(x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, party) for party in parties),
-        ]
-    )
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    alternative_names = [*map(x509.UniformResourceIdentifier, parties), *map(_subject_alternative_name, hosts)]
     not_before = datetime.fromtimestamp(now, UTC) - timedelta(minutes=5)
     certificate = (
         x509.CertificateBuilder()
@@ -125,7 +121,7 @@ def self_signed(name: str, parties: list[str], hosts: list[str], *, now: float, 
         .serial_number(x509.random_serial_number())
         .not_valid_before(not_before)
         .not_valid_after(not_before + timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([_subject_alternative_name(host) for host in hosts]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(alternative_names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
@@ -167,21 +163,21 @@ class TlsIdentity:
         self._server_context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         self._trusted_certificates: set[str] = set()
         self._client_contexts: dict[tuple[str, ...], ssl.SSLContext] = {}
-        self.certificate, self.authorities = self._load()
+        self.certificate, self.chain, self.authorities = self._load()
 
     def __repr__(self) -> str:
         return f"<TlsIdentity {self.certificate.fingerprint} trusted={len(self._trusted_certificates)}>"
 
     def reload(self) -> None:
         """Read the files again; raises ConfigurationError, and then keeps everything as it was."""
-        self.certificate, self.authorities = self._load()
+        self.certificate, self.chain, self.authorities = self._load()
         # They are built again, with the new certificate, when the next connection needs one.
         self._client_contexts.clear()
 
-    def _load(self) -> tuple[Certificate, tuple[x509.Certificate, ...]]:
+    def _load(self) -> tuple[Certificate, list[x509.Certificate], list[x509.Certificate]]:
         certificate, key = self._key_pair_files
         try:
-            new_certificate = Certificate.from_pem(certificate.read_bytes())
+            chain = x509.load_pem_x509_certificates(certificate.read_bytes())
             authorities = x509.load_pem_x509_certificates(self._ca.read_bytes()) if self._ca is not None else []
             # Order: a scratch context first. A load that fails half-way leaves a context with a certificate and
             # without its key, and the server's context is in use.
@@ -192,7 +188,7 @@ class TlsIdentity:
         except (OSError, ValueError) as exc:
             name = getattr(exc, "filename", None) or f"{certificate}, {key}, {self._ca or 'no CA'}"
             raise ConfigurationError(f"[tls] {name}: cannot be used: {exc}") from exc
-        return new_certificate, tuple(authorities)
+        return Certificate(chain[0].public_bytes(Encoding.DER)), chain, authorities
 
     def server_context(self) -> ssl.SSLContext:
         """Return the context of the listener."""
@@ -217,6 +213,11 @@ class TlsIdentity:
             context.load_cert_chain(*self._key_pair_files)
         return context
 
+    def endings(self) -> dict[str, float]:
+        """Return when our certificate, its chain and the CAs end, by subject, in seconds since the epoch."""
+        certificates = (*self.chain, *self.authorities)
+        return {each.subject.rfc4514_string(): each.not_valid_after_utc.timestamp() for each in certificates}
+
     def is_issued_by_ca(self, certificate: Certificate) -> bool:
         """Return whether a configured CA issued a certificate."""
         return any(certificate.is_issued_by(authority) for authority in self.authorities)
@@ -233,34 +234,42 @@ def client_context(certificates: Collection[str] = (), ca: Path | None = None) -
     context = ssl.create_default_context(cafile=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if certificates:
-        pins = frozenset(
-            encoded if encoded.startswith("SHA256:") else Certificate.from_base64(encoded).fingerprint
-            for encoded in certificates
-        )
+        pins = frozenset(map(pin_fingerprint, certificates))
         context.check_hostname = False
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         for encoded in certificates:
             if not encoded.startswith("SHA256:"):
                 context.load_verify_locations(cadata=Certificate.from_base64(encoded).pem())
-        context.sslobject_class = _pinned_connection_class(pins)
+
+        def check_pin(fingerprint: str) -> None:
+            if fingerprint not in pins:
+                raise ssl.SSLCertVerificationError("the peer shows another certificate than its pinned one")
+
+        context.sslobject_class = _checked_connection_class(check_pin)
     return context
 
 
-def unverified_context() -> ssl.SSLContext:
-    """INSECURE: return a context that accepts any server; for first contact, where what is fetched is signed."""
+def unverified_context(shown: list[str] | None = None) -> ssl.SSLContext:
+    """INSECURE: return a context that accepts any server; for first contact, where what is fetched is signed.
+
+    The fingerprint of the certificate that the server shows in the handshake is appended to ``shown``.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    if shown is not None:
+        context.sslobject_class = _checked_connection_class(shown.append)
     return context
 
 
-def _pinned_connection_class(pins: frozenset[str]) -> type[ssl.SSLObject]:
+def _checked_connection_class(check: Callable[[str], None]) -> type[ssl.SSLObject]:
+    """Return a class of connections that give the fingerprint of the other side's certificate to ``check``."""
+
     # SSLContext has no hook for a custom check of the certificate but the class of its connections.
-    class PinnedConnection(ssl.SSLObject):
+    class CheckedConnection(ssl.SSLObject):
         def do_handshake(self) -> None:
             super().do_handshake()
             certificate = self.getpeercert(binary_form=True)
-            if certificate is None or fingerprint_of(certificate) not in pins:
-                raise ssl.SSLCertVerificationError("the peer shows another certificate than its pinned one")
+            check("" if certificate is None else fingerprint_of(certificate))
 
-    return PinnedConnection
+    return CheckedConnection

@@ -15,7 +15,8 @@ Main parts
 Invariants
     Registry and key ring are replaced together, as a whole, and only after the change is committed to the store.
     A party, a key and a certificate belong to one peer at most; a change that breaks this is refused as a whole.
-    A key is trusted only if it is pinned in the peer's entry, or if a chain of endorsements leads to a pinned one.
+    A key is trusted only if it is pinned in the peer's entry, or if a chain of endorsements leads to a pinned one and
+    it has signed the descriptor that lists it (`peers.credentials`).
     Fetching a descriptor needs neither our signature nor a known key of the peer: it is signed by itself. So refreshing
     keys never waits for keys to be right.
 

@@ -99,18 +99,12 @@ async def open_peering(
     # Order: credentials first, for a node that cannot authenticate must not change its store of peers.
     policy, keyring = SecurityPolicy(settings.security.require, registry), KeyRing()
     replay_cache = stack.enter_context(ReplayCache(settings.node.data_dir / "nonces", clock.monotonic))
-    keys, tls_identity = read_signing_keys(settings.security.keys, policy), _read_tls_identity(settings)
-    signer = MessageSigner(keys, keyring, clock, needs_signature=policy.needs_signature)
-    identity = LocalIdentity(local_peer, settings.security.require, signer, clock, tls_identity)
-    directory = await _load_directory(settings, local_peer, registry, keyring, store, clock)
-    # The plain transport needs neither keys nor peers, so descriptors can be fetched without the peer client.
-    transport = HttpTransport(user_agent=f"p2p-oicp/{VERSION}", max_body=settings.peer_api.max_body)
-    fetcher = DescriptorFetcher(await stack.enter_async_context(transport), clock)
+    identity = _read_identity(settings, local_peer, policy, keyring, clock)
+    directory = await _load_directory(settings, identity, registry, keyring, store)
+    transport = await stack.enter_async_context(_create_transport(settings))
+    fetcher = DescriptorFetcher(transport, clock)
     discovery = _create_discovery(settings, identity, directory, fetcher, on_peer_alive)
-    candidates = discovery.candidates if discovery is not None else {}
-    status_reporter = PeerStatusReporter(
-        registry=registry, keyring=keyring, store=store, policy=policy, candidates=candidates
-    )
+    key_refresher = PeerKeyRefresher(registry=registry, directory=directory, fetcher=fetcher, clock=clock)
     return Peering(
         registry=registry,
         policy=policy,
@@ -118,15 +112,30 @@ async def open_peering(
         keyring=keyring,
         replay_cache=replay_cache,
         directory=directory,
-        tls=PeerTls(tls_identity, ca=settings.tls.ca, registry=registry, directory=directory),
+        tls=PeerTls(identity.tls, ca=settings.tls.ca, registry=registry, directory=directory),
         transport=transport,
-        key_refresher=PeerKeyRefresher(registry=registry, directory=directory, fetcher=fetcher, clock=clock),
+        key_refresher=key_refresher,
         identity=identity,
         pairing=Pairing(identity, directory=directory, store=store, transport=transport, fetcher=fetcher),
-        evidence=EvidenceService(identity, store=store, directory=directory, keyring=keyring, clock=clock),
+        evidence=EvidenceService(identity, store, directory, registry, keyring, key_refresher.refresh),
         discovery=discovery,
-        status_reporter=status_reporter,
+        status_reporter=PeerStatusReporter(
+            registry=registry, keyring=keyring, store=store, policy=policy, discovery=discovery, directory=directory
+        ),
     )
+
+
+def _create_transport(settings: Settings) -> HttpTransport:
+    """Return the plain transport, which needs neither keys nor peers: descriptors are fetched before there are any."""
+    return HttpTransport(user_agent=f"p2p-oicp/{VERSION}", max_body=settings.peer_api.max_body)
+
+
+def _read_identity(
+    settings: Settings, local_peer: Peer, policy: SecurityPolicy, keyring: KeyRing, clock: Clock
+) -> LocalIdentity:
+    keys = read_signing_keys(settings.security.keys, policy)
+    signer = MessageSigner(keys, keyring, clock, needs_signature=policy.needs_signature)
+    return LocalIdentity(local_peer, settings.security.require, signer, clock, _read_tls_identity(settings))
 
 
 def read_signing_keys(path: Path, policy: SecurityPolicy) -> OwnKeys:
@@ -139,17 +148,18 @@ def read_signing_keys(path: Path, policy: SecurityPolicy) -> OwnKeys:
 
 
 async def _load_directory(
-    settings: Settings, local_peer: Peer, registry: PeerRegistry, keyring: KeyRing, store: Store, clock: Clock
+    settings: Settings, identity: LocalIdentity, registry: PeerRegistry, keyring: KeyRing, store: Store
 ) -> PeerDirectory:
     directory = PeerDirectory(
-        local_peer,
+        identity.local_peer,
         settings.peers_file,
         # A node that discovers its peers may start before there is a peers file.
         is_optional=settings.discovery.mdns,
         store=store,
         registry=registry,
         keyring=keyring,
-        clock=clock,
+        clock=identity.clock,
+        is_ours=identity.has,
     )
     await directory.load()
     return directory

@@ -20,13 +20,16 @@ import structlog
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.config.peers_file import PeersFile, peer_from_entry, peer_to_entry, read_peers_file
-from p2p_oicp.crypto import KeyRing, KnownKey, PublicKey
+from p2p_oicp.crypto import KeyRing, PublicKey
+from p2p_oicp.crypto.tls import pin_fingerprint
 from p2p_oicp.errors import ConfigurationError, StoreError, VerificationError
+from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.peers import Peer, PeerRegistry, Source
-from p2p_oicp.peers.descriptor import SignedDescriptor, TrustedDescriptor, verify_descriptor, verify_key_chain
+from p2p_oicp.peers.credentials import CredentialOwners, TrustedDescriptor, find_owners
+from p2p_oicp.peers.descriptor import SignedDescriptor, verify_descriptor, verify_key_chain
 from p2p_oicp.storage import Row, Store, Transaction
 from p2p_oicp.storage import peers as peer_rows
-from p2p_oicp.storage.peers import PeerIds
+from p2p_oicp.storage.peers import PeerIds, StoredDescriptor
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +60,7 @@ class PeerDirectory:
         registry: is filled with the peers.
         keyring: is filled with their keys.
         clock: the time.
+        is_ours: whether a key or a certificate, by its fingerprint, is this node's own, which no peer may have.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class PeerDirectory:
         registry: PeerRegistry,
         keyring: KeyRing,
         clock: Clock,
+        is_ours: Callable[[str], bool] = lambda _fingerprint: False,
     ) -> None:
         self._local_peer = local_peer
         self._path = peers_file
@@ -77,6 +82,9 @@ class PeerDirectory:
         self._registry = registry
         self._keyring = keyring
         self._clock = clock
+        self._is_ours = is_ours
+        self._owners = CredentialOwners()
+        self._held_reasons: dict[str, str] = {}
         self._file = PeersFile()
         self._last_file_signature: object = None
         self._stored_peers: dict[str, Peer] = {}
@@ -140,18 +148,18 @@ class PeerDirectory:
             raise ConfigurationError(f'"{peer.name}" is a peer of this node already, with another key; remove it first')
         # Raises if two peers would claim one party, or have one name or key.
         PeerRegistry((self._local_peer, *self._file.peers, *({**self._stored_peers, peer.name: peer}).values()))
-        if signed is not None and (conflict := self._key_conflict(peer.name, signed)):
+        if signed is not None and (conflict := self._owners.find_foreign(peer.name, signed, self._is_ours)):
             raise ConfigurationError(conflict)
 
     async def add(
-        self, peer: Peer, signed: SignedDescriptor | None, *extra_steps: Callable[[Transaction], object]
+        self, peer: Peer, signed: SignedDescriptor | None, *extra_steps: Callable[[Transaction, str], object]
     ) -> None:
         """Add a peer, or replace the one of its name.
 
         Args:
             peer: its entry.
             signed: its descriptor; None if it is not authenticated.
-            extra_steps: run in the transaction that stores the peer, and may abort it.
+            extra_steps: run in the transaction that stores the peer, get the peer's id, and may abort it.
 
         Raises:
             ConfigurationError: it cannot be added (`check_can_add`).
@@ -163,12 +171,13 @@ class PeerDirectory:
             def store_peer(tx: Transaction, ids: Mapping[str, str]) -> None:
                 # Order: first what may abort, such as redeeming an invitation that another node has just redeemed.
                 for step in extra_steps:
-                    step(tx)
+                    step(tx, ids[peer.name])
                 peer_rows.upsert_peer(tx, name=peer.name, source=peer.source, entry=entry, now=now)
                 if signed is not None:
                     self._upsert_descriptor(tx, ids[peer.name], TrustedDescriptor.of(signed, peer))
 
             await self._replace_peers(self._file, {**self._stored_peers, peer.name: peer}, store_peer)
+            self._held_reasons.pop(peer.name, None)
 
     def find_removable(self, name: str) -> Peer:
         """Return a peer that `remove` can remove; raise ConfigurationError like it."""
@@ -193,17 +202,26 @@ class PeerDirectory:
         return peer
 
     async def update_descriptor(self, name: str, signed: SignedDescriptor) -> None:
-        """Store a newer descriptor of a peer; raise VerificationError if no known key of the peer endorses it."""
+        """Store a newer descriptor of a peer.
+
+        Raises:
+            VerificationError: no known key of the peer endorses it, or it lists what is not the peer's.
+        """
         async with self._change_lock:
             peer = self._registry.by_name(name)
             if peer is None:
                 raise VerificationError(f"{name} is no longer a peer of this node")
             self._check_descriptor(peer, signed)
+            self._held_reasons.pop(name, None)
             trusted = TrustedDescriptor.of(signed, peer, self._descriptors.get(name))
             await self._store.write(partial(self._upsert_descriptor, peer_id=peer.id, trusted=trusted))
             self._descriptors[name] = trusted
             # The peers are the same, so only listeners for credentials are called.
             self._rebuild_keyring()
+
+    def find_by_id(self, peer_id: str) -> Peer | None:
+        """Return a peer by its stable id; None if it is a peer no more."""
+        return self._registry.by_id(peer_id)
 
     def id_of(self, name: str) -> str:
         """Return the stable id of the peer of a name; the name if there is none."""
@@ -220,9 +238,26 @@ class PeerDirectory:
         return trusted.signed if trusted is not None else None
 
     def certificates_of(self, peer: Peer) -> tuple[str, ...]:
-        """Return the certificates that identify a peer: those of its entry, and those of its descriptor."""
+        """Return the certificates that a peer may show when it is called: of its entry, and of its descriptor."""
         signed = self.descriptor_of(peer.name)
         return (*peer.certificates, *(signed.descriptor.certificates if signed is not None else ()))
+
+    def owner_of_certificate(self, fingerprint: str) -> str | None:
+        """Return the name of the peer whose certificate this is: pinned for it, or proved by it."""
+        return self._owners.certificates.get(fingerprint)
+
+    def peers_listing(self, fingerprint: str) -> list[str]:
+        """Return the names of the peers whose descriptors list a certificate, proved or not."""
+        listed = {name: trusted.signed.descriptor.certificates for name, trusted in self._descriptors.items()}
+        return [name for name, lines in listed.items() if fingerprint in map(pin_fingerprint, lines)]
+
+    def held_reason(self, peer: Peer) -> str | None:
+        """Return why what a peer has published of itself does not count (all of it, or a party); None if it does."""
+        if peer.name in self._held_reasons or (signed := self.descriptor_of(peer.name)) is None:
+            return self._held_reasons.get(peer.name)
+        parties: list[OperatorID | ProviderID] = [*signed.descriptor.operators, *signed.descriptor.providers]
+        foreign = [party.text for party in parties if not peer.handles_party(party)]
+        return f"not agreed with {peer.name} yet: {', '.join(foreign)}" if foreign else None
 
     def _read_peers_file(self) -> PeersFile:
         if self._is_optional and not self._path.exists():
@@ -234,18 +269,13 @@ class PeerDirectory:
         current = self.descriptor_of(peer.name)
         if current is not None and signed.descriptor.issued_at < current.descriptor.issued_at:
             raise VerificationError(f"{peer.name} has published a newer descriptor before")
-        if conflict := self._key_conflict(peer.name, signed):
-            raise VerificationError(conflict)
         verify_key_chain(signed, map(PublicKey.from_base64, self._valid_keys(peer.name)))
         if self._keyring.is_banned(signed.key):
             raise VerificationError(f"key {signed.key.key_id} is banned here")
-
-    def _key_conflict(self, name: str, signed: SignedDescriptor) -> str | None:
-        """Return what is wrong if a descriptor lists a key of another peer, None otherwise."""
-        for published in signed.descriptor.keys:
-            if (owner := self._keyring.owner(published.key)) not in {None, name}:
-                return f"{name} lists key {published.key.key_id}, which is {owner}'s"
-        return None
+        # Order: last, for only what the peer itself has published is held against it.
+        if conflict := self._owners.find_foreign(peer.name, signed, self._is_ours):
+            self._held_reasons[peer.name] = conflict
+            raise VerificationError(conflict)
 
     def _valid_keys(self, name: str) -> set[str]:
         """Return the keys of a peer that are not retired, as base64."""
@@ -253,14 +283,9 @@ class PeerDirectory:
         return {k.key.der_base64 for k in self._keyring.keys_of(name) if k.valid_until is None or now <= k.valid_until}
 
     def _upsert_descriptor(self, tx: Transaction, peer_id: str, trusted: TrustedDescriptor) -> None:
-        peer_rows.upsert_descriptor(
-            tx,
-            peer_id=peer_id,
-            issued_at=trusted.signed.descriptor.issued_at,
-            now=self._clock.time(),
-            endorsed_keys=trusted.endorsed_keys,
-            body=trusted.signed.body,
-        )
+        signed = trusted.signed
+        stored = StoredDescriptor(peer_id, signed.body, trusted.endorsed_keys, trusted.shown_certificates)
+        peer_rows.upsert_descriptor(tx, stored, issued_at=signed.descriptor.issued_at, now=self._clock.time())
 
     async def _replace_peers(
         self, file: PeersFile, stored_peers: Mapping[str, Peer], step: _TransactionStep = lambda _tx, _ids: None
@@ -269,7 +294,7 @@ class PeerDirectory:
         registry = PeerRegistry((self._local_peer, *file.peers, *stored_peers.values()))
         identities = {peer.name: _identity_of(peer) for peer in registry.all() if not peer.is_self}
 
-        def job(tx: Transaction) -> tuple[PeerIds, list[peer_rows.StoredDescriptor]]:
+        def job(tx: Transaction) -> tuple[PeerIds, list[StoredDescriptor]]:
             peer_rows.set_own_name(tx, self._local_peer.name)
             result = peer_rows.assign_ids(tx, identities)
             step(tx, result.ids)
@@ -285,18 +310,20 @@ class PeerDirectory:
         self._publish(registry.all())
 
     def _restore_descriptors(
-        self, registry: PeerRegistry, descriptors: Iterable[peer_rows.StoredDescriptor]
+        self, registry: PeerRegistry, descriptors: Iterable[StoredDescriptor]
     ) -> dict[str, TrustedDescriptor]:
         restored = {}
-        for peer_id, endorsed_keys, body in descriptors:
-            peer = registry.by_id(peer_id)
+        for stored in descriptors:
+            peer = registry.by_id(stored.peer_id)
             if peer is None:
                 continue
             current = self.descriptor_of(peer.name)
             try:
                 # Its signature was verified when it was received; a body read from the disk is verified again.
-                signed = current if current is not None and current.body == body else verify_descriptor(body)
-                restored[peer.name] = TrustedDescriptor(signed, endorsed_keys).revalidated_for(peer)
+                is_same = current is not None and current.body == stored.body
+                signed = current if current is not None and is_same else verify_descriptor(stored.body)
+                trusted = TrustedDescriptor(signed, stored.endorsed_keys, stored.shown_certificates)
+                restored[peer.name] = trusted.revalidated_for(peer)
             except VerificationError as error:
                 log.warning("peers.descriptor_discarded", peer=peer.name, reason=str(error))
         return restored
@@ -317,19 +344,8 @@ class PeerDirectory:
                 listener(change)
 
     def _rebuild_keyring(self) -> None:
-        keys: dict[str, KnownKey] = {}
-        # Order: pinned keys first, so that a peer's descriptor cannot claim a key that is pinned for another.
-        for peer in self._registry.all():
-            for line in peer.public_keys:
-                key = PublicKey.from_base64(line)
-                keys[key.key_id] = KnownKey(key, peer.name)
-        for peer in self._registry.all():
-            if (trusted := self._descriptors.get(peer.name)) is not None:
-                for known_key in trusted.keys_of(peer):
-                    # The peer's own keys may change their validity; a key of another peer keeps its owner.
-                    if keys.setdefault(known_key.key.key_id, known_key).owner == peer.name:
-                        keys[known_key.key.key_id] = known_key
-        self._keyring.replace(keys.values(), self._file.banned_keys)
+        self._owners = find_owners(self._registry.all(), self._descriptors)
+        self._keyring.replace(self._owners.keys.values(), self._file.banned_keys)
         for listener in self._credential_listeners:
             listener()
 

@@ -1,9 +1,10 @@
 """Discovery of nodes in the local network by multicast DNS (RFC 6762, 6763): it finds addresses, and trusts nothing.
 
 A node announces ``_oicp-p2p._tcp.local.`` with the URL of its peer API, from which its signed descriptor is fetched.
-(1) If the key of the descriptor is a peer's, the peer is alive, and its backoff is reset. (2) Otherwise, only in a node
-that requires no credentials and only if the settings say so, the node is accepted as a peer at once. (3) Otherwise it
-is a *candidate*, until a person accepts it.
+Any machine can announce any URL: it is called only at an address of the networks that this node discovers in, and each
+address at most once a minute. (1) If the key of the descriptor is a peer's, the peer is alive, and its backoff is
+reset. (2) Otherwise, only in a node that requires no credentials and only if the settings say so, the node is accepted
+as a peer at once. (3) Otherwise it is a *candidate*, until a person accepts it.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+import ifaddr
 import structlog
 from zeroconf import InterfaceChoice, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
@@ -36,6 +39,7 @@ _RESOLVE_TIMEOUT_MILLISECONDS = 3000
 # Any machine of the network can announce names: neither the queue nor the list grows without end.
 _MAX_CANDIDATES = 200
 _MAX_LABEL_BYTES = 63  # RFC 1035, 2.3.4
+_MIN_FETCH_INTERVAL_SECONDS = 60.0
 
 
 class MdnsDiscovery:
@@ -75,6 +79,7 @@ class MdnsDiscovery:
         self._on_peer_alive = on_peer_alive
         self._announced: asyncio.Queue[tuple[Zeroconf, str]] = asyncio.Queue(_MAX_CANDIDATES)
         self._stack = AsyncExitStack()
+        self._fetched_at: dict[str, float] = {}
         self.candidates: dict[str, SignedDescriptor] = {}
 
     async def __aenter__(self) -> Self:
@@ -150,8 +155,12 @@ class MdnsDiscovery:
     async def _inspect(self, info: AsyncServiceInfo) -> None:
         url = (info.decoded_properties or {}).get("url") or ""
         try:
-            signed = await self._fetcher.fetch(parse_base_url(url))
-        except (ValueError, PeerError, VerificationError) as error:
+            base = parse_base_url(url)
+            address = await self._resolve(base)
+            if not self._may_fetch(address):
+                return
+            signed = await self._fetcher.fetch(base, address=address)
+        except (ValueError, OSError, PeerError, VerificationError) as error:
             log.info("discovery.descriptor_rejected", service=info.name, url=url, reason=str(error))
             return
         owner = self._directory.owner_of(signed.key)
@@ -166,6 +175,29 @@ class MdnsDiscovery:
             log.info("discovery.candidate", name=signed.descriptor.name, url=url, key_id=signed.key.key_id)
             self.candidates[signed.descriptor.name] = signed  # (3)
 
+    async def _resolve(self, base: str) -> str:
+        """Return the address of a URL, ``host:port``, which is then called, whatever its name means a moment later.
+
+        Raises:
+            ValueError: it has none in the networks that this node discovers in.
+            OSError: its name is unknown.
+        """
+        parts = urlsplit(base)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        networks = _local_networks(self._interfaces)
+        for *_, address in await asyncio.get_running_loop().getaddrinfo(host, port):
+            ip = ip_address(str(address[0]).partition("%")[0])
+            if any(ip in network for network in networks):
+                return f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"  # noqa: PLR2004 - the version of IP
+        raise ValueError(f"{host} is no address of the local network")
+
+    def _may_fetch(self, address: str) -> bool:
+        now = self._identity.clock.monotonic()
+        recent = {each: at for each, at in self._fetched_at.items() if now - at < _MIN_FETCH_INTERVAL_SECONDS}
+        is_allowed = address not in recent and len(recent) < _MAX_CANDIDATES
+        self._fetched_at = recent | {address: now} if is_allowed else recent
+        return is_allowed
+
     async def _auto_accept(self, signed: SignedDescriptor) -> None:
         # Its key is not pinned: it was not verified by anyone, and would lock out the node after a rotation.
         peer = peer_from_descriptor(signed, self._identity.require, source=Source.DISCOVERED, pin_credentials=False)
@@ -177,6 +209,17 @@ class MdnsDiscovery:
             log.warning(
                 "discovery.auto_accepted", peer=peer.name, url=peer.url, meaning="insecure: it is not authenticated"
             )
+
+
+def _local_networks(interfaces: list[str]) -> list[IPv4Network | IPv6Network]:
+    """Return the networks of these addresses of this machine; without any, of all but loopback ones."""
+    found = []
+    for adapter in ifaddr.get_adapters():
+        for each in adapter.ips:
+            address = each.ip if isinstance(each.ip, str) else each.ip[0]
+            if address in interfaces or (not interfaces and not ip_address(address).is_loopback):
+                found.append(ip_network(f"{address}/{each.network_prefix}", strict=False))
+    return found
 
 
 def _open_zeroconf(interfaces: list[str]) -> AsyncZeroconf:

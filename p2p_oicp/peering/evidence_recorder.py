@@ -6,6 +6,8 @@ every key that signs it, with its owner and the descriptor that it came from: ev
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 import structlog
 
@@ -16,8 +18,9 @@ from p2p_oicp.crypto.exchange import PreparedExchange, prepare_exchange, signing
 from p2p_oicp.errors import ConfigurationError, StoreError
 from p2p_oicp.oicp import SessionID
 from p2p_oicp.peering.directory import PeerDirectory
+from p2p_oicp.peers import PeerRegistry
 from p2p_oicp.peers.descriptor import LocalIdentity
-from p2p_oicp.storage import Store, Transaction, evidence
+from p2p_oicp.storage import Store, Transaction, evidence, sessions
 
 log = structlog.get_logger(__name__)
 
@@ -77,10 +80,11 @@ class _KeyLedger:
 class ExchangeRecorder:
     """Inserts prepared exchanges, each with the keys that sign it."""
 
-    def __init__(self, store: Store, clock: Clock, keys: _KeyLedger) -> None:
+    def __init__(self, store: Store, clock: Clock, keys: _KeyLedger, registry: PeerRegistry) -> None:
         self._store = store
         self._clock = clock
         self._keys = keys
+        self._registry = registry
 
     def prepare_inbound(
         self, operation: str, peer: str, request: SignedRequestParts, response: SignedResponseParts, decoded_body: bytes
@@ -95,7 +99,9 @@ class ExchangeRecorder:
         recorded_at = prepared.exchange.recorded_at
         # Serialized here and not when prepared: most prepared exchanges are inserted, and only then is it paid for.
         archived_exchange, key_ids = prepared.exchange.serialize()
-        evidence.insert_exchange(tx, SessionID(prepared.session_id).key, recorded_at, archived_exchange)
+        peer = self._registry.by_name(prepared.exchange.peer)
+        session_key, peer_id = SessionID(prepared.session_id).key, "" if peer is None else peer.id
+        evidence.insert_exchange(tx, session_key, peer_id, recorded_at, archived_exchange)
         for key_record in self._keys.unrecorded(key_ids, recorded_at):
             self._keys.record(tx, key_record, recorded_at)
 
@@ -113,28 +119,58 @@ class ExchangeRecorder:
 
 
 class EvidenceService:
-    """Records exchanges, by its ``recorder``, and exports them."""
+    """Records exchanges, by its ``recorder``, and exports them.
+
+    Args:
+        identity: this node.
+        store: of the exchanges.
+        directory: the peers' descriptors.
+        registry: the peers.
+        keyring: their keys.
+        refresh: fetches the descriptor of a peer.
+    """
 
     def __init__(
-        self, identity: LocalIdentity, *, store: Store, directory: PeerDirectory, keyring: KeyRing, clock: Clock
+        self,
+        identity: LocalIdentity,
+        store: Store,
+        directory: PeerDirectory,
+        registry: PeerRegistry,
+        keyring: KeyRing,
+        refresh: Callable[[str], Awaitable[object]],
     ) -> None:
         self._identity = identity
         self._store = store
-        self._clock = clock
+        self._directory = directory
+        self._refresh = refresh
         self._key_ledger = _KeyLedger(identity, directory, keyring)
-        self.recorder = ExchangeRecorder(store, clock, self._key_ledger)
+        self.recorder = ExchangeRecorder(store, identity.clock, self._key_ledger, registry)
 
-    async def export(self, session_id: str) -> bytes:
-        """Return the evidence file of a session; raise ConfigurationError if nothing was recorded of it."""
+    async def export(self, session_id: str, partner: str | None = None) -> bytes:
+        """Return the evidence file of a session, with nothing in it that others than ``partner`` and we have signed.
+
+        Args:
+            session_id: the session.
+            partner: the name of the peer; None for the one that the session is with.
+
+        Raises:
+            ConfigurationError: nothing was recorded of it, or with several peers and the session is with none of them.
+        """
         rows = await self._store.query(evidence.BY_SESSION, key_=SessionID(session_id).key)
         if not rows:
             raise ConfigurationError(f"no signed exchange of session {session_id} is recorded")
-        exchanges = [row["exchange"] for row in rows]
+        partner = partner or await self._partner_of(session_id, sorted({row["peer"] for row in rows}))
+        exchanges = [row["exchange"] for row in rows if row["peer"] == partner]
+        if not exchanges:
+            raise ConfigurationError(f"no signed exchange of session {session_id} with {partner} is recorded")
+        # A peer of the peers file may have published nothing to us yet, and its descriptor names its keys to others.
+        if self._directory.descriptor_of(partner) is None:
+            await self._refresh(partner)
         key_records = await self._key_records(exchanges)
         descriptors = dict.fromkeys(
             [self._identity.signed_descriptor(), *(known.descriptor for known in key_records if known.descriptor)]
         )
-        now = self._clock.time()
+        now = self._identity.clock.time()
         return write_evidence(
             session_id,
             exchanges,
@@ -143,6 +179,18 @@ class EvidenceService:
             key=self._identity.signer.keys.signing_key(now),
             now=now,
         )
+
+    async def _partner_of(self, session_id: str, names: list[str]) -> str:
+        """Return with which of these peers a session is: several EMPs may have been asked, and one has said yes."""
+        session_peers = {
+            row["peer"] for row in await self._store.query(sessions.BY_KEY, key_=SessionID(session_id).key)
+        }
+        found = [name for name in names if name in session_peers] or names
+        if len(found) > 1:
+            raise ConfigurationError(
+                f"exchanges of session {session_id} were with {', '.join(found)}; say with whom: --peer NAME"
+            )
+        return found[0]
 
     async def _key_records(self, exchanges: list[bytes]) -> list[_KeyRecord]:
         """Return the keys that the exchanges were signed with, as far as they are known or stored."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -38,16 +40,29 @@ class DescriptorFetcher:
         self._transport = transport
         self._clock = clock
 
-    async def fetch(self, url: str) -> SignedDescriptor:
-        """Return the descriptor of the node at the base URL ``url``; raise PeerError or VerificationError."""
-        descriptor_url = api_root(url) + DESCRIPTOR_PATH
+    async def fetch(self, url: str, address: str | None = None) -> SignedDescriptor:
+        """Return the descriptor of the node at the base URL ``url``; raise PeerError or VerificationError.
+
+        It says by which certificate it came: that one is the node's own, for the node has sent through its connection
+        what it has signed.
+
+        Args:
+            url: the base URL.
+            address: host and port to call in place of those of the URL; None: the name is looked up.
+        """
+        target, shown = api_root(url) + DESCRIPTOR_PATH, [""]
+        called, headers = target, {}
+        if address is not None:
+            parts = urlsplit(target)
+            called, headers = parts._replace(netloc=address).geturl(), {"Host": parts.netloc}
+        # Order: a context of its own, so that no connection is reused, and the certificate is that of this handshake.
+        context = unverified_context(shown)
         response = await self._transport.send(
-            OutboundRequest(
-                "GET", descriptor_url, b"", _FETCH_TIMEOUT_SECONDS, descriptor_url, tls=unverified_context()
-            )
+            OutboundRequest("GET", called, b"", _FETCH_TIMEOUT_SECONDS, target, headers, context)
         )
         raise_for_status(response, now=self._clock.time(), is_oicp=False)
-        return verify_descriptor(response.body_as_utf8(), self._clock.time())
+        signed = verify_descriptor(response.body_as_utf8(), self._clock.time())
+        return replace(signed, shown_certificate=shown[-1])
 
 
 class PeerKeyRefresher:

@@ -5,10 +5,15 @@ person passes the link on. (2) The joining node fetches the inviting node's desc
 the link (`inspect`); a person agrees. (3) It sends its own descriptor, signed with the token's key (`join`). (4) The
 inviting node redeems the invitation and stores the peer, in one transaction, and responds with its own descriptor,
 signed by its key for this very request (`accept_join`). (5) The joining node stores the peer.
+
+What was agreed stays so: an invitation is good for the node that has redeemed it, for the parties that it named then,
+and as long as it is a peer. Other parties, or a peer that was removed, need another invitation, which a person makes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
 
 import orjson
@@ -24,17 +29,19 @@ from p2p_oicp.peering.key_refresh import DescriptorFetcher
 from p2p_oicp.peers import Peer, Source
 from p2p_oicp.peers.descriptor import (
     PAIRINGS_PATH,
+    Descriptor,
     Invitation,
     LocalIdentity,
     SignedDescriptor,
     verify_descriptor,
 )
-from p2p_oicp.storage import Store, Transaction, peers
+from p2p_oicp.storage import Row, Store, Transaction, peers
 
 _JOIN_TIMEOUT_SECONDS = 10.0
 _DEFAULT_EXPIRY_SECONDS = 24 * 3600.0
 # A link is a secret that lies about in mail: it is not good for ever.
 _MAX_EXPIRY_SECONDS = 30 * 24 * 3600.0
+_UNUSABLE_INVITATION = "this invitation is not known, or was used, or has expired"
 
 
 class Pairing:
@@ -110,19 +117,23 @@ class Pairing:
             )
         return signed
 
-    async def join(self, link: str, alias: str | None = None) -> Peer:
+    async def join(self, link: str, alias: str | None = None, parties: Collection[str] | None = None) -> Peer:
         """Pair with the node that made ``link``, and return the new peer.
 
         Args:
             link: an invitation.
             alias: our name for the peer; None for the name in its descriptor.
+            parties: the ids that it had when a person agreed; None to agree to any.
 
         Raises:
             ConfigurationError: it is no link, or the peer cannot be added.
-            VerificationError: the node does not have the key of the link.
+            VerificationError: the node does not have the key of the link, or names other parties than were agreed.
             PeerError: the node could not be called, or refused.
         """
         invitation, remote_descriptor = Invitation.from_link(link), await self.inspect(link)
+        agreed = _parties_of(remote_descriptor.descriptor)
+        if parties is not None and agreed != set(parties):
+            raise VerificationError(f"the node names other parties now than you agreed to: {', '.join(sorted(agreed))}")
         # Order: checked before the invitation is redeemed, for it can be redeemed only once.
         self._directory.check_can_add(
             peer_from_descriptor(remote_descriptor, self._identity.require, alias=alias), remote_descriptor
@@ -131,6 +142,9 @@ class Pairing:
         try:
             content = orjson.loads(response.body_as_utf8())
             signed = verify_descriptor(orjson.dumps(content["descriptor"]), self._identity.clock.time())
+            if signed.key != remote_descriptor.key or _parties_of(signed.descriptor) != agreed:
+                raise VerificationError("the node has answered with another descriptor than it had shown before")
+            signed = replace(signed, shown_certificate=remote_descriptor.shown_certificate)
             peer = peer_from_descriptor(signed, self._identity.require, services=content["services"], alias=alias)
         except (ValueError, KeyError, TypeError) as exc:
             raise VerificationError(f"the response to our joining cannot be read: {exc}") from exc
@@ -164,27 +178,36 @@ class Pairing:
         """
         key_id, now = proof_key.key_id, self._identity.clock.time()
         rows = await self._store.query(peers.INVITATION, key_id_=key_id)
-        # The node that has redeemed it may repeat its request: the response may have been lost.
-        is_open = (
-            bool(rows)
-            and rows[0]["expires_at"] > now
-            and rows[0]["redeemed_by"] in {None, remote_descriptor.key.key_id}
-        )
-        if not is_open:
-            raise Unauthorized("this invitation is not known, or was used, or has expired")
+        if not rows or rows[0]["expires_at"] <= now:
+            raise Unauthorized(_UNUSABLE_INVITATION)
         services = None if rows[0]["services"] is None else orjson.loads(rows[0]["services"])
 
-        def redeem(tx: Transaction) -> None:
+        def redeem(tx: Transaction, peer_id: str) -> None:
             # Checked again in the transaction that adds the peer: two nodes may have come with one link.
-            if not peers.redeem_invitation(tx, key_id=key_id, redeemer=remote_descriptor.key.key_id, now=now):
+            redeemer = remote_descriptor.key.key_id
+            if not peers.redeem_invitation(tx, key_id=key_id, redeemer=redeemer, peer_id=peer_id, now=now):
                 raise Unauthorized("this invitation was used in this very moment")
 
-        await self._directory.add(
-            peer_from_descriptor(remote_descriptor, self._identity.require, services=services),
-            remote_descriptor,
-            redeem,
-        )
+        if rows[0]["redeemed_by"] is not None:
+            self._check_repetition(rows[0], remote_descriptor)
+        else:
+            peer = peer_from_descriptor(remote_descriptor, self._identity.require, services=services)
+            await self._directory.add(peer, remote_descriptor, redeem)
         return orjson.dumps({"descriptor": orjson.loads(self._identity.signed_descriptor()), "services": services})
+
+    def _check_repetition(self, invitation: Row, signed: SignedDescriptor) -> None:
+        """Allow the node that has redeemed an invitation to repeat its request: the response may have been lost.
+
+        Nothing is changed by it. Raises like `accept_join`.
+        """
+        peer = self._directory.find_by_id(invitation["peer"])
+        if peer is None or invitation["redeemed_by"] != signed.key.key_id:
+            raise Unauthorized(_UNUSABLE_INVITATION)
+        agreed = {party.text for party in (*peer.operators, *peer.providers)}
+        if _parties_of(signed.descriptor) != agreed:
+            raise ConfigurationError(
+                f"{', '.join(sorted(agreed))} was agreed; for other parties, ask for a new invitation"
+            )
 
 
 def peer_from_descriptor(
@@ -205,7 +228,8 @@ def peer_from_descriptor(
         services: the operations that the peer may use; None for all.
         alias: our name for it; None for the name in the descriptor.
         source: how the peer was found.
-        pin_credentials: trust the key and the certificates of the descriptor.
+        pin_credentials: trust the key of the descriptor. Its certificates are never pinned: they count when they are
+            shown (`peers.credentials`).
 
     Raises:
         ConfigurationError: an unknown operation in ``services``.
@@ -221,9 +245,12 @@ def peer_from_descriptor(
         # Sorted backwards: "signature" before "mtls", as people write it.
         security=tuple(sorted({*require, *descriptor.require}, reverse=True)),
         public_keys=(signed_descriptor.key.der_base64,) if pin_credentials else (),
-        certificates=descriptor.certificates if pin_credentials else (),
         source=source,
     )
+
+
+def _parties_of(descriptor: Descriptor) -> set[str]:
+    return {party.text for party in (*descriptor.operators, *descriptor.providers)}
 
 
 def _check_services(services: list[str] | None) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config.peers_file import peer_to_entry
 from p2p_oicp.crypto import KeyRing
+from p2p_oicp.peering.directory import PeerDirectory
+from p2p_oicp.peering.discovery import MdnsDiscovery
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.peers.descriptor import SignedDescriptor
 from p2p_oicp.peers.registry import SecurityPolicy
@@ -21,7 +21,8 @@ class PeerStatusReporter:
         keyring: their keys.
         store: the health of deliveries, and what waits in the outbox.
         policy: which credentials each peer needs.
-        candidates: nodes that were discovered and not accepted, by name; a live view.
+        discovery: has the nodes that were discovered and not accepted; None if it is turned off.
+        directory: what of their descriptors does not count.
     """
 
     def __init__(
@@ -31,14 +32,15 @@ class PeerStatusReporter:
         keyring: KeyRing,
         store: Store,
         policy: SecurityPolicy,
-        candidates: Mapping[str, SignedDescriptor],
+        discovery: MdnsDiscovery | None,
+        directory: PeerDirectory,
     ) -> None:
         self._registry = registry
         self._keyring = keyring
         self._store = store
         self._policy = policy
-        self._candidates = candidates
-        # In memory only: it is written with every request.
+        self._discovery = discovery
+        self._directory = directory
 
     async def report(self) -> dict[str, object]:
         """Return all peers and candidates, as JSON of ``GET /admin/v1/peers``."""
@@ -49,9 +51,10 @@ class PeerStatusReporter:
             if r["state"] == outbox.WAITING
         }
         peers = [peer for peer in self._registry.all() if not peer.is_self]
+        candidates = self._discovery.candidates if self._discovery is not None else {}
         return {
             "peers": [self._peer_status(peer, health, waiting_messages) for peer in peers],
-            "candidates": [_candidate_status(name, signed) for name, signed in self._candidates.items()],
+            "candidates": [_candidate_status(name, signed) for name, signed in candidates.items()],
         }
 
     def _peer_status(
@@ -71,6 +74,7 @@ class PeerStatusReporter:
             "security": list(required),
             "trust": _trust_summary(peer, required, bool(self._keyring.keys_of(peer.name))),
             "keys": [known.key.key_id for known in self._keyring.keys_of(peer.name)],
+            "held": self._directory.held_reason(peer),
             "last_seen": format_timestamp(max(seen_times)) if seen_times else None,
             "failures": row.get("failures", 0),
             "last_error": row.get("last_error") if row.get("failures") else None,

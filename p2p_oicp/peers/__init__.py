@@ -9,8 +9,8 @@ Main modules
     - ``registry``: ``PeerRegistry``, from a party to its peer in one dictionary lookup, on the canonical key of the id;
       ``SecurityPolicy``, which credentials a peer's requests must carry.
     - ``routing``: from an EvseID, an identification or a session to the peers that are asked.
-    - ``descriptor``: what a node publishes about itself, signed; which of a peer's keys it decides about; and the links
-      that invite another node.
+    - ``descriptor``: what a node publishes about itself, signed; and the links that invite another node.
+    - ``credentials``: whose key and certificate is this: what is pinned, and what descriptors prove.
 
 Invariants
     - One party has one peer. Two claims are refused when the registry is built, because a wrong route would send a

@@ -1,14 +1,11 @@
 """Node descriptors and invitation links.
 
 **Descriptor** (``GET /.well-known/oicp-p2p``): the name, URL, parties and keys of a node, signed with one of its keys.
-``{"payload": "<JSON as text>", "key_id": "SHA256:…", "signature": "<base64>"}``: the signature covers the bytes of the
-payload, so no canonical form of JSON is needed. A descriptor proves that the owner of a key published it. Which company
-the key belongs to is proved by a person, a pinned key, or the endorsement by a trusted key.
-
-**Trusted descriptor**: a descriptor names the last keys of a node, not all it ever had, so its chain of endorsements
-may not reach back to the key that is pinned in the peer's entry. So a pinned key that a descriptor once named, and that
-the newest one does not name, is retired; and a descriptor that was verified when it was received stays trusted after a
-restart: it is stored with the ids of the pinned keys that led to it, and stays trusted as long as these are pinned.
+``{"payload": "<JSON as text>", "key_id": "SHA256:…", "signature": "<base64>", "proofs": [{"key_id", "signature"}]}``:
+each signature covers the bytes of the payload, so no canonical form of JSON is needed. A descriptor proves that the
+owner of a key published it. Which company the key belongs to is proved by a person, a pinned key, or the endorsement by
+a trusted key. A node signs with its newest key, and, as ``proofs``, with all others that it still has: anyone can list
+a foreign key, so a listed key is the node's own only if it has signed the descriptor, or endorsed one that has.
 
 **Invitation** (``https://host/p2p/v1/pairings#token=…&key=…``): a link that is used once. Both sides derive the same
 Ed25519 key from the token, and the joining node signs its request with it. The token itself is never sent, so an
@@ -23,14 +20,14 @@ import binascii
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from p2p_oicp.clock import Clock
-from p2p_oicp.crypto import KnownKey, MessageSigner
+from p2p_oicp.crypto import MessageSigner
 from p2p_oicp.crypto.keys import PrivateKey, PublicKey
 from p2p_oicp.crypto.keystore import KeyEndorsement, OwnKeys, endorsement_message
 from p2p_oicp.crypto.tls import TlsIdentity
@@ -53,10 +50,10 @@ _DESCRIPTOR_VERSION = 1
 # A prefix of the signed bytes: a signature for one purpose must be none for another.
 _DESCRIPTOR_CONTEXT = b"p2p-oicp descriptor v1\n"
 _MAX_ENTRIES = 1000
+# A node has few private keys at a time; each proof costs a verification.
+_MAX_PROOFS = 20
 # The end of the year 9999: datetime has no later time.
 _MAX_TIMESTAMP = 253_402_300_799
-# When a key expired that its owner no longer names is not known.
-_ALREADY_EXPIRED = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +88,22 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class SignedDescriptor:
-    """A descriptor whose signature was verified with ``key``, one of its own; ``body`` are the received bytes."""
+    """A descriptor whose signature was verified with ``key``, one of its own.
+
+    Attributes:
+        descriptor: What it says.
+        key: The key that signed it.
+        body: The received bytes.
+        proved_keys: The ids of those of its keys that have proved to be the node's own.
+        shown_certificate: The fingerprint of the certificate in whose TLS handshake it was fetched; empty if there was
+            none.
+    """
 
     descriptor: Descriptor
     key: PublicKey
     body: bytes
+    proved_keys: frozenset[str]
+    shown_certificate: str = ""
 
 
 def publish_keys(keys: OwnKeys) -> tuple[PublishedKey, ...]:
@@ -105,11 +113,14 @@ def publish_keys(keys: OwnKeys) -> tuple[PublishedKey, ...]:
     )
 
 
-def sign_descriptor(descriptor: Descriptor, key: PrivateKey) -> bytes:
-    """Return the signed descriptor as bytes."""
+def sign_descriptor(descriptor: Descriptor, key: PrivateKey, *others: PrivateKey) -> bytes:
+    """Return the signed descriptor as bytes; ``others`` are further keys of the node, which are proved by it."""
     payload = orjson.dumps(_descriptor_to_json(descriptor))
-    signature = base64.b64encode(key.sign(_DESCRIPTOR_CONTEXT + payload)).decode()
-    return orjson.dumps({"payload": payload.decode(), "key_id": key.key_id, "signature": signature})
+    first, *proofs = (
+        {"key_id": each.key_id, "signature": base64.b64encode(each.sign(_DESCRIPTOR_CONTEXT + payload)).decode()}
+        for each in (key, *others)
+    )
+    return orjson.dumps({"payload": payload.decode(), **first, "proofs": proofs})
 
 
 def verify_descriptor(body: bytes, now: float | None = None) -> SignedDescriptor:
@@ -125,15 +136,39 @@ def verify_descriptor(body: bytes, now: float | None = None) -> SignedDescriptor
     try:
         envelope = orjson.loads(body)
         payload = str(envelope["payload"]).encode()
-        signature = base64.b64decode(str(envelope["signature"]), validate=True)
         descriptor = _descriptor_from_json(orjson.loads(payload))
-        signer = next(published for published in descriptor.keys if published.key.key_id == envelope["key_id"])
-    except (ValueError, KeyError, TypeError, StopIteration, binascii.Error) as exc:
-        raise VerificationError(f"this is no node descriptor: {exc or 'its key is not one of its own'}") from exc
-    signer.key.verify(signature, _DESCRIPTOR_CONTEXT + payload)
+        listed = {published.key.key_id: published for published in descriptor.keys}
+        signatures = [
+            (listed[entry["key_id"]], base64.b64decode(str(entry["signature"]), validate=True))
+            for entry in (envelope, *envelope.get("proofs", ())[:_MAX_PROOFS])
+        ]
+    except KeyError as exc:
+        raise VerificationError(f"this is no node descriptor: {exc} is missing, or is no key of its own") from exc
+    except (ValueError, TypeError, AttributeError) as exc:
+        raise VerificationError(f"this is no node descriptor: {exc}") from exc
+    for published, signature in signatures:
+        published.key.verify(signature, _DESCRIPTOR_CONTEXT + payload)
+    signer = signatures[0][0]
     if not signer.is_valid(descriptor.issued_at if now is None else now):
         raise VerificationError("the descriptor is signed with a key that is not valid any more, or not yet")
-    return SignedDescriptor(descriptor, signer.key, body)
+    proved_keys = _with_endorsers({published.key.key_id for published, _ in signatures}, listed)
+    return SignedDescriptor(descriptor, signer.key, body, proved_keys)
+
+
+def _with_endorsers(proved: set[str], listed: Mapping[str, PublishedKey]) -> frozenset[str]:
+    """Return the proved keys with those that have endorsed one of them: former keys, whose private part is gone."""
+    pending = list(proved)
+    while pending:
+        published = listed[pending.pop()]
+        endorser = listed.get(published.endorsement.endorser_key_id) if published.endorsement else None
+        if endorser is not None and endorser.key.key_id not in proved:
+            try:
+                _verify_endorsement(endorser.key, published)
+            except VerificationError:
+                continue
+            proved.add(endorser.key.key_id)
+            pending.append(endorser.key.key_id)
+    return frozenset(proved)
 
 
 def verify_key_chain(signed: SignedDescriptor, trusted: Iterable[PublicKey]) -> None:
@@ -291,50 +326,6 @@ def _pad_base64(token: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class TrustedDescriptor:
-    """A verified descriptor; ``endorsed_keys`` are the ids of the pinned keys that it, or one before it, names."""
-
-    signed: SignedDescriptor
-    endorsed_keys: frozenset[str]
-
-    @classmethod
-    def of(cls, signed: SignedDescriptor, peer: Peer, previous: TrustedDescriptor | None = None) -> TrustedDescriptor:
-        """Return a descriptor of ``peer`` as it is to be stored; ``previous`` is the one that it replaces."""
-        keys = signed.descriptor.keys
-        endorsed = {known.key.key_id for known in keys} | {
-            known.endorsement.endorser_key_id for known in keys if known.endorsement
-        }
-        previously_endorsed = previous.endorsed_keys if previous is not None else frozenset()
-        return cls(signed, frozenset(key.key_id for key in _pinned_keys(peer)) & (endorsed | previously_endorsed))
-
-    def revalidated_for(self, peer: Peer) -> TrustedDescriptor:
-        """Return it as it counts for the present entry of ``peer``.
-
-        Raises:
-            VerificationError: a person has removed a pin that it was trusted by, and no other pin leads to it.
-        """
-        pinned = _pinned_keys(peer)
-        if not self.endorsed_keys or not self.endorsed_keys <= {key.key_id for key in pinned}:
-            verify_key_chain(self.signed, pinned)
-        return TrustedDescriptor.of(self.signed, peer, self)
-
-    def keys_of(self, peer: Peer) -> Iterator[KnownKey]:
-        """Return the pinned keys that it decides about, as retired, and then its own, which may be some of them again.
-
-        A later key of the same id overrides an earlier one (`PeerDirectory._rebuild_keyring`).
-        """
-        for pinned_key in _pinned_keys(peer):
-            if pinned_key.key_id in self.endorsed_keys:
-                yield KnownKey(pinned_key, peer.name, valid_until=_ALREADY_EXPIRED)
-        for published in self.signed.descriptor.keys:
-            yield KnownKey(published.key, peer.name, published.valid_from, published.valid_until)
-
-
-def _pinned_keys(peer: Peer) -> list[PublicKey]:
-    return [PublicKey.from_base64(line) for line in peer.public_keys]
-
-
-@dataclass(frozen=True, slots=True)
 class LocalIdentity:
     """What this node publishes of itself; ``require`` is what it requires of peers in general."""
 
@@ -359,7 +350,13 @@ class LocalIdentity:
             software=f"p2p-oicp {VERSION}",
             issued_at=now,
         )
-        return sign_descriptor(descriptor, keys.signing_key(now))
+        signing_key = keys.signing_key(now)
+        return sign_descriptor(descriptor, signing_key, *(key for key in keys.private_keys() if key is not signing_key))
+
+    def has(self, fingerprint: str) -> bool:
+        """Return whether a key or a certificate, by its fingerprint, is this node's own."""
+        is_certificate = self.tls is not None and self.tls.certificate.fingerprint == fingerprint
+        return is_certificate or any(entry.public.key_id == fingerprint for entry in self.signer.keys.entries)
 
     def _served_operations(self) -> tuple[str, ...]:
         # Announced for people who inspect a node; what is served is decided by the operations table.

@@ -17,7 +17,7 @@ class PeerRegistry:
         peers: All peers, this node included.
 
     Raises:
-        ConfigurationError: Two peers have the same name, or claim the same party or key.
+        ConfigurationError: Two peers have the same name, or claim the same party, key or certificate.
     """
 
     def __init__(self, peers: Iterable[Peer]) -> None:
@@ -123,7 +123,7 @@ class PeerConflict:
 
 
 def conflicts(peers: Sequence[Peer]) -> Iterator[PeerConflict]:
-    """Find names, parties and public keys that several peers claim, and a second default route."""
+    """Find names, parties, public keys and certificates that several peers claim, and a second default route."""
     owners: dict[tuple[str, str], Peer] = {}
     for index, peer in enumerate(peers):
         for key, value, text in _unique_values(peer):
@@ -144,6 +144,12 @@ def _unique_values(peer: Peer) -> Iterator[tuple[str, str, str]]:
     # Two peers with one key could each sign for the other.
     for public_key in peer.public_keys:
         yield "public_keys", public_key, public_key
+    if peer.certificates:
+        # Imported here: cryptography is slow to load (`models.parse_certificate`).
+        from p2p_oicp.crypto.tls import pin_fingerprint  # noqa: PLC0415
+
+        for fingerprint in map(pin_fingerprint, peer.certificates):
+            yield "certificates", fingerprint, fingerprint
     if peer.default_route:
         yield "default_route", "", ""
 
@@ -154,7 +160,8 @@ def _conflict_message(key: str, text: str, owner: Peer) -> str:
     if key == "default_route":
         return f'peer "{owner.name}" is the default route already; expected one at most'
     claimant = "this node itself" if owner.is_self else f'peer "{owner.name}"'
-    rule = "every peer has its own keys" if key == "public_keys" else "one party has one peer"
+    is_credential = key in {"public_keys", "certificates"}
+    rule = "every peer has its own keys and certificates" if is_credential else "one party has one peer"
     return f'"{text}" is claimed by {claimant} already; {rule}'
 
 

@@ -177,7 +177,10 @@ class PeerAdminApi:
 
     async def _join(self, payload: dict[str, Any], _context: RequestContext) -> dict[str, object]:
         alias = None if payload.get("alias") is None else _require_text(payload, "alias")
-        peer = await self._pairing.join(_require_text(payload, "link"), alias)
+        parties = payload.get("parties")
+        if parties is not None and not (isinstance(parties, list) and all(isinstance(each, str) for each in parties)):
+            raise HttpError(400, StatusCodeValue.DATA_ERROR, "parties: expected a list of ids, or nothing")
+        peer = await self._pairing.join(_require_text(payload, "link"), alias, parties)
         log.info("pairing.completed", peer=peer.name)
         return {"joined": peer.name}
 
@@ -205,7 +208,8 @@ class PeerAdminApi:
         return {"accepted": peer.name}
 
     async def _evidence(self, _payload: dict[str, Any], context: RequestContext) -> dict[str, object]:
-        file = await self._peering.evidence.export(context.parameter("session_id"))
+        partner = context.http.query.get("peer") or None
+        file = await self._peering.evidence.export(context.parameter("session_id"), partner)
         return {"file": file.decode()}
 
     async def _reload(self, _payload: dict[str, Any], _context: RequestContext) -> dict[str, object]:

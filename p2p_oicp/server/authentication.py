@@ -3,7 +3,8 @@
 The steps, in the order of the code of `PeerAuthenticator`. ``authenticate`` sees the head of a request only:
 
 (1) The party in the path claims a peer; its entry, or else ``[security] require``, says what has to be proved.
-(2) A client certificate is the one of a peer, by fingerprint or by CA and name.
+(2) A client certificate is the one of a peer, by fingerprint or by CA and name. One that a peer only lists in its
+    descriptor is proved first: the descriptor is fetched, and the peer's node has to show that certificate.
 (3) A signature (RFC 9421) covers the head, ``Content-Digest`` included, and was not received before.
 (4) All proofs name one peer.
 (5) That peer's own entry requires no further proof.
@@ -30,6 +31,7 @@ from typing import Protocol
 import msgspec
 
 from p2p_oicp.crypto import PublicKey, VerifiedSignature, has_signature, verify_body, verify_request_head
+from p2p_oicp.crypto.tls import fingerprint_of
 from p2p_oicp.errors import Refusal, Unauthorized, UnknownKey, VerificationError
 from p2p_oicp.oicp import OperatorID, ProviderID, StatusCodeValue
 from p2p_oicp.peering import Peering
@@ -116,6 +118,7 @@ class PeerAuthenticator:
         self._required_credentials = peering.policy.required_credentials
         self._refresh_keys = peering.key_refresher.refresh
         self._find_by_certificate = peering.tls.find_by_certificate
+        self._peers_listing = peering.directory.peers_listing
 
     async def authenticate(self, request: InboundRequest, claimed_party: PartyID | None) -> Principal:
         # (1) Whom the path claims.
@@ -124,7 +127,7 @@ class PeerAuthenticator:
         if not required and not _has_credentials(request):
             return Principal(claimed)
         # (2) Mutual TLS.
-        by_certificate = self._peer_by_certificate(request, is_required="mtls" in required)
+        by_certificate = await self._peer_by_certificate(request, is_required="mtls" in required)
         # (3) The signature over the head.
         signature = await self._verify_signature(request, claimed, is_required="signature" in required)
         # (4) One peer.
@@ -196,9 +199,13 @@ class PeerAuthenticator:
         responsible_peer = self._registry.resolve_party(party)
         return responsible_peer is not None and responsible_peer.name == peer.name
 
-    def _peer_by_certificate(self, request: InboundRequest, *, is_required: bool) -> Peer | None:
+    async def _peer_by_certificate(self, request: InboundRequest, *, is_required: bool) -> Peer | None:
         certificate = request.certificate
         peer = self._find_by_certificate(certificate) if certificate is not None else None
+        if peer is None and certificate is not None and (listing := self._peers_listing(fingerprint_of(certificate))):
+            for name in listing:
+                await self._refresh_keys(name)
+            peer = self._find_by_certificate(certificate)
         if peer is None and is_required:
             description = (
                 "no client certificate"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects.sqlite import insert
 
+from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import evidence, evidence_keys
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, inserting_named
@@ -16,13 +17,16 @@ from p2p_oicp.storage.statements import compiled, inserting_named
 #: ``last_used_at`` of a key may be this much older than its last exchange: it is not written with each.
 KEY_LAST_USED_LAG_SECONDS = 86_400.0
 
+#: The exchanges of a session, each with the name of the peer that it was with.
 BY_SESSION = compiled(
-    select(evidence.c.exchange).where(evidence.c.session_key == bindparam("key_")).order_by(evidence.c.id)
+    select(evidence.c.exchange, name_of(evidence.c.peer).label("peer"))
+    .where(evidence.c.session_key == bindparam("key_"))
+    .order_by(evidence.c.id)
 )
 KEYS = compiled(
     select(evidence_keys.c.key_id, evidence_keys.c.public_key, evidence_keys.c.owner, evidence_keys.c.descriptor)
 )
-_INSERT_EXCHANGE = inserting_named(evidence, "session_key", "at", "exchange")
+_INSERT_EXCHANGE = inserting_named(evidence, "session_key", "peer", "at", "exchange")
 _key_insert = insert(evidence_keys).values(
     {name: bindparam(name) for name in ("key_id", "public_key", "owner", "descriptor", "last_used_at")}
 )
@@ -40,9 +44,9 @@ _UPSERT_KEY = compiled(
 )
 
 
-def insert_exchange(tx: Transaction, session_key: str, now: float, exchange: bytes) -> None:
-    """Store one exchange of a session."""
-    tx.run(_INSERT_EXCHANGE, session_key=session_key, at=now, exchange=exchange)
+def insert_exchange(tx: Transaction, session_key: str, peer_id: str, now: float, exchange: bytes) -> None:
+    """Store one exchange of a session, with a peer."""
+    tx.run(_INSERT_EXCHANGE, session_key=session_key, peer=peer_id, at=now, exchange=exchange)
 
 
 def upsert_key(

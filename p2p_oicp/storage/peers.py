@@ -15,31 +15,57 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from sqlalchemy import Column, ColumnElement, bindparam, delete, func, select, update
 
 from p2p_oicp.peers.models import OWN_PEER_ID
-from p2p_oicp.storage.schema import cdrs, counters, descriptors, invitations, outbox, paired_peers, peers, sessions
+from p2p_oicp.storage.schema import (
+    cdrs,
+    counters,
+    descriptors,
+    evidence,
+    invitations,
+    outbox,
+    paired_peers,
+    peers,
+    sessions,
+)
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import Statement, compiled, inserting_named
 
-#: A peer's id, the ids of the keys that were stored with its descriptor, and the descriptor.
-StoredDescriptor: TypeAlias = tuple[str, frozenset[str], bytes]
+
+class StoredDescriptor(NamedTuple):
+    """A peer's id, its descriptor, and what was stored with it: ids of keys, and fingerprints of certificates."""
+
+    peer_id: str
+    body: bytes
+    endorsed_keys: frozenset[str]
+    shown_certificates: frozenset[str]
+
 
 ALL_PAIRED = compiled(
     select(paired_peers.c.name, paired_peers.c.source, paired_peers.c.entry).order_by(paired_peers.c.name)
 )
-_ALL_DESCRIPTORS = compiled(select(descriptors.c.peer, descriptors.c.endorsed_keys, descriptors.c.body))
+_ALL_DESCRIPTORS = compiled(
+    select(descriptors.c.peer, descriptors.c.endorsed_keys, descriptors.c.shown_certificates, descriptors.c.body)
+)
 INVITATION = compiled(
-    select(invitations.c.services, invitations.c.expires_at, invitations.c.redeemed_by).where(
+    select(invitations.c.services, invitations.c.expires_at, invitations.c.redeemed_by, invitations.c.peer).where(
         invitations.c.key_id == bindparam("key_id_")
     )
 )
 _UPSERT_PEER = inserting_named(paired_peers, "name", "source", "entry", "paired_at", instead="OR REPLACE")
 _DELETE_PEER = compiled(delete(paired_peers).where(paired_peers.c.name == bindparam("name_")))
 _UPSERT_DESCRIPTOR = inserting_named(
-    descriptors, "peer", "issued_at", "received_at", "endorsed_keys", "body", instead="OR REPLACE"
+    descriptors,
+    "peer",
+    "issued_at",
+    "received_at",
+    "endorsed_keys",
+    "shown_certificates",
+    "body",
+    instead="OR REPLACE",
 )
 _DELETE_DESCRIPTOR = compiled(delete(descriptors).where(descriptors.c.peer == bindparam("peer_")))
 _INSERT_INVITATION = inserting_named(invitations, "key_id", "services", "created_at", "expires_at")
@@ -48,10 +74,11 @@ _REDEEM_INVITATION = compiled(
     .where(
         invitations.c.key_id == bindparam("key_id_"),
         invitations.c.expires_at > bindparam("now_"),
-        invitations.c.redeemed_by.is_(None) | (invitations.c.redeemed_by == bindparam("redeemer_")),
+        invitations.c.redeemed_by.is_(None),
     )
-    .values(redeemed_by=bindparam("redeemed_by"))
+    .values(redeemed_by=bindparam("redeemed_by"), peer=bindparam("peer"))
 )
+_DELETE_INVITATIONS_OF_PEER = compiled(delete(invitations).where(invitations.c.peer == bindparam("peer_")))
 _DELETE_EXPIRED_INVITATIONS = compiled(delete(invitations).where(invitations.c.expires_at <= bindparam("now_")))
 
 
@@ -61,29 +88,33 @@ def upsert_peer(tx: Transaction, *, name: str, source: str, entry: bytes, now: f
 
 
 def delete_peer(tx: Transaction, name: str, peer_id: str) -> bool:
-    """Delete the entry and the descriptor of a peer; return whether there was an entry. Its id stays."""
+    """Delete the entry, the descriptor and the invitations of a peer; return whether there was an entry. Its id stays.
+
+    Without them, the peer cannot come back by an invitation that it has redeemed.
+    """
     tx.run(_DELETE_DESCRIPTOR, peer_=peer_id)
+    tx.run(_DELETE_INVITATIONS_OF_PEER, peer_=peer_id)
     return tx.run(_DELETE_PEER, name_=name) > 0
 
 
-def upsert_descriptor(
-    tx: Transaction, *, peer_id: str, issued_at: float, now: float, endorsed_keys: Iterable[str], body: bytes
-) -> None:
-    """Store the newest descriptor of a peer; ``endorsed_keys`` are ids of keys."""
+def upsert_descriptor(tx: Transaction, stored: StoredDescriptor, *, issued_at: float, now: float) -> None:
+    """Store the newest descriptor of a peer."""
     tx.run(
         _UPSERT_DESCRIPTOR,
-        peer=peer_id,
+        peer=stored.peer_id,
         issued_at=issued_at,
         received_at=now,
-        endorsed_keys=json.dumps(sorted(endorsed_keys)),
-        body=body,
+        endorsed_keys=json.dumps(sorted(stored.endorsed_keys)),
+        shown_certificates=json.dumps(sorted(stored.shown_certificates)),
+        body=stored.body,
     )
 
 
 def list_descriptors(tx: Transaction) -> Iterator[StoredDescriptor]:
     """Return the newest descriptor of each peer."""
     for row in tx.all(_ALL_DESCRIPTORS):
-        yield row["peer"], frozenset(json.loads(row["endorsed_keys"])), row["body"]
+        keys, certificates = (frozenset(json.loads(row[name])) for name in ("endorsed_keys", "shown_certificates"))
+        yield StoredDescriptor(row["peer"], row["body"], keys, certificates)
 
 
 def insert_invitation(tx: Transaction, *, key_id: str, services: str | None, now: float, expires_at: float) -> None:
@@ -92,12 +123,9 @@ def insert_invitation(tx: Transaction, *, key_id: str, services: str | None, now
     tx.run(_INSERT_INVITATION, key_id=key_id, services=services, created_at=now, expires_at=expires_at)
 
 
-def redeem_invitation(tx: Transaction, *, key_id: str, redeemer: str, now: float) -> bool:
-    """Use an invitation; return False where it is unknown, expired, or was used by another company.
-
-    The same company may use it again: its request is sent again when the response was lost.
-    """
-    return tx.run(_REDEEM_INVITATION, key_id_=key_id, now_=now, redeemer_=redeemer, redeemed_by=redeemer) > 0
+def redeem_invitation(tx: Transaction, *, key_id: str, redeemer: str, peer_id: str, now: float) -> bool:
+    """Use an invitation for a peer; return False where it is unknown, expired, or was used."""
+    return tx.run(_REDEEM_INVITATION, key_id_=key_id, now_=now, redeemed_by=redeemer, peer=peer_id) > 0
 
 
 def name_of(peer_id: ColumnElement[str]) -> ColumnElement[str]:
@@ -121,7 +149,13 @@ _COUNT_MESSAGES = compiled(
     select(func.count().label("messages")).select_from(outbox).where(outbox.c.destination == bindparam("id_"))
 )
 #: What follows a peer that is merged with another: messages to deliver, and what later ones are checked against.
-MERGED_COLUMNS: tuple[Column[str], ...] = (outbox.c.destination, sessions.c.peer, cdrs.c.peer)
+MERGED_COLUMNS: tuple[Column[str], ...] = (
+    outbox.c.destination,
+    sessions.c.peer,
+    cdrs.c.peer,
+    evidence.c.peer,
+    invitations.c.peer,
+)
 _MERGE = [
     compiled(update(column.table).where(column == bindparam("old_")).values({column.name: bindparam("new")}))
     for column in MERGED_COLUMNS

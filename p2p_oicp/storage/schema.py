@@ -218,6 +218,8 @@ descriptors = Table(
     Column("received_at", Float, nullable=False),
     # The ids of the pinned keys that this descriptor, or one before it, endorsed: a JSON list.
     Column("endorsed_keys", Text, nullable=False),
+    # The fingerprints of those of its certificates that the peer has shown in a TLS handshake: a JSON list.
+    Column("shown_certificates", Text, nullable=False, server_default=text("'[]'")),
     Column("body", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -229,7 +231,9 @@ invitations = Table(
     Column("services", Text),
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
+    # The key that has redeemed it, and the peer that it was redeemed for.
     Column("redeemed_by", Text),
+    Column("peer", Text),
     sqlite_with_rowid=False,
 )
 
@@ -238,6 +242,7 @@ evidence = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("session_key", Text, nullable=False),
+    Column("peer", Text, nullable=False, server_default=text("''")),
     Column("at", Float, nullable=False),
     Column("exchange", LargeBinary, nullable=False),
 )

@@ -33,7 +33,9 @@ class SignedPair(Pair):
             keys = self.folder / name / "keys"
             keystore.generate(keys)
             if "mtls" in self.require:
-                file.write_text(file.read_text() + '[tls]\ncertificate = "keys/tls.crt"\nkey = "keys/tls.key"\n')
+                text = file.read_text() + '[tls]\ncertificate = "keys/tls.crt"\nkey = "keys/tls.key"\n'
+                url = f'url = "https://127.0.0.1:{self.ports[name]}"\n'
+                file.write_text(text.replace("[peer_api]\n", f"[peer_api]\n{url}"))
                 self.write_certificate(keys, name, {"a": A_CPO, "b": B_EMP}[name])
         for name, other in (("a", "b"), ("b", "a")):
             file = self.folder / name / "peers.toml"

@@ -2,15 +2,18 @@
 
 import gzip
 import json
+import os
 import zlib
 
 import pytest
 from typer.testing import CliRunner
 
-from p2p_oicp.cli import app, client, evidence
+from p2p_oicp.cli import app, client
+from p2p_oicp.cli.evidence import KeyOwners, format_evidence
 from p2p_oicp.crypto import PrivateKey
 from p2p_oicp.crypto.evidence_file import Evidence, SignedStatement, write_evidence
 from p2p_oicp.errors import ConfigurationError, VerificationError
+from p2p_oicp.peers import Peer
 
 KEY = PrivateKey.generate()
 CDR = b'{"SessionID":"f98efba4"}'
@@ -19,7 +22,9 @@ MEBIBYTE = 1024 * 1024
 
 def report(body: bytes = CDR, at: int = 0, owner: str = "node a", unverified: tuple[str, ...] = ()) -> str:
     statement = SignedStatement(1, KEY.public, at, "ChargeDetailRecord: POST /x", body)
-    return evidence.format_evidence(Evidence("s", KEY.public, (statement,), unverified, {KEY.key_id: owner}, ()))
+    owners = KeyOwners()
+    owners.add_peers([Peer(owner, "http://a", public_keys=(KEY.public.der_base64,))])
+    return format_evidence(Evidence("s", KEY.public, (statement,), unverified, ()), owners)
 
 
 SHOWN = {
@@ -84,3 +89,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     done = CliRunner().invoke(app, ["evidence", "export", "s", "--out", str(out)])
     assert isinstance(done.exception, ConfigurationError)
     assert str(done.exception) == f"{out}: cannot be written: No such file or directory"
+
+
+def test_a_file_is_written_for_its_owner_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(client, "call_admin", lambda *_: {"file": "{}"})
+    out, mask = tmp_path / "e", os.umask(0)
+    try:
+        assert CliRunner().invoke(app, ["evidence", "export", "s", "--out", str(out)]).exit_code == 0
+    finally:
+        os.umask(mask)
+    assert out.stat().st_mode & 0o777 == 0o600

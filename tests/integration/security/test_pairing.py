@@ -1,22 +1,15 @@
 """Two companies that have never met: one invites, the other joins; and they part again."""
 
 import asyncio
-import json
-import secrets
-import time
 
 import orjson
 import pytest
 
 from p2p_oicp.crypto import PrivateKey
-from p2p_oicp.crypto.http_signatures import sign_request
-from p2p_oicp.crypto.keystore import OwnKey, OwnKeys
-from p2p_oicp.crypto.signers import split_target
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.oicp import OperatorID, ProviderID
-from p2p_oicp.peers.descriptor import Descriptor, Invitation, publish_keys, sign_descriptor
+from p2p_oicp.peers.descriptor import Invitation
 from tests.support.messages import START, authorize_start
-from tests.support.pairing import Admin, paired
+from tests.support.pairing import Admin, Forged, attempt, paired
 from tests.support.waiting import eventually
 
 
@@ -148,33 +141,6 @@ async def test_the_token_itself_is_never_sent_nor_stored(unpaired, tmp_path):
     for file in tmp_path.rglob("*"):
         if file.is_file():
             assert token not in file.read_bytes(), file
-
-
-class Forged:
-    """A node that joins with a made-up descriptor."""
-
-    def __init__(self, **changes) -> None:
-        self.key = PrivateKey.generate()
-        members = {"name": "thief", "url": "http://127.0.0.1:9", "operators": [], "providers": ["DE-THF"]} | changes
-        members["operators"] = tuple(map(OperatorID, members["operators"]))
-        members["providers"] = tuple(map(ProviderID, members["providers"]))
-        keys = members.pop("keys", publish_keys(OwnKeys((OwnKey(self.key.public, private=self.key),))))
-        self.body = sign_descriptor(Descriptor(keys=keys, **members), self.key)
-
-
-async def attempt(pair, link: str, forged: Forged, tamper=lambda body: body) -> tuple[int, str]:
-    invitation = Invitation.from_link(link)
-    proof = invitation.proof_key()
-    body = orjson.dumps({"descriptor": orjson.loads(forged.body), "proof_key": proof.public.der_base64})
-    url = f"{invitation.url}/p2p/v1/pairings"
-    authority, path, query = split_target(url)
-    headers = sign_request(
-        proof, method="POST", authority=authority, path=path, query=query, body=body, now=time.time(),
-        nonce=secrets.token_urlsafe(),
-    )  # fmt: skip
-    async with pair.http.post(url, data=tamper(body), headers=headers) as answer:
-        content = json.loads(await answer.read())
-        return answer.status, content.get("StatusCode", {}).get("AdditionalInfo", "")
 
 
 CONFLICTS = {

@@ -13,11 +13,14 @@ from p2p_oicp.crypto.exchange import RecordedExchange
 from p2p_oicp.crypto.http_signatures import content_digest, verify_response
 from p2p_oicp.crypto.structured_fields import serialize_byte_sequence
 from p2p_oicp.errors import VerificationError
+from tests.support.messages import UNKNOWN_SESSION
 
 ASKS, ANSWERS = PrivateKey.generate(), PrivateKey.generate()
 FIND = KeyRing([KnownKey(ASKS.public, "A"), KnownKey(ANSWERS.public, "B")]).find
 NOW = 1_800_000_000
-QUESTION, ANSWER = b'{"a":1}', b'{"b":2}'
+SESSION = "f98efba4-02d8-4fa0-b810-9a9d50d2c527"
+PATH = "/api/oicp/charging/v21/operators/DE*GEF/authorize/start"
+QUESTION, ANSWER = b'{"a":1}', f'{{"SessionID":"{SESSION}"}}'.encode()
 
 
 @dataclass
@@ -46,10 +49,10 @@ def signed(key: PrivateKey, label: str, covered: dict[str, str], body: bytes, mo
 
 def exchange(covers: Covers) -> RecordedExchange:
     """An exchange as both sides accept it when it takes place."""
-    target = {'"@method"': "POST", '"@authority"': "b.example", '"@path"': "/x", '"@query"': "?"}
+    target = {'"@method"': "POST", '"@authority"': "b.example", '"@path"': PATH, '"@query"': "?"}
     of_request = target | {name: covers.values[name] for name in covers.of_request}
     request = SignedRequestParts(
-        "POST", "b.example", "/x", "", signed(ASKS, "q", of_request, QUESTION, covers.request), QUESTION
+        "POST", "b.example", PATH, "", signed(ASKS, "q", of_request, QUESTION, covers.request), QUESTION
     )
     request_signature = verify_request(request, FIND, NOW)
     of_answer = {'"@status"': "200", '"signature";req;key="q"': serialize_byte_sequence(request_signature.value)}
@@ -61,7 +64,7 @@ def exchange(covers: Covers) -> RecordedExchange:
 
 def read_stored(*exchanges: bytes) -> Evidence:
     keys = {key.key_id: (key.public.der_base64, name) for key, name in ((ASKS, "A"), (ANSWERS, "B"))}
-    return read_evidence(write_evidence("s", exchanges, keys=keys, descriptors=[], key=ANSWERS, now=0.0))
+    return read_evidence(write_evidence(SESSION, exchanges, keys=keys, descriptors=[], key=ANSWERS, now=0.0))
 
 
 DATE = (("Date", "Fri, 20 Nov 2026 13:00:00 GMT"),)
@@ -130,6 +133,10 @@ def without_its_answer(content: dict) -> None:
     del content["response"]
 
 
+def with_another_label(content: dict) -> None:
+    content["operation"] = "AuthorizeStop"
+
+
 BROKEN = {
     "a header that is missing": (
         without_its_date,
@@ -137,6 +144,7 @@ BROKEN = {
     ),
     "another path": (with_another_path, "3 and 4 (AuthorizeStart and its response): the signature does not fit"),
     "a key that is missing": (by_an_unknown_key, "key SHA256:x is not in the file"),
+    "another label": (with_another_label, "this is AuthorizeStart; the file calls it AuthorizeStop"),
     "no answer": (without_its_answer, "3 and 4: this is no exchange: KeyError('response')"),
 }
 
@@ -166,3 +174,42 @@ def test_a_signed_file_without_evidence_is_refused(content):
     first = json.dumps(content).encode()
     with pytest.raises(VerificationError, match=r"this is no evidence file|evidence of version 2"):
         read_evidence(first + b"\n" + _signature_line(ASKS, first) + b"\n")
+
+
+def of(operation: str, path: str, request: dict, response: dict) -> bytes:
+    """An exchange of an operation, as it is stored."""
+    bodies = [json.dumps(body).encode() for body in (request, response)]
+    covered = {'"@method"': "POST", '"@authority"': "b.example", '"@path"': f"/node/api/oicp/{path}", '"@query"': "?"}
+    sent = SignedRequestParts(
+        "POST", "b.example", covered['"@path"'], "", signed(ASKS, "q", covered, bodies[0], ()), bodies[0]
+    )
+    value = serialize_byte_sequence(verify_request(sent, FIND, NOW).value)
+    headers = signed(ANSWERS, "r", {'"@status"': "200", '"signature";req;key="q"': value}, bodies[1], ())
+    answer = SignedResponseParts(200, headers, bodies[1])
+    recorded = RecordedExchange(float(NOW), operation, sent_by_us=False, peer="A", request=sent, response=answer)
+    return recorded.serialize()[0]
+
+
+OTHER = {"SessionID": UNKNOWN_SESSION.replace("f98", "000")}
+OURS = {"SessionID": SESSION.upper()}
+START, STOP, RECORD = (
+    ("AuthorizeStart", "charging/v21/operators/DE*GEF/authorize/start"),
+    ("AuthorizeStop", "charging/v21/operators/DE*GEF/authorize/stop"),
+    ("ChargeDetailRecord", "cdrmgmt/v22/operators/DE*GEF/charge-detail-record"),
+)
+SESSIONS = {
+    "a start that was answered with the session": (START, OTHER, OURS, ""),
+    "a start of the session that was answered without one": (START, OURS, {}, ""),
+    "a start that was answered with another session": (START, OURS, OTHER, "this is of session 000"),
+    "a start of no session": (START, {}, {}, "this names no session"),
+    "a stop of the session": (STOP, OURS, {}, ""),
+    "a stop of another session, whatever the answer says": (STOP, OTHER, OURS, "this is of session 000"),
+    "a record of another session, whatever the answer says": (RECORD, OTHER, OURS, "this is of session 000"),
+    "no operation of OICP": (("AuthorizeStart", "charging/v21"), OURS, OURS, "is no path of OICP"),
+}
+
+
+@pytest.mark.parametrize(("operation", "request_body", "response_body", "reason"), SESSIONS.values(), ids=SESSIONS)
+def test_the_session_of_an_exchange_is_the_one_that_was_signed(operation, request_body, response_body, reason):
+    found = read_stored(of(*operation, request_body, response_body))
+    assert (len(found.statements), reason in "".join(found.unverified)) == ((0, True) if reason else (2, True))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+import base64
+import time
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +13,21 @@ import pytest
 from structlog.testing import capture_logs
 
 from p2p_oicp.crypto import KeyRing, PrivateKey, keystore
+from p2p_oicp.crypto.keystore import KeyEndorsement, endorsement_message
+from p2p_oicp.crypto.tls import Certificate, self_signed
 from p2p_oicp.errors import ConfigurationError, StoreBusy, VerificationError
-from p2p_oicp.oicp import ProviderID
+from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.peering.directory import PeerDirectory
 from p2p_oicp.peering.pairing import peer_from_descriptor
 from p2p_oicp.peers import Peer, PeerRegistry
-from p2p_oicp.peers.descriptor import Descriptor, SignedDescriptor, publish_keys, sign_descriptor, verify_descriptor
+from p2p_oicp.peers.descriptor import (
+    Descriptor,
+    PublishedKey,
+    SignedDescriptor,
+    publish_keys,
+    sign_descriptor,
+    verify_descriptor,
+)
 from p2p_oicp.storage import Store, outbox, peers
 from tests.support.clocks import ManualClock
 
@@ -287,3 +298,120 @@ async def test_of_two_concurrent_pairings_for_one_party_one_is_refused(world, co
     assert [type(one) for one in both] == [type(None), ConfigurationError]
     await world.start()
     assert world.names == ["Alpha"]
+
+
+# What a descriptor lists counts only with a proof, after a restart as well.
+
+
+def certificate() -> Certificate:
+    return Certificate.from_pem(self_signed("a", [], ["127.0.0.1"], now=time.time(), days=1)[1])
+
+
+async def restarted(world: World) -> None:
+    await world.start()
+
+
+async def as_it_is(world: World) -> None:
+    pass
+
+
+STARTS = {"at once": as_it_is, "after a restart": restarted}
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+async def test_a_key_that_is_listed_without_its_signature_is_nobodys(world, company, start):
+    thief, victim = company("Aaa"), company("Victim", "DE-BBB")
+    thief.lists = publish_keys(victim.keys)
+    await world.pair(thief)
+    await start(world)
+    assert world.directory.owner_of(victim.key.public) is None
+    await world.pair(victim)
+    await start(world)
+    assert world.directory.owner_of(victim.key.public) == "Victim"
+    with pytest.raises(VerificationError, match="which is Victim's"):
+        await world.directory.update_descriptor("Aaa", thief.descriptor())
+    assert "which is Victim's" in world.directory.held_reason(world.registry.by_name("Aaa"))
+    thief.lists = ()
+    await world.directory.update_descriptor("Aaa", thief.descriptor())
+    assert world.directory.held_reason(world.registry.by_name("Aaa")) is None
+
+
+async def test_an_endorsement_proves_nothing_of_the_endorsed_key(world, company):
+    thief, victim = company("Aaa"), PrivateKey.generate()
+    signature = base64.b64encode(thief.key.sign(endorsement_message(victim.public, 0.0))).decode()
+    thief.lists = (PublishedKey(victim.public, endorsement=KeyEndorsement(thief.key.key_id, signature)),)
+    await world.pair(thief)
+    assert world.directory.owner_of(victim.public) is None
+
+
+async def test_a_new_key_counts_when_it_has_signed_the_descriptor_beside_the_old_one(world, company):
+    peer = company("Alpha")
+    await world.pair(peer)
+    peer.keys = keystore.rotate(peer.home, now=world.clock.now, activation_delay=60, overlap=60)
+    new = peer.keys.entries[-1].private
+    await world.directory.update_descriptor("Alpha", peer.descriptor())
+    assert world.directory.owner_of(new.public) is None
+    signed = sign_descriptor(peer.descriptor().descriptor, peer.key, new)
+    await world.directory.update_descriptor("Alpha", verify_descriptor(signed, world.clock.now))
+    await world.start()
+    assert world.directory.owner_of(new.public) == "Alpha"
+    with pytest.raises(VerificationError, match="not valid yet"):
+        world.ring.find(new.key_id, world.clock.now)
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+async def test_a_certificate_counts_when_the_peer_has_shown_it(world, company, start):
+    thief, victim, shared = company("Aaa"), company("Victim", "DE-BBB"), certificate()
+    await world.pair(thief, certificates=(shared.der_base64,))
+    await world.pair(victim, certificates=(shared.fingerprint,))
+    await start(world)
+    assert world.directory.owner_of_certificate(shared.fingerprint) is None
+    assert set(world.directory.peers_listing(shared.fingerprint)) == {"Aaa", "Victim"}
+    shown = replace(victim.descriptor(certificates=(shared.der_base64,)), shown_certificate=shared.fingerprint)
+    await world.directory.update_descriptor("Victim", shown)
+    await start(world)
+    assert world.directory.owner_of_certificate(shared.fingerprint) == "Victim"
+    claimed = replace(thief.descriptor(certificates=(shared.der_base64,)), shown_certificate=shared.fingerprint)
+    with pytest.raises(VerificationError, match="which is Victim's"):
+        await world.directory.update_descriptor("Aaa", claimed)
+
+
+async def test_a_certificate_that_a_person_has_pinned_is_that_peers_whatever_others_have_shown(world, company):
+    thief, shared = company("Aaa"), certificate()
+    signed = replace(thief.descriptor(certificates=(shared.der_base64,)), shown_certificate=shared.fingerprint)
+    await world.directory.add(peer_from_descriptor(signed, ()), signed)
+    assert world.directory.owner_of_certificate(shared.fingerprint) == "Aaa"
+    (world.folder / "peers.toml").write_text(
+        '[[peer]]\nname = "Victim"\nurl = "http://127.0.0.1:9"\nproviders = ["DE-BBB"]\n'
+        f'certificates = ["{shared.der_base64}"]\n'
+    )
+    await world.directory.reload()
+    assert world.directory.owner_of_certificate(shared.fingerprint) == "Victim"
+
+
+async def test_a_certificate_that_is_not_listed_any_more_is_nobodys(world, company):
+    peer, old = company("Alpha"), certificate()
+    shown = replace(peer.descriptor(certificates=(old.der_base64,)), shown_certificate=old.fingerprint)
+    await world.directory.add(peer_from_descriptor(shown, ()), shown)
+    await world.directory.update_descriptor("Alpha", peer.descriptor(certificates=(certificate().der_base64,)))
+    await world.start()
+    assert world.directory.owner_of_certificate(old.fingerprint) is None
+
+
+async def test_two_peers_of_the_file_cannot_have_one_certificate(world):
+    shared = certificate()
+    entries = [
+        f'[[peer]]\nname = "{name}"\nurl = "http://127.0.0.1:9"\nproviders = ["{party}"]\ncertificates = ["{line}"]\n'
+        for name, party, line in (("a", "DE-AAA", shared.der_base64), ("b", "DE-BBB", shared.fingerprint))
+    ]
+    (world.folder / "peers.toml").write_text("".join(entries))
+    assert "every peer has its own keys and certificates" in await world.directory.reload()
+
+
+async def test_a_party_that_a_descriptor_adds_is_held_until_it_is_agreed(world, company):
+    peer = company("Alpha")
+    await world.pair(peer)
+    await world.directory.update_descriptor("Alpha", peer.descriptor(operators=(OperatorID("DE*SUB"),)))
+    alpha = world.registry.by_name("Alpha")
+    assert world.directory.held_reason(alpha) == "not agreed with Alpha yet: DE*SUB"
+    assert world.registry.by_operator(OperatorID("DE*SUB")) is None

@@ -30,6 +30,7 @@ class World:
     registry: PeerRegistry = field(default_factory=lambda: PeerRegistry([ALPHA, BETA]))
     refreshed: list = field(default_factory=list)
     certificate_of: Peer | None = None
+    listed_by: list = field(default_factory=list)
 
     def __post_init__(self) -> None:
         async def refresh(name: str) -> bool:
@@ -44,6 +45,7 @@ class World:
             policy=SimpleNamespace(required_credentials=lambda _peer: self.require),
             key_refresher=SimpleNamespace(refresh=refresh),
             tls=SimpleNamespace(find_by_certificate=lambda _der: self.certificate_of),
+            directory=SimpleNamespace(peers_listing=lambda _fingerprint: self.listed_by),
         )
         limiter = PeerLimiter(self.clock, requests_per_second=10, concurrent=2)
         self.authenticator = PeerAuthenticator(trust, limiter)
@@ -64,6 +66,14 @@ async def test_a_head_is_authenticated_before_its_body_is_there(world):
     principal = await world.authenticator.authenticate(world.request(), OperatorID("DE*AAA"))
     assert (principal.peer, principal.is_authenticated) == (ALPHA, True)
     assert world.registry.last_seen_at(ALPHA) is None
+
+
+@pytest.mark.parametrize(("listed_by", "refreshed"), [(["beta"], ["beta"]), ([], [])], ids=["listed", "unknown"])
+async def test_a_certificate_that_a_peer_only_lists_is_proved_first(clock, listed_by, refreshed):
+    world = World(clock, require=("mtls",), listed_by=listed_by)
+    with pytest.raises(Unauthorized, match="the client certificate of nobody"):
+        await world.authenticator.authenticate(world.request(certificate=b"der"), None)
+    assert world.refreshed == refreshed
 
 
 async def test_a_nonce_counts_as_used_only_after_the_whole_body(world):

@@ -74,7 +74,7 @@ _CONFLICTING = (
 )
 INSERT_AT = {
     "uid_routes": lambda tx, at: tokens.set_preferred_peer(tx, "uid", "b", at),
-    "evidence": lambda tx, at: evidence.insert_exchange(tx, "s", at, b"{}"),
+    "evidence": lambda tx, at: evidence.insert_exchange(tx, "s", "peer:1", at, b"{}"),
     "evidence_keys": upsert_key,
     "conflicting_cdrs": lambda tx, at: tx.run(Statement(_CONFLICTING, {}), at=at),
 }
@@ -94,7 +94,7 @@ async def test_all_expired_rows_are_deleted_in_several_batches(store):
     def many(tx) -> None:
         for number in range(1200):
             tokens.set_preferred_peer(tx, f"uid{number}", "b", 0.0)
-            evidence.insert_exchange(tx, "s", 0.0, b"{}")
+            evidence.insert_exchange(tx, "s", "peer:1", 0.0, b"{}")
 
     await store.write(many)
     job = SessionRetentionJob(SimpleNamespace(store=store, now=lambda: NOW), history_days=100, evidence_days=1000)

@@ -65,6 +65,7 @@ def upgrade() -> None:
         sa.Column("issued_at", sa.Float(), nullable=False),
         sa.Column("received_at", sa.Float(), nullable=False),
         sa.Column("endorsed_keys", sa.Text(), nullable=False),
+        sa.Column("shown_certificates", sa.Text(), server_default=sa.text("'[]'"), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("peer"),
         sqlite_with_rowid=False,
@@ -86,6 +87,7 @@ def upgrade() -> None:
         "evidence",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("session_key", sa.Text(), nullable=False),
+        sa.Column("peer", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("exchange", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -142,6 +144,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("expires_at", sa.Float(), nullable=False),
         sa.Column("redeemed_by", sa.Text(), nullable=True),
+        sa.Column("peer", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("key_id"),
         sqlite_with_rowid=False,
     )
