@@ -6,7 +6,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,7 @@ import typer
 
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import Finding
+from p2p_oicp.oicp.findings import format_counts
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", metavar="FILE", help="Settings of the node, as `init` writes them.")
@@ -23,6 +25,7 @@ ConfigOption = Annotated[
 DEFAULT_CONFIG = Path("node.toml")
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 
+_MAX_FINDINGS = 100
 _SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -59,11 +62,16 @@ def toml_value(value: object) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def format_findings(findings: Iterable[Finding]) -> Iterator[str]:
-    """Return findings as lines of text."""
-    for finding in findings:
+def format_findings(findings: Sequence[Finding]) -> Iterator[str]:
+    """Return findings as lines of text; of very many the first ones, and how many there are of each kind."""
+    is_cut = len(findings) > _MAX_FINDINGS
+    if is_cut:
+        yield f"  {len(findings):,} findings, the first {_MAX_FINDINGS} follow"
+    for finding in findings[:_MAX_FINDINGS]:
         yield f"  {finding.severity:12} {finding.pointer or '(message)'}  [{finding.code}]"
         yield f"  {'':12} {finding.message}"
+    if is_cut:
+        yield f"  {len(findings):,} findings: {format_counts(Counter(finding.code for finding in findings))}"
 
 
 def align_columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -1,13 +1,15 @@
-"""A national status feed, sent as one PushEvseStatus (fullLoad) for each operator.
+"""A national feed of EVSE data or statuses, sent as one push (fullLoad) for each operator.
 
-The feed has one group for each operator: ``{"EVSEStatuses": [{"OperatorID", "OperatorName", "EVSEStatusRecord":
-[{"EvseID", "EVSEStatus"}]}]}``. Its operator ids are names as often as ids (``CH*SWISSCHARGE`` above ``CH*SWIE…``), and
-a group may hold EvseIDs of further operators. So, for each group:
+A feed has one group for each operator: ``{"EVSEStatuses": [{"OperatorID", "OperatorName", "EVSEStatusRecord":
+[{"EvseID", "EVSEStatus"}]}]}``, or ``EVSEData`` with ``EVSEDataRecord``. Its operator ids are names as often as ids
+(``CH*SWISSCHARGE`` above ``CH*SWIE…``), a group may hold EvseIDs of further operators, and its records are nearly OICP
+only. So, for each group:
 
-(1) records without a valid EvseID, or with one seen before in the same push, are left out and counted;
+(1) records are repaired where their mandatory content is there (`repair_record`); others are left out, and told;
 (2) a valid OperatorID stays; any other is replaced by the operator of most of the group's EvseIDs;
 (3) groups that thereby have the same operator become one push, since each fullLoad would delete the other's EVSEs;
-(4) operators of the remaining EvseIDs are the group's sub-operators.
+(4) an EVSE in the groups of two operators stays with its own one, else with the first: the same at each run (L17);
+(5) operators of the remaining EvseIDs are the group's sub-operators.
 
 `read_feed` is pure; `send_feed` sends the pushes one after the other and prints a summary.
 """
@@ -16,94 +18,260 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import orjson
 import typer
 
 from p2p_oicp.cli.client import ApiClient, ApiEndpoint, ApiResponse
 from p2p_oicp.errors import ConfigurationError, MessageError, PeerError
-from p2p_oicp.oicp import EvseID, OperatorID
-from p2p_oicp.oicp.operations import Operation
+from p2p_oicp.oicp import EvseDataRecord, EvseID, EvseStatusRecord, Finding, Message, OperatorID, encode
+from p2p_oicp.oicp.message import decode
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Operation
+from p2p_oicp.oicp.repair import FEED_REPAIRS, repair_record
 
-_GROUP_MEMBERS = ("EVSEStatuses", "EvseStatuses")
-_RECORD_MEMBERS = ("EVSEStatusRecord", "EvseStatusRecord")
-_STATUS_MEMBERS = ("EVSEStatus", "EvseStatus")
 _EXIT_NOT_CONFIGURED = 2
+_MAX_OPERATOR_NAME = 100
+
+
+@dataclass(frozen=True, slots=True)
+class FeedKind:
+    """One kind of feed: the names of its lists, and what its records become."""
+
+    operation: Operation
+    group_lists: tuple[str, ...]
+    record_lists: tuple[str, ...]
+    model: type[Message]
+    wrapper_name: str
+    list_name: str
+
+
+FEED_KINDS: Mapping[str, FeedKind] = MappingProxyType(
+    {
+        kind.operation.command: kind
+        for kind in (
+            FeedKind(
+                OPERATION_BY_NAME["PushEvseData"],
+                ("EVSEData", "EvseData"),
+                ("EVSEDataRecord", "EvseDataRecord"),
+                EvseDataRecord,
+                "OperatorEvseData",
+                "EvseDataRecord",
+            ),
+            FeedKind(
+                OPERATION_BY_NAME["PushEvseStatus"],
+                ("EVSEStatuses", "EvseStatuses"),
+                ("EVSEStatusRecord", "EvseStatusRecord"),
+                EvseStatusRecord,
+                "OperatorEvseStatus",
+                "EvseStatusRecord",
+            ),
+        )
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedRecord:
+    """A record of a feed: its EVSE, its JSON after the repair, and what the repair changed."""
+
+    evse_id: EvseID
+    raw: bytes
+    repairs: tuple[Finding, ...] = ()
+
+
+#: A record that is not sent: what it is called in the feed, and the reasons.
+LeftOut: TypeAlias = tuple[str, tuple[Finding, ...]]
 
 
 @dataclass(slots=True)
 class OperatorPush:
-    """All statuses of one operator; ``group_ids`` are the OperatorIDs of its groups in the feed, as they were."""
+    """All records of one operator; ``group_ids`` are the OperatorIDs of its groups in the feed, as they were."""
 
+    kind: FeedKind
     operator: OperatorID
-    operator_name: str | None
+    operator_name: str
     group_ids: list[str] = field(default_factory=list)
-    records: dict[str, dict[str, Any]] = field(default_factory=dict)
-    evse_counts: Counter[OperatorID] = field(default_factory=Counter)
-    invalid_ids: list[str] = field(default_factory=list)
-    duplicate_ids: list[str] = field(default_factory=list)
+    records: dict[str, FeedRecord] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+
+    @property
+    def evse_counts(self) -> Counter[OperatorID]:
+        """The operators of the EvseIDs, each with the number of its records."""
+        operators = (record.evse_id.operator for record in self.records.values())
+        return Counter(operator for operator in operators if operator is not None)
 
     @property
     def sub_operators(self) -> list[OperatorID]:
         """Other operators whose EvseIDs are among the records, most records first."""
         return [operator for operator, _ in self.evse_counts.most_common() if operator != self.operator]
 
+    @property
+    def is_empty_by_mistake(self) -> bool:
+        """Whether no record is usable: a fullLoad would delete what the operator has."""
+        return not self.records and bool(self.left_out or self.conflicts)
+
     def message(self) -> bytes:
-        """Return the PushEvseStatus that replaces all statuses of this operator."""
-        name_member = {} if self.operator_name is None else {"OperatorName": self.operator_name}
-        statuses = {"OperatorID": self.operator.text, **name_member, "EvseStatusRecord": list(self.records.values())}
-        return orjson.dumps({"ActionType": "fullLoad", "OperatorEvseStatus": statuses})
+        """Return the push that replaces all records of this operator."""
+        group = orjson.dumps({"OperatorID": self.operator.text, "OperatorName": self.operator_name})
+        records = b",".join(record.raw for record in self.records.values())
+        return b'{"ActionType":"fullLoad","%b":%b,"%b":[%b]}}' % (
+            self.kind.wrapper_name.encode(),
+            group[:-1],
+            self.kind.list_name.encode(),
+            records,
+        )
 
     def remarks(self) -> list[str]:
         """Return a sentence for each difference between the feed and this push."""
-        return [*self._operator_mapping_remarks(), *self._sub_operator_remarks(), *self._skipped_record_remarks()]
+        return [
+            *self._operator_remarks(),
+            *map(_left_out_remark, self.left_out),
+            *self.conflicts,
+            *(
+                f"{record.evse_id}: repaired: {_in_one_line(record.repairs)}"
+                for record in self.records.values()
+                if record.repairs
+            ),
+        ]
 
-    def _operator_mapping_remarks(self) -> Iterable[str]:
-        share = f"the operator of {self.evse_counts[self.operator]} of its {self.evse_counts.total()} EvseIDs"
+    def _operator_remarks(self) -> Iterator[str]:
+        counts = self.evse_counts
+        share = f"the operator of {counts[self.operator]} of its {counts.total()} EvseIDs"
         for name in self.group_ids:
             if not OperatorID(name).is_valid:
                 yield f'"{name}" is no OperatorID: sent as {self.operator}, {share}'
         if len(self.group_ids) > 1:
             yield f"{self.operator}: one push of {len(self.group_ids)} groups: {', '.join(self.group_ids)}"
-
-    def _sub_operator_remarks(self) -> Iterable[str]:
-        counts = [f"{operator} ({self.evse_counts[operator]})" for operator in self.sub_operators]
-        if counts:
-            yield f"{self.operator}: EvseIDs of sub-operators: {', '.join(counts)}"
-
-    def _skipped_record_remarks(self) -> Iterable[str]:
-        for reason, ids in (("no valid EvseID", self.invalid_ids), ("EvseID repeated", self.duplicate_ids)):
-            if ids:
-                yield f"{self.operator}: {len(ids)} records left out: {reason}, such as {ids[0]}"
+        listed = [f"{operator} ({counts[operator]})" for operator in self.sub_operators]
+        if listed:
+            yield f"{self.operator}: EvseIDs of sub-operators: {', '.join(listed)}"
 
 
-def is_feed(body: bytes) -> bool:
-    """Return whether a body has the shape of a feed, not that of an OICP message."""
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What a feed becomes.
+
+    ``problems`` are its groups that cannot be read, ``unassigned`` the records of groups of which nothing says whose
+    they are, each with the reasons why it says nothing.
+    """
+
+    pushes: list[OperatorPush] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    unassigned: list[LeftOut] = field(default_factory=list)
+
+    def remarks(self) -> list[str]:
+        """Return a sentence for each group, and each record, that belongs to no push."""
+        return [*self.problems, *map(_left_out_remark, self.unassigned)]
+
+    def sums(self) -> Iterator[str]:
+        """Return how many records are repaired and left out, by kind."""
+        repairs = [record.repairs for push in self.pushes for record in push.records.values() if record.repairs]
+        left_out = [findings for push in self.pushes for _, findings in push.left_out]
+        left_out += [findings for _, findings in self.unassigned]
+        conflicts = sum(len(push.conflicts) for push in self.pushes)
+        if repairs:
+            yield f"{len(repairs):,} records repaired: {_count_kinds(repairs)}"
+        if left_out:
+            yield f"{len(left_out):,} records left out: {_count_kinds(left_out)}"
+        if conflicts:
+            yield f"{conflicts:,} records in the groups of two operators"
+        if self.problems:
+            yield f"{len(self.problems):,} groups left out"
+
+
+def _left_out_remark(left_out: LeftOut) -> str:
+    name, findings = left_out
+    return f"{name}: left out: {_in_one_line(findings)}"
+
+
+def _in_one_line(findings: Iterable[Finding]) -> str:
+    return "; ".join(map(str, findings))
+
+
+def _count_kinds(records: Iterable[Sequence[Finding]]) -> str:
+    """Return the kinds of findings, most frequent first, each with the number of records that have it."""
+    kinds = Counter(kind for findings in records for kind in {_kind_of(finding) for finding in findings})
+    return ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+
+
+def _kind_of(finding: Finding) -> str:
+    return f"{re.sub(r'/[0-9]+', '', finding.pointer).strip('/')} {finding.code}".strip()
+
+
+def find_kind(body: bytes) -> FeedKind | None:
+    """Return the kind of a feed; None if a body does not have the shape of one, but perhaps that of a message."""
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return False
-    return isinstance(data, dict) and isinstance(_first_member(data, _GROUP_MEMBERS), list)
+        return None
+    if not isinstance(data, dict):
+        return None
+    return next((kind for kind in FEED_KINDS.values() if isinstance(_first_member(data, kind.group_lists), list)), None)
 
 
-def read_feed(body: bytes) -> list[OperatorPush]:
-    """Return one push for each operator, in the feed's order; raise `MessageError` if a group cannot be read at all."""
-    pushes: dict[OperatorID, OperatorPush] = {}
-    for number, group in enumerate(_first_member(orjson.loads(body), _GROUP_MEMBERS) or [], start=1):
-        name, records = _parse_group(number, group)
-        valid_records = [(EvseID(record["EvseID"]), record) for record in records if _is_valid_record(record)]
-        operator = _resolve_operator(number, name, [evse.operator for evse, _ in valid_records])
-        # (3) one push for all groups of an operator
-        push = pushes.setdefault(operator, OperatorPush(operator, group.get("OperatorName")))
-        push.group_ids.append(name)
-        push.invalid_ids += [_abbreviated_id(record) for record in records if not _is_valid_record(record)]
-        _add_records(push, valid_records)
-    return list(pushes.values())
+def read_feed(kind: FeedKind, body: bytes) -> Feed:
+    """Return one push for each operator, in the feed's order."""
+    data = decode(body)
+    groups = _first_member(data, kind.group_lists) if isinstance(data, dict) else None
+    feed = Feed()
+    for number, group in enumerate(groups or [], start=1):
+        try:
+            _read_group(kind, f"the feed's group {number}", group, feed)
+        except MessageError as error:
+            feed.problems.append(str(error))
+    return feed
+
+
+def _read_group(kind: FeedKind, title: str, group: Any, feed: Feed) -> None:  # noqa: ANN401  # any JSON
+    """Add the records of a group to the push of its operator; raise `MessageError` if there is none."""
+    name, raw_records = _parse_group(kind, title, group)
+    left_out: list[LeftOut] = []
+    usable: list[FeedRecord] = []
+    for record in raw_records:
+        repaired = repair_record(kind.model, encode(_with_documented_names(record)), FEED_REPAIRS)
+        if repaired.errors:
+            left_out.append((_name_of(record), repaired.errors))
+        else:
+            evse_id = EvseID(orjson.loads(repaired.raw)["EvseID"])
+            usable.append(FeedRecord(evse_id, repaired.raw, repaired.repairs))
+    operator = _find_operator(name, [_operator_of(record) for record in raw_records])
+    if operator is None:
+        feed.unassigned.extend(left_out)
+        raise MessageError(f'{title}: "{name}" is no OperatorID, and no EvseID says whose it is')
+    push = next((push for push in feed.pushes if push.operator == operator), None)  # (3)
+    if push is None:
+        operator_name = str(group.get("OperatorName") or operator.text)[:_MAX_OPERATOR_NAME]
+        push = OperatorPush(kind, operator, operator_name)
+        feed.pushes.append(push)
+    push.group_ids.append(name)
+    push.left_out += left_out
+    for feed_record in usable:
+        _add_record(push, feed_record, feed.pushes)
+
+
+def _add_record(push: OperatorPush, record: FeedRecord, pushes: Iterable[OperatorPush]) -> None:
+    key = record.evse_id.key
+    other = next((other for other in pushes if key in other.records), None)
+    if other is None:
+        push.records[key] = record
+    elif other is push:
+        push.conflicts.append(f"{record.evse_id}: left out: repeated in the group of {push.operator}")
+    else:
+        is_own = record.evse_id.operator == push.operator  # (4)
+        keeper, loser = (push, other) if is_own else (other, push)
+        if is_own:
+            del other.records[key]
+            push.records[key] = record
+        text = f"{record.evse_id}: conflict: in the groups of {other.operator} and {push.operator}"
+        loser.conflicts.append(f"{text}; only that of {keeper.operator} is sent")
 
 
 def all_operators(pushes: Iterable[OperatorPush], configured: Sequence[OperatorID] = ()) -> list[OperatorID]:
@@ -118,61 +286,63 @@ def _first_member(data: Mapping[str, Any], names: Iterable[str]) -> Any:  # noqa
     return next((data[name] for name in names if name in data), None)
 
 
-def _parse_group(number: int, group: Any) -> tuple[str, list[Any]]:  # noqa: ANN401  # any JSON
-    records = _first_member(group, _RECORD_MEMBERS) if isinstance(group, dict) else None
+def _parse_group(kind: FeedKind, title: str, group: Any) -> tuple[str, list[Any]]:  # noqa: ANN401  # any JSON
+    records = _first_member(group, kind.record_lists) if isinstance(group, dict) else None
     name = group.get("OperatorID") if isinstance(group, dict) else None
     if not isinstance(records, list) or not isinstance(name, str):
-        raise MessageError(f"the feed's group {number} has no OperatorID, or no list EVSEStatusRecord")
+        raise MessageError(f"{title} has no OperatorID, or no list {kind.record_lists[0]}")
     return name, records
 
 
-def _is_valid_record(record: Any) -> bool:  # noqa: ANN401  # any JSON
-    return isinstance(record, dict) and isinstance(record.get("EvseID"), str) and EvseID(record["EvseID"]).is_valid
+def _with_documented_names(record: Any) -> Any:  # noqa: ANN401  # any JSON
+    """Return a record with the names that OICP's tables have: each peer reads those."""
+    if not isinstance(record, dict):
+        return record
+    return {("EvseStatus" if name == "EVSEStatus" else name): value for name, value in record.items()}
 
 
-def _abbreviated_id(record: Any) -> str:  # noqa: ANN401  # any JSON
-    return repr(record.get("EvseID") if isinstance(record, dict) else record)[:60]
+def _name_of(record: Any) -> str:  # noqa: ANN401  # any JSON
+    evse_id = record.get("EvseID") if isinstance(record, dict) else None
+    return evse_id if isinstance(evse_id, str) and evse_id else "a record without EvseID"
 
 
-def _resolve_operator(number: int, name: str, operators: Sequence[OperatorID | None]) -> OperatorID:
+def _operator_of(record: Any) -> OperatorID | None:  # noqa: ANN401  # any JSON
+    evse_id = record.get("EvseID") if isinstance(record, dict) else None
+    return EvseID(evse_id.strip().upper()).operator if isinstance(evse_id, str) else None
+
+
+def _find_operator(name: str, operators: Iterable[OperatorID | None]) -> OperatorID | None:
     declared = OperatorID(name)  # (2)
     if declared.is_valid:
         return declared
     most_common = Counter(operator for operator in operators if operator is not None).most_common(1)
-    if not most_common:
-        raise MessageError(f'the feed\'s group {number}: "{name}" is no OperatorID, and no EvseID says whose it is')
-    return most_common[0][0]
-
-
-def _add_records(push: OperatorPush, valid_records: Iterable[tuple[EvseID, dict[str, Any]]]) -> None:
-    for evse, record in valid_records:
-        if evse.key in push.records:  # (1)
-            push.duplicate_ids.append(evse.text)
-            continue
-        push.records[evse.key] = _to_oicp_record(record)
-        if evse.operator is not None:  # (4)
-            push.evse_counts[evse.operator] += 1
-
-
-def _to_oicp_record(record: dict[str, Any]) -> dict[str, Any]:
-    return {("EvseStatus" if name in _STATUS_MEMBERS else name): value for name, value in record.items()}
+    return most_common[0][0] if most_common else None
 
 
 def operators_line(body: bytes, configured: Sequence[OperatorID]) -> str:
     """Return the ``operators`` line of a node that may push this feed, the ``configured`` ones first."""
-    if not is_feed(body):
-        raise ConfigurationError("--list-operators: expected a status feed, an object with a list EVSEStatuses")
-    return _operators_setting(all_operators(read_feed(body), configured))
+    kind = find_kind(body)
+    if kind is None:
+        lists = " or ".join(kind.group_lists[0] for kind in FEED_KINDS.values())
+        raise ConfigurationError(f"--list-operators: expected a feed, an object with a list {lists}")
+    return _operators_setting(all_operators(read_feed(kind, body).pushes, configured))
 
 
-def send_feed(operation: Operation, body: bytes, endpoint: ApiEndpoint, *, timeout: float) -> int:
+def send_feed(kind: FeedKind, body: bytes, endpoint: ApiEndpoint, *, timeout: float) -> int:
     """Push every operator of the feed; return the exit code. A refused push does not stop the others."""
-    pushes = read_feed(body)
+    feed = read_feed(kind, body)
+    if not feed.pushes:
+        raise MessageError("; ".join(feed.problems) or "the feed has no group")
+    pushes = [push for push in feed.pushes if not push.is_empty_by_mistake]
     if missing := _missing_operators(pushes, endpoint):
         typer.echo(_missing_operators_message(pushes, endpoint, missing), err=True)
         return _EXIT_NOT_CONFIGURED
+    for remark in feed.remarks():
+        typer.echo(remark)
     started = time.perf_counter()
-    failures = asyncio.run(_send_pushes(operation, pushes, endpoint, timeout))
+    failures = asyncio.run(_send_pushes(feed, endpoint, timeout))
+    for line in feed.sums():
+        typer.echo(line)
     typer.echo(_feed_summary(pushes, failures, time.perf_counter() - started))
     return 1 if failures else 0
 
@@ -197,21 +367,22 @@ def _operators_setting(operators: Iterable[OperatorID]) -> str:
     return f"operators = {json.dumps([operator.text for operator in operators])}"
 
 
-async def _send_pushes(
-    operation: Operation, pushes: Sequence[OperatorPush], endpoint: ApiEndpoint, timeout_seconds: float
-) -> int:
-    failures = 0
+async def _send_pushes(feed: Feed, endpoint: ApiEndpoint, timeout_seconds: float) -> int:
+    failures, total = 0, len(feed.pushes)
     async with ApiClient(endpoint, timeout=timeout_seconds) as client:
-        for sent_count, push in enumerate(pushes):
+        for number, push in enumerate(feed.pushes, start=1):
             for remark in push.remarks():
                 typer.echo(remark)
+            if push.is_empty_by_mistake:
+                typer.echo(f"{push.operator}: nothing is sent, for no record is usable ({number} of {total})")
+                continue
             try:
-                response = await client.post(operation.url(endpoint.url, push.operator.text), push.message())
+                response = await client.post(push.kind.operation.url(endpoint.url, push.operator.text), push.message())
             except PeerError:
-                typer.echo(f"Stopped after {sent_count} of {len(pushes)} operators.", err=True)
+                typer.echo(f"Stopped after {number - 1} of {total} operators.", err=True)
                 raise
             failures += not response.is_positive
-            typer.echo(_push_result_line(push, response))
+            typer.echo(f"{_push_result_line(push, response)} ({number} of {total})")
     return failures
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from operator import attrgetter
 from pathlib import Path
@@ -18,6 +19,7 @@ import msgspec
 import typer
 
 from p2p_oicp.cli.common import align_columns, format_findings, format_json, read_input
+from p2p_oicp.clock import SystemClock
 from p2p_oicp.errors import ConfigurationError, MessageError
 from p2p_oicp.oicp import (
     OPERATIONS,
@@ -34,13 +36,12 @@ from p2p_oicp.oicp import (
     decode,
     read_records,
 )
-from p2p_oicp.oicp.cdr_checks import preflight
 from p2p_oicp.oicp.errata import ERRATA
-from p2p_oicp.oicp.identifiers import IDENTIFIERS
+from p2p_oicp.oicp.identifiers import IDENTIFIERS, likely_problems, name_of
 from p2p_oicp.oicp.pulls import EvseDataPage
 from p2p_oicp.oicp.schemas import json_schema, message_models
 from p2p_oicp.oicp.schemas import openapi as openapi_document
-from p2p_oicp.oicp.validation import MessageDirection, Verdict, judge
+from p2p_oicp.oicp.validation import MessageDirection, Verdict, judge, preflight
 from p2p_oicp.version import VERSION
 
 _MESSAGE_HELP = "JSON file; - or nothing reads standard input."
@@ -160,15 +161,18 @@ def openapi(
 
 
 def print_identifier(text: str, output: str) -> int:
-    """Print every type of identifier that a text can be read as; return 1 if there is none."""
+    """Print every type of identifier that a text can be read as, else what it nearly is; return 1 if there is none."""
     matches = [
         _describe_identifier(identifier_type(text)) for identifier_type in IDENTIFIERS if identifier_type(text).is_valid
     ]
+    problems = [] if matches else [{"type": name_of(kind), "problem": what} for kind, what in likely_problems(text)]
     if output == "json":
-        typer.echo(format_json({"text": text, "matches": matches}))
+        typer.echo(format_json({"text": text, "matches": matches, "problems": problems}))
         return 0 if matches else 1
     if not matches:
         typer.echo(f"'{text}' is no identifier of OICP 2.3")
+    for problem in problems:
+        typer.echo(f"  as {problem['type']}: {problem['problem']}")
     for description in matches:
         typer.echo(description["type"])
         for line in align_columns([[f"  {name}", str(value)] for name, value in description.items() if name != "type"]):
@@ -260,7 +264,7 @@ def validate_file(
     # Before judging: input that is no JSON is a mistake of the call (2), not an invalid message (1).
     decode_input(body, file)
     try:
-        findings = judge(operation, direction, body, _parse_scope(authorized_ids))
+        findings = judge(operation, direction, body, _parse_scope(authorized_ids), _now())
     except MessageError as exc:
         raise ConfigurationError(str(exc)) from None
     return _print_verdict(f"{operation} {direction}", findings, output)
@@ -310,19 +314,22 @@ _decode_line = msgspec.json.Decoder(_BatchLine).decode
 
 
 def validate_lines(file: str) -> int:
-    """Validate one message a line, and print a report line for each; return 2 if a line has no message."""
-    exit_code = _EXIT_ACCEPTED
+    """Validate one message a line and print a report each; return 2 if a line has none, 1 if one must be rejected."""
+    exit_code, now = _EXIT_ACCEPTED, _now()
     for number, line in enumerate(read_input(file).splitlines(), start=1):
         if not line.strip():
             continue
         try:
             item = _decode_line(line)
-            findings = judge(item.operation, item.message, bytes(item.payload))
+            findings = judge(item.operation, item.message, bytes(item.payload), now=now)
         except (msgspec.MsgspecError, MessageError, UnicodeError, RecursionError) as exc:
             exit_code = _EXIT_INVALID_INPUT
             sys.stderr.write(f"p2p-oicp: line {number}: {exc}\n")
             continue
-        report = {"id": item.id, "verdict": Verdict.from_findings(findings), "findings": findings}
+        verdict = Verdict.from_findings(findings)
+        if verdict is Verdict.REJECT:
+            exit_code = max(exit_code, _EXIT_REJECTED)
+        report = {"id": item.id, "verdict": verdict, "findings": findings}
         sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
     sys.stdout.flush()
     return exit_code
@@ -338,7 +345,12 @@ def check_cdr(file: str, evse: Path | None, products: str | None, output: str) -
     except InvalidMessage as invalid:
         return _print_verdict("ChargeDetailRecord", invalid.findings, output)
     evse_record = None if evse is None else _load_evse_record(evse, charge_detail_record)
-    return _print_verdict("ChargeDetailRecord", preflight(charge_detail_record, evse_record, known_products), output)
+    findings = preflight(charge_detail_record, evse_record, known_products, _now())
+    return _print_verdict("ChargeDetailRecord", findings, output)
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(SystemClock().time(), UTC)
 
 
 def _load_evse_record(file: Path, charge_detail_record: ChargeDetailRecord) -> EvseDataRecord:

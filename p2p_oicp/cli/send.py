@@ -18,7 +18,6 @@ from p2p_oicp.config.toml import unknown_key_message
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp.operations import OPERATION_BY_COMMAND, Operation, sender_party
 
-_FEED_OPERATION = "push-evse-status"
 _FILE_HELP = "The message as JSON; - or nothing reads standard input. Its bytes are sent unchanged."
 _PARTY_HELP = "OperatorID or ProviderID of the sender, where the message does not name it or names a sub-operator."
 
@@ -58,7 +57,9 @@ def send(
     pull-evse-status-by-operator-id, pull-pricing-product-data, pull-evse-pricing, push-authentication-data,
     get-charge-detail-records.
 
-    push-evse-status also takes a national status feed (EVSEStatuses): it becomes one fullLoad an operator.
+    push-evse-data and push-evse-status also take a national feed (EVSEData, EVSEStatuses): it becomes one fullLoad an
+    operator. Records are repaired where their mandatory content is there; each repair, and each record that is left
+    out, is told with its EvseID and the reason, and counted at the end.
     """
     operation_spec = find_operation(operation)
     query = page_query(operation_spec, page, size)
@@ -108,9 +109,10 @@ def page_query(operation: Operation, page: int | None, size: int | None) -> dict
 
 
 def send_request(request: OutgoingRequest, endpoint: ApiEndpoint, *, timeout: float) -> int:
-    """Send a message, or the pushes of a status feed; return the exit code."""
-    if request.operation.command == _FEED_OPERATION and feed.is_feed(request.body):
-        return feed.send_feed(request.operation, request.body, endpoint, timeout=timeout)
+    """Send a message, or the pushes of a feed; return the exit code."""
+    kind = feed.FEED_KINDS.get(request.operation.command)
+    if kind is not None and feed.find_kind(request.body) is kind:
+        return feed.send_feed(kind, request.body, endpoint, timeout=timeout)
     response = asyncio.run(_post(endpoint, request.url(endpoint.url), request.body, timeout))
     typer.echo(response.status_line(), err=True)
     typer.echo(response.format_body())

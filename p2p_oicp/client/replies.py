@@ -35,7 +35,7 @@ from p2p_oicp.oicp import (
     read_records,
     response_model,
 )
-from p2p_oicp.oicp.message import as_utf8
+from p2p_oicp.oicp.message import as_utf8, in_upper_case
 from p2p_oicp.oicp.record_reader import has_records
 
 #: A node states with this response header (value ``proven``) that it has authenticated us.
@@ -212,7 +212,7 @@ def _parse_response(peer: str, operation: Operation, body: bytes) -> Message:
 
 def _parse_unpaged(model: type[Message], body: bytes) -> Message:
     try:
-        return model.from_json(body)
+        return in_upper_case(model.from_json(body))
     except InvalidMessage:
         if not has_records(model):
             raise

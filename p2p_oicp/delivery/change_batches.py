@@ -46,6 +46,10 @@ class DatasetCodec(Protocol):
     def wrapper_is_versioned(self) -> bool:
         """Return whether the object around the records has content of its own, so that a change of it must be sent."""
 
+    @property
+    def allows_empty_push(self) -> bool:
+        """Return whether a fullLoad without records may be sent."""
+
     def audiences_of(self, peer: Peer) -> Sequence[str] | None:
         """Return the audiences that a peer belongs to; None where all peers may see everything."""
 
@@ -215,7 +219,8 @@ class BatchPlanner:
         is_last = snapshot.sent_count + len(record_ids) >= len(snapshot.record_ids)
         cursor_after = snapshot.last_change if is_last else None
         # An empty fullLoad empties the group at the peer; an empty insert changes nothing.
-        requests = requests if records or not snapshot.sent_count else []
+        if not records and (snapshot.sent_count or not self._codec.allows_empty_push):
+            requests = []
         return ChangeBatch(snapshot.group, deque(requests), len(record_ids), cursor_after, is_delta=False)
 
     def _take_up_to_limit(self, records: Sequence[bytes]) -> Sequence[bytes]:
@@ -265,8 +270,10 @@ class BatchPlanner:
 
     async def _is_emptied_group(self, group: LaggingGroup, deletes: Mapping[ActionType, Sequence[bytes]]) -> bool:
         """Return whether one empty fullLoad has the same effect as the (more than one) deletes."""
-        return len(deletes[ActionType.DELETE]) > 1 and await change_feed.is_empty(
-            self._store, self._scope, group.group_key
+        return (
+            self._codec.allows_empty_push
+            and len(deletes[ActionType.DELETE]) > 1
+            and await change_feed.is_empty(self._store, self._scope, group.group_key)
         )
 
 

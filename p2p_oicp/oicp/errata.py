@@ -48,14 +48,19 @@ ERRATA: tuple[Erratum, ...] = (
     Erratum(
         "D23", "lengths of texts, which the OpenAPI documents do not enforce", "refuses longer ones", ("too-long",)
     ),
-    Erratum("D24", "lower case in an EvseID", "reads it, compares alike", ("inexact-identifier",)),
+    Erratum("D24", "lower case in an EvseID", "reads it, compares alike, sends upper case", ("lower-case-identifier",)),
     Erratum("D25", "one document's hash pattern refuses every bcrypt hash", "takes the wide pattern", ("malformed",)),
-    Erratum("D26", "UID in lower case, and examples that are none", "reads lower case", ("inexact-identifier",)),
+    Erratum(
+        "D26",
+        "UID in lower case, and examples that are none",
+        "reads lower case, sends upper case",
+        ("lower-case-identifier",),
+    ),
     Erratum(
         "D27",
         "slips in expressions: '|' in classes, ',' in a time zone, missing anchors",
         "matches whole texts, reads '|' and 31 characters of a pool, refuses the rest",
-        ("inexact-identifier", "inexact-form", "malformed"),
+        ("inexact-identifier", "malformed"),
     ),
     Erratum("D28", "null in optional members", "null is the same as absent"),
     Erratum("D29", "times with Z and fractions", "reads both, sends the offset, refuses none", ("malformed-time",)),
@@ -69,8 +74,8 @@ ERRATA: tuple[Erratum, ...] = (
     Erratum(
         "D32",
         "units, currencies and countries: lists, or any text",
-        "refuses what is not listed; reads lower case and withdrawn codes",
-        ("unknown-code", "inexact-code", "unknown-value"),
+        "refuses what is not listed; reads withdrawn codes, and countries in lower case",
+        ("unknown-code", "inexact-code", "unknown-value", "misspelt-value"),
     ),
     Erratum(
         "D33", "three status codes stand in the guide only", "knows all 34, keeps others", ("unknown-status-code",)
@@ -107,7 +112,12 @@ ERRATA: tuple[Erratum, ...] = (
         "one of both is needed; milliseconds since ChargingStart",
         ("no-progress", "duration-mismatch"),
     ),
-    Erratum("D46", "'No Payment' with other options", "refuses it", ("no-payment-combined",)),
+    Erratum(
+        "D46",
+        "'No Payment' with other options, and printed 'No payment'",
+        "refuses the former, reads the latter",
+        ("no-payment-combined", "inexact-value"),
+    ),
     Erratum("D47", "an authorization without ProviderID", "reads it", ("authorized-without-provider",)),
     Erratum(
         "D48", "signed values of EVSEs with calibration data External", "a sender needs them", ("unsigned-values",)

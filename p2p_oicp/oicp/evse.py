@@ -38,6 +38,8 @@ AuthenticationModeText = Annotated[
     str,
     OpenEnumField(AuthenticationMode, alternatives=("No Authentication Requires",)),
 ]
+# One document's table prints "No payment" (CONFORMANCE D46).
+PaymentOptionText = Annotated[str, OpenEnumField(PaymentOption, accepted_with_warning=("No payment",))]
 AccessibilityText = Annotated[str, OpenEnumField(Accessibility)]
 CalibrationText = Annotated[str, OpenEnumField(CalibrationLawDataAvailability)]
 PhoneNumber = Annotated[str, PatternField(r"\+[0-9]{5,15}", "a phone number is a + and 5 to 15 digits")]
@@ -123,9 +125,9 @@ class EvseDataRecord(Message):
         alias="AuthenticationModes"
     )
     max_capacity: Annotated[int, IntegerField(minimum=0)] | None = Field(None, alias="MaxCapacity")
-    payment_options: Annotated[
-        tuple[Annotated[str, OpenEnumField(PaymentOption)], ...], ListLimits(1), REQUIRED_OR_EMPTY
-    ] = Field(alias="PaymentOptions")
+    payment_options: Annotated[tuple[PaymentOptionText, ...], ListLimits(1), REQUIRED_OR_EMPTY] = Field(
+        alias="PaymentOptions"
+    )
     value_added_services: Annotated[
         tuple[Annotated[str, OpenEnumField(ValueAddedService)], ...], ListLimits(), REQUIRED_OR_EMPTY
     ] = Field(alias="ValueAddedServices")

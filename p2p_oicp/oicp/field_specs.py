@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -170,10 +171,7 @@ class OptionalWrapperField(FieldType):
             return self.inner.read(value, pointer, collector)
         inner_collector = FindingCollector(pulled=collector.pulled)
         result = self.inner.read({self.wrapper.name: value}, "", inner_collector)
-        if self.wrapper.bare_type is str:
-            # A text that does not parse is better reported as the wrong type that it is.
-            if inner_collector.findings:
-                return self.inner.read(value, pointer, collector)
+        if self.wrapper.bare_type is str and not inner_collector.findings:
             collector.warn(
                 pointer, "bare-text", f"{format_value(value)} is read as the '{self.wrapper.name}' of an object"
             )
@@ -190,6 +188,36 @@ class OptionalWrapperField(FieldType):
         if isinstance(result, BaseModel):
             object.__setattr__(result, "_tokens", dict.fromkeys(type(result).model_fields, ""))
         return result
+
+
+#: Longer names, and further unknown members of one object, are not compared: each comparison costs microseconds.
+_MAX_COMPARED_LENGTH = 50
+MAX_COMPARED_NAMES = 20
+_AFFIX_LENGTH = 3
+_SURE_CUTOFF = 0.85
+
+
+def similar_name(name: str, candidates: Collection[str], cutoff: float = 0.6) -> str | None:
+    """Return the one of some names that a name is but for letter case, else the one that is close to it (RULES L13).
+
+    ``cutoff`` is the least similarity, as of ``difflib``.
+    """
+    if len(name) > _MAX_COMPARED_LENGTH:
+        return None
+    same = next((candidate for candidate in candidates if candidate.casefold() == name.casefold()), None)
+    return same or next(iter(get_close_matches(name, candidates, n=1, cutoff=cutoff)), None)
+
+
+def similar_optional_name(name: str, candidates: Collection[str]) -> str | None:
+    """As `similar_name`, but more certain: an unknown member is an extension more often than a misspelling."""
+    alike = [candidate for candidate in candidates if affixes(candidate)[0] == affixes(name)[0]]
+    return similar_name(name, alike) or similar_name(name, candidates, _SURE_CUTOFF)
+
+
+def affixes(name: str) -> tuple[str, str]:
+    """Return beginning and end of a name: whatever is similar to another name shares one of both with it."""
+    folded = name.casefold()
+    return folded[:_AFFIX_LENGTH], f"…{folded[-_AFFIX_LENGTH:]}"
 
 
 @dataclass(frozen=True)
@@ -238,11 +266,14 @@ class FieldSpec:
             )
         return True
 
-    def report_missing(self, value: Mapping[str, object], pointer: str, collector: FindingCollector) -> None:
-        """Report that a mandatory member has no value."""
+    def report_missing(
+        self, value: Mapping[str, object], pointer: str, collector: FindingCollector, similar: str | None
+    ) -> None:
+        """Report that a mandatory member has no value; ``similar`` is a member that may be meant to be this one."""
         member_pointer = f"{pointer}/{escape_reference_token(self.name)}"
         if self.name not in value:
-            collector.error(member_pointer, "missing", f"'{self.name}' is mandatory, and is absent")
+            hint = f"; there is '{similar}': did you mean '{self.name}'?" if similar else ""
+            collector.error(member_pointer, "missing", f"'{self.name}' is mandatory, and is absent{hint}")
         elif collector.pulled and self.name not in IDENTIFYING_MEMBERS:
             text = f"'{self.name}' is mandatory in OICP 2.3, and null in older data"
             collector.warn(member_pointer, "null-in-pulled-data", text)

@@ -7,16 +7,18 @@ A field type defines two forms:
   finding for each deviation from the documents.
 
 Invariant: what passes ``schema()`` has no findings in ``read()`` and the same value; a test holds the two together.
-
-The module also has the code lists of ISO 3166-1 (alpha-3) and ISO 4217, with withdrawn and customary codes.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Final
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -38,12 +40,54 @@ _MAX_VALUE_LENGTH = 80
 #: Codes of limits that real signed meter values exceed: errors in ``validate``, known defects to a receiver (RULES D3).
 SOFT_LENGTH_LIMIT: Final = "longer-than-foreseen"
 SOFT_COUNT_LIMIT: Final = "more-than-foreseen"
+#: The code of a listed value in another letter case, or with other blanks (RULES L15).
+MISSPELT_VALUE: Final = "misspelt-value"
+
+
+_WHITESPACE_NAMES = MappingProxyType({" ": "a blank", "\t": "a tab", "\n": "a line break", "\r": "a line break"})
 
 
 def format_value(value: object) -> str:
-    """Return a value as a finding quotes it, cut to 80 characters."""
-    text = value if isinstance(value, str) else repr(value)
-    return f"'{text}'" if len(text) <= _MAX_VALUE_LENGTH else f"'{text[:_MAX_VALUE_LENGTH]}…'"
+    """Return a value as a finding quotes it: a text in quotes, all else as JSON; cut to 80 characters."""
+    text = value if isinstance(value, str) else _to_json_text(value)
+    text = text if len(text) <= _MAX_VALUE_LENGTH else f"{text[:_MAX_VALUE_LENGTH]}…"
+    return f"'{text}'" if isinstance(value, str) else text
+
+
+def _to_json_text(value: object) -> str:
+    try:
+        return str(value) if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=False, default=str)
+    except (RecursionError, ValueError):  # as deep as the decoder allows, or an integer of thousands of digits
+        return "…"
+
+
+def outer_whitespace(text: str) -> str | None:
+    """Return what is wrong with a text that begins or ends with whitespace, such as "ends in a blank"."""
+    if text != text.rstrip():
+        return f"ends in {_WHITESPACE_NAMES.get(text[-1], 'whitespace')}"
+    if text != text.lstrip():
+        return f"begins with {_WHITESPACE_NAMES.get(text[0], 'whitespace')}"
+    return None
+
+
+def _folded(text: str) -> str:
+    return re.sub(r"[\s_-]+", "", text).casefold()
+
+
+def similar_value(text: str, options: Iterable[str]) -> str | None:
+    """Return the listed value that a text is but for letter case and blanks; None: it resembles none of them."""
+    folded = _folded(text)
+    return next((str(option) for option in options if _folded(option) == folded), None)
+
+
+def unlisted_value_reason(text: str, options: Iterable[str]) -> str:
+    """Return why a text is refused where one of some values is expected."""
+    options = [*map(str, options)]
+    similar = similar_value(text, options)
+    if similar is None:
+        return f"{format_value(text)} is none of {', '.join(map(format_value, options))}"
+    problem = outer_whitespace(text) if text.strip() == similar else None
+    return f"{format_value(text)} {problem or 'is no listed value'}: did you mean {format_value(similar)}?"
 
 
 @cache
@@ -146,11 +190,13 @@ class TextField(FieldType):
     def read(self, value: object, pointer: str, collector: FindingCollector) -> object:
         if not isinstance(value, str):
             return collector.wrong_type(value, pointer, "a string", secret=self.secret)
+        text = "the value" if self.secret else format_value(value)
         if self.maximum is not None and len(value) > self.maximum:
             code = SOFT_LENGTH_LIMIT if self.soft_limit else "too-long"
-            collector.error(pointer, code, f"has {len(value)} characters, at most {self.maximum} are allowed")
+            collector.error(pointer, code, f"{text} has {len(value)} characters, at most {self.maximum} are allowed")
         elif len(value) < self.minimum:
-            collector.error(pointer, "too-short", f"has {len(value)} characters, at least {self.minimum} are needed")
+            text = f"{text} has {len(value)} characters" if value else "is empty"
+            collector.error(pointer, "too-short", f"{text}; at least {self.minimum} are needed")
         return value
 
 
@@ -161,8 +207,6 @@ class PatternField(FieldType):
     pattern: str
     #: A sentence about the expected form, with an example.
     format_hint: str
-    #: A wider expression, accepted with a warning.
-    lenient_pattern: str | None = None
     secret: bool = False
 
     @override
@@ -176,11 +220,15 @@ class PatternField(FieldType):
         # fullmatch and ASCII: "$" accepts a trailing newline, and "\d" the digits of other scripts.
         if not re.fullmatch(self.pattern, value, re.ASCII):
             text = "the value" if self.secret else format_value(value)
-            if self.lenient_pattern and re.fullmatch(self.lenient_pattern, value, re.ASCII):
-                collector.warn(pointer, "inexact-form", f"{text} is read, but {self.format_hint}")
-            else:
-                collector.error(pointer, "malformed", f"{text} cannot be read: {self.format_hint}")
+            collector.error(pointer, "malformed", f"{text} {self.explain(value)}")
         return value
+
+    def explain(self, value: str) -> str:
+        """Return why a text does not match, as the rest of a sentence about it."""
+        problem = outer_whitespace(value)
+        if problem and re.fullmatch(self.pattern, value.strip(), re.ASCII):
+            return problem
+        return f"cannot be read: {self.format_hint}"
 
 
 @dataclass(frozen=True)
@@ -211,28 +259,22 @@ class OpenEnumField(FieldType):
             return collector.wrong_type(value, pointer, "a string")
         if value in enum_values(self.options) or value in self.alternatives:
             return value
+        options = ", ".join(map(format_value, self.options))
         if value in self.accepted_with_warning:
-            collector.warn(
-                pointer,
-                "inexact-value",
-                f"{format_value(value)} is read, but {self._format_options()} are the documents' values",
-            )
-        elif self.extensible and self._may_be_newer_value(value):
-            collector.known_defect(
-                pointer,
-                "newer-than-the-list",
-                f"{format_value(value)} is kept, though OICP 2.3 lists {self._format_options()}",
-            )
+            text = f"{format_value(value)} is read, but {options} are the documents' values"
+            collector.warn(pointer, "inexact-value", text)
+        elif self.similar_value(value) is not None:
+            collector.error(pointer, MISSPELT_VALUE, unlisted_value_reason(value, self.options))
+        elif self.extensible and value.strip() not in {"", "Unspecified"}:
+            text = f"{format_value(value)} is kept, though OICP 2.3 lists {options}"
+            collector.known_defect(pointer, "newer-than-the-list", text)
         else:
-            collector.error(pointer, "unknown-value", f"{format_value(value)} is none of {self._format_options()}")
+            collector.error(pointer, "unknown-value", unlisted_value_reason(value, self.options))
         return value
 
-    def _may_be_newer_value(self, value: str) -> bool:
-        """Whether a text may name new hardware, and is no misspelling of a listed value."""
-        return bool(value) and value != "Unspecified" and value.casefold() not in map(str.casefold, self.options)
-
-    def _format_options(self) -> str:
-        return ", ".join(f"'{option}'" for option in self.options)
+    def similar_value(self, value: str) -> str | None:
+        """Return the listed value that a text is but for letter case and blanks."""
+        return similar_value(value, self.options)
 
 
 @dataclass(frozen=True)
@@ -294,80 +336,3 @@ class LiteralField(FieldType):
                 pointer, "unknown-value", f"must be '{self.expected}' here, not {format_value(value)}"
             )
         return self.expected
-
-
-def _codes(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-COUNTRIES = _codes(
-    """
-    ABW AFG AGO AIA ALA ALB AND ARE ARG ARM ASM ATA ATF ATG AUS AUT AZE BDI BEL BEN BES BFA BGD BGR BHR BHS BIH
-    BLM BLR BLZ BMU BOL BRA BRB BRN BTN BVT BWA CAF CAN CCK CHE CHL CHN CIV CMR COD COG COK COL COM CPV CRI CUB
-    CUW CXR CYM CYP CZE DEU DJI DMA DNK DOM DZA ECU EGY ERI ESH ESP EST ETH FIN FJI FLK FRA FRO FSM GAB GBR GEO
-    GGY GHA GIB GIN GLP GMB GNB GNQ GRC GRD GRL GTM GUF GUM GUY HKG HMD HND HRV HTI HUN IDN IMN IND IOT IRL IRN
-    IRQ ISL ISR ITA JAM JEY JOR JPN KAZ KEN KGZ KHM KIR KNA KOR KWT LAO LBN LBR LBY LCA LIE LKA LSO LTU LUX LVA
-    MAC MAF MAR MCO MDA MDG MDV MEX MHL MKD MLI MLT MMR MNE MNG MNP MOZ MRT MSR MTQ MUS MWI MYS MYT NAM NCL NER
-    NFK NGA NIC NIU NLD NOR NPL NRU NZL OMN PAK PAN PCN PER PHL PLW PNG POL PRI PRK PRT PRY PSE PYF QAT REU ROU
-    RUS RWA SAU SDN SEN SGP SGS SHN SJM SLB SLE SLV SMR SOM SPM SRB SSD STP SUR SVK SVN SWE SWZ SXM SYC SYR TCA
-    TCD TGO THA TJK TKL TKM TLS TON TTO TUN TUR TUV TWN TZA UGA UKR UMI URY USA UZB VAT VCT VEN VGB VIR VNM VUT
-    WLF WSM YEM ZAF ZMB ZWE
-    """
-)
-#: Kosovo's customary code, and codes that were withdrawn since charging stations exist.
-NONSTANDARD_COUNTRIES = frozenset({"XKX", "ANT", "SCG", "YUG", "ROM", "ZAR", "TMP"})
-
-CURRENCIES = _codes(
-    """
-    AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE
-    CHF CHW CLF CLP CNY COP COU CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF
-    GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR
-    LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN
-    PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS
-    TMT TND TOP TRY TTD TWD TZS UAH UGX USD USN UYI UYU UYW UZS VED VES VND VUV WST XAF XAG XAU XBA XBB XBC XBD
-    XCD XCG XDR XOF XPD XPF XPT XSU XTS XUA YER ZAR ZMW ZWG BGN
-    """
-)
-WITHDRAWN_CURRENCIES = _codes(
-    """
-    ADP ANG ATS BEF BYR CSK CUC CYP DDM DEM ECS EEK ESP FIM FRF GHC GRD HRK IEP ITL LTL LUF LVL MGF MRO MTL MZM
-    NLG PTE ROL RUR SDD SIT SKK SLL SRG STD TMM TRL UAK VEB VEF XEU YUM ZMK ZWL
-    """
-)
-
-
-@dataclass(frozen=True)
-class CodeListField(FieldType):
-    """A code of three capital letters; lower-case, withdrawn and customary codes are accepted with a warning."""
-
-    standard: str
-    codes: frozenset[str]
-    nonstandard_codes: frozenset[str]
-
-    @override
-    def schema(self) -> CoreSchema:
-        return core_schema.literal_schema(sorted(self.codes))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        # The pattern alone: the list would stand in the schema of each message, and grows with the standard.
-        return {"type": "string", "pattern": "^[A-Z]{3}$", "description": f"A code of {self.standard}."}
-
-    @override
-    def read(self, value: object, pointer: str, collector: FindingCollector) -> object:
-        if not isinstance(value, str):
-            return collector.wrong_type(value, pointer, "a string")
-        if value in self.codes:
-            return value
-        if value.upper() in self.codes or value.upper() in self.nonstandard_codes:
-            collector.warn(
-                pointer, "inexact-code", f"{format_value(value)} is read, but is no current code of {self.standard}"
-            )
-        else:
-            collector.error(
-                pointer, "unknown-code", f"{format_value(value)} is no code of {self.standard} (three capital letters)"
-            )
-        return value
-
-
-COUNTRY = CodeListField("ISO 3166-1 alpha-3", COUNTRIES, NONSTANDARD_COUNTRIES)
-CURRENCY = CodeListField("ISO 4217", CURRENCIES, WITHDRAWN_CURRENCIES)

@@ -18,10 +18,11 @@ from typing import Annotated, Self
 from pydantic import Field
 from typing_extensions import override
 
+from p2p_oicp.oicp.code_lists import COUNTRY
 from p2p_oicp.oicp.common import Boolean
 from p2p_oicp.oicp.enums import Day, GeoFormat
 from p2p_oicp.oicp.field_specs import REQUIRED_OR_NONE, Aliases, ListLimits, OptionalWrapper
-from p2p_oicp.oicp.field_types import COUNTRY, FindingCollector, OpenEnumField, PatternField, TextField, format_value
+from p2p_oicp.oicp.field_types import FindingCollector, OpenEnumField, PatternField, TextField, format_value
 from p2p_oicp.oicp.message import Message
 from p2p_oicp.oicp.numbers import DecimalField
 
@@ -40,6 +41,7 @@ _PUBLISHED_DEGREES = r"-?1?[0-9]{1,2}\.[0-9]{1,6}"
 _PUBLISHED_GOOGLE = re.compile(rf"({_PUBLISHED_DEGREES}){_WHITESPACE}*,?{_WHITESPACE}*({_PUBLISHED_DEGREES})", re.ASCII)
 
 _DMS = re.compile(r"(-?)([0-9]{1,3})° ?([0-9]{1,2})' ?([0-9]{1,2}\.[0-9]+)''", re.ASCII)
+_MAX_DECIMALS = 6
 _SIX_DECIMALS = Decimal("0.000001")
 
 #: The earth's mean radius in km (IUGG).
@@ -58,13 +60,33 @@ class Position:
     longitude: Decimal
 
 
+def _degrees_problem(text: str) -> str | None:
+    """Return what is wrong with the decimals of an angle; None: they are right, or it is no number."""
+    match = re.fullmatch(r"-?[0-9]+(?:\.([0-9]*))?", text, re.ASCII)
+    if match is None:
+        return None
+    count = len(match[1] or "")
+    if not count:
+        return f"{text} has no decimals, 1 to {_MAX_DECIMALS} are needed"
+    return f"{text} has {count} decimals, at most {_MAX_DECIMALS} are allowed" if count > _MAX_DECIMALS else None
+
+
+@dataclass(frozen=True)
+class DegreesField(PatternField):
+    """An angle in decimal degrees, as a text."""
+
+    @override
+    def explain(self, value: str) -> str:
+        problem = _degrees_problem(value)
+        return f"cannot be read: {problem}" if problem else super().explain(value)
+
+
 @dataclass(frozen=True)
 class GoogleCoordinatesField(PatternField):
-    """``latitude longitude`` in one text; without a separator it is accepted with a warning."""
+    """``latitude longitude`` in one text, separated by a blank or a comma."""
 
     pattern: str = rf"{_LATITUDE_PATTERN}(?:{_WHITESPACE}+|{_WHITESPACE}*,{_WHITESPACE}*){_LONGITUDE_PATTERN}"
     format_hint: str = "Google coordinates are latitude and longitude like '47.662249 9.360922'"
-    lenient_pattern: str | None = rf"{_LATITUDE_PATTERN}{_LONGITUDE_PATTERN}"
 
     @override
     def read(self, value: object, pointer: str, collector: FindingCollector) -> object:
@@ -78,9 +100,20 @@ class GoogleCoordinatesField(PatternField):
             return value
         return super().read(value, pointer, collector)
 
+    @override
+    def explain(self, value: str) -> str:
+        # Order: "47.6622499.360922" is two numbers without a separator, and one with too many points.
+        if _PUBLISHED_GOOGLE.fullmatch(value):
+            return "cannot be read: there is no separator, a blank or a comma, between latitude and longitude"
+        angles = re.split(rf"{_WHITESPACE}*,{_WHITESPACE}*|{_WHITESPACE}+", value)
+        problems = [problem for angle in angles if (problem := _degrees_problem(angle))]
+        if len(angles) == 2 and problems:  # noqa: PLR2004  # latitude and longitude
+            return f"cannot be read: {', and '.join(problems)}"
+        return super().explain(value)
 
-LATITUDE = PatternField(_LATITUDE_PATTERN, "a latitude is written like '-21.568201', at most 90")
-LONGITUDE = PatternField(_LONGITUDE_PATTERN, "a longitude is written like '9.360922', at most 180")
+
+LATITUDE = DegreesField(_LATITUDE_PATTERN, "a latitude is written like '-21.568201', at most 90")
+LONGITUDE = DegreesField(_LONGITUDE_PATTERN, "a longitude is written like '9.360922', at most 180")
 DMS_LATITUDE = PatternField(_DMS_LATITUDE_PATTERN, "a latitude is written like '-21°34'23.16''', at most 90°")
 DMS_LONGITUDE = PatternField(_DMS_LONGITUDE_PATTERN, "a longitude is written like '9°21'39.32''', at most 180°")
 

@@ -7,10 +7,11 @@ message, ``field_type_of(annotation)`` returns the field type of each.
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from itertools import islice
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -18,6 +19,7 @@ from pydantic.fields import FieldInfo
 from typing_extensions import override
 
 from p2p_oicp.oicp.field_specs import (
+    MAX_COMPARED_NAMES,
     Aliases,
     FieldSpec,
     ListField,
@@ -25,10 +27,20 @@ from p2p_oicp.oicp.field_specs import (
     OptionalWrapper,
     OptionalWrapperField,
     RequiredWithDefault,
+    similar_name,
+    similar_optional_name,
 )
-from p2p_oicp.oicp.field_types import UNPARSABLE, BooleanField, FieldType, FindingCollector, enum_values, format_value
-from p2p_oicp.oicp.findings import escape_reference_token
-from p2p_oicp.oicp.identifiers import Identifier
+from p2p_oicp.oicp.field_types import (
+    UNPARSABLE,
+    BooleanField,
+    FieldType,
+    FindingCollector,
+    enum_values,
+    format_value,
+    unlisted_value_reason,
+)
+from p2p_oicp.oicp.findings import LOWER_CASE_IDENTIFIER, SIMILAR_NAME, escape_reference_token
+from p2p_oicp.oicp.identifiers import Identifier, find_problem, name_of
 
 Model = TypeVar("Model", bound=BaseModel)
 Marker = TypeVar("Marker")
@@ -45,12 +57,17 @@ class IdentifierField(FieldType):
         if not isinstance(value, str):
             return collector.wrong_type(value, pointer, "a string")
         identifier = self.identifier_type(value)
-        if not identifier.is_exact:
-            expected = f"{self.identifier_type.__name__} is written like '{self.identifier_type.example}'"
-            if identifier.is_valid:
-                collector.warn(pointer, "inexact-identifier", f"{format_value(value)} is read, but {expected}")
-            else:
-                collector.error(pointer, "malformed-identifier", f"{format_value(value)} cannot be read: {expected}")
+        if identifier.is_exact:
+            return identifier
+        expected = f"{name_of(self.identifier_type)} is written like '{self.identifier_type.example}'"
+        if identifier.is_lower_case:
+            text = f"{format_value(value)} is read, but is written in upper case: '{value.upper()}'"
+            collector.warn(pointer, LOWER_CASE_IDENTIFIER, text)
+        elif identifier.is_valid:
+            collector.warn(pointer, "inexact-identifier", f"{format_value(value)} is read, but {expected}")
+        else:
+            text = f"{format_value(value)} {find_problem(identifier) or 'cannot be read'}; {expected}"
+            collector.error(pointer, "malformed-identifier", text)
         return identifier
 
 
@@ -66,8 +83,7 @@ class ClosedEnumField(FieldType):
             return collector.wrong_type(value, pointer, "a string")
         if value in enum_values(self.options):
             return self.options(value)
-        allowed = ", ".join(f"'{option}'" for option in self.options)
-        return collector.unparsable(pointer, "unknown-value", f"{format_value(value)} is none of {allowed}")
+        return collector.unparsable(pointer, "unknown-value", unlisted_value_reason(value, self.options))
 
 
 def parse_strict(model: type[Model], value: object) -> Model | None:
@@ -112,12 +128,33 @@ class ModelField(FieldType):
                 reference_tokens[member.attribute] = reference_token
                 parsed = member.field_type.read(member_value, pointer + reference_token, collector)
                 values[member.attribute] = member.fallback if parsed is UNPARSABLE else parsed
-        for member in spec.mandatory:
-            if member.attribute not in reference_tokens:
-                member.report_missing(value, pointer, collector)
+        self._report_absent(value, reference_tokens, extra, pointer, collector)
         if any(values[attribute] is UNPARSABLE for attribute in spec.required_attributes):
             return UNPARSABLE
         return _construct(self.model, values, reference_tokens, extra)
+
+    def _report_absent(
+        self,
+        value: Mapping[str, object],
+        present: Collection[str],
+        unknown: Iterable[str],
+        pointer: str,
+        collector: FindingCollector,
+    ) -> None:
+        """Report mandatory members that are absent, and unknown ones that may be meant to be absent ones (L13)."""
+        absent = [member for member in model_spec(self.model).members if member.attribute not in present]
+        names = list(islice(unknown, MAX_COMPARED_NAMES))
+        for member in absent:
+            if member.required or member.required_with_default:
+                similar = similar_name(member.name, names)
+                member.report_missing(value, pointer, collector, similar)
+                names = [name for name in names if name != similar]
+        for name in names:
+            similar = similar_optional_name(name, [member.name for member in absent])
+            # A member of other messages is no misspelling of one of this message.
+            if similar and (similar.casefold() == name.casefold() or name not in names_in_use(self.model)):
+                text = f"there is '{name}', which is not read: did you mean '{similar}'?"
+                collector.warn(f"{pointer}/{escape_reference_token(name)}", SIMILAR_NAME, text)
 
 
 def _construct(
@@ -134,12 +171,22 @@ def _construct(
     return instance
 
 
+def names_in_use(model: type[BaseModel]) -> frozenset[str]:
+    """Return the names of the members of all messages, given one of them."""
+    return _names_below(model.__mro__[model.__mro__.index(BaseModel) - 1])
+
+
+@cache
+def _names_below(base: type[BaseModel]) -> frozenset[str]:
+    own_names = (info.alias or attribute for attribute, info in base.model_fields.items())
+    return frozenset(own_names).union(*map(_names_below, base.__subclasses__()))
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """The members of a model, indexed for the lenient parser."""
 
     members: tuple[FieldSpec, ...]
-    mandatory: tuple[FieldSpec, ...]
     #: Attributes without which there is no message.
     required_attributes: tuple[str, ...]
     #: All wire names of all members, each with its reference token.
@@ -156,7 +203,6 @@ def model_spec(model: type[BaseModel]) -> ModelSpec:
     members = tuple(_field_spec(attribute, info) for attribute, info in model.model_fields.items())
     return ModelSpec(
         members,
-        tuple(member for member in members if member.required or member.required_with_default),
         tuple(member.attribute for member in members if member.required),
         {name: (member, f"/{escape_reference_token(name)}") for member in members for name in member.names},
         {member.attribute: f"/{escape_reference_token(member.name)}" for member in members},

@@ -13,26 +13,29 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from p2p_oicp.oicp.field_specs import Aliases
+from p2p_oicp.oicp.field_specs import Aliases, affixes
 from p2p_oicp.oicp.field_types import FindingCollector
-from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity
+from p2p_oicp.oicp.findings import LOWER_CASE_IDENTIFIER, Finding, InvalidMessage, Severity, escape_reference_token
 from p2p_oicp.oicp.identifiers import Identifier
-from p2p_oicp.oicp.lenient import ModelField, model_spec, parse_strict
+from p2p_oicp.oicp.lenient import ModelField, model_spec, names_in_use, parse_strict
 
 # float_hook: a price or a meter value as a binary float would lose its decimal places.
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 _NO_FINDINGS: tuple[Finding, ...] = ()
 _NO_REFERENCE_TOKENS: dict[str, str] = {}
 
+#: What a JSON text with U+0000 contains; a text with a backslash before "u0000" does as well.
+ESCAPED_NUL = b"\\u0000"
 #: Decode the members of a JSON object with their values as bytes; raises what ``JSON_ERRORS`` lists.
 decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 #: ValueError is bytes that are no UTF-8; RecursionError is JSON nested deeper than Python's stack allows.
@@ -102,6 +105,27 @@ def split_members(body: bytes) -> dict[str, msgspec.Raw]:
     return {name: value for name, value in members.items() if bytes(value) != b"null"}
 
 
+def _unknown_names_schema(names: frozenset[str], aliases: frozenset[str]) -> CoreSchema:
+    """Return a schema for the names of unknown members that fails where the lenient parser may have to say something.
+
+    That is on aliases, and on names that may be meant to be one of ``names`` (RULES L13).
+    """
+    folded = frozenset(map(str.casefold, names))
+    known_affixes = frozenset(affix for name in names for affix in affixes(name))
+
+    def check(name: str) -> str:
+        # A known name is unknown where messages are built in Python, which knows attributes.
+        is_similar = name not in names and (
+            name.casefold() in folded
+            or (not known_affixes.isdisjoint(affixes(name)) and name not in names_in_use(Message))
+        )
+        if name in aliases or is_similar:
+            raise PydanticCustomError("other_spelling", "another spelling of a known member")
+        return name
+
+    return core_schema.no_info_plain_validator_function(check)
+
+
 class Message(BaseModel):
     """Base of all messages and records of OICP: immutable, unknown members kept, null the same as absent."""
 
@@ -130,6 +154,9 @@ class Message(BaseModel):
         Raises:
             InvalidMessage: ``value`` is no such message.
         """
+        if ESCAPED_NUL in received and (pointer := _find_nul(value)) is not None:
+            # One of the two databases cannot keep it (RULES L24).
+            raise InvalidMessage([Finding(Severity.ERROR, pointer, "nul-character", "has the character U+0000")])
         message, findings = parse_strict(cls, value), _NO_FINDINGS
         if message is None:
             message, findings = cls._read_leniently(value, pulled=pulled)
@@ -198,27 +225,55 @@ class Message(BaseModel):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
         schema = handler(source)
-        alias_names = frozenset(
-            name
-            for info in cls.__pydantic_fields__.values()
-            for metadata in info.metadata
-            if isinstance(metadata, Aliases)
-            for name in metadata.names
-        )
-        if alias_names and schema["type"] == "model":
-            schema["schema"]["extras_keys_schema"] = _reject_names_schema(alias_names)
+        fields = cls.__pydantic_fields__
+        names = frozenset(info.alias or attribute for attribute, info in fields.items())
+        markers = (marker for info in fields.values() for marker in info.metadata if isinstance(marker, Aliases))
+        aliases = frozenset(name for marker in markers for name in marker.names)
+        if schema["type"] == "model":
+            schema["schema"]["extras_keys_schema"] = _unknown_names_schema(names, aliases)
         return schema
 
 
-def _reject_names_schema(names: frozenset[str]) -> CoreSchema:
-    """Return a schema for the names of unknown members that fails on aliases, so that the lenient parser runs."""
+def _find_nul(value: object) -> str | None:
+    """Return the JSON pointer of a text with U+0000, or of an object with such a name; None: there is none."""
+    # No recursion: JSON may be nested deeper than Python's stack allows.
+    pending: list[tuple[str, object]] = [("", value)]
+    for pointer, part in pending:
+        if isinstance(part, dict):
+            if any("\0" in name for name in part):
+                return pointer
+            pending += [(f"{pointer}/{escape_reference_token(name)}", member) for name, member in part.items()]
+        elif isinstance(part, list):
+            pending += [(f"{pointer}/{position}", element) for position, element in enumerate(part)]
+        elif isinstance(part, str) and "\0" in part:
+            return pointer
+    return None
 
-    def check(name: str) -> str:
-        if name in names:
-            raise PydanticCustomError("other_spelling", "another spelling of a known member")
-        return name
 
-    return core_schema.no_info_plain_validator_function(check)
+M = TypeVar("M", bound=Message)
+#: A member with an identifier, or with a list of some. Within a text, its quotes would be escaped.
+_IDENTIFIERS = re.compile(rb'("(?:EvseID|EvcoID|UID)"\s*:\s*)("[^"\\]*"|\[[^\]{}\\]*\])')
+
+
+def normalize_letter_case(body: bytes, findings: Iterable[Finding]) -> bytes:
+    """Return a JSON object with its identifiers in upper case, if a finding says that one is not (RULES I8).
+
+    Hubject turns lower case into upper case (CPO-03 §RemoteIdentification, §QRCodeIdentification), and strict receivers
+    refuse it. It is done once, to the bytes that are stored and passed on (decision 11); all other bytes stay. A
+    message with a top-level ``signature`` stays as it is.
+    """
+    if all(finding.code != LOWER_CASE_IDENTIFIER for finding in findings) or "signature" in split_members(body):
+        return body
+    return _IDENTIFIERS.sub(lambda match: match[1] + match[2].upper(), body)
+
+
+def in_upper_case(message: M) -> M:
+    """Return a message with its identifiers in upper case: itself, if they are."""
+    if not message.field_findings:
+        return message
+    body = message.to_json()
+    normalized = normalize_letter_case(body, message.field_findings)
+    return message if normalized == body else type(message).from_json(normalized)
 
 
 def encode(value: object) -> bytes:

@@ -10,10 +10,11 @@ from pydantic import Field
 from pydantic_core import CoreSchema
 from typing_extensions import override
 
+from p2p_oicp.oicp.code_lists import CURRENCY
 from p2p_oicp.oicp.common import Boolean, OperatorName, ProductID
 from p2p_oicp.oicp.enums import ActionType, AdditionalReferenceType, ReferenceUnit
 from p2p_oicp.oicp.field_specs import Aliases, ListLimits
-from p2p_oicp.oicp.field_types import CURRENCY, FieldType, FindingCollector, OpenEnumField, TextField
+from p2p_oicp.oicp.field_types import FieldType, FindingCollector, OpenEnumField, TextField
 from p2p_oicp.oicp.geo import DayText, Periods
 from p2p_oicp.oicp.identifiers import EvseID, OperatorID, ProviderIDOrAll
 from p2p_oicp.oicp.message import Message

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, T
 import msgspec
 from msgspec import Meta
 
+from p2p_oicp.oicp.code_lists import CodeListField
 from p2p_oicp.oicp.evse import EvseDataRecord, EvseStatusRecord, PullEvseDataRecord
 from p2p_oicp.oicp.field_specs import FieldSpec, ListField, OptionalWrapperField
 from p2p_oicp.oicp.field_types import (
     BooleanField,
-    CodeListField,
     FieldType,
     FindingCollector,
     OpenEnumField,
@@ -36,7 +36,7 @@ from p2p_oicp.oicp.field_types import (
 from p2p_oicp.oicp.geo import Address, GeoCoordinates
 from p2p_oicp.oicp.identifiers import EvseID, Identifier
 from p2p_oicp.oicp.lenient import IdentifierField, ModelField, model_spec
-from p2p_oicp.oicp.message import JSON_ERRORS, Message
+from p2p_oicp.oicp.message import ESCAPED_NUL, JSON_ERRORS, Message
 from p2p_oicp.oicp.numbers import DecimalField, IntegerField
 
 #: Members that the node reads as identifiers (routing, the check of 018); all others stay texts, which cost less.
@@ -136,7 +136,7 @@ def record_view_decoder(model: type[Message]) -> Callable[[bytes], RecordView | 
 
     def try_decode(raw: bytes) -> RecordView | None:
         try:
-            return decode(raw)
+            return None if ESCAPED_NUL in raw else decode(raw)
         except JSON_ERRORS:
             return None
 

@@ -1,20 +1,23 @@
 """The entry points of validation.
 
-``validate`` lists all findings of a message, ``read`` parses and refuses on errors, and ``judge`` validates bytes by
-the name of their operation, for tools that have nothing but a file.
+``validate`` lists all findings of a message, ``read`` parses and refuses on errors, ``preflight`` checks a CDR that a
+sender may still correct, and ``judge`` validates bytes by the name of their operation, for tools that have a file only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal, TypeVar
 
 from p2p_oicp.errors import MessageError
 from p2p_oicp.oicp import charging
+from p2p_oicp.oicp.cdr_checks import DOUBT_CODES, check_plausibility, check_times
 from p2p_oicp.oicp.common import Acknowledgement
+from p2p_oicp.oicp.evse import EvseDataRecord
 from p2p_oicp.oicp.field_types import SOFT_COUNT_LIMIT, SOFT_LENGTH_LIMIT
 from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity
 from p2p_oicp.oicp.message import Message, split_members
@@ -117,10 +120,50 @@ def message_model(operation_name: str, direction: MessageDirection, body: bytes)
 
 
 def judge(
-    operation_name: str, direction: MessageDirection, body: bytes, scope: SenderScope = UNRESTRICTED_SCOPE
+    operation_name: str,
+    direction: MessageDirection,
+    body: bytes,
+    scope: SenderScope = UNRESTRICTED_SCOPE,
+    now: datetime | None = None,
 ) -> tuple[Finding, ...]:
-    """Return all findings of a message given as bytes; if it cannot be parsed, the reasons for that."""
+    """Return all findings of a message given as bytes; if it cannot be parsed, the reasons for that.
+
+    ``now`` is what the times of a CDR or notification are compared with; None: with nothing.
+    """
     try:
-        return tuple(validate(message_model(operation_name, direction, body).from_json(body), scope))
+        message = message_model(operation_name, direction, body).from_json(body)
     except InvalidMessage as invalid:
         return invalid.findings
+    return (*validate(message, scope), *_find_doubts(message, None, None, now))
+
+
+def preflight(
+    cdr: charging.ChargeDetailRecord,
+    evse: EvseDataRecord | None = None,
+    products: Collection[str] | None = None,
+    now: datetime | None = None,
+) -> list[Finding]:
+    """Return the findings on a CDR to be sent, errors first: what a receiver finds doubtful, a sender can correct.
+
+    Args:
+        cdr: The record.
+        evse: The data of its EVSE; None skips the checks against it.
+        products: The ProductIDs of its operator; None skips the check of PartnerProductID.
+        now: The time that its times are compared with; None skips that.
+    """
+    findings = [
+        replace(finding, severity=Severity.ERROR) if finding.code in DOUBT_CODES else finding
+        for finding in [*validate(cdr), *_find_doubts(cdr, evse, products, now)]
+    ]
+    return sorted(findings, key=lambda finding: finding.severity is not Severity.ERROR)
+
+
+def _find_doubts(
+    message: Message, evse: EvseDataRecord | None, products: Collection[str] | None, now: datetime | None
+) -> list[Finding]:
+    findings = []
+    if now is not None and isinstance(message, charging.ChargeDetailRecord | charging.ChargingNotification):
+        findings += check_times(message, now)
+    if isinstance(message, charging.ChargeDetailRecord):
+        findings += check_plausibility(message, evse, products)
+    return findings

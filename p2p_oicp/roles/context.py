@@ -61,10 +61,11 @@ class OperationRequest(msgspec.Struct, Generic[MessageT_co], frozen=True):
             in insecure mode, for a message that names no sender: then the session decides.
         sender_id: the sender's id as it stood in the path.
         records: the records of a push, to be read one by one.
-        body: the request as received, decoded.
+        body: the request as it is stored and passed on, with identifiers in upper case.
         query: the query string, without "?".
         sign_in_transaction: signs the response and records the exchange in the transaction of the decision; None if
             nothing is signed.
+        received: the request as received, decoded; empty: the same as ``body``.
     """
 
     operation: Operation
@@ -75,11 +76,12 @@ class OperationRequest(msgspec.Struct, Generic[MessageT_co], frozen=True):
     body: bytes = b""
     query: str = ""
     sign_in_transaction: TransactionalSigner | None = None
+    received: bytes = b""
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of the body: equal for two transmissions of one request."""
-        return hashlib.sha256(self.body).digest()
+        """SHA-256 of the received body: equal for two transmissions of one request."""
+        return hashlib.sha256(self.received or self.body).digest()
 
     def signed(self, tx: Transaction, response: OperationResponse) -> OperationResponse:
         """Return the response, signed and recorded in ``tx`` if the request was signed."""

@@ -16,7 +16,8 @@ import orjson
 from msgspec.structs import replace
 
 from p2p_oicp.errors import Refusal
-from p2p_oicp.oicp import SessionID, StatusCodeValue
+from p2p_oicp.oicp import Message, SessionID, StatusCodeValue
+from p2p_oicp.oicp.findings import SIMILAR_NAME
 from p2p_oicp.oicp.operations import Operation, Party
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.storage.sessions import Session
@@ -96,7 +97,18 @@ NO_IDS = SessionIds()
 def status_code(code: str, info: str | None = None) -> dict[str, str]:
     """Return a StatusCode with the standard description of ``code`` (OICP 2.3, StatusCodeType)."""
     members: dict[str, str] = {"Code": code, "Description": _DESCRIPTIONS.get(code, "")}
-    return members | {"AdditionalInfo": info[:_MAX_INFO_LENGTH]} if info else members
+    if info and len(info) > _MAX_INFO_LENGTH:
+        info = f"{info[: _MAX_INFO_LENGTH - 1]}…"
+    return members | {"AdditionalInfo": info} if info else members
+
+
+def unread_members_note(request: Message) -> str | None:
+    """Return what to tell the sender of members that may be meant to be others (RULES L13); None: there are none.
+
+    A pull whose LastCall is misspelt gets everything: never in silence.
+    """
+    findings = request.field_findings
+    return "; ".join(str(finding) for finding in findings if finding.code == SIMILAR_NAME) or None
 
 
 _SUCCESS_STATUS = status_code(StatusCodeValue.SUCCESS)
@@ -170,7 +182,9 @@ class PageRequest:
         """Return the page of these records; ``total`` counts the records of all pages."""
         return self.response_from_parts([b",".join(records)], len(records), total)
 
-    def response_from_parts(self, parts: Sequence[bytes], count: int, total: int) -> OperationResponse:
+    def response_from_parts(
+        self, parts: Sequence[bytes], count: int, total: int, info: str | None = None
+    ) -> OperationResponse:
         """Return the page; ``parts`` joined are ``count`` records with commas between them."""
         # All members of the envelope: another implementation requests pages for ever without ``last``.
         pages = max(1, -(-total // self.size))
@@ -182,7 +196,7 @@ class PageRequest:
             "totalPages": pages,
             "first": self.number == 0,
             "numberOfElements": count,
-            "StatusCode": status_code(StatusCodeValue.SUCCESS),
+            "StatusCode": status_code(StatusCodeValue.SUCCESS, info),
         }
         # One join of records and envelope: a page of some megabytes is copied once.
         return OperationResponse(b"".join((b'{"content":[', *parts, b"],", orjson.dumps(envelope)[1:])))

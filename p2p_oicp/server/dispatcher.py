@@ -24,6 +24,7 @@ from p2p_oicp.oicp import (
     read,
     read_records,
 )
+from p2p_oicp.oicp.message import in_upper_case
 from p2p_oicp.oicp.operations import OPERATIONS, Operation, Party, Route, find, party_at
 from p2p_oicp.peers import Peer, Profile
 from p2p_oicp.roles import CpoRole, EmpRole, OperationRequest, OperationResponse
@@ -251,7 +252,10 @@ def _read(
     message, warnings = read(operation.request, body)
     if warnings:
         log.info("oicp.warnings", operation=operation.name, warnings=[str(finding) for finding in warnings])
-    return OperationRequest(operation, message, peer, party, None, body, request.query, sign_in_transaction)
+        message = in_upper_case(message)
+    return OperationRequest(
+        operation, message, peer, party, None, message.to_json(), request.query, sign_in_transaction, body
+    )
 
 
 def _handlers_by_operation(

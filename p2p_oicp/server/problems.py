@@ -10,11 +10,14 @@ import structlog
 
 from p2p_oicp.errors import P2pOicpError, Refusal, StoreBusy, StoreError
 from p2p_oicp.oicp import Finding, InvalidMessage, StatusCodeValue, field_reference
+from p2p_oicp.oicp.findings import format_counts
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.roles.responses import acknowledgement_response, status_code
 
 log = structlog.get_logger(__name__)
 
+# Beyond this number, a sender learns nothing more from single findings.
+_MAX_VALIDATION_ERRORS = 100
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -54,13 +57,17 @@ def validation_error_response(error: InvalidMessage, *, as_wwcp: bool = False) -
 
     A WWCP peer reads only HTTP 200, with code 022 (WIRE.md).
     """
-    errors = [finding for finding in error.findings if finding.severity == "error"]
+    errors = [finding for finding in error.findings if finding.severity == "error"][:_MAX_VALIDATION_ERRORS]
+    note = None
+    if error.counts.total() > len(errors):
+        counts = format_counts(error.counts)
+        note = f"{error.counts.total():,} findings, the first {len(errors)} follow; of all: {counts}"
     if as_wwcp:
-        info = "; ".join(f"{finding.pointer or '/'}: {finding.message}" for finding in errors)
-        return acknowledgement_response(StatusCodeValue.DATA_ERROR, info)
+        texts = (f"{finding.pointer or '/'}: {finding.message}" for finding in errors)
+        return acknowledgement_response(StatusCodeValue.DATA_ERROR, "; ".join(filter(None, (note, *texts))))
     members = {
         "message": "Error parsing/validating JSON.",
-        "extendedInfo": None,
+        "extendedInfo": note,
         "validationErrors": [_validation_error(finding) for finding in errors],
     }
     return OperationResponse(orjson.dumps(members), 400)

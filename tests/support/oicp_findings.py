@@ -9,7 +9,7 @@ from tests.support.oicp_examples import EVSE, PRODUCT, REQUESTS, body, push_evse
 
 CARD = {"UID": "CAFEBABE", "RFID": "nfc"}
 CODE = {"EvcoID": "DE-DCB-C12345678-X"}
-HASH = {"Value": "0123456789", "Function": "Bcrypt"}
+HASH = {"Value": "$2b$04$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy", "Function": "Bcrypt"}
 PROGRESS = REQUESTS["ChargingNotifications"]
 DMS = {"DegreeMinuteSeconds": {"Longitude": "9°21'39.32''", "Latitude": "-21°34'23.16''"}}
 

@@ -9,7 +9,9 @@ A rule that *requires* reports errors, one that *expects* reports warnings. Numb
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 
 from p2p_oicp.oicp.charging import (
@@ -24,8 +26,9 @@ from p2p_oicp.oicp.charging import (
     ChargingNotificationProgress,
     ChargingNotificationStart,
 )
-from p2p_oicp.oicp.common import Acknowledgement, Identification, QRCodeIdentification
-from p2p_oicp.oicp.enums import AuthorizationStatus, MeteringStatus, StatusCodeValue
+from p2p_oicp.oicp.common import Acknowledgement, HashedPIN, Identification, QRCodeIdentification
+from p2p_oicp.oicp.enums import AuthorizationStatus, HashFunction, MeteringStatus, StatusCodeValue
+from p2p_oicp.oicp.findings import NOT_BCRYPT
 from p2p_oicp.oicp.numbers import EXACT_CONTEXT
 from p2p_oicp.oicp.pulls import AuthenticationDataRecord, ChargeDetailRecordPage, EvseDataPage
 from p2p_oicp.oicp.rules.context import RuleContext
@@ -83,6 +86,9 @@ _MILLISECOND = timedelta(milliseconds=1)
 #: Milliseconds by which a ChargingDuration may differ from its times (M12).
 _DURATION_TOLERANCE_MS = 60_000
 
+#: Each of the three figures is rounded by itself (L7).
+_ENERGY_TOLERANCE = Decimal("0.002")
+
 MeteredMessage = ChargeDetailRecord | ChargingNotificationEnd
 TimedMessage = MeteredMessage | ChargingNotificationStart | ChargingNotificationProgress
 
@@ -109,7 +115,7 @@ def energy_matches_meter(message: MeteredMessage, context: RuleContext) -> None:
             "meter-backwards", f"MeterValueEnd ({end}) is less than MeterValueStart ({start})", "meter_value_end"
         )
     metered_energy = EXACT_CONTEXT.subtract(end, start)
-    if consumed is not None and metered_energy != consumed:
+    if consumed is not None and abs(EXACT_CONTEXT.subtract(metered_energy, consumed)) > _ENERGY_TOLERANCE:
         text = f"ConsumedEnergy is {consumed}, but the meter ran from {start} to {end}, by {metered_energy}"
         context.warn("energy-mismatch", text, "consumed_energy")
 
@@ -245,6 +251,16 @@ def exactly_one_pin(record: AuthenticationDataRecord, context: RuleContext) -> N
         present = "none" if qr_code.pin is None else "both"
         text = f"exactly one of PIN and HashedPIN is needed, not {present}"
         context.error("not-one-pin", text, *_QR_CODE_PATH)
+
+
+_BCRYPT_HASH = re.compile(r"\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{53}", re.ASCII)
+
+
+def hash_is_of_its_function(hashed_pin: HashedPIN, context: RuleContext) -> None:
+    """Expect a bcrypt hash where the function is Bcrypt: no PIN would ever match anything else."""
+    if hashed_pin.function == HashFunction.BCRYPT and not _BCRYPT_HASH.fullmatch(hashed_pin.value):
+        text = "Function is Bcrypt, but Value is no bcrypt hash, which has 60 characters and begins with $2b$"
+        context.warn(NOT_BCRYPT, text, "value")
 
 
 def foreign_contract(record: AuthenticationDataRecord, context: RuleContext) -> None:

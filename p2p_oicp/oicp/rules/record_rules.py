@@ -9,7 +9,7 @@ from __future__ import annotations
 from p2p_oicp.oicp.enums import AdditionalReferenceType, PaymentOption
 from p2p_oicp.oicp.evse import EvseDataRecord, EvseStatusRecord, PullEvseDataRecord
 from p2p_oicp.oicp.geo import GeoCoordinates
-from p2p_oicp.oicp.pricing import EvsePricing, PricingProductData, PricingProductDataRecord
+from p2p_oicp.oicp.pricing import EvsePricing, PricingProductData, PricingProductDataRecord, PushEVSEPricing
 from p2p_oicp.oicp.pulls import GetChargeDetailRecords, PullEvseData
 from p2p_oicp.oicp.rules.context import RuleContext
 
@@ -32,7 +32,7 @@ def exactly_one_notation(geo_coordinates: GeoCoordinates, context: RuleContext) 
 def no_payment_is_exclusive(record: EvseDataRecord, context: RuleContext) -> None:
     """Require 'No Payment' to stand alone (PaymentOptionType, D46)."""
     options = record.payment_options
-    if len(options) > 1 and PaymentOption.NO_PAYMENT in options:
+    if len(options) > 1 and any(option.casefold() == PaymentOption.NO_PAYMENT.casefold() for option in options):
         text = f"'No Payment' cannot be combined, but is one of {', '.join(options)}"
         context.error("no-payment-combined", text, "payment_options")
 
@@ -92,6 +92,13 @@ def no_negative_default_price(data: PricingProductData, context: RuleContext) ->
     """Expect a default price of at least 0."""
     if data.pricing_default_price < 0:
         context.warn("negative-price", _NEGATIVE_PRICE_TEXT.format(data.pricing_default_price), "pricing_default_price")
+
+
+def at_least_one_price(push: PushEVSEPricing, context: RuleContext) -> None:
+    """Require a record: of all pushes, this one alone must have some (eRoamingPushEVSEPricing, 1…n)."""
+    count = context.scope.record_count
+    if not (len(push.evse_pricing) if count is None else count):
+        context.error("empty-list", "is empty; at least 1 element is needed, also to delete", "evse_pricing")
 
 
 def availability_times(record: PricingProductDataRecord, context: RuleContext) -> None:

@@ -17,6 +17,7 @@ Rule = Callable[[Any, RuleContext], None]
 RULES: Mapping[type[Message], tuple[Rule, ...]] = MappingProxyType(
     {
         common.Acknowledgement: (message_rules.result_matches_code,),
+        common.HashedPIN: (message_rules.hash_is_of_its_function,),
         common.Identification: (message_rules.exactly_one_identification,),
         charging.AuthorizeStart: (message_rules.station_identification,),
         charging.AuthorizeStop: (message_rules.station_identification,),
@@ -57,7 +58,7 @@ RULES: Mapping[type[Message], tuple[Rule, ...]] = MappingProxyType(
             record_rules.fee_limits,
         ),
         pricing.EvsePricing: (record_rules.foreign_evse,),
-        pricing.PushEVSEPricing: (unique("evse_pricing"),),
+        pricing.PushEVSEPricing: (record_rules.at_least_one_price, unique("evse_pricing")),
         pulls.PullEvseData: (record_rules.no_filters_with_last_call,),
         pulls.GetChargeDetailRecords: (record_rules.time_range,),
         pulls.EvseDataPage: (message_rules.page_counts,),

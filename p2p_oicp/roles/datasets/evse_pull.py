@@ -28,7 +28,7 @@ from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.oicp.message import split_members
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.datasets import types
-from p2p_oicp.roles.responses import PageRequest
+from p2p_oicp.roles.responses import PageRequest, unread_members_note
 from p2p_oicp.storage.datasets import evse_search, queries
 from p2p_oicp.storage.datasets.evse_search import EvseFilter, SearchArea
 from p2p_oicp.storage.datasets.models import DatasetKind
@@ -181,7 +181,8 @@ class EvseDataPullHandler:
         parts, count = await self._render_page(
             snapshot, page_request, since, request.message.geo_coordinates_response_format
         )
-        return page_request.response_from_parts(parts, count, len(snapshot.ids))
+        note = unread_members_note(request.message)
+        return page_request.response_from_parts(parts, count, len(snapshot.ids), note)
 
     def _data_version(self) -> tuple[int, list[str] | None]:
         """Return what a search depends on: the newest change, and the sources that are excluded."""

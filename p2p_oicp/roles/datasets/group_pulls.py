@@ -10,6 +10,7 @@ import orjson
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import (
     EvseID,
+    Message,
     PullAuthenticationData,
     PullEVSEPricing,
     PullEvseStatus,
@@ -21,7 +22,7 @@ from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.datasets.evse_pull import search_area_of
 from p2p_oicp.roles.datasets.types import DATASET_TYPES, audience_key
-from p2p_oicp.roles.responses import status_code
+from p2p_oicp.roles.responses import status_code, unread_members_note
 from p2p_oicp.storage.datasets import evse_search, queries
 from p2p_oicp.storage.datasets.models import ALL_PROVIDERS, DatasetKind
 from p2p_oicp.storage.store import Row
@@ -94,9 +95,8 @@ class GroupPullHandler:
             group_keys=group_keys,
             since=_timestamp(pull.last_call),
         )
-        return _under_both_names(
-            b"PricingProductData", b"OperatorPricingProducts", _wrap_groups(DatasetKind.PRICING_PRODUCT, rows)
-        )
+        groups = _wrap_groups(DatasetKind.PRICING_PRODUCT, rows)
+        return _under_both_names(b"PricingProductData", b"OperatorPricingProducts", groups, pull)
 
     async def evse_prices(self, request: OperationRequest[PullEVSEPricing]) -> OperationResponse:
         """Return which products apply at which EVSEs, for this provider or for all."""
@@ -113,7 +113,7 @@ class GroupPullHandler:
         wrapped_groups = [
             dataset_type.wrap(wrapper, row["records"]) for wrapper, row in zip(wrappers, rows, strict=True)
         ]
-        return _under_both_names(b"EVSEPricing", b"OperatorEVSEPricing", wrapped_groups)
+        return _under_both_names(b"EVSEPricing", b"OperatorEVSEPricing", wrapped_groups, pull)
 
     async def authentication_data(self, _request: OperationRequest[PullAuthenticationData]) -> OperationResponse:
         """Return all identifications; PINs as hashes."""
@@ -172,9 +172,10 @@ def _status_response(rows: Sequence[Row]) -> OperationResponse:
     )
 
 
-def _under_both_names(name: bytes, other_name: bytes, wrapped_groups: Sequence[bytes]) -> OperationResponse:
+def _under_both_names(
+    name: bytes, other_name: bytes, wrapped_groups: Sequence[bytes], pull: Message
+) -> OperationResponse:
     """Return a list under both of its names: the documents disagree, and clients read one or the other (D12, D13)."""
     joined = b",".join(wrapped_groups)
-    return OperationResponse(
-        b'{"%b":[%b],"%b":[%b],"StatusCode":%b}' % (name, joined, other_name, joined, _SUCCESS_STATUS)
-    )
+    status = orjson.dumps(status_code(StatusCodeValue.SUCCESS, unread_members_note(pull)))
+    return OperationResponse(b'{"%b":[%b],"%b":[%b],"StatusCode":%b}' % (name, joined, other_name, joined, status))

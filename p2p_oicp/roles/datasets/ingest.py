@@ -6,42 +6,39 @@ quarantine with their findings, and the others are applied (RULES M4, M5).
 **Speed.** A push of 10,000 EVSEs is read in 0.6 s. Records are read through a fast view where there is one, and those
 that the store has already, byte for byte, are recognised by their digest and not read at all. The event loop gets a
 turn every few records, so that a large push does not delay an authorization.
-
-**PINs** are never stored. A pushed PIN becomes a bcrypt hash before anything else sees the record (OICP EMP-02, "PIN
-security"; RULES M2). Hashing is slow on purpose and runs in a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
-from typing import Any, cast
 
 import structlog
 
 from p2p_oicp.concurrency import offload
-from p2p_oicp.crypto.pins import hash_pin, pin_matches
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import (
     AnyRecord,
-    AuthenticationDataRecord,
     Finding,
     InvalidMessage,
     Message,
     RecordStream,
     Severity,
     decode,
-    encode,
 )
 from p2p_oicp.oicp.enums import ActionType, StatusCodeValue
+from p2p_oicp.oicp.findings import NOT_BCRYPT
+from p2p_oicp.oicp.message import normalize_letter_case
 from p2p_oicp.oicp.operations import Party
+from p2p_oicp.oicp.repair import PULL_REPAIRS, repair_record
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, Services
-from p2p_oicp.roles.datasets import types
+from p2p_oicp.roles.datasets.pins import hash_pin_in_record, redact_pins
 from p2p_oicp.roles.datasets.types import DatasetType
-from p2p_oicp.storage import tokens
 from p2p_oicp.storage.datasets import quarantine
 from p2p_oicp.storage.datasets.apply import digest_of
 from p2p_oicp.storage.datasets.models import (
@@ -63,11 +60,13 @@ log = structlog.get_logger(__name__)
 _RECORDS_PER_YIELD = 25
 # A response lists the findings of a push; beyond this number, a sender learns nothing more from them.
 _MAX_FINDINGS = 100
-_MAX_LISTED_KEYS = 10
+_MAX_LISTED_NAMES = 10
 # From so many records on, the digests of the stored group are loaded. A fullLoad is nearly all of the group, so that
 # pays early; of a delta only if it is large itself.
 _MIN_FULL_LOAD_TO_COMPARE = 100
 _MIN_DELTA_TO_COMPARE = 1000
+# Of statuses, insert and update both set one, whether or not there was one (RULES L12).
+_WITHOUT_PRECONDITION = DatasetKind.EVSE_STATUS
 _PRECONDITIONS: Mapping[str, Precondition] = {
     ActionType.INSERT: Precondition.MUST_NOT_EXIST,
     ActionType.UPDATE: Precondition.MUST_EXIST,
@@ -104,18 +103,20 @@ async def ingest_push(
     """
     record_filter = RecordFilter(context, dataset_type, owner)
     group = dataset_type.group_of_push(request.message, request.sender_id or "")
+    names = partial(_names_of_records, request, dataset_type, group)
     changeset = _new_changeset(request, dataset_type, record_filter.source, group, await _request_digest(request))
     # Order: from the look at the digests until the changeset is applied, nothing else may change the group.
     async with context.datasets.exclusive(changeset.dataset, changeset.source) as update:
         keys_by_digest = await update.load_digests(group.key) if _compares_digests(request, changeset) else _NO_DIGESTS
         parsed = await _parse_records(request, record_filter, group, keys_by_digest)
-        _raise_for_findings(record_filter.findings, parsed.duplicate_keys, dataset_type, is_ours=owner.is_self)
+        _raise_for_findings(record_filter, is_ours=owner.is_self)
+        _raise_for_duplicates(dataset_type, parsed.duplicate_keys, names)
         changeset = replace(changeset, records=parsed.records, deleted_keys=parsed.deleted_keys)
         if changeset.replace_scope is ReplaceScope.GROUPS and not parsed.records:
             event_log = log.bind(dataset=dataset_type.name, party=group.party)
             event_log.warning("import.full_load_empty", meaning="all records of the party are deleted")
         result = await update.apply(changeset)
-    _raise_for_conflicts(result, changeset)
+    _raise_for_conflicts(result, changeset, names)
     await record_filter.store_rejected(request.operation.name)
     rejected = record_filter.rejected
     return IngestResult(result.changed, len(rejected), rejected[0].reason if rejected else None)
@@ -189,34 +190,72 @@ def _new_changeset(
         dataset=dataset_type.dataset,
         source=source,
         groups=(group,),
-        precondition=_PRECONDITIONS.get(action_type),
+        precondition=None if dataset_type.dataset is _WITHOUT_PRECONDITION else _PRECONDITIONS.get(action_type),
         replace_scope=ReplaceScope.GROUPS if action_type == ActionType.FULL_LOAD else ReplaceScope.NOTHING,
         digest=digest,
     )
 
 
-def _raise_for_findings(
-    findings: Sequence[Finding], duplicate_keys: Sequence[str], dataset_type: DatasetType, *, is_ours: bool
-) -> None:
-    """Refuse a whole push: invalid records of our own backend, records of other parties, keys that occur twice."""
+def _raise_for_findings(record_filter: RecordFilter, *, is_ours: bool) -> None:
+    """Refuse a whole push: invalid records of our own backend, and records of other parties."""
+    findings = record_filter.findings
     if is_ours and any(finding.status_code == StatusCodeValue.DATA_ERROR for finding in findings):
-        raise InvalidMessage(findings)
-    foreign_code = dataset_type.foreign_party_code
+        raise InvalidMessage(findings, record_filter.finding_counts)
+    foreign_code = record_filter.dataset_type.foreign_party_code
     inconsistent = [finding.message for finding in findings if finding.status_code == foreign_code]
     if inconsistent:
-        summary = "; ".join(inconsistent[:_MAX_LISTED_KEYS])
-        raise Refusal(foreign_code, f"{len(inconsistent)} records are inconsistent: {summary}")
-    if duplicate_keys:
-        code = foreign_code if dataset_type.publisher is Party.CPO else StatusCodeValue.DATA_ERROR
-        summary = ", ".join(duplicate_keys[:_MAX_LISTED_KEYS])
-        raise Refusal(code, f"{len(duplicate_keys)} records occur more than once: {summary}")
+        listed = _list_first(inconsistent[:_MAX_LISTED_NAMES], len(inconsistent), "; ")
+        raise Refusal(foreign_code, f"{len(inconsistent):,} records are inconsistent{listed}")
 
 
-def _raise_for_conflicts(result: ApplyResult, changeset: Changeset) -> None:
+def _raise_for_duplicates(
+    dataset_type: DatasetType, keys: Sequence[str], names: Callable[[Collection[str]], list[str]]
+) -> None:
+    if keys:
+        is_cpo_data = dataset_type.publisher is Party.CPO
+        code = dataset_type.foreign_party_code if is_cpo_data else StatusCodeValue.DATA_ERROR
+        # Each key once more than it is doubled: so often it occurs.
+        listed = names([*keys, *set(keys)])
+        raise Refusal(code, f"{len(keys):,} records occur more than once{_list_first(listed, len(set(keys)))}")
+
+
+def _raise_for_conflicts(
+    result: ApplyResult, changeset: Changeset, names: Callable[[Collection[str]], list[str]]
+) -> None:
     if result.conflicts:
         problem = "exist already" if changeset.precondition is Precondition.MUST_NOT_EXIST else "do not exist"
-        summary = ", ".join(result.conflicts[:_MAX_LISTED_KEYS])
-        raise Refusal(StatusCodeValue.DATA_TRANSACTION_ERROR, f"{len(result.conflicts)} records {problem}: {summary}")
+        count = len(result.conflicts)
+        info = f"{count:,} records {problem}{_list_first(names(result.conflicts), count)}"
+        raise Refusal(StatusCodeValue.DATA_TRANSACTION_ERROR, info)
+
+
+def _list_first(listed: Sequence[str], count: int, separator: str = ", ") -> str:
+    """Return the end of a sentence about ``count`` records: some of them, and that they are not all."""
+    begin = f", the first {len(listed)} of them: " if count > len(listed) else ": "
+    return begin + separator.join(listed)
+
+
+def _names_of_records(
+    request: OperationRequest[Message], dataset_type: DatasetType, group: RecordGroup, keys: Collection[str]
+) -> list[str]:
+    """Return the first of the records with these keys, as their sender wrote them, in each spelling (RULES I11)."""
+    occurrences, found = Counter(keys), dict[str, list[str]]()
+    stream = request.records
+    for index, raw in enumerate(stream.raw_records if stream else ()):
+        record = stream.fast_view(raw) or stream.read_at(index).record if stream else None
+        key = dataset_type.build_record(raw, record, group).key if record is not None else ""
+        if key not in occurrences or (len(found) == _MAX_LISTED_NAMES and key not in found):
+            continue
+        found.setdefault(key, []).append(_name_of(record))
+        is_complete = len(found) == min(len(occurrences), _MAX_LISTED_NAMES)
+        if is_complete and all(len(names) >= occurrences[key] for key, names in found.items()):
+            break
+    return [" = ".join(dict.fromkeys(names)) for names in found.values()]
+
+
+def _name_of(record: AnyRecord | None) -> str:
+    name = getattr(record, "evse_id", None) or getattr(record, "product_id", None)
+    return str(name) if name else "an identification"
 
 
 class RecordFilter:
@@ -227,20 +266,27 @@ class RecordFilter:
         dataset_type: the dataset of the records.
         owner: who sends them; it has to answer for all parties that they belong to.
 
+        repairs: whether what is nearly OICP is repaired (RULES L14, L15): in a pull, but not in a push.
+
     Attributes:
         source: the source of the records in the store.
         rejected: the invalid records.
         findings: what is wrong with them; at most about 100, those about foreign parties always.
+        finding_counts: how many findings there are of each kind.
+        repairs: what was repaired, by EVSE or whatever the record is of.
 
     """
 
-    def __init__(self, context: Services, dataset_type: DatasetType, owner: Peer) -> None:
+    def __init__(self, context: Services, dataset_type: DatasetType, owner: Peer, *, repairs: bool = False) -> None:
         self._context = context
-        self._dataset_type = dataset_type
+        self.dataset_type = dataset_type
         self._owner = owner
+        self._repairs = repairs
         self.source = OWN if owner.is_self else owner.id
         self.rejected: list[QuarantinedRecord] = []
         self.findings: list[Finding] = []
+        self.finding_counts: Counter[str] = Counter()
+        self.repairs: list[tuple[str, Finding]] = []
 
     async def valid_records(
         self,
@@ -257,7 +303,7 @@ class RecordFilter:
                 without a message: it was validated when it was stored.
 
         """
-        is_authentication = self._dataset_type.dataset is DatasetKind.AUTHENTICATION
+        is_authentication = self.dataset_type.dataset is DatasetKind.AUTHENTICATION
         for start in range(0, len(stream.raw_records), _RECORDS_PER_YIELD):
             if start:
                 await asyncio.sleep(0)  # gives the event loop a turn
@@ -265,35 +311,52 @@ class RecordFilter:
             for index, raw in enumerate(stream.raw_records[start : start + _RECORDS_PER_YIELD], start):
                 if keys_by_digest and (key := keys_by_digest.get(digest_of(raw))) is not None:
                     valid.append((DatasetRecord(key, "", UNCHANGED), None))
-                elif (record := self._read_record(stream, index, raw)) is not None:
+                elif (accepted := self._read_record(stream, index, raw)) is not None:
+                    stored, record = accepted
                     if is_authentication:
-                        raw, record = await hash_pin_in_record(self._context, self.source, raw, record)  # noqa: PLW2901 - its PIN is gone
-                    valid.append((self._dataset_type.build_record(raw, record, group_of(record)), record))
+                        stored, record = await hash_pin_in_record(self._context, self.source, stored, record)
+                    valid.append((self.dataset_type.build_record(stored, record, group_of(record)), record))
             yield valid
 
-    def _read_record(self, stream: RecordStream[Message], index: int, raw: bytes) -> AnyRecord | None:
-        """Return a record if it is valid, and reject it otherwise."""
+    def _read_record(self, stream: RecordStream[Message], index: int, raw: bytes) -> tuple[bytes, AnyRecord] | None:
+        """Return a record, and its bytes to store, if it is valid; reject it otherwise."""
         record: AnyRecord | None = stream.fast_view(raw)
-        errors: list[Finding] = []
+        stored, errors = raw, list[Finding]()
         if record is None:
-            _, record, findings = stream.read_at(index)
-            errors = [finding for finding in findings if finding.severity is Severity.ERROR]
+            stored, record, errors = self._read_deviating_record(stream, index)
         if record is not None:
             errors += self._check_parties(record, f"{stream.pointer}/{index}")
         if record is None or errors:
             self._reject(raw, errors)
             return None
-        return record
+        return stored, record
+
+    def _read_deviating_record(
+        self, stream: RecordStream[Message], index: int
+    ) -> tuple[bytes, AnyRecord | None, list[Finding]]:
+        """Return a record that has findings, the bytes to store of it, and its errors."""
+        raw, record, findings = stream.read_at(index)
+        errors = [finding for finding in findings if finding.severity is Severity.ERROR]
+        if errors and self._repairs:
+            repaired = repair_record(stream.model, raw, PULL_REPAIRS, pulled=stream.pulled)
+            if not repaired.errors:
+                raw = repaired.raw
+                record, findings = stream.model.from_value(decode(raw), raw, pulled=stream.pulled), repaired.repairs
+                self.repairs += [(_name_of(record), repair) for repair in repaired.repairs]
+                errors = []
+        # Not documented, but no PIN would ever match such a hash.
+        errors += [replace(finding, severity=Severity.ERROR) for finding in findings if finding.code == NOT_BCRYPT]
+        return normalize_letter_case(raw, findings), record, errors
 
     def _check_parties(self, record: AnyRecord, pointer: str) -> list[Finding]:
         """Return a finding for each party of the record that the sender does not answer for."""
         owner = self._owner
         foreign_parties = [
-            party for party in self._dataset_type.parties_of(record) if party is None or not owner.handles_party(party)
+            party for party in self.dataset_type.parties_of(record) if party is None or not owner.handles_party(party)
         ]
         if not foreign_parties:
             return []
-        is_evse = self._dataset_type.foreign_party_code == StatusCodeValue.INCONSISTENT_EVSE_ID
+        is_evse = self.dataset_type.foreign_party_code == StatusCodeValue.INCONSISTENT_EVSE_ID
         code = "foreign-evse-id" if is_evse else "foreign-evco-id"
         record_name = _describe_record(record)
         return [
@@ -304,10 +367,11 @@ class RecordFilter:
         ]
 
     def _reject(self, raw: bytes, errors: list[Finding]) -> None:
-        stored = redact_pins(raw) if self._dataset_type.dataset is DatasetKind.AUTHENTICATION else raw
+        self.finding_counts.update(finding.code for finding in errors)
+        stored = redact_pins(raw) if self.dataset_type.dataset is DatasetKind.AUTHENTICATION else raw
         self.rejected.append(QuarantinedRecord(stored, tuple(errors)))
         # Records of other parties refuse the whole push, however many other findings there are: these are never cut.
-        foreign_party_code = self._dataset_type.foreign_party_code
+        foreign_party_code = self.dataset_type.foreign_party_code
         is_full = len(self.findings) >= _MAX_FINDINGS
         self.findings += [finding for finding in errors if not is_full or finding.status_code == foreign_party_code]
 
@@ -319,56 +383,3 @@ class RecordFilter:
 def _describe_record(record: AnyRecord) -> str:
     evse_id = getattr(record, "evse_id", None)
     return f"EvseID {evse_id}" if evse_id is not None else "a contract"
-
-
-async def hash_pin_in_record(
-    context: Services, source: str, raw: bytes, record: AnyRecord
-) -> tuple[bytes, AuthenticationDataRecord]:
-    """Return a record with a HashedPIN in the place of its PIN, if it has one.
-
-    A PIN that matches the stored hash keeps that hash. Otherwise the record would change at every push, since each
-    hash has a salt of its own.
-    """
-    authentication_record = cast("AuthenticationDataRecord", record)
-    if _pin_of(authentication_record) is None:
-        return raw, authentication_record
-    stored_hash = await tokens.stored_pin_hash(
-        context.store, source, types.identification_key(authentication_record.identification)
-    )
-    return await offload(_replace_pin, raw, authentication_record, stored_hash, context.pin_rounds)
-
-
-def _pin_of(record: AuthenticationDataRecord) -> str | None:
-    code = record.identification.qr_code
-    return code.pin if code else None
-
-
-def _replace_pin(
-    raw: bytes, record: AuthenticationDataRecord, pin_hash: str | None, rounds: int
-) -> tuple[bytes, AuthenticationDataRecord]:
-    pin = _pin_of(record) or ""
-    if pin_hash is None or not pin_matches(pin, pin_hash.encode()):
-        pin_hash = hash_pin(pin, rounds).decode()
-    members = cast("dict[str, Any]", decode(raw))
-    code = members["Identification"]["QRCodeIdentification"]
-    code.pop("PIN")
-    code["HashedPIN"] = {"Value": pin_hash, "Function": "Bcrypt"}
-    encoded = encode(members)
-    return encoded, AuthenticationDataRecord.from_json(encoded)
-
-
-def redact_pins(raw: bytes) -> bytes:
-    """Return a record for the quarantine without its PINs; ``null`` if it is not JSON, since a PIN may be anywhere."""
-    try:
-        members = decode(raw)
-    except InvalidMessage:
-        return b"null"
-    return encode(_remove_pins(members))
-
-
-def _remove_pins(value: object) -> object:
-    if isinstance(value, dict):
-        return {name: _remove_pins(member) for name, member in value.items() if name.upper() != "PIN"}
-    if isinstance(value, list):
-        return [_remove_pins(element) for element in value]
-    return value

@@ -13,6 +13,7 @@ repair them. Bytes that were invalid before do not stop it again.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +47,7 @@ from p2p_oicp.oicp import (
     StatusCodeValue,
     read_records,
 )
+from p2p_oicp.oicp.findings import format_counts
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Operation, Party
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import Services
@@ -143,7 +145,7 @@ class PullResultReader:
     def __init__(self, context: Services, peer: Peer, dataset: DatasetKind, pull_import: PullImport) -> None:
         self._dataset_type = DATASET_TYPES[dataset]
         self._spec = PULL_SPECS[dataset]
-        self._record_filter = RecordFilter(context, self._dataset_type, peer)
+        self._record_filter = RecordFilter(context, self._dataset_type, peer, repairs=True)
         self._pull_import = pull_import
         self._groups: dict[str, RecordGroup] = {}
         self.count = 0
@@ -182,6 +184,17 @@ class PullResultReader:
         wrapper = {"OperatorID": text, **({"OperatorName": evse.operator_name} if evse.operator_name else {})}
         group = RecordGroup(operator.key if operator else "", text, orjson.dumps(wrapper))
         return self._groups.setdefault(group.key, group)
+
+    def log_repairs(self, peer: Peer) -> None:
+        """Log what was repaired: the sums, and the first record of each kind."""
+        repairs = self._record_filter.repairs
+        first = {repair.code: f"{name}: {repair}" for name, repair in reversed(repairs)}
+        if repairs:
+            counts = format_counts(Counter(repair.code for _, repair in repairs))
+            dataset = self._dataset_type.name
+            log.warning(
+                "pull.records_repaired", peer=peer.name, dataset=dataset, counts=counts, first=[*first.values()]
+            )
 
     async def store_rejected(self) -> int:
         """Put the invalid records into the quarantine; return how many are new there. Raises StoreError."""
@@ -267,6 +280,7 @@ class DatasetPuller:
             raise
         # Order: the watermark comes last. A crash before it costs another pull of the same changes.
         new_rejections = await reader.store_rejected()
+        reader.log_repairs(peer)
         if dataset is DatasetKind.EVSE_DATA and not new_rejections:
             await change_feed.set_watermark(store, peer.id, dataset, watermark)
         log.info(

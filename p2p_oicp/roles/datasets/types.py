@@ -66,6 +66,7 @@ class DatasetType:
         foreign_party_code: the code that refuses records of parties that the sender does not answer for.
         wrapper_is_versioned: a changed wrapper has to be pushed, even if no record has changed.
         has_audiences: a record is for one provider or for all, and peers get only those for them.
+        allows_empty_push: a push may have no records (OICP 2.3: 0…n).
 
     """
 
@@ -80,6 +81,7 @@ class DatasetType:
     foreign_party_code: StatusCodeValue = StatusCodeValue.INCONSISTENT_EVSE_ID
     wrapper_is_versioned: bool = False
     has_audiences: bool = False
+    allows_empty_push: bool = True
 
     def audiences_of(self, peer: Peer) -> Sequence[str] | None:
         """Return the audiences that a peer belongs to; None: it may see everything, as a clearing house does."""
@@ -310,6 +312,7 @@ DATASET_TYPES: Mapping[DatasetKind, DatasetType] = MappingProxyType(
                 build_record=_evse_price_record,
                 parties_of=_operator_parties,
                 has_audiences=True,
+                allows_empty_push=False,
             ),
             DatasetType(
                 dataset=DatasetKind.AUTHENTICATION,

@@ -15,6 +15,7 @@ import orjson
 from sqlalchemy import bindparam, select
 
 from p2p_oicp.oicp import Finding
+from p2p_oicp.oicp.findings import summarize
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import quarantine
 from p2p_oicp.storage.sqlite.writer import Lane, Transaction
@@ -70,7 +71,7 @@ class QuarantinedRecord:
     @property
     def reason(self) -> str:
         """The first findings, in one line."""
-        return "; ".join(f"{finding.pointer}: {finding.message}" for finding in self.findings[:3])
+        return summarize(self.findings)
 
 
 async def add(store: Store, source: str, operation: str, records: Sequence[QuarantinedRecord], now: float) -> int:

@@ -1,11 +1,10 @@
-"""A national status feed becomes one push an operator."""
+"""A national feed becomes one push an operator; how its records are repaired stands with the rules (L14, L17)."""
 
 import json
 
 import pytest
 
-from p2p_oicp.cli.feed import OperatorPush, all_operators, is_feed, read_feed
-from p2p_oicp.errors import MessageError
+from p2p_oicp.cli.feed import FEED_KINDS, OperatorPush, all_operators, find_kind, read_feed
 from p2p_oicp.oicp import OperatorID
 from tests.support.paths import SHARED
 
@@ -17,8 +16,13 @@ def group(operator: str, *evse_ids: str, status: str = "Available") -> dict:
     return {"OperatorID": operator, "OperatorName": "Name", "EVSEStatusRecord": records}
 
 
+STATUSES = FEED_KINDS["push-evse-status"]
+
+
 def pushes_of(*groups: dict) -> list[OperatorPush]:
-    return read_feed(json.dumps({"EVSEStatuses": groups}).encode())
+    feed = read_feed(STATUSES, json.dumps({"EVSEStatuses": groups}).encode())
+    assert feed.problems == []
+    return [*feed.pushes]
 
 
 def test_a_group_becomes_a_full_load_in_oicp_spelling():
@@ -59,22 +63,24 @@ def test_groups_of_one_operator_are_one_push_since_a_full_load_replaces_the_othe
     assert "CH*LID: one push of 2 groups: CH*LIDL, CHLID" in push.remarks()
 
 
-def test_records_that_would_cost_the_whole_push_are_left_out_and_counted():
+def test_records_that_would_cost_the_whole_push_are_left_out_and_reported():
     broken = group("CH*ECU", "CH*ECUE1", "CH*ECUE1", "CHECUE1", "nonsense")
     broken["EVSEStatusRecord"] += [{"EVSEStatus": "Available"}, None]
     (push,) = pushes_of(broken)
     assert len(push.records) == 1
-    assert push.remarks() == [
-        "CH*ECU: 3 records left out: no valid EvseID, such as 'nonsense'",
-        "CH*ECU: 2 records left out: EvseID repeated, such as CH*ECUE1",
+    remarks = push.remarks()
+    assert [remark.partition(":")[0] for remark in remarks] == [
+        *("nonsense", "a record without EvseID", "a record without EvseID"),
+        *("CH*ECUE1", "CHECUE1"),
     ]
+    assert remarks[-1] == "CHECUE1: left out: repeated in the group of CH*ECU"
 
 
 def test_unknown_members_of_a_record_stay():
     record = {"EvseID": "CH*ECUE1", "EvseStatus": "Available", "CustomData": {"a": 1}}
     (push,) = pushes_of({"OperatorID": "CH*ECU", "EvseStatusRecord": [record]})
     assert json.loads(push.message())["OperatorEvseStatus"]["EvseStatusRecord"] == [record]
-    assert "OperatorName" not in json.loads(push.message())["OperatorEvseStatus"]
+    assert json.loads(push.message())["OperatorEvseStatus"]["OperatorName"] == "CH*ECU"
 
 
 @pytest.mark.parametrize(
@@ -85,27 +91,32 @@ def test_unknown_members_of_a_record_stay():
         ),
         pytest.param(["CH*ECU"], "group 2 has no OperatorID, or no list EVSEStatusRecord", id="no object"),
         pytest.param(
-            group("CH*LIDL"), 'group 2: "CH\\*LIDL" is no OperatorID, and no EvseID says whose', id="nobody's"
+            group("CH*LIDL"), 'group 2: "CH*LIDL" is no OperatorID, and no EvseID says whose it is', id="nobody's"
         ),
     ],
 )
-def test_a_group_that_cannot_be_read_is_named(content, expected):
-    with pytest.raises(MessageError, match=expected):
-        pushes_of(group("CH*ECU"), content)
+def test_a_group_that_cannot_be_read_is_named_and_costs_no_other(content, expected):
+    feed = read_feed(STATUSES, json.dumps({"EVSEStatuses": [group("CH*ECU", "CH*ECUE1"), content]}).encode())
+    assert [push.operator.text for push in feed.pushes] == ["CH*ECU"]
+    (problem,) = feed.problems
+    assert expected in problem
+    assert [*feed.sums()] == ["1 groups left out"]
 
 
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        pytest.param(b'{"EVSEStatuses": []}', True, id="a feed"),
-        pytest.param(b'{"ActionType": "fullLoad", "OperatorEvseStatus": {}}', False, id="a push"),
-        pytest.param(b'{"EvseStatuses": {"OperatorEvseStatus": []}}', False, id="the answer of a pull"),
-        pytest.param(b"[]", False, id="a list"),
-        pytest.param(b"{", False, id="no JSON"),
+        pytest.param(b'{"EVSEStatuses": []}', "push-evse-status", id="statuses"),
+        pytest.param(b'{"EVSEData": []}', "push-evse-data", id="data"),
+        pytest.param(b'{"ActionType": "fullLoad", "OperatorEvseStatus": {}}', None, id="a push"),
+        pytest.param(b'{"EvseStatuses": {"OperatorEvseStatus": []}}', None, id="the answer of a pull"),
+        pytest.param(b"[]", None, id="a list"),
+        pytest.param(b"{", None, id="no JSON"),
     ],
 )
 def test_a_feed_is_distinguished_from_an_oicp_message(body, expected):
-    assert is_feed(body) is expected
+    kind = find_kind(body)
+    assert (kind and kind.operation.command) == expected
 
 
 def test_the_operators_of_a_feed_come_after_those_a_node_has():
@@ -116,7 +127,7 @@ def test_the_operators_of_a_feed_come_after_those_a_node_has():
 
 @pytest.mark.skipif(not SWISS.exists(), reason="the real feed is not beside the project")
 def test_the_swiss_feed_is_29_pushes_with_every_status_once():
-    pushes = read_feed(SWISS.read_bytes())
+    pushes = read_feed(STATUSES, SWISS.read_bytes()).pushes
     assert len(pushes) == 29
     assert sum(len(push.records) for push in pushes) == 12_876
     assert all(push.operator.is_valid for push in pushes)

@@ -97,7 +97,8 @@ def test_many_messages_are_validated_line_by_line():
         ("b", "reject"),
         (3, "accept-with-warning"),
     ]
-    assert result.exit_code == 0
+    assert result.exit_code == 1
+    assert run("validate", "--jsonl", "-", given=json.dumps(lines[0])).exit_code == 0
 
 
 def test_a_line_without_a_message_does_not_cost_the_others():
@@ -113,8 +114,8 @@ def test_a_line_without_a_message_does_not_cost_the_others():
     ("change", "options", "code", "found"),
     [
         pytest.param({}, ("--products", "AC1, DC"), 0, None, id="faultless"),
-        pytest.param(MUCH, (), 0, "implausible-energy", id="more than the outlet delivers"),
-        pytest.param({}, ("--products", "DC"), 0, "unknown-product", id="unknown product"),
+        pytest.param(MUCH, (), 1, "implausible-energy", id="more than the outlet delivers"),
+        pytest.param({}, ("--products", "DC"), 1, "unknown-product", id="unknown product"),
         pytest.param({"SessionEnd": "2024-05-01T10:30:00+02:00"}, (), 1, "times-out-of-order", id="times"),
         pytest.param({"SessionID": None}, (), 1, "missing", id="no record"),
     ],
@@ -144,6 +145,12 @@ def test_an_identifier_says_what_it_is(text, kinds):
     assert [found["type"] for found in json.loads(result.stdout)["matches"]] == kinds
     assert result.exit_code == (0 if kinds else 1)
     assert all(kind in run("id", "--", text).stdout for kind in kinds)
+
+
+def test_a_text_that_is_nearly_an_identifier_says_what_is_wrong():
+    assert "as UID: has 12 hexadecimal digits" in run("id", "04E1D2C3B4A5").stdout
+    report = json.loads(run("id", "04E1D2C3B4A5", "--format", "json").stdout)
+    assert [problem["type"] for problem in report["problems"]] == ["UID"]
 
 
 def test_an_identifier_says_what_it_means():

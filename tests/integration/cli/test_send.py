@@ -170,7 +170,9 @@ def test_a_hub_operator_sends_for_its_sub_operator(endpoint, send):
             id="nobody there",
         ),
         pytest.param(["authorize-start", "--url", "http://a", "--page", "1"], START, "leave out --page", id="no pages"),
-        pytest.param(["push-evse-status", "--url", "http://a", "--list-operators"], START, "status feed", id="no feed"),
+        pytest.param(
+            ["push-evse-status", "--url", "http://a", "--list-operators"], START, "expected a feed", id="no feed"
+        ),
         pytest.param(["push-evse-status", "--url", "http://a"], b'{"EVSEStatuses":[1]}', "group 1", id="a bad feed"),
     ],
 )

@@ -54,16 +54,16 @@ async def test_every_action_arrives(pair, action, records, expected):
 
 NEAR, FAR = google(50.93, 11.58), google(48.14, 11.57)
 FILTERED = {
-    "plain": evse("plain"),
-    "austria": evse("austria", Address=evse("x")["Address"] | {"Country": "AUT"}),
-    "munich": evse("munich", GeoCoordinates=FAR),
-    "direct": evse("direct", AuthenticationModes=["Direct Payment"]),
-    "test": evse("test", Accessibility="Test Station"),
-    "external": evse("external", CalibrationLawDataAvailability="External"),
-    "coal": evse("coal", RenewableEnergy=False),
-    "closed": evse("closed", IsHubjectCompatible=False),
-    "hours": evse(
-        "hours", IsOpen24Hours=False, OpeningTimes=[{"Period": [{"begin": "08:00", "end": "18:00"}], "on": "Everyday"}]
+    "PLAIN": evse("PLAIN"),
+    "AUSTRIA": evse("AUSTRIA", Address=evse("x")["Address"] | {"Country": "AUT"}),
+    "MUNICH": evse("MUNICH", GeoCoordinates=FAR),
+    "DIRECT": evse("DIRECT", AuthenticationModes=["Direct Payment"]),
+    "TEST": evse("TEST", Accessibility="Test Station"),
+    "EXTERNAL": evse("EXTERNAL", CalibrationLawDataAvailability="External"),
+    "COAL": evse("COAL", RenewableEnergy=False),
+    "CLOSED": evse("CLOSED", IsHubjectCompatible=False),
+    "HOURS": evse(
+        "HOURS", IsOpen24Hours=False, OpeningTimes=[{"Period": [{"begin": "08:00", "end": "18:00"}], "on": "Everyday"}]
     ),
 }
 
@@ -71,18 +71,18 @@ FILTERED = {
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
-        ({"CountryCodes": ["AUT", "CHE"]}, {"austria"}),
+        ({"CountryCodes": ["AUT", "CHE"]}, {"AUSTRIA"}),
         ({"OperatorIds": ["DEGEF"]}, set(FILTERED)),
         ({"OperatorIds": ["FR*XYZ"]}, set()),
-        ({"AuthenticationModes": ["Direct Payment", "PnC"]}, {"direct"}),
-        ({"AuthenticationModes": ["REMOTE"]}, set(FILTERED) - {"direct"}),
-        ({"Accessibility": ["Test Station"]}, {"test"}),
-        ({"CalibrationLawDataAvailability": ["External"]}, {"external"}),
-        ({"RenewableEnergy": False}, {"coal"}),
-        ({"IsHubjectCompatible": False}, {"closed"}),
-        ({"IsOpen24Hours": False}, {"hours"}),
-        ({"SearchCenter": {"GeoCoordinates": NEAR, "Radius": 10}}, set(FILTERED) - {"munich"}),
-        ({"SearchCenter": {"GeoCoordinates": FAR, "Radius": 0}}, {"munich"}),
+        ({"AuthenticationModes": ["Direct Payment", "PnC"]}, {"DIRECT"}),
+        ({"AuthenticationModes": ["REMOTE"]}, set(FILTERED) - {"DIRECT"}),
+        ({"Accessibility": ["Test Station"]}, {"TEST"}),
+        ({"CalibrationLawDataAvailability": ["External"]}, {"EXTERNAL"}),
+        ({"RenewableEnergy": False}, {"COAL"}),
+        ({"IsHubjectCompatible": False}, {"CLOSED"}),
+        ({"IsOpen24Hours": False}, {"HOURS"}),
+        ({"SearchCenter": {"GeoCoordinates": NEAR, "Radius": 10}}, set(FILTERED) - {"MUNICH"}),
+        ({"SearchCenter": {"GeoCoordinates": FAR, "Radius": 0}}, {"MUNICH"}),
         ({"SearchCenter": {"GeoCoordinates": NEAR, "Radius": 400}}, set(FILTERED)),
         ({"SearchCenter": {"GeoCoordinates": FAR, "Radius": 1}, "RenewableEnergy": False}, set()),
         ({"CountryCodes": [], "OperatorIds": []}, set(FILTERED)),

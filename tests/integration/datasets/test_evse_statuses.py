@@ -50,15 +50,19 @@ async def test_a_peer_that_lost_its_store_gets_everything_again(stopped):
 
 
 @pytest.mark.parametrize(
-    ("action", "statuses", "code"),
-    [("insert", {"A": "Available"}, "009"), ("update", {"Z": "Available"}, "009")],
-    ids=["insert of a known", "update of an unknown"],
+    ("action", "statuses", "expected"),
+    [
+        ("insert", {"A": "Occupied"}, {"DE*GEF*EA": "Occupied"}),
+        ("update", {"Z": "Occupied"}, {"DE*GEF*EA": "Available", "DE*GEF*EZ": "Occupied"}),
+        ("delete", {"Z": "Available"}, {"DE*GEF*EA": "Available"}),
+    ],
+    ids=["insert of a known", "update of an unknown", "delete of none"],
 )
-async def test_a_push_that_violates_its_precondition_is_009_and_changes_nothing(pair, action, statuses, code):
+async def test_l12_a_status_is_set_whether_or_not_there_was_one(pair, action, statuses, expected):
     await pair.a.post(PUSH_STATUS, push_status(A="Available"))
     answer = await pair.a.post(PUSH_STATUS, push_status(action, **statuses))
-    assert (answer.json["Result"], answer.code) == (False, code)
-    await until_pulled(pair.b, {"DE*GEF*EA": "Available"})
+    assert (answer.json["Result"], answer.code) == (True, "000")
+    await until_pulled(pair.b, expected)
 
 
 def with_evse_ids(*evse_ids: str) -> dict:

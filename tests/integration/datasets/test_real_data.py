@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from p2p_oicp.cli.feed import all_operators, read_feed
+from p2p_oicp.cli.feed import FEED_KINDS, all_operators, read_feed
 from p2p_oicp.storage.datasets import quarantine
 from tests.support.dataset_messages import PULL_DATA, pull_data
 from tests.support.messages import PULL_STATUS
@@ -62,7 +62,7 @@ async def until_equal(read, ours, theirs, count: int) -> None:
 
 
 async def test_a_national_status_feed_arrives_equal(stopped):
-    pushes = read_feed(FEED)
+    pushes = read_feed(FEED_KINDS["push-evse-status"], FEED).pushes
     speak_for(stopped, [operator.text for operator in all_operators(pushes)])
     count = sum(len(one.records) for one in pushes)
     assert count > 12_800

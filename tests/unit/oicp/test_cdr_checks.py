@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2p_oicp.oicp import ChargeDetailRecord, EvseDataRecord
-from p2p_oicp.oicp.cdr_checks import preflight
+from p2p_oicp.oicp.validation import preflight
 from tests.support.oicp_examples import CDR, EVSE, body
 
 SPOT = EvseDataRecord.from_json(body(EVSE))
@@ -34,15 +34,15 @@ MUCH = {"MeterValueEnd": 127.5, "ConsumedEnergy": 27}
         pytest.param(
             {"SignedMeteringValues": SIGNED[::-1]}, None, None, [("error", "signed-values-out-of-order")], id="C5"
         ),
-        pytest.param(MUCH, SPOT, None, [("warning", "implausible-energy")], id="C6"),
-        pytest.param({"PartnerProductID": "AC9"}, None, ["AC1", "DC"], [("warning", "unknown-product")], id="C7"),
+        pytest.param(MUCH, SPOT, None, [("error", "implausible-energy")], id="C6"),
+        pytest.param({"PartnerProductID": "AC9"}, None, ["AC1", "DC"], [("error", "unknown-product")], id="C7"),
         pytest.param({}, OTHER, None, [("error", "other-evse")], id="C8"),
         pytest.param(
             MUCH | {"PartnerProductID": "AC9", "ConsumedEnergy": 28},
             SPOT,
             [],
-            [("error", "energy-mismatch"), ("warning", "implausible-energy"), ("warning", "unknown-product")],
-            id="errors come first",
+            [("error", "energy-mismatch"), ("error", "implausible-energy"), ("error", "unknown-product")],
+            id="all at once",
         ),
     ],
 )

@@ -63,7 +63,7 @@ from tests.support.oicp_findings import (
             evse(Plugs=["chademo"]),
             E,
             f"{RECORD}/Plugs/0",
-            "unknown-value",
+            "misspelt-value",
             id="T5 a known plug in another case",
         ),
         pytest.param(
@@ -93,9 +93,9 @@ from tests.support.oicp_findings import (
         pytest.param(
             "PushEvseData",
             evse(GeoCoordinates={"Google": {"Coordinates": "54.32329310.122765"}}),
-            W,
+            E,
             f"{RECORD}/GeoCoordinates/Google/Coordinates",
-            "inexact-form",
+            "malformed",
             id="D27 no blank",
         ),
         pytest.param(

@@ -148,7 +148,7 @@ from tests.support.oicp_findings import CARD, CODE, HASH, E, W, codes
             id="M12 progress before the start",
         ),
         pytest.param(
-            "PullEvseStatus", {"EVSEStatus": "available"}, E, "/EVSEStatus", "unknown-value", id="T5 an unknown status"
+            "PullEvseStatus", {"EVSEStatus": "available"}, E, "/EVSEStatus", "misspelt-value", id="T5 an unknown status"
         ),
     ],
 )

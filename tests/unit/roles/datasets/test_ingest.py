@@ -8,14 +8,17 @@ import pytest
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import InvalidMessage, OperatorID, RecordStream, read_records
 from p2p_oicp.roles.context import OperationRequest
-from p2p_oicp.roles.datasets.ingest import ingest_push, redact_pins
+from p2p_oicp.roles.datasets.ingest import ingest_push
+from p2p_oicp.roles.datasets.pins import redact_pins
 from p2p_oicp.roles.datasets.types import DATASET_TYPES
 from p2p_oicp.storage.datasets import quarantine
 from p2p_oicp.storage.datasets.models import OWN, DatasetKind
+from p2p_oicp.storage.statements import Statement
 from tests.support.changesets import living
+from tests.support.dataset_messages import evse, push_data
 from tests.unit.roles.datasets.conftest import CPO
 
-STATUS = DATASET_TYPES[DatasetKind.EVSE_STATUS]
+STATUS, DATA = DATASET_TYPES[DatasetKind.EVSE_STATUS], DATASET_TYPES[DatasetKind.EVSE_DATA]
 US = replace(CPO, name="us", is_self=True)
 
 
@@ -49,10 +52,8 @@ async def test_an_invalid_record_of_a_peer_is_quarantined_and_the_others_are_app
         (US, [record("1"), FOREIGN], "fullLoad", "018"),
         (CPO, [record("1"), INVALID, FOREIGN], "fullLoad", "018"),
         (CPO, [record("1"), record("1", "Occupied")], "fullLoad", "018"),
-        (CPO, [record("9")], "update", "009"),
-        (CPO, [record("0")], "insert", "009"),
     ],
-    ids=["invalid", "foreign", "foreign among others", "twice", "update of an unknown", "insert of a known"],
+    ids=["invalid", "foreign", "foreign among others", "twice"],
 )
 async def test_a_push_that_is_refused_changes_nothing(services, store, sender, records, action, refusal):
     context, source = services(), OWN if sender is US else "cpo"
@@ -62,6 +63,57 @@ async def test_a_push_that_is_refused_changes_nothing(services, store, sender, r
     assert refusal is InvalidMessage or refused.value.code == refusal
     assert await living(store, source) == {"DEGEFE0": "available"}
     assert await store.query(quarantine.LIST_ALL) == []
+
+
+@pytest.mark.parametrize(("action", "name"), [("insert", "0"), ("update", "9")])
+async def test_l12_a_status_is_set_whether_or_not_there_was_one(services, store, action, name):
+    context = services()
+    await ingest_push(context, push(record("0")), STATUS, CPO)
+    await ingest_push(context, push(record(name, "Occupied"), action=action), STATUS, CPO)
+    assert (await living(store, "cpo"))[f"DEGEFE{name}"] == "occupied"
+
+
+def push_of_data(*ids: str, action: str) -> OperationRequest:
+    body = json.dumps(push_data(*(evse("") | {"EvseID": evse_id} for evse_id in ids), action=action)).encode()
+    stream = read_records(DATA.operation.request, body)
+    return OperationRequest(DATA.operation, stream.envelope, CPO, "DE*GEF", stream, body)
+
+
+@pytest.mark.parametrize(
+    ("action", "ids", "expected"),
+    [
+        ("update", ["DE*GEF*E7*1"], "1 records do not exist: DE*GEF*E7*1"),
+        ("insert", ["DE*GEF*E1", "DEGEFE0"], "1 records exist already: DEGEFE0"),
+        ("insert", ["DE*GEF*E1*1", "DEGEFE11"], "1 records occur more than once: DE*GEF*E1*1 = DEGEFE11"),
+        (
+            "update",
+            [f"DE*GEF*E1*{number:02}" for number in range(12)],
+            "12 records do not exist, the first 10 of them: DE*GEF*E1*00, DE*GEF*E1*01",
+        ),
+    ],
+)
+async def test_i11_l16_records_are_named_as_their_sender_wrote_them_and_a_cut_list_says_so(
+    services, action, ids, expected
+):
+    context = services()
+    await ingest_push(context, push_of_data("DE*GEF*E0", action="fullLoad"), DATA, CPO)
+    with pytest.raises(Refusal) as refused:
+        await ingest_push(context, push_of_data(*ids, action=action), DATA, CPO)
+    assert refused.value.info.startswith(expected)
+
+
+async def test_l16_of_very_many_findings_the_first_are_listed_and_all_are_counted(services):
+    records = [record("0"), *({"EvseID": f"DE*GEF*E{number}"} for number in range(1, 250))]
+    with pytest.raises(InvalidMessage) as refused:
+        await ingest_push(services(), push(*records, sender=US), STATUS, US)
+    assert len(refused.value.findings) == 100
+    assert refused.value.counts == {"missing": 249}
+
+
+async def test_i8_a_record_is_stored_with_its_identifier_in_upper_case(services, store):
+    await ingest_push(services(), push({"EvseID": "de*gef*e1", "EvseStatus": "Available"}), STATUS, CPO)
+    (row,) = await store.query(Statement("SELECT raw FROM dataset_records", {}))
+    assert json.loads(row["raw"]) == record("1")
 
 
 async def test_of_a_large_push_only_the_changed_records_are_read(services, store, monkeypatch):

@@ -142,6 +142,19 @@ async def test_an_invalid_record_costs_no_other_and_is_pulled_again(store, pull_
     assert await names(store) == "12"
 
 
+async def test_l14_an_unusable_optional_member_of_a_pulled_record_costs_that_member_and_is_no_change(store, pull_once):
+    nearly = pulled(
+        "2", MaxCapacity=22.5, Plugs=["Type 2 outlet"], ChargingFacilities=[{"PowerType": "DC", "Power": "22"}]
+    )
+    for _ in range(2):
+        await pull_once(page(pulled("1"), nearly))
+    assert await store.query(quarantine.LIST_ALL) == []
+    rows = await store.query(Statement("SELECT raw, change FROM dataset_records ORDER BY key", {}))
+    assert len({row["change"] for row in rows}) == 2
+    stored = json.loads(rows[1]["raw"])
+    assert stored == evse("2", ChargingFacilities=[{"PowerType": "DC", "Power": 22}])
+
+
 async def test_a_record_that_was_invalid_twice_does_not_hold_the_watermark(pull_once):
     broken = pulled("2")
     del broken["EvseID"]
