@@ -336,3 +336,53 @@ class LiteralField(FieldType):
                 pointer, "unknown-value", f"must be '{self.expected}' here, not {format_value(value)}"
             )
         return self.expected
+
+
+def codes(text: str) -> frozenset[str]:
+    """Return the codes of a list for `CodeListField`, which whitespace separates."""
+    return frozenset(text.split())
+
+
+@dataclass(frozen=True)
+class CodeListField(FieldType):
+    """A code of three capital letters; withdrawn and customary codes are accepted with a warning."""
+
+    standard: str
+    codes: frozenset[str]
+    nonstandard_codes: frozenset[str]
+    #: Lower case is accepted with a warning.
+    accept_lower_case: bool
+
+    @override
+    def schema(self) -> CoreSchema:
+        return core_schema.literal_schema(sorted(self.codes))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        # The pattern alone: the list would stand in the schema of each message, and grows with the standard.
+        return {"type": "string", "pattern": "^[A-Z]{3}$", "description": f"A code of {self.standard}."}
+
+    @override
+    def read(self, value: object, pointer: str, collector: FindingCollector) -> object:
+        if not isinstance(value, str):
+            return collector.wrong_type(value, pointer, "a string")
+        if value in self.codes:
+            return value
+        known = self.codes | self.nonstandard_codes
+        similar = self.similar_value(value)
+        if value in known or (self.accept_lower_case and value.upper() in known):
+            collector.warn(
+                pointer, "inexact-code", f"{format_value(value)} is read, but is no current code of {self.standard}"
+            )
+        elif similar is not None:
+            text = f"is no code of {self.standard} (three capital letters): did you mean {format_value(similar)}?"
+            collector.error(pointer, MISSPELT_VALUE, f"{format_value(value)} {text}")
+        else:
+            collector.error(
+                pointer, "unknown-code", f"{format_value(value)} is no code of {self.standard} (three capital letters)"
+            )
+        return value
+
+    def similar_value(self, value: str) -> str | None:
+        """Return the code that a text is but for letter case and blanks."""
+        code = value.strip().upper()
+        return code if code in self.codes or code in self.nonstandard_codes else None

@@ -18,11 +18,18 @@ from typing import Annotated, Self
 from pydantic import Field
 from typing_extensions import override
 
-from p2p_oicp.oicp.code_lists import COUNTRY
 from p2p_oicp.oicp.common import Boolean
 from p2p_oicp.oicp.enums import Day, GeoFormat
 from p2p_oicp.oicp.field_specs import REQUIRED_OR_NONE, Aliases, ListLimits, OptionalWrapper
-from p2p_oicp.oicp.field_types import FindingCollector, OpenEnumField, PatternField, TextField, format_value
+from p2p_oicp.oicp.field_types import (
+    CodeListField,
+    FindingCollector,
+    OpenEnumField,
+    PatternField,
+    TextField,
+    codes,
+    format_value,
+)
 from p2p_oicp.oicp.message import Message
 from p2p_oicp.oicp.numbers import DecimalField
 
@@ -157,7 +164,26 @@ def to_dms(angle: Decimal) -> str:
     return f"{'-' if angle < 0 else ''}{degrees:f}°{minutes:f}'{remaining_seconds:f}''"
 
 
-CountryCode = Annotated[str, COUNTRY]
+_COUNTRIES = codes(
+    """
+    ABW AFG AGO AIA ALA ALB AND ARE ARG ARM ASM ATA ATF ATG AUS AUT AZE BDI BEL BEN BES BFA BGD BGR BHR BHS BIH
+    BLM BLR BLZ BMU BOL BRA BRB BRN BTN BVT BWA CAF CAN CCK CHE CHL CHN CIV CMR COD COG COK COL COM CPV CRI CUB
+    CUW CXR CYM CYP CZE DEU DJI DMA DNK DOM DZA ECU EGY ERI ESH ESP EST ETH FIN FJI FLK FRA FRO FSM GAB GBR GEO
+    GGY GHA GIB GIN GLP GMB GNB GNQ GRC GRD GRL GTM GUF GUM GUY HKG HMD HND HRV HTI HUN IDN IMN IND IOT IRL IRN
+    IRQ ISL ISR ITA JAM JEY JOR JPN KAZ KEN KGZ KHM KIR KNA KOR KWT LAO LBN LBR LBY LCA LIE LKA LSO LTU LUX LVA
+    MAC MAF MAR MCO MDA MDG MDV MEX MHL MKD MLI MLT MMR MNE MNG MNP MOZ MRT MSR MTQ MUS MWI MYS MYT NAM NCL NER
+    NFK NGA NIC NIU NLD NOR NPL NRU NZL OMN PAK PAN PCN PER PHL PLW PNG POL PRI PRK PRT PRY PSE PYF QAT REU ROU
+    RUS RWA SAU SDN SEN SGP SGS SHN SJM SLB SLE SLV SMR SOM SPM SRB SSD STP SUR SVK SVN SWE SWZ SXM SYC SYR TCA
+    TCD TGO THA TJK TKL TKM TLS TON TTO TUN TUR TUV TWN TZA UGA UKR UMI URY USA UZB VAT VCT VEN VGB VIR VNM VUT
+    WLF WSM YEM ZAF ZMB ZWE
+    """
+)
+#: Kosovo's customary code, and codes that were withdrawn since charging stations exist.
+_NONSTANDARD_COUNTRIES = frozenset({"XKX", "ANT", "SCG", "YUG", "ROM", "ZAR", "TMP"})
+
+CountryCode = Annotated[
+    str, CodeListField("ISO 3166-1 alpha-3", _COUNTRIES, _NONSTANDARD_COUNTRIES, accept_lower_case=True)
+]
 LanguageCode = Annotated[
     str,
     PatternField(

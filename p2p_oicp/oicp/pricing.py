@@ -10,18 +10,38 @@ from pydantic import Field
 from pydantic_core import CoreSchema
 from typing_extensions import override
 
-from p2p_oicp.oicp.code_lists import CURRENCY
 from p2p_oicp.oicp.common import Boolean, OperatorName, ProductID
 from p2p_oicp.oicp.enums import ActionType, AdditionalReferenceType, ReferenceUnit
 from p2p_oicp.oicp.field_specs import Aliases, ListLimits
-from p2p_oicp.oicp.field_types import FieldType, FindingCollector, OpenEnumField, TextField
+from p2p_oicp.oicp.field_types import CodeListField, FieldType, FindingCollector, OpenEnumField, TextField, codes
 from p2p_oicp.oicp.geo import DayText, Periods
 from p2p_oicp.oicp.identifiers import EvseID, OperatorID, ProviderIDOrAll
 from p2p_oicp.oicp.message import Message
 from p2p_oicp.oicp.numbers import DecimalField
 
+_CURRENCIES = codes(
+    """
+    AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE
+    CHF CHW CLF CLP CNY COP COU CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF
+    GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR
+    LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN
+    PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS
+    TMT TND TOP TRY TTD TWD TZS UAH UGX USD USN UYI UYU UYW UZS VED VES VND VUV WST XAF XAG XAU XBA XBB XBC XBD
+    XCD XCG XDR XOF XPD XPF XPT XSU XTS XUA YER ZAR ZMW ZWG BGN
+    """
+)
+_WITHDRAWN_CURRENCIES = codes(
+    """
+    ADP ANG ATS BEF BYR CSK CUC CYP DDM DEM ECS EEK ESP FIM FRF GHC GRD HRK IEP ITL LTL LUF LVL MGF MRO MTL MZM
+    NLG PTE ROL RUR SDD SIT SKK SLL SRG STD TMM TRL UAK VEB VEF XEU YUM ZMK ZWL
+    """
+)
+
 Price = Annotated[Decimal, DecimalField()]
-Currency = Annotated[str, CURRENCY]
+Currency = Annotated[
+    # Lower case is accepted of countries only: a hub and other implementations refuse it here.
+    str, CodeListField("ISO 4217", _CURRENCIES, _WITHDRAWN_CURRENCIES, accept_lower_case=False)
+]
 ReferenceUnitText = Annotated[str, OpenEnumField(ReferenceUnit)]
 
 

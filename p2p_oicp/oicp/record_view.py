@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, T
 import msgspec
 from msgspec import Meta
 
-from p2p_oicp.oicp.code_lists import CodeListField
 from p2p_oicp.oicp.evse import EvseDataRecord, EvseStatusRecord, PullEvseDataRecord
 from p2p_oicp.oicp.field_specs import FieldSpec, ListField, OptionalWrapperField
 from p2p_oicp.oicp.field_types import (
     BooleanField,
+    CodeListField,
     FieldType,
     FindingCollector,
     OpenEnumField,

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from p2p_oicp.oicp.code_lists import CodeListField
 from p2p_oicp.oicp.field_specs import FieldSpec, ListField, OptionalWrapperField, similar_name
 from p2p_oicp.oicp.field_types import (
     MISSPELT_VALUE,
     BooleanField,
+    CodeListField,
     FieldType,
     FindingCollector,
     OpenEnumField,
