@@ -103,7 +103,7 @@ async def open_peering(
     directory = await _load_directory(settings, identity, registry, keyring, store)
     transport = await stack.enter_async_context(_create_transport(settings))
     fetcher = DescriptorFetcher(transport, clock)
-    discovery = _create_discovery(settings, identity, directory, fetcher, on_peer_alive)
+    discovery = _create_discovery(settings, identity, directory, store, fetcher, on_peer_alive)
     key_refresher = PeerKeyRefresher(registry=registry, directory=directory, fetcher=fetcher, clock=clock)
     return Peering(
         registry=registry,
@@ -181,6 +181,7 @@ def _create_discovery(
     settings: Settings,
     identity: LocalIdentity,
     directory: PeerDirectory,
+    store: Store,
     fetcher: DescriptorFetcher,
     on_peer_alive: Callable[[str], Awaitable[None]],
 ) -> MdnsDiscovery | None:
@@ -189,6 +190,7 @@ def _create_discovery(
     return MdnsDiscovery(
         identity,
         directory=directory,
+        store=store,
         fetcher=fetcher,
         interfaces=settings.discovery.interfaces,
         auto_accept=settings.discovery.auto_accept,

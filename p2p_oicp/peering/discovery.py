@@ -4,7 +4,8 @@ A node announces ``_oicp-p2p._tcp.local.`` with the URL of its peer API, from wh
 Any machine can announce any URL: it is called only at an address of the networks that this node discovers in, and each
 address at most once a minute. (1) If the key of the descriptor is a peer's, the peer is alive, and its backoff is
 reset. (2) Otherwise, only in a node that requires no credentials and only if the settings say so, the node is accepted
-as a peer at once. (3) Otherwise it is a *candidate*, until a person accepts it.
+as a peer at once, unless one of its parties was a peer and was removed. (3) Otherwise it is a *candidate*, until a
+person accepts it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 import ifaddr
+import orjson
 import structlog
 from zeroconf import InterfaceChoice, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
@@ -28,8 +30,9 @@ from p2p_oicp.peering.directory import PeerDirectory
 from p2p_oicp.peering.key_refresh import DescriptorFetcher
 from p2p_oicp.peering.pairing import peer_from_descriptor
 from p2p_oicp.peers import Peer, Source
-from p2p_oicp.peers.descriptor import LocalIdentity, SignedDescriptor
+from p2p_oicp.peers.descriptor import Descriptor, LocalIdentity, SignedDescriptor
 from p2p_oicp.peers.models import parse_base_url
+from p2p_oicp.storage import Store, peers
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +51,7 @@ class MdnsDiscovery:
     Args:
         identity: this node.
         directory: the peers.
+        store: knows the peers that were removed.
         fetcher: fetches descriptors.
         interfaces: addresses of this machine; empty for all.
         auto_accept: make every node a peer at once.
@@ -62,6 +66,7 @@ class MdnsDiscovery:
         identity: LocalIdentity,
         *,
         directory: PeerDirectory,
+        store: Store,
         fetcher: DescriptorFetcher,
         interfaces: Sequence[str],
         auto_accept: bool,
@@ -73,6 +78,7 @@ class MdnsDiscovery:
             )
         self._identity = identity
         self._directory = directory
+        self._store = store
         self._fetcher = fetcher
         self._interfaces = list(interfaces)
         self._is_auto_accept_enabled = auto_accept
@@ -169,7 +175,7 @@ class MdnsDiscovery:
         if owner is not None:
             log.info("discovery.peer_seen", peer=owner)
             await self._on_peer_alive(self._directory.id_of(owner))  # (1)
-        elif self._is_auto_accept_enabled:
+        elif self._is_auto_accept_enabled and not await self._was_removed(signed.descriptor):
             await self._auto_accept(signed)  # (2)
         elif len(self.candidates) < _MAX_CANDIDATES:
             log.info("discovery.candidate", name=signed.descriptor.name, url=url, key_id=signed.key.key_id)
@@ -197,6 +203,13 @@ class MdnsDiscovery:
         is_allowed = address not in recent and len(recent) < _MAX_CANDIDATES
         self._fetched_at = recent | {address: now} if is_allowed else recent
         return is_allowed
+
+    async def _was_removed(self, descriptor: Descriptor) -> bool:
+        parties = {party.key for party in (*descriptor.operators, *descriptor.providers)}
+        return any(
+            self._directory.find_by_id(row["id"]) is None and not parties.isdisjoint(orjson.loads(row["parties"]))
+            for row in await self._store.query(peers.ALL_PEERS)
+        )
 
     async def _auto_accept(self, signed: SignedDescriptor) -> None:
         # Its key is not pinned: it was not verified by anyone, and would lock out the node after a rotation.

@@ -119,6 +119,7 @@ class PeerAuthenticator:
         self._refresh_keys = peering.key_refresher.refresh
         self._find_by_certificate = peering.tls.find_by_certificate
         self._peers_listing = peering.directory.peers_listing
+        self._held_reason = peering.directory.held_reason
 
     async def authenticate(self, request: InboundRequest, claimed_party: PartyID | None) -> Principal:
         # (1) Whom the path claims.
@@ -239,10 +240,13 @@ class PeerAuthenticator:
     async def _verify_with_refresh(self, request: InboundRequest, claimed: Peer | None) -> VerifiedSignature:
         try:
             return verify_request_head(request, self._keyring.find, self._clock.time())
-        except UnknownKey:
+        except UnknownKey as error:
             # The claimed peer may have a new key; it is fetched from the address that this node has of it.
-            if claimed is None or not await self._refresh_keys(claimed.name):
+            if claimed is None:
                 raise
+            if not await self._refresh_keys(claimed.name):
+                held = self._held_reason(claimed)
+                raise UnknownKey(f"{error}; its descriptor is held: {held}" if held else str(error)) from error
         return verify_request_head(request, self._keyring.find, self._clock.time())
 
     def _proved_peer(self, by_certificate: Peer | None, signature: VerifiedSignature | None) -> Peer | None:

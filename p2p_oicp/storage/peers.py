@@ -133,7 +133,8 @@ def name_of(peer_id: ColumnElement[str]) -> ColumnElement[str]:
     return func.coalesce(select(peers.c.name).where(peers.c.id == peer_id).scalar_subquery(), peer_id)
 
 
-_ALL_PEERS = compiled(select(peers.c.id, peers.c.name, peers.c.parties).where(peers.c.id != OWN_PEER_ID))
+#: All peers, also those that were removed.
+ALL_PEERS = compiled(select(peers.c.id, peers.c.name, peers.c.parties).where(peers.c.id != OWN_PEER_ID))
 _INSERT_PEER = inserting_named(peers, "id", "name", "parties")
 _UPSERT_OWN = inserting_named(peers, "id", "name", "parties", instead="OR REPLACE")
 _UPDATE_PEER = compiled(
@@ -201,7 +202,7 @@ def assign_ids(tx: Transaction, parties_by_name: Mapping[str, Iterable[str]]) ->
     ``parties_by_name`` has what identifies each peer: the keys of its parties; of a hub, that it is the default route.
     """
     current = [_KnownPeer(name, frozenset(parties)) for name, parties in parties_by_name.items()]
-    former = {row["id"]: _KnownPeer(row["name"], frozenset(json.loads(row["parties"]))) for row in tx.all(_ALL_PEERS)}
+    former = {row["id"]: _KnownPeer(row["name"], frozenset(json.loads(row["parties"]))) for row in tx.all(ALL_PEERS)}
     result = PeerIds()
     # Order: kept names first, so that when a peer is split in two, the part that keeps the name keeps the id.
     for is_same in (_KnownPeer.is_unrenamed, _KnownPeer.is_related):

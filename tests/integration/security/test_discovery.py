@@ -99,6 +99,18 @@ async def test_three_nodes_without_a_peers_file_discover_each_other(lan):
         assert (await lan.start())["AuthorizationStatus"] == "Authorized"
 
 
+@pytest.mark.parametrize("lan", [{"require": [], "auto_accept": True}], indirect=True, ids=["insecure"])
+async def test_a_node_that_was_removed_is_a_candidate_when_it_is_discovered_again(lan):
+    async with lan.node("one"), lan.node("two"):
+        await lan.until_found(0, "peers", {"two"})
+        await lan.admin(0, "DELETE", f"/peers/{lan.prefix}%20two")
+    async with lan.node("one"), lan.node("two"):
+        await lan.until_found(0, "candidates", {"two"})
+        assert await lan.found(0, "peers") == {}
+        await lan.admin(0, "POST", f"/peers/{lan.prefix}%20two/accept")
+        assert (await lan.found(0, "peers")).keys() == {"two"}
+
+
 @pytest.mark.parametrize("lan", [{"require": ["signature"]}], indirect=True, ids=["signed"])
 async def test_a_discovered_node_is_a_candidate_until_a_person_accepts_it(lan):
     async with lan.node("one"), lan.node("two"):

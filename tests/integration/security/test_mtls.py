@@ -55,10 +55,11 @@ class Authority:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(self.key, SHA256())
 
-    def context(self, common_name: str, *alternatives: str) -> ssl.SSLContext:
-        """Return a client's context with a certificate of this CA."""
+    def context(self, common_name: str, *alternatives: str, **names: str) -> ssl.SSLContext:
+        """Return a client's context with a certificate of this CA; ``names`` are further ones of the subject."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        more = [x509.NameAttribute(getattr(NameOID, kind), name) for kind, name in names.items()]
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name), *more])
         certificate = self._sign(subject, key.public_key(), is_ca=False, alternatives=alternatives)
         file = self.folder / f"{certificate.serial_number}.pem"
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -156,6 +157,24 @@ async def test_a_certificate_of_the_ca_counts_if_it_names_the_party_as_a_whole(s
             assert answer.json["AuthorizationStatus"] == "Authorized"
         else:
             refused(stopped, answer, "the client certificate of nobody")
+
+
+NO_NAMES = ["ORGANIZATIONAL_UNIT_NAME", "ORGANIZATION_NAME", "TITLE", "LOCALITY_NAME"]
+
+
+@pytest.mark.parametrize("kind", NO_NAMES)
+async def test_only_common_name_and_alternative_names_name_a_party(stopped, authority, kind):
+    async with stopped.running("b"):
+        answer = await caller(stopped, authority.context("Thief", **{kind: "DE*GEF"})).post(START, authorize_start())
+        refused(stopped, answer, "the client certificate of nobody")
+
+
+async def test_a_certificate_that_names_parties_of_two_peers_is_nobodys(stopped, authority):
+    peers = stopped.folder / "b" / "peers.toml"
+    peers.write_text(peers.read_text() + '[[peer]]\nname = "node c"\nurl = "http://c"\noperators = ["DE*CCC"]\n')
+    async with stopped.running("b"):
+        answer = await caller(stopped, authority.context("DE*GEF", "DE*CCC")).post(START, authorize_start())
+        refused(stopped, answer, "the client certificate of nobody")
 
 
 async def test_the_ca_cannot_issue_a_certificate_for_a_peer_that_is_pinned(stopped, tmp_path):

@@ -38,7 +38,13 @@ def browse(monkeypatch, clock, fetcher):
     monkeypatch.setattr(discovery.ifaddr, "get_adapters", lambda: ADAPTERS)
     identity = SimpleNamespace(require=("signature",), clock=clock)
     return lambda *interfaces: MdnsDiscovery(
-        identity, directory=None, fetcher=fetcher, interfaces=interfaces, auto_accept=False, on_peer_alive=None
+        identity,
+        directory=None,
+        store=None,
+        fetcher=fetcher,
+        interfaces=interfaces,
+        auto_accept=False,
+        on_peer_alive=None,
     )
 
 

@@ -31,6 +31,7 @@ class World:
     refreshed: list = field(default_factory=list)
     certificate_of: Peer | None = None
     listed_by: list = field(default_factory=list)
+    held: str | None = None
 
     def __post_init__(self) -> None:
         async def refresh(name: str) -> bool:
@@ -45,7 +46,9 @@ class World:
             policy=SimpleNamespace(required_credentials=lambda _peer: self.require),
             key_refresher=SimpleNamespace(refresh=refresh),
             tls=SimpleNamespace(find_by_certificate=lambda _der: self.certificate_of),
-            directory=SimpleNamespace(peers_listing=lambda _fingerprint: self.listed_by),
+            directory=SimpleNamespace(
+                peers_listing=lambda _fingerprint: self.listed_by, held_reason=lambda _peer: self.held
+            ),
         )
         limiter = PeerLimiter(self.clock, requests_per_second=10, concurrent=2)
         self.authenticator = PeerAuthenticator(trust, limiter)
@@ -74,6 +77,13 @@ async def test_a_certificate_that_a_peer_only_lists_is_proved_first(clock, liste
     with pytest.raises(Unauthorized, match="the client certificate of nobody"):
         await world.authenticator.authenticate(world.request(certificate=b"der"), None)
     assert world.refreshed == refreshed
+
+
+async def test_the_refusal_says_that_the_descriptor_of_the_peer_is_held_and_why(clock):
+    world = World(clock, held="alpha lists key SHA256:x, which is beta's")
+    with pytest.raises(Unauthorized, match=r"unknown signing key .*; its descriptor is held: .* which is beta's"):
+        await world.authenticator.authenticate(world.request("a new key"), OperatorID("DE*AAA"))
+    assert world.refreshed == ["alpha"]
 
 
 async def test_a_nonce_counts_as_used_only_after_the_whole_body(world):
