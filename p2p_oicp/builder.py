@@ -59,6 +59,7 @@ from p2p_oicp.server import (
     node_routes,
 )
 from p2p_oicp.server.app import ReadinessProbe
+from p2p_oicp.server.inbound import PublicAddress
 from p2p_oicp.storage import Store, peer_state
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
 from p2p_oicp.storage.peer_state import Destination
@@ -255,7 +256,7 @@ def build_peer_app(components: NodeComponents, hello: HelloHandler) -> RequestRo
         components.authenticator,
         components.environment.ids,
         admission=_build_admission(components, "peer", listener_settings.max_body),
-        public_url=listener_settings.url,
+        public=PublicAddress(listener_settings.url, listener_settings.trusted_proxies),
         signer=peering.identity.signer.sign_response,
         recorder=peering.evidence.recorder,
     )

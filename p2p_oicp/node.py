@@ -152,7 +152,8 @@ class Node:
         peer_app = builder.build_peer_app(components, hello)
         backend_app = builder.build_backend_app(components, self._readiness)
         tls = components.peering.tls.server_context()
-        open_listener = partial(start_listener, stack, max_connections=self._settings.limits.connections)
+        max_connections = self._settings.limits.connections
+        open_listener = partial(start_listener, stack, max_connections=max_connections, now=self._clock.time)
         self.peer_url = await open_listener(peer_app, peer_settings.host, peer_settings.port, "peer_api", tls=tls)
         self.backend_url = await open_listener(backend_app, backend_settings.host, backend_settings.port, "backend_api")
 

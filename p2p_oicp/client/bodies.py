@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from enum import Enum, auto
 
 from p2p_oicp.errors import PeerProtocolError
@@ -12,12 +13,19 @@ ACCEPTED_CONTENT_CODINGS = "gzip, deflate"
 
 # zlib's own flag: "deflate" is the zlib format (RFC 9110, 8.4.1.2), and the decompressor tells it from gzip.
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+# JSON of thousands of like records shrinks to a thirtieth; deflate itself reaches 1032.
+_MAX_RATIO = 100
+# What is smaller may have any ratio. Also the size of the first step: nearly all messages are one.
+_SMALL_BODY_BYTES = 64 * 1024
+# Decompressed in less than a millisecond.
+_STEP_BYTES = 256 * 1024
 
 
 class BodyProblem(Enum):
     """Why a body cannot be decoded."""
 
     TOO_LARGE = auto()
+    BOMB = auto()
     DAMAGED = auto()
     INCOMPLETE = auto()
     UNKNOWN_CODING = auto()
@@ -32,7 +40,9 @@ class BodyError(Exception):
 
 
 class BoundedDecompressor:
-    """Undoes a ``Content-Encoding`` chunk by chunk, and never produces more than ``limit`` bytes.
+    """Undoes a ``Content-Encoding`` step by step, and never produces more than ``limit`` bytes.
+
+    A body that is not small may be 100 times as large as what it was compressed to: with more, it is a bomb.
 
     Args:
         coding: the header's value; empty for none.
@@ -56,23 +66,41 @@ class BoundedDecompressor:
 
     def add(self, chunk: bytes) -> bytes:
         """Return the next chunk, which is as it was on the wire, decoded."""
+        return b"".join(self.steps(chunk))
+
+    def steps(self, chunk: bytes) -> Iterator[bytes]:
+        """Decode the next chunk; the first part is what fits a small body, the others have 256 KiB at most."""
         self._received_size += len(chunk)
-        if self._decompressor is not None:
+        if self._decompressor is None:
+            self._count(chunk, self._received_size)
+            yield chunk
+            return
+        while True:
+            first = _SMALL_BODY_BYTES - self._decoded_size
+            # One byte more than allowed shows that the body is too large; a bomb is never inflated further.
+            size = min(first if first > 0 else _STEP_BYTES, self._limit - self._decoded_size + 1)
             try:
-                # One byte more than allowed shows that the body is too large; a bomb is never inflated further.
-                chunk = self._decompressor.decompress(chunk, self._limit - self._decoded_size + 1)
+                decoded = self._decompressor.decompress(chunk, size)
             except zlib.error as exc:
                 raise BodyError(BodyProblem.DAMAGED, str(exc)) from exc
-        self._decoded_size += len(chunk)
-        # The received size counts too: an endless stream may decompress to nothing.
-        if max(self._decoded_size, self._received_size) > self._limit:
-            raise BodyError(BodyProblem.TOO_LARGE)
-        return chunk
+            chunk = self._decompressor.unconsumed_tail
+            self._count(decoded, self._received_size - len(chunk))
+            yield decoded
+            if len(decoded) < size:  # nothing is left, in the chunk or in the decompressor
+                return
 
     def finish(self) -> None:
         """Check that the compressed stream has come to its end."""
         if self._decompressor is not None and not self._decompressor.eof:
             raise BodyError(BodyProblem.INCOMPLETE)
+
+    def _count(self, decoded: bytes, consumed: int) -> None:
+        self._decoded_size += len(decoded)
+        # The received size counts too: an endless stream may decompress to nothing.
+        if max(self._decoded_size, self._received_size) > self._limit:
+            raise BodyError(BodyProblem.TOO_LARGE)
+        if self._decoded_size > max(_SMALL_BODY_BYTES, _MAX_RATIO * consumed):
+            raise BodyError(BodyProblem.BOMB, f"it grows more than {_MAX_RATIO} times")
 
 
 class BoundedBody:
@@ -92,6 +120,7 @@ class BoundedBody:
         self._chunks: list[bytes] = []
         self._reasons = {
             BodyProblem.TOO_LARGE: f"the response is larger than {limit} bytes",
+            BodyProblem.BOMB: f"the compressed response grows more than {_MAX_RATIO} times",
             BodyProblem.DAMAGED: "the compressed response is damaged",
             BodyProblem.INCOMPLETE: "the compressed response is cut off",
             BodyProblem.UNKNOWN_CODING: f"the response is coded as {coding!r}, which was not offered",

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, m
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from p2p_oicp.peers.models import CredentialType, NameField, OperatorField, ProviderField, UrlField
+from p2p_oicp.peers.models import CredentialType, NameField, NetworkField, OperatorField, ProviderField, UrlField
 
 # Limits of bodies: a fullLoad of 10,000 EVSE records has 18 MB.
 _MEBIBYTE = 1024 * 1024
@@ -83,6 +83,11 @@ class PeerApiSettings(SettingsSection):
     max_body: WholeNumber = Field(32 * _MEBIBYTE, ge=1024, description="Largest request body of a peer, in bytes.")
     requests_per_second: Seconds = Field(
         5000.0, gt=0, description="Requests per second of one peer, on average; bursts of twice as many are accepted."
+    )
+    trusted_proxies: tuple[NetworkField, ...] = Field(
+        (),
+        description="Addresses or networks of our reverse proxies: what they tell in X-Forwarded-For (or Forwarded) is "
+        "the address of the client. Of others it is not believed.",
     )
 
     @model_validator(mode="after")

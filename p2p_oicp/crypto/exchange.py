@@ -147,7 +147,8 @@ def signing_key_ids(exchange: bytes) -> list[str]:
 def _session_id(body: bytes) -> str | None:
     try:
         return _decode_session_reference(body).session_id
-    except msgspec.MsgspecError:
+    # ValueError: no UTF-8. RecursionError: nested deeper than Python's stack allows.
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 
 

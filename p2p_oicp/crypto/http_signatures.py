@@ -119,6 +119,7 @@ _REQUIRED_REQUEST_COMPONENTS = frozenset({"@method", "@authority", "@path", "@qu
 _REQUIRED_RESPONSE_COMPONENTS = frozenset({"@status", "content-digest"})
 _RESPONSE_COMPONENTS_PREFIX = _RESPONSE_COMPONENTS.partition("{")[0]
 _SIGNATURE_PARAMS_PREFIX = '"@signature-params": '
+_INTEGER = re.compile(r"-?[0-9]{1,15}")  # a quoted text may have any number of digits
 _KEY_ID_PATTERN = re.compile(r'keyid="?([^";,\s]+)')
 
 
@@ -195,8 +196,10 @@ def verify_request_head(head: RequestHead, find_key: KeyLookup, now: float | Non
     """
     # (1) The first signature by a known key counts; a proxy may have added others (§4.3).
     signature_input, value, key = _select_signature(head.headers, find_key, now or 0.0)
-    # (2) It covers everything that changes what the request means.
+    # (2) It covers everything that changes what the request means (a recorded one: by the rules of its time).
     _check_coverage(signature_input, _REQUIRED_REQUEST_COMPONENTS)
+    if now is not None and head.method not in {"GET", "HEAD", "DELETE"} and "Content-Type" in head.headers:
+        _check_coverage(signature_input, frozenset({"content-type"}))
     # (3) It was made within the time for which the replay cache keeps nonces.
     parameters = signature_input.parameters
     created = _timestamp_parameter(parameters, "created") if now is None else _check_times(parameters, now)
@@ -335,10 +338,9 @@ def _check_algorithm(signature_input: SignatureInput, key: PublicKey) -> None:
 
 
 def _timestamp_parameter(parameters: Mapping[str, str], name: str) -> int:
-    try:
-        return int(parameters[name])
-    except (KeyError, ValueError) as exc:
-        raise VerificationError(f"the signature does not say when it was {name}") from exc
+    if not _INTEGER.fullmatch(value := parameters.get(name, "")):
+        raise VerificationError(f"the signature does not say when it was {name}")
+    return int(value)
 
 
 def _signature_base(signature_input: SignatureInput, component_value: Callable[[Component], str]) -> bytes:

@@ -83,6 +83,11 @@ class Certificate:
             return False
         return True
 
+    @property
+    def expires_at(self) -> float:
+        """The end of the certificate's validity, in seconds since the epoch."""
+        return self._x509.not_valid_after_utc.timestamp()
+
     def is_valid(self, now: float) -> bool:
         """Return whether ``now`` (seconds since the epoch) is within the certificate's validity."""
         instant = datetime.fromtimestamp(now, UTC)

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.roles.context import OperationResponse
+from p2p_oicp.server.inbound import origin_form
 from p2p_oicp.server.pipeline import OICP_PREFIX, PATH_PARAMETERS, RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
 
@@ -42,7 +43,7 @@ class RequestRouter:
 
     def __call__(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         # Not a coroutine: aiohttp awaits what is returned, and one frame less is some tenths of a microsecond.
-        if request.raw_path.startswith(OICP_PREFIX):
+        if origin_form(request.raw_path).startswith(OICP_PREFIX):
             return self._serve_oicp(request)
         return self._serve_by_route(request)
 

@@ -2,7 +2,8 @@
 
 The steps, in the order of the code of `PeerAuthenticator`. ``authenticate`` sees the head of a request only:
 
-(1) The party in the path claims a peer; its entry, or else ``[security] require``, says what has to be proved.
+(1) The party in the path claims a peer; its entry, or else ``[security] require``, says what has to be proved. Where
+    the path names none, and some peer has to prove nothing, the body may say later that it is of that one.
 (2) A client certificate is the one of a peer, by fingerprint or by CA and name. One that a peer only lists in its
     descriptor is proved first: the descriptor is fetched, and the peer's node has to show that certificate.
 (3) A signature (RFC 9421) covers the head, ``Content-Digest`` included, and was not received before.
@@ -55,6 +56,11 @@ class Principal(msgspec.Struct, frozen=True):
     peer: Peer | None = None
     is_authenticated: bool = False
     signature: VerifiedSignature | None = None
+
+    @property
+    def is_proved_peer(self) -> bool:
+        """Whether the sender is another company's node, and has proved it."""
+        return self.is_authenticated and self.peer is not None and not self.peer.is_self
 
 
 ANONYMOUS = Principal()
@@ -115,6 +121,7 @@ class PeerAuthenticator:
         self._keyring = peering.keyring
         self._replay_cache = peering.replay_cache
         self._clock = peering.identity.clock
+        self._policy = peering.policy
         self._required_credentials = peering.policy.required_credentials
         self._refresh_keys = peering.key_refresher.refresh
         self._find_by_certificate = peering.tls.find_by_certificate
@@ -125,7 +132,9 @@ class PeerAuthenticator:
         # (1) Whom the path claims.
         claimed = self._registry.resolve_party(claimed_party) if claimed_party is not None else None
         required = self._required_credentials(claimed)
-        if not required and not _has_credentials(request):
+        if not _has_credentials(request) and (
+            not required or (claimed_party is None and self._policy.unauthenticated_peers())
+        ):
             return Principal(claimed)
         # (2) Mutual TLS.
         by_certificate = await self._peer_by_certificate(request, is_required="mtls" in required)

@@ -32,9 +32,15 @@ from p2p_oicp.roles.context import OperationHandler, TransactionalSigner
 from p2p_oicp.roles.responses import NO_IDS, SessionIds, refusal_response
 from p2p_oicp.server.authentication import Authenticator, PartyID, Principal, format_parties
 from p2p_oicp.server.inbound import InboundRequest
-from p2p_oicp.server.limits import OVERLOAD_STATUSES, PeerLimiter
+from p2p_oicp.server.limits import PeerLimiter
 from p2p_oicp.server.metrics import RequestObserver
-from p2p_oicp.server.problems import HttpError, as_refusal, store_unavailable, validation_error_response
+from p2p_oicp.server.problems import (
+    OVERLOAD_STATUSES,
+    HttpError,
+    as_refusal,
+    store_unavailable,
+    validation_error_response,
+)
 
 log = structlog.get_logger(__name__)
 

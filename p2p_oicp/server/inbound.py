@@ -1,29 +1,59 @@
 """What came in over HTTP: the head of a request, and its body, bounded and in any charset of JSON.
 
-A body passes three steps, which `RequestContext` calls at their places in the order of admission: `check_head` (before
-anything is read), `receive_body` (bytes as they were on the wire, which is what signatures cover), `decode_body`
-(without Content-Encoding, as UTF-8).
+A body passes four steps, which `RequestContext` calls at their places in the order of admission: `check_head` (before
+anything is read), `receive_body` (bytes as they were on the wire, which is what signatures cover), `decompress`
+(without Content-Encoding), `decode_text` (as UTF-8).
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TypeAlias
 
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError
 
 from p2p_oicp.client import BodyError, BodyProblem, BoundedDecompressor
 from p2p_oicp.crypto import RequestHead
+from p2p_oicp.crypto.http_signatures import field_value
 from p2p_oicp.oicp import Finding, InvalidMessage, Severity, StatusCodeValue
 from p2p_oicp.oicp.message import as_utf8
+from p2p_oicp.peers.models import IpNetwork
+from p2p_oicp.server.limits import SMALL_BODY_BYTES
 from p2p_oicp.server.problems import HttpError
 
 # Nearly all requests have one of these: nothing to parse.
 _COMMON_CONTENT_TYPES = frozenset({"application/json", "application/json; charset=utf-8"})
 _JSON_TYPES = frozenset({"application/json", "text/json"})
+# Within this, a small body is whole, and of a larger one as much as a small one has come; again and again, and then the
+# whole.
+_SMALL_BODY_TIMEOUT_SECONDS = 5.0
 _BODY_TIMEOUT_SECONDS = 30.0
+
+#: Called with the size so far of a body that grows; raises HttpError where there is no room.
+BytesReservation: TypeAlias = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PublicAddress:
+    """How other companies reach a listener.
+
+    Attributes:
+        url: the base URL that they know, also behind a proxy: signatures cover its authority and path.
+        trusted_proxies: whose word on the client's address counts.
+    """
+
+    url: str
+    trusted_proxies: Collection[IpNetwork] = ()
+
+
+_ABSOLUTE_FORM_PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_FORWARDED_PAIR = re.compile(r'\s*([\w!#$%&\'*+.^`|~-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s";,]*))\s*(;|,|$)', re.ASCII)
 
 
 class InboundRequest(RequestHead, frozen=True):
@@ -31,13 +61,98 @@ class InboundRequest(RequestHead, frozen=True):
 
     Attributes:
         content_length: bytes of the body as announced; None where it comes in chunks.
-        client_address: IP address of the connection's other end.
+        client_address: IP address of the client: of the connection's other end, or behind trusted proxies as they say.
         certificate: the connection's client certificate (DER).
     """
 
     content_length: int | None = None
     client_address: str | None = None
     certificate: bytes | None = None
+
+
+class HttpConnection(web.RequestHandler):
+    """One connection, and what its requests have established about the client; the listener makes it.
+
+    Attributes:
+        certificate: the client's (DER); None if it has shown none.
+        is_proved: the client has shown a trusted certificate; or a request was authenticated, or was complete where
+            nothing has to be proved.
+    """
+
+    certificate: bytes | None = None
+    is_proved = False
+
+    def prove(self) -> None:
+        """Count as the connection of a proved client from now on."""
+        self.is_proved = True
+
+
+def origin_form(target: str) -> str:
+    """Return path and query of a request target, which may be in absolute form (RFC 9112, 3.2.2)."""
+    if target.startswith("/") or (match := _ABSOLUTE_FORM_PREFIX.match(target)) is None:
+        return target
+    path = target[match.end() :]
+    return path if path.startswith("/") else f"/{path}"
+
+
+def client_address(remote: str | None, headers: Mapping[str, str], proxies: Collection[IpNetwork]) -> str | None:
+    """Return the address of the client, which trusted proxies tell in X-Forwarded-For or Forwarded (RFC 7239).
+
+    It is the last one that no trusted proxy has. What cannot be read, and two headers that contradict each other, count
+    as not told: clients can send both, and a proxy overwrites or extends only the one that it knows.
+
+    Args:
+        remote: the address of the connection's other end.
+        headers: of the request.
+        proxies: the networks of the trusted proxies.
+    """
+    if remote is None or not _is_in(remote, proxies):
+        return remote
+    addresses = {
+        _last_untrusted([*hops(value), remote], proxies)
+        for name, hops in (("X-Forwarded-For", _list_hops), ("Forwarded", _forwarded_hops))
+        if (value := field_value(headers, name)) is not None
+    }
+    return addresses.pop() if len(addresses) == 1 else remote
+
+
+def _last_untrusted(hops: list[str], proxies: Collection[IpNetwork]) -> str:
+    address = hops.pop()
+    while hops and _is_in(address, proxies):
+        try:
+            address = str(ip_address(_without_port(hops.pop())))
+        except ValueError:
+            break
+    return address
+
+
+def _list_hops(value: str) -> list[str]:
+    return [hop.strip() for hop in value.split(",")]
+
+
+def _forwarded_hops(value: str) -> list[str]:
+    hops, position = [""], 0
+    while position < len(value):
+        pair = _FORWARDED_PAIR.match(value, position)
+        # Read strictly: a quote that a client has left open would hide what the proxy has added.
+        if pair is None:
+            return []
+        name, quoted, token, separator = pair.groups()
+        if name.lower() == "for":
+            hops[-1] = quoted or token or ""
+        hops += [""] if separator == "," else []
+        position = pair.end()
+    return hops
+
+
+def _without_port(hop: str) -> str:
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
+
+
+def _is_in(address: str, networks: Collection[IpNetwork]) -> bool:
+    return any(ip_address(address) in network for network in networks)
 
 
 def check_head(head: InboundRequest, request: web.BaseRequest, max_bytes: int) -> None:
@@ -54,17 +169,18 @@ def check_head(head: InboundRequest, request: web.BaseRequest, max_bytes: int) -
 
 
 async def receive_body(
-    request: web.BaseRequest, max_bytes: int, reserve_bytes: Callable[[int], None] | None = None
+    request: web.BaseRequest, max_bytes: int, reserve_bytes: BytesReservation | None = None, *, is_urgent: bool = False
 ) -> bytes:
     """Return the body as it was on the wire.
 
     Args:
         request: whose head was checked by `check_head`.
         max_bytes: the largest body that is read.
-        reserve_bytes: called with the size so far of a body that comes in chunks; it may raise HttpError.
+        reserve_bytes: reserves room for what has come.
+        is_urgent: the whole body must be there as early as a small one.
 
     Raises:
-        HttpError: 413, 408 after 30 s, 417, 400 where it does not arrive whole.
+        HttpError: 413, 408 after 5 s (30 s for a large body that keeps coming), 417, 400 where it breaks off.
     """
     try:
         # The usual case: it came together with the head, and neither waits nor needs a timeout.
@@ -74,11 +190,12 @@ async def receive_body(
                 reserve_bytes(len(body))
         else:
             await _send_continue(request)
-            body = await _read_chunks(request, max_bytes, reserve_bytes)
+            body = await _read_chunks(request, max_bytes, reserve_bytes, is_urgent=is_urgent)
     except TimeoutError as error:
-        info = f"the body did not arrive within {_BODY_TIMEOUT_SECONDS:g} s"
+        info = f"the body did not arrive in time: in {_SMALL_BODY_TIMEOUT_SECONDS:g} s all, or {SMALL_BODY_BYTES} bytes"
         raise HttpError(408, StatusCodeValue.DATA_ERROR, info) from error
-    except (web.RequestPayloadError, ContentEncodingError) as error:
+    # ConnectionError: the client has hung up; nobody reads the answer.
+    except (web.RequestPayloadError, ContentEncodingError, ConnectionError) as error:
         info = f"the body did not come whole, or its Content-Encoding is wrong: {error}"
         raise HttpError(400, StatusCodeValue.DATA_ERROR, info) from error
     if len(body) > max_bytes:
@@ -96,51 +213,82 @@ async def _send_continue(request: web.BaseRequest) -> None:
     request.writer.output_size = 0  # as aiohttp does: the response has not begun
 
 
-async def _read_chunks(request: web.BaseRequest, max_bytes: int, reserve_bytes: Callable[[int], None] | None) -> bytes:
+async def _read_chunks(
+    request: web.BaseRequest, max_bytes: int, reserve_bytes: BytesReservation | None, *, is_urgent: bool
+) -> bytes:
     # BytesIO grows in place and hands out its buffer: joining chunks copies, which for 18 MB blocks the event loop for
     # 10 ms.
-    body = io.BytesIO()
-    async with asyncio.timeout(_BODY_TIMEOUT_SECONDS):
+    body, next_mark = io.BytesIO(), SMALL_BODY_BYTES
+    loop_time = asyncio.get_running_loop().time
+    end = loop_time() + _BODY_TIMEOUT_SECONDS
+    async with asyncio.timeout(_SMALL_BODY_TIMEOUT_SECONDS) as timeout:
         async for chunk in request.content.iter_any():
             body.write(chunk)
-            if body.tell() > max_bytes:
+            size = body.tell()
+            if size > max_bytes:
                 raise _too_large(max_bytes)
             if reserve_bytes is not None:
-                reserve_bytes(body.tell())
+                reserve_bytes(size)
+            if size >= next_mark and not is_urgent:
+                next_mark = size + SMALL_BODY_BYTES
+                timeout.reschedule(min(end, loop_time() + _SMALL_BODY_TIMEOUT_SECONDS))
     return body.getvalue()
 
 
-def decode_body(request: web.BaseRequest, body: bytes, max_bytes: int) -> bytes:
-    """Return a received body without its Content-Encoding, as UTF-8.
+async def decompress(
+    request: web.BaseRequest, body: bytes, max_bytes: int, reserve_bytes: BytesReservation, one_by_one: asyncio.Lock
+) -> bytes:
+    """Return a received body without its Content-Encoding.
+
+    Args:
+        request: it has a Content-Encoding.
+        body: as it was on the wire.
+        max_bytes: the largest body.
+        reserve_bytes: reserves room for the body in both forms, as it grows.
+        one_by_one: is held while more than a small body is decompressed, in steps between which others are served.
 
     Raises:
-        HttpError: 415 for an unknown coding, 413 if it grows above ``max_bytes``, 400 if it is damaged.
-        InvalidMessage: it is no text.
+        HttpError: 415 for an unknown coding, 413 if it grows above ``max_bytes`` or is a bomb, 400 if it is damaged.
     """
-    decoded = _decompress(body, request.headers.get("Content-Encoding", ""), max_bytes)
-    try:
-        return as_utf8(decoded, request.headers.get("Content-Type", ""))
-    except ValueError as error:
-        info = f"the body's text cannot be decoded: {error}; send utf-8"
-        raise InvalidMessage([Finding(Severity.ERROR, "", "not-text", info)]) from error
-
-
-def _decompress(body: bytes, coding: str, max_bytes: int) -> bytes:
-    if not coding:
-        return body
+    coding = request.headers["Content-Encoding"]
     try:
         decompressor = BoundedDecompressor(coding, max_bytes)
-        decoded = decompressor.add(body)
+        steps = decompressor.steps(body)
+        decoded = next(steps)
+        if len(decoded) >= SMALL_BODY_BYTES:
+            async with one_by_one:
+                decoded = await _join_steps(decoded, steps, lambda size: reserve_bytes(len(body) + size))
         decompressor.finish()
     except BodyError as error:
         raise _undecodable(error, coding, max_bytes) from error
     return decoded
 
 
+async def _join_steps(first: bytes, steps: Iterator[bytes], reserve_bytes: BytesReservation) -> bytes:
+    decoded = io.BytesIO()
+    decoded.write(first)
+    for step in steps:
+        decoded.write(step)
+        reserve_bytes(decoded.tell())
+        await asyncio.sleep(0)
+    return decoded.getvalue()
+
+
+def decode_text(request: web.BaseRequest, body: bytes) -> bytes:
+    """Return a body without Content-Encoding as UTF-8; raise InvalidMessage if it is no text."""
+    try:
+        return as_utf8(body, request.headers.get("Content-Type", ""))
+    except ValueError as error:
+        info = f"the body's text cannot be decoded: {error}; send utf-8"
+        raise InvalidMessage([Finding(Severity.ERROR, "", "not-text", info)]) from error
+
+
 def _undecodable(error: BodyError, coding: str, max_bytes: int) -> HttpError:
     match error.problem:
         case BodyProblem.TOO_LARGE:
             return _too_large(max_bytes)
+        case BodyProblem.BOMB:
+            return HttpError(413, StatusCodeValue.DATA_ERROR, f"the compressed body is refused: {error}")
         case BodyProblem.UNKNOWN_CODING:
             info = f"Content-Encoding {coding} is not served; send gzip, or none"
             return HttpError(415, StatusCodeValue.DATA_ERROR, info)

@@ -1,13 +1,13 @@
 """Admission control: reject excess load early, so that overload costs neither memory nor other clients.
 
-**Body room.** While a body is being received it occupies a share of its client address (429 above) and, if it is large,
-bytes of a budget common to all (503 above).
+**Body room.** A small body occupies nothing but its connection until it is whole. What a larger one has grown to, on
+the wire and decompressed, is taken from a budget common to all (503 above); half of it is for proved callers only.
 
 **Lanes.** A request that is authenticated and received needs a slot in a lane of its listener. There are three, so that
 a storm in one never delays another: *interactive* (a driver waits), *settlement* (CDRs and notifications, which their
-sender repeats) and *bulk* (pushes and pulls of datasets: a few at a time, a bounded number waiting). One client address
-holds at most 75 % of a lane (429 above); a full lane is 503. An address is no proof of anything: this keeps accidents
-apart, not attackers.
+sender repeats) and *bulk* (pushes and pulls of datasets: a few at a time, a bounded number waiting). One client (a
+proved peer, else an address) holds at most 75 % of a lane (429 above); a full lane is 503. An address is no proof of
+anything: this keeps accidents apart, not attackers.
 
 **Per peer.** `PeerLimiter` bounds the rate and the concurrency of an authenticated peer across all lanes (429).
 
@@ -20,6 +20,8 @@ import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final, TypeAlias
 
 from p2p_oicp.clock import Clock
@@ -34,10 +36,9 @@ _CLIENT_SHARE: Final = 0.75
 _BULK_SLOT_TIMEOUT_SECONDS: Final = 10.0
 # Of the largest allowed size; of bodies of the usual size there is room for many more.
 _MAX_CONCURRENT_BODIES: Final = 2
-# Up to this size the slots and shares bound the memory well enough: 1000 connections hold 64 MB.
-_SMALL_BODY_BYTES: Final = 64 * 1024
-#: The HTTP statuses of a node that has too much to do.
-OVERLOAD_STATUSES = frozenset({429, 503})
+#: Up to this size the connections bound the memory well enough: 1000 of them hold 64 MB.
+SMALL_BODY_BYTES: Final = 64 * 1024
+_IPV6_HOST_PREFIX_BITS: Final = 64
 # By the first segment of a path (``oicp.operations``); all else is settlement.
 _BULK_SERVICES = ("evsepush", "evsepull", "dynamicpricing", "authdata")
 # GetChargeDetailRecords shares its service with the CDRs, but pages of records are bulk.
@@ -73,6 +74,18 @@ def client_share(slots: int) -> int:
     return max(1, int(slots * _CLIENT_SHARE))
 
 
+@lru_cache(maxsize=4096)
+def address_block(address: str) -> str:
+    """Return what counts as one client address: of IPv6 the /64, since each host has as many addresses as it wants."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    return str(parsed.ipv4_mapped or IPv6Network((int(parsed), _IPV6_HOST_PREFIX_BITS), strict=False))
+
+
 def overloaded(info: str, *, http_status: int = 503) -> HttpError:
     """Return the refusal of a node that has too much to do."""
     return HttpError(http_status, StatusCodeValue.SYSTEM_ERROR, f"{info}; try again in a moment", {"Retry-After": "1"})
@@ -87,15 +100,15 @@ class _ClientCounter:
         self._share = share
         self._label = label
         self._reject = reject
-        self._counts: dict[str | None, int] = {}
+        self._counts: dict[str, int] = {}
 
-    def acquire(self, client: str | None) -> None:
+    def acquire(self, client: str) -> None:
         count = self._counts.get(client, 0)
         if count >= self._share:
             raise self._reject(f"{count} {self._label}", 429)
         self._counts[client] = count + 1
 
-    def release(self, client: str | None) -> None:
+    def release(self, client: str) -> None:
         self._counts[client] -= 1
         if not self._counts[client]:
             del self._counts[client]
@@ -113,7 +126,7 @@ class _AdmissionLane:
         self._in_use = 0
         self._by_client = _ClientCounter(client_share(slots), f"{label} of yours are being answered", reject)
 
-    def acquire(self, client: str | None) -> None:
+    def acquire(self, client: str) -> None:
         """Take a slot.
 
         Raises:
@@ -125,24 +138,29 @@ class _AdmissionLane:
             raise self._reject(f"{self._in_use} {self._label} are being answered", 503)
         self._in_use += 1
 
-    def release(self, client: str | None) -> None:
+    def release(self, client: str) -> None:
         self._in_use -= 1
         self._by_client.release(client)
 
 
 @dataclass(slots=True)
 class AdmissionTicket:
-    """What one request occupies; only `AdmissionController` changes it."""
+    """What one request occupies; only `AdmissionController` changes it.
 
-    client: str | None
+    Attributes:
+        client: the id of a proved peer, else a client address (`address_block`).
+        is_proved: its sender was authenticated.
+    """
+
+    client: str
+    is_proved: bool = False
     lane: _AdmissionLane | None = None
-    is_receiving: bool = False
     has_bulk_slot: bool = False
     reserved_bytes: int = 0
 
 
 class AdmissionController:
-    """Admits the requests of one listener, in the order ``begin_body``, ``reserve_bytes``, ``enter_lane``.
+    """Admits the requests of one listener, in the order ``reserve_bytes``, ``enter_lane``.
 
     Args:
         max_body: the largest body of one request, in bytes.
@@ -155,45 +173,43 @@ class AdmissionController:
         self._on_rejected = on_rejected
         self._max_reserved_bytes = _MAX_CONCURRENT_BODIES * max_body
         self._reserved_bytes = 0
-        self._receiving = _ClientCounter(
-            client_share(limits.requests), "requests of yours are being received", self._reject
-        )
-        interactive_lane = _AdmissionLane(limits.requests, "requests", self._reject)
+        self._reserved_by_unproved = 0
+        #: Held while a compressed body that is not small is decompressed: one after the other.
+        self.decompression = asyncio.Lock()
+        self._interactive_lane = _AdmissionLane(limits.requests, "requests", self._reject)
         self._settlement_lane = _AdmissionLane(limits.requests, "CDRs and notifications", self._reject)
         self._bulk_lane = _AdmissionLane(limits.pushes + limits.waiting, "pushes and pulls", self._reject)
         self._bulk_slots = asyncio.Semaphore(limits.pushes)
         self._lanes_by_service = {
-            "charging": interactive_lane,
-            "reservation": interactive_lane,
+            "charging": self._interactive_lane,
+            "reservation": self._interactive_lane,
             **dict.fromkeys(_BULK_SERVICES, self._bulk_lane),
         }
 
     def __repr__(self) -> str:
         return f"<AdmissionController reserved={self._reserved_bytes} of {self._max_reserved_bytes} bytes>"
 
-    def begin_body(self, ticket: AdmissionTicket) -> None:
-        """Occupy the client's share while a body arrives; raise HttpError 429 where it is used up."""
-        self._receiving.acquire(ticket.client)
-        ticket.is_receiving = True
-
-    def end_body(self, ticket: AdmissionTicket) -> None:
-        """Give the share back."""
-        if ticket.is_receiving:
-            ticket.is_receiving = False
-            self._receiving.release(ticket.client)
-
-    def reserve_bytes(self, ticket: AdmissionTicket, length: int | None) -> None:
-        """Reserve memory for a body of ``length`` bytes, again whenever it has grown; raise HttpError 503.
-
-        Nothing is reserved for a body of unknown length (None) before its bytes have come.
-        """
-        if length is None or length <= _SMALL_BODY_BYTES:
+    def reserve_bytes(self, ticket: AdmissionTicket, size: int) -> None:
+        """Reserve memory for the ``size`` bytes that have come of a body so far; raise HttpError 503."""
+        additional = size - ticket.reserved_bytes
+        if size <= SMALL_BODY_BYTES or additional <= 0:
             return
-        additional = min(length, self.max_body) - ticket.reserved_bytes
-        if self._reserved_bytes + additional > self._max_reserved_bytes:
+        is_full = self._reserved_bytes + additional > self._max_reserved_bytes
+        if is_full or (
+            not ticket.is_proved and self._reserved_by_unproved + additional > self._max_reserved_bytes // 2
+        ):
             raise self._reject(f"requests of {self._reserved_bytes} bytes are being read", 503)
-        self._reserved_bytes += additional
+        self._count_bytes(ticket, additional)
+
+    def _count_bytes(self, ticket: AdmissionTicket, additional: int) -> None:
         ticket.reserved_bytes += additional
+        self._reserved_bytes += additional
+        if not ticket.is_proved:
+            self._reserved_by_unproved += additional
+
+    def is_interactive(self, path: str) -> bool:
+        """Say whether a driver waits for what is asked at ``path`` (below ``/api/oicp/``)."""
+        return self._find_lane(path) is self._interactive_lane
 
     async def enter_lane(self, ticket: AdmissionTicket, path: str) -> None:
         """Take a slot in the lane of ``path`` (below ``/api/oicp/``); the bulk lane may have to be waited for.
@@ -201,10 +217,7 @@ class AdmissionController:
         Raises:
             HttpError: 429 or 503.
         """
-        service, _, party_segment, _ = f"{path}///".split("/", 3)
-        lane = self._lanes_by_service.get(service, self._settlement_lane)
-        if service == _CDR_SERVICE and party_segment == _CDR_PULL_SEGMENT:
-            lane = self._bulk_lane
+        lane = self._find_lane(path)
         # Order: recorded on the ticket at once, so that `release` gives back whatever was acquired when the next step
         # raises or is cancelled.
         lane.acquire(ticket.client)
@@ -215,12 +228,17 @@ class AdmissionController:
 
     def release(self, ticket: AdmissionTicket) -> None:
         """Give back everything that a request occupies."""
-        self.end_body(ticket)
-        self._reserved_bytes -= ticket.reserved_bytes
+        self._count_bytes(ticket, -ticket.reserved_bytes)
         if ticket.has_bulk_slot:
             self._bulk_slots.release()
         if ticket.lane is not None:
             ticket.lane.release(ticket.client)
+
+    def _find_lane(self, path: str) -> _AdmissionLane:
+        service, _, party_segment, _ = f"{path}///".split("/", 3)
+        if service == _CDR_SERVICE and party_segment == _CDR_PULL_SEGMENT:
+            return self._bulk_lane
+        return self._lanes_by_service.get(service, self._settlement_lane)
 
     async def _acquire_bulk_slot(self) -> None:
         if not self._bulk_slots.locked():  # the usual case needs no timeout

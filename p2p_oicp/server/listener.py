@@ -1,9 +1,14 @@
 """The sockets of a listener: accept, limit the open connections, TLS, and an orderly end.
 
-**Limit.** At the limit, the oldest connection is closed: at once if it is idle, otherwise after its response. So an
-attacker who opens silent connections evicts his own. TLS handshakes count from the moment of their accept and may hold
-half of the limit; beyond that, the oldest of them is cancelled. If as many as the limit are closing already, a new
-connection gets 503 (with TLS it is dropped: a handshake costs more than that response is worth).
+**Limit.** At the limit, room is made for a new connection. One on which nobody has proved who he is (nothing has come
+yet, or half a head, or what is refused) is worth least: where these hold more than half of the limit, TLS handshakes
+included, the oldest of the address that has most of them are aborted. So an attacker evicts his own. Otherwise the
+address with the most connections loses its oldest: at once if it is idle, else after its response. If as many as the
+limit are closing already, a new connection gets 503 (with TLS it is dropped: a handshake costs more than that response
+is worth).
+
+**Time.** The first head must be whole 10 s after the accept. A connection with a client certificate ends with its
+validity.
 
 **Accepting** is done here, and not by ``loop.create_server``: what asyncio accepts becomes a transport before anything
 can be decided about it, and may become one after the listener was closed.
@@ -15,6 +20,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -26,13 +32,17 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from p2p_oicp.concurrency import TaskSupervisor, spawn
+from p2p_oicp.crypto.tls import Certificate
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.server.limits import overloaded
+from p2p_oicp.server.inbound import HttpConnection
+from p2p_oicp.server.limits import address_block, overloaded
 
 log = structlog.get_logger(__name__)
 
 SHUTDOWN_SECONDS = 10.0
-# A connection on which no request comes to its head's end is closed; a peer's client keeps its idle ones for 45 s.
+# After the accept, the handshake included.
+FIRST_HEAD_TIMEOUT_SECONDS = 10.0
+# A connection on which no further request comes to its head's end is closed; a peer's client keeps idle ones for 45 s.
 KEEPALIVE_TIMEOUT_SECONDS = 60.0
 # The rest of a refused body is read for so long: a client that is cut off while it sends does not read the response.
 BODY_LINGER_SECONDS = 2.0
@@ -41,96 +51,165 @@ _RESPONSE_TIMEOUT_SECONDS = 30.0
 # For the same reason a rejected connection is read for a moment; and TLS may take so long to be closed by both sides.
 _LINGER_SECONDS = 1.0
 _PAUSE_AFTER_ACCEPT_ERROR_SECONDS = 1.0
-# What asyncio uses; the kernel keeps so many more while the event loop is busy.
-_BACKLOG = 100
+# The kernel keeps so many more while the event loop is busy; whom it drops beyond that tries again after a second.
+_BACKLOG = 1024
+# At the limit, this part of it is aborted at once: each time, all open connections are counted.
+_ABORTED_AT_ONCE = 16
 _MAX_REASON_LENGTH = 100
+
+
+class Connection(HttpConnection):
+    """One connection, from its accept on; ``address`` is where it comes from, see `address_block`."""
+
+    def __init__(self, limiter: ConnectionLimiter, server: web.Server, address: str, now: Callable[[], float]) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]
+            logger=_ServerLogAdapter(logging.getLogger("aiohttp.server"), {}),  # type: ignore[arg-type]
+            auto_decompress=False,  # a body stays as it was on the wire, since that is what is signed
+            keepalive_timeout=KEEPALIVE_TIMEOUT_SECONDS,
+            lingering_time=BODY_LINGER_SECONDS,
+        )
+        self.address = address
+        self._limiter = limiter
+        self._now = now
+        self._timers: list[asyncio.TimerHandle] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        call_later = asyncio.get_running_loop().call_later
+        self._timers = [call_later(FIRST_HEAD_TIMEOUT_SECONDS, self._abort_without_head)]
+        tls = transport.get_extra_info("ssl_object")
+        self.certificate = der = tls.getpeercert(binary_form=True) if tls is not None else None
+        if der is not None:
+            self.prove()
+            remaining = Certificate(der).expires_at - self._now()
+            if remaining <= 0:  # a resumed session: its handshake does not look at the certificate again
+                self.abort()
+            self._timers.append(call_later(remaining, self._limiter.end, self))
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._limiter.forget(self)
+        super().connection_lost(exc)
+
+    def _abort_without_head(self) -> None:
+        if not self._request_count:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close at once, whatever is going on."""
+        if self.transport is not None:
+            self.transport.abort()
 
 
 class ConnectionLimiter:
     """Accepts connections for an aiohttp server; keeps ``max_connections`` open, and as many that are closing.
 
     Args:
-        server: makes the protocol of an accepted connection, and lists the open ones, the oldest first.
+        server: what their requests are served by.
         max_connections: the limit.
+        now: seconds since the epoch, for certificates.
         tls: None: plain HTTP.
     """
 
-    def __init__(self, server: web.Server, max_connections: int, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, server: web.Server, max_connections: int, now: Callable[[], float], tls: ssl.SSLContext | None = None
+    ) -> None:
         self._server = server
         self._max_connections = max_connections
+        self._now = now
         self._tls = tls
-        self._opening: dict[asyncio.Task[None], None] = {}  # the oldest first
-        self._closing: dict[web.RequestHandler, asyncio.Task[None]] = {}
+        self._open: dict[Connection, None] = {}  # the oldest first, handshakes included
+        self._opening: dict[asyncio.Protocol, asyncio.Task[None]] = {}
+        self._closing: dict[Connection, asyncio.Task[None]] = {}
         self._rejected: WeakSet[_RejectProtocol] = WeakSet()
 
     def __repr__(self) -> str:
-        is_open = len(self._server.connections)
-        return f"<ConnectionLimiter open={is_open} opening={len(self._opening)} closing={len(self._closing)}>"
+        return f"<ConnectionLimiter open={len(self._open)} opening={len(self._opening)} closing={len(self._closing)}>"
 
     async def accept_forever(self, listening: socket.socket) -> None:
         """Accept the connections of one socket until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, _ = await loop.sock_accept(listening)
+                connection, address = await loop.sock_accept(listening)
             except ConnectionAbortedError:  # the client has gone meanwhile
                 continue
             except OSError as error:  # usually out of file descriptors: what is open has to be closed first
                 log.warning("listener.accept_failed", error=str(error))
                 await asyncio.sleep(_PAUSE_AFTER_ACCEPT_ERROR_SECONDS)
                 continue
-            self._accept(connection)
+            self._accept(connection, address[0])
+            # While others wait to be accepted, the call above does not wait: requests get their turn here.
+            await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Cancel handshakes, and stop waiting for connections that are closing."""
-        tasks = [*self._opening, *self._closing.values()]
+        tasks = [*self._opening.values(), *self._closing.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _accept(self, connection: socket.socket) -> None:
-        if self._evict_oldest():
-            factory: Callable[[], asyncio.Protocol] = self._server
+    def end(self, connection: Connection) -> None:
+        """Close a connection: at once if it is idle, otherwise after its response."""
+        self.forget(connection)
+        self._closing[connection] = task = spawn(_close_gracefully(connection), name="close connection")
+        task.add_done_callback(lambda _: self._closing.pop(connection, None))
+
+    def forget(self, connection: Connection) -> None:
+        """Count a connection no more."""
+        self._open.pop(connection, None)
+
+    def _accept(self, accepted: socket.socket, address: str) -> None:
+        if self._make_room():
+            connection = Connection(self, self._server, address_block(address), self._now)
+            self._open[connection] = None
+            protocol: asyncio.Protocol = connection
         elif self._tls is None:
-            factory = self._reject
+            protocol = self._reject()
         else:
-            connection.close()
+            accepted.close()
             return
-        task = spawn(self._open(connection, factory), name="open connection")
-        self._opening[task] = None
-        task.add_done_callback(self._on_opened)
+        self._opening[protocol] = task = spawn(self._start(accepted, protocol), name="open connection")
+        task.add_done_callback(lambda _: self._opening.pop(protocol, None))
 
-    async def _open(self, connection: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
+    async def _start(self, accepted: socket.socket, protocol: asyncio.Protocol) -> None:
         timeout = _HANDSHAKE_TIMEOUT_SECONDS if self._tls is not None else None
-        with suppress(OSError):  # errors and timeouts of TLS are OSErrors, too
+        try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                factory, connection, ssl=self._tls, ssl_handshake_timeout=timeout
+                lambda: protocol, accepted, ssl=self._tls, ssl_handshake_timeout=timeout
             )
+        except OSError:  # errors and timeouts of TLS are OSErrors, too
+            pass
+        finally:
+            if isinstance(protocol, Connection) and protocol.transport is None:
+                self.forget(protocol)
 
-    def _on_opened(self, task: asyncio.Task[None]) -> None:
-        self._opening.pop(task, None)
-
-    def _evict_oldest(self) -> bool:
+    def _make_room(self) -> bool:
         """Make room for one more connection; return False where as many as the limit are closing already."""
-        connections, opening = self._server.connections, len(self._opening)
-        if len(connections) + opening < self._max_connections:
+        if len(self._open) < self._max_connections:
             return True
-        staying = [connection for connection in connections if connection not in self._closing]
-        if len(staying) + opening < self._max_connections:
+        unproved = [connection for connection in self._open if not connection.is_proved]
+        if len(unproved) > self._max_connections // 2:
+            for connection in _oldest_of_largest(unproved, max(1, self._max_connections // _ABORTED_AT_ONCE)):
+                self._abort(connection)
             return True
-        if opening > self._max_connections // 2:
-            oldest_task = next(iter(self._opening))
-            del self._opening[oldest_task]
-            oldest_task.cancel()
-            return True
-        if len(connections) - len(staying) >= self._max_connections:
+        if len(self._closing) >= self._max_connections:
             return False
-        oldest = staying[0]
-        self._closing[oldest] = task = spawn(_close_gracefully(oldest), name="close connection")
-        task.add_done_callback(lambda _: self._closing.pop(oldest, None))
+        self.end(*_oldest_of_largest([connection for connection in self._open if connection.is_proved], 1))
         return True
 
-    def _reject(self) -> asyncio.Protocol:
+    def _abort(self, connection: Connection) -> None:
+        self.forget(connection)
+        if (handshake := self._opening.get(connection)) is not None:
+            handshake.cancel()
+        else:
+            connection.abort()
+
+    def _reject(self) -> _RejectProtocol:
         # Beyond the limit, rejected connections are not waited for: they hold file descriptors as well.
         timeout = _LINGER_SECONDS if len(self._rejected) < self._max_connections else 0.0
         protocol = _RejectProtocol(timeout)
@@ -138,7 +217,13 @@ class ConnectionLimiter:
         return protocol
 
 
-async def _close_gracefully(connection: web.RequestHandler) -> None:
+def _oldest_of_largest(connections: list[Connection], count: int) -> list[Connection]:
+    """Return the first ``count`` connections of the address that has most of them."""
+    ((address, _),) = Counter(connection.address for connection in connections).most_common(1)
+    return [connection for connection in connections if connection.address == address][:count]
+
+
+async def _close_gracefully(connection: Connection) -> None:
     """Close when idle, or after the response; abort a client that does not read it."""
     transport = connection.transport
     connection.close()
@@ -190,6 +275,7 @@ async def start_listener(
     settings_section: str,
     *,
     max_connections: int,
+    now: Callable[[], float],
     tls: ssl.SSLContext | None = None,
 ) -> str:
     """Listen at every address that ``host`` stands for; return the base URL, with the port that was bound.
@@ -201,20 +287,14 @@ async def start_listener(
         port: 0: any free one.
         settings_section: named in the error.
         max_connections: see `ConnectionLimiter`.
+        now: seconds since the epoch.
         tls: None: plain HTTP.
 
     Raises:
         ConfigurationError: it cannot listen there.
     """
-    server = web.Server(
-        handler,
-        access_log=None,
-        logger=_ServerLogAdapter(logging.getLogger("aiohttp.server"), {}),
-        auto_decompress=False,  # a body stays as it was on the wire, since that is what is signed
-        keepalive_timeout=KEEPALIVE_TIMEOUT_SECONDS,
-        lingering_time=BODY_LINGER_SECONDS,
-    )
-    limiter = ConnectionLimiter(server, max_connections, tls)
+    server = web.Server(handler)
+    limiter = ConnectionLimiter(server, max_connections, now, tls)
     try:
         sockets = await _bind(host, port)
     except OSError as error:

@@ -23,13 +23,12 @@ from p2p_oicp.peers.descriptor import DESCRIPTOR_PATH, PAIRINGS_PATH, SignedDesc
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.roles.sessions import SessionStatusService
 from p2p_oicp.server.authentication import PeerAuthenticator
-from p2p_oicp.server.limits import TokenBucketLimiter
+from p2p_oicp.server.limits import TokenBucketLimiter, address_block
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
 
 log = structlog.get_logger(__name__)
 
-_MAX_PAIRING_BODY_BYTES = 256 * 1024
 _MAX_NODE_REQUEST_BYTES = 64 * 1024
 # A person pastes one link; more attempts are guesses.
 _PAIRING_ATTEMPTS_PER_SECOND, _PAIRING_ATTEMPT_BURST = 1 / 12, 5
@@ -62,9 +61,9 @@ class PairingHandler:
 
     async def pair(self, context: RequestContext) -> OperationResponse:
         """Serve ``POST /p2p/v1/pairings``: a node joins with an invitation, whose key comes in the body."""
-        body = await context.read_body(_MAX_PAIRING_BODY_BYTES)
+        body = await context.read_body(_MAX_NODE_REQUEST_BYTES)
         address = context.head.client_address
-        self._attempt_limiter.acquire(address or "", "pairing attempts")
+        self._attempt_limiter.acquire(address_block(address or ""), "pairing attempts")
         proof_key, signed_descriptor = self._verify_invitation(context, body)
         try:
             response_body = await self._pairing.accept_join(proof_key, signed_descriptor)
@@ -81,7 +80,7 @@ class PairingHandler:
     async def unpair(self, context: RequestContext) -> OperationResponse:
         """Serve ``DELETE /p2p/v1/pairings/self``: a peer that proves its identity leaves."""
         principal = await context.authenticate(None)
-        await context.read_body(_MAX_PAIRING_BODY_BYTES)
+        await context.read_body(_MAX_NODE_REQUEST_BYTES)
         peer = principal.peer
         if peer is None or not principal.is_authenticated:
             raise Unauthorized("only a peer that proves who it is can un-pair")

@@ -11,9 +11,8 @@ import gzip
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
-import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from msgspec.structs import replace
@@ -22,7 +21,7 @@ from p2p_oicp.client import IDENTITY_CONFIRMED_HEADER
 from p2p_oicp.clock import IdGenerator
 from p2p_oicp.concurrency import offload
 from p2p_oicp.crypto import SignedRequestParts, SignedResponseParts, VerifiedSignature, split_target
-from p2p_oicp.errors import Refusal, StoreError
+from p2p_oicp.errors import Refusal
 from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import InvalidMessage, StatusCodeValue
 from p2p_oicp.oicp.operations import Operation, Route, api_root
@@ -30,12 +29,20 @@ from p2p_oicp.peering.evidence_recorder import ExchangeRecorder
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.server.authentication import ANONYMOUS, Authenticator, PartyID, Principal
 from p2p_oicp.server.dispatcher import OperationDispatcher, claimed_party
-from p2p_oicp.server.inbound import InboundRequest, check_head, decode_body, receive_body
-from p2p_oicp.server.limits import OVERLOAD_STATUSES, AdmissionController, AdmissionTicket
-from p2p_oicp.server.problems import HttpError, store_unavailable, validation_error_response
+from p2p_oicp.server.inbound import (
+    HttpConnection,
+    InboundRequest,
+    PublicAddress,
+    check_head,
+    client_address,
+    decode_text,
+    decompress,
+    origin_form,
+    receive_body,
+)
+from p2p_oicp.server.limits import SMALL_BODY_BYTES, AdmissionController, AdmissionTicket, address_block
+from p2p_oicp.server.problems import HttpError, error_response
 from p2p_oicp.storage import Transaction
-
-log = structlog.get_logger(__name__)
 
 OICP_PREFIX = "/api/oicp/"
 #: What the router has found in the path of a request.
@@ -62,7 +69,7 @@ class RequestPipeline:
         ids: mints a Process-ID where the client has sent none.
         admission: the listener's; its ``max_body`` bounds the body of an OICP request.
         token: a bearer token that every request must carry; None: none.
-        public_url: the base URL that peers know, also behind a proxy: signatures cover its authority and path.
+        public: how peers reach the listener; None for our own systems.
         signer: signs the responses to signed requests.
         recorder: records signed exchanges as evidence.
     """
@@ -75,7 +82,7 @@ class RequestPipeline:
         *,
         admission: AdmissionController,
         token: str | None = None,
-        public_url: str | None = None,
+        public: PublicAddress | None = None,
         signer: ResponseSigner | None = None,
         recorder: ExchangeRecorder | None = None,
     ) -> None:
@@ -86,7 +93,9 @@ class RequestPipeline:
         self.signer = signer
         self.recorder = recorder
         self._token = token
-        self._authority, self._prefix = _split_public_url(public_url) if public_url else ("", "")
+        self.is_public = public is not None
+        self._trusted_proxies = public.trusted_proxies if public else ()
+        self._authority, self._prefix = _split_public_url(public.url) if public else ("", "")
 
     def __repr__(self) -> str:
         return f"<RequestPipeline {self.dispatcher!r} {self.admission!r}>"
@@ -107,7 +116,10 @@ class RequestPipeline:
 
     def head_of(self, request: web.BaseRequest) -> InboundRequest:
         """Return the head of a request as its signature covers it."""
-        raw_path, _, query = request.raw_path.partition("?")
+        raw_path, _, query = origin_form(request.raw_path).partition("?")
+        remote = request.remote
+        if self._trusted_proxies:
+            remote = client_address(remote, request.headers, self._trusted_proxies)
         return InboundRequest(
             method=request.method,
             authority=self._authority or request.headers.get("Host", ""),
@@ -115,8 +127,8 @@ class RequestPipeline:
             query=query,
             headers=request.headers,
             content_length=request.content_length,
-            client_address=request.remote,
-            certificate=_client_certificate(request),
+            client_address=remote,
+            certificate=cast("HttpConnection", request.protocol).certificate,
         )
 
     def check_token(self, headers: Mapping[str, str]) -> None:
@@ -137,6 +149,7 @@ class RequestContext:
 
     def __init__(self, pipeline: RequestPipeline, http: web.BaseRequest) -> None:
         self.http = http
+        self._connection = cast("HttpConnection", http.protocol)
         self.head = pipeline.head_of(http)
         self._pipeline = pipeline
         self._headers = {"Process-ID": _process_id(http) or pipeline.ids.process_id()}
@@ -151,7 +164,7 @@ class RequestContext:
             self._pipeline.check_token(self.head.headers)
             response = await serve()
         except Exception as error:  # noqa: BLE001 - the edge of the program
-            response = _error_response(error, self.http.path, self._headers)
+            response = error_response(error, self.http.path, self._headers)
         return await self._finish(response)
 
     async def authenticate(self, party: PartyID | None) -> Principal:
@@ -164,6 +177,8 @@ class RequestContext:
         authenticator = self._pipeline.authenticator
         # Order: the principal is set before it is authorized, so that the refusal of a proved sender is signed.
         self._principal = principal = await authenticator.authenticate(self.head, party)
+        if principal.is_proved_peer:
+            self._connection.prove()
         authenticator.authorize(principal, party, self.head)
         if self._wire_body is not None:
             self._verify_body(self._wire_body)
@@ -178,15 +193,19 @@ class RequestContext:
         self._principal = authenticate(self.head, self._wire_body or b"")
 
     async def read_body(self, max_bytes: int) -> bytes:
-        """Return the body as UTF-8, verified if the sender is authenticated already.
+        """Return the body as UTF-8, verified if the sender is authenticated already; it must not be compressed.
 
         Raises:
             HttpError: 400, 408, 413 or 415.
             InvalidMessage: it is no text.
         """
         check_head(self.head, self.http, max_bytes)
-        self._verify_body(body := await receive_body(self.http, max_bytes))
-        return decode_body(self.http, body, max_bytes)
+        if self.head.headers.get("Content-Encoding"):
+            raise HttpError(415, StatusCodeValue.DATA_ERROR, "a compressed body is not served here")
+        self._verify_body(body := await receive_body(self.http, max_bytes, is_urgent=True))
+        if not self._pipeline.is_public:
+            self._connection.prove()
+        return decode_text(self.http, body)
 
     def _verify_body(self, body: bytes) -> None:
         # Order: until its body is verified, the principal proves nothing: the refusal of another body is not signed.
@@ -256,7 +275,7 @@ class OicpRequestContext(RequestContext):
             raise HttpError(405, StatusCodeValue.SERVICE_NOT_AVAILABLE, info, {"Allow": "POST"})
         dispatcher = self._pipeline.dispatcher
         started = dispatcher.clock.monotonic()
-        path = self.http.raw_path.partition("?")[0][len(OICP_PREFIX) :]
+        path = origin_form(self.http.raw_path).partition("?")[0][len(OICP_PREFIX) :]
         route = dispatcher.find_route(path)
         # Several operations may share a path, told apart by the body: until it is read, the first stands for all.
         self._operation = route.candidates[0]
@@ -273,39 +292,39 @@ class OicpRequestContext(RequestContext):
     async def _admit(self, path: str, route: Route) -> OperationResponse:
         dispatcher, admission = self._pipeline.dispatcher, self._pipeline.admission
         operation = route.candidates[0]
-        ticket = AdmissionTicket(self.head.client_address)
         try:
             dispatcher.check_recipient(self.head.headers)
             check_head(self.head, self.http, admission.max_body)
             # (3) The credentials, before the body costs anything.
             principal = await self.authenticate(claimed_party(operation, route.party))
-            # (4) The body, where there is room for it, and (5) its digest; only now the nonce counts as used.
-            max_bytes = _max_body(principal, admission.max_body)
-            self._verify_body(await self._receive(ticket, max_bytes))
-            # (6) A slot: only complete requests of proved senders wait for one.
-            await admission.enter_lane(ticket, path)
-            # (7) Decompressed and (8) parsed is only what is served at once.
-            body = decode_body(self.http, self._wire_body or b"", max_bytes)
-            self._operation = operation = route.choose(body)
-            sign = self.sign_in_transaction if self._is_recorded() else None
-            return await dispatcher.execute(
-                operation, route.party, principal, self.head, body, sign_in_transaction=sign
-            )
+            ticket = AdmissionTicket(_client_of(principal, self.head), principal.is_authenticated)
+            try:
+                return await self._serve_admitted(path, route, ticket)
+            finally:
+                admission.release(ticket)
         except (InvalidMessage, Refusal) as error:
-            return dispatcher.refuse(operation, error, self._principal.peer)
-        finally:
-            admission.release(ticket)
+            return dispatcher.refuse(self._operation or operation, error, self._principal.peer)
 
-    async def _receive(self, ticket: AdmissionTicket, max_bytes: int) -> bytes:
-        admission, length = self._pipeline.admission, self.head.content_length
-        admission.reserve_bytes(ticket, length)
-        reserve = partial(admission.reserve_bytes, ticket) if length is None else None
-        if self.http.content.is_eof():  # the usual case: it has come with the head, and nothing is waited for
-            return await receive_body(self.http, max_bytes, reserve)
-        admission.begin_body(ticket)
-        body = await receive_body(self.http, max_bytes, reserve)
-        admission.end_body(ticket)
-        return body
+    async def _serve_admitted(self, path: str, route: Route, ticket: AdmissionTicket) -> OperationResponse:
+        admission, principal = self._pipeline.admission, self._principal
+        max_bytes = _max_body(principal, admission.max_body)
+        reserve_bytes = partial(admission.reserve_bytes, ticket)
+        # (4) The body, where there is room for it, and (5) its digest; only now the nonce counts as used.
+        is_urgent = admission.is_interactive(path)
+        body = await receive_body(self.http, max_bytes, reserve_bytes, is_urgent=is_urgent)
+        self._verify_body(body)
+        self._connection.prove()
+        # (6) A slot: only complete requests of proved senders wait for one.
+        await admission.enter_lane(ticket, path)
+        # (7) Decompressed and (8) parsed is only what is served at once.
+        if self.head.headers.get("Content-Encoding"):
+            body = await decompress(self.http, body, max_bytes, reserve_bytes, admission.decompression)
+        body = decode_text(self.http, body)
+        self._operation = operation = route.choose(body)
+        sign = self.sign_in_transaction if self._is_recorded() else None
+        return await self._pipeline.dispatcher.execute(
+            operation, route.party, principal, self.head, body, sign_in_transaction=sign
+        )
 
     def _is_recorded(self) -> bool:
         return self._pipeline.recorder is not None and self._principal.signature is not None
@@ -321,26 +340,6 @@ class _StreamingHeadResponse(web.Response):
         return writer
 
 
-def _error_response(error: Exception, path: str, headers: dict[str, str]) -> OperationResponse:
-    """Return what is answered instead; it may add ``headers``."""
-    match error:
-        case HttpError():
-            # Overload is counted, and not logged: a storm of requests must not become one of the log.
-            if error.http_status not in OVERLOAD_STATUSES:
-                log.info("http.request_rejected", status=error.http_status, reason=error.info, path=path)
-            headers |= error.headers
-            return error.to_response()
-        case InvalidMessage():
-            return validation_error_response(error)
-        case Refusal():
-            return HttpError(error.http_status, error.code, error.info).to_response()
-        case StoreError():
-            return _error_response(store_unavailable(error, path=path), path, headers)
-    log.error("http.internal_error", path=path, exc_info=error)
-    info = "this node failed; its log has the details"
-    return HttpError(500, StatusCodeValue.SYSTEM_ERROR, info).to_response()
-
-
 async def _gzip_compress(body: bytes) -> bytes:
     """Return the body as gzip; a large one is compressed in a thread, so that the event loop goes on serving."""
     if len(body) < _MIN_OFFLOADED_COMPRESSION_BYTES:
@@ -350,16 +349,17 @@ async def _gzip_compress(body: bytes) -> bytes:
 
 def _max_body(principal: Principal, listener_limit: int) -> int:
     peer = principal.peer
-    if peer is None or peer.max_body is None or not principal.is_authenticated:
+    if peer is None:  # a notification, whose sender is known by its body
+        return min(SMALL_BODY_BYTES, listener_limit)
+    if peer.max_body is None or not principal.is_authenticated:
         return listener_limit
     return min(peer.max_body, listener_limit)
 
 
-def _client_certificate(request: web.BaseRequest) -> bytes | None:
-    """Return the client certificate of the connection (DER)."""
-    connection = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
-    certificate: bytes | None = connection.getpeercert(binary_form=True) if connection is not None else None
-    return certificate
+def _client_of(principal: Principal, head: InboundRequest) -> str:
+    """Return whose share of the slots a request takes: that of its proved peer, else of its address."""
+    peer = principal.peer
+    return peer.id if peer is not None and principal.is_proved_peer else address_block(head.client_address or "")
 
 
 def _split_public_url(url: str) -> tuple[str, str]:

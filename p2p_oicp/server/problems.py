@@ -9,7 +9,7 @@ import orjson
 import structlog
 
 from p2p_oicp.errors import P2pOicpError, Refusal, StoreBusy, StoreError
-from p2p_oicp.oicp import Finding, InvalidMessage, StatusCodeValue, field_reference
+from p2p_oicp.oicp import Finding, InvalidMessage, Severity, StatusCodeValue, field_reference
 from p2p_oicp.oicp.findings import format_counts
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.roles.responses import acknowledgement_response, status_code
@@ -18,6 +18,8 @@ log = structlog.get_logger(__name__)
 
 # Beyond this number, a sender learns nothing more from single findings.
 _MAX_VALIDATION_ERRORS = 100
+#: The HTTP statuses of a node that has too much to do.
+OVERLOAD_STATUSES = frozenset({429, 503})
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -71,6 +73,31 @@ def validation_error_response(error: InvalidMessage, *, as_wwcp: bool = False) -
         "validationErrors": [_validation_error(finding) for finding in errors],
     }
     return OperationResponse(orjson.dumps(members), 400)
+
+
+def error_response(error: Exception, path: str, headers: dict[str, str]) -> OperationResponse:
+    """Return what is answered instead; it may add ``headers``."""
+    match error:
+        case HttpError():
+            # Overload is counted, and not logged: a storm of requests must not become one of the log.
+            if error.http_status not in OVERLOAD_STATUSES:
+                log.info("http.request_rejected", status=error.http_status, reason=error.info, path=path)
+            headers |= error.headers
+            return error.to_response()
+        case InvalidMessage():
+            return validation_error_response(error)
+        case Refusal():
+            return HttpError(error.http_status, error.code, error.info).to_response()
+        case StoreError():
+            return error_response(store_unavailable(error, path=path), path, headers)
+        # What is nested deeper than Python's stack allows, or larger than its numbers, is the sender's fault.
+        case RecursionError() | OverflowError():
+            log.warning("http.request_unreadable", reason=str(error), path=path)
+            info = f"cannot be processed: {error}"
+            return validation_error_response(InvalidMessage([Finding(Severity.ERROR, "", "not-processable", info)]))
+    log.error("http.internal_error", path=path, exc_info=error)
+    info = "this node failed; its log has the details"
+    return HttpError(500, StatusCodeValue.SYSTEM_ERROR, info).to_response()
 
 
 def as_refusal(error: InvalidMessage) -> Refusal | None:

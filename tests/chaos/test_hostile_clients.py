@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import io
 import json
+import random
 import zlib
 
 import aiohttp
@@ -17,6 +18,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 TIMEOUT_SECONDS = 15.0
 # Twice the largest body (32 MiB: while it is decompressed, the chunks and the whole), and a margin.
 MAX_MEMORY_GROWTH = 85
+# Also 400 small bodies, each in the reader's buffer and in one piece, and what is freed and not returned.
+MAX_MEMORY_GROWTH_OF_MANY = 140
 STATUS_BY_ID = {"ProviderID": messages.B_EMP, "EvseID": [f"DE*GEF*E{n}" for n in range(100_000)]}
 NESTED = {
     "deep lists": b"[" * 100_000,
@@ -39,20 +42,28 @@ NESTED = {
 BOMB = b" " * 200_000_000
 
 
+@pytest.fixture
+def max_memory_growth() -> int:
+    """What a node's memory may grow by, in MB."""
+    return MAX_MEMORY_GROWTH
+
+
 @pytest.fixture(autouse=True)
-def small(testbed):
+def small(testbed, max_memory_growth):
     """Check that no node's memory grows by more than a large push needs, freed or not."""
     testbed.reset_peak_memory()
     yield
-    assert testbed.memory_growth() < MAX_MEMORY_GROWTH
+    assert testbed.memory_growth() < max_memory_growth
 
 
-async def send(testbed, url: str, path: str, body: bytes, **headers: str) -> tuple[int, str]:
+async def send(
+    testbed, url: str, path: str, body: bytes, http: aiohttp.ClientSession | None = None, **headers: str
+) -> tuple[int, str]:
     """Return status and text, 0 if the connection was closed; fail after some seconds."""
     headers = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
-    url, data = f"{url}/api/oicp/{path}", io.BytesIO(body)
+    url, data, http = f"{url}/api/oicp/{path}", io.BytesIO(body), http or testbed.http
     try:
-        async with asyncio.timeout(TIMEOUT_SECONDS), testbed.http.post(url, data=data, headers=headers) as reply:
+        async with asyncio.timeout(TIMEOUT_SECONDS), http.post(url, data=data, headers=headers) as reply:
             return reply.status, (await reply.read()).decode(errors="replace")
     except aiohttp.ClientError:
         return 0, ""
@@ -85,6 +96,49 @@ async def test_a_decompression_bomb_is_refused(testbed, coding):
     for url in listeners(testbed):
         status, text = await send(testbed, url, messages.PUSH_STATUS, small, Content_Encoding=coding)
         assert status in ({400, 413} if url in admitting(testbed) else {401}), text[:300]
+
+
+# What it may grow to, in parts that shrink little and much: it is refused for what it contains, or for its size.
+NEARLY_A_BOMB = gzip.compress(b"".join(random.Random(1).randbytes(100) + bytes(9000) for _ in range(280)))
+SHAPES = (
+    (messages.START, gzip.compress(bytes(32_000_000))),
+    (messages.PUSH_STATUS, gzip.compress(bytes(32_000_000))),
+    (messages.CDR, NEARLY_A_BOMB),
+    (messages.PUSH_STATUS, NEARLY_A_BOMB),
+)
+
+
+@pytest.mark.parametrize("max_memory_growth", [MAX_MEMORY_GROWTH_OF_MANY], ids=["many"])
+async def test_many_bombs_at_once_are_refused_and_others_are_served(testbed):
+    url, start = testbed.b.peer_url, json.dumps(messages.authorize_start()).encode()
+    bombs = [
+        asyncio.create_task(send(testbed, url, path, body, Content_Encoding="gzip"))
+        for _ in range(100)
+        for path, body in SHAPES
+    ]
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))) as http:
+        others = [await send(testbed, url, messages.START, start, http) for _ in range(20)]
+    assert {status for status, _ in others} == {200}, others
+    assert {status for status, _ in await asyncio.gather(*bombs)} <= {400, 413, 429, 503}
+
+
+async def test_two_thousand_connections_with_silent_bodies_keep_nobody_out(testbed):
+    url, start = testbed.b.peer_url, json.dumps(messages.authorize_start()).encode()
+    starts = [
+        f"POST /api/oicp/{path} HTTP/1.1\r\nHost: b\r\nContent-Length: {length}\r\n\r\n"
+        for path in (messages.START, messages.START.replace("GEF", "ZZZ"), messages.NOTIFY, messages.PUSH_STATUS)
+        for length in (10, 32 * 1024 * 1024)
+    ]
+    held: list[asyncio.StreamWriter] = []
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))) as http:
+        for number in range(2000):
+            held.append((await asyncio.open_connection("127.0.0.1", testbed.b.ports.peer))[1])
+            held[-1].write(starts[number % len(starts)].encode())
+            if number % 100 == 0:
+                status, text = await send(testbed, url, messages.START, start, http)
+                assert status == 200, (number, text)
+    for writer in held:
+        writer.transport.abort()
 
 
 CODINGS = {

@@ -12,7 +12,7 @@ import pytest
 from yarl import URL
 
 from p2p_oicp.crypto import PrivateKey, keystore
-from p2p_oicp.crypto.http_signatures import _signature_headers, content_digest
+from p2p_oicp.crypto.http_signatures import JSON_UTF8, _signature_headers, content_digest
 from tests.support.clients import Reply, SigningTestClient
 from tests.support.messages import NOTIFY, START, authorize_start, notification
 
@@ -70,6 +70,7 @@ def covering(components: str, parameters: str = ';created={now};nonce="n"', algo
             "@path": f"/api/oicp/{attack.path}",
             "@query": "?",
             "content-digest": content_digest(attack.body),
+            "content-type": JSON_UTF8,
         }
         lines = [f'"{name}": {values[name]}' for name in re.findall(r'"([^"]+)"', components)]
         base = "\n".join([*lines, f'"@signature-params": {text}'])
@@ -78,7 +79,7 @@ def covering(components: str, parameters: str = ';created={now};nonce="n"', algo
     return change
 
 
-ALL = '("@method" "@authority" "@path" "@query" "content-digest")'
+ALL = '("@method" "@authority" "@path" "@query" "content-digest" "content-type")'
 
 
 def changes(**values):
@@ -147,11 +148,18 @@ ATTACKS = {
     "another nonce is written in": (with_parameters(r'nonce="[^"]*"', 'nonce="other"'), "does not fit"),
     "the nonce is dropped": (covering(ALL, ";created={now}"), "no usable nonce"),
     "the time is dropped": (covering(ALL, ';nonce="n"'), "does not say when"),
+    "the time has 400 digits": (covering(ALL, f';created="{"9" * 400}";nonce="n"'), "does not say when"),
+    "the time has 15 digits": (covering(ALL, f';created={"9" * 15};nonce="n"'), "in the future"),
+    "it expires at a time of 400 digits": (
+        covering(ALL, f';created={{now}};expires="{"9" * 400}";nonce="n"'),
+        "does not say when",
+    ),
     "another algorithm is named": (covering(ALL, algorithm=';alg="ecdsa-p256-sha256"'), "its key is for ed25519"),
     "the path is not signed": (covering(ALL.replace(' "@path"', "")), "does not cover @path"),
     "the query is not signed": (covering(ALL.replace(' "@query"', "")), "does not cover @query"),
     "the address is not signed": (covering(ALL.replace(' "@authority"', "")), "does not cover @authority"),
     "the body is not signed": (covering(ALL.replace(' "content-digest"', "")), "does not cover content-digest"),
+    "the media type is not signed": (covering(ALL.replace(' "content-type"', "")), "does not cover content-type"),
     "nothing is signed": (covering("()"), "does not cover"),
     "the description is garbage": (changes(headers={"Signature-Input": 'oicp=("@method'}), "not as RFC 9421"),
     "the signature is garbage": (changes(headers={"Signature": "oicp=:AAAA:"}), "has 64 bytes"),

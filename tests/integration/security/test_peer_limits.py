@@ -67,6 +67,16 @@ async def test_a_peer_may_be_limited_to_its_networks(stopped):
     assert "may not call from 127.0.0.1" in answer.json["StatusCode"]["AdditionalInfo"]
 
 
+@pytest.mark.parametrize(("proxies", "status"), [('"127.0.0.0/8"', 200), ('"192.0.2.1"', 401)], ids=["proxy", "other"])
+async def test_behind_a_trusted_proxy_the_network_is_that_of_the_client(stopped, proxies, status):
+    limit_peer(stopped, 'networks = ["203.0.113.0/24"]')
+    file = stopped.folder / "b" / "node.toml"
+    file.write_text(file.read_text().replace("[peer_api]", f"[peer_api]\ntrusted_proxies = [{proxies}]"))
+    async with stopped.running("b"):
+        headers = {"X-Forwarded-For": "198.51.100.7, 203.0.113.9"}
+        assert (await stopped.b_peer.post(START, authorize_start(), headers=headers)).status == status
+
+
 def test_a_bucket_fills_again(clock):
     buckets = TokenBucketLimiter(clock, per_second=2, burst=4)
     for _ in range(4):

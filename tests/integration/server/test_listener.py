@@ -6,13 +6,14 @@ import socket
 import ssl
 import time
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from p2p_oicp.crypto.tls import self_signed
+from p2p_oicp.crypto.tls import Certificate, self_signed, unverified_context
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.server import listener
 from p2p_oicp.server.listener import start_listener
@@ -36,7 +37,9 @@ async def test_a_handshake_that_never_ends_does_not_delay_the_end(certificate):
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
     async with asyncio.timeout(5), AsyncExitStack() as stack:
-        url = await start_listener(stack, respond, "127.0.0.1", 0, "peer_api", max_connections=10, tls=tls)
+        url = await start_listener(
+            stack, respond, "127.0.0.1", 0, "peer_api", max_connections=10, now=time.time, tls=tls
+        )
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
     with suppress(ConnectionResetError):
         assert await reader.read() == b""
@@ -45,11 +48,29 @@ async def test_a_handshake_that_never_ends_does_not_delay_the_end(certificate):
 
 async def test_a_silent_connection_does_not_delay_the_end():
     async with asyncio.timeout(5), AsyncExitStack() as stack:
-        url = await start_listener(stack, respond, "127.0.0.1", 0, "peer_api", max_connections=10)
+        url = await start_listener(stack, respond, "127.0.0.1", 0, "peer_api", max_connections=10, now=time.time)
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
         await asyncio.sleep(0.05)  # until it is accepted
     assert await reader.read() == b""
     writer.close()
+
+
+@pytest.mark.parametrize("lifetime", [0.3, -1.0], ids=["later", "before the handshake"])
+async def test_a_connection_ends_with_the_validity_of_its_certificate(certificate, lifetime):
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), unverified_context()
+    for context in (server, client):
+        context.load_cert_chain(certificate)
+    server.load_verify_locations(certificate)
+    server.verify_mode, server.verify_flags = ssl.CERT_OPTIONAL, ssl.VERIFY_X509_PARTIAL_CHAIN
+    expires_at = Certificate.from_pem(certificate.read_bytes()).expires_at
+    async with asyncio.timeout(5), AsyncExitStack() as stack:
+        listen = partial(start_listener, stack, respond, "127.0.0.1", 0, "peer_api", max_connections=10, tls=server)
+        url = await listen(now=lambda: expires_at - lifetime)
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]), ssl=client)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = await reader.read()  # to its end
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 200") == (lifetime > 0)
 
 
 async def test_a_request_that_was_begun_is_answered_before_the_end():
@@ -62,7 +83,9 @@ async def test_a_request_that_was_begun_is_answered_before_the_end():
 
     async with aiohttp.ClientSession() as client:
         async with AsyncExitStack() as stack:
-            url = await start_listener(stack, respond_late, "127.0.0.1", 0, "peer_api", max_connections=10)
+            url = await start_listener(
+                stack, respond_late, "127.0.0.1", 0, "peer_api", max_connections=10, now=time.time
+            )
             response = asyncio.create_task(client.get(url))
             await begun.wait()
             asyncio.get_running_loop().call_later(0.1, goes_on.set)
@@ -87,7 +110,7 @@ async def test_a_taken_port_is_reported_in_one_line():
         port = taken.getsockname()[1]
         async with AsyncExitStack() as stack:
             with pytest.raises(ConfigurationError, match=rf"\[peer_api\] cannot listen on 127.0.0.1:{port}: .* choose"):
-                await start_listener(stack, respond, "127.0.0.1", port, "peer_api", max_connections=10)
+                await start_listener(stack, respond, "127.0.0.1", port, "peer_api", max_connections=10, now=time.time)
 
 
 async def test_a_body_that_waits_for_100_continue_is_requested_after_the_credentials(pair):

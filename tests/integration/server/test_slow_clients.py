@@ -17,9 +17,9 @@ SLOW = {
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(listener, "KEEPALIVE_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(listener, "FIRST_HEAD_TIMEOUT_SECONDS", 0.3)
     monkeypatch.setattr(listener, "BODY_LINGER_SECONDS", 0.2)
-    monkeypatch.setattr(inbound, "_BODY_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(inbound, "_SMALL_BODY_TIMEOUT_SECONDS", 0.3)
 
 
 async def until_cut_off(port: int, begin: str, drop: bytes = b"") -> bytes:
@@ -52,6 +52,14 @@ async def test_a_body_that_never_ends_is_answered_with_408_and_cut_off(pair):
     answer = await until_cut_off(pair.ports["b"], f"{HEAD}Content-Length: 1000\r\n\r\n", drop=b" ")
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"022"' in answer
+
+
+async def test_a_further_head_that_never_ends_is_cut_off(pair, monkeypatch):
+    monkeypatch.setattr(listener, "KEEPALIVE_TIMEOUT_SECONDS", 0.3)
+    whole = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    answer = await until_cut_off(pair.ports["a"], whole + HEAD[:40], drop=b"X")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1") == 1
 
 
 async def test_slow_clients_do_not_keep_others_waiting(pair):

@@ -51,6 +51,8 @@ def test_a_bomb_is_never_inflated_beyond_the_limit():
     inflater = body._decompressor._decompressor
 
     class Recording:
+        unconsumed_tail = b""
+
         def decompress(self, chunk: bytes, most: int) -> bytes:
             decoded = inflater.decompress(chunk, most)
             inflated.append(len(decoded))
@@ -60,6 +62,16 @@ def test_a_bomb_is_never_inflated_beyond_the_limit():
     with pytest.raises(PeerProtocolError, match="larger than 1000 bytes"):
         body.add(gzip.compress(bytes(10_000_000)))
     assert inflated == [1001]
+
+
+def test_a_body_that_grows_more_than_a_hundredfold_is_refused_early_and_one_of_like_records_is_not():
+    bomb = gzip.compress(bytes(10_000_000))
+    with pytest.raises(PeerProtocolError, match="grows more than 100 times"):
+        read(bomb, coding="gzip", limit=20_000_000, chunk=len(bomb))
+    records = b"".join(b'{"EvseID": "DE*GEF*E%06d", "EvseStatus": "Available"}' % n for n in range(20_000))
+    assert read(gzip.compress(records), coding="gzip", limit=len(records), chunk=10**6) == records
+    small = bytes(64 * 1024)
+    assert read(gzip.compress(small), coding="gzip", limit=10**6, chunk=10**6) == small
 
 
 def test_an_endless_stream_that_decompresses_to_nothing_is_cut():

@@ -101,7 +101,7 @@ NO_TEXT = (("Content-Type", "application/json; x=\udce9"),)  # as it comes from 
 
 
 def test_a_header_that_is_no_text_is_stored_readable_if_no_signature_covers_it():
-    assert len(read_stored(exchange(Covers(request=NO_TEXT)).serialize()[0]).statements) == 2
+    assert len(read_stored(exchange(Covers(answer=NO_TEXT)).serialize()[0]).statements) == 2
 
 
 def test_a_header_that_is_no_text_cannot_be_signed():

@@ -1,10 +1,10 @@
-"""Admission: lanes that do not stand in each other's way, shares of an address, room for bodies."""
+"""Admission: lanes that do not stand in each other's way, shares of a client, room for bodies."""
 
 import asyncio
 
 import pytest
 
-from p2p_oicp.server.limits import AdmissionController, AdmissionLimits, AdmissionTicket
+from p2p_oicp.server.limits import AdmissionController, AdmissionLimits, AdmissionTicket, address_block
 from p2p_oicp.server.problems import HttpError
 from tests.support.messages import CDR, GET_CDRS, NOTIFY, PUSH_STATUS, REMOTE_START, RESERVE, START
 
@@ -25,12 +25,9 @@ class HeldRequests:
     def _count(self) -> None:
         self.refused += 1
 
-    async def ask(self, path: str, address: str = HERE, length: int | None = 100, grown: int = 0) -> int:
-        """Return the status of the refusal, 0 where the request came in, or waits for its turn.
-
-        ``grown`` is what came of a body of unknown ``length``.
-        """
-        task = asyncio.create_task(self._answered(path, address, length, grown))
+    async def ask(self, path: str, client: str = HERE, size: int = 100, *, is_proved: bool = True) -> int:
+        """Return the status of the refusal, 0 where the request came in, or waits for its turn; ``size`` in bytes."""
+        task = asyncio.create_task(self._answered(path, AdmissionTicket(client, is_proved), size))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         if not task.done():
@@ -41,14 +38,10 @@ class HeldRequests:
         assert problem.headers == {"Retry-After": "1"}
         return problem.http_status
 
-    async def _answered(self, path: str, address: str, length: int | None, grown: int) -> None:
-        ticket = AdmissionTicket(address)
+    async def _answered(self, path: str, ticket: AdmissionTicket, size: int) -> None:
         try:
-            self._admission.begin_body(ticket)
-            self._admission.reserve_bytes(ticket, length)
-            for size in range(0, grown + 1, 1024):
-                self._admission.reserve_bytes(ticket, size)
-            self._admission.end_body(ticket)
+            for received in range(0, size + 1, 1024):
+                self._admission.reserve_bytes(ticket, received)
             await self._admission.enter_lane(ticket, path)
             await self._end.wait()
         finally:
@@ -70,8 +63,8 @@ async def requests():
     await made.answer()
 
 
-async def fill(requests: HeldRequests, path: str, *callers: str, length: int | None = 100) -> list[int]:
-    return [await requests.ask(path, address, length) for address in callers for _ in range(8)]
+async def fill(requests: HeldRequests, path: str, *clients: str) -> list[int]:
+    return [await requests.ask(path, client) for client in clients for _ in range(8)]
 
 
 async def test_a_client_over_its_share_gets_429_while_others_are_admitted(requests):
@@ -98,19 +91,39 @@ async def test_a_full_lane_leaves_room_in_the_others(requests, full):
 
 
 async def test_large_bodies_have_a_common_bound_and_usual_ones_come_in_all_the_same(requests):
-    sent = [await requests.ask(CDR, address, MEBIBYTE) for address in (HERE, THERE, "192.0.2.3")]
+    sent = [await requests.ask(CDR, client, MEBIBYTE) for client in (HERE, THERE, "192.0.2.3")]
     assert sent == [0, 0, 503]
-    assert await requests.ask(CDR, "192.0.2.3") == 0
+    assert await requests.ask(CDR, "192.0.2.3", 64 * 1024) == 0
 
 
-async def test_a_body_of_unknown_length_takes_the_room_that_it_needs_and_gives_all_of_it_back(requests):
-    assert await fill(requests, CDR, HERE, length=None) == [0] * 6 + [429] * 2
-    assert await requests.ask(START, HERE, None, MEBIBYTE) == 0
-    assert [await requests.ask(START, address, MEBIBYTE // 2) for address in (HERE, THERE)] == [0, 0]
-    assert await requests.ask(START, THERE, None, 65 * 1024) == 503
-    assert await requests.ask(START, THERE, None, 64 * 1024) == 0
+async def test_half_of_the_room_is_for_proved_clients_only(requests):
+    unproved = [await requests.ask(CDR, HERE, MEBIBYTE // 2, is_proved=False) for _ in range(3)]
+    assert unproved == [0, 0, 503]
+    assert await requests.ask(CDR, HERE, MEBIBYTE) == 0
+    await requests.answer()
+    assert await requests.ask(CDR, HERE, MEBIBYTE, is_proved=False) == 0
+
+
+async def test_a_body_takes_the_room_that_it_has_grown_to_and_gives_all_of_it_back(requests):
+    assert await requests.ask(START, HERE, MEBIBYTE) == 0
+    assert [await requests.ask(START, client, MEBIBYTE // 2) for client in (HERE, THERE)] == [0, 0]
+    assert await requests.ask(START, THERE, 66 * 1024) == 503
     await requests.answer()
     assert [await requests.ask(START, HERE, MEBIBYTE) for _ in range(3)] == [0, 0, 503]
+
+
+ADDRESSES = {
+    "IPv4": ("192.0.2.1", "192.0.2.1"),
+    "IPv4 as IPv6": ("::ffff:192.0.2.1", "192.0.2.1"),
+    "IPv6": ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+    "IPv6 of a link": ("fe80::1%eth0", "fe80::/64"),
+    "none": ("", ""),
+}
+
+
+@pytest.mark.parametrize(("address", "block"), ADDRESSES.values(), ids=ADDRESSES)
+def test_an_ipv6_host_counts_as_one_client_with_all_its_addresses(address, block):
+    assert address_block(address) == block
 
 
 async def test_a_place_is_free_again_after_the_answer(requests):
