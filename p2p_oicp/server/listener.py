@@ -20,7 +20,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -53,6 +53,8 @@ _LINGER_SECONDS = 1.0
 _PAUSE_AFTER_ACCEPT_ERROR_SECONDS = 1.0
 # The kernel keeps so many more while the event loop is busy; whom it drops beyond that tries again after a second.
 _BACKLOG = 1024
+# Accepted, or opened (one of each address), before requests get their turn again.
+_ACCEPTED_AT_ONCE, _OPENED_AT_ONCE = 64, 8
 # At the limit, this part of it is aborted at once: each time, all open connections are counted.
 _ABORTED_AT_ONCE = 16
 _MAX_REASON_LENGTH = 100
@@ -122,6 +124,9 @@ class ConnectionLimiter:
         self._max_connections = max_connections
         self._now = now
         self._tls = tls
+        self._queue: dict[str, deque[socket.socket]] = {}  # what is accepted and not open yet, by address
+        self._queued = 0
+        self._arrived = asyncio.Event()
         self._open: dict[Connection, None] = {}  # the oldest first, handshakes included
         self._opening: dict[asyncio.Protocol, asyncio.Task[None]] = {}
         self._closing: dict[Connection, asyncio.Task[None]] = {}
@@ -135,19 +140,47 @@ class ConnectionLimiter:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, address = await loop.sock_accept(listening)
-            except ConnectionAbortedError:  # the client has gone meanwhile
+                self._enqueue(*await loop.sock_accept(listening))
+                for _ in range(_ACCEPTED_AT_ONCE):
+                    self._enqueue(*listening.accept())
+            except (ConnectionAbortedError, BlockingIOError):  # the client has gone meanwhile; no more are there
                 continue
             except OSError as error:  # usually out of file descriptors: what is open has to be closed first
                 log.warning("listener.accept_failed", error=str(error))
                 await asyncio.sleep(_PAUSE_AFTER_ACCEPT_ERROR_SECONDS)
-                continue
-            self._accept(connection, address[0])
-            # While others wait to be accepted, the call above does not wait: requests get their turn here.
+
+    def _enqueue(self, accepted: socket.socket, address: tuple[str, int]) -> None:
+        accepted.setblocking(False)  # noqa: FBT003 - the standard library's own form
+        self._queue.setdefault(address_block(address[0]), deque()).append(accepted)
+        self._queued += 1
+        if self._queued > self._max_connections:
+            self._dequeue(max(self._queue, key=lambda address: len(self._queue[address])), newest=True).close()
+        self._arrived.set()
+
+    async def open_forever(self) -> None:
+        """Open what was accepted, of each address in turn, until cancelled."""
+        while True:
+            await self._arrived.wait()
+            for address in list(self._queue)[:_OPENED_AT_ONCE]:
+                self._open_connection(self._dequeue(address), address)
+            if not self._queue:
+                self._arrived.clear()
+            # Requests get their turn here.
             await asyncio.sleep(0)
+
+    def _dequeue(self, address: str, *, newest: bool = False) -> socket.socket:
+        # The address goes to the end of the line.
+        sockets = self._queue.pop(address)
+        accepted = sockets.pop() if newest else sockets.popleft()
+        if sockets:
+            self._queue[address] = sockets
+        self._queued -= 1
+        return accepted
 
     async def close(self) -> None:
         """Cancel handshakes, and stop waiting for connections that are closing."""
+        while self._queue:
+            self._dequeue(next(iter(self._queue))).close()
         tasks = [*self._opening.values(), *self._closing.values()]
         for task in tasks:
             task.cancel()
@@ -163,9 +196,9 @@ class ConnectionLimiter:
         """Count a connection no more."""
         self._open.pop(connection, None)
 
-    def _accept(self, accepted: socket.socket, address: str) -> None:
+    def _open_connection(self, accepted: socket.socket, address: str) -> None:
         if self._make_room():
-            connection = Connection(self, self._server, address_block(address), self._now)
+            connection = Connection(self, self._server, address, self._now)
             self._open[connection] = None
             protocol: asyncio.Protocol = connection
         elif self._tls is None:
@@ -302,6 +335,7 @@ async def start_listener(
         raise ConfigurationError(info) from error
     stack.push_async_callback(_shutdown, server, limiter, sockets)
     accepting = await stack.enter_async_context(TaskSupervisor())
+    accepting.start_service("open connections", limiter.open_forever)
     for listening in sockets:
         accepting.start_service(f"accept {listening.getsockname()}", partial(limiter.accept_forever, listening))
     bound_port = sockets[0].getsockname()[1]
