@@ -10,6 +10,7 @@ which serves this node's requests to itself, gets the handlers of the roles, whi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -21,10 +22,11 @@ from p2p_oicp.concurrency import TaskSupervisor, Worker
 from p2p_oicp.config import Settings
 from p2p_oicp.delivery import (
     ExponentialBackoff,
-    HttpSessionStatusClient,
+    HttpNodeClient,
+    NodeClient,
     OutboxDispatcher,
     PeerLiveness,
-    StoreEpochExchange,
+    StoreEpochs,
     WakeupRegistry,
 )
 from p2p_oicp.delivery.hello import HelloClient
@@ -32,11 +34,15 @@ from p2p_oicp.peering import Peering, PeersChanged
 from p2p_oicp.peering.peer_tls import CertificateExpiryJob
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, Services
+from p2p_oicp.roles.cdr_actions import CdrActions
 from p2p_oicp.roles.context import EMP_BACKEND, RemovedPeers
 from p2p_oicp.roles.delivery_targets import BackendDeliveryTarget
+from p2p_oicp.roles.lost_sessions import LostSessions
 from p2p_oicp.roles.peer_workers import PeerWorkerPool
+from p2p_oicp.roles.recovery import RecoveryJob
 from p2p_oicp.roles.retention import DatasetRetentionJob, RetentionPolicy, SessionExpiryJob, SessionRetentionJob
-from p2p_oicp.roles.sessions import SessionStatusService
+from p2p_oicp.roles.session_export import SessionExport
+from p2p_oicp.roles.verdicts import VerdictService
 from p2p_oicp.server import (
     AdmissionController,
     AdmissionLimits,
@@ -54,13 +60,13 @@ from p2p_oicp.server import (
     PeerLimiter,
     RequestPipeline,
     RequestRouter,
-    SessionStatusHandler,
+    SessionExportHandler,
     backend_routes,
     node_routes,
 )
 from p2p_oicp.server.app import ReadinessProbe
 from p2p_oicp.server.inbound import PublicAddress
-from p2p_oicp.storage import Store, peer_state
+from p2p_oicp.storage import Store
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
 from p2p_oicp.storage.peer_state import Destination
 
@@ -101,6 +107,8 @@ class NodeComponents:
     peering: Peering
     services: Services
     client: AuthenticatedPeerClient
+    nodes: NodeClient
+    store_epochs: StoreEpochs
     liveness: PeerLiveness
     metrics: Metrics
     authenticator: PeerAuthenticator
@@ -113,30 +121,53 @@ class NodeComponents:
 def build_roles(
     environment: NodeEnvironment,
     store: Store,
+    store_epochs: StoreEpochs,
     peering: Peering,
     wakeups: WakeupRegistry,
     liveness: PeerLiveness,
     backends: tuple[CpoBackend | None, EmpBackend | None],
 ) -> NodeComponents:
     """Return the roles, with what they send by and are called by; ``backends`` are the Python ones, if any."""
-    settings, local_peer = environment.settings, environment.local_peer
+    local_peer = environment.local_peer
     metrics = Metrics(store, environment.clock)
     limiter = _build_limiter(environment)
     authenticator = PeerAuthenticator(peering, limiter)
     dispatchers = _build_dispatchers(environment, authenticator, limiter, liveness, metrics)
     client = _build_peer_client(environment, peering, dispatchers.peer)
     services = _build_services(environment, store, peering, wakeups, client)
-    create = partial(create_backend, client=OicpClient(peering.transport, ids=environment.ids, clock=environment.clock))
-    urls, token_list = settings.backend_api, TokenListBackend(store)
-    cpo_backend = create("the CPO's backend", target=backends[0], url=urls.cpo_url, default=UnsupportedBackend())
-    emp_backend = create("the EMP's backend", target=backends[1], url=urls.emp_url, default=token_list)
-    cpo = CpoRole(services, cpo_backend) if local_peer.operators else None
-    emp = _build_emp_role(settings, services, emp_backend, client) if local_peer.providers else None
+    cpo_backend, emp_backend = _build_backends(environment, store, peering, backends)
+    nodes = HttpNodeClient(client)
+    lost_sessions = partial(LostSessions, services, store_epochs, nodes, peering.evidence)
+    cpo = CpoRole(services, cpo_backend, lost_sessions("cpo")) if local_peer.operators else None
+    emp = _build_emp_role(environment, services, emp_backend, nodes, lost_sessions) if local_peer.providers else None
     # Order: last, for the roles send by the client, which has the dispatcher for requests to this node itself.
     for dispatcher in dispatchers:
         dispatcher.register(cpo, emp)
     return NodeComponents(
-        environment, peering, services, client, liveness, metrics, authenticator, dispatchers, emp_backend, cpo, emp
+        environment,
+        peering,
+        services,
+        client,
+        nodes,
+        store_epochs,
+        liveness,
+        metrics,
+        authenticator,
+        dispatchers,
+        emp_backend,
+        cpo,
+        emp,
+    )
+
+
+def _build_backends(
+    environment: NodeEnvironment, store: Store, peering: Peering, given: tuple[CpoBackend | None, EmpBackend | None]
+) -> tuple[Backend, Backend]:
+    create = partial(create_backend, client=OicpClient(peering.transport, ids=environment.ids, clock=environment.clock))
+    urls = environment.settings.backend_api
+    return (
+        create("the CPO's backend", target=given[0], url=urls.cpo_url, default=UnsupportedBackend()),
+        create("the EMP's backend", target=given[1], url=urls.emp_url, default=TokenListBackend(store)),
     )
 
 
@@ -212,14 +243,19 @@ def _build_services(
 
 
 def _build_emp_role(
-    settings: Settings, services: Services, backend: Backend, client: AuthenticatedPeerClient
+    environment: NodeEnvironment,
+    services: Services,
+    backend: Backend,
+    nodes: NodeClient,
+    lost_sessions: Callable[[str], LostSessions],
 ) -> EmpRole:
     return EmpRole(
         services,
         backend,
-        status_client=HttpSessionStatusClient(client),
-        clarify_interval=settings.sessions.clarify_interval,
-        reconcile_interval=settings.cdrs.reconcile_interval,
+        nodes=nodes,
+        lost_sessions=lost_sessions("emp"),
+        clarify_interval=environment.settings.sessions.clarify_interval,
+        reconcile_interval=environment.settings.cdrs.reconcile_interval,
     )
 
 
@@ -230,20 +266,24 @@ class Hello(NamedTuple):
     handler: HelloHandler
 
 
-async def build_hello(components: NodeComponents) -> Hello:
+def build_hello(components: NodeComponents) -> Hello:
     """Return what sends hello to peers and handles theirs; it is also sent after each refresh of a peer's keys."""
-    environment, services = components.environment, components.services
-    now, new_id = environment.clock.time(), environment.ids.store_epoch()
-    store_epoch = await services.store.write(lambda tx: peer_state.ensure_epoch(tx, now, new_id))
-    reconciliation_requested = components.emp.cdr_reconciler.requested if components.emp else None
-    store_epochs = StoreEpochExchange(services.store, services.wakeups, store_epoch, reconciliation_requested)
+    environment, store_epochs, wakeups = components.environment, components.store_epochs, components.services.wakeups
     client = HelloClient(
-        environment.local_peer, client=components.client, store_epochs=store_epochs, backoff=environment.backoff
+        environment.local_peer,
+        client=components.client,
+        store_epochs=store_epochs,
+        wakeups=wakeups,
+        backoff=environment.backoff,
     )
     # A peer that refuses us may not know our new key: hello names us, so that it can fetch our descriptor.
     components.peering.key_refresher.subscribe(client.send_once)
     handler = HelloHandler(
-        environment.local_peer, registry=environment.registry, liveness=components.liveness, store_epochs=store_epochs
+        environment.local_peer,
+        registry=environment.registry,
+        liveness=components.liveness,
+        store_epochs=store_epochs,
+        wakeups=wakeups,
     )
     return Hello(client, handler)
 
@@ -260,9 +300,10 @@ def build_peer_app(components: NodeComponents, hello: HelloHandler) -> RequestRo
         signer=peering.identity.signer.sign_response,
         recorder=peering.evidence.recorder,
     )
-    session_status = SessionStatusHandler(components.authenticator, SessionStatusService(components.services))
+    export = SessionExport(components.services, components.store_epochs, peering.evidence)
+    sessions = SessionExportHandler(components.authenticator, export, VerdictService(components.services))
     pairing = PairingHandler(pipeline, authenticator=components.authenticator, peering=peering)
-    return RequestRouter(pipeline, node_routes(pipeline, hello, session_status, pairing))
+    return RequestRouter(pipeline, node_routes(pipeline, hello, sessions, pairing))
 
 
 def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> RequestRouter:
@@ -275,9 +316,11 @@ def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> 
         admission=_build_admission(components, "backend", listener_settings.max_body),
         token=listener_settings.token.get_secret_value() if listener_settings.token else None,
     )
+    roles = [role for role in (components.cpo, components.emp) if role is not None]
+    actions = CdrActions(services, {role.cdr_handler.role: role.cdr_handler for role in roles})
     routes = [
         *backend_routes(pipeline, readiness, components.metrics.render),
-        *CdrAdminApi(components.emp.cdr_reconciler if components.emp else None).routes(pipeline),
+        *CdrAdminApi(components.emp.cdr_reconciler if components.emp else None, actions).routes(pipeline),
         *OutboxAdminApi(services.store, services.wakeups, services.clock).routes(pipeline),
         *PeerAdminApi(pipeline, peering=components.peering, client=components.client).routes(),
     ]
@@ -297,6 +340,7 @@ def start_workers(components: NodeComponents, supervisor: TaskSupervisor, hello_
     directory = components.peering.directory
     peer_workers = PeerWorkerPool(
         components.services,
+        nodes=components.nodes,
         supervisor=supervisor,
         backoff=components.environment.backoff,
         send_hello=hello_client.send_until_acknowledged,
@@ -326,9 +370,12 @@ def background_jobs(components: NodeComponents) -> dict[str, Worker]:
     identity = components.peering.identity
     if identity.tls is not None:
         workers["certificate expiry"] = CertificateExpiryJob(identity.tls, identity.clock)
+    roles = [role.recovery for role in (components.cpo, components.emp) if role is not None]
+    if components.store_epochs.gaps:
+        workers["recovery"] = RecoveryJob(services, components.store_epochs, components.nodes, roles)
     if components.emp:
         wakeup, backoff = services.wakeups.register(Destination(EMP_BACKEND)), components.environment.backoff
-        target = BackendDeliveryTarget(components.emp_backend)
+        target = BackendDeliveryTarget(components.emp_backend, components.emp.pending_verdicts, services.wakeups)
         dispatcher = OutboxDispatcher(
             target, store=services.store, wakeup=wakeup, clock=services.clock, backoff=backoff
         )

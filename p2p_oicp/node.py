@@ -21,6 +21,7 @@ from p2p_oicp.clock import Clock, IdGenerator, SystemClock, UuidGenerator
 from p2p_oicp.concurrency import TaskSupervisor
 from p2p_oicp.config import Settings, load_registry, local_peer
 from p2p_oicp.delivery import PeerLiveness, WakeupRegistry
+from p2p_oicp.delivery.store_epochs import open_store_epochs
 from p2p_oicp.logs import use_stdlib_logging
 from p2p_oicp.oicp import Message
 from p2p_oicp.peering import Peering, open_peering
@@ -126,7 +127,8 @@ class Node:
         )
         environment = NodeEnvironment(settings, self.local_peer, self.registry, clock, self._ids)
         self.store, self._peering = store, peering
-        return builder.build_roles(environment, store, peering, wakeups, liveness, (self._cpo, self._emp))
+        store_epochs = await open_store_epochs(store, settings.security.keys, clock, self._ids.store_epoch())
+        return builder.build_roles(environment, store, store_epochs, peering, wakeups, liveness, (self._cpo, self._emp))
 
     async def _serve(self, stack: AsyncExitStack, components: NodeComponents) -> None:
         """Open the listeners and start the workers."""
@@ -137,7 +139,7 @@ class Node:
         # Order: no request may see a dataset half applied, so imports whose commit point the last run has passed are
         # finished first.
         await resume_interrupted_imports(components.services)
-        hello = await builder.build_hello(components)
+        hello = builder.build_hello(components)
         # Order: listening before the workers start, for a peer that is called may call back at once: it answers hello
         # with its own, and fetches our descriptor if it does not know our key.
         await self._start_listeners(stack, components, hello.handler)

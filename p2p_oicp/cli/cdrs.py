@@ -1,6 +1,7 @@
-"""``p2p-oicp cdrs``: exporting charge detail records, and fetching those that never arrived.
+"""``p2p-oicp cdrs``: charge detail records, their states, and what people do with them.
 
-`export` reads the database directly; `reconcile` asks the running node, which asks its CPO peers.
+`list`, `show` and `export` read the database directly, so they work while the node runs or is down. The others ask the
+running node.
 """
 
 from __future__ import annotations
@@ -13,27 +14,36 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import quote
 
+import msgspec
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from p2p_oicp.cli import client
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, parse_date_or_time
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, format_json, parse_date_or_time
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.oicp import ChargeDetailRecord
+from p2p_oicp.oicp import ChargeDetailRecord, SessionID
 from p2p_oicp.storage import Row, cdrs, open_readonly
+from p2p_oicp.storage.cdrs import CdrState
 
 _ROLES = ("", "cpo", "emp")
 _CSV_COLUMNS = (
-    "Role", "Peer", "ReceivedAt", "ForwardedAt", "SessionID", "CPOPartnerSessionID", "EMPPartnerSessionID", "EvseID",
-    "Identification", "PartnerProductID", "SessionStart", "ChargingStart", "ChargingEnd", "SessionEnd",
-    "MeterValueStart", "MeterValueEnd", "ConsumedEnergy",
+    "Role", "Peer", "ReceivedAt", "ForwardedAt", "State", "Unconfirmed", "SessionID", "CPOPartnerSessionID",
+    "EMPPartnerSessionID", "EvseID", "Identification", "PartnerProductID", "SessionStart", "ChargingStart",
+    "ChargingEnd", "SessionEnd", "MeterValueStart", "MeterValueEnd", "ConsumedEnergy",
 )  # fmt: skip
 _SINCE_HELP = "A date (2026-03-01, from midnight UTC) or a time with its offset (2026-03-01T02:00:00+01:00)."
+
+
+RoleOption = Annotated[str, typer.Option(metavar="ROLE", help="Only ours as cpo, or only those received as emp.")]
+SessionArgument = Annotated[str, typer.Argument(metavar="SESSION-ID", help="In any letter case.")]
+# Rich takes a pipe for 80 columns, which would fold the ids that the next command of a script needs.
+_NON_TTY_WIDTH = 200
 
 
 class ExportFormat(StrEnum):
@@ -46,9 +56,108 @@ class ExportFormat(StrEnum):
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(no_args_is_help=True)
-    group.command("export")(export)
-    group.command("reconcile")(reconcile)
+    for name, command in (
+        ("list", list_cdrs),
+        ("show", show_cdr),
+        ("export", export),
+        ("reconcile", reconcile),
+        ("retry", retry),
+        ("confirm", confirm),
+        ("refuse", refuse),
+    ):
+        group.command(name)(command)
     app.add_typer(group, name="cdrs", help="Charge detail records.")
+
+
+def list_cdrs(
+    config: ConfigOption = DEFAULT_CONFIG,
+    state: Annotated[
+        CdrState | None, typer.Option(metavar="STATE", help="waiting, delivered, accepted, disputed or dead.")
+    ] = None,
+    unconfirmed: Annotated[
+        bool, typer.Option("--unconfirmed", help="Only those that a person has to confirm.")
+    ] = False,
+    role: RoleOption = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the newest charge detail records and what became of them; the node may be running."""
+    with open_readonly(load_settings(config).storage.file) as store:
+        rows = list(
+            store.rows(
+                cdrs.LIST, state_=state or "", unconfirmed_=int(unconfirmed), role_=_checked_role(role), limit=limit
+            )
+        )
+    if as_json:
+        typer.echo(format_json([_to_json(row) for row in rows]))
+        return
+    table = Table("Session", "Role", "Peer", "Received", "State", "Reason", box=box.SIMPLE)
+    for row in rows:
+        state_text = f"{row['state']}, unconfirmed" if row["unconfirmed"] else row["state"]
+        reason = f"{row['verdict_code'] or ''} {row['verdict_text'] or ''}".strip()
+        received_at = format_timestamp(row["received_at"])
+        table.add_row(row["session_key"], row["role"], row["peer"] or "?", received_at, state_text, reason)
+    width = None if sys.stdout.isatty() else _NON_TTY_WIDTH
+    Console(width=width).print(table if rows else "No such charge detail record.", markup=False)
+
+
+def show_cdr(session_id: SessionArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Show one charge detail record as JSON: its state, what was said of it, and the record as it came."""
+    with open_readonly(load_settings(config).storage.file) as store:
+        rows = list(store.rows(cdrs.SHOW, key_=SessionID(session_id).key))
+    if not rows:
+        raise ConfigurationError(f"this node has no charge detail record of session {session_id}")
+    typer.echo(format_json([{**_to_json(row), "record": msgspec.Raw(row["body"])} for row in rows]))
+
+
+def retry(session_id: SessionArgument, config: ConfigOption = DEFAULT_CONFIG, role: RoleOption = "") -> None:
+    """Send a record again: as the CPO to the peer, as the EMP to our own backend, whose verdict is told anew."""
+    _act(config, session_id, "retry", role=role)
+
+
+def confirm(
+    session_id: SessionArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    role: RoleOption = "",
+    peer: Annotated[str, typer.Option(metavar="NAME", help="Whose session it was, where nobody knows it.")] = "",
+) -> None:
+    """Confirm an unconfirmed record: that its session took place, though restores have lost it on both sides."""
+    _act(config, session_id, "confirm", role=role, peer=peer)
+
+
+def refuse(
+    session_id: SessionArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    role: RoleOption = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="What the partner is told.")] = "",
+) -> None:
+    """Refuse an unconfirmed record: it is disputed, and the CPO is told."""
+    _act(config, session_id, "refuse", role=role, reason=reason)
+
+
+def _act(config: Path, session_id: str, action: str, **options: str) -> None:
+    path = f"/admin/v1/cdrs/{quote(session_id, safe='')}/{action}"
+    typer.echo(client.call_admin(config, "POST", path, {**options})["done"])
+
+
+def _to_json(row: Row) -> dict[str, object]:
+    return {
+        "session_id": row["session_key"],
+        "role": row["role"],
+        "peer": row["peer"],
+        "state": row["state"],
+        "unconfirmed": bool(row["unconfirmed"]),
+        "code": row["verdict_code"],
+        "reason": row["verdict_text"],
+        "received_at": format_timestamp(row["received_at"]),
+        "verdict_at": format_timestamp(row["verdict_at"]) if row["verdict_at"] else None,
+    }
+
+
+def _checked_role(role: str) -> str:
+    if role not in _ROLES:
+        raise ConfigurationError(f"--role {role}: expected cpo or emp")
+    return role
 
 
 def export(
@@ -58,7 +167,7 @@ def export(
     to_format: Annotated[
         ExportFormat, typer.Option("--format", help="json: one list, as received; csv: a table.")
     ] = ExportFormat.JSON,
-    role: Annotated[str, typer.Option(metavar="ROLE", help="Only ours as cpo, or only those received as emp.")] = "",
+    role: RoleOption = "",
 ) -> None:
     """Write charge detail records to standard output, for a nightly job; the node may be running."""
     export_filter = CdrExportFilter.from_options(since, until, role)
@@ -97,8 +206,7 @@ class CdrExportFilter:
     @classmethod
     def from_options(cls, since: str, until: str | None, role: str) -> Self:
         """Read the options; raise `ConfigurationError`."""
-        if role not in _ROLES:
-            raise ConfigurationError(f"--role {role}: expected cpo or emp")
+        _checked_role(role)
         end = parse_date_or_time(until, "--until") if until else time.time()
         return cls(parse_date_or_time(since, "--since"), end, role)
 
@@ -132,6 +240,7 @@ def _write_csv(rows: Iterable[Row]) -> None:
 def _csv_cells(row: Row, cdr: ChargeDetailRecord) -> Iterator[object]:
     yield from (row["role"], row["peer"], format_timestamp(row["received_at"]))
     yield format_timestamp(row["forwarded_at"]) if row["forwarded_at"] else ""
+    yield from (row["state"], "yes" if row["unconfirmed"] else "")
     yield from (cdr.session_id, cdr.cpo_partner_session_id or "", cdr.emp_partner_session_id or "")
     yield from (cdr.evse_id, cdr.identification.uid or cdr.identification.evco_id or "")
     yield cdr.partner_product_id or ""

@@ -9,6 +9,7 @@ import typer
 
 from p2p_oicp import runner
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption
+from p2p_oicp.clock import SystemClock
 from p2p_oicp.config import load_settings
 from p2p_oicp.storage.sqlite.backup import back_up
 
@@ -33,7 +34,7 @@ def backup(
     To restore: stop the node, remove the database's files that end in -wal and -shm, copy FILE back, start the node.
     """
     database_file = load_settings(config).storage.file
-    size = back_up(database_file, file)
+    size = back_up(database_file, file, SystemClock().time())
     typer.echo(
         f"{file}: {size} bytes. To restore: stop the node, remove {database_file}-wal and -shm, "
         f"copy it to {database_file}"

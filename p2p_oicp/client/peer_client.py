@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum, auto
 from ssl import SSLContext
 from typing import Protocol, assert_never
@@ -187,9 +187,16 @@ class AuthenticatedPeerClient:
             raise
 
     async def request(
-        self, peer: Peer, method: str, path: str, body: bytes = b"", *, deadline: float
+        self,
+        peer: Peer,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        deadline: float,
+        expected_statuses: Collection[int] = (),
     ) -> tuple[int, bytes]:
-        """Send a request of the node protocol; return the 2xx status and the body as UTF-8.
+        """Send a request of the node protocol; return the status, 2xx or an expected one, and the body as UTF-8.
 
         Args:
             peer: who is called.
@@ -197,13 +204,15 @@ class AuthenticatedPeerClient:
             path: below the root of the peer's API, with its query.
             body: JSON.
             deadline: seconds for the whole exchange, a key refresh included.
+            expected_statuses: further statuses that are no error.
 
         Raises:
             PeerError: there is no response, or its status is another.
         """
         request = _PeerRequest(peer, method, api_root(peer.url) + path, body, deadline, {})
         response = (await self._send_authenticated(request)).response
-        raise_for_status(response, now=self._clock.time(), is_oicp=False)
+        if response.status not in expected_statuses:
+            raise_for_status(response, now=self._clock.time(), is_oicp=False)
         return response.status, response.body_as_utf8()
 
     async def _send_authenticated(self, request: _PeerRequest) -> _HttpExchange:

@@ -26,7 +26,15 @@ _ARCHIVED_HEADERS = (_CONTENT_TYPE, "Content-Digest", "Content-Encoding", _SIGNA
 _ARCHIVED_HEADER_NAMES = frozenset(name.lower() for name in _ARCHIVED_HEADERS)
 #: The operations that may cost one of the two companies money: only their exchanges are recorded.
 RECORDED_OPERATIONS = frozenset(
-    {"AuthorizeStart", "AuthorizeStop", "AuthorizeRemoteStart", "AuthorizeRemoteStop", "ChargeDetailRecord"}
+    {
+        "AuthorizeStart",
+        "AuthorizeStop",
+        "AuthorizeRemoteStart",
+        "AuthorizeRemoteStop",
+        "AuthorizeRemoteReservationStart",
+        "AuthorizeRemoteReservationStop",
+        "ChargeDetailRecord",
+    }
 )
 
 
@@ -142,6 +150,22 @@ def signing_key_ids(exchange: bytes) -> list[str]:
         for message in (recorded["request"], recorded["response"])
         for key_id in key_ids(message["headers"].get(_SIGNATURE_INPUT, ""))
     ]
+
+
+def session_ids(*bodies: bytes) -> list[str]:
+    """Return the SessionIDs that OICP messages name, without those that name none."""
+    return [text for body in bodies if (text := _session_id(body)) is not None]
+
+
+def is_agreement(response: bytes) -> bool:
+    """Return whether the body of an OICP response is no refusal."""
+    try:
+        members = orjson.loads(response)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(members, dict) and (
+        members.get("Result") is True or members.get("AuthorizationStatus") == "Authorized"
+    )
 
 
 def _session_id(body: bytes) -> str | None:

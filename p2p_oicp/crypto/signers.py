@@ -108,7 +108,7 @@ class MessageSigner:
         self.keys = keys
         self._key_ring = key_ring
         self._clock = clock
-        self._needs_signature = needs_signature
+        self.needs_signature = needs_signature
         self._nonce = nonce
 
     def replace_keys(self, keys: OwnKeys) -> None:
@@ -116,7 +116,7 @@ class MessageSigner:
         self.keys = keys
 
     def sign(self, *, to: str | None, method: str, url: str, body: bytes) -> Mapping[str, str]:
-        if to is None or not self._needs_signature(to):
+        if to is None or not self.needs_signature(to):
             return _NO_HEADERS
         authority, path, query = split_target(url)
         now = self._clock.time()
@@ -128,7 +128,7 @@ class MessageSigner:
     def verify_response(
         self, *, to: str | None, request_headers: Mapping[str, str], response: SignedResponseParts
     ) -> None:
-        if to is None or not self._needs_signature(to):
+        if to is None or not self.needs_signature(to):
             return
         signature = verify_response(response, request_headers, self._key_ring.find, self._clock.time())
         # A valid signature of another peer proves nothing about this one.

@@ -25,7 +25,8 @@ Wake-ups
     that sends a verified request, says hello or appears by mDNS.
 
 Between nodes
-    `node_protocol`: session status, and store epochs, by which a node learns that a database was replaced.
+    `node_protocol`: session status and export, verdicts on CDRs. `store_epochs`: which databases this node and its
+    peers have had, told in `hello`.
 
 Shutdown
     Workers are cancelled. What was sent and not yet recorded is sent again at the next start.
@@ -36,14 +37,10 @@ Where to read next
 
 from p2p_oicp.client import PeerClient
 from p2p_oicp.delivery.change_batches import DatasetCodec
-from p2p_oicp.delivery.node_protocol import (
-    HttpSessionStatusClient,
-    SessionStatus,
-    SessionStatusClient,
-    StoreEpochExchange,
-)
+from p2p_oicp.delivery.node_protocol import HttpNodeClient, NodeClient, SessionStatus
 from p2p_oicp.delivery.outbox import DeliveryTarget, OutboxDispatcher
 from p2p_oicp.delivery.replication import DatasetReplicator, DatasetTarget, PeerDatasetTarget
+from p2p_oicp.delivery.store_epochs import StoreEpochs
 from p2p_oicp.delivery.wakeup import ExponentialBackoff, PeerLiveness, Wakeup, WakeupRegistry
 
 __all__ = [
@@ -52,14 +49,14 @@ __all__ = [
     "DatasetTarget",
     "DeliveryTarget",
     "ExponentialBackoff",
-    "HttpSessionStatusClient",
+    "HttpNodeClient",
+    "NodeClient",
     "OutboxDispatcher",
     "PeerClient",
     "PeerDatasetTarget",
     "PeerLiveness",
     "SessionStatus",
-    "SessionStatusClient",
-    "StoreEpochExchange",
+    "StoreEpochs",
     "Wakeup",
     "WakeupRegistry",
 ]

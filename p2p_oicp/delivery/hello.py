@@ -1,6 +1,6 @@
 """Hello: a node that has started, or has new keys, tells its peers, so that they send at once what waits for it.
 
-``POST /p2p/v1/hello`` names the node and its parties, and carries the store epochs (`StoreEpochExchange`); the response
+``POST /p2p/v1/hello`` names the node and its parties, and carries the store epochs (`StoreEpochs`); the response
 has the same members. This is the client's side, and what both sides read.
 """
 
@@ -14,8 +14,8 @@ import orjson
 import structlog
 
 from p2p_oicp.client import AuthenticatedPeerClient
-from p2p_oicp.delivery.node_protocol import StoreEpochExchange
-from p2p_oicp.delivery.wakeup import ExponentialBackoff
+from p2p_oicp.delivery.store_epochs import StoreEpochs
+from p2p_oicp.delivery.wakeup import ExponentialBackoff, WakeupRegistry
 from p2p_oicp.errors import PeerError, PeerRejected
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.peers import Peer, Profile
@@ -32,7 +32,8 @@ class HelloClient:
     Args:
         local_peer: this node's own company, which hello names.
         client: signs the request.
-        store_epochs: what is sent of our database, and received of the peer's.
+        store_epochs: what is sent of our databases, and received of the peer's.
+        wakeups: wakes the replicators of a peer whose database was replaced.
         backoff: how long to wait after failures.
     """
 
@@ -41,11 +42,13 @@ class HelloClient:
         local_peer: Peer,
         *,
         client: AuthenticatedPeerClient,
-        store_epochs: StoreEpochExchange,
+        store_epochs: StoreEpochs,
+        wakeups: WakeupRegistry,
         backoff: ExponentialBackoff,
     ) -> None:
         self._client = client
         self._store_epochs = store_epochs
+        self._wakeups = wakeups
         self._backoff = backoff
         self._identity_members = identity_members(local_peer)
 
@@ -73,7 +76,7 @@ class HelloClient:
             await asyncio.sleep(self._backoff.delay(failures))
 
     async def _send(self, peer: Peer) -> None:
-        hello = orjson.dumps({**self._identity_members, **await self._store_epochs.hello_fields(peer)})
+        hello = orjson.dumps({**self._identity_members, **self._store_epochs.hello_members()})
         _, body = await self._client.request(peer, "POST", HELLO_PATH, hello, deadline=_TIMEOUT_SECONDS)
         try:
             response = parse_hello(body)
@@ -81,7 +84,7 @@ class HelloClient:
             return
         # Another node may have the peer's address by now: its epoch is not the peer's.
         if any(peer.handles_party(party) for party in parties_of(response)):
-            await self._store_epochs.record_hello(peer, response)
+            await self._store_epochs.record_hello(peer, response, self._wakeups)
 
 
 def identity_members(local_peer: Peer) -> dict[str, object]:

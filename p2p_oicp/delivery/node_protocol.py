@@ -1,130 +1,189 @@
-"""Requests between nodes below ``/p2p/v1``, beside OICP: the client's side.
+"""Requests between nodes below ``/p2p/v1``, beside OICP: the client's side (DESIGN section 4).
 
-**Session status** (``GET sessions/{SessionID}``): the state of a session at the peer, for a start whose response was
-lost.
+**Session status** (``GET sessions/{SessionID}``): what a peer knows of a session, for a start whose response was lost
+and for a message of a session that a restored database does not have.
 
-**Store epochs** (fields of ``POST hello``): each node sends the epoch of its database, and the one that it knows of the
-other's. So each learns when the other's database was replaced or restored (it gets our datasets again), and when its
-own was: then it asks for the CDRs that it has lost, and accepts messages of sessions that it does not have.
+**Session export** (``GET sessions``, ``GET cdrs``): all that a peer has of the time that a restored database has lost.
+
+**Verdicts** (``POST cdr-verdicts``): what the EMP's backend says of a CDR, after the CDR was acknowledged.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
+import msgspec
 import orjson
-import structlog
 
 from p2p_oicp.client import AuthenticatedPeerClient
-from p2p_oicp.delivery.wakeup import Wakeup, WakeupRegistry
 from p2p_oicp.errors import PeerProtocolError, PeerRejected
 from p2p_oicp.oicp import OperatorID, ProviderID, SessionID
 from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.peers import Peer
-from p2p_oicp.storage import Store, peer_state
+from p2p_oicp.storage.outbox import OutboxMessage
 
-log = structlog.get_logger(__name__)
+#: The operation of a verdict in the outbox; it is none of OICP.
+CDR_VERDICT = "CdrVerdict"
+SESSIONS_PATH, CDRS_PATH, VERDICTS_PATH = "/p2p/v1/sessions", "/p2p/v1/cdrs", "/p2p/v1/cdr-verdicts"
+#: The state of a session that a node does not know, or that is none of the asking party's.
+UNKNOWN = "unknown"
 
 _STATUS_TIMEOUT_SECONDS = 5.0
+_EXPORT_TIMEOUT_SECONDS = 30.0
+_VERDICT_TIMEOUT_SECONDS = 10.0
+_NOT_FOUND = 404
+
+PartyID = OperatorID | ProviderID
+ItemT = TypeVar("ItemT")
 
 
-@dataclass(frozen=True, slots=True)
-class SessionStatus:
-    """A session as the peer has it: its `SessionState` there, and the CPO's partner session id."""
+class SessionEvent(msgspec.Struct, frozen=True):
+    """One line of a session's log; ``at`` in seconds since the epoch."""
+
+    at: float
+    event: str
+
+
+class SessionStatus(msgspec.Struct, frozen=True, rename="pascal"):
+    """A session as a node has it, for its other party.
+
+    Attributes:
+        state: its `SessionState` there, or `UNKNOWN`.
+        kind: by what it was opened.
+        unconfirmed: the node has rebuilt it from a message, and knows nothing of it itself.
+        gaps: of an unknown one: the times of which the node's database has lost messages.
+        evidence: an evidence file with its signed exchanges, if it was asked for and is there.
+    """
 
     state: str
-    cpo_partner_session_id: str | None = None
+    kind: str = ""
+    session_id: str = msgspec.field(default="", name="SessionID")
+    operator_id: str = msgspec.field(default="", name="OperatorID")
+    provider_id: str = msgspec.field(default="", name="ProviderID")
+    evse_key: str = ""
+    identification_key: str = ""
+    stop_identification_keys: str = ""
+    cpo_partner_session_id: str | None = msgspec.field(default=None, name="CPOPartnerSessionID")
+    emp_partner_session_id: str | None = msgspec.field(default=None, name="EMPPartnerSessionID")
+    created_at: float = 0.0
+    unconfirmed: bool = False
+    events: tuple[SessionEvent, ...] = ()
+    gaps: tuple[tuple[float, float], ...] = ()
+    evidence: str | None = None
+
+    @property
+    def is_known(self) -> bool:
+        return self.state != UNKNOWN
 
 
-class SessionStatusClient(Protocol):
-    """Asks peers for the status of sessions."""
+class ExportedCdr(msgspec.Struct, frozen=True, rename="pascal"):
+    """A CDR as a node has stored it, byte for byte, and its `CdrState` there."""
+
+    record: msgspec.Raw
+    state: str
+    code: str = ""
+    text: str = ""
+    received_at: float = 0.0
+
+
+class ExportPage(msgspec.Struct, frozen=True, rename="pascal"):
+    """A page of an export; ``cursor`` continues it, None: it is the last one."""
+
+    items: msgspec.Raw
+    cursor: str | None = None
+
+
+_decode_status = msgspec.json.Decoder(SessionStatus).decode
+_decode_page = msgspec.json.Decoder(ExportPage).decode
+
+
+class NodeClient(Protocol):
+    """Asks peers' nodes what they know; all methods raise PeerError."""
 
     async def get_status(
-        self, peer: Peer, party: OperatorID | ProviderID, session_id: SessionID
-    ) -> SessionStatus | None:
-        """Return the status of a session of our ``party`` at a peer, None if it has none. Raises PeerError."""
+        self, peer: Peer, party: PartyID, session_id: SessionID, *, with_evidence: bool = False
+    ) -> SessionStatus:
+        """Return the status of a session of our ``party`` at a peer.
+
+        Raises PeerRejected where the peer is no node.
+        """
+
+    def export_sessions(self, peer: Peer, party: PartyID, since: float) -> AsyncIterator[SessionStatus]:
+        """Yield the sessions of our ``party`` that were opened since (seconds since the epoch), with evidence."""
+
+    def export_cdrs(self, peer: Peer, party: PartyID, since: float) -> AsyncIterator[ExportedCdr]:
+        """Yield the CDRs of our ``party`` that the peer has received since (seconds since the epoch)."""
+
+    async def send_verdict(self, peer: Peer, message: OutboxMessage) -> None:
+        """Send a verdict of the outbox to the CPO's node; PeerRejected where it is refused for good."""
 
 
-class HttpSessionStatusClient:
-    """Session status over HTTP."""
+class HttpNodeClient:
+    """The `NodeClient` over HTTP."""
 
     def __init__(self, client: AuthenticatedPeerClient) -> None:
         self._client = client
 
     async def get_status(
-        self, peer: Peer, party: OperatorID | ProviderID, session_id: SessionID
-    ) -> SessionStatus | None:
-        party_parameter = "operator" if isinstance(party, OperatorID) else "provider"
-        path = f"/p2p/v1/sessions/{quote(session_id.text)}?{urlencode({party_parameter: party.text})}"
+        self, peer: Peer, party: PartyID, session_id: SessionID, *, with_evidence: bool = False
+    ) -> SessionStatus:
+        query = _party_query(party) | ({"evidence": "true"} if with_evidence else {})
+        path = f"{SESSIONS_PATH}/{quote(session_id.text)}?{urlencode(query)}"
+        status, body = await self._client.request(
+            peer, "GET", path, deadline=_STATUS_TIMEOUT_SECONDS, expected_statuses=(_NOT_FOUND,)
+        )
+        # Any other system answers 404 as well, to a path that it does not have; only a node adds this code.
+        if status == _NOT_FOUND and _code_in(body) != StatusCodeValue.SESSION_INVALID:
+            raise PeerRejected(peer.name, "it is no node: HTTP 404", http_status=status)
         try:
-            _, body = await self._client.request(peer, "GET", path, deadline=_STATUS_TIMEOUT_SECONDS)
-        except PeerRejected as error:
-            # Any other system answers 404 as well, to a path that it does not have; only a node adds this code.
-            if error.code == StatusCodeValue.SESSION_INVALID:
-                return None
-            raise
-        try:
-            members = orjson.loads(body)
-            return SessionStatus(str(members["state"]), members.get("CPOPartnerSessionID"))
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise PeerProtocolError(peer.name, f"its session status cannot be read: {error!r}") from error
+            return _decode_status(body)
+        except msgspec.MsgspecError as error:
+            raise PeerProtocolError(peer.name, f"its session status cannot be read: {error}") from error
 
+    async def export_sessions(self, peer: Peer, party: PartyID, since: float) -> AsyncIterator[SessionStatus]:
+        async for item in self._export(peer, SESSIONS_PATH, party, since, SessionStatus):
+            yield item
 
-class StoreEpochExchange:
-    """Compares store epochs with peers, and starts the resync that a new one requires.
+    async def export_cdrs(self, peer: Peer, party: PartyID, since: float) -> AsyncIterator[ExportedCdr]:
+        async for item in self._export(peer, CDRS_PATH, party, since, ExportedCdr):
+            yield item
 
-    Args:
-        store: has the epochs that are known of peers.
-        wakeups: a peer with a new epoch is woken, so that replication starts again.
-        own_epoch: the epoch of our database.
-        store_replaced: is set when a peer saw an older epoch of ours; None where no CDRs can be missing (no EMP).
-
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        wakeups: WakeupRegistry,
-        own_epoch: peer_state.StoreEpoch,
-        store_replaced: Wakeup | None,
-    ) -> None:
-        self._store_replaced = store_replaced
-        self._own_epoch = own_epoch
-        self._store = store
-        self._wakeups = wakeups
-
-    async def hello_fields(self, peer: Peer) -> dict[str, int | None]:
-        """Return the fields of a hello to a peer: our epoch, and the last one of the peer's database."""
-        peer_epoch = await self._store.write(lambda tx: peer_state.peer_epoch(tx, peer.id))
-        return {"store": self._own_epoch.epoch_id, "remembers": peer_epoch}
-
-    async def record_hello(self, peer: Peer, fields: dict[str, object]) -> None:
-        """Record the fields of a peer's hello; fields that are missing or of another type are ignored."""
-        peer_epoch, remembered_epoch = fields.get("store"), fields.get("remembers")
-        if _is_epoch_id(remembered_epoch) and remembered_epoch != self._own_epoch.epoch_id:
-            await self._record_epoch_mismatch(peer)
-        if isinstance(peer_epoch, int) and _is_epoch_id(peer_epoch):
-            await self._record_peer_epoch(peer, peer_epoch)
-
-    async def _record_peer_epoch(self, peer: Peer, epoch_id: int) -> None:
-        if await self._store.write(lambda tx: peer_state.record_peer_epoch(tx, peer.id, epoch_id)):
-            log.warning(
-                "peer.store_epoch_changed",
-                peer=peer.name,
-                meaning="its database was replaced: it gets all our datasets again",
+    async def _export(
+        self, peer: Peer, path: str, party: PartyID, since: float, item_type: type[ItemT]
+    ) -> AsyncIterator[ItemT]:
+        query = _party_query(party) | {"since": f"{since:.3f}"}
+        cursor: str | None = ""
+        while cursor is not None:
+            query["cursor"] = cursor
+            _, body = await self._client.request(
+                peer, "GET", f"{path}?{urlencode(query)}", deadline=_EXPORT_TIMEOUT_SECONDS
             )
-            self._wakeups.notify_all(peer.id)
+            try:
+                page = _decode_page(body)
+                items = msgspec.json.decode(page.items, type=list[item_type])  # type: ignore[valid-type]
+            except msgspec.MsgspecError as error:
+                raise PeerProtocolError(peer.name, f"its export cannot be read: {error}") from error
+            for item in items:
+                yield item
+            if page.cursor == cursor:
+                raise PeerProtocolError(peer.name, "its export has a page that continues with itself")
+            cursor = page.cursor
 
-    async def _record_epoch_mismatch(self, peer: Peer) -> None:
-        if await self._store.write(lambda tx: peer_state.mark_epoch_mismatch(tx, peer.id)):
-            meaning = "our database was replaced or restored: the peer's records are asked for again"
-            log.warning("peer.saw_older_epoch", peer=peer.name, meaning=meaning)
-            if self._store_replaced is not None:
-                self._store_replaced.set()
+    async def send_verdict(self, peer: Peer, message: OutboxMessage) -> None:
+        path = f"{VERDICTS_PATH}?{urlencode({'provider': message.sender_id or ''})}"
+        await self._client.request(peer, "POST", path, message.body, deadline=_VERDICT_TIMEOUT_SECONDS)
 
 
-def _is_epoch_id(value: object) -> bool:
-    # bool is an int in Python; and a larger number would not fit into SQLite's integers.
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62
+def _party_query(party: PartyID) -> dict[str, str]:
+    return {"operator" if isinstance(party, OperatorID) else "provider": party.text}
+
+
+def _code_in(body: bytes) -> str | None:
+    try:
+        members = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    status = members.get("StatusCode") if isinstance(members, Mapping) else None
+    return str(status.get("Code")) if isinstance(status, Mapping) else None

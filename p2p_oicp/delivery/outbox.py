@@ -19,6 +19,7 @@ from p2p_oicp.clock import Clock
 from p2p_oicp.delivery.wakeup import CIRCUIT_BREAKER_THRESHOLD, DestinationWakeup, ExponentialBackoff
 from p2p_oicp.errors import PeerBusy, PeerError, PeerProtocolError, PeerRejected, StoreError
 from p2p_oicp.storage import Store, Transaction, outbox, peer_state
+from p2p_oicp.storage.cdrs import Verdict
 from p2p_oicp.storage.outbox import OutboxMessage
 
 log = structlog.get_logger(__name__)
@@ -35,11 +36,20 @@ class DeliveryTarget(Protocol):
     def name(self) -> str:
         """Return the name of the destination, for logs and errors."""
 
-    async def send(self, message: OutboxMessage) -> None:
-        """Transmit a message; raises PeerError, and PeerRejected where it is refused for good."""
+    async def send(self, message: OutboxMessage) -> Verdict | None:
+        """Transmit a message; return what was said of a CDR, None of other messages.
 
-    def on_delivered(self, tx: Transaction, message: OutboxMessage, now: float) -> None:
+        Raises PeerError, and PeerRejected where the message is refused for good.
+        """
+
+    def on_delivered(self, tx: Transaction, message: OutboxMessage, verdict: Verdict | None, now: float) -> None:
         """Apply the effect of an acknowledgement, in the transaction that deletes the message."""
+
+    def on_dead(self, tx: Transaction, message: OutboxMessage, error: PeerRejected, now: float) -> None:
+        """Apply the effect of a refusal for good, in the transaction that makes the message a dead letter."""
+
+    def on_committed(self, message: OutboxMessage) -> None:
+        """Learn that such a transaction is committed."""
 
 
 class OutboxDispatcher:
@@ -116,11 +126,12 @@ class OutboxDispatcher:
     async def _deliver(self, message: OutboxMessage) -> None:
         bound_log = self._log.bind(operation=message.operation, session_id=message.session_key)
         try:
-            await self._target.send(message)
+            verdict = await self._target.send(message)
         except PeerError as error:
             if isinstance(error, PeerRejected) and not _is_missing_endpoint(error):
                 bound_log.warning("outbox.dead_lettered", error=str(error), code=error.code)
                 await self._store.write(partial(self._mark_dead, message=message, error=error))
+                self._target.on_committed(message)
                 return
             bound_log.info("delivery.retry_scheduled", error=str(error), attempts=message.attempts + 1)
             await self._store.write(partial(self._reschedule, message=message, error=error))
@@ -132,17 +143,19 @@ class OutboxDispatcher:
             await self._store.write(partial(self._reschedule, message=message, error=failure))
         else:
             bound_log.info("outbox.delivered", attempts=message.attempts + 1)
-            await self._store.write(lambda tx: self._mark_delivered(tx, message))
+            await self._store.write(lambda tx: self._mark_delivered(tx, message, verdict))
+            self._target.on_committed(message)
 
-    def _mark_delivered(self, tx: Transaction, message: OutboxMessage) -> None:
+    def _mark_delivered(self, tx: Transaction, message: OutboxMessage, verdict: Verdict | None) -> None:
         now = self._clock.time()
         outbox.delete(tx, message.id)
-        self._target.on_delivered(tx, message, now)
+        self._target.on_delivered(tx, message, verdict, now)
         peer_state.mark_success(tx, self._destination, now)
 
     def _mark_dead(self, tx: Transaction, message: OutboxMessage, error: PeerRejected) -> None:
         now = self._clock.time()
         outbox.mark_dead(tx, message.id, now, str(error))
+        self._target.on_dead(tx, message, error, now)
         # A refusal is an answer: the destination is up.
         peer_state.mark_success(tx, self._destination, now)
 

@@ -179,7 +179,7 @@ class DatasetReplicator:
         now = self._clock.time()
         health = peer_state.health_now(self._store, self._destination)
         peer_epoch = peer_state.peer_epoch_now(self._store, self._peer.id)
-        # The peer has another database than the batch was planned for; `record_peer_epoch` has reset its cursors.
+        # The peer has another database than the batch was planned for; `record_peer_epochs` has reset its cursors.
         if peer_epoch != self._peer_epoch:
             self._batch, self._snapshot, self._peer_epoch = None, None, peer_epoch
         # A time further ahead than any backoff means that the clock was set back, and does not count.

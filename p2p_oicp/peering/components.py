@@ -13,7 +13,7 @@ from p2p_oicp.client import HttpTransport
 from p2p_oicp.clock import Clock
 from p2p_oicp.config import Settings
 from p2p_oicp.crypto import KeyRing, MessageSigner, OwnKeys, PrivateKey, ReplayCache, read_own_keys
-from p2p_oicp.crypto.keystore import OwnKey
+from p2p_oicp.crypto.keystore import HISTORY_FILE, PRIVATE_KEY_FILE, OwnKey
 from p2p_oicp.crypto.tls import TlsIdentity
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.peering.directory import PeerDirectory
@@ -140,7 +140,8 @@ def _read_identity(
 
 def read_signing_keys(path: Path, policy: SecurityPolicy) -> OwnKeys:
     """Return our signing keys; raise ConfigurationError if they are needed and cannot be used."""
-    if policy.needs_own_keys() or path.exists():
+    # Other files may stand there without keys: `storage.epochs` writes one for every node.
+    if policy.needs_own_keys() or (path / PRIVATE_KEY_FILE).exists() or (path / HISTORY_FILE).exists():
         return read_own_keys(path)
     # An insecure node needs no keys, but its descriptor has to be signed: by a key that lives as long as the process.
     key = PrivateKey.generate()

@@ -13,9 +13,15 @@ import structlog
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.crypto import KeyRing, SignedRequestParts, SignedResponseParts
-from p2p_oicp.crypto.evidence_file import write_evidence
-from p2p_oicp.crypto.exchange import PreparedExchange, prepare_exchange, signing_key_ids
-from p2p_oicp.errors import ConfigurationError, StoreError
+from p2p_oicp.crypto.evidence_file import read_evidence, write_evidence
+from p2p_oicp.crypto.exchange import (
+    PreparedExchange,
+    is_agreement,
+    prepare_exchange,
+    session_ids,
+    signing_key_ids,
+)
+from p2p_oicp.errors import ConfigurationError, StoreError, VerificationError
 from p2p_oicp.oicp import SessionID
 from p2p_oicp.peering.directory import PeerDirectory
 from p2p_oicp.peers import PeerRegistry
@@ -191,6 +197,28 @@ class EvidenceService:
                 f"exchanges of session {session_id} were with {', '.join(found)}; say with whom: --peer NAME"
             )
         return found[0]
+
+    def is_needed_from(self, peer: str) -> bool:
+        """Return whether the messages of a peer, by name, are signed, so that there is evidence."""
+        return self._identity.signer.needs_signature(peer)
+
+    def has_own_signature(self, session_id: SessionID, file: bytes) -> bool:
+        """Return whether an evidence file shows that this node has agreed to a session: by its own signature.
+
+        That is a request or a response of that session, signed with a key of ours, in an exchange that was no refusal:
+        this node signs refusals of sessions that never existed, too.
+        """
+        own_keys = {entry.public.key_id for entry in self._identity.signer.keys.entries}
+        try:
+            statements = read_evidence(file).statements
+        except VerificationError:
+            return False
+        return any(
+            own_keys & {request.key.key_id, response.key.key_id}
+            and is_agreement(response.body)
+            and session_id.key in {SessionID(text).key for text in session_ids(request.body, response.body)}
+            for request, response in zip(statements[::2], statements[1::2], strict=True)
+        )
 
     async def _key_records(self, exchanges: list[bytes]) -> list[_KeyRecord]:
         """Return the keys that the exchanges were signed with, as far as they are known or stored."""

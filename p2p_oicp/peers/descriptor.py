@@ -35,6 +35,7 @@ from p2p_oicp.errors import ConfigurationError, VerificationError
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.oicp.operations import OPERATIONS, Party
 from p2p_oicp.peers.models import (
+    EXTENSIONS,
     Peer,
     parse_base_url,
     parse_certificate,
@@ -216,6 +217,7 @@ def _descriptor_to_json(descriptor: Descriptor) -> dict[str, object]:
         "operations": list(descriptor.operations),
         "security": {"require": list(descriptor.require)},
         "software": descriptor.software,
+        "extensions": list(EXTENSIONS),
         "issued_at": descriptor.issued_at,
     }
 

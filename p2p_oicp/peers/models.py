@@ -98,10 +98,19 @@ class Peer:
         keys = self._operator_keys if isinstance(party, OperatorID) else self._provider_keys
         return party.key in keys
 
+    @property
+    def party_keys(self) -> frozenset[str]:
+        """The keys of all its parties, which identify its company across databases."""
+        return self._operator_keys | self._provider_keys
+
     def serves(self, operation_name: str) -> bool:
         """Return whether the peer serves an operation."""
         return self.services is None or operation_name in self.services
 
+
+#: What this node offers to other nodes beside OICP, as its descriptor and its hello name it (DESIGN section 4).
+VERDICTS_EXTENSION, EXPORT_EXTENSION = "cdr-verdicts", "session-export"
+EXTENSIONS = (VERDICTS_EXTENSION, EXPORT_EXTENSION)
 
 IpNetwork = IPv4Network | IPv6Network
 CredentialType = Literal["signature", "mtls"]

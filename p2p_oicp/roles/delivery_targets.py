@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from p2p_oicp.backends import Backend
 from p2p_oicp.client import OicpReply
-from p2p_oicp.delivery import PeerClient
+from p2p_oicp.delivery import NodeClient, PeerClient, WakeupRegistry
+from p2p_oicp.delivery.node_protocol import CDR_VERDICT
 from p2p_oicp.errors import PeerError, PeerProtocolError, PeerRejected, PeerUnauthorized
 from p2p_oicp.oicp import Acknowledgement, Message, StatusCodeValue
 from p2p_oicp.oicp.enums import INDETERMINATE_CODES
@@ -16,9 +17,10 @@ from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peering.evidence_recorder import ExchangeRecorder
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import EMP_BACKEND
+from p2p_oicp.roles.verdicts import PendingVerdicts, log_refusal, read_verdict, store_backend_verdict
 from p2p_oicp.storage import Transaction, cdrs, sessions
+from p2p_oicp.storage.cdrs import CdrState, Verdict
 from p2p_oicp.storage.outbox import OutboxMessage
-from p2p_oicp.storage.sessions import SessionState
 
 _CDR = "ChargeDetailRecord"
 # These speak of the contract or of the other side's settings: a person corrects that, and then the message is accepted.
@@ -29,30 +31,31 @@ _CDR_RETRYABLE_CODES = _RETRYABLE_CODES | {StatusCodeValue.NO_VALID_CONTRACT, St
 _UNPROCESSABLE_STATUSES = frozenset({400, 413, 422})
 
 
-class _SessionMessageTarget:
-    def on_delivered(self, tx: Transaction, message: OutboxMessage, now: float) -> None:
-        """Add the delivery to the session's events; a delivered CDR settles the session."""
-        sessions.add_event(tx, message.role, message.session_key, now, f"{message.operation} delivered")
-        if message.operation == _CDR:
-            cdrs.mark_forwarded(tx, message.role, message.session_key, now)
-            sessions.transition(tx, message.role, message.session_key, now, SessionState.SETTLED)
-
-
-class PeerDeliveryTarget(_SessionMessageTarget):
+class PeerDeliveryTarget:
     """Delivers to a peer as it is now; a change of its entry stops its workers and starts others."""
 
-    def __init__(self, peer: Peer, client: PeerClient, recorder: ExchangeRecorder) -> None:
+    def __init__(self, peer: Peer, client: PeerClient, nodes: NodeClient, recorder: ExchangeRecorder) -> None:
         self.name = peer.name
         self._peer = peer
         self._client = client
+        self._nodes = nodes
         self._recorder = recorder
 
-    async def send(self, message: OutboxMessage) -> None:
+    async def send(self, message: OutboxMessage) -> Verdict | None:
+        if message.operation == CDR_VERDICT:
+            await self._nodes.send_verdict(self._peer, message)
+            return None
         try:
             reply = await self._call(message)
+            # A node that has stored the CDR says what its backend says of it: a refusal too is no dead letter then.
+            if message.operation == _CDR and (verdict := read_verdict(reply.message)) is not None:
+                if verdict.state is CdrState.DISPUTED:
+                    log_refusal(message.role, message.session_key, verdict)
+                return verdict
             raise_for_refusal(self.name, reply.message, reply.http_status)
         except PeerRejected as error:
             raise _classify_rejection(message, error) from error
+        return Verdict(CdrState.DELIVERED) if message.operation == _CDR else None
 
     async def _call(self, message: OutboxMessage) -> OicpReply:
         operation = OPERATION_BY_NAME[message.operation]
@@ -67,23 +70,65 @@ class PeerDeliveryTarget(_SessionMessageTarget):
         await self._recorder.record(reply.exchange)
         return reply
 
+    def on_delivered(self, tx: Transaction, message: OutboxMessage, verdict: Verdict | None, now: float) -> None:
+        """Add the delivery to the session's events; a CDR that is delivered for good settles the session."""
+        sessions.add_event(tx, message.role, message.session_key, now, f"{message.operation} delivered")
+        if verdict is not None:
+            cdrs.apply_verdict(tx, message.role, message.session_key, verdict, now)
 
-class BackendDeliveryTarget(_SessionMessageTarget):
-    """Delivers to our own EMP backend."""
+    def on_dead(self, tx: Transaction, message: OutboxMessage, error: PeerRejected, now: float) -> None:
+        """Mark the CDR that the peer's node refused."""
+        if message.operation == _CDR:
+            verdict = Verdict(CdrState.DEAD, error.code or "", error.reason)
+            cdrs.apply_verdict(tx, message.role, message.session_key, verdict, now)
+
+    def on_committed(self, message: OutboxMessage) -> None:
+        del message
+
+
+class BackendDeliveryTarget:
+    """Delivers to our own EMP backend; what it says of a CDR is told to the CPO's node."""
 
     name = EMP_BACKEND
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, verdicts: PendingVerdicts, wakeups: WakeupRegistry) -> None:
         self._backend = backend
+        self._verdicts = verdicts
+        self._wakeups = wakeups
+        self._verdicts_in_outbox: dict[str, str] = {}
 
-    async def send(self, message: OutboxMessage) -> None:
+    async def send(self, message: OutboxMessage) -> Verdict | None:
         operation = OPERATION_BY_NAME[message.operation]
         request = operation.request.from_json(message.body)
         try:
             reply = await self._backend.call(operation, request, sender=message.sender_id)
             raise_for_refusal(self.name, reply)
         except PeerRejected as error:
-            raise _classify_rejection(message, error) from error
+            classified = _classify_rejection(message, error)
+            if message.operation == _CDR and isinstance(classified, PeerRejected):
+                verdict = Verdict(CdrState.DISPUTED, error.code or "", error.reason)
+                log_refusal(message.role, message.session_key, verdict)
+                return verdict
+            raise classified from error
+        return Verdict(CdrState.ACCEPTED) if message.operation == _CDR else None
+
+    def on_delivered(self, tx: Transaction, message: OutboxMessage, verdict: Verdict | None, now: float) -> None:
+        """Add the delivery to the session's events; store the verdict, and enqueue it if nobody waits for it."""
+        key = message.session_key
+        sessions.add_event(tx, message.role, key, now, f"{message.operation} delivered")
+        if verdict is not None:
+            peer = store_backend_verdict(tx, message, verdict, now, is_awaited=self._verdicts.take(key))
+            if peer is not None:
+                self._verdicts_in_outbox[key] = peer
+
+    def on_dead(self, tx: Transaction, message: OutboxMessage, error: PeerRejected, now: float) -> None:
+        del tx, message, error, now  # a notification that the backend refuses; a CDR is disputed instead
+
+    def on_committed(self, message: OutboxMessage) -> None:
+        if message.operation == _CDR:
+            self._verdicts.resolve(message.session_key)
+        if (peer := self._verdicts_in_outbox.pop(message.session_key, None)) is not None:
+            self._wakeups.notify_outbox(peer)
 
 
 def _classify_rejection(message: OutboxMessage, error: PeerRejected) -> PeerError:

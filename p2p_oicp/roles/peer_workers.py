@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 
 from p2p_oicp.concurrency import TaskSupervisor, Worker
-from p2p_oicp.delivery import DatasetReplicator, ExponentialBackoff, OutboxDispatcher, PeerDatasetTarget
+from p2p_oicp.delivery import DatasetReplicator, ExponentialBackoff, NodeClient, OutboxDispatcher, PeerDatasetTarget
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.peering import PeersChanged
 from p2p_oicp.peers import Peer
@@ -26,6 +26,7 @@ class PeerWorkerPool:
 
     Args:
         services: of the node.
+        nodes: tells peers' nodes what OICP has no message for.
         supervisor: runs the workers, and restarts one that fails.
         backoff: the waits of dispatchers, replicators and pullers after failures.
         send_hello: sends hello to a peer until it is acknowledged.
@@ -35,11 +36,13 @@ class PeerWorkerPool:
         self,
         services: Services,
         *,
+        nodes: NodeClient,
         supervisor: TaskSupervisor,
         backoff: ExponentialBackoff,
         send_hello: Callable[[Peer], Awaitable[None]],
     ) -> None:
         self._services = services
+        self._nodes = nodes
         self._supervisor = supervisor
         self._backoff = backoff
         self._send_hello = send_hello
@@ -68,7 +71,7 @@ class PeerWorkerPool:
         services = self._services
         wakeup = services.wakeups.register(Destination(peer.id))
         # The dispatcher has no transaction at the moment of the reply, so the exchange is recorded in one of its own.
-        target = PeerDeliveryTarget(peer, services.peers, services.recorder)
+        target = PeerDeliveryTarget(peer, services.peers, self._nodes, services.recorder)
         dispatcher = OutboxDispatcher(
             target, store=services.store, wakeup=wakeup, clock=services.clock, backoff=self._backoff
         )

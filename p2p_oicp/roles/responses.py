@@ -5,9 +5,10 @@ They are built as plain dictionaries: three times cheaper than dumping models, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Protocol
 from urllib.parse import parse_qs
 
@@ -115,11 +116,15 @@ _SUCCESS_STATUS = status_code(StatusCodeValue.SUCCESS)
 
 
 def acknowledgement_response(
-    code: str = StatusCodeValue.SUCCESS, info: str | None = None, ids: SessionIds = NO_IDS
+    code: str = StatusCodeValue.SUCCESS,
+    info: str | None = None,
+    ids: SessionIds = NO_IDS,
+    *,
+    extra: Mapping[str, object] = MappingProxyType({}),
 ) -> OperationResponse:
-    """Return an Acknowledgement; its Result is true exactly for 000 (M3)."""
+    """Return an Acknowledgement; its Result is true exactly for 000 (M3). ``extra``: members beside OICP's."""
     is_success = code == StatusCodeValue.SUCCESS
-    members = {"Result": is_success, "StatusCode": status_code(code, info), **ids.members()}
+    members = {"Result": is_success, "StatusCode": status_code(code, info), **ids.members(), **extra}
     return OperationResponse(orjson.dumps(members), is_refusal=not is_success)
 
 

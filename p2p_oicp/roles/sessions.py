@@ -23,7 +23,6 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
-import orjson
 
 from p2p_oicp.concurrency import SingleFlight
 from p2p_oicp.crypto.exchange import PreparedExchange
@@ -36,9 +35,8 @@ from p2p_oicp.oicp import (
     StatusCodeValue,
 )
 from p2p_oicp.oicp.common import token_key
-from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
-from p2p_oicp.roles.responses import SessionIds
+from p2p_oicp.roles.lost_sessions import LostSessions, Outcome
 from p2p_oicp.storage import Store, Transaction, cdrs, sessions
 from p2p_oicp.storage.sessions import REFUSED_STATES, STOPPABLE_STATES, Session, SessionState
 
@@ -46,7 +44,6 @@ from p2p_oicp.storage.sessions import REFUSED_STATES, STOPPABLE_STATES, Session,
 AUTHORIZE = "authorize"
 REMOTE = "remote"
 RESERVATION = "reservation"
-_NOT_FOUND = 404
 
 
 class IdempotencyKey(NamedTuple):
@@ -176,9 +173,10 @@ class StopReply(msgspec.Struct, frozen=True):
 class SessionService:
     """The sessions of one role; shared by its handlers, because a stop has to know of starts under way."""
 
-    def __init__(self, role: str, services: Services) -> None:
+    def __init__(self, role: str, services: Services, lost_sessions: LostSessions) -> None:
         self._role = role
         self._services = services
+        self._lost_sessions = lost_sessions
         self._single_flight: SingleFlight[OperationResponse] = SingleFlight(
             lambda: Refusal(StatusCodeValue.SYSTEM_ERROR, "the first such request was cancelled")
         )
@@ -287,6 +285,15 @@ class SessionService:
         _check_parties(session, request)
         return session
 
+    async def find_lost(self, request: OperationRequest[Message]) -> Outcome:
+        """Open the session of a message that was refused as unknown, if a restore has lost it (`LostSessions.find`)."""
+        session_id: SessionID | None = getattr(request.message, "session_id", None)
+        if session_id is None:
+            return Outcome.REFUSED
+        return await self._lost_sessions.find(
+            request, session_id, lambda peer_id: self.new_session(request, AUTHORIZE, peer_id)
+        )
+
     async def stop(
         self,
         request: OperationRequest[Message],
@@ -318,7 +325,9 @@ class SessionService:
         except Refusal:
             if explain_refusal is not None:
                 await explain_refusal()
-            raise
+            if await self.find_lost(request) not in {Outcome.OPENED, Outcome.UNCONFIRMED}:
+                raise
+            session = await self._services.store.write(lambda tx: self._begin_stop(tx, request))
         # Only an accepted stop is stored: a refused one is asked about again, because the reason may be gone.
         if session.stop_response is not None and session.stop_digest == request.digest:
             return OperationResponse(session.stop_response)
@@ -331,7 +340,7 @@ class SessionService:
 
     def _begin_stop(self, tx: Transaction, request: OperationRequest[Message]) -> Session:
         session = self.find(tx, request)
-        if session.state not in STOPPABLE_STATES or cdrs.exists(tx, self._role, session.session_key):
+        if session.state not in STOPPABLE_STATES or cdrs.is_stored(tx, self._role, session.session_key):
             info = f"session {session.session_id} is {session.state}: nothing is to be stopped"
             raise Refusal(StatusCodeValue.SESSION_INVALID, info)
         event, body = f"{request.operation.name} requested", None if _contains_pin(request.message) else request.body
@@ -382,19 +391,3 @@ def _contains_pin(message: Message) -> bool:
     """Whether a message must not be stored: of a PIN only a hash is stored (EMP-02, PIN security)."""
     identification = getattr(message, "identification", None)
     return identification is not None and identification.qr_code is not None and bool(identification.qr_code.pin)
-
-
-class SessionStatusService:
-    """Answers ``GET /p2p/v1/sessions/{SessionID}``."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def get_status(self, session_id: SessionID, peer: Peer, our_role: str) -> OperationResponse:
-        """Return the state of a session with ``peer``; raise Refusal 400 for any other, whether it exists or not."""
-        session = sessions.get_now(self._services.store, our_role, session_id.key)
-        if session is None or session.peer != peer.id:
-            info = f"SessionID {session_id} is no session between {peer.name} and this node"
-            raise Refusal(StatusCodeValue.SESSION_INVALID, info, http_status=_NOT_FOUND)
-        members = {"state": session.state, "EvseKey": session.evse_key, **SessionIds.from_session(session).members()}
-        return OperationResponse(orjson.dumps(members))

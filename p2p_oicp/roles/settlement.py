@@ -16,7 +16,9 @@ Invariants
 Unknown sessions at the EMP's node
 ----------------------------------
 A session may be opened by its first message: if the CPO's node authorized the driver offline with the authentication
-data that this node pushed, or if the session is older than this node's database (`RestoredSessionVerifier`).
+data that this node pushed, or (at both nodes) if a restore has lost the session (`LostSessions`).
+
+What the EMP's backend says of a CDR is its *verdict* (`verdicts`): the EMP's node answers with it if it comes at once.
 
 GetChargeDetailRecords is answered from the store, with the CDRs as they came, delivered ones included.
 """
@@ -24,30 +26,28 @@ GetChargeDetailRecords is answered from the store, with the CDRs as they came, d
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import ClassVar, TypeVar, cast
 
 import structlog
 from msgspec.structs import replace
 
-from p2p_oicp.backends import Backend
-from p2p_oicp.errors import PeerError, PeerRejected, Refusal
+from p2p_oicp.errors import P2pOicpError, Refusal, StoreError
 from p2p_oicp.oicp import (
-    Acknowledgement,
     ChargeDetailRecord,
     ChargingNotification,
     ChargingNotificationProgress,
     EvseDataRecord,
-    GetChargeDetailRecords,
     StatusCodeValue,
 )
 from p2p_oicp.oicp.cdr_checks import check_plausibility
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import EMP_BACKEND, OperationRequest, OperationResponse, Services
-from p2p_oicp.roles.responses import PageRequest, SessionIds, acknowledgement_response
+from p2p_oicp.roles.lost_sessions import Outcome
+from p2p_oicp.roles.responses import SessionIds, acknowledgement_response
 from p2p_oicp.roles.sessions import AUTHORIZE, SessionService
-from p2p_oicp.storage import Transaction, cdrs, outbox, peer_state, sessions
-from p2p_oicp.storage.cdrs import CdrFilter, CdrRow, InsertResult
+from p2p_oicp.roles.verdicts import PendingVerdicts, verdict_response
+from p2p_oicp.storage import Transaction, cdrs, outbox, sessions
+from p2p_oicp.storage.cdrs import CdrRow, CdrState, InsertResult, Verdict
 from p2p_oicp.storage.datasets import queries
 from p2p_oicp.storage.datasets.models import ALL_PROVIDERS, OWN, DatasetKind
 from p2p_oicp.storage.sessions import Session, SessionState, next_state_after_notification
@@ -57,62 +57,17 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-# How wrong a charging station's clock may be.
-_MAX_CLOCK_SKEW_SECONDS = 300.0
-# After its creation a database waits so long for a peer's hello before it calls that peer's session unknown.
-_HELLO_GRACE_SECONDS = 60.0
 # "at least 5 minutes between two progress notifications" (CPO-02, best practice; the code by RULES section 4).
 _MIN_PROGRESS_INTERVAL_SECONDS = 300.0
 # The newest progress replaces one that is still waiting: it says all that the earlier one does.
 _PROGRESS = "Progress"
-_TIMESTAMP_FIELDS = ("session_start", "charging_start", "event_occurred", "charging_end")
+
+
+class _SessionHeld(P2pOicpError):
+    """Nobody can be asked about the session of a message; its cause is the Refusal of an unknown session."""
+
 
 SessionMessage = OperationRequest[ChargingNotification] | OperationRequest[ChargeDetailRecord]
-
-
-class RestoredSessionVerifier:
-    """Recognizes sessions that an earlier database of this node had: it was lost, or restored from an older backup.
-
-    Three things must come together: the peer has seen an earlier store epoch of this node (`delivery.node_protocol`),
-    the session is older than this database, and our own backend, which authorized the driver, accepts the message.
-    """
-
-    def __init__(self, services: Services, backend: Backend) -> None:
-        self._services = services
-        self._backend = backend
-
-    async def verify(self, request: SessionMessage) -> bool:
-        """Return whether the session of a message is one; raise Refusal 021, so that the peer sends it again later.
-
-        That is raised if the backend does not answer, or if the peer's hello is still to come.
-        """
-        if request.peer is None or not await self._predates_store(request, request.peer):
-            return False
-        try:
-            reply = cast("Acknowledgement", await self._backend.call(request.operation, request.message))
-        except PeerRejected:
-            return False
-        except PeerError as error:
-            info = f"the EMP's backend, which may know this session, did not answer: {error}"
-            raise Refusal(StatusCodeValue.SYSTEM_ERROR, info) from error
-        session_id = request.message.session_id.text
-        log.warning("session.restored", session_id=session_id, peer=request.peer.name, known=reply.result)
-        return reply.result
-
-    async def _predates_store(self, request: SessionMessage, peer: Peer) -> bool:
-        rows = await self._services.store.query(peer_state.EPOCH_STATUS, peer_=peer.id)
-        if not rows:
-            return False
-        if rows[0]["store_epoch"] is None and self._services.now() < rows[0]["created_at"] + _HELLO_GRACE_SECONDS:
-            raise Refusal(
-                StatusCodeValue.SYSTEM_ERROR,
-                f"{peer.name} and this node have not said hello yet; send it again in a moment",
-            )
-        if not rows[0]["saw_older_epoch"]:
-            return False
-        values = [getattr(request.message, name, None) for name in _TIMESTAMP_FIELDS]
-        timestamps = [value.timestamp() for value in values if isinstance(value, datetime)]
-        return bool(timestamps) and min(timestamps) < rows[0]["created_at"] + _MAX_CLOCK_SKEW_SECONDS
 
 
 class CdrHandler:
@@ -124,17 +79,21 @@ class CdrHandler:
         self._services = services
         self._session_service = session_service
 
-    async def _create_missing_session(self, request: SessionMessage) -> bool:
-        """Open the session of a message whose session is unknown, if there is a reason to; return whether."""
-        del request
-        return False
+    async def _open_missing_session(self, request: SessionMessage) -> Outcome:
+        """Open the session of a message whose session is unknown, if there is a reason to."""
+        return await self._session_service.find_lost(request)
 
     async def _run_in_session(self, request: SessionMessage, job: Callable[[Transaction], T]) -> T:
         """Run a job that finds the session; run it again if the session could be opened for it."""
         try:
             return await self._services.store.write(job)
         except Refusal as refusal:
-            if refusal.code != StatusCodeValue.SESSION_INVALID or not await self._create_missing_session(request):
+            if refusal.code != StatusCodeValue.SESSION_INVALID:
+                raise
+            outcome = await self._open_missing_session(request)
+            if outcome is Outcome.HELD:
+                raise _SessionHeld from refusal
+            if outcome is Outcome.REFUSED:
                 raise
         return await self._services.store.write(job)
 
@@ -148,7 +107,10 @@ class CdrHandler:
 
     async def charging_notifications(self, request: OperationRequest[ChargingNotification]) -> OperationResponse:
         """Store a notification and enqueue it; a duplicate is only acknowledged (H4)."""
-        session = await self._run_in_session(request, lambda tx: self._store_notification(tx, request))
+        try:
+            session = await self._run_in_session(request, lambda tx: self._store_notification(tx, request))
+        except _SessionHeld as held:
+            raise cast("Refusal", held.__cause__) from None
         self._services.wakeups.notify_outbox(self._destination(session))
         return acknowledgement_response(ids=SessionIds.from_session(session))
 
@@ -173,19 +135,72 @@ class CdrHandler:
 
     async def charge_detail_record(self, request: OperationRequest[ChargeDetailRecord]) -> OperationResponse:
         """Store the CDR of a session; a duplicate is only acknowledged (H4), a different CDR is refused with 400."""
+        session, _ = await self._store_or_refuse(request)
+        return acknowledgement_response(info=_info_on(session), ids=SessionIds.from_session(session))
+
+    async def _store_or_refuse(self, request: OperationRequest[ChargeDetailRecord]) -> tuple[Session, InsertResult]:
         session, insert_result = await self.store_cdr(request)
         if insert_result is InsertResult.CONFLICT:
             raise Refusal(
                 StatusCodeValue.SESSION_INVALID,
                 f"session {session.session_id} has a different charge detail record already",
             )
-        return acknowledgement_response(ids=SessionIds.from_session(session))
+        return session, insert_result
 
     async def store_cdr(self, request: OperationRequest[ChargeDetailRecord]) -> tuple[Session, InsertResult]:
         """Store a CDR and enqueue it for the next hop; raise Refusal 400 or 022."""
-        session, insert_result = await self._run_in_session(request, lambda tx: self._insert_cdr(tx, request))
+        try:
+            session, insert_result = await self._run_in_session(request, lambda tx: self._insert_cdr(tx, request))
+        except _SessionHeld:
+            return await self._services.store.write(lambda tx: self._hold_cdr(tx, request))
         self._services.wakeups.notify_outbox(self._destination(session))
         return session, insert_result
+
+    def _hold_cdr(self, tx: Transaction, request: OperationRequest[ChargeDetailRecord]) -> tuple[Session, InsertResult]:
+        """Store the CDR of a session that nobody can be asked about; it is not delivered."""
+        sender = request.peer
+        peer_id = sender.id if sender is not None and not sender.is_self else ""
+        draft = replace(self._session_service.new_session(request, AUTHORIZE, peer_id), unconfirmed=1)
+        now = self._services.now()
+        insert_result = cdrs.insert(tx, _cdr_row(self.role, draft, request), now)
+        if insert_result is InsertResult.NEW:
+            log.warning("cdr.held", role=self.role, session_id=draft.session_id)
+        return draft, insert_result
+
+    async def release_held(self, request: OperationRequest[ChargeDetailRecord], peer: Peer | None = None) -> bool:
+        """Deliver a CDR that was held, if its session can be found now; return whether.
+
+        Args:
+            request: the CDR.
+            peer: a person says that it is a session with this peer.
+        """
+        key = request.message.session_id.key
+        if peer is not None:
+            draft = self._session_service.new_session(request, AUTHORIZE, peer.id)
+            session = replace(draft, state=SessionState.AUTHORIZED)
+            await self._services.store.write(lambda tx: sessions.insert_or_get(tx, session))
+
+        def job(tx: Transaction) -> Session:
+            session = self._session_service.find(tx, request)
+            cdrs.set_unconfirmed(tx, self.role, key, session.peer, unconfirmed=bool(session.unconfirmed))
+            self._enqueue_cdr(tx, request, session, self._services.now())
+            return session
+
+        try:
+            session = await self._run_in_session(request, job)
+        except (_SessionHeld, Refusal):
+            return False
+        self._services.wakeups.notify_outbox(self._destination(session))
+        return True
+
+    async def store_exported(self, request: OperationRequest[ChargeDetailRecord], verdict: Verdict) -> bool:
+        """Store a CDR that a peer tells after a restore; return whether it was new. Raises Refusal 400 or 022.
+
+        ``verdict`` is its state at the CPO's side: there it is not delivered again.
+        """
+        del verdict
+        _, insert_result = await self.store_cdr(request)
+        return insert_result is InsertResult.NEW
 
     def _insert_cdr(
         self, tx: Transaction, request: OperationRequest[ChargeDetailRecord]
@@ -195,13 +210,18 @@ class CdrHandler:
         now = self._services.now()
         insert_result = cdrs.insert(tx, _cdr_row(self.role, session, request), now)
         if insert_result is InsertResult.NEW:
-            sessions.transition(tx, self.role, session.session_key, now, SessionState.ENDED)
-            sessions.add_event(tx, self.role, session.session_key, now, "charge detail record", request.body)
-            self._enqueue(tx, request, session, now)
+            self._enqueue_cdr(tx, request, session, now)
         elif insert_result is InsertResult.CONFLICT:
             # Committed although it is refused: the two CDRs are the evidence of a dispute.
             sessions.add_event(tx, self.role, session.session_key, now, "another record refused", request.body)
         return session, insert_result
+
+    def _enqueue_cdr(
+        self, tx: Transaction, request: OperationRequest[ChargeDetailRecord], session: Session, now: float
+    ) -> None:
+        sessions.transition(tx, self.role, session.session_key, now, SessionState.ENDED)
+        sessions.add_event(tx, self.role, session.session_key, now, "charge detail record", request.body)
+        self._enqueue(tx, request, session, now)
 
     def _enqueue(
         self, tx: Transaction, request: SessionMessage, session: Session, now: float, coalesce_key: str = ""
@@ -249,7 +269,13 @@ def _cdr_row(role: str, session: Session, request: OperationRequest[ChargeDetail
         provider_key=session.provider_key or (provider.key if provider else ""),
         session_end=request.message.session_end.timestamp(),
         body=request.body,
+        unconfirmed=bool(session.unconfirmed),
     )
+
+
+def _info_on(session: Session) -> str | None:
+    info = "unconfirmed: this node's database was restored, and nobody knows this session; a person has to confirm it"
+    return info if session.unconfirmed else None
 
 
 class CpoCdrHandler(CdrHandler):
@@ -275,6 +301,18 @@ class CpoCdrHandler(CdrHandler):
                 )
         return session, insert_result
 
+    async def store_exported(self, request: OperationRequest[ChargeDetailRecord], verdict: Verdict) -> bool:
+        def job(tx: Transaction) -> bool:
+            session, now = self._session_service.find(tx, request), self._services.now()
+            if cdrs.insert(tx, _cdr_row(self.role, session, request), now) is not InsertResult.NEW:
+                return False
+            sessions.transition(tx, self.role, session.session_key, now, SessionState.ENDED)
+            sessions.add_event(tx, self.role, session.session_key, now, "charge detail record", request.body)
+            cdrs.apply_verdict(tx, self.role, session.session_key, verdict, now)
+            return True
+
+        return await self._services.store.write(job)
+
     def _evse_data_record(self, record: ChargeDetailRecord) -> EvseDataRecord | None:
         keys = list_parameter([record.evse_id.key])
         rows = self._services.store.query_inline(
@@ -299,37 +337,47 @@ class EmpCdrHandler(CdrHandler):
 
     role = "emp"
 
-    def __init__(
-        self, services: Services, session_service: SessionService, restored_sessions: RestoredSessionVerifier
-    ) -> None:
+    def __init__(self, services: Services, session_service: SessionService, pending_verdicts: PendingVerdicts) -> None:
         super().__init__(services, session_service)
-        self._restored_sessions = restored_sessions
+        self._pending_verdicts = pending_verdicts
 
     def _destination(self, session: Session) -> str:
         del session
         return EMP_BACKEND
 
-    async def _create_missing_session(self, request: SessionMessage) -> bool:
-        """Open an offline session, or one of an earlier database (DESIGN section 5)."""
+    async def charge_detail_record(self, request: OperationRequest[ChargeDetailRecord]) -> OperationResponse:
+        """Store a CDR, and answer with what our backend says of it, if it does so within some seconds (L11)."""
+        key = request.message.session_id.key
+        # Order: registered before the CDR is stored, for the backend may have answered when that returns.
+        with self._pending_verdicts.expect(key) as waiting:
+            session, _ = await self._store_or_refuse(request)
+            status = cdrs.get_status_now(self._services.store, self.role, key)
+            is_waiting = status is not None and status.verdict.state is CdrState.WAITING
+            if waiting is not None and is_waiting and not session.unconfirmed:
+                await self._pending_verdicts.wait(waiting)
+                status = cdrs.get_status_now(self._services.store, self.role, key)
+        if status is None:
+            raise StoreError(f"the charge detail record of session {session.session_id} is stored, and not found")
+        return verdict_response(status, session)
+
+    async def _open_missing_session(self, request: SessionMessage) -> Outcome:
+        """Open an offline session, or one that a restore has lost (DESIGN section 5)."""
         message = request.message
         if request.peer is None or not message.session_id.is_valid:
-            return False
-        draft = replace(
-            self._session_service.new_session(request, AUTHORIZE, request.peer.id), state=SessionState.AUTHORIZED
-        )
+            return Outcome.REFUSED
         match = await self._services.find_authorization(message.identification, OWN) if message.identification else None
-        if match is not None:
-            # The authorization itself was the pushed record, so the backend need not be asked.
-            draft = replace(draft, offline=1, provider_key=match.provider_id.key, provider_id=match.provider_id.text)
-            return await self._create_session(draft, "authorized offline by the CPO's node")
-        if not self._session_exists(message.session_id.key) and await self._restored_sessions.verify(request):
-            provider = self._services.local_peer.providers[0]
-            draft = replace(draft, provider_key=provider.key, provider_id=provider.text)
-            return await self._create_session(draft, "known to our backend from an earlier database")
-        return False
-
-    def _session_exists(self, session_key: str) -> bool:
-        return bool(self._services.store.query_inline(sessions.GET, role_=self.role, key_=session_key))
+        if match is None:
+            return await super()._open_missing_session(request)
+        # The authorization itself was the pushed record, so nobody need be asked.
+        draft = replace(
+            self._session_service.new_session(request, AUTHORIZE, request.peer.id),
+            state=SessionState.AUTHORIZED,
+            offline=1,
+            provider_key=match.provider_id.key,
+            provider_id=match.provider_id.text,
+        )
+        is_opened = await self._create_session(draft, "authorized offline by the CPO's node")
+        return Outcome.OPENED if is_opened else Outcome.REFUSED
 
     async def _create_session(self, draft: Session, event: str) -> bool:
         return await self._services.store.write(lambda tx: self._insert_session(tx, draft, event))
@@ -340,32 +388,3 @@ class EmpCdrHandler(CdrHandler):
             return False
         sessions.add_event(tx, self.role, draft.session_key, draft.created_at, event)
         return True
-
-
-class CdrQueryHandler:
-    """GetChargeDetailRecords: of our own backend at an EMP's node, of EMP peers at a CPO's node."""
-
-    def __init__(self, role: str, services: Services) -> None:
-        self._role = role
-        self._services = services
-
-    async def get_charge_detail_records(self, request: OperationRequest[GetChargeDetailRecords]) -> OperationResponse:
-        """Return one page of the CDRs whose SessionEnd is between ``From`` and ``To`` (EMP-02)."""
-        message, page = request.message, PageRequest.from_query(request.query)
-        if message.to < message.from_:
-            raise Refusal(StatusCodeValue.DATA_ERROR, "From is after To")
-        peer = request.peer
-        parameters = CdrFilter(
-            role=self._role,
-            provider_key=message.provider_id.key,
-            since=message.from_.timestamp(),
-            until=message.to.timestamp(),
-            # A peer gets the CDRs of its own sessions only, whatever ProviderID the request names.
-            peer=peer.id if peer is not None and self._role == "cpo" else "",
-            session_keys=tuple(session_id.key for session_id in message.session_id),
-            operator_keys=tuple(operator.key for operator in message.operator_id),
-            forwarded=message.cdr_forwarded,
-        ).parameters()
-        total = (await self._services.store.query(cdrs.COUNT, **parameters))[0]["records"]
-        rows = await self._services.store.query(cdrs.PAGE, **parameters, size_=page.size, offset_=page.offset)
-        return page.response([row["body"] for row in rows], total)

@@ -37,7 +37,7 @@ from p2p_oicp.server.in_process import InProcessPeerClient, LocalBackendClient
 from p2p_oicp.server.limits import AdmissionController, AdmissionLimits, PeerLimiter
 from p2p_oicp.server.listener import start_listener
 from p2p_oicp.server.metrics import Metrics
-from p2p_oicp.server.node_api import HelloHandler, PairingHandler, SessionStatusHandler, node_routes
+from p2p_oicp.server.node_api import HelloHandler, PairingHandler, SessionExportHandler, node_routes
 from p2p_oicp.server.pipeline import RequestPipeline
 
 __all__ = [
@@ -59,7 +59,7 @@ __all__ = [
     "PeerLimiter",
     "RequestPipeline",
     "RequestRouter",
-    "SessionStatusHandler",
+    "SessionExportHandler",
     "backend_routes",
     "node_routes",
     "start_listener",

@@ -20,9 +20,10 @@ from p2p_oicp.client import AuthenticatedPeerClient
 from p2p_oicp.clock import Clock, format_timestamp
 from p2p_oicp.delivery import WakeupRegistry
 from p2p_oicp.errors import ConfigurationError, PeerError, PeerRejected, VerificationError
-from p2p_oicp.oicp import StatusCodeValue
+from p2p_oicp.oicp import SessionID, StatusCodeValue
 from p2p_oicp.peering import Peering
 from p2p_oicp.peers.descriptor import PAIRINGS_PATH, SignedDescriptor
+from p2p_oicp.roles.cdr_actions import CdrActions, InvalidAction
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.roles.emp.reconciliation import CdrReconciler
 from p2p_oicp.server.pipeline import Handler, RequestContext, RequestPipeline
@@ -244,17 +245,22 @@ def _require_text(payload: dict[str, Any], name: str) -> str:
 
 
 class CdrAdminApi:
-    """CDRs.
+    """CDRs: fetching those that never arrived, and what people do with single ones (`CdrActions`).
 
     Args:
         reconciler: None where this node is no EMP.
+        actions: on single CDRs.
     """
 
-    def __init__(self, reconciler: CdrReconciler | None) -> None:
+    def __init__(self, reconciler: CdrReconciler | None, actions: CdrActions) -> None:
         self._reconciler = reconciler
+        self._actions = actions
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
-        return [web.post("/admin/v1/cdrs/reconcile", pipeline.wrap(self._reconcile))]
+        return [
+            web.post("/admin/v1/cdrs/reconcile", pipeline.wrap(self._reconcile)),
+            web.post("/admin/v1/cdrs/{session_id}/{action}", pipeline.wrap(self._act)),
+        ]
 
     async def _reconcile(self, context: RequestContext) -> OperationResponse:
         """Fetch CDRs since ``{"since": "2026-03-01T00:00:00Z"}``, or since the last time; return what each peer had."""
@@ -263,6 +269,34 @@ class CdrAdminApi:
         since = _parse_since(await context.read_body(_MAX_BODY_BYTES))
         results = await self._reconciler.reconcile_all(since)
         return OperationResponse(orjson.dumps({"peers": [asdict(result) for result in results]}))
+
+    async def _act(self, context: RequestContext) -> OperationResponse:
+        """``POST …/retry``, ``…/confirm`` or ``…/refuse``; the options are ``{"role": …, "peer": …, "reason": …}``."""
+        options = _parse_options(await context.read_body(_MAX_BODY_BYTES))
+        key, role = SessionID(context.parameter("session_id")).key, options.get("role", "")
+        try:
+            match context.parameter("action"):
+                case "retry":
+                    done = await self._actions.retry(key, role)
+                case "confirm":
+                    done = await self._actions.confirm(key, role, options.get("peer", ""))
+                case "refuse":
+                    done = await self._actions.refuse(key, role, options.get("reason", ""))
+                case action:
+                    raise HttpError(404, StatusCodeValue.DATA_ERROR, f"{action}: expected retry, confirm or refuse")
+        except InvalidAction as error:
+            raise HttpError(409, StatusCodeValue.DATA_ERROR, str(error)) from error
+        return OperationResponse(orjson.dumps({"done": done}))
+
+
+def _parse_options(body: bytes) -> dict[str, str]:
+    try:
+        options = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError:
+        options = None
+    if not isinstance(options, dict) or not all(isinstance(value, str) for value in options.values()):
+        raise HttpError(400, StatusCodeValue.DATA_ERROR, "expected a JSON object of texts, or nothing")
+    return options
 
 
 def _parse_since(body: bytes) -> float | None:

@@ -1,7 +1,7 @@
 """What nodes say to each other beside OICP (DESIGN section 4), the server's side: ``/p2p/v1`` and the descriptor.
 
 `PairingHandler` serves the descriptor, joining and leaving; `HelloHandler` a node that has started;
-`SessionStatusHandler` the question what this node knows of a session.
+`SessionExportHandler` what peers ask of sessions and say of CDRs.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import structlog
 from aiohttp import web
 
 from p2p_oicp.crypto import PublicKey
-from p2p_oicp.delivery import PeerLiveness, StoreEpochExchange
+from p2p_oicp.delivery import PeerLiveness, StoreEpochs, WakeupRegistry
 from p2p_oicp.delivery.hello import HELLO_PATH, identity_members, parse_hello, parties_of
+from p2p_oicp.delivery.node_protocol import CDRS_PATH, SESSIONS_PATH, VERDICTS_PATH
 from p2p_oicp.errors import ConfigurationError, Refusal, Unauthorized, VerificationError
 from p2p_oicp.oicp import OperatorID, ProviderID, SessionID, StatusCodeValue
 from p2p_oicp.peering import Peering
 from p2p_oicp.peers import Peer, PeerRegistry, Source
 from p2p_oicp.peers.descriptor import DESCRIPTOR_PATH, PAIRINGS_PATH, SignedDescriptor, verify_descriptor
 from p2p_oicp.roles.context import OperationResponse
-from p2p_oicp.roles.sessions import SessionStatusService
+from p2p_oicp.roles.session_export import SessionExport, parse_since
+from p2p_oicp.roles.verdicts import VerdictService
 from p2p_oicp.server.authentication import PeerAuthenticator
 from p2p_oicp.server.limits import TokenBucketLimiter, address_block
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
@@ -115,7 +117,8 @@ class HelloHandler:
         local_peer: this node's own company, which the response names.
         registry: which parties are known.
         liveness: is told that the peer is up.
-        store_epochs: what is received of the peer's database, and sent of ours.
+        store_epochs: what is received of the peer's databases, and sent of ours.
+        wakeups: wakes the replicators of a peer whose database was replaced.
     """
 
     def __init__(
@@ -124,11 +127,13 @@ class HelloHandler:
         *,
         registry: PeerRegistry,
         liveness: PeerLiveness,
-        store_epochs: StoreEpochExchange,
+        store_epochs: StoreEpochs,
+        wakeups: WakeupRegistry,
     ) -> None:
         self._registry = registry
         self._liveness = liveness
         self._store_epochs = store_epochs
+        self._wakeups = wakeups
         self._identity_members = identity_members(local_peer)
 
     async def handle(self, context: RequestContext) -> OperationResponse:
@@ -153,11 +158,10 @@ class HelloHandler:
         if peer is None or peer.is_self:
             return OperationResponse(orjson.dumps({"known": False, **self._identity_members}))
         log.info("hello.received", peer=peer.name)
-        # Order: the epoch that the response calls the peer's last one is that of before this hello.
-        epoch_members = await self._store_epochs.hello_fields(peer)
-        await self._store_epochs.record_hello(peer, hello)
+        await self._store_epochs.record_hello(peer, hello, self._wakeups)
         await self._liveness.mark_alive(peer.id)
-        return OperationResponse(orjson.dumps({"known": True, **self._identity_members, **epoch_members}))
+        members = {"known": True, **self._identity_members, **self._store_epochs.hello_members()}
+        return OperationResponse(orjson.dumps(members))
 
     def _is_known(self, party: OperatorID | ProviderID) -> bool:
         """Say whether a peer has this very party; the default route, which answers for all others, does not count."""
@@ -166,23 +170,59 @@ class HelloHandler:
         return peer is not None
 
 
-class SessionStatusHandler:
-    """Serves ``GET /p2p/v1/sessions/{SessionID}?operator=`` (or ``provider=``): what this node knows of a session.
+class SessionExportHandler:
+    """Serves what peers ask of sessions and CDRs below ``/p2p/v1``, and their verdicts.
 
-    The query names the asking party, which must be one of the session's two.
+    The query names the asking party (``?operator=`` or ``?provider=``), which must be one of a session's two.
     """
 
-    def __init__(self, authenticator: PeerAuthenticator, session_status: SessionStatusService) -> None:
+    def __init__(self, authenticator: PeerAuthenticator, export: SessionExport, verdicts: VerdictService) -> None:
         self._authenticator = authenticator
-        self._session_status = session_status
+        self._export = export
+        self._verdicts = verdicts
 
-    async def handle(self, context: RequestContext) -> OperationResponse:
-        """Answer one question; raise Refusal 017, 300 or 400."""
+    def routes(self, pipeline: RequestPipeline) -> list[web.RouteDef]:
+        return [
+            web.get(f"{SESSIONS_PATH}/{{session_id}}", pipeline.wrap(self.session)),
+            web.get(SESSIONS_PATH, pipeline.wrap(self.sessions)),
+            web.get(CDRS_PATH, pipeline.wrap(self.cdrs)),
+            web.post(VERDICTS_PATH, pipeline.wrap(self.verdict)),
+        ]
+
+    async def session(self, context: RequestContext) -> OperationResponse:
+        """Tell what this node knows of one session."""
+        peer, own_role, _ = await self._receive(context)
+        session_id, query = SessionID(context.parameter("session_id")), context.http.query
+        return await self._export.get_status(session_id, peer, own_role, with_evidence="evidence" in query)
+
+    async def sessions(self, context: RequestContext) -> OperationResponse:
+        """Tell a page of all sessions since a time."""
+        peer, own_role, _ = await self._receive(context)
+        query = context.http.query
+        since = parse_since(query.get("since", "0"))
+        return await self._export.export_sessions(peer, own_role, since, query.get("cursor", ""))
+
+    async def cdrs(self, context: RequestContext) -> OperationResponse:
+        """Tell a page of all CDRs since a time."""
+        peer, own_role, _ = await self._receive(context)
+        query = context.http.query
+        return await self._export.export_cdrs(
+            peer, own_role, parse_since(query.get("since", "0")), query.get("cursor", "")
+        )
+
+    async def verdict(self, context: RequestContext) -> OperationResponse:
+        """Record what the EMP's backend says of a CDR."""
+        peer, own_role, body = await self._receive(context)
+        if own_role != "cpo":
+            raise HttpError(400, StatusCodeValue.DATA_ERROR, "an EMP's node tells verdicts: ?provider=ProviderID")
+        return await self._verdicts.record(body, peer)
+
+    async def _receive(self, context: RequestContext) -> tuple[Peer, str, bytes]:
+        """Return the asking peer, the role that this node plays towards it, and the body; raise Refusal 017 or 300."""
         party, own_role = _requesting_party(context)
         principal = await context.authenticate(party)
-        await context.read_body(_MAX_NODE_REQUEST_BYTES)
-        peer = self._authenticator.authorize_party(principal, party, context.head)
-        return await self._session_status.get_status(SessionID(context.parameter("session_id")), peer, own_role)
+        body = await context.read_body(_MAX_NODE_REQUEST_BYTES)
+        return self._authenticator.authorize_party(principal, party, context.head), own_role, body
 
 
 def _requesting_party(context: RequestContext) -> tuple[OperatorID | ProviderID, str]:
@@ -198,11 +238,11 @@ def _requesting_party(context: RequestContext) -> tuple[OperatorID | ProviderID,
 
 
 def node_routes(
-    pipeline: RequestPipeline, hello: HelloHandler, sessions: SessionStatusHandler, pairing: PairingHandler
+    pipeline: RequestPipeline, hello: HelloHandler, sessions: SessionExportHandler, pairing: PairingHandler
 ) -> list[web.RouteDef]:
     """Return the routes of what nodes say among themselves."""
     return [
         web.post(HELLO_PATH, pipeline.wrap(hello.handle)),
-        web.get("/p2p/v1/sessions/{session_id}", pipeline.wrap(sessions.handle)),
+        *sessions.routes(pipeline),
         *pairing.routes(),
     ]

@@ -1,21 +1,45 @@
 """Charge detail records: one per SessionID and role; a different second one is refused and kept as evidence.
 
 A CDR is stored as the bytes that were received and never changed or deleted (disputes); pages join these bytes.
+
+States (`CdrState`)::
+
+    CPO side   waiting ─► delivered ─► accepted      EMP side   waiting ─► accepted
+                  │           └─► disputed ─► accepted             │  └─► disputed ─► accepted
+                  └─► dead                                         └─► dead
+
+*Unconfirmed* is a mark beside the state: neither this node nor the other one knows the session any more, because both
+databases were restored (DESIGN section 5, "After a restore").
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
+from types import MappingProxyType
 
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import bindparam, exists, func, or_, select, text, update
 
 from p2p_oicp.oicp import ChargeDetailRecord, InvalidMessage
+from p2p_oicp.storage import sessions
 from p2p_oicp.storage.peers import name_of
-from p2p_oicp.storage.schema import cdr_reconciliations, cdrs, conflicting_cdrs
+from p2p_oicp.storage.schema import cdr_reconciliations, cdrs, conflicting_cdrs, outbox
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, inserting_named, list_parameter, listed
+from p2p_oicp.storage.store import Row, Store
+
+
+class CdrState(StrEnum):
+    """State of a CDR; see the diagram above."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    ACCEPTED = "accepted"
+    DISPUTED = "disputed"
+    DEAD = "dead"
+
 
 _by_key = (cdrs.c.role == bindparam("role_"), cdrs.c.session_key == bindparam("key_"))
 # OR IGNORE: that a session has a CDR is seen by the row count, in one statement and without a race.
@@ -30,10 +54,29 @@ _INSERT = inserting_named(
     "received_at",
     "digest",
     "body",
+    "state",
+    "unconfirmed",
     instead="OR IGNORE",
 )
 _GET = compiled(select(cdrs.c.digest, cdrs.c.body).where(*_by_key))
-_MARK_FORWARDED = compiled(update(cdrs).where(*_by_key).values(forwarded_at=bindparam("forwarded_at")))
+_VERDICT_COLUMNS = ("state", "verdict_code", "verdict_text", "verdict_at")
+_GET_STATUS = compiled(
+    select(
+        cdrs.c.state,
+        cdrs.c.unconfirmed,
+        cdrs.c.digest,
+        cdrs.c.peer,
+        cdrs.c.verdict_code,
+        cdrs.c.verdict_text,
+        cdrs.c.verdict_at,
+    ).where(*_by_key)
+)
+_SET_STATE = compiled(
+    update(cdrs)
+    .where(*_by_key)
+    .values({**{name: bindparam(name) for name in _VERDICT_COLUMNS}, "forwarded_at": bindparam("forwarded_at")})
+)
+_SET_MARK = compiled(update(cdrs).where(*_by_key).values(unconfirmed=bindparam("unconfirmed"), peer=bindparam("peer")))
 _INSERT_CONFLICTING = inserting_named(
     conflicting_cdrs, "role", "session_key", "received_at", "digest", "body", instead="OR IGNORE"
 )
@@ -61,13 +104,103 @@ RECEIVED_BETWEEN = compiled(
         cdrs.c.session_key,
         cdrs.c.received_at,
         cdrs.c.forwarded_at,
+        cdrs.c.state,
+        cdrs.c.unconfirmed,
+        cdrs.c.verdict_code,
+        cdrs.c.verdict_text,
         cdrs.c.body,
     )
     .where(cdrs.c.received_at >= bindparam("since_"), cdrs.c.received_at < bindparam("until_"))
     .order_by(cdrs.c.id)
 )
+_shown = (
+    cdrs.c.session_key,
+    cdrs.c.role,
+    name_of(cdrs.c.peer).label("peer"),
+    *(cdrs.c[name] for name in ("state", "unconfirmed", "verdict_code", "verdict_text", "verdict_at", "received_at")),
+)
+#: The newest, without their bodies; an empty ``state_`` or ``role_``, and an ``unconfirmed_`` of 0, select all.
+LIST = compiled(
+    select(*_shown)
+    .where(
+        or_(bindparam("state_") == "", cdrs.c.state == bindparam("state_")),
+        or_(bindparam("role_") == "", cdrs.c.role == bindparam("role_")),
+        cdrs.c.unconfirmed >= bindparam("unconfirmed_"),
+    )
+    .order_by(cdrs.c.id.desc())
+    .limit(bindparam("limit"))
+)
+SHOW = compiled(select(*_shown, cdrs.c.body).where(cdrs.c.session_key == bindparam("key_")).order_by(cdrs.c.role))
+#: The CDRs of sessions with a peer that were received since, in pages: those with ids above ``after_``.
+RECEIVED_SINCE = compiled(
+    select(cdrs.c.id, cdrs.c.body, cdrs.c.state, cdrs.c.verdict_code, cdrs.c.verdict_text, cdrs.c.received_at)
+    .where(
+        cdrs.c.role == bindparam("role_"),
+        cdrs.c.peer == bindparam("peer_"),
+        cdrs.c.received_at >= bindparam("since_"),
+        cdrs.c.id > bindparam("after_"),
+    )
+    .order_by(cdrs.c.id)
+    .limit(bindparam("limit"))
+)
+#: The CDRs that are stored and not delivered: nobody could be asked about their sessions.
+HELD = compiled(
+    select(cdrs.c.session_key, cdrs.c.peer, cdrs.c.body)
+    .where(
+        cdrs.c.role == bindparam("role_"),
+        # A literal: SQLite uses a partial index only where its condition is in the text.
+        cdrs.c.unconfirmed == text("1"),
+        cdrs.c.state == CdrState.WAITING.value,
+        ~exists().where(
+            outbox.c.role == cdrs.c.role,
+            outbox.c.session_key == cdrs.c.session_key,
+            outbox.c.operation == "ChargeDetailRecord",
+        ),
+    )
+    .order_by(cdrs.c.id)
+)
 RECONCILED_UNTIL = compiled(select(cdr_reconciliations.c.until).where(cdr_reconciliations.c.peer == bindparam("peer_")))
 _MARK_RECONCILED = inserting_named(cdr_reconciliations, "peer", "until", instead="OR REPLACE")
+
+
+_NEXT_STATES: Mapping[CdrState, frozenset[CdrState]] = MappingProxyType(
+    {
+        CdrState.WAITING: frozenset(CdrState) - {CdrState.WAITING},
+        # A dead one was sent again by a person.
+        CdrState.DEAD: frozenset(CdrState) - {CdrState.DEAD},
+        CdrState.DELIVERED: frozenset({CdrState.ACCEPTED, CdrState.DISPUTED}),
+        # To itself: its reason may change. To waiting: a person asks the backend again.
+        CdrState.DISPUTED: frozenset({CdrState.ACCEPTED, CdrState.DISPUTED, CdrState.WAITING}),
+        CdrState.ACCEPTED: frozenset(),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Where a delivery, or what the EMP's backend said, leads a CDR.
+
+    Attributes:
+        state: the CDR's next state.
+        code: the OICP code of a refusal.
+        text: the words of who refused it.
+        is_final: no verdict is expected to follow; False for one that is delivered to a node that will tell it.
+    """
+
+    state: CdrState
+    code: str = ""
+    text: str = ""
+    is_final: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CdrStatus:
+    """What is stored of a CDR beside its bytes; ``digest`` is the SHA-256 of these, ``peer`` empty where unknown."""
+
+    verdict: Verdict
+    is_unconfirmed: bool
+    digest: bytes
+    peer: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +214,8 @@ class CdrRow:
     provider_key: str
     session_end: float
     body: bytes
+    state: CdrState = CdrState.WAITING
+    unconfirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,14 +285,67 @@ def _is_same_cdr(first: bytes, second: bytes) -> bool:
         return False
 
 
-def exists(tx: Transaction, role: str, session_key: str) -> bool:
+def is_stored(tx: Transaction, role: str, session_key: str) -> bool:
     """Return whether the CDR of a session is stored."""
     return tx.one(_GET, role_=role, key_=session_key) is not None
 
 
-def mark_forwarded(tx: Transaction, role: str, session_key: str, now: float) -> None:
-    """Record that the next hop (peer or backend) has acknowledged the CDR."""
-    tx.run(_MARK_FORWARDED, role_=role, key_=session_key, forwarded_at=now)
+def get_status(tx: Transaction, role: str, session_key: str) -> CdrStatus | None:
+    """Return the status of a session's CDR, None where there is none."""
+    row = tx.one(_GET_STATUS, role_=role, key_=session_key)
+    return None if row is None else _to_status(row)
+
+
+def get_body(tx: Transaction, role: str, session_key: str) -> bytes:
+    """Return the bytes of a CDR that is there."""
+    row = tx.one(_GET, role_=role, key_=session_key)
+    return row["body"] if row is not None else b""
+
+
+def get_status_now(store: Store, role: str, session_key: str) -> CdrStatus | None:
+    """Return the same as of the last commit."""
+    rows = store.query_inline(_GET_STATUS, role_=role, key_=session_key)
+    return _to_status(rows[0]) if rows else None
+
+
+def _to_status(row: Row) -> CdrStatus:
+    verdict = Verdict(CdrState(row["state"]), row["verdict_code"] or "", row["verdict_text"] or "")
+    return CdrStatus(verdict=verdict, is_unconfirmed=bool(row["unconfirmed"]), digest=row["digest"], peer=row["peer"])
+
+
+def set_state(tx: Transaction, role: str, session_key: str, now: float, verdict: Verdict) -> bool:
+    """Change the state of a CDR; return False, and change nothing, where the states above have no such step."""
+    status = get_status(tx, role, session_key)
+    if status is None or verdict.state not in _NEXT_STATES[status.verdict.state]:
+        return False
+    has_arrived = verdict.state not in {CdrState.WAITING, CdrState.DEAD}
+    tx.run(
+        _SET_STATE,
+        role_=role,
+        key_=session_key,
+        state=verdict.state,
+        verdict_code=verdict.code or None,
+        verdict_text=verdict.text or None,
+        verdict_at=now,
+        forwarded_at=now if has_arrived else None,
+    )
+    return True
+
+
+def apply_verdict(tx: Transaction, role: str, session_key: str, verdict: Verdict, now: float) -> bool:
+    """Apply a verdict to a CDR and its session; return False where it changes nothing: an earlier one stands."""
+    if not set_state(tx, role, session_key, now, verdict):
+        return False
+    words = f" {verdict.code} {verdict.text}".rstrip()
+    sessions.add_event(tx, role, session_key, now, f"charge detail record {verdict.state}{words}")
+    if verdict.is_final and verdict.state in {CdrState.ACCEPTED, CdrState.DELIVERED}:
+        sessions.transition(tx, role, session_key, now, sessions.SessionState.SETTLED)
+    return True
+
+
+def set_unconfirmed(tx: Transaction, role: str, session_key: str, peer: str, *, unconfirmed: bool) -> None:
+    """Set or remove the mark of a CDR, and set its peer, which may not have been known before."""
+    tx.run(_SET_MARK, role_=role, key_=session_key, unconfirmed=int(unconfirmed), peer=peer)
 
 
 def mark_reconciled(tx: Transaction, peer: str, until: float) -> None:

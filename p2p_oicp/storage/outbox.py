@@ -18,7 +18,8 @@ from typing import NamedTuple
 from sqlalchemy import bindparam, exists, func, select, update
 from sqlalchemy import delete as sql_delete
 
-from p2p_oicp.storage import peer_state, sessions
+from p2p_oicp.storage import cdrs, peer_state, sessions
+from p2p_oicp.storage.cdrs import CdrState, Verdict
 from p2p_oicp.storage.peer_state import Destination
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import outbox
@@ -27,6 +28,7 @@ from p2p_oicp.storage.statements import compiled, inserting_named
 
 WAITING = "waiting"
 DEAD = "dead"
+CDR_OPERATION = "ChargeDetailRecord"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,11 +226,27 @@ _REQUEUE = compiled(
     .where(outbox.c.id == bindparam("id_"))
     .values(state=WAITING, attempts=0, next_try_at=bindparam("next_try_at"))
 )
-_DESTINATION_OF = compiled(select(outbox.c.destination).where(outbox.c.id == bindparam("id_")))
-_ALL_DEAD = compiled(
-    select(outbox.c.id, outbox.c.destination, name_of(outbox.c.destination).label("name")).where(
-        outbox.c.state == DEAD, _is_for_destination
+_DESTINATION_OF = compiled(
+    select(outbox.c.destination, outbox.c.operation, outbox.c.role, outbox.c.session_key).where(
+        outbox.c.id == bindparam("id_")
     )
+)
+_FIND_CDR = compiled(
+    select(outbox.c.id).where(
+        outbox.c.role == bindparam("role_"),
+        outbox.c.session_key == bindparam("key_"),
+        outbox.c.operation == CDR_OPERATION,
+    )
+)
+_ALL_DEAD = compiled(
+    select(
+        outbox.c.id,
+        outbox.c.destination,
+        outbox.c.operation,
+        outbox.c.role,
+        outbox.c.session_key,
+        name_of(outbox.c.destination).label("name"),
+    ).where(outbox.c.state == DEAD, _is_for_destination)
 )
 
 
@@ -240,12 +258,19 @@ class RequeuedMessages(NamedTuple):
     messages: int
 
 
+def find_cdr(tx: Transaction, role: str, session_key: str) -> int | None:
+    """Return the id of the message, waiting or dead, that has the CDR of a session; None where there is none."""
+    row = tx.one(_FIND_CDR, role_=role, key_=session_key)
+    return None if row is None else int(row["id"])
+
+
 def requeue(tx: Transaction, message_id: int, now: float) -> str | None:
     """Make a message due now, dead or waiting; return its destination, None where there is no such message."""
     row = tx.one(_DESTINATION_OF, id_=message_id)
     if row is None:
         return None
     tx.run(_REQUEUE, id_=message_id, next_try_at=now)
+    _reopen(tx, row, now)
     # A person believes that the destination is up again, so its open circuit does not hold the message back.
     peer_state.reset_health(tx, Destination(row["destination"]))
     return str(row["destination"])
@@ -256,10 +281,17 @@ def requeue_dead(tx: Transaction, destination_name: str, now: float) -> list[Req
     requeued: Counter[tuple[str, str]] = Counter()
     for row in tx.all(_ALL_DEAD, destination_=destination_name):
         tx.run(_REQUEUE, id_=row["id"], next_try_at=now)
+        _reopen(tx, row, now)
         requeued[row["destination"], row["name"]] += 1
     for destination, _ in requeued:
         peer_state.reset_health(tx, Destination(destination))
     return [RequeuedMessages(destination, name, count) for (destination, name), count in requeued.items()]
+
+
+def _reopen(tx: Transaction, row: sqlite3.Row, now: float) -> None:
+    """Note that a CDR that was dead waits again."""
+    if row["operation"] == CDR_OPERATION:
+        cdrs.set_state(tx, row["role"], row["session_key"], now, Verdict(CdrState.WAITING))
 
 
 def discard(tx: Transaction, message_id: int, now: float) -> bool:
@@ -268,6 +300,8 @@ def discard(tx: Transaction, message_id: int, now: float) -> bool:
     if row is None:
         return False
     delete(tx, message_id)
+    if row["operation"] == CDR_OPERATION:
+        cdrs.set_state(tx, row["role"], row["session_key"], now, Verdict(CdrState.DEAD, text="discarded by a person"))
     event = f"{row['operation']} for {row['destination']} discarded"
     sessions.add_event(tx, row["role"], row["session_key"], now, event, row["body"])
     return True

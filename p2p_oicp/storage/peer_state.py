@@ -1,26 +1,23 @@
-"""State of each destination that survives restarts: health, store epochs, replication cursors.
+"""State of each destination that survives restarts: health and replication cursors.
 
 **Health** is the persisted side of the circuit breaker: failures in a row, and when the destination may be tried again.
 A destination is the outbox of a peer or of the own backend, or one dataset of a peer.
-
-**Store epochs.** Each database has an epoch: a random id and the time of its creation. Nodes exchange theirs, and the
-one that they last saw of the other, in hello. A different one means that the database was replaced, or restored from a
-backup, so that what it received afterwards is lost: a peer's new epoch triggers a full resync of our datasets to it; a
-peer that saw an older epoch of ours has sessions that our database does not have.
 
 **Cursors** say up to which change number a peer has each of our groups.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, case, delete, select, update
+import orjson
+from sqlalchemy import bindparam, case, delete, select, update
 
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.peers import name_of
-from p2p_oicp.storage.schema import counters, cursors, destinations
+from p2p_oicp.storage.schema import cursors, destinations
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, inserting_named
 from p2p_oicp.storage.store import Store
@@ -89,13 +86,14 @@ def health_now(store: Store, destination: Destination) -> DestinationHealth:
     return DestinationHealth(rows[0]["failures"], rows[0]["next_try_at"]) if rows else DestinationHealth()
 
 
-def _ensure_destination(tx: Transaction, destination: Destination) -> None:
+def ensure_destination(tx: Transaction, destination: Destination) -> None:
+    """Insert the row of a destination, if it has none yet."""
     tx.run(_INSERT_DESTINATION, peer=destination.peer, dataset=destination.dataset)
 
 
 def mark_success(tx: Transaction, destination: Destination, now: float) -> None:
     """Record a success, and close the circuit."""
-    _ensure_destination(tx, destination)
+    ensure_destination(tx, destination)
     tx.run(_MARK_SUCCESS, peer_=destination.peer, dataset_=destination.dataset, last_success_at=now)
 
 
@@ -103,7 +101,7 @@ def mark_failure(
     tx: Transaction, destination: Destination, failures: int, next_try_at: float, error: Exception
 ) -> None:
     """Record the failures in a row; nothing is tried before ``next_try_at`` (seconds since the epoch)."""
-    _ensure_destination(tx, destination)
+    ensure_destination(tx, destination)
     tx.run(
         _MARK_FAILURE,
         peer_=destination.peer,
@@ -120,49 +118,16 @@ def reset_health(tx: Transaction, destination: Destination) -> None:
     tx.run(_RESET, peer_=destination.peer, dataset_=destination.dataset)
 
 
-_EPOCH_ID, _EPOCH_CREATED_AT = "store epoch id", "store epoch created at"
-_INSERT_COUNTER = inserting_named(counters, "name", "value", instead="OR IGNORE")
-_GET_COUNTER = compiled(select(counters.c.value).where(counters.c.name == bindparam("name_")))
-_DELETE_COUNTER = compiled(delete(counters).where(counters.c.name == bindparam("name_")))
-# A peer's store epoch stands in the row of its outbox.
+# What a peer's last hello said stands in the row of its outbox: its database, what its node offers beside OICP.
 _by_peer = (destinations.c.peer == bindparam("peer_"), destinations.c.dataset == "")
 _GET_PEER_EPOCH = compiled(select(destinations.c.store_epoch).where(*_by_peer))
-_MARK_EPOCH_MISMATCH = compiled(
-    update(destinations).where(*_by_peer, destinations.c.saw_older_epoch == 0).values(saw_older_epoch=1)
-)
-#: A peer's store epoch (None: unknown), whether it saw an older epoch of ours, and when ours was created.
-EPOCH_STATUS = compiled(
-    select(destinations.c.store_epoch, destinations.c.saw_older_epoch, counters.c.value.label("created_at"))
-    .select_from(counters.outerjoin(destinations, and_(*_by_peer)))
-    .where(counters.c.name == _EPOCH_CREATED_AT)
-)
 _SET_PEER_EPOCH = compiled(update(destinations).where(*_by_peer).values(store_epoch=bindparam("store_epoch")))
-
-
-@dataclass(frozen=True, slots=True)
-class StoreEpoch:
-    """The epoch of this database; ``created_at`` is in seconds since the (Unix) epoch."""
-
-    epoch_id: int
-    created_at: int
-
-
-def ensure_epoch(tx: Transaction, now: float, new_id: int) -> StoreEpoch:
-    """Return this database's epoch; on first use, it is created with ``new_id``."""
-    tx.run(_INSERT_COUNTER, name=_EPOCH_ID, value=new_id)
-    tx.run(_INSERT_COUNTER, name=_EPOCH_CREATED_AT, value=int(now))
-    epoch_id, created_at = (tx.one(_GET_COUNTER, name_=name) for name in (_EPOCH_ID, _EPOCH_CREATED_AT))
-    return StoreEpoch(epoch_id["value"] if epoch_id else 0, created_at["value"] if created_at else 0)
-
-
-def clear_epoch(tx: Transaction) -> None:
-    """Delete the epoch: the database gets a new one when a node next opens it."""
-    for name in (_EPOCH_ID, _EPOCH_CREATED_AT):
-        tx.run(_DELETE_COUNTER, name_=name)
+_GET_EXTENSIONS = compiled(select(destinations.c.extensions).where(*_by_peer))
+_SET_EXTENSIONS = compiled(update(destinations).where(*_by_peer).values(extensions=bindparam("extensions")))
 
 
 def peer_epoch(tx: Transaction, peer: str) -> int | None:
-    """Return the epoch of a peer's database as of its last hello, None where it never sent one."""
+    """Return the epoch of a peer's database (`storage.epochs`), None where it never said hello."""
     row = tx.one(_GET_PEER_EPOCH, peer_=peer)
     return row["store_epoch"] if row else None
 
@@ -173,22 +138,22 @@ def peer_epoch_now(store: Store, peer: str) -> int | None:
     return rows[0]["store_epoch"] if rows else None
 
 
-def record_peer_epoch(tx: Transaction, peer: str, epoch_id: int) -> bool:
-    """Record the epoch of a peer's database; return whether it changed, and then reset the peer's cursors."""
-    previous = peer_epoch(tx, peer)
-    _ensure_destination(tx, Destination(peer))
+def set_peer_epoch(tx: Transaction, peer: str, epoch_id: int) -> None:
+    """Record the epoch of a peer's database."""
+    ensure_destination(tx, Destination(peer))
     tx.run(_SET_PEER_EPOCH, peer_=peer, store_epoch=epoch_id)
-    # Without a known epoch the peer is new, or never sent one: its cursors are right, or there are none.
-    has_changed = previous not in (None, epoch_id)
-    if has_changed:
-        reset_cursors(tx, peer)
-    return has_changed
 
 
-def mark_epoch_mismatch(tx: Transaction, peer: str) -> bool:
-    """Record that a peer saw an older epoch of ours; return False if that was recorded before."""
-    _ensure_destination(tx, Destination(peer))
-    return tx.run(_MARK_EPOCH_MISMATCH, peer_=peer) == 1
+def extensions(tx: Transaction, peer: str) -> frozenset[str]:
+    """Return the extensions (DESIGN section 4) that a peer's node has announced in its last hello."""
+    row = tx.one(_GET_EXTENSIONS, peer_=peer)
+    return frozenset(orjson.loads(row["extensions"])) if row else frozenset()
+
+
+def set_extensions(tx: Transaction, peer: str, names: Iterable[str]) -> None:
+    """Record the extensions of a peer's node."""
+    ensure_destination(tx, Destination(peer))
+    tx.run(_SET_EXTENSIONS, peer_=peer, extensions=orjson.dumps(sorted(names)).decode())
 
 
 _SET_CURSOR = inserting_named(cursors, "peer", "dataset", "group_key", "change", instead="OR REPLACE")

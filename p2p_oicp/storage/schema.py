@@ -45,6 +45,7 @@ sessions = Table(
     Column("progress_at", Float),
     Column("stop_digest", LargeBinary),
     Column("stop_response", LargeBinary),
+    Column("unconfirmed", Integer, nullable=False, server_default=text("0")),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
 )
@@ -113,9 +114,16 @@ cdrs = Table(
     Column("digest", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("forwarded_at", Float),
+    Column("state", Text, nullable=False),  # a `storage.cdrs.CdrState`
+    Column("unconfirmed", Integer, nullable=False, server_default=text("0")),
+    # What the EMP's backend, or the peer's node, said of it.
+    Column("verdict_code", Text),
+    Column("verdict_text", Text),
+    Column("verdict_at", Float),
     sqlite_autoincrement=True,
 )
 Index("cdrs_by_session", cdrs.c.role, cdrs.c.session_key, unique=True)
+Index("cdrs_unconfirmed", cdrs.c.role, cdrs.c.id, sqlite_where=cdrs.c.unconfirmed == 1)
 Index("cdrs_by_provider", cdrs.c.role, cdrs.c.provider_key, cdrs.c.id)
 
 # Up to which SessionEnd a CPO peer was asked for CDRs that never came.
@@ -179,7 +187,50 @@ destinations = Table(
     Column("last_error_type", Text),  # the exception's class
     Column("last_success_at", Float),
     Column("store_epoch", Integer),  # of the peer, as of its last hello
-    Column("saw_older_epoch", Integer, nullable=False, server_default=text("0")),  # the peer has known one of ours
+    Column("extensions", Text, nullable=False, server_default=text("'[]'")),  # of the peer's node: a JSON list
+)
+
+# The databases that this node has had, and those that its peers have had (`storage.epochs`).
+store_epochs = Table(
+    "store_epochs",
+    metadata,
+    Column("epoch_id", Integer, primary_key=True),
+    Column("created_at", Float, nullable=False),
+    Column("copied_from", Integer),
+    Column("lost_since", Float),
+)
+
+peer_epochs = Table(
+    "peer_epochs",
+    metadata,
+    Column("peer", Text, primary_key=True),
+    Column("epoch_id", Integer, primary_key=True),
+    Column("copied_from", Integer),
+    Column("lost_since", Float),
+    Column("lost_until", Float),
+    Column("proved", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Sessions of which messages have come that nobody here knows; until when their peers may say so.
+unknown_sessions = Table(
+    "unknown_sessions",
+    metadata,
+    Column("role", Text, primary_key=True),
+    Column("session_key", Text, primary_key=True),
+    Column("first_seen_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Peers from which what an epoch of this node had lost was fetched.
+recoveries = Table(
+    "recoveries",
+    metadata,
+    Column("role", Text, primary_key=True),
+    Column("peer", Text, primary_key=True),
+    Column("epoch_id", Integer, primary_key=True),
+    Column("completed_at", Float, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 counters = Table(

@@ -107,6 +107,7 @@ class Session(msgspec.Struct, frozen=True):
         offline: 1 where this node authorized it itself, so that the EMP does not know it yet.
         progress_at: EventOccurred of the last Progress notification; the next one is at least 300 s apart.
         id_generated_here: 1 where the request that opened it carried no SessionID.
+        unconfirmed: 1 where nothing is known of it but what a later message says: both databases were restored.
 
     """
 
@@ -136,6 +137,7 @@ class Session(msgspec.Struct, frozen=True):
     stop_digest: bytes | None = None
     stop_response: bytes | None = None
     id_generated_here: int = 0
+    unconfirmed: int = 0
 
 
 _COLUMN_NAMES = Session.__struct_fields__
@@ -197,11 +199,26 @@ EVENTS = compiled(
     .where(*_by_session)
     .order_by(session_events.c.id)
 )
+#: The sessions with a peer that were opened since, in pages: those behind (``created_at_``, ``key_``).
+OPENED_SINCE = compiled(
+    select(*_all_columns)
+    .where(
+        sessions.c.role == bindparam("role_"),
+        sessions.c.peer == bindparam("peer_"),
+        sessions.c.created_at >= bindparam("since_"),
+        or_(
+            sessions.c.created_at > bindparam("created_at_"),
+            and_(sessions.c.created_at == bindparam("created_at_"), sessions.c.session_key > bindparam("key_")),
+        ),
+    )
+    .order_by(sessions.c.created_at, sessions.c.session_key)
+    .limit(bindparam("limit"))
+)
 _update_statements: dict[tuple[str, ...], Statement] = {}
 
 
 def from_rows(rows: Iterable[sqlite3.Row]) -> list[Session]:
-    """Return the rows of ``GET`` or ``UNCERTAIN`` as sessions."""
+    """Return the rows of ``GET``, ``UNCERTAIN`` or ``OPENED_SINCE`` as sessions."""
     return [Session(*row) for row in rows]
 
 

@@ -170,7 +170,8 @@ class Player:
         parts = {
             "From the backend to the outbox": Part("a", path),
             "From the outbox to the peer": Part("a", task),
-            "At the peer": Part("b", path),
+            "At the peer": Part("b", path, in_transaction=False),
+            "At the peer, in the transactions": Part("b", path, in_transaction=True),
             "After the peer's acknowledgement": (after := Part("a", task, 1, and_later=True, in_transaction=False)),
             "In the transaction that deletes the message": Part("a", task, 1, and_later=True, in_transaction=True),
             "From the peer's outbox to its backend": Part("b", "backend"),

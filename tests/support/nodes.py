@@ -1,6 +1,7 @@
 """Two nodes in one process, on real sockets: A is the CPO DE*GEF, B the EMP DE-GDF; their backends are Python."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -73,6 +74,7 @@ class FakeContracts:
     notifications: list = field(default_factory=list)
     records: list = field(default_factory=list)
     refuse_with: str = "102"
+    refuse_records_with: str | None = None
     fail_with: PeerError | None = None
     received: asyncio.Event = field(default_factory=asyncio.Event)
     hold: asyncio.Event | None = None
@@ -102,6 +104,9 @@ class FakeContracts:
         return self._receive(self.notifications, notification)
 
     async def charge_detail_record(self, record):
+        if self.refuse_records_with:
+            status = StatusCode(code=self.refuse_records_with, additional_info="no such contract")
+            return Acknowledgement(result=False, status_code=status)
         return self._receive(self.records, record)
 
     def _receive(self, messages: list, message) -> Acknowledgement:
@@ -192,6 +197,15 @@ class Pair:
     def b_peer(self) -> TestClient:
         """Node B's peer API."""
         return self._client("b")
+
+
+def restore(pair: Pair, name: str, backup: Path | None) -> None:
+    """Replace the database of a stopped node by a backup; None: by none, so that it starts with an empty one."""
+    file = pair.database(name)
+    for each in file.parent.glob(f"{file.name}*"):
+        each.unlink()
+    if backup is not None:
+        shutil.copy(backup, file)
 
 
 def query(pair: Pair, name: str, sql: str, *parameters: object) -> list[tuple]:

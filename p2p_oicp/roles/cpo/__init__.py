@@ -8,8 +8,11 @@ from p2p_oicp.roles.context import HandlerRegistry, Services
 from p2p_oicp.roles.cpo.authorization import CpoAuthorizationHandler
 from p2p_oicp.roles.cpo.remote import CpoRemoteHandler
 from p2p_oicp.roles.datasets.handlers import dataset_handlers
+from p2p_oicp.roles.lost_sessions import LostSessions
+from p2p_oicp.roles.recovery import RoleRecovery
+from p2p_oicp.roles.session_export import CdrQueryHandler
 from p2p_oicp.roles.sessions import SessionService
-from p2p_oicp.roles.settlement import CdrQueryHandler, CpoCdrHandler
+from p2p_oicp.roles.settlement import CpoCdrHandler
 
 
 class CpoRole(HandlerRegistry):
@@ -18,14 +21,16 @@ class CpoRole(HandlerRegistry):
     Args:
         services: of the node.
         backend: carries out remote starts, stops and reservations.
+        lost_sessions: rebuilds sessions after a restore.
     """
 
-    def __init__(self, services: Services, backend: Backend) -> None:
+    def __init__(self, services: Services, backend: Backend, lost_sessions: LostSessions) -> None:
         # One for all handlers: a remote stop has to wait for an AuthorizeStart whose commit it has overtaken.
-        session_service = SessionService("cpo", services)
+        session_service = SessionService("cpo", services, lost_sessions)
         authorization = CpoAuthorizationHandler(services, session_service)
         remote = CpoRemoteHandler(services, session_service, backend)
-        cdr_handler = CpoCdrHandler(services, session_service)
+        self.cdr_handler = cdr_handler = CpoCdrHandler(services, session_service)
+        self.recovery = RoleRecovery(lost_sessions, cdr_handler)
         super().__init__(
             {
                 "AuthorizeStart": authorization.authorize_start,

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from p2p_oicp.backends import Backend
 from p2p_oicp.concurrency import Worker
-from p2p_oicp.delivery import SessionStatusClient
+from p2p_oicp.delivery import NodeClient
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.roles.context import HandlerRegistry, Services
 from p2p_oicp.roles.datasets.handlers import dataset_handlers
 from p2p_oicp.roles.emp.authorization import EmpAuthorizationHandler
 from p2p_oicp.roles.emp.reconciliation import CdrReconciler
 from p2p_oicp.roles.emp.remote import EmpRemoteHandler, UncertainSessionResolver
+from p2p_oicp.roles.lost_sessions import LostSessions
+from p2p_oicp.roles.recovery import RoleRecovery
+from p2p_oicp.roles.session_export import CdrQueryHandler
 from p2p_oicp.roles.sessions import SessionService
-from p2p_oicp.roles.settlement import CdrQueryHandler, EmpCdrHandler, RestoredSessionVerifier
+from p2p_oicp.roles.settlement import EmpCdrHandler
+from p2p_oicp.roles.verdicts import PendingVerdicts
 
 
 class EmpRole(HandlerRegistry):
@@ -21,7 +25,8 @@ class EmpRole(HandlerRegistry):
     Args:
         services: of the node.
         backend: authorizes drivers, and gets notifications and CDRs.
-        status_client: asks CPO nodes for the state of a session.
+        nodes: asks CPO nodes for the state of a session.
+        lost_sessions: rebuilds sessions after a restore.
         clarify_interval: seconds between two questions about an uncertain session.
         reconcile_interval: seconds between two requests for missing CDRs; 0: only on demand.
     """
@@ -31,16 +36,19 @@ class EmpRole(HandlerRegistry):
         services: Services,
         backend: Backend,
         *,
-        status_client: SessionStatusClient,
+        nodes: NodeClient,
+        lost_sessions: LostSessions,
         clarify_interval: float,
         reconcile_interval: float,
     ) -> None:
-        session_service = SessionService("emp", services)
+        session_service = SessionService("emp", services, lost_sessions)
         authorization = EmpAuthorizationHandler(services, session_service, backend)
-        self.uncertain_session_resolver = UncertainSessionResolver(services, status_client, clarify_interval)
+        self.uncertain_session_resolver = UncertainSessionResolver(services, nodes, clarify_interval)
         remote = EmpRemoteHandler(services, session_service, self.uncertain_session_resolver)
-        cdr_handler = EmpCdrHandler(services, session_service, RestoredSessionVerifier(services, backend))
+        self.pending_verdicts = PendingVerdicts(services.store)
+        self.cdr_handler = cdr_handler = EmpCdrHandler(services, session_service, self.pending_verdicts)
         self.cdr_reconciler = CdrReconciler(services, cdr_handler, reconcile_interval)
+        self.recovery = RoleRecovery(lost_sessions, cdr_handler, self.cdr_reconciler.fetch)
         super().__init__(
             {
                 "AuthorizeStart": authorization.authorize_start,
@@ -58,4 +66,5 @@ class EmpRole(HandlerRegistry):
 
     def workers(self) -> dict[str, Worker]:
         """Return the background workers of this role, by name."""
-        return {"uncertain sessions": self.uncertain_session_resolver, "cdr reconciliation": self.cdr_reconciler}
+        workers: dict[str, Worker] = {"uncertain sessions": self.uncertain_session_resolver}
+        return workers | {"cdr reconciliation": self.cdr_reconciler} if self.cdr_reconciler.is_periodic else workers

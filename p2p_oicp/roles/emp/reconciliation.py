@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 import structlog
 
 from p2p_oicp.concurrency import periodic
-from p2p_oicp.delivery import Wakeup
 from p2p_oicp.errors import P2pOicpError, PeerError, PeerProtocolError, PeerRejected, Refusal, StoreError
 from p2p_oicp.oicp import (
     ChargeDetailRecord,
@@ -64,7 +63,7 @@ class ReconciliationResult:
 
 
 class CdrReconciler:
-    """Asks all CPO peers for CDRs, periodically and when ``requested`` is set.
+    """Asks all CPO peers for CDRs, periodically.
 
     Args:
         services: of the node.
@@ -76,13 +75,14 @@ class CdrReconciler:
         self._services = services
         self._cdr_handler = cdr_handler
         self._interval = interval
-        self.requested = Wakeup("cdr reconciliation")
+
+    @property
+    def is_periodic(self) -> bool:
+        return self._interval > 0
 
     async def run(self) -> None:
-        # Not at start: every peer would be asked at each restart, and hello requests it where it is needed.
-        await periodic(
-            "cdr reconciliation", self._interval or None, self.reconcile_all, wakeup=self.requested, at_start=False
-        )
+        # Not at start: every peer would be asked at each restart; after a restore, `roles.recovery` asks.
+        await periodic("cdr reconciliation", self._interval, self.reconcile_all, at_start=False)
 
     async def reconcile_all(self, since: float | None = None) -> list[ReconciliationResult]:
         """Ask all CPO peers at the same time.
@@ -92,6 +92,10 @@ class CdrReconciler:
         """
         cpo_peers = [peer for peer in self._services.registry.all() if not peer.is_self and _is_cpo(peer)]
         return list(await asyncio.gather(*(self._reconcile(peer, since) for peer in cpo_peers)))
+
+    async def fetch(self, peer: Peer, since: float) -> bool:
+        """Ask one peer for the CDRs of sessions that ended since; return whether it was read to the end."""
+        return not _is_cpo(peer) or (await self._reconcile(peer, since)).error is None
 
     async def _reconcile(self, peer: Peer, since: float | None) -> ReconciliationResult:
         result, now = ReconciliationResult(peer.name), self._services.now()

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from p2p_oicp.client import OicpReply
 from p2p_oicp.concurrency import periodic
 from p2p_oicp.crypto.exchange import PreparedExchange
-from p2p_oicp.delivery import SessionStatus, SessionStatusClient
+from p2p_oicp.delivery import NodeClient, SessionStatus
+from p2p_oicp.delivery.node_protocol import UNKNOWN
 from p2p_oicp.delivery.wakeup import Wakeup
 from p2p_oicp.errors import PeerError, PeerRejected, Refusal
 from p2p_oicp.oicp import (
@@ -45,6 +46,7 @@ from p2p_oicp.roles.sessions import (
     valid_session_id,
 )
 from p2p_oicp.storage import Transaction, sessions
+from p2p_oicp.storage.epochs import Gap
 from p2p_oicp.storage.sessions import Session, SessionState
 
 log = structlog.get_logger(__name__)
@@ -212,13 +214,13 @@ class UncertainSessionResolver:
 
     Args:
         services: of the node.
-        status_client: sends ``GET /p2p/v1/sessions/{SessionID}``.
+        nodes: sends ``GET /p2p/v1/sessions/{SessionID}``.
         interval: seconds between two rounds.
     """
 
-    def __init__(self, services: Services, status_client: SessionStatusClient, interval: float) -> None:
+    def __init__(self, services: Services, nodes: NodeClient, interval: float) -> None:
         self._services = services
-        self._status_client = status_client
+        self._nodes = nodes
         self._interval = interval
         self._wakeup = Wakeup("uncertain sessions")
 
@@ -253,31 +255,32 @@ class UncertainSessionResolver:
             await self._services.store.write(lambda tx: self._apply(tx, session, state, status))
         return state is not None
 
-    async def _get_status(self, peer: Peer, session: Session) -> SessionStatus | None:
+    async def _get_status(self, peer: Peer, session: Session) -> SessionStatus:
         if peer.is_self:
             # Both roles in one node: the CPO's session is in the same store.
-            rows = await self._services.store.query(sessions.GET, role_="cpo", key_=session.session_key)
-            return SessionStatus(rows[0]["state"], rows[0]["cpo_partner_session_id"]) if rows else None
-        return await self._status_client.get_status(
-            peer, ProviderID(session.provider_id), SessionID(session.session_id)
-        )
+            known = sessions.get_now(self._services.store, "cpo", session.session_key)
+            if known is None:
+                return SessionStatus(UNKNOWN)
+            return SessionStatus(known.state, cpo_partner_session_id=known.cpo_partner_session_id)
+        return await self._nodes.get_status(peer, ProviderID(session.provider_id), SessionID(session.session_id))
 
-    def _resolved_state(self, session: Session, status: SessionStatus | None) -> SessionState | None:
-        if status is not None:
+    def _resolved_state(self, session: Session, status: SessionStatus) -> SessionState | None:
+        if status.is_known:
             return _STATE_BY_CPO_STATE.get(status.state)
-        # The CPO's node does not know the session. Before that time the start may still be on its way.
+        # The CPO's node does not know the session. Before that time the start may still be on its way; and a node that
+        # was restored since may have forgotten it (L1).
         never_arrived = self._services.now() - session.created_at > _MAX_IN_FLIGHT_SECONDS
-        return SessionState.REFUSED if never_arrived else None
+        may_be_forgotten = any(Gap(*gap).covers(session.created_at) for gap in status.gaps)
+        return SessionState.REFUSED if never_arrived and not may_be_forgotten else None
 
-    def _apply(self, tx: Transaction, session: Session, state: SessionState, status: SessionStatus | None) -> None:
+    def _apply(self, tx: Transaction, session: Session, state: SessionState, status: SessionStatus) -> None:
         now = self._services.now()
         values: dict[str, object] = {}
         # A duplicate of the start now gets the acknowledgement that it would have got, not the 310 any more (H4).
         if state is not SessionState.REFUSED:
-            cpo_partner_session_id = status.cpo_partner_session_id if status else None
             ids = SessionIds(
                 session.session_id,
-                cpo_partner_session_id or session.cpo_partner_session_id,
+                status.cpo_partner_session_id or session.cpo_partner_session_id,
                 session.emp_partner_session_id,
             )
             values = {
@@ -285,6 +288,4 @@ class UncertainSessionResolver:
                 "start_response": acknowledgement_response(ids=ids).body,
             }
         sessions.transition(tx, _ROLE, session.session_key, now, state, **values)
-        sessions.add_event(
-            tx, _ROLE, session.session_key, now, f"the CPO's node says: {status.state if status else 'unknown'}"
-        )
+        sessions.add_event(tx, _ROLE, session.session_key, now, f"the CPO's node says: {status.state}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import bindparam, insert
 
 from p2p_oicp.errors import StoreError, StoreUnavailable
-from p2p_oicp.storage import peer_state
+from p2p_oicp.storage import epochs, peer_state
 from p2p_oicp.storage.datasets.staging import ALL_IMPORTS
 from p2p_oicp.storage.schema import spool as table
 from p2p_oicp.storage.spool import Spool
@@ -31,7 +31,7 @@ _INSERT_SPOOL_BLOCK = compiled(
 )
 
 
-def back_up(source: Path, target: Path) -> int:
+def back_up(source: Path, target: Path, now: float) -> int:
     """Copy the database ``source``, in use or not, to the new file ``target``; return its size in bytes.
 
     Raises:
@@ -45,7 +45,7 @@ def back_up(source: Path, target: Path) -> int:
     # Order: copy under another name, flush, rename. A file of the final name is always whole.
     partial_file = target.with_name(f"{target.name}.unfinished")
     try:
-        _copy_with_retries(source, partial_file)
+        _copy_with_retries(source, partial_file, now)
         partial_file.chmod(0o600)
         _fsync(partial_file)
         partial_file.rename(target)
@@ -59,15 +59,15 @@ def back_up(source: Path, target: Path) -> int:
     return target.stat().st_size
 
 
-def _copy_with_retries(source: Path, target: Path) -> None:
+def _copy_with_retries(source: Path, target: Path, now: float) -> None:
     for _ in range(_MAX_ATTEMPTS):
         target.unlink(missing_ok=True)
-        if _copy(source, target):
+        if _copy(source, target, now):
             return
     raise StoreUnavailable(f"{source}: large pushes ended whenever it was copied; back up when less is pushed")
 
 
-def _copy(source: Path, target: Path) -> bool:
+def _copy(source: Path, target: Path, started_at: float) -> bool:
     """Copy the database; return False if the copy lacks the spool file of an import that ended meanwhile."""
     with (
         closing(sqlite3.connect(sqlite_uri(source, "ro"), uri=True)) as source_connection,
@@ -80,7 +80,7 @@ def _copy(source: Path, target: Path) -> bool:
         transaction = Transaction(target_connection)
         is_complete = _copy_spool(transaction, Spool(source))
         # In the copy, not at the restore: a restore is copying a file, and no program takes part in it.
-        peer_state.clear_epoch(transaction)
+        epochs.end_epoch(transaction, started_at)
         peer_state.reset_all_cursors(transaction)
         target_connection.execute("COMMIT")
         integrity = target_connection.execute("PRAGMA integrity_check(1)").fetchone()[0]

@@ -34,8 +34,12 @@ class FakeTarget:
             raise planned.pop(0)
         self.accepted.append(message.body)
 
-    def on_delivered(self, _tx, message, _now) -> None:
+    def on_delivered(self, _tx, message, _verdict, _now) -> None:
         self.settled.append(message.session_key)
+
+    def on_dead(self, _tx, message, error, now) -> None: ...
+
+    def on_committed(self, message) -> None: ...
 
     async def until(self, condition) -> None:
         async with asyncio.timeout(5):

@@ -10,6 +10,8 @@ from p2p_oicp.storage import open_for_change, open_readonly, tokens
 from p2p_oicp.storage.sqlite.backup import back_up
 from p2p_oicp.storage.sqlite.readonly import query_once
 
+NOW = 1_800_000_000.0
+
 TOKEN = tokens.Token("1234ABCD", "1234ABCD")
 
 
@@ -24,7 +26,7 @@ def store(request, tmp_path):
 
 def test_a_database_is_found_in_any_folder(store, tmp_path):
     copy = store.with_name("copy.sqlite3")
-    back_up(store, copy)
+    back_up(store, copy, NOW)
     for file in (store, copy):
         assert [row["token"] for row in query_once(file, tokens.ALL_TOKENS)] == ["1234ABCD"]
         with open_readonly(file) as reader:
@@ -65,5 +67,5 @@ def test_a_backup_that_fails_says_why_and_leaves_nothing(database, trouble, mess
     trouble(database)
     before = sorted(database.parent.iterdir())
     with pytest.raises(StoreUnavailable, match=message):
-        back_up(database, database.with_name("copy.sqlite3"))
+        back_up(database, database.with_name("copy.sqlite3"), NOW)
     assert sorted(database.parent.iterdir()) == before

@@ -10,6 +10,42 @@ down_revision = None
 def upgrade() -> None:
     """Create everything."""
     op.create_table(
+        "store_epochs",
+        sa.Column("epoch_id", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("copied_from", sa.Integer(), nullable=True),
+        sa.Column("lost_since", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("epoch_id"),
+    )
+    op.create_table(
+        "peer_epochs",
+        sa.Column("peer", sa.Text(), nullable=False),
+        sa.Column("epoch_id", sa.Integer(), nullable=False),
+        sa.Column("copied_from", sa.Integer(), nullable=True),
+        sa.Column("lost_since", sa.Float(), nullable=True),
+        sa.Column("lost_until", sa.Float(), nullable=True),
+        sa.Column("proved", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("peer", "epoch_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "unknown_sessions",
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("session_key", sa.Text(), nullable=False),
+        sa.Column("first_seen_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("role", "session_key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "recoveries",
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("peer", sa.Text(), nullable=False),
+        sa.Column("epoch_id", sa.Integer(), nullable=False),
+        sa.Column("completed_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("role", "peer", "epoch_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "imports",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("changeset", sa.LargeBinary(), nullable=False),
@@ -39,11 +75,17 @@ def upgrade() -> None:
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("forwarded_at", sa.Float(), nullable=True),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("unconfirmed", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("verdict_code", sa.Text(), nullable=True),
+        sa.Column("verdict_text", sa.Text(), nullable=True),
+        sa.Column("verdict_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
     )
     op.create_index("cdrs_by_provider", "cdrs", ["role", "provider_key", "id"], unique=False)
     op.create_index("cdrs_by_session", "cdrs", ["role", "session_key"], unique=True)
+    op.create_index("cdrs_unconfirmed", "cdrs", ["role", "id"], unique=False, sqlite_where=sa.text("unconfirmed = 1"))
     op.create_table(
         "counters",
         sa.Column("name", sa.Text(), nullable=False),
@@ -80,7 +122,7 @@ def upgrade() -> None:
         sa.Column("last_error_type", sa.Text(), nullable=True),
         sa.Column("last_success_at", sa.Float(), nullable=True),
         sa.Column("store_epoch", sa.Integer(), nullable=True),
-        sa.Column("saw_older_epoch", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("extensions", sa.Text(), server_default=sa.text("'[]'"), nullable=False),
         sa.PrimaryKeyConstraint("peer", "dataset"),
     )
     op.create_table(
@@ -262,6 +304,7 @@ def upgrade() -> None:
         sa.Column("progress_at", sa.Float(), nullable=True),
         sa.Column("stop_digest", sa.LargeBinary(), nullable=True),
         sa.Column("stop_response", sa.LargeBinary(), nullable=True),
+        sa.Column("unconfirmed", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("updated_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("role", "session_key"),

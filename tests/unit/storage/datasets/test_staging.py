@@ -16,6 +16,8 @@ from p2p_oicp.storage.spool import Spool, SpoolFile
 from p2p_oicp.storage.sqlite.backup import back_up
 from tests.support.changesets import STAGED, any_source, crash_after, living, many, push, spool_files
 
+NOW = 1_800_000_000.0
+
 
 async def pull(coordinator: DatasetCoordinator, **records: str) -> ApplyResult:
     """Pull everything that a source has."""
@@ -130,7 +132,7 @@ async def test_a_backup_in_the_middle_of_a_large_push_finishes_it_where_it_is_re
         crash_after(store, monkeypatch, 2)
         with pytest.raises(StoreError):
             await DatasetCoordinator(store, lambda: 150.0).apply(push("fullLoad", **many(600, "Occupied")))
-        back_up(database, copy)
+        back_up(database, copy, NOW)
     async with open_store(copy) as store:
         assert await recover(store) == ["import.resumed"]
         assert await living(store) == many(600, "occupied")
@@ -145,7 +147,7 @@ async def test_a_backup_begins_again_if_an_import_ended_meanwhile(database, monk
             await DatasetCoordinator(store, lambda: 150.0).apply(push("fullLoad", **many(600, "Occupied")))
     found, blocks = [()], SpoolFile.blocks
     monkeypatch.setattr(SpoolFile, "blocks", lambda file, size: found.pop() if found else blocks(file, size))
-    back_up(database, copy)
+    back_up(database, copy, NOW)
     async with open_store(copy) as store:
         assert await recover(store) == ["import.resumed"]
 
@@ -157,7 +159,7 @@ async def test_spool_files_beside_a_restored_database_are_replaced_or_removed(da
         with pytest.raises(StoreError):
             await push_much(DatasetCoordinator(store, lambda: 100.0), **many(300))
         monkeypatch.undo()
-        back_up(database, copy)
+        back_up(database, copy, NOW)
     copy.replace(database)
     for path in (*spool_files(database), database.with_name(f"{database.name}-import-other")):
         path.write_bytes(b"of another time")

@@ -1,0 +1,241 @@
+"""Verdicts: what the EMP's backend says of a CDR, and how the CPO's node hears of it (RULES L11).
+
+**At the EMP's node** the CDR is stored and acknowledged whatever the backend says later. The request that brings it
+waits for the backend's verdict, a few seconds at most, and answers with it (`PendingVerdicts`). A verdict that nobody
+waits for goes to the CPO's node through the outbox, as ``POST /p2p/v1/cdr-verdicts`` (`enqueue_verdict`).
+
+**At the CPO's node** `VerdictService` applies it to the CDR. It may come before the acknowledgement of the CDR itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import structlog
+
+from p2p_oicp.clock import format_timestamp
+from p2p_oicp.delivery.node_protocol import CDR_VERDICT
+from p2p_oicp.delivery.wakeup import CIRCUIT_BREAKER_THRESHOLD
+from p2p_oicp.errors import Refusal
+from p2p_oicp.oicp import Acknowledgement, Message, SessionID, StatusCodeValue
+from p2p_oicp.peers import Peer
+from p2p_oicp.peers.models import OWN_PEER_ID, VERDICTS_EXTENSION
+from p2p_oicp.roles.context import EMP_BACKEND, OperationResponse, Services
+from p2p_oicp.roles.responses import SessionIds, acknowledgement_response
+from p2p_oicp.storage import Store, Transaction, cdrs, outbox, peer_state, sessions
+from p2p_oicp.storage.cdrs import CdrState, CdrStatus, Verdict
+from p2p_oicp.storage.outbox import OutboxMessage
+from p2p_oicp.storage.peer_state import Destination
+from p2p_oicp.storage.sessions import Session
+
+log = structlog.get_logger(__name__)
+
+_MAX_WAITING = 64
+_WAIT_SECONDS = 5.0
+# The member that a node adds to the Acknowledgement of a CDR that it has stored.
+_MEMBER = "P2P"
+_NAMES = {CdrState.ACCEPTED: "accepted", CdrState.DISPUTED: "disputed"}
+_PENDING = "pending"
+_STATES = {name: state for state, name in _NAMES.items()} | {_PENDING: CdrState.DELIVERED}
+_BAD_REQUEST = 400
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """The requests that wait for one verdict; ``taken``: it was given while they did, and they will tell it."""
+
+    resolved: asyncio.Event
+    requests: int = 0
+    taken: bool = False
+
+
+class PendingVerdicts:
+    """The requests of an EMP's node that wait for what the backend says of their CDRs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: dict[str, _Waiting] = {}
+
+    def __repr__(self) -> str:
+        return f"<PendingVerdicts sessions={len(self._waiting)}>"
+
+    @contextmanager
+    def expect(self, session_key: str) -> Iterator[_Waiting | None]:
+        """Register a request before its CDR is stored; None where it shall not wait.
+
+        Nobody waits for a backend that is down, and only a bounded number for one that hangs.
+        """
+        is_full = session_key not in self._waiting and len(self._waiting) >= _MAX_WAITING
+        if is_full or not self._is_backend_up():
+            yield None
+            return
+        waiting = self._waiting.setdefault(session_key, _Waiting(asyncio.Event()))
+        waiting.requests += 1
+        try:
+            yield waiting
+        finally:
+            waiting.requests -= 1
+            if not waiting.requests and self._waiting.get(session_key) is waiting:
+                del self._waiting[session_key]
+
+    def _is_backend_up(self) -> bool:
+        health = peer_state.health_now(self._store, Destination(EMP_BACKEND))
+        return health.failures < CIRCUIT_BREAKER_THRESHOLD
+
+    async def wait(self, waiting: _Waiting) -> None:
+        """Return when the verdict is committed, or after some seconds without one."""
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await waiting.resolved.wait()
+        except TimeoutError:
+            # Given, but not committed yet: nobody else will tell the peer.
+            if waiting.taken:
+                await waiting.resolved.wait()
+
+    def take(self, session_key: str) -> bool:
+        """Return whether a request waits for a verdict that is being stored, and will tell it."""
+        waiting = self._waiting.get(session_key)
+        if waiting is not None:
+            waiting.taken = True
+        return waiting is not None
+
+    def resolve(self, session_key: str) -> None:
+        """Wake the requests of a session: what the backend said is committed."""
+        waiting = self._waiting.pop(session_key, None)
+        if waiting is not None:
+            waiting.resolved.set()
+
+
+def verdict_response(status: CdrStatus, session: Session) -> OperationResponse:
+    """Return the Acknowledgement of a CDR that this node has stored, with what its backend says of it."""
+    ids, verdict = SessionIds.from_session(session), status.verdict
+    name = _NAMES.get(verdict.state, _PENDING)
+    info = "verdict pending" if name == _PENDING else None
+    if status.is_unconfirmed:
+        info = "unconfirmed: no database knows this session any more; a person has to confirm it"
+    if verdict.state is CdrState.DISPUTED:
+        code = verdict.code or StatusCodeValue.DATA_ERROR
+        return acknowledgement_response(code, verdict.text or info, ids, extra={_MEMBER: {"verdict": name}})
+    return acknowledgement_response(info=info, ids=ids, extra={_MEMBER: {"verdict": name}})
+
+
+def read_verdict(reply: Message) -> Verdict | None:
+    """Return what a peer's node says of a CDR that it has stored; None: it does not say that it has."""
+    member = (reply.model_extra or {}).get(_MEMBER)
+    state = _STATES.get(str(member.get("verdict"))) if isinstance(member, dict) else None
+    if state is None or not isinstance(reply, Acknowledgement):
+        return None
+    if state is not CdrState.DISPUTED:
+        return Verdict(state, is_final=state is CdrState.ACCEPTED)
+    status = reply.status_code
+    return Verdict(state, str(status.code), status.additional_info or status.description or "")
+
+
+def store_backend_verdict(
+    tx: Transaction, message: OutboxMessage, verdict: Verdict, now: float, *, is_awaited: bool
+) -> str | None:
+    """Store what the EMP's backend says of a CDR; return the peer whose outbox has got a message of it.
+
+    Args:
+        tx: the transaction that deletes ``message`` from the backend's outbox.
+        message: the CDR.
+        verdict: accepted or disputed.
+        now: seconds since the epoch.
+        is_awaited: a request waits for it, and tells the peer.
+    """
+    cdrs.apply_verdict(tx, "emp", message.session_key, verdict, now)
+    session = sessions.get(tx, "emp", message.session_key)
+    if session is None or is_awaited:
+        return None
+    return enqueue_verdict(tx, session, verdict, now)
+
+
+def enqueue_verdict(tx: Transaction, session: Session, verdict: Verdict, now: float) -> str | None:
+    """Enqueue a verdict for the CPO's node; return its peer id, None where it is told at once or cannot be told."""
+    if session.peer == OWN_PEER_ID:  # a company with both roles: the other side is in this database
+        cdrs.apply_verdict(tx, "cpo", session.session_key, verdict, now)
+        return None
+    status = cdrs.get_status(tx, "emp", session.session_key)
+    if status is None or VERDICTS_EXTENSION not in peer_state.extensions(tx, session.peer):
+        return None
+    code = verdict.code or StatusCodeValue.SUCCESS
+    body = {
+        "SessionID": session.session_id,
+        "Digest": status.digest.hex(),
+        "Verdict": _NAMES[verdict.state],
+        "StatusCode": {"Code": code, "AdditionalInfo": verdict.text},
+        "At": format_timestamp(now),
+    }
+    outbox.enqueue(
+        tx,
+        destination=session.peer,
+        operation=CDR_VERDICT,
+        sender_id=session.provider_id,
+        role="emp",
+        session_key=session.session_key,
+        # A newer verdict replaces one that still waits.
+        coalesce_key=CDR_VERDICT,
+        body=orjson.dumps(body),
+        now=now,
+    )
+    return session.peer
+
+
+def log_refusal(role: str, session_key: str, verdict: Verdict) -> None:
+    """Log what the EMP's backend, or the peer's node, has against a CDR."""
+    log.warning(
+        "cdr.refused", role=role, session_id=session_key, state=verdict.state, code=verdict.code, reason=verdict.text
+    )
+
+
+class VerdictService:
+    """Serves ``POST /p2p/v1/cdr-verdicts``, at the CPO's node."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def record(self, body: bytes, peer: Peer) -> OperationResponse:
+        """Record what a peer's backend says of a CDR; raise Refusal 400 for one that is no CDR of that peer.
+
+        One that changes nothing is acknowledged: it was sent again, or came late.
+        """
+        try:
+            members = orjson.loads(body)
+            session_id = SessionID(str(members["SessionID"]))
+            digest, verdict = bytes.fromhex(members["Digest"]), _parse_verdict(members)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            info = f"a verdict has SessionID, Digest (SHA-256 of the CDR), Verdict, StatusCode and At: {error!r}"
+            raise Refusal(StatusCodeValue.DATA_ERROR, info, http_status=_BAD_REQUEST) from error
+        now = self._services.now()
+
+        def job(tx: Transaction) -> bool:
+            status = cdrs.get_status(tx, "cpo", session_id.key)
+            if status is None or status.peer != peer.id or status.digest != digest:
+                info = f"this node has no such charge detail record of session {session_id} for {peer.name}"
+                raise Refusal(StatusCodeValue.SESSION_INVALID, info, http_status=_BAD_REQUEST)
+            return cdrs.apply_verdict(tx, "cpo", session_id.key, verdict, now)
+
+        has_changed = await self._services.store.write(job)
+        if verdict.state is CdrState.DISPUTED:
+            log_refusal("cpo", session_id.key, verdict)
+        log.info(
+            "cdr.verdict_received",
+            peer=peer.name,
+            session_id=session_id.text,
+            verdict=verdict.state,
+            has_changed=has_changed,
+        )
+        return acknowledgement_response(ids=SessionIds(session_id.text))
+
+
+def _parse_verdict(members: dict[str, Any]) -> Verdict:
+    state = _STATES[members["Verdict"]]
+    status = members.get("StatusCode") or {}
+    if state is CdrState.ACCEPTED:
+        return Verdict(state)
+    return Verdict(state, str(status.get("Code") or ""), str(status.get("AdditionalInfo") or ""))

@@ -1,0 +1,229 @@
+"""A node that is restored from a backup, or starts with an empty store, goes on (DESIGN section 5, "After a restore").
+
+The sessions of these tests begin now: after the backup, and before the restore.
+"""
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from p2p_oicp.roles import lost_sessions
+from p2p_oicp.storage.sqlite.backup import back_up
+from tests.support.messages import (
+    CDR,
+    NOTIFY,
+    REMOTE_START,
+    STOP,
+    UNKNOWN_SESSION,
+    authorize_stop,
+    cdr,
+    notification,
+    remote_start,
+    remote_stop,
+)
+from tests.support.nodes import query, restore, start_session
+from tests.support.waiting import eventually
+
+REMOTE_STOP = "charging/v21/providers/DE-GDF/authorize-remote/stop"
+GET_CDRS = "cdrmgmt/v22/providers/DE-GDF/get-charge-detail-records-request"
+
+
+def timestamp(seconds: float) -> str:
+    return datetime.fromtimestamp(time.time() + seconds, UTC).isoformat(timespec="seconds")
+
+
+def record(session: str, **members) -> dict:
+    """A CDR of a session that began now, with what the demo's meter counts."""
+    times = {"SessionStart": 0, "ChargingStart": 1, "ChargingEnd": 2, "SessionEnd": 3}
+    return cdr(session, **{name: timestamp(seconds) for name, seconds in times.items()}, **members)
+
+
+async def back_up_all(pair) -> dict:
+    """Back up both nodes' databases, with a first epoch that the peers have told each other."""
+    async with pair.running("a"), pair.running("b"):
+        await eventually(
+            lambda: all(
+                query(pair, name, "SELECT count(*) FROM destinations WHERE store_epoch IS NOT NULL") == [(1,)]
+                for name in "ab"
+            )
+        )
+        backups = {}
+        for name in "ab":
+            backups[name] = pair.folder / f"{name}.backup"
+            back_up(pair.database(name), backups[name], time.time())
+    return backups
+
+
+# Which nodes are restored, and from what: "old" is the backup, "empty" no database at all.
+RESTORES = [
+    pytest.param({"a": "old"}, id="the CPO from a backup"),
+    pytest.param({"a": "empty"}, id="the CPO with an empty store"),
+    pytest.param({"b": "old"}, id="the EMP from a backup"),
+    pytest.param({"b": "empty"}, id="the EMP with an empty store"),
+]
+BOTH = [
+    pytest.param({"a": "old", "b": "old"}, id="both from backups"),
+    pytest.param({"a": "empty", "b": "empty"}, id="both with empty stores"),
+]
+
+
+async def restore_all(pair, backups: dict, how: dict) -> None:
+    for name, source in how.items():
+        restore(pair, name, backups[name] if source == "old" else None)
+
+
+def outbox_of(pair, name: str) -> list[tuple]:
+    return query(pair, name, "SELECT operation, state FROM outbox")
+
+
+@pytest.mark.parametrize("how", RESTORES)
+@pytest.mark.parametrize("opener", ["csms", "app"])
+async def test_a_session_of_the_gap_goes_on_after_a_restore(stopped, how, opener):
+    backups = await back_up_all(stopped)
+    async with stopped.running("a"), stopped.running("b"):
+        session = await open_session(stopped, opener)
+    await restore_all(stopped, backups, how)
+    async with stopped.running("a"), stopped.running("b"):
+        start = notification("Start", session, ChargingStart=timestamp(1))
+        assert (await stopped.a.post(NOTIFY, start)).json["Result"] is True
+        if opener == "csms":
+            assert (await stopped.a.post(STOP, authorize_stop(session))).json["AuthorizationStatus"] == "Authorized"
+        else:
+            assert (await stopped.b.post(REMOTE_STOP, remote_stop(session))).json["Result"] is True
+        assert (await stopped.a.post(CDR, record(session))).json["Result"] is True
+        await eventually(lambda: query(stopped, "a", "SELECT state FROM cdrs") == [("accepted",)])
+        assert query(stopped, "b", "SELECT state, unconfirmed FROM cdrs") == [("accepted", 0)]
+        assert [each.session_id.text for each in stopped.contracts.records] == [session]
+        assert len(stopped.contracts.notifications) == 1
+        assert outbox_of(stopped, "a") == outbox_of(stopped, "b") == []
+
+
+async def open_session(pair, opener: str) -> str:
+    if opener == "csms":
+        return await start_session(pair)
+    return (await pair.b.post(REMOTE_START, remote_start())).json["SessionID"]
+
+
+@pytest.mark.parametrize("how", RESTORES)
+async def test_the_books_of_both_nodes_are_whole_again(stopped, how):
+    backups = await back_up_all(stopped)
+    async with stopped.running("a"), stopped.running("b"):
+        sessions = [await start_session(stopped) for _ in range(3)]
+        for session in sessions:
+            await stopped.a.post(CDR, record(session))
+        await eventually(lambda: query(stopped, "a", "SELECT count(*) FROM cdrs WHERE state = 'accepted'") == [(3,)])
+    await restore_all(stopped, backups, how)
+    async with stopped.running("a"), stopped.running("b"):
+        for name in "ab":
+            await eventually(lambda name=name: query(stopped, name, "SELECT state FROM cdrs") == [("accepted",)] * 3)
+            assert query(stopped, name, "SELECT state FROM sessions") == [("settled",)] * 3
+        query_period = {"ProviderID": "DE-GDF", "From": timestamp(-3600), "To": timestamp(3600)}
+        page = (await stopped.a_peer.post(GET_CDRS, query_period)).json
+        assert sorted(each["SessionID"] for each in page["content"]) == sorted(sessions)
+    # An EMP's backend may be told once more what it knows; nothing else is.
+    copies = 2 if "b" in how else 1
+    assert len(stopped.contracts.records) <= 3 * copies
+    assert {each.session_id.text for each in stopped.contracts.records} == set(sessions)
+
+
+@pytest.mark.parametrize("how", BOTH)
+async def test_a_record_that_both_nodes_have_forgotten_is_delivered_once_unconfirmed(stopped, how):
+    backups = await back_up_all(stopped)
+    async with stopped.running("a"), stopped.running("b"):
+        session = await start_session(stopped)
+    await restore_all(stopped, backups, how)
+    async with stopped.running("a"), stopped.running("b"):
+        await until_known(stopped)
+        for _ in range(2):
+            assert (await stopped.a.post(CDR, record(session))).json["Result"] is True
+        await eventually(lambda: query(stopped, "a", "SELECT state, unconfirmed FROM cdrs") == [("accepted", 1)])
+        assert query(stopped, "b", "SELECT state, unconfirmed FROM cdrs") == [("accepted", 1)]
+        assert len(stopped.contracts.records) == 1
+        confirmed = await stopped.b.admin(f"cdrs/{session}/confirm")
+        assert confirmed.json == {"done": "confirmed"}
+        assert query(stopped, "b", "SELECT unconfirmed FROM cdrs") == [(0,)]
+
+
+async def until_known(pair) -> None:
+    """Wait until both nodes have told each other of their new databases."""
+    await eventually(
+        lambda: all(query(pair, name, "SELECT count(*) FROM peer_epochs WHERE proved = 1")[0][0] for name in "ab")
+    )
+
+
+async def test_an_unconfirmed_record_can_be_refused_and_the_cpo_hears_of_it(stopped):
+    backups = await back_up_all(stopped)
+    async with stopped.running("a"), stopped.running("b"):
+        session = await start_session(stopped)
+    await restore_all(stopped, backups, {"a": "old", "b": "old"})
+    stopped.contracts.fail_with = None
+    async with stopped.running("a"), stopped.running("b"):
+        await until_known(stopped)
+        stopped.contracts.refuse_records_with = "017"  # asked again later: it stays undecided
+        await stopped.a.post(CDR, record(session))
+        await eventually(lambda: query(stopped, "a", "SELECT state, unconfirmed FROM cdrs") == [("delivered", 1)])
+        refused = await stopped.b.admin(f"cdrs/{session}/refuse", {"reason": "nobody charged"})
+        assert refused.json == {"done": "refused; node a is told"}
+        await eventually(lambda: query(stopped, "a", "SELECT state FROM cdrs") == [("disputed",)])
+        assert query(stopped, "a", "SELECT verdict_text FROM cdrs") == [("nobody charged",)]
+
+
+@pytest.mark.parametrize("restored", [{}, {"a": "old"}, {"b": "old"}, {"a": "empty"}, {"b": "empty"}])
+async def test_a_session_that_never_existed_is_refused_whatever_was_restored(stopped, restored):
+    backups = await back_up_all(stopped)
+    await restore_all(stopped, backups, restored)
+    async with stopped.running("a"), stopped.running("b"):
+        lie = {"name": "node a", "operators": ["DE*GEF"], "store": 7, "remembers": 8, "epoch": 9, "copied_from": 10}
+        lie |= {"gap": [0, time.time() + 100]}
+        async with stopped.http.post(f"{stopped.b_peer.base}/p2p/v1/hello", json=lie) as answer:
+            assert answer.status == 200
+        at_b = await stopped.b_peer.post(CDR, record(UNKNOWN_SESSION))
+        assert (at_b.json["Result"], at_b.code) == (False, "400")
+        at_a = await stopped.a.post(CDR, record(UNKNOWN_SESSION))
+        assert (at_a.json["Result"], at_a.code) == (False, "400")
+        assert not stopped.contracts.records
+
+
+async def test_a_session_of_another_time_is_refused_without_asking_anybody(stopped):
+    backups = await back_up_all(stopped)
+    await restore_all(stopped, backups, {"a": "old"})
+    async with stopped.running("a"), stopped.running("b"):
+        answer = await stopped.a.post(CDR, cdr(UNKNOWN_SESSION))  # of months ago
+        assert (answer.json["Result"], answer.code) == (False, "400")
+
+
+async def test_a_record_is_stored_unconfirmed_while_the_peer_is_down_and_delivered_when_it_is_back(
+    stopped, monkeypatch
+):
+    backups = await back_up_all(stopped)
+    async with stopped.running("a"), stopped.running("b"):
+        session = await start_session(stopped)
+    await restore_all(stopped, backups, {"a": "old"})
+    async with stopped.running("a"):
+        busy = await stopped.a.post(CDR, record(session))
+        assert (busy.status, busy.code) == (503, "021")
+        monkeypatch.setattr(lost_sessions, "_RETRY_SECONDS", 0.0)
+        stored = await stopped.a.post(CDR, record(session))
+        assert stored.json["Result"] is True
+        assert "unconfirmed" in stored.json["StatusCode"]["AdditionalInfo"]
+        assert query(stopped, "a", "SELECT state, unconfirmed FROM cdrs") == [("waiting", 1)]
+        assert outbox_of(stopped, "a") == []
+        async with stopped.running("b"):
+            await eventually(lambda: query(stopped, "a", "SELECT state, unconfirmed FROM cdrs") == [("accepted", 0)])
+    assert len(stopped.contracts.records) == 1
+
+
+async def test_a_node_that_is_restored_twice_in_a_row_goes_on(stopped):
+    backups = await back_up_all(stopped)
+    async with stopped.running("a"), stopped.running("b"):
+        first = await start_session(stopped)
+    await restore_all(stopped, backups, {"a": "old"})
+    async with stopped.running("a"), stopped.running("b"):
+        second = await start_session(stopped)
+    await restore_all(stopped, backups, {"a": "empty"})
+    async with stopped.running("a"), stopped.running("b"):
+        for session in (first, second):
+            assert (await stopped.a.post(CDR, record(session))).json["Result"] is True
+        await eventually(lambda: query(stopped, "a", "SELECT state FROM cdrs") == [("accepted",)] * 2)
+    assert sorted(each.session_id.text for each in stopped.contracts.records) == sorted([first, second])
