@@ -45,9 +45,10 @@ def export(
     response = client.call_admin(config, "GET", f"/admin/v1/evidence/{quote(session_id, safe='')}{query}")
     file = out or Path(f"{session_id}.evidence")
     try:
-        # Created for its owner only: it contains UIDs.
+        # For its owner only, also where there was a file before: it contains UIDs.
         fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(fd, "w", encoding="utf-8") as stream:
+            os.fchmod(fd, 0o600)
             stream.write(response["file"])
     except OSError as exc:
         raise ConfigurationError(f"{file}: cannot be written: {exc.strerror}") from exc

@@ -114,11 +114,14 @@ def accept(
 ) -> None:
     """Make a node that was found in the local network (mDNS) a peer. The other side has to accept this node as well."""
     candidate = find_candidate(config, name)
-    typer.echo(f"{candidate['name']}, {candidate['url']}\n  fingerprint  {candidate['fingerprint']}")
+    parties = [*candidate["operators"], *candidate["providers"]]
+    typer.echo(
+        f"{candidate['name']}, {candidate['url']}, {' '.join(parties)}\n  fingerprint  {candidate['fingerprint']}"
+    )
     if not yes and not typer.confirm("Is this the fingerprint that the other company gave you?"):
         raise typer.Exit(1)
-    # The fingerprint goes along: another node may have announced the same name since the question was shown.
-    payload: dict[str, object] = {"fingerprint": candidate["fingerprint"]}
+    # Both go along: another node may have announced the same name, or this one other parties, since they were shown.
+    payload: dict[str, object] = {"fingerprint": candidate["fingerprint"], "parties": parties}
     client.call_admin(config, "POST", f"/admin/v1/peers/{quote(name, safe='')}/accept", payload)
     typer.echo(f"{name} is a peer of this node now.")
 

@@ -11,7 +11,7 @@ person accepts it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -28,7 +28,7 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 from p2p_oicp.errors import ConfigurationError, PeerError, VerificationError
 from p2p_oicp.peering.directory import PeerDirectory
 from p2p_oicp.peering.key_refresh import DescriptorFetcher
-from p2p_oicp.peering.pairing import peer_from_descriptor
+from p2p_oicp.peering.pairing import parties_of, peer_from_descriptor
 from p2p_oicp.peers import Peer, Source
 from p2p_oicp.peers.descriptor import Descriptor, LocalIdentity, SignedDescriptor
 from p2p_oicp.peers.models import parse_base_url
@@ -113,15 +113,16 @@ class MdnsDiscovery:
             if await info.async_request(zeroconf, _RESOLVE_TIMEOUT_MILLISECONDS):
                 await self._inspect(info)
 
-    async def accept(self, name: str, fingerprint: str | None = None) -> Peer:
+    async def accept(self, name: str, fingerprint: str | None = None, parties: Collection[str] | None = None) -> Peer:
         """Make a candidate a peer and return it.
 
         Args:
             name: the name in its descriptor.
             fingerprint: the id of the key that a person has compared; None to accept any.
+            parties: the ids that it had when a person agreed; None to agree to any.
 
         Raises:
-            ConfigurationError: there is no such candidate, its key is another, or it cannot be added.
+            ConfigurationError: there is no such candidate, its key or parties are others, or it cannot be added.
         """
         signed = self.candidates.get(name)
         if signed is None:
@@ -129,6 +130,8 @@ class MdnsDiscovery:
             raise ConfigurationError(f'"{name}" is no candidate; found: {candidate_names}')
         if fingerprint is not None and fingerprint != signed.key.key_id:
             raise ConfigurationError(f'"{name}" has another key now: {signed.key.key_id}')
+        if parties is not None and parties_of(signed.descriptor) != set(parties):
+            raise ConfigurationError(f'"{name}" names other parties now: {", ".join(parties_of(signed.descriptor))}')
         peer = peer_from_descriptor(signed, self._identity.require, source=Source.DISCOVERED)
         await self._directory.add(peer, signed)
         del self.candidates[name]

@@ -131,7 +131,7 @@ class Pairing:
             PeerError: the node could not be called, or refused.
         """
         invitation, remote_descriptor = Invitation.from_link(link), await self.inspect(link)
-        agreed = _parties_of(remote_descriptor.descriptor)
+        agreed = parties_of(remote_descriptor.descriptor)
         if parties is not None and agreed != set(parties):
             raise VerificationError(f"the node names other parties now than you agreed to: {', '.join(sorted(agreed))}")
         # Order: checked before the invitation is redeemed, for it can be redeemed only once.
@@ -142,7 +142,7 @@ class Pairing:
         try:
             content = orjson.loads(response.body_as_utf8())
             signed = verify_descriptor(orjson.dumps(content["descriptor"]), self._identity.clock.time())
-            if signed.key != remote_descriptor.key or _parties_of(signed.descriptor) != agreed:
+            if signed.key != remote_descriptor.key or parties_of(signed.descriptor) != agreed:
                 raise VerificationError("the node has answered with another descriptor than it had shown before")
             signed = replace(signed, shown_certificate=remote_descriptor.shown_certificate)
             peer = peer_from_descriptor(signed, self._identity.require, services=content["services"], alias=alias)
@@ -204,7 +204,7 @@ class Pairing:
         if peer is None or invitation["redeemed_by"] != signed.key.key_id:
             raise Unauthorized(_UNUSABLE_INVITATION)
         agreed = {party.text for party in (*peer.operators, *peer.providers)}
-        if _parties_of(signed.descriptor) != agreed:
+        if parties_of(signed.descriptor) != agreed:
             raise ConfigurationError(
                 f"{', '.join(sorted(agreed))} was agreed; for other parties, ask for a new invitation"
             )
@@ -249,7 +249,8 @@ def peer_from_descriptor(
     )
 
 
-def _parties_of(descriptor: Descriptor) -> set[str]:
+def parties_of(descriptor: Descriptor) -> set[str]:
+    """Return the ids of the parties that a descriptor names, as a person agrees to them."""
     return {party.text for party in (*descriptor.operators, *descriptor.providers)}
 
 

@@ -178,10 +178,7 @@ class PeerAdminApi:
 
     async def _join(self, payload: dict[str, Any], _context: RequestContext) -> dict[str, object]:
         alias = None if payload.get("alias") is None else _require_text(payload, "alias")
-        parties = payload.get("parties")
-        if parties is not None and not (isinstance(parties, list) and all(isinstance(each, str) for each in parties)):
-            raise HttpError(400, StatusCodeValue.DATA_ERROR, "parties: expected a list of ids, or nothing")
-        peer = await self._pairing.join(_require_text(payload, "link"), alias, parties)
+        peer = await self._pairing.join(_require_text(payload, "link"), alias, _agreed_parties(payload))
         log.info("pairing.completed", peer=peer.name)
         return {"joined": peer.name}
 
@@ -204,7 +201,8 @@ class PeerAdminApi:
     async def _accept(self, payload: dict[str, Any], context: RequestContext) -> dict[str, object]:
         if self._peering.discovery is None:
             raise ConfigurationError("this node does not look for others; set [discovery] mdns = true")
-        peer = await self._peering.discovery.accept(context.parameter("name"), payload.get("fingerprint"))
+        name, parties = context.parameter("name"), _agreed_parties(payload)
+        peer = await self._peering.discovery.accept(name, payload.get("fingerprint"), parties)
         log.info("discovery.accepted", peer=peer.name)
         return {"accepted": peer.name}
 
@@ -235,6 +233,14 @@ def descriptor_to_json(signed: SignedDescriptor) -> dict[str, object]:
         "require": list(descriptor.require),
         "software": descriptor.software,
     }
+
+
+def _agreed_parties(payload: dict[str, Any]) -> list[str] | None:
+    """Return the ids that a person has agreed to; None if the caller agrees to any."""
+    parties = payload.get("parties")
+    if parties is None or (isinstance(parties, list) and all(isinstance(each, str) for each in parties)):
+        return parties
+    raise HttpError(400, StatusCodeValue.DATA_ERROR, "parties: expected a list of ids, or nothing")
 
 
 def _require_text(payload: dict[str, Any], name: str) -> str:

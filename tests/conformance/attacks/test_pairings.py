@@ -3,11 +3,17 @@
 Node A is the CPO DE*GEF and invites; node B is the EMP DE-GDF; others join by hand.
 """
 
-import pytest
+import json
+import time
 
-from p2p_oicp.crypto import PrivateKey
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from p2p_oicp.crypto import PrivateKey, PublicKey, SignedRequestParts, verify_request
+from p2p_oicp.crypto.http_signatures import sign_response
 from p2p_oicp.crypto.keystore import OwnKey, OwnKeys
-from p2p_oicp.peers.descriptor import PublishedKey, publish_keys
+from p2p_oicp.peers.descriptor import Invitation, PublishedKey, publish_keys
 from tests.support.messages import REMOTE_START, remote_start
 from tests.support.pairing import Admin, Forged, attempt, paired
 
@@ -109,6 +115,47 @@ async def test_who_joins_agrees_to_the_parties_that_were_shown_and_to_no_others(
         b = Admin(pair, "b")
         for parties, status in ((["DE*GEF", "DE*MORE"], 502), ([], 502), (["DE*GEF"], 200)):
             await b.ask("POST", "/peers/join", status=status, link=link, parties=parties)
+
+
+class Inviter:
+    """A node that invites, shows one descriptor, and answers with another."""
+
+    def __init__(self, shown: Forged, answered: Forged) -> None:
+        self.shown, self.answered = shown, answered
+        self.app = web.Application()
+        self.app.router.add_get("/.well-known/oicp-p2p", self._descriptor)
+        self.app.router.add_post("/p2p/v1/pairings", self._pair)
+
+    async def _descriptor(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self.shown.body, content_type="application/json")
+
+    async def _pair(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        proof = PublicKey.from_base64(json.loads(body)["proof_key"])
+        parts = SignedRequestParts("POST", request.host, request.raw_path, "", request.headers, body)
+        signature = verify_request(parts, lambda _key_id, _now: proof, time.time())
+        answer = json.dumps({"descriptor": json.loads(self.answered.body), "services": None}).encode()
+        headers = sign_response(self.shown.key, status=200, body=answer, request_signature=signature, now=time.time())
+        return web.Response(body=answer, headers=headers)
+
+
+INVITER_KEY = PrivateKey.generate()
+SUBSTITUTES = {
+    "the same": ({}, INVITER_KEY, 200),
+    "one more party": ({"providers": ["DE-THF", "DE-VIC"]}, INVITER_KEY, 502),
+    "another party": ({"operators": ["DE*VIC"], "providers": []}, INVITER_KEY, 502),
+    "another key": ({}, PrivateKey.generate(), 502),
+}
+
+
+@pytest.mark.parametrize(("changes", "key", "status"), SUBSTITUTES.values(), ids=SUBSTITUTES)
+async def test_an_inviting_node_cannot_answer_with_another_descriptor_than_it_has_shown(unpaired, changes, key, status):
+    _, a = unpaired
+    inviter = Inviter(Forged(INVITER_KEY), Forged(key, **changes))
+    async with TestServer(inviter.app) as server:
+        link = Invitation.new(str(server.make_url("")).rstrip("/"), INVITER_KEY.key_id).link()
+        await a.ask("POST", "/peers/join", status=status, link=link)
+    assert len(await a.names()) == (status == 200)
 
 
 def listing(*keys: PublishedKey, certificates: tuple[str, ...] = ()) -> Forged:

@@ -93,9 +93,11 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
 
 def test_a_file_is_written_for_its_owner_only(tmp_path, monkeypatch):
     monkeypatch.setattr(client, "call_admin", lambda *_: {"file": "{}"})
-    out, mask = tmp_path / "e", os.umask(0)
+    out, old, mask = tmp_path / "e", tmp_path / "old", os.umask(0)
     try:
-        assert CliRunner().invoke(app, ["evidence", "export", "s", "--out", str(out)]).exit_code == 0
+        old.write_text("{}")
+        for file in (out, old):
+            assert CliRunner().invoke(app, ["evidence", "export", "s", "--out", str(file)]).exit_code == 0
+            assert file.stat().st_mode & 0o777 == 0o600
     finally:
         os.umask(mask)
-    assert out.stat().st_mode & 0o777 == 0o600

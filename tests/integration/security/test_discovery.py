@@ -62,11 +62,11 @@ class Lan:
         async with self.http.post(url, json=json.loads(body)) as answer:
             return await answer.json()
 
-    async def admin(self, number: int, method: str, path: str, **payload) -> dict:
+    async def admin(self, number: int, method: str, path: str, status: int = 200, **payload) -> dict:
         url = f"http://127.0.0.1:{self.ports[2 * number + 1]}/admin/v1{path}"
         async with self.http.request(method, url, json=payload) as answer:
-            assert answer.status == 200, await answer.text()
-            return await answer.json()
+            assert answer.status == status, await answer.text()
+            return await answer.json(content_type=None)
 
     async def found(self, number: int, kind: str) -> dict[str, dict]:
         listed = (await self.admin(number, "GET", "/peers"))[kind]
@@ -119,7 +119,10 @@ async def test_a_discovered_node_is_a_candidate_until_a_person_accepts_it(lan):
         assert await lan.found(0, "peers") == {}
         for number, other in ((0, "two"), (1, "one")):
             fingerprint = (await lan.until_found(number, "candidates", {other}))[other]["fingerprint"]
-            await lan.admin(number, "POST", f"/peers/{lan.prefix}%20{other}/accept", fingerprint=fingerprint)
+            path, parties = f"/peers/{lan.prefix}%20{other}/accept", [lan.parties[other]]
+            refused = await lan.admin(number, "POST", path, 409, fingerprint=fingerprint, parties=["DE*OLD"])
+            assert f"names other parties now: {parties[0]}" in refused["StatusCode"]["AdditionalInfo"]
+            await lan.admin(number, "POST", path, fingerprint=fingerprint, parties=parties)
         assert (await lan.found(0, "peers"))["two"]["trust"] == "authenticated by signature (discovered)"
         assert (await lan.start())["AuthorizationStatus"] == "Authorized"
 
