@@ -18,7 +18,7 @@ from p2p_oicp.crypto import PublicKey
 from p2p_oicp.crypto.evidence_file import Evidence, SignedStatement, decode_body, read_evidence
 from p2p_oicp.errors import ConfigurationError, VerificationError
 from p2p_oicp.peers import Peer
-from p2p_oicp.peers.descriptor import verify_descriptor, verify_key_chain
+from p2p_oicp.peers.descriptor import Descriptor, SignedDescriptor, verify_descriptor, verify_key_chain
 
 
 def register(app: typer.Typer) -> None:
@@ -67,61 +67,80 @@ def verify(
     owners.add_peers(() if peers is None else load_peers(peers))
     owners.add_descriptors(evidence.descriptors)
     typer.echo(format_evidence(evidence, owners))
-    if reasons := [*evidence.unverified, *owners.contradictions, *owners.unknown_keys(evidence)]:
-        raise VerificationError(f"{file}: not verified: {'; '.join(map(_sanitize, reasons))}")
+    if problems := owners.problems(evidence):
+        raise VerificationError(f"{file}: not verified: {'; '.join(map(_sanitize, problems))}")
 
 
 class KeyOwners:
-    """Whose key is this: what a peers file says, and what descriptors say that are signed with the key.
-
-    Attributes:
-        contradictions: Descriptors that take the name of a peer of the file whose keys they do not follow from.
-    """
+    """Whose key is this: what a peers file says, and what descriptors say that are signed with the key."""
 
     def __init__(self) -> None:
-        self._names: dict[str, str] = {}
-        self._pinned: dict[str, list[PublicKey]] = {}
+        self._peers: tuple[Peer, ...] = ()
+        self._owners: dict[str, Peer] = {}
         self._descriptions: list[str] = []
-        self.contradictions: list[str] = []
+        self._contradictions: list[str] = []
 
     def add_peers(self, peers: Iterable[Peer]) -> None:
         """Add the keys of a peers file; they come first."""
-        for peer in peers:
-            self._pinned[peer.name] = [PublicKey.from_base64(line) for line in peer.public_keys]
-            self._names |= {key.key_id: peer.name for key in self._pinned[peer.name]}
+        self._peers = tuple(peers)
+        self._owners |= {key.key_id: peer for peer in self._peers for key in _keys_of(peer)}
 
     def add_descriptors(self, bodies: Iterable[bytes]) -> None:
         """Add the keys that the descriptors are signed with; other keys that they list may be anyone's."""
         for body in bodies:
             try:
                 signed = verify_descriptor(body)
-                if pinned := self._pinned.get(signed.descriptor.name):
-                    verify_key_chain(signed, pinned)
+                self._check_against_peers(signed)
             except VerificationError as exc:
-                self.contradictions.append(f"a descriptor in it: {exc}")
+                self._contradictions.append(f"a descriptor in it: {exc}")
                 continue
             descriptor = signed.descriptor
             parties = " ".join(party.text for party in (*descriptor.operators, *descriptor.providers))
             for key_id in sorted(signed.proved_keys):
-                self._names.setdefault(key_id, descriptor.name)
+                self._owners.setdefault(key_id, _peer_of(descriptor))
                 self._descriptions.append(f"  {key_id}  {descriptor.name}, {descriptor.url}, {parties}")
+
+    def _check_against_peers(self, signed: SignedDescriptor) -> None:
+        """Raise VerificationError if a descriptor takes name or party of a peer of the file without having its keys."""
+        described = signed.descriptor
+        for peer in self._peers:
+            shared = {*peer.operators, *peer.providers} & {*described.operators, *described.providers}
+            if peer.public_keys and (shared or peer.name == described.name):
+                verify_key_chain(signed, _keys_of(peer))
 
     def name_of(self, key_id: str) -> str:
         """Return the name of a key's owner."""
-        return _sanitize(self._names.get(key_id, "UNKNOWN KEY"))
+        owner = self._owners.get(key_id)
+        return "UNKNOWN KEY" if owner is None else _sanitize(owner.name)
 
-    def unknown_keys(self, evidence: Evidence) -> list[str]:
-        """Return, for each key that has signed a statement, or the file, and is nobody's, that it is unknown."""
+    def problems(self, evidence: Evidence) -> list[str]:
+        """Return what is not verified: exchanges, descriptors, keys that are nobody's, and who speaks for others."""
         keys = (*(statement.key for statement in evidence.statements), evidence.signer_key)
-        return [
+        unknown = [
             f"key {key_id} is nobody's: no descriptor in the file is signed with it, and no peers file (--peers) has it"
             for key_id in dict.fromkeys(key.key_id for key in keys)
-            if key_id not in self._names
+            if key_id not in self._owners
         ]
+        foreign = [
+            f"{statement.number}: {statement.sender} is no party of {owner.name}, who has signed it"
+            for statement in evidence.statements
+            if (owner := self._owners.get(statement.key.key_id)) is not None
+            and statement.sender is not None
+            and not (owner.handles_party(statement.sender) or owner.default_route)
+        ]
+        return [*evidence.unverified, *self._contradictions, *unknown, *foreign]
 
     def describe(self) -> list[str]:
         """Return the keys that descriptors are signed with, and what these say, in lines."""
         return [_sanitize(line) for line in self._descriptions]
+
+
+def _keys_of(peer: Peer) -> list[PublicKey]:
+    return [PublicKey.from_base64(line) for line in peer.public_keys]
+
+
+def _peer_of(descriptor: Descriptor) -> Peer:
+    return Peer(descriptor.name, descriptor.url, operators=descriptor.operators, providers=descriptor.providers)
 
 
 def read_evidence_file(path: Path) -> Evidence:
@@ -135,7 +154,7 @@ def read_evidence_file(path: Path) -> Evidence:
 
 def format_evidence(evidence: Evidence, owners: KeyOwners) -> str:
     """Return the statements of a file, what is not verified, and whose keys signed them."""
-    problems = [*evidence.unverified, *owners.contradictions, *owners.unknown_keys(evidence)]
+    problems = owners.problems(evidence)
     verdict = "" if problems else ", all signatures fit"
     lines = [f"Session {_sanitize(evidence.session_id)}: {len(evidence.statements)} signed statements{verdict}."]
     lines += [f"NOT VERIFIED: {_sanitize(problem)}" for problem in problems]

@@ -30,8 +30,8 @@ from p2p_oicp.crypto.http_signatures import (
 )
 from p2p_oicp.crypto.keys import PrivateKey, PublicKey
 from p2p_oicp.errors import VerificationError
-from p2p_oicp.oicp import SessionID
-from p2p_oicp.oicp.operations import BASE_PATH, find
+from p2p_oicp.oicp import OperatorID, ProviderID, SessionID
+from p2p_oicp.oicp.operations import BASE_PATH, Party, find
 
 # A prefix of the signed bytes: a signature for one purpose must be none for another.
 _SIGNATURE_CONTEXT = b"p2p-oicp evidence v1\n"
@@ -54,6 +54,7 @@ class SignedStatement:
         signed_at: When, by the signer's own clock, in seconds since the epoch.
         description: What it is, for people.
         body: The signed body.
+        sender: The party that a request speaks for, by its path; None in a response.
     """
 
     number: int
@@ -61,6 +62,7 @@ class SignedStatement:
     signed_at: int
     description: str
     body: bytes
+    sender: OperatorID | ProviderID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,19 +180,21 @@ def _verify_exchange(
 
     request_signature = verify_request(request, find_key, None)  # (2)
     response_signature = verify_response(response, request.headers, find_key, 0.0)  # (3)
-    operation = _check_content(exchange["operation"], request, response_body, session_id)
+    operation, sender = _check_content(exchange["operation"], request, response_body, session_id)
     description = f"{operation}: {request.method} {request.authority}{request.path}"
     response_description = f"its response, HTTP {response.status}"
     return (
-        SignedStatement(number, request_signature.key, request_signature.created, description, request.body),
+        SignedStatement(number, request_signature.key, request_signature.created, description, request.body, sender),
         SignedStatement(
             number + 1, response_signature.key, response_signature.created, response_description, response.body
         ),
     )
 
 
-def _check_content(label: str, request: SignedRequestParts, response_body: bytes, session_id: str) -> str:
-    """Return the name of the operation that a request asks for, by its path and body.
+def _check_content(
+    label: str, request: SignedRequestParts, response_body: bytes, session_id: str
+) -> tuple[str, OperatorID | ProviderID | None]:
+    """Return the name of the operation that a request asks for, by its path and body, and its sender.
 
     Raises:
         VerificationError: The exporting node calls it another, or it is of another session.
@@ -199,13 +203,14 @@ def _check_content(label: str, request: SignedRequestParts, response_body: bytes
     route = find(request.path.partition(f"{BASE_PATH}/")[2])
     if route is None:
         raise VerificationError(f"{request.path} is no path of OICP")
-    operation = route.choose(request_body).name
-    if label != operation:  # (4)
-        raise VerificationError(f"this is {operation}; the file calls it {label}")
-    found = session_of(operation, request_body, response_body)
+    operation = route.choose(request_body)
+    if label != operation.name:  # (4)
+        raise VerificationError(f"this is {operation.name}; the file calls it {label}")
+    found = session_of(operation.name, request_body, response_body)
     if found is None or SessionID(found) != SessionID(session_id):  # (5)
         raise VerificationError(f"this is of session {found}" if found else "this names no session")
-    return operation
+    party_type = OperatorID if operation.sender is Party.CPO else ProviderID
+    return operation.name, None if route.party is None else party_type(route.party)
 
 
 def decode_body(body: bytes) -> bytes | None:

@@ -50,7 +50,8 @@ DESCRIPTOR_PATH = "/.well-known/oicp-p2p"
 _DESCRIPTOR_VERSION = 1
 # A prefix of the signed bytes: a signature for one purpose must be none for another.
 _DESCRIPTOR_CONTEXT = b"p2p-oicp descriptor v1\n"
-_MAX_ENTRIES = 1000
+# Certificates stay in the TLS context for ever, and keys cost a verification each; a node has few of both at a time.
+_MAX_ENTRIES = {"operators": 1000, "providers": 1000, "keys": 100, "certificates": 20, "operations": 1000}
 # A node has few private keys at a time; each proof costs a verification.
 _MAX_PROOFS = 20
 # The end of the year 9999: datetime has no later time.
@@ -240,9 +241,9 @@ def _descriptor_from_json(members: dict[str, Any]) -> Descriptor:
     if members["version"] != _DESCRIPTOR_VERSION:
         raise ValueError(f"version {members['version']} is not known here; expected {_DESCRIPTOR_VERSION}")
     # Order: before the lists are parsed, which costs most. The sender of a descriptor is not authenticated.
-    lists = ("operators", "providers", "keys", "certificates", "operations")
-    if any(len(members[name]) > _MAX_ENTRIES for name in lists):
-        raise ValueError(f"more than {_MAX_ENTRIES} entries")
+    for name, limit in _MAX_ENTRIES.items():
+        if len(members[name]) > limit:
+            raise ValueError(f"more than {limit} {name}")
     return Descriptor(
         name=parse_name(members["name"]),
         url=parse_base_url(members["url"]),

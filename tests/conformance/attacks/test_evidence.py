@@ -6,14 +6,17 @@ but the file, and perhaps a peers file of its own.
 
 import json
 import re
+import time
 
 import pytest
 from typer.testing import CliRunner
 
 from p2p_oicp.cli import app
 from p2p_oicp.config import load_settings
-from p2p_oicp.crypto import PrivateKey
+from p2p_oicp.crypto import PrivateKey, SignedRequestParts, SignedResponseParts, verify_request
 from p2p_oicp.crypto.evidence_file import _signature_line, read_evidence
+from p2p_oicp.crypto.exchange import RecordedExchange
+from p2p_oicp.crypto.http_signatures import sign_request, sign_response
 from p2p_oicp.errors import VerificationError
 from p2p_oicp.node import Node
 from p2p_oicp.peers.descriptor import PublishedKey
@@ -78,6 +81,26 @@ def by_the_key_of_another(content: dict, _other: dict, pair) -> None:
     ]
 
 
+def by_the_forger_for_a(content: dict, _other: dict, pair) -> None:
+    """An exchange that B has with itself, in which it calls itself A's operator."""
+    content["exchanges"] = [json.loads(made_up(pair.key("b"), content["session_id"]))]
+
+
+def made_up(key: PrivateKey, session: str) -> bytes:
+    body = json.dumps(authorize_start(SessionID=session)).encode()
+    target = {"method": "POST", "authority": "b.example", "path": f"/api/oicp/{START}", "query": ""}
+    request = SignedRequestParts(
+        **target, headers=sign_request(key, **target, body=body, now=time.time(), nonce="n"), body=body
+    )
+    signature = verify_request(request, lambda _key_id, _now: key.public, time.time())
+    response = SignedResponseParts(
+        200, sign_response(key, status=200, body=body, request_signature=signature, now=time.time()), body
+    )
+    return RecordedExchange(
+        1.0, "AuthorizeStart", sent_by_us=False, peer="a", request=request, response=response
+    ).serialize()[0]
+
+
 def listing(key: PrivateKey) -> Forged:
     own = PrivateKey.generate()
     return Forged(own, keys=(PublishedKey(own.public), PublishedKey(key.public)))
@@ -88,6 +111,7 @@ FORGERIES = {
     "an exchange of another session": (with_another_session, r"this is of session [-0-9a-f]{36}"),
     "the file of another session": (for_another_session, r"this is of session [-0-9a-f]{36}"),
     "keys that nothing ties to a company": (by_unknown_keys, "key SHA256:.{43} is nobody's"),
+    "a request for A that B has signed": (by_the_forger_for_a, r"1: DE\*GEF is no party of node b, who has signed it"),
     "a key that a descriptor only lists": (by_the_key_of_another, "key SHA256:.{43} is nobody's"),
 }
 
@@ -121,9 +145,10 @@ async def test_a_peers_file_names_the_owners_of_keys_and_contradicts_who_takes_a
     printed, failure = verify(content, pair.key("b"), "--peers", str(peers))
     assert f"node a ({pair.key('a').key_id})" in printed
     assert f"key {pair.key('b').key_id} is nobody's" in failure
-    content["descriptors"] = [json.loads(Forged(name="node a").body)]
-    _, failure = verify(content, pair.key("b"), "--peers", str(peers))
-    assert "node a signs with SHA256:" in failure
+    for takes in ({"name": "node a"}, {"name": "another", "operators": ["DE*GEF"]}):
+        content["descriptors"] = [json.loads(Forged(**takes).body)]
+        _, failure = verify(content, pair.key("b"), "--peers", str(peers))
+        assert re.search("a descriptor in it: .* signs with SHA256:.*, which no trusted key endorsed", failure)
 
 
 async def test_an_export_for_one_partner_contains_nothing_that_another_has_signed(stopped):

@@ -52,3 +52,12 @@ NO_TIMES = {
 def test_a_descriptor_with_a_malformed_time_is_refused(name, value):
     with pytest.raises(VerificationError, match="seconds since the epoch"):
         verify_key_chain(verify_descriptor(signed_with(**{name: value})), [KEY.public])
+
+
+TOO_MANY = {"keys": 101, "certificates": 21, "operators": 1001, "providers": 1001, "operations": 1001}
+
+
+@pytest.mark.parametrize(("name", "count"), TOO_MANY.items(), ids=TOO_MANY)
+def test_a_descriptor_with_more_entries_than_a_node_has_is_refused_before_they_are_parsed(name, count):
+    with pytest.raises(VerificationError, match=f"more than {count - 1} {name}"):
+        verify_descriptor(signed_with(**{name: [None] * count}))
