@@ -20,6 +20,7 @@ from p2p_oicp.client import AuthenticatedPeerClient, OicpClient
 from p2p_oicp.clock import Clock, IdGenerator
 from p2p_oicp.concurrency import TaskSupervisor, Worker
 from p2p_oicp.config import Settings
+from p2p_oicp.crypto.pins import PinGuard
 from p2p_oicp.delivery import (
     ExponentialBackoff,
     HttpNodeClient,
@@ -30,6 +31,7 @@ from p2p_oicp.delivery import (
     WakeupRegistry,
 )
 from p2p_oicp.delivery.hello import HelloClient
+from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.peering import Peering, PeersChanged
 from p2p_oicp.peering.peer_tls import CertificateExpiryJob
 from p2p_oicp.peers import Peer, PeerRegistry
@@ -46,6 +48,7 @@ from p2p_oicp.roles.verdicts import VerdictService
 from p2p_oicp.server import (
     AdmissionController,
     AdmissionLimits,
+    BackendAccess,
     BackendAuthenticator,
     CdrAdminApi,
     HelloHandler,
@@ -134,8 +137,9 @@ def build_roles(
     authenticator = PeerAuthenticator(peering, limiter)
     dispatchers = _build_dispatchers(environment, authenticator, limiter, liveness, metrics)
     client = _build_peer_client(environment, peering, dispatchers.peer)
-    services = _build_services(environment, store, peering, wakeups, client)
-    cpo_backend, emp_backend = _build_backends(environment, store, peering, backends)
+    pins = PinGuard(environment.clock, metrics.observe_pin)
+    services = _build_services(environment, store, peering, wakeups, client, pins)
+    cpo_backend, emp_backend = _build_backends(environment, services, peering, backends)
     nodes = HttpNodeClient(client)
     lost_sessions = partial(LostSessions, services, store_epochs, nodes, peering.evidence)
     cpo = CpoRole(services, cpo_backend, lost_sessions("cpo")) if local_peer.operators else None
@@ -161,13 +165,16 @@ def build_roles(
 
 
 def _build_backends(
-    environment: NodeEnvironment, store: Store, peering: Peering, given: tuple[CpoBackend | None, EmpBackend | None]
+    environment: NodeEnvironment,
+    services: Services,
+    peering: Peering,
+    given: tuple[CpoBackend | None, EmpBackend | None],
 ) -> tuple[Backend, Backend]:
     create = partial(create_backend, client=OicpClient(peering.transport, ids=environment.ids, clock=environment.clock))
-    urls = environment.settings.backend_api
+    urls, token_list = environment.settings.backend_api, TokenListBackend(services.store, services.pins)
     return (
         create("the CPO's backend", target=given[0], url=urls.cpo_url, default=UnsupportedBackend()),
-        create("the EMP's backend", target=given[1], url=urls.emp_url, default=TokenListBackend(store)),
+        create("the EMP's backend", target=given[1], url=urls.emp_url, default=token_list),
     )
 
 
@@ -224,6 +231,7 @@ def _build_services(
     peering: Peering,
     wakeups: WakeupRegistry,
     client: AuthenticatedPeerClient,
+    pins: PinGuard,
 ) -> Services:
     settings, recorder = environment.settings, peering.evidence.recorder
     return Services(
@@ -238,6 +246,7 @@ def _build_services(
         datasets=DatasetCoordinator(store, environment.clock.time),
         removed_peers=RemovedPeers(environment.registry, store),
         authorization_deadline=settings.authorization.deadline,
+        pins=pins,
         pin_rounds=settings.security.pin_rounds,
     )
 
@@ -309,17 +318,24 @@ def build_peer_app(components: NodeComponents, hello: HelloHandler) -> RequestRo
 def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> RequestRouter:
     """Return the backend API, with the administration and the metrics."""
     listener_settings, services = components.environment.settings.backend_api, components.services
+    if listener_settings.token is None and listener_settings.token_file is not None:
+        raise ConfigurationError("[backend_api] token_file was not read: load_settings reads it")
+    access = BackendAccess(
+        listener_settings.token.get_secret_value() if listener_settings.token else None,
+        oicp_needs_token=listener_settings.oicp_needs_token,
+        hosts=(listener_settings.host, *listener_settings.hosts),
+    )
     pipeline = RequestPipeline(
         components.dispatchers.backend,
         BackendAuthenticator(components.environment.local_peer),
         components.environment.ids,
         admission=_build_admission(components, "backend", listener_settings.max_body),
-        token=listener_settings.token.get_secret_value() if listener_settings.token else None,
+        access=access,
     )
     roles = [role for role in (components.cpo, components.emp) if role is not None]
     actions = CdrActions(services, {role.cdr_handler.role: role.cdr_handler for role in roles})
     routes = [
-        *backend_routes(pipeline, readiness, components.metrics.render),
+        *backend_routes(pipeline, readiness, components.metrics.render, metrics_need_token=access.oicp_needs_token),
         *CdrAdminApi(components.emp.cdr_reconciler if components.emp else None, actions).routes(pipeline),
         *OutboxAdminApi(services.store, services.wakeups, services.clock).routes(pipeline),
         *PeerAdminApi(pipeline, peering=components.peering, client=components.client).routes(),

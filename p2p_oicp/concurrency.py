@@ -161,6 +161,8 @@ async def _restart_forever(name: str, work: Callable[[], Awaitable[None]]) -> No
 async def _log_failure(name: str, work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
+    except StoreError as error:
+        log.error("worker.store_failed", worker=name, error=error)  # noqa: TRY400 - the text says it all
     except Exception:
         # Any exception is a bug here: workers handle the errors that they expect.
         log.exception("worker.crashed", worker=name)
@@ -190,7 +192,7 @@ async def periodic(
             try:
                 await job()
             except StoreError as error:
-                log.warning("job.store_failed", job=name, error=str(error))
+                log.warning("job.store_failed", job=name, error=error)
         is_due = True
         if wakeup is not None:
             await wakeup.wait(interval)

@@ -164,13 +164,17 @@ class Node:
             log.warning("peers.unauthenticated", peers=peers, meaning="no credentials are required of them")
         if not self._settings.security.require:
             log.warning("node.insecure", node=self.local_peer.name, meaning="require = []: peers are not authenticated")
+        if self._settings.backend_api.token is None:
+            log.warning("backend_api.no_token", meaning="whoever runs programs on this machine may administer the node")
         log.info("node.ready", node=self.local_peer.name, peer_api=self.peer_url, backend_api=self.backend_url)
 
-    def _readiness(self) -> dict[str, object]:
+    async def _readiness(self) -> dict[str, object]:
+        store_failure = await self.store.failure() if self.store is not None else None
         security = list(self._settings.security.require)
         peers = self._peering.policy.unauthenticated_peers() if self._peering is not None else []
         return {
-            "status": "ready",
+            "status": "ready" if store_failure is None else "unavailable",
+            **({} if store_failure is None else {"store": store_failure}),
             "node": self.local_peer.name,
             "peer_api": self.peer_url,
             "security": security,

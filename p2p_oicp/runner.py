@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -31,9 +34,25 @@ _RESERVED_FDS = 1200
 _THREAD_SWITCH_INTERVAL_SECONDS = 0.0002
 
 
-def run(settings: Settings, *, cpo: CpoBackend | None = None, emp: EmpBackend | None = None) -> int:
-    """Run one node until SIGTERM or SIGINT, and return the exit code; the backends are those of `Node`."""
+def run(
+    settings: Settings,
+    *,
+    cpo: CpoBackend | None = None,
+    emp: EmpBackend | None = None,
+    exposed: Sequence[Path] = (),
+) -> int:
+    """Run one node until SIGTERM or SIGINT, and return the exit code.
+
+    Args:
+        settings: see `Node`, as for the backends.
+        cpo: the CPO's backend.
+        emp: the EMP's backend.
+        exposed: files that other users of the machine may read, for a warning.
+    """
     configure_logs(settings.log.format, settings.log.level, SystemClock())
+    if exposed:
+        files = [str(file) for file in exposed]
+        log.warning("files.readable_by_others", files=files, hint=f"chmod go-rwx {shlex.join(files)}")
     # Two listeners, each with its limit of open connections and as many that are closing.
     _raise_fd_limit(4 * settings.limits.connections + _RESERVED_FDS)
     node = Node(settings, cpo=cpo, emp=emp)

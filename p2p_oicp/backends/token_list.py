@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from p2p_oicp.concurrency import offload
-from p2p_oicp.crypto.pins import pin_matches
+from p2p_oicp.crypto.pins import PinGuard, pin_matches
 from p2p_oicp.errors import OperationNotSupported
 from p2p_oicp.oicp import (
     Acknowledgement,
@@ -33,10 +32,15 @@ class TokenListBackend:
 
     Notifications and CDRs are acknowledged and not stored a second time: they are in the node's store already, where
     ``p2p-oicp sessions`` and ``p2p-oicp cdrs`` read them.
+
+    Args:
+        store: has the list.
+        pins: runs bcrypt; operators take turns.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, pins: PinGuard) -> None:
         self._store = store
+        self._pins = pins
 
     def supports(self, operation: Operation) -> bool:
         return operation.sender is Party.CPO
@@ -71,7 +75,7 @@ class TokenListBackend:
 
     async def _authorize_start(self, request: AuthorizeStart) -> AuthorizationStart:
         """Refuse an unlisted token with 102 (card), 101 (QR code or PIN) or 105 (Plug & Charge)."""
-        code = await self._authorize(request.identification)
+        code = await self._authorize(request.identification, request.operator_id.key)
         return AuthorizationStart(
             authorization_status=_authorization_status(code),
             status_code=StatusCode.of(code),
@@ -84,15 +88,16 @@ class TokenListBackend:
         stop_token = token_key(request.identification)
         session = sessions.get_now(self._store, "emp", request.session_id.key)
         is_same_token = session is not None and session.identification_key == stop_token
-        code = await self._authorize(request.identification) if is_same_token else rejection_code(stop_token)
+        operator = request.operator_id.key
+        code = await self._authorize(request.identification, operator) if is_same_token else rejection_code(stop_token)
         return AuthorizationStop(
             authorization_status=_authorization_status(code),
             status_code=StatusCode.of(code),
             session_id=request.session_id,
         )
 
-    async def _authorize(self, identification: Identification) -> StatusCodeValue:
-        """Return SUCCESS or the code of the refusal."""
+    async def _authorize(self, identification: Identification, operator: str) -> StatusCodeValue:
+        """Return SUCCESS or the code of the refusal; raise Refusal 021 where too many PINs of the operator wait."""
         key = identification.uid or identification.evco_id
         rows = self._store.query_inline(tokens.TOKEN_BY_KEY, key_=key.key) if key else []
         if not rows:
@@ -103,7 +108,7 @@ class TokenListBackend:
         # A token without a PIN was not listed for QR codes.
         if pin_hash is None or code.pin is None:
             return StatusCodeValue.QR_CODE_INVALID
-        is_pin_valid = await offload(pin_matches, code.pin, pin_hash)
+        is_pin_valid = await self._pins.run(operator, pin_matches, code.pin, pin_hash)
         return StatusCodeValue.SUCCESS if is_pin_valid else StatusCodeValue.QR_CODE_INVALID
 
 

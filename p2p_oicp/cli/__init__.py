@@ -149,6 +149,8 @@ def main() -> None:
 
 
 def _exit_with_error(message: str, exit_code: int) -> None:
-    one_line = " ".join(message.split())
+    from p2p_oicp.logs import printable  # noqa: PLC0415 - `--help` needs no logs
+
+    one_line = printable(" ".join(message.split()))
     sys.stderr.write(f"p2p-oicp: {one_line}\n")
     sys.exit(exit_code)

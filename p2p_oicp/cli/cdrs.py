@@ -19,14 +19,14 @@ from urllib.parse import quote
 import msgspec
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from p2p_oicp.cli import client
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, format_json, parse_date_or_time
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, echo, format_json, parse_date_or_time
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.logs import printable
 from p2p_oicp.oicp import ChargeDetailRecord, SessionID
 from p2p_oicp.storage import Row, cdrs, open_readonly
 from p2p_oicp.storage.cdrs import CdrState
@@ -37,6 +37,8 @@ _CSV_COLUMNS = (
     "EMPPartnerSessionID", "EvseID", "Identification", "PartnerProductID", "SessionStart", "ChargingStart",
     "ChargingEnd", "SessionEnd", "MeterValueStart", "MeterValueEnd", "ConsumedEnergy",
 )  # fmt: skip
+# "=", "+", "-" and "@" begin a formula, and their wide forms do in some programs; escaped control characters do not.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _SINCE_HELP = "A date (2026-03-01, from midnight UTC) or a time with its offset (2026-03-01T02:00:00+01:00)."
 
 
@@ -89,7 +91,7 @@ def list_cdrs(
             )
         )
     if as_json:
-        typer.echo(format_json([_to_json(row) for row in rows]))
+        echo(format_json([_to_json(row) for row in rows]))
         return
     table = Table("Session", "Role", "Peer", "Received", "State", "Reason", box=box.SIMPLE)
     for row in rows:
@@ -107,7 +109,7 @@ def show_cdr(session_id: SessionArgument, config: ConfigOption = DEFAULT_CONFIG)
         rows = list(store.rows(cdrs.SHOW, key_=SessionID(session_id).key))
     if not rows:
         raise ConfigurationError(f"this node has no charge detail record of session {session_id}")
-    typer.echo(format_json([{**_to_json(row), "record": msgspec.Raw(row["body"])} for row in rows]))
+    echo(format_json([{**_to_json(row), "record": msgspec.Raw(row["body"])} for row in rows]))
 
 
 def retry(session_id: SessionArgument, config: ConfigOption = DEFAULT_CONFIG, role: RoleOption = "") -> None:
@@ -137,7 +139,7 @@ def refuse(
 
 def _act(config: Path, session_id: str, action: str, **options: str) -> None:
     path = f"/admin/v1/cdrs/{quote(session_id, safe='')}/{action}"
-    typer.echo(client.call_admin(config, "POST", path, {**options})["done"])
+    echo(client.call_admin(config, "POST", path, {**options})["done"])
 
 
 def _to_json(row: Row) -> dict[str, object]:
@@ -222,9 +224,11 @@ def write_cdrs(file: Path, export_filter: CdrExportFilter, to_format: ExportForm
 def _write_json(rows: Iterable[Row]) -> None:
     # By hand: a record stays byte for byte as received, and only one is in memory at a time.
     out = sys.stdout.buffer
+    for_a_person = sys.stdout.isatty()
     separator = b"[\n"
     for row in rows:
-        out.write(separator + row["body"])
+        body = printable(row["body"].decode(), keep="\n\t").encode() if for_a_person else row["body"]
+        out.write(separator + body)
         separator = b",\n"
     out.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
     out.flush()
@@ -234,7 +238,15 @@ def _write_csv(rows: Iterable[Row]) -> None:
     writer = csv.writer(sys.stdout)
     writer.writerow(_CSV_COLUMNS)
     for row in rows:
-        writer.writerow(list(_csv_cells(row, ChargeDetailRecord.from_json(row["body"]))))
+        writer.writerow([_defused(cell) for cell in _csv_cells(row, ChargeDetailRecord.from_json(row["body"]))])
+
+
+def _defused(cell: object) -> object:
+    """Return a cell that no spreadsheet takes for a formula: texts in it were written by others."""
+    if not isinstance(cell, str):
+        return cell
+    text = printable(cell)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA_STARTS) else text
 
 
 def _csv_cells(row: Row, cdr: ChargeDetailRecord) -> Iterator[object]:

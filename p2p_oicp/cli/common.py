@@ -7,15 +7,19 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
+import rich.console
 import typer
+from rich.console import ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.logs import printable
 from p2p_oicp.oicp import Finding
 from p2p_oicp.oicp.findings import format_counts
 
@@ -29,11 +33,25 @@ _MAX_FINDINGS = 100
 _SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+def echo(message: object = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print a text, as Typer does, without control characters: much of what is printed was written by others."""
+    typer.echo(printable(str(message), keep="\n\t"), err=err, nl=nl)
+
+
+class Console(rich.console.Console):
+    """Escapes control characters in what is printed: only its own reach the terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            is_safe = segment.control or segment.text.isprintable()
+            yield segment if is_safe else Segment(printable(segment.text, keep="\n"), segment.style)
+
+
 def read_input(file: str) -> bytes:
     """Return the bytes of a file, or of standard input for ``-``; raise `ConfigurationError`."""
     if file == "-":
         if sys.stdin.isatty():
-            typer.echo("Reading from standard input; Ctrl-D ends it.", err=True)
+            echo("Reading from standard input; Ctrl-D ends it.", err=True)
         return sys.stdin.buffer.read()
     try:
         return Path(file).read_bytes()
@@ -43,10 +61,10 @@ def read_input(file: str) -> bytes:
         ) from exc
 
 
-def create_file(path: Path, content: bytes, mode: int) -> None:
-    """Create a file that does not exist yet; raise `OSError`."""
+def create_file(path: Path, content: bytes) -> None:
+    """Create a file that does not exist yet, which only its owner may read; raise `OSError`."""
     # O_EXCL: a file or link that appeared meanwhile is not written through; the mode holds from the first byte on.
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "wb") as file:
         file.write(content)
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, format_json, parse_time
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo, format_json, parse_time
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.oicp import EvseID
@@ -48,7 +48,7 @@ def show_history(
     """Show every version of an EVSE's data, status and prices; the node may be down. Exit code 1: there is none."""
     versions = evse_history(load_settings(config).storage.file, evse_id, at)
     if as_json:
-        typer.echo(format_json(versions))
+        echo(format_json(versions))
     else:
         print_history(evse_id, versions)
     raise typer.Exit(0 if versions else 1)
@@ -62,7 +62,7 @@ def list_quarantine(
     """Show the records of peers that this node rejected, with the reasons; the node may be down."""
     records = quarantined_records(load_settings(config).storage.file, source)
     if as_json:
-        typer.echo(format_json(records))
+        echo(format_json(records))
     else:
         print_quarantine(records)
 
@@ -96,12 +96,12 @@ def print_history(evse_id: str, versions: Sequence[RecordVersion]) -> None:
     for version in versions:
         key = (version.dataset, version.source)
         if key not in previous:
-            typer.echo(f"{version.dataset}, {version.source}")
+            echo(f"{version.dataset}, {version.source}")
         change = "withdrawn" if version.deleted else _describe_changes(previous.get(key), version.record)
-        typer.echo(f"  {version.since} to {version.until or 'now'}: {change}")
+        echo(f"  {version.since} to {version.until or 'now'}: {change}")
         previous[key] = None if version.deleted else version.record
     if not versions:
-        typer.echo(f"{evse_id}: no version in the database, as far back as its history goes.")
+        echo(f"{evse_id}: no version in the database, as far back as its history goes.")
 
 
 def _is_valid_at(row: dict[str, Any], moment: float) -> bool:
@@ -144,11 +144,11 @@ def quarantined_records(file: Path, source: str) -> list[dict[str, Any]]:
 def print_quarantine(records: Sequence[dict[str, Any]]) -> None:
     """Print each record with its findings and the begin of its text."""
     for entry in records:
-        typer.echo(f"{entry['source']}, {entry['operation']}, {entry['occurrences']} times, last {entry['last_seen']}")
+        echo(f"{entry['source']}, {entry['operation']}, {entry['occurrences']} times, last {entry['last_seen']}")
         for finding in entry["findings"]:
-            typer.echo(f"  {finding['pointer']}: {finding['message']}")
-        typer.echo(f"  {entry['record'][:_MAX_RECORD_LENGTH]}")
-    typer.echo(f"{len(records)} records" if records else "No quarantined records.")
+            echo(f"  {finding['pointer']}: {finding['message']}")
+        echo(f"  {entry['record'][:_MAX_RECORD_LENGTH]}")
+    echo(f"{len(records)} records" if records else "No quarantined records.")
 
 
 def _record_to_dict(row: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import typer
 
 from p2p_oicp.cli import client
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, echo
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config.peers_file import load_peers
 from p2p_oicp.crypto import PublicKey
@@ -52,7 +52,7 @@ def export(
             stream.write(response["file"])
     except OSError as exc:
         raise ConfigurationError(f"{file}: cannot be written: {exc.strerror}") from exc
-    typer.echo(file)
+    echo(file)
 
 
 def verify(
@@ -66,7 +66,7 @@ def verify(
     evidence, owners = read_evidence_file(file), KeyOwners()
     owners.add_peers(() if peers is None else load_peers(peers))
     owners.add_descriptors(evidence.descriptors)
-    typer.echo(format_evidence(evidence, owners))
+    echo(format_evidence(evidence, owners))
     if problems := owners.problems(evidence):
         raise VerificationError(f"{file}: not verified: {'; '.join(map(_sanitize, problems))}")
 

@@ -27,9 +27,9 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import orjson
-import typer
 
 from p2p_oicp.cli.client import ApiClient, ApiEndpoint, ApiResponse
+from p2p_oicp.cli.common import echo
 from p2p_oicp.errors import ConfigurationError, MessageError, PeerError
 from p2p_oicp.oicp import EvseDataRecord, EvseID, EvseStatusRecord, Finding, Message, OperatorID, encode
 from p2p_oicp.oicp.message import decode
@@ -335,15 +335,15 @@ def send_feed(kind: FeedKind, body: bytes, endpoint: ApiEndpoint, *, timeout: fl
         raise MessageError("; ".join(feed.problems) or "the feed has no group")
     pushes = [push for push in feed.pushes if not push.is_empty_by_mistake]
     if missing := _missing_operators(pushes, endpoint):
-        typer.echo(_missing_operators_message(pushes, endpoint, missing), err=True)
+        echo(_missing_operators_message(pushes, endpoint, missing), err=True)
         return _EXIT_NOT_CONFIGURED
     for remark in feed.remarks():
-        typer.echo(remark)
+        echo(remark)
     started = time.perf_counter()
     failures = asyncio.run(_send_pushes(feed, endpoint, timeout))
     for line in feed.sums():
-        typer.echo(line)
-    typer.echo(_feed_summary(pushes, failures, time.perf_counter() - started))
+        echo(line)
+    echo(_feed_summary(pushes, failures, time.perf_counter() - started))
     return 1 if failures else 0
 
 
@@ -372,17 +372,17 @@ async def _send_pushes(feed: Feed, endpoint: ApiEndpoint, timeout_seconds: float
     async with ApiClient(endpoint, timeout=timeout_seconds) as client:
         for number, push in enumerate(feed.pushes, start=1):
             for remark in push.remarks():
-                typer.echo(remark)
+                echo(remark)
             if push.is_empty_by_mistake:
-                typer.echo(f"{push.operator}: nothing is sent, for no record is usable ({number} of {total})")
+                echo(f"{push.operator}: nothing is sent, for no record is usable ({number} of {total})")
                 continue
             try:
                 response = await client.post(push.kind.operation.url(endpoint.url, push.operator.text), push.message())
             except PeerError:
-                typer.echo(f"Stopped after {number - 1} of {total} operators.", err=True)
+                echo(f"Stopped after {number - 1} of {total} operators.", err=True)
                 raise
             failures += not response.is_positive
-            typer.echo(f"{_push_result_line(push, response)} ({number} of {total})")
+            echo(f"{_push_result_line(push, response)} ({number} of {total})")
     return failures
 
 

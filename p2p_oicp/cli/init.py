@@ -12,17 +12,17 @@ from urllib.parse import urlsplit
 
 import typer
 
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, create_file, toml_value
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, create_file, echo, toml_value
 from p2p_oicp.config import load_settings
 from p2p_oicp.crypto import PrivateKey
+from p2p_oicp.crypto.keystore import new_token
 from p2p_oicp.crypto.tls import Certificate, self_signed
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.peers.models import parse_name, parse_operator_id, parse_provider_id
 
 _INVITE_REMARK = "(creates a link for a partner; to use a partner's link: peers join LINK)"
 _CERTIFICATE_FILE, _KEY_FILE = "tls.crt", "tls.key"
-_FILE_MODES = {"keys/node.key": 0o600}
-_DEFAULT_FILE_MODE = 0o644
+_TOKEN_FILE = "keys/backend.token"  # noqa: S105 - a name
 
 _NODE_TOML_TEMPLATE = """\
 # The settings of one p2p-oicp node. docs/configuration.md explains every key.
@@ -51,8 +51,12 @@ port = {peer_port}
 # Your own systems call this listener, as if it were the clearing house: http://127.0.0.1:{backend_port}/api/oicp/...
 host = "127.0.0.1"
 port = {backend_port}
-# Your systems then send "Authorization: Bearer ..."; needed if host is not loopback.
-# token = "a long random text"
+# The token in this file is for the administration (/admin/v1), which the p2p-oicp commands use: they read it by
+# themselves. Your systems send it ("Authorization: Bearer ...") if host is not loopback, or with require_token = true.
+token_file = "{token_file}"
+# require_token = true
+# Names by which your systems reach this listener, besides localhost and addresses:
+# hosts = ["oicp-node.internal"]
 # Where this node calls your systems: remote starts and stops go to the CPO's,
 # authorizations, charging notifications and CDRs to the EMP's.
 # cpo_url = "http://127.0.0.1:9001"
@@ -134,7 +138,7 @@ def init(
         backend_port=backend_port,
     )
     write_node_files(folder, template)
-    typer.echo(next_steps(folder, template))
+    echo(next_steps(folder, template))
 
 
 def create_self_signed(
@@ -145,7 +149,7 @@ def create_self_signed(
     days: Annotated[int, typer.Option(min=1, max=3650, help="For how many days it is valid.")] = 365,
 ) -> None:
     """Write a self-signed certificate and its key, for test environments; companies have a CA issue theirs."""
-    typer.echo(write_self_signed(config, host or [], days))
+    echo(write_self_signed(config, host or [], days))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +172,10 @@ def write_node_files(folder: Path, template: NodeTemplate) -> None:
     if existing:
         raise ConfigurationError(f"{existing[0]} exists already and is not overwritten; choose another folder")
     try:
-        (folder / "keys").mkdir(parents=True, exist_ok=True, mode=0o700)
+        for directory in (folder, folder / "keys"):  # parents get the default mode
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name, content in contents.items():
-            create_file(folder / name, content, _FILE_MODES.get(name, _DEFAULT_FILE_MODE))
+            create_file(folder / name, content)
     except OSError as exc:
         raise ConfigurationError(f"{exc.filename or folder}: cannot be written: {exc.strerror}") from exc
 
@@ -215,6 +220,7 @@ def _render_files(template: NodeTemplate) -> Mapping[str, bytes]:
         "peer_port": template.peer_port,
         "backend_port": template.backend_port,
         "public_key": toml_value(private_key.public.der_base64),
+        "token_file": _TOKEN_FILE,
     }
     return {
         "node.toml": _NODE_TOML_TEMPLATE.format_map(values).encode(),
@@ -222,6 +228,7 @@ def _render_files(template: NodeTemplate) -> Mapping[str, bytes]:
         "for-partners.toml": _PARTNER_ENTRY_TEMPLATE.format_map(values).encode(),
         "keys/node.key": private_key.pem(),
         "keys/node.pub": private_key.public.pem(),
+        _TOKEN_FILE: f"{new_token()}\n".encode(),
     }
 
 
@@ -234,8 +241,8 @@ def write_self_signed(config: Path, hosts: list[str], days: int) -> str:
     folder = settings.security.keys
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        create_file(folder / _KEY_FILE, key, 0o600)
-        create_file(folder / _CERTIFICATE_FILE, certificate, 0o644)
+        create_file(folder / _KEY_FILE, key)
+        create_file(folder / _CERTIFICATE_FILE, certificate)
     except OSError as exc:
         raise ConfigurationError(f"{exc.filename or folder}: cannot be written: {exc.strerror}") from exc
     parsed = Certificate.from_pem(certificate)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from p2p_oicp.cli import client
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, parse_duration, toml_value
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, echo, parse_duration, toml_value
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.crypto import keystore
@@ -33,12 +33,12 @@ def register(app: typer.Typer) -> None:
 def generate(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Write a first key pair, where `init` has not; a key is never overwritten."""
     keys = keystore.generate(load_settings(config).security.keys)
-    typer.echo(keys.entries[0].public.key_id)
+    echo(keys.entries[0].public.key_id)
 
 
 def show(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Show the fingerprint of every key, and from when to when it is valid."""
-    typer.echo(format_keys(config))
+    echo(format_keys(config))
 
 
 def rotate(
@@ -55,13 +55,13 @@ def rotate(
         activation_delay=parse_duration(after, "--after"),
         overlap=parse_duration(overlap, "--overlap"),
     )
-    typer.echo(format_keys(config))
-    typer.echo(reload_running_node(config), err=True)
+    echo(format_keys(config))
+    echo(reload_running_node(config), err=True)
 
 
 def export(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Print the entry of this node for a partner's peers.toml, with its public keys."""
-    typer.echo(peers_file_entry(config), nl=False)
+    echo(peers_file_entry(config), nl=False)
 
 
 def format_keys(config: Path) -> str:

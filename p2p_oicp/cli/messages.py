@@ -18,9 +18,10 @@ from typing import Annotated, Literal
 import msgspec
 import typer
 
-from p2p_oicp.cli.common import align_columns, format_findings, format_json, read_input
+from p2p_oicp.cli.common import align_columns, echo, format_findings, format_json, read_input
 from p2p_oicp.clock import SystemClock
 from p2p_oicp.errors import ConfigurationError, MessageError
+from p2p_oicp.logs import printable
 from p2p_oicp.oicp import (
     OPERATIONS,
     ChargeDetailRecord,
@@ -167,16 +168,16 @@ def print_identifier(text: str, output: str) -> int:
     ]
     problems = [] if matches else [{"type": name_of(kind), "problem": what} for kind, what in likely_problems(text)]
     if output == "json":
-        typer.echo(format_json({"text": text, "matches": matches, "problems": problems}))
+        echo(format_json({"text": text, "matches": matches, "problems": problems}))
         return 0 if matches else 1
     if not matches:
-        typer.echo(f"'{text}' is no identifier of OICP 2.3")
+        echo(f"'{text}' is no identifier of OICP 2.3")
     for problem in problems:
-        typer.echo(f"  as {problem['type']}: {problem['problem']}")
+        echo(f"  as {problem['type']}: {problem['problem']}")
     for description in matches:
-        typer.echo(description["type"])
+        echo(description["type"])
         for line in align_columns([[f"  {name}", str(value)] for name, value in description.items() if name != "type"]):
-            typer.echo(line)
+            echo(line)
     return 0 if matches else 1
 
 
@@ -191,14 +192,14 @@ def _describe_identifier(identifier: Identifier) -> dict[str, object]:
 def print_endpoints(output: str) -> None:
     """Print the table of operations."""
     if output == "json":
-        typer.echo(format_json([_operation_to_dict(operation.name) for operation in OPERATIONS]))
+        echo(format_json([_operation_to_dict(operation.name) for operation in OPERATIONS]))
         return
     rows = [["OPERATION", "FROM", "TO", "PATH BELOW /api/oicp"]]
     for operation in OPERATIONS:
         rows.append([operation.name, operation.sender, operation.server, f"POST /{operation.path}"])
         rows += [["", "", "", f"  or /{alias}"] for alias in operation.aliases]
     for line in align_columns(rows):
-        typer.echo(line)
+        echo(line)
 
 
 def _operation_to_dict(name: str) -> dict[str, object]:
@@ -224,20 +225,20 @@ def print_errata(number: str, output: str) -> None:
     if not matches:
         raise ConfigurationError(f"there is no {number}; expected {ERRATA[0].number} to {ERRATA[-1].number}")
     if output == "json":
-        typer.echo(format_json([erratum._asdict() for erratum in matches]))
+        echo(format_json([erratum._asdict() for erratum in matches]))
         return
     for erratum in matches:
-        typer.echo(f"{erratum.number}  {erratum.subject}")
-        typer.echo(f"     {erratum.resolution}")
+        echo(f"{erratum.number}  {erratum.subject}")
+        echo(f"     {erratum.resolution}")
         if erratum.codes:
-            typer.echo(f"     findings: {', '.join(erratum.codes)}")
+            echo(f"     findings: {', '.join(erratum.codes)}")
 
 
 def print_schemas(out: Path | None) -> None:
     """Print the JSON Schema of every message, or write them to files."""
     schemas = {model.__name__: json_schema(model) for model in message_models()}
     if out is None:
-        typer.echo(json.dumps(schemas, indent=2, ensure_ascii=False))
+        echo(json.dumps(schemas, indent=2, ensure_ascii=False))
         return
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -245,12 +246,12 @@ def print_schemas(out: Path | None) -> None:
             (out / f"{name}.schema.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     except OSError as exc:
         raise ConfigurationError(f"{out}: {exc.strerror}; expected a directory that can be written") from None
-    typer.echo(f"{len(schemas)} schemas written to {out}")
+    echo(f"{len(schemas)} schemas written to {out}")
 
 
 def print_openapi(role: str) -> None:
     """Print the OpenAPI document of a role."""
-    typer.echo(json.dumps(openapi_document(Party(role.upper()), VERSION), indent=2, ensure_ascii=False))
+    echo(json.dumps(openapi_document(Party(role.upper()), VERSION), indent=2, ensure_ascii=False))
 
 
 _EXIT_ACCEPTED, _EXIT_REJECTED, _EXIT_INVALID_INPUT = 0, 1, 2
@@ -293,11 +294,11 @@ def _parse_scope(authorized_ids: Iterable[str]) -> SenderScope:
 def _print_verdict(subject: str, findings: Sequence[Finding], output: str) -> int:
     verdict = Verdict.from_findings(findings)
     if output == "json":
-        typer.echo(format_json({"verdict": verdict, "findings": findings}))
+        echo(format_json({"verdict": verdict, "findings": findings}))
     else:
-        typer.echo(f"{subject}: {verdict}")
+        echo(f"{subject}: {verdict}")
         for line in format_findings(findings):
-            typer.echo(line)
+            echo(line)
     return _EXIT_REJECTED if verdict is Verdict.REJECT else _EXIT_ACCEPTED
 
 
@@ -324,13 +325,13 @@ def validate_lines(file: str) -> int:
             findings = judge(item.operation, item.message, bytes(item.payload), now=now)
         except (msgspec.MsgspecError, MessageError, UnicodeError, RecursionError) as exc:
             exit_code = _EXIT_INVALID_INPUT
-            sys.stderr.write(f"p2p-oicp: line {number}: {exc}\n")
+            echo(f"p2p-oicp: line {number}: {exc}", err=True)
             continue
         verdict = Verdict.from_findings(findings)
         if verdict is Verdict.REJECT:
             exit_code = max(exit_code, _EXIT_REJECTED)
         report = {"id": item.id, "verdict": verdict, "findings": findings}
-        sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+        sys.stdout.buffer.write(printable(msgspec.json.encode(report).decode()).encode() + b"\n")
     sys.stdout.flush()
     return exit_code
 

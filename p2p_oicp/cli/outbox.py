@@ -14,11 +14,10 @@ from urllib.parse import quote
 import orjson
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from p2p_oicp.cli import client
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, format_json
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, echo, format_json
 from p2p_oicp.config import load_settings
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.storage import outbox, query_once
@@ -50,7 +49,7 @@ def list_messages(
     file, state = load_settings(config).storage.file, "dead" if dead else ""
     messages = [dict(row) for row in query_once(file, outbox.LIST, state_=state, destination_=to, limit=limit)]
     if as_json:
-        typer.echo(format_json(messages))
+        echo(format_json(messages))
     else:
         print_messages(messages)
 
@@ -62,7 +61,7 @@ def show(number: _MessageNumber, config: ConfigOption = DEFAULT_CONFIG, as_json:
         raise ConfigurationError(f"there is no message {number} in the outbox; see `p2p-oicp outbox list`")
     message = {**dict(rows[0]), "body": orjson.loads(rows[0]["body"])}
     if as_json:
-        typer.echo(format_json(message))
+        echo(format_json(message))
     else:
         print_messages([message])
         Console().print(format_json(message["body"]), markup=False, soft_wrap=True)
@@ -79,13 +78,13 @@ def retry(
         raise ConfigurationError("name one message by its number, or all dead-lettered ones with --dead")
     path = f"retry?destination={quote(to)}" if number is None else f"{number}/retry"
     response = client.call_admin(config, "POST", f"/admin/v1/outbox/{path}")
-    typer.echo(f"{response['requeued']} to be sent again now")
+    echo(f"{response['requeued']} to be sent again now")
 
 
 def drop(number: _MessageNumber, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Discard a message for good; the node must be running."""
     client.call_admin(config, "DELETE", f"/admin/v1/outbox/{number}")
-    typer.echo(f"message {number} discarded (noted in the session history)")
+    echo(f"message {number} discarded (noted in the session history)")
 
 
 def print_messages(messages: Sequence[Mapping[str, Any]]) -> None:

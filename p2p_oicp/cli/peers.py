@@ -16,11 +16,10 @@ from urllib.parse import quote
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from p2p_oicp.cli import client
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, format_json, parse_duration
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, echo, format_json, parse_duration
 from p2p_oicp.client import HttpTransport
 from p2p_oicp.clock import SystemClock, format_timestamp
 from p2p_oicp.config import load_registry, load_settings
@@ -56,11 +55,11 @@ def list_peers(
     """Show every peer: its parties, trust, security, when it was last seen, failures, pending messages."""
     listing = fetch_peers(config)
     if as_json:
-        typer.echo(format_json(listing.peers))
+        echo(format_json(listing.peers))
         return
     print_peers(listing.peers)
     if listing.warning:
-        typer.echo(listing.warning, err=True)
+        echo(listing.warning, err=True)
 
 
 def inspect(
@@ -69,7 +68,7 @@ def inspect(
 ) -> None:
     """Fetch a node's descriptor, check its signature, and show it with its key's fingerprint."""
     descriptor = asyncio.run(fetch_verified_descriptor(url))
-    typer.echo(format_json(descriptor) if as_json else format_descriptor(descriptor))
+    echo(format_json(descriptor) if as_json else format_descriptor(descriptor))
 
 
 def invite(
@@ -84,9 +83,9 @@ def invite(
     service_names = None if services is None else [name.strip() for name in services.split(",") if name.strip()]
     payload: dict[str, object] = {"services": service_names, "expires_in": parse_duration(expires, "--expires")}
     response = client.call_admin(config, "POST", "/admin/v1/peers/invitations", payload)
-    typer.echo(response["link"])
-    typer.echo(f"Valid for one company until {response['expires_at']}; do not pass it to others. They run:", err=True)
-    typer.echo("p2p-oicp peers join 'LINK' --config node.toml", err=True)
+    echo(response["link"])
+    echo(f"Valid for one company until {response['expires_at']}; do not pass it to others. They run:", err=True)
+    echo("p2p-oicp peers join 'LINK' --config node.toml", err=True)
 
 
 def join(
@@ -97,14 +96,14 @@ def join(
 ) -> None:
     """Pair with the company that sent a link: shows its descriptor, and asks. The node has to run."""
     descriptor = client.call_admin(config, "POST", "/admin/v1/peers/inspect", {"link": link})
-    typer.echo(format_descriptor(descriptor))
+    echo(format_descriptor(descriptor))
     if not yes and not typer.confirm("Pair with this company?"):
         raise typer.Exit(1)
     # The parties go along: the other node may name others since the question was shown.
     parties = [*descriptor["operators"], *descriptor["providers"]]
     payload: dict[str, object] = {"link": link, "alias": name, "parties": parties}
     response = client.call_admin(config, "POST", "/admin/v1/peers/join", payload)
-    typer.echo(f"{response['joined']} and this node are now peers of each other.")
+    echo(f"{response['joined']} and this node are now peers of each other.")
 
 
 def accept(
@@ -115,23 +114,21 @@ def accept(
     """Make a node that was found in the local network (mDNS) a peer. The other side has to accept this node as well."""
     candidate = find_candidate(config, name)
     parties = [*candidate["operators"], *candidate["providers"]]
-    typer.echo(
-        f"{candidate['name']}, {candidate['url']}, {' '.join(parties)}\n  fingerprint  {candidate['fingerprint']}"
-    )
+    echo(f"{candidate['name']}, {candidate['url']}, {' '.join(parties)}\n  fingerprint  {candidate['fingerprint']}")
     if not yes and not typer.confirm("Is this the fingerprint that the other company gave you?"):
         raise typer.Exit(1)
     # Both go along: another node may have announced the same name, or this one other parties, since they were shown.
     payload: dict[str, object] = {"fingerprint": candidate["fingerprint"], "parties": parties}
     client.call_admin(config, "POST", f"/admin/v1/peers/{quote(name, safe='')}/accept", payload)
-    typer.echo(f"{name} is a peer of this node now.")
+    echo(f"{name} is a peer of this node now.")
 
 
 def remove(name: PeerNameArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Un-pair: this node removes the peer, and the peer this node. The node has to run."""
     response = client.call_admin(config, "DELETE", f"/admin/v1/peers/{quote(name, safe='')}")
-    typer.echo(f"{name} is no longer a peer of this node.")
+    echo(f"{name} is no longer a peer of this node.")
     if response["peer_error"]:
-        typer.echo(f"The other side: {response['peer_error']}", err=True)
+        echo(f"The other side: {response['peer_error']}", err=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from p2p_oicp import runner
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, echo
 from p2p_oicp.clock import SystemClock
-from p2p_oicp.config import load_settings
+from p2p_oicp.config import exposed_files, load_settings
 from p2p_oicp.storage.sqlite.backup import back_up
 
 
@@ -22,7 +22,8 @@ def register(app: typer.Typer) -> None:
 
 def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run one node until SIGTERM or SIGINT (Ctrl-C); then finish what is in flight and end with code 0."""
-    raise typer.Exit(runner.run(load_settings(config)))
+    settings = load_settings(config)
+    raise typer.Exit(runner.run(settings, exposed=exposed_files(config, settings)))
 
 
 def backup(
@@ -35,7 +36,7 @@ def backup(
     """
     database_file = load_settings(config).storage.file
     size = back_up(database_file, file, SystemClock().time())
-    typer.echo(
+    echo(
         f"{file}: {size} bytes. To restore: stop the node, remove {database_file}-wal and -shm, "
         f"copy it to {database_file}"
     )

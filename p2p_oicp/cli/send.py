@@ -13,7 +13,7 @@ import typer
 
 from p2p_oicp.cli import feed
 from p2p_oicp.cli.client import ApiClient, ApiEndpoint, ApiResponse
-from p2p_oicp.cli.common import read_input
+from p2p_oicp.cli.common import echo, read_input
 from p2p_oicp.config.toml import unknown_key_message
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp.operations import OPERATION_BY_COMMAND, Operation, sender_party
@@ -65,7 +65,7 @@ def send(
     query = page_query(operation_spec, page, size)
     if list_operators:
         configured = () if config is None else ApiEndpoint.from_options(None, config).operators or ()
-        typer.echo(feed.operators_line(read_input(file), configured))
+        echo(feed.operators_line(read_input(file), configured))
         return
     endpoint = ApiEndpoint.from_options(url, config)
     request = OutgoingRequest(operation_spec, read_input(file), party, query)
@@ -114,8 +114,8 @@ def send_request(request: OutgoingRequest, endpoint: ApiEndpoint, *, timeout: fl
     if kind is not None and feed.find_kind(request.body) is kind:
         return feed.send_feed(kind, request.body, endpoint, timeout=timeout)
     response = asyncio.run(_post(endpoint, request.url(endpoint.url), request.body, timeout))
-    typer.echo(response.status_line(), err=True)
-    typer.echo(response.format_body())
+    echo(response.status_line(), err=True)
+    echo(response.format_body())
     return 0 if response.is_positive else 1
 
 

@@ -13,10 +13,9 @@ from typing import Annotated, Any
 import orjson
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, format_json
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, echo, format_json
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.errors import ConfigurationError
@@ -50,7 +49,7 @@ def list_sessions(
     """Show the newest sessions; the node may be running."""
     matches = newest_sessions(load_settings(config).storage.file, state, limit)
     if as_json:
-        typer.echo(format_json(matches))
+        echo(format_json(matches))
     else:
         print_sessions(matches)
 
@@ -63,7 +62,7 @@ def show_session(
     """Show one session with its events; the exit code is 1 if there is none."""
     matches = session_with_events(load_settings(config).storage.file, session_id)
     if as_json:
-        typer.echo(format_json(matches))
+        echo(format_json(matches))
     else:
         print_session_history(session_id, matches)
     raise typer.Exit(0 if matches else 1)

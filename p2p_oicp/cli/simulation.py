@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from p2p_oicp.cli.common import JsonOption, format_json
+from p2p_oicp.cli.common import Console, JsonOption, echo, format_json
 from p2p_oicp.config.toml import unknown_key_message
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.peers.models import parse_base_url, parse_operator_id, parse_provider_id
@@ -47,7 +46,7 @@ def demo(
         if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
             raise ConfigurationError(f"--keep {keep}: is not an empty folder; choose another")
         passed = _play_demo(keep.absolute(), as_json=as_json)
-        typer.echo(f"The nodes' files and logs are in {keep}", err=True)
+        echo(f"The nodes' files and logs are in {keep}", err=True)
     raise typer.Exit(0 if passed else 1)
 
 
@@ -88,9 +87,9 @@ def scenarios(
     results = asyncio.run(_collect_results(endpoints, names, (cpo_token, emp_token), print_each=not as_json))
     failed = [result for result in results if result.reason]
     if as_json:
-        typer.echo(format_json(results))
+        echo(format_json(results))
     else:
-        typer.echo(f"{len(results) - len(failed)} of {len(results)} passed")
+        echo(f"{len(results) - len(failed)} of {len(results)} passed")
     raise typer.Exit(int(bool(failed)))
 
 
@@ -116,5 +115,5 @@ async def _collect_results(
         if print_each:
             verdict = "FAIL" if result.reason else "PASS"
             reason = f": {result.reason}" if result.reason else ""
-            typer.echo(f"{verdict}  {result.name} ({result.seconds:.1f} s){reason}")
+            echo(f"{verdict}  {result.name} ({result.seconds:.1f} s){reason}")
     return results

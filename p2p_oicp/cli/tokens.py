@@ -13,10 +13,9 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, format_json
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, echo, format_json
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.crypto.pins import hash_pin
@@ -48,7 +47,7 @@ def add(
     secret = _ask_pin() if pin else None
     parsed = [*parse_tokens(tokens or [], secret), *read_token_file(file)]
     add_tokens(load_settings(config).storage.file, parsed)
-    typer.echo(f"{len(parsed)} added")
+    echo(f"{len(parsed)} added")
 
 
 def list_tokens(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -63,7 +62,7 @@ def remove(
     """Revoke tokens; the exit code is 1 if one of them was not on the list."""
     missing = remove_tokens(load_settings(config).storage.file, tokens)
     for token in missing:
-        typer.echo(f"{token} was not on the list", err=True)
+        echo(f"{token} was not on the list", err=True)
     raise typer.Exit(int(bool(missing)))
 
 
@@ -114,7 +113,7 @@ def print_tokens(file: Path, *, as_json: bool) -> None:
             for row in store.rows(tokens.ALL_TOKENS)
         ]
     if as_json:
-        typer.echo(format_json(entries))
+        echo(format_json(entries))
         return
     table = Table("Token", "PIN", "Added", box=box.SIMPLE)
     for entry in entries:

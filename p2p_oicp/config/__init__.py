@@ -17,7 +17,7 @@ Failures
     ``ConfigurationError`` with one line that names file, line, key and what is expected. An unknown key is an error.
 """
 
-from p2p_oicp.config.loader import load_registry, load_settings, local_peer, peers_file_is_optional
+from p2p_oicp.config.loader import exposed_files, load_registry, load_settings, local_peer, peers_file_is_optional
 from p2p_oicp.config.model import Settings
 
-__all__ = ["Settings", "load_registry", "load_settings", "local_peer", "peers_file_is_optional"]
+__all__ = ["Settings", "exposed_files", "load_registry", "load_settings", "local_peer", "peers_file_is_optional"]

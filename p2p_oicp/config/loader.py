@@ -6,13 +6,22 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
-from p2p_oicp.config.model import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX, PeerApiSettings, Settings
+from p2p_oicp.config.model import (
+    ENVIRONMENT_DELIMITER,
+    ENVIRONMENT_PREFIX,
+    BackendApiSettings,
+    PeerApiSettings,
+    Settings,
+)
 from p2p_oicp.config.peers_file import load_peers
 from p2p_oicp.config.toml import Location, TomlFile, configuration_error, read_toml, unknown_key_message
+from p2p_oicp.crypto.keystore import may_others_read, read_private_file
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.peers import Peer, PeerRegistry
+
+_MIN_TOKEN_LENGTH = 16
 
 
 def load_settings(path: Path) -> Settings:
@@ -33,6 +42,13 @@ def load_settings(path: Path) -> Settings:
     except ValidationError as exc:
         raise configuration_error(exc, Settings, locate) from exc
     return _with_absolute_paths(settings, path.absolute().parent)
+
+
+def exposed_files(path: Path, settings: Settings) -> list[Path]:
+    """Return which of these others on the machine may read: ``node.toml`` with a secret, the data, the database."""
+    has_secret = "token" in read_toml(path).data.get("backend_api", {})
+    files = (*([path] if has_secret else []), settings.node.data_dir, settings.storage.file)
+    return [file for file in files if file.exists() and may_others_read(file)]
 
 
 def _environment_variable(location: Location) -> str | None:
@@ -70,6 +86,7 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
                 update={name: folder / path for name, path in settings.tls if path is not None},
             ),
             "peer_api": _peer_api_with_scheme(settings),
+            "backend_api": _backend_api_with_token(settings.backend_api, folder),
             "storage": settings.storage.model_copy(update={"file": data_dir / settings.storage.file}),
         }
     )
@@ -81,6 +98,19 @@ def _peer_api_with_scheme(settings: Settings) -> PeerApiSettings:
     if settings.tls.certificate is None or "url" in api.model_fields_set:
         return api
     return api.model_copy(update={"url": api.url.replace("http://", "https://", 1)})
+
+
+def _backend_api_with_token(api: BackendApiSettings, folder: Path) -> BackendApiSettings:
+    """Return the backend API with the token that its file has, unless a token is given itself."""
+    if api.token_file is None or api.token is not None:
+        return api.model_copy(update={"token_file": None})
+    file = folder / api.token_file
+    token = read_private_file(file).decode(errors="replace").strip()
+    if len(token) < _MIN_TOKEN_LENGTH or not (token.isascii() and token.isprintable()) or " " in token:
+        raise ConfigurationError(
+            f"{file}: expected a random text of at least {_MIN_TOKEN_LENGTH} characters without blanks"
+        )
+    return api.model_copy(update={"token_file": file, "token": SecretStr(token)})
 
 
 def local_peer(settings: Settings) -> Peer:

@@ -109,7 +109,22 @@ class BackendApiSettings(SettingsSection):
     token: SecretStr | None = Field(
         None,
         min_length=8,
-        description='Secret that our systems send as "Authorization: Bearer TOKEN". Absent: none is required.',
+        description='Secret that our systems and the command line send as "Authorization: Bearer TOKEN", for OICP too. '
+        "Goes before token_file; better there, or in the environment.",
+    )
+    token_file: Path | None = Field(
+        None,
+        description="File of mode 0600 with such a secret, relative to the folder of node.toml; `init` writes one. It "
+        "is for the administration (/admin/v1), and for the details of /readyz and /metrics. Neither: no token.",
+    )
+    require_token: bool = Field(
+        default=False,
+        description="Whether OICP needs the token too. It always does where host is not loopback, or with token.",
+    )
+    hosts: tuple[str, ...] = Field(
+        (),
+        description="Names by which our systems reach this listener, as in the Host header, besides localhost and "
+        "literal addresses. Requests for any other name are refused: they are those of web pages.",
     )
     cpo_url: UrlField | None = Field(
         None,
@@ -123,14 +138,26 @@ class BackendApiSettings(SettingsSection):
     )
     max_body: WholeNumber = Field(32 * _MEBIBYTE, ge=1024, description="Largest request body of our systems, in bytes.")
 
+    @property
+    def oicp_needs_token(self) -> bool:
+        """Whether OICP needs the token, and not only the administration."""
+        return self.require_token or not self._is_loopback or (self.token is not None and self.token_file is None)
+
+    @property
+    def _is_loopback(self) -> bool:
+        return self.host in _LOOPBACK_HOSTS or self.host.startswith("127.")
+
     @model_validator(mode="after")
     def _require_token_unless_loopback(self) -> BackendApiSettings:
+        if self.token is not None or self.token_file is not None:
+            return self
         # Whoever reaches the backend API acts as this company towards all peers, without any further authentication.
-        is_loopback = self.host in _LOOPBACK_HOSTS or self.host.startswith("127.")
-        if not is_loopback and self.token is None:
+        if not self._is_loopback:
             raise ValueError(
                 f'host "{self.host}" is reachable by others, who could act as this company; expected a token as well'
             )
+        if self.require_token:
+            raise ValueError("require_token = true: expected token_file or token as well")
         return self
 
 

@@ -95,8 +95,8 @@ def generate(directory: Path) -> OwnKeys:
             raise ConfigurationError(f"{directory / name}: exists already; a key is never overwritten")
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _create_exclusively(directory / PRIVATE_KEY_FILE, key.pem(), mode=0o600)
-        _create_exclusively(directory / PUBLIC_KEY_FILE, key.public.pem(), mode=0o644)
+        _create_exclusively(directory / PRIVATE_KEY_FILE, key.pem())
+        _create_exclusively(directory / PUBLIC_KEY_FILE, key.public.pem())
     except OSError as exc:
         raise ConfigurationError(f"{exc.filename}: cannot be written: {exc.strerror}") from exc
     return OwnKeys((OwnKey(key.public, private=key),))
@@ -144,7 +144,7 @@ def rotate(directory: Path, *, now: float, activation_delay: float, overlap: flo
     try:
         # Order: the key before the history that names it, the history before old keys go. A crash between two steps
         # leaves a file too many, never a key too few.
-        _create_exclusively(directory / file, new_key.pem(), mode=0o600)
+        _create_exclusively(directory / file, new_key.pem())
         _write_history(directory, entries)
         for entry in entries:
             if entry.valid_until is not None and entry.valid_until < now:
@@ -156,14 +156,29 @@ def rotate(directory: Path, *, now: float, activation_delay: float, overlap: flo
 
 def read_private_key(file: Path) -> PrivateKey:
     """Read a private key (PEM, PKCS #8); raises ConfigurationError if it is unusable or readable by other users."""
-    pem = _read_file(file)
-    # As ssh does: a key that others can read is no proof of identity.
-    if file.stat().st_mode & _GROUP_AND_OTHERS_MODE:
-        raise ConfigurationError(f"{file}: other users of this machine may read it; run: chmod 600 {file}")
     try:
-        return PrivateKey.from_pem(pem)
+        return PrivateKey.from_pem(read_private_file(file))
     except ValueError as exc:
         raise ConfigurationError(f"{file}: is {exc}") from exc
+
+
+def new_token() -> str:
+    """Return a random bearer token of 256 bits."""
+    return secrets.token_urlsafe(32)
+
+
+def read_private_file(file: Path) -> bytes:
+    """Return the bytes of a file; raises ConfigurationError if it cannot be read, or other users may read it."""
+    content = _read_file(file)
+    # As ssh does: a secret that others can read is no proof of identity.
+    if may_others_read(file):
+        raise ConfigurationError(f"{file}: other users of this machine may read it; run: chmod 600 {file}")
+    return content
+
+
+def may_others_read(file: Path) -> bool:
+    """Whether the mode of a file or folder lets group or others do anything."""
+    return bool(file.stat().st_mode & _GROUP_AND_OTHERS_MODE)
 
 
 def read_public_key(file: Path) -> PublicKey:
@@ -212,7 +227,7 @@ def _write_history(directory: Path, entries: tuple[OwnKey, ...]) -> None:
         for entry in entries
     ]
     temporary_file = directory / f".{HISTORY_FILE}.{secrets.token_hex(8)}"
-    temporary_file.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    _create_exclusively(temporary_file, orjson.dumps(content, option=orjson.OPT_INDENT_2))
     temporary_file.replace(directory / HISTORY_FILE)
 
 
@@ -223,10 +238,10 @@ def _read_file(file: Path) -> bytes:
         raise ConfigurationError(f"{file}: cannot be read: {exc.strerror}") from exc
 
 
-def _create_exclusively(file: Path, content: bytes, *, mode: int) -> None:
-    """Create a file completely or not at all, never with wider permissions; raises OSError if it exists."""
+def _create_exclusively(file: Path, content: bytes) -> None:
+    """Create a file for its owner only, completely or not at all; raises OSError if it exists."""
     temporary_file = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    fd = os.open(temporary_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    fd = os.open(temporary_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(fd, "wb") as stream:
             stream.write(content)

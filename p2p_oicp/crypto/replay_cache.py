@@ -45,7 +45,8 @@ class ReplayCache:
         """Read the stored nonces; raises StoreUnavailable."""
         if self._directory is not None:
             try:
-                self._directory.mkdir(parents=True, exist_ok=True)
+                for folder in (self._directory.parent, self._directory):  # parents get the default mode
+                    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 for file in self._directory.glob("*.nonces"):
                     minute = int(file.stem)
                     self._buckets[minute] = set(file.read_text("utf-8").split("\n"))

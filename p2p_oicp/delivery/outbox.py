@@ -89,7 +89,7 @@ class OutboxDispatcher:
             try:
                 delay = await self._dispatch_due()
             except StoreError as error:
-                self._log.warning("outbox.store_failed", error=str(error))
+                self._log.warning("outbox.store_failed", error=error)
                 delay = self._backoff.store_error_delay
             if delay is None or delay > 0:
                 await self._wakeup.wait(delay)

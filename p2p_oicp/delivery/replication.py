@@ -169,7 +169,7 @@ class DatasetReplicator:
             try:
                 delay = await self._replicate_once()
             except StoreError as error:
-                self._log.warning("replication.store_failed", error=str(error))
+                self._log.warning("replication.store_failed", error=error)
                 delay = self._backoff.store_error_delay
             if delay is None or delay > 0:
                 await self._wakeup.wait(delay)

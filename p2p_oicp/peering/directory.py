@@ -124,7 +124,7 @@ class PeerDirectory:
             return str(error)
         except StoreError as error:
             self._last_file_signature = None  # so that `watch` tries again
-            log.warning("peers.reload_failed", reason=str(error), meaning="tried again in a moment")
+            log.warning("peers.reload_failed", error=error, meaning="tried again in a moment")
             return str(error)
         return None
 

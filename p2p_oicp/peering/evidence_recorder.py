@@ -120,7 +120,7 @@ class ExchangeRecorder:
         except StoreError as error:
             exchange = prepared.exchange
             log.error(  # noqa: TRY400 - the text says it all
-                "evidence.write_failed", operation=exchange.operation, peer=exchange.peer, reason=str(error)
+                "evidence.write_failed", operation=exchange.operation, peer=exchange.peer, error=error
             )
 
 

@@ -10,14 +10,16 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import msgspec
 
 from p2p_oicp.clock import Clock, IdGenerator
+from p2p_oicp.crypto.pins import PinGuard
 from p2p_oicp.delivery import PeerClient, WakeupRegistry
-from p2p_oicp.oicp import Identification, Message, RecordStream
+from p2p_oicp.oicp import Identification, Message, RecordStream, StatusCodeValue
 from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.peering.evidence_recorder import ExchangeRecorder
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.storage import Store, Transaction, tokens
 from p2p_oicp.storage.datasets import queries
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
+from p2p_oicp.storage.datasets.models import OWN
 from p2p_oicp.storage.tokens import AuthenticationMatch
 
 
@@ -118,6 +120,7 @@ class Services:
         peers: sends requests; the caller records the exchange that comes with a reply (``recorder``).
         removed_peers: sources of records that do not count.
         authorization_deadline: seconds that EMP peers get for AuthorizeStart and AuthorizeStop.
+        pins: slows down who guesses PINs, and runs bcrypt.
         pin_rounds: cost of hashing a PIN, as a power of 2 (bcrypt).
     """
 
@@ -132,6 +135,7 @@ class Services:
     datasets: DatasetCoordinator
     removed_peers: RemovedPeers
     authorization_deadline: float
+    pins: PinGuard
     pin_rounds: int = 10
 
     def now(self) -> float:
@@ -141,15 +145,33 @@ class Services:
     async def find_authorization(
         self, identification: Identification, source: str | None = None
     ) -> AuthenticationMatch | None:
-        """Return what pushed authentication data says of an identification; None: nothing.
+        """Return what pushed authentication data says of an identification of our own backend; None: nothing.
 
         Args:
             identification: of a message.
             source: whose data: a peer's id, ``OWN`` (our own EMP's), or None for all, but not of removed peers.
+
+        Raises:
+            Refusal: 101 or 021, where too many PINs of the EvcoID were wrong, or wait to be looked at.
         """
+        with self.pins.attempt(identification, OWN) as attempt:
+            match = await self.find_record(identification, source, caller=OWN)
+            attempt.conclude(is_wrong=match is not None and match.refusal_code is StatusCodeValue.QR_CODE_INVALID)
+        return match
+
+    async def find_record(
+        self, identification: Identification, source: str | None, *, caller: str
+    ) -> AuthenticationMatch | None:
+        """As `find_authorization`, of a message that authorizes nobody; PINs wait for the turn of ``caller``."""
         removed_peers = self.removed_peers.ids()
         return await tokens.find_match(
-            self.store, identification, self.now(), source=source, excluded_sources=removed_peers
+            self.store,
+            identification,
+            self.now(),
+            pins=self.pins,
+            caller=caller,
+            source=source,
+            excluded_sources=removed_peers,
         )
 
 

@@ -365,7 +365,8 @@ class EmpCdrHandler(CdrHandler):
         message = request.message
         if request.peer is None or not message.session_id.is_valid:
             return Outcome.REFUSED
-        match = await self._services.find_authorization(message.identification, OWN) if message.identification else None
+        identification, caller = message.identification, request.peer.id
+        match = await self._services.find_record(identification, OWN, caller=caller) if identification else None
         if match is None:
             return await super()._open_missing_session(request)
         # The authorization itself was the pushed record, so nobody need be asked.

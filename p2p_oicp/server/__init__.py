@@ -8,7 +8,8 @@ Overview
 In the order of a request
     1. ``listener``: `ConnectionLimiter` accepts the connection, or evicts an older one.
     2. ``app``: `RequestRouter` sends OICP straight to the pipeline, everything else through aiohttp's router.
-    3. ``pipeline``: a `RequestContext` holds the immutable head (``inbound.InboundRequest``).
+    3. ``pipeline``: a `RequestContext` holds the immutable head (``inbound.InboundRequest``). On the
+       backend listener, ``app.BackendAccess`` refuses web pages, and requests without the token where one is needed.
     4. ``authentication``: certificate and signature over the head give a `Principal`, before the body is read.
     5. ``inbound``: the body, where ``limits`` has room for it; then its digest, and the nonce counts as used.
     6. ``limits``: `AdmissionController` gives a slot in the lane of the operation.
@@ -30,7 +31,7 @@ Where to read next
 """
 
 from p2p_oicp.server.admin import CdrAdminApi, OutboxAdminApi, PeerAdminApi
-from p2p_oicp.server.app import RequestRouter, backend_routes
+from p2p_oicp.server.app import BackendAccess, RequestRouter, backend_routes
 from p2p_oicp.server.authentication import Authenticator, BackendAuthenticator, PeerAuthenticator
 from p2p_oicp.server.dispatcher import ListenerKind, OperationDispatcher
 from p2p_oicp.server.in_process import InProcessPeerClient, LocalBackendClient
@@ -44,6 +45,7 @@ __all__ = [
     "AdmissionController",
     "AdmissionLimits",
     "Authenticator",
+    "BackendAccess",
     "BackendAuthenticator",
     "CdrAdminApi",
     "HelloHandler",

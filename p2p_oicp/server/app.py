@@ -1,21 +1,41 @@
-"""Which path of a listener is served by what."""
+"""Which path of a listener is served by what, and to whom.
+
+`BackendAccess` says who may use the backend listener: our own systems, and not what a web page makes a browser send
+(DESIGN section 7). A browser on a machine that reaches the listener sends requests for any page that it shows. What
+gives them away: the page's address (``Origin``, ``Sec-Fetch-Site``), a name in ``Host`` that is not the listener's (DNS
+rebinding), and a body that is not JSON, which is all that a page may send to others without asking first (the Fetch
+standard, CORS).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import hmac
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import cast
+from urllib.parse import urlsplit
 
 import orjson
 from aiohttp import web
 
 from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.roles.context import OperationResponse
-from p2p_oicp.server.inbound import origin_form
+from p2p_oicp.server.inbound import InboundRequest, origin_form
 from p2p_oicp.server.pipeline import OICP_PREFIX, PATH_PARAMETERS, RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
 
-#: Returns the JSON of ``/readyz``.
-ReadinessProbe = Callable[[], dict[str, object]]
+_AUTHORITY = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::\d{1,5})?")
+_DEFAULT_PORTS = re.compile(r":(?:80|443)$")
+_JSON = "application/json"
+# Nearly all requests have one of these: nothing to parse.
+_COMMON_CONTENT_TYPES = frozenset({_JSON, f"{_JSON}; charset=utf-8"})
+
+#: Returns the JSON of ``/readyz``; without the token, only its "status" is shown, which is "ready" or something else.
+ReadinessProbe = Callable[[], Awaitable[dict[str, object]]]
+#: Returns ``/metrics``, with or without those that name peers.
+MetricsRenderer = Callable[[bool], Awaitable[OperationResponse]]
 
 
 class RequestRouter:
@@ -34,10 +54,10 @@ class RequestRouter:
         self._router = web.UrlDispatcher()
         self._router.add_routes(
             [
-                web.get("/healthz", _handle_liveness),
+                web.get("/healthz", pipeline.wrap(_handle_liveness, needs_token=False)),
                 *routes,
                 # Order: last, for it matches everything.
-                web.route("*", "/{path:.*}", pipeline.wrap(_handle_not_found)),
+                web.route("*", "/{path:.*}", pipeline.wrap(_handle_not_found, needs_token=False)),
             ]
         )
 
@@ -54,23 +74,119 @@ class RequestRouter:
 
 
 def backend_routes(
-    pipeline: RequestPipeline, readiness: ReadinessProbe, metrics: Callable[[], Awaitable[OperationResponse]]
+    pipeline: RequestPipeline, readiness: ReadinessProbe, metrics: MetricsRenderer, *, metrics_need_token: bool
 ) -> list[web.RouteDef]:
     """Return the routes by which the backend API shows how the node is."""
 
-    async def handle_readiness(_context: RequestContext) -> OperationResponse:
-        return OperationResponse(orjson.dumps(readiness()))
+    async def handle_readiness(context: RequestContext) -> OperationResponse:
+        details = await readiness()
+        http_status = 200 if details["status"] == "ready" else 503
+        shown = details if context.may_see_details else {"status": details["status"]}
+        return OperationResponse(orjson.dumps(shown), http_status)
 
-    async def handle_metrics(_context: RequestContext) -> OperationResponse:
-        return await metrics()
+    async def handle_metrics(context: RequestContext) -> OperationResponse:
+        return await metrics(context.may_see_details)
 
-    return [web.get("/readyz", pipeline.wrap(handle_readiness)), web.get("/metrics", pipeline.wrap(handle_metrics))]
+    return [
+        web.get("/readyz", pipeline.wrap(handle_readiness, needs_token=False)),
+        web.get("/metrics", pipeline.wrap(handle_metrics, needs_token=metrics_need_token)),
+    ]
 
 
-async def _handle_liveness(_request: web.BaseRequest) -> web.Response:
-    return web.json_response({"status": "ok"})
+async def _handle_liveness(_context: RequestContext) -> OperationResponse:
+    return OperationResponse(b'{"status": "ok"}')
 
 
 async def _handle_not_found(context: RequestContext) -> OperationResponse:
     info = f"{context.http.path} is not served here; OICP is below {OICP_PREFIX}"
     raise HttpError(404, StatusCodeValue.SERVICE_NOT_AVAILABLE, info)
+
+
+class BackendAccess:
+    """The rules of the backend listener.
+
+    Args:
+        token: the bearer token; None: whoever reaches the listener may do everything.
+        oicp_needs_token: whether OICP needs it too, and not only the administration.
+        hosts: the names of the listener, with or without a port, besides loopback names and literal addresses.
+    """
+
+    def __init__(self, token: str | None, *, oicp_needs_token: bool = False, hosts: Iterable[str] = ()) -> None:
+        self._token = token.encode() if token is not None else None
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self.oicp_needs_token = oicp_needs_token
+        self._is_own_host = lru_cache(maxsize=256)(self._judge_host)
+
+    def check(self, head: InboundRequest, *, needs_token: bool) -> None:
+        """Raise HttpError 421, 403, 415 or 401 for a request that may not be served."""
+        headers = head.headers
+        host, origin, site = headers.get("Host"), headers.get("Origin"), headers.get("Sec-Fetch-Site")
+        if host is not None and not self._is_own_host(host):
+            info = f"Host {host[:100]!r} is no name of this listener; add it to [backend_api] hosts if it is"
+            raise HttpError(421, StatusCodeValue.UNAUTHORIZED_ACCESS, info)
+        if origin is not None and not self._is_own_origin(origin, host or ""):
+            raise _from_a_foreign_page(f"of {origin[:100]!r}")
+        if site is not None and not _is_own_site(site, head):
+            raise _from_a_foreign_page(f"of another site ({site[:20]!r})")
+        if headers.get("Content-Type") not in _COMMON_CONTENT_TYPES:
+            _check_content_type(head)
+        if needs_token and not self.has_token(headers):
+            info = "this needs the token of the backend API: Authorization: Bearer TOKEN"
+            raise HttpError(401, StatusCodeValue.UNAUTHORIZED_ACCESS, info, {"WWW-Authenticate": "Bearer"})
+
+    def has_token(self, headers: Mapping[str, str]) -> bool:
+        """Whether a request carries the token; true for all where there is none."""
+        if self._token is None:
+            return True
+        scheme, _, credentials = headers.get("Authorization", "").partition(" ")
+        # surrogateescape: a header may have any bytes.
+        presented = credentials.strip().encode(errors="surrogateescape")
+        return scheme.lower() == "bearer" and hmac.compare_digest(presented, self._token)
+
+    def _judge_host(self, authority: str) -> bool:
+        match = _AUTHORITY.fullmatch(authority)
+        if match is None:
+            return False
+        name = (match["ipv6"] or match["name"]).lower().rstrip(".")
+        if name == "localhost" or name.endswith(".localhost") or name in self._hosts:
+            return True
+        return authority.lower() in self._hosts or _is_literal_address(name)
+
+    def _is_own_origin(self, origin: str, host: str) -> bool:
+        """Whether a page comes from this listener itself: from the host that it calls, or from a configured one."""
+        try:
+            authority = urlsplit(origin).netloc.lower()
+        except ValueError:
+            return False
+        bare = _DEFAULT_PORTS.sub("", authority)
+        return bare != "" and (
+            bare == _DEFAULT_PORTS.sub("", host.lower()) or not self._hosts.isdisjoint((bare, authority))
+        )
+
+
+def _is_own_site(site: str, head: InboundRequest) -> bool:
+    # Another port of this host is "same-site": a link from there may be followed, which changes nothing.
+    is_followed_link = head.method == "GET" and head.headers.get("Sec-Fetch-Mode") == "navigate"
+    return site in {"same-origin", "none"} or (site == "same-site" and is_followed_link)
+
+
+def _is_literal_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_content_type(head: InboundRequest) -> None:
+    if not head.content_length and "Transfer-Encoding" not in head.headers:
+        return
+    content_type = head.headers.get("Content-Type", "")
+    if content_type.partition(";")[0].strip().lower() != _JSON:
+        info = f"Content-Type {content_type[:100]!r} is not served here; send {_JSON}"
+        raise HttpError(415, StatusCodeValue.DATA_ERROR, info)
+
+
+def _from_a_foreign_page(of_whom: str) -> HttpError:
+    info = f"this request comes from a web page {of_whom}; the backend API serves none but its own"
+    return HttpError(403, StatusCodeValue.UNAUTHORIZED_ACCESS, info)

@@ -20,6 +20,7 @@ from p2p_oicp.storage import Row, Store, outbox, peer_state
 RequestObserver: TypeAlias = Callable[[str, str, float], None]
 
 _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+_PINS_DOCUMENTATION = "PINs that were wrong, or refused unseen after too many wrong ones; no peer: our own backend's."
 
 
 class Metrics:
@@ -55,6 +56,8 @@ class Metrics:
             registry=self._registry,
         )
         ProcessCollector(registry=self._registry)
+        self._peer_registry = CollectorRegistry()  # what names peers is shown with the details only
+        self._pins = Counter("p2p_oicp_pins", _PINS_DOCUMENTATION, ["peer", "result"], registry=self._peer_registry)
 
     def observe_request(self, listener: str) -> RequestObserver:
         """Return what counts the requests of one listener."""
@@ -76,12 +79,18 @@ class Metrics:
         """Return what counts the requests that a listener has no room for."""
         return self._rejected_requests.labels(listener).inc
 
-    async def render(self) -> OperationResponse:
-        """Return everything in Prometheus' text format."""
-        depths = await self._store.query(outbox.DEPTHS)
-        health_rows = await self._store.query(peer_state.ALL_DESTINATIONS)
-        store_registry = _store_metrics(depths, health_rows, self._clock.time())
-        text = generate_latest(_WithoutCreated(self._registry)) + generate_latest(store_registry)
+    def observe_pin(self, result: str, peer: str) -> None:
+        """Count a PIN that was "wrong" or "refused"."""
+        self._pins.labels(peer, result).inc()
+
+    async def render(self, with_details: bool = True) -> OperationResponse:  # noqa: FBT001, FBT002 - a Callable[[bool], ...]
+        """Return everything in Prometheus' text format; without details, nothing that names a peer."""
+        text = generate_latest(_WithoutCreated(self._registry))
+        if with_details:
+            depths = await self._store.query(outbox.DEPTHS)
+            health_rows = await self._store.query(peer_state.ALL_DESTINATIONS)
+            text += generate_latest(_WithoutCreated(self._peer_registry))
+            text += generate_latest(_store_metrics(depths, health_rows, self._clock.time()))
         return OperationResponse(text, content_type="text/plain; version=0.0.4")
 
 

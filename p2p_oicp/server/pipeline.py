@@ -8,10 +8,9 @@
 from __future__ import annotations
 
 import gzip
-import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TypeAlias, cast
+from typing import Protocol, TypeAlias, cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -60,6 +59,18 @@ _MIN_SEPARATE_HEAD_BYTES = 64 * 1024
 _MAX_PROCESS_ID_LENGTH = 100
 
 
+class AccessRules(Protocol):
+    """Who may use a listener at all (``app.BackendAccess``)."""
+
+    oicp_needs_token: bool
+
+    def check(self, head: InboundRequest, *, needs_token: bool) -> None:
+        """Raise HttpError for a request that may not be served."""
+
+    def has_token(self, headers: Mapping[str, str]) -> bool:
+        """Whether a request carries the token; true for all where there is none."""
+
+
 class RequestPipeline:
     """What the requests of one listener share.
 
@@ -68,7 +79,7 @@ class RequestPipeline:
         authenticator: the listener's.
         ids: mints a Process-ID where the client has sent none.
         admission: the listener's; its ``max_body`` bounds the body of an OICP request.
-        token: a bearer token that every request must carry; None: none.
+        access: the rules of the backend listener; None on the peer API.
         public: how peers reach the listener; None for our own systems.
         signer: signs the responses to signed requests.
         recorder: records signed exchanges as evidence.
@@ -81,7 +92,7 @@ class RequestPipeline:
         ids: IdGenerator,
         *,
         admission: AdmissionController,
-        token: str | None = None,
+        access: AccessRules | None = None,
         public: PublicAddress | None = None,
         signer: ResponseSigner | None = None,
         recorder: ExchangeRecorder | None = None,
@@ -92,7 +103,8 @@ class RequestPipeline:
         self.admission = admission
         self.signer = signer
         self.recorder = recorder
-        self._token = token
+        self.access = access
+        self._oicp_needs_token = access is not None and access.oicp_needs_token
         self.is_public = public is not None
         self._trusted_proxies = public.trusted_proxies if public else ()
         self._authority, self._prefix = _split_public_url(public.url) if public else ("", "")
@@ -103,14 +115,19 @@ class RequestPipeline:
     async def serve_oicp(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve ``POST /api/oicp/...``."""
         context = OicpRequestContext(self, request)
-        return await context.run(context.serve)
+        return await context.run(context.serve, needs_token=self._oicp_needs_token)
 
-    def wrap(self, handler: Handler) -> HttpHandler:
-        """Return the aiohttp handler that serves a request by ``handler``."""
+    def wrap(self, handler: Handler, *, needs_token: bool = True) -> HttpHandler:
+        """Return the aiohttp handler that serves a request by ``handler``.
+
+        Args:
+            handler: serves the request.
+            needs_token: on the backend listener, whether the request must carry its token, if there is one.
+        """
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             context = RequestContext(self, request)
-            return await context.run(partial(handler, context))
+            return await context.run(partial(handler, context), needs_token=needs_token)
 
         return handle
 
@@ -131,15 +148,6 @@ class RequestPipeline:
             certificate=cast("HttpConnection", request.protocol).certificate,
         )
 
-    def check_token(self, headers: Mapping[str, str]) -> None:
-        """Raise HttpError 401 unless the listener's token is there."""
-        if self._token is None:
-            return
-        presented_token = headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(presented_token.encode(), self._token.encode()):
-            info = "the backend API wants its token: Authorization: Bearer TOKEN"
-            raise HttpError(401, StatusCodeValue.UNAUTHORIZED_ACCESS, info, {"WWW-Authenticate": "Bearer"})
-
 
 class RequestContext:
     """One request being served, and what has been established about it so far.
@@ -157,11 +165,14 @@ class RequestContext:
         self._wire_body: bytes | None = None
         self._operation: Operation | None = None
 
-    async def run(self, serve: Callable[[], Awaitable[OperationResponse]]) -> web.StreamResponse:
+    async def run(
+        self, serve: Callable[[], Awaitable[OperationResponse]], *, needs_token: bool = True
+    ) -> web.StreamResponse:
         """Serve the request; whatever goes wrong becomes a response with a StatusCode, never a stack trace."""
         PROCESS_ID.set(self._headers["Process-ID"])
         try:
-            self._pipeline.check_token(self.head.headers)
+            if (access := self._pipeline.access) is not None:
+                access.check(self.head, needs_token=needs_token)
             response = await serve()
         except Exception as error:  # noqa: BLE001 - the edge of the program
             response = error_response(error, self.http.path, self._headers)
@@ -183,6 +194,12 @@ class RequestContext:
         if self._wire_body is not None:
             self._verify_body(self._wire_body)
         return principal
+
+    @property
+    def may_see_details(self) -> bool:
+        """Whether the request carries the backend listener's token, or there is none."""
+        access = self._pipeline.access
+        return access is None or access.has_token(self.head.headers)
 
     def parameter(self, name: str) -> str:
         """Return a part of the path by its name in the route."""

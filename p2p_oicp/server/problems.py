@@ -49,7 +49,7 @@ def store_unavailable(error: StoreError, **context: object) -> HttpError:
     """Return the 503 of a node whose database is busy, or cannot be used; the latter is logged with ``context``."""
     info = str(error)
     if not isinstance(error, StoreBusy):
-        log.error("http.store_error", reason=info, exc_info=error, **context)
+        log.error("http.store_error", error=error, **context)
         info = "this node cannot use its database now; try again later"
     return HttpError(503, StatusCodeValue.SYSTEM_ERROR, info, {"Retry-After": "1"})
 

@@ -29,6 +29,7 @@ from p2p_oicp.simulator.node_files import (
     NodeSpec,
     Ports,
     ensure_credentials,
+    ensure_token,
     free_ports,
     node_toml,
     peers_toml,
@@ -224,7 +225,8 @@ class Cluster:
         node.directory.mkdir(parents=True, exist_ok=True)
         others = [other for other in self.nodes.values() if other is not node]
         url = self._resolve_url(others[0], node) if others else None
-        (node.directory / "node.toml").write_text(node_toml(node.spec, node.ports, url), encoding="utf-8")
+        toml = node_toml(node.spec, node.ports, url, ensure_token(node.directory))
+        (node.directory / "node.toml").write_text(toml, encoding="utf-8")
         entries = [
             (other.spec, self._resolve_url(node, other), ensure_credentials(other.spec, other.keys)) for other in others
         ]

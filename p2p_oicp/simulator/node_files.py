@@ -80,6 +80,15 @@ def ensure_credentials(spec: NodeSpec, folder: Path) -> NodeCredentials:
     return NodeCredentials(public_key, _ensure_certificate(spec, folder) if spec.tls else None)
 
 
+def ensure_token(folder: Path) -> str:
+    """Return the name of the file of the backend API's token; created in ``folder`` if it is not there yet."""
+    file = folder / TOKEN_FILE
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(keystore.new_token(), encoding="utf-8")
+    return TOKEN_FILE
+
+
 def _ensure_certificate(spec: NodeSpec, folder: Path) -> str:
     if not (folder / CERTIFICATE_FILE).exists():
         parties = [*spec.operators, *spec.providers]
@@ -94,6 +103,8 @@ _TomlEntry = tuple[str, str | int | float | tuple[str, ...] | None]
 
 #: The folder of a node's secrets, and the files of its certificate in it.
 KEYS_DIRECTORY, CERTIFICATE_FILE, KEY_FILE = "keys", "tls.crt", "tls.key"
+#: Beside ``node.toml``: a folder of keys makes a node look for its key there.
+TOKEN_FILE = "backend.token"  # noqa: S105 - a name
 
 # Far shorter than a node's defaults: a person or a test waits for a node that comes back.
 _RETRY_FIRST = 0.2
@@ -137,10 +148,11 @@ class Ports:
     backend: int
 
 
-def node_toml(spec: NodeSpec, ports: Ports, url: str | None = None) -> str:
+def node_toml(spec: NodeSpec, ports: Ports, url: str | None = None, token_file: str | None = None) -> str:
     """Return the text of a node's ``node.toml``, on the loopback address; ``url`` is the one that its peers call."""
     backend: list[_TomlEntry] = [
         ("host", LOOPBACK), ("port", ports.backend), ("cpo_url", spec.cpo_url), ("emp_url", spec.emp_url),
+        ("token_file", token_file),
     ]  # fmt: skip
     return "\n".join(
         [

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from p2p_oicp.errors import StoreUnavailable
-from p2p_oicp.storage.sqlite.connections import sqlite_uri
+from p2p_oicp.storage.sqlite.connections import create_private, sqlite_uri
 
 #: The newest revision; a test compares it with the migrations.
 LATEST_REVISION = "0001"
@@ -39,7 +39,8 @@ def _current_revision(file: Path) -> str | None:
     try:
         # A file without content is new: a crash between its creation and the first commit leaves one.
         if not file.exists() or file.stat().st_size == 0:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            create_private(file)
             return None
         # Not read-only: what a crash in the middle of a migration left behind is rolled back when the file is opened.
         with closing(sqlite3.connect(sqlite_uri(file, "rw"), uri=True)) as connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -12,13 +12,15 @@ import aiosqlite
 
 from p2p_oicp.errors import StoreError
 from p2p_oicp.storage.migrate import migrate
+from p2p_oicp.storage.schema import counters
 from p2p_oicp.storage.spool import Spool
 from p2p_oicp.storage.sqlite.checkpoints import WalCheckpointer
 from p2p_oicp.storage.sqlite.connections import connect_inline_reader, connect_reader, connect_writer, exclusive_lock
 from p2p_oicp.storage.sqlite.writer import GroupCommitWriter, Lane, Transaction
-from p2p_oicp.storage.statements import Statement
+from p2p_oicp.storage.statements import Statement, inserting_named
 
 T = TypeVar("T")
+_PROBE = inserting_named(counters, "name", "value", instead="OR REPLACE")
 #: A row of a query: a mapping of its columns.
 Row: TypeAlias = sqlite3.Row
 
@@ -46,6 +48,14 @@ class Store:
 
     def __repr__(self) -> str:
         return f"<Store {self._writer!r}>"
+
+    async def failure(self) -> str | None:
+        """Return why the database cannot be written to now; None where it can, or nothing has been tried yet."""
+        if self._writer.failure is not None:
+            # Nobody may write any more, and so find out that there is room again.
+            with suppress(StoreError):
+                await self.write(lambda tx: tx.run(_PROBE, name="write_probe", value=0))
+        return self._writer.failure
 
     async def write(self, job: Callable[[Transaction], T], lane: Lane = Lane.INTERACTIVE) -> T:
         """Run ``job`` in a transaction and return its result after the commit.

@@ -4,18 +4,17 @@
 - A **uid route** is the peer that authorized a UID last time; it is asked first.
 - **Authentication data** (OICP 2.3, EMP-02) lets the CPO's node authorize a driver without a request to the EMP.
 
-A PIN is verified by bcrypt, which is slow on purpose, and so in a thread.
+A PIN is verified by bcrypt, which is slow on purpose, and so in a lane of its own (`PinGuard`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, delete, or_, select
 
-from p2p_oicp.concurrency import offload
-from p2p_oicp.crypto.pins import pin_matches
+from p2p_oicp.crypto.pins import PinGuard, pin_matches
 from p2p_oicp.oicp import AuthenticationDataRecord, HashedPIN, Identification, ProviderID
 from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.storage.datasets.models import DatasetKind
@@ -133,13 +132,16 @@ async def find_match(
     identification: Identification,
     now: float,
     *,
+    pins: PinGuard,
+    caller: str = "",
     source: str | None = None,
     excluded_sources: Collection[str] | None = None,
 ) -> AuthenticationMatch | None:
     """Return the verdict of stored authentication data; None where the EMP itself has to be asked.
 
     Only the data of ``source`` counts (empty: our own EMP's; None: of all but the ``excluded_sources``), and only
-    what has not expired at ``now``.
+    what has not expired at ``now``. A PIN is looked at in the lane of ``pins``, in the turn of ``caller``; raises
+    Refusal 021 where too many of that caller's wait.
     """
     uid, evco_id = identification.uid, identification.evco_id
     if uid is not None:
@@ -148,14 +150,23 @@ async def find_match(
         rows = store.query_inline(_BY_EVCO_ID, key_=evco_id.key, source_=source)
     else:
         return None
+
+    async def check(pin: str, pin_hash: bytes) -> bool:
+        return await pins.run(caller, pin_matches, pin, pin_hash)
+
     candidates = [dict(row) for row in rows if not excluded_sources or row["source"] not in excluded_sources]
-    matches = [match for row in candidates if (match := await _match_record(identification, row, now)) is not None]
+    matches = [
+        match for row in candidates if (match := await _match_record(identification, row, now, check)) is not None
+    ]
     # Several EMPs may have pushed the same identification: an authorization wins over a refusal.
     return min(matches, key=lambda match: not match.is_authorized, default=None)
 
 
 async def _match_record(
-    identification: Identification, row: dict[str, object], now: float
+    identification: Identification,
+    row: dict[str, object],
+    now: float,
+    check_pin: Callable[[str, bytes], Awaitable[bool]],
 ) -> AuthenticationMatch | None:
     provider, source = ProviderID(str(row["party"])), str(row["source"])
     expires_at = row["expires_at"]
@@ -169,7 +180,7 @@ async def _match_record(
     hashed_pin = stored.qr_code.hashed_pin if stored.qr_code else None
     if hashed_pin is None or not _is_supported_hash(hashed_pin):
         return None  # the EMP itself decides
-    is_correct = await offload(pin_matches, identification.qr_code.pin or "", hashed_pin.value.encode())
+    is_correct = await check_pin(identification.qr_code.pin or "", hashed_pin.value.encode())
     return (
         AuthenticationMatch(provider, source)
         if is_correct

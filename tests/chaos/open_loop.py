@@ -23,7 +23,7 @@ OnResponse = Callable[[int, float, bytes], None]
 
 def encode_request(path: str, body: bytes) -> bytes:
     """Return a request to a backend API as bytes."""
-    head = f"POST /api/oicp/{path} HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\n"
+    head = f"POST /api/oicp/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     return head.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 

@@ -11,10 +11,13 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
+from p2p_oicp.config import load_settings
 from p2p_oicp.simulator import NodeFailed, NodeProcess
 from tests.chaos.backends import Reply
 from tests.chaos.testbed import Testbed, start_testbed
@@ -23,6 +26,7 @@ from tests.support import messages
 MEGABYTES = 16
 _MAX_ATTEMPTS = 5000
 _CHUNK_BYTES = 4096
+_REFUSED_REQUESTS = 300
 
 
 def mount(folder: Path) -> None:
@@ -72,6 +76,7 @@ async def fill_cpo_disk(testbed: Testbed) -> None:
         check_refusal(await wait_until_refused(testbed))
         record = json.dumps(messages.cdr(session, EvseID=testbed.csms.evses[0])).encode()
         check_refusal(await testbed.csms.send(messages.CDR, record))
+        await check_what_it_says(testbed)
         assert testbed.a.is_running
         await testbed.a.kill()
         await start_or_check_refusal(testbed.a)
@@ -80,6 +85,28 @@ async def fill_cpo_disk(testbed: Testbed) -> None:
     assert (await testbed.csms.settle(session, EvseID=testbed.csms.evses[0])).is_positive
     await testbed.csms.run_sessions(2)
     print("the CPO's disk was full:", await testbed.check_ledger())
+
+
+async def check_what_it_says(testbed: Testbed) -> None:
+    """Check that the node's readiness and log name the full disk, the log once a second and without a stack trace."""
+    before, started = len(testbed.a.log()), time.monotonic()
+    for _ in range(_REFUSED_REQUESTS):
+        check_refusal(await testbed.csms.send(messages.START, json.dumps(messages.authorize_start()).encode()))
+    settings = load_settings(testbed.a.directory / "node.toml")
+    headers = {"Authorization": f"Bearer {settings.backend_api.token.get_secret_value()}"}
+    async with testbed.http.get(f"{testbed.a.backend_url}/readyz", headers=headers) as response:
+        ready = await response.json()
+        assert (response.status, ready["status"]) == (503, "unavailable"), ready
+        assert "disk is full" in ready["store"], ready
+    lines = [line for line in testbed.a.log()[before:].splitlines() if "disk is full" in line]
+    assert len(lines) <= time.monotonic() - started + 2, lines
+    assert "Traceback" not in testbed.a.log()
+
+
+async def check_that_it_is_ready(testbed: Testbed) -> None:
+    """Check that a node that says it cannot write finds out by itself when it can."""
+    async with testbed.http.get(f"{testbed.b.backend_url}/readyz") as response:
+        assert response.status == HTTPStatus.OK
 
 
 async def start_or_check_refusal(node: NodeProcess) -> None:
@@ -105,6 +132,7 @@ async def fill_emp_disk(testbed: Testbed) -> None:
         check_refusal(reply)
         assert (await testbed.csms.settle(session, EvseID=testbed.csms.evses[1])).is_positive
         await testbed.csms.set_status(testbed.csms.evses[3], "Reserved")
+    await check_that_it_is_ready(testbed)
     await testbed.csms.finish_remote()
     await testbed.csms.run_sessions(2)
     print("the EMP's disk was full:", await testbed.check_ledger())

@@ -167,19 +167,19 @@ async def test_a_list_of_a_hundred_thousand_ids_is_refused_and_not_looked_up(tes
 
 
 HEADS = {
-    "a huge header": f"POST /api/oicp/x HTTP/1.1\r\nHost: a\r\nX: {'x' * 1_000_000}\r\n\r\n",
-    "very many headers": "POST /api/oicp/x HTTP/1.1\r\nHost: a\r\n"
+    "a huge header": f"POST /api/oicp/x HTTP/1.1\r\nHost: [::]\r\nX: {'x' * 1_000_000}\r\n\r\n",
+    "very many headers": "POST /api/oicp/x HTTP/1.1\r\nHost: [::]\r\n"
     + "".join(f"X{n}: 1\r\n" for n in range(5000))
     + "\r\n",
-    "a long path": f"POST /{'a/' * 50_000} HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a long path": f"POST /{'a/' * 50_000} HTTP/1.1\r\nHost: [::]\r\n\r\n",
     "no HTTP": "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 100,
-    "two lengths": "POST /api/oicp/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+    "two lengths": "POST /api/oicp/x HTTP/1.1\r\nHost: [::]\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
     "length and chunks": (
-        "POST /api/oicp/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        "POST /api/oicp/x HTTP/1.1\r\nHost: [::]\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     ),
-    "a negative length": "POST /api/oicp/x HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
-    "a bad chunk": "POST /api/oicp/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    "a bad escape": "POST /api/oicp/%zz%ff%00 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}",
+    "a negative length": "POST /api/oicp/x HTTP/1.1\r\nHost: [::]\r\nContent-Length: -1\r\n\r\n",
+    "a bad chunk": "POST /api/oicp/x HTTP/1.1\r\nHost: [::]\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "a bad escape": "POST /api/oicp/%zz%ff%00 HTTP/1.1\r\nHost: [::]\r\nContent-Length: 2\r\n\r\n{}",
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from p2p_oicp.cli import app
+from p2p_oicp.config import load_settings
 from p2p_oicp.errors import P2pOicpError
 from tests.chaos import ledger
 from tests.support.database import read
@@ -77,7 +78,9 @@ async def test_an_unknown_message_is_reported_in_one_line(testbed, arguments):
 
 @pytest.mark.parametrize("path", ["?state=lost", "?limit=many", "/abc", "/-1", "/99999999999999999999999"])
 async def test_the_admin_api_refuses_what_it_cannot_read(testbed, path):
-    async with testbed.http.get(f"{testbed.a.backend_url}/admin/v1/outbox{path}") as response:
+    token = load_settings(testbed.a.directory / "node.toml").backend_api.token.get_secret_value()
+    url, headers = f"{testbed.a.backend_url}/admin/v1/outbox{path}", {"Authorization": f"Bearer {token}"}
+    async with testbed.http.get(url, headers=headers) as response:
         assert response.status == 400
         assert (await response.json())["StatusCode"]["Code"] == "022"
 

@@ -93,7 +93,7 @@ def applies(requirement: Requirement, extras: frozenset[str] | set[str] = frozen
 
 
 def test_the_environment_is_installed_from_the_lock_and_from_nothing_else():
-    installs = [line for line in ENVIRONMENT.splitlines() if " install " in line]
+    installs = [line for line in ENVIRONMENT.splitlines() if "pip[@]" in line]
     locked = [line for line in installs if "--require-hashes --requirement requirements.lock" in line]
     assert locked
     assert all("--no-deps --editable ." in line for line in installs if line not in locked)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from p2p_oicp.concurrency import offload
 from p2p_oicp.crypto.pins import hash_pin, pin_matches
 from p2p_oicp.oicp import AnyRecord, AuthenticationDataRecord, InvalidMessage, decode, encode
 from p2p_oicp.roles.context import Services
@@ -30,7 +29,9 @@ async def hash_pin_in_record(
     stored_hash = await tokens.stored_pin_hash(
         context.store, source, types.identification_key(authentication_record.identification)
     )
-    return await offload(_replace_pin, raw, authentication_record, stored_hash, context.pin_rounds)
+    return await context.pins.run(
+        f"push:{source}", _replace_pin, raw, authentication_record, stored_hash, context.pin_rounds
+    )
 
 
 def _pin_of(record: AuthenticationDataRecord) -> str | None:

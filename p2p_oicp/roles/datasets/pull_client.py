@@ -243,7 +243,7 @@ class DatasetPuller:
                 await self._pull_dataset(dataset)
             except (PeerError, StoreError) as error:
                 failed = True
-                log.info("pull.failed", peer=self._peer.name, dataset=dataset.name.lower(), error=str(error))
+                log.info("pull.failed", peer=self._peer.name, dataset=dataset.name.lower(), error=error)
         self._failures = self._failures + 1 if failed else 0
         if not failed:
             return self._interval

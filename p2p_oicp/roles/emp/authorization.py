@@ -12,6 +12,7 @@ from typing import cast
 from msgspec.structs import replace
 
 from p2p_oicp.backends import Backend, TokenListBackend
+from p2p_oicp.crypto.pins import PinAttempt
 from p2p_oicp.errors import PeerError, Refusal
 from p2p_oicp.oicp import (
     AuthorizationStart,
@@ -82,6 +83,16 @@ class EmpAuthorizationHandler:
         return await self._services.store.write(decide)
 
     async def _start(self, request: OperationRequest[AuthorizeStart]) -> OperationResponse:
+        with self._pin_attempt(request) as attempt:
+            return await self._ask_backend(request, attempt)
+
+    def _pin_attempt(self, request: OperationRequest[AuthorizeStart] | OperationRequest[AuthorizeStop]) -> PinAttempt:
+        """Return the context for the PIN of a request; raises Refusal 101 where its sender has guessed too much."""
+        peer = request.peer
+        peer_id, name = (peer.id, peer.name) if peer else ("", "")
+        return self._services.pins.attempt(request.message.identification, peer_id, name)
+
+    async def _ask_backend(self, request: OperationRequest[AuthorizeStart], attempt: PinAttempt) -> OperationResponse:
         peer_id, key = request.peer.id if request.peer else "", idempotency_key(request)
         draft = self._session_service.new_session(request, AUTHORIZE, peer_id)
         outcome = await self._services.store.write(lambda tx: begin_start(tx, draft, key=key))
@@ -100,7 +111,9 @@ class EmpAuthorizationHandler:
             ids = SessionIds(None, session.cpo_partner_session_id)
             response = not_authorized_response(StatusCodeValue.SYSTEM_ERROR, info, ids)
             return await self._session_service.complete_start(session, SessionState.REFUSED, response)
-        if reply.authorization_status != AuthorizationStatus.AUTHORIZED:
+        is_refused = reply.authorization_status != AuthorizationStatus.AUTHORIZED
+        attempt.conclude(is_wrong=is_refused)
+        if is_refused:
             return await self._complete_refused(session, reply)
         return await self._complete_authorized(session, reply, reply.provider_id or self._own_provider(request.message))
 
@@ -143,7 +156,9 @@ class EmpAuthorizationHandler:
 
         async def ask(session: Session) -> StopReply:
             try:
-                reply = cast("AuthorizationStop", await self._backend.call(request.operation, request.message))
+                with self._pin_attempt(request) as attempt:
+                    reply = cast("AuthorizationStop", await self._backend.call(request.operation, request.message))
+                    attempt.conclude(is_wrong=reply.authorization_status != AuthorizationStatus.AUTHORIZED)
             except PeerError as error:
                 info = f"the EMP's backend did not answer: {error}"
                 raise Refusal(StatusCodeValue.SYSTEM_ERROR, info) from error

@@ -156,7 +156,10 @@ class CdrReconciler:
         request = OperationRequest(_CDR, record, peer, operator.text if operator else None, body=raw)
         try:
             _, insert_result = await self._cdr_handler.store_cdr(request)
-        except (Refusal, StoreError) as error:
+        except StoreError as error:
+            result.rejected += 1
+            log.warning("reconciliation.store_failed", peer=peer.name, error=error)
+        except Refusal as error:
             result.rejected += 1
             log.warning(
                 "reconciliation.record_rejected",

@@ -19,7 +19,7 @@ from p2p_oicp.storage import epochs, peer_state
 from p2p_oicp.storage.datasets.staging import ALL_IMPORTS
 from p2p_oicp.storage.schema import spool as table
 from p2p_oicp.storage.spool import Spool
-from p2p_oicp.storage.sqlite.connections import sqlite_uri
+from p2p_oicp.storage.sqlite.connections import create_private, sqlite_uri
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled
 
@@ -46,7 +46,6 @@ def back_up(source: Path, target: Path, now: float) -> int:
     partial_file = target.with_name(f"{target.name}.unfinished")
     try:
         _copy_with_retries(source, partial_file, now)
-        partial_file.chmod(0o600)
         _fsync(partial_file)
         partial_file.rename(target)
     except StoreUnavailable:
@@ -62,6 +61,7 @@ def back_up(source: Path, target: Path, now: float) -> int:
 def _copy_with_retries(source: Path, target: Path, now: float) -> None:
     for _ in range(_MAX_ATTEMPTS):
         target.unlink(missing_ok=True)
+        create_private(target)
         if _copy(source, target, now):
             return
     raise StoreUnavailable(f"{source}: large pushes ended whenever it was copied; back up when less is pushed")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import aiosqlite
@@ -12,6 +13,11 @@ from filelock import FileLock, Timeout
 
 from p2p_oicp.errors import StoreUnavailable
 from p2p_oicp.oicp.geo import great_circle_km
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a locked file cannot be deleted
+    fcntl = None  # type: ignore[assignment]
 
 #: The checkpointer copies without holding up anybody; the writer's own checkpoint is the safety net should it fail.
 AUTOCHECKPOINT_PAGES = 100_000
@@ -21,6 +27,11 @@ _CACHE_KIB = 32 * 1024
 _INLINE_CACHE_KIB = 8 * 1024
 # More statements than this package has; the driver's default of 128 would parse the others again at each use.
 _CACHED_STATEMENTS = 512
+
+
+def create_private(file: Path) -> None:
+    """Create an empty file that only its owner may read, for SQLite: what it puts beside it gets the same mode."""
+    os.close(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600))
 
 
 def sqlite_uri(file: Path, mode: str) -> str:
@@ -34,20 +45,41 @@ def exclusive_lock(file: Path) -> Iterator[None]:
 
     Two nodes on one file would each trust what they have in memory of it: sessions in flight, cursors, nonces.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{file}.lock")
+    with ExitStack() as stack:
+        try:
+            folder = file.resolve().parent
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            stack.enter_context(FileLock(f"{file}.lock", mode=0o600, timeout=0))
+            stack.enter_context(_folder_lock(folder))
+        except (Timeout, BlockingIOError) as error:
+            raise StoreUnavailable(
+                f"{file}: another node uses it, or its folder; every node has a folder of its own ([node] data_dir)"
+            ) from error
+        except OSError as error:
+            raise StoreUnavailable(f"{file}: cannot be opened or created: {error.strerror or error}") from error
+        yield
+
+
+@contextmanager
+def _folder_lock(folder: Path) -> Iterator[None]:
+    """Lock the folder itself: somebody may delete the lock file, and the next node would make and lock another one.
+
+    Not the database: closing any of its descriptors would end SQLite's own locks of this process (POSIX).
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise StoreUnavailable(
-            f"{file}: another node uses it; every node has a database of its own ([node] data_dir)"
-        ) from error
-    except OSError as error:
-        raise StoreUnavailable(f"{file}: cannot be opened or created: {error.strerror or error}") from error
-    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if isinstance(error, BlockingIOError):
+                raise
+            # A file system without such locks: the lock file has to do.
         yield
     finally:
-        lock.release()
+        os.close(descriptor)
 
 
 def connect_writer(file: Path, synchronous: str) -> sqlite3.Connection:

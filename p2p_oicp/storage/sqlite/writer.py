@@ -119,6 +119,9 @@ class GroupCommitWriter:
         self._queues = {Lane.INTERACTIVE: self._interactive, Lane.BULK: self._bulk}
         self._work_available = asyncio.Event()
         self._closing = False
+        self._failure: str | None = None
+        #: Why the last round could not be written whole, such as a full disk; None where it could.
+        self.failure: str | None = None
         self._loop = asyncio.get_running_loop()
         self._executor = SingleThreadExecutor("p2p-oicp-writer")
         self._task = spawn(self._run_loop(), name="writer")
@@ -158,13 +161,15 @@ class GroupCommitWriter:
             # takes one, and none if the round before had some), so that each waits for at most one.
             bulk_limit = MAX_BULK_JOBS_PER_COMMIT if not interactive else int(not bulk)
             bulk = []
+            self._failure = None
             try:
                 await self._commit_group(interactive, bulk, bulk_limit)
             except sqlite3.Error as error:
                 # Nothing of the group is durable: all its jobs fail, and the writer goes on with the next group.
                 self._rollback()
                 for queued in (*interactive, *bulk):
-                    queued.outcome, queued.failed = _store_error(error), True
+                    self._fail(queued, error)
+            self.failure = self._failure
             # Invariant: no future is resolved before the commit, so that what is answered is durable.
             _resolve(interactive)
             _resolve(bulk)
@@ -216,8 +221,13 @@ class GroupCommitWriter:
             queued.outcome = queued.job(self._transaction)
         except Exception as error:  # noqa: BLE001 - whatever a job raises belongs to its caller, not to the writer
             execute("ROLLBACK TO job")
-            queued.outcome, queued.failed = _store_error(error), True
+            self._fail(queued, error)
         execute("RELEASE job")
+
+    def _fail(self, queued: _QueuedJob, error: Exception) -> None:
+        queued.outcome, queued.failed = _store_error(error), True
+        if isinstance(error, sqlite3.OperationalError):
+            self._failure = str(queued.outcome)
 
     def _rollback(self) -> None:
         # A full disk may have ended the transaction already, or refuse the ROLLBACK, which is then implied.

@@ -133,6 +133,23 @@ def test_records_are_exported_as_a_table_with_every_digit(config, store):
     assert row["SessionEnd"] == "2026-03-01T10:41:00+01:00"
 
 
+@pytest.mark.parametrize("text", ["=1+1", "+49123", "-1+1", "@SUM(A1)", " =1+1", "\t=1+1", "\r=1+1", "\uff1d1+1"])
+def test_what_a_partner_wrote_is_no_formula_in_a_table(config, store, text):
+    record = cdr(KEY, PartnerProductID=text, MeterValueStart=-0.5)
+    insert_cdrs(store, ("emp", json.dumps(record).encode()))
+    exported = run("cdrs", "export", "--since", "1970-01-01", "--format", "csv", config=config).stdout
+    (row,) = csv.DictReader(io.StringIO(exported))
+    assert row["PartnerProductID"].startswith(("'", "\\u00"))
+    assert row["MeterValueStart"] == "-0.5"
+
+
+def test_control_characters_of_a_partner_reach_no_table(config, store):
+    insert_cdrs(store, ("emp", json.dumps(cdr(KEY, CPOPartnerSessionID="a\x1b[2J\x9bm\nb\x07")).encode()))
+    exported = run("cdrs", "export", "--since", "1970-01-01", "--format", "csv", config=config).stdout
+    (row,) = csv.DictReader(io.StringIO(exported))
+    assert row["CPOPartnerSessionID"] == "a\\u001b[2J\\u009bm\\u000ab\\u0007"
+
+
 @pytest.mark.parametrize("since", ["yesterday", "2026-03-01T02:00:00", "2026-13-01"])
 def test_a_time_that_is_none_is_explained(config, since):
     refused = run("cdrs", "export", "--since", since, config=config)

@@ -5,12 +5,15 @@ import json
 import bcrypt
 import pytest
 
+from p2p_oicp.clock import SystemClock
+from p2p_oicp.crypto.pins import PinGuard
 from p2p_oicp.oicp import Identification
 from p2p_oicp.storage import tokens
 from tests.support.dataset_messages import PUSH_AUTHENTICATION, card_record, push_authentication, qr_record
 from tests.support.nodes import peer_id, query
 from tests.support.pulls import known, until_known
 
+PINS = PinGuard(SystemClock())
 PIN = "4711"
 HASH = {"Value": bcrypt.hashpw(PIN.encode(), bcrypt.gensalt(4)).decode(), "Function": "Bcrypt"}
 QR = {"QRCodeIdentification": {"EvcoID": "DE-GDF-C12345678-X", "PIN": PIN}}
@@ -96,7 +99,7 @@ async def test_pushed_identifications_decide_an_authorization(stopped, members, 
     )
     async with stopped.running("a") as node:
         assert (await stopped.a_peer.post(PUSH_AUTHENTICATION, pushed)).json["Result"] is True
-        match = await tokens.find_match(node.store, identification(members), 1_800_000_000.0)
+        match = await tokens.find_match(node.store, identification(members), 1_800_000_000.0, pins=PINS)
     assert (match.provider_id.text, match.source, match.refusal_code) == (
         "DE-GDF",
         peer_id(stopped, "a", "node b"),
@@ -118,7 +121,7 @@ async def test_unknown_identifications_are_left_to_the_emp(stopped, members):
         await stopped.a_peer.post(
             PUSH_AUTHENTICATION, push_authentication(card_record("1234ABCD"), qr_record(HashedPIN=HASH))
         )
-        assert await tokens.find_match(node.store, identification(members), 0.0) is None
+        assert await tokens.find_match(node.store, identification(members), 0.0, pins=PINS) is None
 
 
 async def test_a_deleted_identification_does_not_authorize(stopped):
@@ -126,16 +129,16 @@ async def test_a_deleted_identification_does_not_authorize(stopped):
         await stopped.a_peer.post(PUSH_AUTHENTICATION, push_authentication(card_record("1234ABCD")))
         await stopped.a_peer.post(PUSH_AUTHENTICATION, push_authentication())
         members = identification({"RFIDMifareFamilyIdentification": {"UID": "1234ABCD"}})
-        assert await tokens.find_match(node.store, members, 0.0) is None
+        assert await tokens.find_match(node.store, members, 0.0, pins=PINS) is None
 
 
 async def test_an_identification_of_a_removed_peer_does_not_authorize(stopped):
     members = identification({"RFIDMifareFamilyIdentification": {"UID": "1234ABCD"}})
     async with stopped.running("a") as node:
         await stopped.a_peer.post(PUSH_AUTHENTICATION, push_authentication(card_record("1234ABCD")))
-        assert await tokens.find_match(node.store, members, 0.0, excluded_sources=["peer:99"])
+        assert await tokens.find_match(node.store, members, 0.0, pins=PINS, excluded_sources=["peer:99"])
         removed = [peer_id(stopped, "a", "node b")]
-        assert await tokens.find_match(node.store, members, 0.0, excluded_sources=removed) is None
+        assert await tokens.find_match(node.store, members, 0.0, pins=PINS, excluded_sources=removed) is None
 
 
 async def test_a_pin_in_a_quarantined_record_is_not_stored(stopped):

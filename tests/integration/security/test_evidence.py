@@ -206,7 +206,9 @@ async def test_an_exchange_that_cannot_be_recorded_is_logged_and_its_response_co
     for sent_by_us in (True, False):
         with structlog.testing.capture_logs() as logs:
             await service.recorder.record(prepare_exchange(*exchange, sent_by_us=sent_by_us, now=0.0))
-        assert [(entry["event"], entry["reason"]) for entry in logs] == [("evidence.write_failed", "the disk is full")]
+        assert [(entry["event"], str(entry["error"])) for entry in logs] == [
+            ("evidence.write_failed", "the disk is full")
+        ]
 
 
 async def test_a_key_that_the_peers_file_no_longer_has_is_in_the_evidence(stopped):

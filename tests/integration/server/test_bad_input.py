@@ -121,6 +121,7 @@ async def test_a_body_of_50_mb_is_413(unchanged, announced):
     ],
 )
 async def test_what_is_not_oicp_has_an_http_status_and_a_status_code(unchanged, method, path, headers, status):
+    headers = {"Content-Type": "application/json"} | headers
     async with unchanged.http.request(method, unchanged.a.base + path, data=b"{}", headers=headers) as response:
         assert response.status == status
         assert (await response.json())["StatusCode"]["AdditionalInfo"]
@@ -193,10 +194,12 @@ async def test_stop_of_a_session_keeps_working_after_bad_input(pair):
 
 
 MALFORMED = {
-    "a header given twice": f"POST /api/oicp/{START} HTTP/1.1\r\nHost: a\r\n" + 2 * "Content-Type: a/b\r\n" + "\r\n",
-    "a header that is none": f"POST /api/oicp/{START} HTTP/1.1\r\nHost: a\r\nno header\r\n\r\n",
-    "an endless line": f"POST /{10_000 * 'x'} HTTP/1.1\r\nHost: a\r\n\r\n",
-    "a wrong length": f"POST /api/oicp/{START} HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+    "a header given twice": f"POST /api/oicp/{START} HTTP/1.1\r\nHost: localhost\r\n"
+    + 2 * "Content-Type: a/b\r\n"
+    + "\r\n",
+    "a header that is none": f"POST /api/oicp/{START} HTTP/1.1\r\nHost: localhost\r\nno header\r\n\r\n",
+    "an endless line": f"POST /{10_000 * 'x'} HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a wrong length": f"POST /api/oicp/{START} HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 from p2p_oicp.server import inbound, listener
 from tests.support.messages import START, authorize_start
 
-HEAD = f"POST /api/oicp/{START} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+HEAD = f"POST /api/oicp/{START} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 SLOW = {
     "nothing at all": "",
     "half a head": HEAD,

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from p2p_oicp.backends import HttpBackend, PythonBackend, TokenListBackend, UnsupportedBackend, create_backend
+from p2p_oicp.clock import SystemClock
+from p2p_oicp.crypto.pins import PinGuard
 from p2p_oicp.errors import OperationNotSupported, PeerProtocolError, PeerTimeout, PeerUnreachable
 from p2p_oicp.oicp import Acknowledgement, AuthorizeRemoteStart, AuthorizeStart, StatusCode
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
@@ -109,7 +111,7 @@ async def test_a_general_refusal_over_http_is_no_response_to_the_operation():
 
 async def test_the_form_of_a_backend_is_chosen_by_what_is_given(store):
     given = {"an object": (object(), "http://x"), "a URL": (None, "http://x"), "nothing": (None, None)}
-    token_list = TokenListBackend(store)
+    token_list = TokenListBackend(store, PinGuard(SystemClock()))
     chosen = {
         name: type(create_backend("contracts", target=target, url=url, client=HttpClient(None), default=token_list))
         for name, (target, url) in given.items()

@@ -56,7 +56,7 @@ def test_the_private_key_has_mode_0600_and_no_temporary_file_remains(tmp_path):
     keystore.generate(tmp_path / "new")
     assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "new").iterdir()} == {
         "node.key": 0o600,
-        "node.pub": 0o644,
+        "node.pub": 0o600,
     }
 
 
