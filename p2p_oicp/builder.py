@@ -137,8 +137,7 @@ def build_roles(
     authenticator = PeerAuthenticator(peering, limiter)
     dispatchers = _build_dispatchers(environment, authenticator, limiter, liveness, metrics)
     client = _build_peer_client(environment, peering, dispatchers.peer)
-    pins = PinGuard(environment.clock, metrics.observe_pin)
-    services = _build_services(environment, store, peering, wakeups, client, pins)
+    services = _build_services(environment, store, peering, wakeups, client, metrics)
     cpo_backend, emp_backend = _build_backends(environment, services, peering, backends)
     nodes = HttpNodeClient(client)
     lost_sessions = partial(LostSessions, services, store_epochs, nodes, peering.evidence)
@@ -231,7 +230,7 @@ def _build_services(
     peering: Peering,
     wakeups: WakeupRegistry,
     client: AuthenticatedPeerClient,
-    pins: PinGuard,
+    metrics: Metrics,
 ) -> Services:
     settings, recorder = environment.settings, peering.evidence.recorder
     return Services(
@@ -246,7 +245,7 @@ def _build_services(
         datasets=DatasetCoordinator(store, environment.clock.time),
         removed_peers=RemovedPeers(environment.registry, store),
         authorization_deadline=settings.authorization.deadline,
-        pins=pins,
+        pins=PinGuard(environment.clock, metrics.observe_pin),
         pin_rounds=settings.security.pin_rounds,
     )
 

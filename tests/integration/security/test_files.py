@@ -45,7 +45,7 @@ async def test_a_new_node_and_all_that_it_writes_while_it_runs(stopped, p2p_oicp
         out.write_text("an older one, which others may read")
         done = await asyncio.to_thread(p2p_oicp, "evidence", "export", session, "--out", out, "--config", config)
         assert done.code == 0, done.err
-        back_up(load_settings(config).storage.file, tmp_path / "backup.sqlite3")
+        back_up(load_settings(config).storage.file, tmp_path / "backup.sqlite3", 1.0)
     assert [*running, wide(stopped.folder / "a" / "data"), wide(stopped.folder / "a" / "keys")] == [[], [], [], []]
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("session.evidence", "backup.sqlite3")] == [
         0o600,
