@@ -185,8 +185,8 @@ class TlsSettings(SettingsSection):
     key: Path | None = Field(None, description="PEM file of the certificate's private key.")
     ca: Path | None = Field(
         None,
-        description="PEM file of a CA (with its intermediates) whose certificates are trusted if they name a party of "
-        "the peer.",
+        description="PEM file of a CA (with its intermediates) whose certificates are trusted if their common name or "
+        "an alternative name is a party of the peer.",
     )
 
     @model_validator(mode="after")
@@ -300,7 +300,10 @@ class DiscoverySettings(SettingsSection):
     mdns: bool = Field(
         default=False, description="Announce this node in the local network by mDNS, and discover others there."
     )
-    interfaces: tuple[str, ...] = Field((), description="Addresses of this machine to use for mDNS. Empty: all.")
+    interfaces: tuple[str, ...] = Field(
+        (),
+        description="Addresses of this machine to use for mDNS; only nodes in their networks are called. Empty: all.",
+    )
     auto_accept: bool = Field(
         default=False, description="Accept any discovered node as a peer; only with [security] require = [] (insecure)."
     )

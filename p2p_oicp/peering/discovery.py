@@ -193,7 +193,9 @@ class MdnsDiscovery:
         """
         parts = urlsplit(base)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        networks = _local_networks(self._interfaces)
+        # A node that is at loopback itself is one of several on this machine.
+        own_host = urlsplit(self._identity.local_peer.url).hostname or ""
+        networks = _local_networks(self._interfaces, with_loopback=own_host in {"localhost", "127.0.0.1", "::1"})
         for *_, address in await asyncio.get_running_loop().getaddrinfo(host, port):
             ip = ip_address(str(address[0]).partition("%")[0])
             if any(ip in network for network in networks):
@@ -227,13 +229,14 @@ class MdnsDiscovery:
             )
 
 
-def _local_networks(interfaces: list[str]) -> list[IPv4Network | IPv6Network]:
-    """Return the networks of these addresses of this machine; without any, of all but loopback ones."""
+def _local_networks(interfaces: list[str], *, with_loopback: bool) -> list[IPv4Network | IPv6Network]:
+    """Return the networks of these addresses of this machine; without any, of all, with or without loopback ones."""
     found = []
     for adapter in ifaddr.get_adapters():
         for each in adapter.ips:
             address = each.ip if isinstance(each.ip, str) else each.ip[0]
-            if address in interfaces or (not interfaces and not ip_address(address).is_loopback):
+            is_usable = with_loopback or not ip_address(address).is_loopback
+            if address in interfaces or (not interfaces and is_usable):
                 found.append(ip_network(f"{address}/{each.network_prefix}", strict=False))
     return found
 

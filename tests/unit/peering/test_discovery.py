@@ -36,16 +36,20 @@ def fetcher() -> Fetcher:
 def browse(monkeypatch, clock, fetcher):
     """Make a discovery on interfaces of this machine."""
     monkeypatch.setattr(discovery.ifaddr, "get_adapters", lambda: ADAPTERS)
-    identity = SimpleNamespace(require=("signature",), clock=clock)
-    return lambda *interfaces: MdnsDiscovery(
-        identity,
-        directory=None,
-        store=None,
-        fetcher=fetcher,
-        interfaces=interfaces,
-        auto_accept=False,
-        on_peer_alive=None,
-    )
+
+    def make(*interfaces: str, url: str = "http://192.168.7.2") -> MdnsDiscovery:
+        identity = SimpleNamespace(require=("signature",), clock=clock, local_peer=SimpleNamespace(url=url))
+        return MdnsDiscovery(
+            identity,
+            directory=None,
+            store=None,
+            fetcher=fetcher,
+            interfaces=interfaces,
+            auto_accept=False,
+            on_peer_alive=None,
+        )
+
+    return make
 
 
 async def announce(found: MdnsDiscovery, url: str) -> None:
@@ -83,6 +87,11 @@ async def test_an_announced_address_outside_the_local_network_is_not_called(brow
         await announce(browse(*interfaces), url)
     assert fetcher.fetched == []
     assert [entry["event"] for entry in logs] == ["discovery.descriptor_rejected"]
+
+
+async def test_nodes_at_loopback_find_each_other_there(browse, fetcher):
+    await announce(browse(url="http://127.0.0.1:8080"), "http://127.0.0.1:8081")
+    assert fetcher.fetched == [("http://127.0.0.1:8081", "127.0.0.1:8081")]
 
 
 async def test_an_address_is_called_once_a_minute_however_it_is_announced(browse, fetcher, clock):
