@@ -94,15 +94,16 @@ class LostSessions:
             draft: makes a session of the message with the peer of that id.
 
         Returns:
-            ``OPENED`` or ``UNCONFIRMED``: the session exists now. ``HELD``: nobody can tell; a CDR is to be stored
-            without a session. ``REFUSED``: the message is to be refused.
+            ``OPENED`` or ``UNCONFIRMED``: the session exists now, and is to be looked up again. ``HELD``: nobody can
+            tell; a CDR is to be stored without a session. ``REFUSED``: the message is to be refused.
         """
         services, now = self._services, self._services.now()
         began_at = _began_at(request.message, now)
         if not session_id.is_valid or not self._epochs.lost(began_at):
             return Outcome.REFUSED
         if sessions.get_now(services.store, self._role, session_id.key) is not None:
-            return Outcome.REFUSED  # it is known, and none of the sender's, or it was refused
+            # Either it is none of the sender's, or was refused; or the recovery has fetched it just now.
+            return Outcome.OPENED
         candidates = self._candidates(request)
         answers = await asyncio.gather(*(self._ask(peer, session_id) for peer in candidates))
         for answer in answers:

@@ -7,8 +7,13 @@ from contextlib import closing
 from pathlib import Path
 
 from p2p_oicp.errors import StoreUnavailable
+from p2p_oicp.storage.schema import metadata
 from p2p_oicp.storage.sqlite.connections import create_private, sqlite_uri
 
+_COLUMNS = (
+    "SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns "
+    "WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite_%' AND tables.name <> 'alembic_version'"
+)
 #: The newest revision; a test compares it with the migrations.
 LATEST_REVISION = "0001"
 
@@ -17,11 +22,13 @@ def migrate(file: Path) -> None:
     """Create or upgrade the database ``file`` and its folder.
 
     Raises:
-        StoreUnavailable: the file is damaged, no database of this program, or of a newer version; it is unchanged.
+        StoreUnavailable: the file is damaged, no database of this program, of a newer version or of an unreleased
+            state; it is unchanged.
 
     """
     current = _current_revision(file)
     if current == LATEST_REVISION:
+        _check_columns(file)
         return
     # Imported here: most starts need no Alembic, which costs 11 MB and a tenth of a second.
     from p2p_oicp.storage.migrations import known_revisions, upgrade  # noqa: PLC0415
@@ -32,6 +39,25 @@ def migrate(file: Path) -> None:
             f"{LATEST_REVISION}); install that version or restore a backup. Nothing was changed."
         )
     upgrade(file)
+    _check_columns(file)
+
+
+def _check_columns(file: Path) -> None:
+    """Raise StoreUnavailable if the tables have other columns than this program's, whatever their revision says.
+
+    Between two releases a revision changes: a database that was written by a state in between has its number only.
+    """
+    with closing(sqlite3.connect(sqlite_uri(file, "rw"), uri=True)) as connection:
+        found = set(connection.execute(_COLUMNS))
+    expected = {(table.name, column.name) for table in metadata.sorted_tables for column in table.columns}
+    differences = [f"{table}.{column} is missing" for table, column in sorted(expected - found)]
+    differences += [f"{table}.{column} is not known" for table, column in sorted(found - expected)]
+    if differences:
+        raise StoreUnavailable(
+            f"{file}: was written by an unreleased state of p2p-oicp ({', '.join(differences[:3])}"
+            f"{' …' if len(differences) > 3 else ''}); export what you need with the state that wrote it, then move "  # noqa: PLR2004
+            "the file away to start with an empty one. Nothing was changed."
+        )
 
 
 def _current_revision(file: Path) -> str | None:

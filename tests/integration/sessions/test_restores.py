@@ -4,12 +4,10 @@ The sessions of these tests begin now: after the backup, and before the restore.
 """
 
 import time
-from datetime import UTC, datetime
 
 import pytest
 
 from p2p_oicp.roles import lost_sessions
-from p2p_oicp.storage.sqlite.backup import back_up
 from tests.support.messages import (
     CDR,
     NOTIFY,
@@ -22,37 +20,12 @@ from tests.support.messages import (
     remote_start,
     remote_stop,
 )
-from tests.support.nodes import query, restore, start_session
+from tests.support.nodes import query, start_session
+from tests.support.restores import back_up_all, record, restore_all, timestamp
 from tests.support.waiting import eventually
 
 REMOTE_STOP = "charging/v21/providers/DE-GDF/authorize-remote/stop"
 GET_CDRS = "cdrmgmt/v22/providers/DE-GDF/get-charge-detail-records-request"
-
-
-def timestamp(seconds: float) -> str:
-    return datetime.fromtimestamp(time.time() + seconds, UTC).isoformat(timespec="seconds")
-
-
-def record(session: str, **members) -> dict:
-    """A CDR of a session that began now, with what the demo's meter counts."""
-    times = {"SessionStart": 0, "ChargingStart": 1, "ChargingEnd": 2, "SessionEnd": 3}
-    return cdr(session, **{name: timestamp(seconds) for name, seconds in times.items()}, **members)
-
-
-async def back_up_all(pair) -> dict:
-    """Back up both nodes' databases, with a first epoch that the peers have told each other."""
-    async with pair.running("a"), pair.running("b"):
-        await eventually(
-            lambda: all(
-                query(pair, name, "SELECT count(*) FROM destinations WHERE store_epoch IS NOT NULL") == [(1,)]
-                for name in "ab"
-            )
-        )
-        backups = {}
-        for name in "ab":
-            backups[name] = pair.folder / f"{name}.backup"
-            back_up(pair.database(name), backups[name], time.time())
-    return backups
 
 
 # Which nodes are restored, and from what: "old" is the backup, "empty" no database at all.
@@ -66,11 +39,6 @@ BOTH = [
     pytest.param({"a": "old", "b": "old"}, id="both from backups"),
     pytest.param({"a": "empty", "b": "empty"}, id="both with empty stores"),
 ]
-
-
-async def restore_all(pair, backups: dict, how: dict) -> None:
-    for name, source in how.items():
-        restore(pair, name, backups[name] if source == "old" else None)
 
 
 def outbox_of(pair, name: str) -> list[tuple]:

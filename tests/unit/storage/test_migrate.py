@@ -49,6 +49,12 @@ def written_by_a_newer_version(database: Path) -> None:
     execute(database, "UPDATE alembic_version SET version_num = '9999'")
 
 
+def written_by_an_unreleased_state(database: Path) -> None:
+    migrate(database)
+    execute(database, "ALTER TABLE cdrs DROP COLUMN verdict_text")
+    execute(database, "ALTER TABLE cdrs ADD COLUMN opinion TEXT")
+
+
 def of_another_program(database: Path) -> None:
     execute(database, "CREATE TABLE recipes (name TEXT)")
 
@@ -61,6 +67,10 @@ def damaged(database: Path) -> None:
     ("spoil", "message"),
     [
         (written_by_a_newer_version, "newer version of p2p-oicp"),
+        (
+            written_by_an_unreleased_state,
+            r"unreleased state .*cdrs\.verdict_text is missing, cdrs\.opinion is not known.*start with an empty one",
+        ),
         (of_another_program, "not a database of p2p-oicp"),
         (damaged, "damaged"),
     ],
