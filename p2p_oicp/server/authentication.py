@@ -26,6 +26,7 @@ Where nothing is required and nothing proved, the sender is the peer that answer
 
 from __future__ import annotations
 
+import asyncio
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -38,10 +39,14 @@ from p2p_oicp.oicp import OperatorID, ProviderID, StatusCodeValue
 from p2p_oicp.peering import Peering
 from p2p_oicp.peers import Peer
 from p2p_oicp.server.inbound import InboundRequest
-from p2p_oicp.server.limits import PeerLimiter
+from p2p_oicp.server.limits import PeerLimiter, TokenBucketLimiter, address_block
 from p2p_oicp.server.problems import HttpError
 
 PartyID = OperatorID | ProviderID
+
+# Of one address; a forged signature costs as much as a valid one, and beyond this its sender waits.
+_PROMPT_REFUSALS_PER_SECOND = 50.0
+_REFUSAL_DELAY_SECONDS = 1.0
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -78,6 +83,9 @@ class Authenticator(Protocol):
     def verify_body(self, principal: Principal, request: InboundRequest, body: bytes) -> None:
         """Raise Unauthorized unless ``body``, as on the wire, is the one that the principal has signed."""
 
+    async def delay_refusal(self, request: InboundRequest) -> None:
+        """Wait before a sender that nothing proves is refused, if its address is refused very often."""
+
     def authorize_party(self, principal: Principal, party: PartyID, request: InboundRequest) -> Peer:
         """Return the peer that acts for a party which the body names; raise Refusal 017 or 300."""
 
@@ -102,6 +110,9 @@ class BackendAuthenticator:
     def verify_body(self, principal: Principal, request: InboundRequest, body: bytes) -> None:
         """Accept any body: the listener's token, or loopback, is what proves our backend."""
 
+    async def delay_refusal(self, request: InboundRequest) -> None:
+        """Return at once."""
+
     def authorize_party(self, principal: Principal, party: PartyID, request: InboundRequest) -> Peer:  # noqa: ARG002
         if not self._local_peer.handles_party(party):
             info = f"{party} is not a party of this node; its backend speaks for {format_parties(self._local_peer)}"
@@ -117,6 +128,9 @@ class PeerAuthenticator:
 
     def __init__(self, peering: Peering, limiter: PeerLimiter) -> None:
         self._limiter = limiter
+        self._refusals = TokenBucketLimiter(
+            peering.identity.clock, per_second=_PROMPT_REFUSALS_PER_SECOND, burst=_PROMPT_REFUSALS_PER_SECOND
+        )
         self._registry = peering.registry
         self._keyring = peering.keyring
         self._replay_cache = peering.replay_cache
@@ -178,6 +192,13 @@ class PeerAuthenticator:
             self._accept_signature(principal.signature, request, body)
         if principal.peer is not None:
             self._registry.record_seen(principal.peer, self._clock.time())
+
+    async def delay_refusal(self, request: InboundRequest) -> None:
+        # Late, and not by other means: refused before it is verified, whoever shares an address could shut others out.
+        try:
+            self._refusals.acquire(address_block(request.client_address or ""))
+        except HttpError:
+            await asyncio.sleep(_REFUSAL_DELAY_SECONDS)
 
     def authenticate_key(self, key: PublicKey, request: InboundRequest, body: bytes) -> Principal:
         """Return the anonymous principal whose signature is by ``key``, which came with the request itself (pairing).

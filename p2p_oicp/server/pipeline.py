@@ -20,7 +20,7 @@ from p2p_oicp.client import IDENTITY_CONFIRMED_HEADER
 from p2p_oicp.clock import IdGenerator
 from p2p_oicp.concurrency import offload
 from p2p_oicp.crypto import SignedRequestParts, SignedResponseParts, VerifiedSignature, split_target
-from p2p_oicp.errors import Refusal
+from p2p_oicp.errors import Refusal, Unauthorized
 from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import InvalidMessage, StatusCodeValue
 from p2p_oicp.oicp.operations import Operation, Route, api_root
@@ -175,6 +175,7 @@ class RequestContext:
                 access.check(self.head, needs_token=needs_token)
             response = await serve()
         except Exception as error:  # noqa: BLE001 - the edge of the program
+            await self._delay_refusal(error)
             response = error_response(error, self.http.path, self._headers)
         return await self._finish(response)
 
@@ -229,6 +230,10 @@ class RequestContext:
         principal, self._principal, self._wire_body = self._principal, ANONYMOUS, body
         self._pipeline.authenticator.verify_body(principal, self.head, body)
         self._principal = principal
+
+    async def _delay_refusal(self, error: Exception) -> None:
+        if isinstance(error, Unauthorized) and not self._principal.is_authenticated:
+            await self._pipeline.authenticator.delay_refusal(self.head)
 
     async def _finish(self, response: OperationResponse) -> web.Response:
         """Compress and sign a response, and record the exchange before it is answered."""
@@ -320,6 +325,7 @@ class OicpRequestContext(RequestContext):
             finally:
                 admission.release(ticket)
         except (InvalidMessage, Refusal) as error:
+            await self._delay_refusal(error)
             return dispatcher.refuse(self._operation or operation, error, self._principal.peer)
 
     async def _serve_admitted(self, path: str, route: Route, ticket: AdmissionTicket) -> OperationResponse:
@@ -327,7 +333,8 @@ class OicpRequestContext(RequestContext):
         max_bytes = _max_body(principal, admission.max_body)
         reserve_bytes = partial(admission.reserve_bytes, ticket)
         # (4) The body, where there is room for it, and (5) its digest; only now the nonce counts as used.
-        is_urgent = admission.is_interactive(path)
+        # Nearly always it has come with its head, and how long it may take does not matter.
+        is_urgent = not self.http.content.is_eof() and admission.is_interactive(path)
         body = await receive_body(self.http, max_bytes, reserve_bytes, is_urgent=is_urgent)
         self._verify_body(body)
         self._connection.prove()

@@ -99,7 +99,8 @@ async def test_a_decompression_bomb_is_refused(testbed, coding):
 
 
 # What it may grow to, in parts that shrink little and much: it is refused for what it contains, or for its size.
-NEARLY_A_BOMB = gzip.compress(b"".join(random.Random(1).randbytes(100) + bytes(9000) for _ in range(280)))
+RANDOM = random.Random(1)
+NEARLY_A_BOMB = gzip.compress(b"".join(RANDOM.randbytes(100) + bytes(9000) for _ in range(280)))
 SHAPES = (
     (messages.START, gzip.compress(bytes(32_000_000))),
     (messages.PUSH_STATUS, gzip.compress(bytes(32_000_000))),

@@ -10,6 +10,7 @@ from p2p_oicp.crypto.http_signatures import sign_request
 from p2p_oicp.errors import Refusal, Unauthorized
 from p2p_oicp.oicp import OperatorID
 from p2p_oicp.peers import Peer, PeerRegistry
+from p2p_oicp.server import authentication
 from p2p_oicp.server.authentication import ANONYMOUS, PeerAuthenticator
 from p2p_oicp.server.inbound import InboundRequest
 from p2p_oicp.server.limits import PeerLimiter
@@ -149,3 +150,20 @@ async def test_a_party_of_nobody_is_300(world):
     with pytest.raises(Refusal, match="no peer of this node answers for DE\\*ZZZ") as caught:
         world.authenticator.authorize(principal, OperatorID("DE*ZZZ"), request)
     assert caught.value.code == "300"
+
+
+async def test_an_address_that_is_refused_very_often_waits_and_others_do_not(world, monkeypatch):
+    delays = []
+
+    async def sleep(seconds: float) -> None:
+        delays.append(seconds)
+
+    monkeypatch.setattr(authentication.asyncio, "sleep", sleep)
+    request = world.request(client_address="192.0.2.1")
+    for _ in range(51):
+        await world.authenticator.delay_refusal(request)
+    assert delays == [1.0]
+    await world.authenticator.delay_refusal(world.request(client_address="192.0.2.2"))
+    world.clock.now += 1
+    await world.authenticator.delay_refusal(request)
+    assert delays == [1.0]
