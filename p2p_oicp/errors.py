@@ -157,3 +157,8 @@ class StoreBusy(StoreError):
 
 class StoreUnavailable(StoreError):
     """The database cannot be used; the text states why and what to do, and nothing was changed."""
+
+
+def reason_of(error: Exception) -> str:
+    """Return why data cannot be read, for people; the error of an absent member has its name only."""
+    return f"{error} is absent" if isinstance(error, KeyError) else str(error)

@@ -147,7 +147,8 @@ def print_quarantine(records: Sequence[dict[str, Any]]) -> None:
         echo(f"{entry['source']}, {entry['operation']}, {entry['occurrences']} times, last {entry['last_seen']}")
         for finding in entry["findings"]:
             echo(f"  {finding['pointer']}: {finding['message']}")
-        echo(f"  {entry['record'][:_MAX_RECORD_LENGTH]}")
+        record = entry["record"]
+        echo(f"  {record if len(record) <= _MAX_RECORD_LENGTH else f'{record[:_MAX_RECORD_LENGTH]}…'}")
     echo(f"{len(records)} records" if records else "No quarantined records.")
 
 

@@ -23,8 +23,11 @@ from p2p_oicp.oicp import SessionID
 from p2p_oicp.storage import ReadOnlyStore, Row, open_readonly, sessions
 from p2p_oicp.storage.sessions import SessionState
 
-# What serves idempotency only: digests, and the stored responses, which the events show anyway.
-_HIDDEN_COLUMNS = frozenset({"request_digest", "start_response", "stop_digest", "stop_response", "session_key"})
+# What serves idempotency only: digests, and the stored responses, which the events show anyway; and keys, instead of
+# which people are shown the ids as they were written (RULES I11).
+_HIDDEN_COLUMNS = frozenset({"request_digest", "start_response", "stop_digest", "stop_response"}) | frozenset(
+    {"session_key", "evse_key", "operator_key", "provider_key"}
+)
 _TIME_COLUMNS = frozenset({"created_at", "updated_at", "progress_at"})
 # Rich takes a pipe for 80 columns, which would fold the ids that the next command of a script needs.
 _NON_TTY_WIDTH = 160
@@ -93,7 +96,7 @@ def print_sessions(rows: Sequence[dict[str, Any]]) -> None:
     for session in rows:
         kind = f"{session['kind']}, as {session['role'].upper()}"
         created_at = session["created_at"][:19]
-        cells = (session["session_id"], session["state"], kind, session["evse_key"], session["peer"], created_at)
+        cells = (session["session_id"], session["state"], kind, session["evse_id"], session["peer"], created_at)
         table.add_row(*cells)
     _console().print(table if rows else "No session.", markup=False)
 

@@ -123,7 +123,7 @@ class BoundedBody:
             BodyProblem.BOMB: f"the compressed response grows more than {_MAX_RATIO} times",
             BodyProblem.DAMAGED: "the compressed response is damaged",
             BodyProblem.INCOMPLETE: "the compressed response is cut off",
-            BodyProblem.UNKNOWN_CODING: f"the response is coded as {coding!r}, which was not offered",
+            BodyProblem.UNKNOWN_CODING: f"the response is coded as '{coding}', which was not offered",
         }
         try:
             self._decompressor = BoundedDecompressor(coding, limit)

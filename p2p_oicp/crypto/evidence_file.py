@@ -29,7 +29,7 @@ from p2p_oicp.crypto.http_signatures import (
     verify_response,
 )
 from p2p_oicp.crypto.keys import PrivateKey, PublicKey
-from p2p_oicp.errors import VerificationError
+from p2p_oicp.errors import VerificationError, reason_of
 from p2p_oicp.oicp import OperatorID, ProviderID, SessionID
 from p2p_oicp.oicp.operations import BASE_PATH, Party, find
 
@@ -137,7 +137,7 @@ def read_evidence(file: bytes) -> Evidence:
             tuple(orjson.dumps(descriptor) for descriptor in content["descriptors"]),
         )
     except _MALFORMED as exc:
-        raise VerificationError(f"this is no evidence file: {exc!r}") from exc
+        raise VerificationError(f"this is no evidence file: {reason_of(exc)}") from exc
 
 
 def _verify_exchanges(
@@ -154,7 +154,7 @@ def _verify_exchanges(
                 f"{first_number} and {first_number + 1} ({exchange['operation']} and its response): {exc}"
             )
         except _MALFORMED as exc:
-            unverified.append(f"{first_number} and {first_number + 1}: this is no exchange: {exc!r}")
+            unverified.append(f"{first_number} and {first_number + 1}: this is no exchange: {reason_of(exc)}")
     return tuple(statements), tuple(unverified)
 
 

@@ -62,7 +62,7 @@ class SessionStatus(msgspec.Struct, frozen=True, rename="pascal"):
     session_id: str = msgspec.field(default="", name="SessionID")
     operator_id: str = msgspec.field(default="", name="OperatorID")
     provider_id: str = msgspec.field(default="", name="ProviderID")
-    evse_key: str = ""
+    evse_id: str = msgspec.field(default="", name="EvseID")
     identification_key: str = ""
     stop_identification_keys: str = ""
     cpo_partner_session_id: str | None = msgspec.field(default=None, name="CPOPartnerSessionID")

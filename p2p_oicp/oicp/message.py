@@ -90,9 +90,9 @@ def _canonical_charset(charset: str) -> str:
     try:
         info = codecs.lookup(charset)
     except LookupError as exc:
-        raise ValueError(f"unknown charset {charset!r}") from exc
+        raise ValueError(f"unknown charset '{charset}'") from exc
     if not getattr(info, "_is_text_encoding", True):
-        raise ValueError(f"unknown charset {charset!r}")
+        raise ValueError(f"unknown charset '{charset}'")
     return info.name
 
 

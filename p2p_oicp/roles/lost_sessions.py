@@ -28,7 +28,7 @@ import structlog
 from p2p_oicp.delivery.node_protocol import NodeClient, PartyID, SessionEvent, SessionStatus
 from p2p_oicp.delivery.store_epochs import StoreEpochs
 from p2p_oicp.errors import PeerError, PeerRejected, Refusal
-from p2p_oicp.oicp import Message, OperatorID, ProviderID, SessionID, StatusCodeValue
+from p2p_oicp.oicp import EvseID, Message, OperatorID, ProviderID, SessionID, StatusCodeValue
 from p2p_oicp.peering.evidence_recorder import EvidenceService
 from p2p_oicp.peers import Peer, Profile
 from p2p_oicp.roles.context import OperationRequest, Services
@@ -182,7 +182,8 @@ class LostSessions:
             operator_id=status.operator_id,
             provider_key=_key_of_provider(status.provider_id),
             provider_id=status.provider_id,
-            evse_key=status.evse_key,
+            evse_key=EvseID(status.evse_id).key,
+            evse_id=status.evse_id,
             cpo_partner_session_id=status.cpo_partner_session_id,
             emp_partner_session_id=status.emp_partner_session_id,
             identification_key=status.identification_key,

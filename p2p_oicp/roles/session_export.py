@@ -96,7 +96,7 @@ class SessionExport:
             session_id=session.session_id,
             operator_id=session.operator_id,
             provider_id=session.provider_id,
-            evse_key=session.evse_key,
+            evse_id=session.evse_id,
             identification_key=session.identification_key,
             stop_identification_keys=session.stop_identification_keys,
             cpo_partner_session_id=session.cpo_partner_session_id,

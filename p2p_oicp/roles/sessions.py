@@ -27,13 +27,7 @@ import msgspec
 from p2p_oicp.concurrency import SingleFlight
 from p2p_oicp.crypto.exchange import PreparedExchange
 from p2p_oicp.errors import Refusal
-from p2p_oicp.oicp import (
-    EvseID,
-    Identifier,
-    Message,
-    SessionID,
-    StatusCodeValue,
-)
+from p2p_oicp.oicp import EvseID, Identifier, Message, SessionID, StatusCodeValue
 from p2p_oicp.oicp.common import token_key
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.lost_sessions import LostSessions, Outcome
@@ -199,6 +193,7 @@ class SessionService:
         session_id = requested_id or SessionID(self._services.ids.session_id())
         now, (operator_key, operator_id) = self._services.now(), _key_and_text(_operator(members))
         provider_key, provider_id = _key_and_text(members.get("provider_id"))
+        evse_key, evse_id = _key_and_text(members.get("evse_id"))
         return Session(
             role=self._role,
             session_key=session_id.key,
@@ -213,7 +208,8 @@ class SessionService:
             operator_id=operator_id,
             provider_key=provider_key,
             provider_id=provider_id,
-            evse_key=_key_and_text(members.get("evse_id"))[0],
+            evse_key=evse_key,
+            evse_id=evse_id,
             identification_key=token_key(members.get("identification")),
             cpo_partner_session_id=members.get("cpo_partner_session_id"),
             emp_partner_session_id=members.get("emp_partner_session_id"),

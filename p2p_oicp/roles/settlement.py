@@ -242,7 +242,7 @@ class CdrHandler:
 def _check_same_evse(session: Session, record: ChargeDetailRecord | ChargingNotification) -> None:
     """Raise Refusal 022 for another EVSE than the session's (C8); a start may have come without an EvseID."""
     if session.evse_key and record.evse_id.key != session.evse_key:
-        info = f"EvseID {record.evse_id} is not the EVSE of session {session.session_id}, {session.evse_key}"
+        info = f"EvseID {record.evse_id} is not the EVSE of session {session.session_id}, {session.evse_id}"
         raise Refusal(StatusCodeValue.DATA_ERROR, info)
 
 

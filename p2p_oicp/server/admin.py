@@ -107,7 +107,7 @@ def message_to_json(row: Row) -> dict[str, object]:
 
 def _parse_integer(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text[:20]) > _MAX_INTEGER:
-        raise HttpError(400, StatusCodeValue.DATA_ERROR, f"{text[:20]!r}: expected a whole number")
+        raise HttpError(400, StatusCodeValue.DATA_ERROR, f"'{text[:20]}': expected a whole number")
     return int(text)
 
 

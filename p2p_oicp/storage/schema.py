@@ -33,6 +33,7 @@ sessions = Table(
     Column("provider_key", Text, nullable=False, server_default=text("''")),
     Column("provider_id", Text, nullable=False, server_default=text("''")),
     Column("evse_key", Text, nullable=False, server_default=text("''")),
+    Column("evse_id", Text, nullable=False, server_default=text("''")),
     Column("peer", Text, nullable=False, server_default=text("''")),
     Column("cpo_partner_session_id", Text),
     Column("emp_partner_session_id", Text),

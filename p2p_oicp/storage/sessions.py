@@ -96,7 +96,9 @@ def next_state_after_notification(current: str, notification_type: str) -> Sessi
 
 
 class Session(msgspec.Struct, frozen=True):
-    """One charging process as this node knows it; ``*_key`` are canonical ids, empty where unknown.
+    """One charging process as this node knows it; ``*_key`` are canonical ids, ``*_id`` ids as received.
+
+    Both are empty where unknown.
 
     Attributes:
         kind: ``authorize`` (opened by the CPO's side), ``remote`` or ``reservation`` (opened by the EMP's side).
@@ -127,6 +129,7 @@ class Session(msgspec.Struct, frozen=True):
     provider_key: str = ""
     provider_id: str = ""
     evse_key: str = ""
+    evse_id: str = ""
     cpo_partner_session_id: str | None = None
     emp_partner_session_id: str | None = None
     start_response: bytes | None = None

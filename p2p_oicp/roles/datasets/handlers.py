@@ -98,13 +98,12 @@ class PushHandlers:
         # Only our own data is replicated: a copy of a peer's is not passed on.
         if result.changed and dataset_type.publisher is self._party:
             self._context.wakeups.notify_dataset(dataset_type.name)
-        return acknowledgement_response(info=_quarantine_note(result))
+        return acknowledgement_response(info=_note_of(result))
 
 
-def _quarantine_note(result: IngestResult) -> str | None:
-    if not result.quarantined:
-        return None
-    return f"{result.quarantined} records were quarantined; the first: {result.reason}"
+def _note_of(result: IngestResult) -> str | None:
+    quarantined = f"{result.quarantined} records were quarantined; the first: {result.reason}"
+    return "; ".join(filter(None, (result.conflict, quarantined if result.quarantined else None))) or None
 
 
 class PullHandlers:

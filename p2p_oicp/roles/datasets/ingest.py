@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -38,7 +38,7 @@ from p2p_oicp.oicp.repair import PULL_REPAIRS, repair_record
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, Services
 from p2p_oicp.roles.datasets.pins import hash_pin_in_record, redact_pins
-from p2p_oicp.roles.datasets.types import DatasetType
+from p2p_oicp.roles.datasets.types import MAX_LISTED_NAMES, DatasetType, name_of
 from p2p_oicp.storage.datasets import quarantine
 from p2p_oicp.storage.datasets.apply import digest_of
 from p2p_oicp.storage.datasets.models import (
@@ -60,7 +60,6 @@ log = structlog.get_logger(__name__)
 _RECORDS_PER_YIELD = 25
 # A response lists the findings of a push; beyond this number, a sender learns nothing more from them.
 _MAX_FINDINGS = 100
-_MAX_LISTED_NAMES = 10
 # From so many records on, the digests of the stored group are loaded. A fullLoad is nearly all of the group, so that
 # pays early; of a delta only if it is large itself.
 _MIN_FULL_LOAD_TO_COMPARE = 100
@@ -76,11 +75,15 @@ _NO_DIGESTS: Mapping[bytes, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """The number of changed and of quarantined records; ``reason`` is why the first one was quarantined."""
+    """The number of changed and of quarantined records; ``reason`` is why the first one was quarantined.
+
+    ``conflict`` says which records were not taken, because another operator of the sender has them.
+    """
 
     changed: int
     quarantined: int = 0
     reason: str | None = None
+    conflict: str | None = None
 
 
 async def ingest_push(
@@ -103,7 +106,7 @@ async def ingest_push(
     """
     record_filter = RecordFilter(context, dataset_type, owner)
     group = dataset_type.group_of_push(request.message, request.sender_id or "")
-    names = partial(_names_of_records, request, dataset_type, group)
+    names = partial(dataset_type.names_of, request.records, group)
     changeset = _new_changeset(request, dataset_type, record_filter.source, group, await _request_digest(request))
     # Order: from the look at the digests until the changeset is applied, nothing else may change the group.
     async with context.datasets.exclusive(changeset.dataset, changeset.source) as update:
@@ -111,7 +114,10 @@ async def ingest_push(
         parsed = await _parse_records(request, record_filter, group, keys_by_digest)
         _raise_for_findings(record_filter, is_ours=owner.is_self)
         _raise_for_duplicates(dataset_type, parsed.duplicate_keys, names)
-        changeset = replace(changeset, records=parsed.records, deleted_keys=parsed.deleted_keys)
+        new_keys = [record.key for record in parsed.records if record.raw != UNCHANGED]
+        elsewhere = await update.records_of_other_groups(group.key, new_keys) if dataset_type.is_of_evses else {}
+        records = [record for record in parsed.records if record.key not in elsewhere]
+        changeset = replace(changeset, records=records, deleted_keys=parsed.deleted_keys)
         if changeset.replace_scope is ReplaceScope.GROUPS and not parsed.records:
             event_log = log.bind(dataset=dataset_type.name, party=group.party)
             event_log.warning("import.full_load_empty", meaning="all records of the party are deleted")
@@ -119,7 +125,12 @@ async def ingest_push(
     _raise_for_conflicts(result, changeset, names)
     await record_filter.store_rejected(request.operation.name)
     rejected = record_filter.rejected
-    return IngestResult(result.changed, len(rejected), rejected[0].reason if rejected else None)
+    conflict = None
+    if elsewhere:
+        parties, listed = ", ".join(sorted({*elsewhere.values()})), _list_first(names([*elsewhere]), len(elsewhere))
+        conflict = f"{len(elsewhere):,} records were not taken, for they are among those of {parties}{listed}"
+        log.warning("import.conflict", dataset=dataset_type.name, party=group.party, reason=conflict)
+    return IngestResult(result.changed, len(rejected), rejected[0].reason if rejected else None, conflict)
 
 
 async def resume_interrupted_imports(context: Services) -> None:
@@ -204,12 +215,12 @@ def _raise_for_findings(record_filter: RecordFilter, *, is_ours: bool) -> None:
     foreign_code = record_filter.dataset_type.foreign_party_code
     inconsistent = [finding.message for finding in findings if finding.status_code == foreign_code]
     if inconsistent:
-        listed = _list_first(inconsistent[:_MAX_LISTED_NAMES], len(inconsistent), "; ")
+        listed = _list_first(inconsistent[:MAX_LISTED_NAMES], len(inconsistent), "; ")
         raise Refusal(foreign_code, f"{len(inconsistent):,} records are inconsistent{listed}")
 
 
 def _raise_for_duplicates(
-    dataset_type: DatasetType, keys: Sequence[str], names: Callable[[Collection[str]], list[str]]
+    dataset_type: DatasetType, keys: Sequence[str], names: Callable[[Sequence[str]], list[str]]
 ) -> None:
     if keys:
         is_cpo_data = dataset_type.publisher is Party.CPO
@@ -220,7 +231,7 @@ def _raise_for_duplicates(
 
 
 def _raise_for_conflicts(
-    result: ApplyResult, changeset: Changeset, names: Callable[[Collection[str]], list[str]]
+    result: ApplyResult, changeset: Changeset, names: Callable[[Sequence[str]], list[str]]
 ) -> None:
     if result.conflicts:
         problem = "exist already" if changeset.precondition is Precondition.MUST_NOT_EXIST else "do not exist"
@@ -233,29 +244,6 @@ def _list_first(listed: Sequence[str], count: int, separator: str = ", ") -> str
     """Return the end of a sentence about ``count`` records: some of them, and that they are not all."""
     begin = f", the first {len(listed)} of them: " if count > len(listed) else ": "
     return begin + separator.join(listed)
-
-
-def _names_of_records(
-    request: OperationRequest[Message], dataset_type: DatasetType, group: RecordGroup, keys: Collection[str]
-) -> list[str]:
-    """Return the first of the records with these keys, as their sender wrote them, in each spelling (RULES I11)."""
-    occurrences, found = Counter(keys), dict[str, list[str]]()
-    stream = request.records
-    for index, raw in enumerate(stream.raw_records if stream else ()):
-        record = stream.fast_view(raw) or stream.read_at(index).record if stream else None
-        key = dataset_type.build_record(raw, record, group).key if record is not None else ""
-        if key not in occurrences or (len(found) == _MAX_LISTED_NAMES and key not in found):
-            continue
-        found.setdefault(key, []).append(_name_of(record))
-        is_complete = len(found) == min(len(occurrences), _MAX_LISTED_NAMES)
-        if is_complete and all(len(names) >= occurrences[key] for key, names in found.items()):
-            break
-    return [" = ".join(dict.fromkeys(names)) for names in found.values()]
-
-
-def _name_of(record: AnyRecord | None) -> str:
-    name = getattr(record, "evse_id", None) or getattr(record, "product_id", None)
-    return str(name) if name else "an identification"
 
 
 class RecordFilter:
@@ -342,7 +330,7 @@ class RecordFilter:
             if not repaired.errors:
                 raw = repaired.raw
                 record, findings = stream.model.from_value(decode(raw), raw, pulled=stream.pulled), repaired.repairs
-                self.repairs += [(_name_of(record), repair) for repair in repaired.repairs]
+                self.repairs += [(name_of(record), repair) for repair in repaired.repairs]
                 errors = []
         # Not documented, but no PIN would ever match such a hash.
         errors += [replace(finding, severity=Severity.ERROR) for finding in findings if finding.code == NOT_BCRYPT]

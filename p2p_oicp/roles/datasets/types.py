@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -26,6 +27,7 @@ from p2p_oicp.oicp import (
     OperatorID,
     PricingProductDataRecord,
     ProviderID,
+    RecordStream,
 )
 from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.oicp.geo import cell_of, parse_position
@@ -47,6 +49,16 @@ OwningParty: TypeAlias = OperatorID | ProviderID
 # Members that only pulled EVSE data has (OICP 2.3, PullEvseDataRecordType). The node that answers a pull adds its own.
 _PULL_ONLY_MEMBERS = ("deltaType", "lastUpdate", "OperatorID", "OperatorId", "OperatorName")
 _ID_MEMBERS = ("OperatorID", "ProviderID")
+
+
+#: So many records are named in a refusal.
+MAX_LISTED_NAMES = 10
+
+
+def name_of(record: AnyRecord | None) -> str:
+    """Return what people call a record: its EvseID or ProductID, as it was written."""
+    name = getattr(record, "evse_id", None) or getattr(record, "product_id", None)
+    return str(name) if name else "an identification"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +95,33 @@ class DatasetType:
     has_audiences: bool = False
     allows_empty_push: bool = True
 
+    @property
+    def is_of_evses(self) -> bool:
+        """Whether each record is of an EVSE, and its key begins with that of the EVSE."""
+        return self.dataset in {DatasetKind.EVSE_DATA, DatasetKind.EVSE_STATUS, DatasetKind.EVSE_PRICING}
+
     def audiences_of(self, peer: Peer) -> Sequence[str] | None:
         """Return the audiences that a peer belongs to; None: it may see everything, as a clearing house does."""
         if not self.has_audiences or peer.default_route:
             return None
         return [ALL_PROVIDERS, *(provider.key for provider in peer.providers)]
+
+    def names_of(self, stream: RecordStream[Message] | None, group: RecordGroup, keys: Sequence[str]) -> list[str]:
+        """Return the first of the records with these keys, as their sender wrote them, in each spelling (RULES I11).
+
+        A key that is there twice is looked for twice.
+        """
+        occurrences, found = Counter(keys), dict[str, list[str]]()
+        for index, raw in enumerate(stream.raw_records if stream else ()):
+            record = stream.fast_view(raw) or stream.read_at(index).record if stream else None
+            key = self.build_record(raw, record, group).key if record is not None else ""
+            if key not in occurrences or (len(found) == MAX_LISTED_NAMES and key not in found):
+                continue
+            found.setdefault(key, []).append(name_of(record))
+            is_complete = len(found) == min(len(occurrences), MAX_LISTED_NAMES)
+            if is_complete and all(len(names) >= occurrences[key] for key, names in found.items()):
+                break
+        return [" = ".join(dict.fromkeys(names)) for names in found.values()]
 
     def push_body(self, wrapper: bytes, records: Sequence[bytes]) -> bytes:
         """Return the JSON of a push behind its first member, ActionType."""

@@ -39,6 +39,7 @@ from p2p_oicp.storage.datasets.models import (
     RecordGroup,
     ReplaceScope,
 )
+from p2p_oicp.storage.datasets.queries import IN_OTHER_GROUPS
 from p2p_oicp.storage.datasets.staging import Now, StagedImport, find_missing_rows, load_interrupted_imports
 from p2p_oicp.storage.schema import dataset_records
 from p2p_oicp.storage.sqlite.writer import Lane, Transaction
@@ -149,6 +150,18 @@ class ExclusiveUpdate:
             keys_by_digest.update(map(_parse_digest_entry, row["entries"].split(_ENTRY_SEPARATOR)))
         self._live_keys = {group_key: set(keys_by_digest.values())}
         return keys_by_digest
+
+    async def records_of_other_groups(self, group_key: str, keys: Sequence[str]) -> dict[str, str]:
+        """Return those of the keys that stay in another group, each with that group's party. Raises StoreError.
+
+        A record of an EVSE moves only to the group of its own operator; otherwise the first one keeps it, until it
+        withdraws it. So two operators whose pushes contain the same EVSE do not take it from each other for ever.
+        """
+        query = self._store.query if len(keys) <= MAX_INLINE_RECORDS else self._store.query_bulk
+        scope = {"dataset_": self._state.dataset, "source_": self._state.source, "group_": group_key}
+        rows = await query(IN_OTHER_GROUPS, keys=list_parameter(keys), **scope)
+        others = [(row["key"], row["group_key"], row["party"]) for row in rows]
+        return {key: party for key, other, party in others if key.startswith(other) or not key.startswith(group_key)}
 
     async def apply(self, changeset: Changeset) -> ApplyResult:
         """Apply a changeset, as a whole or, if it violates its precondition, not at all.

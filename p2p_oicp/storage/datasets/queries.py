@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Text, bindparam, or_, select
+from sqlalchemy import Text, and_, bindparam, or_, select
 
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.schema import dataset_groups, dataset_purges, dataset_records
@@ -48,6 +48,25 @@ ORDER BY g.group_key, g.source
 _RECORDS_BY_GROUP = Statement(_BY_GROUP.format(""), {})
 # A statement of its own, without `:keys IS NULL OR`: so the index by key is used.
 _RECORDS_BY_GROUP_OF_KEYS = Statement(_BY_GROUP.format("AND key IN (SELECT value FROM json_each(:keys))"), {})
+#: The live records of a source with these keys that are in another group.
+IN_OTHER_GROUPS = compiled(
+    select(_records.key, _records.group_key, _groups.party)
+    .join(
+        dataset_groups,
+        and_(
+            _groups.dataset == _records.dataset,
+            _groups.source == _records.source,
+            _groups.group_key == _records.group_key,
+        ),
+    )
+    .where(
+        _records.dataset == bindparam("dataset_"),
+        _records.source == bindparam("source_"),
+        _records.key.in_(listed("keys")),
+        _records.group_key != bindparam("group_"),
+        _records.deleted == 0,
+    )
+)
 #: The keys of the live records of a source in some groups.
 KEYS_BY_GROUP = compiled(
     select(_records.group_key, _records.key).where(

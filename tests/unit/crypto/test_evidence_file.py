@@ -145,7 +145,7 @@ BROKEN = {
     "another path": (with_another_path, "3 and 4 (AuthorizeStart and its response): the signature does not fit"),
     "a key that is missing": (by_an_unknown_key, "key SHA256:x is not in the file"),
     "another label": (with_another_label, "this is AuthorizeStart; the file calls it AuthorizeStop"),
-    "no answer": (without_its_answer, "3 and 4: this is no exchange: KeyError('response')"),
+    "no answer": (without_its_answer, "3 and 4: this is no exchange: 'response' is absent"),
 }
 
 

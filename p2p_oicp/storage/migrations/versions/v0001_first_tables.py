@@ -292,6 +292,7 @@ def upgrade() -> None:
         sa.Column("provider_key", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("provider_id", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("evse_key", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("evse_id", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("peer", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("cpo_partner_session_id", sa.Text(), nullable=True),
         sa.Column("emp_partner_session_id", sa.Text(), nullable=True),

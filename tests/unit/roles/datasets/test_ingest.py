@@ -102,6 +102,31 @@ async def test_i11_l16_records_are_named_as_their_sender_wrote_them_and_a_cut_li
     assert refused.value.info.startswith(expected)
 
 
+async def test_l17_two_operators_do_not_take_an_evse_from_each_other_for_ever(services, store):
+    context = services()
+    hub = replace(CPO, operators=(*CPO.operators, OperatorID("FR*XYZ"), OperatorID("FR*ABC")))
+
+    def of(operator: str, status: str) -> OperationRequest:
+        records = [{"EvseID": "FR*XYZ*E2", "EvseStatus": status}]
+        body = json.dumps(
+            {"ActionType": "fullLoad", "OperatorEvseStatus": {"OperatorID": operator, "EvseStatusRecord": records}}
+        )
+        stream = read_records(STATUS.operation.request, body.encode())
+        return OperationRequest(STATUS.operation, stream.envelope, hub, operator, stream, body.encode())
+
+    pushes = [of("DE*GEF", "Occupied"), of("FR*ABC", "Reserved"), of("FR*XYZ", "Available"), of("DE*GEF", "Occupied")]
+    conflicts = [(await ingest_push(context, push, STATUS, hub)).conflict for push in pushes]
+    assert [conflict and conflict.partition(", for ")[2] for conflict in conflicts] == [
+        None,
+        "they are among those of DE*GEF: FR*XYZ*E2",
+        None,
+        "they are among those of FR*XYZ: FR*XYZ*E2",
+    ]
+    (row,) = await store.query(Statement("SELECT group_key, filter_value, change FROM dataset_records", {}))
+    assert tuple(row)[:2] == ("FRXYZ", "available")
+    assert (await ingest_push(context, of("DE*GEF", "Reserved"), STATUS, hub)).changed == 0
+
+
 async def test_l16_of_very_many_findings_the_first_are_listed_and_all_are_counted(services):
     records = [record("0"), *({"EvseID": f"DE*GEF*E{number}"} for number in range(1, 250))]
     with pytest.raises(InvalidMessage) as refused:
