@@ -53,7 +53,8 @@ class SessionStatus(msgspec.Struct, frozen=True, rename="pascal"):
         state: its `SessionState` there, or `UNKNOWN`.
         kind: by what it was opened.
         unconfirmed: the node has rebuilt it from a message, and knows nothing of it itself.
-        gaps: of an unknown one: the times of which the node's database has lost messages.
+        gaps: of an unknown one: the times of which the node's databases have lost messages.
+        store_created_at: of an unknown one: when its present database was, in seconds since the epoch.
         evidence: an evidence file with its signed exchanges, if it was asked for and is there.
     """
 
@@ -71,6 +72,7 @@ class SessionStatus(msgspec.Struct, frozen=True, rename="pascal"):
     unconfirmed: bool = False
     events: tuple[SessionEvent, ...] = ()
     gaps: tuple[tuple[float, float], ...] = ()
+    store_created_at: float = 0.0
     evidence: str | None = None
 
     @property

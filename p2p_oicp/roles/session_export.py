@@ -49,6 +49,7 @@ class SessionExport:
                 "StatusCode": status_code(StatusCodeValue.SESSION_INVALID, info),
                 "State": UNKNOWN,
                 "Gaps": [list(gap) for gap in self._epochs.gaps],
+                "StoreCreatedAt": self._epochs.current.created_at,
             }
             return OperationResponse(orjson.dumps(members), http_status=_NOT_FOUND, is_refusal=True)
         status = await self._status(session, peer, with_evidence=with_evidence)

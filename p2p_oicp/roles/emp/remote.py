@@ -267,10 +267,11 @@ class UncertainSessionResolver:
     def _resolved_state(self, session: Session, status: SessionStatus) -> SessionState | None:
         if status.is_known:
             return _STATE_BY_CPO_STATE.get(status.state)
-        # The CPO's node does not know the session. Before that time the start may still be on its way; and a node that
-        # was restored since may have forgotten it (L1).
+        # The CPO's node does not know the session. Before that time the start may still be on its way; and a node whose
+        # database is newer than the session, or was restored, may have forgotten it (L1).
         never_arrived = self._services.now() - session.created_at > _MAX_IN_FLIGHT_SECONDS
-        may_be_forgotten = any(Gap(*gap).covers(session.created_at) for gap in status.gaps)
+        is_newer = status.store_created_at > session.created_at
+        may_be_forgotten = is_newer or any(Gap(*gap).covers(session.created_at) for gap in status.gaps)
         return SessionState.REFUSED if never_arrived and not may_be_forgotten else None
 
     def _apply(self, tx: Transaction, session: Session, state: SessionState, status: SessionStatus) -> None:

@@ -8,6 +8,8 @@ import time
 import pytest
 
 from p2p_oicp.roles import lost_sessions
+from p2p_oicp.roles.emp import remote
+from p2p_oicp.roles.emp.remote import UncertainSessionResolver
 from tests.support.messages import (
     CDR,
     NOTIFY,
@@ -195,3 +197,35 @@ async def test_a_node_that_is_restored_twice_in_a_row_goes_on(stopped):
             assert (await stopped.a.post(CDR, record(session))).json["Result"] is True
         await eventually(lambda: query(stopped, "a", "SELECT state FROM cdrs") == [("accepted",)] * 2)
     assert sorted(each.session_id.text for each in stopped.contracts.records) == sorted([first, second])
+
+
+@pytest.mark.parametrize(
+    ("source", "state"),
+    [
+        pytest.param("same", "refused", id="a database that is older than the session"),
+        pytest.param("old", "uncertain", id="a backup that is older than the session"),
+        pytest.param("empty", "uncertain", id="an empty database"),
+    ],
+)
+async def test_that_an_uncertain_start_never_arrived_is_believed_only_of_a_database_older_than_it(
+    stopped, monkeypatch, source, state
+):
+    monkeypatch.setattr(remote, "_MAX_IN_FLIGHT_SECONDS", 0.0)
+    stopped.extra_config = "[sessions]\nclarify_interval = 0.05\n"
+    stopped.write()
+    backups = await back_up_all(stopped)
+    async with stopped.running("b"):
+        await stopped.b.post(REMOTE_START, remote_start())
+        query(stopped, "b", "UPDATE sessions SET state = 'uncertain'")
+        if source != "same":
+            await restore_all(stopped, backups, {"a": source})
+        answers, get_status = [], UncertainSessionResolver._get_status
+
+        async def counted(resolver, *args):
+            answers.append(await get_status(resolver, *args))
+            return answers[-1]
+
+        monkeypatch.setattr(UncertainSessionResolver, "_get_status", counted)
+        async with stopped.running("a"):
+            await eventually(lambda: len(answers) > 2 or state == "refused")
+            await eventually(lambda: query(stopped, "b", "SELECT state FROM sessions") == [(state,)])
