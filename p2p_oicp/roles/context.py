@@ -154,6 +154,8 @@ class Services:
         Raises:
             Refusal: 101 or 021, where too many PINs of the EvcoID were wrong, or wait to be looked at.
         """
+        if identification.qr_code is None:  # the usual case, which most drivers wait for
+            return await self.find_record(identification, source, caller=OWN)
         with self.pins.attempt(identification, OWN) as attempt:
             match = await self.find_record(identification, source, caller=OWN)
             attempt.conclude(is_wrong=match is not None and match.refusal_code is StatusCodeValue.QR_CODE_INVALID)
