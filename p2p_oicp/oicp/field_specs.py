@@ -272,7 +272,10 @@ class FieldSpec:
         """Report that a mandatory member has no value; ``similar`` is a member that may be meant to be this one."""
         member_pointer = f"{pointer}/{escape_reference_token(self.name)}"
         if self.name not in value:
-            hint = f"; there is '{similar}': did you mean '{self.name}'?" if similar else ""
+            hint = ""
+            if similar is not None:
+                null = "" if value[similar] is not None else ", which is null"
+                hint = f"; there is '{similar}'{null}: did you mean '{self.name}'?"
             collector.error(member_pointer, "missing", f"'{self.name}' is mandatory, and is absent{hint}")
         elif collector.pulled and self.name not in IDENTIFYING_MEMBERS:
             text = f"'{self.name}' is mandatory in OICP 2.3, and null in older data"

@@ -94,8 +94,7 @@ def repair_record(model: type[Message], raw: bytes, allowed: frozenset[str], *, 
         if dropped is None:
             break
         cause = next(error for error in errors if error.pointer.startswith(dropped.pointer))
-        text = f"{format_value(dropped.value)} is left out: {cause.message}"
-        converter.repairs.append(Finding(Severity.WARNING, dropped.pointer, "member-dropped", text))
+        converter.note_dropped(dropped.pointer, f"is left out: {cause.message}")
         dropped.remove()
         repaired = encode(value)
     repairs = tuple(converter.repairs)
@@ -132,10 +131,6 @@ class _Droppable:
     container: Any
     key: str | int
     pointer: str
-
-    @property
-    def value(self) -> object:
-        return self.container[self.key]
 
     def remove(self) -> None:
         del self.container[self.key]
@@ -243,6 +238,13 @@ class _Converter:
         field_type.read([value], pointer, collector)
         is_element = not isinstance(value, str) and not collector.fatal
         return self._note(pointer, "single-for-list", value, [value]) if is_element else value
+
+    def note_dropped(self, pointer: str, text: str) -> None:
+        """Note a part that is left out, in place of parts of it that were left out before: its reason is theirs."""
+        inner = [repair for repair in self.repairs if repair.pointer.startswith(f"{pointer}/")]
+        self.repairs = [repair for repair in self.repairs if repair not in inner]
+        text = next((repair.message for repair in inner if repair.code == "member-dropped"), text)
+        self.repairs.append(Finding(Severity.WARNING, pointer, "member-dropped", text))
 
     def _note(self, pointer: str, code: str, value: object, converted: object) -> object:
         if code not in self.allowed:

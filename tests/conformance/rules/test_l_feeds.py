@@ -123,6 +123,12 @@ def test_l14_what_is_no_repair_of_a_pull_sets_the_record_aside(changes):
     assert result.errors
 
 
+def test_l14_a_part_that_is_left_out_is_reported_once_with_the_reason_of_what_was_received():
+    (repair,) = repaired({"GeoChargingPointEntrance": {"Google": "None None"}}).repairs
+    assert (repair.pointer, repair.code) == ("/GeoChargingPointEntrance", "member-dropped")
+    assert repair.message.startswith("is left out: 'None None' cannot be read")
+
+
 def test_l14_a_record_without_deviations_keeps_its_bytes():
     raw = b' {"EvseID" : "DE*ABC*E1", "EvseStatus":"Available", "x": 1.50 } '
     assert repair_record(STATUSES.model, raw, FEED_REPAIRS) == RepairedRecord(raw)

@@ -151,6 +151,16 @@ async def test_m1_a_remote_start_carries_remote_identification_only(pair):
     assert (answer.status, pair.csms.starts) == (400, [])
 
 
+async def test_i8_a_start_in_lower_case_reaches_the_station_in_upper_case(pair):
+    contract = {"RemoteIdentification": {"EvcoID": "de-gdf-c12345678-x"}}
+    request = remote_start("de*gef*e1234567*1", Identification=contract)
+    first, again = [await pair.b.post(REMOTE_START, request | {"EMPPartnerSessionID": "app-7"}) for _ in range(2)]
+    assert (first.code, again.json) == ("000", first.json)
+    (start,) = pair.csms.starts
+    assert (start.evse_id.text, start.identification.evco_id.text) == ("DE*GEF*E1234567*1", "DE-GDF-C12345678-X")
+    assert query(pair, "b", "SELECT evse_id FROM sessions") == [("DE*GEF*E1234567*1",)]
+
+
 async def uncertain(pair) -> str:
     """Let a start reach the station, and its answer be lost on the way back."""
     pair.csms.fail_with = PeerTimeout("csms", "no answer in time")

@@ -68,6 +68,14 @@ FILTERED = {
 }
 
 
+async def test_l13_a_misspelt_last_call_is_no_silent_full_pull(pair):
+    await pair.a.post(PUSH_DATA, push_data(evse("1")))
+    await eventually_equals(lambda: names(pair.b), ["1"])
+    page = (await pair.b.post(PULL_DATA, pull_data(lastCall="2026-11-29T07:00:00Z"))).json
+    assert (page["StatusCode"]["Code"], page["numberOfElements"]) == ("000", 1)
+    assert "there is 'lastCall', which is not read: did you mean 'LastCall'?" in page["StatusCode"]["AdditionalInfo"]
+
+
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
