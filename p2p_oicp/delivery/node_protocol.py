@@ -58,7 +58,7 @@ class SessionStatus(msgspec.Struct, frozen=True, rename="pascal"):
         evidence: an evidence file with its signed exchanges, if it was asked for and is there.
     """
 
-    state: str
+    state: str = msgspec.field(name="state")
     kind: str = ""
     session_id: str = msgspec.field(default="", name="SessionID")
     operator_id: str = msgspec.field(default="", name="OperatorID")

@@ -47,7 +47,7 @@ class SessionExport:
             info = f"SessionID {session_id} is no session between {peer.name} and this node"
             members = {
                 "StatusCode": status_code(StatusCodeValue.SESSION_INVALID, info),
-                "State": UNKNOWN,
+                "state": UNKNOWN,
                 "Gaps": [list(gap) for gap in self._epochs.gaps],
                 "StoreCreatedAt": self._epochs.current.created_at,
             }
