@@ -53,8 +53,8 @@ def run(
     if exposed:
         files = [str(file) for file in exposed]
         log.warning("files.readable_by_others", files=files, hint=f"chmod go-rwx {shlex.join(files)}")
-    # Two listeners, each with its limit of open connections and as many that are closing.
-    _raise_fd_limit(4 * settings.limits.connections + _RESERVED_FDS)
+    # Two listeners, each with its limit of open connections, as many that are closing, and as many that wait.
+    _raise_fd_limit(6 * settings.limits.connections + _RESERVED_FDS)
     node = Node(settings, cpo=cpo, emp=emp)
     try:
         import uvloop  # noqa: PLC0415 - not on Windows

@@ -227,7 +227,8 @@ class LimitSettings(SettingsSection):
     connections: WholeNumber = Field(
         1000,
         ge=16,
-        description="Open connections; at the limit, a new one closes the oldest.",
+        description="Open connections; at the limit, a new one closes an old one of the address that has most, first "
+        "of those on which nobody has proved who he is.",
     )
     requests: WholeNumber = Field(
         256,

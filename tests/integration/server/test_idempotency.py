@@ -40,7 +40,7 @@ from tests.support.nodes import Pair, query
 
 TIMES = 12
 # Rows that tell of the conversation (how often it was asked, what a peer knows by now), and not of what it was about.
-CONVERSATION = {"destinations", "cursors", "session_events", "sqlite_sequence"}
+CONVERSATION = {"destinations", "cursors", "session_events", "peer_epochs", "sqlite_sequence"}
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
