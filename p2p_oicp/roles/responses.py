@@ -98,9 +98,15 @@ NO_IDS = SessionIds()
 def status_code(code: str, info: str | None = None) -> dict[str, str]:
     """Return a StatusCode with the standard description of ``code`` (OICP 2.3, StatusCodeType)."""
     members: dict[str, str] = {"Code": code, "Description": _DESCRIPTIONS.get(code, "")}
+    info = as_unicode(info or "")
     if info and len(info) > _MAX_INFO_LENGTH:
         info = f"{info[: _MAX_INFO_LENGTH - 1]}…"
     return members | {"AdditionalInfo": info} if info else members
+
+
+def as_unicode(text: str) -> str:
+    """Return a text that can be written as UTF-8: a header may have bytes that are none, and texts quote headers."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def unread_members_note(request: Message) -> str | None:

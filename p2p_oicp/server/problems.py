@@ -12,7 +12,7 @@ from p2p_oicp.errors import P2pOicpError, Refusal, StoreBusy, StoreError
 from p2p_oicp.oicp import Finding, InvalidMessage, Severity, StatusCodeValue, field_reference
 from p2p_oicp.oicp.findings import format_counts
 from p2p_oicp.roles.context import OperationResponse
-from p2p_oicp.roles.responses import acknowledgement_response, status_code
+from p2p_oicp.roles.responses import acknowledgement_response, as_unicode, status_code
 
 log = structlog.get_logger(__name__)
 
@@ -90,10 +90,10 @@ def error_response(error: Exception, path: str, headers: dict[str, str]) -> Oper
             return HttpError(error.http_status, error.code, error.info).to_response()
         case StoreError():
             return error_response(store_unavailable(error, path=path), path, headers)
-        # What is nested deeper than Python's stack allows, or larger than its numbers, is the sender's fault.
-        case RecursionError() | OverflowError():
+        # What is nested deeper than Python's stack allows, larger than its numbers, or no text, is the sender's fault.
+        case RecursionError() | OverflowError() | UnicodeError():
             log.warning("http.request_unreadable", reason=str(error), path=path)
-            info = f"cannot be processed: {error}"
+            info = f"cannot be processed: {type(error).__name__}"
             return validation_error_response(InvalidMessage([Finding(Severity.ERROR, "", "not-processable", info)]))
     log.error("http.internal_error", path=path, exc_info=error)
     info = "this node failed; its log has the details"
@@ -114,4 +114,4 @@ def as_refusal(error: InvalidMessage) -> Refusal | None:
 
 
 def _validation_error(finding: Finding) -> dict[str, str]:
-    return {"fieldReference": field_reference(finding.pointer), "errorMessage": finding.message}
+    return {"fieldReference": field_reference(finding.pointer), "errorMessage": as_unicode(finding.message)}

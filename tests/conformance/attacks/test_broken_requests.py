@@ -51,6 +51,37 @@ async def test_a_broken_body_of_a_node_is_refused(stopped, body, path):
         assert answer.status in {400, 413, 415}
 
 
+NO_TEXT = "\udcff"  # the byte FF, which begins no character of UTF-8
+ODD_HEADERS = {
+    "Authorization": f"Bearer {NO_TEXT}",
+    "Content-Encoding": NO_TEXT,
+    "Content-Type": f"application/{NO_TEXT}",
+    "Expect": NO_TEXT,
+    "Host": NO_TEXT,
+    "P2P-Recipient": NO_TEXT,
+    "Process-ID": NO_TEXT,
+    "Signature": NO_TEXT,
+    "Signature-Input": f'a=("@method");keyid="{NO_TEXT}"',
+}
+
+
+@pytest.mark.parametrize(("name", "value"), ODD_HEADERS.items(), ids=ODD_HEADERS)
+@pytest.mark.parametrize("port", ["b", "b backend"])
+@pytest.mark.parametrize("require", [(), ("signature",)], ids=["insecure", "signed"])
+async def test_a_header_that_is_no_text_is_answered(stopped, name, value, port):
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(BODY)), "Host": "localhost"} | {
+        name: value
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    async with stopped.running("b"):
+        for path in (f"/api/oicp/{START}", "/p2p/v1/hello", f"/{NO_TEXT}"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", stopped.ports[port])
+            writer.write(f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode(errors="surrogateescape") + BODY)
+            status = (await asyncio.wait_for(reader.readuntil(b"\r\n"), 5)).split()[1]
+            writer.transport.abort()
+            assert 200 <= int(status) < 500
+
+
 async def hang_up(pair, start: bytes) -> None:
     """Send the start of a request, and reset the connection."""
     _, writer = await asyncio.open_connection("127.0.0.1", pair.ports["b"])
