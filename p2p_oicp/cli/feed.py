@@ -227,6 +227,8 @@ def read_feed(kind: FeedKind, body: bytes) -> Feed:
             _read_group(kind, f"the feed's group {number}", group, feed)
         except MessageError as error:
             feed.problems.append(str(error))
+        except RecursionError:
+            feed.problems.append(f"the feed's group {number} is nested too deeply")
     return feed
 
 

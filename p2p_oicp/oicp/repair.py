@@ -49,7 +49,9 @@ FEED_REPAIRS: Final = PULL_REPAIRS | {
     "inexact-form",
     "too-many-decimals",
 }
-_MAX_DROPPED = 100
+# Each part that is left out costs a parse of the record; what is worse, or much larger than a record, is not repaired.
+_MAX_ERRORS = 50
+_MAX_REPAIRED_BYTES = 64 * 1024
 _SEPARATORS = re.compile(r"[\s()/.-]+")
 
 
@@ -81,14 +83,23 @@ def repair_record(model: type[Message], raw: bytes, allowed: frozenset[str], *, 
     if not findings:
         return RepairedRecord(raw)
     try:
-        value = decode(raw)
+        return _repair(model, raw, findings, allowed, pulled=pulled)
     except InvalidMessage as invalid:
         return RepairedRecord(raw, errors=invalid.findings)
-    received_errors = _errors(findings)
+    except RecursionError:  # deeper than Python's stack allows, though the decoder could read it
+        return RepairedRecord(raw, errors=(Finding(Severity.ERROR, "", "too-deep", "is nested too deeply"),))
+
+
+def _repair(
+    model: type[Message], raw: bytes, findings: Sequence[Finding], allowed: frozenset[str], *, pulled: bool
+) -> RepairedRecord:
+    value, received_errors = decode(raw), _errors(findings)
+    if len(received_errors) > _MAX_ERRORS or len(raw) > _MAX_REPAIRED_BYTES:
+        return RepairedRecord(raw, errors=tuple(received_errors))
     converter = _Converter(allowed)
     value = converter.convert(ModelField(model), value, "")
     repaired, errors = encode(value), received_errors
-    for _ in range(_MAX_DROPPED):
+    for _ in range(_MAX_ERRORS + 1):
         errors = _errors(_find(model, repaired, pulled=pulled))
         dropped = next((drop for error in errors if (drop := _find_droppable(model, value, error.pointer))), None)
         if dropped is None:

@@ -134,9 +134,16 @@ def test_l14_a_record_without_deviations_keeps_its_bytes():
     assert repair_record(STATUSES.model, raw, FEED_REPAIRS) == RepairedRecord(raw)
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"null", b"7", b"[]", b'{"EvseID": {}}', b'"x"'])
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"null", b"7", b"[]", b'{"EvseID": {}}', b'"x"', b'{"EvseID":' + b"[" * 900 + b"]" * 900 + b"}"]
+)
 def test_l14_no_record_at_all_is_refused_too(raw):
     assert repair_record(EvseDataRecord, raw, FEED_REPAIRS).errors
+
+
+def test_l14_very_many_faults_cost_no_repair_each():
+    assert repaired({"Plugs": ["Type 2 Outlet", *range(50)]}).errors == ()
+    assert len(repaired({"Plugs": ["Type 2 Outlet", *range(51)]}).errors) == 51
 
 
 def test_l14_one_bad_status_costs_itself_alone_and_is_reported():
