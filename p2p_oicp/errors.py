@@ -108,11 +108,12 @@ class PeerTimeout(PeerError):
 class PeerBusy(PeerError):
     """The peer is overloaded; ``retry_after`` is the number of seconds it asks to wait, None if it states none."""
 
-    may_have_arrived = False
-
-    def __init__(self, peer: str, reason: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, peer: str, reason: str, retry_after: float | None = None, *, may_have_arrived: bool = False
+    ) -> None:
         super().__init__(peer, reason)
         self.retry_after = retry_after
+        self.may_have_arrived = may_have_arrived
 
 
 class PeerUnauthorized(PeerError):

@@ -6,19 +6,20 @@ All three follow the operations table: its row names the method, the path, the d
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, cast
+from typing import Protocol
 
 import structlog
 
-from p2p_oicp.client import Endpoint, OicpClient
+from p2p_oicp.client import Endpoint, OicpClient, checked_answer
 from p2p_oicp.errors import OperationNotSupported, PeerError, PeerProtocolError, PeerTimeout
-from p2p_oicp.oicp import Acknowledgement, Message
+from p2p_oicp.oicp import Acknowledgement, AuthorizationStart, AuthorizationStatus, AuthorizationStop, Message
 from p2p_oicp.oicp.operations import Operation, sender_party
 
 log = structlog.get_logger(__name__)
 
 # The hub gives a backend 60 s (RULES section 5); the deadline of each operation is at most that.
 _MAX_DEADLINE_SECONDS = 60.0
+_AUTHORIZATIONS = frozenset({AuthorizationStart, AuthorizationStop})
 
 
 class Backend(Protocol):
@@ -92,10 +93,9 @@ class PythonBackend:
         except Exception as error:
             log.exception("backend.failed", backend=self._name, operation=operation.name)
             raise PeerProtocolError(self._name, f"failed at {operation.name}: {type(error).__name__}") from error
-        if not isinstance(response, operation.response):
-            types = f"{type(response).__name__}, not {operation.response.__name__}"
-            raise PeerProtocolError(self._name, f"answered {operation.name} with {types}")
-        return response
+        if isinstance(response, Message):
+            response = checked_answer(self._name, operation.name, response)
+        return _response_of(self._name, operation, response)
 
 
 class HttpBackend:
@@ -128,11 +128,24 @@ class HttpBackend:
             message.to_json(),
             deadline=min(_MAX_DEADLINE_SECONDS, operation.deadline),
         )
-        if isinstance(reply.message, operation.response):
-            return reply.message
-        # The client returns either the operation's own response or an Acknowledgement.
-        status = cast("Acknowledgement", reply.message).status_code
-        raise PeerProtocolError(self._endpoint.name, f"answered {operation.name} with a general refusal: {status}")
+        return _response_of(self._endpoint.name, operation, reply.message)
+
+
+def _response_of(backend: str, operation: Operation, response: object) -> Message:
+    """Return a response of the operation's own type; a refusal as an Acknowledgement keeps its code (RULES L2, D57)."""
+    if isinstance(response, operation.response):
+        return response
+    if isinstance(response, Acknowledgement) and not response.result and operation.response in _AUTHORIZATIONS:
+        code = response.status_code.code
+        log.warning("backend.refused_by_acknowledgement", backend=backend, operation=operation.name, code=code)
+        not_authorized = AuthorizationStatus.NOT_AUTHORIZED
+        return operation.response(authorization_status=not_authorized, status_code=response.status_code)
+    what = (
+        f"an Acknowledgement, {response.status_code.code}"
+        if isinstance(response, Acknowledgement)
+        else f"{type(response).__name__}, not {operation.response.__name__}"
+    )
+    raise PeerProtocolError(backend, f"answered {operation.name} with {what}")
 
 
 def create_backend(

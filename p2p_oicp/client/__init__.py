@@ -7,8 +7,9 @@ Overview
 
 In the order of a request
     `AuthenticatedPeerClient.call` → `crypto.RequestSigner.sign` → `HttpTransport.send` → `authenticate_response`
-    → `read_reply`. The reply carries the exchange to be recorded as evidence (``crypto.exchange``), which the caller
-    inserts in the transaction of what it decides (``peering.evidence_recorder``).
+    → `read_reply`, which completes what others leave out (``answers``). The reply carries the exchange to be recorded
+    as evidence (``crypto.exchange``), which the caller inserts in the transaction of what it decides
+    (``peering.evidence_recorder``).
 
 Invariants
     Every call has a deadline and every response a maximum size. A request with a body is sent a second time only if
@@ -25,14 +26,22 @@ Where to read next
 
 from __future__ import annotations
 
+from p2p_oicp.client.answers import UnconfirmedAcknowledgement, checked_answer, is_indeterminate
 from p2p_oicp.client.bodies import BodyError, BodyProblem, BoundedDecompressor
 from p2p_oicp.client.oicp_client import Endpoint, OicpClient
 from p2p_oicp.client.peer_client import RECIPIENT_HEADER, AuthenticatedPeerClient, PeerClient
-from p2p_oicp.client.replies import IDENTITY_CONFIRMED_HEADER, HttpResponse, OicpReply, read_reply
+from p2p_oicp.client.replies import (
+    IDENTITY_CONFIRMED_HEADER,
+    NOT_PROCESSED_HEADER,
+    HttpResponse,
+    OicpReply,
+    read_reply,
+)
 from p2p_oicp.client.transport import HttpTransport, OutboundRequest
 
 __all__ = [
     "IDENTITY_CONFIRMED_HEADER",
+    "NOT_PROCESSED_HEADER",
     "RECIPIENT_HEADER",
     "AuthenticatedPeerClient",
     "BodyError",
@@ -45,5 +54,8 @@ __all__ = [
     "OicpReply",
     "OutboundRequest",
     "PeerClient",
+    "UnconfirmedAcknowledgement",
+    "checked_answer",
+    "is_indeterminate",
     "read_reply",
 ]

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from p2p_oicp.client.answers import checked_answer, complete_answer
 from p2p_oicp.crypto import RequestSigner, SignedResponseParts
 from p2p_oicp.crypto.exchange import PreparedExchange
 from p2p_oicp.errors import (
@@ -40,6 +41,8 @@ from p2p_oicp.oicp.record_reader import has_records
 
 #: A node states with this response header (value ``proven``) that it has authenticated us.
 IDENTITY_CONFIRMED_HEADER = "P2P-Identity"
+#: A node states with this response header (value ``1``) that it has refused a request because of overload, unread.
+NOT_PROCESSED_HEADER = "P2P-Not-Processed"
 
 # These statuses are no answer to the question, only obstacles on the way (a proxy, an overload, a refused identity):
 # they decide nothing, so they need no signature.
@@ -186,8 +189,9 @@ def _error_for_status(response: HttpResponse, now: float) -> PeerError:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             return PeerUnauthorized(peer, reason)
         case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.SERVICE_UNAVAILABLE | HTTPStatus.REQUEST_TIMEOUT:
-            # 408: our request did not arrive whole (RFC 9110, 15.5.9)
-            return PeerBusy(peer, reason, _parse_retry_after(response.headers, now))
+            # 503 may come from a proxy whose server was gone when it had the request (L5).
+            is_shed = status == HTTPStatus.TOO_MANY_REQUESTS or response.headers.get(NOT_PROCESSED_HEADER) == "1"
+            return PeerBusy(peer, reason, _parse_retry_after(response.headers, now), may_have_arrived=not is_shed)
         case HTTPStatus.MISDIRECTED_REQUEST:  # its address was taken over (RECIPIENT_HEADER)
             return PeerUnreachable(peer, f"another system answers at its address: {reason}")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -201,13 +205,19 @@ def _parse_response(peer: str, operation: Operation, body: bytes) -> Message:
     may_be_acknowledgement = operation.response is not Acknowledgement and b'"Result"' in body
     model = response_model(operation, body) if may_be_acknowledgement else operation.response
     try:
-        return (
-            read_records(model, body).envelope
-            if operation.paged and model is operation.response
-            else _parse_unpaged(model, body)
-        )
+        if operation.paged and model is operation.response:
+            return read_records(model, body).envelope
+        message = _parse_unpaged(model, body)
+        return checked_answer(peer, operation.name, message, message.field_findings)
     except InvalidMessage as exc:
-        return _parse_acknowledgement(peer, body, exc)
+        return _complete(peer, operation, model, body) or _parse_acknowledgement(peer, operation, body, exc)
+
+
+def _complete(peer: str, operation: Operation, model: type[Message], body: bytes) -> Message | None:
+    try:
+        return complete_answer(peer, operation.name, model, body)
+    except InvalidMessage:
+        return None
 
 
 def _parse_unpaged(model: type[Message], body: bytes) -> Message:
@@ -219,7 +229,7 @@ def _parse_unpaged(model: type[Message], body: bytes) -> Message:
     return read_records(model, body).envelope
 
 
-def _parse_acknowledgement(peer: str, body: bytes, cause: InvalidMessage) -> Acknowledgement:
+def _parse_acknowledgement(peer: str, operation: Operation, body: bytes, cause: InvalidMessage) -> Message:
     """Read an acknowledgement in place of another response: it has ``Result``, or refuses with a code."""
     try:
         message = Acknowledgement.from_json(body)
@@ -227,7 +237,7 @@ def _parse_acknowledgement(peer: str, body: bytes, cause: InvalidMessage) -> Ack
         message = None
     if message is None or (message.status_code.code == StatusCodeValue.SUCCESS and not message.result):
         raise PeerProtocolError(peer, _truncate(f"the response is not OICP: {cause}")) from cause
-    return message
+    return checked_answer(peer, operation.name, message, message.field_findings)
 
 
 def _parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -9,24 +9,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import parse_qs
 
 import msgspec
 import orjson
 from msgspec.structs import replace
 
-from p2p_oicp.errors import Refusal
-from p2p_oicp.oicp import Message, SessionID, StatusCodeValue
+from p2p_oicp.client import is_indeterminate
+from p2p_oicp.errors import PeerBusy, PeerError, PeerRejected, PeerUnreachable, Refusal
+from p2p_oicp.oicp import Acknowledgement, Message, SessionID, StatusCodeValue
+from p2p_oicp.oicp.enums import INDETERMINATE_CODES
 from p2p_oicp.oicp.findings import SIMILAR_NAME
 from p2p_oicp.oicp.operations import Operation, Party
 from p2p_oicp.roles.context import OperationResponse
-from p2p_oicp.storage.sessions import Session
+from p2p_oicp.storage.sessions import Session, SessionState
 
 # These two refuse the sender, whatever it has asked for (RULES D57).
 _CODES_REFUSED_BY_ACKNOWLEDGEMENT = frozenset({StatusCodeValue.UNAUTHORIZED_ACCESS, StatusCodeValue.PARTNER_NOT_FOUND})
 # "String (1000)" (OICP 2.3, StatusCodeType, AdditionalInfo).
 _MAX_INFO_LENGTH = 1000
+# The message was read and is refused, whatever else the answer says (Hubject's HTTP 400 with validationErrors).
+_UNPROCESSABLE_STATUSES = frozenset({400, 422})
 _DESCRIPTIONS = {str(known): known.description for known in StatusCodeValue}
 
 
@@ -93,6 +97,48 @@ class SessionIds(msgspec.Struct, frozen=True):
 
 
 NO_IDS = SessionIds()
+
+
+class StartFailure(NamedTuple):
+    """Where a start leads that got no OICP answer: the code that goes out, and the session's state."""
+
+    code: str
+    state: SessionState
+
+
+def state_after_answer(answer: Acknowledgement) -> SessionState:
+    """Return where the answer to a start leads its session (RULES L1)."""
+    if is_indeterminate(answer):
+        return SessionState.UNCERTAIN
+    return SessionState.AUTHORIZED if answer.result else SessionState.REFUSED
+
+
+def start_failure(error: PeerError, *, unreachable_code: str) -> StartFailure:
+    """Return where a start without an answer leads: only an unmistakable no refuses it (RULES L1).
+
+    ``unreachable_code``: of a request that did not arrive.
+    """
+    if (code := refusal_code(error)) is not None:
+        return StartFailure(code, SessionState.REFUSED)
+    if not error.may_have_arrived:
+        return StartFailure(unreachable_code, SessionState.REFUSED)
+    code = getattr(error, "code", None)
+    is_telling = code in INDETERMINATE_CODES
+    return StartFailure(str(code) if is_telling else StatusCodeValue.PARTNER_DID_NOT_RESPOND, SessionState.UNCERTAIN)
+
+
+def has_arrived(error: PeerError) -> bool:
+    """Return whether a refusal is to be remembered: not if the request did not reach whom it was sent to (RULES L5)."""
+    return error.may_have_arrived or not isinstance(error, PeerUnreachable | PeerBusy)
+
+
+def refusal_code(error: PeerError) -> str | None:
+    """Return the code with which an HTTP error refuses a request; None where it says nothing about the request."""
+    if not isinstance(error, PeerRejected):
+        return None
+    if error.code is None:
+        return StatusCodeValue.DATA_ERROR if error.http_status in _UNPROCESSABLE_STATUSES else None
+    return None if error.code in INDETERMINATE_CODES or error.code == StatusCodeValue.SUCCESS else error.code
 
 
 def status_code(code: str, info: str | None = None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Sessions of one role: opened once for a request however often it is sent, found, stopped.
+"""Sessions of one role: opened once for a request however often it is sent, and found.
 
 A session is a charging process between a CPO and an EMP (OICP 2.3, SessionID). Both roles use `SessionService`:
 
@@ -6,7 +6,7 @@ A session is a charging process between a CPO and an EMP (OICP 2.3, SessionID). 
 2. ``begin_start`` inserts it, or returns the session that the same request opened before: a duplicate gets the first
    response (H4), another request with this SessionID is refused with 400.
 3. ``complete_start`` stores how it ended, with the response that duplicates will get.
-4. ``find`` and ``stop`` serve the later messages, of the session's own parties only (B3).
+4. ``find`` serves the later messages, of the session's own parties only (B3); `roles.stops` the stops.
 
 Where the outcome is known before anything is stored, ``record_decided_start`` does 2 and 3 in one transaction:
 authorization by the token list at the EMP's node, and AuthorizeStart at the CPO's node, which asks first. The latter
@@ -31,8 +31,8 @@ from p2p_oicp.oicp import EvseID, Identifier, Message, SessionID, StatusCodeValu
 from p2p_oicp.oicp.common import token_key
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.lost_sessions import LostSessions, Outcome
-from p2p_oicp.storage import Store, Transaction, cdrs, sessions
-from p2p_oicp.storage.sessions import REFUSED_STATES, STOPPABLE_STATES, Session, SessionState
+from p2p_oicp.storage import Store, Transaction, sessions
+from p2p_oicp.storage.sessions import OVER_STATES, REFUSED_STATES, Session, SessionState
 
 #: Kinds of session: by what it was opened.
 AUTHORIZE = "authorize"
@@ -85,7 +85,7 @@ def begin_start(tx: Transaction, draft: Session, *, key: IdempotencyKey | None) 
         Refusal: 400, the SessionID is that of a session which another request opened.
     """
     existing = sessions.by_request(tx, draft.role, draft.request_digest, _window_start(draft)) if key else None
-    existing = existing or sessions.insert_or_get(tx, draft)
+    existing = _unless_over(existing, draft) or sessions.insert_or_get(tx, draft)
     if existing is not None and not _is_id_free(existing, draft):
         return _earlier_start(existing, draft)
     if existing is not None:
@@ -100,6 +100,7 @@ def find_start(store: Store, draft: Session, *, key: IdempotencyKey | None) -> S
     Raises Refusal 400 as `begin_start` does.
     """
     existing = sessions.by_request_now(store, draft.role, draft.request_digest, _window_start(draft)) if key else None
+    existing = _unless_over(existing, draft)
     if existing is None and not draft.id_generated_here:
         existing = sessions.get_now(store, draft.role, draft.session_key)
     if existing is None or _is_id_free(existing, draft):
@@ -139,8 +140,13 @@ def _is_id_free(existing: Session, draft: Session) -> bool:
     return existing.state in REFUSED_STATES and not is_duplicate
 
 
+def _unless_over(existing: Session | None, draft: Session) -> Session | None:
+    """Return a session that the same request opened, unless it is over: then the request opens another one (L5)."""
+    return None if existing is not None and existing.state in OVER_STATES and draft.id_generated_here else existing
+
+
 def _earlier_start(existing: Session, draft: Session) -> StartOutcome:
-    if existing.request_digest != draft.request_digest:
+    if existing.request_digest != draft.request_digest or existing.state in OVER_STATES:
         raise _another_process(draft.session_id)
     if not existing.start_response:
         return StartOutcome(existing, crashed_before_answer=True)
@@ -154,14 +160,6 @@ def _another_process(session_id: str) -> Refusal:
 def valid_session_id(session_id: SessionID | None) -> SessionID | None:
     """Return the SessionID of a message if it can be kept, None otherwise."""
     return session_id if session_id is not None and session_id.is_valid else None
-
-
-class StopReply(msgspec.Struct, frozen=True):
-    """What the responsible system said to a stop; ``exchange`` is its evidence, if a peer signed it."""
-
-    response: OperationResponse
-    is_accepted: bool
-    exchange: PreparedExchange | None = None
 
 
 class SessionService:
@@ -231,6 +229,11 @@ class SessionService:
             del self._starting[session_key]
             finished.set()
 
+    async def wait_until_started(self, session_id: SessionID | None) -> None:
+        """Wait for the commit of a session that is being started: the other side may stop it before that."""
+        if session_id is not None and (finished := self._starting.get(session_id.key)) is not None:
+            await finished.wait()
+
     async def complete_start(
         self,
         session: Session,
@@ -238,6 +241,7 @@ class SessionService:
         response: OperationResponse,
         *,
         exchange: PreparedExchange | None = None,
+        is_remembered: bool = True,
         **columns: object,
     ) -> OperationResponse:
         """Store how a start ended and the response that duplicates will get; return the response.
@@ -247,6 +251,7 @@ class SessionService:
             state: where the start leads.
             response: what our backend or the peer gets.
             exchange: the evidence of the peer's response, recorded in the same transaction.
+            is_remembered: whether duplicates get the response; False: the start did not arrive, and is tried again.
             **columns: other columns of the session; ``session_key`` if the responder gave it an id of its own.
 
         Raises:
@@ -255,6 +260,8 @@ class SessionService:
         now, key = self._services.now(), str(columns.get("session_key", session.session_key))
         if key != session.session_key:
             columns["id_generated_here"] = 1
+        if not is_remembered:
+            columns["request_digest"] = b""
 
         def job(tx: Transaction) -> None:
             check_id_is_unused(tx, session, key)
@@ -290,67 +297,12 @@ class SessionService:
             request, session_id, lambda peer_id: self.new_session(request, AUTHORIZE, peer_id)
         )
 
-    async def stop(
-        self,
-        request: OperationRequest[Message],
-        ask: Callable[[Session], Awaitable[StopReply]],
-        *,
-        explain_refusal: Callable[[], Awaitable[None]] | None = None,
-    ) -> OperationResponse:
-        """Serve a stop: find the session, ask the responsible system, store an accepted stop.
 
-        Args:
-            request: the stop; a duplicate of an accepted one gets its response and is not forwarded (H4).
-            ask: sends the stop on. It is not called for a session that cannot be stopped.
-            explain_refusal: called if the session cannot be stopped; may raise a Refusal with a more specific code.
-        """
-        return await self.deduplicate(request, lambda: self._stop(request, ask, explain_refusal))
-
-    async def _stop(
-        self,
-        request: OperationRequest[Message],
-        ask: Callable[[Session], Awaitable[StopReply]],
-        explain_refusal: Callable[[], Awaitable[None]] | None,
-    ) -> OperationResponse:
-        session_id: SessionID | None = getattr(request.message, "session_id", None)
-        # Order: the other side may stop as soon as it has answered the start, which is before the commit here.
-        if session_id is not None and (finished := self._starting.get(session_id.key)) is not None:
-            await finished.wait()
-        try:
-            session = await self._services.store.write(lambda tx: self._begin_stop(tx, request))
-        except Refusal:
-            if explain_refusal is not None:
-                await explain_refusal()
-            if await self.find_lost(request) not in {Outcome.OPENED, Outcome.UNCONFIRMED}:
-                raise
-            session = await self._services.store.write(lambda tx: self._begin_stop(tx, request))
-        # Only an accepted stop is stored: a refused one is asked about again, because the reason may be gone.
-        if session.stop_response is not None and session.stop_digest == request.digest:
-            return OperationResponse(session.stop_response)
-        reply = await ask(session)
-        if reply.is_accepted:
-            await self._services.store.write(lambda tx: self._complete_stop(tx, session, request, reply))
-        else:
-            await self._services.recorder.record(reply.exchange)
-        return reply.response
-
-    def _begin_stop(self, tx: Transaction, request: OperationRequest[Message]) -> Session:
-        session = self.find(tx, request)
-        if session.state not in STOPPABLE_STATES or cdrs.is_stored(tx, self._role, session.session_key):
-            info = f"session {session.session_id} is {session.state}: nothing is to be stopped"
-            raise Refusal(StatusCodeValue.SESSION_INVALID, info)
-        event, body = f"{request.operation.name} requested", None if _contains_pin(request.message) else request.body
-        sessions.add_event(tx, self._role, session.session_key, self._services.now(), event, body)
-        return session
-
-    def _complete_stop(
-        self, tx: Transaction, session: Session, request: OperationRequest[Message], reply: StopReply
-    ) -> None:
-        now, key, body = self._services.now(), session.session_key, reply.response.body
-        sessions.update(tx, self._role, key, now, stop_digest=request.digest, stop_response=body)
-        sessions.add_event(tx, self._role, key, now, f"{request.operation.name} accepted", body)
-        if reply.exchange is not None:
-            self._services.recorder.insert(tx, reply.exchange)
+def check_same_evse(session: Session, evse_id: EvseID | None) -> None:
+    """Raise Refusal 022 for another EVSE than the session's (L4, C8); starts and stops may come without an EvseID."""
+    if evse_id is not None and session.evse_key and evse_id.key != session.evse_key:
+        info = f"EvseID {evse_id} is not the EVSE of session {session.session_id}, {session.evse_id}"
+        raise Refusal(StatusCodeValue.DATA_ERROR, info)
 
 
 def _check_parties(session: Session, request: OperationRequest[Message]) -> None:
@@ -381,9 +333,3 @@ def _operator(members: Mapping[str, Any]) -> Identifier | None:
 
 def _key_and_text(party: Identifier | None) -> tuple[str, str]:
     return (party.key, party.text) if party is not None else ("", "")
-
-
-def _contains_pin(message: Message) -> bool:
-    """Whether a message must not be stored: of a PIN only a hash is stored (EMP-02, PIN security)."""
-    identification = getattr(message, "identification", None)
-    return identification is not None and identification.qr_code is not None and bool(identification.qr_code.pin)

@@ -44,7 +44,7 @@ from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import EMP_BACKEND, OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.lost_sessions import Outcome
 from p2p_oicp.roles.responses import SessionIds, acknowledgement_response
-from p2p_oicp.roles.sessions import AUTHORIZE, SessionService
+from p2p_oicp.roles.sessions import AUTHORIZE, SessionService, check_same_evse
 from p2p_oicp.roles.verdicts import PendingVerdicts, verdict_response
 from p2p_oicp.storage import Transaction, cdrs, outbox, sessions
 from p2p_oicp.storage.cdrs import CdrRow, CdrState, InsertResult, Verdict
@@ -116,6 +116,7 @@ class CdrHandler:
 
     def _store_notification(self, tx: Transaction, request: OperationRequest[ChargingNotification]) -> Session:
         session, now = self._session_service.find(tx, request), self._services.now()
+        check_same_evse(session, request.message.evse_id)
         key, notification_type = session.session_key, str(request.message.type)
         event = f"notification {notification_type}"
         # Invariant: (session, digest) is unique among events, so a duplicate has no second effect.
@@ -206,7 +207,7 @@ class CdrHandler:
         self, tx: Transaction, request: OperationRequest[ChargeDetailRecord]
     ) -> tuple[Session, InsertResult]:
         session = self._session_service.find(tx, request)
-        _check_same_evse(session, request.message)
+        check_same_evse(session, request.message.evse_id)
         now = self._services.now()
         insert_result = cdrs.insert(tx, _cdr_row(self.role, session, request), now)
         if insert_result is InsertResult.NEW:
@@ -237,13 +238,6 @@ class CdrHandler:
             body=request.body,
             now=now,
         )
-
-
-def _check_same_evse(session: Session, record: ChargeDetailRecord | ChargingNotification) -> None:
-    """Raise Refusal 022 for another EVSE than the session's (C8); a start may have come without an EvseID."""
-    if session.evse_key and record.evse_id.key != session.evse_key:
-        info = f"EvseID {record.evse_id} is not the EVSE of session {session.session_id}, {session.evse_id}"
-        raise Refusal(StatusCodeValue.DATA_ERROR, info)
 
 
 def _check_progress(session: Session, notification: ChargingNotification) -> float | None:

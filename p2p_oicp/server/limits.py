@@ -24,6 +24,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final, TypeAlias
 
+from p2p_oicp.client import NOT_PROCESSED_HEADER
 from p2p_oicp.clock import Clock
 from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.peers import Peer
@@ -87,8 +88,9 @@ def address_block(address: str) -> str:
 
 
 def overloaded(info: str, *, http_status: int = 503) -> HttpError:
-    """Return the refusal of a node that has too much to do."""
-    return HttpError(http_status, StatusCodeValue.SYSTEM_ERROR, f"{info}; try again in a moment", {"Retry-After": "1"})
+    """Return the refusal of a node that has too much to do, and has not begun to process the request (RULES L5)."""
+    headers = {"Retry-After": "1", NOT_PROCESSED_HEADER: "1"}
+    return HttpError(http_status, StatusCodeValue.SYSTEM_ERROR, f"{info}; try again in a moment", headers)
 
 
 class _ClientCounter:

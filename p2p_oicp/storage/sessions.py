@@ -66,6 +66,8 @@ TRANSITIONS: Mapping[SessionState, frozenset[SessionState]] = MappingProxyType(
 )
 #: A refused start has no session: every later message of it is refused (RULES B2), and its id is free again.
 REFUSED_STATES = frozenset({SessionState.REFUSED})
+#: States after which the same request opens another session (RULES L5).
+OVER_STATES = frozenset({SessionState.ENDED, SessionState.SETTLED, SessionState.EXPIRED})
 #: States in which a stop is passed on: not where the CDR is there already, or the session was refused or has expired.
 STOPPABLE_STATES = frozenset(
     {SessionState.REQUESTED, SessionState.AUTHORIZED, SessionState.UNCERTAIN, SessionState.CHARGING, SessionState.ENDED}

@@ -43,17 +43,23 @@ from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Party
 from p2p_oicp.peers import Peer
 from p2p_oicp.peers.routing import route_by_identification, route_by_session
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
-from p2p_oicp.roles.responses import SessionIds, authorized_response, not_authorized_response, refusal_response
+from p2p_oicp.roles.responses import (
+    SessionIds,
+    authorized_response,
+    has_arrived,
+    not_authorized_response,
+    refusal_response,
+)
 from p2p_oicp.roles.sessions import (
     AUTHORIZE,
     SessionService,
-    StopReply,
     check_id_is_unused,
     find_start,
     idempotency_key,
     record_decided_start,
     valid_session_id,
 )
+from p2p_oicp.roles.stops import StopReply, StopService
 from p2p_oicp.storage import Transaction, sessions, tokens
 from p2p_oicp.storage.sessions import Session, SessionState
 
@@ -63,11 +69,15 @@ _STOP = OPERATION_BY_NAME["AuthorizeStop"]
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """Why one peer did not authorize; ``code`` is its own OICP code, None if it did not answer."""
+    """Why one peer did not authorize; ``code`` is its own OICP code, None if it did not answer.
+
+    ``has_arrived``: False where the request certainly did not arrive, so that the refusal is not remembered (L5).
+    """
 
     peer: Peer
     reason: str
     code: str | None = None
+    has_arrived: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +159,7 @@ async def _request_one(peer: Peer, send: SendAuthorizeStart) -> Granted | Denied
     try:
         reply = await send(peer)
     except PeerError as error:
-        return Denied(peer, error.reason)
+        return Denied(peer, error.reason, has_arrived=has_arrived(error))
     if isinstance(reply, AuthorizationStart) and reply.authorization_status == AuthorizationStatus.AUTHORIZED:
         return Granted(peer, reply)
     status = getattr(reply, "status_code", None)
@@ -190,6 +200,7 @@ class CpoAuthorizationHandler:
     def __init__(self, services: Services, session_service: SessionService) -> None:
         self._services = services
         self._session_service = session_service
+        self._stops = StopService(services, session_service)
 
     async def authorize_start(self, request: OperationRequest[AuthorizeStart]) -> OperationResponse:
         """Authorize a driver (CPO-02, eRoamingAuthorizeStart); a duplicate gets the first response."""
@@ -270,9 +281,9 @@ class CpoAuthorizationHandler:
             is_new_route = uid is not None and outcome.peer.id != preferred_id
             return self._granted(draft, outcome, (uid.key, outcome.peer.id) if uid and is_new_route else None)
         code, info = summarize_denials(outcome)
-        return self._denied(
-            draft, not_authorized_response(code, info, SessionIds.from_session(draft).without_session())
-        )
+        response = not_authorized_response(code, info, SessionIds.from_session(draft).without_session())
+        is_remembered = not outcome or any(denial.has_arrived for denial in outcome)
+        return self._denied(draft if is_remembered else replace(draft, request_digest=b""), response)
 
     def _granted(self, draft: Session, granted: Granted, preferred_peer: tuple[str, str] | None) -> _Decision:
         """Complete what the EMP left out; it may give the session an id of its own."""
@@ -346,7 +357,7 @@ class CpoAuthorizationHandler:
                 authorized_response(session.provider_id, SessionIds.from_session(session)), is_accepted=True
             )
 
-        return await self._session_service.stop(request, ask)
+        return await self._stops.serve(request, ask)
 
     async def _forward_stop(self, session: Session, request: OperationRequest[AuthorizeStop]) -> StopReply:
         peer = route_by_session(session.peer, _STOP, self._services.registry).peers[0]
@@ -361,9 +372,10 @@ class CpoAuthorizationHandler:
         message = reply.message
         if not isinstance(message, AuthorizationStop | AuthorizationStart):
             await self._services.recorder.record(reply.exchange)
-            status = getattr(message, "status_code", None)
-            code = str(status.code) if status else StatusCodeValue.PARTNER_DID_NOT_RESPOND
-            raise Refusal(code, f"{peer.name} refused: {status}")
+            status, no_answer = getattr(message, "status_code", None), StatusCodeValue.PARTNER_DID_NOT_RESPOND
+            code = str(status.code) if status else no_answer
+            info = f"{peer.name} answered with {code} {getattr(status, 'description', None) or ''}".strip()
+            raise Refusal(no_answer if code == StatusCodeValue.SUCCESS else code, info)
         ids = SessionIds.from_reply(message, session, Party.EMP)
         response = OperationResponse(message.to_json_with(**ids.attributes()))
         return StopReply(response, message.authorization_status == AuthorizationStatus.AUTHORIZED, reply.exchange)

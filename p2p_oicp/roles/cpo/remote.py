@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TypeAlias, cast
 
+import structlog
+
 from p2p_oicp.backends import Backend
-from p2p_oicp.errors import OperationNotSupported, PeerError, Refusal
+from p2p_oicp.errors import PeerError, Refusal
 from p2p_oicp.oicp import (
     Acknowledgement,
     AuthorizeRemoteReservationStart,
@@ -20,9 +22,21 @@ from p2p_oicp.oicp.operations import Operation, Party
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.datasets.handlers import check_evse_known
-from p2p_oicp.roles.responses import SessionIds, acknowledgement_response
-from p2p_oicp.roles.sessions import REMOTE, RESERVATION, SessionService, StopReply, begin_start, idempotency_key
+from p2p_oicp.roles.responses import (
+    SessionIds,
+    StartFailure,
+    acknowledgement_response,
+    has_arrived,
+    start_failure,
+    state_after_answer,
+)
+from p2p_oicp.roles.sessions import REMOTE, RESERVATION, SessionService, begin_start, idempotency_key
+from p2p_oicp.roles.stops import StopReply, StopService
 from p2p_oicp.storage.sessions import Session, SessionState
+
+log = structlog.get_logger(__name__)
+
+_CRASHED = StartFailure(StatusCodeValue.PARTNER_DID_NOT_RESPOND, SessionState.UNCERTAIN)
 
 RemoteStart: TypeAlias = AuthorizeRemoteStart | AuthorizeRemoteReservationStart
 RemoteStop: TypeAlias = AuthorizeRemoteStop | AuthorizeRemoteReservationStop
@@ -38,6 +52,7 @@ class CpoRemoteHandler:
     def __init__(self, services: Services, session_service: SessionService, backend: Backend) -> None:
         self._services = services
         self._session_service = session_service
+        self._stops = StopService(services, session_service)
         self._backend = backend
 
     async def authorize_remote_start(self, request: OperationRequest[AuthorizeRemoteStart]) -> OperationResponse:
@@ -81,23 +96,20 @@ class CpoRemoteHandler:
         if outcome.crashed_before_answer:
             # Never sent again: the backend may have started charging before the crash (H2).
             info = "this node went down while its backend was asked"
-            return await self._complete_without_reply(session, info, SessionState.UNCERTAIN)
+            return await self._complete_without_reply(session, info, _CRASHED)
         # The CSMS gets the SessionID of this node's session, which may be new: the EMP need not send one.
         message = request.message.replace(session_id=SessionID(session.session_id))
         try:
             reply = await self._call_backend(request.operation, message)
-        except OperationNotSupported as error:
-            code = StatusCodeValue.SERVICE_NOT_AVAILABLE
-            return await self._complete_without_reply(session, str(error), SessionState.REFUSED, code)
         except PeerError as error:
             # If the backend may have seen it, the station may be charging: its CDR must find the session.
-            state = SessionState.UNCERTAIN if error.may_have_arrived else SessionState.REFUSED
-            return await self._complete_without_reply(session, f"the CPO's backend did not answer: {error}", state)
+            failure = start_failure(error, unreachable_code=StatusCodeValue.SYSTEM_ERROR)
+            info = f"the CPO's backend did not answer: {error}"
+            return await self._complete_without_reply(session, info, failure, is_remembered=has_arrived(error))
         ids = SessionIds.from_reply(reply, session, Party.CPO)
         response = OperationResponse(reply.to_json_with(**ids.attributes()))
-        state = SessionState.AUTHORIZED if reply.result else SessionState.REFUSED
         return await self._session_service.complete_start(
-            session, state, response, cpo_partner_session_id=ids.cpo_partner_session_id
+            session, state_after_answer(reply), response, cpo_partner_session_id=ids.cpo_partner_session_id
         )
 
     async def _call_backend(self, operation: Operation, message: Message) -> Acknowledgement:
@@ -105,27 +117,26 @@ class CpoRemoteHandler:
         return cast("Acknowledgement", await self._backend.call(operation, message))
 
     async def _complete_without_reply(
-        self, session: Session, info: str, state: SessionState, code: str = StatusCodeValue.SYSTEM_ERROR
+        self, session: Session, info: str, failure: StartFailure, *, is_remembered: bool = True
     ) -> OperationResponse:
-        response = acknowledgement_response(code, info, SessionIds.from_session(session))
-        return await self._session_service.complete_start(session, state, response)
+        log.warning("remote_start.not_answered", session_id=session.session_id, state=failure.state, reason=info)
+        response = acknowledgement_response(failure.code, info, SessionIds.from_session(session))
+        return await self._session_service.complete_start(session, failure.state, response, is_remembered=is_remembered)
 
     async def _stop(self, request: OperationRequest[RemoteStop]) -> OperationResponse:
         async def ask(session: Session) -> StopReply:
             ids = SessionIds.from_session(session)
             try:
                 reply = await self._call_backend(request.operation, request.message)
-            except OperationNotSupported as error:
-                code = StatusCodeValue.SERVICE_NOT_AVAILABLE
-                return StopReply(acknowledgement_response(code, str(error), ids), is_accepted=False)
             except PeerError as error:
                 # Not stored: the EMP may send the same stop again, and then it is tried again.
-                code, info = StatusCodeValue.SYSTEM_ERROR, f"the CPO's backend did not answer: {error}"
+                code = start_failure(error, unreachable_code=StatusCodeValue.SYSTEM_ERROR).code
+                info = f"the CPO's backend did not answer: {error}"
                 return StopReply(acknowledgement_response(code, info, ids), is_accepted=False)
             ids = SessionIds.from_reply(reply, session, Party.CPO)
             return StopReply(OperationResponse(reply.to_json_with(**ids.attributes())), reply.result)
 
-        return await self._session_service.stop(request, ask)
+        return await self._stops.serve(request, ask)
 
 
 def _check_own_operator(message: RemoteStart, local_peer: Peer) -> None:

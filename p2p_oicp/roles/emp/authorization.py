@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
+import structlog
 from msgspec.structs import replace
 
 from p2p_oicp.backends import Backend, TokenListBackend
@@ -27,18 +28,26 @@ from p2p_oicp.oicp import (
 from p2p_oicp.oicp.common import token_keys
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
-from p2p_oicp.roles.responses import SessionIds, authorized_response, not_authorized_response
+from p2p_oicp.roles.responses import (
+    SessionIds,
+    authorized_response,
+    has_arrived,
+    not_authorized_response,
+    refusal_code,
+)
 from p2p_oicp.roles.sessions import (
     AUTHORIZE,
     SessionService,
-    StopReply,
     begin_start,
     idempotency_key,
     record_decided_start,
     valid_session_id,
 )
+from p2p_oicp.roles.stops import StopReply, StopService
 from p2p_oicp.storage import Transaction
 from p2p_oicp.storage.sessions import Session, SessionState
+
+log = structlog.get_logger(__name__)
 
 
 class EmpAuthorizationHandler:
@@ -47,6 +56,7 @@ class EmpAuthorizationHandler:
     def __init__(self, services: Services, session_service: SessionService, backend: Backend) -> None:
         self._services = services
         self._session_service = session_service
+        self._stops = StopService(services, session_service)
         self._backend = backend
         self._token_list = backend if isinstance(backend, TokenListBackend) else None
 
@@ -107,15 +117,20 @@ class EmpAuthorizationHandler:
         try:
             reply = cast("AuthorizationStart", await self._backend.call(request.operation, message))
         except PeerError as error:
-            info = f"the EMP's backend did not answer: {error}"
-            ids = SessionIds(None, session.cpo_partner_session_id)
-            response = not_authorized_response(StatusCodeValue.SYSTEM_ERROR, info, ids)
-            return await self._session_service.complete_start(session, SessionState.REFUSED, response)
+            return await self._complete_without_reply(session, error)
         is_refused = reply.authorization_status != AuthorizationStatus.AUTHORIZED
         attempt.conclude(is_wrong=is_refused)
         if is_refused:
             return await self._complete_refused(session, reply)
         return await self._complete_authorized(session, reply, reply.provider_id or self._own_provider(request.message))
+
+    async def _complete_without_reply(self, session: Session, error: PeerError) -> OperationResponse:
+        log.warning("authorize_start.not_answered", session_id=session.session_id, reason=str(error))
+        info, ids = f"the EMP's backend did not answer: {error}", SessionIds(None, session.cpo_partner_session_id)
+        response = not_authorized_response(refusal_code(error) or StatusCodeValue.SYSTEM_ERROR, info, ids)
+        return await self._session_service.complete_start(
+            session, SessionState.REFUSED, response, is_remembered=has_arrived(error)
+        )
 
     def _own_provider(self, message: AuthorizeStart) -> ProviderID:
         """Return our provider that the EvcoID names; our first one for a card, which names none."""
@@ -161,10 +176,10 @@ class EmpAuthorizationHandler:
                     attempt.conclude(is_wrong=reply.authorization_status != AuthorizationStatus.AUTHORIZED)
             except PeerError as error:
                 info = f"the EMP's backend did not answer: {error}"
-                raise Refusal(StatusCodeValue.SYSTEM_ERROR, info) from error
+                raise Refusal(refusal_code(error) or StatusCodeValue.SYSTEM_ERROR, info) from error
             provider_id = reply.provider_id or (ProviderID(session.provider_id) if session.provider_id else None)
             ids = SessionIds.from_reply(reply, session, Party.EMP)
             response = OperationResponse(reply.to_json_with(provider_id=provider_id, **ids.attributes()))
             return StopReply(response, reply.authorization_status == AuthorizationStatus.AUTHORIZED)
 
-        return await self._session_service.stop(request, ask)
+        return await self._stops.serve(request, ask)

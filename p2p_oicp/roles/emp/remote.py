@@ -18,7 +18,7 @@ from p2p_oicp.crypto.exchange import PreparedExchange
 from p2p_oicp.delivery import NodeClient, SessionStatus
 from p2p_oicp.delivery.node_protocol import UNKNOWN
 from p2p_oicp.delivery.wakeup import Wakeup
-from p2p_oicp.errors import PeerError, PeerRejected, Refusal
+from p2p_oicp.errors import PeerError, Refusal
 from p2p_oicp.oicp import (
     Acknowledgement,
     AuthorizeRemoteReservationStart,
@@ -29,22 +29,27 @@ from p2p_oicp.oicp import (
     SessionID,
     StatusCodeValue,
 )
-from p2p_oicp.oicp.enums import INDETERMINATE_CODES
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.peers import Peer
 from p2p_oicp.peers.routing import route_by_evse, route_by_session
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.datasets.handlers import check_evse_known
-from p2p_oicp.roles.responses import SessionIds, acknowledgement_response
+from p2p_oicp.roles.responses import (
+    SessionIds,
+    acknowledgement_response,
+    has_arrived,
+    start_failure,
+    state_after_answer,
+)
 from p2p_oicp.roles.sessions import (
     REMOTE,
     RESERVATION,
     SessionService,
-    StopReply,
     begin_start,
     idempotency_key,
     valid_session_id,
 )
+from p2p_oicp.roles.stops import StopReply, StopService
 from p2p_oicp.storage import Transaction, sessions
 from p2p_oicp.storage.epochs import Gap
 from p2p_oicp.storage.sessions import Session, SessionState
@@ -73,6 +78,7 @@ class EmpRemoteHandler:
     def __init__(self, services: Services, session_service: SessionService, resolver: UncertainSessionResolver) -> None:
         self._services = services
         self._session_service = session_service
+        self._stops = StopService(services, session_service)
         self._resolver = resolver
 
     async def authorize_remote_start(self, request: OperationRequest[AuthorizeRemoteStart]) -> OperationResponse:
@@ -125,15 +131,17 @@ class EmpRemoteHandler:
         return await self._complete(session, peer, SessionState.UNCERTAIN, response)
 
     async def _after_error(self, session: Session, peer: Peer, error: PeerError) -> OperationResponse:
-        state, code, ids = SessionState.UNCERTAIN, _code_of(error), SessionIds.from_session(session)
-        if isinstance(error, PeerRejected) or not error.may_have_arrived:
-            state, ids = SessionState.REFUSED, ids.without_session()
-        response = acknowledgement_response(code, f"the CPO did not answer: {error}", ids)
-        return await self._complete(session, peer, state, response, exchange=error.exchange)
+        code, state = start_failure(error, unreachable_code=StatusCodeValue.PARTNER_DID_NOT_RESPOND)
+        ids = SessionIds.from_session(session)
+        echoed_ids = ids.without_session() if state is SessionState.REFUSED else ids
+        response = acknowledgement_response(code, f"the CPO did not answer: {error}", echoed_ids)
+        return await self._complete(
+            session, peer, state, response, exchange=error.exchange, is_remembered=has_arrived(error)
+        )
 
     async def _after_reply(self, session: Session, peer: Peer, reply: OicpReply) -> OperationResponse:
         message = _acknowledgement(reply)
-        state = _state_after_reply(message)
+        state = state_after_answer(message)
         # The CPO's node may have given the session an id of its own, which then is the session's.
         session_id = valid_session_id(message.session_id) or SessionID(session.session_id)
         ids = replace(SessionIds.from_reply(message, session, Party.CPO), session_id=session_id.text)
@@ -157,9 +165,12 @@ class EmpRemoteHandler:
         response: OperationResponse,
         *,
         exchange: PreparedExchange | None = None,
+        is_remembered: bool = True,
         **columns: object,
     ) -> OperationResponse:
-        await self._session_service.complete_start(session, state, response, exchange=exchange, **columns)
+        await self._session_service.complete_start(
+            session, state, response, exchange=exchange, is_remembered=is_remembered, **columns
+        )
         if state is SessionState.UNCERTAIN:
             self._resolver.schedule(peer)
         return response
@@ -171,7 +182,7 @@ class EmpRemoteHandler:
             route_by_evse(request.message.evse_id, request.operation, self._services.registry)
             await check_evse_known(self._services, request.message.evse_id)
 
-        return await self._session_service.stop(
+        return await self._stops.serve(
             request, lambda session: self._forward_stop(session, request), explain_refusal=explain_refusal
         )
 
@@ -184,15 +195,12 @@ class EmpRemoteHandler:
             )
         except PeerError as error:
             await self._services.recorder.record(error.exchange)
-            raise Refusal(_code_of(error), f"the CPO of this session did not answer: {error}") from error
+            code = start_failure(error, unreachable_code=StatusCodeValue.PARTNER_DID_NOT_RESPOND).code
+            raise Refusal(code, f"the CPO of this session did not answer: {error}") from error
         message = _acknowledgement(reply)
         ids = SessionIds.from_reply(message, session, Party.CPO)
         response = OperationResponse(message.to_json_with(**ids.attributes()))
         return StopReply(response, message.result, reply.exchange)
-
-
-def _code_of(error: PeerError) -> str:
-    return getattr(error, "code", None) or StatusCodeValue.PARTNER_DID_NOT_RESPOND
 
 
 def _acknowledgement(reply: OicpReply) -> Acknowledgement:
@@ -200,13 +208,6 @@ def _acknowledgement(reply: OicpReply) -> Acknowledgement:
     if not isinstance(reply.message, Acknowledgement):
         raise Refusal(StatusCodeValue.PARTNER_DID_NOT_RESPOND, "the CPO's answer is not an Acknowledgement")
     return reply.message
-
-
-def _state_after_reply(reply: Acknowledgement) -> SessionState:
-    """Return the session's state after a reply; a refusal for an internal error of the CPO leaves it uncertain (L1)."""
-    if reply.result:
-        return SessionState.AUTHORIZED
-    return SessionState.UNCERTAIN if str(reply.status_code.code) in INDETERMINATE_CODES else SessionState.REFUSED
 
 
 class UncertainSessionResolver:

@@ -102,10 +102,10 @@ async def test_an_http_backend_is_called_under_the_party_that_the_message_names(
     assert client.sent == [("http://csms", "AuthorizeRemoteStart", "DE-GDF", REQUEST.to_json(), deadline)]
 
 
-async def test_a_general_refusal_over_http_is_no_response_to_the_operation():
+async def test_a_general_success_over_http_is_no_response_to_an_authorization():
     request = AuthorizeStart.from_json(json.dumps(authorize_start()).encode())
     backend = HttpBackend("contracts", "http://contracts", HttpClient(ACCEPTED))
-    with pytest.raises(PeerProtocolError, match="answered AuthorizeStart with a general refusal"):
+    with pytest.raises(PeerProtocolError, match="answered AuthorizeStart with an Acknowledgement, 000"):
         await backend.call(START, request)
 
 

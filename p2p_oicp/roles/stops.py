@@ -1,0 +1,113 @@
+"""Stops of charging sessions and reservations, of both roles: the session is found, the responsible system is asked.
+
+A stop belongs to its session: to its parties (B3), to its kind, and to its EVSE (L4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from p2p_oicp.crypto.exchange import PreparedExchange
+from p2p_oicp.errors import Refusal
+from p2p_oicp.oicp import EvseID, Message, SessionID, StatusCodeValue
+from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
+from p2p_oicp.roles.lost_sessions import Outcome
+from p2p_oicp.roles.sessions import RESERVATION, SessionService, check_same_evse
+from p2p_oicp.storage import Transaction, cdrs, sessions
+from p2p_oicp.storage.sessions import STOPPABLE_STATES, Session
+
+_RESERVATION_STOP = "AuthorizeRemoteReservationStop"
+
+
+class StopReply(msgspec.Struct, frozen=True):
+    """What the responsible system said to a stop; ``exchange`` is its evidence, if a peer signed it."""
+
+    response: OperationResponse
+    is_accepted: bool
+    exchange: PreparedExchange | None = None
+
+
+class StopService:
+    """The stops of one role."""
+
+    def __init__(self, services: Services, session_service: SessionService) -> None:
+        self._services = services
+        self._session_service = session_service
+
+    async def serve(
+        self,
+        request: OperationRequest[Message],
+        ask: Callable[[Session], Awaitable[StopReply]],
+        *,
+        explain_refusal: Callable[[], Awaitable[None]] | None = None,
+    ) -> OperationResponse:
+        """Serve a stop: find the session, ask the responsible system, store an accepted stop.
+
+        Args:
+            request: the stop; a duplicate of an accepted one gets its response and is not forwarded (H4).
+            ask: sends the stop on. It is not called for a session that cannot be stopped.
+            explain_refusal: called if there is no such session to be stopped; may raise a Refusal with a more specific
+                code.
+        """
+        return await self._session_service.deduplicate(request, lambda: self._serve(request, ask, explain_refusal))
+
+    async def _serve(
+        self,
+        request: OperationRequest[Message],
+        ask: Callable[[Session], Awaitable[StopReply]],
+        explain_refusal: Callable[[], Awaitable[None]] | None,
+    ) -> OperationResponse:
+        session_id: SessionID | None = getattr(request.message, "session_id", None)
+        await self._session_service.wait_until_started(session_id)
+        try:
+            session = await self._services.store.write(lambda tx: self._begin(tx, request))
+        except Refusal as refusal:
+            if refusal.code != StatusCodeValue.SESSION_INVALID:
+                raise
+            if explain_refusal is not None:
+                await explain_refusal()
+            if await self._session_service.find_lost(request) not in {Outcome.OPENED, Outcome.UNCONFIRMED}:
+                raise
+            session = await self._services.store.write(lambda tx: self._begin(tx, request))
+        # Only an accepted stop is stored: a refused one is asked about again, because the reason may be gone.
+        if session.stop_response is not None and session.stop_digest == request.digest:
+            return OperationResponse(session.stop_response)
+        reply = await ask(session)
+        if reply.is_accepted:
+            await self._services.store.write(lambda tx: self._complete(tx, session, request, reply))
+        else:
+            await self._services.recorder.record(reply.exchange)
+        return reply.response
+
+    def _begin(self, tx: Transaction, request: OperationRequest[Message]) -> Session:
+        session, name = self._session_service.find(tx, request), request.operation.name
+        info = None
+        if (session.kind == RESERVATION) is not (name == _RESERVATION_STOP):
+            kind = "a reservation" if session.kind == RESERVATION else "no reservation"
+            info = f"session {session.session_id} is {kind}: {name} does not stop it"
+        elif session.state not in STOPPABLE_STATES or cdrs.is_stored(tx, session.role, session.session_key):
+            info = f"session {session.session_id} is {session.state}: nothing is to be stopped"
+        if info is not None:
+            raise Refusal(StatusCodeValue.SESSION_INVALID, info)
+        evse_id: EvseID | None = getattr(request.message, "evse_id", None)
+        check_same_evse(session, evse_id)
+        event, body = f"{name} requested", None if _contains_pin(request.message) else request.body
+        sessions.add_event(tx, session.role, session.session_key, self._services.now(), event, body)
+        return session
+
+    def _complete(
+        self, tx: Transaction, session: Session, request: OperationRequest[Message], reply: StopReply
+    ) -> None:
+        now, role, key, body = self._services.now(), session.role, session.session_key, reply.response.body
+        sessions.update(tx, role, key, now, stop_digest=request.digest, stop_response=body)
+        sessions.add_event(tx, role, key, now, f"{request.operation.name} accepted", body)
+        if reply.exchange is not None:
+            self._services.recorder.insert(tx, reply.exchange)
+
+
+def _contains_pin(message: Message) -> bool:
+    """Whether a message must not be stored: of a PIN only a hash is stored (EMP-02, PIN security)."""
+    identification = getattr(message, "identification", None)
+    return identification is not None and identification.qr_code is not None and bool(identification.qr_code.pin)
