@@ -95,7 +95,9 @@ class PythonBackend:
             raise PeerProtocolError(self._name, f"failed at {operation.name}: {type(error).__name__}") from error
         if isinstance(response, Message):
             response = checked_answer(self._name, operation.name, response)
-        return _response_of(self._name, operation, response)
+        if isinstance(response, operation.response):
+            return response
+        return _refusal_of(self._name, operation, response)
 
 
 class HttpBackend:
@@ -128,13 +130,16 @@ class HttpBackend:
             message.to_json(),
             deadline=min(_MAX_DEADLINE_SECONDS, operation.deadline),
         )
-        return _response_of(self._endpoint.name, operation, reply.message)
+        if isinstance(reply.message, operation.response):
+            return reply.message
+        return _refusal_of(self._endpoint.name, operation, reply.message)
 
 
-def _response_of(backend: str, operation: Operation, response: object) -> Message:
-    """Return a response of the operation's own type; a refusal as an Acknowledgement keeps its code (RULES L2, D57)."""
-    if isinstance(response, operation.response):
-        return response
+def _refusal_of(backend: str, operation: Operation, response: object) -> Message:
+    """Return a refusal by an Acknowledgement as one of the operation's own type, with its code (RULES L2, D57).
+
+    Raises PeerProtocolError for anything else.
+    """
     if isinstance(response, Acknowledgement) and not response.result and operation.response in _AUTHORIZATIONS:
         code = response.status_code.code
         log.warning("backend.refused_by_acknowledgement", backend=backend, operation=operation.name, code=code)

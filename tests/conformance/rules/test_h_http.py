@@ -127,13 +127,13 @@ async def test_h2_a_csms_is_not_called_twice_after_a_crash(stopped):
         await stopped.a_peer.post(REMOTE_START, request)
     query(stopped, "a", "UPDATE sessions SET state = 'requested', start_response = NULL")
     async with stopped.running("a"):
-        assert (await stopped.a_peer.post(REMOTE_START, request)).code == "021"
+        assert (await stopped.a_peer.post(REMOTE_START, request)).code == "310"
     assert query(stopped, "a", "SELECT state FROM sessions") == [("uncertain",)]
     assert len(stopped.csms.starts) == 1
 
 
 async def test_h3_an_answer_with_result_false_is_a_refusal_though_it_is_http_200(pair):
-    """The EMP's backend refuses the record: it is a dead letter, not delivered."""
+    """The EMP's backend refuses the record: it is disputed, not accepted."""
     refused = Acknowledgement.from_json(b'{"Result": false, "StatusCode": {"Code": "400"}}')
 
     async def refuse(_record):
@@ -143,8 +143,7 @@ async def test_h3_an_answer_with_result_false_is_a_refusal_though_it_is_http_200
     pair.contracts.charge_detail_record = refuse
     session = (await pair.a.post(START, authorize_start())).json["SessionID"]
     await pair.a.post(CDR, cdr(session))
-    await eventually(lambda: query(pair, "b", "SELECT 1 FROM outbox WHERE state = 'dead'"))
-    assert query(pair, "b", "SELECT forwarded_at FROM cdrs") == [(None,)]
+    await eventually(lambda: query(pair, "b", "SELECT state, verdict_code FROM cdrs") == [("disputed", "400")])
 
 
 async def test_h3_not_authorized_is_an_answer(pair):
