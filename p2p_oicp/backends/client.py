@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from p2p_oicp.client import Endpoint, OicpClient, checked_answer
+from p2p_oicp.client import Endpoint, OicpClient, whole_answer
 from p2p_oicp.errors import OperationNotSupported, PeerError, PeerProtocolError, PeerTimeout
 from p2p_oicp.oicp import Acknowledgement, AuthorizationStart, AuthorizationStatus, AuthorizationStop, Message
 from p2p_oicp.oicp.operations import Operation, sender_party
@@ -94,7 +94,7 @@ class PythonBackend:
             log.exception("backend.failed", backend=self._name, operation=operation.name)
             raise PeerProtocolError(self._name, f"failed at {operation.name}: {type(error).__name__}") from error
         if isinstance(response, Message):
-            response = checked_answer(self._name, operation.name, response)
+            response = whole_answer(self._name, operation, response)
         if isinstance(response, operation.response):
             return response
         return _refusal_of(self._name, operation, response)

@@ -7,8 +7,8 @@ Overview
 
 In the order of a request
     `AuthenticatedPeerClient.call` → `crypto.RequestSigner.sign` → `HttpTransport.send` → `authenticate_response`
-    → `read_reply`, which completes what others leave out (``answers``). The reply carries the exchange to be recorded
-    as evidence (``crypto.exchange``), which the caller inserts in the transaction of what it decides
+    → `read_reply`, which completes what others leave out (``oicp.answers``). The reply carries the exchange to be
+    recorded as evidence (``crypto.exchange``), which the caller inserts in the transaction of what it decides
     (``peering.evidence_recorder``).
 
 Invariants
@@ -26,7 +26,6 @@ Where to read next
 
 from __future__ import annotations
 
-from p2p_oicp.client.answers import UnconfirmedAcknowledgement, checked_answer, is_indeterminate
 from p2p_oicp.client.bodies import BodyError, BodyProblem, BoundedDecompressor
 from p2p_oicp.client.oicp_client import Endpoint, OicpClient
 from p2p_oicp.client.peer_client import RECIPIENT_HEADER, AuthenticatedPeerClient, PeerClient
@@ -36,6 +35,7 @@ from p2p_oicp.client.replies import (
     HttpResponse,
     OicpReply,
     read_reply,
+    whole_answer,
 )
 from p2p_oicp.client.transport import HttpTransport, OutboundRequest
 
@@ -54,8 +54,6 @@ __all__ = [
     "OicpReply",
     "OutboundRequest",
     "PeerClient",
-    "UnconfirmedAcknowledgement",
-    "checked_answer",
-    "is_indeterminate",
     "read_reply",
+    "whole_answer",
 ]

@@ -5,15 +5,15 @@ In the order of a response: `authenticate_response` (who signed it), `raise_for_
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 import orjson
+import structlog
 
-from p2p_oicp.client.answers import checked_answer, complete_answer
 from p2p_oicp.crypto import RequestSigner, SignedResponseParts
 from p2p_oicp.crypto.exchange import PreparedExchange
 from p2p_oicp.errors import (
@@ -29,6 +29,7 @@ from p2p_oicp.errors import (
 )
 from p2p_oicp.oicp import (
     Acknowledgement,
+    Finding,
     InvalidMessage,
     Message,
     Operation,
@@ -36,8 +37,11 @@ from p2p_oicp.oicp import (
     read_records,
     response_model,
 )
+from p2p_oicp.oicp.answers import ContradictoryAnswer, complete_answer, is_whole
 from p2p_oicp.oicp.message import as_utf8, in_upper_case
 from p2p_oicp.oicp.record_reader import has_records
+
+log = structlog.get_logger(__name__)
 
 #: A node states with this response header (value ``proven``) that it has authenticated us.
 IDENTITY_CONFIRMED_HEADER = "P2P-Identity"
@@ -208,16 +212,28 @@ def _parse_response(peer: str, operation: Operation, body: bytes) -> Message:
         if operation.paged and model is operation.response:
             return read_records(model, body).envelope
         message = _parse_unpaged(model, body)
-        return checked_answer(peer, operation.name, message, message.field_findings)
     except InvalidMessage as exc:
         return _complete(peer, operation, model, body) or _parse_acknowledgement(peer, operation, body, exc)
+    return whole_answer(peer, operation, message, message.field_findings)
 
 
-def _complete(peer: str, operation: Operation, model: type[Message], body: bytes) -> Message | None:
+def whole_answer(sender: str, operation: Operation, message: Message, findings: Iterable[Finding] = ()) -> Message:
+    """Return an answer as it goes out (`oicp.answers`): itself, if it is whole; raises PeerProtocolError."""
+    if is_whole(message, findings):
+        return message
+    return _complete(sender, operation, type(message), message.to_json()) or message
+
+
+def _complete(sender: str, operation: Operation, model: type[Message], body: bytes) -> Message | None:
     try:
-        return complete_answer(peer, operation.name, model, body)
+        answer = complete_answer(model, body)
+    except ContradictoryAnswer as error:
+        raise PeerProtocolError(sender, str(error)) from error
     except InvalidMessage:
         return None
+    if answer is not None and answer.deviation is not None:
+        log.warning("oicp.answer_deviates", sender=sender, operation=operation.name, answer=answer.deviation)
+    return None if answer is None else answer.message
 
 
 def _parse_unpaged(model: type[Message], body: bytes) -> Message:
@@ -237,7 +253,7 @@ def _parse_acknowledgement(peer: str, operation: Operation, body: bytes, cause: 
         message = None
     if message is None or (message.status_code.code == StatusCodeValue.SUCCESS and not message.result):
         raise PeerProtocolError(peer, _truncate(f"the response is not OICP: {cause}")) from cause
-    return checked_answer(peer, operation.name, message, message.field_findings)
+    return whole_answer(peer, operation, message, message.field_findings)
 
 
 def _parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:

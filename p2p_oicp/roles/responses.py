@@ -16,9 +16,9 @@ import msgspec
 import orjson
 from msgspec.structs import replace
 
-from p2p_oicp.client import is_indeterminate
 from p2p_oicp.errors import PeerBusy, PeerError, PeerRejected, PeerUnreachable, Refusal
 from p2p_oicp.oicp import Acknowledgement, Message, SessionID, StatusCodeValue
+from p2p_oicp.oicp.answers import is_indeterminate
 from p2p_oicp.oicp.enums import INDETERMINATE_CODES
 from p2p_oicp.oicp.findings import SIMILAR_NAME
 from p2p_oicp.oicp.operations import Operation, Party

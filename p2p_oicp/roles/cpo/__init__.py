@@ -6,6 +6,7 @@ from p2p_oicp.backends import Backend
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.roles.context import HandlerRegistry, Services
 from p2p_oicp.roles.cpo.authorization import CpoAuthorizationHandler
+from p2p_oicp.roles.cpo.authorize_stop import CpoAuthorizeStopHandler
 from p2p_oicp.roles.cpo.remote import CpoRemoteHandler
 from p2p_oicp.roles.datasets.handlers import dataset_handlers
 from p2p_oicp.roles.lost_sessions import LostSessions
@@ -34,7 +35,7 @@ class CpoRole(HandlerRegistry):
         super().__init__(
             {
                 "AuthorizeStart": authorization.authorize_start,
-                "AuthorizeStop": authorization.authorize_stop,
+                "AuthorizeStop": CpoAuthorizeStopHandler(services, session_service).authorize_stop,
                 "AuthorizeRemoteStart": remote.authorize_remote_start,
                 "AuthorizeRemoteStop": remote.authorize_remote_stop,
                 "AuthorizeRemoteReservationStart": remote.authorize_remote_reservation_start,

@@ -5,9 +5,10 @@ import json
 import pytest
 import structlog
 
-from p2p_oicp.client import is_indeterminate, read_reply
+from p2p_oicp.client import read_reply
 from p2p_oicp.client.replies import HttpResponse
 from p2p_oicp.errors import PeerProtocolError
+from p2p_oicp.oicp.answers import is_indeterminate
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 
 

@@ -9,38 +9,30 @@ false     000, none      no answer       false, 310            uncertain
 no, absent 001 002 021 310 no answer     false, that code      uncertain
 no, absent any other     no              false, the code       refused
 true      any other      a contradiction false, 310            uncertain
-absent    none           no answer       `PeerProtocolError`   uncertain
+absent    none           no answer       nothing is read       uncertain
 ========= ============== =============== ===================== =========
 
 Of an authorization, Authorized with 000 or no code is a yes, and NotAuthorized with any code a no; everything else is
-no answer. Every answer that is not as documented is logged. ``validate`` judges such messages, the node copes.
+no answer. ``validate`` judges such messages, the node copes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import orjson
-import structlog
 
-from p2p_oicp.errors import PeerProtocolError
-from p2p_oicp.oicp import (
-    Acknowledgement,
-    AuthorizationStart,
-    AuthorizationStatus,
-    AuthorizationStop,
-    Finding,
-    Message,
-    StatusCodeValue,
-)
-from p2p_oicp.oicp.enums import INDETERMINATE_CODES
-from p2p_oicp.oicp.message import JSON_ERRORS
+from p2p_oicp.errors import MessageError
+from p2p_oicp.oicp.charging import AuthorizationStart, AuthorizationStop
+from p2p_oicp.oicp.common import Acknowledgement
+from p2p_oicp.oicp.enums import INDETERMINATE_CODES, AuthorizationStatus, StatusCodeValue
+from p2p_oicp.oicp.findings import Finding
+from p2p_oicp.oicp.message import JSON_ERRORS, Message
 
 M = TypeVar("M", bound=Message)
-
-log = structlog.get_logger(__name__)
+M_co = TypeVar("M_co", bound=Message, covariant=True)
 
 _SUCCESS, _NO_ANSWER = str(StatusCodeValue.SUCCESS), str(StatusCodeValue.PARTNER_DID_NOT_RESPOND)
 _BOOLEANS = MappingProxyType({"true": True, "false": False})
@@ -57,37 +49,42 @@ def is_indeterminate(answer: Acknowledgement) -> bool:
     return isinstance(answer, UnconfirmedAcknowledgement) or str(answer.status_code.code) in INDETERMINATE_CODES
 
 
-def checked_answer(sender: str, operation: str, message: Message, findings: Iterable[Finding] = ()) -> Message:
-    """Return a message as it goes out: itself, if it is whole and does not contradict itself.
+class ContradictoryAnswer(MessageError):
+    """An authorization that is a yes and a no; it counts as no answer."""
 
-    ``findings`` are those on what was received. Raises PeerProtocolError as `complete_answer` does.
-    """
+
+class WholeAnswer(NamedTuple, Generic[M_co]):
+    """An answer as it goes out; ``deviation`` tells how the received one differs in its meaning, None: not at all."""
+
+    message: M_co
+    deviation: str | None = None
+
+
+def is_whole(message: Message, findings: Iterable[Finding] = ()) -> bool:
+    """Return whether an answer goes out as it came; ``findings`` are those on what was received."""
     is_success = getattr(getattr(message, "status_code", None), "code", None) == _SUCCESS
     if isinstance(message, Acknowledgement):
-        is_whole = message.result is is_success
+        is_consistent = message.result is is_success
     elif isinstance(message, _AUTHORIZATIONS):
-        is_whole = (message.authorization_status == AuthorizationStatus.AUTHORIZED) is is_success
+        is_consistent = (message.authorization_status == AuthorizationStatus.AUTHORIZED) is is_success
     else:
-        return message
-    if is_whole and not any(finding.pointer in _DECISIVE_MEMBERS for finding in findings):
-        return message
-    return complete_answer(sender, operation, type(message), message.to_json()) or message
+        return True
+    return is_consistent and not any(finding.pointer in _DECISIVE_MEMBERS for finding in findings)
 
 
-def complete_answer(sender: str, operation: str, model: type[Message], body: bytes) -> Message | None:
+def complete_answer(model: type[Message], body: bytes) -> WholeAnswer[Message] | None:
     """Return an acknowledgement or authorization as it goes out, completed as the table above says.
 
     Args:
-        sender: who has answered, for errors and the log.
-        operation: what was asked, for the log.
         model: the type of the answer.
         body: the answer as received.
 
     Returns:
-        The message; None where ``body`` is no JSON object, or no answer of this type.
+        None where ``body`` is no JSON object, or no answer of this type.
 
     Raises:
-        PeerProtocolError: it is no answer at all, or an authorization that contradicts itself.
+        ContradictoryAnswer: an authorization contradicts itself.
+        InvalidMessage: another member makes it unusable.
     """
     try:
         members = orjson.loads(body)
@@ -96,11 +93,11 @@ def complete_answer(sender: str, operation: str, model: type[Message], body: byt
     if not isinstance(members, dict):
         return None
     if issubclass(model, Acknowledgement):
-        return _complete_acknowledgement(sender, operation, members)
-    return _complete_authorization(sender, operation, model, members) if issubclass(model, _AUTHORIZATIONS) else None
+        return _complete_acknowledgement(members)
+    return _complete_authorization(model, members) if issubclass(model, _AUTHORIZATIONS) else None
 
 
-def _complete_acknowledgement(sender: str, operation: str, members: dict[str, object]) -> Acknowledgement | None:
+def _complete_acknowledgement(members: dict[str, object]) -> WholeAnswer[Acknowledgement] | None:
     received, raw_code, code = members.get("Result"), _raw_code(members), _code(members)
     result = received if isinstance(received, bool) else _BOOLEANS.get(str(received).lower())
     if result is None and code is None:
@@ -115,29 +112,23 @@ def _complete_acknowledgement(sender: str, operation: str, members: dict[str, ob
         outcome = (False, _NO_ANSWER)
     elif code == _SUCCESS:
         model, outcome = UnconfirmedAcknowledgement, (True, _SUCCESS)
-    if not isinstance(received, bool) or outcome != (received, raw_code):
-        log.warning("oicp.answer_deviates", sender=sender, operation=operation, answer=answer, read_as=outcome)
+    is_as_received = isinstance(received, bool) and outcome == (received, raw_code)
     members["Result"] = outcome[0]
-    return _with_code(model, members, outcome[1])
+    return WholeAnswer(_with_code(model, members, outcome[1]), None if is_as_received else answer)
 
 
-def _complete_authorization(
-    sender: str, operation: str, model: type[Message], members: dict[str, object]
-) -> Message | None:
+def _complete_authorization(model: type[Message], members: dict[str, object]) -> WholeAnswer[Message] | None:
     status, code = members.get("AuthorizationStatus"), _code(members)
     if status == AuthorizationStatus.NOT_AUTHORIZED:
         read_as = str(StatusCodeValue.NO_POSITIVE_AUTHENTICATION) if code in {None, _SUCCESS} else str(code)
     elif status == AuthorizationStatus.AUTHORIZED and code in {None, _SUCCESS}:
         read_as = _SUCCESS
     elif status == AuthorizationStatus.AUTHORIZED:
-        raise PeerProtocolError(sender, f"contradictory answer: {status} with {code}")
+        raise ContradictoryAnswer(f"contradictory answer: {status} with {code}")
     else:
         return None
-    if read_as != _raw_code(members):
-        log.warning(
-            "oicp.answer_deviates", sender=sender, operation=operation, answer=f"{status} with {code}", read_as=read_as
-        )
-    return _with_code(model, members, read_as)
+    deviation = None if read_as == _raw_code(members) else f"{status} with {code or 'no code'}"
+    return WholeAnswer(_with_code(model, members, read_as), deviation)
 
 
 def _code(members: Mapping[str, object]) -> str | None:
