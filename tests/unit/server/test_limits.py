@@ -35,7 +35,7 @@ class HeldRequests:
             return 0
         problem = task.exception()
         assert isinstance(problem, HttpError)
-        assert problem.headers == {"Retry-After": "1"}
+        assert problem.headers == {"Retry-After": "1", "P2P-Not-Processed": "1"}
         return problem.http_status
 
     async def _answered(self, path: str, ticket: AdmissionTicket, size: int) -> None:
