@@ -8,7 +8,7 @@ import io
 import json
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -241,6 +241,11 @@ class LedgerContracts(Backend):
         reply = await self.send(messages.REMOTE_START, body)
         self.started.append((evse, reply))
         return reply
+
+    def copies_beyond(self, received: Mapping[str, int], allowed: Mapping[str, int]) -> list[str]:
+        """Return the sessions, in lower case, of which more CDRs have come since than one, or so many again."""
+        counts = {session.lower(): len(bodies) for session, bodies in self.records.items()}
+        return [key for key, count in counts.items() if count > received.get(key, 1) + allowed.get(key, 0)]
 
     async def pull(self) -> dict[str, str]:
         """Return all statuses of the node."""

@@ -12,13 +12,14 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from p2p_oicp.simulator import NodeProcess
 from tests.chaos import proxy
 from tests.chaos.datasets import LARGE_PUSH_RECORDS, PushedDataset
 from tests.chaos.ledger import Balance
+from tests.chaos.restores import RESTORE_ACTIONS, RestoreAction
 from tests.chaos.testbed import SECURE, Testbed, start_testbed
 
 MAX_ROUND_SECONDS = 60.0
@@ -90,6 +91,7 @@ FAULT_ACTIONS: dict[str, FaultAction] = {
     "restart": restart_node,
     "kill-line": kill_while_disturbed,
 }
+ALL_ACTIONS = [*FAULT_ACTIONS, *RESTORE_ACTIONS]
 
 
 async def _crash(testbed: Testbed, node: NodeProcess) -> None:
@@ -105,19 +107,39 @@ async def run_round(testbed: Testbed, fault_action: FaultAction, *, large: bool 
     ``large`` begins with a push of some thousand EVSEs.
     """
     async with asyncio.timeout(MAX_ROUND_SECONDS):
-        app = asyncio.create_task(_start_remote_sessions(testbed))
-        stop = asyncio.Event()
-        driving = asyncio.gather(
-            testbed.csms.charge_until(stop), *(_push_until(each, stop, large=large) for each in testbed.datasets)
-        )
-        await fault_action(testbed)
-        await asyncio.sleep(0.1)
-        stop.set()
-        await driving
-        app.cancel()
-        await asyncio.gather(app, return_exceptions=True)
-        await testbed.csms.finish_remote()
+        await _run_load(testbed, fault_action, large=large, pushed=testbed.datasets)
     return await testbed.check_ledger(within=30.0)
+
+
+async def run_restore_round(testbed: Testbed, action: RestoreAction) -> Balance:
+    """Run sessions while nodes are restored, or refused; return the comparison after the companies have reacted."""
+    received = {session.lower(): len(bodies) for session, bodies in testbed.contracts.records.items()}
+    testbed.restores.allowed_copies.clear()
+    async with asyncio.timeout(MAX_ROUND_SECONDS):
+        await _run_load(testbed, action.start, large=False, pushed=())
+        await action.finish(testbed)
+    balance = await testbed.check_ledger(within=30.0)
+    if action is not RESTORE_ACTIONS["refusing-backend"]:  # there a crash may repeat a delivery
+        repeated = testbed.contracts.copies_beyond(received, testbed.restores.allowed_copies)
+        assert not repeated, f"delivered again to the backend without need: {repeated[:3]}"
+    return balance
+
+
+async def _run_load(
+    testbed: Testbed, fault_action: FaultAction, *, large: bool, pushed: Iterable[PushedDataset]
+) -> None:
+    app = asyncio.create_task(_start_remote_sessions(testbed))
+    stop = asyncio.Event()
+    driving = asyncio.gather(
+        testbed.csms.charge_until(stop), *(_push_until(each, stop, large=large) for each in pushed)
+    )
+    await fault_action(testbed)
+    await asyncio.sleep(0.1)
+    stop.set()
+    await driving
+    app.cancel()
+    await asyncio.gather(app, return_exceptions=True)
+    await testbed.csms.finish_remote()
 
 
 async def _push_until(datasets: PushedDataset, until: asyncio.Event, *, large: bool) -> None:
@@ -144,30 +166,32 @@ async def run_rounds(rounds: int, seed: int, mix: list[str], folder: Path, secur
             name = testbed.rng.choice(mix)
             start = time.monotonic()
             try:
-                balance = await run_round(
-                    testbed, FAULT_ACTIONS[name], large=testbed.rng.random() < LARGE_PUSH_PROBABILITY
-                )
+                balance = await _run_one(testbed, name)
             except (AssertionError, TimeoutError) as error:
                 print(
                     f"round {number}, {name}: ledgers and databases differ (seed {seed}): {error!r} {testbed.balance}"
                 )
                 print(f"logs and databases: {folder}")
                 return 1
-            print(f"round {number:3} {name:9} {time.monotonic() - start:5.1f} s  {balance}", flush=True)
+            print(f"round {number:3} {name:16} {time.monotonic() - start:5.1f} s  {balance}", flush=True)
     return 0
+
+
+async def _run_one(testbed: Testbed, name: str) -> Balance:
+    if name in RESTORE_ACTIONS:
+        return await run_restore_round(testbed, RESTORE_ACTIONS[name])
+    return await run_round(testbed, FAULT_ACTIONS[name], large=testbed.rng.random() < LARGE_PUSH_PROBABILITY)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Faults under load; ledgers and databases must agree.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--mix", default="kill", help=f"of {', '.join(FAULT_ACTIONS)}, or all; names separated by commas"
-    )
+    parser.add_argument("--mix", default="kill", help=f"of {', '.join(ALL_ACTIONS)}, or all; names separated by commas")
     parser.add_argument("--secure", choices=SECURE, default="none", help="how the nodes authenticate to each other")
     parser.add_argument("--keep", type=Path, help="folder for databases and logs; otherwise a temporary one")
     options = parser.parse_args()
-    mix = list(FAULT_ACTIONS) if options.mix == "all" else options.mix.split(",")
+    mix = ALL_ACTIONS if options.mix == "all" else options.mix.split(",")
     folder = options.keep or Path(tempfile.mkdtemp(prefix="p2p-oicp-faults-"))
     sys.exit(asyncio.run(run_rounds(options.rounds, options.seed, mix, folder, options.secure)))
 

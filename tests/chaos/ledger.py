@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,25 @@ from p2p_oicp.storage.datasets.models import OWN, DatasetKind
 from tests.chaos.backends import LedgerContracts, LedgerCsms
 from tests.chaos.datasets import PushedDataset
 from tests.support.database import execute, read
+
+
+@dataclass
+class Restores:
+    """What restores of the nodes have lost and repeated; sessions by their lower-case ids where keys are compared.
+
+    Attributes:
+        sessions: those that were open, whose notifications may be lost or come again.
+        allowed_copies: how many copies of a CDR more than one the EMP's backend may have received.
+        to_send_again: the CDRs that the restored database of the CPO's node does not have.
+        lost: those of them that the database of the EMP's node does not have, either.
+        lost_count: how many of these the EMP's backend does not have, and the CSMS did not send again, in all rounds.
+    """
+
+    sessions: set[str] = field(default_factory=set)
+    allowed_copies: Counter[str] = field(default_factory=Counter)
+    to_send_again: dict[str, bytes] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
+    lost_count: int = 0
 
 
 @dataclass
@@ -26,6 +46,8 @@ class Balance:
     repeated: int = 0
     dead: int = 0
     waiting: int = 0
+    unconfirmed: int = 0
+    lost_with_database: int = 0
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -36,7 +58,8 @@ class Balance:
         counts = (
             f"sessions {self.sessions}, CDRs acknowledged {self.records}, lost {self.lost}, "
             f"different copies {self.duplicated}, "
-            f"delivered again to the backend {self.repeated}, dead letters {self.dead}, waiting {self.waiting}"
+            f"delivered again to the backend {self.repeated}, dead letters {self.dead}, waiting {self.waiting}, "
+            f"unconfirmed {self.unconfirmed}, lost with a database and not sent again {self.lost_with_database}"
         )
         return "\n  ".join([counts, *self.faults[:20]])
 
@@ -79,7 +102,9 @@ def stored_cdrs(file: Path, role: str) -> dict[str, bytes]:
     return dict(read(file, f"SELECT session_key, body FROM cdrs WHERE role = '{role}'"))
 
 
-def compare(csms: LedgerCsms, contracts: LedgerContracts, cpo: NodeProcess, emp: NodeProcess) -> Balance:
+def compare(
+    csms: LedgerCsms, contracts: LedgerContracts, cpo: NodeProcess, emp: NodeProcess, restores: Restores
+) -> Balance:
     """Compare both ledgers and both databases as they are now; `compare_until_even` compares datasets, too."""
     acknowledged = {session.lower(): body for session, body in csms.records.items()}
     datasets = {session.lower(): bodies for session, bodies in contracts.records.items()}
@@ -90,6 +115,8 @@ def compare(csms: LedgerCsms, contracts: LedgerContracts, cpo: NodeProcess, emp:
         repeated=sum(len(bodies) - 1 for bodies in datasets.values()),
         dead=_count_messages(cpo, "dead") + _count_messages(emp, "dead"),
         waiting=_count_messages(cpo, "waiting") + _count_messages(emp, "waiting"),
+        unconfirmed=rows(emp, "SELECT count(*) FROM cdrs WHERE unconfirmed = 1")[0][0],
+        lost_with_database=restores.lost_count,
     )
     lost = {key for key in acknowledged if key not in datasets}
     duplicated = {key for key, bodies in datasets.items() if len(set(bodies)) > 1}
@@ -101,7 +128,7 @@ def compare(csms: LedgerCsms, contracts: LedgerContracts, cpo: NodeProcess, emp:
     balance.faults += _differences(
         "the EMP node's store", at_emp, "its backend's ledger", {k: v[0] for k, v in datasets.items()}
     )
-    balance.faults += _notifications(csms, contracts)
+    balance.faults += _notifications(csms, contracts, restores.sessions)
     balance.faults += _unsettled(cpo, "cpo", at_cpo) + _unsettled(emp, "emp", at_emp)
     balance.faults += [f"{balance.dead} dead letters"] * bool(balance.dead)
     balance.faults += [f"{balance.waiting} messages still wait"] * bool(balance.waiting)
@@ -129,10 +156,12 @@ def _differences(left_name: str, left: dict[str, bytes], right_name: str, right:
     ]
 
 
-def _notifications(csms: LedgerCsms, contracts: LedgerContracts) -> list[str]:
+def _notifications(csms: LedgerCsms, contracts: LedgerContracts, restored: set[str]) -> list[str]:
     """Check that each acknowledged notification arrived, in order; a Progress may be superseded by a newer one."""
     faults = []
     for session, sent in csms.notified.items():
+        if session in restored:
+            continue
         datasets = list(dict.fromkeys(contracts.notified.get(session, [])))
         missing = [body for body in sent if body not in datasets and b'"Progress"' not in body]
         if missing:
@@ -143,10 +172,16 @@ def _notifications(csms: LedgerCsms, contracts: LedgerContracts) -> list[str]:
 
 
 def _unsettled(node: NodeProcess, role: str, records: dict[str, bytes]) -> list[str]:
+    accepted = {
+        row[0] for row in rows(node, f"SELECT session_key FROM cdrs WHERE role = '{role}' AND state = 'accepted'")
+    }
     settled = {
         row[0] for row in rows(node, f"SELECT session_key FROM sessions WHERE role = '{role}' AND state = 'settled'")
     }
-    return _describe(f"sessions of {role} that have a record and are not settled", records.keys() - settled)
+    return [
+        *_describe(f"sessions of {role} that have a record and are not settled", records.keys() - settled),
+        *_describe(f"records of {role} that are not accepted", records.keys() - accepted),
+    ]
 
 
 async def differences(
@@ -164,13 +199,14 @@ async def compare_until_even(
     datasets: Iterable[PushedDataset],
     cpo: NodeProcess,
     emp: NodeProcess,
+    restores: Restores,
     *,
     within: float = 20.0,
 ) -> Balance:
     """Return the comparison once it is even, datasets included, or as it is after ``within`` seconds."""
     until = time.monotonic() + within
     while True:
-        balance = compare(csms, contracts, cpo, emp)
+        balance = compare(csms, contracts, cpo, emp, restores)
         if balance.is_even:
             balance.faults += await differences(csms, contracts, datasets, cpo, emp)
         if balance.is_even or time.monotonic() > until:

@@ -39,6 +39,7 @@ class Testbed:
     rng: random.Random
     http: aiohttp.ClientSession
     balance: ledger.Balance = field(default_factory=ledger.Balance)
+    restores: ledger.Restores = field(default_factory=ledger.Restores)
     peak_megabytes: float = 0.0
     baseline_memory: dict[str, int] = field(default_factory=dict)
 
@@ -53,7 +54,7 @@ class Testbed:
     async def check_ledger(self, within: float = 20.0) -> ledger.Balance:
         """Fail unless ledgers and databases agree within some seconds."""
         self.balance = await ledger.compare_until_even(
-            self.csms, self.contracts, self.datasets, self.a, self.b, within=within
+            self.csms, self.contracts, self.datasets, self.a, self.b, self.restores, within=within
         )
         assert self.balance.is_even, self.balance
         assert not self.csms.refused, self.csms.refused[:5]
