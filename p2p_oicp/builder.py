@@ -309,7 +309,8 @@ def build_peer_app(components: NodeComponents, hello: HelloHandler) -> RequestRo
         recorder=peering.evidence.recorder,
     )
     export = SessionExport(components.services, components.store_epochs, peering.evidence)
-    sessions = SessionExportHandler(components.authenticator, export, VerdictService(components.services))
+    verdicts = VerdictService(components.services, components.store_epochs)
+    sessions = SessionExportHandler(components.authenticator, export, verdicts)
     pairing = PairingHandler(pipeline, authenticator=components.authenticator, peering=peering)
     return RequestRouter(pipeline, node_routes(pipeline, hello, sessions, pairing))
 

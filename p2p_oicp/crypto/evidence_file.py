@@ -15,13 +15,13 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from p2p_oicp.crypto.exchange import session_of
+from p2p_oicp.crypto.exchange import OPENING_OPERATIONS, is_agreement, session_ids, session_of
 from p2p_oicp.crypto.http_signatures import (
     SignedRequestParts,
     SignedResponseParts,
@@ -31,7 +31,7 @@ from p2p_oicp.crypto.http_signatures import (
 from p2p_oicp.crypto.keys import PrivateKey, PublicKey
 from p2p_oicp.errors import VerificationError, reason_of
 from p2p_oicp.oicp import OperatorID, ProviderID, SessionID
-from p2p_oicp.oicp.operations import BASE_PATH, Party, find
+from p2p_oicp.oicp.operations import BASE_PATH, OPERATION_BY_NAME, Party, find
 
 # A prefix of the signed bytes: a signature for one purpose must be none for another.
 _SIGNATURE_CONTEXT = b"p2p-oicp evidence v1\n"
@@ -54,6 +54,7 @@ class SignedStatement:
         signed_at: When, by the signer's own clock, in seconds since the epoch.
         description: What it is, for people.
         body: The signed body.
+        operation: The name of the operation, by the signed path and body.
         sender: The party that a request speaks for, by its path; None in a response.
     """
 
@@ -62,6 +63,7 @@ class SignedStatement:
     signed_at: int
     description: str
     body: bytes
+    operation: str
     sender: OperatorID | ProviderID | None = None
 
 
@@ -140,6 +142,34 @@ def read_evidence(file: bytes) -> Evidence:
         raise VerificationError(f"this is no evidence file: {reason_of(exc)}") from exc
 
 
+def is_agreed_by(evidence: Evidence, key_ids: Collection[str], role: str, session_id: SessionID) -> bool:
+    """Return whether one of these keys has signed, as CPO or EMP, that a session was started or paid for.
+
+    That is the start or the CDR of the session, in an exchange that was no refusal. What the key has signed has to name
+    the session itself: everything else is as the other side likes it. Only an AuthorizeStart may have been answered
+    with another SessionID, for an EMP that invents a session invents a debt of its own.
+    """
+    return any(
+        session_id.key in {SessionID(text).key for text in session_ids(*_agreeing_bodies(request, response, role))}
+        for request, response in zip(evidence.statements[::2], evidence.statements[1::2], strict=True)
+        if (request if _is_sender(role, request.operation) else response).key.key_id in key_ids
+        and is_agreement(decode_body(response.body) or b"")
+    )
+
+
+def _is_sender(role: str, operation: str) -> bool:
+    return OPERATION_BY_NAME[operation].sender == role.upper()
+
+
+def _agreeing_bodies(request: SignedStatement, response: SignedStatement, role: str) -> list[bytes]:
+    operation, own = request.operation, []
+    if operation in OPENING_OPERATIONS or operation == "ChargeDetailRecord":
+        own = [request] if _is_sender(role, operation) else [response]
+    if operation == "AuthorizeStart" and role == "cpo":
+        own.append(response)
+    return [decode_body(statement.body) or b"" for statement in own]
+
+
 def _verify_exchanges(
     exchanges: list[dict[str, Any]], keys_by_id: Mapping[str, PublicKey], session_id: str
 ) -> tuple[tuple[SignedStatement, ...], tuple[str, ...]]:
@@ -183,11 +213,11 @@ def _verify_exchange(
     operation, sender = _check_content(exchange["operation"], request, response_body, session_id)
     description = f"{operation}: {request.method} {request.authority}{request.path}"
     response_description = f"its response, HTTP {response.status}"
+    key, created = request_signature.key, request_signature.created
+    response_key, responded_at = response_signature.key, response_signature.created
     return (
-        SignedStatement(number, request_signature.key, request_signature.created, description, request.body, sender),
-        SignedStatement(
-            number + 1, response_signature.key, response_signature.created, response_description, response.body
-        ),
+        SignedStatement(number, key, created, description, request.body, operation, sender),
+        SignedStatement(number + 1, response_key, responded_at, response_description, response.body, operation),
     )
 
 

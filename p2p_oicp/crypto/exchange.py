@@ -38,8 +38,10 @@ RECORDED_OPERATIONS = frozenset(
 )
 
 
-# The responder of these may answer with another SessionID, which then is the session's.
-_OPENING_OPERATIONS = frozenset({"AuthorizeStart", "AuthorizeRemoteStart", "AuthorizeRemoteReservationStart"})
+#: The responder of these may answer with another SessionID, which then is the session's.
+OPENING_OPERATIONS = frozenset({"AuthorizeStart", "AuthorizeRemoteStart", "AuthorizeRemoteReservationStart"})
+#: The member that a node adds to the Acknowledgement of a CDR that it has stored.
+NODE_MEMBER = "P2P"
 
 
 class _SessionReference(msgspec.Struct, rename={"session_id": "SessionID"}):
@@ -138,7 +140,7 @@ def prepare_exchange(
 
 def session_of(operation: str, request_body: bytes, response_body: bytes) -> str | None:
     """Return the SessionID of the session that an exchange belongs to, as sent; bodies are without content coding."""
-    bodies = (response_body, request_body) if operation in _OPENING_OPERATIONS else (request_body, response_body)
+    bodies = (response_body, request_body) if operation in OPENING_OPERATIONS else (request_body, response_body)
     return next((session_id for body in bodies if (session_id := _session_id(body)) is not None), None)
 
 
@@ -158,14 +160,17 @@ def session_ids(*bodies: bytes) -> list[str]:
 
 
 def is_agreement(response: bytes) -> bool:
-    """Return whether the body of an OICP response is no refusal."""
+    """Return whether the body of an OICP response is no refusal, and no doubt of the session (``unconfirmed``)."""
     try:
         members = orjson.loads(response)
     except orjson.JSONDecodeError:
         return False
-    return isinstance(members, dict) and (
-        members.get("Result") is True or members.get("AuthorizationStatus") == "Authorized"
-    )
+    if not isinstance(members, dict):
+        return False
+    extension = members.get(NODE_MEMBER)
+    is_doubted = isinstance(extension, dict) and extension.get("unconfirmed") is True
+    is_positive = members.get("Result") is True or members.get("AuthorizationStatus") == "Authorized"
+    return is_positive and not is_doubted
 
 
 def _session_id(body: bytes) -> str | None:

@@ -11,7 +11,7 @@ and for a message of a session that a restored database does not have.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -56,6 +56,7 @@ class SessionStatus(msgspec.Struct, frozen=True, rename="pascal"):
         gaps: of an unknown one: the times of which the node's databases have lost messages.
         store_created_at: of an unknown one: when its present database was, in seconds since the epoch.
         evidence: an evidence file with its signed exchanges, if it was asked for and is there.
+        hello: what the node says of its databases in hello, if it does not know the session for sure.
     """
 
     state: str = msgspec.field(name="state")
@@ -74,6 +75,7 @@ class SessionStatus(msgspec.Struct, frozen=True, rename="pascal"):
     gaps: tuple[tuple[float, float], ...] = ()
     store_created_at: float = 0.0
     evidence: str | None = None
+    hello: dict[str, Any] | None = None
 
     @property
     def is_known(self) -> bool:

@@ -10,6 +10,7 @@ message at a time. Both are persisted in the transaction that records the attemp
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -48,8 +49,8 @@ class DeliveryTarget(Protocol):
     def on_dead(self, tx: Transaction, message: OutboxMessage, error: PeerRejected, now: float) -> None:
         """Apply the effect of a refusal for good, in the transaction that makes the message a dead letter."""
 
-    def on_committed(self, message: OutboxMessage) -> None:
-        """Learn that such a transaction is committed."""
+    def on_ended(self, message: OutboxMessage) -> None:
+        """Learn that such a transaction is committed, or has failed."""
 
 
 class OutboxDispatcher:
@@ -130,8 +131,7 @@ class OutboxDispatcher:
         except PeerError as error:
             if isinstance(error, PeerRejected) and not _is_missing_endpoint(error):
                 bound_log.warning("outbox.dead_lettered", error=str(error), code=error.code)
-                await self._store.write(partial(self._mark_dead, message=message, error=error))
-                self._target.on_committed(message)
+                await self._end(message, partial(self._mark_dead, message=message, error=error))
                 return
             bound_log.info("delivery.retry_scheduled", error=str(error), attempts=message.attempts + 1)
             await self._store.write(partial(self._reschedule, message=message, error=error))
@@ -143,8 +143,13 @@ class OutboxDispatcher:
             await self._store.write(partial(self._reschedule, message=message, error=failure))
         else:
             bound_log.info("outbox.delivered", attempts=message.attempts + 1)
-            await self._store.write(lambda tx: self._mark_delivered(tx, message, verdict))
-            self._target.on_committed(message)
+            await self._end(message, lambda tx: self._mark_delivered(tx, message, verdict))
+
+    async def _end(self, message: OutboxMessage, job: Callable[[Transaction], None]) -> None:
+        try:
+            await self._store.write(job)
+        finally:
+            self._target.on_ended(message)
 
     def _mark_delivered(self, tx: Transaction, message: OutboxMessage, verdict: Verdict | None) -> None:
         now = self._clock.time()

@@ -105,6 +105,12 @@ class StoreEpochs:
         await offload(self._record_in_file, peer, named)
         self.hello_received.set()
 
+    async def record_answer(self, peer: Peer, members: Mapping[str, Any], wakeups: WakeupRegistry) -> None:
+        """Record what a peer says of its databases beside an answer, if its hello has not come yet."""
+        epoch_id = members.get("epoch")
+        if _is_epoch_id(epoch_id) and epoch_id != peer_state.peer_epoch_now(self._store, peer.id):
+            await self.record_hello(peer, members, wakeups)
+
     def _record(self, tx: Transaction, peer: Peer, named: list[PeerEpoch], extensions: Iterable[str]) -> bool:
         peer_state.set_extensions(tx, peer.id, extensions)
         if not named:

@@ -13,12 +13,10 @@ import structlog
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.crypto import KeyRing, SignedRequestParts, SignedResponseParts
-from p2p_oicp.crypto.evidence_file import read_evidence, write_evidence
+from p2p_oicp.crypto.evidence_file import is_agreed_by, read_evidence, write_evidence
 from p2p_oicp.crypto.exchange import (
     PreparedExchange,
-    is_agreement,
     prepare_exchange,
-    session_ids,
     signing_key_ids,
 )
 from p2p_oicp.errors import ConfigurationError, StoreError, VerificationError
@@ -152,12 +150,13 @@ class EvidenceService:
         self._key_ledger = _KeyLedger(identity, directory, keyring)
         self.recorder = ExchangeRecorder(store, identity.clock, self._key_ledger, registry)
 
-    async def export(self, session_id: str, partner: str | None = None) -> bytes:
+    async def export(self, session_id: str, partner: str | None = None, *, refresh: bool = True) -> bytes:
         """Return the evidence file of a session, with nothing in it that others than ``partner`` and we have signed.
 
         Args:
             session_id: the session.
             partner: the name of the peer; None for the one that the session is with.
+            refresh: fetch the partner's descriptor if it is not there; the partner itself does not need it.
 
         Raises:
             ConfigurationError: nothing was recorded of it, or with several peers and the session is with none of them.
@@ -170,7 +169,7 @@ class EvidenceService:
         if not exchanges:
             raise ConfigurationError(f"no signed exchange of session {session_id} with {partner} is recorded")
         # A peer of the peers file may have published nothing to us yet, and its descriptor names its keys to others.
-        if self._directory.descriptor_of(partner) is None:
+        if refresh and self._directory.descriptor_of(partner) is None:
             await self._refresh(partner)
         key_records = await self._key_records(exchanges)
         descriptors = dict.fromkeys(
@@ -202,23 +201,13 @@ class EvidenceService:
         """Return whether the messages of a peer, by name, are signed, so that there is evidence."""
         return self._identity.signer.needs_signature(peer)
 
-    def has_own_signature(self, session_id: SessionID, file: bytes) -> bool:
-        """Return whether an evidence file shows that this node has agreed to a session: by its own signature.
-
-        That is a request or a response of that session, signed with a key of ours, in an exchange that was no refusal:
-        this node signs refusals of sessions that never existed, too.
-        """
+    def has_own_signature(self, session_id: SessionID, file: bytes, role: str) -> bool:
+        """Return whether an evidence file shows that this node has agreed to a session in a role (`is_agreed_by`)."""
         own_keys = {entry.public.key_id for entry in self._identity.signer.keys.entries}
         try:
-            statements = read_evidence(file).statements
+            return is_agreed_by(read_evidence(file), own_keys, role, session_id)
         except VerificationError:
             return False
-        return any(
-            own_keys & {request.key.key_id, response.key.key_id}
-            and is_agreement(response.body)
-            and session_id.key in {SessionID(text).key for text in session_ids(request.body, response.body)}
-            for request, response in zip(statements[::2], statements[1::2], strict=True)
-        )
 
     async def _key_records(self, exchanges: list[bytes]) -> list[_KeyRecord]:
         """Return the keys that the exchanges were signed with, as far as they are known or stored."""

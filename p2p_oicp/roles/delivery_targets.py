@@ -82,7 +82,7 @@ class PeerDeliveryTarget:
             verdict = Verdict(CdrState.DEAD, error.code or "", error.reason)
             cdrs.apply_verdict(tx, message.role, message.session_key, verdict, now)
 
-    def on_committed(self, message: OutboxMessage) -> None:
+    def on_ended(self, message: OutboxMessage) -> None:
         del message
 
 
@@ -124,7 +124,7 @@ class BackendDeliveryTarget:
     def on_dead(self, tx: Transaction, message: OutboxMessage, error: PeerRejected, now: float) -> None:
         del tx, message, error, now  # a notification that the backend refuses; a CDR is disputed instead
 
-    def on_committed(self, message: OutboxMessage) -> None:
+    def on_ended(self, message: OutboxMessage) -> None:
         if message.operation == _CDR:
             self._verdicts.resolve(message.session_key)
         if (peer := self._verdicts_in_outbox.pop(message.session_key, None)) is not None:

@@ -4,7 +4,8 @@ Which of them are believed (DESIGN section 5, "After a restore"):
 
 1. Only those of a session that began in a gap of our own (`StoreEpochs.lost`). All others are refused with 400.
 2. The other side is asked. If it knows the session, that is rebuilt from its answer, and it goes on. Where messages are
-   signed, the answer must show a message of that session that this node has signed itself.
+   signed, the answer must show a message of that session that this node has signed itself; or at the CPO's node, that
+   the EMP has asked for it remotely.
 3. If it cannot be asked, the sender is asked to send again (503), for an hour; then a CDR is stored *unconfirmed*,
    acknowledged, not delivered, and asked about again by `HeldCdrJob`.
 4. If it does not know the session either, because its database has lost that time too, the message is believed:
@@ -39,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 _RETRY_SECONDS = 3600.0
 _SERVICE_UNAVAILABLE = 503
+_OPENED_BY_EMP = frozenset({"remote", "reservation"})
+_OPEN_STATES = frozenset(SessionState) - REFUSED_STATES
 _STATES = {
     # The other side's "settled" is "ended" here until the CDR has come; its "requested" may have arrived or not.
     SessionState.SETTLED: SessionState.ENDED,
@@ -111,6 +114,9 @@ class LostSessions:
                 return await self._open(request, session_id, answer.peer, answer.status)
         if any(answer.is_node and answer.status is None for answer in answers):
             return await self._hold(session_id, now, answers)
+        claims = [answer for answer in answers if self._is_debt(answer, session_id)]
+        if len(claims) == 1 and (status := claims[0].status) is not None:
+            return await self._open(request, session_id, claims[0].peer, status)
         return await self._decide_unknown(request, answers, began_at, draft)
 
     def _candidates(self, request: OperationRequest[Message]) -> Sequence[Peer]:
@@ -133,7 +139,9 @@ class LostSessions:
         if peer.profile is not Profile.OICP or peer.default_route or party is None:
             return _Answer(peer, None, is_node=False)
         try:
-            return _Answer(peer, await self._nodes.get_status(peer, party, session_id, with_evidence=True))
+            status = await self._nodes.get_status(peer, party, session_id, with_evidence=True)
+            await self._epochs.record_answer(peer, status.hello or {}, self._services.wakeups)
+            return _Answer(peer, status)
         except PeerRejected:
             return _Answer(peer, None, is_node=False)
         except PeerError as error:
@@ -146,14 +154,45 @@ class LostSessions:
 
     def is_believed(self, peer: Peer, status: SessionStatus, session_id: SessionID) -> bool:
         """Return whether a peer's word about a session counts: in signed mode, by a signature of our own."""
-        if not status.is_known or status.unconfirmed or status.state in REFUSED_STATES:
+        if not self._is_open(peer, status, session_id):
             return False
         if not self._evidence.is_needed_from(peer.name):
             return True
-        if status.evidence is not None and self._evidence.has_own_signature(session_id, status.evidence.encode()):
+        if status.evidence is not None and self._evidence.has_own_signature(
+            session_id, status.evidence.encode(), self._role
+        ):
             return True
         log.warning("session.recovery_unproved", peer=peer.name, session_id=session_id.text)
         return False
+
+    def _is_debt(self, answer: _Answer, session_id: SessionID) -> bool:
+        """Return whether an EMP says of a session of our CSMS that it has asked for it, though no answer reached it.
+
+        Then nothing is signed by us. But nobody gains by it: it has to pay what our CSMS reports.
+        """
+        status = answer.status
+        return (
+            self._role == "cpo"
+            and status is not None
+            and status.kind in _OPENED_BY_EMP
+            and self._is_open(answer.peer, status, session_id)
+        )
+
+    def _is_open(self, peer: Peer, status: SessionStatus, session_id: SessionID) -> bool:
+        if status.state not in _OPEN_STATES or status.unconfirmed or not session_id.is_valid:
+            return False
+        if not self._is_between(peer, status):
+            log.warning("session.recovery_of_other_parties", peer=peer.name, session_id=session_id.text)
+            return False
+        return True
+
+    def _is_between(self, peer: Peer, status: SessionStatus) -> bool:
+        """Return whether the parties that a peer names, if any, are its own and ours."""
+        cpo, emp = (self._services.local_peer, peer) if self._role == "cpo" else (peer, self._services.local_peer)
+        operator, provider = OperatorID(status.operator_id), ProviderID(status.provider_id)
+        return (not status.operator_id or cpo.handles_party(operator)) and (
+            not status.provider_id or emp.handles_party(provider)
+        )
 
     async def _open(
         self, request: OperationRequest[Message], session_id: SessionID, peer: Peer, status: SessionStatus

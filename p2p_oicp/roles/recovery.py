@@ -123,7 +123,8 @@ class RecoveryJob:
         session_id = SessionID(status.session_id)
         if sessions.get_now(self._services.store, role.name, session_id.key) is not None:
             return False
-        if not role.lost_sessions.is_believed(peer, status, session_id):
+        # Only a time that was lost: nothing else is believed of a message that comes by itself, either.
+        if not self._epochs.lost(status.created_at) or not role.lost_sessions.is_believed(peer, status, session_id):
             return False
         session = role.lost_sessions.rebuild(session_id, peer, status)
         event = f"fetched from {peer.name} after a restore"

@@ -50,9 +50,12 @@ class SessionExport:
                 "state": UNKNOWN,
                 "Gaps": [list(gap) for gap in self._epochs.gaps],
                 "StoreCreatedAt": self._epochs.current.created_at,
+                "Hello": self._epochs.hello_members(),
             }
             return OperationResponse(orjson.dumps(members), http_status=_NOT_FOUND, is_refusal=True)
         status = await self._status(session, peer, with_evidence=with_evidence)
+        if status.unconfirmed:
+            status = msgspec.structs.replace(status, hello=self._epochs.hello_members())
         return OperationResponse(msgspec.json.encode(status))
 
     async def export_sessions(self, peer: Peer, our_role: str, since: float, cursor: str) -> OperationResponse:
@@ -110,7 +113,7 @@ class SessionExport:
 
     async def _evidence_of(self, session: Session, peer: Peer) -> str | None:
         try:
-            return (await self._evidence.export(session.session_id, peer.name)).decode()
+            return (await self._evidence.export(session.session_id, peer.name, refresh=False)).decode()
         except ConfigurationError:
             return None  # nothing was signed
 

@@ -298,12 +298,14 @@ class CpoCdrHandler(CdrHandler):
     async def store_exported(self, request: OperationRequest[ChargeDetailRecord], verdict: Verdict) -> bool:
         def job(tx: Transaction) -> bool:
             session, now = self._session_service.find(tx, request), self._services.now()
-            if cdrs.insert(tx, _cdr_row(self.role, session, request), now) is not InsertResult.NEW:
-                return False
-            sessions.transition(tx, self.role, session.session_key, now, SessionState.ENDED)
-            sessions.add_event(tx, self.role, session.session_key, now, "charge detail record", request.body)
-            cdrs.apply_verdict(tx, self.role, session.session_key, verdict, now)
-            return True
+            insert_result = cdrs.insert(tx, _cdr_row(self.role, session, request), now)
+            if insert_result is InsertResult.NEW:
+                sessions.transition(tx, self.role, session.session_key, now, SessionState.ENDED)
+                sessions.add_event(tx, self.role, session.session_key, now, "charge detail record", request.body)
+            # Of one that is there, the verdict may have been lost.
+            if insert_result is not InsertResult.CONFLICT:
+                cdrs.apply_verdict(tx, self.role, session.session_key, verdict, now)
+            return insert_result is InsertResult.NEW
 
         return await self._services.store.write(job)
 
@@ -346,9 +348,9 @@ class EmpCdrHandler(CdrHandler):
         with self._pending_verdicts.expect(key) as waiting:
             session, _ = await self._store_or_refuse(request)
             status = cdrs.get_status_now(self._services.store, self.role, key)
-            is_waiting = status is not None and status.verdict.state is CdrState.WAITING
-            if waiting is not None and is_waiting and not session.unconfirmed:
-                await self._pending_verdicts.wait(waiting)
+            if status is not None and status.verdict.state is CdrState.WAITING:
+                # An unconfirmed one may wait for a person.
+                await (self._pending_verdicts.end if session.unconfirmed else self._pending_verdicts.wait)(waiting)
                 status = cdrs.get_status_now(self._services.store, self.role, key)
         if status is None:
             raise StoreError(f"the charge detail record of session {session.session_id} is stored, and not found")

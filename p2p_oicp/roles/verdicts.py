@@ -19,7 +19,9 @@ import orjson
 import structlog
 
 from p2p_oicp.clock import format_timestamp
+from p2p_oicp.crypto.exchange import NODE_MEMBER
 from p2p_oicp.delivery.node_protocol import CDR_VERDICT
+from p2p_oicp.delivery.store_epochs import StoreEpochs
 from p2p_oicp.delivery.wakeup import CIRCUIT_BREAKER_THRESHOLD
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import Acknowledgement, Message, SessionID, StatusCodeValue
@@ -37,21 +39,28 @@ log = structlog.get_logger(__name__)
 
 _MAX_WAITING = 64
 _WAIT_SECONDS = 5.0
-# The member that a node adds to the Acknowledgement of a CDR that it has stored.
-_MEMBER = "P2P"
 _NAMES = {CdrState.ACCEPTED: "accepted", CdrState.DISPUTED: "disputed"}
 _PENDING = "pending"
-_STATES = {name: state for state, name in _NAMES.items()} | {_PENDING: CdrState.DELIVERED}
-_BAD_REQUEST = 400
+_DECIDED = {name: state for state, name in _NAMES.items()}
+_STATES = _DECIDED | {_PENDING: CdrState.DELIVERED}
+_BAD_REQUEST, _SERVICE_UNAVAILABLE = 400, 503
 
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
-    """The requests that wait for one verdict; ``taken``: it was given while they did, and they will tell it."""
+    """The requests of one CDR that may answer with its verdict.
+
+    Attributes:
+        resolved: is set when the verdict is committed.
+        requests: how many there are.
+        taken: the verdict was given while there were some, and they will tell it.
+        is_answered_pending: one of them has answered that it is pending, so that it has to be told later.
+    """
 
     resolved: asyncio.Event
     requests: int = 0
     taken: bool = False
+    is_answered_pending: bool = False
 
 
 class PendingVerdicts:
@@ -60,20 +69,14 @@ class PendingVerdicts:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: dict[str, _Waiting] = {}
+        self._waiting_count = 0
 
     def __repr__(self) -> str:
         return f"<PendingVerdicts sessions={len(self._waiting)}>"
 
     @contextmanager
-    def expect(self, session_key: str) -> Iterator[_Waiting | None]:
-        """Register a request before its CDR is stored; None where it shall not wait.
-
-        Nobody waits for a backend that is down, and only a bounded number for one that hangs.
-        """
-        is_full = session_key not in self._waiting and len(self._waiting) >= _MAX_WAITING
-        if is_full or not self._is_backend_up():
-            yield None
-            return
+    def expect(self, session_key: str) -> Iterator[_Waiting]:
+        """Register a request before its CDR is stored."""
         waiting = self._waiting.setdefault(session_key, _Waiting(asyncio.Event()))
         waiting.requests += 1
         try:
@@ -83,29 +86,42 @@ class PendingVerdicts:
             if not waiting.requests and self._waiting.get(session_key) is waiting:
                 del self._waiting[session_key]
 
+    async def wait(self, waiting: _Waiting) -> None:
+        """Return when the verdict is committed, or after some seconds without one.
+
+        Nobody waits for a backend that is down, and only a bounded number for one that hangs.
+        """
+        if self._waiting_count < _MAX_WAITING and self._is_backend_up():
+            self._waiting_count += 1
+            try:
+                async with asyncio.timeout(_WAIT_SECONDS):
+                    await waiting.resolved.wait()
+            except TimeoutError:
+                pass
+            finally:
+                self._waiting_count -= 1
+        await self.end(waiting)
+
+    async def end(self, waiting: _Waiting) -> None:
+        """Return when it is certain who tells the verdict: the request, or a message later."""
+        if waiting.taken:  # given, but not committed yet: nobody else will tell the peer
+            await waiting.resolved.wait()
+        waiting.is_answered_pending = not waiting.resolved.is_set()
+
     def _is_backend_up(self) -> bool:
         health = peer_state.health_now(self._store, Destination(EMP_BACKEND))
         return health.failures < CIRCUIT_BREAKER_THRESHOLD
 
-    async def wait(self, waiting: _Waiting) -> None:
-        """Return when the verdict is committed, or after some seconds without one."""
-        try:
-            async with asyncio.timeout(_WAIT_SECONDS):
-                await waiting.resolved.wait()
-        except TimeoutError:
-            # Given, but not committed yet: nobody else will tell the peer.
-            if waiting.taken:
-                await waiting.resolved.wait()
-
     def take(self, session_key: str) -> bool:
         """Return whether a request waits for a verdict that is being stored, and will tell it."""
         waiting = self._waiting.get(session_key)
-        if waiting is not None:
-            waiting.taken = True
-        return waiting is not None
+        if waiting is None or waiting.is_answered_pending:
+            return False
+        waiting.taken = True
+        return True
 
     def resolve(self, session_key: str) -> None:
-        """Wake the requests of a session: what the backend said is committed."""
+        """Wake the requests of a session: what the backend said is committed, or could not be."""
         waiting = self._waiting.pop(session_key, None)
         if waiting is not None:
             waiting.resolved.set()
@@ -116,17 +132,19 @@ def verdict_response(status: CdrStatus, session: Session) -> OperationResponse:
     ids, verdict = SessionIds.from_session(session), status.verdict
     name = _NAMES.get(verdict.state, _PENDING)
     info = "verdict pending" if name == _PENDING else None
+    member: dict[str, object] = {"verdict": name}
     if status.is_unconfirmed:
+        member["unconfirmed"] = True
         info = "unconfirmed: no database knows this session any more; a person has to confirm it"
     if verdict.state is CdrState.DISPUTED:
         code = verdict.code or StatusCodeValue.DATA_ERROR
-        return acknowledgement_response(code, verdict.text or info, ids, extra={_MEMBER: {"verdict": name}})
-    return acknowledgement_response(info=info, ids=ids, extra={_MEMBER: {"verdict": name}})
+        return acknowledgement_response(code, verdict.text or info, ids, extra={NODE_MEMBER: member})
+    return acknowledgement_response(info=info, ids=ids, extra={NODE_MEMBER: member})
 
 
 def read_verdict(reply: Message) -> Verdict | None:
     """Return what a peer's node says of a CDR that it has stored; None: it does not say that it has."""
-    member = (reply.model_extra or {}).get(_MEMBER)
+    member = (reply.model_extra or {}).get(NODE_MEMBER)
     state = _STATES.get(str(member.get("verdict"))) if isinstance(member, dict) else None
     if state is None or not isinstance(reply, Acknowledgement):
         return None
@@ -196,8 +214,9 @@ def log_refusal(role: str, session_key: str, verdict: Verdict) -> None:
 class VerdictService:
     """Serves ``POST /p2p/v1/cdr-verdicts``, at the CPO's node."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, store_epochs: StoreEpochs) -> None:
         self._services = services
+        self._epochs = store_epochs
 
     async def record(self, body: bytes, peer: Peer) -> OperationResponse:
         """Record what a peer's backend says of a CDR; raise Refusal 400 for one that is no CDR of that peer.
@@ -215,6 +234,9 @@ class VerdictService:
 
         def job(tx: Transaction) -> bool:
             status = cdrs.get_status(tx, "cpo", session_id.key)
+            if status is None and self._epochs.lost_since("cpo", peer) is not None:
+                info = f"this node's database was restored, and {peer.name} has not told everything yet; send it again"
+                raise Refusal(StatusCodeValue.SYSTEM_ERROR, info, http_status=_SERVICE_UNAVAILABLE)
             if status is None or status.peer != peer.id or status.digest != digest:
                 info = f"this node has no such charge detail record of session {session_id} for {peer.name}"
                 raise Refusal(StatusCodeValue.SESSION_INVALID, info, http_status=_BAD_REQUEST)
@@ -234,7 +256,7 @@ class VerdictService:
 
 
 def _parse_verdict(members: dict[str, Any]) -> Verdict:
-    state = _STATES[members["Verdict"]]
+    state = _DECIDED[members["Verdict"]]
     status = members.get("StatusCode") or {}
     if state is CdrState.ACCEPTED:
         return Verdict(state)

@@ -131,13 +131,13 @@ LIST = compiled(
     .limit(bindparam("limit"))
 )
 SHOW = compiled(select(*_shown, cdrs.c.body).where(cdrs.c.session_key == bindparam("key_")).order_by(cdrs.c.role))
-#: The CDRs of sessions with a peer that were received since, in pages: those with ids above ``after_``.
+#: The CDRs of sessions with a peer that were received, delivered or decided since, in pages: ids above ``after_``.
 RECEIVED_SINCE = compiled(
     select(cdrs.c.id, cdrs.c.body, cdrs.c.state, cdrs.c.verdict_code, cdrs.c.verdict_text, cdrs.c.received_at)
     .where(
         cdrs.c.role == bindparam("role_"),
         cdrs.c.peer == bindparam("peer_"),
-        cdrs.c.received_at >= bindparam("since_"),
+        or_(cdrs.c.received_at >= bindparam("since_"), cdrs.c.forwarded_at >= bindparam("since_")),
         cdrs.c.id > bindparam("after_"),
     )
     .order_by(cdrs.c.id)

@@ -39,6 +39,8 @@ from p2p_oicp.storage.store import Store
 _MAX_CLOCK_SKEW_SECONDS = 300.0
 # A session of the gap may be reported so long after it: a station without a connection keeps its records.
 _MAX_DELAY_SECONDS = 48 * 3600.0
+# A peer that names a new database in each hello must not fill the disk.
+_MAX_EPOCHS_PER_PEER = 1000
 _CURRENT, _COPIED_FROM, _COPIED_AT = "store epoch", "store copied from", "store copied at"
 
 
@@ -51,6 +53,10 @@ class Gap(NamedTuple):
     def covers(self, at: float) -> bool:
         """Return whether the session of a message that began at ``at`` may have been lost."""
         return self.since - _MAX_CLOCK_SKEW_SECONDS <= at <= self.until + _MAX_DELAY_SECONDS
+
+    def contains(self, at: float) -> bool:
+        """Return whether what happened at ``at`` may have been lost, by clocks that differ a little."""
+        return self.since - _MAX_CLOCK_SKEW_SECONDS <= at <= self.until + _MAX_CLOCK_SKEW_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +145,9 @@ class EpochFile:
                 )
 
     def add_peer(self, name: str, parties: frozenset[str], epoch_id: int, now: float) -> None:
-        """Append an epoch of a peer, unless it is there."""
-        if epoch_id not in self.epochs_of(parties):
+        """Append an epoch of a peer, unless it is there, or there are too many."""
+        recorded = self.epochs_of(parties)
+        if epoch_id not in recorded and len(recorded) < _MAX_EPOCHS_PER_PEER:
             self.of_peers.append((parties, epoch_id))
             self._append({"peer": sorted(parties), "name": name, "epoch": epoch_id, "seen_at": now})
 
@@ -260,7 +267,7 @@ def record_peer_epochs(tx: Transaction, peer: str, epochs: Sequence[PeerEpoch]) 
     """
     previous = peer_epoch(tx, peer)
     set_peer_epoch(tx, peer, epochs[0].epoch_id)
-    for epoch in epochs:
+    for epoch in epochs[: max(0, _MAX_EPOCHS_PER_PEER - len(tx.all(_PEER_EPOCHS, peer_=peer)))]:
         since, until = epoch.gap or (None, None)
         tx.run(
             _INSERT_PEER_EPOCH,

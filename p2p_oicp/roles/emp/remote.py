@@ -272,7 +272,7 @@ class UncertainSessionResolver:
         # database is newer than the session, or was restored, may have forgotten it (L1).
         never_arrived = self._services.now() - session.created_at > _MAX_IN_FLIGHT_SECONDS
         is_newer = status.store_created_at > session.created_at
-        may_be_forgotten = is_newer or any(Gap(*gap).covers(session.created_at) for gap in status.gaps)
+        may_be_forgotten = is_newer or any(Gap(*gap).contains(session.created_at) for gap in status.gaps)
         return SessionState.REFUSED if never_arrived and not may_be_forgotten else None
 
     def _apply(self, tx: Transaction, session: Session, state: SessionState, status: SessionStatus) -> None:

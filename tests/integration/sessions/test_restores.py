@@ -3,13 +3,19 @@
 The sessions of these tests begin now: after the backup, and before the restore.
 """
 
+import asyncio
 import time
 
 import pytest
 
+from p2p_oicp.delivery.hello import HelloClient
+from p2p_oicp.delivery.node_protocol import HttpNodeClient
+from p2p_oicp.errors import PeerUnreachable
 from p2p_oicp.roles import lost_sessions
 from p2p_oicp.roles.emp import remote
 from p2p_oicp.roles.emp.remote import UncertainSessionResolver
+from p2p_oicp.roles.lost_sessions import LostSessions
+from p2p_oicp.storage.sqlite.backup import back_up
 from tests.support.messages import (
     CDR,
     NOTIFY,
@@ -22,8 +28,9 @@ from tests.support.messages import (
     remote_start,
     remote_stop,
 )
-from tests.support.nodes import query, start_session
+from tests.support.nodes import configured, query, start_session
 from tests.support.restores import back_up_all, record, restore_all, timestamp
+from tests.support.signed_nodes import SignedPair
 from tests.support.waiting import eventually
 
 REMOTE_STOP = "charging/v21/providers/DE-GDF/authorize-remote/stop"
@@ -113,6 +120,131 @@ async def test_a_record_that_both_nodes_have_forgotten_is_delivered_once_unconfi
         confirmed = await stopped.b.admin(f"cdrs/{session}/confirm")
         assert confirmed.json == {"done": "confirmed"}
         assert query(stopped, "b", "SELECT unconfirmed FROM cdrs") == [(0,)]
+
+
+async def test_a_node_learns_of_the_others_restore_from_its_answer_where_no_hello_has_come_yet(stopped, monkeypatch):
+    backups = await back_up_all(stopped)
+    async with stopped.running("a"), stopped.running("b"):
+        session = await start_session(stopped)
+    await restore_all(stopped, backups, {"a": "old", "b": "old"})
+
+    async def say_nothing(*_):
+        return None
+
+    monkeypatch.setattr(HelloClient, "send_until_acknowledged", say_nothing)
+    async with stopped.running("a"), stopped.running("b"):
+        assert (await stopped.a.post(CDR, record(session))).json["Result"] is True
+        await eventually(lambda: query(stopped, "a", "SELECT state, unconfirmed FROM cdrs") == [("accepted", 1)])
+    assert len(stopped.contracts.records) == 1
+
+
+@pytest.mark.parametrize("how", RESTORES)
+async def test_messages_of_one_lost_session_may_come_at_the_same_time(stopped, how):
+    backups = await back_up_all(stopped)
+    async with stopped.running("a"), stopped.running("b"):
+        session = await start_session(stopped)
+    await restore_all(stopped, backups, how)
+    async with stopped.running("a"), stopped.running("b"):
+        messages = [(NOTIFY, notification(kind, session, ChargingStart=timestamp(1))) for kind in ("Start", "Error")]
+        answers = await asyncio.gather(*(stopped.a.post(*message) for message in [*messages, (CDR, record(session))]))
+        assert [answer.json["Result"] for answer in answers] == [True] * 3
+        await eventually(lambda: query(stopped, "a", "SELECT state FROM cdrs") == [("accepted",)])
+
+
+async def test_a_message_whose_session_another_one_has_opened_meanwhile_goes_on(stopped, monkeypatch):
+    backups = await back_up_all(stopped)
+    async with stopped.running("a"), stopped.running("b"):
+        session = await start_session(stopped)
+    await restore_all(stopped, backups, {"a": "old"})
+    find = LostSessions.find
+
+    async def find_twice(lost_sessions, *args):
+        await find(lost_sessions, *args)
+        return await find(lost_sessions, *args)
+
+    monkeypatch.setattr(LostSessions, "find", find_twice)
+    async with stopped.running("a"), stopped.running("b"):
+        assert (await stopped.a.post(CDR, record(session))).json["Result"] is True
+
+
+@pytest.fixture
+async def signed(tmp_path):
+    """Two configured nodes that sign everything."""
+    async with configured(SignedPair, tmp_path) as pair:
+        yield pair
+
+
+async def test_a_remote_start_whose_answer_was_lost_with_the_cpos_database_goes_on(signed):
+    backups = await back_up_all(signed)
+    signed.csms.hold = asyncio.Event()
+    async with signed.running("a"), signed.running("b"):
+        start = asyncio.create_task(signed.b.post(REMOTE_START, remote_start()))
+        await eventually(lambda: len(signed.csms.starts) == 1)
+        backup = signed.folder / "requested"
+        back_up(signed.database("b"), backup, time.time())  # as a crash leaves it: no answer has come
+        signed.csms.hold.set()
+        await start
+    (session,) = (each.session_id.text for each in signed.csms.starts)
+    await restore_all(signed, backups | {"b": backup}, {"a": "old", "b": "old"})
+    async with signed.running("a"), signed.running("b"):
+        assert (await signed.a.post(CDR, record(session))).json["Result"] is True
+        await eventually(lambda: query(signed, "a", "SELECT state, unconfirmed FROM cdrs") == [("accepted", 0)])
+    assert len(signed.contracts.records) == 1
+
+
+async def test_a_verdict_of_the_gap_comes_again_with_the_export(stopped):
+    backups, backup = await back_up_all(stopped), stopped.folder / "delivered"
+    async with stopped.running("a"), stopped.running("b"):
+        session = await start_session(stopped)
+        stopped.contracts.fail_with = PeerUnreachable("contracts", "down")
+        await stopped.a.post(CDR, record(session))
+        await eventually(lambda: query(stopped, "a", "SELECT state FROM cdrs") == [("delivered",)])
+        back_up(stopped.database("a"), backup, time.time())
+        # Long before the gap: it is the verdict that was lost.
+        query(stopped, "b", "UPDATE cdrs SET received_at = received_at - 90000")
+        stopped.contracts.fail_with = None
+        await eventually(lambda: query(stopped, "a", "SELECT state FROM cdrs") == [("accepted",)])
+    await restore_all(stopped, backups | {"a": backup}, {"a": "old"})
+    async with stopped.running("a"), stopped.running("b"):
+        await eventually(lambda: query(stopped, "a", "SELECT state FROM cdrs") == [("accepted",)])
+        assert query(stopped, "a", "SELECT state FROM sessions") == [("settled",)]
+
+
+async def test_a_record_that_waited_long_before_it_reached_the_emp_is_not_lost_with_the_emps_database(stopped):
+    backups = await back_up_all(stopped)
+    async with stopped.running("a"), stopped.running("b"):
+        session = await start_session(stopped)
+        back_up(stopped.database("b"), stopped.folder / "with the session", time.time())
+        await stopped.a.post(CDR, record(session))
+        await eventually(lambda: query(stopped, "a", "SELECT state FROM cdrs") == [("accepted",)])
+        query(stopped, "a", "UPDATE cdrs SET received_at = received_at - 90000")
+    await restore_all(stopped, backups | {"b": stopped.folder / "with the session"}, {"b": "old"})
+    async with stopped.running("a"), stopped.running("b"):
+        await eventually(lambda: query(stopped, "b", "SELECT state FROM cdrs") == [("accepted",)])
+
+
+async def test_a_verdict_waits_until_the_restored_node_has_fetched_its_records(stopped, monkeypatch):
+    backups = await back_up_all(stopped)
+    async with stopped.running("a"), stopped.running("b"):
+        session = await start_session(stopped)
+        stopped.contracts.fail_with = PeerUnreachable("contracts", "down")
+        await stopped.a.post(CDR, record(session))
+        await eventually(lambda: query(stopped, "a", "SELECT state FROM cdrs") == [("delivered",)])
+    await restore_all(stopped, backups, {"a": "old"})
+
+    async def fail(*_):
+        raise PeerUnreachable("node b", "down")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HttpNodeClient, "export_sessions", fail)
+        async with stopped.running("a"), stopped.running("b"):
+            stopped.contracts.fail_with = None
+            failed = "SELECT count(*) FROM outbox WHERE operation = 'CdrVerdict' AND attempts > 0 AND state = 'waiting'"
+            await eventually(lambda: query(stopped, "b", failed) == [(1,)])
+    async with stopped.running("a"), stopped.running("b"):
+        await eventually(lambda: query(stopped, "a", "SELECT state FROM cdrs") == [("accepted",)])
+        await eventually(lambda: outbox_of(stopped, "b") == [])
 
 
 async def until_known(pair) -> None:

@@ -126,6 +126,20 @@ async def test_a_verdict_about_another_record_is_refused(pair):
     assert states(pair, "a")[0][0] == "accepted"
 
 
+@pytest.mark.parametrize("members", [{"Verdict": "pending"}, {"Verdict": 1}, {"SessionID": 1}, {"Digest": "x"}])
+async def test_a_verdict_that_says_nothing_is_refused(pair, members):
+    session = await start_session(pair)
+    pair.contracts.fail_with = PeerUnreachable("contracts", "down")
+    await pair.a.post(CDR, cdr(session))
+    await until_state(pair, "a", "delivered")
+    ((digest,),) = query(pair, "a", "SELECT digest FROM cdrs")
+    verdict = {"SessionID": session, "Digest": digest.hex(), "Verdict": "accepted"} | members
+    url = f"{pair.a_peer.base}/p2p/v1/cdr-verdicts?provider=DE-GDF"
+    async with pair.http.post(url, json=verdict) as answer:
+        assert answer.status == 400
+    assert states(pair, "a")[0][0] == "delivered"
+
+
 async def test_a_dispute_that_comes_after_the_acceptance_changes_nothing(pair):
     session = await start_session(pair)
     await pair.a.post(CDR, cdr(session))

@@ -8,11 +8,13 @@ from msgspec.structs import replace
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from p2p_oicp.crypto import KeyRing, KnownKey, PrivateKey, SignedRequestParts, SignedResponseParts, verify_request
-from p2p_oicp.crypto.evidence_file import Evidence, _signature_line, read_evidence, write_evidence
+from p2p_oicp.crypto.evidence_file import Evidence, _signature_line, is_agreed_by, read_evidence, write_evidence
 from p2p_oicp.crypto.exchange import RecordedExchange
 from p2p_oicp.crypto.http_signatures import content_digest, verify_response
 from p2p_oicp.crypto.structured_fields import serialize_byte_sequence
 from p2p_oicp.errors import VerificationError
+from p2p_oicp.oicp import SessionID
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from tests.support.messages import UNKNOWN_SESSION
 
 ASKS, ANSWERS = PrivateKey.generate(), PrivateKey.generate()
@@ -47,19 +49,25 @@ def signed(key: PrivateKey, label: str, covered: dict[str, str], body: bytes, mo
     return CIMultiDictProxy(CIMultiDict([*headers, *more]))
 
 
-def exchange(covers: Covers) -> RecordedExchange:
+def exchange(
+    covers: Covers,
+    operation: str = "AuthorizeStart",
+    path: str = PATH,
+    question: bytes = QUESTION,
+    reply: bytes = ANSWER,
+) -> RecordedExchange:
     """An exchange as both sides accept it when it takes place."""
-    target = {'"@method"': "POST", '"@authority"': "b.example", '"@path"': PATH, '"@query"': "?"}
+    target = {'"@method"': "POST", '"@authority"': "b.example", '"@path"': path, '"@query"': "?"}
     of_request = target | {name: covers.values[name] for name in covers.of_request}
     request = SignedRequestParts(
-        "POST", "b.example", PATH, "", signed(ASKS, "q", of_request, QUESTION, covers.request), QUESTION
+        "POST", "b.example", path, "", signed(ASKS, "q", of_request, question, covers.request), question
     )
     request_signature = verify_request(request, FIND, NOW)
     of_answer = {'"@status"': "200", '"signature";req;key="q"': serialize_byte_sequence(request_signature.value)}
     of_answer |= {name: covers.values[name] for name in covers.of_answer}
-    answer = SignedResponseParts(200, signed(ANSWERS, "r", of_answer, ANSWER, covers.answer), ANSWER)
+    answer = SignedResponseParts(200, signed(ANSWERS, "r", of_answer, reply, covers.answer), reply)
     verify_response(answer, request.headers, FIND, NOW)
-    return RecordedExchange(float(NOW), "AuthorizeStart", sent_by_us=False, peer="A", request=request, response=answer)
+    return RecordedExchange(float(NOW), operation, sent_by_us=False, peer="A", request=request, response=answer)
 
 
 def read_stored(*exchanges: bytes) -> Evidence:
@@ -213,3 +221,43 @@ SESSIONS = {
 def test_the_session_of_an_exchange_is_the_one_that_was_signed(operation, request_body, response_body, reason):
     found = read_stored(of(*operation, request_body, response_body))
     assert (len(found.statements), reason in "".join(found.unverified)) == ((0, True) if reason else (2, True))
+
+
+# Of an exchange: the operation, what both bodies say, and in which role each side has agreed to the session by it.
+YES, NAMED, OTHER = {"Result": True}, {"SessionID": SESSION}, {"SessionID": SESSION.replace("f98", "000")}
+DOUBTED = {"P2P": {"verdict": "pending", "unconfirmed": True}}
+AGREEMENTS = {
+    "an authorization": ("AuthorizeStart", NAMED, {"AuthorizationStatus": "Authorized"} | NAMED, "cpo emp"),
+    "an authorization with another id": (
+        "AuthorizeStart",
+        OTHER,
+        {"AuthorizationStatus": "Authorized"} | NAMED,
+        "cpo emp",
+    ),
+    "no authorization": ("AuthorizeStart", NAMED, {"AuthorizationStatus": "NotAuthorized"} | NAMED, ""),
+    "a remote start": ("AuthorizeRemoteStart", NAMED, YES | NAMED, "cpo emp"),
+    "a remote start with another id": ("AuthorizeRemoteStart", OTHER, YES | NAMED, "cpo"),
+    "a refused remote start": ("AuthorizeRemoteStart", NAMED, {"Result": False} | NAMED, ""),
+    "a CDR": ("ChargeDetailRecord", NAMED, YES | NAMED, "cpo emp"),
+    "a CDR that the answer does not name": ("ChargeDetailRecord", NAMED, YES, "cpo"),
+    "a CDR that was refused": ("ChargeDetailRecord", NAMED, {"Result": False} | NAMED, ""),
+    "a CDR that is only kept": ("ChargeDetailRecord", NAMED, YES | NAMED | DOUBTED, ""),
+    "a push that names a session": ("PushEvseData", NAMED, YES, ""),
+    "a query that was answered with a session": ("PullEvseStatus", {}, YES | NAMED, ""),
+    "a stop": ("AuthorizeStop", NAMED, {"AuthorizationStatus": "Authorized"} | NAMED, ""),
+}
+
+
+@pytest.mark.parametrize(("operation", "question", "reply", "roles"), AGREEMENTS.values(), ids=AGREEMENTS)
+def test_only_what_a_key_has_signed_itself_shows_that_its_owner_agreed(operation, question, reply, roles):
+    path = "/api/oicp/" + OPERATION_BY_NAME[operation].path.replace("{operatorID}", "DE*GEF").replace(
+        "{providerID}", "DE-GDF"
+    )
+    stored = exchange(Covers(), operation, path, json.dumps(question).encode(), json.dumps(reply).encode())
+    evidence = read_stored(stored.serialize()[0])
+    assert len(evidence.statements) == 2
+    sender = OPERATION_BY_NAME[operation].sender.lower()
+    owners = {sender: ASKS.public.key_id, ({"cpo", "emp"} - {sender}).pop(): ANSWERS.public.key_id}
+    for role, key_id in owners.items():
+        assert is_agreed_by(evidence, {key_id}, role, SessionID(SESSION)) == (role in roles), role
+        assert not is_agreed_by(evidence, set(owners.values()) - {key_id}, role, SessionID(SESSION))

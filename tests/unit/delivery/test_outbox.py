@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from p2p_oicp.delivery import ExponentialBackoff, OutboxDispatcher, PeerLiveness, WakeupRegistry
-from p2p_oicp.errors import PeerBusy, PeerProtocolError, PeerRejected, PeerUnreachable
+from p2p_oicp.errors import PeerBusy, PeerProtocolError, PeerRejected, PeerUnreachable, StoreUnavailable
 from p2p_oicp.storage import outbox, peer_state
 from p2p_oicp.storage.peer_state import Destination
 from p2p_oicp.storage.statements import Statement
@@ -24,6 +24,7 @@ class FakeTarget:
         self.attempts: list[bytes] = []
         self.accepted: list[bytes] = []
         self.settled: list[str] = []
+        self.ended: list[str] = []
         self.changed = asyncio.Event()
 
     async def send(self, message) -> None:
@@ -39,7 +40,9 @@ class FakeTarget:
 
     def on_dead(self, _tx, message, error, now) -> None: ...
 
-    def on_committed(self, message) -> None: ...
+    def on_ended(self, message) -> None:
+        self.ended.append(message.session_key)
+        self.changed.set()
 
     async def until(self, condition) -> None:
         async with asyncio.timeout(5):
@@ -200,3 +203,19 @@ async def test_an_open_circuit_is_not_always_probed_with_the_same_message(store,
         clock.now += 1000
         wakeups.notify_all("b")
         await target.until(lambda: b"good" in target.accepted)
+
+
+async def test_the_target_learns_of_a_transaction_that_has_failed(store, clock, monkeypatch):
+    await enqueue(store, clock, ("s", b"1"))
+    target, write = FakeTarget(), store.write
+
+    async def fail(job, *args):
+        del job, args
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(store, "write", fail)
+    async with working(store, clock, target):
+        await target.until(lambda: target.ended)
+    monkeypatch.setattr(store, "write", write)
+    assert target.settled == []
+    assert [row["state"] for row in await store.query(ALL)] == ["waiting"]

@@ -53,6 +53,13 @@ def test_a_gap_is_widened_by_wrong_clocks_and_late_records(at, covered):
     assert Gap(0.0, 100.0).covers(at) is covered
 
 
+@pytest.mark.parametrize(
+    ("at", "contained"), [(-301, False), (-299, True), (50, True), (399, True), (401, False), (100_000, False)]
+)
+def test_a_session_of_our_own_was_lost_only_if_it_began_in_the_gap(at, contained):
+    assert Gap(0.0, 100.0).contains(at) is contained
+
+
 def test_the_file_has_what_was_added_and_a_line_that_was_cut_off_costs_only_itself(tmp_path):
     path = tmp_path / "keys" / "epochs.jsonl"
     file = EpochFile.read(path)
@@ -87,3 +94,14 @@ async def test_a_peer_with_another_database_starts_again_with_snapshots(store):
     assert await record(PeerEpoch(B, A, Gap(1.0, 2.0), proved=True), PeerEpoch(A)) is True
     known = {epoch.epoch_id: epoch for epoch in epochs.peer_epochs_now(store, "peer:1")}
     assert known == {A: PeerEpoch(A), B: PeerEpoch(B, A, Gap(1.0, 2.0), proved=True)}
+
+
+async def test_a_peer_that_names_a_new_database_in_each_hello_does_not_fill_the_disk(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(epochs, "_MAX_EPOCHS_PER_PEER", 10)
+    file = EpochFile.read(tmp_path / "epochs.jsonl")
+    for number in range(6):
+        named = [PeerEpoch(3 * number + each) for each in range(3)]
+        await store.write(lambda tx, named=named: epochs.record_peer_epochs(tx, "a", named))
+        for epoch in named:
+            file.add_peer("a", frozenset({"DE*ABC"}), epoch.epoch_id, now=0.0)
+    assert len(epochs.peer_epochs_now(store, "a")) == len(file.path.read_text().splitlines()) == 10
