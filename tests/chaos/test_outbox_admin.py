@@ -14,6 +14,7 @@ from tests.chaos import ledger
 from tests.support.database import read
 from tests.support.waiting import eventually
 
+NOTIFICATION = "ChargingNotifications"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -31,18 +32,32 @@ async def outbox_messages(node, *arguments: str) -> list[dict]:
 
 
 async def make_dead_letter(testbed) -> dict:
-    """Let the EMP's backend refuse a CDR for good."""
-    testbed.contracts.fault_for = lambda operation: "refuse" if operation == "ChargeDetailRecord" else ""
+    """Let the EMP's backend refuse one notification for good; a CDR that it refuses is disputed, and no dead letter."""
+    refusals = iter(["refuse"])
+    testbed.contracts.fault_for = lambda operation: next(refusals, "") if operation == NOTIFICATION else ""
     await testbed.csms.charge(testbed.csms.evses[0])
     found = await eventually(lambda: outbox_messages(testbed.b, "--dead"), timeout=20)
     testbed.contracts.fault_for = lambda _: ""
     return found[0]
 
 
+async def until_arrived(testbed, message: dict) -> None:
+    """Wait until the backend has the late notification, which came out of order, and order its ledger."""
+    session = next(key for key in testbed.csms.notified if key.lower() == message["session_key"])
+    sent, received = testbed.csms.notified[session], testbed.contracts.notified
+    await eventually(lambda: not ledger.rows(testbed.b, "SELECT 1 FROM outbox"), timeout=20)
+    order = [_canonical(body) for body in sent]
+    received[session].sort(key=lambda body: order.index(_canonical(body)))
+
+
+def _canonical(body: bytes) -> str:
+    return json.dumps(json.loads(body), sort_keys=True)
+
+
 async def test_a_dead_letter_says_why_is_shown_with_its_message_and_arrives_when_retried(testbed):
     message = await make_dead_letter(testbed)
     assert (message["operation"], message["destination"], message["attempts"]) == (
-        "ChargeDetailRecord",
+        NOTIFICATION,
         "backend emp",
         1,
     )
@@ -51,22 +66,23 @@ async def test_a_dead_letter_says_why_is_shown_with_its_message_and_arrives_when
     assert shown["body"]["SessionID"].lower() == message["session_key"]
     assert "022" in await command(testbed.b, "outbox", "list")
     assert "1 to be sent" in await command(testbed.b, "outbox", "retry", str(message["id"]))
+    await until_arrived(testbed, message)
     await testbed.check_ledger()
 
 
 async def test_all_dead_letters_are_retried_at_once_and_a_discarded_one_is_deleted(testbed):
     first = await make_dead_letter(testbed)
     assert "1 to be sent" in await command(testbed.b, "outbox", "retry", "--dead", "--to", "backend emp")
+    await until_arrived(testbed, first)
     await testbed.check_ledger()
     second = await make_dead_letter(testbed)
     assert second["id"] > first["id"]
     await command(testbed.b, "outbox", "drop", str(second["id"]))
     assert await outbox_messages(testbed.b) == []
     events = ledger.rows(testbed.b, f"SELECT event FROM session_events WHERE session_key = '{second['session_key']}'")
-    assert ("ChargeDetailRecord for backend emp discarded",) in events
-    session = next(key for key in testbed.csms.records if key.lower() == second["session_key"])
-    testbed.contracts.records[session] = [testbed.csms.records[session]]  # the operator reported it to the backend
-    ledger.write(testbed.b, f"UPDATE sessions SET state = 'settled' WHERE session_key = '{second['session_key']}'")
+    assert (f"{NOTIFICATION} for backend emp discarded",) in events
+    session = next(key for key in testbed.csms.notified if key.lower() == second["session_key"])
+    testbed.contracts.notified[session] = testbed.csms.notified[session]  # the operator reported it to the backend
     await testbed.check_ledger()
 
 

@@ -161,7 +161,7 @@ async def test_an_emp_that_crashes_gets_its_record_afterwards_and_once(roaming):
     assert len(system.cdrs[session.session_id]) == 1
     story = json.loads(await roaming.command("emp one", "sessions", "show", str(session.session_id), "--json"))
     assert story[0]["state"] == "settled"
-    assert [event["event"] for event in story[0]["events"]][-1] == "ChargeDetailRecord delivered"
+    assert [event["event"] for event in story[0]["events"]][-1] == "charge detail record accepted"
 
 
 async def test_the_statuses_of_both_cpos_are_seen_by_all_three_emps(roaming):
