@@ -245,6 +245,7 @@ def _build_services(
         datasets=DatasetCoordinator(store, environment.clock.time),
         removed_peers=RemovedPeers(environment.registry, store),
         authorization_deadline=settings.authorization.deadline,
+        refuses_doubtful=settings.cdr.implausible == "refuse",
         pins=PinGuard(environment.clock, metrics.observe_pin),
         pin_rounds=settings.security.pin_rounds,
     )
@@ -263,7 +264,7 @@ def _build_emp_role(
         nodes=nodes,
         lost_sessions=lost_sessions("emp"),
         clarify_interval=environment.settings.sessions.clarify_interval,
-        reconcile_interval=environment.settings.cdrs.reconcile_interval,
+        reconcile_interval=environment.settings.cdr.reconcile_interval,
     )
 
 

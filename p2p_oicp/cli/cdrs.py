@@ -79,24 +79,24 @@ def list_cdrs(
     unconfirmed: Annotated[
         bool, typer.Option("--unconfirmed", help="Only those that a person has to confirm.")
     ] = False,
+    doubtful: Annotated[bool, typer.Option("--doubtful", help="Only those that something speaks against.")] = False,
     role: RoleOption = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """Show the newest charge detail records and what became of them; the node may be running."""
+    marks = {"unconfirmed_": int(unconfirmed), "doubtful_": int(doubtful)}
     with open_readonly(load_settings(config).storage.file) as store:
-        rows = list(
-            store.rows(
-                cdrs.LIST, state_=state or "", unconfirmed_=int(unconfirmed), role_=_checked_role(role), limit=limit
-            )
-        )
+        rows = list(store.rows(cdrs.LIST, state_=state or "", role_=_checked_role(role), limit=limit, **marks))
     if as_json:
         echo(format_json([_to_json(row) for row in rows]))
         return
     table = Table("Session", "Role", "Peer", "Received", "State", "Reason", box=box.SIMPLE)
     for row in rows:
-        state_text = f"{row['state']}, unconfirmed" if row["unconfirmed"] else row["state"]
-        reason = f"{row['verdict_code'] or ''} {row['verdict_text'] or ''}".strip()
+        names = {"unconfirmed": row["unconfirmed"], "doubtful": row["doubts"]}
+        state_text = ", ".join([row["state"], *(name for name, is_set in names.items() if is_set)])
+        verdict = f"{row['verdict_code'] or ''} {row['verdict_text'] or ''}".strip()
+        reason = "; ".join(filter(None, (verdict, row["doubts"])))
         received_at = format_timestamp(row["received_at"])
         table.add_row(row["session_key"], row["role"], row["peer"] or "?", received_at, state_text, reason)
     width = None if sys.stdout.isatty() else _NON_TTY_WIDTH
@@ -149,6 +149,7 @@ def _to_json(row: Row) -> dict[str, object]:
         "peer": row["peer"],
         "state": row["state"],
         "unconfirmed": bool(row["unconfirmed"]),
+        "doubts": row["doubts"],
         "code": row["verdict_code"],
         "reason": row["verdict_text"],
         "received_at": format_timestamp(row["received_at"]),

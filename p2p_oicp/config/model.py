@@ -290,6 +290,11 @@ class SessionSettings(SettingsSection):
 class CdrSettings(SettingsSection):
     """Charge detail records."""
 
+    implausible: Literal["report", "refuse"] = Field(
+        "report",
+        description="What becomes of a CDR or notification that the clock, the data of its EVSE, the products or its "
+        "session speak against. report: it is taken, and answer, log and cdrs list --doubtful say why. refuse: 022.",
+    )
     reconcile_interval: Seconds = Field(
         3600.0, ge=0, description="Seconds between two pulls of missing CDRs from our CPO peers; 0: never."
     )
@@ -357,7 +362,7 @@ class Settings(BaseSettings):
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     authorization: AuthorizationSettings = Field(default_factory=AuthorizationSettings)
     sessions: SessionSettings = Field(default_factory=SessionSettings)
-    cdrs: CdrSettings = Field(default_factory=CdrSettings)
+    cdr: CdrSettings = Field(default_factory=CdrSettings)
     discovery: DiscoverySettings = Field(default_factory=DiscoverySettings)
     log: LogSettings = Field(default_factory=LogSettings)
 

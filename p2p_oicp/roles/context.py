@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -12,7 +12,7 @@ import msgspec
 from p2p_oicp.clock import Clock, IdGenerator
 from p2p_oicp.crypto.pins import PinGuard
 from p2p_oicp.delivery import PeerClient, WakeupRegistry
-from p2p_oicp.oicp import Identification, Message, RecordStream, StatusCodeValue
+from p2p_oicp.oicp import Finding, Identification, Message, RecordStream, StatusCodeValue
 from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.peering.evidence_recorder import ExchangeRecorder
 from p2p_oicp.peers import Peer, PeerRegistry
@@ -68,6 +68,7 @@ class OperationRequest(msgspec.Struct, Generic[MessageT_co], frozen=True):
         sign_in_transaction: signs the response and records the exchange in the transaction of the decision; None if
             nothing is signed.
         received: the request as received, decoded; empty: the same as ``body``.
+        warnings: the findings on it.
     """
 
     operation: Operation
@@ -79,6 +80,7 @@ class OperationRequest(msgspec.Struct, Generic[MessageT_co], frozen=True):
     query: str = ""
     sign_in_transaction: TransactionalSigner | None = None
     received: bytes = b""
+    warnings: Sequence[Finding] = ()
 
     @property
     def digest(self) -> bytes:
@@ -121,6 +123,7 @@ class Services:
         removed_peers: sources of records that do not count.
         authorization_deadline: seconds that EMP peers get for AuthorizeStart and AuthorizeStop.
         pins: slows down who guesses PINs, and runs bcrypt.
+        refuses_doubtful: refuse what `roles.doubts` finds, instead of reporting it.
         pin_rounds: cost of hashing a PIN, as a power of 2 (bcrypt).
     """
 
@@ -137,6 +140,7 @@ class Services:
     authorization_deadline: float
     pins: PinGuard
     pin_rounds: int = 10
+    refuses_doubtful: bool = False
 
     def now(self) -> float:
         """Return the time in seconds since 1970."""

@@ -14,16 +14,20 @@ from urllib.parse import parse_qs
 
 import msgspec
 import orjson
+import structlog
 from msgspec.structs import replace
 
 from p2p_oicp.errors import PeerBusy, PeerError, PeerRejected, PeerUnreachable, Refusal
-from p2p_oicp.oicp import Acknowledgement, Message, SessionID, StatusCodeValue
+from p2p_oicp.oicp import Acknowledgement, Message, ProviderID, SessionID, StatusCodeValue
 from p2p_oicp.oicp.answers import is_indeterminate
 from p2p_oicp.oicp.enums import INDETERMINATE_CODES
 from p2p_oicp.oicp.findings import SIMILAR_NAME
 from p2p_oicp.oicp.operations import Operation, Party
+from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.storage.sessions import Session, SessionState
+
+log = structlog.get_logger(__name__)
 
 # These two refuse the sender, whatever it has asked for (RULES D57).
 _CODES_REFUSED_BY_ACKNOWLEDGEMENT = frozenset({StatusCodeValue.UNAUTHORIZED_ACCESS, StatusCodeValue.PARTNER_NOT_FOUND})
@@ -97,6 +101,28 @@ class SessionIds(msgspec.Struct, frozen=True):
 
 
 NO_IDS = SessionIds()
+
+
+def answering_provider(
+    responder: Peer, named: ProviderID | str | None, default: ProviderID | None, session_id: str
+) -> ProviderID | None:
+    """Return the ProviderID of an answer: one that the responder owns, else ``default``, and it is logged (RULES L3).
+
+    A clearing house answers for any provider.
+    """
+    if named is None:
+        return default
+    named = ProviderID(str(named))  # a Python backend may have given plain text
+    if responder.handles_party(named) or responder.default_route:
+        return named
+    log.warning(
+        "authorization.foreign_provider",
+        responder=responder.name,
+        session_id=session_id,
+        named=named.text,
+        used=default.text if default else None,
+    )
+    return default
 
 
 class StartFailure(NamedTuple):

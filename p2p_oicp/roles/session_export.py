@@ -138,6 +138,7 @@ class CdrQueryHandler:
             until=message.to.timestamp(),
             # A peer gets the CDRs of its own sessions only, whatever ProviderID the request names.
             peer=peer.id if peer is not None and self._role == "cpo" else "",
+            provider_keys=tuple(party.key for party in peer.providers) if peer is not None else (),
             session_keys=tuple(session_id.key for session_id in message.session_id),
             operator_keys=tuple(operator.key for operator in message.operator_id),
             forwarded=message.cdr_forwarded,

@@ -26,7 +26,7 @@ GetChargeDetailRecords is answered from the store, with the CDRs as they came, d
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, TypeVar, cast
+from typing import ClassVar, NamedTuple, TypeVar, cast
 
 import structlog
 from msgspec.structs import replace
@@ -36,22 +36,19 @@ from p2p_oicp.oicp import (
     ChargeDetailRecord,
     ChargingNotification,
     ChargingNotificationProgress,
-    EvseDataRecord,
     StatusCodeValue,
 )
-from p2p_oicp.oicp.cdr_checks import check_plausibility
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import EMP_BACKEND, OperationRequest, OperationResponse, Services
+from p2p_oicp.roles.doubts import Doubts
 from p2p_oicp.roles.lost_sessions import Outcome
 from p2p_oicp.roles.responses import SessionIds, acknowledgement_response
 from p2p_oicp.roles.sessions import AUTHORIZE, SessionService, check_same_evse
 from p2p_oicp.roles.verdicts import PendingVerdicts, verdict_response
 from p2p_oicp.storage import Transaction, cdrs, outbox, sessions
 from p2p_oicp.storage.cdrs import CdrRow, CdrState, InsertResult, Verdict
-from p2p_oicp.storage.datasets import queries
-from p2p_oicp.storage.datasets.models import ALL_PROVIDERS, OWN, DatasetKind
+from p2p_oicp.storage.datasets.models import OWN
 from p2p_oicp.storage.sessions import Session, SessionState, next_state_after_notification
-from p2p_oicp.storage.statements import list_parameter
 
 log = structlog.get_logger(__name__)
 
@@ -61,10 +58,19 @@ T = TypeVar("T")
 _MIN_PROGRESS_INTERVAL_SECONDS = 300.0
 # The newest progress replaces one that is still waiting: it says all that the earlier one does.
 _PROGRESS = "Progress"
+_CDR_EVENT = "charge detail record"
 
 
 class _SessionHeld(P2pOicpError):
     """Nobody can be asked about the session of a message; its cause is the Refusal of an unknown session."""
+
+
+class StoredCdr(NamedTuple):
+    """What became of a CDR; ``doubts`` is what speaks against it, in words."""
+
+    session: Session
+    result: InsertResult
+    doubts: str = ""
 
 
 SessionMessage = OperationRequest[ChargingNotification] | OperationRequest[ChargeDetailRecord]
@@ -78,6 +84,7 @@ class CdrHandler:
     def __init__(self, services: Services, session_service: SessionService) -> None:
         self._services = services
         self._session_service = session_service
+        self._doubts = Doubts(self.role, services)
 
     async def _open_missing_session(self, request: SessionMessage) -> Outcome:
         """Open the session of a message whose session is unknown, if there is a reason to."""
@@ -108,20 +115,26 @@ class CdrHandler:
     async def charging_notifications(self, request: OperationRequest[ChargingNotification]) -> OperationResponse:
         """Store a notification and enqueue it; a duplicate is only acknowledged (H4)."""
         try:
-            session = await self._run_in_session(request, lambda tx: self._store_notification(tx, request))
+            session, doubts = await self._run_in_session(request, lambda tx: self._store_notification(tx, request))
         except _SessionHeld as held:
             raise cast("Refusal", held.__cause__) from None
         self._services.wakeups.notify_outbox(self._destination(session))
-        return acknowledgement_response(ids=SessionIds.from_session(session))
+        return acknowledgement_response(info=doubts or None, ids=SessionIds.from_session(session))
 
-    def _store_notification(self, tx: Transaction, request: OperationRequest[ChargingNotification]) -> Session:
+    def _store_notification(
+        self, tx: Transaction, request: OperationRequest[ChargingNotification]
+    ) -> tuple[Session, str]:
+        """Return the session, and what speaks against the notification."""
         session, now = self._session_service.find(tx, request), self._services.now()
         check_same_evse(session, request.message.evse_id)
+        doubts = self._doubts.of_notification(request.message, session)
         key, notification_type = session.session_key, str(request.message.type)
         event = f"notification {notification_type}"
         # Invariant: (session, digest) is unique among events, so a duplicate has no second effect.
         if not sessions.add_event(tx, self.role, key, now, event, request.body, digest=request.digest):
-            return session  # a duplicate: it was enqueued with the first one
+            return session, doubts  # a duplicate: it was enqueued with the first one
+        self._doubts.refuse(event, session, doubts)
+        self._doubts.report(tx, event, session, doubts)
         progress_at = self._check_notification(session, request.message)
         sessions.transition(
             tx,
@@ -132,32 +145,34 @@ class CdrHandler:
             progress_at=progress_at,
         )
         self._enqueue(tx, request, session, now, coalesce_key=_PROGRESS if notification_type == _PROGRESS else "")
-        return session
+        return session, doubts
 
     async def charge_detail_record(self, request: OperationRequest[ChargeDetailRecord]) -> OperationResponse:
         """Store the CDR of a session; a duplicate is only acknowledged (H4), a different CDR is refused with 400."""
-        session, _ = await self._store_or_refuse(request)
-        return acknowledgement_response(info=_info_on(session), ids=SessionIds.from_session(session))
+        session, doubts = await self._store_or_refuse(request)
+        info = "; ".join(filter(None, (_info_on(session), doubts))) or None
+        return acknowledgement_response(info=info, ids=SessionIds.from_session(session))
 
-    async def _store_or_refuse(self, request: OperationRequest[ChargeDetailRecord]) -> tuple[Session, InsertResult]:
-        session, insert_result = await self.store_cdr(request)
+    async def _store_or_refuse(self, request: OperationRequest[ChargeDetailRecord]) -> tuple[Session, str]:
+        """Return the session, and what speaks against the CDR."""
+        session, insert_result, doubts = await self.store_cdr(request)
         if insert_result is InsertResult.CONFLICT:
             raise Refusal(
                 StatusCodeValue.SESSION_INVALID,
                 f"session {session.session_id} has a different charge detail record already",
             )
-        return session, insert_result
+        return session, doubts
 
-    async def store_cdr(self, request: OperationRequest[ChargeDetailRecord]) -> tuple[Session, InsertResult]:
+    async def store_cdr(self, request: OperationRequest[ChargeDetailRecord]) -> StoredCdr:
         """Store a CDR and enqueue it for the next hop; raise Refusal 400 or 022."""
         try:
-            session, insert_result = await self._run_in_session(request, lambda tx: self._insert_cdr(tx, request))
+            stored = await self._run_in_session(request, lambda tx: self._insert_cdr(tx, request))
         except _SessionHeld:
             return await self._services.store.write(lambda tx: self._hold_cdr(tx, request))
-        self._services.wakeups.notify_outbox(self._destination(session))
-        return session, insert_result
+        self._services.wakeups.notify_outbox(self._destination(stored.session))
+        return stored
 
-    def _hold_cdr(self, tx: Transaction, request: OperationRequest[ChargeDetailRecord]) -> tuple[Session, InsertResult]:
+    def _hold_cdr(self, tx: Transaction, request: OperationRequest[ChargeDetailRecord]) -> StoredCdr:
         """Store the CDR of a session that nobody can be asked about; it is not delivered."""
         sender = request.peer
         peer_id = sender.id if sender is not None and not sender.is_self else ""
@@ -166,7 +181,7 @@ class CdrHandler:
         insert_result = cdrs.insert(tx, _cdr_row(self.role, draft, request), now)
         if insert_result is InsertResult.NEW:
             log.warning("cdr.held", role=self.role, session_id=draft.session_id)
-        return draft, insert_result
+        return StoredCdr(draft, insert_result)
 
     async def release_held(self, request: OperationRequest[ChargeDetailRecord], peer: Peer | None = None) -> bool:
         """Deliver a CDR that was held, if its session can be found now; return whether.
@@ -200,28 +215,28 @@ class CdrHandler:
         ``verdict`` is its state at the CPO's side: there it is not delivered again.
         """
         del verdict
-        _, insert_result = await self.store_cdr(request)
-        return insert_result is InsertResult.NEW
+        return (await self.store_cdr(request)).result is InsertResult.NEW
 
-    def _insert_cdr(
-        self, tx: Transaction, request: OperationRequest[ChargeDetailRecord]
-    ) -> tuple[Session, InsertResult]:
+    def _insert_cdr(self, tx: Transaction, request: OperationRequest[ChargeDetailRecord]) -> StoredCdr:
         session = self._session_service.find(tx, request)
         check_same_evse(session, request.message.evse_id)
-        now = self._services.now()
-        insert_result = cdrs.insert(tx, _cdr_row(self.role, session, request), now)
+        now, doubts = self._services.now(), self._doubts.of_record(tx, request, session)
+        insert_result = cdrs.insert(tx, _cdr_row(self.role, session, request, doubts), now)
         if insert_result is InsertResult.NEW:
+            # Order: a different second CDR is refused with 400, also if something speaks against it (RULES L25).
+            self._doubts.refuse(_CDR_EVENT, session, doubts)
             self._enqueue_cdr(tx, request, session, now)
+            self._doubts.report(tx, _CDR_EVENT, session, doubts)
         elif insert_result is InsertResult.CONFLICT:
             # Committed although it is refused: the two CDRs are the evidence of a dispute.
             sessions.add_event(tx, self.role, session.session_key, now, "another record refused", request.body)
-        return session, insert_result
+        return StoredCdr(session, insert_result, doubts)
 
     def _enqueue_cdr(
         self, tx: Transaction, request: OperationRequest[ChargeDetailRecord], session: Session, now: float
     ) -> None:
         sessions.transition(tx, self.role, session.session_key, now, SessionState.ENDED)
-        sessions.add_event(tx, self.role, session.session_key, now, "charge detail record", request.body)
+        sessions.add_event(tx, self.role, session.session_key, now, _CDR_EVENT, request.body)
         self._enqueue(tx, request, session, now)
 
     def _enqueue(
@@ -252,7 +267,7 @@ def _check_progress(session: Session, notification: ChargingNotification) -> flo
     return occurred_at
 
 
-def _cdr_row(role: str, session: Session, request: OperationRequest[ChargeDetailRecord]) -> CdrRow:
+def _cdr_row(role: str, session: Session, request: OperationRequest[ChargeDetailRecord], doubts: str = "") -> CdrRow:
     operator = request.message.evse_id.operator
     provider = request.message.identification.provider
     return CdrRow(
@@ -264,6 +279,7 @@ def _cdr_row(role: str, session: Session, request: OperationRequest[ChargeDetail
         session_end=request.message.session_end.timestamp(),
         body=request.body,
         unconfirmed=bool(session.unconfirmed),
+        doubts=doubts or None,
     )
 
 
@@ -280,52 +296,19 @@ class CpoCdrHandler(CdrHandler):
     def _check_notification(self, session: Session, notification: ChargingNotification) -> float | None:
         return _check_progress(session, notification)
 
-    async def store_cdr(self, request: OperationRequest[ChargeDetailRecord]) -> tuple[Session, InsertResult]:
-        """Store a CDR unchanged, and log where it contradicts our own EVSE data and pricing products."""
-        session, insert_result = await super().store_cdr(request)
-        if insert_result is InsertResult.NEW:
-            record = request.message
-            # After the commit, and only logged: a CDR is never refused for what our own data says of it.
-            findings = check_plausibility(record, self._evse_data_record(record), self._product_ids(session))
-            if findings:
-                log.warning(
-                    "cdr.plausibility_warning",
-                    session_id=session.session_id,
-                    findings=[str(finding) for finding in findings],
-                )
-        return session, insert_result
-
     async def store_exported(self, request: OperationRequest[ChargeDetailRecord], verdict: Verdict) -> bool:
         def job(tx: Transaction) -> bool:
             session, now = self._session_service.find(tx, request), self._services.now()
             insert_result = cdrs.insert(tx, _cdr_row(self.role, session, request), now)
             if insert_result is InsertResult.NEW:
                 sessions.transition(tx, self.role, session.session_key, now, SessionState.ENDED)
-                sessions.add_event(tx, self.role, session.session_key, now, "charge detail record", request.body)
+                sessions.add_event(tx, self.role, session.session_key, now, _CDR_EVENT, request.body)
             # Of one that is there, the verdict may have been lost.
             if insert_result is not InsertResult.CONFLICT:
                 cdrs.apply_verdict(tx, self.role, session.session_key, verdict, now)
             return insert_result is InsertResult.NEW
 
         return await self._services.store.write(job)
-
-    def _evse_data_record(self, record: ChargeDetailRecord) -> EvseDataRecord | None:
-        keys = list_parameter([record.evse_id.key])
-        rows = self._services.store.query_inline(
-            queries.RECORDS_BY_KEY, dataset_=DatasetKind.EVSE_DATA, keys=keys, source_=OWN, excluded_sources=None
-        )
-        return EvseDataRecord.from_json(rows[0]["raw"]) if rows else None
-
-    def _product_ids(self, session: Session) -> list[str] | None:
-        """Return the ProductIDs that are offered to the session's EMP; None if no pricing products were pushed."""
-        groups = [f"{session.operator_key}|{audience}" for audience in (ALL_PROVIDERS, session.provider_key)]
-        rows = self._services.store.query_inline(
-            queries.KEYS_BY_GROUP,
-            dataset_=DatasetKind.PRICING_PRODUCT,
-            source_=OWN,
-            groups=list_parameter(groups),
-        )
-        return [row["key"].removeprefix(f"{row['group_key']}|") for row in rows] or None
 
 
 class EmpCdrHandler(CdrHandler):
@@ -346,7 +329,7 @@ class EmpCdrHandler(CdrHandler):
         key = request.message.session_id.key
         # Order: registered before the CDR is stored, for the backend may have answered when that returns.
         with self._pending_verdicts.expect(key) as waiting:
-            session, _ = await self._store_or_refuse(request)
+            session, doubts = await self._store_or_refuse(request)
             status = cdrs.get_status_now(self._services.store, self.role, key)
             if status is not None and status.verdict.state is CdrState.WAITING:
                 # An unconfirmed one may wait for a person.
@@ -354,7 +337,7 @@ class EmpCdrHandler(CdrHandler):
                 status = cdrs.get_status_now(self._services.store, self.role, key)
         if status is None:
             raise StoreError(f"the charge detail record of session {session.session_id} is stored, and not found")
-        return verdict_response(status, session)
+        return verdict_response(status, session, doubts)
 
     async def _open_missing_session(self, request: SessionMessage) -> Outcome:
         """Open an offline session, or one that a restore has lost (DESIGN section 5)."""

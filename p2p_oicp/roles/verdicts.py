@@ -127,8 +127,8 @@ class PendingVerdicts:
             waiting.resolved.set()
 
 
-def verdict_response(status: CdrStatus, session: Session) -> OperationResponse:
-    """Return the Acknowledgement of a CDR that this node has stored, with what its backend says of it."""
+def verdict_response(status: CdrStatus, session: Session, doubts: str) -> OperationResponse:
+    """Return the Acknowledgement of a CDR that this node has stored, with what its backend and ``doubts`` say of it."""
     ids, verdict = SessionIds.from_session(session), status.verdict
     name = _NAMES.get(verdict.state, _PENDING)
     info = "verdict pending" if name == _PENDING else None
@@ -136,6 +136,7 @@ def verdict_response(status: CdrStatus, session: Session) -> OperationResponse:
     if status.is_unconfirmed:
         member["unconfirmed"] = True
         info = "unconfirmed: no database knows this session any more; a person has to confirm it"
+    info = "; ".join(filter(None, (info, doubts))) or None
     if verdict.state is CdrState.DISPUTED:
         code = verdict.code or StatusCodeValue.DATA_ERROR
         return acknowledgement_response(code, verdict.text or info, ids, extra={NODE_MEMBER: member})

@@ -260,7 +260,7 @@ def _read(
         log.info("oicp.warnings", operation=operation.name, warnings=[str(finding) for finding in warnings])
         message = in_upper_case(message)
     return OperationRequest(
-        operation, message, peer, party, None, message.to_json(), request.query, sign_in_transaction, body
+        operation, message, peer, party, None, message.to_json(), request.query, sign_in_transaction, body, warnings
     )
 
 

@@ -14,7 +14,7 @@ from prometheus_client.exposition import generate_latest
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.roles.context import OperationResponse
-from p2p_oicp.storage import Row, Store, outbox, peer_state
+from p2p_oicp.storage import Row, Store, cdrs, outbox, peer_state
 
 #: Called with an operation's name, what became of the request, and the seconds it took.
 RequestObserver: TypeAlias = Callable[[str, str, float], None]
@@ -90,7 +90,8 @@ class Metrics:
             depths = await self._store.query(outbox.DEPTHS)
             health_rows = await self._store.query(peer_state.ALL_DESTINATIONS)
             text += generate_latest(_WithoutCreated(self._peer_registry))
-            text += generate_latest(_store_metrics(depths, health_rows, self._clock.time()))
+            doubtful = await self._store.query(cdrs.DOUBTFUL)
+            text += generate_latest(_store_metrics(depths, health_rows, doubtful, self._clock.time()))
         return OperationResponse(text, content_type="text/plain; version=0.0.4")
 
 
@@ -106,7 +107,9 @@ class _WithoutCreated:
             yield family
 
 
-def _store_metrics(depths: Sequence[Row], health_rows: Sequence[Row], now: float) -> CollectorRegistry:
+def _store_metrics(
+    depths: Sequence[Row], health_rows: Sequence[Row], doubtful: Sequence[Row], now: float
+) -> CollectorRegistry:
     """Return what the database says at ``now``; a destination that has gone has no series any more."""
     registry = CollectorRegistry()
 
@@ -121,6 +124,9 @@ def _store_metrics(depths: Sequence[Row], health_rows: Sequence[Row], now: float
         messages.labels(*labels).set(row["messages"])
         oldest.labels(*labels).set(max(0.0, now - row["oldest"]))
         attempts.labels(*labels).set(row["attempts"] or 0)
+    doubtful_records = gauge("doubtful_cdrs", "CDRs that something speaks against.", "role")
+    for row in doubtful:
+        doubtful_records.labels(row["role"]).set(row["records"])
     failures = gauge("destination_failures", "Failures in a row.", "destination")
     last_error = gauge("destination_last_error", "The type of the last failure, while it fails.", "destination", "type")
     for row in health_rows:

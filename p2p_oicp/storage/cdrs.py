@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum, StrEnum, auto
 from types import MappingProxyType
 
-from sqlalchemy import bindparam, exists, func, or_, select, text, update
+from sqlalchemy import and_, bindparam, exists, func, or_, select, text, update
 
 from p2p_oicp.oicp import ChargeDetailRecord, InvalidMessage
 from p2p_oicp.storage import sessions
@@ -56,6 +56,7 @@ _INSERT = inserting_named(
     "body",
     "state",
     "unconfirmed",
+    "doubts",
     instead="OR IGNORE",
 )
 _GET = compiled(select(cdrs.c.digest, cdrs.c.body).where(*_by_key))
@@ -84,7 +85,12 @@ _INSERT_CONFLICTING = inserting_named(
 # One statement for all combinations of filters: an empty list, or an empty text, selects all.
 _filters = (
     cdrs.c.role == bindparam("role_"),
-    or_(cdrs.c.provider_key == bindparam("provider_"), cdrs.c.provider_key == ""),
+    or_(
+        cdrs.c.provider_key == bindparam("provider_"),
+        cdrs.c.provider_key == "",
+        # None of this EMP's providers: a CDR of its session all the same (RULES L3).
+        and_(bindparam("providers_") != "[]", cdrs.c.provider_key.not_in(listed("providers_"))),
+    ),
     or_(bindparam("peer_") == "", cdrs.c.peer == bindparam("peer_")),
     cdrs.c.session_end >= bindparam("from_"),
     cdrs.c.session_end <= bindparam("to_"),
@@ -117,15 +123,19 @@ _shown = (
     cdrs.c.session_key,
     cdrs.c.role,
     name_of(cdrs.c.peer).label("peer"),
-    *(cdrs.c[name] for name in ("state", "unconfirmed", "verdict_code", "verdict_text", "verdict_at", "received_at")),
+    *(
+        cdrs.c[name]
+        for name in ("state", "unconfirmed", "doubts", "verdict_code", "verdict_text", "verdict_at", "received_at")
+    ),
 )
-#: The newest, without their bodies; an empty ``state_`` or ``role_``, and an ``unconfirmed_`` of 0, select all.
+#: The newest, without their bodies; an empty ``state_`` or ``role_``, and 0 for a mark, select all.
 LIST = compiled(
     select(*_shown)
     .where(
         or_(bindparam("state_") == "", cdrs.c.state == bindparam("state_")),
         or_(bindparam("role_") == "", cdrs.c.role == bindparam("role_")),
         cdrs.c.unconfirmed >= bindparam("unconfirmed_"),
+        or_(bindparam("doubtful_") == 0, cdrs.c.doubts.is_not(None)),
     )
     .order_by(cdrs.c.id.desc())
     .limit(bindparam("limit"))
@@ -158,6 +168,10 @@ HELD = compiled(
         ),
     )
     .order_by(cdrs.c.id)
+)
+#: How many CDRs of each role something speaks against.
+DOUBTFUL = compiled(
+    select(cdrs.c.role, func.count().label("records")).where(cdrs.c.doubts.is_not(None)).group_by(cdrs.c.role)
 )
 RECONCILED_UNTIL = compiled(select(cdr_reconciliations.c.until).where(cdr_reconciliations.c.peer == bindparam("peer_")))
 _MARK_RECONCILED = inserting_named(cdr_reconciliations, "peer", "until", instead="OR REPLACE")
@@ -216,6 +230,7 @@ class CdrRow:
     body: bytes
     state: CdrState = CdrState.WAITING
     unconfirmed: bool = False
+    doubts: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +239,7 @@ class CdrFilter:
 
     Attributes:
         provider_key: the EMP of the drivers; CDRs without a known EMP are included.
+        provider_keys: all of this EMP's company: CDRs of its sessions under any other are included, too.
         since, until: bounds of SessionEnd in seconds since the epoch, both included.
         forwarded: whether the CDR was delivered to the next hop; None for both.
 
@@ -234,6 +250,7 @@ class CdrFilter:
     since: float
     until: float
     peer: str = ""
+    provider_keys: tuple[str, ...] = ()
     session_keys: tuple[str, ...] = ()
     operator_keys: tuple[str, ...] = ()
     forwarded: bool | None = None
@@ -244,6 +261,7 @@ class CdrFilter:
             "role_": self.role,
             "provider_": self.provider_key,
             "peer_": self.peer,
+            "providers_": list_parameter(self.provider_keys),
             "from_": self.since,
             "to_": self.until,
             "sessions_": list_parameter(self.session_keys),

@@ -117,6 +117,7 @@ cdrs = Table(
     Column("forwarded_at", Float),
     Column("state", Text, nullable=False),  # a `storage.cdrs.CdrState`
     Column("unconfirmed", Integer, nullable=False, server_default=text("0")),
+    Column("doubts", Text),  # what speaks against it, as its sender was told
     # What the EMP's backend, or the peer's node, said of it.
     Column("verdict_code", Text),
     Column("verdict_text", Text),

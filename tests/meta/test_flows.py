@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from tests.support.dataset_messages import PUSH_DATA, evse
-from tests.support.messages import A_CPO, CDR, START, authorize_start, cdr
+from tests.support.messages import A_CPO, CDR, START, authorize_start, cdr, plausible
 from tests.support.nodes import query, start_session
 from tests.support.pairing import Admin
 from tests.support.paths import ROOT
@@ -185,7 +185,7 @@ class Player:
 
     async def _settle_session(self, session: str) -> None:
         records = len(self.pair.contracts.records)
-        assert (await self.pair.a.post(CDR, cdr(session))).code == "000"
+        assert (await self.pair.a.post(CDR, cdr(session, **plausible()))).code == "000"
         await self.pair.contracts.until(lambda contracts: len(contracts.records) > records)
         await self.pair.at_rest("a")
         await self.pair.at_rest("b")

@@ -1,5 +1,7 @@
 """Requests as a CPO's and an EMP's backend send them."""
 
+from datetime import UTC, datetime
+
 A_CPO, B_EMP, EVSE, UID = "DE*GEF", "DE-GDF", "DE*GEF*E1234567*1", "1234ABCD"
 OTHER_CPO, OTHER_EMP = "FR*XYZ", "FR-XYZ"
 START = f"charging/v21/operators/{A_CPO}/authorize/start"
@@ -65,6 +67,13 @@ def cdr(session: str, **members) -> dict:
         "ConsumedEnergy": 22.5,
         **members,
     }
+
+
+def plausible() -> dict:
+    """Members of a CDR that nothing speaks against, of a session that has just begun."""
+    now = datetime.now(UTC).isoformat()
+    times = dict.fromkeys(("SessionStart", "ChargingStart", "ChargingEnd", "SessionEnd"), now)
+    return {**times, "MeterValueStart": 1000.25, "MeterValueEnd": 1000.25, "ConsumedEnergy": 0}
 
 
 def push_status(action: str = "fullLoad", operator: str = A_CPO, **statuses: str) -> dict:

@@ -6,7 +6,6 @@ from p2p_oicp.backends import Backend
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.roles.context import HandlerRegistry, Services
 from p2p_oicp.roles.cpo.authorization import CpoAuthorizationHandler
-from p2p_oicp.roles.cpo.authorize_stop import CpoAuthorizeStopHandler
 from p2p_oicp.roles.cpo.remote import CpoRemoteHandler
 from p2p_oicp.roles.datasets.handlers import dataset_handlers
 from p2p_oicp.roles.lost_sessions import LostSessions
@@ -14,6 +13,7 @@ from p2p_oicp.roles.recovery import RoleRecovery
 from p2p_oicp.roles.session_export import CdrQueryHandler
 from p2p_oicp.roles.sessions import SessionService
 from p2p_oicp.roles.settlement import CpoCdrHandler
+from p2p_oicp.roles.stops import CpoAuthorizeStopHandler
 
 
 class CpoRole(HandlerRegistry):

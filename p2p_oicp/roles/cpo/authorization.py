@@ -31,6 +31,7 @@ from p2p_oicp.oicp import (
     AuthorizationStatus,
     AuthorizeStart,
     Message,
+    ProviderID,
     SessionID,
     StatusCodeValue,
 )
@@ -41,6 +42,7 @@ from p2p_oicp.peers.routing import route_by_identification
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.responses import (
     SessionIds,
+    answering_provider,
     authorized_response,
     has_arrived,
     not_authorized_response,
@@ -272,18 +274,25 @@ class CpoAuthorizationHandler:
         outcome = await first_granted(route.peers, send, preferred_peer=preferred_peer, preferred_timeout=deadline / 2)
         if isinstance(outcome, Granted):
             is_new_route = uid is not None and outcome.peer.id != preferred_id
-            return self._granted(draft, outcome, (uid.key, outcome.peer.id) if uid and is_new_route else None)
+            route_to_keep = (uid.key, outcome.peer.id) if uid and is_new_route else None
+            return self._granted(draft, outcome, route_to_keep, request.message.identification.provider)
         code, info = summarize_denials(outcome)
         response = not_authorized_response(code, info, SessionIds.from_session(draft).without_session())
         is_remembered = not outcome or any(denial.has_arrived for denial in outcome)
         return self._denied(draft if is_remembered else replace(draft, request_digest=b""), response)
 
-    def _granted(self, draft: Session, granted: Granted, preferred_peer: tuple[str, str] | None) -> _Decision:
-        """Complete what the EMP left out; it may give the session an id of its own."""
+    def _granted(
+        self, draft: Session, granted: Granted, preferred_peer: tuple[str, str] | None, named: ProviderID | None
+    ) -> _Decision:
+        """Complete what the EMP left out; it may give the session an id of its own.
+
+        ``named`` is the provider of the identification.
+        """
         reply = granted.reply
         session_id = valid_session_id(reply.session_id) or SessionID(draft.session_id)
         # Some implementations leave the ProviderID out, and the backend has to know whom to bill.
-        provider = reply.provider_id or (granted.peer.providers[0] if granted.peer.providers else None)
+        own = named if named and granted.peer.handles_party(named) else next(iter(granted.peer.providers), None)
+        provider = answering_provider(granted.peer, reply.provider_id, own, draft.session_id)
         emp_partner_session_id = reply.emp_partner_session_id or draft.emp_partner_session_id
         ids = {
             "session_id": session_id,

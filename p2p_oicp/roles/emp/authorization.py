@@ -30,6 +30,7 @@ from p2p_oicp.oicp.operations import Party
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.responses import (
     SessionIds,
+    answering_provider,
     authorized_response,
     has_arrived,
     not_authorized_response,
@@ -122,7 +123,9 @@ class EmpAuthorizationHandler:
         attempt.conclude(is_wrong=is_refused)
         if is_refused:
             return await self._complete_refused(session, reply)
-        return await self._complete_authorized(session, reply, reply.provider_id or self._own_provider(request.message))
+        own = self._own_provider(request.message)
+        provider = answering_provider(self._services.local_peer, reply.provider_id, own, session.session_id) or own
+        return await self._complete_authorized(session, reply, provider)
 
     async def _complete_without_reply(self, session: Session, error: PeerError) -> OperationResponse:
         log.warning("authorize_start.not_answered", session_id=session.session_id, reason=str(error))
@@ -177,7 +180,8 @@ class EmpAuthorizationHandler:
             except PeerError as error:
                 info = f"the EMP's backend did not answer: {error}"
                 raise Refusal(refusal_code(error) or StatusCodeValue.SYSTEM_ERROR, info) from error
-            provider_id = reply.provider_id or (ProviderID(session.provider_id) if session.provider_id else None)
+            own = ProviderID(session.provider_id) if session.provider_id else None
+            provider_id = answering_provider(self._services.local_peer, reply.provider_id, own, session.session_id)
             ids = SessionIds.from_reply(reply, session, Party.EMP)
             response = OperationResponse(reply.to_json_with(provider_id=provider_id, **ids.attributes()))
             return StopReply(response, reply.authorization_status == AuthorizationStatus.AUTHORIZED)

@@ -22,6 +22,7 @@ from p2p_oicp.oicp import (
     ProviderID,
     StatusCodeValue,
     read_records,
+    validate,
 )
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import Peer
@@ -153,9 +154,10 @@ class CdrReconciler:
             log.warning("reconciliation.unparsable_record", peer=peer.name, record=raw[:200].decode(errors="replace"))
             return
         operator = record.evse_id.operator
-        request = OperationRequest(_CDR, record, peer, operator.text if operator else None, body=raw)
+        party = operator.text if operator else None
+        request = OperationRequest(_CDR, record, peer, party, body=raw, warnings=tuple(validate(record)))
         try:
-            _, insert_result = await self._cdr_handler.store_cdr(request)
+            insert_result = (await self._cdr_handler.store_cdr(request)).result
         except StoreError as error:
             result.rejected += 1
             log.warning("reconciliation.store_failed", peer=peer.name, error=error)

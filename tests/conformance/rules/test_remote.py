@@ -216,12 +216,12 @@ async def test_the_cpos_node_resolves_an_uncertain_session(quick, there, here):
 async def test_a_session_report_is_for_its_two_parties_only(three):
     session = (await three.b.post(REMOTE_START, remote_start())).json["SessionID"]
     report = await three.a_peer.get(f"/p2p/v1/sessions/{session.upper()}?provider=DE-GDF")
-    assert (report.status, report.json["State"], report.json["SessionID"]) == (200, "authorized", session)
+    assert (report.status, report.json["state"], report.json["SessionID"]) == (200, "authorized", session)
     assert report.json["CPOPartnerSessionID"] == "csms-1"
     stranger = await three.a_peer.get(f"/p2p/v1/sessions/{session}?provider=FR-XYZ")
     assert (stranger.status, stranger.code) == (404, "400")
     nobody = await three.a_peer.get(f"/p2p/v1/sessions/{session}?provider=DE-QQQ")
     assert nobody.code == "300"
     other_side = await three.b_peer.get(f"/p2p/v1/sessions/{session}?operator=DE*GEF")
-    assert other_side.json["State"] == "authorized"
+    assert other_side.json["state"] == "authorized"
     assert (await three.a_peer.get(f"/p2p/v1/sessions/{session}")).status == 400

@@ -138,7 +138,7 @@ async def test_a_missing_record_is_requested_on_command(stopped):
 
 
 async def test_a_missing_record_is_requested_at_every_interval(stopped):
-    stopped.extra_config = "[cdrs]\nreconcile_interval = 0.05\n"
+    stopped.extra_config = "[cdr]\nreconcile_interval = 0.05\n"
     stopped.write()
     session = await lost(stopped)
     query(stopped, "b", "DELETE FROM cdr_reconciliations")

@@ -77,6 +77,7 @@ def upgrade() -> None:
         sa.Column("forwarded_at", sa.Float(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("unconfirmed", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("doubts", sa.Text(), nullable=True),
         sa.Column("verdict_code", sa.Text(), nullable=True),
         sa.Column("verdict_text", sa.Text(), nullable=True),
         sa.Column("verdict_at", sa.Float(), nullable=True),
