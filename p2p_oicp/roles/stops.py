@@ -2,8 +2,8 @@
 
 A stop belongs to its session: to its parties (B3), to its kind, and to its EVSE (L4).
 
-AuthorizeStop of our own CPO backend goes to the EMP of the session; a session that this node authorized itself, offline,
-is stopped by the token that started it.
+AuthorizeStop of our own CPO backend goes to the EMP of the session; a session that this node authorized itself,
+offline, is stopped by the token that started it.
 """
 
 from __future__ import annotations

@@ -31,8 +31,9 @@ async def test_what_our_own_data_speaks_against_is_reported(pair, evse, products
     if products:
         await pair.a.post(state.PUSH_PRODUCTS, state.push_products(*map(state.product, products)))
     session = (await pair.a.post(START, authorize_start())).json["SessionID"]
+    record = cdr(session, **(plausible() | members))
     with structlog.testing.capture_logs() as logs:
         for _ in range(2):
-            assert (await pair.a.post(CDR, cdr(session, **(plausible() | members)))).json["Result"] is True
+            assert (await pair.a.post(CDR, record)).json["Result"] is True
     reported = [entry["doubts"] for entry in logs if entry["event"] == "cdr.doubtful" and entry["role"] == "cpo"]
     assert [words in doubts for doubts in reported] == ([True] if words else [])
