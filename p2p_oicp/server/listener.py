@@ -47,6 +47,9 @@ KEEPALIVE_TIMEOUT_SECONDS = 60.0
 # The rest of a refused body is read for so long: a client that is cut off while it sends does not read the response.
 BODY_LINGER_SECONDS = 2.0
 _HANDSHAKE_TIMEOUT_SECONDS = 10.0
+# One costs a millisecond or two: so many at a time, for those that are ready together hold the event loop together. The
+# oldest of the address that has most of them gives way to those that wait, if it has had this time.
+_MAX_HANDSHAKES, _MIN_HANDSHAKE_SECONDS, _HANDSHAKE_POLL_SECONDS = 256, 0.5, 0.01
 _RESPONSE_TIMEOUT_SECONDS = 30.0
 # For the same reason a rejected connection is read for a moment; and TLS may take so long to be closed by both sides.
 _LINGER_SECONDS = 1.0
@@ -61,7 +64,12 @@ _MAX_REASON_LENGTH = 100
 
 
 class Connection(HttpConnection):
-    """One connection, from its accept on; ``address`` is where it comes from, see `address_block`."""
+    """One connection, from its accept on.
+
+    Attributes:
+        address: where it comes from, see `address_block`.
+        opened_at: by the event loop's clock.
+    """
 
     def __init__(self, limiter: ConnectionLimiter, server: web.Server, address: str, now: Callable[[], float]) -> None:
         super().__init__(
@@ -74,6 +82,7 @@ class Connection(HttpConnection):
             lingering_time=BODY_LINGER_SECONDS,
         )
         self.address = address
+        self.opened_at = asyncio.get_running_loop().time()
         self._limiter = limiter
         self._now = now
         self._timers: list[asyncio.TimerHandle] = []
@@ -161,12 +170,21 @@ class ConnectionLimiter:
         """Open what was accepted, of each address in turn, until cancelled."""
         while True:
             await self._arrived.wait()
-            for address in list(self._queue)[:_OPENED_AT_ONCE]:
+            has_room = self._has_room_for_handshake()
+            for address in list(self._queue)[: _OPENED_AT_ONCE if has_room else 0]:
                 self._open_connection(self._dequeue(address), address)
             if not self._queue:
                 self._arrived.clear()
             # Requests get their turn here.
-            await asyncio.sleep(0)
+            await asyncio.sleep(0 if has_room else _HANDSHAKE_POLL_SECONDS)
+
+    def _has_room_for_handshake(self) -> bool:
+        if self._tls is None or len(self._opening) < _MAX_HANDSHAKES:
+            return True
+        (oldest,) = _oldest_of_largest([protocol for protocol in self._opening if isinstance(protocol, Connection)], 1)
+        if asyncio.get_running_loop().time() - oldest.opened_at > _MIN_HANDSHAKE_SECONDS:
+            self._abort(oldest)
+        return False
 
     def _dequeue(self, address: str, *, newest: bool = False) -> socket.socket:
         # The address goes to the end of the line.
