@@ -392,7 +392,7 @@ def background_jobs(components: NodeComponents) -> dict[str, Worker]:
         workers["recovery"] = RecoveryJob(services, components.store_epochs, components.nodes, roles)
     if components.emp:
         wakeup, backoff = services.wakeups.register(Destination(EMP_BACKEND)), components.environment.backoff
-        target = BackendDeliveryTarget(components.emp_backend, components.emp.pending_verdicts, services.wakeups)
+        target = BackendDeliveryTarget(components.emp_backend, components.emp.pending_verdicts, services)
         dispatcher = OutboxDispatcher(
             target, store=services.store, wakeup=wakeup, clock=services.clock, backoff=backoff
         )

@@ -95,7 +95,9 @@ class CdrActions:
             if not cdrs.apply_verdict(tx, role, session_key, verdict, now):
                 raise InvalidAction(f"it is {status.verdict.state}: that stands")
             session = sessions.get(tx, role, session_key)
-            return enqueue_verdict(tx, session, verdict, now) if session is not None and role == "emp" else None
+            if session is None or role != "emp":
+                return None
+            return enqueue_verdict(tx, session, verdict, now, self._services.local_peer.providers[0])
 
         peer_id = await self._services.store.write(job)
         if peer_id is None:

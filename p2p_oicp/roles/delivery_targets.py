@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from p2p_oicp.backends import Backend
 from p2p_oicp.client import OicpReply
-from p2p_oicp.delivery import NodeClient, PeerClient, WakeupRegistry
+from p2p_oicp.delivery import NodeClient, PeerClient
 from p2p_oicp.delivery.node_protocol import CDR_VERDICT
 from p2p_oicp.errors import PeerError, PeerProtocolError, PeerRejected, PeerUnauthorized
 from p2p_oicp.oicp import Acknowledgement, Message, StatusCodeValue
@@ -16,7 +16,7 @@ from p2p_oicp.oicp.enums import INDETERMINATE_CODES
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peering.evidence_recorder import ExchangeRecorder
 from p2p_oicp.peers import Peer
-from p2p_oicp.roles.context import EMP_BACKEND
+from p2p_oicp.roles.context import EMP_BACKEND, Services
 from p2p_oicp.roles.verdicts import PendingVerdicts, log_refusal, read_verdict, store_backend_verdict
 from p2p_oicp.storage import Transaction, cdrs, sessions
 from p2p_oicp.storage.cdrs import CdrState, Verdict
@@ -91,10 +91,10 @@ class BackendDeliveryTarget:
 
     name = EMP_BACKEND
 
-    def __init__(self, backend: Backend, verdicts: PendingVerdicts, wakeups: WakeupRegistry) -> None:
+    def __init__(self, backend: Backend, verdicts: PendingVerdicts, services: Services) -> None:
         self._backend = backend
         self._verdicts = verdicts
-        self._wakeups = wakeups
+        self._services = services
         self._verdicts_in_outbox: dict[str, str] = {}
 
     async def send(self, message: OutboxMessage) -> Verdict | None:
@@ -117,7 +117,8 @@ class BackendDeliveryTarget:
         key = message.session_key
         sessions.add_event(tx, message.role, key, now, f"{message.operation} delivered")
         if verdict is not None:
-            peer = store_backend_verdict(tx, message, verdict, now, is_awaited=self._verdicts.take(key))
+            provider, is_awaited = self._services.local_peer.providers[0], self._verdicts.take(key)
+            peer = store_backend_verdict(tx, message, verdict, now, provider=provider, is_awaited=is_awaited)
             if peer is not None:
                 self._verdicts_in_outbox[key] = peer
 
@@ -128,7 +129,7 @@ class BackendDeliveryTarget:
         if message.operation == _CDR:
             self._verdicts.resolve(message.session_key)
         if (peer := self._verdicts_in_outbox.pop(message.session_key, None)) is not None:
-            self._wakeups.notify_outbox(peer)
+            self._services.wakeups.notify_outbox(peer)
 
 
 def _classify_rejection(message: OutboxMessage, error: PeerRejected) -> PeerError:

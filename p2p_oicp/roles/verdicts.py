@@ -24,7 +24,7 @@ from p2p_oicp.delivery.node_protocol import CDR_VERDICT
 from p2p_oicp.delivery.store_epochs import StoreEpochs
 from p2p_oicp.delivery.wakeup import CIRCUIT_BREAKER_THRESHOLD
 from p2p_oicp.errors import Refusal
-from p2p_oicp.oicp import Acknowledgement, Message, SessionID, StatusCodeValue
+from p2p_oicp.oicp import Acknowledgement, Message, ProviderID, SessionID, StatusCodeValue
 from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import OWN_PEER_ID, VERDICTS_EXTENSION
 from p2p_oicp.roles.context import EMP_BACKEND, OperationResponse, Services
@@ -156,7 +156,7 @@ def read_verdict(reply: Message) -> Verdict | None:
 
 
 def store_backend_verdict(
-    tx: Transaction, message: OutboxMessage, verdict: Verdict, now: float, *, is_awaited: bool
+    tx: Transaction, message: OutboxMessage, verdict: Verdict, now: float, *, provider: ProviderID, is_awaited: bool
 ) -> str | None:
     """Store what the EMP's backend says of a CDR; return the peer whose outbox has got a message of it.
 
@@ -165,16 +165,19 @@ def store_backend_verdict(
         message: the CDR.
         verdict: accepted or disputed.
         now: seconds since the epoch.
+        provider: as whom this node tells it: a session whose start was interrupted has none.
         is_awaited: a request waits for it, and tells the peer.
     """
     cdrs.apply_verdict(tx, "emp", message.session_key, verdict, now)
     session = sessions.get(tx, "emp", message.session_key)
     if session is None or is_awaited:
         return None
-    return enqueue_verdict(tx, session, verdict, now)
+    return enqueue_verdict(tx, session, verdict, now, provider)
 
 
-def enqueue_verdict(tx: Transaction, session: Session, verdict: Verdict, now: float) -> str | None:
+def enqueue_verdict(
+    tx: Transaction, session: Session, verdict: Verdict, now: float, provider: ProviderID
+) -> str | None:
     """Enqueue a verdict for the CPO's node; return its peer id, None where it is told at once or cannot be told."""
     if session.peer == OWN_PEER_ID:  # a company with both roles: the other side is in this database
         cdrs.apply_verdict(tx, "cpo", session.session_key, verdict, now)
@@ -194,7 +197,7 @@ def enqueue_verdict(tx: Transaction, session: Session, verdict: Verdict, now: fl
         tx,
         destination=session.peer,
         operation=CDR_VERDICT,
-        sender_id=session.provider_id,
+        sender_id=provider.text,
         role="emp",
         session_key=session.session_key,
         # A newer verdict replaces one that still waits.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2p_oicp.simulator import NodeProcess
+from p2p_oicp.simulator.node_files import TOKEN_FILE
 from tests.chaos.ledger import database, rows, stored_cdrs
 from tests.chaos.testbed import Testbed
 from tests.support import messages
@@ -23,6 +25,7 @@ from tests.support import messages
 # What was on its way when the CPO's node was killed has been committed, or refused, by then.
 _SETTLING_SECONDS = 0.5
 _STATES_TIMEOUT_SECONDS = 20.0
+_CRASH_PROBABILITY = 0.3
 
 
 @dataclass(frozen=True)
@@ -63,24 +66,31 @@ async def restore_empty(testbed: Testbed, *names: str) -> None:
 
 
 async def _restore(testbed: Testbed, backups: dict[str, Path | None]) -> None:
-    nodes = [testbed.cluster[name] for name in backups]
-    for node in nodes:
+    """Kill nodes, and start them with other databases; sometimes twice, or with a crash while they recover."""
+    nodes, rng = [testbed.cluster[name] for name in backups], testbed.rng
+    for _ in range(rng.choice((1, 1, 2))):
+        for node in nodes:
+            await node.kill()
+            await asyncio.sleep(rng.uniform(0.0, 0.3))
+        await asyncio.sleep(_SETTLING_SECONDS)
+        for node in nodes:
+            _replace_database(node, backups[node.spec.name])
+        _count_losses(testbed, set(backups))
+        for node in rng.sample(nodes, len(nodes)):
+            await node.start()
+            await asyncio.sleep(rng.uniform(0.0, 0.5))
+    if rng.random() < _CRASH_PROBABILITY:
+        node = rng.choice(nodes)
         await node.kill()
-        await asyncio.sleep(testbed.rng.uniform(0.0, 0.3))
-    await asyncio.sleep(_SETTLING_SECONDS)
-    for node in nodes:
-        _replace_database(node, backups[node.spec.name])
-    _count_losses(testbed, set(backups))
-    for node in testbed.rng.sample(nodes, len(nodes)):
+        _count_losses(testbed, {node.spec.name} & {"node b"})  # what was on its way to the backend comes again
         await node.start()
-        await asyncio.sleep(testbed.rng.uniform(0.0, 0.5))
 
 
 def _replace_database(node: NodeProcess, backup: Path | None) -> None:
     for file in database(node).parent.glob("node.sqlite3*"):
         file.unlink()
     if backup is not None:
-        backup.rename(database(node))
+        shutil.copy(backup, database(node))
 
 
 def _count_losses(testbed: Testbed, restored: set[str]) -> None:
@@ -139,7 +149,8 @@ async def retry_refused(testbed: Testbed) -> None:
             await run_program(testbed.b, "cdrs", "retry", session)
             continue
         url = f"{testbed.b.backend_url}/admin/v1/cdrs/{session}/retry"
-        async with testbed.http.post(url, json={}) as response:
+        headers = {"Authorization": f"Bearer {(testbed.b.directory / TOKEN_FILE).read_text().strip()}"}
+        async with testbed.http.post(url, json={}, headers=headers) as response:
             assert response.status == 200, await response.text()
 
 

@@ -78,6 +78,16 @@ async def test_a_backend_that_is_down_leaves_the_record_delivered_until_its_verd
     assert query(pair, "a", "SELECT state FROM sessions WHERE session_id = ?", session) == [("settled",)]
 
 
+async def test_a_verdict_on_a_session_whose_start_was_interrupted_by_a_crash_reaches_the_cpo(pair):
+    session = await start_session(pair)
+    query(pair, "b", "UPDATE sessions SET state = 'requested', provider_id = '', provider_key = ''")
+    pair.contracts.fail_with = PeerUnreachable("contracts", "down")
+    await pair.a.post(CDR, cdr(session))
+    await until_state(pair, "a", "delivered")
+    pair.contracts.fail_with = None
+    await until_state(pair, "a", "accepted")
+
+
 async def test_a_backend_that_hangs_delays_the_answer_by_a_few_seconds_only_and_the_verdict_follows(pair, monkeypatch):
     monkeypatch.setattr(verdicts, "_WAIT_SECONDS", 0.05)
     session = await start_session(pair)
