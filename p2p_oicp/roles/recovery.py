@@ -29,7 +29,8 @@ log = structlog.get_logger(__name__)
 
 _CDR = OPERATION_BY_NAME["ChargeDetailRecord"]
 _INTERVAL_SECONDS = 60.0
-_MAX_CLOCK_SKEW_SECONDS = 300.0
+# The peer goes by its own clock, which may be wrong. What is here already costs nothing.
+_OVERLAP_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class RecoveryJob:
             for peer in self._services.registry.all():
                 since = self._epochs.lost_since(role.name, peer)
                 if since is not None and not peer.is_self:
-                    await self._recover(role, peer, since - _MAX_CLOCK_SKEW_SECONDS)
+                    await self._recover(role, peer, since - _OVERLAP_SECONDS)
             await self._release_held(role)
 
     async def _recover(self, role: RoleRecovery, peer: Peer, since: float) -> None:
@@ -124,7 +125,8 @@ class RecoveryJob:
         if sessions.get_now(self._services.store, role.name, session_id.key) is not None:
             return False
         # Only a time that was lost: nothing else is believed of a message that comes by itself, either.
-        if not self._epochs.lost(status.created_at) or not role.lost_sessions.is_believed(peer, status, session_id):
+        is_lost_time = any(self._epochs.lost(status.created_at + error) for error in (0.0, _OVERLAP_SECONDS))
+        if not is_lost_time or not role.lost_sessions.is_believed(peer, status, session_id):
             return False
         session = role.lost_sessions.rebuild(session_id, peer, status)
         event = f"fetched from {peer.name} after a restore"

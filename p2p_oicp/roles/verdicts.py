@@ -70,6 +70,7 @@ class PendingVerdicts:
         self._store = store
         self._waiting: dict[str, _Waiting] = {}
         self._waiting_count = 0
+        self._is_slow = False
 
     def __repr__(self) -> str:
         return f"<PendingVerdicts sessions={len(self._waiting)}>"
@@ -89,15 +90,17 @@ class PendingVerdicts:
     async def wait(self, waiting: _Waiting) -> None:
         """Return when the verdict is committed, or after some seconds without one.
 
-        Nobody waits for a backend that is down, and only a bounded number for one that hangs.
+        Nobody waits for a backend that is down, or too slow since its last verdict; and only a bounded number for one
+        that hangs.
         """
-        if self._waiting_count < _MAX_WAITING and self._is_backend_up():
+        if self._waiting_count < _MAX_WAITING and not self._is_slow and self._is_backend_up():
             self._waiting_count += 1
             try:
                 async with asyncio.timeout(_WAIT_SECONDS):
                     await waiting.resolved.wait()
             except TimeoutError:
-                pass
+                # Until it answers again: the CPO's node sends few messages at a time, and they would all take so long.
+                self._is_slow = True
             finally:
                 self._waiting_count -= 1
         await self.end(waiting)
@@ -122,6 +125,7 @@ class PendingVerdicts:
 
     def resolve(self, session_key: str) -> None:
         """Wake the requests of a session: what the backend said is committed, or could not be."""
+        self._is_slow = False
         waiting = self._waiting.pop(session_key, None)
         if waiting is not None:
             waiting.resolved.set()

@@ -210,6 +210,20 @@ async def test_a_verdict_of_the_gap_comes_again_with_the_export(stopped):
         assert query(stopped, "a", "SELECT state FROM sessions") == [("settled",)]
 
 
+@pytest.mark.parametrize("name", ["a", "b"])
+async def test_the_books_are_whole_though_the_other_clock_is_minutes_behind(stopped, name):
+    backups, other = await back_up_all(stopped), {"a": "b", "b": "a"}[name]
+    async with stopped.running("a"), stopped.running("b"):
+        session = await start_session(stopped)
+        await stopped.a.post(CDR, record(session))
+        await eventually(lambda: query(stopped, "a", "SELECT state FROM cdrs") == [("accepted",)])
+        query(stopped, other, "UPDATE sessions SET created_at = created_at - 900")
+        query(stopped, other, "UPDATE cdrs SET received_at = received_at - 900, forwarded_at = forwarded_at - 900")
+    await restore_all(stopped, backups, {name: "old"})
+    async with stopped.running("a"), stopped.running("b"):
+        await eventually(lambda: query(stopped, name, "SELECT state FROM cdrs") == [("accepted",)])
+
+
 async def test_a_record_that_waited_long_before_it_reached_the_emp_is_not_lost_with_the_emps_database(stopped):
     backups = await back_up_all(stopped)
     async with stopped.running("a"), stopped.running("b"):

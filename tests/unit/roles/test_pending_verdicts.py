@@ -62,6 +62,21 @@ async def test_a_verdict_that_could_not_be_stored_is_sent_later(pending):
         assert not pending.take(KEY)
 
 
+async def test_nobody_waits_for_a_backend_that_was_too_slow_until_it_has_answered(pending, monkeypatch):
+    with pending.expect(KEY) as waiting:
+        await pending.wait(waiting)
+    monkeypatch.setattr(verdicts, "_WAIT_SECONDS", 60.0)
+    other = KEY.replace("f98", "000")
+    with pending.expect(other) as waiting:
+        await pending.wait(waiting)  # returns at once
+        pending.resolve(KEY)
+        task = asyncio.create_task(pending.wait(waiting))
+        await asyncio.sleep(0)
+        assert not task.done()
+        pending.resolve(other)
+        await task
+
+
 async def test_not_more_than_64_requests_wait(pending, monkeypatch):
     monkeypatch.setattr(verdicts, "_WAIT_SECONDS", 60.0)
     with pending.expect(KEY) as waiting:
