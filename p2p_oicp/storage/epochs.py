@@ -28,6 +28,7 @@ from p2p_oicp.storage.schema import (
     counters,
     peer_epochs,
     recoveries,
+    session_events,
     store_epochs,
     unknown_sessions,
 )
@@ -172,6 +173,7 @@ class EpochFile:
 _INSERT_COUNTER = inserting_named(counters, "name", "value", instead="OR REPLACE")
 _GET_COUNTER = compiled(select(counters.c.value).where(counters.c.name == bindparam("name_")))
 _DELETE_COUNTER = compiled(delete(counters).where(counters.c.name == bindparam("name_")))
+_LAST_EVENT = compiled(select(session_events.c.at).order_by(session_events.c.id.desc()).limit(1))
 _INSERT_OWN = inserting_named(store_epochs, "epoch_id", "created_at", "copied_from", "lost_since", instead="OR IGNORE")
 _ALL_OWN = compiled(
     select(
@@ -219,9 +221,15 @@ def _new_epoch(tx: Transaction, now: float, new_id: int, known: Sequence[StoreEp
 
 
 def end_epoch(tx: Transaction, copied_at: float) -> None:
-    """Make the database a backup of its epoch: it begins a new one when a node next opens it."""
+    """Make the database a backup of its epoch: it begins a new one when a node next opens it.
+
+    It has everything until ``copied_at``, in seconds since the epoch, or until its last event by the node's own clock,
+    which may be behind that of who makes the backup.
+    """
     current_id = _get_counter(tx, _CURRENT)
     if current_id is not None:  # else no node has opened it since it was a backup itself
+        last_event = tx.one(_LAST_EVENT)
+        copied_at = copied_at if last_event is None else min(copied_at, last_event["at"])
         tx.run(_DELETE_COUNTER, name_=_CURRENT)
         tx.run(_INSERT_COUNTER, name=_COPIED_FROM, value=current_id)
         tx.run(_INSERT_COUNTER, name=_COPIED_AT, value=int(copied_at))

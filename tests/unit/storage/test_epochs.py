@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from p2p_oicp.storage import epochs
+from p2p_oicp.storage import epochs, sessions
 from p2p_oicp.storage.epochs import EpochFile, Gap, PeerEpoch, StoreEpoch
 
 NOW, DAY = 1_800_000_000.0, 86_400.0
@@ -30,6 +30,14 @@ async def test_a_restored_backup_has_lost_the_time_since_it_was_made(store):
     first, restored = await begin(store, B, NOW + 3 * DAY)
     assert first.epoch_id == A
     assert (restored.copied_from, restored.gap) == (A, Gap(NOW + DAY, NOW + 3 * DAY))
+
+
+@pytest.mark.parametrize(("last_event", "since"), [(NOW - 500, NOW - 500), (NOW + 500, NOW)])
+async def test_a_backup_has_nothing_after_its_last_event_by_the_nodes_own_clock(store, last_event, since):
+    await begin(store, A, NOW - DAY)
+    await store.write(lambda tx: sessions.add_event(tx, "cpo", "f98efba4", last_event, "authorized"))
+    await store.write(lambda tx: epochs.end_epoch(tx, NOW))
+    assert (await begin(store, B, NOW + DAY))[-1].lost_since == since
 
 
 async def test_a_backup_that_is_restored_twice_names_the_same_origin_each_time(store):
