@@ -244,7 +244,7 @@ def _build_services(
         ids=environment.ids,
         datasets=DatasetCoordinator(store, environment.clock.time),
         removed_peers=RemovedPeers(environment.registry, store),
-        authorization_deadline=settings.authorization.deadline,
+        deadlines=settings.deadlines,
         refuses_doubtful=settings.cdr.implausible == "refuse",
         pins=PinGuard(environment.clock, metrics.observe_pin),
         pin_rounds=settings.security.pin_rounds,

@@ -28,7 +28,9 @@ class Backend(Protocol):
     def supports(self, operation: Operation) -> bool:
         """Whether the backend offers an operation; reservations are the ones that many do not."""
 
-    async def call(self, operation: Operation, message: Message, *, sender: str | None = None) -> Message:
+    async def call(
+        self, operation: Operation, message: Message, *, sender: str | None = None, deadline: float | None = None
+    ) -> Message:
         """Call an operation and return its response, a message of the type ``operation.response``.
 
         Args:
@@ -36,6 +38,7 @@ class Backend(Protocol):
             message: the request.
             sender: the sender's id for the path of HTTP; by default the one that the message names. A hub operator's
                 record keeps the hub operator.
+            deadline: seconds; None: that of the operations table.
 
         Raises:
             OperationNotSupported: the backend does not offer the operation.
@@ -50,8 +53,10 @@ class UnsupportedBackend:
         del operation
         return False
 
-    async def call(self, operation: Operation, message: Message, *, sender: str | None = None) -> Message:
-        del message, sender
+    async def call(
+        self, operation: Operation, message: Message, *, sender: str | None = None, deadline: float | None = None
+    ) -> Message:
+        del message, sender, deadline
         raise OperationNotSupported("the CPO's backend", operation.name)
 
 
@@ -76,19 +81,22 @@ class PythonBackend:
     def supports(self, operation: Operation) -> bool:
         return hasattr(self._target, operation.method)
 
-    async def call(self, operation: Operation, message: Message, *, sender: str | None = None) -> Message:
+    async def call(
+        self, operation: Operation, message: Message, *, sender: str | None = None, deadline: float | None = None
+    ) -> Message:
         del sender
+        seconds = operation.deadline if deadline is None else deadline
         # At each call: an object may replace its methods, and the public Protocols are structural.
         handler = getattr(self._target, operation.method, None)
         if handler is None:
             raise OperationNotSupported(self._name, operation.name)
         try:
-            async with asyncio.timeout(operation.deadline):
+            async with asyncio.timeout(seconds):
                 response = await handler(message)
         except PeerError:
             raise
         except TimeoutError as error:
-            reason = f"no answer to {operation.name} within {operation.deadline:g} s"
+            reason = f"no answer to {operation.name} within {seconds:g} s"
             raise PeerTimeout(self._name, reason) from error
         except Exception as error:
             log.exception("backend.failed", backend=self._name, operation=operation.name)
@@ -121,14 +129,16 @@ class HttpBackend:
         del operation
         return True
 
-    async def call(self, operation: Operation, message: Message, *, sender: str | None = None) -> Message:
+    async def call(
+        self, operation: Operation, message: Message, *, sender: str | None = None, deadline: float | None = None
+    ) -> Message:
         party = sender_party(operation, message)
         reply = await self._client.call(
             self._endpoint,
             operation,
             sender or (party.text if party else None),
             message.to_json(),
-            deadline=min(_MAX_DEADLINE_SECONDS, operation.deadline),
+            deadline=min(_MAX_DEADLINE_SECONDS, operation.deadline if deadline is None else deadline),
         )
         if isinstance(reply.message, operation.response):
             return reply.message

@@ -45,9 +45,11 @@ class TokenListBackend:
     def supports(self, operation: Operation) -> bool:
         return operation.sender is Party.CPO
 
-    async def call(self, operation: Operation, message: Message, *, sender: str | None = None) -> Message:
+    async def call(
+        self, operation: Operation, message: Message, *, sender: str | None = None, deadline: float | None = None
+    ) -> Message:
         """See `Backend.call`."""
-        del sender
+        del sender, deadline
         match message:
             case AuthorizeStart():
                 return await self._authorize_start(message)

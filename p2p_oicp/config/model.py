@@ -255,15 +255,19 @@ class DeliverySettings(SettingsSection):
         return self
 
 
-class AuthorizationSettings(SettingsSection):
-    """Authorization of drivers by EMPs."""
+class DeadlineSettings(SettingsSection):
+    """Seconds for whole exchanges. Those of the inner node are shorter, so that it answers first."""
 
-    deadline: Seconds = Field(
-        5.0,
-        gt=0,
-        le=60,
-        description="Seconds within which the EMPs must respond, all together, if the provider of a card is unknown.",
+    authorize: Seconds = Field(
+        5.0, gt=0, le=60, description="At a CPO's node: for the EMPs, all together, to authorize a start or stop."
     )
+    authorize_backend: Seconds = Field(
+        4.0, gt=0, le=60, description="At an EMP's node: for our contract system to authorize a start or stop."
+    )
+    remote: Seconds = Field(
+        55.0, gt=0, le=60, description="At an EMP's node: for a CPO to answer a remote start or stop, or a reservation."
+    )
+    remote_backend: Seconds = Field(50.0, gt=0, le=60, description="At a CPO's node: for our CSMS to answer the same.")
 
 
 class SessionSettings(SettingsSection):
@@ -360,7 +364,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = Field(default_factory=StorageSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
-    authorization: AuthorizationSettings = Field(default_factory=AuthorizationSettings)
+    deadlines: DeadlineSettings = Field(default_factory=DeadlineSettings)
     sessions: SessionSettings = Field(default_factory=SessionSettings)
     cdr: CdrSettings = Field(default_factory=CdrSettings)
     discovery: DiscoverySettings = Field(default_factory=DiscoverySettings)

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import msgspec
 
 from p2p_oicp.clock import Clock, IdGenerator
+from p2p_oicp.config.model import DeadlineSettings
 from p2p_oicp.crypto.pins import PinGuard
 from p2p_oicp.delivery import PeerClient, WakeupRegistry
 from p2p_oicp.oicp import Finding, Identification, Message, RecordStream, StatusCodeValue
@@ -121,7 +122,7 @@ class Services:
         local_peer: this node's own company.
         peers: sends requests; the caller records the exchange that comes with a reply (``recorder``).
         removed_peers: sources of records that do not count.
-        authorization_deadline: seconds that EMP peers get for AuthorizeStart and AuthorizeStop.
+        deadlines: seconds that peers and backends get.
         pins: slows down who guesses PINs, and runs bcrypt.
         refuses_doubtful: refuse what `roles.doubts` finds, instead of reporting it.
         pin_rounds: cost of hashing a PIN, as a power of 2 (bcrypt).
@@ -137,7 +138,7 @@ class Services:
     ids: IdGenerator
     datasets: DatasetCoordinator
     removed_peers: RemovedPeers
-    authorization_deadline: float
+    deadlines: DeadlineSettings
     pins: PinGuard
     pin_rounds: int = 10
     refuses_doubtful: bool = False

@@ -155,7 +155,7 @@ class CpoAuthorizeStopHandler:
         peer = route_by_session(session.peer, _STOP, self._services.registry).peers[0]
         try:
             reply = await self._services.peers.call(
-                peer, _STOP, request.sender_id, request.body, deadline=self._services.authorization_deadline
+                peer, _STOP, request.sender_id, request.body, deadline=self._services.deadlines.authorize
             )
         except PeerError as error:
             await self._services.recorder.record(error.exchange)

@@ -3,10 +3,11 @@
 **Body room.** A small body occupies nothing but its connection until it is whole. What a larger one has grown to, on
 the wire and decompressed, is taken from a budget common to all (503 above); half of it is for proved callers only.
 
-**Lanes.** A request that is authenticated and received needs a slot in a lane of its listener. There are three, so that
-a storm in one never delays another: *interactive* (a driver waits), *settlement* (CDRs and notifications, which their
-sender repeats) and *bulk* (pushes and pulls of datasets: a few at a time, a bounded number waiting). One client (a
-proved peer, else an address) holds at most 75 % of a lane (429 above); a full lane is 503. An address is no proof of
+**Lanes.** A request that is authenticated and received needs a slot in a lane of its listener. There are four, so that
+a storm in one never delays another: *interactive* (a driver waits), *remote* (a station is waited for, up to a minute),
+*settlement* (CDRs and notifications, which their sender repeats) and *bulk* (pushes and pulls of datasets: a few at a
+time, a bounded number waiting). One client (a proved peer, else an address) holds at most 75 % of a lane, half of the
+remote one (429 above); a full lane is 503. An address is no proof of
 anything: this keeps accidents apart, not attackers.
 
 **Per peer.** `PeerLimiter` bounds the rate and the concurrency of an authenticated peer across all lanes (429).
@@ -45,6 +46,10 @@ _BULK_SERVICES = ("evsepush", "evsepull", "dynamicpricing", "authdata")
 # GetChargeDetailRecords shares its service with the CDRs, but pages of records are bulk.
 _CDR_SERVICE = "cdrmgmt"
 _CDR_PULL_SEGMENT = "providers"
+# So do remote operations with authorizations.
+_CHARGING_SERVICE = "charging"
+_PROVIDER_SEGMENT = "providers"
+_REMOTE_SLOTS = 128
 
 RejectionFactory: TypeAlias = Callable[[str, int], HttpError]
 
@@ -121,12 +126,12 @@ class _AdmissionLane:
 
     __slots__ = ("_by_client", "_in_use", "_label", "_reject", "_slots")
 
-    def __init__(self, slots: int, label: str, reject: RejectionFactory) -> None:
+    def __init__(self, slots: int, label: str, reject: RejectionFactory, share: int | None = None) -> None:
         self._slots = slots
         self._label = label
         self._reject = reject
         self._in_use = 0
-        self._by_client = _ClientCounter(client_share(slots), f"{label} of yours are being answered", reject)
+        self._by_client = _ClientCounter(share or client_share(slots), f"{label} of yours are being answered", reject)
 
     def acquire(self, client: str) -> None:
         """Take a slot.
@@ -179,12 +184,14 @@ class AdmissionController:
         #: Held while a compressed body that is not small is decompressed: one after the other.
         self.decompression = asyncio.Lock()
         self._interactive_lane = _AdmissionLane(limits.requests, "requests", self._reject)
+        # A station may take most of a minute, and must not keep the authorizations of others waiting.
+        self._remote_lane = _AdmissionLane(_REMOTE_SLOTS, "remote operations", self._reject, _REMOTE_SLOTS // 2)
         self._settlement_lane = _AdmissionLane(limits.requests, "CDRs and notifications", self._reject)
         self._bulk_lane = _AdmissionLane(limits.pushes + limits.waiting, "pushes and pulls", self._reject)
         self._bulk_slots = asyncio.Semaphore(limits.pushes)
         self._lanes_by_service = {
             "charging": self._interactive_lane,
-            "reservation": self._interactive_lane,
+            "reservation": self._remote_lane,
             **dict.fromkeys(_BULK_SERVICES, self._bulk_lane),
         }
 
@@ -211,7 +218,7 @@ class AdmissionController:
 
     def is_interactive(self, path: str) -> bool:
         """Say whether a driver waits for what is asked at ``path`` (below ``/api/oicp/``)."""
-        return self._find_lane(path) is self._interactive_lane
+        return self._find_lane(path) in {self._interactive_lane, self._remote_lane}
 
     async def enter_lane(self, ticket: AdmissionTicket, path: str) -> None:
         """Take a slot in the lane of ``path`` (below ``/api/oicp/``); the bulk lane may have to be waited for.
@@ -240,6 +247,8 @@ class AdmissionController:
         service, _, party_segment, _ = f"{path}///".split("/", 3)
         if service == _CDR_SERVICE and party_segment == _CDR_PULL_SEGMENT:
             return self._bulk_lane
+        if service == _CHARGING_SERVICE and party_segment == _PROVIDER_SEGMENT:
+            return self._remote_lane
         return self._lanes_by_service.get(service, self._settlement_lane)
 
     async def _acquire_bulk_slot(self) -> None:

@@ -147,7 +147,7 @@ class Pair:
                 f'[node]\nname = "node {name}"\n{table} = ["{party}"]\n'
                 f"[peer_api]\nport = {self.ports[name]}\n[backend_api]\nport = {self.ports[name + ' backend']}\n"
                 f"[security]\nrequire = []\n[delivery]\n{QUICKLY}"
-                f"[authorization]\ndeadline = {self.authorization_deadline}\n[storage]\nsynchronous = 'NORMAL'\n"
+                f"[deadlines]\nauthorize = {self.authorization_deadline}\n[storage]\nsynchronous = 'NORMAL'\n"
                 + self.extra_config
             )
         self._write_peers("a", "node b", "b", "providers", B_EMP)

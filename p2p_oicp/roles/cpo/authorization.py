@@ -259,7 +259,7 @@ class CpoAuthorizationHandler:
         preferred_peer = next((peer for peer in route.peers if peer.id == preferred_id), None)
         # The same SessionID for all peers: of several grants the first counts, and the other sessions expire.
         body = request.message.to_json_with(session_id=SessionID(draft.session_id))
-        deadline = self._services.authorization_deadline
+        deadline = self._services.deadlines.authorize
 
         async def send(peer: Peer) -> Message:
             try:

@@ -114,7 +114,10 @@ class CpoRemoteHandler:
 
     async def _call_backend(self, operation: Operation, message: Message) -> Acknowledgement:
         # All remote operations have this response (`oicp.operations`), and `Backend.call` has checked it.
-        return cast("Acknowledgement", await self._backend.call(operation, message))
+        return cast(
+            "Acknowledgement",
+            await self._backend.call(operation, message, deadline=self._services.deadlines.remote_backend),
+        )
 
     async def _complete_without_reply(
         self, session: Session, info: str, failure: StartFailure, *, is_remembered: bool = True

@@ -116,7 +116,12 @@ class EmpAuthorizationHandler:
             # The backend gets the id under which notifications and the CDR will come.
             message = message.replace(session_id=SessionID(session.session_id))
         try:
-            reply = cast("AuthorizationStart", await self._backend.call(request.operation, message))
+            reply = cast(
+                "AuthorizationStart",
+                await self._backend.call(
+                    request.operation, message, deadline=self._services.deadlines.authorize_backend
+                ),
+            )
         except PeerError as error:
             return await self._complete_without_reply(session, error)
         is_refused = reply.authorization_status != AuthorizationStatus.AUTHORIZED
@@ -175,7 +180,12 @@ class EmpAuthorizationHandler:
         async def ask(session: Session) -> StopReply:
             try:
                 with self._pin_attempt(request) as attempt:
-                    reply = cast("AuthorizationStop", await self._backend.call(request.operation, request.message))
+                    reply = cast(
+                        "AuthorizationStop",
+                        await self._backend.call(
+                            request.operation, request.message, deadline=self._services.deadlines.authorize_backend
+                        ),
+                    )
                     attempt.conclude(is_wrong=reply.authorization_status != AuthorizationStatus.AUTHORIZED)
             except PeerError as error:
                 info = f"the EMP's backend did not answer: {error}"

@@ -58,7 +58,7 @@ log = structlog.get_logger(__name__)
 
 _ROLE = "emp"
 # No client waits longer than a minute for a response (RULES D58): what has not arrived by then never will.
-_MAX_IN_FLIGHT_SECONDS = 60.0
+_MAX_IN_FLIGHT_SECONDS = 180.0
 # Our state by the state at the CPO's node. "settled" there is "ended" here until the CDR has come.
 _STATE_BY_CPO_STATE: Final = {
     "authorized": SessionState.AUTHORIZED,
@@ -117,7 +117,7 @@ class EmpRemoteHandler:
         body = request.message.to_json_with(session_id=SessionID(session.session_id))
         try:
             reply = await self._services.peers.call(
-                peer, operation, request.sender_id, body, deadline=operation.deadline
+                peer, operation, request.sender_id, body, deadline=self._services.deadlines.remote
             )
         except PeerError as error:
             return await self._after_error(session, peer, error)
@@ -191,7 +191,7 @@ class EmpRemoteHandler:
         peer = route_by_session(session.peer, operation, self._services.registry).peers[0]
         try:
             reply = await self._services.peers.call(
-                peer, operation, request.sender_id, request.body, deadline=operation.deadline
+                peer, operation, request.sender_id, request.body, deadline=self._services.deadlines.remote
             )
         except PeerError as error:
             await self._services.recorder.record(error.exchange)

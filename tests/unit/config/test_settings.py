@@ -176,8 +176,8 @@ def test_paths_are_relative_to_the_folder_of_node_toml(read):
             id="pauses that shrink",
         ),
         pytest.param(
-            NODE + "[authorization]\ndeadline = inf\n",
-            "node.toml:5: [authorization] deadline: expected a finite number",
+            NODE + "[deadlines]\nauthorize = inf\n",
+            "node.toml:5: [deadlines] authorize: expected a finite number",
             id="no deadline",
         ),
         pytest.param("node = 4\n", "node.toml:1: node: expected a table of keys, not a number", id="no table"),

@@ -6,7 +6,7 @@ import pytest
 
 from p2p_oicp.server.limits import AdmissionController, AdmissionLimits, AdmissionTicket, address_block
 from p2p_oicp.server.problems import HttpError
-from tests.support.messages import CDR, GET_CDRS, NOTIFY, PUSH_STATUS, REMOTE_START, RESERVE, START
+from tests.support.messages import CDR, GET_CDRS, NOTIFY, PUSH_STATUS, REMOTE_START, REMOTE_STOP, RESERVE, START
 
 OTHER_PARTY = START.replace("GEF", "ABC")
 HERE, THERE = "192.0.2.1", "192.0.2.2"
@@ -83,11 +83,19 @@ async def test_where_all_places_are_taken_the_answer_is_503(requests):
 async def test_a_full_lane_leaves_room_in_the_others(requests, full):
     await fill(requests, full, HERE, THERE)
     open_lanes = {
-        START: (CDR, NOTIFY, PUSH_STATUS, GET_CDRS),
+        START: (REMOTE_START, RESERVE, CDR, NOTIFY, PUSH_STATUS, GET_CDRS),
         CDR: (START, REMOTE_START, RESERVE, PUSH_STATUS, GET_CDRS),
         PUSH_STATUS: (START, REMOTE_START, RESERVE, CDR, NOTIFY),
     }[full]
     assert [await requests.ask(path) for path in open_lanes] == [0] * len(open_lanes)
+
+
+async def test_stations_that_are_slow_keep_no_authorization_waiting(requests):
+    for client in (HERE, THERE):
+        answers = [await requests.ask(path, client) for path in (REMOTE_START, RESERVE) for _ in range(33)]
+        assert answers == [0] * 64 + [429] * 2  # one client has at most half of the 128 slots
+    assert await requests.ask(REMOTE_STOP, "192.0.2.3") == 503
+    assert await requests.ask(START, HERE) == 0
 
 
 async def test_large_bodies_have_a_common_bound_and_usual_ones_come_in_all_the_same(requests):

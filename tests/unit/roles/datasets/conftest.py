@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from p2p_oicp.clock import UuidGenerator
+from p2p_oicp.config.model import DeadlineSettings
 from p2p_oicp.crypto.pins import PinGuard
 from p2p_oicp.delivery import WakeupRegistry
 from p2p_oicp.oicp import OperatorID, ProviderID
@@ -34,7 +35,7 @@ def services(store, clock) -> Callable[..., Services]:
             ids=UuidGenerator(),
             datasets=DatasetCoordinator(store, clock.time),
             removed_peers=RemovedPeers(registry, store),
-            authorization_deadline=1.0,
+            deadlines=DeadlineSettings(),
             pins=PinGuard(clock),
             pin_rounds=4,
         )
