@@ -168,8 +168,12 @@ async def stage(tmp_path, http, vector, ports):
         await publish(backend, evses)
         await push_identifications(backend, vector["context"].get("auth_records", []))
         for session_id, session in known_sessions(vector).items():
-            await store_session(node, session_id, session)
+            await store_session(node, session_id, session, KINDS.get(operation.name, "authorize"))
         yield backend, TestClient(http, f"http://127.0.0.1:{ports[0]}")
+
+
+# A stop is of the kind of its session (L4); the contexts do not say of which kind that is.
+KINDS = {"AuthorizeRemoteReservationStop": "reservation"}
 
 
 async def publish(backend: TestClient, evses: dict) -> None:
@@ -200,7 +204,7 @@ def known_sessions(vector: dict) -> dict:
     return {session_id: {"operator": OPERATOR, "provider": PROVIDER, "authorized": "online", "identification": driver}}
 
 
-async def store_session(node: Node, session_id: str, description: dict) -> None:
+async def store_session(node: Node, session_id: str, description: dict, kind: str) -> None:
     identification = Identification.from_json(json.dumps(description["identification"]).encode())
     last, now = description.get("last_progress"), time.time()
     for role in ("cpo", "emp"):
@@ -208,7 +212,7 @@ async def store_session(node: Node, session_id: str, description: dict) -> None:
             role=role,
             session_key=SessionID(session_id).key,
             session_id=session_id,
-            kind="authorize",
+            kind=kind,
             state=SessionState.AUTHORIZED,
             peer=OWN_PEER_ID,
             request_digest=b"",

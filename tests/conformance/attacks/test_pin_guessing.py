@@ -71,7 +71,7 @@ async def test_stopping_a_session_is_no_way_to_guess(stopped, emp):
     session = (await emp("a", "4711")).json["SessionID"]
     replies = []
     for pin in range(5):
-        stop = authorize_stop(session) | {"Identification": qr(f"{pin:04}")}
+        stop = authorize_stop(session) | {"EvseID": "DE*GEF*E1", "Identification": qr(f"{pin:04}")}
         replies.append(await stopped.b_peer.post(STOP, stop))
     infos = [reply.json["StatusCode"].get("AdditionalInfo", "") for reply in replies]
     assert ["too many wrong PINs" in info for info in infos] == [False, False, False, True, True]
