@@ -215,7 +215,12 @@ def enqueue_verdict(
 def log_refusal(role: str, session_key: str, verdict: Verdict) -> None:
     """Log what the EMP's backend, or the peer's node, has against a CDR."""
     log.warning(
-        "cdr.refused", role=role, session_id=session_key, state=verdict.state, code=verdict.code, reason=verdict.text
+        "cdr.refused",
+        role=role,
+        session_id=session_key,
+        state=verdict.state.value,
+        code=verdict.code,
+        reason=verdict.text,
     )
 
 
@@ -257,7 +262,7 @@ class VerdictService:
             "cdr.verdict_received",
             peer=peer.name,
             session_id=session_id.text,
-            verdict=verdict.state,
+            verdict=verdict.state.value,
             has_changed=has_changed,
         )
         return acknowledgement_response(ids=SessionIds(session_id.text))

@@ -1,5 +1,6 @@
 """A database that this version cannot use is refused with what to do, and is not touched."""
 
+import hashlib
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from p2p_oicp.errors import StoreUnavailable
-from p2p_oicp.storage import migrations
+from p2p_oicp.storage import cdrs, migrations, open_store, outbox, sessions
 from p2p_oicp.storage.migrate import LATEST_REVISION, migrate
 from p2p_oicp.storage.schema import metadata
 
@@ -81,3 +82,28 @@ def test_a_database_that_cannot_be_used_is_refused_and_unchanged(database, spoil
     with pytest.raises(StoreUnavailable, match=message):
         migrate(database)
     assert database.read_bytes() == before
+
+
+RELEASES = Path(__file__).with_name("releases")
+# The digests of released migrations: a database that one of them has made must find it as it was.
+FROZEN = {"v0001_first_tables.py": "405b821a21612a052138fdbe8e825a87291ee0f9eb89e18e82c4bf473ccb843b"}
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_a_released_migration_is_never_changed(name):
+    file = Path(migrations.__file__).with_name("versions") / name
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == FROZEN[name]
+
+
+@pytest.mark.parametrize("release", sorted(RELEASES.glob("*.sql")), ids=lambda file: file.stem)
+async def test_a_database_of_a_release_is_opened_with_all_that_it_has(database, release):
+    with closing(sqlite3.connect(database)) as connection:
+        connection.executescript(release.read_text(encoding="utf-8"))
+    async with open_store(database) as store:
+        records = [*await store.query(cdrs.LIST, state_="", role_="", unconfirmed_=0, doubtful_=0, limit=9)]
+        assert [row["state"] for row in records] == ["waiting", "disputed", "accepted"]
+        assert {row["peer"] for row in records} == {"node b"}
+        states = [row["state"] for row in await store.query(sessions.LIST, state_="", limit=9)]
+        assert sorted(states) == ["ended", "ended", "settled"]
+        (waiting,) = await store.query(outbox.LIST, state_="", destination_="node b", limit=9)
+        assert waiting["operation"] == "ChargeDetailRecord"
