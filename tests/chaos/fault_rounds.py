@@ -187,11 +187,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Faults under load; ledgers and databases must agree.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--mix", default="kill", help=f"of {', '.join(ALL_ACTIONS)}, or all; names separated by commas")
+    parser.add_argument(
+        "--mix",
+        default="kill",
+        help=f"of {', '.join(ALL_ACTIONS)}; names separated by commas; all: those without restores",
+    )
     parser.add_argument("--secure", choices=SECURE, default="none", help="how the nodes authenticate to each other")
     parser.add_argument("--keep", type=Path, help="folder for databases and logs; otherwise a temporary one")
     options = parser.parse_args()
-    mix = ALL_ACTIONS if options.mix == "all" else options.mix.split(",")
+    mix = list(FAULT_ACTIONS) if options.mix == "all" else options.mix.split(",")
     folder = options.keep or Path(tempfile.mkdtemp(prefix="p2p-oicp-faults-"))
     sys.exit(asyncio.run(run_rounds(options.rounds, options.seed, mix, folder, options.secure)))
 
