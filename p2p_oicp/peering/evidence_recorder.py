@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import msgspec
+import orjson
 import structlog
 
 from p2p_oicp.clock import Clock
@@ -27,6 +28,8 @@ from p2p_oicp.peers.descriptor import LocalIdentity
 from p2p_oicp.storage import Store, Transaction, evidence, sessions
 
 log = structlog.get_logger(__name__)
+
+_OTHER_DIRECTION = {"sent": "received", "received": "sent"}
 
 # Below `evidence.KEY_LAST_USED_LAG_SECONDS`, by which a stored key's last use may be older than what it has signed.
 _KEY_RECORD_TTL_SECONDS = 3600.0
@@ -208,6 +211,20 @@ class EvidenceService:
             return is_agreed_by(read_evidence(file), own_keys, role, session_id)
         except VerificationError:
             return False
+
+    def exchanges_in(self, file: bytes | None, peer: str) -> list[bytes]:
+        """Return the exchanges of a peer's evidence file as this node would have recorded them."""
+        try:
+            if file is None or read_evidence(file).unverified:
+                return []
+        except VerificationError:
+            return []
+        exchanges = orjson.loads(file.split(b"\n")[0])["exchanges"]
+        return [
+            orjson.dumps({**exchange, "direction": _OTHER_DIRECTION[exchange["direction"]], "peer": peer})
+            for exchange in exchanges
+            if exchange.get("direction") in _OTHER_DIRECTION
+        ]
 
     async def _key_records(self, exchanges: list[bytes]) -> list[_KeyRecord]:
         """Return the keys that the exchanges were signed with, as far as they are known or stored."""

@@ -33,7 +33,7 @@ from p2p_oicp.oicp import EvseID, Message, OperatorID, ProviderID, SessionID, St
 from p2p_oicp.peering.evidence_recorder import EvidenceService
 from p2p_oicp.peers import Peer, Profile
 from p2p_oicp.roles.context import OperationRequest, Services
-from p2p_oicp.storage import Transaction, epochs, sessions
+from p2p_oicp.storage import Transaction, epochs, evidence, sessions
 from p2p_oicp.storage.sessions import REFUSED_STATES, Session, SessionState
 
 log = structlog.get_logger(__name__)
@@ -101,7 +101,8 @@ class LostSessions:
             tell; a CDR is to be stored without a session. ``REFUSED``: the message is to be refused.
         """
         services, now = self._services, self._services.now()
-        began_at = _began_at(request.message, now)
+        # A message without a time speaks of now, whatever a clock that was set back since the restore says.
+        began_at = _began_at(request.message, max([now, *(gap.since for gap in self._epochs.gaps)]))
         if not session_id.is_valid or not self._epochs.lost(began_at):
             return Outcome.REFUSED
         if sessions.get_now(services.store, self._role, session_id.key) is not None:
@@ -181,6 +182,14 @@ class LostSessions:
     def _is_open(self, peer: Peer, status: SessionStatus, session_id: SessionID) -> bool:
         if status.state not in _OPEN_STATES or status.unconfirmed or not session_id.is_valid:
             return False
+        return self._is_ours(peer, status, session_id)
+
+    def is_debt_unconfirmed(self, peer: Peer, status: SessionStatus, session_id: SessionID) -> bool:
+        """Return whether an EMP says that it has a session of ours *unconfirmed*: inventing that would cost it."""
+        is_claim = self._role == "cpo" and status.unconfirmed and status.state in _OPEN_STATES
+        return is_claim and session_id.is_valid and self._is_ours(peer, status, session_id)
+
+    def _is_ours(self, peer: Peer, status: SessionStatus, session_id: SessionID) -> bool:
         if not self._is_between(peer, status):
             log.warning("session.recovery_of_other_parties", peer=peer.name, session_id=session_id.text)
             return False
@@ -198,8 +207,7 @@ class LostSessions:
         self, request: OperationRequest[Message], session_id: SessionID, peer: Peer, status: SessionStatus
     ) -> Outcome:
         session = self.rebuild(session_id, peer, status, request.digest)
-        event = f"rebuilt from what {peer.name} knows"
-        await self._services.store.write(lambda tx: self.insert(tx, session, event, status.events))
+        await self.insert_rebuilt(session, peer, status, f"rebuilt from what {peer.name} knows")
         log.warning("session.restored", session_id=session_id.text, peer=peer.name, role=self._role)
         return Outcome.OPENED
 
@@ -227,7 +235,24 @@ class LostSessions:
             emp_partner_session_id=status.emp_partner_session_id,
             identification_key=status.identification_key,
             stop_identification_keys=status.stop_identification_keys,
+            unconfirmed=int(status.unconfirmed),
         )
+
+    async def insert_rebuilt(self, session: Session, peer: Peer, status: SessionStatus, event: str) -> bool:
+        """Insert a rebuilt session with its evidence; return False where it is there.
+
+        The evidence is ours from then on: it proves the session again after the other side's restore, or our next one.
+        """
+        file = status.evidence.encode() if status.evidence is not None else None
+        exchanges = self._evidence.exchanges_in(file, peer.name)
+
+        def job(tx: Transaction) -> bool:
+            is_new = self.insert(tx, session, event, status.events)
+            for exchange in exchanges if is_new else ():
+                evidence.insert_exchange(tx, session.session_key, peer.id, session.updated_at, exchange)
+            return is_new
+
+        return await self._services.store.write(job)
 
     async def _hold(self, session_id: SessionID, now: float, answers: Sequence[_Answer]) -> Outcome:
         """Raise Refusal 021 for an hour after the first message of a session about which nobody can be asked."""

@@ -7,7 +7,7 @@ CDRs by GetChargeDetailRecords.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -107,10 +107,18 @@ class RecoveryJob:
         if peer.profile is Profile.OICP and not peer.default_route:
             try:
                 sessions_of_peer = self._nodes.export_sessions(peer, party, since)
-                opened = [await self._open(role, peer, status) async for status in sessions_of_peer]
+                statuses = [status async for status in sessions_of_peer]
+                opened = [await self._open(role, peer, status) for status in statuses]
+                # Only where the peer has proved that it was restored, too: else nobody knows the session but itself.
+                doubted = {
+                    SessionID(status.session_id).key
+                    for status in statuses
+                    if status.unconfirmed and self._epochs.lost_by(peer, status.created_at)
+                }
                 # Order: the CDRs after their sessions.
                 stored = [
-                    await self._store(role, peer, cdr) async for cdr in self._nodes.export_cdrs(peer, party, since)
+                    await self._store(role, peer, cdr, doubted)
+                    async for cdr in self._nodes.export_cdrs(peer, party, since)
                 ]
             except PeerRejected:
                 log.info("recovery.not_offered", peer=peer.name)
@@ -126,13 +134,14 @@ class RecoveryJob:
             return False
         # Only a time that was lost: nothing else is believed of a message that comes by itself, either.
         is_lost_time = any(self._epochs.lost(status.created_at + error) for error in (0.0, _OVERLAP_SECONDS))
-        if not is_lost_time or not role.lost_sessions.is_believed(peer, status, session_id):
+        lost = role.lost_sessions
+        is_debt = lost.is_debt_unconfirmed(peer, status, session_id)
+        if not is_lost_time or not (is_debt or lost.is_believed(peer, status, session_id)):
             return False
-        session = role.lost_sessions.rebuild(session_id, peer, status)
-        event = f"fetched from {peer.name} after a restore"
-        return await self._services.store.write(lambda tx: role.lost_sessions.insert(tx, session, event, status.events))
+        session = lost.rebuild(session_id, peer, status)
+        return await lost.insert_rebuilt(session, peer, status, f"fetched from {peer.name} after a restore")
 
-    async def _store(self, role: RoleRecovery, peer: Peer, exported: ExportedCdr) -> bool:
+    async def _store(self, role: RoleRecovery, peer: Peer, exported: ExportedCdr, doubted: Collection[str]) -> bool:
         """Store a CDR that this node does not have; return whether it was one."""
         try:
             record = ChargeDetailRecord.from_json(bytes(exported.record))
@@ -142,6 +151,9 @@ class RecoveryJob:
         operator = record.evse_id.operator
         sender_id = operator.text if operator is not None else None
         request = OperationRequest(_CDR, record, peer, sender_id, body=bytes(exported.record))
+        if role.name == "emp" and record.session_id.key in doubted:
+            # Nobody can tell whether our backend has it: it is stored for a person, and not delivered.
+            return await role.cdr_handler.hold(request)
         try:
             return await role.cdr_handler.store_exported(request, _verdict(exported))
         except Refusal as refusal:

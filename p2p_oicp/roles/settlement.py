@@ -172,6 +172,11 @@ class CdrHandler:
         self._services.wakeups.notify_outbox(self._destination(stored.session))
         return stored
 
+    async def hold(self, request: OperationRequest[ChargeDetailRecord]) -> bool:
+        """Store a CDR *unconfirmed*, without delivering it; return whether there was none."""
+        stored = await self._services.store.write(lambda tx: self._hold_cdr(tx, request))
+        return stored.result is InsertResult.NEW
+
     def _hold_cdr(self, tx: Transaction, request: OperationRequest[ChargeDetailRecord]) -> StoredCdr:
         """Store the CDR of a session that nobody can be asked about; it is not delivered."""
         sender = request.peer

@@ -21,7 +21,7 @@ MEBIBYTE = 1024 * 1024
 
 
 def report(body: bytes = CDR, at: int = 0, owner: str = "node a", unverified: tuple[str, ...] = ()) -> str:
-    statement = SignedStatement(1, KEY.public, at, "ChargeDetailRecord: POST /x", body)
+    statement = SignedStatement(1, KEY.public, at, "ChargeDetailRecord: POST /x", body, "ChargeDetailRecord")
     owners = KeyOwners()
     owners.add_peers([Peer(owner, "http://a", public_keys=(KEY.public.der_base64,))])
     return format_evidence(Evidence("s", KEY.public, (statement,), unverified, ()), owners)

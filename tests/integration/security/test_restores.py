@@ -57,3 +57,18 @@ async def test_a_session_that_a_peer_invents_is_refused(stopped, monkeypatch, sh
         await eventually(lambda: query(stopped, "a", "SELECT state, verdict_code FROM cdrs") == [("dead", "400")])
         assert query(stopped, "b", "SELECT count(*) FROM cdrs") == [(0,)]
     assert not stopped.contracts.records
+
+
+async def test_a_session_is_proved_again_when_the_other_side_is_restored_next(stopped):
+    """The CPO has lost its evidence, and has got it back from the EMP, which then loses its own."""
+    backups = await back_up_all(stopped)
+    async with stopped.running("a"), stopped.running("b"):
+        session = await start_session(stopped)
+        await stopped.a.post(CDR, record(session))
+        await eventually(lambda: query(stopped, "a", "SELECT state FROM cdrs") == [("accepted",)])
+    for name in ("a", "b"):
+        await restore_all(stopped, backups, {name: "empty"})
+        async with stopped.running("a"), stopped.running("b"):
+            await eventually(
+                lambda name=name: query(stopped, name, "SELECT state, unconfirmed FROM cdrs") == [("accepted", 0)]
+            )

@@ -375,3 +375,20 @@ async def test_that_an_uncertain_start_never_arrived_is_believed_only_of_a_datab
         async with stopped.running("a"):
             await eventually(lambda: len(answers) > 2 or state == "refused")
             await eventually(lambda: query(stopped, "b", "SELECT state FROM sessions") == [(state,)])
+
+
+@pytest.mark.parametrize("again", ["a", "b"])
+async def test_what_is_unconfirmed_comes_back_after_another_restore_and_is_not_delivered_again(stopped, again):
+    backups = await back_up_all(stopped)
+    async with stopped.running("a"), stopped.running("b"):
+        session = await start_session(stopped)
+    await restore_all(stopped, backups, {"a": "old", "b": "old"})
+    async with stopped.running("a"), stopped.running("b"):
+        await until_known(stopped)
+        await stopped.a.post(CDR, record(session))
+        await eventually(lambda: query(stopped, "a", "SELECT state, unconfirmed FROM cdrs") == [("accepted", 1)])
+    await restore_all(stopped, backups, {again: "empty"})
+    async with stopped.running("a"), stopped.running("b"):
+        state = {"a": "accepted", "b": "waiting"}[again]  # an EMP's node asks a person before it delivers it again
+        await eventually(lambda: query(stopped, again, "SELECT state, unconfirmed FROM cdrs") == [(state, 1)])
+        assert len(stopped.contracts.records) == 1
