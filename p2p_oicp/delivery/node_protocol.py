@@ -19,9 +19,10 @@ import orjson
 
 from p2p_oicp.client import AuthenticatedPeerClient
 from p2p_oicp.errors import PeerProtocolError, PeerRejected
-from p2p_oicp.oicp import OperatorID, ProviderID, SessionID
+from p2p_oicp.oicp import OperatorID, SessionID
 from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.peers import Peer
+from p2p_oicp.peers.models import PartyID
 from p2p_oicp.storage.outbox import OutboxMessage
 
 #: The operation of a verdict in the outbox; it is none of OICP.
@@ -35,7 +36,6 @@ _EXPORT_TIMEOUT_SECONDS = 30.0
 _VERDICT_TIMEOUT_SECONDS = 10.0
 _NOT_FOUND = 404
 
-PartyID = OperatorID | ProviderID
 ItemT = TypeVar("ItemT")
 
 

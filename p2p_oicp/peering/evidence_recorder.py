@@ -13,8 +13,9 @@ import orjson
 import structlog
 
 from p2p_oicp.clock import Clock
+from p2p_oicp.concurrency import offload
 from p2p_oicp.crypto import KeyRing, SignedRequestParts, SignedResponseParts
-from p2p_oicp.crypto.evidence_file import is_agreed_by, read_evidence, write_evidence
+from p2p_oicp.crypto.evidence_file import Evidence, is_agreed_by, read_evidence, write_evidence
 from p2p_oicp.crypto.exchange import (
     PreparedExchange,
     prepare_exchange,
@@ -204,22 +205,21 @@ class EvidenceService:
         """Return whether the messages of a peer, by name, are signed, so that there is evidence."""
         return self._identity.signer.needs_signature(peer)
 
-    def has_own_signature(self, session_id: SessionID, file: bytes, role: str) -> bool:
+    async def read(self, file: str | None) -> Evidence | None:
+        """Return a peer's evidence file, verified; None if it is none. In a thread: it has many signatures."""
+        try:
+            return None if file is None else await offload(read_evidence, file.encode())
+        except VerificationError:
+            return None
+
+    def has_own_signature(self, session_id: SessionID, file: Evidence, role: str) -> bool:
         """Return whether an evidence file shows that this node has agreed to a session in a role (`is_agreed_by`)."""
         own_keys = {entry.public.key_id for entry in self._identity.signer.keys.entries}
-        try:
-            return is_agreed_by(read_evidence(file), own_keys, role, session_id)
-        except VerificationError:
-            return False
+        return is_agreed_by(file, own_keys, role, session_id)
 
-    def exchanges_in(self, file: bytes | None, peer: str) -> list[bytes]:
+    def exchanges_in(self, file: str, peer: str) -> list[bytes]:
         """Return the exchanges of a peer's evidence file as this node would have recorded them."""
-        try:
-            if file is None or read_evidence(file).unverified:
-                return []
-        except VerificationError:
-            return []
-        exchanges = orjson.loads(file.split(b"\n")[0])["exchanges"]
+        exchanges = orjson.loads(file.split("\n", maxsplit=1)[0])["exchanges"]
         return [
             orjson.dumps({**exchange, "direction": _OTHER_DIRECTION[exchange["direction"]], "peer": peer})
             for exchange in exchanges

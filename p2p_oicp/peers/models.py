@@ -112,6 +112,7 @@ class Peer:
 VERDICTS_EXTENSION, EXPORT_EXTENSION = "cdr-verdicts", "session-export"
 EXTENSIONS = (VERDICTS_EXTENSION, EXPORT_EXTENSION)
 
+PartyID = OperatorID | ProviderID
 IpNetwork = IPv4Network | IPv6Network
 CredentialType = Literal["signature", "mtls"]
 

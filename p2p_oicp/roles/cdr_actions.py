@@ -17,7 +17,7 @@ from p2p_oicp.roles.verdicts import enqueue_verdict
 from p2p_oicp.storage import Transaction, cdrs, outbox, sessions
 from p2p_oicp.storage.cdrs import CdrState, CdrStatus, Verdict
 
-_DONE_STATES = frozenset({CdrState.ACCEPTED})
+_UNKNOWN = "this node has no charge detail record of that session; `cdrs list` shows those that it has"
 
 
 class InvalidAction(P2pOicpError):
@@ -43,7 +43,7 @@ class CdrActions:
 
         def job(tx: Transaction) -> str:
             status = _get(tx, role, session_key)
-            if status.verdict.state in _DONE_STATES:
+            if status.verdict.state is CdrState.ACCEPTED:
                 raise InvalidAction("this charge detail record is accepted: there is nothing to send again")
             if (message_id := outbox.find_cdr(tx, role, session_key)) is not None:
                 return outbox.requeue(tx, message_id, now) or ""
@@ -65,14 +65,16 @@ class CdrActions:
         if held is not None:
             peer = self._other_party(held, role, peer_name)
             if not await self._handlers[role].release_held(held, peer):
-                raise InvalidAction("it cannot be delivered: its SessionID is that of another session")
+                raise InvalidAction(
+                    "it cannot be delivered: its SessionID is that of another session; refuse it (`cdrs refuse`)"
+                )
             return f"confirmed; it is being delivered as one of a session with {peer.name}"
         now = self._services.now()
 
         def job(tx: Transaction) -> None:
             status = _get(tx, role, session_key)
             if not status.is_unconfirmed:
-                raise InvalidAction("this charge detail record is not unconfirmed")
+                raise InvalidAction("this charge detail record is not unconfirmed: there is nothing to confirm")
             cdrs.set_unconfirmed(tx, role, session_key, status.peer, unconfirmed=False)
             sessions.update(tx, role, session_key, now, unconfirmed=0)
             sessions.add_event(tx, role, session_key, now, "confirmed by a person")
@@ -89,15 +91,16 @@ class CdrActions:
         def job(tx: Transaction) -> str | None:
             status = _get(tx, role, session_key)
             if not status.is_unconfirmed:
-                raise InvalidAction("only an unconfirmed charge detail record is refused by hand; others are disputed")
+                raise InvalidAction(
+                    "only an unconfirmed charge detail record is refused by hand; of all others our backend decides"
+                )
             if (message_id := outbox.find_cdr(tx, role, session_key)) is not None:
                 outbox.delete(tx, message_id)
             if not cdrs.apply_verdict(tx, role, session_key, verdict, now):
                 raise InvalidAction(f"it is {status.verdict.state}: that stands")
-            session = sessions.get(tx, role, session_key)
-            if session is None or role != "emp":
+            if role != "emp":
                 return None
-            return enqueue_verdict(tx, session, verdict, now, self._services.local_peer.providers[0])
+            return enqueue_verdict(tx, session_key, verdict, now, self._services.local_peer.providers[0])
 
         peer_id = await self._services.store.write(job)
         if peer_id is None:
@@ -109,7 +112,7 @@ class CdrActions:
         roles = [name for name in self._handlers if not role or name == role]
         found = [name for name in roles if cdrs.get_status_now(self._services.store, name, session_key) is not None]
         if not found:
-            raise InvalidAction("this node has no charge detail record of that session")
+            raise InvalidAction(_UNKNOWN)
         if len(found) > 1:
             raise InvalidAction("this node is both parties of that session: say which with --role cpo or --role emp")
         return found[0]
@@ -160,5 +163,5 @@ def _enqueue_again(tx: Transaction, status: CdrStatus, role: str, session_key: s
 def _get(tx: Transaction, role: str, session_key: str) -> CdrStatus:
     status = cdrs.get_status(tx, role, session_key)
     if status is None:
-        raise InvalidAction("this node has no charge detail record of that session")
+        raise InvalidAction(_UNKNOWN)
     return status

@@ -7,7 +7,7 @@ Which of them are believed (DESIGN section 5, "After a restore"):
    signed, the answer must show a message of that session that this node has signed itself; or at the CPO's node, that
    the EMP has asked for it remotely.
 3. If it cannot be asked, the sender is asked to send again (503), for an hour; then a CDR is stored *unconfirmed*,
-   acknowledged, not delivered, and asked about again by `HeldCdrJob`.
+   acknowledged, not delivered, and asked about again by `recovery.RecoveryJob`.
 4. If it does not know the session either, because its database has lost that time too, the message is believed:
    *unconfirmed*, delivered once.
 5. A peer that is no node gets the message from the CPO's node, and its answer decides.
@@ -26,12 +26,14 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from p2p_oicp.delivery.node_protocol import NodeClient, PartyID, SessionEvent, SessionStatus
+from p2p_oicp.crypto.evidence_file import Evidence
+from p2p_oicp.delivery.node_protocol import NodeClient, SessionStatus
 from p2p_oicp.delivery.store_epochs import StoreEpochs
 from p2p_oicp.errors import PeerError, PeerRejected, Refusal
 from p2p_oicp.oicp import EvseID, Message, OperatorID, ProviderID, SessionID, StatusCodeValue
 from p2p_oicp.peering.evidence_recorder import EvidenceService
 from p2p_oicp.peers import Peer, Profile
+from p2p_oicp.peers.models import PartyID
 from p2p_oicp.roles.context import OperationRequest, Services
 from p2p_oicp.storage import Transaction, epochs, evidence, sessions
 from p2p_oicp.storage.sessions import REFUSED_STATES, Session, SessionState
@@ -54,15 +56,22 @@ class Outcome(Enum):
 
     REFUSED = auto()
     OPENED = auto()
-    UNCONFIRMED = auto()
     HELD = auto()
 
 
-class _Answer(NamedTuple):
-    """What one peer says of a session; ``status`` None: it could not be asked."""
+class Claim(NamedTuple):
+    """What a peer says of a session, and the evidence that it shows, verified; None if that is none."""
 
     peer: Peer
-    status: SessionStatus | None
+    status: SessionStatus
+    evidence: Evidence | None
+
+
+class _Answer(NamedTuple):
+    """The answer of one peer; ``claim`` None: it could not be asked."""
+
+    peer: Peer
+    claim: Claim | None
     is_node: bool = True
 
 
@@ -97,8 +106,8 @@ class LostSessions:
             draft: makes a session of the message with the peer of that id.
 
         Returns:
-            ``OPENED`` or ``UNCONFIRMED``: the session exists now, and is to be looked up again. ``HELD``: nobody can
-            tell; a CDR is to be stored without a session. ``REFUSED``: the message is to be refused.
+            ``OPENED``: the session exists now, and is to be looked up again. ``HELD``: nobody can tell; a CDR is to be
+            stored without a session. ``REFUSED``: the message is to be refused.
         """
         services, now = self._services, self._services.now()
         # A message without a time speaks of now, whatever a clock that was set back since the restore says.
@@ -111,13 +120,13 @@ class LostSessions:
         candidates = self._candidates(request)
         answers = await asyncio.gather(*(self._ask(peer, session_id) for peer in candidates))
         for answer in answers:
-            if answer.status is not None and self.is_believed(answer.peer, answer.status, session_id):
-                return await self._open(request, session_id, answer.peer, answer.status)
-        if any(answer.is_node and answer.status is None for answer in answers):
+            if answer.claim is not None and self.is_believed(answer.claim, session_id):
+                return await self._open(request, session_id, answer.claim)
+        if any(answer.is_node and answer.claim is None for answer in answers):
             return await self._hold(session_id, now, answers)
-        claims = [answer for answer in answers if self._is_debt(answer, session_id)]
-        if len(claims) == 1 and (status := claims[0].status) is not None:
-            return await self._open(request, session_id, claims[0].peer, status)
+        claims = [claim for _, claim, _ in answers if claim is not None and self._is_debt(claim, session_id)]
+        if len(claims) == 1:
+            return await self._open(request, session_id, claims[0])
         return await self._decide_unknown(request, answers, began_at, draft)
 
     def _candidates(self, request: OperationRequest[Message]) -> Sequence[Peer]:
@@ -142,7 +151,7 @@ class LostSessions:
         try:
             status = await self._nodes.get_status(peer, party, session_id, with_evidence=True)
             await self._epochs.record_answer(peer, status.hello or {}, self._services.wakeups)
-            return _Answer(peer, status)
+            return _Answer(peer, await self.read_claim(peer, status))
         except PeerRejected:
             return _Answer(peer, None, is_node=False)
         except PeerError as error:
@@ -153,41 +162,41 @@ class LostSessions:
         local_peer = self._services.local_peer
         return local_peer.operators if self._role == "cpo" else local_peer.providers
 
-    def is_believed(self, peer: Peer, status: SessionStatus, session_id: SessionID) -> bool:
+    async def read_claim(self, peer: Peer, status: SessionStatus) -> Claim:
+        """Return what a peer says of a session, with its evidence verified."""
+        return Claim(peer, status, await self._evidence.read(status.evidence))
+
+    def is_believed(self, claim: Claim, session_id: SessionID) -> bool:
         """Return whether a peer's word about a session counts: in signed mode, by a signature of our own."""
-        if not self._is_open(peer, status, session_id):
+        if not self._is_open(claim, session_id):
             return False
-        if not self._evidence.is_needed_from(peer.name):
+        if not self._evidence.is_needed_from(claim.peer.name):
             return True
-        if status.evidence is not None and self._evidence.has_own_signature(
-            session_id, status.evidence.encode(), self._role
-        ):
+        shown = claim.evidence
+        if shown is not None and self._evidence.has_own_signature(session_id, shown, self._role):
             return True
-        log.warning("session.recovery_unproved", peer=peer.name, session_id=session_id.text)
+        log.warning("session.recovery_unproved", peer=claim.peer.name, session_id=session_id.text)
         return False
 
-    def _is_debt(self, answer: _Answer, session_id: SessionID) -> bool:
+    def _is_debt(self, claim: Claim, session_id: SessionID) -> bool:
         """Return whether an EMP says of a session of our CSMS that it has asked for it, though no answer reached it.
 
         Then nothing is signed by us. But nobody gains by it: it has to pay what our CSMS reports.
         """
-        status = answer.status
-        return (
-            self._role == "cpo"
-            and status is not None
-            and status.kind in _OPENED_BY_EMP
-            and self._is_open(answer.peer, status, session_id)
-        )
+        is_claim = self._role == "cpo" and claim.status.kind in _OPENED_BY_EMP
+        return is_claim and self._is_open(claim, session_id)
 
-    def _is_open(self, peer: Peer, status: SessionStatus, session_id: SessionID) -> bool:
+    def _is_open(self, claim: Claim, session_id: SessionID) -> bool:
+        status = claim.status
         if status.state not in _OPEN_STATES or status.unconfirmed or not session_id.is_valid:
             return False
-        return self._is_ours(peer, status, session_id)
+        return self._is_ours(claim.peer, status, session_id)
 
-    def is_debt_unconfirmed(self, peer: Peer, status: SessionStatus, session_id: SessionID) -> bool:
+    def is_debt_unconfirmed(self, claim: Claim, session_id: SessionID) -> bool:
         """Return whether an EMP says that it has a session of ours *unconfirmed*: inventing that would cost it."""
+        status = claim.status
         is_claim = self._role == "cpo" and status.unconfirmed and status.state in _OPEN_STATES
-        return is_claim and session_id.is_valid and self._is_ours(peer, status, session_id)
+        return is_claim and session_id.is_valid and self._is_ours(claim.peer, status, session_id)
 
     def _is_ours(self, peer: Peer, status: SessionStatus, session_id: SessionID) -> bool:
         if not self._is_between(peer, status):
@@ -203,15 +212,12 @@ class LostSessions:
             not status.provider_id or emp.handles_party(provider)
         )
 
-    async def _open(
-        self, request: OperationRequest[Message], session_id: SessionID, peer: Peer, status: SessionStatus
-    ) -> Outcome:
-        session = self.rebuild(session_id, peer, status, request.digest)
-        await self.insert_rebuilt(session, peer, status, f"rebuilt from what {peer.name} knows")
-        log.warning("session.restored", session_id=session_id.text, peer=peer.name, role=self._role)
+    async def _open(self, request: OperationRequest[Message], session_id: SessionID, claim: Claim) -> Outcome:
+        await self.insert_rebuilt(session_id, claim, f"rebuilt from what {claim.peer.name} knows", request.digest)
+        log.warning("session.restored", session_id=session_id.text, peer=claim.peer.name, role=self._role)
         return Outcome.OPENED
 
-    def rebuild(self, session_id: SessionID, peer: Peer, status: SessionStatus, digest: bytes = b"") -> Session:
+    def _rebuild(self, session_id: SessionID, peer: Peer, status: SessionStatus, digest: bytes) -> Session:
         """Return a session as its other side knows it."""
         state = SessionState(status.state)
         now = self._services.now()
@@ -238,19 +244,24 @@ class LostSessions:
             unconfirmed=int(status.unconfirmed),
         )
 
-    async def insert_rebuilt(self, session: Session, peer: Peer, status: SessionStatus, event: str) -> bool:
-        """Insert a rebuilt session with its evidence; return False where it is there.
+    async def insert_rebuilt(self, session_id: SessionID, claim: Claim, event: str, digest: bytes = b"") -> bool:
+        """Insert a session as its other side knows it, with its log and evidence; return False where it is there.
 
         The evidence is ours from then on: it proves the session again after the other side's restore, or our next one.
         """
-        file = status.evidence.encode() if status.evidence is not None else None
-        exchanges = self._evidence.exchanges_in(file, peer.name)
+        peer, status, shown = claim
+        session = self._rebuild(session_id, peer, status, digest)
+        is_whole = status.evidence is not None and shown is not None and not shown.unverified
+        exchanges = self._evidence.exchanges_in(status.evidence or "", peer.name) if is_whole else []
 
         def job(tx: Transaction) -> bool:
-            is_new = self.insert(tx, session, event, status.events)
-            for exchange in exchanges if is_new else ():
+            if sessions.insert_or_get(tx, session) is not None:
+                return False
+            for at, what in (*((earlier.at, earlier.event) for earlier in status.events), (session.updated_at, event)):
+                sessions.add_event(tx, self._role, session.session_key, at, what)
+            for exchange in exchanges:
                 evidence.insert_exchange(tx, session.session_key, peer.id, session.updated_at, exchange)
-            return is_new
+            return True
 
         return await self._services.store.write(job)
 
@@ -261,7 +272,7 @@ class LostSessions:
         )
         if now - first_seen_at >= _RETRY_SECONDS:
             return Outcome.HELD
-        names = ", ".join(answer.peer.name for answer in answers if answer.is_node and answer.status is None)
+        names = ", ".join(answer.peer.name for answer in answers if answer.is_node and answer.claim is None)
         info = (
             f"this node's database was restored, and {names} cannot be asked about session {session_id}; send it again"
         )
@@ -285,7 +296,7 @@ class LostSessions:
             session = msgspec.structs.replace(draft(who_lost[0].id), unconfirmed=1)
             await self._insert_message_session(session, who_lost[0], "unconfirmed: both databases have lost it")
             log.warning("session.unconfirmed", session_id=session.session_id, peer=who_lost[0].name, role=self._role)
-            return Outcome.UNCONFIRMED
+            return Outcome.OPENED
         if self._role == "cpo" and len(foreign) == 1 and not who_lost:
             await self._insert_message_session(draft(foreign[0].id), foreign[0], f"{foreign[0].name} is to decide")
             return Outcome.OPENED
@@ -306,16 +317,7 @@ class LostSessions:
         if provider is not None and not draft.provider_key:
             draft = msgspec.structs.replace(draft, provider_key=provider.key, provider_id=provider.text)
         session = msgspec.structs.replace(draft, state=SessionState.AUTHORIZED)
-        await self._services.store.write(lambda tx: self.insert(tx, session, event))
-
-    def insert(self, tx: Transaction, session: Session, event: str, events: Sequence[SessionEvent] = ()) -> bool:
-        """Insert a rebuilt session with its log; return False where it is there."""
-        if sessions.insert_or_get(tx, session) is not None:
-            return False
-        for earlier in events:
-            sessions.add_event(tx, self._role, session.session_key, earlier.at, earlier.event)
-        sessions.add_event(tx, self._role, session.session_key, session.updated_at, event)
-        return True
+        await self._services.store.write(lambda tx: sessions.insert_with_event(tx, session, event))
 
 
 def _began_at(message: Message, now: float) -> float:

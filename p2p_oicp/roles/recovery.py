@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import structlog
 
 from p2p_oicp.concurrency import periodic
-from p2p_oicp.delivery.node_protocol import ExportedCdr, NodeClient, PartyID, SessionStatus
+from p2p_oicp.delivery.node_protocol import ExportedCdr, NodeClient, SessionStatus
 from p2p_oicp.delivery.store_epochs import StoreEpochs
 from p2p_oicp.errors import PeerError, PeerRejected, Refusal
 from p2p_oicp.oicp import ChargeDetailRecord, InvalidMessage, SessionID
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import Peer, Profile
+from p2p_oicp.peers.models import PartyID
 from p2p_oicp.roles.context import OperationRequest, Services
 from p2p_oicp.roles.lost_sessions import LostSessions
 from p2p_oicp.roles.settlement import CdrHandler
@@ -134,12 +135,13 @@ class RecoveryJob:
             return False
         # Only a time that was lost: nothing else is believed of a message that comes by itself, either.
         is_lost_time = any(self._epochs.lost(status.created_at + error) for error in (0.0, _OVERLAP_SECONDS))
-        lost = role.lost_sessions
-        is_debt = lost.is_debt_unconfirmed(peer, status, session_id)
-        if not is_lost_time or not (is_debt or lost.is_believed(peer, status, session_id)):
+        if not is_lost_time:
             return False
-        session = lost.rebuild(session_id, peer, status)
-        return await lost.insert_rebuilt(session, peer, status, f"fetched from {peer.name} after a restore")
+        lost = role.lost_sessions
+        claim = await lost.read_claim(peer, status)
+        if not (lost.is_debt_unconfirmed(claim, session_id) or lost.is_believed(claim, session_id)):
+            return False
+        return await lost.insert_rebuilt(session_id, claim, f"fetched from {peer.name} after a restore")
 
     async def _store(self, role: RoleRecovery, peer: Peer, exported: ExportedCdr, doubted: Collection[str]) -> bool:
         """Store a CDR that this node does not have; return whether it was one."""

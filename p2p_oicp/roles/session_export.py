@@ -182,7 +182,7 @@ def _parse_session_cursor(cursor: str) -> tuple[float, str]:
 
 def _parse_number(cursor: str) -> int:
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):  # noqa: PLR2004 - fits into 64 bits
-        raise _bad_request(f"cursor={cursor[:40]}: it is none of ours")
+        raise _bad_request(f"cursor={cursor[:40]}: it is none of ours; begin again without one")
     return int(cursor)
 
 

@@ -44,7 +44,7 @@ from p2p_oicp.roles.doubts import Doubts
 from p2p_oicp.roles.lost_sessions import Outcome
 from p2p_oicp.roles.responses import SessionIds, acknowledgement_response
 from p2p_oicp.roles.sessions import AUTHORIZE, SessionService, check_same_evse
-from p2p_oicp.roles.verdicts import PendingVerdicts, verdict_response
+from p2p_oicp.roles.verdicts import UNCONFIRMED_INFO, PendingVerdicts, verdict_response
 from p2p_oicp.storage import Transaction, cdrs, outbox, sessions
 from p2p_oicp.storage.cdrs import CdrRow, CdrState, InsertResult, Verdict
 from p2p_oicp.storage.datasets.models import OWN
@@ -150,7 +150,7 @@ class CdrHandler:
     async def charge_detail_record(self, request: OperationRequest[ChargeDetailRecord]) -> OperationResponse:
         """Store the CDR of a session; a duplicate is only acknowledged (H4), a different CDR is refused with 400."""
         session, doubts = await self._store_or_refuse(request)
-        info = "; ".join(filter(None, (_info_on(session), doubts))) or None
+        info = "; ".join(filter(None, (UNCONFIRMED_INFO if session.unconfirmed else None, doubts))) or None
         return acknowledgement_response(info=info, ids=SessionIds.from_session(session))
 
     async def _store_or_refuse(self, request: OperationRequest[ChargeDetailRecord]) -> tuple[Session, str]:
@@ -199,7 +199,9 @@ class CdrHandler:
         if peer is not None:
             draft = self._session_service.new_session(request, AUTHORIZE, peer.id)
             session = replace(draft, state=SessionState.AUTHORIZED)
-            await self._services.store.write(lambda tx: sessions.insert_or_get(tx, session))
+            await self._services.store.write(
+                lambda tx: sessions.insert_with_event(tx, session, "confirmed by a person")
+            )
 
         def job(tx: Transaction) -> Session:
             session = self._session_service.find(tx, request)
@@ -240,9 +242,14 @@ class CdrHandler:
     def _enqueue_cdr(
         self, tx: Transaction, request: OperationRequest[ChargeDetailRecord], session: Session, now: float
     ) -> None:
+        self._end_session(tx, request, session, now)
+        self._enqueue(tx, request, session, now)
+
+    def _end_session(
+        self, tx: Transaction, request: OperationRequest[ChargeDetailRecord], session: Session, now: float
+    ) -> None:
         sessions.transition(tx, self.role, session.session_key, now, SessionState.ENDED)
         sessions.add_event(tx, self.role, session.session_key, now, _CDR_EVENT, request.body)
-        self._enqueue(tx, request, session, now)
 
     def _enqueue(
         self, tx: Transaction, request: SessionMessage, session: Session, now: float, coalesce_key: str = ""
@@ -288,11 +295,6 @@ def _cdr_row(role: str, session: Session, request: OperationRequest[ChargeDetail
     )
 
 
-def _info_on(session: Session) -> str | None:
-    info = "unconfirmed: this node's database was restored, and nobody knows this session; a person has to confirm it"
-    return info if session.unconfirmed else None
-
-
 class CpoCdrHandler(CdrHandler):
     """The CPO side: from our backend to the EMP peer of the session."""
 
@@ -306,8 +308,7 @@ class CpoCdrHandler(CdrHandler):
             session, now = self._session_service.find(tx, request), self._services.now()
             insert_result = cdrs.insert(tx, _cdr_row(self.role, session, request), now)
             if insert_result is InsertResult.NEW:
-                sessions.transition(tx, self.role, session.session_key, now, SessionState.ENDED)
-                sessions.add_event(tx, self.role, session.session_key, now, _CDR_EVENT, request.body)
+                self._end_session(tx, request, session, now)
             # Of one that is there, the verdict may have been lost.
             if insert_result is not InsertResult.CONFLICT:
                 cdrs.apply_verdict(tx, self.role, session.session_key, verdict, now)
@@ -361,15 +362,6 @@ class EmpCdrHandler(CdrHandler):
             provider_key=match.provider_id.key,
             provider_id=match.provider_id.text,
         )
-        is_opened = await self._create_session(draft, "authorized offline by the CPO's node")
+        event = "authorized offline by the CPO's node"
+        is_opened = await self._services.store.write(lambda tx: sessions.insert_with_event(tx, draft, event))
         return Outcome.OPENED if is_opened else Outcome.REFUSED
-
-    async def _create_session(self, draft: Session, event: str) -> bool:
-        return await self._services.store.write(lambda tx: self._insert_session(tx, draft, event))
-
-    def _insert_session(self, tx: Transaction, draft: Session, event: str) -> bool:
-        """Insert the session; return False if its id is in use, by a refused start or by another party."""
-        if sessions.insert_or_get(tx, draft) is not None:
-            return False
-        sessions.add_event(tx, self.role, draft.session_key, draft.created_at, event)
-        return True

@@ -86,7 +86,7 @@ class StopService:
                 raise
             if explain_refusal is not None:
                 await explain_refusal()
-            if await self._session_service.find_lost(request) not in {Outcome.OPENED, Outcome.UNCONFIRMED}:
+            if await self._session_service.find_lost(request) is not Outcome.OPENED:
                 raise
             session = await self._services.store.write(lambda tx: self._begin(tx, request))
         # Only an accepted stop is stored: a refused one is asked about again, because the reason may be gone.

@@ -37,6 +37,8 @@ from p2p_oicp.storage.sessions import Session
 
 log = structlog.get_logger(__name__)
 
+#: What the sender of a CDR reads whose session restores have lost at both nodes.
+UNCONFIRMED_INFO = "unconfirmed: no database knows this session any more; a person has to confirm it (`cdrs confirm`)"
 _MAX_WAITING = 64
 _WAIT_SECONDS = 5.0
 _NAMES = {CdrState.ACCEPTED: "accepted", CdrState.DISPUTED: "disputed"}
@@ -139,7 +141,7 @@ def verdict_response(status: CdrStatus, session: Session, doubts: str) -> Operat
     member: dict[str, object] = {"verdict": name}
     if status.is_unconfirmed:
         member["unconfirmed"] = True
-        info = "unconfirmed: no database knows this session any more; a person has to confirm it"
+        info = UNCONFIRMED_INFO
     info = "; ".join(filter(None, (info, doubts))) or None
     if verdict.state is CdrState.DISPUTED:
         code = verdict.code or StatusCodeValue.DATA_ERROR
@@ -173,25 +175,25 @@ def store_backend_verdict(
         is_awaited: a request waits for it, and tells the peer.
     """
     cdrs.apply_verdict(tx, "emp", message.session_key, verdict, now)
-    session = sessions.get(tx, "emp", message.session_key)
-    if session is None or is_awaited:
-        return None
-    return enqueue_verdict(tx, session, verdict, now, provider)
+    return None if is_awaited else enqueue_verdict(tx, message.session_key, verdict, now, provider)
 
 
 def enqueue_verdict(
-    tx: Transaction, session: Session, verdict: Verdict, now: float, provider: ProviderID
+    tx: Transaction, session_key: str, verdict: Verdict, now: float, provider: ProviderID
 ) -> str | None:
     """Enqueue a verdict for the CPO's node; return its peer id, None where it is told at once or cannot be told."""
-    if session.peer == OWN_PEER_ID:  # a company with both roles: the other side is in this database
-        cdrs.apply_verdict(tx, "cpo", session.session_key, verdict, now)
+    status = cdrs.get_status(tx, "emp", session_key)
+    if status is None:
         return None
-    status = cdrs.get_status(tx, "emp", session.session_key)
-    if status is None or VERDICTS_EXTENSION not in peer_state.extensions(tx, session.peer):
+    if status.peer == OWN_PEER_ID:  # a company with both roles: the other side is in this database
+        cdrs.apply_verdict(tx, "cpo", session_key, verdict, now)
         return None
+    if VERDICTS_EXTENSION not in peer_state.extensions(tx, status.peer):
+        return None
+    session = sessions.get(tx, "emp", session_key)  # a CDR that was held has none
     code = verdict.code or StatusCodeValue.SUCCESS
     body = {
-        "SessionID": session.session_id,
+        "SessionID": session.session_id if session is not None else session_key,
         "Digest": status.digest.hex(),
         "Verdict": _NAMES[verdict.state],
         "StatusCode": {"Code": code, "AdditionalInfo": verdict.text},
@@ -199,17 +201,17 @@ def enqueue_verdict(
     }
     outbox.enqueue(
         tx,
-        destination=session.peer,
+        destination=status.peer,
         operation=CDR_VERDICT,
         sender_id=provider.text,
         role="emp",
-        session_key=session.session_key,
+        session_key=session_key,
         # A newer verdict replaces one that still waits.
         coalesce_key=CDR_VERDICT,
         body=orjson.dumps(body),
         now=now,
     )
-    return session.peer
+    return status.peer
 
 
 def log_refusal(role: str, session_key: str, verdict: Verdict) -> None:

@@ -35,14 +35,13 @@ import msgspec
 from p2p_oicp.crypto import PublicKey, VerifiedSignature, has_signature, verify_body, verify_request_head
 from p2p_oicp.crypto.tls import fingerprint_of
 from p2p_oicp.errors import Refusal, Unauthorized, UnknownKey, VerificationError
-from p2p_oicp.oicp import OperatorID, ProviderID, StatusCodeValue
+from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.peering import Peering
 from p2p_oicp.peers import Peer
+from p2p_oicp.peers.models import PartyID
 from p2p_oicp.server.inbound import InboundRequest
 from p2p_oicp.server.limits import PeerLimiter, TokenBucketLimiter, address_block
 from p2p_oicp.server.problems import HttpError
-
-PartyID = OperatorID | ProviderID
 
 # Of one address; a forged signature costs as much as a valid one, and beyond this its sender waits.
 _PROMPT_REFUSALS_PER_SECOND = 50.0

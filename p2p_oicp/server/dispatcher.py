@@ -27,10 +27,11 @@ from p2p_oicp.oicp import (
 from p2p_oicp.oicp.message import in_upper_case
 from p2p_oicp.oicp.operations import OPERATIONS, Operation, Party, Route, find, party_at
 from p2p_oicp.peers import Peer, Profile
+from p2p_oicp.peers.models import PartyID
 from p2p_oicp.roles import CpoRole, EmpRole, OperationRequest, OperationResponse
 from p2p_oicp.roles.context import OperationHandler, TransactionalSigner
 from p2p_oicp.roles.responses import NO_IDS, SessionIds, refusal_response
-from p2p_oicp.server.authentication import Authenticator, PartyID, Principal, format_parties
+from p2p_oicp.server.authentication import Authenticator, Principal, format_parties
 from p2p_oicp.server.inbound import InboundRequest
 from p2p_oicp.server.limits import PeerLimiter
 from p2p_oicp.server.metrics import RequestObserver

@@ -25,8 +25,9 @@ from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import InvalidMessage, StatusCodeValue
 from p2p_oicp.oicp.operations import Operation, Route, api_root
 from p2p_oicp.peering.evidence_recorder import ExchangeRecorder
+from p2p_oicp.peers.models import PartyID
 from p2p_oicp.roles.context import OperationResponse
-from p2p_oicp.server.authentication import ANONYMOUS, Authenticator, PartyID, Principal
+from p2p_oicp.server.authentication import ANONYMOUS, Authenticator, Principal
 from p2p_oicp.server.dispatcher import OperationDispatcher, claimed_party
 from p2p_oicp.server.inbound import (
     HttpConnection,

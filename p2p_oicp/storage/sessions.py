@@ -234,6 +234,17 @@ def insert_or_get(tx: Transaction, session: Session) -> Session | None:
     return get(tx, session.role, session.session_key)
 
 
+def insert_with_event(tx: Transaction, session: Session, event: str) -> bool:
+    """Insert a session that a later message opens, with the event that says why; return False where its id is in use.
+
+    It may be in use by a refused start or by other parties.
+    """
+    if insert_or_get(tx, session) is not None:
+        return False
+    add_event(tx, session.role, session.session_key, session.updated_at, event)
+    return True
+
+
 def delete(tx: Transaction, role: str, session_key: str) -> None:
     """Delete a session without its events: the id of a refused start is free for another one."""
     tx.run(_DELETE, role_=role, key_=session_key)

@@ -17,19 +17,11 @@ from p2p_oicp.cli.init import NodeTemplate, write_node_files
 from p2p_oicp.config import load_settings
 from p2p_oicp.node import Node
 from p2p_oicp.simulator.node_files import free_ports
+from tests.conformance.attacks.test_cross_site import STATUS, STATUS_PATH
 from tests.support import database
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TIMEOUT_SECONDS = 60
-STATUS_PATH = "/api/oicp/evsepush/v21/operators/DE*ALF/status-records"
-STATUS = {
-    "ActionType": "fullLoad",
-    "OperatorEvseStatus": {
-        "OperatorID": "DE*ALF",
-        "OperatorName": "Alpha",
-        "EvseStatusRecord": [{"EvseID": "DE*ALF*E1", "EvseStatus": "Available"}],
-    },
-}
 # Beside "127.0.0.1" and "localhost", names that Chromium takes for this machine: the second as after DNS rebinding.
 PAGE_HOSTS = ("127.0.0.1", "attacker.localhost", "rebound.example")
 

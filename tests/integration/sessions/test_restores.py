@@ -112,8 +112,9 @@ async def test_a_record_that_both_nodes_have_forgotten_is_delivered_once_unconfi
     await restore_all(stopped, backups, how)
     async with stopped.running("a"), stopped.running("b"):
         await until_known(stopped)
+        body = record(session)  # made once: its times are those of now, and a second one would be another record
         for _ in range(2):
-            assert (await stopped.a.post(CDR, record(session))).json["Result"] is True
+            assert (await stopped.a.post(CDR, body)).json["Result"] is True
         await eventually(lambda: query(stopped, "a", "SELECT state, unconfirmed FROM cdrs") == [("accepted", 1)])
         assert query(stopped, "b", "SELECT state, unconfirmed FROM cdrs") == [("accepted", 1)]
         assert len(stopped.contracts.records) == 1
@@ -340,7 +341,8 @@ async def test_a_node_that_is_restored_twice_in_a_row_goes_on(stopped):
     await restore_all(stopped, backups, {"a": "empty"})
     async with stopped.running("a"), stopped.running("b"):
         for session in (first, second):
-            assert (await stopped.a.post(CDR, record(session))).json["Result"] is True
+            answer = await stopped.a.post(CDR, record(session))
+            assert answer.json["Result"] is True, answer.json
         await eventually(lambda: query(stopped, "a", "SELECT state FROM cdrs") == [("accepted",)] * 2)
     assert sorted(each.session_id.text for each in stopped.contracts.records) == sorted([first, second])
 
@@ -392,3 +394,34 @@ async def test_what_is_unconfirmed_comes_back_after_another_restore_and_is_not_d
         state = {"a": "accepted", "b": "waiting"}[again]  # an EMP's node asks a person before it delivers it again
         await eventually(lambda: query(stopped, again, "SELECT state, unconfirmed FROM cdrs") == [(state, 1)])
         assert len(stopped.contracts.records) == 1
+
+
+async def test_a_record_that_waits_for_a_person_is_refused_and_the_cpo_hears_of_it(stopped, monkeypatch):
+    """The EMP's node could ask nobody about its session, so it has none, and the backend was not asked."""
+    monkeypatch.setattr(lost_sessions, "_RETRY_SECONDS", 0.0)
+    backups = await back_up_all(stopped)
+    async with stopped.running("a"), stopped.running("b"):
+        session = await start_session(stopped)
+    await restore_all(stopped, backups, {"b": "old"})
+
+    async def unreachable(_client, peer, *_, **__):
+        raise PeerUnreachable(peer.name, "down")
+
+    monkeypatch.setattr(HttpNodeClient, "get_status", unreachable)
+    monkeypatch.setattr(HttpNodeClient, "export_sessions", unreachable_export)
+    async with stopped.running("a"), stopped.running("b"):
+        await stopped.a.post(CDR, record(session))
+        await eventually(lambda: query(stopped, "b", "SELECT state, unconfirmed FROM cdrs") == [("waiting", 1)])
+        await eventually(lambda: query(stopped, "a", "SELECT state FROM cdrs") == [("delivered",)])
+        refused = await stopped.b.admin(f"cdrs/{session}/refuse", {"reason": "nobody charged"})
+        assert refused.json == {"done": "refused; node a is told"}
+        await eventually(lambda: query(stopped, "a", "SELECT state, verdict_text FROM cdrs") == [DISPUTED])
+    assert stopped.contracts.records == []
+
+
+DISPUTED = ("disputed", "nobody charged")
+
+
+async def unreachable_export(_client, peer, *_):
+    raise PeerUnreachable(peer.name, "down")
+    yield
