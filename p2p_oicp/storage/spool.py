@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -35,6 +36,10 @@ class Spool:
     def __init__(self, database: Path) -> None:
         self._directory = database.parent
         self._prefix = f"{database.name}-import-"
+
+    def free_bytes(self) -> int:
+        """Return how much room the disk of the database has left."""
+        return shutil.disk_usage(self._directory).free
 
     async def create(self) -> SpoolFile:
         """Create an empty file with a name of its own. Raises StoreError."""

@@ -20,6 +20,7 @@ from p2p_oicp.storage.sqlite.writer import GroupCommitWriter, Lane, Transaction
 from p2p_oicp.storage.statements import Statement, inserting_named
 
 T = TypeVar("T")
+_MIN_FREE_BYTES = 64 * 1024
 _PROBE = inserting_named(counters, "name", "value", instead="OR REPLACE")
 #: A row of a query: a mapping of its columns.
 Row: TypeAlias = sqlite3.Row
@@ -55,6 +56,9 @@ class Store:
             # Nobody may write any more, and so find out that there is room again.
             with suppress(StoreError):
                 await self.write(lambda tx: tx.run(_PROBE, name="write_probe", value=0))
+        # SQLite's log may still have room for the probe and other small transactions when larger ones fail.
+        if self._writer.failure is None and (free := self.spool.free_bytes()) < _MIN_FREE_BYTES:
+            return f"the disk is full: {free} bytes are free; free some space"
         return self._writer.failure
 
     async def write(self, job: Callable[[Transaction], T], lane: Lane = Lane.INTERACTIVE) -> T:

@@ -112,3 +112,11 @@ async def test_a_closed_store_refuses_jobs(database):
         pass
     with pytest.raises(StoreError, match="shutting down"):
         await store.write(insert("late"))
+
+
+@pytest.mark.parametrize(("free", "says"), [(0, "the disk is full: 0 bytes are free"), (1 << 30, None)])
+async def test_a_full_disk_is_a_failure_while_small_transactions_still_succeed(store, monkeypatch, free, says):
+    monkeypatch.setattr(store.spool, "free_bytes", lambda: free)
+    await store.write(lambda _: None)
+    failure = await store.failure()
+    assert (failure or "").startswith(says) if says else failure is None
