@@ -65,6 +65,10 @@ class StoreEpochs:
         known = epochs.peer_epochs_now(self._store, peer.id)
         return any(epoch.proved and epoch.gap is not None and epoch.gap.covers(at) for epoch in known)
 
+    def has_named(self, peer: Peer) -> bool:
+        """Return whether a peer has told this database of its own: before, none of its gaps is proved."""
+        return peer_state.peer_epoch_now(self._store, peer.id) is not None
+
     def lost_since(self, role: str, peer: Peer) -> float | None:
         """Return since when a peer is to be asked for what was lost (seconds since the epoch); None: not at all."""
         return min(

@@ -30,6 +30,9 @@ log = structlog.get_logger(__name__)
 
 _CDR = OPERATION_BY_NAME["ChargeDetailRecord"]
 _INTERVAL_SECONDS = 60.0
+_PERHAPS_DELIVERED = (
+    "it was unconfirmed before this node's database was lost: nobody can tell whether our backend has it"
+)
 # The peer goes by its own clock, which may be wrong. What is here already costs nothing.
 _OVERLAP_SECONDS = 3600.0
 
@@ -109,6 +112,8 @@ class RecoveryJob:
             try:
                 sessions_of_peer = self._nodes.export_sessions(peer, party, since)
                 statuses = [status async for status in sessions_of_peer]
+                if any(status.unconfirmed for status in statuses) and not self._epochs.has_named(peer):
+                    return None  # its hello is still to come, and proves what it has lost itself
                 opened = [await self._open(role, peer, status) for status in statuses]
                 # Only where the peer has proved that it was restored, too: else nobody knows the session but itself.
                 doubted = {
@@ -154,8 +159,7 @@ class RecoveryJob:
         sender_id = operator.text if operator is not None else None
         request = OperationRequest(_CDR, record, peer, sender_id, body=bytes(exported.record))
         if role.name == "emp" and record.session_id.key in doubted:
-            # Nobody can tell whether our backend has it: it is stored for a person, and not delivered.
-            return await role.cdr_handler.hold(request)
+            return await role.cdr_handler.hold_for_person(request, _PERHAPS_DELIVERED)
         try:
             return await role.cdr_handler.store_exported(request, _verdict(exported))
         except Refusal as refusal:
@@ -164,6 +168,8 @@ class RecoveryJob:
 
     async def _release_held(self, role: RoleRecovery) -> None:
         for row in await self._services.store.query(cdrs.HELD, role_=role.name):
+            if row["doubts"] is not None:
+                continue  # a person is to decide
             request = held_request(self._services, row)
             if request is not None and await role.cdr_handler.release_held(request):
                 log.warning("cdr.released", role=role.name, session_id=row["session_key"])

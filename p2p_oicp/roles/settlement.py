@@ -172,18 +172,20 @@ class CdrHandler:
         self._services.wakeups.notify_outbox(self._destination(stored.session))
         return stored
 
-    async def hold(self, request: OperationRequest[ChargeDetailRecord]) -> bool:
-        """Store a CDR *unconfirmed*, without delivering it; return whether there was none."""
-        stored = await self._services.store.write(lambda tx: self._hold_cdr(tx, request))
+    async def hold_for_person(self, request: OperationRequest[ChargeDetailRecord], why: str) -> bool:
+        """Store a CDR *unconfirmed*, which only a person delivers (`release_held`); return whether there was none."""
+        stored = await self._services.store.write(lambda tx: self._hold_cdr(tx, request, why))
         return stored.result is InsertResult.NEW
 
-    def _hold_cdr(self, tx: Transaction, request: OperationRequest[ChargeDetailRecord]) -> StoredCdr:
+    def _hold_cdr(
+        self, tx: Transaction, request: OperationRequest[ChargeDetailRecord], for_person: str = ""
+    ) -> StoredCdr:
         """Store the CDR of a session that nobody can be asked about; it is not delivered."""
         sender = request.peer
         peer_id = sender.id if sender is not None and not sender.is_self else ""
         draft = replace(self._session_service.new_session(request, AUTHORIZE, peer_id), unconfirmed=1)
         now = self._services.now()
-        insert_result = cdrs.insert(tx, _cdr_row(self.role, draft, request), now)
+        insert_result = cdrs.insert(tx, _cdr_row(self.role, draft, request, for_person), now)
         if insert_result is InsertResult.NEW:
             log.warning("cdr.held", role=self.role, session_id=draft.session_id)
         return StoredCdr(draft, insert_result)

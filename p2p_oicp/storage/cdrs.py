@@ -153,9 +153,9 @@ RECEIVED_SINCE = compiled(
     .order_by(cdrs.c.id)
     .limit(bindparam("limit"))
 )
-#: The CDRs that are stored and not delivered: nobody could be asked about their sessions.
+#: The CDRs that are stored and not delivered: nobody could be asked about their sessions; with ``doubts``, a person is.
 HELD = compiled(
-    select(cdrs.c.session_key, cdrs.c.peer, cdrs.c.body)
+    select(cdrs.c.session_key, cdrs.c.peer, cdrs.c.body, cdrs.c.doubts)
     .where(
         cdrs.c.role == bindparam("role_"),
         # A literal: SQLite uses a partial index only where its condition is in the text.

@@ -52,6 +52,7 @@ def require(lie) -> tuple[str, ...]:
 async def restore_b(pair) -> str:
     """Restore B; return the evidence file of a session that took place before."""
     async with pair.running("a"), pair.running("b"):
+        await eventually(lambda: query(pair, "b", "SELECT 1 FROM destinations WHERE store_epoch IS NOT NULL"))
         back_up(pair.database("b"), pair.folder / "backup", time.time())
         session = await start_session(pair)
         evidence = (await Admin(pair, "b").ask("GET", f"/evidence/{session}"))["file"] if pair.require else ""

@@ -15,6 +15,7 @@ from p2p_oicp.roles import lost_sessions
 from p2p_oicp.roles.emp import remote
 from p2p_oicp.roles.emp.remote import UncertainSessionResolver
 from p2p_oicp.roles.lost_sessions import LostSessions
+from p2p_oicp.roles.recovery import RecoveryJob
 from p2p_oicp.storage.sqlite.backup import back_up
 from tests.support.messages import (
     CDR,
@@ -380,7 +381,16 @@ async def test_that_an_uncertain_start_never_arrived_is_believed_only_of_a_datab
 
 
 @pytest.mark.parametrize("again", ["a", "b"])
-async def test_what_is_unconfirmed_comes_back_after_another_restore_and_is_not_delivered_again(stopped, again):
+async def test_what_is_unconfirmed_comes_back_after_another_restore_and_is_not_delivered_again(
+    stopped, again, monkeypatch
+):
+    jobs, run = [], RecoveryJob.run
+
+    async def run_registered(job):
+        jobs.append(job)
+        await run(job)
+
+    monkeypatch.setattr(RecoveryJob, "run", run_registered)
     backups = await back_up_all(stopped)
     async with stopped.running("a"), stopped.running("b"):
         session = await start_session(stopped)
@@ -393,6 +403,10 @@ async def test_what_is_unconfirmed_comes_back_after_another_restore_and_is_not_d
     async with stopped.running("a"), stopped.running("b"):
         state = {"a": "accepted", "b": "waiting"}[again]  # an EMP's node asks a person before it delivers it again
         await eventually(lambda: query(stopped, again, "SELECT state, unconfirmed FROM cdrs") == [(state, 1)])
+        for job in jobs[-2:]:
+            await job.run_once()  # looks again at what is held, as after each hello
+        assert query(stopped, again, "SELECT state, unconfirmed FROM cdrs") == [(state, 1)]
+        assert outbox_of(stopped, again) == []
         assert len(stopped.contracts.records) == 1
 
 
