@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
@@ -101,6 +102,51 @@ class SingleFlight(Generic[ResultT]):
             return result
         finally:
             del self._running[key]
+
+
+class BackgroundTasks:
+    """Owns tasks that may outlast whoever waits for them; an async context manager that cancels them on exit."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __repr__(self) -> str:
+        return f"<BackgroundTasks tasks={len(self._tasks)}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def start(self, name: str, coroutine: Coroutine[Any, Any, ResultT]) -> asyncio.Task[ResultT]:
+        """Start a task; whoever awaits it gets its exception."""
+        task = spawn(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def start_logged(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Start a task that nobody awaits; an exception is logged."""
+        self.start(name, _log_failure(name, work))
+
+    async def run_for(self, seconds: float, name: str, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Return the coroutine's result; raise TimeoutError after ``seconds``, while it goes on."""
+        task = self.start(name, coroutine)
+        await asyncio.wait((task,), timeout=seconds)
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+
+    def _forget(self, finished: asyncio.Task[Any]) -> None:
+        self._tasks.discard(finished)
+        if not finished.cancelled():
+            finished.exception()  # marks it as retrieved: asyncio logs an exception that nobody has waited for
 
 
 class TaskSupervisor:
@@ -200,6 +246,14 @@ async def periodic(
             await asyncio.sleep(interval)
         else:
             return
+
+
+async def close_together(*stacks: AsyncExitStack) -> None:
+    """Close the stacks at the same time; raise the first error when all are closed."""
+    outcomes = await asyncio.gather(*(stack.aclose() for stack in stacks), return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 async def shield_until_done(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:

@@ -18,7 +18,7 @@ from p2p_oicp import builder
 from p2p_oicp.backends import CpoBackend, EmpBackend
 from p2p_oicp.builder import NodeComponents, NodeEnvironment
 from p2p_oicp.clock import Clock, IdGenerator, SystemClock, UuidGenerator
-from p2p_oicp.concurrency import TaskSupervisor
+from p2p_oicp.concurrency import TaskSupervisor, close_together
 from p2p_oicp.config import Settings, load_registry, local_peer
 from p2p_oicp.delivery import PeerLiveness, WakeupRegistry
 from p2p_oicp.delivery.store_epochs import open_store_epochs
@@ -27,6 +27,7 @@ from p2p_oicp.oicp import Message
 from p2p_oicp.peering import Peering, open_peering
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles.datasets.ingest import resume_interrupted_imports
+from p2p_oicp.roles.sessions import mark_interrupted_starts
 from p2p_oicp.server import HelloHandler, LocalBackendClient, start_listener
 from p2p_oicp.storage import Store, open_store
 
@@ -136,6 +137,10 @@ class Node:
         # Order: entered before the listeners, so that on exit requests finish first, then the workers are cancelled,
         # and the transport and the store, which both need, are closed last.
         supervisor = await stack.enter_async_context(TaskSupervisor())
+        # Order: before anything is served, for what a crash has interrupted, and again when all requests have ended.
+        await mark_interrupted_starts(components.services)
+        stack.push_async_callback(mark_interrupted_starts, components.services)
+        await stack.enter_async_context(components.services.background)
         # Order: no request may see a dataset half applied, so imports whose commit point the last run has passed are
         # finished first.
         await resume_interrupted_imports(components.services)
@@ -155,9 +160,16 @@ class Node:
         backend_app = builder.build_backend_app(components, self._readiness)
         tls = components.peering.tls.server_context()
         max_connections = self._settings.limits.connections
-        open_listener = partial(start_listener, stack, max_connections=max_connections, now=self._clock.time)
-        self.peer_url = await open_listener(peer_app, peer_settings.host, peer_settings.port, "peer_api", tls=tls)
-        self.backend_url = await open_listener(backend_app, backend_settings.host, backend_settings.port, "backend_api")
+        open_listener = partial(start_listener, max_connections=max_connections, now=self._clock.time)
+        peer_stack, backend_stack = AsyncExitStack(), AsyncExitStack()
+        # Both end together: what either is waiting for gets the same seconds.
+        stack.push_async_callback(close_together, peer_stack, backend_stack)
+        self.peer_url = await open_listener(
+            peer_stack, peer_app, peer_settings.host, peer_settings.port, "peer_api", tls=tls
+        )
+        self.backend_url = await open_listener(
+            backend_stack, backend_app, backend_settings.host, backend_settings.port, "backend_api"
+        )
 
     def _log_ready(self) -> None:
         if self._peering is not None and (peers := self._peering.policy.unauthenticated_peers()):

@@ -26,7 +26,7 @@ from p2p_oicp.node import Node
 log = structlog.get_logger(__name__)
 
 # File descriptors beside those of the listeners: connections to peers and backends, the database, nonces.
-_RESERVED_FDS = 1200
+_RESERVED_FDS = 2200
 # How long a thread that waits for Python's lock waits before it asks for it. With the default of 5 ms, a commit never
 # gets to ask while the event loop reads a push: the loop releases the lock for some microseconds every millisecond, and
 # the wait begins anew. An authorization beside pushes of 10,000 records waited up to 220 ms with it, and waits 24 ms

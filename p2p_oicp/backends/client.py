@@ -17,7 +17,7 @@ from p2p_oicp.oicp.operations import Operation, sender_party
 
 log = structlog.get_logger(__name__)
 
-# The hub gives a backend 60 s (RULES section 5); the deadline of each operation is at most that.
+# The hub gives a backend 60 s (RULES section 5); where the caller says nothing else, it is at most that.
 _MAX_DEADLINE_SECONDS = 60.0
 _AUTHORIZATIONS = frozenset({AuthorizationStart, AuthorizationStop})
 
@@ -138,7 +138,7 @@ class HttpBackend:
             operation,
             sender or (party.text if party else None),
             message.to_json(),
-            deadline=min(_MAX_DEADLINE_SECONDS, operation.deadline if deadline is None else deadline),
+            deadline=min(_MAX_DEADLINE_SECONDS, operation.deadline) if deadline is None else deadline,
         )
         if isinstance(reply.message, operation.response):
             return reply.message

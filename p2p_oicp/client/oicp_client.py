@@ -63,7 +63,9 @@ class OicpClient:
         headers = {"Process-ID": process_id or PROCESS_ID.get() or self._ids.process_id()}
         headers |= self._credentials.sign(to=endpoint.name, method="POST", url=url, body=body)
         tls = self._tls() if url.startswith("https:") else None
-        response = await self._transport.send(OutboundRequest("POST", url, body, deadline, endpoint.name, headers, tls))
+        response = await self._transport.send(
+            OutboundRequest("POST", url, body, deadline, endpoint.name, headers, tls, operation.is_remote)
+        )
         now = self._clock.time()
         authenticate_response(response, self._credentials, to=endpoint.name, request_headers=headers, now=now)
         return read_reply(response, operation, now=now)

@@ -96,6 +96,7 @@ class _PeerRequest(msgspec.Struct, frozen=True):
     body: bytes
     timeout: float
     headers: Mapping[str, str]
+    is_slow: bool = False
 
 
 class _HttpExchange(msgspec.Struct, frozen=True):
@@ -177,7 +178,8 @@ class AuthenticatedPeerClient:
         if recipient := self._recipient(peer):
             headers[RECIPIENT_HEADER] = recipient
         url = operation_url(operation, peer.url, party, query)
-        exchange = await self._send_authenticated(_PeerRequest(peer, "POST", url, body, deadline, headers))
+        request = _PeerRequest(peer, "POST", url, body, deadline, headers, operation.is_remote)
+        exchange = await self._send_authenticated(request)
         prepared = self._prepare_exchange(operation, exchange)
         try:
             return read_reply(exchange.response, operation, now=self._clock.time(), exchange=prepared)
@@ -239,7 +241,8 @@ class AuthenticatedPeerClient:
         peer, method, url, body = request.peer, request.method, request.url, request.body
         signature = self._signer.sign(to=peer.name, method=method, url=url, body=body)
         tls = self._tls.client_context_for(peer) if url.startswith("https:") else None
-        sent = OutboundRequest(method, url, body, seconds, peer.name, {**request.headers, **signature}, tls)
+        headers = {**request.headers, **signature}
+        sent = OutboundRequest(method, url, body, seconds, peer.name, headers, tls, request.is_slow)
         try:
             response = await self._transport.send(sent)
         except UnknownServerCertificate as error:

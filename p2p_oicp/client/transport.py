@@ -33,6 +33,8 @@ _READ_CHUNK_SIZE = 64 * 1024
 _WRITE_CHUNK_SIZE = 256 * 1024
 _MAX_CONNECTIONS = 1024
 _MAX_CONNECTIONS_PER_HOST = 256
+# What a node may wait for at once: the slots of both listeners' remote lanes, and late answers of a CSMS that are read.
+_MAX_SLOW_CONNECTIONS = 1024
 
 # OSError: name resolution and sockets below aiohttp's own wrapping. ValueError: a URL that no request can be made of.
 TRANSPORT_EXCEPTIONS = (
@@ -68,6 +70,7 @@ class OutboundRequest(msgspec.Struct, frozen=True):
         target: who is called, for errors.
         headers: in addition to those of every request.
         tls: the context for ``https``; None accepts the servers that the system's CAs vouch for.
+        is_slow: the response may take a minute or more: such requests have connections of their own.
     """
 
     method: str
@@ -77,6 +80,7 @@ class OutboundRequest(msgspec.Struct, frozen=True):
     target: str
     headers: Mapping[str, str] = MappingProxyType({})
     tls: ssl.SSLContext | None = None
+    is_slow: bool = False
 
 
 class TrackedBody(Payload):
@@ -107,6 +111,8 @@ class TrackedBody(Payload):
 class HttpTransport:
     """Sends HTTP requests over kept-alive connections; an async context manager.
 
+    Two pools of connections: requests whose responses take long (``is_slow``) use up none of the others'.
+
     Redirects are not followed and cookies are not kept. aiohttp itself repeats a request without a body (never a POST)
     if a kept-alive connection was closed before any byte of the response.
 
@@ -124,27 +130,32 @@ class HttpTransport:
             "User-Agent": user_agent,
         }
         self._session: aiohttp.ClientSession | None = None
+        self._slow_session: aiohttp.ClientSession | None = None
 
     def __repr__(self) -> str:
         return f"<HttpTransport {'closed' if self._session is None or self._session.closed else 'open'}>"
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=_MAX_CONNECTIONS, limit_per_host=_MAX_CONNECTIONS_PER_HOST, keepalive_timeout=_KEEP_ALIVE_SECONDS
-            ),
+        self._session = self._open_session(_MAX_CONNECTIONS, _MAX_CONNECTIONS_PER_HOST)
+        # Nearly all of its requests go to one host: the CSMS of a CPO's node.
+        self._slow_session = self._open_session(_MAX_SLOW_CONNECTIONS, per_host=0)
+        return self
+
+    def _open_session(self, limit: int, per_host: int) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=limit, limit_per_host=per_host, keepalive_timeout=_KEEP_ALIVE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             # The signature of a response covers its bytes as they are on the wire, so both forms are needed.
             auto_decompress=False,
             headers=self._default_headers,
         )
-        return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._session, self._slow_session):
+            if session is not None:
+                await session.close()
 
     async def send(self, request: OutboundRequest) -> HttpResponse:
         """Send one request and return the response, whatever its status.
@@ -154,11 +165,12 @@ class HttpTransport:
             PeerTimeout: the request was sent, and no whole response came in time.
             PeerProtocolError: what came is no HTTP, or is too large.
         """
-        if self._session is None:
+        session = self._slow_session if request.is_slow else self._session
+        if session is None:
             raise RuntimeError("the transport is used outside of its async with block")
         body = TrackedBody(request.body)
         try:
-            async with self._session.request(
+            async with session.request(
                 request.method,
                 _parse_url(request.url),
                 data=body if request.method == "POST" else None,

@@ -267,7 +267,19 @@ class DeadlineSettings(SettingsSection):
     remote: Seconds = Field(
         55.0, gt=0, le=60, description="At an EMP's node: for a CPO to answer a remote start or stop, or a reservation."
     )
-    remote_backend: Seconds = Field(50.0, gt=0, le=60, description="At a CPO's node: for our CSMS to answer the same.")
+    remote_backend: Seconds = Field(
+        50.0,
+        gt=0,
+        le=60,
+        description="At a CPO's node: for our CSMS; what it answers in the next 120 s decides as well.",
+    )
+    record: Seconds = Field(20.0, gt=0, le=60, description="At a CPO's node: for an EMP to take a CDR or notification.")
+    record_backend: Seconds = Field(
+        5.0,
+        gt=0,
+        le=60,
+        description="At an EMP's node: a CDR waits for our contract system, else its verdict is pending.",
+    )
 
 
 class SessionSettings(SettingsSection):
@@ -281,8 +293,7 @@ class SessionSettings(SettingsSection):
     session_ttl: Seconds = Field(
         2_592_000.0,
         gt=0,
-        description="Seconds after its last message after which an active session expires. A late CDR is still "
-        "accepted.",
+        description="Seconds after the last message after which an active session expires. A late CDR is accepted.",
     )
     clarify_interval: Seconds = Field(
         30.0,

@@ -52,6 +52,8 @@ class SessionStatus(msgspec.Struct, frozen=True, rename="pascal"):
     Attributes:
         state: its `SessionState` there, or `UNKNOWN`.
         kind: by what it was opened.
+        refusal_code: of a refused one: the code that its start was refused with.
+        stop_accepted: its CPO's backend has accepted a stop.
         unconfirmed: the node has rebuilt it from a message, and knows nothing of it itself.
         gaps: of an unknown one: the times of which the node's databases have lost messages.
         store_created_at: of an unknown one: when its present database was, in seconds since the epoch.
@@ -70,6 +72,8 @@ class SessionStatus(msgspec.Struct, frozen=True, rename="pascal"):
     cpo_partner_session_id: str | None = msgspec.field(default=None, name="CPOPartnerSessionID")
     emp_partner_session_id: str | None = msgspec.field(default=None, name="EMPPartnerSessionID")
     created_at: float = 0.0
+    refusal_code: str = ""
+    stop_accepted: bool = False
     unconfirmed: bool = False
     events: tuple[SessionEvent, ...] = ()
     gaps: tuple[tuple[float, float], ...] = ()

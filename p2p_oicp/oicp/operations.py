@@ -104,6 +104,11 @@ class Operation:
         return self.name.startswith("Push")
 
     @property
+    def is_remote(self) -> bool:
+        """Whether an EMP asks for something at a station, which may take most of a minute."""
+        return self.name.startswith("AuthorizeRemote")
+
+    @property
     def command(self) -> str:
         return self.method.replace("_", "-")
 
@@ -170,11 +175,7 @@ _authorize_operation = partial(
     Operation, sender=Party.CPO, retry=Retry.SAME_SESSION, deadline=_INTERACTIVE_TIMEOUT, sender_path="operator_id"
 )
 _session_operation = partial(
-    Operation,
-    sender=Party.CPO,
-    routed_by=Routing.SESSION,
-    deadline=_SETTLEMENT_TIMEOUT,
-    id_path="evse_id.operator",
+    Operation, sender=Party.CPO, routed_by=Routing.SESSION, deadline=_SETTLEMENT_TIMEOUT, id_path="evse_id.operator"
 )
 _push_operation = partial(Operation, routed_by=Routing.PARTIES, deadline=_BULK_TIMEOUT)
 _provider_operation = partial(Operation, sender=Party.EMP, sender_path="provider_id")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
 from p2p_oicp.clock import Clock, IdGenerator
+from p2p_oicp.concurrency import BackgroundTasks
 from p2p_oicp.config.model import DeadlineSettings
 from p2p_oicp.crypto.pins import PinGuard
 from p2p_oicp.delivery import PeerClient, WakeupRegistry
@@ -124,6 +125,7 @@ class Services:
         removed_peers: sources of records that do not count.
         deadlines: seconds that peers and backends get.
         pins: slows down who guesses PINs, and runs bcrypt.
+        background: tasks that outlast the request that started them.
         refuses_doubtful: refuse what `roles.doubts` finds, instead of reporting it.
         pin_rounds: cost of hashing a PIN, as a power of 2 (bcrypt).
     """
@@ -140,6 +142,7 @@ class Services:
     removed_peers: RemovedPeers
     deadlines: DeadlineSettings
     pins: PinGuard
+    background: BackgroundTasks = field(default_factory=BackgroundTasks)
     pin_rounds: int = 10
     refuses_doubtful: bool = False
 

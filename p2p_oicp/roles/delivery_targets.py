@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from p2p_oicp.backends import Backend
 from p2p_oicp.client import OicpReply
-from p2p_oicp.delivery import NodeClient, PeerClient
+from p2p_oicp.delivery import NodeClient
 from p2p_oicp.delivery.node_protocol import CDR_VERDICT
 from p2p_oicp.errors import PeerError, PeerProtocolError, PeerRejected, PeerUnauthorized
 from p2p_oicp.oicp import Acknowledgement, Message, StatusCodeValue
 from p2p_oicp.oicp.enums import INDETERMINATE_CODES
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
-from p2p_oicp.peering.evidence_recorder import ExchangeRecorder
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import EMP_BACKEND, Services
 from p2p_oicp.roles.verdicts import PendingVerdicts, log_refusal, read_verdict, store_backend_verdict
@@ -34,12 +33,11 @@ _UNPROCESSABLE_STATUSES = frozenset({400, 413, 422})
 class PeerDeliveryTarget:
     """Delivers to a peer as it is now; a change of its entry stops its workers and starts others."""
 
-    def __init__(self, peer: Peer, client: PeerClient, nodes: NodeClient, recorder: ExchangeRecorder) -> None:
+    def __init__(self, peer: Peer, services: Services, nodes: NodeClient) -> None:
         self.name = peer.name
         self._peer = peer
-        self._client = client
+        self._services = services
         self._nodes = nodes
-        self._recorder = recorder
 
     async def send(self, message: OutboxMessage) -> Verdict | None:
         if message.operation == CDR_VERDICT:
@@ -60,14 +58,15 @@ class PeerDeliveryTarget:
     async def _call(self, message: OutboxMessage) -> OicpReply:
         operation = OPERATION_BY_NAME[message.operation]
         try:
-            reply = await self._client.call(
-                self._peer, operation, message.sender_id, message.body, deadline=operation.deadline
+            reply = await self._services.peers.call(
+                self._peer, operation, message.sender_id, message.body, deadline=self._services.deadlines.record
             )
         except PeerError as error:
             # A refusal that the peer has signed is evidence as well.
-            await self._recorder.record(error.exchange)
+            await self._services.recorder.record(error.exchange)
             raise
-        await self._recorder.record(reply.exchange)
+        # The dispatcher has no transaction at the moment of the reply, so the exchange is recorded in one of its own.
+        await self._services.recorder.record(reply.exchange)
         return reply
 
     def on_delivered(self, tx: Transaction, message: OutboxMessage, verdict: Verdict | None, now: float) -> None:

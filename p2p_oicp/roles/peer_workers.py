@@ -70,8 +70,7 @@ class PeerWorkerPool:
     async def _start_workers(self, peer: Peer) -> None:
         services = self._services
         wakeup = services.wakeups.register(Destination(peer.id))
-        # The dispatcher has no transaction at the moment of the reply, so the exchange is recorded in one of its own.
-        target = PeerDeliveryTarget(peer, services.peers, self._nodes, services.recorder)
+        target = PeerDeliveryTarget(peer, services, self._nodes)
         dispatcher = OutboxDispatcher(
             target, store=services.store, wakeup=wakeup, clock=services.clock, backoff=self._backoff
         )

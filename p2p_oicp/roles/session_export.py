@@ -106,6 +106,8 @@ class SessionExport:
             cpo_partner_session_id=session.cpo_partner_session_id,
             emp_partner_session_id=session.emp_partner_session_id,
             created_at=session.created_at,
+            refusal_code=sessions.refusal_code(session),
+            stop_accepted=session.stop_response is not None,
             unconfirmed=bool(session.unconfirmed or (cdr and cdr.is_unconfirmed)),
             events=tuple(SessionEvent(row["at"], row["event"]) for row in events),
             evidence=await self._evidence_of(session, peer) if with_evidence else None,

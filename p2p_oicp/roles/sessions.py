@@ -23,16 +23,21 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
+import structlog
 
 from p2p_oicp.concurrency import SingleFlight
 from p2p_oicp.crypto.exchange import PreparedExchange
-from p2p_oicp.errors import Refusal
+from p2p_oicp.errors import Refusal, StoreError
 from p2p_oicp.oicp import EvseID, Identifier, Message, SessionID, StatusCodeValue
 from p2p_oicp.oicp.common import token_key
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.lost_sessions import LostSessions, Outcome
 from p2p_oicp.storage import Store, Transaction, sessions
 from p2p_oicp.storage.sessions import OVER_STATES, REFUSED_STATES, Session, SessionState
+
+log = structlog.get_logger(__name__)
+
+_MAX_LOGGED_IDS = 20
 
 #: Kinds of session: by what it was opened.
 AUTHORIZE = "authorize"
@@ -128,6 +133,17 @@ def check_id_is_unused(tx: Transaction, draft: Session, session_key: str) -> Non
     if session_key != draft.session_key and sessions.get(tx, draft.role, session_key) is not None:
         info = f"the response's SessionID {session_key} is already that of another process"
         raise Refusal(StatusCodeValue.SESSION_INVALID, info)
+
+
+async def mark_interrupted_starts(services: Services) -> None:
+    """Make remote starts and reservations uncertain that were under way when the node stopped, or crashed."""
+    try:
+        keys = await services.store.write(lambda tx: sessions.mark_interrupted(tx, services.now()))
+    except StoreError as error:
+        log.warning("sessions.interrupted_starts_not_marked", error=error)
+        return
+    if keys:
+        log.warning("sessions.interrupted", count=len(keys), session_ids=keys[:_MAX_LOGGED_IDS])
 
 
 def _window_start(draft: Session) -> float:

@@ -92,12 +92,29 @@ class StopService:
         # Only an accepted stop is stored: a refused one is asked about again, because the reason may be gone.
         if session.stop_response is not None and session.stop_digest == request.digest:
             return OperationResponse(session.stop_response)
-        reply = await ask(session)
-        if reply.is_accepted:
-            await self._services.store.write(lambda tx: self._complete(tx, session, request, reply))
-        else:
-            await self._services.recorder.record(reply.exchange)
+        try:
+            reply = await ask(session)
+        except Refusal as refusal:
+            await self._add_event(session, f"{request.operation.name} not accepted: {refusal.code} {refusal.info}")
+            raise
+        await self._services.store.write(lambda tx: self._complete(tx, session, request, reply))
         return reply.response
+
+    async def complete_late(
+        self, session: Session, request: OperationRequest[Message], answer: StopReply | PeerError, seconds: float
+    ) -> None:
+        """Store what the responsible system said after the deadline: an accepted stop is not sent again."""
+        name, delay = request.operation.name, f"by a late answer after {seconds:.1f} s"
+        if isinstance(answer, PeerError):
+            await self._add_event(session, f"{name} not accepted {delay}: {answer}")
+        else:
+            await self._services.store.write(lambda tx: self._complete(tx, session, request, answer, f" {delay}"))
+
+    async def _add_event(self, session: Session, event: str) -> None:
+        now = self._services.now()
+        await self._services.store.write(
+            lambda tx: sessions.add_event(tx, session.role, session.session_key, now, event)
+        )
 
     def _begin(self, tx: Transaction, request: OperationRequest[Message]) -> Session:
         session, name = self._session_service.find(tx, request), request.operation.name
@@ -116,11 +133,18 @@ class StopService:
         return session
 
     def _complete(
-        self, tx: Transaction, session: Session, request: OperationRequest[Message], reply: StopReply
+        self,
+        tx: Transaction,
+        session: Session,
+        request: OperationRequest[Message],
+        reply: StopReply,
+        delay: str = "",
     ) -> None:
         now, role, key, body = self._services.now(), session.role, session.session_key, reply.response.body
-        sessions.update(tx, role, key, now, stop_digest=request.digest, stop_response=body)
-        sessions.add_event(tx, role, key, now, f"{request.operation.name} accepted", body)
+        if reply.is_accepted:
+            sessions.update(tx, role, key, now, stop_digest=request.digest, stop_response=body)
+        outcome = "accepted" if reply.is_accepted else "not accepted"
+        sessions.add_event(tx, role, key, now, f"{request.operation.name} {outcome}{delay}", body)
         if reply.exchange is not None:
             self._services.recorder.insert(tx, reply.exchange)
 

@@ -40,7 +40,6 @@ log = structlog.get_logger(__name__)
 #: What the sender of a CDR reads whose session restores have lost at both nodes.
 UNCONFIRMED_INFO = "unconfirmed: no database knows this session any more; a person has to confirm it (`cdrs confirm`)"
 _MAX_WAITING = 64
-_WAIT_SECONDS = 5.0
 _NAMES = {CdrState.ACCEPTED: "accepted", CdrState.DISPUTED: "disputed"}
 _PENDING = "pending"
 _DECIDED = {name: state for state, name in _NAMES.items()}
@@ -66,10 +65,16 @@ class _Waiting:
 
 
 class PendingVerdicts:
-    """The requests of an EMP's node that wait for what the backend says of their CDRs."""
+    """The requests of an EMP's node that wait for what the backend says of their CDRs.
 
-    def __init__(self, store: Store) -> None:
+    Args:
+        store: tells whether the backend is up.
+        max_seconds: how long one waits (``[deadlines] record_backend``).
+    """
+
+    def __init__(self, store: Store, max_seconds: float) -> None:
         self._store = store
+        self._max_seconds = max_seconds
         self._waiting: dict[str, _Waiting] = {}
         self._waiting_count = 0
         self._is_slow = False
@@ -98,7 +103,7 @@ class PendingVerdicts:
         if self._waiting_count < _MAX_WAITING and not self._is_slow and self._is_backend_up():
             self._waiting_count += 1
             try:
-                async with asyncio.timeout(_WAIT_SECONDS):
+                async with asyncio.timeout(self._max_seconds):
                     await waiting.resolved.wait()
             except TimeoutError:
                 # Until it answers again: the CPO's node sends few messages at a time, and they would all take so long.

@@ -145,6 +145,24 @@ class Session(msgspec.Struct, frozen=True):
     unconfirmed: int = 0
 
 
+class _StatusCode(msgspec.Struct, frozen=True):
+    code: str = msgspec.field(name="Code")
+
+
+class _Response(msgspec.Struct, frozen=True):
+    status_code: _StatusCode = msgspec.field(name="StatusCode")
+
+
+_decode_response = msgspec.json.Decoder(_Response).decode
+
+
+def refusal_code(session: Session) -> str:
+    """Return the code that the start of a refused session was answered with; empty for any other session."""
+    if session.state not in REFUSED_STATES or not session.start_response:
+        return ""
+    return _decode_response(session.start_response).status_code.code
+
+
 _COLUMN_NAMES = Session.__struct_fields__
 _all_columns = tuple(sessions.c[name] for name in _COLUMN_NAMES)
 _by_key = (sessions.c.role == bindparam("role_"), sessions.c.session_key == bindparam("key_"))
@@ -173,6 +191,13 @@ UNCERTAIN = compiled(
     select(*_all_columns).where(
         sessions.c.state == SessionState.UNCERTAIN.value,
         sessions.c.role == bindparam("role_"),
+    )
+)
+# Started by an EMP; a session that a CPO's node authorizes is stored when it is decided.
+_INTERRUPTED = compiled(
+    select(sessions.c.role, sessions.c.session_key).where(
+        sessions.c.state == SessionState.REQUESTED.value,
+        or_(sessions.c.kind == "remote", sessions.c.kind == "reservation"),
     )
 )
 _has_cdr = exists().where(cdrs.c.role == sessions.c.role, cdrs.c.session_key == sessions.c.session_key)
@@ -306,6 +331,15 @@ def add_event(
 ) -> bool:
     """Append an event to a session's log; return False, and change nothing, where its ``digest`` is there already."""
     return tx.run(_INSERT_EVENT, role=role, session_key=session_key, at=now, event=event, body=body, digest=digest) == 1
+
+
+def mark_interrupted(tx: Transaction, now: float) -> list[str]:
+    """Make the starts uncertain that nobody waits for any more, because the node has stopped; return their keys."""
+    rows = tx.all(_INTERRUPTED)
+    for row in rows:
+        transition(tx, row["role"], row["session_key"], now, SessionState.UNCERTAIN)
+        add_event(tx, row["role"], row["session_key"], now, "uncertain: this node stopped before the answer came")
+    return [row["session_key"] for row in rows]
 
 
 def expire(tx: Transaction, now: float, *, authorize_ttl: float, session_ttl: float, limit: int) -> list[str]:

@@ -127,7 +127,8 @@ class FakeContracts:
 class Pair:
     """Both nodes, their backends, and clients of their listeners.
 
-    ``extra_config`` are further lines of each ``node.toml``; ``authorization_deadline`` is in seconds.
+    ``extra_config`` are further lines of each ``node.toml``, ``deadlines`` of its table; ``authorization_deadline`` is
+    in seconds.
     """
 
     folder: Path
@@ -136,6 +137,7 @@ class Pair:
     csms: FakeCsms = field(default_factory=FakeCsms)
     contracts: FakeContracts = field(default_factory=FakeContracts)
     extra_config: str = ""
+    deadlines: str = ""
     authorization_deadline: float = 2.0
 
     def write(self) -> None:
@@ -147,8 +149,8 @@ class Pair:
                 f'[node]\nname = "node {name}"\n{table} = ["{party}"]\n'
                 f"[peer_api]\nport = {self.ports[name]}\n[backend_api]\nport = {self.ports[name + ' backend']}\n"
                 f"[security]\nrequire = []\n[delivery]\n{QUICKLY}"
-                f"[deadlines]\nauthorize = {self.authorization_deadline}\n[storage]\nsynchronous = 'NORMAL'\n"
-                + self.extra_config
+                f"[deadlines]\nauthorize = {self.authorization_deadline}\n{self.deadlines}"
+                "[storage]\nsynchronous = 'NORMAL'\n" + self.extra_config
             )
         self._write_peers("a", "node b", "b", "providers", B_EMP)
         self._write_peers("b", "node a", "a", "operators", A_CPO)

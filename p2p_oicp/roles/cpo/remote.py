@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias, cast
+from functools import partial
+from typing import TypeAlias
 
 import structlog
 
@@ -21,6 +22,7 @@ from p2p_oicp.oicp import (
 from p2p_oicp.oicp.operations import Operation, Party
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
+from p2p_oicp.roles.cpo.csms_calls import CsmsCalls
 from p2p_oicp.roles.datasets.handlers import check_evse_known
 from p2p_oicp.roles.responses import (
     SessionIds,
@@ -32,6 +34,7 @@ from p2p_oicp.roles.responses import (
 )
 from p2p_oicp.roles.sessions import REMOTE, RESERVATION, SessionService, begin_start, idempotency_key
 from p2p_oicp.roles.stops import StopReply, StopService
+from p2p_oicp.storage import Transaction, sessions
 from p2p_oicp.storage.sessions import Session, SessionState
 
 log = structlog.get_logger(__name__)
@@ -46,7 +49,7 @@ class CpoRemoteHandler:
     """Remote control of our EVSEs by EMP peers.
 
     The session is stored before the backend is called, and the backend is called at most once: a station may be
-    charging as soon as the request has arrived.
+    charging as soon as the request has arrived. An answer after the deadline still decides the session.
     """
 
     def __init__(self, services: Services, session_service: SessionService, backend: Backend) -> None:
@@ -54,6 +57,7 @@ class CpoRemoteHandler:
         self._session_service = session_service
         self._stops = StopService(services, session_service)
         self._backend = backend
+        self._calls = CsmsCalls(backend, services.background, services.clock, services.deadlines.remote_backend)
 
     async def authorize_remote_start(self, request: OperationRequest[AuthorizeRemoteStart]) -> OperationResponse:
         """Start charging (CPO-02, eRoamingAuthorizeRemoteStart)."""
@@ -99,25 +103,51 @@ class CpoRemoteHandler:
             return await self._complete_without_reply(session, info, _CRASHED)
         # The CSMS gets the SessionID of this node's session, which may be new: the EMP need not send one.
         message = request.message.replace(session_id=SessionID(session.session_id))
+        return await self._ask_to_start(request.operation, message, session)
+
+    async def _ask_to_start(self, operation: Operation, message: RemoteStart, session: Session) -> OperationResponse:
+        call = self._calls.start(operation, message)
         try:
-            reply = await self._call_backend(request.operation, message)
+            reply = await call.answer()
         except PeerError as error:
             # If the backend may have seen it, the station may be charging: its CDR must find the session.
             failure = start_failure(error, unreachable_code=StatusCodeValue.SYSTEM_ERROR)
             info = f"the CPO's backend did not answer: {error}"
             return await self._complete_without_reply(session, info, failure, is_remembered=has_arrived(error))
-        ids = SessionIds.from_reply(reply, session, Party.CPO)
-        response = OperationResponse(reply.to_json_with(**ids.attributes()))
-        return await self._session_service.complete_start(
-            session, state_after_answer(reply), response, cpo_partner_session_id=ids.cpo_partner_session_id
-        )
+        else:
+            ids = SessionIds.from_reply(reply, session, Party.CPO)
+            response = OperationResponse(reply.to_json_with(**ids.attributes()))
+            return await self._session_service.complete_start(
+                session, state_after_answer(reply), response, cpo_partner_session_id=ids.cpo_partner_session_id
+            )
+        finally:
+            # Order: after what is stored above, which the late answer replaces.
+            if not call.is_answered:
+                call.read_on(partial(self._decide_late, session))
 
-    async def _call_backend(self, operation: Operation, message: Message) -> Acknowledgement:
-        # All remote operations have this response (`oicp.operations`), and `Backend.call` has checked it.
-        return cast(
-            "Acknowledgement",
-            await self._backend.call(operation, message, deadline=self._services.deadlines.remote_backend),
-        )
+    async def _decide_late(self, session: Session, answer: Acknowledgement | PeerError, seconds: float) -> None:
+        """Store what a late answer makes of an uncertain session; later messages of it say more (DESIGN section 5)."""
+        if isinstance(answer, PeerError):
+            state = start_failure(answer, unreachable_code=StatusCodeValue.SYSTEM_ERROR).state
+            reason, columns, body = f" ({answer})", {}, None
+        else:
+            ids = SessionIds.from_reply(answer, session, Party.CPO)
+            state, reason, body = state_after_answer(answer), "", answer.to_json_with(**ids.attributes())
+            columns = {"cpo_partner_session_id": ids.cpo_partner_session_id, "start_response": body}
+        if state is SessionState.UNCERTAIN:
+            columns = {}
+        now, key = self._services.now(), session.session_key
+        event = f"late answer after {seconds:.1f} s: {state}{reason}"
+
+        def job(tx: Transaction) -> SessionState:
+            reached = sessions.transition(tx, session.role, key, now, state, **columns)
+            is_contradicted = state is SessionState.REFUSED and reached is not state
+            text = f"{event}; the session goes on: {reached}" if is_contradicted else event
+            sessions.add_event(tx, session.role, key, now, text, body)
+            return reached
+
+        reached = await self._services.store.write(job)
+        log.warning("remote_start.late_answer", session_id=session.session_id, answer=event, state=reached)
 
     async def _complete_without_reply(
         self, session: Session, info: str, failure: StartFailure, *, is_remembered: bool = True
@@ -128,18 +158,43 @@ class CpoRemoteHandler:
 
     async def _stop(self, request: OperationRequest[RemoteStop]) -> OperationResponse:
         async def ask(session: Session) -> StopReply:
-            ids = SessionIds.from_session(session)
+            call = self._calls.start(request.operation, request.message)
             try:
-                reply = await self._call_backend(request.operation, request.message)
+                return _stop_reply(session, await call.answer())
             except PeerError as error:
                 # Not stored: the EMP may send the same stop again, and then it is tried again.
                 code = start_failure(error, unreachable_code=StatusCodeValue.SYSTEM_ERROR).code
                 info = f"the CPO's backend did not answer: {error}"
-                return StopReply(acknowledgement_response(code, info, ids), is_accepted=False)
-            ids = SessionIds.from_reply(reply, session, Party.CPO)
-            return StopReply(OperationResponse(reply.to_json_with(**ids.attributes())), reply.result)
+                response = acknowledgement_response(code, info, SessionIds.from_session(session))
+                return StopReply(response, is_accepted=False)
+            finally:
+                if not call.is_answered:
+                    call.read_on(partial(self._complete_stop_late, session, request))
 
         return await self._stops.serve(request, ask)
+
+    async def _complete_stop_late(
+        self,
+        session: Session,
+        request: OperationRequest[RemoteStop],
+        answer: Acknowledgement | PeerError,
+        seconds: float,
+    ) -> None:
+        log.warning(
+            "remote_stop.late_answer",
+            session_id=session.session_id,
+            operation=request.operation.name,
+            seconds=round(seconds, 1),
+            answer=str(answer) if isinstance(answer, PeerError) else answer.status_code.code,
+        )
+        await self._stops.complete_late(
+            session, request, answer if isinstance(answer, PeerError) else _stop_reply(session, answer), seconds
+        )
+
+
+def _stop_reply(session: Session, reply: Acknowledgement) -> StopReply:
+    ids = SessionIds.from_reply(reply, session, Party.CPO)
+    return StopReply(OperationResponse(reply.to_json_with(**ids.attributes())), reply.result)
 
 
 def _check_own_operator(message: RemoteStart, local_peer: Peer) -> None:

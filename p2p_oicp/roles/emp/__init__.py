@@ -10,7 +10,8 @@ from p2p_oicp.roles.context import HandlerRegistry, Services
 from p2p_oicp.roles.datasets.handlers import dataset_handlers
 from p2p_oicp.roles.emp.authorization import EmpAuthorizationHandler
 from p2p_oicp.roles.emp.reconciliation import CdrReconciler
-from p2p_oicp.roles.emp.remote import EmpRemoteHandler, UncertainSessionResolver
+from p2p_oicp.roles.emp.remote import EmpRemoteHandler
+from p2p_oicp.roles.emp.uncertain_sessions import UncertainSessionResolver
 from p2p_oicp.roles.lost_sessions import LostSessions
 from p2p_oicp.roles.recovery import RoleRecovery
 from p2p_oicp.roles.session_export import CdrQueryHandler
@@ -45,7 +46,7 @@ class EmpRole(HandlerRegistry):
         authorization = EmpAuthorizationHandler(services, session_service, backend)
         self.uncertain_session_resolver = UncertainSessionResolver(services, nodes, clarify_interval)
         remote = EmpRemoteHandler(services, session_service, self.uncertain_session_resolver)
-        self.pending_verdicts = PendingVerdicts(services.store)
+        self.pending_verdicts = PendingVerdicts(services.store, services.deadlines.record_backend)
         self.cdr_handler = cdr_handler = EmpCdrHandler(services, session_service, self.pending_verdicts)
         self.cdr_reconciler = CdrReconciler(services, cdr_handler, reconcile_interval)
         self.recovery = RoleRecovery(lost_sessions, cdr_handler, self.cdr_reconciler.fetch)

@@ -88,8 +88,17 @@ async def test_a_verdict_on_a_session_whose_start_was_interrupted_by_a_crash_rea
     await until_state(pair, "a", "accepted")
 
 
-async def test_a_backend_that_hangs_delays_the_answer_by_a_few_seconds_only_and_the_verdict_follows(pair, monkeypatch):
-    monkeypatch.setattr(verdicts, "_WAIT_SECONDS", 0.05)
+@pytest.fixture
+async def quick(stopped):
+    """Two running nodes; a CDR waits for the EMP's backend for a moment only."""
+    stopped.deadlines = "record_backend = 0.05\n"
+    stopped.write()
+    async with stopped.running("a"), stopped.running("b"):
+        yield stopped
+
+
+async def test_a_backend_that_hangs_delays_the_answer_by_a_few_seconds_only_and_the_verdict_follows(quick, monkeypatch):
+    pair = quick
     session = await start_session(pair)
     release, receive = asyncio.Event(), pair.contracts.charge_detail_record
 

@@ -11,10 +11,12 @@ import pytest
 from aiohttp import web
 
 from p2p_oicp.client import Endpoint, HttpTransport, OicpClient, OutboundRequest
+from p2p_oicp.client import transport as transport_module
 from p2p_oicp.clock import SystemClock, UuidGenerator
 from p2p_oicp.crypto import BearerToken
 from p2p_oicp.errors import PeerBusy, PeerProtocolError, PeerRejected, PeerTimeout, PeerUnauthorized, PeerUnreachable
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
+from tests.support.waiting import eventually
 
 AUTHORIZE_START = OPERATION_BY_NAME["AuthorizeStart"]
 NOT_AUTHORIZED = b'{"AuthorizationStatus":"NotAuthorized","StatusCode":{"Code":"102"}}'
@@ -220,6 +222,30 @@ async def test_a_response_that_stalls_is_a_timeout(call, peer):
     with pytest.raises(PeerTimeout):
         await call(deadline=1.0)
     released.set()
+
+
+async def test_requests_that_take_long_use_up_no_connection_of_others(monkeypatch, peer):
+    monkeypatch.setattr(transport_module, "_MAX_SLOW_CONNECTIONS", 2)
+    released = asyncio.Event()
+
+    async def hang(request: web.Request) -> web.Response:
+        if request.path == "/slow":
+            await released.wait()
+        return web.Response()
+
+    peer.handler = hang
+
+    def request(path: str, seconds: float, *, is_slow: bool) -> OutboundRequest:
+        return OutboundRequest("POST", f"{peer.url}{path}", b"{}", seconds, "peer B", is_slow=is_slow)
+
+    async with HttpTransport(user_agent="t", max_body=1000) as transport:
+        slow = [asyncio.ensure_future(transport.send(request("slow", 30, is_slow=True))) for _ in range(2)]
+        await eventually(lambda: len(peer.requests) == 2)
+        with pytest.raises(PeerUnreachable, match="no connection within the deadline"):
+            await transport.send(request("quick", 0.2, is_slow=True))
+        assert (await transport.send(request("quick", 30, is_slow=False))).status == 200
+        released.set()
+        await asyncio.gather(*slow)
 
 
 @asynccontextmanager

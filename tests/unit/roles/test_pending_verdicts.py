@@ -11,13 +11,12 @@ KEY = "f98efba4-02d8-4fa0-b810-9a9d50d2c527"
 
 
 @pytest.fixture
-def pending(store, monkeypatch) -> PendingVerdicts:
-    monkeypatch.setattr(verdicts, "_WAIT_SECONDS", 0.01)
-    return PendingVerdicts(store)
+def pending(store) -> PendingVerdicts:
+    return PendingVerdicts(store, 0.01)
 
 
 async def test_a_request_that_waits_tells_the_verdict(pending, monkeypatch):
-    monkeypatch.setattr(verdicts, "_WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(pending, "_max_seconds", 60.0)
     with pending.expect(KEY) as waiting:
         task = asyncio.create_task(pending.wait(waiting))
         await asyncio.sleep(0)
@@ -65,7 +64,7 @@ async def test_a_verdict_that_could_not_be_stored_is_sent_later(pending):
 async def test_nobody_waits_for_a_backend_that_was_too_slow_until_it_has_answered(pending, monkeypatch):
     with pending.expect(KEY) as waiting:
         await pending.wait(waiting)
-    monkeypatch.setattr(verdicts, "_WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(pending, "_max_seconds", 60.0)
     other = KEY.replace("f98", "000")
     with pending.expect(other) as waiting:
         await pending.wait(waiting)  # returns at once
@@ -78,7 +77,7 @@ async def test_nobody_waits_for_a_backend_that_was_too_slow_until_it_has_answere
 
 
 async def test_not_more_than_64_requests_wait(pending, monkeypatch):
-    monkeypatch.setattr(verdicts, "_WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(pending, "_max_seconds", 60.0)
     with pending.expect(KEY) as waiting:
         tasks = [asyncio.create_task(pending.wait(waiting)) for _ in range(64)]
         await asyncio.sleep(0)
