@@ -268,17 +268,11 @@ class DeadlineSettings(SettingsSection):
         55.0, gt=0, le=60, description="At an EMP's node: for a CPO to answer a remote start or stop, or a reservation."
     )
     remote_backend: Seconds = Field(
-        50.0,
-        gt=0,
-        le=60,
-        description="At a CPO's node: for our CSMS; what it answers in the next 120 s decides as well.",
+        50.0, gt=0, le=60, description="At a CPO's node: for our CSMS. An answer in the 120 s after it decides as well."
     )
     record: Seconds = Field(20.0, gt=0, le=60, description="At a CPO's node: for an EMP to take a CDR or notification.")
     record_backend: Seconds = Field(
-        5.0,
-        gt=0,
-        le=60,
-        description="At an EMP's node: a CDR waits for our contract system, else its verdict is pending.",
+        5.0, gt=0, le=60, description="At an EMP's node: for our contract system to accept a CDR before it is answered."
     )
 
 
