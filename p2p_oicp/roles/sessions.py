@@ -138,12 +138,13 @@ def check_id_is_unused(tx: Transaction, draft: Session, session_key: str) -> Non
 async def mark_interrupted_starts(services: Services) -> None:
     """Make remote starts and reservations uncertain that were under way when the node stopped, or crashed."""
     try:
+        if not await services.store.query(sessions.INTERRUPTED):
+            return
         keys = await services.store.write(lambda tx: sessions.mark_interrupted(tx, services.now()))
     except StoreError as error:
         log.warning("sessions.interrupted_starts_not_marked", error=error)
         return
-    if keys:
-        log.warning("sessions.interrupted", count=len(keys), session_ids=keys[:_MAX_LOGGED_IDS])
+    log.warning("sessions.interrupted", count=len(keys), session_ids=keys[:_MAX_LOGGED_IDS])
 
 
 def _window_start(draft: Session) -> float:

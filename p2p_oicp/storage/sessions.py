@@ -193,8 +193,8 @@ UNCERTAIN = compiled(
         sessions.c.role == bindparam("role_"),
     )
 )
-# Started by an EMP; a session that a CPO's node authorizes is stored when it is decided.
-_INTERRUPTED = compiled(
+#: What was under way when the node stopped. Started by an EMP: a session that a CPO's node authorizes is stored when it is decided.
+INTERRUPTED = compiled(
     select(sessions.c.role, sessions.c.session_key).where(
         sessions.c.state == SessionState.REQUESTED.value,
         or_(sessions.c.kind == "remote", sessions.c.kind == "reservation"),
@@ -335,7 +335,7 @@ def add_event(
 
 def mark_interrupted(tx: Transaction, now: float) -> list[str]:
     """Make the starts uncertain that nobody waits for any more, because the node has stopped; return their keys."""
-    rows = tx.all(_INTERRUPTED)
+    rows = tx.all(INTERRUPTED)
     for row in rows:
         transition(tx, row["role"], row["session_key"], now, SessionState.UNCERTAIN)
         add_event(tx, row["role"], row["session_key"], now, "uncertain: this node stopped before the answer came")
