@@ -10,13 +10,13 @@ which serves this node's requests to itself, gets the handlers of the roles, whi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from p2p_oicp.backends import Backend, CpoBackend, EmpBackend, TokenListBackend, UnsupportedBackend, create_backend
-from p2p_oicp.client import AuthenticatedPeerClient, OicpClient
+from p2p_oicp.backends import BackendFactory, BackendRegistry, TokenListBackend
+from p2p_oicp.client import AuthenticatedPeerClient
 from p2p_oicp.clock import Clock, IdGenerator
 from p2p_oicp.concurrency import TaskSupervisor, Worker
 from p2p_oicp.config import Settings
@@ -25,7 +25,6 @@ from p2p_oicp.delivery import (
     ExponentialBackoff,
     HttpNodeClient,
     NodeClient,
-    OutboxDispatcher,
     PeerLiveness,
     StoreEpochs,
     WakeupRegistry,
@@ -37,10 +36,9 @@ from p2p_oicp.peering.peer_tls import CertificateExpiryJob
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, Services
 from p2p_oicp.roles.cdr_actions import CdrActions
-from p2p_oicp.roles.context import EMP_BACKEND, RemovedPeers
-from p2p_oicp.roles.delivery_targets import BackendDeliveryTarget
+from p2p_oicp.roles.context import RemovedPeers
 from p2p_oicp.roles.lost_sessions import LostSessions
-from p2p_oicp.roles.peer_workers import PeerWorkerPool
+from p2p_oicp.roles.peer_workers import PeerWorkerPool, workers_for_backends
 from p2p_oicp.roles.recovery import RecoveryJob
 from p2p_oicp.roles.retention import DatasetRetentionJob, RetentionPolicy, SessionExpiryJob, SessionRetentionJob
 from p2p_oicp.roles.session_export import SessionExport
@@ -71,7 +69,6 @@ from p2p_oicp.server.app import ReadinessProbe
 from p2p_oicp.server.inbound import PublicAddress
 from p2p_oicp.storage import Store
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
-from p2p_oicp.storage.peer_state import Destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +113,7 @@ class NodeComponents:
     metrics: Metrics
     authenticator: PeerAuthenticator
     dispatchers: Dispatchers
-    emp_backend: Backend
+    backends: BackendRegistry
     cpo: CpoRole | None
     emp: EmpRole | None
 
@@ -128,9 +125,9 @@ def build_roles(
     peering: Peering,
     wakeups: WakeupRegistry,
     liveness: PeerLiveness,
-    backends: tuple[CpoBackend | None, EmpBackend | None],
+    python_backends: Mapping[str, object],
 ) -> NodeComponents:
-    """Return the roles, with what they send by and are called by; ``backends`` are the Python ones, if any."""
+    """Return the roles, with what they send by and are called by; ``python_backends`` are objects by name."""
     local_peer = environment.local_peer
     metrics = Metrics(store, environment.clock)
     limiter = _build_limiter(environment)
@@ -138,11 +135,11 @@ def build_roles(
     dispatchers = _build_dispatchers(environment, authenticator, limiter, liveness, metrics)
     client = _build_peer_client(environment, peering, dispatchers.peer)
     services = _build_services(environment, store, peering, wakeups, client, metrics)
-    cpo_backend, emp_backend = _build_backends(environment, services, peering, backends)
+    backends = _build_backends(environment, services, peering, python_backends)
     nodes = HttpNodeClient(client)
     lost_sessions = partial(LostSessions, services, store_epochs, nodes, peering.evidence)
-    cpo = CpoRole(services, cpo_backend, lost_sessions("cpo")) if local_peer.operators else None
-    emp = _build_emp_role(environment, services, emp_backend, nodes, lost_sessions) if local_peer.providers else None
+    cpo = CpoRole(services, backends, lost_sessions("cpo")) if local_peer.operators else None
+    emp = _build_emp_role(environment, services, backends, nodes, lost_sessions) if local_peer.providers else None
     # Order: last, for the roles send by the client, which has the dispatcher for requests to this node itself.
     for dispatcher in dispatchers:
         dispatcher.register(cpo, emp)
@@ -157,7 +154,7 @@ def build_roles(
         metrics,
         authenticator,
         dispatchers,
-        emp_backend,
+        backends,
         cpo,
         emp,
     )
@@ -167,14 +164,16 @@ def _build_backends(
     environment: NodeEnvironment,
     services: Services,
     peering: Peering,
-    given: tuple[CpoBackend | None, EmpBackend | None],
-) -> tuple[Backend, Backend]:
-    create = partial(create_backend, client=OicpClient(peering.transport, ids=environment.ids, clock=environment.clock))
-    urls, token_list = environment.settings.backend_api, TokenListBackend(services.store, services.pins)
-    return (
-        create("the CPO's backend", target=given[0], url=urls.cpo_url, default=UnsupportedBackend()),
-        create("the EMP's backend", target=given[1], url=urls.emp_url, default=token_list),
+    python_backends: Mapping[str, object],
+) -> BackendRegistry:
+    factory = BackendFactory(
+        peering.transport,
+        peering.identity.signer,
+        environment.ids,
+        environment.clock,
+        token_list=partial(TokenListBackend, services.store, services.pins),
     )
+    return factory.build_registry(environment.settings, environment.local_peer, python_backends)
 
 
 def _build_limiter(environment: NodeEnvironment) -> PeerLimiter:
@@ -254,13 +253,13 @@ def _build_services(
 def _build_emp_role(
     environment: NodeEnvironment,
     services: Services,
-    backend: Backend,
+    backends: BackendRegistry,
     nodes: NodeClient,
     lost_sessions: Callable[[str], LostSessions],
 ) -> EmpRole:
     return EmpRole(
         services,
-        backend,
+        backends,
         nodes=nodes,
         lost_sessions=lost_sessions("emp"),
         clarify_interval=environment.settings.sessions.clarify_interval,
@@ -338,7 +337,7 @@ def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> 
     routes = [
         *backend_routes(pipeline, readiness, components.metrics.render, metrics_need_token=access.oicp_needs_token),
         *CdrAdminApi(components.emp.cdr_reconciler if components.emp else None, actions).routes(pipeline),
-        *OutboxAdminApi(services.store, services.wakeups, services.clock).routes(pipeline),
+        *OutboxAdminApi(services.store, services.wakeups, services.clock, components.backends).routes(pipeline),
         *PeerAdminApi(pipeline, peering=components.peering, client=components.client).routes(),
     ]
     return RequestRouter(pipeline, routes)
@@ -391,10 +390,7 @@ def background_jobs(components: NodeComponents) -> dict[str, Worker]:
     if components.store_epochs.gaps:
         workers["recovery"] = RecoveryJob(services, components.store_epochs, components.nodes, roles)
     if components.emp:
-        wakeup, backoff = services.wakeups.register(Destination(EMP_BACKEND)), components.environment.backoff
-        target = BackendDeliveryTarget(components.emp_backend, components.emp.pending_verdicts, services)
-        dispatcher = OutboxDispatcher(
-            target, store=services.store, wakeup=wakeup, clock=services.clock, backoff=backoff
-        )
-        workers |= {**components.emp.workers(), EMP_BACKEND: dispatcher}
+        workers |= components.emp.workers()
+        verdicts, backoff = components.emp.pending_verdicts, components.environment.backoff
+        workers |= dict(workers_for_backends(components.backends, verdicts, services, backoff))
     return workers

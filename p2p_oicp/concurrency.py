@@ -7,7 +7,7 @@ machine: no other module of the node creates a task or a thread, so a test can r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -48,6 +48,30 @@ async def offload(
 ) -> ResultT:
     """Run a blocking function in a thread of the shared pool, so that the event loop serves others meanwhile."""
     return await asyncio.to_thread(function, *args, **kwargs)
+
+
+async def first_accepted(
+    calls: Iterable[Coroutine[Any, Any, ResultT]], accept: Callable[[ResultT], bool]
+) -> list[ResultT]:
+    """Run coroutines side by side; return the first accepted result alone and cancel the others, or else all results.
+
+    The coroutines raise nothing.
+    """
+    pending = {asyncio.create_task(call) for call in calls}
+    results: list[ResultT] = []
+    try:
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            results += [task.result() for task in done]
+            accepted = next(filter(accept, results), None)
+            if accepted is not None:
+                return [accepted]
+        return results
+    finally:
+        # Cancelled and awaited: none outlives the answer.
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
 
 
 class SingleThreadExecutor:

@@ -7,6 +7,7 @@ workers, and commits what waits in the store.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
@@ -20,6 +21,7 @@ from p2p_oicp.builder import NodeComponents, NodeEnvironment
 from p2p_oicp.clock import Clock, IdGenerator, SystemClock, UuidGenerator
 from p2p_oicp.concurrency import TaskSupervisor, close_together
 from p2p_oicp.config import Settings, load_registry, local_peer
+from p2p_oicp.config.backends import CPO_BACKEND, EMP_BACKEND
 from p2p_oicp.delivery import PeerLiveness, WakeupRegistry
 from p2p_oicp.delivery.store_epochs import open_store_epochs
 from p2p_oicp.logs import use_stdlib_logging
@@ -41,6 +43,7 @@ class Node:
         settings: see ``docs/configuration.md``.
         cpo: the CPO backend as a Python object; None: the node calls ``backend_api.cpo_url``, if that is set.
         emp: the EMP backend as a Python object; None: ``backend_api.emp_url``, or else the built-in token list.
+        backends: further ones, by the names of their tables ``[[backends]]``, which have no ``url``.
         clock: the machine's by default.
         ids: UUIDs by default.
 
@@ -55,13 +58,15 @@ class Node:
         *,
         cpo: CpoBackend | None = None,
         emp: EmpBackend | None = None,
+        backends: Mapping[str, CpoBackend | EmpBackend] | None = None,
         clock: Clock | None = None,
         ids: IdGenerator | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._ids = ids or UuidGenerator()
-        self._cpo, self._emp = cpo, emp
+        given = {CPO_BACKEND: cpo, EMP_BACKEND: emp, **(backends or {})}
+        self._backends = {name: backend for name, backend in given.items() if backend is not None}
         self._stack = AsyncExitStack()
         self._local_client: LocalBackendClient | None = None
         self._peering: Peering | None = None
@@ -129,7 +134,7 @@ class Node:
         environment = NodeEnvironment(settings, self.local_peer, self.registry, clock, self._ids)
         self.store, self._peering = store, peering
         store_epochs = await open_store_epochs(store, settings.security.keys, clock, self._ids.store_epoch())
-        return builder.build_roles(environment, store, store_epochs, peering, wakeups, liveness, (self._cpo, self._emp))
+        return builder.build_roles(environment, store, store_epochs, peering, wakeups, liveness, self._backends)
 
     async def _serve(self, stack: AsyncExitStack, components: NodeComponents) -> None:
         """Open the listeners and start the workers."""

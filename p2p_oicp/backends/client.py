@@ -1,6 +1,7 @@
 """Calling a backend: a Python object, a system that speaks OICP over HTTP, or none.
 
 All three follow the operations table: its row names the method, the path, the deadline and the type of the response.
+`LimitedBackend` is around each of them: a system that hangs occupies a bounded number of requests.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import Protocol
 import structlog
 
 from p2p_oicp.client import Endpoint, OicpClient, whole_answer
-from p2p_oicp.errors import OperationNotSupported, PeerError, PeerProtocolError, PeerTimeout
+from p2p_oicp.errors import OperationNotSupported, PeerBusy, PeerError, PeerProtocolError, PeerTimeout
 from p2p_oicp.oicp import Acknowledgement, AuthorizationStart, AuthorizationStatus, AuthorizationStop, Message
-from p2p_oicp.oicp.operations import Operation, sender_party
+from p2p_oicp.oicp.operations import BASE_PATH, Operation, Retry, sender_party
 
 log = structlog.get_logger(__name__)
 
@@ -115,10 +116,11 @@ class HttpBackend:
         name: for logs and error texts.
         url: the base URL; the paths of the clearing house are below it.
         client: sends the requests.
+        path: where the paths of OICP begin below ``url``.
     """
 
-    def __init__(self, name: str, url: str, client: OicpClient) -> None:
-        self._endpoint = Endpoint(name, url)
+    def __init__(self, name: str, url: str, client: OicpClient, path: str = BASE_PATH) -> None:
+        self._endpoint = Endpoint(name, url, path)
         self._client = client
 
     def __repr__(self) -> str:
@@ -163,18 +165,64 @@ def _refusal_of(backend: str, operation: Operation, response: object) -> Message
     raise PeerProtocolError(backend, f"answered {operation.name} with {what}")
 
 
-def create_backend(
-    name: str, *, target: object | None, url: str | None, client: OicpClient, default: Backend
-) -> Backend:
-    """Return the backend of one role.
+class LimitedBackend:
+    """A backend that gets a bounded number of drivers' requests at a time, and has timeouts of its own.
+
+    Notifications, CDRs and pushes are not counted: they come from queues that send a few at a time. A remote operation
+    whose answer is late is counted no more: it may be waited for long after its requester has given up.
 
     Args:
-        name: for logs and error texts.
-        target: a Python object, which has precedence.
-        url: the base URL of a system that speaks OICP.
-        client: sends the requests to ``url``.
-        default: the backend where neither is given.
+        name: for errors.
+        backend: what is called.
+        concurrent: how many requests that a driver waits for it gets at a time; one more is `PeerBusy`.
+        authorize_timeout: seconds, at most the caller's deadline.
+        remote_timeout: seconds after which an answer is late; None: the caller's deadline.
+        record_timeout: seconds for all else; None: as the caller or the operations table says.
     """
-    if target is not None:
-        return PythonBackend(name, target)
-    return HttpBackend(name, url, client) if url else default
+
+    def __init__(
+        self,
+        name: str,
+        backend: Backend,
+        *,
+        concurrent: int,
+        authorize_timeout: float | None = None,
+        remote_timeout: float | None = None,
+        record_timeout: float | None = None,
+    ) -> None:
+        self._name = name
+        self._backend = backend
+        self._concurrent = concurrent
+        self._authorize_timeout = authorize_timeout
+        self._remote_timeout = remote_timeout
+        self._record_timeout = record_timeout
+        self._counted: set[object] = set()
+
+    def __repr__(self) -> str:
+        return f"<LimitedBackend {self._backend!r} in_use={len(self._counted)}/{self._concurrent}>"
+
+    def supports(self, operation: Operation) -> bool:
+        return self._backend.supports(operation)
+
+    async def call(
+        self, operation: Operation, message: Message, *, sender: str | None = None, deadline: float | None = None
+    ) -> Message:
+        # Who may send an operation again says whether a driver waits for it (`oicp.operations`).
+        is_remote = operation.retry is Retry.NEVER
+        if not is_remote:
+            own = self._authorize_timeout if operation.retry is Retry.SAME_SESSION else self._record_timeout
+            deadline = own if deadline is None else min(own or deadline, deadline)
+        if operation.retry is Retry.SAFE:
+            return await self._backend.call(operation, message, sender=sender, deadline=deadline)
+        if len(self._counted) >= self._concurrent:
+            info = f"{len(self._counted)} requests wait for its answer, and it gets no more at a time"
+            raise PeerBusy(self._name, info)
+        self._counted.add(request := object())
+        seconds = self._remote_timeout if is_remote else None
+        late = asyncio.get_running_loop().call_later(seconds, self._counted.discard, request) if seconds else None
+        try:
+            return await self._backend.call(operation, message, sender=sender, deadline=deadline)
+        finally:
+            self._counted.discard(request)
+            if late is not None:
+                late.cancel()

@@ -83,7 +83,7 @@ _COMMANDS = MappingProxyType(
         "keys": _Command("keys", "The keys that this node signs with."),
         "certs": _Command("init", "Certificates for TLS with peers."),
         "evidence": _Command("evidence", "The signed requests and answers of a session, as proof."),
-        "outbox": _Command("outbox", "Messages pending for peers and for our own backend; dead-lettered messages."),
+        "outbox": _Command("outbox", "Messages that wait for peers and our own backends; held and dead-lettered ones."),
         "quarantine": _Command("data", "Records of peers that were rejected, and why."),
         "sessions": _Command("sessions", "The charging sessions in this node's database."),
         "cdrs": _Command("cdrs", "Charge detail records."),

@@ -61,6 +61,7 @@ token_file = "{token_file}"
 # authorizations, charging notifications and CDRs to the EMP's.
 # cpo_url = "http://127.0.0.1:9001"
 # emp_url = "http://127.0.0.1:9002"
+# Several systems, credentials for them, pushes to them: tables [[backends]] (docs/configuration.md).
 
 [security]
 # What a peer's request must carry: "signature", "mtls", or both. [] is insecure: whoever reaches the peer API

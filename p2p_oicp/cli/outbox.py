@@ -1,7 +1,7 @@
 """``p2p-oicp outbox``: pending and dead-lettered messages; sending them again, or discarding them.
 
-`list` and `show` read the database directly, so they work while the node is down. `retry` and `drop` go through the
-admin API: the running node has to wake its dispatcher.
+`list` and `show` read the database directly, so they work while the node is down. `retry`, `move` and `drop` go through
+the admin API: the running node has to wake its dispatcher.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import orjson
 import typer
@@ -18,9 +18,11 @@ from rich.table import Table
 
 from p2p_oicp.cli import client
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, echo, format_json
-from p2p_oicp.config import load_settings
+from p2p_oicp.config import Settings, load_settings
+from p2p_oicp.config.backends import destination_of
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.storage import outbox, query_once
+from p2p_oicp.storage.statements import list_parameter
 
 _COLUMN_TITLES = ("ID", "To", "Message", "Session", "State", "Since (UTC)", "Tries", "Next try (UTC)", "Last error")
 _MessageNumber = Annotated[
@@ -31,23 +33,36 @@ _MessageNumber = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(no_args_is_help=True)
-    for name, command in (("list", list_messages), ("show", show), ("retry", retry), ("drop", drop)):
+    for name, command in (
+        ("list", list_messages),
+        ("show", show),
+        ("retry", retry),
+        ("move", move),
+        ("drop", drop),
+    ):
         group.command(name)(command)
     app.add_typer(
-        group, name="outbox", help="Messages pending for peers and for our own backend; dead-lettered messages."
+        group,
+        name="outbox",
+        help="Messages that wait for peers and our own backends; held and dead-lettered ones.",
     )
 
 
 def list_messages(
     config: ConfigOption = DEFAULT_CONFIG,
     dead: Annotated[bool, typer.Option("--dead", help="Only dead-lettered messages.")] = False,
-    to: Annotated[str, typer.Option(metavar="NAME", help="Only for this peer, or `backend emp`.")] = "",
+    held: Annotated[bool, typer.Option("--held", help="Only those for a backend that is configured no more.")] = False,
+    to: Annotated[str, typer.Option(metavar="NAME", help="Only for this peer, or for `backend:NAME`.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """Show pending messages, and dead-lettered ones with the reason; the node may be down."""
-    file, state = load_settings(config).storage.file, "dead" if dead else ""
-    messages = [dict(row) for row in query_once(file, outbox.LIST, state_=state, destination_=to, limit=limit)]
+    """Show pending messages, and held and dead-lettered ones with the reason; the node may be down."""
+    settings = load_settings(config)
+    if dead and held:
+        raise ConfigurationError("expected --dead or --held, not both")
+    state = outbox.DEAD if dead else outbox.HELD if held else ""
+    parameters = {"state_": state, "destination_": to, "limit": limit, "backends": _destinations(settings)}
+    messages = [dict(row) for row in query_once(settings.storage.file, outbox.LIST, **parameters)]
     if as_json:
         echo(format_json(messages))
     else:
@@ -56,7 +71,8 @@ def list_messages(
 
 def show(number: _MessageNumber, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Show one message with its body."""
-    rows = query_once(load_settings(config).storage.file, outbox.SHOW, id_=number)
+    settings = load_settings(config)
+    rows = query_once(settings.storage.file, outbox.SHOW, id_=number, backends=_destinations(settings))
     if not rows:
         raise ConfigurationError(f"there is no message {number} in the outbox; see `p2p-oicp outbox list`")
     message = {**dict(rows[0]), "body": orjson.loads(rows[0]["body"])}
@@ -81,10 +97,29 @@ def retry(
     echo(f"{response['requeued']} to be sent again now")
 
 
+def move(
+    to: Annotated[str, typer.Option(metavar="NAME", help="The contract system of ours that gets them.")],
+    number: Annotated[int | None, typer.Argument(metavar="[ID]", min=1, help="Number of one message.")] = None,
+    source: Annotated[str, typer.Option("--from", metavar="NAME", help="All messages of this backend.")] = "",
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Give messages of one backend to another: one, all of a backend, or all that are held. The node must run."""
+    if number is not None and source:
+        raise ConfigurationError("name one message by its number, or a backend with --from, not both")
+    query = {"to": to, **({"id": number} if number is not None else {}), **({"from": source} if source else {})}
+    response = client.call_admin(config, "POST", f"/admin/v1/outbox/move?{urlencode(query)}")
+    echo(f"{response['moved']} moved to {response['to']}")
+
+
 def drop(number: _MessageNumber, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Discard a message for good; the node must be running."""
     client.call_admin(config, "DELETE", f"/admin/v1/outbox/{number}")
     echo(f"message {number} discarded (noted in the session history)")
+
+
+def _destinations(settings: Settings) -> str:
+    """Return the destinations of our contract systems, as a list parameter."""
+    return list_parameter(destination_of(backend.name) for backend in settings.all_backends())
 
 
 def print_messages(messages: Sequence[Mapping[str, Any]]) -> None:

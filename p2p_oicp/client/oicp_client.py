@@ -15,37 +15,45 @@ from p2p_oicp.crypto import NoOpSigner, RequestSigner
 from p2p_oicp.crypto.tls import client_context
 from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import Operation
-from p2p_oicp.oicp.operations import OPERATION_BY_NAME
+from p2p_oicp.oicp.operations import BASE_PATH, OPERATION_BY_NAME
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where an OICP system is: its ``name`` for people, and the base ``url`` of its paths."""
+    """Where an OICP system is: its ``name`` for people, its base ``url``, and the ``path`` where OICP begins there."""
 
     name: str
     url: str
+    path: str = BASE_PATH
 
 
 class OicpClient:
     """Calls OICP operations at endpoints that need no more than fixed credentials.
 
-    Over https, a certificate that the system's CAs vouch for identifies the endpoint.
+    Over https, the certificate identifies the endpoint.
 
     Args:
         transport: sends the requests.
         ids: makes a Process-ID where none is given.
         clock: tells the time for ``Retry-After`` and signatures.
         credentials: adds the headers that identify us, and verifies the responses; none by default.
+        tls: the context for https; None: one that accepts what the system's CAs vouch for.
     """
 
     def __init__(
-        self, transport: HttpTransport, *, ids: IdGenerator, clock: Clock, credentials: RequestSigner | None = None
+        self,
+        transport: HttpTransport,
+        *,
+        ids: IdGenerator,
+        clock: Clock,
+        credentials: RequestSigner | None = None,
+        tls: SSLContext | None = None,
     ) -> None:
         self._transport = transport
         self._ids = ids
         self._clock = clock
         self._credentials = credentials or NoOpSigner()
-        self._tls_context: SSLContext | None = None
+        self._tls_context = tls
 
     async def call(
         self,
@@ -59,7 +67,7 @@ class OicpClient:
         process_id: str | None = None,
     ) -> OicpReply:
         """Send one request and return the reply; see `PeerClient.call`. ``process_id``: its ``Process-ID`` header."""
-        url = operation_url(operation, endpoint.url, party, query)
+        url = operation_url(operation, endpoint.url, party, query, endpoint.path)
         headers = {"Process-ID": process_id or PROCESS_ID.get() or self._ids.process_id()}
         headers |= self._credentials.sign(to=endpoint.name, method="POST", url=url, body=body)
         tls = self._tls() if url.startswith("https:") else None
@@ -77,13 +85,15 @@ class OicpClient:
         return self._tls_context
 
 
-def operation_url(operation: Operation, base: str, party: str | None, query: Mapping[str, str] | None) -> str:
+def operation_url(
+    operation: Operation, base: str, party: str | None, query: Mapping[str, str] | None, path: str = BASE_PATH
+) -> str:
     """Return the URL of an operation at the system with the base URL ``base``; ``party`` is the sender's id."""
-    url = _operation_url(operation.name, base, party)
+    url = _operation_url(operation.name, base, party, path)
     return f"{url}?{urlencode(query)}" if query else url
 
 
 @lru_cache(maxsize=4096)
-def _operation_url(operation_name: str, base: str, party: str | None) -> str:
+def _operation_url(operation_name: str, base: str, party: str | None, path: str) -> str:
     # By name: the hash of an operation, a row of 12 columns, costs as much as its URL.
-    return OPERATION_BY_NAME[operation_name].url(base, party)
+    return OPERATION_BY_NAME[operation_name].url(base, party, path)

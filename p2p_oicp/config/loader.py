@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pydantic import SecretStr, ValidationError
 
+from p2p_oicp.config.backends import BackendSettings
+from p2p_oicp.config.base import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX
 from p2p_oicp.config.model import (
-    ENVIRONMENT_DELIMITER,
-    ENVIRONMENT_PREFIX,
     BackendApiSettings,
     PeerApiSettings,
     Settings,
@@ -41,12 +41,15 @@ def load_settings(path: Path) -> Settings:
         settings = Settings(**file.data)
     except ValidationError as exc:
         raise configuration_error(exc, Settings, locate) from exc
+    for conflict in settings.backend_conflicts():
+        raise ConfigurationError(f"{locate(('backends', conflict.index, conflict.key))}: {conflict.message}")
     return _with_absolute_paths(settings, path.absolute().parent)
 
 
 def exposed_files(path: Path, settings: Settings) -> list[Path]:
     """Return which of these others on the machine may read: ``node.toml`` with a secret, the data, the database."""
-    has_secret = "token" in read_toml(path).data.get("backend_api", {})
+    data = read_toml(path).data
+    has_secret = any("token" in table for table in (data.get("backend_api", {}), *data.get("backends", ())))
     files = (*([path] if has_secret else []), settings.node.data_dir, settings.storage.file)
     return [file for file in files if file.exists() and may_others_read(file)]
 
@@ -87,6 +90,7 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
             ),
             "peer_api": _peer_api_with_scheme(settings),
             "backend_api": _backend_api_with_token(settings.backend_api, folder),
+            "backends": tuple(_backend_with_files(backend, folder) for backend in settings.backends),
             "storage": settings.storage.model_copy(update={"file": data_dir / settings.storage.file}),
         }
     )
@@ -105,12 +109,25 @@ def _backend_api_with_token(api: BackendApiSettings, folder: Path) -> BackendApi
     if api.token_file is None or api.token is not None:
         return api.model_copy(update={"token_file": None})
     file = folder / api.token_file
+    return api.model_copy(update={"token_file": file, "token": _read_token(file)})
+
+
+def _backend_with_files(backend: BackendSettings, folder: Path) -> BackendSettings:
+    """Return a backend with absolute paths, and with the token that its file has."""
+    files = {name: getattr(backend, name) for name in ("certificate", "key", "ca", "token_file")}
+    update: dict[str, object] = {name: folder / file for name, file in files.items() if file is not None}
+    if backend.token_file is not None:
+        update["token"] = _read_token(folder / backend.token_file)
+    return backend.model_copy(update=update)
+
+
+def _read_token(file: Path) -> SecretStr:
     token = read_private_file(file).decode(errors="replace").strip()
     if len(token) < _MIN_TOKEN_LENGTH or not (token.isascii() and token.isprintable()) or " " in token:
         raise ConfigurationError(
             f"{file}: expected a random text of at least {_MIN_TOKEN_LENGTH} characters without blanks"
         )
-    return api.model_copy(update={"token_file": file, "token": SecretStr(token)})
+    return SecretStr(token)
 
 
 def local_peer(settings: Settings) -> Peer:

@@ -6,14 +6,29 @@ error messages, so they are written for operators. The environment wins over the
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from p2p_oicp.config.backends import (
+    BackendConflict,
+    BackendSettings,
+    BackendsField,
+    OwnParties,
+    backend_conflicts,
+    effective_backends,
+)
+from p2p_oicp.config.base import (
+    ENVIRONMENT_DELIMITER,
+    ENVIRONMENT_PREFIX,
+    Days,
+    EnvironmentSource,
+    Seconds,
+    SettingsSection,
+    WholeNumber,
+)
 from p2p_oicp.peers.models import CredentialType, NameField, NetworkField, OperatorField, ProviderField, UrlField
 
 # Limits of bodies: a fullLoad of 10,000 EVSE records has 18 MB.
@@ -28,25 +43,6 @@ def _default_url(data: dict[str, Any]) -> str:
     if host in _WILDCARD_HOSTS:
         return ""
     return f"http://{f'[{host}]' if ':' in host else host}:{data.get('port')}"
-
-
-def _reject_boolean(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("expected a number, not true/false")  # noqa: TRY004 - pydantic reports ValueError only
-    return value
-
-
-# pydantic accepts true as 1, which in a configuration is a mistake.
-WholeNumber = Annotated[int, BeforeValidator(_reject_boolean)]
-Seconds = Annotated[float, BeforeValidator(_reject_boolean)]
-Days = Annotated[float, BeforeValidator(_reject_boolean)]
-
-
-class SettingsSection(BaseModel):
-    """Base of all tables: immutable, unknown keys are errors."""
-
-    # hide_input_in_errors: a value may be a secret.
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class NodeSettings(SettingsSection):
@@ -129,7 +125,8 @@ class BackendApiSettings(SettingsSection):
     cpo_url: UrlField | None = Field(
         None,
         description="Base URL of our charging station management system; remote starts and stops are sent there. Over "
-        "https, its certificate must be issued by a CA of this machine, or of the file in SSL_CERT_FILE.",
+        "https, its certificate must be issued by a CA of this machine, or of the file in SSL_CERT_FILE. For more "
+        "systems, credentials and pushes: [[backends]].",
     )
     emp_url: UrlField | None = Field(
         None,
@@ -333,21 +330,6 @@ class LogSettings(SettingsSection):
     )
 
 
-ENVIRONMENT_PREFIX = "P2P_OICP_"
-ENVIRONMENT_DELIMITER = "__"
-
-
-class _EnvironmentSource(EnvSettingsSource):
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ANN401 - as the base class
-        """Parse JSON, or texts separated by commas where a list is expected."""
-        del field_name
-        try:
-            return json.loads(value)
-        except ValueError:
-            is_list = "tuple" in str(field.annotation)  # all lists of the settings are tuples
-            return [part.strip() for part in value.split(",") if part.strip()] if is_list else value
-
-
 class Settings(BaseSettings):
     """All settings of a node."""
 
@@ -364,6 +346,7 @@ class Settings(BaseSettings):
     node: NodeSettings = Field(description="The table [node] with a name, and operators or providers.")
     peer_api: PeerApiSettings = Field(default_factory=PeerApiSettings)
     backend_api: BackendApiSettings = Field(default_factory=BackendApiSettings)
+    backends: BackendsField = Field((), description="One table for each of this company's own systems.")
     security: SecuritySettings = Field(default_factory=SecuritySettings)
     tls: TlsSettings = Field(default_factory=TlsSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
@@ -374,6 +357,18 @@ class Settings(BaseSettings):
     cdr: CdrSettings = Field(default_factory=CdrSettings)
     discovery: DiscoverySettings = Field(default_factory=DiscoverySettings)
     log: LogSettings = Field(default_factory=LogSettings)
+
+    def all_backends(self) -> list[BackendSettings]:
+        """Return the tables ``[[backends]]``, and what the short form and the built-in backends add to them."""
+        return effective_backends(self.backends, self._own_parties())
+
+    def backend_conflicts(self) -> list[BackendConflict]:
+        """Return what is wrong with the tables ``[[backends]]``, seen together."""
+        return list(backend_conflicts(self.backends, self._own_parties()))
+
+    def _own_parties(self) -> OwnParties:
+        api = self.backend_api
+        return OwnParties(self.node.operators, self.node.providers, api.cpo_url, api.emp_url)
 
     @classmethod
     def settings_customise_sources(
@@ -386,7 +381,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # The first source wins: the environment over the file, which is passed as keyword arguments. No .env files.
         del env_settings, dotenv_settings, file_secret_settings
-        return _EnvironmentSource(settings_cls), init_settings
+        return EnvironmentSource(settings_cls), init_settings
 
     @model_validator(mode="after")
     def _require_distinct_listeners(self) -> Settings:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from inspect import cleandoc
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from p2p_oicp.config.model import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX, Settings
+from p2p_oicp.config.backends import BackendSettings
+from p2p_oicp.config.base import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX
+from p2p_oicp.config.model import Settings
 
 _INTRODUCTION = """\
 # Configuration
@@ -27,6 +31,8 @@ keys, and `p2p-oicp peers list` shows the result.
 This page is generated: `python -m p2p_oicp.config.reference > docs/configuration.md`.
 """
 
+_ARRAYS_OF_TABLES: Mapping[str, type[BaseModel]] = MappingProxyType({"backends": BackendSettings})
+
 
 def render_reference() -> str:
     """Return the page: a table of keys for each table of the file."""
@@ -36,24 +42,28 @@ def render_reference() -> str:
 
 def _settings_tables() -> Iterator[tuple[str, type[BaseModel]]]:
     for name, field in Settings.model_fields.items():
-        if _is_table(field):
-            yield name, field.annotation  # type: ignore[misc]  # checked by _is_table
+        if (model := _model_of(name, field)) is not None:
+            yield name, model
 
 
-def _is_table(field: FieldInfo) -> bool:
-    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+def _model_of(name: str, field: FieldInfo) -> type[BaseModel] | None:
+    if name in _ARRAYS_OF_TABLES:
+        return _ARRAYS_OF_TABLES[name]
+    annotation = field.annotation
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
 def _section(table: str | None, model: type[BaseModel]) -> str:
-    title = "## Outside all tables" if table is None else f"## [{table}]\n\n{(model.__doc__ or '').strip()}"
-    rows = [_row(table, name, field) for name, field in model.model_fields.items() if not _is_table(field)]
+    title = f"## [[{table}]]" if table in _ARRAYS_OF_TABLES else f"## [{table}]"
+    title = "## Outside all tables" if table is None else f"{title}\n\n{cleandoc(model.__doc__ or '')}"
+    rows = [_row(table, name, field) for name, field in model.model_fields.items() if _model_of(name, field) is None]
     header_rows = "| key | default | meaning | environment variable |\n| --- | --- | --- | --- |"
     return "\n".join([title, "", header_rows, *rows, ""])
 
 
 def _row(table: str | None, name: str, field: FieldInfo) -> str:
     path = name if table is None else f"{table}{ENVIRONMENT_DELIMITER}{name}"
-    variable = f"{ENVIRONMENT_PREFIX}{path.upper()}"
+    variable = f"{ENVIRONMENT_PREFIX}{(table or '') if table in _ARRAYS_OF_TABLES else path}".upper()
     return f"| `{name}` | {_default(field)} | {field.description} | `{variable}` |"
 
 

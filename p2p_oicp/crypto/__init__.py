@@ -45,7 +45,14 @@ from p2p_oicp.crypto.keyring import KeyRing, KnownKey
 from p2p_oicp.crypto.keys import PrivateKey, PublicKey
 from p2p_oicp.crypto.keystore import OwnKeys, read_own_keys
 from p2p_oicp.crypto.replay_cache import ReplayCache
-from p2p_oicp.crypto.signers import BearerToken, MessageSigner, NoOpSigner, OneTimeSigner, split_target
+from p2p_oicp.crypto.signers import (
+    BearerToken,
+    MessageSigner,
+    NoOpSigner,
+    OneTimeSigner,
+    OwnBackendSigner,
+    split_target,
+)
 
 __all__ = [
     "JSON_UTF8",
@@ -55,6 +62,7 @@ __all__ = [
     "MessageSigner",
     "NoOpSigner",
     "OneTimeSigner",
+    "OwnBackendSigner",
     "OwnKeys",
     "PrivateKey",
     "PublicKey",

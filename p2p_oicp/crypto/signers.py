@@ -4,7 +4,7 @@ All of them implement ``http_signatures.RequestSigner``:
 
 - ``MessageSigner``: with the keys of this node, for peers that require signatures; it also signs responses.
 - ``OneTimeSigner``: with the key that an invitation proves, before the two nodes are peers.
-- ``BearerToken``: for our own backend.
+- ``BearerToken`` and ``OwnBackendSigner``: for our own backends.
 - ``NoOpSigner``: no authentication; for loopback, demonstrations and ``require = []``.
 """
 
@@ -118,6 +118,10 @@ class MessageSigner:
     def sign(self, *, to: str | None, method: str, url: str, body: bytes) -> Mapping[str, str]:
         if to is None or not self.needs_signature(to):
             return _NO_HEADERS
+        return self.sign_for_anyone(method=method, url=url, body=body)
+
+    def sign_for_anyone(self, *, method: str, url: str, body: bytes) -> Mapping[str, str]:
+        """Return the headers of a signed request, whoever is to get it."""
         authority, path, query = split_target(url)
         now = self._clock.time()
         return sign_request(
@@ -171,6 +175,30 @@ class BearerToken:
 
     def sign(self, *, to: str | None, method: str, url: str, body: bytes) -> Mapping[str, str]:  # noqa: ARG002 - the protocol's shape
         return self._headers
+
+    def verify_response(
+        self, *, to: str | None, request_headers: Mapping[str, str], response: SignedResponseParts
+    ) -> None:
+        """Accept any response: a backend signs none."""
+
+
+class OwnBackendSigner:
+    """Signs requests to a backend of ours with this node's keys, and sends a token too if the backend wants one.
+
+    Its responses are not signed: TLS authenticates it.
+
+    Args:
+        signer: Has this node's present keys.
+        token: The bearer token, if there is one.
+    """
+
+    def __init__(self, signer: MessageSigner, token: BearerToken | None = None) -> None:
+        self._signer = signer
+        self._token = token or NoOpSigner()
+
+    def sign(self, *, to: str | None, method: str, url: str, body: bytes) -> Mapping[str, str]:
+        token = self._token.sign(to=to, method=method, url=url, body=body)
+        return {**token, **self._signer.sign_for_anyone(method=method, url=url, body=body)}
 
     def verify_response(
         self, *, to: str | None, request_headers: Mapping[str, str], response: SignedResponseParts

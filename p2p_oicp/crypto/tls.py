@@ -254,6 +254,24 @@ def client_context(certificates: Collection[str] = (), ca: Path | None = None) -
     return context
 
 
+def own_backend_context(
+    certificates: Collection[str], ca: Path | None, key_pair: tuple[Path, Path] | None
+) -> ssl.SSLContext:
+    """Return ``client_context``, with the certificate and the key (PEM files) that are shown to one of our backends.
+
+    Raises:
+        ConfigurationError: A file cannot be used.
+    """
+    try:
+        context = client_context(certificates, ca)
+        if key_pair is not None:
+            context.load_cert_chain(*key_pair)
+    except (OSError, ValueError) as exc:
+        files = ", ".join(str(file) for file in (*(key_pair or ()), ca) if file is not None)
+        raise ConfigurationError(f"{getattr(exc, 'filename', None) or files}: cannot be used: {exc}") from exc
+    return context
+
+
 def unverified_context(shown: list[str] | None = None) -> ssl.SSLContext:
     """INSECURE: return a context that accepts any server; for first contact, where what is fetched is signed.
 

@@ -112,9 +112,9 @@ class Operation:
     def command(self) -> str:
         return self.method.replace("_", "-")
 
-    def url(self, base: str, party: str | None) -> str:
-        """Return the URL at a peer or backend; ``base`` may end in ``/api/oicp`` or not."""
-        return f"{api_root(base)}{BASE_PATH}/{self.path_for(party)}"
+    def url(self, base: str, party: str | None, path: str = BASE_PATH) -> str:
+        """Return the URL at a peer or backend; ``base`` may end in ``/api/oicp`` or not, ``path`` is what follows."""
+        return f"{api_root(base)}{path}/{self.path_for(party)}"
 
     def path_for(self, party: str | None) -> str:
         """Return the path below ``/api/oicp/`` for the sending party."""

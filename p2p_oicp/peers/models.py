@@ -120,7 +120,8 @@ _MAX_NAME_LENGTH = 64
 # What people see as the destinations of our own backend and of the replicators (outbox, metrics). A peer's outbox has
 # the peer's name, which the other company chooses: it must not look like one of these.
 _RESERVED_NAMES = re.compile(
-    r"backend (cpo|emp)|(evse data|evse status|pricing product|evse pricing|authentication) to .*", re.IGNORECASE
+    r"backend (cpo|emp)|backend:.*|(evse data|evse status|pricing product|evse pricing|authentication) to .*",
+    re.IGNORECASE,
 )
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 

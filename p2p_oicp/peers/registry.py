@@ -88,11 +88,13 @@ class SecurityPolicy:
     Args:
         require: those of every peer whose entry has no ``security`` of its own: ``signature``, ``mtls``, both or none.
         registry: the peers.
+        signs_for_backends: whether requests to a backend of ours are signed.
     """
 
-    def __init__(self, require: tuple[str, ...], registry: PeerRegistry) -> None:
+    def __init__(self, require: tuple[str, ...], registry: PeerRegistry, *, signs_for_backends: bool = False) -> None:
         self.require = require
         self._registry = registry
+        self._signs_for_backends = signs_for_backends
 
     def required_credentials(self, peer: Peer | None) -> tuple[str, ...]:
         """Return what a peer's requests must carry; None: those of a sender that is no peer."""
@@ -109,7 +111,9 @@ class SecurityPolicy:
 
     def needs_own_keys(self) -> bool:
         """Whether this node has to sign, so that it cannot start without keys."""
-        return "signature" in self.require or any(self.needs_signature(peer.name) for peer in self._registry.all())
+        if "signature" in self.require or self._signs_for_backends:
+            return True
+        return any(self.needs_signature(peer.name) for peer in self._registry.all())
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from p2p_oicp.errors import P2pOicpError
 from p2p_oicp.oicp import ChargeDetailRecord, StatusCodeValue
 from p2p_oicp.peers import Peer
-from p2p_oicp.roles.context import EMP_BACKEND, OperationRequest, Services
+from p2p_oicp.roles.context import OperationRequest, Services
 from p2p_oicp.roles.recovery import held_request
 from p2p_oicp.roles.settlement import CdrHandler
 from p2p_oicp.roles.verdicts import enqueue_verdict
@@ -49,7 +49,7 @@ class CdrActions:
                 return outbox.requeue(tx, message_id, now) or ""
             if status.is_unconfirmed and status.verdict.state is CdrState.WAITING:
                 raise InvalidAction("nobody knows its session: confirm or refuse it")
-            return _enqueue_again(tx, status, role, session_key, now)
+            return self._enqueue_again(tx, status, role, session_key, now)
 
         destination = await self._services.store.write(job)
         self._services.wakeups.notify_outbox(destination)
@@ -135,29 +135,28 @@ class CdrActions:
             raise InvalidAction("say whose driver it was: --peer NAME, as `peers list` shows it")
         return peer
 
+    def _enqueue_again(self, tx: Transaction, status: CdrStatus, role: str, session_key: str, now: float) -> str:
+        """Enqueue a CDR that has an answer already; return its destination."""
+        body, session = cdrs.get_body(tx, role, session_key), sessions.get(tx, role, session_key)
+        operator = ChargeDetailRecord.from_json(body).evse_id.operator
+        destination = self._handlers[role].next_hop(status.peer, session.provider_key if session is not None else "")
+        cdrs.set_state(tx, role, session_key, now, Verdict(CdrState.WAITING))
+        sessions.add_event(tx, role, session_key, now, "charge detail record sent again by a person")
+        outbox.enqueue(
+            tx,
+            destination=destination,
+            operation=outbox.CDR_OPERATION,
+            sender_id=operator.text if operator is not None else None,
+            role=role,
+            session_key=session_key,
+            body=body,
+            now=now,
+        )
+        return destination
+
     def _name_of(self, destination: str) -> str:
         peer = self._services.registry.by_id(destination)
         return peer.name if peer is not None else destination
-
-
-def _enqueue_again(tx: Transaction, status: CdrStatus, role: str, session_key: str, now: float) -> str:
-    """Enqueue a CDR that has an answer already; return its destination."""
-    body = cdrs.get_body(tx, role, session_key)
-    operator = ChargeDetailRecord.from_json(body).evse_id.operator
-    destination = status.peer if role == "cpo" else EMP_BACKEND
-    cdrs.set_state(tx, role, session_key, now, Verdict(CdrState.WAITING))
-    sessions.add_event(tx, role, session_key, now, "charge detail record sent again by a person")
-    outbox.enqueue(
-        tx,
-        destination=destination,
-        operation=outbox.CDR_OPERATION,
-        sender_id=operator.text if operator is not None else None,
-        role=role,
-        session_key=session_key,
-        body=body,
-        now=now,
-    )
-    return destination
 
 
 def _get(tx: Transaction, role: str, session_key: str) -> CdrStatus:

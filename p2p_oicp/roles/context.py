@@ -51,9 +51,6 @@ class RemovedPeers:
 
 MessageT_co = TypeVar("MessageT_co", bound=Message, covariant=True)
 
-#: The destination of messages to our own EMP backend, and its name for people (no peer can have it).
-EMP_BACKEND = "backend emp"
-
 
 class OperationRequest(msgspec.Struct, Generic[MessageT_co], frozen=True):
     """One authenticated and validated request.

@@ -6,7 +6,7 @@ message (the message is due again later).
 
 from __future__ import annotations
 
-from p2p_oicp.backends import Backend
+from p2p_oicp.backends import OwnBackend
 from p2p_oicp.client import OicpReply
 from p2p_oicp.delivery import NodeClient
 from p2p_oicp.delivery.node_protocol import CDR_VERDICT
@@ -15,7 +15,7 @@ from p2p_oicp.oicp import Acknowledgement, Message, StatusCodeValue
 from p2p_oicp.oicp.enums import INDETERMINATE_CODES
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import Peer
-from p2p_oicp.roles.context import EMP_BACKEND, Services
+from p2p_oicp.roles.context import Services
 from p2p_oicp.roles.verdicts import PendingVerdicts, log_refusal, read_verdict, store_backend_verdict
 from p2p_oicp.storage import Transaction, cdrs, sessions
 from p2p_oicp.storage.cdrs import CdrState, Verdict
@@ -86,12 +86,11 @@ class PeerDeliveryTarget:
 
 
 class BackendDeliveryTarget:
-    """Delivers to our own EMP backend; what it says of a CDR is told to the CPO's node."""
+    """Delivers to one of our own EMP backends; what it says of a CDR is told to the CPO's node."""
 
-    name = EMP_BACKEND
-
-    def __init__(self, backend: Backend, verdicts: PendingVerdicts, services: Services) -> None:
-        self._backend = backend
+    def __init__(self, own: OwnBackend, verdicts: PendingVerdicts, services: Services) -> None:
+        self.name = own.destination
+        self._backend = own.backend
         self._verdicts = verdicts
         self._services = services
         self._verdicts_in_outbox: dict[str, str] = {}
@@ -126,7 +125,7 @@ class BackendDeliveryTarget:
 
     def on_ended(self, message: OutboxMessage) -> None:
         if message.operation == _CDR:
-            self._verdicts.resolve(message.session_key)
+            self._verdicts.resolve(message.session_key, self.name)
         if (peer := self._verdicts_in_outbox.pop(message.session_key, None)) is not None:
             self._services.wakeups.notify_outbox(peer)
 

@@ -1,7 +1,7 @@
-"""Background workers of the peers: they start and stop as peers are added, changed and removed.
+"""Background workers of the peers, which start and stop as peers are added, changed and removed, and of our backends.
 
 A peer has a dispatcher for its outbox, a replicator for each dataset that it gets from us, a puller if it does not
-push its own datasets, and one task that sends hello.
+push its own datasets, and one task that sends hello. A backend has a dispatcher for its outbox.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 
+from p2p_oicp.backends import BackendRegistry
 from p2p_oicp.concurrency import TaskSupervisor, Worker
 from p2p_oicp.delivery import DatasetReplicator, ExponentialBackoff, NodeClient, OutboxDispatcher, PeerDatasetTarget
 from p2p_oicp.oicp.operations import Party
@@ -17,7 +18,8 @@ from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import Services
 from p2p_oicp.roles.datasets.pull_client import DatasetPuller
 from p2p_oicp.roles.datasets.types import DATASET_TYPES, DatasetType
-from p2p_oicp.roles.delivery_targets import PeerDeliveryTarget
+from p2p_oicp.roles.delivery_targets import BackendDeliveryTarget, PeerDeliveryTarget
+from p2p_oicp.roles.verdicts import PendingVerdicts
 from p2p_oicp.storage.peer_state import Destination
 
 
@@ -88,6 +90,19 @@ class PeerWorkerPool:
         for name in self._task_names.pop(peer.id, ()):
             self._supervisor.stop(name)
         self._services.wakeups.unregister(peer.id)
+
+
+def workers_for_backends(
+    backends: BackendRegistry, verdicts: PendingVerdicts, services: Services, backoff: ExponentialBackoff
+) -> Iterator[tuple[str, Worker]]:
+    """Return the workers of our own backends, with their names: each has its own, so that none waits for another."""
+    for own in backends.emp:
+        wakeup = services.wakeups.register(Destination(own.destination))
+        target = BackendDeliveryTarget(own, verdicts, services)
+        dispatcher = OutboxDispatcher(
+            target, store=services.store, wakeup=wakeup, clock=services.clock, backoff=backoff
+        )
+        yield f"outbox of {own.destination}", dispatcher
 
 
 def workers_for_peer(peer: Peer, services: Services, backoff: ExponentialBackoff) -> Iterator[tuple[str, Worker]]:

@@ -31,6 +31,7 @@ from typing import ClassVar, NamedTuple, TypeVar, cast
 import structlog
 from msgspec.structs import replace
 
+from p2p_oicp.backends import BackendRegistry
 from p2p_oicp.errors import P2pOicpError, Refusal, StoreError
 from p2p_oicp.oicp import (
     ChargeDetailRecord,
@@ -39,7 +40,7 @@ from p2p_oicp.oicp import (
     StatusCodeValue,
 )
 from p2p_oicp.peers import Peer
-from p2p_oicp.roles.context import EMP_BACKEND, OperationRequest, OperationResponse, Services
+from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.doubts import Doubts
 from p2p_oicp.roles.lost_sessions import Outcome
 from p2p_oicp.roles.responses import SessionIds, acknowledgement_response
@@ -109,8 +110,13 @@ class CdrHandler:
         del notification
         return session.progress_at
 
+    def next_hop(self, peer_id: str, provider_key: str) -> str:
+        """Return the destination of the messages of a session with this peer, for a driver of this provider."""
+        del provider_key
+        return peer_id
+
     def _destination(self, session: Session) -> str:
-        return session.peer
+        return self.next_hop(session.peer, session.provider_key)
 
     async def charging_notifications(self, request: OperationRequest[ChargingNotification]) -> OperationResponse:
         """Store a notification and enqueue it; a duplicate is only acknowledged (H4)."""
@@ -324,13 +330,20 @@ class EmpCdrHandler(CdrHandler):
 
     role = "emp"
 
-    def __init__(self, services: Services, session_service: SessionService, pending_verdicts: PendingVerdicts) -> None:
+    def __init__(
+        self,
+        services: Services,
+        session_service: SessionService,
+        pending_verdicts: PendingVerdicts,
+        backends: BackendRegistry,
+    ) -> None:
         super().__init__(services, session_service)
         self._pending_verdicts = pending_verdicts
+        self._backends = backends
 
-    def _destination(self, session: Session) -> str:
-        del session
-        return EMP_BACKEND
+    def next_hop(self, peer_id: str, provider_key: str) -> str:
+        del peer_id
+        return self._backends.destinations.get(provider_key, self._backends.default_destination)
 
     async def charge_detail_record(self, request: OperationRequest[ChargeDetailRecord]) -> OperationResponse:
         """Store a CDR, and answer with what our backend says of it, if it does so within some seconds (L11)."""
@@ -341,7 +354,10 @@ class EmpCdrHandler(CdrHandler):
             status = cdrs.get_status_now(self._services.store, self.role, key)
             if status is not None and status.verdict.state is CdrState.WAITING:
                 # An unconfirmed one may wait for a person.
-                await (self._pending_verdicts.end if session.unconfirmed else self._pending_verdicts.wait)(waiting)
+                if session.unconfirmed:
+                    await self._pending_verdicts.end(waiting)
+                else:
+                    await self._pending_verdicts.wait(waiting, self._destination(session))
                 status = cdrs.get_status_now(self._services.store, self.role, key)
         if status is None:
             raise StoreError(f"the charge detail record of session {session.session_id} is stored, and not found")

@@ -10,6 +10,7 @@ waits for goes to the CPO's node through the outbox, as ``POST /p2p/v1/cdr-verdi
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import Acknowledgement, Message, ProviderID, SessionID, StatusCodeValue
 from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import OWN_PEER_ID, VERDICTS_EXTENSION
-from p2p_oicp.roles.context import EMP_BACKEND, OperationResponse, Services
+from p2p_oicp.roles.context import OperationResponse, Services
 from p2p_oicp.roles.responses import SessionIds, acknowledgement_response
 from p2p_oicp.storage import Store, Transaction, cdrs, outbox, peer_state, sessions
 from p2p_oicp.storage.cdrs import CdrState, CdrStatus, Verdict
@@ -76,8 +77,8 @@ class PendingVerdicts:
         self._store = store
         self._max_seconds = max_seconds
         self._waiting: dict[str, _Waiting] = {}
-        self._waiting_count = 0
-        self._is_slow = False
+        self._waiting_counts: Counter[str] = Counter()
+        self._slow: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<PendingVerdicts sessions={len(self._waiting)}>"
@@ -94,22 +95,22 @@ class PendingVerdicts:
             if not waiting.requests and self._waiting.get(session_key) is waiting:
                 del self._waiting[session_key]
 
-    async def wait(self, waiting: _Waiting) -> None:
-        """Return when the verdict is committed, or after some seconds without one.
+    async def wait(self, waiting: _Waiting, destination: str) -> None:
+        """Return when the verdict of the backend ``destination`` is committed, or after some seconds without one.
 
         Nobody waits for a backend that is down, or too slow since its last verdict; and only a bounded number for one
         that hangs.
         """
-        if self._waiting_count < _MAX_WAITING and not self._is_slow and self._is_backend_up():
-            self._waiting_count += 1
+        if self._may_wait(destination):
+            self._waiting_counts[destination] += 1
             try:
                 async with asyncio.timeout(self._max_seconds):
                     await waiting.resolved.wait()
             except TimeoutError:
                 # Until it answers again: the CPO's node sends few messages at a time, and they would all take so long.
-                self._is_slow = True
+                self._slow.add(destination)
             finally:
-                self._waiting_count -= 1
+                self._waiting_counts[destination] -= 1
         await self.end(waiting)
 
     async def end(self, waiting: _Waiting) -> None:
@@ -118,8 +119,10 @@ class PendingVerdicts:
             await waiting.resolved.wait()
         waiting.is_answered_pending = not waiting.resolved.is_set()
 
-    def _is_backend_up(self) -> bool:
-        health = peer_state.health_now(self._store, Destination(EMP_BACKEND))
+    def _may_wait(self, destination: str) -> bool:
+        if destination in self._slow or self._waiting_counts[destination] >= _MAX_WAITING:
+            return False
+        health = peer_state.health_now(self._store, Destination(destination))
         return health.failures < CIRCUIT_BREAKER_THRESHOLD
 
     def take(self, session_key: str) -> bool:
@@ -130,9 +133,9 @@ class PendingVerdicts:
         waiting.taken = True
         return True
 
-    def resolve(self, session_key: str) -> None:
-        """Wake the requests of a session: what the backend said is committed, or could not be."""
-        self._is_slow = False
+    def resolve(self, session_key: str, destination: str) -> None:
+        """Wake the requests of a session: what the backend ``destination`` said is committed, or could not be."""
+        self._slow.discard(destination)
         waiting = self._waiting.pop(session_key, None)
         if waiting is not None:
             waiting.resolved.set()

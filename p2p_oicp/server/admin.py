@@ -16,8 +16,10 @@ import orjson
 import structlog
 from aiohttp import web
 
+from p2p_oicp.backends import BackendRegistry
 from p2p_oicp.client import AuthenticatedPeerClient
 from p2p_oicp.clock import Clock, format_timestamp
+from p2p_oicp.config.backends import destination_of
 from p2p_oicp.delivery import WakeupRegistry
 from p2p_oicp.errors import ConfigurationError, PeerError, PeerRejected, VerificationError
 from p2p_oicp.oicp import SessionID, StatusCodeValue
@@ -29,6 +31,7 @@ from p2p_oicp.roles.emp.reconciliation import CdrReconciler
 from p2p_oicp.server.pipeline import Handler, RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
 from p2p_oicp.storage import Row, Store, outbox
+from p2p_oicp.storage.statements import list_parameter
 
 log = structlog.get_logger(__name__)
 
@@ -39,21 +42,23 @@ _MAX_LISTED_MESSAGES = 1000
 _UNPAIR_TIMEOUT_SECONDS = 5.0
 # A larger number would not fit into SQLite's integers.
 _MAX_INTEGER = 1 << 62
-_MESSAGE_STATES = frozenset({"", "waiting", "dead"})
+_MESSAGE_STATES = frozenset({"", outbox.WAITING, outbox.HELD, outbox.DEAD})
 
 
 class OutboxAdminApi:
-    """The outbox: ``GET`` lists and shows, ``POST …/retry`` makes a message due now, ``DELETE`` discards one."""
+    """The outbox: ``GET`` lists and shows, ``POST`` retries or moves messages, ``DELETE`` discards one."""
 
-    def __init__(self, store: Store, wakeups: WakeupRegistry, clock: Clock) -> None:
+    def __init__(self, store: Store, wakeups: WakeupRegistry, clock: Clock, backends: BackendRegistry) -> None:
         self._store = store
         self._wakeups = wakeups
         self._clock = clock
+        self._backends = {backend.destination for backend in backends.emp}
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
         return [
             web.get("/admin/v1/outbox", pipeline.wrap(self._list)),
             web.post("/admin/v1/outbox/retry", pipeline.wrap(self._requeue_dead)),
+            web.post("/admin/v1/outbox/move", pipeline.wrap(self._move)),
             web.get("/admin/v1/outbox/{id}", pipeline.wrap(self._show)),
             web.post("/admin/v1/outbox/{id}/retry", pipeline.wrap(self._requeue)),
             web.delete("/admin/v1/outbox/{id}", pipeline.wrap(self._discard)),
@@ -63,16 +68,21 @@ class OutboxAdminApi:
         """``?state=dead&destination=…&limit=…`` in any combination."""
         state = context.http.query.get("state", "")
         if state not in _MESSAGE_STATES:
-            raise HttpError(400, StatusCodeValue.DATA_ERROR, f"state={state}: expected waiting or dead")
+            raise HttpError(400, StatusCodeValue.DATA_ERROR, f"state={state}: expected waiting, held or dead")
         limit = _parse_integer(context.http.query.get("limit", "100"))
         destination = context.http.query.get("destination", "")
         rows = await self._store.query(
-            outbox.LIST, state_=state, destination_=destination, limit=min(limit, _MAX_LISTED_MESSAGES)
+            outbox.LIST,
+            state_=state,
+            destination_=destination,
+            limit=min(limit, _MAX_LISTED_MESSAGES),
+            backends=list_parameter(sorted(self._backends)),
         )
         return OperationResponse(orjson.dumps({"messages": [dict(row) for row in rows]}))
 
     async def _show(self, context: RequestContext) -> OperationResponse:
-        rows = await self._store.query(outbox.SHOW, id_=_parse_integer(context.parameter("id")))
+        backends = list_parameter(sorted(self._backends))
+        rows = await self._store.query(outbox.SHOW, id_=_parse_integer(context.parameter("id")), backends=backends)
         if not rows:
             raise _message_not_found(context)
         return OperationResponse(orjson.dumps(message_to_json(rows[0])))
@@ -93,11 +103,34 @@ class OutboxAdminApi:
         counts = {item.name: item.messages for item in requeued}
         return OperationResponse(orjson.dumps({"requeued": sum(counts.values()), "destinations": counts}))
 
+    async def _move(self, context: RequestContext) -> OperationResponse:
+        """``?to=NAME``, and ``from=NAME`` or ``id=…``; without both, all messages that are held."""
+        query, now = context.http.query, self._clock.time()
+        to, source = _backend_destination(query.get("to", "")), query.get("from", "")
+        if to not in self._backends:
+            known = ", ".join(sorted(self._backends)) or "none"
+            raise HttpError(400, StatusCodeValue.DATA_ERROR, f"to={to}: expected a contract system of ours ({known})")
+        job = partial(
+            outbox.move,
+            to=to,
+            source=_backend_destination(source) if source else "",
+            message_id=_parse_integer(query.get("id", "0")),
+            backends=self._backends,
+            now=now,
+        )
+        moved = await self._store.write(job)
+        self._wakeups.notify_outbox(to)
+        return OperationResponse(orjson.dumps({"moved": moved, "to": to}))
+
     async def _discard(self, context: RequestContext) -> OperationResponse:
         message_id, now = _parse_integer(context.parameter("id")), self._clock.time()
         if not await self._store.write(partial(outbox.discard, message_id=message_id, now=now)):
             raise _message_not_found(context)
         return OperationResponse(orjson.dumps({"discarded": 1}))
+
+
+def _backend_destination(name: str) -> str:
+    return name if name.startswith(outbox.BACKEND_PREFIX) else destination_of(name)
 
 
 def message_to_json(row: Row) -> dict[str, object]:

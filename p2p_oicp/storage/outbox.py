@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, exists, func, select, update
+from sqlalchemy import and_, bindparam, case, exists, func, or_, select, update
 from sqlalchemy import delete as sql_delete
 
 from p2p_oicp.storage import cdrs, peer_state, sessions
@@ -24,10 +24,13 @@ from p2p_oicp.storage.peer_state import Destination
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import outbox
 from p2p_oicp.storage.sqlite.writer import Transaction
-from p2p_oicp.storage.statements import compiled, inserting_named
+from p2p_oicp.storage.statements import compiled, inserting_named, list_parameter, listed
 
 WAITING = "waiting"
 DEAD = "dead"
+#: Of a message that waits for one of our own backends which is configured no more; the table has it as waiting.
+HELD = "held"
+BACKEND_PREFIX = "backend:"
 CDR_OPERATION = "ChargeDetailRecord"
 
 
@@ -195,7 +198,6 @@ def make_due(tx: Transaction, destination: str, now: float) -> None:
 
 
 _ADMIN_COLUMNS = (
-    "state",
     "operation",
     "session_key",
     "created_at",
@@ -203,21 +205,29 @@ _ADMIN_COLUMNS = (
     "next_try_at",
     "last_error",
 )
+_is_held = and_(
+    outbox.c.state == WAITING,
+    outbox.c.destination.startswith(BACKEND_PREFIX),
+    outbox.c.destination.not_in(listed("backends")),
+)
+_shown_state = case((_is_held, HELD), else_=outbox.c.state)
 _admin_columns = (
     outbox.c.id,
     name_of(outbox.c.destination).label("destination"),
+    _shown_state.label("state"),
     *(outbox.c[name] for name in _ADMIN_COLUMNS),
 )
 _is_for_destination = (bindparam("destination_") == "") | (name_of(outbox.c.destination) == bindparam("destination_"))
 # For the administration, which shows and takes the names of destinations.
-#: Messages by age, without their bodies; an empty ``state_`` or ``destination_`` means all.
+#: Messages by age, without their bodies; an empty ``state_`` or ``destination_`` means all. ``backends`` lists, as a
+#: list parameter, the destinations of our own backends: what waits for any other is held.
 LIST = compiled(
     select(*_admin_columns)
-    .where((bindparam("state_") == "") | (outbox.c.state == bindparam("state_")), _is_for_destination)
+    .where((bindparam("state_") == "") | (_shown_state == bindparam("state_")), _is_for_destination)
     .order_by(outbox.c.id)
     .limit(bindparam("limit"))
 )
-#: One message with its body.
+#: One message with its body; ``backends`` as for ``LIST``.
 SHOW = compiled(
     select(*_admin_columns, outbox.c.sender_id, outbox.c.role, outbox.c.body).where(outbox.c.id == bindparam("id_"))
 )
@@ -230,6 +240,20 @@ _DESTINATION_OF = compiled(
     select(outbox.c.destination, outbox.c.operation, outbox.c.role, outbox.c.session_key).where(
         outbox.c.id == bindparam("id_")
     )
+)
+# Dead letters stay dead: their backend has refused them.
+_MOVE = compiled(
+    update(outbox)
+    .where(
+        outbox.c.destination.startswith(BACKEND_PREFIX),
+        outbox.c.destination != bindparam("to_"),
+        (bindparam("id_") == 0) | (outbox.c.id == bindparam("id_")),
+        case(
+            (bindparam("from_") != "", outbox.c.destination == bindparam("from_")),
+            else_=or_(bindparam("id_") != 0, outbox.c.destination.not_in(listed("backends"))),
+        ),
+    )
+    .values(destination=bindparam("to_"), attempts=0, next_try_at=bindparam("next_try_at"))
 )
 _FIND_CDR = compiled(
     select(outbox.c.id).where(
@@ -276,6 +300,27 @@ def requeue(tx: Transaction, message_id: int, now: float) -> str | None:
     return str(row["destination"])
 
 
+def move(
+    tx: Transaction, *, to: str, backends: Collection[str], now: float, source: str = "", message_id: int = 0
+) -> int:
+    """Give messages of one of our own backends to another one, and make them due now; return how many.
+
+    Args:
+        tx: the transaction.
+        to: the destination of the other backend.
+        backends: the destinations of all our backends.
+        now: seconds since the epoch.
+        source: the destination whose messages are moved; empty: all messages that are held.
+        message_id: only this message, whatever backend it is for; 0: all.
+    """
+    moved = tx.run(
+        _MOVE, to_=to, from_=source, id_=message_id, backends=list_parameter(sorted(backends)), next_try_at=now
+    )
+    # A person believes that it is up.
+    peer_state.reset_health(tx, Destination(to))
+    return moved
+
+
 def requeue_dead(tx: Transaction, destination_name: str, now: float) -> list[RequeuedMessages]:
     """Make all dead letters of a destination (empty: of all) due now; return how many of each."""
     requeued: Counter[tuple[str, str]] = Counter()
@@ -296,7 +341,7 @@ def _reopen(tx: Transaction, row: sqlite3.Row, now: float) -> None:
 
 def discard(tx: Transaction, message_id: int, now: float) -> bool:
     """Delete a message for good and note it in its session's events; return whether there was one."""
-    row = tx.one(SHOW, id_=message_id)
+    row = tx.one(SHOW, id_=message_id, backends=list_parameter(()))
     if row is None:
         return False
     delete(tx, message_id)

@@ -58,7 +58,7 @@ async def test_a_dead_letter_says_why_is_shown_with_its_message_and_arrives_when
     message = await make_dead_letter(testbed)
     assert (message["operation"], message["destination"], message["attempts"]) == (
         NOTIFICATION,
-        "backend emp",
+        "backend:emp",
         1,
     )
     assert "022 the backend's refuse" in message["last_error"]
@@ -72,7 +72,7 @@ async def test_a_dead_letter_says_why_is_shown_with_its_message_and_arrives_when
 
 async def test_all_dead_letters_are_retried_at_once_and_a_discarded_one_is_deleted(testbed):
     first = await make_dead_letter(testbed)
-    assert "1 to be sent" in await command(testbed.b, "outbox", "retry", "--dead", "--to", "backend emp")
+    assert "1 to be sent" in await command(testbed.b, "outbox", "retry", "--dead", "--to", "backend:emp")
     await until_arrived(testbed, first)
     await testbed.check_ledger()
     second = await make_dead_letter(testbed)
@@ -80,7 +80,7 @@ async def test_all_dead_letters_are_retried_at_once_and_a_discarded_one_is_delet
     await command(testbed.b, "outbox", "drop", str(second["id"]))
     assert await outbox_messages(testbed.b) == []
     events = ledger.rows(testbed.b, f"SELECT event FROM session_events WHERE session_key = '{second['session_key']}'")
-    assert (f"{NOTIFICATION} for backend emp discarded",) in events
+    assert (f"{NOTIFICATION} for backend:emp discarded",) in events
     session = next(key for key in testbed.csms.notified if key.lower() == second["session_key"])
     testbed.contracts.notified[session] = testbed.csms.notified[session]  # the operator reported it to the backend
     await testbed.check_ledger()

@@ -174,8 +174,8 @@ class Player:
             "At the peer, in the transactions": Part("b", path, in_transaction=True),
             "After the peer's acknowledgement": (after := Part("a", task, 1, and_later=True, in_transaction=False)),
             "In the transaction that deletes the message": Part("a", task, 1, and_later=True, in_transaction=True),
-            "From the peer's outbox to its backend": Part("b", "backend"),
-            "After the backend's answer": Part("b", "backend", 1, and_later=True),
+            "From the peer's outbox to its backend": Part("b", "outbox of backend"),
+            "After the backend's answer": Part("b", "outbox of backend", 1, and_later=True),
         }
         await self._settle_session(await start_session(self.pair))
         session = await start_session(self.pair)

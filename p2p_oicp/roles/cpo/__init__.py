@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2p_oicp.backends import Backend
+from p2p_oicp.backends import BackendRegistry
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.roles.context import HandlerRegistry, Services
 from p2p_oicp.roles.cpo.authorization import CpoAuthorizationHandler
@@ -21,15 +21,15 @@ class CpoRole(HandlerRegistry):
 
     Args:
         services: of the node.
-        backend: carries out remote starts, stops and reservations.
+        backends: carry out remote starts, stops and reservations.
         lost_sessions: rebuilds sessions after a restore.
     """
 
-    def __init__(self, services: Services, backend: Backend, lost_sessions: LostSessions) -> None:
+    def __init__(self, services: Services, backends: BackendRegistry, lost_sessions: LostSessions) -> None:
         # One for all handlers: a remote stop has to wait for an AuthorizeStart whose commit it has overtaken.
         session_service = SessionService("cpo", services, lost_sessions)
         authorization = CpoAuthorizationHandler(services, session_service)
-        remote = CpoRemoteHandler(services, session_service, backend)
+        remote = CpoRemoteHandler(services, session_service, backends)
         self.cdr_handler = cdr_handler = CpoCdrHandler(services, session_service)
         self.recovery = RoleRecovery(lost_sessions, cdr_handler)
         super().__init__(

@@ -13,7 +13,7 @@ from typing import TypeAlias, cast
 
 import structlog
 
-from p2p_oicp.backends import Backend
+from p2p_oicp.backends import OwnBackend
 from p2p_oicp.clock import Clock
 from p2p_oicp.concurrency import BackgroundTasks
 from p2p_oicp.errors import PeerError, PeerTimeout
@@ -33,8 +33,11 @@ LateAnswerHandler: TypeAlias = Callable[[Acknowledgement | PeerError, float], Aw
 class CsmsCall:
     """One call. Whoever has given up waiting for ``answer`` calls ``read_on``."""
 
-    def __init__(self, calls: CsmsCalls, operation: Operation, task: asyncio.Task[Acknowledgement]) -> None:
+    def __init__(
+        self, calls: CsmsCalls, own: OwnBackend, operation: Operation, task: asyncio.Task[Acknowledgement]
+    ) -> None:
         self._calls = calls
+        self._own = own
         self._operation = operation
         self._task = task
         self._started_at = calls.clock.monotonic()
@@ -47,9 +50,10 @@ class CsmsCall:
 
     async def answer(self) -> Acknowledgement:
         """Return the answer; raise PeerError where there is none within the deadline."""
-        await asyncio.wait((self._task,), timeout=self._calls.deadline)
+        seconds = self._own.remote_timeout
+        await asyncio.wait((self._task,), timeout=seconds)
         if not self._task.done():
-            raise PeerTimeout("the CSMS", f"no answer to {self._operation.name} within {self._calls.deadline:g} s")
+            raise PeerTimeout("the CSMS", f"no answer to {self._operation.name} within {seconds:g} s")
         self._is_answered = True
         return self._task.result()
 
@@ -70,29 +74,25 @@ class CsmsCall:
 
 
 class CsmsCalls:
-    """Calls the CSMS.
+    """Calls our CSMSs.
 
     Args:
-        backend: the CSMS.
         background: owns the calls: they go on when their request is answered.
         clock: measures how late an answer is.
-        deadline: seconds within which an answer is not late.
     """
 
-    def __init__(self, backend: Backend, background: BackgroundTasks, clock: Clock, deadline: float) -> None:
+    def __init__(self, background: BackgroundTasks, clock: Clock) -> None:
         self.clock = clock
-        self.deadline = deadline
-        self._backend = backend
         self._background = background
         self._late: dict[asyncio.Task[Acknowledgement], None] = {}  # the oldest first
 
     def __repr__(self) -> str:
         return f"<CsmsCalls late={len(self._late)}>"
 
-    def start(self, operation: Operation, message: Message) -> CsmsCall:
-        """Send a request to the CSMS, once."""
-        task = self._background.start(f"{operation.name} at the CSMS", self._call(operation, message))
-        return CsmsCall(self, operation, task)
+    def start(self, own: OwnBackend, operation: Operation, message: Message) -> CsmsCall:
+        """Send a request to a CSMS, once."""
+        task = self._background.start(f"{operation.name} at the CSMS", _call(own, operation, message))
+        return CsmsCall(self, own, operation, task)
 
     def read_on(self, task: asyncio.Task[Acknowledgement], work: Callable[[], Awaitable[None]]) -> None:
         """Run ``work`` in the background: it waits for the late answer of ``task``."""
@@ -105,7 +105,8 @@ class CsmsCalls:
         task.add_done_callback(lambda finished: self._late.pop(finished, None))
         self._background.start_logged("late answer of the CSMS", work)
 
-    async def _call(self, operation: Operation, message: Message) -> Acknowledgement:
-        # All remote operations have this response (`oicp.operations`), and `Backend.call` has checked it.
-        deadline = self.deadline + READ_ON_SECONDS
-        return cast("Acknowledgement", await self._backend.call(operation, message, deadline=deadline))
+
+async def _call(own: OwnBackend, operation: Operation, message: Message) -> Acknowledgement:
+    # All remote operations have this response (`oicp.operations`), and `Backend.call` has checked it.
+    deadline = own.remote_timeout + READ_ON_SECONDS
+    return cast("Acknowledgement", await own.backend.call(operation, message, deadline=deadline))

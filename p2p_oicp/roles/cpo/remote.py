@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import structlog
 
-from p2p_oicp.backends import Backend
+from p2p_oicp.backends import BackendRegistry, OwnBackend
 from p2p_oicp.errors import PeerError, Refusal
 from p2p_oicp.oicp import (
     Acknowledgement,
@@ -15,6 +15,7 @@ from p2p_oicp.oicp import (
     AuthorizeRemoteReservationStop,
     AuthorizeRemoteStart,
     AuthorizeRemoteStop,
+    EvseID,
     Message,
     SessionID,
     StatusCodeValue,
@@ -52,12 +53,12 @@ class CpoRemoteHandler:
     charging as soon as the request has arrived. An answer after the deadline still decides the session.
     """
 
-    def __init__(self, services: Services, session_service: SessionService, backend: Backend) -> None:
+    def __init__(self, services: Services, session_service: SessionService, backends: BackendRegistry) -> None:
         self._services = services
         self._session_service = session_service
         self._stops = StopService(services, session_service)
-        self._backend = backend
-        self._calls = CsmsCalls(backend, services.background, services.clock, services.deadlines.remote_backend)
+        self._backends = backends
+        self._calls = CsmsCalls(services.background, services.clock)
 
     async def authorize_remote_start(self, request: OperationRequest[AuthorizeRemoteStart]) -> OperationResponse:
         """Start charging (CPO-02, eRoamingAuthorizeRemoteStart)."""
@@ -83,7 +84,7 @@ class CpoRemoteHandler:
 
     def _check_reservations_supported(self, request: OperationRequest[Message]) -> None:
         # Order: before the EVSE is looked at, and before a session is stored that could only be refused.
-        if not self._backend.supports(request.operation):
+        if not self._backend_of(getattr(request.message, "evse_id", None)).backend.supports(request.operation):
             raise Refusal(StatusCodeValue.SERVICE_NOT_AVAILABLE, "this operator takes no reservations")
 
     async def _start(self, request: OperationRequest[RemoteStart], session_kind: str) -> OperationResponse:
@@ -106,7 +107,7 @@ class CpoRemoteHandler:
         return await self._ask_to_start(request.operation, message, session)
 
     async def _ask_to_start(self, operation: Operation, message: RemoteStart, session: Session) -> OperationResponse:
-        call = self._calls.start(operation, message)
+        call = self._calls.start(self._backend_of(message.evse_id), operation, message)
         try:
             reply = await call.answer()
         except PeerError as error:
@@ -149,6 +150,9 @@ class CpoRemoteHandler:
         reached = await self._services.store.write(job)
         log.warning("remote_start.late_answer", session_id=session.session_id, answer=event, state=reached)
 
+    def _backend_of(self, evse_id: EvseID | None) -> OwnBackend:
+        return self._backends.for_operator(evse_id.operator if evse_id is not None else None)
+
     async def _complete_without_reply(
         self, session: Session, info: str, failure: StartFailure, *, is_remembered: bool = True
     ) -> OperationResponse:
@@ -158,7 +162,9 @@ class CpoRemoteHandler:
 
     async def _stop(self, request: OperationRequest[RemoteStop]) -> OperationResponse:
         async def ask(session: Session) -> StopReply:
-            call = self._calls.start(request.operation, request.message)
+            # The session's EVSE: a stop may come without one.
+            evse_id = EvseID(session.evse_id) if session.evse_id else request.message.evse_id
+            call = self._calls.start(self._backend_of(evse_id), request.operation, request.message)
             try:
                 return _stop_reply(session, await call.answer())
             except PeerError as error:

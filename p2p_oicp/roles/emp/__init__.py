@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2p_oicp.backends import Backend
+from p2p_oicp.backends import BackendRegistry
 from p2p_oicp.concurrency import Worker
 from p2p_oicp.delivery import NodeClient
 from p2p_oicp.oicp.operations import Party
@@ -25,7 +25,7 @@ class EmpRole(HandlerRegistry):
 
     Args:
         services: of the node.
-        backend: authorizes drivers, and gets notifications and CDRs.
+        backends: authorize drivers, and get notifications and CDRs.
         nodes: asks CPO nodes for the state of a session.
         lost_sessions: rebuilds sessions after a restore.
         clarify_interval: seconds between two questions about an uncertain session.
@@ -35,7 +35,7 @@ class EmpRole(HandlerRegistry):
     def __init__(
         self,
         services: Services,
-        backend: Backend,
+        backends: BackendRegistry,
         *,
         nodes: NodeClient,
         lost_sessions: LostSessions,
@@ -43,11 +43,11 @@ class EmpRole(HandlerRegistry):
         reconcile_interval: float,
     ) -> None:
         session_service = SessionService("emp", services, lost_sessions)
-        authorization = EmpAuthorizationHandler(services, session_service, backend)
+        authorization = EmpAuthorizationHandler(services, session_service, backends)
         self.uncertain_session_resolver = UncertainSessionResolver(services, nodes, clarify_interval)
         remote = EmpRemoteHandler(services, session_service, self.uncertain_session_resolver)
         self.pending_verdicts = PendingVerdicts(services.store, services.deadlines.record_backend)
-        self.cdr_handler = cdr_handler = EmpCdrHandler(services, session_service, self.pending_verdicts)
+        self.cdr_handler = cdr_handler = EmpCdrHandler(services, session_service, self.pending_verdicts, backends)
         self.cdr_reconciler = CdrReconciler(services, cdr_handler, reconcile_interval)
         self.recovery = RoleRecovery(lost_sessions, cdr_handler, self.cdr_reconciler.fetch)
         super().__init__(

@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestServer
 
 from p2p_oicp.config import load_settings
 from p2p_oicp.crypto.tls import self_signed
+from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.node import Node
 from tests.support.messages import START, authorize_start
 
@@ -68,3 +69,42 @@ async def test_a_backend_is_trusted_by_the_cas_of_the_system_whatever_the_name_o
     assert await start(stopped) == "Authorized"
     (request,) = backend_requests
     assert "Signature" not in request.headers
+
+
+async def test_a_backend_may_want_a_client_certificate_and_have_one_of_a_ca_of_its_own(certificate, stopped, tmp_path):
+    client_file, client_key = tmp_path / "client.crt", tmp_path / "client.key"
+    key, pem = self_signed("node b", [], [], now=time.time(), days=1)
+    client_file.write_bytes(pem)
+    client_key.write_bytes(key)
+    requests = []
+
+    async def authorize(request: web.Request) -> web.Response:
+        requests.append(request)
+        return web.json_response({"AuthorizationStatus": "Authorized", "StatusCode": {"Code": "000"}})
+
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=client_file)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_cert_chain(*certificate)
+    app = web.Application()
+    app.router.add_post("/{anything:.*}", authorize)
+    server = TestServer(app, scheme="https")
+    await server.start_server(ssl=tls)
+    config = stopped.folder / "b" / "node.toml"
+    table = f'[[backends]]\nname = "contracts"\nrole = "emp"\nurl = "{server.make_url("/")}"\n'
+    without = f'{config.read_text()}{table}ca = "{certificate[0]}"\n'
+    for text, expected in (
+        (without, "NotAuthorized"),
+        (f'{without}certificate = "{client_file}"\nkey = "{client_key}"\n', "Authorized"),
+    ):
+        config.write_text(text)
+        assert await start(stopped) == expected
+    await server.close()
+    assert len(requests) == 1
+
+
+async def test_a_file_of_a_backend_that_cannot_be_used_is_reported_at_the_start(stopped):
+    config = stopped.folder / "b" / "node.toml"
+    table = '[[backends]]\nname = "contracts"\nrole = "emp"\nurl = "https://x"\nca = "/nowhere/ca.pem"\n'
+    config.write_text(config.read_text() + table)
+    with pytest.raises(ConfigurationError, match=r'\[\[backends\]\] "contracts": /nowhere/ca.pem: cannot be used'):
+        await Node(load_settings(config)).__aenter__()

@@ -128,7 +128,7 @@ async def test_a_disputed_record_that_is_sent_to_the_backend_again_becomes_accep
     await pair.a.post(CDR, cdr(session))
     await until_state(pair, "a", "disputed")
     pair.contracts.refuse_records_with = None
-    assert (await act(pair, "b", session, "retry"))["done"] == "sent again to backend emp"
+    assert (await act(pair, "b", session, "retry"))["done"] == "sent again to backend:emp"
     await until_state(pair, "a", "accepted")
     assert query(pair, "a", "SELECT state FROM sessions") == [("settled",)]
     assert (await act(pair, "b", session, "retry"))["status"] == 409

@@ -7,17 +7,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from p2p_oicp.backends import HttpBackend, PythonBackend, TokenListBackend, UnsupportedBackend, create_backend
-from p2p_oicp.clock import SystemClock
-from p2p_oicp.crypto.pins import PinGuard
-from p2p_oicp.errors import OperationNotSupported, PeerProtocolError, PeerTimeout, PeerUnreachable
+from p2p_oicp.backends import HttpBackend, LimitedBackend, PythonBackend, UnsupportedBackend
+from p2p_oicp.errors import OperationNotSupported, PeerBusy, PeerProtocolError, PeerTimeout, PeerUnreachable
 from p2p_oicp.oicp import Acknowledgement, AuthorizeRemoteStart, AuthorizeStart, StatusCode
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from tests.support.messages import authorize_start, remote_start
+from tests.support.waiting import eventually
 
 REMOTE_START = OPERATION_BY_NAME["AuthorizeRemoteStart"]
 RESERVE = OPERATION_BY_NAME["AuthorizeRemoteReservationStart"]
 START = OPERATION_BY_NAME["AuthorizeStart"]
+CDR = "ChargeDetailRecord"
 REQUEST = AuthorizeRemoteStart.from_json(json.dumps(remote_start()).encode())
 ACCEPTED = Acknowledgement(result=True, status_code=StatusCode(code="000"))
 
@@ -109,11 +109,42 @@ async def test_a_general_success_over_http_is_no_response_to_an_authorization():
         await backend.call(START, request)
 
 
-async def test_the_form_of_a_backend_is_chosen_by_what_is_given(store):
-    given = {"an object": (object(), "http://x"), "a URL": (None, "http://x"), "nothing": (None, None)}
-    token_list = TokenListBackend(store, PinGuard(SystemClock()))
-    chosen = {
-        name: type(create_backend("contracts", target=target, url=url, client=HttpClient(None), default=token_list))
-        for name, (target, url) in given.items()
-    }
-    assert chosen == {"an object": PythonBackend, "a URL": HttpBackend, "nothing": TokenListBackend}
+async def test_a_backend_that_hangs_occupies_a_bounded_number_of_requests():
+    backend = LimitedBackend("csms", PythonBackend("csms", SimpleNamespace(authorize_remote_start=hang)), concurrent=2)
+    waiting = [asyncio.create_task(backend.call(REMOTE_START, REQUEST)) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(PeerBusy, match="2 requests wait for its answer") as error:
+        await backend.call(REMOTE_START, REQUEST)
+    assert not error.value.may_have_arrived
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+    assert "in_use=0/2" in repr(backend)
+
+
+class Recorder:
+    """A backend that lists the deadlines of its calls."""
+
+    def __init__(self) -> None:
+        self.deadlines = []
+
+    async def call(self, operation, _message, *, sender, deadline):
+        assert sender is None
+        self.deadlines.append((operation.name, deadline))
+
+
+async def test_a_backend_has_timeouts_of_its_own_which_are_never_longer_than_the_callers():
+    recorder = Recorder()
+    backend = LimitedBackend("all", recorder, concurrent=9, authorize_timeout=3, record_timeout=7)
+    for operation, deadline in ((START, 4), (START, 2), (OPERATION_BY_NAME[CDR], None)):
+        await backend.call(operation, REQUEST, deadline=deadline)
+    assert recorder.deadlines == [("AuthorizeStart", 3), ("AuthorizeStart", 2), (CDR, 7)]
+
+
+async def test_a_late_answer_of_a_csms_is_waited_for_and_counted_no_more():
+    csms = PythonBackend("csms", SimpleNamespace(authorize_remote_start=hang))
+    backend = LimitedBackend("csms", csms, concurrent=1, remote_timeout=0.01)
+    waiting = asyncio.create_task(backend.call(REMOTE_START, REQUEST, deadline=60))
+    await eventually(lambda: "in_use=0/1" in repr(backend) and not waiting.done())
+    waiting.cancel()
+    await asyncio.wait([waiting])

@@ -10,7 +10,6 @@ from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.peers import Peer, PeerRegistry, Profile
 from p2p_oicp.peers.models import parse_name
-from p2p_oicp.roles.context import EMP_BACKEND
 from p2p_oicp.roles.datasets.types import DATASET_TYPES
 from tests.support.paths import ROOT
 
@@ -235,7 +234,7 @@ def test_there_is_one_default_route_at_most(read):
 
 
 @pytest.mark.parametrize(
-    "name", [EMP_BACKEND, EMP_BACKEND.upper(), *(f"{kind.name} to B" for kind in DATASET_TYPES.values())]
+    "name", ["backend:emp", "BACKEND:x", "backend emp", *(f"{kind.name} to B" for kind in DATASET_TYPES.values())]
 )
 def test_the_name_of_an_internal_destination_is_refused(name):
     with pytest.raises(ValueError, match="expected another name"):

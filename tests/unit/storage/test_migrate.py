@@ -11,8 +11,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from p2p_oicp.errors import StoreUnavailable
-from p2p_oicp.storage import cdrs, migrations, open_store, outbox, sessions
+from p2p_oicp.storage import cdrs, migrations, open_store, outbox, peer_state, sessions
 from p2p_oicp.storage.migrate import LATEST_REVISION, migrate
+from p2p_oicp.storage.peer_state import Destination
 from p2p_oicp.storage.schema import metadata
 
 
@@ -105,5 +106,16 @@ async def test_a_database_of_a_release_is_opened_with_all_that_it_has(database, 
         assert {row["peer"] for row in records} == {"node b"}
         states = [row["state"] for row in await store.query(sessions.LIST, state_="", limit=9)]
         assert sorted(states) == ["ended", "ended", "settled"]
-        (waiting,) = await store.query(outbox.LIST, state_="", destination_="node b", limit=9)
+        (waiting,) = await store.query(outbox.LIST, state_="", destination_="node b", limit=9, backends="[]")
         assert waiting["operation"] == "ChargeDetailRecord"
+
+
+async def test_messages_for_the_one_backend_of_0_2_0_wait_for_the_backend_named_emp(database):
+    with closing(sqlite3.connect(database)) as connection:
+        connection.executescript((RELEASES / "0.2.0.sql").read_text(encoding="utf-8"))
+    execute(database, "UPDATE outbox SET destination = 'backend emp'")
+    execute(database, "INSERT OR REPLACE INTO destinations (peer, dataset, failures) VALUES ('backend emp', '', 7)")
+    async with open_store(database) as store:
+        rows = await store.query(outbox.LIST, state_="", destination_="", limit=9, backends='["backend:emp"]')
+        assert {(row["destination"], row["state"]) for row in rows} == {("backend:emp", "waiting")}
+        assert peer_state.health_now(store, Destination("backend:emp")).failures == 7

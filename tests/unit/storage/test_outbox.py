@@ -1,14 +1,17 @@
 """The outbox: which messages are due, and in which order."""
 
+import pytest
+
 from p2p_oicp.storage import outbox, peer_state
 from p2p_oicp.storage.peer_state import Destination
+from p2p_oicp.storage.statements import list_parameter
 
 
-async def enqueue(store, session: str, body: bytes) -> None:
+async def enqueue(store, session: str, body: bytes, destination: str = "b") -> None:
     await store.write(
         lambda tx: outbox.enqueue(
             tx,
-            destination="b",
+            destination=destination,
             operation="Op",
             sender_id="DE*ABC",
             role="cpo",
@@ -61,3 +64,49 @@ async def test_a_peer_that_is_alive_has_all_messages_due_and_its_circuit_closed(
     await store.write(lambda tx: (peer_state.reset_health(tx, Destination("b")), outbox.make_due(tx, "b", 10.0)))
     assert await due(store) == [b"1a"]
     assert (await store.write(lambda tx: peer_state.health(tx, Destination("b")))).failures == 0
+
+
+GONE, NEW = "backend:gone", "backend:new"
+
+
+async def states(store) -> list[tuple[str, str]]:
+    rows = await store.query(outbox.LIST, state_="", destination_="", limit=9, backends=list_parameter([NEW]))
+    return [(row["destination"], row["state"]) for row in rows]
+
+
+async def test_what_waits_for_a_backend_that_is_configured_no_more_is_held(store):
+    for destination in (GONE, NEW, "b"):
+        await enqueue(store, "s1", b"1", destination)
+    assert await states(store) == [(GONE, "held"), (NEW, "waiting"), ("b", "waiting")]
+    rows = await store.query(outbox.LIST, state_="held", destination_="", limit=9, backends=list_parameter([NEW]))
+    assert [row["destination"] for row in rows] == [GONE]
+
+
+MOVES = {
+    "all that are held": ({}, [NEW, NEW, NEW, "b"]),
+    "all of a backend": ({"source": "backend:busy"}, [GONE, NEW, NEW, "b"]),
+    "one message": ({"message_id": 1}, [NEW, NEW, "backend:busy", "b"]),
+    "one message of a peer": ({"message_id": 4}, [GONE, NEW, "backend:busy", "b"]),
+}
+
+
+@pytest.mark.parametrize(("which", "destinations"), MOVES.values(), ids=MOVES)
+async def test_messages_of_our_backends_are_moved_and_due_at_once_and_those_of_peers_stay(store, which, destinations):
+    for destination in (GONE, NEW, "backend:busy", "b"):
+        await enqueue(store, "s1", b"1", destination)
+    await store.write(lambda tx: outbox.reschedule(tx, 1, 200.0, "no answer"))
+    backends = [NEW] if not which else [NEW, "backend:busy"]
+    moved = await store.write(lambda tx: outbox.move(tx, to=NEW, backends=backends, now=10.0, **which))
+    found = [destination for destination, _ in await states(store)]
+    assert found == destinations
+    assert moved == sum(before != after for before, after in zip([GONE, NEW, "backend:busy", "b"], found, strict=True))
+
+
+async def test_a_moved_message_is_due_now_and_its_new_backends_circuit_is_closed(store):
+    await enqueue(store, "s1", b"1a", GONE)
+    await store.write(lambda tx: outbox.reschedule(tx, 1, 200.0, "no answer"))
+    await store.write(lambda tx: peer_state.mark_failure(tx, Destination(NEW), 5, 200.0, TimeoutError()))
+    await store.write(lambda tx: outbox.move(tx, to=NEW, backends=[NEW], now=10.0))
+    rows = await store.query(outbox.DUE, destination_=NEW, now_=10.0, too_far_=310.0, limit=10)
+    assert [(message.body, message.attempts) for message in outbox.from_rows(rows)] == [(b"1a", 0)]
+    assert peer_state.health_now(store, Destination(NEW)).failures == 0

@@ -37,7 +37,7 @@ async def destinations(store) -> list[str]:
 
 
 async def shown_destinations(store) -> list[str]:
-    rows = await store.query(outbox.LIST, state_="", destination_="", limit=10)
+    rows = await store.query(outbox.LIST, state_="", destination_="", limit=10, backends="[]")
     return [row["destination"] for row in rows]
 
 

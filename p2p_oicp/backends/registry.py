@@ -1,0 +1,209 @@
+"""The backends of this node, and which of them serves a party (DESIGN section 5, "Backends").
+
+`build_registry` makes them at start, from the tables ``[[backends]]``, the short form and the Python objects; what
+serves the rest is built in (`config.backends`). A party has one backend. What names no party goes to the backend that
+serves all others, or else to the first one of the role.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from ssl import SSLContext
+from typing import TypeVar
+
+from p2p_oicp.backends.client import Backend, HttpBackend, LimitedBackend, PythonBackend, UnsupportedBackend
+from p2p_oicp.client import HttpTransport, OicpClient
+from p2p_oicp.clock import Clock, IdGenerator
+from p2p_oicp.config import Settings
+from p2p_oicp.config.backends import BackendSettings, destination_of
+from p2p_oicp.crypto import BearerToken, MessageSigner, OwnBackendSigner, RequestSigner
+from p2p_oicp.crypto.tls import own_backend_context
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.oicp import Identification, OperatorID, ProviderID
+from p2p_oicp.peers import Peer
+
+PartyT = TypeVar("PartyT", OperatorID, ProviderID)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnBackend:
+    """One of our own systems.
+
+    Attributes:
+        name: its name for people.
+        backend: calls it.
+        parties: this node's own entry, with the parties that it serves only.
+        roles: ``cpo``, ``emp`` or both.
+        serves_others: the roles of which it serves all parties that no other backend lists.
+        remote_timeout: seconds after which its answer to a remote operation is late.
+    """
+
+    name: str
+    backend: Backend = field(repr=False)
+    parties: Peer = field(repr=False)
+    roles: frozenset[str]
+    serves_others: frozenset[str] = frozenset()
+    remote_timeout: float = 60.0
+
+    @property
+    def destination(self) -> str:
+        """The destination of its messages, and its name in errors."""
+        return destination_of(self.name)
+
+
+class BackendRegistry:
+    """Which backend serves which party.
+
+    Attributes:
+        cpo: the backends of our operators, in the order of the file; at least one if there are operators.
+        emp: those of our providers.
+        destinations: the destination of messages for each provider, by its key.
+        default_destination: that of messages for no certain provider; empty if there are none.
+    """
+
+    def __init__(self, backends: Sequence[OwnBackend]) -> None:
+        self.cpo = tuple(each for each in backends if "cpo" in each.roles)
+        self.emp = tuple(each for each in backends if "emp" in each.roles)
+        self._by_operator = {party.key: each for each in self.cpo for party in each.parties.operators}
+        self._by_provider = {party.key: each for each in self.emp for party in each.parties.providers}
+        self._default_cpo, self._default_emp = _default(self.cpo, "cpo"), _default(self.emp, "emp")
+        # For those that look it up in a transaction, for each message.
+        self.destinations = {key: each.destination for key, each in self._by_provider.items()}
+        self.default_destination = self._default_emp.destination if self._default_emp else ""
+
+    def __repr__(self) -> str:
+        return f"<BackendRegistry cpo={[each.name for each in self.cpo]} emp={[each.name for each in self.emp]}>"
+
+    def for_operator(self, operator: OperatorID | None) -> OwnBackend:
+        """Return the backend of one of our operators."""
+        found = self._by_operator.get(operator.key) if operator is not None else None
+        return found or _required(self._default_cpo)
+
+    def for_provider(self, provider_key: str) -> OwnBackend:
+        """Return the backend of one of our providers, by its key."""
+        return self._by_provider.get(provider_key) or _required(self._default_emp)
+
+    def for_identification(self, identification: Identification) -> Sequence[OwnBackend]:
+        """Return the backend of the provider that an identification names; all, if it names none of ours."""
+        if len(self.emp) > 1 and (provider := identification.provider) is not None:
+            found = self._by_provider.get(provider.key)
+            return self.emp if found is None else (found,)
+        return self.emp
+
+
+def _default(backends: Sequence[OwnBackend], role: str) -> OwnBackend | None:
+    for_others = (each for each in backends if role in each.serves_others)
+    return next(for_others, backends[0] if backends else None)
+
+
+def _required(backend: OwnBackend | None) -> OwnBackend:
+    if backend is None:
+        raise RuntimeError("a backend of a role that this node does not have")
+    return backend
+
+
+@dataclass(frozen=True, slots=True)
+class BackendFactory:
+    """Makes the backends of a node.
+
+    Attributes:
+        transport: sends requests over HTTP.
+        signer: has this node's keys, for backends that want signatures.
+        ids: makes a Process-ID where none is given.
+        clock: tells the time.
+        token_list: the built-in EMP backend.
+    """
+
+    transport: HttpTransport
+    signer: MessageSigner
+    ids: IdGenerator
+    clock: Clock
+    token_list: Callable[[], Backend]
+
+    def build_registry(
+        self, settings: Settings, local_peer: Peer, python_backends: Mapping[str, object]
+    ) -> BackendRegistry:
+        """Return all backends; Python objects have precedence over URLs.
+
+        Raises ConfigurationError for mistakes in the tables, files that cannot be used, and objects that serve nobody.
+        """
+        for conflict in settings.backend_conflicts():
+            name = settings.backends[conflict.index].name
+            raise ConfigurationError(f'[[backends]] "{name}" {conflict.key}: {conflict.message}')
+        backends = settings.all_backends()
+        names = [each.name for each in backends]
+        for name in python_backends:
+            if name not in names:
+                known = ", ".join(f'"{each}"' for each in names)
+                raise ConfigurationError(f'the Python backend "{name}" serves no party of this node; expected {known}')
+        created = []
+        for entry in backends:
+            remote_timeout = min(entry.remote_timeout or math.inf, settings.deadlines.remote_backend)
+            backend = self._create(entry, python_backends.get(entry.name), settings, remote_timeout)
+            own = _own_backend(entry, backend, backends, local_peer)
+            created.append(replace(own, remote_timeout=remote_timeout))
+        return BackendRegistry(created)
+
+    def _create(
+        self, entry: BackendSettings, target: object | None, settings: Settings, remote_timeout: float
+    ) -> Backend:
+        name = destination_of(entry.name)
+        if target is None and entry.url is None:
+            if entry in settings.backends:
+                info = f'expected url = "…", or a Python object: Node(backends={{"{entry.name}": …}})'
+                raise ConfigurationError(f'[[backends]] "{entry.name}": {info}')
+            return UnsupportedBackend() if entry.role == "cpo" else self.token_list()
+        backend = PythonBackend(name, target) if target is not None else self._http_backend(name, entry)
+        return LimitedBackend(
+            name,
+            backend,
+            concurrent=entry.concurrent,
+            authorize_timeout=entry.authorize_timeout,
+            remote_timeout=remote_timeout,
+            record_timeout=entry.record_timeout,
+        )
+
+    def _http_backend(self, name: str, entry: BackendSettings) -> HttpBackend:
+        credentials, tls = self._credentials(entry), _tls_context(entry)
+        client = OicpClient(self.transport, ids=self.ids, clock=self.clock, credentials=credentials, tls=tls)
+        return HttpBackend(name, entry.url or "", client, entry.path)
+
+    def _credentials(self, entry: BackendSettings) -> RequestSigner | None:
+        token = BearerToken(entry.token.get_secret_value()) if entry.token is not None else None
+        return OwnBackendSigner(self.signer, token) if entry.signature else token
+
+
+def _tls_context(entry: BackendSettings) -> SSLContext | None:
+    if not (entry.certificate or entry.ca or entry.server_certificates):
+        return None
+    key_pair = (entry.certificate, entry.key) if entry.certificate and entry.key else None
+    try:
+        return own_backend_context(entry.server_certificates, entry.ca, key_pair)
+    except ConfigurationError as error:
+        raise ConfigurationError(f'[[backends]] "{entry.name}": {error}') from error
+
+
+def _own_backend(
+    entry: BackendSettings, backend: Backend, all_entries: Sequence[BackendSettings], own: Peer
+) -> OwnBackend:
+    operators = _served(entry, "cpo", entry.operators, own.operators, all_entries)
+    providers = _served(entry, "emp", entry.providers, own.providers, all_entries)
+    roles = frozenset(role for role in ("cpo", "emp") if entry.serves_role(role))
+    others = frozenset(role for role in roles if not entry.parties(role))
+    return OwnBackend(entry.name, backend, replace(own, operators=operators, providers=providers), roles, others)
+
+
+def _served(
+    entry: BackendSettings,
+    role: str,
+    listed: Sequence[PartyT],
+    ours: Sequence[PartyT],
+    all_entries: Sequence[BackendSettings],
+) -> tuple[PartyT, ...]:
+    """Return the parties of a role that a backend serves: those that it lists, or those that no backend lists."""
+    if listed or not entry.serves_role(role):
+        return tuple(listed)
+    taken = {party.key for each in all_entries if each.serves_role(role) for party in each.parties(role)}
+    return tuple(party for party in ours if party.key not in taken)
