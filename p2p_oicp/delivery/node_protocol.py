@@ -3,15 +3,19 @@
 **Session status** (``GET sessions/{SessionID}``): what a peer knows of a session, for a start whose response was lost
 and for a message of a session that a restored database does not have.
 
-**Session export** (``GET sessions``, ``GET cdrs``): all that a peer has of the time that a restored database has lost.
+**Session export** (``GET sessions``, ``GET cdrs``): all that a peer has of the time that a restored database has lost,
+in pages. With ``evidence=false`` a page of sessions only lists them, with ``records=false`` a page of CDRs: some
+hundred bytes each instead of thousands, so that only what is missing is fetched whole, under the same cursor. A node
+that does not know these parameters sends everything.
 
 **Verdicts** (``POST cdr-verdicts``): what the EMP's backend says of a CDR, after the CDR was acknowledged.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Protocol, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -46,8 +50,8 @@ class SessionEvent(msgspec.Struct, frozen=True):
     event: str
 
 
-class SessionStatus(msgspec.Struct, frozen=True, rename="pascal"):
-    """A session as a node has it, for its other party.
+class SessionStatus(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True):
+    """A session as a node has it, for its other party; a listed one has only ``state``, ids, time and mark.
 
     Attributes:
         state: its `SessionState` there, or `UNKNOWN`.
@@ -86,21 +90,37 @@ class SessionStatus(msgspec.Struct, frozen=True, rename="pascal"):
         return self.state != UNKNOWN
 
 
-class ExportedCdr(msgspec.Struct, frozen=True, rename="pascal"):
-    """A CDR as a node has stored it, byte for byte, and its `CdrState` there."""
+class ExportedCdr(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True):
+    """A CDR as a node has stored it, byte for byte, and its `CdrState` there.
 
-    record: msgspec.Raw
+    Attributes:
+        session_id: of the CDR.
+        digest: the SHA-256 of the bytes, in hexadecimal digits.
+        record: the bytes; empty where the CDR is only listed.
+    """
+
     state: str
+    session_id: str = msgspec.field(default="", name="SessionID")
+    digest: str = ""
     code: str = ""
     text: str = ""
     received_at: float = 0.0
+    record: msgspec.Raw = msgspec.Raw(b"")
 
 
 class ExportPage(msgspec.Struct, frozen=True, rename="pascal"):
-    """A page of an export; ``cursor`` continues it, None: it is the last one."""
+    """A page of an export as it is sent; ``cursor`` continues it, None: it is the last one."""
 
     items: msgspec.Raw
     cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[ItemT]):
+    """A page of an export, read; ``cursor`` continues it, None: it is the last one."""
+
+    items: list[ItemT]
+    cursor: str | None
 
 
 _decode_status = msgspec.json.Decoder(SessionStatus).decode
@@ -118,11 +138,15 @@ class NodeClient(Protocol):
         Raises PeerRejected where the peer is no node.
         """
 
-    def export_sessions(self, peer: Peer, party: PartyID, since: float) -> AsyncIterator[SessionStatus]:
-        """Yield the sessions of our ``party`` that were opened since (seconds since the epoch), with evidence."""
+    async def export_sessions(
+        self, peer: Peer, party: PartyID, since: float, cursor: str, *, with_evidence: bool
+    ) -> Page[SessionStatus]:
+        """Return a page of the sessions of our ``party`` that were opened since (seconds since the epoch)."""
 
-    def export_cdrs(self, peer: Peer, party: PartyID, since: float) -> AsyncIterator[ExportedCdr]:
-        """Yield the CDRs of our ``party`` that the peer has received since (seconds since the epoch)."""
+    async def export_cdrs(
+        self, peer: Peer, party: PartyID, since: float, cursor: str, *, with_records: bool
+    ) -> Page[ExportedCdr]:
+        """Return a page of the CDRs of our ``party`` that the peer has received since (seconds since the epoch)."""
 
     async def send_verdict(self, peer: Peer, message: OutboxMessage) -> None:
         """Send a verdict of the outbox to the CPO's node; PeerRejected where it is refused for good."""
@@ -150,34 +174,28 @@ class HttpNodeClient:
         except msgspec.MsgspecError as error:
             raise PeerProtocolError(peer.name, f"its session status cannot be read: {error}") from error
 
-    async def export_sessions(self, peer: Peer, party: PartyID, since: float) -> AsyncIterator[SessionStatus]:
-        async for item in self._export(peer, SESSIONS_PATH, party, since, SessionStatus):
-            yield item
+    async def export_sessions(
+        self, peer: Peer, party: PartyID, since: float, cursor: str, *, with_evidence: bool
+    ) -> Page[SessionStatus]:
+        query = _export_query(party, since, cursor) | ({} if with_evidence else {"evidence": "false"})
+        return await self._export(peer, f"{SESSIONS_PATH}?{urlencode(query)}", cursor, SessionStatus)
 
-    async def export_cdrs(self, peer: Peer, party: PartyID, since: float) -> AsyncIterator[ExportedCdr]:
-        async for item in self._export(peer, CDRS_PATH, party, since, ExportedCdr):
-            yield item
+    async def export_cdrs(
+        self, peer: Peer, party: PartyID, since: float, cursor: str, *, with_records: bool
+    ) -> Page[ExportedCdr]:
+        query = _export_query(party, since, cursor) | ({} if with_records else {"records": "false"})
+        return await self._export(peer, f"{CDRS_PATH}?{urlencode(query)}", cursor, ExportedCdr)
 
-    async def _export(
-        self, peer: Peer, path: str, party: PartyID, since: float, item_type: type[ItemT]
-    ) -> AsyncIterator[ItemT]:
-        query = _party_query(party) | {"since": f"{since:.3f}"}
-        cursor: str | None = ""
-        while cursor is not None:
-            query["cursor"] = cursor
-            _, body = await self._client.request(
-                peer, "GET", f"{path}?{urlencode(query)}", deadline=_EXPORT_TIMEOUT_SECONDS
-            )
-            try:
-                page = _decode_page(body)
-                items = msgspec.json.decode(page.items, type=list[item_type])  # type: ignore[valid-type]
-            except msgspec.MsgspecError as error:
-                raise PeerProtocolError(peer.name, f"its export cannot be read: {error}") from error
-            for item in items:
-                yield item
-            if page.cursor == cursor:
-                raise PeerProtocolError(peer.name, "its export has a page that continues with itself")
-            cursor = page.cursor
+    async def _export(self, peer: Peer, path: str, cursor: str, item_type: type[ItemT]) -> Page[ItemT]:
+        _, body = await self._client.request(peer, "GET", path, deadline=_EXPORT_TIMEOUT_SECONDS)
+        try:
+            page = _decode_page(body)
+            items = msgspec.json.decode(page.items, type=list[item_type])  # type: ignore[valid-type]
+        except msgspec.MsgspecError as error:
+            raise PeerProtocolError(peer.name, f"its export cannot be read: {error}") from error
+        if page.cursor == cursor:
+            raise PeerProtocolError(peer.name, "its export has a page that continues with itself")
+        return Page(items, page.cursor)
 
     async def send_verdict(self, peer: Peer, message: OutboxMessage) -> None:
         path = f"{VERDICTS_PATH}?{urlencode({'provider': message.sender_id or ''})}"
@@ -186,6 +204,10 @@ class HttpNodeClient:
 
 def _party_query(party: PartyID) -> dict[str, str]:
     return {"operator" if isinstance(party, OperatorID) else "provider": party.text}
+
+
+def _export_query(party: PartyID, since: float, cursor: str) -> dict[str, str]:
+    return _party_query(party) | {"since": f"{since:.3f}", "cursor": cursor}
 
 
 def _code_in(body: bytes) -> str | None:

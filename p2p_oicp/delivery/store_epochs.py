@@ -23,7 +23,7 @@ from p2p_oicp.errors import StoreUnavailable
 from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import EXTENSIONS
 from p2p_oicp.storage import Store, Transaction, epochs, peer_state
-from p2p_oicp.storage.epochs import EpochFile, Gap, PeerEpoch, StoreEpoch
+from p2p_oicp.storage.epochs import MAX_CLOCK_ERROR_SECONDS, EpochFile, Gap, PeerEpoch, StoreEpoch
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +59,10 @@ class StoreEpochs:
     def lost(self, at: float) -> bool:
         """Return whether this node's databases may have lost a session that began at ``at``."""
         return any(gap.covers(at) for gap in self.gaps)
+
+    def may_have_lost(self, at: float) -> bool:
+        """Return the same, where the clock that ``at`` is of may be wrong by an hour."""
+        return any(gap.covers(at, MAX_CLOCK_ERROR_SECONDS) for gap in self.gaps)
 
     def lost_by(self, peer: Peer, at: float) -> bool:
         """Return whether a peer's databases have, as it has proved."""

@@ -2,14 +2,15 @@
 
 Which of them are believed (DESIGN section 5, "After a restore"):
 
-1. Only those of a session that began in a gap of our own (`StoreEpochs.lost`). All others are refused with 400.
+1. Only those of a session that began in a gap of our own, by a clock that may be wrong by an hour
+   (`StoreEpochs.may_have_lost`). All others are refused with 400.
 2. The other side is asked. If it knows the session, that is rebuilt from its answer, and it goes on. Where messages are
    signed, the answer must show a message of that session that this node has signed itself; or at the CPO's node, that
    the EMP has asked for it remotely.
 3. If it cannot be asked, the sender is asked to send again (503), for an hour; then a CDR is stored *unconfirmed*,
    acknowledged, not delivered, and asked about again by `recovery.RecoveryJob`.
 4. If it does not know the session either, because its database has lost that time too, the message is believed:
-   *unconfirmed*, delivered once.
+   *unconfirmed*, delivered once; if it began in our gap by a clock that is right, but for 5 minutes.
 5. A peer that is no node gets the message from the CPO's node, and its answer decides.
 
 Our own backend is never asked by sending it the message.
@@ -112,7 +113,7 @@ class LostSessions:
         services, now = self._services, self._services.now()
         # A message without a time speaks of now, whatever a clock that was set back since the restore says.
         began_at = _began_at(request.message, max([now, *(gap.since for gap in self._epochs.gaps)]))
-        if not session_id.is_valid or not self._epochs.lost(began_at):
+        if not session_id.is_valid or not self._epochs.may_have_lost(began_at):
             return Outcome.REFUSED
         if sessions.get_now(services.store, self._role, session_id.key) is not None:
             # Either it is none of the sender's, or was refused; or the recovery has fetched it just now.
@@ -286,6 +287,8 @@ class LostSessions:
         draft: Callable[[str], Session],
     ) -> Outcome:
         """Decide on a session that nobody knows who could be asked."""
+        if not self._epochs.lost(began_at):
+            return Outcome.REFUSED
         if (offline := await self._authorized_offline(request)) is not None:
             session = msgspec.structs.replace(draft(offline.id), offline=1)
             await self._insert_message_session(session, offline, f"authorized offline for {offline.name}")

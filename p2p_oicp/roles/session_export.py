@@ -58,7 +58,9 @@ class SessionExport:
             status = msgspec.structs.replace(status, hello=self._epochs.hello_members())
         return OperationResponse(msgspec.json.encode(status))
 
-    async def export_sessions(self, peer: Peer, our_role: str, since: float, cursor: str) -> OperationResponse:
+    async def export_sessions(
+        self, peer: Peer, our_role: str, since: float, cursor: str, *, with_evidence: bool
+    ) -> OperationResponse:
         """Return a page of the sessions with ``peer`` that were opened since; raise Refusal 022 for a bad cursor."""
         created_at, key = _parse_session_cursor(cursor)
         rows = await self._services.store.query_bulk(
@@ -71,12 +73,17 @@ class SessionExport:
             limit=_SESSIONS_PER_PAGE,
         )
         found = sessions.from_rows(rows)
-        # A refused start has no session.
-        items = [await self._status(session, peer, with_evidence=True) for session in found if not _is_refused(session)]
+        opened = [session for session in found if session.state not in REFUSED_STATES]  # a refused start has no session
+        if with_evidence:
+            items = [await self._status(session, peer, with_evidence=True) for session in opened]
+        else:
+            items = [self._listed(session) for session in opened]
         last = f"{found[-1].created_at!r} {found[-1].session_key}" if len(found) == _SESSIONS_PER_PAGE else None
         return _page(items, last)
 
-    async def export_cdrs(self, peer: Peer, our_role: str, since: float, cursor: str) -> OperationResponse:
+    async def export_cdrs(
+        self, peer: Peer, our_role: str, since: float, cursor: str, *, with_records: bool
+    ) -> OperationResponse:
         """Return a page of the CDRs of sessions with ``peer`` that were received since; raise Refusal 022."""
         after_id = _parse_number(cursor or "0")
         rows = await self._services.store.query_bulk(
@@ -87,13 +94,23 @@ class SessionExport:
             after_=after_id,
             limit=_CDRS_PER_PAGE,
         )
-        items = [_exported_cdr(row) for row in rows]
+        items = [_exported_cdr(row, with_record=with_records) for row in rows]
         return _page(items, str(rows[-1]["id"]) if len(rows) == _CDRS_PER_PAGE else None)
 
+    def _listed(self, session: Session) -> SessionStatus:
+        return SessionStatus(
+            state=session.state,
+            session_id=session.session_id,
+            created_at=session.created_at,
+            unconfirmed=self._is_unconfirmed(session),
+        )
+
+    def _is_unconfirmed(self, session: Session) -> bool:
+        cdr = cdrs.get_status_now(self._services.store, session.role, session.session_key)
+        return bool(session.unconfirmed or (cdr and cdr.is_unconfirmed))
+
     async def _status(self, session: Session, peer: Peer, *, with_evidence: bool) -> SessionStatus:
-        store = self._services.store
-        events = await store.query(sessions.EVENTS, role_=session.role, key_=session.session_key)
-        cdr = cdrs.get_status_now(store, session.role, session.session_key)
+        events = await self._services.store.query(sessions.EVENTS, role_=session.role, key_=session.session_key)
         return SessionStatus(
             state=session.state,
             kind=session.kind,
@@ -108,7 +125,7 @@ class SessionExport:
             created_at=session.created_at,
             refusal_code=sessions.refusal_code(session),
             stop_accepted=session.stop_response is not None,
-            unconfirmed=bool(session.unconfirmed or (cdr and cdr.is_unconfirmed)),
+            unconfirmed=self._is_unconfirmed(session),
             events=tuple(SessionEvent(row["at"], row["event"]) for row in events),
             evidence=await self._evidence_of(session, peer) if with_evidence else None,
         )
@@ -150,14 +167,16 @@ class CdrQueryHandler:
         return page.response([row["body"] for row in rows], total)
 
 
-def _is_refused(session: Session) -> bool:
-    return session.state in REFUSED_STATES
-
-
-def _exported_cdr(row: Row) -> ExportedCdr:
-    return ExportedCdr(
-        msgspec.Raw(row["body"]), row["state"], row["verdict_code"] or "", row["verdict_text"] or "", row["received_at"]
+def _exported_cdr(row: Row, *, with_record: bool) -> ExportedCdr:
+    listed = ExportedCdr(
+        row["state"],
+        row["session_key"],
+        row["digest"].hex(),
+        row["verdict_code"] or "",
+        row["verdict_text"] or "",
+        row["received_at"],
     )
+    return msgspec.structs.replace(listed, record=msgspec.Raw(row["body"])) if with_record else listed
 
 
 def _page(items: Sequence[SessionStatus | ExportedCdr], cursor: str | None) -> OperationResponse:

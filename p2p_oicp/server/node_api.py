@@ -196,18 +196,27 @@ class SessionExportHandler:
         return await self._export.get_status(session_id, peer, own_role, with_evidence="evidence" in query)
 
     async def sessions(self, context: RequestContext) -> OperationResponse:
-        """Tell a page of all sessions since a time."""
+        """Tell a page of all sessions since a time; with ``evidence=false`` only which they are."""
         peer, own_role, _ = await self._receive(context)
         query = context.http.query
-        since = parse_since(query.get("since", "0"))
-        return await self._export.export_sessions(peer, own_role, since, query.get("cursor", ""))
+        return await self._export.export_sessions(
+            peer,
+            own_role,
+            parse_since(query.get("since", "0")),
+            query.get("cursor", ""),
+            with_evidence=query.get("evidence") != "false",
+        )
 
     async def cdrs(self, context: RequestContext) -> OperationResponse:
-        """Tell a page of all CDRs since a time."""
+        """Tell a page of all CDRs since a time; with ``records=false`` only which they are."""
         peer, own_role, _ = await self._receive(context)
         query = context.http.query
         return await self._export.export_cdrs(
-            peer, own_role, parse_since(query.get("since", "0")), query.get("cursor", "")
+            peer,
+            own_role,
+            parse_since(query.get("since", "0")),
+            query.get("cursor", ""),
+            with_records=query.get("records") != "false",
         )
 
     async def verdict(self, context: RequestContext) -> OperationResponse:

@@ -143,7 +143,16 @@ LIST = compiled(
 SHOW = compiled(select(*_shown, cdrs.c.body).where(cdrs.c.session_key == bindparam("key_")).order_by(cdrs.c.role))
 #: The CDRs of sessions with a peer that were received, delivered or decided since, in pages: ids above ``after_``.
 RECEIVED_SINCE = compiled(
-    select(cdrs.c.id, cdrs.c.body, cdrs.c.state, cdrs.c.verdict_code, cdrs.c.verdict_text, cdrs.c.received_at)
+    select(
+        cdrs.c.id,
+        cdrs.c.session_key,
+        cdrs.c.digest,
+        cdrs.c.body,
+        cdrs.c.state,
+        cdrs.c.verdict_code,
+        cdrs.c.verdict_text,
+        cdrs.c.received_at,
+    )
     .where(
         cdrs.c.role == bindparam("role_"),
         cdrs.c.peer == bindparam("peer_"),

@@ -36,8 +36,10 @@ from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, inserting_named
 from p2p_oicp.storage.store import Store
 
-# How wrong the clocks of two nodes and a station may be.
+# How wrong the clocks of two nodes and a station may be, where a message is believed though nobody knows its session.
 _MAX_CLOCK_SKEW_SECONDS = 300.0
+#: How wrong they may be where the other side is asked, and proves what it says.
+MAX_CLOCK_ERROR_SECONDS = 3600.0
 # A session of the gap may be reported so long after it: a station without a connection keeps its records.
 _MAX_DELAY_SECONDS = 48 * 3600.0
 # A peer that names a new database in each hello must not fill the disk.
@@ -51,13 +53,13 @@ class Gap(NamedTuple):
     since: float
     until: float
 
-    def covers(self, at: float) -> bool:
+    def covers(self, at: float, clock_error: float = _MAX_CLOCK_SKEW_SECONDS) -> bool:
         """Return whether the session of a message that began at ``at`` may have been lost."""
-        return self.since - _MAX_CLOCK_SKEW_SECONDS <= at <= self.until + _MAX_DELAY_SECONDS
+        return self.since - clock_error <= at <= self.until + _MAX_DELAY_SECONDS
 
     def contains(self, at: float) -> bool:
-        """Return whether what happened at ``at`` may have been lost, by clocks that differ a little."""
-        return self.since - _MAX_CLOCK_SKEW_SECONDS <= at <= self.until + _MAX_CLOCK_SKEW_SECONDS
+        """Return whether what happened at ``at``, by another clock, may have been lost."""
+        return self.since - MAX_CLOCK_ERROR_SECONDS <= at <= self.until + MAX_CLOCK_ERROR_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ from p2p_oicp.storage.sqlite.connections import create_private, sqlite_uri
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled
 
-_PAGES_PER_STEP = 2000
 _MAX_ATTEMPTS = 5
 _SPOOL_BLOCK_BYTES = 1024 * 1024
 _INSERT_SPOOL_BLOCK = compiled(
@@ -73,7 +72,9 @@ def _copy(source: Path, target: Path, started_at: float) -> bool:
         closing(sqlite3.connect(sqlite_uri(source, "ro"), uri=True)) as source_connection,
         closing(sqlite3.connect(target, isolation_level=None)) as target_connection,
     ):
-        source_connection.backup(target_connection, pages=_PAGES_PER_STEP)
+        # In one step, which reads one state of the database and holds up no writer: where there are several, each
+        # commit of the node between two makes SQLite begin again, so that a backup under load never ends.
+        source_connection.backup(target_connection)
         target_connection.row_factory = sqlite3.Row
         target_connection.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
         target_connection.execute("BEGIN")

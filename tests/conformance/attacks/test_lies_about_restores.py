@@ -6,9 +6,10 @@ Node B is the EMP's. The rogue has node A's key; what it answers is what B's cli
 import json
 import time
 
+import msgspec
 import pytest
 
-from p2p_oicp.delivery.node_protocol import UNKNOWN, ExportedCdr, HttpNodeClient, SessionStatus
+from p2p_oicp.delivery.node_protocol import UNKNOWN, ExportedCdr, HttpNodeClient, Page, SessionStatus
 from p2p_oicp.storage.sqlite.backup import back_up
 from tests.support.messages import CDR, UNKNOWN_SESSION
 from tests.support.nodes import query, restore, start_session
@@ -64,13 +65,15 @@ def answer_with(monkeypatch, status: SessionStatus, cdrs: list[ExportedCdr]) -> 
     async def get_status(*_, **__):
         return status
 
-    async def export(*items):
-        for item in items:
-            yield item
+    async def export_sessions(*_, **__):
+        return Page([status], None)
+
+    async def export_cdrs(*_, **__):
+        return Page(cdrs, None)
 
     monkeypatch.setattr(HttpNodeClient, "get_status", get_status)
-    monkeypatch.setattr(HttpNodeClient, "export_sessions", lambda *_: export(status))
-    monkeypatch.setattr(HttpNodeClient, "export_cdrs", lambda *_: export(*cdrs))
+    monkeypatch.setattr(HttpNodeClient, "export_sessions", export_sessions)
+    monkeypatch.setattr(HttpNodeClient, "export_cdrs", export_cdrs)
 
 
 async def test_nobody_invents_a_session_because_the_emps_database_was_restored(stopped, lie, monkeypatch):
@@ -79,7 +82,7 @@ async def test_nobody_invents_a_session_because_the_emps_database_was_restored(s
         assert evidence
         status = replaced(evidence=evidence)
     invented = json.dumps(record(UNKNOWN_SESSION)).encode()
-    answer_with(monkeypatch, status, [ExportedCdr(invented, "accepted")])
+    answer_with(monkeypatch, status, [ExportedCdr("accepted", UNKNOWN_SESSION, record=msgspec.Raw(invented))])
     async with stopped.running("b"):
         await eventually(lambda: query(stopped, "b", "SELECT count(*) FROM recoveries") == [(1,)])
         answer = await stopped.b_peer.post(CDR, record(UNKNOWN_SESSION))
@@ -93,7 +96,7 @@ async def test_an_export_tells_nothing_of_a_time_that_was_not_lost(stopped, lie,
     await restore_b(stopped)
     times = {name: timestamp(-9e6) for name in ("SessionStart", "ChargingStart", "ChargingEnd", "SessionEnd")}
     invented = json.dumps(record(UNKNOWN_SESSION) | times).encode()
-    answer_with(monkeypatch, lie[1], [ExportedCdr(invented, "accepted")])
+    answer_with(monkeypatch, lie[1], [ExportedCdr("accepted", UNKNOWN_SESSION, record=msgspec.Raw(invented))])
     async with stopped.running("b"):
         await eventually(lambda: query(stopped, "b", "SELECT count(*) FROM recoveries") == [(1,)])
     assert query(stopped, "b", "SELECT count(*) FROM cdrs") == [(0,)]

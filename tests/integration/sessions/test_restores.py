@@ -248,9 +248,8 @@ async def test_a_verdict_waits_until_the_restored_node_has_fetched_its_records(s
         await eventually(lambda: query(stopped, "a", "SELECT state FROM cdrs") == [("delivered",)])
     await restore_all(stopped, backups, {"a": "old"})
 
-    async def fail(*_):
+    async def fail(*_, **__):
         raise PeerUnreachable("node b", "down")
-        yield
 
     with monkeypatch.context() as patch:
         patch.setattr(HttpNodeClient, "export_sessions", fail)
@@ -422,7 +421,7 @@ async def test_a_record_that_waits_for_a_person_is_refused_and_the_cpo_hears_of_
         raise PeerUnreachable(peer.name, "down")
 
     monkeypatch.setattr(HttpNodeClient, "get_status", unreachable)
-    monkeypatch.setattr(HttpNodeClient, "export_sessions", unreachable_export)
+    monkeypatch.setattr(HttpNodeClient, "export_sessions", unreachable)
     async with stopped.running("a"), stopped.running("b"):
         await stopped.a.post(CDR, record(session))
         await eventually(lambda: query(stopped, "b", "SELECT state, unconfirmed FROM cdrs") == [("waiting", 1)])
@@ -434,8 +433,3 @@ async def test_a_record_that_waits_for_a_person_is_refused_and_the_cpo_hears_of_
 
 
 DISPUTED = ("disputed", "nobody charged")
-
-
-async def unreachable_export(_client, peer, *_):
-    raise PeerUnreachable(peer.name, "down")
-    yield

@@ -1,6 +1,8 @@
 """Commands that open the database by themselves: a backup, a query, a change; in any folder."""
 
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -32,6 +34,31 @@ def test_a_database_is_found_in_any_folder(store, tmp_path):
         with open_readonly(file) as reader:
             assert [row["token"] for row in reader.rows(tokens.ALL_TOKENS)] == ["1234ABCD"]
     assert [path.name for path in tmp_path.iterdir()] == [store.parent.name]
+
+
+def test_a_backup_of_a_busy_node_ends(database):
+    """While it is copied in several steps, each commit between two of them makes SQLite begin again."""
+    is_done = threading.Event()
+    with open_for_change(database):
+        pass
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE ballast (bytes BLOB)")
+        connection.executemany("INSERT INTO ballast VALUES (zeroblob(1000000))", [()] * 64)
+        connection.commit()
+
+    def commit_all_the_time() -> None:
+        with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+            while not is_done.is_set():
+                connection.execute("INSERT INTO ballast VALUES (randomblob(100))")
+
+    with ThreadPoolExecutor(2) as threads:
+        writer = threads.submit(commit_all_the_time)
+        backup = threads.submit(back_up, database, database.with_name("copy.sqlite3"), NOW)
+        try:
+            assert backup.result(timeout=60) > 64_000_000
+        finally:
+            is_done.set()
+        writer.result(timeout=60)
 
 
 def damaged(file) -> None:

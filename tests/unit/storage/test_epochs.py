@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from p2p_oicp.storage import epochs, sessions
-from p2p_oicp.storage.epochs import EpochFile, Gap, PeerEpoch, StoreEpoch
+from p2p_oicp.storage.epochs import MAX_CLOCK_ERROR_SECONDS, EpochFile, Gap, PeerEpoch, StoreEpoch
 
 NOW, DAY = 1_800_000_000.0, 86_400.0
 A, B, C = 11, 12, 13
@@ -62,10 +62,15 @@ def test_a_gap_is_widened_by_wrong_clocks_and_late_records(at, covered):
 
 
 @pytest.mark.parametrize(
-    ("at", "contained"), [(-301, False), (-299, True), (50, True), (399, True), (401, False), (100_000, False)]
+    ("at", "contained"), [(-3601, False), (-3599, True), (50, True), (3699, True), (3701, False), (100_000, False)]
 )
-def test_a_session_of_our_own_was_lost_only_if_it_began_in_the_gap(at, contained):
+def test_a_session_of_our_own_was_lost_only_if_it_began_in_the_gap_by_clocks_that_differ_by_an_hour(at, contained):
     assert Gap(0.0, 100.0).contains(at) is contained
+
+
+@pytest.mark.parametrize(("at", "covered"), [(-3601, False), (-3599, True), (100 + 48 * 3600 + 1, False)])
+def test_a_session_is_asked_about_if_it_began_in_a_gap_by_a_clock_that_is_wrong_by_an_hour(at, covered):
+    assert Gap(0.0, 100.0).covers(at, MAX_CLOCK_ERROR_SECONDS) is covered
 
 
 def test_the_file_has_what_was_added_and_a_line_that_was_cut_off_costs_only_itself(tmp_path):
