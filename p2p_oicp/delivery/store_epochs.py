@@ -17,17 +17,19 @@ from typing import Any, TypeGuard
 import structlog
 
 from p2p_oicp.clock import Clock, format_timestamp
-from p2p_oicp.concurrency import offload
+from p2p_oicp.concurrency import offload, periodic
 from p2p_oicp.delivery.wakeup import Wakeup, WakeupRegistry
 from p2p_oicp.errors import StoreUnavailable
 from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import EXTENSIONS
 from p2p_oicp.storage import Store, Transaction, epochs, peer_state
-from p2p_oicp.storage.epochs import MAX_CLOCK_ERROR_SECONDS, EpochFile, Gap, PeerEpoch, StoreEpoch
+from p2p_oicp.storage.epochs import MAX_CLOCK_ERROR_SECONDS, EpochFile, Gap, PeerEpoch, PositionFile, StoreEpoch
 
 log = structlog.get_logger(__name__)
 
-_FILE_NAME = "epochs.jsonl"
+_FILE_NAME, _POSITION_FILE_NAME = "epochs.jsonl", "position"
+# What a copy of the disk has lost is noticed if it is older than this.
+_POSITION_INTERVAL_SECONDS = 10.0
 # A node that is restored once a week for years; and what one hello may make us store.
 _MAX_EARLIER_EPOCHS = 100
 _MAX_EXTENSIONS = 50
@@ -41,13 +43,18 @@ class StoreEpochs:
     Args:
         store: has what peers have said.
         file: ``epochs.jsonl``, which outlives the database.
+        position_file: ``position``, beside it.
         own: this node's epochs, that of the present database last.
         clock: the time.
     """
 
-    def __init__(self, store: Store, file: EpochFile, own: Sequence[StoreEpoch], clock: Clock) -> None:
+    def __init__(
+        self, store: Store, file: EpochFile, position_file: PositionFile, own: Sequence[StoreEpoch], clock: Clock
+    ) -> None:
         self._store = store
         self._file = file
+        self._position_file = position_file
+        self._last_event = epochs.last_event_now(store)
         self._clock = clock
         self._own = own
         self.current = own[-1]
@@ -55,6 +62,26 @@ class StoreEpochs:
         self.hello_received = Wakeup("hello received")
         self._earlier = own[:-1][-_MAX_EARLIER_EPOCHS:]
         self.gaps = tuple(epoch.gap for epoch in own if epoch.gap is not None)
+
+    async def run(self) -> None:
+        """Advance the position of the database whenever something has happened, until cancelled."""
+        await periodic("store position", _POSITION_INTERVAL_SECONDS, self._advance_if_used, at_start=False)
+
+    async def _advance_if_used(self) -> None:
+        last_event = epochs.last_event_now(self._store)
+        if last_event != self._last_event:
+            self._last_event = last_event
+            await self.advance_position()
+
+    async def advance_position(self, position: int = 0) -> None:
+        """Store the next position, behind ``position``, in the database and then in the file."""
+        now = self._clock.time()
+        reached = await self._store.write(lambda tx: epochs.advance_position(tx, now, position))
+        try:
+            # Order: after the commit. If a crash comes in between, the file is behind, which means nothing.
+            await offload(self._position_file.write, reached)
+        except StoreUnavailable as error:
+            log.warning("epochs.write_failed", reason=str(error))
 
     def lost(self, at: float) -> bool:
         """Return whether this node's databases may have lost a session that began at ``at``."""
@@ -151,13 +178,16 @@ async def open_store_epochs(store: Store, folder: Path, clock: Clock, new_id: in
         StoreUnavailable: the file of the epochs cannot be read or written.
     """
     file, now = await offload(EpochFile.read, folder / _FILE_NAME), clock.time()
-    own = await store.write(lambda tx: epochs.begin_epoch(tx, now, new_id, file.own.values()))
+    position_file = PositionFile(folder / _POSITION_FILE_NAME)
+    position = await offload(position_file.read)
+    own = await store.write(lambda tx: epochs.begin_epoch(tx, now, new_id, file.own.values(), position))
     # Order: after the commit. What a crash in between leaves out is written at the next start.
     await offload(file.add_own, own)
-    store_epochs = StoreEpochs(store, file, own, clock)
+    store_epochs = StoreEpochs(store, file, position_file, own, clock)
+    await store_epochs.advance_position(position)
     if store_epochs.current.created_at == now and store_epochs.current.gap is not None:
         since = format_timestamp(store_epochs.current.gap.since)
-        log.warning("store.restored", lost_since=since, meaning="the database is a backup, or new; peers are asked")
+        log.warning("store.restored", lost_since=since, meaning="the database is an old copy, or new; peers are asked")
     return store_epochs
 
 

@@ -20,13 +20,13 @@ import structlog
 from p2p_oicp.concurrency import periodic
 from p2p_oicp.delivery.node_protocol import ExportedCdr, NodeClient, SessionStatus
 from p2p_oicp.delivery.store_epochs import StoreEpochs
-from p2p_oicp.errors import PeerError, PeerRejected, Refusal
+from p2p_oicp.errors import PeerError, PeerRejected, Refusal, StoreError
 from p2p_oicp.oicp import ChargeDetailRecord, InvalidMessage, SessionID
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import Peer, Profile
 from p2p_oicp.peers.models import PartyID
 from p2p_oicp.roles.context import OperationRequest, Services
-from p2p_oicp.roles.lost_sessions import LostSessions
+from p2p_oicp.roles.lost_sessions import Claim, LostSessions
 from p2p_oicp.roles.settlement import CdrHandler
 from p2p_oicp.storage import Row, cdrs, sessions
 from p2p_oicp.storage.cdrs import CdrState, CdrStatus, Verdict
@@ -38,6 +38,8 @@ _CDR = OPERATION_BY_NAME["ChargeDetailRecord"]
 _INTERVAL_SECONDS = 60.0
 # One that does not answer, for half a minute, must not hold up the others.
 _MAX_PEERS_AT_A_TIME = 8
+# What is committed together; more would hold up the requests of now.
+_MAX_STORED_AT_A_TIME = 16
 _PERHAPS_DELIVERED = (
     "it was unconfirmed before this node's database was lost: nobody can tell whether our backend has it"
 )
@@ -107,8 +109,8 @@ class RecoveryJob:
             return
         try:
             counts = await self._fetch(role, peer, party, since)
-        except PeerError as error:
-            log.info("recovery.failed", peer=peer.name, reason=error.reason)
+        except (PeerError, StoreError) as error:
+            log.info("recovery.failed", peer=peer.name, reason=str(error))
             return
         if counts is not None:
             await self._services.store.write(lambda tx: self._epochs.complete_recovery(tx, role.name, peer))
@@ -176,13 +178,15 @@ class _Import:
         # Unconfirmed at the peer, which has proved that it was restored, too: nobody else knows the session.
         self._doubted: set[str] = set()
         self._awaits_hello = False
+        self._slots = asyncio.Semaphore(_MAX_STORED_AT_A_TIME)
 
     async def run(self) -> dict[str, int] | None:
         """Return how many sessions and CDRs were new; None if the peer's hello is to be awaited. Raises PeerError."""
         opened = stored = 0
         async for statuses in self._sessions():
-            # At once: what a page brings is committed together.
-            opened += sum(await asyncio.gather(*(self._open(status) for status in statuses)))
+            # One after the other: each is verified in a thread, which takes time from the requests of now.
+            claims = [await self._role.lost_sessions.read_claim(self._peer, status) for status in statuses]
+            opened += sum(await asyncio.gather(*(self._open(claim) for claim in claims)))
         if self._awaits_hello:
             return None
         # Order: the CDRs after their sessions.
@@ -233,13 +237,13 @@ class _Import:
             and sessions.get_now(self._store, self._role.name, key) is None
         )
 
-    async def _open(self, status: SessionStatus) -> bool:
+    async def _open(self, claim: Claim) -> bool:
         """Insert a session that this node does not have; return whether it was one."""
-        session_id, lost = SessionID(status.session_id), self._role.lost_sessions
-        claim = await lost.read_claim(self._peer, status)
+        session_id, lost = SessionID(claim.status.session_id), self._role.lost_sessions
         if not (lost.is_debt_unconfirmed(claim, session_id) or lost.is_believed(claim, session_id)):
             return False
-        return await lost.insert_rebuilt(session_id, claim, f"fetched from {self._peer.name} after a restore")
+        async with self._slots:
+            return await lost.insert_rebuilt(session_id, claim, f"fetched from {self._peer.name} after a restore")
 
     async def _is_stored(self, exported: ExportedCdr) -> bool:
         """Return whether a CDR is here, byte for byte; if it is, store the verdict of it, which may have been lost."""
@@ -253,6 +257,10 @@ class _Import:
 
     async def _store_cdr(self, exported: ExportedCdr) -> bool:
         """Store a CDR that this node does not have; return whether it was one."""
+        async with self._slots:
+            return await self._store_record(exported)
+
+    async def _store_record(self, exported: ExportedCdr) -> bool:
         try:
             record = ChargeDetailRecord.from_json(bytes(exported.record))
         except InvalidMessage as error:

@@ -9,6 +9,10 @@ The epochs stand in the database, so each backup has them, and in the file ``epo
 which outlives the database: without it an empty database would be that of a new node, which has lost nothing.
 Both also have the epochs that peers have told of theirs: a peer's gap is believed only if it names an earlier epoch
 that was recorded before.
+
+A copy that was made otherwise than by ``backup`` does not know that it is one. So the database has a *position* that
+goes up at each start, and every few seconds in which something has happened; the file ``position`` beside the keys has
+it, too. A database whose position is behind the file's is an older copy: it begins a new epoch like a backup.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ import orjson
 from sqlalchemy import bindparam, delete, select
 
 from p2p_oicp.errors import StoreUnavailable
-from p2p_oicp.storage.peer_state import peer_epoch, reset_cursors, set_peer_epoch
+from p2p_oicp.storage.peer_state import peer_epoch, reset_all_cursors, reset_cursors, set_peer_epoch
 from p2p_oicp.storage.schema import (
     counters,
     peer_epochs,
@@ -45,6 +49,7 @@ _MAX_DELAY_SECONDS = 48 * 3600.0
 # A peer that names a new database in each hello must not fill the disk.
 _MAX_EPOCHS_PER_PEER = 1000
 _CURRENT, _COPIED_FROM, _COPIED_AT = "store epoch", "store copied from", "store copied at"
+_POSITION, _POSITION_AT = "store position", "store position at"
 
 
 class Gap(NamedTuple):
@@ -172,10 +177,37 @@ class EpochFile:
             raise StoreUnavailable(f"{self.path}: cannot be written: {error.strerror or error}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class PositionFile:
+    """The file with the position that the database has reached."""
+
+    path: Path
+
+    def read(self) -> int:
+        """Return the position; 0 where there is none. Raises StoreUnavailable."""
+        try:
+            text = self.path.read_text() if self.path.exists() else ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise StoreUnavailable(f"{self.path}: cannot be read: {error}") from error
+        return int(text) if text.strip().isdecimal() else 0
+
+    def write(self, position: int) -> None:
+        """Replace the file, which a crash leaves as it was or as it is to be. Raises StoreUnavailable."""
+        partial = self.path.with_name(f"{self.path.name}.unfinished")
+        try:
+            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+                stream.write(f"{position}\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.replace(self.path)
+        except OSError as error:
+            raise StoreUnavailable(f"{self.path}: cannot be written: {error.strerror or error}") from error
+
+
 _INSERT_COUNTER = inserting_named(counters, "name", "value", instead="OR REPLACE")
 _GET_COUNTER = compiled(select(counters.c.value).where(counters.c.name == bindparam("name_")))
 _DELETE_COUNTER = compiled(delete(counters).where(counters.c.name == bindparam("name_")))
-_LAST_EVENT = compiled(select(session_events.c.at).order_by(session_events.c.id.desc()).limit(1))
+_LAST_EVENT = compiled(select(session_events.c.id, session_events.c.at).order_by(session_events.c.id.desc()).limit(1))
 _INSERT_OWN = inserting_named(store_epochs, "epoch_id", "created_at", "copied_from", "lost_since", instead="OR IGNORE")
 _ALL_OWN = compiled(
     select(
@@ -184,7 +216,9 @@ _ALL_OWN = compiled(
 )
 
 
-def begin_epoch(tx: Transaction, now: float, new_id: int, earlier: Iterable[StoreEpoch]) -> list[StoreEpoch]:
+def begin_epoch(
+    tx: Transaction, now: float, new_id: int, earlier: Iterable[StoreEpoch], position: int = 0
+) -> list[StoreEpoch]:
     """Return all epochs of this node, this database's last; a new or restored database begins one with ``new_id``.
 
     Args:
@@ -192,10 +226,14 @@ def begin_epoch(tx: Transaction, now: float, new_id: int, earlier: Iterable[Stor
         now: seconds since the epoch.
         new_id: the id of a new epoch.
         earlier: the epochs that the file ``epochs.jsonl`` has.
+        position: that the file ``position`` has.
     """
     stored = [StoreEpoch(*row) for row in tx.all(_ALL_OWN)]
     by_id = {epoch.epoch_id: epoch for epoch in (*earlier, *stored)}
     current_id = _get_counter(tx, _CURRENT)
+    if current_id is not None and (_get_counter(tx, _POSITION) or 0) < position:
+        _end_older_copy(tx, by_id[current_id].created_at)
+        current_id = None
     if current_id is None:
         known, current_id = sorted(by_id.values(), key=lambda epoch: epoch.created_at), new_id
         by_id[new_id] = _new_epoch(tx, now, new_id, known)
@@ -220,6 +258,28 @@ def _new_epoch(tx: Transaction, now: float, new_id: int, known: Sequence[StoreEp
     if known:  # an empty database in the place of a lost one
         return StoreEpoch(new_id, now, known[-1].epoch_id, known[0].created_at)
     return StoreEpoch(new_id, now)
+
+
+def _end_older_copy(tx: Transaction, created_at: float) -> None:
+    """Make a backup of a copy that does not know that it is one; its epoch began at ``created_at``."""
+    last_event = tx.one(_LAST_EVENT)
+    used_at = max(created_at, _get_counter(tx, _POSITION_AT) or 0, 0 if last_event is None else last_event["at"])
+    end_epoch(tx, used_at)
+    reset_all_cursors(tx)
+
+
+def advance_position(tx: Transaction, now: float, position: int) -> int:
+    """Return the next position of the database, behind its own and that of the file, stored."""
+    reached = max(_get_counter(tx, _POSITION) or 0, position) + 1
+    tx.run(_INSERT_COUNTER, name=_POSITION, value=reached)
+    tx.run(_INSERT_COUNTER, name=_POSITION_AT, value=int(now))
+    return reached
+
+
+def last_event_now(store: Store) -> int:
+    """Return the id of the last event of a session, as of the last commit: it says whether something has happened."""
+    rows = store.query_inline(_LAST_EVENT)
+    return int(rows[0]["id"]) if rows else 0
 
 
 def end_epoch(tx: Transaction, copied_at: float) -> None:

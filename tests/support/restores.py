@@ -1,7 +1,9 @@
 """Backups of both nodes, and their restores; the sessions begin now, after the backup and before the restore."""
 
+import shutil
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 from p2p_oicp.storage.sqlite.backup import back_up
 from tests.support.messages import cdr
@@ -20,7 +22,10 @@ def record(session: str, **members) -> dict:
 
 
 async def back_up_all(pair) -> dict:
-    """Back up both nodes' databases, with a first epoch that the peers have told each other."""
+    """Back up both nodes' databases, with a first epoch that the peers have told each other.
+
+    Beside each backup is a plain copy of the file, of when the node was stopped then (`copy_of`).
+    """
     async with pair.running("a"), pair.running("b"):
         await eventually(
             lambda: all(
@@ -32,9 +37,16 @@ async def back_up_all(pair) -> dict:
         for name in "ab":
             backups[name] = pair.folder / f"{name}.backup"
             back_up(pair.database(name), backups[name], time.time())
+    for name in "ab":
+        shutil.copy(pair.database(name), copy_of(backups[name]))
     return backups
+
+
+def copy_of(backup: Path) -> Path:
+    return backup.with_suffix(".copy")
 
 
 async def restore_all(pair, backups: dict, how: dict) -> None:
     for name, source in how.items():
-        restore(pair, name, backups[name] if source == "old" else None)
+        sources = {"old": backups[name], "copy": copy_of(backups[name]), "empty": None}
+        restore(pair, name, sources[source])

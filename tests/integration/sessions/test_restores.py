@@ -38,15 +38,18 @@ REMOTE_STOP = "charging/v21/providers/DE-GDF/authorize-remote/stop"
 GET_CDRS = "cdrmgmt/v22/providers/DE-GDF/get-charge-detail-records-request"
 
 
-# Which nodes are restored, and from what: "old" is the backup, "empty" no database at all.
+# Which nodes are restored, and from what: "old" is the backup, "copy" a copy by hand, "empty" no database at all.
 RESTORES = [
     pytest.param({"a": "old"}, id="the CPO from a backup"),
+    pytest.param({"a": "copy"}, id="the CPO from a copy of the file"),
     pytest.param({"a": "empty"}, id="the CPO with an empty store"),
     pytest.param({"b": "old"}, id="the EMP from a backup"),
+    pytest.param({"b": "copy"}, id="the EMP from a copy of the file"),
     pytest.param({"b": "empty"}, id="the EMP with an empty store"),
 ]
 BOTH = [
     pytest.param({"a": "old", "b": "old"}, id="both from backups"),
+    pytest.param({"a": "copy", "b": "copy"}, id="both from copies of the files"),
     pytest.param({"a": "empty", "b": "empty"}, id="both with empty stores"),
 ]
 

@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from p2p_oicp.storage import epochs, sessions
-from p2p_oicp.storage.epochs import MAX_CLOCK_ERROR_SECONDS, EpochFile, Gap, PeerEpoch, StoreEpoch
+from p2p_oicp.storage.epochs import MAX_CLOCK_ERROR_SECONDS, EpochFile, Gap, PeerEpoch, PositionFile, StoreEpoch
 
 NOW, DAY = 1_800_000_000.0, 86_400.0
 A, B, C = 11, 12, 13
@@ -51,6 +51,50 @@ async def test_a_backup_that_is_restored_twice_names_the_same_origin_each_time(s
 async def test_an_empty_database_in_the_place_of_a_lost_one_has_lost_everything(store):
     *_, empty = await begin(store, C, NOW + 3 * DAY, StoreEpoch(A, NOW), StoreEpoch(B, NOW + DAY, A, NOW + 5))
     assert (empty.copied_from, empty.gap) == (B, Gap(NOW, NOW + 3 * DAY))
+
+
+async def use(store, now: float, position: int = 0) -> int:
+    return await store.write(lambda tx: epochs.advance_position(tx, now, position))
+
+
+async def test_a_database_behind_the_position_of_the_file_is_an_older_copy_and_begins_an_epoch(store):
+    await begin(store, A, NOW)
+    position = await use(store, NOW + 5)
+    begun = await store.write(lambda tx: epochs.begin_epoch(tx, NOW + DAY, B, [], position + 1))
+    assert begun == [StoreEpoch(A, NOW), StoreEpoch(B, NOW + DAY, A, NOW + 5)]
+    assert await use(store, NOW + DAY, position + 1) == position + 2
+
+
+@pytest.mark.parametrize("ahead", [0, 1], ids=["as the file says", "ahead of it, because of a crash"])
+async def test_a_database_that_is_not_behind_the_file_goes_on_with_its_epoch(store, ahead):
+    await begin(store, A, NOW)
+    position = await use(store, NOW + 5)
+    assert await store.write(lambda tx: epochs.begin_epoch(tx, NOW + DAY, B, [], position - ahead)) == [
+        StoreEpoch(A, NOW)
+    ]
+
+
+async def test_an_older_copy_has_what_happened_until_its_last_event(store):
+    await begin(store, A, NOW)
+    await use(store, NOW + 5)
+    await store.write(lambda tx: sessions.add_event(tx, "cpo", "f98efba4", NOW + 7, "authorized"))
+    assert (await store.write(lambda tx: epochs.begin_epoch(tx, NOW + DAY, B, [], 99)))[-1].lost_since == NOW + 7
+
+
+async def test_a_copy_of_before_there_were_positions_has_lost_all_of_its_epoch(store):
+    await begin(store, A, NOW)
+    assert (await store.write(lambda tx: epochs.begin_epoch(tx, NOW + DAY, B, [], 1)))[-1].lost_since == NOW
+
+
+def test_the_position_is_replaced_and_what_cannot_be_read_is_none(tmp_path):
+    file = PositionFile(tmp_path / "position")
+    assert file.read() == 0
+    for position in (5, 17):
+        file.write(position)
+        assert file.read() == position
+    assert file.path.stat().st_mode & 0o777 == 0o600
+    file.path.write_text("?")
+    assert file.read() == 0
 
 
 @pytest.mark.parametrize(
