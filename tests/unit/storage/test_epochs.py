@@ -113,7 +113,7 @@ def test_a_session_of_our_own_was_lost_only_if_it_began_in_the_gap_by_clocks_tha
 
 
 @pytest.mark.parametrize(("at", "covered"), [(-3601, False), (-3599, True), (100 + 48 * 3600 + 1, False)])
-def test_a_session_is_asked_about_if_it_began_in_a_gap_by_a_clock_that_is_wrong_by_an_hour(at, covered):
+def test_a_session_may_have_been_lost_if_it_began_in_a_gap_by_a_clock_that_is_wrong_by_an_hour(at, covered):
     assert Gap(0.0, 100.0).covers(at, MAX_CLOCK_ERROR_SECONDS) is covered
 
 
