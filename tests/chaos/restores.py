@@ -59,6 +59,20 @@ async def restore_backups(testbed: Testbed, *names: str) -> None:
     await _restore(testbed, backups)
 
 
+async def restore_copies(testbed: Testbed, *names: str) -> None:
+    """Copy the database files of nodes that are stopped for it, and put them back when the nodes are killed later."""
+    copies = {}
+    for name in names:
+        await asyncio.sleep(testbed.rng.uniform(0.0, 0.8))
+        node = testbed.cluster[name]
+        await node.stop()
+        copies[name] = node.directory / f"copy-{time.time_ns()}.sqlite3"
+        shutil.copy(database(node), copies[name])
+        await node.start()
+    await asyncio.sleep(testbed.rng.uniform(0.2, 1.5))
+    await _restore(testbed, copies)
+
+
 async def restore_empty(testbed: Testbed, *names: str) -> None:
     """Kill nodes at random moments, and start them with empty databases; what is in ``keys/`` stays."""
     await asyncio.sleep(testbed.rng.uniform(0.5, 2.0))
@@ -170,6 +184,8 @@ RESTORE_ACTIONS: dict[str, RestoreAction] = {
     "old-backup-cpo": _restoring(restore_backups, "node a"),
     "old-backup-emp": _restoring(restore_backups, "node b"),
     "old-backup-both": _restoring(restore_backups, "node a", "node b"),
+    "copied-cpo": _restoring(restore_copies, "node a"),
+    "copied-emp": _restoring(restore_copies, "node b"),
     "empty-cpo": _restoring(restore_empty, "node a"),
     "empty-emp": _restoring(restore_empty, "node b"),
     "empty-both": _restoring(restore_empty, "node a", "node b"),

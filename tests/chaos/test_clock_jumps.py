@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.chaos import ledger
-from tests.chaos.testbed import start_testbed
+from tests.chaos.testbed import set_clock, start_testbed
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -25,10 +25,6 @@ async def shared(request, tmp_path_factory):
     async with start_testbed(tmp_path_factory.mktemp("testbed"), secure=request.param, command=command) as testbed:
         await testbed.push()
         yield testbed
-
-
-def set_clock(node, seconds: int) -> None:
-    (node.directory / "clock").write_text(str(seconds))
 
 
 async def wait_for_failed_attempt(testbed, because: str) -> None:

@@ -122,6 +122,11 @@ def _kilobytes(node: NodeProcess, what: str) -> int:
     return next(int(proxy.split()[1]) for proxy in proxies if proxy.startswith(what))
 
 
+def set_clock(node: NodeProcess, seconds: float) -> None:
+    """Let the clock of a node be wrong by some seconds, now and later; for nodes that run `shifted_clock`."""
+    (node.directory / "clock").write_text(str(seconds))
+
+
 #: How the nodes authenticate, by name: what node A requires of node B, and the other way round.
 SECURE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "none": ((), ()),
