@@ -213,8 +213,14 @@ class EvseID(CompanyIdentifier):
     @property
     def operator(self) -> OperatorID | None:
         """The operator of the EVSE; None if malformed (RULES I12)."""
-        company = self._company()
-        return _cached_operator_id(company[1]) if company else None
+        return _operator_of_evse(self.text)
+
+
+# Drivers charge at the same few thousand EVSEs again and again.
+@lru_cache(maxsize=4096)
+def _operator_of_evse(text: str) -> OperatorID | None:
+    company = EvseID(text)._company()  # noqa: SLF001 - of this module
+    return _cached_operator_id(company[1]) if company else None
 
 
 # A push has thousands of EVSEs of few operators; a cached operator keeps its computed key.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from operator import attrgetter
 from types import MappingProxyType
 from urllib.parse import quote, unquote
@@ -391,10 +391,13 @@ def sender_party(operation: Operation, message: Message) -> OperatorID | Provide
     return party_at(operation.sender_path, message) or party_at(operation.id_path, message)
 
 
+_getter = cache(attrgetter)
+
+
 def party_at(path: str, message: Message) -> OperatorID | ProviderID | None:
     """Return the party at an attribute path of an operation; None if the message has none there."""
     try:
-        party = attrgetter(path)(message) if path else None
+        party = _getter(path)(message) if path else None
     except AttributeError:  # an optional member of the path is absent
         return None
     return party if isinstance(party, (OperatorID, ProviderID)) else None

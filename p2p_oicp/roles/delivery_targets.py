@@ -111,10 +111,11 @@ class BackendDeliveryTarget:
         return Verdict(CdrState.ACCEPTED) if message.operation == _CDR else None
 
     def on_delivered(self, tx: Transaction, message: OutboxMessage, verdict: Verdict | None, now: float) -> None:
-        """Add the delivery to the session's events; store the verdict, and enqueue it if nobody waits for it."""
+        """Add the delivery, or the verdict, to the session's events; enqueue a verdict that nobody waits for."""
         key = message.session_key
-        sessions.add_event(tx, message.role, key, now, f"{message.operation} delivered")
-        if verdict is not None:
+        if verdict is None:
+            sessions.add_event(tx, message.role, key, now, f"{message.operation} delivered")
+        else:
             provider, is_awaited = self._services.local_peer.providers[0], self._verdicts.take(key)
             peer = store_backend_verdict(tx, message, verdict, now, provider=provider, is_awaited=is_awaited)
             if peer is not None:

@@ -20,7 +20,6 @@ from p2p_oicp.storage import Transaction, sessions
 from p2p_oicp.storage.datasets import queries
 from p2p_oicp.storage.datasets.models import ALL_PROVIDERS, OWN, DatasetKind
 from p2p_oicp.storage.sessions import Session
-from p2p_oicp.storage.statements import list_parameter
 
 log = structlog.get_logger(__name__)
 
@@ -82,19 +81,21 @@ def _instant(seconds: float) -> datetime:
 
 
 def _evse_data_record(tx: Transaction, source: str, record: ChargeDetailRecord) -> EvseDataRecord | None:
-    keys = list_parameter([record.evse_id.key])
-    rows = tx.all(
-        queries.RECORDS_BY_KEY, dataset_=DatasetKind.EVSE_DATA, keys=keys, source_=source, excluded_sources=None
-    )
-    return EvseDataRecord.from_json(rows[0]["raw"]) if rows else None
+    key = record.evse_id.key
+    row = tx.one(queries.RECORD_OF_SOURCE, dataset_=DatasetKind.EVSE_DATA, key_=key, source_=source)
+    return EvseDataRecord.from_json(row["raw"]) if row else None
 
 
 def _product_ids(tx: Transaction, source: str, record: ChargeDetailRecord, session: Session) -> list[str] | None:
     """Return the ProductIDs that are offered to the session's EMP; None if no pricing products were pushed."""
     if record.partner_product_id is None:
         return None
-    groups = [f"{session.operator_key}|{audience}" for audience in (ALL_PROVIDERS, session.provider_key)]
+    group, other_group = (f"{session.operator_key}|{audience}" for audience in (ALL_PROVIDERS, session.provider_key))
     rows = tx.all(
-        queries.KEYS_BY_GROUP, dataset_=DatasetKind.PRICING_PRODUCT, source_=source, groups=list_parameter(groups)
+        queries.KEYS_BY_GROUP,
+        dataset_=DatasetKind.PRICING_PRODUCT,
+        source_=source,
+        group_=group,
+        other_group_=other_group,
     )
     return [row["key"].removeprefix(f"{row['group_key']}|") for row in rows] or None

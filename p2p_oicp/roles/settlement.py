@@ -155,19 +155,18 @@ class CdrHandler:
 
     async def charge_detail_record(self, request: OperationRequest[ChargeDetailRecord]) -> OperationResponse:
         """Store the CDR of a session; a duplicate is only acknowledged (H4), a different CDR is refused with 400."""
-        session, doubts = await self._store_or_refuse(request)
+        session, _, doubts = await self._store_or_refuse(request)
         info = "; ".join(filter(None, (UNCONFIRMED_INFO if session.unconfirmed else None, doubts))) or None
         return acknowledgement_response(info=info, ids=SessionIds.from_session(session))
 
-    async def _store_or_refuse(self, request: OperationRequest[ChargeDetailRecord]) -> tuple[Session, str]:
-        """Return the session, and what speaks against the CDR."""
-        session, insert_result, doubts = await self.store_cdr(request)
-        if insert_result is InsertResult.CONFLICT:
+    async def _store_or_refuse(self, request: OperationRequest[ChargeDetailRecord]) -> StoredCdr:
+        stored = await self.store_cdr(request)
+        if stored.result is InsertResult.CONFLICT:
             raise Refusal(
                 StatusCodeValue.SESSION_INVALID,
-                f"session {session.session_id} has a different charge detail record already",
+                f"session {stored.session.session_id} has a different charge detail record already",
             )
-        return session, doubts
+        return stored
 
     async def store_cdr(self, request: OperationRequest[ChargeDetailRecord]) -> StoredCdr:
         """Store a CDR and enqueue it for the next hop; raise Refusal 400 or 022."""
@@ -350,18 +349,21 @@ class EmpCdrHandler(CdrHandler):
         key = request.message.session_id.key
         # Order: registered before the CDR is stored, for the backend may have answered when that returns.
         with self._pending_verdicts.expect(key) as waiting:
-            session, doubts = await self._store_or_refuse(request)
-            status = cdrs.get_status_now(self._services.store, self.role, key)
-            if status is not None and status.verdict.state is CdrState.WAITING:
+            session, insert_result, doubts = await self._store_or_refuse(request)
+            if insert_result is InsertResult.NEW or self._is_waiting(key):
                 # An unconfirmed one may wait for a person.
                 if session.unconfirmed:
                     await self._pending_verdicts.end(waiting)
                 else:
                     await self._pending_verdicts.wait(waiting, self._destination(session))
-                status = cdrs.get_status_now(self._services.store, self.role, key)
+            status = cdrs.get_status_now(self._services.store, self.role, key)
         if status is None:
             raise StoreError(f"the charge detail record of session {session.session_id} is stored, and not found")
         return verdict_response(status, session, doubts)
+
+    def _is_waiting(self, session_key: str) -> bool:
+        status = cdrs.get_status_now(self._services.store, self.role, session_key)
+        return status is not None and status.verdict.state is CdrState.WAITING
 
     async def _open_missing_session(self, request: SessionMessage) -> Outcome:
         """Open an offline session, or one that a restore has lost (DESIGN section 5)."""

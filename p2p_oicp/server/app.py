@@ -63,7 +63,8 @@ class RequestRouter:
 
     def __call__(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         # Not a coroutine: aiohttp awaits what is returned, and one frame less is some tenths of a microsecond.
-        if origin_form(request.raw_path).startswith(OICP_PREFIX):
+        target = request.raw_path
+        if target.startswith(OICP_PREFIX) or origin_form(target).startswith(OICP_PREFIX):
             return self._serve_oicp(request)
         return self._serve_by_route(request)
 

@@ -109,6 +109,7 @@ class RequestPipeline:
         self.is_public = public is not None
         self._trusted_proxies = public.trusted_proxies if public else ()
         self._authority, self._prefix = _split_public_url(public.url) if public else ("", "")
+        self.oicp_prefix_length = len(self._prefix + OICP_PREFIX)
 
     def __repr__(self) -> str:
         return f"<RequestPipeline {self.dispatcher!r} {self.admission!r}>"
@@ -298,7 +299,7 @@ class OicpRequestContext(RequestContext):
             raise HttpError(405, StatusCodeValue.SERVICE_NOT_AVAILABLE, info, {"Allow": "POST"})
         dispatcher = self._pipeline.dispatcher
         started = dispatcher.clock.monotonic()
-        path = origin_form(self.http.raw_path).partition("?")[0][len(OICP_PREFIX) :]
+        path = self.head.path[self._pipeline.oicp_prefix_length :]
         route = dispatcher.find_route(path)
         # Several operations may share a path, told apart by the body: until it is read, the first stands for all.
         self._operation = route.candidates[0]

@@ -16,18 +16,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from types import MappingProxyType
 
-from sqlalchemy import and_, bindparam, exists, func, or_, select, text, update
+import msgspec
+from msgspec.structs import asdict
+from sqlalchemy import BindParameter, and_, bindparam, exists, func, or_, select, text, update
 
 from p2p_oicp.oicp import ChargeDetailRecord, InvalidMessage
 from p2p_oicp.storage import sessions
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import cdr_reconciliations, cdrs, conflicting_cdrs, outbox
 from p2p_oicp.storage.sqlite.writer import Transaction
-from p2p_oicp.storage.statements import compiled, inserting_named, list_parameter, listed
+from p2p_oicp.storage.statements import Statement, compiled, inserting_named, list_parameter, listed
 from p2p_oicp.storage.store import Row, Store
 
 
@@ -71,11 +73,6 @@ _GET_STATUS = compiled(
         cdrs.c.verdict_text,
         cdrs.c.verdict_at,
     ).where(*_by_key)
-)
-_SET_STATE = compiled(
-    update(cdrs)
-    .where(*_by_key)
-    .values({**{name: bindparam(name) for name in _VERDICT_COLUMNS}, "forwarded_at": bindparam("forwarded_at")})
 )
 _SET_MARK = compiled(update(cdrs).where(*_by_key).values(unconfirmed=bindparam("unconfirmed"), peer=bindparam("peer")))
 _INSERT_CONFLICTING = inserting_named(
@@ -199,6 +196,17 @@ _NEXT_STATES: Mapping[CdrState, frozenset[CdrState]] = MappingProxyType(
 )
 
 
+def _set_state_statement(target: CdrState) -> Statement:
+    """Return the update to a state, of a CDR whose state may become that one."""
+    earlier_states = sorted(state for state, targets in _NEXT_STATES.items() if target in targets)
+    columns: dict[str, BindParameter[object]] = {name: bindparam(name) for name in (*_VERDICT_COLUMNS, "forwarded_at")}
+    may_follow = or_(*(cdrs.c.state == text(f"'{state}'") for state in earlier_states))
+    return compiled(update(cdrs).where(*_by_key, may_follow).values(columns))
+
+
+_SET_STATE: Mapping[CdrState, Statement] = MappingProxyType({state: _set_state_statement(state) for state in CdrState})
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Where a delivery, or what the EMP's backend said, leads a CDR.
@@ -226,8 +234,7 @@ class CdrStatus:
     peer: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CdrRow:
+class CdrRow(msgspec.Struct, frozen=True, kw_only=True):
     """A CDR to insert; keys are canonical ids, ``session_end`` is in seconds since the epoch, ``body`` as received."""
 
     role: str
@@ -342,12 +349,9 @@ def _to_status(row: Row) -> CdrStatus:
 
 def set_state(tx: Transaction, role: str, session_key: str, now: float, verdict: Verdict) -> bool:
     """Change the state of a CDR; return False, and change nothing, where the states above have no such step."""
-    status = get_status(tx, role, session_key)
-    if status is None or verdict.state not in _NEXT_STATES[status.verdict.state]:
-        return False
     has_arrived = verdict.state not in {CdrState.WAITING, CdrState.DEAD}
-    tx.run(
-        _SET_STATE,
+    changed = tx.run(
+        _SET_STATE[verdict.state],
         role_=role,
         key_=session_key,
         state=verdict.state,
@@ -356,7 +360,7 @@ def set_state(tx: Transaction, role: str, session_key: str, now: float, verdict:
         verdict_at=now,
         forwarded_at=now if has_arrived else None,
     )
-    return True
+    return changed == 1
 
 
 def apply_verdict(tx: Transaction, role: str, session_key: str, verdict: Verdict, now: float) -> bool:

@@ -97,7 +97,7 @@ def next_state_after_notification(current: str, notification_type: str) -> Sessi
     return SessionState(current) if target is None else next_state(current, target)
 
 
-class Session(msgspec.Struct, frozen=True):
+class Session(msgspec.Struct, frozen=True, gc=False):
     """One charging process as this node knows it; ``*_key`` are canonical ids, ``*_id`` ids as received.
 
     Both are empty where unknown.

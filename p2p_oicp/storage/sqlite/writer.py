@@ -110,6 +110,8 @@ class GroupCommitWriter:
     ) -> None:
         self._connection = connection
         self._transaction = Transaction(connection)
+        # A cursor of their own: `Connection.execute` makes one for each statement.
+        self._savepoints = connection.cursor()
         # With NORMAL, SQLite's 1, a commit only copies some pages to the system: a thread for that costs more.
         self._fsyncs_on_commit = connection.execute("PRAGMA synchronous").fetchone()[0] != _SYNCHRONOUS_NORMAL
         self._checkpointer = checkpointer
@@ -215,7 +217,7 @@ class GroupCommitWriter:
 
     def _run(self, queued: _QueuedJob) -> None:
         # Behind a savepoint: a job that raises takes back its own changes only, and the others of its group commit.
-        execute = self._connection.execute
+        execute = self._savepoints.execute
         execute("SAVEPOINT job")
         try:
             queued.outcome = queued.job(self._transaction)
