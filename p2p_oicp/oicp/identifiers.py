@@ -224,9 +224,7 @@ def _operator_of_evse(text: str) -> OperatorID | None:
 
 
 # A push has thousands of EVSEs of few operators; a cached operator keeps its computed key.
-@lru_cache(maxsize=1024)
-def _cached_operator_id(text: str) -> OperatorID:
-    return OperatorID(text)
+_cached_operator_id = lru_cache(maxsize=1024)(OperatorID)
 
 
 class ChargingPoolID(CompanyIdentifier):

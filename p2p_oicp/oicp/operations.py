@@ -145,12 +145,8 @@ class Route:
             members = split_members(body)
         except InvalidMessage:  # parsing the body will report what is wrong with it
             return self.candidates[0]
-        filter_name = "EvseID" if "EvseID" in members else "OperatorID"
-        matches = (
-            candidate
-            for candidate in self.candidates
-            if filter_name in members and _requires_member(candidate, filter_name)
-        )
+        name = "EvseID" if "EvseID" in members else "OperatorID"
+        matches = (each for each in self.candidates if name in members and _requires_member(each, name))
         return next(matches, self.candidates[0])
 
 
@@ -375,6 +371,7 @@ def _index_by_path() -> dict[str, tuple[Operation, ...]]:
 
 
 _BY_PATH: Mapping[str, tuple[Operation, ...]] = MappingProxyType(_index_by_path())
+_getter = cache(attrgetter)
 
 
 # Partners send few different paths, and a cached one costs a fifth. Bounded: unauthenticated clients send any path.
@@ -389,9 +386,6 @@ def find(path: str) -> Route | None:
 def sender_party(operation: Operation, message: Message) -> OperatorID | ProviderID | None:
     """Return the sending party in the body of a message: the one it names, else the one of its id; None without."""
     return party_at(operation.sender_path, message) or party_at(operation.id_path, message)
-
-
-_getter = cache(attrgetter)
 
 
 def party_at(path: str, message: Message) -> OperatorID | ProviderID | None:

@@ -136,9 +136,8 @@ class RequestPipeline:
     def head_of(self, request: web.BaseRequest) -> InboundRequest:
         """Return the head of a request as its signature covers it."""
         raw_path, _, query = origin_form(request.raw_path).partition("?")
-        remote = request.remote
-        if self._trusted_proxies:
-            remote = client_address(remote, request.headers, self._trusted_proxies)
+        remote, proxies = request.remote, self._trusted_proxies
+        remote = client_address(remote, request.headers, proxies) if proxies else remote
         return InboundRequest(
             method=request.method,
             authority=self._authority or request.headers.get("Host", ""),
