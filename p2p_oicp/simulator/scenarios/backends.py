@@ -12,8 +12,9 @@ import orjson
 from aiohttp import web
 
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.oicp import StatusCodeValue
-from p2p_oicp.oicp.operations import find
+from p2p_oicp.oicp import InvalidMessage, StatusCodeValue
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Operation, find
+from p2p_oicp.oicp.validation import read
 from p2p_oicp.simulator.node_files import LOOPBACK
 
 Json = dict[str, Any]
@@ -24,10 +25,12 @@ _PREFIX = "/api/oicp/"
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
-    """One request that an endpoint sent to a backend."""
+    """One request that an endpoint sent to a backend; ``fault`` is why it is no message of OICP, None if it is one."""
 
     operation: str
+    path: str
     message: Json
+    fault: str | None = None
 
 
 @dataclass
@@ -45,7 +48,7 @@ class ScriptedBackend:
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_post(_PREFIX + "{path:.*}", self._handle_request)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, LOOPBACK, self.port).start()
@@ -70,16 +73,53 @@ class ScriptedBackend:
             and all(str(request.message.get(name)).lower() == str(value).lower() for name, value in members.items())
         ]
 
+    def faults(self) -> list[str]:
+        """Return what of the received requests is no message of OICP."""
+        return [
+            f"{request.operation}, POST {request.path} at {self.name}: expected a message of OICP 2.3; came one with "
+            f"{request.fault}"
+            for request in self.received
+            if request.fault
+        ]
+
+    def describe(self, operation: str, **members: object) -> str:
+        """Return an operation and its path at this backend, for people."""
+        condition = "".join(f" with {name} {value}" for name, value in members.items())
+        return f"{operation}, POST {_PREFIX}{OPERATION_BY_NAME[operation].path} at {self.name}{condition}"
+
+    def missing(self, operation: str, **members: object) -> str:
+        """Return that such a request was expected, and what came in its place."""
+        others = len(self.received_messages(operation))
+        actual = f"{others} request(s) with other members" if others else "none"
+        return f"{self.describe(operation, **members)}: expected a request; came {actual}"
+
     async def _handle_request(self, request: web.Request) -> web.Response:
         body = await request.read()
         route = find(request.path.removeprefix(_PREFIX))
         if route is None:
             return web.json_response(acknowledgement_json(StatusCodeValue.SERVICE_NOT_AVAILABLE), status=404)
-        operation, message = route.choose(body), orjson.loads(body)
-        self.received.append(ReceivedRequest(operation.name, message))
+        operation = route.choose(body)
+        message, fault = _read_request(operation, body)
+        self.received.append(ReceivedRequest(operation.name, request.path, message, fault))
         handler = self.handlers.get(operation.name)
+        if fault is not None:
+            return web.json_response(acknowledgement_json(StatusCodeValue.DATA_ERROR))
         response = await handler(message) if handler else acknowledgement_json(StatusCodeValue.SERVICE_NOT_AVAILABLE)
         return web.json_response(response)
+
+
+def _read_request(operation: Operation, body: bytes) -> tuple[Json, str | None]:
+    """Return the members of a request, and why it is no message of OICP, if so."""
+    fault: str | None = None
+    try:
+        read(operation.request, body)
+    except InvalidMessage as error:
+        fault = "; ".join(str(finding) for finding in error.findings)
+    try:
+        members = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        members = None
+    return members if isinstance(members, dict) else {}, fault
 
 
 def acknowledgement_json(code: StatusCodeValue = StatusCodeValue.SUCCESS, **members: object) -> Json:
@@ -95,19 +135,33 @@ def authorization_json(code: StatusCodeValue = StatusCodeValue.SUCCESS, **member
     return {"AuthorizationStatus": verdict, "StatusCode": status, **members}
 
 
-def scripted_csms(port: int) -> ScriptedBackend:
-    """Return a CSMS that accepts every remote start, stop and reservation."""
+class ScriptedCsms(ScriptedBackend):
+    """A CSMS that accepts every remote start, stop and reservation, late if it is to."""
 
-    async def accept(message: Json) -> Json:
+    def __init__(self, port: int) -> None:
+        operations = (
+            "AuthorizeRemoteStart",
+            "AuthorizeRemoteStop",
+            "AuthorizeRemoteReservationStart",
+            "AuthorizeRemoteReservationStop",
+        )
+        super().__init__("the CSMS", port, dict.fromkeys(operations, self._accept))
+        self._answer_delay = 0.0
+        self._answered = asyncio.Event()
+
+    def delay_answers(self, seconds: float) -> None:
+        """Answer only after some seconds; 0: at once."""
+        self._answer_delay = seconds
+        self._answered.clear()
+
+    def has_answered(self) -> bool:
+        """Whether a request was answered since `delay_answers`."""
+        return self._answered.is_set()
+
+    async def _accept(self, message: Json) -> Json:
+        await asyncio.sleep(self._answer_delay)
+        self._answered.set()
         return acknowledgement_json(SessionID=message.get("SessionID"), CPOPartnerSessionID="scenario-csms")
-
-    operations = (
-        "AuthorizeRemoteStart",
-        "AuthorizeRemoteStop",
-        "AuthorizeRemoteReservationStart",
-        "AuthorizeRemoteReservationStop",
-    )
-    return ScriptedBackend("the CSMS", port, dict.fromkeys(operations, accept))
 
 
 class ScriptedContracts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from p2p_oicp.simulator.scenarios.backends import Json
@@ -34,18 +35,21 @@ def evse_record(context: ScenarioContext, number: int, city: str = "Jena") -> Js
     }  # fmt: skip
 
 
+def _operator(context: ScenarioContext) -> Json:
+    # The name that it has already: a push would change it, also if everything else is deleted again.
+    return {"OperatorID": context.operator, "OperatorName": context.operator_name or "Scenarios"}
+
+
 def push_evse_data(context: ScenarioContext, action: str, *records: Json) -> Json:
     """Return an eRoamingPushEvseData."""
-    operator = str(context.endpoints.operator)
-    data = {"OperatorID": operator, "OperatorName": "Scenarios", "EvseDataRecord": list(records)}
+    data = {**_operator(context), "EvseDataRecord": list(records)}
     return {"ActionType": action, "OperatorEvseData": data}
 
 
-def push_evse_status(context: ScenarioContext, action: str, **statuses: str) -> Json:
-    """Return an eRoamingPushEvseStatus; ``evse1="Available"`` is the first EVSE's."""
-    records = [{"EvseID": context.evse(int(name[4:])), "EvseStatus": status} for name, status in statuses.items()]
-    operator = str(context.endpoints.operator)
-    data = {"OperatorID": operator, "OperatorName": "Scenarios", "EvseStatusRecord": records}
+def push_evse_status(context: ScenarioContext, action: str, statuses: Mapping[int, str]) -> Json:
+    """Return an eRoamingPushEvseStatus; the keys are the numbers of EVSEs."""
+    records = [{"EvseID": context.evse(number), "EvseStatus": status} for number, status in statuses.items()]
+    data = {**_operator(context), "EvseStatusRecord": records}
     return {"ActionType": action, "OperatorEvseStatus": data}
 
 
@@ -57,7 +61,7 @@ def rfid_identification(uid: str) -> Json:
 def authorize_start(context: ScenarioContext, identification: Json, suffix: str) -> Json:
     """Return an eRoamingAuthorizeStart; ``suffix`` tells it from others of this sequence."""
     return {
-        "OperatorID": str(context.endpoints.operator),
+        "OperatorID": context.operator,
         "EvseID": context.evse(1),
         "Identification": identification,
         "CPOPartnerSessionID": f"{context.tag}-{suffix}",
@@ -68,7 +72,7 @@ def authorize_stop(context: ScenarioContext, session_id: str, identification: Js
     """Return an eRoamingAuthorizeStop."""
     return {
         "SessionID": session_id,
-        "OperatorID": str(context.endpoints.operator),
+        "OperatorID": context.operator,
         "EvseID": context.evse(1),
         "Identification": identification,
     }
@@ -77,21 +81,26 @@ def authorize_stop(context: ScenarioContext, session_id: str, identification: Js
 def remote_start(context: ScenarioContext, number: int, suffix: str) -> Json:
     """Return an eRoamingAuthorizeRemoteStart."""
     return {
-        "ProviderID": str(context.endpoints.provider),
+        "ProviderID": context.provider,
         "EvseID": context.evse(number),
         "Identification": remote_identification(context),
         "EMPPartnerSessionID": f"{context.tag}-{suffix}",
     }
 
 
+def reservation(context: ScenarioContext, number: int, suffix: str) -> Json:
+    """Return an eRoamingAuthorizeRemoteReservationStart, of a quarter of an hour."""
+    return remote_start(context, number, suffix) | {"Duration": 15}
+
+
 def remote_identification(context: ScenarioContext) -> Json:
     """Return the identification by a driver's app."""
-    return {"RemoteIdentification": {"EvcoID": f"{context.endpoints.provider}-C12345678-X"}}
+    return {"RemoteIdentification": {"EvcoID": f"{context.provider}-C12345678-X"}}
 
 
 def remote_stop(context: ScenarioContext, session_id: str) -> Json:
     """Return an eRoamingAuthorizeRemoteStop."""
-    return {"SessionID": session_id, "ProviderID": str(context.endpoints.provider), "EvseID": context.evse(1)}
+    return {"SessionID": session_id, "ProviderID": context.provider, "EvseID": context.evse(1)}
 
 
 def _session_times() -> tuple[datetime, datetime]:
@@ -115,7 +124,7 @@ def notification(context: ScenarioContext, notification_type: str, session_id: s
     return {
         "Type": notification_type,
         "SessionID": session_id,
-        "OperatorID": str(context.endpoints.operator),
+        "OperatorID": context.operator,
         "EvseID": context.evse(1),
         "Identification": identification,
         **members_by_type[notification_type],
@@ -140,3 +149,47 @@ def charge_detail_record(
         "MeterValueEnd": 100 + energy,
         "ConsumedEnergy": energy,
     }
+
+
+def cdr_in_the_future(context: ScenarioContext, session_id: str, identification: Json) -> Json:
+    """Return an eRoamingChargeDetailRecord of a session that will only end in two hours."""
+    end = (now() + timedelta(hours=2)).isoformat()
+    return charge_detail_record(context, session_id, identification) | {"ChargingEnd": end, "SessionEnd": end}
+
+
+def get_charge_detail_records(context: ScenarioContext, session_ids: Sequence[str]) -> Json:
+    """Return an eRoamingGetChargeDetailRecords, for these sessions of the last two hours."""
+    begin, end = now() - timedelta(hours=1), now() + timedelta(hours=1)
+    span = {"From": begin.isoformat(), "To": end.isoformat()}
+    return {"ProviderID": context.provider, **span, "SessionID": list(session_ids)}
+
+
+def push_products(context: ScenarioContext, action: str, provider: str, product: str, defaults: Json) -> Json:
+    """Return an eRoamingPushPricingProductData of one product; ``defaults`` are the group's default prices."""
+    record = {
+        "ProductID": product, "ReferenceUnit": "KILOWATT_HOUR", "ProductPriceCurrency": "EUR",
+        "PricePerReferenceUnit": 0.49, "MaximumProductChargingPower": 22, "IsValid24hours": True,
+        "ProductAvailabilityTimes": [],
+    }  # fmt: skip
+    data = {
+        **_operator(context),
+        "ProviderID": provider,
+        "PricingDefaultPrice": 0.79,
+        "PricingDefaultPriceCurrency": "EUR",
+        "PricingDefaultReferenceUnit": "KILOWATT_HOUR",
+        **defaults,
+        "PricingProductDataRecords": [record],
+    }
+    return {"ActionType": action, "PricingProductData": data}
+
+
+def push_evse_pricing(action: str, *prices: Json) -> Json:
+    """Return an eRoamingPushEVSEPricing."""
+    return {"ActionType": action, "EVSEPricing": list(prices)}
+
+
+def push_authentication_data(context: ScenarioContext, action: str, identification: Json) -> Json:
+    """Return an eRoamingPushAuthenticationData of one identification."""
+    records = [{"Identification": identification}]
+    data = {"ProviderID": context.provider, "AuthenticationDataRecord": records}
+    return {"ActionType": action, "ProviderAuthenticationData": data}
