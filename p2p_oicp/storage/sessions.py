@@ -193,7 +193,7 @@ UNCERTAIN = compiled(
         sessions.c.role == bindparam("role_"),
     )
 )
-#: What was under way when the node stopped, started by an EMP: a CPO's node stores what it authorizes when it is decided.
+#: What was under way when the node stopped, started by an EMP; an authorized session is stored when it is decided.
 INTERRUPTED = compiled(
     select(sessions.c.role, sessions.c.session_key).where(
         sessions.c.state == SessionState.REQUESTED.value,
