@@ -61,15 +61,13 @@ class SessionExport:
     async def export_sessions(
         self, peer: Peer, our_role: str, since: float, cursor: str, *, with_evidence: bool
     ) -> OperationResponse:
-        """Return a page of the sessions with ``peer`` that were opened since; raise Refusal 022 for a bad cursor."""
-        created_at, key = _parse_session_cursor(cursor)
+        """Return a page of the sessions with ``peer`` that were opened since; ``cursor`` is the key of the last one."""
         rows = await self._services.store.query_bulk(
             sessions.OPENED_SINCE,
             role_=our_role,
             peer_=peer.id,
             since_=since,
-            created_at_=created_at,
-            key_=key,
+            key_=cursor,
             limit=_SESSIONS_PER_PAGE,
         )
         found = sessions.from_rows(rows)
@@ -78,7 +76,7 @@ class SessionExport:
             items = [await self._status(session, peer, with_evidence=True) for session in opened]
         else:
             items = [self._listed(session) for session in opened]
-        last = f"{found[-1].created_at!r} {found[-1].session_key}" if len(found) == _SESSIONS_PER_PAGE else None
+        last = found[-1].session_key if len(found) == _SESSIONS_PER_PAGE else None
         return _page(items, last)
 
     async def export_cdrs(
@@ -192,13 +190,6 @@ def parse_since(text: str) -> float:
     if not math.isfinite(since):
         raise _bad_request(f"since={text[:40]}: expected seconds since 1970")
     return since
-
-
-def _parse_session_cursor(cursor: str) -> tuple[float, str]:
-    if not cursor:
-        return 0.0, ""
-    created_at, _, key = cursor.partition(" ")
-    return parse_since(created_at), key
 
 
 def _parse_number(cursor: str) -> int:

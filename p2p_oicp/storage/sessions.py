@@ -229,19 +229,17 @@ EVENTS = compiled(
     .where(*_by_session)
     .order_by(session_events.c.id)
 )
-#: The sessions with a peer that were opened since, in pages: those behind (``created_at_``, ``key_``).
+#: The sessions with a peer that were opened since, in pages: those behind ``key_``, in the order of the primary key, so
+#: that all pages together read the table once.
 OPENED_SINCE = compiled(
     select(*_all_columns)
     .where(
         sessions.c.role == bindparam("role_"),
+        sessions.c.session_key > bindparam("key_"),
         sessions.c.peer == bindparam("peer_"),
         sessions.c.created_at >= bindparam("since_"),
-        or_(
-            sessions.c.created_at > bindparam("created_at_"),
-            and_(sessions.c.created_at == bindparam("created_at_"), sessions.c.session_key > bindparam("key_")),
-        ),
     )
-    .order_by(sessions.c.created_at, sessions.c.session_key)
+    .order_by(sessions.c.session_key)
     .limit(bindparam("limit"))
 )
 _update_statements: dict[tuple[str, ...], Statement] = {}

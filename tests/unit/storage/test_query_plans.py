@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from p2p_oicp.storage import outbox, sessions
+from p2p_oicp.storage import cdrs, outbox, sessions
 
 HOT_QUERIES = {
     "the session of a SessionID": (sessions.GET, "sqlite_autoindex_sessions_1 (role=? AND session_key=?)"),
@@ -15,16 +15,32 @@ HOT_QUERIES = {
     ),
     "what is due for a destination": (outbox.DUE, "outbox_by_session (destination=? AND state=?"),
 }
+# All pages together read the table once, and sort nothing.
+PAGES = {
+    "sessions for a peer": (sessions.OPENED_SINCE, "sqlite_autoindex_sessions_1 (role=? AND session_key>?)"),
+    "CDRs for a peer": (cdrs.RECEIVED_SINCE, "INTEGER PRIMARY KEY (rowid>?)"),
+}
 
 
 @pytest.mark.parametrize(("statement", "index"), HOT_QUERIES.values(), ids=HOT_QUERIES)
 @pytest.mark.usefixtures("store")
 async def test_a_query_that_a_request_waits_for_uses_its_index(database, statement, index):
-    with closing(sqlite3.connect(database)) as connection:
-        names = {**dict.fromkeys(_parameters(statement.text), ""), **statement.fixed}
-        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement.text}", names)]
+    plan = _plan(database, statement)
     assert any(index in step for step in plan), plan
     assert not [step for step in plan if step.startswith("SCAN")], plan
+
+
+@pytest.mark.parametrize(("statement", "index"), PAGES.values(), ids=PAGES)
+@pytest.mark.usefixtures("store")
+async def test_a_page_of_an_export_begins_where_the_last_one_has_ended(database, statement, index):
+    (step,) = _plan(database, statement)
+    assert index in step
+
+
+def _plan(database, statement) -> list[str]:
+    with closing(sqlite3.connect(database)) as connection:
+        names = {**dict.fromkeys(_parameters(statement.text), ""), **statement.fixed}
+        return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement.text}", names)]
 
 
 def _parameters(text: str) -> list[str]:
