@@ -270,7 +270,9 @@ class _Import:
         sender_id = operator.text if operator is not None else None
         request = OperationRequest(_CDR, record, self._peer, sender_id, body=bytes(exported.record))
         handler = self._role.cdr_handler
-        if self._role.name == "emp" and record.session_id.key in self._doubted:
+        # One that still waits at the CPO's node was never acknowledged by this one.
+        is_doubted = record.session_id.key in self._doubted and exported.state != CdrState.WAITING
+        if self._role.name == "emp" and is_doubted:
             return await handler.hold_for_person(request, _PERHAPS_DELIVERED)
         try:
             return await handler.store_exported(request, _verdict(exported))

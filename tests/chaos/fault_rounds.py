@@ -23,6 +23,8 @@ from tests.chaos.restores import RESTORE_ACTIONS, RestoreAction
 from tests.chaos.testbed import SECURE, Testbed, start_testbed
 
 MAX_ROUND_SECONDS = 60.0
+# So many processes are started one after the other, on a machine that does other work as well.
+MAX_RESTORE_ROUND_SECONDS = 240.0
 LARGE_PUSH_PROBABILITY = 0.2
 FaultAction = Callable[[Testbed], Awaitable[None]]
 
@@ -115,7 +117,7 @@ async def run_restore_round(testbed: Testbed, action: RestoreAction) -> Balance:
     """Run sessions while nodes are restored, or refused; return the comparison after the companies have reacted."""
     received = {session.lower(): len(bodies) for session, bodies in testbed.contracts.records.items()}
     testbed.restores.allowed_copies.clear()
-    async with asyncio.timeout(MAX_ROUND_SECONDS):
+    async with asyncio.timeout(MAX_RESTORE_ROUND_SECONDS):
         await _run_load(testbed, action.start, large=False, pushed=())
         await action.finish(testbed)
     balance = await testbed.check_ledger(within=30.0)
