@@ -25,8 +25,11 @@ from p2p_oicp.node import Node
 
 log = structlog.get_logger(__name__)
 
-# File descriptors beside those of the listeners: connections to peers and backends, the database, nonces.
-_RESERVED_FDS = 2200
+# File descriptors beside those of the listeners: connections to peers and backends, the database, nonces; of few ones
+# this part.
+_RESERVED_FDS, _RESERVED_PART = 2200, 0.25
+# A listener under attack has seven times its limit of open connections (``server.listener``), the other one has one.
+_FDS_PER_CONNECTION, _MIN_CONNECTIONS = 8, 16
 # How long a thread that waits for Python's lock waits before it asks for it. With the default of 5 ms, a commit never
 # gets to ask while the event loop reads a push: the loop releases the lock for some microseconds every millisecond, and
 # the wait begins anew. An authorization beside pushes of 10,000 records waited up to 220 ms with it, and waits 24 ms
@@ -53,8 +56,7 @@ def run(
     if exposed:
         files = [str(file) for file in exposed]
         log.warning("files.readable_by_others", files=files, hint=f"chmod go-rwx {shlex.join(files)}")
-    # Two listeners, each with its limit of open connections, as many that are closing, and as many that wait.
-    _raise_fd_limit(6 * settings.limits.connections + _RESERVED_FDS)
+    settings = _fit_to_fd_limit(settings)
     node = Node(settings, cpo=cpo, emp=emp)
     try:
         import uvloop  # noqa: PLC0415 - not on Windows
@@ -97,17 +99,28 @@ def _tune_gc() -> None:
     gc.set_threshold(10_000, 50, 100)
 
 
-def _raise_fd_limit(required: int) -> None:
-    """Raise the limit of open files, of which each connection is one, as far as this process may."""
+def _fit_to_fd_limit(settings: Settings) -> Settings:
+    """Raise the limit of open files as far as this process may; lower ``[limits] connections`` to what it allows."""
+    required = _FDS_PER_CONNECTION * settings.limits.connections + _RESERVED_FDS
+    allowed = _raise_fd_limit(required)
+    if allowed >= required:
+        return settings
+    free = int(allowed - min(_RESERVED_FDS, _RESERVED_PART * allowed))
+    connections = min(settings.limits.connections, max(_MIN_CONNECTIONS, free // _FDS_PER_CONNECTION))
+    hint = f"raise it; until then [limits] connections = {connections}"
+    log.warning("fd_limit.too_low", allowed=allowed, required=required, hint=hint)
+    limits = settings.limits.model_copy(update={"connections": connections})
+    return settings.model_copy(update={"limits": limits})
+
+
+def _raise_fd_limit(required: int) -> int:
+    """Raise the limit of open files (a connection is one) up to ``required``; return how many are allowed."""
     try:
         import resource  # noqa: PLC0415 - not on Windows
     except ImportError:
-        return
+        return required
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     new_limit = required if hard == resource.RLIM_INFINITY else min(required, hard)
     if soft != resource.RLIM_INFINITY and soft < new_limit:
         resource.setrlimit(resource.RLIMIT_NOFILE, (new_limit, hard))
-    if new_limit < required:
-        log.warning(
-            "fd_limit.too_low", allowed=hard, required=required, hint="raise the limit, or lower [limits] connections"
-        )
+    return new_limit

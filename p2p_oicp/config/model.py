@@ -224,8 +224,8 @@ class LimitSettings(SettingsSection):
     connections: WholeNumber = Field(
         1000,
         ge=16,
-        description="Open connections; at the limit, a new one closes an old one of the address that has most, first "
-        "of those on which nobody has proved who he is.",
+        description="Open connections of clients that have proved who they are, and three times as many others; at "
+        "either limit, a new one closes an old one of the address that has most. Fewer where file descriptors are few.",
     )
     requests: WholeNumber = Field(
         256,

@@ -26,7 +26,6 @@ Where nothing is required and nothing proved, the sender is the peer that answer
 
 from __future__ import annotations
 
-import asyncio
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -40,12 +39,12 @@ from p2p_oicp.peering import Peering
 from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import PartyID
 from p2p_oicp.server.inbound import InboundRequest
-from p2p_oicp.server.limits import PeerLimiter, TokenBucketLimiter, address_block
+from p2p_oicp.server.limits import PeerLimiter, RefusalPacer, address_block
 from p2p_oicp.server.problems import HttpError
 
 # Of one address; a forged signature costs as much as a valid one, and beyond this its sender waits.
 _PROMPT_REFUSALS_PER_SECOND = 50.0
-_REFUSAL_DELAY_SECONDS = 1.0
+_MAX_REFUSAL_DELAY_SECONDS = 8.0
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -82,8 +81,8 @@ class Authenticator(Protocol):
     def verify_body(self, principal: Principal, request: InboundRequest, body: bytes) -> None:
         """Raise Unauthorized unless ``body``, as on the wire, is the one that the principal has signed."""
 
-    async def delay_refusal(self, request: InboundRequest) -> None:
-        """Wait before a sender that nothing proves is refused, if its address is refused very often."""
+    def refusal_delay(self, request: InboundRequest) -> float:
+        """Return how many seconds a sender that nothing proves waits for its refusal."""
 
     def authorize_party(self, principal: Principal, party: PartyID, request: InboundRequest) -> Peer:
         """Return the peer that acts for a party which the body names; raise Refusal 017 or 300."""
@@ -109,8 +108,8 @@ class BackendAuthenticator:
     def verify_body(self, principal: Principal, request: InboundRequest, body: bytes) -> None:
         """Accept any body: the listener's token, or loopback, is what proves our backend."""
 
-    async def delay_refusal(self, request: InboundRequest) -> None:
-        """Return at once."""
+    def refusal_delay(self, request: InboundRequest) -> float:  # noqa: ARG002
+        return 0.0
 
     def authorize_party(self, principal: Principal, party: PartyID, request: InboundRequest) -> Peer:  # noqa: ARG002
         if not self._local_peer.handles_party(party):
@@ -127,8 +126,8 @@ class PeerAuthenticator:
 
     def __init__(self, peering: Peering, limiter: PeerLimiter) -> None:
         self._limiter = limiter
-        self._refusals = TokenBucketLimiter(
-            peering.identity.clock, per_second=_PROMPT_REFUSALS_PER_SECOND, burst=_PROMPT_REFUSALS_PER_SECOND
+        self._refusals = RefusalPacer(
+            peering.identity.clock, per_second=_PROMPT_REFUSALS_PER_SECOND, max_seconds=_MAX_REFUSAL_DELAY_SECONDS
         )
         self._registry = peering.registry
         self._keyring = peering.keyring
@@ -192,12 +191,8 @@ class PeerAuthenticator:
         if principal.peer is not None:
             self._registry.record_seen(principal.peer, self._clock.time())
 
-    async def delay_refusal(self, request: InboundRequest) -> None:
-        # Late, and not by other means: refused before it is verified, whoever shares an address could shut others out.
-        try:
-            self._refusals.acquire(address_block(request.client_address or ""))
-        except HttpError:
-            await asyncio.sleep(_REFUSAL_DELAY_SECONDS)
+    def refusal_delay(self, request: InboundRequest) -> float:
+        return self._refusals.delay(address_block(request.client_address or ""))
 
     def authenticate_key(self, key: PublicKey, request: InboundRequest, body: bytes) -> Principal:
         """Return the anonymous principal whose signature is by ``key``, which came with the request itself (pairing).

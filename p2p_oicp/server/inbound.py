@@ -74,17 +74,47 @@ class HttpConnection(web.RequestHandler):
     """One connection, and what its requests have established about the client; the listener makes it.
 
     Attributes:
+        address: where it comes from, see `address_block`; through a proxy, the client of the last request.
         certificate: the client's (DER); None if it has shown none.
         is_proved: the client has shown a trusted certificate; or a request was authenticated, or was complete where
             nothing has to be proved.
     """
 
+    address = ""
     certificate: bytes | None = None
     is_proved = False
+    _waiter: asyncio.Future[None] | None = None
 
     def prove(self) -> None:
         """Count as the connection of a proved client from now on."""
         self.is_proved = True
+
+    def begin_request_of(self, address: str) -> None:
+        """Count as a connection of ``address``, unproved if that is new: a proxy sends the requests of many clients."""
+        if address != self.address:
+            self.address, self.is_proved = address, False
+
+    async def wait(self, seconds: float) -> None:
+        """Return after so many seconds, or when the connection is lost."""
+        if not seconds or self.transport is None:
+            return
+        loop = asyncio.get_running_loop()
+        self._waiter = waiter = loop.create_future()
+        timer = loop.call_later(seconds, _end_wait, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self._waiter is not None:
+            _end_wait(self._waiter)
+
+
+def _end_wait(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def origin_form(target: str) -> str:

@@ -310,6 +310,37 @@ class TokenBucketLimiter:
         }
 
 
+class RefusalPacer:
+    """Spaces the refusals that an address gets: so many a second, after a burst of as many.
+
+    Late, and not by other means: refused before it is verified, whoever shares an address could shut others out. And
+    who waits for a refusal does not connect again meanwhile.
+
+    Args:
+        clock: its monotonic time is used.
+        per_second: how many an address gets without a delay.
+        max_seconds: the longest delay.
+    """
+
+    def __init__(self, clock: Clock, *, per_second: float, max_seconds: float) -> None:
+        self._clock = clock
+        self._interval = 1.0 / per_second
+        self._max_seconds = max_seconds
+        self._due_at: dict[str, float] = {}
+
+    def delay(self, address: str) -> float:
+        """Return after how many seconds the next refusal of ``address`` is due."""
+        now = self._clock.monotonic()
+        if len(self._due_at) >= _MAX_BUCKETS:
+            self._due_at = {address: due_at for address, due_at in self._due_at.items() if due_at > now - 1.0}
+        # At most one second of those before is unused.
+        due_at = max(self._due_at.get(address, -math.inf), now - 1.0) + self._interval
+        if due_at - now > self._max_seconds:
+            return self._max_seconds
+        self._due_at[address] = due_at
+        return max(0.0, due_at - now)
+
+
 class PeerLimiter:
     """Bounds how often and how many at a time each peer is served; a peer's entry may set numbers of its own.
 

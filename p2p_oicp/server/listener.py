@@ -1,14 +1,11 @@
 """The sockets of a listener: accept, limit the open connections, TLS, and an orderly end.
 
-**Limit.** At the limit, room is made for a new connection. One on which nobody has proved who he is (nothing has come
-yet, or half a head, or what is refused) is worth least: where these hold more than half of the limit, TLS handshakes
-included, the oldest of the address that has most of them are aborted. So an attacker evicts his own. Otherwise the
-address with the most connections loses its oldest: at once if it is idle, else after its response. If as many as the
-limit are closing already, a new connection gets 503 (with TLS it is dropped: a handshake costs more than that response
-is worth).
-
-**Time.** The first head must be whole 10 s after the accept. A connection with a client certificate ends with its
-validity.
+**Limits.** A connection on which nobody has proved who he is (nothing has come yet, or half a head, or what is refused)
+is worth least, and one that waits costs little: three times as many as the limit may be open, TLS handshakes included.
+Beyond that the oldest of the address that has most of them are aborted, so an attacker evicts his own. Of the others as
+many as the limit may be open: beyond that, the address with the most loses its oldest: at once if it is idle, else
+after its response. If as many as the limit are closing already, a new connection gets 503 (with TLS it is dropped: a
+handshake costs more than that response is worth). New connections wait in an `AcceptQueue`.
 
 **Accepting** is done here, and not by ``loop.create_server``: what asyncio accepts becomes a transport before anything
 can be decided about it, and may become one after the listener was closed.
@@ -17,10 +14,8 @@ can be decided about it, and may become one after the listener was closed.
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import ssl
-from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -29,99 +24,48 @@ from weakref import WeakSet
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from p2p_oicp.concurrency import TaskSupervisor, spawn
-from p2p_oicp.crypto.tls import Certificate
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.server.inbound import HttpConnection
+from p2p_oicp.server.accept_queue import AcceptQueue
+from p2p_oicp.server.connections import Connection, oldest_of_largest
 from p2p_oicp.server.limits import address_block, overloaded
 
 log = structlog.get_logger(__name__)
 
 SHUTDOWN_SECONDS = 10.0
-# After the accept, the handshake included.
-FIRST_HEAD_TIMEOUT_SECONDS = 10.0
-# A connection on which no further request comes to its head's end is closed; a peer's client keeps idle ones for 45 s.
-KEEPALIVE_TIMEOUT_SECONDS = 60.0
-# The rest of a refused body is read for so long: a client that is cut off while it sends does not read the response.
-BODY_LINGER_SECONDS = 2.0
 _HANDSHAKE_TIMEOUT_SECONDS = 10.0
 # One costs a millisecond or two: so many at a time, for those that are ready together hold the event loop together. The
 # oldest of the address that has most of them gives way to those that wait, if it has had this time.
-_MAX_HANDSHAKES, _MIN_HANDSHAKE_SECONDS, _HANDSHAKE_POLL_SECONDS = 256, 0.5, 0.01
+_MAX_HANDSHAKES, _MIN_HANDSHAKE_SECONDS = 256, 1.0
+# What cannot be opened now is looked at again.
+_POLL_SECONDS = 0.01
 _RESPONSE_TIMEOUT_SECONDS = 30.0
 # For the same reason a rejected connection is read for a moment; and TLS may take so long to be closed by both sides.
 _LINGER_SECONDS = 1.0
 _PAUSE_AFTER_ACCEPT_ERROR_SECONDS = 1.0
 # The kernel keeps so many more while the event loop is busy; whom it drops beyond that tries again after a second.
-_BACKLOG = 1024
-# Accepted, or opened (one of each address), before requests get their turn again.
-_ACCEPTED_AT_ONCE, _OPENED_AT_ONCE = 64, 8
-# At the limit, this part of it is aborted at once: each time, all open connections are counted.
-_ABORTED_AT_ONCE = 16
-_MAX_REASON_LENGTH = 100
-
-
-class Connection(HttpConnection):
-    """One connection, from its accept on.
-
-    Attributes:
-        address: where it comes from, see `address_block`.
-        opened_at: by the event loop's clock.
-    """
-
-    def __init__(self, limiter: ConnectionLimiter, server: web.Server, address: str, now: Callable[[], float]) -> None:
-        super().__init__(
-            server,
-            loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]
-            logger=_ServerLogAdapter(logging.getLogger("aiohttp.server"), {}),  # type: ignore[arg-type]
-            auto_decompress=False,  # a body stays as it was on the wire, since that is what is signed
-            keepalive_timeout=KEEPALIVE_TIMEOUT_SECONDS,
-            lingering_time=BODY_LINGER_SECONDS,
-        )
-        self.address = address
-        self.opened_at = asyncio.get_running_loop().time()
-        self._limiter = limiter
-        self._now = now
-        self._timers: list[asyncio.TimerHandle] = []
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        call_later = asyncio.get_running_loop().call_later
-        self._timers = [call_later(FIRST_HEAD_TIMEOUT_SECONDS, self._abort_without_head)]
-        tls = transport.get_extra_info("ssl_object")
-        self.certificate = der = tls.getpeercert(binary_form=True) if tls is not None else None
-        if der is not None:
-            self.prove()
-            remaining = Certificate(der).expires_at - self._now()
-            if remaining <= 0:  # a resumed session: its handshake does not look at the certificate again
-                self.abort()
-            self._timers.append(call_later(remaining, self._limiter.end, self))
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        for timer in self._timers:
-            timer.cancel()
-        self._limiter.forget(self)
-        super().connection_lost(exc)
-
-    def _abort_without_head(self) -> None:
-        if not self._request_count:
-            self.abort()
-
-    def abort(self) -> None:
-        """Close at once, whatever is going on."""
-        if self.transport is not None:
-            self.transport.abort()
+_BACKLOG = 4096
+# Accepted, or opened, before requests get their turn again.
+_ACCEPTED_AT_ONCE, _OPENED_AT_ONCE = 256, 16
+# And no larger part of the limit than this: what is opened has to get some turns before it has to go.
+_MAX_OPENED_PART = 1 / 16
+# Opening has half of the event loop's time: after each turn, requests have as long, and at most so long.
+_MAX_PAUSE_SECONDS = 0.05
+# At a limit, so many are closed at once: each time, all open connections are counted.
+_CLOSED_AT_ONCE = 4
+# For each connection that may be open, so many on which nothing is proved, and so many that wait.
+_UNPROVED_FACTOR, _WAITING_FACTOR = 3, 2
+# Up to this part of these, late connections are opened.
+_ROOM_FOR_LATE = 0.75
 
 
 class ConnectionLimiter:
-    """Accepts connections for an aiohttp server; keeps ``max_connections`` open, and as many that are closing.
+    """Accepts connections for an aiohttp server, and keeps within its limits.
 
     Args:
         server: what their requests are served by.
-        max_connections: the limit.
+        max_connections: how many may be open of those on which something is proved; see above.
         now: seconds since the epoch, for certificates.
         tls: None: plain HTTP.
     """
@@ -133,8 +77,11 @@ class ConnectionLimiter:
         self._max_connections = max_connections
         self._now = now
         self._tls = tls
-        self._queue: dict[str, deque[socket.socket]] = {}  # what is accepted and not open yet, by address
-        self._queued = 0
+        self._opened_at_once = min(_OPENED_AT_ONCE, max(1, int(max_connections * _MAX_OPENED_PART)))
+        self._max_unproved = _UNPROVED_FACTOR * max_connections
+        self._queue = AcceptQueue(
+            _WAITING_FACTOR * max_connections, asyncio.get_running_loop().time, is_plain=tls is None
+        )
         self._arrived = asyncio.Event()
         self._open: dict[Connection, None] = {}  # the oldest first, handshakes included
         self._opening: dict[asyncio.Protocol, asyncio.Task[None]] = {}
@@ -156,49 +103,62 @@ class ConnectionLimiter:
                 continue
             except OSError as error:  # usually out of file descriptors: what is open has to be closed first
                 log.warning("listener.accept_failed", error=str(error))
-                await asyncio.sleep(_PAUSE_AFTER_ACCEPT_ERROR_SECONDS)
+                is_shed = self._shed()
+                await asyncio.sleep(_POLL_SECONDS if is_shed else _PAUSE_AFTER_ACCEPT_ERROR_SECONDS)
 
     def _enqueue(self, accepted: socket.socket, address: tuple[str, int]) -> None:
         accepted.setblocking(False)  # noqa: FBT003 - the standard library's own form
-        self._queue.setdefault(address_block(address[0]), deque()).append(accepted)
-        self._queued += 1
-        if self._queued > self._max_connections:
-            self._dequeue(max(self._queue, key=lambda address: len(self._queue[address])), newest=True).close()
+        self._queue.add(accepted, address_block(address[0]))
         self._arrived.set()
 
+    def _shed(self) -> bool:
+        """Close some of what nobody is served by; return False if there is nothing."""
+        closed = sum(self._queue.close_oldest() for _ in range(_OPENED_AT_ONCE))
+        if not closed and (unproved := self._unproved()):
+            self._abort_oldest(unproved)
+            return True
+        return closed > 0
+
     async def open_forever(self) -> None:
-        """Open what was accepted, of each address in turn, until cancelled."""
+        """Open what was accepted until cancelled."""
+        loop_time = asyncio.get_running_loop().time
         while True:
             await self._arrived.wait()
-            has_room = self._has_room_for_handshake()
-            for address in list(self._queue)[: _OPENED_AT_ONCE if has_room else 0]:
-                self._open_connection(self._dequeue(address), address)
+            started = loop_time()
+            with_late = self._has_room_for_late()
+            opened = sum(self._open_next(with_late=with_late) for _ in range(self._opened_at_once))
             if not self._queue:
                 self._arrived.clear()
-            # Requests get their turn here.
-            await asyncio.sleep(0 if has_room else _HANDSHAKE_POLL_SECONDS)
+            await asyncio.sleep(0)  # what was opened begins, and requests get their turn
+            await asyncio.sleep(min(loop_time() - started, _MAX_PAUSE_SECONDS) if opened else _POLL_SECONDS)
+
+    def _open_next(self, *, with_late: bool) -> bool:
+        """Open one connection that waits; return False if none can be opened now."""
+        if not self._has_room_for_handshake():
+            return False
+        taken = self._queue.take(with_late=with_late)
+        if taken is not None:
+            self._open_connection(*taken)
+        return taken is not None
 
     def _has_room_for_handshake(self) -> bool:
         if self._tls is None or len(self._opening) < _MAX_HANDSHAKES:
             return True
-        (oldest,) = _oldest_of_largest([protocol for protocol in self._opening if isinstance(protocol, Connection)], 1)
+        (oldest,) = oldest_of_largest([each for each in self._opening if isinstance(each, Connection)])
         if asyncio.get_running_loop().time() - oldest.opened_at > _MIN_HANDSHAKE_SECONDS:
             self._abort(oldest)
         return False
 
-    def _dequeue(self, address: str, *, newest: bool = False) -> socket.socket:
-        # The address goes to the end of the line.
-        sockets = self._queue.pop(address)
-        accepted = sockets.pop() if newest else sockets.popleft()
-        if sockets:
-            self._queue[address] = sockets
-        self._queued -= 1
-        return accepted
+    def _has_room_for_late(self) -> bool:
+        limit = _ROOM_FOR_LATE * self._max_unproved
+        return len(self._open) < limit or len(self._unproved()) < limit
+
+    def _unproved(self) -> list[Connection]:
+        return [connection for connection in self._open if not connection.is_proved]
 
     async def close(self) -> None:
         """Cancel handshakes, and stop waiting for connections that are closing."""
-        while self._queue:
-            self._dequeue(next(iter(self._queue))).close()
+        self._queue.close()
         tasks = [*self._opening.values(), *self._closing.values()]
         for task in tasks:
             task.cancel()
@@ -243,15 +203,20 @@ class ConnectionLimiter:
         """Make room for one more connection; return False where as many as the limit are closing already."""
         if len(self._open) < self._max_connections:
             return True
-        unproved = [connection for connection in self._open if not connection.is_proved]
-        if len(unproved) > self._max_connections // 2:
-            for connection in _oldest_of_largest(unproved, max(1, self._max_connections // _ABORTED_AT_ONCE)):
-                self._abort(connection)
-            return True
-        if len(self._closing) >= self._max_connections:
-            return False
-        self.end(*_oldest_of_largest([connection for connection in self._open if connection.is_proved], 1))
+        unproved = self._unproved()
+        if len(unproved) >= self._max_unproved:
+            self._abort_oldest(unproved)
+        # What is opened proves nothing yet: only what was proved meanwhile can be too many.
+        excess = len(self._open) - len(unproved) - self._max_connections
+        for _ in range(min(excess, _CLOSED_AT_ONCE)):
+            if len(self._closing) >= self._max_connections:
+                return False
+            self.end(*oldest_of_largest([each for each in self._open if each.is_proved]))
         return True
+
+    def _abort_oldest(self, unproved: list[Connection]) -> None:
+        for connection in oldest_of_largest(unproved, min(_CLOSED_AT_ONCE, self._opened_at_once)):
+            self._abort(connection)
 
     def _abort(self, connection: Connection) -> None:
         self.forget(connection)
@@ -266,12 +231,6 @@ class ConnectionLimiter:
         protocol = _RejectProtocol(timeout)
         self._rejected.add(protocol)
         return protocol
-
-
-def _oldest_of_largest(connections: list[Connection], count: int) -> list[Connection]:
-    """Return the first ``count`` connections of the address that has most of them."""
-    ((address, _),) = Counter(connection.address for connection in connections).most_common(1)
-    return [connection for connection in connections if connection.address == address][:count]
 
 
 async def _close_gracefully(connection: Connection) -> None:
@@ -385,15 +344,3 @@ async def _shutdown(server: web.Server, limiter: ConnectionLimiter, sockets: lis
     server.pre_shutdown()
     # aiohttp waits for so long twice: for the response, then for the end of its task.
     await server.shutdown(SHUTDOWN_SECONDS / 2)
-
-
-class _ServerLogAdapter(logging.LoggerAdapter[logging.Logger]):
-    """The log of aiohttp's server, with one short line instead of a stack for what any client can cause."""
-
-    def exception(self, msg: object, *args: object, exc_info: object = True, **kwargs: object) -> None:
-        """Log a bug with its stack, a request that is not HTTP without."""
-        if isinstance(exc_info, HttpProcessingError):
-            reason = exc_info.message.partition("\n")[0][:_MAX_REASON_LENGTH]
-            log.info("http.malformed", address=args[0] if args else None, reason=reason)
-            return
-        self.error(msg, *args, exc_info=exc_info, **kwargs)  # type: ignore[arg-type]

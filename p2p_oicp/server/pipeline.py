@@ -136,8 +136,10 @@ class RequestPipeline:
     def head_of(self, request: web.BaseRequest) -> InboundRequest:
         """Return the head of a request as its signature covers it."""
         raw_path, _, query = origin_form(request.raw_path).partition("?")
-        remote, proxies = request.remote, self._trusted_proxies
-        remote = client_address(remote, request.headers, proxies) if proxies else remote
+        connection, remote = cast("HttpConnection", request.protocol), request.remote
+        if self._trusted_proxies:
+            remote = client_address(remote, request.headers, self._trusted_proxies)
+            connection.begin_request_of(address_block(remote or ""))
         return InboundRequest(
             method=request.method,
             authority=self._authority or request.headers.get("Host", ""),
@@ -146,7 +148,7 @@ class RequestPipeline:
             headers=request.headers,
             content_length=request.content_length,
             client_address=remote,
-            certificate=cast("HttpConnection", request.protocol).certificate,
+            certificate=connection.certificate,
         )
 
 
@@ -234,7 +236,7 @@ class RequestContext:
 
     async def _delay_refusal(self, error: Exception) -> None:
         if isinstance(error, Unauthorized) and not self._principal.is_authenticated:
-            await self._pipeline.authenticator.delay_refusal(self.head)
+            await self._connection.wait(self._pipeline.authenticator.refusal_delay(self.head))
 
     async def _finish(self, response: OperationResponse) -> web.Response:
         """Compress and sign a response, and record the exchange before it is answered."""
@@ -388,7 +390,6 @@ def _client_of(principal: Principal, head: InboundRequest) -> str:
 
 
 def _split_public_url(url: str) -> tuple[str, str]:
-    """Return authority and path prefix of the URL that peers know."""
     authority, path, _ = split_target(url)
     return authority, api_root(path)
 
@@ -396,5 +397,4 @@ def _split_public_url(url: str) -> tuple[str, str]:
 def _process_id(request: web.BaseRequest) -> str | None:
     """Return the client's Process-ID, if it can be echoed."""
     text = request.headers.get("Process-ID", "")
-    can_be_echoed = text.isascii() and text.isprintable() and len(text) <= _MAX_PROCESS_ID_LENGTH
-    return text if can_be_echoed else None
+    return text if text.isascii() and text.isprintable() and len(text) <= _MAX_PROCESS_ID_LENGTH else None

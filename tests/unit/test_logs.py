@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import sys
 
 import pytest
@@ -66,6 +67,58 @@ def test_a_store_that_fails_is_one_line_a_second_whoever_reports_it(log, clock: 
     assert all("the disk is full" in line for line in lines)
     assert "similar_lines_left_out" in lines[1]
     assert "Traceback" not in out.getvalue()
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize(("method", "event"), [("info", "oicp.refused"), ("warning", "pairing.rejected")])
+def test_who_causes_an_event_with_each_request_causes_twenty_lines_and_one_a_second(
+    log, clock, log_format, method, event
+):
+    logger, out = log(log_format)
+    for number in range(10_000):
+        getattr(logger, method)(
+            event, peer=None, reason=f"no peer answers for FR*{number:05}", address=f"10.0.0.{number}"
+        )
+        clock.now += 0.001
+    lines = out.getvalue().splitlines()
+    assert 29 <= len(lines) <= 30
+    left_out = sum(int(re.search(r"similar_lines_left_out\W+(\d+)", line)[1]) for line in lines[20:])
+    assert 9_000 <= left_out + len(lines) <= 10_000
+
+
+def test_other_causes_and_what_is_no_fault_are_written_meanwhile(log):
+    logger, out = log("json")
+    for number in range(1000):
+        logger.warning("delivery.failed", peer="a", code="000")
+        logger.info("outbox.delivered", peer="a", number=number)
+    for cause in ({"peer": "b", "code": "000"}, {"peer": "a", "code": "017"}):
+        logger.warning("delivery.failed", **cause)
+    events = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert sum(event["event"] == "outbox.delivered" for event in events) == 1000
+    assert [(event["peer"], event["code"]) for event in events[-2:]] == [("b", "000"), ("a", "017")]
+    assert len(events) == 1022
+
+
+def test_causes_without_end_share_the_lines_of_their_event(log):
+    logger, out = log("json")
+    for number in range(5000):
+        logger.warning("discovery.conflict", peer=f"invented {number}")
+    assert out.getvalue().count("\n") == 1020
+
+
+def test_records_of_libraries_are_limited_as_well(monkeypatch, clock):
+    monkeypatch.setattr(sys, "stderr", out := io.StringIO())
+    monkeypatch.setattr(logging, "basicConfig", lambda **settings: library.addHandler(*settings["handlers"]))
+    library = logging.getLogger("a.library")
+    configure_logs("text", "info", clock)
+    for number in range(1000):
+        library.error("connection %d failed", number)
+    clock.now += 1
+    library.error("connection %d failed", 1000)
+    assert len(out.getvalue().splitlines()) == 21
+    assert "connection 1000 failed (similar lines left out: 980)" in out.getvalue()
+    library.handlers.clear()
+    structlog.reset_defaults()
 
 
 def test_other_errors_are_all_written(log):

@@ -80,7 +80,7 @@ def test_the_start_warns_with_what_to_do(tmp_path, monkeypatch):
     write_node_files(tmp_path / "n", TEMPLATE)
     monkeypatch.setattr(runner, "configure_logs", lambda *_: None)
     monkeypatch.setattr(runner, "_serve_until_signal", lambda _node: asyncio.sleep(0))
-    monkeypatch.setattr(runner, "_raise_fd_limit", lambda _required: None)
+    monkeypatch.setattr(runner, "_fit_to_fd_limit", lambda settings: settings)
     with structlog.testing.capture_logs() as logs:
         runner.run(load_settings(tmp_path / "n" / "node.toml"), exposed=[tmp_path / "my data"])
     assert [entry["hint"] for entry in logs] == [f"chmod go-rwx '{tmp_path}/my data'"]

@@ -56,15 +56,15 @@ async def narrow(stopped):
 
 async def test_more_connections_than_may_be_open_push_out_the_silent_ones_and_others_are_served(narrow):
     opened, ended = [], []
-    for number in range(60):
+    for number in range(160):
         opened.append(await asyncio.open_connection("127.0.0.1", narrow.ports["a backend"]))
         ended.append(asyncio.create_task(opened[-1][0].read()))
-        await eventually(lambda over=number - 16: sum(task.done() for task in ended) > over, timeout=5)
+        await eventually(lambda over=number - 80: sum(task.done() for task in ended) > over, timeout=5)
     for number in range(5):
         async with aiohttp.ClientSession() as another:
             answer = await TestClient(another, narrow.a.base).post(START, authorize_start(f"{number:08}"))
             assert answer.status == 200
-    assert sum(task.done() for task in ended) >= 60 - 16
+    assert sum(task.done() for task in ended) >= 160 - 80
     for _, writer in opened:
         writer.close()
     await asyncio.gather(*ended, return_exceptions=True)
@@ -75,12 +75,12 @@ async def test_a_connection_that_has_to_go_gets_its_answer_and_where_none_goes_a
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as many:
         caller, sent = TestClient(many, narrow.a.base), []
         async with asyncio.timeout(10):
-            for number in range(32):
+            for number in range(33):
                 sent.append(asyncio.create_task(caller.post(START, authorize_start(f"{number:08}"))))
                 while len(narrow.contracts.starts) <= number:
                     await asyncio.sleep(0.001)
             refused = await caller.post(START, authorize_start())
         assert (refused.status, refused.code, refused.headers["Retry-After"]) == (503, "021", "1")
         narrow.contracts.hold.set()
-        assert [answer.status for answer in await asyncio.gather(*sent)] == [200] * 32
+        assert [answer.status for answer in await asyncio.gather(*sent)] == [200] * 33
     assert (await narrow.a.post(START, authorize_start())).status == 200

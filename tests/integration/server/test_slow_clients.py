@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from p2p_oicp.server import inbound, listener
+from p2p_oicp.server import connections, inbound
 from tests.support.messages import START, authorize_start
 
 HEAD = f"POST /api/oicp/{START} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -17,8 +17,8 @@ SLOW = {
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(listener, "FIRST_HEAD_TIMEOUT_SECONDS", 0.3)
-    monkeypatch.setattr(listener, "BODY_LINGER_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "FIRST_HEAD_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "BODY_LINGER_SECONDS", 0.2)
     monkeypatch.setattr(inbound, "_SMALL_BODY_TIMEOUT_SECONDS", 0.3)
 
 
@@ -58,7 +58,7 @@ async def test_a_body_that_never_ends_is_answered_with_408_and_cut_off(pair):
 
 
 async def test_a_further_head_that_never_ends_is_cut_off(pair, monkeypatch):
-    monkeypatch.setattr(listener, "KEEPALIVE_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "KEEPALIVE_TIMEOUT_SECONDS", 0.3)
     whole = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
     answer = await until_cut_off(pair.ports["a"], whole + HEAD[:40], drop=b"X")
     assert answer.startswith(b"HTTP/1.1 200 ")

@@ -10,7 +10,6 @@ from p2p_oicp.crypto.http_signatures import sign_request
 from p2p_oicp.errors import Refusal, Unauthorized
 from p2p_oicp.oicp import OperatorID
 from p2p_oicp.peers import Peer, PeerRegistry
-from p2p_oicp.server import authentication
 from p2p_oicp.server.authentication import ANONYMOUS, PeerAuthenticator
 from p2p_oicp.server.inbound import InboundRequest
 from p2p_oicp.server.limits import PeerLimiter
@@ -152,18 +151,13 @@ async def test_a_party_of_nobody_is_300(world):
     assert caught.value.code == "300"
 
 
-async def test_an_address_that_is_refused_very_often_waits_and_others_do_not(world, monkeypatch):
-    delays = []
-
-    async def sleep(seconds: float) -> None:
-        delays.append(seconds)
-
-    monkeypatch.setattr(authentication.asyncio, "sleep", sleep)
-    request = world.request(client_address="192.0.2.1")
-    for _ in range(51):
-        await world.authenticator.delay_refusal(request)
-    assert delays == [1.0]
-    await world.authenticator.delay_refusal(world.request(client_address="192.0.2.2"))
-    world.clock.now += 1
-    await world.authenticator.delay_refusal(request)
-    assert delays == [1.0]
+def test_an_address_that_is_refused_very_often_waits_and_others_do_not(world):
+    often, other = (world.request(client_address=f"192.0.2.{number}") for number in (1, 2))
+    delays = [world.authenticator.refusal_delay(often) for _ in range(50 + 8 * 50)]
+    assert delays[:50] == [0.0] * 50
+    assert delays[50] == pytest.approx(0.02, abs=1e-4)
+    assert delays[-1] == pytest.approx(8.0, abs=1e-3)
+    assert world.authenticator.refusal_delay(often) == 8.0
+    assert world.authenticator.refusal_delay(other) == 0.0
+    world.clock.now += 9
+    assert [world.authenticator.refusal_delay(often) for _ in range(50)] == [0.0] * 50

@@ -1,0 +1,147 @@
+"""The accepted connections of a listener that are not open yet.
+
+Who attacks from an address keeps more connections than the listener opens, and connects again at once when one is
+closed. Others behind the same address must not wait for all of these. So the connections of an address are in three
+groups:
+
+(1) *Whole*: a request has come to its end, with a small body. They are opened first.
+(2) *Recent*: the last `_MAX_RECENT` that were accepted. They are opened in their order.
+(3) *Late*: more recent ones have pushed them out. They get what room there is, the newest first; those of the other
+    groups may each take the place of one that is open.
+
+Most connections of an attacker come to rest as late ones, neither opened nor closed: then so few are under way that no
+recent one is pushed out any more. With TLS nothing shows that a request is whole, and there are only (2) and (3).
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections import deque
+from collections.abc import Callable
+from itertools import chain
+from typing import TypeAlias
+
+from p2p_oicp.server.limits import SMALL_BODY_BYTES
+
+# Of one address, and no larger part of those that may wait: opened within some tenths of a second.
+_MAX_RECENT, _MAX_RECENT_PART = 128, 0.25
+_SORT_INTERVAL_SECONDS = 0.2
+_MAX_WAIT_SECONDS = 30.0
+_MAX_HEAD_BYTES = 16 * 1024
+_FRAMING = re.compile(rb"\r\n(?:content-length[ \t]*:[ \t]*(\d{1,9})|transfer-encoding[ \t]*:)", re.IGNORECASE)
+_HEAD_END, _CHUNKS_END = b"\r\n\r\n", b"0\r\n\r\n"
+
+_Accepted: TypeAlias = tuple[float, socket.socket]
+#: The connections of each address with the times of their accept, the oldest first; whose turn is next comes first.
+_Group: TypeAlias = dict[str, deque[_Accepted]]
+
+
+class AcceptQueue:
+    """Connections that wait to be opened: those of each address in turn.
+
+    Args:
+        max_waiting: beyond this number, the oldest one of the address that has most of them is closed.
+        monotonic: the time, in seconds.
+        is_plain: whether requests come without TLS, so that they can be seen.
+    """
+
+    def __init__(self, max_waiting: int, monotonic: Callable[[], float], *, is_plain: bool) -> None:
+        self._max_waiting = max_waiting
+        self._max_recent = min(_MAX_RECENT, max(1, int(max_waiting * _MAX_RECENT_PART)))
+        self._monotonic = monotonic
+        self._is_plain = is_plain
+        self._whole: _Group = {}
+        self._recent: _Group = {}
+        self._late: _Group = {}
+        self._waiting = 0
+        self._sorted_at = 0.0
+
+    def __len__(self) -> int:
+        return self._waiting
+
+    def __repr__(self) -> str:
+        return f"<AcceptQueue waiting={self._waiting}>"
+
+    def add(self, accepted: socket.socket, address: str) -> None:
+        """Add a connection that has just been accepted."""
+        recent = self._recent.setdefault(address, deque())
+        recent.append((self._monotonic(), accepted))
+        self._waiting += 1
+        if len(recent) > self._max_recent:
+            self._late.setdefault(address, deque()).append(recent.popleft())
+        if self._waiting > self._max_waiting:
+            self.close_oldest()
+
+    def take(self, *, with_late: bool) -> tuple[socket.socket, str] | None:
+        """Return the connection that is opened next, and its address; None if none may be opened now.
+
+        Args:
+            with_late: whether there is room for a late one, where no other waits.
+        """
+        now = self._monotonic()
+        if now - self._sorted_at > _SORT_INTERVAL_SECONDS:
+            self._sorted_at = now
+            self._sort_late(now)
+        for group in (self._whole, self._recent):
+            if group:
+                return self._take_from(group, deque.popleft)
+        return self._take_from(self._late, deque.pop) if with_late and self._late else None
+
+    def _take_from(self, group: _Group, pop: Callable[[deque[_Accepted]], _Accepted]) -> tuple[socket.socket, str]:
+        address = next(iter(group))
+        queue = group.pop(address)
+        _, accepted = pop(queue)
+        if queue:
+            group[address] = queue  # at the end of the line
+        self._waiting -= 1
+        return accepted, address
+
+    def _sort_late(self, now: float) -> None:
+        """Look at all late ones: a request may be whole now; and those that have waited for too long are closed."""
+        late, self._late = self._late, {}
+        for address, queue in late.items():
+            for accepted_at, accepted in queue:
+                if now - accepted_at > _MAX_WAIT_SECONDS:
+                    self._close(accepted)
+                    continue
+                group = self._whole if self._is_plain and _has_whole_request(accepted) else self._late
+                group.setdefault(address, deque()).append((accepted_at, accepted))
+
+    def close_oldest(self) -> bool:
+        """Close the oldest connection of the address that has most of them; return False if none waits."""
+        if not self._waiting:
+            return False
+        groups = (self._late, self._recent, self._whole)
+        address = max(chain(*groups), key=lambda address: sum(len(group.get(address, ())) for group in groups))
+        group = next(group for group in groups if address in group)
+        self._close(group[address].popleft()[1])
+        if not group[address]:
+            del group[address]
+        return True
+
+    def _close(self, accepted: socket.socket) -> None:
+        accepted.close()
+        self._waiting -= 1
+
+    def close(self) -> None:
+        """Close all."""
+        while self.close_oldest():
+            pass
+
+
+def _has_whole_request(accepted: socket.socket) -> bool:
+    """Return whether a request has come to its end, or so much that its body is no small one; nothing is consumed."""
+    try:
+        data = accepted.recv(_MAX_HEAD_BYTES + SMALL_BODY_BYTES, socket.MSG_PEEK)
+    except OSError:  # nothing has come; or the client has gone
+        return False
+    head, found, body = data.partition(_HEAD_END)
+    if not found:
+        return False
+    framing = _FRAMING.search(head)
+    if framing is None:
+        return True
+    if framing[1] is None:
+        return body.endswith(_CHUNKS_END) or len(body) >= SMALL_BODY_BYTES
+    return len(body) >= min(int(framing[1]), SMALL_BODY_BYTES)

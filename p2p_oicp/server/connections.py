@@ -1,0 +1,110 @@
+"""The connections of a listener: how long they may take, and which of them have to give way.
+
+The first head must be whole 10 s after the accept. A connection with a client certificate ends with its validity.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Protocol
+
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from p2p_oicp.crypto.tls import Certificate
+from p2p_oicp.server.inbound import HttpConnection
+
+log = structlog.get_logger(__name__)
+
+# After the accept, the handshake included.
+FIRST_HEAD_TIMEOUT_SECONDS = 10.0
+# A connection on which no further request comes to its head's end is closed; a peer's client keeps idle ones for 45 s.
+KEEPALIVE_TIMEOUT_SECONDS = 60.0
+# The rest of a refused body is read for so long: a client that is cut off while it sends does not read the response.
+BODY_LINGER_SECONDS = 2.0
+_MAX_REASON_LENGTH = 100
+
+
+class ConnectionCounter(Protocol):
+    """What counts the connections (`listener.ConnectionLimiter`)."""
+
+    def forget(self, connection: Connection) -> None:
+        """Count a connection no more."""
+
+    def end(self, connection: Connection) -> None:
+        """Close a connection: at once if it is idle, otherwise after its response."""
+
+
+class Connection(HttpConnection):
+    """One connection, from its accept on.
+
+    Attributes:
+        opened_at: by the event loop's clock.
+    """
+
+    def __init__(self, counter: ConnectionCounter, server: web.Server, address: str, now: Callable[[], float]) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]
+            logger=_ServerLogAdapter(logging.getLogger("aiohttp.server"), {}),  # type: ignore[arg-type]
+            auto_decompress=False,  # a body stays as it was on the wire, since that is what is signed
+            keepalive_timeout=KEEPALIVE_TIMEOUT_SECONDS,
+            lingering_time=BODY_LINGER_SECONDS,
+        )
+        self.address = address
+        self.opened_at = asyncio.get_running_loop().time()
+        self._counter = counter
+        self._now = now
+        self._timers: list[asyncio.TimerHandle] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        call_later = asyncio.get_running_loop().call_later
+        self._timers = [call_later(FIRST_HEAD_TIMEOUT_SECONDS, self._abort_without_head)]
+        tls = transport.get_extra_info("ssl_object")
+        self.certificate = der = tls.getpeercert(binary_form=True) if tls is not None else None
+        if der is not None:
+            self.prove()
+            remaining = Certificate(der).expires_at - self._now()
+            if remaining <= 0:  # a resumed session: its handshake does not look at the certificate again
+                self.abort()
+            self._timers.append(call_later(remaining, self._counter.end, self))
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._counter.forget(self)
+        super().connection_lost(exc)
+
+    def _abort_without_head(self) -> None:
+        if not self._request_count:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close at once, whatever is going on."""
+        if self.transport is not None:
+            self.transport.abort()
+
+
+def oldest_of_largest(connections: Sequence[Connection], count: int = 1) -> list[Connection]:
+    """Return the first ``count`` connections of the address that has most of them."""
+    ((address, _),) = Counter(connection.address for connection in connections).most_common(1)
+    return list(islice((connection for connection in connections if connection.address == address), count))
+
+
+class _ServerLogAdapter(logging.LoggerAdapter[logging.Logger]):
+    """The log of aiohttp's server, with one short line instead of a stack for what any client can cause."""
+
+    def exception(self, msg: object, *args: object, exc_info: object = True, **kwargs: object) -> None:
+        """Log a bug with its stack, a request that is not HTTP without."""
+        if isinstance(exc_info, HttpProcessingError):
+            reason = exc_info.message.partition("\n")[0][:_MAX_REASON_LENGTH]
+            log.info("http.malformed", address=args[0] if args else None, reason=reason)
+            return
+        self.error(msg, *args, exc_info=exc_info, **kwargs)  # type: ignore[arg-type]
