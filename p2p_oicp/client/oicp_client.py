@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from ssl import SSLContext
+from typing import Protocol
 from urllib.parse import urlencode
 
 from p2p_oicp.client.replies import OicpReply, authenticate_response, read_reply
@@ -20,7 +21,7 @@ from p2p_oicp.oicp.operations import BASE_PATH, OPERATION_BY_NAME
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where an OICP system is: its ``name`` for people, its base ``url``, and the ``path`` where OICP begins there."""
+    """Where an OICP system is: its ``name`` for people, its base ``url``, and the ``path`` before those of OICP."""
 
     name: str
     url: str
@@ -67,7 +68,7 @@ class OicpClient:
         process_id: str | None = None,
     ) -> OicpReply:
         """Send one request and return the reply; see `PeerClient.call`. ``process_id``: its ``Process-ID`` header."""
-        url = operation_url(operation, endpoint.url, party, query, endpoint.path)
+        url = operation_url(operation, endpoint, party, query)
         headers = {"Process-ID": process_id or PROCESS_ID.get() or self._ids.process_id()}
         headers |= self._credentials.sign(to=endpoint.name, method="POST", url=url, body=body)
         tls = self._tls() if url.startswith("https:") else None
@@ -85,15 +86,40 @@ class OicpClient:
         return self._tls_context
 
 
+class System(Protocol):
+    """A peer or an endpoint, as `operation_url` needs it."""
+
+    @property
+    def url(self) -> str:
+        """Return its base URL."""
+
+    @property
+    def path(self) -> str:
+        """Return what stands between the base URL and the paths of OICP."""
+
+
 def operation_url(
-    operation: Operation, base: str, party: str | None, query: Mapping[str, str] | None, path: str = BASE_PATH
+    operation: Operation,
+    system: System,
+    party: str | None,
+    query: Mapping[str, str] | None,
+    *,
+    path: str | None = None,
 ) -> str:
-    """Return the URL of an operation at the system with the base URL ``base``; ``party`` is the sender's id."""
-    url = _operation_url(operation.name, base, party, path)
+    """Return the URL of an operation at a system.
+
+    Args:
+        operation: What is called.
+        system: Where.
+        party: The sender's id.
+        query: The query's parameters.
+        path: In place of the operation's path in the documents.
+    """
+    url = _operation_url(operation.name, system.url, party, system.path, path)
     return f"{url}?{urlencode(query)}" if query else url
 
 
 @lru_cache(maxsize=4096)
-def _operation_url(operation_name: str, base: str, party: str | None, path: str) -> str:
+def _operation_url(operation_name: str, base: str, party: str | None, prefix: str, path: str | None) -> str:
     # By name: the hash of an operation, a row of 12 columns, costs as much as its URL.
-    return OPERATION_BY_NAME[operation_name].url(base, party, path)
+    return OPERATION_BY_NAME[operation_name].url(base, party, prefix=prefix, path=path)

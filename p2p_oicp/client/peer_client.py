@@ -24,7 +24,7 @@ from p2p_oicp.client.transport import HttpTransport, OutboundRequest, UnknownSer
 from p2p_oicp.clock import Clock, IdGenerator
 from p2p_oicp.crypto import RequestSigner, SignedRequestParts, split_target
 from p2p_oicp.crypto.exchange import PreparedExchange, prepare_exchange
-from p2p_oicp.errors import PeerError, PeerUnauthorized, StoreError
+from p2p_oicp.errors import PeerError, PeerRejected, PeerUnauthorized, StoreError
 from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp.operations import Operation, api_root
 from p2p_oicp.peers import Peer
@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 RECIPIENT_HEADER = "P2P-Recipient"
 # A few parties of each role identify a peer well enough, and keep the header short.
 _MAX_RECIPIENTS_PER_ROLE = 3
+_NOT_FOUND = 404
 _MIN_TIMEOUT_SECONDS = 0.01  # 0 would mean no timeout to aiohttp
 
 
@@ -177,7 +178,7 @@ class AuthenticatedPeerClient:
         headers = {"Process-ID": PROCESS_ID.get() or self._ids.process_id()}
         if recipient := self._recipient(peer):
             headers[RECIPIENT_HEADER] = recipient
-        url = operation_url(operation, peer.url, party, query)
+        url = operation_url(operation, peer, party, query, path=peer.traits.paths.get(operation.name))
         request = _PeerRequest(peer, "POST", url, body, deadline, headers, operation.is_remote)
         exchange = await self._send_authenticated(request)
         prepared = self._prepare_exchange(operation, exchange)
@@ -210,7 +211,10 @@ class AuthenticatedPeerClient:
 
         Raises:
             PeerError: there is no response, or its status is another.
+            PeerRejected: the peer is no node, and was not called (RULES L20).
         """
+        if not peer.is_node:
+            raise PeerRejected(peer.name, "it is no node: nothing below /p2p is sent to it", http_status=_NOT_FOUND)
         request = _PeerRequest(peer, method, api_root(peer.url) + path, body, deadline, {})
         response = (await self._send_authenticated(request)).response
         if response.status not in expected_statuses:

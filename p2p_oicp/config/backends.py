@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, SecretStr, model_validator
 
 from p2p_oicp.config.base import Seconds, SettingsSection, WholeNumber
 from p2p_oicp.oicp.operations import BASE_PATH
@@ -20,6 +20,7 @@ from p2p_oicp.peers.models import (
     CertificateField,
     OperatorField,
     PartyID,
+    PathField,
     ProviderField,
     UrlField,
     parse_name,
@@ -41,13 +42,6 @@ def _parse_backend_name(value: object) -> str:
     if ":" in name:
         raise ValueError(f'"{name}": expected a name without a colon')
     return name
-
-
-def _check_path(path: str) -> str:
-    is_path = path.isascii() and path.isprintable() and not any(character in path for character in ' ?#"')
-    if path and not (is_path and path.startswith("/") and not path.endswith("/")):
-        raise ValueError(f'"{path}" is no path; expected one such as "/api/oicp", or "" for none')
-    return path
 
 
 def _require_array_of_tables(value: object) -> object:
@@ -85,9 +79,7 @@ class BackendSettings(SettingsSection):
         None,
         description="Base URL of the system. Absent: a Python object of this name, given to `Node(backends=…)`.",
     )
-    path: Annotated[str, AfterValidator(_check_path)] = Field(
-        BASE_PATH, description="Where the paths of OICP begin, below url."
-    )
+    path: PathField = Field(BASE_PATH, description="Where the paths of OICP begin, below url.")
     token: SecretStr | None = Field(
         None, min_length=8, description='Secret that is sent as "Authorization: Bearer TOKEN"; better in token_file.'
     )

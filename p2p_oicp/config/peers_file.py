@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from p2p_oicp.config.toml import configuration_error, read_toml, unknown_key_message
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.oicp.operations import OPERATION_BY_NAME
+from p2p_oicp.oicp.operations import BASE_PATH, OPERATION_BY_NAME
 from p2p_oicp.peers.models import (
     CertificateField,
     CredentialType,
@@ -18,6 +18,7 @@ from p2p_oicp.peers.models import (
     NameField,
     NetworkField,
     OperatorField,
+    PathField,
     Peer,
     Profile,
     ProviderField,
@@ -36,6 +37,9 @@ def _check_operation_name(name: str) -> str:
     return name
 
 
+OperationNames = frozenset[Annotated[str, AfterValidator(_check_operation_name)]]
+
+
 class PeerEntry(BaseModel):
     """One ``[[peer]]`` table. Descriptions are part of error messages: "missing; expected: …"."""
 
@@ -45,8 +49,10 @@ class PeerEntry(BaseModel):
     url: UrlField = Field(description="the peer's base URL, with or without /api/oicp")
     operators: tuple[OperatorField, ...] = Field((), description="its OperatorIDs, sub-operators included")
     providers: tuple[ProviderField, ...] = Field((), description="its ProviderIDs, sub-providers included")
-    services: frozenset[Annotated[str, AfterValidator(_check_operation_name)]] | None = Field(
-        None, description="names of the operations that it serves; absent = all"
+    path: PathField = Field(BASE_PATH, description="what its base URL is followed by, if not by /api/oicp")
+    services: OperationNames | None = Field(None, description="names of the operations that it serves; absent = all")
+    may_call: OperationNames | None = Field(
+        None, description="names of the operations that it may ask of us; absent = all of its role"
     )
     profile: Profile = Field(Profile.OICP, description="what kind of system it is: oicp, wwcp or hub")
     security: tuple[CredentialType, ...] | None = Field(
@@ -119,6 +125,8 @@ def load_peers(path: Path) -> tuple[Peer, ...]:
 
 def peer_from_entry(entry: dict[str, object], source: Source) -> Peer:
     """Return the peer of an entry that ``peer_to_entry`` returned; raises ConfigurationError."""
+    # Up to 0.2.0, the services of a paired peer were also all that it might ask of us.
+    entry = {"may_call": entry.get("services")} | entry
     try:
         return _build_peer(PeerEntry.model_validate(entry), source)
     except ValidationError as exc:
@@ -132,7 +140,9 @@ def peer_to_entry(peer: Peer) -> dict[str, object]:
         "url": peer.url,
         "operators": [party.text for party in peer.operators],
         "providers": [party.text for party in peer.providers],
+        "path": peer.path,
         "services": None if peer.services is None else sorted(peer.services),
+        "may_call": None if peer.may_call is None else sorted(peer.may_call),
         "profile": peer.profile.value,
         "security": None if peer.security is None else list(peer.security),
         "public_keys": list(peer.public_keys),

@@ -18,7 +18,7 @@ from p2p_oicp.delivery.store_epochs import StoreEpochs
 from p2p_oicp.delivery.wakeup import ExponentialBackoff, WakeupRegistry
 from p2p_oicp.errors import PeerError, PeerRejected
 from p2p_oicp.oicp import OperatorID, ProviderID
-from p2p_oicp.peers import Peer, Profile
+from p2p_oicp.peers import Peer
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +62,7 @@ class HelloClient:
     async def send_until_acknowledged(self, peer: Peer) -> None:
         """Send hello to a node until it responds; a peer that is no node of ours, or rejects it, is left alone."""
         failures = 0
-        while not peer.is_self and peer.profile is Profile.OICP:
+        while peer.is_node:
             try:
                 await self._send(peer)
             except PeerRejected as error:

@@ -72,7 +72,7 @@ class Operation:
         name: Its name in the documents, without "eRoaming".
         method: The name of the method that handles it, in roles and in backends.
         path: Its path below ``/api/oicp/``, with a placeholder for the sending party.
-        aliases: Further paths at which it is served, never sent to.
+        aliases: Further paths at which it is served; sent to where the profile of a peer says so.
         response: The model of the response; a refusal may be an Acknowledgement instead (D57).
         deadline: Seconds until the client gives up.
         sender_path: Where a request names its sending party: an attribute path.
@@ -112,15 +112,15 @@ class Operation:
     def command(self) -> str:
         return self.method.replace("_", "-")
 
-    def url(self, base: str, party: str | None, path: str = BASE_PATH) -> str:
-        """Return the URL at a peer or backend; ``base`` may end in ``/api/oicp`` or not, ``path`` is what follows."""
-        return f"{api_root(base)}{path}/{self.path_for(party)}"
+    def url(self, base: str, party: str | None, *, prefix: str = BASE_PATH, path: str | None = None) -> str:
+        """Return the URL at a system; ``prefix`` and ``path`` stand in the place of those of the documents (L22)."""
+        return f"{base.rstrip('/').removesuffix(prefix)}{prefix}/{self.path_for(party, path)}"
 
-    def path_for(self, party: str | None) -> str:
-        """Return the path below ``/api/oicp/`` for the sending party."""
-        prefix, brace, suffix = self.path.partition("{")
+    def path_for(self, party: str | None, path: str | None = None) -> str:
+        """Return the path below ``/api/oicp/`` for the sending party; ``path`` in place of that of the documents."""
+        prefix, brace, suffix = (self.path if path is None else path).partition("{")
         if not brace:
-            return self.path
+            return prefix
         if party is None:
             raise ValueError(f"{self.name}: the path names the sender, {self.path}")
         # "*" stays as it is: partners compare the id in the path as text (RULES I11).

@@ -17,7 +17,7 @@ from p2p_oicp.crypto.tls import unverified_context
 from p2p_oicp.errors import PeerError, VerificationError
 from p2p_oicp.oicp.operations import api_root
 from p2p_oicp.peering.directory import PeerDirectory
-from p2p_oicp.peers import Peer, PeerRegistry, Profile
+from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.peers.descriptor import DESCRIPTOR_PATH, SignedDescriptor, verify_descriptor
 
 log = structlog.get_logger(__name__)
@@ -89,7 +89,7 @@ class PeerKeyRefresher:
         A call during a fetch, or just after it, shares its result.
         """
         peer = self._registry.by_name(name)
-        if peer is None or peer.profile is not Profile.OICP:
+        if peer is None or not peer.is_node:
             return False
         async with self._locks.setdefault(name, asyncio.Lock()):
             refreshed_at, was_refreshed = self._last_results.get(name, (-math.inf, False))

@@ -242,6 +242,7 @@ def peer_from_descriptor(
         operators=descriptor.operators,
         providers=descriptor.providers,
         services=None if services is None else frozenset(services),
+        may_call=None if services is None else frozenset(services),
         # Sorted backwards: "signature" before "mtls", as people write it.
         security=tuple(sorted({*require, *descriptor.require}, reverse=True)),
         public_keys=(signed_descriptor.key.der_base64,) if pin_credentials else (),

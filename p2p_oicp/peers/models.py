@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from types import MappingProxyType
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import PlainValidator
 
 from p2p_oicp.oicp import OperatorID, ProviderID
+from p2p_oicp.oicp.operations import BASE_PATH, OPERATION_BY_NAME
 
 
 class Profile(StrEnum):
@@ -22,7 +25,39 @@ class Profile(StrEnum):
     WWCP = "wwcp"
     """The C# implementation: it answers every problem with HTTP 200."""
     HUB = "hub"
-    """A clearing house."""
+    """A clearing house: the same as `Peer.is_hub`, for one that is not the default route."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileTraits:
+    """What differs towards the systems of one profile (WIRE.md).
+
+    Attributes:
+        is_node: It may be another node: it is called below ``/p2p/v1``.
+        answers_200: A message that cannot be read is refused with HTTP 200 and 022, not with HTTP 400.
+        names_operators: Each EVSE record that it gets carries OperatorID and OperatorName, and statuses OperatorName.
+        paths: Paths that are not those of the documents, by the name of the operation.
+    """
+
+    is_node: bool = False
+    answers_200: bool = False
+    names_operators: bool = False
+    paths: Mapping[str, str] = field(default_factory=dict)
+
+
+#: The operations that WWCP serves at their other paths only (RULES L21).
+_WWCP_ALIASES = ("AuthorizeRemoteReservationStart", "AuthorizeRemoteReservationStop")
+_TRAITS: Mapping[Profile, ProfileTraits] = MappingProxyType(
+    {
+        Profile.OICP: ProfileTraits(is_node=True),
+        Profile.WWCP: ProfileTraits(
+            answers_200=True,
+            names_operators=True,
+            paths=MappingProxyType({name: OPERATION_BY_NAME[name].aliases[0] for name in _WWCP_ALIASES}),
+        ),
+        Profile.HUB: ProfileTraits(),
+    }
+)
 
 
 class Source(StrEnum):
@@ -50,7 +85,9 @@ class Peer:
         url: The base URL of its peer API.
         operators: The OperatorIDs that it is responsible for, the main one first.
         providers: The ProviderIDs that it is responsible for, the main one first.
+        path: What stands between ``url`` and the paths of OICP.
         services: The names of the operations that it serves; None: all.
+        may_call: The names of the operations that it may ask of us; None: all of its role.
         profile: The kind of system that it is.
         security: The credentials that its requests must have; None: what this node requires of all peers.
         public_keys: The keys that are trusted from the start; later ones must be endorsed by a trusted one.
@@ -69,7 +106,9 @@ class Peer:
     url: str
     operators: tuple[OperatorID, ...] = ()
     providers: tuple[ProviderID, ...] = ()
+    path: str = BASE_PATH
     services: frozenset[str] | None = None
+    may_call: frozenset[str] | None = None
     profile: Profile = Profile.OICP
     security: tuple[str, ...] | None = None
     public_keys: tuple[str, ...] = ()
@@ -107,6 +146,25 @@ class Peer:
         """Return whether the peer serves an operation."""
         return self.services is None or operation_name in self.services
 
+    def may_request(self, operation_name: str) -> bool:
+        """Return whether the peer may ask an operation of us."""
+        return self.may_call is None or operation_name in self.may_call
+
+    @property
+    def traits(self) -> ProfileTraits:
+        """What differs towards systems of its profile."""
+        return _TRAITS[self.profile]
+
+    @property
+    def is_hub(self) -> bool:
+        """Whether it is a clearing house: the other side of many sessions, and the one that gives them their ids."""
+        return self.default_route or self.profile is Profile.HUB
+
+    @property
+    def is_node(self) -> bool:
+        """Whether it may be another node, which is called below ``/p2p/v1``; a clearing house is not (RULES L20)."""
+        return self.traits.is_node and not self.is_hub and not self.is_self
+
 
 #: What this node offers to other nodes beside OICP, as its descriptor and its hello name it (DESIGN section 4).
 VERDICTS_EXTENSION, EXPORT_EXTENSION = "cdr-verdicts", "session-export"
@@ -123,6 +181,7 @@ _RESERVED_NAMES = re.compile(
     r"backend (cpo|emp)|backend:.*|(evse data|evse status|pricing product|evse pricing|authentication) to .*",
     re.IGNORECASE,
 )
+_SLASHES = re.compile("//+")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 _PartyID = TypeVar("_PartyID", OperatorID, ProviderID)
@@ -174,7 +233,17 @@ def parse_base_url(value: object) -> str:
         raise ValueError('a URL with a password in it; expected one such as "https://oicp.example.com"')
     if not is_complete or not text.isprintable() or any(character in text for character in " ?#"):
         raise ValueError(f'"{text}" is no base URL; expected one such as "https://oicp.example.com"')
-    return text.rstrip("/")
+    scheme, _, rest = text.partition("://")
+    return f"{scheme}://{_SLASHES.sub('/', rest)}".rstrip("/")
+
+
+def parse_path(value: object) -> str:
+    """Validate the path that stands in the place of /api/oicp; raises ValueError with the expected form."""
+    text = _require_text(value, "/oicp/v2.3")
+    is_path = text.isascii() and text.isprintable() and not any(character in text for character in ' ?#"')
+    if text and not (is_path and text.startswith("/")):
+        raise ValueError(f'"{text}" is no path; expected one such as "/api/oicp", or "" for none')
+    return _SLASHES.sub("/", text).rstrip("/")
 
 
 def parse_public_key(value: object) -> str:
@@ -235,6 +304,7 @@ NameField = Annotated[str, PlainValidator(parse_name)]
 OperatorField = Annotated[OperatorID, PlainValidator(parse_operator_id)]
 ProviderField = Annotated[ProviderID, PlainValidator(parse_provider_id)]
 UrlField = Annotated[str, PlainValidator(parse_base_url)]
+PathField = Annotated[str, PlainValidator(parse_path)]
 PublicKeyField = Annotated[str, PlainValidator(parse_public_key)]
 CertificateField = Annotated[str, PlainValidator(parse_certificate)]
 FingerprintField = Annotated[str, PlainValidator(parse_fingerprint)]

@@ -33,7 +33,7 @@ from p2p_oicp.delivery.store_epochs import StoreEpochs
 from p2p_oicp.errors import PeerError, PeerRejected, Refusal
 from p2p_oicp.oicp import EvseID, Message, OperatorID, ProviderID, SessionID, StatusCodeValue
 from p2p_oicp.peering.evidence_recorder import EvidenceService
-from p2p_oicp.peers import Peer, Profile
+from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import PartyID
 from p2p_oicp.roles.context import OperationRequest, Services
 from p2p_oicp.storage import Transaction, epochs, evidence, sessions
@@ -147,7 +147,7 @@ class LostSessions:
 
     async def _ask(self, peer: Peer, session_id: SessionID) -> _Answer:
         party: PartyID | None = next(iter(self._own_parties()), None)
-        if peer.profile is not Profile.OICP or peer.default_route or party is None:
+        if not peer.is_node or party is None:
             return _Answer(peer, None, is_node=False)
         try:
             status = await self._nodes.get_status(peer, party, session_id, with_evidence=True)

@@ -16,7 +16,8 @@ from p2p_oicp.oicp.operations import Party
 from p2p_oicp.peering import PeersChanged
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import Services
-from p2p_oicp.roles.datasets.pull_client import DatasetPuller
+from p2p_oicp.roles.datasets.operator_names import NAMED_DATASETS, NamingCodec
+from p2p_oicp.roles.datasets.pull_client import HUB_PULL_INTERVAL_SECONDS, DatasetPuller
 from p2p_oicp.roles.datasets.types import DATASET_TYPES, DatasetType
 from p2p_oicp.roles.delivery_targets import BackendDeliveryTarget, PeerDeliveryTarget
 from p2p_oicp.roles.verdicts import PendingVerdicts
@@ -109,11 +110,12 @@ def workers_for_peer(peer: Peer, services: Services, backoff: ExponentialBackoff
     """Return the workers of a peer's datasets, with their names."""
     for dataset_type in datasets_for_peer(peer, services.local_peer):
         wakeup = services.wakeups.register(Destination(peer.id, dataset_type.name))
+        is_named = peer.traits.names_operators and dataset_type.dataset in NAMED_DATASETS
         yield (
             f"{dataset_type.name} to {peer.name}",
             DatasetReplicator(
                 peer,
-                dataset_type,
+                NamingCodec(dataset_type, services.store) if is_named else dataset_type,
                 store=services.store,
                 target=PeerDatasetTarget(peer, services.peers),
                 wakeup=wakeup,
@@ -122,8 +124,9 @@ def workers_for_peer(peer: Peer, services: Services, backoff: ExponentialBackoff
             ),
         )
     # For peers that do not push: the clearing house, and simple implementations.
-    if peer.pull_interval is not None and not peer.is_self:
-        yield f"pull from {peer.name}", DatasetPuller(services, peer, peer.pull_interval, backoff)
+    interval = HUB_PULL_INTERVAL_SECONDS if peer.pull_interval is None and peer.is_hub else peer.pull_interval
+    if interval is not None and not peer.is_self:
+        yield f"pull from {peer.name}", DatasetPuller(services, peer, interval, backoff)
 
 
 def datasets_for_peer(peer: Peer, local_peer: Peer) -> list[DatasetType]:

@@ -23,7 +23,7 @@ from p2p_oicp.delivery.store_epochs import StoreEpochs
 from p2p_oicp.errors import PeerError, PeerRejected, Refusal, StoreError
 from p2p_oicp.oicp import ChargeDetailRecord, InvalidMessage, SessionID
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
-from p2p_oicp.peers import Peer, Profile
+from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import PartyID
 from p2p_oicp.roles.context import OperationRequest, Services
 from p2p_oicp.roles.lost_sessions import Claim, LostSessions
@@ -125,7 +125,7 @@ class RecoveryJob:
 
     async def _fetch(self, role: RoleRecovery, peer: Peer, party: PartyID, since: float) -> dict[str, int] | None:
         """Return how many sessions and CDRs were fetched; None if the peer is to be asked again."""
-        if peer.profile is Profile.OICP and not peer.default_route:
+        if peer.is_node:
             try:
                 counts = await _Import(self._services, self._epochs, self._nodes, role, peer, party, since).run()
             except PeerRejected:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import structlog
@@ -30,7 +30,9 @@ from p2p_oicp.crypto.exchange import PreparedExchange
 from p2p_oicp.errors import Refusal, StoreError
 from p2p_oicp.oicp import EvseID, Identifier, Message, SessionID, StatusCodeValue
 from p2p_oicp.oicp.common import token_key
+from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
+from p2p_oicp.roles.hub_sessions import as_known_to_backend, find_by_own_id, opening_body_for_hub
 from p2p_oicp.roles.lost_sessions import LostSessions, Outcome
 from p2p_oicp.storage import Store, Transaction, sessions
 from p2p_oicp.storage.sessions import OVER_STATES, REFUSED_STATES, Session, SessionState
@@ -38,6 +40,7 @@ from p2p_oicp.storage.sessions import OVER_STATES, REFUSED_STATES, Session, Sess
 log = structlog.get_logger(__name__)
 
 _MAX_LOGGED_IDS = 20
+MessageT = TypeVar("MessageT", bound=Message)
 
 #: Kinds of session: by what it was opened.
 AUTHORIZE = "authorize"
@@ -281,16 +284,29 @@ class SessionService:
             columns["request_digest"] = b""
 
         def job(tx: Transaction) -> None:
-            check_id_is_unused(tx, session, key)
-            sessions.transition(
-                tx, self._role, session.session_key, now, state, start_response=response.body, **columns
-            )
-            sessions.add_event(tx, self._role, key, now, state, response.body)
+            present_key = self._rename_by_hub(tx, session, key, columns)
+            sessions.transition(tx, self._role, present_key, now, state, start_response=response.body, **columns)
+            sessions.add_event(tx, self._role, present_key, now, state, response.body)
             if exchange is not None:
                 self._services.recorder.insert(tx, exchange)
 
         await self._services.store.write(job)
         return response
+
+    def _rename_by_hub(self, tx: Transaction, session: Session, key: str, columns: dict[str, object]) -> str:
+        """Let the responder give a session the id ``key``; return the key of its row."""
+        peer = self._services.registry.by_id(session.peer)
+        is_of_hub = peer is not None and peer.is_hub
+        present_key = sessions.current_key(tx, self._role, session.session_key) if is_of_hub else session.session_key
+        if present_key != session.session_key:
+            # A message of the hub has overtaken its answer, and has named the session already.
+            columns.pop("session_key", None)
+            columns.pop("session_id", None)
+            return present_key
+        check_id_is_unused(tx, session, key)
+        if is_of_hub and key != session.session_key:
+            sessions.rename(tx, session, key, str(columns.get("session_id", key)), self._services.now())
+        return key if is_of_hub else session.session_key
 
     def find(self, tx: Transaction, request: OperationRequest[Message]) -> Session:
         """Return the session of a later message.
@@ -299,6 +315,8 @@ class SessionService:
         """
         session_id = getattr(request.message, "session_id", None)
         session = sessions.get(tx, self._role, session_id.key) if session_id is not None else None
+        if session is None:
+            session = find_by_own_id(tx, self._role, request, self._services.now())
         if session is None or session.state in REFUSED_STATES or not session.peer:
             info = f"SessionID {session_id} is not a session of this node"
             raise Refusal(StatusCodeValue.SESSION_INVALID, info)
@@ -313,6 +331,21 @@ class SessionService:
         return await self._lost_sessions.find(
             request, session_id, lambda peer_id: self.new_session(request, AUTHORIZE, peer_id)
         )
+
+
+def opening_body(message: Message, session: Session, peer: Peer) -> bytes:
+    """Return the request that opens a session, as it goes to a peer: with our SessionID, or to a hub without one."""
+    if peer.is_hub:
+        return opening_body_for_hub(message, session)
+    return message.to_json_with(session_id=SessionID(session.session_id))
+
+
+def as_known_here(tx: Transaction, request: OperationRequest[MessageT], session: Session) -> OperationRequest[MessageT]:
+    """Return a later message of a session with the ids that both backends know it by (RULES L26)."""
+    session_id: SessionID | None = getattr(request.message, "session_id", None)
+    is_current = session_id is not None and session_id.key == session.session_key
+    is_of_hub = request.peer is not None and request.peer.is_hub
+    return request if is_current and not is_of_hub else as_known_to_backend(tx, request, session)
 
 
 def check_same_evse(session: Session, evse_id: EvseID | None) -> None:

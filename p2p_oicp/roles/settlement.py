@@ -44,7 +44,7 @@ from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.doubts import Doubts
 from p2p_oicp.roles.lost_sessions import Outcome
 from p2p_oicp.roles.responses import SessionIds, acknowledgement_response
-from p2p_oicp.roles.sessions import AUTHORIZE, SessionService, check_same_evse
+from p2p_oicp.roles.sessions import AUTHORIZE, SessionService, as_known_here, check_same_evse
 from p2p_oicp.roles.verdicts import UNCONFIRMED_INFO, PendingVerdicts, verdict_response
 from p2p_oicp.storage import Transaction, cdrs, outbox, sessions
 from p2p_oicp.storage.cdrs import CdrRow, CdrState, InsertResult, Verdict
@@ -132,6 +132,7 @@ class CdrHandler:
     ) -> tuple[Session, str]:
         """Return the session, and what speaks against the notification."""
         session, now = self._session_service.find(tx, request), self._services.now()
+        request = as_known_here(tx, request, session)
         check_same_evse(session, request.message.evse_id)
         doubts = self._doubts.of_notification(request.message, session)
         key, notification_type = session.session_key, str(request.message.type)
@@ -233,6 +234,7 @@ class CdrHandler:
 
     def _insert_cdr(self, tx: Transaction, request: OperationRequest[ChargeDetailRecord]) -> StoredCdr:
         session = self._session_service.find(tx, request)
+        request = as_known_here(tx, request, session)
         check_same_evse(session, request.message.evse_id)
         now, doubts = self._services.now(), self._doubts.of_record(tx, request, session)
         insert_result = cdrs.insert(tx, _cdr_row(self.role, session, request, doubts), now)

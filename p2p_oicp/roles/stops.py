@@ -9,6 +9,7 @@ offline, is stopped by the token that started it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -31,7 +32,7 @@ from p2p_oicp.peers.routing import route_by_session
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.lost_sessions import Outcome
 from p2p_oicp.roles.responses import SessionIds, answering_provider, authorized_response
-from p2p_oicp.roles.sessions import RESERVATION, SessionService, check_same_evse
+from p2p_oicp.roles.sessions import RESERVATION, SessionService, as_known_here, check_same_evse
 from p2p_oicp.storage import Transaction, cdrs, sessions
 from p2p_oicp.storage.sessions import STOPPABLE_STATES, Session
 
@@ -47,6 +48,10 @@ class StopReply(msgspec.Struct, frozen=True):
     exchange: PreparedExchange | None = None
 
 
+#: Sends a stop on; gets the session, and the stop.
+AskForStop: TypeAlias = Callable[[Session, OperationRequest[Any]], Awaitable[StopReply]]
+
+
 class StopService:
     """The stops of one role."""
 
@@ -57,7 +62,7 @@ class StopService:
     async def serve(
         self,
         request: OperationRequest[Message],
-        ask: Callable[[Session], Awaitable[StopReply]],
+        ask: AskForStop,
         *,
         explain_refusal: Callable[[], Awaitable[None]] | None = None,
     ) -> OperationResponse:
@@ -65,7 +70,8 @@ class StopService:
 
         Args:
             request: the stop; a duplicate of an accepted one gets its response and is not forwarded (H4).
-            ask: sends the stop on. It is not called for a session that cannot be stopped.
+            ask: sends the stop on, as who gets it knows the session. It is not called for a session that cannot be
+                stopped.
             explain_refusal: called if there is no such session to be stopped; may raise a Refusal with a more specific
                 code.
         """
@@ -74,13 +80,13 @@ class StopService:
     async def _serve(
         self,
         request: OperationRequest[Message],
-        ask: Callable[[Session], Awaitable[StopReply]],
+        ask: AskForStop,
         explain_refusal: Callable[[], Awaitable[None]] | None,
     ) -> OperationResponse:
         session_id: SessionID | None = getattr(request.message, "session_id", None)
         await self._session_service.wait_until_started(session_id)
         try:
-            session = await self._services.store.write(lambda tx: self._begin(tx, request))
+            session, request = await self._services.store.write(lambda tx: self._begin(tx, request))
         except Refusal as refusal:
             if refusal.code != StatusCodeValue.SESSION_INVALID:
                 raise
@@ -88,12 +94,12 @@ class StopService:
                 await explain_refusal()
             if await self._session_service.find_lost(request) is not Outcome.OPENED:
                 raise
-            session = await self._services.store.write(lambda tx: self._begin(tx, request))
+            session, request = await self._services.store.write(lambda tx: self._begin(tx, request))
         # Only an accepted stop is stored: a refused one is asked about again, because the reason may be gone.
         if session.stop_response is not None and session.stop_digest == request.digest:
             return OperationResponse(session.stop_response)
         try:
-            reply = await ask(session)
+            reply = await ask(session, request)
         except Refusal as refusal:
             await self._add_event(session, f"{request.operation.name} not accepted: {refusal.code} {refusal.info}")
             raise
@@ -116,8 +122,9 @@ class StopService:
             lambda tx: sessions.add_event(tx, session.role, session.session_key, now, event)
         )
 
-    def _begin(self, tx: Transaction, request: OperationRequest[Message]) -> Session:
+    def _begin(self, tx: Transaction, request: OperationRequest[Message]) -> tuple[Session, OperationRequest[Message]]:
         session, name = self._session_service.find(tx, request), request.operation.name
+        request = as_known_here(tx, request, session)
         info = None
         if (session.kind == RESERVATION) is not (name == _RESERVATION_STOP):
             kind = "a reservation" if session.kind == RESERVATION else "no reservation"
@@ -130,7 +137,7 @@ class StopService:
         check_same_evse(session, evse_id)
         event, body = f"{name} requested", None if _contains_pin(request.message) else request.body
         sessions.add_event(tx, session.role, session.session_key, self._services.now(), event, body)
-        return session
+        return session, request
 
     def _complete(
         self,
@@ -165,10 +172,10 @@ class CpoAuthorizeStopHandler:
     async def authorize_stop(self, request: OperationRequest[AuthorizeStop]) -> OperationResponse:
         """Authorize a stop; every refusal is an AuthorizationStop (CPO-02, eRoamingAuthorizeStop)."""
 
-        async def ask(session: Session) -> StopReply:
+        async def ask(session: Session, stop: OperationRequest[AuthorizeStop]) -> StopReply:
             if not session.offline:
-                return await self._forward_stop(session, request)
-            await self._check_same_token(session, request.message)
+                return await self._forward_stop(session, stop)
+            await self._check_same_token(session, stop.message)
             return StopReply(
                 authorized_response(session.provider_id, SessionIds.from_session(session)), is_accepted=True
             )

@@ -22,7 +22,7 @@ from aiohttp import web
 
 from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.roles.context import OperationResponse
-from p2p_oicp.server.inbound import InboundRequest, origin_form
+from p2p_oicp.server.inbound import InboundRequest, routed_path
 from p2p_oicp.server.pipeline import OICP_PREFIX, PATH_PARAMETERS, RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
 
@@ -64,7 +64,7 @@ class RequestRouter:
     def __call__(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         # Not a coroutine: aiohttp awaits what is returned, and one frame less is some tenths of a microsecond.
         target = request.raw_path
-        if target.startswith(OICP_PREFIX) or origin_form(target).startswith(OICP_PREFIX):
+        if target.startswith(OICP_PREFIX) or routed_path(target).startswith(OICP_PREFIX):
             return self._serve_oicp(request)
         return self._serve_by_route(request)
 

@@ -3,7 +3,8 @@
 The steps, in the order of the code of `PeerAuthenticator`. ``authenticate`` sees the head of a request only:
 
 (1) The party in the path claims a peer; its entry, or else ``[security] require``, says what has to be proved. Where
-    the path names none, and some peer has to prove nothing, the body may say later that it is of that one.
+    the path names none (a notification), any proof says who the sender is, and its own entry what it has to prove; and
+    if some peer has to prove nothing, the body may say later that it is of that one (RULES L19).
 (2) A client certificate is the one of a peer, by fingerprint or by CA and name. One that a peer only lists in its
     descriptor is proved first: the descriptor is fetched, and the peer's node has to show that certificate.
 (3) A signature (RFC 9421) covers the head, ``Content-Digest`` included, and was not received before.
@@ -143,15 +144,15 @@ class PeerAuthenticator:
     async def authenticate(self, request: InboundRequest, claimed_party: PartyID | None) -> Principal:
         # (1) Whom the path claims.
         claimed = self._registry.resolve_party(claimed_party) if claimed_party is not None else None
-        required = self._required_credentials(claimed)
-        if not _has_credentials(request) and (
-            not required or (claimed_party is None and self._policy.unauthenticated_peers())
-        ):
+        required = self._required_of_unnamed(request) if claimed_party is None else self._required_credentials(claimed)
+        if not required and not _has_credentials(request):
             return Principal(claimed)
         # (2) Mutual TLS.
         by_certificate = await self._peer_by_certificate(request, is_required="mtls" in required)
         # (3) The signature over the head.
-        signature = await self._verify_signature(request, claimed, is_required="signature" in required)
+        is_unproved = claimed_party is not None or by_certificate is None
+        is_required = "signature" in required and is_unproved
+        signature = await self._verify_signature(request, claimed, is_required=is_required)
         # (4) One peer.
         peer = self._proved_peer(by_certificate, signature)
         if peer is None:
@@ -161,7 +162,7 @@ class PeerAuthenticator:
         if "signature" in required and signature is None:
             raise Unauthorized(f"{peer.name} has to sign its requests")
         if "mtls" in required and by_certificate is None:
-            raise Unauthorized(f"{peer.name} has to show its client certificate")
+            raise Unauthorized(f"{peer.name} has to show its client certificate: {_describe_certificate(request)}")
         return Principal(peer, is_authenticated=True, signature=signature)
 
     def authorize(self, principal: Principal, claimed_party: PartyID | None, request: InboundRequest) -> None:
@@ -224,6 +225,17 @@ class PeerAuthenticator:
         responsible_peer = self._registry.resolve_party(party)
         return responsible_peer is not None and responsible_peer.name == peer.name
 
+    def _required_of_unnamed(self, request: InboundRequest) -> tuple[str, ...]:
+        """Return what a request has to prove whose path names no party: nothing where some peer has to prove nothing.
+
+        Else any proof that it shows: whether that suffices, the entry of the peer says whom it proves.
+        """
+        if not self._policy.require or self._policy.unauthenticated_peers():
+            return ()
+        if has_signature(request.headers):
+            return ("signature",)
+        return ("mtls",) if request.certificate is not None else self._policy.require
+
     async def _peer_by_certificate(self, request: InboundRequest, *, is_required: bool) -> Peer | None:
         certificate = request.certificate
         peer = self._find_by_certificate(certificate) if certificate is not None else None
@@ -232,12 +244,7 @@ class PeerAuthenticator:
                 await self._refresh_keys(name)
             peer = self._find_by_certificate(certificate)
         if peer is None and is_required:
-            description = (
-                "no client certificate"
-                if certificate is None
-                else "the client certificate of nobody that this node knows"
-            )
-            raise Unauthorized(f"the connection has {description}; this node wants mutual TLS")
+            raise Unauthorized(f"{_describe_certificate(request)}; this node wants mutual TLS")
         return peer
 
     async def _verify_signature(
@@ -304,6 +311,12 @@ class PeerAuthenticator:
 
 def _has_credentials(request: InboundRequest) -> bool:
     return request.certificate is not None or has_signature(request.headers)
+
+
+def _describe_certificate(request: InboundRequest) -> str:
+    if request.certificate is None:
+        return "the connection has no client certificate"
+    return "the connection has the client certificate of nobody that this node knows"
 
 
 def _unknown_party(party: PartyID) -> Refusal:

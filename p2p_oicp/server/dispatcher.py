@@ -26,7 +26,7 @@ from p2p_oicp.oicp import (
 )
 from p2p_oicp.oicp.message import in_upper_case
 from p2p_oicp.oicp.operations import OPERATIONS, Operation, Party, Route, find, party_at
-from p2p_oicp.peers import Peer, Profile
+from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import PartyID
 from p2p_oicp.roles import CpoRole, EmpRole, OperationRequest, OperationResponse
 from p2p_oicp.roles.context import OperationHandler, TransactionalSigner
@@ -174,7 +174,7 @@ class OperationDispatcher:
             log.info("oicp.invalid", operation=operation.name, peer=name, reason=str(error))
             refusal = as_refusal(error)
             if refusal is None:
-                return validation_error_response(error, as_wwcp=peer is not None and peer.profile is Profile.WWCP)
+                return validation_error_response(error, as_wwcp=peer is not None and peer.traits.answers_200)
         else:
             refusal = error
             log.info("oicp.refused", operation=operation.name, peer=name, code=refusal.code, reason=refusal.info)
@@ -302,7 +302,7 @@ def _is_recipient(local_peer: Peer, recipient: str) -> bool:
 
 
 def _check_contract(peer: Peer, operation: Operation) -> None:
-    if not peer.serves(operation.name):
+    if not peer.may_request(operation.name):
         raise Refusal(StatusCodeValue.NO_VALID_CONTRACT, f"there is no contract with {peer.name} for {operation.name}")
 
 

@@ -53,6 +53,7 @@ class PublicAddress:
 
 
 _ABSOLUTE_FORM_PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_SLASHES = re.compile("//+")
 _FORWARDED_PAIR = re.compile(r'\s*([\w!#$%&\'*+.^`|~-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s";,]*))\s*(;|,|$)', re.ASCII)
 
 
@@ -123,6 +124,16 @@ def origin_form(target: str) -> str:
         return target
     path = target[match.end() :]
     return path if path.startswith("/") else f"/{path}"
+
+
+def routed_path(target: str) -> str:
+    """Return the path of a request target by which it is served."""
+    return collapse_slashes(origin_form(target).partition("?")[0])
+
+
+def collapse_slashes(path: str) -> str:
+    """Return a path in which several slashes are one (RULES L22); a signature covers the path as it was sent."""
+    return _SLASHES.sub("/", path) if "//" in path else path
 
 
 def client_address(remote: str | None, headers: Mapping[str, str], proxies: Collection[IpNetwork]) -> str | None:
@@ -196,6 +207,12 @@ def check_head(head: InboundRequest, request: web.BaseRequest, max_bytes: int) -
     if (head.content_length or 0) > max_bytes:
         info = f"the body has {head.content_length} bytes; at most {max_bytes} are read"
         raise HttpError(413, StatusCodeValue.DATA_ERROR, info)
+
+
+def check_encoding(head: InboundRequest, *, is_known: bool) -> None:
+    """Raise HttpError 415 for a compressed body where neither path nor proof says who sends it (RULES L19)."""
+    if not is_known and head.headers.get("Content-Encoding"):
+        raise HttpError(415, StatusCodeValue.DATA_ERROR, "the body is compressed, and nothing proves who sends it")
 
 
 async def receive_body(

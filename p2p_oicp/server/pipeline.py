@@ -33,8 +33,10 @@ from p2p_oicp.server.inbound import (
     HttpConnection,
     InboundRequest,
     PublicAddress,
+    check_encoding,
     check_head,
     client_address,
+    collapse_slashes,
     decode_text,
     decompress,
     origin_form,
@@ -298,9 +300,8 @@ class OicpRequestContext(RequestContext):
         if self.http.method != "POST":
             info = f"{self.http.method} is not served here; send POST"
             raise HttpError(405, StatusCodeValue.SERVICE_NOT_AVAILABLE, info, {"Allow": "POST"})
-        dispatcher = self._pipeline.dispatcher
-        started = dispatcher.clock.monotonic()
-        path = self.head.path[self._pipeline.oicp_prefix_length :]
+        dispatcher, prefix_length = self._pipeline.dispatcher, self._pipeline.oicp_prefix_length
+        started, path = dispatcher.clock.monotonic(), collapse_slashes(self.head.path)[prefix_length:]
         route = dispatcher.find_route(path)
         # Several operations may share a path, told apart by the body: until it is read, the first stands for all.
         self._operation = route.candidates[0]
@@ -322,6 +323,7 @@ class OicpRequestContext(RequestContext):
             check_head(self.head, self.http, admission.max_body)
             # (3) The credentials, before the body costs anything.
             principal = await self.authenticate(claimed_party(operation, route.party))
+            check_encoding(self.head, is_known=principal.peer is not None)
             ticket = AdmissionTicket(_client_of(principal, self.head), principal.is_authenticated)
             try:
                 return await self._serve_admitted(path, route, ticket)
@@ -335,8 +337,8 @@ class OicpRequestContext(RequestContext):
         admission, principal = self._pipeline.admission, self._principal
         max_bytes = _max_body(principal, admission.max_body)
         reserve_bytes = partial(admission.reserve_bytes, ticket)
-        # (4) The body, where there is room for it, and (5) its digest; only now the nonce counts as used.
-        # Nearly always it has come with its head, and how long it may take does not matter.
+        # (4) The body, where there is room for it, and (5) its digest; only now the nonce counts as used. Nearly always
+        # it has come with its head, and how long it may take does not matter.
         is_urgent = not self.http.content.is_eof() and admission.is_interactive(path)
         body = await receive_body(self.http, max_bytes, reserve_bytes, is_urgent=is_urgent)
         self._verify_body(body)
@@ -348,13 +350,11 @@ class OicpRequestContext(RequestContext):
             body = await decompress(self.http, body, max_bytes, reserve_bytes, admission.decompression)
         body = decode_text(self.http, body)
         self._operation = operation = route.choose(body)
-        sign = self.sign_in_transaction if self._is_recorded() else None
+        is_recorded = self._pipeline.recorder is not None and self._principal.signature is not None
+        sign = self.sign_in_transaction if is_recorded else None
         return await self._pipeline.dispatcher.execute(
             operation, route.party, principal, self.head, body, sign_in_transaction=sign
         )
-
-    def _is_recorded(self) -> bool:
-        return self._pipeline.recorder is not None and self._principal.signature is not None
 
 
 class _StreamingHeadResponse(web.Response):

@@ -27,6 +27,7 @@ from p2p_oicp.storage.schema import (
     evidence_keys,
     evse_index,
     quarantine,
+    session_aliases,
     session_events,
     sessions,
     uid_routes,
@@ -59,6 +60,11 @@ _DELETE_SESSION = compiled(
 _DELETE_SESSION_EVENTS = compiled(
     delete(session_events).where(
         session_events.c.role == bindparam("role_"), session_events.c.session_key == bindparam("key_")
+    )
+)
+_DELETE_SESSION_ALIASES = compiled(
+    delete(session_aliases).where(
+        session_aliases.c.role == bindparam("role_"), session_aliases.c.session_key == bindparam("key_")
     )
 )
 _DELETE_EVENT = compiled(delete(session_events).where(session_events.c.id == bindparam("id_")))
@@ -101,6 +107,7 @@ def _purge_sessions(tx: Transaction, state: SessionState, cutoff: float, limit: 
     rows = tx.all(_OLD_SESSIONS, state_=state, cutoff_=cutoff, limit=limit)
     for row in rows:
         tx.run(_DELETE_SESSION_EVENTS, role_=row["role"], key_=row["session_key"])
+        tx.run(_DELETE_SESSION_ALIASES, role_=row["role"], key_=row["session_key"])
         tx.run(_DELETE_SESSION, role_=row["role"], key_=row["session_key"])
     return len(rows)
 

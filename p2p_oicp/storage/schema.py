@@ -59,6 +59,17 @@ Index(
 )
 Index("sessions_by_state", sessions.c.state, sessions.c.updated_at)
 
+# The ids that sessions had here before a clearing house gave them theirs (RULES L26).
+session_aliases = Table(
+    "session_aliases",
+    metadata,
+    Column("role", Text, primary_key=True),
+    Column("alias_key", Text, primary_key=True),
+    Column("session_key", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("session_aliases_by_session", session_aliases.c.role, session_aliases.c.session_key)
+
 # The peer that authorized a UID last time: the first one to send the next AuthorizeStart to.
 uid_routes = Table(
     "uid_routes",

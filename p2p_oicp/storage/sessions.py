@@ -27,7 +27,7 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy import update as sql_update
 
 from p2p_oicp.storage.peers import name_of
-from p2p_oicp.storage.schema import cdrs, session_events, sessions
+from p2p_oicp.storage.schema import cdrs, session_aliases, session_events, sessions
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import Statement, compiled, inserting, inserting_named
 from p2p_oicp.storage.store import Store
@@ -242,6 +242,13 @@ OPENED_SINCE = compiled(
     .order_by(sessions.c.session_key)
     .limit(bindparam("limit"))
 )
+_INSERT_ALIAS = inserting_named(session_aliases, "role", "alias_key", "session_key", instead="OR REPLACE")
+_GET_ALIAS = compiled(
+    select(session_aliases.c.session_key).where(
+        session_aliases.c.role == bindparam("role_"), session_aliases.c.alias_key == bindparam("key_")
+    )
+)
+_MOVE_EVENTS = compiled(sql_update(session_events).where(*_by_session).values(session_key=bindparam("session_key")))
 _update_statements: dict[tuple[str, ...], Statement] = {}
 
 
@@ -305,6 +312,27 @@ def update(tx: Transaction, role: str, session_key: str, now: float, /, **values
         columns: dict[str, BindParameter[object]] = {name: bindparam(name) for name in (*column_names, "updated_at")}
         statement = _update_statements[column_names] = compiled(sql_update(sessions).where(*_by_key).values(columns))
     tx.run(statement, role_=role, key_=session_key, updated_at=now, **values)
+
+
+def add_alias(tx: Transaction, role: str, alias_key: str, session_key: str) -> None:
+    """Let a session be found by an id that it had before, too."""
+    tx.run(_INSERT_ALIAS, role=role, alias_key=alias_key, session_key=session_key)
+
+
+def current_key(tx: Transaction, role: str, session_key: str) -> str:
+    """Return the key of a session under its present id; the same key where no other session has had that id."""
+    row = tx.one(_GET_ALIAS, role_=role, key_=session_key)
+    return session_key if row is None else str(row["session_key"])
+
+
+def rename(tx: Transaction, session: Session, session_key: str, session_id: str, now: float) -> None:
+    """Give a session another id, with its events; it is found by the id before as well."""
+    update(
+        tx, session.role, session.session_key, now, session_key=session_key, session_id=session_id, id_generated_here=1
+    )
+    tx.run(_MOVE_EVENTS, role_=session.role, key_=session.session_key, session_key=session_key)
+    add_alias(tx, session.role, session.session_key, session_key)
+    add_event(tx, session.role, session_key, now, f"was {session.session_id} here before")
 
 
 def transition(

@@ -54,6 +54,7 @@ from p2p_oicp.roles.sessions import (
     check_id_is_unused,
     find_start,
     idempotency_key,
+    opening_body,
     record_decided_start,
     valid_session_id,
 )
@@ -258,12 +259,14 @@ class CpoAuthorizationHandler:
         preferred_id = tokens.preferred_peer(self._services.store, uid.key) if uid else None
         preferred_peer = next((peer for peer in route.peers if peer.id == preferred_id), None)
         # The same SessionID for all peers: of several grants the first counts, and the other sessions expire.
-        body = request.message.to_json_with(session_id=SessionID(draft.session_id))
+        bodies = {peer.is_hub: opening_body(request.message, draft, peer) for peer in route.peers}
         deadline = self._services.deadlines.authorize
 
         async def send(peer: Peer) -> Message:
             try:
-                reply = await self._services.peers.call(peer, _START, request.sender_id, body, deadline=deadline)
+                reply = await self._services.peers.call(
+                    peer, _START, request.sender_id, bodies[peer.is_hub], deadline=deadline
+                )
             except PeerError as error:
                 exchanges.extend([error.exchange] if error.exchange is not None else [])
                 raise
@@ -332,19 +335,21 @@ class CpoAuthorizationHandler:
         Raises Refusal 400 if the responder's own SessionID is in use, StoreError if nothing could be stored.
         """
         session, now = decision.session, self._services.now()
+        is_renamed = session.session_key != draft.session_key
 
         def job(tx: Transaction) -> OperationResponse:
             check_id_is_unused(tx, draft, session.session_key)
             # Without a key: the single flight admits no duplicate that could have been stored since `find_start`.
             response = record_decided_start(tx, session, decision.response, key=None)
             sessions.add_event(tx, session.role, session.session_key, now, session.state, response.body)
+            if is_renamed:  # the partner may know it by the id that it had here, too (RULES L26)
+                sessions.add_alias(tx, session.role, draft.session_key, session.session_key)
             for exchange in exchanges:
                 self._services.recorder.insert(tx, exchange)
             if decision.preferred_peer is not None:
                 tokens.set_preferred_peer(tx, *decision.preferred_peer, now)
             return response
 
-        is_renamed = session.session_key != draft.session_key
         with self._session_service.starting(session.session_key) if is_renamed else contextlib.nullcontext():
             return await self._services.store.write(job)
 

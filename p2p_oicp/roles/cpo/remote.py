@@ -161,10 +161,10 @@ class CpoRemoteHandler:
         return await self._session_service.complete_start(session, failure.state, response, is_remembered=is_remembered)
 
     async def _stop(self, request: OperationRequest[RemoteStop]) -> OperationResponse:
-        async def ask(session: Session) -> StopReply:
+        async def ask(session: Session, stop: OperationRequest[RemoteStop]) -> StopReply:
             # The session's EVSE: a stop may come without one.
-            evse_id = EvseID(session.evse_id) if session.evse_id else request.message.evse_id
-            call = self._calls.start(self._backend_of(evse_id), request.operation, request.message)
+            evse_id = EvseID(session.evse_id) if session.evse_id else stop.message.evse_id
+            call = self._calls.start(self._backend_of(evse_id), stop.operation, stop.message)
             try:
                 return _stop_reply(session, await call.answer())
             except PeerError as error:
@@ -175,7 +175,7 @@ class CpoRemoteHandler:
                 return StopReply(response, is_accepted=False)
             finally:
                 if not call.is_answered:
-                    call.read_on(partial(self._complete_stop_late, session, request))
+                    call.read_on(partial(self._complete_stop_late, session, stop))
 
         return await self._stops.serve(request, ask)
 

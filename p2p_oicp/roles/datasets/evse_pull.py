@@ -219,9 +219,9 @@ class EvseDataPullHandler:
 
     def _operator_members(self, label: RecordLabel) -> bytes:
         party, wrapper = queries.operator_of(self._context.store, label)
-        name = split_members(wrapper).get("OperatorName")
-        name_member = b'"OperatorName":%b,' % bytes(name) if name is not None else b""
-        return b'"OperatorID":%b,%b' % (orjson.dumps(party), name_member)
+        # Mandatory in a pulled record (OICP 2.3, PullEvseDataRecordType): without a known name, the OperatorID is it.
+        name = bytes(split_members(wrapper).get("OperatorName", orjson.dumps(party)))
+        return b'"OperatorID":%b,"OperatorName":%b,' % (orjson.dumps(party), name)
 
     def _last_call_timestamp(self, pull: PullEvseData) -> float | None:
         """Return LastCall in seconds since the epoch.

@@ -19,8 +19,10 @@ from p2p_oicp.oicp import (
     PullPricingProductData,
 )
 from p2p_oicp.oicp.enums import StatusCodeValue
+from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.datasets.evse_pull import search_area_of
+from p2p_oicp.roles.datasets.operator_names import with_operator_name
 from p2p_oicp.roles.datasets.types import DATASET_TYPES, audience_key
 from p2p_oicp.roles.responses import status_code, unread_members_note
 from p2p_oicp.storage.datasets import evse_search, queries
@@ -51,18 +53,22 @@ class GroupPullHandler:
         pull = request.message
         status_filter = None if pull.evse_status is None else [str(pull.evse_status).lower()]
         if pull.search_center is None:
-            return _status_response(await self._load_groups(DatasetKind.EVSE_STATUS, filter_values=status_filter))
+            return self._status_response(
+                request.peer, await self._load_groups(DatasetKind.EVSE_STATUS, filter_values=status_filter)
+            )
         keys = await evse_search.find_keys_in_area(
             self._store, search_area_of(pull.search_center), self._source, self._removed_peers.ids()
         )
-        return _status_response(
-            await self._load_groups(DatasetKind.EVSE_STATUS, keys=keys, filter_values=status_filter)
+        return self._status_response(
+            request.peer, await self._load_groups(DatasetKind.EVSE_STATUS, keys=keys, filter_values=status_filter)
         )
 
     async def statuses_of_operators(self, request: OperationRequest[PullEvseStatusByOperatorId]) -> OperationResponse:
         """Return the statuses of some operators."""
         operator_keys = [operator.key for operator in request.message.operator_id]
-        return _status_response(await self._load_groups(DatasetKind.EVSE_STATUS, group_keys=operator_keys))
+        return self._status_response(
+            request.peer, await self._load_groups(DatasetKind.EVSE_STATUS, group_keys=operator_keys)
+        )
 
     async def statuses_by_id(self, request: OperationRequest[PullEvseStatusById]) -> OperationResponse:
         """Return up to 100 statuses: ``EvseNotFound`` for an unknown EVSE, ``Unknown`` without a status (RULES M10)."""
@@ -123,6 +129,17 @@ class GroupPullHandler:
             b'{"ProviderAuthenticationData":[%b],"StatusCode":%b}' % (wrapped_groups, _SUCCESS_STATUS)
         )
 
+    def _status_response(self, peer: Peer | None, rows: Sequence[Row]) -> OperationResponse:
+        """Return the statuses of all groups; with the names of the operators for peers that want them (RULES L21)."""
+        wrap, wrappers = DATASET_TYPES[DatasetKind.EVSE_STATUS].wrap, [bytes(row["wrapper"]) for row in rows]
+        if peer is not None and peer.traits.names_operators:
+            sources = [row["source"] for row in rows]
+            wrappers = [with_operator_name(self._store, *pair) for pair in zip(sources, wrappers, strict=True)]
+        groups = b",".join(wrap(wrapper, row["records"]) for wrapper, row in zip(wrappers, rows, strict=True))
+        return OperationResponse(
+            b'{"EvseStatuses":{"OperatorEvseStatus":[%b]},"StatusCode":%b}' % (groups, _SUCCESS_STATUS)
+        )
+
     async def _load_groups(
         self,
         dataset: DatasetKind,
@@ -163,13 +180,6 @@ def _placeholder_status(evse_id: EvseID, status: str) -> bytes:
 
 def _wrap_groups(dataset: DatasetKind, rows: Sequence[Row]) -> list[bytes]:
     return [DATASET_TYPES[dataset].wrap(row["wrapper"], row["records"]) for row in rows]
-
-
-def _status_response(rows: Sequence[Row]) -> OperationResponse:
-    wrapped_groups = b",".join(_wrap_groups(DatasetKind.EVSE_STATUS, rows))
-    return OperationResponse(
-        b'{"EvseStatuses":{"OperatorEvseStatus":[%b]},"StatusCode":%b}' % (wrapped_groups, _SUCCESS_STATUS)
-    )
 
 
 def _under_both_names(

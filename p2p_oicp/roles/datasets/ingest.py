@@ -38,7 +38,7 @@ from p2p_oicp.oicp.repair import PULL_REPAIRS, repair_record
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, Services
 from p2p_oicp.roles.datasets.pins import hash_pin_in_record, redact_pins
-from p2p_oicp.roles.datasets.types import MAX_LISTED_NAMES, DatasetType, name_of
+from p2p_oicp.roles.datasets.types import MAX_LISTED_NAMES, DatasetType, OwningParty, name_of
 from p2p_oicp.storage.datasets import quarantine
 from p2p_oicp.storage.datasets.apply import digest_of
 from p2p_oicp.storage.datasets.models import (
@@ -254,7 +254,8 @@ class RecordFilter:
         dataset_type: the dataset of the records.
         owner: who sends them; it has to answer for all parties that they belong to.
 
-        repairs: whether what is nearly OICP is repaired (RULES L14, L15): in a pull, but not in a push.
+        is_pull: in a pull, but not in a push, what is nearly OICP is repaired (RULES L14, L15), and what a hub
+            has of parties that another peer is responsible for, or this node itself, is left out (L20).
 
     Attributes:
         source: the source of the records in the store.
@@ -262,19 +263,21 @@ class RecordFilter:
         findings: what is wrong with them; at most about 100, those about foreign parties always.
         finding_counts: how many findings there are of each kind.
         repairs: what was repaired, by EVSE or whatever the record is of.
+        of_other_peers: how many records were left out.
 
     """
 
-    def __init__(self, context: Services, dataset_type: DatasetType, owner: Peer, *, repairs: bool = False) -> None:
+    def __init__(self, context: Services, dataset_type: DatasetType, owner: Peer, *, is_pull: bool = False) -> None:
         self._context = context
         self.dataset_type = dataset_type
         self._owner = owner
-        self._repairs = repairs
+        self._is_pull = is_pull
         self.source = OWN if owner.is_self else owner.id
         self.rejected: list[QuarantinedRecord] = []
         self.findings: list[Finding] = []
         self.finding_counts: Counter[str] = Counter()
         self.repairs: list[tuple[str, Finding]] = []
+        self.of_other_peers = 0
 
     async def valid_records(
         self,
@@ -313,6 +316,9 @@ class RecordFilter:
         if record is None:
             stored, record, errors = self._read_deviating_record(stream, index)
         if record is not None:
+            if self.is_of_other_peer(*self.dataset_type.parties_of(record)):
+                self.of_other_peers += 1
+                return None
             errors += self._check_parties(record, f"{stream.pointer}/{index}")
         if record is None or errors:
             self._reject(raw, errors)
@@ -325,7 +331,7 @@ class RecordFilter:
         """Return a record that has findings, the bytes to store of it, and its errors."""
         raw, record, findings = stream.read_at(index)
         errors = [finding for finding in findings if finding.severity is Severity.ERROR]
-        if errors and self._repairs:
+        if errors and self._is_pull:
             repaired = repair_record(stream.model, raw, PULL_REPAIRS, pulled=stream.pulled)
             if not repaired.errors:
                 raw = repaired.raw
@@ -339,9 +345,7 @@ class RecordFilter:
     def _check_parties(self, record: AnyRecord, pointer: str) -> list[Finding]:
         """Return a finding for each party of the record that the sender does not answer for."""
         owner = self._owner
-        foreign_parties = [
-            party for party in self.dataset_type.parties_of(record) if party is None or not owner.handles_party(party)
-        ]
+        foreign_parties = [party for party in self.dataset_type.parties_of(record) if not self._is_of_owner(party)]
         if not foreign_parties:
             return []
         is_evse = self.dataset_type.foreign_party_code == StatusCodeValue.INCONSISTENT_EVSE_ID
@@ -353,6 +357,19 @@ class RecordFilter:
             )
             for party in foreign_parties
         ]
+
+    def _is_of_owner(self, party: OwningParty | None) -> bool:
+        """Return whether the sender answers for a party: a clearing house for all that nobody else answers for."""
+        if party is None or self._owner.handles_party(party):
+            return party is not None
+        responsible_peer = self._context.registry.resolve_party(party)
+        return self._owner.is_hub and (responsible_peer is None or responsible_peer.id == self._owner.id)
+
+    def is_of_other_peer(self, *parties: OwningParty | None) -> bool:
+        """Return whether a hub that is pulled has this of a party that another peer is responsible for."""
+        if not self._is_pull or not self._owner.is_hub:
+            return False
+        return any(party is not None and not self._is_of_owner(party) for party in parties)
 
     def _reject(self, raw: bytes, errors: list[Finding]) -> None:
         self.finding_counts.update(finding.code for finding in errors)

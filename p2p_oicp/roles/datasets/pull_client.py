@@ -1,5 +1,11 @@
 """Pull the peers that do not push: every ``pull_interval`` seconds, by delta where the operation has one.
 
+Each dataset has its own times: one that fails is tried again by itself, and one that the peer does not offer an hour
+later.
+
+**A clearing house** is pulled for whatever it has (RULES L20). Records of parties that another peer is responsible for,
+or this node itself, are left out; which ones these are may change with the peers, and then everything is pulled again.
+
 **One pull** of a dataset reads page after page into a `PullImport`, which is applied as a whole behind the last page:
 nothing is deleted first, and a pull that fails changes nothing (RULES P3).
 
@@ -14,10 +20,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 
 import orjson
 import structlog
@@ -26,21 +31,14 @@ from p2p_oicp.client import OicpReply
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.concurrency import shield_until_done
 from p2p_oicp.delivery import ExponentialBackoff
-from p2p_oicp.errors import PeerError, PeerProtocolError, PeerRejected, StoreError
+from p2p_oicp.errors import PeerBusy, PeerError, PeerProtocolError, PeerRejected, StoreError
 from p2p_oicp.oicp import (
     AnyRecord,
-    AuthenticationData,
     DeltaType,
     EvseDataPage,
-    EvsePricings,
-    EvseStatuses,
     InvalidMessage,
     Message,
-    OperatorEvsePricing,
-    OperatorEvseStatus,
-    PricingProductData,
-    PricingProducts,
-    ProviderAuthenticationData,
+    OperatorID,
     PullEvseDataRecord,
     RecordStream,
     StatusCode,
@@ -48,12 +46,13 @@ from p2p_oicp.oicp import (
     read_records,
 )
 from p2p_oicp.oicp.findings import format_counts
-from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Operation, Party
+from p2p_oicp.oicp.operations import Operation, Party
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import Services
 from p2p_oicp.roles.datasets.ingest import RecordFilter
+from p2p_oicp.roles.datasets.pull_specs import BY_OPERATORS, PULL_SPECS
 from p2p_oicp.roles.datasets.types import DATASET_TYPES
-from p2p_oicp.storage.datasets import change_feed
+from p2p_oicp.storage.datasets import change_feed, queries
 from p2p_oicp.storage.datasets.coordinator import PullImport
 from p2p_oicp.storage.datasets.models import DatasetKind, RecordGroup, ReplaceScope
 
@@ -66,69 +65,12 @@ _MAX_PAGES = 100_000
 # The clocks of two companies differ, and a record that is written during a pull has an earlier time (RULES S2).
 CLOCK_SKEW_SECONDS = 300.0
 _MAX_RETRY_DELAY_SECONDS = 300.0
-
-#: Returns the requests of a pull: the party that asks, and the body.
-RequestFactory = Callable[[Peer, Peer], Iterator[tuple[str, bytes]]]
-
-
-@dataclass(frozen=True, slots=True)
-class PullSpec:
-    """How a dataset is pulled.
-
-    ``wrapper_type`` is the object around the records of a group in the response; None: the response is a page of
-    records.
-    """
-
-    operation: Operation
-    response_type: type[Message]
-    wrapper_type: type[Message] | None
-    build_requests: RequestFactory
-
-
-# EVSE data and statuses are the same for all our providers, so one of them asks.
-def _provider_request(local_peer: Peer, _peer: Peer) -> Iterator[tuple[str, bytes]]:
-    provider = local_peer.providers[0].text
-    yield provider, orjson.dumps({"ProviderID": provider})
-
-
-# Products and prices are offered to single providers: each of ours asks for its own.
-def _product_requests(local_peer: Peer, peer: Peer) -> Iterator[tuple[str, bytes]]:
-    operators = [operator.text for operator in peer.operators]
-    for provider in local_peer.providers:
-        yield provider.text, orjson.dumps({"OperatorIDs": operators})
-
-
-def _price_requests(local_peer: Peer, peer: Peer) -> Iterator[tuple[str, bytes]]:
-    operators = [operator.text for operator in peer.operators]
-    for provider in local_peer.providers:
-        yield provider.text, orjson.dumps({"ProviderID": provider.text, "OperatorIDs": operators})
-
-
-def _operator_request(local_peer: Peer, _peer: Peer) -> Iterator[tuple[str, bytes]]:
-    operator = local_peer.operators[0].text
-    yield operator, orjson.dumps({"OperatorID": operator})
-
-
-PULL_SPECS: Mapping[DatasetKind, PullSpec] = MappingProxyType(
-    {
-        DatasetKind.EVSE_DATA: PullSpec(OPERATION_BY_NAME["PullEvseData"], EvseDataPage, None, _provider_request),
-        DatasetKind.EVSE_STATUS: PullSpec(
-            OPERATION_BY_NAME["PullEvseStatus"], EvseStatuses, OperatorEvseStatus, _provider_request
-        ),
-        DatasetKind.PRICING_PRODUCT: PullSpec(
-            OPERATION_BY_NAME["PullPricingProductData"], PricingProducts, PricingProductData, _product_requests
-        ),
-        DatasetKind.EVSE_PRICING: PullSpec(
-            OPERATION_BY_NAME["PullEVSEPricing"], EvsePricings, OperatorEvsePricing, _price_requests
-        ),
-        DatasetKind.AUTHENTICATION: PullSpec(
-            OPERATION_BY_NAME["PullAuthenticationData"],
-            AuthenticationData,
-            ProviderAuthenticationData,
-            _operator_request,
-        ),
-    }
-)
+# An operation that the peer does not offer today will not be offered in a minute either.
+_NOT_OFFERED_CODES = frozenset({StatusCodeValue.NO_VALID_CONTRACT, StatusCodeValue.SERVICE_NOT_AVAILABLE})
+_NOT_OFFERED_STATUSES = frozenset({404, 405, 501})
+_NOT_OFFERED_DELAY_SECONDS = 3600.0
+#: Of a clearing house without ``pull_interval``: what the integration guide recommends for statuses at most.
+HUB_PULL_INTERVAL_SECONDS = 300.0
 
 
 class PullResultReader:
@@ -145,7 +87,7 @@ class PullResultReader:
     def __init__(self, context: Services, peer: Peer, dataset: DatasetKind, pull_import: PullImport) -> None:
         self._dataset_type = DATASET_TYPES[dataset]
         self._spec = PULL_SPECS[dataset]
-        self._record_filter = RecordFilter(context, self._dataset_type, peer, repairs=True)
+        self._record_filter = RecordFilter(context, self._dataset_type, peer, is_pull=True)
         self._pull_import = pull_import
         self._groups: dict[str, RecordGroup] = {}
         self.count = 0
@@ -162,6 +104,8 @@ class PullResultReader:
             return
         for raw in read_records(self._spec.response_type, body).raw_records:
             group = self._dataset_type.group_of_wrapper(raw, "")
+            if self._record_filter.is_of_other_peer(self._dataset_type.party_of(group)):
+                continue
             self._groups[group.key] = group
             await self._import_records(read_records(self._spec.wrapper_type, raw), partial(_fixed_group, group))
 
@@ -186,8 +130,11 @@ class PullResultReader:
         return self._groups.setdefault(group.key, group)
 
     def log_repairs(self, peer: Peer) -> None:
-        """Log what was repaired: the sums, and the first record of each kind."""
+        """Log what was repaired (the sums, and the first record of each kind), and how much was left out."""
         repairs = self._record_filter.repairs
+        if left_out := self._record_filter.of_other_peers:
+            dataset = self._dataset_type.name
+            log.info("pull.records_of_other_peers", peer=peer.name, dataset=dataset, records=left_out)
         first = {repair.code: f"{name}: {repair}" for name, repair in reversed(repairs)}
         if repairs:
             counts = format_counts(Counter(repair.code for _, repair in repairs))
@@ -203,6 +150,14 @@ class PullResultReader:
 
 def _fixed_group(group: RecordGroup, _record: AnyRecord) -> RecordGroup:
     return group
+
+
+@dataclass(slots=True)
+class _Schedule:
+    """When a dataset is pulled: ``due_at`` is monotonic, ``failures`` are those in a row."""
+
+    due_at: float = 0.0
+    failures: int = 0
 
 
 class DatasetPuller:
@@ -223,10 +178,12 @@ class DatasetPuller:
         self._peer = peer
         self._interval = interval
         self._backoff = backoff
-        self._failures = 0
+        self._schedules = {dataset: _Schedule() for dataset in PULL_SPECS}
+        self._peers_of_last_pull: object = None
 
     def __repr__(self) -> str:
-        return f"<DatasetPuller peer={self._peer.name} failures={self._failures}>"
+        failures = {dataset.name: schedule.failures for dataset, schedule in self._schedules.items()}
+        return f"<DatasetPuller peer={self._peer.name} failures={failures}>"
 
     async def run(self) -> None:
         while True:
@@ -234,20 +191,35 @@ class DatasetPuller:
             await asyncio.sleep(delay)
 
     async def pull(self) -> float:
-        """Pull every dataset that the peer offers and that we may have; return the seconds until the next pull."""
-        failed = False
-        for dataset, spec in PULL_SPECS.items():
-            if not self._is_applicable(spec.operation):
+        """Pull every dataset that is due, the peer offers and we may have; return the seconds until one is due."""
+        applicable = {
+            dataset: self._schedules[dataset]
+            for dataset, spec in PULL_SPECS.items()
+            if self._is_applicable(spec.operation)
+        }
+        for dataset, schedule in applicable.items():
+            if schedule.due_at > self._context.clock.monotonic():
                 continue
             try:
                 await self._pull_dataset(dataset)
             except (PeerError, StoreError) as error:
-                failed = True
                 log.info("pull.failed", peer=self._peer.name, dataset=dataset.name.lower(), error=error)
-        self._failures = self._failures + 1 if failed else 0
-        if not failed:
-            return self._interval
-        return min(self._interval, self._backoff.delay(self._failures), _MAX_RETRY_DELAY_SECONDS)
+                schedule.failures += 1
+                delay = self._delay_after(error, schedule.failures)
+            else:
+                schedule.failures, delay = 0, self._interval
+            schedule.due_at = self._context.clock.monotonic() + delay
+        due_times = [schedule.due_at for schedule in applicable.values()]
+        return max(0.0, min(due_times) - self._context.clock.monotonic()) if due_times else self._interval
+
+    def _delay_after(self, error: PeerError | StoreError, failures: int) -> float:
+        if isinstance(error, PeerRejected) and (
+            error.code in _NOT_OFFERED_CODES or error.http_status in _NOT_OFFERED_STATUSES
+        ):
+            return max(self._interval, _NOT_OFFERED_DELAY_SECONDS)
+        requested_delay = error.retry_after if isinstance(error, PeerBusy) else None
+        delay = max(self._backoff.delay(failures), requested_delay or 0.0)
+        return min(self._interval, delay, _MAX_RETRY_DELAY_SECONDS)
 
     def _is_applicable(self, operation: Operation) -> bool:
         local_peer, peer = self._context.local_peer, self._peer
@@ -256,12 +228,22 @@ class DatasetPuller:
             if operation.sender is Party.EMP
             else (local_peer.operators, peer.providers)
         )
-        return bool(local_parties and peer_parties) and peer.serves(operation.name)
+        return bool(local_parties and (peer_parties or peer.is_hub)) and peer.serves(operation.name)
+
+    async def _watermark_of(self, dataset: DatasetKind) -> float | None:
+        """Return since when changes are pulled; None: everything is."""
+        if dataset is not DatasetKind.EVSE_DATA:
+            return None
+        peers, previous_peers = self._context.registry.all(), self._peers_of_last_pull
+        self._peers_of_last_pull = peers
+        if self._peer.is_hub and peers is not previous_peers:
+            return None
+        return await change_feed.get_watermark(self._context.store, self._peer.id, dataset)
 
     async def _pull_dataset(self, dataset: DatasetKind) -> None:
         """Pull a dataset. Raises PeerError, StoreError; nothing is changed then."""
         peer, store = self._peer, self._context.store
-        since = await change_feed.get_watermark(store, peer.id, dataset) if dataset is DatasetKind.EVSE_DATA else None
+        since = await self._watermark_of(dataset)
         # A full pull deletes what it does not contain; a delta contains its deletions.
         replace_scope = ReplaceScope.SOURCE if since is None else ReplaceScope.NOTHING
         pull_import = PullImport(self._context.datasets, dataset, peer.id, replace_scope)
@@ -291,7 +273,7 @@ class DatasetPuller:
         """Read all responses; return the peer's time before the first one, in seconds since the epoch."""
         # The Date header of the first response; a peer without one is taken to have our clock.
         watermark: float | None = None
-        replies = self._fetch_pages(since) if dataset is DatasetKind.EVSE_DATA else self._fetch_groups(dataset)
+        replies = self._fetch_pages(since) if dataset is DatasetKind.EVSE_DATA else self._fetch_groups(dataset, reader)
         async for reply in replies:
             watermark = watermark or reply.sent_at or self._context.now()
             try:
@@ -319,9 +301,32 @@ class DatasetPuller:
             ):
                 return
 
-    async def _fetch_groups(self, dataset: DatasetKind) -> AsyncIterator[OicpReply]:
-        for party, body in PULL_SPECS[dataset].build_requests(self._context.local_peer, self._peer):
+    async def _fetch_groups(self, dataset: DatasetKind, reader: PullResultReader) -> AsyncIterator[OicpReply]:
+        operators = [operator.text for operator in self._peer.operators]
+        if not self._peer.is_hub or dataset not in BY_OPERATORS:
+            async for reply in self._fetch_groups_of(dataset, operators):
+                yield reply
+            return
+        # A clearing house is asked for all, and only where it answers nothing to that, for those that it has named.
+        try:
+            async for reply in self._fetch_groups_of(dataset, []):
+                yield reply
+        except PeerRejected as error:
+            if error.code in _NOT_OFFERED_CODES:
+                raise
+        if not reader.groups and (named := await self._operators_of_hub()):
+            async for reply in self._fetch_groups_of(dataset, named):
+                yield reply
+
+    async def _fetch_groups_of(self, dataset: DatasetKind, operators: Sequence[str]) -> AsyncIterator[OicpReply]:
+        for party, body in PULL_SPECS[dataset].build_requests(self._context.local_peer, operators):
             yield await self._call(PULL_SPECS[dataset].operation, party, body)
+
+    async def _operators_of_hub(self) -> list[str]:
+        """Return the operators of its entry, and those whose EVSE data has been pulled of it."""
+        rows = await self._context.store.query(queries.PARTIES, dataset_=DatasetKind.EVSE_DATA, source_=self._peer.id)
+        named = (*(operator.text for operator in self._peer.operators), *(row["party"] for row in rows))
+        return [*{OperatorID(text).key: text for text in named}.values()]
 
     async def _call(
         self, operation: Operation, party: str, body: bytes, query: dict[str, str] | None = None

@@ -134,6 +134,10 @@ class DatasetType:
         separator = b"," if len(wrapper) > len(b"{}") else b""
         return b'%b%b"%b":[%b]}' % (wrapper[:-1], separator, self.list_names[0].encode(), records)
 
+    def party_of(self, group: RecordGroup) -> OwningParty:
+        """Return the party that publishes a group."""
+        return ProviderID(group.party) if self.publisher is Party.EMP else OperatorID(group.party)
+
     def group_of_push(self, envelope: Message, party: str) -> RecordGroup:
         """Return the group of a push; ``party`` is the id of the sender in the path."""
         members = split_members(envelope.to_json())

@@ -224,14 +224,14 @@ class EmpAuthorizationHandler:
     async def authorize_stop(self, request: OperationRequest[AuthorizeStop]) -> OperationResponse:
         """Ask the backend whether this driver may stop a session of this peer (EMP-02, eRoamingAuthorizeStop)."""
 
-        async def ask(session: Session) -> StopReply:
+        async def ask(session: Session, stop: OperationRequest[AuthorizeStop]) -> StopReply:
             try:
-                with self._pin_attempt(request) as attempt:
+                with self._pin_attempt(stop) as attempt:
                     own_backend = self._backends.for_provider(session.provider_key)
                     deadline = self._services.deadlines.authorize_backend
                     reply = cast(
                         "AuthorizationStop",
-                        await own_backend.backend.call(request.operation, request.message, deadline=deadline),
+                        await own_backend.backend.call(stop.operation, stop.message, deadline=deadline),
                     )
                     attempt.conclude(is_wrong=reply.authorization_status != AuthorizationStatus.AUTHORIZED)
             except PeerError as error:

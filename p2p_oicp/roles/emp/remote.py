@@ -43,6 +43,7 @@ from p2p_oicp.roles.sessions import (
     SessionService,
     begin_start,
     idempotency_key,
+    opening_body,
     valid_session_id,
 )
 from p2p_oicp.roles.stops import StopReply, StopService
@@ -115,7 +116,7 @@ class EmpRemoteHandler:
         session = outcome.session
         if outcome.crashed_before_answer:
             return await self._after_crash(session, peer)
-        body = request.message.to_json_with(session_id=SessionID(session.session_id))
+        body = opening_body(request.message, session, peer)
         try:
             reply = await self._services.peers.call(
                 peer, operation, request.sender_id, body, deadline=self._services.deadlines.remote
@@ -183,9 +184,7 @@ class EmpRemoteHandler:
             route_by_evse(request.message.evse_id, request.operation, self._services.registry)
             await check_evse_known(self._services, request.message.evse_id)
 
-        return await self._stops.serve(
-            request, lambda session: self._forward_stop(session, request), explain_refusal=explain_refusal
-        )
+        return await self._stops.serve(request, self._forward_stop, explain_refusal=explain_refusal)
 
     async def _forward_stop(self, session: Session, request: OperationRequest[RemoteStop]) -> StopReply:
         operation = request.operation

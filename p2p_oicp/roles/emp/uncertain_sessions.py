@@ -78,6 +78,8 @@ class UncertainSessionResolver:
         """Ask whether a stop without an answer was accepted after all."""
         name = request.operation.name
         log.info("session.stop_uncertain", peer=peer.name, session_id=session.session_id, operation=name)
+        if not (peer.is_node or peer.is_self):
+            return
         self._stops.append(_UnansweredStop(session, peer, name, request.digest, self._services.now()))
         self._wakeup.set()
 
@@ -101,8 +103,8 @@ class UncertainSessionResolver:
 
     async def _resolve_at(self, peer: Peer | None, waiting: Collection[Session]) -> int:
         """Ask a peer for its sessions; return how many are still uncertain."""
-        if peer is None:
-            return len(waiting)  # removed; if it does not come back, they expire
+        if peer is None or not (peer.is_node or peer.is_self):
+            return len(waiting)  # removed, or no node: if nothing more comes of them, they expire
         unresolved = 0
         for session in waiting:
             try:

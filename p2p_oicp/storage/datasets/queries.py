@@ -89,6 +89,12 @@ KEYS_BY_GROUP = compiled(
 )
 #: All sources that have any data.
 SOURCES = compiled(select(_groups.source).distinct())
+#: Whose data a source has of a dataset.
+PARTIES = compiled(
+    select(_groups.party)
+    .distinct()
+    .where(_groups.dataset == bindparam("dataset_"), _groups.source == bindparam("source_"))
+)
 #: Up to which change, and which time, tombstones of a dataset were removed.
 LAST_PURGE = compiled(select(_purges.change, _purges.at).where(_purges.dataset == bindparam("dataset_")))
 
@@ -210,6 +216,12 @@ def operator_of(store: Store, label: RecordLabel) -> tuple[str, bytes]:
     """Return the operator of a record, and the JSON object around the records of its push. Raises StoreError."""
     rows = store.query_inline(_SELECT_OPERATOR, source_=label.source, group_=label.group_key)
     return (rows[0]["party"], rows[0]["wrapper"]) if rows else ("", b"{}")
+
+
+def operator_wrapper(store: Store, source: str, group_key: str) -> bytes:
+    """Return the JSON object around an operator's EVSE data, ``{}`` where a source has none. Raises StoreError."""
+    rows = store.query_inline(_SELECT_OPERATOR, source_=source, group_=group_key)
+    return rows[0]["wrapper"] if rows else b"{}"
 
 
 _VERSION_COLUMNS = "dataset, key, source, group_key, change, since, until, deleted, raw"

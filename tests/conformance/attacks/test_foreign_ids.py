@@ -108,7 +108,7 @@ ORDER = {
 @pytest.mark.parametrize(("body", "status", "code"), ORDER.values(), ids=ORDER)
 async def test_refusals_come_in_the_order_of_l25(stopped, body, status, code):
     with (stopped.folder / "b" / "peers.toml").open("a") as peers:
-        peers.write('services = ["ChargeDetailRecord"]\n')
+        peers.write('may_call = ["ChargeDetailRecord"]\n')
     async with stopped.running("b"):
         answer = await stopped.b_peer.post(START, body)
     assert (answer.status, answer.json.get("StatusCode", {}).get("Code")) == (status, code)

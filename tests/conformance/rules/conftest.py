@@ -35,7 +35,7 @@ def services(stopped):
             ("a", "node b", "b", f'providers = ["{B_EMP}"]', a),
             ("b", "node a", "a", f'operators = ["{A_CPO}"]', b),
         ):
-            contract = "" if names is None else f"\nservices = {names}"
+            contract = "" if names is None else f"\nservices = {names}\nmay_call = {names}"
             stopped.write_peer(at, name, port, party + contract)
         return stopped
 

@@ -10,6 +10,7 @@ from p2p_oicp.crypto.http_signatures import sign_request
 from p2p_oicp.errors import Refusal, Unauthorized
 from p2p_oicp.oicp import OperatorID
 from p2p_oicp.peers import Peer, PeerRegistry
+from p2p_oicp.peers.registry import SecurityPolicy
 from p2p_oicp.server.authentication import ANONYMOUS, PeerAuthenticator
 from p2p_oicp.server.inbound import InboundRequest
 from p2p_oicp.server.limits import PeerLimiter
@@ -38,12 +39,13 @@ class World:
             self.refreshed.append(name)
             return False
 
+        self.policy = SecurityPolicy(self.require, self.registry)
         trust = SimpleNamespace(
             registry=self.registry,
             keyring=KeyRing([KnownKey(key.public, name) for name, key in self.keys.items()]),
             replay_cache=ReplayCache(None, self.clock.monotonic),
             identity=SimpleNamespace(clock=self.clock),
-            policy=SimpleNamespace(required_credentials=lambda _peer: self.require),
+            policy=self.policy,
             key_refresher=SimpleNamespace(refresh=refresh),
             tls=SimpleNamespace(find_by_certificate=lambda _der: self.certificate_of),
             directory=SimpleNamespace(
@@ -135,7 +137,7 @@ async def test_an_announced_length_above_the_peers_own_is_refused_before_it_is_r
 
 
 async def test_without_anything_required_the_claim_counts_and_proves_nothing(world):
-    world.require = ()
+    world.policy.require = ()
     request = world.request(headers={})
     principal = await world.authenticator.authenticate(request, OperatorID("DE*AAA"))
     assert (principal.peer, principal.is_authenticated, principal.signature) == (ALPHA, False, None)
@@ -143,7 +145,7 @@ async def test_without_anything_required_the_claim_counts_and_proves_nothing(wor
 
 
 async def test_a_party_of_nobody_is_300(world):
-    world.require = ()
+    world.policy.require = ()
     request = world.request(headers={})
     principal = await world.authenticator.authenticate(request, OperatorID("DE*ZZZ"))
     with pytest.raises(Refusal, match="no peer of this node answers for DE\\*ZZZ") as caught:

@@ -1,5 +1,6 @@
-"""Our own backends have names: the one that a node had until 0.2.0 is ``backend:emp`` now."""
+"""Our own backends have names, and sessions the ids that they had here before a clearing house gave them theirs."""
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0002"
@@ -7,6 +8,18 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Rename its destination: what waits for it is delivered to the short form (``emp_url``), or to the token list."""
+    """Rename the destination that a node had until 0.2.0 to ``backend:emp``, and create a table.
+
+    What waits for it is delivered to the short form (``emp_url``), or to the token list.
+    """
     op.execute("UPDATE outbox SET destination = 'backend:emp' WHERE destination = 'backend emp'")
     op.execute("UPDATE destinations SET peer = 'backend:emp' WHERE peer = 'backend emp'")
+    op.create_table(
+        "session_aliases",
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("alias_key", sa.Text(), nullable=False),
+        sa.Column("session_key", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("role", "alias_key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("session_aliases_by_session", "session_aliases", ["role", "session_key"])
