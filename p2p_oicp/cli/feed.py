@@ -38,6 +38,7 @@ from p2p_oicp.oicp.repair import FEED_REPAIRS, repair_record
 
 _EXIT_NOT_CONFIGURED = 2
 _MAX_OPERATOR_NAME = 100
+_NAMELESS = "a record without EvseID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,8 @@ def _read_group(kind: FeedKind, title: str, group: Any, feed: Feed) -> None:  # 
         else:
             evse_id = EvseID(orjson.loads(repaired.raw)["EvseID"])
             usable.append(FeedRecord(evse_id, repaired.raw, repaired.repairs))
-    operator = _find_operator(name, [_operator_of(record) for record in raw_records])
+    evse_ids = [*(record.evse_id for record in usable), *(EvseID(evse.upper()) for evse, _ in left_out)]
+    operator = _find_operator(name, [evse_id.operator for evse_id in evse_ids])
     if operator is None:
         feed.unassigned.extend(left_out)
         raise MessageError(f'{title}: "{name}" is no OperatorID, and no EvseID says whose it is')
@@ -290,10 +292,10 @@ def _first_member(data: Mapping[str, Any], names: Iterable[str]) -> Any:  # noqa
 
 def _parse_group(kind: FeedKind, title: str, group: Any) -> tuple[str, list[Any]]:  # noqa: ANN401  # any JSON
     records = _first_member(group, kind.record_lists) if isinstance(group, dict) else None
-    name = group.get("OperatorID") if isinstance(group, dict) else None
-    if not isinstance(records, list) or not isinstance(name, str):
-        raise MessageError(f"{title} has no OperatorID, or no list {kind.record_lists[0]}")
-    return name, records
+    if not isinstance(records, list):
+        raise MessageError(f"{title} has no list {kind.record_lists[0]}")
+    name = group.get("OperatorID")
+    return name.strip() if isinstance(name, str) else "null", records
 
 
 def _with_documented_names(record: Any) -> Any:  # noqa: ANN401  # any JSON
@@ -304,13 +306,9 @@ def _with_documented_names(record: Any) -> Any:  # noqa: ANN401  # any JSON
 
 
 def _name_of(record: Any) -> str:  # noqa: ANN401  # any JSON
-    evse_id = record.get("EvseID") if isinstance(record, dict) else None
-    return evse_id if isinstance(evse_id, str) and evse_id else "a record without EvseID"
-
-
-def _operator_of(record: Any) -> OperatorID | None:  # noqa: ANN401  # any JSON
-    evse_id = record.get("EvseID") if isinstance(record, dict) else None
-    return EvseID(evse_id.strip().upper()).operator if isinstance(evse_id, str) else None
+    members = record.items() if isinstance(record, dict) else ()
+    evse_id = next((value for name, value in members if name.casefold() == "evseid"), None)
+    return evse_id.strip() if isinstance(evse_id, str) and evse_id.strip() else _NAMELESS
 
 
 def _find_operator(name: str, operators: Iterable[OperatorID | None]) -> OperatorID | None:

@@ -98,9 +98,9 @@ def _repair(
         return RepairedRecord(raw, errors=tuple(received_errors))
     converter = _Converter(allowed)
     value = converter.convert(ModelField(model), value, "")
-    repaired, errors = encode(value), received_errors
+    repaired = encode(value)
+    errors = unrepaired = _errors(_find(model, repaired, pulled=pulled))
     for _ in range(_MAX_ERRORS + 1):
-        errors = _errors(_find(model, repaired, pulled=pulled))
         dropped = next((drop for error in errors if (drop := _find_droppable(model, value, error.pointer))), None)
         if dropped is None:
             break
@@ -108,9 +108,10 @@ def _repair(
         converter.note_dropped(dropped.pointer, f"is left out: {cause.message}")
         dropped.remove()
         repaired = encode(value)
+        errors = _errors(_find(model, repaired, pulled=pulled))
     repairs = tuple(converter.repairs)
     if errors:
-        return RepairedRecord(raw, repairs, _as_received(errors, received_errors))
+        return RepairedRecord(raw, repairs, _before_drops(errors, unrepaired))
     return RepairedRecord(repaired if repairs else raw, repairs)
 
 
@@ -125,10 +126,10 @@ def _errors(findings: Sequence[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.severity is Severity.ERROR]
 
 
-def _as_received(errors: Sequence[Finding], received_errors: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Return the errors about what was received in place of those about what was left of it."""
+def _before_drops(errors: Sequence[Finding], unrepaired: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return the errors that no repair has mended, in place of those about what was left of the record."""
     members = {_first_token(error) for error in errors}
-    return tuple(error for error in received_errors if _first_token(error) in members) or tuple(errors)
+    return tuple(error for error in unrepaired if _first_token(error) in members) or tuple(errors)
 
 
 def _first_token(finding: Finding) -> str:
@@ -245,10 +246,23 @@ class _Converter:
             return [self.convert(field_type.item, part, f"{pointer}/{at}") for at, part in enumerate(value)]
         if field_type.limits.allow_single:
             return self.convert(field_type.item, value, pointer)
+        return self._convert_element(field_type, value, pointer)
+
+    def _convert_element(self, field_type: ListField, value: object, pointer: str) -> object:
+        """Return a list of a value that stands in its place; of texts only listed values, for others may be several."""
+        item = field_type.item
+        is_listed = isinstance(item, OpenEnumField | CodeListField) and item.similar_value(str(value)) is not None
+        if isinstance(value, str) and not is_listed:
+            return value
+        element = _Converter(self.allowed)
+        converted = [element.convert(item, value, pointer)]
         collector = FindingCollector()
-        field_type.read([value], pointer, collector)
-        is_element = not isinstance(value, str) and not collector.fatal
-        return self._note(pointer, "single-for-list", value, [value]) if is_element else value
+        field_type.read(converted, pointer, collector)
+        if collector.fatal or "single-for-list" not in self.allowed:
+            return value
+        self._note(pointer, "single-for-list", value, converted)
+        self.repairs += element.repairs
+        return converted
 
     def note_dropped(self, pointer: str, text: str) -> None:
         """Note a part that is left out, in place of parts of it that were left out before: its reason is theirs."""
@@ -302,7 +316,7 @@ def _convert_form(field_type: FieldType, text: str) -> tuple[str, object] | None
         code, changes = "too-many-decimals", (_round_decimals,)
     forms = (form for change in changes if re.fullmatch(field_type.pattern, form := change(text.strip()), re.ASCII))
     form = next(forms, text)
-    return None if form == text else (code, form)
+    return None if form == text else ("inexact-form" if form == text.strip() else code, form)
 
 
 def _round_decimals(text: str) -> str:
@@ -310,6 +324,8 @@ def _round_decimals(text: str) -> str:
 
 
 def _without_separators(text: str) -> str:
+    # "+41 (0)44 …": the zero is dialled within the country only.
+    text = text.replace("(0)", "") if text.startswith(("+", "00")) else text
     return _SEPARATORS.sub("", text)
 
 
@@ -319,6 +335,7 @@ _FORM_CHANGES: tuple[Callable[[str], str], ...] = (
     str.lower,
     _without_separators,
     lambda text: f"+{_without_separators(text).removeprefix('00')}" if text.startswith("00") else text,
+    lambda text: f"{text.removesuffix(':00') if text.count(':') > 1 else text:0>5}",  # 6:00 and 06:00:00 are 06:00
 )
 
 

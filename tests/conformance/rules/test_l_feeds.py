@@ -53,6 +53,13 @@ ADDRESS = EVSE["Address"]
         ({"DynamicInfoAvailable": True}, {"DynamicInfoAvailable": "true"}, "boolean-for-text"),
         ({"EvseID": "de*abc*e1*2"}, {"EvseID": "DE*ABC*E1*2"}, "lower-case-identifier"),
         ({"HotlinePhoneNumber": "0049 (431) 12-34 56"}, {"HotlinePhoneNumber": "+49431123456"}, "inexact-form"),
+        ({"HotlinePhoneNumber": "+41 (0)44 765 43 21"}, {"HotlinePhoneNumber": "+41447654321"}, "inexact-form"),
+        ({"GeoCoordinates": {"DecimalDegree": {"Latitude": " 47.3", "Longitude": "8.5 "}}},
+         {"GeoCoordinates": {"DecimalDegree": {"Latitude": "47.3", "Longitude": "8.5"}}}, "inexact-form"),
+        ({"OpeningTimes": [{"on": "Everyday", "Period": [{"begin": "6:00", "end": "22:30:00"}]}]},
+         {"OpeningTimes": [{"on": "Everyday", "Period": [{"begin": "06:00", "end": "22:30"}]}]}, "inexact-form"),
+        ({"Plugs": "CHAdeMO", "ValueAddedServices": "None"}, {"Plugs": ["CHAdeMO"], "ValueAddedServices": ["None"]},
+         "single-for-list"),
         ({"GeoCoordinates": {"Google": {"Coordinates": "46.42424195876364 8.14262694173355"}}},
          {"GeoCoordinates": {"Google": {"Coordinates": "46.424242 8.142627"}}}, "too-many-decimals"),
     ],
@@ -66,6 +73,27 @@ def test_l14_a_feeds_record_gets_its_documented_form_and_the_change_is_reported(
     push = {"ActionType": "fullLoad", "OperatorEvseData": {"OperatorID": "DE*ABC", "OperatorName": "ABC"}}
     push["OperatorEvseData"]["EvseDataRecord"] = [json.loads(result.raw)]
     assert Verdict.from_findings(judge("PushEvseData", "request", body(push))) != "reject"
+
+
+@pytest.mark.parametrize(
+    ("changes", "becomes", "codes"),
+    [
+        ({"ChargingFacilities": {"power": "50", "powertype": "dc"}},
+         {"ChargingFacilities": [{"Power": 50, "PowerType": "DC"}]},
+         {"single-for-list", "renamed-member", "text-for-number", "misspelt-value"}),
+        ({"ChargingStationNames": {"lang": "FR", "value": 12}},
+         {"ChargingStationNames": [{"lang": "fr", "value": "12"}]},
+         {"single-for-list", "inexact-form", "number-for-text"}),
+        ({"AuthenticationModes": "remote"}, {"AuthenticationModes": ["REMOTE"]},
+         {"single-for-list", "misspelt-value"}),
+    ],
+)  # fmt: skip
+def test_l14_what_stands_in_the_place_of_a_list_is_repaired_as_its_element(changes, becomes, codes):
+    result = repaired(changes)
+    assert result.errors == ()
+    assert json.loads(result.raw) == EVSE | becomes
+    assert {repair.code for repair in result.repairs} == codes
+    assert repaired(changes, PULL_REPAIRS).errors
 
 
 @pytest.mark.parametrize("allowed", [FEED_REPAIRS, PULL_REPAIRS], ids=["feed", "pull"])
@@ -102,6 +130,10 @@ def test_l14_an_unusable_optional_part_costs_that_part_only(changes, left, allow
         ({"IsOpen24Hours": False}, "/OpeningTimes", "OpeningTimes is absent"),
         ({"PaymentOptions": ["No Payment", "Direct"]}, "/PaymentOptions", "cannot be combined"),
         ({"HotlinePhoneNumber": "none", "Floor": 1}, "/HotlinePhoneNumber", "'none' cannot be read"),
+        # Not that 'power' is not 'Power': that was repaired.
+        ({"ChargingFacilities": [{"power": "43 kW", "powertype": "DC"}]}, "/ChargingFacilities/0/Power", "'43 kW'"),
+        ({"Plugs": "Type 2 Outlet, CHAdeMO"}, "/Plugs", "must be an array, not a string"),
+        ({"IsOpen24Hours": False, "OpeningTimes": "8 to 5"}, "/OpeningTimes", "'8 to 5'"),
     ],
 )
 def test_l14_without_its_mandatory_content_a_record_is_refused_with_the_reason(changes, pointer, reason):

@@ -83,13 +83,18 @@ def test_unknown_members_of_a_record_stay():
     assert json.loads(push.message())["OperatorEvseStatus"]["OperatorName"] == "CH*ECU"
 
 
+def test_a_group_without_an_operator_id_is_that_of_its_evse_ids():
+    (push,) = pushes_of(group(None, "CH*ECU*E1", "CH*ECU*E2"))
+    assert push.operator.text == "CH*ECU"
+    assert '"null" is no OperatorID: sent as CH*ECU, the operator of 2 of its 2 EvseIDs' in push.remarks()
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        pytest.param(
-            {"OperatorID": "CH*ECU"}, "group 2 has no OperatorID, or no list EVSEStatusRecord", id="no records"
-        ),
-        pytest.param(["CH*ECU"], "group 2 has no OperatorID, or no list EVSEStatusRecord", id="no object"),
+        pytest.param({"OperatorID": "CH*ECU"}, "group 2 has no list EVSEStatusRecord", id="no records"),
+        pytest.param(["CH*ECU"], "group 2 has no list EVSEStatusRecord", id="no object"),
+        pytest.param(group(None), 'group 2: "null" is no OperatorID, and no EvseID says whose it is', id="no id"),
         pytest.param(
             group("CH*LIDL"), 'group 2: "CH*LIDL" is no OperatorID, and no EvseID says whose it is', id="nobody's"
         ),
