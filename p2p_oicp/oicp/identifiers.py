@@ -313,7 +313,7 @@ _NEAR_MISSES: Mapping[type[Identifier], Sequence[tuple[str, str]]] = MappingProx
             (r"[A-Z]{2}-?[A-Z0-9]{3}-?E[A-Z0-9*-]+", "contains '-', which is not allowed in an EvseID; '*' separates"),
             (r"\+?[0-9]{1,3}-[0-9]{3}-[0-9*-]+", "contains '-', which is not allowed in an EvseID; '*' separates"),
             (r"[A-Z]{2}\*?[A-Z0-9]{3}\*?E([A-Z0-9*]*)", "has {length} characters behind the E, 1 to 30 are needed"),
-            (r"[A-Z]{2}\*[A-Z0-9]{3}\*[A-DF-Z0-9*]+", "has no 'E' behind the operator"),
+            (r"[A-Z]{2}\*?([A-Z0-9]{3})\*?[A-DF-Z0-9][A-Z0-9*]*", "has no 'E' behind its operator, {part}"),
             (r"\+[0-9]{7,}", "has no '*' behind the country code, nor behind the operator"),
         ),
         OperatorID: (

@@ -124,7 +124,7 @@ def test_l14_an_unusable_optional_part_costs_that_part_only(changes, left, allow
         ({"ChargingStationNames": None}, "/ChargingStationNames", "mandatory"),
         ({"GeoCoordinates": {"Google": "None None"}}, "/GeoCoordinates/Google", "'None None' cannot be read"),
         ({"ChargingFacilities": [{"Power": None}]}, "/ChargingFacilities/0/PowerType", "mandatory"),
-        ({"EvseID": "DE*ABC*1"}, "/EvseID", "has no 'E' behind the operator"),
+        ({"EvseID": "DE*ABC*1"}, "/EvseID", "has no 'E' behind its operator, ABC"),
         ({"Plugs": []}, "/Plugs", "has 0 elements"),
         ({"Plugs": ["Unspecified"]}, "/Plugs/0", "'Unspecified' is none of"),
         ({"IsOpen24Hours": False}, "/OpeningTimes", "OpeningTimes is absent"),
