@@ -270,9 +270,9 @@ class _Import:
         sender_id = operator.text if operator is not None else None
         request = OperationRequest(_CDR, record, self._peer, sender_id, body=bytes(exported.record))
         handler = self._role.cdr_handler
-        # One that still waits at the CPO's node was never acknowledged by this one.
-        is_doubted = record.session_id.key in self._doubted and exported.state != CdrState.WAITING
-        if self._role.name == "emp" and is_doubted:
+        # Without a verdict our backend may not have it, and nobody but this node will tell it.
+        is_decided = exported.state in {CdrState.ACCEPTED, CdrState.DISPUTED}
+        if self._role.name == "emp" and is_decided and record.session_id.key in self._doubted:
             return await handler.hold_for_person(request, _PERHAPS_DELIVERED)
         try:
             return await handler.store_exported(request, _verdict(exported))

@@ -117,7 +117,9 @@ async def test_a_node_that_lists_nothing_and_sends_everything_is_understood(sign
         await eventually(lambda: query(signed, "a", "SELECT state FROM cdrs") == [("accepted",)] * 7)
 
 
-async def test_an_unconfirmed_record_that_the_cpo_could_not_deliver_yet_waits_for_nobody(stopped, monkeypatch):
+@pytest.mark.parametrize("state", ["waiting", "delivered"])
+async def test_an_unconfirmed_record_without_a_verdict_is_delivered_after_another_restore(stopped, monkeypatch, state):
+    """Either the EMP's node has never had it, or it was lost before our backend had it."""
     backups = await back_up_all(stopped)
     async with stopped.running("a"), stopped.running("b"):
         session = await start_session(stopped)
@@ -127,10 +129,14 @@ async def test_an_unconfirmed_record_that_the_cpo_could_not_deliver_yet_waits_fo
         raise PeerUnreachable("node b", "down")
 
     with monkeypatch.context() as patch:
-        patch.setattr(PeerDeliveryTarget, "send", fail)
+        if state == "waiting":
+            patch.setattr(PeerDeliveryTarget, "send", fail)
         async with stopped.running("a"), stopped.running("b"):
             await eventually(lambda: query(stopped, "a", "SELECT 1 FROM peer_epochs WHERE proved = 1"))
+            stopped.contracts.fail_with = PeerUnreachable("contracts", "down")
             assert (await stopped.a.post(CDR, record(session))).json["Result"] is True
+            await eventually(lambda: query(stopped, "a", "SELECT state, unconfirmed FROM cdrs") == [(state, 1)])
+        stopped.contracts.fail_with = None
         await restore_all(stopped, backups, {"b": "old"})
         async with stopped.running("a"), stopped.running("b"):
             await eventually(lambda: query(stopped, "b", "SELECT state, unconfirmed FROM cdrs") == [("accepted", 1)])
