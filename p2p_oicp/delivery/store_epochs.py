@@ -23,13 +23,21 @@ from p2p_oicp.errors import StoreUnavailable
 from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import EXTENSIONS
 from p2p_oicp.storage import Store, Transaction, epochs, peer_state
-from p2p_oicp.storage.epochs import MAX_CLOCK_ERROR_SECONDS, EpochFile, Gap, PeerEpoch, PositionFile, StoreEpoch
+from p2p_oicp.storage.epochs import (
+    MAX_CLOCK_ERROR_SECONDS,
+    EpochFile,
+    Gap,
+    PeerEpoch,
+    Position,
+    PositionFile,
+    StoreEpoch,
+)
 
 log = structlog.get_logger(__name__)
 
 _FILE_NAME, _POSITION_FILE_NAME = "epochs.jsonl", "position"
-# What a copy of the disk has lost is noticed if it is older than this.
-_POSITION_INTERVAL_SECONDS = 10.0
+# That a copy is older is noticed if it lacks more than this.
+_POSITION_INTERVAL_SECONDS = 1.0
 # A node that is restored once a week for years; and what one hello may make us store.
 _MAX_EARLIER_EPOCHS = 100
 _MAX_EXTENSIONS = 50
@@ -54,7 +62,7 @@ class StoreEpochs:
         self._store = store
         self._file = file
         self._position_file = position_file
-        self._last_event = epochs.last_event_now(store)
+        self._position: Position | None = None
         self._clock = clock
         self._own = own
         self.current = own[-1]
@@ -64,22 +72,23 @@ class StoreEpochs:
         self.gaps = tuple(epoch.gap for epoch in own if epoch.gap is not None)
 
     async def run(self) -> None:
-        """Advance the position of the database whenever something has happened, until cancelled."""
-        await periodic("store position", _POSITION_INTERVAL_SECONDS, self._advance_if_used, at_start=False)
-
-    async def _advance_if_used(self) -> None:
-        last_event = epochs.last_event_now(self._store)
-        if last_event != self._last_event:
-            self._last_event = last_event
-            await self.advance_position()
-
-    async def advance_position(self, position: int = 0) -> None:
-        """Store the next position, behind ``position``, in the database and then in the file."""
-        now = self._clock.time()
-        reached = await self._store.write(lambda tx: epochs.advance_position(tx, now, position))
+        """Write how far the database has got whenever something has happened, and once more when cancelled."""
         try:
-            # Order: after the commit. If a crash comes in between, the file is behind, which means nothing.
-            await offload(self._position_file.write, reached)
+            await periodic("store position", _POSITION_INTERVAL_SECONDS, self.write_position)
+        finally:
+            # Without an await: a node that stops has no time for one.
+            self._write_position(epochs.position_now(self._store, self.current.epoch_id))
+
+    async def write_position(self) -> None:
+        """Write it now, if the file has another."""
+        position = epochs.position_now(self._store, self.current.epoch_id)
+        if position != self._position:
+            await offload(self._write_position, position)
+
+    def _write_position(self, position: Position) -> None:
+        self._position = position
+        try:
+            self._position_file.write(position)
         except StoreUnavailable as error:
             log.warning("epochs.write_failed", reason=str(error))
 
@@ -184,7 +193,7 @@ async def open_store_epochs(store: Store, folder: Path, clock: Clock, new_id: in
     # Order: after the commit. What a crash in between leaves out is written at the next start.
     await offload(file.add_own, own)
     store_epochs = StoreEpochs(store, file, position_file, own, clock)
-    await store_epochs.advance_position(position)
+    await store_epochs.write_position()
     if store_epochs.current.created_at == now and store_epochs.current.gap is not None:
         since = format_timestamp(store_epochs.current.gap.since)
         log.warning("store.restored", lost_since=since, meaning="the database is an old copy, or new; peers are asked")

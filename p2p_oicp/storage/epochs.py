@@ -10,9 +10,9 @@ which outlives the database: without it an empty database would be that of a new
 Both also have the epochs that peers have told of theirs: a peer's gap is believed only if it names an earlier epoch
 that was recorded before.
 
-A copy that was made otherwise than by ``backup`` does not know that it is one. So the database has a *position* that
-goes up at each start, and every few seconds in which something has happened; the file ``position`` beside the keys has
-it, too. A database whose position is behind the file's is an older copy: it begins a new epoch like a backup.
+A copy that was made otherwise than by ``backup`` does not know that it is one. So the file ``position`` beside the keys
+says how far the database has got (`Position`), at most a second ago. A database that has not got so far is an older
+copy, and begins a new epoch like a backup.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import orjson
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, func, or_, select
 
 from p2p_oicp.errors import StoreUnavailable
 from p2p_oicp.storage.peer_state import peer_epoch, reset_all_cursors, reset_cursors, set_peer_epoch
@@ -49,7 +50,6 @@ _MAX_DELAY_SECONDS = 48 * 3600.0
 # A peer that names a new database in each hello must not fill the disk.
 _MAX_EPOCHS_PER_PEER = 1000
 _CURRENT, _COPIED_FROM, _COPIED_AT = "store epoch", "store copied from", "store copied at"
-_POSITION, _POSITION_AT = "store position", "store position at"
 
 
 class Gap(NamedTuple):
@@ -177,28 +177,35 @@ class EpochFile:
             raise StoreUnavailable(f"{self.path}: cannot be written: {error.strerror or error}") from error
 
 
+class Position(msgspec.Struct, frozen=True):
+    """How far a database has got: its epoch, its last event of a session, and its last change of datasets and peers."""
+
+    epoch: int
+    event: int
+    change: int
+
+
 @dataclass(frozen=True, slots=True)
 class PositionFile:
     """The file with the position that the database has reached."""
 
     path: Path
 
-    def read(self) -> int:
-        """Return the position; 0 where there is none. Raises StoreUnavailable."""
+    def read(self) -> Position | None:
+        """Return the position; None where there is none. Raises StoreUnavailable."""
         try:
-            text = self.path.read_text() if self.path.exists() else ""
-        except (OSError, UnicodeDecodeError) as error:
-            raise StoreUnavailable(f"{self.path}: cannot be read: {error}") from error
-        return int(text) if text.strip().isdecimal() else 0
+            return msgspec.json.decode(self.path.read_bytes(), type=Position) if self.path.exists() else None
+        except msgspec.MsgspecError:
+            return None
+        except OSError as error:
+            raise StoreUnavailable(f"{self.path}: cannot be read: {error.strerror or error}") from error
 
-    def write(self, position: int) -> None:
-        """Replace the file, which a crash leaves as it was or as it is to be. Raises StoreUnavailable."""
+    def write(self, position: Position) -> None:
+        """Replace the file, not to be durable: it says nothing wrong if it is old. Raises StoreUnavailable."""
         partial = self.path.with_name(f"{self.path.name}.unfinished")
         try:
-            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-                stream.write(f"{position}\n")
-                stream.flush()
-                os.fsync(stream.fileno())
+            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+                stream.write(msgspec.json.encode(position) + b"\n")
             partial.replace(self.path)
         except OSError as error:
             raise StoreUnavailable(f"{self.path}: cannot be written: {error.strerror or error}") from error
@@ -207,7 +214,16 @@ class PositionFile:
 _INSERT_COUNTER = inserting_named(counters, "name", "value", instead="OR REPLACE")
 _GET_COUNTER = compiled(select(counters.c.value).where(counters.c.name == bindparam("name_")))
 _DELETE_COUNTER = compiled(delete(counters).where(counters.c.name == bindparam("name_")))
-_LAST_EVENT = compiled(select(session_events.c.id, session_events.c.at).order_by(session_events.c.id.desc()).limit(1))
+_LAST_EVENT = compiled(select(session_events.c.at).order_by(session_events.c.id.desc()).limit(1))
+_POSITION = compiled(
+    select(
+        select(func.coalesce(func.max(session_events.c.id), 0)).scalar_subquery().label("event"),
+        select(func.coalesce(func.sum(counters.c.value), 0))
+        .where(or_(counters.c.name == "change", counters.c.name == "peer"))
+        .scalar_subquery()
+        .label("change"),
+    )
+)
 _INSERT_OWN = inserting_named(store_epochs, "epoch_id", "created_at", "copied_from", "lost_since", instead="OR IGNORE")
 _ALL_OWN = compiled(
     select(
@@ -217,7 +233,7 @@ _ALL_OWN = compiled(
 
 
 def begin_epoch(
-    tx: Transaction, now: float, new_id: int, earlier: Iterable[StoreEpoch], position: int = 0
+    tx: Transaction, now: float, new_id: int, earlier: Iterable[StoreEpoch], position: Position | None = None
 ) -> list[StoreEpoch]:
     """Return all epochs of this node, this database's last; a new or restored database begins one with ``new_id``.
 
@@ -231,8 +247,10 @@ def begin_epoch(
     stored = [StoreEpoch(*row) for row in tx.all(_ALL_OWN)]
     by_id = {epoch.epoch_id: epoch for epoch in (*earlier, *stored)}
     current_id = _get_counter(tx, _CURRENT)
-    if current_id is not None and (_get_counter(tx, _POSITION) or 0) < position:
-        _end_older_copy(tx, by_id[current_id].created_at)
+    if current_id is not None and position is not None and _is_older_copy(tx, current_id, stored, position):
+        # Of one without an event nobody knows how old it is.
+        end_epoch(tx, by_id[current_id].created_at if tx.one(_LAST_EVENT) is None else now)
+        reset_all_cursors(tx)
         current_id = None
     if current_id is None:
         known, current_id = sorted(by_id.values(), key=lambda epoch: epoch.created_at), new_id
@@ -260,26 +278,18 @@ def _new_epoch(tx: Transaction, now: float, new_id: int, known: Sequence[StoreEp
     return StoreEpoch(new_id, now)
 
 
-def _end_older_copy(tx: Transaction, created_at: float) -> None:
-    """Make a backup of a copy that does not know that it is one; its epoch began at ``created_at``."""
-    last_event = tx.one(_LAST_EVENT)
-    used_at = max(created_at, _get_counter(tx, _POSITION_AT) or 0, 0 if last_event is None else last_event["at"])
-    end_epoch(tx, used_at)
-    reset_all_cursors(tx)
+def _is_older_copy(tx: Transaction, current_id: int, stored: Sequence[StoreEpoch], position: Position) -> bool:
+    """Return whether the database has not got as far as the file says; one of a later epoch has (a crash)."""
+    if position.epoch != current_id:
+        return all(epoch.epoch_id != position.epoch for epoch in stored)
+    row = tx.one(_POSITION)
+    return row is not None and (row["event"] < position.event or row["change"] < position.change)
 
 
-def advance_position(tx: Transaction, now: float, position: int) -> int:
-    """Return the next position of the database, behind its own and that of the file, stored."""
-    reached = max(_get_counter(tx, _POSITION) or 0, position) + 1
-    tx.run(_INSERT_COUNTER, name=_POSITION, value=reached)
-    tx.run(_INSERT_COUNTER, name=_POSITION_AT, value=int(now))
-    return reached
-
-
-def last_event_now(store: Store) -> int:
-    """Return the id of the last event of a session, as of the last commit: it says whether something has happened."""
-    rows = store.query_inline(_LAST_EVENT)
-    return int(rows[0]["id"]) if rows else 0
+def position_now(store: Store, epoch_id: int) -> Position:
+    """Return the position of the database, as of the last commit."""
+    row = store.query_inline(_POSITION)[0]
+    return Position(epoch_id, row["event"], row["change"])
 
 
 def end_epoch(tx: Transaction, copied_at: float) -> None:

@@ -11,7 +11,15 @@ from tests.chaos.testbed import set_clock, start_testbed
 
 SHIFTED = (sys.executable, "-m", "tests.chaos.shifted_clock")
 # Nodes that sign refuse each other if their clocks differ by more than 5 minutes (tests/chaos/test_clock_jumps.py).
-CLOCKS = [("signed", 240), ("signed", -240), ("mtls", 1800), ("mtls", -1800)]
+CLOCKS = [
+    ("old-backup-cpo", "node a", "signed", 240),
+    ("old-backup-cpo", "node b", "mtls", -1800),
+    ("old-backup-emp", "node b", "signed", -240),
+    ("old-backup-emp", "node a", "mtls", 1800),
+    ("empty-cpo", "node a", "mtls", -1800),
+    ("empty-emp", "node a", "signed", -240),
+]
+JUMPS = [("old-backup-cpo", "mtls", -1800), ("old-backup-emp", "mtls", 1800), ("old-backup-both", "signed", -240)]
 
 
 @pytest.mark.parametrize("name", RESTORE_ACTIONS)
@@ -22,9 +30,7 @@ async def test_the_books_are_even_after_a_restore_and_after_a_refusal(name, tmp_
         await run_restore_round(testbed, RESTORE_ACTIONS[name])
 
 
-@pytest.mark.parametrize("node", ["node a", "node b"])
-@pytest.mark.parametrize("name", ["old-backup-cpo", "old-backup-emp", "empty-cpo", "empty-emp"])
-@pytest.mark.parametrize(("secure", "seconds"), CLOCKS)
+@pytest.mark.parametrize(("name", "node", "secure", "seconds"), CLOCKS)
 async def test_the_books_are_even_though_a_clock_is_wrong(name, node, secure, seconds, tmp_path):
     async with start_testbed(tmp_path, secure=secure, command=SHIFTED) as testbed:
         set_clock(testbed.cluster[node], seconds)
@@ -32,8 +38,7 @@ async def test_the_books_are_even_though_a_clock_is_wrong(name, node, secure, se
         await run_restore_round(testbed, RESTORE_ACTIONS[name])
 
 
-@pytest.mark.parametrize("name", ["old-backup-cpo", "old-backup-emp", "old-backup-both"])
-@pytest.mark.parametrize(("secure", "seconds"), CLOCKS)
+@pytest.mark.parametrize(("name", "secure", "seconds"), JUMPS)
 async def test_the_books_are_even_though_a_clock_jumps_between_a_backup_and_its_restore(
     name, secure, seconds, tmp_path
 ):

@@ -4,7 +4,15 @@ import orjson
 import pytest
 
 from p2p_oicp.storage import epochs, sessions
-from p2p_oicp.storage.epochs import MAX_CLOCK_ERROR_SECONDS, EpochFile, Gap, PeerEpoch, PositionFile, StoreEpoch
+from p2p_oicp.storage.epochs import (
+    MAX_CLOCK_ERROR_SECONDS,
+    EpochFile,
+    Gap,
+    PeerEpoch,
+    Position,
+    PositionFile,
+    StoreEpoch,
+)
 
 NOW, DAY = 1_800_000_000.0, 86_400.0
 A, B, C = 11, 12, 13
@@ -53,48 +61,53 @@ async def test_an_empty_database_in_the_place_of_a_lost_one_has_lost_everything(
     assert (empty.copied_from, empty.gap) == (B, Gap(NOW, NOW + 3 * DAY))
 
 
-async def use(store, now: float, position: int = 0) -> int:
-    return await store.write(lambda tx: epochs.advance_position(tx, now, position))
+async def begin_at(store, position: Position | None) -> list[StoreEpoch]:
+    """Begin an epoch a day later, unless the database is the one of that position."""
+    return await store.write(lambda tx: epochs.begin_epoch(tx, NOW + DAY, B, [], position))
 
 
-async def test_a_database_behind_the_position_of_the_file_is_an_older_copy_and_begins_an_epoch(store):
+async def test_a_database_that_has_got_as_far_as_the_file_says_goes_on_with_its_epoch(store):
     await begin(store, A, NOW)
-    position = await use(store, NOW + 5)
-    begun = await store.write(lambda tx: epochs.begin_epoch(tx, NOW + DAY, B, [], position + 1))
-    assert begun == [StoreEpoch(A, NOW), StoreEpoch(B, NOW + DAY, A, NOW + 5)]
-    assert await use(store, NOW + DAY, position + 1) == position + 2
-
-
-@pytest.mark.parametrize("ahead", [0, 1], ids=["as the file says", "ahead of it, because of a crash"])
-async def test_a_database_that_is_not_behind_the_file_goes_on_with_its_epoch(store, ahead):
-    await begin(store, A, NOW)
-    position = await use(store, NOW + 5)
-    assert await store.write(lambda tx: epochs.begin_epoch(tx, NOW + DAY, B, [], position - ahead)) == [
-        StoreEpoch(A, NOW)
-    ]
-
-
-async def test_an_older_copy_has_what_happened_until_its_last_event(store):
-    await begin(store, A, NOW)
-    await use(store, NOW + 5)
+    position = epochs.position_now(store, A)
     await store.write(lambda tx: sessions.add_event(tx, "cpo", "f98efba4", NOW + 7, "authorized"))
-    assert (await store.write(lambda tx: epochs.begin_epoch(tx, NOW + DAY, B, [], 99)))[-1].lost_since == NOW + 7
+    assert epochs.position_now(store, A) == Position(A, position.event + 1, position.change)
+    for reached in (None, position, epochs.position_now(store, A)):
+        assert await begin_at(store, reached) == [StoreEpoch(A, NOW)]
 
 
-async def test_a_copy_of_before_there_were_positions_has_lost_all_of_its_epoch(store):
+@pytest.mark.parametrize(("events", "changes"), [(1, 0), (0, 1)], ids=["of a session", "of a dataset"])
+async def test_a_database_that_has_not_is_an_older_copy_and_begins_one(store, events, changes):
     await begin(store, A, NOW)
-    assert (await store.write(lambda tx: epochs.begin_epoch(tx, NOW + DAY, B, [], 1)))[-1].lost_since == NOW
+    await store.write(lambda tx: sessions.add_event(tx, "cpo", "f98efba4", NOW + 7, "authorized"))
+    position = epochs.position_now(store, A)
+    begun = await begin_at(store, Position(A, position.event + events, position.change + changes))
+    assert begun == [StoreEpoch(A, NOW), StoreEpoch(B, NOW + DAY, A, NOW + 7)]
+
+
+async def test_an_older_copy_without_any_event_has_lost_all_of_its_epoch(store):
+    await begin(store, A, NOW)
+    assert (await begin_at(store, Position(A, 1, 0)))[-1].lost_since == NOW
+
+
+async def test_a_copy_of_an_earlier_epoch_is_an_older_one_however_far_it_has_got(store):
+    await begin(store, A, NOW)
+    assert (await begin_at(store, Position(C, 0, 0)))[-1].copied_from == A
+
+
+async def test_a_file_that_a_crash_has_left_with_an_earlier_epoch_means_nothing(store):
+    await begin(store, B, NOW, StoreEpoch(A, NOW - DAY))
+    assert (await begin_at(store, Position(A, 99, 99)))[-1].epoch_id == B
 
 
 def test_the_position_is_replaced_and_what_cannot_be_read_is_none(tmp_path):
     file = PositionFile(tmp_path / "position")
-    assert file.read() == 0
-    for position in (5, 17):
+    assert file.read() is None
+    for position in (Position(A, 5, 0), Position(B, 1, 2)):
         file.write(position)
         assert file.read() == position
     assert file.path.stat().st_mode & 0o777 == 0o600
     file.path.write_text("?")
-    assert file.read() == 0
+    assert file.read() is None
 
 
 @pytest.mark.parametrize(
