@@ -11,7 +11,8 @@ told what happened: charging notifications and charge detail records. The node a
 - `TokenListBackend`: the built-in EMP backend, a list of drivers in the node's store (``p2p-oicp tokens``);
 - `UnsupportedBackend`: a CPO without a CSMS.
 
-There may be many: `BackendRegistry` says which one serves which of our parties.
+There may be many: `BackendRegistry` says which one serves which of our parties. One that wants to know how the data of
+our partners change is a `DatasetReceiver`: replication pushes to it.
 
 Invariants
 ----------
@@ -28,8 +29,15 @@ the same one twice.
 Where to read next: ``protocols`` (what a Python backend implements), then ``client``.
 """
 
-from p2p_oicp.backends.client import Backend, HttpBackend, LimitedBackend, PythonBackend, UnsupportedBackend
-from p2p_oicp.backends.protocols import CpoBackend, EmpBackend, ReservingCpoBackend
+from p2p_oicp.backends.client import (
+    Backend,
+    DatasetReceiver,
+    HttpBackend,
+    LimitedBackend,
+    PythonBackend,
+    UnsupportedBackend,
+)
+from p2p_oicp.backends.protocols import CpoBackend, DatasetListener, EmpBackend, ReservingCpoBackend
 from p2p_oicp.backends.registry import BackendFactory, BackendRegistry, OwnBackend
 from p2p_oicp.backends.token_list import TokenListBackend
 
@@ -38,6 +46,8 @@ __all__ = [
     "BackendFactory",
     "BackendRegistry",
     "CpoBackend",
+    "DatasetListener",
+    "DatasetReceiver",
     "EmpBackend",
     "HttpBackend",
     "LimitedBackend",

@@ -7,13 +7,22 @@ All three follow the operations table: its row names the method, the path, the d
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import structlog
 
-from p2p_oicp.client import Endpoint, OicpClient, whole_answer
-from p2p_oicp.errors import OperationNotSupported, PeerBusy, PeerError, PeerProtocolError, PeerTimeout
-from p2p_oicp.oicp import Acknowledgement, AuthorizationStart, AuthorizationStatus, AuthorizationStop, Message
+from p2p_oicp.client import Endpoint, OicpClient, raise_for_refused_push, whole_answer
+from p2p_oicp.errors import OperationNotSupported, PeerBusy, PeerError, PeerProtocolError, PeerRejected, PeerTimeout
+from p2p_oicp.oicp import (
+    Acknowledgement,
+    AuthorizationStart,
+    AuthorizationStatus,
+    AuthorizationStop,
+    InvalidMessage,
+    Message,
+)
 from p2p_oicp.oicp.operations import BASE_PATH, Operation, Retry, sender_party
 
 log = structlog.get_logger(__name__)
@@ -21,6 +30,16 @@ log = structlog.get_logger(__name__)
 # The hub gives a backend 60 s (RULES section 5); where the caller says nothing else, it is at most that.
 _MAX_DEADLINE_SECONDS = 60.0
 _AUTHORIZATIONS = frozenset({AuthorizationStart, AuthorizationStop})
+#: By the operation of a push: the method of a Python backend that is told the change.
+PUSH_METHODS: Mapping[str, str] = MappingProxyType(
+    {
+        "PushEvseData": "evse_data_changed",
+        "PushEvseStatus": "evse_status_changed",
+        "PushPricingProductData": "pricing_products_changed",
+        "PushEVSEPricing": "evse_prices_changed",
+        "PushAuthenticationData": "authentication_data_changed",
+    }
+)
 
 
 class Backend(Protocol):
@@ -45,6 +64,13 @@ class Backend(Protocol):
             OperationNotSupported: the backend does not offer the operation.
             PeerError: there is no response in time, or not a usable one.
         """
+
+
+class DatasetReceiver(Protocol):
+    """A backend that is told changes of datasets."""
+
+    async def push(self, operation: Operation, party: str, body: bytes) -> None:
+        """Send one push (``party`` is the sender's id in the path); raise PeerError where it is not acknowledged."""
 
 
 class UnsupportedBackend:
@@ -91,9 +117,17 @@ class PythonBackend:
         handler = getattr(self._target, operation.method, None)
         if handler is None:
             raise OperationNotSupported(self._name, operation.name)
+        response = await self._await(operation, handler(message), seconds)
+        if isinstance(response, Message):
+            response = whole_answer(self._name, operation, response)
+        if isinstance(response, operation.response):
+            return response
+        return _refusal_of(self._name, operation, response)
+
+    async def _await(self, operation: Operation, call: Awaitable[object], seconds: float) -> object:
         try:
             async with asyncio.timeout(seconds):
-                response = await handler(message)
+                return await call
         except PeerError:
             raise
         except TimeoutError as error:
@@ -102,11 +136,23 @@ class PythonBackend:
         except Exception as error:
             log.exception("backend.failed", backend=self._name, operation=operation.name)
             raise PeerProtocolError(self._name, f"failed at {operation.name}: {type(error).__name__}") from error
-        if isinstance(response, Message):
-            response = whole_answer(self._name, operation, response)
-        if isinstance(response, operation.response):
-            return response
-        return _refusal_of(self._name, operation, response)
+
+    def pushes(self) -> Iterator[str]:
+        """Return the names of the pushes that the object has a method for."""
+        return (name for name, method in PUSH_METHODS.items() if hasattr(self._target, method))
+
+    async def push(self, operation: Operation, party: str, body: bytes) -> None:
+        """Call the object's method with the message; whatever it returns but a refusal acknowledges it."""
+        del party
+        try:
+            message = operation.request.from_json(body)
+        except InvalidMessage as error:
+            raise PeerRejected(self._name, f"cannot be told {operation.name}: {error}", http_status=400) from error
+        handler = getattr(self._target, PUSH_METHODS[operation.name])
+        response = await self._await(operation, handler(message), operation.deadline)
+        if isinstance(response, Acknowledgement) and not response.result:
+            code = str(response.status_code.code)
+            raise PeerRejected(self._name, f"refused {operation.name} with {code}", http_status=200, code=code)
 
 
 class HttpBackend:
@@ -145,6 +191,11 @@ class HttpBackend:
         if isinstance(reply.message, operation.response):
             return reply.message
         return _refusal_of(self._endpoint.name, operation, reply.message)
+
+    async def push(self, operation: Operation, party: str, body: bytes) -> None:
+        """Send one push, as the clearing house would to a partner that wants to be pushed."""
+        reply = await self._client.call(self._endpoint, operation, party, body, deadline=operation.deadline)
+        raise_for_refused_push(self._endpoint.name, operation, reply)
 
 
 def _refusal_of(backend: str, operation: Operation, response: object) -> Message:

@@ -21,6 +21,11 @@ from p2p_oicp.oicp import (
     AuthorizeStop,
     ChargeDetailRecord,
     ChargingNotification,
+    PushAuthenticationData,
+    PushEvseData,
+    PushEVSEPricing,
+    PushEvseStatus,
+    PushPricingProductData,
 )
 
 
@@ -61,3 +66,28 @@ class EmpBackend(Protocol):
 
     async def charge_detail_record(self, record: ChargeDetailRecord) -> Acknowledgement:
         """Store the CDR of a session; a refusal makes it a dead letter."""
+
+
+class DatasetListener(Protocol):
+    """What either backend may have besides: it is told how the data of the node's partners change.
+
+    Each method gets a push as OICP has it: a fullLoad with all records of a party at first, then what was inserted,
+    updated or deleted, the newest state of each record. The next push of the same dataset comes when the method has
+    returned. One that raises gets the same push again later, so handling it twice must be harmless. Only the methods
+    that an object has are called.
+    """
+
+    async def evse_data_changed(self, push: PushEvseData) -> None:
+        """Take over EVSEs of a CPO that came, changed or went."""
+
+    async def evse_status_changed(self, push: PushEvseStatus) -> None:
+        """Take over new statuses of a CPO's EVSEs."""
+
+    async def pricing_products_changed(self, push: PushPricingProductData) -> None:
+        """Take over products of a CPO."""
+
+    async def evse_prices_changed(self, push: PushEVSEPricing) -> None:
+        """Take over which products apply at a CPO's EVSEs."""
+
+    async def authentication_data_changed(self, push: PushAuthenticationData) -> None:
+        """Take over authentication data of an EMP; for CPO backends."""

@@ -13,7 +13,15 @@ from dataclasses import dataclass, field, replace
 from ssl import SSLContext
 from typing import TypeVar
 
-from p2p_oicp.backends.client import Backend, HttpBackend, LimitedBackend, PythonBackend, UnsupportedBackend
+from p2p_oicp.backends.client import (
+    PUSH_METHODS,
+    Backend,
+    DatasetReceiver,
+    HttpBackend,
+    LimitedBackend,
+    PythonBackend,
+    UnsupportedBackend,
+)
 from p2p_oicp.client import HttpTransport, OicpClient
 from p2p_oicp.clock import Clock, IdGenerator
 from p2p_oicp.config import Settings
@@ -22,7 +30,10 @@ from p2p_oicp.crypto import BearerToken, MessageSigner, OwnBackendSigner, Reques
 from p2p_oicp.crypto.tls import own_backend_context
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import Identification, OperatorID, ProviderID
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import Peer
+
+_NOBODY = Peer("", "", is_self=True)
 
 PartyT = TypeVar("PartyT", OperatorID, ProviderID)
 
@@ -38,6 +49,8 @@ class OwnBackend:
         roles: ``cpo``, ``emp`` or both.
         serves_others: the roles of which it serves all parties that no other backend lists.
         remote_timeout: seconds after which its answer to a remote operation is late.
+        receiver: what pushes are sent to, if it is told of changes.
+        pushes: the names of the push operations that it gets.
     """
 
     name: str
@@ -46,6 +59,8 @@ class OwnBackend:
     roles: frozenset[str]
     serves_others: frozenset[str] = frozenset()
     remote_timeout: float = 60.0
+    receiver: DatasetReceiver | None = field(default=None, repr=False)
+    pushes: tuple[str, ...] = ()
 
     @property
     def destination(self) -> str:
@@ -57,6 +72,7 @@ class BackendRegistry:
     """Which backend serves which party.
 
     Attributes:
+        all: all backends, in the order of the file.
         cpo: the backends of our operators, in the order of the file; at least one if there are operators.
         emp: those of our providers.
         destinations: the destination of messages for each provider, by its key.
@@ -64,6 +80,7 @@ class BackendRegistry:
     """
 
     def __init__(self, backends: Sequence[OwnBackend]) -> None:
+        self.all = tuple(backends)
         self.cpo = tuple(each for each in backends if "cpo" in each.roles)
         self.emp = tuple(each for each in backends if "emp" in each.roles)
         self._by_operator = {party.key: each for each in self.cpo for party in each.parties.operators}
@@ -138,32 +155,42 @@ class BackendFactory:
             if name not in names:
                 known = ", ".join(f'"{each}"' for each in names)
                 raise ConfigurationError(f'the Python backend "{name}" serves no party of this node; expected {known}')
-        created = []
-        for entry in backends:
-            remote_timeout = min(entry.remote_timeout or math.inf, settings.deadlines.remote_backend)
-            backend = self._create(entry, python_backends.get(entry.name), settings, remote_timeout)
-            own = _own_backend(entry, backend, backends, local_peer)
-            created.append(replace(own, remote_timeout=remote_timeout))
-        return BackendRegistry(created)
+        targets = [python_backends.get(each.name) for each in backends]
+        return BackendRegistry(
+            [
+                replace(self._create(each, target, settings), parties=_parties_of(each, backends, local_peer))
+                for each, target in zip(backends, targets, strict=True)
+            ]
+        )
 
-    def _create(
-        self, entry: BackendSettings, target: object | None, settings: Settings, remote_timeout: float
-    ) -> Backend:
+    def _create(self, entry: BackendSettings, target: object | None, settings: Settings) -> OwnBackend:
+        """Return a backend; its parties are still to be set."""
         name = destination_of(entry.name)
+        roles = frozenset(role for role in ("cpo", "emp") if entry.serves_role(role))
+        others = frozenset(role for role in roles if not entry.parties(role))
         if target is None and entry.url is None:
             if entry in settings.backends:
                 info = f'expected url = "…", or a Python object: Node(backends={{"{entry.name}": …}})'
                 raise ConfigurationError(f'[[backends]] "{entry.name}": {info}')
-            return UnsupportedBackend() if entry.role == "cpo" else self.token_list()
-        backend = PythonBackend(name, target) if target is not None else self._http_backend(name, entry)
-        return LimitedBackend(
+            built_in = UnsupportedBackend() if entry.role == "cpo" else self.token_list()
+            return OwnBackend(entry.name, built_in, _NOBODY, roles, others)
+        receiver: PythonBackend | HttpBackend
+        if target is not None:
+            receiver = PythonBackend(name, target)
+            pushes = _pushes_to(receiver, entry)
+        else:
+            receiver = self._http_backend(name, entry)
+            pushes = tuple(f"Push{dataset}" for dataset in entry.push)
+        remote_timeout = min(entry.remote_timeout or math.inf, settings.deadlines.remote_backend)
+        limited = LimitedBackend(
             name,
-            backend,
+            receiver,
             concurrent=entry.concurrent,
             authorize_timeout=entry.authorize_timeout,
             remote_timeout=remote_timeout,
             record_timeout=entry.record_timeout,
         )
+        return OwnBackend(entry.name, limited, _NOBODY, roles, others, remote_timeout, receiver, pushes)
 
     def _http_backend(self, name: str, entry: BackendSettings) -> HttpBackend:
         credentials, tls = self._credentials(entry), _tls_context(entry)
@@ -185,14 +212,20 @@ def _tls_context(entry: BackendSettings) -> SSLContext | None:
         raise ConfigurationError(f'[[backends]] "{entry.name}": {error}') from error
 
 
-def _own_backend(
-    entry: BackendSettings, backend: Backend, all_entries: Sequence[BackendSettings], own: Peer
-) -> OwnBackend:
+def _pushes_to(backend: PythonBackend, entry: BackendSettings) -> tuple[str, ...]:
+    """Return the pushes that an object has methods for; raise ConfigurationError if one in ``push`` has none."""
+    offered = tuple(backend.pushes())
+    for dataset in entry.push:
+        if f"Push{dataset}" not in offered:
+            method = PUSH_METHODS[f"Push{dataset}"]
+            raise ConfigurationError(f'[[backends]] "{entry.name}" push: the Python object has no method {method}')
+    return tuple(name for name in offered if entry.serves_role(OPERATION_BY_NAME[name].server.lower()))
+
+
+def _parties_of(entry: BackendSettings, all_entries: Sequence[BackendSettings], own: Peer) -> Peer:
     operators = _served(entry, "cpo", entry.operators, own.operators, all_entries)
     providers = _served(entry, "emp", entry.providers, own.providers, all_entries)
-    roles = frozenset(role for role in ("cpo", "emp") if entry.serves_role(role))
-    others = frozenset(role for role in roles if not entry.parties(role))
-    return OwnBackend(entry.name, backend, replace(own, operators=operators, providers=providers), roles, others)
+    return replace(own, operators=operators, providers=providers)
 
 
 def _served(

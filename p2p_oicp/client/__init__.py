@@ -34,6 +34,7 @@ from p2p_oicp.client.replies import (
     NOT_PROCESSED_HEADER,
     HttpResponse,
     OicpReply,
+    raise_for_refused_push,
     read_reply,
     whole_answer,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "OicpReply",
     "OutboundRequest",
     "PeerClient",
+    "raise_for_refused_push",
     "read_reply",
     "whole_answer",
 ]

@@ -312,3 +312,12 @@ def _error_messages(body: dict[str, Any]) -> list[str]:
 
 def _truncate(text: str) -> str:
     return text if len(text) <= _MAX_REASON_LENGTH else text[: _MAX_REASON_LENGTH - 1] + "…"
+
+
+def raise_for_refused_push(name: str, operation: Operation, reply: OicpReply) -> None:
+    """Raise PeerRejected unless the reply to a push acknowledges it."""
+    acknowledgement = reply.message
+    if not isinstance(acknowledgement, Acknowledgement) or not acknowledgement.result:
+        code = str(getattr(getattr(acknowledgement, "status_code", None), "code", "")) or None
+        reason = f"refused {operation.name} with {code or 'no status code'}"
+        raise PeerRejected(name, reason, http_status=reply.http_status, code=code)

@@ -51,6 +51,8 @@ def _require_array_of_tables(value: object) -> object:
     return value
 
 
+PushName = Literal["EvseData", "EvseStatus", "PricingProductData", "EVSEPricing", "AuthenticationData"]
+_AUTHENTICATION = "AuthenticationData"
 Timeout = Annotated[Seconds | None, Field(gt=0, le=_MAX_TIMEOUT_SECONDS)]
 
 
@@ -116,6 +118,13 @@ class BackendSettings(SettingsSection):
         "hangs occupies no more than that.",
     )
 
+    push: tuple[PushName, ...] = Field(
+        (),
+        description="What it is told of all our partners, as the clearing house would push it: EvseData, EvseStatus, "
+        "PricingProductData and EVSEPricing of CPOs, to a contract system; AuthenticationData of EMPs, to a charging "
+        "station management system.",
+    )
+
     def serves_role(self, role: str) -> bool:
         """Return whether it is a backend of this role of the node."""
         return self.role in {role, "both"}
@@ -133,6 +142,10 @@ class BackendSettings(SettingsSection):
         for role, (key, _) in _ROLES.items():
             if self.parties(role) and not self.serves_role(role):
                 raise ValueError(f'{key} with role = "{self.role}": expected role = "{role}" or "both"')
+        for name in self.push:
+            role = "cpo" if name == _AUTHENTICATION else "emp"
+            if not self.serves_role(role):
+                raise ValueError(f'push has "{name}", which is for role = "{role}" or "both"')
         needs_tls = self.certificate or self.ca or self.server_certificates
         if needs_tls and not (self.url or "").startswith("https:"):
             raise ValueError('certificate, ca and server_certificates are for https; expected url = "https://…"')

@@ -11,9 +11,9 @@ The outbox
     (RULES H4).
 
 Dataset replication
-    `DatasetReplicator`, one per peer and dataset, one request in flight. `BatchPlanner` compares the peer's cursor
-    with the node's change sequence and plans a delta, or a snapshot for a new peer, a cursor that is too old, or a
-    copy that contradicts it.
+    `DatasetReplicator`, one per peer (or backend) and dataset, one request in flight. `BatchPlanner` compares its
+    cursor with the node's change sequence and plans a delta, or a snapshot for a new peer, a cursor that is too old, or
+    a copy that contradicts it. Peers get our own data, our own backends everybody's.
 
 Failures and backoff
     `PeerError` means try again: exponential backoff with jitter, persisted. After three failures in a row the circuit
@@ -39,11 +39,12 @@ from p2p_oicp.client import PeerClient
 from p2p_oicp.delivery.change_batches import DatasetCodec
 from p2p_oicp.delivery.node_protocol import HttpNodeClient, NodeClient, SessionStatus
 from p2p_oicp.delivery.outbox import DeliveryTarget, OutboxDispatcher
-from p2p_oicp.delivery.replication import DatasetReplicator, DatasetTarget, PeerDatasetTarget
+from p2p_oicp.delivery.replication import BackendDatasetTarget, DatasetReplicator, DatasetTarget, PeerDatasetTarget
 from p2p_oicp.delivery.store_epochs import StoreEpochs
 from p2p_oicp.delivery.wakeup import ExponentialBackoff, PeerLiveness, Wakeup, WakeupRegistry
 
 __all__ = [
+    "BackendDatasetTarget",
     "DatasetCodec",
     "DatasetReplicator",
     "DatasetTarget",

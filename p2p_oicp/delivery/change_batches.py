@@ -1,4 +1,4 @@
-"""Planning of replication: which pushes bring a peer's copy of a group up to date.
+"""Planning of replication: which pushes bring the copy of a group at a peer, or at a backend of ours, up to date.
 
 `BatchPlanner` finds a group whose cursor lags behind and returns a `ChangeBatch` (a delta), or a `SnapshotTransfer`
 whose chunks it then packs into batches. A batch is a queue of `PushRequest`, each at most `MAX_PUSH_BYTES` large.
@@ -26,6 +26,8 @@ from p2p_oicp.storage.datasets.models import DatasetKind
 
 # Half of the largest body that a node takes by default; a peer that takes less is sent less (413).
 MAX_PUSH_BYTES = 16 * 1024 * 1024
+#: A web server in front of a backend takes 1 MB, if nobody has set it otherwise.
+MAX_BACKEND_PUSH_BYTES = 900_000
 _MIN_PUSH_BYTES = 64 * 1024
 _MAX_BATCH_RECORDS = 10_000
 _MAX_SINGLE_DELETES = 64
@@ -107,18 +109,22 @@ class ChangeBatch:
     """Pushes for one group, in order.
 
     Attributes:
+        cursor_key: the key of the group's cursor.
         record_count: the records of a snapshot that the batch covers.
         cursor_after: the cursor once all pushes are acknowledged; None in the middle of a snapshot.
         is_delta: whether it is a delta, not a part of a snapshot.
+        is_withdrawal: the copy has nothing of the group afterwards.
         partially_sent: some of its pushes were acknowledged.
 
     """
 
     group: str
+    cursor_key: str
     requests: deque[PushRequest]
     record_count: int
     cursor_after: int | None
     is_delta: bool
+    is_withdrawal: bool = False
     partially_sent: bool = False
 
     def acknowledge_first(self) -> None:
@@ -134,13 +140,10 @@ class ChangeBatch:
 
 @dataclass(slots=True)
 class SnapshotTransfer:
-    """Transfer of a whole group: the records that were alive at ``last_change``, sent in chunks."""
+    """Transfer of a whole group: the records that were alive at its ``last_change``, sent in chunks."""
 
-    group: str
-    party: str
-    wrapper: bytes
+    group: LaggingGroup
     record_ids: array[int]
-    last_change: int
     sent_count: int = 0
 
     def count_sent(self, records: int) -> None:
@@ -149,16 +152,16 @@ class SnapshotTransfer:
 
 
 class BatchPlanner:
-    """Finds the groups that lag behind a peer's cursors, and packs their changes into batches.
+    """Finds the groups that lag behind the cursors of a copy, and packs their changes into batches.
 
     Its memory is a hint: after a restart all groups are uncertain, which costs some speculative deletes.
     """
 
-    def __init__(self, peer: Peer, codec: DatasetCodec, store: Store) -> None:
-        self._scope = ReplicaScope(peer.id, codec.dataset, codec.audiences_of(peer))
+    def __init__(self, scope: ReplicaScope, codec: DatasetCodec, store: Store, max_push_bytes: int) -> None:
+        self._scope = scope
         self._codec = codec
         self._store = store
-        self._max_push_bytes = MAX_PUSH_BYTES
+        self._max_push_bytes = max_push_bytes
         self._snapshot_requested: set[str] = set()
         self._in_sync: set[str] = set()
 
@@ -172,29 +175,47 @@ class BatchPlanner:
         self._max_push_bytes //= 2
         return True
 
-    def mark_in_sync(self, group: str) -> None:
-        """Record that the peer has exactly what its cursor says."""
-        self._in_sync.add(group)
-        self._snapshot_requested.discard(group)
+    def mark_in_sync(self, cursor_key: str) -> None:
+        """Record that the copy of a group is exactly what its cursor says."""
+        self._in_sync.add(cursor_key)
+        self._snapshot_requested.discard(cursor_key)
 
-    def mark_uncertain(self, group: str) -> None:
-        """Record that the peer may have more than its cursor says, as after every start of this node."""
-        self._in_sync.discard(group)
+    def mark_uncertain(self, cursor_key: str) -> None:
+        """Record that the copy may have more than its cursor says, as after every start of this node."""
+        self._in_sync.discard(cursor_key)
 
-    def request_snapshot(self, group: str) -> None:
-        """Send a snapshot of a group next, since the peer's copy is other than its cursor says."""
-        self._snapshot_requested.add(group)
+    def request_snapshot(self, cursor_key: str) -> None:
+        """Send a snapshot of a group next, since the copy is other than its cursor says."""
+        self._snapshot_requested.add(cursor_key)
 
     async def next_batch(self, excluded_groups: Collection[str] = ()) -> ChangeBatch | SnapshotTransfer | None:
         """Return a delta, or the snapshot of a group that needs one; None if nothing lags behind."""
         for group in change_feed.lagging_groups(self._store, self._scope):
-            if group.group_key in excluded_groups:
+            if group.cursor_key in excluded_groups:
                 continue
+            if group.is_withdrawn:
+                return await self._withdrawal(group)
             if self._needs_snapshot(group):
-                record_ids = await change_feed.live_ids(self._store, self._scope, group.group_key, group.last_change)
-                return SnapshotTransfer(group.group_key, group.party, group.wrapper, record_ids, group.last_change)
+                record_ids = await change_feed.live_ids(self._store, self._scope, group, group.last_change)
+                return SnapshotTransfer(group, record_ids)
             return await self._next_delta(group, group.cursor or 0)
         return None
+
+    async def _withdrawal(self, group: LaggingGroup) -> ChangeBatch:
+        """Return the pushes that empty a group: its owner is a peer no more."""
+        encode_records = partial(self._codec.push_body, group.wrapper)
+        requests = deque([PushRequest(group.party, ActionType.FULL_LOAD, [], encode_records)])
+        if not self._codec.allows_empty_push:
+            record_ids = await change_feed.live_ids(self._store, self._scope, group, group.last_change)
+            records = [raw for _, raw in await change_feed.load_records(self._store, record_ids)]
+            requests.clear()
+            while records:
+                included = self._take_up_to_limit(records)
+                requests.append(PushRequest(group.party, ActionType.DELETE, included, encode_records, speculative=True))
+                records = records[len(included) :]
+        return ChangeBatch(
+            group.group_key, group.cursor_key, requests, 0, cursor_after=0, is_delta=True, is_withdrawal=True
+        )
 
     def _needs_snapshot(self, group: LaggingGroup) -> bool:
         cursor = group.cursor
@@ -202,7 +223,7 @@ class BatchPlanner:
             cursor is None  # a new peer
             or cursor < group.purged_change  # tombstones behind the cursor were purged
             or cursor > group.last_change
-            or group.group_key in self._snapshot_requested
+            or group.cursor_key in self._snapshot_requested
             or (self._codec.wrapper_is_versioned and group.wrapper_change > cursor)
         )
 
@@ -215,13 +236,16 @@ class BatchPlanner:
         if len(records) < len(rows):
             record_ids = record_ids[: record_ids.index(rows[len(records)][0])]
         action = ActionType.INSERT if snapshot.sent_count else ActionType.FULL_LOAD
-        requests = [PushRequest(snapshot.party, action, records, partial(self._codec.push_body, snapshot.wrapper))]
+        group = snapshot.group
+        requests = [PushRequest(group.party, action, records, partial(self._codec.push_body, group.wrapper))]
         is_last = snapshot.sent_count + len(record_ids) >= len(snapshot.record_ids)
-        cursor_after = snapshot.last_change if is_last else None
+        cursor_after = group.last_change if is_last else None
         # An empty fullLoad empties the group at the peer; an empty insert changes nothing.
         if not records and (snapshot.sent_count or not self._codec.allows_empty_push):
             requests = []
-        return ChangeBatch(snapshot.group, deque(requests), len(record_ids), cursor_after, is_delta=False)
+        return ChangeBatch(
+            group.group_key, group.cursor_key, deque(requests), len(record_ids), cursor_after, is_delta=False
+        )
 
     def _take_up_to_limit(self, records: Sequence[bytes]) -> Sequence[bytes]:
         """Return as many of the records as fit into one push, at least one."""
@@ -233,7 +257,7 @@ class BatchPlanner:
         return records
 
     async def _next_delta(self, group: LaggingGroup, cursor: int) -> ChangeBatch:
-        rows = await change_feed.load_changes(self._store, self._scope, group.group_key, cursor, _MAX_BATCH_RECORDS)
+        rows = await change_feed.load_changes(self._store, self._scope, group, cursor, _MAX_BATCH_RECORDS)
         included = rows[: len(self._take_up_to_limit([row.raw for row in rows]))]
         is_complete = len(included) == len(rows) < _MAX_BATCH_RECORDS
         transient_deletes = [row.raw for row in included if row.deleted and not row.existed_at_cursor]
@@ -252,14 +276,14 @@ class BatchPlanner:
         last_change = included[-1].change if included else cursor
         # Changes of records that this peer may not see move the cursor as well, or the group would lag for ever.
         cursor_after = max(last_change, group.last_change) if is_complete else last_change
-        return ChangeBatch(group.group_key, requests, len(included), cursor_after, is_delta=True)
+        return ChangeBatch(group.group_key, group.cursor_key, requests, len(included), cursor_after, is_delta=True)
 
     def _speculative_deletes(self, group: LaggingGroup, transient_deletes: Sequence[bytes]) -> list[PushRequest]:
         """Return a delete for each record that was created and deleted behind the cursor, if it may have been sent.
 
         One push each: a peer that never had the record refuses its delete, and is as far as one that accepts it.
         """
-        if group.group_key in self._in_sync:
+        if group.cursor_key in self._in_sync:
             return []
         return [
             PushRequest(
@@ -273,7 +297,7 @@ class BatchPlanner:
         return (
             self._codec.allows_empty_push
             and len(deletes[ActionType.DELETE]) > 1
-            and await change_feed.is_empty(self._store, self._scope, group.group_key)
+            and await change_feed.is_empty(self._store, self._scope, group)
         )
 
 

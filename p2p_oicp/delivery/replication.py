@@ -27,16 +27,25 @@ from typing import Protocol
 
 import structlog
 
-from p2p_oicp.client.peer_client import PeerClient
+from p2p_oicp.backends import DatasetReceiver
+from p2p_oicp.client import PeerClient, raise_for_refused_push
 from p2p_oicp.clock import Clock
-from p2p_oicp.delivery.change_batches import BatchPlanner, ChangeBatch, DatasetCodec, PushRequest, SnapshotTransfer
+from p2p_oicp.delivery.change_batches import (
+    MAX_BACKEND_PUSH_BYTES,
+    MAX_PUSH_BYTES,
+    BatchPlanner,
+    ChangeBatch,
+    DatasetCodec,
+    PushRequest,
+    SnapshotTransfer,
+)
 from p2p_oicp.delivery.wakeup import DestinationWakeup, ExponentialBackoff
 from p2p_oicp.errors import PeerBusy, PeerError, PeerRejected, StoreError
-from p2p_oicp.oicp import Acknowledgement
 from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.peers import Peer
 from p2p_oicp.storage import Store, Transaction, peer_state
+from p2p_oicp.storage.datasets.change_feed import ReplicaScope
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +58,15 @@ _COALESCE_SECONDS = 0.2
 
 
 class DatasetTarget(Protocol):
-    """Whom a dataset is replicated to."""
+    """Whom a dataset is replicated to.
+
+    Attributes:
+        name: its name for people.
+        max_push_bytes: how large a push to it may be, at first.
+    """
+
+    name: str
+    max_push_bytes: int
 
     async def push(self, operation: Operation, request: PushRequest) -> None:
         """Send one push; raises PeerError, and PeerRejected where it is refused."""
@@ -59,6 +76,8 @@ class PeerDatasetTarget:
     """A peer, reached by its peer API."""
 
     def __init__(self, peer: Peer, client: PeerClient) -> None:
+        self.name = peer.name
+        self.max_push_bytes = MAX_PUSH_BYTES
         self._peer = peer
         self._client = client
 
@@ -66,11 +85,19 @@ class PeerDatasetTarget:
         reply = await self._client.call(
             self._peer, operation, request.party, request.body(), deadline=operation.deadline
         )
-        acknowledgement = reply.message
-        if not isinstance(acknowledgement, Acknowledgement) or not acknowledgement.result:
-            code = str(getattr(getattr(acknowledgement, "status_code", None), "code", "")) or None
-            reason = f"refused {operation.name} with {code or 'no status code'}"
-            raise PeerRejected(self._peer.name, reason, http_status=reply.http_status, code=code)
+        raise_for_refused_push(self._peer.name, operation, reply)
+
+
+class BackendDatasetTarget:
+    """One of our own backends."""
+
+    def __init__(self, name: str, receiver: DatasetReceiver) -> None:
+        self.name = name
+        self.max_push_bytes = MAX_BACKEND_PUSH_BYTES
+        self._receiver = receiver
+
+    async def push(self, operation: Operation, request: PushRequest) -> None:
+        await self._receiver.push(operation, request.party, request.body())
 
 
 @dataclass(slots=True)
@@ -115,10 +142,10 @@ class GroupBackoff:
 
 
 class DatasetReplicator:
-    """Replicates one dataset to one peer, one request at a time; a background task for a `TaskSupervisor`.
+    """Replicates one dataset to one target, one request at a time; a background task for a `TaskSupervisor`.
 
     Args:
-        peer: whose copy it is: its cursors, its audiences, its store epoch.
+        scope: whose copy it is, and what it has.
         codec: the wire format of the dataset.
         store: has the records and the cursors.
         target: how the peer is reached.
@@ -131,7 +158,7 @@ class DatasetReplicator:
 
     def __init__(
         self,
-        peer: Peer,
+        scope: ReplicaScope,
         codec: DatasetCodec,
         *,
         store: Store,
@@ -141,7 +168,7 @@ class DatasetReplicator:
         backoff: ExponentialBackoff,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._peer = peer
+        self._scope = scope
         self._codec = codec
         self._store = store
         self._target = target
@@ -149,18 +176,18 @@ class DatasetReplicator:
         self._clock = clock
         self._backoff = backoff
         self._destination = wakeup.destination
-        self._planner = BatchPlanner(peer, codec, store)
+        self._planner = BatchPlanner(scope, codec, store, target.max_push_bytes)
         self._batch: ChangeBatch | None = None
         self._snapshot: SnapshotTransfer | None = None
         self._group_backoff = GroupBackoff(backoff, clock)
         self._peer_epoch: int | None = None
         self._sleep = sleep
         self._next_delta_at = 0.0
-        self._log = log.bind(peer=peer.name, dataset=codec.dataset.name.lower())
+        self._log = log.bind(peer=target.name, dataset=codec.dataset.name.lower())
 
     def __repr__(self) -> str:
         pending = f" pending={len(self._batch.requests)}" if self._batch else ""
-        return f"<DatasetReplicator {self._codec.dataset.name} to={self._peer.name!r}{pending} {self._wakeup!r}>"
+        return f"<DatasetReplicator {self._codec.dataset.name} to={self._target.name!r}{pending} {self._wakeup!r}>"
 
     async def run(self) -> None:
         while True:
@@ -178,7 +205,7 @@ class DatasetReplicator:
         """Send one batch; return the seconds until there may be more to do, None if nothing lags behind."""
         now = self._clock.time()
         health = peer_state.health_now(self._store, self._destination)
-        peer_epoch = peer_state.peer_epoch_now(self._store, self._peer.id)
+        peer_epoch = peer_state.peer_epoch_now(self._store, self._scope.peer)
         # The peer has another database than the batch was planned for; `record_peer_epochs` has reset its cursors.
         if peer_epoch != self._peer_epoch:
             self._batch, self._snapshot, self._peer_epoch = None, None, peer_epoch
@@ -232,16 +259,18 @@ class DatasetReplicator:
 
     def _advance_cursor(self, tx: Transaction, batch: ChangeBatch) -> None:
         # Invariant: no cursor is set for a database that the peer lost while the batch was on its way.
-        if peer_state.peer_epoch(tx, self._peer.id) != self._peer_epoch:
+        if peer_state.peer_epoch(tx, self._scope.peer) != self._peer_epoch:
             return
         if self._snapshot is not None:
             self._snapshot.count_sent(batch.record_count)
             if batch.cursor_after is not None:
                 self._snapshot = None
-        self._group_backoff.reset(batch.group)
-        if batch.cursor_after is not None:
-            self._planner.mark_in_sync(batch.group)
-            peer_state.set_cursor(tx, self._peer.id, self._codec.dataset, batch.group, batch.cursor_after)
+        self._group_backoff.reset(batch.cursor_key)
+        if batch.is_withdrawal:
+            peer_state.delete_group_cursors(tx, self._scope.peer, self._codec.dataset, batch.group)
+        elif batch.cursor_after is not None:
+            self._planner.mark_in_sync(batch.cursor_key)
+            peer_state.set_cursor(tx, self._scope.peer, self._codec.dataset, batch.cursor_key, batch.cursor_after)
         peer_state.mark_success(tx, self._destination, self._clock.time())
         self._log.info("replication.sent", group=batch.group, records=batch.record_count, change=batch.cursor_after)
 
@@ -249,17 +278,17 @@ class DatasetReplicator:
         """Record a failure; return the seconds to wait, 0 where other pushes can be sent at once."""
         if isinstance(error, PeerRejected):
             if batch.may_be_partially_applied:
-                self._planner.mark_uncertain(batch.group)
+                self._planner.mark_uncertain(batch.cursor_key)
             self._batch = None
             # Decided by the status alone: a proxy in front of the peer, which knows no codes, may refuse as well.
             if error.http_status == _CONTENT_TOO_LARGE and self._planner.halve_batch_size():
                 return 0.0
             if error.code == StatusCodeValue.DATA_TRANSACTION_ERROR and batch.is_delta:
                 self._log.warning("replication.conflict", group=batch.group, error=str(error))
-                self._planner.request_snapshot(batch.group)
+                self._planner.request_snapshot(batch.cursor_key)
                 return 0.0
             self._snapshot = None
-            self._group_backoff.record_refusal(batch.group, error)
+            self._group_backoff.record_refusal(batch.cursor_key, error)
             self._log.warning("replication.refused", group=batch.group, error=str(error), code=error.code)
             return 0.0  # a refusal of one group does not delay the others
         if not batch.may_be_partially_applied:

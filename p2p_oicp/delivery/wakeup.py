@@ -99,11 +99,12 @@ class Wakeup:
 
 
 class DestinationWakeup(Wakeup):
-    """Wake-up of the worker that delivers to ``destination``."""
+    """Wake-up of the worker that delivers to ``destination``, a peer or one of our own backends."""
 
     def __init__(self, destination: Destination) -> None:
         super().__init__(" to ".join(filter(None, (destination.dataset, destination.peer))))
         self.destination = destination
+        self.is_backend = destination.peer.startswith(outbox.BACKEND_PREFIX)
 
 
 class WakeupRegistry:
@@ -135,11 +136,23 @@ class WakeupRegistry:
             if not wakeup.destination.dataset:
                 wakeup.set()
 
-    def notify_dataset(self, dataset: str) -> None:
-        """Wake every peer's replicator of ``dataset``: records of it have changed."""
+    def notify_dataset(self, dataset: str, *, is_ours: bool = True) -> None:
+        """Wake the replicators of ``dataset``: records of it have changed.
+
+        Args:
+            dataset: its name.
+            is_ours: whether the records are our own: then peers get them as well, otherwise only our backends.
+        """
         for wakeups in self._by_peer.values():
             for wakeup in wakeups:
-                if wakeup.destination.dataset == dataset:
+                if wakeup.destination.dataset == dataset and (is_ours or wakeup.is_backend):
+                    wakeup.set()
+
+    def notify_backends(self) -> None:
+        """Wake all workers of our backends: other peers count than before."""
+        for wakeups in self._by_peer.values():
+            for wakeup in wakeups:
+                if wakeup.is_backend:
                     wakeup.set()
 
     def notify_all(self, peer: str) -> None:

@@ -1,7 +1,8 @@
 """Background workers of the peers, which start and stop as peers are added, changed and removed, and of our backends.
 
 A peer has a dispatcher for its outbox, a replicator for each dataset that it gets from us, a puller if it does not
-push its own datasets, and one task that sends hello. A backend has a dispatcher for its outbox.
+push its own datasets, and one task that sends hello. A backend has a dispatcher for its outbox, and a
+replicator for each dataset that it wants to be told of.
 """
 
 from __future__ import annotations
@@ -9,9 +10,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 
-from p2p_oicp.backends import BackendRegistry
+from p2p_oicp.backends import BackendRegistry, OwnBackend
 from p2p_oicp.concurrency import TaskSupervisor, Worker
-from p2p_oicp.delivery import DatasetReplicator, ExponentialBackoff, NodeClient, OutboxDispatcher, PeerDatasetTarget
+from p2p_oicp.delivery import (
+    BackendDatasetTarget,
+    DatasetReplicator,
+    ExponentialBackoff,
+    NodeClient,
+    OutboxDispatcher,
+    PeerDatasetTarget,
+)
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.peering import PeersChanged
 from p2p_oicp.peers import Peer
@@ -21,6 +29,7 @@ from p2p_oicp.roles.datasets.pull_client import HUB_PULL_INTERVAL_SECONDS, Datas
 from p2p_oicp.roles.datasets.types import DATASET_TYPES, DatasetType
 from p2p_oicp.roles.delivery_targets import BackendDeliveryTarget, PeerDeliveryTarget
 from p2p_oicp.roles.verdicts import PendingVerdicts
+from p2p_oicp.storage.datasets.change_feed import ReplicaScope
 from p2p_oicp.storage.peer_state import Destination
 
 
@@ -60,6 +69,7 @@ class PeerWorkerPool:
             self.stop(removed)
         for peer in (*change.added, *change.changed):
             self.start(peer)
+        self._services.wakeups.notify_backends()
 
     def start(self, peer: Peer) -> None:
         """Start the workers of a peer in a task of their own: a pairing is answered without waiting for them.
@@ -104,6 +114,31 @@ def workers_for_backends(
             target, store=services.store, wakeup=wakeup, clock=services.clock, backoff=backoff
         )
         yield f"outbox of {own.destination}", dispatcher
+    for own in backends.all:
+        yield from _replicators_for_backend(own, services, backoff)
+
+
+def _replicators_for_backend(
+    own: OwnBackend, services: Services, backoff: ExponentialBackoff
+) -> Iterator[tuple[str, Worker]]:
+    """Return what replicates to one of our backends what all partners have published, and we ourselves."""
+    for dataset_type in DATASET_TYPES.values():
+        if own.receiver is None or dataset_type.operation.name not in own.pushes:
+            continue
+        audiences = dataset_type.audiences_of(own.parties)
+        scope = ReplicaScope(own.destination, dataset_type.dataset, audiences, services.removed_peers.ids)
+        yield (
+            f"{dataset_type.name} to {own.destination}",
+            DatasetReplicator(
+                scope,
+                dataset_type,
+                store=services.store,
+                target=BackendDatasetTarget(own.destination, own.receiver),
+                wakeup=services.wakeups.register(Destination(own.destination, dataset_type.name)),
+                clock=services.clock,
+                backoff=backoff,
+            ),
+        )
 
 
 def workers_for_peer(peer: Peer, services: Services, backoff: ExponentialBackoff) -> Iterator[tuple[str, Worker]]:
@@ -114,7 +149,7 @@ def workers_for_peer(peer: Peer, services: Services, backoff: ExponentialBackoff
         yield (
             f"{dataset_type.name} to {peer.name}",
             DatasetReplicator(
-                peer,
+                ReplicaScope(peer.id, dataset_type.dataset, dataset_type.audiences_of(peer)),
                 NamingCodec(dataset_type, services.store) if is_named else dataset_type,
                 store=services.store,
                 target=PeerDatasetTarget(peer, services.peers),

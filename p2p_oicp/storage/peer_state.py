@@ -57,7 +57,7 @@ class Destination(NamedTuple):
     """What one worker delivers to: the outbox of a peer or of the own backend, or one dataset of a peer.
 
     Attributes:
-        peer: the id of the peer, or the name of the own backend.
+        peer: the id of the peer, or ``backend:NAME`` of one of our own backends.
         dataset: the name of the dataset, empty for the outbox.
 
     """
@@ -158,12 +158,24 @@ def set_extensions(tx: Transaction, peer: str, names: Iterable[str]) -> None:
 
 _SET_CURSOR = inserting_named(cursors, "peer", "dataset", "group_key", "change", instead="OR REPLACE")
 _DELETE_ALL_CURSORS = compiled(delete(cursors))
+_DELETE_GROUP_CURSORS = compiled(
+    delete(cursors).where(
+        cursors.c.peer == bindparam("peer_"),
+        cursors.c.dataset == bindparam("dataset_"),
+        (cursors.c.group_key == bindparam("key_")) | cursors.c.group_key.like(bindparam("of_peer_")),
+    )
+)
 _DELETE_PEER_CURSORS = compiled(delete(cursors).where(cursors.c.peer == bindparam("peer_")))
 
 
 def set_cursor(tx: Transaction, peer: str, dataset: DatasetKind, group_key: str, change: int) -> None:
     """Record that a peer has acknowledged all changes of a group up to ``change``."""
     tx.run(_SET_CURSOR, peer=peer, dataset=dataset, group_key=group_key, change=change)
+
+
+def delete_group_cursors(tx: Transaction, peer: str, dataset: DatasetKind, group_key: str) -> None:
+    """Forget what a copy has of a group, whoever's it is: what has it now starts again with a snapshot."""
+    tx.run(_DELETE_GROUP_CURSORS, peer_=peer, dataset_=dataset, key_=group_key, of_peer_=f"%/{group_key}")
 
 
 def reset_cursors(tx: Transaction, peer: str) -> None:

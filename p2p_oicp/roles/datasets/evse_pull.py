@@ -16,6 +16,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 
 import msgspec
@@ -29,6 +30,7 @@ from p2p_oicp.oicp.message import split_members
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.datasets import types
 from p2p_oicp.roles.responses import PageRequest, unread_members_note
+from p2p_oicp.storage import Store
 from p2p_oicp.storage.datasets import evse_search, queries
 from p2p_oicp.storage.datasets.evse_search import EvseFilter, SearchArea
 from p2p_oicp.storage.datasets.models import DatasetKind
@@ -170,7 +172,8 @@ class EvseDataPullHandler:
     async def handle(self, request: OperationRequest[PullEvseData]) -> OperationResponse:
         """Return one page of the live records, or of the changes since LastCall. Raises Refusal 022."""
         page_request = PageRequest.from_query(request.query)
-        since = self._last_call_timestamp(request.message)
+        last_call = request.message.last_call
+        since = None if last_call is None else check_last_call(self._context.store, DatasetKind.EVSE_DATA, last_call)
         # The digest is that of the body: page and size are in the query, so all pages of a pull share a snapshot.
         snapshot = await self._snapshots.get(
             request.peer.id if request.peer else "",
@@ -223,27 +226,26 @@ class EvseDataPullHandler:
         name = bytes(split_members(wrapper).get("OperatorName", orjson.dumps(party)))
         return b'"OperatorID":%b,"OperatorName":%b,' % (orjson.dumps(party), name)
 
-    def _last_call_timestamp(self, pull: PullEvseData) -> float | None:
-        """Return LastCall in seconds since the epoch.
-
-        Raises:
-            Refusal: 022, it is older than the last tombstones that were removed: a delta would lack their deletions.
-
-        """
-        if pull.last_call is None:
-            return None
-        since = pull.last_call.timestamp()
-        last_purge = self._context.store.query_inline(queries.LAST_PURGE, dataset_=DatasetKind.EVSE_DATA)
-        if last_purge and since <= last_purge[0]["at"]:
-            hint = f"changes are known since {format_timestamp(last_purge[0]['at'])}; pull everything, without LastCall"
-            raise Refusal(StatusCodeValue.DATA_ERROR, f"LastCall {pull.last_call.isoformat()} is too long ago: {hint}")
-        return since
-
     async def _search(self, pull: PullEvseData, since: float | None) -> array[int]:
         area = search_area_of(pull.search_center) if pull.search_center else None
         return await evse_search.search(
             self._context.store, _evse_filter(pull, self._source, self._removed_peers.ids()), since, area
         )
+
+
+def check_last_call(store: Store, dataset: DatasetKind, last_call: datetime) -> float:
+    """Return LastCall in seconds since the epoch.
+
+    Raises:
+        Refusal: 022, it is older than the last tombstones that were removed: a delta would lack their deletions.
+
+    """
+    since = last_call.timestamp()
+    last_purge = store.query_inline(queries.LAST_PURGE, dataset_=dataset)
+    if last_purge and since <= last_purge[0]["at"]:
+        hint = f"changes are known since {format_timestamp(last_purge[0]['at'])}; pull everything, without LastCall"
+        raise Refusal(StatusCodeValue.DATA_ERROR, f"LastCall {last_call.isoformat()} is too long ago: {hint}")
+    return since
 
 
 def _prefix_records(run: RecordRun, prefix: bytes, requested_format: GeoFormat | None) -> bytes:

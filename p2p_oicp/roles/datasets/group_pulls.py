@@ -10,6 +10,7 @@ import orjson
 from p2p_oicp.errors import Refusal
 from p2p_oicp.oicp import (
     EvseID,
+    EvseStatusRecord,
     Message,
     PullAuthenticationData,
     PullEVSEPricing,
@@ -21,12 +22,13 @@ from p2p_oicp.oicp import (
 from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
-from p2p_oicp.roles.datasets.evse_pull import search_area_of
+from p2p_oicp.roles.datasets.evse_pull import check_last_call, search_area_of
 from p2p_oicp.roles.datasets.operator_names import with_operator_name
 from p2p_oicp.roles.datasets.types import DATASET_TYPES, audience_key
 from p2p_oicp.roles.responses import status_code, unread_members_note
 from p2p_oicp.storage.datasets import evse_search, queries
 from p2p_oicp.storage.datasets.models import ALL_PROVIDERS, DatasetKind
+from p2p_oicp.storage.statements import list_parameter
 from p2p_oicp.storage.store import Row
 
 # OICP EMP-02, eRoamingPullEvseStatusByID: up to 100 EvseIDs.
@@ -50,18 +52,53 @@ class GroupPullHandler:
 
     async def statuses(self, request: OperationRequest[PullEvseStatus]) -> OperationResponse:
         """Return all statuses, or those with a value of ``EVSEStatus``, or those within a radius."""
-        pull = request.message
+        pull, since = request.message, self._last_call(request.message)
         status_filter = None if pull.evse_status is None else [str(pull.evse_status).lower()]
-        if pull.search_center is None:
-            return self._status_response(
-                request.peer, await self._load_groups(DatasetKind.EVSE_STATUS, filter_values=status_filter)
-            )
-        keys = await evse_search.find_keys_in_area(
-            self._store, search_area_of(pull.search_center), self._source, self._removed_peers.ids()
+        keys = None
+        if pull.search_center is not None:
+            area = search_area_of(pull.search_center)
+            keys = await evse_search.find_keys_in_area(self._store, area, self._source, self._removed_peers.ids())
+        rows = await self._load_groups(DatasetKind.EVSE_STATUS, keys=keys, filter_values=status_filter, since=since)
+        withdrawn = [] if since is None else await self._deleted_statuses(since)
+        return self._status_response(request.peer, rows, withdrawn)
+
+    def _last_call(self, pull: PullEvseStatus) -> float | None:
+        """Return LastCall, which our own backends may add to the request, in seconds since the epoch.
+
+        Raises:
+            Refusal: 022, it is no time, or older than what is known of deleted statuses.
+
+        """
+        text = (pull.model_extra or {}).get("LastCall")
+        if text is None or self._source is not None:
+            return None
+        try:
+            instant = datetime.fromisoformat(str(text))
+        except ValueError:
+            instant = None
+        if instant is None or instant.tzinfo is None:
+            info = "LastCall: expected a time with its offset, as in 2026-03-01T00:00:00Z"
+            raise Refusal(StatusCodeValue.DATA_ERROR, info)
+        return check_last_call(self._store, DatasetKind.EVSE_STATUS, instant)
+
+    async def _deleted_statuses(self, since: float) -> list[bytes]:
+        """Return the statuses that were withdrawn, as PullEvseStatusByID would: EvseNotFound."""
+        rows = await self._store.query_bulk(
+            queries.DELETED_SINCE,
+            dataset_=DatasetKind.EVSE_STATUS,
+            since=since,
+            source_=self._source,
+            excluded_sources=list_parameter(self._removed_peers.ids()),
         )
-        return self._status_response(
-            request.peer, await self._load_groups(DatasetKind.EVSE_STATUS, keys=keys, filter_values=status_filter)
-        )
+        dataset_type, records = DATASET_TYPES[DatasetKind.EVSE_STATUS], dict[str, list[bytes]]()
+        for row in rows:
+            evse_id = EvseStatusRecord.from_json(row["raw"]).evse_id
+            withdrawn = records.setdefault(row["party"], [])
+            withdrawn.append(_placeholder_status(evse_id, "EvseNotFound"))
+        return [
+            dataset_type.wrap(orjson.dumps({"OperatorID": party}), b",".join(withdrawn))
+            for party, withdrawn in records.items()
+        ]
 
     async def statuses_of_operators(self, request: OperationRequest[PullEvseStatusByOperatorId]) -> OperationResponse:
         """Return the statuses of some operators."""
@@ -129,15 +166,16 @@ class GroupPullHandler:
             b'{"ProviderAuthenticationData":[%b],"StatusCode":%b}' % (wrapped_groups, _SUCCESS_STATUS)
         )
 
-    def _status_response(self, peer: Peer | None, rows: Sequence[Row]) -> OperationResponse:
+    def _status_response(self, peer: Peer | None, rows: Sequence[Row], more: Sequence[bytes] = ()) -> OperationResponse:
         """Return the statuses of all groups; with the names of the operators for peers that want them (RULES L21)."""
         wrap, wrappers = DATASET_TYPES[DatasetKind.EVSE_STATUS].wrap, [bytes(row["wrapper"]) for row in rows]
         if peer is not None and peer.traits.names_operators:
             sources = [row["source"] for row in rows]
             wrappers = [with_operator_name(self._store, *pair) for pair in zip(sources, wrappers, strict=True)]
-        groups = b",".join(wrap(wrapper, row["records"]) for wrapper, row in zip(wrappers, rows, strict=True))
+        groups = [wrap(wrapper, row["records"]) for wrapper, row in zip(wrappers, rows, strict=True)]
+        joined = b",".join([*groups, *more])
         return OperationResponse(
-            b'{"EvseStatuses":{"OperatorEvseStatus":[%b]},"StatusCode":%b}' % (groups, _SUCCESS_STATUS)
+            b'{"EvseStatuses":{"OperatorEvseStatus":[%b]},"StatusCode":%b}' % (joined, _SUCCESS_STATUS)
         )
 
     async def _load_groups(

@@ -95,9 +95,9 @@ class PushHandlers:
         if request.peer is None:
             raise Unauthorized("the push does not say who sends it")
         result = await ingest_push(self._context, request, dataset_type, request.peer)
-        # Only our own data is replicated: a copy of a peer's is not passed on.
-        if result.changed and dataset_type.publisher is self._party:
-            self._context.wakeups.notify_dataset(dataset_type.name)
+        # Peers get only our own data: a copy of a peer's is passed on to our own backends alone.
+        if result.changed:
+            self._context.wakeups.notify_dataset(dataset_type.name, is_ours=dataset_type.publisher is self._party)
         return acknowledgement_response(info=_note_of(result))
 
 

@@ -260,6 +260,8 @@ class DatasetPuller:
                 # Our watermark may be older than the oldest tombstone of the peer: the next pull asks for everything.
                 await change_feed.clear_watermark(store, peer.id, dataset)
             raise
+        if result.changed:
+            self._context.wakeups.notify_dataset(dataset.label, is_ours=False)
         # Order: the watermark comes last. A crash before it costs another pull of the same changes.
         new_rejections = await reader.store_rejected()
         reader.log_repairs(peer)

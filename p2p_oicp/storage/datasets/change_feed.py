@@ -1,7 +1,8 @@
-"""The change feed of our datasets, and the watermarks of the datasets that are pulled.
+"""The change feed of the datasets, and the watermarks of the datasets that are pulled.
 
-**Replication** asks in which of our groups a peer's copy lags behind its cursor (`lagging_groups`), then for the
-changes behind it (`load_changes`) or for a snapshot (`live_ids`, `load_records`). Cursors are rows of `peer_state`.
+**Replication** asks in which groups a copy lags behind its cursor (`lagging_groups`), then for the changes behind it
+(`load_changes`) or for a snapshot (`live_ids`, `load_records`). Cursors are rows of `peer_state`. A peer has a copy of
+our own groups; a backend of ours has one of everybody's, but of those that are peers no more (`is_withdrawn`).
 
 **Pulls** store a watermark: the time, by the peer's clock, up to which its EVSE data has been pulled.
 """
@@ -9,11 +10,11 @@ changes behind it (`load_changes`) or for a snapshot (`live_ids`, `load_records`
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Text, and_, bindparam, case, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, Select, Text, and_, bindparam, case, delete, func, insert, literal, or_, select
 
 from p2p_oicp.storage.datasets.models import OWN, DatasetKind
 from p2p_oicp.storage.schema import (
@@ -43,37 +44,47 @@ def _visible_to_audiences(column: ColumnElement[Any]) -> ColumnElement[bool]:
     return or_(optional("audiences", Text).is_(None), column.in_(listed("audiences")))
 
 
+def _select_groups(cursor_key: ColumnElement[str], is_withdrawn: ColumnElement[bool]) -> Select[tuple[Any, ...]]:
+    cursor = and_(
+        _cursors.peer == bindparam("peer_"), _cursors.dataset == _groups.dataset, _cursors.group_key == cursor_key
+    )
+    return (
+        select(
+            _groups.source,
+            _groups.group_key,
+            _groups.party,
+            _groups.wrapper,
+            _groups.wrapper_change,
+            _groups.last_change,
+            _cursors.change.label("cursor"),
+            func.coalesce(_purges.change, 0).label("purged_change"),
+            is_withdrawn.label("is_withdrawn"),
+        )
+        .select_from(
+            dataset_groups.outerjoin(cursors, cursor).outerjoin(dataset_purges, _purges.dataset == _groups.dataset)
+        )
+        .where(_groups.dataset == bindparam("dataset_"), _visible_to_audiences(_groups.audience))
+    )
+
+
+_lags = or_(_cursors.change.is_(None), _cursors.change != _groups.last_change)
 _SELECT_LAGGING_GROUPS = compiled(
-    select(
-        _groups.group_key,
-        _groups.party,
-        _groups.wrapper,
-        _groups.wrapper_change,
-        _groups.last_change,
-        _cursors.change.label("cursor"),
-        func.coalesce(_purges.change, 0).label("purged_change"),
-    )
-    .select_from(
-        dataset_groups.outerjoin(
-            cursors,
-            and_(
-                _cursors.peer == bindparam("peer_"),
-                _cursors.dataset == _groups.dataset,
-                _cursors.group_key == _groups.group_key,
-            ),
-        ).outerjoin(dataset_purges, _purges.dataset == _groups.dataset)
-    )
-    .where(
-        _groups.dataset == bindparam("dataset_"),
-        _groups.source == OWN,
-        _visible_to_audiences(_groups.audience),
-        or_(_cursors.change.is_(None), _cursors.change != _groups.last_change),
-    )
+    _select_groups(_groups.group_key, literal(value=False))
+    .where(_groups.source == OWN, _lags)
     .order_by(_groups.group_key)
+)
+_is_excluded = and_(optional("excluded_sources", Text).is_not(None), _groups.source.in_(listed("excluded_sources")))
+# A group of a peer has a cursor of its own; two peers may have had the same operator.
+_cursor_key = case((_groups.source == OWN, _groups.group_key), else_=_groups.source + "/" + _groups.group_key)
+# What is withdrawn comes first: the same operator may be another peer's now, whose data follow.
+_SELECT_LAGGING_GROUPS_OF_ALL = compiled(
+    _select_groups(_cursor_key, _is_excluded)
+    .where(or_(and_(_is_excluded, _cursors.change.is_not(None)), and_(~_is_excluded, _lags)))
+    .order_by(_is_excluded.desc(), _groups.group_key, _groups.source)
 )
 _group_filter = (
     _records.dataset == bindparam("dataset_"),
-    _records.source == OWN,
+    _records.source == bindparam("source_"),
     _records.group_key == bindparam("group_"),
     _visible_to_audiences(_records.filter_value),
 )
@@ -83,7 +94,7 @@ _was_valid_at_cursor = (
     .where(
         _versions.dataset == _records.dataset,
         _versions.key == _records.key,
-        _versions.source == OWN,
+        _versions.source == bindparam("source_"),
         _versions.change <= bindparam("after"),
     )
     .order_by(_versions.change.desc())
@@ -125,24 +136,43 @@ _DELETE_WATERMARK = compiled(delete(watermarks).where(*_peer_filter))
 
 @dataclass(frozen=True, slots=True)
 class ReplicaScope:
-    """The copy that a peer has of a dataset of ours.
+    """The copy that a peer has of a dataset of ours, or a backend of ours of everybody's.
 
-    ``audiences`` limits what the peer may see; None does not.
+    Attributes:
+        peer: the id of the peer, or the destination of the backend.
+        dataset: the dataset.
+        audiences: what the copy may have; None does not limit it.
+        excluded_sources: for a backend, returns the sources that are peers no more; None: a copy of our own groups.
     """
 
     peer: str
     dataset: DatasetKind
     audiences: Sequence[str] | None
+    excluded_sources: Callable[[], Sequence[str] | None] | None = None
+
+
+class GroupID(Protocol):
+    """A group of a dataset."""
+
+    @property
+    def source(self) -> str:
+        """Return whose group it is."""
+
+    @property
+    def group_key(self) -> str:
+        """Return its key."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaggingGroup:
-    """A group of ours in which a peer's copy lags behind.
+    """A group in which a copy lags behind.
 
     ``cursor`` is the newest change that the copy has, None if it has nothing of the group; ``purged_change`` is the
-    newest tombstone that was removed: from a cursor before it, only a snapshot leads on.
+    newest tombstone that was removed: from a cursor before it, only a snapshot leads on. ``is_withdrawn``: the copy has
+    to lose the group.
     """
 
+    source: str
     group_key: str
     party: str
     wrapper: bytes
@@ -150,6 +180,12 @@ class LaggingGroup:
     last_change: int
     cursor: int | None
     purged_change: int
+    is_withdrawn: bool
+
+    @property
+    def cursor_key(self) -> str:
+        """The key of the group's cursor."""
+        return self.group_key if self.source == OWN else f"{self.source}/{self.group_key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,21 +200,29 @@ class ChangedRecord:
 
 def lagging_groups(store: Store, scope: ReplicaScope) -> list[LaggingGroup]:
     """Return the groups in which the copy lags behind. Raises StoreError."""
-    rows = store.query_inline(
-        _SELECT_LAGGING_GROUPS, dataset_=scope.dataset, peer_=scope.peer, audiences=list_parameter(scope.audiences)
-    )
-    return [LaggingGroup(**dict(row)) for row in rows]
+    parameters = {"dataset_": scope.dataset, "peer_": scope.peer, "audiences": list_parameter(scope.audiences)}
+    if scope.excluded_sources is None:
+        rows = store.query_inline(_SELECT_LAGGING_GROUPS, **parameters)
+    else:
+        excluded = list_parameter(scope.excluded_sources())
+        rows = store.query_inline(_SELECT_LAGGING_GROUPS_OF_ALL, **parameters, excluded_sources=excluded)
+    return [LaggingGroup(**{**dict(row), "is_withdrawn": bool(row["is_withdrawn"])}) for row in rows]
 
 
-def _of_group(scope: ReplicaScope, group_key: str) -> dict[str, object]:
-    return {"dataset_": scope.dataset, "group_": group_key, "audiences": list_parameter(scope.audiences)}
+def _of_group(scope: ReplicaScope, group: GroupID) -> dict[str, object]:
+    return {
+        "dataset_": scope.dataset,
+        "source_": group.source,
+        "group_": group.group_key,
+        "audiences": list_parameter(scope.audiences),
+    }
 
 
 async def load_changes(
-    store: Store, scope: ReplicaScope, group_key: str, after: int, limit: int
+    store: Store, scope: ReplicaScope, group: GroupID, after: int, limit: int
 ) -> list[ChangedRecord]:
     """Return up to ``limit`` changed records of a group behind the change ``after``, in order. Raises StoreError."""
-    parameters = {**_of_group(scope, group_key), "after": after}
+    parameters = {**_of_group(scope, group), "after": after}
     # Nearly all deltas are short. Only one that fills the inline limit is read again in a thread.
     rows = store.query_inline(_SELECT_CHANGES, limit=_MAX_INLINE_ROWS, **parameters)
     if len(rows) == _MAX_INLINE_ROWS < limit:
@@ -188,15 +232,15 @@ async def load_changes(
     ]
 
 
-async def live_ids(store: Store, scope: ReplicaScope, group_key: str, until: int) -> array[int]:
+async def live_ids(store: Store, scope: ReplicaScope, group: GroupID, until: int) -> array[int]:
     """Return the ids of the live records of a group that existed at the change ``until``. Raises StoreError."""
-    rows = await store.query_bulk(_SELECT_LIVE_IDS, **_of_group(scope, group_key), until=until)
+    rows = await store.query_bulk(_SELECT_LIVE_IDS, **_of_group(scope, group), until=until)
     return array("q", (row["id"] for row in rows))
 
 
-async def is_empty(store: Store, scope: ReplicaScope, group_key: str) -> bool:
+async def is_empty(store: Store, scope: ReplicaScope, group: GroupID) -> bool:
     """Return whether a group has no live records. Raises StoreError."""
-    return not await store.query(_SELECT_ANY_LIVE, **_of_group(scope, group_key))
+    return not await store.query(_SELECT_ANY_LIVE, **_of_group(scope, group))
 
 
 async def load_records(store: Store, ids: Iterable[int]) -> Sequence[tuple[int, bytes]]:

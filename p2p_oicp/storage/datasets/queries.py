@@ -87,6 +87,25 @@ KEYS_BY_GROUP = compiled(
         _records.deleted == 0,
     )
 )
+#: The groups and bytes of the records that were deleted since a time, of one source or of all.
+DELETED_SINCE = compiled(
+    select(_groups.source, _groups.group_key, _groups.party, _records.raw)
+    .join(
+        dataset_groups,
+        and_(
+            _groups.dataset == _records.dataset,
+            _groups.source == _records.source,
+            _groups.group_key == _records.group_key,
+        ),
+    )
+    .where(
+        _records.dataset == bindparam("dataset_"),
+        _records.deleted == 1,
+        _records.changed_at >= bindparam("since"),
+        or_(optional("source_", Text).is_(None), _records.source == bindparam("source_")),
+        or_(optional("excluded_sources", Text).is_(None), _records.source.not_in(listed("excluded_sources"))),
+    )
+)
 #: All sources that have any data.
 SOURCES = compiled(select(_groups.source).distinct())
 #: Whose data a source has of a dataset.

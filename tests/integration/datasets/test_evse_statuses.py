@@ -1,5 +1,7 @@
 """EVSE statuses: pushed to node A by its backend, pulled from node B by its own."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from tests.support.messages import PULL_STATUS, PUSH_STATUS, push_status
@@ -130,3 +132,25 @@ async def test_an_operator_that_the_peer_does_not_know_does_not_hold_up_the_othe
         assert (await stopped.a.post(PUSH_STATUS.replace("DE*GEF", "DE*AAA"), push)).code == "000"
         await stopped.a.post(PUSH_STATUS, push_status(X="Available"))
         await until_pulled(stopped.b, {"DE*GEF*EX": "Available"})
+
+
+async def test_our_own_backend_may_ask_for_what_has_changed_since_its_last_call(pair):
+    await pair.a.post(PUSH_STATUS, push_status(A="Available", B="Occupied", C="Available"))
+    await until_pulled(pair.b, {"DE*GEF*EA": "Available", "DE*GEF*EB": "Occupied", "DE*GEF*EC": "Available"})
+    last_call = datetime.now(UTC).isoformat()
+    await pair.a.post(PUSH_STATUS, push_status(A="Available", B="Reserved"))
+    await until_pulled(pair.b, {"DE*GEF*EA": "Available", "DE*GEF*EB": "Reserved"})
+    assert await statuses_since(pair, last_call) == {"DE*GEF*EB": "Reserved", "DE*GEF*EC": "EvseNotFound"}
+    assert await statuses_since(pair, datetime.now(UTC).isoformat()) == {}
+
+
+async def statuses_since(pair, last_call: str) -> dict[str, str]:
+    answer = await pair.b.post(PULL_STATUS, {"ProviderID": "DE-GDF", "LastCall": last_call})
+    groups = answer.json["EvseStatuses"]["OperatorEvseStatus"]
+    return {record["EvseID"]: record["EvseStatus"] for group in groups for record in group["EvseStatusRecord"]}
+
+
+async def test_a_last_call_that_is_no_time_is_refused(pair):
+    answer = await pair.b.post(PULL_STATUS, {"ProviderID": "DE-GDF", "LastCall": "yesterday"})
+    assert answer.code == "022"
+    assert "LastCall: expected a time with its offset" in answer.json["StatusCode"]["AdditionalInfo"]

@@ -13,6 +13,7 @@ from p2p_oicp.errors import PeerRejected, PeerTimeout, PeerUnreachable
 from p2p_oicp.oicp import ProviderID
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.datasets.types import DATASET_TYPES
+from p2p_oicp.storage.datasets.change_feed import ReplicaScope
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.peer_state import Destination
@@ -89,7 +90,7 @@ def work(store, clock, peer):
     backoff = ExponentialBackoff(1.0, 5.0, lambda: 0.0)
     dataset_type = DATASET_TYPES[DatasetKind.EVSE_STATUS]
     replicator = DatasetReplicator(
-        PEER,
+        ReplicaScope(PEER.id, DatasetKind.EVSE_STATUS, None),
         dataset_type,
         store=store,
         target=PeerDatasetTarget(PEER, peer),
@@ -129,7 +130,7 @@ async def test_a_change_after_a_silence_is_sent_at_once_and_a_burst_behind_it_in
     await coordinator.apply(push("fullLoad", A="Available", B="Available"))
     backoff = ExponentialBackoff(1.0, 5.0, lambda: 0.0)
     replicator = DatasetReplicator(
-        PEER,
+        ReplicaScope(PEER.id, DatasetKind.EVSE_STATUS, None),
         dataset_type,
         store=store,
         target=PeerDatasetTarget(PEER, peer),
