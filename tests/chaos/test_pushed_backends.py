@@ -56,6 +56,6 @@ async def test_after_kill_9_of_its_node_in_a_storm_of_statuses_a_backend_has_the
                 restart = asyncio.create_task(b.start())
         await restart
         began = time.monotonic()
-        wanted = {f"{A_CPO}*E{name}": status for name, status in expected.items()}
-        await eventually(lambda: state_of(system) == wanted, timeout=15)
+        final = {f"{A_CPO}*E{name}": status for name, status in expected.items()}
+        await eventually(lambda: state_of(system) == final, timeout=15)
         assert time.monotonic() - began < 5
