@@ -27,9 +27,9 @@ def head(path: str, length: int, headers: str = "") -> bytes:
     return f"POST /api/oicp/{path} HTTP/1.1\r\nHost: b\r\n{content}{headers}\r\n".encode()
 
 
-def limit(pair, section: str, line: str) -> None:
-    """Add a line to node B's configuration."""
-    file = pair.folder / "b" / "node.toml"
+def limit(pair, section: str, line: str, name: str = "b") -> None:
+    """Add a line to the configuration of a node."""
+    file = pair.folder / name / "node.toml"
     text = file.read_text()
     table = f"[{section}]\n"
     file.write_text(text.replace(table, f"{table}{line}\n") if table in text else f"{text}{table}{line}\n")
