@@ -28,8 +28,8 @@ log = structlog.get_logger(__name__)
 # File descriptors beside those of the listeners: connections to peers and backends, the database, nonces; of few ones
 # this part.
 _RESERVED_FDS, _RESERVED_PART = 2200, 0.25
-# A listener under attack has seven times its limit of open connections (``server.listener``), the other one has one.
-_FDS_PER_CONNECTION, _MIN_CONNECTIONS = 8, 16
+# A listener under attack has ten times its limit of open connections (``server.listener``), the other one has one.
+_FDS_PER_CONNECTION, _MIN_CONNECTIONS = 11, 16
 # How long a thread that waits for Python's lock waits before it asks for it. With the default of 5 ms, a commit never
 # gets to ask while the event loop reads a push: the loop releases the lock for some microseconds every millisecond, and
 # the wait begins anew. An authorization beside pushes of 10,000 records waited up to 220 ms with it, and waits 24 ms

@@ -48,14 +48,14 @@ _PAUSE_AFTER_ACCEPT_ERROR_SECONDS = 1.0
 _BACKLOG = 4096
 # Accepted, or opened, before requests get their turn again.
 _ACCEPTED_AT_ONCE, _OPENED_AT_ONCE = 256, 16
-# And no larger part of the limit than this: what is opened has to get some turns before it has to go.
+# At the limit no larger part of it than this: what is opened has to get some turns before it has to go.
 _MAX_OPENED_PART = 1 / 16
 # Opening has half of the event loop's time: after each turn, requests have as long, and at most so long.
 _MAX_PAUSE_SECONDS = 0.05
 # At a limit, so many are closed at once: each time, all open connections are counted.
 _CLOSED_AT_ONCE = 4
 # For each connection that may be open, so many on which nothing is proved, and so many that wait.
-_UNPROVED_FACTOR, _WAITING_FACTOR = 3, 2
+_UNPROVED_FACTOR, _WAITING_FACTOR = 3, 5
 # Up to this part of these, late connections are opened.
 _ROOM_FOR_LATE = 0.75
 
@@ -77,7 +77,7 @@ class ConnectionLimiter:
         self._max_connections = max_connections
         self._now = now
         self._tls = tls
-        self._opened_at_once = min(_OPENED_AT_ONCE, max(1, int(max_connections * _MAX_OPENED_PART)))
+        self._opened_at_limit = min(_OPENED_AT_ONCE, max(1, int(max_connections * _MAX_OPENED_PART)))
         self._max_unproved = _UNPROVED_FACTOR * max_connections
         self._queue = AcceptQueue(
             _WAITING_FACTOR * max_connections, asyncio.get_running_loop().time, is_plain=tls is None
@@ -126,7 +126,9 @@ class ConnectionLimiter:
             await self._arrived.wait()
             started = loop_time()
             with_late = self._has_room_for_late()
-            opened = sum(self._open_next(with_late=with_late) for _ in range(self._opened_at_once))
+            has_room = len(self._open) < self._max_unproved
+            at_once = _OPENED_AT_ONCE if has_room else self._opened_at_limit
+            opened = sum(self._open_next(with_late=with_late) for _ in range(at_once))
             if not self._queue:
                 self._arrived.clear()
             await asyncio.sleep(0)  # what was opened begins, and requests get their turn
@@ -215,7 +217,7 @@ class ConnectionLimiter:
         return True
 
     def _abort_oldest(self, unproved: list[Connection]) -> None:
-        for connection in oldest_of_largest(unproved, min(_CLOSED_AT_ONCE, self._opened_at_once)):
+        for connection in oldest_of_largest(unproved, min(_CLOSED_AT_ONCE, self._opened_at_limit)):
             self._abort(connection)
 
     def _abort(self, connection: Connection) -> None:

@@ -11,8 +11,8 @@ from p2p_oicp.config import Settings
 
 UNLIMITED = -1
 LIMITS = {
-    "a low soft limit is raised": ((256, 100_000), 10_200, []),
-    "without a hard limit it is raised too": ((256, UNLIMITED), 10_200, []),
+    "a low soft limit is raised": ((256, 100_000), 13_200, []),
+    "without a hard limit it is raised too": ((256, UNLIMITED), 13_200, []),
     "a high one stays": ((65_536, 100_000), None, []),
     "no limit stays": ((UNLIMITED, UNLIMITED), None, []),
     "a low hard limit is reached and reported": ((256, 1024), 1024, ["fd_limit.too_low"]),
@@ -34,4 +34,4 @@ def test_file_descriptors(monkeypatch, limits, raised_to, reported):
         settings = runner._fit_to_fd_limit(Settings(node={"name": "a", "operators": ["DE*ABC"]}))
     assert changed == ([] if raised_to is None else [(raised_to, limits[1])])
     assert [entry["event"] for entry in logs] == reported
-    assert settings.limits.connections == (96 if reported else 1000)
+    assert settings.limits.connections == (69 if reported else 1000)

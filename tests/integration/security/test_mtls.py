@@ -318,17 +318,17 @@ async def connections(stopped):
 
 
 async def test_connections_without_a_handshake_evict_each_other_and_others_are_served(small_limit, connections):
-    for number in range(160):
+    for number in range(200):
         await connections.open()
-        await eventually(lambda ended=number + 1 - 80: connections.count() >= ended, timeout=5)
+        await eventually(lambda ended=number + 1 - 128: connections.count() >= ended, timeout=5)
     assert (await small_limit.b_peer.post(START, authorize_start())).json["AuthorizationStatus"] == "Authorized"
 
 
 async def test_connections_without_a_handshake_close_none_of_the_others(small_limit, connections):
     established = [await connections.open(small_limit.b_peer.tls) for _ in range(16)]
-    for number in range(160):
+    for number in range(200):
         await connections.open()
-        await eventually(lambda ended=number + 1 - 80: connections.count() >= ended, timeout=5)
+        await eventually(lambda ended=number + 1 - 128: connections.count() >= ended, timeout=5)
     assert not any(task.done() for task in established)
 
 

@@ -56,15 +56,15 @@ async def narrow(stopped):
 
 async def test_more_connections_than_may_be_open_push_out_the_silent_ones_and_others_are_served(narrow):
     opened, ended = [], []
-    for number in range(160):
+    for number in range(200):
         opened.append(await asyncio.open_connection("127.0.0.1", narrow.ports["a backend"]))
         ended.append(asyncio.create_task(opened[-1][0].read()))
-        await eventually(lambda over=number - 80: sum(task.done() for task in ended) > over, timeout=5)
+        await eventually(lambda over=number - 128: sum(task.done() for task in ended) > over, timeout=5)
     for number in range(5):
         async with aiohttp.ClientSession() as another:
             answer = await TestClient(another, narrow.a.base).post(START, authorize_start(f"{number:08}"))
             assert answer.status == 200
-    assert sum(task.done() for task in ended) >= 160 - 80
+    assert sum(task.done() for task in ended) >= 200 - 128
     for _, writer in opened:
         writer.close()
     await asyncio.gather(*ended, return_exceptions=True)
