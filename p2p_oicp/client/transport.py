@@ -6,24 +6,29 @@ module of the client that knows aiohttp: what aiohttp raises becomes one of our 
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import Self, cast
 
 import aiohttp
 import msgspec
 from aiohttp import Payload
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from p2p_oicp.client.bodies import ACCEPTED_CONTENT_CODINGS, BoundedBody
 from p2p_oicp.client.replies import HttpResponse
+from p2p_oicp.clock import SystemClock
 from p2p_oicp.crypto import JSON_UTF8
+from p2p_oicp.crypto.tls import connection_ends_at
 from p2p_oicp.errors import PeerError, PeerProtocolError, PeerTimeout, PeerUnreachable
 
 # Below the 60 s and 75 s after which common servers close an idle connection: it is rarely closed while we write.
@@ -108,6 +113,38 @@ class TrackedBody(Payload):
             await writer.write(view[start : start + _WRITE_CHUNK_SIZE])
 
 
+class _Connection(ResponseHandler):
+    """A connection that ends with the first of the certificates by which it was opened, the server's and ours."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, now: Callable[[], float]) -> None:
+        super().__init__(loop)
+        self._now = now
+        self._ends_at = math.inf
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self._ends_at = connection_ends_at(tls)
+
+    def is_connected(self) -> bool:
+        return super().is_connected() and not self._has_ended()
+
+    @property
+    def should_close(self) -> bool:
+        return super().should_close or self._has_ended()
+
+    def _has_ended(self) -> bool:
+        return self._ends_at != math.inf and self._now() >= self._ends_at
+
+
+class _Connector(aiohttp.TCPConnector):
+    def __init__(self, now: Callable[[], float], *, limit: int, limit_per_host: int) -> None:
+        super().__init__(limit=limit, limit_per_host=limit_per_host, keepalive_timeout=_KEEP_ALIVE_SECONDS)
+        # aiohttp has no other way to say what a connection is.
+        self._factory = cast("partial[ResponseHandler]", partial(_Connection, self._loop, now))
+
+
 class HttpTransport:
     """Sends HTTP requests over kept-alive connections; an async context manager.
 
@@ -119,10 +156,12 @@ class HttpTransport:
     Args:
         user_agent: the value of the ``User-Agent`` header.
         max_body: the most bytes of a response's body, also after decompression.
+        now: seconds since the epoch, for certificates; by default the time of the machine.
     """
 
-    def __init__(self, *, user_agent: str, max_body: int) -> None:
+    def __init__(self, *, user_agent: str, max_body: int, now: Callable[[], float] | None = None) -> None:
         self._max_body = max_body
+        self._now = now or SystemClock().time
         self._default_headers = {
             "Content-Type": JSON_UTF8,
             "Accept": JSON_UTF8,
@@ -143,7 +182,7 @@ class HttpTransport:
 
     def _open_session(self, limit: int, per_host: int) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=limit, limit_per_host=per_host, keepalive_timeout=_KEEP_ALIVE_SECONDS),
+            connector=_Connector(self._now, limit=limit, limit_per_host=per_host),
             cookie_jar=aiohttp.DummyCookieJar(),
             # The signature of a response covers its bytes as they are on the wire, so both forms are needed.
             auto_decompress=False,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import math
 import ssl
 from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
@@ -214,8 +215,7 @@ class TlsIdentity:
         key = tuple(sorted(certificates))
         context = self._client_contexts.get(key)
         if context is None:
-            context = self._client_contexts[key] = client_context(certificates, self._ca)
-            context.load_cert_chain(*self._key_pair_files)
+            context = self._client_contexts[key] = client_context(certificates, self._ca, self._key_pair_files)
         return context
 
     def endings(self) -> dict[str, float]:
@@ -228,13 +228,16 @@ class TlsIdentity:
         return any(certificate.is_issued_by(authority) for authority in self.authorities)
 
 
-def client_context(certificates: Collection[str] = (), ca: Path | None = None) -> ssl.SSLContext:
+def client_context(
+    certificates: Collection[str] = (), ca: Path | None = None, key_pair: tuple[Path, Path] | None = None
+) -> ssl.SSLContext:
     """Return a context for outgoing connections.
 
     Args:
         certificates: Pinned server certificates (base64 of DER, or fingerprints ``SHA256:…``); with any, the server has
             to show one of them and its host name is not checked. Empty: any certificate that the CAs verify.
         ca: PEM file with the CAs; None: those of the system.
+        key_pair: PEM files with our certificate and its key; None: none is shown.
     """
     context = ssl.create_default_context(cafile=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -251,6 +254,11 @@ def client_context(certificates: Collection[str] = (), ca: Path | None = None) -
                 raise ssl.SSLCertVerificationError("the peer shows another certificate than its pinned one")
 
         context.sslobject_class = _checked_connection_class(check_pin)
+    if key_pair is not None:
+        context.load_cert_chain(*key_pair)
+        chain = x509.load_pem_x509_certificates(key_pair[0].read_bytes())
+        members = {"own_certificate_ends_at": min(each.not_valid_after_utc.timestamp() for each in chain)}
+        context.sslobject_class = type("OwnConnection", (context.sslobject_class,), members)
     return context
 
 
@@ -263,13 +271,10 @@ def own_backend_context(
         ConfigurationError: A file cannot be used.
     """
     try:
-        context = client_context(certificates, ca)
-        if key_pair is not None:
-            context.load_cert_chain(*key_pair)
+        return client_context(certificates, ca, key_pair)
     except (OSError, ValueError) as exc:
         files = ", ".join(str(file) for file in (*(key_pair or ()), ca) if file is not None)
         raise ConfigurationError(f"{getattr(exc, 'filename', None) or files}: cannot be used: {exc}") from exc
-    return context
 
 
 def unverified_context(shown: list[str] | None = None) -> ssl.SSLContext:
@@ -283,6 +288,16 @@ def unverified_context(shown: list[str] | None = None) -> ssl.SSLContext:
     if shown is not None:
         context.sslobject_class = _checked_connection_class(shown.append)
     return context
+
+
+def connection_ends_at(tls: ssl.SSLObject) -> float:
+    """Return when the first certificate ends by which a connection of ours was opened, in seconds since the epoch.
+
+    It is the one of the server, or our own; infinity where there is none.
+    """
+    shown = tls.getpeercert(binary_form=True)
+    own_ends_at: float = getattr(tls, "own_certificate_ends_at", math.inf)
+    return min(own_ends_at, math.inf if shown is None else Certificate(shown).expires_at)
 
 
 def _checked_connection_class(check: Callable[[str], None]) -> type[ssl.SSLObject]:

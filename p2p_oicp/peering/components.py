@@ -103,7 +103,7 @@ async def open_peering(
     replay_cache = stack.enter_context(ReplayCache(settings.node.data_dir / "nonces", clock.monotonic))
     identity = _read_identity(settings, local_peer, policy, keyring, clock)
     directory = await _load_directory(settings, identity, registry, keyring, store)
-    transport = await stack.enter_async_context(_create_transport(settings))
+    transport = await stack.enter_async_context(_create_transport(settings, clock))
     fetcher = DescriptorFetcher(transport, clock)
     discovery = _create_discovery(settings, identity, directory, store, fetcher, on_peer_alive)
     key_refresher = PeerKeyRefresher(registry=registry, directory=directory, fetcher=fetcher, clock=clock)
@@ -127,9 +127,9 @@ async def open_peering(
     )
 
 
-def _create_transport(settings: Settings) -> HttpTransport:
+def _create_transport(settings: Settings, clock: Clock) -> HttpTransport:
     """Return the plain transport, which needs neither keys nor peers: descriptors are fetched before there are any."""
-    return HttpTransport(user_agent=f"p2p-oicp/{VERSION}", max_body=settings.peer_api.max_body)
+    return HttpTransport(user_agent=f"p2p-oicp/{VERSION}", max_body=settings.peer_api.max_body, now=clock.time)
 
 
 def _read_identity(

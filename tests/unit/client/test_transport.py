@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import RawTestServer
 
 from p2p_oicp.client import Endpoint, HttpTransport, OicpClient, OutboundRequest
 from p2p_oicp.client import transport as transport_module
 from p2p_oicp.clock import SystemClock, UuidGenerator
 from p2p_oicp.crypto import BearerToken
+from p2p_oicp.crypto.tls import Certificate, TlsIdentity, self_signed
 from p2p_oicp.errors import PeerBusy, PeerProtocolError, PeerRejected, PeerTimeout, PeerUnauthorized, PeerUnreachable
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from tests.support.waiting import eventually
@@ -246,6 +251,43 @@ async def test_requests_that_take_long_use_up_no_connection_of_others(monkeypatc
         assert (await transport.send(request("quick", 30, is_slow=False))).status == 200
         released.set()
         await asyncio.gather(*slow)
+
+
+DAY_SECONDS = 86_400
+
+
+def write_certificate(folder: Path, name: str, days: int) -> tuple[Path, Path]:
+    files = folder / f"{name}.crt", folder / f"{name}.key"
+    key, certificate = self_signed(name, [], ["127.0.0.1"], now=time.time(), days=days)
+    for file, content in zip(files, (certificate, key), strict=True):
+        file.write_bytes(content)
+    return files
+
+
+@pytest.mark.parametrize(("server_days", "own_days"), [(1, 9), (9, 1)], ids=["the server's", "our own"])
+async def test_a_connection_is_not_used_after_the_end_of_a_certificate(tmp_path, server_days, own_days):
+    connections, now = [], [time.time()]
+
+    async def respond(request: web.BaseRequest) -> web.Response:
+        connections.append(request.transport)
+        return web.Response()
+
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_files = write_certificate(tmp_path, "server", server_days)
+    tls.load_cert_chain(*server_files)
+    shown = Certificate.from_pem(server_files[0].read_bytes()).der_base64
+    context = TlsIdentity(*write_certificate(tmp_path, "own", own_days), ca=None).client_context_for([shown])
+    server = RawTestServer(respond)
+    await server.start_server(ssl=tls)
+    async with server:
+        request = OutboundRequest("POST", str(server.make_url("/")), b"{}", 5, "peer B", tls=context)
+        async with HttpTransport(user_agent="t", max_body=1000, now=lambda: now[0]) as transport:
+            for seconds in (0, 0, DAY_SECONDS, 8 * DAY_SECONDS):
+                now[0] += seconds
+                await transport.send(request)
+    first, second, third, fourth = connections
+    assert first is second
+    assert len({first, third, fourth}) == 3
 
 
 @asynccontextmanager
