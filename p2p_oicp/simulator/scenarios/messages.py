@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from p2p_oicp.simulator.scenarios.backends import Json
 from p2p_oicp.simulator.scenarios.harness import ScenarioContext, now
 
-_ENERGY = 12.5
+# Plausible for a session that was authorized a moment ago, at 22 kW: an endpoint may refuse what is not (RULES L6, L9).
+_MINUTES, ENERGY = 5, 1.5
 
 
 def evse_record(context: ScenarioContext, number: int, city: str = "Jena") -> Json:
@@ -105,7 +106,7 @@ def remote_stop(context: ScenarioContext, session_id: str) -> Json:
 
 def _session_times() -> tuple[datetime, datetime]:
     end = now()
-    return end - timedelta(minutes=30), end
+    return end - timedelta(minutes=_MINUTES), end
 
 
 def notification(context: ScenarioContext, notification_type: str, session_id: str, identification: Json) -> Json:
@@ -115,10 +116,10 @@ def notification(context: ScenarioContext, notification_type: str, session_id: s
         "Start": {"ChargingStart": begin.isoformat(), "MeterValueStart": 100},
         "Progress": {
             "ChargingStart": begin.isoformat(),
-            "EventOccurred": (begin + timedelta(minutes=15)).isoformat(),
-            "ChargingDuration": 15 * 60 * 1000,
+            "EventOccurred": end.isoformat(),
+            "ChargingDuration": _MINUTES * 60 * 1000,
         },
-        "End": {"ChargingStart": begin.isoformat(), "ChargingEnd": end.isoformat(), "ConsumedEnergy": _ENERGY},
+        "End": {"ChargingStart": begin.isoformat(), "ChargingEnd": end.isoformat(), "ConsumedEnergy": ENERGY},
         "Error": {"ErrorType": "ConnectorError"},
     }
     return {
@@ -132,7 +133,7 @@ def notification(context: ScenarioContext, notification_type: str, session_id: s
 
 
 def charge_detail_record(
-    context: ScenarioContext, session_id: str, identification: Json, energy: float = _ENERGY
+    context: ScenarioContext, session_id: str, identification: Json, energy: float = ENERGY
 ) -> Json:
     """Return an eRoamingChargeDetailRecord."""
     begin, end = _session_times()
@@ -140,7 +141,6 @@ def charge_detail_record(
         "SessionID": session_id,
         "EvseID": context.evse(1),
         "Identification": identification,
-        "PartnerProductID": "AC1",
         "SessionStart": begin.isoformat(),
         "ChargingStart": begin.isoformat(),
         "ChargingEnd": end.isoformat(),

@@ -67,7 +67,7 @@ async def _reserve(context: ScenarioContext, *, at_alias: bool) -> None:
     request = messages.reservation(context, 1, "reserve")
     session_id = await _start_remotely(context, "AuthorizeRemoteReservationStart", request, at_alias=at_alias)
     await _stop_remotely(context, "AuthorizeRemoteReservationStop", session_id, at_alias=at_alias)
-    await _send_cdr_and_wait(context, session_id, messages.remote_identification(context))
+    await _send_cdr_and_wait(context, session_id, messages.remote_identification(context), energy=0)
 
 
 async def late_remote_start(context: ScenarioContext) -> None:
@@ -137,7 +137,7 @@ async def second_cdr(context: ScenarioContext) -> None:
     duplicate.expect(
         duplicate.is_accepted or duplicate.code == "400", "Result true, or code 400, for the same record again"
     )
-    different_cdr = messages.charge_detail_record(context, session_id, identification, energy=99)
+    different_cdr = messages.charge_detail_record(context, session_id, identification, energy=1.25)
     response = await context.cpo_client.send("ChargeDetailRecord", different_cdr)
     response.expect_refused("400", what="for a different record of the session")
     context.expect_requests(context.emp_backend, 1, "ChargeDetailRecord", SessionID=session_id)
@@ -242,9 +242,11 @@ def _expect_notifications(context: ScenarioContext, session_id: str, *types: str
         raise ScenarioFailed(f"{where}: expected {', '.join(types)}; came {', '.join(actual) or 'none'}")
 
 
-async def _send_cdr_and_wait(context: ScenarioContext, session_id: str, identification: Json) -> Json:
+async def _send_cdr_and_wait(
+    context: ScenarioContext, session_id: str, identification: Json, energy: float = messages.ENERGY
+) -> Json:
     """Send a CDR, wait until the EMP has it, and return it; it must arrive as it was sent."""
-    sent = messages.charge_detail_record(context, session_id, identification)
+    sent = messages.charge_detail_record(context, session_id, identification, energy)
     (await context.cpo_client.send("ChargeDetailRecord", sent)).expect_accepted()
     received = await context.wait_for_request(context.emp_backend, "ChargeDetailRecord", SessionID=session_id)
     for name, value in sent.items():

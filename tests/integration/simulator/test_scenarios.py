@@ -16,6 +16,7 @@ from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.simulator import Cluster, NodeSpec
 from p2p_oicp.simulator.node_files import free_ports
 from p2p_oicp.simulator.scenarios import SCENARIOS, Endpoints, run_scenarios
+from tests.support.database import execute
 from tests.support.dataset_messages import (
     PULL_DATA,
     PULL_PRICES,
@@ -79,6 +80,11 @@ async def post(url: str, path: str, message: dict) -> dict:
         return await answer.json()
 
 
+def events(node) -> list[str]:
+    file = node.directory / "data" / "node.sqlite3"
+    return [event for (event,) in execute(file, "SELECT event FROM session_events")]
+
+
 async def published(nodes) -> dict:
     """Return what the EMP's node has of the CPO's, by dataset."""
     url = nodes["node b"].backend_url
@@ -95,6 +101,10 @@ async def test_every_sequence_passes_between_two_nodes_and_leaves_nothing_publis
     code, output = await command(*options(nodes, ports))
     assert output.splitlines()[-1] == f"{len(SCENARIOS)} of {len(SCENARIOS)} passed", output
     assert code == 0
+    for node in ("node a", "node b"):
+        doubtful = [event for event in events(nodes[node]) if "doubtful" in event]
+        assert len(doubtful) == 1, doubtful
+        assert "SessionEnd" in doubtful[0]  # the CDR that is against the clock
     empty = {"evses": [], "statuses": {"OperatorEvseStatus": []}, "products": [], "prices": []}
     await eventually_equals(lambda: published(nodes), empty)
 
