@@ -105,20 +105,18 @@ class UncertainSessionResolver:
         """Ask a peer for its sessions; return how many are still uncertain."""
         if peer is None or not (peer.is_node or peer.is_self):
             return len(waiting)  # removed, or no node: if nothing more comes of them, they expire
-        unresolved = 0
+        unresolved = len(waiting)
         for session in waiting:
             try:
-                is_resolved = session.session_key not in self._final and await self._resolve(peer, session)
+                unresolved -= session.session_key not in self._final and await self._resolve(peer, session)
             except PeerRejected as error:
-                # No node. Not asked again: only its notifications and its CDR will say.
-                self._final.add(session.session_key)
                 log.info("remote_start.peer_is_no_node", peer=peer.name, reason=error.reason)
-                is_resolved = False
+                if self._is_over(session.created_at):  # only its notifications and its CDR will say
+                    self._final.add(session.session_key)
             except PeerError as error:
                 # Nor does it answer for the others now, which would take as long.
-                log.info("remote_start.status_unknown", peer=peer.name, reason=error.reason, sessions=len(waiting))
-                return len(waiting)
-            unresolved += not is_resolved
+                log.info("remote_start.status_unknown", peer=peer.name, reason=error.reason, sessions=unresolved)
+                break
         return unresolved
 
     async def _resolve(self, peer: Peer, session: Session) -> bool:
