@@ -27,6 +27,7 @@ from p2p_oicp.peers.models import (
     Source,
     UrlField,
 )
+from p2p_oicp.peers.publishing import PublishFilter, PublishRule
 from p2p_oicp.peers.registry import conflicts
 
 
@@ -38,6 +39,32 @@ def _check_operation_name(name: str) -> str:
 
 
 OperationNames = frozenset[Annotated[str, AfterValidator(_check_operation_name)]]
+
+
+class PublishRuleEntry(BaseModel):
+    """``include`` or ``exclude`` of ``[peer.publish]``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    evse_ids: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), description="beginnings of EvseIDs")
+    operators: tuple[OperatorField, ...] = Field((), description="OperatorIDs")
+    stations: tuple[str, ...] = Field((), description="ChargingStationIDs")
+    products: tuple[str, ...] = Field((), description="ProductIDs")
+    countries: tuple[Annotated[str, Field(pattern="^[A-Z]{3}$")], ...] = Field((), description="ISO 3166 alpha-3 codes")
+
+    def rule(self) -> PublishRule:
+        """Return the rule of the registry."""
+        operators = tuple(operator.key for operator in self.operators)
+        return PublishRule(self.evse_ids, operators, self.stations, self.products, self.countries)
+
+
+class PublishEntry(BaseModel):
+    """The table ``[peer.publish]``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    include: PublishRuleEntry = Field(PublishRuleEntry(), description="what is published; absent = everything")
+    exclude: PublishRuleEntry = Field(PublishRuleEntry(), description="what is not published")
 
 
 class PeerEntry(BaseModel):
@@ -64,6 +91,7 @@ class PeerEntry(BaseModel):
         default=False, description="also responsible for parties without a peer; one peer at most"
     )
     networks: tuple[NetworkField, ...] = Field((), description="networks of its requests; absent = any")
+    publish: PublishEntry | None = Field(None, description="what of our own datasets it may see; absent = everything")
     pull_interval: PullIntervalField | None = Field(
         None, description="seconds between two pulls of its datasets, if it does not push; absent = it pushes"
     )
@@ -149,6 +177,7 @@ def peer_to_entry(peer: Peer) -> dict[str, object]:
         "certificates": list(peer.certificates),
         "default_route": peer.default_route,
         "networks": [str(network) for network in peer.networks],
+        "publish": None if peer.publish is None else peer.publish.to_entry(),
         "pull_interval": peer.pull_interval,
         "requests_per_second": peer.requests_per_second,
         "concurrent": peer.concurrent,
@@ -157,4 +186,7 @@ def peer_to_entry(peer: Peer) -> dict[str, object]:
 
 
 def _build_peer(entry: PeerEntry, source: Source = Source.FILE) -> Peer:
-    return Peer(**{name: getattr(entry, name) for name in PeerEntry.model_fields}, source=source)
+    values = {name: getattr(entry, name) for name in PeerEntry.model_fields}
+    publish = entry.publish
+    values["publish"] = publish and PublishFilter(publish.include.rule(), publish.exclude.rule())
+    return Peer(**values, source=source)

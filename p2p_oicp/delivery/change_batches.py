@@ -21,8 +21,9 @@ from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.peers import Peer
 from p2p_oicp.storage import Store
 from p2p_oicp.storage.datasets import change_feed
-from p2p_oicp.storage.datasets.change_feed import ChangedRecord, LaggingGroup, ReplicaScope
+from p2p_oicp.storage.datasets.change_feed import ChangedRecord, LaggingGroup, RecordView, ReplicaScope
 from p2p_oicp.storage.datasets.models import DatasetKind
+from p2p_oicp.storage.peer_state import STALE
 
 # Half of the largest body that a node takes by default; a peer that takes less is sent less (413).
 MAX_PUSH_BYTES = 16 * 1024 * 1024
@@ -114,6 +115,7 @@ class ChangeBatch:
         cursor_after: the cursor once all pushes are acknowledged; None in the middle of a snapshot.
         is_delta: whether it is a delta, not a part of a snapshot.
         is_withdrawal: the copy has nothing of the group afterwards.
+        moves_view: an EVSE has come into the copy's view, or gone out of it: its status and prices follow.
         partially_sent: some of its pushes were acknowledged.
 
     """
@@ -125,6 +127,7 @@ class ChangeBatch:
     cursor_after: int | None
     is_delta: bool
     is_withdrawal: bool = False
+    moves_view: bool = False
     partially_sent: bool = False
 
     def acknowledge_first(self) -> None:
@@ -197,9 +200,34 @@ class BatchPlanner:
                 return await self._withdrawal(group)
             if self._needs_snapshot(group):
                 record_ids = await change_feed.live_ids(self._store, self._scope, group, group.last_change)
-                return SnapshotTransfer(group, record_ids)
+                if self._scope.view is None:
+                    return SnapshotTransfer(group, record_ids)
+                return await self._filtered_snapshot(group, record_ids, self._scope.view)
             return await self._next_delta(group, group.cursor or 0)
         return None
+
+    async def _filtered_snapshot(
+        self, group: LaggingGroup, record_ids: array[int], view: RecordView
+    ) -> ChangeBatch | SnapshotTransfer:
+        """Return the snapshot of what the copy may have of a group, which empties a copy that may have nothing."""
+        shown = await self._shown_ids(record_ids, view)
+        if shown or (group.cursor is not None and self._codec.allows_empty_push):
+            return SnapshotTransfer(group, shown)
+        requests: deque[PushRequest] = deque()
+        if group.cursor is not None and view.is_changed:
+            # Only what it was sent before: nothing else may be named to it.
+            earlier = record_ids if view.earlier is None else await self._shown_ids(record_ids, view.earlier)
+            records = [raw for _, raw in await change_feed.load_records(self._store, earlier)]
+            requests = self._delete_requests(group, records)
+        return ChangeBatch(group.group_key, group.cursor_key, requests, 0, group.last_change, is_delta=True)
+
+    async def _shown_ids(self, record_ids: array[int], view: RecordView) -> array[int]:
+        shown = array("q")
+        for start in range(0, len(record_ids), _MAX_BATCH_RECORDS):
+            rows = await change_feed.load_keyed_records(self._store, record_ids[start : start + _MAX_BATCH_RECORDS])
+            visible = await view.shown([(key, raw) for _, key, raw in rows])
+            shown.extend(number for (number, _, _), is_shown in zip(rows, visible, strict=True) if is_shown)
+        return shown
 
     async def _withdrawal(self, group: LaggingGroup) -> ChangeBatch:
         """Return the pushes that empty a group: its owner is a peer no more."""
@@ -208,19 +236,25 @@ class BatchPlanner:
         if not self._codec.allows_empty_push:
             record_ids = await change_feed.live_ids(self._store, self._scope, group, group.last_change)
             records = [raw for _, raw in await change_feed.load_records(self._store, record_ids)]
-            requests.clear()
-            while records:
-                included = self._take_up_to_limit(records)
-                requests.append(PushRequest(group.party, ActionType.DELETE, included, encode_records, speculative=True))
-                records = records[len(included) :]
+            requests = self._delete_requests(group, records)
         return ChangeBatch(
             group.group_key, group.cursor_key, requests, 0, cursor_after=0, is_delta=True, is_withdrawal=True
         )
+
+    def _delete_requests(self, group: LaggingGroup, records: Sequence[bytes]) -> deque[PushRequest]:
+        encode_records = partial(self._codec.push_body, group.wrapper)
+        requests: deque[PushRequest] = deque()
+        while records:
+            included = self._take_up_to_limit(records)
+            requests.append(PushRequest(group.party, ActionType.DELETE, included, encode_records, speculative=True))
+            records = records[len(included) :]
+        return requests
 
     def _needs_snapshot(self, group: LaggingGroup) -> bool:
         cursor = group.cursor
         return (
             cursor is None  # a new peer
+            or cursor == STALE  # its copy was made by another filter
             or cursor < group.purged_change  # tombstones behind the cursor were purged
             or cursor > group.last_change
             or group.cursor_key in self._snapshot_requested
@@ -260,6 +294,9 @@ class BatchPlanner:
         rows = await change_feed.load_changes(self._store, self._scope, group, cursor, _MAX_BATCH_RECORDS)
         included = rows[: len(self._take_up_to_limit([row.raw for row in rows]))]
         is_complete = len(included) == len(rows) < _MAX_BATCH_RECORDS
+        last_change, count, moves_view = included[-1].change if included else cursor, len(included), False
+        if self._scope.view is not None:
+            included, moves_view = await self._as_shown(group, cursor, included, self._scope.view)
         transient_deletes = [row.raw for row in included if row.deleted and not row.existed_at_cursor]
         by_action: dict[ActionType, list[bytes]] = {}
         for row in included:
@@ -273,10 +310,32 @@ class BatchPlanner:
             PushRequest(group.party, action, records, encode_records) for action, records in by_action.items()
         )
         requests.extend(self._speculative_deletes(group, transient_deletes))
-        last_change = included[-1].change if included else cursor
         # Changes of records that this peer may not see move the cursor as well, or the group would lag for ever.
         cursor_after = max(last_change, group.last_change) if is_complete else last_change
-        return ChangeBatch(group.group_key, group.cursor_key, requests, len(included), cursor_after, is_delta=True)
+        batch = ChangeBatch(group.group_key, group.cursor_key, requests, count, cursor_after, is_delta=True)
+        return replace(batch, moves_view=moves_view)
+
+    async def _as_shown(
+        self, group: LaggingGroup, cursor: int, rows: Sequence[ChangedRecord], view: RecordView
+    ) -> tuple[list[ChangedRecord], bool]:
+        """Return the changes as the copy may see them, and whether a record came into view or went out of it."""
+        shown = await view.shown([(row.key, row.raw) for row in rows])
+        before, was_shown = dict[str, bytes](), dict[str, bool]()
+        if view.is_of_content:
+            keys = [row.key for row in rows if row.existed_at_cursor]
+            before = await change_feed.load_raw_at_cursor(self._store, self._scope, group, cursor, keys)
+            was_shown = dict(zip(before, await view.shown([*before.items()]), strict=True))
+        changes, moves_view = list[ChangedRecord](), False
+        for row, is_shown in zip(rows, shown, strict=True):
+            was = row.existed_at_cursor and was_shown.get(row.key, is_shown)
+            now = is_shown and not row.deleted
+            moves_view |= was is not now
+            if was and not now:
+                # With the bytes that the copy has: it may not see those of now.
+                changes.append(replace(row, deleted=True, existed_at_cursor=True, raw=before.get(row.key, row.raw)))
+            elif is_shown:
+                changes.append(replace(row, existed_at_cursor=was))
+        return changes, moves_view
 
     def _speculative_deletes(self, group: LaggingGroup, transient_deletes: Sequence[bytes]) -> list[PushRequest]:
         """Return a delete for each record that was created and deleted behind the cursor, if it may have been sent.

@@ -46,6 +46,7 @@ from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.peers import Peer
 from p2p_oicp.storage import Store, Transaction, peer_state
 from p2p_oicp.storage.datasets.change_feed import ReplicaScope
+from p2p_oicp.storage.datasets.models import DatasetKind
 
 log = structlog.get_logger(__name__)
 
@@ -182,6 +183,7 @@ class DatasetReplicator:
         self._group_backoff = GroupBackoff(backoff, clock)
         self._peer_epoch: int | None = None
         self._sleep = sleep
+        self._has_moved_view = self._view_is_recorded = False
         self._next_delta_at = 0.0
         self._log = log.bind(peer=target.name, dataset=codec.dataset.name.lower())
 
@@ -216,6 +218,7 @@ class DatasetReplicator:
             self._batch = await self._next_batch()
         batch = self._batch
         if batch is None:
+            await self._record_view()
             return self._group_backoff.next_retry_delay()
         try:
             await self._send_batch(batch)
@@ -224,9 +227,21 @@ class DatasetReplicator:
         # Order: forgotten before the cursor is stored, so that after a store error the batch is planned anew.
         self._batch = None
         await self._store.write(lambda tx: self._advance_cursor(tx, batch))
+        # Order: after the commit, or the others would look before their cursors are stale, and sleep on.
+        if self._has_moved_view and self._scope.view is not None:
+            self._has_moved_view = False
+            self._scope.view.on_moved()
         if batch.is_delta:
             self._next_delta_at = self._clock.monotonic() + _COALESCE_SECONDS
         return 0.0
+
+    async def _record_view(self) -> None:
+        """Store by which view the copy is made, once all of it is."""
+        view = self._scope.view
+        if self._view_is_recorded or view is None or self._group_backoff.suspended():
+            return
+        await self._store.write(lambda tx: peer_state.set_published_filter(tx, self._destination, view.text))
+        self._view_is_recorded = True
 
     async def _next_batch(self) -> ChangeBatch | None:
         if self._snapshot is None:
@@ -271,6 +286,10 @@ class DatasetReplicator:
         elif batch.cursor_after is not None:
             self._planner.mark_in_sync(batch.cursor_key)
             peer_state.set_cursor(tx, self._scope.peer, self._codec.dataset, batch.cursor_key, batch.cursor_after)
+        if batch.moves_view and self._scope.view is not None and self._scope.view.follows_evse_data:
+            for dataset in (DatasetKind.EVSE_STATUS, DatasetKind.EVSE_PRICING):
+                peer_state.mark_stale(tx, self._scope.peer, dataset)
+            self._has_moved_view = True
         peer_state.mark_success(tx, self._destination, self._clock.time())
         self._log.info("replication.sent", group=batch.group, records=batch.record_count, change=batch.cursor_after)
 

@@ -9,6 +9,7 @@ Main modules
     - ``registry``: ``PeerRegistry``, from a party to its peer in one dictionary lookup, on the canonical key of the id;
       ``SecurityPolicy``, which credentials a peer's requests must carry.
     - ``routing``: from an EvseID, an identification or a session to the peers that are asked.
+    - ``publishing``: which of our datasets a peer may see.
     - ``descriptor``: what a node publishes about itself, signed; and the links that invite another node.
     - ``credentials``: whose key and certificate is this: what is pinned, and what descriptors prove.
 

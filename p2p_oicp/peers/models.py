@@ -15,6 +15,7 @@ from pydantic import PlainValidator
 
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.oicp.operations import BASE_PATH, OPERATION_BY_NAME
+from p2p_oicp.peers.publishing import PublishFilter
 
 
 class Profile(StrEnum):
@@ -94,6 +95,7 @@ class Peer:
         certificates: The pinned certificates, or their fingerprints.
         networks: The networks that its requests may come from; empty: any.
         default_route: Whether it is also responsible for all parties without a peer, as a clearing house is.
+        publish: What of our own datasets it may see; None: everything.
         pull_interval: Seconds between two pulls of its datasets, for a peer that does not push; None: it pushes.
         requests_per_second: Its rate limit; None: that of the peer API.
         concurrent: How many of its requests are processed at the same time; None: no limit of its own.
@@ -115,6 +117,7 @@ class Peer:
     certificates: tuple[str, ...] = ()
     networks: tuple[IpNetwork, ...] = ()
     default_route: bool = False
+    publish: PublishFilter | None = None
     pull_interval: float | None = None
     requests_per_second: float | None = None
     concurrent: int | None = None

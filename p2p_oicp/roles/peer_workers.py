@@ -25,10 +25,12 @@ from p2p_oicp.peering import PeersChanged
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import Services
 from p2p_oicp.roles.datasets.operator_names import NAMED_DATASETS, NamingCodec
+from p2p_oicp.roles.datasets.publishing import view_of_copy
 from p2p_oicp.roles.datasets.pull_client import HUB_PULL_INTERVAL_SECONDS, DatasetPuller
 from p2p_oicp.roles.datasets.types import DATASET_TYPES, DatasetType
 from p2p_oicp.roles.delivery_targets import BackendDeliveryTarget, PeerDeliveryTarget
 from p2p_oicp.roles.verdicts import PendingVerdicts
+from p2p_oicp.storage import Transaction, peer_state
 from p2p_oicp.storage.datasets.change_feed import ReplicaScope
 from p2p_oicp.storage.peer_state import Destination
 
@@ -87,6 +89,7 @@ class PeerWorkerPool:
         dispatcher = OutboxDispatcher(
             target, store=services.store, wakeup=wakeup, clock=services.clock, backoff=self._backoff
         )
+        await _mark_refiltered(peer, services)
         # Not the name alone: a peer may have the name of another task ("session expiry").
         workers = [(f"outbox of {peer.name}", dispatcher), *workers_for_peer(peer, services, self._backoff)]
         for name, worker in workers:
@@ -146,10 +149,14 @@ def workers_for_peer(peer: Peer, services: Services, backoff: ExponentialBackoff
     for dataset_type in datasets_for_peer(peer, services.local_peer):
         wakeup = services.wakeups.register(Destination(peer.id, dataset_type.name))
         is_named = peer.traits.names_operators and dataset_type.dataset in NAMED_DATASETS
+        text = peer_state.published_filter(services.store, wakeup.destination)
+        is_filtered = bool(text) or peer.publish is not None
+        on_moved = partial(services.wakeups.notify_all, peer.id)
+        view = view_of_copy(peer, dataset_type.dataset, services.store, text, on_moved) if is_filtered else None
         yield (
             f"{dataset_type.name} to {peer.name}",
             DatasetReplicator(
-                ReplicaScope(peer.id, dataset_type.dataset, dataset_type.audiences_of(peer)),
+                ReplicaScope(peer.id, dataset_type.dataset, dataset_type.audiences_of(peer), view=view),
                 NamingCodec(dataset_type, services.store) if is_named else dataset_type,
                 store=services.store,
                 target=PeerDatasetTarget(peer, services.peers),
@@ -162,6 +169,28 @@ def workers_for_peer(peer: Peer, services: Services, backoff: ExponentialBackoff
     interval = HUB_PULL_INTERVAL_SECONDS if peer.pull_interval is None and peer.is_hub else peer.pull_interval
     if interval is not None and not peer.is_self:
         yield f"pull from {peer.name}", DatasetPuller(services, peer, interval, backoff)
+
+
+async def _mark_refiltered(peer: Peer, services: Services) -> None:
+    """Have the copies of another filter start again with snapshots: they withdraw what is published no more.
+
+    The filter is stored when the copy is whole: after a crash in between it starts again.
+    """
+    text = "" if peer.publish is None else peer.publish.to_text()
+    outdated = [
+        dataset_type
+        for dataset_type in datasets_for_peer(peer, services.local_peer)
+        if text != peer_state.published_filter(services.store, Destination(peer.id, dataset_type.name))
+    ]
+
+    def mark(tx: Transaction) -> None:
+        for dataset_type in outdated:
+            if not peer_state.mark_stale(tx, peer.id, dataset_type.dataset):
+                # A copy of nothing is what any filter shows of it.
+                peer_state.set_published_filter(tx, Destination(peer.id, dataset_type.name), text)
+
+    if outdated:
+        await services.store.write(mark)
 
 
 def datasets_for_peer(peer: Peer, local_peer: Peer) -> list[DatasetType]:

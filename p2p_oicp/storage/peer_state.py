@@ -156,6 +156,34 @@ def set_extensions(tx: Transaction, peer: str, names: Iterable[str]) -> None:
     tx.run(_SET_EXTENSIONS, peer_=peer, extensions=orjson.dumps(sorted(names)).decode())
 
 
+_GET_PUBLISH = compiled(select(destinations.c.publish).where(*_by_destination))
+_SET_PUBLISH = compiled(update(destinations).where(*_by_destination).values(publish=bindparam("publish")))
+_MARK_STALE = compiled(
+    update(cursors)
+    .where(cursors.c.peer == bindparam("peer_"), cursors.c.dataset == bindparam("dataset_"))
+    .values(change=bindparam("change"))
+)
+#: The cursor of a copy that was made by another filter: there is one, and it needs a snapshot.
+STALE = 0
+
+
+def published_filter(store: Store, destination: Destination) -> str:
+    """Return the filter by which the copy of a dataset was made (`peers.publishing`), empty for none."""
+    rows = store.query_inline(_GET_PUBLISH, peer_=destination.peer, dataset_=destination.dataset)
+    return str(rows[0]["publish"]) if rows else ""
+
+
+def set_published_filter(tx: Transaction, destination: Destination, text: str) -> None:
+    """Record that the copy of a dataset is what a filter shows."""
+    ensure_destination(tx, destination)
+    tx.run(_SET_PUBLISH, peer_=destination.peer, dataset_=destination.dataset, publish=text)
+
+
+def mark_stale(tx: Transaction, peer: str, dataset: DatasetKind) -> int:
+    """Make replication of a dataset start again with snapshots of the groups that the peer has; return how many."""
+    return tx.run(_MARK_STALE, peer_=peer, dataset_=dataset, change=STALE)
+
+
 _SET_CURSOR = inserting_named(cursors, "peer", "dataset", "group_key", "change", instead="OR REPLACE")
 _DELETE_ALL_CURSORS = compiled(delete(cursors))
 _DELETE_GROUP_CURSORS = compiled(

@@ -201,6 +201,8 @@ destinations = Table(
     Column("last_success_at", Float),
     Column("store_epoch", Integer),  # of the peer, as of its last hello
     Column("extensions", Text, nullable=False, server_default=text("'[]'")),  # of the peer's node: a JSON list
+    # Of a dataset: the filter by which the peer's copy was made (`peers.publishing`), empty for none.
+    Column("publish", Text, nullable=False, server_default=text("''")),
 )
 
 # The databases that this node has had, and those that its peers have had (`storage.epochs`).

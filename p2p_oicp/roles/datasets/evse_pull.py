@@ -29,9 +29,10 @@ from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.oicp.message import split_members
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.datasets import types
+from p2p_oicp.roles.datasets.publishing import PublishedView, view_of_pull
 from p2p_oicp.roles.responses import PageRequest, unread_members_note
 from p2p_oicp.storage import Store
-from p2p_oicp.storage.datasets import evse_search, queries
+from p2p_oicp.storage.datasets import change_feed, evse_search, queries
 from p2p_oicp.storage.datasets.evse_search import EvseFilter, SearchArea
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.datasets.queries import RecordLabel, RecordRun
@@ -174,12 +175,16 @@ class EvseDataPullHandler:
         page_request = PageRequest.from_query(request.query)
         last_call = request.message.last_call
         since = None if last_call is None else check_last_call(self._context.store, DatasetKind.EVSE_DATA, last_call)
+        view = view_of_pull(request.peer, DatasetKind.EVSE_DATA, self._context.store, self._source)
+        if since is not None and view is not None and view.is_of_content:
+            # A delta would lack what has gone out of the peer's view.
+            raise Refusal(StatusCodeValue.DATA_ERROR, "LastCall: not all EVSEs are published; pull everything")
         # The digest is that of the body: page and size are in the query, so all pages of a pull share a snapshot.
         snapshot = await self._snapshots.get(
             request.peer.id if request.peer else "",
-            request.digest,
+            request.digest + (view.text.encode() if view is not None else b""),
             is_first=page_request.number == 0,
-            search=partial(self._search, request.message, since),
+            search=partial(self._search, request.message, since, view),
         )
         parts, count = await self._render_page(
             snapshot, page_request, since, request.message.geo_coordinates_response_format
@@ -226,11 +231,16 @@ class EvseDataPullHandler:
         name = bytes(split_members(wrapper).get("OperatorName", orjson.dumps(party)))
         return b'"OperatorID":%b,"OperatorName":%b,' % (orjson.dumps(party), name)
 
-    async def _search(self, pull: PullEvseData, since: float | None) -> array[int]:
+    async def _search(self, pull: PullEvseData, since: float | None, view: PublishedView | None) -> array[int]:
         area = search_area_of(pull.search_center) if pull.search_center else None
-        return await evse_search.search(
-            self._context.store, _evse_filter(pull, self._source, self._removed_peers.ids()), since, area
-        )
+        store, evse_filter = self._context.store, _evse_filter(pull, self._source, self._removed_peers.ids())
+        ids = await evse_search.search(store, evse_filter, since, area)
+        if view is None:
+            return ids
+        rows = await change_feed.load_keyed_records(store, ids, with_deleted=True)
+        shown = await view.shown([(key, raw) for _, key, raw in rows])
+        published = {number for (number, _, _), is_shown in zip(rows, shown, strict=True) if is_shown}
+        return array("q", (number for number in ids if number in published))
 
 
 def check_last_call(store: Store, dataset: DatasetKind, last_call: datetime) -> float:

@@ -24,6 +24,7 @@ from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.datasets.evse_pull import check_last_call, search_area_of
 from p2p_oicp.roles.datasets.operator_names import with_operator_name
+from p2p_oicp.roles.datasets.publishing import published_keys, view_of_pull
 from p2p_oicp.roles.datasets.types import DATASET_TYPES, audience_key
 from p2p_oicp.roles.responses import status_code, unread_members_note
 from p2p_oicp.storage.datasets import evse_search, queries
@@ -58,7 +59,9 @@ class GroupPullHandler:
         if pull.search_center is not None:
             area = search_area_of(pull.search_center)
             keys = await evse_search.find_keys_in_area(self._store, area, self._source, self._removed_peers.ids())
-        rows = await self._load_groups(DatasetKind.EVSE_STATUS, keys=keys, filter_values=status_filter, since=since)
+        rows = await self._load_groups(
+            request.peer, DatasetKind.EVSE_STATUS, keys=keys, filter_values=status_filter, since=since
+        )
         withdrawn = [] if since is None else await self._deleted_statuses(since)
         return self._status_response(request.peer, rows, withdrawn)
 
@@ -104,7 +107,7 @@ class GroupPullHandler:
         """Return the statuses of some operators."""
         operator_keys = [operator.key for operator in request.message.operator_id]
         return self._status_response(
-            request.peer, await self._load_groups(DatasetKind.EVSE_STATUS, group_keys=operator_keys)
+            request.peer, await self._load_groups(request.peer, DatasetKind.EVSE_STATUS, group_keys=operator_keys)
         )
 
     async def statuses_by_id(self, request: OperationRequest[PullEvseStatusById]) -> OperationResponse:
@@ -116,8 +119,8 @@ class GroupPullHandler:
                 f"{len(requested)} EvseIDs are asked for; at most {_MAX_IDS} are answered",
             )
         # An EVSE whose status was never pushed is still known by its EVSE data.
-        statuses = await self._load_by_key(DatasetKind.EVSE_STATUS, requested)
-        evse_records = await self._load_by_key(DatasetKind.EVSE_DATA, requested.keys() - statuses.keys())
+        statuses = await self._load_by_key(request.peer, DatasetKind.EVSE_STATUS, requested)
+        evse_records = await self._load_by_key(request.peer, DatasetKind.EVSE_DATA, requested.keys() - statuses.keys())
         records = [
             statuses.get(key) or _placeholder_status(evse_id, "Unknown" if key in evse_records else "EvseNotFound")
             for key, evse_id in requested.items()
@@ -133,6 +136,7 @@ class GroupPullHandler:
         audiences = _audiences(request.sender_id)
         group_keys = [f"{operator.key}|{audience}" for operator in pull.operator_ids for audience in audiences]
         rows = await self._load_groups(
+            request.peer,
             DatasetKind.PRICING_PRODUCT,
             filter_values=audiences,
             group_keys=group_keys,
@@ -145,6 +149,7 @@ class GroupPullHandler:
         """Return which products apply at which EVSEs, for this provider or for all."""
         pull = request.message
         rows = await self._load_groups(
+            request.peer,
             DatasetKind.EVSE_PRICING,
             filter_values=_audiences(pull.provider_id.text),
             group_keys=[operator.key for operator in pull.operator_ids],
@@ -158,9 +163,9 @@ class GroupPullHandler:
         ]
         return _under_both_names(b"EVSEPricing", b"OperatorEVSEPricing", wrapped_groups, pull)
 
-    async def authentication_data(self, _request: OperationRequest[PullAuthenticationData]) -> OperationResponse:
+    async def authentication_data(self, request: OperationRequest[PullAuthenticationData]) -> OperationResponse:
         """Return all identifications; PINs as hashes."""
-        rows = await self._load_groups(DatasetKind.AUTHENTICATION)
+        rows = await self._load_groups(request.peer, DatasetKind.AUTHENTICATION)
         wrapped_groups = b",".join(_wrap_groups(DatasetKind.AUTHENTICATION, rows))
         return OperationResponse(
             b'{"ProviderAuthenticationData":[%b],"StatusCode":%b}' % (wrapped_groups, _SUCCESS_STATUS)
@@ -180,6 +185,7 @@ class GroupPullHandler:
 
     async def _load_groups(
         self,
+        peer: Peer | None,
         dataset: DatasetKind,
         *,
         filter_values: Sequence[str] | None = None,
@@ -187,6 +193,10 @@ class GroupPullHandler:
         keys: Sequence[str] | None = None,
         since: float | None = None,
     ) -> list[Row]:
+        """Return what is published to a peer; our own backend has everything."""
+        if (view := view_of_pull(peer, dataset, self._store, self._source)) is not None:
+            published = await published_keys(view)
+            keys = published if keys is None else [*{*keys}.intersection(published)]
         return await queries.records_by_group(
             self._store,
             dataset,
@@ -198,10 +208,16 @@ class GroupPullHandler:
             since=since,
         )
 
-    async def _load_by_key(self, dataset: DatasetKind, keys: Iterable[str]) -> dict[str, bytes]:
-        return await queries.records_by_key(
+    async def _load_by_key(self, peer: Peer | None, dataset: DatasetKind, keys: Iterable[str]) -> dict[str, bytes]:
+        found = await queries.records_by_key(
             self._store, dataset, keys, source=self._source, excluded_sources=self._removed_peers.ids()
         )
+        view = view_of_pull(peer, dataset, self._store, self._source)
+        if view is None:
+            return found
+        records = [*found.items()]
+        shown = await view.shown(records)
+        return dict(record for record, is_shown in zip(records, shown, strict=True) if is_shown)
 
 
 def _timestamp(instant: datetime | None) -> float | None:

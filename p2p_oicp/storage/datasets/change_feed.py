@@ -89,8 +89,8 @@ _group_filter = (
     _visible_to_audiences(_records.filter_value),
 )
 # Only for records that are newer than the cursor in their present life: they may have had an earlier one.
-_was_valid_at_cursor = (
-    select(_versions.deleted == 0)
+_was_valid_at_cursor, _raw_at_cursor = (
+    select(column)
     .where(
         _versions.dataset == _records.dataset,
         _versions.key == _records.key,
@@ -100,11 +100,13 @@ _was_valid_at_cursor = (
     .order_by(_versions.change.desc())
     .limit(1)
     .scalar_subquery()
+    for column in (_versions.deleted == 0, _versions.raw)
 )
 _SELECT_CHANGES = compiled(
     select(
         _records.change,
         _records.deleted,
+        _records.key,
         _records.raw,
         case((_records.created_change <= bindparam("after"), 1), else_=func.coalesce(_was_valid_at_cursor, 0)).label(
             "existed_at_cursor"
@@ -121,8 +123,22 @@ _SELECT_LIVE_IDS = compiled(
     .order_by(_records.id)
 )
 _SELECT_ANY_LIVE = compiled(select(_records.id).where(*_group_filter, _records.deleted == 0).limit(1))
+_SELECT_RAW_AT_CURSOR = compiled(
+    select(_records.key, _raw_at_cursor.label("raw")).where(*_group_filter, _records.key.in_(listed("keys")))
+)
 _SELECT_BY_IDS = compiled(
-    select(_records.id, _records.raw).where(_records.id.in_(listed("ids")), _records.deleted == 0).order_by(_records.id)
+    select(_records.id, _records.key, _records.raw)
+    .where(_records.id.in_(listed("ids")), _records.deleted == 0)
+    .order_by(_records.id)
+)
+
+_SELECT_ANY_BY_IDS = compiled(
+    select(_records.id, _records.key, _records.raw).where(_records.id.in_(listed("ids"))).order_by(_records.id)
+)
+_SELECT_LIVE_RECORDS = compiled(
+    select(_records.key, _records.raw).where(
+        _records.dataset == bindparam("dataset_"), _records.source == OWN, _records.deleted == 0
+    )
 )
 
 _watermarks = watermarks.c
@@ -134,6 +150,36 @@ _UPSERT_WATERMARK = compiled(
 _DELETE_WATERMARK = compiled(delete(watermarks).where(*_peer_filter))
 
 
+class RecordView(Protocol):
+    """Which records of a dataset of ours a filtered copy has."""
+
+    @property
+    def text(self) -> str:
+        """Return what identifies the filter."""
+
+    @property
+    def is_changed(self) -> bool:
+        """Return whether the copy was made by another view."""
+
+    @property
+    def earlier(self) -> RecordView | None:
+        """Return that other view; None: the copy has everything."""
+
+    @property
+    def follows_evse_data(self) -> bool:
+        """Return whether the EVSE data decide of other datasets too: their copies are made again as EVSEs move."""
+
+    @property
+    def is_of_content(self) -> bool:
+        """Return whether a record may come into view, or go out of it, by a change of its own bytes."""
+
+    def on_moved(self) -> None:
+        """Wake those who make such copies again."""
+
+    async def shown(self, records: Sequence[tuple[str, bytes]]) -> list[bool]:
+        """Return, for each key and bytes of a record, whether the copy has it. Raises StoreError."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReplicaScope:
     """The copy that a peer has of a dataset of ours, or a backend of ours of everybody's.
@@ -143,12 +189,14 @@ class ReplicaScope:
         dataset: the dataset.
         audiences: what the copy may have; None does not limit it.
         excluded_sources: for a backend, returns the sources that are peers no more; None: a copy of our own groups.
+        view: which records the copy has; None: all that the audiences may see.
     """
 
     peer: str
     dataset: DatasetKind
     audiences: Sequence[str] | None
     excluded_sources: Callable[[], Sequence[str] | None] | None = None
+    view: RecordView | None = None
 
 
 class GroupID(Protocol):
@@ -194,6 +242,7 @@ class ChangedRecord:
 
     change: int
     deleted: bool
+    key: str
     raw: bytes
     existed_at_cursor: bool
 
@@ -228,8 +277,18 @@ async def load_changes(
     if len(rows) == _MAX_INLINE_ROWS < limit:
         rows = await store.query(_SELECT_CHANGES, limit=limit, **parameters)
     return [
-        ChangedRecord(row["change"], bool(row["deleted"]), row["raw"], bool(row["existed_at_cursor"])) for row in rows
+        ChangedRecord(row["change"], bool(row["deleted"]), row["key"], row["raw"], bool(row["existed_at_cursor"]))
+        for row in rows
     ]
+
+
+async def load_raw_at_cursor(
+    store: Store, scope: ReplicaScope, group: GroupID, after: int, keys: Iterable[str]
+) -> dict[str, bytes]:
+    """Return the bytes that records had at the change ``after``, by key, where they are known. Raises StoreError."""
+    parameters = {**_of_group(scope, group), "after": after, "keys": list_parameter(keys)}
+    rows = await store.query(_SELECT_RAW_AT_CURSOR, **parameters)
+    return {row["key"]: row["raw"] for row in rows if row["raw"] is not None}
 
 
 async def live_ids(store: Store, scope: ReplicaScope, group: GroupID, until: int) -> array[int]:
@@ -247,6 +306,20 @@ async def load_records(store: Store, ids: Iterable[int]) -> Sequence[tuple[int, 
     """Return id and bytes of the records of these ids that are still live. Raises StoreError."""
     rows = await store.query_bulk(_SELECT_BY_IDS, ids=list_parameter(ids))
     return [(row["id"], row["raw"]) for row in rows]
+
+
+async def load_keyed_records(
+    store: Store, ids: Iterable[int], *, with_deleted: bool = False
+) -> list[tuple[int, str, bytes]]:
+    """Return id, key and bytes of the same, or of deleted ones as well. Raises StoreError."""
+    statement = _SELECT_ANY_BY_IDS if with_deleted else _SELECT_BY_IDS
+    rows = await store.query_bulk(statement, ids=list_parameter(ids))
+    return [(row["id"], row["key"], row["raw"]) for row in rows]
+
+
+async def load_own_records(store: Store, dataset: DatasetKind) -> list[tuple[str, bytes]]:
+    """Return key and bytes of all live records of ours. Raises StoreError."""
+    return [(row["key"], row["raw"]) for row in await store.query_bulk(_SELECT_LIVE_RECORDS, dataset_=dataset)]
 
 
 async def get_watermark(store: Store, peer: str, dataset: DatasetKind) -> float | None:

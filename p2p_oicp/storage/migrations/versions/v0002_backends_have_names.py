@@ -1,4 +1,4 @@
-"""Our own backends have names, and sessions the ids that they had here before a clearing house gave them theirs."""
+"""Backends have names, sessions the ids that they had before a clearing house gave them theirs, copies a filter."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Rename the destination that a node had until 0.2.0 to ``backend:emp``, and create a table.
+    """Rename the destination that a node had until 0.2.0 to ``backend:emp``, and create a table and a column.
 
     What waits for it is delivered to the short form (``emp_url``), or to the token list.
     """
@@ -22,4 +22,5 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("role", "alias_key"),
         sqlite_with_rowid=False,
     )
+    op.add_column("destinations", sa.Column("publish", sa.Text(), nullable=False, server_default=sa.text("''")))
     op.create_index("session_aliases_by_session", "session_aliases", ["role", "session_key"])
