@@ -15,7 +15,13 @@ from p2p_oicp.storage.migrate import migrate
 from p2p_oicp.storage.schema import counters
 from p2p_oicp.storage.spool import Spool
 from p2p_oicp.storage.sqlite.checkpoints import WalCheckpointer
-from p2p_oicp.storage.sqlite.connections import connect_inline_reader, connect_reader, connect_writer, exclusive_lock
+from p2p_oicp.storage.sqlite.connections import (
+    connect_inline_reader,
+    connect_reader,
+    connect_writer,
+    exclusive_lock,
+    remove_log_of_another_database,
+)
 from p2p_oicp.storage.sqlite.writer import GroupCommitWriter, Lane, Transaction
 from p2p_oicp.storage.statements import Statement, inserting_named
 
@@ -112,6 +118,7 @@ async def open_store(file: Path, *, synchronous: str = "FULL", queue_limit: int 
     """
     with exclusive_lock(file):
         # Order: lock, then migrate. Two nodes that start at once must not both create the tables.
+        remove_log_of_another_database(file)
         migrate(file)
         connection, inline_reader = connect_writer(file, synchronous), connect_inline_reader(file)
         reader, bulk_reader = await connect_reader(file), await connect_reader(file)

@@ -19,6 +19,8 @@ try:
 except ImportError:  # Windows, where a locked file cannot be deleted
     fcntl = None  # type: ignore[assignment]
 
+# The last two of these bytes say whether the database is written with a log beside it (WAL).
+_HEADER_BYTES, _WITHOUT_LOG = 20, b"\x01\x01"
 #: The checkpointer copies without holding up anybody; the writer's own checkpoint is the safety net should it fail.
 AUTOCHECKPOINT_PAGES = 100_000
 # How much of the database SQLite may keep in memory: its most used pages, at tens of millions of sessions too.
@@ -80,6 +82,25 @@ def _folder_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def remove_log_of_another_database(file: Path) -> None:
+    """Remove the log beside a backup that was copied over the database of a node that had crashed.
+
+    SQLite would take the log for the backup's, and mix the two. No database of a node has a log and the header of a
+    backup: it says that it has none. Raises StoreUnavailable.
+    """
+    log = file.with_name(f"{file.name}-wal")
+    try:
+        if not (file.exists() and log.exists()):
+            return
+        with file.open("rb") as stream:
+            is_backup = stream.read(_HEADER_BYTES).endswith(_WITHOUT_LOG)
+        if is_backup:
+            log.unlink()
+            file.with_name(f"{file.name}-shm").unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(f"{file}: cannot be opened: {error.strerror or error}") from error
 
 
 def connect_writer(file: Path, synchronous: str) -> sqlite3.Connection:

@@ -1,5 +1,6 @@
 """Commands that open the database by themselves: a backup, a query, a change; in any folder."""
 
+import shutil
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from p2p_oicp.errors import StoreUnavailable
-from p2p_oicp.storage import open_for_change, open_readonly, tokens
+from p2p_oicp.storage import open_for_change, open_readonly, open_store, tokens
 from p2p_oicp.storage.sqlite.backup import back_up
 from p2p_oicp.storage.sqlite.readonly import query_once
 
@@ -61,6 +62,21 @@ def test_a_backup_of_a_busy_node_ends(database):
         finally:
             is_done.set()
         writer.result(timeout=60)
+
+
+async def test_a_backup_is_not_mixed_with_the_log_of_the_database_that_it_was_copied_over(database):
+    """A node that crashes leaves its log, and people forget to remove it."""
+    log, copy = database.with_name(f"{database.name}-wal"), database.with_name("copy.sqlite3")
+    async with open_store(database) as store:
+        await store.write(lambda tx: tokens.upsert_token(tx, TOKEN, 1.0))
+        back_up(database, copy, NOW)
+        await store.write(lambda tx: tokens.upsert_token(tx, tokens.Token("5678", "5678"), 1.0))
+        left_behind = log.read_bytes()
+    assert left_behind
+    shutil.copy(copy, database)
+    log.write_bytes(left_behind)
+    async with open_store(database) as store:
+        assert [row["token"] for row in await store.query(tokens.ALL_TOKENS)] == ["1234ABCD"]
 
 
 def damaged(file) -> None:
