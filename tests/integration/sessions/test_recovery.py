@@ -117,6 +117,30 @@ async def test_a_node_that_lists_nothing_and_sends_everything_is_understood(sign
         await eventually(lambda: query(signed, "a", "SELECT state FROM cdrs") == [("accepted",)] * 7)
 
 
+@pytest.mark.parametrize(
+    ("column", "value"), [("peer", "peer:99"), ("digest", b"?")], ids=["a record of another EMP", "another record"]
+)
+async def test_an_export_decides_only_on_the_very_record_that_the_peer_has(stopped, column, value):
+    backup = stopped.folder / "backup"
+    async with stopped.running("a"), stopped.running("b"):
+        session = await start_session(stopped)
+        stopped.contracts.fail_with = PeerUnreachable("contracts", "down")
+        await stopped.a.post(CDR, record(session))
+        await eventually(lambda: query(stopped, "a", "SELECT state FROM cdrs") == [("delivered",)])
+        back_up(stopped.database("a"), backup, time.time())
+        stopped.contracts.fail_with = None
+        await eventually(lambda: query(stopped, "a", "SELECT state FROM cdrs") == [("accepted",)])
+    await restore_all(stopped, {"a": backup}, {"a": "old"})
+    query(stopped, "a", f"UPDATE cdrs SET {column} = ?", value)
+    if column == "peer":
+        query(stopped, "a", "UPDATE sessions SET peer = ?", value)
+    else:
+        query(stopped, "a", "UPDATE cdrs SET body = CAST(replace(body, '\"SessionEnd', '\"Other') AS BLOB)")
+    async with stopped.running("a"), stopped.running("b"):
+        await eventually(lambda: query(stopped, "a", "SELECT count(*) FROM recoveries") == [(1,)])
+    assert query(stopped, "a", "SELECT state FROM cdrs") == [("delivered",)]
+
+
 @pytest.mark.parametrize("state", ["waiting", "delivered"])
 async def test_an_unconfirmed_record_without_a_verdict_is_delivered_after_another_restore(stopped, monkeypatch, state):
     """Either the EMP's node has never had it, or it was lost before our backend had it."""
