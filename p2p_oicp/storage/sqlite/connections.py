@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import aiosqlite
+import structlog
 from filelock import FileLock, Timeout
 
 from p2p_oicp.errors import StoreUnavailable
@@ -18,6 +19,8 @@ try:
     import fcntl
 except ImportError:  # Windows, where a locked file cannot be deleted
     fcntl = None  # type: ignore[assignment]
+
+log = structlog.get_logger(__name__)
 
 # The last two of these bytes say whether the database is written with a log beside it (WAL).
 _HEADER_BYTES, _WITHOUT_LOG = 20, b"\x01\x01"
@@ -90,14 +93,15 @@ def remove_log_of_another_database(file: Path) -> None:
     SQLite would take the log for the backup's, and mix the two. No database of a node has a log and the header of a
     backup: it says that it has none. Raises StoreUnavailable.
     """
-    log = file.with_name(f"{file.name}-wal")
+    wal = file.with_name(f"{file.name}-wal")
     try:
-        if not (file.exists() and log.exists()):
+        if not (file.exists() and wal.exists()):
             return
         with file.open("rb") as stream:
             is_backup = stream.read(_HEADER_BYTES).endswith(_WITHOUT_LOG)
         if is_backup:
-            log.unlink()
+            wal.unlink()
+            log.warning("store.log_removed", file=str(wal), meaning="it was that of the database before this backup")
             file.with_name(f"{file.name}-shm").unlink(missing_ok=True)
     except OSError as error:
         raise StoreUnavailable(f"{file}: cannot be opened: {error.strerror or error}") from error
