@@ -63,6 +63,7 @@ class StoreEpochs:
         self._file = file
         self._position_file = position_file
         self._position: Position | None = None
+        self._position_failed = False
         self._clock = clock
         self._own = own
         self.current = own[-1]
@@ -89,8 +90,11 @@ class StoreEpochs:
         self._position = position
         try:
             self._position_file.write(position)
+            self._position_failed = False
         except StoreUnavailable as error:
-            log.warning("epochs.write_failed", reason=str(error))
+            if not self._position_failed:  # once: it is tried every second
+                log.warning("epochs.write_failed", reason=str(error))
+            self._position_failed = True
 
     def lost(self, at: float) -> bool:
         """Return whether this node's databases may have lost a session that began at ``at``."""

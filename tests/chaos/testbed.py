@@ -24,6 +24,9 @@ from tests.chaos.proxy import Proxy
 from tests.support import messages
 from tests.support.messages import A_CPO, B_EMP
 
+# How long a start or an orderly stop may take on a machine that does much else.
+_START_SECONDS = 90.0
+
 
 @dataclass
 class Testbed:
@@ -174,6 +177,7 @@ async def start_testbed(
         specs, chosen = node_specs(csms, contracts, secure), {"command": command} if command else {}
         cluster = Cluster(folder, specs, resolve_url=lambda _, other: proxies[other.spec.name].url, **chosen)
         a, b = cluster["node a"], cluster["node b"]
+        a.timeout = b.timeout = _START_SECONDS
         for caller, node in ((b, a), (a, b)):
             proxies[node.spec.name] = await stack.enter_async_context(proxy_between(caller, node))
         await stack.enter_async_context(cluster)
