@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from p2p_oicp.errors import PeerUnreachable
-from p2p_oicp.roles import verdicts
+from p2p_oicp.roles import settlement, verdicts
+from p2p_oicp.roles.responses import SessionIds, acknowledgement_response
 from tests.support.messages import CDR, cdr
 from tests.support.nodes import query, start_session
 from tests.support.waiting import eventually
@@ -183,3 +184,14 @@ async def test_a_record_that_the_peers_node_refuses_is_dead_and_can_be_sent_agai
         assert query(stopped, "a", "SELECT state FROM outbox") == [("dead",)]
         assert (await act(stopped, "a", session, "retry"))["done"] == "sent again to node b"
         await until_state(stopped, "a", "dead")
+
+
+async def test_a_record_that_a_peer_without_verdicts_has_taken_is_delivered_and_its_session_settled(pair, monkeypatch):
+    def acknowledge(_status, session, _doubts):
+        return acknowledgement_response(ids=SessionIds.from_session(session))
+
+    monkeypatch.setattr(settlement, "verdict_response", acknowledge)
+    session = await start_session(pair)
+    await pair.a.post(CDR, cdr(session))
+    await until_state(pair, "a", "delivered")
+    assert query(pair, "a", "SELECT state FROM sessions") == [("settled",)]
