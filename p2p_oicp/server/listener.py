@@ -46,12 +46,12 @@ _LINGER_SECONDS = 1.0
 _PAUSE_AFTER_ACCEPT_ERROR_SECONDS = 1.0
 # The kernel keeps so many more while the event loop is busy; whom it drops beyond that tries again after a second.
 _BACKLOG = 4096
-# Accepted, or opened, before requests get their turn again.
-_ACCEPTED_AT_ONCE, _OPENED_AT_ONCE = 256, 16
+# Accepted, or opened, before requests get their turn again; with TLS, each costs a handshake.
+_ACCEPTED_AT_ONCE, _OPENED_AT_ONCE, _HANDSHAKES_AT_ONCE = 256, 16, 4
 # At the limit no larger part of it than this: what is opened has to get some turns before it has to go.
 _MAX_OPENED_PART = 1 / 16
 # Opening has half of the event loop's time: after each turn, requests have as long, and at most so long.
-_MAX_PAUSE_SECONDS = 0.05
+_MAX_PAUSE_SECONDS = 0.2
 # At a limit, so many are closed at once: each time, all open connections are counted.
 _CLOSED_AT_ONCE = 4
 # For each connection that may be open, so many on which nothing is proved, and so many that wait.
@@ -77,7 +77,8 @@ class ConnectionLimiter:
         self._max_connections = max_connections
         self._now = now
         self._tls = tls
-        self._opened_at_limit = min(_OPENED_AT_ONCE, max(1, int(max_connections * _MAX_OPENED_PART)))
+        self._opened_at_once = _OPENED_AT_ONCE if tls is None else _HANDSHAKES_AT_ONCE
+        self._opened_at_limit = min(self._opened_at_once, max(1, int(max_connections * _MAX_OPENED_PART)))
         self._max_unproved = _UNPROVED_FACTOR * max_connections
         self._queue = AcceptQueue(
             _WAITING_FACTOR * max_connections, asyncio.get_running_loop().time, is_plain=tls is None
@@ -127,7 +128,7 @@ class ConnectionLimiter:
             started = loop_time()
             with_late = self._has_room_for_late()
             has_room = len(self._open) < self._max_unproved
-            at_once = _OPENED_AT_ONCE if has_room else self._opened_at_limit
+            at_once = self._opened_at_once if has_room else self._opened_at_limit
             opened = sum(self._open_next(with_late=with_late) for _ in range(at_once))
             if not self._queue:
                 self._arrived.clear()
