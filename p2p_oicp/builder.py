@@ -49,6 +49,7 @@ from p2p_oicp.server import (
     BackendAccess,
     BackendAuthenticator,
     CdrAdminApi,
+    EventAdminApi,
     HelloHandler,
     InProcessPeerClient,
     ListenerKind,
@@ -337,6 +338,7 @@ def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> 
     routes = [
         *backend_routes(pipeline, readiness, components.metrics.render, metrics_need_token=access.oicp_needs_token),
         *CdrAdminApi(components.emp.cdr_reconciler if components.emp else None, actions).routes(pipeline),
+        *EventAdminApi(services.store, services.registry).routes(pipeline),
         *OutboxAdminApi(services.store, services.wakeups, services.clock, components.backends).routes(pipeline),
         *PeerAdminApi(pipeline, peering=components.peering, client=components.client).routes(),
     ]
@@ -380,12 +382,12 @@ def background_jobs(components: NodeComponents) -> dict[str, Worker]:
         ),
         "dataset retention": DatasetRetentionJob(services, retention),
         "session retention": SessionRetentionJob(
-            services, storage_settings.history_days, storage_settings.evidence_days
+            services, storage_settings.history_days, storage_settings.evidence_days, storage_settings.event_days
         ),
     }
     identity = components.peering.identity
     if identity.tls is not None:
-        workers["certificate expiry"] = CertificateExpiryJob(identity.tls, identity.clock)
+        workers["certificate expiry"] = CertificateExpiryJob(identity.tls, identity.clock, services.store)
     roles = [role.recovery for role in (components.cpo, components.emp) if role is not None]
     if components.store_epochs.gaps:
         workers["recovery"] = RecoveryJob(services, components.store_epochs, components.nodes, roles)

@@ -18,6 +18,8 @@ from p2p_oicp.config import load_settings
 from p2p_oicp.crypto import keystore
 from p2p_oicp.crypto.keystore import OwnKey, read_own_keys
 from p2p_oicp.errors import P2pOicpError
+from p2p_oicp.storage import open_for_change
+from p2p_oicp.storage.event_log import Event, EventType, emit
 
 
 def register(app: typer.Typer) -> None:
@@ -49,14 +51,23 @@ def rotate(
     overlap: Annotated[str, typer.Option(metavar="TIME", help="How long the old key stays valid after that.")] = "7d",
 ) -> None:
     """Make a new key, announced by the signature of the old one. A running node takes it over at once (SIGHUP)."""
-    keystore.rotate(
-        load_settings(config).security.keys,
+    settings = load_settings(config)
+    keys = keystore.rotate(
+        settings.security.keys,
         now=time.time(),
         activation_delay=parse_duration(after, "--after"),
         overlap=parse_duration(overlap, "--overlap"),
     )
+    _record_rotation(settings.storage.file, keys.entries[-1])
     echo(format_keys(config))
     echo(reload_running_node(config), err=True)
+
+
+def _record_rotation(database: Path, key: OwnKey) -> None:
+    if database.exists():
+        text = f"signs from {format_timestamp(key.valid_from)}" if key.valid_from else ""
+        with open_for_change(database) as tx:
+            emit(tx, Event(EventType.KEY, "rotated", time.time(), key.public.key_id, text=text))
 
 
 def export(config: ConfigOption = DEFAULT_CONFIG) -> None:

@@ -213,6 +213,9 @@ class StorageSettings(SettingsSection):
         gt=0,
         description="Days to keep signed exchanges and refused CDRs, as evidence in a dispute.",
     )
+    event_days: Days = Field(
+        7.0, gt=0, description="Days to keep the event log: what happened, for those who follow it."
+    )
     quarantine_days: Days = Field(
         90.0, gt=0, description="Days to keep invalid records of peers, after they were last received."
     )

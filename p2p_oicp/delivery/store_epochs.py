@@ -32,6 +32,7 @@ from p2p_oicp.storage.epochs import (
     PositionFile,
     StoreEpoch,
 )
+from p2p_oicp.storage.event_log import Event, EventType, emit
 
 log = structlog.get_logger(__name__)
 
@@ -168,7 +169,10 @@ class StoreEpochs:
         claimed = {epoch.copied_from for epoch in named} | {epoch.epoch_id for epoch in named[1:]}
         is_proved = bool(recorded & claimed)
         named = [PeerEpoch(epoch.epoch_id, epoch.copied_from, epoch.gap, is_proved) for epoch in named]
-        return epochs.record_peer_epochs(tx, peer.id, named)
+        has_changed = epochs.record_peer_epochs(tx, peer.id, named)
+        if has_changed:
+            emit(tx, Event(EventType.PEER, "restored", self._clock.time(), peer.id, text=peer.name))
+        return has_changed
 
     def _record_in_file(self, peer: Peer, named: list[PeerEpoch]) -> None:
         try:

@@ -172,7 +172,7 @@ class PeerDirectory:
                 # Order: first what may abort, such as redeeming an invitation that another node has just redeemed.
                 for step in extra_steps:
                     step(tx, ids[peer.name])
-                peer_rows.upsert_peer(tx, name=peer.name, source=peer.source, entry=entry, now=now)
+                peer_rows.upsert_peer(tx, ids[peer.name], name=peer.name, source=peer.source, entry=entry, now=now)
                 if signed is not None:
                     self._upsert_descriptor(tx, ids[peer.name], TrustedDescriptor.of(signed, peer))
 
@@ -197,8 +197,8 @@ class PeerDirectory:
         async with self._change_lock:
             peer = self.find_removable(name)
             remaining = {other: remaining for other, remaining in self._stored_peers.items() if other != name}
-            peer_id = self.id_of(name)
-            await self._replace_peers(self._file, remaining, lambda tx, _ids: peer_rows.delete_peer(tx, name, peer_id))
+            delete = partial(peer_rows.delete_peer, name=name, peer_id=self.id_of(name), now=self._clock.time())
+            await self._replace_peers(self._file, remaining, lambda tx, _ids: delete(tx))
         return peer
 
     async def update_descriptor(self, name: str, signed: SignedDescriptor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from ssl import SSLContext
 
@@ -12,6 +13,8 @@ from p2p_oicp.concurrency import periodic
 from p2p_oicp.crypto.tls import Certificate, TlsIdentity, client_context, fingerprint_of
 from p2p_oicp.peering.directory import PeerDirectory
 from p2p_oicp.peers import Peer, PeerRegistry
+from p2p_oicp.storage import Store
+from p2p_oicp.storage.event_log import Event, EventType, emit
 
 log = structlog.get_logger(__name__)
 
@@ -98,11 +101,13 @@ class CertificateExpiryJob:
     Args:
         identity: our certificate.
         clock: the time.
+        store: of the event log.
     """
 
-    def __init__(self, identity: TlsIdentity, clock: Clock) -> None:
+    def __init__(self, identity: TlsIdentity, clock: Clock, store: Store) -> None:
         self._identity = identity
         self._clock = clock
+        self._store = store
         self._warned: dict[tuple[str, float], int] = {}
 
     async def run(self) -> None:
@@ -116,6 +121,9 @@ class CertificateExpiryJob:
             if days is None or self._warned.get((subject, ends_at)) == days:
                 continue
             self._warned[subject, ends_at] = days
+            what = "has_ended" if days == 0 else "ends_soon"
+            event = Event(EventType.CERTIFICATE, what, now, subject, text=f"ends at {format_timestamp(ends_at)}")
+            await self._store.write(partial(emit, event=event))
             log.warning(
                 "certificate.has_ended" if days == 0 else "certificate.ends_soon",
                 subject=subject,

@@ -13,7 +13,7 @@ import structlog
 
 from p2p_oicp.concurrency import periodic
 from p2p_oicp.roles.context import Services
-from p2p_oicp.storage import Lane, Transaction, retention, sessions
+from p2p_oicp.storage import Lane, Transaction, event_log, retention, sessions
 from p2p_oicp.storage.datasets.models import DatasetKind
 
 log = structlog.get_logger(__name__)
@@ -73,10 +73,12 @@ class SessionRetentionJob:
         services: of the node.
         history_days: for the events of settled sessions, expired sessions without a CDR, and preferred peers of UIDs.
         evidence_days: for recorded exchanges with their keys, and for CDRs that were refused.
+        event_days: for the event log.
     """
 
-    def __init__(self, services: Services, history_days: float, evidence_days: float) -> None:
+    def __init__(self, services: Services, history_days: float, evidence_days: float, event_days: float) -> None:
         self._services = services
+        self._event_days = event_days
         self._history_days = history_days
         self._evidence_days = evidence_days
 
@@ -93,6 +95,7 @@ class SessionRetentionJob:
             partial(retention.purge_session_events, cutoff=history_cutoff),
             partial(retention.purge_evidence, cutoff=evidence_cutoff),
             partial(retention.purge_conflicting_cdrs, cutoff=evidence_cutoff),
+            partial(event_log.purge, cutoff=self._cutoff(self._event_days)),
         )
         store = self._services.store
         purged = sum([await retention.delete_in_batches(store, partial(job, limit=_CHUNK_SIZE)) for job in jobs])

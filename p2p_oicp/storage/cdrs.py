@@ -26,6 +26,7 @@ from sqlalchemy import BindParameter, and_, bindparam, exists, func, or_, select
 
 from p2p_oicp.oicp import ChargeDetailRecord, InvalidMessage
 from p2p_oicp.storage import sessions
+from p2p_oicp.storage.event_log import Event, EventType, emit
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import cdr_reconciliations, cdrs, conflicting_cdrs, outbox
 from p2p_oicp.storage.sqlite.writer import Transaction
@@ -303,6 +304,7 @@ def insert(tx: Transaction, cdr: CdrRow, now: float) -> InsertResult:
     # The digest finds the usual duplicate, the same bytes again, without parsing both CDRs.
     digest = hashlib.sha256(cdr.body).digest()
     if tx.run(_INSERT, **asdict(cdr), received_at=now, digest=digest):
+        emit(tx, Event(EventType.CDR, "received", now, cdr.session_key, cdr.role, cdr.peer, cdr.doubts or ""))
         return InsertResult.NEW
     existing = tx.one(_GET, role_=cdr.role, key_=cdr.session_key)
     if existing is not None and (existing["digest"] == digest or _is_same_cdr(existing["body"], cdr.body)):
@@ -361,6 +363,9 @@ def set_state(tx: Transaction, role: str, session_key: str, now: float, verdict:
         verdict_at=now,
         forwarded_at=now if has_arrived else None,
     )
+    if changed:
+        text = f"{verdict.code} {verdict.text}".strip()
+        emit(tx, Event(EventType.CDR, verdict.state, now, session_key, role, text=text))
     return changed == 1
 
 

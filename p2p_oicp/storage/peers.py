@@ -20,6 +20,7 @@ from typing import NamedTuple
 from sqlalchemy import Column, ColumnElement, bindparam, delete, func, select, update
 
 from p2p_oicp.peers.models import OWN_PEER_ID
+from p2p_oicp.storage.event_log import Event, EventType, emit
 from p2p_oicp.storage.schema import (
     cdrs,
     counters,
@@ -82,18 +83,20 @@ _DELETE_INVITATIONS_OF_PEER = compiled(delete(invitations).where(invitations.c.p
 _DELETE_EXPIRED_INVITATIONS = compiled(delete(invitations).where(invitations.c.expires_at <= bindparam("now_")))
 
 
-def upsert_peer(tx: Transaction, *, name: str, source: str, entry: bytes, now: float) -> None:
+def upsert_peer(tx: Transaction, peer_id: str, *, name: str, source: str, entry: bytes, now: float) -> None:
     """Insert or replace the entry of a peer that was paired or discovered."""
     tx.run(_UPSERT_PEER, name=name, source=source, entry=entry, paired_at=now)
+    emit(tx, Event(EventType.PEER, "added", now, peer_id, text=name))
 
 
-def delete_peer(tx: Transaction, name: str, peer_id: str) -> bool:
+def delete_peer(tx: Transaction, name: str, peer_id: str, now: float) -> bool:
     """Delete the entry, the descriptor and the invitations of a peer; return whether there was an entry. Its id stays.
 
     Without them, the peer cannot come back by an invitation that it has redeemed.
     """
     tx.run(_DELETE_DESCRIPTOR, peer_=peer_id)
     tx.run(_DELETE_INVITATIONS_OF_PEER, peer_=peer_id)
+    emit(tx, Event(EventType.PEER, "removed", now, peer_id, text=name))
     return tx.run(_DELETE_PEER, name_=name) > 0
 
 

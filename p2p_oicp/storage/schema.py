@@ -205,6 +205,16 @@ destinations = Table(
     Column("publish", Text, nullable=False, server_default=text("''")),
 )
 
+# What happened (`storage.event_log`): the events of one commit, as JSON.
+event_batches = Table(
+    "event_batches",
+    metadata,
+    Column("first_number", Integer, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("events", LargeBinary, nullable=False),
+)
+
 # The databases that this node has had, and those that its peers have had (`storage.epochs`).
 store_epochs = Table(
     "store_epochs",

@@ -26,6 +26,7 @@ from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, exists, or
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import update as sql_update
 
+from p2p_oicp.storage.event_log import Event, EventType, emit
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import cdrs, session_aliases, session_events, sessions
 from p2p_oicp.storage.sqlite.writer import Transaction
@@ -170,7 +171,7 @@ _by_key = (sessions.c.role == bindparam("role_"), sessions.c.session_key == bind
 _INSERT = inserting(sessions, _COLUMN_NAMES, instead="OR IGNORE")
 _DELETE = compiled(sql_delete(sessions).where(*_by_key))
 GET = compiled(select(*_all_columns).where(*_by_key))
-_GET_STATE = compiled(select(sessions.c.state).where(*_by_key))
+_GET_STATE = compiled(select(sessions.c.state, sessions.c.peer).where(*_by_key))
 _BY_REQUEST = compiled(
     select(*_all_columns)
     .where(
@@ -260,6 +261,8 @@ def from_rows(rows: Iterable[sqlite3.Row]) -> list[Session]:
 def insert_or_get(tx: Transaction, session: Session) -> Session | None:
     """Insert a session; where one exists under its id, return that instead and change nothing."""
     if tx.insert(_INSERT, astuple(session)):
+        at = session.updated_at
+        emit(tx, Event(EventType.SESSION, session.state, at, session.session_key, session.role, session.peer))
         return None
     return get(tx, session.role, session.session_key)
 
@@ -342,6 +345,9 @@ def transition(
     row = tx.one(_GET_STATE, role_=role, key_=session_key)
     state = next_state(row["state"], target) if row else target
     update(tx, role, session_key, now, state=state, **values)
+    if row and row["state"] != state:
+        key, peer = str(values.get("session_key", session_key)), str(values.get("peer", row["peer"]))
+        emit(tx, Event(EventType.SESSION, state, now, key, role, peer))
     return state
 
 

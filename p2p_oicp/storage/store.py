@@ -11,6 +11,7 @@ from typing import TypeAlias, TypeVar
 import aiosqlite
 
 from p2p_oicp.errors import StoreError
+from p2p_oicp.storage import event_log
 from p2p_oicp.storage.migrate import migrate
 from p2p_oicp.storage.schema import counters
 from p2p_oicp.storage.spool import Spool
@@ -122,7 +123,9 @@ async def open_store(file: Path, *, synchronous: str = "FULL", queue_limit: int 
         migrate(file)
         connection, inline_reader = connect_writer(file, synchronous), connect_inline_reader(file)
         reader, bulk_reader = await connect_reader(file), await connect_reader(file)
-        writer = GroupCommitWriter(connection, WalCheckpointer(file), queue_limit=queue_limit)
+        writer = GroupCommitWriter(
+            connection, WalCheckpointer(file), queue_limit=queue_limit, before_commit=event_log.write_pending
+        )
         try:
             yield Store(writer, Spool(file), inline_reader, reader, bulk_reader)
         finally:

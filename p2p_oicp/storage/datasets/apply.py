@@ -27,6 +27,7 @@ from p2p_oicp.storage.datasets.models import (
     RecordGroup,
     TokenIndexRow,
 )
+from p2p_oicp.storage.event_log import Event, EventType, emit
 from p2p_oicp.storage.schema import dataset_groups, dataset_records, dataset_versions, evse_index, identifications
 from p2p_oicp.storage.sessions import IDEMPOTENCY_WINDOW_SECONDS
 from p2p_oicp.storage.sqlite.writer import Transaction
@@ -249,6 +250,9 @@ def upsert_records(
     _update_index_rows(tx, dataset, source, updated, now)
     group_keys = [record.group_key for record, _ in inserted] + [record.group_key for record, _, _ in updated]
     _set_last_change(tx, dataset, source, zip(group_keys, changes, strict=True), now)
+    if dataset is DatasetKind.EVSE_STATUS:
+        for record in (*(record for record, _ in inserted), *(record for record, _, _ in updated)):
+            emit(tx, Event(EventType.EVSE_STATUS, record.filter_value, now, record.key, peer=source))
     return len(group_keys)
 
 

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from p2p_oicp.errors import StoreUnavailable
+from p2p_oicp.storage.event_log import write_pending
 from p2p_oicp.storage.migrate import migrate
 from p2p_oicp.storage.sqlite.connections import sqlite_uri
 from p2p_oicp.storage.sqlite.writer import Transaction
@@ -60,7 +61,9 @@ def open_for_change(file: Path) -> Iterator[Transaction]:
         with closing(_connect(sqlite_uri(file, "rw"))) as connection:
             # Immediate: the lock is taken here, where SQLite waits for it, and not at the first change.
             connection.execute("BEGIN IMMEDIATE")
-            yield Transaction(connection)
+            transaction = Transaction(connection)
+            yield transaction
+            write_pending(transaction)
             connection.execute("COMMIT")
     except sqlite3.Error as error:
         raise StoreUnavailable(f"{file}: cannot be changed: {error}") from error

@@ -52,12 +52,17 @@ class Lane(Enum):
 
 
 class Transaction:
-    """A job's access to the database, valid until the job returns."""
+    """A job's access to the database, valid until the job returns.
 
-    __slots__ = ("_connection",)
+    Attributes:
+        pending_events: what the jobs of the group have added to the event log, which is written with the commit.
+    """
+
+    __slots__ = ("_connection", "pending_events")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.pending_events: list[Any] = []
 
     def run(self, statement: Statement, **parameters: object) -> int:
         """Execute a statement and return the number of rows changed."""
@@ -101,12 +106,18 @@ class GroupCommitWriter:
     Args:
         connection: the only connection that writes; the writer does not close it.
         checkpointer: is asked after each round whether the log is to be shortened; closed with the writer.
+        before_commit: writes what belongs to a group of jobs as a whole.
         queue_limit: the number of jobs in one lane that may wait.
 
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, checkpointer: WalCheckpointer, *, queue_limit: int = 10_000
+        self,
+        connection: sqlite3.Connection,
+        checkpointer: WalCheckpointer,
+        *,
+        queue_limit: int = 10_000,
+        before_commit: Callable[[Transaction], None] = lambda _tx: None,
     ) -> None:
         self._connection = connection
         self._transaction = Transaction(connection)
@@ -115,6 +126,7 @@ class GroupCommitWriter:
         # With NORMAL, SQLite's 1, a commit only copies some pages to the system: a thread for that costs more.
         self._fsyncs_on_commit = connection.execute("PRAGMA synchronous").fetchone()[0] != _SYNCHRONOUS_NORMAL
         self._checkpointer = checkpointer
+        self._before_commit = before_commit
         self._queue_limit = queue_limit
         self._interactive: deque[_QueuedJob] = deque()
         self._bulk: deque[_QueuedJob] = deque()
@@ -193,7 +205,7 @@ class GroupCommitWriter:
         if (bulk_limit and self._bulk) or self._fsyncs_on_commit:
             await self._executor.submit(self._run_bulk_and_commit, bulk, bulk_limit)
         else:
-            self._connection.execute("COMMIT")
+            self._commit()
 
     async def _begin(self) -> None:
         """Begin; while another program (a command) holds the write lock, the event loop goes on."""
@@ -213,16 +225,23 @@ class GroupCommitWriter:
         while self._bulk and len(bulk) < bulk_limit and not (bulk and self._interactive):
             bulk.append(self._bulk.popleft())
             self._run(bulk[-1])
+        self._commit()
+
+    def _commit(self) -> None:
+        self._before_commit(self._transaction)
         self._connection.execute("COMMIT")
 
     def _run(self, queued: _QueuedJob) -> None:
         # Behind a savepoint: a job that raises takes back its own changes only, and the others of its group commit.
         execute = self._savepoints.execute
+        pending_events = self._transaction.pending_events
+        event_count = len(pending_events)
         execute("SAVEPOINT job")
         try:
             queued.outcome = queued.job(self._transaction)
         except Exception as error:  # noqa: BLE001 - whatever a job raises belongs to its caller, not to the writer
             execute("ROLLBACK TO job")
+            del pending_events[event_count:]
             self._fail(queued, error)
         execute("RELEASE job")
 
@@ -232,6 +251,7 @@ class GroupCommitWriter:
             self._failure = str(queued.outcome)
 
     def _rollback(self) -> None:
+        self._transaction.pending_events.clear()
         # A full disk may have ended the transaction already, or refuse the ROLLBACK, which is then implied.
         with contextlib.suppress(sqlite3.Error):
             if self._connection.in_transaction:

@@ -10,12 +10,12 @@ DAY = 86_400.0
 
 
 @pytest.fixture
-def job(tmp_path, clock) -> CertificateExpiryJob:
+def job(tmp_path, clock, store) -> CertificateExpiryJob:
     """For a certificate of 60 days."""
     key, certificate = self_signed("node a", ["DE*GEF"], ["127.0.0.1"], now=clock.now, days=60)
     (tmp_path / "tls.key").write_bytes(key)
     (tmp_path / "tls.crt").write_bytes(certificate)
-    return CertificateExpiryJob(TlsIdentity(tmp_path / "tls.crt", tmp_path / "tls.key", None), clock)
+    return CertificateExpiryJob(TlsIdentity(tmp_path / "tls.crt", tmp_path / "tls.key", None), clock, store)
 
 
 async def test_the_owner_is_warned_30_7_and_1_days_before_the_end_and_then_once(job, clock):
@@ -31,9 +31,9 @@ async def test_the_owner_is_warned_30_7_and_1_days_before_the_end_and_then_once(
     assert warned == {30: ends, 7: ends, 1: ends, 0: ended}
 
 
-async def test_after_a_restart_the_owner_is_warned_again(job, clock):
+async def test_after_a_restart_the_owner_is_warned_again(job, clock, store):
     clock.now += 55 * DAY
     for _ in range(2):
         with capture_logs() as logs:
-            await CertificateExpiryJob(job._identity, clock).run_once()
+            await CertificateExpiryJob(job._identity, clock, store).run_once()
         assert [entry["event"] for entry in logs] == ["certificate.ends_soon"]

@@ -84,7 +84,9 @@ INSERT_AT = {
 async def test_rows_of_every_growing_table_are_deleted_while_the_node_runs(store, table, state, days, stays):
     at = NOW - days * DAY
     await (a_session(store, state, at) if state else store.write(lambda tx: INSERT_AT[table](tx, at)))
-    job = SessionRetentionJob(SimpleNamespace(store=store, now=lambda: NOW), history_days=100, evidence_days=1000)
+    job = SessionRetentionJob(
+        SimpleNamespace(store=store, now=lambda: NOW), history_days=100, evidence_days=1000, event_days=7
+    )
     await job.run_once()
     assert (await store.query(Statement(f"SELECT count(*) AS n FROM {table}", {})))[0]["n"] == stays
     assert await job.run_once() == 0
@@ -97,7 +99,9 @@ async def test_all_expired_rows_are_deleted_in_several_batches(store):
             evidence.insert_exchange(tx, "s", "peer:1", 0.0, b"{}")
 
     await store.write(many)
-    job = SessionRetentionJob(SimpleNamespace(store=store, now=lambda: NOW), history_days=100, evidence_days=1000)
+    job = SessionRetentionJob(
+        SimpleNamespace(store=store, now=lambda: NOW), history_days=100, evidence_days=1000, event_days=7
+    )
     assert await job.run_once() == 2400
 
 

@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Rename the destination that a node had until 0.2.0 to ``backend:emp``, and create a table and a column.
+    """Rename the destination that a node had until 0.2.0 to ``backend:emp``, and create tables and a column.
 
     What waits for it is delivered to the short form (``emp_url``), or to the token list.
     """
@@ -24,3 +24,10 @@ def upgrade() -> None:
     )
     op.add_column("destinations", sa.Column("publish", sa.Text(), nullable=False, server_default=sa.text("''")))
     op.create_index("session_aliases_by_session", "session_aliases", ["role", "session_key"])
+    op.create_table(
+        "event_batches",
+        sa.Column("first_number", sa.Integer(), primary_key=True),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("events", sa.LargeBinary(), nullable=False),
+    )

@@ -1,0 +1,86 @@
+"""The event log: what happened, numbered without gaps, written in the transaction of what happened.
+
+A job of a transaction adds its events with `emit`; they are written with the commit, all events of a group of jobs as
+one row (`write_pending`): a row for each would cost an AuthorizeStart twice what it may. A job that is rolled back
+has no events.
+
+An event holds keys and ids, and no names: whoever shows it looks them up (`event_queries`).
+Numbers begin again when a database is restored; `storage.epochs` tells one database from another.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from p2p_oicp.storage.sqlite.writer import Transaction
+from p2p_oicp.storage.statements import Statement
+
+_encode = msgspec.json.Encoder().encode
+
+
+class EventType(StrEnum):
+    """What an event is about; `Event.what` says what has become of it."""
+
+    SESSION = "session"
+    CDR = "cdr"
+    EVSE_STATUS = "evse_status"
+    PEER = "peer"
+    KEY = "key"
+    CERTIFICATE = "certificate"
+
+
+class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One event as it is stored.
+
+    Attributes:
+        type: an `EventType`.
+        what: the state that a session or CDR has now (``authorized``, ``disputed``), an EVSE's status (``Available``),
+            or what happened to a peer, key or certificate (``down``, ``rotated``).
+        at: seconds since the epoch.
+        subject: the canonical key of the session or EVSE, else the id of a peer or key.
+        role: ``cpo`` or ``emp``, of this node in a session or CDR.
+        peer: the id of the peer that it is about; of an EVSE's status, the source.
+        text: why, in words.
+    """
+
+    type: str
+    what: str
+    at: float
+    subject: str
+    role: str = ""
+    peer: str = ""
+    text: str = ""
+
+
+# One statement: another process (a command) may have written events since the last commit.
+_APPEND = Statement(
+    "INSERT INTO event_batches (first_number, count, at, events) SELECT "
+    "coalesce((SELECT first_number + count FROM event_batches ORDER BY first_number DESC LIMIT 1), 1), "
+    ":count, :at, :events",
+    {},
+)
+# The newest row stays, whatever its age: the next number comes from it.
+_PURGE = Statement(
+    "DELETE FROM event_batches WHERE first_number IN (SELECT first_number FROM event_batches WHERE at < :cutoff "
+    "AND first_number < (SELECT max(first_number) FROM event_batches) ORDER BY first_number LIMIT :limit)",
+    {},
+)
+
+
+def emit(tx: Transaction, event: Event) -> None:
+    """Add an event to the transaction of what happened."""
+    tx.pending_events.append(event)
+
+
+def write_pending(tx: Transaction) -> None:
+    """Write the events of a group of jobs, before its commit."""
+    if events := tx.pending_events:
+        tx.run(_APPEND, count=len(events), at=events[0].at, events=_encode(events))
+        events.clear()
+
+
+def purge(tx: Transaction, *, cutoff: float, limit: int) -> int:
+    """Delete up to ``limit`` rows of events before ``cutoff`` (seconds since the epoch); return how many it were."""
+    return tx.run(_PURGE, cutoff=cutoff, limit=limit)
