@@ -112,7 +112,7 @@ class BackendSettings(SettingsSection):
     )
     record_timeout: Timeout = Field(None, description="Seconds to take a notification or a CDR.")
     concurrent: WholeNumber = Field(
-        48,  # of the 64 remote operations that one peer may have under way
+        32,  # half of the remote operations that one peer may have under way
         ge=1,
         description="Drivers' requests that it gets at a time. One more is refused at once, so that a system that "
         "hangs occupies no more than that.",

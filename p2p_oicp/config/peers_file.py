@@ -24,6 +24,7 @@ from p2p_oicp.peers.models import (
     ProviderField,
     PublicKeyField,
     PullIntervalField,
+    PullSettings,
     Source,
     UrlField,
 )
@@ -41,6 +42,16 @@ def _check_operation_name(name: str) -> str:
 OperationNames = frozenset[Annotated[str, AfterValidator(_check_operation_name)]]
 
 
+def _check_country(text: str) -> str:
+    if not (len(text) == _COUNTRY_LENGTH and text.isascii() and text.isalpha() and text.isupper()):
+        raise ValueError(f'"{text}" is no country of addresses; expected ISO 3166 alpha-3, such as "DEU"')
+    return text
+
+
+_COUNTRY_LENGTH = 3
+CountryField = Annotated[str, AfterValidator(_check_country)]
+
+
 class PublishRuleEntry(BaseModel):
     """``include`` or ``exclude`` of ``[peer.publish]``."""
 
@@ -50,7 +61,7 @@ class PublishRuleEntry(BaseModel):
     operators: tuple[OperatorField, ...] = Field((), description="OperatorIDs")
     stations: tuple[str, ...] = Field((), description="ChargingStationIDs")
     products: tuple[str, ...] = Field((), description="ProductIDs")
-    countries: tuple[Annotated[str, Field(pattern="^[A-Z]{3}$")], ...] = Field((), description="ISO 3166 alpha-3 codes")
+    countries: tuple[CountryField, ...] = Field((), description="ISO 3166 alpha-3 codes")
 
     def rule(self) -> PublishRule:
         """Return the rule of the registry."""
@@ -65,6 +76,45 @@ class PublishEntry(BaseModel):
 
     include: PublishRuleEntry = Field(PublishRuleEntry(), description="what is published; absent = everything")
     exclude: PublishRuleEntry = Field(PublishRuleEntry(), description="what is not published")
+
+
+class PullEntry(BaseModel):
+    """A table ``[peer.pull.EvseData]``, or of another dataset."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    interval: float | None = Field(None, ge=0, description="seconds between two pulls; 0 = never")
+    countries: tuple[CountryField, ...] = Field((), description="ISO 3166 alpha-3 codes")
+    operators: tuple[OperatorField, ...] = Field((), description="OperatorIDs")
+
+    def settings(self) -> PullSettings:
+        """Return the settings of the registry."""
+        return PullSettings(self.interval, self.countries, self.operators)
+
+
+class PullsEntry(BaseModel):
+    """The tables ``[peer.pull.…]``, by dataset."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    EvseData: PullEntry = Field(PullEntry(), description="EVSE data: interval, countries, operators")
+    EvseStatus: PullEntry = Field(PullEntry(), description="EVSE statuses: interval")
+    PricingProductData: PullEntry = Field(PullEntry(), description="products: interval, operators")
+    EVSEPricing: PullEntry = Field(PullEntry(), description="EVSE prices: interval, operators")
+    AuthenticationData: PullEntry = Field(PullEntry(), description="authentication data: interval")
+
+    @model_validator(mode="after")
+    def _check_filters(self) -> PullsEntry:
+        for name, entry in self:
+            if entry.countries and name != "EvseData":
+                raise ValueError(f"{name} countries: OICP has no such filter; expected none, or one of EvseData")
+            if entry.operators and name in {"EvseStatus", "AuthenticationData"}:
+                raise ValueError(f"{name} operators: OICP has no such filter; expected none")
+        return self
+
+    def settings(self) -> tuple[tuple[str, PullSettings], ...]:
+        """Return the settings of the registry: of datasets that have any."""
+        return tuple((name, entry.settings()) for name, entry in self if entry != PullEntry())
 
 
 class PeerEntry(BaseModel):
@@ -95,6 +145,7 @@ class PeerEntry(BaseModel):
     pull_interval: PullIntervalField | None = Field(
         None, description="seconds between two pulls of its datasets, if it does not push; absent = it pushes"
     )
+    pull: PullsEntry = Field(PullsEntry(), description="how single datasets of it are pulled")
     requests_per_second: float | None = Field(None, gt=0, description="its requests per second, on average")
     concurrent: int | None = Field(None, gt=0, description="its concurrent requests")
     max_body: int | None = Field(None, ge=1024, description="largest request body of it, in bytes")
@@ -179,6 +230,7 @@ def peer_to_entry(peer: Peer) -> dict[str, object]:
         "networks": [str(network) for network in peer.networks],
         "publish": None if peer.publish is None else peer.publish.to_entry(),
         "pull_interval": peer.pull_interval,
+        "pull": {name: _pull_to_entry(settings) for name, settings in peer.pull},
         "requests_per_second": peer.requests_per_second,
         "concurrent": peer.concurrent,
         "max_body": peer.max_body,
@@ -189,4 +241,10 @@ def _build_peer(entry: PeerEntry, source: Source = Source.FILE) -> Peer:
     values = {name: getattr(entry, name) for name in PeerEntry.model_fields}
     publish = entry.publish
     values["publish"] = publish and PublishFilter(publish.include.rule(), publish.exclude.rule())
+    values["pull"] = entry.pull.settings()
     return Peer(**values, source=source)
+
+
+def _pull_to_entry(settings: PullSettings) -> dict[str, object]:
+    operators = [operator.text for operator in settings.operators]
+    return {"interval": settings.interval, "countries": list(settings.countries), "operators": operators}

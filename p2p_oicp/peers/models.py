@@ -77,6 +77,29 @@ OWN_PEER_ID = "self"
 
 
 @dataclass(frozen=True, slots=True)
+class PullSettings:
+    """How one dataset of a peer is pulled.
+
+    Attributes:
+        interval: Seconds between two pulls, 0 for never; None: as the peer's ``pull_interval`` says.
+        countries: Only EVSEs in these countries; empty: all.
+        operators: Only those of these operators; empty: all.
+    """
+
+    interval: float | None = None
+    countries: tuple[str, ...] = ()
+    operators: tuple[OperatorID, ...] = ()
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether only a part is pulled."""
+        return bool(self.countries or self.operators)
+
+
+_PULLED_AS_EVER = PullSettings()
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
     """Another company's node, or any other OICP system known by its base URL.
 
@@ -97,6 +120,7 @@ class Peer:
         default_route: Whether it is also responsible for all parties without a peer, as a clearing house is.
         publish: What of our own datasets it may see; None: everything.
         pull_interval: Seconds between two pulls of its datasets, for a peer that does not push; None: it pushes.
+        pull: How single datasets are pulled, by their names.
         requests_per_second: Its rate limit; None: that of the peer API.
         concurrent: How many of its requests are processed at the same time; None: no limit of its own.
         max_body: The size limit of its request bodies, in bytes; None: that of the peer API.
@@ -119,6 +143,7 @@ class Peer:
     default_route: bool = False
     publish: PublishFilter | None = None
     pull_interval: float | None = None
+    pull: tuple[tuple[str, PullSettings], ...] = ()
     requests_per_second: float | None = None
     concurrent: int | None = None
     max_body: int | None = None
@@ -144,6 +169,10 @@ class Peer:
     def party_keys(self) -> frozenset[str]:
         """The keys of all its parties, which identify its company across databases."""
         return self._operator_keys | self._provider_keys
+
+    def pull_settings(self, dataset_name: str) -> PullSettings:
+        """Return how a dataset (``EvseData``) is pulled."""
+        return dict(self.pull).get(dataset_name, _PULLED_AS_EVER)
 
     def serves(self, operation_name: str) -> bool:
         """Return whether the peer serves an operation."""

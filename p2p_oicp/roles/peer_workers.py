@@ -167,7 +167,7 @@ def workers_for_peer(peer: Peer, services: Services, backoff: ExponentialBackoff
         )
     # For peers that do not push: the clearing house, and simple implementations.
     interval = HUB_PULL_INTERVAL_SECONDS if peer.pull_interval is None and peer.is_hub else peer.pull_interval
-    if interval is not None and not peer.is_self:
+    if (interval is not None or peer.pull) and not peer.is_self:
         yield f"pull from {peer.name}", DatasetPuller(services, peer, interval, backoff)
 
 

@@ -48,6 +48,7 @@ from p2p_oicp.oicp import (
 from p2p_oicp.oicp.findings import format_counts
 from p2p_oicp.oicp.operations import Operation, Party
 from p2p_oicp.peers import Peer
+from p2p_oicp.peers.models import PullSettings
 from p2p_oicp.roles.context import Services
 from p2p_oicp.roles.datasets.ingest import RecordFilter
 from p2p_oicp.roles.datasets.pull_specs import BY_OPERATORS, PULL_SPECS
@@ -160,23 +161,33 @@ class _Schedule:
     failures: int = 0
 
 
+def _settings_of(peer: Peer, operation: Operation) -> PullSettings:
+    return peer.pull_settings(operation.name.removeprefix("Pull"))
+
+
 class DatasetPuller:
     """Pulls all datasets of one peer, again and again.
 
     Args:
         context: the services of the node.
         peer: the peer that is pulled.
-        interval: seconds from the end of one pull to the next.
+        interval: seconds from the end of one pull to the next, where the peer has no other for a dataset; None: never.
         backoff: the delay after failures; never more than the interval, and than five minutes.
 
     Background task: run it under a `TaskSupervisor`.
 
     """
 
-    def __init__(self, context: Services, peer: Peer, interval: float, backoff: ExponentialBackoff) -> None:
+    def __init__(self, context: Services, peer: Peer, interval: float | None, backoff: ExponentialBackoff) -> None:
         self._context = context
         self._peer = peer
-        self._interval = interval
+        self._settings = {dataset: _settings_of(peer, spec.operation) for dataset, spec in PULL_SPECS.items()}
+        self._intervals = {
+            dataset: (interval or 0.0) if settings.interval is None else settings.interval
+            for dataset, settings in self._settings.items()
+        }
+        # Of a filtered pull; in memory, so that another filter begins with everything.
+        self._filtered_watermark: float | None = None
         self._backoff = backoff
         self._schedules = {dataset: _Schedule() for dataset in PULL_SPECS}
         self._peers_of_last_pull: object = None
@@ -195,7 +206,7 @@ class DatasetPuller:
         applicable = {
             dataset: self._schedules[dataset]
             for dataset, spec in PULL_SPECS.items()
-            if self._is_applicable(spec.operation)
+            if self._intervals[dataset] and self._is_applicable(spec.operation)
         }
         for dataset, schedule in applicable.items():
             if schedule.due_at > self._context.clock.monotonic():
@@ -205,21 +216,21 @@ class DatasetPuller:
             except (PeerError, StoreError) as error:
                 log.info("pull.failed", peer=self._peer.name, dataset=dataset.name.lower(), error=error)
                 schedule.failures += 1
-                delay = self._delay_after(error, schedule.failures)
+                delay = self._delay_after(error, schedule.failures, self._intervals[dataset])
             else:
-                schedule.failures, delay = 0, self._interval
+                schedule.failures, delay = 0, self._intervals[dataset]
             schedule.due_at = self._context.clock.monotonic() + delay
         due_times = [schedule.due_at for schedule in applicable.values()]
-        return max(0.0, min(due_times) - self._context.clock.monotonic()) if due_times else self._interval
+        return max(0.0, min(due_times) - self._context.clock.monotonic()) if due_times else _MAX_RETRY_DELAY_SECONDS
 
-    def _delay_after(self, error: PeerError | StoreError, failures: int) -> float:
+    def _delay_after(self, error: PeerError | StoreError, failures: int, interval: float) -> float:
         if isinstance(error, PeerRejected) and (
             error.code in _NOT_OFFERED_CODES or error.http_status in _NOT_OFFERED_STATUSES
         ):
-            return max(self._interval, _NOT_OFFERED_DELAY_SECONDS)
+            return max(interval, _NOT_OFFERED_DELAY_SECONDS)
         requested_delay = error.retry_after if isinstance(error, PeerBusy) else None
         delay = max(self._backoff.delay(failures), requested_delay or 0.0)
-        return min(self._interval, delay, _MAX_RETRY_DELAY_SECONDS)
+        return min(interval, delay, _MAX_RETRY_DELAY_SECONDS)
 
     def _is_applicable(self, operation: Operation) -> bool:
         local_peer, peer = self._context.local_peer, self._peer
@@ -238,7 +249,16 @@ class DatasetPuller:
         self._peers_of_last_pull = peers
         if self._peer.is_hub and peers is not previous_peers:
             return None
+        if self._settings[dataset].is_filtered:
+            return self._filtered_watermark
         return await change_feed.get_watermark(self._context.store, self._peer.id, dataset)
+
+    async def _set_watermark(self, dataset: DatasetKind, watermark: float) -> None:
+        if self._settings[dataset].is_filtered:
+            self._filtered_watermark = watermark
+            await change_feed.clear_watermark(self._context.store, self._peer.id, dataset)
+        else:
+            await change_feed.set_watermark(self._context.store, self._peer.id, dataset, watermark)
 
     async def _pull_dataset(self, dataset: DatasetKind) -> None:
         """Pull a dataset. Raises PeerError, StoreError; nothing is changed then."""
@@ -258,6 +278,7 @@ class DatasetPuller:
             await shield_until_done(pull_import.discard())
             if isinstance(error, PeerRejected) and since is not None:
                 # Our watermark may be older than the oldest tombstone of the peer: the next pull asks for everything.
+                self._filtered_watermark = None
                 await change_feed.clear_watermark(store, peer.id, dataset)
             raise
         if result.changed:
@@ -266,7 +287,7 @@ class DatasetPuller:
         new_rejections = await reader.store_rejected()
         reader.log_repairs(peer)
         if dataset is DatasetKind.EVSE_DATA and not new_rejections:
-            await change_feed.set_watermark(store, peer.id, dataset, watermark)
+            await self._set_watermark(dataset, watermark)
         log.info(
             "pull.completed", peer=peer.name, dataset=dataset.name.lower(), records=reader.count, changed=result.changed
         )
@@ -286,14 +307,17 @@ class DatasetPuller:
 
     async def _fetch_pages(self, since: float | None) -> AsyncIterator[OicpReply]:
         """Request page after page; a page that does not say whether it is the last one is the last one (RULES P3)."""
-        request = {"ProviderID": self._context.local_peer.providers[0].text, "GeoCoordinatesResponseFormat": "Google"}
+        provider, settings = self._context.local_peer.providers[0].text, self._settings[DatasetKind.EVSE_DATA]
+        request: dict[str, object] = {"ProviderID": provider, "GeoCoordinatesResponseFormat": "Google"}
+        if settings.countries:
+            request["CountryCodes"] = settings.countries
+        if settings.operators:
+            request["OperatorIds"] = [operator.text for operator in settings.operators]
         if since is not None:
             request["LastCall"] = format_timestamp(since - CLOCK_SKEW_SECONDS)
         body, operation = orjson.dumps(request), PULL_SPECS[DatasetKind.EVSE_DATA].operation
         for page_number in range(_MAX_PAGES):
-            reply = await self._call(
-                operation, request["ProviderID"], body, {"page": str(page_number), "size": str(_PAGE_SIZE)}
-            )
+            reply = await self._call(operation, provider, body, {"page": str(page_number), "size": str(_PAGE_SIZE)})
             yield reply
             page = reply.message
             if (
@@ -304,8 +328,9 @@ class DatasetPuller:
                 return
 
     async def _fetch_groups(self, dataset: DatasetKind, reader: PullResultReader) -> AsyncIterator[OicpReply]:
-        operators = [operator.text for operator in self._peer.operators]
-        if not self._peer.is_hub or dataset not in BY_OPERATORS:
+        selected = self._settings[dataset].operators
+        operators = [operator.text for operator in selected or self._peer.operators]
+        if selected or not self._peer.is_hub or dataset not in BY_OPERATORS:
             async for reply in self._fetch_groups_of(dataset, operators):
                 yield reply
             return

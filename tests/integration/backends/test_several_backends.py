@@ -113,7 +113,7 @@ async def test_a_hanging_contract_system_delays_no_driver_and_no_record_of_the_o
     own.systems[CONTRACTS_ONE].hangs = True
     async with own.running():
         hanging = [asyncio.create_task(start(own, NORTH, contract(ONE))) for _ in range(128)]
-        await eventually(lambda: len(own.systems[CONTRACTS_ONE].requests) == 48)
+        await eventually(lambda: len(own.systems[CONTRACTS_ONE].requests) == 32)
         began = time.monotonic()
         session = (await start(own, NORTH, card("22222222")))["SessionID"]
         assert await settle(own, NORTH, session, card("22222222")) == "000"
@@ -122,7 +122,7 @@ async def test_a_hanging_contract_system_delays_no_driver_and_no_record_of_the_o
         answers = await asyncio.gather(*hanging)
     assert {answer["AuthorizationStatus"] for answer in answers} == {"NotAuthorized"}
     # The other drivers were refused at once, and so was the question about the card.
-    assert len(own.systems[CONTRACTS_ONE].requests) == 48
+    assert len(own.systems[CONTRACTS_ONE].requests) == 32
 
 
 async def test_while_half_of_the_remote_lane_hangs_the_other_csms_starts_at_once(own):

@@ -5,7 +5,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from p2p_oicp.config.peers_file import PeerEntry, load_peers
+from p2p_oicp.config.peers_file import PeerEntry, load_peers, peer_from_entry, peer_to_entry
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.peers import Peer, PeerRegistry, Profile
@@ -244,3 +244,35 @@ def test_the_name_of_an_internal_destination_is_refused(name):
 @pytest.mark.parametrize("name", ["Backend Charging", "EVSE data", "Plug to Go", "expiry"])
 def test_similar_names_are_accepted(name):
     assert parse_name(name) == name
+
+
+PUBLISH_AND_PULL = {
+    "an unknown list": (
+        "[peer.publish]\ninclude = { evses = ['X'] }\n",
+        'evses: unknown key; did you mean "evse_ids"?',
+    ),
+    "a country in words": (
+        "[peer.publish]\ninclude = { countries = ['Germany'] }\n",
+        '"Germany" is no country of addresses; expected ISO 3166 alpha-3, such as "DEU"',
+    ),
+    "a filter that OICP lacks": (
+        "[peer.pull.EvseStatus]\noperators = ['DE*ABC']\n",
+        "EvseStatus operators: OICP has no such filter; expected none",
+    ),
+    "an unknown dataset": ("[peer.pull.Evses]\ninterval = 60\n", 'Evses: unknown key; did you mean "EvseStatus"?'),
+}
+
+
+@pytest.mark.parametrize(("lines", "message"), PUBLISH_AND_PULL.values(), ids=PUBLISH_AND_PULL)
+def test_a_mistake_in_what_is_published_or_pulled_is_one_line(read, lines, message):
+    with pytest.raises(ConfigurationError) as caught:
+        read(B + lines)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_published_and_pulled_is_stored_and_read_again(read):
+    (peer,) = read(B + "[peer.publish]\nexclude = { operators = ['DE*ABC'] }\n[peer.pull.EvseData]\ninterval = 60\n")
+    assert peer.publish.exclude.operators == ("DEABC",)
+    assert peer.pull_settings("EvseData").interval == 60
+    assert peer_from_entry(peer_to_entry(peer), peer.source) == peer

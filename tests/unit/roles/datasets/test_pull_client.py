@@ -1,5 +1,6 @@
 """Pulling a CPO peer that does not push: deltas by a watermark, applied as a whole; invalid records come again."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ import pytest
 from p2p_oicp.client import HttpResponse, read_reply
 from p2p_oicp.delivery import ExponentialBackoff
 from p2p_oicp.errors import PeerTimeout, StoreError
+from p2p_oicp.oicp import OperatorID
+from p2p_oicp.peers.models import PullSettings
 from p2p_oicp.roles.datasets.pull_client import DatasetPuller
 from p2p_oicp.storage.datasets import quarantine, staging
 from p2p_oicp.storage.statements import Statement
@@ -169,3 +172,28 @@ async def test_a_record_on_two_pages_counts_once_in_its_last_state(store, pull_o
     await pull_once(page(pulled("1"), last=False), page(pulled("1", MaxCapacity=5), number=1))
     rows = await store.query(Statement("SELECT raw FROM dataset_records", {}))
     assert [json.loads(row["raw"]).get("MaxCapacity") for row in rows] == [5]
+
+
+PULLED_IN_PARTS = dataclasses.replace(
+    CPO,
+    services=frozenset({"PullEvseData", "PullEvseStatus"}),
+    pull=(
+        ("EvseData", PullSettings(interval=3600.0, countries=("DEU",), operators=(OperatorID("DE*GEF"),))),
+        ("EvseStatus", PullSettings(interval=0.0)),
+    ),
+)
+
+
+async def test_a_dataset_may_have_an_interval_and_filters_of_its_own(services):
+    scripted = ScriptedPeer([page(pulled("1"))])
+    puller = DatasetPuller(services(scripted), PULLED_IN_PARTS, 60.0, ExponentialBackoff(1.0, 10.0, lambda: 0.0))
+    assert await puller.pull() == pytest.approx(3600.0, abs=5)
+    (request,) = scripted.requests  # and no pull of the statuses
+    assert (request["CountryCodes"], request["OperatorIds"]) == (["DEU"], ["DE*GEF"])
+
+
+async def test_after_a_filtered_pull_another_filter_or_none_pulls_everything(services, pull_once):
+    scripted = ScriptedPeer([page(pulled("1"))])
+    await DatasetPuller(services(scripted), PULLED_IN_PARTS, 60.0, ExponentialBackoff(1.0, 10.0, lambda: 0.0)).pull()
+    (request,) = await pull_once(page(pulled("1"), pulled("2")))
+    assert "LastCall" not in request
