@@ -17,9 +17,9 @@ from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo, 
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.oicp import EvseID
-from p2p_oicp.storage import query_once
+from p2p_oicp.storage import Row, query_once
 from p2p_oicp.storage.datasets import quarantine, queries
-from p2p_oicp.storage.datasets.models import DatasetKind
+from p2p_oicp.storage.datasets.models import ALL_PROVIDERS, DatasetKind
 from p2p_oicp.storage.statements import list_parameter
 
 _EVSE_DATASETS = (DatasetKind.EVSE_DATA, DatasetKind.EVSE_STATUS, DatasetKind.EVSE_PRICING)
@@ -45,7 +45,7 @@ def show_history(
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Show every version of an EVSE's data, status and prices; the node may be down. Exit code 1: there is none."""
+    """Show every version of an EVSE's data, status, prices and products. The node may be down; exit code 1: none."""
     versions = evse_history(load_settings(config).storage.file, evse_id, at)
     if as_json:
         echo(format_json(versions))
@@ -83,11 +83,29 @@ class RecordVersion:
 
 
 def evse_history(file: Path, evse_id: str, at: str) -> list[RecordVersion]:
-    """Return the versions of an EVSE's records, oldest first; only those valid at the time ``at``, if it is given."""
+    """Return the versions of an EVSE's records and of the products of its prices, oldest first.
+
+    Only those valid at the time ``at``, if it is given.
+    """
     moment = parse_time(at, "--at") if at else None
     dataset_ids = list_parameter(int(dataset) for dataset in _EVSE_DATASETS)
-    rows = query_once(file, queries.VERSIONS_BY_KEY, datasets=dataset_ids, key=EvseID(evse_id).key)
+    rows = [*query_once(file, queries.VERSIONS_BY_KEY, datasets=dataset_ids, key=EvseID(evse_id).key)]
+    products = list_parameter([int(DatasetKind.PRICING_PRODUCT)])
+    for key in _product_keys(EvseID(evse_id), rows):
+        rows += query_once(file, queries.VERSIONS_BY_KEY, datasets=products, key=key)
     return [_row_to_version(dict(row)) for row in rows if moment is None or _is_valid_at(dict(row), moment)]
+
+
+def _product_keys(evse_id: EvseID, rows: Sequence[Row]) -> list[str]:
+    """Return the keys of the products that any version of an EVSE's prices names (`roles.datasets.types`)."""
+    operator = evse_id.operator.key if evse_id.operator else ""
+    keys: dict[str, None] = {}
+    for row in rows:
+        if row["dataset"] == DatasetKind.EVSE_PRICING and row["raw"] is not None:
+            audience = str(row["key"]).partition("|")[2]
+            for product in orjson.loads(row["raw"]).get("EvseIDProductList") or ():
+                keys |= dict.fromkeys(f"{operator}|{each}|{product}" for each in (audience, ALL_PROVIDERS))
+    return [*keys]
 
 
 def print_history(evse_id: str, versions: Sequence[RecordVersion]) -> None:

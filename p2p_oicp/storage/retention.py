@@ -12,6 +12,7 @@ Each function deletes up to ``limit`` rows and returns how many it deleted; the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
@@ -20,6 +21,7 @@ from sqlalchemy import Column, Delete, Table, bindparam, delete, exists, select
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.evidence import KEY_LAST_USED_LAG_SECONDS
 from p2p_oicp.storage.schema import (
+    cdrs,
     conflicting_cdrs,
     dataset_records,
     dataset_versions,
@@ -158,6 +160,11 @@ _SELECT_EXPIRED_TOMBSTONES = compiled(
 )
 _DELETE_RECORD = compiled(delete(dataset_records).where(_records.id == bindparam("id_")))
 _DELETE_EVSE_INDEX_ROW = compiled(delete(evse_index).where(evse_index.c.record_id == bindparam("id_")))
+# Products and prices are kept as long as the CDRs that were made under them.
+_DATASETS_OF_CDRS = frozenset({DatasetKind.PRICING_PRODUCT, DatasetKind.EVSE_PRICING})
+_SELECT_FIRST_CDR = compiled(select(cdrs.c.received_at, cdrs.c.session_end).order_by(cdrs.c.id).limit(1))
+# A session expires 30 days after its last message; its CDR may come late.
+_MAX_SESSION_SECONDS = 62 * 86_400.0
 _RECORD_PURGE = Statement(
     "INSERT INTO dataset_purges (dataset, change, at) VALUES (:dataset, :change, :at) "
     "ON CONFLICT (dataset) DO UPDATE SET change = max(change, excluded.change), at = max(at, excluded.at)",
@@ -181,11 +188,18 @@ async def purge_datasets(store: Store, cutoffs: Mapping[DatasetKind, float], qua
     ``dataset_purges`` records the newest tombstone that was purged: a cursor or a LastCall from before it cannot be
     served by changes any more, and gets a snapshot.
     """
-    removed = 0
-    for dataset, cutoff in cutoffs.items():
+    removed, under_cdrs = 0, await _begin_of_first_cdr(store)
+    for dataset, latest in cutoffs.items():
+        cutoff = min(latest, under_cdrs) if dataset in _DATASETS_OF_CDRS else latest
         removed += await delete_in_batches(store, partial(_purge_versions, dataset=dataset, cutoff=cutoff))
         removed += await delete_in_batches(store, partial(_purge_tombstones, dataset=dataset, cutoff=cutoff))
     return removed + await delete_in_batches(store, partial(_purge_quarantine, cutoff=quarantine_cutoff))
+
+
+async def _begin_of_first_cdr(store: Store) -> float:
+    """Return a time before which no session began whose CDR this node has; infinity without CDRs."""
+    rows = await store.query(_SELECT_FIRST_CDR)
+    return min(rows[0]["received_at"], rows[0]["session_end"]) - _MAX_SESSION_SECONDS if rows else math.inf
 
 
 async def delete_in_batches(store: Store, job: Callable[[Transaction], int]) -> int:

@@ -9,6 +9,7 @@ from p2p_oicp.oicp import Finding, Severity
 from p2p_oicp.storage import open_store
 from p2p_oicp.storage.datasets import quarantine
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
+from p2p_oicp.storage.datasets.models import Changeset, DatasetKind, DatasetRecord, RecordGroup
 from p2p_oicp.storage.datasets.quarantine import QuarantinedRecord
 from tests.support.changesets import push
 
@@ -79,3 +80,26 @@ def test_quarantined_records_are_listed_with_their_reason(p2p_oicp, node):
     )
     assert "'EvseID' is mandatory" in p2p_oicp("quarantine", "list", "--config", node).out
     assert "No quarantined records" in p2p_oicp("quarantine", "list", "--from", "C", "--config", node).out
+
+
+def test_the_history_of_an_evse_says_what_its_products_cost_at_a_time(p2p_oicp, node):
+    times = iter([1000.0, 1000.0, 2000.0])
+
+    async def fill() -> None:
+        async with open_store(node.parent / "data" / "node.sqlite3") as store:
+            coordinator = DatasetCoordinator(store, lambda: next(times))
+            prices = b'{"EvseID":"DE*ABC*E1","ProviderID":"*","EvseIDProductList":["AC1"]}'
+            await coordinator.apply(priced(DatasetKind.EVSE_PRICING, "DEABCE1|*", "DEABC", prices))
+            for amount in (b"0.4", b"0.5"):
+                product = b'{"ProductID":"AC1","PricePerReferenceUnit":%b}' % amount
+                await coordinator.apply(priced(DatasetKind.PRICING_PRODUCT, "DEABC|*|AC1", "DEABC|*", product))
+
+    asyncio.run(fill())
+    for at, amount in (("1970-01-01T00:20:00Z", 0.4), ("1970-01-01T01:00:00Z", 0.5)):
+        found = json.loads(p2p_oicp("history", "DE*ABC*E1", "--at", at, "--json", "--config", node).out)
+        assert [v["record"]["PricePerReferenceUnit"] for v in found if v["dataset"] == "pricing product"] == [amount]
+
+
+def priced(dataset: DatasetKind, key: str, group: str, raw: bytes) -> Changeset:
+    record = DatasetRecord(key, group, raw, "*")
+    return Changeset(dataset=dataset, source="", groups=(RecordGroup(group, "DE*ABC", b"{}"),), records=[record])

@@ -3,9 +3,11 @@
 import pytest
 
 from p2p_oicp.oicp import Finding, Severity
+from p2p_oicp.storage import cdrs
+from p2p_oicp.storage.cdrs import CdrRow
 from p2p_oicp.storage.datasets import quarantine, queries
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
-from p2p_oicp.storage.datasets.models import DatasetKind
+from p2p_oicp.storage.datasets.models import Changeset, DatasetKind, DatasetRecord, RecordGroup
 from p2p_oicp.storage.datasets.quarantine import QuarantinedRecord
 from p2p_oicp.storage.retention import purge_datasets
 from p2p_oicp.storage.statements import Statement
@@ -71,3 +73,27 @@ async def test_a_peer_cannot_fill_the_quarantine(store, monkeypatch):
         await quarantine.add(store, "peer", "PushEvseData", records, float(number))
     quarantined = [bytes(row["record"]) for row in await store.query(quarantine.LIST_ALL)]
     assert quarantined == [b"2 1", b"2 2", b"3 0", b"3 1", b"3 2"]
+
+
+async def test_prices_stay_as_long_as_a_cdr_that_was_made_under_them(store, coordinator, clock):
+    start = clock.now
+    await coordinator.apply(price(1))
+    clock.now = start + 100
+    await coordinator.apply(price(2))
+    cdr = CdrRow(
+        role="cpo", session_key="s", peer="b", operator_key="", provider_key="", session_end=start + 50, body=b"{}"
+    )
+    await store.write(lambda tx: cdrs.insert(tx, cdr, start + 60))
+    cutoffs = dict.fromkeys(DatasetKind, start + 1000)
+    await purge_datasets(store, cutoffs, 0.0)
+    (valid,) = await queries.valid_at(store, DatasetKind.PRICING_PRODUCT, start + 50)
+    assert valid["raw"] == b'{"price":1}'
+    await store.write(lambda tx: tx.run(Statement("DELETE FROM cdrs", {})))
+    await purge_datasets(store, cutoffs, 0.0)
+    assert await queries.valid_at(store, DatasetKind.PRICING_PRODUCT, start + 50) == []
+
+
+def price(amount: int) -> Changeset:
+    record = DatasetRecord("DEABC|*|AC1", "DEABC|*", b'{"price":%d}' % amount, "*")
+    groups = (RecordGroup("DEABC|*", "DE*ABC", b"{}"),)
+    return Changeset(dataset=DatasetKind.PRICING_PRODUCT, source="", groups=groups, records=[record])
