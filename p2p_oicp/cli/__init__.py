@@ -52,7 +52,7 @@ _COMMANDS = MappingProxyType(
         "send": _Command("send", "Send one OICP message to any OICP endpoint and print the answer."),
         "history": _Command(
             "data",
-            "Show every version of an EVSE's data, status, prices and products. The node may be down; exit code 1: none.",
+            "Show every version of an EVSE's data, status, prices, products. The node may be down; exit code 1: none.",
         ),
         "backup": _Command("run", "Copy the database, while the node runs or not."),
         "demo": _Command(

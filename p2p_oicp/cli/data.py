@@ -45,7 +45,7 @@ def show_history(
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Show every version of an EVSE's data, status, prices and products. The node may be down; exit code 1: none."""
+    """Show every version of an EVSE's data, status, prices, products. The node may be down; exit code 1: none."""
     versions = evse_history(load_settings(config).storage.file, evse_id, at)
     if as_json:
         echo(format_json(versions))
