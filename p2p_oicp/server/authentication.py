@@ -45,7 +45,7 @@ from p2p_oicp.server.problems import HttpError
 
 # Of one address; a forged signature costs as much as a valid one, and beyond this its sender waits.
 _PROMPT_REFUSALS_PER_SECOND = 50.0
-_MAX_REFUSAL_DELAY_SECONDS = 8.0
+_MAX_REFUSAL_DELAY_SECONDS = 20.0
 
 
 class Principal(msgspec.Struct, frozen=True):

@@ -155,11 +155,11 @@ async def test_a_party_of_nobody_is_300(world):
 
 def test_an_address_that_is_refused_very_often_waits_and_others_do_not(world):
     often, other = (world.request(client_address=f"192.0.2.{number}") for number in (1, 2))
-    delays = [world.authenticator.refusal_delay(often) for _ in range(50 + 8 * 50)]
+    delays = [world.authenticator.refusal_delay(often) for _ in range(50 + 20 * 50)]
     assert delays[:50] == [0.0] * 50
     assert delays[50] == pytest.approx(0.02, abs=1e-4)
-    assert delays[-1] == pytest.approx(8.0, abs=1e-3)
-    assert world.authenticator.refusal_delay(often) == 8.0
+    assert delays[-1] == pytest.approx(20.0, abs=1e-3)
+    assert world.authenticator.refusal_delay(often) == 20.0
     assert world.authenticator.refusal_delay(other) == 0.0
-    world.clock.now += 9
+    world.clock.now += 21
     assert [world.authenticator.refusal_delay(often) for _ in range(50)] == [0.0] * 50
