@@ -37,6 +37,7 @@ from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, Services
 from p2p_oicp.roles.cdr_actions import CdrActions
 from p2p_oicp.roles.context import RemovedPeers
+from p2p_oicp.roles.datasets.withdrawal import PartyWithdrawal
 from p2p_oicp.roles.lost_sessions import LostSessions
 from p2p_oicp.roles.peer_workers import PeerWorkerPool, workers_for_backends
 from p2p_oicp.roles.recovery import RecoveryJob
@@ -130,7 +131,7 @@ def build_roles(
 ) -> NodeComponents:
     """Return the roles, with what they send by and are called by; ``python_backends`` are objects by name."""
     local_peer = environment.local_peer
-    metrics = Metrics(store, environment.clock)
+    metrics = Metrics(store, environment.clock, peering.status_reporter.held_parties)
     limiter = _build_limiter(environment)
     authenticator = PeerAuthenticator(peering, limiter)
     dispatchers = _build_dispatchers(environment, authenticator, limiter, liveness, metrics)
@@ -178,11 +179,9 @@ def _build_backends(
 
 
 def _build_limiter(environment: NodeEnvironment) -> PeerLimiter:
-    return PeerLimiter(
-        environment.clock,
-        requests_per_second=environment.settings.peer_api.requests_per_second,
-        concurrent=environment.admission_limits.per_peer,
-    )
+    per_second = environment.settings.peer_api.requests_per_second
+    concurrent = environment.admission_limits.per_peer
+    return PeerLimiter(environment.clock, requests_per_second=per_second, concurrent=concurrent)
 
 
 def _build_dispatchers(
@@ -244,6 +243,7 @@ def _build_services(
         ids=environment.ids,
         datasets=DatasetCoordinator(store, environment.clock.time),
         removed_peers=RemovedPeers(environment.registry, store),
+        agreements=peering.agreements,
         deadlines=settings.deadlines,
         refuses_doubtful=settings.cdr.implausible == "refuse",
         pins=PinGuard(environment.clock, metrics.observe_pin),
@@ -284,6 +284,7 @@ def build_hello(components: NodeComponents) -> Hello:
         store_epochs=store_epochs,
         wakeups=wakeups,
         backoff=environment.backoff,
+        agreements=components.peering.agreements,
     )
     # A peer that refuses us may not know our new key: hello names us, so that it can fetch our descriptor.
     components.peering.key_refresher.subscribe(client.send_once)
@@ -293,6 +294,7 @@ def build_hello(components: NodeComponents) -> Hello:
         liveness=components.liveness,
         store_epochs=store_epochs,
         wakeups=wakeups,
+        agreements=components.peering.agreements,
     )
     return Hello(client, handler)
 
@@ -340,7 +342,7 @@ def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> 
         *CdrAdminApi(components.emp.cdr_reconciler if components.emp else None, actions).routes(pipeline),
         *EventAdminApi(services.store, services.registry).routes(pipeline),
         *OutboxAdminApi(services.store, services.wakeups, services.clock, components.backends).routes(pipeline),
-        *PeerAdminApi(pipeline, peering=components.peering, client=components.client).routes(),
+        *PeerAdminApi(pipeline, components.peering, components.client, PartyWithdrawal(services)).routes(),
     ]
     return RequestRouter(pipeline, routes)
 

@@ -144,6 +144,10 @@ class PeerProtocolError(PeerError):
     """The peer failed, or its response is not OICP."""
 
 
+class PeerContradiction(PeerProtocolError):
+    """The peer is up, and its answer is a yes and a no in one."""
+
+
 class PeerVerificationError(PeerProtocolError):
     """The signature of the response is missing or invalid, so it counts as no response."""
 

@@ -29,6 +29,7 @@ from p2p_oicp.oicp import Message
 from p2p_oicp.peering import Peering, open_peering
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles.datasets.ingest import resume_interrupted_imports
+from p2p_oicp.roles.datasets.withdrawal import PartyWithdrawal
 from p2p_oicp.roles.sessions import mark_interrupted_starts
 from p2p_oicp.server import HelloHandler, LocalBackendClient, start_listener
 from p2p_oicp.storage import Store, open_store
@@ -149,6 +150,10 @@ class Node:
         # Order: no request may see a dataset half applied, so imports whose commit point the last run has passed are
         # finished first.
         await resume_interrupted_imports(components.services)
+        # Order: nothing of a party that was taken away is served.
+        withdrawal = PartyWithdrawal(components.services)
+        await withdrawal.withdraw_own()
+        await withdrawal.update_peers()
         hello = builder.build_hello(components)
         # Order: listening before the workers start, for a peer that is called may call back at once: it answers hello
         # with its own, and fetches our descriptor if it does not know our key.

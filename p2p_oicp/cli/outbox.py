@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
@@ -20,7 +21,7 @@ from p2p_oicp.cli import client
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, echo, format_json
 from p2p_oicp.config import Settings, load_settings
 from p2p_oicp.config.backends import destination_of
-from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.errors import ConfigurationError, PeerUnreachable
 from p2p_oicp.storage import outbox, query_once
 from p2p_oicp.storage.statements import list_parameter
 
@@ -67,6 +68,18 @@ def list_messages(
         echo(format_json(messages))
     else:
         print_messages(messages)
+        print_held_parties(config)
+
+
+def print_held_parties(config: Path) -> None:
+    """Print which parties are held up at peers: their records wait in no outbox (RULES L18)."""
+    try:
+        peers = client.call_admin(config, "GET", "/admin/v1/peers")["peers"]
+    except PeerUnreachable:
+        return  # the node does not run: only it knows
+    for peer in peers:
+        if peer["held"]:
+            echo(f"held: {peer['held']}")
 
 
 def show(number: _MessageNumber, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:

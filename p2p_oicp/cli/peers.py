@@ -111,7 +111,14 @@ def accept(
     config: ConfigOption = DEFAULT_CONFIG,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree without being asked.")] = False,
 ) -> None:
-    """Make a node that was found in the local network (mDNS) a peer. The other side has to accept this node as well."""
+    """Make a node that was found in the local network (mDNS) a peer; or agree to the parties that a peer names now.
+
+    A node that was found has to accept this node as well.
+    """
+    peers = {peer["name"]: peer for peer in client.call_admin(config, "GET", "/admin/v1/peers")["peers"]}
+    if name in peers:
+        accept_parties(config, peers[name], yes=yes)
+        return
     candidate = find_candidate(config, name)
     parties = [*candidate["operators"], *candidate["providers"]]
     echo(f"{candidate['name']}, {candidate['url']}, {' '.join(parties)}\n  fingerprint  {candidate['fingerprint']}")
@@ -123,12 +130,36 @@ def accept(
     echo(f"{name} is a peer of this node now.")
 
 
+def accept_parties(config: Path, peer: dict[str, Any], *, yes: bool) -> None:
+    """Agree to the parties that a paired peer names now, after a person has seen them."""
+    descriptor = client.call_admin(config, "POST", "/admin/v1/peers/inspect", {"link": peer["url"]})
+    known = [*peer["operators"], *peer["providers"]]
+    named = [*descriptor["operators"], *descriptor["providers"]]
+    added, gone = [each for each in named if each not in known], [each for each in known if each not in named]
+    if not added and not gone:
+        echo(f"{peer['name']} names the parties that were agreed: {' '.join(known)}")
+        return
+    echo(f"{peer['name']}, {peer['url']}\n  new        {' '.join(added) or '-'}\n  no longer  {' '.join(gone) or '-'}")
+    if not yes and not typer.confirm("Do they belong to this company?"):
+        raise typer.Exit(1)
+    path = f"/admin/v1/peers/{quote(peer['name'], safe='')}/accept"
+    response = client.call_admin(config, "POST", path, {"parties": named})
+    echo(f"{peer['name']} speaks for {' '.join(named)} now.")
+    _print_open_sessions(response)
+
+
+def _print_open_sessions(response: dict[str, Any]) -> None:
+    if response.get("open_sessions"):
+        echo(f"Sessions that are not over: {', '.join(response['open_sessions'])}", err=True)
+
+
 def remove(name: PeerNameArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Un-pair: this node removes the peer, and the peer this node. The node has to run."""
     response = client.call_admin(config, "DELETE", f"/admin/v1/peers/{quote(name, safe='')}")
     echo(f"{name} is no longer a peer of this node.")
     if response["peer_error"]:
         echo(f"The other side: {response['peer_error']}", err=True)
+    _print_open_sessions(response)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +208,14 @@ def print_peers(peers: Sequence[dict[str, Any]]) -> None:
         table.add_row(peer["name"], peer["url"], *parties, services, peer["trust"], last_seen, _format_state(peer))
     console = Console()
     console.print(table if peers else "No peers yet: p2p-oicp peers invite, or peers join.", markup=False)
+    for peer in peers:
+        if peer.get("held"):
+            console.print(f"{peer['name']}, held: {peer['held']}", markup=False, soft_wrap=True)
 
 
 def _format_state(peer: dict[str, Any]) -> str:
-    parts = [f"held: {peer['held']}"] if peer.get("held") else []
+    # The parties only: the reason and the cure are lines of their own.
+    parts = [f"held: {', '.join(peer['held_parties']) or 'its descriptor'}"] if peer.get("held") else []
     parts += [f"{peer['waiting']} waiting"] if peer.get("waiting") else []
     if peer.get("failures"):
         parts.append(f"{peer['failures']} failures: {peer['last_error']}")

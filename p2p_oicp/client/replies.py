@@ -38,7 +38,8 @@ from p2p_oicp.oicp import (
     response_model,
 )
 from p2p_oicp.oicp.answers import ContradictoryAnswer, complete_answer, is_whole
-from p2p_oicp.oicp.message import as_utf8, in_upper_case
+from p2p_oicp.oicp.intake import rewritten
+from p2p_oicp.oicp.message import as_utf8
 from p2p_oicp.oicp.record_reader import has_records
 
 log = structlog.get_logger(__name__)
@@ -238,7 +239,7 @@ def _complete(sender: str, operation: Operation, model: type[Message], body: byt
 
 def _parse_unpaged(model: type[Message], body: bytes) -> Message:
     try:
-        return in_upper_case(model.from_json(body))
+        return rewritten(model.from_json(body))
     except InvalidMessage:
         if not has_records(model):
             raise

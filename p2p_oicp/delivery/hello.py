@@ -18,6 +18,7 @@ from p2p_oicp.delivery.store_epochs import StoreEpochs
 from p2p_oicp.delivery.wakeup import ExponentialBackoff, WakeupRegistry
 from p2p_oicp.errors import PeerError, PeerRejected
 from p2p_oicp.oicp import OperatorID, ProviderID
+from p2p_oicp.peering.agreements import PartyAgreements
 from p2p_oicp.peers import Peer
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,7 @@ class HelloClient:
         store_epochs: what is sent of our databases, and received of the peer's.
         wakeups: wakes the replicators of a peer whose database was replaced.
         backoff: how long to wait after failures.
+        agreements: which parties both sides have agreed to.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class HelloClient:
         store_epochs: StoreEpochs,
         wakeups: WakeupRegistry,
         backoff: ExponentialBackoff,
+        agreements: PartyAgreements,
     ) -> None:
         self._client = client
         self._store_epochs = store_epochs
         self._wakeups = wakeups
         self._backoff = backoff
+        self._agreements = agreements
         self._identity_members = identity_members(local_peer)
 
     async def send_once(self, peer: Peer) -> None:
@@ -76,14 +80,17 @@ class HelloClient:
             await asyncio.sleep(self._backoff.delay(failures))
 
     async def _send(self, peer: Peer) -> None:
-        hello = orjson.dumps({**self._identity_members, **self._store_epochs.hello_members()})
+        agreed = self._agreements.hello_members(peer)
+        hello = orjson.dumps({**self._identity_members, **self._store_epochs.hello_members(), **agreed})
         _, body = await self._client.request(peer, "POST", HELLO_PATH, hello, deadline=_TIMEOUT_SECONDS)
         try:
             response = parse_hello(body)
         except ValueError:
             return
         # Another node may have the peer's address by now: its epoch is not the peer's.
-        if any(peer.handles_party(party) for party in parties_of(response)):
+        named = parties_of(response)
+        if any(peer.handles_party(party) for party in named):
+            self._agreements.record_hello(peer, response, named)
             await self._store_epochs.record_hello(peer, response, self._wakeups)
 
 

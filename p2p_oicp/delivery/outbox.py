@@ -1,9 +1,10 @@
 """Delivery of the outbox: one dispatcher per destination, and how it reaches a peer or the own backend.
 
 **Order.** The messages of one session are sent one after the other; different sessions side by side.
-**Failures.** `PeerRejected` turns the message into a dead letter, and the next one of the session follows. Any other
-`PeerError` reschedules it with backoff; three in a row open the destination's circuit, which is then probed with one
-message at a time. Both are persisted in the transaction that records the attempt.
+**Failures.** `PeerRejected` turns the message into a dead letter, and the next one of the session follows. An answer
+that contradicts itself (`PeerContradiction`) reschedules the message alone. Any other `PeerError` reschedules it with
+backoff; three in a row open the destination's circuit, which is then probed with one message at a time. Both are
+persisted in the transaction that records the attempt.
 **Crashes.** A crash between sending and deleting sends the message again; receivers are idempotent (RULES H4).
 """
 
@@ -18,7 +19,7 @@ import structlog
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.delivery.wakeup import CIRCUIT_BREAKER_THRESHOLD, DestinationWakeup, ExponentialBackoff
-from p2p_oicp.errors import PeerBusy, PeerError, PeerProtocolError, PeerRejected, StoreError
+from p2p_oicp.errors import PeerBusy, PeerContradiction, PeerError, PeerProtocolError, PeerRejected, StoreError
 from p2p_oicp.storage import Store, Transaction, outbox, peer_state
 from p2p_oicp.storage.cdrs import Verdict
 from p2p_oicp.storage.outbox import OutboxMessage
@@ -169,6 +170,9 @@ class OutboxDispatcher:
         requested_delay = error.retry_after if isinstance(error, PeerBusy) else None
         delay = max(self._backoff.delay(message.attempts + 1), min(requested_delay or 0.0, self._backoff.max_delay))
         outbox.reschedule(tx, message.id, now + delay, str(error))
+        if isinstance(error, PeerContradiction):  # an answer, whatever it means: the destination is up
+            peer_state.mark_success(tx, self._destination, now)
+            return
         failures = peer_state.health(tx, self._destination).failures + 1
         circuit_delay = max(
             self._backoff.open_circuit_delay(failures), min(requested_delay or 0.0, self._backoff.max_delay)

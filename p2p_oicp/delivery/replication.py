@@ -43,6 +43,7 @@ from p2p_oicp.delivery.wakeup import DestinationWakeup, ExponentialBackoff
 from p2p_oicp.errors import PeerBusy, PeerError, PeerRejected, StoreError
 from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.oicp.operations import Operation
+from p2p_oicp.peering.agreements import PartyAgreements
 from p2p_oicp.peers import Peer
 from p2p_oicp.storage import Store, Transaction, peer_state
 from p2p_oicp.storage.datasets.change_feed import ReplicaScope
@@ -53,6 +54,8 @@ log = structlog.get_logger(__name__)
 # An operation that the peer does not offer today will not be offered in a minute either.
 _NOT_OFFERED_CODES = frozenset({StatusCodeValue.NO_VALID_CONTRACT, StatusCodeValue.SERVICE_NOT_AVAILABLE})
 _NOT_OFFERED_DELAY_SECONDS = 3600.0
+# The sender in the path is nobody whom the peer knows, or none of ours that it has agreed to (RULES L18).
+_NOT_AGREED_CODES = frozenset({StatusCodeValue.UNAUTHORIZED_ACCESS, StatusCodeValue.PARTNER_NOT_FOUND})
 _CONTENT_TOO_LARGE = 413
 # At 500 changes a second, ten peers and a request a change, a node came no further than 230 (docs/performance.md).
 _COALESCE_SECONDS = 0.2
@@ -72,17 +75,42 @@ class DatasetTarget(Protocol):
     async def push(self, operation: Operation, request: PushRequest) -> None:
         """Send one push; raises PeerError, and PeerRejected where it is refused."""
 
+    def accepts_more(self) -> bool:
+        """Return whether it may accept by now what it has refused before; once for each such change."""
+
 
 class PeerDatasetTarget:
-    """A peer, reached by its peer API."""
+    """A peer, reached by its peer API.
 
-    def __init__(self, peer: Peer, client: PeerClient) -> None:
+    Args:
+        peer: the peer.
+        client: sends the pushes.
+        agreements: is told of parties that the peer takes nothing of.
+    """
+
+    def __init__(self, peer: Peer, client: PeerClient, agreements: PartyAgreements) -> None:
         self.name = peer.name
         self.max_push_bytes = MAX_PUSH_BYTES
         self._peer = peer
         self._client = client
+        self._agreements = agreements
+        self._version = agreements.versions.get(peer.id)
+
+    def accepts_more(self) -> bool:
+        previous, self._version = self._version, self._agreements.versions.get(self._peer.id)
+        return self._version != previous
 
     async def push(self, operation: Operation, request: PushRequest) -> None:
+        try:
+            await self._push(operation, request)
+        except PeerRejected as error:
+            if error.code in _NOT_AGREED_CODES:
+                self._agreements.record_refusal(self._peer, request.party, error.reason)
+            raise
+        if self._agreements.unagreed.get(self._peer.id):
+            self._agreements.record_accepted(self._peer, request.party)
+
+    async def _push(self, operation: Operation, request: PushRequest) -> None:
         reply = await self._client.call(
             self._peer, operation, request.party, request.body(), deadline=operation.deadline
         )
@@ -96,6 +124,9 @@ class BackendDatasetTarget:
         self.name = name
         self.max_push_bytes = MAX_BACKEND_PUSH_BYTES
         self._receiver = receiver
+
+    def accepts_more(self) -> bool:
+        return False
 
     async def push(self, operation: Operation, request: PushRequest) -> None:
         await self._receiver.push(operation, request.party, request.body())
@@ -129,6 +160,10 @@ class GroupBackoff:
     def reset(self, group: str) -> None:
         """Resume a group that was accepted."""
         self._by_group.pop(group, None)
+
+    def clear(self) -> None:
+        """Resume all groups."""
+        self._by_group.clear()
 
     def suspended(self) -> set[str]:
         """Return the groups whose backoff has not ended."""
@@ -244,6 +279,8 @@ class DatasetReplicator:
         self._view_is_recorded = True
 
     async def _next_batch(self) -> ChangeBatch | None:
+        if self._target.accepts_more():
+            self._group_backoff.clear()
         if self._snapshot is None:
             planned = await self._planner.next_batch(excluded_groups=self._group_backoff.suspended())
             if not isinstance(planned, SnapshotTransfer):

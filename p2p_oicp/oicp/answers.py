@@ -44,6 +44,10 @@ class UnconfirmedAcknowledgement(Acknowledgement):
     """A yes by its code alone, 000 without a Result: it goes out as a yes, and the session stays uncertain."""
 
 
+class ContradictoryAcknowledgement(Acknowledgement):
+    """A yes and a no in one: it goes out as no answer, 310. Whoever asks again gets the same answer (RULES L1)."""
+
+
 def is_indeterminate(answer: Acknowledgement) -> bool:
     """Return whether an answer leaves the outcome of a start open."""
     return isinstance(answer, UnconfirmedAcknowledgement) or str(answer.status_code.code) in INDETERMINATE_CODES
@@ -103,13 +107,14 @@ def _complete_acknowledgement(members: dict[str, object]) -> WholeAnswer[Acknowl
     if result is None and code is None:
         return None
     answer = f"{'no Result' if result is None else str(result).lower()} with {code or 'no code'}"
-    model, outcome = Acknowledgement, (result or False, code or "")
+    model: type[Acknowledgement] = Acknowledgement
+    outcome = (result or False, code or "")
     if result and code in {None, _SUCCESS}:
         outcome = (True, _SUCCESS)
     elif result or (result is False and code in {None, _SUCCESS}):
         # Under the code that it gets its own Description would be wrong.
         members["StatusCode"] = {"AdditionalInfo": f"contradictory answer: {answer}"}
-        outcome = (False, _NO_ANSWER)
+        model, outcome = ContradictoryAcknowledgement, (False, _NO_ANSWER)
     elif code == _SUCCESS:
         model, outcome = UnconfirmedAcknowledgement, (True, _SUCCESS)
     is_as_received = isinstance(received, bool) and outcome == (received, raw_code)

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import codecs
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
@@ -25,7 +24,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from p2p_oicp.oicp.field_specs import Aliases, affixes
 from p2p_oicp.oicp.field_types import FindingCollector
-from p2p_oicp.oicp.findings import LOWER_CASE_IDENTIFIER, Finding, InvalidMessage, Severity, escape_reference_token
+from p2p_oicp.oicp.findings import Finding, InvalidMessage, Severity, escape_reference_token
 from p2p_oicp.oicp.identifiers import Identifier
 from p2p_oicp.oicp.lenient import ModelField, model_spec, names_in_use, parse_strict
 
@@ -248,32 +247,6 @@ def _find_nul(value: object) -> str | None:
         elif isinstance(part, str) and "\0" in part:
             return pointer
     return None
-
-
-M = TypeVar("M", bound=Message)
-#: A member with an identifier, or with a list of some. Within a text, its quotes would be escaped.
-_IDENTIFIERS = re.compile(rb'("(?:EvseID|EvcoID|UID)"\s*:\s*)("[^"\\]*"|\[[^\]{}\\]*\])')
-
-
-def normalize_letter_case(body: bytes, findings: Iterable[Finding]) -> bytes:
-    """Return a JSON object with its identifiers in upper case, if a finding says that one is not (RULES I8).
-
-    Hubject turns lower case into upper case (CPO-03 §RemoteIdentification, §QRCodeIdentification), and strict receivers
-    refuse it. It is done once, to the bytes that are stored and passed on (decision 11); all other bytes stay. A
-    message with a top-level ``signature`` stays as it is.
-    """
-    if all(finding.code != LOWER_CASE_IDENTIFIER for finding in findings) or "signature" in split_members(body):
-        return body
-    return _IDENTIFIERS.sub(lambda match: match[1] + match[2].upper(), body)
-
-
-def in_upper_case(message: M) -> M:
-    """Return a message with its identifiers in upper case: itself, if they are."""
-    if not message.field_findings:
-        return message
-    body = message.to_json()
-    normalized = normalize_letter_case(body, message.field_findings)
-    return message if normalized == body else type(message).from_json(normalized)
 
 
 def encode(value: object) -> bytes:

@@ -16,6 +16,7 @@ from p2p_oicp.crypto import KeyRing, MessageSigner, OwnKeys, PrivateKey, ReplayC
 from p2p_oicp.crypto.keystore import HISTORY_FILE, PRIVATE_KEY_FILE, OwnKey
 from p2p_oicp.crypto.tls import TlsIdentity
 from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.peering.agreements import PartyAgreements
 from p2p_oicp.peering.directory import PeerDirectory
 from p2p_oicp.peering.discovery import MdnsDiscovery
 from p2p_oicp.peering.evidence_recorder import EvidenceService
@@ -54,6 +55,7 @@ class Peering:
     evidence: EvidenceService
     discovery: MdnsDiscovery | None
     status_reporter: PeerStatusReporter
+    agreements: PartyAgreements
 
     async def reload(self) -> list[str]:
         """Read our keys, our certificate and the peers file again; what cannot be used stays as it was.
@@ -107,6 +109,7 @@ async def open_peering(
     fetcher = DescriptorFetcher(transport, clock)
     discovery = _create_discovery(settings, identity, directory, store, fetcher, on_peer_alive)
     key_refresher = PeerKeyRefresher(registry=registry, directory=directory, fetcher=fetcher, clock=clock)
+    agreements = PartyAgreements(local_peer)
     return Peering(
         registry=registry,
         policy=policy,
@@ -121,9 +124,8 @@ async def open_peering(
         pairing=Pairing(identity, directory=directory, store=store, transport=transport, fetcher=fetcher),
         evidence=EvidenceService(identity, store, directory, registry, keyring, key_refresher.refresh),
         discovery=discovery,
-        status_reporter=PeerStatusReporter(
-            registry=registry, keyring=keyring, store=store, policy=policy, discovery=discovery, directory=directory
-        ),
+        status_reporter=PeerStatusReporter(registry, keyring, store, policy, discovery, directory, agreements),
+        agreements=agreements,
     )
 
 

@@ -23,7 +23,6 @@ from p2p_oicp.config.peers_file import PeersFile, peer_from_entry, peer_to_entry
 from p2p_oicp.crypto import KeyRing, PublicKey
 from p2p_oicp.crypto.tls import pin_fingerprint
 from p2p_oicp.errors import ConfigurationError, StoreError, VerificationError
-from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.peers import Peer, PeerRegistry, Source
 from p2p_oicp.peers.credentials import CredentialOwners, TrustedDescriptor, find_owners
 from p2p_oicp.peers.descriptor import SignedDescriptor, verify_descriptor, verify_key_chain
@@ -252,12 +251,8 @@ class PeerDirectory:
         return [name for name, lines in listed.items() if fingerprint in map(pin_fingerprint, lines)]
 
     def held_reason(self, peer: Peer) -> str | None:
-        """Return why what a peer has published of itself does not count (all of it, or a party); None if it does."""
-        if peer.name in self._held_reasons or (signed := self.descriptor_of(peer.name)) is None:
-            return self._held_reasons.get(peer.name)
-        parties: list[OperatorID | ProviderID] = [*signed.descriptor.operators, *signed.descriptor.providers]
-        foreign = [party.text for party in parties if not peer.handles_party(party)]
-        return f"not agreed with {peer.name} yet: {', '.join(foreign)}" if foreign else None
+        """Return why what a peer has published of itself does not count; None if it does."""
+        return self._held_reasons.get(peer.name)
 
     def _read_peers_file(self) -> PeersFile:
         if self._is_optional and not self._path.exists():

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import orjson
 
@@ -194,6 +195,34 @@ class Pairing:
             peer = peer_from_descriptor(remote_descriptor, self._identity.require, services=services)
             await self._directory.add(peer, remote_descriptor, redeem)
         return orjson.dumps({"descriptor": orjson.loads(self._identity.signed_descriptor()), "services": services})
+
+    async def accept_parties(self, name: str, parties: Collection[str] | None) -> tuple[Peer, Peer]:
+        """Agree to the parties that a paired peer names now; return its entry before and after (RULES L18).
+
+        Args:
+            name: the peer's.
+            parties: the ids that a person has agreed to; None to agree to any.
+
+        Raises:
+            ConfigurationError: it stands in the peers file, is no peer, or a party of it is another peer's.
+            VerificationError: it names other parties, or its descriptor is not endorsed by a key that is known.
+            PeerError: its descriptor cannot be fetched.
+        """
+        before = self._directory.find_removable(name)
+        signed = await self._fetcher.fetch(before.url)
+        if parties is not None and parties_of(signed.descriptor) != set(parties):
+            raise VerificationError("the node names other parties now than you agreed to")
+        changes: dict[str, Any] = {
+            "operators": signed.descriptor.operators,
+            "providers": signed.descriptor.providers,
+        }
+        is_proved = bool(self._identity.require if before.security is None else before.security)
+        if is_proved:
+            await self._directory.update_descriptor(name, signed)
+            changes["public_keys"] = (signed.key.der_base64,)
+        after = replace(before, **changes)
+        await self._directory.add(after, signed if is_proved else None)
+        return before, after
 
     def _check_repetition(self, invitation: Row, signed: SignedDescriptor) -> None:
         """Allow the node that has redeemed an invitation to repeat its request: the response may have been lost.

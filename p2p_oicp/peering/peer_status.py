@@ -5,12 +5,15 @@ from __future__ import annotations
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config.peers_file import peer_to_entry
 from p2p_oicp.crypto import KeyRing
+from p2p_oicp.peering.agreements import HeldParty, PartyAgreements
 from p2p_oicp.peering.directory import PeerDirectory
 from p2p_oicp.peering.discovery import MdnsDiscovery
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.peers.descriptor import SignedDescriptor
 from p2p_oicp.peers.registry import SecurityPolicy
 from p2p_oicp.storage import Store, outbox, peer_state
+from p2p_oicp.storage.datasets import queries
+from p2p_oicp.storage.datasets.models import OWN
 
 
 class PeerStatusReporter:
@@ -23,17 +26,18 @@ class PeerStatusReporter:
         policy: which credentials each peer needs.
         discovery: has the nodes that were discovered and not accepted; None if it is turned off.
         directory: what of their descriptors does not count.
+        agreements: the parties that are held up.
     """
 
     def __init__(
         self,
-        *,
         registry: PeerRegistry,
         keyring: KeyRing,
         store: Store,
         policy: SecurityPolicy,
         discovery: MdnsDiscovery | None,
         directory: PeerDirectory,
+        agreements: PartyAgreements,
     ) -> None:
         self._registry = registry
         self._keyring = keyring
@@ -41,6 +45,7 @@ class PeerStatusReporter:
         self._policy = policy
         self._discovery = discovery
         self._directory = directory
+        self._agreements = agreements
 
     async def report(self) -> dict[str, object]:
         """Return all peers and candidates, as JSON of ``GET /admin/v1/peers``."""
@@ -53,11 +58,31 @@ class PeerStatusReporter:
         peers = [peer for peer in self._registry.all() if not peer.is_self]
         candidates = self._discovery.candidates if self._discovery is not None else {}
         return {
-            "peers": [self._peer_status(peer, health, waiting_messages) for peer in peers],
+            "peers": [await self._peer_status(peer, health, waiting_messages) for peer in peers],
             "candidates": [_candidate_status(name, signed) for name, signed in candidates.items()],
         }
 
-    def _peer_status(
+    def held_parties(self) -> list[HeldParty]:
+        """Return the parties that are held up at all peers, and of them (RULES L18)."""
+        peers = [peer for peer in self._registry.all() if not peer.is_self]
+        return [held for peer in peers for held in self._held_at(peer)]
+
+    def _held_at(self, peer: Peer) -> list[HeldParty]:
+        signed = self._directory.descriptor_of(peer.name)
+        published = (*signed.descriptor.operators, *signed.descriptor.providers) if signed is not None else ()
+        return self._agreements.held(peer, published)
+
+    async def _held_text(self, peer: Peer) -> str | None:
+        texts = [self._directory.held_reason(peer)]
+        for held in self._held_at(peer):
+            count = 0
+            if held.is_ours:
+                rows = await self._store.query(queries.COUNT_OF_PARTY, source_=OWN, party_=held.key)
+                count = rows[0]["records"]
+            texts.append(f"{held.text} ({count:,} records wait)" if count else held.text)
+        return "; ".join(filter(None, texts)) or None
+
+    async def _peer_status(
         self, peer: Peer, health: dict[str, dict[str, object]], waiting_messages: dict[str, int]
     ) -> dict[str, object]:
         row = health.get(peer.name, {})
@@ -74,7 +99,8 @@ class PeerStatusReporter:
             "security": list(required),
             "trust": _trust_summary(peer, required, bool(self._keyring.keys_of(peer.name))),
             "keys": [known.key.key_id for known in self._keyring.keys_of(peer.name)],
-            "held": self._directory.held_reason(peer),
+            "held": await self._held_text(peer),
+            "held_parties": [held.party for held in self._held_at(peer)],
             "last_seen": format_timestamp(max(seen_times)) if seen_times else None,
             "failures": row.get("failures", 0),
             "last_error": row.get("last_error") if row.get("failures") else None,

@@ -166,6 +166,11 @@ class Peer:
         return party.key in keys
 
     @property
+    def parties(self) -> tuple[PartyID, ...]:
+        """All its parties."""
+        return (*self.operators, *self.providers)
+
+    @property
     def party_keys(self) -> frozenset[str]:
         """The keys of all its parties, which identify its company across databases."""
         return self._operator_keys | self._provider_keys

@@ -16,6 +16,7 @@ from p2p_oicp.crypto.pins import PinGuard
 from p2p_oicp.delivery import PeerClient, WakeupRegistry
 from p2p_oicp.oicp import Finding, Identification, Message, RecordStream, StatusCodeValue
 from p2p_oicp.oicp.operations import Operation
+from p2p_oicp.peering.agreements import PartyAgreements
 from p2p_oicp.peering.evidence_recorder import ExchangeRecorder
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.storage import Store, Transaction, tokens
@@ -37,6 +38,10 @@ class RemovedPeers:
         self._store = store
         self._computed_for: tuple[Peer, ...] | None = None
         self._ids: list[str] = []
+
+    def forget(self) -> None:
+        """Query them again: the sources of some records have changed."""
+        self._computed_for = None
 
     def ids(self) -> list[str] | None:
         """Return their ids; None if there are none. Queried again only after the peers have changed."""
@@ -120,6 +125,7 @@ class Services:
         local_peer: this node's own company.
         peers: sends requests; the caller records the exchange that comes with a reply (``recorder``).
         removed_peers: sources of records that do not count.
+        agreements: the parties that peers and this node have agreed on.
         deadlines: seconds that peers and backends get.
         pins: slows down who guesses PINs, and runs bcrypt.
         background: tasks that outlast the request that started them.
@@ -137,6 +143,7 @@ class Services:
     ids: IdGenerator
     datasets: DatasetCoordinator
     removed_peers: RemovedPeers
+    agreements: PartyAgreements
     deadlines: DeadlineSettings
     pins: PinGuard
     background: BackgroundTasks = field(default_factory=BackgroundTasks)

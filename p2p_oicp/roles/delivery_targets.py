@@ -10,8 +10,9 @@ from p2p_oicp.backends import OwnBackend
 from p2p_oicp.client import OicpReply
 from p2p_oicp.delivery import NodeClient
 from p2p_oicp.delivery.node_protocol import CDR_VERDICT
-from p2p_oicp.errors import PeerError, PeerProtocolError, PeerRejected, PeerUnauthorized
+from p2p_oicp.errors import PeerContradiction, PeerError, PeerProtocolError, PeerRejected, PeerUnauthorized
 from p2p_oicp.oicp import Acknowledgement, Message, StatusCodeValue
+from p2p_oicp.oicp.answers import ContradictoryAcknowledgement
 from p2p_oicp.oicp.enums import INDETERMINATE_CODES
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import Peer
@@ -26,6 +27,8 @@ _CDR = "ChargeDetailRecord"
 _RETRYABLE_CODES = frozenset({StatusCodeValue.UNAUTHORIZED_ACCESS, StatusCodeValue.PARTNER_NOT_FOUND})
 # A peer without a contract for notifications must not hold back the CDR that follows them. The CDR itself waits.
 _CDR_RETRYABLE_CODES = _RETRYABLE_CODES | {StatusCodeValue.NO_VALID_CONTRACT, StatusCodeValue.SERVICE_NOT_AVAILABLE}
+# So often a message is sent whose answer contradicts itself, within some seconds: a fault may pass.
+_MAX_CONTRADICTIONS = 5
 # Refusals of this message by a server that gives no OICP code; any other status may come from a proxy.
 _UNPROCESSABLE_STATUSES = frozenset({400, 413, 422})
 
@@ -50,7 +53,7 @@ class PeerDeliveryTarget:
                 if verdict.state is CdrState.DISPUTED:
                     log_refusal(message.role, message.session_key, verdict)
                 return verdict
-            raise_for_refusal(self.name, reply.message, reply.http_status)
+            _check_answer(self.name, message, reply.message, reply.http_status)
         except PeerRejected as error:
             raise _classify_rejection(message, error) from error
         return Verdict(CdrState.DELIVERED) if message.operation == _CDR else None
@@ -100,7 +103,7 @@ class BackendDeliveryTarget:
         request = operation.request.from_json(message.body)
         try:
             reply = await self._backend.call(operation, request, sender=message.sender_id)
-            raise_for_refusal(self.name, reply)
+            _check_answer(self.name, message, reply)
         except PeerRejected as error:
             classified = _classify_rejection(message, error)
             if message.operation == _CDR and isinstance(classified, PeerRejected):
@@ -139,6 +142,21 @@ def _classify_rejection(message: OutboxMessage, error: PeerRejected) -> PeerErro
     return PeerUnauthorized(error.peer, error.reason) if error.code in retryable_codes else error
 
 
+def _check_answer(name: str, message: OutboxMessage, reply: Message, http_status: int = 200) -> None:
+    """Raise as `raise_for_refusal`; an answer that contradicts itself again and again refuses the message (RULES L1).
+
+    A person sees it then, and may have it sent again.
+    """
+    try:
+        raise_for_refusal(name, reply, http_status)
+    except PeerContradiction as error:
+        attempts = message.attempts + 1
+        if attempts < _MAX_CONTRADICTIONS:
+            raise
+        reason, code = f"{error.reason} (attempt {attempts})", StatusCodeValue.PARTNER_DID_NOT_RESPOND.value
+        raise PeerRejected(name, reason, http_status=http_status, code=code) from error
+
+
 def raise_for_refusal(peer: str, reply: Message, http_status: int = 200) -> None:
     """Raise PeerRejected for a refusal, PeerProtocolError if its code speaks of the other side's own failure (H3)."""
     if isinstance(reply, Acknowledgement) and reply.result:
@@ -147,6 +165,8 @@ def raise_for_refusal(peer: str, reply: Message, http_status: int = 200) -> None
     code = str(status.code) if status is not None else None
     info = f"{getattr(status, 'description', None) or ''} {getattr(status, 'additional_info', None) or ''}".strip()
     reason = f"answered {code or 'without a status code'} {info}".strip()
+    if isinstance(reply, ContradictoryAcknowledgement):
+        raise PeerContradiction(peer, reason)
     if code in INDETERMINATE_CODES:
         raise PeerProtocolError(peer, reason)
     raise PeerRejected(peer, reason, http_status=http_status, code=code)

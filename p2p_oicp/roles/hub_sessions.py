@@ -13,7 +13,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from p2p_oicp.oicp import Message, SessionID
-from p2p_oicp.oicp.message import in_upper_case
+from p2p_oicp.oicp.intake import rewritten
 from p2p_oicp.roles.context import OperationRequest
 from p2p_oicp.storage import Transaction, sessions
 from p2p_oicp.storage.sessions import REFUSED_STATES, Session
@@ -72,7 +72,7 @@ def as_known_to_backend(
             changes[member] = partner_id
     if not changes:
         return request
-    message = in_upper_case(request.message.replace(**changes))
+    message = rewritten(request.message.replace(**changes))
     return replace(request, message=message, body=message.to_json(), received=request.received or request.body)
 
 

@@ -28,6 +28,7 @@ from p2p_oicp.roles.datasets.operator_names import NAMED_DATASETS, NamingCodec
 from p2p_oicp.roles.datasets.publishing import view_of_copy
 from p2p_oicp.roles.datasets.pull_client import HUB_PULL_INTERVAL_SECONDS, DatasetPuller
 from p2p_oicp.roles.datasets.types import DATASET_TYPES, DatasetType
+from p2p_oicp.roles.datasets.withdrawal import PartyWithdrawal
 from p2p_oicp.roles.delivery_targets import BackendDeliveryTarget, PeerDeliveryTarget
 from p2p_oicp.roles.verdicts import PendingVerdicts
 from p2p_oicp.storage import Transaction, peer_state
@@ -61,6 +62,9 @@ class PeerWorkerPool:
         self._backoff = backoff
         self._send_hello = send_hello
         self._task_names: dict[str, list[str]] = {}
+        self._peers: dict[str, Peer] = {}
+        self._withdrawal = PartyWithdrawal(services)
+        self._changes = 0
 
     def __repr__(self) -> str:
         return f"<PeerWorkerPool peers={len(self._task_names)}>"
@@ -72,6 +76,12 @@ class PeerWorkerPool:
         for peer in (*change.added, *change.changed):
             self.start(peer)
         self._services.wakeups.notify_backends()
+        previous = [self._peers.pop(peer.id) for peer in (*change.removed, *change.changed) if peer.id in self._peers]
+        self._peers |= {peer.id: peer for peer in (*change.added, *change.changed)}
+        if previous or change.added:
+            self._changes += 1
+            apply = partial(self._withdrawal.on_peers_changed, change, previous)
+            self._supervisor.start_task(f"parties of peers, change {self._changes}", apply)
 
     def start(self, peer: Peer) -> None:
         """Start the workers of a peer in a task of their own: a pairing is answered without waiting for them.
@@ -159,7 +169,7 @@ def workers_for_peer(peer: Peer, services: Services, backoff: ExponentialBackoff
                 ReplicaScope(peer.id, dataset_type.dataset, dataset_type.audiences_of(peer), view=view),
                 NamingCodec(dataset_type, services.store) if is_named else dataset_type,
                 store=services.store,
-                target=PeerDatasetTarget(peer, services.peers),
+                target=PeerDatasetTarget(peer, services.peers, services.agreements),
                 wakeup=wakeup,
                 clock=services.clock,
                 backoff=backoff,

@@ -301,6 +301,8 @@ def _cdr_row(role: str, session: Session, request: OperationRequest[ChargeDetail
         body=request.body,
         unconfirmed=bool(session.unconfirmed),
         doubts=doubts or None,
+        # At the CPO's node what is sent is what is stored.
+        digest=request.digest if role == EmpCdrHandler.role else b"",
     )
 
 

@@ -27,6 +27,7 @@ from p2p_oicp.peering import Peering
 from p2p_oicp.peers.descriptor import PAIRINGS_PATH, SignedDescriptor
 from p2p_oicp.roles.cdr_actions import CdrActions, InvalidAction
 from p2p_oicp.roles.context import OperationResponse
+from p2p_oicp.roles.datasets.withdrawal import PartyWithdrawal
 from p2p_oicp.roles.emp.reconciliation import CdrReconciler
 from p2p_oicp.server.pipeline import Handler, RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
@@ -151,8 +152,11 @@ def _message_not_found(context: RequestContext) -> HttpError:
 class PeerAdminApi:
     """Peers: list, invite, inspect, join, accept, remove; and what goes with them, reload and evidence."""
 
-    def __init__(self, pipeline: RequestPipeline, *, peering: Peering, client: AuthenticatedPeerClient) -> None:
+    def __init__(
+        self, pipeline: RequestPipeline, peering: Peering, client: AuthenticatedPeerClient, withdrawal: PartyWithdrawal
+    ) -> None:
         self._pipeline = pipeline
+        self._withdrawal = withdrawal
         self._peering = peering
         self._pairing = peering.pairing
         self._directory = peering.directory
@@ -227,17 +231,29 @@ class PeerAdminApi:
             peer_error = error.reason
         except PeerError as error:
             peer_error = f"{error.reason}; it has to remove this node by itself"
+        open_sessions = await self._withdrawal.open_sessions(peer.parties, self._directory.id_of(name))
         await self._directory.remove(name)
-        log.info("pairing.removed", peer=name, by="us", peer_error=peer_error)
-        return {"removed": name, "peer_error": peer_error}
+        log.info("pairing.removed", peer=name, by="us", peer_error=peer_error, open_sessions=open_sessions)
+        return {"removed": name, "peer_error": peer_error, "open_sessions": open_sessions}
 
     async def _accept(self, payload: dict[str, Any], context: RequestContext) -> dict[str, object]:
+        if self._peering.registry.by_name(context.parameter("name")) is not None:
+            return await self._accept_parties(payload, context)
         if self._peering.discovery is None:
             raise ConfigurationError("this node does not look for others; set [discovery] mdns = true")
         name, parties = context.parameter("name"), _agreed_parties(payload)
         peer = await self._peering.discovery.accept(name, payload.get("fingerprint"), parties)
         log.info("discovery.accepted", peer=peer.name)
         return {"accepted": peer.name}
+
+    async def _accept_parties(self, payload: dict[str, Any], context: RequestContext) -> dict[str, object]:
+        """Agree to the parties that a peer names now; return the open sessions of those that it names no more."""
+        name = context.parameter("name")
+        before, after = await self._pairing.accept_parties(name, _agreed_parties(payload))
+        gone = [party for party in before.parties if not after.handles_party(party)]
+        log.info("peer.parties_accepted", peer=name, no_longer=[party.text for party in gone])
+        open_sessions = await self._withdrawal.open_sessions(gone, self._directory.id_of(name))
+        return {"accepted": name, "open_sessions": open_sessions}
 
     async def _evidence(self, _payload: dict[str, Any], context: RequestContext) -> dict[str, object]:
         partner = context.http.query.get("peer") or None

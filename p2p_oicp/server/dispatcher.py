@@ -24,7 +24,7 @@ from p2p_oicp.oicp import (
     read,
     read_records,
 )
-from p2p_oicp.oicp.message import in_upper_case
+from p2p_oicp.oicp.intake import rewritten
 from p2p_oicp.oicp.operations import OPERATIONS, Operation, Party, Route, find, party_at
 from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import PartyID
@@ -259,7 +259,7 @@ def _read(
     message, warnings = read(operation.request, body)
     if warnings:
         log.info("oicp.warnings", operation=operation.name, warnings=[str(finding) for finding in warnings])
-        message = in_upper_case(message)
+    message = rewritten(message)
     return OperationRequest(
         operation, message, peer, party, None, message.to_json(), request.query, sign_in_transaction, body, warnings
     )

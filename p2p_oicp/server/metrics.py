@@ -13,8 +13,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.exposition import generate_latest
 
 from p2p_oicp.clock import Clock
+from p2p_oicp.peering.agreements import HeldParty
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.storage import Row, Store, cdrs, outbox, peer_state
+from p2p_oicp.storage.datasets import queries
+from p2p_oicp.storage.datasets.models import OWN
 
 #: Called with an operation's name, what became of the request, and the seconds it took.
 RequestObserver: TypeAlias = Callable[[str, str, float], None]
@@ -29,11 +32,15 @@ class Metrics:
     Args:
         store: read at each `render`.
         clock: what ages are counted by.
+        held_parties: returns the parties that are held up at peers.
     """
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, held_parties: Callable[[], Sequence[HeldParty]] = lambda: ()
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._held_parties = held_parties
         # A registry of its own: a program may run several nodes, and have metrics itself.
         self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -92,7 +99,19 @@ class Metrics:
             text += generate_latest(_WithoutCreated(self._peer_registry))
             doubtful = await self._store.query(cdrs.DOUBTFUL)
             text += generate_latest(_store_metrics(depths, health_rows, doubtful, self._clock.time()))
+            text += generate_latest(await self._held_metrics())
         return OperationResponse(text, content_type="text/plain; version=0.0.4")
+
+    async def _held_metrics(self) -> CollectorRegistry:
+        """Return how many records of which parties are held up, and where (RULES L18)."""
+        registry = CollectorRegistry()
+        documentation = "Records of a party of ours that a peer has not agreed to: none of them reaches it."
+        held_records = Gauge("p2p_oicp_held_records", documentation, ["peer", "party"], registry=registry)
+        for held in self._held_parties():
+            if held.is_ours:
+                rows = await self._store.query(queries.COUNT_OF_PARTY, source_=OWN, party_=held.key)
+                held_records.labels(held.peer, held.party).set(rows[0]["records"])
+        return registry
 
 
 class _WithoutCreated:

@@ -19,6 +19,7 @@ from p2p_oicp.delivery.node_protocol import CDRS_PATH, SESSIONS_PATH, VERDICTS_P
 from p2p_oicp.errors import ConfigurationError, Refusal, Unauthorized, VerificationError
 from p2p_oicp.oicp import OperatorID, ProviderID, SessionID, StatusCodeValue
 from p2p_oicp.peering import Peering
+from p2p_oicp.peering.agreements import PartyAgreements
 from p2p_oicp.peers import Peer, PeerRegistry, Source
 from p2p_oicp.peers.descriptor import DESCRIPTOR_PATH, PAIRINGS_PATH, SignedDescriptor, verify_descriptor
 from p2p_oicp.roles.context import OperationResponse
@@ -119,6 +120,7 @@ class HelloHandler:
         liveness: is told that the peer is up.
         store_epochs: what is received of the peer's databases, and sent of ours.
         wakeups: wakes the replicators of a peer whose database was replaced.
+        agreements: which parties both sides have agreed to.
     """
 
     def __init__(
@@ -129,11 +131,13 @@ class HelloHandler:
         liveness: PeerLiveness,
         store_epochs: StoreEpochs,
         wakeups: WakeupRegistry,
+        agreements: PartyAgreements,
     ) -> None:
         self._registry = registry
         self._liveness = liveness
         self._store_epochs = store_epochs
         self._wakeups = wakeups
+        self._agreements = agreements
         self._identity_members = identity_members(local_peer)
 
     async def handle(self, context: RequestContext) -> OperationResponse:
@@ -159,8 +163,11 @@ class HelloHandler:
             return OperationResponse(orjson.dumps({"known": False, **self._identity_members}))
         log.info("hello.received", peer=peer.name)
         await self._store_epochs.record_hello(peer, hello, self._wakeups)
+        # Order: before the workers are woken, which try again what is agreed now.
+        self._agreements.record_hello(peer, hello, parties_of(hello))
         await self._liveness.mark_alive(peer.id)
-        members = {"known": True, **self._identity_members, **self._store_epochs.hello_members()}
+        agreed = self._agreements.hello_members(peer)
+        members = {"known": True, **self._identity_members, **self._store_epochs.hello_members(), **agreed}
         return OperationResponse(orjson.dumps(members))
 
     def _is_known(self, party: OperatorID | ProviderID) -> bool:

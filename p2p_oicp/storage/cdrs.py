@@ -237,7 +237,10 @@ class CdrStatus:
 
 
 class CdrRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A CDR to insert; keys are canonical ids, ``session_end`` is in seconds since the epoch, ``body`` as received."""
+    """A CDR to insert; keys are canonical ids, ``session_end`` is in seconds since the epoch.
+
+    ``digest`` is the SHA-256 of the CDR as its sender sent it, by which the sender knows it; empty: that of ``body``.
+    """
 
     role: str
     session_key: str
@@ -249,6 +252,7 @@ class CdrRow(msgspec.Struct, frozen=True, kw_only=True):
     state: CdrState = CdrState.WAITING
     unconfirmed: bool = False
     doubts: str | None = None
+    digest: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,8 +306,8 @@ def insert(tx: Transaction, cdr: CdrRow, now: float) -> InsertResult:
     The same members in another notation (of ids, of numbers, of JSON) are a duplicate (RULES H4).
     """
     # The digest finds the usual duplicate, the same bytes again, without parsing both CDRs.
-    digest = hashlib.sha256(cdr.body).digest()
-    if tx.run(_INSERT, **asdict(cdr), received_at=now, digest=digest):
+    digest = cdr.digest or hashlib.sha256(cdr.body).digest()
+    if tx.run(_INSERT, **{**asdict(cdr), "digest": digest}, received_at=now):
         emit(tx, Event(EventType.CDR, "received", now, cdr.session_key, cdr.role, cdr.peer, cdr.doubts or ""))
         return InsertResult.NEW
     existing = tx.one(_GET, role_=cdr.role, key_=cdr.session_key)

@@ -243,6 +243,18 @@ OPENED_SINCE = compiled(
     .order_by(sessions.c.session_key)
     .limit(bindparam("limit"))
 )
+#: The sessions of a party that are not over: with one peer, or with all (an empty ``peer_``).
+OPEN_OF_PARTY = compiled(
+    select(sessions.c.session_id)
+    .distinct()
+    .where(
+        _state_in(PENDING_STATES | ACTIVE_STATES),
+        ~_has_cdr,
+        or_(sessions.c.operator_key == bindparam("party_"), sessions.c.provider_key == bindparam("party_")),
+        or_(bindparam("peer_") == "", sessions.c.peer == bindparam("peer_")),
+    )
+    .limit(100)
+)
 _INSERT_ALIAS = inserting_named(session_aliases, "role", "alias_key", "session_key", instead="OR REPLACE")
 _GET_ALIAS = compiled(
     select(session_aliases.c.session_key).where(

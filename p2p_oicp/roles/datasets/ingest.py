@@ -32,7 +32,7 @@ from p2p_oicp.oicp import (
 )
 from p2p_oicp.oicp.enums import ActionType, StatusCodeValue
 from p2p_oicp.oicp.findings import NOT_BCRYPT
-from p2p_oicp.oicp.message import normalize_letter_case
+from p2p_oicp.oicp.intake import rewrite
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.oicp.repair import PULL_REPAIRS, repair_record
 from p2p_oicp.peers import Peer
@@ -312,7 +312,7 @@ class RecordFilter:
     def _read_record(self, stream: RecordStream[Message], index: int, raw: bytes) -> tuple[bytes, AnyRecord] | None:
         """Return a record, and its bytes to store, if it is valid; reject it otherwise."""
         record: AnyRecord | None = stream.fast_view(raw)
-        stored, errors = raw, list[Finding]()
+        stored, errors = raw if record is None else rewrite(stream.model, raw, ()), list[Finding]()
         if record is None:
             stored, record, errors = self._read_deviating_record(stream, index)
         if record is not None:
@@ -340,7 +340,7 @@ class RecordFilter:
                 errors = []
         # Not documented, but no PIN would ever match such a hash.
         errors += [replace(finding, severity=Severity.ERROR) for finding in findings if finding.code == NOT_BCRYPT]
-        return normalize_letter_case(raw, findings), record, errors
+        return rewrite(stream.model, raw, findings), record, errors
 
     def _check_parties(self, record: AnyRecord, pointer: str) -> list[Finding]:
         """Return a finding for each party of the record that the sender does not answer for."""

@@ -24,6 +24,7 @@ from p2p_oicp.oicp import (
     read_records,
     validate,
 )
+from p2p_oicp.oicp.intake import rewritten
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, Services
@@ -155,7 +156,8 @@ class CdrReconciler:
             return
         operator = record.evse_id.operator
         party = operator.text if operator else None
-        request = OperationRequest(_CDR, record, peer, party, body=raw, warnings=tuple(validate(record)))
+        warnings, record = tuple(validate(record)), rewritten(record)
+        request = OperationRequest(_CDR, record, peer, party, body=record.to_json(), received=raw, warnings=warnings)
         try:
             insert_result = (await self._cdr_handler.store_cdr(request)).result
         except StoreError as error:

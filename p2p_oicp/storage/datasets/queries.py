@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Text, and_, bindparam, or_, select
+from sqlalchemy import Text, and_, bindparam, exists, func, literal, or_, select
 
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.schema import dataset_groups, dataset_purges, dataset_records
+from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import Statement, compiled, list_parameter, listed, optional
 from p2p_oicp.storage.store import Row, Store
 
@@ -114,6 +115,64 @@ PARTIES = compiled(
     .distinct()
     .where(_groups.dataset == bindparam("dataset_"), _groups.source == bindparam("source_"))
 )
+_has_records = exists().where(
+    dataset_records.c.dataset == _groups.dataset,
+    dataset_records.c.source == _groups.source,
+    dataset_records.c.group_key == _groups.group_key,
+    dataset_records.c.deleted == 0,
+)
+#: All groups of all sources, and whether they have records.
+GROUPS = compiled(
+    select(
+        _groups.dataset,
+        _groups.source,
+        _groups.group_key,
+        _groups.party,
+        _groups.audience,
+        _groups.wrapper,
+        _has_records.label("has_records"),
+    )
+)
+#: How many records a source has of a party.
+COUNT_OF_PARTY = compiled(
+    select(func.count().label("records")).where(
+        dataset_records.c.source == bindparam("source_"),
+        dataset_records.c.deleted == 0,
+        or_(
+            dataset_records.c.group_key == bindparam("party_"),
+            dataset_records.c.group_key.like(bindparam("party_") + literal("|%")),
+        ),
+    )
+)
+_MOVE_GROUP = tuple(
+    Statement(
+        f"UPDATE OR REPLACE {table} SET source = :target "  # noqa: S608 - our own text
+        "WHERE dataset = :dataset AND source = :source AND group_key = :group_key",
+        {},
+    )
+    for table in ("dataset_groups", "dataset_records", "dataset_versions")
+)
+_MOVE_EVSE_INDEX = Statement(
+    "UPDATE evse_index SET source = :target WHERE source = :source AND group_key = :group_key", {}
+)
+
+# The cursors of our backends, which have copies of all sources (`change_feed`): what counts no more is withdrawn there.
+_MOVE_CURSORS = Statement(
+    "UPDATE OR REPLACE cursors SET group_key = :target || '/' || :group_key "
+    "WHERE dataset = :dataset AND group_key = :source || '/' || :group_key",
+    {},
+)
+
+
+def move_group(tx: Transaction, group: Row, target: str) -> None:
+    """Move a group, a row of ``GROUPS``, with its records and the backends' cursors to another source."""
+    parameters = {"target": target, "source": group["source"], "group_key": group["group_key"]}
+    for statement in (*_MOVE_GROUP, _MOVE_CURSORS):
+        tx.run(statement, dataset=group["dataset"], **parameters)
+    if group["dataset"] == DatasetKind.EVSE_DATA:
+        tx.run(_MOVE_EVSE_INDEX, **parameters)
+
+
 #: Up to which change, and which time, tombstones of a dataset were removed.
 LAST_PURGE = compiled(select(_purges.change, _purges.at).where(_purges.dataset == bindparam("dataset_")))
 

@@ -29,6 +29,7 @@ from tests.support.messages import (
 )
 from tests.support.nodes import query, start_session
 from tests.support.sessions import states, until_state
+from tests.support.waiting import eventually_equals
 
 YES = (True, "000")
 CONTRACT = {"RemoteIdentification": {"EvcoID": "DE-GDF-C12345678-X"}}
@@ -46,6 +47,7 @@ class Backend:
     async def take(self, request: web.Request) -> web.Response:
         self.requests.append((request.path, json.loads(await request.read())))
         status, body = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        body = body(self.requests[-1][1]) if callable(body) else body
         text = body if isinstance(body, str) else json.dumps(body)
         return web.Response(status=status, text=text, headers=self.headers, content_type="application/json")
 
@@ -283,3 +285,53 @@ async def test_l5_an_emp_that_could_not_be_reached_is_called_again_by_the_same_s
         async with stopped.running("b"):
             assert (await stopped.a.post(START, request)).code == "000"
             await until_state(stopped, "b", "authorized")
+
+
+CONTRADICTIONS = {
+    "a yes with a refusal's code": {"Result": True, "StatusCode": {"Code": "601"}},
+    "a no with success": {"Result": False, "StatusCode": {"Code": "000"}},
+    "a no without a code": {"Result": False},
+}
+ATTEMPTS = 5
+
+
+@pytest.mark.parametrize("contradiction", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+async def test_l1_a_cdr_whose_answer_contradicts_itself_is_disputed_after_some_attempts(
+    stopped, contracts, contradiction
+):
+    contracts.answers = [(200, {"AuthorizationStatus": "Authorized"}), (200, contradiction)]
+    session = await start_session(stopped)
+    assert (await stopped.a.post(CDR, cdr(session))).code == "000"
+    await eventually_equals(lambda: query(stopped, "a", "SELECT state FROM cdrs"), [("disputed",)])
+    assert len([path for path, _ in contracts.requests if path.endswith(CDR)]) == ATTEMPTS
+    for name in ("a", "b"):
+        (found,) = query(stopped, name, "SELECT state, verdict_code, verdict_text FROM cdrs")
+        assert found[:2] == ("disputed", "310")
+        assert "contradictory answer" in found[2]
+    # A person sees it, and has it sent again when the backend has been mended.
+    contracts.answers = [(200, OK)]
+    assert (await stopped.b.admin(f"cdrs/{session}/retry")).status == 200
+    await eventually_equals(lambda: query(stopped, "a", "SELECT state FROM cdrs"), [("accepted",)])
+
+
+async def test_l1_a_contradictory_answer_holds_up_no_other_session(stopped, contracts):
+    contracts.answers = [(200, {"AuthorizationStatus": "Authorized"})]
+    sessions = [await start_session(stopped, CPOPartnerSessionID=str(number)) for number in range(4)]
+
+    def answer(message: dict) -> dict:
+        return CONTRADICTIONS["a no with success"] if message["SessionID"] == sessions[0] else OK
+
+    contracts.answers = [(200, answer)]
+    for session in sessions:
+        await stopped.a.post(CDR, cdr(session))
+    states_of = "SELECT state FROM cdrs ORDER BY id"
+    await eventually_equals(lambda: query(stopped, "b", states_of), [("disputed",), *[("accepted",)] * 3])
+
+
+async def test_l1_a_notification_whose_answer_contradicts_itself_becomes_a_dead_letter(stopped, contracts):
+    contracts.answers = [(200, {"AuthorizationStatus": "Authorized"}), (200, {"Result": False})]
+    session = await start_session(stopped)
+    assert (await stopped.a.post(NOTIFY, notification("Start", session))).code == "000"
+    dead = "SELECT operation FROM outbox WHERE state = 'dead'"
+    await eventually_equals(lambda: query(stopped, "b", dead), [("ChargingNotifications",)])
+    assert len([path for path, _ in contracts.requests if path.endswith(NOTIFY)]) == ATTEMPTS

@@ -19,7 +19,7 @@ from p2p_oicp.oicp.identifiers import (
     find_problem,
     likely_problems,
 )
-from p2p_oicp.oicp.message import in_upper_case
+from p2p_oicp.oicp.intake import rewritten
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.oicp.validation import Verdict, judge
 from p2p_oicp.server.problems import validation_error_response
@@ -250,21 +250,21 @@ def test_l24_a_backslash_before_u0000_is_no_such_character():
         ),
     ],
 )
-def test_i8_lower_case_is_read_with_a_warning_and_handed_on_in_upper_case(operation, value, expected):
+def test_i8_lower_case_is_read_with_a_warning_and_handed_on_rewritten(operation, value, expected):
     found = findings_of(operation, value)
     assert {finding.code for finding in found} == {"lower-case-identifier"}
     assert Verdict.from_findings(found) == "accept-with-warning"
-    message = in_upper_case(OPERATION_BY_NAME[operation].request.from_json(body(value)))
+    message = rewritten(OPERATION_BY_NAME[operation].request.from_json(body(value)))
     assert all(member in message.to_json() for member in expected)
     assert message.field_findings == ()
 
 
 def test_i8_only_identifiers_change_and_a_signed_message_does_not():
     value = AUTHORIZE_START | {"EvseID": "de*abc*e1", "PartnerProductID": 'text with "EvseID": "de*abc*e1"'}
-    message = in_upper_case(OPERATION_BY_NAME["AuthorizeStart"].request.from_json(body(value)))
+    message = rewritten(OPERATION_BY_NAME["AuthorizeStart"].request.from_json(body(value)))
     assert message.to_json() == body(value | {"EvseID": "DE*ABC*E1"})
     signed = body(value | {"signature": "MEUCIQ"})
-    assert in_upper_case(OPERATION_BY_NAME["AuthorizeStart"].request.from_json(signed)).to_json() == signed
+    assert rewritten(OPERATION_BY_NAME["AuthorizeStart"].request.from_json(signed)).to_json() == signed
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from p2p_oicp.client import HttpResponse, read_reply
 from p2p_oicp.delivery import DatasetReplicator, ExponentialBackoff, PeerDatasetTarget, WakeupRegistry
 from p2p_oicp.errors import PeerRejected, PeerTimeout, PeerUnreachable
 from p2p_oicp.oicp import ProviderID
+from p2p_oicp.peering.agreements import PartyAgreements
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.datasets.types import DATASET_TYPES
 from p2p_oicp.storage.datasets.change_feed import ReplicaScope
@@ -93,7 +94,7 @@ def work(store, clock, peer):
         ReplicaScope(PEER.id, DatasetKind.EVSE_STATUS, None),
         dataset_type,
         store=store,
-        target=PeerDatasetTarget(PEER, peer),
+        target=PeerDatasetTarget(PEER, peer, PartyAgreements(PEER)),
         wakeup=wakeup,
         clock=clock,
         backoff=backoff,
@@ -133,7 +134,7 @@ async def test_a_change_after_a_silence_is_sent_at_once_and_a_burst_behind_it_in
         ReplicaScope(PEER.id, DatasetKind.EVSE_STATUS, None),
         dataset_type,
         store=store,
-        target=PeerDatasetTarget(PEER, peer),
+        target=PeerDatasetTarget(PEER, peer, PartyAgreements(PEER)),
         wakeup=wakeup,
         clock=clock,
         backoff=backoff,

@@ -17,6 +17,7 @@ from p2p_oicp.crypto.keystore import KeyEndorsement, endorsement_message
 from p2p_oicp.crypto.tls import Certificate, self_signed
 from p2p_oicp.errors import ConfigurationError, StoreBusy, VerificationError
 from p2p_oicp.oicp import OperatorID, ProviderID
+from p2p_oicp.peering.agreements import PartyAgreements
 from p2p_oicp.peering.directory import PeerDirectory
 from p2p_oicp.peering.pairing import peer_from_descriptor
 from p2p_oicp.peers import Peer, PeerRegistry
@@ -413,5 +414,7 @@ async def test_a_party_that_a_descriptor_adds_is_held_until_it_is_agreed(world, 
     await world.pair(peer)
     await world.directory.update_descriptor("Alpha", peer.descriptor(operators=(OperatorID("DE*SUB"),)))
     alpha = world.registry.by_name("Alpha")
-    assert world.directory.held_reason(alpha) == "not agreed with Alpha yet: DE*SUB"
+    descriptor = world.directory.descriptor_of("Alpha").descriptor
+    (held,) = PartyAgreements(ME).held(alpha, descriptor.operators)
+    assert held.text == 'DE*SUB is not agreed with Alpha yet; run: p2p-oicp peers accept "Alpha"'
     assert world.registry.by_operator(OperatorID("DE*SUB")) is None

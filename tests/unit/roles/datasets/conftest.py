@@ -9,6 +9,7 @@ from p2p_oicp.config.model import DeadlineSettings
 from p2p_oicp.crypto.pins import PinGuard
 from p2p_oicp.delivery import WakeupRegistry
 from p2p_oicp.oicp import OperatorID, ProviderID
+from p2p_oicp.peering.agreements import PartyAgreements
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import Services
 from p2p_oicp.roles.context import RemovedPeers
@@ -35,6 +36,7 @@ def services(store, clock) -> Callable[..., Services]:
             ids=UuidGenerator(),
             datasets=DatasetCoordinator(store, clock.time),
             removed_peers=RemovedPeers(registry, store),
+            agreements=PartyAgreements(ME),
             deadlines=DeadlineSettings(),
             pins=PinGuard(clock),
             pin_rounds=4,
