@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 _FILE_NAME, _POSITION_FILE_NAME = "epochs.jsonl", "position"
 # That a copy is older is noticed if it lacks more than this.
-_POSITION_INTERVAL_SECONDS = 1.0
+_POSITION_INTERVAL_SECONDS = 0.2
 # A node that is restored once a week for years; and what one hello may make us store.
 _MAX_EARLIER_EPOCHS = 100
 _MAX_EXTENSIONS = 50

@@ -11,7 +11,7 @@ Both also have the epochs that peers have told of theirs: a peer's gap is believ
 that was recorded before.
 
 A copy that was made otherwise than by ``backup`` does not know that it is one. So the file ``position`` beside the keys
-says how far the database has got (`Position`), at most a second ago. A database that has not got so far is an older
+says how far the database has got (`Position`), a moment ago. A database that has not got so far is an older
 copy, and begins a new epoch like a backup.
 """
 
