@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from p2p_oicp.backends import BackendFactory, BackendRegistry, TokenListBackend
 from p2p_oicp.client import AuthenticatedPeerClient
+from p2p_oicp.client.peer_client import CallObserver
 from p2p_oicp.clock import Clock, IdGenerator
 from p2p_oicp.concurrency import TaskSupervisor, Worker
 from p2p_oicp.config import Settings
@@ -30,45 +31,27 @@ from p2p_oicp.delivery import (
     WakeupRegistry,
 )
 from p2p_oicp.delivery.hello import HelloClient
-from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.peering import Peering, PeersChanged
 from p2p_oicp.peering.peer_tls import CertificateExpiryJob
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, Services
-from p2p_oicp.roles.cdr_actions import CdrActions
 from p2p_oicp.roles.context import RemovedPeers
-from p2p_oicp.roles.datasets.withdrawal import PartyWithdrawal
 from p2p_oicp.roles.lost_sessions import LostSessions
 from p2p_oicp.roles.peer_workers import PeerWorkerPool, workers_for_backends
 from p2p_oicp.roles.recovery import RecoveryJob
 from p2p_oicp.roles.retention import DatasetRetentionJob, RetentionPolicy, SessionExpiryJob, SessionRetentionJob
-from p2p_oicp.roles.session_export import SessionExport
-from p2p_oicp.roles.verdicts import VerdictService
 from p2p_oicp.server import (
-    AdmissionController,
     AdmissionLimits,
-    BackendAccess,
     BackendAuthenticator,
-    CdrAdminApi,
-    EventAdminApi,
     HelloHandler,
     InProcessPeerClient,
     ListenerKind,
     Metrics,
     OperationDispatcher,
-    OutboxAdminApi,
-    PairingHandler,
-    PeerAdminApi,
     PeerAuthenticator,
     PeerLimiter,
-    RequestPipeline,
-    RequestRouter,
-    SessionExportHandler,
-    backend_routes,
-    node_routes,
 )
-from p2p_oicp.server.app import ReadinessProbe
-from p2p_oicp.server.inbound import PublicAddress
+from p2p_oicp.server.metrics import CallRecorder
 from p2p_oicp.storage import Store
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
 
@@ -116,6 +99,7 @@ class NodeComponents:
     authenticator: PeerAuthenticator
     dispatchers: Dispatchers
     backends: BackendRegistry
+    calls: CallRecorder
     cpo: CpoRole | None
     emp: EmpRole | None
 
@@ -132,12 +116,13 @@ def build_roles(
     """Return the roles, with what they send by and are called by; ``python_backends`` are objects by name."""
     local_peer = environment.local_peer
     metrics = Metrics(store, environment.clock, peering.status_reporter.held_parties)
+    calls = CallRecorder(metrics, environment.clock)
     limiter = _build_limiter(environment)
     authenticator = PeerAuthenticator(peering, limiter)
     dispatchers = _build_dispatchers(environment, authenticator, limiter, liveness, metrics)
-    client = _build_peer_client(environment, peering, dispatchers.peer)
+    client = _build_peer_client(environment, peering, dispatchers.peer, calls)
     services = _build_services(environment, store, peering, wakeups, client, metrics)
-    backends = _build_backends(environment, services, peering, python_backends)
+    backends = _build_backends(environment, services, peering, python_backends, calls)
     nodes = HttpNodeClient(client)
     lost_sessions = partial(LostSessions, services, store_epochs, nodes, peering.evidence)
     cpo = CpoRole(services, backends, lost_sessions("cpo")) if local_peer.operators else None
@@ -146,20 +131,9 @@ def build_roles(
     for dispatcher in dispatchers:
         dispatcher.register(cpo, emp)
     return NodeComponents(
-        environment,
-        peering,
-        services,
-        client,
-        nodes,
-        store_epochs,
-        liveness,
-        metrics,
-        authenticator,
-        dispatchers,
-        backends,
-        cpo,
-        emp,
-    )
+        environment, peering, services, client, nodes, store_epochs, liveness,
+        metrics, authenticator, dispatchers, backends, calls, cpo, emp,
+    )  # fmt: skip
 
 
 def _build_backends(
@@ -167,6 +141,7 @@ def _build_backends(
     services: Services,
     peering: Peering,
     python_backends: Mapping[str, object],
+    calls: CallRecorder,
 ) -> BackendRegistry:
     factory = BackendFactory(
         peering.transport,
@@ -174,6 +149,7 @@ def _build_backends(
         environment.ids,
         environment.clock,
         token_list=partial(TokenListBackend, services.store, services.pins),
+        observe=calls.record,
     )
     return factory.build_registry(environment.settings, environment.local_peer, python_backends)
 
@@ -210,7 +186,7 @@ def _build_dispatchers(
 
 
 def _build_peer_client(
-    environment: NodeEnvironment, peering: Peering, peer_dispatcher: OperationDispatcher
+    environment: NodeEnvironment, peering: Peering, peer_dispatcher: OperationDispatcher, observer: CallObserver
 ) -> AuthenticatedPeerClient:
     return AuthenticatedPeerClient(
         peering.transport,
@@ -220,6 +196,7 @@ def _build_peer_client(
         ids=environment.ids,
         clock=environment.clock,
         local=InProcessPeerClient(peer_dispatcher),
+        observer=observer,
     )
 
 
@@ -285,6 +262,8 @@ def build_hello(components: NodeComponents) -> Hello:
         wakeups=wakeups,
         backoff=environment.backoff,
         agreements=components.peering.agreements,
+        store=components.services.store,
+        clock=environment.clock,
     )
     # A peer that refuses us may not know our new key: hello names us, so that it can fetch our descriptor.
     components.peering.key_refresher.subscribe(client.send_once)
@@ -299,60 +278,6 @@ def build_hello(components: NodeComponents) -> Hello:
     return Hello(client, handler)
 
 
-def build_peer_app(components: NodeComponents, hello: HelloHandler) -> RequestRouter:
-    """Return the peer API."""
-    listener_settings, peering = components.environment.settings.peer_api, components.peering
-    pipeline = RequestPipeline(
-        components.dispatchers.peer,
-        components.authenticator,
-        components.environment.ids,
-        admission=_build_admission(components, "peer", listener_settings.max_body),
-        public=PublicAddress(listener_settings.url, listener_settings.trusted_proxies),
-        signer=peering.identity.signer.sign_response,
-        recorder=peering.evidence.recorder,
-    )
-    export = SessionExport(components.services, components.store_epochs, peering.evidence)
-    verdicts = VerdictService(components.services, components.store_epochs)
-    sessions = SessionExportHandler(components.authenticator, export, verdicts)
-    pairing = PairingHandler(pipeline, authenticator=components.authenticator, peering=peering)
-    return RequestRouter(pipeline, node_routes(pipeline, hello, sessions, pairing))
-
-
-def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> RequestRouter:
-    """Return the backend API, with the administration and the metrics."""
-    listener_settings, services = components.environment.settings.backend_api, components.services
-    if listener_settings.token is None and listener_settings.token_file is not None:
-        raise ConfigurationError("[backend_api] token_file was not read: load_settings reads it")
-    access = BackendAccess(
-        listener_settings.token.get_secret_value() if listener_settings.token else None,
-        oicp_needs_token=listener_settings.oicp_needs_token,
-        hosts=(listener_settings.host, *listener_settings.hosts),
-    )
-    pipeline = RequestPipeline(
-        components.dispatchers.backend,
-        BackendAuthenticator(components.environment.local_peer),
-        components.environment.ids,
-        admission=_build_admission(components, "backend", listener_settings.max_body),
-        access=access,
-    )
-    roles = [role for role in (components.cpo, components.emp) if role is not None]
-    actions = CdrActions(services, {role.cdr_handler.role: role.cdr_handler for role in roles})
-    routes = [
-        *backend_routes(pipeline, readiness, components.metrics.render, metrics_need_token=access.oicp_needs_token),
-        *CdrAdminApi(components.emp.cdr_reconciler if components.emp else None, actions).routes(pipeline),
-        *EventAdminApi(services.store, services.registry).routes(pipeline),
-        *OutboxAdminApi(services.store, services.wakeups, services.clock, components.backends).routes(pipeline),
-        *PeerAdminApi(pipeline, components.peering, components.client, PartyWithdrawal(services)).routes(),
-    ]
-    return RequestRouter(pipeline, routes)
-
-
-def _build_admission(components: NodeComponents, listener: str, max_body: int) -> AdmissionController:
-    return AdmissionController(
-        max_body, components.metrics.rejected_requests(listener), components.environment.admission_limits
-    )
-
-
 def start_workers(components: NodeComponents, supervisor: TaskSupervisor, hello_client: HelloClient) -> None:
     """Start the background jobs, and the workers of each peer, which come and go with it."""
     for name, worker in background_jobs(components).items():
@@ -363,7 +288,7 @@ def start_workers(components: NodeComponents, supervisor: TaskSupervisor, hello_
         nodes=components.nodes,
         supervisor=supervisor,
         backoff=components.environment.backoff,
-        send_hello=hello_client.send_until_acknowledged,
+        send_hello=hello_client.keep_sending,
     )
     # Order: no await between the two, so that no change of the peers is lost or applied twice.
     peer_workers.on_peers_changed(PeersChanged(added=components.environment.registry.all()))

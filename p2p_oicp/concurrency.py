@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from contextvars import copy_context
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
@@ -34,7 +35,7 @@ class Worker(Protocol):
 class WakeupSignal(Protocol):
     """What a waiting loop can be woken by (``delivery.wakeup.Wakeup``)."""
 
-    async def wait(self, timeout_seconds: float | None) -> None:
+    async def wait(self, timeout_seconds: float | None) -> object:
         """Return when notified, or after ``timeout_seconds`` (None: only when notified)."""
 
 
@@ -176,12 +177,15 @@ class BackgroundTasks:
 class TaskSupervisor:
     """Owns background tasks by name; an async context manager that cancels all of them on exit.
 
+    They run in the context in which it was made, whoever starts them: no task is a part of a request.
+
     A service that ends or raises is logged and restarted after 5 s: a bug in one worker costs its own work for a
     moment, and never stops it silently.
     """
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._context = copy_context()
 
     def __repr__(self) -> str:
         return f"<TaskSupervisor tasks={len(self._tasks)}>"
@@ -212,7 +216,8 @@ class TaskSupervisor:
             task.cancel()
 
     def _start(self, name: str, coroutine: Coroutine[None, None, None]) -> None:
-        task = self._tasks[name] = spawn(coroutine, name=name)
+        # A worker that is started by a request (a pairing) must not carry that request's Process-ID for ever.
+        task = self._tasks[name] = asyncio.create_task(coroutine, name=name, context=self._context.copy())
         task.add_done_callback(lambda finished: self._remove_finished(name, finished))
 
     def _remove_finished(self, name: str, finished: asyncio.Task[None]) -> None:

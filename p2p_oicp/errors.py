@@ -6,7 +6,8 @@
     ├── ConfigurationError         the operator of this node has to change something (file and key are named)
     ├── MessageError               a message cannot be processed; carries its findings (`oicp.InvalidMessage`)
     ├── VerificationError          a signature, digest, certificate or descriptor is missing or invalid
-    │   └── UnknownKey             it is signed with an unknown key
+    │   ├── UnknownKey             it is signed with an unknown key
+    │   └── ClockMismatch          it was signed at another time than now
     ├── Refusal                    a business refusal: carries the OICP status code and the HTTP status to respond with
     │   └── Unauthorized           017, HTTP 401: not authenticated, or not authorized for the ids
     ├── PeerError                  an outgoing call failed; ``may_have_arrived``: the peer may have processed it
@@ -27,7 +28,41 @@ A bug stays a bare Python exception.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, Self
+
+
+class FailureCause(StrEnum):
+    """Why a call failed, as far as its caller can tell; `delivery.health_texts` has a sentence and a cure for each."""
+
+    CANNOT_CONNECT = "cannot connect"
+    UNKNOWN_HOST = "unknown host"
+    TIMEOUT = "timeout"
+    BUSY = "busy"
+    UNTRUSTED_CERTIFICATE = "untrusted certificate"
+    WRONG_HOST_NAME = "wrong host name"
+    EXPIRED_CERTIFICATE = "expired certificate"
+    CERTIFICATE_NOT_YET_VALID = "certificate not yet valid"
+    TLS_FAILED = "TLS failed"
+    CLOCK_OFF = "clock off"
+    UNKNOWN_KEY = "unknown key"
+    SIGNATURE_INVALID = "signature invalid"
+    CREDENTIALS_REFUSED = "credentials refused"
+    PARTY_REFUSED = "party refused"
+    MESSAGE_REFUSED = "message refused"
+    BODY_TOO_LARGE = "body too large"
+    FORBIDDEN_BY_PROXY = "forbidden by a proxy"
+    BAD_GATEWAY = "bad gateway"
+    SERVER_ERROR = "server error"
+    NOT_OICP = "not OICP"
+    REDIRECTED = "redirected"
+    ANOTHER_SYSTEM = "another system"
+    INTERNAL_ERROR = "internal error"
+    OTHER = "other"
+
+
+# 017 Unauthorized Access, 300 Partner not found; this module is below ``oicp``, and imports nothing.
+_PARTY_CODES = frozenset({"017", "300"})
 
 
 class P2pOicpError(Exception):
@@ -50,6 +85,10 @@ class UnknownKey(VerificationError):
     """The signing key is unknown; refreshing the keys of the sender may help."""
 
 
+class ClockMismatch(VerificationError):
+    """A signature is of the past or of the future: one of the two clocks is wrong."""
+
+
 class Refusal(P2pOicpError):
     """A request is refused with an OICP status code.
 
@@ -70,19 +109,20 @@ class Unauthorized(Refusal):
     """017 Unauthorized Access, HTTP 401 (OICP 2.3, Communication Paradigms, Security)."""
 
     def __init__(self, info: str) -> None:
-        # StatusCodeValue.UNAUTHORIZED_ACCESS; this module is below ``oicp``, and imports nothing.
+        # StatusCodeValue.UNAUTHORIZED_ACCESS, as above.
         super().__init__("017", info, http_status=401)
 
 
 class PeerError(P2pOicpError):
     """An outgoing call failed.
 
-    ``exchange`` is the signed exchange to be recorded as evidence (`crypto.exchange.PreparedExchange`), where the
-    peer has signed its refusal; None otherwise.
+    ``cause`` is why, for people. ``exchange`` is the signed exchange to be recorded as evidence
+    (`crypto.exchange.PreparedExchange`), where the peer has signed its refusal; None otherwise.
     """
 
     may_have_arrived = True
     exchange: Any = None
+    cause: FailureCause = FailureCause.OTHER
 
     def __init__(self, peer: str, reason: str) -> None:
         super().__init__(f"{peer}: {reason}")
@@ -94,19 +134,29 @@ class PeerError(P2pOicpError):
         self.exchange = exchange
         return self
 
+    def because_of(self, cause: FailureCause) -> Self:
+        """Set ``cause`` and return the error."""
+        self.cause = cause
+        return self
+
 
 class PeerUnreachable(PeerError):
     """No connection could be made: the peer has not received the request."""
 
     may_have_arrived = False
+    cause = FailureCause.CANNOT_CONNECT
 
 
 class PeerTimeout(PeerError):
     """The request was sent, and no whole response was received in time."""
 
+    cause = FailureCause.TIMEOUT
+
 
 class PeerBusy(PeerError):
     """The peer is overloaded; ``retry_after`` is the number of seconds it asks to wait, None if it states none."""
+
+    cause = FailureCause.BUSY
 
     def __init__(
         self, peer: str, reason: str, retry_after: float | None = None, *, may_have_arrived: bool = False
@@ -120,15 +170,20 @@ class PeerUnauthorized(PeerError):
     """The peer does not accept our credentials; it has processed nothing."""
 
     may_have_arrived = False
+    cause = FailureCause.CREDENTIALS_REFUSED
 
 
 class PeerRejected(PeerError):
     """The peer refuses this message for good; ``code`` is its OICP status code, None if it states none."""
 
+    cause = FailureCause.MESSAGE_REFUSED
+
     def __init__(self, peer: str, reason: str, *, http_status: int, code: str | None = None) -> None:
         super().__init__(peer, reason)
         self.http_status = http_status
         self.code = code
+        if code in _PARTY_CODES:
+            self.cause = FailureCause.PARTY_REFUSED
 
 
 class OperationNotSupported(PeerRejected):
@@ -143,6 +198,8 @@ class OperationNotSupported(PeerRejected):
 class PeerProtocolError(PeerError):
     """The peer failed, or its response is not OICP."""
 
+    cause = FailureCause.NOT_OICP
+
 
 class PeerContradiction(PeerProtocolError):
     """The peer is up, and its answer is a yes and a no in one."""
@@ -150,6 +207,8 @@ class PeerContradiction(PeerProtocolError):
 
 class PeerVerificationError(PeerProtocolError):
     """The signature of the response is missing or invalid, so it counts as no response."""
+
+    cause = FailureCause.SIGNATURE_INVALID
 
 
 class StoreError(P2pOicpError):

@@ -15,7 +15,7 @@ from typing import Self
 
 import structlog
 
-from p2p_oicp import builder
+from p2p_oicp import apps, builder
 from p2p_oicp.backends import CpoBackend, EmpBackend
 from p2p_oicp.builder import NodeComponents, NodeEnvironment
 from p2p_oicp.clock import Clock, IdGenerator, SystemClock, UuidGenerator
@@ -167,8 +167,8 @@ class Node:
 
     async def _start_listeners(self, stack: AsyncExitStack, components: NodeComponents, hello: HelloHandler) -> None:
         peer_settings, backend_settings = self._settings.peer_api, self._settings.backend_api
-        peer_app = builder.build_peer_app(components, hello)
-        backend_app = builder.build_backend_app(components, self._readiness)
+        peer_app = apps.build_peer_app(components, hello)
+        backend_app = apps.build_backend_app(components, self._readiness)
         tls = components.peering.tls.server_context()
         max_connections = self._settings.limits.connections
         open_listener = partial(start_listener, max_connections=max_connections, now=self._clock.time)

@@ -7,7 +7,7 @@ All three follow the operations table: its row names the method, the path, the d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Protocol
 
@@ -216,6 +216,14 @@ def _refusal_of(backend: str, operation: Operation, response: object) -> Message
     raise PeerProtocolError(backend, f"answered {operation.name} with {what}")
 
 
+#: Learns what became of a call of a backend, by its name: an error, or None.
+CallOutcome = Callable[[str, PeerError | None], None]
+
+
+def ignore_outcome(_name: str, _error: PeerError | None) -> None:
+    """Learn nothing."""
+
+
 class LimitedBackend:
     """A backend that gets a bounded number of drivers' requests at a time, and has timeouts of its own.
 
@@ -229,6 +237,7 @@ class LimitedBackend:
         authorize_timeout: seconds, at most the caller's deadline.
         remote_timeout: seconds after which an answer is late; None: the caller's deadline.
         record_timeout: seconds for all else; None: as the caller or the operations table says.
+        observe: learns what became of each call; of a late answer twice, when it is late and when it comes.
     """
 
     def __init__(
@@ -240,7 +249,9 @@ class LimitedBackend:
         authorize_timeout: float | None = None,
         remote_timeout: float | None = None,
         record_timeout: float | None = None,
+        observe: CallOutcome = ignore_outcome,
     ) -> None:
+        self._observe = observe
         self._name = name
         self._backend = backend
         self._concurrent = concurrent
@@ -258,6 +269,17 @@ class LimitedBackend:
     async def call(
         self, operation: Operation, message: Message, *, sender: str | None = None, deadline: float | None = None
     ) -> Message:
+        try:
+            reply = await self._call(operation, message, sender=sender, deadline=deadline)
+        except PeerError as error:
+            self._observe(self._name, error)
+            raise
+        self._observe(self._name, None)
+        return reply
+
+    async def _call(
+        self, operation: Operation, message: Message, *, sender: str | None, deadline: float | None
+    ) -> Message:
         # Who may send an operation again says whether a driver waits for it (`oicp.operations`).
         is_remote = operation.retry is Retry.NEVER
         if not is_remote:
@@ -270,10 +292,14 @@ class LimitedBackend:
             raise PeerBusy(self._name, info)
         self._counted.add(request := object())
         seconds = self._remote_timeout if is_remote else None
-        late = asyncio.get_running_loop().call_later(seconds, self._counted.discard, request) if seconds else None
+        late = asyncio.get_running_loop().call_later(seconds, self._become_late, request) if seconds else None
         try:
             return await self._backend.call(operation, message, sender=sender, deadline=deadline)
         finally:
             self._counted.discard(request)
             if late is not None:
                 late.cancel()
+
+    def _become_late(self, request: object) -> None:
+        self._counted.discard(request)
+        self._observe(self._name, PeerTimeout(self._name, "no answer in time; it is waited for"))

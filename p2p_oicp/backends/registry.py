@@ -16,11 +16,13 @@ from typing import TypeVar
 from p2p_oicp.backends.client import (
     PUSH_METHODS,
     Backend,
+    CallOutcome,
     DatasetReceiver,
     HttpBackend,
     LimitedBackend,
     PythonBackend,
     UnsupportedBackend,
+    ignore_outcome,
 )
 from p2p_oicp.client import HttpTransport, OicpClient
 from p2p_oicp.clock import Clock, IdGenerator
@@ -131,6 +133,7 @@ class BackendFactory:
         ids: makes a Process-ID where none is given.
         clock: tells the time.
         token_list: the built-in EMP backend.
+        observe: learns what became of each call.
     """
 
     transport: HttpTransport
@@ -138,6 +141,7 @@ class BackendFactory:
     ids: IdGenerator
     clock: Clock
     token_list: Callable[[], Backend]
+    observe: CallOutcome = ignore_outcome
 
     def build_registry(
         self, settings: Settings, local_peer: Peer, python_backends: Mapping[str, object]
@@ -189,6 +193,7 @@ class BackendFactory:
             authorize_timeout=entry.authorize_timeout,
             remote_timeout=remote_timeout,
             record_timeout=entry.record_timeout,
+            observe=self.observe,
         )
         return OwnBackend(entry.name, limited, _NOBODY, roles, others, remote_timeout, receiver, pushes)
 

@@ -78,6 +78,14 @@ _COMMANDS = MappingProxyType(
         "errata": _Command("messages", "List where the documents of OICP 2.3 disagree, and the reading used here."),
         "schema": _Command("messages", "Print the JSON Schema of every message."),
         "openapi": _Command("messages", "Print an OpenAPI 3.1 document."),
+        "status": _Command(
+            "status",
+            "Say whether all is well: what is stuck, since when, why, and what to do. Exit code 1: something is stuck.",
+        ),
+        "retry": _Command(
+            "status",
+            "Try again now, without waiting for the next try: outbox, datasets, hello and pulls. The node has to run.",
+        ),
         "peers": _Command("peers", "The peers of this node, and pairing with new ones."),
         "keys": _Command("keys", "The keys that this node signs with."),
         "certs": _Command("init", "Certificates for TLS with peers."),

@@ -22,7 +22,7 @@ from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOptio
 from p2p_oicp.config import Settings, load_settings
 from p2p_oicp.config.backends import destination_of
 from p2p_oicp.errors import ConfigurationError, PeerUnreachable
-from p2p_oicp.storage import outbox, query_once
+from p2p_oicp.storage import outbox, peer_state, query_once
 from p2p_oicp.storage.statements import list_parameter
 
 _COLUMN_TITLES = ("ID", "To", "Message", "Session", "State", "Since (UTC)", "Tries", "Next try (UTC)", "Last error")
@@ -66,9 +66,12 @@ def list_messages(
     messages = [dict(row) for row in query_once(settings.storage.file, outbox.LIST, **parameters)]
     if as_json:
         echo(format_json(messages))
-    else:
-        print_messages(messages)
-        print_held_parties(config)
+        return
+    print_messages(messages)
+    print_held_parties(config)
+    # Datasets have no messages: nothing waits here while replication fails.
+    for row in query_once(settings.storage.file, peer_state.FAILING):
+        echo(f"Fails: {row['name']}: {row['last_error']} (see p2p-oicp status)", err=True)
 
 
 def print_held_parties(config: Path) -> None:

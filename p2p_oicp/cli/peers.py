@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ from rich.table import Table
 
 from p2p_oicp.cli import client
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, echo, format_json, parse_duration
+from p2p_oicp.cli.status import format_age, format_channels, format_problem
 from p2p_oicp.client import HttpTransport
 from p2p_oicp.clock import SystemClock, format_timestamp
 from p2p_oicp.config import load_registry, load_settings
@@ -40,6 +41,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(no_args_is_help=True)
     group.command("list")(list_peers)
+    group.command("show")(show)
     group.command("inspect")(inspect)
     group.command("invite")(invite)
     group.command("join")(join)
@@ -52,7 +54,7 @@ def list_peers(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Show every peer: its parties, trust, security, when it was last seen, failures, pending messages."""
+    """Show every peer: its parties, trust, security, when it was last seen, and what fails or lags behind."""
     listing = fetch_peers(config)
     if as_json:
         echo(format_json(listing.peers))
@@ -60,6 +62,34 @@ def list_peers(
     print_peers(listing.peers)
     if listing.warning:
         echo(listing.warning, err=True)
+
+
+def show(name: PeerNameArgument, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Show one peer, or backend:NAME, with each channel: in sync, behind or failing, why, and what to do."""
+    peer = client.call_admin(config, "GET", f"/admin/v1/peers/{quote(name, safe='')}")
+    if as_json:
+        echo(format_json(peer))
+        return
+    for line in format_peer(peer):
+        echo(line)
+
+
+def format_peer(peer: dict[str, Any]) -> Iterator[str]:
+    """Return a peer or backend in lines."""
+    now = time.time()
+    yield f"{peer['name']}{', ' + peer['url'] if 'url' in peer else ''}"
+    for title, member in (("trust", "trust"), ("held", "held"), ("last seen", "last_seen")):
+        if peer.get(member):
+            yield f"  {title:10} {peer[member]}"
+    if peer.get("clock_skew_seconds") is not None:
+        yield f"  {'clock':10} {peer['clock_skew_seconds']:+.0f} s to ours"
+    for channel in peer["channels"]:
+        since = f" since {format_age(channel['behind_since'], now)}" if channel["behind_since"] else ""
+        behind = f", {channel['behind']} behind{since}" if channel["behind"] else ""
+        success = f", last success {format_age(channel['last_success'], now)} ago" if channel["last_success"] else ""
+        yield f"  {channel['channel']}: {channel['state']}{behind}{success}"
+        for trouble in channel["troubles"]:
+            yield from (f"    {line}" for line in format_problem(trouble, now))
 
 
 def inspect(
@@ -216,9 +246,10 @@ def print_peers(peers: Sequence[dict[str, Any]]) -> None:
 def _format_state(peer: dict[str, Any]) -> str:
     # The parties only: the reason and the cure are lines of their own.
     parts = [f"held: {', '.join(peer['held_parties']) or 'its descriptor'}"] if peer.get("held") else []
-    parts += [f"{peer['waiting']} waiting"] if peer.get("waiting") else []
-    if peer.get("failures"):
-        parts.append(f"{peer['failures']} failures: {peer['last_error']}")
+    if peer.get("channels"):
+        parts.append(format_channels(peer))
+    if peer.get("problem"):
+        parts.append(f"{peer['problem']} (p2p-oicp peers show {peer['name']})")
     return "; ".join(parts) or "-"
 
 

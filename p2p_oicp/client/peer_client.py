@@ -81,6 +81,22 @@ class PeerTlsContexts(Protocol):
         """Return the context that accepts the peer's certificates."""
 
 
+class CallObserver(Protocol):
+    """Learns what became of each call of a peer."""
+
+    def call_ended(self, peer: Peer, operation: str, seconds: float, error: PeerError | None) -> None:
+        """Learn that a call has ended, with ``error`` if it has failed; ``operation`` may be of the node protocol."""
+
+    def response_received(self, peer_name: str, response: HttpResponse) -> None:
+        """Learn of a response, before it is verified."""
+
+
+class _NoObserver:
+    def call_ended(self, peer: Peer, operation: str, seconds: float, error: PeerError | None) -> None: ...
+
+    def response_received(self, peer_name: str, response: HttpResponse) -> None: ...
+
+
 class _Verdict(Enum):
     AUTHENTICATED = auto()
     UNKNOWN_RESPONSE_KEY = auto()
@@ -137,6 +153,7 @@ class AuthenticatedPeerClient:
         ids: makes a Process-ID where no request is being served, whose Process-ID would be passed on.
         clock: deadlines, and the times of recorded exchanges.
         local: serves the requests of this node to itself.
+        observer: learns what became of each call.
     """
 
     def __init__(
@@ -149,7 +166,9 @@ class AuthenticatedPeerClient:
         ids: IdGenerator,
         clock: Clock,
         local: PeerClient,
+        observer: CallObserver | None = None,
     ) -> None:
+        self._observer = observer or _NoObserver()
         self._transport = transport
         self._signer = signer
         self._tls = tls
@@ -174,6 +193,24 @@ class AuthenticatedPeerClient:
     ) -> OicpReply:
         if peer.is_self:
             return await self._local.call(peer, operation, party, body, deadline=deadline, query=query)
+        started = self._clock.monotonic()
+        try:
+            reply = await self._call(peer, operation, party, body, deadline, query)
+        except PeerError as error:
+            self._observer.call_ended(peer, operation.name, self._clock.monotonic() - started, error)
+            raise
+        self._observer.call_ended(peer, operation.name, self._clock.monotonic() - started, None)
+        return reply
+
+    async def _call(
+        self,
+        peer: Peer,
+        operation: Operation,
+        party: str | None,
+        body: bytes,
+        deadline: float,
+        query: Mapping[str, str] | None,
+    ) -> OicpReply:
         # The Process-ID of the request being served goes along, so that the logs of both nodes can be read together.
         headers = {"Process-ID": PROCESS_ID.get() or self._ids.process_id()}
         if recipient := self._recipient(peer):
@@ -255,6 +292,7 @@ class AuthenticatedPeerClient:
 
     def _verify(self, exchange: _HttpExchange) -> _Attempt:
         request, response = exchange.request, exchange.response
+        self._observer.response_received(request.target, response)
         try:
             authenticate_response(
                 response, self._signer, to=request.target, request_headers=request.headers, now=self._clock.time()

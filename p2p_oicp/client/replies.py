@@ -17,6 +17,8 @@ import structlog
 from p2p_oicp.crypto import RequestSigner, SignedResponseParts
 from p2p_oicp.crypto.exchange import PreparedExchange
 from p2p_oicp.errors import (
+    ClockMismatch,
+    FailureCause,
     PeerBusy,
     PeerError,
     PeerProtocolError,
@@ -52,6 +54,15 @@ NOT_PROCESSED_HEADER = "P2P-Not-Processed"
 # These statuses are no answer to the question, only obstacles on the way (a proxy, an overload, a refused identity):
 # they decide nothing, so they need no signature.
 _UNSIGNED_ERROR_STATUSES = frozenset({401, 403, 408, 421, 429, *range(500, 600)})
+_PAYLOAD_TOO_LARGE = 413
+_STATUS_CAUSES = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: FailureCause.BODY_TOO_LARGE,
+    HTTPStatus.MISDIRECTED_REQUEST: FailureCause.ANOTHER_SYSTEM,
+    HTTPStatus.BAD_GATEWAY: FailureCause.BAD_GATEWAY,
+    HTTPStatus.GATEWAY_TIMEOUT: FailureCause.BAD_GATEWAY,
+}
+# Half of what a signature may be old: with more, some requests fail and others do not.
+_NOTABLE_CLOCK_SKEW_SECONDS = 150.0
 _UNAUTHORIZED_STATUSES = frozenset({401, 403})
 _MAX_REASON_LENGTH = 300
 
@@ -88,6 +99,13 @@ class UnknownSigningKey(PeerVerificationError):
     """The response is signed with an unknown key; refreshing the peer's keys may help."""
 
 
+class BodyTooLarge(PeerProtocolError):
+    """Something in front of the peer does not take so large a body (413): it was not processed."""
+
+    may_have_arrived = False
+    cause = FailureCause.BODY_TOO_LARGE
+
+
 class HttpResponse(msgspec.Struct, frozen=True):
     """One HTTP response as it was received.
 
@@ -104,6 +122,16 @@ class HttpResponse(msgspec.Struct, frozen=True):
     headers: Mapping[str, str]
     body: bytes
     raw_body: bytes = b""
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it says that it is JSON."""
+        return "json" in self.headers.get("Content-Type", "").lower()
+
+    def clock_skew(self, now: float) -> float | None:
+        """Return by how many seconds the other side's clock is ahead of ours; None where it does not tell the time."""
+        sent_at = _parse_http_date(self.headers.get("Date", ""))
+        return None if sent_at is None else sent_at - now
 
     def signed_parts(self) -> SignedResponseParts:
         """Return what a signature of the response is verified against."""
@@ -141,16 +169,25 @@ def authenticate_response(
     except VerificationError as exc:
         if response.status in _UNSIGNED_ERROR_STATUSES:
             raise_for_status(response, now=now)
+        if response.status == _PAYLOAD_TOO_LARGE:
+            raise BodyTooLarge(response.peer, "HTTP 413, not signed by the peer: it comes from a proxy") from exc
         error_class = UnknownSigningKey if isinstance(exc, UnknownKey) else PeerVerificationError
-        raise error_class(
-            response.peer, f"response signature missing or invalid (HTTP {response.status}): {exc}"
-        ) from exc
+        error = error_class(response.peer, f"response signature missing or invalid (HTTP {response.status}): {exc}")
+        raise error.because_of(_verification_cause(response, exc)) from exc
     # An authenticated 401 is about the party that we named, not about our keys: fresh ones would change nothing.
     if response.status in _UNAUTHORIZED_STATUSES and response.headers.get(IDENTITY_CONFIRMED_HEADER) == "proven":
         reason = f"HTTP {response.status}: {_error_details(response)[1]}"
         raise PeerRejected(
             response.peer, reason, http_status=response.status, code=StatusCodeValue.UNAUTHORIZED_ACCESS.value
-        )
+        ).because_of(FailureCause.PARTY_REFUSED)
+
+
+def _verification_cause(response: HttpResponse, error: VerificationError) -> FailureCause:
+    if isinstance(error, UnknownKey):
+        return FailureCause.UNKNOWN_KEY
+    if isinstance(error, ClockMismatch):
+        return FailureCause.CLOCK_OFF
+    return FailureCause.SIGNATURE_INVALID if response.is_json else FailureCause.NOT_OICP
 
 
 def read_reply(
@@ -178,9 +215,35 @@ def raise_for_status(response: HttpResponse, *, now: float, is_oicp: bool = True
     if HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
         return
     error = _error_for_status(response, now)
+    cause = _cause_of_status(response, error, now)
     if is_oicp and isinstance(error, PeerRejected) and error.reason == f"HTTP {response.status}":
+        if cause is FailureCause.BODY_TOO_LARGE:
+            raise BodyTooLarge(response.peer, f"{error.reason}, without an OICP response")
         raise PeerProtocolError(response.peer, f"{error.reason}, without an OICP response")
-    raise error
+    raise error.because_of(cause)
+
+
+def _cause_of_status(response: HttpResponse, error: PeerError, now: float) -> FailureCause:
+    """Return why a request has failed; what has no OICP code comes from something in front of the peer."""
+    status, (code, text) = response.status, _error_details(response)
+    if status in _UNAUTHORIZED_STATUSES:
+        return _cause_of_refused_credentials(code, text, response.clock_skew(now))
+    if status in _STATUS_CAUSES:
+        return _STATUS_CAUSES[HTTPStatus(status)]
+    if status < HTTPStatus.BAD_REQUEST:
+        return FailureCause.REDIRECTED
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR or code is not None:
+        return error.cause
+    return FailureCause.BAD_GATEWAY if status == HTTPStatus.SERVICE_UNAVAILABLE else FailureCause.SERVER_ERROR
+
+
+def _cause_of_refused_credentials(code: str | None, text: str, clock_skew: float | None) -> FailureCause:
+    if code is None:
+        return FailureCause.FORBIDDEN_BY_PROXY
+    # The words of our own nodes; of others, only their clock tells.
+    if abs(clock_skew or 0.0) > _NOTABLE_CLOCK_SKEW_SECONDS or "check both clocks" in text:
+        return FailureCause.CLOCK_OFF
+    return FailureCause.UNKNOWN_KEY if "unknown signing key" in text else FailureCause.CREDENTIALS_REFUSED
 
 
 def _error_for_status(response: HttpResponse, now: float) -> PeerError:
@@ -319,6 +382,9 @@ def raise_for_refused_push(name: str, operation: Operation, reply: OicpReply) ->
     """Raise PeerRejected unless the reply to a push acknowledges it."""
     acknowledgement = reply.message
     if not isinstance(acknowledgement, Acknowledgement) or not acknowledgement.result:
-        code = str(getattr(getattr(acknowledgement, "status_code", None), "code", "")) or None
-        reason = f"refused {operation.name} with {code or 'no status code'}"
+        status = getattr(acknowledgement, "status_code", None)
+        code = str(getattr(status, "code", "")) or None
+        words = (getattr(status, name, None) for name in ("description", "additional_info"))
+        details = " ".join(filter(None, words))
+        reason = f"refused {operation.name} with {code or 'no status code'}{': ' * bool(details)}{_truncate(details)}"
         raise PeerRejected(name, reason, http_status=reply.http_status, code=code)

@@ -29,7 +29,7 @@ from p2p_oicp.client.replies import HttpResponse
 from p2p_oicp.clock import SystemClock
 from p2p_oicp.crypto import JSON_UTF8
 from p2p_oicp.crypto.tls import connection_ends_at
-from p2p_oicp.errors import PeerError, PeerProtocolError, PeerTimeout, PeerUnreachable
+from p2p_oicp.errors import FailureCause, PeerError, PeerProtocolError, PeerTimeout, PeerUnreachable
 
 # Below the 60 s and 75 s after which common servers close an idle connection: it is rarely closed while we write.
 _KEEP_ALIVE_SECONDS = 45.0
@@ -53,6 +53,15 @@ TRANSPORT_EXCEPTIONS = (
 # Can only happen before anything is sent: decides it for requests without a body, which leave no trace in TrackedBody.
 _PRE_SEND_EXCEPTIONS = (aiohttp.ClientConnectorError, ValueError)
 _TLS_EXCEPTIONS = (aiohttp.ClientSSLError, ssl.SSLError)
+# OpenSSL's codes of verification (x509_vfy.h); any other one means that nobody vouches for the certificate.
+_CERTIFICATE_CAUSES: Mapping[object, FailureCause] = MappingProxyType(
+    {
+        9: FailureCause.CERTIFICATE_NOT_YET_VALID,
+        10: FailureCause.EXPIRED_CERTIFICATE,
+        62: FailureCause.WRONG_HOST_NAME,
+        64: FailureCause.WRONG_HOST_NAME,  # an IP address
+    }
+)
 
 # There are few different URLs, and parsing one costs 4 µs.
 _parse_url = lru_cache(maxsize=1024)(partial(URL, encoded=True))
@@ -224,7 +233,7 @@ class HttpTransport:
             is_sent = body.started or (request.method != "POST" and not isinstance(exc, _PRE_SEND_EXCEPTIONS))
             error = map_exception(request.target, exc, is_sent=is_sent)
             if not is_sent and isinstance(exc, _TLS_EXCEPTIONS):
-                raise UnknownServerCertificate(error.peer, error.reason) from exc
+                raise UnknownServerCertificate(error.peer, error.reason).because_of(error.cause) from exc
             raise error from exc
 
     async def _read_body(self, target: str, response: aiohttp.ClientResponse) -> tuple[bytes, bytes]:
@@ -248,10 +257,24 @@ def map_exception(target: str, exc: Exception, *, is_sent: bool) -> PeerError:
     (3) Any other failure after sending, such as a broken connection or a passed deadline: a timeout.
     """
     if not is_sent:  # (1)
-        return PeerUnreachable(target, _error_reason(exc, timeout_reason="no connection within the deadline"))
+        reason = _error_reason(exc, timeout_reason="no connection within the deadline")
+        return PeerUnreachable(target, reason).because_of(_connection_cause(exc))
     if isinstance(exc, (aiohttp.ClientResponseError, HttpProcessingError, aiohttp.WSMessageTypeError)):  # (2)
         return PeerProtocolError(target, f"the response is not HTTP: {_exception_text(exc)}")
-    return PeerTimeout(target, _error_reason(exc, timeout_reason="no response within the deadline"))  # (3)
+    error = PeerTimeout(target, _error_reason(exc, timeout_reason="no response within the deadline"))  # (3)
+    # TLS 1.3: a client certificate that is refused breaks the connection only when the response is read.
+    return error.because_of(FailureCause.TLS_FAILED) if isinstance(exc, _TLS_EXCEPTIONS) else error
+
+
+def _connection_cause(exc: Exception) -> FailureCause:
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        code = getattr(exc.certificate_error, "verify_code", None)
+        return _CERTIFICATE_CAUSES.get(code, FailureCause.UNTRUSTED_CERTIFICATE)
+    if isinstance(exc, _TLS_EXCEPTIONS):
+        return FailureCause.TLS_FAILED
+    if isinstance(exc, aiohttp.ClientConnectorDNSError):
+        return FailureCause.UNKNOWN_HOST
+    return FailureCause.CANNOT_CONNECT
 
 
 def _error_reason(exc: Exception, *, timeout_reason: str) -> str:

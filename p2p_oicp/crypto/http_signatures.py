@@ -27,7 +27,7 @@ from p2p_oicp.crypto.structured_fields import (
     parse_signature_inputs,
     serialize_byte_sequence,
 )
-from p2p_oicp.errors import UnknownKey, VerificationError
+from p2p_oicp.errors import ClockMismatch, UnknownKey, VerificationError
 
 _ALGORITHMS = {"sha-256": hashlib.sha256, "sha-512": hashlib.sha512}
 
@@ -323,9 +323,9 @@ def _check_coverage(signature_input: SignatureInput, required: frozenset[str]) -
 def _check_times(parameters: Mapping[str, str], now: float) -> int:
     created = _timestamp_parameter(parameters, "created")
     if created > now + VALIDITY_WINDOW_SECONDS:
-        raise VerificationError(f"signed {created - now:.0f} s in the future: check both clocks")
+        raise ClockMismatch(f"signed {created - now:.0f} s in the future: check both clocks")
     if created < now - VALIDITY_WINDOW_SECONDS:
-        raise VerificationError(f"signed {now - created:.0f} s ago: too old, or check both clocks")
+        raise ClockMismatch(f"signed {now - created:.0f} s ago: too old, or check both clocks")
     if "expires" in parameters and _timestamp_parameter(parameters, "expires") < now:
         raise VerificationError("the signature has expired")
     return created

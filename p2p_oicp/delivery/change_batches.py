@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -25,10 +25,8 @@ from p2p_oicp.storage.datasets.change_feed import ChangedRecord, LaggingGroup, R
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.peer_state import STALE
 
-# Half of the largest body that a node takes by default; a peer that takes less is sent less (413).
-MAX_PUSH_BYTES = 16 * 1024 * 1024
-#: A web server in front of a backend takes 1 MB, if nobody has set it otherwise.
-MAX_BACKEND_PUSH_BYTES = 900_000
+#: A web server in front of a peer or backend takes 1 MB, if nobody has set it otherwise; who takes less is sent less.
+MAX_PUSH_BYTES = 900_000
 _MIN_PUSH_BYTES = 64 * 1024
 _MAX_BATCH_RECORDS = 10_000
 _MAX_SINGLE_DELETES = 64
@@ -111,6 +109,7 @@ class ChangeBatch:
 
     Attributes:
         cursor_key: the key of the group's cursor.
+        group_change: the group's newest change when the batch was planned.
         record_count: the records of a snapshot that the batch covers.
         cursor_after: the cursor once all pushes are acknowledged; None in the middle of a snapshot.
         is_delta: whether it is a delta, not a part of a snapshot.
@@ -122,6 +121,7 @@ class ChangeBatch:
 
     group: str
     cursor_key: str
+    group_change: int
     requests: deque[PushRequest]
     record_count: int
     cursor_after: int | None
@@ -191,10 +191,13 @@ class BatchPlanner:
         """Send a snapshot of a group next, since the copy is other than its cursor says."""
         self._snapshot_requested.add(cursor_key)
 
-    async def next_batch(self, excluded_groups: Collection[str] = ()) -> ChangeBatch | SnapshotTransfer | None:
-        """Return a delta, or the snapshot of a group that needs one; None if nothing lags behind."""
+    async def next_batch(self, is_suspended: Callable[[str, int], bool]) -> ChangeBatch | SnapshotTransfer | None:
+        """Return a delta, or the snapshot of a group that needs one; None if nothing lags behind.
+
+        ``is_suspended`` says of a group, by its cursor's key and its newest change, that it must wait.
+        """
         for group in change_feed.lagging_groups(self._store, self._scope):
-            if group.cursor_key in excluded_groups:
+            if is_suspended(group.cursor_key, group.last_change):
                 continue
             if group.is_withdrawn:
                 return await self._withdrawal(group)
@@ -219,7 +222,8 @@ class BatchPlanner:
             earlier = record_ids if view.earlier is None else await self._shown_ids(record_ids, view.earlier)
             records = [raw for _, raw in await change_feed.load_records(self._store, earlier)]
             requests = self._delete_requests(group, records)
-        return ChangeBatch(group.group_key, group.cursor_key, requests, 0, group.last_change, is_delta=True)
+        change = group.last_change
+        return ChangeBatch(group.group_key, group.cursor_key, change, requests, 0, change, is_delta=True)
 
     async def _shown_ids(self, record_ids: array[int], view: RecordView) -> array[int]:
         shown = array("q")
@@ -238,7 +242,14 @@ class BatchPlanner:
             records = [raw for _, raw in await change_feed.load_records(self._store, record_ids)]
             requests = self._delete_requests(group, records)
         return ChangeBatch(
-            group.group_key, group.cursor_key, requests, 0, cursor_after=0, is_delta=True, is_withdrawal=True
+            group.group_key,
+            group.cursor_key,
+            group.last_change,
+            requests,
+            0,
+            cursor_after=0,
+            is_delta=True,
+            is_withdrawal=True,
         )
 
     def _delete_requests(self, group: LaggingGroup, records: Sequence[bytes]) -> deque[PushRequest]:
@@ -278,7 +289,13 @@ class BatchPlanner:
         if not records and (snapshot.sent_count or not self._codec.allows_empty_push):
             requests = []
         return ChangeBatch(
-            group.group_key, group.cursor_key, deque(requests), len(record_ids), cursor_after, is_delta=False
+            group.group_key,
+            group.cursor_key,
+            group.last_change,
+            deque(requests),
+            len(record_ids),
+            cursor_after,
+            is_delta=False,
         )
 
     def _take_up_to_limit(self, records: Sequence[bytes]) -> Sequence[bytes]:
@@ -312,7 +329,9 @@ class BatchPlanner:
         requests.extend(self._speculative_deletes(group, transient_deletes))
         # Changes of records that this peer may not see move the cursor as well, or the group would lag for ever.
         cursor_after = max(last_change, group.last_change) if is_complete else last_change
-        batch = ChangeBatch(group.group_key, group.cursor_key, requests, count, cursor_after, is_delta=True)
+        batch = ChangeBatch(
+            group.group_key, group.cursor_key, group.last_change, requests, count, cursor_after, is_delta=True
+        )
         return replace(batch, moves_view=moves_view)
 
     async def _as_shown(

@@ -6,7 +6,6 @@ has the same members. This is the client's side, and what both sides read.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,17 +13,23 @@ import orjson
 import structlog
 
 from p2p_oicp.client import AuthenticatedPeerClient
+from p2p_oicp.clock import Clock
 from p2p_oicp.delivery.store_epochs import StoreEpochs
 from p2p_oicp.delivery.wakeup import ExponentialBackoff, WakeupRegistry
-from p2p_oicp.errors import PeerError, PeerRejected
+from p2p_oicp.errors import FailureCause, PeerError, PeerProtocolError, PeerRejected, PeerUnauthorized, StoreError
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.peering.agreements import PartyAgreements
 from p2p_oicp.peers import Peer
+from p2p_oicp.storage import Store, Transaction, peer_state
+from p2p_oicp.storage.peer_state import Destination
 
 log = structlog.get_logger(__name__)
 
 HELLO_PATH = "/p2p/v1/hello"
+#: From one hello to the next. A peer that nothing is sent to is known to be unreachable after that time at the latest.
+HELLO_INTERVAL_SECONDS = 300.0
 _TIMEOUT_SECONDS = 5.0
+_MISSING_PATH_STATUSES = frozenset({404, 405, 501})
 
 
 class HelloClient:
@@ -37,6 +42,8 @@ class HelloClient:
         wakeups: wakes the replicators of a peer whose database was replaced.
         backoff: how long to wait after failures.
         agreements: which parties both sides have agreed to.
+        store: has how hello to each peer goes.
+        clock: the time of that.
     """
 
     def __init__(
@@ -48,13 +55,18 @@ class HelloClient:
         wakeups: WakeupRegistry,
         backoff: ExponentialBackoff,
         agreements: PartyAgreements,
+        store: Store,
+        clock: Clock,
     ) -> None:
         self._client = client
+        self._store = store
+        self._clock = clock
         self._store_epochs = store_epochs
         self._wakeups = wakeups
         self._backoff = backoff
         self._agreements = agreements
         self._identity_members = identity_members(local_peer)
+        self._our_parties = local_peer.parties
 
     async def send_once(self, peer: Peer) -> None:
         """Send hello; a failure is logged."""
@@ -63,21 +75,51 @@ class HelloClient:
         except PeerError as error:
             log.info("hello.failed", peer=peer.name, reason=error.reason)
 
-    async def send_until_acknowledged(self, peer: Peer) -> None:
-        """Send hello to a node until it responds; a peer that is no node of ours, or rejects it, is left alone."""
+    async def keep_sending(self, peer: Peer) -> None:
+        """Send hello to a node again and again, so that it is known at any time whether it can be reached.
+
+        A peer that is no node of ours (it has no such path) is left alone.
+        """
+        if not peer.is_node:
+            return
+        wakeup = self._wakeups.register(Destination(peer.id, peer_state.HELLO))
         failures = 0
-        while peer.is_node:
+        while True:
             try:
                 await self._send(peer)
-            except PeerRejected as error:
-                log.info("hello.rejected", peer=peer.name, reason=error.reason)
-                return
+                await self._record(wakeup.destination, 0, None)
+                failures = 0
+            except StoreError as error:
+                log.warning("hello.not_recorded", peer=peer.name, error=error)
             except PeerError as error:
-                log.info("hello.failed", peer=peer.name, reason=error.reason)
-            else:
+                if isinstance(error, PeerRejected) and error.http_status in _MISSING_PATH_STATUSES:
+                    log.info("hello.rejected", peer=peer.name, reason=error.reason)
+                    await self._record(wakeup.destination, 0, None)
+                    return
+                failures += 1
+                await self._record(wakeup.destination, failures, error)
+            await wakeup.wait(self._backoff.delay(failures) if failures else HELLO_INTERVAL_SECONDS, idle=not failures)
+
+    async def _record(self, destination: Destination, failures: int, error: PeerError | None) -> None:
+        """Store how hello goes; it is shown, and decides nothing."""
+        now = self._clock.time()
+
+        def job(tx: Transaction) -> None:
+            was_failing = peer_state.health(tx, destination).failures
+            if error is None:
+                peer_state.mark_success(tx, destination, now)
+                if was_failing:
+                    log.info("hello.answered_again", peer=destination.peer)
                 return
-            failures += 1
-            await asyncio.sleep(self._backoff.delay(failures))
+            next_try_at = now + self._backoff.delay(failures)
+            peer_state.mark_failure(tx, destination, failures, next_try_at, error, now=now)
+            if failures == 1:
+                log.warning("hello.failed", peer=error.peer, reason=error.reason)
+
+        try:
+            await self._store.write(job)
+        except StoreError as store_error:
+            log.warning("hello.not_recorded", error=store_error)
 
     async def _send(self, peer: Peer) -> None:
         agreed = self._agreements.hello_members(peer)
@@ -85,13 +127,24 @@ class HelloClient:
         _, body = await self._client.request(peer, "POST", HELLO_PATH, hello, deadline=_TIMEOUT_SECONDS)
         try:
             response = parse_hello(body)
-        except ValueError:
-            return
+        except ValueError as error:
+            raise PeerProtocolError(peer.name, f"the response to hello is none: {error}") from error
         # Another node may have the peer's address by now: its epoch is not the peer's.
         named = parties_of(response)
         if any(peer.handles_party(party) for party in named):
             self._agreements.record_hello(peer, response, named)
             await self._store_epochs.record_hello(peer, response, self._wakeups)
+        self._check_known(peer, response)
+
+    def _check_known(self, peer: Peer, response: Mapping[str, Any]) -> None:
+        """Raise PeerUnauthorized if the peer does not know this node, or has not agreed to all of its parties."""
+        unagreed = self._agreements.unagreed.get(peer.id, {})
+        unknown = [party.text for party in self._our_parties if party.key in unagreed]
+        if response.get("known") is False:
+            unknown = [party.text for party in self._our_parties]
+        if unknown:
+            reason = f"does not know {', '.join(unknown)} as ours"
+            raise PeerUnauthorized(peer.name, reason).because_of(FailureCause.PARTY_REFUSED)
 
 
 def identity_members(local_peer: Peer) -> dict[str, object]:

@@ -19,7 +19,15 @@ import structlog
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.delivery.wakeup import CIRCUIT_BREAKER_THRESHOLD, DestinationWakeup, ExponentialBackoff
-from p2p_oicp.errors import PeerBusy, PeerContradiction, PeerError, PeerProtocolError, PeerRejected, StoreError
+from p2p_oicp.errors import (
+    FailureCause,
+    PeerBusy,
+    PeerContradiction,
+    PeerError,
+    PeerProtocolError,
+    PeerRejected,
+    StoreError,
+)
 from p2p_oicp.storage import Store, Transaction, outbox, peer_state
 from p2p_oicp.storage.cdrs import Verdict
 from p2p_oicp.storage.outbox import OutboxMessage
@@ -141,6 +149,7 @@ class OutboxDispatcher:
         except Exception as error:  # noqa: BLE001 - a message that meets a bug must not stop the others
             bound_log.exception("outbox.internal_error", attempts=message.attempts + 1)
             failure = PeerProtocolError(self._target.name, f"a bug of this node: {type(error).__name__}: {error}")
+            failure.because_of(FailureCause.INTERNAL_ERROR)
             await self._store.write(partial(self._reschedule, message=message, error=failure))
         else:
             bound_log.info("outbox.delivered", attempts=message.attempts + 1)
@@ -160,7 +169,7 @@ class OutboxDispatcher:
 
     def _mark_dead(self, tx: Transaction, message: OutboxMessage, error: PeerRejected) -> None:
         now = self._clock.time()
-        outbox.mark_dead(tx, message.id, now, str(error))
+        outbox.mark_dead(tx, message.id, now, str(error), error.cause)
         self._target.on_dead(tx, message, error, now)
         # A refusal is an answer: the destination is up.
         peer_state.mark_success(tx, self._destination, now)
@@ -169,7 +178,7 @@ class OutboxDispatcher:
         now = self._clock.time()
         requested_delay = error.retry_after if isinstance(error, PeerBusy) else None
         delay = max(self._backoff.delay(message.attempts + 1), min(requested_delay or 0.0, self._backoff.max_delay))
-        outbox.reschedule(tx, message.id, now + delay, str(error))
+        outbox.reschedule(tx, message.id, now + delay, str(error), error.cause)
         if isinstance(error, PeerContradiction):  # an answer, whatever it means: the destination is up
             peer_state.mark_success(tx, self._destination, now)
             return
@@ -177,7 +186,7 @@ class OutboxDispatcher:
         circuit_delay = max(
             self._backoff.open_circuit_delay(failures), min(requested_delay or 0.0, self._backoff.max_delay)
         )
-        peer_state.mark_failure(tx, self._destination, failures, now + circuit_delay, error)
+        peer_state.mark_failure(tx, self._destination, failures, now + circuit_delay, error, now=now)
 
 
 def _is_missing_endpoint(error: PeerRejected) -> bool:

@@ -31,7 +31,6 @@ from p2p_oicp.backends import DatasetReceiver
 from p2p_oicp.client import PeerClient, raise_for_refused_push
 from p2p_oicp.clock import Clock
 from p2p_oicp.delivery.change_batches import (
-    MAX_BACKEND_PUSH_BYTES,
     MAX_PUSH_BYTES,
     BatchPlanner,
     ChangeBatch,
@@ -40,7 +39,7 @@ from p2p_oicp.delivery.change_batches import (
     SnapshotTransfer,
 )
 from p2p_oicp.delivery.wakeup import DestinationWakeup, ExponentialBackoff
-from p2p_oicp.errors import PeerBusy, PeerError, PeerRejected, StoreError
+from p2p_oicp.errors import FailureCause, PeerBusy, PeerError, PeerRejected, StoreError
 from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.peering.agreements import PartyAgreements
@@ -56,7 +55,8 @@ _NOT_OFFERED_CODES = frozenset({StatusCodeValue.NO_VALID_CONTRACT, StatusCodeVal
 _NOT_OFFERED_DELAY_SECONDS = 3600.0
 # The sender in the path is nobody whom the peer knows, or none of ours that it has agreed to (RULES L18).
 _NOT_AGREED_CODES = frozenset({StatusCodeValue.UNAUTHORIZED_ACCESS, StatusCodeValue.PARTNER_NOT_FOUND})
-_CONTENT_TOO_LARGE = 413
+# A group that was refused and has changed since: perhaps it is accepted now.
+_CHANGED_GROUP_DELAY_SECONDS = 10.0
 # At 500 changes a second, ten peers and a request a change, a node came no further than 230 (docs/performance.md).
 _COALESCE_SECONDS = 0.2
 
@@ -122,7 +122,7 @@ class BackendDatasetTarget:
 
     def __init__(self, name: str, receiver: DatasetReceiver) -> None:
         self.name = name
-        self.max_push_bytes = MAX_BACKEND_PUSH_BYTES
+        self.max_push_bytes = MAX_PUSH_BYTES
         self._receiver = receiver
 
     def accepts_more(self) -> bool:
@@ -136,12 +136,15 @@ class BackendDatasetTarget:
 class _GroupFailures:
     count: int = 0
     retry_at: float = 0.0
+    retry_changed_at: float = 0.0
+    change: int = 0
 
 
 class GroupBackoff:
     """Backoff of the groups that a target refuses: each has its own, and delays no other group.
 
-    In memory only: after a restart, each refused group is tried once more.
+    A group that has changed since is tried sooner. In memory only: after a restart, each refused group is tried once
+    more. What people see of it is stored (`peer_state.mark_group_refused`).
     """
 
     def __init__(self, backoff: ExponentialBackoff, clock: Clock) -> None:
@@ -149,26 +152,39 @@ class GroupBackoff:
         self._clock = clock
         self._by_group: dict[str, _GroupFailures] = {}
 
-    def record_refusal(self, group: str, error: PeerRejected) -> None:
-        """Suspend a group after a refusal."""
+    def record_refusal(self, group: str, change: int, error: PeerError) -> tuple[int, float]:
+        """Suspend a group whose newest change was ``change``; return how often it was refused, and for how long."""
         failures = self._by_group.setdefault(group, _GroupFailures())
         failures.count += 1
-        is_final = error.code in _NOT_OFFERED_CODES
+        is_final = isinstance(error, PeerRejected) and error.code in _NOT_OFFERED_CODES
         delay = _NOT_OFFERED_DELAY_SECONDS if is_final else self._backoff.delay(failures.count)
-        failures.retry_at = self._clock.monotonic() + delay
+        now = self._clock.monotonic()
+        failures.retry_at, failures.change = now + delay, change
+        failures.retry_changed_at = now + min(delay, _CHANGED_GROUP_DELAY_SECONDS)
+        return failures.count, delay
+
+    def resume_all(self) -> None:
+        """Let all groups be tried again now."""
+        for failures in self._by_group.values():
+            failures.retry_at = failures.retry_changed_at = 0.0
 
     def reset(self, group: str) -> None:
         """Resume a group that was accepted."""
         self._by_group.pop(group, None)
 
-    def clear(self) -> None:
-        """Resume all groups."""
-        self._by_group.clear()
+    def is_suspended(self, group: str, change: int) -> bool:
+        """Return whether the backoff of a group, whose newest change is ``change``, has not ended."""
+        failures = self._by_group.get(group)
+        if failures is None:
+            return False
+        retry_at = failures.retry_at if change == failures.change else failures.retry_changed_at
+        return retry_at > self._clock.monotonic()
 
-    def suspended(self) -> set[str]:
-        """Return the groups whose backoff has not ended."""
+    @property
+    def has_suspended(self) -> bool:
+        """Whether the backoff of a group has not ended."""
         now = self._clock.monotonic()
-        return {group for group, failures in self._by_group.items() if failures.retry_at > now}
+        return any(failures.retry_at > now for failures in self._by_group.values())
 
     def next_retry_delay(self) -> float | None:
         """Return the seconds until the first suspended group may be tried again, None if there is none."""
@@ -216,6 +232,7 @@ class DatasetReplicator:
         self._batch: ChangeBatch | None = None
         self._snapshot: SnapshotTransfer | None = None
         self._group_backoff = GroupBackoff(backoff, clock)
+        self._retries = wakeup.retries
         self._peer_epoch: int | None = None
         self._sleep = sleep
         self._has_moved_view = self._view_is_recorded = False
@@ -246,6 +263,7 @@ class DatasetReplicator:
         # The peer has another database than the batch was planned for; `record_peer_epochs` has reset its cursors.
         if peer_epoch != self._peer_epoch:
             self._batch, self._snapshot, self._peer_epoch = None, None, peer_epoch
+        self._resume_if_requested()
         # A time further ahead than any backoff means that the clock was set back, and does not count.
         if now < health.next_try_at <= now + self._backoff.max_delay:
             return health.next_try_at - now
@@ -270,19 +288,25 @@ class DatasetReplicator:
             self._next_delta_at = self._clock.monotonic() + _COALESCE_SECONDS
         return 0.0
 
+    def _resume_if_requested(self) -> None:
+        """Let refused groups be tried again, if a person has said so since the last round."""
+        if self._wakeup.retries != self._retries:
+            self._retries = self._wakeup.retries
+            self._group_backoff.resume_all()
+
     async def _record_view(self) -> None:
         """Store by which view the copy is made, once all of it is."""
         view = self._scope.view
-        if self._view_is_recorded or view is None or self._group_backoff.suspended():
+        if self._view_is_recorded or view is None or self._group_backoff.has_suspended:
             return
         await self._store.write(lambda tx: peer_state.set_published_filter(tx, self._destination, view.text))
         self._view_is_recorded = True
 
     async def _next_batch(self) -> ChangeBatch | None:
         if self._target.accepts_more():
-            self._group_backoff.clear()
+            self._group_backoff.resume_all()
         if self._snapshot is None:
-            planned = await self._planner.next_batch(excluded_groups=self._group_backoff.suspended())
+            planned = await self._planner.next_batch(self._group_backoff.is_suspended)
             if not isinstance(planned, SnapshotTransfer):
                 return planned
             self._snapshot = planned
@@ -318,6 +342,7 @@ class DatasetReplicator:
             if batch.cursor_after is not None:
                 self._snapshot = None
         self._group_backoff.reset(batch.cursor_key)
+        peer_state.mark_group_accepted(tx, self._destination, batch.cursor_key)
         if batch.is_withdrawal:
             peer_state.delete_group_cursors(tx, self._scope.peer, self._codec.dataset, batch.group)
         elif batch.cursor_after is not None:
@@ -332,29 +357,39 @@ class DatasetReplicator:
 
     def _handle_failure(self, tx: Transaction, batch: ChangeBatch, error: PeerError) -> float:
         """Record a failure; return the seconds to wait, 0 where other pushes can be sent at once."""
-        if isinstance(error, PeerRejected):
+        if isinstance(error, PeerRejected) or error.cause is FailureCause.BODY_TOO_LARGE:
             if batch.may_be_partially_applied:
                 self._planner.mark_uncertain(batch.cursor_key)
             self._batch = None
-            # Decided by the status alone: a proxy in front of the peer, which knows no codes, may refuse as well.
-            if error.http_status == _CONTENT_TOO_LARGE and self._planner.halve_batch_size():
+            # A proxy in front of the peer, which knows no codes, may refuse as well.
+            if error.cause is FailureCause.BODY_TOO_LARGE and self._planner.halve_batch_size():
                 return 0.0
-            if error.code == StatusCodeValue.DATA_TRANSACTION_ERROR and batch.is_delta:
+            code = error.code if isinstance(error, PeerRejected) else None
+            if code == StatusCodeValue.DATA_TRANSACTION_ERROR and batch.is_delta:
                 self._log.warning("replication.conflict", group=batch.group, error=str(error))
                 self._planner.request_snapshot(batch.cursor_key)
                 return 0.0
             self._snapshot = None
-            self._group_backoff.record_refusal(batch.cursor_key, error)
-            self._log.warning("replication.refused", group=batch.group, error=str(error), code=error.code)
+            self._suspend_group(tx, batch, error)
             return 0.0  # a refusal of one group does not delay the others
         if not batch.may_be_partially_applied:
             self._batch = None  # nothing of it arrived: the newest state by then is sent instead
         return self._record_failure(tx, error)
+
+    def _suspend_group(self, tx: Transaction, batch: ChangeBatch, error: PeerError) -> None:
+        failures, delay = self._group_backoff.record_refusal(batch.cursor_key, batch.group_change, error)
+        now = self._clock.time()
+        peer_state.mark_group_refused(
+            tx, self._destination, batch.cursor_key, error, failures=failures, next_try_at=now + delay, now=now
+        )
+        if failures == 1:
+            self._log.warning("replication.refused", group=batch.group, error=str(error), cause=error.cause)
 
     def _record_failure(self, tx: Transaction, error: PeerError) -> float:
         failures = peer_state.health(tx, self._destination).failures + 1
         requested_delay = error.retry_after if isinstance(error, PeerBusy) else None
         delay = max(self._backoff.delay(failures), min(requested_delay or 0.0, self._backoff.max_delay))
         self._log.info("delivery.retry_scheduled", error=str(error), pause=delay)
-        peer_state.mark_failure(tx, self._destination, failures, self._clock.time() + delay, error)
+        now = self._clock.time()
+        peer_state.mark_failure(tx, self._destination, failures, now + delay, error, now=now)
         return delay

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from p2p_oicp.clock import Clock, jitter
@@ -88,14 +88,19 @@ class Wakeup:
         """Notify the worker that there may be work."""
         self._event.set()
 
-    async def wait(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as `concurrency.WakeupSignal` has it
-        """Wait for a notification and consume it, at most ``timeout`` seconds (None: without limit)."""
-        self.backing_off = timeout is not None
+    async def wait(self, timeout: float | None, *, idle: bool = False) -> bool:  # noqa: ASYNC109 - as `concurrency.WakeupSignal` has it
+        """Wait for a notification and consume it, at most ``timeout`` seconds (None: without limit); return if it came.
+
+        ``idle``: it does not wait because of a failure, so that a peer which is alive need not wake it.
+        """
+        self.backing_off = timeout is not None and not idle
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._event.wait()
         self.backing_off = False
+        is_notified = self._event.is_set()
         self._event.clear()
+        return is_notified
 
 
 class DestinationWakeup(Wakeup):
@@ -105,6 +110,13 @@ class DestinationWakeup(Wakeup):
         super().__init__(" to ".join(filter(None, (destination.dataset, destination.peer))))
         self.destination = destination
         self.is_backend = destination.peer.startswith(outbox.BACKEND_PREFIX)
+        #: How often a person has had the worker try again.
+        self.retries = 0
+
+    def retry(self) -> None:
+        """Notify the worker, and let it try again what it has put off."""
+        self.retries += 1
+        self.set()
 
 
 class WakeupRegistry:
@@ -160,6 +172,17 @@ class WakeupRegistry:
         for wakeup in self._by_peer.get(peer, ()):
             wakeup.set()
 
+    def destinations(self, peer: str) -> list[Destination]:
+        """Return the destinations of all workers of a peer."""
+        return [wakeup.destination for wakeup in self._by_peer.get(peer, ())]
+
+    def notify_workers(self, destinations: Collection[Destination]) -> None:
+        """Wake the workers of these destinations; a group that was refused is tried again as well."""
+        for wakeups in self._by_peer.values():
+            for wakeup in wakeups:
+                if wakeup.destination in destinations:
+                    wakeup.retry()
+
     def backing_off(self, peer: str) -> list[Destination]:
         """Return the destinations of a peer's workers that wait before the next attempt."""
         return [wakeup.destination for wakeup in self._by_peer.get(peer, ()) if wakeup.backing_off]
@@ -191,3 +214,22 @@ class PeerLiveness:
         await self._store.write(reset_backoff)
         # Order: after the commit, or a worker could look before its circuit is closed, and sleep on.
         self._wakeups.notify_all(peer)
+
+    async def retry(self, peer: str, channel: str | None = None) -> list[str]:
+        """Let a peer's or backend's workers try again now, as a person wants it; return their channels.
+
+        Args:
+            peer: its id, or the destination of a backend.
+            channel: only this one; None: all.
+        """
+        destinations = [each for each in self._wakeups.destinations(peer) if channel in {None, each.dataset}]
+
+        def reset_backoff(tx: Transaction) -> None:
+            for destination in destinations:
+                peer_state.reset_health(tx, destination)
+            if any(not each.dataset for each in destinations):
+                outbox.make_due(tx, peer, self._clock.time())
+
+        await self._store.write(reset_backoff)
+        self._wakeups.notify_workers(destinations)
+        return [each.dataset for each in destinations]

@@ -1,8 +1,9 @@
-"""The status of every peer for the administrator: trust, credentials, keys, last seen, failures, waiting messages."""
+"""What this node knows of every peer, for the administrator: entry, trust, credentials, keys, waiting messages."""
 
 from __future__ import annotations
 
-from p2p_oicp.clock import format_timestamp
+from typing import NamedTuple
+
 from p2p_oicp.config.peers_file import peer_to_entry
 from p2p_oicp.crypto import KeyRing
 from p2p_oicp.peering.agreements import HeldParty, PartyAgreements
@@ -11,18 +12,25 @@ from p2p_oicp.peering.discovery import MdnsDiscovery
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.peers.descriptor import SignedDescriptor
 from p2p_oicp.peers.registry import SecurityPolicy
-from p2p_oicp.storage import Store, outbox, peer_state
+from p2p_oicp.storage import Store, outbox
 from p2p_oicp.storage.datasets import queries
 from p2p_oicp.storage.datasets.models import OWN
 
 
+class PeerReport(NamedTuple):
+    """The peers, and the nodes that were found and not accepted, as JSON objects."""
+
+    peers: list[dict[str, object]]
+    candidates: list[dict[str, object]]
+
+
 class PeerStatusReporter:
-    """Collects the status of all peers.
+    """Collects what this node knows of its peers; how they are doing, `delivery.health` says.
 
     Args:
-        registry: the peers, and when each was last seen.
+        registry: the peers.
         keyring: their keys.
-        store: the health of deliveries, and what waits in the outbox.
+        store: what waits in the outbox.
         policy: which credentials each peer needs.
         discovery: has the nodes that were discovered and not accepted; None if it is turned off.
         directory: what of their descriptors does not count.
@@ -47,9 +55,8 @@ class PeerStatusReporter:
         self._directory = directory
         self._agreements = agreements
 
-    async def report(self) -> dict[str, object]:
-        """Return all peers and candidates, as JSON of ``GET /admin/v1/peers``."""
-        health = {row["name"]: dict(row) for row in await self._store.query(peer_state.ALL_DESTINATIONS)}
+    async def report(self) -> PeerReport:
+        """Return all peers and candidates, for ``GET /admin/v1/peers``."""
         waiting_messages = {
             r["destination"]: r["messages"]
             for r in await self._store.query(outbox.DEPTHS)
@@ -57,10 +64,10 @@ class PeerStatusReporter:
         }
         peers = [peer for peer in self._registry.all() if not peer.is_self]
         candidates = self._discovery.candidates if self._discovery is not None else {}
-        return {
-            "peers": [await self._peer_status(peer, health, waiting_messages) for peer in peers],
-            "candidates": [_candidate_status(name, signed) for name, signed in candidates.items()],
-        }
+        return PeerReport(
+            [await self._peer_status(peer, waiting_messages) for peer in peers],
+            [_candidate_status(name, signed) for name, signed in candidates.items()],
+        )
 
     def held_parties(self) -> list[HeldParty]:
         """Return the parties that are held up at all peers, and of them (RULES L18)."""
@@ -82,16 +89,7 @@ class PeerStatusReporter:
             texts.append(f"{held.text} ({count:,} records wait)" if count else held.text)
         return "; ".join(filter(None, texts)) or None
 
-    async def _peer_status(
-        self, peer: Peer, health: dict[str, dict[str, object]], waiting_messages: dict[str, int]
-    ) -> dict[str, object]:
-        row = health.get(peer.name, {})
-        # Seen in either direction: a request of the peer, or a response to one of ours.
-        seen_times = [
-            timestamp
-            for timestamp in (self._registry.last_seen_at(peer), row.get("last_success_at"))
-            if isinstance(timestamp, float)
-        ]
+    async def _peer_status(self, peer: Peer, waiting_messages: dict[str, int]) -> dict[str, object]:
         required = self._policy.required_credentials(peer)
         return {
             **peer_to_entry(peer),
@@ -101,9 +99,6 @@ class PeerStatusReporter:
             "keys": [known.key.key_id for known in self._keyring.keys_of(peer.name)],
             "held": await self._held_text(peer),
             "held_parties": [held.party for held in self._held_at(peer)],
-            "last_seen": format_timestamp(max(seen_times)) if seen_times else None,
-            "failures": row.get("failures", 0),
-            "last_error": row.get("last_error") if row.get("failures") else None,
             "waiting": waiting_messages.get(peer.name, 0),
         }
 

@@ -5,9 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.errors import ConfigurationError, FailureCause
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.peers.models import Peer
+
+_REFUSAL_SECONDS = 3600.0
+_PARTY_REFUSAL_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class InboundRefusals:
+    """Requests in the name of a peer that this node has refused for one cause, an `errors.FailureCause`."""
+
+    cause: str
+    reason: str
+    since: float
+    last_at: float
+    count: int
+
+    @property
+    def is_of_a_party(self) -> bool:
+        """Whether the sender was proved, and only the party was not its own."""
+        return self.cause == FailureCause.PARTY_REFUSED
 
 
 class PeerRegistry:
@@ -22,6 +41,7 @@ class PeerRegistry:
 
     def __init__(self, peers: Iterable[Peer]) -> None:
         self._last_seen_at: dict[str, float] = {}
+        self._refusals: dict[str, dict[str, InboundRefusals]] = {}
         self.replace(peers)
 
     def __repr__(self) -> str:
@@ -80,6 +100,26 @@ class PeerRegistry:
     def last_seen_at(self, peer: Peer) -> float | None:
         """Return when the last accepted request of a peer came; None if there was none since the start."""
         return self._last_seen_at.get(peer.id)
+
+    def record_refused(self, peer: Peer, cause: str, reason: str, at: float) -> None:
+        """Record that a request in the name of a peer was refused: it may be the peer's, or not."""
+        by_cause = self._refusals.setdefault(peer.id, {})
+        before = by_cause.get(cause)
+        since, count = (before.since, before.count) if before else (at, 0)
+        by_cause[cause] = InboundRefusals(cause, reason, since, at, count + 1)
+
+    def refusals_of(self, peer: Peer, now: float) -> list[InboundRefusals]:
+        """Return the refused requests in the name of a peer after which no accepted one has come, of the last hour.
+
+        Those of a party alone are of the last ten minutes: requests of other parties of the peer may be accepted.
+        """
+        seen_at = self._last_seen_at.get(peer.id, 0.0)
+        return [
+            each
+            for each in self._refusals.get(peer.id, {}).values()
+            if now - each.last_at < (_PARTY_REFUSAL_SECONDS if each.is_of_a_party else _REFUSAL_SECONDS)
+            and (each.is_of_a_party or each.last_at >= seen_at)
+        ]
 
 
 class SecurityPolicy:

@@ -10,7 +10,14 @@ from p2p_oicp.backends import OwnBackend
 from p2p_oicp.client import OicpReply
 from p2p_oicp.delivery import NodeClient
 from p2p_oicp.delivery.node_protocol import CDR_VERDICT
-from p2p_oicp.errors import PeerContradiction, PeerError, PeerProtocolError, PeerRejected, PeerUnauthorized
+from p2p_oicp.errors import (
+    FailureCause,
+    PeerContradiction,
+    PeerError,
+    PeerProtocolError,
+    PeerRejected,
+    PeerUnauthorized,
+)
 from p2p_oicp.oicp import Acknowledgement, Message, StatusCodeValue
 from p2p_oicp.oicp.answers import ContradictoryAcknowledgement
 from p2p_oicp.oicp.enums import INDETERMINATE_CODES
@@ -137,9 +144,13 @@ class BackendDeliveryTarget:
 def _classify_rejection(message: OutboxMessage, error: PeerRejected) -> PeerError:
     """Return the error unchanged if it refuses this message for good, else one that has it sent again."""
     if error.code is None:
-        return error if error.http_status in _UNPROCESSABLE_STATUSES else PeerProtocolError(error.peer, error.reason)
+        if error.http_status in _UNPROCESSABLE_STATUSES:
+            return error
+        return PeerProtocolError(error.peer, error.reason).because_of(FailureCause.NOT_OICP)
     retryable_codes = _CDR_RETRYABLE_CODES if message.operation == _CDR else _RETRYABLE_CODES
-    return PeerUnauthorized(error.peer, error.reason) if error.code in retryable_codes else error
+    if error.code not in retryable_codes:
+        return error
+    return PeerUnauthorized(error.peer, error.reason).because_of(error.cause)
 
 
 def _check_answer(name: str, message: OutboxMessage, reply: Message, http_status: int = 200) -> None:
@@ -168,5 +179,5 @@ def raise_for_refusal(peer: str, reply: Message, http_status: int = 200) -> None
     if isinstance(reply, ContradictoryAcknowledgement):
         raise PeerContradiction(peer, reason)
     if code in INDETERMINATE_CODES:
-        raise PeerProtocolError(peer, reason)
+        raise PeerProtocolError(peer, reason).because_of(FailureCause.SERVER_ERROR)
     raise PeerRejected(peer, reason, http_status=http_status, code=code)

@@ -8,6 +8,7 @@ replicator for each dataset that it wants to be told of.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from p2p_oicp.backends import BackendRegistry, OwnBackend
@@ -44,7 +45,7 @@ class PeerWorkerPool:
         nodes: tells peers' nodes what OICP has no message for.
         supervisor: runs the workers, and restarts one that fails.
         backoff: the waits of dispatchers, replicators and pullers after failures.
-        send_hello: sends hello to a peer until it is acknowledged.
+        send_hello: sends hello to a peer again and again.
     """
 
     def __init__(
@@ -135,11 +136,9 @@ def _replicators_for_backend(
     own: OwnBackend, services: Services, backoff: ExponentialBackoff
 ) -> Iterator[tuple[str, Worker]]:
     """Return what replicates to one of our backends what all partners have published, and we ourselves."""
-    for dataset_type in DATASET_TYPES.values():
-        if own.receiver is None or dataset_type.operation.name not in own.pushes:
-            continue
-        audiences = dataset_type.audiences_of(own.parties)
-        scope = ReplicaScope(own.destination, dataset_type.dataset, audiences, services.removed_peers.ids)
+    for dataset_type, scope in _scopes_of_backend(own, services):
+        if own.receiver is None:
+            return
         yield (
             f"{dataset_type.name} to {own.destination}",
             DatasetReplicator(
@@ -154,9 +153,34 @@ def _replicators_for_backend(
         )
 
 
+def _scopes_of_backend(own: OwnBackend, services: Services) -> Iterator[tuple[DatasetType, ReplicaScope]]:
+    for dataset_type in DATASET_TYPES.values():
+        if own.receiver is not None and dataset_type.operation.name in own.pushes:
+            audiences = dataset_type.audiences_of(own.parties)
+            yield (
+                dataset_type,
+                ReplicaScope(own.destination, dataset_type.dataset, audiences, services.removed_peers.ids),
+            )
+
+
+def _scopes_of_peer(peer: Peer, local_peer: Peer) -> Iterator[tuple[DatasetType, ReplicaScope]]:
+    for dataset_type in datasets_for_peer(peer, local_peer):
+        yield dataset_type, ReplicaScope(peer.id, dataset_type.dataset, dataset_type.audiences_of(peer))
+
+
+def replicas_of(owner: str, backends: BackendRegistry, services: Services) -> dict[str, ReplicaScope]:
+    """Return the datasets that are replicated to a peer (by its id) or to a backend (by its destination), by name."""
+    if (peer := services.registry.by_id(owner)) is not None:
+        scopes = _scopes_of_peer(peer, services.local_peer)
+    else:
+        own = next((each for each in backends.all if each.destination == owner), None)
+        scopes = _scopes_of_backend(own, services) if own is not None else iter(())
+    return {dataset_type.name: scope for dataset_type, scope in scopes}
+
+
 def workers_for_peer(peer: Peer, services: Services, backoff: ExponentialBackoff) -> Iterator[tuple[str, Worker]]:
     """Return the workers of a peer's datasets, with their names."""
-    for dataset_type in datasets_for_peer(peer, services.local_peer):
+    for dataset_type, scope in _scopes_of_peer(peer, services.local_peer):
         wakeup = services.wakeups.register(Destination(peer.id, dataset_type.name))
         is_named = peer.traits.names_operators and dataset_type.dataset in NAMED_DATASETS
         text = peer_state.published_filter(services.store, wakeup.destination)
@@ -166,7 +190,7 @@ def workers_for_peer(peer: Peer, services: Services, backoff: ExponentialBackoff
         yield (
             f"{dataset_type.name} to {peer.name}",
             DatasetReplicator(
-                ReplicaScope(peer.id, dataset_type.dataset, dataset_type.audiences_of(peer), view=view),
+                replace(scope, view=view),
                 NamingCodec(dataset_type, services.store) if is_named else dataset_type,
                 store=services.store,
                 target=PeerDatasetTarget(peer, services.peers, services.agreements),

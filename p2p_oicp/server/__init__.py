@@ -41,6 +41,7 @@ from p2p_oicp.server.listener import start_listener
 from p2p_oicp.server.metrics import Metrics
 from p2p_oicp.server.node_api import HelloHandler, PairingHandler, SessionExportHandler, node_routes
 from p2p_oicp.server.pipeline import RequestPipeline
+from p2p_oicp.server.status_api import StatusAdminApi
 
 __all__ = [
     "AdmissionController",
@@ -64,6 +65,7 @@ __all__ = [
     "RequestPipeline",
     "RequestRouter",
     "SessionExportHandler",
+    "StatusAdminApi",
     "backend_routes",
     "node_routes",
     "start_listener",

@@ -150,7 +150,7 @@ def _message_not_found(context: RequestContext) -> HttpError:
 
 
 class PeerAdminApi:
-    """Peers: list, invite, inspect, join, accept, remove; and what goes with them, reload and evidence."""
+    """Peers: invite, inspect, join, accept, remove; and what goes with them, reload and evidence."""
 
     def __init__(
         self, pipeline: RequestPipeline, peering: Peering, client: AuthenticatedPeerClient, withdrawal: PartyWithdrawal
@@ -164,7 +164,6 @@ class PeerAdminApi:
 
     def routes(self) -> list[web.RouteDef]:
         endpoints: list[tuple[str, str, JsonHandler]] = [
-            ("GET", "/admin/v1/peers", self._list),
             ("POST", "/admin/v1/peers/invitations", self._invite),
             ("POST", "/admin/v1/peers/inspect", self._inspect),
             ("POST", "/admin/v1/peers/join", self._join),
@@ -194,9 +193,6 @@ class PeerAdminApi:
                 raise HttpError(502, StatusCodeValue.DATA_ERROR, str(error)) from error
 
         return handle_json
-
-    async def _list(self, _payload: dict[str, Any], _context: RequestContext) -> dict[str, object]:
-        return await self._peering.status_reporter.report()
 
     async def _invite(self, payload: dict[str, Any], _context: RequestContext) -> dict[str, object]:
         services, seconds = payload.get("services"), payload.get("expires_in")

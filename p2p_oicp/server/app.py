@@ -13,6 +13,7 @@ import hmac
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import cast
 from urllib.parse import urlsplit
@@ -36,6 +37,8 @@ _COMMON_CONTENT_TYPES = frozenset({_JSON, f"{_JSON}; charset=utf-8"})
 ReadinessProbe = Callable[[], Awaitable[dict[str, object]]]
 #: Returns ``/metrics``, with or without those that name peers.
 MetricsRenderer = Callable[[bool], Awaitable[OperationResponse]]
+#: Returns a sentence for each part that does not work, while the node does.
+DegradedParts = Callable[[], Awaitable[list[str]]]
 
 
 class RequestRouter:
@@ -54,6 +57,7 @@ class RequestRouter:
         self._router = web.UrlDispatcher()
         self._router.add_routes(
             [
+                web.get("/livez", pipeline.wrap(_handle_liveness, needs_token=False)),
                 web.get("/healthz", pipeline.wrap(_handle_liveness, needs_token=False)),
                 *routes,
                 # Order: last, for it matches everything.
@@ -75,14 +79,22 @@ class RequestRouter:
 
 
 def backend_routes(
-    pipeline: RequestPipeline, readiness: ReadinessProbe, metrics: MetricsRenderer, *, metrics_need_token: bool
+    pipeline: RequestPipeline,
+    readiness: ReadinessProbe,
+    degraded: DegradedParts,
+    metrics: MetricsRenderer,
+    *,
+    metrics_need_token: bool,
 ) -> list[web.RouteDef]:
     """Return the routes by which the backend API shows how the node is."""
 
     async def handle_readiness(context: RequestContext) -> OperationResponse:
         details = await readiness()
         http_status = 200 if details["status"] == "ready" else 503
-        shown = details if context.may_see_details else {"status": details["status"]}
+        if not context.may_see_details:
+            shown: dict[str, object] = {"status": details["status"]}
+        else:
+            shown = {**details, "degraded": await degraded()} if http_status == HTTPStatus.OK else details
         return OperationResponse(orjson.dumps(shown), http_status)
 
     async def handle_metrics(context: RequestContext) -> OperationResponse:

@@ -34,7 +34,7 @@ import msgspec
 
 from p2p_oicp.crypto import PublicKey, VerifiedSignature, has_signature, verify_body, verify_request_head
 from p2p_oicp.crypto.tls import fingerprint_of
-from p2p_oicp.errors import Refusal, Unauthorized, UnknownKey, VerificationError
+from p2p_oicp.errors import ClockMismatch, FailureCause, Refusal, Unauthorized, UnknownKey, VerificationError
 from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.peering import Peering
 from p2p_oicp.peers import Peer
@@ -46,6 +46,7 @@ from p2p_oicp.server.problems import HttpError
 # Of one address; a forged signature costs as much as a valid one, and beyond this its sender waits.
 _PROMPT_REFUSALS_PER_SECOND = 50.0
 _MAX_REFUSAL_DELAY_SECONDS = 20.0
+_CAUSES: dict[object, FailureCause] = {UnknownKey: FailureCause.UNKNOWN_KEY, ClockMismatch: FailureCause.CLOCK_OFF}
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -144,6 +145,17 @@ class PeerAuthenticator:
     async def authenticate(self, request: InboundRequest, claimed_party: PartyID | None) -> Principal:
         # (1) Whom the path claims.
         claimed = self._registry.resolve_party(claimed_party) if claimed_party is not None else None
+        try:
+            return await self._authenticate_as(request, claimed_party, claimed)
+        except Unauthorized as error:
+            if claimed is not None:
+                cause = _CAUSES.get(type(error.__cause__), FailureCause.CREDENTIALS_REFUSED)
+                self._registry.record_refused(claimed, cause, error.info, self._clock.time())
+            raise
+
+    async def _authenticate_as(
+        self, request: InboundRequest, claimed_party: PartyID | None, claimed: Peer | None
+    ) -> Principal:
         required = self._required_of_unnamed(request) if claimed_party is None else self._required_credentials(claimed)
         if not required and not _has_credentials(request):
             return Principal(claimed)
@@ -306,7 +318,9 @@ class PeerAuthenticator:
 
     def _check_authorized_for(self, peer: Peer, party: PartyID) -> None:
         if not self.is_authorized_for(peer, party):
-            raise Unauthorized(f"{peer.name} does not speak for {party}")
+            info = f"{peer.name} does not speak for {party}"
+            self._registry.record_refused(peer, FailureCause.PARTY_REFUSED, info, self._clock.time())
+            raise Unauthorized(info)
 
 
 def _has_credentials(request: InboundRequest) -> bool:

@@ -12,8 +12,13 @@ from typing import TypeAlias
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
+from p2p_oicp.client import HttpResponse
 from p2p_oicp.clock import Clock
+from p2p_oicp.delivery.health import REQUESTS, ChannelHealth, Trouble
+from p2p_oicp.errors import PeerError, PeerRejected
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Retry
 from p2p_oicp.peering.agreements import HeldParty
+from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.storage import Row, Store, cdrs, outbox, peer_state
 from p2p_oicp.storage.datasets import queries
@@ -22,6 +27,10 @@ from p2p_oicp.storage.datasets.models import OWN
 #: Called with an operation's name, what became of the request, and the seconds it took.
 RequestObserver: TypeAlias = Callable[[str, str, float], None]
 
+_REQUESTS_OF_DRIVERS = frozenset(
+    name for name, operation in OPERATION_BY_NAME.items() if operation.retry is not Retry.SAFE
+)
+_CLOCK_CHECK_SECONDS = 10.0
 _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 _PINS_DOCUMENTATION = "PINs that were wrong, or refused unseen after too many wrong ones; no peer: our own backend's."
 
@@ -62,8 +71,10 @@ class Metrics:
             ["listener"],
             registry=self._registry,
         )
+        self._call_observers: dict[tuple[str, str], Callable[[float], None]] = {}
         ProcessCollector(registry=self._registry)
         self._peer_registry = CollectorRegistry()  # what names peers is shown with the details only
+        self._calls, self._failures = _call_metrics(self._peer_registry)
         self._pins = Counter("p2p_oicp_pins", _PINS_DOCUMENTATION, ["peer", "result"], registry=self._peer_registry)
 
     def observe_request(self, listener: str) -> RequestObserver:
@@ -85,6 +96,16 @@ class Metrics:
     def rejected_requests(self, listener: str) -> Callable[[], None]:
         """Return what counts the requests that a listener has no room for."""
         return self._rejected_requests.labels(listener).inc
+
+    def observe_call(self, peer: str, operation: str, seconds: float, cause: str | None) -> None:
+        """Count a request to a peer, and its cause if it has failed."""
+        key = (peer, operation)
+        observe = self._call_observers.get(key)
+        if observe is None:
+            observe = self._call_observers[key] = self._calls.labels(peer, operation).observe
+        observe(seconds)
+        if cause is not None:
+            self._failures.labels(peer, operation, cause).inc()
 
     def observe_pin(self, result: str, peer: str) -> None:
         """Count a PIN that was "wrong" or "refused"."""
@@ -112,6 +133,73 @@ class Metrics:
                 rows = await self._store.query(queries.COUNT_OF_PARTY, source_=OWN, party_=held.key)
                 held_records.labels(held.peer, held.party).set(rows[0]["records"])
         return registry
+
+
+def _call_metrics(registry: CollectorRegistry) -> tuple[Histogram, Counter]:
+    """Return what counts the requests to peers."""
+    durations = Histogram(
+        "p2p_oicp_peer_request_duration_seconds",
+        "Seconds of a request to a peer, until its response.",
+        ["peer", "operation"],
+        registry=registry,
+        buckets=_LATENCY_BUCKETS,
+    )
+    failures = Counter(
+        "p2p_oicp_delivery_failures",
+        "Requests to a peer that have failed, by the cause.",
+        ["peer", "operation", "reason"],
+        registry=registry,
+    )
+    return durations, failures
+
+
+class CallRecorder:
+    """What became of the last call of each peer and backend, where no row tells of it; counts all calls of peers.
+
+    It is the `client.peer_client.CallObserver` of the node, and the `delivery.health.LiveCalls`.
+    """
+
+    def __init__(self, metrics: Metrics, clock: Clock) -> None:
+        self._metrics = metrics
+        self._clock = clock
+        self._failing: dict[str, Trouble] = {}
+        self._successes: dict[str, float] = {}
+        self._skews: dict[str, tuple[float, float]] = {}
+
+    def record(self, name: str, error: PeerError | None) -> None:
+        """Record the outcome of a call; a refusal of its message is an answer, too."""
+        now = self._clock.time()
+        if error is None or isinstance(error, PeerRejected):
+            self._failing.pop(name, None)
+            self._successes[name] = now
+            return
+        before = self._failing.get(name)
+        since, tries = (before.since, before.tries) if before else (now, 0)
+        self._failing[name] = Trouble(cause=error.cause, since=since, error=str(error), tries=tries + 1)
+
+    def response_received(self, peer_name: str, response: HttpResponse) -> None:
+        """Compare the clock of a peer with ours, every few seconds."""
+        now = self._clock.time()
+        measured_at, _ = self._skews.get(peer_name, (0.0, 0.0))
+        if abs(now - measured_at) >= _CLOCK_CHECK_SECONDS and (skew := response.clock_skew(now)) is not None:
+            self._skews[peer_name] = (now, skew)
+
+    def clock_skew(self, name: str) -> float | None:
+        """Return by how many seconds a peer's clock was ahead of ours; None: it was not called yet."""
+        return self._skews[name][1] if name in self._skews else None
+
+    def channel(self, name: str) -> ChannelHealth | None:
+        """Return how the last requests to a peer or backend went; None if there were none."""
+        trouble, success = self._failing.get(name), self._successes.get(name)
+        if trouble is None and success is None:
+            return None
+        return ChannelHealth(channel=REQUESTS, last_success_at=success, troubles=(trouble,) if trouble else ())
+
+    def call_ended(self, peer: Peer, operation: str, seconds: float, error: PeerError | None) -> None:
+        self._metrics.observe_call(peer.name, operation, seconds, error.cause if error is not None else None)
+        # All else has a row of its own, which says more.
+        if operation in _REQUESTS_OF_DRIVERS:
+            self.record(peer.name, error)
 
 
 class _WithoutCreated:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from sqlalchemy import and_, bindparam, case, exists, func, or_, select, update
 from sqlalchemy import delete as sql_delete
 
+from p2p_oicp.errors import FailureCause
 from p2p_oicp.storage import cdrs, peer_state, sessions
 from p2p_oicp.storage.cdrs import CdrState, Verdict
 from p2p_oicp.storage.peer_state import Destination
@@ -107,6 +108,24 @@ DEPTHS = compiled(
     .group_by(outbox.c.destination, outbox.c.state)
     .order_by(outbox.c.destination)
 )
+# The messages of a destination that have failed and wait, and its dead letters: those that speak of its health.
+TROUBLED = compiled(
+    select(
+        outbox.c.destination.label("peer"),
+        outbox.c.state,
+        func.count().label("messages"),
+        func.min(outbox.c.created_at).label("oldest"),
+        # SQLite takes the other columns from the row of the largest: of the newest message, as people see it first.
+        func.max(outbox.c.id).label("newest_id"),
+        outbox.c.operation,
+        outbox.c.last_error,
+        outbox.c.last_cause,
+        outbox.c.attempts,
+        outbox.c.next_try_at,
+    )
+    .where(outbox.c.attempts > 0)
+    .group_by(outbox.c.destination, outbox.c.state)
+)
 _DELETE = compiled(sql_delete(outbox).where(outbox.c.id == bindparam("id_")))
 _DELETE_COALESCED = compiled(
     sql_delete(outbox).where(
@@ -125,6 +144,7 @@ _RECORD_FAILURE = compiled(
         state=bindparam("state"),
         next_try_at=bindparam("next_try_at"),
         last_error=bindparam("last_error"),
+        last_cause=bindparam("last_cause"),
     )
 )
 _MAKE_DUE = compiled(
@@ -182,14 +202,18 @@ def delete(tx: Transaction, message_id: int) -> None:
     tx.run(_DELETE, id_=message_id)
 
 
-def reschedule(tx: Transaction, message_id: int, next_try_at: float, error: str) -> None:
+def reschedule(
+    tx: Transaction, message_id: int, next_try_at: float, error: str, cause: FailureCause = FailureCause.OTHER
+) -> None:
     """Record a failed attempt; the next one is at ``next_try_at`` (seconds since the epoch)."""
-    tx.run(_RECORD_FAILURE, id_=message_id, state=WAITING, next_try_at=next_try_at, last_error=error)
+    tx.run(_RECORD_FAILURE, id_=message_id, state=WAITING, next_try_at=next_try_at, last_error=error, last_cause=cause)
 
 
-def mark_dead(tx: Transaction, message_id: int, now: float, error: str) -> None:
+def mark_dead(
+    tx: Transaction, message_id: int, now: float, error: str, cause: FailureCause = FailureCause.MESSAGE_REFUSED
+) -> None:
     """Turn a message that was refused for good into a dead letter, which waits for a person."""
-    tx.run(_RECORD_FAILURE, id_=message_id, state=DEAD, next_try_at=now, last_error=error)
+    tx.run(_RECORD_FAILURE, id_=message_id, state=DEAD, next_try_at=now, last_error=error, last_cause=cause)
 
 
 def make_due(tx: Transaction, destination: str, now: float) -> None:

@@ -3,6 +3,8 @@
 **Health** is the persisted side of the circuit breaker: failures in a row, and when the destination may be tried again.
 A destination is the outbox of a peer or of the own backend, or one dataset of a peer.
 
+**Refused groups** are those of a dataset that the destination refuses, while it takes others.
+
 **Cursors** say up to which change number a peer has each of our groups.
 """
 
@@ -13,43 +15,74 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import orjson
-from sqlalchemy import bindparam, case, delete, select, update
+from sqlalchemy import bindparam, case, delete, func, null, select, update
 
+from p2p_oicp.errors import FailureCause
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.peers import name_of
-from p2p_oicp.storage.schema import cursors, destinations
+from p2p_oicp.storage.schema import cursors, destinations, refused_groups
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, inserting_named
 from p2p_oicp.storage.store import Store
 
-_HEALTH_COLUMNS = ("failures", "next_try_at", "last_error", "last_error_type", "last_success_at")
+_HEALTH_COLUMNS = (
+    "failures",
+    "next_try_at",
+    "last_error",
+    "last_error_type",
+    "last_cause",
+    "failing_since",
+    "last_success_at",
+)
+#: Of a destination that is no dataset: that we say hello to a peer, and that we pull a dataset of it.
+HELLO = "hello"
+PULL_PREFIX = "pull "
 _INSERT_DESTINATION = inserting_named(destinations, "peer", "dataset", instead="OR IGNORE")
 _by_destination = (destinations.c.peer == bindparam("peer_"), destinations.c.dataset == bindparam("dataset_"))
 _MARK_SUCCESS = compiled(
     update(destinations)
     .where(*_by_destination)
-    .values(failures=0, next_try_at=0, last_success_at=bindparam("last_success_at"))
+    .values(failures=0, next_try_at=0, failing_since=null(), last_success_at=bindparam("last_success_at"))
 )
 _MARK_FAILURE = compiled(
     update(destinations)
     .where(*_by_destination)
-    .values({name: bindparam(name) for name in _HEALTH_COLUMNS if name != "last_success_at"})
+    .values(
+        {
+            **{name: bindparam(name) for name in ("failures", "next_try_at")},
+            **{name: bindparam(name) for name in ("last_error", "last_error_type", "last_cause")},
+            "failing_since": func.coalesce(destinations.c.failing_since, bindparam("failing_since")),
+        }
+    )
 )
-# ``last_error`` stays: people see what it was, while ``failures`` says whether it lasts.
+# Only a success ends ``failing_since``: that the other side is alive does not prove that it takes what we send.
 _RESET = compiled(update(destinations).where(*_by_destination).values(failures=0, next_try_at=0))
 _GET_HEALTH = compiled(select(destinations.c.failures, destinations.c.next_try_at).where(*_by_destination))
 
 _peer_name = name_of(destinations.c.peer)
+_shown_name = case(
+    (destinations.c.dataset == "", _peer_name), else_=destinations.c.dataset + " to " + _peer_name
+).label("name")
 #: ``name`` is for people: that of the peer or backend, or "DATASET to PEER".
 ALL_DESTINATIONS = compiled(
     select(
         destinations.c.peer,
         destinations.c.dataset,
-        case((destinations.c.dataset == "", _peer_name), else_=destinations.c.dataset + " to " + _peer_name).label(
-            "name"
-        ),
+        _shown_name,
         *(destinations.c[name] for name in _HEALTH_COLUMNS),
     ).order_by(destinations.c.peer, destinations.c.dataset)
+)
+
+#: Those that fail, a refused group included, with their names for people.
+FAILING = compiled(
+    select(_shown_name, destinations.c.last_error)
+    .where(destinations.c.failing_since.is_not(None), destinations.c.dataset != "")
+    .union_all(
+        select(
+            (refused_groups.c.dataset + " to " + name_of(refused_groups.c.peer)).label("name"),
+            refused_groups.c.last_error,
+        )
+    )
 )
 
 
@@ -98,7 +131,7 @@ def mark_success(tx: Transaction, destination: Destination, now: float) -> None:
 
 
 def mark_failure(
-    tx: Transaction, destination: Destination, failures: int, next_try_at: float, error: Exception
+    tx: Transaction, destination: Destination, failures: int, next_try_at: float, error: Exception, *, now: float
 ) -> None:
     """Record the failures in a row; nothing is tried before ``next_try_at`` (seconds since the epoch)."""
     ensure_destination(tx, destination)
@@ -108,9 +141,65 @@ def mark_failure(
         dataset_=destination.dataset,
         failures=failures,
         next_try_at=next_try_at,
-        last_error=str(error),
+        # Without the peer's name, which may change.
+        last_error=getattr(error, "reason", str(error)),
         last_error_type=type(error).__name__,
+        last_cause=getattr(error, "cause", FailureCause.OTHER),
+        failing_since=now,
     )
+
+
+_by_group = (
+    refused_groups.c.peer == bindparam("peer_"),
+    refused_groups.c.dataset == bindparam("dataset_"),
+    refused_groups.c.group_key == bindparam("group_"),
+)
+_GROUP_COLUMNS = (
+    "peer",
+    "dataset",
+    "group_key",
+    "failures",
+    "refused_since",
+    "next_try_at",
+    "last_error",
+    "last_cause",
+)
+_GET_REFUSED_SINCE = compiled(select(refused_groups.c.refused_since).where(*_by_group))
+_REFUSE_GROUP = inserting_named(refused_groups, *_GROUP_COLUMNS, instead="OR REPLACE")
+_ACCEPT_GROUP = compiled(delete(refused_groups).where(*_by_group))
+#: All groups that are refused; `ALL_DESTINATIONS` has their destinations.
+REFUSED_GROUPS = compiled(select(*(refused_groups.c[name] for name in _GROUP_COLUMNS)))
+
+
+def mark_group_refused(
+    tx: Transaction,
+    destination: Destination,
+    group: str,
+    error: Exception,
+    *,
+    failures: int,
+    next_try_at: float,
+    now: float,
+) -> None:
+    """Record that a group of a dataset is refused, for the ``failures``-th time in a row."""
+    ensure_destination(tx, destination)
+    row = tx.one(_GET_REFUSED_SINCE, peer_=destination.peer, dataset_=destination.dataset, group_=group)
+    tx.run(
+        _REFUSE_GROUP,
+        peer=destination.peer,
+        dataset=destination.dataset,
+        group_key=group,
+        failures=failures,
+        refused_since=row["refused_since"] if row else now,
+        next_try_at=next_try_at,
+        last_error=getattr(error, "reason", str(error)),
+        last_cause=getattr(error, "cause", FailureCause.OTHER),
+    )
+
+
+def mark_group_accepted(tx: Transaction, destination: Destination, group: str) -> None:
+    """Forget that a group was refused."""
+    tx.run(_ACCEPT_GROUP, peer_=destination.peer, dataset_=destination.dataset, group_=group)
 
 
 def reset_health(tx: Transaction, destination: Destination) -> None:

@@ -183,12 +183,14 @@ outbox = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("next_try_at", Float, nullable=False),
     Column("last_error", Text),
+    Column("last_cause", Text),  # an `errors.FailureCause`
     sqlite_autoincrement=True,
 )
 Index("outbox_by_destination", outbox.c.destination, outbox.c.state, outbox.c.id)
 Index("outbox_by_session", outbox.c.destination, outbox.c.state, outbox.c.session_key, outbox.c.id)
 
-# What is delivered to: the outbox of a peer or of the own backend (no dataset), or one dataset of a peer.
+# What is delivered to or pulled from: the outbox of a peer or of the own backend (no dataset), one dataset of either,
+# what `storage.peer_state` has a name for (hello, a pull).
 destinations = Table(
     "destinations",
     metadata,
@@ -198,6 +200,8 @@ destinations = Table(
     Column("next_try_at", Float, nullable=False, server_default=text("0")),
     Column("last_error", Text),
     Column("last_error_type", Text),  # the exception's class
+    Column("last_cause", Text),  # an `errors.FailureCause`
+    Column("failing_since", Float),  # the first failure since the last success
     Column("last_success_at", Float),
     Column("store_epoch", Integer),  # of the peer, as of its last hello
     Column("extensions", Text, nullable=False, server_default=text("'[]'")),  # of the peer's node: a JSON list
@@ -213,6 +217,21 @@ event_batches = Table(
     Column("count", Integer, nullable=False),
     Column("at", Float, nullable=False),
     Column("events", LargeBinary, nullable=False),
+)
+
+# The groups of datasets that a peer or backend refuses, until it takes them.
+refused_groups = Table(
+    "refused_groups",
+    metadata,
+    Column("peer", Text, primary_key=True),
+    Column("dataset", Text, primary_key=True),
+    Column("group_key", Text, primary_key=True),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("refused_since", Float, nullable=False),
+    Column("next_try_at", Float, nullable=False),
+    Column("last_error", Text, nullable=False),
+    Column("last_cause", Text, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # The databases that this node has had, and those that its peers have had (`storage.epochs`).

@@ -31,6 +31,7 @@ LAYERS = (
     "roles",
     "server",
     "builder",
+    "apps",
     "node",
     "runner",
     "",  # the package itself: what it offers to other programs

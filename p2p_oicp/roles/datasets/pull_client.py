@@ -18,7 +18,6 @@ repair them. Bytes that were invalid before do not stop it again.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -53,9 +52,11 @@ from p2p_oicp.roles.context import Services
 from p2p_oicp.roles.datasets.ingest import RecordFilter
 from p2p_oicp.roles.datasets.pull_specs import BY_OPERATORS, PULL_SPECS
 from p2p_oicp.roles.datasets.types import DATASET_TYPES
+from p2p_oicp.storage import Transaction, peer_state
 from p2p_oicp.storage.datasets import change_feed, queries
 from p2p_oicp.storage.datasets.coordinator import PullImport
 from p2p_oicp.storage.datasets.models import DatasetKind, RecordGroup, ReplaceScope
+from p2p_oicp.storage.peer_state import PULL_PREFIX, Destination
 
 log = structlog.get_logger(__name__)
 
@@ -197,9 +198,14 @@ class DatasetPuller:
         return f"<DatasetPuller peer={self._peer.name} failures={failures}>"
 
     async def run(self) -> None:
+        wakeup = self._context.wakeups.register(Destination(self._peer.id, PULL_PREFIX.strip()))
         while True:
             delay = await self.pull()
-            await asyncio.sleep(delay)
+            # A peer that proves to be alive is pulled at once, if that has failed before.
+            has_failed = any(schedule.failures for schedule in self._schedules.values())
+            if await wakeup.wait(delay, idle=not has_failed):
+                for schedule in self._schedules.values():
+                    schedule.due_at = 0.0
 
     async def pull(self) -> float:
         """Pull every dataset that is due, the peer offers and we may have; return the seconds until one is due."""
@@ -217,8 +223,10 @@ class DatasetPuller:
                 log.info("pull.failed", peer=self._peer.name, dataset=dataset.name.lower(), error=error)
                 schedule.failures += 1
                 delay = self._delay_after(error, schedule.failures, self._intervals[dataset])
+                await self._record(dataset, error, schedule.failures, delay)
             else:
                 schedule.failures, delay = 0, self._intervals[dataset]
+                await self._record(dataset, None)
             schedule.due_at = self._context.clock.monotonic() + delay
         due_times = [schedule.due_at for schedule in applicable.values()]
         return max(0.0, min(due_times) - self._context.clock.monotonic()) if due_times else _MAX_RETRY_DELAY_SECONDS
@@ -231,6 +239,23 @@ class DatasetPuller:
         requested_delay = error.retry_after if isinstance(error, PeerBusy) else None
         delay = max(self._backoff.delay(failures), requested_delay or 0.0)
         return min(interval, delay, _MAX_RETRY_DELAY_SECONDS)
+
+    async def _record(
+        self, dataset: DatasetKind, error: PeerError | StoreError | None, failures: int = 0, delay: float = 0.0
+    ) -> None:
+        """Store how the pull went; it is shown, and decides nothing."""
+        destination, now = Destination(self._peer.id, PULL_PREFIX + dataset.label), self._context.now()
+
+        def job(tx: Transaction) -> None:
+            if error is None:
+                peer_state.mark_success(tx, destination, now)
+            else:
+                peer_state.mark_failure(tx, destination, failures, now + delay, error, now=now)
+
+        try:
+            await self._context.store.write(job)
+        except StoreError as store_error:
+            log.warning("pull.not_recorded", peer=self._peer.name, error=store_error)
 
     def _is_applicable(self, operation: Operation) -> bool:
         local_peer, peer = self._context.local_peer, self._peer

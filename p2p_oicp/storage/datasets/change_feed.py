@@ -25,11 +25,14 @@ from p2p_oicp.storage.schema import (
     dataset_versions,
     watermarks,
 )
-from p2p_oicp.storage.statements import compiled, list_parameter, listed, optional
-from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.statements import Statement, compiled, list_parameter, listed, optional
+from p2p_oicp.storage.store import Row, Store
 
 # Read inline: they take 1 ms, which is what the way to a thread and back costs under load.
 _MAX_INLINE_ROWS = 200
+# What people are shown need not be exact; a national dataset is not counted at each look.
+_MAX_COUNTED_CHANGES = 10_000
+_MAX_COUNTED_GROUPS = 100
 
 _records, _groups, _cursors, _versions, _purges = (
     dataset_records.c,
@@ -115,6 +118,18 @@ _SELECT_CHANGES = compiled(
     .where(*_group_filter, _records.change > bindparam("after"))
     .order_by(_records.change)
     .limit(bindparam("limit"))
+)
+_counted = (
+    select(_records.changed_at)
+    .where(*_group_filter, _records.change > bindparam("after"))
+    .limit(bindparam("limit"))
+    .subquery()
+)
+_COUNT_CHANGES = compiled(select(func.count().label("changes"), func.min(_counted.c.changed_at).label("since")))
+_SELECT_ANY_CURSOR = compiled(
+    select(_cursors.change)
+    .where(_cursors.peer == bindparam("peer_"), _cursors.dataset == bindparam("dataset_"))
+    .limit(1)
 )
 # Records that are created behind `until` are left to the changes that follow a snapshot.
 _SELECT_LIVE_IDS = compiled(
@@ -249,13 +264,52 @@ class ChangedRecord:
 
 def lagging_groups(store: Store, scope: ReplicaScope) -> list[LaggingGroup]:
     """Return the groups in which the copy lags behind. Raises StoreError."""
-    parameters = {"dataset_": scope.dataset, "peer_": scope.peer, "audiences": list_parameter(scope.audiences)}
+    statement, parameters = _lagging_groups_query(scope)
+    return [_lagging_group(row) for row in store.query_inline(statement, **parameters)]
+
+
+def _lagging_groups_query(scope: ReplicaScope) -> tuple[Statement, dict[str, object]]:
+    parameters: dict[str, object] = {
+        "dataset_": scope.dataset,
+        "peer_": scope.peer,
+        "audiences": list_parameter(scope.audiences),
+    }
     if scope.excluded_sources is None:
-        rows = store.query_inline(_SELECT_LAGGING_GROUPS, **parameters)
-    else:
-        excluded = list_parameter(scope.excluded_sources())
-        rows = store.query_inline(_SELECT_LAGGING_GROUPS_OF_ALL, **parameters, excluded_sources=excluded)
-    return [LaggingGroup(**{**dict(row), "is_withdrawn": bool(row["is_withdrawn"])}) for row in rows]
+        return _SELECT_LAGGING_GROUPS, parameters
+    return _SELECT_LAGGING_GROUPS_OF_ALL, {**parameters, "excluded_sources": list_parameter(scope.excluded_sources())}
+
+
+def _lagging_group(row: Row) -> LaggingGroup:
+    return LaggingGroup(**{**dict(row), "is_withdrawn": bool(row["is_withdrawn"])})
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaLag:
+    """How far a copy lags behind: at least so many changes, the oldest from ``since`` (None: it does not lag).
+
+    ``is_without_copy``: the other side has nothing of the dataset, as far as this node knows.
+    """
+
+    changes: int = 0
+    since: float | None = None
+    is_without_copy: bool = False
+
+
+async def read_lag(store: Store, scope: ReplicaScope) -> ReplicaLag:
+    """Return how far a copy lags behind, for people; large numbers are cut. Raises StoreError."""
+    statement, parameters = _lagging_groups_query(scope)
+    groups = [_lagging_group(row) for row in await store.query(statement, **parameters)]
+    changes, oldest = 0, []
+    for group in groups[:_MAX_COUNTED_GROUPS]:
+        parameters = {**_of_group(scope, group), "after": group.cursor or 0, "limit": _MAX_COUNTED_CHANGES}
+        (row,) = await store.query(_COUNT_CHANGES, **parameters)
+        changes += row["changes"]
+        oldest += [] if row["since"] is None else [row["since"]]
+    if not groups:
+        return ReplicaLag()
+    has_copy = await store.query(_SELECT_ANY_CURSOR, peer_=scope.peer, dataset_=scope.dataset)
+    # A group whose object has changed, and none of its records: one change, of now.
+    return ReplicaLag(max(changes, len(groups)), min(oldest, default=None), not has_copy)
 
 
 def _of_group(scope: ReplicaScope, group: GroupID) -> dict[str, object]:

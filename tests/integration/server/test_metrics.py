@@ -56,8 +56,9 @@ async def test_the_list_of_peers_says_what_waits_for_each_why_and_when_it_was_he
         async with asyncio.timeout(10):
             while not (peer := await listed(patient))["failures"]:
                 await asyncio.sleep(0.01)
-    assert (peer["name"], peer["waiting"], peer["failures"]) == ("node b", 1, 1)
-    assert peer["last_error"].startswith("node b: ")
+    assert (peer["name"], peer["waiting"]) == ("node b", 1)
+    assert peer["last_error"]
+    assert "node b" in peer["problem"]
     assert peer["last_seen"]
 
 

@@ -136,7 +136,7 @@ async def test_a_node_learns_of_the_others_restore_from_its_answer_where_no_hell
     async def say_nothing(*_):
         return None
 
-    monkeypatch.setattr(HelloClient, "send_until_acknowledged", say_nothing)
+    monkeypatch.setattr(HelloClient, "keep_sending", say_nothing)
     async with stopped.running("a"), stopped.running("b"):
         assert (await stopped.a.post(CDR, record(session))).json["Result"] is True
         await eventually(lambda: query(stopped, "a", "SELECT state, unconfirmed FROM cdrs") == [("accepted", 1)])

@@ -59,7 +59,7 @@ async def test_a_message_due_later_than_any_backoff_is_due_now_because_the_clock
 async def test_a_peer_that_is_alive_has_all_messages_due_and_its_circuit_closed(store):
     await enqueue(store, "s1", b"1a")
     await store.write(lambda tx: outbox.reschedule(tx, 1, 200.0, "no answer"))
-    await store.write(lambda tx: peer_state.mark_failure(tx, Destination("b"), 5, 200.0, "no answer"))
+    await store.write(lambda tx: peer_state.mark_failure(tx, Destination("b"), 5, 200.0, "no answer", now=10.0))
     assert await due(store) == []
     await store.write(lambda tx: (peer_state.reset_health(tx, Destination("b")), outbox.make_due(tx, "b", 10.0)))
     assert await due(store) == [b"1a"]
@@ -105,7 +105,7 @@ async def test_messages_of_our_backends_are_moved_and_due_at_once_and_those_of_p
 async def test_a_moved_message_is_due_now_and_its_new_backends_circuit_is_closed(store):
     await enqueue(store, "s1", b"1a", GONE)
     await store.write(lambda tx: outbox.reschedule(tx, 1, 200.0, "no answer"))
-    await store.write(lambda tx: peer_state.mark_failure(tx, Destination(NEW), 5, 200.0, TimeoutError()))
+    await store.write(lambda tx: peer_state.mark_failure(tx, Destination(NEW), 5, 200.0, TimeoutError(), now=10.0))
     await store.write(lambda tx: outbox.move(tx, to=NEW, backends=[NEW], now=10.0))
     rows = await store.query(outbox.DUE, destination_=NEW, now_=10.0, too_far_=310.0, limit=10)
     assert [(message.body, message.attempts) for message in outbox.from_rows(rows)] == [(b"1a", 0)]

@@ -1,4 +1,4 @@
-"""Backends have names, sessions the ids that they had before a clearing house gave them theirs, copies a filter."""
+"""Backends have names, sessions ids from before a clearing house gave them theirs, copies a filter, failures causes."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Rename the destination that a node had until 0.2.0 to ``backend:emp``, and create tables and a column.
+    """Rename the destination that a node had until 0.2.0 to ``backend:emp``; create tables and columns.
 
     What waits for it is delivered to the short form (``emp_url``), or to the token list.
     """
@@ -30,4 +30,20 @@ def upgrade() -> None:
         sa.Column("count", sa.Integer(), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("events", sa.LargeBinary(), nullable=False),
+    )
+    op.add_column("outbox", sa.Column("last_cause", sa.Text()))
+    op.add_column("destinations", sa.Column("last_cause", sa.Text()))
+    op.add_column("destinations", sa.Column("failing_since", sa.Float()))
+    op.execute("UPDATE destinations SET failing_since = coalesce(last_success_at, next_try_at) WHERE failures > 0")
+    op.create_table(
+        "refused_groups",
+        sa.Column("peer", sa.Text(), primary_key=True),
+        sa.Column("dataset", sa.Text(), primary_key=True),
+        sa.Column("group_key", sa.Text(), primary_key=True),
+        sa.Column("failures", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("refused_since", sa.Float(), nullable=False),
+        sa.Column("next_try_at", sa.Float(), nullable=False),
+        sa.Column("last_error", sa.Text(), nullable=False),
+        sa.Column("last_cause", sa.Text(), nullable=False),
+        sqlite_with_rowid=False,
     )

@@ -1,0 +1,127 @@
+"""The two applications of a node: the peer API, and the backend API with the administration and the metrics.
+
+Built of the parts that `builder` has made; `node` serves them.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from p2p_oicp.builder import NodeComponents
+from p2p_oicp.delivery.health import HealthReader
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.roles.cdr_actions import CdrActions
+from p2p_oicp.roles.datasets.withdrawal import PartyWithdrawal
+from p2p_oicp.roles.peer_workers import replicas_of
+from p2p_oicp.roles.session_export import SessionExport
+from p2p_oicp.roles.verdicts import VerdictService
+from p2p_oicp.server import (
+    AdmissionController,
+    BackendAccess,
+    BackendAuthenticator,
+    CdrAdminApi,
+    EventAdminApi,
+    HelloHandler,
+    OutboxAdminApi,
+    PairingHandler,
+    PeerAdminApi,
+    RequestPipeline,
+    RequestRouter,
+    SessionExportHandler,
+    StatusAdminApi,
+    backend_routes,
+    node_routes,
+)
+from p2p_oicp.server.app import ReadinessProbe
+from p2p_oicp.server.inbound import PublicAddress
+from p2p_oicp.server.status import NodeStatusReporter
+
+
+def build_peer_app(components: NodeComponents, hello: HelloHandler) -> RequestRouter:
+    """Return the peer API."""
+    listener_settings, peering = components.environment.settings.peer_api, components.peering
+    pipeline = RequestPipeline(
+        components.dispatchers.peer,
+        components.authenticator,
+        components.environment.ids,
+        admission=_build_admission(components, "peer", listener_settings.max_body),
+        public=PublicAddress(listener_settings.url, listener_settings.trusted_proxies),
+        signer=peering.identity.signer.sign_response,
+        recorder=peering.evidence.recorder,
+    )
+    export = SessionExport(components.services, components.store_epochs, peering.evidence)
+    verdicts = VerdictService(components.services, components.store_epochs)
+    sessions = SessionExportHandler(components.authenticator, export, verdicts)
+    pairing = PairingHandler(pipeline, authenticator=components.authenticator, peering=peering)
+    return RequestRouter(pipeline, node_routes(pipeline, hello, sessions, pairing))
+
+
+def build_status_reporter(components: NodeComponents) -> NodeStatusReporter:
+    """Return what reports how the node, its peers and its backends are."""
+    environment, peering, services = components.environment, components.peering, components.services
+    health = HealthReader(
+        store=services.store,
+        registry=environment.registry,
+        clock=environment.clock,
+        live=components.calls,
+        backends=[own.destination for own in components.backends.all],
+        replicas=partial(replicas_of, backends=components.backends, services=services),
+        held_reason=peering.directory.held_reason,
+    )
+    return NodeStatusReporter(
+        environment.local_peer.name,
+        store=services.store,
+        file=environment.settings.storage.file,
+        clock=environment.clock,
+        health=health,
+        policy=peering.policy,
+        tls=peering.identity.tls,
+    )
+
+
+def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> RequestRouter:
+    """Return the backend API, with the administration and the metrics."""
+    listener_settings, services = components.environment.settings.backend_api, components.services
+    if listener_settings.token is None and listener_settings.token_file is not None:
+        raise ConfigurationError("[backend_api] token_file was not read: load_settings reads it")
+    access = BackendAccess(
+        listener_settings.token.get_secret_value() if listener_settings.token else None,
+        oicp_needs_token=listener_settings.oicp_needs_token,
+        hosts=(listener_settings.host, *listener_settings.hosts),
+    )
+    pipeline = _backend_pipeline(components, access)
+    roles = [role for role in (components.cpo, components.emp) if role is not None]
+    reporter = build_status_reporter(components)
+    actions = CdrActions(services, {role.cdr_handler.role: role.cdr_handler for role in roles})
+    routes = [
+        *backend_routes(
+            pipeline,
+            readiness,
+            reporter.degraded,
+            components.metrics.render,
+            metrics_need_token=access.oicp_needs_token,
+        ),
+        *StatusAdminApi(reporter, components.peering, components.liveness).routes(pipeline),
+        *CdrAdminApi(components.emp.cdr_reconciler if components.emp else None, actions).routes(pipeline),
+        *EventAdminApi(services.store, services.registry).routes(pipeline),
+        *OutboxAdminApi(services.store, services.wakeups, services.clock, components.backends).routes(pipeline),
+        *PeerAdminApi(pipeline, components.peering, components.client, PartyWithdrawal(services)).routes(),
+    ]
+    return RequestRouter(pipeline, routes)
+
+
+def _backend_pipeline(components: NodeComponents, access: BackendAccess) -> RequestPipeline:
+    listener_settings = components.environment.settings.backend_api
+    return RequestPipeline(
+        components.dispatchers.backend,
+        BackendAuthenticator(components.environment.local_peer),
+        components.environment.ids,
+        admission=_build_admission(components, "backend", listener_settings.max_body),
+        access=access,
+    )
+
+
+def _build_admission(components: NodeComponents, listener: str, max_body: int) -> AdmissionController:
+    return AdmissionController(
+        max_body, components.metrics.rejected_requests(listener), components.environment.admission_limits
+    )

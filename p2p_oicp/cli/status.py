@@ -1,0 +1,174 @@
+"""``p2p-oicp status``: is all well? And ``p2p-oicp retry``: try again now.
+
+Both ask the running node (``/admin/v1/status``). What is stuck comes first, each with a sentence, what to do, and the
+reason in the words of whoever gave it; the lines fit into 80 columns.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from p2p_oicp.cli import client
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, align_columns, echo, format_json
+from p2p_oicp.config import load_settings
+from p2p_oicp.delivery.health_texts import Condition, explain
+from p2p_oicp.errors import PeerUnreachable
+
+_COLUMNS = 80
+_REASON_LENGTH = 300
+_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("status")(status)
+    app.command("retry")(retry)
+
+
+def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Say whether all is well: what is stuck, since when, why, and what to do. Exit code 1: something is stuck."""
+    report = fetch_status(config)
+    if as_json:
+        echo(format_json(report))
+    else:
+        print_status(report)
+    if not report["ok"]:
+        raise typer.Exit(1)
+
+
+def retry(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A peer, or backend:NAME; absent: all that fail.")
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    channel: Annotated[
+        str | None, typer.Option(metavar="CHANNEL", help="Only this channel, as `status` calls it.")
+    ] = None,
+) -> None:
+    """Try again now, without waiting for the next try: outbox, datasets, hello and pulls. The node has to run."""
+    names = [name] if name is not None else _failing(client.call_admin(config, "GET", "/admin/v1/status"))
+    if not names:
+        echo("Nothing fails.")
+    for each in names:
+        query = f"?channel={quote(channel, safe='')}" if channel else ""
+        response = client.call_admin(config, "POST", f"/admin/v1/peers/{quote(each, safe='')}/retry{query}")
+        echo(f"{each}: {', '.join(response['retried'])}")
+
+
+def _failing(report: Mapping[str, Any]) -> list[str]:
+    return [each["name"] for each in (*report["peers"], *report["backends"]) if not each["up"]]
+
+
+def fetch_status(config: Path) -> dict[str, Any]:
+    """Return the report of the running node; one with a single problem if it does not run."""
+    settings = load_settings(config)
+    try:
+        return client.call_admin(config, "GET", "/admin/v1/status")
+    except PeerUnreachable as error:
+        text, _ = explain(Condition.NODE_DOWN, settings.node.name)
+        cure = f"Start it: p2p-oicp run --config {config}"
+        problem = {"severity": "error", "name": "this node", "channels": [], "cause": Condition.NODE_DOWN, "text": text}
+        details = {"cure": cure, "error": error.reason, "since": None, "tries": 0, "next_try": None, "count": 0}
+        return {
+            "ok": False,
+            "node": settings.node.name,
+            "version": None,
+            "running_since": None,
+            "problems": [problem | details],
+            "peers": [],
+            "backends": [],
+        }
+
+
+def print_status(report: Mapping[str, Any]) -> None:
+    """Print a report: what is stuck, then what should be known, then peers and backends."""
+    console, now = Console(highlight=False), time.time()
+    errors = [each for each in report["problems"] if each["severity"] == "error"]
+    summary = "all is well" if report["ok"] else f"{len(errors)} {'problem' if len(errors) == 1 else 'problems'}"
+    running = f", running for {format_age(report['running_since'], now)}" if report["running_since"] else ""
+    _print(console, f"{report['node']}{running}: {summary}", "bold" if report["ok"] else "bold red")
+    for problem in report["problems"]:
+        _print(console, "")
+        style = "red" if problem["severity"] == "error" else "yellow"
+        for number, line in enumerate(format_problem(problem, now)):
+            _print(console, line, style if number == 0 else "")
+    rows = [_row(each) for each in (*report["peers"], *report["backends"])]
+    if rows:
+        _print(console, "")
+        for line in align_columns([("Name", "State", "Channels"), *rows]):
+            _print(console, _shortened(line))
+    if report.get("disk"):
+        free, total = (report["disk"][name] / 1e9 for name in ("free_bytes", "total_bytes"))
+        _print(console, "")
+        _print(console, f"Disk: {free:.1f} GB free of {total:.1f}; database {report['database']['bytes'] / 1e6:.1f} MB")
+
+
+def format_problem(problem: Mapping[str, Any], now: float) -> Iterator[str]:
+    """Return a problem in lines of at most 80 columns."""
+    times = [f"since {format_age(problem['since'], now)}"] if problem["since"] else []
+    times += [f"{problem['tries']} {'try' if problem['tries'] == 1 else 'tries'}"] if problem["tries"] else []
+    times += [f"next try {_format_next(problem['next_try'], now)}"] if problem["next_try"] else []
+    channels = f" ({', '.join(dict.fromkeys(problem['channels']))})" if problem["channels"] else ""
+    mark = "!" if problem["severity"] == "error" else "-"
+    yield from _wrap(f"{mark} {problem['name']}{channels}{': ' * bool(times)}{', '.join(times)}", "  ")
+    yield from _wrap(f"  {problem['text']}", "  ")
+    yield from _wrap(f"  To do: {problem['cure']}", "    ")
+    if problem["error"]:
+        yield from _wrap(f"  Reason: {problem['error'][:_REASON_LENGTH]}", "    ")
+
+
+def format_age(timestamp: str | None, now: float) -> str:
+    """Return how long ago a time was: "3 min"."""
+    if timestamp is None:
+        return "-"
+    return _format_seconds(now - datetime.fromisoformat(timestamp).timestamp())
+
+
+def format_channels(peer: Mapping[str, Any]) -> str:
+    """Return what is notable of a peer's channels: those that fail or lag behind."""
+    parts = []
+    for channel in peer["channels"]:
+        if channel["state"] != "in sync":
+            behind = f", {channel['behind']} behind" if channel["behind"] and channel["state"] != "behind" else ""
+            state = f"{channel['behind']} behind" if channel["state"] == "behind" else channel["state"]
+            parts.append(f"{channel['channel']} {state}{behind}")
+    return "; ".join(parts) or "in sync"
+
+
+def _row(peer: Mapping[str, Any]) -> tuple[str, str, str]:
+    return peer["name"], "up" if peer["up"] else "held" if peer["held"] else "FAILING", format_channels(peer)
+
+
+def _format_next(timestamp: str, now: float) -> str:
+    seconds = datetime.fromisoformat(timestamp).timestamp() - now
+    return f"in {_format_seconds(seconds)}" if seconds > 0 else "now"
+
+
+def _format_seconds(seconds: float) -> str:
+    for length, unit in _UNITS:
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return "0 s"
+
+
+def _wrap(text: str, indent: str) -> Sequence[str]:
+    # Ids, URLs and fingerprints are copied, so they are not broken.
+    return textwrap.wrap(
+        " ".join(text.split(" ")), _COLUMNS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= _COLUMNS else line[: _COLUMNS - 1] + "…"
+
+
+def _print(console: Console, line: str, style: str = "") -> None:
+    console.print(line, style=style or None, markup=False, soft_wrap=True)

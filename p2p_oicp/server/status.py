@@ -1,0 +1,203 @@
+"""Is all well? The node's own report: what is stuck, since when, why, and what to do (``GET /admin/v1/status``).
+
+`NodeStatusReporter` puts the health of peers and backends (`delivery.health`) together with what belongs to the node
+alone: disk, database, certificates. A *problem* is what a person has to do something about; a *notice* is what they
+should know. Problems of one peer with the same cause are one, with all its channels.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from p2p_oicp.clock import Clock, format_timestamp
+from p2p_oicp.concurrency import offload
+from p2p_oicp.crypto.tls import TlsIdentity
+from p2p_oicp.delivery.health import (
+    INBOUND,
+    NOTICES,
+    ChannelHealth,
+    HealthReader,
+    PeerHealth,
+    Trouble,
+    troubles_of,
+)
+from p2p_oicp.delivery.health_texts import Condition, explain
+from p2p_oicp.peers.registry import SecurityPolicy
+from p2p_oicp.storage import Store
+from p2p_oicp.version import VERSION
+
+_DAY_SECONDS = 86_400.0
+_CERTIFICATE_NOTICE_DAYS = 14
+# Nearly full: less than a gigabyte, or, on small disks, less than a twentieth.
+_LOW_DISK_BYTES = 1_000_000_000
+_LOW_DISK_SHARE = 0.05
+_NODE = "this node"
+
+Json = dict[str, object]
+
+
+class NodeStatusReporter:
+    """Reports how the node is.
+
+    Args:
+        name: the node's name.
+        store: its database.
+        file: the file of the database.
+        clock: the time.
+        health: of the peers and backends.
+        policy: which peers are not authenticated.
+        tls: our certificate; None without one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        store: Store,
+        file: Path,
+        clock: Clock,
+        health: HealthReader,
+        policy: SecurityPolicy,
+        tls: TlsIdentity | None,
+    ) -> None:
+        self._name = name
+        self._store = store
+        self._file = file
+        self._clock = clock
+        self._health = health
+        self._policy = policy
+        self._tls = tls
+        self._started_at = clock.time()
+
+    async def report(self) -> Json:
+        """Return everything, as JSON of ``GET /admin/v1/status``."""
+        peers = await self._health.read()
+        disk, database = await offload(self._read_disk)
+        problems = [*await self._own_problems(disk), *peer_problems(peers)]
+        problems.sort(key=lambda problem: (problem["severity"] != "error", str(problem["since"] or "~")))
+        return {
+            "ok": all(problem["severity"] != "error" for problem in problems),
+            "node": self._name,
+            "version": VERSION,
+            "at": format_timestamp(self._clock.time()),
+            "running_since": format_timestamp(self._started_at),
+            "problems": problems,
+            "peers": [peer_to_json(peer) for peer in peers if not peer.is_backend],
+            "backends": [peer_to_json(peer) for peer in peers if peer.is_backend],
+            "disk": disk,
+            "database": {"file": str(self._file), "bytes": database},
+            "certificates": [
+                {"subject": subject, "not_after": format_timestamp(at)} for subject, at in self._endings().items()
+            ],
+        }
+
+    async def peers(self) -> dict[str, Json]:
+        """Return the health of peers and backends alone, by name."""
+        return {peer.name: peer_to_json(peer) for peer in await self._health.read()}
+
+    async def degraded(self) -> list[str]:
+        """Return the sentence of each problem, without notices."""
+        report = await self.report()
+        problems = report["problems"]
+        assert isinstance(problems, list)  # noqa: S101 - as `report` makes it
+        return [str(problem["text"]) for problem in problems if problem["severity"] == "error"]
+
+    def _endings(self) -> Mapping[str, float]:
+        return self._tls.endings() if self._tls is not None else {}
+
+    async def _own_problems(self, disk: Mapping[str, int]) -> list[Json]:
+        now, found = self._clock.time(), []
+        if (failure := await self._store.failure()) is not None:
+            found.append(Trouble(cause=Condition.DATABASE_FAILED, error=failure))
+        if disk and disk["free_bytes"] < min(_LOW_DISK_BYTES, _LOW_DISK_SHARE * disk["total_bytes"]):
+            found.append(
+                Trouble(cause=Condition.DISK_NEARLY_FULL, error=f"{disk['free_bytes'] // 1_000_000} MB are free")
+            )
+        problems = [_problem(_NODE, ["database"], trouble) for trouble in found]
+        for subject, ends_at in self._endings().items():
+            if ends_at - now < _CERTIFICATE_NOTICE_DAYS * _DAY_SECONDS:
+                trouble = Trouble(cause=Condition.CERTIFICATE_ENDS, error=f"{subject}: {format_timestamp(ends_at)}")
+                severity = "error" if ends_at <= now else "notice"
+                problems.append({**_problem(_NODE, ["TLS"], trouble), "severity": severity})
+        insecure = Trouble(cause=Condition.INSECURE)
+        return problems + [_problem(name, ["security"], insecure) for name in self._policy.unauthenticated_peers()]
+
+    def _read_disk(self) -> tuple[dict[str, int], int]:
+        try:
+            usage = shutil.disk_usage(self._file.parent)
+            files = [each.stat().st_size for each in self._file.parent.glob(f"{self._file.name}*")]
+        except OSError:
+            return {}, 0  # the database's own failure says more
+        return {"total_bytes": usage.total, "free_bytes": usage.free}, sum(files)
+
+
+def peer_problems(peers: Iterable[PeerHealth]) -> list[Json]:
+    """Return the problems of peers and backends; one for each peer and cause, with all channels that have it."""
+    grouped: dict[tuple[str, bool, str], list[tuple[PeerHealth, ChannelHealth, Trouble]]] = {}
+    for peer, channel, trouble in troubles_of(peers):
+        grouped.setdefault((peer.name, channel.channel == INBOUND, trouble.cause), []).append((peer, channel, trouble))
+    problems = []
+    for (name, is_inbound, _), found in grouped.items():
+        latest = max((trouble for _, _, trouble in found), key=lambda trouble: (trouble.tries, trouble.error))
+        problem = _problem(
+            name, [channel.channel for _, channel, _ in found], latest, is_backend=found[0][0].is_backend
+        )
+        problem["since"] = _first(trouble.since for _, _, trouble in found)
+        problem["next_try"] = _first(trouble.next_try_at for _, _, trouble in found)
+        problem["count"] = sum(trouble.count for _, _, trouble in found)
+        if is_inbound and latest.cause != Condition.HELD:
+            problem |= {"text": explain(Condition.REFUSED_HERE, name).text, "severity": "notice"}
+        problems.append(problem)
+    return problems
+
+
+def peer_to_json(peer: PeerHealth) -> Json:
+    """Return the health of a peer or backend as JSON."""
+    return {
+        "name": peer.name,
+        "up": peer.is_up,
+        "held": peer.held,
+        "last_seen": _timestamp(peer.last_seen_at),
+        "clock_skew_seconds": peer.clock_skew,
+        "channels": [_channel_to_json(peer, channel) for channel in peer.channels],
+    }
+
+
+def _channel_to_json(peer: PeerHealth, channel: ChannelHealth) -> Json:
+    return {
+        "channel": channel.channel,
+        "state": channel.state.value,
+        "behind": channel.behind,
+        "behind_since": _timestamp(channel.behind_since),
+        "last_success": _timestamp(channel.last_success_at),
+        "troubles": [
+            _problem(peer.name, [channel.channel], trouble, is_backend=peer.is_backend) for trouble in channel.troubles
+        ],
+    }
+
+
+def _problem(name: str, channels: list[str], trouble: Trouble, *, is_backend: bool = False) -> Json:
+    text, cure = explain(trouble.cause, name, is_backend=is_backend)
+    return {
+        "severity": "notice" if trouble.cause in NOTICES else "error",
+        "name": name,
+        "channels": channels,
+        "cause": str(trouble.cause),
+        "text": text,
+        "cure": cure,
+        "error": trouble.error,
+        "since": _timestamp(trouble.since),
+        "tries": trouble.tries,
+        "next_try": _timestamp(trouble.next_try_at),
+        "count": trouble.count,
+    }
+
+
+def _first(times: Iterable[float | None]) -> str | None:
+    return _timestamp(min(filter(None, times), default=None))
+
+
+def _timestamp(at: float | None) -> str | None:
+    return format_timestamp(at) if at else None

@@ -1,0 +1,1 @@
+"""What people who run a node see, and what they do about it."""
