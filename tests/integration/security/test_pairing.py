@@ -5,10 +5,11 @@ import asyncio
 import orjson
 import pytest
 
+from p2p_oicp.client import HttpTransport
 from p2p_oicp.crypto import PrivateKey
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.peers.descriptor import Invitation
-from tests.support.messages import START, authorize_start
+from tests.support.messages import PUSH_STATUS, START, authorize_start, push_status
 from tests.support.pairing import Admin, Forged, attempt, paired
 from tests.support.waiting import eventually
 
@@ -265,3 +266,19 @@ async def test_a_changed_peers_file_is_reloaded_by_the_watch(stopped, monkeypatc
     async with stopped.running("a") as node:
         (stopped.folder / "a" / "peers.toml").write_text("")
         await eventually(lambda: len(node.registry.all()) <= 1, timeout=5)
+
+
+async def test_each_delivery_to_a_peer_that_was_paired_at_run_time_has_a_process_id_of_its_own(unpaired, monkeypatch):
+    (pair, a, b), process_ids, send = unpaired, [], HttpTransport.send
+
+    async def recording(transport, request):
+        if "status-records" in request.url:
+            process_ids.append(request.headers["Process-ID"])
+        return await send(transport, request)
+
+    monkeypatch.setattr(HttpTransport, "send", recording)
+    await paired(a, b)
+    for count, status in enumerate(("Available", "Occupied"), 1):
+        assert (await pair.a.post(PUSH_STATUS, push_status(X=status))).code == "000"
+        await eventually(lambda expected=count: len(process_ids) >= expected)
+    assert len(set(process_ids)) == len(process_ids) >= 2
