@@ -224,5 +224,8 @@ class StoreUnavailable(StoreError):
 
 
 def reason_of(error: Exception) -> str:
-    """Return why data cannot be read, for people; the error of an absent member has its name only."""
+    """Return why data cannot be read, for people, without numbers of errors and names of classes."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    # The error of an absent member has its name only.
     return f"{error} is absent" if isinstance(error, KeyError) else str(error)

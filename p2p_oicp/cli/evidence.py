@@ -114,10 +114,10 @@ class KeyOwners:
         return "UNKNOWN KEY" if owner is None else _sanitize(owner.name)
 
     def problems(self, evidence: Evidence) -> list[str]:
-        """Return what is not verified: exchanges, descriptors, keys that are nobody's, and who speaks for others."""
+        """Return what is not verified: exchanges, descriptors, unknown keys, and who signed for others."""
         keys = (*(statement.key for statement in evidence.statements), evidence.signer_key)
         unknown = [
-            f"key {key_id} is nobody's: no descriptor in the file is signed with it, and no peers file (--peers) has it"
+            f"unknown signing key {key_id}: no descriptor in the file is signed with it, and no --peers file has it"
             for key_id in dict.fromkeys(key.key_id for key in keys)
             if key_id not in self._owners
         ]
@@ -149,7 +149,10 @@ def read_evidence_file(path: Path) -> Evidence:
         content = path.read_bytes()
     except OSError as exc:
         raise ConfigurationError(f"{path}: cannot be read: {exc.strerror}") from exc
-    return read_evidence(content)
+    try:
+        return read_evidence(content)
+    except VerificationError as exc:
+        raise VerificationError(f"{path}: {exc}") from exc
 
 
 def format_evidence(evidence: Evidence, owners: KeyOwners) -> str:

@@ -46,8 +46,11 @@ def add(
     """Authorize tokens, effective at once in a running node. A token that is listed already is replaced."""
     secret = _ask_pin() if pin else None
     parsed = [*parse_tokens(tokens or [], secret), *read_token_file(file)]
-    add_tokens(load_settings(config).storage.file, parsed)
+    settings = load_settings(config)
+    add_tokens(settings.storage.file, parsed)
     echo(f"{len(parsed)} added")
+    if not settings.node.providers:
+        echo(f"{config}: [node] has no providers: without a ProviderID this node authorizes nobody", err=True)
 
 
 def list_tokens(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -63,6 +66,7 @@ def remove(
     missing = remove_tokens(load_settings(config).storage.file, tokens)
     for token in missing:
         echo(f"{token} was not on the list", err=True)
+    echo(f"{len(tokens) - len(missing)} revoked")
     raise typer.Exit(int(bool(missing)))
 
 
@@ -78,8 +82,10 @@ def read_token_file(file: str | None) -> Iterator[Token]:
         return
     try:
         lines = (sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")).splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"{file}: cannot be read: {exc}") from exc
+    except OSError as exc:
+        raise ConfigurationError(f"{file}: cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError(f"{file}: not UTF-8 text (byte {exc.start}); save it as UTF-8") from exc
     for number, line in enumerate(lines, 1):
         token, _, pin = (part.strip() for part in line.partition(","))
         if token:

@@ -52,6 +52,9 @@ TRANSPORT_EXCEPTIONS = (
 )
 # Can only happen before anything is sent: decides it for requests without a body, which leave no trace in TrackedBody.
 _PRE_SEND_EXCEPTIONS = (aiohttp.ClientConnectorError, ValueError)
+# What OpenSSL says of an answer that is no TLS.
+_REASONS_OF_PLAIN_HTTP = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
+_UNKNOWN_NAMES = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 _TLS_EXCEPTIONS = (aiohttp.ClientSSLError, ssl.SSLError)
 # OpenSSL's codes of verification (x509_vfy.h); any other one means that nobody vouches for the certificate.
 _CERTIFICATE_CAUSES: Mapping[object, FailureCause] = MappingProxyType(
@@ -283,21 +286,38 @@ def _error_reason(exc: Exception, *, timeout_reason: str) -> str:
     if isinstance(exc, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
         return f"not a usable http or https URL: {_exception_text(exc)}"
     if isinstance(exc, aiohttp.ServerDisconnectedError):
-        return "closed the connection without a response"
+        return "closed the connection without a response (is http expected there, or https?)"
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
-        return f"its certificate is not accepted: {exc.certificate_error}"
+        return f"its certificate is not accepted: {_certificate_error_text(exc.certificate_error)}"
     if isinstance(exc, aiohttp.ClientConnectorError):
         return f"no connection to {exc.host}:{exc.port}: {_os_error_text(exc.os_error)}"
     return _exception_text(exc)
 
 
 def _os_error_text(exc: OSError) -> str:
-    # An SSLError's errno is OpenSSL's own number, and 1 would read as "Operation not permitted"; getaddrinfo has its
-    # own numbers, too.
-    if exc.errno is None or isinstance(exc, (socket.gaierror, ssl.SSLError)):
+    # Errors of TLS and of name resolution have numbers of their own: 1 would read as "Operation not permitted".
+    if isinstance(exc, ssl.SSLError):
+        return _tls_error_text(exc)
+    if isinstance(exc, socket.gaierror):
+        return "host name not found" if exc.errno in _UNKNOWN_NAMES else f"host name not resolved: {exc.strerror}"
+    if exc.errno is None:
         return exc.strerror or _exception_text(exc)
     # asyncio puts the address where the system's words for the error were.
     return os.strerror(exc.errno)
+
+
+def _certificate_error_text(exc: Exception) -> str:
+    # The whole text has the library's names of error, file and line around these words.
+    return getattr(exc, "verify_message", "") or getattr(exc, "strerror", "") or _exception_text(exc)
+
+
+def _tls_error_text(exc: Exception) -> str:
+    """Return OpenSSL's reason in words: ``TLS failed: wrong version number; is it http?``."""
+    reason = getattr(exc, "reason", None)
+    if not reason:
+        return f"TLS failed: {getattr(exc, 'strerror', None) or _exception_text(exc)}"
+    hint = "; is it http?" if reason in _REASONS_OF_PLAIN_HTTP else ""
+    return f"TLS failed: {reason.lower().replace('_', ' ')}{hint}"
 
 
 def _exception_text(exc: Exception) -> str:

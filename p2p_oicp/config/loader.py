@@ -48,9 +48,10 @@ def load_settings(path: Path) -> Settings:
 
 def exposed_files(path: Path, settings: Settings) -> list[Path]:
     """Return which of these others on the machine may read: ``node.toml`` with a secret, the data, the database."""
-    data = read_toml(path).data
-    has_secret = any("token" in table for table in (data.get("backend_api", {}), *data.get("backends", ())))
-    files = (*([path] if has_secret else []), settings.node.data_dir, settings.storage.file)
+    tables = read_toml(path).data
+    has_secret = any("token" in table for table in (tables.get("backend_api", {}), *tables.get("backends", ())))
+    data = [settings.node.data_dir] if settings.node.data_dir.is_dir() else []
+    files = (*([path] if has_secret else []), *data, settings.storage.file)
     return [file for file in files if file.exists() and may_others_read(file)]
 
 
@@ -143,11 +144,11 @@ def peers_file_is_optional(settings: Settings) -> bool:
 
 def load_registry(settings: Settings) -> PeerRegistry:
     """Return the registry of the peers in the peers file and of this node; raises ConfigurationError."""
-    peers = (
-        () if peers_file_is_optional(settings) and not settings.peers_file.exists() else load_peers(settings.peers_file)
-    )
+    own = local_peer(settings)
+    is_absent = peers_file_is_optional(settings) and not settings.peers_file.exists()
+    peers = () if is_absent else load_peers(settings.peers_file, own)
     # Order: this node first, so that a conflict is reported of the other peer.
     try:
-        return PeerRegistry((local_peer(settings), *peers))
+        return PeerRegistry((own, *peers))
     except ConfigurationError as exc:
         raise ConfigurationError(f"{settings.peers_file}: {exc}") from exc

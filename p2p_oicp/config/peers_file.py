@@ -183,8 +183,11 @@ class PeersFile:
     banned_keys: tuple[str, ...] = ()
 
 
-def read_peers_file(path: Path) -> PeersFile:
-    """Read the peers file; raises ConfigurationError with file, line, key and what is expected."""
+def read_peers_file(path: Path, own: Peer | None = None) -> PeersFile:
+    """Read the peers file; raises ConfigurationError with file, line, key and what is expected.
+
+    ``own`` is the entry of this node, whose name, parties and keys no peer has.
+    """
     file = read_toml(path)
     try:
         content = _PeersFileModel.model_validate(file.data)
@@ -192,14 +195,16 @@ def read_peers_file(path: Path) -> PeersFile:
         raise configuration_error(exc, _PeersFileModel, file.locate) from exc
     peers = tuple(_build_peer(entry) for entry in content.peer)
     # The registry would find them too, but without a line number.
-    for conflict in conflicts(peers):
-        raise ConfigurationError(f"{file.locate(('peer', conflict.index, conflict.key))}: {conflict.message}")
+    others = () if own is None else (own,)
+    for conflict in conflicts((*others, *peers)):
+        location = ("peer", conflict.index - len(others), conflict.key)
+        raise ConfigurationError(f"{file.locate(location)}: {conflict.message}")
     return PeersFile(peers, content.banned_keys)
 
 
-def load_peers(path: Path) -> tuple[Peer, ...]:
+def load_peers(path: Path, own: Peer | None = None) -> tuple[Peer, ...]:
     """Return the peers of the peers file; raises ConfigurationError."""
-    return read_peers_file(path).peers
+    return read_peers_file(path, own).peers
 
 
 def peer_from_entry(entry: dict[str, object], source: Source) -> Peer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def read_toml(path: Path) -> TomlFile:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as exc:
-        raise ConfigurationError(f"{path}: no such file; `p2p-oicp init DIR --name …` writes one") from exc
+        raise ConfigurationError(f"{path}: no such file; `{_init_command(path)}` writes one") from exc
     except UnicodeDecodeError as exc:
         raise ConfigurationError(f"{path}: not UTF-8 text (byte {exc.start}); save it as UTF-8") from exc
     except OSError as exc:
@@ -105,6 +106,10 @@ def read_toml(path: Path) -> TomlFile:
         return TomlFile(path, tomllib.loads(text), _key_lines(text))
     except tomllib.TOMLDecodeError as exc:
         raise ConfigurationError(_syntax_error_message(path, text, str(exc))) from exc
+
+
+def _init_command(path: Path) -> str:
+    return f'p2p-oicp init {shlex.quote(str(path.parent))} --name "Your Company" --operator "DE*ABC"'
 
 
 def _syntax_error_message(path: Path, text: str, decoder_message: str) -> str:
@@ -177,10 +182,15 @@ def _error_message(error: ErrorDetails, model: type[BaseModel], location: Locati
         return f"missing; expected: {_description(model, location)}"
     if error_type == "value_error":
         return str(context["error"])
-    expected = _EXPECTATIONS.get(error_type, error["msg"]).format_map(context)
+    expected = expectation(error)
     if error_type.endswith(_TYPE_ERRORS):
         return f"{expected}, not {_TYPE_NAMES.get(type(error['input']), 'this')}"
     return expected
+
+
+def expectation(error: ErrorDetails) -> str:
+    """Return what is expected instead of a value, in our words: ``expected a whole number``."""
+    return _EXPECTATIONS.get(error["type"], error["msg"]).format_map(error.get("ctx", {}))
 
 
 def unknown_key_message(name: str, known_keys: list[str]) -> str:

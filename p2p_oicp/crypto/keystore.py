@@ -17,7 +17,7 @@ from pathlib import Path
 import orjson
 
 from p2p_oicp.crypto.keys import PrivateKey, PublicKey
-from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.errors import ConfigurationError, reason_of
 
 PRIVATE_KEY_FILE = "node.key"
 PUBLIC_KEY_FILE = "node.pub"
@@ -114,7 +114,7 @@ def read_own_keys(directory: Path) -> OwnKeys:
     try:
         entries = [_parse_entry(entry) for entry in orjson.loads(_read_file(history))]
     except (ValueError, KeyError, TypeError) as exc:
-        raise ConfigurationError(f"{history}: is damaged ({exc}); restore it from a backup") from exc
+        raise ConfigurationError(f"{history}: is damaged ({reason_of(exc)}); restore it from a backup") from exc
     return OwnKeys(tuple(_load_private_key(directory, entry) for entry in entries))
 
 

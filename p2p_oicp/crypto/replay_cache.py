@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from p2p_oicp.crypto.http_signatures import VALIDITY_WINDOW_SECONDS, VerifiedSignature
-from p2p_oicp.errors import StoreError, StoreUnavailable, VerificationError
+from p2p_oicp.errors import StoreError, StoreUnavailable, VerificationError, reason_of
 
 _BUCKET_SECONDS = 60
 
@@ -53,7 +53,7 @@ class ReplayCache:
                     self._last_stored_at[minute] = self._monotonic()
             except (OSError, ValueError) as exc:
                 raise StoreUnavailable(
-                    f"{self._directory}: the nonces of the last minutes cannot be kept: {exc}"
+                    f"{self._directory}: the nonces of the last minutes cannot be kept: {reason_of(exc)}"
                 ) from exc
         return self
 

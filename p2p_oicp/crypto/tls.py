@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.errors import ConfigurationError, reason_of
 
 
 class Certificate:
@@ -193,7 +193,7 @@ class TlsIdentity:
                     context.load_verify_locations(self._ca)
         except (OSError, ValueError) as exc:
             name = getattr(exc, "filename", None) or f"{certificate}, {key}, {self._ca or 'no CA'}"
-            raise ConfigurationError(f"[tls] {name}: cannot be used: {exc}") from exc
+            raise ConfigurationError(f"[tls] {name}: cannot be used: {reason_of(exc)}") from exc
         return Certificate(chain[0].public_bytes(Encoding.DER)), chain, authorities
 
     def server_context(self) -> ssl.SSLContext:
@@ -274,7 +274,8 @@ def own_backend_context(
         return client_context(certificates, ca, key_pair)
     except (OSError, ValueError) as exc:
         files = ", ".join(str(file) for file in (*(key_pair or ()), ca) if file is not None)
-        raise ConfigurationError(f"{getattr(exc, 'filename', None) or files}: cannot be used: {exc}") from exc
+        name = getattr(exc, "filename", None) or files
+        raise ConfigurationError(f"{name}: cannot be used: {reason_of(exc)}") from exc
 
 
 def unverified_context(shown: list[str] | None = None) -> ssl.SSLContext:

@@ -108,9 +108,13 @@ class Pairing:
             VerificationError: the descriptor is not signed by the key of the link.
             PeerError: it cannot be fetched.
         """
-        if "#" not in link:
+        if "#" not in link and link.startswith(("http://", "https://")):
             return await self._fetcher.fetch(link)
         invitation = Invitation.from_link(link)
+        if invitation.key_id in {key.public.key_id for key in self._identity.signer.keys.entries}:
+            raise ConfigurationError(
+                "this link is your own: give it to the other company, or join with a link of theirs"
+            )
         signed = await self._fetcher.fetch(invitation.url)
         if signed.key.key_id != invitation.key_id:
             raise VerificationError(

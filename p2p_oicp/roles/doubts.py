@@ -60,14 +60,16 @@ class Doubts:
         """Raise Refusal 022 for a doubtful message, if the settings say so."""
         if doubts and self._services.refuses_doubtful:
             log.warning(
-                "cdr.doubtful_refused", role=self._role, session_id=session.session_id, what=what, doubts=doubts
+                "cdr.implausible_refused", role=self._role, session_id=session.session_id, what=what, doubts=doubts
             )
             raise Refusal(StatusCodeValue.DATA_ERROR, doubts)
 
     def report(self, tx: Transaction, what: str, session: Session, doubts: str) -> None:
         """Log what speaks against a message that was taken, and add it to the events of its session."""
         if doubts:
-            log.warning("cdr.doubtful", role=self._role, session_id=session.session_id, what=what, doubts=doubts)
+            log.warning(
+                "cdr.plausibility_warning", role=self._role, session_id=session.session_id, what=what, doubts=doubts
+            )
             now = self._services.now()
             sessions.add_event(tx, self._role, session.session_key, now, f"{what} is doubtful: {doubts}")
 

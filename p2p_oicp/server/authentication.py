@@ -115,7 +115,9 @@ class BackendAuthenticator:
 
     def authorize_party(self, principal: Principal, party: PartyID, request: InboundRequest) -> Peer:  # noqa: ARG002
         if not self._local_peer.handles_party(party):
-            info = f"{party} is not a party of this node; its backend speaks for {format_parties(self._local_peer)}"
+            info = (
+                f"{party} is not a party of this node; its backend is authorized for {format_parties(self._local_peer)}"
+            )
             raise Unauthorized(info)
         return self._local_peer
 

@@ -223,7 +223,7 @@ class OperationDispatcher:
                 return replace(request, peer=self._authenticator.authorize_party(principal, party, http_request))
         # As text first: parsing an identifier costs some microseconds, and partners spell their own id in one way.
         elif party is not None and party.text != request.sender_id and type(party)(request.sender_id) != party:
-            raise Unauthorized(f"the body speaks for {party}, the path for {request.sender_id}")
+            raise Unauthorized(f"the sender is {party} in the body, and {request.sender_id} in the path")
         return request
 
     def _check_id(self, request: OperationRequest[Message]) -> None:

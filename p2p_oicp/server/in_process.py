@@ -77,7 +77,8 @@ class LocalBackendClient:
         parties = self._local_peer.operators if operation.sender is Party.CPO else self._local_peer.providers
         if not parties:
             raise PeerProtocolError(
-                self._local_peer.name, f"speaks for no {operation.sender.upper()}, which {operation.name} needs"
+                self._local_peer.name,
+                f"is not authorized for any {operation.sender.upper()}, which {operation.name} needs",
             )
         return parties[0]
 

@@ -26,10 +26,10 @@ import structlog
 from aiohttp import web
 
 from p2p_oicp.concurrency import TaskSupervisor, spawn
-from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.server.accept_queue import AcceptQueue
 from p2p_oicp.server.connections import Connection, oldest_of_largest
 from p2p_oicp.server.limits import address_block, overloaded
+from p2p_oicp.server.problems import cannot_listen
 
 log = structlog.get_logger(__name__)
 
@@ -311,8 +311,7 @@ async def start_listener(
     try:
         sockets = await _bind(host, port)
     except OSError as error:
-        info = f"[{settings_section}] cannot listen on {host}:{port}: {error.strerror}; choose another port"
-        raise ConfigurationError(info) from error
+        raise cannot_listen(settings_section, host, port, error) from error
     stack.push_async_callback(_shutdown, server, limiter, sockets)
     accepting = await stack.enter_async_context(TaskSupervisor())
     accepting.start_service("open connections", limiter.open_forever)

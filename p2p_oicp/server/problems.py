@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Mapping
 from types import MappingProxyType
 
 import orjson
 import structlog
 
-from p2p_oicp.errors import P2pOicpError, Refusal, StoreBusy, StoreError
+from p2p_oicp.errors import ConfigurationError, P2pOicpError, Refusal, StoreBusy, StoreError
 from p2p_oicp.oicp import Finding, InvalidMessage, Severity, StatusCodeValue, field_reference
 from p2p_oicp.oicp.findings import format_counts
 from p2p_oicp.roles.context import OperationResponse
@@ -43,6 +45,17 @@ class HttpError(P2pOicpError):
     def to_response(self) -> OperationResponse:
         """Return a StatusCode without a Result: the body that other implementations read."""
         return OperationResponse(orjson.dumps({"StatusCode": status_code(self.code, self.info)}), self.http_status)
+
+
+def cannot_listen(section: str, host: str, port: int, error: OSError) -> ConfigurationError:
+    """Return the error of a listener that cannot be opened, with what to change in ``section`` of node.toml."""
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        reason, cure = error.strerror or str(error), "expected an address of this machine as host"
+    else:
+        reason, cure = os.strerror(error.errno), "choose another port, or another address as host"
+    if isinstance(error, PermissionError):
+        cure = "choose a port from 1024 on, grant CAP_NET_BIND_SERVICE, or put a reverse proxy in front"
+    return ConfigurationError(f"[{section}] cannot listen on {host}:{port}: {reason}; {cure}")
 
 
 def store_unavailable(error: StoreError, **context: object) -> HttpError:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from p2p_oicp.errors import StoreUnavailable
 from p2p_oicp.storage.schema import metadata
-from p2p_oicp.storage.sqlite.connections import create_private, sqlite_uri
+from p2p_oicp.storage.sqlite.connections import create_private, sqlite_uri, unusable_file
 
 _COLUMNS = (
     "SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns "
@@ -74,7 +74,7 @@ def _current_revision(file: Path) -> str | None:
                 return None
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except OSError as error:
-        raise StoreUnavailable(f"{file}: cannot be opened or created: {error.strerror or error}") from error
+        raise StoreUnavailable(unusable_file(file, error)) from error
     except sqlite3.Error as error:
         raise StoreUnavailable(
             f"{file}: is not a database of p2p-oicp, or it is damaged ({error}); restore a backup, or move the file "

@@ -14,6 +14,7 @@ OF_LIBRARIES = {
     "verify_mode",  # ssl.SSLContext
     "verify_flags",  # ssl.SSLContext
     "output_size",  # aiohttp's writer of a response
+    "metavar",  # an option of Typer, after it has made it
     "samples",  # a metric of prometheus_client
 }
 # Attributes of our own objects that another module sets nevertheless, each with the reason.

@@ -123,7 +123,7 @@ def test_protocol_peers_and_settings_load_without_network_or_database(package):
 
 def test_help_loads_no_package_but_the_command_line():
     loaded = {name.split(".")[1] for name in loaded_by(f"{PACKAGE}.cli") if name.startswith(f"{PACKAGE}.")}
-    assert loaded == {"cli", "errors"}
+    assert loaded == {"cli", "errors", "version"}
 
 
 def loaded_by(module: str) -> set[str]:

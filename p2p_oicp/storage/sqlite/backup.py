@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import bindparam, insert
 
-from p2p_oicp.errors import StoreError, StoreUnavailable
+from p2p_oicp.errors import StoreError, StoreUnavailable, reason_of
 from p2p_oicp.storage import epochs, peer_state
 from p2p_oicp.storage.datasets.staging import ALL_IMPORTS
 from p2p_oicp.storage.schema import spool as table
@@ -50,7 +50,7 @@ def back_up(source: Path, target: Path, now: float) -> int:
     except StoreUnavailable:
         raise
     except (sqlite3.Error, OSError, StoreError) as error:
-        raise StoreUnavailable(f"{target}: the backup failed: {error}") from error
+        raise StoreUnavailable(f"{target}: the backup failed: {reason_of(error)}") from error
     finally:
         with contextlib.suppress(OSError):
             partial_file.unlink(missing_ok=True)

@@ -39,6 +39,16 @@ def create_private(file: Path) -> None:
     os.close(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600))
 
 
+def unusable_file(file: Path, error: OSError) -> str:
+    """Return why the database cannot be opened or created, for people: often it is its folder."""
+    folder = next((parent for parent in file.parents if parent.exists()), file.parent)
+    if not folder.is_dir():
+        return f"{folder}: is a file; expected a folder for the database ([node] data_dir)"
+    if folder != file.parent:
+        return f"{file.parent}: this folder cannot be created: {error.strerror or error} ([node] data_dir)"
+    return f"{file}: cannot be opened or created: {error.strerror or error}"
+
+
 def sqlite_uri(file: Path, mode: str) -> str:
     """Return SQLite's URI for ``file``, whatever characters its folders have; ``mode`` is ``ro`` or ``rw``."""
     return f"{file.absolute().as_uri()}?mode={mode}"
@@ -61,7 +71,7 @@ def exclusive_lock(file: Path) -> Iterator[None]:
                 f"{file}: another node uses it, or its folder; every node has a folder of its own ([node] data_dir)"
             ) from error
         except OSError as error:
-            raise StoreUnavailable(f"{file}: cannot be opened or created: {error.strerror or error}") from error
+            raise StoreUnavailable(unusable_file(file, error)) from error
         yield
 
 

@@ -164,7 +164,7 @@ ATTACKS = {
     "the description is garbage": (changes(headers={"Signature-Input": 'oicp=("@method'}), "not as RFC 9421"),
     "the signature is garbage": (changes(headers={"Signature": "oicp=:AAAA:"}), "has 64 bytes"),
     "another peer signs for A": (by_c, "node c does not speak for DE*GEF"),
-    "another peer names A in its body": (c_about_a(C_START, authorize_start()), "the body speaks for DE*GEF"),
+    "another peer names A in its body": (c_about_a(C_START, authorize_start()), "the sender is DE*GEF"),
     "another peer tells of A's session": (c_about_a(NOTIFY, NOTIFICATION), "does not speak for DE*GEF"),
     "a party that nobody has": (changes(path=START.replace("GEF", "ZZZ")), "node a does not speak for DE*ZZZ"),
 }  # fmt: skip

@@ -110,9 +110,9 @@ FORGERIES = {
     "a request that is called another": (relabelled, "this is AuthorizeStart; the file calls it ChargeDetailRecord"),
     "an exchange of another session": (with_another_session, r"this is of session [-0-9a-f]{36}"),
     "the file of another session": (for_another_session, r"this is of session [-0-9a-f]{36}"),
-    "keys that nothing ties to a company": (by_unknown_keys, "key SHA256:.{43} is nobody's"),
+    "keys that nothing ties to a company": (by_unknown_keys, "unknown signing key SHA256:.{43}"),
     "a request for A that B has signed": (by_the_forger_for_a, r"1: DE\*GEF is no party of node b, who has signed it"),
-    "a key that a descriptor only lists": (by_the_key_of_another, "key SHA256:.{43} is nobody's"),
+    "a key that a descriptor only lists": (by_the_key_of_another, "unknown signing key SHA256:.{43}"),
 }
 
 
@@ -144,7 +144,7 @@ async def test_a_peers_file_names_the_owners_of_keys_and_contradicts_who_takes_a
     by_unknown_keys(content, {}, pair)
     printed, failure = verify(content, pair.key("b"), "--peers", str(peers))
     assert f"node a ({pair.key('a').key_id})" in printed
-    assert f"key {pair.key('b').key_id} is nobody's" in failure
+    assert f"unknown signing key {pair.key('b').key_id}" in failure
     for takes in ({"name": "node a"}, {"name": "another", "operators": ["DE*GEF"]}):
         content["descriptors"] = [json.loads(Forged(**takes).body)]
         _, failure = verify(content, pair.key("b"), "--peers", str(peers))

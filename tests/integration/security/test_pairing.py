@@ -54,6 +54,15 @@ async def test_the_joining_company_can_inspect_the_inviting_one_first(unpaired):
     assert await b.names() == []
 
 
+async def test_a_link_of_our_own_and_what_is_no_link_are_called_so(unpaired):
+    _, a, _ = unpaired
+    link = (await a.ask("POST", "/peers/invitations"))["link"]
+    for given, expected in ((link, "this link is your own"), ("hello", "this is no invitation")):
+        for path in ("/peers/inspect", "/peers/join"):
+            refusal = await a.ask("POST", path, 409, link=given)
+            assert expected in refusal["StatusCode"]["AdditionalInfo"]
+
+
 async def test_an_invitation_may_be_for_some_services_only(unpaired):
     pair, a, b = unpaired
     await paired(a, b, services=["AuthorizeRemoteStart"])

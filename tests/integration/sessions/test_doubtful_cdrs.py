@@ -35,5 +35,7 @@ async def test_what_our_own_data_speaks_against_is_reported(pair, evse, products
     with structlog.testing.capture_logs() as logs:
         for _ in range(2):
             assert (await pair.a.post(CDR, record)).json["Result"] is True
-    reported = [entry["doubts"] for entry in logs if entry["event"] == "cdr.doubtful" and entry["role"] == "cpo"]
+    reported = [
+        entry["doubts"] for entry in logs if entry["event"] == "cdr.plausibility_warning" and entry["role"] == "cpo"
+    ]
     assert [words in doubts for doubts in reported] == ([True] if words else [])

@@ -110,7 +110,7 @@ REASONS = {
     "refused": (make(client_exceptions.ClientConnectorError), "no connection to b:80: Connection refused"),
     "unknown name": (
         client_exceptions.ClientConnectorDNSError(KEY, socket.gaierror(-2, "Name or service not known")),
-        "no connection to b:80: Name or service not known",
+        "no connection to b:80: host name not found",
     ),
     "certificate": (
         make(client_exceptions.ClientConnectorCertificateError),

@@ -37,5 +37,5 @@ async def test_any_folder_name_is_one_database(tmp_path, folder):
 
 def test_a_folder_that_cannot_be_created_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreUnavailable, match="cannot be opened or created"):
+    with pytest.raises(StoreUnavailable, match="file: is a file; expected a folder"):
         migrate(tmp_path / "file" / "node.sqlite3")
