@@ -70,7 +70,10 @@ _COMMANDS = MappingProxyType(
             _RUN,
             "Say whether all is well: what is stuck, since when, why, and what to do. Exit code 1: something is stuck.",
         ),
-        "backup": _Command("run", _RUN, "Copy the database, while the node runs or not."),
+        "backup": _Command(
+            "run", _RUN, "Write one archive of the database, keys and settings, while the node runs or not."
+        ),
+        "restore": _Command("run", _RUN, "Put a node back from an archive; the node must not run."),
         "demo": _Command(
             "simulation",
             _RUN,

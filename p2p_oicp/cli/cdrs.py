@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,11 +18,10 @@ from urllib.parse import quote
 
 import msgspec
 import typer
-from rich import box
-from rich.table import Table
 
 from p2p_oicp.cli import client
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, echo, format_json, parse_date_or_time
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo, format_json, parse_date_or_time
+from p2p_oicp.cli.terminal import Column, Moment, TimeFormat, UtcOption, print_table, show_progress
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.errors import ConfigurationError
@@ -44,8 +43,21 @@ _SINCE_HELP = "A date (2026-03-01, from midnight UTC) or a time with its offset 
 
 RoleOption = Annotated[str, typer.Option(metavar="ROLE", help="Only ours as cpo, or only those received as emp.")]
 SessionArgument = Annotated[str, typer.Argument(metavar="SESSION-ID", help="In any letter case.")]
-# Rich takes a pipe for 80 columns, which would fold the ids that the next command of a script needs.
-_NON_TTY_WIDTH = 200
+_COLUMNS = (
+    Column("Session"),
+    Column("Role", 2),
+    Column("Peer", 1),
+    Column("Received", 3),
+    Column("State"),
+    Column("Reason", is_detail=True),
+)
+_RECONCILE_COLUMNS = (
+    Column("Peer"),
+    Column("Reported", 1),
+    Column("Imported", 1),
+    Column("Rejected", 1),
+    Column("Error", is_detail=True),
+)
 
 
 class ExportFormat(StrEnum):
@@ -83,6 +95,7 @@ def list_cdrs(
     role: RoleOption = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
     as_json: JsonOption = False,
+    utc: UtcOption = False,
 ) -> None:
     """Show the newest charge detail records and what became of them; the node may be running."""
     marks = {"unconfirmed_": int(unconfirmed), "doubtful_": int(doubtful)}
@@ -91,16 +104,16 @@ def list_cdrs(
     if as_json:
         echo(format_json([_to_json(row) for row in rows]))
         return
-    table = Table("Session", "Role", "Peer", "Received", "State", "Reason", box=box.SIMPLE)
-    for row in rows:
-        names = {"unconfirmed": row["unconfirmed"], "doubtful": row["doubts"]}
-        state_text = ", ".join([row["state"], *(name for name, is_set in names.items() if is_set)])
-        verdict = f"{row['verdict_code'] or ''} {row['verdict_text'] or ''}".strip()
-        reason = "; ".join(filter(None, (verdict, row["doubts"])))
-        received_at = format_timestamp(row["received_at"])
-        table.add_row(row["session_key"], row["role"], row["peer"] or "?", received_at, state_text, reason)
-    width = None if sys.stdout.isatty() else _NON_TTY_WIDTH
-    Console(width=width).print(table if rows else "No such charge detail record.", markup=False)
+    cells = [_table_row(row) for row in rows]
+    print_table(_COLUMNS, cells, TimeFormat(time.time(), utc), empty="No such charge detail record.")
+
+
+def _table_row(row: Row) -> tuple[str | Moment, ...]:
+    names = {"unconfirmed": row["unconfirmed"], "doubtful": row["doubts"]}
+    state = ", ".join([row["state"], *(name for name, is_set in names.items() if is_set)])
+    verdict = f"{row['verdict_code'] or ''} {row['verdict_text'] or ''}".strip()
+    reason = "; ".join(filter(None, (verdict, row["doubts"])))
+    return row["session_key"], row["role"], row["peer"] or "?", Moment(row["received_at"]), state, reason
 
 
 def show_cdr(session_id: SessionArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
@@ -189,12 +202,14 @@ def reconcile(
     The exit code is 1 if a peer could not be asked, or if one of its records was rejected.
     """
     payload: dict[str, object] = {"since": format_timestamp(parse_date_or_time(since, "--since"))} if since else {}
-    peers = client.call_admin(config, "POST", "/admin/v1/cdrs/reconcile", payload, timeout=timeout)["peers"]
-    table = Table("Peer", "Reported", "Imported", "Rejected", "Error", box=box.SIMPLE)
-    for peer in peers:
-        counts = (str(peer[member]) for member in ("reported", "imported", "rejected"))
-        table.add_row(peer["peer"], *counts, peer["error"] or "")
-    Console().print(table if peers else "No peer is a CPO's.", markup=False)
+    with show_progress("Asking the CPO peers", total=None, unit="peers"):
+        response = client.call_admin(config, "POST", "/admin/v1/cdrs/reconcile", payload, timeout=timeout)
+    peers = response["peers"]
+    rows = [
+        (peer["peer"], *(str(peer[name]) for name in ("reported", "imported", "rejected")), peer["error"] or "")
+        for peer in peers
+    ]
+    print_table(_RECONCILE_COLUMNS, rows, TimeFormat(time.time()), empty="No peer is a CPO's.")
     raise typer.Exit(int(any(peer["error"] or peer["rejected"] for peer in peers)))
 
 
@@ -216,10 +231,19 @@ class CdrExportFilter:
 
 def write_cdrs(file: Path, export_filter: CdrExportFilter, to_format: ExportFormat) -> None:
     """Write the records to standard output, one by one."""
+    bounds = {"since_": export_filter.since, "until_": export_filter.until}
     with open_readonly(file) as store:
-        rows = store.rows(cdrs.RECEIVED_BETWEEN, since_=export_filter.since, until_=export_filter.until)
-        filtered = (row for row in rows if export_filter.role in {"", row["role"]})
-        (_write_csv if to_format is ExportFormat.CSV else _write_json)(filtered)
+        total = next(store.rows(cdrs.COUNT_RECEIVED_BETWEEN, **bounds))["records"]
+        with show_progress("Exporting", total=total, unit="records") as advance:
+            rows = _counted(store.rows(cdrs.RECEIVED_BETWEEN, **bounds), advance)
+            filtered = (row for row in rows if export_filter.role in {"", row["role"]})
+            (_write_csv if to_format is ExportFormat.CSV else _write_json)(filtered)
+
+
+def _counted(rows: Iterable[Row], advance: Callable[[float], None]) -> Iterator[Row]:
+    for row in rows:
+        yield row
+        advance(1)
 
 
 def _write_json(rows: Iterable[Row]) -> None:

@@ -6,26 +6,35 @@ the admin API: the running node has to wake its dispatcher.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 import orjson
 import typer
-from rich import box
-from rich.table import Table
 
 from p2p_oicp.cli import client
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, echo, format_json
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo, format_json
+from p2p_oicp.cli.terminal import Column, Moment, TimeFormat, UtcOption, print_table
 from p2p_oicp.config import Settings, load_settings
 from p2p_oicp.config.backends import destination_of
 from p2p_oicp.errors import ConfigurationError, PeerUnreachable
 from p2p_oicp.storage import outbox, peer_state, query_once
 from p2p_oicp.storage.statements import list_parameter
 
-_COLUMN_TITLES = ("ID", "To", "Message", "Session", "State", "Since (UTC)", "Tries", "Next try (UTC)", "Last error")
+_COLUMNS = (
+    Column("ID"),
+    Column("To", 1),
+    Column("Message", 2),
+    Column("Session"),
+    Column("State"),
+    Column("Since", 3),
+    Column("Tries", 5),
+    Column("Next try", 4),
+    Column("Last error", is_detail=True),
+)
 _MessageNumber = Annotated[
     int, typer.Argument(metavar="ID", min=1, help="Number of the message, as `outbox list` shows it.")
 ]
@@ -56,6 +65,7 @@ def list_messages(
     to: Annotated[str, typer.Option(metavar="NAME", help="Only for this peer, or for `backend:NAME`.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 100,
     as_json: JsonOption = False,
+    utc: UtcOption = False,
 ) -> None:
     """Show pending messages, and held and dead-lettered ones with the reason; the node may be down."""
     settings = load_settings(config)
@@ -67,7 +77,7 @@ def list_messages(
     if as_json:
         echo(format_json(messages))
         return
-    print_messages(messages)
+    print_messages(messages, utc=utc)
     print_held_parties(config)
     # Datasets have no messages: nothing waits here while replication fails.
     for row in query_once(settings.storage.file, peer_state.FAILING):
@@ -96,7 +106,7 @@ def show(number: _MessageNumber, config: ConfigOption = DEFAULT_CONFIG, as_json:
         echo(format_json(message))
     else:
         print_messages([message])
-        Console().print(format_json(message["body"]), markup=False, soft_wrap=True)
+        echo(format_json(message["body"]))
 
 
 def retry(
@@ -138,29 +148,20 @@ def _destinations(settings: Settings) -> str:
     return list_parameter(destination_of(backend.name) for backend in settings.all_backends())
 
 
-def print_messages(messages: Sequence[Mapping[str, Any]]) -> None:
+def print_messages(messages: Sequence[Mapping[str, Any]], *, utc: bool = False) -> None:
     """Print a table with one row for each message."""
-    if not messages:
-        Console().print("No pending or dead-lettered messages.", markup=False)
-        return
-    table = Table(box=box.SIMPLE)
-    for title in _COLUMN_TITLES:
-        table.add_column(title, overflow="fold")
-    for message in messages:
-        next_try = _format_time(message["next_try_at"]) if message["state"] == "waiting" else ""
-        table.add_row(
+    rows = [
+        (
             str(message["id"]),
             message["destination"],
             message["operation"],
             message["session_key"],
             message["state"],
-            _format_time(message["created_at"]),
+            Moment(message["created_at"]),
             str(message["attempts"]),
-            next_try,
+            Moment(message["next_try_at"] if message["state"] == "waiting" else None),
             message["last_error"] or "",
         )
-    Console().print(table, markup=False)
-
-
-def _format_time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        for message in messages
+    ]
+    print_table(_COLUMNS, rows, TimeFormat(time.time(), utc), empty="No pending or dead-lettered messages.")

@@ -5,17 +5,17 @@ Both commands read the database directly, so they work while the node runs or is
 
 from __future__ import annotations
 
-import sys
+import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import typer
-from rich import box
-from rich.table import Table
 
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, echo, format_json
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, align_columns, echo, format_json
+from p2p_oicp.cli.terminal import Column, Moment, TimeFormat, UtcOption, print_table
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.errors import ConfigurationError
@@ -29,8 +29,14 @@ _HIDDEN_COLUMNS = frozenset({"request_digest", "start_response", "stop_digest", 
     {"session_key", "evse_key", "operator_key", "provider_key"}
 )
 _TIME_COLUMNS = frozenset({"created_at", "updated_at", "progress_at"})
-# Rich takes a pipe for 80 columns, which would fold the ids that the next command of a script needs.
-_NON_TTY_WIDTH = 160
+_COLUMNS = (
+    Column("Session"),
+    Column("State"),
+    Column("Kind", 4),
+    Column("EVSE", 1),
+    Column("Peer", 2),
+    Column("Began", 3),
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -48,13 +54,14 @@ def list_sessions(
     ] = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
     as_json: JsonOption = False,
+    utc: UtcOption = False,
 ) -> None:
     """Show the newest sessions; the node may be running."""
     matches = newest_sessions(load_settings(config).storage.file, state, limit)
     if as_json:
         echo(format_json(matches))
     else:
-        print_sessions(matches)
+        print_sessions(matches, utc=utc)
 
 
 def show_session(
@@ -87,40 +94,37 @@ def session_with_events(file: Path, session_id: str) -> list[dict[str, Any]]:
         return [_session_to_dict(row) | {"events": _load_events(store, row["role"], key)} for row in rows]
 
 
-def print_sessions(rows: Sequence[dict[str, Any]]) -> None:
+def print_sessions(rows: Sequence[dict[str, Any]], *, utc: bool = False) -> None:
     """Print a table with one row for each session."""
-    table = Table(box=box.SIMPLE)
-    for name in ("SessionID", "State", "Kind", "EVSE", "Peer", "Began"):
-        # Ids are never cut, so that they can be pasted into the next command.
-        table.add_column(name, no_wrap=name in {"SessionID", "State"}, overflow="fold")
-    for session in rows:
-        kind = f"{session['kind']}, as {session['role'].upper()}"
-        created_at = session["created_at"][:19]
-        cells = (session["session_id"], session["state"], kind, session["evse_id"], session["peer"], created_at)
-        table.add_row(*cells)
-    _console().print(table if rows else "No session.", markup=False)
+    cells = [
+        (
+            session["session_id"],
+            session["state"],
+            f"{session['kind']}, as {session['role'].upper()}",
+            session["evse_id"] or "",
+            session["peer"] or "",
+            Moment(datetime.fromisoformat(session["created_at"]).timestamp()),
+        )
+        for session in rows
+    ]
+    print_table(_COLUMNS, cells, TimeFormat(time.time(), utc), empty="No session.")
 
 
 def print_session_history(session_id: str, matches: Sequence[dict[str, Any]]) -> None:
-    """Print for each role the session's columns, then its events."""
-    console = _console()
+    """Print for each role the session's columns, then its events, each with its whole message."""
     if not matches:
-        console.print(f"{session_id} is no session of this node.", markup=False)
+        echo(f"{session_id} is no session of this node.")
     for session in matches:
-        table = Table(box=box.SIMPLE, show_header=False, title=f"{session['session_id']}, as {session['role'].upper()}")
-        for name, value in session.items():
-            if name != "events" and value not in {None, ""}:
-                table.add_row(name, str(value))
-        console.print(table)
-        events = Table("At", "Event", "Message", box=box.SIMPLE)
+        echo(f"{session['session_id']}, as {session['role'].upper()}")
+        columns = [
+            [name, str(value)] for name, value in session.items() if name != "events" and value not in {None, ""}
+        ]
+        for line in align_columns(columns):
+            echo(f"  {line}")
         for event in session["events"]:
-            body = event["message"]
-            events.add_row(event["at"], event["event"], "" if body is None else orjson.dumps(body).decode())
-        console.print(events, markup=False)
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else _NON_TTY_WIDTH)
+            echo(f"{event['at']}  {event['event']}")
+            if event["message"] is not None:
+                echo(f"  {orjson.dumps(event['message']).decode()}")
 
 
 def _session_to_dict(row: Row) -> dict[str, Any]:

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
-from rich.table import Table
 
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, echo, format_json
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo, format_json
+from p2p_oicp.cli.terminal import Column, Moment, TimeFormat, UtcOption, print_table
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.crypto.pins import hash_pin
@@ -53,9 +52,9 @@ def add(
         echo(f"{config}: [node] has no providers: without a ProviderID this node authorizes nobody", err=True)
 
 
-def list_tokens(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+def list_tokens(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False, utc: UtcOption = False) -> None:
     """Show the authorized tokens; PINs are not shown."""
-    print_tokens(load_settings(config).storage.file, as_json=as_json)
+    print_tokens(load_settings(config).storage.file, as_json=as_json, utc=utc)
 
 
 def remove(
@@ -111,20 +110,20 @@ def remove_tokens(file: Path, texts: Sequence[str]) -> list[str]:
         return [text for text in texts if not tokens.delete_token(tx, _validated_key(text))]
 
 
-def print_tokens(file: Path, *, as_json: bool) -> None:
+def print_tokens(file: Path, *, as_json: bool, utc: bool = False) -> None:
     """Print the list as a table, or as JSON."""
     with open_readonly(file) as store:
-        entries = [
-            {"token": row["token"], "pin": bool(row["has_pin"]), "added_at": format_timestamp(row["added_at"])}
-            for row in store.rows(tokens.ALL_TOKENS)
-        ]
+        listed = [(row["token"], bool(row["has_pin"]), row["added_at"]) for row in store.rows(tokens.ALL_TOKENS)]
     if as_json:
+        entries = [
+            {"token": token, "pin": has_pin, "added_at": format_timestamp(added_at)}
+            for token, has_pin, added_at in listed
+        ]
         echo(format_json(entries))
         return
-    table = Table("Token", "PIN", "Added", box=box.SIMPLE)
-    for entry in entries:
-        table.add_row(str(entry["token"]), "yes" if entry["pin"] else "", str(entry["added_at"]))
-    Console().print(table if entries else "No token yet: p2p-oicp tokens add UID", markup=False)
+    rows = [(token, "yes" if has_pin else "", Moment(added_at)) for token, has_pin, added_at in listed]
+    columns = (Column("Token"), Column("PIN", 2), Column("Added", 1))
+    print_table(columns, rows, TimeFormat(time.time(), utc), empty="No token yet: p2p-oicp tokens add UID")
 
 
 def _ask_pin() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import SecretStr, ValidationError
@@ -22,18 +22,25 @@ from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.peers import Peer, PeerRegistry
 
 _MIN_TOKEN_LENGTH = 16
+_ReadToken = Callable[[Path], SecretStr | None]
 
 
-def load_settings(path: Path) -> Settings:
+def load_settings(path: Path, *, with_secrets: bool = True) -> Settings:
     """Read ``node.toml`` and the environment, and make paths absolute.
+
+    Args:
+        path: The file. It may be absent if the environment names the node (``P2P_OICP_NODE__NAME``).
+        with_secrets: False: files with tokens are not read, and may be absent.
 
     Raises:
         ConfigurationError: With one line about the first mistake.
     """
-    file = read_toml(path)
+    file = _read_file_or_environment(path)
 
     def locate(location: Location) -> str:
-        return _environment_variable(location) or file.locate(location)
+        if variable := _environment_variable(location):
+            return variable
+        return file.locate(location) if path.exists() else f"environment variable {_variable_of(location)}"
 
     # Order: before validation, which would report what an unknown table or variable left missing.
     _reject_unknown_keys(file, locate)
@@ -43,12 +50,17 @@ def load_settings(path: Path) -> Settings:
         raise configuration_error(exc, Settings, locate) from exc
     for conflict in settings.backend_conflicts():
         raise ConfigurationError(f"{locate(('backends', conflict.index, conflict.key))}: {conflict.message}")
-    return _with_absolute_paths(settings, path.absolute().parent)
+    return _with_absolute_paths(settings, path.absolute().parent, _read_token if with_secrets else _no_token)
+
+
+def _read_file_or_environment(path: Path) -> TomlFile:
+    is_named = any(variable.upper().startswith(f"{ENVIRONMENT_PREFIX}NODE") for variable in os.environ)
+    return TomlFile(path, {}, {}) if is_named and not path.exists() else read_toml(path)
 
 
 def exposed_files(path: Path, settings: Settings) -> list[Path]:
     """Return which of these others on the machine may read: ``node.toml`` with a secret, the data, the database."""
-    tables = read_toml(path).data
+    tables = _read_file_or_environment(path).data
     has_secret = any("token" in table for table in (tables.get("backend_api", {}), *tables.get("backends", ())))
     data = [settings.node.data_dir] if settings.node.data_dir.is_dir() else []
     files = (*([path] if has_secret else []), *data, settings.storage.file)
@@ -57,14 +69,18 @@ def exposed_files(path: Path, settings: Settings) -> list[Path]:
 
 def _environment_variable(location: Location) -> str | None:
     """Return the environment variable that a value was read from; None if it is from the file."""
-    names = [str(step) for step in location if isinstance(step, str)]
+    names = [step for step in location if isinstance(step, str)]
     present = {name.upper() for name in os.environ}  # pydantic-settings ignores the case of variables
     # The innermost first: a whole table may be given as JSON in one variable.
     for end in range(len(names), 0, -1):
-        variable = ENVIRONMENT_PREFIX + ENVIRONMENT_DELIMITER.join(names[:end]).upper()
+        variable = _variable_of(names[:end])
         if variable in present:
             return f"environment variable {variable}"
     return None
+
+
+def _variable_of(location: Sequence[str | int]) -> str:
+    return ENVIRONMENT_PREFIX + ENVIRONMENT_DELIMITER.join(step for step in location if isinstance(step, str)).upper()
 
 
 def _reject_unknown_keys(file: TomlFile, locate: Callable[[Location], str]) -> None:
@@ -79,10 +95,13 @@ def _reject_unknown_keys(file: TomlFile, locate: Callable[[Location], str]) -> N
                 raise ConfigurationError(f"environment variable {variable}: {unknown_key_message(name, known_keys)}")
 
 
-def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
+def _with_absolute_paths(settings: Settings, folder: Path, read_token: _ReadToken) -> Settings:
     data_dir = folder / settings.node.data_dir
-    return settings.model_copy(
-        update={
+    # Not model_copy, for which every path that is made absolute would be one that the operator has set.
+    return Settings.model_construct(
+        settings.model_fields_set,
+        **dict(settings)
+        | {
             "peers_file": folder / settings.peers_file,
             "node": settings.node.model_copy(update={"data_dir": data_dir}),
             "security": settings.security.model_copy(update={"keys": folder / settings.security.keys}),
@@ -90,10 +109,10 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
                 update={name: folder / path for name, path in settings.tls if path is not None},
             ),
             "peer_api": _peer_api_with_scheme(settings),
-            "backend_api": _backend_api_with_token(settings.backend_api, folder),
-            "backends": tuple(_backend_with_files(backend, folder) for backend in settings.backends),
+            "backend_api": _backend_api_with_token(settings.backend_api, folder, read_token),
+            "backends": tuple(_backend_with_files(backend, folder, read_token) for backend in settings.backends),
             "storage": settings.storage.model_copy(update={"file": data_dir / settings.storage.file}),
-        }
+        },
     )
 
 
@@ -105,21 +124,25 @@ def _peer_api_with_scheme(settings: Settings) -> PeerApiSettings:
     return api.model_copy(update={"url": api.url.replace("http://", "https://", 1)})
 
 
-def _backend_api_with_token(api: BackendApiSettings, folder: Path) -> BackendApiSettings:
+def _backend_api_with_token(api: BackendApiSettings, folder: Path, read_token: _ReadToken) -> BackendApiSettings:
     """Return the backend API with the token that its file has, unless a token is given itself."""
     if api.token_file is None or api.token is not None:
         return api.model_copy(update={"token_file": None})
     file = folder / api.token_file
-    return api.model_copy(update={"token_file": file, "token": _read_token(file)})
+    return api.model_copy(update={"token_file": file, "token": read_token(file)})
 
 
-def _backend_with_files(backend: BackendSettings, folder: Path) -> BackendSettings:
+def _backend_with_files(backend: BackendSettings, folder: Path, read_token: _ReadToken) -> BackendSettings:
     """Return a backend with absolute paths, and with the token that its file has."""
     files = {name: getattr(backend, name) for name in ("certificate", "key", "ca", "token_file")}
     update: dict[str, object] = {name: folder / file for name, file in files.items() if file is not None}
     if backend.token_file is not None:
-        update["token"] = _read_token(folder / backend.token_file)
+        update["token"] = read_token(folder / backend.token_file)
     return backend.model_copy(update=update)
+
+
+def _no_token(_file: Path) -> None:
+    return None
 
 
 def _read_token(file: Path) -> SecretStr:
@@ -138,8 +161,8 @@ def local_peer(settings: Settings) -> Peer:
 
 
 def peers_file_is_optional(settings: Settings) -> bool:
-    """Return whether the peers file may be absent: with mDNS, peers are discovered."""
-    return settings.discovery.mdns
+    """Return whether the peers file may be absent: nobody has named one, or peers are discovered by mDNS."""
+    return settings.discovery.mdns or "peers_file" not in settings.model_fields_set
 
 
 def load_registry(settings: Settings) -> PeerRegistry:

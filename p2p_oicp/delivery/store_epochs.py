@@ -197,6 +197,7 @@ async def open_store_epochs(store: Store, folder: Path, clock: Clock, new_id: in
     file, now = await offload(EpochFile.read, folder / _FILE_NAME), clock.time()
     position_file = PositionFile(folder / _POSITION_FILE_NAME)
     position = await offload(position_file.read)
+    _warn_of_foreign_keys(epochs.own_epochs_now(store), frozenset(file.own))
     own = await store.write(lambda tx: epochs.begin_epoch(tx, now, new_id, file.own.values(), position))
     # Order: after the commit. What a crash in between leaves out is written at the next start.
     await offload(file.add_own, own)
@@ -206,6 +207,20 @@ async def open_store_epochs(store: Store, folder: Path, clock: Clock, new_id: in
         since = format_timestamp(store_epochs.current.gap.since)
         log.warning("store.restored", lost_since=since, meaning="the database is an old copy, or new; peers are asked")
     return store_epochs
+
+
+def _warn_of_foreign_keys(stored: frozenset[int], in_file: frozenset[int]) -> None:
+    """Warn where the database and the folder of the keys were not used together: one of them was restored alone."""
+    if stored and in_file and stored.isdisjoint(in_file):
+        log.warning(
+            "store.of_another_node",
+            meaning="these keys were never used with this database; restore both from one backup (docs/backup.md)",
+        )
+    elif stored and not in_file:
+        log.warning(
+            "store.without_epochs_file",
+            meaning="keys/epochs.jsonl is missing: if the keys are new, peers refuse this node; pair again",
+        )
 
 
 def _members(epoch: StoreEpoch) -> dict[str, object]:

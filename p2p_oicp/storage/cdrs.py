@@ -101,6 +101,7 @@ PAGE = compiled(
     select(cdrs.c.body).where(*_filters).order_by(cdrs.c.id).limit(bindparam("size_")).offset(bindparam("offset_"))
 )
 COUNT = compiled(select(func.count().label("records")).select_from(cdrs).where(*_filters))
+_received_between = (cdrs.c.received_at >= bindparam("since_"), cdrs.c.received_at < bindparam("until_"))
 RECEIVED_BETWEEN = compiled(
     select(
         cdrs.c.role,
@@ -114,9 +115,10 @@ RECEIVED_BETWEEN = compiled(
         cdrs.c.verdict_text,
         cdrs.c.body,
     )
-    .where(cdrs.c.received_at >= bindparam("since_"), cdrs.c.received_at < bindparam("until_"))
+    .where(*_received_between)
     .order_by(cdrs.c.id)
 )
+COUNT_RECEIVED_BETWEEN = compiled(select(func.count().label("records")).select_from(cdrs).where(*_received_between))
 _shown = (
     cdrs.c.session_key,
     cdrs.c.role,

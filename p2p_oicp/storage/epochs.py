@@ -292,6 +292,11 @@ def position_now(store: Store, epoch_id: int) -> Position:
     return Position(epoch_id, row["event"], row["change"])
 
 
+def own_epochs_now(store: Store) -> frozenset[int]:
+    """Return the ids of this node's epochs that the database has, as of the last commit."""
+    return frozenset(row["epoch_id"] for row in store.query_inline(_ALL_OWN))
+
+
 def end_epoch(tx: Transaction, copied_at: float) -> None:
     """Make the database a backup of its epoch: it begins a new one when a node next opens it.
 

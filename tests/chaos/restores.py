@@ -54,7 +54,7 @@ async def restore_backups(testbed: Testbed, *names: str) -> None:
         await asyncio.sleep(testbed.rng.uniform(0.0, 0.8))
         node = testbed.cluster[name]
         backups[name] = node.directory / f"backup-{time.time_ns()}.sqlite3"
-        await run_program(node, "backup", str(backups[name]))
+        await run_program(node, "backup", "--database-only", str(backups[name]))
     await asyncio.sleep(testbed.rng.uniform(0.2, 1.5))
     await _restore(testbed, backups)
 

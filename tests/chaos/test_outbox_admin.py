@@ -105,7 +105,7 @@ async def test_the_admin_api_refuses_what_it_cannot_read(testbed, path):
 async def test_a_backup_is_not_overwritten(testbed, tmp_path):
     (tmp_path / "a.sqlite3").write_text("yesterday's")
     with pytest.raises(P2pOicpError, match="not overwritten"):
-        await command(testbed.a, "backup", str(tmp_path / "a.sqlite3"))
+        await command(testbed.a, "backup", "--database-only", str(tmp_path / "a.sqlite3"))
     assert (tmp_path / "a.sqlite3").read_text() == "yesterday's"
 
 
@@ -115,7 +115,7 @@ async def back_up_under_load(testbed, node, file) -> None:
     driving = asyncio.create_task(testbed.csms.charge_until(stop))
     await eventually(lambda: testbed.csms.records.keys() - before, timeout=20)
     acknowledged = {session.lower(): body for session, body in testbed.csms.records.items()}
-    output = await command(node, "backup", str(file))
+    output = await command(node, "backup", "--database-only", str(file))
     stop.set()
     await driving
     assert str(file) in output

@@ -10,6 +10,7 @@ import contextlib
 import os
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import bindparam, insert
@@ -17,6 +18,7 @@ from sqlalchemy import bindparam, insert
 from p2p_oicp.errors import StoreError, StoreUnavailable, reason_of
 from p2p_oicp.storage import epochs, peer_state
 from p2p_oicp.storage.datasets.staging import ALL_IMPORTS
+from p2p_oicp.storage.migrate import migrate
 from p2p_oicp.storage.schema import spool as table
 from p2p_oicp.storage.spool import Spool
 from p2p_oicp.storage.sqlite.connections import create_private, sqlite_uri
@@ -55,6 +57,41 @@ def back_up(source: Path, target: Path, now: float) -> int:
         with contextlib.suppress(OSError):
             partial_file.unlink(missing_ok=True)
     return target.stat().st_size
+
+
+def put_back(copy: Path, database: Path, now: float) -> Path | None:
+    """Put a backup in the place of the database, which no node has open; return the name of the former one.
+
+    Raises:
+        StoreUnavailable: the copy is damaged or of a newer version; then nothing has changed.
+    """
+    with closing(sqlite3.connect(sqlite_uri(copy, "ro"), uri=True)) as connection:
+        try:
+            integrity = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"{copy}: is no database: {error}") from error
+    if integrity != "ok":
+        raise StoreUnavailable(f"{copy}: is damaged ({integrity.splitlines()[-1]}); restore an earlier backup")
+    migrate(copy)
+    former = database.with_name(f"{database.name}.before-{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%S.%fZ}")
+    is_new = not database.exists()
+    if not is_new:
+        # Order: what is in the write-ahead log belongs to the former database; beside another one it would damage it.
+        os.link(database, former)
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                database.with_name(f"{database.name}{suffix}").rename(former.with_name(f"{former.name}{suffix}"))
+    copy.replace(database)
+    _fsync_folder(database.parent)
+    return None if is_new else former
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _copy_with_retries(source: Path, target: Path, now: float) -> None:

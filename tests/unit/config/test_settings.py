@@ -271,7 +271,9 @@ def test_a_mistake_in_the_environment_names_the_variable(read, monkeypatch, vari
 
 def test_no_peer_can_claim_a_party_of_this_node(read, tmp_path):
     (tmp_path / "peers.toml").write_text('[[peer]]\nname = "B"\nurl = "http://b"\noperators = ["DEGEF"]\n')
-    with pytest.raises(ConfigurationError, match=r'peers\.toml:4: \[\[peer\]\] operators: "DEGEF" is claimed by this node itself'):
+    with pytest.raises(
+        ConfigurationError, match=r'peers\.toml:4: \[\[peer\]\] operators: "DEGEF" is claimed by this node itself'
+    ):
         load_registry(read(NODE))
 
 
