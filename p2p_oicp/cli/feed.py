@@ -30,6 +30,7 @@ import orjson
 
 from p2p_oicp.cli.client import ApiClient, ApiEndpoint, ApiResponse
 from p2p_oicp.cli.common import echo
+from p2p_oicp.cli.terminal import show_progress
 from p2p_oicp.errors import ConfigurationError, MessageError, PeerError
 from p2p_oicp.oicp import EvseDataRecord, EvseID, EvseStatusRecord, Finding, Message, OperatorID, encode
 from p2p_oicp.oicp.message import decode
@@ -189,8 +190,7 @@ class Feed:
 
 
 def _left_out_remark(left_out: LeftOut) -> str:
-    name, findings = left_out
-    return f"{name}: left out: {_in_one_line(findings)}"
+    return f"{left_out[0]}: left out: {_in_one_line(left_out[1])}"
 
 
 def _in_one_line(findings: Iterable[Finding]) -> str:
@@ -337,12 +337,10 @@ def send_feed(kind: FeedKind, body: bytes, endpoint: ApiEndpoint, *, timeout: fl
     if missing := _missing_operators(pushes, endpoint):
         echo(_missing_operators_message(pushes, endpoint, missing), err=True)
         return _EXIT_NOT_CONFIGURED
-    for remark in feed.remarks():
-        echo(remark)
+    echo("".join(f"{remark}\n" for remark in feed.remarks()), nl=False)
     started = time.perf_counter()
     failures = asyncio.run(_send_pushes(feed, endpoint, timeout))
-    for line in feed.sums():
-        echo(line)
+    echo("".join(f"{line}\n" for line in feed.sums()), nl=False)
     echo(_feed_summary(pushes, failures, time.perf_counter() - started))
     return 1 if failures else 0
 
@@ -368,21 +366,25 @@ def _operators_setting(operators: Iterable[OperatorID]) -> str:
 
 
 async def _send_pushes(feed: Feed, endpoint: ApiEndpoint, timeout_seconds: float) -> int:
-    failures, total = 0, len(feed.pushes)
+    failures, total, records = 0, len(feed.pushes), sum(len(push.records) for push in feed.pushes)
     async with ApiClient(endpoint, timeout=timeout_seconds) as client:
-        for number, push in enumerate(feed.pushes, start=1):
-            for remark in push.remarks():
-                echo(remark)
-            if push.is_empty_by_mistake:
-                echo(f"{push.operator}: nothing is sent, for no record is usable ({number} of {total})")
-                continue
-            try:
-                response = await client.post(push.kind.operation.url(endpoint.url, push.operator.text), push.message())
-            except PeerError:
-                echo(f"Stopped after {number - 1} of {total} operators.", err=True)
-                raise
-            failures += not response.is_positive
-            echo(f"{_push_result_line(push, response)} ({number} of {total})")
+        with show_progress("Sending", total=records, unit="records") as advance:
+            for number, push in enumerate(feed.pushes, start=1):
+                for remark in push.remarks():
+                    echo(remark)
+                if push.is_empty_by_mistake:
+                    echo(f"{push.operator}: nothing is sent, for no record is usable ({number} of {total})")
+                    continue
+                try:
+                    response = await client.post(
+                        push.kind.operation.url(endpoint.url, push.operator.text), push.message()
+                    )
+                except PeerError:
+                    echo(f"Stopped after {number - 1} of {total} operators.", err=True)
+                    raise
+                failures += not response.is_positive
+                advance(len(push.records))
+                echo(f"{_push_result_line(push, response)} ({number} of {total})")
     return failures
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +15,12 @@ import typer
 from p2p_oicp.cli import feed
 from p2p_oicp.cli.client import ApiClient, ApiEndpoint, ApiResponse
 from p2p_oicp.cli.common import echo, read_input
+from p2p_oicp.cli.terminal import show_progress
 from p2p_oicp.config.toml import unknown_key_message
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp.operations import OPERATION_BY_COMMAND, Operation, sender_party
 
+_LARGE_BODY_BYTES = 1_000_000
 _FILE_HELP = "The message as JSON; - or nothing reads standard input. Its bytes are sent unchanged."
 _PARTY_HELP = "OperatorID or ProviderID of the sender, where the message does not name it or names a sub-operator."
 
@@ -113,10 +116,19 @@ def send_request(request: OutgoingRequest, endpoint: ApiEndpoint, *, timeout: fl
     kind = feed.FEED_KINDS.get(request.operation.command)
     if kind is not None and feed.find_kind(request.body) is kind:
         return feed.send_feed(kind, request.body, endpoint, timeout=timeout)
-    response = asyncio.run(_post(endpoint, request.url(endpoint.url), request.body, timeout))
+    url = request.url(endpoint.url)
+    with _progress_of(request):
+        response = asyncio.run(_post(endpoint, url, request.body, timeout))
     echo(response.status_line(), err=True)
     echo(response.format_body())
     return 0 if response.is_positive else 1
+
+
+def _progress_of(request: OutgoingRequest) -> AbstractContextManager[object]:
+    """Show that it goes on where a request takes seconds: a full load of a national operator is tens of megabytes."""
+    if len(request.body) < _LARGE_BODY_BYTES:
+        return nullcontext()
+    return show_progress(f"Sending {len(request.body) / 1e6:,.0f} MB, waiting for the answer", total=None, unit="bytes")
 
 
 async def _post(endpoint: ApiEndpoint, url: str, body: bytes, timeout_seconds: float) -> ApiResponse:

@@ -197,7 +197,7 @@ async def open_store_epochs(store: Store, folder: Path, clock: Clock, new_id: in
     file, now = await offload(EpochFile.read, folder / _FILE_NAME), clock.time()
     position_file = PositionFile(folder / _POSITION_FILE_NAME)
     position = await offload(position_file.read)
-    _warn_of_foreign_keys(epochs.own_epochs_now(store), frozenset(file.own))
+    _warn_of_foreign_keys({row["epoch_id"] for row in await store.query(epochs.ALL_OWN)}, file.own)
     own = await store.write(lambda tx: epochs.begin_epoch(tx, now, new_id, file.own.values(), position))
     # Order: after the commit. What a crash in between leaves out is written at the next start.
     await offload(file.add_own, own)
@@ -209,7 +209,7 @@ async def open_store_epochs(store: Store, folder: Path, clock: Clock, new_id: in
     return store_epochs
 
 
-def _warn_of_foreign_keys(stored: frozenset[int], in_file: frozenset[int]) -> None:
+def _warn_of_foreign_keys(stored: set[int], in_file: Mapping[int, object]) -> None:
     """Warn where the database and the folder of the keys were not used together: one of them was restored alone."""
     if stored and in_file and stored.isdisjoint(in_file):
         log.warning(

@@ -225,7 +225,7 @@ _POSITION = compiled(
     )
 )
 _INSERT_OWN = inserting_named(store_epochs, "epoch_id", "created_at", "copied_from", "lost_since", instead="OR IGNORE")
-_ALL_OWN = compiled(
+ALL_OWN = compiled(
     select(
         store_epochs.c.epoch_id, store_epochs.c.created_at, store_epochs.c.copied_from, store_epochs.c.lost_since
     ).order_by(store_epochs.c.created_at)
@@ -244,7 +244,7 @@ def begin_epoch(
         earlier: the epochs that the file ``epochs.jsonl`` has.
         position: that the file ``position`` has.
     """
-    stored = [StoreEpoch(*row) for row in tx.all(_ALL_OWN)]
+    stored = [StoreEpoch(*row) for row in tx.all(ALL_OWN)]
     by_id = {epoch.epoch_id: epoch for epoch in (*earlier, *stored)}
     current_id = _get_counter(tx, _CURRENT)
     if current_id is not None and position is not None and _is_older_copy(tx, current_id, stored, position):
@@ -290,11 +290,6 @@ def position_now(store: Store, epoch_id: int) -> Position:
     """Return the position of the database, as of the last commit."""
     row = store.query_inline(_POSITION)[0]
     return Position(epoch_id, row["event"], row["change"])
-
-
-def own_epochs_now(store: Store) -> frozenset[int]:
-    """Return the ids of this node's epochs that the database has, as of the last commit."""
-    return frozenset(row["epoch_id"] for row in store.query_inline(_ALL_OWN))
 
 
 def end_epoch(tx: Transaction, copied_at: float) -> None:

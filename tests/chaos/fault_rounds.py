@@ -13,8 +13,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+from p2p_oicp.cli.terminal import show_progress
 from p2p_oicp.simulator import NodeProcess
 from tests.chaos import proxy
 from tests.chaos.datasets import LARGE_PUSH_RECORDS, PushedDataset
@@ -162,8 +164,10 @@ async def _start_remote_sessions(testbed: Testbed) -> None:
 
 async def run_rounds(rounds: int, seed: int, mix: list[str], folder: Path, secure: str) -> int:
     """Run so many rounds on one testbed; return the exit code."""
-    async with start_testbed(folder, seed=seed, secure=secure) as testbed:
+    async with AsyncExitStack() as stack:
+        testbed = await stack.enter_async_context(start_testbed(folder, seed=seed, secure=secure))
         await testbed.push()
+        advance = stack.enter_context(show_progress("Rounds", total=rounds, unit="rounds"))
         for number in range(1, rounds + 1):
             name = testbed.rng.choice(mix)
             start = time.monotonic()
@@ -176,6 +180,7 @@ async def run_rounds(rounds: int, seed: int, mix: list[str], folder: Path, secur
                 print(f"logs and databases: {folder}")
                 return 1
             print(f"round {number:3} {name:16} {time.monotonic() - start:5.1f} s  {balance}", flush=True)
+            advance(1)
     return 0
 
 
@@ -199,7 +204,11 @@ def main() -> None:
     options = parser.parse_args()
     mix = list(FAULT_ACTIONS) if options.mix == "all" else options.mix.split(",")
     folder = options.keep or Path(tempfile.mkdtemp(prefix="p2p-oicp-faults-"))
-    sys.exit(asyncio.run(run_rounds(options.rounds, options.seed, mix, folder, options.secure)))
+    try:
+        sys.exit(asyncio.run(run_rounds(options.rounds, options.seed, mix, folder, options.secure)))
+    except KeyboardInterrupt:
+        print(f"interrupted; logs and databases: {folder}", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

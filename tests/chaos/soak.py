@@ -81,7 +81,11 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for databases and logs; otherwise a temporary one")
     options = parser.parse_args()
     folder = options.keep or Path(tempfile.mkdtemp(prefix="p2p-oicp-soak-"))
-    sys.exit(asyncio.run(soak(options.minutes, options.seed, folder, options.secure)))
+    try:
+        sys.exit(asyncio.run(soak(options.minutes, options.seed, folder, options.secure)))
+    except KeyboardInterrupt:
+        print(f"interrupted; logs and databases: {folder}", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ COMMANDS = list(commands())
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_readme_names_every_command(command):
-    assert f"p2p-oicp {command}" in (ROOT / "README.md").read_text()
+def test_the_pages_for_users_name_every_command(command):
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    assert any(f"p2p-oicp {command}" in page.read_text() for page in pages)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
