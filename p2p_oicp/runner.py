@@ -1,16 +1,19 @@
 """Runs one node as a program of its own: event loop, signals, garbage collection, limits of the process.
 
-SIGTERM and SIGINT end the node in order. SIGHUP makes it read its keys, its certificate and its peers again.
+SIGTERM and SIGINT end the node in order. SIGHUP makes it read its keys, its certificate and its peers again. A service
+manager (systemd, ``Type=notify``) hears when the node serves and when it stops, and as long as its event loop runs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import shlex
 import signal
+import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +21,7 @@ import structlog
 
 from p2p_oicp.backends import CpoBackend, EmpBackend
 from p2p_oicp.clock import SystemClock
-from p2p_oicp.concurrency import TaskSupervisor
+from p2p_oicp.concurrency import TaskSupervisor, periodic
 from p2p_oicp.config import Settings
 from p2p_oicp.logs import configure_logs
 from p2p_oicp.node import Node
@@ -78,7 +81,51 @@ async def _serve_until_signal(node: Node) -> None:
         supervisor.start_service("reload", partial(_reload_on_signal, reload_requested, node))
         _tune_gc()
         sys.setswitchinterval(_THREAD_SWITCH_INTERVAL_SECONDS)
+        manager = ServiceManager.from_environment(os.environ)
+        if manager.watchdog_interval is not None:
+            supervisor.start_service("watchdog", manager.send_signs_of_life)
+        manager.send("READY=1")
         await stop_requested.wait()
+        manager.send("STOPPING=1")
+
+
+class ServiceManager:
+    """What the service manager that has started this process wants to be told (sd_notify(3)); nothing without one.
+
+    Args:
+        address: of its datagram socket; empty: there is no service manager.
+        watchdog_interval: seconds between two signs of life; None: it does not ask for them.
+    """
+
+    def __init__(self, address: str, watchdog_interval: float | None) -> None:
+        # A name that begins with "@" is one of Linux's abstract sockets.
+        self._address = f"\0{address[1:]}" if address.startswith("@") else address
+        self.watchdog_interval = watchdog_interval if address else None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> ServiceManager:
+        """Return the service manager that ``NOTIFY_SOCKET`` and ``WATCHDOG_USEC`` name."""
+        microseconds = environment.get("WATCHDOG_USEC", "")
+        # systemd kills the process after WATCHDOG_USEC without a sign: one every half of it, as sd_watchdog_enabled(3).
+        interval = int(microseconds) / 2_000_000 if microseconds.isdecimal() else None
+        return cls(environment.get("NOTIFY_SOCKET", ""), interval)
+
+    def send(self, state: str) -> None:
+        """Send a message such as ``READY=1``; a service manager that is gone is no failure of the node."""
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.sendto(state.encode(), self._address)
+        except OSError as error:
+            log.warning("service_manager.unreachable", state=state, reason=error.strerror)
+
+    async def send_signs_of_life(self) -> None:
+        """Send one from the event loop again and again: a loop that hangs sends none, and the process is restarted."""
+        await periodic("watchdog", self.watchdog_interval, self._send_sign_of_life)
+
+    async def _send_sign_of_life(self) -> None:
+        self.send("WATCHDOG=1")
 
 
 async def _reload_on_signal(reload_requested: asyncio.Event, node: Node) -> None:
