@@ -11,7 +11,7 @@ import structlog
 
 from p2p_oicp.client import HttpTransport
 from p2p_oicp.clock import Clock
-from p2p_oicp.config import Settings
+from p2p_oicp.config import Settings, peers_file_is_optional
 from p2p_oicp.crypto import KeyRing, MessageSigner, OwnKeys, PrivateKey, ReplayCache, read_own_keys
 from p2p_oicp.crypto.keystore import HISTORY_FILE, PRIVATE_KEY_FILE, OwnKey
 from p2p_oicp.crypto.tls import TlsIdentity
@@ -158,8 +158,7 @@ async def _load_directory(
     directory = PeerDirectory(
         identity.local_peer,
         settings.peers_file,
-        # A node that discovers its peers may start before there is a peers file.
-        is_optional=settings.discovery.mdns,
+        is_optional=peers_file_is_optional(settings),
         store=store,
         registry=registry,
         keyring=keyring,
