@@ -19,7 +19,7 @@ USERS = {
     "yarl": (*HTTP, "cli.client"),
     "http": HTTP,  # but http.HTTPStatus, whose names are no I/O
     "urllib.request": (),
-    "socket": HTTP,
+    "socket": (*HTTP, "runner"),  # the service manager's
     "sqlite3": SQL,
     "sqlalchemy": SQL,
     "aiosqlite": SQL,
