@@ -83,7 +83,7 @@ def test_two_nodes_of_your_own(tmp_path, ports):
 
 
 def test_the_python_example(tmp_path, ports):
-    (example,) = blocks("In Python", "python")
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
     shell(
         'p2p-oicp init . --name A --operator "DE*ALF" --provider DE-ALF --insecure '
         f"--peer-port {ports[0]} --backend-port {ports[1]}",
@@ -98,3 +98,7 @@ def test_the_python_example(tmp_path, ports):
 
 def test_the_start_is_ten_lines_at_most():
     assert len(SECTIONS["See it"].strip().splitlines()) <= 10
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) < 150
