@@ -134,7 +134,9 @@ async def test_a_peer_that_could_not_be_read_again_is_not_stored(world, company,
 async def test_an_invalid_stored_peer_is_logged_and_left_out(world, company):
     await world.pair(company("Alpha"))
     for name, entry in (("Broken", b"{"), ("Strange", b'{"name": "Strange"}')):
-        await world.store.write(partial(peers.upsert_peer, name=name, source="paired", entry=entry, now=1.0))
+        await world.store.write(
+            partial(peers.upsert_peer, peer_id=name.lower(), name=name, source="paired", entry=entry, now=1.0)
+        )
     with capture_logs() as logs:
         await world.start()
     assert world.names == ["Alpha"]
