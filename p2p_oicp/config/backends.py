@@ -112,7 +112,7 @@ class BackendSettings(SettingsSection):
     )
     record_timeout: Timeout = Field(None, description="Seconds to take a notification or a CDR.")
     concurrent: WholeNumber = Field(
-        32,  # half of the remote operations that one peer may have under way
+        64,  # half of the slots for remote operations (`server.limits`): the other half stays for the others
         ge=1,
         description="Drivers' requests that it gets at a time. One more is refused at once, so that a system that "
         "hangs occupies no more than that.",

@@ -141,7 +141,7 @@ def write(folder: Path, vector: dict, operation: Operation, ports: tuple[int, in
     if context.get("contract") is False:
         role = {Party.CPO: "operators", Party.EMP: "providers"}[operation.sender]
         peer = '[[peer]]\nname = "partner"\nurl = "http://127.0.0.1:9"\n'
-        peer += f'{role} = ["{sender(vector, operation)}"]\nservices = []\n'
+        peer += f'{role} = ["{sender(vector, operation)}"]\nmay_call = []\n'
     (folder / "peers.toml").write_text(peer)
     file = folder / "node.toml"
     file.write_text(

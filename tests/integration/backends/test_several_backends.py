@@ -113,7 +113,7 @@ async def test_a_hanging_contract_system_delays_no_driver_and_no_record_of_the_o
     own.systems[CONTRACTS_ONE].hangs = True
     async with own.running():
         hanging = [asyncio.create_task(start(own, NORTH, contract(ONE))) for _ in range(128)]
-        await eventually(lambda: len(own.systems[CONTRACTS_ONE].requests) == 32)
+        await eventually(lambda: len(own.systems[CONTRACTS_ONE].requests) == 64)
         began = time.monotonic()
         session = (await start(own, NORTH, card("22222222")))["SessionID"]
         assert await settle(own, NORTH, session, card("22222222")) == "000"
@@ -122,11 +122,11 @@ async def test_a_hanging_contract_system_delays_no_driver_and_no_record_of_the_o
         answers = await asyncio.gather(*hanging)
     assert {answer["AuthorizationStatus"] for answer in answers} == {"NotAuthorized"}
     # The other drivers were refused at once, and so was the question about the card.
-    assert len(own.systems[CONTRACTS_ONE].requests) == 32
+    assert len(own.systems[CONTRACTS_ONE].requests) == 64
 
 
 async def test_while_half_of_the_remote_lane_hangs_the_other_csms_starts_at_once(own):
-    tables = [own.table(CSMS_NORTH, concurrent=64), *(own.table(name) for name in (CSMS_SOUTH, CONTRACTS_ONE))]
+    tables = [own.table(name) for name in (CSMS_NORTH, CSMS_SOUTH, CONTRACTS_ONE)]
     own.write("".join(tables), more="[deadlines]\nremote_backend = 3\n")
     own.systems[CSMS_NORTH].hangs = True
     async with own.running(), another_address(own) as other:

@@ -142,6 +142,8 @@ def test_peers_are_listed_for_programs(p2p_oicp, two_peers):
         "trust": "signature",
         "default_route": False,
         "pull_interval": None,
+        "publish": None,
+        "pull": {},
     }
 
 
