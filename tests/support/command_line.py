@@ -1,11 +1,13 @@
 """The command line, called in this process."""
 
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
+import structlog
 
-from p2p_oicp import cli
+from p2p_oicp import cli, runner
 
 
 @dataclass
@@ -13,6 +15,26 @@ class Outcome:
     code: int
     out: str
     err: str
+
+
+@contextmanager
+def own_logs(monkeypatch):
+    """Make the logs that a command sets up those of this test only."""
+    configure_logs, was_configured = (
+        runner.configure_logs,
+        structlog.get_config() if structlog.is_configured() else None,
+    )
+
+    def configure(*arguments) -> None:
+        configure_logs(*arguments)
+        # A logger that is cached would go on writing where the command wrote.
+        structlog.configure(cache_logger_on_first_use=False)
+
+    monkeypatch.setattr(runner, "configure_logs", configure)
+    yield
+    structlog.reset_defaults()
+    if was_configured:
+        structlog.configure(**was_configured)
 
 
 @pytest.fixture
@@ -25,4 +47,5 @@ def p2p_oicp(monkeypatch, capsys):
         assert "Traceback" not in captured.err
         return Outcome(end.value.code or 0, captured.out, captured.err)
 
-    return command
+    with own_logs(monkeypatch):
+        yield command
