@@ -16,6 +16,7 @@ from functools import partial
 from typing import NamedTuple
 
 from p2p_oicp.backends import BackendFactory, BackendRegistry, TokenListBackend
+from p2p_oicp.backends.client import CallOutcome
 from p2p_oicp.client import AuthenticatedPeerClient
 from p2p_oicp.client.peer_client import CallObserver
 from p2p_oicp.clock import Clock, IdGenerator
@@ -122,7 +123,8 @@ def build_roles(
     dispatchers = _build_dispatchers(environment, authenticator, limiter, liveness, metrics)
     client = _build_peer_client(environment, peering, dispatchers.peer, calls)
     services = _build_services(environment, store, peering, wakeups, client, metrics)
-    backends = _build_backends(environment, services, peering, python_backends, calls)
+    observe = partial(calls.record_backend, partial(liveness.mark_answered, services.background))
+    backends = _build_backends(environment, services, peering, python_backends, observe)
     nodes = HttpNodeClient(client)
     lost_sessions = partial(LostSessions, services, store_epochs, nodes, peering.evidence)
     cpo = CpoRole(services, backends, lost_sessions("cpo")) if local_peer.operators else None
@@ -141,7 +143,7 @@ def _build_backends(
     services: Services,
     peering: Peering,
     python_backends: Mapping[str, object],
-    calls: CallRecorder,
+    observe: CallOutcome,
 ) -> BackendRegistry:
     factory = BackendFactory(
         peering.transport,
@@ -149,7 +151,7 @@ def _build_backends(
         environment.ids,
         environment.clock,
         token_list=partial(TokenListBackend, services.store, services.pins),
-        observe=calls.record,
+        observe=observe,
     )
     return factory.build_registry(environment.settings, environment.local_peer, python_backends)
 

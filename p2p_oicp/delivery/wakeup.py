@@ -18,8 +18,10 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 
 from p2p_oicp.clock import Clock, jitter
+from p2p_oicp.concurrency import BackgroundTasks
 from p2p_oicp.storage import Store, Transaction, outbox, peer_state
 from p2p_oicp.storage.peer_state import Destination
 
@@ -189,7 +191,7 @@ class WakeupRegistry:
 
 
 class PeerLiveness:
-    """Clears the backoff of a peer (by its id) that has just proved to be up."""
+    """Clears the backoff of a peer (by its id), or a backend (by its destination), that has just proved to be up."""
 
     def __init__(self, wakeups: WakeupRegistry, store: Store, clock: Clock) -> None:
         self._wakeups = wakeups
@@ -199,6 +201,11 @@ class PeerLiveness:
     def has_backoff(self, peer: str) -> bool:
         """Return whether a worker of the peer backs off; asked at each of the peer's requests, so without look-ups."""
         return bool(self._wakeups.backing_off(peer))
+
+    def mark_answered(self, background: BackgroundTasks, destination: str) -> None:
+        """Have a backend marked as alive, in the background: it has answered a call."""
+        if self.has_backoff(destination):
+            background.start_logged(f"{destination} is up", partial(self.mark_alive, destination))
 
     async def mark_alive(self, peer: str) -> None:
         """Reset the circuits of a peer that back off, and make its waiting messages due now."""

@@ -177,6 +177,12 @@ class CallRecorder:
         since, tries = (before.since, before.tries) if before else (now, 0)
         self._failing[name] = Trouble(cause=error.cause, since=since, error=str(error), tries=tries + 1)
 
+    def record_backend(self, mark_answered: Callable[[str], None], name: str, error: PeerError | None) -> None:
+        """Record the outcome of a call of a backend; one that answers is sent at once what waits for it."""
+        self.record(name, error)
+        if error is None:
+            mark_answered(name)
+
     def response_received(self, peer_name: str, response: HttpResponse) -> None:
         """Compare the clock of a peer with ours, every few seconds."""
         now = self._clock.time()

@@ -17,7 +17,7 @@ from p2p_oicp.node import Node
 from tests.support import database
 from tests.support.clients import TestClient
 from tests.support.messages import card, cdr, plausible
-from tests.support.nodes import FakeContracts
+from tests.support.nodes import QUICKLY, FakeContracts
 from tests.support.own_systems import (
     CONTRACTS_ONE,
     CONTRACTS_TWO,
@@ -206,3 +206,17 @@ async def test_messages_of_a_backend_that_is_gone_are_held_shown_and_moved_to_an
         assert moved.json == {"moved": 1, "to": "backend:contracts two"}
         await eventually(lambda: own.systems[CONTRACTS_TWO].bodies("charge-detail-record"))
         assert (await own.client.get("/admin/v1/outbox")).json["messages"] == []
+
+
+async def test_a_backend_that_answers_anything_gets_at_once_what_waits_for_it(own):
+    file = own.folder / "node.toml"
+    file.write_text(file.read_text().replace(QUICKLY, "retry_first = 300\nretry_max = 600\n"))
+    async with own.running():
+        session = (await start(own, NORTH, card("22222222")))["SessionID"]
+        own.systems[CONTRACTS_TWO].refuses_with = "021"
+        await settle(own, NORTH, session, card("22222222"))
+        tries = "SELECT attempts FROM outbox"
+        await eventually(lambda: database.execute(own.folder / "data" / "node.sqlite3", tries) == [(1,)])
+        own.systems[CONTRACTS_TWO].refuses_with = ""
+        await start(own, NORTH, card("22222222"))
+        await eventually(lambda: len(own.systems[CONTRACTS_TWO].bodies("charge-detail-record")) == 2)
