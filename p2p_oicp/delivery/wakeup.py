@@ -30,6 +30,8 @@ from p2p_oicp.storage.peer_state import Destination
 CIRCUIT_BREAKER_THRESHOLD = 3
 _JITTER = 0.25
 _STORE_ERROR_DELAY_SECONDS = 2.0
+# Within it, the usual waits after failures are short again.
+_MIN_MARK_INTERVAL_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +199,15 @@ class PeerLiveness:
         self._wakeups = wakeups
         self._store = store
         self._clock = clock
+        self._marked_at: dict[str, float] = {}
 
     def has_backoff(self, peer: str) -> bool:
         """Return whether a worker of the peer backs off; asked at each of the peer's requests, so without look-ups."""
-        return bool(self._wakeups.backing_off(peer))
+        if not self._wakeups.backing_off(peer):
+            return False
+        # A peer that calls us and cannot be called: each of its requests would cost a transaction, and a try in vain.
+        marked_at = self._marked_at.get(peer)
+        return marked_at is None or self._clock.monotonic() - marked_at >= _MIN_MARK_INTERVAL_SECONDS
 
     def mark_answered(self, background: BackgroundTasks, destination: str) -> None:
         """Have a backend marked as alive, in the background: it has answered a call."""
@@ -212,6 +219,7 @@ class PeerLiveness:
         backing_off = self._wakeups.backing_off(peer)
         if not backing_off:
             return
+        self._marked_at[peer] = self._clock.monotonic()
 
         def reset_backoff(tx: Transaction) -> None:
             for destination in backing_off:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2p_oicp.delivery import ExponentialBackoff, WakeupRegistry
+from p2p_oicp.delivery import ExponentialBackoff, PeerLiveness, WakeupRegistry
 from p2p_oicp.storage.peer_state import Destination
 
 
@@ -40,3 +40,18 @@ def test_a_notification_wakes_only_the_workers_that_may_have_work(notify, woken)
     ]
     notify(registry)
     assert [wakeup.destination for wakeup in wakeups if wakeup.is_set] == woken
+
+
+async def test_a_peer_that_calls_and_cannot_be_called_is_tried_again_every_ten_seconds_and_not_at_each_call(
+    store, clock
+):
+    registry = WakeupRegistry()
+    wakeup = registry.register(Destination("emp", "hello"))
+    liveness, tried_at = PeerLiveness(registry, store, clock), []
+    for second in range(25):
+        wakeup.backing_off = True  # the last try was in vain
+        if liveness.has_backoff("emp"):
+            await liveness.mark_alive("emp")
+            tried_at.append(second)
+        clock.now += 1
+    assert tried_at == [0, 10, 20]
