@@ -120,7 +120,7 @@ async def test_data_that_is_there_already_stays_and_what_would_replace_it_is_not
     }
     for path, message in pushes.items():
         assert (await post(url, path, message))["Result"] is True
-    await eventually(lambda: _has_prices(nodes))
+    await eventually(lambda: _has_everything(nodes))
     before = await published(nodes)
     code, output = await command(*options(nodes, ports))
     assert code == 0
@@ -131,8 +131,9 @@ async def test_data_that_is_there_already_stays_and_what_would_replace_it_is_not
     await eventually_equals(lambda: published(nodes), before)
 
 
-async def _has_prices(nodes) -> bool:
-    return bool((await published(nodes))["prices"])
+async def _has_everything(nodes) -> bool:
+    data = await published(nodes)
+    return len(data["evses"]) == 2 and all((data["statuses"]["OperatorEvseStatus"], data["products"], data["prices"]))
 
 
 def without(name: str, **members):
