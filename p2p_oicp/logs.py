@@ -92,7 +92,8 @@ class _EventLimiter:
         elif method in _UNLIMITED_METHODS and event["event"] not in _LIMITED_INFOS:
             return event
         else:
-            exception = event.get("exc_info") or error
+            # True: that which is being handled.
+            exception = sys.exc_info()[1] if event.get("exc_info") is True else event.get("exc_info") or error
             values = [event.get(member) for member in _CAUSE_MEMBERS]
             left_out = self._take((event["event"], type(exception).__name__, *map(str, values)), _BURST_LINES)
         if left_out is None:

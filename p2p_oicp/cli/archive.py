@@ -32,6 +32,7 @@ import orjson
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import Settings, load_settings
 from p2p_oicp.crypto.keystore import HISTORY_FILE, PRIVATE_KEY_FILE, PUBLIC_KEY_FILE, read_own_keys
+from p2p_oicp.delivery.store_epochs import EPOCHS_FILE, POSITION_FILE
 from p2p_oicp.errors import ConfigurationError, reason_of
 from p2p_oicp.storage.sqlite.backup import back_up, put_back
 from p2p_oicp.storage.sqlite.connections import create_private, exclusive_lock
@@ -40,7 +41,7 @@ from p2p_oicp.version import VERSION
 _FORMAT = 1
 _MANIFEST, _DATABASE, _CONFIG, _PEERS = "manifest.json", "database", "node.toml", "peers.toml"
 _KEYS, _FILES = "keys", "files"
-_EPOCHS, _NOT_COPIED = "epochs.jsonl", frozenset({"position", "position.unfinished"})
+_NOT_COPIED = frozenset({POSITION_FILE, f"{POSITION_FILE}.unfinished"})
 _IDENTITY_FILES = frozenset({PRIVATE_KEY_FILE, PUBLIC_KEY_FILE, HISTORY_FILE})
 _MAX_MANIFEST_BYTES, _BLOCK_BYTES = 10_000_000, 1 << 20
 #: Is called with how many bytes were copied since the last call.
@@ -108,7 +109,6 @@ def _named_files(settings: Settings) -> list[Path]:
 
 def _manifest(settings: Settings, files: Mapping[str, Path], now: float) -> bytes:
     node, keys = settings.node, settings.security.keys
-    has_keys = (keys / PRIVATE_KEY_FILE).exists() or (keys / HISTORY_FILE).exists()
     return orjson.dumps(
         {
             "format": _FORMAT,
@@ -116,7 +116,7 @@ def _manifest(settings: Settings, files: Mapping[str, Path], now: float) -> byte
             "created_at": format_timestamp(now),
             "node": node.name,
             "parties": [party.text for party in (*node.operators, *node.providers)],
-            "keys": [entry.public.key_id for entry in read_own_keys(keys).entries] if has_keys else [],
+            "keys": sorted(_key_ids(keys)) if has_identity(keys) else [],
             "files": {name: {"size": file.stat().st_size, "sha256": _sha256(file)} for name, file in files.items()},
         },
         option=orjson.OPT_INDENT_2,
@@ -283,7 +283,7 @@ class _Restore:
         top, _, rest = name.partition("/")
         places = {_KEYS: settings.security.keys / rest, _FILES: self._folder / rest, _PEERS: settings.peers_file}
         target = places.get(top, self._folder / name)
-        if top == _KEYS and rest == _EPOCHS:
+        if top == _KEYS and rest == EPOCHS_FILE:
             _merge_lines(target, content)  # (3)
         elif top == _KEYS and has_other_identity and _is_of_identity(rest):
             self._lines.append(f"{target}: not restored, for the keys here are others, such as those of a rotation")

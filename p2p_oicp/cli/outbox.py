@@ -1,4 +1,4 @@
-"""``p2p-oicp outbox``: pending and dead-lettered messages; sending them again, or discarding them.
+"""``p2p-oicp outbox``: pending, held and dead-lettered messages; sending them again, moving or discarding them.
 
 `list` and `show` read the database directly, so they work while the node is down. `retry`, `move` and `drop` go through
 the admin API: the running node has to wake its dispatcher.
@@ -92,7 +92,7 @@ def print_held_parties(config: Path) -> None:
         return  # the node does not run: only it knows
     for peer in peers:
         if peer["held"]:
-            echo(f"held: {peer['held']}")
+            echo(f"held: {peer['held']}", err=True)
 
 
 def show(number: _MessageNumber, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -145,7 +145,9 @@ def drop(number: _MessageNumber, config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 def _destinations(settings: Settings) -> str:
     """Return the destinations of our contract systems, as a list parameter."""
-    return list_parameter(destination_of(backend.name) for backend in settings.all_backends())
+    return list_parameter(
+        destination_of(backend.name) for backend in settings.all_backends() if backend.serves_role("emp")
+    )
 
 
 def print_messages(messages: Sequence[Mapping[str, Any]], *, utc: bool = False) -> None:

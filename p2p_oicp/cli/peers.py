@@ -145,11 +145,12 @@ def accept(
 
     A node that was found has to accept this node as well.
     """
-    peers = {peer["name"]: peer for peer in client.call_admin(config, "GET", "/admin/v1/peers")["peers"]}
+    listing = client.call_admin(config, "GET", "/admin/v1/peers")
+    peers = {peer["name"]: peer for peer in listing["peers"]}
     if name in peers:
         accept_parties(config, peers[name], yes=yes)
         return
-    candidate = find_candidate(config, name)
+    candidate = find_candidate(listing["candidates"], name)
     parties = [*candidate["operators"], *candidate["providers"]]
     echo(f"{candidate['name']}, {candidate['url']}, {' '.join(parties)}\n  fingerprint  {candidate['fingerprint']}")
     if not yes and not typer.confirm("Is this the fingerprint that the other company gave you?"):
@@ -215,9 +216,9 @@ def fetch_peers(config: Path) -> PeerListing:
         return PeerListing([_with_trust(peer, settings.security.require) for peer in peers], warning)
 
 
-def find_candidate(config: Path, name: str) -> dict[str, Any]:
+def find_candidate(discovered: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
     """Return a discovered node that is not accepted yet; raise `ConfigurationError` if there is none of that name."""
-    candidates = {entry["name"]: entry for entry in client.call_admin(config, "GET", "/admin/v1/peers")["candidates"]}
+    candidates = {entry["name"]: entry for entry in discovered}
     if name not in candidates:
         raise ConfigurationError(
             f'"{name}" was not found in the local network; found: {", ".join(candidates) or "none"}'

@@ -18,13 +18,13 @@ import typer
 
 from p2p_oicp.cli import client
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, align_columns, echo, format_json
+from p2p_oicp.cli.terminal import format_seconds
 from p2p_oicp.config import load_settings
 from p2p_oicp.delivery.health_texts import Condition, explain
 from p2p_oicp.errors import PeerUnreachable
 
 _COLUMNS = 80
 _REASON_LENGTH = 300
-_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def register(app: typer.Typer) -> None:
@@ -129,7 +129,7 @@ def format_age(timestamp: str | None, now: float) -> str:
     """Return how long ago a time was: "3 min"."""
     if timestamp is None:
         return "-"
-    return _format_seconds(now - datetime.fromisoformat(timestamp).timestamp())
+    return format_seconds(now - datetime.fromisoformat(timestamp).timestamp())
 
 
 def format_channels(peer: Mapping[str, Any]) -> str:
@@ -149,21 +149,12 @@ def _row(peer: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def _format_next(timestamp: str, now: float) -> str:
     seconds = datetime.fromisoformat(timestamp).timestamp() - now
-    return f"in {_format_seconds(seconds)}" if seconds > 0 else "now"
-
-
-def _format_seconds(seconds: float) -> str:
-    for length, unit in _UNITS:
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return "0 s"
+    return f"in {format_seconds(seconds)}" if seconds > 0 else "now"
 
 
 def _wrap(text: str, indent: str) -> Sequence[str]:
     # Ids, URLs and fingerprints are copied, so they are not broken.
-    return textwrap.wrap(
-        " ".join(text.split(" ")), _COLUMNS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
+    return textwrap.wrap(text, _COLUMNS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _shortened(line: str) -> str:

@@ -8,7 +8,6 @@ Reasons stand below their row, whole. In a pipe a record is one line with all co
 from __future__ import annotations
 
 import sys
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from p2p_oicp.logs import printable
 
 _GAP = "  "
 _UNITS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
+_NO_TIME = "0 s"
 _MIN_WIDTH = 20
 
 UtcOption = Annotated[bool, typer.Option("--utc", help="Absolute times in UTC, also at a terminal.")]
@@ -80,11 +80,15 @@ class TimeFormat:
 
 def distance(seconds: float) -> str:
     """Return a distance from now: ``3 min ago``, ``in 2 h``."""
-    for unit, name in _UNITS:
-        count = int(abs(seconds) / unit)
-        if count:
-            return f"{count} {name} ago" if seconds < 0 else f"in {count} {name}"
-    return "now"
+    text = format_seconds(abs(seconds))
+    if text == _NO_TIME:
+        return "now"
+    return f"{text} ago" if seconds < 0 else f"in {text}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a time in its largest unit, as many as are over: ``3 min``."""
+    return next((f"{int(seconds / unit)} {name}" for unit, name in _UNITS if seconds >= unit), _NO_TIME)
 
 
 Cell = str | Moment
@@ -149,21 +153,6 @@ def _cell_text(cell: Cell, times: TimeFormat) -> str:
 def terminal_width() -> int:
     """Return the width of the terminal, in columns."""
     return max(_MIN_WIDTH, Console().width)
-
-
-def echo_wrapped(text: str, *, indent: str = "") -> None:
-    """Print prose: at a terminal wrapped between words, in a pipe as one line."""
-    if not sys.stdout.isatty():
-        echo(f"{indent}{text}")
-        return
-    wrapper = textwrap.TextWrapper(
-        width=terminal_width(),
-        initial_indent=indent,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    echo(wrapper.fill(printable(text)) or "")
 
 
 class _RateColumn(ProgressColumn):

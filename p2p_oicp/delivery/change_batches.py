@@ -18,7 +18,6 @@ from typing import Protocol
 from p2p_oicp.errors import PeerError
 from p2p_oicp.oicp.enums import ActionType
 from p2p_oicp.oicp.operations import Operation
-from p2p_oicp.peers import Peer
 from p2p_oicp.storage import Store
 from p2p_oicp.storage.datasets import change_feed
 from p2p_oicp.storage.datasets.change_feed import ChangedRecord, LaggingGroup, RecordView, ReplicaScope
@@ -50,9 +49,6 @@ class DatasetCodec(Protocol):
     @property
     def allows_empty_push(self) -> bool:
         """Return whether a fullLoad without records may be sent."""
-
-    def audiences_of(self, peer: Peer) -> Sequence[str] | None:
-        """Return the audiences that a peer belongs to; None where all peers may see everything."""
 
     def push_body(self, wrapper: bytes, records: Sequence[bytes]) -> bytes:
         """Return the JSON of a push from its second member (behind ActionType) to its end."""
@@ -340,7 +336,7 @@ class BatchPlanner:
         """Return the changes as the copy may see them, and whether a record came into view or went out of it."""
         shown = await view.shown([(row.key, row.raw) for row in rows])
         before, was_shown = dict[str, bytes](), dict[str, bool]()
-        if view.is_of_content:
+        if view.follows_evse_data:
             keys = [row.key for row in rows if row.existed_at_cursor]
             before = await change_feed.load_raw_at_cursor(self._store, self._scope, group, cursor, keys)
             was_shown = dict(zip(before, await view.shown([*before.items()]), strict=True))

@@ -181,7 +181,7 @@ class HealthReader:
         held, skew = self._held_reason(peer), self._live.clock_skew(peer.name)
         channels = [self._outbox(peer.id, rows), *await self._datasets(peer.id, rows)]
         for (owner, channel), row in rows.destinations.items():
-            is_pull = channel.startswith(peer_state.PULL_PREFIX) and (peer.is_hub or peer.pull_interval is not None)
+            is_pull = channel.startswith(peer_state.PULL_PREFIX) and peer.is_pulled
             is_hello = channel == peer_state.HELLO and peer.is_node
             if owner == peer.id and (is_pull or is_hello):
                 channels.append(_channel(channel, row))

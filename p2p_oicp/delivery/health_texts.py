@@ -91,7 +91,7 @@ _PEER: Mapping[Cause, Explanation] = MappingProxyType(
         ),
         Cause.CREDENTIALS_REFUSED: Explanation(
             "{name} does not accept who we are.",
-            "Read its reason below; {name} has to know our key or certificate: p2p-oicp doctor, then pair again.",
+            "Read its reason below; {name} has to know our key or certificate: pair again, or have it corrected there.",
         ),
         Cause.PARTY_REFUSED: Explanation(
             "{name} does not accept one of our parties.",
@@ -133,7 +133,9 @@ _PEER: Mapping[Cause, Explanation] = MappingProxyType(
             "Sending to {name} meets a bug of this node.",
             "Report it with the lines of the log around it; nothing is lost meanwhile.",
         ),
-        Cause.OTHER: Explanation("Calls to {name} fail.", "Read the reason below; p2p-oicp doctor checks each step."),
+        Cause.OTHER: Explanation(
+            "Calls to {name} fail.", "Read the reason below; p2p-oicp peers inspect URL shows who answers there."
+        ),
     }
 )
 _TABLE = "[[backends]] (or cpo_url, emp_url)"
@@ -200,7 +202,7 @@ _CONDITIONS: Mapping[Condition, Explanation] = MappingProxyType(
         ),
         Condition.HELD: Explanation(
             "What {name} says of itself does not count yet.",
-            "Ask {name} whether it is right, and agree: p2p-oicp peers list shows what is held.",
+            "p2p-oicp peers list shows what is held; ask {name} whether it is right, then: p2p-oicp peers accept NAME.",
         ),
         Condition.REFUSED_HERE: Explanation(
             "Requests in the name of {name} are refused by this node.",
@@ -223,7 +225,7 @@ _CONDITIONS: Mapping[Condition, Explanation] = MappingProxyType(
         ),
         Condition.CERTIFICATE_ENDS: Explanation(
             "A certificate of this node ends soon.",
-            "Renew it, then: p2p-oicp certs, or SIGHUP after the files changed.",
+            "Replace the files of [tls], and send SIGHUP to the node.",
         ),
         Condition.NODE_DOWN: Explanation("The node does not run.", "Start it: p2p-oicp run."),
     }

@@ -87,21 +87,25 @@ class HelloClient:
         while True:
             try:
                 await self._send(peer)
-                await self._record(wakeup.destination, 0, None)
-                failures = 0
+                await self._record(peer, wakeup.destination, 0, None)
+                failures, delay = 0, HELLO_INTERVAL_SECONDS
             except StoreError as error:
                 log.warning("hello.not_recorded", peer=peer.name, error=error)
+                delay = self._backoff.delay(failures) if failures else HELLO_INTERVAL_SECONDS
             except PeerError as error:
                 if isinstance(error, PeerRejected) and error.http_status in _MISSING_PATH_STATUSES:
                     log.info("hello.rejected", peer=peer.name, reason=error.reason)
-                    await self._record(wakeup.destination, 0, None)
+                    await self._record(peer, wakeup.destination, 0, None)
                     return
                 failures += 1
-                await self._record(wakeup.destination, failures, error)
-            await wakeup.wait(self._backoff.delay(failures) if failures else HELLO_INTERVAL_SECONDS, idle=not failures)
+                delay = self._backoff.delay(failures)
+                await self._record(peer, wakeup.destination, failures, error, delay)
+            await wakeup.wait(delay, idle=not failures)
 
-    async def _record(self, destination: Destination, failures: int, error: PeerError | None) -> None:
-        """Store how hello goes; it is shown, and decides nothing."""
+    async def _record(
+        self, peer: Peer, destination: Destination, failures: int, error: PeerError | None, delay: float = 0.0
+    ) -> None:
+        """Store how hello goes, and in how many seconds it is tried again; it is shown, and decides nothing."""
         now = self._clock.time()
 
         def job(tx: Transaction) -> None:
@@ -109,10 +113,9 @@ class HelloClient:
             if error is None:
                 peer_state.mark_success(tx, destination, now)
                 if was_failing:
-                    log.info("hello.answered_again", peer=destination.peer)
+                    log.info("hello.answered_again", peer=peer.name)
                 return
-            next_try_at = now + self._backoff.delay(failures)
-            peer_state.mark_failure(tx, destination, failures, next_try_at, error, now=now)
+            peer_state.mark_failure(tx, destination, failures, now + delay, error, now=now)
             if failures == 1:
                 log.warning("hello.failed", peer=error.peer, reason=error.reason)
 

@@ -36,7 +36,8 @@ from p2p_oicp.storage.event_log import Event, EventType, emit
 
 log = structlog.get_logger(__name__)
 
-_FILE_NAME, _POSITION_FILE_NAME = "epochs.jsonl", "position"
+#: In the folder of the keys: what a lost database does not take along.
+EPOCHS_FILE, POSITION_FILE = "epochs.jsonl", "position"
 # That a copy is older is noticed if it lacks more than this.
 _POSITION_INTERVAL_SECONDS = 0.2
 # A node that is restored once a week for years; and what one hello may make us store.
@@ -93,7 +94,7 @@ class StoreEpochs:
             self._position_file.write(position)
             self._position_failed = False
         except StoreUnavailable as error:
-            if not self._position_failed:  # once: it is tried every second
+            if not self._position_failed:  # once: it is tried again and again
                 log.warning("epochs.write_failed", reason=str(error))
             self._position_failed = True
 
@@ -194,8 +195,8 @@ async def open_store_epochs(store: Store, folder: Path, clock: Clock, new_id: in
     Raises:
         StoreUnavailable: the file of the epochs cannot be read or written.
     """
-    file, now = await offload(EpochFile.read, folder / _FILE_NAME), clock.time()
-    position_file = PositionFile(folder / _POSITION_FILE_NAME)
+    file, now = await offload(EpochFile.read, folder / EPOCHS_FILE), clock.time()
+    position_file = PositionFile(folder / POSITION_FILE)
     position = await offload(position_file.read)
     _warn_of_foreign_keys({row["epoch_id"] for row in await store.query(epochs.ALL_OWN)}, file.own)
     own = await store.write(lambda tx: epochs.begin_epoch(tx, now, new_id, file.own.values(), position))

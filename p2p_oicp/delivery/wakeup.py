@@ -235,8 +235,10 @@ class PeerLiveness:
 
         Args:
             peer: its id, or the destination of a backend.
-            channel: only this one; None: all.
+            channel: only this one; None: all. One worker pulls all datasets.
         """
+        if channel is not None and channel.startswith(peer_state.PULL_PREFIX):
+            channel = peer_state.PULL_PREFIX.strip()
         destinations = [each for each in self._wakeups.destinations(peer) if channel in {None, each.dataset}]
 
         def reset_backoff(tx: Transaction) -> None:

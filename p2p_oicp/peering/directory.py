@@ -184,7 +184,7 @@ class PeerDirectory:
         if peer is None:
             registered = self._registry.by_name(name)
             reason = (
-                f"stands in {self._path}: remove it there"
+                f"stands in {self._path}: change or remove it there"
                 if registered and not registered.is_self
                 else "is no peer here"
             )

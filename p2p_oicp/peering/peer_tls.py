@@ -120,7 +120,6 @@ class CertificateExpiryJob:
             days = next((days for days in _WARNING_DAYS if ends_at - now <= days * _DAY_SECONDS), None)
             if days is None or self._warned.get((subject, ends_at)) == days:
                 continue
-            self._warned[subject, ends_at] = days
             what = "has_ended" if days == 0 else "ends_soon"
             event = Event(EventType.CERTIFICATE, what, now, subject, text=f"ends at {format_timestamp(ends_at)}")
             await self._store.write(partial(emit, event=event))
@@ -130,3 +129,5 @@ class CertificateExpiryJob:
                 ends_at=format_timestamp(ends_at),
                 meaning="peers refuse connections with it then; replace the files of [tls], and send SIGHUP",
             )
+            # Order: last, for the database may refuse the event, and then it is tried again.
+            self._warned[subject, ends_at] = days

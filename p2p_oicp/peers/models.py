@@ -175,6 +175,11 @@ class Peer:
         """The keys of all its parties, which identify its company across databases."""
         return self._operator_keys | self._provider_keys
 
+    @property
+    def is_pulled(self) -> bool:
+        """Whether its datasets are pulled: it is a hub, or its entry says so."""
+        return not self.is_self and (self.is_hub or self.pull_interval is not None or bool(self.pull))
+
     def pull_settings(self, dataset_name: str) -> PullSettings:
         """Return how a dataset (``EvseData``) is pulled."""
         return dict(self.pull).get(dataset_name, _PULLED_AS_EVER)

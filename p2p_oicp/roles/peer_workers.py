@@ -7,9 +7,12 @@ replicator for each dataset that it wants to be told of.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from functools import partial
+
+import structlog
 
 from p2p_oicp.backends import BackendRegistry, OwnBackend
 from p2p_oicp.concurrency import TaskSupervisor, Worker
@@ -21,6 +24,7 @@ from p2p_oicp.delivery import (
     OutboxDispatcher,
     PeerDatasetTarget,
 )
+from p2p_oicp.errors import StoreError
 from p2p_oicp.oicp.operations import Party
 from p2p_oicp.peering import PeersChanged
 from p2p_oicp.peers import Peer
@@ -35,6 +39,8 @@ from p2p_oicp.roles.verdicts import PendingVerdicts
 from p2p_oicp.storage import Transaction, peer_state
 from p2p_oicp.storage.datasets.change_feed import ReplicaScope
 from p2p_oicp.storage.peer_state import Destination
+
+log = structlog.get_logger(__name__)
 
 
 class PeerWorkerPool:
@@ -100,7 +106,7 @@ class PeerWorkerPool:
         dispatcher = OutboxDispatcher(
             target, store=services.store, wakeup=wakeup, clock=services.clock, backoff=self._backoff
         )
-        await _mark_refiltered(peer, services)
+        await self._until_refiltered(peer)
         # Not the name alone: a peer may have the name of another task ("session expiry").
         workers = [(f"outbox of {peer.name}", dispatcher), *workers_for_peer(peer, services, self._backoff)]
         for name, worker in workers:
@@ -108,6 +114,15 @@ class PeerWorkerPool:
         hello_task = f"hello to {peer.name}"
         self._supervisor.start_task(hello_task, partial(self._send_hello, peer))
         self._task_names[peer.id] = [hello_task, *(name for name, _ in workers)]
+
+    async def _until_refiltered(self, peer: Peer) -> None:
+        """Wait until the database can be written: by the filter of before, a copy would get what it may not have."""
+        while True:
+            try:
+                return await _mark_refiltered(peer, self._services)
+            except StoreError as error:
+                log.warning("peer.start_delayed", peer=peer.name, error=error)
+                await asyncio.sleep(self._backoff.store_error_delay)
 
     def stop(self, peer: Peer) -> None:
         """Stop the workers of a peer; its outbox stays in the database, for the case that it comes back."""
@@ -200,8 +215,8 @@ def workers_for_peer(peer: Peer, services: Services, backoff: ExponentialBackoff
             ),
         )
     # For peers that do not push: the clearing house, and simple implementations.
-    interval = HUB_PULL_INTERVAL_SECONDS if peer.pull_interval is None and peer.is_hub else peer.pull_interval
-    if (interval is not None or peer.pull) and not peer.is_self:
+    if peer.is_pulled:
+        interval = HUB_PULL_INTERVAL_SECONDS if peer.pull_interval is None and peer.is_hub else peer.pull_interval
         yield f"pull from {peer.name}", DatasetPuller(services, peer, interval, backoff)
 
 

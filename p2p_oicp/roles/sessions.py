@@ -286,6 +286,8 @@ class SessionService:
         def job(tx: Transaction) -> None:
             present_key = self._rename_by_hub(tx, session, key, columns)
             sessions.transition(tx, self._role, present_key, now, state, start_response=response.body, **columns)
+            # The responder may have renamed it just now.
+            present_key = str(columns.get("session_key", present_key))
             sessions.add_event(tx, self._role, present_key, now, state, response.body)
             if exchange is not None:
                 self._services.recorder.insert(tx, exchange)

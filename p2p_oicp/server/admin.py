@@ -30,7 +30,7 @@ from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.roles.datasets.withdrawal import PartyWithdrawal
 from p2p_oicp.roles.emp.reconciliation import CdrReconciler
 from p2p_oicp.server.pipeline import Handler, RequestContext, RequestPipeline
-from p2p_oicp.server.problems import HttpError
+from p2p_oicp.server.problems import HttpError, parse_whole_number
 from p2p_oicp.storage import Row, Store, outbox
 from p2p_oicp.storage.statements import list_parameter
 
@@ -41,8 +41,6 @@ JsonHandler = Callable[[dict[str, Any], RequestContext], Awaitable[dict[str, obj
 _MAX_BODY_BYTES = 64 * 1024
 _MAX_LISTED_MESSAGES = 1000
 _UNPAIR_TIMEOUT_SECONDS = 5.0
-# A larger number would not fit into SQLite's integers.
-_MAX_INTEGER = 1 << 62
 _MESSAGE_STATES = frozenset({"", outbox.WAITING, outbox.HELD, outbox.DEAD})
 
 
@@ -70,7 +68,7 @@ class OutboxAdminApi:
         state = context.http.query.get("state", "")
         if state not in _MESSAGE_STATES:
             raise HttpError(400, StatusCodeValue.DATA_ERROR, f"state={state}: expected waiting, held or dead")
-        limit = _parse_integer(context.http.query.get("limit", "100"))
+        limit = parse_whole_number(context.http.query.get("limit", "100"))
         destination = context.http.query.get("destination", "")
         rows = await self._store.query(
             outbox.LIST,
@@ -83,13 +81,13 @@ class OutboxAdminApi:
 
     async def _show(self, context: RequestContext) -> OperationResponse:
         backends = list_parameter(sorted(self._backends))
-        rows = await self._store.query(outbox.SHOW, id_=_parse_integer(context.parameter("id")), backends=backends)
+        rows = await self._store.query(outbox.SHOW, id_=parse_whole_number(context.parameter("id")), backends=backends)
         if not rows:
             raise _message_not_found(context)
         return OperationResponse(orjson.dumps(message_to_json(rows[0])))
 
     async def _requeue(self, context: RequestContext) -> OperationResponse:
-        message_id, now = _parse_integer(context.parameter("id")), self._clock.time()
+        message_id, now = parse_whole_number(context.parameter("id")), self._clock.time()
         destination = await self._store.write(partial(outbox.requeue, message_id=message_id, now=now))
         if destination is None:
             raise _message_not_found(context)
@@ -115,7 +113,7 @@ class OutboxAdminApi:
             outbox.move,
             to=to,
             source=_backend_destination(source) if source else "",
-            message_id=_parse_integer(query.get("id", "0")),
+            message_id=parse_whole_number(query.get("id", "0")),
             backends=self._backends,
             now=now,
         )
@@ -124,7 +122,7 @@ class OutboxAdminApi:
         return OperationResponse(orjson.dumps({"moved": moved, "to": to}))
 
     async def _discard(self, context: RequestContext) -> OperationResponse:
-        message_id, now = _parse_integer(context.parameter("id")), self._clock.time()
+        message_id, now = parse_whole_number(context.parameter("id")), self._clock.time()
         if not await self._store.write(partial(outbox.discard, message_id=message_id, now=now)):
             raise _message_not_found(context)
         return OperationResponse(orjson.dumps({"discarded": 1}))
@@ -137,12 +135,6 @@ def _backend_destination(name: str) -> str:
 def message_to_json(row: Row) -> dict[str, object]:
     """Return an outbox message with its body as JSON."""
     return {**dict(row), "body": orjson.loads(row["body"])}
-
-
-def _parse_integer(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text[:20]) > _MAX_INTEGER:
-        raise HttpError(400, StatusCodeValue.DATA_ERROR, f"'{text[:20]}': expected a whole number")
-    return int(text)
 
 
 def _message_not_found(context: RequestContext) -> HttpError:

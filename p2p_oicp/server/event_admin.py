@@ -16,13 +16,12 @@ from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.peers import PeerRegistry
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
-from p2p_oicp.server.problems import HttpError
+from p2p_oicp.server.problems import HttpError, parse_whole_number
 from p2p_oicp.storage import Store, event_queries, sessions
 from p2p_oicp.storage.event_log import EventType
 from p2p_oicp.storage.event_queries import NumberedEvent
 
 _DEFAULT_LIMIT, _MAX_LIMIT = 100, 1000
-_MAX_DIGITS = 18
 
 
 class EventAdminApi:
@@ -37,7 +36,8 @@ class EventAdminApi:
 
     async def _list(self, context: RequestContext) -> OperationResponse:
         query = context.http.query
-        after, limit = _parse_number(query.get("after", "0")), _parse_number(query.get("limit", str(_DEFAULT_LIMIT)))
+        after = parse_whole_number(query.get("after", "0"))
+        limit = parse_whole_number(query.get("limit", str(_DEFAULT_LIMIT)))
         types = query.getall("type", [])
         if unknown := set(types) - {*EventType}:
             info = f"type={unknown.pop()[:40]}: expected {', '.join(EventType)}"
@@ -67,9 +67,3 @@ class EventAdminApi:
             }
         name = {EventType.EVSE_STATUS: "evse", EventType.PEER: "peer_id"}.get(EventType(event.type), event.type)
         return {name: event.subject, "peer": peer and peer.name}
-
-
-def _parse_number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
-        raise HttpError(400, StatusCodeValue.DATA_ERROR, f"'{text[:20]}': expected a whole number")
-    return int(text)

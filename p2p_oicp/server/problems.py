@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 _MAX_VALIDATION_ERRORS = 100
 #: The HTTP statuses of a node that has too much to do.
 OVERLOAD_STATUSES = frozenset({429, 503})
+_MAX_DIGITS = 18
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -45,6 +46,13 @@ class HttpError(P2pOicpError):
     def to_response(self) -> OperationResponse:
         """Return a StatusCode without a Result: the body that other implementations read."""
         return OperationResponse(orjson.dumps({"StatusCode": status_code(self.code, self.info)}), self.http_status)
+
+
+def parse_whole_number(text: str) -> int:
+    """Return a number of a query or path, that fits into 64 bits; raise HttpError 400."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+        raise HttpError(400, StatusCodeValue.DATA_ERROR, f"'{text[:20]}': expected a whole number")
+    return int(text)
 
 
 def cannot_listen(section: str, host: str, port: int, error: OSError) -> ConfigurationError:

@@ -37,7 +37,7 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     Attributes:
         type: an `EventType`.
         what: the state that a session or CDR has now (``authorized``, ``disputed``), an EVSE's status (``Available``),
-            or what happened to a peer, key or certificate (``down``, ``rotated``).
+            or what happened to a peer, key or certificate (``removed``, ``rotated``).
         at: seconds since the epoch.
         subject: the canonical key of the session or EVSE, else the id of a peer or key.
         role: ``cpo`` or ``emp``, of this node in a session or CDR.

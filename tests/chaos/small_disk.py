@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
+from aiohttp import ClientConnectionError
+
 from p2p_oicp.config import load_settings
 from p2p_oicp.simulator import NodeFailed, NodeProcess
 from tests.chaos.backends import Reply
@@ -79,9 +81,8 @@ async def fill_cpo_disk(testbed: Testbed) -> None:
         await check_what_it_says(testbed)
         assert testbed.a.is_running
         await testbed.a.kill()
-        await start_or_check_refusal(testbed.a)
-    if not testbed.a.is_running:
-        await testbed.a.start()
+        await start_or_check_refusal(testbed)
+    await wait_until_ready(testbed)
     assert (await testbed.csms.settle(session, EvseID=testbed.csms.evses[0])).is_positive
     await testbed.csms.run_sessions(2)
     print("the CPO's disk was full:", await testbed.check_ledger())
@@ -92,15 +93,28 @@ async def check_what_it_says(testbed: Testbed) -> None:
     before, started = len(testbed.a.log()), time.monotonic()
     for _ in range(_REFUSED_REQUESTS):
         check_refusal(await testbed.csms.send(messages.START, json.dumps(messages.authorize_start()).encode()))
-    settings = load_settings(testbed.a.directory / "node.toml")
-    headers = {"Authorization": f"Bearer {settings.backend_api.token.get_secret_value()}"}
-    async with testbed.http.get(f"{testbed.a.backend_url}/readyz", headers=headers) as response:
-        ready = await response.json()
-        assert (response.status, ready["status"]) == (503, "unavailable"), ready
-        assert "disk is full" in ready["store"], ready
+    status, ready = await readiness(testbed)
+    assert (status, ready["status"]) == (503, "unavailable"), ready
+    assert "disk is full" in ready["store"], ready
     lines = [line for line in testbed.a.log()[before:].splitlines() if "disk is full" in line]
     assert len(lines) <= time.monotonic() - started + 2, lines
     assert "Traceback" not in testbed.a.log()
+
+
+async def readiness(testbed: Testbed) -> tuple[int, dict]:
+    """Return what node A says of its readiness, with its details."""
+    settings = load_settings(testbed.a.directory / "node.toml")
+    headers = {"Authorization": f"Bearer {settings.backend_api.token.get_secret_value()}"}
+    async with testbed.http.get(f"{testbed.a.backend_url}/readyz", headers=headers) as response:
+        return response.status, await response.json()
+
+
+async def says_that_the_disk_is_full(testbed: Testbed) -> bool:
+    try:
+        status, ready = await readiness(testbed)
+    except ClientConnectionError:  # it does not listen yet, or no more
+        return False
+    return status == HTTPStatus.SERVICE_UNAVAILABLE and "disk is full" in ready.get("store", "")
 
 
 async def check_that_it_is_ready(testbed: Testbed) -> None:
@@ -109,18 +123,35 @@ async def check_that_it_is_ready(testbed: Testbed) -> None:
         assert response.status == HTTPStatus.OK
 
 
-async def start_or_check_refusal(node: NodeProcess) -> None:
-    """Start a node on a full disk: it runs, or says why not: in a line at its start, or where it runs and waits."""
-    before, refused = len(node.log()), ""
+async def start_or_check_refusal(testbed: Testbed) -> None:
+    """Start node A on a full disk: it says so in a line and ends; or it runs, and says so where readiness is asked for.
+
+    Whether the start itself has to write depends on what the crash has left.
+    """
+    before, refused = len(testbed.a.log()), ""
+    starting = asyncio.create_task(testbed.a.start())
     try:
-        await node.start()
+        while not starting.done() and not await says_that_the_disk_is_full(testbed):
+            await asyncio.sleep(0.1)
+        if starting.done():
+            await starting
     except NodeFailed as problem:
         refused = str(problem)
-    output = node.log()[before:]
-    # Whether the start itself has to write depends on what the crash has left.
-    is_refusal = "exited with 2 while starting" in refused or "is not ready after" in refused
-    assert not refused or (is_refusal and "disk is full" in output), refused
-    assert not refused or "Traceback" not in output, output
+    finally:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+    output = testbed.a.log()[before:]
+    assert testbed.a.is_running or ("exited with 2 while starting" in refused and "disk is full" in output), refused
+    assert "Traceback" not in output, output
+
+
+async def wait_until_ready(testbed: Testbed) -> None:
+    """A node that runs finds out by itself that there is room again."""
+    if not testbed.a.is_running:
+        await testbed.a.start()
+    async with asyncio.timeout(10):
+        while (await readiness(testbed))[0] != HTTPStatus.OK:
+            await asyncio.sleep(0.1)
 
 
 async def fill_emp_disk(testbed: Testbed) -> None:

@@ -26,14 +26,6 @@ async def system():
         yield each
 
 
-def state_of(system: OwnSystem) -> dict[str, str]:
-    state: dict[str, str] = {}
-    for body in system.bodies("status-records"):
-        records = {each["EvseID"]: each["EvseStatus"] for each in body["OperatorEvseStatus"]["EvseStatusRecord"]}
-        state = records if body["ActionType"] == "fullLoad" else state | records
-    return state
-
-
 async def test_after_kill_9_of_its_node_in_a_storm_of_statuses_a_backend_has_the_right_state_within_5_s(
     tmp_path, system
 ):
@@ -46,7 +38,7 @@ async def test_after_kill_9_of_its_node_in_a_storm_of_statuses_a_backend_has_the
     async with cluster, aiohttp.ClientSession() as http:
         csms = TestClient(http, cluster["node a"].backend_url)
         await csms.post(PUSH_STATUS, push_status(**expected))
-        await eventually(lambda: len(state_of(system)) == len(EVSES))
+        await eventually(lambda: len(system.statuses()) == len(EVSES))
         for step in range(400):
             name, status = choose.choice(EVSES), choose.choice(STATUSES)
             expected[name] = status
@@ -57,5 +49,5 @@ async def test_after_kill_9_of_its_node_in_a_storm_of_statuses_a_backend_has_the
         await restart
         began = time.monotonic()
         final = {f"{A_CPO}*E{name}": status for name, status in expected.items()}
-        await eventually(lambda: state_of(system) == final, timeout=15)
+        await eventually(lambda: system.statuses() == final, timeout=15)
         assert time.monotonic() - began < 5

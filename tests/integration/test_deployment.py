@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from p2p_oicp.config import load_settings
+from p2p_oicp.simulator.node_files import free_ports
 from tests.support.paths import ROOT
 
 UNIT = ROOT / "contrib" / "systemd" / "p2p-oicp@.service"
@@ -68,13 +69,9 @@ def environment(**variables: str) -> dict[str, str]:
     return inherited | {"PYTHONPATH": str(ROOT)} | variables
 
 
-def free_ports() -> dict[str, str]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+def port_variables() -> dict[str, str]:
     names = ("P2P_OICP_PEER_API__PORT", "P2P_OICP_BACKEND_API__PORT")
-    ports = {name: str(each.getsockname()[1]) for name, each in zip(names, sockets, strict=True)}
-    for each in sockets:
-        each.close()
-    return ports
+    return dict(zip(names, map(str, free_ports(2)), strict=True))
 
 
 def identity() -> dict[str, int]:
@@ -111,7 +108,7 @@ def wait_until_ready(process, port: str) -> None:
 
 
 def test_the_image_starts_a_node_from_the_environment_alone_as_its_user_in_its_folder(folder):
-    ports = free_ports()
+    ports = port_variables()
     settings = image_environment() | PARTIES | ports | {"P2P_OICP_PEER_API__URL": "http://alpha:8320"}
     settings.pop("PATH")
     command = in_scratch([*last("ENTRYPOINT").arguments(), *last("CMD").arguments()], folder)
@@ -210,7 +207,7 @@ def test_the_unit_starts_a_node_that_tells_systemd_when_it_serves(unit, folder, 
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(60)
-        variables = PARTIES | free_ports() | {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
+        variables = PARTIES | port_variables() | {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
         process = subprocess.Popen(command, cwd=folder, env=environment(**variables), stderr=subprocess.PIPE)
         try:
             heard = {manager.recv(100) for _ in range(4)}

@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import pytest
 
 from p2p_oicp.simulator.node_files import free_ports
 from tests.support.paths import ROOT
-from tests.support.waiting import eventually_blocking
+from tests.support.waiting import eventually_blocking, listens
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", README, re.DOTALL | re.MULTILINE))
@@ -61,11 +60,6 @@ def running(block: str, folder: Path) -> Iterator[subprocess.Popen]:
         finally:
             node.send_signal(signal.SIGINT)
             node.communicate(timeout=TIMEOUT_SECONDS)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_two_nodes_of_your_own(tmp_path, ports):

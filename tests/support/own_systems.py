@@ -52,6 +52,19 @@ class OwnSystem:
     def bodies(self, part: str) -> list[dict]:
         return [body for path, _, body in self.requests if part in path]
 
+    def statuses(self) -> dict[str, str]:
+        """What a strict contract system has after all pushes of EVSE statuses."""
+        state: dict[str, str] = {}
+        for body in self.bodies("status-records"):
+            records = {each["EvseID"]: each["EvseStatus"] for each in body["OperatorEvseStatus"]["EvseStatusRecord"]}
+            if body["ActionType"] == "fullLoad":
+                state = records
+            elif body["ActionType"] == "delete":
+                state = {key: value for key, value in state.items() if key not in records}
+            else:
+                state |= records
+        return state
+
     async def _answer(self, request: web.Request) -> web.Response:
         body = await request.json()
         self.requests.append((request.path, dict(request.headers), body))

@@ -87,6 +87,13 @@ def require() -> tuple[str, ...]:
 
 
 @pytest.fixture
+async def signed(tmp_path) -> AsyncIterator[SignedPair]:
+    """Two configured nodes that sign everything, beside those of a folder that does not."""
+    async with configured(SignedPair, tmp_path) as pair:
+        yield pair
+
+
+@pytest.fixture
 async def stopped(tmp_path, require) -> AsyncIterator[SignedPair]:
     """Two configured nodes that do not run yet."""
     async with configured(partial(SignedPair, require=require), tmp_path) as pair:

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -48,3 +49,9 @@ def eventually_blocking(predicate: Callable[[], bool], timeout: float, failure: 
 async def _value(read: Callable[[], T | Awaitable[T]]) -> T:
     value = read()
     return await value if inspect.isawaitable(value) else value
+
+
+def listens(port: int) -> bool:
+    """Return whether somebody listens at a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -176,7 +176,7 @@ class EvseDataPullHandler:
         last_call = request.message.last_call
         since = None if last_call is None else check_last_call(self._context.store, DatasetKind.EVSE_DATA, last_call)
         view = view_of_pull(request.peer, DatasetKind.EVSE_DATA, self._context.store, self._source)
-        if since is not None and view is not None and view.is_of_content:
+        if since is not None and view is not None and view.follows_evse_data:
             # A delta would lack what has gone out of the peer's view.
             raise Refusal(StatusCodeValue.DATA_ERROR, "LastCall: not all EVSEs are published; pull everything")
         # The digest is that of the body: page and size are in the query, so all pages of a pull share a snapshot.

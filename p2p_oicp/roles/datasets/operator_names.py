@@ -17,7 +17,6 @@ from msgspec import Raw
 from p2p_oicp.oicp import OperatorID
 from p2p_oicp.oicp.message import split_members
 from p2p_oicp.oicp.operations import Operation
-from p2p_oicp.peers import Peer
 from p2p_oicp.roles.datasets.types import DatasetType
 from p2p_oicp.storage import Store
 from p2p_oicp.storage.datasets import queries
@@ -65,9 +64,6 @@ class NamingCodec:
     @property
     def allows_empty_push(self) -> bool:
         return self._dataset_type.allows_empty_push
-
-    def audiences_of(self, peer: Peer) -> Sequence[str] | None:
-        return self._dataset_type.audiences_of(peer)
 
     def push_body(self, wrapper: bytes, records: Sequence[bytes]) -> bytes:
         """Return the JSON of a push behind its first member; EVSE records with their operator."""

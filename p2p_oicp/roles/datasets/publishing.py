@@ -42,10 +42,6 @@ class PublishedView:
         return "" if self.filter is None else self.filter.to_text()
 
     @property
-    def is_of_content(self) -> bool:
-        return self.follows_evse_data
-
-    @property
     def follows_evse_data(self) -> bool:
         is_evse_data = self.dataset is DatasetKind.EVSE_DATA
         return is_evse_data and self.filter is not None and self.filter.depends_on_evse_data

@@ -200,12 +200,13 @@ class DatasetPuller:
     async def run(self) -> None:
         wakeup = self._context.wakeups.register(Destination(self._peer.id, PULL_PREFIX.strip()))
         while True:
-            delay = await self.pull()
-            # A peer that proves to be alive is pulled at once, if that has failed before.
+            retries, delay = wakeup.retries, await self.pull()
             has_failed = any(schedule.failures for schedule in self._schedules.values())
             if await wakeup.wait(delay, idle=not has_failed):
+                # Of a peer that proves to be alive, at once what has failed; where a person asks for it, everything.
                 for schedule in self._schedules.values():
-                    schedule.due_at = 0.0
+                    if schedule.failures or wakeup.retries != retries:
+                        schedule.due_at = 0.0
 
     async def pull(self) -> float:
         """Pull every dataset that is due, the peer offers and we may have; return the seconds until one is due."""

@@ -265,7 +265,8 @@ def token_index_row(identification: Identification) -> TokenIndexRow:
 
 
 def _status_record(raw: bytes, record: EvseStatusRecord, group: RecordGroup) -> DatasetRecord:
-    return DatasetRecord(record.evse_id.key, group.key, raw, str(record.evse_status).lower())
+    status = str(record.evse_status)
+    return DatasetRecord(record.evse_id.key, group.key, raw, status.lower(), status=status)
 
 
 def _evse_record(raw: bytes, record: EvseDataLike, group: RecordGroup) -> DatasetRecord:

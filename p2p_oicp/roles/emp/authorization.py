@@ -180,9 +180,8 @@ class EmpAuthorizationHandler:
             raise max(errors, key=has_arrived)
         for error in errors:
             log.warning("authorize_start.backend_not_answered", session_id=str(message.session_id), reason=str(error))
-        if not errors and len({answer.reply.status_code.code for answer in answers}) == 1:
-            return answers[0]
-        if answers[0].is_granted:
+        codes = {answer.reply.status_code.code for answer in answers}
+        if answers[0].is_granted or (not errors and len(codes) == 1):
             return answers[0]
         info = "not every contract system of this EMP has answered" if errors else None
         status = StatusCode.of(StatusCodeValue.NO_POSITIVE_AUTHENTICATION, info)

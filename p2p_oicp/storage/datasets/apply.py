@@ -250,9 +250,9 @@ def upsert_records(
     _update_index_rows(tx, dataset, source, updated, now)
     group_keys = [record.group_key for record, _ in inserted] + [record.group_key for record, _, _ in updated]
     _set_last_change(tx, dataset, source, zip(group_keys, changes, strict=True), now)
-    if dataset is DatasetKind.EVSE_STATUS:
-        for record in (*(record for record, _ in inserted), *(record for record, _, _ in updated)):
-            emit(tx, Event(EventType.EVSE_STATUS, record.filter_value, now, record.key, peer=source))
+    for record in (*(record for record, _ in inserted), *(record for record, _, _ in updated)):
+        if record.status:
+            emit(tx, Event(EventType.EVSE_STATUS, record.status, now, record.key, peer=source))
     return len(group_keys)
 
 

@@ -182,11 +182,10 @@ class RecordView(Protocol):
 
     @property
     def follows_evse_data(self) -> bool:
-        """Return whether the EVSE data decide of other datasets too: their copies are made again as EVSEs move."""
+        """Return whether an EVSE may come into view, or go out of it, by a change of its own record.
 
-    @property
-    def is_of_content(self) -> bool:
-        """Return whether a record may come into view, or go out of it, by a change of its own bytes."""
+        Then the copies of other datasets are made again.
+        """
 
     def on_moved(self) -> None:
         """Wake those who make such copies again."""

@@ -75,6 +75,7 @@ class DatasetRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
         raw: the bytes as received; ``UNCHANGED`` if the store has the same bytes under this key.
         filter_value: what pulls filter by: the status, the audience, the notation of the coordinates.
         index_row: the columns of the search index, for datasets that have one.
+        status: of an EVSE, as it was sent, for the event log; empty in all other datasets.
 
     """
 
@@ -83,6 +84,7 @@ class DatasetRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     raw: bytes
     filter_value: str = ""
     index_row: IndexRow | None = None
+    status: str = ""
 
 
 class RecordGroup(NamedTuple):

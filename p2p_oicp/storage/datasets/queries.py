@@ -68,8 +68,6 @@ IN_OTHER_GROUPS = compiled(
         _records.deleted == 0,
     )
 )
-#: The keys of the live records of a source in some groups.
-# Parameters and no list: a statement that unpacks one takes four times as long, and each CDR asks.
 #: The bytes of one source's record.
 RECORD_OF_SOURCE = compiled(
     select(_records.raw).where(
@@ -80,6 +78,7 @@ RECORD_OF_SOURCE = compiled(
     )
 )
 #: The keys of a source's records in either of two groups.
+# Parameters and no list: a statement that unpacks one takes four times as long, and each CDR asks.
 KEYS_BY_GROUP = compiled(
     select(_records.group_key, _records.key).where(
         _records.dataset == bindparam("dataset_"),

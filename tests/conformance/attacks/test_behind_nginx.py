@@ -9,7 +9,6 @@ import gzip
 import json
 import os
 import shutil
-import socket
 import subprocess
 from contextlib import asynccontextmanager
 
@@ -19,7 +18,7 @@ from p2p_oicp.simulator.node_files import free_ports
 from tests.conformance.attacks.test_exhaustion import LARGE_PUSH, MEBIBYTE, client_at, head, limit, silent
 from tests.support.messages import A_CPO, NOTIFY, OTHER_CPO, PUSH_STATUS, START, UID, authorize_start
 from tests.support.pairing import Admin, paired
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, listens
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 # The clients of these tests are at other loopback addresses.
@@ -73,7 +72,7 @@ async def behind(stopped, nginx, tmp_path):
         peers.write_text(peers.read_text().replace(str(stopped.ports[other]), str(proxied[other])))
     stopped.ports |= proxied
     async with process(nginx, "-p", str(folder), "-c", str(file)):
-        await eventually(lambda: all(map(is_open, proxied.values())), timeout=10)
+        await eventually(lambda: all(map(listens, proxied.values())), timeout=10)
         yield stopped
 
 
@@ -85,11 +84,6 @@ async def process(*command: str):
     finally:
         running.terminate()
         await running.wait()
-
-
-def is_open(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def test_signed_requests_pass_and_changed_ones_do_not(behind):

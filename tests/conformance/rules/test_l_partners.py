@@ -1,4 +1,4 @@
-"""RULES.md, boxes L19 to L23 and L26: clearing houses, WWCP and other systems as peers."""
+"""RULES.md, boxes L20 to L23 and L26: clearing houses, WWCP and other systems as peers."""
 
 import asyncio
 import json

@@ -35,28 +35,14 @@ async def node_b(stopped):
         yield node
 
 
-def statuses(system: OwnSystem) -> dict[str, str]:
-    """What a strict contract system has after all pushes."""
-    state: dict[str, str] = {}
-    for body in system.bodies("status-records"):
-        records = {each["EvseID"]: each["EvseStatus"] for each in body["OperatorEvseStatus"]["EvseStatusRecord"]}
-        if body["ActionType"] == "fullLoad":
-            state = records
-        elif body["ActionType"] == "delete":
-            state = {key: value for key, value in state.items() if key not in records}
-        else:
-            state |= records
-    return state
-
-
 async def test_it_gets_a_snapshot_at_first_and_then_changes_under_the_operators_id(stopped, system):
     connect(stopped, system)
     async with stopped.running("a"):
         await stopped.a.post(PUSH_STATUS, push_status(A="Available", B="Occupied"))
         async with node_b(stopped):
-            await eventually(lambda: len(statuses(system)) == 2)
+            await eventually(lambda: len(system.statuses()) == 2)
             await stopped.a.post(PUSH_STATUS, push_status("update", A="Reserved"))
-            await eventually(lambda: statuses(system)[f"{A_CPO}*EA"] == "Reserved")
+            await eventually(lambda: system.statuses()[f"{A_CPO}*EA"] == "Reserved")
     first, second = system.bodies("status-records")
     assert [first["ActionType"], second["ActionType"]] == ["fullLoad", "update"]
     assert second["OperatorEvseStatus"]["OperatorID"] == A_CPO
@@ -67,11 +53,11 @@ async def test_a_change_at_a_is_at_bs_backend_within_a_second(stopped, system):
     connect(stopped, system)
     async with stopped.running("a"), node_b(stopped):
         await stopped.a.post(PUSH_STATUS, push_status(A="Available"))
-        await eventually(lambda: statuses(system))
+        await eventually(system.statuses)
         for status in ("Occupied", "Available", "Reserved"):
             began = time.monotonic()
             await stopped.a.post(PUSH_STATUS, push_status("update", A=status))
-            await eventually(lambda: statuses(system)[f"{A_CPO}*EA"] == status)  # noqa: B023 - awaited at once
+            await eventually(lambda: system.statuses()[f"{A_CPO}*EA"] == status)  # noqa: B023 - awaited at once
             assert time.monotonic() - began < 1
 
 
@@ -80,7 +66,7 @@ async def test_a_backend_that_was_down_gets_the_newest_state_and_nothing_twice(s
     async with stopped.running("a"):
         async with node_b(stopped):
             await stopped.a.post(PUSH_STATUS, push_status(A="Available", B="Available"))
-            await eventually(lambda: statuses(system))
+            await eventually(system.statuses)
             system.refuses_with = "021"
             for status in ("Occupied", "Reserved", "OutOfService"):
                 await stopped.a.post(PUSH_STATUS, push_status("update", A=status))
@@ -125,13 +111,13 @@ async def test_what_a_removed_peer_has_published_is_withdrawn_and_comes_back_wit
     text = peers.read_text()
     async with stopped.running("a"), node_b(stopped) as node:
         await stopped.a.post(PUSH_STATUS, push_status(A="Available"))
-        await eventually(lambda: statuses(system))
+        await eventually(system.statuses)
         peers.write_text("")
         await node.reload()
-        await eventually(lambda: not statuses(system))
+        await eventually(lambda: not system.statuses())
         peers.write_text(text)
         await node.reload()
-        await eventually(lambda: statuses(system) == {f"{A_CPO}*EA": "Available"})
+        await eventually(lambda: system.statuses() == {f"{A_CPO}*EA": "Available"})
 
 
 async def test_a_python_backend_has_a_method_for_each_dataset_that_it_wants(stopped):

@@ -4,9 +4,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from p2p_oicp.errors import StoreError
+from p2p_oicp.roles import peer_workers
 from tests.support import database
 from tests.support.dataset_messages import PUSH_DATA, PUSH_PRICES, evse, evse_price, push_data, push_prices
 from tests.support.messages import PUSH_STATUS, push_status
+from tests.support.nodes import query
 from tests.support.waiting import eventually_equals
 
 PARTS = {
@@ -138,3 +141,20 @@ async def test_prices_of_which_a_peer_may_see_none_are_not_named_to_it_after_a_r
             await eventually_equals(lambda: database.execute(stopped.database("b"), DATA_COUNT), [(1,)])
     content = bytes_at_b(stopped)
     assert not [name for name in SHOWN | HIDDEN if name.encode() in content]
+
+
+async def test_a_database_that_cannot_be_written_when_a_peer_is_started_delays_it_only(stopped, monkeypatch):
+    """A peer whose filter has changed gets no worker before that is written down."""
+    mark, failures = peer_workers._mark_refiltered, [StoreError("the disk is full")] * 2
+
+    async def failing(peer, services):
+        if failures:
+            raise failures.pop()
+        await mark(peer, services)
+
+    monkeypatch.setattr(peer_workers, "_mark_refiltered", failing)
+    async with stopped.running("a"), stopped.running("b"):
+        await stopped.a.post(PUSH_STATUS, push_status(E1="Available"))
+        count = "SELECT count(*) FROM dataset_records WHERE dataset = 2 AND deleted = 0"
+        await eventually_equals(lambda: query(stopped, "b", count), [(1,)])
+    assert failures == []

@@ -190,9 +190,9 @@ def restored() -> Fault:
     return Fault("restored", "another one", lose, passes, is_notice=True)
 
 
-def pull_fails() -> Fault:
+def pull_fails(setting: str) -> Fault:
     def pulling(world: World) -> None:
-        world.replace("a/peers.toml", "public_keys", "pull_interval = 1\npublic_keys")
+        world.replace("a/peers.toml", "public_keys", f"{setting} = 1\npublic_keys")
 
     async def fail(world: World) -> None:
         world.proxy.answer = lambda path, _body: (502, "text/html", HTML) if "pull-request" in path else None
@@ -296,7 +296,8 @@ FAULTS = {
     "the peer refuses one record": refuses_one_record(),
     "the peer refuses our new party": refuses_new_party(),
     "the peer was restored": restored(),
-    "a pull fails": pull_fails(),
+    "a pull fails": pull_fails("pull_interval"),
+    "a pull that only one dataset has fails": pull_fails("pull.AuthenticationData.interval"),
     "our backend refuses": csms_fault("forbidden by a proxy", "refuses our credentials", "refuses"),
     "our backend hangs": csms_fault("timeout", "hangs", "hangs"),
     "our backend is absent": csms_fault("cannot connect", "is absent", "absent"),

@@ -79,6 +79,18 @@ async def test_messages_are_recorded_as_they_were_sent(files):
     assert json.loads(response.body)["AuthorizationStatus"] == "Authorized"
 
 
+async def test_i8_i11_evidence_has_the_received_bytes_and_the_backend_gets_what_was_rewritten(stopped):
+    body = json.dumps(authorize_start("1234abcd", PartnerProductID=None)).encode()
+    async with stopped.running("b"):
+        session = (await stopped.b_peer.post(START, body)).json["SessionID"]
+        answer = await Admin(stopped, "b").ask("GET", f"/evidence/{session}")
+    request, _ = read_evidence(answer["file"].encode()).statements
+    assert request.body == body
+    (start,) = stopped.contracts.starts
+    assert b'"1234ABCD"' in start.to_json()
+    assert b"PartnerProductID" not in start.to_json()
+
+
 async def test_a_remote_start_is_recorded_as_well(pair):
     session = (await pair.b.post(REMOTE_START, remote_start())).json["SessionID"]
     for file in (await evidence_of(pair, session)).values():

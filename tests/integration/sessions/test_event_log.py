@@ -1,9 +1,10 @@
 """What happens to sessions, CDRs, statuses and peers is in the event log of each node, and listed by its admin API."""
 
-from tests.support.messages import CDR, cdr
+from tests.support.messages import CDR, PUSH_STATUS, cdr, push_status
 from tests.support.nodes import start_session
 from tests.support.pairing import Admin
 from tests.support.sessions import until_state
+from tests.support.waiting import eventually_equals
 
 
 async def events(pair, at: str, query: str = "") -> list[dict]:
@@ -25,6 +26,17 @@ async def test_a_session_and_its_record_are_in_the_log_of_both_nodes(pair):
         assert states == ["authorized", "ended", "settled"]
         records = [what for type_, what in steps if type_ == "cdr"]
         assert (records[0], records[-1]) == ("received", "accepted")
+
+
+async def test_a_status_is_in_the_log_of_both_nodes_as_it_was_sent(pair):
+    for status in ("Available", "OutOfService"):
+        await pair.a.post(PUSH_STATUS, push_status("fullLoad", E1=status))
+        for at in "ab":
+            await eventually_equals(lambda at=at: statuses(pair, at), [("DEGEFEE1", status)])
+
+
+async def statuses(pair, at: str) -> list[tuple[str, str]]:
+    return [(each["evse"], each["what"]) for each in (await events(pair, at, "type=evse_status"))[-1:]]
 
 
 async def test_the_log_is_read_in_pages_and_by_type(pair):

@@ -12,17 +12,9 @@ from p2p_oicp.roles.recovery import RecoveryJob
 from p2p_oicp.roles.session_export import SessionExport
 from p2p_oicp.storage.sqlite.backup import back_up
 from tests.support.messages import CDR
-from tests.support.nodes import configured, query, start_session
+from tests.support.nodes import query, start_session
 from tests.support.restores import back_up_all, record, restore_all, timestamp
-from tests.support.signed_nodes import SignedPair
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-async def signed(tmp_path):
-    """Two configured nodes that sign everything."""
-    async with configured(SignedPair, tmp_path) as pair:
-        yield pair
 
 
 @pytest.fixture(autouse=True)

@@ -29,9 +29,8 @@ from tests.support.messages import (
     remote_start,
     remote_stop,
 )
-from tests.support.nodes import configured, query, start_session
+from tests.support.nodes import query, start_session
 from tests.support.restores import back_up_all, record, restore_all, timestamp
-from tests.support.signed_nodes import SignedPair
 from tests.support.waiting import eventually
 
 REMOTE_STOP = "charging/v21/providers/DE-GDF/authorize-remote/stop"
@@ -170,13 +169,6 @@ async def test_a_message_whose_session_another_one_has_opened_meanwhile_goes_on(
     monkeypatch.setattr(LostSessions, "find", find_twice)
     async with stopped.running("a"), stopped.running("b"):
         assert (await stopped.a.post(CDR, record(session))).json["Result"] is True
-
-
-@pytest.fixture
-async def signed(tmp_path):
-    """Two configured nodes that sign everything."""
-    async with configured(SignedPair, tmp_path) as pair:
-        yield pair
 
 
 async def test_a_remote_start_whose_answer_was_lost_with_the_cpos_database_goes_on(signed):

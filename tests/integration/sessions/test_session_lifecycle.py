@@ -25,6 +25,8 @@ async def test_every_step_is_in_the_story_of_both_nodes(pair):
         assert events[0] == "authorized"
         assert [event for event in events if event in expected] == expected
         assert events[-1] == "charge detail record accepted"
+        # To the peer. Of our own backend, the verdict says that it has arrived.
+        assert events.count("ChargeDetailRecord delivered") == (at == "a")
 
 
 async def test_what_nothing_follows_expires_and_its_late_record_is_taken(stopped):

@@ -55,3 +55,14 @@ async def test_a_peer_that_calls_and_cannot_be_called_is_tried_again_every_ten_s
             tried_at.append(second)
         clock.now += 1
     assert tried_at == [0, 10, 20]
+
+
+@pytest.mark.parametrize(
+    ("channel", "expected"),
+    [(None, ["", "evse data", "pull"]), ("evse data", ["evse data"]), ("pull evse data", ["pull"]), ("other", [])],
+)
+async def test_a_person_has_channels_tried_again_as_status_calls_them(store, clock, channel, expected):
+    registry = WakeupRegistry()
+    for name in ("", "evse data", "pull"):
+        registry.register(Destination("emp", name))
+    assert await PeerLiveness(registry, store, clock).retry("emp", channel) == expected

@@ -1,5 +1,7 @@
 """Starts over a store, without a node: what is new, what is a duplicate, and whose SessionID it is (H4, B2)."""
 
+from types import SimpleNamespace
+
 import pytest
 from msgspec.structs import replace
 
@@ -7,6 +9,7 @@ from p2p_oicp.errors import Refusal
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.roles.sessions import (
     IdempotencyKey,
+    SessionService,
     StartOutcome,
     begin_start,
     find_start,
@@ -129,3 +132,14 @@ async def test_a_decided_start_is_stored_once_with_its_first_response(store, ear
     response = await store.write(lambda tx: record_decided_start(tx, decided, OperationResponse(b"new"), key=KEY))
     session = sessions.get_now(store, "cpo", ID)
     assert (response.body, session.start_response, session.state) == (answer, stored_answer, "authorized")
+
+
+async def test_the_event_of_a_start_is_that_of_the_session_under_the_id_that_the_responder_gave(store):
+    await stored(store, DRAFT)
+    services = SimpleNamespace(store=store, now=lambda: NOW, registry=SimpleNamespace(by_id=lambda _: None))
+    own = {"session_key": OTHER_ID, "session_id": OTHER_ID}
+    service = SessionService("cpo", services, None)
+    await service.complete_start(DRAFT, SessionState.AUTHORIZED, OperationResponse(b"yes"), **own)
+    for key, events in ((ID, []), (OTHER_ID, ["authorized"])):
+        rows = await store.query(sessions.EVENTS, role_="cpo", key_=key)
+        assert [row["event"] for row in rows] == events

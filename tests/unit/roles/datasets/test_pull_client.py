@@ -1,5 +1,6 @@
 """Pulling a CPO peer that does not push: deltas by a watermark, applied as a whole; invalid records come again."""
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from p2p_oicp.oicp import OperatorID
 from p2p_oicp.peers.models import PullSettings
 from p2p_oicp.roles.datasets.pull_client import DatasetPuller
 from p2p_oicp.storage.datasets import quarantine, staging
+from p2p_oicp.storage.peer_state import Destination
 from p2p_oicp.storage.statements import Statement
 from tests.support.changesets import STAGED, spool_files
 from tests.support.dataset_messages import evse
@@ -197,3 +199,35 @@ async def test_after_a_filtered_pull_another_filter_or_none_pulls_everything(ser
     await DatasetPuller(services(scripted), PULLED_IN_PARTS, 60.0, ExponentialBackoff(1.0, 10.0, lambda: 0.0)).pull()
     (request,) = await pull_once(page(pulled("1"), pulled("2")))
     assert "LastCall" not in request
+
+
+async def test_a_wake_up_pulls_again_what_has_failed_and_where_a_person_asks_for_it_everything(services):
+    """A peer is woken as a whole: also where its outbox, or a view of ours, has something new."""
+    scripted = ScriptedPeer([page(pulled("1")), page(pulled("1")), PeerTimeout("cpo", "late"), page(pulled("1"))])
+    context = services(scripted)
+    puller, ended = DatasetPuller(context, CPO, 60.0, ExponentialBackoff(50.0, 60.0, lambda: 0.0)), asyncio.Event()
+    pull = puller.pull
+
+    async def pull_and_say() -> float:
+        delay = await pull()
+        ended.set()
+        return delay
+
+    puller.pull = pull_and_say
+    running = asyncio.create_task(puller.run())
+
+    async def requests_after(wake) -> int:
+        wake()
+        await asyncio.wait_for(ended.wait(), 5)
+        ended.clear()
+        return len(scripted.requests)
+
+    def retry() -> None:
+        context.wakeups.notify_workers([Destination(CPO.id, "pull")])
+
+    def notify() -> None:
+        context.wakeups.notify_all(CPO.id)
+
+    steps = [lambda: None, notify, retry, retry, notify, notify]
+    assert [await requests_after(step) for step in steps] == [1, 1, 2, 3, 4, 4]
+    running.cancel()

@@ -1,0 +1,3 @@
+"""Two nodes that sign everything, for the tests of restores."""
+
+from tests.support.signed_nodes import signed  # noqa: F401 - a fixture
