@@ -18,6 +18,9 @@ from p2p_oicp.storage.statements import Statement, compiled, list_parameter, lis
 from p2p_oicp.storage.store import Row, Store
 
 _records, _groups, _purges = dataset_records.c, dataset_groups.c, dataset_purges.c
+_of_its_group = and_(
+    _groups.dataset == _records.dataset, _groups.source == _records.source, _groups.group_key == _records.group_key
+)
 
 #: Live records by key, of one source or of all (but ``excluded_sources``); of one key, the newest copy comes first.
 RECORDS_BY_KEY = compiled(
@@ -52,14 +55,7 @@ _RECORDS_BY_GROUP_OF_KEYS = Statement(_BY_GROUP.format("AND key IN (SELECT value
 #: The live records of a source with these keys that are in another group.
 IN_OTHER_GROUPS = compiled(
     select(_records.key, _records.group_key, _groups.party)
-    .join(
-        dataset_groups,
-        and_(
-            _groups.dataset == _records.dataset,
-            _groups.source == _records.source,
-            _groups.group_key == _records.group_key,
-        ),
-    )
+    .join(dataset_groups, _of_its_group)
     .where(
         _records.dataset == bindparam("dataset_"),
         _records.source == bindparam("source_"),
@@ -90,14 +86,7 @@ KEYS_BY_GROUP = compiled(
 #: The groups and bytes of the records that were deleted since a time, of one source or of all.
 DELETED_SINCE = compiled(
     select(_groups.source, _groups.group_key, _groups.party, _records.raw)
-    .join(
-        dataset_groups,
-        and_(
-            _groups.dataset == _records.dataset,
-            _groups.source == _records.source,
-            _groups.group_key == _records.group_key,
-        ),
-    )
+    .join(dataset_groups, _of_its_group)
     .where(
         _records.dataset == bindparam("dataset_"),
         _records.deleted == 1,

@@ -1,40 +1,15 @@
 """The tables [[backends]]: what they mean together, and each mistake in one line with its place."""
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 
-from p2p_oicp.config import Settings, exposed_files, load_settings
-from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.config import Settings, exposed_files
+from tests.support.settings import complaint
 
 NODE = '[node]\nname = "A"\noperators = ["DE*ABC", "DE*ABD"]\nproviders = ["DE-ONE", "DE-TWO"]\n'
 CSMS = '[[backends]]\nname = "csms"\nrole = "cpo"\nurl = "https://csms.example"\n'
 APP = '[[backends]]\nname = "app"\nrole = "emp"\nurl = "http://app.example"\n'
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch):
-    for name in os.environ:
-        if name.upper().startswith("P2P_OICP_"):
-            monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def read(tmp_path):
-    def read(text: str) -> Settings:
-        (tmp_path / "node.toml").write_text(text)
-        return load_settings(tmp_path / "node.toml")
-
-    return read
-
-
-def complaint(read, text: str) -> str:
-    with pytest.raises(ConfigurationError) as caught:
-        read(text)
-    place, message = str(caught.value).split(": ", 1)
-    return f"{Path(place).name}: {message}"
 
 
 def named(settings: Settings) -> list[tuple[str, str, str | None]]:

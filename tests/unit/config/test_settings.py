@@ -1,40 +1,17 @@
 """node.toml: what is read, what is refused, and in which words."""
 
-import os
 from pathlib import Path
 
 import pytest
 
-from p2p_oicp.config import Settings, load_registry, load_settings
+from p2p_oicp.config import load_registry, load_settings
 from p2p_oicp.config.reference import render_reference
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import OperatorID, ProviderID
 from tests.support.paths import ROOT
+from tests.support.settings import complaint
 
 NODE = '[node]\nname = "A"\noperators = ["DE*GEF"]\n'
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch):
-    for name in os.environ:
-        if name.upper().startswith("P2P_OICP_"):
-            monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def read(tmp_path):
-    def read(text: str) -> Settings:
-        (tmp_path / "node.toml").write_text(text)
-        return load_settings(tmp_path / "node.toml")
-
-    return read
-
-
-def complaint(read, text: str) -> str:
-    with pytest.raises(ConfigurationError) as caught:
-        read(text)
-    assert "\n" not in str(caught.value)
-    return Path(str(caught.value).split(": ", 1)[0]).name + ": " + str(caught.value).split(": ", 1)[1]
 
 
 def test_a_name_and_one_party_are_enough(read, tmp_path):
