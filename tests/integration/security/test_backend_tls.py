@@ -3,6 +3,7 @@
 import json
 import ssl
 import time
+from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
@@ -25,25 +26,33 @@ def certificate(tmp_path):
     return file, key_file
 
 
-@pytest.fixture
-async def backend_requests(certificate, stopped):
-    """The requests that node B sends to its contract system, which authorizes everything."""
+@asynccontextmanager
+async def contract_system(tls: ssl.SSLContext, certificate):
+    """A contract system over https that authorizes everything; its URL, and the requests that it gets."""
     requests: list[web.Request] = []
 
     async def authorize(request: web.Request) -> web.Response:
         requests.append(request)
         return web.json_response({"AuthorizationStatus": "Authorized", "StatusCode": {"Code": "000"}})
 
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(*certificate)
     app = web.Application()
     app.router.add_post("/{anything:.*}", authorize)
     server = TestServer(app, scheme="https")
     await server.start_server(ssl=tls)
-    config = stopped.folder / "b" / "node.toml"
-    config.write_text(config.read_text().replace("[backend_api]", f'[backend_api]\nemp_url = "{server.make_url("/")}"'))
-    yield requests
-    await server.close()
+    try:
+        yield server.make_url("/"), requests
+    finally:
+        await server.close()
+
+
+@pytest.fixture
+async def backend_requests(certificate, stopped):
+    """The requests that node B sends to its contract system."""
+    async with contract_system(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), certificate) as (url, requests):
+        config = stopped.folder / "b" / "node.toml"
+        config.write_text(config.read_text().replace("[backend_api]", f'[backend_api]\nemp_url = "{url}"'))
+        yield requests
 
 
 async def start(pair) -> str:
@@ -76,29 +85,18 @@ async def test_a_backend_may_want_a_client_certificate_and_have_one_of_a_ca_of_i
     key, pem = self_signed("node b", [], [], now=time.time(), days=1)
     client_file.write_bytes(pem)
     client_key.write_bytes(key)
-    requests = []
-
-    async def authorize(request: web.Request) -> web.Response:
-        requests.append(request)
-        return web.json_response({"AuthorizationStatus": "Authorized", "StatusCode": {"Code": "000"}})
-
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=client_file)
     tls.verify_mode = ssl.CERT_REQUIRED
-    tls.load_cert_chain(*certificate)
-    app = web.Application()
-    app.router.add_post("/{anything:.*}", authorize)
-    server = TestServer(app, scheme="https")
-    await server.start_server(ssl=tls)
     config = stopped.folder / "b" / "node.toml"
-    table = f'[[backends]]\nname = "contracts"\nrole = "emp"\nurl = "{server.make_url("/")}"\n'
-    without = f'{config.read_text()}{table}ca = "{certificate[0]}"\n'
-    for text, expected in (
-        (without, "NotAuthorized"),
-        (f'{without}certificate = "{client_file}"\nkey = "{client_key}"\n', "Authorized"),
-    ):
-        config.write_text(text)
-        assert await start(stopped) == expected
-    await server.close()
+    async with contract_system(tls, certificate) as (url, requests):
+        table = f'[[backends]]\nname = "contracts"\nrole = "emp"\nurl = "{url}"\n'
+        without = f'{config.read_text()}{table}ca = "{certificate[0]}"\n'
+        for text, expected in (
+            (without, "NotAuthorized"),
+            (f'{without}certificate = "{client_file}"\nkey = "{client_key}"\n', "Authorized"),
+        ):
+            config.write_text(text)
+            assert await start(stopped) == expected
     assert len(requests) == 1
 
 
