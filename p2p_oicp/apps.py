@@ -65,6 +65,7 @@ def build_status_reporter(components: NodeComponents) -> NodeStatusReporter:
         clock=environment.clock,
         live=components.calls,
         backends=[own.destination for own in components.backends.all],
+        built_in=[own.destination for own in components.backends.all if own.is_built_in],
         replicas=partial(replicas_of, backends=components.backends, services=services),
         held_reason=peering.directory.held_reason,
     )
@@ -74,6 +75,7 @@ def build_status_reporter(components: NodeComponents) -> NodeStatusReporter:
         file=environment.settings.storage.file,
         clock=environment.clock,
         health=health,
+        without_backend=[own.parties for own in components.backends.all if own.is_built_in],
         policy=peering.policy,
         tls=peering.identity.tls,
     )

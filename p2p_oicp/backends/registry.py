@@ -69,6 +69,11 @@ class OwnBackend:
         """The destination of its messages, and its name in errors."""
         return destination_of(self.name)
 
+    @property
+    def is_built_in(self) -> bool:
+        """Whether nothing is configured for its parties: the node's token list answers for them, or nobody."""
+        return self.receiver is None
+
 
 class BackendRegistry:
     """Which backend serves which party.

@@ -105,6 +105,10 @@ def print_status(report: Mapping[str, Any]) -> None:
         _print(console, "")
         for line in align_columns([("Name", "State", "Channels"), *rows]):
             _print(console, _shortened(line))
+    for each in report.get("without_backend", ()):
+        _print(console, "")
+        for line in _wrap(each["text"], "  "):
+            _print(console, line)
     if report.get("disk"):
         free, total = (report["disk"][name] / 1e9 for name in ("free_bytes", "total_bytes"))
         _print(console, "")

@@ -11,7 +11,7 @@ is visible after one try, and gone after one try. `health_texts` has the words, 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
@@ -99,6 +99,11 @@ class PeerHealth:
         """Whether nothing that was tried last has failed."""
         return all(each.state not in {ChannelState.FAILING, ChannelState.HELD} for each in self.channels)
 
+    @property
+    def needs_attention(self) -> bool:
+        """Whether something waits in a channel, or is wrong with it."""
+        return any(each.behind or each.troubles for each in self.channels)
+
 
 class LiveCalls(Protocol):
     """What became of the last calls that no row tells of, by the name of the peer or backend."""
@@ -128,7 +133,8 @@ class HealthReader:
         registry: the peers.
         clock: the time.
         live: what no row tells.
-        backends: the names of our backends, by their destinations.
+        backends: the destinations of our backends.
+        built_in: those of them that nobody has configured, which are shown while something waits for them.
         replicas: returns the datasets that are replicated to a peer or backend (by its id or destination), by name.
         held_reason: says why what a peer says of itself does not count.
     """
@@ -141,6 +147,7 @@ class HealthReader:
         clock: Clock,
         live: LiveCalls,
         backends: Sequence[str],
+        built_in: Collection[str] = (),
         replicas: Callable[[str], Mapping[str, ReplicaScope]],
         held_reason: Callable[[Peer], str | None],
     ) -> None:
@@ -149,6 +156,7 @@ class HealthReader:
         self._clock = clock
         self._live = live
         self._backends = backends
+        self._built_in = frozenset(built_in)
         self._replicas = replicas
         self._held_reason = held_reason
 
@@ -157,13 +165,14 @@ class HealthReader:
         rows = await self._read_rows()
         peers = [await self._of_peer(peer, rows) for peer in self._registry.all() if not peer.is_self]
         backends = [await self._of_backend(name, rows) for name in self._backends]
+        shown = [each for each in backends if each.name not in self._built_in or each.needs_attention]
         known = {*self._backends, *(peer.id for peer in self._registry.all())}
         gone = [
             _of_unknown(destination, row)
             for (destination, state), row in rows.depths.items()
             if destination not in known and state == outbox.WAITING and destination.startswith(outbox.BACKEND_PREFIX)
         ]
-        return [*peers, *backends, *gone]
+        return [*peers, *shown, *gone]
 
     async def _read_rows(self) -> _Rows:
         query = self._store.query

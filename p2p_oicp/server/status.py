@@ -8,7 +8,7 @@ should know. Problems of one peer with the same cause are one, with all its chan
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from p2p_oicp.clock import Clock, format_timestamp
@@ -24,6 +24,7 @@ from p2p_oicp.delivery.health import (
     troubles_of,
 )
 from p2p_oicp.delivery.health_texts import Condition, explain
+from p2p_oicp.peers import Peer
 from p2p_oicp.peers.registry import SecurityPolicy
 from p2p_oicp.storage import Store
 from p2p_oicp.version import VERSION
@@ -47,6 +48,7 @@ class NodeStatusReporter:
         file: the file of the database.
         clock: the time.
         health: of the peers and backends.
+        without_backend: this node's entry, with the parties that no backend is configured for.
         policy: which peers are not authenticated.
         tls: our certificate; None without one.
     """
@@ -59,6 +61,7 @@ class NodeStatusReporter:
         file: Path,
         clock: Clock,
         health: HealthReader,
+        without_backend: Sequence[Peer],
         policy: SecurityPolicy,
         tls: TlsIdentity | None,
     ) -> None:
@@ -67,6 +70,7 @@ class NodeStatusReporter:
         self._file = file
         self._clock = clock
         self._health = health
+        self._without_backend = [each for own in without_backend for each in _parties_without_backend(own)]
         self._policy = policy
         self._tls = tls
         self._started_at = clock.time()
@@ -86,6 +90,7 @@ class NodeStatusReporter:
             "problems": problems,
             "peers": [peer_to_json(peer) for peer in peers if not peer.is_backend],
             "backends": [peer_to_json(peer) for peer in peers if peer.is_backend],
+            "without_backend": self._without_backend,
             "disk": disk,
             "database": {"file": str(self._file), "bytes": database},
             "certificates": [
@@ -193,6 +198,17 @@ def _problem(name: str, channels: list[str], trouble: Trouble, *, is_backend: bo
         "next_try": _timestamp(trouble.next_try_at),
         "count": trouble.count,
     }
+
+
+def _parties_without_backend(own: Peer) -> Iterator[Json]:
+    for role, parties, meaning in (
+        ("cpo", own.operators, "remote starts and stops are refused with 320; cpo_url or [[backends]] names one"),
+        ("emp", own.providers, "the token list of this node answers; emp_url or [[backends]] names one"),
+    ):
+        if parties:
+            names = [party.text for party in parties]
+            text = f"No backend configured for {', '.join(names)}: {meaning}."
+            yield {"role": role, "parties": names, "text": text}
 
 
 def _first(times: Iterable[float | None]) -> str | None:
