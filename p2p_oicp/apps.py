@@ -21,6 +21,7 @@ from p2p_oicp.server import (
     BackendAuthenticator,
     CdrAdminApi,
     EventAdminApi,
+    ExchangeAdminApi,
     HelloHandler,
     OutboxAdminApi,
     PairingHandler,
@@ -34,6 +35,7 @@ from p2p_oicp.server import (
 )
 from p2p_oicp.server.app import ReadinessProbe
 from p2p_oicp.server.inbound import PublicAddress
+from p2p_oicp.server.recording import record_exchanges
 from p2p_oicp.server.status import NodeStatusReporter
 
 
@@ -49,6 +51,8 @@ def build_peer_app(components: NodeComponents, hello: HelloHandler) -> RequestRo
         signer=peering.identity.signer.sign_response,
         recorder=peering.evidence.recorder,
     )
+    if peering.exchanges is not None:
+        record_exchanges(pipeline, peering.exchanges, components.environment.clock)
     export = SessionExport(components.services, components.store_epochs, peering.evidence)
     verdicts = VerdictService(components.services, components.store_epochs)
     sessions = SessionExportHandler(components.authenticator, export, verdicts)
@@ -105,6 +109,9 @@ def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> 
         ),
         *StatusAdminApi(reporter, components.peering, components.liveness).routes(pipeline),
         *CdrAdminApi(components.emp.cdr_reconciler if components.emp else None, actions).routes(pipeline),
+        *ExchangeAdminApi(components.peering.exchanges, components.environment.settings.exchanges.record).routes(
+            pipeline
+        ),
         *EventAdminApi(services.store, services.registry).routes(pipeline),
         *OutboxAdminApi(services.store, services.wakeups, services.clock, components.backends).routes(pipeline),
         *PeerAdminApi(pipeline, components.peering, components.client, PartyWithdrawal(services)).routes(),
@@ -114,13 +121,16 @@ def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> 
 
 def _backend_pipeline(components: NodeComponents, access: BackendAccess) -> RequestPipeline:
     listener_settings = components.environment.settings.backend_api
-    return RequestPipeline(
+    pipeline = RequestPipeline(
         components.dispatchers.backend,
         BackendAuthenticator(components.environment.local_peer),
         components.environment.ids,
         admission=_build_admission(components, "backend", listener_settings.max_body),
         access=access,
     )
+    if (exchanges := components.peering.exchanges) is not None:
+        record_exchanges(pipeline, exchanges, components.environment.clock, components.backends.name_for)
+    return pipeline
 
 
 def _build_admission(components: NodeComponents, listener: str, max_body: int) -> AdmissionController:

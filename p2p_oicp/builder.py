@@ -19,9 +19,11 @@ from p2p_oicp.backends import BackendFactory, BackendRegistry, TokenListBackend
 from p2p_oicp.backends.client import CallOutcome
 from p2p_oicp.client import AuthenticatedPeerClient
 from p2p_oicp.client.peer_client import CallObserver
+from p2p_oicp.client.recording import ExchangeLog
 from p2p_oicp.clock import Clock, IdGenerator
 from p2p_oicp.concurrency import TaskSupervisor, Worker
 from p2p_oicp.config import Settings
+from p2p_oicp.config.loader import exchange_folder
 from p2p_oicp.crypto.pins import PinGuard
 from p2p_oicp.delivery import (
     ExponentialBackoff,
@@ -32,6 +34,7 @@ from p2p_oicp.delivery import (
     WakeupRegistry,
 )
 from p2p_oicp.delivery.hello import HelloClient
+from p2p_oicp.errors import StoreUnavailable, reason_of
 from p2p_oicp.peering import Peering, PeersChanged
 from p2p_oicp.peering.peer_tls import CertificateExpiryJob
 from p2p_oicp.peers import Peer, PeerRegistry
@@ -55,6 +58,8 @@ from p2p_oicp.server import (
 from p2p_oicp.server.metrics import CallRecorder
 from p2p_oicp.storage import Store
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
+from p2p_oicp.storage.exchange_files import FileExchangeRing
+from p2p_oicp.storage.exchanges import MemoryExchangeRing, RingLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,21 @@ class NodeComponents:
     calls: CallRecorder
     cpo: CpoRole | None
     emp: EmpRole | None
+
+
+def open_exchange_log(settings: Settings) -> ExchangeLog | None:
+    """Return what records exchanges; None if nothing does. Raises StoreUnavailable."""
+    table = settings.exchanges
+    if table.record == "off":
+        return None
+    limits = RingLimits(table.entries, table.bytes)
+    if table.record == "memory":
+        return ExchangeLog(MemoryExchangeRing(limits), table.max_body)
+    folder = exchange_folder(settings)
+    try:
+        return ExchangeLog(FileExchangeRing(folder, limits), table.max_body)
+    except OSError as error:
+        raise StoreUnavailable(f"{folder}: exchanges cannot be recorded: {reason_of(error)}") from error
 
 
 def build_roles(
@@ -314,6 +334,8 @@ def background_jobs(components: NodeComponents) -> dict[str, Worker]:
             services, storage_settings.history_days, storage_settings.evidence_days, storage_settings.event_days
         ),
     }
+    if components.peering.exchanges is not None:
+        workers["exchanges"] = components.peering.exchanges
     identity = components.peering.identity
     if identity.tls is not None:
         workers["certificate expiry"] = CertificateExpiryJob(identity.tls, identity.clock, services.store)

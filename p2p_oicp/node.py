@@ -121,6 +121,10 @@ class Node:
         store = await stack.enter_async_context(
             open_store(settings.storage.file, synchronous=settings.storage.synchronous)
         )
+        exchanges = builder.open_exchange_log(settings)
+        if exchanges is not None:
+            # Order: after all that is recorded has ended.
+            stack.push_async_callback(exchanges.flush)
         wakeups = WakeupRegistry()
         liveness = PeerLiveness(wakeups, store, clock)
         peering = await open_peering(
@@ -131,6 +135,7 @@ class Node:
             store=store,
             clock=clock,
             on_peer_alive=liveness.mark_alive,
+            exchanges=exchanges,
         )
         environment = NodeEnvironment(settings, self.local_peer, self.registry, clock, self._ids)
         self.store, self._peering = store, peering

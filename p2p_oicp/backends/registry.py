@@ -32,7 +32,7 @@ from p2p_oicp.crypto import BearerToken, MessageSigner, OwnBackendSigner, Reques
 from p2p_oicp.crypto.tls import own_backend_context
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import Identification, OperatorID, ProviderID
-from p2p_oicp.oicp.operations import OPERATION_BY_NAME
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Operation, Party
 from p2p_oicp.peers import Peer
 
 _NOBODY = Peer("", "", is_self=True)
@@ -108,6 +108,16 @@ class BackendRegistry:
     def for_provider(self, provider_key: str) -> OwnBackend:
         """Return the backend of one of our providers, by its key."""
         return self._by_provider.get(provider_key) or _required(self._default_emp)
+
+    def name_for(self, operation: Operation, party: str | None) -> str:
+        """Return the name of the backend that sends an operation, by its party; empty if there is none."""
+        if operation.sender is Party.CPO:
+            found = self._by_operator.get(OperatorID(party).key) if party else None
+            found = found or self._default_cpo
+        else:
+            found = self._by_provider.get(ProviderID(party).key) if party else None
+            found = found or self._default_emp
+        return "" if found is None else found.name
 
     def for_identification(self, identification: Identification) -> Sequence[OwnBackend]:
         """Return the backend of the provider that an identification names; all, if it names none of ours."""

@@ -104,6 +104,9 @@ _COMMANDS = MappingProxyType(
             _RECORDS,
             "Show every version of an EVSE's data, status, prices, products. The node may be down; exit code 1: none.",
         ),
+        "exchanges": _Command(
+            "exchanges", _TRAFFIC, "What was said to whom: requests and answers, masked, as far as recorded."
+        ),
         "evidence": _Command("evidence", _RECORDS, "The signed requests and answers of a session, as proof."),
         "sessions": _Command("sessions", _RECORDS, "The charging sessions in this node's database."),
         "cdrs": _Command("cdrs", _RECORDS, "Charge detail records."),

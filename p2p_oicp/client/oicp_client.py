@@ -73,7 +73,9 @@ class OicpClient:
         headers |= self._credentials.sign(to=endpoint.name, method="POST", url=url, body=body)
         tls = self._tls() if url.startswith("https:") else None
         response = await self._transport.send(
-            OutboundRequest("POST", url, body, deadline, endpoint.name, headers, tls, operation.is_remote)
+            OutboundRequest(
+                "POST", url, body, deadline, endpoint.name, headers, tls, operation.is_remote, operation.name
+            )
         )
         now = self._clock.time()
         authenticate_response(response, self._credentials, to=endpoint.name, request_headers=headers, now=now)

@@ -114,6 +114,7 @@ class _PeerRequest(msgspec.Struct, frozen=True):
     timeout: float
     headers: Mapping[str, str]
     is_slow: bool = False
+    operation: str = ""
 
 
 class _HttpExchange(msgspec.Struct, frozen=True):
@@ -216,7 +217,7 @@ class AuthenticatedPeerClient:
         if recipient := self._recipient(peer):
             headers[RECIPIENT_HEADER] = recipient
         url = operation_url(operation, peer, party, query, path=peer.traits.paths.get(operation.name))
-        request = _PeerRequest(peer, "POST", url, body, deadline, headers, operation.is_remote)
+        request = _PeerRequest(peer, "POST", url, body, deadline, headers, operation.is_remote, operation.name)
         exchange = await self._send_authenticated(request)
         prepared = self._prepare_exchange(operation, exchange)
         try:
@@ -283,7 +284,7 @@ class AuthenticatedPeerClient:
         signature = self._signer.sign(to=peer.name, method=method, url=url, body=body)
         tls = self._tls.client_context_for(peer) if url.startswith("https:") else None
         headers = {**request.headers, **signature}
-        sent = OutboundRequest(method, url, body, seconds, peer.name, headers, tls, request.is_slow)
+        sent = OutboundRequest(method, url, body, seconds, peer.name, headers, tls, request.is_slow, request.operation)
         try:
             response = await self._transport.send(sent)
         except UnknownServerCertificate as error:

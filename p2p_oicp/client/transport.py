@@ -88,6 +88,7 @@ class OutboundRequest(msgspec.Struct, frozen=True):
         headers: in addition to those of every request.
         tls: the context for ``https``; None accepts the servers that the system's CAs vouch for.
         is_slow: the response may take a minute or more: such requests have connections of their own.
+        operation: the name of the OICP operation; empty: another request to a node; None: never recorded.
     """
 
     method: str
@@ -98,6 +99,7 @@ class OutboundRequest(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = MappingProxyType({})
     tls: ssl.SSLContext | None = None
     is_slow: bool = False
+    operation: str | None = None
 
 
 class TrackedBody(Payload):

@@ -7,7 +7,8 @@ Overview
     ``DE*ABC,DE*ABD`` or as JSON. The peers file is read again while the node runs.
 
 Modules
-    - ``model``: the tables of ``node.toml``; the description of a key is also its documentation.
+    - ``model``, ``recording``, ``backends``: the tables of ``node.toml``; the description of a key is also its
+      documentation.
     - ``loader``: the entry points; relative paths become absolute.
     - ``peers_file``: the ``[[peer]]`` tables of the peers file.
     - ``toml``: the TOML parser with line numbers, and error texts.

@@ -67,6 +67,11 @@ def exposed_files(path: Path, settings: Settings) -> list[Path]:
     return [file for file in files if file.exists() and may_others_read(file)]
 
 
+def exchange_folder(settings: Settings) -> Path:
+    """Return where exchanges are recorded on disk."""
+    return settings.node.data_dir / "exchanges"
+
+
 def _environment_variable(location: Location) -> str | None:
     """Return the environment variable that a value was read from; None if it is from the file."""
     names = [step for step in location if isinstance(step, str)]

@@ -23,12 +23,12 @@ from p2p_oicp.config.backends import (
 from p2p_oicp.config.base import (
     ENVIRONMENT_DELIMITER,
     ENVIRONMENT_PREFIX,
-    Days,
     EnvironmentSource,
     Seconds,
     SettingsSection,
     WholeNumber,
 )
+from p2p_oicp.config.recording import ExchangeSettings, LogSettings, StorageSettings
 from p2p_oicp.peers.models import CredentialType, NameField, NetworkField, OperatorField, ProviderField, UrlField
 
 # Limits of bodies: a fullLoad of 10,000 EVSE records has 18 MB.
@@ -193,34 +193,6 @@ class TlsSettings(SettingsSection):
         return self
 
 
-class StorageSettings(SettingsSection):
-    """The database."""
-
-    file: Path = Field(Path("node.sqlite3"), description="SQLite file, relative to data_dir.")
-    synchronous: Literal["FULL", "NORMAL"] = Field(
-        "FULL",
-        description="FULL: what was acknowledged survives a power failure; NORMAL: faster, survives a crash.",
-    )
-    history_days: Days = Field(
-        365.0,
-        gt=0,
-        description="Days to keep earlier versions of EVSE data, prices and authentication data, the events of settled "
-        "sessions, expired sessions without a CDR, and the provider that last authorized a card.",
-    )
-    status_history_days: Days = Field(30.0, gt=0, description="Days to keep earlier EVSE statuses.")
-    evidence_days: Days = Field(
-        1095.0,  # three years
-        gt=0,
-        description="Days to keep signed exchanges and refused CDRs, as evidence in a dispute.",
-    )
-    event_days: Days = Field(
-        7.0, gt=0, description="Days to keep the event log: what happened, for those who follow it."
-    )
-    quarantine_days: Days = Field(
-        90.0, gt=0, description="Days to keep invalid records of peers, after they were last received."
-    )
-
-
 class LimitSettings(SettingsSection):
     """Limits of each of the two listeners. Requests beyond them are rejected at once, with HTTP 429 or 503."""
 
@@ -324,15 +296,6 @@ class DiscoverySettings(SettingsSection):
     )
 
 
-class LogSettings(SettingsSection):
-    """The log, on standard error."""
-
-    format: Literal["text", "json"] = Field("text", description="text for people, json for machines.")
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The lowest level of events that are logged."
-    )
-
-
 class Settings(BaseSettings):
     """All settings of a node."""
 
@@ -359,6 +322,7 @@ class Settings(BaseSettings):
     sessions: SessionSettings = Field(default_factory=SessionSettings)
     cdr: CdrSettings = Field(default_factory=CdrSettings)
     discovery: DiscoverySettings = Field(default_factory=DiscoverySettings)
+    exchanges: ExchangeSettings = Field(default_factory=ExchangeSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
     def all_backends(self) -> list[BackendSettings]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from p2p_oicp.client import HttpTransport
+from p2p_oicp.client.recording import ExchangeLog, RecordingTransport
 from p2p_oicp.clock import Clock
 from p2p_oicp.config import Settings, peers_file_is_optional
 from p2p_oicp.crypto import KeyRing, MessageSigner, OwnKeys, PrivateKey, ReplayCache, read_own_keys
@@ -38,7 +39,7 @@ class Peering:
     """Everything that knows peers, for the server, the peer client and the administration.
 
     ``keys_path`` is the folder of our signing keys; ``discovery`` is None unless the settings turn it on, and has to be
-    entered and run.
+    entered and run. ``exchanges`` records what is sent; None if nothing is recorded.
     """
 
     registry: PeerRegistry
@@ -56,6 +57,7 @@ class Peering:
     discovery: MdnsDiscovery | None
     status_reporter: PeerStatusReporter
     agreements: PartyAgreements
+    exchanges: ExchangeLog | None
 
     async def reload(self) -> list[str]:
         """Read our keys, our certificate and the peers file again; what cannot be used stays as it was.
@@ -82,6 +84,7 @@ async def open_peering(
     store: Store,
     clock: Clock,
     on_peer_alive: Callable[[str], Awaitable[None]],
+    exchanges: ExchangeLog | None = None,
 ) -> Peering:
     """Build all parts, with the peers loaded; what has to be closed is entered into ``stack``.
 
@@ -93,6 +96,7 @@ async def open_peering(
         store: the paired peers, and everything else that is stored of peers.
         clock: the time.
         on_peer_alive: called with the id of a peer that was discovered.
+        exchanges: records what is sent.
 
     Raises:
         ConfigurationError: keys, certificate or peers cannot be used.
@@ -105,7 +109,7 @@ async def open_peering(
     replay_cache = stack.enter_context(ReplayCache(settings.node.data_dir / "nonces", clock.monotonic))
     identity = _read_identity(settings, local_peer, policy, keyring, clock)
     directory = await _load_directory(settings, identity, registry, keyring, store)
-    transport = await stack.enter_async_context(_create_transport(settings, clock))
+    transport = await stack.enter_async_context(_create_transport(settings, clock, exchanges))
     fetcher = DescriptorFetcher(transport, clock)
     discovery = _create_discovery(settings, identity, directory, store, fetcher, on_peer_alive)
     key_refresher = PeerKeyRefresher(registry=registry, directory=directory, fetcher=fetcher, clock=clock)
@@ -126,11 +130,15 @@ async def open_peering(
         discovery=discovery,
         status_reporter=PeerStatusReporter(registry, keyring, store, policy, discovery, directory, agreements),
         agreements=agreements,
+        exchanges=exchanges,
     )
 
 
-def _create_transport(settings: Settings, clock: Clock) -> HttpTransport:
+def _create_transport(settings: Settings, clock: Clock, exchanges: ExchangeLog | None) -> HttpTransport:
     """Return the plain transport, which needs neither keys nor peers: descriptors are fetched before there are any."""
+    if exchanges is not None:
+        user_agent, max_body = f"p2p-oicp/{VERSION}", settings.peer_api.max_body
+        return RecordingTransport(exchanges, user_agent=user_agent, max_body=max_body, clock=clock)
     return HttpTransport(user_agent=f"p2p-oicp/{VERSION}", max_body=settings.peer_api.max_body, now=clock.time)
 
 

@@ -35,6 +35,7 @@ from p2p_oicp.server.app import BackendAccess, RequestRouter, backend_routes
 from p2p_oicp.server.authentication import Authenticator, BackendAuthenticator, PeerAuthenticator
 from p2p_oicp.server.dispatcher import ListenerKind, OperationDispatcher
 from p2p_oicp.server.event_admin import EventAdminApi
+from p2p_oicp.server.exchange_admin import ExchangeAdminApi
 from p2p_oicp.server.in_process import InProcessPeerClient, LocalBackendClient
 from p2p_oicp.server.limits import AdmissionController, AdmissionLimits, PeerLimiter
 from p2p_oicp.server.listener import start_listener
@@ -51,6 +52,7 @@ __all__ = [
     "BackendAuthenticator",
     "CdrAdminApi",
     "EventAdminApi",
+    "ExchangeAdminApi",
     "HelloHandler",
     "InProcessPeerClient",
     "ListenerKind",

@@ -19,10 +19,11 @@ from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError
 
 from p2p_oicp.client import BodyError, BodyProblem, BoundedDecompressor
-from p2p_oicp.crypto import RequestHead
+from p2p_oicp.crypto import RequestHead, split_target
 from p2p_oicp.crypto.http_signatures import field_value
 from p2p_oicp.oicp import Finding, InvalidMessage, Severity, StatusCodeValue
 from p2p_oicp.oicp.message import as_utf8
+from p2p_oicp.oicp.operations import api_root
 from p2p_oicp.peers.models import IpNetwork
 from p2p_oicp.server.limits import SMALL_BODY_BYTES
 from p2p_oicp.server.problems import HttpError
@@ -34,6 +35,7 @@ _JSON_TYPES = frozenset({"application/json", "text/json"})
 # whole.
 _SMALL_BODY_TIMEOUT_SECONDS = 5.0
 _BODY_TIMEOUT_SECONDS = 30.0
+_MAX_PROCESS_ID_LENGTH = 100
 
 #: Called with the size so far of a body that grows; raises HttpError where there is no room.
 BytesReservation: TypeAlias = Callable[[int], None]
@@ -348,3 +350,15 @@ def _undecodable(error: BodyError, coding: str, max_bytes: int) -> HttpError:
 
 def _too_large(max_bytes: int) -> HttpError:
     return HttpError(413, StatusCodeValue.DATA_ERROR, f"the body is larger than {max_bytes} bytes")
+
+
+def split_public_url(url: str) -> tuple[str, str]:
+    """Return the authority of a base URL, and what its path has before the paths of a node."""
+    authority, path, _ = split_target(url)
+    return authority, api_root(path)
+
+
+def process_id_of(request: web.BaseRequest) -> str | None:
+    """Return the client's Process-ID, if it can be echoed."""
+    text = request.headers.get("Process-ID", "")
+    return text if text.isascii() and text.isprintable() and len(text) <= _MAX_PROCESS_ID_LENGTH else None

@@ -19,11 +19,11 @@ from msgspec.structs import replace
 from p2p_oicp.client import IDENTITY_CONFIRMED_HEADER
 from p2p_oicp.clock import IdGenerator
 from p2p_oicp.concurrency import offload
-from p2p_oicp.crypto import SignedRequestParts, SignedResponseParts, VerifiedSignature, split_target
+from p2p_oicp.crypto import SignedRequestParts, SignedResponseParts, VerifiedSignature
 from p2p_oicp.errors import Refusal, Unauthorized
 from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import InvalidMessage, StatusCodeValue
-from p2p_oicp.oicp.operations import Operation, Route, api_root
+from p2p_oicp.oicp.operations import Operation, Route
 from p2p_oicp.peering.evidence_recorder import ExchangeRecorder
 from p2p_oicp.peers.models import PartyID
 from p2p_oicp.roles.context import OperationResponse
@@ -40,7 +40,9 @@ from p2p_oicp.server.inbound import (
     decode_text,
     decompress,
     origin_form,
+    process_id_of,
     receive_body,
+    split_public_url,
 )
 from p2p_oicp.server.limits import SMALL_BODY_BYTES, AdmissionController, AdmissionTicket, address_block
 from p2p_oicp.server.problems import HttpError, error_response
@@ -52,6 +54,8 @@ PATH_PARAMETERS: web.RequestKey[Mapping[str, str]] = web.RequestKey("path parame
 
 Handler: TypeAlias = "Callable[[RequestContext], Awaitable[OperationResponse]]"
 HttpHandler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+ContextFactory: TypeAlias = "Callable[[RequestPipeline, web.BaseRequest], RequestContext]"
+OicpContextFactory: TypeAlias = "Callable[[RequestPipeline, web.BaseRequest], OicpRequestContext]"
 ResponseSigner: TypeAlias = Callable[[int, bytes, VerifiedSignature], Mapping[str, str]]
 
 _MIN_COMPRESSED_BYTES = 2048
@@ -59,7 +63,6 @@ _MIN_COMPRESSED_BYTES = 2048
 _MIN_OFFLOADED_COMPRESSION_BYTES = 256 * 1024
 _GZIP_LEVEL = 5
 _MIN_SEPARATE_HEAD_BYTES = 64 * 1024
-_MAX_PROCESS_ID_LENGTH = 100
 
 
 class AccessRules(Protocol):
@@ -107,10 +110,11 @@ class RequestPipeline:
         self.signer = signer
         self.recorder = recorder
         self.access = access
+        self._contexts: tuple[ContextFactory, OicpContextFactory] = (RequestContext, OicpRequestContext)
         self._oicp_needs_token = access is not None and access.oicp_needs_token
         self.is_public = public is not None
         self._trusted_proxies = public.trusted_proxies if public else ()
-        self._authority, self._prefix = _split_public_url(public.url) if public else ("", "")
+        self._authority, self._prefix = split_public_url(public.url) if public else ("", "")
         self.oicp_prefix_length = len(self._prefix + OICP_PREFIX)
 
     def __repr__(self) -> str:
@@ -118,8 +122,12 @@ class RequestPipeline:
 
     async def serve_oicp(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve ``POST /api/oicp/...``."""
-        context = OicpRequestContext(self, request)
+        context = self._contexts[1](self, request)
         return await context.run(context.serve, needs_token=self._oicp_needs_token)
+
+    def replace_contexts(self, oicp: OicpContextFactory, other: ContextFactory | None = None) -> None:
+        """Serve OICP, and other paths if given, by contexts of other types."""
+        self._contexts = (other or self._contexts[0], oicp)
 
     def wrap(self, handler: Handler, *, needs_token: bool = True) -> HttpHandler:
         """Return the aiohttp handler that serves a request by ``handler``.
@@ -130,7 +138,7 @@ class RequestPipeline:
         """
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            context = RequestContext(self, request)
+            context = self._contexts[0](self, request)
             return await context.run(partial(handler, context), needs_token=needs_token)
 
         return handle
@@ -165,9 +173,10 @@ class RequestContext:
         self._connection = cast("HttpConnection", http.protocol)
         self.head = pipeline.head_of(http)
         self._pipeline = pipeline
-        self._headers = {"Process-ID": _process_id(http) or pipeline.ids.process_id()}
+        self._headers = {"Process-ID": process_id_of(http) or pipeline.ids.process_id()}
         self._principal = ANONYMOUS
         self._wire_body: bytes | None = None
+        self._decoded_body: bytes | None = None
         self._operation: Operation | None = None
 
     async def run(
@@ -348,7 +357,7 @@ class OicpRequestContext(RequestContext):
         # (7) Decompressed and (8) parsed is only what is served at once.
         if self.head.headers.get("Content-Encoding"):
             body = await decompress(self.http, body, max_bytes, reserve_bytes, admission.decompression)
-        body = decode_text(self.http, body)
+        self._decoded_body = body = decode_text(self.http, body)
         self._operation = operation = route.choose(body)
         is_recorded = self._pipeline.recorder is not None and self._principal.signature is not None
         sign = self.sign_in_transaction if is_recorded else None
@@ -387,14 +396,3 @@ def _client_of(principal: Principal, head: InboundRequest) -> str:
     """Return whose share of the slots a request takes: that of its proved peer, else of its address."""
     peer = principal.peer
     return peer.id if peer is not None and principal.is_proved_peer else address_block(head.client_address or "")
-
-
-def _split_public_url(url: str) -> tuple[str, str]:
-    authority, path, _ = split_target(url)
-    return authority, api_root(path)
-
-
-def _process_id(request: web.BaseRequest) -> str | None:
-    """Return the client's Process-ID, if it can be echoed."""
-    text = request.headers.get("Process-ID", "")
-    return text if text.isascii() and text.isprintable() and len(text) <= _MAX_PROCESS_ID_LENGTH else None

@@ -1,0 +1,77 @@
+"""The tables of ``node.toml`` about what a node records: the database, exchanges, the log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from p2p_oicp.config.base import Days, SettingsSection, WholeNumber
+
+_KIBIBYTE = 1024
+# A recorded exchange has two bodies, and has to fit into a part of the ring.
+_MIN_RING_BODIES = 32
+
+
+class StorageSettings(SettingsSection):
+    """The database."""
+
+    file: Path = Field(Path("node.sqlite3"), description="SQLite file, relative to data_dir.")
+    synchronous: Literal["FULL", "NORMAL"] = Field(
+        "FULL",
+        description="FULL: what was acknowledged survives a power failure; NORMAL: faster, survives a crash.",
+    )
+    history_days: Days = Field(
+        365.0,
+        gt=0,
+        description="Days to keep earlier versions of EVSE data, prices and authentication data, the events of settled "
+        "sessions, expired sessions without a CDR, and the provider that last authorized a card.",
+    )
+    status_history_days: Days = Field(30.0, gt=0, description="Days to keep earlier EVSE statuses.")
+    evidence_days: Days = Field(
+        1095.0,  # three years
+        gt=0,
+        description="Days to keep signed exchanges and refused CDRs, as evidence in a dispute.",
+    )
+    event_days: Days = Field(
+        7.0, gt=0, description="Days to keep the event log: what happened, for those who follow it."
+    )
+    quarantine_days: Days = Field(
+        90.0, gt=0, description="Days to keep invalid records of peers, after they were last received."
+    )
+
+
+class ExchangeSettings(SettingsSection):
+    """Recorded exchanges: what was said to whom (`p2p-oicp exchanges`). Evidence is another thing."""
+
+    record: Literal["off", "memory", "disk"] = Field(
+        "off",
+        description="Whether the OICP requests and answers of both listeners, and those that are sent to peers and to "
+        "our systems over HTTP, are recorded: off, in memory until the node ends, or on disk, in the folder exchanges "
+        "of data_dir. UIDs, EvcoIDs and PINs are masked; headers are not recorded.",
+    )
+    entries: WholeNumber = Field(10_000, ge=8, description="The newest so many exchanges are kept, at most.")
+    bytes: WholeNumber = Field(
+        64 * _KIBIBYTE * _KIBIBYTE, ge=_KIBIBYTE * _KIBIBYTE, description="They have at most so many bytes."
+    )
+    max_body: WholeNumber = Field(
+        16 * _KIBIBYTE, ge=0, description="Of a body with more bytes, only its beginning is recorded."
+    )
+
+    @model_validator(mode="after")
+    def _require_room(self) -> ExchangeSettings:
+        if self.bytes < _MIN_RING_BODIES * self.max_body:
+            raise ValueError(
+                f"bytes = {self.bytes}: expected at least {_MIN_RING_BODIES} times max_body, which is {self.max_body}"
+            )
+        return self
+
+
+class LogSettings(SettingsSection):
+    """The log, on standard error."""
+
+    format: Literal["text", "json"] = Field("text", description="text for people, json for machines.")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The lowest level of events that are logged."
+    )
