@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from p2p_oicp.builder import NodeComponents
+from p2p_oicp.builder import Hello, NodeComponents
+from p2p_oicp.delivery.connection_checks import PeerChecks
 from p2p_oicp.delivery.health import HealthReader
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.roles.cdr_actions import CdrActions
@@ -22,10 +23,10 @@ from p2p_oicp.server import (
     CdrAdminApi,
     EventAdminApi,
     ExchangeAdminApi,
-    HelloHandler,
     OutboxAdminApi,
     PairingHandler,
     PeerAdminApi,
+    ProbeHandler,
     RequestPipeline,
     RequestRouter,
     SessionExportHandler,
@@ -34,12 +35,13 @@ from p2p_oicp.server import (
     node_routes,
 )
 from p2p_oicp.server.app import ReadinessProbe
+from p2p_oicp.server.doctor import Doctor
 from p2p_oicp.server.inbound import PublicAddress
 from p2p_oicp.server.recording import record_exchanges
 from p2p_oicp.server.status import NodeStatusReporter
 
 
-def build_peer_app(components: NodeComponents, hello: HelloHandler) -> RequestRouter:
+def build_peer_app(components: NodeComponents, hello: Hello) -> RequestRouter:
     """Return the peer API."""
     listener_settings, peering = components.environment.settings.peer_api, components.peering
     pipeline = RequestPipeline(
@@ -56,8 +58,9 @@ def build_peer_app(components: NodeComponents, hello: HelloHandler) -> RequestRo
     export = SessionExport(components.services, components.store_epochs, peering.evidence)
     verdicts = VerdictService(components.services, components.store_epochs)
     sessions = SessionExportHandler(components.authenticator, export, verdicts)
+    probe = ProbeHandler(components.authenticator, components.environment.clock)
     pairing = PairingHandler(pipeline, authenticator=components.authenticator, peering=peering)
-    return RequestRouter(pipeline, node_routes(pipeline, hello, sessions, pairing))
+    return RequestRouter(pipeline, node_routes(pipeline, hello.handler, sessions, pairing, probe))
 
 
 def build_status_reporter(components: NodeComponents) -> NodeStatusReporter:
@@ -85,7 +88,38 @@ def build_status_reporter(components: NodeComponents) -> NodeStatusReporter:
     )
 
 
-def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> RequestRouter:
+def build_peer_checks(components: NodeComponents, hello: Hello) -> PeerChecks:
+    """Return what tries the way to peers and back."""
+    environment, peering = components.environment, components.peering
+    return PeerChecks(
+        environment.local_peer,
+        registry=environment.registry,
+        hello=hello.client,
+        nodes=components.nodes,
+        tls=peering.tls,
+        policy=peering.policy,
+        live=components.calls,
+        clock=environment.clock,
+    )
+
+
+def build_doctor(
+    components: NodeComponents, checks: PeerChecks, reporter: NodeStatusReporter, readiness: ReadinessProbe
+) -> Doctor:
+    """Return what tries all connections of the node."""
+    return Doctor(
+        components.peering,
+        checks=checks,
+        backends=components.backends,
+        reporter=reporter,
+        live=components.calls,
+        readiness=readiness,
+        connections=components.environment.settings.limits.connections,
+        clock=components.environment.clock,
+    )
+
+
+def build_backend_app(components: NodeComponents, hello: Hello, readiness: ReadinessProbe) -> RequestRouter:
     """Return the backend API, with the administration and the metrics."""
     listener_settings, services = components.environment.settings.backend_api, components.services
     if listener_settings.token is None and listener_settings.token_file is not None:
@@ -98,6 +132,7 @@ def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> 
     pipeline = _backend_pipeline(components, access)
     roles = [role for role in (components.cpo, components.emp) if role is not None]
     reporter = build_status_reporter(components)
+    checks = build_peer_checks(components, hello)
     actions = CdrActions(services, {role.cdr_handler.role: role.cdr_handler for role in roles})
     routes = [
         *backend_routes(
@@ -114,7 +149,8 @@ def build_backend_app(components: NodeComponents, readiness: ReadinessProbe) -> 
         ),
         *EventAdminApi(services.store, services.registry).routes(pipeline),
         *OutboxAdminApi(services.store, services.wakeups, services.clock, components.backends).routes(pipeline),
-        *PeerAdminApi(pipeline, components.peering, components.client, PartyWithdrawal(services)).routes(),
+        *PeerAdminApi(pipeline, components.peering, components.client, PartyWithdrawal(services), checks).routes(),
+        *build_doctor(components, checks, reporter, readiness).routes(pipeline),
     ]
     return RequestRouter(pipeline, routes)
 

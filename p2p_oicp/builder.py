@@ -296,6 +296,7 @@ def build_hello(components: NodeComponents) -> Hello:
         store_epochs=store_epochs,
         wakeups=wakeups,
         agreements=components.peering.agreements,
+        call_back=client.call_back,
     )
     return Hello(client, handler)
 

@@ -17,7 +17,7 @@ import structlog
 
 from p2p_oicp import apps, builder
 from p2p_oicp.backends import CpoBackend, EmpBackend
-from p2p_oicp.builder import NodeComponents, NodeEnvironment
+from p2p_oicp.builder import Hello, NodeComponents, NodeEnvironment
 from p2p_oicp.clock import Clock, IdGenerator, SystemClock, UuidGenerator
 from p2p_oicp.concurrency import TaskSupervisor, close_together
 from p2p_oicp.config import Settings, load_registry, local_peer
@@ -31,7 +31,7 @@ from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles.datasets.ingest import resume_interrupted_imports
 from p2p_oicp.roles.datasets.withdrawal import PartyWithdrawal
 from p2p_oicp.roles.sessions import mark_interrupted_starts
-from p2p_oicp.server import HelloHandler, LocalBackendClient, start_listener
+from p2p_oicp.server import LocalBackendClient, start_listener
 from p2p_oicp.storage import Store, open_store
 
 log = structlog.get_logger(__name__)
@@ -162,7 +162,7 @@ class Node:
         hello = builder.build_hello(components)
         # Order: listening before the workers start, for a peer that is called may call back at once: it answers hello
         # with its own, and fetches our descriptor if it does not know our key.
-        await self._start_listeners(stack, components, hello.handler)
+        await self._start_listeners(stack, components, hello)
         builder.start_workers(components, supervisor, hello.client)
         supervisor.start_service("store position", components.store_epochs.run)
         # Order: announced last, when everything that an announcement makes other nodes ask for is served.
@@ -170,10 +170,10 @@ class Node:
             await stack.enter_async_context(peering.discovery)
             supervisor.start_service("discovery", peering.discovery.run)
 
-    async def _start_listeners(self, stack: AsyncExitStack, components: NodeComponents, hello: HelloHandler) -> None:
+    async def _start_listeners(self, stack: AsyncExitStack, components: NodeComponents, hello: Hello) -> None:
         peer_settings, backend_settings = self._settings.peer_api, self._settings.backend_api
         peer_app = apps.build_peer_app(components, hello)
-        backend_app = apps.build_backend_app(components, self._readiness)
+        backend_app = apps.build_backend_app(components, hello, self._readiness)
         tls = components.peering.tls.server_context()
         max_connections = self._settings.limits.connections
         open_listener = partial(start_listener, max_connections=max_connections, now=self._clock.time)

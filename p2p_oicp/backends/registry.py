@@ -53,6 +53,8 @@ class OwnBackend:
         remote_timeout: seconds after which its answer to a remote operation is late.
         receiver: what pushes are sent to, if it is told of changes.
         pushes: the names of the push operations that it gets.
+        url: its base URL, where it is called over HTTP.
+        tls: the context for ``https``; None: that of the machine.
     """
 
     name: str
@@ -63,6 +65,8 @@ class OwnBackend:
     remote_timeout: float = 60.0
     receiver: DatasetReceiver | None = field(default=None, repr=False)
     pushes: tuple[str, ...] = ()
+    url: str | None = None
+    tls: SSLContext | None = field(default=None, repr=False)
 
     @property
     def destination(self) -> str:
@@ -194,11 +198,13 @@ class BackendFactory:
             built_in = UnsupportedBackend() if entry.role == "cpo" else self.token_list()
             return OwnBackend(entry.name, built_in, _NOBODY, roles, others)
         receiver: PythonBackend | HttpBackend
+        tls: SSLContext | None = None
         if target is not None:
             receiver = PythonBackend(name, target)
             pushes = _pushes_to(receiver, entry)
         else:
-            receiver = self._http_backend(name, entry)
+            tls = _tls_context(entry)
+            receiver = self._http_backend(name, entry, tls)
             pushes = tuple(f"Push{dataset}" for dataset in entry.push)
         remote_timeout = min(entry.remote_timeout or math.inf, settings.deadlines.remote_backend)
         limited = LimitedBackend(
@@ -210,10 +216,11 @@ class BackendFactory:
             record_timeout=entry.record_timeout,
             observe=self.observe,
         )
-        return OwnBackend(entry.name, limited, _NOBODY, roles, others, remote_timeout, receiver, pushes)
+        url = entry.url if target is None else None
+        return OwnBackend(entry.name, limited, _NOBODY, roles, others, remote_timeout, receiver, pushes, url, tls)
 
-    def _http_backend(self, name: str, entry: BackendSettings) -> HttpBackend:
-        credentials, tls = self._credentials(entry), _tls_context(entry)
+    def _http_backend(self, name: str, entry: BackendSettings, tls: SSLContext | None) -> HttpBackend:
+        credentials = self._credentials(entry)
         client = OicpClient(self.transport, ids=self.ids, clock=self.clock, credentials=credentials, tls=tls)
         return HttpBackend(name, entry.url or "", client, entry.path)
 

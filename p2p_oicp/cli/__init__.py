@@ -70,6 +70,11 @@ _COMMANDS = MappingProxyType(
             _RUN,
             "Say whether all is well: what is stuck, since when, why, and what to do. Exit code 1: something is stuck.",
         ),
+        "doctor": _Command(
+            "doctor",
+            _RUN,
+            "Try everything that has to work: peers in both directions, TLS, clocks, proxies, backends, files, ports.",
+        ),
         "backup": _Command(
             "run", _RUN, "Write one archive of the database, keys and settings, while the node runs or not."
         ),

@@ -20,11 +20,13 @@ from rich.table import Table
 
 from p2p_oicp.cli import client
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, echo, format_json, parse_duration
+from p2p_oicp.cli.doctor import format_result, parse_result
 from p2p_oicp.cli.status import format_age, format_channels, format_problem
 from p2p_oicp.client import HttpTransport
 from p2p_oicp.clock import SystemClock, format_timestamp
 from p2p_oicp.config import load_registry, load_settings
 from p2p_oicp.config.peers_file import peer_to_entry
+from p2p_oicp.delivery.connection_checks import CheckResult, Outcome
 from p2p_oicp.errors import ConfigurationError, PeerUnreachable
 from p2p_oicp.peering.key_refresh import DescriptorFetcher
 from p2p_oicp.peers.models import parse_base_url
@@ -132,8 +134,24 @@ def join(
     # The parties go along: the other node may name others since the question was shown.
     parties = [*descriptor["operators"], *descriptor["providers"]]
     payload: dict[str, object] = {"link": link, "alias": name, "parties": parties}
-    response = client.call_admin(config, "POST", "/admin/v1/peers/join", payload)
-    echo(f"{response['joined']} and this node are now peers of each other.")
+    joined = client.call_admin(config, "POST", "/admin/v1/peers/join", payload)["joined"]
+    path = f"/admin/v1/peers/{quote(joined, safe='')}/check"
+    checks = client.call_admin(config, "POST", path)["checks"]
+    print_joined(joined, [parse_result(each) for each in checks])
+
+
+def print_joined(name: str, results: Sequence[CheckResult]) -> None:
+    """Say whether calls succeed in both directions now, or which one fails and what to do; then exit with 1."""
+    if all(each.outcome in {Outcome.OK, Outcome.NOTICE} for each in results):
+        echo(f"{name} and this node are now peers of each other.")
+    else:
+        echo(f"{name} and this node know each other now, but not all calls between them succeed:")
+    for each in results:
+        for line in format_result(each):
+            echo(line)
+    if any(each.outcome is Outcome.FAILED for each in results):
+        echo("The pairing stays. After the mend, this tries again: p2p-oicp doctor")
+        raise typer.Exit(1)
 
 
 def accept(

@@ -107,7 +107,7 @@ def print_status(report: Mapping[str, Any]) -> None:
             _print(console, _shortened(line))
     for each in report.get("without_backend", ()):
         _print(console, "")
-        for line in _wrap(each["text"], "  "):
+        for line in wrap(each["text"], "  "):
             _print(console, line)
     if report.get("disk"):
         free, total = (report["disk"][name] / 1e9 for name in ("free_bytes", "total_bytes"))
@@ -122,11 +122,11 @@ def format_problem(problem: Mapping[str, Any], now: float) -> Iterator[str]:
     times += [f"next try {_format_next(problem['next_try'], now)}"] if problem["next_try"] else []
     channels = f" ({', '.join(dict.fromkeys(problem['channels']))})" if problem["channels"] else ""
     mark = "!" if problem["severity"] == "error" else "-"
-    yield from _wrap(f"{mark} {problem['name']}{channels}{': ' * bool(times)}{', '.join(times)}", "  ")
-    yield from _wrap(f"  {problem['text']}", "  ")
-    yield from _wrap(f"  To do: {problem['cure']}", "    ")
+    yield from wrap(f"{mark} {problem['name']}{channels}{': ' * bool(times)}{', '.join(times)}", "  ")
+    yield from wrap(f"  {problem['text']}", "  ")
+    yield from wrap(f"  To do: {problem['cure']}", "    ")
     if problem["error"]:
-        yield from _wrap(f"  Reason: {problem['error'][:_REASON_LENGTH]}", "    ")
+        yield from wrap(f"  Reason: {problem['error'][:_REASON_LENGTH]}", "    ")
 
 
 def format_age(timestamp: str | None, now: float) -> str:
@@ -156,7 +156,8 @@ def _format_next(timestamp: str, now: float) -> str:
     return f"in {format_seconds(seconds)}" if seconds > 0 else "now"
 
 
-def _wrap(text: str, indent: str) -> Sequence[str]:
+def wrap(text: str, indent: str) -> Sequence[str]:
+    """Return a text in lines of at most 80 columns, all but the first with an indent."""
     # Ids, URLs and fingerprints are copied, so they are not broken.
     return textwrap.wrap(text, _COLUMNS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 

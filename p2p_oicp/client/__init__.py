@@ -38,7 +38,7 @@ from p2p_oicp.client.replies import (
     read_reply,
     whole_answer,
 )
-from p2p_oicp.client.transport import HttpTransport, OutboundRequest
+from p2p_oicp.client.transport import HttpTransport, OutboundRequest, check_connection
 
 __all__ = [
     "IDENTITY_CONFIRMED_HEADER",
@@ -55,6 +55,7 @@ __all__ = [
     "OicpReply",
     "OutboundRequest",
     "PeerClient",
+    "check_connection",
     "raise_for_refused_push",
     "read_reply",
     "whole_answer",

@@ -28,7 +28,7 @@ from p2p_oicp.client.bodies import ACCEPTED_CONTENT_CODINGS, BoundedBody
 from p2p_oicp.client.replies import HttpResponse
 from p2p_oicp.clock import SystemClock
 from p2p_oicp.crypto import JSON_UTF8
-from p2p_oicp.crypto.tls import connection_ends_at
+from p2p_oicp.crypto.tls import Certificate, client_context, connection_ends_at
 from p2p_oicp.errors import FailureCause, PeerError, PeerProtocolError, PeerTimeout, PeerUnreachable
 
 # Below the 60 s and 75 s after which common servers close an idle connection: it is rarely closed while we write.
@@ -255,6 +255,32 @@ class HttpTransport:
         return b"".join(raw_chunks), bounded_body.finish()
 
 
+async def check_connection(url: str, target: str, tls: ssl.SSLContext | None, seconds: float) -> float | None:
+    """Open a connection to the server of ``url``, and close it again.
+
+    Returns:
+        When the certificate of the server ends, in seconds since the epoch; None without TLS.
+
+    Raises:
+        PeerUnreachable: it cannot be opened; its cause says why.
+    """
+    parsed = _parse_url(url)
+    context = (tls or client_context()) if parsed.scheme == "https" else None
+    try:
+        async with asyncio.timeout(seconds):
+            _, writer = await asyncio.open_connection(parsed.host, parsed.port, ssl=context)
+    except (OSError, ValueError) as exc:
+        reason = _certificate_error_text(exc) if isinstance(exc, ssl.SSLCertVerificationError) else None
+        if reason is None and isinstance(exc, OSError) and not isinstance(exc, TimeoutError):
+            reason = _os_error_text(exc)
+        reason = reason or _error_reason(exc, timeout_reason=f"no connection within {seconds:g} s")
+        raise PeerUnreachable(target, reason).because_of(_connection_cause(exc)) from exc
+    opened = writer.get_extra_info("ssl_object")
+    shown = opened.getpeercert(binary_form=True) if opened is not None else None
+    writer.close()
+    return Certificate(shown).expires_at if shown is not None else None
+
+
 def map_exception(target: str, exc: Exception, *, is_sent: bool) -> PeerError:
     """Return our error for ``exc``, one of TRANSPORT_EXCEPTIONS.
 
@@ -275,9 +301,11 @@ def _connection_cause(exc: Exception) -> FailureCause:
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
         code = getattr(exc.certificate_error, "verify_code", None)
         return _CERTIFICATE_CAUSES.get(code, FailureCause.UNTRUSTED_CERTIFICATE)
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return _CERTIFICATE_CAUSES.get(exc.verify_code, FailureCause.UNTRUSTED_CERTIFICATE)
     if isinstance(exc, _TLS_EXCEPTIONS):
         return FailureCause.TLS_FAILED
-    if isinstance(exc, aiohttp.ClientConnectorDNSError):
+    if isinstance(exc, (aiohttp.ClientConnectorDNSError, socket.gaierror)):
         return FailureCause.UNKNOWN_HOST
     return FailureCause.CANNOT_CONNECT
 

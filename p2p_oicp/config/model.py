@@ -182,8 +182,9 @@ class TlsSettings(SettingsSection):
     key: Path | None = Field(None, description="PEM file of the certificate's private key.")
     ca: Path | None = Field(
         None,
-        description="PEM file of a CA (with its intermediates) whose certificates are trusted if their common name or "
-        "an alternative name is a party of the peer.",
+        description="PEM file of CAs (with their intermediates). They verify the certificates of peers' https URLs, in "
+        "place of the machine's CAs (or those of SSL_CERT_FILE); and a client certificate issued by them is that of "
+        "the peer whose party is its common name or an alternative name. Needs no certificate of our own.",
     )
 
     @model_validator(mode="after")

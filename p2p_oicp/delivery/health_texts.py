@@ -138,6 +138,75 @@ _PEER: Mapping[Cause, Explanation] = MappingProxyType(
         ),
     }
 )
+# The peer calls this node, and tells what became of it; {url} is the one that it has of this node.
+_CALLED_BACK: Mapping[Cause, Explanation] = MappingProxyType(
+    {
+        Cause.CANNOT_CONNECT: Explanation(
+            "{name} does not reach this node: nothing answers at {url}.",
+            "Check [peer_api] url, port and host of node.toml, the firewall and the port forwarding before this node.",
+        ),
+        Cause.UNKNOWN_HOST: Explanation(
+            "{name} does not know the host name in {url}, its address of this node.",
+            "Correct [peer_api] url of node.toml, or the DNS entry of that name; then {name} needs the right one, too.",
+        ),
+        Cause.TIMEOUT: Explanation(
+            "{name} connects to {url}, and gets no answer of this node in time.",
+            "Look for a proxy before this node that hangs, or has another address of it.",
+        ),
+        Cause.UNTRUSTED_CERTIFICATE: Explanation(
+            "{name} does not trust the certificate that it is shown at {url}.",
+            "Send {name} your CA, for its [tls] ca or SSL_CERT_FILE, or your certificate, for its entry of you.",
+        ),
+        Cause.WRONG_HOST_NAME: Explanation(
+            "The certificate that {name} is shown at {url} is for another host name.",
+            "Get a certificate for the name in [peer_api] url, or correct that url.",
+        ),
+        Cause.EXPIRED_CERTIFICATE: Explanation(
+            "The certificate that {name} is shown at {url} has expired.",
+            "Renew it, and send SIGHUP to the node (or reload the proxy that shows it).",
+        ),
+        Cause.TLS_FAILED: Explanation(
+            "The TLS connection of {name} to {url} fails.",
+            "Check that what listens there speaks TLS, and that this node knows the client certificate of {name}.",
+        ),
+        Cause.CLOCK_OFF: _PEER[Cause.CLOCK_OFF],
+        Cause.UNKNOWN_KEY: _PEER[Cause.UNKNOWN_KEY],
+        Cause.SIGNATURE_INVALID: Explanation(
+            "{name} gets answers from {url} that carry no valid signature of this node.",
+            "Have your proxy pass answers on as they are, and compare [security] require at both sides.",
+        ),
+        Cause.CREDENTIALS_REFUSED: Explanation(
+            "This node does not accept who {name} is.",
+            "Read the reason below; this node has to know its key or certificate: pair again, or correct its entry.",
+        ),
+        Cause.PARTY_REFUSED: Explanation(
+            "This node does not accept one of the parties of {name}.",
+            "p2p-oicp peers accept NAME agrees to them, or add them to its entry in the peers file.",
+        ),
+        Cause.FORBIDDEN_BY_PROXY: Explanation(
+            "A proxy before this node forbids the requests of {name} (401 or 403).",
+            "Let its address through in your proxy.",
+        ),
+        Cause.BAD_GATEWAY: Explanation(
+            "The proxy at {url} does not reach this node (502, 503 or 504).",
+            "Correct the address of this node in your proxy: host and port of [peer_api].",
+        ),
+        Cause.NOT_OICP: Explanation(
+            "What answers {name} at {url} is not this node, but something such as a web page.",
+            "Correct [peer_api] url of node.toml, or the paths of your proxy: /p2p, /api/oicp and /.well-known.",
+        ),
+        Cause.REDIRECTED: Explanation(
+            "{url} redirects {name} to another address, which signatures do not allow.",
+            "Put the new address into [peer_api] url, and have {name} correct its entry of you.",
+        ),
+        Cause.ANOTHER_SYSTEM: Explanation(
+            "Another node answers {name} at {url}.", "Correct [peer_api] url of node.toml, or the entry of {name}."
+        ),
+        Cause.OTHER: Explanation(
+            "The calls of {name} to this node fail.", "Read the reason below; {name}'s log has the same request."
+        ),
+    }
+)
 _TABLE = "[[backends]] (or cpo_url, emp_url)"
 _BACKEND: Mapping[Cause, Explanation] = MappingProxyType(
     {
@@ -240,3 +309,10 @@ def explain(cause: str, name: str, *, is_backend: bool = False) -> Explanation:
         known = Cause(cause) if cause in set(Cause) else Cause.OTHER
         found = _BACKEND.get(known, _PEER[known]) if is_backend else _PEER[known]
     return Explanation(found.text.format(name=name), found.cure.format(name=name))
+
+
+def explain_call_back(cause: str, name: str, url: str) -> Explanation:
+    """Return what a cause means where the peer ``name`` calls this node at ``url``, and what to do."""
+    known = Cause(cause) if cause in set(Cause) else Cause.OTHER
+    found = _CALLED_BACK.get(known, _CALLED_BACK[Cause.OTHER])
+    return Explanation(found.text.format(name=name, url=url), found.cure.format(name=name, url=url))

@@ -2,12 +2,17 @@
 
 ``POST /p2p/v1/hello`` names the node and its parties, and carries the store epochs (`StoreEpochs`); the response
 has the same members. This is the client's side, and what both sides read.
+
+A hello with ``"call_back": true`` has the other node send its own hello before it answers; ``call_back`` of the answer
+says how that went. So one request proves both directions (`HelloClient.check`).
 """
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import structlog
@@ -28,8 +33,42 @@ log = structlog.get_logger(__name__)
 HELLO_PATH = "/p2p/v1/hello"
 #: From one hello to the next. A peer that nothing is sent to is known to be unreachable after that time at the latest.
 HELLO_INTERVAL_SECONDS = 300.0
+#: The member by which a hello has the other side call back, and by which the answer says how that went.
+CALL_BACK = "call_back"
 _TIMEOUT_SECONDS = 5.0
+# The other side's own hello has its time within ours.
+_CHECK_TIMEOUT_SECONDS = 12.0
+# A peer may ask for it as often as it likes: it is called once in this time, and all that ask share the outcome.
+_CALL_BACK_REUSE_SECONDS = 5.0
 _MISSING_PATH_STATUSES = frozenset({404, 405, 501})
+
+
+class CallBack(NamedTuple):
+    """How a peer's hello to this node went, as the peer says.
+
+    Attributes:
+        url: the URL that it has of this node.
+        cause: why it failed (`FailureCause`); empty: this node has answered.
+        error: in the peer's words.
+    """
+
+    url: str
+    cause: str
+    error: str
+
+
+class HelloCheck(NamedTuple):
+    """A hello in both directions.
+
+    Attributes:
+        error: why ours failed; None: the peer has answered, and both sides are authenticated.
+        call_back: the peer's; None: it does not say.
+        extensions: what its node offers.
+    """
+
+    error: PeerError | None
+    call_back: CallBack | None
+    extensions: frozenset[str] = frozenset()
 
 
 class HelloClient:
@@ -67,6 +106,35 @@ class HelloClient:
         self._agreements = agreements
         self._identity_members = identity_members(local_peer)
         self._our_parties = local_peer.parties
+        self._called_back: dict[str, tuple[float, dict[str, object]]] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def check(self, peer: Peer) -> HelloCheck:
+        """Send hello, and have the peer send its own."""
+        response: dict[str, Any] = {}
+        try:
+            response = await self._request(peer, _CHECK_TIMEOUT_SECONDS, {CALL_BACK: True})
+            self._check_known(peer, response)
+        except PeerError as error:
+            return HelloCheck(error, _parse_call_back(response), _parse_extensions(response))
+        return HelloCheck(None, _parse_call_back(response), _parse_extensions(response))
+
+    async def call_back(self, peer: Peer) -> dict[str, object]:
+        """Send hello to a peer that asks for it; return what it is told of the outcome."""
+        async with self._locks.setdefault(peer.id, asyncio.Lock()):
+            called_at, outcome = self._called_back.get(peer.id, (-math.inf, {}))
+            if self._clock.monotonic() - called_at >= _CALL_BACK_REUSE_SECONDS:
+                error = await self._failure_of(peer)
+                outcome = {"url": peer.url, "cause": error and error.cause, "error": error and error.reason}
+                self._called_back[peer.id] = (self._clock.monotonic(), outcome)
+        return outcome
+
+    async def _failure_of(self, peer: Peer) -> PeerError | None:
+        try:
+            await self._send(peer)
+        except PeerError as error:
+            return error
+        return None
 
     async def send_once(self, peer: Peer) -> None:
         """Send hello; a failure is logged."""
@@ -125,9 +193,12 @@ class HelloClient:
             log.warning("hello.not_recorded", error=store_error)
 
     async def _send(self, peer: Peer) -> None:
+        self._check_known(peer, await self._request(peer, _TIMEOUT_SECONDS, {}))
+
+    async def _request(self, peer: Peer, deadline: float, members: Mapping[str, object]) -> dict[str, Any]:
         agreed = self._agreements.hello_members(peer)
-        hello = orjson.dumps({**self._identity_members, **self._store_epochs.hello_members(), **agreed})
-        _, body = await self._client.request(peer, "POST", HELLO_PATH, hello, deadline=_TIMEOUT_SECONDS)
+        hello = orjson.dumps({**self._identity_members, **self._store_epochs.hello_members(), **agreed, **members})
+        _, body = await self._client.request(peer, "POST", HELLO_PATH, hello, deadline=deadline)
         try:
             response = parse_hello(body)
         except ValueError as error:
@@ -137,7 +208,7 @@ class HelloClient:
         if any(peer.handles_party(party) for party in named):
             self._agreements.record_hello(peer, response, named)
             await self._store_epochs.record_hello(peer, response, self._wakeups)
-        self._check_known(peer, response)
+        return response
 
     def _check_known(self, peer: Peer, response: Mapping[str, Any]) -> None:
         """Raise PeerUnauthorized if the peer does not know this node, or has not agreed to all of its parties."""
@@ -157,6 +228,18 @@ def identity_members(local_peer: Peer) -> dict[str, object]:
         "operators": [party.text for party in local_peer.operators],
         "providers": [party.text for party in local_peer.providers],
     }
+
+
+def _parse_call_back(response: Mapping[str, Any]) -> CallBack | None:
+    outcome = response.get(CALL_BACK)
+    if not isinstance(outcome, Mapping):
+        return None
+    return CallBack(*(str(outcome.get(name) or "") for name in CallBack._fields))
+
+
+def _parse_extensions(response: Mapping[str, Any]) -> frozenset[str]:
+    names = response.get("extensions")
+    return frozenset(map(str, names)) if isinstance(names, list) else frozenset()
 
 
 def parse_hello(body: bytes) -> dict[str, Any]:

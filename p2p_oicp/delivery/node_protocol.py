@@ -9,6 +9,8 @@ hundred bytes each instead of thousands, so that only what is missing is fetched
 that does not know these parameters sends everything.
 
 **Verdicts** (``POST cdr-verdicts``): what the EMP's backend says of a CDR, after the CDR was acknowledged.
+
+**Probe** (``POST probe``): a body that is discarded, to see whether one of its size comes through.
 """
 
 from __future__ import annotations
@@ -32,12 +34,14 @@ from p2p_oicp.storage.outbox import OutboxMessage
 #: The operation of a verdict in the outbox; it is none of OICP.
 CDR_VERDICT = "CdrVerdict"
 SESSIONS_PATH, CDRS_PATH, VERDICTS_PATH = "/p2p/v1/sessions", "/p2p/v1/cdrs", "/p2p/v1/cdr-verdicts"
+PROBE_PATH = "/p2p/v1/probe"
 #: The state of a session that a node does not know, or that is none of the asking party's.
 UNKNOWN = "unknown"
 
 _STATUS_TIMEOUT_SECONDS = 5.0
 _EXPORT_TIMEOUT_SECONDS = 30.0
 _VERDICT_TIMEOUT_SECONDS = 10.0
+_PROBE_TIMEOUT_SECONDS = 30.0
 _NOT_FOUND = 404
 
 ItemT = TypeVar("ItemT")
@@ -151,6 +155,9 @@ class NodeClient(Protocol):
     async def send_verdict(self, peer: Peer, message: OutboxMessage) -> None:
         """Send a verdict of the outbox to the CPO's node; PeerRejected where it is refused for good."""
 
+    async def send_probe(self, peer: Peer, party: PartyID, size: int) -> None:
+        """Send a body of so many bytes, which the peer discards; PeerBusy: it has had one within the minute."""
+
 
 class HttpNodeClient:
     """The `NodeClient` over HTTP."""
@@ -200,6 +207,11 @@ class HttpNodeClient:
     async def send_verdict(self, peer: Peer, message: OutboxMessage) -> None:
         path = f"{VERDICTS_PATH}?{urlencode({'provider': message.sender_id or ''})}"
         await self._client.request(peer, "POST", path, message.body, deadline=_VERDICT_TIMEOUT_SECONDS)
+
+    async def send_probe(self, peer: Peer, party: PartyID, size: int) -> None:
+        body = orjson.dumps({"padding": "x" * (size - len('{"padding":""}'))})
+        path = f"{PROBE_PATH}?{urlencode(_party_query(party))}"
+        await self._client.request(peer, "POST", path, body, deadline=_PROBE_TIMEOUT_SECONDS)
 
 
 def _party_query(party: PartyID) -> dict[str, str]:

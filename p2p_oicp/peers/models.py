@@ -209,8 +209,8 @@ class Peer:
 
 
 #: What this node offers to other nodes beside OICP, as its descriptor and its hello name it (DESIGN section 4).
-VERDICTS_EXTENSION, EXPORT_EXTENSION = "cdr-verdicts", "session-export"
-EXTENSIONS = (VERDICTS_EXTENSION, EXPORT_EXTENSION)
+VERDICTS_EXTENSION, EXPORT_EXTENSION, PROBE_EXTENSION = "cdr-verdicts", "session-export", "probe"
+EXTENSIONS = (VERDICTS_EXTENSION, EXPORT_EXTENSION, PROBE_EXTENSION)
 
 PartyID = OperatorID | ProviderID
 IpNetwork = IPv4Network | IPv6Network

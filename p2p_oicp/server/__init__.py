@@ -40,7 +40,7 @@ from p2p_oicp.server.in_process import InProcessPeerClient, LocalBackendClient
 from p2p_oicp.server.limits import AdmissionController, AdmissionLimits, PeerLimiter
 from p2p_oicp.server.listener import start_listener
 from p2p_oicp.server.metrics import Metrics
-from p2p_oicp.server.node_api import HelloHandler, PairingHandler, SessionExportHandler, node_routes
+from p2p_oicp.server.node_api import HelloHandler, PairingHandler, ProbeHandler, SessionExportHandler, node_routes
 from p2p_oicp.server.pipeline import RequestPipeline
 from p2p_oicp.server.status_api import StatusAdminApi
 
@@ -64,6 +64,7 @@ __all__ = [
     "PeerAdminApi",
     "PeerAuthenticator",
     "PeerLimiter",
+    "ProbeHandler",
     "RequestPipeline",
     "RequestRouter",
     "SessionExportHandler",

@@ -21,6 +21,7 @@ from p2p_oicp.client import AuthenticatedPeerClient
 from p2p_oicp.clock import Clock, format_timestamp
 from p2p_oicp.config.backends import destination_of
 from p2p_oicp.delivery import WakeupRegistry
+from p2p_oicp.delivery.connection_checks import PeerChecks
 from p2p_oicp.errors import ConfigurationError, PeerError, PeerRejected, VerificationError
 from p2p_oicp.oicp import SessionID, StatusCodeValue
 from p2p_oicp.peering import Peering
@@ -145,8 +146,14 @@ class PeerAdminApi:
     """Peers: invite, inspect, join, accept, remove; and what goes with them, reload and evidence."""
 
     def __init__(
-        self, pipeline: RequestPipeline, peering: Peering, client: AuthenticatedPeerClient, withdrawal: PartyWithdrawal
+        self,
+        pipeline: RequestPipeline,
+        peering: Peering,
+        client: AuthenticatedPeerClient,
+        withdrawal: PartyWithdrawal,
+        checks: PeerChecks,
     ) -> None:
+        self._checks = checks
         self._pipeline = pipeline
         self._withdrawal = withdrawal
         self._peering = peering
@@ -161,6 +168,7 @@ class PeerAdminApi:
             ("POST", "/admin/v1/peers/join", self._join),
             ("DELETE", "/admin/v1/peers/{name}", self._remove),
             ("POST", "/admin/v1/peers/{name}/accept", self._accept),
+            ("POST", "/admin/v1/peers/{name}/check", self._check),
             ("POST", "/admin/v1/reload", self._reload),
             ("GET", "/admin/v1/evidence/{session_id}", self._evidence),
         ]
@@ -206,6 +214,14 @@ class PeerAdminApi:
         peer = await self._pairing.join(_require_text(payload, "link"), alias, _agreed_parties(payload))
         log.info("pairing.completed", peer=peer.name)
         return {"joined": peer.name}
+
+    async def _check(self, _payload: dict[str, Any], context: RequestContext) -> dict[str, object]:
+        """Send hello in both directions; with what became of each, for who has just paired."""
+        peer = self._peering.registry.by_name(context.parameter("name"))
+        if peer is None or not peer.is_node:
+            info = f"there is no peer {context.parameter('name')} that is a node; p2p-oicp peers list shows them"
+            raise HttpError(404, StatusCodeValue.DATA_ERROR, info)
+        return {"checks": [each.to_json() for each in await self._checks.check_hello(peer)]}
 
     async def _remove(self, _payload: dict[str, Any], context: RequestContext) -> dict[str, object]:
         """Un-pair; what kept the other side from removing this node is in the response."""

@@ -1,21 +1,23 @@
 """What nodes say to each other beside OICP (DESIGN section 4), the server's side: ``/p2p/v1`` and the descriptor.
 
 `PairingHandler` serves the descriptor, joining and leaving; `HelloHandler` a node that has started;
-`SessionExportHandler` what peers ask of sessions and say of CDRs.
+`SessionExportHandler` what peers ask of sessions and say of CDRs; `ProbeHandler` a body that only has to arrive.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import orjson
 import structlog
 from aiohttp import web
 
+from p2p_oicp.clock import Clock
 from p2p_oicp.crypto import PublicKey
 from p2p_oicp.delivery import PeerLiveness, StoreEpochs, WakeupRegistry
-from p2p_oicp.delivery.hello import HELLO_PATH, identity_members, parse_hello, parties_of
-from p2p_oicp.delivery.node_protocol import CDRS_PATH, SESSIONS_PATH, VERDICTS_PATH
+from p2p_oicp.delivery.hello import CALL_BACK, HELLO_PATH, identity_members, parse_hello, parties_of
+from p2p_oicp.delivery.node_protocol import CDRS_PATH, PROBE_PATH, SESSIONS_PATH, VERDICTS_PATH
 from p2p_oicp.errors import ConfigurationError, Refusal, Unauthorized, VerificationError
 from p2p_oicp.oicp import OperatorID, ProviderID, SessionID, StatusCodeValue
 from p2p_oicp.peering import Peering
@@ -33,6 +35,7 @@ from p2p_oicp.server.problems import HttpError
 log = structlog.get_logger(__name__)
 
 _MAX_NODE_REQUEST_BYTES = 64 * 1024
+_MAX_PROBE_BYTES, _PROBES_PER_SECOND = 1_000_000, 1 / 60
 # A person pastes one link; more attempts are guesses.
 _PAIRING_ATTEMPTS_PER_SECOND, _PAIRING_ATTEMPT_BURST = 1 / 12, 5
 
@@ -121,6 +124,7 @@ class HelloHandler:
         store_epochs: what is received of the peer's databases, and sent of ours.
         wakeups: wakes the replicators of a peer whose database was replaced.
         agreements: which parties both sides have agreed to.
+        call_back: sends our own hello to a peer that asks for it; returns what it is told of that.
     """
 
     def __init__(
@@ -132,7 +136,9 @@ class HelloHandler:
         store_epochs: StoreEpochs,
         wakeups: WakeupRegistry,
         agreements: PartyAgreements,
+        call_back: Callable[[Peer], Awaitable[dict[str, object]]],
     ) -> None:
+        self._call_back = call_back
         self._registry = registry
         self._liveness = liveness
         self._store_epochs = store_epochs
@@ -168,6 +174,8 @@ class HelloHandler:
         await self._liveness.mark_alive(peer.id)
         agreed = self._agreements.hello_members(peer)
         members = {"known": True, **self._identity_members, **self._store_epochs.hello_members(), **agreed}
+        if hello.get(CALL_BACK) is True:
+            members[CALL_BACK] = await self._call_back(peer)
         return OperationResponse(orjson.dumps(members))
 
     def _is_known(self, party: OperatorID | ProviderID) -> bool:
@@ -241,6 +249,27 @@ class SessionExportHandler:
         return self._authenticator.authorize_party(principal, party, context.head), own_role, body
 
 
+class ProbeHandler:
+    """Serves ``POST /p2p/v1/probe``: a peer tries what size of a body comes through the proxies; it is discarded.
+
+    The query names the peer's party, as for `SessionExportHandler`; so its sender is proved before the body is read.
+    """
+
+    def __init__(self, authenticator: PeerAuthenticator, clock: Clock) -> None:
+        self._authenticator = authenticator
+        self._limiter = TokenBucketLimiter(clock, per_second=_PROBES_PER_SECOND, burst=1)
+
+    async def handle(self, context: RequestContext) -> OperationResponse:
+        """Say how many bytes have come; raise HttpError 413 above 1 MB, 429 within a minute of the last probe."""
+        party, _ = _requesting_party(context)
+        principal = await context.authenticate(party)
+        peer = self._authenticator.authorize_party(principal, party, context.head)
+        # Order: before the body, which costs most.
+        self._limiter.acquire(peer.id, "probes")
+        body = await context.read_body(_MAX_PROBE_BYTES)
+        return OperationResponse(orjson.dumps({"bytes": len(body)}))
+
+
 def _requesting_party(context: RequestContext) -> tuple[OperatorID | ProviderID, str]:
     """Return the asking party, and the role that this node plays towards it."""
     query = context.http.query
@@ -254,11 +283,16 @@ def _requesting_party(context: RequestContext) -> tuple[OperatorID | ProviderID,
 
 
 def node_routes(
-    pipeline: RequestPipeline, hello: HelloHandler, sessions: SessionExportHandler, pairing: PairingHandler
+    pipeline: RequestPipeline,
+    hello: HelloHandler,
+    sessions: SessionExportHandler,
+    pairing: PairingHandler,
+    probe: ProbeHandler,
 ) -> list[web.RouteDef]:
     """Return the routes of what nodes say among themselves."""
     return [
         web.post(HELLO_PATH, pipeline.wrap(hello.handle)),
+        web.post(PROBE_PATH, pipeline.wrap(probe.handle)),
         *sessions.routes(pipeline),
         *pairing.routes(),
     ]

@@ -34,7 +34,8 @@ _CERTIFICATE_NOTICE_DAYS = 14
 # Nearly full: less than a gigabyte, or, on small disks, less than a twentieth.
 _LOW_DISK_BYTES = 1_000_000_000
 _LOW_DISK_SHARE = 0.05
-_NODE = "this node"
+#: How the node itself is called among peers and backends.
+NODE_NAME = "this node"
 
 Json = dict[str, object]
 
@@ -98,6 +99,11 @@ class NodeStatusReporter:
             ],
         }
 
+    async def own_problems(self) -> list[Json]:
+        """Return what is wrong with the node itself: disk, database, certificates, security."""
+        disk, _ = await offload(self._read_disk)
+        return await self._own_problems(disk)
+
     async def peers(self) -> dict[str, Json]:
         """Return the health of peers and backends alone, by name."""
         return {peer.name: peer_to_json(peer) for peer in await self._health.read()}
@@ -120,12 +126,12 @@ class NodeStatusReporter:
             found.append(
                 Trouble(cause=Condition.DISK_NEARLY_FULL, error=f"{disk['free_bytes'] // 1_000_000} MB are free")
             )
-        problems = [_problem(_NODE, ["database"], trouble) for trouble in found]
+        problems = [_problem(NODE_NAME, ["database"], trouble) for trouble in found]
         for subject, ends_at in self._endings().items():
             if ends_at - now < _CERTIFICATE_NOTICE_DAYS * _DAY_SECONDS:
                 trouble = Trouble(cause=Condition.CERTIFICATE_ENDS, error=f"{subject}: {format_timestamp(ends_at)}")
                 severity = "error" if ends_at <= now else "notice"
-                problems.append({**_problem(_NODE, ["TLS"], trouble), "severity": severity})
+                problems.append({**_problem(NODE_NAME, ["TLS"], trouble), "severity": severity})
         insecure = Trouble(cause=Condition.INSECURE)
         return problems + [_problem(name, ["security"], insecure) for name in self._policy.unauthenticated_peers()]
 

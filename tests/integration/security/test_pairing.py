@@ -4,7 +4,10 @@ import asyncio
 
 import orjson
 import pytest
+import typer
 
+from p2p_oicp.cli.doctor import parse_result
+from p2p_oicp.cli.peers import print_joined
 from p2p_oicp.client import HttpTransport
 from p2p_oicp.crypto import PrivateKey
 from p2p_oicp.errors import ConfigurationError
@@ -34,6 +37,41 @@ async def test_after_an_invitation_and_a_join_both_nodes_serve_each_other(unpair
     assert peer["trust"] == "authenticated by signature (paired)"
     assert peer["providers"] == ["DE-GDF"]
     assert peer["keys"] == [pair.key("b").key_id]
+
+
+async def test_joining_ends_with_a_signed_hello_in_both_directions(unpaired):
+    pair, a, b = unpaired
+    link = (await a.ask("POST", "/peers/invitations"))["link"]
+    await b.ask("POST", "/peers/join", link=link)
+    checks = (await b.ask("POST", "/peers/node%20a/check"))["checks"]
+    assert [(each["check"], each["outcome"]) for each in checks] == [
+        ("hello to the peer", "ok"),
+        ("hello from the peer", "ok"),
+    ]
+    assert "both nodes are authenticated by signature" in checks[0]["text"]
+    assert (
+        checks[1]["text"] == f"node a reaches this node at http://127.0.0.1:{pair.ports['b']}, and accepts its answer."
+    )
+
+
+async def test_joining_says_which_direction_fails_and_what_to_do(stopped, capsys):
+    for name in ("a", "b"):
+        (stopped.folder / name / "peers.toml").write_text("")
+    file = stopped.folder / "b" / "node.toml"
+    file.write_text(file.read_text().replace("[peer_api]\n", '[peer_api]\nurl = "http://127.0.0.1:1"\n'))
+    async with stopped.running("a"), stopped.running("b"):
+        a, b = Admin(stopped, "a"), Admin(stopped, "b")
+        link = (await a.ask("POST", "/peers/invitations"))["link"]
+        await b.ask("POST", "/peers/join", link=link)
+        checks = (await b.ask("POST", "/peers/node%20a/check"))["checks"]
+        assert await b.names() == ["node a"]
+    with pytest.raises(typer.Exit):
+        print_joined("node a", [parse_result(each) for each in checks])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "know each other now, but not all calls between them succeed" in shown
+    assert "ok node a, hello to the peer" in shown
+    assert "node a does not reach this node: nothing answers at http://127.0.0.1:1." in shown
+    assert "To do: Check [peer_api] url" in shown
 
 
 async def test_a_pairing_outlives_a_restart(stopped):

@@ -1,0 +1,207 @@
+"""``POST /admin/v1/doctor``: tries everything that has to work, now, for ``p2p-oicp doctor``.
+
+Peers one by one (`delivery.connection_checks`), our own backends, both addresses of the peer API, and what
+`NodeStatusReporter` knows of the node itself. What only the machine's files say, the command adds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import ssl
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import orjson
+from aiohttp import web
+
+from p2p_oicp.backends import BackendRegistry
+from p2p_oicp.backends.registry import OwnBackend
+from p2p_oicp.client import check_connection
+from p2p_oicp.clock import Clock
+from p2p_oicp.crypto.tls import unverified_context
+from p2p_oicp.delivery.connection_checks import (
+    CONNECTION_TIMEOUT_SECONDS,
+    CheckResult,
+    Outcome,
+    PeerChecks,
+    connection_result,
+    failed_result,
+)
+from p2p_oicp.delivery.health import LiveCalls
+from p2p_oicp.delivery.health_texts import explain
+from p2p_oicp.errors import PeerError, VerificationError
+from p2p_oicp.peering import Peering
+from p2p_oicp.peers import Peer
+from p2p_oicp.roles.context import OperationResponse
+from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
+from p2p_oicp.server.status import NODE_NAME, NodeStatusReporter
+from p2p_oicp.version import VERSION
+
+# Each takes some connections and some seconds at most.
+_PEERS_AT_ONCE = 16
+
+Readiness = Callable[[], Awaitable[dict[str, object]]]
+
+
+class Doctor:
+    """Tries the connections of a node.
+
+    Args:
+        peering: the peers, and our own descriptor.
+        checks: of the peers.
+        backends: our own.
+        reporter: how the node itself is.
+        live: what became of the last calls of the backends.
+        readiness: has the address that the peer API listens on.
+        connections: how many each listener takes.
+        clock: the time.
+    """
+
+    def __init__(
+        self,
+        peering: Peering,
+        *,
+        checks: PeerChecks,
+        backends: BackendRegistry,
+        reporter: NodeStatusReporter,
+        live: LiveCalls,
+        readiness: Readiness,
+        connections: int,
+        clock: Clock,
+    ) -> None:
+        self._peering = peering
+        self._checks = checks
+        self._backends = backends
+        self._reporter = reporter
+        self._live = live
+        self._readiness = readiness
+        self._connections = connections
+        self._clock = clock
+        self._slots = asyncio.Semaphore(_PEERS_AT_ONCE)
+
+    def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
+        return [web.post("/admin/v1/doctor", pipeline.wrap(self._run))]
+
+    async def _run(self, context: RequestContext) -> OperationResponse:
+        del context
+        results = await self.run()
+        content = {"checks": [each.to_json() for each in results], "process": self._process()}
+        return OperationResponse(orjson.dumps(content))
+
+    async def run(self) -> list[CheckResult]:
+        """Try everything; return the node first, then peers, then backends."""
+        peers = [peer for peer in self._peering.registry.all() if not peer.is_self]
+        own, of_peers, of_backends = await asyncio.gather(
+            self._check_node(),
+            asyncio.gather(*map(self._check_peer, peers)),
+            asyncio.gather(*map(self._check_backend, self._backends.all)),
+        )
+        return [*own, *(each for results in of_peers for each in results), *of_backends]
+
+    async def _check_peer(self, peer: Peer) -> list[CheckResult]:
+        async with self._slots:
+            return await self._checks.check(peer)
+
+    async def _check_backend(self, own: OwnBackend) -> CheckResult:
+        """Connect, without a request: a system may take any for a message."""
+        name = own.destination
+        if own.is_built_in:
+            return _without_backend(own)
+        if (channel := self._live.channel(name)) is not None and channel.troubles:
+            trouble = channel.troubles[0]
+            text, cure = explain(trouble.cause, name, is_backend=True)
+            return CheckResult(
+                check="backend", name=name, outcome=Outcome.FAILED, text=text, cure=cure, error=trouble.error
+            )
+        if own.url is None:
+            text = f"{name} is a Python object of this program."
+            return CheckResult(check="backend", name=name, outcome=Outcome.OK, text=text)
+        try:
+            ends_at = await check_connection(own.url, name, own.tls, CONNECTION_TIMEOUT_SECONDS)
+        except PeerError as error:
+            return failed_result("backend", name, error, is_backend=True)
+        return connection_result(name, own.url, ends_at, self._clock.time(), check="backend")
+
+    async def _check_node(self) -> list[CheckResult]:
+        report, listening, public = await asyncio.gather(
+            self._reporter.own_problems(), self._check_listener(), self._check_public_url()
+        )
+        problems = [_of_problem(each) for each in report]
+        if not problems:
+            text = "Disk, database, certificates and keys are well."
+            problems = [CheckResult(check="node", name=NODE_NAME, outcome=Outcome.OK, text=text)]
+        return [*problems, listening, public]
+
+    async def _check_listener(self) -> CheckResult:
+        address = str((await self._readiness())["peer_api"])
+        try:
+            await check_connection(address, NODE_NAME, unverified_context(), CONNECTION_TIMEOUT_SECONDS)
+        except PeerError as error:
+            text = f"The peer API does not answer at {address}, where it listens."
+            cure = "Restart the node; if it lasts, look into its log."
+            return CheckResult(
+                check="ports", name=NODE_NAME, outcome=Outcome.FAILED, text=text, cure=cure, error=error.reason
+            )
+        text = f"The peer API listens at {address}."
+        return CheckResult(check="ports", name=NODE_NAME, outcome=Outcome.OK, text=text)
+
+    async def _check_public_url(self) -> CheckResult:
+        url = self._peering.identity.local_peer.url
+        try:
+            signed = await self._peering.pairing.inspect(url)
+        except (PeerError, VerificationError) as error:
+            # Many networks do not lead their own public address back inside: what peers say counts more.
+            text = f"Our own public URL {url} does not answer from this machine."
+            cure = 'Look at "hello from the peer" below: if peers reach this node, nothing is to be done.'
+            return _public_url(Outcome.NOTICE, text, cure, str(error))
+        if self._peering.identity.has(signed.key.key_id):
+            return _public_url(Outcome.OK, f"This node answers at its public URL {url}.")
+        text = f"Another node answers at our public URL {url}: {signed.descriptor.name}."
+        return _public_url(Outcome.FAILED, text, "Correct [peer_api] url of node.toml, or your proxy.")
+
+    def _process(self) -> dict[str, object]:
+        opened, allowed = _file_descriptors()
+        return {
+            "version": VERSION,
+            "python": platform.python_version(),
+            "openssl": ssl.OPENSSL_VERSION,
+            "platform": sys.platform,
+            "connections": self._connections,
+            "open_files": opened,
+            "max_open_files": allowed,
+        }
+
+
+def _public_url(outcome: Outcome, text: str, cure: str = "", error: str = "") -> CheckResult:
+    return CheckResult(check="public URL", name=NODE_NAME, outcome=outcome, text=text, cure=cure, error=error)
+
+
+def _without_backend(own: OwnBackend) -> CheckResult:
+    parties = ", ".join(party.text for party in own.parties.parties)
+    text = f"No backend is configured for {parties}: nothing to try."
+    return CheckResult(check="backend", name=own.destination, outcome=Outcome.SKIPPED, text=text)
+
+
+def _of_problem(problem: dict[str, object]) -> CheckResult:
+    return CheckResult(
+        check="node",
+        name=str(problem["name"]),
+        outcome=Outcome.FAILED if problem["severity"] == "error" else Outcome.NOTICE,
+        text=str(problem["text"]),
+        cure=str(problem["cure"]),
+        error=str(problem["error"]),
+    )
+
+
+def _file_descriptors() -> tuple[int | None, int | None]:
+    """Return how many files are open and how many may be; None where the system does not tell."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return None, None
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    folder = Path("/proc/self/fd")
+    opened = len(list(folder.iterdir())) if folder.is_dir() else None
+    return opened, None if allowed == resource.RLIM_INFINITY else allowed
