@@ -34,7 +34,7 @@ from p2p_oicp.server import (
     backend_routes,
     node_routes,
 )
-from p2p_oicp.server.app import ReadinessProbe
+from p2p_oicp.server.app import ReadinessProbe, Routes
 from p2p_oicp.server.doctor import Doctor
 from p2p_oicp.server.inbound import PublicAddress
 from p2p_oicp.server.recording import record_exchanges
@@ -129,11 +129,8 @@ def build_backend_app(components: NodeComponents, hello: Hello, readiness: Readi
         oicp_needs_token=listener_settings.oicp_needs_token,
         hosts=(listener_settings.host, *listener_settings.hosts),
     )
-    pipeline = _backend_pipeline(components, access)
-    roles = [role for role in (components.cpo, components.emp) if role is not None]
-    reporter = build_status_reporter(components)
+    pipeline, reporter = _backend_pipeline(components, access), build_status_reporter(components)
     checks = build_peer_checks(components, hello)
-    actions = CdrActions(services, {role.cdr_handler.role: role.cdr_handler for role in roles})
     routes = [
         *backend_routes(
             pipeline,
@@ -143,16 +140,24 @@ def build_backend_app(components: NodeComponents, hello: Hello, readiness: Readi
             metrics_need_token=access.oicp_needs_token,
         ),
         *StatusAdminApi(reporter, components.peering, components.liveness).routes(pipeline),
-        *CdrAdminApi(components.emp.cdr_reconciler if components.emp else None, actions).routes(pipeline),
-        *ExchangeAdminApi(components.peering.exchanges, components.environment.settings.exchanges.record).routes(
-            pipeline
-        ),
-        *EventAdminApi(services.store, services.registry).routes(pipeline),
-        *OutboxAdminApi(services.store, services.wakeups, services.clock, components.backends).routes(pipeline),
         *PeerAdminApi(pipeline, components.peering, components.client, PartyWithdrawal(services), checks).routes(),
         *build_doctor(components, checks, reporter, readiness).routes(pipeline),
+        *_record_routes(components, pipeline),
     ]
     return RequestRouter(pipeline, routes)
+
+
+def _record_routes(components: NodeComponents, pipeline: RequestPipeline) -> Routes:
+    """Return the routes of the administration that show and change what is stored."""
+    services, recording = components.services, components.environment.settings.exchanges.record
+    roles = [role for role in (components.cpo, components.emp) if role is not None]
+    actions = CdrActions(services, {role.cdr_handler.role: role.cdr_handler for role in roles})
+    return [
+        *CdrAdminApi(components.emp.cdr_reconciler if components.emp else None, actions).routes(pipeline),
+        *ExchangeAdminApi(components.peering.exchanges, recording).routes(pipeline),
+        *EventAdminApi(services.store, services.registry).routes(pipeline),
+        *OutboxAdminApi(services.store, services.wakeups, services.clock, components.backends).routes(pipeline),
+    ]
 
 
 def _backend_pipeline(components: NodeComponents, access: BackendAccess) -> RequestPipeline:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from ipaddress import ip_address
-from typing import cast
+from typing import TypeAlias, cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -37,6 +37,8 @@ _COMMON_CONTENT_TYPES = frozenset({_JSON, f"{_JSON}; charset=utf-8"})
 ReadinessProbe = Callable[[], Awaitable[dict[str, object]]]
 #: Returns ``/metrics``, with or without those that name peers.
 MetricsRenderer = Callable[[bool], Awaitable[OperationResponse]]
+#: What a part of a listener serves.
+Routes: TypeAlias = Sequence[web.RouteDef]
 #: Returns a sentence for each part that does not work, while the node does.
 DegradedParts = Callable[[], Awaitable[list[str]]]
 
