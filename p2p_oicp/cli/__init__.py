@@ -116,26 +116,26 @@ _COMMANDS = MappingProxyType(
         "sessions": _Command("sessions", _RECORDS, "The charging sessions in this node's database."),
         "cdrs": _Command("cdrs", _RECORDS, "Charge detail records."),
         "validate": _Command(
-            "messages",
+            "validation",
             _LANGUAGE,
             "Say what is wrong with an OICP message: each finding with severity, JSON pointer and code.",
         ),
         "cdr": _Command(
-            "messages",
+            "validation",
             _LANGUAGE,
             "Check a charge detail record before it is sent: errors first, exit code 1 if there is one.",
         ),
         "id": _Command(
-            "messages",
+            "reference",
             _LANGUAGE,
             "Say what an identifier is: every type that it can be read as, and its parts. Exit code 1 if it is none.",
         ),
-        "endpoints": _Command("messages", _LANGUAGE, "List all operations: who sends them to whom, and where."),
+        "endpoints": _Command("reference", _LANGUAGE, "List all operations: who sends them to whom, and where (POST)."),
         "errata": _Command(
-            "messages", _LANGUAGE, "List where the documents of OICP 2.3 disagree, and the reading used here."
+            "reference", _LANGUAGE, "List where the documents of OICP 2.3 disagree, and the reading used here."
         ),
-        "schema": _Command("messages", _LANGUAGE, "Print the JSON Schema of every message."),
-        "openapi": _Command("messages", _LANGUAGE, "Print an OpenAPI 3.1 document."),
+        "schema": _Command("reference", _LANGUAGE, "Print the JSON Schema of every message."),
+        "openapi": _Command("reference", _LANGUAGE, "Print an OpenAPI 3.1 document."),
     }
 )
 

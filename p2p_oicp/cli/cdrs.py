@@ -6,14 +6,14 @@ running node.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from urllib.parse import quote
 
 import msgspec
@@ -21,7 +21,8 @@ import typer
 
 from p2p_oicp.cli import client
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo, format_json, parse_date_or_time
-from p2p_oicp.cli.terminal import Column, Moment, TimeFormat, UtcOption, print_table, show_progress
+from p2p_oicp.cli.progress import show_progress
+from p2p_oicp.cli.terminal import Column, Moment, UtcOption, print_fields, print_table
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.errors import ConfigurationError
@@ -58,13 +59,6 @@ _RECONCILE_COLUMNS = (
     Column("Rejected", 1),
     Column("Error", is_detail=True),
 )
-
-
-class ExportFormat(StrEnum):
-    """The format of an export."""
-
-    JSON = "json"
-    CSV = "csv"
 
 
 def register(app: typer.Typer) -> None:
@@ -105,7 +99,7 @@ def list_cdrs(
         echo(format_json([_to_json(row) for row in rows]))
         return
     cells = [_table_row(row) for row in rows]
-    print_table(_COLUMNS, cells, TimeFormat(time.time(), utc), empty="No such charge detail record.")
+    print_table(_COLUMNS, cells, utc=utc, empty="No such charge detail record.")
 
 
 def _table_row(row: Row) -> tuple[str | Moment, ...]:
@@ -116,13 +110,25 @@ def _table_row(row: Row) -> tuple[str | Moment, ...]:
     return row["session_key"], row["role"], row["peer"] or "?", Moment(row["received_at"]), state, reason
 
 
-def show_cdr(session_id: SessionArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Show one charge detail record as JSON: its state, what was said of it, and the record as it came."""
+def show_cdr(session_id: SessionArgument, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Show one charge detail record: its state, what was said of it, and the record as it came."""
     with open_readonly(load_settings(config).storage.file) as store:
         rows = list(store.rows(cdrs.SHOW, key_=SessionID(session_id).key))
     if not rows:
         raise ConfigurationError(f"this node has no charge detail record of session {session_id}")
-    echo(format_json([{**_to_json(row), "record": msgspec.Raw(row["body"])} for row in rows]))
+    if as_json:
+        echo(format_json([{**_to_json(row), "record": msgspec.Raw(row["body"])} for row in rows]))
+        return
+    for row in rows:
+        echo(f"{row['session_key']}, as {row['role'].upper()}")
+        print_fields([*_fields(row)])
+        echo(format_json(msgspec.Raw(row["body"])))
+
+
+def _fields(row: Row) -> Iterator[tuple[str, str]]:
+    for name, value in _to_json(row).items():
+        if name not in {"session_id", "role"} and value not in {None, ""}:
+            yield name.replace("_", " "), ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
 def retry(session_id: SessionArgument, config: ConfigOption = DEFAULT_CONFIG, role: RoleOption = "") -> None:
@@ -180,14 +186,14 @@ def export(
     since: Annotated[str, typer.Option(metavar="TIME", help=f"Records received since then. {_SINCE_HELP}")],
     config: ConfigOption = DEFAULT_CONFIG,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="And before then; absent: until now.")] = None,
-    to_format: Annotated[
-        ExportFormat, typer.Option("--format", help="json: one list, as received; csv: a table.")
-    ] = ExportFormat.JSON,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="A table; absent: one list as JSON, each record as received.")
+    ] = False,
     role: RoleOption = "",
 ) -> None:
     """Write charge detail records to standard output, for a nightly job; the node may be running."""
     export_filter = CdrExportFilter.from_options(since, until, role)
-    write_cdrs(load_settings(config).storage.file, export_filter, to_format)
+    write_cdrs(load_settings(config).storage.file, export_filter, as_csv=as_csv)
 
 
 def reconcile(
@@ -196,21 +202,41 @@ def reconcile(
         str | None, typer.Option(metavar="TIME", help=f"Ask for sessions that ended since then. {_SINCE_HELP}")
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Longest wait for the answer.")] = 600.0,
+    as_json: JsonOption = False,
 ) -> None:
     """Let the running node ask its CPO peers for records that never arrived.
 
     The exit code is 1 if a peer could not be asked, or if one of its records was rejected.
     """
     payload: dict[str, object] = {"since": format_timestamp(parse_date_or_time(since, "--since"))} if since else {}
-    with show_progress("Asking the CPO peers", total=None, unit="peers"):
-        response = client.call_admin(config, "POST", "/admin/v1/cdrs/reconcile", payload, timeout=timeout)
-    peers = response["peers"]
-    rows = [
-        (peer["peer"], *(str(peer[name]) for name in ("reported", "imported", "rejected")), peer["error"] or "")
-        for peer in peers
-    ]
-    print_table(_RECONCILE_COLUMNS, rows, TimeFormat(time.time()), empty="No peer is a CPO's.")
+    peers = asyncio.run(reconcile_with_peers(client.ApiEndpoint.from_settings(config), payload, timeout))
+    if as_json:
+        echo(format_json(peers))
+    else:
+        rows = [
+            (peer["peer"], *(str(peer[name]) for name in ("reported", "imported", "rejected")), peer["error"] or "")
+            for peer in peers
+        ]
+        print_table(_RECONCILE_COLUMNS, rows, empty="No peer is a CPO's.")
     raise typer.Exit(int(any(peer["error"] or peer["rejected"] for peer in peers)))
+
+
+async def reconcile_with_peers(
+    endpoint: client.ApiEndpoint, payload: dict[str, object], timeout_seconds: float
+) -> list[dict[str, Any]]:
+    """Let the node ask its CPO peers, all at the same time, and show how many have answered."""
+    peers = (await client.send_to_admin(endpoint, "GET", "/admin/v1/peers"))["peers"]
+    names = [peer["name"] for peer in peers if peer["operators"] or peer["default_route"]]
+    with show_progress("Asking the CPO peers", total=len(names), unit="peers") as advance:
+
+        async def ask(name: str) -> list[dict[str, Any]]:
+            path, options = "/admin/v1/cdrs/reconcile", payload | {"peer": name}
+            response = await client.send_to_admin(endpoint, "POST", path, options, timeout=timeout_seconds)
+            advance(1)
+            return list(response["peers"])
+
+        results = await asyncio.gather(*map(ask, names))
+    return [result for of_peer in results for result in of_peer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +255,7 @@ class CdrExportFilter:
         return cls(parse_date_or_time(since, "--since"), end, role)
 
 
-def write_cdrs(file: Path, export_filter: CdrExportFilter, to_format: ExportFormat) -> None:
+def write_cdrs(file: Path, export_filter: CdrExportFilter, *, as_csv: bool) -> None:
     """Write the records to standard output, one by one."""
     bounds = {"since_": export_filter.since, "until_": export_filter.until}
     with open_readonly(file) as store:
@@ -237,7 +263,7 @@ def write_cdrs(file: Path, export_filter: CdrExportFilter, to_format: ExportForm
         with show_progress("Exporting", total=total, unit="records") as advance:
             rows = _counted(store.rows(cdrs.RECEIVED_BETWEEN, **bounds), advance)
             filtered = (row for row in rows if export_filter.role in {"", row["role"]})
-            (_write_csv if to_format is ExportFormat.CSV else _write_json)(filtered)
+            (_write_csv if as_csv else _write_json)(filtered)
 
 
 def _counted(rows: Iterable[Row], advance: Callable[[float], None]) -> Iterator[Row]:

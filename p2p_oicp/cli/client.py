@@ -192,8 +192,19 @@ def call_admin(
         PeerUnreachable: the node does not run, or did not respond in time.
         AdminRequestRejected: the node refused the request, or this is no node.
     """
-    endpoint = ApiEndpoint.from_settings(config)
-    response = asyncio.run(_send_admin_request(endpoint, method, path, orjson.dumps(payload or {}), timeout))
+    return asyncio.run(send_to_admin(ApiEndpoint.from_settings(config), method, path, payload, timeout=timeout))
+
+
+async def send_to_admin(
+    endpoint: ApiEndpoint,
+    method: str,
+    path: str,
+    payload: dict[str, object] | None = None,
+    *,
+    timeout: float = _ADMIN_TIMEOUT_SECONDS,  # noqa: ASYNC109 - HTTP's own, of each exchange
+) -> dict[str, Any]:
+    """As `call_admin`, for commands that send several requests at a time."""
+    response = await _send_admin_request(endpoint, method, path, orjson.dumps(payload or {}), timeout)
     try:
         content = orjson.loads(response.body)
     except orjson.JSONDecodeError as exc:

@@ -6,8 +6,7 @@ import json
 import os
 import re
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
@@ -20,8 +19,6 @@ from rich.segment import Segment
 
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.logs import printable
-from p2p_oicp.oicp import Finding
-from p2p_oicp.oicp.findings import format_counts
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", metavar="FILE", help="Settings of the node, as `init` writes them.")
@@ -29,7 +26,6 @@ ConfigOption = Annotated[
 DEFAULT_CONFIG = Path("node.toml")
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 
-_MAX_FINDINGS = 100
 _SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -78,25 +74,6 @@ def toml_value(value: object) -> str:
     """Return a text, or a sequence of texts, as a TOML value."""
     # A JSON string is a TOML basic string, except that TOML requires DEL to be escaped.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def format_findings(findings: Sequence[Finding]) -> Iterator[str]:
-    """Return findings as lines of text; of very many the first ones, and how many there are of each kind."""
-    is_cut = len(findings) > _MAX_FINDINGS
-    if is_cut:
-        yield f"  {len(findings):,} findings, the first {_MAX_FINDINGS} follow"
-    for finding in findings[:_MAX_FINDINGS]:
-        yield f"  {finding.severity:12} {finding.pointer or '(message)'}  [{finding.code}]"
-        yield f"  {'':12} {finding.message}"
-    if is_cut:
-        yield f"  {len(findings):,} findings: {format_counts(Counter(finding.code for finding in findings))}"
-
-
-def align_columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Return rows as lines of text, in columns as wide as they need to be."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def parse_duration(text: str, option: str) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ import orjson
 import typer
 
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo, format_json, parse_time
+from p2p_oicp.cli.terminal import Column, Moment, UtcOption, print_table, print_text
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.oicp import EvseID
@@ -25,6 +27,14 @@ from p2p_oicp.storage.statements import list_parameter
 _EVSE_DATASETS = (DatasetKind.EVSE_DATA, DatasetKind.EVSE_STATUS, DatasetKind.EVSE_PRICING)
 _MAX_CELL_LENGTH = 60
 _MAX_RECORD_LENGTH = 200
+_QUARANTINE_COLUMNS = (
+    Column("Peer"),
+    Column("Operation"),
+    Column("Times", 2),
+    Column("Last seen", 1),
+    Column("Findings", is_detail=True),
+    Column("Record", is_detail=True),
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -58,13 +68,14 @@ def list_quarantine(
     config: ConfigOption = DEFAULT_CONFIG,
     source: Annotated[str, typer.Option("--from", metavar="PEER", help="Only those of this peer.")] = "",
     as_json: JsonOption = False,
+    utc: UtcOption = False,
 ) -> None:
     """Show the records of peers that this node rejected, with the reasons; the node may be down."""
     records = quarantined_records(load_settings(config).storage.file, source)
     if as_json:
         echo(format_json(records))
     else:
-        print_quarantine(records)
+        print_quarantine(records, utc=utc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +127,7 @@ def print_history(evse_id: str, versions: Sequence[RecordVersion]) -> None:
         if key not in previous:
             echo(f"{version.dataset}, {version.source}")
         change = "withdrawn" if version.deleted else _describe_changes(previous.get(key), version.record)
-        echo(f"  {version.since} to {version.until or 'now'}: {change}")
+        print_text(f"{version.since} to {version.until or 'now'}: {change}", "  ", "    ")
         previous[key] = None if version.deleted else version.record
     if not versions:
         echo(f"{evse_id}: no version in the database, as far back as its history goes.")
@@ -146,9 +157,9 @@ def _describe_changes(previous: Any, record: Any) -> str:  # noqa: ANN401  # any
     return "; ".join([*changed, *removed]) or "unchanged"
 
 
-def _abbreviate(value: Any) -> str:  # noqa: ANN401  # any JSON
+def _abbreviate(value: Any, length: int = _MAX_CELL_LENGTH) -> str:  # noqa: ANN401  # any JSON
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
-    return text if len(text) <= _MAX_CELL_LENGTH else text[: _MAX_CELL_LENGTH - 1] + "…"
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def quarantined_records(file: Path, source: str) -> list[dict[str, Any]]:
@@ -159,15 +170,20 @@ def quarantined_records(file: Path, source: str) -> list[dict[str, Any]]:
     return [_record_to_dict(dict(row)) for row in rows]
 
 
-def print_quarantine(records: Sequence[dict[str, Any]]) -> None:
-    """Print each record with its findings and the begin of its text."""
-    for entry in records:
-        echo(f"{entry['source']}, {entry['operation']}, {entry['occurrences']} times, last {entry['last_seen']}")
-        for finding in entry["findings"]:
-            echo(f"  {finding['pointer']}: {finding['message']}")
-        record = entry["record"]
-        echo(f"  {record if len(record) <= _MAX_RECORD_LENGTH else f'{record[:_MAX_RECORD_LENGTH]}…'}")
-    echo(f"{len(records)} records" if records else "No quarantined records.")
+def print_quarantine(records: Sequence[dict[str, Any]], *, utc: bool = False) -> None:
+    """Print a table with one row for each record, its findings and the begin of its text."""
+    rows = [
+        (
+            entry["source"],
+            entry["operation"],
+            str(entry["occurrences"]),
+            Moment(datetime.fromisoformat(entry["last_seen"]).timestamp()),
+            "; ".join(f"{finding['pointer']}: {finding['message']}" for finding in entry["findings"]),
+            _abbreviate(entry["record"], _MAX_RECORD_LENGTH),
+        )
+        for entry in records
+    ]
+    print_table(_QUARANTINE_COLUMNS, rows, utc=utc, empty="No quarantined records.")
 
 
 def _record_to_dict(row: dict[str, Any]) -> dict[str, Any]:

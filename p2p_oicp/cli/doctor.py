@@ -16,8 +16,8 @@ import typer
 
 from p2p_oicp.cli import client
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, echo, format_json
-from p2p_oicp.cli.status import wrap
-from p2p_oicp.cli.terminal import show_progress
+from p2p_oicp.cli.progress import show_progress
+from p2p_oicp.cli.terminal import output_width, wrap
 from p2p_oicp.config import Settings, exposed_files, load_registry, load_settings
 from p2p_oicp.crypto.keystore import may_others_read, read_own_keys
 from p2p_oicp.delivery.connection_checks import CheckResult, Outcome
@@ -156,7 +156,7 @@ def print_results(results: Sequence[CheckResult]) -> None:
     """Print each check in a line or two; what failed with its cure and its reason."""
     console = Console(highlight=False)
     for each in results:
-        for number, line in enumerate(format_result(each)):
+        for number, line in enumerate(format_result(each, output_width())):
             style = _STYLES.get(each.outcome) if number == 0 else None
             console.print(line, style=style, markup=False, soft_wrap=True)
     failed = sum(each.outcome is Outcome.FAILED for each in results)
@@ -164,13 +164,13 @@ def print_results(results: Sequence[CheckResult]) -> None:
     console.print(f"\n{summary}", style="bold red" if failed else "bold", markup=False, soft_wrap=True)
 
 
-def format_result(result: CheckResult) -> Iterator[str]:
-    """Return a check in lines of at most 80 columns."""
-    yield from wrap(f"{_MARKS[result.outcome]}  {result.name}, {result.check}: {result.text}", "      ")
+def format_result(result: CheckResult, width: int | None) -> Iterator[str]:
+    """Return a check in lines of at most ``width`` columns; None: as long as they are."""
+    yield from wrap(f"{result.name}, {result.check}: {result.text}", width, f"{_MARKS[result.outcome]}  ", " " * 6)
     if result.cure:
-        yield from wrap(f"      To do: {result.cure}", "        ")
+        yield from wrap(f"To do: {result.cure}", width, " " * 6, " " * 8)
     if result.error:
-        yield from wrap(f"      Reason: {result.error[:_REASON_LENGTH]}", "        ")
+        yield from wrap(f"Reason: {result.error[:_REASON_LENGTH]}", width, " " * 6, " " * 8)
 
 
 def _ok(check: str, text: str) -> CheckResult:

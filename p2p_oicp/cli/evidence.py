@@ -11,7 +11,8 @@ from urllib.parse import quote
 import typer
 
 from p2p_oicp.cli import client
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, echo
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo, format_json
+from p2p_oicp.cli.terminal import print_text
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config.peers_file import load_peers
 from p2p_oicp.crypto import PublicKey
@@ -61,14 +62,19 @@ def verify(
         Path | None,
         typer.Option("--peers", metavar="FILE", help="A peers file: whose keys you know."),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Verify, offline, who signed what and when; fails if anything in the file is not verified."""
+    """Verify, offline, who signed what and when; exit code 1 if anything in the file is not verified."""
     evidence, owners = read_evidence_file(file), KeyOwners()
     owners.add_peers(() if peers is None else load_peers(peers))
     owners.add_descriptors(evidence.descriptors)
-    echo(format_evidence(evidence, owners))
+    if as_json:
+        echo(format_json(evidence_to_dict(evidence, owners)))
+    else:
+        print_evidence(evidence, owners)
     if problems := owners.problems(evidence):
-        raise VerificationError(f"{file}: not verified: {'; '.join(map(_sanitize, problems))}")
+        echo(f"p2p-oicp: {file}: not verified: {'; '.join(map(_sanitize, problems))}", err=True)
+        raise typer.Exit(1)
 
 
 class KeyOwners:
@@ -153,6 +159,39 @@ def read_evidence_file(path: Path) -> Evidence:
         return read_evidence(content)
     except VerificationError as exc:
         raise VerificationError(f"{path}: {exc}") from exc
+
+
+def evidence_to_dict(evidence: Evidence, owners: KeyOwners) -> dict[str, object]:
+    """Return what a file proves, for programs."""
+    problems, writer_id = owners.problems(evidence), evidence.signer_key.key_id
+    return {
+        "session_id": evidence.session_id,
+        "verified": not problems,
+        "problems": problems,
+        "statements": [
+            {
+                "number": statement.number,
+                "signed_at": _format_time(statement.signed_at),
+                "key_id": statement.key.key_id,
+                "owner": owners.name_of(statement.key.key_id),
+                "statement": statement.description,
+                "body": _decode_body(statement.body),
+            }
+            for statement in evidence.statements
+        ],
+        "written_by": {"key_id": writer_id, "owner": owners.name_of(writer_id)},
+    }
+
+
+def print_evidence(evidence: Evidence, owners: KeyOwners) -> None:
+    """Print the report; what was signed stays in one line, to be copied."""
+    for line in format_evidence(evidence, owners).splitlines():
+        text = line.lstrip()
+        indent = line[: len(line) - len(text)]
+        if text.startswith("{"):
+            echo(line)
+        else:
+            print_text(text, indent, f"{indent}   ")
 
 
 def format_evidence(evidence: Evidence, owners: KeyOwners) -> str:

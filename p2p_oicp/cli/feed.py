@@ -30,7 +30,7 @@ import orjson
 
 from p2p_oicp.cli.client import ApiClient, ApiEndpoint, ApiResponse
 from p2p_oicp.cli.common import echo
-from p2p_oicp.cli.terminal import show_progress
+from p2p_oicp.cli.progress import show_progress
 from p2p_oicp.errors import ConfigurationError, MessageError, PeerError
 from p2p_oicp.oicp import EvseDataRecord, EvseID, EvseStatusRecord, Finding, Message, OperatorID, encode
 from p2p_oicp.oicp.message import decode

@@ -6,13 +6,15 @@ Key files are changed directly; a running node is then asked over its admin API 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from p2p_oicp.cli import client
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, echo, parse_duration, toml_value
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo, format_json, parse_duration, toml_value
+from p2p_oicp.cli.terminal import Column, Moment, UtcOption, print_table
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.crypto import keystore
@@ -20,6 +22,8 @@ from p2p_oicp.crypto.keystore import OwnKey, read_own_keys
 from p2p_oicp.errors import P2pOicpError
 from p2p_oicp.storage import open_for_change
 from p2p_oicp.storage.event_log import Event, EventType, emit
+
+_COLUMNS = (Column("Fingerprint"), Column("State"), Column("Active from", 2), Column("Valid until", 1))
 
 
 def register(app: typer.Typer) -> None:
@@ -38,9 +42,12 @@ def generate(config: ConfigOption = DEFAULT_CONFIG) -> None:
     echo(keys.entries[0].public.key_id)
 
 
-def show(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def show(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False, utc: UtcOption = False) -> None:
     """Show the fingerprint of every key, and from when to when it is valid."""
-    echo(format_keys(config))
+    if as_json:
+        echo(format_json(listed_keys(config)))
+    else:
+        print_keys(config, utc=utc)
 
 
 def rotate(
@@ -59,7 +66,7 @@ def rotate(
         overlap=parse_duration(overlap, "--overlap"),
     )
     _record_rotation(settings.storage.file, keys.entries[-1])
-    echo(format_keys(config))
+    print_keys(config)
     echo(reload_running_node(config), err=True)
 
 
@@ -75,11 +82,34 @@ def export(config: ConfigOption = DEFAULT_CONFIG) -> None:
     echo(peers_file_entry(config), nl=False)
 
 
-def format_keys(config: Path) -> str:
-    """Return one line for each key; the one that signs now is marked."""
+def listed_keys(config: Path) -> list[dict[str, str | None]]:
+    """Return every key with its fingerprint, its state, and from when to when it is valid."""
+    return [
+        {
+            "key_id": entry.public.key_id,
+            "state": state,
+            "active_from": format_timestamp(entry.valid_from) if entry.valid_from else None,
+            "valid_until": None if entry.valid_until is None else format_timestamp(entry.valid_until),
+        }
+        for entry, state in _keys_with_states(config)
+    ]
+
+
+def print_keys(config: Path, *, utc: bool = False) -> None:
+    """Print a table with one row for each key; one of them signs now."""
+    rows = [
+        (entry.public.key_id, state, Moment(entry.valid_from or None), Moment(entry.valid_until))
+        for entry, state in _keys_with_states(config)
+    ]
+    print_table(_COLUMNS, rows, utc=utc)
+
+
+def _keys_with_states(config: Path) -> Iterator[tuple[OwnKey, str]]:
     keys, now = read_own_keys(load_settings(config).security.keys), time.time()
     signing_key_id = keys.signing_key(now).key_id
-    return "\n".join(_format_key(entry, signing_key_id, now) for entry in keys.entries)
+    for entry in keys.entries:
+        is_signing = entry.public.key_id == signing_key_id
+        yield entry, "signs" if is_signing else "valid" if entry.is_valid(now) else "not valid"
 
 
 def reload_running_node(config: Path) -> str:
@@ -106,10 +136,3 @@ def peers_file_entry(config: Path) -> str:
         "public_keys": public_keys,
     }
     return "[[peer]]\n" + "".join(f"{name} = {toml_value(value)}\n" for name, value in values.items())
-
-
-def _format_key(entry: OwnKey, signing_key_id: str, now: float) -> str:
-    from_text = "" if entry.valid_from == 0 else f", active from {format_timestamp(entry.valid_from)}"
-    until_text = "" if entry.valid_until is None else f", valid until {format_timestamp(entry.valid_until)}"
-    status = "signs" if entry.public.key_id == signing_key_id else "valid" if entry.is_valid(now) else "not valid"
-    return f"{entry.public.key_id}  {status}{from_text}{until_text}"

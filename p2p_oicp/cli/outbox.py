@@ -6,7 +6,6 @@ the admin API: the running node has to wake its dispatcher.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +16,7 @@ import typer
 
 from p2p_oicp.cli import client
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo, format_json
-from p2p_oicp.cli.terminal import Column, Moment, TimeFormat, UtcOption, print_table
+from p2p_oicp.cli.terminal import Column, Moment, UtcOption, print_table
 from p2p_oicp.config import Settings, load_settings
 from p2p_oicp.config.backends import destination_of
 from p2p_oicp.errors import ConfigurationError, PeerUnreachable
@@ -166,4 +165,4 @@ def print_messages(messages: Sequence[Mapping[str, Any]], *, utc: bool = False) 
         )
         for message in messages
     ]
-    print_table(_COLUMNS, rows, TimeFormat(time.time(), utc), empty="No pending or dead-lettered messages.")
+    print_table(_COLUMNS, rows, utc=utc, empty="No pending or dead-lettered messages.")

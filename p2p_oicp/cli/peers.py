@@ -7,21 +7,30 @@ file while the node is down, and `inspect` needs no node at all.
 from __future__ import annotations
 
 import asyncio
+import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich import box
-from rich.table import Table
 
 from p2p_oicp.cli import client
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, echo, format_json, parse_duration
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo, format_json, parse_duration
 from p2p_oicp.cli.doctor import format_result, parse_result
-from p2p_oicp.cli.status import format_age, format_channels, format_problem
+from p2p_oicp.cli.status import IN_SYNC, format_channels, format_problem
+from p2p_oicp.cli.terminal import (
+    Column,
+    Moment,
+    TimeFormat,
+    UtcOption,
+    output_width,
+    print_fields,
+    print_table,
+)
 from p2p_oicp.client import HttpTransport
 from p2p_oicp.clock import SystemClock, format_timestamp
 from p2p_oicp.config import load_registry, load_settings
@@ -35,6 +44,24 @@ from p2p_oicp.version import VERSION
 
 # A candidate has no entry in the peers file yet, so it lacks these.
 _CANDIDATE_DEFAULTS: dict[str, Any] = {"services": None, "security": None, "keys": []}
+_COLUMNS = (
+    Column("Name"),
+    Column("State"),
+    Column("Last seen", 3),
+    Column("Operators", 1),
+    Column("Providers", 2),
+    Column("URL", 4),
+    Column("Trust", 5),
+    Column("Services", 6),
+    Column("Problem", is_detail=True),
+)
+_CHANNEL_COLUMNS = (
+    Column("Channel"),
+    Column("State"),
+    Column("Behind", 2),
+    Column("Since", 3),
+    Column("Last success", 1),
+)
 _MAX_DESCRIPTOR_BYTES = 1024 * 1024
 PeerNameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the peer, as `peers list` shows it.")]
 
@@ -55,43 +82,61 @@ def register(app: typer.Typer) -> None:
 def list_peers(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
+    utc: UtcOption = False,
 ) -> None:
     """Show every peer: its parties, trust, security, when it was last seen, and what fails or lags behind."""
     listing = fetch_peers(config)
     if as_json:
         echo(format_json(listing.peers))
         return
-    print_peers(listing.peers)
+    print_peers(listing.peers, utc=utc)
     if listing.warning:
         echo(listing.warning, err=True)
 
 
-def show(name: PeerNameArgument, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+def show(
+    name: PeerNameArgument, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False, utc: UtcOption = False
+) -> None:
     """Show one peer, or backend:NAME, with each channel: in sync, behind or failing, why, and what to do."""
     peer = client.call_admin(config, "GET", f"/admin/v1/peers/{quote(name, safe='')}")
     if as_json:
         echo(format_json(peer))
         return
-    for line in format_peer(peer):
-        echo(line)
+    print_peer(peer, utc=utc)
 
 
-def format_peer(peer: dict[str, Any]) -> Iterator[str]:
-    """Return a peer or backend in lines."""
-    now = time.time()
-    yield f"{peer['name']}{', ' + peer['url'] if 'url' in peer else ''}"
-    for title, member in (("trust", "trust"), ("held", "held"), ("last seen", "last_seen")):
-        if peer.get(member):
-            yield f"  {title:10} {peer[member]}"
-    if peer.get("clock_skew_seconds") is not None:
-        yield f"  {'clock':10} {peer['clock_skew_seconds']:+.0f} s to ours"
-    for channel in peer["channels"]:
-        since = f" since {format_age(channel['behind_since'], now)}" if channel["behind_since"] else ""
-        behind = f", {channel['behind']} behind{since}" if channel["behind"] else ""
-        success = f", last success {format_age(channel['last_success'], now)} ago" if channel["last_success"] else ""
-        yield f"  {channel['channel']}: {channel['state']}{behind}{success}"
-        for trouble in channel["troubles"]:
-            yield from (f"    {line}" for line in format_problem(trouble, now))
+def print_peer(peer: dict[str, Any], *, utc: bool = False) -> None:
+    """Print a peer or a backend, with a line for each channel and what is wrong with it."""
+    times = TimeFormat(time.time(), utc)
+    echo(f"{peer['name']}{', ' + peer['url'] if 'url' in peer else ''}")
+    skew = peer.get("clock_skew_seconds")
+    fields = {
+        "trust": peer.get("trust"),
+        "held": peer.get("held"),
+        "last seen": times.text(_seconds(peer.get("last_seen"))),
+        "clock": None if skew is None else "as ours" if abs(skew) < 1 else f"{skew:+.0f} s to ours",
+    }
+    print_fields([(name, text) for name, text in fields.items() if text])
+    rows = [
+        (
+            channel["channel"],
+            channel["state"],
+            str(channel["behind"] or ""),
+            Moment(_seconds(channel["behind_since"])),
+            Moment(_seconds(channel["last_success"])),
+        )
+        for channel in peer["channels"]
+    ]
+    echo()
+    print_table(_CHANNEL_COLUMNS, rows, utc=utc)
+    for trouble in (trouble for channel in peer["channels"] for trouble in channel["troubles"]):
+        echo()
+        for line in format_problem(trouble, times.now, output_width()):
+            echo(line)
+
+
+def _seconds(timestamp: str | None) -> float | None:
+    return datetime.fromisoformat(timestamp).timestamp() if timestamp else None
 
 
 def inspect(
@@ -100,7 +145,10 @@ def inspect(
 ) -> None:
     """Fetch a node's descriptor, check its signature, and show it with its key's fingerprint."""
     descriptor = asyncio.run(fetch_verified_descriptor(url))
-    echo(format_json(descriptor) if as_json else format_descriptor(descriptor))
+    if as_json:
+        echo(format_json(descriptor))
+    else:
+        print_descriptor(descriptor)
 
 
 def invite(
@@ -128,7 +176,7 @@ def join(
 ) -> None:
     """Pair with the company that sent a link: shows its descriptor, and asks. The node has to run."""
     descriptor = client.call_admin(config, "POST", "/admin/v1/peers/inspect", {"link": link})
-    echo(format_descriptor(descriptor))
+    print_descriptor(descriptor)
     if not yes and not typer.confirm("Pair with this company?"):
         raise typer.Exit(1)
     # The parties go along: the other node may name others since the question was shown.
@@ -147,7 +195,7 @@ def print_joined(name: str, results: Sequence[CheckResult]) -> None:
     else:
         echo(f"{name} and this node know each other now, but not all calls between them succeed:")
     for each in results:
-        for line in format_result(each):
+        for line in format_result(each, output_width()):
             echo(line)
     if any(each.outcome is Outcome.FAILED for each in results):
         echo("The pairing stays. After the mend, this tries again: p2p-oicp doctor")
@@ -244,32 +292,44 @@ def find_candidate(discovered: Sequence[dict[str, Any]], name: str) -> dict[str,
     return dict(candidates[name])
 
 
-def print_peers(peers: Sequence[dict[str, Any]]) -> None:
+def print_peers(peers: Sequence[dict[str, Any]], *, utc: bool = False) -> None:
     """Print a table with one row for each peer."""
-    table = Table(box=box.SIMPLE)
-    for title in ("Name", "URL", "Operators", "Providers", "Services", "Trust", "Last seen", "State"):
-        table.add_column(title, overflow="fold")  # ids and URLs are copied, so they are never cut
-    for peer in peers:
-        services = "all" if peer["services"] is None else ", ".join(peer["services"]) or "none"
-        default_route_label = "(all others)" * bool(peer.get("default_route"))
-        parties = [" ".join(ids) or default_route_label for ids in (peer["operators"], peer["providers"])]
-        last_seen = (peer.get("last_seen") or "-")[:19]
-        table.add_row(peer["name"], peer["url"], *parties, services, peer["trust"], last_seen, _format_state(peer))
-    console = Console()
-    console.print(table if peers else "No peers yet: p2p-oicp peers invite, or peers join.", markup=False)
-    for peer in peers:
-        if peer.get("held"):
-            console.print(f"{peer['name']}, held: {peer['held']}", markup=False, soft_wrap=True)
+    rows = [
+        (
+            peer["name"],
+            _format_state(peer),
+            Moment(_seconds(peer.get("last_seen"))),
+            _parties(peer, "operators"),
+            _parties(peer, "providers"),
+            peer["url"],
+            peer["trust"],
+            "all" if peer["services"] is None else " ".join(peer["services"]) or "none",
+            _format_problems(peer),
+        )
+        for peer in peers
+    ]
+    print_table(_COLUMNS, rows, utc=utc, empty="No peers yet: p2p-oicp peers invite, or peers join.")
+
+
+def _parties(peer: dict[str, Any], member: str) -> str:
+    return " ".join(peer[member]) or ("(all others)" if peer.get("default_route") else "")
 
 
 def _format_state(peer: dict[str, Any]) -> str:
-    # The parties only: the reason and the cure are lines of their own.
-    parts = [f"held: {', '.join(peer['held_parties']) or 'its descriptor'}"] if peer.get("held") else []
-    if peer.get("channels"):
-        parts.append(format_channels(peer))
+    if peer.get("held"):
+        return "held"
     if peer.get("problem"):
-        parts.append(f"{peer['problem']} (p2p-oicp peers show {peer['name']})")
-    return "; ".join(parts) or "-"
+        return "FAILING"
+    if not peer.get("channels"):
+        return ""
+    return IN_SYNC if format_channels(peer) == IN_SYNC else "behind"
+
+
+def _format_problems(peer: dict[str, Any]) -> str:
+    channels = format_channels(peer) if peer.get("channels") else IN_SYNC
+    held = f"{', '.join(peer['held_parties']) or 'its descriptor'}: {peer['held']}" if peer.get("held") else ""
+    problem = f"{peer['problem']} (p2p-oicp peers show {shlex.quote(peer['name'])})" if peer.get("problem") else ""
+    return "; ".join(filter(None, (held, "" if channels == IN_SYNC else channels, problem)))
 
 
 def _with_trust(peer: dict[str, Any], require: Sequence[str]) -> dict[str, Any]:
@@ -287,20 +347,20 @@ async def fetch_verified_descriptor(url: str) -> dict[str, Any]:
         return descriptor_to_json(await DescriptorFetcher(transport, SystemClock()).fetch(base))
 
 
-def format_descriptor(descriptor: dict[str, Any]) -> str:
-    """Return a descriptor in lines; last the fingerprint, which is compared over another channel, such as telephone."""
+def print_descriptor(descriptor: dict[str, Any]) -> None:
+    """Print a descriptor; last the fingerprint, which is compared over another channel, such as telephone."""
     now = time.time()
     keys = [key for key in descriptor["keys"] if key["valid_until"] is None or key["valid_until"] >= now]
-    lines = [
-        f"{descriptor['name']}, {descriptor['url']} ({descriptor['software']})",
-        f"  CPO for      {' '.join(descriptor['operators']) or '-'}",
-        f"  EMP for      {' '.join(descriptor['providers']) or '-'}",
-        f"  serves       {', '.join(descriptor['operations']) or 'nothing'}",
-        f"  requires     {' and '.join(descriptor['require']) or 'NOTHING: peers are not authenticated'}",
-        *(f"  key          {key['key_id']}{_format_expiry(key)}" for key in keys),
-        f"  fingerprint  {descriptor['fingerprint']}",
+    echo(f"{descriptor['name']}, {descriptor['url']} ({descriptor['software']})")
+    fields = [
+        ("CPO for", " ".join(descriptor["operators"]) or "-"),
+        ("EMP for", " ".join(descriptor["providers"]) or "-"),
+        ("serves", ", ".join(descriptor["operations"]) or "nothing"),
+        ("requires", " and ".join(descriptor["require"]) or "NOTHING: peers are not authenticated"),
+        *(("key", f"{key['key_id']}{_format_expiry(key)}") for key in keys),
+        ("fingerprint", descriptor["fingerprint"]),
     ]
-    return "\n".join(lines)
+    print_fields(fields)
 
 
 def _format_expiry(key: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import typer
 from p2p_oicp import runner
 from p2p_oicp.cli import archive
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, echo
-from p2p_oicp.cli.terminal import show_progress
+from p2p_oicp.cli.progress import show_progress
 from p2p_oicp.clock import SystemClock
 from p2p_oicp.config import Settings, exposed_files, load_settings
 from p2p_oicp.crypto import keystore

@@ -15,7 +15,7 @@ import typer
 from p2p_oicp.cli import feed
 from p2p_oicp.cli.client import ApiClient, ApiEndpoint, ApiResponse
 from p2p_oicp.cli.common import echo, read_input
-from p2p_oicp.cli.terminal import show_progress
+from p2p_oicp.cli.progress import show_progress
 from p2p_oicp.config.toml import unknown_key_message
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp.operations import OPERATION_BY_COMMAND, Operation, sender_party

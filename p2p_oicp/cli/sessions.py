@@ -5,8 +5,7 @@ Both commands read the database directly, so they work while the node runs or is
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +13,8 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, align_columns, echo, format_json
-from p2p_oicp.cli.terminal import Column, Moment, TimeFormat, UtcOption, print_table
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo, format_json
+from p2p_oicp.cli.terminal import Column, Moment, UtcOption, output_width, print_fields, print_table, print_text
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.errors import ConfigurationError
@@ -28,6 +27,19 @@ from p2p_oicp.storage.sessions import SessionState
 _HIDDEN_COLUMNS = frozenset({"request_digest", "start_response", "stop_digest", "stop_response"}) | frozenset(
     {"session_key", "evse_key", "operator_key", "provider_key"}
 )
+_FLAG_COLUMNS = ("offline", "id_generated_here", "unconfirmed")
+# What people read instead of the name of a column with its underscores.
+_LABELS = {
+    "operator_id": "OperatorID",
+    "provider_id": "ProviderID",
+    "evse_id": "EvseID",
+    "cpo_partner_session_id": "CPOPartnerSessionID",
+    "emp_partner_session_id": "EMPPartnerSessionID",
+    "identification_key": "identification",
+    "stop_identification_keys": "stopped also by",
+    "id_generated_here": "session opened here",
+    "offline": "authorized offline",
+}
 _TIME_COLUMNS = frozenset({"created_at", "updated_at", "progress_at"})
 _COLUMNS = (
     Column("Session"),
@@ -107,7 +119,7 @@ def print_sessions(rows: Sequence[dict[str, Any]], *, utc: bool = False) -> None
         )
         for session in rows
     ]
-    print_table(_COLUMNS, cells, TimeFormat(time.time(), utc), empty="No session.")
+    print_table(_COLUMNS, cells, utc=utc, empty="No session.")
 
 
 def print_session_history(session_id: str, matches: Sequence[dict[str, Any]]) -> None:
@@ -116,15 +128,28 @@ def print_session_history(session_id: str, matches: Sequence[dict[str, Any]]) ->
         echo(f"{session_id} is no session of this node.")
     for session in matches:
         echo(f"{session['session_id']}, as {session['role'].upper()}")
-        columns = [
-            [name, str(value)] for name, value in session.items() if name != "events" and value not in {None, ""}
-        ]
-        for line in align_columns(columns):
-            echo(f"  {line}")
+        print_fields([*_fields(session)])
         for event in session["events"]:
-            echo(f"{event['at']}  {event['event']}")
+            print_text(event["event"], f"{event['at']}  ")
             if event["message"] is not None:
-                echo(f"  {orjson.dumps(event['message']).decode()}")
+                _print_message(event["message"])
+
+
+def _fields(session: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in session.items():
+        if name not in {"events", "role", "session_id"} and value not in {None, ""}:
+            text = ("no", "yes")[value] if isinstance(value, bool) else str(value)
+            yield _LABELS.get(name, name.replace("_", " ")), text
+
+
+def _print_message(message: object) -> None:
+    """Print a message in one line, or indented where a terminal would break it."""
+    line, width = f"  {orjson.dumps(message).decode()}", output_width()
+    if width is None or len(line) <= width:
+        echo(line)
+        return
+    for each in format_json(message).splitlines():
+        echo(f"  {each}")
 
 
 def _session_to_dict(row: Row) -> dict[str, Any]:
@@ -132,7 +157,7 @@ def _session_to_dict(row: Row) -> dict[str, Any]:
     times = {
         name: format_timestamp(value) for name, value in values.items() if name in _TIME_COLUMNS and value is not None
     }
-    return values | times | {"offline": bool(values["offline"])}
+    return values | times | {name: bool(values[name]) for name in _FLAG_COLUMNS}
 
 
 def _load_events(store: ReadOnlyStore, role: str, key: str) -> list[dict[str, Any]]:

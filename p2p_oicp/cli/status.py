@@ -1,14 +1,13 @@
 """``p2p-oicp status``: is all well? And ``p2p-oicp retry``: try again now.
 
 Both ask the running node (``/admin/v1/status``). What is stuck comes first, each with a sentence, what to do, and the
-reason in the words of whoever gave it; the lines fit into 80 columns.
+reason in the words of whoever gave it.
 """
 
 from __future__ import annotations
 
-import textwrap
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,14 +16,15 @@ from urllib.parse import quote
 import typer
 
 from p2p_oicp.cli import client
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, align_columns, echo, format_json
-from p2p_oicp.cli.terminal import format_seconds
+from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOption, echo, format_json
+from p2p_oicp.cli.terminal import Column, format_seconds, output_width, print_table, wrap
 from p2p_oicp.config import load_settings
 from p2p_oicp.delivery.health_texts import Condition, explain
 from p2p_oicp.errors import PeerUnreachable
 
-_COLUMNS = 80
+IN_SYNC = "in sync"
 _REASON_LENGTH = 300
+_COLUMNS = (Column("Name"), Column("State"), Column("Channels", is_detail=True))
 
 
 def register(app: typer.Typer) -> None:
@@ -98,16 +98,15 @@ def print_status(report: Mapping[str, Any]) -> None:
     for problem in report["problems"]:
         _print(console, "")
         style = "red" if problem["severity"] == "error" else "yellow"
-        for number, line in enumerate(format_problem(problem, now)):
+        for number, line in enumerate(format_problem(problem, now, output_width())):
             _print(console, line, style if number == 0 else "")
     rows = [_row(each) for each in (*report["peers"], *report["backends"])]
     if rows:
         _print(console, "")
-        for line in align_columns([("Name", "State", "Channels"), *rows]):
-            _print(console, _shortened(line))
+        print_table(_COLUMNS, rows)
     for each in report.get("without_backend", ()):
         _print(console, "")
-        for line in wrap(each["text"], "  "):
+        for line in wrap(each["text"], output_width(), "", "  "):
             _print(console, line)
     if report.get("disk"):
         free, total = (report["disk"][name] / 1e9 for name in ("free_bytes", "total_bytes"))
@@ -115,18 +114,18 @@ def print_status(report: Mapping[str, Any]) -> None:
         _print(console, f"Disk: {free:.1f} GB free of {total:.1f}; database {report['database']['bytes'] / 1e6:.1f} MB")
 
 
-def format_problem(problem: Mapping[str, Any], now: float) -> Iterator[str]:
-    """Return a problem in lines of at most 80 columns."""
+def format_problem(problem: Mapping[str, Any], now: float, width: int | None) -> Iterator[str]:
+    """Return a problem in lines of at most ``width`` columns; None: as long as they are."""
     times = [f"since {format_age(problem['since'], now)}"] if problem["since"] else []
     times += [f"{problem['tries']} {'try' if problem['tries'] == 1 else 'tries'}"] if problem["tries"] else []
     times += [f"next try {_format_next(problem['next_try'], now)}"] if problem["next_try"] else []
     channels = f" ({', '.join(dict.fromkeys(problem['channels']))})" if problem["channels"] else ""
     mark = "!" if problem["severity"] == "error" else "-"
-    yield from wrap(f"{mark} {problem['name']}{channels}{': ' * bool(times)}{', '.join(times)}", "  ")
-    yield from wrap(f"  {problem['text']}", "  ")
-    yield from wrap(f"  To do: {problem['cure']}", "    ")
+    yield from wrap(f"{problem['name']}{channels}{': ' * bool(times)}{', '.join(times)}", width, f"{mark} ", "  ")
+    yield from wrap(problem["text"], width, "  ", "  ")
+    yield from wrap(f"To do: {problem['cure']}", width, "  ", "    ")
     if problem["error"]:
-        yield from wrap(f"  Reason: {problem['error'][:_REASON_LENGTH]}", "    ")
+        yield from wrap(f"Reason: {problem['error'][:_REASON_LENGTH]}", width, "  ", "    ")
 
 
 def format_age(timestamp: str | None, now: float) -> str:
@@ -140,30 +139,22 @@ def format_channels(peer: Mapping[str, Any]) -> str:
     """Return what is notable of a peer's channels: those that fail or lag behind."""
     parts = []
     for channel in peer["channels"]:
-        if channel["state"] != "in sync":
+        if channel["state"] != IN_SYNC:
             behind = f", {channel['behind']} behind" if channel["behind"] and channel["state"] != "behind" else ""
             state = f"{channel['behind']} behind" if channel["state"] == "behind" else channel["state"]
             parts.append(f"{channel['channel']} {state}{behind}")
-    return "; ".join(parts) or "in sync"
+    return "; ".join(parts) or IN_SYNC
 
 
 def _row(peer: Mapping[str, Any]) -> tuple[str, str, str]:
-    return peer["name"], "up" if peer["up"] else "held" if peer["held"] else "FAILING", format_channels(peer)
+    channels = format_channels(peer)
+    state = "held" if peer["held"] else "in sync" if channels == IN_SYNC else "up" if peer["up"] else "FAILING"
+    return peer["name"], state, "" if state == IN_SYNC else channels
 
 
 def _format_next(timestamp: str, now: float) -> str:
     seconds = datetime.fromisoformat(timestamp).timestamp() - now
     return f"in {format_seconds(seconds)}" if seconds > 0 else "now"
-
-
-def wrap(text: str, indent: str) -> Sequence[str]:
-    """Return a text in lines of at most 80 columns, all but the first with an indent."""
-    # Ids, URLs and fingerprints are copied, so they are not broken.
-    return textwrap.wrap(text, _COLUMNS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-
-
-def _shortened(line: str) -> str:
-    return line if len(line) <= _COLUMNS else line[: _COLUMNS - 1] + "…"
 
 
 def _print(console: Console, line: str, style: str = "") -> None:

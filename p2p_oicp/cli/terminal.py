@@ -1,34 +1,24 @@
-"""Tables and progress, for a person at a terminal and for the next program of a pipe.
+"""Tables, fields and paragraphs, for a person at a terminal and for the next program of a pipe.
 
 A table at a terminal drops columns, the least important first, until a row fits; what remains is never broken nor cut,
 so that an id can be copied. Where not even the columns that are never dropped fit, each record is a block of lines.
-Reasons stand below their row, whole. In a pipe a record is one line with all columns, separated by tabs.
+Reasons stand below their row, whole, and are broken between words. In a pipe a record is one line with all columns,
+separated by tabs.
+
+Everything else is broken between words at a terminal, and nowhere in a pipe.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 from rich.cells import cell_len
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.text import Text
 
 from p2p_oicp.cli.common import Console, echo
 from p2p_oicp.clock import format_timestamp
@@ -94,8 +84,18 @@ def format_seconds(seconds: float) -> str:
 Cell = str | Moment
 
 
-def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], times: TimeFormat, *, empty: str) -> None:
-    """Print a table as described above; ``empty`` is what a person reads where there are no rows."""
+def print_table(
+    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], *, utc: bool = False, empty: str = "None."
+) -> None:
+    """Print a table as described above.
+
+    Args:
+        columns: of the table.
+        rows: one cell for each column.
+        utc: absolute times, also at a terminal.
+        empty: what a person reads where there are no rows.
+    """
+    times = TimeFormat(time.time(), utc)
     texts = [[_cell_text(cell, times) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for row in ([column.title for column in columns], *texts) if texts else ():
@@ -115,12 +115,13 @@ def format_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width
     details = [index for index, column in enumerate(columns) if column.is_detail]
     if sum(natural[index] + len(_GAP) for index in shown) - len(_GAP) > width:
         for row in rows:
-            yield from _block(columns, row)
+            yield from _block(columns, row, width)
         return
     yield _line([columns[index].title for index in shown], [natural[index] for index in shown])
     for row in rows:
         yield _line([row[index] for index in shown], [natural[index] for index in shown])
-        yield from (f"{_GAP}{row[index]}" for index in details if row[index])
+        for text in filter(None, (row[index] for index in details)):
+            yield from wrap(text, width, _GAP, _GAP)
 
 
 def _columns_that_fit(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
@@ -138,10 +139,10 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return _GAP.join(padded).rstrip()
 
 
-def _block(columns: Sequence[Column], row: Sequence[str]) -> Iterator[str]:
+def _block(columns: Sequence[Column], row: Sequence[str], width: int) -> Iterator[str]:
     for column, text in zip(columns, row, strict=True):
         if text:
-            yield f"{column.title}: {text}"
+            yield from wrap(f"{column.title}: {text}", width if column.is_detail else None, "", _GAP)
     yield ""
 
 
@@ -155,47 +156,41 @@ def terminal_width() -> int:
     return max(_MIN_WIDTH, Console().width)
 
 
-class _RateColumn(ProgressColumn):
-    """So many a second."""
-
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self._unit = unit
-
-    def render(self, task: Task) -> Text:
-        return Text("" if task.speed is None else f"{task.speed:,.1f} {self._unit}/s", style="progress.data.speed")
+def output_width() -> int | None:
+    """Return the width that texts have to fit into; None in a pipe, where nothing is broken."""
+    return terminal_width() if sys.stdout.isatty() else None
 
 
-@contextmanager
-def show_progress(title: str, *, total: float | None, unit: str) -> Iterator[Callable[[float], None]]:
-    """Show how far something has got, how fast, and how long it will take; on a terminal only.
+def wrap(text: str, width: int | None, first: str = "", rest: str = "") -> list[str]:
+    """Return a text in lines of at most ``width`` columns, broken between words only: ids and URLs are copied.
 
     Args:
-        title: what is done.
-        total: how much there is to do; None: unknown, so only the time that has passed is shown.
-        unit: of ``total``; ``bytes`` are shown as megabytes.
-
-    Yields:
-        A function that is called with how much was done since the last call.
+        text: what is broken; line breaks in it count as blanks.
+        width: None: it stays one line.
+        first: what the first line begins with.
+        rest: what the others begin with.
     """
-    if not sys.stderr.isatty():
-        yield lambda _done: None
-        return
-    with Progress(
-        *_progress_columns(total, unit),
-        console=Console(stderr=True),
-        transient=True,
-        # Lines that are printed meanwhile go above the bar; in a pipe they go there, as always.
-        redirect_stdout=sys.stdout.isatty(),
-    ) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda done: progress.advance(task, done)
+    if width is None:
+        return [first + " ".join(text.split())]
+    lines = textwrap.wrap(
+        " ".join(text.split()),
+        width,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return lines or [first.rstrip()]
 
 
-def _progress_columns(total: float | None, unit: str) -> list[ProgressColumn]:
-    title = TextColumn("{task.description}")
-    if total is None:
-        return [SpinnerColumn(), title, TimeElapsedColumn()]
-    if unit == "bytes":
-        return [title, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()]
-    return [title, BarColumn(), MofNCompleteColumn(), _RateColumn(unit), TimeRemainingColumn()]
+def print_text(text: str, first: str = "", rest: str | None = None) -> None:
+    """Print a text as `wrap` breaks it; ``rest`` is as wide as ``first``, if it is not given."""
+    for line in wrap(text, output_width(), first, " " * cell_len(first) if rest is None else rest):
+        echo(line)
+
+
+def print_fields(fields: Sequence[tuple[str, str]], indent: str = "  ") -> None:
+    """Print names and their values, one below the other; what does not fit goes on below the value."""
+    width = max((cell_len(name) for name, _ in fields), default=0)
+    for name, value in fields:
+        print_text(value, f"{indent}{name}{' ' * (width - cell_len(name))}{_GAP}")

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo, format_json
-from p2p_oicp.cli.terminal import Column, Moment, TimeFormat, UtcOption, print_table
+from p2p_oicp.cli.terminal import Column, Moment, UtcOption, print_table
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.crypto.pins import hash_pin
@@ -123,7 +123,7 @@ def print_tokens(file: Path, *, as_json: bool, utc: bool = False) -> None:
         return
     rows = [(token, "yes" if has_pin else "", Moment(added_at)) for token, has_pin, added_at in listed]
     columns = (Column("Token"), Column("PIN", 2), Column("Added", 1))
-    print_table(columns, rows, TimeFormat(time.time(), utc), empty="No token yet: p2p-oicp tokens add UID")
+    print_table(columns, rows, utc=utc, empty="No token yet: p2p-oicp tokens add UID")
 
 
 def _ask_pin() -> str:

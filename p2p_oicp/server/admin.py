@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
@@ -322,11 +322,14 @@ class CdrAdminApi:
         ]
 
     async def _reconcile(self, context: RequestContext) -> OperationResponse:
-        """Fetch CDRs since ``{"since": "2026-03-01T00:00:00Z"}``, or since the last time; return what each peer had."""
+        """Fetch CDRs ``{"since": "2026-03-01T00:00:00Z"}``, or since the last time; return what each peer had.
+
+        With ``"peer": NAME`` only from this one.
+        """
         if self._reconciler is None:
             raise HttpError(404, StatusCodeValue.SERVICE_NOT_AVAILABLE, "this node is no EMP: it receives no CDRs")
-        since = _parse_since(await context.read_body(_MAX_BODY_BYTES))
-        results = await self._reconciler.reconcile_all(since)
+        options = _parse_options(await context.read_body(_MAX_BODY_BYTES))
+        results = await self._reconciler.reconcile_all(_parse_since(options), options.get("peer"))
         return OperationResponse(orjson.dumps({"peers": [asdict(result) for result in results]}))
 
     async def _act(self, context: RequestContext) -> OperationResponse:
@@ -358,13 +361,10 @@ def _parse_options(body: bytes) -> dict[str, str]:
     return options
 
 
-def _parse_since(body: bytes) -> float | None:
-    if not body.strip():
-        return None
+def _parse_since(options: Mapping[str, str]) -> float | None:
     try:
-        text = orjson.loads(body).get("since")
-        since = None if text is None else datetime.fromisoformat(text)
-    except (orjson.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
+        since = datetime.fromisoformat(options["since"]) if "since" in options else None
+    except ValueError as error:
         raise HttpError(
             400, StatusCodeValue.DATA_ERROR, f'expected {{"since": "2026-03-01T00:00:00Z"}} or nothing: {error}'
         ) from error

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from p2p_oicp.cli.terminal import show_progress
+from p2p_oicp.cli.progress import show_progress
 from p2p_oicp.simulator import NodeProcess
 from tests.chaos import proxy
 from tests.chaos.datasets import LARGE_PUSH_RECORDS, PushedDataset

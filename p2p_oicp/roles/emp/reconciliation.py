@@ -86,13 +86,18 @@ class CdrReconciler:
         # Not at start: every peer would be asked at each restart; after a restore, `roles.recovery` asks.
         await periodic("cdr reconciliation", self._interval, self.reconcile_all, at_start=False)
 
-    async def reconcile_all(self, since: float | None = None) -> list[ReconciliationResult]:
+    async def reconcile_all(self, since: float | None = None, name: str | None = None) -> list[ReconciliationResult]:
         """Ask all CPO peers at the same time.
 
         Args:
             since: beginning of the period, in seconds since 1970; by default a day before the last run.
+            name: of one peer; None: all of them.
         """
-        cpo_peers = [peer for peer in self._services.registry.all() if not peer.is_self and _is_cpo(peer)]
+        cpo_peers = [
+            peer
+            for peer in self._services.registry.all()
+            if not peer.is_self and _is_cpo(peer) and name in {None, peer.name}
+        ]
         return list(await asyncio.gather(*(self._reconcile(peer, since) for peer in cpo_peers)))
 
     async def fetch(self, peer: Peer, since: float) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from p2p_oicp.cli.common import format_findings
+from p2p_oicp.cli.validation import format_findings
 from p2p_oicp.oicp import Finding, InvalidMessage, PushEvseData, Severity, read_records
 from p2p_oicp.oicp.identifiers import (
     UID,

@@ -11,7 +11,7 @@ import typer
 from openapi_spec_validator import validate
 from typer.testing import CliRunner, Result
 
-from p2p_oicp.cli import messages
+from p2p_oicp.cli import reference, validation
 from p2p_oicp.errors import ConfigurationError
 from tests.support.oicp_examples import AUTHORIZE_START, EVSE, SESSION, push_evse_data
 from tests.support.oicp_examples import CDR as FAULTLESS_CDR
@@ -23,7 +23,8 @@ MUCH = {"MeterValueEnd": 130.5, "ConsumedEnergy": 30}
 
 def run(*arguments: str, given: object = None) -> Result:
     app = typer.Typer()
-    messages.register(app)
+    reference.register(app)
+    validation.register(app)
     text = given if isinstance(given, str) else json.dumps(given)
     return CliRunner().invoke(app, arguments, input=text)
 
@@ -45,7 +46,7 @@ def refusal(*arguments: str, given: object = None) -> str:
     ],
 )
 def test_validate_says_what_is_wrong(change, code, verdict):
-    result = run("validate", "AuthorizeStart", "--format", "json", given=AUTHORIZE_START | change)
+    result = run("validate", "AuthorizeStart", "--json", given=AUTHORIZE_START | change)
     report = json.loads(result.stdout)
     assert (result.exit_code, report["verdict"]) == (code, verdict)
     assert all(set(found) == {"severity", "pointer", "code", "message"} for found in report["findings"])
@@ -141,7 +142,7 @@ def test_a_cdr_is_checked_before_it_is_sent(change, options, code, found, shape,
     ],
 )
 def test_an_identifier_says_what_it_is(text, kinds):
-    result = run("id", "--format", "json", "--", text)
+    result = run("id", "--json", "--", text)
     assert [found["type"] for found in json.loads(result.stdout)["matches"]] == kinds
     assert result.exit_code == (0 if kinds else 1)
     assert all(kind in run("id", "--", text).stdout for kind in kinds)
@@ -149,12 +150,12 @@ def test_an_identifier_says_what_it_is(text, kinds):
 
 def test_a_text_that_is_nearly_an_identifier_says_what_is_wrong():
     assert "as UID: has 12 hexadecimal digits" in run("id", "04E1D2C3B4A5").stdout
-    report = json.loads(run("id", "04E1D2C3B4A5", "--format", "json").stdout)
+    report = json.loads(run("id", "04E1D2C3B4A5", "--json").stdout)
     assert [problem["type"] for problem in report["problems"]] == ["UID"]
 
 
 def test_an_identifier_says_what_it_means():
-    (found,) = json.loads(run("id", "de*ab7*E840", "--format", "json").stdout)["matches"]
+    (found,) = json.loads(run("id", "de*ab7*E840", "--json").stdout)["matches"]
     assert found == {
         "type": "EvseID",
         "standard": "ISO",
@@ -166,7 +167,7 @@ def test_an_identifier_says_what_it_means():
 
 
 def test_all_endpoints_are_listed():
-    rows = json.loads(run("endpoints", "--format", "json").stdout)
+    rows = json.loads(run("endpoints", "--json").stdout)
     text = run("endpoints").stdout
     assert len(rows) == 21
     assert all(row["path"].removeprefix("/api/oicp") in text for row in rows)
@@ -174,7 +175,7 @@ def test_all_endpoints_are_listed():
 
 def test_errata_can_be_looked_up():
     assert "LastCall" in run("errata", "d43").stdout
-    assert len(json.loads(run("errata", "--format", "json").stdout)) == 68
+    assert len(json.loads(run("errata", "--json").stdout)) == 68
 
 
 def test_schemas_are_printed_or_written(tmp_path):

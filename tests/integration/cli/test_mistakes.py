@@ -52,8 +52,8 @@ USAGE_MISTAKES = {
     "a number that is none": (("outbox", "show", "ID"), 'ID: expected a whole number, not "ID"'),
     "a number too small": (("cdrs", "list", "--limit", "0"), '--limit: expected a number of at least 1, not "0"'),
     "an unknown choice": (
-        ("validate", "AuthorizeStart", "--format", "xml"),
-        '--format: expected one of text, json, not "xml"',
+        ("openapi", "--role", "xml"),
+        '--role: expected one of cpo, emp, not "xml"',
     ),
     "an unknown state": (("cdrs", "list", "--state", "lost"), "--state: expected one of waiting, delivered"),
     "a missing option": (("init", "alpha"), "--name is missing: Name of the node in logs and to its peers"),

@@ -127,7 +127,7 @@ def test_only_records_received_since_are_exported(config, store, since, count):
 
 def test_records_are_exported_as_a_table_with_every_digit(config, store):
     insert_cdrs(store, ("emp", json.dumps(cdr(KEY)).replace("22.5", "22.500").encode()))
-    text = run("cdrs", "export", "--since", "1970-01-01", "--format", "csv", config=config).stdout
+    text = run("cdrs", "export", "--since", "1970-01-01", "--csv", config=config).stdout
     (row,) = csv.DictReader(io.StringIO(text))
     assert (row["SessionID"], row["ConsumedEnergy"], row["Identification"]) == (KEY, "22.500", "1234ABCD")
     assert row["SessionEnd"] == "2026-03-01T10:41:00+01:00"
@@ -137,7 +137,7 @@ def test_records_are_exported_as_a_table_with_every_digit(config, store):
 def test_what_a_partner_wrote_is_no_formula_in_a_table(config, store, text):
     record = cdr(KEY, PartnerProductID=text, MeterValueStart=-0.5)
     insert_cdrs(store, ("emp", json.dumps(record).encode()))
-    exported = run("cdrs", "export", "--since", "1970-01-01", "--format", "csv", config=config).stdout
+    exported = run("cdrs", "export", "--since", "1970-01-01", "--csv", config=config).stdout
     (row,) = csv.DictReader(io.StringIO(exported))
     assert row["PartnerProductID"].startswith(("'", "\\u00"))
     assert row["MeterValueStart"] == "-0.5"
@@ -145,7 +145,7 @@ def test_what_a_partner_wrote_is_no_formula_in_a_table(config, store, text):
 
 def test_control_characters_of_a_partner_reach_no_table(config, store):
     insert_cdrs(store, ("emp", json.dumps(cdr(KEY, CPOPartnerSessionID="a\x1b[2J\x9bm\nb\x07")).encode()))
-    exported = run("cdrs", "export", "--since", "1970-01-01", "--format", "csv", config=config).stdout
+    exported = run("cdrs", "export", "--since", "1970-01-01", "--csv", config=config).stdout
     (row,) = csv.DictReader(io.StringIO(exported))
     assert row["CPOPartnerSessionID"] == "a\\u001b[2J\\u009bm\\u000ab\\u0007"
 

@@ -140,7 +140,7 @@ async def test_a_fault_is_found_with_its_cure(fault, tmp_path):
     assert (result.outcome, fault.words in result.text, fault.cure in result.cure) == (fault.outcome, True, True), (
         result
     )
-    assert all(len(line) <= 80 or " " not in line.strip() for line in format_result(result))
+    assert all(len(line) <= 80 or " " not in line.strip() for line in format_result(result, 80))
 
 
 async def test_a_second_probe_within_the_minute_is_left_out(tmp_path):

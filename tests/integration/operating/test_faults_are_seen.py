@@ -258,7 +258,7 @@ async def is_mended(world: World, fault: Fault) -> bool:
 
 
 def check(problem: dict, fault: Fault) -> None:
-    lines = list(format_problem(problem, time.time()))
+    lines = list(format_problem(problem, time.time(), 80))
     assert all(len(line) <= 80 or " " not in line.strip() for line in lines)
     assert fault.words in " ".join(" ".join(lines).split())
     assert problem["text"]

@@ -36,7 +36,7 @@ async def test_secrets_appear_in_no_log_no_response_no_export_and_no_repr(stoppe
             outputs += [await admin.ask("GET", path) for path in ("/peers", f"/evidence/{session}")]
             outputs += [
                 (await stopped.a.get("/readyz")).json,
-                cli_keys.format_keys(config),
+                cli_keys.listed_keys(config),
                 cli_keys.peers_file_entry(config),
             ]
             for node in (a, b):
