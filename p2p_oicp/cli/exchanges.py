@@ -17,7 +17,7 @@ import typer
 
 from p2p_oicp.cli import client
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo, format_json
-from p2p_oicp.cli.terminal import Column, Moment, TimeFormat, UtcOption, print_table
+from p2p_oicp.cli.terminal import Column, Moment, UtcOption, print_table
 from p2p_oicp.config import load_settings
 from p2p_oicp.config.loader import exchange_folder
 from p2p_oicp.errors import ConfigurationError, PeerUnreachable
@@ -147,4 +147,4 @@ def _print_exchanges(exchanges: Sequence[dict[str, Any]], *, utc: bool) -> None:
         )
         for each in exchanges
     ]
-    print_table(_COLUMNS, rows, TimeFormat(time.time(), utc), empty="No exchange is recorded.")
+    print_table(_COLUMNS, rows, utc=utc, empty="No exchange is recorded.")

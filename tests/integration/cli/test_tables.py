@@ -249,9 +249,8 @@ def screen(request, config):
 
 
 def compare(name, output) -> None:
-    output = re.sub(
-        r"\x1b\[\?25l.*\x1b\[2K", "", output, flags=re.DOTALL
-    )  # a progress bar, which is removed at the end
+    # A progress bar, which is removed at its end.
+    output = re.sub(r"\x1b\[\?25l.*\x1b\[2K", "", output, flags=re.DOTALL)
     output = re.sub(r"20\d\d-\d\d-\d\dT[0-9:.+]{18}", "TIME", output)
     output = re.sub(r"SHA256:[A-Za-z0-9+/]{43}", f"SHA256:{'K' * 43}", output)
     file = TABLES / f"{name}.txt"
