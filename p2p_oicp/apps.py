@@ -37,6 +37,7 @@ from p2p_oicp.server import (
 from p2p_oicp.server.app import ReadinessProbe, Routes
 from p2p_oicp.server.doctor import Doctor
 from p2p_oicp.server.inbound import PublicAddress
+from p2p_oicp.server.metrics_page import MetricsPage, NodeFacts
 from p2p_oicp.server.recording import record_exchanges
 from p2p_oicp.server.status import NodeStatusReporter
 
@@ -48,7 +49,7 @@ def build_peer_app(components: NodeComponents, hello: Hello) -> RequestRouter:
         components.dispatchers.peer,
         components.authenticator,
         components.environment.ids,
-        admission=_build_admission(components, "peer", listener_settings.max_body),
+        admission=_build_admission(components, listener_settings.max_body),
         public=PublicAddress(listener_settings.url, listener_settings.trusted_proxies),
         signer=peering.identity.signer.sign_response,
         recorder=peering.evidence.recorder,
@@ -66,7 +67,21 @@ def build_peer_app(components: NodeComponents, hello: Hello) -> RequestRouter:
 def build_status_reporter(components: NodeComponents) -> NodeStatusReporter:
     """Return what reports how the node, its peers and its backends are."""
     environment, peering, services = components.environment, components.peering, components.services
-    health = HealthReader(
+    return NodeStatusReporter(
+        environment.local_peer.name,
+        store=services.store,
+        file=environment.settings.storage.file,
+        clock=environment.clock,
+        health=_build_health(components),
+        without_backend=[own.parties for own in components.backends.all if own.is_built_in],
+        policy=peering.policy,
+        tls=peering.identity.tls,
+    )
+
+
+def _build_health(components: NodeComponents) -> HealthReader:
+    environment, services = components.environment, components.services
+    return HealthReader(
         store=services.store,
         registry=environment.registry,
         clock=environment.clock,
@@ -74,17 +89,25 @@ def build_status_reporter(components: NodeComponents) -> NodeStatusReporter:
         backends=[own.destination for own in components.backends.all],
         built_in=[own.destination for own in components.backends.all if own.is_built_in],
         replicas=partial(replicas_of, backends=components.backends, services=services),
-        held_reason=peering.directory.held_reason,
+        held_reason=components.peering.directory.held_reason,
     )
-    return NodeStatusReporter(
-        environment.local_peer.name,
-        store=services.store,
-        file=environment.settings.storage.file,
-        clock=environment.clock,
-        health=health,
-        without_backend=[own.parties for own in components.backends.all if own.is_built_in],
-        policy=peering.policy,
-        tls=peering.identity.tls,
+
+
+def _build_metrics_page(components: NodeComponents, reporter: NodeStatusReporter) -> MetricsPage:
+    peering, tls = components.peering, components.peering.identity.tls
+    facts = NodeFacts(
+        database_bytes=reporter.database_bytes,
+        certificate_endings=tls.endings if tls is not None else dict,
+        signing_keys=peering.signing_keys,
+        held_parties=peering.status_reporter.held_parties,
+    )
+    return MetricsPage(
+        components.metrics,
+        store=components.services.store,
+        health=_build_health(components),
+        facts=facts,
+        lag=components.lag,
+        clock=components.environment.clock,
     )
 
 
@@ -136,7 +159,7 @@ def build_backend_app(components: NodeComponents, hello: Hello, readiness: Readi
             pipeline,
             readiness,
             reporter.degraded,
-            components.metrics.render,
+            _build_metrics_page(components, reporter).render,
             metrics_need_token=access.oicp_needs_token,
         ),
         *StatusAdminApi(reporter, components.peering, components.liveness).routes(pipeline),
@@ -166,7 +189,7 @@ def _backend_pipeline(components: NodeComponents, access: BackendAccess) -> Requ
         components.dispatchers.backend,
         BackendAuthenticator(components.environment.local_peer),
         components.environment.ids,
-        admission=_build_admission(components, "backend", listener_settings.max_body),
+        admission=_build_admission(components, listener_settings.max_body),
         access=access,
     )
     if (exchanges := components.peering.exchanges) is not None:
@@ -174,7 +197,5 @@ def _backend_pipeline(components: NodeComponents, access: BackendAccess) -> Requ
     return pipeline
 
 
-def _build_admission(components: NodeComponents, listener: str, max_body: int) -> AdmissionController:
-    return AdmissionController(
-        max_body, components.metrics.rejected_requests(listener), components.environment.admission_limits
-    )
+def _build_admission(components: NodeComponents, max_body: int) -> AdmissionController:
+    return AdmissionController(max_body, components.environment.admission_limits)

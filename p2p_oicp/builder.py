@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 from p2p_oicp.backends import BackendFactory, BackendRegistry, TokenListBackend
 from p2p_oicp.backends.client import CallOutcome
@@ -55,7 +55,8 @@ from p2p_oicp.server import (
     PeerAuthenticator,
     PeerLimiter,
 )
-from p2p_oicp.server.metrics import CallRecorder
+from p2p_oicp.server.metrics import CallRecorder, RejectionObserver, RequestObserver
+from p2p_oicp.server.metrics_page import EventLoopLag
 from p2p_oicp.storage import Store
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
 from p2p_oicp.storage.exchange_files import FileExchangeRing
@@ -102,6 +103,7 @@ class NodeComponents:
     store_epochs: StoreEpochs
     liveness: PeerLiveness
     metrics: Metrics
+    lag: EventLoopLag
     authenticator: PeerAuthenticator
     dispatchers: Dispatchers
     backends: BackendRegistry
@@ -136,10 +138,10 @@ def build_roles(
 ) -> NodeComponents:
     """Return the roles, with what they send by and are called by; ``python_backends`` are objects by name."""
     local_peer = environment.local_peer
-    metrics = Metrics(store, environment.clock, peering.status_reporter.held_parties)
+    metrics = Metrics()
     calls = CallRecorder(metrics, environment.clock)
     limiter = _build_limiter(environment)
-    authenticator = PeerAuthenticator(peering, limiter)
+    authenticator = PeerAuthenticator(peering, limiter, metrics.observe_signature_failure)
     dispatchers = _build_dispatchers(environment, authenticator, limiter, liveness, metrics)
     client = _build_peer_client(environment, peering, dispatchers.peer, calls)
     services = _build_services(environment, store, peering, wakeups, client, metrics)
@@ -154,7 +156,7 @@ def build_roles(
         dispatcher.register(cpo, emp)
     return NodeComponents(
         environment, peering, services, client, nodes, store_epochs, liveness,
-        metrics, authenticator, dispatchers, backends, calls, cpo, emp,
+        metrics, EventLoopLag(environment.clock), authenticator, dispatchers, backends, calls, cpo, emp,
     )  # fmt: skip
 
 
@@ -197,14 +199,26 @@ def _build_dispatchers(
         limiter=limiter,
         clock=environment.clock,
     )
-    backend_authenticator = BackendAuthenticator(environment.local_peer)
-    observe = metrics.observe_request
     return Dispatchers(
-        create_dispatcher(ListenerKind.PEER, authenticator=authenticator, observe_request=observe("peer")),
+        create_dispatcher(ListenerKind.PEER, authenticator=authenticator, **_observers(metrics, "peer")),
         create_dispatcher(
-            ListenerKind.BACKEND, authenticator=backend_authenticator, observe_request=observe("backend")
+            ListenerKind.BACKEND,
+            authenticator=BackendAuthenticator(environment.local_peer),
+            **_observers(metrics, "backend"),
         ),
     )
+
+
+class _Observers(TypedDict):
+    observe_request: RequestObserver
+    observe_rejection: RejectionObserver
+
+
+def _observers(metrics: Metrics, listener: str) -> _Observers:
+    return {
+        "observe_request": metrics.observe_request(listener),
+        "observe_rejection": metrics.observe_rejection(listener),
+    }
 
 
 def _build_peer_client(
@@ -327,6 +341,7 @@ def background_jobs(components: NodeComponents) -> dict[str, Worker]:
         storage_settings.history_days, storage_settings.status_history_days, storage_settings.quarantine_days
     )
     workers: dict[str, Worker] = {
+        "event loop lag": components.lag,
         "session expiry": SessionExpiryJob(
             services, authorize_ttl=session_settings.authorize_ttl, session_ttl=session_settings.session_ttl
         ),

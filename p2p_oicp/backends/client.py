@@ -216,11 +216,11 @@ def _refusal_of(backend: str, operation: Operation, response: object) -> Message
     raise PeerProtocolError(backend, f"answered {operation.name} with {what}")
 
 
-#: Learns what became of a call of a backend, by its name: an error, or None.
-CallOutcome = Callable[[str, PeerError | None], None]
+#: Learns what became of a call of a backend, by its name and the operation's: an error, or None.
+CallOutcome = Callable[[str, str, PeerError | None], None]
 
 
-def ignore_outcome(_name: str, _error: PeerError | None) -> None:
+def ignore_outcome(_name: str, _operation: str, _error: PeerError | None) -> None:
     """Learn nothing."""
 
 
@@ -272,9 +272,9 @@ class LimitedBackend:
         try:
             reply = await self._call(operation, message, sender=sender, deadline=deadline)
         except PeerError as error:
-            self._observe(self._name, error)
+            self._observe(self._name, operation.name, error)
             raise
-        self._observe(self._name, None)
+        self._observe(self._name, operation.name, None)
         return reply
 
     async def _call(
@@ -292,7 +292,8 @@ class LimitedBackend:
             raise PeerBusy(self._name, info)
         self._counted.add(request := object())
         seconds = self._remote_timeout if is_remote else None
-        late = asyncio.get_running_loop().call_later(seconds, self._become_late, request) if seconds else None
+        loop = asyncio.get_running_loop()
+        late = loop.call_later(seconds, self._become_late, operation, request) if seconds else None
         try:
             return await self._backend.call(operation, message, sender=sender, deadline=deadline)
         finally:
@@ -300,6 +301,6 @@ class LimitedBackend:
             if late is not None:
                 late.cancel()
 
-    def _become_late(self, request: object) -> None:
+    def _become_late(self, operation: Operation, request: object) -> None:
         self._counted.discard(request)
-        self._observe(self._name, PeerTimeout(self._name, "no answer in time; it is waited for"))
+        self._observe(self._name, operation.name, PeerTimeout(self._name, "no answer in time; it is waited for"))

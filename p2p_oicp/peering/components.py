@@ -13,7 +13,7 @@ from p2p_oicp.client import HttpTransport
 from p2p_oicp.client.recording import ExchangeLog, RecordingTransport
 from p2p_oicp.clock import Clock
 from p2p_oicp.config import Settings, peers_file_is_optional
-from p2p_oicp.crypto import KeyRing, MessageSigner, OwnKeys, PrivateKey, ReplayCache, read_own_keys
+from p2p_oicp.crypto import KeyRing, KnownKey, MessageSigner, OwnKeys, PrivateKey, ReplayCache, read_own_keys
 from p2p_oicp.crypto.keystore import HISTORY_FILE, PRIVATE_KEY_FILE, OwnKey
 from p2p_oicp.crypto.tls import TlsIdentity
 from p2p_oicp.errors import ConfigurationError
@@ -70,6 +70,15 @@ class Peering:
             await self.directory.reload(),
         ]
         return [reason for reason in reasons if reason is not None]
+
+    def signing_keys(self) -> list[KnownKey]:
+        """Return the keys that signatures are made with: ours, and those of the peers."""
+        own = [
+            KnownKey(entry.public, self.identity.local_peer.name, entry.valid_from, entry.valid_until)
+            for entry in self.identity.signer.keys.entries
+            if entry.private is not None
+        ]
+        return own + [key for peer in self.registry.all() for key in self.keyring.keys_of(peer.name)]
 
     def _reload_keys(self) -> None:
         self.identity.signer.replace_keys(read_signing_keys(self.keys_path, self.policy))

@@ -27,6 +27,7 @@ Where nothing is required and nothing proved, the sender is the peer that answer
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -40,12 +41,13 @@ from p2p_oicp.peering import Peering
 from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import PartyID
 from p2p_oicp.server.inbound import InboundRequest
-from p2p_oicp.server.limits import PeerLimiter, RefusalPacer, address_block
+from p2p_oicp.server.limits import SMALL_BODY_BYTES, PeerLimiter, RefusalPacer, address_block
 from p2p_oicp.server.problems import HttpError
 
 # Of one address; a forged signature costs as much as a valid one, and beyond this its sender waits.
 _PROMPT_REFUSALS_PER_SECOND = 50.0
 _MAX_REFUSAL_DELAY_SECONDS = 20.0
+_MISSING = "missing"
 _CAUSES: dict[object, FailureCause] = {UnknownKey: FailureCause.UNKNOWN_KEY, ClockMismatch: FailureCause.CLOCK_OFF}
 
 
@@ -61,6 +63,20 @@ class Principal(msgspec.Struct, frozen=True):
     peer: Peer | None = None
     is_authenticated: bool = False
     signature: VerifiedSignature | None = None
+
+    def max_body(self, listener_limit: int) -> int:
+        """Return how many bytes the sender may send."""
+        peer = self.peer
+        if peer is None:  # a notification, whose sender is known by its body
+            return min(SMALL_BODY_BYTES, listener_limit)
+        if peer.max_body is None or not self.is_authenticated:
+            return listener_limit
+        return min(peer.max_body, listener_limit)
+
+    def client_key(self, request: InboundRequest) -> str:
+        """Return whose share of the slots a request takes: that of its proved peer, else of its address."""
+        peer = self.peer
+        return peer.id if peer is not None and self.is_proved_peer else address_block(request.client_address or "")
 
     @property
     def is_proved_peer(self) -> bool:
@@ -125,11 +141,24 @@ class BackendAuthenticator:
         return peer.handles_party(party)
 
 
-class PeerAuthenticator:
-    """For the peer API: the sender is another company's node; see the steps above."""
+def _ignore(_peer: str, _cause: str) -> None:
+    """Count nothing."""
 
-    def __init__(self, peering: Peering, limiter: PeerLimiter) -> None:
+
+class PeerAuthenticator:
+    """For the peer API: the sender is another company's node; see the steps above.
+
+    Args:
+        peering: what knows the peers and their credentials.
+        limiter: bounds how often a peer may call.
+        on_signature_failure: called with the name of the claimed peer ("" for nobody) and the cause.
+    """
+
+    def __init__(
+        self, peering: Peering, limiter: PeerLimiter, on_signature_failure: Callable[[str, str], None] = _ignore
+    ) -> None:
         self._limiter = limiter
+        self._on_signature_failure = on_signature_failure
         self._refusals = RefusalPacer(
             peering.identity.clock, per_second=_PROMPT_REFUSALS_PER_SECOND, max_seconds=_MAX_REFUSAL_DELAY_SECONDS
         )
@@ -267,6 +296,7 @@ class PeerAuthenticator:
         """Return the verified signature; None where there is none by a known key, and none is required."""
         if not has_signature(request.headers):
             if is_required:
+                self._on_signature_failure(_name_of(claimed), _MISSING)
                 raise Unauthorized("the request is not signed; this node wants an RFC 9421 signature")
             return None
         try:
@@ -275,11 +305,12 @@ class PeerAuthenticator:
             # signature may come again (a connection that broke), and the first whole one is accepted.
             self._replay_cache.check(signature)
         except UnknownKey as exc:
+            self._on_signature_failure(_name_of(claimed), FailureCause.UNKNOWN_KEY)
             if is_required:
                 raise Unauthorized(str(exc)) from exc
             return None
         except VerificationError as exc:
-            raise self._unauthorized(exc, request) from exc
+            raise self._unauthorized(exc, request, claimed) from exc
         return signature
 
     async def _verify_with_refresh(self, request: InboundRequest, claimed: Peer | None) -> VerifiedSignature:
@@ -311,9 +342,11 @@ class PeerAuthenticator:
             verify_body(request, body)
             self._replay_cache.check_and_store(signature, self._clock.time())
         except VerificationError as exc:
-            raise self._unauthorized(exc, request) from exc
+            signer = self._keyring.owner(signature.key)
+            raise self._unauthorized(exc, request, self._registry.by_name(signer) if signer else None) from exc
 
-    def _unauthorized(self, error: VerificationError, request: InboundRequest) -> Unauthorized:
+    def _unauthorized(self, error: VerificationError, request: InboundRequest, sender: Peer | None) -> Unauthorized:
+        self._on_signature_failure(_name_of(sender), _CAUSES.get(type(error), FailureCause.SIGNATURE_INVALID))
         host = request.headers.get("Host", "")
         hint = f" (signed for another address? this node is {request.authority})" if host != request.authority else ""
         return Unauthorized(f"{error}{hint}")
@@ -323,6 +356,10 @@ class PeerAuthenticator:
             info = f"{peer.name} does not speak for {party}"
             self._registry.record_refused(peer, FailureCause.PARTY_REFUSED, info, self._clock.time())
             raise Unauthorized(info)
+
+
+def _name_of(peer: Peer | None) -> str:
+    return peer.name if peer is not None else ""
 
 
 def _has_credentials(request: InboundRequest) -> bool:

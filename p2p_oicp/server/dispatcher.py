@@ -34,7 +34,7 @@ from p2p_oicp.roles.responses import NO_IDS, SessionIds, refusal_response
 from p2p_oicp.server.authentication import Authenticator, Principal, format_parties
 from p2p_oicp.server.inbound import InboundRequest
 from p2p_oicp.server.limits import PeerLimiter
-from p2p_oicp.server.metrics import RequestObserver
+from p2p_oicp.server.metrics import RejectionObserver, RequestObserver
 from p2p_oicp.server.problems import (
     OVERLOAD_STATUSES,
     HttpError,
@@ -63,6 +63,7 @@ class OperationDispatcher:
         authenticator: decides for which parties of a body a sender may act.
         liveness: told of each authenticated request of a peer that is in backoff.
         observe_request: counts operations, results and seconds.
+        observe_rejection: counts the requests that are refused before they are processed, by HTTP status.
         limiter: bounds the concurrency of a peer.
         clock: measures how long requests take.
     """
@@ -75,6 +76,7 @@ class OperationDispatcher:
         authenticator: Authenticator,
         liveness: PeerLiveness,
         observe_request: RequestObserver,
+        observe_rejection: RejectionObserver,
         limiter: PeerLimiter,
         clock: Clock,
     ) -> None:
@@ -84,6 +86,7 @@ class OperationDispatcher:
         self._authenticator = authenticator
         self._liveness = liveness
         self._observe_request = observe_request
+        self.observe_rejection = observe_rejection
         self._limiter = limiter
         self._handlers: dict[str, OperationHandler] = {}
         # Partners send the same few values; comparing identifiers costs some microseconds.

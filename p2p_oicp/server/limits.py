@@ -19,11 +19,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
@@ -52,8 +51,6 @@ _CDR_PULL_SEGMENT = "providers"
 _CHARGING_SERVICE = "charging"
 _PROVIDER_SEGMENT = "providers"
 _REMOTE_SLOTS = 128
-
-RejectionFactory: TypeAlias = Callable[[str, int], HttpError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +91,7 @@ def address_block(address: str) -> str:
     return str(parsed.ipv4_mapped or IPv6Network((int(parsed), _IPV6_HOST_PREFIX_BITS), strict=False))
 
 
-def overloaded(info: str, *, http_status: int = 503) -> HttpError:
+def overloaded(info: str, http_status: int = 503) -> HttpError:
     """Return the refusal of a node that has too much to do, and has not begun to process the request (RULES L5)."""
     headers = {"Retry-After": "1", NOT_PROCESSED_HEADER: "1"}
     return HttpError(http_status, StatusCodeValue.SYSTEM_ERROR, f"{info}; try again in a moment", headers)
@@ -103,18 +100,17 @@ def overloaded(info: str, *, http_status: int = 503) -> HttpError:
 class _ClientCounter:
     """Counts what each client holds, up to a share."""
 
-    __slots__ = ("_counts", "_label", "_reject", "_share")
+    __slots__ = ("_counts", "_label", "_share")
 
-    def __init__(self, share: int, label: str, reject: RejectionFactory) -> None:
+    def __init__(self, share: int, label: str) -> None:
         self._share = share
         self._label = label
-        self._reject = reject
         self._counts: dict[str, int] = {}
 
     def acquire(self, client: str) -> None:
         count = self._counts.get(client, 0)
         if count >= self._share:
-            raise self._reject(f"{count} {self._label}", 429)
+            raise overloaded(f"{count} {self._label}", 429)
         self._counts[client] = count + 1
 
     def release(self, client: str) -> None:
@@ -126,14 +122,13 @@ class _ClientCounter:
 class _AdmissionLane:
     """A number of slots, of which one client gets a share."""
 
-    __slots__ = ("_by_client", "_in_use", "_label", "_reject", "_slots")
+    __slots__ = ("_by_client", "_in_use", "_label", "_slots")
 
-    def __init__(self, slots: int, label: str, reject: RejectionFactory, share: int | None = None) -> None:
+    def __init__(self, slots: int, label: str, share: int | None = None) -> None:
         self._slots = slots
         self._label = label
-        self._reject = reject
         self._in_use = 0
-        self._by_client = _ClientCounter(share or client_share(slots), f"{label} of yours are being answered", reject)
+        self._by_client = _ClientCounter(share or client_share(slots), f"{label} of yours are being answered")
 
     def acquire(self, client: str) -> None:
         """Take a slot.
@@ -144,7 +139,7 @@ class _AdmissionLane:
         self._by_client.acquire(client)
         if self._in_use >= self._slots:
             self._by_client.release(client)
-            raise self._reject(f"{self._in_use} {self._label} are being answered", 503)
+            raise overloaded(f"{self._in_use} {self._label} are being answered")
         self._in_use += 1
 
     def release(self, client: str) -> None:
@@ -173,23 +168,21 @@ class AdmissionController:
 
     Args:
         max_body: the largest body of one request, in bytes.
-        on_rejected: called once for each refusal.
         limits: the numbers of slots.
     """
 
-    def __init__(self, max_body: int, on_rejected: Callable[[], None], limits: AdmissionLimits) -> None:
+    def __init__(self, max_body: int, limits: AdmissionLimits) -> None:
         self.max_body = max_body
-        self._on_rejected = on_rejected
         self._max_reserved_bytes = _MAX_CONCURRENT_BODIES * max_body
         self._reserved_bytes = 0
         self._reserved_by_unproved = 0
         #: Held while a compressed body that is not small is decompressed: one after the other.
         self.decompression = asyncio.Lock()
-        self._interactive_lane = _AdmissionLane(limits.requests, "requests", self._reject)
+        self._interactive_lane = _AdmissionLane(limits.requests, "requests")
         # A station may take most of a minute, and must not keep the authorizations of others waiting.
-        self._remote_lane = _AdmissionLane(_REMOTE_SLOTS, "remote operations", self._reject, _REMOTE_SLOTS // 2)
-        self._settlement_lane = _AdmissionLane(limits.requests, "CDRs and notifications", self._reject)
-        self._bulk_lane = _AdmissionLane(limits.pushes + limits.waiting, "pushes and pulls", self._reject)
+        self._remote_lane = _AdmissionLane(_REMOTE_SLOTS, "remote operations", _REMOTE_SLOTS // 2)
+        self._settlement_lane = _AdmissionLane(limits.requests, "CDRs and notifications")
+        self._bulk_lane = _AdmissionLane(limits.pushes + limits.waiting, "pushes and pulls")
         self._bulk_slots = asyncio.Semaphore(limits.pushes)
         self._lanes_by_service = {
             "charging": self._interactive_lane,
@@ -210,7 +203,7 @@ class AdmissionController:
         if is_full or (
             not ticket.is_proved and self._reserved_by_unproved + additional > self._max_reserved_bytes // 2
         ):
-            raise self._reject(f"requests of {self._reserved_bytes} bytes are being read", 503)
+            raise overloaded(f"requests of {self._reserved_bytes} bytes are being read")
         self._count_bytes(ticket, additional)
 
     def _count_bytes(self, ticket: AdmissionTicket, additional: int) -> None:
@@ -263,11 +256,7 @@ class AdmissionController:
             async with asyncio.timeout(_BULK_SLOT_TIMEOUT_SECONDS):
                 await self._bulk_slots.acquire()
         except TimeoutError as error:
-            raise self._reject("pushes and pulls take long", 429) from error
-
-    def _reject(self, info: str, http_status: int) -> HttpError:
-        self._on_rejected()
-        return overloaded(info, http_status=http_status)
+            raise overloaded("pushes and pulls take long", 429) from error
 
 
 class TokenBucketLimiter:

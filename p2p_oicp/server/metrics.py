@@ -1,81 +1,107 @@
-"""Metrics for Prometheus: ``GET /metrics`` on the backend listener.
+"""What is counted for Prometheus while requests are served and peers are called.
 
-Requests are counted while they are served. What waits for whom, and how each destination has been doing, is read from
-the database when somebody asks: the rows that the workers go by.
+What is read when somebody asks, and how all of it is written, stands in `metrics_page`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import TypeAlias
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
-from prometheus_client.exposition import generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
 from p2p_oicp.client import HttpResponse
 from p2p_oicp.clock import Clock
-from p2p_oicp.delivery.health import REQUESTS, ChannelHealth, Trouble
-from p2p_oicp.errors import PeerError, PeerRejected
+from p2p_oicp.delivery.health import OUTBOX, REQUESTS, ChannelHealth, Trouble
+from p2p_oicp.errors import PeerError, PeerRejected, PeerVerificationError
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Retry
-from p2p_oicp.peering.agreements import HeldParty
 from p2p_oicp.peers import Peer
-from p2p_oicp.roles.context import OperationResponse
-from p2p_oicp.storage import Row, Store, cdrs, outbox, peer_state
-from p2p_oicp.storage.datasets import queries
-from p2p_oicp.storage.datasets.models import OWN
+from p2p_oicp.roles.datasets.pull_specs import PULL_SPECS
+from p2p_oicp.roles.datasets.types import DATASET_TYPES
+from p2p_oicp.storage.peer_state import PULL_PREFIX
 
 #: Called with an operation's name, what became of the request, and the seconds it took.
 RequestObserver: TypeAlias = Callable[[str, str, float], None]
+#: Called with the HTTP status of a request that is refused before it is processed.
+RejectionObserver: TypeAlias = Callable[[int], None]
 
 _REQUESTS_OF_DRIVERS = frozenset(
     name for name, operation in OPERATION_BY_NAME.items() if operation.retry is not Retry.SAFE
 )
 _CLOCK_CHECK_SECONDS = 10.0
 _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
-_PINS_DOCUMENTATION = "PINs that were wrong, or refused unseen after too many wrong ones; no peer: our own backend's."
+_FAILURES = "Requests to a peer or to a backend of ours that have failed, by the reason."
+_SIGNATURE_FAILURES = "Signatures of requests and responses that were not accepted; no peer: of nobody known."
+_PINS = "PINs that were wrong, or refused unseen after too many wrong ones; no peer: our own backend's."
+_REASONS: Mapping[int, str] = MappingProxyType(
+    {
+        400: "invalid",
+        401: "unauthorized",
+        403: "forbidden",
+        404: "not_found",
+        405: "method_not_allowed",
+        408: "timeout",
+        413: "too_large",
+        415: "unsupported_media_type",
+        417: "expectation_failed",
+        421: "misdirected",
+        429: "too_many_requests",
+        500: "internal_error",
+        503: "unavailable",
+    }
+)
+
+
+def label_of(text: str) -> str:
+    """Return what is for people (a channel, a cause, a state) as the value of a label: ``evse_data``."""
+    return text.lower().replace(" ", "_")
+
+
+def _channels() -> dict[str, str]:
+    """Return the channel of each operation, as `delivery.health` names them."""
+    channels = dict.fromkeys(OPERATION_BY_NAME, REQUESTS)
+    channels |= dict.fromkeys(("ChargeDetailRecord", "ChargingNotifications"), OUTBOX)
+    for dataset, dataset_type in DATASET_TYPES.items():
+        channels[dataset_type.operation.name] = label_of(dataset.label)
+        channels[PULL_SPECS[dataset].operation.name] = label_of(PULL_PREFIX + dataset.label)
+    return channels
+
+
+CHANNEL_BY_OPERATION: Mapping[str, str] = MappingProxyType(_channels())
 
 
 class Metrics:
-    """The metrics of one node.
+    """What one node counts; ``peer_registry`` has what names peers, which is shown with the details only."""
 
-    Args:
-        store: read at each `render`.
-        clock: what ages are counted by.
-        held_parties: returns the parties that are held up at peers.
-    """
-
-    def __init__(
-        self, store: Store, clock: Clock, held_parties: Callable[[], Sequence[HeldParty]] = lambda: ()
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._held_parties = held_parties
-        # A registry of its own: a program may run several nodes, and have metrics itself.
-        self._registry = CollectorRegistry()
+    def __init__(self) -> None:
+        # Registries of its own: a program may run several nodes, and have metrics itself.
+        self.registry, self.peer_registry = CollectorRegistry(), CollectorRegistry()
         self._requests = Counter(
             "p2p_oicp_requests",
             "Requests by what became of them: ok, refused (by an OICP code), invalid, unavailable, problem.",
             ["listener", "operation", "result"],
-            registry=self._registry,
+            registry=self.registry,
         )
-        self._durations = Histogram(
-            "p2p_oicp_request_duration_seconds",
-            "Seconds from a request's head to its response.",
-            ["listener", "operation"],
-            registry=self._registry,
-            buckets=_LATENCY_BUCKETS,
+        self._durations = _latencies(
+            "request_duration", "Seconds from a request's head to its response.", "listener", self.registry
         )
         self._rejected_requests = Counter(
             "p2p_oicp_requests_rejected",
-            "Requests that were refused because too many were being served.",
-            ["listener"],
-            registry=self._registry,
+            "Requests that were refused before they were processed, by the reason.",
+            ["listener", "reason"],
+            registry=self.registry,
         )
+        ProcessCollector(registry=self.registry)
         self._call_observers: dict[tuple[str, str], Callable[[float], None]] = {}
-        ProcessCollector(registry=self._registry)
-        self._peer_registry = CollectorRegistry()  # what names peers is shown with the details only
-        self._calls, self._failures = _call_metrics(self._peer_registry)
-        self._pins = Counter("p2p_oicp_pins", _PINS_DOCUMENTATION, ["peer", "result"], registry=self._peer_registry)
+        self._calls = _latencies(
+            "peer_request_duration", "Seconds of a request to a peer, until its response.", "peer", self.peer_registry
+        )
+        counter = partial(Counter, registry=self.peer_registry)
+        self._failures = counter("p2p_oicp_delivery_failures", _FAILURES, ["peer", "channel", "reason"])
+        self._signature_failures = counter("p2p_oicp_signature_failures", _SIGNATURE_FAILURES, ["peer", "reason"])
+        self._pins = counter("p2p_oicp_pins", _PINS, ["peer", "result"])
 
     def observe_request(self, listener: str) -> RequestObserver:
         """Return what counts the requests of one listener."""
@@ -93,64 +119,42 @@ class Metrics:
 
         return observe
 
-    def rejected_requests(self, listener: str) -> Callable[[], None]:
-        """Return what counts the requests that a listener has no room for."""
-        return self._rejected_requests.labels(listener).inc
+    def observe_rejection(self, listener: str) -> RejectionObserver:
+        """Return what counts the requests that one listener refuses before they are processed, by HTTP status."""
 
-    def observe_call(self, peer: str, operation: str, seconds: float, cause: str | None) -> None:
-        """Count a request to a peer, and its cause if it has failed."""
+        def observe(http_status: int) -> None:
+            self._rejected_requests.labels(listener, _REASONS.get(http_status, "other")).inc()
+
+        return observe
+
+    def observe_call(self, peer: str, operation: str, seconds: float) -> None:
+        """Count a request to a peer."""
         key = (peer, operation)
         observe = self._call_observers.get(key)
         if observe is None:
             observe = self._call_observers[key] = self._calls.labels(peer, operation).observe
         observe(seconds)
-        if cause is not None:
-            self._failures.labels(peer, operation, cause).inc()
+
+    def observe_failure(self, name: str, operation: str, error: PeerError) -> None:
+        """Count a request to a peer or backend that has failed."""
+        channel = CHANNEL_BY_OPERATION.get(operation, REQUESTS)
+        self._failures.labels(name, channel, label_of(error.cause)).inc()
+        if isinstance(error, PeerVerificationError):
+            self.observe_signature_failure(name, error.cause)
+
+    def observe_signature_failure(self, peer: str, cause: str) -> None:
+        """Count a signature that was not accepted."""
+        self._signature_failures.labels(peer, label_of(cause)).inc()
 
     def observe_pin(self, result: str, peer: str) -> None:
         """Count a PIN that was "wrong" or "refused"."""
         self._pins.labels(peer, result).inc()
 
-    async def render(self, with_details: bool = True) -> OperationResponse:  # noqa: FBT001, FBT002 - a Callable[[bool], ...]
-        """Return everything in Prometheus' text format; without details, nothing that names a peer."""
-        text = generate_latest(_WithoutCreated(self._registry))
-        if with_details:
-            depths = await self._store.query(outbox.DEPTHS)
-            health_rows = await self._store.query(peer_state.ALL_DESTINATIONS)
-            text += generate_latest(_WithoutCreated(self._peer_registry))
-            doubtful = await self._store.query(cdrs.DOUBTFUL)
-            text += generate_latest(_store_metrics(depths, health_rows, doubtful, self._clock.time()))
-            text += generate_latest(await self._held_metrics())
-        return OperationResponse(text, content_type="text/plain; version=0.0.4")
 
-    async def _held_metrics(self) -> CollectorRegistry:
-        """Return how many records of which parties are held up, and where (RULES L18)."""
-        registry = CollectorRegistry()
-        documentation = "Records of a party of ours that a peer has not agreed to: none of them reaches it."
-        held_records = Gauge("p2p_oicp_held_records", documentation, ["peer", "party"], registry=registry)
-        for held in self._held_parties():
-            if held.is_ours:
-                rows = await self._store.query(queries.COUNT_OF_PARTY, source_=OWN, party_=held.key)
-                held_records.labels(held.peer, held.party).set(rows[0]["records"])
-        return registry
-
-
-def _call_metrics(registry: CollectorRegistry) -> tuple[Histogram, Counter]:
-    """Return what counts the requests to peers."""
-    durations = Histogram(
-        "p2p_oicp_peer_request_duration_seconds",
-        "Seconds of a request to a peer, until its response.",
-        ["peer", "operation"],
-        registry=registry,
-        buckets=_LATENCY_BUCKETS,
+def _latencies(name: str, documentation: str, label: str, registry: CollectorRegistry) -> Histogram:
+    return Histogram(
+        f"p2p_oicp_{name}_seconds", documentation, [label, "operation"], registry=registry, buckets=_LATENCY_BUCKETS
     )
-    failures = Counter(
-        "p2p_oicp_delivery_failures",
-        "Requests to a peer that have failed, by the cause.",
-        ["peer", "operation", "reason"],
-        registry=registry,
-    )
-    return durations, failures
 
 
 class CallRecorder:
@@ -177,11 +181,15 @@ class CallRecorder:
         since, tries = (before.since, before.tries) if before else (now, 0)
         self._failing[name] = Trouble(cause=error.cause, since=since, error=str(error), tries=tries + 1)
 
-    def record_backend(self, mark_answered: Callable[[str], None], name: str, error: PeerError | None) -> None:
+    def record_backend(
+        self, mark_answered: Callable[[str], None], name: str, operation: str, error: PeerError | None
+    ) -> None:
         """Record the outcome of a call of a backend; one that answers is sent at once what waits for it."""
         self.record(name, error)
         if error is None:
             mark_answered(name)
+        else:
+            self._metrics.observe_failure(name, operation, error)
 
     def response_received(self, peer_name: str, response: HttpResponse) -> None:
         """Compare the clock of a peer with ours, every few seconds."""
@@ -202,55 +210,9 @@ class CallRecorder:
         return ChannelHealth(channel=REQUESTS, last_success_at=success, troubles=(trouble,) if trouble else ())
 
     def call_ended(self, peer: Peer, operation: str, seconds: float, error: PeerError | None) -> None:
-        self._metrics.observe_call(peer.name, operation, seconds, error.cause if error is not None else None)
+        self._metrics.observe_call(peer.name, operation, seconds)
+        if error is not None:
+            self._metrics.observe_failure(peer.name, operation, error)
         # All else has a row of its own, which says more.
         if operation in _REQUESTS_OF_DRIVERS:
             self.record(peer.name, error)
-
-
-class _WithoutCreated:
-    """A registry without the ``_created`` series, which double what is scraped; the library's switch is global."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    def collect(self) -> Iterator[Metric]:
-        for family in self._registry.collect():
-            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
-            yield family
-
-
-def _store_metrics(
-    depths: Sequence[Row], health_rows: Sequence[Row], doubtful: Sequence[Row], now: float
-) -> CollectorRegistry:
-    """Return what the database says at ``now``; a destination that has gone has no series any more."""
-    registry = CollectorRegistry()
-
-    def gauge(name: str, documentation: str, *labels: str) -> Gauge:
-        return Gauge(f"p2p_oicp_{name}", documentation, labels, registry=registry)
-
-    messages = gauge("outbox_messages", "Messages in the outbox: waiting, or dead.", "destination", "state")
-    oldest = gauge("outbox_oldest_seconds", "Age of the oldest of them.", "destination", "state")
-    attempts = gauge("outbox_attempts", "Attempts that failed for them so far.", "destination", "state")
-    for row in depths:
-        labels = (row["destination"], row["state"])
-        messages.labels(*labels).set(row["messages"])
-        oldest.labels(*labels).set(max(0.0, now - row["oldest"]))
-        attempts.labels(*labels).set(row["attempts"] or 0)
-    doubtful_records = gauge("doubtful_cdrs", "CDRs that something speaks against.", "role")
-    for row in doubtful:
-        doubtful_records.labels(row["role"]).set(row["records"])
-    failures = gauge("destination_failures", "Failures in a row.", "destination")
-    last_error = gauge("destination_last_error", "The type of the last failure, while it fails.", "destination", "type")
-    for row in health_rows:
-        failures.labels(row["name"]).set(row["failures"])
-        if row["failures"] and row["last_error_type"]:
-            last_error.labels(row["name"], row["last_error_type"]).set(1)
-    next_try = gauge("destination_next_try_seconds", "Seconds until the next attempt; 0: at any time.", "destination")
-    # A message waits by itself; after some failures in a row, the circuit is open for all of its destination.
-    circuits = {row["name"]: row["next_try_at"] for row in health_rows}
-    for row in depths:
-        if row["state"] == outbox.WAITING:
-            due_at = max(row["next_try_at"], circuits.get(row["destination"], 0.0))
-            next_try.labels(row["destination"]).set(max(0.0, due_at - now))
-    return registry

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from http import HTTPStatus
 from typing import Protocol, TypeAlias, cast
 
 from aiohttp import web
@@ -44,7 +45,7 @@ from p2p_oicp.server.inbound import (
     receive_body,
     split_public_url,
 )
-from p2p_oicp.server.limits import SMALL_BODY_BYTES, AdmissionController, AdmissionTicket, address_block
+from p2p_oicp.server.limits import AdmissionController, AdmissionTicket, address_block
 from p2p_oicp.server.problems import HttpError, error_response
 from p2p_oicp.storage import Transaction
 
@@ -191,6 +192,7 @@ class RequestContext:
         except Exception as error:  # noqa: BLE001 - the edge of the program
             await self._delay_refusal(error)
             response = error_response(error, self.http.path, self._headers)
+            self._pipeline.dispatcher.observe_rejection(response.http_status)
         return await self._finish(response)
 
     async def authenticate(self, party: PartyID | None) -> Principal:
@@ -333,18 +335,19 @@ class OicpRequestContext(RequestContext):
             # (3) The credentials, before the body costs anything.
             principal = await self.authenticate(claimed_party(operation, route.party))
             check_encoding(self.head, is_known=principal.peer is not None)
-            ticket = AdmissionTicket(_client_of(principal, self.head), principal.is_authenticated)
+            ticket = AdmissionTicket(principal.client_key(self.head), principal.is_authenticated)
             try:
                 return await self._serve_admitted(path, route, ticket)
             finally:
                 admission.release(ticket)
         except (InvalidMessage, Refusal) as error:
             await self._delay_refusal(error)
+            self._pipeline.dispatcher.observe_rejection(getattr(error, "http_status", HTTPStatus.BAD_REQUEST))
             return dispatcher.refuse(self._operation or operation, error, self._principal.peer)
 
     async def _serve_admitted(self, path: str, route: Route, ticket: AdmissionTicket) -> OperationResponse:
         admission, principal = self._pipeline.admission, self._principal
-        max_bytes = _max_body(principal, admission.max_body)
+        max_bytes = principal.max_body(admission.max_body)
         reserve_bytes = partial(admission.reserve_bytes, ticket)
         # (4) The body, where there is room for it, and (5) its digest; only now the nonce counts as used. Nearly always
         # it has come with its head, and how long it may take does not matter.
@@ -381,18 +384,3 @@ async def _gzip_compress(body: bytes) -> bytes:
     if len(body) < _MIN_OFFLOADED_COMPRESSION_BYTES:
         return gzip.compress(body, compresslevel=_GZIP_LEVEL, mtime=0)
     return await offload(gzip.compress, body, compresslevel=_GZIP_LEVEL, mtime=0)
-
-
-def _max_body(principal: Principal, listener_limit: int) -> int:
-    peer = principal.peer
-    if peer is None:  # a notification, whose sender is known by its body
-        return min(SMALL_BODY_BYTES, listener_limit)
-    if peer.max_body is None or not principal.is_authenticated:
-        return listener_limit
-    return min(peer.max_body, listener_limit)
-
-
-def _client_of(principal: Principal, head: InboundRequest) -> str:
-    """Return whose share of the slots a request takes: that of its proved peer, else of its address."""
-    peer = principal.peer
-    return peer.id if peer is not None and principal.is_proved_peer else address_block(head.client_address or "")

@@ -115,6 +115,10 @@ class NodeStatusReporter:
         assert isinstance(problems, list)  # noqa: S101 - as `report` makes it
         return [str(problem["text"]) for problem in problems if problem["severity"] == "error"]
 
+    def database_bytes(self) -> int:
+        """Return the size of the database with its log."""
+        return self._read_disk()[1]
+
     def _endings(self) -> Mapping[str, float]:
         return self._tls.endings() if self._tls is not None else {}
 

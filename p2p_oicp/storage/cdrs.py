@@ -183,6 +183,10 @@ HELD = compiled(
 DOUBTFUL = compiled(
     select(cdrs.c.role, func.count().label("records")).where(cdrs.c.doubts.is_not(None)).group_by(cdrs.c.role)
 )
+#: How many CDRs are in each state, at each role: read from the index ``cdrs_by_state`` alone.
+COUNT_BY_STATE = compiled(
+    select(cdrs.c.state, cdrs.c.role, func.count().label("records")).group_by(cdrs.c.state, cdrs.c.role)
+)
 RECONCILED_UNTIL = compiled(select(cdr_reconciliations.c.until).where(cdr_reconciliations.c.peer == bindparam("peer_")))
 _MARK_RECONCILED = inserting_named(cdr_reconciliations, "peer", "until", instead="OR REPLACE")
 

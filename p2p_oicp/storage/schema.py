@@ -57,7 +57,8 @@ Index(
     sessions.c.created_at,
     sqlite_where=sessions.c.id_generated_here == 1,
 )
-Index("sessions_by_state", sessions.c.state, sessions.c.updated_at)
+# With the role, so that sessions are counted by it alone.
+Index("sessions_by_state", sessions.c.state, sessions.c.role, sessions.c.updated_at)
 
 # The ids that sessions had here before a clearing house gave them theirs (RULES L26).
 session_aliases = Table(
@@ -137,6 +138,9 @@ cdrs = Table(
 )
 Index("cdrs_by_session", cdrs.c.role, cdrs.c.session_key, unique=True)
 Index("cdrs_unconfirmed", cdrs.c.role, cdrs.c.id, sqlite_where=cdrs.c.unconfirmed == 1)
+# The state first: it must not be taken for the index of a query by role, which needs another order.
+Index("cdrs_by_state", cdrs.c.state, cdrs.c.role)
+Index("cdrs_doubtful", cdrs.c.role, sqlite_where=cdrs.c.doubts.is_not(None))
 Index("cdrs_by_provider", cdrs.c.role, cdrs.c.provider_key, cdrs.c.id)
 
 # Up to which SessionEnd a CPO peer was asked for CDRs that never came.

@@ -15,6 +15,12 @@ HOT_QUERIES = {
     ),
     "what is due for a destination": (outbox.DUE, "outbox_by_session (destination=? AND state=?"),
 }
+# What Prometheus is shown: an index is read, and of the doubtful CDRs the rows.
+COUNTS = {
+    "sessions by state": (sessions.COUNT_BY_STATE, "COVERING INDEX sessions_by_state"),
+    "CDRs by state": (cdrs.COUNT_BY_STATE, "COVERING INDEX cdrs_by_state"),
+    "doubtful CDRs": (cdrs.DOUBTFUL, "INDEX cdrs_doubtful"),
+}
 # All pages together read the table once, and sort nothing.
 PAGES = {
     "sessions for a peer": (sessions.OPENED_SINCE, "sqlite_autoindex_sessions_1 (role=? AND session_key>?)"),
@@ -28,6 +34,13 @@ async def test_a_query_that_a_request_waits_for_uses_its_index(database, stateme
     plan = _plan(database, statement)
     assert any(index in step for step in plan), plan
     assert not [step for step in plan if step.startswith("SCAN")], plan
+
+
+@pytest.mark.parametrize(("statement", "index"), COUNTS.values(), ids=COUNTS)
+@pytest.mark.usefixtures("store")
+async def test_rows_are_counted_by_an_index(database, statement, index):
+    (step,) = _plan(database, statement)
+    assert index in step
 
 
 @pytest.mark.parametrize(("statement", "index"), PAGES.values(), ids=PAGES)
