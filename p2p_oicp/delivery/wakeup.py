@@ -187,6 +187,13 @@ class WakeupRegistry:
                 if wakeup.destination in destinations:
                     wakeup.retry()
 
+    def has_backoff(self, peer: str) -> bool:
+        """Return whether a worker of a peer waits before the next attempt."""
+        for wakeup in self._by_peer.get(peer, ()):  # noqa: SIM110 - asked at each request; any() costs twice as much
+            if wakeup.backing_off:
+                return True
+        return False
+
     def backing_off(self, peer: str) -> list[Destination]:
         """Return the destinations of a peer's workers that wait before the next attempt."""
         return [wakeup.destination for wakeup in self._by_peer.get(peer, ()) if wakeup.backing_off]
@@ -203,7 +210,7 @@ class PeerLiveness:
 
     def has_backoff(self, peer: str) -> bool:
         """Return whether a worker of the peer backs off; asked at each of the peer's requests, so without look-ups."""
-        if not self._wakeups.backing_off(peer):
+        if not self._wakeups.has_backoff(peer):
             return False
         # A peer that calls us and cannot be called: each of its requests would cost a transaction, and a try in vain.
         marked_at = self._marked_at.get(peer)

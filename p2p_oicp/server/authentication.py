@@ -27,7 +27,7 @@ Where nothing is required and nothing proved, the sender is the peer that answer
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -176,8 +176,11 @@ class PeerAuthenticator:
     async def authenticate(self, request: InboundRequest, claimed_party: PartyID | None) -> Principal:
         # (1) Whom the path claims.
         claimed = self._registry.resolve_party(claimed_party) if claimed_party is not None else None
+        required = self._required_of_unnamed(request) if claimed_party is None else self._required_credentials(claimed)
+        if not required and not _has_credentials(request):
+            return Principal(claimed)
         try:
-            return await self._authenticate_as(request, claimed_party, claimed)
+            return await self._authenticate_as(request, claimed_party, claimed, required)
         except Unauthorized as error:
             if claimed is not None:
                 cause = _CAUSES.get(type(error.__cause__), FailureCause.CREDENTIALS_REFUSED)
@@ -185,11 +188,8 @@ class PeerAuthenticator:
             raise
 
     async def _authenticate_as(
-        self, request: InboundRequest, claimed_party: PartyID | None, claimed: Peer | None
+        self, request: InboundRequest, claimed_party: PartyID | None, claimed: Peer | None, required: Sequence[str]
     ) -> Principal:
-        required = self._required_of_unnamed(request) if claimed_party is None else self._required_credentials(claimed)
-        if not required and not _has_credentials(request):
-            return Principal(claimed)
         # (2) Mutual TLS.
         by_certificate = await self._peer_by_certificate(request, is_required="mtls" in required)
         # (3) The signature over the head.

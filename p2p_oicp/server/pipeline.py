@@ -121,10 +121,10 @@ class RequestPipeline:
     def __repr__(self) -> str:
         return f"<RequestPipeline {self.dispatcher!r} {self.admission!r}>"
 
-    async def serve_oicp(self, request: web.BaseRequest) -> web.StreamResponse:
+    def serve_oicp(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Serve ``POST /api/oicp/...``."""
         context = self._contexts[1](self, request)
-        return await context.run(context.serve, needs_token=self._oicp_needs_token)
+        return context.run(context.serve, needs_token=self._oicp_needs_token)
 
     def replace_contexts(self, oicp: OicpContextFactory, other: ContextFactory | None = None) -> None:
         """Serve OICP, and other paths if given, by contexts of other types."""

@@ -76,6 +76,13 @@ class Store:
         """
         return await self._writer.run(job, lane)
 
+    async def write_once(self, job: Callable[[Transaction], T]) -> T:
+        """Do what `write` does for a job that changes the database by one statement at most; a tenth less work.
+
+        If it raises after a first change, everything that was to be committed with it fails with a StoreError.
+        """
+        return await self._writer.run(job, has_one_write=True)
+
     def query_inline(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
         """Return a few rows that an index finds, without leaving the event loop. Raises StoreError.
 

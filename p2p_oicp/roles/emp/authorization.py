@@ -9,7 +9,7 @@ and the first that authorizes it counts, so that one that hangs delays no driver
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, cast
 
 import structlog
@@ -91,12 +91,12 @@ class EmpAuthorizationHandler:
                 return await self._decide_from_token_list(request, check_token, first.parties)
         return await self._session_service.deduplicate(request, lambda: self._start(request, backends))
 
-    async def _decide_from_token_list(
+    def _decide_from_token_list(
         self,
         request: OperationRequest[AuthorizeStart],
         check_token: Callable[[Transaction], StatusCodeValue],
         parties: Peer,
-    ) -> OperationResponse:
+    ) -> Awaitable[OperationResponse]:
         # One transaction in place of three (begin, complete, evidence) on the path that is measured most. It adds no
         # event: the session's row says all up to here.
         draft = self._session_service.new_session(request, AUTHORIZE, request.peer.id if request.peer else "")
@@ -109,14 +109,16 @@ class EmpAuthorizationHandler:
             if code is StatusCodeValue.SUCCESS:
                 response = authorized_response(provider.text, SessionIds.from_session(draft))
                 columns = {"provider_key": provider.key, "provider_id": provider.text}
-                session = replace(draft, state=SessionState.AUTHORIZED, start_response=response.body, **columns)
+                session = replace(draft, state=SessionState.AUTHORIZED.value, start_response=response.body, **columns)
             else:
                 # A refused start has no session (B2), so no SessionID is echoed.
                 response = not_authorized_response(code, None, SessionIds(None, draft.cpo_partner_session_id))
-                session = replace(draft, state=SessionState.REFUSED, start_response=response.body)
+                session = replace(draft, state=SessionState.REFUSED.value, start_response=response.body)
             return request.signed(tx, record_decided_start(tx, session, response, key=key))
 
-        return await self._services.store.write(decide)
+        store = self._services.store
+        # What is signed is recorded as evidence in the same transaction: a second write.
+        return store.write_once(decide) if request.sign_in_transaction is None else store.write(decide)
 
     async def _start(
         self, request: OperationRequest[AuthorizeStart], backends: Sequence[OwnBackend]

@@ -18,6 +18,7 @@ _CHECKPOINT_INTERVAL_SECONDS = 0.5
 # Another pass is worth it while the pages written meanwhile would hold up the writer for more than about a ms.
 _SMALL_TAIL_PAGES = 250
 _MAX_PASSES = 4
+_CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 
 
 class WalCheckpointer:
@@ -36,6 +37,8 @@ class WalCheckpointer:
         self._executor = SingleThreadExecutor("p2p-oicp-checkpoints")
         self._running_checkpoint: asyncio.Future[None] | None = None
         self._next_at = self._loop.time() + interval
+        # Opened by the first copy: a new connection would read the whole schema each time.
+        self._connection: sqlite3.Connection | None = None
 
     def tail_is_due(self) -> bool:
         """Start copying when it is time; return True once a copy has ended, and `checkpoint_tail` is to be called."""
@@ -51,10 +54,12 @@ class WalCheckpointer:
 
     def _checkpoint(self) -> None:
         # Whatever fails here (a full disk, a damaged file) fails the writer's own next commit, which reports it.
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self._file)) as connection:
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection is None:
+                self._connection = sqlite3.connect(self._file, isolation_level=None)
             previously_checkpointed = 0
             for _ in range(_MAX_PASSES):
-                _, wal_pages, checkpointed = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                _, wal_pages, checkpointed = self._connection.execute(_CHECKPOINT).fetchone()
                 if wal_pages - previously_checkpointed <= _SMALL_TAIL_PAGES:
                     return
                 previously_checkpointed = checkpointed
@@ -63,10 +68,13 @@ class WalCheckpointer:
         """Wait for a copy that is under way."""
         if self._running_checkpoint is not None:
             await self._running_checkpoint
+        if self._connection is not None:
+            # In the thread that has opened it: the driver allows no other.
+            await self._executor.submit(self._connection.close)
         self._executor.close()
 
 
 def checkpoint_tail(connection: sqlite3.Connection) -> None:
     """Copy the rest on the writer's own connection, between two rounds: only then can the log start anew."""
     with contextlib.suppress(sqlite3.Error):
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        connection.execute(_CHECKPOINT).fetchone()

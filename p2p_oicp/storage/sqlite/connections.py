@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import cast
 
 import aiosqlite
 import structlog
@@ -32,6 +33,11 @@ _CACHE_KIB = 32 * 1024
 _INLINE_CACHE_KIB = 8 * 1024
 # More statements than this package has; the driver's default of 128 would parse the others again at each use.
 _CACHED_STATEMENTS = 512
+
+# The driver asks None and bytes how they want to be stored each time that one is bound: it looks for two protocols that
+# neither has, which costs more than storing them (a session's row has a dozen). These answer "as they are".
+sqlite3.register_adapter(type(None), cast("Callable[[None], None]", {}.get))
+sqlite3.register_adapter(bytes, bytes)
 
 
 def create_private(file: Path) -> None:

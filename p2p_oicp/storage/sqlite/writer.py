@@ -58,19 +58,21 @@ class Transaction:
         pending_events: what the jobs of the group have added to the event log, which is written with the commit.
     """
 
-    __slots__ = ("_connection", "pending_events")
+    __slots__ = ("_connection", "_execute", "pending_events")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        # One cursor for all: `Connection.execute` makes one for each statement. No result outlives its method here.
+        self._execute = connection.cursor().execute
         self.pending_events: list[Any] = []
 
     def run(self, statement: Statement, **parameters: object) -> int:
         """Execute a statement and return the number of rows changed."""
-        return self._connection.execute(statement.text, statement.bind(parameters)).rowcount
+        return self._execute(statement.text, statement.bind(parameters)).rowcount
 
     def insert(self, statement: RowStatement, row: Sequence[object]) -> int:
         """Insert a whole row; return 0 where ``OR IGNORE`` left an existing row as it is, else 1."""
-        return self._connection.execute(statement.text, row).rowcount
+        return self._execute(statement.text, row).rowcount
 
     def run_many(self, statement: Statement, rows: Iterable[dict[str, Any]]) -> None:
         """Execute a statement once per row of parameters."""
@@ -82,20 +84,23 @@ class Transaction:
 
     def one(self, statement: Statement, **parameters: object) -> sqlite3.Row | None:
         """Execute a query and return the first row, if any."""
-        cursor = self._connection.execute(statement.text, statement.bind(parameters))
+        cursor = self._execute(statement.text, statement.bind(parameters))
         row = cursor.fetchone()
-        cursor.close()
+        if row is not None and cursor.fetchone() is not None:
+            # A query that is not read to its end stays open, and would be compiled anew at its next use.
+            cursor.fetchall()
         return cast("sqlite3.Row | None", row)
 
     def all(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
         """Execute a query and return all rows."""
-        return self._connection.execute(statement.text, statement.bind(parameters)).fetchall()
+        return self._execute(statement.text, statement.bind(parameters)).fetchall()
 
 
 # A Struct and no data class: one is made for each job, in an eighth of the time (docs/performance.md).
 class _QueuedJob(msgspec.Struct):
     job: Callable[[Transaction], Any]
     future: asyncio.Future[Any]
+    has_one_write: bool = False
     outcome: Any = None
     failed: bool = False
 
@@ -143,8 +148,10 @@ class GroupCommitWriter:
     def __repr__(self) -> str:
         return f"<GroupCommitWriter interactive={len(self._interactive)} bulk={len(self._bulk)}>"
 
-    def run(self, job: Callable[[Transaction], T], lane: Lane = Lane.INTERACTIVE) -> asyncio.Future[T]:
-        """Queue ``job``; the future has its result after the commit.
+    def run(
+        self, job: Callable[[Transaction], T], lane: Lane = Lane.INTERACTIVE, *, has_one_write: bool = False
+    ) -> asyncio.Future[T]:
+        """Queue ``job``; the future has its result after the commit. ``has_one_write``: see `Store.write_once`.
 
         Raises StoreBusy where `queue_limit` jobs wait already, StoreError where the writer is closed. The future
         raises StoreError where the database cannot commit, and whatever the job raises.
@@ -155,7 +162,7 @@ class GroupCommitWriter:
         if len(queue) >= self._queue_limit:
             raise StoreBusy(f"{self._queue_limit} writes are waiting already; try again in a moment")
         future: asyncio.Future[T] = self._loop.create_future()
-        queue.append(_QueuedJob(job, future))
+        queue.append(_QueuedJob(job, future, has_one_write))
         self._work_available.set()
         return future
 
@@ -232,6 +239,9 @@ class GroupCommitWriter:
         self._connection.execute("COMMIT")
 
     def _run(self, queued: _QueuedJob) -> None:
+        if queued.has_one_write:
+            self._run_single_write(queued)
+            return
         # Behind a savepoint: a job that raises takes back its own changes only, and the others of its group commit.
         execute = self._savepoints.execute
         pending_events = self._transaction.pending_events
@@ -244,6 +254,19 @@ class GroupCommitWriter:
             del pending_events[event_count:]
             self._fail(queued, error)
         execute("RELEASE job")
+
+    def _run_single_write(self, queued: _QueuedJob) -> None:
+        # Without a savepoint, which copies each page that is written: a statement that fails takes itself back.
+        pending_events, changes_before = self._transaction.pending_events, self._connection.total_changes
+        event_count = len(pending_events)
+        try:
+            queued.outcome = queued.job(self._transaction)
+        except Exception as error:
+            if self._connection.total_changes != changes_before or not self._connection.in_transaction:
+                # It has written more than once after all, or a full disk has ended the transaction: none is committed.
+                raise sqlite3.DatabaseError(f"a job failed between two writes: {error}") from error
+            del pending_events[event_count:]
+            self._fail(queued, error)
 
     def _fail(self, queued: _QueuedJob, error: Exception) -> None:
         queued.outcome, queued.failed = _store_error(error), True

@@ -46,6 +46,35 @@ async def test_a_failing_job_leaves_no_trace_and_does_not_harm_the_others_of_its
     assert await names(store) == ["a", "b"]
 
 
+async def test_a_job_with_one_write_that_is_refused_leaves_the_others_of_its_group(store):
+    def refuse(_tx: Transaction) -> None:
+        raise LookupError("a rule was broken")
+
+    await store.write(insert("a"))
+    results = await asyncio.gather(
+        store.write_once(insert("b")),
+        store.write_once(refuse),
+        store.write_once(insert("a")),
+        store.write(insert("c")),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [int, LookupError, StoreError, int]
+    assert await names(store) == ["a", "b", "c"]
+
+
+async def test_a_job_that_fails_between_two_writes_without_a_savepoint_takes_its_group_back(store):
+    def fail_after_writing(tx: Transaction) -> None:
+        tx.run(INSERT, name="half")
+        raise LookupError("a rule was broken")
+
+    results = await asyncio.gather(
+        store.write(insert("a")), store.write_once(fail_after_writing), store.write(insert("b")), return_exceptions=True
+    )
+    assert all(isinstance(result, StoreError) for result in results)
+    await store.write(insert("c"))
+    assert await names(store) == ["c"]
+
+
 async def test_a_database_error_reaches_the_caller_as_a_store_error(store):
     await store.write(insert("a"))
     with pytest.raises(StoreError, match="UNIQUE"):
