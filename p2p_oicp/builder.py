@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 from p2p_oicp.backends import BackendFactory, BackendRegistry, TokenListBackend
 from p2p_oicp.backends.client import CallOutcome
@@ -36,6 +36,7 @@ from p2p_oicp.delivery import (
 from p2p_oicp.delivery.hello import HelloClient
 from p2p_oicp.errors import StoreUnavailable, reason_of
 from p2p_oicp.peering import Peering, PeersChanged
+from p2p_oicp.peering.peer_status import HeldPeersJob
 from p2p_oicp.peering.peer_tls import CertificateExpiryJob
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles import CpoRole, EmpRole, Services
@@ -55,12 +56,13 @@ from p2p_oicp.server import (
     PeerAuthenticator,
     PeerLimiter,
 )
-from p2p_oicp.server.metrics import CallRecorder, RejectionObserver, RequestObserver
+from p2p_oicp.server.metrics import CallRecorder
 from p2p_oicp.server.metrics_page import EventLoopLag
 from p2p_oicp.storage import Store
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
 from p2p_oicp.storage.exchange_files import FileExchangeRing
 from p2p_oicp.storage.exchanges import MemoryExchangeRing, RingLimits
+from p2p_oicp.storage.limited_events import LimitedEventLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class NodeComponents:
     dispatchers: Dispatchers
     backends: BackendRegistry
     calls: CallRecorder
+    events: LimitedEventLog
     cpo: CpoRole | None
     emp: EmpRole | None
 
@@ -139,10 +142,11 @@ def build_roles(
     """Return the roles, with what they send by and are called by; ``python_backends`` are objects by name."""
     local_peer = environment.local_peer
     metrics = Metrics()
-    calls = CallRecorder(metrics, environment.clock)
+    events = LimitedEventLog(store, environment.clock)
+    calls = CallRecorder(metrics, environment.clock, events)
     limiter = _build_limiter(environment)
     authenticator = PeerAuthenticator(peering, limiter, metrics.observe_signature_failure)
-    dispatchers = _build_dispatchers(environment, authenticator, limiter, liveness, metrics)
+    dispatchers = _build_dispatchers(environment, authenticator, limiter, liveness, metrics, events)
     client = _build_peer_client(environment, peering, dispatchers.peer, calls)
     services = _build_services(environment, store, peering, wakeups, client, metrics)
     observe = partial(calls.record_backend, partial(liveness.mark_answered, services.background))
@@ -156,7 +160,7 @@ def build_roles(
         dispatcher.register(cpo, emp)
     return NodeComponents(
         environment, peering, services, client, nodes, store_epochs, liveness,
-        metrics, EventLoopLag(environment.clock), authenticator, dispatchers, backends, calls, cpo, emp,
+        metrics, EventLoopLag(environment.clock), authenticator, dispatchers, backends, calls, events, cpo, emp,
     )  # fmt: skip
 
 
@@ -190,6 +194,7 @@ def _build_dispatchers(
     limiter: PeerLimiter,
     liveness: PeerLiveness,
     metrics: Metrics,
+    events: LimitedEventLog,
 ) -> Dispatchers:
     """Return the dispatchers, without handlers yet."""
     create_dispatcher = partial(
@@ -197,28 +202,17 @@ def _build_dispatchers(
         local_peer=environment.local_peer,
         liveness=liveness,
         limiter=limiter,
+        events=events,
         clock=environment.clock,
     )
     return Dispatchers(
-        create_dispatcher(ListenerKind.PEER, authenticator=authenticator, **_observers(metrics, "peer")),
+        create_dispatcher(ListenerKind.PEER, authenticator=authenticator, observers=metrics.observers("peer")),
         create_dispatcher(
             ListenerKind.BACKEND,
             authenticator=BackendAuthenticator(environment.local_peer),
-            **_observers(metrics, "backend"),
+            observers=metrics.observers("backend"),
         ),
     )
-
-
-class _Observers(TypedDict):
-    observe_request: RequestObserver
-    observe_rejection: RejectionObserver
-
-
-def _observers(metrics: Metrics, listener: str) -> _Observers:
-    return {
-        "observe_request": metrics.observe_request(listener),
-        "observe_rejection": metrics.observe_rejection(listener),
-    }
 
 
 def _build_peer_client(
@@ -342,6 +336,8 @@ def background_jobs(components: NodeComponents) -> dict[str, Worker]:
     )
     workers: dict[str, Worker] = {
         "event loop lag": components.lag,
+        "events": components.events,
+        "held peers": HeldPeersJob(components.peering.status_reporter, services.store, services.clock),
         "session expiry": SessionExpiryJob(
             services, authorize_ttl=session_settings.authorize_ttl, session_ttl=session_settings.session_ttl
         ),

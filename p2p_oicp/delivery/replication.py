@@ -342,7 +342,8 @@ class DatasetReplicator:
             if batch.cursor_after is not None:
                 self._snapshot = None
         self._group_backoff.reset(batch.cursor_key)
-        peer_state.mark_group_accepted(tx, self._destination, batch.cursor_key)
+        now = self._clock.time()
+        peer_state.mark_group_accepted(tx, self._destination, batch.cursor_key, now)
         if batch.is_withdrawal:
             peer_state.delete_group_cursors(tx, self._scope.peer, self._codec.dataset, batch.group)
         elif batch.cursor_after is not None:
@@ -352,7 +353,7 @@ class DatasetReplicator:
             for dataset in (DatasetKind.EVSE_STATUS, DatasetKind.EVSE_PRICING):
                 peer_state.mark_stale(tx, self._scope.peer, dataset)
             self._has_moved_view = True
-        peer_state.mark_success(tx, self._destination, self._clock.time())
+        peer_state.mark_success(tx, self._destination, now)
         self._log.info("replication.sent", group=batch.group, records=batch.record_count, change=batch.cursor_after)
 
     def _handle_failure(self, tx: Transaction, batch: ChangeBatch, error: PeerError) -> float:

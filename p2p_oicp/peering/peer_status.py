@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from p2p_oicp.clock import Clock
+from p2p_oicp.concurrency import periodic
 from p2p_oicp.config.peers_file import peer_to_entry
 from p2p_oicp.crypto import KeyRing
 from p2p_oicp.peering.agreements import HeldParty, PartyAgreements
@@ -12,9 +14,12 @@ from p2p_oicp.peering.discovery import MdnsDiscovery
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.peers.descriptor import SignedDescriptor
 from p2p_oicp.peers.registry import SecurityPolicy
-from p2p_oicp.storage import Store, outbox
+from p2p_oicp.storage import Store, Transaction, outbox
 from p2p_oicp.storage.datasets import queries
 from p2p_oicp.storage.datasets.models import OWN
+from p2p_oicp.storage.event_log import Event, EventType, emit
+
+_HELD_INTERVAL_SECONDS = 1.0
 
 
 class PeerReport(NamedTuple):
@@ -79,6 +84,16 @@ class PeerStatusReporter:
         published = (*signed.descriptor.operators, *signed.descriptor.providers) if signed is not None else ()
         return self._agreements.held(peer, published)
 
+    def held_texts(self) -> dict[tuple[str, str], str]:
+        """Return what is held up, in words, by the id of the peer and the key of the party; empty: its descriptor."""
+        texts: dict[tuple[str, str], str] = {}
+        for peer in self._registry.all():
+            if not peer.is_self:
+                reason = self._directory.held_reason(peer)
+                texts |= {(peer.id, ""): reason} if reason else {}
+                texts |= {(peer.id, held.key): held.text for held in self._held_at(peer)}
+        return texts
+
     async def _held_text(self, peer: Peer) -> str | None:
         texts = [self._directory.held_reason(peer)]
         for held in self._held_at(peer):
@@ -121,3 +136,34 @@ def _trust_summary(peer: Peer, required: tuple[str, ...], has_keys: bool) -> str
     if "signature" in required and not has_keys:
         return "no key: cannot authenticate"
     return f"authenticated by {' and '.join(required)} ({peer.source.value})"
+
+
+class HeldPeersJob:
+    """Adds an event for each party that is held up at a peer, or of a peer, and for each that is so no more.
+
+    What is held up is in memory (`agreements`): after a start it is found again, and is an event again.
+    """
+
+    def __init__(self, reporter: PeerStatusReporter, store: Store, clock: Clock) -> None:
+        self._reporter = reporter
+        self._store = store
+        self._clock = clock
+        self._held: dict[tuple[str, str], str] = {}
+
+    async def run(self) -> None:
+        await periodic("held peers", _HELD_INTERVAL_SECONDS, self.run_once)
+
+    async def run_once(self) -> None:
+        """Compare what is held up with what was before. Raises StoreError."""
+        held, now = self._reporter.held_texts(), self._clock.time()
+        began = [(peer, "held", text) for (peer, key), text in held.items() if (peer, key) not in self._held]
+        ended = [(peer, "agreed", key) for peer, key in self._held if (peer, key) not in held]
+        if not began and not ended:
+            return
+
+        def job(tx: Transaction) -> None:
+            for peer, what, text in (*began, *ended):
+                emit(tx, Event(EventType.PEER, what, now, peer, peer=peer, text=text))
+
+        await self._store.write(job)
+        self._held = held

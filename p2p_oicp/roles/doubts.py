@@ -19,6 +19,7 @@ from p2p_oicp.roles.context import OperationRequest, Services
 from p2p_oicp.storage import Transaction, sessions
 from p2p_oicp.storage.datasets import queries
 from p2p_oicp.storage.datasets.models import ALL_PROVIDERS, OWN, DatasetKind
+from p2p_oicp.storage.event_log import Event, EventType, emit
 from p2p_oicp.storage.sessions import Session
 
 log = structlog.get_logger(__name__)
@@ -72,6 +73,8 @@ class Doubts:
             )
             now = self._services.now()
             sessions.add_event(tx, self._role, session.session_key, now, f"{what} is doubtful: {doubts}")
+            text = f"{what}: {doubts}"
+            emit(tx, Event(EventType.FINDING, "doubtful", now, session.session_key, self._role, session.peer, text))
 
 
 def _in_words(findings: Sequence[Finding]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum, auto
 from functools import lru_cache, partial
 from http import HTTPStatus
+from itertools import islice
 
 import structlog
 from msgspec.structs import replace
@@ -15,6 +16,7 @@ from p2p_oicp.clock import Clock
 from p2p_oicp.delivery import PeerLiveness
 from p2p_oicp.errors import Refusal, StoreError, Unauthorized
 from p2p_oicp.oicp import (
+    Finding,
     InvalidMessage,
     Message,
     OperatorID,
@@ -34,7 +36,7 @@ from p2p_oicp.roles.responses import NO_IDS, SessionIds, refusal_response
 from p2p_oicp.server.authentication import Authenticator, Principal, format_parties
 from p2p_oicp.server.inbound import InboundRequest
 from p2p_oicp.server.limits import PeerLimiter
-from p2p_oicp.server.metrics import RejectionObserver, RequestObserver
+from p2p_oicp.server.metrics import RequestObservers
 from p2p_oicp.server.problems import (
     OVERLOAD_STATUSES,
     HttpError,
@@ -42,8 +44,12 @@ from p2p_oicp.server.problems import (
     store_unavailable,
     validation_error_response,
 )
+from p2p_oicp.storage.event_log import Event, EventType
+from p2p_oicp.storage.limited_events import LimitedEventLog
 
 log = structlog.get_logger(__name__)
+
+_MAX_FINDINGS_IN_EVENT = 3
 
 
 class ListenerKind(Enum):
@@ -62,9 +68,9 @@ class OperationDispatcher:
         local_peer: this node's own company.
         authenticator: decides for which parties of a body a sender may act.
         liveness: told of each authenticated request of a peer that is in backoff.
-        observe_request: counts operations, results and seconds.
-        observe_rejection: counts the requests that are refused before they are processed, by HTTP status.
+        observers: count operations, results and seconds, and what is refused before it is processed.
         limiter: bounds the concurrency of a peer.
+        events: learns what is refused, and what was found in messages.
         clock: measures how long requests take.
     """
 
@@ -75,9 +81,9 @@ class OperationDispatcher:
         local_peer: Peer,
         authenticator: Authenticator,
         liveness: PeerLiveness,
-        observe_request: RequestObserver,
-        observe_rejection: RejectionObserver,
+        observers: RequestObservers,
         limiter: PeerLimiter,
+        events: LimitedEventLog,
         clock: Clock,
     ) -> None:
         self.clock = clock
@@ -85,9 +91,9 @@ class OperationDispatcher:
         self._listener_kind = listener_kind
         self._authenticator = authenticator
         self._liveness = liveness
-        self._observe_request = observe_request
-        self.observe_rejection = observe_rejection
+        self._observe_request, self.observe_rejection = observers
         self._limiter = limiter
+        self._events = events
         self._handlers: dict[str, OperationHandler] = {}
         # Partners send the same few values; comparing identifiers costs some microseconds.
         self._is_recipient = lru_cache(maxsize=256)(partial(_is_recipient, local_peer))
@@ -142,6 +148,8 @@ class OperationDispatcher:
             operation_request = _read(operation, party, peer, request, body, sign_in_transaction)
             message = operation_request.message
             operation_request = self._identify_sender(operation_request, principal, request)
+            if operation_request.warnings:
+                self._add_finding(operation_request)
             handler = self._handler_for(operation)
             self._check_id(operation_request)
             if (peer := operation_request.peer) is not None:
@@ -173,6 +181,7 @@ class OperationDispatcher:
     ) -> OperationResponse:
         """Return the response to a message that is refused, in the form that its operation and its sender read."""
         name = peer.name if peer else None
+        self.record_refusal(operation.name, error, peer)
         if isinstance(error, InvalidMessage):
             log.info("oicp.invalid", operation=operation.name, peer=name, reason=str(error))
             refusal = as_refusal(error)
@@ -191,7 +200,36 @@ class OperationDispatcher:
             started: monotonic time at the request's head.
             outcome: None where it was cancelled.
         """
+        if isinstance(outcome, HttpError):
+            self.record_refusal(operation.name, outcome, None)
         self._observe_request(operation.name, _result_label(outcome), self.clock.monotonic() - started)
+
+    def record_refusal(self, what: str, error: Exception, peer: Peer | None) -> None:
+        """Add an event of a request that is refused; overload is counted, and no event.
+
+        Args:
+            what: the name of the operation, or the path of another request.
+            error: why it is refused; what is no refusal is left out.
+            peer: the sender, if that is known.
+        """
+        match error:
+            case InvalidMessage():
+                # Not the texts, which repeat what was sent.
+                code, text = "invalid", _finding_codes(error.findings)
+            case HttpError() if error.http_status not in OVERLOAD_STATUSES:
+                code, text = error.code, error.info
+            case Refusal():
+                code, text = error.code, error.info or ""
+            case _:
+                return
+        peer_id = "" if peer is None else peer.id
+        self._events.add(Event(EventType.REFUSAL, str(code), self.clock.time(), what, peer=peer_id, text=text))
+
+    def _add_finding(self, request: OperationRequest[Message]) -> None:
+        peer, text = request.peer, _finding_codes(request.warnings)
+        peer_id = "" if peer is None else peer.id
+        now, operation = self.clock.time(), request.operation.name
+        self._events.add(Event(EventType.FINDING, "warning", now, operation, peer=peer_id, text=text))
 
     def _handler_for(self, operation: Operation) -> OperationHandler:
         handler = self._handlers.get(operation.name)
@@ -266,6 +304,10 @@ def _read(
     return OperationRequest(
         operation, message, peer, party, None, message.to_json(), request.query, sign_in_transaction, body, warnings
     )
+
+
+def _finding_codes(findings: Iterable[Finding]) -> str:
+    return ", ".join(f"{finding.pointer}: {finding.code}" for finding in islice(findings, _MAX_FINDINGS_IN_EVENT))
 
 
 def _handlers_by_operation(

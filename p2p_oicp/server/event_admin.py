@@ -14,6 +14,7 @@ from aiohttp import web
 
 from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.peers import PeerRegistry
+from p2p_oicp.peers.models import OWN_PEER_ID
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError, parse_whole_number
@@ -53,7 +54,7 @@ class EventAdminApi:
     def _subject_of(self, numbered: NumberedEvent) -> dict[str, Any]:
         event = numbered.event
         peer = self._registry.by_id(event.peer)
-        if event.type in {EventType.SESSION, EventType.CDR}:
+        if event.role:
             session = sessions.get_now(self._store, event.role, event.subject)
             if session is None:
                 return {"session_id": event.subject, "peer": peer and peer.name}
@@ -65,5 +66,8 @@ class EventAdminApi:
                 "provider_id": session.provider_id,
                 "peer": other and other.name,
             }
+        if event.type in {EventType.REFUSAL, EventType.FINDING}:
+            sender = {"listener": "backend"} if event.peer == OWN_PEER_ID else {"peer": peer and peer.name}
+            return {"operation": event.subject, **sender}
         name = {EventType.EVSE_STATUS: "evse", EventType.PEER: "peer_id"}.get(EventType(event.type), event.type)
         return {name: event.subject, "peer": peer and peer.name}

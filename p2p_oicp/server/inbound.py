@@ -36,6 +36,7 @@ _JSON_TYPES = frozenset({"application/json", "text/json"})
 _SMALL_BODY_TIMEOUT_SECONDS = 5.0
 _BODY_TIMEOUT_SECONDS = 30.0
 _MAX_PROCESS_ID_LENGTH = 100
+_MAX_STEP_LENGTH = 40
 
 #: Called with the size so far of a body that grows; raises HttpError where there is no room.
 BytesReservation: TypeAlias = Callable[[int], None]
@@ -362,3 +363,8 @@ def process_id_of(request: web.BaseRequest) -> str | None:
     """Return the client's Process-ID, if it can be echoed."""
     text = request.headers.get("Process-ID", "")
     return text if text.isascii() and text.isprintable() and len(text) <= _MAX_PROCESS_ID_LENGTH else None
+
+
+def node_operation(path: str) -> str:
+    """Return what a request below ``/p2p/v1/`` is about: its first step, such as ``sessions``."""
+    return path.partition("/p2p/v1/")[2].partition("/")[0][:_MAX_STEP_LENGTH]

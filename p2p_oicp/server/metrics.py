@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
@@ -20,12 +20,22 @@ from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Retry
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.datasets.pull_specs import PULL_SPECS
 from p2p_oicp.roles.datasets.types import DATASET_TYPES
+from p2p_oicp.storage.event_log import Event, EventType
+from p2p_oicp.storage.limited_events import LimitedEventLog
 from p2p_oicp.storage.peer_state import PULL_PREFIX
 
 #: Called with an operation's name, what became of the request, and the seconds it took.
 RequestObserver: TypeAlias = Callable[[str, str, float], None]
 #: Called with the HTTP status of a request that is refused before it is processed.
 RejectionObserver: TypeAlias = Callable[[int], None]
+
+
+class RequestObservers(NamedTuple):
+    """What counts the requests of one listener, and those that it refuses before they are processed."""
+
+    request: RequestObserver
+    rejection: RejectionObserver
+
 
 _REQUESTS_OF_DRIVERS = frozenset(
     name for name, operation in OPERATION_BY_NAME.items() if operation.retry is not Retry.SAFE
@@ -103,6 +113,10 @@ class Metrics:
         self._signature_failures = counter("p2p_oicp_signature_failures", _SIGNATURE_FAILURES, ["peer", "reason"])
         self._pins = counter("p2p_oicp_pins", _PINS, ["peer", "result"])
 
+    def observers(self, listener: str) -> RequestObservers:
+        """Return what counts the requests of one listener, and those that it refuses."""
+        return RequestObservers(self.observe_request(listener), self.observe_rejection(listener))
+
     def observe_request(self, listener: str) -> RequestObserver:
         """Return what counts the requests of one listener."""
         # ``labels`` validates and locks: kept children cost a third of it on each request.
@@ -163,23 +177,38 @@ class CallRecorder:
     It is the `client.peer_client.CallObserver` of the node, and the `delivery.health.LiveCalls`.
     """
 
-    def __init__(self, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, metrics: Metrics, clock: Clock, events: LimitedEventLog) -> None:
         self._metrics = metrics
         self._clock = clock
+        self._events = events
         self._failing: dict[str, Trouble] = {}
         self._successes: dict[str, float] = {}
         self._skews: dict[str, tuple[float, float]] = {}
 
-    def record(self, name: str, error: PeerError | None) -> None:
-        """Record the outcome of a call; a refusal of its message is an answer, too."""
+    def record(self, name: str, error: PeerError | None, peer_id: str = "") -> None:
+        """Record the outcome of a call; a refusal of its message is an answer, too.
+
+        Args:
+            name: of the peer or backend.
+            error: None: it has answered.
+            peer_id: empty for a backend.
+        """
         now = self._clock.time()
         if error is None or isinstance(error, PeerRejected):
-            self._failing.pop(name, None)
+            if self._failing.pop(name, None) is not None:
+                self._add_event("answering", name, peer_id, now)
             self._successes[name] = now
             return
         before = self._failing.get(name)
+        if before is None:
+            self._add_event("not_answering", name, peer_id, now, error.reason)
         since, tries = (before.since, before.tries) if before else (now, 0)
         self._failing[name] = Trouble(cause=error.cause, since=since, error=str(error), tries=tries + 1)
+
+    def _add_event(self, what: str, name: str, peer_id: str, now: float, text: str = "") -> None:
+        event_type = EventType.PEER if peer_id else EventType.BACKEND
+        subject = peer_id or name.removeprefix("backend:")
+        self._events.add(Event(event_type, what, now, subject, peer=peer_id, text=text))
 
     def record_backend(
         self, mark_answered: Callable[[str], None], name: str, operation: str, error: PeerError | None
@@ -215,4 +244,4 @@ class CallRecorder:
             self._metrics.observe_failure(peer.name, operation, error)
         # All else has a row of its own, which says more.
         if operation in _REQUESTS_OF_DRIVERS:
-            self.record(peer.name, error)
+            self.record(peer.name, error, peer.id)

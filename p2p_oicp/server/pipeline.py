@@ -40,6 +40,7 @@ from p2p_oicp.server.inbound import (
     collapse_slashes,
     decode_text,
     decompress,
+    node_operation,
     origin_form,
     process_id_of,
     receive_body,
@@ -63,6 +64,7 @@ _MIN_COMPRESSED_BYTES = 2048
 # Compressing more takes some milliseconds, in which the event loop would serve nothing else.
 _MIN_OFFLOADED_COMPRESSION_BYTES = 256 * 1024
 _GZIP_LEVEL = 5
+_NODE_PREFIX = "/p2p/v1/"
 _MIN_SEPARATE_HEAD_BYTES = 64 * 1024
 
 
@@ -190,6 +192,7 @@ class RequestContext:
                 access.check(self.head, needs_token=needs_token)
             response = await serve()
         except Exception as error:  # noqa: BLE001 - the edge of the program
+            self._record_refusal(error)
             await self._delay_refusal(error)
             response = error_response(error, self.http.path, self._headers)
             self._pipeline.dispatcher.observe_rejection(response.http_status)
@@ -246,6 +249,11 @@ class RequestContext:
         principal, self._principal, self._wire_body = self._principal, ANONYMOUS, body
         self._pipeline.authenticator.verify_body(principal, self.head, body)
         self._principal = principal
+
+    def _record_refusal(self, error: Exception) -> None:
+        # Of OICP, the dispatcher knows more; and not whatever path scanners try.
+        if self._operation is None and _NODE_PREFIX in self.head.path and not isinstance(error, HttpError):
+            self._pipeline.dispatcher.record_refusal(node_operation(self.head.path), error, self._principal.peer)
 
     async def _delay_refusal(self, error: Exception) -> None:
         if isinstance(error, Unauthorized) and not self._principal.is_authenticated:

@@ -319,9 +319,9 @@ def insert(tx: Transaction, cdr: CdrRow, now: float) -> InsertResult:
     existing = tx.one(_GET, role_=cdr.role, key_=cdr.session_key)
     if existing is not None and (existing["digest"] == digest or _is_same_cdr(existing["body"], cdr.body)):
         return InsertResult.DUPLICATE
-    tx.run(
-        _INSERT_CONFLICTING, role=cdr.role, session_key=cdr.session_key, received_at=now, digest=digest, body=cdr.body
-    )
+    key = cdr.session_key
+    if tx.run(_INSERT_CONFLICTING, role=cdr.role, session_key=key, received_at=now, digest=digest, body=cdr.body):
+        emit(tx, Event(EventType.FINDING, "conflicting_cdr", now, key, cdr.role, cdr.peer))
     return InsertResult.CONFLICT
 
 

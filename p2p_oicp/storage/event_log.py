@@ -29,6 +29,9 @@ class EventType(StrEnum):
     PEER = "peer"
     KEY = "key"
     CERTIFICATE = "certificate"
+    BACKEND = "backend"
+    REFUSAL = "refusal"
+    FINDING = "finding"
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -37,12 +40,14 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     Attributes:
         type: an `EventType`.
         what: the state that a session or CDR has now (``authorized``, ``disputed``), an EVSE's status (``Available``),
-            or what happened to a peer, key or certificate (``removed``, ``rotated``).
+            what happened to a peer, key or certificate (``removed``, ``rotated``), why a request was refused (its
+            status code), or what was found in a message.
         at: seconds since the epoch.
-        subject: the canonical key of the session or EVSE, else the id of a peer or key.
+        subject: the canonical key of the session or EVSE, the name of the operation, else the id of a peer or key.
         role: ``cpo`` or ``emp``, of this node in a session or CDR.
         peer: the id of the peer that it is about; of an EVSE's status, the source.
         text: why, in words.
+        count: how often, since the last event of the same cause (`limited_events`).
     """
 
     type: str
@@ -52,6 +57,7 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     role: str = ""
     peer: str = ""
     text: str = ""
+    count: int = 1
 
 
 # One statement: another process (a command) may have written events since the last commit.

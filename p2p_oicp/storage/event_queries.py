@@ -89,4 +89,5 @@ def to_members(numbered: NumberedEvent, **subject: Any) -> dict[str, Any]:  # no
     event = numbered.event
     members = {"number": numbered.number, "type": event.type, "what": event.what, "at": event.at, **subject}
     members |= {"role": event.role, "text": event.text}
+    members |= {"count": event.count} if event.count > 1 else {}
     return {name: value for name, value in members.items() if value not in ("", None)}

@@ -19,6 +19,7 @@ from sqlalchemy import bindparam, case, delete, func, null, select, update
 
 from p2p_oicp.errors import FailureCause
 from p2p_oicp.storage.datasets.models import DatasetKind
+from p2p_oicp.storage.event_log import Event, EventType, emit
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import cursors, destinations, refused_groups
 from p2p_oicp.storage.sqlite.writer import Transaction
@@ -37,6 +38,8 @@ _HEALTH_COLUMNS = (
 #: Of a destination that is no dataset: that we say hello to a peer, and that we pull a dataset of it.
 HELLO = "hello"
 PULL_PREFIX = "pull "
+_BACKEND_PREFIX = "backend:"
+_MAX_EVENT_TEXT_LENGTH = 300
 _INSERT_DESTINATION = inserting_named(destinations, "peer", "dataset", instead="OR IGNORE")
 _by_destination = (destinations.c.peer == bindparam("peer_"), destinations.c.dataset == bindparam("dataset_"))
 _MARK_SUCCESS = compiled(
@@ -57,6 +60,16 @@ _MARK_FAILURE = compiled(
 )
 # Only a success ends ``failing_since``: that the other side is alive does not prove that it takes what we send.
 _RESET = compiled(update(destinations).where(*_by_destination).values(failures=0, next_try_at=0))
+_GET_FAILING_SINCE = compiled(select(destinations.c.failing_since).where(*_by_destination))
+_FAILS_ELSEWHERE = compiled(
+    select(destinations.c.dataset)
+    .where(
+        destinations.c.peer == bindparam("peer_"),
+        destinations.c.dataset != bindparam("dataset_"),
+        destinations.c.failing_since.is_not(None),
+    )
+    .limit(1)
+)
 _GET_HEALTH = compiled(select(destinations.c.failures, destinations.c.next_try_at).where(*_by_destination))
 
 _peer_name = name_of(destinations.c.peer)
@@ -124,9 +137,36 @@ def ensure_destination(tx: Transaction, destination: Destination) -> None:
     tx.run(_INSERT_DESTINATION, peer=destination.peer, dataset=destination.dataset)
 
 
+def _is_failing(tx: Transaction, destination: Destination) -> bool:
+    row = tx.one(_GET_FAILING_SINCE, peer_=destination.peer, dataset_=destination.dataset)
+    return row is not None and row["failing_since"] is not None
+
+
+def _fails_elsewhere(tx: Transaction, destination: Destination) -> bool:
+    """Whether anything else that is sent to the same peer, or pulled from it, fails."""
+    return tx.one(_FAILS_ELSEWHERE, peer_=destination.peer, dataset_=destination.dataset) is not None
+
+
+def _event_of(destination: Destination, what: str, now: float, text: str) -> Event:
+    """Return an event about a peer or one of our own backends, with what it is that fails."""
+    is_backend = destination.peer.startswith(_BACKEND_PREFIX)
+    subject = destination.peer.removeprefix(_BACKEND_PREFIX)
+    channel = destination.dataset or "outbox"
+    return Event(
+        EventType.BACKEND if is_backend else EventType.PEER,
+        what,
+        now,
+        subject,
+        peer="" if is_backend else subject,
+        text=f"{channel}: {text[:_MAX_EVENT_TEXT_LENGTH]}" if text else "",
+    )
+
+
 def mark_success(tx: Transaction, destination: Destination, now: float) -> None:
     """Record a success, and close the circuit."""
     ensure_destination(tx, destination)
+    if _is_failing(tx, destination) and not _fails_elsewhere(tx, destination):
+        emit(tx, _event_of(destination, "up", now, ""))
     tx.run(_MARK_SUCCESS, peer_=destination.peer, dataset_=destination.dataset, last_success_at=now)
 
 
@@ -135,6 +175,8 @@ def mark_failure(
 ) -> None:
     """Record the failures in a row; nothing is tried before ``next_try_at`` (seconds since the epoch)."""
     ensure_destination(tx, destination)
+    if not _is_failing(tx, destination) and not _fails_elsewhere(tx, destination):
+        emit(tx, _event_of(destination, "down", now, getattr(error, "reason", str(error))))
     tx.run(
         _MARK_FAILURE,
         peer_=destination.peer,
@@ -184,6 +226,8 @@ def mark_group_refused(
     """Record that a group of a dataset is refused, for the ``failures``-th time in a row."""
     ensure_destination(tx, destination)
     row = tx.one(_GET_REFUSED_SINCE, peer_=destination.peer, dataset_=destination.dataset, group_=group)
+    if row is None:
+        emit(tx, _event_of(destination, "refuses", now, f"{group}: {getattr(error, 'reason', str(error))}"))
     tx.run(
         _REFUSE_GROUP,
         peer=destination.peer,
@@ -197,9 +241,10 @@ def mark_group_refused(
     )
 
 
-def mark_group_accepted(tx: Transaction, destination: Destination, group: str) -> None:
+def mark_group_accepted(tx: Transaction, destination: Destination, group: str, now: float) -> None:
     """Forget that a group was refused."""
-    tx.run(_ACCEPT_GROUP, peer_=destination.peer, dataset_=destination.dataset, group_=group)
+    if tx.run(_ACCEPT_GROUP, peer_=destination.peer, dataset_=destination.dataset, group_=group):
+        emit(tx, _event_of(destination, "accepts", now, group))
 
 
 def reset_health(tx: Transaction, destination: Destination) -> None:

@@ -10,12 +10,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import orjson
 from sqlalchemy import bindparam, select
 
 from p2p_oicp.oicp import Finding
 from p2p_oicp.oicp.findings import summarize
+from p2p_oicp.storage.event_log import Event, EventType, emit
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import quarantine
 from p2p_oicp.storage.sqlite.writer import Lane, Transaction
@@ -26,6 +28,7 @@ from p2p_oicp.storage.store import Store
 _CHUNK_SIZE = 100
 # Longer records are cut off: enough of them remains to recognise them.
 _MAX_RECORD_BYTES = 64 * 1024
+_MAX_FINDINGS_IN_EVENT = 3
 #: Per source. The oldest are evicted.
 MAX_RECORDS_PER_SOURCE = 10_000
 
@@ -115,7 +118,26 @@ async def add(store: Store, source: str, operation: str, records: Sequence[Quara
     return added
 
 
-def _upsert_rows(tx: Transaction, rows: Sequence[dict[str, object]]) -> int:
+def _upsert_rows(tx: Transaction, rows: Sequence[dict[str, Any]]) -> int:
     """Return how many of the rows are new."""
     seen_counts = [tx.one(_UPSERT, **row) for row in rows]
-    return sum(row is not None and row["occurrences"] == 1 for row in seen_counts)
+    added = [row for row, seen in zip(rows, seen_counts, strict=True) if seen is not None and seen["occurrences"] == 1]
+    if added:
+        emit(tx, _event_of(added))
+    return len(added)
+
+
+def _event_of(rows: Sequence[dict[str, Any]]) -> Event:
+    """Return the event of new records; its text is about the first one, and repeats nothing of it."""
+    first = rows[0]
+    findings = orjson.loads(first["findings"])[:_MAX_FINDINGS_IN_EVENT]
+    text = ", ".join(f"{finding['pointer']}: {finding['code']}" for finding in findings)
+    return Event(
+        EventType.FINDING,
+        "quarantined",
+        first["now"],
+        first["operation"],
+        peer=first["source"],
+        text=text,
+        count=len(rows),
+    )
