@@ -26,6 +26,6 @@ VOLUME ["/var/lib/p2p-oicp"]
 EXPOSE 8320 8321
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
-    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:%s/readyz' % os.environ.get('P2P_OICP_BACKEND_API__PORT', 8321), timeout=4)"]
+    CMD ["python", "-c", "import os, ssl, urllib.request as r; e = os.environ.get; s = 's' if e('P2P_OICP_BACKEND_API__CERTIFICATE') else ''; r.urlopen('http%s://127.0.0.1:%s/readyz' % (s, e('P2P_OICP_BACKEND_API__PORT', 8321)), timeout=4, context=ssl._create_unverified_context())"]
 ENTRYPOINT ["p2p-oicp"]
 CMD ["run", "--config", "/var/lib/p2p-oicp/node.toml"]

@@ -75,7 +75,7 @@ def build_status_reporter(components: NodeComponents) -> NodeStatusReporter:
         health=_build_health(components),
         without_backend=[own.parties for own in components.backends.all if own.is_built_in],
         policy=peering.policy,
-        tls=peering.identity.tls,
+        certificate_endings=peering.certificate_endings,
     )
 
 
@@ -94,10 +94,10 @@ def _build_health(components: NodeComponents) -> HealthReader:
 
 
 def _build_metrics_page(components: NodeComponents, reporter: NodeStatusReporter) -> MetricsPage:
-    peering, tls = components.peering, components.peering.identity.tls
+    peering = components.peering
     facts = NodeFacts(
         database_bytes=reporter.database_bytes,
-        certificate_endings=tls.endings if tls is not None else dict,
+        certificate_endings=peering.certificate_endings,
         signing_keys=peering.signing_keys,
         held_parties=peering.status_reporter.held_parties,
     )
@@ -150,6 +150,7 @@ def build_backend_app(components: NodeComponents, hello: Hello, readiness: Readi
     access = BackendAccess(
         listener_settings.token.get_secret_value() if listener_settings.token else None,
         oicp_needs_token=listener_settings.oicp_needs_token,
+        accepts_certificates=listener_settings.accepts_certificates,
         hosts=(listener_settings.host, *listener_settings.hosts),
     )
     pipeline, reporter = _backend_pipeline(components, access), build_status_reporter(components)

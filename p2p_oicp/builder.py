@@ -348,9 +348,9 @@ def background_jobs(components: NodeComponents) -> dict[str, Worker]:
     }
     if components.peering.exchanges is not None:
         workers["exchanges"] = components.peering.exchanges
-    identity = components.peering.identity
-    if identity.tls is not None:
-        workers["certificate expiry"] = CertificateExpiryJob(identity.tls, identity.clock, services.store)
+    for number, certificate in enumerate(components.peering.certificates()):
+        job = CertificateExpiryJob(certificate, components.environment.clock, services.store)
+        workers[f"certificate expiry {number}"] = job
     roles = [role.recovery for role in (components.cpo, components.emp) if role is not None]
     if components.store_epochs.gaps:
         workers["recovery"] = RecoveryJob(services, components.store_epochs, components.nodes, roles)

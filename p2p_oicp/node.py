@@ -175,6 +175,8 @@ class Node:
         peer_app = apps.build_peer_app(components, hello)
         backend_app = apps.build_backend_app(components, hello, self._readiness)
         tls = components.peering.tls.server_context()
+        own = components.peering.backend_tls
+        backend_tls = own.server_context() if own is not None else None
         max_connections = self._settings.limits.connections
         open_listener = partial(start_listener, max_connections=max_connections, now=self._clock.time)
         peer_stack, backend_stack = AsyncExitStack(), AsyncExitStack()
@@ -184,7 +186,7 @@ class Node:
             peer_stack, peer_app, peer_settings.host, peer_settings.port, "peer_api", tls=tls
         )
         self.backend_url = await open_listener(
-            backend_stack, backend_app, backend_settings.host, backend_settings.port, "backend_api"
+            backend_stack, backend_app, backend_settings.host, backend_settings.port, "backend_api", tls=backend_tls
         )
 
     def _log_ready(self) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,7 +22,16 @@ from yarl import URL
 
 from p2p_oicp.client.transport import HttpTransport, OutboundRequest
 from p2p_oicp.config import load_settings
-from p2p_oicp.errors import ConfigurationError, P2pOicpError, PeerProtocolError, PeerTimeout, PeerUnreachable
+from p2p_oicp.crypto.tls import Certificate, client_context
+from p2p_oicp.errors import (
+    ConfigurationError,
+    FailureCause,
+    P2pOicpError,
+    PeerProtocolError,
+    PeerTimeout,
+    PeerUnreachable,
+    reason_of,
+)
 from p2p_oicp.oicp import OperatorID, StatusCodeValue
 from p2p_oicp.peers.models import parse_base_url
 from p2p_oicp.version import VERSION
@@ -43,12 +53,14 @@ class ApiEndpoint:
         token: the bearer token that the endpoint asks for.
         operators: the operators of our own node; None if the endpoint is known by its URL only.
         settings_file: the settings of our own node, for messages.
+        tls: the context for ``https``; None: certificates of the machine's CAs are accepted.
     """
 
     url: str
     token: SecretStr | None = None
     operators: tuple[OperatorID, ...] | None = None
     settings_file: Path | None = None
+    tls: SSLContext | None = field(default=None, repr=False)
 
     @classmethod
     def from_options(cls, url: str | None, config: Path | None) -> Self:
@@ -65,9 +77,9 @@ class ApiEndpoint:
         if not api.port:
             raise ConfigurationError("[backend_api] port = 0: a command cannot know the port; choose a fixed one")
         host = _LOOPBACK_BY_WILDCARD.get(api.host, api.host)
-        # The backend API is plain HTTP; TLS in front of it is a proxy's.
-        url = URL.build(scheme="http", host=host, port=api.port)
-        return cls(str(url), api.token, settings.node.operators, config)
+        tls = _pinning_context(api.certificate)
+        url = URL.build(scheme="https" if tls else "http", host=host, port=api.port)
+        return cls(str(url), api.token, settings.node.operators, config, tls)
 
     @classmethod
     def _from_url(cls, url: str) -> Self:
@@ -75,6 +87,16 @@ class ApiEndpoint:
             return cls(parse_base_url(url))
         except ValueError as exc:
             raise ConfigurationError(f"--url: {exc}") from exc
+
+
+def _pinning_context(certificate: Path | None) -> SSLContext | None:
+    """Return the context that accepts the certificate of our own listener, under any name, and no other one."""
+    if certificate is None:
+        return None
+    try:
+        return client_context([Certificate.from_pem(certificate.read_bytes()).der_base64])
+    except (OSError, ValueError) as exc:
+        raise ConfigurationError(f"[backend_api] {certificate}: cannot be used: {reason_of(exc)}") from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +183,7 @@ class ApiClient:
         """As `post`, with any method; only a POST has a body."""
         started = time.perf_counter()
         response = await self._transport.send(
-            OutboundRequest(method, url, body, self._timeout, self._endpoint.url, self._headers)
+            OutboundRequest(method, url, body, self._timeout, self._endpoint.url, self._headers, self._endpoint.tls)
         )
         duration_ms = 1000 * (time.perf_counter() - started)
         return ApiResponse(response.status, response.headers.get("Process-ID"), response.body, duration_ms)
@@ -223,6 +245,9 @@ async def _send_admin_request(
         async with ApiClient(endpoint, timeout=timeout_seconds) as client:
             return await client.request(method, endpoint.url + path, body)
     except (PeerUnreachable, PeerTimeout, PeerProtocolError) as exc:
+        if exc.cause is FailureCause.UNTRUSTED_CERTIFICATE:
+            reason = "the node shows another certificate than [backend_api] certificate names; send it SIGHUP"
+            raise PeerUnreachable(endpoint.url, reason) from exc
         reason = (
             f"the node does not run, or does not respond ({exc.reason}); "
             f"start it: p2p-oicp run --config {endpoint.settings_file}"

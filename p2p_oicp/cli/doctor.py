@@ -126,7 +126,8 @@ def _private_files(settings: Settings) -> Iterator[Path]:
     if keys.is_dir():
         yield keys
         yield from keys.glob("*.key")
-    candidates = (settings.backend_api.token_file, settings.tls.key, *(each.key for each in settings.backends))
+    api, backend_keys = settings.backend_api, [each.key for each in settings.backends]
+    candidates = (api.token_file, api.key, settings.tls.key, *backend_keys)
     yield from (file for file in candidates if file is not None)
 
 

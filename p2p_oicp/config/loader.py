@@ -130,7 +130,9 @@ def _peer_api_with_scheme(settings: Settings) -> PeerApiSettings:
 
 
 def _backend_api_with_token(api: BackendApiSettings, folder: Path, read_token: _ReadToken) -> BackendApiSettings:
-    """Return the backend API with the token that its file has, unless a token is given itself."""
+    """Return the backend API with absolute paths, and with the token of its file, unless a token is given itself."""
+    files = {name: getattr(api, name) for name in ("certificate", "key", "ca")}
+    api = api.model_copy(update={name: folder / file for name, file in files.items() if file is not None})
     if api.token_file is None or api.token is not None:
         return api.model_copy(update={"token_file": None})
     file = folder / api.token_file

@@ -122,6 +122,16 @@ class BackendApiSettings(SettingsSection):
         description="Names by which our systems reach this listener, as in the Host header, besides localhost and "
         "literal addresses. Requests for any other name are refused: they are those of web pages.",
     )
+    certificate: Path | None = Field(
+        None,
+        description="PEM file of the listener's certificate, with its chain: it is https then. Absent: plain HTTP.",
+    )
+    key: Path | None = Field(None, description="PEM file of the certificate's private key.")
+    ca: Path | None = Field(
+        None,
+        description="PEM file of the CAs of our systems' client certificates: OICP needs such a certificate then, or "
+        "the token; with require_token the token in any case.",
+    )
     cpo_url: UrlField | None = Field(
         None,
         description="Base URL of our charging station management system; remote starts and stops are sent there. Over "
@@ -137,12 +147,28 @@ class BackendApiSettings(SettingsSection):
 
     @property
     def oicp_needs_token(self) -> bool:
-        """Whether OICP needs the token, and not only the administration."""
-        return self.require_token or not self._is_loopback or (self.token is not None and self.token_file is None)
+        """Whether OICP needs the token (or a client certificate), and not only the administration."""
+        is_token_for_all = self.token is not None and self.token_file is None
+        return self.require_token or self.ca is not None or not self._is_loopback or is_token_for_all
+
+    @property
+    def accepts_certificates(self) -> bool:
+        """Whether a client certificate does for OICP."""
+        return self.ca is not None and not self.require_token
 
     @property
     def _is_loopback(self) -> bool:
         return self.host in _LOOPBACK_HOSTS or self.host.startswith("127.")
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> BackendApiSettings:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError('expected both or none of certificate = "…" and key = "…"')
+        if self.ca is not None and self.certificate is None:
+            raise ValueError('ca is for https; expected certificate = "…" and key = "…" as well')
+        if self.ca is not None and self.token is None and self.token_file is None:
+            raise ValueError("ca: expected token_file or token as well, which the administration and the commands need")
+        return self
 
     @model_validator(mode="after")
     def _require_token_unless_loopback(self) -> BackendApiSettings:

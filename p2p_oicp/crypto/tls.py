@@ -152,19 +152,30 @@ class TlsIdentity:
         certificate: PEM file with our certificate, and its chain if there is one.
         key: PEM file with its private key.
         ca: PEM file with the CAs whose certificates are trusted; None: pinned certificates only.
+        section: The table of the settings that names the files, for errors.
+        asks_for_certificates: Whether clients are asked for theirs, and those that they show are verified.
 
     Raises:
         ConfigurationError: A file cannot be used.
     """
 
-    def __init__(self, certificate: Path, key: Path, ca: Path | None) -> None:
+    def __init__(
+        self,
+        certificate: Path,
+        key: Path,
+        ca: Path | None,
+        section: str = "tls",
+        *,
+        asks_for_certificates: bool = True,
+    ) -> None:
+        self.section = section
         self._key_pair_files = (certificate, key)
         self._ca = ca
         self._server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._server_context.minimum_version = ssl.TLSVersion.TLSv1_2
         # A client certificate is requested and verified if one is sent. Whether one is required depends on the peer,
         # which is not known before the request.
-        self._server_context.verify_mode = ssl.CERT_OPTIONAL
+        self._server_context.verify_mode = ssl.CERT_OPTIONAL if asks_for_certificates else ssl.CERT_NONE
         # A pinned certificate is trusted by itself, without the CA that issued it.
         self._server_context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         self._trusted_certificates: set[str] = set()
@@ -193,7 +204,7 @@ class TlsIdentity:
                     context.load_verify_locations(self._ca)
         except (OSError, ValueError) as exc:
             name = getattr(exc, "filename", None) or f"{certificate}, {key}, {self._ca or 'no CA'}"
-            raise ConfigurationError(f"[tls] {name}: cannot be used: {reason_of(exc)}") from exc
+            raise ConfigurationError(f"[{self.section}] {name}: cannot be used: {reason_of(exc)}") from exc
         return Certificate(chain[0].public_bytes(Encoding.DER)), chain, authorities
 
     def server_context(self) -> ssl.SSLContext:

@@ -294,7 +294,7 @@ _CONDITIONS: Mapping[Condition, Explanation] = MappingProxyType(
         ),
         Condition.CERTIFICATE_ENDS: Explanation(
             "A certificate of this node ends soon.",
-            "Replace the files of [tls], and send SIGHUP to the node.",
+            "Replace the files of [tls] or [backend_api], and send SIGHUP to the node.",
         ),
         Condition.NODE_DOWN: Explanation("The node does not run.", "Start it: p2p-oicp run."),
     }

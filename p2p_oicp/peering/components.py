@@ -39,7 +39,8 @@ class Peering:
     """Everything that knows peers, for the server, the peer client and the administration.
 
     ``keys_path`` is the folder of our signing keys; ``discovery`` is None unless the settings turn it on, and has to be
-    entered and run. ``exchanges`` records what is sent; None if nothing is recorded.
+    entered and run. ``exchanges`` records what is sent; None if nothing is recorded. ``backend_tls`` is the certificate
+    of the other listener, which is read again with all else.
     """
 
     registry: PeerRegistry
@@ -58,15 +59,17 @@ class Peering:
     status_reporter: PeerStatusReporter
     agreements: PartyAgreements
     exchanges: ExchangeLog | None
+    backend_tls: TlsIdentity | None
 
     async def reload(self) -> list[str]:
-        """Read our keys, our certificate and the peers file again; what cannot be used stays as it was.
+        """Read our keys, our certificates and the peers file again; what cannot be used stays as it was.
 
-        Returns the reasons, at most one for each of the three; each is logged as well.
+        Returns the reasons, at most one for each; each is logged as well.
         """
         reasons = [
             _reload_or_log("keys.reload_failed", self._reload_keys),
             _reload_or_log("certificate.reload_failed", self.tls.reload),
+            _reload_or_log("certificate.reload_failed", self._reload_backend_tls),
             await self.directory.reload(),
         ]
         return [reason for reason in reasons if reason is not None]
@@ -79,6 +82,18 @@ class Peering:
             if entry.private is not None
         ]
         return own + [key for peer in self.registry.all() for key in self.keyring.keys_of(peer.name)]
+
+    def _reload_backend_tls(self) -> None:
+        if self.backend_tls is not None:
+            self.backend_tls.reload()
+
+    def certificates(self) -> list[TlsIdentity]:
+        """Return the certificates of both listeners."""
+        return [each for each in (self.identity.tls, self.backend_tls) if each is not None]
+
+    def certificate_endings(self) -> dict[str, float]:
+        """Return when these, their chains and the CAs end, by subject, in seconds since the epoch."""
+        return {subject: at for each in self.certificates() for subject, at in each.endings().items()}
 
     def _reload_keys(self) -> None:
         self.identity.signer.replace_keys(read_signing_keys(self.keys_path, self.policy))
@@ -140,6 +155,7 @@ async def open_peering(
         status_reporter=PeerStatusReporter(registry, keyring, store, policy, discovery, directory, agreements),
         agreements=agreements,
         exchanges=exchanges,
+        backend_tls=_read_backend_tls(settings),
     )
 
 
@@ -196,6 +212,13 @@ def _read_tls_identity(settings: Settings) -> TlsIdentity | None:
             '[security] require has "mtls": expected [tls] certificate = "…" and key = "…" as well'
         )
     return None
+
+
+def _read_backend_tls(settings: Settings) -> TlsIdentity | None:
+    api = settings.backend_api
+    if api.certificate is None or api.key is None:
+        return None
+    return TlsIdentity(api.certificate, api.key, api.ca, "backend_api", asks_for_certificates=api.ca is not None)
 
 
 def _create_discovery(

@@ -127,7 +127,7 @@ class CertificateExpiryJob:
                 "certificate.has_ended" if days == 0 else "certificate.ends_soon",
                 subject=subject,
                 ends_at=format_timestamp(ends_at),
-                meaning="peers refuse connections with it then; replace the files of [tls], and send SIGHUP",
+                meaning=f"connections with it fail then; replace files of [{self._identity.section}], and send SIGHUP",
             )
             # Order: last, for the database may refuse the event, and then it is tried again.
             self._warned[subject, ends_at] = days

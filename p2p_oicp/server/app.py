@@ -33,6 +33,9 @@ _JSON = "application/json"
 # Nearly all requests have one of these: nothing to parse.
 _COMMON_CONTENT_TYPES = frozenset({_JSON, f"{_JSON}; charset=utf-8"})
 
+# What a client certificate opens; the administration needs the token.
+_CERTIFIED_PATHS = (OICP_PREFIX, "/metrics")
+
 #: Returns the JSON of ``/readyz``; without the token, only its "status" is shown, which is "ready" or something else.
 ReadinessProbe = Callable[[], Awaitable[dict[str, object]]]
 #: Returns ``/metrics``, with or without those that name peers.
@@ -123,13 +126,22 @@ class BackendAccess:
     Args:
         token: the bearer token; None: whoever reaches the listener may do everything.
         oicp_needs_token: whether OICP needs it too, and not only the administration.
+        accepts_certificates: whether a client certificate does for OICP; the handshake has verified the one shown.
         hosts: the names of the listener, with or without a port, besides loopback names and literal addresses.
     """
 
-    def __init__(self, token: str | None, *, oicp_needs_token: bool = False, hosts: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        token: str | None,
+        *,
+        oicp_needs_token: bool = False,
+        accepts_certificates: bool = False,
+        hosts: Iterable[str] = (),
+    ) -> None:
         self._token = token.encode() if token is not None else None
         self._hosts = frozenset(host.lower() for host in hosts)
         self.oicp_needs_token = oicp_needs_token
+        self._accepts_certificates = accepts_certificates
         self._is_own_host = lru_cache(maxsize=256)(self._judge_host)
 
     def check(self, head: InboundRequest, *, needs_token: bool) -> None:
@@ -145,9 +157,15 @@ class BackendAccess:
             raise _from_a_foreign_page(f"of another site ({site[:20]!r})")
         if headers.get("Content-Type") not in _COMMON_CONTENT_TYPES:
             _check_content_type(head)
-        if needs_token and not self.has_token(headers):
+        if needs_token and not self._is_certified(head) and not self.has_token(headers):
             info = "this needs the token of the backend API: Authorization: Bearer TOKEN"
+            if self._accepts_certificates:
+                info += "; for OICP, a client certificate of [backend_api] ca does as well"
             raise HttpError(401, StatusCodeValue.UNAUTHORIZED_ACCESS, info, {"WWW-Authenticate": "Bearer"})
+
+    def _is_certified(self, head: InboundRequest) -> bool:
+        """Whether a client certificate does for this request."""
+        return self._accepts_certificates and head.certificate is not None and head.path.startswith(_CERTIFIED_PATHS)
 
     def has_token(self, headers: Mapping[str, str]) -> bool:
         """Whether a request carries the token; true for all where there is none."""

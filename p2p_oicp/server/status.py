@@ -8,12 +8,11 @@ should know. Problems of one peer with the same cause are one, with all its chan
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from p2p_oicp.clock import Clock, format_timestamp
 from p2p_oicp.concurrency import offload
-from p2p_oicp.crypto.tls import TlsIdentity
 from p2p_oicp.delivery.health import (
     INBOUND,
     NOTICES,
@@ -51,7 +50,7 @@ class NodeStatusReporter:
         health: of the peers and backends.
         without_backend: this node's entry, with the parties that no backend is configured for.
         policy: which peers are not authenticated.
-        tls: our certificate; None without one.
+        certificate_endings: returns when the certificates of our listeners end, by subject.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class NodeStatusReporter:
         health: HealthReader,
         without_backend: Sequence[Peer],
         policy: SecurityPolicy,
-        tls: TlsIdentity | None,
+        certificate_endings: Callable[[], Mapping[str, float]],
     ) -> None:
         self._name = name
         self._store = store
@@ -73,7 +72,7 @@ class NodeStatusReporter:
         self._health = health
         self._without_backend = [each for own in without_backend for each in _parties_without_backend(own)]
         self._policy = policy
-        self._tls = tls
+        self._endings = certificate_endings
         self._started_at = clock.time()
 
     async def report(self) -> Json:
@@ -118,9 +117,6 @@ class NodeStatusReporter:
     def database_bytes(self) -> int:
         """Return the size of the database with its log."""
         return self._read_disk()[1]
-
-    def _endings(self) -> Mapping[str, float]:
-        return self._tls.endings() if self._tls is not None else {}
 
     async def _own_problems(self, disk: Mapping[str, int]) -> list[Json]:
         now, found = self._clock.time(), []

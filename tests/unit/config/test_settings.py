@@ -48,6 +48,22 @@ def test_paths_are_relative_to_the_folder_of_node_toml(read):
             'node.toml:7: [backend_api] prot: unknown key; did you mean "port"?',
             id="a key misspelt",
         ),
+        pytest.param(
+            NODE + '[backend_api]\ncertificate = "a.crt"\n',
+            'node.toml:4: [backend_api]: expected both or none of certificate = "…" and key = "…"',
+            id="a certificate of the backend API without its key",
+        ),
+        pytest.param(
+            NODE + '[backend_api]\nca = "ca.pem"\ntoken = "swordfish"\n',
+            'node.toml:4: [backend_api]: ca is for https; expected certificate = "…" and key = "…" as well',
+            id="a CA of the backend API without a certificate",
+        ),
+        pytest.param(
+            NODE + '[backend_api]\nca = "ca.pem"\ncertificate = "a.crt"\nkey = "a.key"\n',
+            "node.toml:4: [backend_api]: ca: expected token_file or token as well, which the administration and the "
+            "commands need",
+            id="a CA of the backend API without a token",
+        ),
         pytest.param("[nod]\n" + NODE, 'node.toml:1: [nod]: unknown key; did you mean "node"?', id="a table misspelt"),
         pytest.param(
             NODE + "[log]\ncolour = 1\n",
