@@ -98,7 +98,7 @@ async def test_a_certificate_of_another_ca_ends_in_the_handshake(stopped):
             await start(stopped, context_of(folder, "foreign"))
 
 
-async def test_without_ca_nobody_is_asked_for_a_certificate(stopped):
+async def test_without_ca_no_client_certificate_is_needed_or_looked_at(stopped):
     async with serving(stopped, LINES) as (_, folder):
         assert await start(stopped, context_of(folder, "foreign")) == 200
 
