@@ -188,7 +188,7 @@ def configure_logs(log_format: str, level: str, clock: Clock) -> None:
     renderers: list[structlog.typing.Processor] = (
         [structlog.processors.JSONRenderer()]
         if log_format == "json"
-        else [_without_control_characters, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [_without_control_characters, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_level=False)]
     )
     limiter = _EventLimiter(clock.monotonic)
     structlog.configure(

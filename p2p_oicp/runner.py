@@ -13,7 +13,7 @@ import shlex
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -46,6 +46,7 @@ def run(
     cpo: CpoBackend | None = None,
     emp: EmpBackend | None = None,
     exposed: Sequence[Path] = (),
+    on_ready: Callable[[Node], Awaitable[None]] | None = None,
 ) -> int:
     """Run one node until SIGTERM or SIGINT, and return the exit code.
 
@@ -54,6 +55,7 @@ def run(
         cpo: the CPO's backend.
         emp: the EMP's backend.
         exposed: files that other users of the machine may read, for a warning.
+        on_ready: is called once, when the node serves.
     """
     configure_logs(settings.log.format, settings.log.level, SystemClock())
     if exposed:
@@ -64,13 +66,13 @@ def run(
     try:
         import uvloop  # noqa: PLC0415 - not on Windows
     except ImportError:
-        asyncio.run(_serve_until_signal(node))
+        asyncio.run(_serve_until_signal(node, on_ready))
     else:
-        uvloop.run(_serve_until_signal(node))
+        uvloop.run(_serve_until_signal(node, on_ready))
     return 0
 
 
-async def _serve_until_signal(node: Node) -> None:
+async def _serve_until_signal(node: Node, on_ready: Callable[[Node], Awaitable[None]] | None) -> None:
     stop_requested, reload_requested = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     # Order: the handlers are installed before the node starts, so that a signal during a long start ends it in order.
@@ -85,6 +87,8 @@ async def _serve_until_signal(node: Node) -> None:
         if manager.watchdog_interval is not None:
             supervisor.start_service("watchdog", manager.send_signs_of_life)
         manager.send("READY=1")
+        if on_ready is not None:
+            await on_ready(node)
         await stop_requested.wait()
         manager.send("STOPPING=1")
 

@@ -11,6 +11,7 @@ from p2p_oicp import runner
 from p2p_oicp.cli import archive
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, echo
 from p2p_oicp.cli.progress import show_progress
+from p2p_oicp.cli.summary import StartSummary
 from p2p_oicp.clock import SystemClock
 from p2p_oicp.config import Settings, exposed_files, load_settings
 from p2p_oicp.crypto import keystore
@@ -27,13 +28,15 @@ def register(app: typer.Typer) -> None:
 def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run one node until SIGTERM or SIGINT (Ctrl-C); then finish what is in flight and end with code 0.
 
-    Without FILE, the environment has the settings: at least P2P_OICP_NODE__NAME, and P2P_OICP_NODE__OPERATORS or
+    At a terminal it says who the node is, how it is reached, and what is insecure or waits; elsewhere there is only the
+    log. Without FILE, the environment has the settings: at least P2P_OICP_NODE__NAME, and P2P_OICP_NODE__OPERATORS or
     P2P_OICP_NODE__PROVIDERS. At its first start such a node makes its key itself.
     """
     settings = load_settings(config)
     if not config.exists():
         _generate_first_key(settings)
-    raise typer.Exit(runner.run(settings, exposed=exposed_files(config, settings)))
+    exposed = exposed_files(config, settings)
+    raise typer.Exit(runner.run(settings, exposed=exposed, on_ready=StartSummary(config, settings, exposed).show))
 
 
 def backup(

@@ -6,15 +6,11 @@ The expected outputs stand in ``tables/``; with UPDATE_TABLES=1 they are written
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
-import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 
@@ -33,6 +29,7 @@ from p2p_oicp.storage.datasets.quarantine import QuarantinedRecord
 from p2p_oicp.storage.sessions import Session, SessionState
 from p2p_oicp.storage.statements import Statement
 from tests.support.changesets import push
+from tests.support.terminals import Terminal
 
 TABLES = Path(__file__).with_name("tables")
 SESSION_IDS = ("f98efba4-02d8-4fa0-b810-9a9d50d2c527", "0190d2b4-7d1c-7a51-8b2e-4f7f4f0e8f11")
@@ -212,28 +209,9 @@ def session_row(session_id, at):
 
 def at_terminal(config, width, *commands) -> str:
     """Run commands at a pseudo-terminal so wide; return what they print there."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
-    environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
-    process = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, str(config), *commands],
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env=environment | {"TERM": "xterm"},
-        cwd=Path(__file__).parents[3],
-    )
-    os.close(slave)
-    output = b""
-    try:
-        while block := os.read(master, 4096):
-            output += block
-    except OSError:  # the terminal's end
-        pass
-    finally:
-        os.close(master)
-    assert process.wait() == 0, output
-    return output.decode().replace("\r\n", "\n")
+    terminal = Terminal(str(config), *commands, width=width, program=("-c", _PROGRAM))
+    assert terminal.exit_code() == 0, terminal.text
+    return terminal.raw
 
 
 def to_pipe(config, *commands) -> str:
