@@ -55,7 +55,7 @@ def test_a_person_sees_who_the_node_is_how_it_is_reached_and_what_to_do_next(con
     assert "INSECURE" not in text
 
 
-def test_what_is_insecure_is_said(config):
+def test_what_is_insecure_is_named(config):
     path = config("--insecure")
     path.write_text(path.read_text().replace('# url = "https://', 'url = "http://'))
     text = summary(path)
