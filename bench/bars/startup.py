@@ -1,4 +1,4 @@
-"""Bar 12: what a node costs before it has done anything: its start, its memory, and the start of a command."""
+"""Bar 12: what a node costs before it has done anything: its start, its memory, the start of a command, an import."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ def measure(bench: Bench) -> list[Row]:
     _start_once(node)  # makes the database, and Python's caches of compiled modules
     starts = [_start_once(node) for _ in range(bench.rounds)]
     seconds, cpu_seconds, memory = (statistics.median(values) for values in zip(*starts, strict=True))
-    help_seconds = statistics.median(_help_seconds() for _ in range(2 * bench.rounds))
+    help_seconds = _median_seconds(2 * bench.rounds, "-m", "p2p_oicp", "--help")
+    import_seconds = _median_seconds(bench.rounds, "-c", "import p2p_oicp.oicp")
     return [
         Row(bar=12, what="start of an empty node until it serves", limit=2.5, unit="s", measured=seconds),
         Row(bar=12, what="CPU time of that start", limit=2.5, unit="s", measured=cpu_seconds),
         Row(bar=12, what="memory of an empty node", limit=120, unit="MB", measured=memory / _MEGABYTE),
         Row(bar=12, what="p2p-oicp --help", limit=0.5, unit="s", measured=help_seconds),
+        Row(bar=12, what="import p2p_oicp.oicp", limit=1.0, unit="s", measured=import_seconds),
     ]
 
 
@@ -42,8 +44,11 @@ def _start_once(node: NodeSetup) -> tuple[float, float, float]:
         return server.startup_seconds, cpu_seconds, float(server.memory_bytes())
 
 
-def _help_seconds() -> float:
+def _median_seconds(times: int, *arguments: str) -> float:
+    return statistics.median(_run_seconds(*arguments) for _ in range(times))
+
+
+def _run_seconds(*arguments: str) -> float:
     started = time.perf_counter()
-    command = [sys.executable, "-m", "p2p_oicp", "--help"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=PACKAGE_ROOT)
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=PACKAGE_ROOT)
     return time.perf_counter() - started

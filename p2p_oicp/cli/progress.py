@@ -7,9 +7,11 @@ terminal there (a log, a nightly job) nothing is written at all.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from rich.console import RenderableType
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -63,6 +65,37 @@ def show_progress(title: str, *, total: float | None, unit: str) -> Iterator[Cal
     ) as progress:
         task = progress.add_task(title, total=total)
         yield lambda done: progress.advance(task, done)
+
+
+@contextmanager
+def show_growth(title: str, files: Callable[[], Iterable[Path]], *, total: float) -> Iterator[None]:
+    """Show the progress of something that tells none, by the size of the files that it writes.
+
+    Args:
+        title: what is done.
+        files: which files, asked again and again.
+        total: how large they will be together, in bytes.
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+
+    class Growth(Progress):
+        def get_renderables(self) -> Iterable[RenderableType]:
+            for each in self.tasks:
+                each.completed = min(total, sum(map(_size, files())))
+            return super().get_renderables()
+
+    with Growth(*_progress_columns(total, "bytes"), console=Console(stderr=True), transient=True) as progress:
+        progress.add_task(title, total=total)
+        yield
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:  # renamed or removed meanwhile
+        return 0
 
 
 def _progress_columns(total: float | None, unit: str) -> list[ProgressColumn]:

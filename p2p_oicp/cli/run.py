@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from p2p_oicp import runner
 from p2p_oicp.cli import archive
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, echo
-from p2p_oicp.cli.progress import show_progress
+from p2p_oicp.cli.progress import show_growth, show_progress
 from p2p_oicp.cli.summary import StartSummary
+from p2p_oicp.cli.terminal import print_text
 from p2p_oicp.clock import SystemClock
 from p2p_oicp.config import Settings, exposed_files, load_settings
 from p2p_oicp.crypto import keystore
 from p2p_oicp.storage.sqlite.backup import back_up
+
+Result = TypeVar("Result")
 
 
 def register(app: typer.Typer) -> None:
@@ -50,16 +55,54 @@ def backup(
 
     It contains the private keys: keep it as you keep those. `p2p-oicp restore FILE DIR` puts it back.
     """
-    now = SystemClock().time()
+    now, database_file = SystemClock().time(), load_settings(config).storage.file
     if not database_only:
-        _print_report(archive.write_archive(config, file, now))
+        # The copy of the database, and the archive with it.
+        report = _write(file, 2 * _size(database_file), lambda: archive.write_archive(config, file, now))
+        _print_report(report)
         return
-    database_file = load_settings(config).storage.file
-    size = back_up(database_file, file, now)
-    echo(
-        f"{file}: {size} bytes. To restore: stop the node, remove {database_file}-wal and -shm, "
+    size = _write(file, _size(database_file), lambda: back_up(database_file, file, now))
+    print_text(
+        f"{file}: {size:,} bytes. To restore: stop the node, remove {database_file}-wal and -shm, "
         f"copy it to {database_file}"
     )
+
+
+def _write(file: Path, total: int, work: Callable[[], Result]) -> Result:
+    """Write a backup, and show how far it is; Ctrl-C ends it at once and leaves no file.
+
+    SQLite copies a database in one call, which no signal interrupts: so a thread makes it, and this one waits.
+    """
+    results: list[Result | BaseException] = []
+
+    def run_work() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            results.append(error)
+
+    is_new = not file.exists()
+    thread = threading.Thread(target=run_work, daemon=True)  # daemon: the end of the process does not wait for it
+    try:
+        with show_growth("Backing up", lambda: _unfinished(file), total=total):
+            thread.start()
+            thread.join()
+    except KeyboardInterrupt:
+        for each in (*_unfinished(file), *([file] if is_new else [])):
+            each.unlink(missing_ok=True)
+        raise
+    result = results[0]
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def _unfinished(file: Path) -> list[Path]:
+    return [file.with_name(f"{file.name}.{suffix}") for suffix in ("unfinished", "database", "database.unfinished")]
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
 
 
 def restore(
@@ -78,7 +121,7 @@ def restore(
 
 def _print_report(report: archive.Report) -> None:
     for line in report.lines:
-        echo(line)
+        print_text(line, rest="  ")
     for warning in report.warnings:
         echo(f"Warning: {warning}", err=True)
 

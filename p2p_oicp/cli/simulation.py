@@ -13,6 +13,8 @@ from typing import Annotated
 import typer
 
 from p2p_oicp.cli.common import Console, JsonOption, echo, format_json
+from p2p_oicp.cli.progress import show_progress
+from p2p_oicp.cli.terminal import print_text
 from p2p_oicp.config.toml import unknown_key_message
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.peers.models import parse_base_url, parse_operator_id, parse_provider_id
@@ -120,10 +122,12 @@ async def _collect_results(
     endpoints: Endpoints, names: Collection[str], tokens: tuple[str | None, str | None], *, print_each: bool
 ) -> list[ScenarioResult]:
     results = []
-    async for result in run_scenarios(endpoints, names=names, cpo_token=tokens[0], emp_token=tokens[1]):
-        results.append(result)
-        if print_each:
-            verdict = "FAIL" if result.reason else "SKIP" if result.skipped else "PASS"
-            reason = result.reason or result.skipped
-            echo(f"{verdict}  {result.name} ({result.seconds:.1f} s){f': {reason}' if reason else ''}")
+    with show_progress("Playing", total=len(names or SCENARIOS), unit="sequences") as advance:
+        async for result in run_scenarios(endpoints, names=names, cpo_token=tokens[0], emp_token=tokens[1]):
+            results.append(result)
+            advance(1)
+            if print_each:
+                verdict = "FAIL" if result.reason else "SKIP" if result.skipped else "PASS"
+                reason = f": {result.reason or result.skipped}" if verdict != "PASS" else ""
+                print_text(f"{result.name} ({result.seconds:.1f} s){reason}", f"{verdict}  ")
     return results

@@ -284,7 +284,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--factor", type=int, default=20)
     options = parser.parse_args()
-    sys.exit(asyncio.run(run(options.seconds, options.factor)))
+    try:
+        sys.exit(asyncio.run(run(options.seconds, options.factor)))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

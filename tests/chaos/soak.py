@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from p2p_oicp.cli.progress import show_progress
 from tests.chaos.fault_rounds import FAULT_ACTIONS, LARGE_PUSH_PROBABILITY, run_round
 from tests.chaos.overload import run_overload
 from tests.chaos.testbed import SECURE, Testbed, start_testbed
@@ -30,12 +31,14 @@ async def soak(minutes: float, seed: int, folder: Path, secure: str) -> int:
         await testbed.push()
         memory_task = asyncio.create_task(_record_memory(testbed))
         try:
-            while time.monotonic() < until:
-                name = await _run_one(testbed)
-                counts[name] += 1
-                if time.monotonic() - output > _REPORT_INTERVAL_SECONDS:
-                    output = time.monotonic()
-                    _print_report(testbed, counts)
+            with show_progress("Under load", total=60 * minutes, unit="s") as advance:
+                while (started := time.monotonic()) < until:
+                    name = await _run_one(testbed)
+                    counts[name] += 1
+                    advance(time.monotonic() - started)
+                    if time.monotonic() - output > _REPORT_INTERVAL_SECONDS:
+                        output = time.monotonic()
+                        _print_report(testbed, counts)
             balance = await testbed.check_ledger(within=60.0)
         except (AssertionError, TimeoutError) as error:
             print(f"ledgers and databases differ (seed {seed}): {error!r}")
