@@ -83,7 +83,7 @@ def show_growth(title: str, files: Callable[[], Iterable[Path]], *, total: float
     class Growth(Progress):
         def get_renderables(self) -> Iterable[RenderableType]:
             for each in self.tasks:
-                each.completed = min(total, sum(map(_size, files())))
+                self.update(each.id, completed=min(total, sum(map(_size, files()))))
             return super().get_renderables()
 
     with Growth(*_progress_columns(total, "bytes"), console=Console(stderr=True), transient=True) as progress:
