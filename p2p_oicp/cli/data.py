@@ -102,7 +102,7 @@ def evse_history(file: Path, evse_id: str, at: str) -> list[RecordVersion]:
     dataset_ids = list_parameter(int(dataset) for dataset in _EVSE_DATASETS)
     rows = [*query_once(file, queries.VERSIONS_BY_KEY, datasets=dataset_ids, key=EvseID(evse_id).key)]
     products = list_parameter([int(DatasetKind.PRICING_PRODUCT)])
-    for key in _product_keys(EvseID(evse_id), rows):
+    for key in (*_product_keys(EvseID(evse_id), rows), *_default_price_keys(file, EvseID(evse_id))):
         rows += query_once(file, queries.VERSIONS_BY_KEY, datasets=products, key=key)
     return [_row_to_version(dict(row)) for row in rows if moment is None or _is_valid_at(dict(row), moment)]
 
@@ -117,6 +117,13 @@ def _product_keys(evse_id: EvseID, rows: Sequence[Row]) -> list[str]:
             for product in orjson.loads(row["raw"]).get("EvseIDProductList") or ():
                 keys |= dict.fromkeys(f"{operator}|{each}|{product}" for each in (audience, ALL_PROVIDERS))
     return [*keys]
+
+
+def _default_price_keys(file: Path, evse_id: EvseID) -> list[str]:
+    """Return the keys of what the operator of an EVSE takes where no product applies."""
+    operator = evse_id.operator.key if evse_id.operator else ""
+    rows = query_once(file, queries.GROUPS_OF_OPERATOR, dataset=int(DatasetKind.PRICING_PRODUCT), operator=operator)
+    return [f"{row['group_key']}|" for row in rows]
 
 
 def print_history(evse_id: str, versions: Sequence[RecordVersion]) -> None:
@@ -139,8 +146,9 @@ def _is_valid_at(row: dict[str, Any], moment: float) -> bool:
 
 def _row_to_version(row: dict[str, Any]) -> RecordVersion:
     raw = None if row["deleted"] or row["raw"] is None else orjson.loads(row["raw"])
+    is_default = row["dataset"] == DatasetKind.PRICING_PRODUCT and row["key"].endswith("|")
     return RecordVersion(
-        dataset=DatasetKind(row["dataset"]).name.lower().replace("_", " "),
+        dataset="default price" if is_default else DatasetKind(row["dataset"]).name.lower().replace("_", " "),
         source=row["source"] or "own",
         since=format_timestamp(row["since"]),
         until=None if row["until"] is None else format_timestamp(row["until"]),

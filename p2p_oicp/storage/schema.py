@@ -370,6 +370,7 @@ dataset_groups = Table(
     Column("audience", Text, nullable=False),
     Column("wrapper", LargeBinary, nullable=False),
     Column("wrapper_change", Integer, nullable=False),
+    Column("wrapper_since", Float, nullable=False, server_default=text("0")),
     Column("last_change", Integer, nullable=False),
     Column("updated_at", Float, nullable=False),
     Column("last_request_digest", LargeBinary),

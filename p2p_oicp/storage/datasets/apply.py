@@ -102,11 +102,18 @@ _SELECT_GROUP = compiled(
 )
 _UPSERT_GROUP = Statement(
     "INSERT INTO dataset_groups "
-    "(dataset, source, group_key, party, audience, wrapper, wrapper_change, last_change, updated_at) "
-    "VALUES (:dataset, :source, :group_key, :party, :audience, :wrapper, :change, :change, :now) "
+    "(dataset, source, group_key, party, audience, wrapper, wrapper_change, wrapper_since, last_change, updated_at) "
+    "VALUES (:dataset, :source, :group_key, :party, :audience, :wrapper, :change, :now, :change, :now) "
     "ON CONFLICT (dataset, source, group_key) DO UPDATE SET party = excluded.party, audience = excluded.audience, "
-    "wrapper = excluded.wrapper, wrapper_change = excluded.wrapper_change, last_change = excluded.last_change, "
-    "updated_at = excluded.updated_at",
+    "wrapper = excluded.wrapper, wrapper_change = excluded.wrapper_change, wrapper_since = excluded.wrapper_since, "
+    "last_change = excluded.last_change, updated_at = excluded.updated_at",
+    {},
+)
+# A version without an id behind the last ``|``, as `queries` reads it.
+_ARCHIVE_WRAPPER = Statement(
+    "INSERT INTO dataset_versions (dataset, key, source, group_key, change, since, until, deleted, raw) "
+    "SELECT dataset, group_key || '|', source, group_key, wrapper_change, wrapper_since, :now, 0, wrapper "
+    "FROM dataset_groups WHERE dataset = :dataset AND source = :source AND group_key = :group_key",
     {},
 )
 _EVSE_INDEX_COLUMNS = ("source", "changed_at", *EvseIndexRow.__struct_fields__)
@@ -360,7 +367,9 @@ def upsert_groups(tx: Transaction, dataset: DatasetKind, source: str, groups: It
         if row is not None and (row["party"], row["wrapper"], row["audience"]) == group[1:]:
             continue
         changed += 1
-        # The wrapper is data as well: the one of products has their default price.
+        # The wrapper is data as well: the one of products has their default price, which has a history.
+        if row is not None and dataset is DatasetKind.PRICING_PRODUCT:
+            tx.run(_ARCHIVE_WRAPPER, dataset=dataset, source=source, group_key=group.key, now=now)
         (change,) = allocate_numbers(tx, "change", 1)
         tx.run(
             _UPSERT_GROUP,

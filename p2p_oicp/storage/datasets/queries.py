@@ -296,18 +296,33 @@ SELECT {_VERSION_COLUMNS} FROM dataset_versions
 UNION ALL
 SELECT dataset, key, source, group_key, change, changed_at AS since, NULL AS until, deleted, raw FROM dataset_records
 """  # noqa: S608 - our own text
+# With the groups of products, which have a default price: their keys end with ``|``, where a product has its id.
+_ALL_VERSIONS_AND_GROUPS = f"""
+{_ALL_VERSIONS}
+UNION ALL
+SELECT dataset, group_key || '|' AS key, source, group_key, wrapper_change AS change, wrapper_since AS since,
+NULL AS until, 0 AS deleted, wrapper AS raw FROM dataset_groups WHERE dataset = {int(DatasetKind.PRICING_PRODUCT)}
+"""  # noqa: S608 - our own text
 #: All versions of the records with a key, and of those whose key begins with it and ``|``: the prices of an EVSE.
 #: For output to people: ``source`` is the name of the peer.
 VERSIONS_BY_KEY = Statement(
     "SELECT dataset, key, coalesce((SELECT name FROM peers WHERE id = source), source) AS source, "  # noqa: S608 - our own text
-    f"since, until, deleted, raw FROM ({_ALL_VERSIONS}) WHERE dataset IN (SELECT value FROM json_each(:datasets)) "
+    f"since, until, deleted, raw FROM ({_ALL_VERSIONS_AND_GROUPS}) "
+    "WHERE dataset IN (SELECT value FROM json_each(:datasets)) "
     "AND (key = :key OR key BETWEEN :key || '|' AND :key || '|~') ORDER BY dataset, source, key, change",
+    {},
+)
+#: The keys of the groups in which an operator offers its products: one for each provider, and for all.
+GROUPS_OF_OPERATOR = Statement(
+    "SELECT DISTINCT group_key FROM dataset_groups WHERE dataset = :dataset "
+    "AND group_key BETWEEN :operator || '|' AND :operator || '|~' ORDER BY group_key",
     {},
 )
 #: The records of a dataset that were valid at a time.
 VERSIONS_VALID_AT = Statement(
     f"SELECT * FROM ({_ALL_VERSIONS}) WHERE dataset = :dataset AND deleted = 0 AND since <= :at "  # noqa: S608 - our own text
-    "AND (until IS NULL OR until > :at) AND (:source IS NULL OR source = :source) ORDER BY source, key",
+    "AND (until IS NULL OR until > :at) AND key NOT LIKE '%|' AND (:source IS NULL OR source = :source) "
+    "ORDER BY source, key",
     {},
 )
 

@@ -1,5 +1,9 @@
 """Products and prices of charging spots: an EMP sees what is meant for it or for all, and nothing else."""
 
+import time
+
+from p2p_oicp.cli.data import evse_history
+from p2p_oicp.clock import format_timestamp
 from tests.support.dataset_messages import (
     PULL_PRICES,
     PULL_PRODUCTS,
@@ -10,7 +14,7 @@ from tests.support.dataset_messages import (
     push_prices,
     push_products,
 )
-from tests.support.messages import A_CPO
+from tests.support.messages import A_CPO, EVSE
 from tests.support.waiting import eventually_equals
 
 
@@ -53,6 +57,21 @@ async def test_a_new_default_price_alone_arrives(pair):
     await eventually_equals(default, [1])
     await pair.a.post(PUSH_PRODUCTS, push_products(product("AC1"), default=2.5))
     await eventually_equals(default, [2.5])
+
+
+async def test_what_a_default_price_was_is_known_at_both_nodes(pair):
+    def known(at: str, moment: float) -> list[float]:
+        versions = evse_history(pair.database(at), EVSE, format_timestamp(moment))
+        return [each.record["PricingDefaultPrice"] for each in versions if each.dataset == "default price"]
+
+    moments = [time.time()]
+    for default in (1, 2.5):
+        await pair.a.post(PUSH_PRODUCTS, push_products(product("AC1"), default=default))
+        for at in ("a", "b"):
+            await eventually_equals(lambda at=at: known(at, time.time()), [default])
+        moments.append(time.time())
+    for at in ("a", "b"):
+        assert [known(at, moment) for moment in moments] == [[], [1], [2.5]]
 
 
 async def test_prices_of_evses_reach_the_provider_that_they_are_for(pair):

@@ -39,6 +39,9 @@ def upgrade() -> None:
     op.add_column("destinations", sa.Column("last_cause", sa.Text()))
     op.add_column("destinations", sa.Column("failing_since", sa.Float()))
     op.execute("UPDATE destinations SET failing_since = coalesce(last_success_at, next_try_at) WHERE failures > 0")
+    # How long the default price of an operator's products has been what it is, is known from now on.
+    op.add_column("dataset_groups", sa.Column("wrapper_since", sa.Float(), nullable=False, server_default=sa.text("0")))
+    op.execute("UPDATE dataset_groups SET wrapper_since = updated_at")
     op.create_table(
         "refused_groups",
         sa.Column("peer", sa.Text(), primary_key=True),
