@@ -67,6 +67,11 @@ class UuidGenerator:
         return int.from_bytes(os.urandom(6))
 
 
+def random_hex(size: int) -> str:
+    """Return ``size`` random bytes as hexadecimal digits: the ids of traces."""
+    return os.urandom(size).hex()
+
+
 def jitter() -> float:
     """Return a random number in [0, 1), for backoff."""
     return random.random()  # noqa: S311 - no secret

@@ -19,7 +19,7 @@ from p2p_oicp import apps, builder
 from p2p_oicp.backends import CpoBackend, EmpBackend
 from p2p_oicp.builder import Hello, NodeComponents, NodeEnvironment
 from p2p_oicp.clock import Clock, IdGenerator, SystemClock, UuidGenerator
-from p2p_oicp.concurrency import TaskSupervisor, close_together
+from p2p_oicp.concurrency import TaskSupervisor, close_together, offload
 from p2p_oicp.config import Settings, load_registry, local_peer
 from p2p_oicp.config.backends import CPO_BACKEND, EMP_BACKEND
 from p2p_oicp.delivery import PeerLiveness, WakeupRegistry
@@ -32,7 +32,9 @@ from p2p_oicp.roles.datasets.ingest import resume_interrupted_imports
 from p2p_oicp.roles.datasets.withdrawal import PartyWithdrawal
 from p2p_oicp.roles.sessions import mark_interrupted_starts
 from p2p_oicp.server import LocalBackendClient, start_listener
+from p2p_oicp.server.traced import HttpHandler, TracedRouter
 from p2p_oicp.storage import Store, open_store
+from p2p_oicp.tracing.spans import SpanRecorder, TracerSource, otlp_provider
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +47,7 @@ class Node:
         cpo: the CPO backend as a Python object; None: the node calls ``backend_api.cpo_url``, if that is set.
         emp: the EMP backend as a Python object; None: ``backend_api.emp_url``, or else the built-in token list.
         backends: further ones, by the names of their tables ``[[backends]]``, which have no ``url``.
+        tracer_provider: OpenTelemetry's, which gets spans of all requests; None: ``[tracing]`` says where they go.
         clock: the machine's by default.
         ids: UUIDs by default.
 
@@ -60,10 +63,13 @@ class Node:
         cpo: CpoBackend | None = None,
         emp: EmpBackend | None = None,
         backends: Mapping[str, CpoBackend | EmpBackend] | None = None,
+        tracer_provider: TracerSource | None = None,
         clock: Clock | None = None,
         ids: IdGenerator | None = None,
     ) -> None:
         self._settings = settings
+        self._tracer_provider = tracer_provider
+        self._spans: SpanRecorder | None = None
         self._clock = clock or SystemClock()
         self._ids = ids or UuidGenerator()
         given = {CPO_BACKEND: cpo, EMP_BACKEND: emp, **(backends or {})}
@@ -139,8 +145,19 @@ class Node:
         )
         environment = NodeEnvironment(settings, self.local_peer, self.registry, clock, self._ids)
         self.store, self._peering = store, peering
+        self._spans = self._open_spans(stack)
+        if self._spans is not None:
+            peering.transport.record_spans(self._spans)
         store_epochs = await open_store_epochs(store, settings.security.keys, clock, self._ids.store_epoch())
         return builder.build_roles(environment, store, store_epochs, peering, wakeups, liveness, self._backends)
+
+    def _open_spans(self, stack: AsyncExitStack) -> SpanRecorder | None:
+        provider, tracing = self._tracer_provider, self._settings.tracing
+        if provider is None and tracing.otlp_endpoint is not None:
+            own = otlp_provider(self.local_peer.name, tracing.otlp_endpoint, tracing.sampled)
+            stack.push_async_callback(offload, own.shutdown)
+            provider = own
+        return SpanRecorder(provider) if provider is not None else None
 
     async def _serve(self, stack: AsyncExitStack, components: NodeComponents) -> None:
         """Open the listeners and start the workers."""
@@ -174,6 +191,9 @@ class Node:
         peer_settings, backend_settings = self._settings.peer_api, self._settings.backend_api
         peer_app = apps.build_peer_app(components, hello)
         backend_app = apps.build_backend_app(components, hello, self._readiness)
+        handlers: dict[str, HttpHandler] = {"peer": peer_app, "backend": backend_app}
+        if (spans := self._spans) is not None:
+            handlers = {name: TracedRouter(handler, spans, name) for name, handler in handlers.items()}
         tls = components.peering.tls.server_context()
         own = components.peering.backend_tls
         backend_tls = own.server_context() if own is not None else None
@@ -183,10 +203,15 @@ class Node:
         # Both end together: what either is waiting for gets the same seconds.
         stack.push_async_callback(close_together, peer_stack, backend_stack)
         self.peer_url = await open_listener(
-            peer_stack, peer_app, peer_settings.host, peer_settings.port, "peer_api", tls=tls
+            peer_stack, handlers["peer"], peer_settings.host, peer_settings.port, "peer_api", tls=tls
         )
         self.backend_url = await open_listener(
-            backend_stack, backend_app, backend_settings.host, backend_settings.port, "backend_api", tls=backend_tls
+            backend_stack,
+            handlers["backend"],
+            backend_settings.host,
+            backend_settings.port,
+            "backend_api",
+            tls=backend_tls,
         )
 
     def _log_ready(self) -> None:

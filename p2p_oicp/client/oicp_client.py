@@ -17,6 +17,7 @@ from p2p_oicp.crypto.tls import client_context
 from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp import Operation
 from p2p_oicp.oicp.operations import BASE_PATH, OPERATION_BY_NAME
+from p2p_oicp.tracing import new_trace_headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,10 @@ class OicpClient:
     ) -> OicpReply:
         """Send one request and return the reply; see `PeerClient.call`. ``process_id``: its ``Process-ID`` header."""
         url = operation_url(operation, endpoint, party, query)
-        headers = {"Process-ID": process_id or PROCESS_ID.get() or self._ids.process_id()}
+        process_id = process_id or PROCESS_ID.get()
+        headers = (
+            {"Process-ID": process_id} if process_id else {"Process-ID": self._ids.process_id(), **new_trace_headers()}
+        )
         headers |= self._credentials.sign(to=endpoint.name, method="POST", url=url, body=body)
         tls = self._tls() if url.startswith("https:") else None
         response = await self._transport.send(

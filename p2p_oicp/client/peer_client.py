@@ -28,6 +28,7 @@ from p2p_oicp.errors import PeerError, PeerRejected, PeerUnauthorized, StoreErro
 from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp.operations import Operation, api_root
 from p2p_oicp.peers import Peer
+from p2p_oicp.tracing import new_trace_headers
 
 log = structlog.get_logger(__name__)
 
@@ -213,7 +214,11 @@ class AuthenticatedPeerClient:
         query: Mapping[str, str] | None,
     ) -> OicpReply:
         # The Process-ID of the request being served goes along, so that the logs of both nodes can be read together.
-        headers = {"Process-ID": PROCESS_ID.get() or self._ids.process_id()}
+        # What a worker sends is nobody's request, and has ids of its own.
+        process_id = PROCESS_ID.get()
+        headers = (
+            {"Process-ID": process_id} if process_id else {"Process-ID": self._ids.process_id(), **new_trace_headers()}
+        )
         if recipient := self._recipient(peer):
             headers[RECIPIENT_HEADER] = recipient
         url = operation_url(operation, peer, party, query, path=peer.traits.paths.get(operation.name))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Coroutine
 from urllib.parse import urlsplit
 
 import msgspec
@@ -161,9 +162,10 @@ class RecordingTransport(HttpTransport):
         self._exchanges = exchanges
         self._clock = clock
 
-    async def send(self, request: OutboundRequest) -> HttpResponse:
-        if request.operation is None:
-            return await super().send(request)
+    def send(self, request: OutboundRequest) -> Coroutine[object, object, HttpResponse]:
+        return super().send(request) if request.operation is None else self._send_recorded(request)
+
+    async def _send_recorded(self, request: OutboundRequest) -> HttpResponse:
         at, started = self._clock.time(), self._clock.monotonic()
         try:
             response = await super().send(request)

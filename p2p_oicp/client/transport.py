@@ -11,7 +11,7 @@ import math
 import os
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import lru_cache, partial
 from types import MappingProxyType, TracebackType
 from typing import Self, cast
@@ -30,6 +30,8 @@ from p2p_oicp.clock import SystemClock
 from p2p_oicp.crypto import JSON_UTF8
 from p2p_oicp.crypto.tls import Certificate, client_context, connection_ends_at
 from p2p_oicp.errors import FailureCause, PeerError, PeerProtocolError, PeerTimeout, PeerUnreachable
+from p2p_oicp.tracing import TRACE
+from p2p_oicp.tracing.spans import SpanRecorder
 
 # Below the 60 s and 75 s after which common servers close an idle connection: it is rarely closed while we write.
 _KEEP_ALIVE_SECONDS = 45.0
@@ -184,6 +186,7 @@ class HttpTransport:
         }
         self._session: aiohttp.ClientSession | None = None
         self._slow_session: aiohttp.ClientSession | None = None
+        self._spans: SpanRecorder | None = None
 
     def __repr__(self) -> str:
         return f"<HttpTransport {'closed' if self._session is None or self._session.closed else 'open'}>"
@@ -210,7 +213,11 @@ class HttpTransport:
             if session is not None:
                 await session.close()
 
-    async def send(self, request: OutboundRequest) -> HttpResponse:
+    def record_spans(self, spans: SpanRecorder) -> None:
+        """Record a span of each request from now on."""
+        self._spans = spans
+
+    def send(self, request: OutboundRequest) -> Coroutine[object, object, HttpResponse]:
         """Send one request and return the response, whatever its status.
 
         Raises:
@@ -218,16 +225,29 @@ class HttpTransport:
             PeerTimeout: the request was sent, and no whole response came in time.
             PeerProtocolError: what came is no HTTP, or is too large.
         """
+        # Not a coroutine: one frame less for each request.
+        return self._send(request) if self._spans is None else self._send_in_span(self._spans, request)
+
+    async def _send_in_span(self, spans: SpanRecorder, request: OutboundRequest) -> HttpResponse:
+        name = request.operation or f"{request.method} /p2p"
+        attributes = {"http.request.method": request.method, "p2p_oicp.target": request.target}
+        with spans.sending(name, attributes) as span:
+            response = await self._send(request)
+            span.set_attribute("http.response.status_code", response.status)
+            return response
+
+    async def _send(self, request: OutboundRequest) -> HttpResponse:
         session = self._slow_session if request.is_slow else self._session
         if session is None:
             raise RuntimeError("the transport is used outside of its async with block")
+        trace = TRACE.get()
         body = TrackedBody(request.body)
         try:
             async with session.request(
                 request.method,
                 _parse_url(request.url),
                 data=body if request.method == "POST" else None,
-                headers=request.headers,
+                headers=request.headers if trace is None else {**request.headers, **trace.headers()},
                 allow_redirects=False,
                 timeout=_total_timeout(request.timeout),
                 ssl=request.tls or True,

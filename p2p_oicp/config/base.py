@@ -22,6 +22,7 @@ def _reject_boolean(value: object) -> object:
 # pydantic accepts true as 1, which in a configuration is a mistake.
 WholeNumber = Annotated[int, BeforeValidator(_reject_boolean)]
 Seconds = Annotated[float, BeforeValidator(_reject_boolean)]
+Share = Annotated[float, BeforeValidator(_reject_boolean)]
 Days = Annotated[float, BeforeValidator(_reject_boolean)]
 
 

@@ -28,7 +28,7 @@ from p2p_oicp.config.base import (
     SettingsSection,
     WholeNumber,
 )
-from p2p_oicp.config.recording import ExchangeSettings, LogSettings, StorageSettings
+from p2p_oicp.config.recording import ExchangeSettings, LogSettings, StorageSettings, TracingSettings
 from p2p_oicp.peers.models import CredentialType, NameField, NetworkField, OperatorField, ProviderField, UrlField
 
 # Limits of bodies: a fullLoad of 10,000 EVSE records has 18 MB.
@@ -350,6 +350,7 @@ class Settings(BaseSettings):
     cdr: CdrSettings = Field(default_factory=CdrSettings)
     discovery: DiscoverySettings = Field(default_factory=DiscoverySettings)
     exchanges: ExchangeSettings = Field(default_factory=ExchangeSettings)
+    tracing: TracingSettings = Field(default_factory=TracingSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
     def all_backends(self) -> list[BackendSettings]:

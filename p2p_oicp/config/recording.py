@@ -1,4 +1,4 @@
-"""The tables of ``node.toml`` about what a node records: the database, exchanges, the log."""
+"""The tables of ``node.toml`` about what a node records: the database, exchanges, traces, the log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from p2p_oicp.config.base import Days, SettingsSection, WholeNumber
+from p2p_oicp.config.base import Days, SettingsSection, Share, WholeNumber
 
 _KIBIBYTE = 1024
 # A recorded exchange has two bodies, and has to fit into a part of the ring.
@@ -66,6 +66,26 @@ class ExchangeSettings(SettingsSection):
                 f"bytes = {self.bytes}: expected at least {_MIN_RING_BODIES} times max_body, which is {self.max_body}"
             )
         return self
+
+
+class TracingSettings(SettingsSection):
+    """Spans by OpenTelemetry. Needs the extra: pip install 'p2p-oicp[otel]'.
+
+    Without it, `traceparent` and `tracestate` of a request are passed on to peers and systems all the same.
+    """
+
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://\S+$",
+        description='URL of an OpenTelemetry collector for traces (OTLP over HTTP): "http://127.0.0.1:4318/v1/traces". '
+        "Spans of all requests, served and sent, go there. Absent: none are recorded.",
+    )
+    sampled: Share = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Part of the traces that begin here of which spans are recorded. Of others, the sender decides.",
+    )
 
 
 class LogSettings(SettingsSection):

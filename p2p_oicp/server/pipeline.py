@@ -49,6 +49,7 @@ from p2p_oicp.server.inbound import (
 from p2p_oicp.server.limits import AdmissionController, AdmissionTicket, address_block
 from p2p_oicp.server.problems import HttpError, error_response
 from p2p_oicp.storage import Transaction
+from p2p_oicp.tracing import TRACE, begin_trace
 
 OICP_PREFIX = "/api/oicp/"
 #: What the router has found in the path of a request.
@@ -187,6 +188,9 @@ class RequestContext:
     ) -> web.StreamResponse:
         """Serve the request; whatever goes wrong becomes a response with a StatusCode, never a stack trace."""
         PROCESS_ID.set(self._headers["Process-ID"])
+        # The last request of this connection, which the same task has served, may have had one.
+        if "traceparent" in self.head.headers or TRACE.get() is not None:
+            begin_trace(self.head.headers)
         try:
             if (access := self._pipeline.access) is not None:
                 access.check(self.head, needs_token=needs_token)

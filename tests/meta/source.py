@@ -19,6 +19,7 @@ LAYERS = (
     "concurrency",
     "version",
     "logs",
+    "tracing",
     "oicp",
     "crypto",
     "peers",

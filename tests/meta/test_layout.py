@@ -30,6 +30,7 @@ USERS = {
     "cryptography": ("crypto",),
     "nacl": ("crypto",),
     "bcrypt": ("crypto",),
+    "opentelemetry": ("tracing",),
     "typer": ("cli",),
     "rich": ("cli", "simulator"),
 }
