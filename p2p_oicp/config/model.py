@@ -83,7 +83,7 @@ class PeerApiSettings(SettingsSection):
     trusted_proxies: tuple[NetworkField, ...] = Field(
         (),
         description="Addresses or networks of our reverse proxies: what they tell in X-Forwarded-For (or Forwarded) is "
-        "the address of the client. Of others it is not believed.",
+        "the address of the client, and in Client-Cert (RFC 9440) its certificate. Of others it is not believed.",
     )
 
     @model_validator(mode="after")

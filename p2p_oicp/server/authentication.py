@@ -40,6 +40,7 @@ from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.peering import Peering
 from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import PartyID
+from p2p_oicp.server.client_certificate import CLIENT_CERT_HEADER
 from p2p_oicp.server.inbound import InboundRequest
 from p2p_oicp.server.limits import SMALL_BODY_BYTES, PeerLimiter, RefusalPacer, address_block
 from p2p_oicp.server.problems import HttpError
@@ -367,6 +368,8 @@ def _has_credentials(request: InboundRequest) -> bool:
 
 
 def _describe_certificate(request: InboundRequest) -> str:
+    if request.certificate is None and CLIENT_CERT_HEADER in request.headers:
+        return "Client-Cert has no certificate that is valid now, or comes from none of [peer_api] trusted_proxies"
     if request.certificate is None:
         return "the connection has no client certificate"
     return "the connection has the client certificate of nobody that this node knows"

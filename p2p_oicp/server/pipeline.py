@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from http import HTTPStatus
 from typing import Protocol, TypeAlias, cast
 
 from aiohttp import web
@@ -29,6 +28,7 @@ from p2p_oicp.peering.evidence_recorder import ExchangeRecorder
 from p2p_oicp.peers.models import PartyID
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.server.authentication import ANONYMOUS, Authenticator, Principal
+from p2p_oicp.server.client_certificate import forwarded_certificate
 from p2p_oicp.server.dispatcher import OperationDispatcher, claimed_party
 from p2p_oicp.server.inbound import (
     HttpConnection,
@@ -151,7 +151,9 @@ class RequestPipeline:
         """Return the head of a request as its signature covers it."""
         raw_path, _, query = origin_form(request.raw_path).partition("?")
         connection, remote = cast("HttpConnection", request.protocol), request.remote
+        certificate = connection.certificate
         if self._trusted_proxies:
+            certificate = forwarded_certificate(request, self._trusted_proxies, self.dispatcher.clock) or certificate
             remote = client_address(remote, request.headers, self._trusted_proxies)
             connection.begin_request_of(address_block(remote or ""))
         return InboundRequest(
@@ -162,7 +164,7 @@ class RequestPipeline:
             headers=request.headers,
             content_length=request.content_length,
             client_address=remote,
-            certificate=connection.certificate,
+            certificate=certificate,
         )
 
 
@@ -354,7 +356,7 @@ class OicpRequestContext(RequestContext):
                 admission.release(ticket)
         except (InvalidMessage, Refusal) as error:
             await self._delay_refusal(error)
-            self._pipeline.dispatcher.observe_rejection(getattr(error, "http_status", HTTPStatus.BAD_REQUEST))
+            self._pipeline.dispatcher.observe_rejection(getattr(error, "http_status", 400))
             return dispatcher.refuse(self._operation or operation, error, self._principal.peer)
 
     async def _serve_admitted(self, path: str, route: Route, ticket: AdmissionTicket) -> OperationResponse:
