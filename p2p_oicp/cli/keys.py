@@ -72,7 +72,7 @@ def rotate(
 
 def _record_rotation(database: Path, key: OwnKey) -> None:
     if database.exists():
-        text = f"signs from {format_timestamp(key.valid_from)}" if key.valid_from else ""
+        text = f"active from {format_timestamp(key.valid_from)}" if key.valid_from else ""
         with open_for_change(database) as tx:
             emit(tx, Event(EventType.KEY, "rotated", time.time(), key.public.key_id, text=text))
 

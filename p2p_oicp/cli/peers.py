@@ -241,7 +241,7 @@ def accept_parties(config: Path, peer: dict[str, Any], *, yes: bool) -> None:
         raise typer.Exit(1)
     path = f"/admin/v1/peers/{quote(peer['name'], safe='')}/accept"
     response = client.call_admin(config, "POST", path, {"parties": named})
-    echo(f"{peer['name']} speaks for {' '.join(named)} now.")
+    echo(f"{peer['name']} is authorized for {' '.join(named)} now.")
     _print_open_sessions(response)
 
 

@@ -18,6 +18,7 @@ from p2p_oicp.cli.terminal import print_text
 from p2p_oicp.clock import SystemClock
 from p2p_oicp.config import Settings, exposed_files, load_settings
 from p2p_oicp.crypto import keystore
+from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.storage.sqlite.backup import back_up
 
 Result = TypeVar("Result")
@@ -55,6 +56,8 @@ def backup(
 
     It contains the private keys: keep it as you keep those. `p2p-oicp restore FILE DIR` puts it back.
     """
+    if not file.absolute().parent.is_dir():
+        raise ConfigurationError(f"{file.parent}: no such folder; create it first, or choose another place")
     now, database_file = SystemClock().time(), load_settings(config).storage.file
     if not database_only:
         # The copy of the database, and the archive with it.

@@ -62,7 +62,7 @@ def send(
 
     push-evse-data and push-evse-status also take a national feed (EVSEData, EVSEStatuses): it becomes one fullLoad an
     operator. Records are repaired where their mandatory content is there; each repair, and each record that is left
-    out, is told with its EvseID and the reason, and counted at the end.
+    out, is reported with its EvseID and the reason, and counted at the end.
     """
     operation_spec = find_operation(operation)
     query = page_query(operation_spec, page, size)

@@ -6,17 +6,18 @@ import asyncio
 import signal
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from p2p_oicp.cli.client import ApiClient, ApiEndpoint
 from p2p_oicp.cli.common import Console, JsonOption, echo, format_json
 from p2p_oicp.cli.progress import show_progress
 from p2p_oicp.cli.terminal import print_text
 from p2p_oicp.config.toml import unknown_key_message
-from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.errors import ConfigurationError, PeerError, PeerUnreachable
 from p2p_oicp.peers.models import parse_base_url, parse_operator_id, parse_provider_id
 from p2p_oicp.simulator.demo import JsonTimeline, RichTimeline, run_demo
 from p2p_oicp.simulator.scenarios import SCENARIOS, Endpoints, ScenarioResult, run_scenarios
@@ -24,6 +25,7 @@ from p2p_oicp.simulator.scenarios import SCENARIOS, Endpoints, ScenarioResult, r
 _PORT_HELP = "Loopback port where this command is that backend: the endpoint under test must call it there."
 # Rich takes a pipe or a log for 80 columns, which cut the results short.
 _NON_TTY_WIDTH = 120
+_CONNECT_SECONDS = 10.0
 
 
 def register(app: typer.Typer) -> None:
@@ -94,6 +96,7 @@ def scenarios(
         raise ConfigurationError(str(exc)) from exc
     names = only or ()
     _check_scenario_names(names)
+    asyncio.run(_check_reachable({"--cpo": endpoints.cpo, "--emp": endpoints.emp}))
     results = asyncio.run(_collect_results(endpoints, names, (cpo_token, emp_token), print_each=not as_json))
     failed = [result for result in results if result.reason]
     if as_json:
@@ -109,6 +112,20 @@ def _play_demo(directory: Path, *, as_json: bool) -> bool:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _NON_TTY_WIDTH)
     timeline = JsonTimeline(sys.stdout) if as_json else RichTimeline(console)
     return asyncio.run(run_demo(directory, timeline)).held
+
+
+async def _check_reachable(urls: Mapping[str, str]) -> None:
+    """Connect to each endpoint once, so that one that is not there is reported once, and no sequence fails."""
+    for option, url in urls.items():
+        try:
+            async with ApiClient(ApiEndpoint(url), timeout=_CONNECT_SECONDS) as client:
+                await client.request("GET", url)
+        except PeerUnreachable as error:
+            raise ConfigurationError(
+                f"{option} {url}: nobody is there ({error.reason}); start it, or give another address"
+            ) from error
+        except PeerError:
+            continue  # there is somebody
 
 
 def _check_scenario_names(names: Collection[str]) -> None:

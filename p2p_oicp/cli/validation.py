@@ -65,7 +65,7 @@ def validate(
         MessageChoice, typer.Option(help="Which message of the operation it is.")
     ] = MessageChoice.REQUEST,
     as_json: JsonOption = False,
-    speaks_for: Annotated[
+    authorized_for: Annotated[
         list[str] | None,
         typer.Option(metavar="ID", help="OperatorID or ProviderID whose records may be in a push; may be repeated."),
     ] = None,
@@ -80,7 +80,7 @@ def validate(
     """
     if jsonl:
         raise typer.Exit(validate_lines(operation or file))
-    raise typer.Exit(validate_file(operation, file, message.value, speaks_for or [], as_json=as_json))
+    raise typer.Exit(validate_file(operation, file, message.value, authorized_for or [], as_json=as_json))
 
 
 def cdr(
@@ -120,11 +120,11 @@ def decode_input(body: bytes, file: str) -> object:
 
 
 def _parse_scope(authorized_ids: Iterable[str]) -> SenderScope:
-    """Return the parties of ``--speaks-for``; an id that is valid as both counts as both."""
+    """Return the parties of ``--authorized-for``; an id that is valid as both counts as both."""
     ids = list(authorized_ids)
     invalid = [text for text in ids if not OperatorID(text).is_valid and not ProviderID(text).is_valid]
     if invalid:
-        raise ConfigurationError(f"--speaks-for {invalid[0]}: expected an OperatorID or a ProviderID")
+        raise ConfigurationError(f"--authorized-for {invalid[0]}: expected an OperatorID or a ProviderID")
     operators = frozenset(filter(attrgetter("is_valid"), map(OperatorID, ids)))
     providers = frozenset(filter(attrgetter("is_valid"), map(ProviderID, ids)))
     return SenderScope(operators=operators or None, providers=providers or None)

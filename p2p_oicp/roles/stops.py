@@ -209,7 +209,7 @@ class CpoAuthorizeStopHandler:
         """Raise Refusal 101, 102 or 105 unless the token started this offline session, or the EMP listed it."""
         requested_key = token_key(message.identification)
         if requested_key not in {session.identification_key, *session.stop_identification_keys.split()}:
-            info = "this session was started with another medium, which has to stop it"
+            info = "this session was started with another identification, which has to stop it"
             raise Refusal(rejection_code(requested_key), info)
         if message.identification.qr_code is None:
             return

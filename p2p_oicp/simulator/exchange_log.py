@@ -68,7 +68,10 @@ def summarize_exchange(request: Message, response: Message | PeerError) -> Excha
         return ExchangeSummary(response.reason, good=False)
     subject = _describe_request(request)
     result, good = _summarize_response(response)
-    return ExchangeSummary(f"{subject}: {result}" if subject else result, good)
+    if not subject:
+        return ExchangeSummary(result, good)
+    # The code first: on a narrow terminal the end is cut.
+    return ExchangeSummary(f"{status_code_of(response)} {subject}" if good else f"{result}: {subject}", good)
 
 
 def _describe_request(request: Message) -> str:

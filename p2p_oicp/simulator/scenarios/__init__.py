@@ -49,7 +49,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "second CDR refused or idempotent": session_cases.second_cdr,
         "CDR against the clock": session_cases.cdr_against_the_clock,
         "CDRs in pages": session_cases.cdrs_in_pages,
-        "stop by the right medium only": session_cases.stop_with_same_identification_only,
+        "stop by the same identification": session_cases.stop_with_same_identification_only,
         "withdrawn EVSE": dataset_cases.withdrawn_evse,
         "answer lost and repeated": session_cases.retry_after_lost_response,
         "remote start repeated": session_cases.duplicate_remote_start,

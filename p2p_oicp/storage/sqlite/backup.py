@@ -21,7 +21,7 @@ from p2p_oicp.storage.datasets.staging import ALL_IMPORTS
 from p2p_oicp.storage.migrate import migrate
 from p2p_oicp.storage.schema import spool as table
 from p2p_oicp.storage.spool import Spool
-from p2p_oicp.storage.sqlite.connections import create_private, sqlite_uri
+from p2p_oicp.storage.sqlite.connections import absent_file, create_private, sqlite_uri
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled
 
@@ -40,7 +40,7 @@ def back_up(source: Path, target: Path, now: float) -> int:
 
     """
     if not source.exists():
-        raise StoreUnavailable(f"{source}: there is no database yet; start the node once with `p2p-oicp run`")
+        raise StoreUnavailable(absent_file(source))
     if target.exists():
         raise StoreUnavailable(f"{target}: exists already, and a backup is not overwritten; choose another name")
     # Order: copy under another name, flush, rename. A file of the final name is always whole.

@@ -45,6 +45,14 @@ def create_private(file: Path) -> None:
     os.close(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600))
 
 
+def absent_file(file: Path) -> str:
+    """Return why there is no database, for people."""
+    folder = next((parent for parent in file.parents if parent.exists()), file.parent)
+    if not folder.is_dir():
+        return f"{folder}: is a file; expected a folder for the database ([node] data_dir)"
+    return f"{file}: there is no database yet; start the node once with `p2p-oicp run`"
+
+
 def unusable_file(file: Path, error: OSError) -> str:
     """Return why the database cannot be opened or created, for people: often it is its folder."""
     folder = next((parent for parent in file.parents if parent.exists()), file.parent)

@@ -13,7 +13,7 @@ from pathlib import Path
 from p2p_oicp.errors import StoreUnavailable
 from p2p_oicp.storage.event_log import write_pending
 from p2p_oicp.storage.migrate import migrate
-from p2p_oicp.storage.sqlite.connections import sqlite_uri
+from p2p_oicp.storage.sqlite.connections import absent_file, sqlite_uri
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import Statement
 
@@ -36,7 +36,7 @@ class ReadOnlyStore:
 def open_readonly(file: Path) -> Iterator[ReadOnlyStore]:
     """Open the store read-only; raises StoreUnavailable where there is none, or it is not one of this version."""
     if not file.exists():
-        raise StoreUnavailable(f"{file}: there is no database yet; start the node once with `p2p-oicp run`")
+        raise StoreUnavailable(absent_file(file))
     try:
         with closing(_connect(sqlite_uri(file, "ro"))) as connection:
             yield ReadOnlyStore(connection)

@@ -65,8 +65,8 @@ def test_validate_knows_whom_a_push_may_speak_for():
     record = {"EvseID": "DE*SUB*E1", "EvseStatus": "Available"}
     push = {"ActionType": "insert", "OperatorEvseStatus": {"OperatorID": "DE*ABC", "EvseStatusRecord": [record]}}
     assert run("validate", "PushEvseStatus", given=push).exit_code == 0
-    assert run("validate", "PushEvseStatus", "--speaks-for", "DE*ABC", given=push).exit_code == 1
-    spoken = ("--speaks-for", "DE*ABC", "--speaks-for", "DE*SUB")
+    assert run("validate", "PushEvseStatus", "--authorized-for", "DE*ABC", given=push).exit_code == 1
+    spoken = ("--authorized-for", "DE*ABC", "--authorized-for", "DE*SUB")
     assert run("validate", "PushEvseStatus", *spoken, given=push).exit_code == 0
 
 
@@ -76,7 +76,7 @@ def test_validate_knows_whom_a_push_may_speak_for():
         pytest.param(("validate", "AuthorizeStart"), "{", "not JSON", id="no JSON"),
         pytest.param(("validate", "AuthorizeStart", "nowhere.json"), "", "nowhere.json", id="no file"),
         pytest.param(("validate", "Charge"), "{}", "no operation 'Charge'", id="no operation"),
-        pytest.param(("validate", "PushEvseData", "--speaks-for", "?"), "{}", "--speaks-for ?", id="no party"),
+        pytest.param(("validate", "PushEvseData", "--authorized-for", "?"), "{}", "--authorized-for ?", id="no party"),
         pytest.param(("cdr", "--evse", "nowhere.json"), json.dumps(CDR), "nowhere.json", id="no charging spot"),
         pytest.param(("errata", "D99"), "", "D01 to D68", id="no erratum"),
     ],

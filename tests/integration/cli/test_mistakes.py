@@ -12,6 +12,8 @@ import threading
 
 import pytest
 
+from p2p_oicp.simulator.node_files import free_ports
+
 _LIBRARY_SPEECH = re.compile(r"Errno|Traceback|Input should be|Value error|_ssl\.c|this is a bug|Usage:|pydantic")
 
 
@@ -89,6 +91,20 @@ def test_an_unknown_host_is_called_so(p2p_oicp, message, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     outcome = p2p_oicp("send", "pull-evse-status", message, "--url", "https://no.such.host.example")
     assert "host name not found" in outcome.err
+
+
+def test_an_endpoint_that_is_not_there_is_reported_once_and_no_sequence_fails(p2p_oicp):
+    url = f"http://127.0.0.1:{free_ports(1)[0]}"
+    parties = ("--operator", "DE*ALF", "--provider", "DE-BET")
+    outcome = p2p_oicp("scenarios", "--cpo", url, "--emp", url, *parties)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert f"--cpo {url}: nobody is there (no connection to" in outcome.err
+    assert "Connection refused" in outcome.err
+
+
+def test_a_backup_into_a_folder_that_is_not_there_names_the_folder(p2p_oicp, config, tmp_path):
+    outcome = p2p_oicp("backup", tmp_path / "nowhere" / "alpha.tar", "--config", config)
+    assert (outcome.code, f"{tmp_path / 'nowhere'}: no such folder" in outcome.err) == (2, True)
 
 
 FOLDERS = {"a file": ("peers.toml", "is a file; expected a folder"), "below a file": ("peers.toml/data", "is a file")}

@@ -299,14 +299,14 @@ async def test_a_wrong_option_is_one_line(wrong, words):
     assert (code, words in output, output.count("\n")) == (2, True, 1)
 
 
-async def test_a_taken_port_is_reported_before_anything_is_played():
+async def test_a_taken_port_is_reported_before_anything_is_played(accepting_endpoint):
     server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     base = [
         "--cpo",
-        "http://127.0.0.1:1",
+        accepting_endpoint,
         "--emp",
-        "http://127.0.0.1:1",
+        accepting_endpoint,
         "--operator",
         OPERATOR,
         "--provider",
