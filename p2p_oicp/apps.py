@@ -38,7 +38,9 @@ from p2p_oicp.server.app import ReadinessProbe, Routes
 from p2p_oicp.server.doctor import Doctor
 from p2p_oicp.server.inbound import PublicAddress
 from p2p_oicp.server.metrics_page import MetricsPage, NodeFacts
+from p2p_oicp.server.record_admin import RecordAdminApi
 from p2p_oicp.server.recording import record_exchanges
+from p2p_oicp.server.settings_admin import SettingsAdminApi
 from p2p_oicp.server.status import NodeStatusReporter
 
 
@@ -180,6 +182,8 @@ def _record_routes(components: NodeComponents, pipeline: RequestPipeline) -> Rou
         *CdrAdminApi(components.emp.cdr_reconciler if components.emp else None, actions).routes(pipeline),
         *ExchangeAdminApi(components.peering.exchanges, recording).routes(pipeline),
         *EventAdminApi(services.store, services.registry).routes(pipeline),
+        *RecordAdminApi(services.store).routes(pipeline),
+        *SettingsAdminApi(components.environment.settings, components.peering, services.clock).routes(pipeline),
         *OutboxAdminApi(services.store, services.wakeups, services.clock, components.backends).routes(pipeline),
     ]
 

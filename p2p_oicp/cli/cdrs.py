@@ -25,13 +25,16 @@ from p2p_oicp.cli.progress import show_progress
 from p2p_oicp.cli.terminal import Column, Moment, UtcOption, print_fields, print_table
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
+from p2p_oicp.delivery.node_protocol import CDR_VERDICT
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.logs import printable
 from p2p_oicp.oicp import ChargeDetailRecord, SessionID
-from p2p_oicp.storage import Row, cdrs, open_readonly
+from p2p_oicp.storage import Row, cdrs, listings, open_readonly
 from p2p_oicp.storage.cdrs import CdrState
 
 _ROLES = ("", "cpo", "emp")
+# What of the outbox speaks of a CDR: the record itself, and what our backend says of one that has come.
+_OPERATIONS = ("ChargeDetailRecord", CDR_VERDICT)
 _CSV_COLUMNS = (
     "Role", "Peer", "ReceivedAt", "ForwardedAt", "State", "Unconfirmed", "SessionID", "CPOPartnerSessionID",
     "EMPPartnerSessionID", "EvseID", "Identification", "PartnerProductID", "SessionStart", "ChargingStart",
@@ -87,16 +90,19 @@ def list_cdrs(
     ] = False,
     doubtful: Annotated[bool, typer.Option("--doubtful", help="Only those that something speaks against.")] = False,
     role: RoleOption = "",
+    peer: Annotated[str, typer.Option(metavar="NAME", help="Only those of sessions with this peer.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
     as_json: JsonOption = False,
     utc: UtcOption = False,
 ) -> None:
     """Show the newest charge detail records and what became of them; the node may be running."""
+    filters = {"state_": state or "", "role_": _checked_role(role), "peer_": peer, "limit": limit}
     marks = {"unconfirmed_": int(unconfirmed), "doubtful_": int(doubtful)}
+    parameters = listings.CDRS.parameters(None, **filters, **marks)
     with open_readonly(load_settings(config).storage.file) as store:
-        rows = list(store.rows(cdrs.LIST, state_=state or "", role_=_checked_role(role), limit=limit, **marks))
+        rows = list(store.rows(listings.CDRS.statement, **parameters))
     if as_json:
-        echo(format_json([_to_json(row) for row in rows]))
+        echo(format_json([listings.cdr_to_json(row) for row in rows]))
         return
     cells = [_table_row(row) for row in rows]
     print_table(_COLUMNS, cells, utc=utc, empty="No such charge detail record.")
@@ -112,23 +118,48 @@ def _table_row(row: Row) -> tuple[str | Moment, ...]:
 
 def show_cdr(session_id: SessionArgument, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Show one charge detail record: its state, what was said of it, and the record as it came."""
-    with open_readonly(load_settings(config).storage.file) as store:
-        rows = list(store.rows(cdrs.SHOW, key_=SessionID(session_id).key))
-    if not rows:
+    matches = cdrs_of_session(load_settings(config).storage.file, session_id)
+    if not matches:
         raise ConfigurationError(f"this node has no charge detail record of session {session_id}")
     if as_json:
-        echo(format_json([{**_to_json(row), "record": msgspec.Raw(row["body"])} for row in rows]))
+        echo(format_json(matches))
         return
-    for row in rows:
-        echo(f"{row['session_key']}, as {row['role'].upper()}")
-        print_fields([*_fields(row)])
-        echo(format_json(msgspec.Raw(row["body"])))
+    for each in matches:
+        echo(f"{each['session_id']}, as {each['role'].upper()}")
+        print_fields([("state", each["state"]), *cdr_fields(each)])
+        for message in each["messages"]:
+            print_fields([("waits for", message["destination"]), *message_fields(message)])
+        echo(format_json(each["record"]))
 
 
-def _fields(row: Row) -> Iterator[tuple[str, str]]:
-    for name, value in _to_json(row).items():
-        if name not in {"session_id", "role"} and value not in {None, ""}:
+def cdrs_of_session(file: Path, session_id: str) -> list[dict[str, Any]]:
+    """Return the CDR of a session, once for each role, with how its delivery goes, and with the record as it came."""
+    key = SessionID(session_id).key
+    with open_readonly(file) as store:
+        messages = [listings.message_to_json(row) for row in store.rows(listings.MESSAGES_OF_SESSION, key_=key)]
+        rows = list(store.rows(listings.CDRS_OF_SESSION, key_=key))
+    return [
+        {
+            **listings.cdr_to_json(row),
+            "messages": [each for each in messages if each["role"] == row["role"] and each["operation"] in _OPERATIONS],
+            "record": msgspec.Raw(row["body"]),
+        }
+        for row in rows
+    ]
+
+
+def cdr_fields(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Return what is known of a CDR beside its state, with labels for people."""
+    for name, value in record.items():
+        if name not in {"session_id", "role", "state", "messages", "record"} and value not in {None, ""}:
             yield name.replace("_", " "), ("no", "yes")[value] if isinstance(value, bool) else str(value)
+
+
+def message_fields(message: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Return how the delivery of a message goes, with labels for people."""
+    for name in ("waiting_since", "tries", "last_error", "next_try"):
+        if message[name] is not None:
+            yield name.replace("_", " "), str(message[name])
 
 
 def retry(session_id: SessionArgument, config: ConfigOption = DEFAULT_CONFIG, role: RoleOption = "") -> None:
@@ -159,21 +190,6 @@ def refuse(
 def _act(config: Path, session_id: str, action: str, **options: str) -> None:
     path = f"/admin/v1/cdrs/{quote(session_id, safe='')}/{action}"
     echo(client.call_admin(config, "POST", path, {**options})["done"])
-
-
-def _to_json(row: Row) -> dict[str, object]:
-    return {
-        "session_id": row["session_key"],
-        "role": row["role"],
-        "peer": row["peer"],
-        "state": row["state"],
-        "unconfirmed": bool(row["unconfirmed"]),
-        "doubts": row["doubts"],
-        "code": row["verdict_code"],
-        "reason": row["verdict_text"],
-        "received_at": format_timestamp(row["received_at"]),
-        "verdict_at": format_timestamp(row["verdict_at"]) if row["verdict_at"] else None,
-    }
 
 
 def _checked_role(role: str) -> str:

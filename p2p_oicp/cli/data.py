@@ -19,7 +19,7 @@ from p2p_oicp.cli.terminal import Column, Moment, UtcOption, print_table, print_
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.oicp import EvseID
-from p2p_oicp.storage import Row, query_once
+from p2p_oicp.storage import Row, listings, query_once
 from p2p_oicp.storage.datasets import quarantine, queries
 from p2p_oicp.storage.datasets.models import ALL_PROVIDERS, DatasetKind
 from p2p_oicp.storage.statements import list_parameter
@@ -175,7 +175,7 @@ def quarantined_records(file: Path, source: str) -> list[dict[str, Any]]:
     rows = (
         query_once(file, quarantine.LIST_BY_SOURCE, source_=source) if source else query_once(file, quarantine.LIST_ALL)
     )
-    return [_record_to_dict(dict(row)) for row in rows]
+    return [listings.quarantined_to_json(row) for row in rows]
 
 
 def print_quarantine(records: Sequence[dict[str, Any]], *, utc: bool = False) -> None:
@@ -192,15 +192,3 @@ def print_quarantine(records: Sequence[dict[str, Any]], *, utc: bool = False) ->
         for entry in records
     ]
     print_table(_QUARANTINE_COLUMNS, rows, utc=utc, empty="No quarantined records.")
-
-
-def _record_to_dict(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "source": row["source"],
-        "operation": row["operation"],
-        "occurrences": row["occurrences"],
-        "first_seen": format_timestamp(row["first_seen_at"]),
-        "last_seen": format_timestamp(row["last_seen_at"]),
-        "findings": orjson.loads(row["findings"]),
-        "record": bytes(row["record"]).decode(errors="replace"),
-    }

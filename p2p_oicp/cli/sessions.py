@@ -13,21 +13,15 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from p2p_oicp.cli.cdrs import cdr_fields, message_fields
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo, format_json
 from p2p_oicp.cli.terminal import Column, Moment, UtcOption, output_width, print_fields, print_table, print_text
-from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import SessionID
-from p2p_oicp.storage import ReadOnlyStore, Row, open_readonly, sessions
+from p2p_oicp.storage import ReadOnlyStore, Row, listings, open_readonly, sessions
 from p2p_oicp.storage.sessions import SessionState
 
-# What serves idempotency only: digests, and the stored responses, which the events show anyway; and keys, instead of
-# which people are shown the ids as they were written (RULES I11).
-_HIDDEN_COLUMNS = frozenset({"request_digest", "start_response", "stop_digest", "stop_response"}) | frozenset(
-    {"session_key", "evse_key", "operator_key", "provider_key"}
-)
-_FLAG_COLUMNS = ("offline", "id_generated_here", "unconfirmed")
 # What people read instead of the name of a column with its underscores.
 _LABELS = {
     "operator_id": "OperatorID",
@@ -40,7 +34,7 @@ _LABELS = {
     "id_generated_here": "session opened here",
     "offline": "authorized offline",
 }
-_TIME_COLUMNS = frozenset({"created_at", "updated_at", "progress_at"})
+_PARTS = ("events", "records", "messages")
 _COLUMNS = (
     Column("Session"),
     Column("State"),
@@ -64,12 +58,13 @@ def list_sessions(
     state: Annotated[
         str, typer.Option(metavar="STATE", help="Only those in this state: requested, authorized, uncertain, ...")
     ] = "",
+    peer: Annotated[str, typer.Option(metavar="NAME", help="Only those with this peer.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
     as_json: JsonOption = False,
     utc: UtcOption = False,
 ) -> None:
     """Show the newest sessions; the node may be running."""
-    matches = newest_sessions(load_settings(config).storage.file, state, limit)
+    matches = newest_sessions(load_settings(config).storage.file, state, limit, peer)
     if as_json:
         echo(format_json(matches))
     else:
@@ -90,20 +85,20 @@ def show_session(
     raise typer.Exit(0 if matches else 1)
 
 
-def newest_sessions(file: Path, state: str, limit: int) -> list[dict[str, Any]]:
-    """Return the newest sessions, in one state or in any."""
+def newest_sessions(file: Path, state: str, limit: int, peer: str = "") -> list[dict[str, Any]]:
+    """Return the newest sessions, in one state or in any, with one peer or with all."""
     if state and state not in set(SessionState):
         raise ConfigurationError(f"--state {state}: no such state; expected one of {', '.join(SessionState)}")
     with open_readonly(file) as store:
-        return [_session_to_dict(row) for row in store.rows(sessions.LIST, state_=state, limit=limit)]
+        parameters = listings.SESSIONS.parameters(None, state_=state, peer_=peer, limit=limit)
+        return [listings.session_to_json(row) for row in store.rows(listings.SESSIONS.statement, **parameters)]
 
 
 def session_with_events(file: Path, session_id: str) -> list[dict[str, Any]]:
     """Return a session with its events, once for each role of this node that takes part in it."""
     key = SessionID(session_id).key
     with open_readonly(file) as store:
-        rows = list(store.rows(sessions.BY_KEY, key_=key))
-        return [_session_to_dict(row) | {"events": _load_events(store, row["role"], key)} for row in rows]
+        return [_session_to_dict(store, row, key) for row in list(store.rows(sessions.BY_KEY, key_=key))]
 
 
 def print_sessions(rows: Sequence[dict[str, Any]], *, utc: bool = False) -> None:
@@ -129,6 +124,11 @@ def print_session_history(session_id: str, matches: Sequence[dict[str, Any]]) ->
     for session in matches:
         echo(f"{session['session_id']}, as {session['role'].upper()}")
         print_fields([*_fields(session)])
+        for record in session["records"]:
+            print_fields([("CDR", record["state"]), *cdr_fields(record)])
+        for message in session["messages"]:
+            what = f"{message['state']} for {message['destination']}"
+            print_fields([(message["operation"], what), *message_fields(message)])
         for event in session["events"]:
             print_text(event["event"], f"{event['at']}  ")
             if event["message"] is not None:
@@ -137,7 +137,7 @@ def print_session_history(session_id: str, matches: Sequence[dict[str, Any]]) ->
 
 def _fields(session: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in session.items():
-        if name not in {"events", "role", "session_id"} and value not in {None, ""}:
+        if name not in {*_PARTS, "role", "session_id"} and value not in {None, ""}:
             text = ("no", "yes")[value] if isinstance(value, bool) else str(value)
             yield _LABELS.get(name, name.replace("_", " ")), text
 
@@ -152,20 +152,15 @@ def _print_message(message: object) -> None:
         echo(f"  {each}")
 
 
-def _session_to_dict(row: Row) -> dict[str, Any]:
-    values = {name: row[name] for name in row.keys() if name not in _HIDDEN_COLUMNS}  # noqa: SIM118  # a Row iterates values
-    times = {
-        name: format_timestamp(value) for name, value in values.items() if name in _TIME_COLUMNS and value is not None
+def _session_to_dict(store: ReadOnlyStore, row: Row, key: str) -> dict[str, Any]:
+    """Return a session with its CDR, what waits because of it, and its events."""
+    role = row["role"]
+    events = store.rows(sessions.EVENTS, role_=role, key_=key)
+    records = [each for each in store.rows(listings.CDRS_OF_SESSION, key_=key) if each["role"] == role]
+    messages = [each for each in store.rows(listings.MESSAGES_OF_SESSION, key_=key) if each["role"] == role]
+    return {
+        **listings.session_to_json(row),
+        "records": [listings.cdr_to_json(each) for each in records],
+        "messages": [listings.message_to_json(each) for each in messages],
+        "events": [listings.session_event_to_json(each) for each in events],
     }
-    return values | times | {name: bool(values[name]) for name in _FLAG_COLUMNS}
-
-
-def _load_events(store: ReadOnlyStore, role: str, key: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "at": format_timestamp(row["at"]),
-            "event": row["event"],
-            "message": orjson.loads(row["body"]) if row["body"] else None,
-        }
-        for row in store.rows(sessions.EVENTS, role_=role, key_=key)
-    ]

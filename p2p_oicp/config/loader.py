@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
 from p2p_oicp.config.backends import BackendSettings
-from p2p_oicp.config.base import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX
+from p2p_oicp.config.base import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX, SettingsSection
 from p2p_oicp.config.model import (
     BackendApiSettings,
     PeerApiSettings,
     Settings,
 )
 from p2p_oicp.config.peers_file import load_peers
+from p2p_oicp.config.sources import SettingSource
 from p2p_oicp.config.toml import Location, TomlFile, configuration_error, read_toml, unknown_key_message
 from p2p_oicp.crypto.keystore import may_others_read, read_private_file
 from p2p_oicp.errors import ConfigurationError
@@ -50,7 +52,30 @@ def load_settings(path: Path, *, with_secrets: bool = True) -> Settings:
         raise configuration_error(exc, Settings, locate) from exc
     for conflict in settings.backend_conflicts():
         raise ConfigurationError(f"{locate(('backends', conflict.index, conflict.key))}: {conflict.message}")
-    return _with_absolute_paths(settings, path.absolute().parent, _read_token if with_secrets else _no_token)
+    absolute = _with_absolute_paths(settings, path.absolute().parent, _read_token if with_secrets else _no_token)
+    return absolute.with_sources(dict(_sources(file.data)))
+
+
+def _sources(data: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], SettingSource]]:
+    """Return where each key comes from that is not a default; the environment wins over the file."""
+    for name in Settings.model_fields:
+        value = data.get(name)
+        if isinstance(value, dict):
+            yield from (((name, key), "file") for key in value)
+        elif value is not None:
+            yield ("", name), "file"
+    for location in _locations():
+        if _environment_variable(tuple(step for step in location if step)):
+            yield location, "environment"
+
+
+def _locations() -> Iterator[tuple[str, str]]:
+    for name, field in Settings.model_fields.items():
+        table = field.annotation
+        if isinstance(table, type) and issubclass(table, SettingsSection):
+            yield from ((name, key) for key in table.model_fields)
+        else:
+            yield "", name
 
 
 def _read_file_or_environment(path: Path) -> TomlFile:

@@ -6,10 +6,11 @@ error messages, so they are written for operators. The environment wins over the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from p2p_oicp.config.backends import (
@@ -28,7 +29,9 @@ from p2p_oicp.config.base import (
     SettingsSection,
     WholeNumber,
 )
+from p2p_oicp.config.limits import DeadlineSettings, DeliverySettings, LimitSettings
 from p2p_oicp.config.recording import ExchangeSettings, LogSettings, StorageSettings, TracingSettings
+from p2p_oicp.config.sources import SettingSource
 from p2p_oicp.peers.models import CredentialType, NameField, NetworkField, OperatorField, ProviderField, UrlField
 
 # Limits of bodies: a fullLoad of 10,000 EVSE records has 18 MB.
@@ -122,10 +125,7 @@ class BackendApiSettings(SettingsSection):
         description="Names by which our systems reach this listener, as in the Host header, besides localhost and "
         "literal addresses. Requests for any other name are refused: they are those of web pages.",
     )
-    certificate: Path | None = Field(
-        None,
-        description="PEM file of the listener's certificate, with its chain: it is https then. Absent: plain HTTP.",
-    )
+    certificate: Path | None = Field(None, description="PEM file of its certificate and chain: it is https then.")
     key: Path | None = Field(None, description="PEM file of the certificate's private key.")
     ca: Path | None = Field(
         None,
@@ -220,61 +220,6 @@ class TlsSettings(SettingsSection):
         return self
 
 
-class LimitSettings(SettingsSection):
-    """Limits of each of the two listeners. Requests beyond them are rejected at once, with HTTP 429 or 503."""
-
-    connections: WholeNumber = Field(
-        1000,
-        ge=16,
-        description="Open connections of clients that have proved who they are, and three times as many others; at "
-        "either limit, a new one closes an old one of the address that has most. Fewer where file descriptors are few.",
-    )
-    requests: WholeNumber = Field(
-        256,
-        ge=4,
-        description="Concurrent requests that a driver waits for, and as many CDRs and notifications. One client "
-        "(address and party) gets at most three quarters of them.",
-    )
-    pushes: WholeNumber = Field(
-        8, ge=1, description="Concurrent pushes and pulls of datasets; others wait, for 10 seconds at most."
-    )
-    waiting: WholeNumber = Field(256, ge=0, description="Pushes and pulls that may wait.")
-
-
-class DeliverySettings(SettingsSection):
-    """Retries of undelivered messages and dataset changes."""
-
-    retry_first: Seconds = Field(0.5, gt=0, description="Seconds before the first retry; doubled for each further one.")
-    retry_max: Seconds = Field(300.0, gt=0, description="Longest delay between two retries, in seconds.")
-
-    @model_validator(mode="after")
-    def _check_retry_range(self) -> DeliverySettings:
-        if self.retry_max < self.retry_first:
-            raise ValueError(f"retry_max = {self.retry_max:g}: expected at least retry_first = {self.retry_first:g}")
-        return self
-
-
-class DeadlineSettings(SettingsSection):
-    """Seconds for whole exchanges. Those of the inner node are shorter, so that it answers first."""
-
-    authorize: Seconds = Field(
-        5.0, gt=0, le=60, description="At a CPO's node: for the EMPs, all together, to authorize a start or stop."
-    )
-    authorize_backend: Seconds = Field(
-        4.0, gt=0, le=60, description="At an EMP's node: for our contract system to authorize a start or stop."
-    )
-    remote: Seconds = Field(
-        55.0, gt=0, le=60, description="At an EMP's node: for a CPO to answer a remote start or stop, or a reservation."
-    )
-    remote_backend: Seconds = Field(
-        50.0, gt=0, le=60, description="At a CPO's node: for our CSMS. An answer in the 120 s after it decides as well."
-    )
-    record: Seconds = Field(20.0, gt=0, le=60, description="At a CPO's node: for an EMP to take a CDR or notification.")
-    record_backend: Seconds = Field(
-        5.0, gt=0, le=60, description="At an EMP's node: for our contract system to accept a CDR before it is answered."
-    )
-
-
 class SessionSettings(SettingsSection):
     """Expiry of sessions."""
 
@@ -352,6 +297,18 @@ class Settings(BaseSettings):
     exchanges: ExchangeSettings = Field(default_factory=ExchangeSettings)
     tracing: TracingSettings = Field(default_factory=TracingSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+
+    _sources: Mapping[tuple[str, str], SettingSource] = PrivateAttr(default_factory=dict)
+
+    def with_sources(self, sources: Mapping[tuple[str, str], SettingSource]) -> Settings:
+        """Set where tables and keys come from, and return the settings."""
+        self._sources = sources
+        return self
+
+    @property
+    def sources(self) -> Mapping[tuple[str, str], SettingSource]:
+        """By table ("": none) and key, where it comes from; empty where a program has made the settings."""
+        return self._sources
 
     def all_backends(self) -> list[BackendSettings]:
         """Return the tables ``[[backends]]``, and what the short form and the built-in backends add to them."""

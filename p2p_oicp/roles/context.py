@@ -11,7 +11,7 @@ import msgspec
 
 from p2p_oicp.clock import Clock, IdGenerator
 from p2p_oicp.concurrency import BackgroundTasks
-from p2p_oicp.config.model import DeadlineSettings
+from p2p_oicp.config.limits import DeadlineSettings
 from p2p_oicp.crypto.pins import PinGuard
 from p2p_oicp.delivery import PeerClient, WakeupRegistry
 from p2p_oicp.oicp import Finding, Identification, Message, RecordStream, StatusCodeValue

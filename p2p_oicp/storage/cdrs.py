@@ -119,28 +119,6 @@ RECEIVED_BETWEEN = compiled(
     .order_by(cdrs.c.id)
 )
 COUNT_RECEIVED_BETWEEN = compiled(select(func.count().label("records")).select_from(cdrs).where(*_received_between))
-_shown = (
-    cdrs.c.session_key,
-    cdrs.c.role,
-    name_of(cdrs.c.peer).label("peer"),
-    *(
-        cdrs.c[name]
-        for name in ("state", "unconfirmed", "doubts", "verdict_code", "verdict_text", "verdict_at", "received_at")
-    ),
-)
-#: The newest, without their bodies; an empty ``state_`` or ``role_``, and 0 for a mark, select all.
-LIST = compiled(
-    select(*_shown)
-    .where(
-        or_(bindparam("state_") == "", cdrs.c.state == bindparam("state_")),
-        or_(bindparam("role_") == "", cdrs.c.role == bindparam("role_")),
-        cdrs.c.unconfirmed >= bindparam("unconfirmed_"),
-        or_(bindparam("doubtful_") == 0, cdrs.c.doubts.is_not(None)),
-    )
-    .order_by(cdrs.c.id.desc())
-    .limit(bindparam("limit"))
-)
-SHOW = compiled(select(*_shown, cdrs.c.body).where(cdrs.c.session_key == bindparam("key_")).order_by(cdrs.c.role))
 #: The CDRs of sessions with a peer that were received, delivered or decided since, in pages: ids above ``after_``.
 RECEIVED_SINCE = compiled(
     select(

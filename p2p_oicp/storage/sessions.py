@@ -212,18 +212,10 @@ _STALE = compiled(
     select(sessions.c.role, sessions.c.session_key).where(or_(_never_started, _timed_out)).limit(bindparam("limit"))
 )
 # For output to people: with the names of peers.
-_shown_columns = tuple(
-    name_of(column).label("peer") if column is sessions.c.peer else column for column in _all_columns
-)
-LIST = compiled(
-    select(*_shown_columns)
-    .where(or_(bindparam("state_") == "", sessions.c.state == bindparam("state_")))
-    .order_by(sessions.c.created_at.desc())
-    .limit(bindparam("limit"))
-)
+SHOWN_COLUMNS = tuple(name_of(column).label("peer") if column is sessions.c.peer else column for column in _all_columns)
 _state_and_role = (sessions.c.state, sessions.c.role)
 COUNT_BY_STATE = compiled(select(*_state_and_role, func.count().label("records")).group_by(*_state_and_role))
-BY_KEY = compiled(select(*_shown_columns).where(sessions.c.session_key == bindparam("key_")).order_by(sessions.c.role))
+BY_KEY = compiled(select(*SHOWN_COLUMNS).where(sessions.c.session_key == bindparam("key_")).order_by(sessions.c.role))
 EVENTS = compiled(
     select(session_events.c.at, session_events.c.event, session_events.c.body)
     .where(*_by_session)

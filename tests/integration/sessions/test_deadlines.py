@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from p2p_oicp.config import load_settings
-from p2p_oicp.config.model import DeadlineSettings
+from p2p_oicp.config.limits import DeadlineSettings
 from p2p_oicp.errors import PeerTimeout
 from p2p_oicp.node import Node
 from p2p_oicp.oicp import Acknowledgement, StatusCode

@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from p2p_oicp.errors import StoreUnavailable
-from p2p_oicp.storage import cdrs, migrations, open_store, outbox, peer_state, sessions
+from p2p_oicp.storage import listings, migrations, open_store, outbox, peer_state
 from p2p_oicp.storage.migrate import LATEST_REVISION, migrate
 from p2p_oicp.storage.peer_state import Destination
 from p2p_oicp.storage.schema import metadata
@@ -101,10 +101,13 @@ async def test_a_database_of_a_release_is_opened_with_all_that_it_has(database, 
     with closing(sqlite3.connect(database)) as connection:
         connection.executescript(release.read_text(encoding="utf-8"))
     async with open_store(database) as store:
-        records = [*await store.query(cdrs.LIST, state_="", role_="", unconfirmed_=0, doubtful_=0, limit=9)]
+        records = [*await store.query(listings.CDRS.statement, **listings.CDRS.parameters(None, limit=9))]
         assert [row["state"] for row in records] == ["waiting", "disputed", "accepted"]
         assert {row["peer"] for row in records} == {"node b"}
-        states = [row["state"] for row in await store.query(sessions.LIST, state_="", limit=9)]
+        states = [
+            row["state"]
+            for row in await store.query(listings.SESSIONS.statement, **listings.SESSIONS.parameters(None, limit=9))
+        ]
         assert sorted(states) == ["ended", "ended", "settled"]
         (waiting,) = await store.query(outbox.LIST, state_="", destination_="node b", limit=9, backends="[]")
         assert waiting["operation"] == "ChargeDetailRecord"

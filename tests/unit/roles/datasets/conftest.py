@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from p2p_oicp.clock import UuidGenerator
-from p2p_oicp.config.model import DeadlineSettings
+from p2p_oicp.config.limits import DeadlineSettings
 from p2p_oicp.crypto.pins import PinGuard
 from p2p_oicp.delivery import WakeupRegistry
 from p2p_oicp.oicp import OperatorID, ProviderID
