@@ -26,6 +26,7 @@ from p2p_oicp.server import (
     OutboxAdminApi,
     PairingHandler,
     PeerAdminApi,
+    PeerSettingsApi,
     ProbeHandler,
     RequestPipeline,
     RequestRouter,
@@ -180,6 +181,7 @@ def _record_routes(components: NodeComponents, pipeline: RequestPipeline) -> Rou
     actions = CdrActions(services, {role.cdr_handler.role: role.cdr_handler for role in roles})
     return [
         *CdrAdminApi(components.emp.cdr_reconciler if components.emp else None, actions).routes(pipeline),
+        *PeerSettingsApi(components.peering.directory).routes(pipeline),
         *ExchangeAdminApi(components.peering.exchanges, recording).routes(pipeline),
         *EventAdminApi(services.store, services.registry).routes(pipeline),
         *RecordAdminApi(services.store).routes(pipeline),

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import typer
 
-from p2p_oicp.cli import client
+from p2p_oicp.cli import client, peer_settings
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo, format_json, parse_duration
 from p2p_oicp.cli.doctor import format_result, parse_result
 from p2p_oicp.cli.status import IN_SYNC, format_channels, format_problem
@@ -76,6 +76,7 @@ def register(app: typer.Typer) -> None:
     group.command("join")(join)
     group.command("accept")(accept)
     group.command("remove")(remove)
+    peer_settings.register(group)
     app.add_typer(group, name="peers", help="The peers of this node, and pairing with new ones.")
 
 

@@ -202,6 +202,16 @@ def read_peers_file(path: Path, own: Peer | None = None) -> PeersFile:
     return PeersFile(peers, content.banned_keys)
 
 
+def file_signature(path: Path) -> object:
+    """Return what changes with the content of a file; None where it cannot be read."""
+    try:
+        stat_result = path.stat()
+    except OSError:
+        return None
+    # The inode as well: editors replace the file, and a file system may store times in seconds.
+    return (stat_result.st_mtime_ns, stat_result.st_size, stat_result.st_ino)
+
+
 def load_peers(path: Path, own: Peer | None = None) -> tuple[Peer, ...]:
     """Return the peers of the peers file; raises ConfigurationError."""
     return read_peers_file(path, own).peers

@@ -29,6 +29,6 @@ Where to read next
 """
 
 from p2p_oicp.peering.components import Peering, open_peering
-from p2p_oicp.peering.directory import PeersChanged
+from p2p_oicp.peers.models import PeersChanged
 
 __all__ = ["Peering", "PeersChanged", "open_peering"]

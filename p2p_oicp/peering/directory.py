@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,13 +19,14 @@ import orjson
 import structlog
 
 from p2p_oicp.clock import Clock
-from p2p_oicp.config.peers_file import PeersFile, peer_from_entry, peer_to_entry, read_peers_file
+from p2p_oicp.config.peers_file import PeersFile, file_signature, peer_from_entry, peer_to_entry, read_peers_file
 from p2p_oicp.crypto import KeyRing, PublicKey
 from p2p_oicp.crypto.tls import pin_fingerprint
 from p2p_oicp.errors import ConfigurationError, StoreError, VerificationError
 from p2p_oicp.peers import Peer, PeerRegistry, Source
 from p2p_oicp.peers.credentials import CredentialOwners, TrustedDescriptor, find_owners
 from p2p_oicp.peers.descriptor import SignedDescriptor, verify_descriptor, verify_key_chain
+from p2p_oicp.peers.models import PeersChanged
 from p2p_oicp.storage import Row, Store, Transaction
 from p2p_oicp.storage import peers as peer_rows
 from p2p_oicp.storage.peers import PeerIds, StoredDescriptor
@@ -37,15 +38,6 @@ _POLL_INTERVAL_SECONDS = 2.0
 
 #: What is written in one transaction with a change of the peers; gets their ids by name.
 _TransactionStep = Callable[[Transaction, Mapping[str, str]], object]
-
-
-@dataclass(frozen=True, slots=True)
-class PeersChanged:
-    """How the peers have changed, by their ids; a peer whose entry, or name, is another is ``changed``."""
-
-    added: tuple[Peer, ...] = ()
-    removed: tuple[Peer, ...] = ()
-    changed: tuple[Peer, ...] = ()
 
 
 class PeerDirectory:
@@ -109,12 +101,12 @@ class PeerDirectory:
         # An entry that an older program could read must not keep this one from starting: it is logged and left out.
         stored = [_parse_stored_peer(row) for row in await self._store.query(peer_rows.ALL_PAIRED)]
         # Order: the signature is taken before the content is read, so that `watch` notices a change in between.
-        self._last_file_signature = _file_signature(self._path)
+        self._last_file_signature = file_signature(self._path)
         await self._replace_peers(self._read_peers_file(), {peer.name: peer for peer in stored if peer is not None})
 
     async def reload(self) -> str | None:
         """Read the peers file again; return why it cannot be used, None if it can. Then everything stays as it was."""
-        self._last_file_signature = _file_signature(self._path)
+        self._last_file_signature = file_signature(self._path)
         try:
             async with self._change_lock:
                 await self._replace_peers(self._read_peers_file(), self._stored_peers)
@@ -131,7 +123,7 @@ class PeerDirectory:
         """Background task: reload whenever the peers file has changed."""
         while True:
             await asyncio.sleep(_POLL_INTERVAL_SECONDS)
-            if _file_signature(self._path) != self._last_file_signature:
+            if file_signature(self._path) != self._last_file_signature:
                 await self.reload()
 
     def check_can_add(self, peer: Peer, signed: SignedDescriptor | None) -> None:
@@ -164,6 +156,8 @@ class PeerDirectory:
             ConfigurationError: it cannot be added (`check_can_add`).
         """
         async with self._change_lock:
+            # What a person has set for a peer of this name stays when it is paired again.
+            peer = peer.with_settings_of(self._stored_peers.get(peer.name, peer))
             self.check_can_add(peer, signed)
             entry, now = orjson.dumps(peer_to_entry(peer)), self._clock.time()
 
@@ -177,6 +171,18 @@ class PeerDirectory:
 
             await self._replace_peers(self._file, {**self._stored_peers, peer.name: peer}, store_peer)
             self._held_reasons.pop(peer.name, None)
+
+    async def change_settings(self, name: str, change: Callable[[Peer], Peer], text: str) -> Peer:
+        """Change what a paired or discovered peer may see, or how it is pulled; ``text`` says what, for the event log.
+
+        Raises ConfigurationError like `find_removable`.
+        """
+        async with self._change_lock:
+            peer, now = change(self.find_removable(name)), self._clock.time()
+            entry = orjson.dumps(peer_to_entry(peer))
+            update = partial(peer_rows.update_peer, peer_id=self.id_of(name), entry=entry, text=text, now=now)
+            await self._replace_peers(self._file, {**self._stored_peers, name: peer}, lambda tx, _: update(tx, name))
+        return peer
 
     def find_removable(self, name: str) -> Peer:
         """Return a peer that `remove` can remove; raise ConfigurationError like it."""
@@ -334,7 +340,7 @@ class PeerDirectory:
             tuple(peer for peer_id, peer in current.items() if peer_id in previous and previous[peer_id] != peer),
         )
         if change != PeersChanged():
-            log.info("peers.changed", **_peer_names_by_change(change))
+            log.info("peers.changed", **change.names())
             for listener in self._peer_listeners:  # (3)
                 listener(change)
 
@@ -379,17 +385,3 @@ def _log_renames(result: PeerIds) -> None:
             messages=pending_messages,
             meaning="these are not delivered any more; enter the peer again",
         )
-
-
-def _peer_names_by_change(change: PeersChanged) -> dict[str, list[str]]:
-    groups = {"added": change.added, "removed": change.removed, "changed": change.changed}
-    return {name: [peer.name for peer in peers] for name, peers in groups.items() if peers}
-
-
-def _file_signature(path: Path) -> object:
-    try:
-        stat_result = path.stat()
-    except OSError:
-        return None
-    # The inode as well: editors replace the file, and a file system may store times in seconds.
-    return (stat_result.st_mtime_ns, stat_result.st_size, stat_result.st_ino)

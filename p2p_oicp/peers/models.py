@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from types import MappingProxyType
@@ -175,6 +175,10 @@ class Peer:
         """The keys of all its parties, which identify its company across databases."""
         return self._operator_keys | self._provider_keys
 
+    def with_settings_of(self, other: Peer) -> Peer:
+        """Return this entry with what a person has set for another: what it may see, and how it is pulled."""
+        return replace(self, publish=other.publish, pull=other.pull, pull_interval=other.pull_interval)
+
     @property
     def is_pulled(self) -> bool:
         """Whether its datasets are pulled: it is a hub, or its entry says so."""
@@ -206,6 +210,20 @@ class Peer:
     def is_node(self) -> bool:
         """Whether it may be another node, which is called below ``/p2p/v1``; a clearing house is not (RULES L20)."""
         return self.traits.is_node and not self.is_hub and not self.is_self
+
+
+@dataclass(frozen=True, slots=True)
+class PeersChanged:
+    """How the peers have changed, by their ids; a peer whose entry, or name, is another is ``changed``."""
+
+    added: tuple[Peer, ...] = ()
+    removed: tuple[Peer, ...] = ()
+    changed: tuple[Peer, ...] = ()
+
+    def names(self) -> dict[str, list[str]]:
+        """Return the names of those that were added, removed and changed, where there are any."""
+        groups = {"added": self.added, "removed": self.removed, "changed": self.changed}
+        return {name: [peer.name for peer in peers] for name, peers in groups.items() if peers}
 
 
 #: What this node offers to other nodes beside OICP, as its descriptor and its hello name it (DESIGN section 4).

@@ -41,6 +41,7 @@ from p2p_oicp.server.limits import AdmissionController, AdmissionLimits, PeerLim
 from p2p_oicp.server.listener import start_listener
 from p2p_oicp.server.metrics import Metrics
 from p2p_oicp.server.node_api import HelloHandler, PairingHandler, ProbeHandler, SessionExportHandler, node_routes
+from p2p_oicp.server.peer_settings import PeerSettingsApi
 from p2p_oicp.server.pipeline import RequestPipeline
 from p2p_oicp.server.status_api import StatusAdminApi
 
@@ -64,6 +65,7 @@ __all__ = [
     "PeerAdminApi",
     "PeerAuthenticator",
     "PeerLimiter",
+    "PeerSettingsApi",
     "ProbeHandler",
     "RequestPipeline",
     "RequestRouter",

@@ -57,6 +57,9 @@ INVITATION = compiled(
     )
 )
 _UPSERT_PEER = inserting_named(paired_peers, "name", "source", "entry", "paired_at", instead="OR REPLACE")
+_UPDATE_ENTRY = compiled(
+    update(paired_peers).where(paired_peers.c.name == bindparam("name_")).values(entry=bindparam("entry"))
+)
 _DELETE_PEER = compiled(delete(paired_peers).where(paired_peers.c.name == bindparam("name_")))
 _UPSERT_DESCRIPTOR = inserting_named(
     descriptors,
@@ -87,6 +90,12 @@ def upsert_peer(tx: Transaction, peer_id: str, *, name: str, source: str, entry:
     """Insert or replace the entry of a peer that was paired or discovered."""
     tx.run(_UPSERT_PEER, name=name, source=source, entry=entry, paired_at=now)
     emit(tx, Event(EventType.PEER, "added", now, peer_id, text=name))
+
+
+def update_peer(tx: Transaction, name: str, peer_id: str, *, entry: bytes, text: str, now: float) -> None:
+    """Replace the entry of a paired or discovered peer; ``text`` says what of it is another."""
+    tx.run(_UPDATE_ENTRY, name_=name, entry=entry)
+    emit(tx, Event(EventType.PEER, "changed", now, peer_id, peer=peer_id, text=text))
 
 
 def delete_peer(tx: Transaction, name: str, peer_id: str, now: float) -> bool:
