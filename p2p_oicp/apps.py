@@ -18,6 +18,7 @@ from p2p_oicp.roles.session_export import SessionExport
 from p2p_oicp.roles.verdicts import VerdictService
 from p2p_oicp.server import (
     AdmissionController,
+    AdmissionLimits,
     BackendAccess,
     BackendAuthenticator,
     CdrAdminApi,
@@ -52,7 +53,7 @@ def build_peer_app(components: NodeComponents, hello: Hello) -> RequestRouter:
         components.dispatchers.peer,
         components.authenticator,
         components.environment.ids,
-        admission=_build_admission(components, listener_settings.max_body),
+        admission=AdmissionController(listener_settings.max_body, components.environment.admission_limits),
         public=PublicAddress(listener_settings.url, listener_settings.trusted_proxies),
         signer=peering.identity.signer.sign_response,
         recorder=peering.evidence.recorder,
@@ -196,7 +197,7 @@ def _backend_pipeline(components: NodeComponents, access: BackendAccess) -> Requ
         components.dispatchers.backend,
         BackendAuthenticator(components.environment.local_peer),
         components.environment.ids,
-        admission=_build_admission(components, listener_settings.max_body),
+        admission=AdmissionController(listener_settings.max_body, _limits_for_own_systems(components)),
         access=access,
     )
     if (exchanges := components.peering.exchanges) is not None:
@@ -204,5 +205,7 @@ def _backend_pipeline(components: NodeComponents, access: BackendAccess) -> Requ
     return pipeline
 
 
-def _build_admission(components: NodeComponents, max_body: int) -> AdmissionController:
-    return AdmissionController(max_body, components.environment.admission_limits)
+def _limits_for_own_systems(components: NodeComponents) -> AdmissionLimits:
+    backends = components.environment.settings.all_backends()
+    concurrent = [backend.concurrent for backend in backends if backend.serves_role("cpo")]
+    return components.environment.admission_limits.for_own_systems(concurrent)

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final
@@ -62,11 +63,27 @@ class AdmissionLimits:
             256 are answered within a second, before their senders give up.
         pushes: slots of the bulk lane.
         waiting: how many requests may wait for one of these.
+        remote: slots of the lane of remote operations.
+        remote_share: how many of these one client may hold.
     """
 
     requests: int = 256
     pushes: int = 8
     waiting: int = 256
+    remote: int = _REMOTE_SLOTS
+    remote_share: int = _REMOTE_SLOTS // 2
+
+    def for_own_systems(self, concurrent: Iterable[int]) -> AdmissionLimits:
+        """Return the limits of the backend API.
+
+        Contract systems may share an address, and remote operations at a CSMS that hangs be of any of them. Each CSMS
+        holds up at most as many as it gets at a time: with so many slots for each, others are served by the rest.
+
+        Args:
+            concurrent: of each CSMS, how many requests it gets at a time.
+        """
+        slots = self.remote_share + sum(concurrent)
+        return replace(self, remote=slots, remote_share=slots)
 
     @property
     def per_peer(self) -> int:
@@ -180,7 +197,7 @@ class AdmissionController:
         self.decompression = asyncio.Lock()
         self._interactive_lane = _AdmissionLane(limits.requests, "requests")
         # A station may take most of a minute, and must not keep the authorizations of others waiting.
-        self._remote_lane = _AdmissionLane(_REMOTE_SLOTS, "remote operations", _REMOTE_SLOTS // 2)
+        self._remote_lane = _AdmissionLane(limits.remote, "remote operations", limits.remote_share)
         self._settlement_lane = _AdmissionLane(limits.requests, "CDRs and notifications")
         self._bulk_lane = _AdmissionLane(limits.pushes + limits.waiting, "pushes and pulls")
         self._bulk_slots = asyncio.Semaphore(limits.pushes)

@@ -138,6 +138,17 @@ async def test_while_half_of_the_remote_lane_hangs_the_other_csms_starts_at_once
         assert {answer.code for answer in await asyncio.gather(*hanging)} == {"310"}
 
 
+async def test_a_csms_that_hangs_leaves_room_for_the_others_though_all_requests_come_from_one_address(own):
+    tables = [own.table(name) for name in (CSMS_NORTH, CSMS_SOUTH, CONTRACTS_ONE)]
+    own.write("".join(tables), more="[deadlines]\nremote_backend = 3\n")
+    own.systems[CSMS_NORTH].hangs = True
+    async with own.running():
+        hanging = [asyncio.create_task(remote_start(own, ONE, NORTH_EVSE)) for _ in range(80)]
+        await eventually(lambda: len(own.systems[CSMS_NORTH].requests) == 64)
+        assert [(await remote_start(own, ONE, SOUTH_EVSE)).code for _ in range(3)] == ["000"] * 3
+        await asyncio.gather(*hanging)
+
+
 @asynccontextmanager
 async def another_address(own: Company) -> AsyncIterator[Company]:
     """The same node, called from another address: one client holds at most half of the lane."""
