@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Protocol
 
@@ -44,6 +44,7 @@ class Connection(HttpConnection):
     """One connection, from its accept on.
 
     Attributes:
+        accepted_from: the address that it counted for when it was accepted.
         opened_at: by the event loop's clock.
     """
 
@@ -57,7 +58,7 @@ class Connection(HttpConnection):
             keepalive_timeout=KEEPALIVE_TIMEOUT_SECONDS,
             lingering_time=BODY_LINGER_SECONDS,
         )
-        self.address = address
+        self.address = self.accepted_from = address
         self.opened_at = asyncio.get_running_loop().time()
         self._counter = counter
         self._now = now
@@ -70,7 +71,6 @@ class Connection(HttpConnection):
         tls = transport.get_extra_info("ssl_object")
         self.certificate = der = tls.getpeercert(binary_form=True) if tls is not None else None
         if der is not None:
-            self.prove()
             remaining = Certificate(der).expires_at - self._now()
             if remaining <= 0:  # a resumed session: its handshake does not look at the certificate again
                 self.abort()
@@ -92,8 +92,9 @@ class Connection(HttpConnection):
             self.transport.abort()
 
 
-def oldest_of_largest(connections: Sequence[Connection], count: int = 1) -> list[Connection]:
-    """Return the first ``count`` connections of the address that has most of them."""
+def oldest_of_largest(connections: Iterable[Connection], count: int = 1) -> list[Connection]:
+    """Return the first ``count`` connections of the address that has most of them; there is at least one."""
+    connections = list(connections)
     ((address, _),) = Counter(connection.address for connection in connections).most_common(1)
     return list(islice((connection for connection in connections if connection.address == address), count))
 

@@ -80,8 +80,8 @@ class HttpConnection(web.RequestHandler):
     Attributes:
         address: where it comes from, see `address_block`; through a proxy, the client of the last request.
         certificate: the client's (DER); None if it has shown none.
-        is_proved: the client has shown a trusted certificate; or a request was authenticated, or was complete where
-            nothing has to be proved.
+        is_proved: a request was authenticated, or was complete where nothing has to be proved. A certificate alone is
+            not enough: thousands of silent connections with one would push out those that are used.
     """
 
     address = ""

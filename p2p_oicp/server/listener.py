@@ -5,7 +5,8 @@ is worth least, and one that waits costs little: three times as many as the limi
 Beyond that the oldest of the address that has most of them are aborted, so an attacker evicts his own. Of the others as
 many as the limit may be open: beyond that, the address with the most loses its oldest: at once if it is idle, else
 after its response. If as many as the limit are closing already, a new connection gets 503 (with TLS it is dropped: a
-handshake costs more than that response is worth). New connections wait in an `AcceptQueue`.
+handshake costs more than that response is worth). New connections wait in an `AcceptQueue`; with TLS, in a
+`ClientHelloWaiter` before it.
 
 **Accepting** is done here, and not by ``loop.create_server``: what asyncio accepts becomes a transport before anything
 can be decided about it, and may become one after the listener was closed.
@@ -27,6 +28,7 @@ from aiohttp import web
 
 from p2p_oicp.concurrency import TaskSupervisor, spawn
 from p2p_oicp.server.accept_queue import AcceptQueue
+from p2p_oicp.server.client_hello import ClientHelloWaiter
 from p2p_oicp.server.connections import Connection, oldest_of_largest
 from p2p_oicp.server.limits import address_block, overloaded
 from p2p_oicp.server.problems import cannot_listen
@@ -37,7 +39,9 @@ SHUTDOWN_SECONDS = 10.0
 _HANDSHAKE_TIMEOUT_SECONDS = 10.0
 # One costs a millisecond or two: so many at a time, for those that are ready together hold the event loop together. The
 # oldest of the address that has most of them gives way to those that wait, if it has had this time.
-_MAX_HANDSHAKES, _MIN_HANDSHAKE_SECONDS = 256, 1.0
+_MAX_HANDSHAKES, _MIN_HANDSHAKE_SECONDS = 512, 0.5
+# So many of them may be new: the others wait for their clients.
+_MAX_NEW_HANDSHAKES, _NEW_SECONDS = 16, 0.02
 # What cannot be opened now is looked at again.
 _POLL_SECONDS = 0.01
 _RESPONSE_TIMEOUT_SECONDS = 30.0
@@ -50,8 +54,11 @@ _BACKLOG = 4096
 _ACCEPTED_AT_ONCE, _OPENED_AT_ONCE, _HANDSHAKES_AT_ONCE = 256, 16, 4
 # At the limit no larger part of it than this: what is opened has to get some turns before it has to go.
 _MAX_OPENED_PART = 1 / 16
-# Opening has half of the event loop's time: after each turn, requests have as long, and at most so long.
-_MAX_PAUSE_SECONDS = 0.2
+# Opening has half of the event loop's time: after each turn, requests have as long, and at most so long. With TLS, so
+# few are opened at once that requests get enough turns: whoever waits behind a flood of handshakes waits half as long.
+_MAX_PAUSE_SECONDS, _TLS_PAUSE_PART = 0.2, 0.1
+# Which connections are proved is found out so often, and at a limit.
+_SORT_INTERVAL_SECONDS = 0.05
 # At a limit, so many are closed at once: each time, all open connections are counted.
 _CLOSED_AT_ONCE = 4
 # For each connection that may be open, so many on which nothing is proved, and so many that wait.
@@ -78,28 +85,33 @@ class ConnectionLimiter:
         self._now = now
         self._tls = tls
         self._opened_at_once = _OPENED_AT_ONCE if tls is None else _HANDSHAKES_AT_ONCE
+        self._pause_part = 1.0 if tls is None else _TLS_PAUSE_PART
         self._opened_at_limit = min(self._opened_at_once, max(1, int(max_connections * _MAX_OPENED_PART)))
         self._max_unproved = _UNPROVED_FACTOR * max_connections
-        self._queue = AcceptQueue(
-            _WAITING_FACTOR * max_connections, asyncio.get_running_loop().time, is_plain=tls is None
-        )
+        self._max_waiting = _WAITING_FACTOR * max_connections
+        self._queue = AcceptQueue(self._max_waiting, asyncio.get_running_loop().time, is_plain=tls is None)
+        self._hellos = ClientHelloWaiter(self._enqueue)
         self._arrived = asyncio.Event()
-        self._open: dict[Connection, None] = {}  # the oldest first, handshakes included
+        # The oldest first; those on which nothing is proved with the handshakes.
+        self._unproved: dict[Connection, None] = {}
+        self._proved: dict[Connection, None] = {}
+        self._sorted_at = 0.0
         self._opening: dict[asyncio.Protocol, asyncio.Task[None]] = {}
         self._closing: dict[Connection, asyncio.Task[None]] = {}
         self._rejected: WeakSet[_RejectProtocol] = WeakSet()
 
     def __repr__(self) -> str:
-        return f"<ConnectionLimiter open={len(self._open)} opening={len(self._opening)} closing={len(self._closing)}>"
+        open_ = f"proved={len(self._proved)} unproved={len(self._unproved)}"
+        return f"<ConnectionLimiter {open_} opening={len(self._opening)} closing={len(self._closing)}>"
 
     async def accept_forever(self, listening: socket.socket) -> None:
         """Accept the connections of one socket until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             try:
-                self._enqueue(*await loop.sock_accept(listening))
+                self._accept(*await loop.sock_accept(listening))
                 for _ in range(_ACCEPTED_AT_ONCE):
-                    self._enqueue(*listening.accept())
+                    self._accept(*listening.accept())
             except (ConnectionAbortedError, BlockingIOError):  # the client has gone meanwhile; no more are there
                 continue
             except OSError as error:  # usually out of file descriptors: what is open has to be closed first
@@ -107,18 +119,32 @@ class ConnectionLimiter:
                 is_shed = self._shed()
                 await asyncio.sleep(_POLL_SECONDS if is_shed else _PAUSE_AFTER_ACCEPT_ERROR_SECONDS)
 
-    def _enqueue(self, accepted: socket.socket, address: tuple[str, int]) -> None:
+    def _accept(self, accepted: socket.socket, peer_address: tuple[str, int]) -> None:
         accepted.setblocking(False)  # noqa: FBT003 - the standard library's own form
-        self._queue.add(accepted, address_block(address[0]))
+        address = address_block(peer_address[0])
+        if self._tls is None:
+            self._enqueue(accepted, address)
+            return
+        if len(self._hellos) + len(self._queue) >= self._max_waiting:
+            self._close_oldest_waiting()
+        self._hellos.add(accepted, address)
+
+    def _enqueue(self, accepted: socket.socket, address: str) -> None:
+        self._queue.add(accepted, address)
         self._arrived.set()
+
+    def _close_oldest_waiting(self) -> bool:
+        return self._hellos.close_oldest() or self._queue.close_oldest()
 
     def _shed(self) -> bool:
         """Close some of what nobody is served by; return False if there is nothing."""
-        closed = sum(self._queue.close_oldest() for _ in range(_OPENED_AT_ONCE))
-        if not closed and (unproved := self._unproved()):
-            self._abort_oldest(unproved)
+        closed = sum(self._close_oldest_waiting() for _ in range(_OPENED_AT_ONCE))
+        if closed:
             return True
-        return closed > 0
+        self._sort_open()
+        if self._unproved:
+            self._abort_oldest()
+        return bool(self._unproved)
 
     async def open_forever(self) -> None:
         """Open what was accepted until cancelled."""
@@ -126,14 +152,16 @@ class ConnectionLimiter:
         while True:
             await self._arrived.wait()
             started = loop_time()
+            self._sort_open(at_once=False)
             with_late = self._has_room_for_late()
-            has_room = len(self._open) < self._max_unproved
+            has_room = len(self._proved) + len(self._unproved) < self._max_unproved
             at_once = self._opened_at_once if has_room else self._opened_at_limit
             opened = sum(self._open_next(with_late=with_late) for _ in range(at_once))
             if not self._queue:
                 self._arrived.clear()
             await asyncio.sleep(0)  # what was opened begins, and requests get their turn
-            await asyncio.sleep(min(loop_time() - started, _MAX_PAUSE_SECONDS) if opened else _POLL_SECONDS)
+            pause = self._pause_part * min(loop_time() - started, _MAX_PAUSE_SECONDS)
+            await asyncio.sleep(pause if opened else _POLL_SECONDS)
 
     def _open_next(self, *, with_late: bool) -> bool:
         """Open one connection that waits; return False if none can be opened now."""
@@ -145,22 +173,25 @@ class ConnectionLimiter:
         return taken is not None
 
     def _has_room_for_handshake(self) -> bool:
-        if self._tls is None or len(self._opening) < _MAX_HANDSHAKES:
+        if self._tls is None or len(self._opening) < _MAX_NEW_HANDSHAKES:
             return True
-        (oldest,) = oldest_of_largest([each for each in self._opening if isinstance(each, Connection)])
-        if asyncio.get_running_loop().time() - oldest.opened_at > _MIN_HANDSHAKE_SECONDS:
+        now = asyncio.get_running_loop().time()
+        handshakes = [each for each in self._opening if isinstance(each, Connection)]
+        if now - handshakes[-_MAX_NEW_HANDSHAKES].opened_at < _NEW_SECONDS:
+            return False
+        if len(handshakes) < _MAX_HANDSHAKES:
+            return True
+        (oldest,) = oldest_of_largest(handshakes)
+        if now - oldest.opened_at > _MIN_HANDSHAKE_SECONDS:
             self._abort(oldest)
         return False
 
     def _has_room_for_late(self) -> bool:
-        limit = _ROOM_FOR_LATE * self._max_unproved
-        return len(self._open) < limit or len(self._unproved()) < limit
-
-    def _unproved(self) -> list[Connection]:
-        return [connection for connection in self._open if not connection.is_proved]
+        return len(self._unproved) < _ROOM_FOR_LATE * self._max_unproved
 
     async def close(self) -> None:
         """Cancel handshakes, and stop waiting for connections that are closing."""
+        self._hellos.close()
         self._queue.close()
         tasks = [*self._opening.values(), *self._closing.values()]
         for task in tasks:
@@ -175,12 +206,31 @@ class ConnectionLimiter:
 
     def forget(self, connection: Connection) -> None:
         """Count a connection no more."""
-        self._open.pop(connection, None)
+        self._unproved.pop(connection, None)
+        self._proved.pop(connection, None)
+
+    def _sort_open(self, *, at_once: bool = True) -> None:
+        """Find out on which connections something was proved meanwhile, or is no more (those of a proxy)."""
+        now = asyncio.get_running_loop().time()
+        if not at_once and now - self._sorted_at < _SORT_INTERVAL_SECONDS:
+            return
+        self._sorted_at = now
+        proved = [each for each in self._unproved if each.is_proved]
+        unproved = [each for each in self._proved if not each.is_proved]
+        for changed, before, after in (
+            (proved, self._unproved, self._proved),
+            (unproved, self._proved, self._unproved),
+        ):
+            for connection in changed:
+                del before[connection]
+                after[connection] = None
+        for connection in proved:
+            self._queue.mark_proved(connection.accepted_from)
 
     def _open_connection(self, accepted: socket.socket, address: str) -> None:
         if self._make_room():
             connection = Connection(self, self._server, address, self._now)
-            self._open[connection] = None
+            self._unproved[connection] = None
             protocol: asyncio.Protocol = connection
         elif self._tls is None:
             protocol = self._reject()
@@ -204,21 +254,20 @@ class ConnectionLimiter:
 
     def _make_room(self) -> bool:
         """Make room for one more connection; return False where as many as the limit are closing already."""
-        if len(self._open) < self._max_connections:
+        if len(self._proved) + len(self._unproved) < self._max_connections:
             return True
-        unproved = self._unproved()
-        if len(unproved) >= self._max_unproved:
-            self._abort_oldest(unproved)
+        self._sort_open()
+        if len(self._unproved) >= self._max_unproved:
+            self._abort_oldest()
         # What is opened proves nothing yet: only what was proved meanwhile can be too many.
-        excess = len(self._open) - len(unproved) - self._max_connections
-        for _ in range(min(excess, _CLOSED_AT_ONCE)):
+        for _ in range(min(len(self._proved) - self._max_connections, _CLOSED_AT_ONCE)):
             if len(self._closing) >= self._max_connections:
                 return False
-            self.end(*oldest_of_largest([each for each in self._open if each.is_proved]))
+            self.end(*oldest_of_largest(self._proved))
         return True
 
-    def _abort_oldest(self, unproved: list[Connection]) -> None:
-        for connection in oldest_of_largest(unproved, min(_CLOSED_AT_ONCE, self._opened_at_limit)):
+    def _abort_oldest(self) -> None:
+        for connection in oldest_of_largest(self._unproved, min(_CLOSED_AT_ONCE, self._opened_at_limit)):
             self._abort(connection)
 
     def _abort(self, connection: Connection) -> None:

@@ -11,6 +11,7 @@ OF_LIBRARIES = {
     "row_factory",  # sqlite3.Connection
     "isolation_level",  # sqlite3.Connection
     "minimum_version",  # ssl.SSLContext
+    "num_tickets",  # ssl.SSLContext
     "verify_mode",  # ssl.SSLContext
     "verify_flags",  # ssl.SSLContext
     "output_size",  # aiohttp's writer of a response

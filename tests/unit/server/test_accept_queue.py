@@ -100,12 +100,44 @@ def test_a_late_one_is_opened_when_its_request_is_whole(clients, clock, data, is
 
 
 @pytest.mark.parametrize("clients", [False], ids=["TLS"], indirect=True)
-def test_with_tls_nothing_is_looked_at(clients, clock):
-    clients.connect("honest", data=WHOLE["a body"])
+def test_with_tls_every_other_turn_is_of_the_late_ones_in_their_order(clients):
+    clients.connect("honest")
     for _ in range(MANY):
-        clients.connect("silent")
-    clock.now += 1
-    assert clients.opened() == "silent"
+        clients.connect("attacker")
+    assert "honest" in {clients.opened(with_late=True) for _ in range(3)}
+
+
+@pytest.mark.parametrize("clients", [True, False], ids=["plain", "TLS"], indirect=True)
+def test_every_other_turn_is_of_addresses_from_which_somebody_has_proved_who_he_is(clients):
+    clients.queue.mark_proved(OTHER)
+    for number in range(MANY):
+        clients.connect("attacker", f"198.51.100.{number}")
+    clients.connect("honest", OTHER)
+    assert "honest" in {clients.opened() for _ in range(2)}
+
+
+def test_only_so_many_proved_addresses_are_remembered(clients, monkeypatch):
+    monkeypatch.setattr(accept_queue, "_MAX_PROVED_ADDRESSES", 2)
+    for address in ("192.0.2.1", OTHER, "192.0.2.1", "192.0.2.3"):
+        clients.queue.mark_proved(address)
+    assert set(clients.queue._proved_addresses) == {"192.0.2.1", "192.0.2.3"}
+
+
+@pytest.mark.parametrize("clients", [True, False], ids=["plain", "TLS"], indirect=True)
+def test_who_has_hung_up_pushes_out_nobody(clients, clock):
+    clients.connect("honest")
+    for _ in range(MANY):
+        clients.connect("gone").close()
+        clock.now += 1
+    assert clients.opened() == "honest"
+    assert clients.opened(with_late=True) is None
+    assert len(clients.queue) == 0
+
+
+def test_who_sends_no_more_and_has_sent_a_whole_request_is_served(clients):
+    clients.connect("half", data=HEAD).shutdown(socket.SHUT_WR)
+    clients.connect("honest", data=WHOLE["a body"]).shutdown(socket.SHUT_WR)
+    assert [clients.opened(), clients.opened()] == ["honest", None]
 
 
 def test_beyond_the_limit_the_oldest_late_one_of_the_largest_address_is_closed(clock):
