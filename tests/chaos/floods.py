@@ -12,6 +12,8 @@ import asyncio
 import contextlib
 import gzip
 import os
+import random
+import secrets
 import selectors
 import socket
 import ssl
@@ -22,11 +24,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from p2p_oicp.crypto import PrivateKey
+from p2p_oicp.crypto.http_signatures import sign_request
 from p2p_oicp.crypto.tls import unverified_context
 from tests.support import messages
 
 _REPORT_SECONDS = 0.25
-_PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS, _TICK_SECONDS = 0.05, 0.005
 
 
 def client_hello(*versions: ssl.TLSVersion) -> bytes:
@@ -122,51 +126,60 @@ def _sent(client: socket.socket, data: bytes) -> bool:
         return False
 
 
-def bomb_request(path: str, body: bytes, headers: str = "") -> bytes:
-    """Return a request with a compressed body as bytes."""
-    content = "Content-Type: application/json\r\nContent-Encoding: gzip\r\n"
-    head = f"POST /api/oicp/{path} HTTP/1.1\r\nHost: b\r\n{content}{headers}Content-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+def _nearly_a_bomb() -> bytes:
+    """Return 32 kB that grow as much as they may, nearly a hundredfold, and are no JSON in the end."""
+    odd = random.Random(1)
+    parts = (odd.randbytes(100).hex().encode() + b" " * 12_200 for _ in range(245))
+    return gzip.compress(b'{"OperatorID":"' + b"".join(parts))
 
 
-#: 32 kB each, that grow a thousandfold.
-BOMB = gzip.compress(b" " * 33_000_000)
+#: By name; 32 kB each.
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "thousandfold": lambda: gzip.compress(b" " * 33_000_000),
+    "hundredfold": _nearly_a_bomb,
+}
+SIGNATURES = ("none", "forged")
 
 
-async def send_bombs(port: int, rate: float, count: int) -> None:
-    """Send ``rate`` bombs a second by ``count`` connections, whether or not those before were answered."""
-    requests = [bomb_request(path, BOMB) for path in (messages.START, messages.PUSH_STATUS, messages.CDR)]
+def bomb_requests(shape: str, signature: str, authority: str, key_id: str) -> list[bytes]:
+    """Return requests with a compressed body as bytes; a forged signature names the key of a peer."""
+    body, requests = BOMBS[shape](), []
+    for path in (messages.START, messages.PUSH_STATUS, messages.CDR):
+        headers = {"Content-Type": "application/json"}
+        if signature == "forged":
+            own, nonce = PrivateKey.generate(), secrets.token_urlsafe(16)
+            parts = {"method": "POST", "authority": authority, "path": f"/api/oicp/{path}", "query": ""}
+            signed = sign_request(own, **parts, body=body, now=time.time(), nonce=nonce)
+            headers |= {name: value.replace(own.public.key_id, key_id) for name, value in signed.items()}
+        headers |= {"Host": authority, "Content-Encoding": "gzip", "Content-Length": str(len(body))}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        requests.append(f"POST /api/oicp/{path} HTTP/1.1\r\n{lines}\r\n".encode() + body)
+    return requests
+
+
+async def send_bombs(port: int, rate: float, at_most: int, requests: list[bytes]) -> None:
+    """Send so many bombs a second, by a connection each; ``at_most`` of these wait for their answers."""
     sent, loop = 0, asyncio.get_running_loop()
-    began = loop.time()
+    sending: set[asyncio.Task[None]] = set()
+    began = report_at = loop.time()
 
-    async def keep_sending() -> None:
-        nonlocal sent
-        while True:
-            with contextlib.suppress(OSError):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                discarding = asyncio.create_task(_discard(reader))
-                try:
-                    while not discarding.done():
-                        while sent >= rate * (loop.time() - began):
-                            await asyncio.sleep(0.005)
-                        sent += 1
-                        writer.write(requests[sent % len(requests)])
-                        await writer.drain()
-                finally:
-                    discarding.cancel()
-                    writer.transport.abort()
-            await asyncio.sleep(_PAUSE_SECONDS)
+    async def send(request: bytes) -> None:
+        with contextlib.suppress(OSError):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request)
+            await reader.read(100)
+            writer.transport.abort()
 
-    sending = [asyncio.create_task(keep_sending()) for _ in range(count)]
-    while sending:
-        print(sent, flush=True)
-        await asyncio.sleep(_REPORT_SECONDS)
-
-
-async def _discard(reader: asyncio.StreamReader) -> None:
-    with contextlib.suppress(OSError):
-        while await reader.read(1 << 16):
-            pass
+    while True:
+        while sent < rate * (loop.time() - began) and len(sending) < at_most:
+            task = asyncio.create_task(send(requests[sent % len(requests)]))
+            sending.add(task)
+            task.add_done_callback(sending.discard)
+            sent += 1
+        if loop.time() >= report_at:
+            report_at = loop.time() + _REPORT_SECONDS
+            print(sent, flush=True)
+        await asyncio.sleep(_TICK_SECONDS)
 
 
 class Stopwatch:
@@ -225,18 +238,22 @@ async def flood(kind: str, port: int, *options: str) -> AsyncIterator[Flood]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="A flood of a peer API on this machine.")
-    parser.add_argument("kind", choices=["tls", "bombs", *HANDSHAKES])
+    parser.add_argument("kind", choices=["tls", *BOMBS, *HANDSHAKES])
     parser.add_argument("port", type=int)
     parser.add_argument("--count", type=int, default=100, help="connections at a time")
     parser.add_argument("--rate", type=float, default=200.0, help="bombs a second")
+    parser.add_argument("--signature", choices=SIGNATURES, default="none", help="of the bombs")
+    parser.add_argument("--key-id", default="", help="the key that a forged signature names")
     parser.add_argument("--certificate", type=Path, help="folder of tls.crt and tls.key")
     options = parser.parse_args()
+    port: int = options.port
     if options.kind == "tls":
-        asyncio.run(hold_tls_connections(options.port, options.count, options.certificate))
-    elif options.kind == "bombs":
-        asyncio.run(send_bombs(options.port, options.rate, options.count))
+        asyncio.run(hold_tls_connections(port, options.count, options.certificate))
+    elif options.kind in BOMBS:
+        requests = bomb_requests(options.kind, options.signature, f"127.0.0.1:{port}", options.key_id)
+        asyncio.run(send_bombs(port, options.rate, options.count, requests))
     else:
-        for made in fail_handshakes(options.port, options.kind, options.count):
+        for made in fail_handshakes(port, options.kind, options.count):
             print(made, flush=True)
 
 

@@ -1,6 +1,10 @@
 """A peer guesses PINs at an EMP's node: it is slowed down, and neither other peers nor other drivers notice."""
 
 import asyncio
+import itertools
+import statistics
+import threading
+import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -8,7 +12,7 @@ import structlog
 
 from p2p_oicp.config import load_settings
 from p2p_oicp.crypto import PrivateKey
-from p2p_oicp.crypto.pins import hash_pin
+from p2p_oicp.crypto.pins import hash_pin, pin_matches
 from p2p_oicp.node import Node
 from p2p_oicp.storage import open_for_change, tokens
 from p2p_oicp.storage.tokens import Token
@@ -16,6 +20,7 @@ from tests.support.clients import SigningTestClient
 from tests.support.dataset_messages import PUSH_AUTHENTICATION, push_authentication, qr_record
 from tests.support.messages import START, STOP, authorize_start, authorize_stop
 from tests.support.pulls import until_known
+from tests.support.waiting import eventually
 
 EVCO = "DE-GDF-C12345678-X"
 C_START = START.replace("DE*GEF", "DE*CCC")
@@ -36,8 +41,11 @@ async def emp(stopped):
     )
     settings = load_settings(stopped.folder / "b" / "node.toml")
     with open_for_change(settings.storage.file) as tx:
-        tokens.upsert_token(tx, Token("DEGDFC12345678X", EVCO, hash_pin("4711")), 1.0)
-        tokens.upsert_token(tx, Token("DEGDFC87654321X", "DE-GDF-C87654321-X", hash_pin("4711")), 1.0)
+        tokens.upsert_token(tx, Token("DEGDFC12345678X", EVCO, hash_pin("4711", rounds=10)), 1.0)
+        tokens.upsert_token(tx, Token("DEGDFC87654321X", "DE-GDF-C87654321-X", hash_pin("4711", rounds=10)), 1.0)
+        for number, pin_hash in enumerate([hash_pin("4711", rounds=10)] * 30):  # whose PINs are guessed
+            token = Token(f"DEGDFC{number:08}X", f"DE-GDF-C{number:08}-X", pin_hash)
+            tokens.upsert_token(tx, token, 1.0)
     by_a, by_c = stopped.b_peer, SigningTestClient(stopped.http, stopped.b_peer.base, c_key)
 
     async def authorize(caller: str, pin: str, evco_id: str = EVCO):
@@ -65,6 +73,54 @@ async def test_guessing_is_slowed_down_and_costs_only_who_guesses(stopped, emp):
         text = await answer.text()
     assert 'p2p_oicp_pins_total{peer="node a",result="wrong"} 3.0' in text
     assert 'p2p_oicp_pins_total{peer="node a",result="refused"} 58.0' in text
+
+
+@pytest.fixture
+def held_guesses(monkeypatch):
+    """While this is not set, bcrypt comes to no end for any PIN but the right one."""
+    goes_on = threading.Event()
+
+    def compare(pin: str, pin_hash: bytes) -> bool:
+        return pin_matches(pin, pin_hash) if pin == "4711" else not goes_on.wait(30)
+
+    monkeypatch.setattr(tokens, "pin_matches", compare)
+    yield goes_on
+    goes_on.set()
+
+
+async def test_while_bcrypt_is_busy_with_one_guessing_peer_nobody_else_waits_for_it(stopped, emp, held_guesses):
+    guesses = [asyncio.create_task(emp("a", f"{pin:04}")) for pin in range(40)]
+    await eventually(lambda: sum(guess.done() for guess in guesses) == 37)  # refused at once, but for three
+    # bcrypt has not come to an end for those three, and does not before these are answered.
+    for evco_id in (EVCO, "DE-GDF-C87654321-X"):
+        assert (await emp("c", "4711", evco_id)).code == "000"
+    assert (await stopped.b_peer.post(START, authorize_start())).code == "102"  # a card that nobody knows
+    held_guesses.set()
+    assert "000" not in {reply.code for reply in await asyncio.gather(*guesses)}
+
+
+async def test_others_are_served_as_fast_while_one_peer_guesses(emp):
+    async def guess() -> None:
+        for number in itertools.count():
+            await emp("a", f"{number % 10_000:04}", f"DE-GDF-C{number % 30:08}-X")
+
+    async def median(count: int) -> float:
+        times = []
+        for _ in range(count):
+            began = time.monotonic()
+            assert (await emp("c", "4711")).code == "000"
+            times.append(time.monotonic() - began)
+        return statistics.median(times)
+
+    undisturbed, beside = [], []
+    for _ in range(3):  # in turns: what else runs on the machine counts for both
+        undisturbed.append(await median(4))
+        guessing = [asyncio.create_task(guess()) for _ in range(8)]
+        beside.append(await median(4))
+        for task in guessing:
+            task.cancel()
+        await asyncio.gather(*guessing, return_exceptions=True)
+    assert statistics.median(beside) < 5 * statistics.median(undisturbed), (undisturbed, beside)
 
 
 async def test_stopping_a_session_is_no_way_to_guess(stopped, emp):
