@@ -27,6 +27,7 @@ from p2p_oicp.client import AuthenticatedPeerClient
 from p2p_oicp.errors import PeerProtocolError, PeerRejected
 from p2p_oicp.oicp import OperatorID, SessionID
 from p2p_oicp.oicp.enums import StatusCodeValue
+from p2p_oicp.oicp.message import JSON_ERRORS
 from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import PartyID
 from p2p_oicp.storage.outbox import OutboxMessage
@@ -178,7 +179,7 @@ class HttpNodeClient:
             raise PeerRejected(peer.name, "it is no node: HTTP 404", http_status=status)
         try:
             return _decode_status(body)
-        except msgspec.MsgspecError as error:
+        except JSON_ERRORS as error:
             raise PeerProtocolError(peer.name, f"its session status cannot be read: {error}") from error
 
     async def export_sessions(
@@ -198,7 +199,7 @@ class HttpNodeClient:
         try:
             page = _decode_page(body)
             items = msgspec.json.decode(page.items, type=list[item_type])  # type: ignore[valid-type]
-        except msgspec.MsgspecError as error:
+        except JSON_ERRORS as error:
             raise PeerProtocolError(peer.name, f"its export cannot be read: {error}") from error
         if page.cursor == cursor:
             raise PeerProtocolError(peer.name, "its export has a page that continues with itself")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -364,7 +364,9 @@ def _parse_options(body: bytes) -> dict[str, str]:
 def _parse_since(options: Mapping[str, str]) -> float | None:
     try:
         since = datetime.fromisoformat(options["since"]) if "since" in options else None
-    except ValueError as error:
+        if since is not None and since.tzinfo is not None:
+            since = since.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise HttpError(
             400, StatusCodeValue.DATA_ERROR, f'expected {{"since": "2026-03-01T00:00:00Z"}} or nothing: {error}'
         ) from error

@@ -123,3 +123,9 @@ async def test_a_target_in_absolute_form_is_served(stopped):
         writer.close()
     assert b" 200 OK" in answer
     assert len(stopped.contracts.starts) == 1
+
+
+@pytest.mark.parametrize("since", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "9" * 400])
+async def test_a_time_without_bounds_is_refused_by_the_administration(stopped, since):
+    async with stopped.running("b"):
+        assert (await stopped.b.admin("cdrs/reconcile", {"since": since})).status == 400
