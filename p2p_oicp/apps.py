@@ -5,6 +5,8 @@ Built of the parts that `builder` has made; `node` serves them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from p2p_oicp.builder import Hello, NodeComponents
@@ -20,7 +22,6 @@ from p2p_oicp.server import (
     AdmissionController,
     AdmissionLimits,
     BackendAccess,
-    BackendAuthenticator,
     CdrAdminApi,
     EventAdminApi,
     ExchangeAdminApi,
@@ -146,17 +147,19 @@ def build_doctor(
     )
 
 
-def build_backend_app(components: NodeComponents, hello: Hello, readiness: ReadinessProbe) -> RequestRouter:
+@dataclass(frozen=True, slots=True)
+class BackendApiExtension:
+    """What a clearing house has besides: its own rules of access, and its paths."""
+
+    access: BackendAccess
+    routes: Callable[[RequestPipeline], Routes]
+
+
+def build_backend_app(
+    components: NodeComponents, hello: Hello, readiness: ReadinessProbe, extension: BackendApiExtension | None = None
+) -> RequestRouter:
     """Return the backend API, with the administration and the metrics."""
-    listener_settings, services = components.environment.settings.backend_api, components.services
-    if listener_settings.token is None and listener_settings.token_file is not None:
-        raise ConfigurationError("[backend_api] token_file was not read: load_settings reads it")
-    access = BackendAccess(
-        listener_settings.token.get_secret_value() if listener_settings.token else None,
-        oicp_needs_token=listener_settings.oicp_needs_token,
-        accepts_certificates=listener_settings.accepts_certificates,
-        hosts=(listener_settings.host, *listener_settings.hosts),
-    )
+    services, access = components.services, extension.access if extension is not None else _build_access(components)
     pipeline, reporter = _backend_pipeline(components, access), build_status_reporter(components)
     checks = build_peer_checks(components, hello)
     routes = [
@@ -171,8 +174,21 @@ def build_backend_app(components: NodeComponents, hello: Hello, readiness: Readi
         *PeerAdminApi(pipeline, components.peering, components.client, PartyWithdrawal(services), checks).routes(),
         *build_doctor(components, checks, reporter, readiness).routes(pipeline),
         *_record_routes(components, pipeline),
+        *(extension.routes(pipeline) if extension is not None else ()),
     ]
     return RequestRouter(pipeline, routes)
+
+
+def _build_access(components: NodeComponents) -> BackendAccess:
+    listener_settings = components.environment.settings.backend_api
+    if listener_settings.token is None and listener_settings.token_file is not None:
+        raise ConfigurationError("[backend_api] token_file was not read: load_settings reads it")
+    return BackendAccess(
+        listener_settings.token.get_secret_value() if listener_settings.token else None,
+        oicp_needs_token=listener_settings.oicp_needs_token,
+        accepts_certificates=listener_settings.accepts_certificates,
+        hosts=(listener_settings.host, *listener_settings.hosts),
+    )
 
 
 def _record_routes(components: NodeComponents, pipeline: RequestPipeline) -> Routes:
@@ -195,7 +211,7 @@ def _backend_pipeline(components: NodeComponents, access: BackendAccess) -> Requ
     listener_settings = components.environment.settings.backend_api
     pipeline = RequestPipeline(
         components.dispatchers.backend,
-        BackendAuthenticator(components.environment.local_peer),
+        components.environment.backend_authenticator,
         components.environment.ids,
         admission=AdmissionController(listener_settings.max_body, _limits_for_own_systems(components)),
         access=access,

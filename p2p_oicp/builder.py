@@ -10,7 +10,7 @@ which serves this node's requests to itself, gets the handlers of the roles, whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -47,7 +47,7 @@ from p2p_oicp.roles.recovery import RecoveryJob
 from p2p_oicp.roles.retention import DatasetRetentionJob, RetentionPolicy, SessionExpiryJob, SessionRetentionJob
 from p2p_oicp.server import (
     AdmissionLimits,
-    BackendAuthenticator,
+    Authenticator,
     HelloHandler,
     InProcessPeerClient,
     ListenerKind,
@@ -56,6 +56,7 @@ from p2p_oicp.server import (
     PeerAuthenticator,
     PeerLimiter,
 )
+from p2p_oicp.server.interception import InterceptedDispatcher, OperationInterceptor
 from p2p_oicp.server.metrics import CallRecorder
 from p2p_oicp.server.metrics_page import EventLoopLag
 from p2p_oicp.storage import Store
@@ -67,13 +68,30 @@ from p2p_oicp.storage.limited_events import LimitedEventLog
 
 @dataclass(frozen=True, slots=True)
 class NodeEnvironment:
-    """What a node is given from outside: settings, its own entry, its peers, time, and the source of ids."""
+    """What a node is given from outside.
+
+    Attributes:
+        settings: the settings.
+        registry: its own entry, and its peers.
+        clock: the time.
+        ids: the source of ids.
+        backend_authenticator: knows who speaks to the backend API.
+        interceptor: may answer in place of a role on the backend API; None: nothing does.
+        is_open: parties are added while it runs, so that it has both roles before it has any party.
+    """
 
     settings: Settings
-    local_peer: Peer
     registry: PeerRegistry
     clock: Clock
     ids: IdGenerator
+    backend_authenticator: Authenticator
+    interceptor: OperationInterceptor | None = None
+    is_open: bool = False
+
+    @property
+    def local_peer(self) -> Peer:
+        """Its own entry."""
+        return self.registry.own
 
     @property
     def backoff(self) -> ExponentialBackoff:
@@ -115,17 +133,17 @@ class NodeComponents:
     emp: EmpRole | None
 
 
-def open_exchange_log(settings: Settings) -> ExchangeLog | None:
+def open_exchange_log(settings: Settings, *, is_masked: bool = True) -> ExchangeLog | None:
     """Return what records exchanges; None if nothing does. Raises StoreUnavailable."""
     table = settings.exchanges
     if table.record == "off":
         return None
     limits = RingLimits(table.entries, table.bytes)
     if table.record == "memory":
-        return ExchangeLog(MemoryExchangeRing(limits), table.max_body)
+        return ExchangeLog(MemoryExchangeRing(limits), table.max_body, is_masked=is_masked)
     folder = exchange_folder(settings)
     try:
-        return ExchangeLog(FileExchangeRing(folder, limits), table.max_body)
+        return ExchangeLog(FileExchangeRing(folder, limits), table.max_body, is_masked=is_masked)
     except OSError as error:
         raise StoreUnavailable(f"{folder}: exchanges cannot be recorded: {reason_of(error)}") from error
 
@@ -137,9 +155,9 @@ def build_roles(
     peering: Peering,
     wakeups: WakeupRegistry,
     liveness: PeerLiveness,
-    python_backends: Mapping[str, object],
+    create_backends: Callable[[BackendFactory], BackendRegistry],
 ) -> NodeComponents:
-    """Return the roles, with what they send by and are called by; ``python_backends`` are objects by name."""
+    """Return the roles, with what they send by and are called by."""
     local_peer = environment.local_peer
     metrics = Metrics()
     events = LimitedEventLog(store, environment.clock)
@@ -150,11 +168,12 @@ def build_roles(
     client = _build_peer_client(environment, peering, dispatchers.peer, calls)
     services = _build_services(environment, store, peering, wakeups, client, metrics)
     observe = partial(calls.record_backend, partial(liveness.mark_answered, services.background))
-    backends = _build_backends(environment, services, peering, python_backends, observe)
+    backends = create_backends(_build_backend_factory(environment, services, peering, observe))
     nodes = HttpNodeClient(client)
     lost_sessions = partial(LostSessions, services, store_epochs, nodes, peering.evidence)
-    cpo = CpoRole(services, backends, lost_sessions("cpo")) if local_peer.operators else None
-    emp = _build_emp_role(environment, services, backends, nodes, lost_sessions) if local_peer.providers else None
+    is_cpo, is_emp = environment.is_open or local_peer.operators, environment.is_open or local_peer.providers
+    cpo = CpoRole(services, backends, lost_sessions("cpo")) if is_cpo else None
+    emp = _build_emp_role(environment, services, backends, nodes, lost_sessions) if is_emp else None
     # Order: last, for the roles send by the client, which has the dispatcher for requests to this node itself.
     for dispatcher in dispatchers:
         dispatcher.register(cpo, emp)
@@ -164,14 +183,10 @@ def build_roles(
     )  # fmt: skip
 
 
-def _build_backends(
-    environment: NodeEnvironment,
-    services: Services,
-    peering: Peering,
-    python_backends: Mapping[str, object],
-    observe: CallOutcome,
-) -> BackendRegistry:
-    factory = BackendFactory(
+def _build_backend_factory(
+    environment: NodeEnvironment, services: Services, peering: Peering, observe: CallOutcome
+) -> BackendFactory:
+    return BackendFactory(
         peering.transport,
         peering.identity.signer,
         environment.ids,
@@ -179,7 +194,6 @@ def _build_backends(
         token_list=partial(TokenListBackend, services.store, services.pins),
         observe=observe,
     )
-    return factory.build_registry(environment.settings, environment.local_peer, python_backends)
 
 
 def _build_limiter(environment: NodeEnvironment) -> PeerLimiter:
@@ -197,21 +211,26 @@ def _build_dispatchers(
     events: LimitedEventLog,
 ) -> Dispatchers:
     """Return the dispatchers, without handlers yet."""
-    create_dispatcher = partial(
-        OperationDispatcher,
-        local_peer=environment.local_peer,
-        liveness=liveness,
-        limiter=limiter,
-        events=events,
-        clock=environment.clock,
-    )
+
+    def create(
+        dispatcher: Callable[..., OperationDispatcher], kind: ListenerKind, authenticator: Authenticator
+    ) -> OperationDispatcher:
+        return dispatcher(
+            kind,
+            authenticator=authenticator,
+            observers=metrics.observers(kind.name.lower()),
+            registry=environment.registry,
+            liveness=liveness,
+            limiter=limiter,
+            events=events,
+            clock=environment.clock,
+        )
+
+    interceptor = environment.interceptor
+    backend = OperationDispatcher if interceptor is None else partial(InterceptedDispatcher, interceptor=interceptor)
     return Dispatchers(
-        create_dispatcher(ListenerKind.PEER, authenticator=authenticator, observers=metrics.observers("peer")),
-        create_dispatcher(
-            ListenerKind.BACKEND,
-            authenticator=BackendAuthenticator(environment.local_peer),
-            observers=metrics.observers("backend"),
-        ),
+        create(OperationDispatcher, ListenerKind.PEER, authenticator),
+        create(backend, ListenerKind.BACKEND, environment.backend_authenticator),
     )
 
 
@@ -240,7 +259,6 @@ def _build_services(
 ) -> Services:
     settings, recorder = environment.settings, peering.evidence.recorder
     return Services(
-        local_peer=environment.local_peer,
         registry=environment.registry,
         store=store,
         peers=client,
@@ -328,7 +346,7 @@ def start_workers(components: NodeComponents, supervisor: TaskSupervisor, hello_
 
 
 def background_jobs(components: NodeComponents) -> dict[str, Worker]:
-    """Return the jobs that belong to no peer, by name."""
+    """Return the jobs that belong to no peer, by name; of an open node without those of its backends."""
     services, settings = components.services, components.environment.settings
     session_settings, storage_settings = settings.sessions, settings.storage
     retention = RetentionPolicy(
@@ -354,8 +372,13 @@ def background_jobs(components: NodeComponents) -> dict[str, Worker]:
     roles = [role.recovery for role in (components.cpo, components.emp) if role is not None]
     if components.store_epochs.gaps:
         workers["recovery"] = RecoveryJob(services, components.store_epochs, components.nodes, roles)
-    if components.emp:
-        workers |= components.emp.workers()
-        verdicts, backoff = components.emp.pending_verdicts, components.environment.backoff
-        workers |= dict(workers_for_backends(components.backends, verdicts, services, backoff))
-    return workers
+    return workers | _emp_jobs(components, components.emp) if components.emp else workers
+
+
+def _emp_jobs(components: NodeComponents, emp: EmpRole) -> dict[str, Worker]:
+    if components.environment.is_open:
+        return emp.workers()
+    backoff = components.environment.backoff
+    return emp.workers() | dict(
+        workers_for_backends(components.backends, emp.pending_verdicts, components.services, backoff)
+    )

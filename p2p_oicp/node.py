@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 import structlog
 
 from p2p_oicp import apps, builder
-from p2p_oicp.backends import CpoBackend, EmpBackend
+from p2p_oicp.backends import BackendFactory, BackendRegistry, CpoBackend, EmpBackend
 from p2p_oicp.builder import Hello, NodeComponents, NodeEnvironment
+from p2p_oicp.client.recording import ExchangeLog
 from p2p_oicp.clock import Clock, IdGenerator, SystemClock, UuidGenerator
 from p2p_oicp.concurrency import TaskSupervisor, close_together, offload
 from p2p_oicp.config import Settings, load_registry, local_peer
@@ -31,7 +32,8 @@ from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles.datasets.ingest import resume_interrupted_imports
 from p2p_oicp.roles.datasets.withdrawal import PartyWithdrawal
 from p2p_oicp.roles.sessions import mark_interrupted_starts
-from p2p_oicp.server import LocalBackendClient, start_listener
+from p2p_oicp.server import Authenticator, BackendAuthenticator, LocalBackendClient, start_listener
+from p2p_oicp.server.interception import OperationInterceptor
 from p2p_oicp.server.traced import HttpHandler, TracedRouter
 from p2p_oicp.storage import Store, open_store
 from p2p_oicp.tracing.spans import SpanRecorder, TracerSource, otlp_provider
@@ -55,6 +57,9 @@ class Node:
         ConfigurationError: settings, keys or peers cannot be used, or a port cannot be listened on.
         StoreUnavailable: the database cannot be used.
     """
+
+    #: Whether parties are added while it runs (`builder.NodeEnvironment`).
+    _is_open: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -127,7 +132,7 @@ class Node:
         store = await stack.enter_async_context(
             open_store(settings.storage.file, synchronous=settings.storage.synchronous)
         )
-        exchanges = builder.open_exchange_log(settings)
+        exchanges = self._open_exchange_log()
         if exchanges is not None:
             # Order: after all that is recorded has ended.
             stack.push_async_callback(exchanges.flush)
@@ -143,13 +148,38 @@ class Node:
             on_peer_alive=liveness.mark_alive,
             exchanges=exchanges,
         )
-        environment = NodeEnvironment(settings, self.local_peer, self.registry, clock, self._ids)
         self.store, self._peering = store, peering
         self._spans = self._open_spans(stack)
         if self._spans is not None:
             peering.transport.record_spans(self._spans)
         store_epochs = await open_store_epochs(store, settings.security.keys, clock, self._ids.store_epoch())
-        return builder.build_roles(environment, store, store_epochs, peering, wakeups, liveness, self._backends)
+        return builder.build_roles(
+            self._environment(), store, store_epochs, peering, wakeups, liveness, self._create_backends
+        )
+
+    def _environment(self) -> NodeEnvironment:
+        return NodeEnvironment(
+            self._settings,
+            self.registry,
+            self._clock,
+            self._ids,
+            self._create_backend_authenticator(),
+            interceptor=self._interceptor(),
+            is_open=self._is_open,
+        )
+
+    def _open_exchange_log(self) -> ExchangeLog | None:
+        return builder.open_exchange_log(self._settings)
+
+    def _create_backend_authenticator(self) -> Authenticator:
+        return BackendAuthenticator(self.local_peer)
+
+    def _interceptor(self) -> OperationInterceptor | None:
+        """Return what may answer in place of a role."""
+        return None
+
+    def _create_backends(self, factory: BackendFactory) -> BackendRegistry:
+        return factory.build_registry(self._settings, self.local_peer, self._backends)
 
     def _open_spans(self, stack: AsyncExitStack) -> SpanRecorder | None:
         provider, tracing = self._tracer_provider, self._settings.tracing

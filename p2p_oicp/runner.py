@@ -23,6 +23,8 @@ from p2p_oicp.backends import CpoBackend, EmpBackend
 from p2p_oicp.clock import SystemClock
 from p2p_oicp.concurrency import TaskSupervisor, periodic
 from p2p_oicp.config import Settings
+from p2p_oicp.config.hub import HubSettings
+from p2p_oicp.hub import Hub
 from p2p_oicp.logs import configure_logs
 from p2p_oicp.node import Node
 
@@ -61,8 +63,31 @@ def run(
     if exposed:
         files = [str(file) for file in exposed]
         log.warning("files.readable_by_others", files=files, hint=f"chmod go-rwx {shlex.join(files)}")
-    settings = _fit_to_fd_limit(settings)
-    node = Node(settings, cpo=cpo, emp=emp)
+    return _serve(Node(_fit_to_fd_limit(settings), cpo=cpo, emp=emp), on_ready)
+
+
+def run_hub(
+    settings: HubSettings,
+    folder: Path,
+    *,
+    script: Path | None = None,
+    keeps: bool = False,
+    on_ready: Callable[[Node], Awaitable[None]] | None = None,
+) -> int:
+    """Run a hub until SIGTERM or SIGINT, and return the exit code; SIGHUP has the script read again.
+
+    Args:
+        settings: see `Hub`, as for the others.
+        folder: of the database.
+        script: a file with rules.
+        keeps: whether the folder is kept.
+        on_ready: is called once, when the hub serves.
+    """
+    configure_logs(settings.log.format, settings.log.level, SystemClock())
+    return _serve(Hub(settings, folder, script=script, keeps=keeps), on_ready)
+
+
+def _serve(node: Node, on_ready: Callable[[Node], Awaitable[None]] | None) -> int:
     try:
         import uvloop  # noqa: PLC0415 - not on Windows
     except ImportError:

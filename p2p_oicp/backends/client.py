@@ -163,10 +163,18 @@ class HttpBackend:
         url: the base URL; the paths of the clearing house are below it.
         client: sends the requests.
         path: where the paths of OICP begin below ``url``.
+        own_paths: see `Endpoint`.
     """
 
-    def __init__(self, name: str, url: str, client: OicpClient, path: str = BASE_PATH) -> None:
-        self._endpoint = Endpoint(name, url, path)
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        client: OicpClient,
+        path: str = BASE_PATH,
+        own_paths: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._endpoint = Endpoint(name, url, path, own_paths)
         self._client = client
 
     def __repr__(self) -> str:

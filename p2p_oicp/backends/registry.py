@@ -91,6 +91,10 @@ class BackendRegistry:
     """
 
     def __init__(self, backends: Sequence[OwnBackend]) -> None:
+        self.replace(backends)
+
+    def replace(self, backends: Sequence[OwnBackend]) -> None:
+        """Replace all backends: a clearing house gets more of them as it runs."""
         self.all = tuple(backends)
         self.cpo = tuple(each for each in backends if "cpo" in each.roles)
         self.emp = tuple(each for each in backends if "emp" in each.roles)
@@ -181,12 +185,12 @@ class BackendFactory:
         targets = [python_backends.get(each.name) for each in backends]
         return BackendRegistry(
             [
-                replace(self._create(each, target, settings), parties=_parties_of(each, backends, local_peer))
+                replace(self.create(each, target, settings), parties=_parties_of(each, backends, local_peer))
                 for each, target in zip(backends, targets, strict=True)
             ]
         )
 
-    def _create(self, entry: BackendSettings, target: object | None, settings: Settings) -> OwnBackend:
+    def create(self, entry: BackendSettings, target: object | None, settings: Settings) -> OwnBackend:
         """Return a backend; its parties are still to be set."""
         name = destination_of(entry.name)
         roles = frozenset(role for role in ("cpo", "emp") if entry.serves_role(role))
@@ -222,7 +226,7 @@ class BackendFactory:
     def _http_backend(self, name: str, entry: BackendSettings, tls: SSLContext | None) -> HttpBackend:
         credentials = self._credentials(entry)
         client = OicpClient(self.transport, ids=self.ids, clock=self.clock, credentials=credentials, tls=tls)
-        return HttpBackend(name, entry.url or "", client, entry.path)
+        return HttpBackend(name, entry.url or "", client, entry.path, entry.own_paths)
 
     def _credentials(self, entry: BackendSettings) -> RequestSigner | None:
         token = BearerToken(entry.token.get_secret_value()) if entry.token is not None else None

@@ -84,6 +84,11 @@ _COMMANDS = MappingProxyType(
             _RUN,
             "Play a complete roaming day between two nodes on this machine. Exit code 1: a check failed.",
         ),
+        "hub": _Command(
+            "hub",
+            _RUN,
+            "Run a clearing house for tests, for any number of CPO and EMP backends, until SIGTERM or Ctrl-C.",
+        ),
         "peers": _Command("peers", _PEERS, "The peers of this node, and pairing with new ones."),
         "keys": _Command("keys", _PEERS, "The keys that this node signs with."),
         "certs": _Command("init", _PEERS, "Certificates for TLS with peers."),

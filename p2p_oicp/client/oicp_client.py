@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ssl import SSLContext
 from typing import Protocol
@@ -22,11 +22,15 @@ from p2p_oicp.tracing import new_trace_headers
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where an OICP system is: its ``name`` for people, its base ``url``, and the ``path`` before those of OICP."""
+    """Where an OICP system is: its ``name`` for people, its base ``url``, and the ``path`` before those of OICP.
+
+    ``own_paths``: by the name of an operation, what stands in place of the path that the documents give it.
+    """
 
     name: str
     url: str
     path: str = BASE_PATH
+    own_paths: Mapping[str, str] = field(default_factory=dict)
 
 
 class OicpClient:
@@ -69,7 +73,7 @@ class OicpClient:
         process_id: str | None = None,
     ) -> OicpReply:
         """Send one request and return the reply; see `PeerClient.call`. ``process_id``: its ``Process-ID`` header."""
-        url = operation_url(operation, endpoint, party, query)
+        url = operation_url(operation, endpoint, party, query, path=endpoint.own_paths.get(operation.name))
         process_id = process_id or PROCESS_ID.get()
         headers = (
             {"Process-ID": process_id} if process_id else {"Process-ID": self._ids.process_id(), **new_trace_headers()}

@@ -20,7 +20,7 @@ from p2p_oicp.client.transport import HttpTransport, OutboundRequest
 from p2p_oicp.clock import Clock
 from p2p_oicp.concurrency import offload
 from p2p_oicp.errors import PeerError
-from p2p_oicp.oicp.masking import MaskedText, mask
+from p2p_oicp.oicp.masking import MaskedText, leave_unmasked, mask
 from p2p_oicp.storage.exchanges import Exchange, ExchangeFilter, ExchangePage, ExchangeRing, RecordedBody
 
 log = structlog.get_logger(__name__)
@@ -73,9 +73,11 @@ class ExchangeLog:
     Args:
         ring: where they go.
         max_body: of a larger body, the beginning is recorded.
+        is_masked: whether what identifies a driver is masked; a clearing house for tests shows it.
     """
 
-    def __init__(self, ring: ExchangeRing, max_body: int) -> None:
+    def __init__(self, ring: ExchangeRing, max_body: int, *, is_masked: bool = True) -> None:
+        self._mask = mask if is_masked else leave_unmasked
         self._ring = ring
         self._max_body = max_body
         self._queued: deque[Exchange] = deque()
@@ -123,12 +125,18 @@ class ExchangeLog:
         async with self._in_use:
             return await offload(self._ring.read, selection)
 
+    async def clear(self) -> None:
+        """Delete what has been recorded so far."""
+        await self.flush()
+        async with self._in_use:
+            await offload(self._ring.clear)
+
     def _masked(self, raw: RawExchange) -> Exchange:
         exchange = raw.exchange
-        request = None if raw.request is None else mask(raw.request, self._max_body)
+        request = None if raw.request is None else self._mask(raw.request, self._max_body)
         response = None
         if raw.response is not None:
-            response = mask(raw.response, self._max_body, () if request is None else request.secrets)
+            response = self._mask(raw.response, self._max_body, () if request is None else request.secrets)
         sent, returned = self._members(raw.request), self._members(raw.response)
         code = _code_of(returned)
         # A refusal may repeat what stands in a part of the request that was not read.

@@ -7,9 +7,10 @@ serves the rest: the built-in token list for an EMP, nothing for a CPO. `backend
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, SecretStr, model_validator
@@ -29,6 +30,7 @@ from p2p_oicp.peers.models import (
 #: The names of the short form, and of the backends that a node without any has.
 CPO_BACKEND, EMP_BACKEND = "cpo", "emp"
 _MAX_TIMEOUT_SECONDS = 60
+_NO_PATHS: Mapping[str, str] = MappingProxyType({})
 _ROLES = {"cpo": ("operators", "OperatorIDs"), "emp": ("providers", "ProviderIDs")}
 
 
@@ -124,6 +126,11 @@ class BackendSettings(SettingsSection):
         "PricingProductData and EVSEPricing of CPOs, to a contract system; AuthenticationData of EMPs, to a charging "
         "station management system.",
     )
+
+    @property
+    def own_paths(self) -> Mapping[str, str]:
+        """By the name of an operation, its path at the system where it is none of OICP's."""
+        return _NO_PATHS
 
     def serves_role(self, role: str) -> bool:
         """Return whether it is a backend of this role of the node."""

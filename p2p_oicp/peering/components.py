@@ -189,7 +189,6 @@ async def _load_directory(
     settings: Settings, identity: LocalIdentity, registry: PeerRegistry, keyring: KeyRing, store: Store
 ) -> PeerDirectory:
     directory = PeerDirectory(
-        identity.local_peer,
         settings.peers_file,
         is_optional=peers_file_is_optional(settings),
         store=store,

@@ -44,11 +44,10 @@ class PeerDirectory:
     """Keeps registry and key ring in step with the peers file and the store.
 
     Args:
-        local_peer: this node's own entry.
         peers_file: read at `load` and `reload`, and watched for changes.
         is_optional: the file may be missing.
         store: paired and discovered peers, and descriptors.
-        registry: is filled with the peers.
+        registry: has this node's own entry, and is filled with the peers.
         keyring: is filled with their keys.
         clock: the time.
         is_ours: whether a key or a certificate, by its fingerprint, is this node's own, which no peer may have.
@@ -56,7 +55,6 @@ class PeerDirectory:
 
     def __init__(
         self,
-        local_peer: Peer,
         peers_file: Path,
         *,
         is_optional: bool,
@@ -66,7 +64,6 @@ class PeerDirectory:
         clock: Clock,
         is_ours: Callable[[str], bool] = lambda _fingerprint: False,
     ) -> None:
-        self._local_peer = local_peer
         self._path = peers_file
         self._is_optional = is_optional
         self._store = store
@@ -138,7 +135,7 @@ class PeerDirectory:
         if peer.name in self._stored_peers and known_keys and self._valid_keys(peer.name).isdisjoint(peer.public_keys):
             raise ConfigurationError(f'"{peer.name}" is a peer of this node already, with another key; remove it first')
         # Raises if two peers would claim one party, or have one name or key.
-        PeerRegistry((self._local_peer, *self._file.peers, *({**self._stored_peers, peer.name: peer}).values()))
+        PeerRegistry((self._registry.own, *self._file.peers, *({**self._stored_peers, peer.name: peer}).values()))
         if signed is not None and (conflict := self._owners.find_foreign(peer.name, signed, self._is_ours)):
             raise ConfigurationError(conflict)
 
@@ -292,11 +289,11 @@ class PeerDirectory:
         self, file: PeersFile, stored_peers: Mapping[str, Peer], step: _TransactionStep = lambda _tx, _ids: None
     ) -> None:
         """Make these the peers, in one transaction with ``step``; raise ConfigurationError with nothing changed."""
-        registry = PeerRegistry((self._local_peer, *file.peers, *stored_peers.values()))
+        registry = PeerRegistry((self._registry.own, *file.peers, *stored_peers.values()))
         identities = {peer.name: _identity_of(peer) for peer in registry.all() if not peer.is_self}
 
         def job(tx: Transaction) -> tuple[PeerIds, list[StoredDescriptor]]:
-            peer_rows.set_own_name(tx, self._local_peer.name)
+            peer_rows.set_own_name(tx, self._registry.own.name)
             result = peer_rows.assign_ids(tx, identities)
             step(tx, result.ids)
             return result, list(peer_rows.list_descriptors(tx))

@@ -54,11 +54,23 @@ class PeerRegistry:
         for conflict in conflicts(new_peers):
             raise ConfigurationError(f'peer "{conflict.peer.name}": {conflict.message}')
         self._peers = new_peers
+        self._own = next((peer for peer in new_peers if peer.is_self), None)
         self._by_id = {peer.id: peer for peer in self._peers}
         self._by_name = {peer.name: peer for peer in self._peers}
         self._by_operator = {party.key: peer for peer in self._peers for party in peer.operators}
         self._by_provider = {party.key: peer for peer in self._peers for party in peer.providers}
         self.default_route = next((peer for peer in self._peers if peer.default_route), None)
+
+    @property
+    def own(self) -> Peer:
+        """The entry of this node: the parties that it answers for. Those of a hub become more as it runs."""
+        if self._own is None:
+            raise RuntimeError("the registry of a node has its own entry")
+        return self._own
+
+    def replace_own(self, own: Peer) -> None:
+        """Replace this node's own entry; raises ConfigurationError as `replace` does."""
+        self.replace((own, *(peer for peer in self._peers if not peer.is_self)))
 
     def by_operator(self, operator: OperatorID | None) -> Peer | None:
         """Return the peer that is responsible for an operator, without the default route; None if there is none."""
@@ -72,6 +84,10 @@ class PeerRegistry:
         """Return the peer that requests for a party go to: its own, else the default route; None without both."""
         peer = self.by_operator(party) if isinstance(party, OperatorID) else self.by_provider(party)
         return peer or (self.default_route if party is not None else None)
+
+    def by_source(self, source: str) -> Peer | None:
+        """Return the peer whose records have a source; of our own records, which have none, this node's own entry."""
+        return self._by_id.get(source) if source else self._own
 
     def by_id(self, peer_id: str) -> Peer | None:
         """Return a peer by its stable id; None if it is a peer no more."""

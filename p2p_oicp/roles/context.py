@@ -122,7 +122,6 @@ class Services:
     """What the handlers of both roles use.
 
     Attributes:
-        local_peer: this node's own company.
         peers: sends requests; the caller records the exchange that comes with a reply (``recorder``).
         removed_peers: sources of records that do not count.
         agreements: the parties that peers and this node have agreed on.
@@ -133,7 +132,6 @@ class Services:
         pin_rounds: cost of hashing a PIN, as a power of 2 (bcrypt).
     """
 
-    local_peer: Peer
     registry: PeerRegistry
     store: Store
     peers: PeerClient
@@ -149,6 +147,11 @@ class Services:
     background: BackgroundTasks = field(default_factory=BackgroundTasks)
     pin_rounds: int = 10
     refuses_doubtful: bool = False
+
+    @property
+    def local_peer(self) -> Peer:
+        """The company of this node."""
+        return self.registry.own
 
     def now(self) -> float:
         """Return the time in seconds since 1970."""

@@ -136,15 +136,22 @@ def workers_for_backends(
     backends: BackendRegistry, verdicts: PendingVerdicts, services: Services, backoff: ExponentialBackoff
 ) -> Iterator[tuple[str, Worker]]:
     """Return the workers of our own backends, with their names: each has its own, so that none waits for another."""
-    for own in backends.emp:
+    for own in backends.all:
+        yield from workers_for_backend(own, verdicts, services, backoff)
+
+
+def workers_for_backend(
+    own: OwnBackend, verdicts: PendingVerdicts, services: Services, backoff: ExponentialBackoff
+) -> Iterator[tuple[str, Worker]]:
+    """Return the workers of one of our own backends, with their names."""
+    if "emp" in own.roles:
         wakeup = services.wakeups.register(Destination(own.destination))
         target = BackendDeliveryTarget(own, verdicts, services)
         dispatcher = OutboxDispatcher(
             target, store=services.store, wakeup=wakeup, clock=services.clock, backoff=backoff
         )
         yield f"outbox of {own.destination}", dispatcher
-    for own in backends.all:
-        yield from _replicators_for_backend(own, services, backoff)
+    yield from _replicators_for_backend(own, services, backoff)
 
 
 def _replicators_for_backend(

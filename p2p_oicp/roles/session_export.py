@@ -148,6 +148,8 @@ class CdrQueryHandler:
         if message.to < message.from_:
             raise Refusal(StatusCodeValue.DATA_ERROR, "From is after To")
         peer = request.peer
+        # Our own backend may be that of one of our providers (`hub`): the CDRs of the others are not its own.
+        company = self._services.local_peer if self._role == "emp" else peer
         parameters = CdrFilter(
             role=self._role,
             provider_key=message.provider_id.key,
@@ -155,7 +157,7 @@ class CdrQueryHandler:
             until=message.to.timestamp(),
             # A peer gets the CDRs of its own sessions only, whatever ProviderID the request names.
             peer=peer.id if peer is not None and self._role == "cpo" else "",
-            provider_keys=tuple(party.key for party in peer.providers) if peer is not None else (),
+            provider_keys=tuple(party.key for party in company.providers) if company is not None else (),
             session_keys=tuple(session_id.key for session_id in message.session_id),
             operator_keys=tuple(operator.key for operator in message.operator_id),
             forwarded=message.cdr_forwarded,

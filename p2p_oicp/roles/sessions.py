@@ -28,7 +28,7 @@ import structlog
 from p2p_oicp.concurrency import SingleFlight
 from p2p_oicp.crypto.exchange import PreparedExchange
 from p2p_oicp.errors import Refusal, StoreError
-from p2p_oicp.oicp import EvseID, Identifier, Message, SessionID, StatusCodeValue
+from p2p_oicp.oicp import EvseID, Identifier, Message, OperatorID, ProviderID, SessionID, StatusCodeValue
 from p2p_oicp.oicp.common import token_key
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
@@ -323,7 +323,19 @@ class SessionService:
             info = f"SessionID {session_id} is not a session of this node"
             raise Refusal(StatusCodeValue.SESSION_INVALID, info)
         _check_parties(session, request)
+        self._check_own_party(session, request.peer)
         return session
+
+    def _check_own_party(self, session: Session, sender: Peer | None) -> None:
+        """Allow only the party on our side of a session, where the sender is one of several of this node (B3)."""
+        own = self._services.local_peer
+        if sender is None or not sender.is_self or sender is own:
+            return
+        key = session.operator_key if self._role == "cpo" else session.provider_key
+        party = OperatorID(key) if self._role == "cpo" else ProviderID(key)
+        if key and not sender.handles_party(party):
+            info = f"SessionID {session.session_id} is a session of other parties"
+            raise Refusal(StatusCodeValue.SESSION_INVALID, info)
 
     async def find_lost(self, request: OperationRequest[Message]) -> Outcome:
         """Open the session of a message that was refused as unknown, if a restore has lost it (`LostSessions.find`)."""

@@ -28,12 +28,14 @@ from p2p_oicp.oicp import (
 )
 from p2p_oicp.oicp.common import rejection_code, token_key
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Party
+from p2p_oicp.peers.models import OWN_PEER_ID
 from p2p_oicp.peers.routing import route_by_session
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.lost_sessions import Outcome
 from p2p_oicp.roles.responses import SessionIds, answering_provider, authorized_response
 from p2p_oicp.roles.sessions import RESERVATION, SessionService, as_known_here, check_same_evse
 from p2p_oicp.storage import Transaction, cdrs, sessions
+from p2p_oicp.storage.datasets.models import OWN
 from p2p_oicp.storage.sessions import STOPPABLE_STATES, Session
 
 _STOP = OPERATION_BY_NAME["AuthorizeStop"]
@@ -214,6 +216,7 @@ class CpoAuthorizeStopHandler:
         if message.identification.qr_code is None:
             return
         # Without pushed data any more, the token alone suffices: a driver must not be left with a locked cable.
-        match = await self._services.find_authorization(message.identification, session.peer)
+        source = OWN if session.peer == OWN_PEER_ID else session.peer
+        match = await self._services.find_authorization(message.identification, source)
         if match is not None and match.refusal_code:
             raise Refusal(match.refusal_code, match.reason)

@@ -128,6 +128,7 @@ class BackendAccess:
         oicp_needs_token: whether OICP needs it too, and not only the administration.
         accepts_certificates: whether a client certificate does for OICP; the handshake has verified the one shown.
         hosts: the names of the listener, with or without a port, besides loopback names and literal addresses.
+        has_any_name: whether every name is one of the listener's.
     """
 
     def __init__(
@@ -137,9 +138,11 @@ class BackendAccess:
         oicp_needs_token: bool = False,
         accepts_certificates: bool = False,
         hosts: Iterable[str] = (),
+        has_any_name: bool = False,
     ) -> None:
         self._token = token.encode() if token is not None else None
         self._hosts = frozenset(host.lower() for host in hosts)
+        self._has_any_name = has_any_name
         self.oicp_needs_token = oicp_needs_token
         self._accepts_certificates = accepts_certificates
         self._is_own_host = lru_cache(maxsize=256)(self._judge_host)
@@ -180,6 +183,8 @@ class BackendAccess:
         match = _AUTHORITY.fullmatch(authority)
         if match is None:
             return False
+        if self._has_any_name:
+            return True
         name = (match["ipv6"] or match["name"]).lower().rstrip(".")
         if name == "localhost" or name.endswith(".localhost") or name in self._hosts:
             return True

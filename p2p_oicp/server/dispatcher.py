@@ -28,7 +28,7 @@ from p2p_oicp.oicp import (
 )
 from p2p_oicp.oicp.intake import rewritten
 from p2p_oicp.oicp.operations import OPERATIONS, Operation, Party, Route, find, party_at
-from p2p_oicp.peers import Peer
+from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.peers.models import PartyID
 from p2p_oicp.roles import CpoRole, EmpRole, OperationRequest, OperationResponse
 from p2p_oicp.roles.context import OperationHandler, TransactionalSigner
@@ -65,7 +65,7 @@ class OperationDispatcher:
     Args:
         listener_kind: which role serves an operation: at the peer API the one of its recipient, at the backend API
             the one of its sender, which acts for our backend as the clearing house would.
-        local_peer: this node's own company.
+        registry: has this node's own entry.
         authenticator: decides for which parties of a body a sender may act.
         liveness: told of each authenticated request of a peer that is in backoff.
         observers: count operations, results and seconds, and what is refused before it is processed.
@@ -78,7 +78,7 @@ class OperationDispatcher:
         self,
         listener_kind: ListenerKind,
         *,
-        local_peer: Peer,
+        registry: PeerRegistry,
         authenticator: Authenticator,
         liveness: PeerLiveness,
         observers: RequestObservers,
@@ -87,7 +87,7 @@ class OperationDispatcher:
         clock: Clock,
     ) -> None:
         self.clock = clock
-        self.local_peer = local_peer
+        self._registry = registry
         self._listener_kind = listener_kind
         self._authenticator = authenticator
         self._liveness = liveness
@@ -96,7 +96,7 @@ class OperationDispatcher:
         self._events = events
         self._handlers: dict[str, OperationHandler] = {}
         # Partners send the same few values; comparing identifiers costs some microseconds.
-        self._is_recipient = lru_cache(maxsize=256)(partial(_is_recipient, local_peer))
+        self._is_recipient = lru_cache(maxsize=256)(partial(_is_recipient, registry.own))
 
     def __repr__(self) -> str:
         return f"<OperationDispatcher {self._listener_kind.name.lower()} operations={len(self._handlers)}>"
@@ -119,7 +119,7 @@ class OperationDispatcher:
         """
         recipient = headers.get(RECIPIENT_HEADER)
         if recipient and self._listener_kind is ListenerKind.PEER and not self._is_recipient(recipient):
-            info = f"this node answers for {format_parties(self.local_peer)}, not for {recipient}"
+            info = f"this node answers for {format_parties(self._registry.own)}, not for {recipient}"
             raise HttpError(421, StatusCodeValue.PARTNER_NOT_FOUND, info)
 
     async def execute(
@@ -165,13 +165,13 @@ class OperationDispatcher:
     ) -> OperationResponse:
         """Serve a request of this very process: our own company is its sender, and nothing has to be proved."""
         started, outcome = self.clock.monotonic(), None
-        principal = Principal(self.local_peer, is_authenticated=True)
+        principal = Principal(self._registry.own, is_authenticated=True)
         try:
             if self._listener_kind is ListenerKind.BACKEND:
                 self._authenticator.authorize(principal, claimed_party(operation, party), request)
             outcome = await self.execute(operation, party, principal, request, body)
         except Refusal as error:
-            outcome = self.refuse(operation, error, self.local_peer)
+            outcome = self.refuse(operation, error, principal.peer)
         finally:
             self.observe(operation, started, outcome)
         return outcome

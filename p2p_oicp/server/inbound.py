@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError
@@ -82,12 +82,26 @@ class HttpConnection(web.RequestHandler):
         certificate: the client's (DER); None if it has shown none.
         is_proved: a request was authenticated, or was complete where nothing has to be proved. A certificate alone is
             not enough: thousands of silent connections with one would push out those that are used.
+        dropped_because: why it was ended without a response; empty: it was not.
     """
 
     address = ""
     certificate: bytes | None = None
     is_proved = False
+    dropped_because = ""
     _waiter: asyncio.Future[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody may still read a response."""
+        return self.transport is not None and not self.transport.is_closing()
+
+    def drop(self, reason: str) -> NoReturn:
+        """End the connection without a response to the request that is being served."""
+        self.dropped_because = reason
+        if self.transport is not None:
+            self.transport.abort()
+        raise asyncio.CancelledError
 
     def prove(self) -> None:
         """Count as the connection of a proved client from now on."""

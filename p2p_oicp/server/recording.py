@@ -108,7 +108,7 @@ class _RecordedRequest(RequestContext):
             path=self.head.path,
             party=party or "",
             http_status=None if response is None else response.http_status,
-            error="" if response is not None else "given up: the client has gone",
+            error="" if response is not None else self._connection.dropped_because or "given up: the client has gone",
             process_id=self._headers["Process-ID"],
             address=self.head.client_address or "",
         )

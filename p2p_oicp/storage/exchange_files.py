@@ -129,6 +129,11 @@ class FileExchangeRing:
         self._entries += count
         self._next_number += count
 
+    def clear(self) -> None:
+        for path in [*self._sizes]:
+            self._remove(path)
+        self._entries = 0
+
     def read(self, selection: ExchangeFilter) -> ExchangePage:
         return read_files(self._folder, selection)
 

@@ -118,13 +118,16 @@ class RingLimits(NamedTuple):
 
 
 class ExchangeRing(Protocol):
-    """The newest exchanges; neither method is called while another one runs."""
+    """The newest exchanges; no method is called while another one runs."""
 
     def append(self, exchanges: Sequence[Exchange]) -> None:
         """Keep exchanges under the next numbers; raise OSError where they cannot be stored."""
 
     def read(self, selection: ExchangeFilter) -> ExchangePage:
         """Return exchanges."""
+
+    def clear(self) -> None:
+        """Delete all; the numbers go on. Raise OSError where they cannot be deleted."""
 
 
 class MemoryExchangeRing:
@@ -147,6 +150,10 @@ class MemoryExchangeRing:
             self._bytes += size
             while self._entries and (len(self._entries) > self._limits.entries or self._bytes > self._limits.bytes):
                 self._bytes -= self._entries.popleft()[1]
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self._bytes = 0
 
     def read(self, selection: ExchangeFilter) -> ExchangePage:
         oldest = self._entries[0][0].number if self._entries else self._newest + 1

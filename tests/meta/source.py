@@ -34,6 +34,7 @@ LAYERS = (
     "builder",
     "apps",
     "node",
+    "hub",
     "runner",
     "",  # the package itself: what it offers to other programs
     "simulator",

@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from p2p_oicp.cli import app, load_command
 from p2p_oicp.config import load_settings
+from p2p_oicp.config.hub import load_hub_settings, load_script
 from p2p_oicp.config.peers_file import load_peers
 from p2p_oicp.simulator.node_files import free_ports
 from tests.meta.test_readme import COMMAND, ENVIRONMENT, TIMEOUT_SECONDS, running
@@ -25,10 +26,12 @@ from tests.support.waiting import eventually_blocking, listens
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 NODE = f'[node]\nname = "Alpha"\noperators = ["{A_CPO}"]\nproviders = ["{B_EMP}"]\n'
 #: Done in another way here, or not on the machine of a test.
-NOT_RUN = ("p2p-oicp peers join",)
+NOT_RUN = ("p2p-oicp peers join", "p2p-oicp hub")
 PROXIES = {"caddy": "caddy/Caddyfile", "haproxy": "haproxy/haproxy.cfg", "nginx": "nginx/p2p-oicp.conf"}
 INIT = "p2p-oicp init {folder} --name {name} {party} --peer-port {peer} --backend-port {backend}"
 PARTNER = "Beta Mobility"
+OF_THE_HUB = {"hub.toml": load_hub_settings, "script.toml": load_script}
+HUB_PORT = "8330"
 
 
 class Block(NamedTuple):
@@ -76,6 +79,10 @@ def test_a_command_of_a_guide_and_its_options_exist(guide, line):
 @pytest.mark.parametrize("block", TOML, ids=lambda block: f"{block.guide}: {block.text.splitlines()[1]}")
 def test_settings_of_a_guide_are_read(block, tmp_path):
     file = block.text.splitlines()[0].removeprefix("# ")
+    if (load := OF_THE_HUB.get(file)) is not None:
+        (tmp_path / file).write_text(block.text)
+        assert load(tmp_path / file).model_fields_set
+        return
     assert file in {"node.toml", "peers.toml"}
     (tmp_path / "node.toml").write_text(NODE + (block.text if file == "node.toml" else ""))
     settings = load_settings(tmp_path / "node.toml", with_secrets=False)
@@ -100,7 +107,7 @@ def test_what_a_guide_shows_of_a_proxy_stands_in_its_file(language, file):
 
 
 def test_the_commands_of_the_guides_run(tmp_path):
-    ports = free_ports(4)
+    *ports, hub_port = free_ports(5)
     party = f'--operator "{A_CPO}"'
     run(tmp_path, INIT.format(folder="alpha", name="Alpha", party=party, peer=ports[0], backend=ports[1]))
     party, name = f"--provider {B_EMP}", f"'{PARTNER}'"
@@ -108,10 +115,12 @@ def test_the_commands_of_the_guides_run(tmp_path):
     with ExitStack() as stack:
         for name in ("alpha", "beta"):
             stack.enter_context(running(f"p2p-oicp run --config {name}/node.toml", tmp_path))
-        for port in ports:
+        stack.enter_context(running(f"p2p-oicp hub --port {hub_port}", tmp_path))
+        for port in (*ports, hub_port):
             eventually_blocking(lambda port=port: listens(port), TIMEOUT_SECONDS, f"nobody listens on {port}")
         session = prepare(tmp_path)
-        results = {line: result_of(tmp_path, line, session, ports[1]) for _, line in LINES if is_run(line)}
+        lines = {line: line.replace(HUB_PORT, str(hub_port)) for _, line in LINES if is_run(line)}
+        results = {line: result_of(tmp_path, text, session, ports[1]) for line, text in lines.items()}
     assert len(results) > 15
     # The record of this session is accepted at once, and the guide's is not.
     results = {line: result for line, result in results.items() if "there is nothing to send again" not in result[1]}

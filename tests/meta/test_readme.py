@@ -53,7 +53,7 @@ def with_free_ports(text: str, ports: list[int]) -> str:
 @contextmanager
 def running(block: str, folder: Path) -> Iterator[subprocess.Popen]:
     # exec: a signal then reaches the node and not the shell around it.
-    text = block.replace("p2p-oicp run", f"exec {shlex.quote(sys.executable)} -m p2p_oicp run")
+    text = re.sub(r"p2p-oicp (?=run|hub)", f"exec {shlex.quote(sys.executable)} -m p2p_oicp ", block)
     with subprocess.Popen(["/bin/bash", "-euc", text], cwd=folder, env=ENVIRONMENT, stderr=subprocess.PIPE) as node:
         try:
             yield node

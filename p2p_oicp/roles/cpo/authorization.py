@@ -234,7 +234,7 @@ class CpoAuthorizationHandler:
             match = await self._services.find_authorization(request.message.identification)
         except Refusal:
             match = None  # too many wrong PINs: the EMP, which counts them too, decides
-        peer = self._services.registry.by_id(match.source) if match else None
+        peer = self._services.registry.by_source(match.source) if match else None
         # Only a match that authorizes counts: a refusal is the EMP's to give, because this copy may be old.
         if match is None or match.refusal_code or peer is None or not peer.serves(_START.name):
             return None

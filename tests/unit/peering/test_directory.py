@@ -83,7 +83,7 @@ class World:
         file = self.folder / "peers.toml"
         self.registry = PeerRegistry([ME])
         self.directory = PeerDirectory(
-            ME, file, is_optional=True, store=self.store, registry=self.registry, keyring=self.ring, clock=self.clock
+            file, is_optional=True, store=self.store, registry=self.registry, keyring=self.ring, clock=self.clock
         )
         await self.directory.load()
         return self.directory

@@ -26,7 +26,6 @@ def services(store, clock) -> Callable[..., Services]:
     def make(peers=None) -> Services:
         registry = PeerRegistry((ME, CPO))
         return Services(
-            local_peer=ME,
             registry=registry,
             store=store,
             peers=peers,

@@ -1,0 +1,163 @@
+"""``/hub/v1``: the partners, the script and the recorded exchanges of a hub for tests.
+
+``GET`` and ``POST /hub/v1/partners``, ``GET``, ``PUT`` and ``DELETE /hub/v1/script``, ``GET`` and
+``DELETE /hub/v1/exchanges``. Exchanges are filtered by ``partner``, ``operation``, ``direction`` (``in``, ``out``),
+``session``, ``evse_id``, ``uid`` and ``code``; ``wait=SECONDS`` waits until there is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import orjson
+from aiohttp import web
+
+from p2p_oicp.client.recording import ExchangeLog
+from p2p_oicp.config.hub import PartnerSettings, Script, parse_partner, parse_script
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.oicp import EvseID, StatusCodeValue
+from p2p_oicp.oicp.operations import OPERATION_BY_NAME
+from p2p_oicp.roles.context import OperationResponse
+from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
+from p2p_oicp.server.problems import HttpError, parse_whole_number
+from p2p_oicp.storage.exchanges import Exchange, ExchangeFilter, encode
+
+_MAX_BODY_BYTES = 1024 * 1024
+_MAX_EXCHANGES = 1_000_000
+_DEFAULT_LIMIT = 1000
+_MAX_WAIT_SECONDS = 60
+_LOOK_SECONDS = 0.05
+_PARAMETERS = ("partner", "operation", "direction", "session", "evse_id", "uid", "code", "after", "limit", "wait")
+
+
+class ClearingHouse(Protocol):
+    """A hub: what can be read and changed while it runs."""
+
+    def partners(self) -> list[dict[str, Any]]:
+        """Return the partners."""
+
+    def rules(self) -> list[dict[str, Any]]:
+        """Return the rules of the script."""
+
+    def put_partner(self, entry: PartnerSettings) -> PartnerSettings:
+        """Add or change a partner; raise ConfigurationError."""
+
+    def replace_script(self, script: Script) -> None:
+        """Answer by another script."""
+
+
+class _Selection(NamedTuple):
+    partner: str = ""
+    operation: str = ""
+    direction: str = ""
+    session: str = ""
+    evse_id: str = ""
+    uid: str = ""
+    code: str = ""
+
+    def matches(self, exchange: Exchange) -> bool:
+        """Whether an exchange is one of those that are asked for."""
+        request = b"" if exchange.request is None else bytes(exchange.request.json)
+        return (
+            self.partner in {"", exchange.backend, exchange.party}
+            and self.operation in {"", exchange.operation}
+            and self.direction in {"", exchange.direction}
+            and (not self.session or self.session.lower() == exchange.session_id.lower())
+            and (not self.evse_id or EvseID(self.evse_id).key == EvseID(exchange.evse_id).key)
+            and (not self.uid or f'"{self.uid.upper()}"'.encode() in request.upper())
+            and self.code in {"", exchange.code}
+        )
+
+
+class HubApi:
+    """Shows and changes what a hub does."""
+
+    def __init__(self, clearing_house: ClearingHouse, exchanges: ExchangeLog | None) -> None:
+        self._clearing_house = clearing_house
+        self._exchanges = exchanges
+
+    def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
+        return [
+            web.get("/hub/v1/partners", pipeline.wrap(self._list_partners)),
+            web.post("/hub/v1/partners", pipeline.wrap(self._put_partner)),
+            web.get("/hub/v1/script", pipeline.wrap(self._show_script)),
+            web.put("/hub/v1/script", pipeline.wrap(self._replace_script)),
+            web.delete("/hub/v1/script", pipeline.wrap(self._delete_script)),
+            web.get("/hub/v1/exchanges", pipeline.wrap(self._list_exchanges)),
+            web.delete("/hub/v1/exchanges", pipeline.wrap(self._delete_exchanges)),
+        ]
+
+    async def _list_partners(self, _context: RequestContext) -> OperationResponse:
+        return _json({"partners": self._clearing_house.partners()})
+
+    async def _put_partner(self, context: RequestContext) -> OperationResponse:
+        members = await _read_json(context)
+        try:
+            entry = self._clearing_house.put_partner(parse_partner(members))
+        except ConfigurationError as error:
+            raise _bad_request(error) from error
+        (shown,) = [each for each in self._clearing_house.partners() if each["name"] == entry.name]
+        return _json({"partner": shown})
+
+    async def _show_script(self, _context: RequestContext) -> OperationResponse:
+        return _json({"rules": self._clearing_house.rules()})
+
+    async def _replace_script(self, context: RequestContext) -> OperationResponse:
+        members = await _read_json(context)
+        try:
+            self._clearing_house.replace_script(parse_script(members))
+        except ConfigurationError as error:
+            raise _bad_request(error) from error
+        return _json({"rules": self._clearing_house.rules()})
+
+    async def _delete_script(self, _context: RequestContext) -> OperationResponse:
+        self._clearing_house.replace_script(Script())
+        return _json({"rules": []})
+
+    async def _list_exchanges(self, context: RequestContext) -> OperationResponse:
+        query = context.http.query
+        for name in query:
+            if name not in _PARAMETERS:
+                raise _bad_request(f"{name[:40]}: unknown parameter; expected one of {', '.join(_PARAMETERS)}")
+        if (operation := query.get("operation", "")) and operation not in OPERATION_BY_NAME:
+            raise _bad_request(f"operation={operation[:40]}: there is none of this name; see p2p-oicp endpoints")
+        selection = _Selection(**{name: query[name] for name in _Selection._fields if name in query})
+        after, limit = parse_whole_number(query.get("after", "0")), parse_whole_number(query.get("limit", "1000"))
+        wait = min(parse_whole_number(query.get("wait", "0")), _MAX_WAIT_SECONDS)
+        newest, found = await self._read(selection, after)
+        try:
+            async with asyncio.timeout(wait):
+                while not found and wait:
+                    await asyncio.sleep(_LOOK_SECONDS)
+                    newest, found = await self._read(selection, after)
+        except TimeoutError:
+            pass  # there is none
+        return OperationResponse(encode({"exchanges": found[: min(limit, _DEFAULT_LIMIT)], "newest": newest}))
+
+    async def _read(self, selection: _Selection, after: int) -> tuple[int, list[Exchange]]:
+        if self._exchanges is None:
+            return 0, []
+        page = await self._exchanges.read(ExchangeFilter(after, _MAX_EXCHANGES))
+        return page.newest, [each for each in page.exchanges if selection.matches(each)]
+
+    async def _delete_exchanges(self, _context: RequestContext) -> OperationResponse:
+        if self._exchanges is not None:
+            await self._exchanges.clear()
+        return _json({"exchanges": []})
+
+
+def _json(value: object) -> OperationResponse:
+    return OperationResponse(orjson.dumps(value))
+
+
+async def _read_json(context: RequestContext) -> object:
+    try:
+        return orjson.loads(await context.read_body(_MAX_BODY_BYTES))
+    except orjson.JSONDecodeError as error:
+        raise _bad_request(f"the body is no JSON: {error}") from error
+
+
+def _bad_request(reason: object) -> HttpError:
+    return HttpError(400, StatusCodeValue.DATA_ERROR, str(reason))
