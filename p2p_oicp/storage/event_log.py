@@ -10,6 +10,8 @@ Numbers begin again when a database is restored; `storage.epochs` tells one data
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -83,8 +85,15 @@ def emit(tx: Transaction, event: Event) -> None:
 def write_pending(tx: Transaction) -> None:
     """Write the events of a group of jobs, before its commit."""
     if events := tx.pending_events:
-        tx.run(_APPEND, count=len(events), at=events[0].at, events=_encode(events))
+        tx.run(_APPEND, count=len(events), at=events[0].at, events=_encode_texts(events))
         events.clear()
+
+
+def _encode_texts(events: Sequence[Event]) -> bytes:
+    try:
+        return _encode(events)
+    except UnicodeEncodeError:  # bytes of a caller's header that are no text: a question mark for each
+        return json.dumps(msgspec.to_builtins(events), ensure_ascii=False).encode("utf-8", "replace")
 
 
 def purge(tx: Transaction, *, cutoff: float, limit: int) -> int:
