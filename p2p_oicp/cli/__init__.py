@@ -89,6 +89,7 @@ _COMMANDS = MappingProxyType(
             _RUN,
             "Run a clearing house for tests, for any number of CPO and EMP backends, until SIGTERM or Ctrl-C.",
         ),
+        "cluster": _Command("cluster", _RUN, "Several nodes on this machine, paired with each other, for tests."),
         "peers": _Command("peers", _PEERS, "The peers of this node, and pairing with new ones."),
         "keys": _Command("keys", _PEERS, "The keys that this node signs with."),
         "certs": _Command("init", _PEERS, "Certificates for TLS with peers."),

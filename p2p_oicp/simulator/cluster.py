@@ -110,7 +110,9 @@ class NodeProcess:
     async def stop(self) -> None:
         """End the process in order (SIGTERM); raise NodeFailed if it does not exit with 0 in time."""
         process = self._require_running()
-        process.send_signal(signal.SIGTERM)
+        # It may end by itself: at a terminal, Ctrl-C reaches the nodes too.
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(self.timeout):
                 code = await process.wait()
@@ -162,6 +164,7 @@ class Cluster:
         timeout: seconds for each start and stop.
         resolve_url: returns the URL at which one node (first argument) calls another; by default the other's peer API.
             Signatures cover that URL, so nodes that sign need the same one for all others.
+        ports: two for each node, of its peer API and of its backend API; by default free ones.
     """
 
     def __init__(
@@ -172,12 +175,13 @@ class Cluster:
         command: Sequence[str] = _RUN_NODE,
         timeout: float = _TIMEOUT_SECONDS,
         resolve_url: Callable[[NodeProcess, NodeProcess], str] | None = None,
+        ports: Sequence[int] | None = None,
     ) -> None:
         self._resolve_url = resolve_url or (lambda _, other: other.peer_url)
-        ports = iter(free_ports(2 * len(specs)))
+        next_ports = iter(free_ports(2 * len(specs)) if ports is None else ports)
         self.nodes: Mapping[str, NodeProcess] = {
             spec.name: NodeProcess(
-                spec, directory / spec.name, Ports(peer=next(ports), backend=next(ports)), command, timeout
+                spec, directory / spec.name, Ports(peer=next(next_ports), backend=next(next_ports)), command, timeout
             )
             for spec in specs
         }
@@ -209,11 +213,17 @@ class Cluster:
             await self._kill_all()
             return
         try:
-            for node in self.nodes.values():
-                if node.is_running:
-                    await node.stop()
+            await self._stop_all()
         finally:
             await self._kill_all()
+
+    async def _stop_all(self) -> None:
+        """Stop what runs, all at the same time; raise the first failure when all have ended."""
+        running = [node for node in self.nodes.values() if node.is_running]
+        outcomes = await asyncio.gather(*(node.stop() for node in running), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def _kill_all(self) -> None:
         for node in self.nodes.values():

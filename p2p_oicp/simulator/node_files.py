@@ -67,7 +67,8 @@ def _reserved_ports() -> Iterator[int]:
     raise NoFreePorts(f"no block of ports is free at {LOOPBACK}; end some of the programs that start nodes here")
 
 
-_CERTIFICATE_DAYS = 1
+# A folder may be used again on another day.
+_CERTIFICATE_DAYS = 365
 
 
 def ensure_credentials(spec: NodeSpec, folder: Path) -> NodeCredentials:
