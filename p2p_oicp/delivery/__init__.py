@@ -37,6 +37,7 @@ Where to read next
 
 from p2p_oicp.client import PeerClient
 from p2p_oicp.delivery.change_batches import DatasetCodec
+from p2p_oicp.delivery.channel_log import ChannelLog
 from p2p_oicp.delivery.node_protocol import HttpNodeClient, NodeClient, SessionStatus
 from p2p_oicp.delivery.outbox import DeliveryTarget, OutboxDispatcher
 from p2p_oicp.delivery.replication import BackendDatasetTarget, DatasetReplicator, DatasetTarget, PeerDatasetTarget
@@ -45,6 +46,7 @@ from p2p_oicp.delivery.wakeup import ExponentialBackoff, PeerLiveness, Wakeup, W
 
 __all__ = [
     "BackendDatasetTarget",
+    "ChannelLog",
     "DatasetCodec",
     "DatasetReplicator",
     "DatasetTarget",

@@ -19,6 +19,7 @@ import structlog
 
 from p2p_oicp.client import AuthenticatedPeerClient
 from p2p_oicp.clock import Clock
+from p2p_oicp.delivery.channel_log import ChannelLog
 from p2p_oicp.delivery.store_epochs import StoreEpochs
 from p2p_oicp.delivery.wakeup import ExponentialBackoff, WakeupRegistry
 from p2p_oicp.errors import FailureCause, PeerError, PeerProtocolError, PeerRejected, PeerUnauthorized, StoreError
@@ -152,10 +153,12 @@ class HelloClient:
             return
         wakeup = self._wakeups.register(Destination(peer.id, peer_state.HELLO))
         failures = 0
+        channel_log = ChannelLog(log.bind(peer=peer.name, channel=peer_state.HELLO), self._clock)
         while True:
             try:
                 await self._send(peer)
-                await self._record(peer, wakeup.destination, 0, None)
+                channel_log.record_success()
+                await self._record(wakeup.destination, 0, None)
                 failures, delay = 0, HELLO_INTERVAL_SECONDS
             except StoreError as error:
                 log.warning("hello.not_recorded", peer=peer.name, error=error)
@@ -163,29 +166,25 @@ class HelloClient:
             except PeerError as error:
                 if isinstance(error, PeerRejected) and error.http_status in _MISSING_PATH_STATUSES:
                     log.info("hello.rejected", peer=peer.name, reason=error.reason)
-                    await self._record(peer, wakeup.destination, 0, None)
+                    await self._record(wakeup.destination, 0, None)
                     return
                 failures += 1
                 delay = self._backoff.delay(failures)
-                await self._record(peer, wakeup.destination, failures, error, delay)
+                channel_log.record_failure(error, next_try_in=delay)
+                await self._record(wakeup.destination, failures, error, delay)
             await wakeup.wait(delay, idle=not failures)
 
     async def _record(
-        self, peer: Peer, destination: Destination, failures: int, error: PeerError | None, delay: float = 0.0
+        self, destination: Destination, failures: int, error: PeerError | None, delay: float = 0.0
     ) -> None:
         """Store how hello goes, and in how many seconds it is tried again; it is shown, and decides nothing."""
         now = self._clock.time()
 
         def job(tx: Transaction) -> None:
-            was_failing = peer_state.health(tx, destination).failures
             if error is None:
                 peer_state.mark_success(tx, destination, now)
-                if was_failing:
-                    log.info("hello.answered_again", peer=peer.name)
-                return
-            peer_state.mark_failure(tx, destination, failures, now + delay, error, now=now)
-            if failures == 1:
-                log.warning("hello.failed", peer=error.peer, reason=error.reason)
+            else:
+                peer_state.mark_failure(tx, destination, failures, now + delay, error, now=now)
 
         try:
             await self._store.write(job)

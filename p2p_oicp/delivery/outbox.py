@@ -18,6 +18,7 @@ from typing import Protocol
 import structlog
 
 from p2p_oicp.clock import Clock
+from p2p_oicp.delivery.channel_log import ChannelLog
 from p2p_oicp.delivery.wakeup import CIRCUIT_BREAKER_THRESHOLD, DestinationWakeup, ExponentialBackoff
 from p2p_oicp.errors import (
     FailureCause,
@@ -85,6 +86,7 @@ class OutboxDispatcher:
     ) -> None:
         self._destination = wakeup.destination
         self._log = log.bind(destination=target.name)
+        self._channel_log = ChannelLog(self._log, clock)
         self._target = target
         self._store = store
         self._wakeup = wakeup
@@ -142,15 +144,14 @@ class OutboxDispatcher:
                 bound_log.warning("outbox.dead_lettered", error=str(error), code=error.code)
                 await self._end(message, partial(self._mark_dead, message=message, error=error))
                 return
-            bound_log.info("delivery.retry_scheduled", error=str(error), attempts=message.attempts + 1)
-            await self._store.write(partial(self._reschedule, message=message, error=error))
+            await self._postpone(message, error)
         except StoreError:
             raise  # the own node's database, through the in-process client: not the message's fault
         except Exception as error:  # noqa: BLE001 - a message that meets a bug must not stop the others
             bound_log.exception("outbox.internal_error", attempts=message.attempts + 1)
             failure = PeerProtocolError(self._target.name, f"a bug of this node: {type(error).__name__}: {error}")
             failure.because_of(FailureCause.INTERNAL_ERROR)
-            await self._store.write(partial(self._reschedule, message=message, error=failure))
+            await self._postpone(message, failure)
         else:
             bound_log.info("outbox.delivered", attempts=message.attempts + 1)
             await self._end(message, lambda tx: self._mark_delivered(tx, message, verdict))
@@ -160,6 +161,15 @@ class OutboxDispatcher:
             await self._store.write(job)
         finally:
             self._target.on_ended(message)
+        self._channel_log.record_success()
+
+    async def _postpone(self, message: OutboxMessage, error: PeerError) -> None:
+        delay = await self._store.write(partial(self._reschedule, message=message, error=error))
+        if isinstance(error, PeerContradiction):
+            self._log.info("outbox.answer_contradicts_itself", session_id=message.session_key, error=str(error))
+            self._channel_log.record_success()
+        else:
+            self._channel_log.record_failure(error, next_try_in=delay)
 
     def _mark_delivered(self, tx: Transaction, message: OutboxMessage, verdict: Verdict | None) -> None:
         now = self._clock.time()
@@ -174,19 +184,21 @@ class OutboxDispatcher:
         # A refusal is an answer: the destination is up.
         peer_state.mark_success(tx, self._destination, now)
 
-    def _reschedule(self, tx: Transaction, message: OutboxMessage, error: PeerError) -> None:
+    def _reschedule(self, tx: Transaction, message: OutboxMessage, error: PeerError) -> float:
+        """Put a message off; return in how many seconds it is tried again."""
         now = self._clock.time()
         requested_delay = error.retry_after if isinstance(error, PeerBusy) else None
         delay = max(self._backoff.delay(message.attempts + 1), min(requested_delay or 0.0, self._backoff.max_delay))
         outbox.reschedule(tx, message.id, now + delay, str(error), error.cause)
         if isinstance(error, PeerContradiction):  # an answer, whatever it means: the destination is up
             peer_state.mark_success(tx, self._destination, now)
-            return
+            return delay
         failures = peer_state.health(tx, self._destination).failures + 1
         circuit_delay = max(
             self._backoff.open_circuit_delay(failures), min(requested_delay or 0.0, self._backoff.max_delay)
         )
         peer_state.mark_failure(tx, self._destination, failures, now + circuit_delay, error, now=now)
+        return max(delay, circuit_delay)
 
 
 def _is_missing_endpoint(error: PeerRejected) -> bool:

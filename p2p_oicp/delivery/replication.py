@@ -38,6 +38,7 @@ from p2p_oicp.delivery.change_batches import (
     PushRequest,
     SnapshotTransfer,
 )
+from p2p_oicp.delivery.channel_log import ChannelLog
 from p2p_oicp.delivery.wakeup import DestinationWakeup, ExponentialBackoff
 from p2p_oicp.errors import FailureCause, PeerBusy, PeerError, PeerRejected, StoreError
 from p2p_oicp.oicp.enums import StatusCodeValue
@@ -238,6 +239,7 @@ class DatasetReplicator:
         self._has_moved_view = self._view_is_recorded = False
         self._next_delta_at = 0.0
         self._log = log.bind(peer=target.name, dataset=codec.dataset.name.lower())
+        self._channel_log = ChannelLog(self._log, clock)
 
     def __repr__(self) -> str:
         pending = f" pending={len(self._batch.requests)}" if self._batch else ""
@@ -280,6 +282,7 @@ class DatasetReplicator:
         # Order: forgotten before the cursor is stored, so that after a store error the batch is planned anew.
         self._batch = None
         await self._store.write(lambda tx: self._advance_cursor(tx, batch))
+        self._channel_log.record_success()
         # Order: after the commit, or the others would look before their cursors are stale, and sleep on.
         if self._has_moved_view and self._scope.view is not None:
             self._has_moved_view = False
@@ -390,7 +393,7 @@ class DatasetReplicator:
         failures = peer_state.health(tx, self._destination).failures + 1
         requested_delay = error.retry_after if isinstance(error, PeerBusy) else None
         delay = max(self._backoff.delay(failures), min(requested_delay or 0.0, self._backoff.max_delay))
-        self._log.info("delivery.retry_scheduled", error=str(error), pause=delay)
+        self._channel_log.record_failure(error, next_try_in=delay)
         now = self._clock.time()
         peer_state.mark_failure(tx, self._destination, failures, now + delay, error, now=now)
         return delay

@@ -29,7 +29,7 @@ import structlog
 from p2p_oicp.client import OicpReply
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.concurrency import shield_until_done
-from p2p_oicp.delivery import ExponentialBackoff
+from p2p_oicp.delivery import ChannelLog, ExponentialBackoff
 from p2p_oicp.errors import PeerBusy, PeerError, PeerProtocolError, PeerRejected, StoreError
 from p2p_oicp.oicp import (
     AnyRecord,
@@ -133,14 +133,12 @@ class PullResultReader:
 
     def log_repairs(self, peer: Peer) -> None:
         """Log what was repaired (the sums, and the first record of each kind), and how much was left out."""
-        repairs = self._record_filter.repairs
+        repairs, dataset = self._record_filter.repairs, self._dataset_type.name
         if left_out := self._record_filter.of_other_peers:
-            dataset = self._dataset_type.name
             log.info("pull.records_of_other_peers", peer=peer.name, dataset=dataset, records=left_out)
         first = {repair.code: f"{name}: {repair}" for name, repair in reversed(repairs)}
         if repairs:
             counts = format_counts(Counter(repair.code for _, repair in repairs))
-            dataset = self._dataset_type.name
             log.warning(
                 "pull.records_repaired", peer=peer.name, dataset=dataset, counts=counts, first=[*first.values()]
             )
@@ -158,6 +156,7 @@ def _fixed_group(group: RecordGroup, _record: AnyRecord) -> RecordGroup:
 class _Schedule:
     """When a dataset is pulled: ``due_at`` is monotonic, ``failures`` are those in a row."""
 
+    log: ChannelLog
     due_at: float = 0.0
     failures: int = 0
 
@@ -190,7 +189,10 @@ class DatasetPuller:
         # Of a filtered pull; in memory, so that another filter begins with everything.
         self._filtered_watermark: float | None = None
         self._backoff = backoff
-        self._schedules = {dataset: _Schedule() for dataset in PULL_SPECS}
+        self._schedules = {
+            dataset: _Schedule(ChannelLog(log.bind(peer=peer.name, channel=PULL_PREFIX + dataset.label), context.clock))
+            for dataset in PULL_SPECS
+        }
         self._peers_of_last_pull: object = None
 
     def __repr__(self) -> str:
@@ -221,12 +223,13 @@ class DatasetPuller:
             try:
                 await self._pull_dataset(dataset)
             except (PeerError, StoreError) as error:
-                log.info("pull.failed", peer=self._peer.name, dataset=dataset.name.lower(), error=error)
                 schedule.failures += 1
                 delay = self._delay_after(error, schedule.failures, self._intervals[dataset])
+                schedule.log.record_failure(error, next_try_in=delay)
                 await self._record(dataset, error, schedule.failures, delay)
             else:
                 schedule.failures, delay = 0, self._intervals[dataset]
+                schedule.log.record_success()
                 await self._record(dataset, None)
             schedule.due_at = self._context.clock.monotonic() + delay
         due_times = [schedule.due_at for schedule in applicable.values()]

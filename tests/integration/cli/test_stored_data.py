@@ -79,7 +79,7 @@ def test_quarantined_records_are_listed_with_their_reason(p2p_oicp, node):
         "{}",
     )
     assert "'EvseID' is mandatory" in p2p_oicp("quarantine", "list", "--config", node).out
-    assert "No quarantined records" in p2p_oicp("quarantine", "list", "--from", "C", "--config", node).out
+    assert "No quarantined records" in p2p_oicp("quarantine", "list", "--from", "C", "--config", node).err
 
 
 def test_the_history_of_an_evse_says_what_its_products_cost_at_a_time(p2p_oicp, node):
