@@ -80,7 +80,7 @@ def build_status_reporter(components: NodeComponents) -> NodeStatusReporter:
         health=_build_health(components),
         without_backend=[own.parties for own in components.backends.all if own.is_built_in],
         policy=peering.policy,
-        certificate_endings=peering.certificate_endings,
+        endings=peering,
     )
 
 

@@ -108,6 +108,8 @@ def print_status(report: Mapping[str, Any]) -> None:
         _print(console, "")
         for line in wrap(each["text"], output_width(), "", "  "):
             _print(console, line)
+    for each in report.get("invitations", ()):
+        _print(console, f"An invitation is open until {each['expires']}: who has it may pair with this node.")
     if report.get("disk"):
         free, total = (report["disk"][name] / 1e9 for name in ("free_bytes", "total_bytes"))
         _print(console, "")

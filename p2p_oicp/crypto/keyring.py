@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -76,3 +77,14 @@ class KeyRing:
             for known in self._keys_by_id.values()
             if known.owner == owner and known.key.key_id not in self._banned
         ]
+
+
+def last_endings(keys: Iterable[KnownKey]) -> dict[str, float]:
+    """Return when the last key of each owner ends, by its name; nothing where one has no end.
+
+    A key behind which another one follows ends as a rotation wants it to.
+    """
+    last: dict[str, float] = {}
+    for key in keys:
+        last[key.owner] = max(last.get(key.owner, 0.0), math.inf if key.valid_until is None else key.valid_until)
+    return {owner: at for owner, at in last.items() if at != math.inf}

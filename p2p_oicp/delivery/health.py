@@ -30,7 +30,16 @@ INBOUND = "inbound"
 _SLOW_AFTER_SECONDS = 300.0
 _NOTABLE_CLOCK_SKEW_SECONDS = 60.0
 #: Notices are no failures: nothing is stuck because of them.
-NOTICES = frozenset({Condition.RESTORED, Condition.CLOCK_APART, Condition.INSECURE, Condition.CERTIFICATE_ENDS})
+NOTICES = frozenset(
+    {
+        Condition.RESTORED,
+        Condition.CLOCK_APART,
+        Condition.INSECURE,
+        Condition.CERTIFICATE_ENDS,
+        Condition.KEY_ENDS,
+        Condition.KEY_OF_PEER_ENDS,
+    }
+)
 
 
 class ChannelState(StrEnum):

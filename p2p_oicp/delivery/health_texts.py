@@ -28,6 +28,8 @@ class Condition(StrEnum):
     DISK_NEARLY_FULL = "disk nearly full"
     DATABASE_FAILED = "database failed"
     CERTIFICATE_ENDS = "certificate ends"
+    KEY_ENDS = "signing key ends"
+    KEY_OF_PEER_ENDS = "signing key of a peer ends"
     NODE_DOWN = "node down"
 
 
@@ -295,6 +297,13 @@ _CONDITIONS: Mapping[Condition, Explanation] = MappingProxyType(
         Condition.CERTIFICATE_ENDS: Explanation(
             "A certificate of this node ends soon.",
             "Replace the files of [tls] or [backend_api], and send SIGHUP to the node.",
+        ),
+        Condition.KEY_ENDS: Explanation(
+            "The last signing key of this node ends soon.", "Make another one: p2p-oicp keys rotate."
+        ),
+        Condition.KEY_OF_PEER_ENDS: Explanation(
+            "The last signing key of {name} ends soon.",
+            f"Only {{name}} can make another one, and its hello brings it here: {_ASK}.",
         ),
         Condition.NODE_DOWN: Explanation("The node does not run.", "Start it: p2p-oicp run."),
     }

@@ -206,7 +206,6 @@ class DatasetReplicator:
         clock: for due times and the backoff.
         backoff: the waits after failures.
         sleep: waits while changes are collected; a test replaces it.
-
     """
 
     def __init__(
@@ -235,9 +234,8 @@ class DatasetReplicator:
         self._group_backoff = GroupBackoff(backoff, clock)
         self._retries = wakeup.retries
         self._peer_epoch: int | None = None
-        self._sleep = sleep
+        self._sleep, self._next_delta_at = sleep, 0.0
         self._has_moved_view = self._view_is_recorded = False
-        self._next_delta_at = 0.0
         self._log = log.bind(peer=target.name, dataset=codec.dataset.name.lower())
         self._channel_log = ChannelLog(self._log, clock)
 
@@ -283,13 +281,16 @@ class DatasetReplicator:
         self._batch = None
         await self._store.write(lambda tx: self._advance_cursor(tx, batch))
         self._channel_log.record_success()
+        self._notify_moved_view()
+        if batch.is_delta:
+            self._next_delta_at = self._clock.monotonic() + _COALESCE_SECONDS
+        return 0.0
+
+    def _notify_moved_view(self) -> None:
         # Order: after the commit, or the others would look before their cursors are stale, and sleep on.
         if self._has_moved_view and self._scope.view is not None:
             self._has_moved_view = False
             self._scope.view.on_moved()
-        if batch.is_delta:
-            self._next_delta_at = self._clock.monotonic() + _COALESCE_SECONDS
-        return 0.0
 
     def _resume_if_requested(self) -> None:
         """Let refused groups be tried again, if a person has said so since the last round."""

@@ -14,6 +14,7 @@ from p2p_oicp.client.recording import ExchangeLog, RecordingTransport
 from p2p_oicp.clock import Clock
 from p2p_oicp.config import Settings, peers_file_is_optional
 from p2p_oicp.crypto import KeyRing, KnownKey, MessageSigner, OwnKeys, PrivateKey, ReplayCache, read_own_keys
+from p2p_oicp.crypto.keyring import last_endings
 from p2p_oicp.crypto.keystore import HISTORY_FILE, PRIVATE_KEY_FILE, OwnKey
 from p2p_oicp.crypto.tls import TlsIdentity
 from p2p_oicp.errors import ConfigurationError
@@ -82,6 +83,10 @@ class Peering:
             if entry.private is not None
         ]
         return own + [key for peer in self.registry.all() for key in self.keyring.keys_of(peer.name)]
+
+    def key_endings(self) -> dict[str, float]:
+        """Return when the last signing keys of us and of the peers end, by name; see `last_endings`."""
+        return last_endings(self.signing_keys())
 
     def _reload_backend_tls(self) -> None:
         if self.backend_tls is not None:

@@ -8,8 +8,9 @@ should know. Problems of one peer with the same cause are one, with all its chan
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from p2p_oicp.clock import Clock, format_timestamp
 from p2p_oicp.concurrency import offload
@@ -26,6 +27,7 @@ from p2p_oicp.delivery.health_texts import Condition, explain
 from p2p_oicp.peers import Peer
 from p2p_oicp.peers.registry import SecurityPolicy
 from p2p_oicp.storage import Store
+from p2p_oicp.storage.peers import OPEN_INVITATIONS
 from p2p_oicp.version import VERSION
 
 _DAY_SECONDS = 86_400.0
@@ -39,6 +41,16 @@ NODE_NAME = "this node"
 Json = dict[str, object]
 
 
+class CredentialEndings(Protocol):
+    """When what proves who we and the peers are comes to its end, in seconds since the epoch (`peering.Peering`)."""
+
+    def certificate_endings(self) -> Mapping[str, float]:
+        """Return the ends of the certificates of our listeners, by subject."""
+
+    def key_endings(self) -> Mapping[str, float]:
+        """Return the ends of the last signing keys of us and of the peers, by name."""
+
+
 class NodeStatusReporter:
     """Reports how the node is.
 
@@ -50,7 +62,7 @@ class NodeStatusReporter:
         health: of the peers and backends.
         without_backend: this node's entry, with the parties that no backend is configured for.
         policy: which peers are not authenticated.
-        certificate_endings: returns when the certificates of our listeners end, by subject.
+        endings: when certificates and keys end.
     """
 
     def __init__(
@@ -63,7 +75,7 @@ class NodeStatusReporter:
         health: HealthReader,
         without_backend: Sequence[Peer],
         policy: SecurityPolicy,
-        certificate_endings: Callable[[], Mapping[str, float]],
+        endings: CredentialEndings,
     ) -> None:
         self._name = name
         self._store = store
@@ -72,7 +84,7 @@ class NodeStatusReporter:
         self._health = health
         self._without_backend = [each for own in without_backend for each in _parties_without_backend(own)]
         self._policy = policy
-        self._endings = certificate_endings
+        self._endings = endings
         self._started_at = clock.time()
 
     async def report(self) -> Json:
@@ -80,6 +92,7 @@ class NodeStatusReporter:
         peers = await self._health.read()
         disk, database = await offload(self._read_disk)
         problems = [*await self._own_problems(disk), *peer_problems(peers)]
+        invitations = await self._store.query(OPEN_INVITATIONS, now_=self._clock.time())
         problems.sort(key=lambda problem: (problem["severity"] != "error", str(problem["since"] or "~")))
         return {
             "ok": all(problem["severity"] != "error" for problem in problems),
@@ -91,10 +104,12 @@ class NodeStatusReporter:
             "peers": [peer_to_json(peer) for peer in peers if not peer.is_backend],
             "backends": [peer_to_json(peer) for peer in peers if peer.is_backend],
             "without_backend": self._without_backend,
+            "invitations": [{"expires": format_timestamp(row["expires_at"])} for row in invitations],
             "disk": disk,
             "database": {"file": str(self._file), "bytes": database},
             "certificates": [
-                {"subject": subject, "not_after": format_timestamp(at)} for subject, at in self._endings().items()
+                {"subject": subject, "not_after": format_timestamp(at)}
+                for subject, at in self._endings.certificate_endings().items()
             ],
         }
 
@@ -127,11 +142,12 @@ class NodeStatusReporter:
                 Trouble(cause=Condition.DISK_NEARLY_FULL, error=f"{disk['free_bytes'] // 1_000_000} MB are free")
             )
         problems = [_problem(NODE_NAME, ["database"], trouble) for trouble in found]
-        for subject, ends_at in self._endings().items():
-            if ends_at - now < _CERTIFICATE_NOTICE_DAYS * _DAY_SECONDS:
-                trouble = Trouble(cause=Condition.CERTIFICATE_ENDS, error=f"{subject}: {format_timestamp(ends_at)}")
-                severity = "error" if ends_at <= now else "notice"
-                problems.append({**_problem(NODE_NAME, ["TLS"], trouble), "severity": severity})
+        for subject, ends_at in self._endings.certificate_endings().items():
+            problems += _ending(NODE_NAME, "TLS", Condition.CERTIFICATE_ENDS, subject, ends_at - now, ends_at)
+        for owner, ends_at in self._endings.key_endings().items():
+            is_ours = owner == self._name
+            name, cause = (NODE_NAME, Condition.KEY_ENDS) if is_ours else (owner, Condition.KEY_OF_PEER_ENDS)
+            problems += _ending(name, "signatures", cause, owner, ends_at - now, ends_at)
         insecure = Trouble(cause=Condition.INSECURE)
         return problems + [_problem(name, ["security"], insecure) for name in self._policy.unauthenticated_peers()]
 
@@ -142,6 +158,14 @@ class NodeStatusReporter:
         except OSError:
             return {}, 0  # the database's own failure says more
         return {"total_bytes": usage.total, "free_bytes": usage.free}, sum(files)
+
+
+def _ending(name: str, channel: str, cause: Condition, subject: str, remaining: float, ends_at: float) -> list[Json]:
+    """Return the notice that a certificate or key ends soon, or the problem that it has ended; nothing before."""
+    if remaining >= _CERTIFICATE_NOTICE_DAYS * _DAY_SECONDS:
+        return []
+    trouble = Trouble(cause=cause, error=f"{subject}: {format_timestamp(ends_at)}")
+    return [{**_problem(name, [channel], trouble), "severity": "error" if remaining <= 0 else "notice"}]
 
 
 def peer_problems(peers: Iterable[PeerHealth]) -> list[Json]:

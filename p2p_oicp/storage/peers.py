@@ -56,6 +56,12 @@ INVITATION = compiled(
         invitations.c.key_id == bindparam("key_id_")
     )
 )
+#: Those that nobody has used yet, and that can still be used.
+OPEN_INVITATIONS = compiled(
+    select(invitations.c.expires_at)
+    .where(invitations.c.expires_at > bindparam("now_"), invitations.c.redeemed_by.is_(None))
+    .order_by(invitations.c.expires_at)
+)
 _UPSERT_PEER = inserting_named(paired_peers, "name", "source", "entry", "paired_at", instead="OR REPLACE")
 _UPDATE_ENTRY = compiled(
     update(paired_peers).where(paired_peers.c.name == bindparam("name_")).values(entry=bindparam("entry"))

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import pytest
 
+from p2p_oicp.cli.client import call_admin
 from p2p_oicp.cli.status import fetch_status, print_status
 from p2p_oicp.config import load_settings
 from p2p_oicp.node import Node
+from p2p_oicp.peering import components
 from p2p_oicp.simulator.node_files import free_ports
 from tests.support.nodes import configured
 from tests.support.signed_nodes import SignedPair
@@ -53,3 +56,27 @@ async def test_a_backend_that_is_configured_is_shown(tmp_path):
 async def test_a_backend_that_is_a_python_object_is_shown(tmp_path):
     async with started(tmp_path, "a", cpo=object()) as report:
         assert [each["name"] for each in report["backends"]] == ["backend:cpo"]
+
+
+async def test_a_signing_key_that_ends_without_another_is_a_notice_before_and_a_problem_after(tmp_path, monkeypatch):
+    endings = {"a": time.time() + 3 * 86_400, "b": time.time() - 60, "c": time.time() + 400 * 86_400}
+    monkeypatch.setattr(components, "last_endings", lambda _keys: endings)
+    async with started(tmp_path, "a") as report:
+        own = report["node"]
+    shown = {each["name"]: each for each in report["problems"] if "signatures" in each["channels"]}
+    assert {name: each["severity"] for name, each in shown.items()} == {
+        "this node" if own == "a" else "a": "notice",
+        "b": "error",
+    }
+    assert report["ok"] is False
+
+
+async def test_an_open_invitation_is_shown(tmp_path, capsys):
+    async with configured(SignedPair, tmp_path) as pair:
+        file = pair.folder / "a" / "node.toml"
+        async with Node(load_settings(file)):
+            await asyncio.to_thread(call_admin, file, "POST", "/admin/v1/peers/invitations", {})
+            report = await asyncio.to_thread(fetch_status, file)
+    print_status(report)
+    assert len(report["invitations"]) == 1
+    assert "An invitation is open until" in capsys.readouterr().out
