@@ -29,8 +29,9 @@ def test_the_guide_explains_every_key(key):
 
 
 def test_the_toml_of_the_guide_is_valid(load, tmp_path):
-    settings, script = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)
+    settings, others, script = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)
     assert [partner.name for partner in load(settings).partners] == ["DE*ABC", "DE-XYZ"]
+    assert [partner.name for partner in load(others).partners] == ["DE*ABC", "DE-DCB"]
     (tmp_path / "script.toml").write_text(script)
     assert len(load_script(tmp_path / "script.toml").rules) == 3
 
