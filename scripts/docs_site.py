@@ -1,7 +1,7 @@
 """What the site of the documents has besides the pages of docs/ (a hook of MkDocs, which mkdocs.yml names).
 
-Made from the code: a page with every command and its options, and two with the public names and their docstrings. From
-the root of the repository: the start page (README.md) and the changelog. A link that leaves docs/ leads to the
+Made from the code: a page with every command and its options, and three with the public names and their docstrings.
+From the root of the repository: the start page (README.md) and the changelog. A link that leaves docs/ leads to the
 repository. The navigation has every page: a new one of docs/guides/ stands there by itself.
 """
 
@@ -11,6 +11,7 @@ import posixpath
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,16 @@ from mkdocs.structure.pages import Page
 from typer.main import get_command
 
 import p2p_oicp
-from p2p_oicp import oicp
+from p2p_oicp import oicp, testing
 from p2p_oicp.cli import app, load_command
 
 ROOT = Path(__file__).parents[1]
 _LINK = re.compile(r"\]\(([^)#:\s]+)(#[^)\s]*)?\)")
 _CLI, _PYTHON, _OICP, _CHANGELOG = "reference/cli.md", "reference/python.md", "reference/oicp.md", "changelog.md"
+_TESTING = "reference/testing.md"
+_SAMPLES = ("samples.request", "samples.response", "samples.notification", "fleets.fleet", "fleets.Fleet")
 #: The order of what is known; any other page of docs/ is a guide.
-_REFERENCE = ("configuration.md", _CLI, "events.md", "python.md", _PYTHON, "language.md", _OICP)
+_REFERENCE = ("configuration.md", _CLI, "events.md", "python.md", _PYTHON, "language.md", _OICP, "testing.md", _TESTING)
 _BACKGROUND = ("security.md", "performance.md", "flows.md")
 _FIRST_GUIDES = ("commands.md", "deployment.md", "backup.md")
 
@@ -74,6 +77,7 @@ def made_pages() -> dict[str, str]:
         _CLI: "\n".join(cli_reference()),
         _PYTHON: "\n".join(api_reference("Python: the node", "p2p_oicp", p2p_oicp.__all__)),
         _OICP: "\n".join(api_reference("Python: OICP 2.3", "p2p_oicp.oicp", oicp.__all__)),
+        _TESTING: "\n".join(api_reference("Python: the test kit", "p2p_oicp.testing", [*testing.__all__, *_SAMPLES])),
     }
 
 
@@ -140,7 +144,7 @@ def _escaped(text: str) -> str:
 
 def api_reference(title: str, module: str, names: Iterable[str]) -> Iterator[str]:
     """Return the public names of a module, with what their docstrings say."""
-    package = p2p_oicp if module == "p2p_oicp" else oicp
+    package = import_module(module)
     yield f"# {title}\n\n{_without_markup(package.__doc__ or '')}\n"
     homes = getattr(package, "_HOMES", {})
     for name in names:

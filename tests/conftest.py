@@ -8,7 +8,7 @@ from p2p_oicp.simulator.node_files import free_ports
 from p2p_oicp.storage import Store, open_store
 from tests.support.clocks import ManualClock
 
-pytest_plugins = ["tests.support.nodes", "tests.support.command_line"]
+pytest_plugins = ["p2p_oicp.testing.plugin", "tests.support.nodes", "tests.support.command_line"]
 
 # The same examples in each run, however slow the machine: a run fails for what was changed, and for nothing else.
 # ``scripts/test --hypothesis-profile search`` looks for others.

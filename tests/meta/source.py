@@ -38,6 +38,7 @@ LAYERS = (
     "runner",
     "",  # the package itself: what it offers to other programs
     "simulator",
+    "testing",
     "cli",
 )
 

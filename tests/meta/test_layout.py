@@ -12,7 +12,7 @@ from tests.meta.source import LAYERS, MODULES, PACKAGE
 from tests.support.paths import ROOT
 
 # Library: who may import it. Nothing else knows of sockets, SQL, multicast, metrics, keys or terminals.
-HTTP = ("client", "server", "simulator")
+HTTP = ("client", "server", "simulator", "testing")
 SQL = ("storage",)
 USERS = {
     "aiohttp": HTTP,

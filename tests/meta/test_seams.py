@@ -12,7 +12,7 @@ from tests.meta.source import MODULES, Module
 
 SEAMS = ("clock", "concurrency", "runner")
 # Programs of their own, beside a node.
-FREE = ("cli", "simulator")
+FREE = ("cli", "simulator", "testing")
 KEY_MATERIAL = ("crypto", "peers.descriptor")
 
 MODULES_OF_SEAMS = {"time", "uuid", "uuid_utils", "random", "threading", "concurrent", "multiprocessing", "uvloop"}

@@ -1,20 +1,20 @@
 """A company's own systems over HTTP, and one node that serves several of them."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import aiohttp
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from p2p_oicp.config import load_settings
 from p2p_oicp.node import Node
+from p2p_oicp.oicp import OPERATION_BY_NAME
 from p2p_oicp.simulator.node_files import free_ports
+from p2p_oicp.testing import FakeBackend
+from p2p_oicp.testing.script import acknowledgement, authorization
 from tests.support.clients import TestClient
 from tests.support.nodes import QUICKLY
 
@@ -22,35 +22,29 @@ CSMS_NORTH, CSMS_SOUTH, CONTRACTS_ONE, CONTRACTS_TWO = "csms north", "csms south
 NORTH, SOUTH, ONE, TWO = "DE*NOR", "DE*SUD", "DE-ONE", "DE-TWO"
 
 
-@dataclass
-class OwnSystem:
-    """A CSMS or a contract system that speaks OICP over HTTP; it lists what it gets: (path, headers, body)."""
+class OwnSystem(FakeBackend):
+    """A CSMS or a contract system that speaks OICP over HTTP: a yes to everything but cards that it does not have."""
 
-    uids: frozenset[str] = frozenset()
-    requests: list[tuple[str, dict, dict]] = field(default_factory=list)
-    hangs: bool = False
-    refuses_with: str = ""
-    server: TestServer = field(init=False)
+    def __init__(self, uids: frozenset[str] = frozenset()) -> None:
+        super().__init__("a company")
+        self.uids = uids
+        self.refuses_with = ""
 
     async def __aenter__(self) -> Self:
-        app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_post("/{path:.*}", self._answer)
-        self.server = TestServer(app)
-        await self.server.start_server()
-        return self
+        return self.__enter__()
 
     async def __aexit__(self, *_: object) -> None:
-        await self.server.close()
-
-    @property
-    def url(self) -> str:
-        return str(self.server.make_url("")).rstrip("/")
+        self.__exit__(None, None, None)
 
     def paths(self) -> list[str]:
-        return [path for path, _, _ in self.requests]
+        return [request.path.partition("?")[0] for request in self.requests]
 
     def bodies(self, part: str) -> list[dict]:
-        return [body for path, _, body in self.requests if part in path]
+        return [request.body for request in self.requests if part in request.path]
+
+    def hang_always(self) -> None:
+        for operation in OPERATION_BY_NAME:
+            self.hang(operation)
 
     def statuses(self) -> dict[str, str]:
         """What a strict contract system has after all pushes of EVSE statuses."""
@@ -65,23 +59,13 @@ class OwnSystem:
                 state |= records
         return state
 
-    async def _answer(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        self.requests.append((request.path, dict(request.headers), body))
-        if self.hangs:
-            await asyncio.Event().wait()
-        return web.json_response(self._response(request.path, body))
-
-    def _response(self, path: str, body: dict) -> dict:
-        ok = {"Code": "000"}
+    def usual_answer(self, operation: str, body: dict) -> dict:
         if self.refuses_with:
-            return {"Result": False, "StatusCode": {"Code": self.refuses_with}}
-        if not path.endswith(("authorize/start", "authorize/stop")):
-            return {"Result": True, "StatusCode": ok}
-        card = body["Identification"].get("RFIDMifareFamilyIdentification")
-        is_ours = card is None or card["UID"] in self.uids
-        status = {"AuthorizationStatus": "Authorized", "StatusCode": ok}
-        return status if is_ours else {"AuthorizationStatus": "NotAuthorized", "StatusCode": {"Code": "102"}}
+            return acknowledgement(self.refuses_with)
+        card = body.get("Identification", {}).get("RFIDMifareFamilyIdentification")
+        if operation in {"AuthorizeStart", "AuthorizeStop"} and card is not None and card["UID"] not in self.uids:
+            return authorization("102")
+        return super().usual_answer(operation, body)
 
 
 @dataclass

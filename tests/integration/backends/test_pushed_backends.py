@@ -73,7 +73,7 @@ async def test_a_backend_that_was_down_gets_the_newest_state_and_nothing_twice(s
             newest = "SELECT filter_value FROM dataset_records WHERE key LIKE '%EA'"
             await eventually(lambda: database.execute(stopped.database("b"), newest) == [("outofservice",)])
         system.refuses_with = ""
-        system.requests.clear()
+        system.reset()
         async with node_b(stopped):
             await eventually(lambda: system.requests)
     (body,) = system.bodies("status-records")

@@ -110,7 +110,7 @@ async def test_the_record_of_a_session_reaches_the_system_of_its_provider_and_is
 
 
 async def test_a_hanging_contract_system_delays_no_driver_and_no_record_of_the_other(own):
-    own.systems[CONTRACTS_ONE].hangs = True
+    own.systems[CONTRACTS_ONE].hang_always()
     async with own.running():
         hanging = [asyncio.create_task(start(own, NORTH, contract(ONE))) for _ in range(128)]
         await eventually(lambda: len(own.systems[CONTRACTS_ONE].requests) == 64)
@@ -128,7 +128,7 @@ async def test_a_hanging_contract_system_delays_no_driver_and_no_record_of_the_o
 async def test_while_half_of_the_remote_lane_hangs_the_other_csms_starts_at_once(own):
     tables = [own.table(name) for name in (CSMS_NORTH, CSMS_SOUTH, CONTRACTS_ONE)]
     own.write("".join(tables), more="[deadlines]\nremote_backend = 3\n")
-    own.systems[CSMS_NORTH].hangs = True
+    own.systems[CSMS_NORTH].hang_always()
     async with own.running(), another_address(own) as other:
         hanging = [asyncio.create_task(remote_start(other, ONE, NORTH_EVSE)) for _ in range(64)]
         await eventually(lambda: len(own.systems[CSMS_NORTH].requests) == 64)
@@ -141,7 +141,7 @@ async def test_while_half_of_the_remote_lane_hangs_the_other_csms_starts_at_once
 async def test_a_csms_that_hangs_leaves_room_for_the_others_though_all_requests_come_from_one_address(own):
     tables = [own.table(name) for name in (CSMS_NORTH, CSMS_SOUTH, CONTRACTS_ONE)]
     own.write("".join(tables), more="[deadlines]\nremote_backend = 3\n")
-    own.systems[CSMS_NORTH].hangs = True
+    own.systems[CSMS_NORTH].hang_always()
     async with own.running():
         hanging = [asyncio.create_task(remote_start(own, ONE, NORTH_EVSE)) for _ in range(80)]
         await eventually(lambda: len(own.systems[CSMS_NORTH].requests) == 64)
@@ -158,7 +158,7 @@ async def another_address(own: Company) -> AsyncIterator[Company]:
 
 
 async def test_the_dead_backends_messages_wait_and_the_others_arrive(own):
-    await own.systems[CONTRACTS_ONE].server.close()
+    own.systems[CONTRACTS_ONE].stop()
     async with own.running():
         sessions = [(await start(own, NORTH, card("22222222")))["SessionID"] for _ in range(2)]
         for session in sessions:
@@ -172,10 +172,10 @@ async def test_a_backend_gets_its_token_and_a_signature_on_a_path_of_its_own(own
     own.write(own.table(CSMS_NORTH, **keys) + own.table(CONTRACTS_ONE))
     async with own.running():
         assert (await remote_start(own, ONE, NORTH_EVSE)).code == "000"
-    ((path, headers, _),) = own.systems[CSMS_NORTH].requests
-    assert path == f"/oicp/charging/v21/providers/{ONE}/authorize-remote/start"
-    assert headers["Authorization"] == "Bearer a long random text"
-    assert has_signature(headers)
+    (request,) = own.systems[CSMS_NORTH].requests
+    assert request.path == f"/oicp/charging/v21/providers/{ONE}/authorize-remote/start"
+    assert request.headers["Authorization"] == "Bearer a long random text"
+    assert has_signature(request.headers)
 
 
 async def test_what_no_backend_serves_has_the_token_list_and_no_csms(own):
@@ -198,13 +198,14 @@ async def test_a_python_backend_has_the_name_of_a_table_without_a_url(own):
 
 
 async def test_messages_of_a_backend_that_is_gone_are_held_shown_and_moved_to_another(own):
-    own.systems[CONTRACTS_TWO].hangs = True
+    own.systems[CONTRACTS_TWO].hang_always()
     async with own.running():
         session = (await start(own, NORTH, contract(ONE)))["SessionID"]
     own.systems[CONTRACTS_ONE].refuses_with = "021"
     async with own.running():
         await settle(own, NORTH, session, contract(ONE))
-    own.systems[CONTRACTS_ONE].refuses_with, own.systems[CONTRACTS_TWO].hangs = "", False
+    own.systems[CONTRACTS_ONE].refuses_with = ""
+    own.systems[CONTRACTS_TWO].reset()
     own.write(own.table(CONTRACTS_TWO, providers=[ONE, TWO]))
     async with own.running():
         (message,) = (await own.client.get("/admin/v1/outbox?state=held")).json["messages"]

@@ -56,7 +56,7 @@ async def test_a_card_goes_to_all_emps_and_a_contract_to_its_own(all_six):
 
 
 async def test_a_hanging_emp_delays_no_driver_of_another(all_six):
-    all_six.systems[EMPS[0]].hangs = True
+    all_six.systems[EMPS[0]].hang_always()
     assert (await all_six.hub.start(CPOS[0], card(UIDS[EMPS[2]]))).json["ProviderID"] == EMPS[2]
 
 

@@ -44,7 +44,7 @@ async def running(stopped, contracts, **providers):
 
 def parents(contracts) -> list[tuple[str, str]]:
     """Trace id and span id of each request that the contract system got; empty where it had none."""
-    found = [TRACEPARENT.fullmatch(headers.get("traceparent", "")) for _, headers, _ in contracts.requests]
+    found = [TRACEPARENT.fullmatch(each.headers.get("traceparent", "")) for each in contracts.requests]
     return [match.group(1, 2) if match else ("", "") for match in found]
 
 
@@ -54,7 +54,7 @@ async def test_a_trace_goes_from_the_charging_system_to_the_contract_system(stop
     ((trace_id, span_id),) = parents(contracts)
     assert trace_id == TRACE_ID
     assert span_id != SPAN_ID
-    assert contracts.requests[0][1]["tracestate"] == "csms=1"
+    assert contracts.requests[0].headers["tracestate"] == "csms=1"
 
 
 async def test_a_request_without_one_is_sent_on_without_one_also_on_a_connection_that_had_one(stopped, contracts):
