@@ -111,6 +111,8 @@ class ChangeBatch:
         is_delta: whether it is a delta, not a part of a snapshot.
         is_withdrawal: the copy has nothing of the group afterwards.
         moves_view: an EVSE has come into the copy's view, or gone out of it: its status and prices follow.
+        is_complete: the copy is what its cursor says afterwards. Between the batches of a long delta it is not: a
+            record that was sent, and was deleted and created again since, comes with a later batch only.
         partially_sent: some of its pushes were acknowledged.
 
     """
@@ -124,6 +126,7 @@ class ChangeBatch:
     is_delta: bool
     is_withdrawal: bool = False
     moves_view: bool = False
+    is_complete: bool = True
     partially_sent: bool = False
 
     def acknowledge_first(self) -> None:
@@ -198,12 +201,15 @@ class BatchPlanner:
             if group.is_withdrawn:
                 return await self._withdrawal(group)
             if self._needs_snapshot(group):
-                record_ids = await change_feed.live_ids(self._store, self._scope, group, group.last_change)
-                if self._scope.view is None:
-                    return SnapshotTransfer(group, record_ids)
-                return await self._filtered_snapshot(group, record_ids, self._scope.view)
-            return await self._next_delta(group, group.cursor or 0)
+                return await self._snapshot_of(group)
+            return await self._next_delta(group, group.cursor or 0) or await self._snapshot_of(group)
         return None
+
+    async def _snapshot_of(self, group: LaggingGroup) -> ChangeBatch | SnapshotTransfer:
+        record_ids = await change_feed.live_ids(self._store, self._scope, group, group.last_change)
+        if self._scope.view is None:
+            return SnapshotTransfer(group, record_ids)
+        return await self._filtered_snapshot(group, record_ids, self._scope.view)
 
     async def _filtered_snapshot(
         self, group: LaggingGroup, record_ids: array[int], view: RecordView
@@ -303,7 +309,8 @@ class BatchPlanner:
                 return records[:count]
         return records
 
-    async def _next_delta(self, group: LaggingGroup, cursor: int) -> ChangeBatch:
+    async def _next_delta(self, group: LaggingGroup, cursor: int) -> ChangeBatch | None:
+        """Return the changes behind the cursor; None where a snapshot costs less."""
         rows = await change_feed.load_changes(self._store, self._scope, group, cursor, _MAX_BATCH_RECORDS)
         included = rows[: len(self._take_up_to_limit([row.raw for row in rows]))]
         is_complete = len(included) == len(rows) < _MAX_BATCH_RECORDS
@@ -322,13 +329,16 @@ class BatchPlanner:
         requests = deque(
             PushRequest(group.party, action, records, encode_records) for action, records in by_action.items()
         )
-        requests.extend(self._speculative_deletes(group, transient_deletes))
+        speculative_deletes = self._speculative_deletes(group, transient_deletes)
+        if len(speculative_deletes) > _MAX_SINGLE_DELETES:
+            return None
+        requests.extend(speculative_deletes)
         # Changes of records that this peer may not see move the cursor as well, or the group would lag for ever.
         cursor_after = max(last_change, group.last_change) if is_complete else last_change
         batch = ChangeBatch(
             group.group_key, group.cursor_key, group.last_change, requests, count, cursor_after, is_delta=True
         )
-        return replace(batch, moves_view=moves_view)
+        return replace(batch, moves_view=moves_view, is_complete=is_complete)
 
     async def _as_shown(
         self, group: LaggingGroup, cursor: int, rows: Sequence[ChangedRecord], view: RecordView

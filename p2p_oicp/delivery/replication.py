@@ -351,7 +351,7 @@ class DatasetReplicator:
         if batch.is_withdrawal:
             peer_state.delete_group_cursors(tx, self._scope.peer, self._codec.dataset, batch.group)
         elif batch.cursor_after is not None:
-            self._planner.mark_in_sync(batch.cursor_key)
+            (self._planner.mark_in_sync if batch.is_complete else self._planner.mark_uncertain)(batch.cursor_key)
             peer_state.set_cursor(tx, self._scope.peer, self._codec.dataset, batch.cursor_key, batch.cursor_after)
         if batch.moves_view and self._scope.view is not None and self._scope.view.follows_evse_data:
             for dataset in (DatasetKind.EVSE_STATUS, DatasetKind.EVSE_PRICING):

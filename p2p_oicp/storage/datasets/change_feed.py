@@ -326,7 +326,7 @@ async def load_changes(
     """Return up to ``limit`` changed records of a group behind the change ``after``, in order. Raises StoreError."""
     parameters = {**_of_group(scope, group), "after": after}
     # Nearly all deltas are short. Only one that fills the inline limit is read again in a thread.
-    rows = store.query_inline(_SELECT_CHANGES, limit=_MAX_INLINE_ROWS, **parameters)
+    rows = store.query_inline(_SELECT_CHANGES, limit=min(limit, _MAX_INLINE_ROWS), **parameters)
     if len(rows) == _MAX_INLINE_ROWS < limit:
         rows = await store.query(_SELECT_CHANGES, limit=limit, **parameters)
     return [

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from p2p_oicp.client import HttpResponse, read_reply
-from p2p_oicp.delivery import DatasetReplicator, ExponentialBackoff, PeerDatasetTarget, WakeupRegistry
+from p2p_oicp.delivery import DatasetReplicator, ExponentialBackoff, PeerDatasetTarget, WakeupRegistry, change_batches
 from p2p_oicp.errors import PeerRejected, PeerTimeout, PeerUnreachable
 from p2p_oicp.oicp import ProviderID
 from p2p_oicp.peering.agreements import PartyAgreements
@@ -259,8 +259,29 @@ async def test_a_push_that_is_too_large_however_small_leaves_the_later_ones_thei
     assert await work() == [("fullLoad", 200)]
 
 
+async def test_a_record_that_goes_comes_and_goes_between_the_batches_of_a_delta_is_deleted(
+    store, coordinator, peer, work, monkeypatch
+):
+    monkeypatch.setattr(change_batches, "_MAX_BATCH_RECORDS", 4)
+    await coordinator.apply(push("fullLoad", A="Available"))
+    await work()
+    await coordinator.apply(push("insert", X="Available", **{f"B{number}": "Available" for number in range(9)}))
+    await work(rounds=1)
+    assert "X" in peer.state
+    await coordinator.apply(push("delete", X="Available"))
+    await coordinator.apply(push("insert", **{f"C{number}": "Available" for number in range(9)}))
+    await coordinator.apply(push("insert", X="Available"))
+    await coordinator.apply(push("delete", X="Available"))
+    await work()
+    assert peer.state == await living(store)
+
+
+@pytest.mark.parametrize("batch_records", [3, 10_000])
 @pytest.mark.parametrize("seed", range(8))
-async def test_any_sequence_of_changes_and_failures_converges(store, coordinator, peer, work, seed):
+async def test_any_sequence_of_changes_and_failures_converges(
+    store, coordinator, peer, work, monkeypatch, seed, batch_records
+):
+    monkeypatch.setattr(change_batches, "_MAX_BATCH_RECORDS", batch_records)
     chance = random.Random(seed)
     failures = [
         None,
