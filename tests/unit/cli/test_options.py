@@ -8,7 +8,7 @@ from tests.meta.test_documents import COMMANDS
 #: Whatever lists, shows or checks has `--json`. These do something else, and print a line about it, or:
 WITHOUT_JSON = {
     *("init", "run", "backup", "restore", "retry", "certs self-signed"),
-    *("peers invite", "peers join", "peers accept", "peers remove"),
+    *("peers invite", "peers join", "peers accept", "peers remove", "cluster kill", "cluster restart"),
     *("keys generate", "keys rotate", "outbox retry", "outbox move", "outbox drop"),
     *("tokens add", "tokens remove", "evidence export", "cdrs retry", "cdrs confirm", "cdrs refuse"),
     "keys export",  # prints an entry of a peers file, which is TOML
