@@ -109,7 +109,9 @@ def print_status(report: Mapping[str, Any]) -> None:
         for line in wrap(each["text"], output_width(), "", "  "):
             _print(console, line)
     for each in report.get("invitations", ()):
-        _print(console, f"An invitation is open until {each['expires']}: who has it may pair with this node.")
+        text = f"An invitation is open until {each['expires']}: who has it may pair with this node."
+        for line in wrap(text, output_width(), "", "  "):
+            _print(console, line)
     if report.get("disk"):
         free, total = (report["disk"][name] / 1e9 for name in ("free_bytes", "total_bytes"))
         _print(console, "")

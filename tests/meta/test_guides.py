@@ -158,7 +158,7 @@ def result_of(folder: Path, line: str, session: str, backend_port: int) -> tuple
 
 def run(folder: Path, line: str) -> str:
     code, output, errors = execute(folder, line)
-    assert code == 0, errors
+    assert code == 0, f"{line}\n{output}\n{errors}"
     return output
 
 

@@ -23,7 +23,7 @@ ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.upper().startswith("P2P_OICP_")},
     "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
 }
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 60.0
 
 
 def blocks(section: str, language: str) -> list[str]:
