@@ -79,7 +79,7 @@ async def test_a_folder_that_was_there_keeps_its_mode_and_the_start_says_that_ot
 def test_the_start_warns_with_what_to_do(tmp_path, monkeypatch):
     write_node_files(tmp_path / "n", TEMPLATE)
     monkeypatch.setattr(runner, "configure_logs", lambda *_: None)
-    monkeypatch.setattr(runner, "_serve_until_signal", lambda _node: asyncio.sleep(0))
+    monkeypatch.setattr(runner, "_serve_until_signal", lambda *_: asyncio.sleep(0))
     monkeypatch.setattr(runner, "_fit_to_fd_limit", lambda settings: settings)
     with structlog.testing.capture_logs() as logs:
         runner.run(load_settings(tmp_path / "n" / "node.toml"), exposed=[tmp_path / "my data"])
