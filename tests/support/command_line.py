@@ -31,8 +31,8 @@ def own_logs(monkeypatch):
         structlog.configure(cache_logger_on_first_use=False)
 
     monkeypatch.setattr(runner, "configure_logs", configure)
-    if was_configured is None:
-        # By default structlog prints: what nodes of this process log is not the output of a command.
+    # By default, and after `capture_logs`, structlog prints: what nodes of this process log is no output of a command.
+    if isinstance(structlog.get_config()["logger_factory"], structlog.PrintLoggerFactory):
         structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), cache_logger_on_first_use=False)
     yield
     structlog.reset_defaults()
