@@ -240,7 +240,7 @@ def _tls_context(entry: BackendSettings) -> SSLContext | None:
     try:
         return own_backend_context(entry.server_certificates, entry.ca, key_pair)
     except ConfigurationError as error:
-        raise ConfigurationError(f'[[backends]] "{entry.name}": {error}') from error
+        raise ConfigurationError(f'{entry.table} "{entry.name}": {error}') from error
 
 
 def _pushes_to(backend: PythonBackend, entry: BackendSettings) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -23,12 +22,11 @@ from p2p_oicp.cli.terminal import Column, print_table
 from p2p_oicp.errors import ConfigurationError, PeerUnreachable
 from p2p_oicp.peers.models import parse_base_url
 from p2p_oicp.simulator import Cluster, NodeSpec
-from p2p_oicp.simulator.day import ChargedSession, DayBooks, SimulatedBackends
+from p2p_oicp.simulator.day import ChargedSession, DayResult, SimulatedBackends
 from p2p_oicp.simulator.local_cluster import (
     MAX_NODES_OF_A_ROLE,
     STATE_FILE,
     ClusterControl,
-    ClusterState,
     NodeStatus,
     Secure,
     node_name,
@@ -168,7 +166,7 @@ async def _serve(options: _Options) -> None:
         _print_start(options, control)
         with suppress(asyncio.CancelledError):
             if options.day is not None:
-                _print_books(await simulated.live(options.day, _session_printer(options)), as_json=options.as_json)
+                _print_result(await simulated.live(options.day, _session_printer(options)), as_json=options.as_json)
             await asyncio.Event().wait()
         if (task := asyncio.current_task()) is not None:
             task.uncancel()  # the nodes are stopped in order; a second signal kills them
@@ -189,7 +187,7 @@ def _simulated_backends(options: _Options) -> SimulatedBackends:
 def _usable_folder(directory: Path) -> Path:
     """Return the folder, made; raise `ConfigurationError` if a cluster runs in it, or if it is somebody else's."""
     folder = directory.absolute()
-    if (folder / STATE_FILE).exists() and _is_alive(read_state(folder)):
+    if (folder / STATE_FILE).exists() and _answers(folder):
         raise ConfigurationError(f"--dir {directory}: a cluster runs in this folder; end it, or choose another folder")
     entries = list(folder.iterdir()) if folder.is_dir() else []
     if (folder.exists() and not folder.is_dir()) or (entries and not list(folder.glob("*/node.toml"))):
@@ -198,13 +196,12 @@ def _usable_folder(directory: Path) -> Path:
     return folder
 
 
-def _is_alive(state: ClusterState) -> bool:
+def _answers(directory: Path) -> bool:
+    """Whether a cluster runs in a folder: the process id of one that was killed may be another program's by now."""
     try:
-        os.kill(state.pid, 0)
-    except ProcessLookupError:
+        _call(directory, "GET", "/nodes")
+    except (ConfigurationError, ValueError, LookupError):
         return False
-    except PermissionError:
-        return True
     return True
 
 
@@ -278,14 +275,14 @@ def _session_printer(options: _Options) -> Callable[[ChargedSession], None]:
     return print_session
 
 
-def _print_books(books: DayBooks, *, as_json: bool) -> None:
+def _print_result(result: DayResult, *, as_json: bool) -> None:
     if as_json:
-        counts = {"sessions": len(books.sessions), "refused": books.refused, "failed": books.failed}
-        _print_line("day", **counts, energy=books.energy, missing=books.missing)
+        counts = {"sessions": len(result.sessions), "refused": result.refused, "failed": result.failed}
+        _print_line("day", **counts, energy=result.energy, missing=result.missing)
         return
-    echo(f"The day is over: {len(books.sessions)} sessions, {books.energy} kWh, {books.refused} refused, "
-         f"{books.failed} failed.")  # fmt: skip
-    verdict = f"not there exactly once: {', '.join(books.missing)}" if books.missing else "all are there, each once"
+    echo(f"The day is over: {len(result.sessions)} sessions, {result.energy} kWh, {result.refused} refused, "
+         f"{result.failed} failed.")  # fmt: skip
+    verdict = f"not there exactly once: {', '.join(result.missing)}" if result.missing else "all are there, each once"
     echo(f"CDRs at the EMPs: {verdict}. The nodes go on until Ctrl-C.")
 
 

@@ -19,7 +19,7 @@ from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, Console, JsonOptio
 from p2p_oicp.cli.progress import show_progress
 from p2p_oicp.cli.terminal import output_width, wrap
 from p2p_oicp.config import Settings, exposed_files, load_registry, load_settings
-from p2p_oicp.crypto.keystore import may_others_read, read_own_keys
+from p2p_oicp.crypto.keystore import read_own_keys
 from p2p_oicp.delivery.connection_checks import CheckResult, Outcome
 from p2p_oicp.delivery.health_texts import Condition, explain
 from p2p_oicp.errors import ConfigurationError, PeerUnreachable
@@ -112,23 +112,12 @@ def check_machine(config: Path, settings: Settings, process: dict[str, Any]) -> 
 
 
 def _check_modes(config: Path, settings: Settings) -> CheckResult:
-    private = [file for file in _private_files(settings) if file.exists() and may_others_read(file)]
-    exposed = list(dict.fromkeys([*exposed_files(config, settings), *private]))
+    exposed = exposed_files(config, settings)
     if not exposed:
         return _ok("files", "Keys, token, data and settings are readable by this user only.")
     names = [str(file) for file in exposed]
     text = f"Other users of this machine may read {', '.join(names)}."
     return _failed("files", text, f"chmod go-rwx {shlex.join(names)}")
-
-
-def _private_files(settings: Settings) -> Iterator[Path]:
-    keys = settings.security.keys
-    if keys.is_dir():
-        yield keys
-        yield from keys.glob("*.key")
-    api, backend_keys = settings.backend_api, [each.key for each in settings.backends]
-    candidates = (api.token_file, api.key, settings.tls.key, *backend_keys)
-    yield from (file for file in candidates if file is not None)
 
 
 def _check_version(process: dict[str, Any]) -> CheckResult:

@@ -128,6 +128,11 @@ class BackendSettings(SettingsSection):
     )
 
     @property
+    def table(self) -> str:
+        """How the table is written, for messages."""
+        return "[[backends]]"
+
+    @property
     def own_paths(self) -> Mapping[str, str]:
         """By the name of an operation, its path at the system where it is none of OICP's."""
         return _NO_PATHS

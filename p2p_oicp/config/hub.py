@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, Field, PlainValidator, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, PlainValidator, SecretStr, ValidationError, model_validator
 
 from p2p_oicp.config.backends import BackendSettings
 from p2p_oicp.config.base import Seconds, SettingsSection, WholeNumber
@@ -19,6 +19,7 @@ from p2p_oicp.config.model import CdrSettings, SessionSettings
 from p2p_oicp.config.recording import ExchangeSettings, LogSettings
 from p2p_oicp.config.toml import configuration_error, read_toml
 from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers.models import PartyID, ProviderField
 
@@ -35,7 +36,15 @@ def _known_operation(value: object) -> str:
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 OperationName = Annotated[str, PlainValidator(_known_operation)]
-Code = Annotated[str, Field(pattern=r"^[0-9]{3}$")]
+
+
+def _refusal_code(code: str) -> str:
+    if code == StatusCodeValue.SUCCESS:
+        raise ValueError('000 is no refusal; expected another code, or accept = true or authorize = "DE-XYZ"')
+    return code
+
+
+Code = Annotated[str, Field(pattern=r"^[0-9]{3}$"), AfterValidator(_refusal_code)]
 
 
 class HubTable(SettingsSection):
@@ -71,6 +80,10 @@ class PartnerSettings(BackendSettings):
     )
 
     @property
+    def table(self) -> str:
+        return "[[partners]]"
+
+    @property
     def own_paths(self) -> Mapping[str, str]:
         return self.paths
 
@@ -80,11 +93,13 @@ class PartnerSettings(BackendSettings):
         """Name a partner after its first party, and derive its role from its parties."""
         if not isinstance(values, Mapping):
             return values
-        operators, providers = values.get("operators") or (), values.get("providers") or ()
+        operators, providers = values.get("operators"), values.get("providers")
         if not operators and not providers:
             raise ValueError('no party; expected operators = ["DE*ABC"] or providers = ["DE-XYZ"], or both')
         role = "both" if operators and providers else "cpo" if operators else "emp"
-        first = next((each for each in (*operators, *providers) if isinstance(each, str)), "")
+        # What is no list is reported by its own field.
+        parties = [each for ids in (operators, providers) if isinstance(ids, list | tuple) for each in ids]
+        first = next((each for each in parties if isinstance(each, str)), "partner")
         return {"name": first, "role": role, **values}
 
     @model_validator(mode="after")
@@ -94,6 +109,8 @@ class PartnerSettings(BackendSettings):
                 raise ValueError(f'no party; expected {key} = ["…"] of the partner "{self.name}"')
         if self.signature:
             raise ValueError("signature: a hub for tests has no keys of its own")
+        if self.token_file is not None:
+            raise ValueError('token_file: expected token = "…" in a hub for tests')
         return self
 
     @property
@@ -204,6 +221,12 @@ def parse_partner(members: object) -> PartnerSettings:
     return _parse(members, PartnerSettings)
 
 
+def stored_members(partner: PartnerSettings) -> dict[str, Any]:
+    """Return the members by which `parse_partner` makes a partner again, its token in clear text."""
+    members: dict[str, Any] = partner.model_dump(mode="json", exclude_unset=True, fallback=str)
+    return members | ({"token": partner.token.get_secret_value()} if partner.token is not None else {})
+
+
 def _load(path: Path, model: type[ModelT]) -> ModelT:
     if not path.exists():
         raise ConfigurationError(f"{path}: no such file")
@@ -222,7 +245,5 @@ def _parse(members: object, model: type[ModelT]) -> ModelT:
 
 
 def _with_absolute_paths(partner: PartnerSettings, folder: Path) -> PartnerSettings:
-    if partner.token_file is not None:
-        raise ConfigurationError(f'[[partners]] "{partner.name}" token_file: expected token = "…" in a hub for tests')
     files = {name: getattr(partner, name) for name in ("certificate", "key", "ca")}
     return partner.model_copy(update={name: folder / file for name, file in files.items() if file is not None})

@@ -84,12 +84,23 @@ def _read_file_or_environment(path: Path) -> TomlFile:
 
 
 def exposed_files(path: Path, settings: Settings) -> list[Path]:
-    """Return which of these others on the machine may read: ``node.toml`` with a secret, the data, the database."""
+    """Return which files and folders others on the machine may read, and should not: secrets, keys and data."""
     tables = _read_file_or_environment(path).data
     has_secret = any("token" in table for table in (tables.get("backend_api", {}), *tables.get("backends", ())))
     data = [settings.node.data_dir] if settings.node.data_dir.is_dir() else []
-    files = (*([path] if has_secret else []), *data, settings.storage.file)
-    return [file for file in files if file.exists() and may_others_read(file)]
+    files = (*([path] if has_secret else []), *data, settings.storage.file, *_secret_files(settings))
+    return [file for file in dict.fromkeys(files) if file.exists() and may_others_read(file)]
+
+
+def _secret_files(settings: Settings) -> Iterator[Path]:
+    keys = settings.security.keys
+    if keys.is_dir():
+        yield keys
+        yield from sorted(keys.glob("*.key"))
+    api, backends = settings.backend_api, settings.backends
+    candidates = [api.token_file, api.key, settings.tls.key]
+    candidates += [file for each in backends for file in (each.key, each.token_file)]
+    yield from (file for file in candidates if file is not None)
 
 
 def exchange_folder(settings: Settings) -> Path:

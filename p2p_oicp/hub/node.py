@@ -107,7 +107,7 @@ class Hub(Node):
         return self._exchanges
 
     def _create_backend_authenticator(self) -> Authenticator:
-        return PartnerAuthenticator(self._partners, self.registry)
+        return PartnerAuthenticator(self._partners)
 
     def _interceptor(self) -> OperationInterceptor | None:
         return self._script.intercept

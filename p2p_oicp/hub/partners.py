@@ -18,7 +18,7 @@ from p2p_oicp.backends import Backend, BackendFactory, BackendRegistry, OwnBacke
 from p2p_oicp.builder import NodeComponents
 from p2p_oicp.concurrency import TaskSupervisor
 from p2p_oicp.config import Settings
-from p2p_oicp.config.hub import PartnerSettings, check_distinct, parse_partner
+from p2p_oicp.config.hub import PartnerSettings, check_distinct, parse_partner, stored_members
 from p2p_oicp.errors import ConfigurationError, PeerRejected, Refusal
 from p2p_oicp.hub.script import scripted_answer, scripted_provider
 from p2p_oicp.oicp import (
@@ -42,7 +42,7 @@ from p2p_oicp.server.inbound import InboundRequest
 log = structlog.get_logger(__name__)
 
 _AUTHORIZATIONS = frozenset({AuthorizationStart, AuthorizationStop})
-_HOW_TO_TELL = "its base URL is told by POST /hub/v1/partners, or in hub.toml"
+_HOW_TO_SET_URL = "its base URL is set by POST /hub/v1/partners, or in hub.toml"
 
 
 class PartnerBackend:
@@ -68,12 +68,12 @@ class PartnerBackend:
             return answer
         if self._backend is not None:
             return await self._backend.call(operation, message, sender=sender, deadline=deadline)
-        return self._answer_for_nobody(operation, message)
+        return self._answer_without_url(operation, message)
 
-    def _answer_for_nobody(self, operation: Operation, message: Message) -> Message:
+    def _answer_without_url(self, operation: Operation, message: Message) -> Message:
         """Refuse what a partner without a URL would have to decide; what it is only told, it can pull."""
         session_id = getattr(message, "session_id", None)
-        info = f"{self._parties.name} cannot be asked: {_HOW_TO_TELL}"
+        info = f"{self._parties.name} cannot be asked: {_HOW_TO_SET_URL}"
         if operation.response in _AUTHORIZATIONS:
             status = StatusCode.of(StatusCodeValue.NO_POSITIVE_AUTHENTICATION, info)
             return operation.response(authorization_status=AuthorizationStatus.NOT_AUTHORIZED, status_code=status)
@@ -81,7 +81,7 @@ class PartnerBackend:
             success = StatusCode.of(StatusCodeValue.SUCCESS)
             return Acknowledgement(result=True, status_code=success, session_id=session_id)
         code = StatusCodeValue.SERVICE_NOT_AVAILABLE
-        raise PeerRejected(self._parties.name, f"cannot be asked: {_HOW_TO_TELL}", http_status=200, code=code)
+        raise PeerRejected(self._parties.name, f"cannot be asked: {_HOW_TO_SET_URL}", http_status=200, code=code)
 
 
 class PartnerBackends(BackendRegistry):
@@ -110,6 +110,7 @@ class PartnerDirectory:
         self._settings = settings
         self._learns = learns
         self._file = file
+        self._configured: frozenset[str] = frozenset()
         self._entries: dict[str, PartnerSettings] = {}
         self._peers: dict[str, Peer] = {}
         self._factory: BackendFactory | None = None
@@ -124,16 +125,26 @@ class PartnerDirectory:
         """Take over the partners of hub.toml, and those that were added in an earlier run."""
         for entry in configured:
             self._put(entry)
-        stored = orjson.loads(self._file.read_bytes()) if self._file is not None and self._file.exists() else []
-        for entry in map(parse_partner, stored):
+        self._configured = frozenset(self._entries)
+        for entry in self._read_file():
             if not any(party.key in self._peers for party in entry.all_parties):
                 self._put(entry)
         self._apply()
 
+    def _read_file(self) -> list[PartnerSettings]:
+        if self._file is None or not self._file.exists():
+            return []
+        try:
+            return [parse_partner(members) for members in orjson.loads(self._file.read_bytes())]
+        except (OSError, orjson.JSONDecodeError, ConfigurationError) as error:
+            raise ConfigurationError(
+                f"{self._file}: the partners of an earlier run cannot be read: {error}; delete the file"
+            ) from error
+
     def create_backends(self, factory: BackendFactory) -> BackendRegistry:
         """Return the backends of all partners, to which those of new ones are added."""
         self._factory = factory
-        self._backends.replace([self._create_backend(entry) for entry in self._entries.values()])
+        self._backends.replace([self._create_backend(entry, _peer_of(entry)) for entry in self._entries.values()])
         return self._backends
 
     def start(self, components: NodeComponents, supervisor: TaskSupervisor) -> None:
@@ -165,19 +176,31 @@ class PartnerDirectory:
         owners = {self._peers[party.key].name for party in entry.all_parties if party.key in self._peers}
         if len(owners) > 1:
             raise ConfigurationError(f"these parties are of several partners: {', '.join(sorted(owners))}")
-        if owners:
-            entry = _merged(self._entries[owners.pop()], entry)
+        before = self._entries[owners.pop()] if owners else None
+        if before is not None:
+            entry = _merged(before, entry)
         try:
-            check_distinct([*(each for each in self._entries.values() if each.name != entry.name), entry])
+            check_distinct([*(each for each in self._entries.values() if each is not before), entry])
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
+        # Order: the backend first. A certificate that cannot be used refuses the partner, and nothing has changed.
+        own = self._create_backend(entry, _peer_of(entry))
         self._put(entry)
         self._apply()
-        self._replace_backend(entry)
-        if self._file is not None:
-            listed = [each.model_dump(mode="json", exclude_unset=True, fallback=str) for each in self._entries.values()]
-            self._file.write_bytes(orjson.dumps(listed))
+        self._replace_backend(own)
+        self._write_file()
         return entry
+
+    def _write_file(self) -> None:
+        """Write the partners that hub.toml does not have; for its owner only, since it has their tokens."""
+        if self._file is None:
+            return
+        added = [entry for name, entry in self._entries.items() if name not in self._configured]
+        partial = self._file.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        partial.touch(mode=0o600)
+        partial.write_bytes(orjson.dumps([stored_members(entry) for entry in added]))
+        partial.replace(self._file)
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return all partners, with their names, parties and URLs."""
@@ -195,8 +218,7 @@ class PartnerDirectory:
 
     def _put(self, entry: PartnerSettings) -> None:
         self._entries[entry.name] = entry
-        peer = Peer(entry.name, "", operators=entry.operators, providers=entry.providers, is_self=True)
-        self._peers |= {party.key: peer for party in entry.all_parties}
+        self._peers |= dict.fromkeys((party.key for party in entry.all_parties), _peer_of(entry))
 
     def _apply(self) -> None:
         """Let the node answer for the parties of all partners."""
@@ -205,19 +227,17 @@ class PartnerDirectory:
         providers = tuple(party for entry in entries for party in entry.providers)
         self._registry.replace_own(replace(self._registry.own, operators=operators, providers=providers))
 
-    def _create_backend(self, entry: PartnerSettings) -> OwnBackend:
-        parties = self._peers[entry.all_parties[0].key]
+    def _create_backend(self, entry: PartnerSettings, parties: Peer) -> OwnBackend:
         if entry.url is None or self._factory is None:
             roles = frozenset(role for role in ("cpo", "emp") if entry.serves_role(role))
             return OwnBackend(entry.name, PartnerBackend(parties, None), parties, roles)
         own = self._factory.create(entry, None, self._settings)
         return replace(own, backend=PartnerBackend(parties, own.backend), parties=parties)
 
-    def _replace_backend(self, entry: PartnerSettings) -> None:
+    def _replace_backend(self, own: OwnBackend) -> None:
         if self._factory is None:
             return
-        own = self._create_backend(entry)
-        others = [each for each in self._backends.all if each.name != entry.name]
+        others = [each for each in self._backends.all if each.name != own.name]
         self._backends.replace([*others, own])
         self._stop_workers(own)
         self._start_workers(own)
@@ -243,6 +263,10 @@ class PartnerDirectory:
         components.services.wakeups.unregister(own.destination)
 
 
+def _peer_of(entry: PartnerSettings) -> Peer:
+    return Peer(entry.name, "", operators=entry.operators, providers=entry.providers, is_self=True)
+
+
 def _merged(before: PartnerSettings, entry: PartnerSettings) -> PartnerSettings:
     """Return a partner with what is new of it; its name and its parties stay."""
     members: dict[str, Any] = {name: getattr(before, name) for name in before.model_fields_set}
@@ -257,13 +281,12 @@ def _merged(before: PartnerSettings, entry: PartnerSettings) -> PartnerSettings:
 class PartnerAuthenticator:
     """For the listener of a hub: whoever speaks is the partner that it names; see `server.Authenticator`."""
 
-    def __init__(self, partners: PartnerDirectory, registry: PeerRegistry) -> None:
+    def __init__(self, partners: PartnerDirectory) -> None:
         self._partners = partners
-        self._registry = registry
 
     async def authenticate(self, request: InboundRequest, claimed_party: PartyID | None) -> Principal:  # noqa: ARG002
-        # A notification names its sender in its body.
-        peer = self._registry.own if claimed_party is None else self._partners.find(claimed_party)
+        # A notification names its sender in its body, by OperatorID or EvseID: `authorize_party` finds it.
+        peer = None if claimed_party is None else self._partners.find(claimed_party)
         return Principal(peer, is_authenticated=True)
 
     def authorize(self, principal: Principal, claimed_party: PartyID | None, request: InboundRequest) -> None:

@@ -348,7 +348,7 @@ class OicpRequestContext(RequestContext):
             check_head(self.head, self.http, admission.max_body)
             # (3) The credentials, before the body costs anything.
             principal = await self.authenticate(claimed_party(operation, route.party))
-            check_encoding(self.head, is_known=principal.peer is not None)
+            check_encoding(self.head, is_known=principal.peer is not None or principal.is_authenticated)
             ticket = AdmissionTicket(principal.client_key(self.head), principal.is_authenticated)
             try:
                 return await self._serve_admitted(path, route, ticket)

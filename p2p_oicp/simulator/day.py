@@ -2,7 +2,7 @@
 
 At each CPO one driver after the other charges: with a card or with an app, of any EMP, now and then with a card that
 nobody knows. All CPOs are at work at the same time. A node that is away costs sessions, as it would in reality, and no
-record: a CDR is sent until the CPO's node has answered. At the end the books of all backends are compared.
+record: a CDR is sent until the CPO's node has answered. At the end the records of all backends are compared.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ChargedSession:
 
 
 @dataclass
-class DayBooks:
+class DayResult:
     """What the CPOs' backends have of the day; ``missing`` are CDRs that no EMP's backend has, or one has twice."""
 
     sessions: list[ChargedSession] = field(default_factory=list)
@@ -64,8 +64,11 @@ class DayBooks:
 
 @dataclass(frozen=True, slots=True)
 class _Operator:
+    """A CSMS with its clock, and with chances of its own: operators live side by side, in no certain order."""
+
     csms: Csms
     clock: SimulatedClock
+    random: random.Random
 
 
 class SimulatedBackends:
@@ -77,12 +80,11 @@ class SimulatedBackends:
     """
 
     def __init__(self, operators: Mapping[str, str], providers: Mapping[str, str], *, seed: int = 1) -> None:
-        self.books = DayBooks()
+        self.result = DayResult()
         log, start = ExchangeLog(SystemClock()), datetime.now().astimezone().replace(microsecond=0) - DAY - _MARGIN
         self._start = start.timestamp()
-        self._random = random.Random(seed)  # noqa: S311 - no secret
         self._operators = {
-            name: _create_operator(name, OperatorID(party), log, start) for name, party in operators.items()
+            name: _create_operator(name, OperatorID(party), log, start, seed) for name, party in operators.items()
         }
         self._contracts = {name: _create_contracts(name, ProviderID(party), log) for name, party in providers.items()}
         self._stack = AsyncExitStack()
@@ -107,13 +109,13 @@ class SimulatedBackends:
         for name, backend in self._backends().items():
             backend.connect(name, urls[name])
 
-    async def live(self, seconds: float, on_session: Callable[[ChargedSession], None]) -> DayBooks:
-        """Let the day pass in so many seconds; return the books when it is over."""
+    async def live(self, seconds: float, on_session: Callable[[ChargedSession], None]) -> DayResult:
+        """Let the day pass in so many seconds; return what came of it."""
         async with asyncio.TaskGroup() as group:
             for operator in self._operators.values():
                 group.create_task(self._live_of(operator, seconds, on_session))
-        self.books.missing = await self._missing_cdrs()
-        return self.books
+        self.result.missing = await self._missing_cdrs()
+        return self.result
 
     def _backends(self) -> dict[str, Csms | ContractSystem]:
         return {**{name: each.csms for name, each in self._operators.items()}, **self._contracts}
@@ -123,26 +125,26 @@ class SimulatedBackends:
         started, end = timer.monotonic(), self._start + DAY.total_seconds()
         await _push_statuses(operator.csms, everything=True)
         while systems and operator.clock.time() < end:
-            operator.clock.advance(60 * self._random.randint(5, 45))
+            operator.clock.advance(60 * operator.random.randint(5, 45))
             part = (operator.clock.time() - self._start) / DAY.total_seconds()
             await asyncio.sleep(max(0.0, started + seconds * part - timer.monotonic()))
-            session = await self._charge(operator, self._random.choice(systems))
+            session = await self._charge(operator, operator.random.choice(systems))
             if session is not None:
-                self.books.sessions.append(session)
+                self.result.sessions.append(session)
                 on_session(session)
 
     async def _charge(self, operator: _Operator, contracts: ContractSystem) -> ChargedSession | None:
         """Let a driver of an EMP charge; None if it came to nothing."""
-        csms, with_app = operator.csms, self._random.random() < _APP_PART
+        csms, with_app = operator.csms, operator.random.random() < _APP_PART
         free = [evse_id for evse_id, status in csms.statuses.items() if status == "Available"]
-        evse_id = self._random.choice(free or list(csms.points))
+        evse_id = operator.random.choice(free or list(csms.points))
         try:
-            session = await self._start_session(csms, contracts, evse_id, with_app=with_app)
+            session = await self._start_session(operator, contracts, evse_id, with_app=with_app)
         except PeerError:
-            self.books.failed += 1
+            self.result.failed += 1
             return None
         if session is None:
-            self.books.refused += 1
+            self.result.refused += 1
             return None
         await self._play_session(operator, session, contracts, with_app=with_app)
         how, provider = "app" if with_app else "card", contracts.provider.text
@@ -151,13 +153,13 @@ class SimulatedBackends:
         )
 
     async def _start_session(
-        self, csms: Csms, contracts: ContractSystem, evse_id: EvseID, *, with_app: bool
+        self, operator: _Operator, contracts: ContractSystem, evse_id: EvseID, *, with_app: bool
     ) -> ChargingSession | None:
-        contract = contracts.contracts[0]
+        csms, contract = operator.csms, contracts.contracts[0]
         if with_app:
             session_id, _ = await contracts.start_remotely(contract.evco_id, evse_id)
             return csms.sessions.get(session_id) if session_id is not None else None
-        is_unknown = self._random.random() < _UNKNOWN_CARD_PART
+        is_unknown = operator.random.random() < _UNKNOWN_CARD_PART
         session, _ = await csms.swipe(evse_id, _UNKNOWN_CARD if is_unknown else contract.uids[0])
         return session
 
@@ -168,10 +170,10 @@ class SimulatedBackends:
         await _push_statuses(csms)
         with suppress(PeerError):
             await csms.start_charging(session)
-        for _ in range(self._random.randint(1, 3)):
-            energy = Decimal(self._random.randint(500, 9000)).scaleb(-3)
+        for _ in range(operator.random.randint(1, 3)):
+            energy = Decimal(operator.random.randint(500, 9000)).scaleb(-3)
             with suppress(PeerError):
-                await csms.charge(session, energy, minutes=self._random.randint(10, 25))
+                await csms.charge(session, energy, minutes=operator.random.randint(10, 25))
         with suppress(PeerError):
             if with_app:
                 await contracts.stop_remotely(session.session_id)
@@ -198,10 +200,11 @@ class SimulatedBackends:
         return [str(session_id) for session_id in missing()]
 
 
-def _create_operator(name: str, operator: OperatorID, log: ExchangeLog, start: datetime) -> _Operator:
+def _create_operator(name: str, operator: OperatorID, log: ExchangeLog, start: datetime, seed: int) -> _Operator:
     clock = SimulatedClock(start)
     points = [ChargingPoint(evse_id, Decimal("1000.125")) for evse_id in _evse_ids(operator)]
-    return _Operator(Csms(name=f"{name} CSMS", operator=operator, points=points, exchange_log=log, clock=clock), clock)
+    csms = Csms(name=f"{name} CSMS", operator=operator, points=points, exchange_log=log, clock=clock)
+    return _Operator(csms, clock, random.Random(f"{seed} {name}"))  # noqa: S311 - no secret
 
 
 def _create_contracts(name: str, provider: ProviderID, log: ExchangeLog) -> ContractSystem:
@@ -215,8 +218,8 @@ def _evse_ids(operator: OperatorID) -> Sequence[EvseID]:
 
 
 def driver_card(provider: str) -> UID:
-    """Return the UID of the card that a simulated provider authorizes."""
-    return UID(f"04{provider.encode().hex().upper()[:12]}")
+    """Return the UID of the card that a provider of tests authorizes: the same for all spellings of its id."""
+    return UID(f"04{ProviderID(provider).key.encode().hex().upper():0<12.12}")
 
 
 async def _push_statuses(csms: Csms, *, everything: bool = False) -> None:

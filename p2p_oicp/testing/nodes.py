@@ -161,7 +161,7 @@ def open_cluster(
     emp: int = 3,
     *,
     secure: str = "none",
-    backends: Mapping[str, str] | None = None,
+    backends: Mapping[str, Backend] | None = None,
     directory: Path | None = None,
 ) -> Iterator[RunningCluster]:
     """Run several nodes that are peers of each other; each has a fake backend unless it is given another.
@@ -169,20 +169,20 @@ def open_cluster(
     Args:
         cpo: how many CPO nodes, ``cpo-1`` of the operator ``DE*C01`` and so on; ``emp`` likewise, with ``DE-M01``.
         secure: how they prove who they are: "none", "signed" or "mtls".
-        backends: URLs of backends by the names of their nodes.
+        backends: fake backends, or URLs of others, by the names of their nodes.
         directory: for their files; by default one that is deleted at the end.
 
     Raises:
         NodeFailed: one does not start; the text has the end of its log.
     """
-    given = dict(backends or {})
     with ExitStack() as stack:
-        fakes: dict[str, FakeBackend] = {}
+        given = dict(backends or {})
         for spec in plan_nodes(cpo, emp):
             if spec.name not in given:
                 fake = FakeCsms(spec.operators[0]) if spec.operators else FakeEmp(spec.providers[0])
-                fakes[spec.name] = stack.enter_context(fake)
-        urls = {**{name: fake.url for name, fake in fakes.items()}, **given}
+                given[spec.name] = stack.enter_context(fake)
+        urls = {name: url for name, backend in given.items() if (url := _url_of(backend)) is not None}
+        fakes = {name: backend for name, backend in given.items() if isinstance(backend, FakeBackend)}
         specs = plan_nodes(cpo, emp, secure=Secure(secure), backends=urls)
         loop, cluster = stack.enter_context(_running(specs, directory))
         nodes = [

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from uuid import uuid4
 
 from p2p_oicp.clock import SystemClock, format_timestamp
+from p2p_oicp.simulator.day import driver_card
 from p2p_oicp.testing.fleets import Fleet, Json, evse_id_of, fleet, products_of
 
 __all__ = [
@@ -30,7 +31,7 @@ _ENERGY = 1.25
 
 def uid_of(provider: str = PROVIDER) -> str:
     """Return the UID of a provider's card: another one for each provider."""
-    return f"04{provider.encode().hex().upper()[:12]}"
+    return driver_card(provider).text
 
 
 def evco_id_of(provider: str = PROVIDER) -> str:

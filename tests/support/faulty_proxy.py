@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Self
 
@@ -55,9 +55,8 @@ class FaultyProxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(task := asyncio.current_task())
         task.add_done_callback(self._connections.discard)
-        with suppress(OSError, asyncio.IncompleteReadError):
+        with closing(writer), suppress(OSError, asyncio.IncompleteReadError):
             await self._exchange(reader, writer)
-        writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -78,8 +77,8 @@ class FaultyProxy:
             await self._released.wait()
         their_reader, their_writer = await asyncio.open_connection("127.0.0.1", self.backend)
         passed = [line for line in lines[:-2] if not line.lower().startswith("connection:")]
-        their_writer.write("\r\n".join([*passed, "Connection: close", "", ""]).encode() + body)
-        while chunk := await their_reader.read(_CHUNK):
-            writer.write(chunk)
-            await writer.drain()
-        their_writer.close()
+        with closing(their_writer):
+            their_writer.write("\r\n".join([*passed, "Connection: close", "", ""]).encode() + body)
+            while chunk := await their_reader.read(_CHUNK):
+                writer.write(chunk)
+                await writer.drain()

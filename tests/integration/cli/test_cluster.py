@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from p2p_oicp.simulator.local_cluster import STATE_FILE
 from tests.support.waiting import eventually_blocking, listens
 
 TIMEOUT_SECONDS = 120.0
@@ -63,6 +65,16 @@ def test_a_running_cluster_is_shown_and_its_nodes_are_killed_and_restarted(tmp_p
     ports = [int(node["backend_url"].rpartition(":")[2]) for node in started["nodes"]]
     eventually_blocking(lambda: not any(map(listens, ports)), TIMEOUT_SECONDS, "a node is left")
     assert "no cluster runs" in p2p_oicp("cluster", "status", "--dir", folder).err
+
+
+def test_a_folder_whose_cluster_was_killed_is_used_again(tmp_path):
+    with cluster_up(tmp_path / "c", "--cpo", "1", "--emp", "0") as process:
+        lines_of(process, "cluster")
+        state = json.loads((tmp_path / "c" / STATE_FILE).read_text())
+    # Its process id is another program's by now.
+    (tmp_path / "c" / STATE_FILE).write_text(json.dumps(state | {"pid": os.getpid()}))
+    with cluster_up(tmp_path / "c", "--cpo", "1", "--emp", "0") as process:
+        assert lines_of(process, "cluster")
 
 
 MISTAKES = {

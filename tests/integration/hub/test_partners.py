@@ -1,7 +1,9 @@
 """Who takes part: partners are learned from who speaks, and told by hub.toml or over HTTP."""
 
+import pytest
 from structlog.testing import capture_logs
 
+from p2p_oicp.errors import ConfigurationError
 from tests.support.hubs import running_hub
 from tests.support.messages import card
 from tests.support.own_systems import OwnSystem
@@ -63,6 +65,9 @@ async def test_a_mistake_is_answered_with_what_is_expected(tmp_path):
             ({"operators": ["x"]}, "DE*ABC"),
             ({"operators": [CPO], "uri": "http://x"}, 'did you mean "url"?'),
             ({"operators": [CPO], "paths": {"Start": "x"}}, "no operation of OICP"),
+            ({"operators": 5}, "operators"),
+            ({"operators": [CPO], "url": "https://x", "token_file": "x"}, "token_file"),
+            ({"operators": [CPO], "url": "https://x", "ca": "/nonexistent.pem"}, f'[[partners]] "{CPO}"'),
             (["x"], "expected a table"),
         ):
             reply = await hub.call("POST", "partners", body)
@@ -87,6 +92,38 @@ async def test_a_folder_has_partners_and_what_waits_for_them(tmp_path):
         assert (await hub.settle(CPO, session, UID)).code == "000"
         await hub.tell(providers=[EMP], url=contracts.url)
         await eventually(lambda: contracts.bodies("charge-detail-record"), timeout=15)
+
+
+async def test_two_partners_have_two_names(tmp_path):
+    async with running_hub(tmp_path) as hub:
+        await hub.tell(name="A", operators=[CPO])
+        reply = await hub.tell(name="A", providers=[EMP])
+        assert (reply.status, "two partners" in reply.json["StatusCode"]["AdditionalInfo"]) == (400, True)
+        assert (await hub.call("GET", "partners")).json["partners"][0]["operators"] == [CPO]
+
+
+async def test_the_token_of_a_partner_is_sent_after_another_start_too(tmp_path):
+    async with OwnSystem(frozenset({UID})) as contracts:
+        async with running_hub(tmp_path, keeps=True) as hub:
+            await hub.tell(providers=[EMP], url=contracts.url, token="a secret of tests")
+        assert (tmp_path / "partners.json").stat().st_mode & 0o077 == 0
+        async with running_hub(tmp_path, keeps=True) as hub:
+            await hub.start(CPO, card(UID))
+    assert contracts.requests[-1].headers["Authorization"] == "Bearer a secret of tests"
+
+
+async def test_a_partner_that_hub_toml_has_no_more_does_not_come_back(tmp_path):
+    async with running_hub(tmp_path, keeps=True, partners=[{"operators": [CPO]}]) as hub:
+        await hub.tell(providers=[EMP])
+    async with running_hub(tmp_path, keeps=True) as hub:
+        assert await names(hub) == [EMP]
+
+
+async def test_a_file_of_partners_that_cannot_be_read_is_named_with_what_to_do(tmp_path):
+    (tmp_path / "partners.json").write_text("[{")
+    with pytest.raises(ConfigurationError, match=r"partners\.json: .* delete the file"):
+        async with running_hub(tmp_path, keeps=True):
+            pass
 
 
 async def test_a_token_is_demanded_where_there_is_one(tmp_path):

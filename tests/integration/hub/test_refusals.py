@@ -1,9 +1,11 @@
 """What a hub refuses, with the codes of the clearing house: a partner speaks for its own parties only."""
 
+import pytest
+
 from tests.integration.hub.test_roaming import all_six, push_of
 from tests.support.dataset_messages import card_record, product
 from tests.support.hubs import CPOS, EMPS, UIDS, running_hub
-from tests.support.messages import card
+from tests.support.messages import card, notification
 
 __all__ = ["all_six"]
 
@@ -43,6 +45,16 @@ async def test_a_record_of_another_cpos_session_is_400(all_six):
     started = await all_six.hub.post(f"charging/v21/operators/{CPOS[0]}/authorize/start", body)
     assert (await all_six.hub.settle(CPOS[1], started.json["SessionID"], uid)).code == "400"
     assert (await all_six.hub.settle(CPOS[0], started.json["SessionID"], uid)).code == "000"
+
+
+@pytest.mark.parametrize("members", [{}, {"OperatorID": CPOS[1]}], ids=["by its EVSE", "by its OperatorID"])
+async def test_a_notification_of_another_cpos_session_is_400(all_six, members):
+    uid = UIDS[EMPS[0]]
+    body = {"OperatorID": CPOS[0], "Identification": card(uid)}
+    started = await all_six.hub.post(f"charging/v21/operators/{CPOS[0]}/authorize/start", body)
+    sent = {**notification("Start", started.json["SessionID"]), "EvseID": f"{CPOS[1]}*E1"}
+    sent.pop("OperatorID", None)
+    assert (await all_six.hub.post("notificationmgmt/v11/charging-notifications", sent | members)).code == "400"
 
 
 async def test_an_implausible_record_is_022_as_at_the_clearing_house(all_six):

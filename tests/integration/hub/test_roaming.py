@@ -4,10 +4,11 @@ from itertools import product
 
 import pytest
 
+from tests.support import database
 from tests.support.dataset_messages import evse, push_data
 from tests.support.hubs import CPOS, EMPS, UIDS, roaming
 from tests.support.messages import card
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, eventually_equals
 
 DAYS = {"From": "2020-01-01T00:00:00Z", "To": "2099-01-01T00:00:00Z"}
 
@@ -82,9 +83,10 @@ async def test_a_record_for_an_emp_that_is_down_is_acknowledged_and_delivered_wh
     await eventually(lambda: all_six.messages(EMPS[0], "charge-detail-record"), timeout=15)
 
 
-async def test_an_emp_refuses_a_record_and_its_code_reaches_the_cpo(all_six):
+async def test_a_record_that_an_emp_refuses_is_disputed_with_its_code(all_six, tmp_path):
     uid = UIDS[EMPS[0]]
     session = (await all_six.hub.start(CPOS[0], card(uid))).json["SessionID"]
     all_six.systems[EMPS[0]].refuses_with = "022"
-    assert (await all_six.hub.settle(CPOS[0], session, uid)).code in {"000", "022"}
-    await eventually(lambda: all_six.messages(EMPS[0], "charge-detail-record"))
+    assert (await all_six.hub.settle(CPOS[0], session, uid)).code == "000"  # the hub has it
+    cdrs = "SELECT state, verdict_code FROM cdrs WHERE role = 'cpo'"
+    await eventually_equals(lambda: database.execute(tmp_path / "hub.sqlite3", cdrs), [("disputed", "022")])

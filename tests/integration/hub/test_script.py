@@ -24,6 +24,10 @@ async def hub(tmp_path):
         yield each
 
 
+async def uses(hub) -> list[int]:
+    return [rule["used"] for rule in (await hub.call("GET", "script")).json["rules"]]
+
+
 async def test_a_card_is_authorized_and_the_session_is_a_real_one(hub):
     await hub.script({"uid": UID, "authorize": EMP})
     started = (await hub.start(CPO, card(UID))).json
@@ -103,7 +107,7 @@ async def test_a_hub_that_ends_waits_for_no_request_that_hangs(tmp_path):
     async with running_hub(tmp_path) as hub:
         await hub.script({"hang": True})
         hanging = asyncio.create_task(hub.start(CPO, card()))
-        await asyncio.sleep(0.2)
+        await eventually_equals(lambda: uses(hub), [1])
         began = time.monotonic()
     with pytest.raises(aiohttp.ClientError):
         await hanging

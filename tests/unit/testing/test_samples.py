@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2p_oicp.oicp import OPERATION_BY_NAME
+from p2p_oicp.oicp import OPERATION_BY_NAME, UID
 from p2p_oicp.oicp.validation import judge
 from p2p_oicp.testing import samples
 from tests.support.oicp_examples import body
@@ -27,6 +27,13 @@ def test_each_notification_is_read_without_a_finding(kind):
     message = samples.notification(kind, operator="FR*XYZ", session_id="b2688855-7f00-0002-6d8e-48d883f6abb6")
     assert list(judge("ChargingNotifications", "request", body(message))) == []
     assert (message["Type"], message["OperatorID"]) == (kind, "FR*XYZ")
+
+
+@pytest.mark.parametrize("provider", ["DE-8EO", "DE8EO", "DE*8EO"])
+def test_a_provider_has_one_card_in_all_spellings_of_its_id(provider):
+    uid = samples.uid_of(provider)
+    assert uid == samples.uid_of("DE-8EO") != samples.uid_of("DE-DCB")
+    assert UID(uid).is_exact
 
 
 def test_members_are_added_replaced_and_taken_away():
