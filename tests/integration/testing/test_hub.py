@@ -13,6 +13,8 @@ def test_partners_roam_through_a_hub_and_their_exchanges_are_there(oicp_hub, fak
     fake_emp.wait_for("ChargeDetailRecord", SessionID=session)
     exchange = hub.wait_for("ChargeDetailRecord", session=session, direction="in")
     assert (exchange["party"], exchange["code"]) == (fake_csms.party, "000")
+    # The EMP has it before the hub has its answer, which is what ends the exchange.
+    hub.wait_for("ChargeDetailRecord", session=session, direction="out")
     hub.clear()
     assert hub.exchanges() == []
     with pytest.raises(AssertionError, match="hub: no AuthorizeStop"):
