@@ -135,7 +135,7 @@ class Node:
         exchanges = self._open_exchange_log()
         if exchanges is not None:
             # Order: after all that is recorded has ended.
-            stack.push_async_callback(exchanges.flush)
+            stack.push_async_callback(exchanges.close)
         wakeups = WakeupRegistry()
         liveness = PeerLiveness(wakeups, store, clock)
         peering = await open_peering(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,7 +18,7 @@ import structlog
 from p2p_oicp.client.replies import HttpResponse
 from p2p_oicp.client.transport import HttpTransport, OutboundRequest
 from p2p_oicp.clock import Clock
-from p2p_oicp.concurrency import offload
+from p2p_oicp.concurrency import SingleThreadExecutor
 from p2p_oicp.errors import PeerError
 from p2p_oicp.oicp.masking import MaskedText, leave_unmasked, mask
 from p2p_oicp.storage.exchanges import Exchange, ExchangeFilter, ExchangePage, ExchangeRing, RecordedBody
@@ -83,7 +83,8 @@ class ExchangeLog:
         self._queued: deque[Exchange] = deque()
         self._left_out = 0
         self._arrived = asyncio.Event()
-        self._in_use = asyncio.Lock()
+        # The ring is used by one thread at a time, also when whoever waits for it is cancelled.
+        self._executor = SingleThreadExecutor("p2p-oicp-exchanges")
 
     def __repr__(self) -> str:
         return f"<ExchangeLog {self._ring!r} queued={len(self._queued)}>"
@@ -107,29 +108,35 @@ class ExchangeLog:
 
     async def flush(self) -> None:
         """Write what has been recorded so far; what cannot be written is left out, and the log says so."""
-        async with self._in_use:
-            exchanges = list(self._queued)
-            self._queued.clear()
-            if exchanges:
-                try:
-                    await offload(self._ring.append, exchanges)
-                except OSError as error:
-                    log.error("exchanges.write_failed", error=error, left_out=len(exchanges))  # noqa: TRY400
-            if self._left_out:
-                log.warning("exchanges.left_out", exchanges=self._left_out, reason="the disk was too slow")
-                self._left_out = 0
+        exchanges = list(self._queued)
+        self._queued.clear()
+        if self._left_out:
+            log.warning("exchanges.left_out", exchanges=self._left_out, reason="the disk was too slow")
+            self._left_out = 0
+        if exchanges:
+            # Shielded: they are in no queue any more.
+            await asyncio.shield(self._executor.submit(self._append, exchanges))
+
+    def _append(self, exchanges: Sequence[Exchange]) -> None:
+        try:
+            self._ring.append(exchanges)
+        except OSError as error:
+            log.error("exchanges.write_failed", error=error, left_out=len(exchanges))  # noqa: TRY400
 
     async def read(self, selection: ExchangeFilter) -> ExchangePage:
         """Return recorded exchanges, all that have ended included."""
         await self.flush()
-        async with self._in_use:
-            return await offload(self._ring.read, selection)
+        return await self._executor.submit(self._ring.read, selection)
 
     async def clear(self) -> None:
         """Delete what has been recorded so far."""
         await self.flush()
-        async with self._in_use:
-            await offload(self._ring.clear)
+        await self._executor.submit(self._ring.clear)
+
+    async def close(self) -> None:
+        """Write what has been recorded so far, and end the thread."""
+        await self.flush()
+        self._executor.close()
 
     def _masked(self, raw: RawExchange) -> Exchange:
         exchange = raw.exchange

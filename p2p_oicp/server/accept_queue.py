@@ -27,9 +27,9 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable
-from itertools import chain
 from typing import TypeAlias
 
+from p2p_oicp.server.connections import AddressCounts
 from p2p_oicp.server.limits import SMALL_BODY_BYTES
 
 # Of one address, and no larger part of those that may wait: opened within some tenths of a second.
@@ -71,14 +71,14 @@ class AcceptQueue:
         self._late: _Group = {}
         self._proved_addresses: dict[str, None] = {}  # the one that was proved last at the end
         self._takes = 0
-        self._waiting = 0
+        self._waiting = AddressCounts()
         self._sorted_at = self._looked_for_ends_at = 0.0
 
     def __len__(self) -> int:
-        return self._waiting
+        return len(self._waiting)
 
     def __repr__(self) -> str:
-        return f"<AcceptQueue waiting={self._waiting}>"
+        return f"<AcceptQueue waiting={len(self)}>"
 
     def mark_proved(self, address: str) -> None:
         """Remember that somebody at ``address`` has proved who he is."""
@@ -95,22 +95,24 @@ class AcceptQueue:
         group = self._recent_of_proved if address in self._proved_addresses else self._recent
         recent = group.setdefault(address, deque())
         recent.append((self._monotonic(), accepted))
-        self._waiting += 1
+        self._waiting.add(address)
         if len(recent) > self._max_recent:
-            self._make_late(address, recent)
-        if self._waiting > self._max_waiting:
+            self._make_late(address, group)
+        if len(self) > self._max_waiting:
             self.close_oldest()
 
-    def _make_late(self, address: str, recent: deque[_Accepted]) -> None:
+    def _make_late(self, address: str, group: _Group) -> None:
         """Close the recent ones that have ended meanwhile; if there is none, the oldest one is late from now on."""
-        now = self._monotonic()
+        recent, now = group[address], self._monotonic()
         if now - self._looked_for_ends_at > _END_INTERVAL_SECONDS:
             self._looked_for_ends_at = now
             for each in [each for each in recent if self._has_ended(each[1])]:
                 recent.remove(each)
-                self._close(each[1])
+                self._close(each[1], address)
         if len(recent) > self._max_recent:
             self._late.setdefault(address, deque()).append(recent.popleft())
+        if not recent:  # all have ended
+            del group[address]
 
     def take(self, *, with_late: bool) -> tuple[socket.socket, str] | None:
         """Return the connection that is opened next, and its address; None if none may be opened now.
@@ -147,7 +149,7 @@ class AcceptQueue:
         _, accepted = queue.pop() if self._is_newest_next(group, queue) else queue.popleft()
         if queue:
             group[address] = queue  # at the end of the line
-        self._waiting -= 1
+        self._waiting.remove(address)
         return accepted, address
 
     def _is_newest_next(self, group: _Group, queue: deque[_Accepted]) -> bool:
@@ -162,7 +164,7 @@ class AcceptQueue:
         for address, queue in late.items():
             for accepted_at, accepted in queue:
                 if now - accepted_at > _MAX_WAIT_SECONDS or self._has_ended(accepted):
-                    self._close(accepted)
+                    self._close(accepted, address)
                     continue
                 group = self._whole if self._is_plain and _has_whole_request(accepted) else self._late
                 group.setdefault(address, deque()).append((accepted_at, accepted))
@@ -171,17 +173,17 @@ class AcceptQueue:
         """Close the oldest connection of the address that has most of them; return False if none waits."""
         if not self._waiting:
             return False
+        address = self._waiting.largest
         groups = (self._late, self._recent, self._recent_of_proved, self._whole)
-        address = max(chain(*groups), key=lambda address: sum(len(group.get(address, ())) for group in groups))
         group = next(group for group in groups if address in group)
-        self._close(group[address].popleft()[1])
+        self._close(group[address].popleft()[1], address)
         if not group[address]:
             del group[address]
         return True
 
-    def _close(self, accepted: socket.socket) -> None:
+    def _close(self, accepted: socket.socket, address: str) -> None:
         accepted.close()
-        self._waiting -= 1
+        self._waiting.remove(address)
 
     def close(self) -> None:
         """Close all."""

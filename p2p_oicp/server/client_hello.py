@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
+
+from p2p_oicp.server.connections import AddressCounts
 
 # From the accept to the end of the ClientHello.
 _TIMEOUT_SECONDS: Final = 10.0
@@ -68,7 +69,9 @@ class ClientHelloWaiter:
     def __init__(self, on_ready: Callable[[socket.socket, str], None]) -> None:
         self._on_ready = on_ready
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[socket.socket, _Waiting] = {}  # the oldest first
+        self._waiting: dict[socket.socket, _Waiting] = {}
+        self._counts = AddressCounts()
+        self._of_address: dict[str, dict[socket.socket, None]] = {}  # the oldest first
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -87,6 +90,8 @@ class ClientHelloWaiter:
             self._on_ready(accepted, address)
             return
         timer = self._loop.call_later(_TIMEOUT_SECONDS, self._close, accepted)
+        self._counts.add(address)
+        self._of_address.setdefault(address, {})[accepted] = None
         self._wait(accepted, _Waiting(address, progress.needed, timer))
         self._loop.add_reader(accepted, self._continue, accepted)
 
@@ -112,7 +117,12 @@ class ClientHelloWaiter:
             self._close(accepted)
 
     def _remove(self, accepted: socket.socket) -> None:
-        self._waiting.pop(accepted).timer.cancel()
+        waiting = self._waiting.pop(accepted)
+        waiting.timer.cancel()
+        self._counts.remove(waiting.address)
+        del self._of_address[waiting.address][accepted]
+        if not self._of_address[waiting.address]:
+            del self._of_address[waiting.address]
         self._loop.remove_reader(accepted)
 
     def _close(self, accepted: socket.socket) -> None:
@@ -123,8 +133,7 @@ class ClientHelloWaiter:
         """Close the oldest connection of the address that has most of them; return False if none waits."""
         if not self._waiting:
             return False
-        ((largest, _),) = Counter(waiting.address for waiting in self._waiting.values()).most_common(1)
-        self._close(next(accepted for accepted, waiting in self._waiting.items() if waiting.address == largest))
+        self._close(next(iter(self._of_address[self._counts.largest])))
         return True
 
     def close(self) -> None:

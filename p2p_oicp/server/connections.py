@@ -99,6 +99,49 @@ def oldest_of_largest(connections: Iterable[Connection], count: int = 1) -> list
     return list(islice((connection for connection in connections if connection.address == address), count))
 
 
+class AddressCounts:
+    """How many connections each address has, and which address has most of them: both in constant time."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._addresses: dict[int, dict[str, None]] = {}  # by their count; the one that has had it longest first
+        self._most = 0
+        self._total = 0
+
+    def __len__(self) -> int:
+        return self._total
+
+    def __repr__(self) -> str:
+        return f"<AddressCounts total={self._total} most={self._most}>"
+
+    @property
+    def largest(self) -> str:
+        """The address that has most connections; there is at least one."""
+        return next(iter(self._addresses[self._most]))
+
+    def add(self, address: str) -> None:
+        """Count one more connection of an address."""
+        self._change(address, 1)
+        self._most = max(self._most, self._counts[address])
+
+    def remove(self, address: str) -> None:
+        """Count one connection less of an address that has one."""
+        self._change(address, -1)
+        if self._most and self._most not in self._addresses:
+            self._most -= 1  # which is what this address has now
+
+    def _change(self, address: str, difference: int) -> None:
+        before = self._counts.pop(address, 0)
+        if before:
+            del self._addresses[before][address]
+            if not self._addresses[before]:
+                del self._addresses[before]
+        if after := before + difference:
+            self._counts[address] = after
+            self._addresses.setdefault(after, {})[address] = None
+        self._total += difference
+
+
 class _ServerLogAdapter(logging.LoggerAdapter[logging.Logger]):
     """The log of aiohttp's server, with one short line instead of a stack for what any client can cause."""
 

@@ -1,8 +1,8 @@
 """Events of what others do wrong, and of what fails: as often as they want, which must not fill the database.
 
 Of each cause (type, peer, subject, what) the first event is written at once; those of the next minute are counted, and
-the last of them is written at its end, with the count. Of requests that nobody has proved, the subject is no cause: so
-each kind of refusal has an event a minute, whatever is sent.
+the last of them is written at its end, with the count. Of requests that nobody has proved, the subject, which is what
+they say, is no cause: so each kind of refusal has an event a minute, whatever is sent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import structlog
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.errors import StoreError
-from p2p_oicp.storage.event_log import Event, emit
+from p2p_oicp.storage.event_log import Event, EventType, emit
 from p2p_oicp.storage.sqlite.writer import Lane, Transaction
 from p2p_oicp.storage.store import Store
 
@@ -25,6 +25,8 @@ _INTERVAL_SECONDS = 60.0
 # Beyond so many, further causes wait for the next minute, and only the latest event of all of them is written.
 _MAX_CAUSES = 500
 _MAX_TEXT_LENGTH = 300
+# Their subject is what a request says.
+_TYPES_OF_REQUESTS = frozenset({EventType.REFUSAL, EventType.FINDING})
 
 
 class _Cause(msgspec.Struct):
@@ -57,7 +59,8 @@ class LimitedEventLog:
         """Add an event, which is written a moment later, by itself or in the count of a later one."""
         if len(event.text) > _MAX_TEXT_LENGTH:
             event = msgspec.structs.replace(event, text=f"{event.text[:_MAX_TEXT_LENGTH]}…")
-        key = (event.type, event.what, event.peer, event.subject if event.peer else "")
+        is_anonymous = event.type in _TYPES_OF_REQUESTS and not event.peer
+        key = (event.type, event.what, event.peer, "" if is_anonymous else event.subject)
         cause = self._causes.get(key)
         if cause is None and len(self._causes) >= _MAX_CAUSES:
             cause = self._causes.setdefault((event.type,), _Cause(self._clock.monotonic() + _INTERVAL_SECONDS))

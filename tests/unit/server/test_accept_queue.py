@@ -1,11 +1,13 @@
 """Which connection is opened next: who attacks from an address keeps nobody else there waiting."""
 
 import socket
+from collections import Counter
 
 import pytest
 
 from p2p_oicp.server import accept_queue
 from p2p_oicp.server.accept_queue import AcceptQueue
+from p2p_oicp.server.connections import AddressCounts
 
 HEAD = b"POST /x HTTP/1.1\r\nHost: b\r\nContent-Length: 10\r\n\r\n"
 ATTACKER, OTHER = "192.0.2.1", "192.0.2.2"
@@ -164,3 +166,30 @@ def test_all_are_closed_at_the_end(clients):
     clients.queue.close()
     assert len(clients.queue) == 0
     assert {end.recv(1) for end in ends} == {b""}
+
+
+def test_an_address_whose_recent_ones_end_together_leaves_nothing(clients, clock, monkeypatch):
+    clock.now += 1
+    for number in range(accept_queue._MAX_RECENT):
+        clients.connect(str(number))
+    answers = iter([False])  # when it is accepted; a moment later, all have ended
+    monkeypatch.setattr(clients.queue, "_has_ended", lambda _: next(answers, True))
+    clients.connect("last")
+    assert (clients.opened(), len(clients.queue), clients.queue.close_oldest()) == (None, 0, False)
+
+
+def test_whose_turn_it_is_to_give_way_is_right_however_connections_come_and_go():
+    counts, expected = AddressCounts(), Counter[str]()
+    for number in range(2000):
+        address = str(number * number % 7)
+        if number % 3 == 2 and expected[address]:  # noqa: PLR2004
+            counts.remove(address)
+            expected[address] -= 1
+        else:
+            counts.add(address)
+            expected[address] += 1
+        assert not len(counts) or expected[counts.largest] == max(expected.values())
+    while len(counts):
+        expected[counts.largest] -= 1
+        counts.remove(counts.largest)
+    assert not any(expected.values())

@@ -66,3 +66,12 @@ async def test_however_many_causes_there_are_the_events_are_bounded(store):
     found = await written(store)
     assert len(found) <= 501
     assert max(len(each.text) for each in found) < 400
+
+
+async def test_each_backend_is_a_cause_of_its_own(store):
+    events = LimitedEventLog(store, ManualClock())
+    for name in ("north", "south"):
+        events.add(Event(EventType.BACKEND, "not_answering", 1.0, name))
+    async with running(events):
+        await eventually(lambda: written(store))
+    assert [each.subject for each in await written(store)] == ["north", "south"]
