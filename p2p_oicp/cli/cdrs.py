@@ -97,7 +97,7 @@ def list_cdrs(
 ) -> None:
     """Show the newest charge detail records and what became of them; the node may be running."""
     filters = {"state_": state or "", "role_": _checked_role(role), "peer_": peer, "limit": limit}
-    marks = {"unconfirmed_": int(unconfirmed), "doubtful_": int(doubtful)}
+    marks = {name: 1 for name, is_set in (("unconfirmed_", unconfirmed), ("doubtful_", doubtful)) if is_set}
     parameters = listings.CDRS.parameters(None, **filters, **marks)
     with open_readonly(load_settings(config).storage.file) as store:
         rows = list(store.rows(listings.CDRS.statement, **parameters))

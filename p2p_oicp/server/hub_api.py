@@ -2,7 +2,8 @@
 
 ``GET`` and ``POST /hub/v1/partners``, ``GET``, ``PUT`` and ``DELETE /hub/v1/script``, ``GET`` and
 ``DELETE /hub/v1/exchanges``. Exchanges are filtered by ``partner``, ``operation``, ``direction`` (``in``, ``out``),
-``session``, ``evse_id``, ``uid`` and ``code``; ``wait=SECONDS`` waits until there is one.
+``session``, ``evse_id``, ``uid`` and ``code``; ``wait=SECONDS`` waits until there is one. The answer has the oldest
+ones, and ``newest``: the number to go on ``after``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from aiohttp import web
 from p2p_oicp.client.recording import ExchangeLog
 from p2p_oicp.config.hub import PartnerSettings, Script, parse_partner, parse_script
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.oicp import EvseID, StatusCodeValue
+from p2p_oicp.oicp import EvseID, OperatorID, StatusCodeValue
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
@@ -25,8 +26,9 @@ from p2p_oicp.server.problems import HttpError, parse_whole_number
 from p2p_oicp.storage.exchanges import Exchange, ExchangeFilter, encode
 
 _MAX_BODY_BYTES = 1024 * 1024
-_MAX_EXCHANGES = 1_000_000
-_DEFAULT_LIMIT = 1000
+# A ring has fewer: they are selected here.
+_MAX_READ = 1_000_000
+_MAX_SHOWN = 1000
 _MAX_WAIT_SECONDS = 60
 _LOOK_SECONDS = 0.05
 _PARAMETERS = ("partner", "operation", "direction", "session", "evse_id", "uid", "code", "after", "limit", "wait")
@@ -59,16 +61,26 @@ class _Selection(NamedTuple):
 
     def matches(self, exchange: Exchange) -> bool:
         """Whether an exchange is one of those that are asked for."""
-        request = b"" if exchange.request is None else bytes(exchange.request.json)
         return (
-            self.partner in {"", exchange.backend, exchange.party}
+            self._is_of_partner(exchange)
             and self.operation in {"", exchange.operation}
             and self.direction in {"", exchange.direction}
             and (not self.session or self.session.lower() == exchange.session_id.lower())
             and (not self.evse_id or EvseID(self.evse_id).key == EvseID(exchange.evse_id).key)
-            and (not self.uid or f'"{self.uid.upper()}"'.encode() in request.upper())
             and self.code in {"", exchange.code}
+            and self._has_uid(exchange)
         )
+
+    def _is_of_partner(self, exchange: Exchange) -> bool:
+        # Most partners are named after a party; the keys of operators and providers are made alike.
+        key = OperatorID(self.partner).key
+        return not key or key in {OperatorID(exchange.backend).key, OperatorID(exchange.party).key}
+
+    def _has_uid(self, exchange: Exchange) -> bool:
+        if not self.uid:
+            return True
+        request = b"" if exchange.request is None else bytes(exchange.request.json)
+        return f'"{self.uid.upper()}"'.encode() in request.upper()
 
 
 class HubApi:
@@ -124,22 +136,27 @@ class HubApi:
         if (operation := query.get("operation", "")) and operation not in OPERATION_BY_NAME:
             raise _bad_request(f"operation={operation[:40]}: there is none of this name; see p2p-oicp endpoints")
         selection = _Selection(**{name: query[name] for name in _Selection._fields if name in query})
-        after, limit = parse_whole_number(query.get("after", "0")), parse_whole_number(query.get("limit", "1000"))
+        after = parse_whole_number(query.get("after", "0"))
+        limit = min(parse_whole_number(query.get("limit", str(_MAX_SHOWN))), _MAX_SHOWN)
         wait = min(parse_whole_number(query.get("wait", "0")), _MAX_WAIT_SECONDS)
-        newest, found = await self._read(selection, after)
+        newest, matches = await self._read(selection, after)
         try:
             async with asyncio.timeout(wait):
-                while not found and wait:
+                while not matches and wait:
                     await asyncio.sleep(_LOOK_SECONDS)
-                    newest, found = await self._read(selection, after)
+                    newest, matches = await self._read(selection, max(after, newest))
         except TimeoutError:
             pass  # there is none
-        return OperationResponse(encode({"exchanges": found[: min(limit, _DEFAULT_LIMIT)], "newest": newest}))
+        shown = matches[:limit]
+        if len(shown) < len(matches):
+            newest = shown[-1].number if shown else after
+        return OperationResponse(encode({"exchanges": shown, "newest": newest}))
 
     async def _read(self, selection: _Selection, after: int) -> tuple[int, list[Exchange]]:
+        """Return the number of the newest one, and those after a number that match."""
         if self._exchanges is None:
             return 0, []
-        page = await self._exchanges.read(ExchangeFilter(after, _MAX_EXCHANGES))
+        page = await self._exchanges.read(ExchangeFilter(after, _MAX_READ))
         return page.newest, [each for each in page.exchanges if selection.matches(each)]
 
     async def _delete_exchanges(self, _context: RequestContext) -> OperationResponse:

@@ -156,7 +156,7 @@ class RecordAdminApi:
         page = rows[:limit]
         is_last = len(rows) <= limit or not page
         cursor = None if is_last else _encode_cursor(listed.listing.position_after(page[-1]))
-        return OperationResponse(orjson.dumps({name: [listed.to_json(row) for row in page], "cursor": cursor}))
+        return _response({name: [listed.to_json(row) for row in page], "cursor": cursor})
 
     async def _session(self, text: str) -> dict[str, object]:
         key = SessionID(text).key
@@ -193,11 +193,8 @@ class RecordAdminApi:
         }
 
     async def _evse(self, text: str) -> dict[str, object]:
-        key = EvseID(text).key
-        parameters = listings.EVSES.parameters(None, evse_=key, limit=_MAX_LIMIT)
-        rows = await self._store.query(listings.EVSES.statement, **parameters)
-        shown = [listings.evse_to_json(row) for row in rows if row["key"] == key]
-        return {"evses": shown}
+        rows = await self._store.query(listings.EVSE_BY_KEY, key_=EvseID(text).key)
+        return {"evses": [listings.evse_to_json(row) for row in rows]}
 
 
 async def _show(show: Callable[[str], Awaitable[dict[str, object]]], context: RequestContext) -> OperationResponse:
@@ -205,6 +202,10 @@ async def _show(show: Callable[[str], Awaitable[dict[str, object]]], context: Re
     content = await show(text)
     if not any(content.values()):
         raise HttpError(404, StatusCodeValue.DATA_ERROR, f"there is none of {text[:100]} here")
+    return _response(content)
+
+
+def _response(content: Mapping[str, object]) -> OperationResponse:
     # Not orjson: a record goes out as it came, with its numbers as they were written.
     return OperationResponse(msgspec.json.encode(content))
 

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import msgspec
 import orjson
-from sqlalchemy import and_, bindparam, case, or_, select
+from sqlalchemy import Column, ColumnElement, and_, bindparam, case, literal, or_, select
 
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.storage.datasets.models import DatasetKind
@@ -39,6 +40,8 @@ Json = dict[str, object]
 _HIDDEN_COLUMNS = frozenset({"request_digest", "start_response", "stop_digest", "stop_response"}) | frozenset(
     {"session_key", "evse_key", "operator_key", "provider_key"}
 )
+#: Of a filter that is 0 or 1: both.
+ANY = -1
 _FLAG_COLUMNS = ("offline", "id_generated_here", "unconfirmed")
 _TIME_COLUMNS = frozenset({"created_at", "updated_at", "progress_at"})
 
@@ -78,6 +81,11 @@ class Listing:
 
 def _listing(statement: object, filters: Mapping[str, object], order: Mapping[str, tuple[str, object]]) -> Listing:
     return Listing(compiled(statement), MappingProxyType(filters), MappingProxyType(order))  # type: ignore[arg-type]
+
+
+def _begins_with(key: Column[str], parameter: str) -> ColumnElement[bool]:
+    # Not LIKE: what is looked for may have its wildcards. No key has a character behind "~".
+    return and_(key >= bindparam(parameter), key < bindparam(parameter) + literal("~"))
 
 
 _behind_session = or_(
@@ -121,8 +129,8 @@ _CDR_COLUMNS = (
     ),
 )  # fmt: skip
 _marks = (
-    cdrs.c.unconfirmed >= bindparam("unconfirmed_"),
-    or_(bindparam("doubtful_") == 0, cdrs.c.doubts.is_not(None)),
+    or_(bindparam("unconfirmed_") == ANY, cdrs.c.unconfirmed == bindparam("unconfirmed_")),
+    or_(bindparam("doubtful_") == ANY, cdrs.c.doubts.is_not(None) == bindparam("doubtful_")),
 )
 #: The newest first, without their bodies.
 CDRS = _listing(
@@ -137,7 +145,7 @@ CDRS = _listing(
     )
     .order_by(cdrs.c.id.desc())
     .limit(bindparam("limit")),
-    {"state_": "", "role_": "", "peer_": "", "since_": 0.0, "unconfirmed_": 0, "doubtful_": 0},
+    {"state_": "", "role_": "", "peer_": "", "since_": 0.0, "unconfirmed_": ANY, "doubtful_": ANY},
     {"id": ("before_", 2**62)},
 )
 #: The CDRs of a session with their bodies, one for each role.
@@ -159,8 +167,7 @@ MESSAGES_OF_SESSION = compiled(
     .order_by(outbox.c.id)
 )
 _status = dataset_records.alias("status")
-#: EVSE data that is not withdrawn, with the status of the same source.
-EVSES = _listing(
+_evse_data = (
     select(
         dataset_records.c.id,
         dataset_records.c.key,
@@ -181,13 +188,15 @@ EVSES = _listing(
             ),
         )
     )
-    .where(
+    .where(dataset_records.c.dataset == int(DatasetKind.EVSE_DATA), dataset_records.c.deleted == 0)
+)
+#: EVSE data that is not withdrawn, with the status of the same source.
+EVSES = _listing(
+    _evse_data.where(
         dataset_records.c.id > bindparam("after_"),
-        dataset_records.c.dataset == int(DatasetKind.EVSE_DATA),
-        dataset_records.c.deleted == 0,
         or_(bindparam("operator_") == "", evse_index.c.operator_key == bindparam("operator_")),
         or_(bindparam("country_") == "", evse_index.c.country == bindparam("country_")),
-        or_(bindparam("evse_") == "", dataset_records.c.key.startswith(bindparam("evse_"))),
+        or_(bindparam("evse_") == "", _begins_with(dataset_records.c.key, "evse_")),
         or_(
             bindparam("source_") == "",
             case((dataset_records.c.source == "", "own"), else_=name_of(dataset_records.c.source))
@@ -199,6 +208,8 @@ EVSES = _listing(
     {"operator_": "", "country_": "", "evse_": "", "source_": ""},
     {"id": ("after_", 0)},
 )
+#: One EVSE, of each source that has it.
+EVSE_BY_KEY = compiled(_evse_data.where(dataset_records.c.key == bindparam("key_")).order_by(dataset_records.c.source))
 #: The newest first.
 QUARANTINE = _listing(
     select(
@@ -223,7 +234,7 @@ TOKENS = _listing(
     select(tokens.c.token_key, tokens.c.token, tokens.c.pin_hash.is_not(None).label("has_pin"), tokens.c.added_at)
     .where(
         tokens.c.token_key > bindparam("after_"),
-        or_(bindparam("token_") == "", tokens.c.token_key.startswith(bindparam("token_"))),
+        or_(bindparam("token_") == "", _begins_with(tokens.c.token_key, "token_")),
     )
     .order_by(tokens.c.token_key)
     .limit(bindparam("limit")),
@@ -281,14 +292,14 @@ def message_to_json(row: Row) -> Json:
 
 
 def evse_to_json(row: Row) -> Json:
-    """Return an EVSE: its record as it is stored, and its status."""
+    """Return an EVSE: its record as it is stored, with its numbers as they were written, and its status."""
     status = orjson.loads(row["status"]) if row["status"] else {}
     return {
         "source": row["source"] or "own",
         "changed_at": format_timestamp(row["changed_at"]),
         "status": status.get("EvseStatus"),
         "status_changed_at": _time(row["status_changed_at"]),
-        "record": orjson.loads(row["raw"]),
+        "record": msgspec.Raw(row["raw"]),
     }
 
 

@@ -40,6 +40,7 @@ async def test_both_legs_of_a_request_are_there_with_their_bodies(spoken):
         ("code=102", 2),
         ("partner=DE-XYZ", 2),
         ("partner=DE*ABC&direction=in", 2),
+        ("partner=deabc&direction=in", 2),
         ("direction=out", 2),
         ("operation=ChargeDetailRecord", 0),
         ("evse_id=DEABCE1", 4),
@@ -49,6 +50,15 @@ async def test_both_legs_of_a_request_are_there_with_their_bodies(spoken):
 )
 async def test_exchanges_are_filtered(spoken, query, count):
     assert len(await spoken.exchanges(query)) == count
+
+
+async def test_whoever_goes_on_after_the_newest_misses_none(spoken):
+    numbers, newest = [], 0
+    while shown := (page := (await spoken.call("GET", f"exchanges?limit=1&after={newest}")).json)["exchanges"]:
+        numbers += [each["number"] for each in shown]
+        newest = page["newest"]
+    assert (numbers, newest) == ([1, 2, 3, 4], 4)
+    assert (await spoken.call("GET", "exchanges?limit=0&after=2")).json["newest"] == 2
 
 
 async def test_an_exchange_that_is_still_to_come_is_waited_for(spoken):

@@ -111,6 +111,7 @@ async def test_a_cdr_that_was_accepted_says_when_it_was_delivered(pair):
     assert record["delivered_at"]
     assert record["verdict_at"]
     assert (await Admin(pair, "a").ask("GET", "/cdrs?doubtful=true"))["cdrs"] == []
+    assert len((await Admin(pair, "a").ask("GET", "/cdrs?doubtful=false&unconfirmed=false"))["cdrs"]) == 1
 
 
 async def test_evses_are_shown_with_their_status_and_found_by_their_id(pair):
@@ -122,7 +123,7 @@ async def test_evses_are_shown_with_their_status_and_found_by_their_id(pair):
     (found,) = (await admin.ask("GET", "/evses/DE*GEF*EX"))["evses"]
     assert (found["source"], found["status"], found["record"]["EvseID"]) == ("own", "Occupied", "DE*GEF*EX")
     assert len((await admin.ask("GET", "/evses?evse=DE*GEF*EX"))["evses"]) == 2
-    assert (await admin.ask("GET", "/evses?country=FRA"))["evses"] == []
+    assert [(await admin.ask("GET", f"/evses?{none}"))["evses"] for none in ("country=FRA", "evse=%25")] == [[], []]
     await admin.ask("GET", "/evses/DE*GEF*EZ", 404)
 
 

@@ -182,7 +182,7 @@ def test_whose_turn_it_is_to_give_way_is_right_however_connections_come_and_go()
     counts, expected = AddressCounts(), Counter[str]()
     for number in range(2000):
         address = str(number * number % 7)
-        if number % 3 == 2 and expected[address]:  # noqa: PLR2004
+        if number % 3 == 2 and expected[address]:
             counts.remove(address)
             expected[address] -= 1
         else:

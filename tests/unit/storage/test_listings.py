@@ -1,0 +1,59 @@
+"""What is stored is listed as its filters say, and as it came."""
+
+import msgspec
+import pytest
+
+from p2p_oicp.storage import cdrs, listings, tokens
+from p2p_oicp.storage.cdrs import CdrRow
+from p2p_oicp.storage.listings import ANY
+from p2p_oicp.storage.tokens import Token
+
+
+def record(session: str, *, unconfirmed: bool, doubts: str | None) -> CdrRow:
+    keys = {"operator_key": "DEGEF", "provider_key": "DEGDF"}
+    return CdrRow(
+        role="emp", session_key=session, peer="p", session_end=1.0, body=b"{}", unconfirmed=unconfirmed, doubts=doubts,
+        **keys,
+    )  # fmt: skip
+
+
+@pytest.fixture
+async def records(store):
+    rows = [
+        record("fine", unconfirmed=False, doubts=None),
+        record("unconfirmed", unconfirmed=True, doubts=None),
+        record("doubtful", unconfirmed=False, doubts="too much"),
+        record("both", unconfirmed=True, doubts="too much"),
+    ]
+    await store.write(lambda tx: [cdrs.insert(tx, each, 1.0) for each in rows])
+
+
+@pytest.mark.parametrize(
+    ("marks", "sessions"),
+    [
+        ((ANY, ANY), {"fine", "unconfirmed", "doubtful", "both"}),
+        ((1, ANY), {"unconfirmed", "both"}),
+        ((0, ANY), {"fine", "doubtful"}),
+        ((ANY, 1), {"doubtful", "both"}),
+        ((ANY, 0), {"fine", "unconfirmed"}),
+        ((0, 1), {"doubtful"}),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("records")
+async def test_cdrs_are_listed_with_a_mark_or_without_it(store, marks, sessions):
+    parameters = listings.CDRS.parameters(None, unconfirmed_=marks[0], doubtful_=marks[1], limit=9)
+    assert {row["session_key"] for row in await store.query(listings.CDRS.statement, **parameters)} == sessions
+
+
+@pytest.mark.parametrize(("begin", "count"), [("", 2), ("04E8", 1), ("04E8960A", 1), ("04E8960AA", 0), ("%", 0)])
+async def test_tokens_are_listed_by_how_they_begin_and_wildcards_are_none(store, begin, count):
+    for uid in ("04E8960A", "FFFFFFFF"):
+        await store.write(lambda tx, uid=uid: tokens.upsert_token(tx, Token(uid, uid, None), 5.0))
+    parameters = listings.TOKENS.parameters(None, token_=begin, limit=9)
+    assert len(await store.query(listings.TOKENS.statement, **parameters)) == count
+
+
+def test_the_record_of_an_evse_has_its_numbers_as_they_were_written():
+    row = {"source": "", "changed_at": 1.0, "status": None, "status_changed_at": None, "raw": b'{"Power":22.150}'}
+    assert b'"record":{"Power":22.150}' in msgspec.json.encode(listings.evse_to_json(row))
