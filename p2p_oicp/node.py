@@ -34,7 +34,8 @@ from p2p_oicp.roles.datasets.withdrawal import PartyWithdrawal
 from p2p_oicp.roles.sessions import mark_interrupted_starts
 from p2p_oicp.server import Authenticator, BackendAuthenticator, LocalBackendClient, start_listener
 from p2p_oicp.server.interception import OperationInterceptor
-from p2p_oicp.server.traced import HttpHandler, TracedRouter
+from p2p_oicp.server.pipeline import HttpHandler
+from p2p_oicp.server.traced import TracedRouter
 from p2p_oicp.storage import Store, open_store
 from p2p_oicp.tracing.spans import SpanRecorder, TracerSource, otlp_provider
 

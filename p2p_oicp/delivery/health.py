@@ -58,6 +58,7 @@ class Trouble:
     Attributes:
         cause: an `errors.FailureCause` or a `Condition`.
         since: seconds since the epoch.
+        last_at: when it was so last, where only the last request tells of it.
         error: the last error, in the words of whoever gave it.
         tries: failures in a row.
         next_try_at: 0 or in the past: at any moment; None: nothing is tried by itself.
@@ -66,6 +67,7 @@ class Trouble:
 
     cause: str
     since: float | None = None
+    last_at: float | None = None
     error: str = ""
     tries: int = 0
     next_try_at: float | None = None

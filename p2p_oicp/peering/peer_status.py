@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from p2p_oicp.clock import Clock
@@ -20,6 +21,7 @@ from p2p_oicp.storage.datasets.models import OWN
 from p2p_oicp.storage.event_log import Event, EventType, emit
 
 _HELD_INTERVAL_SECONDS = 1.0
+_DESCRIPTOR = "its descriptor"
 
 
 class PeerReport(NamedTuple):
@@ -84,14 +86,14 @@ class PeerStatusReporter:
         published = (*signed.descriptor.operators, *signed.descriptor.providers) if signed is not None else ()
         return self._agreements.held(peer, published)
 
-    def held_texts(self) -> dict[tuple[str, str], str]:
-        """Return what is held up, in words, by the id of the peer and the key of the party; empty: its descriptor."""
-        texts: dict[tuple[str, str], str] = {}
+    def held_texts(self) -> dict[str, dict[str, str]]:
+        """Return of each peer, by its id, what is held up, in words, by the key of the party; empty: its descriptor."""
+        texts: dict[str, dict[str, str]] = {}
         for peer in self._registry.all():
             if not peer.is_self:
                 reason = self._directory.held_reason(peer)
-                texts |= {(peer.id, ""): reason} if reason else {}
-                texts |= {(peer.id, held.key): held.text for held in self._held_at(peer)}
+                texts[peer.id] = {"": reason} if reason else {}
+                texts[peer.id] |= {held.key: held.text for held in self._held_at(peer)}
         return texts
 
     async def _held_text(self, peer: Peer) -> str | None:
@@ -148,7 +150,7 @@ class HeldPeersJob:
         self._reporter = reporter
         self._store = store
         self._clock = clock
-        self._held: dict[tuple[str, str], str] = {}
+        self._held: dict[str, dict[str, str]] = {}
 
     async def run(self) -> None:
         await periodic("held peers", _HELD_INTERVAL_SECONDS, self.run_once)
@@ -156,14 +158,19 @@ class HeldPeersJob:
     async def run_once(self) -> None:
         """Compare what is held up with what was before. Raises StoreError."""
         held, now = self._reporter.held_texts(), self._clock.time()
-        began = [(peer, "held", text) for (peer, key), text in held.items() if (peer, key) not in self._held]
-        ended = [(peer, "agreed", key) for peer, key in self._held if (peer, key) not in held]
-        if not began and not ended:
-            return
+        changes = [(peer, *change) for peer, texts in held.items() for change in _changes(self._held.get(peer), texts)]
+        if changes:
 
-        def job(tx: Transaction) -> None:
-            for peer, what, text in (*began, *ended):
-                emit(tx, Event(EventType.PEER, what, now, peer, peer=peer, text=text))
+            def job(tx: Transaction) -> None:
+                for peer, what, text in changes:
+                    emit(tx, Event(EventType.PEER, what, now, peer, peer=peer, text=text))
 
-        await self._store.write(job)
+            await self._store.write(job)
         self._held = held
+
+
+def _changes(before: Mapping[str, str] | None, after: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Return what has become of the parties of a peer, and the text of it."""
+    before = before or {}
+    yield from (("held", text) for key, text in after.items() if key not in before)
+    yield from (("agreed", key or _DESCRIPTOR) for key in before if key not in after)

@@ -19,7 +19,7 @@ from aiohttp import web
 from p2p_oicp.backends import BackendRegistry
 from p2p_oicp.backends.registry import OwnBackend
 from p2p_oicp.client import check_connection
-from p2p_oicp.clock import Clock
+from p2p_oicp.clock import Clock, format_timestamp
 from p2p_oicp.crypto.tls import unverified_context
 from p2p_oicp.delivery.connection_checks import (
     CONNECTION_TIMEOUT_SECONDS,
@@ -29,9 +29,9 @@ from p2p_oicp.delivery.connection_checks import (
     connection_result,
     failed_result,
 )
-from p2p_oicp.delivery.health import LiveCalls
-from p2p_oicp.delivery.health_texts import explain
-from p2p_oicp.errors import PeerError, VerificationError
+from p2p_oicp.delivery.health import LiveCalls, Trouble
+from p2p_oicp.delivery.health_texts import Condition, explain
+from p2p_oicp.errors import FailureCause, PeerError, StoreError, VerificationError
 from p2p_oicp.peering import Peering
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationResponse
@@ -41,6 +41,17 @@ from p2p_oicp.version import VERSION
 
 # Each takes some connections and some seconds at most.
 _PEERS_AT_ONCE = 16
+# Not TLS_FAILED: a client certificate that is refused breaks the connection only when a response is read.
+_TESTED_BY_CONNECTION = frozenset(
+    {
+        FailureCause.CANNOT_CONNECT,
+        FailureCause.UNKNOWN_HOST,
+        FailureCause.UNTRUSTED_CERTIFICATE,
+        FailureCause.WRONG_HOST_NAME,
+        FailureCause.EXPIRED_CERTIFICATE,
+        FailureCause.CERTIFICATE_NOT_YET_VALID,
+    }
+)
 
 Readiness = Callable[[], Awaitable[dict[str, object]]]
 
@@ -84,8 +95,7 @@ class Doctor:
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
         return [web.post("/admin/v1/doctor", pipeline.wrap(self._run))]
 
-    async def _run(self, context: RequestContext) -> OperationResponse:
-        del context
+    async def _run(self, _context: RequestContext) -> OperationResponse:
         results = await self.run()
         content = {"checks": [each.to_json() for each in results], "process": self._process()}
         return OperationResponse(orjson.dumps(content))
@@ -102,19 +112,24 @@ class Doctor:
 
     async def _check_peer(self, peer: Peer) -> list[CheckResult]:
         async with self._slots:
-            return await self._checks.check(peer)
+            try:
+                return await self._checks.check(peer)
+            except StoreError as error:
+                return [_database_failed(peer, error)]
 
     async def _check_backend(self, own: OwnBackend) -> CheckResult:
-        """Connect, without a request: a system may take any for a message."""
-        name = own.destination
+        """Connect, without a request, which a system may take for a message; the last real one says the rest."""
         if own.is_built_in:
             return _without_backend(own)
-        if (channel := self._live.channel(name)) is not None and channel.troubles:
-            trouble = channel.troubles[0]
-            text, cure = explain(trouble.cause, name, is_backend=True)
-            return CheckResult(
-                check="backend", name=name, outcome=Outcome.FAILED, text=text, cure=cure, error=trouble.error
-            )
+        result = await self._connect(own)
+        channel = self._live.channel(own.destination)
+        if result.outcome is Outcome.FAILED or channel is None:
+            return result
+        untested = (trouble for trouble in channel.troubles if trouble.cause not in _TESTED_BY_CONNECTION)
+        return next((_of_last_request(own, trouble) for trouble in untested), result)
+
+    async def _connect(self, own: OwnBackend) -> CheckResult:
+        name = own.destination
         if own.url is None:
             text = f"{name} is a Python object of this program."
             return CheckResult(check="backend", name=name, outcome=Outcome.OK, text=text)
@@ -176,6 +191,21 @@ class Doctor:
 
 def _public_url(outcome: Outcome, text: str, cure: str = "", error: str = "") -> CheckResult:
     return CheckResult(check="public URL", name=NODE_NAME, outcome=outcome, text=text, cure=cure, error=error)
+
+
+def _database_failed(peer: Peer, error: StoreError) -> CheckResult:
+    text, cure = explain(Condition.DATABASE_FAILED, NODE_NAME)
+    check, failed = "hello to the peer", Outcome.FAILED
+    return CheckResult(check=check, name=peer.name, outcome=failed, text=text, cure=cure, error=str(error))
+
+
+def _of_last_request(own: OwnBackend, trouble: Trouble) -> CheckResult:
+    text, cure = explain(trouble.cause, own.destination, is_backend=True)
+    if trouble.last_at is not None:
+        text = f"The last request failed at {format_timestamp(trouble.last_at)}. {text}"
+    return CheckResult(
+        check="backend", name=own.destination, outcome=Outcome.FAILED, text=text, cure=cure, error=trouble.error
+    )
 
 
 def _without_backend(own: OwnBackend) -> CheckResult:

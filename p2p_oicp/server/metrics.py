@@ -203,7 +203,8 @@ class CallRecorder:
         if before is None:
             self._add_event("not_answering", name, peer_id, now, error.reason)
         since, tries = (before.since, before.tries) if before else (now, 0)
-        self._failing[name] = Trouble(cause=error.cause, since=since, error=str(error), tries=tries + 1)
+        trouble = Trouble(cause=error.cause, since=since, last_at=now, error=str(error), tries=tries + 1)
+        self._failing[name] = trouble
 
     def _add_event(self, what: str, name: str, peer_id: str, now: float, text: str = "") -> None:
         event_type = EventType.PEER if peer_id else EventType.BACKEND

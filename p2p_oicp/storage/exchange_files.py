@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import msgspec
@@ -105,9 +105,12 @@ class FileExchangeRing:
         # Each is full when the next one begins: with so many, and the new one, the ring is full.
         while len(self._sizes) >= _FILES:
             self._remove(next(iter(self._sizes)))
-        path = self._folder / f"{self._next_number:0{_NUMBER_DIGITS}}{_SUFFIX}"
+        path = self._path_of(self._next_number)
         path.unlink(missing_ok=True)
         self._sizes[path], self._entries = 0, 0
+
+    def _path_of(self, first_number: int) -> Path:
+        return self._folder / f"{first_number:0{_NUMBER_DIGITS}}{_SUFFIX}"
 
     def _write(self, lines: list[bytes]) -> None:
         """Append lines to the newest file; what cannot be written whole is taken back."""
@@ -130,9 +133,13 @@ class FileExchangeRing:
         self._next_number += count
 
     def clear(self) -> None:
+        # The name of an empty file has the next number, also after a restart.
+        empty = self._path_of(self._next_number)
+        empty.touch(mode=0o600)
         for path in [*self._sizes]:
-            self._remove(path)
-        self._entries = 0
+            if path != empty:
+                self._remove(path)
+        self._sizes, self._entries = {empty: 0}, 0
 
     def read(self, selection: ExchangeFilter) -> ExchangePage:
         return read_files(self._folder, selection)
@@ -144,14 +151,18 @@ def read_files(folder: Path, selection: ExchangeFilter) -> ExchangePage:
     if not paths:
         return ExchangePage([], 1, 0)
     after = selection.after or 0
-    later = [path for path, following in pairwise(paths) if _first_number(following) > after + 1]
-    page = ExchangePage([], _first_number(paths[0]), _newest_number(paths[-1]))
+    # Once: more may be written to it meanwhile.
+    last = _read(paths[-1])
+    newest = _first_number(paths[-1]) + last.count(b"\n") - 1
+    page = ExchangePage([], _first_number(paths[0]), newest)
     if selection.after is not None:
-        return page._replace(exchanges=select(_exchanges([*later, paths[-1]]), selection))
+        later = (path for path, following in pairwise(paths) if _first_number(following) > after + 1)
+        contents = chain(map(_read, later), (last,))
+        return page._replace(exchanges=select(chain.from_iterable(map(_exchanges, contents)), selection))
     # The newest: from the last file back, as far as is needed.
-    for path in reversed(paths):
-        found = select(_exchanges([path]), selection)
-        page = page._replace(exchanges=[*found, *page.exchanges][-selection.limit :])
+    for content in chain((last,), map(_read, reversed(paths[:-1]))):
+        matches = select(_exchanges(content), selection)
+        page = page._replace(exchanges=[*matches, *page.exchanges][-selection.limit :])
         if len(page.exchanges) >= selection.limit:
             break
     return page
@@ -166,16 +177,11 @@ def _first_number(path: Path) -> int:
     return int(path.stem)
 
 
-def _newest_number(path: Path) -> int:
-    return _first_number(path) + _read(path).count(b"\n") - 1
-
-
-def _exchanges(paths: Sequence[Path]) -> Iterator[Exchange]:
-    for path in paths:
-        for line in _read(path).split(b"\n")[:-1]:
-            # A loss of power may leave anything.
-            with suppress(msgspec.DecodeError):
-                yield _decode(line)
+def _exchanges(content: bytes) -> Iterator[Exchange]:
+    for line in content.split(b"\n")[:-1]:
+        # A loss of power may leave anything.
+        with suppress(msgspec.DecodeError):
+            yield _decode(line)
 
 
 def _read(path: Path) -> bytes:

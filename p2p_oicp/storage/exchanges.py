@@ -172,8 +172,10 @@ def select(exchanges: Iterable[Exchange], selection: ExchangeFilter) -> list[Exc
 
 def encode_page(page: ExchangePage, selection: ExchangeFilter, record: str) -> bytes:
     """Return what was read as JSON, with the number to go on ``after``; ``record`` is the setting."""
+    last_shown = page.exchanges[-1].number if page.exchanges else 0
     is_all = len(page.exchanges) < selection.limit
-    next_number = page.newest if is_all else page.exchanges[-1].number if page.exchanges else selection.after or 0
+    # A node may have written more since the newest was looked for.
+    next_number = max(page.newest, last_shown) if is_all else last_shown or selection.after or 0
     return encode(
         {
             "record": record,

@@ -5,6 +5,7 @@ from p2p_oicp.storage.exchange_files import FileExchangeRing, read_files
 from p2p_oicp.storage.exchanges import (
     Exchange,
     ExchangeFilter,
+    ExchangePage,
     MemoryExchangeRing,
     RecordedBody,
     RingLimits,
@@ -124,3 +125,28 @@ def test_only_its_owner_may_read_it(tmp_path):
     FileExchangeRing(tmp_path / "ring", LIMITS).append([exchange()])
     (file,) = (tmp_path / "ring").iterdir()
     assert [path.stat().st_mode & 0o777 for path in (tmp_path / "ring", file)] == [0o700, 0o600]
+
+
+def test_a_follower_goes_on_behind_the_last_shown_if_more_was_written_meanwhile():
+    page = ExchangePage([exchange(number=1), exchange(number=2)], 1, 1)
+    assert msgspec.json.decode(encode_page(page, ExchangeFilter(after=0), "disk"))["next"] == 2
+
+
+def test_numbers_go_on_after_all_were_deleted(ring):
+    ring.append([exchange() for _ in range(50)])
+    for _ in range(2):
+        ring.clear()
+    page = ring.read(ExchangeFilter())
+    assert (page.exchanges, page.oldest, page.newest) == ([], 51, 50)
+    ring.append([exchange()])
+    assert numbers(ring.read(ExchangeFilter())) == [51]
+
+
+def test_they_do_so_after_a_restart(tmp_path):
+    ring = FileExchangeRing(tmp_path, LIMITS)
+    ring.append([exchange() for _ in range(50)])
+    ring.clear()
+    ring = FileExchangeRing(tmp_path, LIMITS)
+    ring.append([exchange()])
+    assert numbers(ring.read(ExchangeFilter())) == [51]
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
