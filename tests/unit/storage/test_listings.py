@@ -31,19 +31,20 @@ async def records(store):
 @pytest.mark.parametrize(
     ("marks", "sessions"),
     [
-        ((ANY, ANY), {"fine", "unconfirmed", "doubtful", "both"}),
-        ((1, ANY), {"unconfirmed", "both"}),
-        ((0, ANY), {"fine", "doubtful"}),
-        ((ANY, 1), {"doubtful", "both"}),
-        ((ANY, 0), {"fine", "unconfirmed"}),
-        ((0, 1), {"doubtful"}),
+        ((ANY, ANY), "both doubtful fine unconfirmed"),
+        ((1, ANY), "both unconfirmed"),
+        ((0, ANY), "doubtful fine"),
+        ((ANY, 1), "both doubtful"),
+        ((ANY, 0), "fine unconfirmed"),
+        ((0, 1), "doubtful"),
     ],
     ids=str,
 )
 @pytest.mark.usefixtures("records")
 async def test_cdrs_are_listed_with_a_mark_or_without_it(store, marks, sessions):
     parameters = listings.CDRS.parameters(None, unconfirmed_=marks[0], doubtful_=marks[1], limit=9)
-    assert {row["session_key"] for row in await store.query(listings.CDRS.statement, **parameters)} == sessions
+    rows = await store.query(listings.CDRS.statement, **parameters)
+    assert sorted(row["session_key"] for row in rows) == sessions.split()
 
 
 @pytest.mark.parametrize(("begin", "count"), [("", 2), ("04E8", 1), ("04E8960A", 1), ("04E8960AA", 0), ("%", 0)])
