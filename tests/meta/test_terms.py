@@ -14,6 +14,8 @@ from tests.support.paths import ROOT
 
 TERMS_FILE = Path(__file__).with_name("terms.txt")
 READ = ("p2p_oicp", "bench", "scripts", "tests", "docs", ".ci", "README.md", "CONTRIBUTING.md", "peers.example.toml")
+# The words of other projects.
+VENDORED = ROOT / "p2p_oicp" / "server" / "static" / "vendor"
 TEXT_SUFFIXES = {".md", ".toml", ".txt", ".lua", ".mako", ""}
 # A value of the header P2P-Identity.
 WIRE_STRINGS = {"proven"}
@@ -111,7 +113,8 @@ def read(path: Path) -> str:
 def files() -> Iterator[Path]:
     for name in (*READ, "CHANGELOG.md"):
         path = ROOT / name
-        yield from sorted(path.rglob("*")) if path.is_dir() else [path]
+        found = sorted(path.rglob("*")) if path.is_dir() else [path]
+        yield from (path for path in found if VENDORED not in path.parents)
 
 
 def test_the_words_of_the_list_are_used_nowhere():
