@@ -32,6 +32,7 @@ class EventType(StrEnum):
     KEY = "key"
     CERTIFICATE = "certificate"
     BACKEND = "backend"
+    WEBHOOK = "webhook"
     REFUSAL = "refusal"
     FINDING = "finding"
 

@@ -25,6 +25,7 @@ LAYERS = (
     "peers",
     "config",
     "storage",
+    "events",
     "client",
     "backends",
     "peering",
