@@ -63,7 +63,7 @@ class CdrEvent(SessionEvent, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class EvseStatusEvent(EventData, frozen=True, kw_only=True, omit_defaults=True):
-    """The status of an EVSE has changed; ``what`` is the new one."""
+    """A changed status of an EVSE; ``what`` is the new one."""
 
     evse: Annotated[str, Meta(description="The canonical EvseID.")]
     peer: Annotated[str, Meta(description="The peer that says so; absent: the EVSE is ours.")] = ""
@@ -89,7 +89,7 @@ class WebhookEvent(EventData, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RefusalEvent(EventData, frozen=True, kw_only=True, omit_defaults=True):
-    """This node has refused a request; ``what`` is the status code, or ``invalid`` (HTTP 400)."""
+    """A request that this node has refused; ``what`` is the status code, or ``invalid`` (HTTP 400)."""
 
     operation: _Operation
     peer: _Peer = ""
@@ -97,7 +97,7 @@ class RefusalEvent(EventData, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class FindingEvent(EventData, frozen=True, kw_only=True, omit_defaults=True):
-    """Something was found in a message that was taken: with its session, or with its operation and sender."""
+    """What was found in a message that was taken: with its session, or with its operation and sender."""
 
     session_id: _SessionID = ""
     role: _Role | msgspec.UnsetType = msgspec.UNSET
