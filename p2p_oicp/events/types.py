@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -135,6 +135,10 @@ class MissedEvents(msgspec.Struct, frozen=True, kw_only=True):
     text: _Text
 
 
+#: The members of one type of event.
+DataType: TypeAlias = type[EventData] | type[MissedEvents]
+
+
 @dataclass(frozen=True, slots=True)
 class EventDefinition:
     """One kind of event.
@@ -162,7 +166,7 @@ class EventDefinition:
         return CLOUD_EVENT_PREFIX + self.name
 
     @property
-    def data(self) -> type[EventData | MissedEvents]:
+    def data(self) -> DataType:
         return type(self.sample)
 
     def json_schema(self) -> dict[str, Any]:
