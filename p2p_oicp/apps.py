@@ -41,6 +41,8 @@ from p2p_oicp.server.app import ReadinessProbe, Routes
 from p2p_oicp.server.doctor import Doctor
 from p2p_oicp.server.inbound import PublicAddress
 from p2p_oicp.server.metrics_page import MetricsPage, NodeFacts
+from p2p_oicp.server.openapi.documents import Listener
+from p2p_oicp.server.openapi.page import ApiDocuments
 from p2p_oicp.server.record_admin import RecordAdminApi
 from p2p_oicp.server.recording import record_exchanges
 from p2p_oicp.server.settings_admin import SettingsAdminApi
@@ -66,7 +68,8 @@ def build_peer_app(components: NodeComponents, hello: Hello) -> RequestRouter:
     sessions = SessionExportHandler(components.authenticator, export, verdicts)
     probe = ProbeHandler(components.authenticator, components.environment.clock)
     pairing = PairingHandler(pipeline, authenticator=components.authenticator, peering=peering)
-    return RequestRouter(pipeline, node_routes(pipeline, hello.handler, sessions, pairing, probe))
+    documents = ApiDocuments(Listener.PEER).routes(pipeline)
+    return RequestRouter(pipeline, [*node_routes(pipeline, hello.handler, sessions, pairing, probe), *documents])
 
 
 def build_status_reporter(components: NodeComponents) -> NodeStatusReporter:
@@ -174,6 +177,7 @@ def build_backend_app(
         *PeerAdminApi(pipeline, components.peering, components.client, PartyWithdrawal(services), checks).routes(),
         *build_doctor(components, checks, reporter, readiness).routes(pipeline),
         *_record_routes(components, pipeline),
+        *ApiDocuments(Listener.BACKEND if extension is None else Listener.HUB).routes(pipeline),
         *(extension.routes(pipeline) if extension is not None else ()),
     ]
     return RequestRouter(pipeline, routes)

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 _LINK = re.compile(r"\]\(([^)#:\s]+)(#[^)\s]*)?\)")
 _CLI, _PYTHON, _OICP, _CHANGELOG = "reference/cli.md", "reference/python.md", "reference/oicp.md", "changelog.md"
 _TESTING = "reference/testing.md"
-_SAMPLES = ("samples.request", "samples.response", "samples.notification", "fleets.fleet", "fleets.Fleet")
+_SAMPLES = ("samples.request", "samples.response", "samples.notification", "samples.fleet", "samples.Fleet")
 #: The order of what is known; any other page of docs/ is a guide.
 _REFERENCE = ("configuration.md", _CLI, "events.md", "python.md", _PYTHON, "language.md", _OICP, "testing.md", _TESTING)
 _BACKGROUND = ("security.md", "performance.md", "flows.md")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 from pydantic.json_schema import models_json_schema
 
@@ -10,7 +12,11 @@ from p2p_oicp.oicp.charging import NOTIFICATION_BY_TYPE
 from p2p_oicp.oicp.common import Acknowledgement, StatusCode
 from p2p_oicp.oicp.message import Message
 from p2p_oicp.oicp.operations import OPERATIONS, Operation, Party
+from p2p_oicp.oicp.samples import REQUESTS, RESPONSES, SampleContext, documented_context
 
+SampleMaker: TypeAlias = Callable[[SampleContext], dict[str, Any]]
+
+_NO_EXAMPLES: Mapping[str, Any] = MappingProxyType({})
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _COMPONENT = "#/components/schemas/{model}"
 #: HTTP statuses whose body is a status code instead of the response of the operation.
@@ -44,11 +50,6 @@ def json_schema(model: type[Message]) -> dict[str, Any]:
 def openapi(role: Party, version: str) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the operations that a node in a role serves."""
     served = [operation for operation in OPERATIONS if operation.server is role]
-    paths: dict[str, Any] = {}
-    for operation in served:
-        for path in (operation.path, *operation.aliases):
-            same_path = [candidate for candidate in served if path in (candidate.path, *candidate.aliases)]
-            paths[f"/{path}"] = {"post": _post_operation(path, same_path)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -57,12 +58,23 @@ def openapi(role: Party, version: str) -> dict[str, Any]:
             "description": "Drawn from the table of operations. Unknown members are allowed everywhere, and kept.",
         },
         "servers": [{"url": "/api/oicp"}],
-        "paths": paths,
-        "components": {"schemas": _components(served)},
+        "paths": operation_paths(served),
+        "components": {"schemas": operation_components(served)},
     }
 
 
-def _components(served: list[Operation]) -> dict[str, Any]:
+def operation_paths(served: Sequence[Operation], prefix: str = "") -> dict[str, Any]:
+    """Return the paths of operations, as OpenAPI has them, each behind ``prefix``."""
+    paths: dict[str, Any] = {}
+    for operation in served:
+        for path in (operation.path, *operation.aliases):
+            same_path = [candidate for candidate in served if path in (candidate.path, *candidate.aliases)]
+            paths[f"{prefix}/{path}"] = {"post": _post_operation(path, same_path)}
+    return paths
+
+
+def operation_components(served: Sequence[Operation]) -> dict[str, Any]:
+    """Return the schemas of the messages of operations, and of the answers that any of them may get."""
     models: dict[type[Message], None] = {Acknowledgement: None, StatusCode: None}
     for operation in served:
         models |= dict.fromkeys((*_request_models(operation), operation.response))
@@ -80,13 +92,16 @@ def _post_operation(path: str, operations: list[Operation]) -> dict[str, Any]:
         else "Or".join(names),
         "summary": "eRoaming" + ", eRoaming".join(names),
         "parameters": _parameters(path, operations[0]),
-        "requestBody": {"required": True, "content": _json_content(requests)},
+        "requestBody": {"required": True, "content": _json_content(requests, _examples(REQUESTS, operations))},
         "responses": {
             "200": {
                 "description": "The answer, which may be a refusal",
-                "content": _json_content(responses),
+                "content": _json_content(responses, _examples(RESPONSES, operations)),
             },
-            "400": {"description": "The message cannot be processed", "content": _json_content(["ValidationErrors"])},
+            "400": {
+                "description": "The message cannot be processed",
+                "content": _json_content(["ValidationErrors", "Refusal"]),
+            },
             **{
                 code: {"description": description, "content": _json_content(["Refusal"])}
                 for code, description in _ERROR_STATUSES.items()
@@ -95,11 +110,18 @@ def _post_operation(path: str, operations: list[Operation]) -> dict[str, Any]:
     }
 
 
-def _json_content(models: list[str]) -> dict[str, Any]:
+def _examples(makers: Mapping[str, SampleMaker], operations: Sequence[Operation]) -> dict[str, Any]:
+    """Return the samples of these operations as examples, by their names."""
+    context = documented_context()
+    return {each.name: {"value": makers[each.name](context)} for each in operations if each.name in makers}
+
+
+def _json_content(models: list[str], examples: Mapping[str, Any] = _NO_EXAMPLES) -> dict[str, Any]:
     """Return the content of a body with one of these schemas."""
     # anyOf, not oneOf: some of them overlap, and oneOf would refuse the documents' own examples (D49, D50).
     references = [{"$ref": _COMPONENT.format(model=model)} for model in dict.fromkeys(models)]
-    return {"application/json": {"schema": references[0] if len(references) == 1 else {"anyOf": references}}}
+    schema = references[0] if len(references) == 1 else {"anyOf": references}
+    return {"application/json": {"schema": schema, **({"examples": dict(examples)} if examples else {})}}
 
 
 def _parameters(path: str, operation: Operation) -> list[dict[str, Any]]:

@@ -102,6 +102,7 @@ class OperationResponse(msgspec.Struct, frozen=True):
     Attributes:
         is_refusal: this node refuses; a refusal that was only passed on is none.
         signature_headers: set where the response is signed and recorded already (`TransactionalSigner`).
+        headers: further ones, of answers that are no OICP.
     """
 
     body: bytes
@@ -109,6 +110,7 @@ class OperationResponse(msgspec.Struct, frozen=True):
     is_refusal: bool = False
     content_type: str = "application/json"
     signature_headers: Mapping[str, str] | None = None
+    headers: Mapping[str, str] | None = None
 
 
 #: Signs a response, records the exchange as evidence in the given transaction, and returns the signed response. A

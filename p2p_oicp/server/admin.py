@@ -30,6 +30,8 @@ from p2p_oicp.roles.cdr_actions import CdrActions, InvalidAction
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.roles.datasets.withdrawal import PartyWithdrawal
 from p2p_oicp.roles.emp.reconciliation import CdrReconciler
+from p2p_oicp.server.openapi import peer_endpoints, record_endpoints, status_endpoints
+from p2p_oicp.server.openapi.endpoints import Endpoint
 from p2p_oicp.server.pipeline import Handler, RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError, parse_whole_number
 from p2p_oicp.storage import Row, Store, outbox
@@ -56,12 +58,12 @@ class OutboxAdminApi:
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
         return [
-            web.get("/admin/v1/outbox", pipeline.wrap(self._list)),
-            web.post("/admin/v1/outbox/retry", pipeline.wrap(self._requeue_dead)),
-            web.post("/admin/v1/outbox/move", pipeline.wrap(self._move)),
-            web.get("/admin/v1/outbox/{id}", pipeline.wrap(self._show)),
-            web.post("/admin/v1/outbox/{id}/retry", pipeline.wrap(self._requeue)),
-            web.delete("/admin/v1/outbox/{id}", pipeline.wrap(self._discard)),
+            record_endpoints.LIST_OUTBOX.route(pipeline, self._list),
+            record_endpoints.RETRY_DEAD.route(pipeline, self._requeue_dead),
+            record_endpoints.MOVE_MESSAGES.route(pipeline, self._move),
+            record_endpoints.SHOW_MESSAGE.route(pipeline, self._show),
+            record_endpoints.RETRY_MESSAGE.route(pipeline, self._requeue),
+            record_endpoints.DISCARD_MESSAGE.route(pipeline, self._discard),
         ]
 
     async def _list(self, context: RequestContext) -> OperationResponse:
@@ -162,20 +164,17 @@ class PeerAdminApi:
         self._client = client
 
     def routes(self) -> list[web.RouteDef]:
-        endpoints: list[tuple[str, str, JsonHandler]] = [
-            ("POST", "/admin/v1/peers/invitations", self._invite),
-            ("POST", "/admin/v1/peers/inspect", self._inspect),
-            ("POST", "/admin/v1/peers/join", self._join),
-            ("DELETE", "/admin/v1/peers/{name}", self._remove),
-            ("POST", "/admin/v1/peers/{name}/accept", self._accept),
-            ("POST", "/admin/v1/peers/{name}/check", self._check),
-            ("POST", "/admin/v1/reload", self._reload),
-            ("GET", "/admin/v1/evidence/{session_id}", self._evidence),
+        endpoints: list[tuple[Endpoint, JsonHandler]] = [
+            (peer_endpoints.INVITE, self._invite),
+            (peer_endpoints.INSPECT, self._inspect),
+            (peer_endpoints.JOIN, self._join),
+            (peer_endpoints.REMOVE_PEER, self._remove),
+            (peer_endpoints.ACCEPT_PEER, self._accept),
+            (peer_endpoints.CHECK_PEER, self._check),
+            (status_endpoints.RELOAD, self._reload),
+            (peer_endpoints.EVIDENCE, self._evidence),
         ]
-        return [
-            web.route(method, path, self._pipeline.wrap(self._json_handler(handle)))
-            for method, path, handle in endpoints
-        ]
+        return [endpoint.route(self._pipeline, self._json_handler(handle)) for endpoint, handle in endpoints]
 
     def _json_handler(self, handle: JsonHandler) -> Handler:
         async def handle_json(context: RequestContext) -> OperationResponse:
@@ -317,8 +316,8 @@ class CdrAdminApi:
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
         return [
-            web.post("/admin/v1/cdrs/reconcile", pipeline.wrap(self._reconcile)),
-            web.post("/admin/v1/cdrs/{session_id}/{action}", pipeline.wrap(self._act)),
+            record_endpoints.RECONCILE.route(pipeline, self._reconcile),
+            record_endpoints.ACT_ON_CDR.route(pipeline, self._act),
         ]
 
     async def _reconcile(self, context: RequestContext) -> OperationResponse:

@@ -24,6 +24,7 @@ from aiohttp import web
 from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.server.inbound import InboundRequest, routed_path
+from p2p_oicp.server.openapi import listener_endpoints
 from p2p_oicp.server.pipeline import OICP_PREFIX, PATH_PARAMETERS, RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
 
@@ -35,6 +36,9 @@ _COMMON_CONTENT_TYPES = frozenset({_JSON, f"{_JSON}; charset=utf-8"})
 
 # What a client certificate opens; the administration needs the token.
 _CERTIFIED_PATHS = (OICP_PREFIX, "/metrics")
+
+# Of a request whose path is served by other methods only.
+_ALLOWED_METHODS: web.RequestKey[list[str]] = web.RequestKey("allowed methods", list)
 
 #: Returns the JSON of ``/readyz``; without the token, only its "status" is shown, which is "ready" or something else.
 ReadinessProbe = Callable[[], Awaitable[dict[str, object]]]
@@ -62,13 +66,12 @@ class RequestRouter:
         self._router = web.UrlDispatcher()
         self._router.add_routes(
             [
-                web.get("/livez", pipeline.wrap(_handle_liveness, needs_token=False)),
-                web.get("/healthz", pipeline.wrap(_handle_liveness, needs_token=False)),
+                listener_endpoints.LIVENESS.route(pipeline, _handle_liveness),
+                listener_endpoints.HEALTH.route(pipeline, _handle_liveness),
                 *routes,
-                # Order: last, for it matches everything.
-                web.route("*", "/{path:.*}", pipeline.wrap(_handle_not_found, needs_token=False)),
             ]
         )
+        self._serve_unknown = pipeline.wrap(_handle_unknown, needs_token=False)
 
     def __call__(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         # Not a coroutine: aiohttp awaits what is returned, and one frame less is some tenths of a microsecond.
@@ -79,8 +82,19 @@ class RequestRouter:
 
     async def _serve_by_route(self, request: web.BaseRequest) -> web.StreamResponse:
         match = await self._router.resolve(cast("web.Request", request))
+        if match.http_exception is not None:
+            request[_ALLOWED_METHODS] = sorted(getattr(match.http_exception, "allowed_methods", ()))
+            return await self._serve_unknown(request)
         request[PATH_PARAMETERS] = match
         return await match.handler(cast("web.Request", request))
+
+    def paths(self) -> set[tuple[str, str]]:
+        """Return method and path of everything that is served besides OICP, as they were declared."""
+        return {
+            (route.method, route.resource.canonical)
+            for route in self._router.routes()
+            if route.resource is not None and route.method != "HEAD"
+        }
 
 
 def backend_routes(
@@ -106,8 +120,8 @@ def backend_routes(
         return await metrics(context.may_see_details)
 
     return [
-        web.get("/readyz", pipeline.wrap(handle_readiness, needs_token=False)),
-        web.get("/metrics", pipeline.wrap(handle_metrics, needs_token=metrics_need_token)),
+        listener_endpoints.READINESS.route(pipeline, handle_readiness),
+        listener_endpoints.METRICS.route(pipeline, handle_metrics, needs_token=metrics_need_token),
     ]
 
 
@@ -115,7 +129,11 @@ async def _handle_liveness(_context: RequestContext) -> OperationResponse:
     return OperationResponse(b'{"status": "ok"}')
 
 
-async def _handle_not_found(context: RequestContext) -> OperationResponse:
+async def _handle_unknown(context: RequestContext) -> OperationResponse:
+    if allowed := context.http.get(_ALLOWED_METHODS):
+        methods = ", ".join(allowed)
+        info = f"{context.http.method} is not served at {context.http.path}; expected {methods}"
+        raise HttpError(405, StatusCodeValue.SERVICE_NOT_AVAILABLE, info, {"Allow": methods})
     info = f"{context.http.path} is not served here; OICP is below {OICP_PREFIX}"
     raise HttpError(404, StatusCodeValue.SERVICE_NOT_AVAILABLE, info)
 

@@ -35,6 +35,7 @@ from p2p_oicp.errors import FailureCause, PeerError, StoreError, VerificationErr
 from p2p_oicp.peering import Peering
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationResponse
+from p2p_oicp.server.openapi import status_endpoints
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
 from p2p_oicp.server.status import NODE_NAME, NodeStatusReporter
 from p2p_oicp.version import VERSION
@@ -93,7 +94,7 @@ class Doctor:
         self._slots = asyncio.Semaphore(_PEERS_AT_ONCE)
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
-        return [web.post("/admin/v1/doctor", pipeline.wrap(self._run))]
+        return [status_endpoints.DOCTOR.route(pipeline, self._run)]
 
     async def _run(self, _context: RequestContext) -> OperationResponse:
         results = await self.run()

@@ -16,6 +16,7 @@ from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.peers import PeerRegistry
 from p2p_oicp.peers.models import OWN_PEER_ID
 from p2p_oicp.roles.context import OperationResponse
+from p2p_oicp.server.openapi import log_endpoints
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError, parse_whole_number
 from p2p_oicp.storage import Store, event_queries, sessions
@@ -33,7 +34,7 @@ class EventAdminApi:
         self._registry = registry
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
-        return [web.get("/admin/v1/events", pipeline.wrap(self._list))]
+        return [log_endpoints.LIST_EVENTS.route(pipeline, self._list)]
 
     async def _list(self, context: RequestContext) -> OperationResponse:
         query = context.http.query

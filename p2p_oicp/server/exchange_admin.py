@@ -15,6 +15,7 @@ from p2p_oicp.client.recording import ExchangeLog
 from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.roles.context import OperationResponse
+from p2p_oicp.server.openapi import log_endpoints
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError, parse_whole_number
 from p2p_oicp.storage.exchanges import ExchangeFilter, ExchangePage, encode, encode_page
@@ -36,8 +37,8 @@ class ExchangeAdminApi:
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
         return [
-            web.get("/admin/v1/exchanges", pipeline.wrap(self._list)),
-            web.get("/admin/v1/exchanges/{number}", pipeline.wrap(self._show)),
+            log_endpoints.LIST_EXCHANGES.route(pipeline, self._list),
+            log_endpoints.SHOW_EXCHANGE.route(pipeline, self._show),
         ]
 
     async def _list(self, context: RequestContext) -> OperationResponse:

@@ -21,6 +21,7 @@ from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import EvseID, OperatorID, StatusCodeValue
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.roles.context import OperationResponse
+from p2p_oicp.server.openapi import hub_endpoints
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError, parse_whole_number
 from p2p_oicp.storage.exchanges import Exchange, ExchangeFilter, encode
@@ -92,13 +93,13 @@ class HubApi:
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
         return [
-            web.get("/hub/v1/partners", pipeline.wrap(self._list_partners)),
-            web.post("/hub/v1/partners", pipeline.wrap(self._put_partner)),
-            web.get("/hub/v1/script", pipeline.wrap(self._show_script)),
-            web.put("/hub/v1/script", pipeline.wrap(self._replace_script)),
-            web.delete("/hub/v1/script", pipeline.wrap(self._delete_script)),
-            web.get("/hub/v1/exchanges", pipeline.wrap(self._list_exchanges)),
-            web.delete("/hub/v1/exchanges", pipeline.wrap(self._delete_exchanges)),
+            hub_endpoints.LIST_PARTNERS.route(pipeline, self._list_partners),
+            hub_endpoints.PUT_PARTNER.route(pipeline, self._put_partner),
+            hub_endpoints.SHOW_SCRIPT.route(pipeline, self._show_script),
+            hub_endpoints.REPLACE_SCRIPT.route(pipeline, self._replace_script),
+            hub_endpoints.DELETE_SCRIPT.route(pipeline, self._delete_script),
+            hub_endpoints.LIST_EXCHANGES.route(pipeline, self._list_exchanges),
+            hub_endpoints.DELETE_EXCHANGES.route(pipeline, self._delete_exchanges),
         ]
 
     async def _list_partners(self, _context: RequestContext) -> OperationResponse:

@@ -16,19 +16,19 @@ from aiohttp import web
 from p2p_oicp.clock import Clock
 from p2p_oicp.crypto import PublicKey
 from p2p_oicp.delivery import PeerLiveness, StoreEpochs, WakeupRegistry
-from p2p_oicp.delivery.hello import CALL_BACK, HELLO_PATH, identity_members, parse_hello, parties_of
-from p2p_oicp.delivery.node_protocol import CDRS_PATH, PROBE_PATH, SESSIONS_PATH, VERDICTS_PATH
+from p2p_oicp.delivery.hello import CALL_BACK, identity_members, parse_hello, parties_of
 from p2p_oicp.errors import ConfigurationError, Refusal, Unauthorized, VerificationError
 from p2p_oicp.oicp import OperatorID, ProviderID, SessionID, StatusCodeValue
 from p2p_oicp.peering import Peering
 from p2p_oicp.peering.agreements import PartyAgreements
 from p2p_oicp.peers import Peer, PeerRegistry, Source
-from p2p_oicp.peers.descriptor import DESCRIPTOR_PATH, PAIRINGS_PATH, SignedDescriptor, verify_descriptor
+from p2p_oicp.peers.descriptor import SignedDescriptor, verify_descriptor
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.roles.session_export import SessionExport, parse_since
 from p2p_oicp.roles.verdicts import VerdictService
 from p2p_oicp.server.authentication import PeerAuthenticator
 from p2p_oicp.server.limits import TokenBucketLimiter, address_block
+from p2p_oicp.server.openapi import node_endpoints
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
 
@@ -56,9 +56,9 @@ class PairingHandler:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get(DESCRIPTOR_PATH, self._pipeline.wrap(self.descriptor)),
-            web.post(PAIRINGS_PATH, self._pipeline.wrap(self.pair)),
-            web.delete(f"{PAIRINGS_PATH}/self", self._pipeline.wrap(self.unpair)),
+            node_endpoints.DESCRIPTOR.route(self._pipeline, self.descriptor),
+            node_endpoints.PAIR.route(self._pipeline, self.pair),
+            node_endpoints.UNPAIR.route(self._pipeline, self.unpair),
         ]
 
     async def descriptor(self, _context: RequestContext) -> OperationResponse:
@@ -198,10 +198,10 @@ class SessionExportHandler:
 
     def routes(self, pipeline: RequestPipeline) -> list[web.RouteDef]:
         return [
-            web.get(f"{SESSIONS_PATH}/{{session_id}}", pipeline.wrap(self.session)),
-            web.get(SESSIONS_PATH, pipeline.wrap(self.sessions)),
-            web.get(CDRS_PATH, pipeline.wrap(self.cdrs)),
-            web.post(VERDICTS_PATH, pipeline.wrap(self.verdict)),
+            node_endpoints.SHOW_SESSION.route(pipeline, self.session),
+            node_endpoints.LIST_SESSIONS.route(pipeline, self.sessions),
+            node_endpoints.LIST_CDRS.route(pipeline, self.cdrs),
+            node_endpoints.VERDICT.route(pipeline, self.verdict),
         ]
 
     async def session(self, context: RequestContext) -> OperationResponse:
@@ -291,8 +291,8 @@ def node_routes(
 ) -> list[web.RouteDef]:
     """Return the routes of what nodes say among themselves."""
     return [
-        web.post(HELLO_PATH, pipeline.wrap(hello.handle)),
-        web.post(PROBE_PATH, pipeline.wrap(probe.handle)),
+        node_endpoints.HELLO.route(pipeline, hello.handle),
+        node_endpoints.PROBE.route(pipeline, probe.handle),
         *sessions.routes(pipeline),
         *pairing.routes(),
     ]

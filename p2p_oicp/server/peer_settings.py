@@ -19,6 +19,7 @@ from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.peering.directory import PeerDirectory
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationResponse
+from p2p_oicp.server.openapi import peer_endpoints
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
 
@@ -35,12 +36,11 @@ class PeerSettingsApi:
         self._directory = directory
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
-        path = "/admin/v1/peers/{name}"
         return [
-            web.post(f"{path}/publish", pipeline.wrap(self._set_publish)),
-            web.delete(f"{path}/publish", pipeline.wrap(self._clear_publish)),
-            web.post(f"{path}/pull", pipeline.wrap(self._set_pull)),
-            web.delete(f"{path}/pull", pipeline.wrap(self._clear_pull)),
+            peer_endpoints.SET_PUBLISH.route(pipeline, self._set_publish),
+            peer_endpoints.CLEAR_PUBLISH.route(pipeline, self._clear_publish),
+            peer_endpoints.SET_PULL.route(pipeline, self._set_pull),
+            peer_endpoints.CLEAR_PULL.route(pipeline, self._clear_pull),
         ]
 
     async def _set_publish(self, context: RequestContext) -> OperationResponse:

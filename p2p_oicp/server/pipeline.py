@@ -111,9 +111,7 @@ class RequestPipeline:
         self.authenticator = authenticator
         self.ids = ids
         self.admission = admission
-        self.signer = signer
-        self.recorder = recorder
-        self.access = access
+        self.signer, self.recorder, self.access = signer, recorder, access
         self._contexts: tuple[ContextFactory, OicpContextFactory] = (RequestContext, OicpRequestContext)
         self._oicp_needs_token = access is not None and access.oicp_needs_token
         self.is_public = public is not None
@@ -269,6 +267,8 @@ class RequestContext:
         """Compress and sign a response, and record the exchange before it is answered."""
         headers, body, principal = self._headers, response.body, self._principal
         headers["Content-Type"] = f"{response.content_type}; charset=utf-8"
+        if response.headers is not None:
+            headers |= response.headers
         if len(body) >= _MIN_COMPRESSED_BYTES and "gzip" in self.head.headers.get("Accept-Encoding", ""):
             headers["Content-Encoding"] = "gzip"
             body = await _gzip_compress(body)

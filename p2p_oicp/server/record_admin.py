@@ -21,6 +21,8 @@ from aiohttp import web
 from p2p_oicp.delivery.node_protocol import CDR_VERDICT
 from p2p_oicp.oicp import EvseID, OperatorID, SessionID, StatusCodeValue
 from p2p_oicp.roles.context import OperationResponse
+from p2p_oicp.server.openapi import record_endpoints
+from p2p_oicp.server.openapi.endpoints import Endpoint
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError, parse_whole_number
 from p2p_oicp.storage import Row, Store, listings, sessions
@@ -128,14 +130,15 @@ class RecordAdminApi:
         self._store = store
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
-        one: Mapping[str, Callable[[str], Awaitable[dict[str, object]]]] = {
-            "sessions": self._session,
-            "cdrs": self._cdr,
-            "evses": self._evse,
-        }
+        one: list[tuple[Endpoint, Callable[[str], Awaitable[dict[str, object]]]]] = [
+            (record_endpoints.SHOW_SESSION, self._session),
+            (record_endpoints.SHOW_CDR, self._cdr),
+            (record_endpoints.SHOW_EVSE, self._evse),
+        ]
+        lists = record_endpoints.LISTS.items()
         return [
-            *(web.get(f"/admin/v1/{name}", pipeline.wrap(partial(self._list, name))) for name in _LISTS),
-            *(web.get(f"/admin/v1/{name}/{{id}}", pipeline.wrap(partial(_show, show))) for name, show in one.items()),
+            *(endpoint.route(pipeline, partial(self._list, name)) for name, endpoint in lists),
+            *(each.route(pipeline, partial(_show, show, each.names_in_path[0])) for each, show in one),
         ]
 
     async def _list(self, name: str, context: RequestContext) -> OperationResponse:
@@ -197,8 +200,10 @@ class RecordAdminApi:
         return {"evses": [listings.evse_to_json(row) for row in rows]}
 
 
-async def _show(show: Callable[[str], Awaitable[dict[str, object]]], context: RequestContext) -> OperationResponse:
-    text = context.parameter("id")
+async def _show(
+    show: Callable[[str], Awaitable[dict[str, object]]], id_name: str, context: RequestContext
+) -> OperationResponse:
+    text = context.parameter(id_name)
     content = await show(text)
     if not any(content.values()):
         raise HttpError(404, StatusCodeValue.DATA_ERROR, f"there is none of {text[:100]} here")

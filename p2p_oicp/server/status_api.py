@@ -15,6 +15,7 @@ from p2p_oicp.delivery import PeerLiveness
 from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.peering import Peering
 from p2p_oicp.roles.context import OperationResponse
+from p2p_oicp.server.openapi import peer_endpoints, status_endpoints
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
 from p2p_oicp.server.status import NodeStatusReporter
@@ -33,10 +34,10 @@ class StatusAdminApi:
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
         return [
-            web.get("/admin/v1/status", pipeline.wrap(self._status)),
-            web.get("/admin/v1/peers", pipeline.wrap(self._list)),
-            web.get("/admin/v1/peers/{name}", pipeline.wrap(self._show)),
-            web.post("/admin/v1/peers/{name}/retry", pipeline.wrap(self._retry)),
+            status_endpoints.STATUS.route(pipeline, self._status),
+            peer_endpoints.LIST_PEERS.route(pipeline, self._list),
+            peer_endpoints.SHOW_PEER.route(pipeline, self._show),
+            peer_endpoints.RETRY_PEER.route(pipeline, self._retry),
         ]
 
     async def _status(self, _context: RequestContext) -> OperationResponse:

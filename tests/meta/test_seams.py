@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from tests.meta.source import MODULES, Module
 
 SEAMS = ("clock", "concurrency", "runner")
-# Programs of their own, beside a node.
-FREE = ("cli", "simulator", "testing")
+# Programs of their own, beside a node; and the samples of fleets, whose randomness is seeded.
+FREE = ("cli", "simulator", "testing", "oicp.sample_fleets")
 KEY_MATERIAL = ("crypto", "peers.descriptor")
 
 MODULES_OF_SEAMS = {"time", "uuid", "uuid_utils", "random", "threading", "concurrent", "multiprocessing", "uvloop"}
