@@ -94,6 +94,11 @@ _COMMANDS = MappingProxyType(
         "keys": _Command("keys", _PEERS, "The keys that this node signs with."),
         "certs": _Command("init", _PEERS, "Certificates for TLS with peers."),
         "send": _Command("send", _TRAFFIC, "Send one OICP message to any OICP endpoint and print the answer."),
+        "pull": _Command(
+            "pull",
+            _TRAFFIC,
+            "Pull EVSE data, statuses and prices into a folder, and print what has changed since the last pull.",
+        ),
         "retry": _Command(
             "status",
             _TRAFFIC,
@@ -117,6 +122,11 @@ _COMMANDS = MappingProxyType(
         ),
         "exchanges": _Command(
             "exchanges", _TRAFFIC, "What was said to whom: requests and answers, masked, as far as recorded."
+        ),
+        "flow": _Command(
+            "flow",
+            _TRAFFIC,
+            "Show who has said what to whom: OICP between a node, its peers and the company's own systems.",
         ),
         "evidence": _Command("evidence", _RECORDS, "The signed requests and answers of a session, as proof."),
         "sessions": _Command("sessions", _RECORDS, "The charging sessions in this node's database."),

@@ -22,6 +22,7 @@ from p2p_oicp.cli.terminal import Column, print_table
 from p2p_oicp.errors import ConfigurationError, PeerUnreachable
 from p2p_oicp.peers.models import parse_base_url
 from p2p_oicp.simulator import Cluster, NodeSpec
+from p2p_oicp.simulator.backend_connection import BackendAddress
 from p2p_oicp.simulator.day import ChargedSession, DayResult, SimulatedBackends
 from p2p_oicp.simulator.local_cluster import (
     MAX_NODES_OF_A_ROLE,
@@ -31,10 +32,12 @@ from p2p_oicp.simulator.local_cluster import (
     Secure,
     node_name,
     operator_id,
+    party_of,
     plan_nodes,
     provider_id,
     read_state,
 )
+from p2p_oicp.simulator.node_files import LOOPBACK
 
 _EXIT_INTERRUPTED = 130
 _TIMEOUT_SECONDS = 100.0
@@ -56,6 +59,7 @@ def register(app: typer.Typer) -> None:
     group.command("status")(status)
     group.command("kill")(kill)
     group.command("restart")(restart)
+    group.command("simulate")(simulate)
     app.add_typer(group, name="cluster")
 
 
@@ -121,6 +125,47 @@ def restart(name: NodeArgument, directory: DirOption = _DEFAULT_DIR) -> None:
     echo(f"{name} runs")
 
 
+def simulate(
+    node: Annotated[
+        list[str], typer.Option(metavar="NAME=URL", help="A node and its backend API, as cpo-1=http://…; repeat it.")
+    ],
+    port: Annotated[int, typer.Option(min=1024, max=_MAX_PORT, help="Port of the first one's backend; one more each.")],
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on, for the nodes.")] = LOOPBACK,
+    token: Annotated[str | None, typer.Option(metavar="TOKEN", help="Bearer token of the backend APIs.")] = None,
+    day: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long the simulated day lasts.")] = 120.0,
+    seed: Annotated[int, typer.Option(help="Of the day: with the same seed the same happens.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Be the backends of nodes that run elsewhere, such as in containers, for one simulated day.
+
+    A node's name says its party: cpo-1 is DE*C01, emp-1 is DE-M01. The exit code is 1 if a CDR is missing, or there
+    twice, at the end.
+    """
+    urls = _parse_backends(node, "--node")
+    parties = {name: party_of(name) for name in urls}
+    cpos, emps = ({name: party for name, (role, party) in parties.items() if role == side} for side in ("cpo", "emp"))
+    addresses = {name: BackendAddress(host, port + index, token) for index, name in enumerate(urls)}
+    backends = SimulatedBackends(cpos, emps, seed=seed, addresses=addresses)
+    # As Ctrl-C: the end of a container is a SIGTERM.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    result = asyncio.run(_simulate(backends, urls, day, as_json=as_json))
+    raise typer.Exit(1 if result.missing else 0)
+
+
+async def _simulate(backends: SimulatedBackends, nodes: dict[str, str], day: float, *, as_json: bool) -> DayResult:
+    async with backends:
+        backends.connect(nodes)
+        for name, url in backends.urls.items():
+            echo(f"{name}: its backend listens at {url}", err=True)
+        return await _live(backends, day, as_json=as_json)
+
+
+async def _live(backends: SimulatedBackends, day: float, *, as_json: bool) -> DayResult:
+    result = await backends.live(day, _session_printer(as_json=as_json))
+    _print_result(result, as_json=as_json)
+    return result
+
+
 @dataclass(frozen=True, slots=True)
 class _Options:
     """What a cluster will be; ``day`` is None if nothing is simulated."""
@@ -166,7 +211,9 @@ async def _serve(options: _Options) -> None:
         _print_start(options, control)
         with suppress(asyncio.CancelledError):
             if options.day is not None:
-                _print_result(await simulated.live(options.day, _session_printer(options)), as_json=options.as_json)
+                await _live(simulated, options.day, as_json=options.as_json)
+                if not options.as_json:
+                    echo("The nodes go on until Ctrl-C.")
             await asyncio.Event().wait()
         if (task := asyncio.current_task()) is not None:
             task.uncancel()  # the nodes are stopped in order; a second signal kills them
@@ -205,14 +252,16 @@ def _answers(directory: Path) -> bool:
     return True
 
 
-def _parse_backends(options: Sequence[str]) -> dict[str, str]:
+def _parse_backends(options: Sequence[str], option_name: str = "--backend") -> dict[str, str]:
     backends = {}
     for option in options:
         name, _, url = option.partition("=")
         try:
             backends[name] = parse_base_url(url)
         except ValueError as exc:
-            raise ConfigurationError(f"--backend {option}: expected NAME=URL, as cpo-1=http://127.0.0.1:9000") from exc
+            raise ConfigurationError(
+                f"{option_name} {option}: expected one such as cpo-1=http://127.0.0.1:9000"
+            ) from exc
     return backends
 
 
@@ -265,9 +314,9 @@ def _print_nodes(nodes: Sequence[NodeStatus]) -> None:
     )  # fmt: skip
 
 
-def _session_printer(options: _Options) -> Callable[[ChargedSession], None]:
+def _session_printer(*, as_json: bool) -> Callable[[ChargedSession], None]:
     def print_session(session: ChargedSession) -> None:
-        if options.as_json:
+        if as_json:
             _print_line("session", **asdict(session))
         else:
             echo(f"{session.at:%H:%M}  {session.evse_id}  {session.how} of {session.provider}  {session.energy:>6} kWh")
@@ -283,7 +332,7 @@ def _print_result(result: DayResult, *, as_json: bool) -> None:
     echo(f"The day is over: {len(result.sessions)} sessions, {result.energy} kWh, {result.refused} refused, "
          f"{result.failed} failed.")  # fmt: skip
     verdict = f"not there exactly once: {', '.join(result.missing)}" if result.missing else "all are there, each once"
-    echo(f"CDRs at the EMPs: {verdict}. The nodes go on until Ctrl-C.")
+    echo(f"CDRs at the EMPs: {verdict}.")
 
 
 def _print_line(kind: str, **members: object) -> None:

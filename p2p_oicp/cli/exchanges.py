@@ -24,7 +24,7 @@ from p2p_oicp.errors import ConfigurationError, PeerUnreachable
 from p2p_oicp.storage.exchange_files import read_files
 from p2p_oicp.storage.exchanges import ExchangeFilter, encode_page
 
-_FOLLOW_SECONDS = 0.5
+FOLLOW_SECONDS = 0.5
 _MAX_LIMIT = 1000
 _COLUMNS = (
     Column("ID"),
@@ -71,7 +71,7 @@ def list_exchanges(
     """Show the newest recorded exchanges; with --json and --follow, one a line."""
     selection = ExchangeFilter(after, limit, peer, operation, session)
     if not follow:
-        page = _read(config, selection)
+        page = read_exchanges(config, selection)
         if as_json:
             echo(format_json(page["exchanges"]))
         else:
@@ -91,7 +91,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show one exchange with the bodies of request and answer."""
-    exchanges = _read(config, ExchangeFilter(number - 1, 1))["exchanges"]
+    exchanges = read_exchanges(config, ExchangeFilter(number - 1, 1))["exchanges"]
     if not exchanges or exchanges[0]["number"] != number:
         raise ConfigurationError(f"there is no exchange {number}; see `p2p-oicp exchanges list`")
     exchange = exchanges[0]
@@ -107,16 +107,25 @@ def show(
 
 def _follow(config: Path, selection: ExchangeFilter) -> Iterator[list[dict[str, Any]]]:
     for round_number in count():
-        page = _read(config, selection)
+        page = read_exchanges(config, selection)
         yield page["exchanges"]
-        # The node has begun to count again, for it records in memory.
-        has_restarted = page["newest"] < (selection.after or 0)
-        selection = selection._replace(after=0 if has_restarted else page["next"])
+        selection = selection._replace(after=next_number(page, selection.after))
         if len(page["exchanges"]) < selection.limit or round_number == 0:
-            time.sleep(_FOLLOW_SECONDS)
+            time.sleep(FOLLOW_SECONDS)
 
 
-def _read(config: Path, selection: ExchangeFilter) -> dict[str, Any]:
+def next_number(page: dict[str, Any], after: int | None) -> int:
+    """Return the number to go on after; 0 if the node has begun to count again, for it records in memory."""
+    return 0 if page["newest"] < (after or 0) else int(page["next"])
+
+
+def read_exchanges(config: Path, selection: ExchangeFilter) -> dict[str, Any]:
+    """Return a page of what a node has recorded (`/admin/v1/exchanges`).
+
+    Raises:
+        ConfigurationError: nothing is recorded there.
+        PeerUnreachable: the node does not run, and has recorded nothing on disk.
+    """
     query = {name: value for name, value in selection._asdict().items() if value not in ("", None)}
     try:
         page = client.call_admin(config, "GET", f"/admin/v1/exchanges?{urlencode(query)}")

@@ -15,6 +15,7 @@ from p2p_oicp.cli.common import echo
 from p2p_oicp.cli.terminal import print_fields, print_text
 from p2p_oicp.config import Settings
 from p2p_oicp.config.backends import BackendSettings
+from p2p_oicp.config.base import is_loopback
 from p2p_oicp.node import Node
 from p2p_oicp.oicp.operations import BASE_PATH
 from p2p_oicp.peers.registry import SecurityPolicy
@@ -22,7 +23,6 @@ from p2p_oicp.storage import Row, outbox
 from p2p_oicp.version import VERSION
 
 _MAX_NAMES = 6
-_LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 class StartSummary:
@@ -80,7 +80,7 @@ class StartSummary:
         elif names := SecurityPolicy(settings.security.require, node.registry).unauthenticated_peers():
             yield f"no credentials are required of {_listed(names)}."
         url = urlsplit(settings.peer_api.url)
-        if url.scheme == "http" and url.hostname not in _LOOPBACK_HOSTS:
+        if url.scheme == "http" and not is_loopback(url.hostname or ""):
             yield f"peers call {settings.peer_api.url}: what is sent is not encrypted."
         if settings.backend_api.token is None:
             yield "no token: whoever runs programs on this machine may administer the node."

@@ -1,8 +1,9 @@
-"""What all tables of ``node.toml`` have in common: their base class, numbers, and how the environment is read."""
+"""What all tables of ``node.toml`` have in common: their base class, numbers, hosts, how the environment is read."""
 
 from __future__ import annotations
 
 import json
+from ipaddress import ip_address
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -24,6 +25,14 @@ WholeNumber = Annotated[int, BeforeValidator(_reject_boolean)]
 Seconds = Annotated[float, BeforeValidator(_reject_boolean)]
 Share = Annotated[float, BeforeValidator(_reject_boolean)]
 Days = Annotated[float, BeforeValidator(_reject_boolean)]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nothing but programs on this machine reaches a host: its address, or ``localhost``."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class SettingsSection(BaseModel):

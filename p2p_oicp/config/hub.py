@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, Field, PlainValidator, SecretStr, ValidationError, model_validator
 
 from p2p_oicp.config.backends import BackendSettings
-from p2p_oicp.config.base import Seconds, SettingsSection, WholeNumber
+from p2p_oicp.config.base import Seconds, SettingsSection, WholeNumber, is_loopback
 from p2p_oicp.config.limits import DeadlineSettings, LimitSettings
 from p2p_oicp.config.model import CdrSettings, SessionSettings
 from p2p_oicp.config.recording import ExchangeSettings, LogSettings
@@ -25,7 +25,6 @@ from p2p_oicp.peers.models import PartyID, ProviderField
 
 _MEBIBYTE = 1024 * 1024
 _DEFAULT_PORT = 8330
-_LOOPBACK_HOSTS = {"localhost", "::1"}
 
 
 def _known_operation(value: object) -> str:
@@ -64,7 +63,7 @@ class HubTable(SettingsSection):
     @property
     def is_loopback(self) -> bool:
         """Whether nobody but programs on this machine reaches the listener."""
-        return self.host in _LOOPBACK_HOSTS or self.host.startswith("127.")
+        return is_loopback(self.host)
 
 
 class PartnerSettings(BackendSettings):

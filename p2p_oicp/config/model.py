@@ -28,6 +28,7 @@ from p2p_oicp.config.base import (
     Seconds,
     SettingsSection,
     WholeNumber,
+    is_loopback,
 )
 from p2p_oicp.config.limits import DeadlineSettings, DeliverySettings, LimitSettings
 from p2p_oicp.config.recording import ExchangeSettings, LogSettings, StorageSettings, TracingSettings
@@ -36,7 +37,6 @@ from p2p_oicp.peers.models import CredentialType, NameField, NetworkField, Opera
 
 # Limits of bodies: a fullLoad of 10,000 EVSE records has 18 MB.
 _MEBIBYTE = 1024 * 1024
-_LOOPBACK_HOSTS = {"localhost", "::1"}
 _WILDCARD_HOSTS = {"", "0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
 
 
@@ -158,7 +158,7 @@ class BackendApiSettings(SettingsSection):
 
     @property
     def _is_loopback(self) -> bool:
-        return self.host in _LOOPBACK_HOSTS or self.host.startswith("127.")
+        return is_loopback(self.host)
 
     @model_validator(mode="after")
     def _check_tls(self) -> BackendApiSettings:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from p2p_oicp.client import check_connection
 from p2p_oicp.client.peer_client import PeerTlsContexts
 from p2p_oicp.clock import Clock, format_timestamp
+from p2p_oicp.config.base import is_loopback
 from p2p_oicp.delivery.health import LiveCalls
 from p2p_oicp.delivery.health_texts import Condition, explain, explain_call_back
 from p2p_oicp.delivery.hello import CallBack, HelloCheck, HelloClient
@@ -214,14 +214,7 @@ def connection_result(
             cure=f"{name} has to renew it before." if is_near else "",
         )
     text = f"{name} answers at {url}, without TLS."
-    if _is_loopback(urlsplit(url).hostname or ""):
+    if is_loopback(urlsplit(url).hostname or ""):
         return CheckResult(check=check, name=name, outcome=Outcome.OK, text=text)
     cure = "Use https between companies: signatures authenticate, and do not encrypt."
     return CheckResult(check=check, name=name, outcome=Outcome.NOTICE, text=text, cure=cure)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -25,6 +25,7 @@ import structlog
 from zeroconf import InterfaceChoice, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
+from p2p_oicp.config.base import is_loopback
 from p2p_oicp.errors import ConfigurationError, PeerError, VerificationError
 from p2p_oicp.peering.directory import PeerDirectory
 from p2p_oicp.peering.key_refresh import DescriptorFetcher
@@ -195,7 +196,7 @@ class MdnsDiscovery:
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         # A node that is at loopback itself is one of several on this machine.
         own_host = urlsplit(self._identity.local_peer.url).hostname or ""
-        networks = _local_networks(self._interfaces, with_loopback=own_host in {"localhost", "127.0.0.1", "::1"})
+        networks = _local_networks(self._interfaces, with_loopback=is_loopback(own_host))
         for *_, address in await asyncio.get_running_loop().getaddrinfo(host, port):
             ip = ip_address(str(address[0]).partition("%")[0])
             if any(ip in network for network in networks):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from aiohttp import web
 
 from p2p_oicp.client import Endpoint, HttpTransport, OicpClient
 from p2p_oicp.clock import SystemClock, UuidGenerator
 from p2p_oicp.crypto import BearerToken
-from p2p_oicp.errors import PeerError
+from p2p_oicp.errors import ConfigurationError, PeerError
 from p2p_oicp.oicp import (
     OPERATION_BY_NAME,
     Acknowledgement,
@@ -33,6 +33,14 @@ _MAX_BODY_BYTES = 64 * 1024 * 1024
 _PREFIX = "/api/oicp/"
 
 
+class BackendAddress(NamedTuple):
+    """Where a simulated backend listens (port 0: any free one), and the bearer token of its node's backend API."""
+
+    host: str = LOOPBACK
+    port: int = 0
+    token: str | None = None
+
+
 class BackendConnection:
     """Sends requests to the backend's node, and serves the node's requests; an async context manager.
 
@@ -40,14 +48,19 @@ class BackendConnection:
         owner: the backend's name in the log.
         handlers: by operation name; any other operation is refused with 320.
         exchange_log: where every exchange is logged.
-        token: the bearer token of the node's backend API, if it has one.
+        address: where it listens, and the token of the node's backend API; a free loopback port by default.
 
     Attributes:
-        url: where the node reaches the backend; a free loopback port, set on entering.
+        url: where the backend listens, set on entering.
     """
 
     def __init__(
-        self, *, owner: str, handlers: Mapping[str, MessageHandler], exchange_log: ExchangeLog, token: str | None = None
+        self,
+        *,
+        owner: str,
+        handlers: Mapping[str, MessageHandler],
+        exchange_log: ExchangeLog,
+        address: BackendAddress = BackendAddress(),  # noqa: B008 - immutable
     ) -> None:
         self.url = ""
         self._owner = owner
@@ -55,7 +68,8 @@ class BackendConnection:
         self._exchange_log = exchange_log
         self._node = Endpoint("(no node)", "")
         self._transport = HttpTransport(user_agent=f"p2p-oicp {owner}", max_body=_MAX_BODY_BYTES)
-        credentials = BearerToken(token) if token else None
+        self._address = address
+        credentials = BearerToken(address.token) if address.token else None
         self._client = OicpClient(self._transport, ids=UuidGenerator(), clock=SystemClock(), credentials=credentials)
         app = web.Application(client_max_size=_MAX_BODY_BYTES)
         app.router.add_post("/{path:.*}", self._handle_request)
@@ -64,8 +78,13 @@ class BackendConnection:
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
         await self._runner.setup()
-        await web.TCPSite(self._runner, LOOPBACK, 0).start()
-        self.url = f"http://{LOOPBACK}:{self._runner.addresses[0][1]}"
+        host, port, _ = self._address
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as exc:
+            await self._runner.cleanup()
+            raise ConfigurationError(f"{host}:{port}: cannot listen there: {exc.strerror}") from exc
+        self.url = f"http://{host}:{self._runner.addresses[0][1]}"
         return self
 
     async def __aexit__(

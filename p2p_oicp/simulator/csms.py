@@ -39,7 +39,7 @@ from p2p_oicp.oicp import (
     SessionID,
     StatusCodeValue,
 )
-from p2p_oicp.simulator.backend_connection import BackendConnection, acknowledgement, refusal
+from p2p_oicp.simulator.backend_connection import BackendAddress, BackendConnection, acknowledgement, refusal
 from p2p_oicp.simulator.exchange_log import ExchangeLog, is_accepted
 
 
@@ -187,6 +187,7 @@ class Csms:
         points: Iterable[ChargingPoint],
         exchange_log: ExchangeLog,
         clock: SimulatedClock,
+        address: BackendAddress = BackendAddress(),  # noqa: B008 - immutable
     ) -> None:
         self.name = name
         self.operator = operator
@@ -198,6 +199,7 @@ class Csms:
         self._connection = BackendConnection(
             owner=name,
             exchange_log=exchange_log,
+            address=address,
             handlers={
                 "AuthorizeRemoteStart": self._handle_remote_start,
                 "AuthorizeRemoteStop": self._handle_remote_stop,

@@ -14,12 +14,13 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from p2p_oicp.clock import SystemClock
 from p2p_oicp.errors import PeerError
 from p2p_oicp.oicp import UID, EvcoID, EvseID, OperatorID, ProviderID, SessionID
+from p2p_oicp.simulator.backend_connection import BackendAddress
 from p2p_oicp.simulator.csms import ChargingPoint, ChargingSession, Csms, SimulatedClock
 from p2p_oicp.simulator.emp import Contract, ContractSystem
 from p2p_oicp.simulator.exchange_log import ExchangeLog
@@ -77,16 +78,28 @@ class SimulatedBackends:
     Args:
         operators: OperatorIDs by the names of the nodes; ``providers`` likewise ProviderIDs.
         seed: of the day: the same seed lets the same things happen.
+        addresses: where they listen, by the names of the nodes; the others at free loopback ports.
     """
 
-    def __init__(self, operators: Mapping[str, str], providers: Mapping[str, str], *, seed: int = 1) -> None:
+    def __init__(
+        self,
+        operators: Mapping[str, str],
+        providers: Mapping[str, str],
+        *,
+        seed: int = 1,
+        addresses: Mapping[str, BackendAddress] = MappingProxyType({}),
+    ) -> None:
         self.result = DayResult()
         log, start = ExchangeLog(SystemClock()), datetime.now().astimezone().replace(microsecond=0) - DAY - _MARGIN
         self._start = start.timestamp()
         self._operators = {
-            name: _create_operator(name, OperatorID(party), log, start, seed) for name, party in operators.items()
+            name: _create_operator(name, OperatorID(party), log, start, seed, addresses.get(name, BackendAddress()))
+            for name, party in operators.items()
         }
-        self._contracts = {name: _create_contracts(name, ProviderID(party), log) for name, party in providers.items()}
+        self._contracts = {
+            name: _create_contracts(name, ProviderID(party), log, addresses.get(name, BackendAddress()))
+            for name, party in providers.items()
+        }
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -200,17 +213,21 @@ class SimulatedBackends:
         return [str(session_id) for session_id in missing()]
 
 
-def _create_operator(name: str, operator: OperatorID, log: ExchangeLog, start: datetime, seed: int) -> _Operator:
+def _create_operator(
+    name: str, operator: OperatorID, log: ExchangeLog, start: datetime, seed: int, address: BackendAddress
+) -> _Operator:
     clock = SimulatedClock(start)
     points = [ChargingPoint(evse_id, Decimal("1000.125")) for evse_id in _evse_ids(operator)]
-    csms = Csms(name=f"{name} CSMS", operator=operator, points=points, exchange_log=log, clock=clock)
+    csms = Csms(name=f"{name} CSMS", operator=operator, points=points, exchange_log=log, clock=clock, address=address)
     return _Operator(csms, clock, random.Random(f"{seed} {name}"))  # noqa: S311 - no secret
 
 
-def _create_contracts(name: str, provider: ProviderID, log: ExchangeLog) -> ContractSystem:
+def _create_contracts(name: str, provider: ProviderID, log: ExchangeLog, address: BackendAddress) -> ContractSystem:
     party = provider.text
     contract = Contract(EvcoID(f"{party}-C00000001-X"), uids=(driver_card(party),))
-    return ContractSystem(name=f"{name} contracts", provider=provider, contracts=[contract], exchange_log=log)
+    return ContractSystem(
+        name=f"{name} contracts", provider=provider, contracts=[contract], exchange_log=log, address=address
+    )
 
 
 def _evse_ids(operator: OperatorID) -> Sequence[EvseID]:

@@ -39,7 +39,7 @@ from p2p_oicp.oicp import (
     StatusCode,
     StatusCodeValue,
 )
-from p2p_oicp.simulator.backend_connection import BackendConnection, acknowledgement, refusal
+from p2p_oicp.simulator.backend_connection import BackendAddress, BackendConnection, acknowledgement, refusal
 from p2p_oicp.simulator.exchange_log import ExchangeLog, evse_statuses
 
 
@@ -71,7 +71,13 @@ class ContractSystem:
     """
 
     def __init__(
-        self, *, name: str, provider: ProviderID, contracts: Iterable[Contract], exchange_log: ExchangeLog
+        self,
+        *,
+        name: str,
+        provider: ProviderID,
+        contracts: Iterable[Contract],
+        exchange_log: ExchangeLog,
+        address: BackendAddress = BackendAddress(),  # noqa: B008 - immutable
     ) -> None:
         self.name = name
         self.provider = provider
@@ -83,6 +89,7 @@ class ContractSystem:
         self._connection = BackendConnection(
             owner=name,
             exchange_log=exchange_log,
+            address=address,
             handlers={
                 "AuthorizeStart": self._authorize_start,
                 "AuthorizeStop": self._authorize_stop,

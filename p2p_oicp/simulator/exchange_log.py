@@ -1,6 +1,7 @@
-"""The log of the OICP exchanges that a simulated backend takes part in, and how a response is read for it.
+"""The log of the OICP exchanges that a simulated backend takes part in, how a response is read for it, how it is shown.
 
-Exchanges are logged in the order of their responses; listeners get each one at once.
+Exchanges are logged in the order of their responses; listeners get each one at once. ``p2p-oicp flow`` reads and shows
+what nodes have recorded in the same way.
 """
 
 from __future__ import annotations
@@ -8,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from rich.cells import cell_len
+from rich.text import Text
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.errors import PeerError
@@ -24,6 +28,10 @@ from p2p_oicp.oicp import (
     PushEvseStatus,
     StatusCode,
 )
+
+#: So much of a SessionID tells sessions apart.
+SHORT_SESSION_ID = 8
+_OPERATION_WIDTH = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ def summarize_exchange(request: Message, response: Message | PeerError) -> Excha
     result, good = _summarize_response(response)
     if not subject:
         return ExchangeSummary(result, good)
-    # The code first: on a narrow terminal the end is cut.
+    # The code first: on a narrow terminal of the demo the end is cut.
     return ExchangeSummary(f"{status_code_of(response)} {subject}" if good else f"{result}: {subject}", good)
 
 
@@ -90,9 +98,9 @@ def _summarize_response(response: Message) -> ExchangeSummary:
     match response:
         case AuthorizationStart() | AuthorizationStop():
             good = response.authorization_status == "Authorized"
-            result = (
-                f"{response.authorization_status} by {response.provider_id}" if good else response.authorization_status
-            )
+            result = str(response.authorization_status)
+            if good and response.provider_id is not None:
+                result += f" by {response.provider_id}"
             return ExchangeSummary(result if good else f"{result}, {_format_status_code(response.status_code)}", good)
         case Acknowledgement():
             return ExchangeSummary(_format_status_code(response.status_code), response.result)
@@ -141,3 +149,31 @@ def evse_statuses(response: Message) -> dict[EvseID, str]:
         case _:
             records = []
     return {record.evse_id: str(record.evse_status) for record in records}
+
+
+def exchange_head(at: str, exchange: LoggedExchange, *, parties_width: int, session_width: int) -> Text:
+    """Return time, from → to, operation and session in columns, for a terminal; `exchange_result` follows.
+
+    Args:
+        at: the time.
+        exchange: what is shown.
+        parties_width: of the column from → to; longer names take more room.
+        session_width: so much of the SessionID is shown.
+    """
+    parties = Text.assemble((exchange.sender, "cyan"), " → ", (exchange.receiver, "magenta"))
+    session = (exchange.session_id or "")[:session_width]
+    return Text.assemble(
+        (f"{at} ", "dim"),
+        _padded(parties, parties_width),
+        _padded(Text(exchange.operation, style="bold"), _OPERATION_WIDTH),
+        _padded(Text(session, style="blue"), session_width) if session_width else "",
+    )
+
+
+def exchange_result(exchange: LoggedExchange) -> Text:
+    """Return the outcome of an exchange in its colour."""
+    return Text(exchange.result, style="green" if exchange.good else "yellow")
+
+
+def _padded(text: Text, width: int) -> Text:
+    return Text.assemble(text, " " * (max(0, width - cell_len(text.plain)) + 1))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -60,11 +61,11 @@ def plan_nodes(
     urls = dict(backends or {})
     credentials = _CREDENTIALS[secure]
     specs = [
-        NodeSpec(name, operators=(operator_id(number),), cpo_url=urls.pop(name, None), **credentials)
+        NodeSpec(name, operators=(operator_id(number),), cpo_url=urls.pop(name, None), records=True, **credentials)
         for number, name in _numbered("cpo", cpo)
     ]
     specs += [
-        NodeSpec(name, providers=(provider_id(number),), emp_url=urls.pop(name, None), **credentials)
+        NodeSpec(name, providers=(provider_id(number),), emp_url=urls.pop(name, None), records=True, **credentials)
         for number, name in _numbered("emp", emp)
     ]
     if urls:
@@ -81,6 +82,15 @@ def operator_id(number: int) -> str:
 def provider_id(number: int) -> str:
     """Return the ProviderID of the EMP node of this number, from 1 on."""
     return f"DE-M{number:02}"
+
+
+def party_of(name: str) -> tuple[str, str]:
+    """Return role and party of the node of a name: cpo and ``DE*C01`` of ``cpo-1``; raise `ConfigurationError`."""
+    match = re.fullmatch(r"(cpo|emp)-([1-9]\d?)", name)
+    if match is None:
+        raise ConfigurationError(f"{name}: no node of a cluster has this name; expected one such as cpo-1 or emp-3")
+    number = int(match[2])
+    return match[1], operator_id(number) if match[1] == "cpo" else provider_id(number)
 
 
 def node_name(role: str, number: int) -> str:

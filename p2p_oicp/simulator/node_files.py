@@ -121,6 +121,7 @@ class NodeSpec:
         require: the credentials that it requires of its peers: "signature", "mtls", both, or none.
         signs: whether it has a signing key.
         tls: whether its peer API listens with TLS, with a certificate of its own.
+        records: whether it records what is said to whom, in memory.
     """
 
     name: str
@@ -131,6 +132,7 @@ class NodeSpec:
     require: tuple[str, ...] = ()
     signs: bool = False
     tls: bool = False
+    records: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,7 @@ def node_toml(spec: NodeSpec, ports: Ports, url: str | None = None, token_file: 
                 ]
                 * spec.tls
             ),
+            *([_toml_table("[exchanges]", [("record", "memory")])] * spec.records),
             _toml_table("[delivery]", [("retry_first", _RETRY_FIRST), ("retry_max", _RETRY_MAX)]),
         ]
     )

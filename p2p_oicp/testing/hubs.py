@@ -53,16 +53,16 @@ class RunningHub:
             wait: seconds until there is one; at most 60.
             filters: operation, partner, direction (in, out), session, evse_id, uid, code.
         """
-        found: list[Json] = self._call("GET", "exchanges", None, {**filters, "wait": str(wait)}).body["exchanges"]
-        return found
+        exchanges: list[Json] = self._call("GET", "exchanges", None, {**filters, "wait": str(wait)}).body["exchanges"]
+        return exchanges
 
     def wait_for(self, operation: str, *, timeout: int = _TIMEOUT_SECONDS, **filters: str) -> Json:
         """Return the newest exchange of an operation; raise AssertionError if there is none in ``timeout`` seconds."""
-        found = self.exchanges(wait=timeout, operation=operation, **filters)
-        if not found:
+        matches = self.exchanges(wait=timeout, operation=operation, **filters)
+        if not matches:
             every = [f"{each['direction']} {each['operation']} {each['code']}" for each in self.exchanges()]
             raise AssertionError(f"hub: no {operation} {filters} within {timeout} s; there were: {', '.join(every)}")
-        return found[-1]
+        return matches[-1]
 
     def clear(self) -> None:
         """Forget all exchanges and the script; the partners stay."""

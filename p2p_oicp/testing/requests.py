@@ -93,22 +93,23 @@ class RequestLog:
     ) -> RecordedRequest:
         """Return the newest that matches when there are ``count``; raise AssertionError after ``timeout`` seconds."""
 
-        def found() -> list[RecordedRequest]:
+        def matches() -> list[RecordedRequest]:
             return [each for each in self._requests if each.matches(operation, members, condition)]
 
         with self._changed:
-            if self._changed.wait_for(lambda: len(found()) >= count, timeout):
-                return found()[-1]
+            if self._changed.wait_for(lambda: len(matches()) >= count, timeout):
+                return matches()[-1]
         raise AssertionError(f"{self._expectation(operation, members, count)} within {timeout:g} s; {self._summary()}")
 
     def check_count(
         self, operation: str, members: Json, condition: Condition | None, count: int | None
     ) -> list[RecordedRequest]:
         """Return those that match; raise AssertionError unless there are ``count``, or one at least."""
-        found = self.find(operation, members, condition)
-        if (not found) if count is None else (len(found) != count):
-            raise AssertionError(f"{self._expectation(operation, members, count)}, not {len(found)}; {self._summary()}")
-        return found
+        matches = self.find(operation, members, condition)
+        if (not matches) if count is None else (len(matches) != count):
+            expectation = self._expectation(operation, members, count)
+            raise AssertionError(f"{expectation}, not {len(matches)}; {self._summary()}")
+        return matches
 
     def _expectation(self, operation: str, members: Json, count: int | None) -> str:
         number = "at least 1" if count is None else str(count)

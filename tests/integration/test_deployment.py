@@ -194,6 +194,81 @@ def test_each_service_of_the_composition_is_a_node(name, monkeypatch, tmp_path):
     assert set(composition["volumes"]) == {"alpha", "beta"}
 
 
+class Composition:
+    """The composition of a cluster, in a scratch environment: each service is a process, each host name is loopback."""
+
+    def __init__(self, folder: Path) -> None:
+        self.services = yaml.safe_load((ROOT / "compose.cluster.yaml").read_text())["services"]
+        self.configs = yaml.safe_load((ROOT / "compose.cluster.yaml").read_text())["configs"]
+        self.folder = folder
+        self.nodes = [name for name in self.services if name != "backends"]
+        ports = free_ports(3 * len(self.nodes))
+        self.ports = {f"{name}:{port}": ports.pop() for name in self.nodes for port in (8320, 8321)}
+        # The backends listen at one port after the other.
+        self.ports |= {f"backends:{9001 + index}": min(ports) + index for index in range(len(self.nodes))}
+
+    def here(self, text: str) -> str:
+        for address, port in self.ports.items():
+            text = text.replace(address, f"127.0.0.1:{port}")
+        return text.replace("--port=9001", f"--port={self.ports['backends:9001']}").replace("0.0.0.0", "127.0.0.1")
+
+    def start(self, name: str) -> subprocess.Popen[str]:
+        """Start a service by the command, the environment and the files that it names."""
+        service, folder = self.services[name], self.folder / name
+        folder.mkdir(mode=0o700)
+        variables = image_environment() | {
+            key: self.here(value) for key, value in service.get("environment", {}).items()
+        }
+        variables.pop("PATH")
+        for config in service.get("configs", ()):
+            file = folder / "peers.toml"
+            file.write_text(self.here(self.configs[config["source"]]["content"]))
+            assert variables["P2P_OICP_PEERS_FILE"] == config["target"]
+            variables["P2P_OICP_PEERS_FILE"] = str(file)
+        if name in self.nodes:
+            variables["P2P_OICP_PEER_API__HOST"] = "127.0.0.1"
+            variables["P2P_OICP_PEER_API__PORT"] = str(self.ports[f"{name}:8320"])
+            variables["P2P_OICP_BACKEND_API__PORT"] = str(self.ports[f"{name}:8321"])
+        arguments = service.get("command") or last("CMD").arguments()
+        command = in_scratch([*last("ENTRYPOINT").arguments(), *map(self.here, arguments)], folder)
+        return subprocess.Popen(
+            command, cwd=folder, env=environment(**variables), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+
+def test_the_composition_of_a_cluster_lives_a_day_and_all_records_agree(tmp_path):
+    composition = Composition(tmp_path)
+    composition.services["backends"]["command"] += ["--day=2", "--json"]
+    nodes = {name: composition.start(name) for name in composition.nodes}
+    try:
+        for name, process in nodes.items():
+            wait_until_ready(process, str(composition.ports[f"{name}:8321"]))
+        assert list(composition.services["backends"]["depends_on"]) == composition.nodes
+        with composition.start("backends") as backends:
+            out, err = backends.communicate(timeout=120)
+        assert backends.returncode == 0, err
+        *sessions, day = map(json.loads, out.splitlines())
+        assert {each["operator"] for each in sessions} == {"DE*C01", "DE*C02"}
+        assert {each["provider"] for each in sessions} == {"DE-M01", "DE-M02", "DE-M03"}
+        assert (day["failed"], day["missing"], day["sessions"]) == (0, [], len(sessions))
+    finally:
+        for process in nodes.values():
+            process.terminate()
+        logs = [process.communicate(timeout=30)[1] for process in nodes.values()]
+    assert [process.returncode for process in nodes.values()] == [0] * 5, logs
+
+
+def test_each_service_of_the_cluster_is_hardened_has_a_volume_and_a_port_of_its_own():
+    composition = yaml.safe_load((ROOT / "compose.cluster.yaml").read_text())
+    nodes = {name: each for name, each in composition["services"].items() if name != "backends"}
+    assert [each["volumes"] for each in nodes.values()] == [[f"{name}:{FOLDER}"] for name in nodes]
+    assert set(composition["volumes"]) == set(nodes)
+    assert len({each["ports"][0] for each in nodes.values()}) == len(nodes) == 5
+    assert all(each["ports"][0].startswith("127.0.0.1:") for each in nodes.values())
+    for each in composition["services"].values():
+        assert (each["read_only"], each["cap_drop"]) == (True, ["ALL"])
+
+
 @pytest.fixture
 def unit() -> dict[str, str]:
     parser = configparser.RawConfigParser(strict=False)

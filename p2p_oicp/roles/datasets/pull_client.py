@@ -19,7 +19,7 @@ repair them. Bytes that were invalid before do not stop it again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,21 +27,17 @@ import orjson
 import structlog
 
 from p2p_oicp.client import OicpReply
-from p2p_oicp.clock import format_timestamp
 from p2p_oicp.concurrency import shield_until_done
 from p2p_oicp.delivery import ChannelLog, ExponentialBackoff
 from p2p_oicp.errors import PeerBusy, PeerError, PeerProtocolError, PeerRejected, StoreError
 from p2p_oicp.oicp import (
     AnyRecord,
     DeltaType,
-    EvseDataPage,
     InvalidMessage,
     Message,
     OperatorID,
     PullEvseDataRecord,
     RecordStream,
-    StatusCode,
-    StatusCodeValue,
     read_records,
 )
 from p2p_oicp.oicp.findings import format_counts
@@ -50,7 +46,15 @@ from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import PullSettings
 from p2p_oicp.roles.context import Services
 from p2p_oicp.roles.datasets.ingest import RecordFilter
-from p2p_oicp.roles.datasets.pull_specs import BY_OPERATORS, PULL_SPECS
+from p2p_oicp.roles.datasets.pull_specs import (
+    BY_OPERATORS,
+    NOT_OFFERED_CODES,
+    PULL_SPECS,
+    check_reply,
+    evse_data_request,
+    fetch_pages,
+    is_not_offered,
+)
 from p2p_oicp.roles.datasets.types import DATASET_TYPES
 from p2p_oicp.storage import Transaction, peer_state
 from p2p_oicp.storage.datasets import change_feed, queries
@@ -60,16 +64,8 @@ from p2p_oicp.storage.peer_state import PULL_PREFIX, Destination
 
 log = structlog.get_logger(__name__)
 
-# As many records as a page of another node has at most (`responses.PageRequest`).
-_PAGE_SIZE = 2000
-# Against a peer whose pages never end.
-_MAX_PAGES = 100_000
-# The clocks of two companies differ, and a record that is written during a pull has an earlier time (RULES S2).
-CLOCK_SKEW_SECONDS = 300.0
 _MAX_RETRY_DELAY_SECONDS = 300.0
 # An operation that the peer does not offer today will not be offered in a minute either.
-_NOT_OFFERED_CODES = frozenset({StatusCodeValue.NO_VALID_CONTRACT, StatusCodeValue.SERVICE_NOT_AVAILABLE})
-_NOT_OFFERED_STATUSES = frozenset({404, 405, 501})
 _NOT_OFFERED_DELAY_SECONDS = 3600.0
 #: Of a clearing house without ``pull_interval``: what the integration guide recommends for statuses at most.
 HUB_PULL_INTERVAL_SECONDS = 300.0
@@ -236,9 +232,7 @@ class DatasetPuller:
         return max(0.0, min(due_times) - self._context.clock.monotonic()) if due_times else _MAX_RETRY_DELAY_SECONDS
 
     def _delay_after(self, error: PeerError | StoreError, failures: int, interval: float) -> float:
-        if isinstance(error, PeerRejected) and (
-            error.code in _NOT_OFFERED_CODES or error.http_status in _NOT_OFFERED_STATUSES
-        ):
+        if isinstance(error, PeerRejected) and is_not_offered(error):
             return max(interval, _NOT_OFFERED_DELAY_SECONDS)
         requested_delay = error.retry_after if isinstance(error, PeerBusy) else None
         delay = max(self._backoff.delay(failures), requested_delay or 0.0)
@@ -334,27 +328,11 @@ class DatasetPuller:
                 raise PeerProtocolError(self._peer.name, f"the answer is not OICP: {error}") from error
         return watermark or self._context.now()
 
-    async def _fetch_pages(self, since: float | None) -> AsyncIterator[OicpReply]:
-        """Request page after page; a page that does not say whether it is the last one is the last one (RULES P3)."""
+    def _fetch_pages(self, since: float | None) -> AsyncIterator[OicpReply]:
         provider, settings = self._context.local_peer.providers[0].text, self._settings[DatasetKind.EVSE_DATA]
-        request: dict[str, object] = {"ProviderID": provider, "GeoCoordinatesResponseFormat": "Google"}
-        if settings.countries:
-            request["CountryCodes"] = settings.countries
-        if settings.operators:
-            request["OperatorIds"] = [operator.text for operator in settings.operators]
-        if since is not None:
-            request["LastCall"] = format_timestamp(since - CLOCK_SKEW_SECONDS)
-        body, operation = orjson.dumps(request), PULL_SPECS[DatasetKind.EVSE_DATA].operation
-        for page_number in range(_MAX_PAGES):
-            reply = await self._call(operation, provider, body, {"page": str(page_number), "size": str(_PAGE_SIZE)})
-            yield reply
-            page = reply.message
-            if (
-                not isinstance(page, EvseDataPage)
-                or page.is_last
-                or not read_records(EvseDataPage, reply.body).raw_records
-            ):
-                return
+        operators = [operator.text for operator in settings.operators or ()]
+        request = evse_data_request(provider, since, countries=settings.countries or (), operators=operators)
+        return fetch_pages(self._call, provider, request)
 
     async def _fetch_groups(self, dataset: DatasetKind, reader: PullResultReader) -> AsyncIterator[OicpReply]:
         selected = self._settings[dataset].operators
@@ -368,15 +346,17 @@ class DatasetPuller:
             async for reply in self._fetch_groups_of(dataset, []):
                 yield reply
         except PeerRejected as error:
-            if error.code in _NOT_OFFERED_CODES:
+            if error.code in NOT_OFFERED_CODES:
                 raise
         if not reader.groups and (named := await self._operators_of_hub()):
             async for reply in self._fetch_groups_of(dataset, named):
                 yield reply
 
     async def _fetch_groups_of(self, dataset: DatasetKind, operators: Sequence[str]) -> AsyncIterator[OicpReply]:
-        for party, body in PULL_SPECS[dataset].build_requests(self._context.local_peer, operators):
-            yield await self._call(PULL_SPECS[dataset].operation, party, body)
+        operation, local_peer = PULL_SPECS[dataset].operation, self._context.local_peer
+        parties = local_peer.providers if operation.sender is Party.EMP else local_peer.operators
+        for party, body in PULL_SPECS[dataset].build_requests([each.text for each in parties], operators):
+            yield await self._call(operation, party, body)
 
     async def _operators_of_hub(self) -> list[str]:
         """Return the operators of its entry, and those whose EVSE data has been pulled of it."""
@@ -385,16 +365,9 @@ class DatasetPuller:
         return [*{OperatorID(text).key: text for text in named}.values()]
 
     async def _call(
-        self, operation: Operation, party: str, body: bytes, query: dict[str, str] | None = None
+        self, operation: Operation, party: str, body: bytes, query: Mapping[str, str] | None = None
     ) -> OicpReply:
-        """Send a request. Raises PeerRejected for a status code of failure, whatever else the response contains."""
         reply = await self._context.peers.call(
             self._peer, operation, party, body, deadline=operation.deadline, query=query
         )
-        status = getattr(reply.message, "status_code", None)
-        code = str(status.code) if isinstance(status, StatusCode) else StatusCodeValue.SUCCESS
-        if code != StatusCodeValue.SUCCESS or not isinstance(reply.message, operation.response):
-            raise PeerRejected(
-                self._peer.name, f"refused {operation.name} with {code}", http_status=reply.http_status, code=code
-            )
-        return reply
+        return check_reply(self._peer.name, operation, reply)

@@ -25,7 +25,13 @@ from p2p_oicp.oicp import UID, EvcoID, EvseID, OperatorID, ProviderID
 from p2p_oicp.simulator.cluster import Cluster, NodeProcess
 from p2p_oicp.simulator.csms import ChargingPoint, Csms, SimulatedClock
 from p2p_oicp.simulator.emp import Contract, ContractSystem
-from p2p_oicp.simulator.exchange_log import ExchangeLog, LoggedExchange
+from p2p_oicp.simulator.exchange_log import (
+    SHORT_SESSION_ID,
+    ExchangeLog,
+    LoggedExchange,
+    exchange_head,
+    exchange_result,
+)
 from p2p_oicp.simulator.node_files import NodeSpec
 
 OPERATOR = OperatorID("DE*GEF")
@@ -40,9 +46,7 @@ APP_DRIVER = EvcoID("DE-GDF-C12345678-X")
 # Simulated time begins so long before now: nodes reject times that lie in the future.
 _SIMULATED_DURATION = timedelta(hours=12)
 
-_SESSION_ID_WIDTH = 8
-# Time, from → to, operation, session; the result has what is left of the terminal's width.
-_COLUMN_WIDTHS = (8, 18, 22, _SESSION_ID_WIDTH)
+_PARTIES_WIDTH = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +114,9 @@ class RichTimeline:
 
     def exchange(self, at: float, exchange: LoggedExchange) -> None:
         """Print one line: time, from → to, operation, session, result."""
-        line = Table.grid(padding=(0, 1), expand=True)
-        for width in _COLUMN_WIDTHS:
-            line.add_column(width=width, no_wrap=True, overflow="ellipsis")
-        line.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-        line.add_row(
-            Text(f"{at:6.2f} s", style="dim"),
-            Text.assemble((exchange.sender, "cyan"), " → ", (exchange.receiver, "magenta")),
-            Text(exchange.operation, style="bold"),
-            Text((exchange.session_id or "")[:_SESSION_ID_WIDTH], style="blue"),
-            Text(exchange.result, style="green" if exchange.good else "yellow"),
-        )
-        self._console.print(line)
+        head = exchange_head(f"{at:6.2f} s", exchange, parties_width=_PARTIES_WIDTH, session_width=SHORT_SESSION_ID)
+        # The result has what is left of the terminal's width.
+        self._console.print(head + exchange_result(exchange), no_wrap=True, overflow="ellipsis")
 
     def event(self, at: float, text: str) -> None:
         """Print what happened."""

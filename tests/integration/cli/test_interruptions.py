@@ -80,6 +80,7 @@ COMMANDS = {
     "joining": "peers join http://127.0.0.1:{port}/p2p/v1/pairings#token=abc&key=def --config {config}",
     "evidence": "evidence export 0190d2b4-7d1c-7a51-8b2e-4f7f4f0e8f11 --config {config}",
     "what was said": "exchanges list --follow --config {config}",
+    "a pull": "pull {files}/snapshot --url http://127.0.0.1:{port} --provider DE-BET",
     "scenarios": "scenarios --cpo http://127.0.0.1:{port} --emp http://127.0.0.1:{port} --operator DE*ALF "
     "--provider DE-BET --cpo-port {cpo_port} --emp-port {emp_port}",
     "restoring": "restore {files}/archive {files}/new",
