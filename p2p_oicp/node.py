@@ -18,7 +18,7 @@ import structlog
 from p2p_oicp import apps, builder
 from p2p_oicp.backends import BackendFactory, BackendRegistry, CpoBackend, EmpBackend
 from p2p_oicp.builder import Hello, NodeComponents, NodeEnvironment
-from p2p_oicp.client.recording import ExchangeLog
+from p2p_oicp.client.recording import ExchangeLog, SentRecords
 from p2p_oicp.clock import Clock, IdGenerator, SystemClock, UuidGenerator
 from p2p_oicp.concurrency import TaskSupervisor, close_together, offload
 from p2p_oicp.config import Settings, load_registry, local_peer
@@ -137,6 +137,7 @@ class Node:
         if exchanges is not None:
             # Order: after all that is recorded has ended.
             stack.push_async_callback(exchanges.close)
+        self._spans = self._open_spans(stack)
         wakeups = WakeupRegistry()
         liveness = PeerLiveness(wakeups, store, clock)
         peering = await open_peering(
@@ -147,12 +148,9 @@ class Node:
             store=store,
             clock=clock,
             on_peer_alive=liveness.mark_alive,
-            exchanges=exchanges,
+            sent=SentRecords(exchanges, self._spans),
         )
         self.store, self._peering = store, peering
-        self._spans = self._open_spans(stack)
-        if self._spans is not None:
-            peering.transport.record_spans(self._spans)
         store_epochs = await open_store_epochs(store, settings.security.keys, clock, self._ids.store_epoch())
         return builder.build_roles(
             self._environment(), store, store_epochs, peering, wakeups, liveness, self._create_backends

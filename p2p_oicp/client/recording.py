@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,6 +23,7 @@ from p2p_oicp.concurrency import SingleThreadExecutor
 from p2p_oicp.errors import PeerError
 from p2p_oicp.oicp.masking import MaskedText, leave_unmasked, mask
 from p2p_oicp.storage.exchanges import Exchange, ExchangeFilter, ExchangePage, ExchangeRing, RecordedBody
+from p2p_oicp.tracing.spans import SpanRecorder
 
 log = structlog.get_logger(__name__)
 
@@ -169,11 +171,26 @@ class ExchangeLog:
             return _NO_MEMBERS
 
 
+@dataclass(frozen=True, slots=True)
+class SentRecords:
+    """What a node writes down of the requests that it sends.
+
+    Attributes:
+        exchanges: the recorded exchanges; None: none are recorded.
+        spans: the same of spans.
+    """
+
+    exchanges: ExchangeLog | None = None
+    spans: SpanRecorder | None = None
+
+
 class RecordingTransport(HttpTransport):
     """A transport that records the requests whose `OutboundRequest.operation` is not None."""
 
-    def __init__(self, exchanges: ExchangeLog, *, user_agent: str, max_body: int, clock: Clock) -> None:
-        super().__init__(user_agent=user_agent, max_body=max_body, now=clock.time)
+    def __init__(
+        self, exchanges: ExchangeLog, *, user_agent: str, max_body: int, clock: Clock, spans: SpanRecorder | None = None
+    ) -> None:
+        super().__init__(user_agent=user_agent, max_body=max_body, now=clock.time, spans=spans)
         self._exchanges = exchanges
         self._clock = clock
 

@@ -173,9 +173,17 @@ class HttpTransport:
         user_agent: the value of the ``User-Agent`` header.
         max_body: the most bytes of a response's body, also after decompression.
         now: seconds since the epoch, for certificates; by default the time of the machine.
+        spans: records a span of each request; None: none are recorded.
     """
 
-    def __init__(self, *, user_agent: str, max_body: int, now: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        user_agent: str,
+        max_body: int,
+        now: Callable[[], float] | None = None,
+        spans: SpanRecorder | None = None,
+    ) -> None:
         self._max_body = max_body
         self._now = now or SystemClock().time
         self._default_headers = {
@@ -186,7 +194,7 @@ class HttpTransport:
         }
         self._session: aiohttp.ClientSession | None = None
         self._slow_session: aiohttp.ClientSession | None = None
-        self._spans: SpanRecorder | None = None
+        self._spans = spans
 
     def __repr__(self) -> str:
         return f"<HttpTransport {'closed' if self._session is None or self._session.closed else 'open'}>"
@@ -212,10 +220,6 @@ class HttpTransport:
         for session in (self._session, self._slow_session):
             if session is not None:
                 await session.close()
-
-    def record_spans(self, spans: SpanRecorder) -> None:
-        """Record a span of each request from now on."""
-        self._spans = spans
 
     def send(self, request: OutboundRequest) -> Coroutine[object, object, HttpResponse]:
         """Send one request and return the response, whatever its status.

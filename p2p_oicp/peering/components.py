@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from p2p_oicp.client import HttpTransport
-from p2p_oicp.client.recording import ExchangeLog, RecordingTransport
+from p2p_oicp.client.recording import ExchangeLog, RecordingTransport, SentRecords
 from p2p_oicp.clock import Clock
 from p2p_oicp.config import Settings, peers_file_is_optional
 from p2p_oicp.crypto import KeyRing, KnownKey, MessageSigner, OwnKeys, PrivateKey, ReplayCache, read_own_keys
@@ -113,7 +113,7 @@ async def open_peering(
     store: Store,
     clock: Clock,
     on_peer_alive: Callable[[str], Awaitable[None]],
-    exchanges: ExchangeLog | None = None,
+    sent: SentRecords,
 ) -> Peering:
     """Build all parts, with the peers loaded; what has to be closed is entered into ``stack``.
 
@@ -125,7 +125,7 @@ async def open_peering(
         store: the paired peers, and everything else that is stored of peers.
         clock: the time.
         on_peer_alive: called with the id of a peer that was discovered.
-        exchanges: records what is sent.
+        sent: records what is sent.
 
     Raises:
         ConfigurationError: keys, certificate or peers cannot be used.
@@ -138,7 +138,7 @@ async def open_peering(
     replay_cache = stack.enter_context(ReplayCache(settings.node.data_dir / "nonces", clock.monotonic))
     identity = _read_identity(settings, local_peer, policy, keyring, clock)
     directory = await _load_directory(settings, identity, registry, keyring, store)
-    transport = await stack.enter_async_context(_create_transport(settings, clock, exchanges))
+    transport = await stack.enter_async_context(_create_transport(settings, clock, sent))
     fetcher = DescriptorFetcher(transport, clock)
     discovery = _create_discovery(settings, identity, directory, store, fetcher, on_peer_alive)
     key_refresher = PeerKeyRefresher(registry=registry, directory=directory, fetcher=fetcher, clock=clock)
@@ -159,17 +159,19 @@ async def open_peering(
         discovery=discovery,
         status_reporter=PeerStatusReporter(registry, keyring, store, policy, discovery, directory, agreements),
         agreements=agreements,
-        exchanges=exchanges,
+        exchanges=sent.exchanges,
         backend_tls=_read_backend_tls(settings),
     )
 
 
-def _create_transport(settings: Settings, clock: Clock, exchanges: ExchangeLog | None) -> HttpTransport:
+def _create_transport(settings: Settings, clock: Clock, sent: SentRecords) -> HttpTransport:
     """Return the plain transport, which needs neither keys nor peers: descriptors are fetched before there are any."""
-    if exchanges is not None:
-        user_agent, max_body = f"p2p-oicp/{VERSION}", settings.peer_api.max_body
-        return RecordingTransport(exchanges, user_agent=user_agent, max_body=max_body, clock=clock)
-    return HttpTransport(user_agent=f"p2p-oicp/{VERSION}", max_body=settings.peer_api.max_body, now=clock.time)
+    user_agent, max_body = f"p2p-oicp/{VERSION}", settings.peer_api.max_body
+    if sent.exchanges is not None:
+        return RecordingTransport(
+            sent.exchanges, user_agent=user_agent, max_body=max_body, clock=clock, spans=sent.spans
+        )
+    return HttpTransport(user_agent=user_agent, max_body=max_body, now=clock.time, spans=sent.spans)
 
 
 def _read_identity(
