@@ -39,6 +39,7 @@ from p2p_oicp.server import (
 )
 from p2p_oicp.server.app import ReadinessProbe, Routes
 from p2p_oicp.server.doctor import Doctor
+from p2p_oicp.server.event_stream import EventStreamApi, StreamLimits
 from p2p_oicp.server.inbound import PublicAddress
 from p2p_oicp.server.metrics_page import MetricsPage, NodeFacts
 from p2p_oicp.server.openapi.documents import Listener
@@ -204,7 +205,10 @@ def _record_routes(components: NodeComponents, pipeline: RequestPipeline) -> Rou
         *CdrAdminApi(components.emp.cdr_reconciler if components.emp else None, actions).routes(pipeline),
         *PeerSettingsApi(components.peering.directory).routes(pipeline),
         *ExchangeAdminApi(components.peering.exchanges, recording).routes(pipeline),
-        *EventAdminApi(services.store, services.registry).routes(pipeline),
+        *EventAdminApi(services.store, components.feed.view).routes(pipeline),
+        *EventStreamApi(components.feed, StreamLimits(components.environment.settings.limits.event_clients)).routes(
+            pipeline
+        ),
         *RecordAdminApi(services.store).routes(pipeline),
         *SettingsAdminApi(components.environment.settings, components.peering, services.clock).routes(pipeline),
         *OutboxAdminApi(services.store, services.wakeups, services.clock, components.backends).routes(pipeline),

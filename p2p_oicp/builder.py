@@ -35,6 +35,8 @@ from p2p_oicp.delivery import (
 )
 from p2p_oicp.delivery.hello import HelloClient
 from p2p_oicp.errors import StoreUnavailable, reason_of
+from p2p_oicp.events.feed import EventFeed
+from p2p_oicp.events.view import EventView
 from p2p_oicp.peering import Peering, PeersChanged
 from p2p_oicp.peering.peer_status import HeldPeersJob
 from p2p_oicp.peering.peer_tls import CertificateExpiryJob
@@ -59,7 +61,7 @@ from p2p_oicp.server import (
 from p2p_oicp.server.interception import InterceptedDispatcher, OperationInterceptor
 from p2p_oicp.server.metrics import CallRecorder
 from p2p_oicp.server.metrics_page import EventLoopLag
-from p2p_oicp.storage import Store
+from p2p_oicp.storage import Store, event_queries
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
 from p2p_oicp.storage.exchange_files import FileExchangeRing
 from p2p_oicp.storage.exchanges import MemoryExchangeRing, RingLimits
@@ -129,6 +131,7 @@ class NodeComponents:
     backends: BackendRegistry
     calls: CallRecorder
     events: LimitedEventLog
+    feed: EventFeed
     cpo: CpoRole | None
     emp: EmpRole | None
 
@@ -174,12 +177,14 @@ def build_roles(
     is_cpo, is_emp = environment.is_open or local_peer.operators, environment.is_open or local_peer.providers
     cpo = CpoRole(services, backends, lost_sessions("cpo")) if is_cpo else None
     emp = _build_emp_role(environment, services, backends, nodes, lost_sessions) if is_emp else None
+    view = EventView(store, environment.registry, event_queries.read_epochs(store))
+    feed = EventFeed(store, view, environment.clock.time)
     # Order: last, for the roles send by the client, which has the dispatcher for requests to this node itself.
     for dispatcher in dispatchers:
         dispatcher.register(cpo, emp)
     return NodeComponents(
         environment, peering, services, client, nodes, store_epochs, liveness,
-        metrics, EventLoopLag(environment.clock), authenticator, dispatchers, backends, calls, events, cpo, emp,
+        metrics, EventLoopLag(environment.clock), authenticator, dispatchers, backends, calls, events, feed, cpo, emp,
     )  # fmt: skip
 
 
@@ -355,6 +360,7 @@ def background_jobs(components: NodeComponents) -> dict[str, Worker]:
     workers: dict[str, Worker] = {
         "event loop lag": components.lag,
         "events": components.events,
+        "event feed": components.feed,
         "held peers": HeldPeersJob(components.peering.status_reporter, services.store, services.clock),
         "session expiry": SessionExpiryJob(
             services, authorize_ttl=session_settings.authorize_ttl, session_ttl=session_settings.session_ttl

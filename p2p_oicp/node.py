@@ -7,7 +7,7 @@ workers, and commits what waits in the store.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
@@ -25,6 +25,9 @@ from p2p_oicp.config import Settings, load_registry, local_peer
 from p2p_oicp.config.backends import CPO_BACKEND, EMP_BACKEND
 from p2p_oicp.delivery import PeerLiveness, WakeupRegistry
 from p2p_oicp.delivery.store_epochs import open_store_epochs
+from p2p_oicp.events.feed import EventFeed
+from p2p_oicp.events.types import EventData, MissedEvents
+from p2p_oicp.events.view import EventFilter
 from p2p_oicp.logs import use_stdlib_logging
 from p2p_oicp.oicp import Message
 from p2p_oicp.peering import Peering, open_peering
@@ -82,6 +85,7 @@ class Node:
         self._backends = {name: backend for name, backend in given.items() if backend is not None}
         self._stack = AsyncExitStack()
         self._local_client: LocalBackendClient | None = None
+        self._feed: EventFeed | None = None
         self._peering: Peering | None = None
         self.local_peer: Peer = local_peer(settings)
         self.store: Store | None = None
@@ -99,6 +103,7 @@ class Node:
             components = await self._build(stack)
             # Order: before anything is delivered, for a Python backend may send as soon as it receives.
             self._local_client = LocalBackendClient(components.dispatchers.backend, self.local_peer)
+            self._feed = components.feed
             await self._serve(stack, components)
             self._stack = stack.pop_all()
         self._log_ready()
@@ -121,6 +126,39 @@ class Node:
         if self._local_client is None:
             raise RuntimeError("the node is not running: use it inside its async with block")
         return await self._local_client.send(request)
+
+    async def events(
+        self,
+        *,
+        types: Iterable[str] = (),
+        peers: Iterable[str] = (),
+        parties: Iterable[str] = (),
+        evses: Iterable[str] = (),
+        sessions: Iterable[str] = (),
+        after: str | None = None,
+    ) -> AsyncIterator[EventData | MissedEvents]:
+        """Return what happens at this node, as it happens, until the node stops; see ``docs/events.md``.
+
+        Args:
+            types: only these, ``session`` or ``cdr.disputed``; none: all.
+            peers: only about these, by name or id.
+            parties: only of these operators and providers.
+            evses: only of these EVSEs.
+            sessions: only of these sessions.
+            after: the ``id`` of the last event that is known: all since then come first, also those of earlier runs;
+                ``"0"``: all that are kept; None: what happens next.
+
+        Raises:
+            ValueError: a type or an id is none.
+            StoreError: the database cannot be read.
+            RuntimeError: the node is not running.
+        """
+        if self._feed is None:
+            raise RuntimeError("the node is not running: use it inside its async with block")
+        selection = EventFilter.of(types=types, peers=peers, parties=parties, evses=evses, sessions=sessions)
+        with self._feed.subscribe(selection, after) as subscription:
+            async for event in subscription:
+                yield event
 
     async def reload(self) -> None:
         """Read keys, certificate and peers file again; what cannot be used is logged, and stays as it was."""
@@ -242,6 +280,8 @@ class Node:
             "backend_api",
             tls=backend_tls,
         )
+        # Order: before the listeners end, which wait for what they have begun.
+        stack.callback(components.feed.close)
 
     def _log_ready(self) -> None:
         if self._peering is not None and (peers := self._peering.policy.unauthenticated_peers()):

@@ -128,6 +128,11 @@ _COMMANDS = MappingProxyType(
             _TRAFFIC,
             "Show who has said what to whom: OICP between a node, its peers and the company's own systems.",
         ),
+        "events": _Command(
+            "events",
+            _TRAFFIC,
+            "Show what has happened at this node: sessions, CDRs, statuses, peers, refusals; with --json one a line.",
+        ),
         "evidence": _Command("evidence", _RECORDS, "The signed requests and answers of a session, as proof."),
         "sessions": _Command("sessions", _RECORDS, "The charging sessions in this node's database."),
         "cdrs": _Command("cdrs", _RECORDS, "Charge detail records."),

@@ -26,6 +26,9 @@ class LimitSettings(SettingsSection):
         8, ge=1, description="Concurrent pushes and pulls of datasets; others wait, for 10 seconds at most."
     )
     waiting: WholeNumber = Field(256, ge=0, description="Pushes and pulls that may wait.")
+    event_clients: WholeNumber = Field(
+        100, ge=0, description="Clients that may listen to GET /events of the backend API at the same time."
+    )
 
 
 class DeliverySettings(SettingsSection):

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.crypto.http_signatures import (
+    JSON_UTF8,
     SignedResponseParts,
     VerifiedSignature,
     sign_request,
@@ -120,13 +121,15 @@ class MessageSigner:
             return _NO_HEADERS
         return self.sign_for_anyone(method=method, url=url, body=body)
 
-    def sign_for_anyone(self, *, method: str, url: str, body: bytes) -> Mapping[str, str]:
+    def sign_for_anyone(
+        self, *, method: str, url: str, body: bytes, content_type: str = JSON_UTF8
+    ) -> Mapping[str, str]:
         """Return the headers of a signed request, whoever is to get it."""
         authority, path, query = split_target(url)
         now = self._clock.time()
         return sign_request(
             self.keys.signing_key(now), method=method, authority=authority, path=path, query=query, body=body,
-            now=now, nonce=self._nonce(),
+            now=now, nonce=self._nonce(), content_type=content_type,
         )  # fmt: skip
 
     def verify_response(

@@ -22,7 +22,7 @@ from p2p_oicp.delivery.wakeup import Wakeup, WakeupRegistry
 from p2p_oicp.errors import StoreUnavailable
 from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import EXTENSIONS
-from p2p_oicp.storage import Store, Transaction, epochs, peer_state
+from p2p_oicp.storage import Store, Transaction, epochs, event_log, peer_state
 from p2p_oicp.storage.epochs import (
     MAX_CLOCK_ERROR_SECONDS,
     EpochFile,
@@ -199,7 +199,13 @@ async def open_store_epochs(store: Store, folder: Path, clock: Clock, new_id: in
     position_file = PositionFile(folder / POSITION_FILE)
     position = await offload(position_file.read)
     _warn_of_foreign_keys({row["epoch_id"] for row in await store.query(epochs.ALL_OWN)}, file.own)
-    own = await store.write(lambda tx: epochs.begin_epoch(tx, now, new_id, file.own.values(), position))
+
+    def begin(tx: Transaction) -> list[StoreEpoch]:
+        own = epochs.begin_epoch(tx, now, new_id, file.own.values(), position)
+        event_log.begin_epoch(tx, own[-1].epoch_id)
+        return own
+
+    own = await store.write(begin)
     # Order: after the commit. What a crash in between leaves out is written at the next start.
     await offload(file.add_own, own)
     store_epochs = StoreEpochs(store, file, position_file, own, clock)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from p2p_oicp.events.types import (
+    CLOUD_EVENT_PREFIX,
     BackendEvent,
     CdrEvent,
     CertificateEvent,
@@ -199,6 +200,7 @@ EVENT_DEFINITIONS: tuple[EventDefinition, ...] = (
     _backend("accepts", "The system takes a group of a dataset again; text says which."),
     _webhook("down", "A webhook's receiver does not take events; text says why. They are sent again.", "events: …"),
     _webhook("up", "The webhook's receiver takes events again."),
+    _webhook("test", "A person has had this event sent, to see whether it is received."),
     _finding_of_session("doubtful", "A message was taken that something speaks against; text says what."),
     _finding_of_session("conflicting_cdr", "Another charge detail record was received for a session that has one."),
     _finding_of_message(
@@ -230,6 +232,11 @@ EVENT_DEFINITIONS: tuple[EventDefinition, ...] = (
     ),
 )
 _BY_NAME: Mapping[str, EventDefinition] = MappingProxyType({each.name: each for each in EVENT_DEFINITIONS})
+
+
+def cloud_event_type(event_type: str, what: str) -> str:
+    """Return the attribute ``type`` of an event as a CloudEvent."""
+    return CLOUD_EVENT_PREFIX + (event_type if event_type in _BY_NAME else f"{event_type}.{what}")
 
 
 def definition_of(event_type: str, what: str) -> EventDefinition:

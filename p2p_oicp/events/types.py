@@ -192,5 +192,5 @@ def parse_id(text: str) -> tuple[int | None, int]:
         return None, int(text)
     match = _ID.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text[:40]!r} is no id of an event; expected one such as 3f9a12bc77de-1042, or a number")
+        raise ValueError(f"{text[:40]!r} is no id of an event; expected one such as 3f9a12bc77de-1042, or its number")
     return int(match[1], 16), int(match[2])

@@ -1,74 +1,95 @@
 """``GET /admin/v1/events``: what happened, from a number on.
 
-``?after=NUMBER&limit=…&type=session&type=cdr``. The answer has the events, the number to go on ``after``, and that of
-the oldest event that is kept: whoever goes on after an earlier one has missed some.
+``?after=NUMBER&limit=…&type=session&type=cdr.disputed&peer=…&party=…&evse=…&session=…``. ``after`` may be an id, too.
+The answer has the events, the number to go on ``after``, the number and id of the newest event, and the number of the
+oldest that is kept: whoever goes on after an earlier one has missed some. At most some thousand events are looked
+through for one answer, so it may have none before the newest is reached.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import orjson
+import msgspec
 from aiohttp import web
+from multidict import MultiMapping
 
+from p2p_oicp.events.types import EventData, parse_id
+from p2p_oicp.events.view import EventFilter, EventView
 from p2p_oicp.oicp import StatusCodeValue
-from p2p_oicp.peers import PeerRegistry
-from p2p_oicp.peers.models import OWN_PEER_ID
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.server.openapi import log_endpoints
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError, parse_whole_number
-from p2p_oicp.storage import Store, event_queries, sessions
-from p2p_oicp.storage.event_log import EventType
-from p2p_oicp.storage.event_queries import NumberedEvent
+from p2p_oicp.storage import Store, event_queries
 
 _DEFAULT_LIMIT, _MAX_LIMIT = 100, 1000
+# Looked through for one answer, and at a time: each takes the event loop some microseconds.
+_MAX_SCANNED, _SCANNED_AT_ONCE = 5000, 100
+
+
+def event_filter_of(query: MultiMapping[str]) -> EventFilter:
+    """Return the filter of a query; raise HttpError 400."""
+    try:
+        return EventFilter.of(
+            types=query.getall("type", []),
+            peers=query.getall("peer", []),
+            parties=query.getall("party", []),
+            evses=query.getall("evse", []),
+            sessions=query.getall("session", []),
+        )
+    except ValueError as error:
+        raise HttpError(400, StatusCodeValue.DATA_ERROR, str(error)) from error
 
 
 class EventAdminApi:
     """Shows the event log; each event with the session, EVSE and peer that it is about, as they are now."""
 
-    def __init__(self, store: Store, registry: PeerRegistry) -> None:
+    def __init__(self, store: Store, view: EventView) -> None:
         self._store = store
-        self._registry = registry
+        self._view = view
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
         return [log_endpoints.LIST_EVENTS.route(pipeline, self._list)]
 
     async def _list(self, context: RequestContext) -> OperationResponse:
         query = context.http.query
-        after = parse_whole_number(query.get("after", "0"))
+        newest = event_queries.last_number(self._store)
+        after = self._position(query.get("after", "0"), newest)
         limit = parse_whole_number(query.get("limit", str(_DEFAULT_LIMIT)))
-        types = query.getall("type", [])
-        if unknown := set(types) - {*EventType}:
-            info = f"type={unknown.pop()[:40]}: expected {', '.join(EventType)}"
-            raise HttpError(400, StatusCodeValue.DATA_ERROR, info)
-        found = await event_queries.events_after(self._store, after, min(limit, _MAX_LIMIT), types)
+        until = parse_whole_number(query.get("until", str(newest)))
+        events, position = await self._select(event_filter_of(query), after, until, min(limit, _MAX_LIMIT))
         members = {
-            "events": [event_queries.to_members(event, **self._subject_of(event)) for event in found],
-            "next": found[-1].number if found else after,
+            "events": events,
+            "next": position,
             "oldest": event_queries.first_number(self._store),
+            "newest": newest,
+            "newest_id": self._view.id_of(newest),
         }
-        return OperationResponse(orjson.dumps(members))
+        return OperationResponse(msgspec.json.encode(members))
 
-    def _subject_of(self, numbered: NumberedEvent) -> dict[str, Any]:
-        event = numbered.event
-        peer = self._registry.by_id(event.peer)
-        if event.role:
-            session = sessions.get_now(self._store, event.role, event.subject)
-            if session is None:
-                return {"session_id": event.subject, "peer": peer and peer.name}
-            other = self._registry.by_id(session.peer)
-            return {
-                "session_id": session.session_id,
-                "evse_id": session.evse_id,
-                "operator_id": session.operator_id,
-                "provider_id": session.provider_id,
-                "peer": other and other.name,
-            }
-        if event.type in {EventType.REFUSAL, EventType.FINDING}:
-            sender = {"listener": "backend"} if event.peer == OWN_PEER_ID else {"peer": peer and peer.name}
-            return {"operation": event.subject, **sender}
-        name = {EventType.EVSE_STATUS: "evse", EventType.PEER: "peer_id"}.get(EventType(event.type), event.type)
-        return {name: event.subject, "peer": peer and peer.name}
+    async def _select(
+        self, event_filter: EventFilter, after: int, until: int, limit: int
+    ) -> tuple[list[EventData], int]:
+        """Return the events up to ``until`` that are selected, and the number up to which was looked."""
+        found: list[EventData] = []
+        position, end = after, after + _MAX_SCANNED
+        while len(found) < limit and position < min(until, end):
+            events = await event_queries.events_after(self._store, position, _SCANNED_AT_ONCE)
+            for numbered in events:
+                if numbered.number > until or len(found) == limit:
+                    return found, position
+                position = numbered.number
+                if event_filter.selects_type(numbered.event.type, numbered.event.what):
+                    viewed = self._view.view(numbered)
+                    found += [viewed.data] if event_filter.selects(viewed) else []
+            if not events:
+                break
+        return found, position
+
+    def _position(self, after: str, newest: int) -> int:
+        try:
+            epoch_id, number = parse_id(after)
+        except ValueError as error:
+            raise HttpError(400, StatusCodeValue.DATA_ERROR, str(error)) from error
+        return number if epoch_id is None else self._view.epochs.position_after(epoch_id, number, newest)[0]

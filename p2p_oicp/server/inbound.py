@@ -90,6 +90,7 @@ class HttpConnection(web.RequestHandler):
     is_proved = False
     dropped_because = ""
     _waiter: asyncio.Future[None] | None = None
+    _on_lost: Callable[[], None] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -124,8 +125,16 @@ class HttpConnection(web.RequestHandler):
         finally:
             timer.cancel()
 
+    def when_lost(self, on_lost: Callable[[], None]) -> None:
+        """Call ``on_lost`` when the connection is lost, or at once if it is lost already."""
+        self._on_lost = on_lost
+        if self.transport is None:
+            on_lost()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        if self._on_lost is not None:
+            self._on_lost()
         if self._waiter is not None:
             _end_wait(self._waiter)
 

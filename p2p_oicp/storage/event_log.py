@@ -4,8 +4,9 @@ A job of a transaction adds its events with `emit`; they are written with the co
 one row (`write_pending`): a row for each would cost an AuthorizeStart twice what it may. A job that is rolled back
 has no events.
 
-An event holds keys and ids, and no names: whoever shows it looks them up (`event_queries`).
-Numbers begin again when a database is restored; `storage.epochs` tells one database from another.
+An event holds keys and ids, and no names: whoever shows it looks them up (``events.view``).
+A restored database counts on from its backup. So the id of an event is its number with the epoch of the database in
+which it was written (`begin_epoch`): no two events have the same.
 """
 
 from __future__ import annotations
@@ -76,6 +77,13 @@ _PURGE = Statement(
     "AND first_number < (SELECT max(first_number) FROM event_batches) ORDER BY first_number LIMIT :limit)",
     {},
 )
+# Numbers go on in a restored database; of two events with the same number, the epochs differ.
+_BEGIN_EPOCH = Statement(
+    "INSERT INTO event_epochs (first_number, epoch_id) SELECT "
+    "coalesce((SELECT first_number + count FROM event_batches ORDER BY first_number DESC LIMIT 1), 1), :epoch_id "
+    "WHERE :epoch_id NOT IN (SELECT epoch_id FROM event_epochs) ON CONFLICT DO UPDATE SET epoch_id = :epoch_id",
+    {},
+)
 
 
 def emit(tx: Transaction, event: Event) -> None:
@@ -83,11 +91,18 @@ def emit(tx: Transaction, event: Event) -> None:
     tx.pending_events.append(event)
 
 
-def write_pending(tx: Transaction) -> None:
-    """Write the events of a group of jobs, before its commit."""
-    if events := tx.pending_events:
-        tx.run(_APPEND, count=len(events), at=events[0].at, events=_encode_texts(events))
-        events.clear()
+def write_pending(tx: Transaction) -> bool:
+    """Write the events of a group of jobs, before its commit; return whether there are any."""
+    if not (events := tx.pending_events):
+        return False
+    tx.run(_APPEND, count=len(events), at=events[0].at, events=_encode_texts(events))
+    events.clear()
+    return True
+
+
+def begin_epoch(tx: Transaction, epoch_id: int) -> None:
+    """Let the next event be the first of a store epoch, unless its events have begun already."""
+    tx.run(_BEGIN_EPOCH, epoch_id=epoch_id)
 
 
 def _encode_texts(events: Sequence[Event]) -> bytes:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import msgspec
 from sqlalchemy import bindparam, func, select
 
 from p2p_oicp.storage.event_log import Event
-from p2p_oicp.storage.schema import event_batches
+from p2p_oicp.storage.schema import event_batches, event_epochs
 from p2p_oicp.storage.statements import compiled
 from p2p_oicp.storage.store import Store
 
@@ -19,6 +19,37 @@ class NumberedEvent(msgspec.Struct, frozen=True):
 
     number: int
     event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class EventEpochs:
+    """Which database has written which events.
+
+    Attributes:
+        starts: the first number and the store epoch of each, the present one last; there is at least one.
+    """
+
+    starts: tuple[tuple[int, int], ...]
+
+    def epoch_of(self, number: int) -> int:
+        """Return the store epoch of an event."""
+        return next((epoch for first, epoch in reversed(self.starts) if first <= number), self.starts[0][1])
+
+    def position_after(self, epoch_id: int | None, number: int, last: int) -> tuple[int, bool]:
+        """Return the number after which a reader goes on, and whether it is that of the event that the reader has.
+
+        Args:
+            epoch_id: of the last event that the reader has; None: it knows only the number.
+            number: of that event.
+            last: the number of the newest event.
+        """
+        if epoch_id is None:
+            return min(number, last), number <= last
+        ends = [first - 1 for first, _ in self.starts[1:]] + [last]
+        for (_, epoch), end in zip(self.starts, ends, strict=True):
+            if epoch == epoch_id:
+                return min(number, end), number <= end
+        return 0, False
 
 
 _decode = msgspec.json.Decoder(list[Event]).decode
@@ -40,6 +71,7 @@ _BATCHES_FROM = compiled(
 _LAST = compiled(
     select((_batches.first_number + _batches.count - 1).label("number")).order_by(_batches.first_number.desc()).limit(1)
 )
+_EPOCHS = compiled(select(event_epochs.c.first_number, event_epochs.c.epoch_id).order_by(event_epochs.c.first_number))
 _FIRST = compiled(select(func.min(_batches.first_number).label("number")))
 # How many events one row has depends on the load; so many rows are read at a time.
 _BATCHES_PER_READ = 50
@@ -84,10 +116,6 @@ def _numbered(first: int, events: Sequence[Event]) -> list[NumberedEvent]:
     return [NumberedEvent(first + position, event) for position, event in enumerate(events)]
 
 
-def to_members(numbered: NumberedEvent, **subject: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON values
-    """Return an event as a JSON object, with what is known of its subject; empty members are left out."""
-    event = numbered.event
-    members = {"number": numbered.number, "type": event.type, "what": event.what, "at": event.at, **subject}
-    members |= {"role": event.role, "text": event.text}
-    members |= {"count": event.count} if event.count > 1 else {}
-    return {name: value for name, value in members.items() if value not in ("", None)}
+def read_epochs(store: Store) -> EventEpochs:
+    """Return which database has written which events; `delivery.store_epochs` has begun the present one."""
+    return EventEpochs(tuple((row["first_number"], row["epoch_id"]) for row in store.query_inline(_EPOCHS)))

@@ -223,6 +223,24 @@ event_batches = Table(
     Column("events", LargeBinary, nullable=False),
 )
 
+# Which database (`storage.epochs`) has written the events from a number on.
+event_epochs = Table(
+    "event_epochs",
+    metadata,
+    Column("first_number", Integer, primary_key=True),
+    Column("epoch_id", Integer, nullable=False),
+)
+
+# Who is sent events (`storage.webhooks`); the settings are empty of those that stand in node.toml.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("settings", LargeBinary, nullable=False),
+    Column("position", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # The groups of datasets that a peer or backend refuses, until it takes them.
 refused_groups = Table(
     "refused_groups",

@@ -83,6 +83,13 @@ class Store:
         """
         return await self._writer.run(job, has_one_write=True)
 
+    def observe_events(self, on_commit: Callable[[], None] | None) -> None:
+        """Call ``on_commit`` in the event loop after each commit that has written events; None: no more.
+
+        Events of another process (a command) are not noticed.
+        """
+        self._writer.observe(on_commit)
+
     def query_inline(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
         """Return a few rows that an index finds, without leaving the event loop. Raises StoreError.
 

@@ -111,7 +111,7 @@ class GroupCommitWriter:
     Args:
         connection: the only connection that writes; the writer does not close it.
         checkpointer: is asked after each round whether the log is to be shortened; closed with the writer.
-        before_commit: writes what belongs to a group of jobs as a whole.
+        before_commit: writes what belongs to a group of jobs as a whole; returns whether observers are to be notified.
         queue_limit: the number of jobs in one lane that may wait.
 
     """
@@ -122,7 +122,7 @@ class GroupCommitWriter:
         checkpointer: WalCheckpointer,
         *,
         queue_limit: int = 10_000,
-        before_commit: Callable[[Transaction], None] = lambda _tx: None,
+        before_commit: Callable[[Transaction], bool] = lambda _tx: False,
     ) -> None:
         self._connection = connection
         self._transaction = Transaction(connection)
@@ -132,6 +132,8 @@ class GroupCommitWriter:
         self._fsyncs_on_commit = connection.execute("PRAGMA synchronous").fetchone()[0] != _SYNCHRONOUS_NORMAL
         self._checkpointer = checkpointer
         self._before_commit = before_commit
+        self._is_notable = False
+        self._on_commit: Callable[[], None] | None = None
         self._queue_limit = queue_limit
         self._interactive: deque[_QueuedJob] = deque()
         self._bulk: deque[_QueuedJob] = deque()
@@ -166,6 +168,10 @@ class GroupCommitWriter:
         self._work_available.set()
         return future
 
+    def observe(self, on_commit: Callable[[], None] | None) -> None:
+        """Call ``on_commit`` in the event loop after each commit of which `before_commit` says so; None: no more."""
+        self._on_commit = on_commit
+
     async def close(self) -> None:
         """Finish the jobs that wait, and refuse others."""
         self._closing = True
@@ -183,6 +189,7 @@ class GroupCommitWriter:
             bulk_limit = MAX_BULK_JOBS_PER_COMMIT if not interactive else int(not bulk)
             bulk = []
             self._failure = None
+            self._is_notable = False
             try:
                 await self._commit_group(interactive, bulk, bulk_limit)
             except sqlite3.Error as error:
@@ -194,6 +201,8 @@ class GroupCommitWriter:
             # Invariant: no future is resolved before the commit, so that what is answered is durable.
             _resolve(interactive)
             _resolve(bulk)
+            if self._is_notable and self._on_commit is not None:
+                self._on_commit()
             if self._checkpointer.tail_is_due():
                 await self._executor.submit(checkpoint_tail, self._connection)
 
@@ -235,8 +244,9 @@ class GroupCommitWriter:
         self._commit()
 
     def _commit(self) -> None:
-        self._before_commit(self._transaction)
+        is_notable = self._before_commit(self._transaction)
         self._connection.execute("COMMIT")
+        self._is_notable = is_notable
 
     def _run(self, queued: _QueuedJob) -> None:
         if queued.has_one_write:

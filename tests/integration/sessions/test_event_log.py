@@ -54,5 +54,9 @@ async def test_the_log_is_read_in_pages_and_by_type(pair):
 
 
 async def test_a_query_that_is_wrong_is_refused_with_what_is_expected(pair):
-    for query, reason in (("type=cdrs", "expected session, cdr"), ("after=-1", "whole number"), ("limit=x", "number")):
+    for query, reason in (
+        ("type=cdrs", "expected session, cdr"),
+        ("after=-1", "no id of an event"),
+        ("limit=x", "number"),
+    ):
         assert reason in str(await Admin(pair, "a").ask("GET", f"/events?{query}", 400))

@@ -35,6 +35,19 @@ def upgrade() -> None:
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("events", sa.LargeBinary(), nullable=False),
     )
+    op.create_table(
+        "event_epochs",
+        sa.Column("first_number", sa.Integer(), primary_key=True),
+        sa.Column("epoch_id", sa.Integer(), nullable=False),
+    )
+    op.create_table(
+        "webhooks",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("settings", sa.LargeBinary(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        sqlite_with_rowid=False,
+    )
     op.add_column("outbox", sa.Column("last_cause", sa.Text()))
     op.add_column("destinations", sa.Column("last_cause", sa.Text()))
     op.add_column("destinations", sa.Column("failing_since", sa.Float()))
