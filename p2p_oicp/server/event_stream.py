@@ -26,6 +26,7 @@ from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.server.event_admin import event_filter_of
 from p2p_oicp.server.inbound import HttpConnection
 from p2p_oicp.server.limits import overloaded
+from p2p_oicp.server.openapi.log_endpoints import STREAM_EVENTS
 from p2p_oicp.server.pipeline import HttpHandler, RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
 
@@ -73,7 +74,7 @@ class EventStreamApi:
         return self._clients
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
-        return [web.get("/events", self._handler(pipeline), allow_head=False)]
+        return [web.get(STREAM_EVENTS.path, self._handler(pipeline), allow_head=False)]
 
     def _handler(self, pipeline: RequestPipeline) -> HttpHandler:
         subscribe = pipeline.wrap(self._subscribe)

@@ -75,7 +75,7 @@ def _stream() -> Json:
         "address": EVENTS_PATH,
         "title": "The stream of events",
         "description": (
-            "Server-Sent Events: `id` is the id of the event, `event` its name, `data` its JSON object. Who comes back "
+            "Server-Sent Events: `id` is the id of the event, `event` its type, `data` its JSON object. Who comes back "
             "with `Last-Event-ID` gets everything since."
         ),
         "servers": [{"$ref": "#/servers/backend"}],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from p2p_oicp.oicp.operations import OPERATIONS
+from p2p_oicp.server.openapi.asyncapi import AFTER, EVENTS_PATH, STREAM_FILTERS, STREAM_TYPE
 from p2p_oicp.server.openapi.endpoints import LIMIT, Endpoint, Parameter, Tag
 from p2p_oicp.server.openapi.schemas import (
     ANYTHING,
@@ -23,6 +24,7 @@ from p2p_oicp.server.openapi.schemas import (
 from p2p_oicp.storage.event_log import EventType
 
 _EVENT_MEMBERS: Mapping[str, Schema] = {
+    "id": text("The same whenever and wherever the event is read: its number, with the database that wrote it."),
     "number": described(WHOLE, "Counted from 1, without gaps."),
     "type": one_of(EventType),
     "what": text("What has become of it: a state, a status, or a status code."),
@@ -38,6 +40,7 @@ _EVENT_MEMBERS: Mapping[str, Schema] = {
     "evse": text("The canonical EvseID of a status."),
     "peer_id": TEXT,
     "backend": TEXT,
+    "webhook": TEXT,
     "key": TEXT,
     "certificate": TEXT,
     "operation": text("Of a refusal or finding."),
@@ -47,7 +50,7 @@ EVENT = record(
     "Event",
     "What happened; empty members are left out.",
     _EVENT_MEMBERS,
-    optional=[name for name in _EVENT_MEMBERS if name not in {"number", "type", "what", "at"}],
+    optional=[name for name in _EVENT_MEMBERS if name not in {"id", "number", "type", "what", "at"}],
 )
 RECORDED_BODY = record(
     "RecordedBody",
@@ -90,6 +93,10 @@ OPERATION = Parameter(
     "operation", one_of([operation.name for operation in OPERATIONS]), "Only those of this operation."
 )
 
+_SELECTION = tuple(
+    Parameter(name, array(TEXT), f"{what} It may be given several times.") for name, what in STREAM_FILTERS.items()
+)
+
 LIST_EVENTS = Endpoint(
     method="GET",
     path="/admin/v1/events",
@@ -97,17 +104,31 @@ LIST_EVENTS = Endpoint(
     summary="What happened, the oldest first.",
     tag=Tag.EVENTS,
     query=(
-        Parameter("after", {**WHOLE, "default": 0}, "The number of the last event that is known; 0: all."),
+        Parameter("after", {**TEXT, "default": "0"}, "The number or id of the last event that is known; 0: all."),
+        Parameter("until", WHOLE, "The number of the last event that is looked at."),
         LIMIT,
-        Parameter("type", array(one_of(EventType)), "Only those of these types; it may be given several times."),
+        *_SELECTION,
     ),
     answer=members_of(
         {
             "events": array(EVENT),
             "next": described(WHOLE, "The number to go on `after`."),
             "oldest": described(WHOLE, "The oldest event that is left: who goes on after an earlier one missed some."),
+            "newest": described(WHOLE, "The newest event: where `next` is lower, there may be more."),
+            "newest_id": TEXT,
         }
     ),
+)
+STREAM_EVENTS = Endpoint(
+    method="GET",
+    path=EVENTS_PATH,
+    name="streamEvents",
+    summary="What happens, as it happens: Server-Sent Events, as the AsyncAPI document describes them.",
+    description="With the header `Last-Event-ID`, as browsers send it by themselves, everything since that event.",
+    tag=Tag.EVENTS,
+    query=(Parameter("after", TEXT, AFTER), *_SELECTION),
+    answer=TEXT,
+    answer_type=STREAM_TYPE,
 )
 LIST_EXCHANGES = Endpoint(
     method="GET",
@@ -142,4 +163,4 @@ SHOW_EXCHANGE = Endpoint(
     errors={404: "It was never recorded, or there were too many since."},
 )
 
-LOG_ENDPOINTS = (LIST_EVENTS, LIST_EXCHANGES, SHOW_EXCHANGE)
+LOG_ENDPOINTS = (LIST_EVENTS, STREAM_EVENTS, LIST_EXCHANGES, SHOW_EXCHANGE)
