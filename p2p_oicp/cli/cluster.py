@@ -259,9 +259,8 @@ def _parse_backends(options: Sequence[str], option_name: str = "--backend") -> d
         try:
             backends[name] = parse_base_url(url)
         except ValueError as exc:
-            raise ConfigurationError(
-                f"{option_name} {option}: expected one such as cpo-1=http://127.0.0.1:9000"
-            ) from exc
+            example = "cpo-1=http://127.0.0.1:9000"
+            raise ConfigurationError(f"{option_name} {option}: expected NAME=URL, as {example}") from exc
     return backends
 
 

@@ -22,7 +22,7 @@ from p2p_oicp.cli.exchanges import next_number, read_exchanges
 from p2p_oicp.errors import ConfigurationError, PeerError
 from p2p_oicp.oicp import Acknowledgement, EvseID, InvalidMessage, Message
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
-from p2p_oicp.simulator.exchange_log import LoggedExchange, summarize_exchange
+from p2p_oicp.simulator.exchange_log import LoggedExchange, summarize_exchange, summarize_response
 from p2p_oicp.storage.exchanges import ExchangeFilter
 
 _HUB = "hub"
@@ -203,8 +203,8 @@ def _summarize(recorded: Json) -> tuple[str, bool]:
         # In place of another answer, a refusal may be an Acknowledgement (CONFORMANCE D57).
         models = (operation.response, Acknowledgement)
         response = next(filter(None, (_message(model, recorded, "response") for model in models)), None)
-        if request is not None and response is not None:
-            return summarize_exchange(request, response)
+        if response is not None:
+            return summarize_response(response) if request is None else summarize_exchange(request, response)
     return f"HTTP {status} {code}".rstrip(), status in _SUCCESS_STATUSES and code in {"", _SUCCESS}
 
 

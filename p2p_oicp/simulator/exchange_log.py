@@ -75,7 +75,7 @@ def summarize_exchange(request: Message, response: Message | PeerError) -> Excha
     if isinstance(response, PeerError):
         return ExchangeSummary(response.reason, good=False)
     subject = _describe_request(request)
-    result, good = _summarize_response(response)
+    result, good = summarize_response(response)
     if not subject:
         return ExchangeSummary(result, good)
     # The code first: on a narrow terminal of the demo the end is cut.
@@ -94,7 +94,8 @@ def _describe_request(request: Message) -> str:
     return ""
 
 
-def _summarize_response(response: Message) -> ExchangeSummary:
+def summarize_response(response: Message) -> ExchangeSummary:
+    """Return the outcome that a response states."""
     match response:
         case AuthorizationStart() | AuthorizationStop():
             good = response.authorization_status == "Authorized"
