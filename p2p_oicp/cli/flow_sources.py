@@ -137,8 +137,11 @@ class ClusterSource:
     _seen: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
     def read(self, selection: ExchangeFilter) -> Sequence[FlowExchange]:
-        exchanges = _in_order(each for node in self.nodes for each in self._read(node, selection))
-        return [*self._once(exchanges)][-selection.limit :]
+        # Selected here by ``peer``: an exchange of a node is recorded by the others, and by itself without its name.
+        read = selection._replace(peer="", limit=_PAGE_SIZE) if selection.peer else selection
+        exchanges = self._once(_in_order(each for node in self.nodes for each in self._read(node, read)))
+        selected = [each for each in exchanges if selection.peer in {"", each.shown.sender, each.shown.receiver}]
+        return selected[-selection.limit :]
 
     def _read(self, node: NodeSource, selection: ExchangeFilter) -> Sequence[FlowExchange]:
         try:

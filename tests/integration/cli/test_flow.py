@@ -132,6 +132,8 @@ def test_a_cluster_is_merged_by_time_and_what_two_nodes_recorded_is_shown_once(t
         assert len(exchanges) == 14  # the other EMP was requested to authorize, too
         assert {each[2] for each in flow(tmp_path, "--operation", "authorize-start")[0]} == {"AuthorizeStart"}
         assert flow(tmp_path, "--session", "unknown")[0] == []
+        of_cpo, _ = flow(tmp_path, "--peer", "cpo-1")
+        assert (len(of_cpo), {each for each in of_cpo if "cpo-1" not in each}) == (9, set())
         assert {("emp-1", "emp-1's system")} < {each[:2] for each in flow(tmp_path, "--session", session)[0]}
         cluster.emps[1].kill()
         remaining, errors = flow(tmp_path)
