@@ -172,14 +172,19 @@ def _construct(
 
 
 def names_in_use(model: type[BaseModel]) -> frozenset[str]:
-    """Return the names of the members of all messages, given one of them."""
-    return _names_below(model.__mro__[model.__mro__.index(BaseModel) - 1])
+    """Return the names of the members of all messages of its protocol, given one of them."""
+    return _names_below(next(base for base in model.__mro__ if _is_root(base)))
+
+
+def _is_root(model: type) -> bool:
+    """Whether all messages of one protocol derive from the model: the same names mean other things in another one."""
+    return "protocol" in vars(model)
 
 
 @cache
 def _names_below(base: type[BaseModel]) -> frozenset[str]:
     own_names = (info.alias or attribute for attribute, info in base.model_fields.items())
-    return frozenset(own_names).union(*map(_names_below, base.__subclasses__()))
+    return frozenset(own_names).union(*(_names_below(model) for model in base.__subclasses__() if not _is_root(model)))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
@@ -104,7 +104,7 @@ def split_members(body: bytes) -> dict[str, msgspec.Raw]:
     return {name: value for name, value in members.items() if bytes(value) != b"null"}
 
 
-def _unknown_names_schema(names: frozenset[str], aliases: frozenset[str]) -> CoreSchema:
+def _unknown_names_schema(model: type[BaseModel], names: frozenset[str], aliases: frozenset[str]) -> CoreSchema:
     """Return a schema for the names of unknown members that fails where the lenient parser may have to say something.
 
     That is on aliases, and on names that may be meant to be one of ``names`` (RULES L13).
@@ -116,7 +116,7 @@ def _unknown_names_schema(names: frozenset[str], aliases: frozenset[str]) -> Cor
         # A known name is unknown where messages are built in Python, which knows attributes.
         is_similar = name not in names and (
             name.casefold() in folded
-            or (not known_affixes.isdisjoint(affixes(name)) and name not in names_in_use(Message))
+            or (not known_affixes.isdisjoint(affixes(name)) and name not in names_in_use(model))
         )
         if name in aliases or is_similar:
             raise PydanticCustomError("other_spelling", "another spelling of a known member")
@@ -130,6 +130,9 @@ class Message(BaseModel):
 
     # Constructor calls use Python names; the wire's aliases are accepted by parse_strict alone.
     model_config = ConfigDict(extra="allow", frozen=True, validate_by_name=True, validate_by_alias=False)
+
+    #: Set anew by the base of another protocol's messages, which share this way of reading (`ocpi.base`).
+    protocol: ClassVar[str] = "OICP 2.3"
 
     # Absent on messages that are built in Python. Slots, because pydantic's private attributes would be initialised
     # for every message and record that is parsed.
@@ -229,7 +232,7 @@ class Message(BaseModel):
         markers = (marker for info in fields.values() for marker in info.metadata if isinstance(marker, Aliases))
         aliases = frozenset(name for marker in markers for name in marker.names)
         if schema["type"] == "model":
-            schema["schema"]["extras_keys_schema"] = _unknown_names_schema(names, aliases)
+            schema["schema"]["extras_keys_schema"] = _unknown_names_schema(cls, names, aliases)
         return schema
 
 

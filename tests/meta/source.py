@@ -21,6 +21,8 @@ LAYERS = (
     "logs",
     "tracing",
     "oicp",
+    "ocpi",
+    "ocpi_mapping",
     "crypto",
     "peers",
     "config",

@@ -35,7 +35,15 @@ USERS = {
     "rich": ("cli", "simulator"),
 }
 # Pure: they compute, and neither wait for anything nor write a log.
-PURE = ("oicp", "peers.models", "peers.routing", "crypto.http_signatures", "crypto.structured_fields")
+PURE = (
+    "oicp",
+    "ocpi",
+    "ocpi_mapping",
+    "peers.models",
+    "peers.routing",
+    "crypto.http_signatures",
+    "crypto.structured_fields",
+)
 
 
 def test_every_module_is_part_of_a_layer():
@@ -114,10 +122,10 @@ def test_our_own_package_is_never_imported_for_types_only():
     assert not offenders, "\n".join(offenders)
 
 
-@pytest.mark.parametrize("package", ["oicp", "peers", "config"])
+@pytest.mark.parametrize("package", ["oicp", "ocpi", "ocpi_mapping", "peers", "config"])
 def test_protocol_peers_and_settings_load_without_network_or_database(package):
     node_only = {"aiohttp", "sqlalchemy", "zeroconf", "aiosqlite", "typer", "uvloop"}
-    if package == "oicp":
+    if package.startswith(("oicp", "ocpi")):
         node_only.add("cryptography")
     assert loaded_by(f"{PACKAGE}.{package}") & node_only == set()
 
