@@ -83,7 +83,7 @@ def next_page(url: str, request: PageRequest, received: int, headers: Mapping[st
         return None
     names = {name.lower(): value for name, value in headers.items()}
     link = _next_link(names.get("link", ""))
-    if link is not None and _is_same_list(url, target := urljoin(url, link)):
+    if link is not None and (target := _join(url, link)):
         return target
     limit, total = _number(names.get("x-limit", "")), _number(names.get("x-total-count", ""))
     page_size = min(limit, request.limit) if limit else request.limit
@@ -98,9 +98,14 @@ def _next_link(header: str) -> str | None:
     return next((match[1] for match in matches), None)
 
 
-def _is_same_list(url: str, other: str) -> bool:
-    own, target = urlsplit(url), urlsplit(other)
-    return (own.scheme, own.netloc, own.path.rstrip("/")) == (target.scheme, target.netloc, target.path.rstrip("/"))
+def _join(url: str, link: str) -> str | None:
+    """Return the address that a link is; None: it is none, or one of another list."""
+    try:
+        own, target = urlsplit(url), urlsplit(urljoin(url, link))
+    except ValueError:  # a host in brackets that is no IPv6 address
+        return None
+    is_same = (own.scheme, own.netloc, own.path.rstrip("/")) == (target.scheme, target.netloc, target.path.rstrip("/"))
+    return urlunsplit(target) if is_same else None
 
 
 def _with_parameters(url: str, *, offset: int, limit: int) -> str:
