@@ -24,7 +24,7 @@ IDENTIFIER_LIKE = re.compile(r"[A-Za-z_][A-Za-z0-9]*(?:[._\-/][A-Za-z0-9_]+)*")
 
 @dataclass(frozen=True)
 class Term:
-    """A word or a phrase that is not used; ``allowed`` are phrases that may hold it, or ``path:`` and a part of a path."""
+    """A word or phrase that is not used; ``allowed`` are phrases that may hold it, ``path:`` is a part of a path."""
 
     text: str
     in_texts: bool
