@@ -66,7 +66,7 @@ def flow(
 ) -> None:
     """Show who has said what to whom: OICP between a node, its peers and the company's own systems.
 
-    What is shown is what nodes have recorded: `[exchanges] record` of node.toml; hubs and clusters for tests always do.
+    What is shown is what nodes have recorded: `record` in the table `exchanges` of node.toml; those of tests always do.
     """
     source = _source(config, cluster, hub, token)
     selection = ExchangeFilter(None, limit, peer, _operation_name(operation), session)

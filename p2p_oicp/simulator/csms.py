@@ -34,6 +34,7 @@ from p2p_oicp.oicp import (
     NotificationType,
     OperatorEvseStatus,
     OperatorID,
+    PushEvseData,
     PushEvseStatus,
     RFIDMifareFamilyIdentification,
     SessionID,
@@ -304,6 +305,10 @@ class Csms:
         self._clock.advance(1)
         session.cdr = session.cdr or session.charge_detail_record()
         return await self._connection.send_request("ChargeDetailRecord", self.operator.text, session.cdr)
+
+    async def push_evse_data(self, push: PushEvseData) -> Message:
+        """Push the records of its EVSEs."""
+        return await self._connection.send_request("PushEvseData", self.operator.text, push)
 
     async def _push_statuses(self, action: ActionType, points: Sequence[ChargingPoint]) -> Message:
         records = tuple(EvseStatusRecord(evse_id=point.evse_id, evse_status=point.status) for point in points)

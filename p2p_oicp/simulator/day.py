@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,9 +17,12 @@ from decimal import Decimal
 from types import MappingProxyType, TracebackType
 from typing import Self
 
+import msgspec
+
 from p2p_oicp.clock import SystemClock
 from p2p_oicp.errors import PeerError
-from p2p_oicp.oicp import UID, EvcoID, EvseID, OperatorID, ProviderID, SessionID
+from p2p_oicp.oicp import UID, EvcoID, EvseID, OperatorID, ProviderID, PushEvseData, SessionID
+from p2p_oicp.oicp.sample_fleets import Fleet, fleet
 from p2p_oicp.simulator.backend_connection import BackendAddress
 from p2p_oicp.simulator.csms import ChargingPoint, ChargingSession, Csms, SimulatedClock
 from p2p_oicp.simulator.emp import Contract, ContractSystem
@@ -27,7 +30,7 @@ from p2p_oicp.simulator.exchange_log import ExchangeLog
 
 DAY = timedelta(hours=24)
 
-_POINTS = 4
+_POINTS = 8
 _UNKNOWN_CARD = UID("CAFEBABE")
 _UNKNOWN_CARD_PART, _APP_PART = 0.05, 0.4
 # Simulated time begins so long before the day ends: its last session may last into the next day.
@@ -70,6 +73,7 @@ class _Operator:
     csms: Csms
     clock: SimulatedClock
     random: random.Random
+    fleet: Fleet
 
 
 class SimulatedBackends:
@@ -136,7 +140,7 @@ class SimulatedBackends:
     async def _live_of(self, operator: _Operator, seconds: float, on_session: Callable[[ChargedSession], None]) -> None:
         timer, systems = SystemClock(), list(self._contracts.values())
         started, end = timer.monotonic(), self._start + DAY.total_seconds()
-        await _push_statuses(operator.csms, everything=True)
+        await _push_statuses(operator.csms, fleet=operator.fleet)
         while systems and operator.clock.time() < end:
             operator.clock.advance(60 * operator.random.randint(5, 45))
             part = (operator.clock.time() - self._start) / DAY.total_seconds()
@@ -217,9 +221,10 @@ def _create_operator(
     name: str, operator: OperatorID, log: ExchangeLog, start: datetime, seed: int, address: BackendAddress
 ) -> _Operator:
     clock = SimulatedClock(start)
-    points = [ChargingPoint(evse_id, Decimal("1000.125")) for evse_id in _evse_ids(operator)]
+    evses = fleet(_POINTS, operator=operator.text)
+    points = [ChargingPoint(EvseID(evse_id), Decimal("1000.125")) for evse_id in evses.evse_ids]
     csms = Csms(name=f"{name} CSMS", operator=operator, points=points, exchange_log=log, clock=clock, address=address)
-    return _Operator(csms, clock, random.Random(f"{seed} {name}"))  # noqa: S311 - no secret
+    return _Operator(csms, clock, random.Random(f"{seed} {name}"), evses)  # noqa: S311 - no secret
 
 
 def _create_contracts(name: str, provider: ProviderID, log: ExchangeLog, address: BackendAddress) -> ContractSystem:
@@ -230,19 +235,20 @@ def _create_contracts(name: str, provider: ProviderID, log: ExchangeLog, address
     )
 
 
-def _evse_ids(operator: OperatorID) -> Sequence[EvseID]:
-    return [EvseID(f"{operator.text}*E1001*{number}") for number in range(1, _POINTS + 1)]
-
-
 def driver_card(provider: str) -> UID:
     """Return the UID of the card that a provider of tests authorizes: the same for all spellings of its id."""
     return UID(f"04{ProviderID(provider).key.encode().hex().upper():0<12.12}")
 
 
-async def _push_statuses(csms: Csms, *, everything: bool = False) -> None:
+async def _push_statuses(csms: Csms, *, fleet: Fleet | None = None) -> None:
+    """Push the statuses that have changed; with a fleet, its records and all statuses."""
     # A node that is away gets them with the next change.
     with suppress(PeerError):
-        await (csms.push_all_statuses() if everything else csms.push_changed_statuses())
+        if fleet is None:
+            await csms.push_changed_statuses()
+            return
+        await csms.push_evse_data(PushEvseData.from_json(msgspec.json.encode(fleet.push_evse_data())))
+        await csms.push_all_statuses()
 
 
 async def _send_cdr(csms: Csms, session: ChargingSession) -> None:

@@ -35,6 +35,9 @@ def test_every_command_and_option_has_a_help_text(command):
     for subcommand in subcommands:
         loaded = loaded.commands[subcommand]
     assert loaded.help
+    # Rich takes a word in brackets for a style, and leaves it out.
+    texts = [loaded.help, *(parameter.help or "" for parameter in loaded.params if parameter.name != "help")]
+    assert [words for text in texts for words in re.findall(r"(?<!\\)\[[a-z_ .]+\]", text)] == []
     without_help = [parameter.name for parameter in loaded.params if parameter.name != "help" and not parameter.help]
     assert without_help == []
 

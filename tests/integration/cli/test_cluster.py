@@ -80,7 +80,7 @@ def test_a_folder_whose_cluster_was_killed_is_used_again(tmp_path):
 MISTAKES = {
     "no node": (["--cpo", "0", "--emp", "0"], "expected at least one node"),
     "a backend of nobody": (["--backend", "cpo-7=http://127.0.0.1:9000"], "cpo-7: no such node; expected one of cpo-1"),
-    "a backend without URL": (["--backend", "cpo-1"], "expected NAME=URL"),
+    "a backend without URL": (["--backend", "cpo-1"], "expected one such as cpo-1="),
     "a port too high": (["--port", "65530"], "10 ports are needed"),
 }
 
