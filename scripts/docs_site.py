@@ -30,7 +30,18 @@ _CLI, _PYTHON, _OICP, _CHANGELOG = "reference/cli.md", "reference/python.md", "r
 _TESTING = "reference/testing.md"
 _SAMPLES = ("samples.request", "samples.response", "samples.notification", "samples.fleet", "samples.Fleet")
 #: The order of what is known; any other page of docs/ is a guide.
-_REFERENCE = ("configuration.md", _CLI, "events.md", "python.md", _PYTHON, "language.md", _OICP, "testing.md", _TESTING)
+_REFERENCE = (
+    "configuration.md",
+    _CLI,
+    "events.md",
+    "python.md",
+    _PYTHON,
+    "language.md",
+    _OICP,
+    "ocpi.md",
+    "testing.md",
+    _TESTING,
+)
 _BACKGROUND = ("security.md", "performance.md", "flows.md")
 _FIRST_GUIDES = ("commands.md", "deployment.md", "backup.md")
 

@@ -157,6 +157,7 @@ _COMMANDS = MappingProxyType(
         ),
         "schema": _Command("reference", _LANGUAGE, "Print the JSON Schema of every message."),
         "openapi": _Command("reference", _LANGUAGE, "Print an OpenAPI 3.1 document."),
+        "ocpi": _Command("ocpi", _LANGUAGE, "Objects of OCPI 2.2.1, and what becomes of them in OICP."),
     }
 )
 

@@ -12,6 +12,7 @@ Main modules
     - ``identifications``: tokens; ``authorizations``: real-time authorization and status codes.
     - ``commands``: remote operations and charging profiles.
     - ``sessions``: sessions and notifications, and which session an object belongs to.
+    - ``conversion``: one object of either protocol, as `p2p-oicp ocpi convert` shows it.
     - ``cdrs``, with ``costs`` and ``signatures``; ``prices``: tariffs.
 
 Invariants

@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from p2p_oicp.errors import ConfigurationError
 
 #: Partners that deviate from the standard, each in its own way.
 Profile = Literal["standard", "citrineos", "extrawest"]
@@ -77,3 +81,18 @@ class Terms:
     emsp_country_code: str = ""
     emsp_party_id: str = ""
     now: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+_VALUES = TypeAdapter(Terms)
+
+
+def read_terms(values: Mapping[str, Any]) -> Terms:
+    """Return terms from their names and values; raise `ConfigurationError` that names the first mistake."""
+    names = [own.name for own in fields(Terms)]
+    if unknown := next((name for name in values if name not in names), None):
+        raise ConfigurationError(f"{unknown} is no term; there are {', '.join(names)}")
+    try:
+        return _VALUES.validate_python(dict(values))
+    except ValidationError as exc:
+        mistake = exc.errors()[0]
+        raise ConfigurationError(f"{mistake['loc'][0]}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}") from None
