@@ -48,6 +48,7 @@ from p2p_oicp.server.record_admin import RecordAdminApi
 from p2p_oicp.server.recording import record_exchanges
 from p2p_oicp.server.settings_admin import SettingsAdminApi
 from p2p_oicp.server.status import NodeStatusReporter
+from p2p_oicp.server.webhook_admin import WebhookAdminApi
 
 
 def build_peer_app(components: NodeComponents, hello: Hello) -> RequestRouter:
@@ -96,19 +97,23 @@ def _build_health(components: NodeComponents) -> HealthReader:
         clock=environment.clock,
         live=components.calls,
         backends=[own.destination for own in components.backends.all],
+        webhooks=components.webhooks.behind,
         built_in=[own.destination for own in components.backends.all if own.is_built_in],
         replicas=partial(replicas_of, backends=components.backends, services=services),
         held_reason=components.peering.directory.held_reason,
     )
 
 
-def _build_metrics_page(components: NodeComponents, reporter: NodeStatusReporter) -> MetricsPage:
+def _build_metrics_page(
+    components: NodeComponents, reporter: NodeStatusReporter, streams: EventStreamApi
+) -> MetricsPage:
     peering = components.peering
     facts = NodeFacts(
         database_bytes=reporter.database_bytes,
         certificate_endings=peering.certificate_endings,
         signing_keys=peering.signing_keys,
         held_parties=peering.status_reporter.held_parties,
+        event_clients=lambda: streams.clients,
     )
     return MetricsPage(
         components.metrics,
@@ -143,6 +148,7 @@ def build_doctor(
         components.peering,
         checks=checks,
         backends=components.backends,
+        webhooks=components.webhooks,
         reporter=reporter,
         live=components.calls,
         readiness=readiness,
@@ -166,18 +172,20 @@ def build_backend_app(
     services, access = components.services, extension.access if extension is not None else _build_access(components)
     pipeline, reporter = _backend_pipeline(components, access), build_status_reporter(components)
     checks = build_peer_checks(components, hello)
+    streams = EventStreamApi(components.feed, StreamLimits(components.environment.settings.limits.event_clients))
     routes = [
         *backend_routes(
             pipeline,
             readiness,
             reporter.degraded,
-            _build_metrics_page(components, reporter).render,
+            _build_metrics_page(components, reporter, streams).render,
             metrics_need_token=access.oicp_needs_token,
         ),
         *StatusAdminApi(reporter, components.peering, components.liveness).routes(pipeline),
         *PeerAdminApi(pipeline, components.peering, components.client, PartyWithdrawal(services), checks).routes(),
         *build_doctor(components, checks, reporter, readiness).routes(pipeline),
         *_record_routes(components, pipeline),
+        *streams.routes(pipeline),
         *ApiDocuments(Listener.BACKEND if extension is None else Listener.HUB).routes(pipeline),
         *(extension.routes(pipeline) if extension is not None else ()),
     ]
@@ -205,10 +213,8 @@ def _record_routes(components: NodeComponents, pipeline: RequestPipeline) -> Rou
         *CdrAdminApi(components.emp.cdr_reconciler if components.emp else None, actions).routes(pipeline),
         *PeerSettingsApi(components.peering.directory).routes(pipeline),
         *ExchangeAdminApi(components.peering.exchanges, recording).routes(pipeline),
+        *WebhookAdminApi(components.webhooks).routes(pipeline),
         *EventAdminApi(services.store, components.feed.view).routes(pipeline),
-        *EventStreamApi(components.feed, StreamLimits(components.environment.settings.limits.event_clients)).routes(
-            pipeline
-        ),
         *RecordAdminApi(services.store).routes(pipeline),
         *SettingsAdminApi(components.environment.settings, components.peering, services.clock).routes(pipeline),
         *OutboxAdminApi(services.store, services.wakeups, services.clock, components.backends).routes(pipeline),

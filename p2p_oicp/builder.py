@@ -34,9 +34,11 @@ from p2p_oicp.delivery import (
     WakeupRegistry,
 )
 from p2p_oicp.delivery.hello import HelloClient
+from p2p_oicp.delivery.webhook_pool import WebhookPool
+from p2p_oicp.delivery.webhooks import WebhookParts
 from p2p_oicp.errors import StoreUnavailable, reason_of
+from p2p_oicp.events.cloud_events import source_of
 from p2p_oicp.events.feed import EventFeed
-from p2p_oicp.events.view import EventView
 from p2p_oicp.peering import Peering, PeersChanged
 from p2p_oicp.peering.peer_status import HeldPeersJob
 from p2p_oicp.peering.peer_tls import CertificateExpiryJob
@@ -61,7 +63,7 @@ from p2p_oicp.server import (
 from p2p_oicp.server.interception import InterceptedDispatcher, OperationInterceptor
 from p2p_oicp.server.metrics import CallRecorder
 from p2p_oicp.server.metrics_page import EventLoopLag
-from p2p_oicp.storage import Store, event_queries
+from p2p_oicp.storage import Store
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
 from p2p_oicp.storage.exchange_files import FileExchangeRing
 from p2p_oicp.storage.exchanges import MemoryExchangeRing, RingLimits
@@ -132,6 +134,7 @@ class NodeComponents:
     calls: CallRecorder
     events: LimitedEventLog
     feed: EventFeed
+    webhooks: WebhookPool
     cpo: CpoRole | None
     emp: EmpRole | None
 
@@ -177,14 +180,19 @@ def build_roles(
     is_cpo, is_emp = environment.is_open or local_peer.operators, environment.is_open or local_peer.providers
     cpo = CpoRole(services, backends, lost_sessions("cpo")) if is_cpo else None
     emp = _build_emp_role(environment, services, backends, nodes, lost_sessions) if is_emp else None
-    view = EventView(store, environment.registry, event_queries.read_epochs(store))
-    feed = EventFeed(store, view, environment.clock.time)
+    feed = EventFeed.open(store, environment.registry, environment.clock.time)
+    webhook_parts = WebhookParts(
+        feed, source_of(local_peer.url, local_peer.name), store, peering.transport, peering.identity.signer,
+        wakeups, environment.clock, environment.backoff,
+    )  # fmt: skip
+    webhooks = WebhookPool(environment.settings.webhooks, webhook_parts)
     # Order: last, for the roles send by the client, which has the dispatcher for requests to this node itself.
     for dispatcher in dispatchers:
         dispatcher.register(cpo, emp)
     return NodeComponents(
         environment, peering, services, client, nodes, store_epochs, liveness,
-        metrics, EventLoopLag(environment.clock), authenticator, dispatchers, backends, calls, events, feed, cpo, emp,
+        metrics, EventLoopLag(environment.clock), authenticator, dispatchers, backends, calls, events, feed, webhooks,
+        cpo, emp,
     )  # fmt: skip
 
 

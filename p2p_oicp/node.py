@@ -248,6 +248,7 @@ class Node:
         # with its own, and fetches our descriptor if it does not know our key.
         await self._start_listeners(stack, components, hello)
         builder.start_workers(components, supervisor, hello.client)
+        await components.webhooks.start(supervisor)
         supervisor.start_service("store position", components.store_epochs.run)
         # Order: announced last, when everything that an announcement makes other nodes ask for is served.
         if peering.discovery is not None:

@@ -128,6 +128,9 @@ _COMMANDS = MappingProxyType(
             _TRAFFIC,
             "Show who has said what to whom: OICP between a node, its peers and the company's own systems.",
         ),
+        "webhooks": _Command(
+            "webhooks", _TRAFFIC, "Who is sent events, as CloudEvents: receivers, and how far each is."
+        ),
         "events": _Command(
             "events",
             _TRAFFIC,

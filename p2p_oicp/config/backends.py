@@ -39,17 +39,19 @@ def destination_of(name: str) -> str:
     return f"backend:{name}"
 
 
-def _parse_backend_name(value: object) -> str:
+def parse_backend_name(value: object) -> str:
+    """Return a name that may stand in a destination; raise ValueError."""
     name = parse_name(value)
     if ":" in name:
         raise ValueError(f'"{name}": expected a name without a colon')
     return name
 
 
-def _require_array_of_tables(value: object) -> object:
+def require_array_of_tables(value: object, table: str = "backends", what: str = "system") -> object:
+    """Raise ValueError for one table in place of a list of them."""
     # "[backends]" is the most likely mistake, and pydantic would report a wrong type.
     if isinstance(value, dict):
-        raise ValueError("expected [[backends]], with two brackets: every system is an entry of a list")  # noqa: TRY004 - pydantic reports ValueError only
+        raise ValueError(f"expected [[{table}]], with two brackets: every {what} is an entry of a list")  # noqa: TRY004 - pydantic reports ValueError only
     return value
 
 
@@ -65,7 +67,7 @@ class BackendSettings(SettingsSection):
     environment all tables are one list, as JSON.
     """
 
-    name: Annotated[str, PlainValidator(_parse_backend_name)] = Field(
+    name: Annotated[str, PlainValidator(parse_backend_name)] = Field(
         description="Name of the system in logs and on the command line. Its messages wait for `backend:NAME`."
     )
     role: Literal["cpo", "emp", "both"] = Field(
@@ -164,7 +166,7 @@ class BackendSettings(SettingsSection):
         return self
 
 
-BackendsField = Annotated[tuple[BackendSettings, ...], BeforeValidator(_require_array_of_tables)]
+BackendsField = Annotated[tuple[BackendSettings, ...], BeforeValidator(require_array_of_tables)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import SecretStr, ValidationError
 
@@ -19,11 +19,13 @@ from p2p_oicp.config.model import (
 from p2p_oicp.config.peers_file import load_peers
 from p2p_oicp.config.sources import SettingSource
 from p2p_oicp.config.toml import Location, TomlFile, configuration_error, read_toml, unknown_key_message
+from p2p_oicp.config.webhooks import WebhookSettings, duplicate_webhooks
 from p2p_oicp.crypto.keystore import may_others_read, read_private_file
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.peers import Peer, PeerRegistry
 
 _MIN_TOKEN_LENGTH = 16
+SystemT = TypeVar("SystemT", BackendSettings, WebhookSettings)
 _ReadToken = Callable[[Path], SecretStr | None]
 
 
@@ -52,6 +54,9 @@ def load_settings(path: Path, *, with_secrets: bool = True) -> Settings:
         raise configuration_error(exc, Settings, locate) from exc
     for conflict in settings.backend_conflicts():
         raise ConfigurationError(f"{locate(('backends', conflict.index, conflict.key))}: {conflict.message}")
+    for index in duplicate_webhooks(settings.webhooks):
+        text = f'"{settings.webhooks[index].name}" is the name of another webhook; expected a name of its own'
+        raise ConfigurationError(f"{locate(('webhooks', index, 'name'))}: {text}")
     absolute = _with_absolute_paths(settings, path.absolute().parent, _read_token if with_secrets else _no_token)
     return absolute.with_sources(dict(_sources(file.data)))
 
@@ -86,7 +91,8 @@ def _read_file_or_environment(path: Path) -> TomlFile:
 def exposed_files(path: Path, settings: Settings) -> list[Path]:
     """Return which files and folders others on the machine may read, and should not: secrets, keys and data."""
     tables = _read_file_or_environment(path).data
-    has_secret = any("token" in table for table in (tables.get("backend_api", {}), *tables.get("backends", ())))
+    systems = (*tables.get("backends", ()), *tables.get("webhooks", ()))
+    has_secret = any("token" in table for table in (tables.get("backend_api", {}), *systems))
     data = [settings.node.data_dir] if settings.node.data_dir.is_dir() else []
     files = (*([path] if has_secret else []), *data, settings.storage.file, *_secret_files(settings))
     return [file for file in dict.fromkeys(files) if file.exists() and may_others_read(file)]
@@ -100,6 +106,7 @@ def _secret_files(settings: Settings) -> Iterator[Path]:
     api, backends = settings.backend_api, settings.backends
     candidates = [api.token_file, api.key, settings.tls.key]
     candidates += [file for each in backends for file in (each.key, each.token_file)]
+    candidates += [webhook.token_file for webhook in settings.webhooks]
     yield from (file for file in candidates if file is not None)
 
 
@@ -151,7 +158,8 @@ def _with_absolute_paths(settings: Settings, folder: Path, read_token: _ReadToke
             ),
             "peer_api": _peer_api_with_scheme(settings),
             "backend_api": _backend_api_with_token(settings.backend_api, folder, read_token),
-            "backends": tuple(_backend_with_files(backend, folder, read_token) for backend in settings.backends),
+            "backends": tuple(_with_files(backend, folder, read_token) for backend in settings.backends),
+            "webhooks": tuple(_with_files(webhook, folder, read_token) for webhook in settings.webhooks),
             "storage": settings.storage.model_copy(update={"file": data_dir / settings.storage.file}),
         },
     )
@@ -175,9 +183,9 @@ def _backend_api_with_token(api: BackendApiSettings, folder: Path, read_token: _
     return api.model_copy(update={"token_file": file, "token": read_token(file)})
 
 
-def _backend_with_files(backend: BackendSettings, folder: Path, read_token: _ReadToken) -> BackendSettings:
-    """Return a backend with absolute paths, and with the token that its file has."""
-    files = {name: getattr(backend, name) for name in ("certificate", "key", "ca", "token_file")}
+def _with_files(backend: SystemT, folder: Path, read_token: _ReadToken) -> SystemT:
+    """Return a backend or webhook with absolute paths, and with the token that its file has."""
+    files = {name: getattr(backend, name, None) for name in ("certificate", "key", "ca", "token_file")}
     update: dict[str, object] = {name: folder / file for name, file in files.items() if file is not None}
     if backend.token_file is not None:
         update["token"] = read_token(folder / backend.token_file)

@@ -33,6 +33,7 @@ from p2p_oicp.config.base import (
 from p2p_oicp.config.limits import DeadlineSettings, DeliverySettings, LimitSettings
 from p2p_oicp.config.recording import ExchangeSettings, LogSettings, StorageSettings, TracingSettings
 from p2p_oicp.config.sources import SettingSource
+from p2p_oicp.config.webhooks import WebhooksField
 from p2p_oicp.peers.models import CredentialType, NameField, NetworkField, OperatorField, ProviderField, UrlField
 
 # Limits of bodies: a fullLoad of 10,000 EVSE records has 18 MB.
@@ -285,6 +286,7 @@ class Settings(BaseSettings):
     peer_api: PeerApiSettings = Field(default_factory=PeerApiSettings)
     backend_api: BackendApiSettings = Field(default_factory=BackendApiSettings)
     backends: BackendsField = Field((), description="One table for each of this company's own systems.")
+    webhooks: WebhooksField = Field((), description="One table for each receiver of events.")
     security: SecuritySettings = Field(default_factory=SecuritySettings)
     tls: TlsSettings = Field(default_factory=TlsSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)

@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from p2p_oicp.config.backends import BackendSettings
 from p2p_oicp.config.base import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX
 from p2p_oicp.config.model import Settings
+from p2p_oicp.config.webhooks import WebhookSettings
 
 _INTRODUCTION = """\
 # Configuration
@@ -31,7 +32,9 @@ keys, and `p2p-oicp peers list` shows the result.
 This page is generated: `python -m p2p_oicp.config.reference > docs/configuration.md`.
 """
 
-_ARRAYS_OF_TABLES: Mapping[str, type[BaseModel]] = MappingProxyType({"backends": BackendSettings})
+_ARRAYS_OF_TABLES: Mapping[str, type[BaseModel]] = MappingProxyType(
+    {"backends": BackendSettings, "webhooks": WebhookSettings}
+)
 
 
 def render_reference() -> str:

@@ -1,8 +1,8 @@
 """How each peer and each backend of ours is doing, per channel: read from the rows that the workers use.
 
 **Channels.** ``outbox``, the name of each dataset that is replicated, ``pull`` of each dataset that is fetched,
-``hello``; and two that have no rows, because nothing waits in them: ``requests`` (what a driver waits for) and
-``inbound`` (what comes from the other side and is refused here). `LiveCalls` remembers those two.
+``hello``, ``events`` of a webhook; and two that have no rows, because nothing waits in them: ``requests`` (what a
+driver waits for) and ``inbound`` (what comes from the other side and is refused here). `LiveCalls` remembers those two.
 
 **Truth.** A channel fails from its first failure to its next success, whatever wakes its worker meanwhile. So a fault
 is visible after one try, and gone after one try. `health_texts` has the words, `HealthReader` the rows.
@@ -24,6 +24,7 @@ from p2p_oicp.storage.datasets import change_feed
 from p2p_oicp.storage.datasets.change_feed import ReplicaScope
 
 OUTBOX = "outbox"
+EVENTS = "events"
 REQUESTS = "requests"
 INBOUND = "inbound"
 # A queue that is older without a failure is not sent as fast as it grows; a busy node needs some seconds.
@@ -145,12 +146,13 @@ class HealthReader:
         clock: the time.
         live: what no row tells.
         backends: the destinations of our backends.
+        webhooks: returns by the destination of each webhook how many events it has not got yet.
         built_in: those of them that nobody has configured, which are shown while something waits for them.
         replicas: returns the datasets that are replicated to a peer or backend (by its id or destination), by name.
         held_reason: says why what a peer says of itself does not count.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a source
         self,
         *,
         store: Store,
@@ -158,6 +160,7 @@ class HealthReader:
         clock: Clock,
         live: LiveCalls,
         backends: Sequence[str],
+        webhooks: Callable[[], Mapping[str, int]] = dict,
         built_in: Collection[str] = (),
         replicas: Callable[[str], Mapping[str, ReplicaScope]],
         held_reason: Callable[[Peer], str | None],
@@ -167,6 +170,7 @@ class HealthReader:
         self._clock = clock
         self._live = live
         self._backends = backends
+        self._webhooks = webhooks
         self._built_in = frozenset(built_in)
         self._replicas = replicas
         self._held_reason = held_reason
@@ -183,7 +187,8 @@ class HealthReader:
             for (destination, state), row in rows.depths.items()
             if destination not in known and state == outbox.WAITING and destination.startswith(outbox.BACKEND_PREFIX)
         ]
-        return [*peers, *shown, *gone]
+        webhooks = [self._of_webhook(name, behind, rows) for name, behind in self._webhooks().items()]
+        return [*peers, *shown, *webhooks, *gone]
 
     async def _read_rows(self) -> _Rows:
         query = self._store.query
@@ -217,6 +222,15 @@ class HealthReader:
         channels = [*await self._datasets(destination, rows), *filter(None, [self._live.channel(destination)])]
         if (destination, "") in rows.destinations or (destination, outbox.WAITING) in rows.depths:
             channels.insert(0, self._outbox(destination, rows))
+        seen = max(filter(None, (each.last_success_at for each in channels)), default=None)
+        return PeerHealth(name=destination, is_backend=True, last_seen_at=seen, channels=tuple(channels))
+
+    def _of_webhook(self, destination: str, behind: int, rows: _Rows) -> PeerHealth:
+        """Return how a receiver of events is doing: those that it has not got yet, and its dead letters."""
+        channel = replace(_channel(EVENTS, rows.destinations.get((destination, EVENTS))), behind=behind)
+        channels = [channel]
+        if (destination, outbox.WAITING) in rows.depths or (destination, outbox.DEAD) in rows.troubled:
+            channels.append(self._outbox(destination, rows))
         seen = max(filter(None, (each.last_success_at for each in channels)), default=None)
         return PeerHealth(name=destination, is_backend=True, last_seen_at=seen, channels=tuple(channels))
 

@@ -253,6 +253,17 @@ _BACKEND: Mapping[Cause, Explanation] = MappingProxyType(
         ),
     }
 )
+_WEBHOOK: Mapping[Cause, Explanation] = MappingProxyType(
+    {
+        Cause.NOT_OICP: Explanation(
+            "What answers at the url of {name} takes no events.",
+            "Read its reason below, and correct its url; p2p-oicp webhooks test tries it. Nothing is lost meanwhile.",
+        ),
+        Cause.REDIRECTED: Explanation(
+            "The url of {name} redirects to another one, which is not followed.", "Put the new address into its url."
+        ),
+    }
+)
 _CONDITIONS: Mapping[Condition, Explanation] = MappingProxyType(
     {
         Condition.DEAD_LETTERS: Explanation(
@@ -317,6 +328,8 @@ def explain(cause: str, name: str, *, is_backend: bool = False) -> Explanation:
     else:
         known = Cause(cause) if cause in set(Cause) else Cause.OTHER
         found = _BACKEND.get(known, _PEER[known]) if is_backend else _PEER[known]
+        if name.startswith("webhook:"):
+            found = _WEBHOOK.get(known) or Explanation(found.text, found.cure.replace(_TABLE, "[[webhooks]]"))
     return Explanation(found.text.format(name=name), found.cure.format(name=name))
 
 

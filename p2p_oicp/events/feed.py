@@ -22,6 +22,7 @@ import structlog
 from p2p_oicp.errors import StoreError
 from p2p_oicp.events.types import EventData, MissedEvents, parse_id
 from p2p_oicp.events.view import EventFilter, EventView, ViewedEvent
+from p2p_oicp.peers import PeerRegistry
 from p2p_oicp.storage import Store, event_queries
 
 log = structlog.get_logger(__name__)
@@ -92,6 +93,11 @@ class EventFeed:
         self._wakeup = asyncio.Event()
         self._reading_old = asyncio.Lock()
         self._is_closed = False
+
+    @classmethod
+    def open(cls, store: Store, registry: PeerRegistry, now: Callable[[], float]) -> Self:
+        """Return the feed of a database whose present epoch has begun."""
+        return cls(store, EventView(store, registry, event_queries.read_epochs(store)), now)
 
     def __repr__(self) -> str:
         return f"<EventFeed subscriptions={len(self._subscriptions)} position={self._position}>"

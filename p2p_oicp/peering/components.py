@@ -132,8 +132,8 @@ async def open_peering(
         StoreUnavailable: the nonce files cannot be used.
     """
     # Order: credentials first, for a node that cannot authenticate must not change its store of peers.
-    signs_for_backends = any(backend.signature for backend in settings.backends)
-    policy = SecurityPolicy(settings.security.require, registry, signs_for_backends=signs_for_backends)
+    own_systems = [*(each.signature for each in settings.backends), *(each.signature for each in settings.webhooks)]
+    policy = SecurityPolicy(settings.security.require, registry, signs_for_backends=any(own_systems))
     keyring = KeyRing()
     replay_cache = stack.enter_context(ReplayCache(settings.node.data_dir / "nonces", clock.monotonic))
     identity = _read_identity(settings, local_peer, policy, keyring, clock)

@@ -31,6 +31,7 @@ from p2p_oicp.delivery.connection_checks import (
 )
 from p2p_oicp.delivery.health import LiveCalls, Trouble
 from p2p_oicp.delivery.health_texts import Condition, explain
+from p2p_oicp.delivery.webhook_pool import Webhook, WebhookPool
 from p2p_oicp.errors import FailureCause, PeerError, StoreError, VerificationError
 from p2p_oicp.peering import Peering
 from p2p_oicp.peers import Peer
@@ -64,6 +65,7 @@ class Doctor:
         peering: the peers, and our own descriptor.
         checks: of the peers.
         backends: our own.
+        webhooks: the receivers of events.
         reporter: how the node itself is.
         live: what became of the last calls of the backends.
         readiness: has the address that the peer API listens on.
@@ -71,12 +73,13 @@ class Doctor:
         clock: the time.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument for each part that is tried
         self,
         peering: Peering,
         *,
         checks: PeerChecks,
         backends: BackendRegistry,
+        webhooks: WebhookPool,
         reporter: NodeStatusReporter,
         live: LiveCalls,
         readiness: Readiness,
@@ -86,6 +89,7 @@ class Doctor:
         self._peering = peering
         self._checks = checks
         self._backends = backends
+        self._webhooks = webhooks
         self._reporter = reporter
         self._live = live
         self._readiness = readiness
@@ -104,12 +108,13 @@ class Doctor:
     async def run(self) -> list[CheckResult]:
         """Try everything; return the node first, then peers, then backends."""
         peers = [peer for peer in self._peering.registry.all() if not peer.is_self]
-        own, of_peers, of_backends = await asyncio.gather(
+        own, of_peers, of_backends, of_webhooks = await asyncio.gather(
             self._check_node(),
             asyncio.gather(*map(self._check_peer, peers)),
             asyncio.gather(*map(self._check_backend, self._backends.all)),
+            asyncio.gather(*map(self._check_webhook, self._webhooks.all)),
         )
-        return [*own, *(each for results in of_peers for each in results), *of_backends]
+        return [*own, *(each for results in of_peers for each in results), *of_backends, *of_webhooks]
 
     async def _check_peer(self, peer: Peer) -> list[CheckResult]:
         async with self._slots:
@@ -128,6 +133,17 @@ class Doctor:
             return result
         untested = (trouble for trouble in channel.troubles if trouble.cause not in _TESTED_BY_CONNECTION)
         return next((_of_last_request(own, trouble) for trouble in untested), result)
+
+    async def _check_webhook(self, webhook: Webhook) -> CheckResult:
+        """Connect, without a request, which would be an event; the last real one says the rest."""
+        name, url = webhook.target.name, webhook.settings.url
+        try:
+            ends_at = await check_connection(url, name, None, CONNECTION_TIMEOUT_SECONDS)
+        except PeerError as error:
+            return failed_result("webhook", name, error, is_backend=True)
+        if (last_error := webhook.sender.last_error) is not None and last_error.cause not in _TESTED_BY_CONNECTION:
+            return failed_result("webhook", name, last_error, is_backend=True)
+        return connection_result(name, url, ends_at, self._clock.time(), check="webhook")
 
     async def _connect(self, own: OwnBackend) -> CheckResult:
         name = own.destination

@@ -19,7 +19,7 @@ from prometheus_client.exposition import generate_latest
 from p2p_oicp.clock import Clock
 from p2p_oicp.concurrency import periodic
 from p2p_oicp.crypto import KnownKey
-from p2p_oicp.delivery.health import OUTBOX, ChannelHealth, ChannelState, HealthReader, PeerHealth
+from p2p_oicp.delivery.health import EVENTS, OUTBOX, ChannelHealth, ChannelState, HealthReader, PeerHealth
 from p2p_oicp.delivery.health_texts import Condition
 from p2p_oicp.peering.agreements import HeldParty
 from p2p_oicp.roles.context import OperationResponse
@@ -91,12 +91,14 @@ class NodeFacts(NamedTuple):
         certificate_endings: of our certificate, its chain and the CAs: their ends by subject.
         signing_keys: our signing keys and those of the peers, with their owners.
         held_parties: the parties that are held up at peers.
+        event_clients: how many clients listen to events.
     """
 
     database_bytes: Callable[[], int]
     certificate_endings: Callable[[], Mapping[str, float]]
     signing_keys: Callable[[], Iterable[KnownKey]]
     held_parties: Callable[[], Sequence[HeldParty]]
+    event_clients: Callable[[], int]
 
 
 class MetricsPage:
@@ -143,6 +145,7 @@ class MetricsPage:
         gauges.set("build_info", 1, version=VERSION)
         gauges.set("event_loop_lag_seconds", self._lag.longest())
         gauges.set("database_bytes", self._facts.database_bytes())
+        gauges.set("event_clients", self._facts.event_clients())
         for subject, ends_at in self._facts.certificate_endings().items():
             gauges.set("certificate_not_after_seconds", ends_at, subject=subject)
 
@@ -171,6 +174,8 @@ def _add_peer(gauges: _Gauges, peer: PeerHealth, now: float) -> None:
         if channel.channel in _DATASET_CHANNELS:
             gauges.set("replication_lag_changes", channel.behind, **labels)
             gauges.set("replication_lag_seconds", age, **labels)
+        elif channel.channel == EVENTS:
+            gauges.set("webhook_lag_events", channel.behind, peer=peer.name)
         elif channel.channel == OUTBOX:
             _add_outbox(gauges, peer.name, channel, age)
 
@@ -213,6 +218,8 @@ _GAUGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "peer",
             "state",
         ),
+        "webhook_lag_events": ("Events that a webhook has not got yet.", "peer"),
+        "event_clients": ("Clients that listen to GET /events.",),
         "outbox_oldest_seconds": ("Age of the oldest message that waits.", "peer"),
         "clock_skew_seconds": ("By how much the clock of a peer is ahead of ours.", "peer"),
         "key_valid_until_seconds": (

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import orjson
 from aiohttp import web
 
+from p2p_oicp.config.webhooks import WEBHOOK_PREFIX
 from p2p_oicp.delivery import PeerLiveness
 from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.peering import Peering
@@ -22,6 +23,8 @@ from p2p_oicp.server.status import NodeStatusReporter
 from p2p_oicp.storage.outbox import BACKEND_PREFIX
 
 _OUTBOX = "outbox"
+# Of what is no peer.
+_OWN_PREFIXES = (BACKEND_PREFIX, WEBHOOK_PREFIX)
 
 
 class StatusAdminApi:
@@ -47,7 +50,7 @@ class StatusAdminApi:
         """All peers with their entries, trust and channels; the candidates; and the backends."""
         report, health = await self._peering.status_reporter.report(), await self._reporter.peers()
         peers = [{**_summary(health.get(str(entry["name"]), {})), **entry} for entry in report.peers]
-        backends = [each for name, each in health.items() if name.startswith(BACKEND_PREFIX)]
+        backends = [each for name, each in health.items() if name.startswith(_OWN_PREFIXES)]
         content = {"peers": peers, "candidates": report.candidates, "backends": backends}
         return OperationResponse(orjson.dumps(content))
 
@@ -62,7 +65,7 @@ class StatusAdminApi:
         """``?channel=outbox`` (a dataset, hello, pull); without it, all channels."""
         name, channel = context.parameter("name"), context.http.query.get("channel")
         peer = self._peering.registry.by_name(name)
-        if peer is None and not name.startswith(BACKEND_PREFIX):
+        if peer is None and not name.startswith(_OWN_PREFIXES):
             raise _unknown_peer(name)
         retried = await self._liveness.retry(peer.id if peer else name, "" if channel == _OUTBOX else channel)
         if not retried:

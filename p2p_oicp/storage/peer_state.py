@@ -38,7 +38,7 @@ _HEALTH_COLUMNS = (
 #: Of a destination that is no dataset: that we say hello to a peer, and that we pull a dataset of it.
 HELLO = "hello"
 PULL_PREFIX = "pull "
-_BACKEND_PREFIX = "backend:"
+_TYPES_BY_PREFIX = {"backend:": EventType.BACKEND, "webhook:": EventType.WEBHOOK}
 _MAX_EVENT_TEXT_LENGTH = 300
 _INSERT_DESTINATION = inserting_named(destinations, "peer", "dataset", instead="OR IGNORE")
 _by_destination = (destinations.c.peer == bindparam("peer_"), destinations.c.dataset == bindparam("dataset_"))
@@ -149,15 +149,17 @@ def _fails_elsewhere(tx: Transaction, destination: Destination) -> bool:
 
 def _event_of(destination: Destination, what: str, now: float, text: str) -> Event:
     """Return an event about a peer or one of our own backends, with what it is that fails."""
-    is_backend = destination.peer.startswith(_BACKEND_PREFIX)
-    subject = destination.peer.removeprefix(_BACKEND_PREFIX)
+    prefix, colon, name = destination.peer.partition(":")
+    event_type = _TYPES_BY_PREFIX.get(prefix + colon, EventType.PEER)
+    is_peer = event_type is EventType.PEER
+    subject = destination.peer if is_peer else name
     channel = destination.dataset or "outbox"
     return Event(
-        EventType.BACKEND if is_backend else EventType.PEER,
+        event_type,
         what,
         now,
         subject,
-        peer="" if is_backend else subject,
+        peer=subject if is_peer else "",
         text=f"{channel}: {text[:_MAX_EVENT_TEXT_LENGTH]}" if text else "",
     )
 

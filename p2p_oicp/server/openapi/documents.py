@@ -23,6 +23,7 @@ from p2p_oicp.server.openapi.peer_endpoints import PEER_ENDPOINTS
 from p2p_oicp.server.openapi.record_endpoints import RECORD_ENDPOINTS
 from p2p_oicp.server.openapi.schemas import Json, resolve
 from p2p_oicp.server.openapi.status_endpoints import STATUS_ENDPOINTS
+from p2p_oicp.server.openapi.webhook_endpoints import WEBHOOK_ENDPOINTS
 from p2p_oicp.version import VERSION
 
 OPENAPI_VERSION = "3.1.0"
@@ -36,7 +37,7 @@ class Listener(StrEnum):
     HUB = "hub"
 
 
-ADMIN_ENDPOINTS = (*STATUS_ENDPOINTS, *PEER_ENDPOINTS, *RECORD_ENDPOINTS, *LOG_ENDPOINTS)
+ADMIN_ENDPOINTS = (*STATUS_ENDPOINTS, *PEER_ENDPOINTS, *RECORD_ENDPOINTS, *LOG_ENDPOINTS, *WEBHOOK_ENDPOINTS)
 #: What each listener serves besides OICP.
 SERVED: Mapping[Listener, Sequence[Endpoint]] = MappingProxyType(
     {
