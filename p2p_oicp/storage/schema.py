@@ -110,7 +110,6 @@ Index(
     session_events.c.digest,
     unique=True,
 )
-Index("session_events_by_time", session_events.c.at)
 
 # Pages in the order of ``id`` do not move while CDRs are added; autoincrement, so that no id is used twice.
 cdrs = Table(

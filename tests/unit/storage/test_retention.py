@@ -45,6 +45,24 @@ async def test_only_what_is_old_and_over_is_deleted(store, state, at, left):
     assert tuple((await store.query(LEFT))[0]) == left
 
 
+@pytest.mark.parametrize("cutoff", [0.0, 3.0, 3.5, 8.0, 100.0])
+async def test_events_are_deleted_by_age_whatever_ids_are_missing(store, cutoff):
+    """Those of a session under way stay between them, and later events are still deleted."""
+    opened = Session(
+        role="cpo", session_key="open", session_id="OPEN", kind="authorize", state=SessionState.CHARGING, peer="b",
+        request_digest=b"d", created_at=0.0, updated_at=0.0,
+    )  # fmt: skip
+    await store.write(lambda tx: sessions.insert_or_get(tx, opened))
+    for at in range(10):
+        key = "open" if at in {0, 1, 5} else f"settled {at}"
+        await store.write(lambda tx, key=key, at=at: sessions.add_event(tx, "cpo", key, float(at), "began"))
+    await store.write(lambda tx: tx.run(Statement("DELETE FROM session_events WHERE at IN (2, 6, 9)", {})))
+    deleted = [await store.write(lambda tx: retention.purge_session_events(tx, cutoff, limit=2)) for _ in range(5)]
+    left = await store.query(Statement("SELECT at FROM session_events ORDER BY at", {}))
+    assert [row["at"] for row in left] == [at for at in (0, 1, 3, 4, 5, 7, 8) if at in {0, 1, 5} or at >= cutoff]
+    assert (deleted[-1], sum(deleted)) == (0, 7 - len(left))
+
+
 DAY = 86_400.0
 NOW = 5000 * DAY
 BY_AGE = {  # age in days, and whether it is still there, where history is kept for 100 days and evidence for 1000

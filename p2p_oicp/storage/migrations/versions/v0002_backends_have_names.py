@@ -25,6 +25,7 @@ def upgrade() -> None:
     op.add_column("destinations", sa.Column("publish", sa.Text(), nullable=False, server_default=sa.text("''")))
     op.drop_index("sessions_by_state", "sessions")
     op.create_index("sessions_by_state", "sessions", ["state", "role", "updated_at"])
+    op.drop_index("session_events_by_time", "session_events")
     op.create_index("cdrs_by_state", "cdrs", ["state", "role"])
     op.create_index("cdrs_doubtful", "cdrs", ["role"], sqlite_where=sa.text("doubts IS NOT NULL"))
     op.create_index("session_aliases_by_session", "session_aliases", ["role", "session_key"])
