@@ -27,7 +27,7 @@ from p2p_oicp.storage.exchanges import ExchangeFilter
 
 _HUB = "hub"
 _TIMEOUT_SECONDS = 20.0
-# As many as a page has (`server.hub_api`).
+# As many as a page has at most (`server.hub_api`, `server.exchange_admin`).
 _PAGE_SIZE = 1000
 _MAX_REMEMBERED = 100_000
 _SUCCESS_STATUSES = range(200, 300)
@@ -47,7 +47,7 @@ class FlowSource(Protocol):
     """Something that has recorded exchanges."""
 
     def read(self, selection: ExchangeFilter) -> Sequence[FlowExchange]:
-        """Return what has been recorded since the last call; at first the newest, as many as ``limit``.
+        """Return what has been recorded since the last call; at first the newest, at most ``limit``.
 
         Raises:
             ConfigurationError: nothing is recorded there.
@@ -71,7 +71,8 @@ class NodeSource:
     _after: int | None = None
 
     def read(self, selection: ExchangeFilter) -> Sequence[FlowExchange]:
-        page = read_exchanges(self.config, selection._replace(after=self._after))
+        limit = selection.limit if self._after is None else _PAGE_SIZE
+        page = read_exchanges(self.config, selection._replace(after=self._after, limit=limit))
         self._after = next_number(page, self._after)
         exchanges = [each for each in page["exchanges"] if each.get("operation")]
         return _in_order(_flow_exchange(each, self.name, self._other(each)) for each in exchanges)
@@ -133,6 +134,7 @@ class ClusterSource:
     """All nodes of a cluster; one that does not run is left out, and said to be."""
 
     nodes: Sequence[NodeSource]
+    _has_read: bool = False
     _down: set[str] = field(default_factory=set)
     _seen: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
@@ -141,7 +143,8 @@ class ClusterSource:
         read = selection._replace(peer="", limit=_PAGE_SIZE) if selection.peer else selection
         exchanges = self._once(_in_order(each for node in self.nodes for each in self._read(node, read)))
         selected = [each for each in exchanges if selection.peer in {"", each.shown.sender, each.shown.receiver}]
-        return selected[-selection.limit :]
+        is_first, self._has_read = not self._has_read, True
+        return selected[-selection.limit :] if is_first else selected
 
     def _read(self, node: NodeSource, selection: ExchangeFilter) -> Sequence[FlowExchange]:
         try:
@@ -199,9 +202,9 @@ def _summarize(recorded: Json) -> tuple[str, bool]:
     """Return the outcome in a few words, as the demo has it; of what cannot be read, the codes."""
     if "http_status" not in recorded:
         return recorded.get("error") or "no answer", False
-    operation = OPERATION_BY_NAME[recorded["operation"]]
+    operation = OPERATION_BY_NAME.get(recorded["operation"])  # None: of a newer version
     status, code = recorded["http_status"], recorded.get("code", "")
-    if status in _SUCCESS_STATUSES:
+    if status in _SUCCESS_STATUSES and operation is not None:
         request = _message(operation.request, recorded, "request")
         # In place of another answer, a refusal may be an Acknowledgement (CONFORMANCE D57).
         models = (operation.response, Acknowledgement)

@@ -154,6 +154,7 @@ class _Pull:
         self._old: dict[DatasetKind, Records | None] = {}
         self._new: dict[DatasetKind, Records] = {}
         self._last_call = folder.last_call
+        self._unusable = folder.unusable
 
     async def run(self) -> None:
         """Pull, print and store; raise PeerError, and nothing is stored then."""
@@ -171,13 +172,16 @@ class _Pull:
         self._print({name: dataset for name, dataset in options.datasets.items() if dataset in self._new})
         # Order: a reader of what was printed has it before it counts as pulled.
         sys.stdout.flush()
-        self._folder.commit(self._last_call)
+        self._folder.commit(self._last_call, self._unusable)
 
     async def _pull(self, puller: SnapshotPuller, name: str, dataset: DatasetKind) -> None:
         old = self._old[dataset] = self._folder.read(dataset)
         if dataset is DatasetKind.EVSE_DATA:
             pulled = await puller.pull_evse_data(None if old is None or self._options.full else self._last_call)
-            self._last_call = self._last_call if pulled.unusable else pulled.watermark
+            # RULES S2: what could not be read is requested again, and the same bytes only once.
+            if pulled.unusable <= self._unusable:
+                self._last_call = pulled.watermark
+            self._unusable = pulled.unusable
         elif dataset in BY_OPERATORS:
             operators = self._options.operators or operators_of(self._known())
             if not operators:
@@ -247,7 +251,7 @@ def _fail(error: PeerError) -> NoReturn:
 
 def _warn(name: str, pulled: PulledData, old: Records | None) -> None:
     if pulled.unusable:
-        echo(f"{name}: {pulled.unusable:,} records without an id are left out, and pulled again next time", err=True)
+        echo(f"{name}: {len(pulled.unusable):,} records without an id are left out", err=True)
     if old and not pulled.is_delta and not pulled.records:
         echo(f"{name}: the answer is empty, so all {count(old):,} records are removed", err=True)
 

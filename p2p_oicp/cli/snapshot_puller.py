@@ -7,6 +7,7 @@ for everything. Statuses, products and prices have no deletions in a delta: they
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from p2p_oicp.cli.snapshots import ReadRecord, Records, records_in
 from p2p_oicp.client import Endpoint, OicpClient, OicpReply
 from p2p_oicp.errors import PeerProtocolError, PeerRejected
 from p2p_oicp.oicp import DeltaType, EvseDataPage, InvalidMessage
+from p2p_oicp.oicp.message import split_members
 from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.roles.datasets.pull_specs import PULL_SPECS, check_reply, evse_data_request, fetch_pages
 from p2p_oicp.storage.datasets.models import DatasetKind
@@ -33,19 +35,19 @@ class PulledData:
         deleted: of a delta, those that are not there any more.
         is_delta: whether it has only what has changed.
         watermark: the time of the other side before the first answer, in seconds since the epoch.
-        unusable: how many records have no id, so that they cannot be kept.
+        unusable: digests of records that cannot be kept, for they have no id.
     """
 
     is_delta: bool = False
     records: Records = field(default_factory=dict)
     deleted: Records = field(default_factory=dict)
     watermark: float | None = None
-    unusable: int = 0
+    unusable: set[str] = field(default_factory=set)
 
     def add(self, each: ReadRecord) -> None:
         """Add a record, or a deletion; the newest counts."""
         if each.key is None:
-            self.unusable += 1
+            self.unusable.add(hashlib.sha256(each.record.raw).hexdigest())
         elif self.is_delta and each.delta_type == DeltaType.DELETE:
             self.records.pop(each.key, None)
             self.deleted[each.key] = each.record
@@ -114,6 +116,9 @@ class SnapshotPuller:
         return pulled
 
     def _add(self, dataset: DatasetKind, reply: OicpReply, pulled: PulledData) -> None:
+        # An object without any of a page's members passes for an empty page, and would remove everything.
+        if dataset is DatasetKind.EVSE_DATA and "content" not in split_members(reply.body):
+            raise PeerProtocolError(self._endpoint.name, "the answer is not OICP: it has no content")
         try:
             records = list(records_in(dataset, reply.body))
         except (InvalidMessage, msgspec.DecodeError) as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -133,7 +133,7 @@ def _read(dataset: DatasetKind, group: str, raw: bytes) -> ReadRecord:
         key += "|" + ProviderID(members.provider_id).key
     if members.delta_type is None:
         return ReadRecord((group, key), SnapshotRecord(text, raw))
-    return ReadRecord((group, key), SnapshotRecord(text, _without_delta_type(raw)), str(members.delta_type))
+    return ReadRecord((group, key), SnapshotRecord(text, _without_delta_type(raw)), str(members.delta_type).lower())
 
 
 def _without_delta_type(raw: bytes) -> bytes:
@@ -186,11 +186,19 @@ def operators_of(records: Mapping[DatasetKind, Records]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotState:
-    """Whom a snapshot is of; ``last_call``, since when the changes of EVSE data are pulled next, by their clock."""
+    """Whom a snapshot is of.
+
+    Attributes:
+        url: who was pulled.
+        provider: who has pulled.
+        last_call: since when the changes of EVSE data are pulled next, by the clock of the other side.
+        unusable: digests of the records that could not be kept in the last pull.
+    """
 
     url: str
     provider: str
     last_call: str | None = None
+    unusable: tuple[str, ...] = ()
 
 
 class SnapshotFolder:
@@ -218,7 +226,7 @@ class SnapshotFolder:
             raise ConfigurationError(f"{self._directory}: cannot be used: {exc.strerror}") from exc
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.last_call = self._check_state()
+            self.last_call, self.unusable = self._check_state()
         except BaseException as exc:
             self._lock.close()
             if isinstance(exc, BlockingIOError):
@@ -232,15 +240,15 @@ class SnapshotFolder:
         if self._lock is not None:
             self._lock.close()
 
-    def _check_state(self) -> float | None:
-        """Return the watermark; raise ConfigurationError if the folder is somebody else's."""
+    def _check_state(self) -> tuple[float | None, set[str]]:
+        """Return the watermark and what could not be kept; raise ConfigurationError if the folder is not ours."""
         file = self._directory / _STATE_FILE
         if not file.exists():
             # A first pull that was interrupted has left some of its own.
             own = {_STATE_FILE, *(name for name, _ in _FILES.values())}
             if {path.name.removesuffix(_NEW_SUFFIX) for path in self._directory.iterdir()} - own - {_LOCK_FILE}:
                 raise ConfigurationError(f"{self._directory}: is neither empty nor a snapshot; choose another folder")
-            return None
+            return None, set()
         try:
             state = SnapshotState(**msgspec.json.decode(file.read_bytes()))
             last_call = datetime.fromisoformat(state.last_call).timestamp() if state.last_call else None
@@ -250,7 +258,7 @@ class SnapshotFolder:
             raise ConfigurationError(
                 f"{self._directory}: has what {state.provider} pulled from {state.url}; choose another folder"
             )
-        return last_call
+        return last_call, set(state.unusable)
 
     def read(self, dataset: DatasetKind) -> Records | None:
         """Return what was pulled last; None: nothing yet. Raises ConfigurationError."""
@@ -269,10 +277,10 @@ class SnapshotFolder:
         end = b"]" + b"}" * start.count(b"{") + b"\n"
         self._write(name, start + b"\n" + _format_records(dataset, records) + b"\n" + end)
 
-    def commit(self, last_call: float | None) -> None:
+    def commit(self, last_call: float | None, unusable: Collection[str]) -> None:
         """Put all that was prepared in its place; raise ConfigurationError."""
         watermark = None if last_call is None else format_timestamp(last_call)
-        state = SnapshotState(self._state.url, self._state.provider, watermark)
+        state = SnapshotState(self._state.url, self._state.provider, watermark, tuple(sorted(unusable)))
         self._write(_STATE_FILE, msgspec.json.encode(asdict(state)) + b"\n")
         with self._writing():
             # Order: state.json is the last one.

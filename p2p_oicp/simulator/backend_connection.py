@@ -41,6 +41,10 @@ class BackendAddress(NamedTuple):
     token: str | None = None
 
 
+#: At any free port, for nodes without a token.
+DEFAULT_ADDRESS = BackendAddress()
+
+
 class BackendConnection:
     """Sends requests to the backend's node, and serves the node's requests; an async context manager.
 
@@ -60,7 +64,7 @@ class BackendConnection:
         owner: str,
         handlers: Mapping[str, MessageHandler],
         exchange_log: ExchangeLog,
-        address: BackendAddress = BackendAddress(),  # noqa: B008 - immutable
+        address: BackendAddress = DEFAULT_ADDRESS,
     ) -> None:
         self.url = ""
         self._owner = owner

@@ -40,7 +40,13 @@ from p2p_oicp.oicp import (
     SessionID,
     StatusCodeValue,
 )
-from p2p_oicp.simulator.backend_connection import BackendAddress, BackendConnection, acknowledgement, refusal
+from p2p_oicp.simulator.backend_connection import (
+    DEFAULT_ADDRESS,
+    BackendAddress,
+    BackendConnection,
+    acknowledgement,
+    refusal,
+)
 from p2p_oicp.simulator.exchange_log import ExchangeLog, is_accepted
 
 
@@ -188,7 +194,7 @@ class Csms:
         points: Iterable[ChargingPoint],
         exchange_log: ExchangeLog,
         clock: SimulatedClock,
-        address: BackendAddress = BackendAddress(),  # noqa: B008 - immutable
+        address: BackendAddress = DEFAULT_ADDRESS,
     ) -> None:
         self.name = name
         self.operator = operator

@@ -23,7 +23,7 @@ from p2p_oicp.clock import SystemClock
 from p2p_oicp.errors import PeerError
 from p2p_oicp.oicp import UID, EvcoID, EvseID, OperatorID, ProviderID, PushEvseData, SessionID
 from p2p_oicp.oicp.sample_fleets import Fleet, fleet
-from p2p_oicp.simulator.backend_connection import BackendAddress
+from p2p_oicp.simulator.backend_connection import DEFAULT_ADDRESS, BackendAddress
 from p2p_oicp.simulator.csms import ChargingPoint, ChargingSession, Csms, SimulatedClock
 from p2p_oicp.simulator.emp import Contract, ContractSystem
 from p2p_oicp.simulator.exchange_log import ExchangeLog
@@ -97,11 +97,11 @@ class SimulatedBackends:
         log, start = ExchangeLog(SystemClock()), datetime.now().astimezone().replace(microsecond=0) - DAY - _MARGIN
         self._start = start.timestamp()
         self._operators = {
-            name: _create_operator(name, OperatorID(party), log, start, seed, addresses.get(name, BackendAddress()))
+            name: _create_operator(name, OperatorID(party), log, start, seed, addresses.get(name, DEFAULT_ADDRESS))
             for name, party in operators.items()
         }
         self._contracts = {
-            name: _create_contracts(name, ProviderID(party), log, addresses.get(name, BackendAddress()))
+            name: _create_contracts(name, ProviderID(party), log, addresses.get(name, DEFAULT_ADDRESS))
             for name, party in providers.items()
         }
         self._stack = AsyncExitStack()

@@ -39,7 +39,13 @@ from p2p_oicp.oicp import (
     StatusCode,
     StatusCodeValue,
 )
-from p2p_oicp.simulator.backend_connection import BackendAddress, BackendConnection, acknowledgement, refusal
+from p2p_oicp.simulator.backend_connection import (
+    DEFAULT_ADDRESS,
+    BackendAddress,
+    BackendConnection,
+    acknowledgement,
+    refusal,
+)
 from p2p_oicp.simulator.exchange_log import ExchangeLog, evse_statuses
 
 
@@ -77,7 +83,7 @@ class ContractSystem:
         provider: ProviderID,
         contracts: Iterable[Contract],
         exchange_log: ExchangeLog,
-        address: BackendAddress = BackendAddress(),  # noqa: B008 - immutable
+        address: BackendAddress = DEFAULT_ADDRESS,
     ) -> None:
         self.name = name
         self.provider = provider

@@ -148,7 +148,7 @@ def open_node(
     Raises:
         NodeFailed: it does not start; the text has the end of its log.
     """
-    spec = NodeSpec("node", tuple(operators), tuple(providers), _url_of(cpo), _url_of(emp))
+    spec = NodeSpec("node", tuple(operators), tuple(providers), _url_of(cpo), _url_of(emp), records=True)
     with _running([spec], directory) as (loop, cluster):
         node = RunningNode(cluster["node"], loop, _fake_csms(cpo), _fake_emp(emp))
         _connect(node)

@@ -30,7 +30,8 @@ def evse(number: int, **members: Any) -> dict[str, Any]:
 class PullServer:
     """What it answers: records, or in place of an operation's answer a status and a body.
 
-    ``changes`` are the records of a delta; ``requests`` are the operations and bodies that came.
+    ``changes`` are the records of a delta; ``requests`` are the operations and bodies that came; ``dates`` has its
+    time at its end, in place of the right one.
     """
 
     url: str = ""
@@ -41,6 +42,7 @@ class PullServer:
     answers: dict[str, tuple[int, str, bytes]] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
+    dates: list[str] = field(default_factory=list)
 
     def answer(self, operation: str, body: dict[str, Any], page: int) -> dict[str, Any]:
         if operation == "PullEvseData":
@@ -81,6 +83,9 @@ def pull_server() -> Iterator[PullServer]:
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return server.dates[-1] if server.dates else super().date_time_string(timestamp)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

@@ -148,7 +148,9 @@ class DatasetType:
         """Return the group of the object around records; ``party`` owns it if the object names no party."""
         members = {name: value for name, value in split_members(wrapper_json).items() if name not in self.list_names}
         wrapper = b"{%b}" % b",".join(b"%b:%b" % (orjson.dumps(name), bytes(value)) for name, value in members.items())
-        ids = {name: orjson.loads(bytes(members[name])) for name in _ID_MEMBERS if name in members}
+        values = {name: orjson.loads(bytes(members[name])) for name in _ID_MEMBERS if name in members}
+        # Anything else is not an id; reading the object as a message says so.
+        ids = {name: value for name, value in values.items() if isinstance(value, str)}
         if self.publisher is Party.EMP:
             provider = ProviderID(ids.get("ProviderID", party))
             return RecordGroup(provider.key, provider.text, wrapper)

@@ -194,6 +194,25 @@ def test_an_answer_that_is_none_leaves_the_snapshot_as_it_was_and_says_what_to_d
     assert content(pull.folder) == before
 
 
+@pytest.mark.parametrize(
+    ("operation", "body", "dataset"),
+    [
+        ("PullEvseData", b'{"error": "later"}', "EvseData"),
+        ("PullEvseStatus", b'{"error": "later"}', "EvseStatus"),
+        ("PullEvseStatus", b'{"EvseStatuses": [5]}', "EvseStatus"),
+        ("PullPricingProductData", b'{"PricingProductData": [{"PricingProductDataRecords": 5}]}', "PricingProductData"),
+    ],
+    ids=["no page", "no statuses", "no operator", "no records"],
+)
+def test_json_that_is_no_answer_to_a_pull_removes_nothing(pull, server, operation, body, dataset):
+    pull()
+    before = content(pull.folder)
+    server.answers[operation] = (200, "application/json", body)
+    outcome = pull("--full", "--dataset", dataset, "--operator", "DE*ABC")
+    assert (outcome.code, "not OICP" in outcome.err) == (2, True), outcome.err
+    assert content(pull.folder) == before
+
+
 def test_a_url_where_nothing_answers_is_reported_with_what_to_check(p2p_oicp, tmp_path):
     outcome = p2p_oicp("pull", tmp_path / "snapshot", "--url", "http://127.0.0.1:1", "--provider", "DE-DCB")
     assert (outcome.code, "check --url, and whether it runs" in outcome.err) == (2, True)
@@ -201,12 +220,19 @@ def test_a_url_where_nothing_answers_is_reported_with_what_to_check(p2p_oicp, tm
 
 def test_a_record_without_an_id_is_left_out_and_pulled_again(pull, server):
     pull()
-    watermark = json.loads((pull.folder / "state.json").read_bytes())["last_call"]
+
+    def watermark():
+        return json.loads((pull.folder / "state.json").read_bytes())["last_call"]
+
+    first = watermark()
+    server.dates.append("Tue, 01 Dec 2026 00:00:00 GMT")
     server.changes = [{"deltaType": "insert", "EvseID": None}, evse(5, deltaType="insert")]
     outcome = pull("--json")
     assert "1 records without an id" in outcome.err
     assert changes_of(outcome) == [("EvseData", "added", "DE*ABC*E5")]
-    assert json.loads((pull.folder / "state.json").read_bytes())["last_call"] == watermark
+    assert watermark() == first
+    pull()  # the same bytes are requested once more, and not for ever
+    assert watermark() == "2026-12-01T00:00:00.000+00:00"
 
 
 def test_changes_that_could_not_be_printed_come_again(pull, server):

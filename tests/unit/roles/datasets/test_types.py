@@ -78,10 +78,11 @@ def test_members_that_only_pulled_records_have_are_not_stored(model, members):
     [
         (DatasetKind.EVSE_STATUS, {"OperatorID": "DE*GEF", "EvseStatusRecord": []}, "DEGEF", {"OperatorID": "DE*GEF"}),
         (DatasetKind.EVSE_STATUS, {}, "DEABC", {}),
+        (DatasetKind.EVSE_STATUS, {"OperatorID": 5}, "DEABC", {"OperatorID": 5}),
         (DatasetKind.PRICING_PRODUCT, {"OperatorID": "DE*GEF"}, "DEGEF|*", {"OperatorID": "DE*GEF"}),
         (DatasetKind.PRICING_PRODUCT, {"ProviderID": "DE-GDF"}, "DEABC|DEGDF", {"ProviderID": "DE-GDF"}),
     ],
-    ids=["named", "of the path", "for all providers", "for one provider"],
+    ids=["named", "of the path", "no id", "for all providers", "for one provider"],
 )
 def test_the_group_of_a_wrapper(dataset, wrapper, key, stored):
     group = DATASET_TYPES[dataset].group_of_wrapper(json.dumps(wrapper).encode(), "DE*ABC")
