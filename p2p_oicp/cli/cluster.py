@@ -260,7 +260,7 @@ def _parse_backends(options: Sequence[str], option_name: str = "--backend") -> d
             backends[name] = parse_base_url(url)
         except ValueError as exc:
             example = "cpo-1=http://127.0.0.1:9000"
-            raise ConfigurationError(f"{option_name} {option}: expected NAME=URL, as {example}") from exc
+            raise ConfigurationError(f"{option_name} {option}: expected one such as {example}") from exc
     return backends
 
 
