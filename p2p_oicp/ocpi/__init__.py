@@ -9,6 +9,7 @@ Main modules
     - ``enumerations``; ``locations``, ``tokens``, ``tariffs``, ``sessions`` (and CDRs), ``commands`` (and charging
       profiles), ``credentials``: the objects.
     - ``modules``: the table of modules, with a column for the version of OCPI.
+    - ``registration``: version, endpoints and roles that two partners agree on.
     - ``envelope``: answers, status codes, PATCH; ``paging``: lists in pages.
 
 Invariants

@@ -73,6 +73,9 @@ _VERDICTS: Final[Mapping[str, StatusCodeValue]] = MappingProxyType(
         AllowedType.NO_CREDIT: _Code.NO_VALID_CONTRACT,
     }
 )
+_CLIENT_ERRORS: Final[Mapping[int, StatusCodeValue]] = MappingProxyType(
+    {OcpiStatus.UNKNOWN_LOCATION: _Code.UNKNOWN_EVSE_ID, OcpiStatus.UNKNOWN_TOKEN: _Code.RFID_INVALID}
+)
 
 
 @dataclass(frozen=True)
@@ -95,20 +98,24 @@ class AuthorizeCall:
     answer: dict[str, Any] | None = None
 
 
-def code_of(http_status: int, status_code: int | None) -> StatusCodeValue:
-    """Return the OICP code of an answer of OCPI; without an envelope (None) the HTTP status decides."""
+def code_of(http_status: int | None, status_code: int | None) -> StatusCodeValue:
+    """Return the OICP code of an answer of OCPI.
+
+    Args:
+        http_status: None: there was no answer.
+        status_code: None: it has no envelope, so that the HTTP status decides.
+    """
+    if http_status is None:
+        return _Code.PARTNER_DID_NOT_RESPOND
     if http_status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return _Code.UNAUTHORIZED_ACCESS
     if status_code is None:
         return _code_of_http(http_status)
-    match status_code:
-        case OcpiStatus.UNKNOWN_LOCATION:
-            return _Code.UNKNOWN_EVSE_ID
-        case OcpiStatus.UNKNOWN_TOKEN:
-            return _Code.RFID_INVALID
     if status_code >= OcpiStatus.SERVER_ERROR:
         return _Code.PARTNER_DID_NOT_RESPOND
-    return _Code.DATA_ERROR if status_code >= OcpiStatus.CLIENT_ERROR else _Code.SUCCESS
+    return _CLIENT_ERRORS.get(
+        status_code, _Code.DATA_ERROR if status_code >= OcpiStatus.CLIENT_ERROR else _Code.SUCCESS
+    )
 
 
 def _code_of_http(http_status: int) -> StatusCodeValue:
@@ -203,7 +210,7 @@ def from_authorize_start(
 
 def to_authorization_start(
     session_id: str,
-    http_status: int,
+    http_status: int | None,
     status_code: int | None,
     data: object,
     terms: Terms,
@@ -215,7 +222,7 @@ def to_authorization_start(
 
     Args:
         session_id: That of the request.
-        http_status, status_code, data: The answer; ``status_code`` None: it has no envelope.
+        http_status, status_code, data: The answer, as in `code_of`.
         terms: Those of the eMSP.
         token_type: That of the request.
         group: uids of the tokens that are of the same group; their cards may stop the session.
@@ -241,7 +248,7 @@ def to_authorization_start(
 
 
 def _verdict(
-    http_status: int, status_code: int | None, info: dict[str, Any] | None, token_type: str, losses: Losses
+    http_status: int | None, status_code: int | None, info: dict[str, Any] | None, token_type: str, losses: Losses
 ) -> StatusCodeValue:
     unknown_token = _Code.PLC_INVALID if token_type.upper() == TokenType.OTHER else _Code.RFID_INVALID
     if status_code is None and http_status == HTTPStatus.NOT_FOUND:
