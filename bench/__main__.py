@@ -13,7 +13,19 @@ from types import MappingProxyType
 
 import orjson
 
-from bench.bars import authorize, crash, pulls, pushes, replication, roundtrip, settlement, signed, standing, startup
+from bench.bars import (
+    authorize,
+    crash,
+    events,
+    pulls,
+    pushes,
+    replication,
+    roundtrip,
+    settlement,
+    signed,
+    standing,
+    startup,
+)
 from bench.bench import Bench
 from bench.compare import compare_commits
 from bench.facts import collect_facts
@@ -33,6 +45,7 @@ MEASUREMENTS: Mapping[tuple[int, ...], Measure] = MappingProxyType(
         (10,): crash.measure,
         (11,): settlement.measure,
         (12,): startup.measure,
+        (13,): events.measure,
     }
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import orjson
 
@@ -59,9 +59,14 @@ def push_request(numbers: Iterable[int], action: str, revision: int = 0) -> byte
 
 def status_request(number: int, status: str) -> bytes:
     """Return a whole PushEvseStatus request for one charging spot."""
-    records = [{"EvseID": evse_id(number), "EvseStatus": status}]
+    return statuses_request({evse_id(number): status}, "insert")
+
+
+def statuses_request(statuses: Mapping[str, str], action: str) -> bytes:
+    """Return a whole PushEvseStatus request for charging spots, by their ids."""
+    records = [{"EvseID": each, "EvseStatus": status} for each, status in statuses.items()]
     inner = {"OperatorID": messages.CPO, "OperatorName": "GEF", "EvseStatusRecord": records}
-    return messages.post(_PUSH_STATUS, orjson.dumps({"ActionType": "insert", "OperatorEvseStatus": inner}))
+    return messages.post(_PUSH_STATUS, orjson.dumps({"ActionType": action, "OperatorEvseStatus": inner}))
 
 
 def pull_request(page: int, size: int, last_call: str | None = None) -> bytes:
