@@ -10,6 +10,8 @@ METRICS = {
     "delivery_failures_total": {"peer", "channel", "reason"},
     "outbox_messages": {"peer", "state"},
     "outbox_oldest_seconds": {"peer"},
+    "webhook_lag_events": {"peer"},
+    "event_clients": set(),
     "cdrs": {"role", "state"},
     "doubtful_cdrs": {"role"},
     "sessions": {"role", "state"},

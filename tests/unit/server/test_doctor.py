@@ -31,7 +31,7 @@ class FailingChecks:
 
 
 def doctor(live: Calls | None = None) -> Doctor:
-    rest = dict.fromkeys(("backends", "reporter", "readiness"))
+    rest = dict.fromkeys(("backends", "webhooks", "reporter", "readiness"))
     return Doctor(None, checks=FailingChecks(), live=live, connections=1, clock=ManualClock(), **rest)
 
 
