@@ -91,6 +91,20 @@ def test_a_mistake_is_named_before_anything_starts(tmp_path, p2p_oicp, options, 
     assert (outcome.code, words in outcome.err) == (2, True), outcome.err
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--node", "alpha=http://127.0.0.1:8321"], "expected one such as cpo-1 or emp-3"),
+        (["--node", "cpo-1"], "--node cpo-1: expected one such as cpo-1="),
+        (["--node", "cpo-1=http://127.0.0.1:8321", "--host", "192.0.2.1"], "cannot listen there"),
+    ],
+    ids=["another name", "no URL", "another machine's address"],
+)
+def test_a_simulation_that_cannot_begin_says_why(p2p_oicp, options, words):
+    outcome = p2p_oicp("cluster", "simulate", "--port", "9001", *options)
+    assert (outcome.code, words in outcome.err) == (2, True), outcome.err
+
+
 def test_a_folder_with_other_things_is_left_alone(tmp_path, p2p_oicp):
     (tmp_path / "thesis.txt").touch()
     outcome = p2p_oicp("cluster", "up", "--dir", tmp_path)

@@ -139,6 +139,20 @@ def test_a_cpos_node_and_ones_own_node_are_pulled(p2p_oicp, tmp_path):
         assert (stranger.code, "check --provider" in stranger.err) == (1, True), stranger.err
 
 
+def test_a_node_with_mtls_is_pulled_with_the_certificate_of_the_emp(p2p_oicp, tmp_path):
+    with open_cluster(cpo=1, emp=1, secure="mtls") as cluster:
+        fleet = samples.fleet(2, operator="DE*C01")
+        assert cluster.cpos[0].csms.send("PushEvseData", fleet.push_evse_data()).is_positive
+        keys, ca = cluster.emps[0].process.keys, cluster.cpos[0].process.keys / "tls.crt"
+        endpoint = ("--url", cluster.cpos[0].peer_url, "--provider", "DE-M01", "--ca", ca)
+        own = ("--cert", keys / "tls.crt", "--key", keys / "tls.key")
+        outcome = p2p_oicp("pull", tmp_path / "a", *endpoint, *own)
+        assert (outcome.code, "EvseData: 2 records" in outcome.err) == (0, True), outcome.err
+        for missing, words in ((endpoint, "check --provider, and --token or --cert"), ((*endpoint[:4], *own), "--ca")):
+            outcome = p2p_oicp("pull", tmp_path / "b", *missing)
+            assert (outcome.code, words in outcome.err) == (2, True), outcome.err
+
+
 def test_a_server_that_does_not_tell_changes_is_pulled_as_a_whole(pull, server):
     pull()
     server.changes = server.evses = [evse(1), evse(3)]
