@@ -86,7 +86,7 @@ class BackendConnection:
         try:
             await web.TCPSite(self._runner, host, port).start()
         except OSError as exc:
-            await self._runner.cleanup()
+            await self.__aexit__(None, None, None)
             raise ConfigurationError(f"{host}:{port}: cannot listen there: {exc.strerror}") from exc
         self.url = f"http://{host}:{self._runner.addresses[0][1]}"
         return self
