@@ -240,6 +240,24 @@ webhooks = Table(
     sqlite_with_rowid=False,
 )
 
+# The partners that speak OCPI (`storage.ocpi_partners`): what they send is stored as a hash, what we send is sealed.
+ocpi_partners = Table(
+    "ocpi_partners",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("registration", LargeBinary, nullable=False),
+    Column("sealed_token", LargeBinary),
+    Column("token_hash", LargeBinary),
+    Column("token_until", Float),
+    Column("previous_token_hash", LargeBinary),
+    Column("previous_token_until", Float),
+    Column("last_success_at", Float),
+    Column("last_failure_at", Float),
+    Column("last_error", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # The groups of datasets that a peer or backend refuses, until it takes them.
 refused_groups = Table(
     "refused_groups",

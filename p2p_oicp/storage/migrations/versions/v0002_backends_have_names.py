@@ -68,3 +68,19 @@ def upgrade() -> None:
         sa.Column("last_cause", sa.Text(), nullable=False),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "ocpi_partners",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("registration", sa.LargeBinary(), nullable=False),
+        sa.Column("sealed_token", sa.LargeBinary()),
+        sa.Column("token_hash", sa.LargeBinary()),
+        sa.Column("token_until", sa.Float()),
+        sa.Column("previous_token_hash", sa.LargeBinary()),
+        sa.Column("previous_token_until", sa.Float()),
+        sa.Column("last_success_at", sa.Float()),
+        sa.Column("last_failure_at", sa.Float()),
+        sa.Column("last_error", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        sqlite_with_rowid=False,
+    )

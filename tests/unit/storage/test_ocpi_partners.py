@@ -1,0 +1,102 @@
+"""OCPI partners in the database: who a token is of, and for how long."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2p_oicp.storage import ocpi_partners
+from p2p_oicp.storage.ocpi_partners import PartnerState, Registration
+from tests.support.database import read
+
+NOW = 1_000_000.0
+LOCATIONS = ("locations", "SENDER", "https://cpo.example/ocpi/2.2.1/locations")
+AGREED = Registration("https://cpo.example/versions", "2.2.1", (LOCATIONS,), ({"role": "CPO", "party_id": "GEF"},))
+
+
+async def write(store, job, *arguments):
+    return await store.write(lambda tx: job(tx, *arguments))
+
+
+async def invite(store, token="invitation", until=NOW + 60):  # noqa: S107 - an invented secret
+    await write(store, ocpi_partners.begin, "citrine", PartnerState.INVITED, token, until)
+
+
+async def register(store, token="current"):  # noqa: S107 - an invented secret
+    await invite(store)
+    await write(store, ocpi_partners.complete, "citrine", AGREED, b"sealed", token, NOW)
+
+
+def name_of(store, token, now=NOW):
+    partner = ocpi_partners.find_by_token(store, token, now)
+    return partner and partner.name
+
+
+async def test_an_invitation_is_recognised_until_it_ends(store):
+    await invite(store)
+    assert name_of(store, "invitation") == "citrine"
+    assert name_of(store, "invitation", NOW + 60) is None
+    assert name_of(store, "another") is None
+
+
+async def test_a_second_invitation_ends_the_first(store):
+    await invite(store, "first")
+    await invite(store, "second")
+    assert (name_of(store, "first"), name_of(store, "second")) == (None, "citrine")
+
+
+async def test_a_registered_partner_has_what_was_agreed_and_its_invitation_is_spent(store):
+    await register(store)
+    (partner,) = ocpi_partners.list_now(store)
+    assert (partner.state, partner.registration, partner.sealed_token) == (PartnerState.REGISTERED, AGREED, b"sealed")
+    assert name_of(store, "invitation") is None
+    assert name_of(store, "current", NOW + 10**9) == "citrine"
+
+
+async def test_a_partner_that_is_unknown_is_not_registered(store):
+    assert await write(store, ocpi_partners.complete, "nobody", AGREED, b"sealed", "token", NOW) is False
+    assert ocpi_partners.list_now(store) == []
+
+
+async def test_after_a_refresh_both_tokens_are_valid_for_a_while(store):
+    await register(store, "old")
+    await write(store, ocpi_partners.replace_token, "citrine", "new", NOW + 3600)
+    assert (name_of(store, "old"), name_of(store, "new")) == ("citrine", "citrine")
+    assert (name_of(store, "old", NOW + 3600), name_of(store, "new", NOW + 3600)) == (None, "citrine")
+
+
+async def test_the_old_token_ends_once_the_new_one_was_used(store):
+    await register(store, "old")
+    await write(store, ocpi_partners.replace_token, "citrine", "new", NOW + 3600)
+    await write(store, ocpi_partners.end_previous_token, "citrine")
+    assert (name_of(store, "old"), name_of(store, "new")) == (None, "citrine")
+
+
+async def test_no_token_that_a_partner_sends_stands_in_the_database(store, database):
+    await register(store, "a-secret-of-the-partner")
+    rows = read(database, "SELECT * FROM ocpi_partners")
+    assert "a-secret-of-the-partner" not in repr(rows)
+    assert "invitation" not in repr(rows)
+
+
+async def test_failures_and_successes_are_recorded(store):
+    await register(store)
+    await write(store, ocpi_partners.record_failure, "citrine", NOW + 1, "timeout")
+    (partner,) = ocpi_partners.list_now(store)
+    assert (partner.last_failure_at, partner.last_error) == (NOW + 1, "timeout")
+    await write(store, ocpi_partners.record_success, "citrine", NOW + 2)
+    (partner,) = ocpi_partners.list_now(store)
+    assert (partner.last_success_at, partner.last_error) == (NOW + 2, "")
+
+
+@pytest.mark.parametrize("state", [PartnerState.SUSPENDED, PartnerState.REGISTERED])
+async def test_a_partner_is_suspended_and_goes_on(store, state):
+    await register(store)
+    await write(store, ocpi_partners.set_state, "citrine", state)
+    assert ocpi_partners.find_by_token(store, "current", NOW).state is state
+
+
+async def test_of_a_partner_that_is_removed_nothing_stays(store):
+    await register(store)
+    assert await write(store, ocpi_partners.remove, "citrine") is True
+    assert await write(store, ocpi_partners.remove, "citrine") is False
+    assert name_of(store, "current") is None
