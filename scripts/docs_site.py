@@ -33,6 +33,7 @@ _SAMPLES = ("samples.request", "samples.response", "samples.notification", "samp
 _REFERENCE = (
     "configuration.md",
     _CLI,
+    "api.md",
     "events.md",
     "python.md",
     _PYTHON,

@@ -159,7 +159,12 @@ _COMMANDS = MappingProxyType(
             "reference", _LANGUAGE, "List where the documents of OICP 2.3 disagree, and the reading used here."
         ),
         "schema": _Command("reference", _LANGUAGE, "Print the JSON Schema of every message."),
-        "openapi": _Command("reference", _LANGUAGE, "Print an OpenAPI 3.1 document."),
+        "openapi": _Command(
+            "reference", _LANGUAGE, "Print the OpenAPI 3.1 document of what a node serves, as its /openapi.json."
+        ),
+        "asyncapi": _Command(
+            "reference", _LANGUAGE, "Print the AsyncAPI 3.0 document of the events of a node, as its /asyncapi.json."
+        ),
         "ocpi": _Command("ocpi", _LANGUAGE, "Objects of OCPI 2.2.1, and what becomes of them in OICP."),
     }
 )

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from p2p_oicp.cli import reference, validation
 from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.server.openapi.documents import Listener, openapi_document
 from tests.support.oicp_examples import AUTHORIZE_START, EVSE, SESSION, push_evse_data
 from tests.support.oicp_examples import CDR as FAULTLESS_CDR
 
@@ -187,3 +188,12 @@ def test_schemas_are_printed_or_written(tmp_path):
 @pytest.mark.parametrize("role", ["cpo", "emp"])
 def test_the_openapi_document_is_valid(role):
     validate(json.loads(run("openapi", "--role", role).stdout))
+
+
+@pytest.mark.parametrize("listener", Listener)
+def test_the_openapi_document_of_a_listener_is_printed_as_it_is_served(listener):
+    assert json.loads(run("openapi", "--listener", listener).stdout) == openapi_document(listener)
+
+
+def test_the_asyncapi_document_is_printed():
+    assert json.loads(run("asyncapi").stdout)["asyncapi"] == "3.0.0"

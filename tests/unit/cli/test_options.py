@@ -12,7 +12,7 @@ WITHOUT_JSON = {
     *("keys generate", "keys rotate", "outbox retry", "outbox move", "outbox drop"),
     *("tokens add", "tokens remove", "evidence export", "cdrs retry", "cdrs confirm", "cdrs refuse"),
     "keys export",  # prints an entry of a peers file, which is TOML
-    *("cdrs export", "schema", "openapi"),  # are JSON
+    *("cdrs export", "schema", "openapi", "asyncapi"),  # are JSON
     "send",  # prints what the other side has answered
 }
 
