@@ -1,6 +1,8 @@
 """Schemathesis against a listener, from our own OpenAPI document: no 5xx, no trace, no hang.
 
 ``python -m tests.chaos.contract --role cpo --url http://127.0.0.1:8320 --examples 50``.
+
+`run_reads` takes the document that a node serves itself, and what only reads: each answer has to be one of those in it.
 """
 
 from __future__ import annotations
@@ -32,6 +34,29 @@ def run(role: str, url: str, *, examples: int, seed: int = 1) -> subprocess.Comp
                 sys.executable, "-m", "schemathesis.cli", "run", str(document),
                 "--url", f"{url}/api/oicp", "--checks", "not_a_server_error", "--phases", "fuzzing", "--mode", "all",
                 "--max-examples", str(examples), "--seed", str(seed),
+                "--request-timeout", str(RESPONSE_TIMEOUT_SECONDS),
+                "--no-shrink", "--workers", "1", "--no-color", "--generation-database", "none",
+            ),
+            check=False, capture_output=True, text=True, cwd=folder,
+        )  # fmt: skip
+
+
+#: Of all that is read, what makes no sense without an end: a stream of events.
+STREAMS = ("/events",)
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+
+
+def run_reads(url: str, token: str | None = None, *, examples: int, seed: int = 1) -> subprocess.CompletedProcess[str]:
+    """Send GET requests, valid and invalid ones, to each path of the node's own document; return the process."""
+    headers = [] if token is None else ["--header", f"Authorization: Bearer {token}"]
+    excluded = [argument for path in STREAMS for argument in ("--exclude-path", path)]
+    with tempfile.TemporaryDirectory() as folder:
+        return subprocess.run(
+            (
+                sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", "--url", url,
+                "--include-method", "GET", *excluded, *headers, "--checks", CHECKS,
+                "--phases", "examples,coverage,fuzzing", "--mode", "all", "--max-examples", str(examples),
+                "--seed", str(seed),
                 "--request-timeout", str(RESPONSE_TIMEOUT_SECONDS),
                 "--no-shrink", "--workers", "1", "--no-color", "--generation-database", "none",
             ),

@@ -28,3 +28,11 @@ async def test_no_generated_request_brings_a_node_down(testbed, role, node, list
     assert output.returncode == 0, output.stdout[-3000:] + output.stderr[-1000:]
     assert "http.internal_error" not in process.log()
     assert testbed.memory_growth() < MAX_MEMORY_GROWTH
+
+
+@pytest.mark.parametrize(("node", "listener"), [("a", "backend_url"), ("b", "backend_url"), ("a", "peer_url")])
+async def test_whatever_is_read_is_answered_as_the_nodes_own_document_says(testbed, node, listener):
+    process = getattr(testbed, node)
+    output = await asyncio.to_thread(contract.run_reads, getattr(process, listener), examples=3)
+    assert output.returncode == 0, output.stdout[-3000:] + output.stderr[-1000:]
+    assert "http.internal_error" not in process.log()

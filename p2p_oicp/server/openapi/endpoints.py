@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from p2p_oicp.server.openapi.schemas import TEXT, WHOLE, Json, Schema, described, resolve
+from p2p_oicp.server.openapi.schemas import TEXT, WHOLE, Json, Schema, any_of, described, reference, resolve
 from p2p_oicp.server.pipeline import Handler, RequestPipeline
 
 JSON = "application/json"
@@ -90,7 +90,7 @@ class Endpoint:
         name: the operationId, by which generated clients name their functions.
         summary: one sentence.
         answer: the schema of the body of HTTP 200.
-        answer_type: the media type of that body.
+        answer_types: the media types of that body.
         body: the schema of the request's body; None: it has none.
         body_is_optional: whether it may be left out.
         errors: further HTTP statuses, each with when; those that every path may answer are in the document anyway.
@@ -105,7 +105,7 @@ class Endpoint:
     summary: str
     tag: Tag
     answer: Schema
-    answer_type: str = JSON
+    answer_types: tuple[str, ...] = (JSON,)
     access: Access = Access.TOKEN
     description: str = ""
     query: tuple[Parameter, ...] = ()
@@ -151,7 +151,11 @@ class Endpoint:
 
     def answer_content(self, components: Json) -> Json:
         """Return the content of the answer as OpenAPI has it."""
-        return {self.answer_type: {"schema": resolve(self.answer, components)}}
+        is_of_peers = self.access in {Access.PEER, Access.INVITATION}
+        # Between nodes, a refusal in business is HTTP 200, as in OICP.
+        answer = any_of(self.answer, reference("Refusal")) if is_of_peers else self.answer
+        schema = resolve(answer, components)
+        return {media_type: {"schema": schema} for media_type in self.answer_types}
 
 
 def by_path(endpoints: Iterable[Endpoint]) -> dict[str, list[Endpoint]]:

@@ -72,7 +72,7 @@ METRICS = Endpoint(
     tag=Tag.HEALTH,
     access=Access.DETAILS,
     answer=TEXT,
-    answer_type="text/plain",
+    answer_types=("text/plain",),
 )
 OPENAPI = Endpoint(
     method="GET",
@@ -100,7 +100,7 @@ PAGE = Endpoint(
     tag=Tag.HEALTH,
     access=Access.OPEN,
     answer=TEXT,
-    answer_type="text/html",
+    answer_types=("text/html",),
 )
 PAGE_FILE = Endpoint(
     method="GET",
@@ -111,7 +111,7 @@ PAGE_FILE = Endpoint(
     access=Access.OPEN,
     path_schemas={"file": one_of(("page.js", "page.css", "swagger-ui-bundle.js", "swagger-ui.css"))},
     answer=TEXT,
-    answer_type="*/*",
+    answer_types=("text/javascript", "text/css"),
     errors={404: "The page has no such file."},
 )
 

@@ -128,7 +128,7 @@ STREAM_EVENTS = Endpoint(
     tag=Tag.EVENTS,
     query=(Parameter("after", TEXT, AFTER), *_SELECTION),
     answer=TEXT,
-    answer_type=STREAM_TYPE,
+    answer_types=(STREAM_TYPE,),
 )
 LIST_EXCHANGES = Endpoint(
     method="GET",
