@@ -35,6 +35,8 @@ _STORE_ERROR_SECONDS = 2.0
 _MAX_EVENTS_IN_MEMORY = 1000
 # Giving a hundred their names takes the event loop about 2 ms.
 _EVENTS_PER_READ = 100
+# Writing to a client takes the event loop some tens of microseconds.
+_WOKEN_AT_ONCE = 5
 
 #: Writes events as they are sent.
 Renderer = Callable[[Sequence[ViewedEvent]], bytes]
@@ -177,21 +179,24 @@ class EventFeed:
                 # Order: observed first, or what is committed in between would be read late.
                 self._store.observe_events(self._wakeup.set)
                 self._position = self.last_number
-                self._notify()
+                await self._notify()
             while chunk := await self._read(self._position):
                 self._position = chunk.last
                 self._chunks.append(chunk)
                 while chunk.last - self._chunks[0].last > _MAX_EVENTS_IN_MEMORY:
                     self._chunks.popleft()
-                self._notify()
+                await self._notify()
         except StoreError as error:
             log.warning("events.not_read", error=error)
             await asyncio.sleep(_STORE_ERROR_SECONDS)
             self._wakeup.set()
 
-    def _notify(self) -> None:
-        for subscription in self._subscriptions:
+    async def _notify(self) -> None:
+        """Wake all subscriptions, a few at a time: each writes at once, and requests get their turn in between."""
+        for number, subscription in enumerate([*self._subscriptions], 1):
             subscription.notify()
+            if number % _WOKEN_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     async def _read(self, after: int) -> EventChunk | None:
         numbered = await event_queries.events_after(self._store, after, _EVENTS_PER_READ)

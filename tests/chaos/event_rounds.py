@@ -93,9 +93,21 @@ class EventBed:
         await self.kill()
         await changing
         await self.start()
-        newest = await self.newest()
-        await eventually(lambda: self.streamed and self.streamed[-1].members["number"] >= newest, timeout=30.0)
-        await eventually(lambda: newest in {event["data"]["number"] for event in self.receiver.events}, timeout=30.0)
+        await self.until_received(await self.newest())
+
+    async def until_received(self, number: int) -> None:
+        """Wait until both have an event."""
+        await eventually(lambda: self.streamed and self.streamed[-1].members["number"] >= number, timeout=30.0)
+        await eventually(lambda: number in {event["data"]["number"] for event in self.receiver.events}, timeout=30.0)
+
+    async def settle(self) -> int:
+        """Wait until both have all events, those of the receiver's failures included; return the newest's number."""
+        self.receiver.answer = lambda _: 204
+        newest = 0
+        while newest < (latest := await self.newest()):
+            newest = latest
+            await self.until_received(newest)
+        return newest
 
     async def newest(self) -> int:
         async with self.http.get(f"{self.url}/admin/v1/events?limit=1") as response:
