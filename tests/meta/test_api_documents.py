@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 from openapi_spec_validator import validate
@@ -12,6 +13,9 @@ from p2p_oicp.cli.init import NodeTemplate, write_node_files
 from p2p_oicp.config import load_settings
 from p2p_oicp.config.hub import HubSettings, HubTable
 from p2p_oicp.events import EVENT_DEFINITIONS
+from p2p_oicp.events.cloud_events import encode_event, encode_missed
+from p2p_oicp.events.types import EventData
+from p2p_oicp.events.view import ViewedEvent
 from p2p_oicp.hub import Hub
 from p2p_oicp.node import Node
 from p2p_oicp.oicp.operations import BASE_PATH, OPERATIONS
@@ -19,6 +23,7 @@ from p2p_oicp.server import RequestRouter
 from p2p_oicp.server.openapi.asyncapi import asyncapi_document
 from p2p_oicp.server.openapi.documents import SERVED, Listener, openapi_document
 from p2p_oicp.simulator.node_files import free_ports
+from tests.support.api_documents import closed
 from tests.support.paths import ROOT
 
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
@@ -142,3 +147,17 @@ def test_every_sample_of_the_asyncapi_document_fits_its_schema():
         schema = {**message["payload"], "components": document["components"]}
         for example in message["examples"]:
             assert list(Draft202012Validator(schema).iter_errors(example["payload"])) == [], name
+
+
+def test_cloud_events_are_encoded_as_the_asyncapi_document_says():
+    document = asyncapi_document()
+    components = {"components": closed(document["components"])}
+    for definition in EVENT_DEFINITIONS:
+        sample, source = definition.sample, "https://node.example"
+        if isinstance(sample, EventData):
+            encoded = encode_event(ViewedEvent(1, sample, msgspec.json.encode(sample)), source)
+        else:
+            encoded = encode_missed(sample, source, 1)
+        payload = document["components"]["messages"][f"cloudevents.{definition.name}"]["payload"]
+        validator = Draft202012Validator({**closed(payload), **components})
+        assert list(validator.iter_errors(json.loads(encoded.body))) == [], definition.name

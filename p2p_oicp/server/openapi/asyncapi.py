@@ -90,7 +90,8 @@ def _webhooks() -> Json:
         "title": "Webhooks",
         "description": (
             "POST to each receiver, signed by RFC 9421: a batch (a JSON list) of CloudEvents 1.0, sent again until it "
-            "is acknowledged with 2xx. Each message stands in such a list."
+            "is acknowledged with 2xx. Each message stands in such a list; with `batch = 1`, by itself "
+            "(application/cloudevents+json)."
         ),
         "messages": {name: _message_reference(name) for name in names},
     }
