@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from contextvars import copy_context
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
@@ -294,5 +294,7 @@ async def shield_until_done(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait((task,))
+        while not task.done():  # whoever is cancelled may be cancelled again
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((task,))
         raise

@@ -6,6 +6,7 @@ from hypothesis import settings
 
 from p2p_oicp.simulator.node_files import free_ports
 from p2p_oicp.storage import Store, open_store
+from tests.support import unfair_store
 from tests.support.clocks import ManualClock
 
 pytest_plugins = ["p2p_oicp.testing.plugin", "tests.support.nodes", "tests.support.command_line"]
@@ -15,6 +16,30 @@ pytest_plugins = ["p2p_oicp.testing.plugin", "tests.support.nodes", "tests.suppo
 settings.register_profile("steady", deadline=None, derandomize=True, database=None)
 settings.register_profile("search", deadline=None, max_examples=1_000)
 settings.load_profile("steady")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("store")
+    group.addoption(
+        "--engine",
+        choices=("sqlite", "unfair"),
+        default="sqlite",
+        help="what nodes of this process store with; unfair: jobs of different keys in random order, each run twice",
+    )
+    group.addoption("--order", type=int, default=0, help="of the unfair store: the number of a random order")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--engine") == "unfair":
+        for item in items:
+            if item.get_closest_marker("one_writer"):
+                item.add_marker(pytest.mark.skip(reason="about what only SQLite's one writer promises"))
+
+
+@pytest.fixture(autouse=True)
+def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.config.getoption("--engine") == "unfair":
+        unfair_store.use(monkeypatch, request.config.getoption("--order"))
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from p2p_oicp.errors import FailureCause, PeerError, PeerProtocolError, PeerReje
 from p2p_oicp.oicp import OperatorID, ProviderID
 from p2p_oicp.peering.agreements import PartyAgreements
 from p2p_oicp.peers import Peer
-from p2p_oicp.storage import Store, Transaction, peer_state
+from p2p_oicp.storage import Store, Transaction, job_keys, peer_state
 from p2p_oicp.storage.peer_state import Destination
 
 log = structlog.get_logger(__name__)
@@ -187,7 +187,7 @@ class HelloClient:
                 peer_state.mark_failure(tx, destination, failures, now + delay, error, now=now)
 
         try:
-            await self._store.write(job)
+            await self._store.write(job, about=(job_keys.destination(destination.peer),))
         except StoreError as store_error:
             log.warning("hello.not_recorded", error=store_error)
 

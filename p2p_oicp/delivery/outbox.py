@@ -29,8 +29,9 @@ from p2p_oicp.errors import (
     PeerRejected,
     StoreError,
 )
-from p2p_oicp.storage import Store, Transaction, outbox, peer_state
+from p2p_oicp.storage import Store, Transaction, job_keys, outbox, peer_state
 from p2p_oicp.storage.cdrs import Verdict
+from p2p_oicp.storage.job_keys import JobKeys
 from p2p_oicp.storage.outbox import OutboxMessage
 
 log = structlog.get_logger(__name__)
@@ -158,18 +159,25 @@ class OutboxDispatcher:
 
     async def _end(self, message: OutboxMessage, job: Callable[[Transaction], None]) -> None:
         try:
-            await self._store.write(job)
+            await self._store.write(job, about=self._keys_of(message))
         finally:
             self._target.on_ended(message)
         self._channel_log.record_success()
 
     async def _postpone(self, message: OutboxMessage, error: PeerError) -> None:
-        delay = await self._store.write(partial(self._reschedule, message=message, error=error))
+        job = partial(self._reschedule, message=message, error=error)
+        delay = await self._store.write(job, about=self._keys_of(message))
         if isinstance(error, PeerContradiction):
             self._log.info("outbox.answer_contradicts_itself", session_id=message.session_key, error=str(error))
             self._channel_log.record_success()
         else:
             self._channel_log.record_failure(error, next_try_in=delay)
+
+    def _keys_of(self, message: OutboxMessage) -> JobKeys:
+        return (
+            job_keys.destination(message.destination),
+            job_keys.session_of(message.role, message.session_key),
+        )
 
     def _mark_delivered(self, tx: Transaction, message: OutboxMessage, verdict: Verdict | None) -> None:
         now = self._clock.time()

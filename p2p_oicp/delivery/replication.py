@@ -13,15 +13,14 @@ our own nodes recognize it by its bytes. Elsewhere an insert may then fail with 
 more as an update. An update that fails with "does not exist" means that the peer has lost something: the group gets a
 snapshot.
 
-**Failures.** A refusal suspends only the refused group (`GroupBackoff`); any other error delays all groups of the
-dataset by the target's persisted backoff.
+**Failures.** A refusal suspends only the refused group (`wakeup.GroupBackoff`); any other error delays all groups of
+the dataset by the target's persisted backoff.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -39,25 +38,20 @@ from p2p_oicp.delivery.change_batches import (
     SnapshotTransfer,
 )
 from p2p_oicp.delivery.channel_log import ChannelLog
-from p2p_oicp.delivery.wakeup import DestinationWakeup, ExponentialBackoff
+from p2p_oicp.delivery.wakeup import DestinationWakeup, ExponentialBackoff, GroupBackoff
 from p2p_oicp.errors import FailureCause, PeerBusy, PeerError, PeerRejected, StoreError
 from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.peering.agreements import PartyAgreements
 from p2p_oicp.peers import Peer
-from p2p_oicp.storage import Store, Transaction, peer_state
+from p2p_oicp.storage import Store, Transaction, job_keys, peer_state
 from p2p_oicp.storage.datasets.change_feed import ReplicaScope
 from p2p_oicp.storage.datasets.models import DatasetKind
 
 log = structlog.get_logger(__name__)
 
-# An operation that the peer does not offer today will not be offered in a minute either.
-_NOT_OFFERED_CODES = frozenset({StatusCodeValue.NO_VALID_CONTRACT, StatusCodeValue.SERVICE_NOT_AVAILABLE})
-_NOT_OFFERED_DELAY_SECONDS = 3600.0
 # The sender in the path is nobody whom the peer knows, or none of ours that it has agreed to (RULES L18).
 _NOT_AGREED_CODES = frozenset({StatusCodeValue.UNAUTHORIZED_ACCESS, StatusCodeValue.PARTNER_NOT_FOUND})
-# A group that was refused and has changed since: perhaps it is accepted now.
-_CHANGED_GROUP_DELAY_SECONDS = 10.0
 # At 500 changes a second, ten peers and a request a change, a node came no further than 230 (docs/performance.md).
 _COALESCE_SECONDS = 0.2
 
@@ -133,67 +127,6 @@ class BackendDatasetTarget:
         await self._receiver.push(operation, request.party, request.body())
 
 
-@dataclass(slots=True)
-class _GroupFailures:
-    count: int = 0
-    retry_at: float = 0.0
-    retry_changed_at: float = 0.0
-    change: int = 0
-
-
-class GroupBackoff:
-    """Backoff of the groups that a target refuses: each has its own, and delays no other group.
-
-    A group that has changed since is tried sooner. In memory only: after a restart, each refused group is tried once
-    more. What people see of it is stored (`peer_state.mark_group_refused`).
-    """
-
-    def __init__(self, backoff: ExponentialBackoff, clock: Clock) -> None:
-        self._backoff = backoff
-        self._clock = clock
-        self._by_group: dict[str, _GroupFailures] = {}
-
-    def record_refusal(self, group: str, change: int, error: PeerError) -> tuple[int, float]:
-        """Suspend a group whose newest change was ``change``; return how often it was refused, and for how long."""
-        failures = self._by_group.setdefault(group, _GroupFailures())
-        failures.count += 1
-        is_final = isinstance(error, PeerRejected) and error.code in _NOT_OFFERED_CODES
-        delay = _NOT_OFFERED_DELAY_SECONDS if is_final else self._backoff.delay(failures.count)
-        now = self._clock.monotonic()
-        failures.retry_at, failures.change = now + delay, change
-        failures.retry_changed_at = now + min(delay, _CHANGED_GROUP_DELAY_SECONDS)
-        return failures.count, delay
-
-    def resume_all(self) -> None:
-        """Let all groups be tried again now."""
-        for failures in self._by_group.values():
-            failures.retry_at = failures.retry_changed_at = 0.0
-
-    def reset(self, group: str) -> None:
-        """Resume a group that was accepted."""
-        self._by_group.pop(group, None)
-
-    def is_suspended(self, group: str, change: int) -> bool:
-        """Return whether the backoff of a group, whose newest change is ``change``, has not ended."""
-        failures = self._by_group.get(group)
-        if failures is None:
-            return False
-        retry_at = failures.retry_at if change == failures.change else failures.retry_changed_at
-        return retry_at > self._clock.monotonic()
-
-    @property
-    def has_suspended(self) -> bool:
-        """Whether the backoff of a group has not ended."""
-        now = self._clock.monotonic()
-        return any(failures.retry_at > now for failures in self._by_group.values())
-
-    def next_retry_delay(self) -> float | None:
-        """Return the seconds until the first suspended group may be tried again, None if there is none."""
-        if not self._by_group:
-            return None
-        return max(0.01, min(failures.retry_at for failures in self._by_group.values()) - self._clock.monotonic())
-
-
 class DatasetReplicator:
     """Replicates one dataset to one target, one request at a time; a background task for a `TaskSupervisor`.
 
@@ -228,6 +161,7 @@ class DatasetReplicator:
         self._clock = clock
         self._backoff = backoff
         self._destination = wakeup.destination
+        self._keys = (job_keys.destination(self._destination.peer),)
         self._planner = BatchPlanner(scope, codec, store, target.max_push_bytes)
         self._batch: ChangeBatch | None = None
         self._snapshot: SnapshotTransfer | None = None
@@ -276,10 +210,11 @@ class DatasetReplicator:
         try:
             await self._send_batch(batch)
         except PeerError as error:
-            return await self._store.write(partial(self._handle_failure, batch=batch, error=error))
+            return await self._handle_failure(batch, error)
         # Order: forgotten before the cursor is stored, so that after a store error the batch is planned anew.
         self._batch = None
-        await self._store.write(lambda tx: self._advance_cursor(tx, batch))
+        if await self._store.write(partial(self._store_progress, batch=batch), about=self._keys):
+            self._advance(batch)
         self._channel_log.record_success()
         self._notify_moved_view()
         if batch.is_delta:
@@ -303,7 +238,8 @@ class DatasetReplicator:
         view = self._scope.view
         if self._view_is_recorded or view is None or self._group_backoff.has_suspended:
             return
-        await self._store.write(lambda tx: peer_state.set_published_filter(tx, self._destination, view.text))
+        job = partial(peer_state.set_published_filter, destination=self._destination, text=view.text)
+        await self._store.write(job, about=self._keys)
         self._view_is_recorded = True
 
     async def _next_batch(self) -> ChangeBatch | None:
@@ -337,30 +273,39 @@ class DatasetReplicator:
                 raise
             batch.acknowledge_first()
 
-    def _advance_cursor(self, tx: Transaction, batch: ChangeBatch) -> None:
-        # Invariant: no cursor is set for a database that the peer lost while the batch was on its way.
+    def _store_progress(self, tx: Transaction, batch: ChangeBatch) -> bool:
+        """Move the cursor; return False where the peer has lost its database while the batch was on its way."""
+        # Invariant: no cursor is set for a database that is lost.
         if peer_state.peer_epoch(tx, self._scope.peer) != self._peer_epoch:
-            return
-        if self._snapshot is not None:
-            self._snapshot.count_sent(batch.record_count)
-            if batch.cursor_after is not None:
-                self._snapshot = None
-        self._group_backoff.reset(batch.cursor_key)
+            return False
         now = self._clock.time()
         peer_state.mark_group_accepted(tx, self._destination, batch.cursor_key, now)
         if batch.is_withdrawal:
             peer_state.delete_group_cursors(tx, self._scope.peer, self._codec.dataset, batch.group)
         elif batch.cursor_after is not None:
-            (self._planner.mark_in_sync if batch.is_complete else self._planner.mark_uncertain)(batch.cursor_key)
             peer_state.set_cursor(tx, self._scope.peer, self._codec.dataset, batch.cursor_key, batch.cursor_after)
-        if batch.moves_view and self._scope.view is not None and self._scope.view.follows_evse_data:
+        if self._moves_view_of_others(batch):
             for dataset in (DatasetKind.EVSE_STATUS, DatasetKind.EVSE_PRICING):
                 peer_state.mark_stale(tx, self._scope.peer, dataset)
-            self._has_moved_view = True
         peer_state.mark_success(tx, self._destination, now)
+        return True
+
+    def _moves_view_of_others(self, batch: ChangeBatch) -> bool:
+        return batch.moves_view and self._scope.view is not None and self._scope.view.follows_evse_data
+
+    def _advance(self, batch: ChangeBatch) -> None:
+        """Go on behind a batch whose progress is stored."""
+        if self._snapshot is not None:
+            self._snapshot.count_sent(batch.record_count)
+            if batch.cursor_after is not None:
+                self._snapshot = None
+        self._group_backoff.reset(batch.cursor_key)
+        if not batch.is_withdrawal and batch.cursor_after is not None:
+            (self._planner.mark_in_sync if batch.is_complete else self._planner.mark_uncertain)(batch.cursor_key)
+        self._has_moved_view |= self._moves_view_of_others(batch)
         self._log.info("replication.sent", group=batch.group, records=batch.record_count, change=batch.cursor_after)
 
-    def _handle_failure(self, tx: Transaction, batch: ChangeBatch, error: PeerError) -> float:
+    async def _handle_failure(self, batch: ChangeBatch, error: PeerError) -> float:
         """Record a failure; return the seconds to wait, 0 where other pushes can be sent at once."""
         if isinstance(error, PeerRejected) or error.cause is FailureCause.BODY_TOO_LARGE:
             if batch.may_be_partially_applied:
@@ -375,18 +320,27 @@ class DatasetReplicator:
                 self._planner.request_snapshot(batch.cursor_key)
                 return 0.0
             self._snapshot = None
-            self._suspend_group(tx, batch, error)
+            await self._suspend_group(batch, error)
             return 0.0  # a refusal of one group does not delay the others
         if not batch.may_be_partially_applied:
             self._batch = None  # nothing of it arrived: the newest state by then is sent instead
-        return self._record_failure(tx, error)
+        delay = await self._store.write(partial(self._record_failure, error=error), about=self._keys)
+        self._channel_log.record_failure(error, next_try_in=delay)
+        return delay
 
-    def _suspend_group(self, tx: Transaction, batch: ChangeBatch, error: PeerError) -> None:
+    async def _suspend_group(self, batch: ChangeBatch, error: PeerError) -> None:
         failures, delay = self._group_backoff.record_refusal(batch.cursor_key, batch.group_change, error)
         now = self._clock.time()
-        peer_state.mark_group_refused(
-            tx, self._destination, batch.cursor_key, error, failures=failures, next_try_at=now + delay, now=now
+        job = partial(
+            peer_state.mark_group_refused,
+            destination=self._destination,
+            group=batch.cursor_key,
+            error=error,
+            failures=failures,
+            next_try_at=now + delay,
+            now=now,
         )
+        await self._store.write(job, about=self._keys)
         if failures == 1:
             self._log.warning("replication.refused", group=batch.group, error=str(error), cause=error.cause)
 
@@ -394,7 +348,6 @@ class DatasetReplicator:
         failures = peer_state.health(tx, self._destination).failures + 1
         requested_delay = error.retry_after if isinstance(error, PeerBusy) else None
         delay = max(self._backoff.delay(failures), min(requested_delay or 0.0, self._backoff.max_delay))
-        self._channel_log.record_failure(error, next_try_in=delay)
         now = self._clock.time()
         peer_state.mark_failure(tx, self._destination, failures, now + delay, error, now=now)
         return delay

@@ -11,6 +11,7 @@ from our own files, never from what a peer says.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -22,7 +23,7 @@ from p2p_oicp.delivery.wakeup import Wakeup, WakeupRegistry
 from p2p_oicp.errors import StoreUnavailable
 from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import EXTENSIONS
-from p2p_oicp.storage import Store, Transaction, epochs, event_log, peer_state
+from p2p_oicp.storage import Store, Transaction, epochs, event_log, job_keys, peer_state
 from p2p_oicp.storage.epochs import (
     MAX_CLOCK_ERROR_SECONDS,
     EpochFile,
@@ -144,7 +145,9 @@ class StoreEpochs:
         """Record what a peer's hello says of its databases; members that are missing or malformed are ignored."""
         named = _parse_epochs(members)
         extensions = _parse_extensions(members.get("extensions"))
-        if await self._store.write(lambda tx: self._record(tx, peer, named, extensions)):
+        recorded = frozenset(epoch.epoch_id for epoch in epochs.peer_epochs_now(self._store, peer.id))
+        job = partial(self._record, peer=peer, named=named, recorded=recorded, extensions=extensions)
+        if await self._store.write(job, about=(job_keys.destination(peer.id),)):
             log.warning(
                 "peer.store_epoch_changed",
                 peer=peer.name,
@@ -161,14 +164,14 @@ class StoreEpochs:
         if _is_epoch_id(epoch_id) and epoch_id != peer_state.peer_epoch_now(self._store, peer.id):
             await self.record_hello(peer, members, wakeups)
 
-    def _record(self, tx: Transaction, peer: Peer, named: list[PeerEpoch], extensions: Iterable[str]) -> bool:
+    def _record(
+        self, tx: Transaction, peer: Peer, named: list[PeerEpoch], recorded: frozenset[int], extensions: Iterable[str]
+    ) -> bool:
         peer_state.set_extensions(tx, peer.id, extensions)
         if not named:
             return False
-        recorded = {epoch.epoch_id for epoch in epochs.peer_epochs_now(self._store, peer.id)}
-        recorded |= self._file.epochs_of(peer.party_keys)
         claimed = {epoch.copied_from for epoch in named} | {epoch.epoch_id for epoch in named[1:]}
-        is_proved = bool(recorded & claimed)
+        is_proved = not claimed.isdisjoint(recorded | self._file.epochs_of(peer.party_keys))
         named = [PeerEpoch(epoch.epoch_id, epoch.copied_from, epoch.gap, is_proved) for epoch in named]
         has_changed = epochs.record_peer_epochs(tx, peer.id, named)
         if has_changed:
@@ -205,7 +208,7 @@ async def open_store_epochs(store: Store, folder: Path, clock: Clock, new_id: in
         event_log.begin_epoch(tx, own[-1].epoch_id)
         return own
 
-    own = await store.write(begin)
+    own = await store.write(begin, about=(job_keys.PEERS,))
     # Order: after the commit. What a crash in between leaves out is written at the next start.
     await offload(file.add_own, own)
     store_epochs = StoreEpochs(store, file, position_file, own, clock)

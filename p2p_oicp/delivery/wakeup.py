@@ -8,7 +8,8 @@ work (an outbox, the replicators of one dataset, or all workers of one peer).
 **Liveness.** A verified request, a hello or an mDNS announcement proves that a peer is up: `PeerLiveness` then clears
 the backoff of everything that waits for it.
 
-**Backoff.** `ExponentialBackoff` is pure; the workers persist what it returns.
+**Backoff.** `ExponentialBackoff` is pure; the workers persist what it returns. `GroupBackoff` has one for each group
+of a dataset that a target refuses.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from functools import partial
 
 from p2p_oicp.clock import Clock, jitter
 from p2p_oicp.concurrency import BackgroundTasks
-from p2p_oicp.storage import Store, Transaction, outbox, peer_state
+from p2p_oicp.errors import PeerError, PeerRejected
+from p2p_oicp.oicp.enums import StatusCodeValue
+from p2p_oicp.storage import Store, Transaction, job_keys, outbox, peer_state
 from p2p_oicp.storage.peer_state import Destination
 
 # Lessons of federated chat servers: one failed request among hundreds must not silence a peer, so the circuit opens
@@ -32,6 +35,11 @@ _JITTER = 0.25
 _STORE_ERROR_DELAY_SECONDS = 2.0
 # Within it, the usual waits after failures are short again.
 _MIN_MARK_INTERVAL_SECONDS = 10.0
+# An operation that the peer does not offer today will not be offered in a minute either.
+_NOT_OFFERED_CODES = frozenset({StatusCodeValue.NO_VALID_CONTRACT, StatusCodeValue.SERVICE_NOT_AVAILABLE})
+_NOT_OFFERED_DELAY_SECONDS = 3600.0
+# A group that was refused and has changed since: perhaps it is accepted now.
+_CHANGED_GROUP_DELAY_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,67 @@ class ExponentialBackoff:
         """Return the seconds for which nothing is sent to the destination; 0 while the circuit is closed."""
         failures_over_threshold = failures - CIRCUIT_BREAKER_THRESHOLD
         return self.delay(failures_over_threshold + 1) if failures_over_threshold >= 0 else 0.0
+
+
+@dataclass(slots=True)
+class _GroupFailures:
+    count: int = 0
+    retry_at: float = 0.0
+    retry_changed_at: float = 0.0
+    change: int = 0
+
+
+class GroupBackoff:
+    """Backoff of the groups that a target refuses: each has its own, and delays no other group.
+
+    A group that has changed since is tried sooner. In memory only: after a restart, each refused group is tried once
+    more. What people see of it is stored (`peer_state.mark_group_refused`).
+    """
+
+    def __init__(self, backoff: ExponentialBackoff, clock: Clock) -> None:
+        self._backoff = backoff
+        self._clock = clock
+        self._by_group: dict[str, _GroupFailures] = {}
+
+    def record_refusal(self, group: str, change: int, error: PeerError) -> tuple[int, float]:
+        """Suspend a group whose newest change was ``change``; return how often it was refused, and for how long."""
+        failures = self._by_group.setdefault(group, _GroupFailures())
+        failures.count += 1
+        is_final = isinstance(error, PeerRejected) and error.code in _NOT_OFFERED_CODES
+        delay = _NOT_OFFERED_DELAY_SECONDS if is_final else self._backoff.delay(failures.count)
+        now = self._clock.monotonic()
+        failures.retry_at, failures.change = now + delay, change
+        failures.retry_changed_at = now + min(delay, _CHANGED_GROUP_DELAY_SECONDS)
+        return failures.count, delay
+
+    def resume_all(self) -> None:
+        """Let all groups be tried again now."""
+        for failures in self._by_group.values():
+            failures.retry_at = failures.retry_changed_at = 0.0
+
+    def reset(self, group: str) -> None:
+        """Resume a group that was accepted."""
+        self._by_group.pop(group, None)
+
+    def is_suspended(self, group: str, change: int) -> bool:
+        """Return whether the backoff of a group, whose newest change is ``change``, has not ended."""
+        failures = self._by_group.get(group)
+        if failures is None:
+            return False
+        retry_at = failures.retry_at if change == failures.change else failures.retry_changed_at
+        return retry_at > self._clock.monotonic()
+
+    @property
+    def has_suspended(self) -> bool:
+        """Whether the backoff of a group has not ended."""
+        now = self._clock.monotonic()
+        return any(failures.retry_at > now for failures in self._by_group.values())
+
+    def next_retry_delay(self) -> float | None:
+        """Return the seconds until the first suspended group may be tried again, None if there is none."""
+        if not self._by_group:
+            return None
+        return max(0.01, min(failures.retry_at for failures in self._by_group.values()) - self._clock.monotonic())
 
 
 class Wakeup:
@@ -233,7 +302,7 @@ class PeerLiveness:
                 peer_state.reset_health(tx, destination)
             outbox.make_due(tx, peer, self._clock.time())
 
-        await self._store.write(reset_backoff)
+        await self._store.write(reset_backoff, about=(job_keys.destination(peer),))
         # Order: after the commit, or a worker could look before its circuit is closed, and sleep on.
         self._wakeups.notify_all(peer)
 
@@ -254,6 +323,6 @@ class PeerLiveness:
             if any(not each.dataset for each in destinations):
                 outbox.make_due(tx, peer, self._clock.time())
 
-        await self._store.write(reset_backoff)
+        await self._store.write(reset_backoff, about=(job_keys.destination(peer),))
         self._wakeups.notify_workers(destinations)
         return [each.dataset for each in destinations]

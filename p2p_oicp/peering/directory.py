@@ -27,7 +27,7 @@ from p2p_oicp.peers import Peer, PeerRegistry, Source
 from p2p_oicp.peers.credentials import CredentialOwners, TrustedDescriptor, find_owners
 from p2p_oicp.peers.descriptor import SignedDescriptor, verify_descriptor, verify_key_chain
 from p2p_oicp.peers.models import PeersChanged
-from p2p_oicp.storage import Row, Store, Transaction
+from p2p_oicp.storage import Row, Store, Transaction, job_keys
 from p2p_oicp.storage import peers as peer_rows
 from p2p_oicp.storage.peers import PeerIds, StoredDescriptor
 
@@ -216,7 +216,8 @@ class PeerDirectory:
             self._check_descriptor(peer, signed)
             self._held_reasons.pop(name, None)
             trusted = TrustedDescriptor.of(signed, peer, self._descriptors.get(name))
-            await self._store.write(partial(self._upsert_descriptor, peer_id=peer.id, trusted=trusted))
+            job = partial(self._upsert_descriptor, peer_id=peer.id, trusted=trusted)
+            await self._store.write(job, about=(job_keys.PEERS,))
             self._descriptors[name] = trusted
             # The peers are the same, so only listeners for credentials are called.
             self._rebuild_keyring()
@@ -298,7 +299,7 @@ class PeerDirectory:
             step(tx, result.ids)
             return result, list(peer_rows.list_descriptors(tx))
 
-        result, stored_descriptors = await self._store.write(job)  # (1)
+        result, stored_descriptors = await self._store.write(job, about=(job_keys.PEERS,))  # (1)
         _log_renames(result)
         # The registry that a node starts with is read from the peers file, which has no ids.
         self._registry.replace(_with_ids(self._registry, result.ids))

@@ -26,7 +26,7 @@ from p2p_oicp.oicp import SessionID
 from p2p_oicp.peering.directory import PeerDirectory
 from p2p_oicp.peers import PeerRegistry
 from p2p_oicp.peers.descriptor import LocalIdentity
-from p2p_oicp.storage import Store, Transaction, evidence, sessions
+from p2p_oicp.storage import Store, Transaction, evidence, job_keys, sessions
 
 log = structlog.get_logger(__name__)
 
@@ -118,7 +118,7 @@ class ExchangeRecorder:
         if prepared is None:
             return
         try:
-            await self._store.write(lambda tx: self.insert(tx, prepared))
+            await self._store.write(lambda tx: self.insert(tx, prepared), about=job_keys.ANY_ORDER)
         except StoreError as error:
             exchange = prepared.exchange
             log.error(  # noqa: TRY400 - the text says it all

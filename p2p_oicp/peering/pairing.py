@@ -36,7 +36,7 @@ from p2p_oicp.peers.descriptor import (
     SignedDescriptor,
     verify_descriptor,
 )
-from p2p_oicp.storage import Row, Store, Transaction, peers
+from p2p_oicp.storage import Row, Store, Transaction, job_keys, peers
 
 _JOIN_TIMEOUT_SECONDS = 10.0
 _DEFAULT_EXPIRY_SECONDS = 24 * 3600.0
@@ -96,7 +96,8 @@ class Pairing:
                 services=None if services is None else orjson.dumps(services).decode(),
                 now=now,
                 expires_at=now + seconds,
-            )
+            ),
+            about=(job_keys.PEERS,),
         )
         return invitation, now + seconds
 

@@ -15,7 +15,7 @@ from p2p_oicp.peering.discovery import MdnsDiscovery
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.peers.descriptor import SignedDescriptor
 from p2p_oicp.peers.registry import SecurityPolicy
-from p2p_oicp.storage import Store, Transaction, outbox
+from p2p_oicp.storage import Store, Transaction, job_keys, outbox
 from p2p_oicp.storage.datasets import queries
 from p2p_oicp.storage.datasets.models import OWN
 from p2p_oicp.storage.event_log import Event, EventType, emit
@@ -165,7 +165,7 @@ class HeldPeersJob:
                 for peer, what, text in changes:
                     emit(tx, Event(EventType.PEER, what, now, peer, peer=peer, text=text))
 
-            await self._store.write(job)
+            await self._store.write(job, about=job_keys.ANY_ORDER)
         self._held = held
 
 

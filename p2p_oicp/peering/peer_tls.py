@@ -13,7 +13,7 @@ from p2p_oicp.concurrency import periodic
 from p2p_oicp.crypto.tls import Certificate, TlsIdentity, client_context, fingerprint_of
 from p2p_oicp.peering.directory import PeerDirectory
 from p2p_oicp.peers import Peer, PeerRegistry
-from p2p_oicp.storage import Store
+from p2p_oicp.storage import Store, job_keys
 from p2p_oicp.storage.event_log import Event, EventType, emit
 
 log = structlog.get_logger(__name__)
@@ -122,7 +122,7 @@ class CertificateExpiryJob:
                 continue
             what = "has_ended" if days == 0 else "ends_soon"
             event = Event(EventType.CERTIFICATE, what, now, subject, text=f"ends at {format_timestamp(ends_at)}")
-            await self._store.write(partial(emit, event=event))
+            await self._store.write(partial(emit, event=event), about=job_keys.ANY_ORDER)
             log.warning(
                 "certificate.has_ended" if days == 0 else "certificate.ends_soon",
                 subject=subject,

@@ -14,7 +14,7 @@ from p2p_oicp.roles.context import OperationRequest, Services
 from p2p_oicp.roles.recovery import held_request
 from p2p_oicp.roles.settlement import CdrHandler
 from p2p_oicp.roles.verdicts import enqueue_verdict
-from p2p_oicp.storage import Transaction, cdrs, outbox, sessions
+from p2p_oicp.storage import Transaction, cdrs, job_keys, outbox, sessions
 from p2p_oicp.storage.cdrs import CdrState, CdrStatus, Verdict
 
 _UNKNOWN = "this node has no charge detail record of that session; `cdrs list` shows those that it has"
@@ -51,7 +51,7 @@ class CdrActions:
                 raise InvalidAction("nobody knows its session: confirm or refuse it")
             return self._enqueue_again(tx, status, role, session_key, now)
 
-        destination = await self._services.store.write(job)
+        destination = await self._services.store.write(job, about=(job_keys.session_of(role, session_key),))
         self._services.wakeups.notify_outbox(destination)
         return f"sent again to {self._name_of(destination)}"
 
@@ -79,7 +79,7 @@ class CdrActions:
             sessions.update(tx, role, session_key, now, unconfirmed=0)
             sessions.add_event(tx, role, session_key, now, "confirmed by a person")
 
-        await self._services.store.write(job)
+        await self._services.store.write(job, about=(job_keys.session_of(role, session_key),))
         return "confirmed"
 
     async def refuse(self, session_key: str, role: str, reason: str) -> str:
@@ -102,7 +102,7 @@ class CdrActions:
                 return None
             return enqueue_verdict(tx, session_key, verdict, now, self._services.local_peer.providers[0])
 
-        peer_id = await self._services.store.write(job)
+        peer_id = await self._services.store.write(job, about=(job_keys.session_of(role, session_key),))
         if peer_id is None:
             return "refused"
         self._services.wakeups.notify_outbox(peer_id)

@@ -14,15 +14,16 @@ from p2p_oicp.concurrency import BackgroundTasks
 from p2p_oicp.config.limits import DeadlineSettings
 from p2p_oicp.crypto.pins import PinGuard
 from p2p_oicp.delivery import PeerClient, WakeupRegistry
-from p2p_oicp.oicp import Finding, Identification, Message, RecordStream, StatusCodeValue
+from p2p_oicp.oicp import Finding, Identification, Message, RecordStream, SessionID, StatusCodeValue
 from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.peering.agreements import PartyAgreements
 from p2p_oicp.peering.evidence_recorder import ExchangeRecorder
 from p2p_oicp.peers import Peer, PeerRegistry
-from p2p_oicp.storage import Store, Transaction, tokens
+from p2p_oicp.storage import Store, Transaction, job_keys, tokens
 from p2p_oicp.storage.datasets import queries
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
 from p2p_oicp.storage.datasets.models import OWN
+from p2p_oicp.storage.job_keys import JobKeys
 from p2p_oicp.storage.tokens import AuthenticationMatch
 
 
@@ -90,6 +91,12 @@ class OperationRequest(msgspec.Struct, Generic[MessageT_co], frozen=True):
     def digest(self) -> bytes:
         """SHA-256 of the received body: equal for two transmissions of one request."""
         return hashlib.sha256(self.received or self.body).digest()
+
+    def keys(self, role: str) -> JobKeys:
+        """Return what a job about the session of this later message is about, for ``role`` of this node."""
+        session_id: SessionID | None = getattr(self.message, "session_id", None)
+        # Without its SessionID a message is that of a session which its content names in another way.
+        return (job_keys.session_of(role, self.digest.hex() if session_id is None else session_id.key),)
 
     def signed(self, tx: Transaction, response: OperationResponse) -> OperationResponse:
         """Return the response, signed and recorded in ``tx`` if the request was signed."""

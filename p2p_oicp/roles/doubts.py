@@ -66,15 +66,19 @@ class Doubts:
             raise Refusal(StatusCodeValue.DATA_ERROR, doubts)
 
     def report(self, tx: Transaction, what: str, session: Session, doubts: str) -> None:
-        """Log what speaks against a message that was taken, and add it to the events of its session."""
+        """Add what speaks against a message that was taken to the events of its session."""
         if doubts:
-            log.warning(
-                "cdr.plausibility_warning", role=self._role, session_id=session.session_id, what=what, doubts=doubts
-            )
             now = self._services.now()
             sessions.add_event(tx, self._role, session.session_key, now, f"{what} is doubtful: {doubts}")
             text = f"{what}: {doubts}"
             emit(tx, Event(EventType.FINDING, "doubtful", now, session.session_key, self._role, session.peer, text))
+
+    def log_taken(self, what: str, session: Session, doubts: str) -> None:
+        """Log what speaks against a message, once that is stored."""
+        if doubts:
+            log.warning(
+                "cdr.plausibility_warning", role=self._role, session_id=session.session_id, what=what, doubts=doubts
+            )
 
 
 def _in_words(findings: Sequence[Finding]) -> str:

@@ -36,7 +36,7 @@ from p2p_oicp.peering.evidence_recorder import EvidenceService
 from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import PartyID
 from p2p_oicp.roles.context import OperationRequest, Services
-from p2p_oicp.storage import Transaction, epochs, evidence, sessions
+from p2p_oicp.storage import Transaction, epochs, evidence, job_keys, sessions
 from p2p_oicp.storage.sessions import REFUSED_STATES, Session, SessionState
 
 log = structlog.get_logger(__name__)
@@ -264,12 +264,13 @@ class LostSessions:
                 evidence.insert_exchange(tx, session.session_key, peer.id, session.updated_at, exchange)
             return True
 
-        return await self._services.store.write(job)
+        return await self._services.store.write(job, about=(job_keys.session_of(self._role, session.session_key),))
 
     async def _hold(self, session_id: SessionID, now: float, answers: Sequence[_Answer]) -> Outcome:
         """Raise Refusal 021 for an hour after the first message of a session about which nobody can be asked."""
         first_seen_at = await self._services.store.write(
-            lambda tx: epochs.first_seen(tx, self._role, session_id.key, now)
+            lambda tx: epochs.first_seen(tx, self._role, session_id.key, now),
+            about=(job_keys.session_of(self._role, session_id.key),),
         )
         if now - first_seen_at >= _RETRY_SECONDS:
             return Outcome.HELD
@@ -320,7 +321,9 @@ class LostSessions:
         if provider is not None and not draft.provider_key:
             draft = msgspec.structs.replace(draft, provider_key=provider.key, provider_id=provider.text)
         session = msgspec.structs.replace(draft, state=SessionState.AUTHORIZED)
-        await self._services.store.write(lambda tx: sessions.insert_with_event(tx, session, event))
+        await self._services.store.write(
+            lambda tx: sessions.insert_with_event(tx, session, event), about=job_keys.of_start(session)
+        )
 
 
 def _began_at(message: Message, now: float) -> float:

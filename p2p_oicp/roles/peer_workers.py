@@ -36,7 +36,7 @@ from p2p_oicp.roles.datasets.types import DATASET_TYPES, DatasetType
 from p2p_oicp.roles.datasets.withdrawal import PartyWithdrawal
 from p2p_oicp.roles.delivery_targets import BackendDeliveryTarget, PeerDeliveryTarget
 from p2p_oicp.roles.verdicts import PendingVerdicts
-from p2p_oicp.storage import Transaction, peer_state
+from p2p_oicp.storage import Transaction, job_keys, peer_state
 from p2p_oicp.storage.datasets.change_feed import ReplicaScope
 from p2p_oicp.storage.peer_state import Destination
 
@@ -246,7 +246,7 @@ async def _mark_refiltered(peer: Peer, services: Services) -> None:
                 peer_state.set_published_filter(tx, Destination(peer.id, dataset_type.name), text)
 
     if outdated:
-        await services.store.write(mark)
+        await services.store.write(mark, about=(job_keys.destination(peer.id),))
 
 
 def datasets_for_peer(peer: Peer, local_peer: Peer) -> list[DatasetType]:

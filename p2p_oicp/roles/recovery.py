@@ -28,7 +28,7 @@ from p2p_oicp.peers.models import PartyID
 from p2p_oicp.roles.context import OperationRequest, Services
 from p2p_oicp.roles.lost_sessions import Claim, LostSessions
 from p2p_oicp.roles.settlement import CdrHandler
-from p2p_oicp.storage import Row, cdrs, sessions
+from p2p_oicp.storage import Row, cdrs, job_keys, sessions
 from p2p_oicp.storage.cdrs import CdrState, CdrStatus, Verdict
 from p2p_oicp.storage.epochs import MAX_CLOCK_ERROR_SECONDS
 
@@ -113,7 +113,9 @@ class RecoveryJob:
             log.info("recovery.failed", peer=peer.name, reason=str(error))
             return
         if counts is not None:
-            await self._services.store.write(lambda tx: self._epochs.complete_recovery(tx, role.name, peer))
+            await self._services.store.write(
+                lambda tx: self._epochs.complete_recovery(tx, role.name, peer), about=(job_keys.destination(peer.id),)
+            )
             log.warning("recovery.completed", peer=peer.name, role=role.name, **counts)
 
     def _own_party(self, role: RoleRecovery, peer: Peer) -> PartyID | None:
@@ -252,7 +254,9 @@ class _Import:
         if status is None or status.digest.hex() != exported.digest or status.peer != self._peer.id:
             return False
         if self._role.name == "cpo" and not _has_verdict(status, verdict):
-            await self._store.write(lambda tx: cdrs.apply_verdict(tx, "cpo", key, verdict, now))
+            await self._store.write(
+                lambda tx: cdrs.apply_verdict(tx, "cpo", key, verdict, now), about=(job_keys.session_of("cpo", key),)
+            )
         return True
 
     async def _store_cdr(self, exported: ExportedCdr) -> bool:

@@ -45,6 +45,11 @@ class _ReplyWithIds(Protocol):
     def emp_partner_session_id(self) -> str | None: ...
 
 
+def valid_session_id(session_id: SessionID | None) -> SessionID | None:
+    """Return the SessionID of a message if it can be kept, None otherwise."""
+    return session_id if session_id is not None and session_id.is_valid else None
+
+
 class SessionIds(msgspec.Struct, frozen=True):
     """The three ids of a charging process, as far as they are known; every response echoes them (DESIGN section 5)."""
 

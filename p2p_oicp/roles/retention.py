@@ -13,7 +13,7 @@ import structlog
 
 from p2p_oicp.concurrency import periodic
 from p2p_oicp.roles.context import Services
-from p2p_oicp.storage import Lane, Transaction, event_log, retention, sessions
+from p2p_oicp.storage import Lane, Transaction, event_log, job_keys, retention, sessions
 from p2p_oicp.storage.datasets.models import DatasetKind
 
 log = structlog.get_logger(__name__)
@@ -51,7 +51,7 @@ class SessionExpiryJob:
         """Expire all sessions that are due."""
         has_more = True
         while has_more:
-            expired = await self._services.store.write(self._expire_some, Lane.BULK)
+            expired = await self._services.store.write(self._expire_some, Lane.BULK, (job_keys.HOUSEKEEPING,))
             for key in expired:
                 log.info("session.expired", session_id=key)
             has_more = len(expired) == _CHUNK_SIZE
@@ -112,7 +112,8 @@ class SessionRetentionJob:
         total, store = 0, self._services.store
         while rows := await store.query_bulk(retention.OLD_UID_ROUTES, cutoff_=cutoff, limit=_CHUNK_SIZE):
             keys = [row["uid_key"] for row in rows]
-            total += await store.write(partial(retention.purge_uid_routes, uid_keys=keys, cutoff=cutoff), Lane.BULK)
+            job = partial(retention.purge_uid_routes, uid_keys=keys, cutoff=cutoff)
+            total += await store.write(job, Lane.BULK, (job_keys.HOUSEKEEPING,))
         return total
 
 

@@ -34,7 +34,8 @@ from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.hub_sessions import as_known_to_backend, find_by_own_id, opening_body_for_hub
 from p2p_oicp.roles.lost_sessions import LostSessions, Outcome
-from p2p_oicp.storage import Store, Transaction, sessions
+from p2p_oicp.roles.responses import valid_session_id
+from p2p_oicp.storage import Store, Transaction, job_keys, sessions
 from p2p_oicp.storage.sessions import OVER_STATES, REFUSED_STATES, Session, SessionState
 
 log = structlog.get_logger(__name__)
@@ -143,7 +144,8 @@ async def mark_interrupted_starts(services: Services) -> None:
     try:
         if not await services.store.query(sessions.INTERRUPTED):
             return
-        keys = await services.store.write(lambda tx: sessions.mark_interrupted(tx, services.now()))
+        now, about = services.now(), (job_keys.HOUSEKEEPING,)
+        keys = await services.store.write(lambda tx: sessions.mark_interrupted(tx, now), about=about)
     except StoreError as error:
         log.warning("sessions.interrupted_starts_not_marked", error=error)
         return
@@ -177,16 +179,11 @@ def _another_process(session_id: str) -> Refusal:
     return Refusal(StatusCodeValue.SESSION_INVALID, f"SessionID {session_id} belongs to another process")
 
 
-def valid_session_id(session_id: SessionID | None) -> SessionID | None:
-    """Return the SessionID of a message if it can be kept, None otherwise."""
-    return session_id if session_id is not None and session_id.is_valid else None
-
-
 class SessionService:
     """The sessions of one role; shared by its handlers, because a stop has to know of starts under way."""
 
     def __init__(self, role: str, services: Services, lost_sessions: LostSessions) -> None:
-        self._role = role
+        self.role = role
         self._services = services
         self._lost_sessions = lost_sessions
         self._single_flight: SingleFlight[OperationResponse] = SingleFlight(
@@ -195,7 +192,7 @@ class SessionService:
         self._starting: dict[str, asyncio.Event] = {}
 
     def __repr__(self) -> str:
-        return f"<SessionService role={self._role} starting={len(self._starting)}>"
+        return f"<SessionService role={self.role} starting={len(self._starting)}>"
 
     async def deduplicate(
         self, request: OperationRequest[Message], work: Callable[[], Awaitable[OperationResponse]]
@@ -213,7 +210,7 @@ class SessionService:
         provider_key, provider_id = _key_and_text(members.get("provider_id"))
         evse_key, evse_id = _key_and_text(members.get("evse_id"))
         return Session(
-            role=self._role,
+            role=self.role,
             session_key=session_id.key,
             session_id=session_id.text,
             kind=session_kind,
@@ -284,22 +281,24 @@ class SessionService:
             columns["request_digest"] = b""
 
         def job(tx: Transaction) -> None:
-            present_key = self._rename_by_hub(tx, session, key, columns)
-            sessions.transition(tx, self._role, present_key, now, state, start_response=response.body, **columns)
+            values = dict(columns)
+            present_key = self._rename_by_hub(tx, session, key, values)
+            sessions.transition(tx, self.role, present_key, now, state, start_response=response.body, **values)
             # The responder may have renamed it just now.
-            present_key = str(columns.get("session_key", present_key))
-            sessions.add_event(tx, self._role, present_key, now, state, response.body)
+            present_key = str(values.get("session_key", present_key))
+            sessions.add_event(tx, self.role, present_key, now, state, response.body)
             if exchange is not None:
                 self._services.recorder.insert(tx, exchange)
 
-        await self._services.store.write(job)
+        about = (job_keys.session_of(self.role, session.session_key), job_keys.session_of(self.role, key))
+        await self._services.store.write(job, about=about)
         return response
 
     def _rename_by_hub(self, tx: Transaction, session: Session, key: str, columns: dict[str, object]) -> str:
         """Let the responder give a session the id ``key``; return the key of its row."""
         peer = self._services.registry.by_id(session.peer)
         is_of_hub = peer is not None and peer.is_hub
-        present_key = sessions.current_key(tx, self._role, session.session_key) if is_of_hub else session.session_key
+        present_key = sessions.current_key(tx, self.role, session.session_key) if is_of_hub else session.session_key
         if present_key != session.session_key:
             # A message of the hub has overtaken its answer, and has named the session already.
             columns.pop("session_key", None)
@@ -316,9 +315,9 @@ class SessionService:
         Raises Refusal 400 if it is unknown, was refused, or belongs to other parties (B2, B3).
         """
         session_id = getattr(request.message, "session_id", None)
-        session = sessions.get(tx, self._role, session_id.key) if session_id is not None else None
+        session = sessions.get(tx, self.role, session_id.key) if session_id is not None else None
         if session is None:
-            session = find_by_own_id(tx, self._role, request, self._services.now())
+            session = find_by_own_id(tx, self.role, request, self._services.now())
         if session is None or session.state in REFUSED_STATES or not session.peer:
             info = f"SessionID {session_id} is not a session of this node"
             raise Refusal(StatusCodeValue.SESSION_INVALID, info)
@@ -331,8 +330,8 @@ class SessionService:
         own = self._services.local_peer
         if sender is None or not sender.is_self or sender is own:
             return
-        key = session.operator_key if self._role == "cpo" else session.provider_key
-        party = OperatorID(key) if self._role == "cpo" else ProviderID(key)
+        key = session.operator_key if self.role == "cpo" else session.provider_key
+        party = OperatorID(key) if self.role == "cpo" else ProviderID(key)
         if key and not sender.handles_party(party):
             info = f"SessionID {session.session_id} is a session of other parties"
             raise Refusal(StatusCodeValue.SESSION_INVALID, info)

@@ -66,8 +66,8 @@ class _SessionHeld(P2pOicpError):
     """Nobody can be asked about the session of a message; its cause is the Refusal of an unknown session."""
 
 
-class StoredCdr(NamedTuple):
-    """What became of a CDR; ``doubts`` is what speaks against it, in words."""
+class StoredMessage(NamedTuple):
+    """What became of a CDR or notification; ``doubts`` is what speaks against it, in words."""
 
     session: Session
     result: InsertResult
@@ -94,7 +94,7 @@ class CdrHandler:
     async def _run_in_session(self, request: SessionMessage, job: Callable[[Transaction], T]) -> T:
         """Run a job that finds the session; run it again if the session could be opened for it."""
         try:
-            return await self._services.store.write(job)
+            return await self._services.store.write(job, about=request.keys(self.role))
         except Refusal as refusal:
             if refusal.code != StatusCodeValue.SESSION_INVALID:
                 raise
@@ -103,7 +103,7 @@ class CdrHandler:
                 raise _SessionHeld from refusal
             if outcome is Outcome.REFUSED:
                 raise
-        return await self._services.store.write(job)
+        return await self._services.store.write(job, about=request.keys(self.role))
 
     def _check_notification(self, session: Session, notification: ChargingNotification) -> float | None:
         """Return the time of the session's last progress, in seconds since 1970; raise Refusal 022."""
@@ -121,16 +121,13 @@ class CdrHandler:
     async def charging_notifications(self, request: OperationRequest[ChargingNotification]) -> OperationResponse:
         """Store a notification and enqueue it; a duplicate is only acknowledged (H4)."""
         try:
-            session, doubts = await self._run_in_session(request, lambda tx: self._store_notification(tx, request))
+            stored = await self._run_in_session(request, lambda tx: self._store_notification(tx, request))
         except _SessionHeld as held:
             raise cast("Refusal", held.__cause__) from None
-        self._services.wakeups.notify_outbox(self._destination(session))
-        return acknowledgement_response(info=doubts or None, ids=SessionIds.from_session(session))
+        self._after_commit(f"notification {request.message.type}", stored)
+        return acknowledgement_response(info=stored.doubts or None, ids=SessionIds.from_session(stored.session))
 
-    def _store_notification(
-        self, tx: Transaction, request: OperationRequest[ChargingNotification]
-    ) -> tuple[Session, str]:
-        """Return the session, and what speaks against the notification."""
+    def _store_notification(self, tx: Transaction, request: OperationRequest[ChargingNotification]) -> StoredMessage:
         session, now = self._session_service.find(tx, request), self._services.now()
         request = as_known_here(tx, request, session)
         check_same_evse(session, request.message.evse_id)
@@ -139,7 +136,9 @@ class CdrHandler:
         event = f"notification {notification_type}"
         # Invariant: (session, digest) is unique among events, so a duplicate has no second effect.
         if not sessions.add_event(tx, self.role, key, now, event, request.body, digest=request.digest):
-            return session, doubts  # a duplicate: it was enqueued with the first one
+            return StoredMessage(
+                session, InsertResult.DUPLICATE, doubts
+            )  # a duplicate: it was enqueued with the first one
         self._doubts.refuse(event, session, doubts)
         self._doubts.report(tx, event, session, doubts)
         progress_at = self._check_notification(session, request.message)
@@ -152,7 +151,7 @@ class CdrHandler:
             progress_at=progress_at,
         )
         self._enqueue(tx, request, session, now, coalesce_key=_PROGRESS if notification_type == _PROGRESS else "")
-        return session, doubts
+        return StoredMessage(session, InsertResult.NEW, doubts)
 
     async def charge_detail_record(self, request: OperationRequest[ChargeDetailRecord]) -> OperationResponse:
         """Store the CDR of a session; a duplicate is only acknowledged (H4), a different CDR is refused with 400."""
@@ -160,7 +159,7 @@ class CdrHandler:
         info = "; ".join(filter(None, (UNCONFIRMED_INFO if session.unconfirmed else None, doubts))) or None
         return acknowledgement_response(info=info, ids=SessionIds.from_session(session))
 
-    async def _store_or_refuse(self, request: OperationRequest[ChargeDetailRecord]) -> StoredCdr:
+    async def _store_or_refuse(self, request: OperationRequest[ChargeDetailRecord]) -> StoredMessage:
         stored = await self.store_cdr(request)
         if stored.result is InsertResult.CONFLICT:
             raise Refusal(
@@ -169,32 +168,34 @@ class CdrHandler:
             )
         return stored
 
-    async def store_cdr(self, request: OperationRequest[ChargeDetailRecord]) -> StoredCdr:
+    async def store_cdr(self, request: OperationRequest[ChargeDetailRecord]) -> StoredMessage:
         """Store a CDR and enqueue it for the next hop; raise Refusal 400 or 022."""
         try:
             stored = await self._run_in_session(request, lambda tx: self._insert_cdr(tx, request))
         except _SessionHeld:
-            return await self._services.store.write(lambda tx: self._hold_cdr(tx, request))
-        self._services.wakeups.notify_outbox(self._destination(stored.session))
+            return await self._hold(request)
+        self._after_commit(_CDR_EVENT, stored)
         return stored
+
+    def _after_commit(self, event: str, stored: StoredMessage) -> None:
+        if stored.result is InsertResult.NEW:
+            self._doubts.log_taken(event, stored.session, stored.doubts)
+        self._services.wakeups.notify_outbox(self._destination(stored.session))
 
     async def hold_for_person(self, request: OperationRequest[ChargeDetailRecord], why: str) -> bool:
         """Store a CDR *unconfirmed*, which only a person delivers (`release_held`); return whether there was none."""
-        stored = await self._services.store.write(lambda tx: self._hold_cdr(tx, request, why))
-        return stored.result is InsertResult.NEW
+        return (await self._hold(request, why)).result is InsertResult.NEW
 
-    def _hold_cdr(
-        self, tx: Transaction, request: OperationRequest[ChargeDetailRecord], for_person: str = ""
-    ) -> StoredCdr:
+    async def _hold(self, request: OperationRequest[ChargeDetailRecord], why: str = "") -> StoredMessage:
         """Store the CDR of a session that nobody can be asked about; it is not delivered."""
         sender = request.peer
         peer_id = sender.id if sender is not None and not sender.is_self else ""
         draft = replace(self._session_service.new_session(request, AUTHORIZE, peer_id), unconfirmed=1)
-        now = self._services.now()
-        insert_result = cdrs.insert(tx, _cdr_row(self.role, draft, request, for_person), now)
-        if insert_result is InsertResult.NEW:
+        row, now = _cdr_row(self.role, draft, request, why), self._services.now()
+        result = await self._services.store.write(lambda tx: cdrs.insert(tx, row, now), about=request.keys(self.role))
+        if result is InsertResult.NEW:
             log.warning("cdr.held", role=self.role, session_id=draft.session_id)
-        return StoredCdr(draft, insert_result)
+        return StoredMessage(draft, result)
 
     async def release_held(self, request: OperationRequest[ChargeDetailRecord], peer: Peer | None = None) -> bool:
         """Deliver a CDR that was held, if its session can be found now; return whether.
@@ -208,7 +209,8 @@ class CdrHandler:
             draft = self._session_service.new_session(request, AUTHORIZE, peer.id)
             session = replace(draft, state=SessionState.AUTHORIZED)
             await self._services.store.write(
-                lambda tx: sessions.insert_with_event(tx, session, "confirmed by a person")
+                lambda tx: sessions.insert_with_event(tx, session, "confirmed by a person"),
+                about=request.keys(self.role),
             )
 
         def job(tx: Transaction) -> Session:
@@ -232,7 +234,7 @@ class CdrHandler:
         del verdict
         return (await self.store_cdr(request)).result is InsertResult.NEW
 
-    def _insert_cdr(self, tx: Transaction, request: OperationRequest[ChargeDetailRecord]) -> StoredCdr:
+    def _insert_cdr(self, tx: Transaction, request: OperationRequest[ChargeDetailRecord]) -> StoredMessage:
         session = self._session_service.find(tx, request)
         request = as_known_here(tx, request, session)
         check_same_evse(session, request.message.evse_id)
@@ -246,7 +248,7 @@ class CdrHandler:
         elif insert_result is InsertResult.CONFLICT:
             # Committed although it is refused: the two CDRs are the evidence of a dispute.
             sessions.add_event(tx, self.role, session.session_key, now, "another record refused", request.body)
-        return StoredCdr(session, insert_result, doubts)
+        return StoredMessage(session, insert_result, doubts)
 
     def _enqueue_cdr(
         self, tx: Transaction, request: OperationRequest[ChargeDetailRecord], session: Session, now: float
@@ -325,7 +327,7 @@ class CpoCdrHandler(CdrHandler):
                 cdrs.apply_verdict(tx, self.role, session.session_key, verdict, now)
             return insert_result is InsertResult.NEW
 
-        return await self._services.store.write(job)
+        return await self._services.store.write(job, about=request.keys(self.role))
 
 
 class EmpCdrHandler(CdrHandler):
@@ -387,5 +389,7 @@ class EmpCdrHandler(CdrHandler):
             provider_id=match.provider_id.text,
         )
         event = "authorized offline by the CPO's node"
-        is_opened = await self._services.store.write(lambda tx: sessions.insert_with_event(tx, draft, event))
+        is_opened = await self._services.store.write(
+            lambda tx: sessions.insert_with_event(tx, draft, event), about=request.keys(self.role)
+        )
         return Outcome.OPENED if is_opened else Outcome.REFUSED

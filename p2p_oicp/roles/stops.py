@@ -34,7 +34,7 @@ from p2p_oicp.roles.context import OperationRequest, OperationResponse, Services
 from p2p_oicp.roles.lost_sessions import Outcome
 from p2p_oicp.roles.responses import SessionIds, answering_provider, authorized_response
 from p2p_oicp.roles.sessions import RESERVATION, SessionService, as_known_here, check_same_evse
-from p2p_oicp.storage import Transaction, cdrs, sessions
+from p2p_oicp.storage import Transaction, cdrs, job_keys, sessions
 from p2p_oicp.storage.datasets.models import OWN
 from p2p_oicp.storage.sessions import STOPPABLE_STATES, Session
 
@@ -88,7 +88,9 @@ class StopService:
         session_id: SessionID | None = getattr(request.message, "session_id", None)
         await self._session_service.wait_until_started(session_id)
         try:
-            session, request = await self._services.store.write(lambda tx: self._begin(tx, request))
+            session, request = await self._services.store.write(
+                lambda tx: self._begin(tx, request), about=request.keys(self._session_service.role)
+            )
         except Refusal as refusal:
             if refusal.code != StatusCodeValue.SESSION_INVALID:
                 raise
@@ -96,7 +98,9 @@ class StopService:
                 await explain_refusal()
             if await self._session_service.find_lost(request) is not Outcome.OPENED:
                 raise
-            session, request = await self._services.store.write(lambda tx: self._begin(tx, request))
+            session, request = await self._services.store.write(
+                lambda tx: self._begin(tx, request), about=request.keys(self._session_service.role)
+            )
         # Only an accepted stop is stored: a refused one is asked about again, because the reason may be gone.
         if session.stop_response is not None and session.stop_digest == request.digest:
             return OperationResponse(session.stop_response)
@@ -105,7 +109,9 @@ class StopService:
         except Refusal as refusal:
             await self._add_event(session, f"{request.operation.name} not accepted: {refusal.code} {refusal.info}")
             raise
-        await self._services.store.write(lambda tx: self._complete(tx, session, request, reply))
+        await self._services.store.write(
+            lambda tx: self._complete(tx, session, request, reply), about=job_keys.of_session(session)
+        )
         return reply.response
 
     async def complete_late(
@@ -116,12 +122,15 @@ class StopService:
         if isinstance(answer, PeerError):
             await self._add_event(session, f"{name} not accepted {delay}: {answer}")
         else:
-            await self._services.store.write(lambda tx: self._complete(tx, session, request, answer, f" {delay}"))
+            await self._services.store.write(
+                lambda tx: self._complete(tx, session, request, answer, f" {delay}"), about=job_keys.of_session(session)
+            )
 
     async def _add_event(self, session: Session, event: str) -> None:
         now = self._services.now()
         await self._services.store.write(
-            lambda tx: sessions.add_event(tx, session.role, session.session_key, now, event)
+            lambda tx: sessions.add_event(tx, session.role, session.session_key, now, event),
+            about=job_keys.of_session(session),
         )
 
     def _begin(self, tx: Transaction, request: OperationRequest[Message]) -> tuple[Session, OperationRequest[Message]]:

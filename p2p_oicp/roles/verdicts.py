@@ -30,7 +30,7 @@ from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import OWN_PEER_ID, VERDICTS_EXTENSION
 from p2p_oicp.roles.context import OperationResponse, Services
 from p2p_oicp.roles.responses import SessionIds, acknowledgement_response
-from p2p_oicp.storage import Store, Transaction, cdrs, outbox, peer_state, sessions
+from p2p_oicp.storage import Store, Transaction, cdrs, job_keys, outbox, peer_state, sessions
 from p2p_oicp.storage.cdrs import CdrState, CdrStatus, Verdict
 from p2p_oicp.storage.outbox import OutboxMessage
 from p2p_oicp.storage.peer_state import Destination
@@ -265,7 +265,7 @@ class VerdictService:
                 raise Refusal(StatusCodeValue.SESSION_INVALID, info, http_status=_BAD_REQUEST)
             return cdrs.apply_verdict(tx, "cpo", session_id.key, verdict, now)
 
-        has_changed = await self._services.store.write(job)
+        has_changed = await self._services.store.write(job, about=(job_keys.session_of("cpo", session_id.key),))
         if verdict.state is CdrState.DISPUTED:
             log_refusal("cpo", session_id.key, verdict)
         log.info(

@@ -34,7 +34,7 @@ from p2p_oicp.server.openapi import peer_endpoints, record_endpoints, status_end
 from p2p_oicp.server.openapi.endpoints import Endpoint
 from p2p_oicp.server.pipeline import Handler, RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError, parse_whole_number
-from p2p_oicp.storage import Row, Store, outbox
+from p2p_oicp.storage import Row, Store, job_keys, outbox
 from p2p_oicp.storage.statements import list_parameter
 
 log = structlog.get_logger(__name__)
@@ -91,7 +91,8 @@ class OutboxAdminApi:
 
     async def _requeue(self, context: RequestContext) -> OperationResponse:
         message_id, now = parse_whole_number(context.parameter("id")), self._clock.time()
-        destination = await self._store.write(partial(outbox.requeue, message_id=message_id, now=now))
+        job = partial(outbox.requeue, message_id=message_id, now=now)
+        destination = await self._store.write(job, about=job_keys.ANY_ORDER)
         if destination is None:
             raise _message_not_found(context)
         self._wakeups.notify_outbox(destination)
@@ -99,7 +100,8 @@ class OutboxAdminApi:
 
     async def _requeue_dead(self, context: RequestContext) -> OperationResponse:
         destination, now = context.http.query.get("destination", ""), self._clock.time()
-        requeued = await self._store.write(partial(outbox.requeue_dead, destination_name=destination, now=now))
+        job = partial(outbox.requeue_dead, destination_name=destination, now=now)
+        requeued = await self._store.write(job, about=(job_keys.destination(destination),))
         for item in requeued:
             self._wakeups.notify_outbox(item.destination)
         counts = {item.name: item.messages for item in requeued}
@@ -120,13 +122,16 @@ class OutboxAdminApi:
             backends=self._backends,
             now=now,
         )
-        moved = await self._store.write(job)
+        moved = await self._store.write(
+            job, about=(job_keys.destination(to), *map(job_keys.destination, self._backends))
+        )
         self._wakeups.notify_outbox(to)
         return OperationResponse(orjson.dumps({"moved": moved, "to": to}))
 
     async def _discard(self, context: RequestContext) -> OperationResponse:
         message_id, now = parse_whole_number(context.parameter("id")), self._clock.time()
-        if not await self._store.write(partial(outbox.discard, message_id=message_id, now=now)):
+        job = partial(outbox.discard, message_id=message_id, now=now)
+        if not await self._store.write(job, about=job_keys.ANY_ORDER):
             raise _message_not_found(context)
         return OperationResponse(orjson.dumps({"discarded": 1}))
 

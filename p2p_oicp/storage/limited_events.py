@@ -15,6 +15,7 @@ import structlog
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.errors import StoreError
+from p2p_oicp.storage import job_keys
 from p2p_oicp.storage.event_log import Event, EventType, emit
 from p2p_oicp.storage.sqlite.writer import Lane, Transaction
 from p2p_oicp.storage.store import Store
@@ -103,6 +104,6 @@ class LimitedEventLog:
                 emit(tx, event)
 
         try:
-            await self._store.write(job, Lane.BULK)
+            await self._store.write(job, Lane.BULK, job_keys.ANY_ORDER)
         except StoreError as error:
             log.warning("events.not_recorded", events=len(events), error=error)

@@ -18,6 +18,7 @@ from functools import partial
 
 from sqlalchemy import Column, Delete, Table, bindparam, delete, exists, func, select
 
+from p2p_oicp.storage import job_keys
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.evidence import KEY_LAST_USED_LAG_SECONDS
 from p2p_oicp.storage.schema import (
@@ -234,7 +235,7 @@ async def _begin_of_first_cdr(store: Store) -> float:
 async def delete_in_batches(store: Store, job: Callable[[Transaction], int]) -> int:
     """Run a job of the bulk lane until it deletes nothing more; return how many rows it deleted."""
     removed = 0
-    while count := await store.write(job, Lane.BULK):
+    while count := await store.write(job, Lane.BULK, (job_keys.HOUSEKEEPING,)):
         removed += count
     return removed
 

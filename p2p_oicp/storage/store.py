@@ -11,7 +11,8 @@ from typing import TypeAlias, TypeVar
 import aiosqlite
 
 from p2p_oicp.errors import StoreError
-from p2p_oicp.storage import event_log
+from p2p_oicp.storage import event_log, job_keys
+from p2p_oicp.storage.job_keys import JobKeys
 from p2p_oicp.storage.migrate import migrate
 from p2p_oicp.storage.schema import counters
 from p2p_oicp.storage.spool import Spool
@@ -62,26 +63,29 @@ class Store:
         if self._writer.failure is not None:
             # Nobody may write any more, and so find out that there is room again.
             with suppress(StoreError):
-                await self.write(lambda tx: tx.run(_PROBE, name="write_probe", value=0))
+                await self.write(lambda tx: tx.run(_PROBE, name="write_probe", value=0), about=job_keys.ANY_ORDER)
         # SQLite's log may still have room for the probe and other small transactions when larger ones fail.
         if self._writer.failure is None and (free := self.spool.free_bytes()) < _MIN_FREE_BYTES:
             return f"the disk is full: {free} bytes are free; free some space"
         return self._writer.failure
 
-    async def write(self, job: Callable[[Transaction], T], lane: Lane = Lane.INTERACTIVE) -> T:
+    async def write(
+        self, job: Callable[[Transaction], T], lane: Lane = Lane.INTERACTIVE, about: JobKeys = job_keys.ANY_ORDER
+    ) -> T:
         """Run ``job`` in a transaction and return its result after the commit.
 
-        The job changes nothing but the database: it runs between other jobs, and its effects may be rolled back.
+        The job changes nothing but the database: it runs between other jobs, its effects may be rolled back, and it
+        may be run again. ``about`` names the jobs with which it has an order (`storage.job_keys`).
         Raises StoreBusy, StoreError, and what the job raises (then nothing of it is stored).
         """
-        return await self._writer.run(job, lane)
+        return await self._writer.run(job, lane, about)
 
-    async def write_once(self, job: Callable[[Transaction], T]) -> T:
+    async def write_once(self, job: Callable[[Transaction], T], *, about: JobKeys = job_keys.ANY_ORDER) -> T:
         """Do what `write` does for a job that changes the database by one statement at most; a tenth less work.
 
         If it raises after a first change, everything that was to be committed with it fails with a StoreError.
         """
-        return await self._writer.run(job, has_one_write=True)
+        return await self._writer.run(job, Lane.INTERACTIVE, about, has_one_write=True)
 
     def observe_events(self, on_commit: Callable[[], None] | None) -> None:
         """Call ``on_commit`` in the event loop after each commit that has written events; None: no more.

@@ -139,3 +139,23 @@ def loaded_by(module: str) -> set[str]:
     code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return set(done.stdout.split())
+
+
+def test_every_job_says_what_it_is_about():
+    offenders = [
+        f"{module.name}:{node.lineno}"
+        for module in MODULES.values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and is_write(node.func)
+        if len(node.args) < 3 and "about" not in {keyword.arg for keyword in node.keywords}
+    ]
+    assert not offenders, "\n".join(offenders)
+
+
+def is_write(function: ast.expr) -> bool:
+    """Whether this is `write` or `write_once` of a store."""
+    return (
+        isinstance(function, ast.Attribute)
+        and function.attr in {"write", "write_once"}
+        and ast.unparse(function.value).endswith(("store", "_store"))
+    )

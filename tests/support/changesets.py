@@ -97,11 +97,11 @@ def crash_after(store, monkeypatch, jobs: int) -> None:
     """Let every write fail after so many jobs."""
     write, left = store.write, jobs
 
-    async def fail(job, lane=Lane.INTERACTIVE):
+    async def fail(job, lane=Lane.INTERACTIVE, about=()):
         nonlocal left
         left -= 1
         if left < 0:
             raise StoreError("power failed")
-        return await write(job, lane)
+        return await write(job, lane, about)
 
     monkeypatch.setattr(store, "write", fail)

@@ -28,12 +28,12 @@ class HandlersWrites:
         if not hold:
             self.release()
 
-    async def _counted(self, job, *args):
+    async def _counted(self, job, *args, **named):
         if getattr(job, "__module__", "").startswith("p2p_oicp.roles."):
             self.count += 1
             self.reached.set()
             await self._released.wait()
-        return await self._write(job, *args)
+        return await self._write(job, *args, **named)
 
     def release(self) -> None:
         self._released.set()

@@ -6,7 +6,7 @@ import threading
 import pytest
 from structlog.testing import capture_logs
 
-from p2p_oicp.concurrency import SingleThreadExecutor, TaskSupervisor, offload, periodic, spawn
+from p2p_oicp.concurrency import SingleThreadExecutor, TaskSupervisor, offload, periodic, shield_until_done, spawn
 from p2p_oicp.errors import StoreBusy
 
 
@@ -92,3 +92,21 @@ async def test_one_thread_runs_everything_in_the_order_of_submission():
     )
     executor.close()
     assert (order, len(set(threads))) == ([0, 1, 2, 3, 4], 1)
+
+
+async def test_a_step_is_at_its_end_before_its_caller_is_cancelled_however_often_that_is_tried():
+    is_done, go = False, asyncio.Event()
+
+    async def step() -> None:
+        nonlocal is_done
+        await go.wait()
+        is_done = True
+
+    caller = asyncio.create_task(shield_until_done(step()))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        caller.cancel()
+    asyncio.get_running_loop().call_later(0.01, go.set)
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert is_done

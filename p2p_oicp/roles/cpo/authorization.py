@@ -47,6 +47,7 @@ from p2p_oicp.roles.responses import (
     has_arrived,
     not_authorized_response,
     refusal_response,
+    valid_session_id,
 )
 from p2p_oicp.roles.sessions import (
     AUTHORIZE,
@@ -56,9 +57,8 @@ from p2p_oicp.roles.sessions import (
     idempotency_key,
     opening_body,
     record_decided_start,
-    valid_session_id,
 )
-from p2p_oicp.storage import Transaction, sessions, tokens
+from p2p_oicp.storage import Transaction, job_keys, sessions, tokens
 from p2p_oicp.storage.sessions import Session, SessionState
 
 _START = OPERATION_BY_NAME["AuthorizeStart"]
@@ -350,8 +350,9 @@ class CpoAuthorizationHandler:
                 tokens.set_preferred_peer(tx, *decision.preferred_peer, now)
             return response
 
+        about = tuple(job_keys.session_of(draft.role, key) for key in (draft.session_key, session.session_key))
         with self._session_service.starting(session.session_key) if is_renamed else contextlib.nullcontext():
-            return await self._services.store.write(job)
+            return await self._services.store.write(job, about=about)
 
 
 def _with_members(reply: AuthorizationStart, values: Mapping[str, object]) -> bytes:

@@ -35,7 +35,7 @@ from p2p_oicp.roles.responses import (
 )
 from p2p_oicp.roles.sessions import REMOTE, RESERVATION, SessionService, begin_start, idempotency_key
 from p2p_oicp.roles.stops import StopReply, StopService
-from p2p_oicp.storage import Transaction, sessions
+from p2p_oicp.storage import Transaction, job_keys, sessions
 from p2p_oicp.storage.sessions import Session, SessionState
 
 log = structlog.get_logger(__name__)
@@ -94,7 +94,8 @@ class CpoRemoteHandler:
         peer_id = request.peer.id if request.peer else ""
         # Order: stored before the backend is called; from then on a car may charge, and its CDR must find the session.
         draft, key = self._session_service.new_session(request, session_kind, peer_id), idempotency_key(request)
-        outcome = await self._services.store.write(lambda tx: begin_start(tx, draft, key=key))
+        about = job_keys.of_start(draft)
+        outcome = await self._services.store.write(lambda tx: begin_start(tx, draft, key=key), about=about)
         if outcome.response is not None:
             return outcome.response
         session = outcome.session
@@ -147,7 +148,7 @@ class CpoRemoteHandler:
             sessions.add_event(tx, session.role, key, now, text, body)
             return reached
 
-        reached = await self._services.store.write(job)
+        reached = await self._services.store.write(job, about=(job_keys.session_of(session.role, key),))
         log.warning("remote_start.late_answer", session_id=session.session_id, answer=event, state=reached)
 
     def _backend_of(self, evse_id: EvseID | None) -> OwnBackend:

@@ -56,7 +56,7 @@ from p2p_oicp.roles.datasets.pull_specs import (
     is_not_offered,
 )
 from p2p_oicp.roles.datasets.types import DATASET_TYPES
-from p2p_oicp.storage import Transaction, peer_state
+from p2p_oicp.storage import Transaction, job_keys, peer_state
 from p2p_oicp.storage.datasets import change_feed, queries
 from p2p_oicp.storage.datasets.coordinator import PullImport
 from p2p_oicp.storage.datasets.models import DatasetKind, RecordGroup, ReplaceScope
@@ -251,7 +251,7 @@ class DatasetPuller:
                 peer_state.mark_failure(tx, destination, failures, now + delay, error, now=now)
 
         try:
-            await self._context.store.write(job)
+            await self._context.store.write(job, about=(job_keys.destination(self._peer.id),))
         except StoreError as store_error:
             log.warning("pull.not_recorded", peer=self._peer.name, error=store_error)
 

@@ -22,7 +22,7 @@ from p2p_oicp.peers import Peer
 from p2p_oicp.peers.models import PartyID
 from p2p_oicp.roles.context import Services
 from p2p_oicp.roles.datasets.types import DATASET_TYPES
-from p2p_oicp.storage import Row, sessions
+from p2p_oicp.storage import Row, job_keys, sessions
 from p2p_oicp.storage.datasets import queries
 from p2p_oicp.storage.datasets.models import OWN, Changeset, DatasetKind, RecordGroup, ReplaceScope
 
@@ -72,7 +72,9 @@ class PartyWithdrawal:
             target = peer.id if self._is_responsible(peer, party) else peer.id + WITHDRAWN_SUFFIX
             if target != source:
                 is_changed = True
-                await self._services.store.write(partial(queries.move_group, group=row, target=target))
+                about = (job_keys.dataset_of(row["dataset"], source), job_keys.dataset_of(row["dataset"], target))
+                job = partial(queries.move_group, group=row, target=target)
+                await self._services.store.write(job, about=about)
                 log.warning("party.records_moved", peer=peer.name, party=party.text, counts=target == peer.id)
         if is_changed:
             self._services.removed_peers.forget()

@@ -41,6 +41,7 @@ from p2p_oicp.roles.responses import (
     has_arrived,
     not_authorized_response,
     refusal_code,
+    valid_session_id,
 )
 from p2p_oicp.roles.sessions import (
     AUTHORIZE,
@@ -48,10 +49,9 @@ from p2p_oicp.roles.sessions import (
     begin_start,
     idempotency_key,
     record_decided_start,
-    valid_session_id,
 )
 from p2p_oicp.roles.stops import StopReply, StopService
-from p2p_oicp.storage import Transaction
+from p2p_oicp.storage import Transaction, job_keys
 from p2p_oicp.storage.sessions import Session, SessionState
 
 log = structlog.get_logger(__name__)
@@ -118,7 +118,9 @@ class EmpAuthorizationHandler:
 
         store = self._services.store
         # What is signed is recorded as evidence in the same transaction: a second write.
-        return store.write_once(decide) if request.sign_in_transaction is None else store.write(decide)
+        about = job_keys.of_session(draft) if key is None else job_keys.of_start(draft)
+        write = store.write_once if request.sign_in_transaction is None else store.write
+        return write(decide, about=about)
 
     async def _start(
         self, request: OperationRequest[AuthorizeStart], backends: Sequence[OwnBackend]
@@ -137,7 +139,8 @@ class EmpAuthorizationHandler:
     ) -> OperationResponse:
         peer_id, key = request.peer.id if request.peer else "", idempotency_key(request)
         draft = self._session_service.new_session(request, AUTHORIZE, peer_id)
-        outcome = await self._services.store.write(lambda tx: begin_start(tx, draft, key=key))
+        about = job_keys.of_start(draft)
+        outcome = await self._services.store.write(lambda tx: begin_start(tx, draft, key=key), about=about)
         if outcome.response is not None:
             return outcome.response
         # After a crash before the answer the backend is asked again: with the same SessionID that is harmless (H2).

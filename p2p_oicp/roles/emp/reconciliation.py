@@ -29,7 +29,7 @@ from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, Services
 from p2p_oicp.roles.settlement import EmpCdrHandler
-from p2p_oicp.storage import cdrs
+from p2p_oicp.storage import cdrs, job_keys
 from p2p_oicp.storage.cdrs import InsertResult
 
 log = structlog.get_logger(__name__)
@@ -118,7 +118,9 @@ class CdrReconciler:
             result.error = str(error)
             log.warning("reconciliation.failed", peer=peer.name, reason=error.reason)
             return result
-        await self._services.store.write(lambda tx: cdrs.mark_reconciled(tx, peer.id, now))
+        await self._services.store.write(
+            lambda tx: cdrs.mark_reconciled(tx, peer.id, now), about=(job_keys.destination(peer.id),)
+        )
         log.info(
             "reconciliation.completed",
             peer=peer.name,

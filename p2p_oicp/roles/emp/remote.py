@@ -36,6 +36,7 @@ from p2p_oicp.roles.responses import (
     has_arrived,
     start_failure,
     state_after_answer,
+    valid_session_id,
 )
 from p2p_oicp.roles.sessions import (
     REMOTE,
@@ -44,9 +45,9 @@ from p2p_oicp.roles.sessions import (
     begin_start,
     idempotency_key,
     opening_body,
-    valid_session_id,
 )
 from p2p_oicp.roles.stops import StopReply, StopService
+from p2p_oicp.storage import job_keys
 from p2p_oicp.storage.sessions import Session, SessionState
 
 # "MUST answer within 60 s" (integration guide): whatever the peer and the store do, our backend is answered so many
@@ -110,7 +111,8 @@ class EmpRemoteHandler:
         await check_evse_known(self._services, request.message.evse_id)
         draft, key = self._session_service.new_session(request, session_kind, peer.id), idempotency_key(request)
         # Order: stored before the CPO is asked, because a car may be charging from then on.
-        outcome = await self._services.store.write(lambda tx: begin_start(tx, draft, key=key))
+        about = job_keys.of_start(draft)
+        outcome = await self._services.store.write(lambda tx: begin_start(tx, draft, key=key), about=about)
         if outcome.response is not None:
             return outcome.response
         session = outcome.session

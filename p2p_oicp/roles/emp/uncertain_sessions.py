@@ -23,7 +23,7 @@ from p2p_oicp.oicp import Message, ProviderID, SessionID, StatusCodeValue
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationRequest, Services
 from p2p_oicp.roles.responses import SessionIds, acknowledgement_response
-from p2p_oicp.storage import Transaction, sessions
+from p2p_oicp.storage import Transaction, job_keys, sessions
 from p2p_oicp.storage.epochs import Gap
 from p2p_oicp.storage.sessions import REFUSED_STATES, Session, SessionState
 
@@ -124,7 +124,9 @@ class UncertainSessionResolver:
         state = self._resolved_state(session, status)
         if state is not None:
             log.info("session.resolved", peer=peer.name, session_id=session.session_id, state=state)
-            await self._services.store.write(lambda tx: self._apply(tx, session, state, status))
+            await self._services.store.write(
+                lambda tx: self._apply(tx, session, state, status), about=job_keys.of_session(session)
+            )
         elif status.is_known and self._is_over(session.created_at):
             self._final.add(session.session_key)
             event = f"the CPO's node says: {status.state}; no answer of its CSMS is awaited any more"
@@ -143,7 +145,9 @@ class UncertainSessionResolver:
         except PeerError:
             return False
         if status.is_known and status.stop_accepted:
-            await self._services.store.write(lambda tx: self._apply_stop(tx, stop))
+            await self._services.store.write(
+                lambda tx: self._apply_stop(tx, stop), about=job_keys.of_session(stop.session)
+            )
         return not status.is_known or status.stop_accepted
 
     async def _get_status(self, peer: Peer, session: Session) -> SessionStatus:
@@ -202,4 +206,7 @@ class UncertainSessionResolver:
 
     async def _add_event(self, session: Session, event: str) -> None:
         now = self._services.now()
-        await self._services.store.write(lambda tx: sessions.add_event(tx, _ROLE, session.session_key, now, event))
+        await self._services.store.write(
+            lambda tx: sessions.add_event(tx, _ROLE, session.session_key, now, event),
+            about=job_keys.of_session(session),
+        )

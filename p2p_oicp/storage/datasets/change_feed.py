@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, Select, Text, and_, bindparam, case, delete, func, insert, literal, or_, select
 
+from p2p_oicp.storage import job_keys
 from p2p_oicp.storage.datasets.models import OWN, DatasetKind
 from p2p_oicp.storage.schema import (
     cursors,
@@ -383,9 +384,13 @@ async def get_watermark(store: Store, peer: str, dataset: DatasetKind) -> float 
 
 async def set_watermark(store: Store, peer: str, dataset: DatasetKind, at: float) -> None:
     """Store that everything up to ``at`` (seconds since the epoch) has been pulled. Raises StoreError."""
-    await store.write(lambda tx: tx.run(_UPSERT_WATERMARK, peer=peer, dataset=dataset, at=at))
+    await store.write(
+        lambda tx: tx.run(_UPSERT_WATERMARK, peer=peer, dataset=dataset, at=at), about=(job_keys.destination(peer),)
+    )
 
 
 async def clear_watermark(store: Store, peer: str, dataset: DatasetKind) -> None:
     """Let the next pull fetch everything. Raises StoreError."""
-    await store.write(lambda tx: tx.run(_DELETE_WATERMARK, peer_=peer, dataset_=dataset))
+    await store.write(
+        lambda tx: tx.run(_DELETE_WATERMARK, peer_=peer, dataset_=dataset), about=(job_keys.destination(peer),)
+    )

@@ -18,6 +18,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import structlog
 from sqlalchemy import bindparam, select
@@ -185,10 +186,12 @@ class ExclusiveUpdate:
         if changed_count > MAX_INLINE_RECORDS:
             return await self._stage_and_apply(changeset, inline, missing_rows)
         lane = Lane.INTERACTIVE if changed_count <= _MAX_INTERACTIVE_RECORDS else Lane.BULK
-        return await shield_until_done(self._store.write(self._apply_job(inline, missing_rows), lane))
+        job = self._apply_job(inline, missing_rows)
+        return await shield_until_done(self._store.write(job, lane, changeset.job_keys))
 
     async def _apply_queued(self, changeset: Changeset) -> ApplyResult:
-        write = spawn(self._store.write(self._apply_job(changeset, ())), name="apply changeset")
+        job = self._apply_job(changeset, ())
+        write = spawn(self._store.write(job, about=changeset.job_keys), name="apply changeset")
         self._state.add_queued(write)
         # Order: the task is created first, so its write is in the queue before one of the next update's.
         self.release()
@@ -212,7 +215,8 @@ class ExclusiveUpdate:
         self, changeset: Changeset, changed: Changeset, missing_rows: Sequence[Row]
     ) -> ApplyResult:
         """Apply ``changeset``; ``changed`` is the same without the records that the store has already."""
-        if await self._store.write(lambda tx: is_duplicate(tx, changeset, self._now()), Lane.BULK):
+        job = partial(is_duplicate, changeset=changeset, now=self._now())
+        if await self._store.write(job, Lane.BULK, changeset.job_keys):
             return ApplyResult()
         # Order: a repeated request meets its own records, so duplicates come before conflicts.
         if conflicts := await self._find_conflicts(changed):

@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, select
 
 from p2p_oicp.oicp import Finding
 from p2p_oicp.oicp.findings import summarize
+from p2p_oicp.storage import job_keys
 from p2p_oicp.storage.event_log import Event, EventType, emit
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import quarantine
@@ -111,10 +112,10 @@ async def add(store: Store, source: str, operation: str, records: Sequence[Quara
         }
         for record in records[-MAX_RECORDS_PER_SOURCE:]
     ]
-    added = 0
+    added, about = 0, (job_keys.quarantine_of(source),)
     for start in range(0, len(rows), _CHUNK_SIZE):
-        added += await store.write(partial(_upsert_rows, rows=rows[start : start + _CHUNK_SIZE]), Lane.BULK)
-    await store.write(lambda tx: tx.run(_EVICT_OLDEST, source=source, limit=MAX_RECORDS_PER_SOURCE), Lane.BULK)
+        added += await store.write(partial(_upsert_rows, rows=rows[start : start + _CHUNK_SIZE]), Lane.BULK, about)
+    await store.write(lambda tx: tx.run(_EVICT_OLDEST, source=source, limit=MAX_RECORDS_PER_SOURCE), Lane.BULK, about)
     return added
 
 

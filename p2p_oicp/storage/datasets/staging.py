@@ -34,6 +34,7 @@ from p2p_oicp.storage.datasets.apply import (
     upsert_records,
 )
 from p2p_oicp.storage.datasets.models import UNCHANGED, ApplyResult, Changeset, DatasetRecord, ReplaceScope
+from p2p_oicp.storage.job_keys import ANY_ORDER
 from p2p_oicp.storage.schema import counters, dataset_groups, dataset_records, imports, spool
 from p2p_oicp.storage.spool import SpoolFile
 from p2p_oicp.storage.sqlite.writer import Lane, Transaction
@@ -184,7 +185,7 @@ class StagedImport:
         job = partial(
             commit_import, changeset=changeset, spool_name=self._spool_file.name, spool_size=size, now=self._now
         )
-        self._committed, changed_groups = await self._store.write(job, Lane.BULK)
+        self._committed, changed_groups = await self._store.write(job, Lane.BULK, changeset.job_keys)
         return changed_groups
 
     async def finish(self) -> int:
@@ -201,15 +202,16 @@ class StagedImport:
     ) -> int:
         committed = self._require_committed()
         changeset, changed, present_keys = committed.changeset, 0, set[str]()
+        about = changeset.job_keys
         async for batch in batches:
             jobs = (partial(apply_chunk, changeset=changeset, chunk=chunk, now=self._now) for chunk in batch)
-            for count, keys in await asyncio.gather(*(self._store.write(job, Lane.BULK) for job in jobs)):
+            for count, keys in await asyncio.gather(*(self._store.write(job, Lane.BULK, about) for job in jobs)):
                 changed += count
                 present_keys.update(keys)
         if missing_rows is None:
             missing_rows = await find_missing_rows(self._store, changeset, present_keys, committed.last_change)
         changed += await self._delete_rows(changeset, missing_rows)
-        await self._store.write(partial(end_import, committed=committed, now=self._now), Lane.BULK)
+        await self._store.write(partial(end_import, committed=committed, now=self._now), Lane.BULK, about)
         self._committed = None
         await self._spool_file.remove()
         return changed
@@ -229,19 +231,20 @@ class StagedImport:
     async def discard(self) -> None:
         """Remove the import; what is applied of a committed one stays. Raises StoreError."""
         if self._committed is not None:
-            await self._store.write(partial(_delete_import, import_id=self._committed.id), Lane.BULK)
+            job = partial(_delete_import, import_id=self._committed.id)
+            await self._store.write(job, Lane.BULK, self.changeset.job_keys)
             self._committed = None
         await self._spool_file.remove()
 
     async def _delete_rows(self, changeset: Changeset, rows: Sequence[Row]) -> int:
         chunks = [rows[start : start + CHUNK_SIZE] for start in range(0, len(rows), CHUNK_SIZE)]
-        changed = 0
+        changed, about = 0, changeset.job_keys
         for first in range(0, len(chunks), _MAX_QUEUED_JOBS):
             jobs = (
                 partial(_delete_chunk, changeset=changeset, rows=chunk, now=self._now)
                 for chunk in chunks[first : first + _MAX_QUEUED_JOBS]
             )
-            changed += sum(await asyncio.gather(*(self._store.write(job, Lane.BULK) for job in jobs)))
+            changed += sum(await asyncio.gather(*(self._store.write(job, Lane.BULK, about) for job in jobs)))
         return changed
 
     def _require_committed(self) -> _CommittedImport:
@@ -365,7 +368,7 @@ async def _restore_spool_file(store: Store, import_id: int, spool_file: SpoolFil
     if offset:
         # Order: the file is durable before the database forgets its content.
         await spool_file.sync()
-        await store.write(partial(_delete_spool_blocks, import_id=import_id), Lane.BULK)
+        await store.write(partial(_delete_spool_blocks, import_id=import_id), Lane.BULK, ANY_ORDER)
 
 
 def _delete_spool_blocks(tx: Transaction, import_id: int) -> None:

@@ -28,6 +28,7 @@ import msgspec
 
 from p2p_oicp.concurrency import SingleThreadExecutor, spawn
 from p2p_oicp.errors import StoreBusy, StoreError
+from p2p_oicp.storage.job_keys import JobKeys
 from p2p_oicp.storage.sqlite.checkpoints import WalCheckpointer, checkpoint_tail
 from p2p_oicp.storage.statements import RowStatement, Statement
 
@@ -151,7 +152,12 @@ class GroupCommitWriter:
         return f"<GroupCommitWriter interactive={len(self._interactive)} bulk={len(self._bulk)}>"
 
     def run(
-        self, job: Callable[[Transaction], T], lane: Lane = Lane.INTERACTIVE, *, has_one_write: bool = False
+        self,
+        job: Callable[[Transaction], T],
+        lane: Lane = Lane.INTERACTIVE,
+        about: JobKeys = (),  # noqa: ARG002 - one writer has one order for all jobs
+        *,
+        has_one_write: bool = False,
     ) -> asyncio.Future[T]:
         """Queue ``job``; the future has its result after the commit. ``has_one_write``: see `Store.write_once`.
 

@@ -195,7 +195,8 @@ async def test_a_key_counts_as_stored_only_after_a_commit(store, clock):
 
 
 async def test_an_exchange_that_cannot_be_recorded_is_logged_and_its_response_counts(clock):
-    async def write(_job: object) -> None:
+    async def write(_job: object, about: object) -> None:
+        del about
         raise StoreError("the disk is full")
 
     identity = SimpleNamespace(signer=SimpleNamespace(keys=OwnKeys(())), clock=clock)

@@ -50,7 +50,7 @@ async def test_another_request_with_the_session_id_of_a_start_under_way_is_400(s
 async def test_a_start_that_cannot_be_stored_is_503_with_021(stopped, card):
     async with stopped.running("a") as a, stopped.running("b"):
 
-        async def fail(*_args):
+        async def fail(*_args, **_named):
             raise StoreError("the disk is full")
 
         a.store.write = fail

@@ -23,7 +23,7 @@ class FakeTarget:
         self.failures = failures
         self.attempts: list[bytes] = []
         self.accepted: list[bytes] = []
-        self.settled: list[str] = []
+        self._settled: dict[int, str] = {}
         self.ended: list[str] = []
         self.changed = asyncio.Event()
 
@@ -35,8 +35,12 @@ class FakeTarget:
             raise planned.pop(0)
         self.accepted.append(message.body)
 
+    @property
+    def settled(self) -> list[str]:
+        return [*self._settled.values()]
+
     def on_delivered(self, _tx, message, _verdict, _now) -> None:
-        self.settled.append(message.session_key)
+        self._settled[message.id] = message.session_key  # once, however often the job runs
 
     def on_dead(self, _tx, message, error, now) -> None: ...
 
@@ -209,8 +213,8 @@ async def test_the_target_learns_of_a_transaction_that_has_failed(store, clock, 
     await enqueue(store, clock, ("s", b"1"))
     target, write = FakeTarget(), store.write
 
-    async def fail(job, *args):
-        del job, args
+    async def fail(job, about):
+        del job, about
         raise StoreUnavailable("the disk is full")
 
     monkeypatch.setattr(store, "write", fail)

@@ -281,10 +281,10 @@ async def test_the_watch_reloads_again_after_a_store_error(world, company, monke
     write_peers_file(world, company("Alpha").key.public.der_base64)
     write, full = world.store.write, [StoreBusy("full"), StoreBusy("full")]
 
-    async def busy(job, *lane):
+    async def busy(job, about):
         if full:
             raise full.pop()
-        return await write(job, *lane)
+        return await write(job, about=about)
 
     monkeypatch.setattr(world.store, "write", busy)
     there = asyncio.Event()

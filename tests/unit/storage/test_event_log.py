@@ -25,6 +25,7 @@ async def subjects(store, after: int = 0, limit: int = 1000, types=()) -> list[t
     return [(each.number, each.event.subject) for each in await events_after(store, after, limit, types)]
 
 
+@pytest.mark.one_writer
 async def test_events_are_numbered_in_the_order_of_their_jobs_across_lanes(store):
     await asyncio.gather(*(store.write(emitting(f"{n}a", f"{n}b")) for n in range(40)))
     await store.write(emitting("bulk"), Lane.BULK)
@@ -43,7 +44,7 @@ async def test_a_job_that_fails_has_no_events_and_leaves_no_gap(store):
         store.write(emitting("a")), store.write(failing), store.write(emitting("b")), return_exceptions=True
     )
     assert isinstance(results[1], LookupError)
-    assert await subjects(store) == [(1, "a"), (2, "b")]
+    assert sorted(await subjects(store)) in ([(1, "a"), (2, "b")], [(1, "b"), (2, "a")])
 
 
 @pytest.mark.parametrize("lane", Lane)

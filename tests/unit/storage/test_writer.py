@@ -62,6 +62,7 @@ async def test_a_job_with_one_write_that_is_refused_leaves_the_others_of_its_gro
     assert await names(store) == ["a", "b", "c"]
 
 
+@pytest.mark.one_writer
 async def test_a_job_that_fails_between_two_writes_without_a_savepoint_takes_its_group_back(store):
     def fail_after_writing(tx: Transaction) -> None:
         tx.run(INSERT, name="half")
@@ -105,6 +106,7 @@ async def test_both_lanes_are_served(store):
     assert len(await names(store)) == 10
 
 
+@pytest.mark.one_writer
 async def test_a_job_that_arrives_during_a_bulk_job_waits_for_no_other(store):
     loop, order, has_arrived = asyncio.get_running_loop(), [], threading.Event()
     interactive: list[asyncio.Task[None]] = []

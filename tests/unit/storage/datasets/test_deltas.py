@@ -78,10 +78,11 @@ def test_deltas_lead_where_a_full_pull_does_and_the_history_has_every_moment(sto
 
 def test_an_evse_that_was_deleted_and_inserted_again_is_an_update_or_an_insert_by_what_the_client_has(tmp_path):
     async def story() -> list[list[str]]:
-        times = iter([10.0, 20.0, 30.0])
+        now = 0.0
         async with open_store(tmp_path / "node.sqlite3") as store:
-            coordinator = DatasetCoordinator(store, lambda: next(times))
+            coordinator = DatasetCoordinator(store, lambda: now)
             for action in ("insert", "delete", "insert"):
+                now += 10.0
                 await coordinator.apply(push_of(action, {"A": 1}))
             return [[one["deltaType"] for one in await pull(store, since)] for since in (15.0, 25.0)]
 
