@@ -15,7 +15,7 @@ from p2p_oicp.delivery.outbox import OutboxDispatcher
 from p2p_oicp.delivery.webhooks import WebhookParts, WebhookSender, WebhookTarget, filter_of
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.events.cloud_events import encode_event
-from p2p_oicp.storage import Transaction, event_queries, webhooks
+from p2p_oicp.storage import Transaction, event_queries, job_keys, webhooks
 from p2p_oicp.storage.event_log import Event, EventType, emit
 from p2p_oicp.storage.peer_state import Destination
 
@@ -86,7 +86,8 @@ class WebhookPool:
         gone = [each.name for each in stored.values() if not each.settings and each.name not in names]
         last = self._feed.last_number
         if gone or not names <= stored.keys():
-            await self._store.write(partial(self._adopt, gone=gone, position=last))
+            about = tuple(job_keys.destination(webhook_destination(name)) for name in (*gone, *names))
+            await self._store.write(partial(self._adopt, gone=gone, position=last), about=about)
         for settings in self._configured:
             known = stored.get(settings.name)
             self._start(settings, last if known is None else known.position, is_configured=True)
@@ -123,9 +124,8 @@ class WebhookPool:
         if settings.name in self._webhooks:
             raise ConfigurationError(f"there is a webhook {settings.name} already; remove it first")
         position = self._feed.last_number
-        await self._store.write(
-            partial(webhooks.add, name=settings.name, settings=_to_json(settings), position=position)
-        )
+        job = partial(webhooks.add, name=settings.name, settings=_to_json(settings), position=position)
+        await self._store.write(job, about=(job_keys.destination(settings.destination),))
         self._start(settings, position, is_configured=False)
         log.info("webhook.added", webhook=settings.name)
 
@@ -139,7 +139,8 @@ class WebhookPool:
                 self._supervisor.stop(task)
         self._parts.wakeups.unregister(webhook.target.name)
         del self._webhooks[name]
-        await self._store.write(partial(webhooks.remove, name=name, destination=webhook.target.name))
+        job = partial(webhooks.remove, name=name, destination=webhook.target.name)
+        await self._store.write(job, about=(job_keys.destination(webhook.target.name),))
         log.info("webhook.removed", webhook=name)
 
     def get(self, name: str) -> Webhook:
@@ -155,7 +156,8 @@ class WebhookPool:
         """
         webhook = self.get(name)
         before, now = self._feed.last_number, self._parts.clock.time()
-        await self._store.write(lambda tx: emit(tx, Event(EventType.WEBHOOK, "test", now, name)))
+        event_of_test = Event(EventType.WEBHOOK, "test", now, name)
+        await self._store.write(partial(emit, event=event_of_test), about=job_keys.ANY_ORDER)
         written = await event_queries.events_after(self._store, before, _MAX_EVENTS_SINCE_TEST, [EventType.WEBHOOK])
         numbered = next(each for each in written if (each.event.what, each.event.subject) == ("test", name))
         event = encode_event(self._feed.view.view(numbered), self._parts.source)

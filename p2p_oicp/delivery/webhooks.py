@@ -27,7 +27,7 @@ from p2p_oicp.errors import FailureCause, PeerBusy, PeerError, PeerProtocolError
 from p2p_oicp.events.cloud_events import BATCH_TYPE, SINGLE_TYPE, EncodedEvent, as_batch, encode_event, encode_missed
 from p2p_oicp.events.feed import EventFeed, EventSubscription
 from p2p_oicp.events.view import EventFilter
-from p2p_oicp.storage import Store, Transaction, peer_state, webhooks
+from p2p_oicp.storage import Store, Transaction, job_keys, peer_state, webhooks
 from p2p_oicp.storage.cdrs import Verdict
 from p2p_oicp.storage.outbox import OutboxMessage
 
@@ -140,6 +140,7 @@ class WebhookSender:
     def __init__(self, target: WebhookTarget, position: int, *, wakeup: DestinationWakeup, parts: WebhookParts) -> None:
         self._target = target
         self._wakeup = wakeup
+        self._keys = (job_keys.destination(target.name),)
         self._feed = parts.feed
         self._source = parts.source
         self._store = parts.store
@@ -230,7 +231,7 @@ class WebhookSender:
             if is_success:
                 peer_state.mark_success(tx, self._wakeup.destination, self._clock.time())
 
-        await self._store.write(job)
+        await self._store.write(job, about=self._keys)
         self.position = position
 
     async def _divide(self, batch: Sequence[EncodedEvent], error: PeerRejected) -> float:
@@ -238,7 +239,7 @@ class WebhookSender:
         if len(batch) > 1:
             self._limit = len(batch) // 2
             return 0.0
-        await self._store.write(partial(self._add_dead_letter, event=batch[0], error=error))
+        await self._store.write(partial(self._add_dead_letter, event=batch[0], error=error), about=self._keys)
         log.warning("webhook.dead_lettered", destination=self._target.name, event_id=batch[0].id, error=str(error))
         self.position, self.last_error = batch[0].number, None
         del self._pending[0]
@@ -262,7 +263,7 @@ class WebhookSender:
 
     async def _postpone(self, error: PeerError) -> float:
         self.last_error = error
-        delay = await self._store.write(partial(self._mark_failure, error=error))
+        delay = await self._store.write(partial(self._mark_failure, error=error), about=self._keys)
         self._channel_log.record_failure(error, next_try_in=delay)
         return delay
 

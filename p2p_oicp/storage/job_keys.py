@@ -67,6 +67,6 @@ def quarantine_of(source: str) -> str:
 def destination(name: str) -> str:
     """Return the key of a destination: its health, cursors and epochs.
 
-    ``name`` is the id of a peer, or ``backend:NAME`` of one of our own backends.
+    ``name`` is the id of a peer, ``backend:NAME`` of one of our own backends, or ``webhook:NAME``.
     """
-    return name if name.startswith("backend:") else f"peer:{name}"
+    return f"destination:{name}"
