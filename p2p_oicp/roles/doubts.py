@@ -75,10 +75,9 @@ class Doubts:
 
     def log_taken(self, what: str, session: Session, doubts: str) -> None:
         """Log what speaks against a message, once that is stored."""
-        if doubts:
-            log.warning(
-                "cdr.plausibility_warning", role=self._role, session_id=session.session_id, what=what, doubts=doubts
-            )
+        log.warning(
+            "cdr.plausibility_warning", role=self._role, session_id=session.session_id, what=what, doubts=doubts
+        )
 
 
 def _in_words(findings: Sequence[Finding]) -> str:

@@ -178,7 +178,7 @@ class CdrHandler:
         return stored
 
     def _after_commit(self, event: str, stored: StoredMessage) -> None:
-        if stored.result is InsertResult.NEW:
+        if stored.doubts and stored.result is InsertResult.NEW:
             self._doubts.log_taken(event, stored.session, stored.doubts)
         self._services.wakeups.notify_outbox(self._destination(stored.session))
 

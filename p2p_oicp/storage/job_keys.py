@@ -23,6 +23,15 @@ PEERS: Final = "peers"
 HOUSEKEEPING: Final = "housekeeping"
 
 
+class DatasetChange(Protocol):
+    """A changeset, as `storage.datasets.models` has it."""
+
+    @property
+    def dataset(self) -> int: ...
+    @property
+    def source(self) -> str: ...
+
+
 class SessionRow(Protocol):
     """A session as `storage.sessions` has it."""
 
@@ -57,6 +66,11 @@ def cdrs_of(role: str) -> str:
 def dataset_of(dataset: int, source: str) -> str:
     """Return the key of the copy of a dataset that ``source`` (``OWN`` or the id of a peer) has: its change numbers."""
     return f"state:{dataset}:{source}"
+
+
+def of_changeset(changeset: DatasetChange) -> JobKeys:
+    """Return what each job that applies a part of a changeset is about."""
+    return (dataset_of(changeset.dataset, changeset.source),)
 
 
 def quarantine_of(source: str) -> str:

@@ -25,6 +25,7 @@ from sqlalchemy import bindparam, select
 
 from p2p_oicp.concurrency import shield_until_done, spawn
 from p2p_oicp.errors import StoreError
+from p2p_oicp.storage import job_keys
 from p2p_oicp.storage.datasets.apply import (
     MAX_INLINE_RECORDS,
     apply_in_transaction,
@@ -187,11 +188,11 @@ class ExclusiveUpdate:
             return await self._stage_and_apply(changeset, inline, missing_rows)
         lane = Lane.INTERACTIVE if changed_count <= _MAX_INTERACTIVE_RECORDS else Lane.BULK
         job = self._apply_job(inline, missing_rows)
-        return await shield_until_done(self._store.write(job, lane, changeset.job_keys))
+        return await shield_until_done(self._store.write(job, lane, job_keys.of_changeset(changeset)))
 
     async def _apply_queued(self, changeset: Changeset) -> ApplyResult:
         job = self._apply_job(changeset, ())
-        write = spawn(self._store.write(job, about=changeset.job_keys), name="apply changeset")
+        write = spawn(self._store.write(job, about=job_keys.of_changeset(changeset)), name="apply changeset")
         self._state.add_queued(write)
         # Order: the task is created first, so its write is in the queue before one of the next update's.
         self.release()
@@ -216,7 +217,7 @@ class ExclusiveUpdate:
     ) -> ApplyResult:
         """Apply ``changeset``; ``changed`` is the same without the records that the store has already."""
         job = partial(is_duplicate, changeset=changeset, now=self._now())
-        if await self._store.write(job, Lane.BULK, changeset.job_keys):
+        if await self._store.write(job, Lane.BULK, job_keys.of_changeset(changeset)):
             return ApplyResult()
         # Order: a repeated request meets its own records, so duplicates come before conflicts.
         if conflicts := await self._find_conflicts(changed):

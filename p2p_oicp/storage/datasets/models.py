@@ -9,8 +9,6 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from p2p_oicp.storage.job_keys import JobKeys, dataset_of
-
 #: The source of our own datasets; those of a peer have the peer's name.
 OWN = ""
 #: In the place of a record's bytes: they are those that the store has.
@@ -140,11 +138,6 @@ class Changeset:
     precondition: Precondition | None = None
     replace_scope: ReplaceScope = ReplaceScope.NOTHING
     digest: bytes | None = None
-
-    @property
-    def job_keys(self) -> JobKeys:
-        """What every job that changes this copy is about."""
-        return (dataset_of(self.dataset, self.source),)
 
 
 @dataclass(frozen=True, slots=True)

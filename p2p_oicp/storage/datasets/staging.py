@@ -26,6 +26,7 @@ import msgspec
 from sqlalchemy import bindparam, delete, func, insert, select
 
 from p2p_oicp.concurrency import shield_until_done
+from p2p_oicp.storage import job_keys
 from p2p_oicp.storage.datasets.apply import (
     mark_deleted,
     mark_keys_deleted,
@@ -34,7 +35,6 @@ from p2p_oicp.storage.datasets.apply import (
     upsert_records,
 )
 from p2p_oicp.storage.datasets.models import UNCHANGED, ApplyResult, Changeset, DatasetRecord, ReplaceScope
-from p2p_oicp.storage.job_keys import ANY_ORDER
 from p2p_oicp.storage.schema import counters, dataset_groups, dataset_records, imports, spool
 from p2p_oicp.storage.spool import SpoolFile
 from p2p_oicp.storage.sqlite.writer import Lane, Transaction
@@ -185,7 +185,7 @@ class StagedImport:
         job = partial(
             commit_import, changeset=changeset, spool_name=self._spool_file.name, spool_size=size, now=self._now
         )
-        self._committed, changed_groups = await self._store.write(job, Lane.BULK, changeset.job_keys)
+        self._committed, changed_groups = await self._store.write(job, Lane.BULK, job_keys.of_changeset(changeset))
         return changed_groups
 
     async def finish(self) -> int:
@@ -202,7 +202,7 @@ class StagedImport:
     ) -> int:
         committed = self._require_committed()
         changeset, changed, present_keys = committed.changeset, 0, set[str]()
-        about = changeset.job_keys
+        about = job_keys.of_changeset(changeset)
         async for batch in batches:
             jobs = (partial(apply_chunk, changeset=changeset, chunk=chunk, now=self._now) for chunk in batch)
             for count, keys in await asyncio.gather(*(self._store.write(job, Lane.BULK, about) for job in jobs)):
@@ -232,13 +232,13 @@ class StagedImport:
         """Remove the import; what is applied of a committed one stays. Raises StoreError."""
         if self._committed is not None:
             job = partial(_delete_import, import_id=self._committed.id)
-            await self._store.write(job, Lane.BULK, self.changeset.job_keys)
+            await self._store.write(job, Lane.BULK, job_keys.of_changeset(self.changeset))
             self._committed = None
         await self._spool_file.remove()
 
     async def _delete_rows(self, changeset: Changeset, rows: Sequence[Row]) -> int:
         chunks = [rows[start : start + CHUNK_SIZE] for start in range(0, len(rows), CHUNK_SIZE)]
-        changed, about = 0, changeset.job_keys
+        changed, about = 0, job_keys.of_changeset(changeset)
         for first in range(0, len(chunks), _MAX_QUEUED_JOBS):
             jobs = (
                 partial(_delete_chunk, changeset=changeset, rows=chunk, now=self._now)
@@ -368,7 +368,7 @@ async def _restore_spool_file(store: Store, import_id: int, spool_file: SpoolFil
     if offset:
         # Order: the file is durable before the database forgets its content.
         await spool_file.sync()
-        await store.write(partial(_delete_spool_blocks, import_id=import_id), Lane.BULK, ANY_ORDER)
+        await store.write(partial(_delete_spool_blocks, import_id=import_id), Lane.BULK, job_keys.ANY_ORDER)
 
 
 def _delete_spool_blocks(tx: Transaction, import_id: int) -> None:
