@@ -192,9 +192,9 @@ class EvseDataPullHandler:
         note = unread_members_note(request.message)
         return page_request.response_from_parts(parts, count, len(snapshot.ids), note)
 
-    def _data_version(self) -> tuple[int, list[str] | None]:
-        """Return what a search depends on: the newest change, and the sources that are excluded."""
-        return evse_search.last_change(self._context.store, self._source), self._removed_peers.ids()
+    def _data_version(self) -> tuple[tuple[int, int], list[str] | None]:
+        """Return what a search depends on: the version of the EVSE data, and the sources that are excluded."""
+        return evse_search.data_version(self._context.store, self._source), self._removed_peers.ids()
 
     async def _render_page(
         self, snapshot: PullSnapshot, page_request: PageRequest, since: float | None, geo_format: str

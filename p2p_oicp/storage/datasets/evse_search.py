@@ -65,8 +65,12 @@ _SELECT_EVSE = Statement(
 _SELECT_ANY_OF_OPERATOR = Statement(
     _SELECT_COMPATIBLE.format("f.operator_key = :operator", _SOURCE_FILTER + "LIMIT 1"), {}
 )
-_SELECT_LAST_CHANGE = compiled(
-    select(func.coalesce(func.max(_groups.last_change), 0).label("last_change")).where(
+# Of several sources the sum as well: a number of one may be lower than the newest of another, and committed later.
+_SELECT_VERSION = compiled(
+    select(
+        func.coalesce(func.max(_groups.last_change), 0).label("newest"),
+        func.coalesce(func.sum(_groups.last_change), 0).label("total"),
+    ).where(
         _groups.dataset == int(DatasetKind.EVSE_DATA),
         or_(optional("source_", Text).is_(None), _groups.source == bindparam("source_")),
     )
@@ -163,9 +167,10 @@ async def find_keys_in_area(
     return [row["evse_key"] for row in rows]
 
 
-def last_change(store: Store, source: str | None) -> int:
-    """Return the number of the newest change of EVSE data, of one source or of all (None). Raises StoreError."""
-    return int(store.query_inline(_SELECT_LAST_CHANGE, source_=source)[0]["last_change"])
+def data_version(store: Store, source: str | None) -> tuple[int, int]:
+    """Return what is another with each change of EVSE data, of one source or of all (None). Raises StoreError."""
+    row = store.query_inline(_SELECT_VERSION, source_=source)[0]
+    return int(row["newest"]), int(row["total"])
 
 
 def evse_knowledge(
