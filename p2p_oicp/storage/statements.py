@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
 import orjson
-from sqlalchemy import ColumnElement, Select, Table, bindparam, cast, func, insert, select
+from sqlalchemy import ColumnElement, Select, Table, bindparam, cast, func, select
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.sql.expression import ClauseElement
 from sqlalchemy.types import TypeEngine
 
@@ -52,13 +53,17 @@ def inserting(table: Table, columns: Sequence[str], *, instead: str = "") -> Row
         instead: what happens to a row that exists already: ``OR IGNORE``, ``OR REPLACE``; by default an error.
 
     """
-    placeholders = ", ".join("?" * len(columns))
-    return RowStatement(f"INSERT {instead} INTO {table.name} ({', '.join(columns)}) VALUES ({placeholders})")  # noqa: S608
+    verb = "INSERT OR REPLACE" if instead == "OR REPLACE" else "INSERT"
+    conflict = " ON CONFLICT DO NOTHING" if instead == "OR IGNORE" else ""
+    values = f"({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    return RowStatement(f"{verb} INTO {table.name} {values}{conflict}")
 
 
 def inserting_named(table: Table, *columns: str, instead: str = "") -> Statement:
     """Return the INSERT of one row by the names of its columns; ``instead`` as for :func:`inserting`."""
     statement = insert(table).values({name: bindparam(name) for name in columns})
+    if instead == "OR IGNORE":  # in the words that PostgreSQL has, too; SQLite makes the same program of both
+        return compiled(statement.on_conflict_do_nothing())
     return compiled(statement.prefix_with(instead) if instead else statement)
 
 
