@@ -38,6 +38,8 @@ from p2p_oicp.server import (
     node_routes,
 )
 from p2p_oicp.server.app import ReadinessProbe, Routes
+from p2p_oicp.server.credential_admin import CredentialAdminApi
+from p2p_oicp.server.dashboard import AdminCalls, Dashboard, DashboardAccess, NodeIdentity
 from p2p_oicp.server.doctor import Doctor
 from p2p_oicp.server.event_stream import EventStreamApi, StreamLimits
 from p2p_oicp.server.inbound import PublicAddress
@@ -169,10 +171,12 @@ def build_backend_app(
     components: NodeComponents, hello: Hello, readiness: ReadinessProbe, extension: BackendApiExtension | None = None
 ) -> RequestRouter:
     """Return the backend API, with the administration and the metrics."""
-    services, access = components.services, extension.access if extension is not None else _build_access(components)
+    access = extension.access if extension is not None else _build_access(components)
     pipeline, reporter = _backend_pipeline(components, access), build_status_reporter(components)
-    checks = build_peer_checks(components, hello)
     streams = EventStreamApi(components.feed, StreamLimits(components.environment.settings.limits.event_clients))
+    administration = partial(
+        _admin_routes, components, reporter, checks=build_peer_checks(components, hello), readiness=readiness
+    )
     routes = [
         *backend_routes(
             pipeline,
@@ -181,15 +185,52 @@ def build_backend_app(
             _build_metrics_page(components, reporter, streams).render,
             metrics_need_token=access.oicp_needs_token,
         ),
-        *StatusAdminApi(reporter, components.peering, components.liveness).routes(pipeline),
-        *PeerAdminApi(pipeline, components.peering, components.client, PartyWithdrawal(services), checks).routes(),
-        *build_doctor(components, checks, reporter, readiness).routes(pipeline),
-        *_record_routes(components, pipeline),
+        *administration(pipeline=pipeline),
         *streams.routes(pipeline),
         *ApiDocuments(Listener.BACKEND if extension is None else Listener.HUB).routes(pipeline),
+        *_dashboard_routes(components, pipeline, administration),
         *(extension.routes(pipeline) if extension is not None else ()),
     ]
     return RequestRouter(pipeline, routes)
+
+
+def _admin_routes(
+    components: NodeComponents,
+    reporter: NodeStatusReporter,
+    *,
+    checks: PeerChecks,
+    readiness: ReadinessProbe,
+    pipeline: RequestPipeline,
+) -> Routes:
+    """Return the administration, served by a pipeline."""
+    withdrawal = PartyWithdrawal(components.services)
+    return [
+        *StatusAdminApi(reporter, components.peering, components.liveness).routes(pipeline),
+        *PeerAdminApi(pipeline, components.peering, components.client, withdrawal, checks).routes(),
+        *build_doctor(components, checks, reporter, readiness).routes(pipeline),
+        *_record_routes(components, pipeline),
+    ]
+
+
+def _dashboard_routes(
+    components: NodeComponents, pipeline: RequestPipeline, administration: Callable[..., Routes]
+) -> Routes:
+    """Return the pages for people, which call the administration without HTTP; none where they are turned off."""
+    environment, services = components.environment, components.services
+    settings = environment.settings
+    if not settings.dashboard.enabled:
+        return []
+    admin = AdminCalls()
+    admin.add(administration(pipeline=admin.as_pipeline()))
+    token, read_only_token = settings.backend_api.token, settings.dashboard.read_only_token
+    access = DashboardAccess(
+        token.get_secret_value() if token is not None else None,
+        read_only_token.get_secret_value() if read_only_token is not None else None,
+        services.clock,
+    )
+    parties = ", ".join(party.text for party in environment.local_peer.parties)
+    identity = NodeIdentity(environment.local_peer.name, parties)
+    return Dashboard(identity, access, admin, services.store, services.clock).routes(pipeline)
 
 
 def _build_access(components: NodeComponents) -> BackendAccess:
@@ -216,6 +257,9 @@ def _record_routes(components: NodeComponents, pipeline: RequestPipeline) -> Rou
         *WebhookAdminApi(components.webhooks).routes(pipeline),
         *EventAdminApi(services.store, components.feed.view).routes(pipeline),
         *RecordAdminApi(services.store).routes(pipeline),
+        *CredentialAdminApi(
+            services.store, components.peering, components.environment.settings.security.keys, services.clock
+        ).routes(pipeline),
         *SettingsAdminApi(components.environment.settings, components.peering, services.clock).routes(pipeline),
         *OutboxAdminApi(services.store, services.wakeups, services.clock, components.backends).routes(pipeline),
     ]

@@ -40,8 +40,6 @@ _CSV_COLUMNS = (
     "EMPPartnerSessionID", "EvseID", "Identification", "PartnerProductID", "SessionStart", "ChargingStart",
     "ChargingEnd", "SessionEnd", "MeterValueStart", "MeterValueEnd", "ConsumedEnergy",
 )  # fmt: skip
-# "=", "+", "-" and "@" begin a formula, and their wide forms do in some programs; escaped control characters do not.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _SINCE_HELP = "A date (2026-03-01, from midnight UTC) or a time with its offset (2026-03-01T02:00:00+01:00)."
 
 
@@ -305,15 +303,9 @@ def _write_csv(rows: Iterable[Row]) -> None:
     writer = csv.writer(sys.stdout)
     writer.writerow(_CSV_COLUMNS)
     for row in rows:
-        writer.writerow([_defused(cell) for cell in _csv_cells(row, ChargeDetailRecord.from_json(row["body"]))])
-
-
-def _defused(cell: object) -> object:
-    """Return a cell that no spreadsheet takes for a formula: texts in it were written by others."""
-    if not isinstance(cell, str):
-        return cell
-    text = printable(cell)
-    return f"'{text}" if text.lstrip().startswith(_FORMULA_STARTS) else text
+        writer.writerow(
+            [listings.csv_cell(cell) for cell in _csv_cells(row, ChargeDetailRecord.from_json(row["body"]))]
+        )
 
 
 def _csv_cells(row: Row, cdr: ChargeDetailRecord) -> Iterator[object]:

@@ -19,7 +19,6 @@ from p2p_oicp.clock import format_timestamp
 from p2p_oicp.config import load_settings
 from p2p_oicp.crypto.pins import hash_pin
 from p2p_oicp.errors import ConfigurationError
-from p2p_oicp.oicp import UID, EvcoID
 from p2p_oicp.storage import open_for_change, open_readonly, tokens
 from p2p_oicp.storage.tokens import Token
 
@@ -72,7 +71,7 @@ def remove(
 def parse_tokens(texts: Iterable[str], pin: str | None = None) -> Iterator[Token]:
     """Return the tokens of texts that are UIDs or EvcoIDs; raise `ConfigurationError`."""
     for text in texts:
-        yield Token(_validated_key(text, pin), text, hash_pin(pin) if pin else None)
+        yield Token(tokens.key_of(text, has_pin=bool(pin)), text, hash_pin(pin) if pin else None)
 
 
 def read_token_file(file: str | None) -> Iterator[Token]:
@@ -107,7 +106,7 @@ def add_tokens(file: Path, new_tokens: Sequence[Token]) -> None:
 def remove_tokens(file: Path, texts: Sequence[str]) -> list[str]:
     """Delete tokens; return those that were not on the list."""
     with open_for_change(file) as tx:
-        return [text for text in texts if not tokens.delete_token(tx, _validated_key(text))]
+        return [text for text in texts if not tokens.delete_token(tx, tokens.key_of(text))]
 
 
 def print_tokens(file: Path, *, as_json: bool, utc: bool = False) -> None:
@@ -131,15 +130,3 @@ def _ask_pin() -> str:
     if not sys.stdin.isatty():
         raise ConfigurationError("--pin asks at a terminal; use --from FILE, with the PIN behind a comma")
     return str(typer.prompt("PIN", hide_input=True))
-
-
-def _validated_key(text: str, pin: str | None = None) -> str:
-    uid, evco_id = UID(text), EvcoID(text)
-    # Card readers print UIDs in either letter case; OICP's pattern has upper case only.
-    if uid.is_valid or UID(text.upper()).is_valid:
-        if pin:
-            raise ConfigurationError(f"{text}: a card has no PIN; only an EvcoID has")
-        return uid.key
-    if evco_id.is_valid:
-        return evco_id.key
-    raise ConfigurationError(f"{text}: is neither a UID (8, 14 or 20 hex digits) nor an EvcoID (DE-GDF-C12345678-X)")

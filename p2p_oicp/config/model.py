@@ -269,6 +269,20 @@ class DiscoverySettings(SettingsSection):
     )
 
 
+class DashboardSettings(SettingsSection):
+    """The pages for people, below /ui of the backend listener."""
+
+    enabled: bool = Field(
+        default=True, description="Serve the dashboard. Whoever opens it needs the token of the backend API."
+    )
+    read_only_token: SecretStr | None = Field(
+        None,
+        min_length=8,
+        description="Secret with which a person may look at the dashboard, and change nothing. Better in the "
+        "environment (P2P_OICP_DASHBOARD__READ_ONLY_TOKEN).",
+    )
+
+
 class Settings(BaseSettings):
     """All settings of a node."""
 
@@ -296,6 +310,7 @@ class Settings(BaseSettings):
     sessions: SessionSettings = Field(default_factory=SessionSettings)
     cdr: CdrSettings = Field(default_factory=CdrSettings)
     discovery: DiscoverySettings = Field(default_factory=DiscoverySettings)
+    dashboard: DashboardSettings = Field(default_factory=DashboardSettings)
     exchanges: ExchangeSettings = Field(default_factory=ExchangeSettings)
     tracing: TracingSettings = Field(default_factory=TracingSettings)
     log: LogSettings = Field(default_factory=LogSettings)

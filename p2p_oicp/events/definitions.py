@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from p2p_oicp.events.types import (
     CLOUD_EVENT_PREFIX,
+    ActionEvent,
     BackendEvent,
     CdrEvent,
     CertificateEvent,
@@ -217,6 +218,15 @@ EVENT_DEFINITIONS: tuple[EventDefinition, ...] = (
     ),
     _certificate("ends_soon", "A certificate of this node ends soon; text says when."),
     _certificate("has_ended", "A certificate of this node has ended; text says when."),
+    EventDefinition(
+        "action",
+        "",
+        "A person has done something by the dashboard, such as `retry-message`, or was shown what identifies a driver "
+        "(`reveal`); text says who and why.",
+        ActionEvent(
+            id=_ID, number=_NUMBER, type="action", what="remove-peer", at=_AT, subject="Beta", text="Kim: left us"
+        ),
+    ),
     EventDefinition(
         "events",
         "missed",

@@ -121,6 +121,12 @@ class CertificateEvent(EventData, frozen=True, kw_only=True, omit_defaults=True)
     certificate: Annotated[str, Meta(description="Its subject.")]
 
 
+class ActionEvent(EventData, frozen=True, kw_only=True, omit_defaults=True):
+    """What a person has done by the dashboard; ``text`` says who, as that person has named himself, and why."""
+
+    subject: Annotated[str, Meta(description="What it was done to: a name, an id, or the path of a page.")] = ""
+
+
 class MissedEvents(msgspec.Struct, frozen=True, kw_only=True):
     """What a listener or receiver gets that goes on after an event whose successors are no more: no event of the log.
 

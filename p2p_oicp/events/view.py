@@ -11,6 +11,7 @@ import msgspec
 
 from p2p_oicp.events.definitions import EVENT_DEFINITIONS
 from p2p_oicp.events.types import (
+    ActionEvent,
     BackendEvent,
     CdrEvent,
     CertificateEvent,
@@ -44,6 +45,7 @@ _SUBJECTS: Mapping[str, tuple[Callable[..., EventData], str]] = MappingProxyType
         EventType.WEBHOOK: (WebhookEvent, "webhook"),
         EventType.KEY: (KeyEvent, "key"),
         EventType.CERTIFICATE: (CertificateEvent, "certificate"),
+        EventType.ACTION: (ActionEvent, "subject"),
     }
 )
 #: What may be selected: types, and types with what has become of their subject.

@@ -18,7 +18,13 @@ from p2p_oicp.concurrency import TaskSupervisor
 from p2p_oicp.config import Settings
 from p2p_oicp.config.hub import HubSettings, PartnerSettings, Script, load_script, parse_partner
 from p2p_oicp.config.limits import DeliverySettings
-from p2p_oicp.config.model import BackendApiSettings, NodeSettings, PeerApiSettings, SecuritySettings
+from p2p_oicp.config.model import (
+    BackendApiSettings,
+    DashboardSettings,
+    NodeSettings,
+    PeerApiSettings,
+    SecuritySettings,
+)
 from p2p_oicp.config.recording import StorageSettings
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.hub.partners import PartnerAuthenticator, PartnerDirectory
@@ -168,5 +174,6 @@ def _node_settings(settings: HubSettings, folder: Path) -> Settings:
         cdr=settings.cdr,
         delivery=DeliverySettings(retry_max=_MAX_RETRY_SECONDS),
         exchanges=settings.exchanges,
+        dashboard=DashboardSettings(enabled=False),
         log=settings.log,
     )

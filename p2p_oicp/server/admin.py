@@ -67,20 +67,22 @@ class OutboxAdminApi:
         ]
 
     async def _list(self, context: RequestContext) -> OperationResponse:
-        """``?state=dead&destination=…&limit=…`` in any combination."""
+        """``?state=dead&destination=…&limit=…`` in any combination; ``cursor`` is that of the page before."""
         state = context.http.query.get("state", "")
         if state not in _MESSAGE_STATES:
             raise HttpError(400, StatusCodeValue.DATA_ERROR, f"state={state}: expected waiting, held or dead")
-        limit = parse_whole_number(context.http.query.get("limit", "100"))
-        destination = context.http.query.get("destination", "")
+        limit = min(parse_whole_number(context.http.query.get("limit", "100")), _MAX_LISTED_MESSAGES)
         rows = await self._store.query(
-            outbox.LIST,
+            outbox.LIST_AFTER,
             state_=state,
-            destination_=destination,
-            limit=min(limit, _MAX_LISTED_MESSAGES),
+            destination_=context.http.query.get("destination", ""),
+            after_=parse_whole_number(context.http.query.get("cursor", "0")),
+            limit=limit + 1,
             backends=list_parameter(sorted(self._backends)),
         )
-        return OperationResponse(orjson.dumps({"messages": [dict(row) for row in rows]}))
+        page = rows[:limit]
+        cursor = str(page[-1]["id"]) if page and len(rows) > limit else None
+        return OperationResponse(orjson.dumps({"messages": [dict(row) for row in page], "cursor": cursor}))
 
     async def _show(self, context: RequestContext) -> OperationResponse:
         backends = list_parameter(sorted(self._backends))

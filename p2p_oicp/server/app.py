@@ -23,7 +23,7 @@ from aiohttp import web
 
 from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.roles.context import OperationResponse
-from p2p_oicp.server.inbound import InboundRequest, routed_path
+from p2p_oicp.server.inbound import FORM_TYPE, InboundRequest, routed_path
 from p2p_oicp.server.openapi import listener_endpoints
 from p2p_oicp.server.pipeline import OICP_PREFIX, PATH_PARAMETERS, RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
@@ -31,6 +31,8 @@ from p2p_oicp.server.problems import HttpError
 _AUTHORITY = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::\d{1,5})?")
 _DEFAULT_PORTS = re.compile(r":(?:80|443)$")
 _JSON = "application/json"
+# The pages for people take forms, each with a token that only such a page has (`dashboard.access`).
+_FORM_PREFIX = "/ui/"
 # Nearly all requests have one of these: nothing to parse.
 _COMMON_CONTENT_TYPES = frozenset({_JSON, f"{_JSON}; charset=utf-8"})
 
@@ -238,8 +240,9 @@ def _check_content_type(head: InboundRequest) -> None:
     if not head.content_length and "Transfer-Encoding" not in head.headers:
         return
     content_type = head.headers.get("Content-Type", "")
-    if content_type.partition(";")[0].strip().lower() != _JSON:
-        info = f"Content-Type {content_type[:100]!r} is not served here; send {_JSON}"
+    expected = FORM_TYPE if head.path.startswith(_FORM_PREFIX) else _JSON
+    if content_type.partition(";")[0].strip().lower() != expected:
+        info = f"Content-Type {content_type[:100]!r} is not served here; send {expected}"
         raise HttpError(415, StatusCodeValue.DATA_ERROR, info)
 
 

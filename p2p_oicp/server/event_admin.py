@@ -4,6 +4,7 @@
 The answer has the events, the number to go on ``after``, the number and id of the newest event, and the number of the
 oldest that is kept: whoever goes on after an earlier one has missed some. At most some thousand events are looked
 through for one answer, so it may have none before the newest is reached.
+``events/newest`` goes backwards, in pages.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from p2p_oicp.server.openapi import log_endpoints
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError, parse_whole_number
 from p2p_oicp.storage import Store, event_queries
+from p2p_oicp.storage.event_queries import NumberedEvent
 
 _DEFAULT_LIMIT, _MAX_LIMIT = 100, 1000
 # Looked through for one answer, and at a time: each takes the event loop some microseconds.
@@ -50,7 +52,10 @@ class EventAdminApi:
         self._view = view
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
-        return [log_endpoints.LIST_EVENTS.route(pipeline, self._list)]
+        return [
+            log_endpoints.LIST_EVENTS.route(pipeline, self._list),
+            log_endpoints.LIST_NEWEST_EVENTS.route(pipeline, self._list_newest),
+        ]
 
     async def _list(self, context: RequestContext) -> OperationResponse:
         query = context.http.query
@@ -93,3 +98,19 @@ class EventAdminApi:
         except ValueError as error:
             raise HttpError(400, StatusCodeValue.DATA_ERROR, str(error)) from error
         return number if epoch_id is None else self._view.epochs.position_after(epoch_id, number, newest)[0]
+
+    async def _list_newest(self, context: RequestContext) -> OperationResponse:
+        """Return the newest first, as the other lists: ``cursor`` is that of the page before."""
+        query = context.http.query
+        event_filter = event_filter_of(query)
+        before = parse_whole_number(query["cursor"]) if "cursor" in query else None
+        limit = min(parse_whole_number(query.get("limit", str(_DEFAULT_LIMIT))), _MAX_LIMIT)
+
+        def selected(numbered: NumberedEvent) -> EventData | None:
+            if not event_filter.selects_type(numbered.event.type, numbered.event.what):
+                return None
+            viewed = self._view.view(numbered)
+            return viewed.data if event_filter.selects(viewed) else None
+
+        events, cursor = await event_queries.events_before(self._store, before, limit, selected)
+        return OperationResponse(msgspec.json.encode({"events": events, "cursor": cursor and str(cursor)}))

@@ -30,6 +30,8 @@ from p2p_oicp.server.problems import HttpError
 
 # Nearly all requests have one of these: nothing to parse.
 _COMMON_CONTENT_TYPES = frozenset({"application/json", "application/json; charset=utf-8"})
+#: What pages send.
+FORM_TYPE = "application/x-www-form-urlencoded"
 _JSON_TYPES = frozenset({"application/json", "text/json"})
 # Within this, a small body is whole, and of a larger one as much as a small one has come; again and again, and then the
 # whole.
@@ -222,13 +224,13 @@ def _is_in(address: str, networks: Collection[IpNetwork]) -> bool:
     return any(ip_address(address) in network for network in networks)
 
 
-def check_head(head: InboundRequest, request: web.BaseRequest, max_bytes: int) -> None:
-    """Raise HttpError 415 or 413 for a body that need not be read to be refused."""
-    if head.headers.get("Content-Type") not in _COMMON_CONTENT_TYPES:
+def check_head(head: InboundRequest, request: web.BaseRequest, max_bytes: int, *, is_form: bool = False) -> None:
+    """Raise HttpError 415 or 413 for a body that need not be read to be refused; ``is_form``: a form, not JSON."""
+    if is_form or head.headers.get("Content-Type") not in _COMMON_CONTENT_TYPES:
         media_type = request.content_type
-        is_json = media_type in _JSON_TYPES or media_type.endswith("+json")
-        if "Content-Type" in head.headers and not is_json:
-            info = f"Content-Type {media_type} is not served; send application/json"
+        is_right = media_type == FORM_TYPE if is_form else media_type in _JSON_TYPES or media_type.endswith("+json")
+        if "Content-Type" in head.headers and not is_right:
+            info = f"Content-Type {media_type} is not served; send {FORM_TYPE if is_form else 'application/json'}"
             raise HttpError(415, StatusCodeValue.DATA_ERROR, info)
     if (head.content_length or 0) > max_bytes:
         info = f"the body has {head.content_length} bytes; at most {max_bytes} are read"

@@ -233,14 +233,14 @@ class RequestContext:
         """Set the sender of a request that carries its key in its body (pairing)."""
         self._principal = authenticate(self.head, self._wire_body or b"")
 
-    async def read_body(self, max_bytes: int) -> bytes:
-        """Return the body as UTF-8, verified if the sender is authenticated already; it must not be compressed.
+    async def read_body(self, max_bytes: int, *, is_form: bool = False) -> bytes:
+        """Return the body (of a page: a form) as UTF-8, verified if the sender is known; it must not be compressed.
 
         Raises:
             HttpError: 400, 408, 413 or 415.
             InvalidMessage: it is no text.
         """
-        check_head(self.head, self.http, max_bytes)
+        check_head(self.head, self.http, max_bytes, is_form=is_form)
         if self.head.headers.get("Content-Encoding"):
             raise HttpError(415, StatusCodeValue.DATA_ERROR, "a compressed body is not served here")
         self._verify_body(body := await receive_body(self.http, max_bytes, is_urgent=True))

@@ -17,7 +17,7 @@ from p2p_oicp.config.sources import describe_settings
 from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.peering import Peering
 from p2p_oicp.roles.context import OperationResponse
-from p2p_oicp.server.openapi import status_endpoints
+from p2p_oicp.server.openapi import credential_endpoints, status_endpoints
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
 
@@ -35,7 +35,7 @@ class SettingsAdminApi:
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
         return [
             status_endpoints.SETTINGS.route(pipeline, self._list_settings),
-            status_endpoints.KEYS.route(pipeline, self._list_keys),
+            credential_endpoints.LIST_KEYS.route(pipeline, self._list_keys),
         ]
 
     async def _list_settings(self, context: RequestContext) -> OperationResponse:

@@ -36,6 +36,7 @@ class EventType(StrEnum):
     WEBHOOK = "webhook"
     REFUSAL = "refusal"
     FINDING = "finding"
+    ACTION = "action"
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -45,7 +46,7 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
         type: an `EventType`.
         what: the state that a session or CDR has now (``authorized``, ``disputed``), an EVSE's status (``Available``),
             what happened to a peer, key or certificate (``removed``, ``rotated``), why a request was refused (its
-            status code), or what was found in a message.
+            status code), what was found in a message, or what a person has done.
         at: seconds since the epoch.
         subject: the canonical key of the session or EVSE, the name of the operation, else the id of a peer or key.
         role: ``cpo`` or ``emp``, of this node in a session or CDR.

@@ -1,9 +1,10 @@
-"""Reads the event log (`storage.event_log`) from a number on."""
+"""Reads the event log (`storage.event_log`): from a number on, or backwards from the newest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 from sqlalchemy import bindparam, func, select
@@ -12,6 +13,8 @@ from p2p_oicp.storage.event_log import Event
 from p2p_oicp.storage.schema import event_batches, event_epochs
 from p2p_oicp.storage.statements import compiled
 from p2p_oicp.storage.store import Store
+
+SelectedT = TypeVar("SelectedT")
 
 
 class NumberedEvent(msgspec.Struct, frozen=True):
@@ -68,6 +71,12 @@ _BATCHES_FROM = compiled(
     .order_by(_batches.first_number)
     .limit(bindparam("limit"))
 )
+_BATCHES_BEFORE = compiled(
+    select(_batches.first_number, _batches.events)
+    .where(_batches.first_number < bindparam("number"))
+    .order_by(_batches.first_number.desc())
+    .limit(bindparam("limit"))
+)
 _LAST = compiled(
     select((_batches.first_number + _batches.count - 1).label("number")).order_by(_batches.first_number.desc()).limit(1)
 )
@@ -75,6 +84,8 @@ _EPOCHS = compiled(select(event_epochs.c.first_number, event_epochs.c.epoch_id).
 _FIRST = compiled(select(func.min(_batches.first_number).label("number")))
 # How many events one row has depends on the load; so many rows are read at a time.
 _BATCHES_PER_READ = 50
+# Events of a rare type may be far apart: a page of them ends after so many reads, and the next one goes on.
+_MAX_READS = 40
 
 
 def last_number(store: Store) -> int:
@@ -110,6 +121,36 @@ async def events_after(store: Store, number: int, limit: int, types: Iterable[st
         )
         next_number = numbered[-1].number + 1
     return found[:limit]
+
+
+async def events_before(
+    store: Store, number: int | None, limit: int, select_event: Callable[[NumberedEvent], SelectedT | None]
+) -> tuple[list[SelectedT], int | None]:
+    """Return what is made of up to ``limit`` events with lower numbers, the newest first, and where to go on.
+
+    The second is the number to go on before; None where nothing is left.
+
+    Args:
+        store: the database.
+        number: None: from the newest on.
+        limit: how many at most.
+        select_event: returns what is made of an event; None: it is left out.
+    """
+    selected: list[SelectedT] = []
+    before = last_number(store) + 1 if number is None else number
+    for _ in range(_MAX_READS):
+        rows = await store.query(_BATCHES_BEFORE, number=before, limit=_BATCHES_PER_READ)
+        events = [event for row in rows for event in reversed(_numbered(row["first_number"], _decode(row["events"])))]
+        for event in events:
+            if event.number >= before or (made := select_event(event)) is None:
+                continue
+            selected.append(made)
+            if len(selected) == limit:
+                return selected, event.number
+        if not events:
+            return selected, None
+        before = events[-1].number
+    return selected, before
 
 
 def _numbered(first: int, events: Sequence[Event]) -> list[NumberedEvent]:

@@ -14,9 +14,10 @@ from types import MappingProxyType
 
 import msgspec
 import orjson
-from sqlalchemy import Column, ColumnElement, and_, bindparam, case, literal, or_, select
+from sqlalchemy import Column, ColumnElement, and_, bindparam, case, func, literal, or_, select
 
 from p2p_oicp.clock import format_timestamp
+from p2p_oicp.logs import printable
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import (
@@ -29,12 +30,14 @@ from p2p_oicp.storage.schema import (
     sessions,
     tokens,
 )
-from p2p_oicp.storage.sessions import SHOWN_COLUMNS
+from p2p_oicp.storage.sessions import SHOWN_COLUMNS, SessionState
 from p2p_oicp.storage.statements import Statement, compiled
 from p2p_oicp.storage.store import Row
 
 Json = dict[str, object]
 
+# "=", "+", "-" and "@" begin a formula, and their wide forms do in some programs; escaped control characters do not.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 # What serves idempotency only: digests, and the stored responses, which the events show anyway; and keys, instead of
 # which people are shown the ids as they were written (RULES I11).
 _HIDDEN_COLUMNS = frozenset({"request_digest", "start_response", "stop_digest", "stop_response"}) | frozenset(
@@ -323,3 +326,34 @@ def token_to_json(row: Row) -> Json:
 
 def _time(at: float | None) -> str | None:
     return format_timestamp(at) if at else None
+
+
+def csv_cell(cell: object) -> object:
+    """Return a cell that no spreadsheet takes for a formula: texts in it were written by others."""
+    if not isinstance(cell, str):
+        return cell
+    text = printable(cell)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA_STARTS) else text
+
+
+# Counts for people: each is read from an index, or bounded, so that a page of a large node opens at once.
+_shown_states = [SessionState.CHARGING.value, SessionState.UNCERTAIN.value]
+_open_sessions = (
+    select(sessions.c.state)
+    .where(sessions.c.state.in_(map(literal, _shown_states)))
+    .limit(bindparam("limit"))
+    .subquery()
+)
+#: How many sessions charge and how many are uncertain, of at most ``limit``: the index ``sessions_by_state`` is read.
+OPEN_SESSIONS = compiled(select(_open_sessions.c.state, func.count().label("records")).group_by(_open_sessions.c.state))
+#: The newest CDR that had come before a time; read from the newest backwards.
+LAST_CDR_BEFORE = compiled(
+    select(cdrs.c.id).where(cdrs.c.received_at < bindparam("before_")).order_by(cdrs.c.id.desc()).limit(1)
+)
+# A text, for SQLite takes a blob for its own binary JSON.
+#: The energy of the CDRs behind an id, in kWh as it was written.
+CDR_ENERGY_AFTER = Statement(
+    "SELECT id, json_extract(CAST(body AS TEXT), '$.ConsumedEnergy') AS energy FROM cdrs "
+    "WHERE id > :after_ ORDER BY id LIMIT :limit",
+    {},
+)

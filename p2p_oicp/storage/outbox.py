@@ -243,14 +243,17 @@ _admin_columns = (
 )
 _is_for_destination = (bindparam("destination_") == "") | (name_of(outbox.c.destination) == bindparam("destination_"))
 # For the administration, which shows and takes the names of destinations.
-#: Messages by age, without their bodies; an empty ``state_`` or ``destination_`` means all. ``backends`` lists, as a
-#: list parameter, the destinations of our own backends: what waits for any other is held.
-LIST = compiled(
+_listed_messages = (
     select(*_admin_columns)
     .where((bindparam("state_") == "") | (_shown_state == bindparam("state_")), _is_for_destination)
     .order_by(outbox.c.id)
     .limit(bindparam("limit"))
 )
+#: Messages by age, without their bodies; an empty ``state_`` or ``destination_`` means all. ``backends`` lists, as a
+#: list parameter, the destinations of our own backends: what waits for any other is held.
+LIST = compiled(_listed_messages)
+#: The same, those after an id.
+LIST_AFTER = compiled(_listed_messages.where(outbox.c.id > bindparam("after_")))
 #: One message with its body; ``backends`` as for ``LIST``.
 SHOW = compiled(
     select(*_admin_columns, outbox.c.sender_id, outbox.c.role, outbox.c.body).where(outbox.c.id == bindparam("id_"))

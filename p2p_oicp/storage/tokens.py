@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, delete, or_, select
 
 from p2p_oicp.crypto.pins import PinGuard, pin_matches
-from p2p_oicp.oicp import AuthenticationDataRecord, HashedPIN, Identification, ProviderID
+from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.oicp import UID, AuthenticationDataRecord, EvcoID, HashedPIN, Identification, ProviderID
 from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.schema import dataset_groups, dataset_records, identifications, tokens, uid_routes
@@ -40,6 +41,23 @@ class Token:
     key: str
     text: str
     pin_hash: bytes | None = None
+
+
+def key_of(text: str, *, has_pin: bool = False) -> str:
+    """Return the canonical key of a UID or EvcoID that a person has written.
+
+    Raises:
+        ConfigurationError: it is neither, or a card that has a PIN.
+    """
+    uid, evco_id = UID(text), EvcoID(text)
+    # Card readers print UIDs in either letter case; OICP's pattern has upper case only.
+    if uid.is_valid or UID(text.upper()).is_valid:
+        if has_pin:
+            raise ConfigurationError(f"{text}: a card has no PIN; only an EvcoID has")
+        return uid.key
+    if evco_id.is_valid:
+        return evco_id.key
+    raise ConfigurationError(f"{text}: is neither a UID (8, 14 or 20 hex digits) nor an EvcoID (DE-GDF-C12345678-X)")
 
 
 def upsert_token(tx: Transaction, token: Token, now: float) -> None:

@@ -31,6 +31,8 @@ USERS = {
     "nacl": ("crypto",),
     "bcrypt": ("crypto",),
     "opentelemetry": ("tracing",),
+    "jinja2": ("server.dashboard",),
+    "segno": ("server.dashboard",),
     "typer": ("cli",),
     "rich": ("cli", "simulator"),
 }

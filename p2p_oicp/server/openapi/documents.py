@@ -14,6 +14,7 @@ from typing import Any
 
 from p2p_oicp.oicp.operations import BASE_PATH, OPERATIONS, Party
 from p2p_oicp.oicp.schemas import operation_components, operation_paths
+from p2p_oicp.server.openapi.credential_endpoints import CREDENTIAL_ENDPOINTS
 from p2p_oicp.server.openapi.endpoints import JSON, Access, Endpoint, Tag, by_path
 from p2p_oicp.server.openapi.hub_endpoints import HUB_ENDPOINTS
 from p2p_oicp.server.openapi.listener_endpoints import ALIVE_ENDPOINTS, LISTENER_ENDPOINTS, OPENAPI
@@ -37,7 +38,14 @@ class Listener(StrEnum):
     HUB = "hub"
 
 
-ADMIN_ENDPOINTS = (*STATUS_ENDPOINTS, *PEER_ENDPOINTS, *RECORD_ENDPOINTS, *LOG_ENDPOINTS, *WEBHOOK_ENDPOINTS)
+ADMIN_ENDPOINTS = (
+    *STATUS_ENDPOINTS,
+    *PEER_ENDPOINTS,
+    *RECORD_ENDPOINTS,
+    *LOG_ENDPOINTS,
+    *WEBHOOK_ENDPOINTS,
+    *CREDENTIAL_ENDPOINTS,
+)
 #: What each listener serves besides OICP.
 SERVED: Mapping[Listener, Sequence[Endpoint]] = MappingProxyType(
     {

@@ -17,6 +17,7 @@ from p2p_oicp.server.openapi.schemas import (
     array,
     described,
     members_of,
+    nullable,
     one_of,
     record,
     text,
@@ -45,6 +46,7 @@ _EVENT_MEMBERS: Mapping[str, Schema] = {
     "certificate": TEXT,
     "operation": text("Of a refusal or finding."),
     "listener": text("`backend`: of a system of our own."),
+    "subject": text("Of an action of a person: what it was done to."),
 }
 EVENT = record(
     "Event",
@@ -119,6 +121,15 @@ LIST_EVENTS = Endpoint(
         }
     ),
 )
+LIST_NEWEST_EVENTS = Endpoint(
+    method="GET",
+    path="/admin/v1/events/newest",
+    name="listNewestEvents",
+    summary="What happened, the newest first.",
+    tag=Tag.EVENTS,
+    query=(Parameter("cursor", TEXT, "That of the page before; absent: the first page."), LIMIT, *_SELECTION),
+    answer=members_of({"events": array(EVENT), "cursor": nullable(TEXT, "Of the next page; null at the end.")}),
+)
 STREAM_EVENTS = Endpoint(
     method="GET",
     path=EVENTS_PATH,
@@ -163,4 +174,4 @@ SHOW_EXCHANGE = Endpoint(
     errors={404: "It was never recorded, or there were too many since."},
 )
 
-LOG_ENDPOINTS = (LIST_EVENTS, STREAM_EVENTS, LIST_EXCHANGES, SHOW_EXCHANGE)
+LOG_ENDPOINTS = (LIST_EVENTS, LIST_NEWEST_EVENTS, STREAM_EVENTS, LIST_EXCHANGES, SHOW_EXCHANGE)

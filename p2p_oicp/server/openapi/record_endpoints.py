@@ -310,8 +310,9 @@ LIST_OUTBOX = Endpoint(
         Parameter("state", one_of(("waiting", "held", "dead")), "Only those in this state."),
         Parameter("destination", TEXT, "Only those for this peer, or this system of our own (`backend:NAME`)."),
         LIMIT,
+        _CURSOR,
     ),
-    answer=members_of({"messages": array(_MESSAGE)}),
+    answer=members_of({"messages": array(_MESSAGE), "cursor": nullable(TEXT, "Of the next page; null at the end.")}),
 )
 SHOW_MESSAGE = Endpoint(
     method="GET",

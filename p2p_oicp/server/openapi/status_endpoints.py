@@ -108,19 +108,6 @@ _SETTING = record(
         "description": TEXT,
     },
 )
-_KEY = record(
-    "Key",
-    "A signing key of this node or of a peer.",
-    {
-        "key_id": text("Its fingerprint."),
-        "valid_from": nullable(TIME),
-        "valid_until": nullable(TIME),
-        "is_valid": FLAG,
-        "owner": text("The name of the node or peer."),
-        "is_own": FLAG,
-        "signs": described(FLAG, "Whether this node signs with it now."),
-    },
-)
 _PROCESS = members_of(
     {
         "version": TEXT,
@@ -171,14 +158,5 @@ SETTINGS = Endpoint(
     ),
     answer=members_of({"settings": array(_SETTING)}),
 )
-KEYS = Endpoint(
-    method="GET",
-    path="/admin/v1/keys",
-    name="listKeys",
-    summary="The signing keys of this node and of its peers.",
-    tag=Tag.STATUS,
-    query=(Parameter("owner", TEXT, "Only those of this node or peer, by its name."),),
-    answer=members_of({"keys": array(_KEY)}),
-)
 
-STATUS_ENDPOINTS = (STATUS, DOCTOR, RELOAD, SETTINGS, KEYS)
+STATUS_ENDPOINTS = (STATUS, DOCTOR, RELOAD, SETTINGS)

@@ -1,0 +1,160 @@
+"""Turns values into HTML: the templates, and how times, numbers, messages and identifications are shown.
+
+Everything that is put into a template is escaped there; no value is marked as safe but SVG that is made here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from p2p_oicp.clock import Clock, format_timestamp
+from p2p_oicp.oicp.masking import mask
+from p2p_oicp.server.dashboard.action_table import NOTICES
+
+FOLDER = Path(__file__).parent
+STATIC = FOLDER / "static"
+_UNITS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
+_VISIBLE_CHARACTERS = 2
+_MAX_SHOWN_BYTES = 256 * 1024
+_EVCO_ID = re.compile(r"([A-Za-z]{2}[*-]?[A-Za-z0-9]{3})[*-].*")
+#: How well what a word says is: the class of its badge.
+_GOOD = frozenset(
+    {"in sync", "accepted", "settled", "up", "available", "yes", "charging", "000", "agreed", "delivered"}
+)
+_BAD = frozenset(
+    {"failing", "held", "dead", "disputed", "refused", "down", "outofservice", "error", "not_answering", "uncertain"}
+)
+_WAITING = frozenset({"behind", "waiting", "received", "reserved", "occupied", "notice", "unconfirmed", "requested"})
+PAGES = frozenset(
+    {
+        "/ui",
+        "/ui/peers",
+        "/ui/delivery",
+        "/ui/sessions",
+        "/ui/cdrs",
+        "/ui/evses",
+        "/ui/tokens",
+        "/ui/settings",
+        "/ui/log",
+    }
+)
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+class Renderer:
+    """Renders templates for one node.
+
+    Args:
+        node: its name.
+        parties: the ids that it speaks for.
+        clock: what "3 min ago" is counted by.
+    """
+
+    def __init__(self, node: str, parties: str, clock: Clock) -> None:
+        self._clock = clock
+        self._environment = Environment(
+            loader=FileSystemLoader(FOLDER / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._environment.filters.update(
+            ago=self.ago, badge=badge, json=pretty, grouped=grouped, masked=mask_identification, moment=moment
+        )
+        self._environment.globals.update(
+            node=node, parties=parties, static=static_url, live=live, notices=NOTICES, pages=PAGES
+        )
+
+    def render(self, template: str, **values: object) -> bytes:
+        """Return a page as UTF-8."""
+        return self._environment.get_template(template).render(**values).encode("utf-8", "replace")
+
+    def ago(self, at: str | float | Decimal | None) -> str:
+        """Return how long ago a time was, or when it will be: ``3 min ago``, ``in 2 h``."""
+        if not at:
+            return "never"
+        seconds = self._clock.time() - (datetime.fromisoformat(at).timestamp() if isinstance(at, str) else float(at))
+        text = next((f"{int(abs(seconds) / unit)} {name}" for unit, name in _UNITS if abs(seconds) >= unit), "")
+        if not text:
+            return "now"
+        return f"{text} ago" if seconds > 0 else f"in {text}"
+
+
+def live(url: str, events: Sequence[str]) -> str:
+    """Return the attributes of a part of a page that is fetched again when something has happened."""
+    del url, events
+    return ""
+
+
+def moment(at: str | float | Decimal | None) -> str:
+    """Return a time as ISO 8601; empty for none."""
+    if not at:
+        return ""
+    return at if isinstance(at, str) else format_timestamp(float(at))
+
+
+def badge(text: object) -> str:
+    """Return the class of a state: good, bad, waiting or plain."""
+    word = str(text).lower()
+    if word in _GOOD:
+        return "good"
+    return "bad" if word in _BAD else "waiting" if word in _WAITING else "plain"
+
+
+def pretty(value: object, *, masked: bool = True) -> str:
+    """Return JSON over several lines, without what identifies a driver unless it is revealed."""
+    body = _encoder.encode(value)
+    if masked:
+        found = mask(body, _MAX_SHOWN_BYTES)
+        if found.is_cut or found.text is None:
+            return found.text or ""
+        body = found.text.encode()
+    return msgspec.json.format(body, indent=2).decode()
+
+
+def masked_json(value: Any) -> Any:  # noqa: ANN401 - JSON values
+    """Return a JSON value without what identifies a driver."""
+    found = mask(body := _encoder.encode(value), len(body))
+    return None if found.text is None else msgspec.json.decode(found.text)
+
+
+def encode_json(value: object) -> bytes:
+    """Return a JSON value with its numbers as they were written."""
+    return _encoder.encode(value)
+
+
+def mask_identification(text: str) -> str:
+    """Return of a UID or EvcoID as much as tells it from the others of a list."""
+    if match := _EVCO_ID.fullmatch(text):
+        return f"{match[1]}-***{text[-_VISIBLE_CHARACTERS:]}"
+    return f"***{text[-_VISIBLE_CHARACTERS:]}"
+
+
+def grouped(number: Decimal | float | None) -> str:
+    """Return a number with its thousands apart."""
+    return "" if number is None else f"{number:,}"
+
+
+@cache
+def static_url(name: str) -> str:
+    """Return the URL of a file of the pages, which changes with its content."""
+    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+    return f"/ui/static/{digest}/{name}"
+
+
+@cache
+def static_files() -> Mapping[str, bytes]:
+    """Return all files of the pages, by their names below ``/ui/static/<digest>/``."""
+    return {str(file.relative_to(STATIC)): file.read_bytes() for file in sorted(STATIC.rglob("*")) if file.is_file()}
