@@ -161,7 +161,7 @@ _UPDATE_PEER = compiled(
 _DELETE_PEER_ID = compiled(delete(peers).where(peers.c.id == bindparam("id_")))
 _NEXT_NUMBER = Statement(
     f"INSERT INTO {counters.name} (name, value) VALUES ('peer', 1) "  # noqa: S608
-    "ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
+    "ON CONFLICT (name) DO UPDATE SET value = counters.value + 1 RETURNING value",
     {},
 )
 _COUNT_MESSAGES = compiled(

@@ -44,8 +44,8 @@ from p2p_oicp.storage.store import Row
 
 _records, _groups, _versions = dataset_records.c, dataset_groups.c, dataset_versions.c
 _ALLOCATE_NUMBERS = Statement(
-    "INSERT INTO counters (name, value) VALUES (:name, :count) ON CONFLICT (name) DO UPDATE SET value = value + :count "
-    "RETURNING value",
+    "INSERT INTO counters (name, value) VALUES (:name, :count) "
+    "ON CONFLICT (name) DO UPDATE SET value = counters.value + excluded.value RETURNING value",
     {},
 )
 

@@ -37,7 +37,7 @@ _quarantine = quarantine.c
 _UPSERT = Statement(
     "INSERT INTO quarantine (source, operation, digest, findings, record, first_seen_at, last_seen_at) "
     "VALUES (:source, :operation, :digest, :findings, :record, :now, :now) "
-    "ON CONFLICT (source, operation, digest) DO UPDATE SET occurrences = occurrences + 1, "
+    "ON CONFLICT (source, operation, digest) DO UPDATE SET occurrences = quarantine.occurrences + 1, "
     "last_seen_at = excluded.last_seen_at, findings = excluded.findings RETURNING occurrences",
     {},
 )
