@@ -188,7 +188,7 @@ def build_backend_app(
         *administration(pipeline=pipeline),
         *streams.routes(pipeline),
         *ApiDocuments(Listener.BACKEND if extension is None else Listener.HUB).routes(pipeline),
-        *_dashboard_routes(components, pipeline, administration),
+        *_dashboard_routes(components, pipeline, administration, streams),
         *(extension.routes(pipeline) if extension is not None else ()),
     ]
     return RequestRouter(pipeline, routes)
@@ -213,7 +213,10 @@ def _admin_routes(
 
 
 def _dashboard_routes(
-    components: NodeComponents, pipeline: RequestPipeline, administration: Callable[..., Routes]
+    components: NodeComponents,
+    pipeline: RequestPipeline,
+    administration: Callable[..., Routes],
+    streams: EventStreamApi,
 ) -> Routes:
     """Return the pages for people, which call the administration without HTTP; none where they are turned off."""
     environment, services = components.environment, components.services
@@ -230,7 +233,7 @@ def _dashboard_routes(
     )
     parties = ", ".join(party.text for party in environment.local_peer.parties)
     identity = NodeIdentity(environment.local_peer.name, parties)
-    return Dashboard(identity, access, admin, services.store, services.clock).routes(pipeline)
+    return Dashboard(identity, access, admin, streams, services.store, services.clock).routes(pipeline)
 
 
 def _build_access(components: NodeComponents) -> BackendAccess:

@@ -26,6 +26,11 @@ def named_files() -> dict[str, list[str]]:
     return dict(json.loads((ROOT / "package.json").read_text(encoding="utf-8"))["vendor"])
 
 
+def named_licences() -> dict[str, str]:
+    """Return the licences that package.json names, of packages that do not name theirs but have its text."""
+    return dict(json.loads((ROOT / "package.json").read_text(encoding="utf-8"))["licences"])
+
+
 def copy_all(packages: Path) -> Iterator[str]:
     """Copy everything anew; yield the lines of the table."""
     shutil.rmtree(TARGET, ignore_errors=True)
@@ -35,7 +40,8 @@ def copy_all(packages: Path) -> Iterator[str]:
         for name in sorted({*files, *licences_of(source)}):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, target / name)
-            yield "\t".join((package, about["version"], about["license"], name, digest(target / name)))
+            licence = about.get("license") or named_licences()[package]
+            yield "\t".join((package, about["version"], licence, name, digest(target / name)))
 
 
 def licences_of(source: Path) -> list[str]:

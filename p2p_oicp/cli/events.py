@@ -17,7 +17,7 @@ from rich.cells import cell_len
 from p2p_oicp.cli import client
 from p2p_oicp.cli.client import ApiEndpoint
 from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo
-from p2p_oicp.cli.terminal import output_width, wrap
+from p2p_oicp.cli.terminal import UtcOption, output_width, wrap
 from p2p_oicp.client.event_stream import EventListener
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.errors import PeerError
@@ -61,7 +61,7 @@ def events(
     limit: Annotated[int, typer.Option(min=0, max=1000, help="Show so many of the newest.")] = 20,
     after: Annotated[str, typer.Option(metavar="ID", help="Show all after this event instead; 0: all.")] = "",
     as_json: JsonOption = False,
-    utc: Annotated[bool, typer.Option("--utc", help="Times in UTC, also at a terminal.")] = False,
+    utc: UtcOption = False,
 ) -> None:
     """Show what has happened at this node: sessions, CDRs, statuses, peers, refusals; with --json one a line."""
     selection = {"type": types, "peer": peer, "party": party, "evse": evse, "session": session}

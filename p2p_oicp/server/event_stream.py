@@ -11,7 +11,7 @@ nothing for some seconds is cut off, and goes on where it was when it comes back
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 import msgspec
@@ -74,10 +74,22 @@ class EventStreamApi:
         return self._clients
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
-        return [web.get(STREAM_EVENTS.path, self._handler(pipeline), allow_head=False)]
+        return [web.get(STREAM_EVENTS.path, self.handler(pipeline), allow_head=False)]
 
-    def _handler(self, pipeline: RequestPipeline) -> HttpHandler:
-        subscribe = pipeline.wrap(self._subscribe)
+    def handler(self, pipeline: RequestPipeline, admit: Callable[[RequestContext], None] | None = None) -> HttpHandler:
+        """Return what serves the stream.
+
+        Args:
+            pipeline: of the listener.
+            admit: raises HttpError for who may not listen; None: it needs the token of the backend API.
+        """
+
+        async def admitted(context: RequestContext) -> OperationResponse:
+            if admit is not None:
+                admit(context)
+            return await self._subscribe(context)
+
+        subscribe = pipeline.wrap(admitted, needs_token=admit is None)
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             response = await subscribe(request)

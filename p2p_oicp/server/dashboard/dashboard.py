@@ -30,6 +30,7 @@ from p2p_oicp.server.dashboard.requests import (
     redirect,
 )
 from p2p_oicp.server.dashboard.totals import DayTotals
+from p2p_oicp.server.event_stream import EventStreamApi
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
 from p2p_oicp.storage import Store
@@ -55,14 +56,22 @@ class Dashboard:
         identity: of the node.
         access: who may see them.
         admin: the administration, whose answers the pages show.
+        stream: of events, after which parts of pages are shown anew.
         store: for the counts of the overview, and the events of what people do.
         clock: the time.
     """
 
     def __init__(
-        self, identity: NodeIdentity, access: DashboardAccess, admin: AdminCalls, store: Store, clock: Clock
+        self,
+        identity: NodeIdentity,
+        access: DashboardAccess,
+        admin: AdminCalls,
+        stream: EventStreamApi,
+        store: Store,
+        clock: Clock,
     ) -> None:
         self._access = access
+        self._stream = stream
         self._admin = admin
         self._pages = PageServer(access, Renderer(identity.name, identity.parties, clock))
         self._lists = ListServer(admin, self._pages)
@@ -90,6 +99,7 @@ class Dashboard:
             web.post("/ui/login", pipeline.wrap(self._log_in, needs_token=False)),
             web.post("/ui/logout", pipeline.wrap(self._log_out, needs_token=False)),
             web.get("/ui/static/{digest}/{name:.*}", pipeline.wrap(_static, needs_token=False)),
+            web.get("/ui/events", self._stream.handler(pipeline, self._admit), allow_head=False),
             *(web.get(path, page(handler)) for path, handler in shown.items()),
             web.get("/ui/reveal", page(actions.ask_reveal, acts=True)),
             web.post("/ui/reveal", page(actions.reveal, acts=True)),
@@ -97,6 +107,10 @@ class Dashboard:
             web.post("/ui/actions/{name}", page(actions.act, acts=True)),
             web.get("/ui/{path:.*}", page(_not_found)),
         ]
+
+    def _admit(self, context: RequestContext) -> None:
+        if self._access.find_login(context.head.headers) is None:
+            raise HttpError(401, StatusCodeValue.UNAUTHORIZED_ACCESS, "log in again: /ui/login")
 
     async def _show_login(self, context: RequestContext) -> OperationResponse:
         target = context.http.query.get("next", "/ui")

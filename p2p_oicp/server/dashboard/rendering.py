@@ -1,6 +1,6 @@
 """Turns values into HTML: the templates, and how times, numbers, messages and identifications are shown.
 
-Everything that is put into a template is escaped there; no value is marked as safe but SVG that is made here.
+Everything that is put into a template is escaped there, or in `live`; no other value is marked as safe.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from typing import Any
 
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from p2p_oicp.clock import Clock, format_timestamp
 from p2p_oicp.oicp.masking import mask
 from p2p_oicp.server.dashboard.action_table import NOTICES
+from p2p_oicp.storage.event_log import EventType
 
 FOLDER = Path(__file__).parent
-STATIC = FOLDER / "static"
+STATIC, VENDORED = FOLDER / "static", FOLDER.parent / "static" / "vendor"
+_VENDORED_FILES = ("htmx.org/dist/htmx.min.js", "htmx-ext-sse/dist/sse.min.js")
 _UNITS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 _VISIBLE_CHARACTERS = 2
 _MAX_SHOWN_BYTES = 256 * 1024
@@ -92,10 +95,21 @@ class Renderer:
         return f"{text} ago" if seconds > 0 else f"in {text}"
 
 
-def live(url: str, events: Sequence[str]) -> str:
-    """Return the attributes of a part of a page that is fetched again when something has happened."""
-    del url, events
-    return ""
+def live(name: str, url: str, events: Sequence[str]) -> Markup:
+    """Return the attributes of a part of a page that is fetched again after events, at most once a second.
+
+    Args:
+        name: the id of the part.
+        url: of the page.
+        events: the types of events after which it is fetched; ``tick``: any.
+    """
+    types = tuple(EventType) if "tick" in events else events
+    trigger = ", ".join(f"sse:{each} throttle:1s" for each in types)
+    if not trigger:
+        return Markup(' id="{}"').format(name)
+    return Markup(' id="{}" hx-get="{}" hx-trigger="{}" hx-select="#{}" hx-swap="outerHTML"').format(
+        name, url, trigger, name
+    )
 
 
 def moment(at: str | float | Decimal | None) -> str:
@@ -150,11 +164,13 @@ def grouped(number: Decimal | float | None) -> str:
 @cache
 def static_url(name: str) -> str:
     """Return the URL of a file of the pages, which changes with its content."""
-    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+    digest = hashlib.sha256(static_files()[name]).hexdigest()[:12]
     return f"/ui/static/{digest}/{name}"
 
 
 @cache
 def static_files() -> Mapping[str, bytes]:
     """Return all files of the pages, by their names below ``/ui/static/<digest>/``."""
-    return {str(file.relative_to(STATIC)): file.read_bytes() for file in sorted(STATIC.rglob("*")) if file.is_file()}
+    own = [(str(file.relative_to(STATIC)), file) for file in sorted(STATIC.rglob("*")) if file.is_file()]
+    vendored = [(f"vendor/{name}", VENDORED / name) for name in _VENDORED_FILES]
+    return {name: file.read_bytes() for name, file in (*own, *vendored)}
