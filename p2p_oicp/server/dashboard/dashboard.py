@@ -93,6 +93,8 @@ class Dashboard:
             "/ui/cdrs/{id}": records.cdr,
             "/ui/evses/{id}": records.evse,
             "/ui/delivery/{id}": records.message,
+            "/ui/traffic/{number}": records.exchange,
+            "/ui/topology": node.topology,
         }
         return [
             web.get("/ui/login", pipeline.wrap(self._show_login, needs_token=False)),

@@ -308,8 +308,50 @@ LOG = ListPage(
     refresh=tuple(EventType),
 )
 
+
+def _exchange(record: Json) -> Cell:
+    return Cell(record.get("operation") or record["path"], "text", f"/ui/traffic/{record['number']}")
+
+
+def _partner(record: Json) -> Cell:
+    """Return with whom an exchange was, and which way it went."""
+    name = record.get("peer") or (f"{BACKEND_PREFIX}{record['backend']}" if record.get("backend") else "")
+    return peer_cell(name) if name else Cell(record.get("address") or "nobody known")
+
+
+def _duration(record: Json) -> Cell:
+    return Cell(f"{float(record['seconds']) * 1000:.0f}", "number")
+
+
+TRAFFIC = ListPage(
+    "traffic",
+    "Traffic",
+    "The newest requests and answers that this node has recorded, with peers and with our own systems; “in”: we were "
+    "called.",
+    "/exchanges",
+    "exchanges",
+    (
+        Column("When", lambda record: Cell(format_timestamp(float(record["at"])), "time")),
+        Column("Way", _text("direction")),
+        Column("With", _partner),
+        Column("Request", _exchange),
+        Column("Session", _link("session_id", "/ui/sessions")),
+        Column("EVSE", _link("evse_id", "/ui/evses")),
+        Column("HTTP", _number("http_status")),
+        Column("Code", _text("code")),
+        Column("ms", _duration),
+        Column("No answer because", _text("error")),
+    ),
+    (_PEER, Filter("operation", "Operation", tuple(OPERATION_BY_NAME)), Filter("session", "Session", hint="its id")),
+    'Nothing is recorded. In node.toml, [exchanges] record = "memory" (or "disk") lets the node record.',
+    refresh=tuple(EventType),
+    is_newest_last=True,
+)
+
 #: All lists, by their paths below ``/ui``.
-LISTS = {each.name: each for each in (SESSIONS, CDRS, EVSES, DELIVERY, QUARANTINE, TOKENS, SETTINGS, KEYS, LOG)}
+LISTS = {
+    each.name: each for each in (SESSIONS, CDRS, EVSES, DELIVERY, QUARANTINE, TOKENS, SETTINGS, KEYS, LOG, TRAFFIC)
+}
 
 
 def action_url(action: str, **parameters: str) -> str:

@@ -76,6 +76,7 @@ class ListPage:
         refresh: the types of events after which it is shown anew.
         fixed: a part of the query that always stands.
         also: what stands above the list: actions and other lists, as pairs of a URL and a label.
+        is_newest_last: whether the answer has the newest record last; it is shown first.
     """
 
     name: str
@@ -90,6 +91,7 @@ class ListPage:
     refresh: Sequence[str] = ()
     fixed: Mapping[str, str] = field(default_factory=dict)
     also: Sequence[tuple[str, str]] = ()
+    is_newest_last: bool = False
 
 
 _Pager: TypeAlias = str | None
@@ -145,7 +147,8 @@ class ListServer:
 
     async def _read(self, listed: ListPage, query: Mapping[str, str]) -> tuple[list[Json], _Pager]:
         answer = await self._admin.get(listed.path, query)
-        return answer[listed.member], answer.get("cursor")
+        records = answer[listed.member]
+        return records[::-1] if listed.is_newest_last else records, answer.get("cursor")
 
     async def _many(self, listed: ListPage, query: Mapping[str, str]) -> tuple[list[Json], _Pager]:
         """Return the records of many pages, and where the rest begins."""

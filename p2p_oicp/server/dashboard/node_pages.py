@@ -11,6 +11,7 @@ from p2p_oicp.server.dashboard.admin_calls import AdminCalls, Json
 from p2p_oicp.server.dashboard.lists import chosen_format
 from p2p_oicp.server.dashboard.rendering import encode_json
 from p2p_oicp.server.dashboard.requests import SECURITY_HEADERS, PageRequest, PageServer
+from p2p_oicp.server.dashboard.topology import draw_topology
 from p2p_oicp.server.dashboard.totals import DayTotals
 from p2p_oicp.storage.outbox import BACKEND_PREFIX
 
@@ -59,6 +60,14 @@ class NodePages:
         if (response := as_json(request, answer)) is not None:
             return response
         return self._pages.page(request, "peers.html", title="Peers", **answer)
+
+    async def topology(self, request: PageRequest) -> OperationResponse:
+        """Show this node between its own systems and its peers."""
+        answer = await self._admin.get("/peers")
+        if (response := as_json(request, answer)) is not None:
+            return response
+        drawing = draw_topology(answer["peers"], answer["backends"])
+        return self._pages.page(request, "topology.html", title="Topology", drawing=drawing, **answer)
 
     async def peer(self, request: PageRequest) -> OperationResponse:
         """Show one peer or backend with each channel, its keys, its contract, and what waits for it."""

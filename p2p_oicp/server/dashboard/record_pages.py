@@ -16,6 +16,13 @@ from p2p_oicp.server.problems import HttpError
 _MAX_EXCHANGES = 200
 
 
+# What an exchange leaves out where it has none.
+_WITHOUT: Json = dict.fromkeys(
+    ("peer", "backend", "operation", "session_id", "evse_id", "http_status", "code", "error", "process_id", "address",
+     "request", "response"), ""
+)  # fmt: skip
+
+
 class RecordPages:
     """Shows single records.
 
@@ -71,6 +78,15 @@ class RecordPages:
         if (answer := as_json(request, shown)) is not None:
             return answer
         return self._pages.page(request, "message.html", title=f"Message {message['id']}", message=message)
+
+    async def exchange(self, request: PageRequest) -> OperationResponse:
+        """Show a recorded exchange with its bodies."""
+        answer = await self._admin.get("/exchanges/{number}", number=request.parameter("number"))
+        shown = answer["exchange"]
+        if (response := as_json(request, shown)) is not None:
+            return response
+        title = shown.get("operation") or shown["path"]
+        return self._pages.page(request, "exchange.html", title=title, exchange=_WITHOUT | shown)
 
     async def _records_of(self, request: PageRequest, kind: str) -> list[Json]:
         """Return the records of an id, masked unless they are revealed; raise HttpError 404."""

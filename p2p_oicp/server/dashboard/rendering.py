@@ -49,6 +49,8 @@ PAGES = frozenset(
         "/ui/tokens",
         "/ui/settings",
         "/ui/log",
+        "/ui/topology",
+        "/ui/traffic",
     }
 )
 _encoder = msgspec.json.Encoder(decimal_format="number")

@@ -19,7 +19,7 @@ from p2p_oicp.server.dashboard.action_table import ACTIONS
 from p2p_oicp.server.openapi.documents import ADMIN_ENDPOINTS
 from p2p_oicp.simulator.node_files import free_ports
 from tests.support.messages import CDR, PUSH_STATUS, cdr, plausible, push_status
-from tests.support.nodes import pair, query, start_session, stopped
+from tests.support.nodes import UID, pair, query, start_session, stopped
 from tests.support.sessions import until_state
 from tests.support.waiting import eventually
 
@@ -27,8 +27,8 @@ __all__ = ["pair", "stopped"]
 
 READ_ONLY = "only-to-look-at"
 PAGES = (
-    "/ui", "/ui/peers", "/ui/delivery", "/ui/sessions", "/ui/cdrs", "/ui/evses", "/ui/tokens", "/ui/settings",
-    "/ui/settings/keys", "/ui/log",
+    "/ui", "/ui/topology", "/ui/peers", "/ui/traffic", "/ui/delivery", "/ui/sessions", "/ui/cdrs", "/ui/evses",
+    "/ui/tokens", "/ui/settings", "/ui/settings/keys", "/ui/log",
 )  # fmt: skip
 
 
@@ -295,3 +295,23 @@ async def until_page(person: Browser, path: str, words: str) -> str:
 
     await eventually(has_words)
     return pages[-1]
+
+
+async def test_what_was_recorded_is_shown_with_its_bodies_masked(stopped):
+    stopped.extra_config = '[exchanges]\nrecord = "memory"\n'
+    stopped.write()
+    async with stopped.running("a"), stopped.running("b"):
+        session = await start_session(stopped)
+        async with browser(f"http://127.0.0.1:{stopped.ports['a backend']}") as anyone:
+            rows = await until_page(anyone, f"/ui/traffic?operation=AuthorizeStart&session={session}", "node b")
+            number = re.search(r"/ui/traffic/(\d+)", rows)[1]
+            page = unescape(await anyone.open(f"/ui/traffic/{number}"))
+            assert '"AuthorizationStatus": "Authorized"' in page
+            assert UID not in page
+            assert f"/ui/traffic/{number}" in await anyone.open(f"/ui/sessions/{session}")
+
+
+async def test_the_topology_shows_a_peer_with_the_state_of_its_edge(pair):
+    async with browser(f"http://127.0.0.1:{pair.ports['a backend']}") as anyone:
+        page = await until_page(anyone, "/ui/topology", 'class="edge good"')
+        assert "/ui/peers/node%20b" in page
