@@ -37,7 +37,7 @@ from p2p_oicp.simulator.local_cluster import (
     provider_id,
     read_state,
 )
-from p2p_oicp.simulator.node_files import LOOPBACK
+from p2p_oicp.simulator.node_files import LOOPBACK, TOKEN_FILE
 
 _EXIT_INTERRUPTED = 130
 _TIMEOUT_SECONDS = 100.0
@@ -298,7 +298,9 @@ def _print_start(options: _Options, control: ClusterControl) -> None:
     if options.as_json:
         _print_line("cluster", directory=str(options.folder), nodes=[asdict(node) for node in control.statuses()])
         return
-    _print_nodes(control.statuses())
+    nodes = control.statuses()
+    _print_nodes(nodes)
+    echo(f"Each has a dashboard, such as {nodes[0].backend_url}/ui; the token is in {nodes[0].directory}/{TOKEN_FILE}.")
     echo(f"Files and logs are in {options.folder}. Ctrl-C stops all nodes.")
 
 

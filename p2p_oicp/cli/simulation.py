@@ -20,6 +20,7 @@ from p2p_oicp.config.toml import unknown_key_message
 from p2p_oicp.errors import ConfigurationError, PeerError, PeerUnreachable
 from p2p_oicp.peers.models import parse_base_url, parse_operator_id, parse_provider_id
 from p2p_oicp.simulator.demo import JsonTimeline, RichTimeline, run_demo
+from p2p_oicp.simulator.demo.world import DemoContext
 from p2p_oicp.simulator.scenarios import SCENARIOS, Endpoints, ScenarioResult, run_scenarios
 
 _PORT_HELP = "Loopback port where this command is that backend: the endpoint under test must call it there."
@@ -39,17 +40,20 @@ def demo(
     keep: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep the nodes' files and logs in this new or empty folder.")
     ] = None,
+    leave_open: Annotated[
+        bool, typer.Option("--open", help="Leave both nodes running afterwards, to look at their dashboards.")
+    ] = False,
 ) -> None:
     """Play a complete roaming day between two nodes on this machine. Exit code 1: a check failed."""
     # As Ctrl-C: a SIGTERM, too, has to stop the nodes before this process ends.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="p2p-oicp-demo-") as directory:
-            passed = _play_demo(Path(directory), as_json=as_json)
+            passed = _play_demo(Path(directory), as_json=as_json, leave_open=leave_open)
     else:
         if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
             raise ConfigurationError(f"--keep {keep}: is not an empty folder; choose another")
-        passed = _play_demo(keep.absolute(), as_json=as_json)
+        passed = _play_demo(keep.absolute(), as_json=as_json, leave_open=leave_open)
         echo(f"The nodes' files and logs are in {keep}", err=True)
     raise typer.Exit(0 if passed else 1)
 
@@ -108,10 +112,19 @@ def scenarios(
     raise typer.Exit(int(bool(failed)))
 
 
-def _play_demo(directory: Path, *, as_json: bool) -> bool:
+def _play_demo(directory: Path, *, as_json: bool, leave_open: bool) -> bool:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _NON_TTY_WIDTH)
     timeline = JsonTimeline(sys.stdout) if as_json else RichTimeline(console)
-    return asyncio.run(run_demo(directory, timeline)).held
+    return asyncio.run(run_demo(directory, timeline, afterwards=_wait_for_interrupt if leave_open else None)).held
+
+
+async def _wait_for_interrupt(context: DemoContext) -> None:
+    # The day ends with both nodes stopped.
+    for node in (context.node_a, context.node_b):
+        await node.start()
+        echo(f"The dashboard of {node.spec.name}: {node.backend_url}/ui", err=True)
+    echo("Ctrl-C stops both nodes.", err=True)
+    await asyncio.Event().wait()
 
 
 async def _check_reachable(urls: Mapping[str, str]) -> None:

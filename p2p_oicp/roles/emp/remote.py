@@ -47,7 +47,7 @@ from p2p_oicp.roles.sessions import (
     opening_body,
 )
 from p2p_oicp.roles.stops import StopReply, StopService
-from p2p_oicp.storage import job_keys
+from p2p_oicp.storage import Transaction, job_keys, sessions
 from p2p_oicp.storage.sessions import Session, SessionState
 
 # "MUST answer within 60 s" (integration guide): whatever the peer and the store do, our backend is answered so many
@@ -132,7 +132,21 @@ class EmpRemoteHandler:
         info = "this node went down before the CPO answered; it is being asked"
         code = StatusCodeValue.PARTNER_DID_NOT_RESPOND
         response = acknowledgement_response(code, info, SessionIds.from_session(session))
-        return await self._complete(session, peer, SessionState.UNCERTAIN, response)
+        now, role, key = self._services.now(), session.role, session.session_key
+
+        def job(tx: Transaction) -> OperationResponse:
+            # Since the start, the CPO's node may have said what became of it: its answer stays.
+            present = sessions.get(tx, role, key)
+            if present is not None and present.start_response is not None:
+                return OperationResponse(present.start_response)
+            sessions.transition(tx, role, key, now, SessionState.UNCERTAIN, start_response=response.body)
+            sessions.add_event(tx, role, key, now, SessionState.UNCERTAIN, response.body)
+            return response
+
+        answer = await self._services.store.write(job, about=job_keys.of_session(session))
+        if answer is response:
+            self._resolver.schedule(peer)
+        return answer
 
     async def _after_error(self, session: Session, peer: Peer, error: PeerError) -> OperationResponse:
         code, state = start_failure(error, unreachable_code=StatusCodeValue.PARTNER_DID_NOT_RESPOND)

@@ -221,16 +221,26 @@ async def _check_statuses_replicated(context: DemoContext) -> None:
     context.check("a pull at node B returns exactly the statuses of the charging points", pulled, context.csms.statuses)
 
 
-async def run_demo(directory: Path, timeline: Timeline, scenes: Sequence[tuple[str, Scene]] = SCENES) -> Report:
-    """Play all scenes with the nodes' files in ``directory``; return the checks. Takes 60 s at most."""
-    report = Report()
-    clock = SystemClock()
+async def run_demo(
+    directory: Path,
+    timeline: Timeline,
+    scenes: Sequence[tuple[str, Scene]] = SCENES,
+    afterwards: Callable[[DemoContext], Awaitable[None]] | None = None,
+) -> Report:
+    """Play all scenes with the nodes' files in ``directory``; return the checks. Takes 60 s at most.
+
+    ``afterwards`` is called when all was played, while both nodes are still running; it may take as long as it wants.
+    """
+    report, clock = Report(), SystemClock()
     started = clock.monotonic()
     try:
-        async with asyncio.timeout(_DEMO_TIMEOUT_SECONDS), open_demo(directory, timeline, report) as context:
+        async with asyncio.timeout(_DEMO_TIMEOUT_SECONDS) as limit, open_demo(directory, timeline, report) as context:
             context.record_event("node A and node B are up")
             for number, (title, scene) in enumerate(scenes, start=1):
                 await _run_scene(context, number, title, scene)
+            if afterwards is not None:
+                limit.reschedule(None)
+                await afterwards(context)
     except (P2pOicpError, TimeoutError) as exc:
         _record_failure(report, timeline, "The day", "the day was played to its end", exc)
     report.seconds = clock.monotonic() - started
