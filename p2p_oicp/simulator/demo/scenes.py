@@ -231,7 +231,8 @@ async def run_demo(
 
     ``afterwards`` is called when all was played, while both nodes are still running; it may take as long as it wants.
     """
-    report, clock = Report(), SystemClock()
+    report = Report()
+    clock = SystemClock()
     started = clock.monotonic()
     try:
         async with asyncio.timeout(_DEMO_TIMEOUT_SECONDS) as limit, open_demo(directory, timeline, report) as context:

@@ -125,7 +125,7 @@ async def test_h2_a_remote_start_is_not_repeated_after_a_crash_and_its_money_is_
     assert len(stopped.csms.starts) == 1
 
 
-async def test_h2_what_the_cpo_has_said_since_a_crash_stays_the_answer_of_a_repeated_start(stopped, monkeypatch):
+async def test_h2_what_the_cpo_has_answered_since_a_crash_stays_the_answer_of_a_repeated_start(stopped, monkeypatch):
     """The CPO's node is asked at each start of a node, and may answer while the backend repeats its request."""
     request = remote_start(EMPPartnerSessionID="app-8")
     async with stopped.running("a"), stopped.running("b"):
