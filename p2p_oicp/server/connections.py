@@ -18,6 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from p2p_oicp.crypto.tls import Certificate
 from p2p_oicp.server.inbound import HttpConnection
+from p2p_oicp.server.problems import SERVER
 
 log = structlog.get_logger(__name__)
 
@@ -90,6 +91,14 @@ class Connection(HttpConnection):
         """Close at once, whatever is going on."""
         if self.transport is not None:
             self.transport.abort()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Answer what is no HTTP as aiohttp does, but without its name and version."""
+        response = super().handle_error(request, status, exc, message)
+        response.headers["Server"] = SERVER
+        return response
 
 
 def oldest_of_largest(connections: Iterable[Connection], count: int = 1) -> list[Connection]:

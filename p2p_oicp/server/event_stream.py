@@ -28,7 +28,7 @@ from p2p_oicp.server.inbound import HttpConnection
 from p2p_oicp.server.limits import overloaded
 from p2p_oicp.server.openapi.log_endpoints import STREAM_EVENTS
 from p2p_oicp.server.pipeline import HttpHandler, RequestContext, RequestPipeline
-from p2p_oicp.server.problems import HttpError
+from p2p_oicp.server.problems import SERVER, HttpError
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +39,7 @@ _RETRY_MILLISECONDS = 2000
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
+    "Server": SERVER,
     "X-Accel-Buffering": "no",  # nginx would collect what is to go out at once
 }
 _SUBSCRIPTION: web.RequestKey[EventSubscription] = web.RequestKey("subscription", EventSubscription)

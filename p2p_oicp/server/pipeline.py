@@ -47,7 +47,7 @@ from p2p_oicp.server.inbound import (
     split_public_url,
 )
 from p2p_oicp.server.limits import AdmissionController, AdmissionTicket, address_block
-from p2p_oicp.server.problems import HttpError, error_response
+from p2p_oicp.server.problems import SERVER, HttpError, error_response
 from p2p_oicp.storage import Transaction
 from p2p_oicp.tracing import TRACE, begin_trace
 
@@ -177,7 +177,7 @@ class RequestContext:
         self._connection = cast("HttpConnection", http.protocol)
         self.head = pipeline.head_of(http)
         self._pipeline = pipeline
-        self._headers = {"Process-ID": process_id_of(http) or pipeline.ids.process_id()}
+        self._headers = {"Server": SERVER, "Process-ID": process_id_of(http) or pipeline.ids.process_id()}
         self._principal = ANONYMOUS
         self._wire_body: bytes | None = None
         self._decoded_body: bytes | None = None

@@ -16,6 +16,8 @@ from p2p_oicp.oicp.findings import format_counts
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.roles.responses import acknowledgement_response, as_unicode, status_code
 
+#: The header ``Server`` of every response: no version of anything.
+SERVER = "p2p-oicp"
 log = structlog.get_logger(__name__)
 
 # Beyond this number, a sender learns nothing more from single findings.

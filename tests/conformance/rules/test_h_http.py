@@ -238,3 +238,23 @@ async def test_h4_a_repetition_outside_the_window_is_a_process_of_its_own(stoppe
         first = (await stopped.a.post(START, request)).json["SessionID"]
         query(stopped, "a", "UPDATE sessions SET created_at = created_at - 301")
         assert (await stopped.a.post(START, request)).json["SessionID"] != first
+
+
+MALFORMED = b"GET / HTTP/1.1\r\nHost: a\r\nbad header\r\n\r\n"
+ANSWERED = {
+    "no HTTP": MALFORMED,
+    "an unknown path": b"GET /none HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+    "a metric": b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+    "a stream": b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_bytes", ANSWERED.values(), ids=ANSWERED)
+@pytest.mark.parametrize("listener", ["a", "a backend"])
+async def test_no_answer_tells_what_the_node_is_made_of(pair, listener, request_bytes):
+    reader, writer = await asyncio.open_connection("127.0.0.1", pair.ports[listener])
+    writer.write(request_bytes)
+    head = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    assert [line for line in head.split(b"\r\n") if line.lower().startswith(b"server:")] == [b"Server: p2p-oicp"]
