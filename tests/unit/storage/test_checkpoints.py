@@ -46,7 +46,7 @@ async def test_no_committed_row_is_lost_in_a_checkpoint(database):
 
 @pytest.mark.usefixtures("store")
 async def test_a_database_that_cannot_be_copied_does_not_stop_the_writer(database, monkeypatch):
-    def refuse(*_args):
+    def refuse(*_args, **_options):
         raise sqlite3.OperationalError("disk I/O error")
 
     with closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as connection:
