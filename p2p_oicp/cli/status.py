@@ -64,7 +64,11 @@ def retry(
 
 
 def _failing(report: Mapping[str, Any]) -> list[str]:
-    return [each["name"] for each in (*report["peers"], *report["backends"]) if not each["up"]]
+    return [
+        each["name"]
+        for each in (*report["peers"], *report["backends"])
+        if not each["up"] or any(channel["state"] == "failing" for channel in each["channels"])
+    ]
 
 
 def fetch_status(config: Path) -> dict[str, Any]:

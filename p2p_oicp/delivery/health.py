@@ -18,6 +18,7 @@ from typing import Protocol
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.delivery.health_texts import Condition
+from p2p_oicp.errors import FailureCause
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.storage import Row, Store, outbox, peer_state
 from p2p_oicp.storage.datasets import change_feed
@@ -41,6 +42,8 @@ NOTICES = frozenset(
         Condition.KEY_OF_PEER_ENDS,
     }
 )
+# The other side has read what it was sent, and does not take it: it is there.
+_ANSWERED = NOTICES | {FailureCause.MESSAGE_REFUSED, Condition.DEAD_LETTERS, Condition.QUEUE_GROWING}
 
 
 class ChannelState(StrEnum):
@@ -94,6 +97,14 @@ class ChannelHealth:
             return ChannelState.FAILING
         return ChannelState.BEHIND if self.behind or Condition.QUEUE_GROWING in causes else ChannelState.IN_SYNC
 
+    @property
+    def is_down(self) -> bool:
+        """Whether what it is for does not get through at all."""
+        if self.state is ChannelState.FAILING:
+            is_refused = all(trouble.cause in _ANSWERED for trouble in self.troubles)
+            return self.channel != INBOUND and not is_refused
+        return self.state is ChannelState.HELD
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerHealth:
@@ -108,8 +119,12 @@ class PeerHealth:
 
     @property
     def is_up(self) -> bool:
-        """Whether nothing that was tried last has failed."""
-        return all(each.state not in {ChannelState.FAILING, ChannelState.HELD} for each in self.channels)
+        """Whether nothing that was tried last has failed, but for what the other side has read and refused.
+
+        A peer that answers is up: that it refuses one record, or that this node refuses a request in its name (which
+        anybody may have sent), is a trouble of that channel, and stands among the problems.
+        """
+        return not any(each.is_down for each in self.channels)
 
     @property
     def needs_attention(self) -> bool:

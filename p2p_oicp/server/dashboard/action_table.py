@@ -18,7 +18,7 @@ class Field:
         name: of the value.
         label: what stands beside it.
         hint: an example.
-        is_required: whether it must have a value.
+        is_required: whether the person must fill it in.
         kind: text, textarea or hidden; what is hidden comes with the link.
     """
 
@@ -31,7 +31,7 @@ class Field:
 
 def hidden(name: str) -> Field:
     """Return a field that comes with the link to the action."""
-    return Field(name, kind="hidden")
+    return Field(name, is_required=False, kind="hidden")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ class Action:
         body: makes the body of the values; None: there is none.
         is_dangerous: whether something is lost.
         result: a template that shows the answer; empty: the person is led back.
-        changes: whether it changes something: then it needs a reason, and is an event.
+        file: the name of the file that the answer has for the person to save, with values in braces; empty: none.
+        changes: whether it changes something, or names drivers: then it needs a reason, and is an event.
         parameters: of the path: the name of the value, or ``=text``; absent: the value of the same name.
     """
 
@@ -67,6 +68,7 @@ class Action:
     body: Callable[[Values], dict[str, Any]] | None = None
     is_dangerous: bool = False
     result: str = ""
+    file: str = ""
     changes: bool = True
     parameters: Mapping[str, str] = field(default_factory=dict)
 
@@ -93,13 +95,14 @@ def _invitation(values: Values) -> dict[str, Any]:
     return {"expires_in": float(hours) * 3600} if hours else {}
 
 
-def _joining(values: Values) -> dict[str, Any]:
-    parties = [each.strip() for each in values.get("parties", "").split(",") if each.strip()]
-    return {**_options("link", "alias")(values), **({"parties": parties} if parties else {})}
+def _with_parties(*names: str) -> Callable[[Values], dict[str, Any]]:
+    """Return what makes a body of some values, and of the parties that the person was shown: to no others is agreed."""
 
+    def make_body(values: Values) -> dict[str, Any]:
+        parties = [each.strip() for each in values.get("parties", "").split(",") if each.strip()]
+        return {**_options(*names)(values), "parties": parties}
 
-def _accepting(values: Values) -> dict[str, Any]:
-    return _options("fingerprint")(values)
+    return make_body
 
 
 _SESSION_FIELDS = (hidden("session"), hidden("role"))
@@ -149,13 +152,26 @@ ACTIONS: Mapping[str, Action] = {
         "Become peers",
         "POST", "/peers/join",
         (hidden("link"), hidden("parties"), Field("alias", "Our name for it", is_required=False)), "parties",
-        "/ui/peers/{joined}", body=_joining,
+        "/ui/peers/{joined}", body=_with_parties("link", "alias"),
     ),
     "accept": Action(
         "Accept a peer",
-        "You agree to what {peer} says of itself: its parties, and the key {fingerprint}.", "Accept",
-        "POST", "/peers/{name}/accept", (_PEER_FIELD, hidden("fingerprint")), "peer", "/ui/peers",
-        body=_accepting, parameters={"name": "peer"},
+        "You agree to what {peer} says of itself: its parties ({parties}), and the key {fingerprint}.", "Accept",
+        "POST", "/peers/{name}/accept", (_PEER_FIELD, hidden("fingerprint"), hidden("parties")), "peer", "/ui/peers",
+        body=_with_parties("fingerprint"), parameters={"name": "peer"},
+    ),
+    "review-parties": Action(
+        "Review the parties of a peer",
+        "This node will ask {peer} for which parties it speaks now. Nothing is agreed before you have seen them.",
+        "Show them",
+        "POST", "/peers/inspect", (_PEER_FIELD, hidden("url")), "peer", "/ui/peers/{peer}",
+        body=lambda values: {"link": values.get("url", "")}, changes=False, result="parties.html",
+    ),
+    "accept-parties": Action(
+        "Agree to the parties of a peer",
+        "{peer} may speak for {parties} from now on.", "Agree to these parties",
+        "POST", "/peers/{name}/accept", (_PEER_FIELD, hidden("parties")), "peer", "/ui/peers/{peer}",
+        body=_with_parties(), parameters={"name": "peer"},
     ),
     "remove-peer": Action(
         "Remove a peer",
@@ -180,6 +196,13 @@ ACTIONS: Mapping[str, Action] = {
         "Refuse it",
         "POST", "/cdrs/{session_id}/{action}", _SESSION_FIELDS, "session", "/ui/cdrs/{session}",
         body=_options("role", "reason"), is_dangerous=True, parameters={"session_id": "session", "action": "=refuse"},
+    ),
+    "export-evidence": Action(
+        "Signed evidence of a session",
+        "You get a file with all that both sides have signed of session {session}, which p2p-oicp verify reads. It "
+        "names the driver: pass it on only to who settles the dispute.", "Save the file",
+        "GET", "/evidence/{session_id}", (hidden("session"),), "session", "/ui/sessions/{session}",
+        parameters={"session_id": "session"}, file="evidence-{session}.json",
     ),
     "reconcile": Action(
         "Fetch missing records",

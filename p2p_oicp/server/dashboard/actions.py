@@ -18,7 +18,7 @@ from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.server.dashboard.access import DashboardAccess, Login
 from p2p_oicp.server.dashboard.action_table import ACTIONS, Action
 from p2p_oicp.server.dashboard.admin_calls import AdminCalls
-from p2p_oicp.server.dashboard.requests import PageRequest, PageServer, is_own_path, redirect
+from p2p_oicp.server.dashboard.requests import SECURITY_HEADERS, PageRequest, PageServer, is_own_path, redirect
 from p2p_oicp.server.problems import HttpError
 from p2p_oicp.storage import Store
 from p2p_oicp.storage.event_log import Event, EventType, emit
@@ -61,8 +61,6 @@ class ActionPages:
         values["reason"] = reason = request.form.get("reason", "").strip()[:_MAX_REASON_LENGTH]
         missing = [each.label or each.name for each in action.fields if each.is_required and not values[each.name]]
         missing += ["Reason"] if action.changes and not reason else []
-        # What came hidden with the link may be empty: a role, a fingerprint.
-        missing = [each for each in missing if each not in {"role", "fingerprint", "parties"}]
         if missing:
             return self._confirmation(request, action, values, f"Please fill in: {', '.join(missing)}.", 400)
         try:
@@ -71,18 +69,25 @@ class ActionPages:
             return self._confirmation(request, action, values, error.info, error.http_status)
         if action.changes:
             await self.record(request.login, name, values.get(action.subject, ""), reason)
+        if action.file:
+            return _file(action, values, answer)
         if action.result:
-            return self._pages.page(
-                request,
-                action.result,
-                title=action.title,
-                answer=answer,
-                values=values,
-                qr=_qr_code(answer),
-                back=action.way_back(values),
-            )
+            return self._result(request, action, values, answer)
         texts = {key: value for key, value in answer.items() if isinstance(value, str)}
         return redirect(f"{action.way_back({**values, **texts})}?{urlencode({'notice': name})}")
+
+    def _result(
+        self, request: PageRequest, action: Action, values: Mapping[str, str], answer: Mapping[str, Any]
+    ) -> OperationResponse:
+        return self._pages.page(
+            request,
+            action.result,
+            title=action.title,
+            answer=answer,
+            values=values,
+            qr=_qr_code(answer),
+            back=action.way_back(values),
+        )
 
     async def ask_reveal(self, request: PageRequest) -> OperationResponse:
         """Ask why what identifies a driver is to be shown."""
@@ -151,6 +156,13 @@ def _target(path: str) -> str:
     if not is_own_path(path) or "?" in path:
         raise HttpError(400, StatusCodeValue.DATA_ERROR, "target: expected the path of a page")
     return path
+
+
+def _file(action: Action, values: Mapping[str, str], answer: Mapping[str, Any]) -> OperationResponse:
+    """Return what the answer has as a file to save."""
+    name = "".join(each for each in action.file.format_map(values) if each.isalnum() or each in "-.")
+    headers = {**SECURITY_HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
+    return OperationResponse(str(answer["file"]).encode(), headers=headers)
 
 
 def _qr_code(answer: Mapping[str, Any]) -> tuple[int, str] | None:

@@ -89,7 +89,6 @@ class Dashboard:
             "/ui/peers/{name}": node.peer,
             **{f"/ui/{name}": partial(self._lists.show, listed) for name, listed in LISTS.items()},
             "/ui/sessions/{id}": records.session,
-            "/ui/sessions/{id}/evidence": self._evidence,
             "/ui/cdrs/{id}": records.cdr,
             "/ui/evses/{id}": records.evse,
             "/ui/delivery/{id}": records.message,
@@ -139,18 +138,6 @@ class Dashboard:
         if login is None or not self._access.is_form_token(login, form.get("csrf", "")):
             return redirect("/ui")
         return redirect("/ui/login", self._access.cookie_of(None, headers, is_secure=context.http.secure))
-
-    async def _evidence(self, request: PageRequest) -> OperationResponse:
-        """Return the signed exchanges of a session as a file, which ``p2p-oicp verify`` reads; it is not masked."""
-        if not request.login.may_act:
-            info = "evidence names drivers; it needs the token of the backend API"
-            raise HttpError(403, StatusCodeValue.UNAUTHORIZED_ACCESS, info)
-        session_id = request.parameter("id")
-        answer = await self._admin.get("/evidence/{session_id}", session_id=session_id)
-        await self._actions.record(request.login, "export-evidence", session_id, "evidence file")
-        name = "".join(each for each in session_id if each.isalnum() or each == "-")
-        headers = {**SECURITY_HEADERS, "Content-Disposition": f'attachment; filename="evidence-{name}.json"'}
-        return OperationResponse(answer["file"].encode(), headers=headers)
 
 
 async def _static(context: RequestContext) -> OperationResponse:

@@ -8,8 +8,11 @@ from urllib.parse import quote, urlencode
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME
 from p2p_oicp.server.dashboard.admin_calls import Json
+from p2p_oicp.server.dashboard.evse_facts import place_of, station_name
 from p2p_oicp.server.dashboard.lists import Cell, Column, Filter, ListPage
+from p2p_oicp.server.dashboard.rendering import mask_identification, masked_text
 from p2p_oicp.storage.cdrs import CdrState
+from p2p_oicp.storage.datasets.quarantine import MAX_RECORD_BYTES
 from p2p_oicp.storage.event_log import EventType
 from p2p_oicp.storage.outbox import BACKEND_PREFIX
 from p2p_oicp.storage.sessions import SessionState
@@ -138,8 +141,8 @@ EVSES = ListPage(
     (
         Column("EVSE", lambda record: _link("EvseID", "/ui/evses")(record["record"])),
         Column("Status", _state("status")),
-        Column("Station", lambda record: Cell(_station_name(record["record"]))),
-        Column("Place", lambda record: Cell(_place(record["record"]))),
+        Column("Station", lambda record: Cell(station_name(record["record"]))),
+        Column("Place", lambda record: Cell(place_of(record["record"]))),
         Column("From", lambda record: Cell("ours") if record["source"] == "own" else peer_cell(record["source"])),
         Column("Status since", _time("status_changed_at")),
         Column("Data changed", _time("changed_at")),
@@ -152,19 +155,9 @@ EVSES = ListPage(
     ),
     "No EVSE data yet. Our CPO system sends its own with PushEvseData; those of peers come by themselves once they are "
     "paired.",
-    refresh=(),
+    refresh=("evse_status",),
     also=(("/ui/map", "Map"),),
 )
-
-
-def _station_name(record: Json) -> str:
-    names = record.get("ChargingStationNames") or record.get("ChargingStationName") or ()
-    return str(names[0].get("value", "")) if isinstance(names, list) and names else ""
-
-
-def _place(record: Json) -> str:
-    address = record.get("Address") or {}
-    return ", ".join(str(address[name]) for name in ("City", "Country") if address.get(name))
 
 
 DELIVERY = ListPage(
@@ -194,6 +187,19 @@ DELIVERY = ListPage(
     ),
 )
 
+
+def _masked_quarantined(record: Json) -> Json:
+    """Return what is left of a rejected record and its findings.
+
+    A finding quotes what it is about. Of identifications of drivers nothing that it says is shown, only where and what
+    kind it is: too short a UID is a UID as well.
+    """
+    text, findings = str(record["record"]), record["findings"]
+    if "Authentication" in str(record["operation"]):
+        findings = [{**each, "message": each.get("code", "")} for each in findings]
+    return {"record": masked_text(text, is_cut=len(text.encode()) >= MAX_RECORD_BYTES), "findings": findings}
+
+
 QUARANTINE = ListPage(
     "delivery/quarantine",
     "Quarantined records",
@@ -211,6 +217,8 @@ QUARANTINE = ListPage(
     ),
     (_PEER, Filter("operation", "Operation", tuple(sorted(OPERATION_BY_NAME)))),
     "Nothing is quarantined: every record of every peer was valid.",
+    mask=_masked_quarantined,
+    refresh=("finding",),
     also=(("/ui/delivery", "Delivery"),),
 )
 
@@ -235,7 +243,7 @@ TOKENS = ListPage(
     ),
     (Filter("token", "Begins with"),),
     "No tokens yet. Add the UID of a card or an EvcoID, and its driver may charge at every CPO peer.",
-    identifications=("token",),
+    mask=lambda record: {"token": mask_identification(str(record["token"]))},
     refresh=("action",),
     also=(("/ui/actions/add-token", "Add a token …"), ("/ui/actions/revoke-token", "Revoke a token …")),
 )

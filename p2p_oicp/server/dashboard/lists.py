@@ -10,13 +10,13 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 from urllib.parse import quote, urlencode
 
 from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.server.dashboard.admin_calls import AdminCalls, Json
-from p2p_oicp.server.dashboard.rendering import encode_json, mask_identification, masked_json
+from p2p_oicp.server.dashboard.rendering import encode_json, masked_json
 from p2p_oicp.server.dashboard.requests import SECURITY_HEADERS, PageRequest, PageServer
 from p2p_oicp.server.problems import HttpError
 from p2p_oicp.storage.listings import csv_cell
@@ -72,7 +72,8 @@ class ListPage:
         columns: what is shown of a record.
         filters: what selects.
         empty: what a person reads, who has no such records yet.
-        identifications: the members of a record that identify a driver.
+        mask: returns a record without what identifies a driver, where it has that elsewhere than in messages of OICP;
+            then the list can be shown unmasked.
         refresh: the types of events after which it is shown anew.
         fixed: a part of the query that always stands.
         also: what stands above the list: actions and other lists, as pairs of a URL and a label.
@@ -87,7 +88,7 @@ class ListPage:
     columns: Sequence[Column]
     filters: Sequence[Filter] = ()
     empty: str = "Nothing here yet."
-    identifications: Sequence[str] = ()
+    mask: Callable[[Json], Json] | None = None
     refresh: Sequence[str] = ()
     fixed: Mapping[str, str] = field(default_factory=dict)
     also: Sequence[tuple[str, str]] = ()
@@ -190,10 +191,8 @@ def _csv(columns: Sequence[Column], records: Sequence[Json]) -> bytes:
 
 
 def _masked(record: Json, listed: ListPage) -> Json:
-    found: dict[str, Any] = {
-        name: masked_json(value) if isinstance(value, dict | list) else value for name, value in record.items()
-    }
-    return found | {name: mask_identification(str(record[name])) for name in listed.identifications if record.get(name)}
+    found: Json = masked_json(record)
+    return found if listed.mask is None else found | listed.mask(record)
 
 
 def _url(path: str, query: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.server.dashboard.admin_calls import AdminCalls, Json
+from p2p_oicp.server.dashboard.evse_facts import describe_evse
 from p2p_oicp.server.dashboard.node_pages import as_json
 from p2p_oicp.server.dashboard.rendering import masked_json
 from p2p_oicp.server.dashboard.requests import PageRequest, PageServer
@@ -69,7 +70,8 @@ class RecordPages:
         evses = await self._records_of(request, "evse")
         if (answer := as_json(request, {"evses": evses})) is not None:
             return answer
-        return self._pages.page(request, "evse.html", title=request.parameter("id"), evses=evses)
+        shown = [{**each, "facts": describe_evse(each["record"])} for each in evses]
+        return self._pages.page(request, "evse.html", title=request.parameter("id"), evses=shown)
 
     async def message(self, request: PageRequest) -> OperationResponse:
         """Show a message of the outbox with its body."""

@@ -12,14 +12,14 @@ from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from p2p_oicp.clock import Clock, format_timestamp
-from p2p_oicp.oicp.masking import mask
+from p2p_oicp.oicp.masking import MASK, mask
 from p2p_oicp.server.dashboard.action_table import NOTICES
 from p2p_oicp.storage.event_log import EventType
 
@@ -53,7 +53,22 @@ PAGES = frozenset(
         "/ui/traffic",
     }
 )
+_IDENTIFICATION_KEYS = frozenset({"identification_key", "stop_identification_keys"})
 _encoder = msgspec.json.Encoder(decimal_format="number")
+# Numbers stay as they were written.
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+class ShownPage(Protocol):
+    """What a template knows of the request for its page."""
+
+    @property
+    def url(self) -> str:
+        """Where it is fetched again."""
+
+    @property
+    def reveals(self) -> bool:
+        """Whether it shows what identifies drivers."""
 
 
 class Renderer:
@@ -97,20 +112,22 @@ class Renderer:
         return f"{text} ago" if seconds > 0 else f"in {text}"
 
 
-def live(name: str, url: str, events: Sequence[str]) -> Markup:
+def live(name: str, request: ShownPage, events: Sequence[str]) -> Markup:
     """Return the attributes of a part of a page that is fetched again after events, at most once a second.
+
+    What is shown unmasked stays as it is: without the ticket, which ends, it would be masked under the reader's eyes.
 
     Args:
         name: the id of the part.
-        url: of the page.
+        request: of the page.
         events: the types of events after which it is fetched; ``tick``: any.
     """
     types = tuple(EventType) if "tick" in events else events
     trigger = ", ".join(f"sse:{each} throttle:1s" for each in types)
-    if not trigger:
+    if not trigger or request.reveals:
         return Markup(' id="{}"').format(name)
     return Markup(' id="{}" hx-get="{}" hx-trigger="{}" hx-select="#{}" hx-swap="outerHTML"').format(
-        name, url, trigger, name
+        name, request.url, trigger, name
     )
 
 
@@ -143,7 +160,35 @@ def pretty(value: object, *, masked: bool = True) -> str:
 def masked_json(value: Any) -> Any:  # noqa: ANN401 - JSON values
     """Return a JSON value without what identifies a driver."""
     found = mask(body := _encoder.encode(value), len(body))
-    return None if found.text is None else msgspec.json.decode(found.text)
+    return None if found.text is None else _without_keys(_decode(found.text))
+
+
+def _without_keys(value: Any) -> Any:  # noqa: ANN401 - JSON values
+    """Return a value without the keys by which the node itself compares what identifies drivers."""
+    if isinstance(value, list):
+        return [_without_keys(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: " ".join(map(mask_identification, str(each).split()))
+        if name in _IDENTIFICATION_KEYS
+        else _without_keys(each)
+        for name, each in value.items()
+    }
+
+
+def masked_text(text: str, *, is_cut: bool = False) -> str:
+    """Return a JSON text without what identifies a driver; of one that is no JSON nothing, for it may say anything.
+
+    Args:
+        text: a message, or its beginning.
+        is_cut: whether it may be a beginning.
+    """
+    body = text.encode(errors="replace")
+    found = mask(body, len(body))
+    if found.text is None and is_cut:
+        found = mask(body, len(body) - 1)
+    return MASK if found.text is None else found.text
 
 
 def encode_json(value: object) -> bytes:

@@ -162,7 +162,8 @@ async def read_form(context: RequestContext) -> dict[str, str]:
 
 
 def _local_url(context: RequestContext) -> str:
-    query = context.http.query_string
+    # As it came: a decoded "&" or "+" of a value would be another query.
+    query = context.http.rel_url.raw_query_string
     path = quote(context.http.path)
     return f"{path}?{query}" if query else path
 

@@ -53,7 +53,9 @@ CHANNEL = record(
 #: The members of the health of a peer or backend.
 HEALTH_MEMBERS = {
     "name": TEXT,
-    "up": described(FLAG, "Whether nothing that was tried last has failed."),
+    "up": described(
+        FLAG, "Whether nothing that was tried last has failed, but for single messages that it has read and refused."
+    ),
     "held": nullable(TEXT, "Why what it says of itself does not count."),
     "last_seen": nullable(TIME),
     "clock_skew_seconds": nullable(NUMBER, "By how much its clock is ahead of ours."),

@@ -27,8 +27,8 @@ from p2p_oicp.storage.store import Store
 
 # Records of one transaction of the bulk lane.
 _CHUNK_SIZE = 100
-# Longer records are cut off: enough of them remains to recognise them.
-_MAX_RECORD_BYTES = 64 * 1024
+#: Longer records are cut off: enough of them remains to recognise them.
+MAX_RECORD_BYTES = 64 * 1024
 _MAX_FINDINGS_IN_EVENT = 3
 #: Per source. The oldest are evicted.
 MAX_RECORDS_PER_SOURCE = 10_000
@@ -107,7 +107,7 @@ async def add(store: Store, source: str, operation: str, records: Sequence[Quara
                     for finding in record.findings
                 ]
             ),
-            "record": record.raw[:_MAX_RECORD_BYTES],
+            "record": record.raw[:MAX_RECORD_BYTES],
             "now": now,
         }
         for record in records[-MAX_RECORDS_PER_SOURCE:]

@@ -4,11 +4,8 @@ import csv
 import io
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from html import unescape
 
-import aiohttp
 import pytest
 from yarl import URL
 
@@ -18,10 +15,10 @@ from p2p_oicp.node import Node
 from p2p_oicp.server.dashboard.action_table import ACTIONS
 from p2p_oicp.server.openapi.documents import ADMIN_ENDPOINTS
 from p2p_oicp.simulator.node_files import free_ports
+from tests.support.dashboards import Browser, browser, form_token, until_page
 from tests.support.messages import CDR, PUSH_STATUS, cdr, plausible, push_status
 from tests.support.nodes import UID, pair, query, start_session, stopped
 from tests.support.sessions import until_state
-from tests.support.waiting import eventually
 
 __all__ = ["pair", "stopped"]
 
@@ -30,44 +27,6 @@ PAGES = (
     "/ui", "/ui/topology", "/ui/peers", "/ui/traffic", "/ui/delivery", "/ui/sessions", "/ui/cdrs", "/ui/evses",
     "/ui/tokens", "/ui/settings", "/ui/settings/keys", "/ui/log",
 )  # fmt: skip
-
-
-@dataclass
-class Browser:
-    """A person's browser: it keeps cookies, follows redirects, and sends the forms of the pages that it was shown."""
-
-    http: aiohttp.ClientSession
-    base: str
-
-    async def open(self, path: str, status: int = 200, **headers: str) -> str:
-        async with self.http.get(self.base + path, headers=headers) as answer:
-            self.answer = answer
-            assert answer.status == status, await answer.text()
-            return await answer.text()
-
-    async def send(self, path: str, status: int = 200, *, origin: str | None = None, **fields: str) -> str:
-        headers = {"Origin": origin or self.base}
-        async with self.http.post(self.base + path, data=fields, headers=headers) as answer:
-            self.answer = answer
-            assert answer.status == status, await answer.text()
-            return await answer.text()
-
-    async def log_in(self, token: str) -> str:
-        return await self.send("/ui/login", token=token, person="Kim", next="/ui")
-
-    async def act(self, name: str, status: int = 200, **fields: str) -> str:
-        page = await self.open(f"/ui/actions/{name}?{'&'.join(f'{key}={value}' for key, value in fields.items())}")
-        return await self.send(f"/ui/actions/{name}", status, csrf=form_token(page), reason="a reason", **fields)
-
-
-def form_token(page: str) -> str:
-    return re.search(r'name="csrf" value="([^"]+)"', page)[1]
-
-
-@asynccontextmanager
-async def browser(base: str) -> AsyncIterator[Browser]:
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
-        yield Browser(http, base)
 
 
 @pytest.fixture
@@ -284,17 +243,6 @@ async def test_a_peer_that_fails_is_red_and_green_again_when_it_is_mended(stoppe
         assert "All is well" not in page
         async with stopped.running("b"):
             await until_page(anyone, "/ui", "All is well")
-
-
-async def until_page(person: Browser, path: str, words: str) -> str:
-    pages = []
-
-    async def has_words() -> bool:
-        pages.append(await person.open(path))
-        return words in pages[-1]
-
-    await eventually(has_words)
-    return pages[-1]
 
 
 async def test_what_was_recorded_is_shown_with_its_bodies_masked(stopped):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from p2p_oicp.delivery.health import ChannelState, HealthReader
+from p2p_oicp.delivery.health import INBOUND, ChannelHealth, ChannelState, HealthReader, PeerHealth, Trouble
+from p2p_oicp.delivery.health_texts import Condition
 from p2p_oicp.errors import FailureCause, PeerUnreachable
 from p2p_oicp.oicp import ProviderID
 from p2p_oicp.peers import Peer, PeerRegistry
@@ -83,3 +84,21 @@ async def test_a_clock_that_differs_is_a_notice_and_no_failure(store):
     peer = (await reader(store, calls=calls).read())[0]
     assert peer.is_up
     assert [trouble.error for each in peer.channels for trouble in each.troubles] == ["90 s ahead of ours"]
+
+
+@pytest.mark.parametrize(
+    ("channel", "causes", "is_up"),
+    [
+        ("outbox", [FailureCause.MESSAGE_REFUSED], True),
+        ("outbox", [FailureCause.MESSAGE_REFUSED, Condition.DEAD_LETTERS], True),
+        ("outbox", [FailureCause.MESSAGE_REFUSED, FailureCause.TIMEOUT], False),
+        ("hello", [FailureCause.PARTY_REFUSED], False),
+        (INBOUND, [FailureCause.SIGNATURE_INVALID], True),
+        (INBOUND, [Condition.HELD], False),
+    ],
+)
+def test_a_peer_that_reads_what_it_is_sent_and_refuses_some_of_it_is_up(channel, causes, is_up):
+    troubles = tuple(Trouble(cause=cause, error="a reason") for cause in causes)
+    peer = PeerHealth(name="B", channels=(ChannelHealth(channel=channel, troubles=troubles),))
+    assert peer.is_up == is_up
+    assert peer.needs_attention
