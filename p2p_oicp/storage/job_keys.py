@@ -84,3 +84,8 @@ def destination(name: str) -> str:
     ``name`` is the id of a peer, ``backend:NAME`` of one of our own backends, or ``webhook:NAME``.
     """
     return f"destination:{name}"
+
+
+def ocpi_partner(name: str) -> str:
+    """Return the key of an OCPI partner: its objects, sessions, commands, and what is served to it."""
+    return f"ocpi:{name}"

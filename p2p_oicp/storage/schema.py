@@ -258,6 +258,150 @@ ocpi_partners = Table(
     sqlite_with_rowid=False,
 )
 
+# Objects of OCPI partners as they were received (`storage.ocpi.objects`); ids are compared without letter case, so that
+# the key columns hold them in lower case.
+ocpi_objects = Table(
+    "ocpi_objects",
+    metadata,
+    Column("partner", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("country_code", Text, primary_key=True),
+    Column("party_id", Text, primary_key=True),
+    Column("object_key", Text, primary_key=True),
+    Column("object_id", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("last_updated", Float, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("state", Text, nullable=False),  # an `objects.ObjectState`
+    Column("reason", Text, nullable=False, server_default=text("''")),
+    Column("session_key", Text, nullable=False, server_default=text("''")),
+)
+Index("ocpi_objects_by_state", ocpi_objects.c.state, ocpi_objects.c.kind, ocpi_objects.c.partner)
+Index("ocpi_objects_by_key", ocpi_objects.c.partner, ocpi_objects.c.kind, ocpi_objects.c.object_key)
+
+# The EVSEs of their locations, and what of them was pushed to the node.
+ocpi_evses = Table(
+    "ocpi_evses",
+    metadata,
+    Column("partner", Text, primary_key=True),
+    Column("location_key", Text, primary_key=True),
+    Column("uid_key", Text, primary_key=True),
+    Column("location_id", Text, nullable=False),
+    Column("uid", Text, nullable=False),
+    Column("evse_key", Text, nullable=False),
+    Column("evse_id", Text, nullable=False),
+    Column("connectors", Text, nullable=False),  # JSON: their ids, and those of their tariffs
+    Column("capabilities", Text, nullable=False),  # JSON
+    Column("record_digest", LargeBinary, nullable=False),
+    Column("status", Text, nullable=False),  # of OICP, as it was pushed
+)
+Index("ocpi_evses_by_evse", ocpi_evses.c.partner, ocpi_evses.c.evse_key)
+
+# Which session of OICP a session of OCPI is, and what the partner was told or has said of it.
+ocpi_sessions = Table(
+    "ocpi_sessions",
+    metadata,
+    Column("partner", Text, primary_key=True),
+    Column("session_key", Text, primary_key=True),
+    Column("session_id", Text, nullable=False),
+    Column("opened_by", Text, nullable=False),
+    Column("state", Text, nullable=False),  # a `sessions.OcpiSessionState`
+    Column("ocpi_key", Text),
+    Column("ocpi_id", Text),
+    Column("facts", LargeBinary, nullable=False),  # JSON, a `sessions.SessionFacts`
+    Column("body", LargeBinary),  # the last PUT that was carried
+    Column("opened_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+)
+Index("ocpi_sessions_by_ocpi_id", ocpi_sessions.c.partner, ocpi_sessions.c.ocpi_key)
+Index("ocpi_sessions_by_time", ocpi_sessions.c.partner, ocpi_sessions.c.opened_at)
+
+# Commands that were sent to a partner, whose results come as requests of their own.
+ocpi_commands = Table(
+    "ocpi_commands",
+    metadata,
+    Column("command_id", Text, primary_key=True),
+    Column("partner", Text, nullable=False),
+    Column("command", Text, nullable=False),
+    Column("session_key", Text, nullable=False),
+    Column("sent_at", Float, nullable=False),
+    Column("deadline", Float, nullable=False),
+    Column("response", LargeBinary),
+    Column("result", LargeBinary),
+    sqlite_with_rowid=False,
+)
+Index("ocpi_commands_by_time", ocpi_commands.c.sent_at)
+
+# What we serve as sender, in the order of creation: pages do not move while objects are added.
+ocpi_served = Table(
+    "ocpi_served",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("partner", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("country_code", Text, nullable=False),
+    Column("party_id", Text, nullable=False),
+    Column("object_key", Text, nullable=False),
+    Column("object_id", Text, nullable=False),
+    Column("group_key", Text, nullable=False),  # whose it is: a fullLoad of that party replaces it
+    Column("body", LargeBinary, nullable=False),
+    Column("last_updated", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("is_outstanding", Integer, nullable=False),  # the partner has not acknowledged this form yet
+    sqlite_autoincrement=True,
+)
+Index(
+    "ocpi_served_by_object",
+    ocpi_served.c.partner,
+    ocpi_served.c.kind,
+    ocpi_served.c.country_code,
+    ocpi_served.c.party_id,
+    ocpi_served.c.object_key,
+    unique=True,
+)
+Index(
+    "ocpi_served_outstanding",
+    ocpi_served.c.partner,
+    ocpi_served.c.number,
+    sqlite_where=ocpi_served.c.is_outstanding == 1,
+)
+
+# Up to which last_updated the objects of a kind have been pulled from a partner.
+ocpi_cursors = Table(
+    "ocpi_cursors",
+    metadata,
+    Column("partner", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("last_updated", Float),
+    Column("pulled_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What could not be carried of an object, each once; ``body`` is another form of it that was refused.
+ocpi_findings = Table(
+    "ocpi_findings",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("partner", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("object_key", Text, nullable=False),
+    Column("object_id", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("pointer", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("body", LargeBinary),
+)
+Index(
+    "ocpi_findings_unique",
+    ocpi_findings.c.partner,
+    ocpi_findings.c.kind,
+    ocpi_findings.c.object_key,
+    ocpi_findings.c.code,
+    ocpi_findings.c.pointer,
+    unique=True,
+)
+
 # The groups of datasets that a peer or backend refuses, until it takes them.
 refused_groups = Table(
     "refused_groups",

@@ -3,8 +3,8 @@
 Most statements are written in SQLAlchemy Core and pass through :func:`compiled` when their module is imported. A text
 that Core cannot express well (``group_concat``, ``INDEXED BY``, a change of a counter) is a :class:`Statement` by hand.
 What differs between databases has one helper here, so that a second dialect has one place to change:
-:func:`listed` (membership in a list parameter), :func:`optional` (a parameter that may be NULL), :func:`inserting` and
-:func:`inserting_named` (what happens to a row that exists already).
+:func:`listed` (membership in a list parameter), :func:`optional` (a parameter that may be NULL), :func:`inserting`,
+:func:`inserting_named` and :func:`upserting` (what happens to a row that exists already).
 """
 
 from __future__ import annotations
@@ -65,6 +65,13 @@ def inserting_named(table: Table, *columns: str, instead: str = "") -> Statement
     if instead == "OR IGNORE":  # in the words that PostgreSQL has, too; SQLite makes the same program of both
         return compiled(statement.on_conflict_do_nothing())
     return compiled(statement.prefix_with(instead) if instead else statement)
+
+
+def upserting(table: Table, *columns: str, key: Sequence[str]) -> Statement:
+    """Return the INSERT of one row by the names of its columns, which sets the others of a row with the same key."""
+    statement = insert(table).values({name: bindparam(name) for name in columns})
+    changed = {name: statement.excluded[name] for name in columns if name not in key}
+    return compiled(statement.on_conflict_do_update(index_elements=[table.c[name] for name in key], set_=changed))
 
 
 def updating(table: Table, columns: Sequence[str], *, key_column: str, fixed_assignment: str = "") -> RowStatement:

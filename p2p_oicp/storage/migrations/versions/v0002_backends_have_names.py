@@ -84,3 +84,118 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
         sqlite_with_rowid=False,
     )
+    _create_ocpi_tables()
+
+
+def _create_ocpi_tables() -> None:
+    """Create what is stored of OCPI partners besides their registration."""
+    op.create_table(
+        "ocpi_objects",
+        sa.Column("partner", sa.Text(), primary_key=True),
+        sa.Column("kind", sa.Text(), primary_key=True),
+        sa.Column("country_code", sa.Text(), primary_key=True),
+        sa.Column("party_id", sa.Text(), primary_key=True),
+        sa.Column("object_key", sa.Text(), primary_key=True),
+        sa.Column("object_id", sa.Text(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("last_updated", sa.Float(), nullable=False),
+        sa.Column("received_at", sa.Float(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False, server_default=sa.text("''")),
+        sa.Column("session_key", sa.Text(), nullable=False, server_default=sa.text("''")),
+    )
+    op.create_table(
+        "ocpi_evses",
+        sa.Column("partner", sa.Text(), primary_key=True),
+        sa.Column("location_key", sa.Text(), primary_key=True),
+        sa.Column("uid_key", sa.Text(), primary_key=True),
+        sa.Column("location_id", sa.Text(), nullable=False),
+        sa.Column("uid", sa.Text(), nullable=False),
+        sa.Column("evse_key", sa.Text(), nullable=False),
+        sa.Column("evse_id", sa.Text(), nullable=False),
+        sa.Column("connectors", sa.Text(), nullable=False),
+        sa.Column("capabilities", sa.Text(), nullable=False),
+        sa.Column("record_digest", sa.LargeBinary(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+    )
+    op.create_table(
+        "ocpi_sessions",
+        sa.Column("partner", sa.Text(), primary_key=True),
+        sa.Column("session_key", sa.Text(), primary_key=True),
+        sa.Column("session_id", sa.Text(), nullable=False),
+        sa.Column("opened_by", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("ocpi_key", sa.Text()),
+        sa.Column("ocpi_id", sa.Text()),
+        sa.Column("facts", sa.LargeBinary(), nullable=False),
+        sa.Column("body", sa.LargeBinary()),
+        sa.Column("opened_at", sa.Float(), nullable=False),
+        sa.Column("updated_at", sa.Float(), nullable=False),
+    )
+    op.create_table(
+        "ocpi_commands",
+        sa.Column("command_id", sa.Text(), primary_key=True),
+        sa.Column("partner", sa.Text(), nullable=False),
+        sa.Column("command", sa.Text(), nullable=False),
+        sa.Column("session_key", sa.Text(), nullable=False),
+        sa.Column("sent_at", sa.Float(), nullable=False),
+        sa.Column("deadline", sa.Float(), nullable=False),
+        sa.Column("response", sa.LargeBinary()),
+        sa.Column("result", sa.LargeBinary()),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "ocpi_served",
+        sa.Column("number", sa.Integer(), primary_key=True),
+        sa.Column("partner", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("country_code", sa.Text(), nullable=False),
+        sa.Column("party_id", sa.Text(), nullable=False),
+        sa.Column("object_key", sa.Text(), nullable=False),
+        sa.Column("object_id", sa.Text(), nullable=False),
+        sa.Column("group_key", sa.Text(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("last_updated", sa.Float(), nullable=False),
+        sa.Column("expires_at", sa.Float()),
+        sa.Column("is_outstanding", sa.Integer(), nullable=False),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "ocpi_cursors",
+        sa.Column("partner", sa.Text(), primary_key=True),
+        sa.Column("kind", sa.Text(), primary_key=True),
+        sa.Column("last_updated", sa.Float()),
+        sa.Column("pulled_at", sa.Float(), nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "ocpi_findings",
+        sa.Column("id", sa.Integer(), primary_key=True),
+        sa.Column("partner", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("object_key", sa.Text(), nullable=False),
+        sa.Column("object_id", sa.Text(), nullable=False),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("pointer", sa.Text(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("body", sa.LargeBinary()),
+    )
+    op.create_index("ocpi_objects_by_state", "ocpi_objects", ["state", "kind", "partner"])
+    op.create_index("ocpi_objects_by_key", "ocpi_objects", ["partner", "kind", "object_key"])
+    op.create_index("ocpi_evses_by_evse", "ocpi_evses", ["partner", "evse_key"])
+    op.create_index("ocpi_sessions_by_ocpi_id", "ocpi_sessions", ["partner", "ocpi_key"])
+    op.create_index("ocpi_sessions_by_time", "ocpi_sessions", ["partner", "opened_at"])
+    op.create_index("ocpi_commands_by_time", "ocpi_commands", ["sent_at"])
+    op.create_index(
+        "ocpi_served_by_object",
+        "ocpi_served",
+        ["partner", "kind", "country_code", "party_id", "object_key"],
+        unique=True,
+    )
+    op.create_index(
+        "ocpi_served_outstanding", "ocpi_served", ["partner", "number"], sqlite_where=sa.text("is_outstanding = 1")
+    )
+    op.create_index(
+        "ocpi_findings_unique", "ocpi_findings", ["partner", "kind", "object_key", "code", "pointer"], unique=True
+    )
