@@ -28,6 +28,7 @@ from p2p_oicp.client import HttpTransport, OicpClient
 from p2p_oicp.clock import Clock, IdGenerator
 from p2p_oicp.config import Settings
 from p2p_oicp.config.backends import BackendSettings, destination_of
+from p2p_oicp.config.ocpi import OcpiPartnerSettings, ocpi_destination
 from p2p_oicp.crypto import BearerToken, MessageSigner, OwnBackendSigner, RequestSigner
 from p2p_oicp.crypto.tls import own_backend_context
 from p2p_oicp.errors import ConfigurationError
@@ -55,6 +56,7 @@ class OwnBackend:
         pushes: the names of the push operations that it gets.
         url: its base URL, where it is called over HTTP.
         tls: the context for ``https``; None: that of the machine.
+        is_ocpi: it is an OCPI partner, by way of the gateway.
     """
 
     name: str
@@ -67,16 +69,17 @@ class OwnBackend:
     pushes: tuple[str, ...] = ()
     url: str | None = None
     tls: SSLContext | None = field(default=None, repr=False)
+    is_ocpi: bool = False
 
     @property
     def destination(self) -> str:
         """The destination of its messages, and its name in errors."""
-        return destination_of(self.name)
+        return ocpi_destination(self.name) if self.is_ocpi else destination_of(self.name)
 
     @property
     def is_built_in(self) -> bool:
         """Whether nothing is configured for its parties: the node's token list answers for them, or nobody."""
-        return self.receiver is None
+        return self.receiver is None and not self.is_ocpi
 
 
 class BackendRegistry:
@@ -157,6 +160,7 @@ class BackendFactory:
         clock: tells the time.
         token_list: the built-in EMP backend.
         observe: learns what became of each call.
+        ocpi: returns the backend that an OCPI partner is; None: it offers nothing.
     """
 
     transport: HttpTransport
@@ -165,6 +169,7 @@ class BackendFactory:
     clock: Clock
     token_list: Callable[[], Backend]
     observe: CallOutcome = ignore_outcome
+    ocpi: Callable[[OcpiPartnerSettings], Backend] | None = None
 
     def build_registry(
         self, settings: Settings, local_peer: Peer, python_backends: Mapping[str, object]
@@ -176,7 +181,7 @@ class BackendFactory:
         for conflict in settings.backend_conflicts():
             name = settings.backends[conflict.index].name
             raise ConfigurationError(f'[[backends]] "{name}" {conflict.key}: {conflict.message}')
-        backends = settings.all_backends()
+        own, backends = _without_ocpi(settings, local_peer), settings.all_backends()
         names = [each.name for each in backends]
         for name in python_backends:
             if name not in names:
@@ -185,10 +190,23 @@ class BackendFactory:
         targets = [python_backends.get(each.name) for each in backends]
         return BackendRegistry(
             [
-                replace(self.create(each, target, settings), parties=_parties_of(each, backends, local_peer))
-                for each, target in zip(backends, targets, strict=True)
+                *(
+                    replace(self.create(each, target, settings), parties=_parties_of(each, backends, own))
+                    for each, target in zip(backends, targets, strict=True)
+                ),
+                *(self._ocpi_backend(partner, local_peer) for partner in settings.ocpi_partners),
             ]
         )
+
+    def _ocpi_backend(self, partner: OcpiPartnerSettings, own: Peer) -> OwnBackend:
+        keys, is_cpo = {OperatorID(text).key for text in partner.parties}, partner.face == "cpo"
+        parties = replace(
+            own,
+            operators=tuple(party for party in own.operators if is_cpo and party.key in keys),
+            providers=tuple(party for party in own.providers if not is_cpo and party.key in keys),
+        )
+        backend = UnsupportedBackend() if self.ocpi is None else self.ocpi(partner)
+        return OwnBackend(partner.name, backend, parties, frozenset({"cpo" if is_cpo else "emp"}), is_ocpi=True)
 
     def create(self, entry: BackendSettings, target: object | None, settings: Settings) -> OwnBackend:
         """Return a backend; its parties are still to be set."""
@@ -231,6 +249,16 @@ class BackendFactory:
     def _credentials(self, entry: BackendSettings) -> RequestSigner | None:
         token = BearerToken(entry.token.get_secret_value()) if entry.token is not None else None
         return OwnBackendSigner(self.signer, token) if entry.signature else token
+
+
+def _without_ocpi(settings: Settings, own: Peer) -> Peer:
+    """Return our own entry without what OCPI partners serve, which no backend for "all others" does."""
+    taken = settings.ocpi_parties()
+    return replace(
+        own,
+        operators=tuple(party for party in own.operators if party.key not in taken["cpo"]),
+        providers=tuple(party for party in own.providers if party.key not in taken["emp"]),
+    )
 
 
 def _tls_context(entry: BackendSettings) -> SSLContext | None:

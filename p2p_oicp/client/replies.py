@@ -259,7 +259,7 @@ def _error_for_status(response: HttpResponse, now: float) -> PeerError:
         case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.SERVICE_UNAVAILABLE | HTTPStatus.REQUEST_TIMEOUT:
             # 503 may come from a proxy whose server was gone when it had the request (L5).
             is_shed = status == HTTPStatus.TOO_MANY_REQUESTS or response.headers.get(NOT_PROCESSED_HEADER) == "1"
-            return PeerBusy(peer, reason, _parse_retry_after(response.headers, now), may_have_arrived=not is_shed)
+            return PeerBusy(peer, reason, parse_retry_after(response.headers, now), may_have_arrived=not is_shed)
         case HTTPStatus.MISDIRECTED_REQUEST:  # its address was taken over (RECIPIENT_HEADER)
             return PeerUnreachable(peer, f"another system answers at its address: {reason}")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -320,7 +320,7 @@ def _parse_acknowledgement(peer: str, operation: Operation, body: bytes, cause: 
     return whole_answer(peer, operation, message, message.field_findings)
 
 
-def _parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Return seconds, from either form (RFC 9110, 10.2.3); a date counts from the response's own Date, if any."""
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():

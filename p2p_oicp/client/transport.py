@@ -82,7 +82,7 @@ class OutboundRequest(msgspec.Struct, frozen=True):
     """One HTTP request.
 
     Attributes:
-        method: ``POST`` has a body, other methods have none.
+        method: a ``POST`` has a body, other methods have one if it is not empty.
         url: the absolute URL, percent-encoded as it goes on the wire.
         body: the bytes to send.
         timeout: seconds for the whole exchange, until the last byte of the response.
@@ -246,11 +246,12 @@ class HttpTransport:
             raise RuntimeError("the transport is used outside of its async with block")
         trace = TRACE.get()
         body = TrackedBody(request.body)
+        has_body = request.method == "POST" or bool(request.body)
         try:
             async with session.request(
                 request.method,
                 _parse_url(request.url),
-                data=body if request.method == "POST" else None,
+                data=body if has_body else None,
                 headers=request.headers if trace is None else {**request.headers, **trace.headers()},
                 allow_redirects=False,
                 timeout=_total_timeout(request.timeout),
@@ -259,7 +260,7 @@ class HttpTransport:
                 raw_body, decoded_body = await self._read_body(request.target, response)
                 return HttpResponse(request.target, response.status, response.headers, decoded_body, raw_body)
         except TRANSPORT_EXCEPTIONS as exc:
-            is_sent = body.started or (request.method != "POST" and not isinstance(exc, _PRE_SEND_EXCEPTIONS))
+            is_sent = body.started or (not has_body and not isinstance(exc, _PRE_SEND_EXCEPTIONS))
             error = map_exception(request.target, exc, is_sent=is_sent)
             if not is_sent and isinstance(exc, _TLS_EXCEPTIONS):
                 raise UnknownServerCertificate(error.peer, error.reason).because_of(error.cause) from exc

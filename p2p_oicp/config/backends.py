@@ -8,7 +8,7 @@ serves the rest: the built-in token list for an EMP, nothing for a CPO. `backend
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
@@ -177,6 +177,8 @@ class OwnParties:
     providers: Sequence[PartyID]
     cpo_url: str | None = None
     emp_url: str | None = None
+    #: By role, the keys of those that an OCPI partner serves (`config.ocpi`).
+    of_ocpi: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def of_role(self, role: str) -> Sequence[PartyID]:
         """Return our parties of one role."""
@@ -199,7 +201,9 @@ def _unserved(configured: Sequence[BackendSettings], role: str, own: OwnParties)
     serving = [backend for backend in configured if backend.serves_role(role)]
     if any(not backend.parties(role) for backend in serving):
         return []
-    served = {party.key for backend in serving for party in backend.parties(role)}
+    served = own.of_ocpi.get(role, frozenset()).union(
+        party.key for backend in serving for party in backend.parties(role)
+    )
     return [party for party in own.of_role(role) if party.key not in served]
 
 

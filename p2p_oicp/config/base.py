@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from ipaddress import ip_address
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic.fields import FieldInfo
@@ -40,6 +40,15 @@ class SettingsSection(BaseModel):
 
     # hide_input_in_errors: a value may be a secret.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+def table_of(field: FieldInfo) -> type[SettingsSection] | None:
+    """Return the model of a key that is a table, perhaps one that may be absent; None: it is no table."""
+    # In "X | None" the model is one of the arguments; a list of tables is no table.
+    is_list = get_origin(field.annotation) is tuple
+    candidates = (field.annotation, *(() if is_list else get_args(field.annotation)))
+    models = (each for each in candidates if isinstance(each, type) and issubclass(each, SettingsSection))
+    return next(models, None)
 
 
 class EnvironmentSource(EnvSettingsSource):

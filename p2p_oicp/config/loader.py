@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import SecretStr, ValidationError
 
 from p2p_oicp.config.backends import BackendSettings
-from p2p_oicp.config.base import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX, SettingsSection
+from p2p_oicp.config.base import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX, table_of
 from p2p_oicp.config.model import (
     BackendApiSettings,
     PeerApiSettings,
@@ -54,6 +54,9 @@ def load_settings(path: Path, *, with_secrets: bool = True) -> Settings:
         raise configuration_error(exc, Settings, locate) from exc
     for conflict in settings.backend_conflicts():
         raise ConfigurationError(f"{locate(('backends', conflict.index, conflict.key))}: {conflict.message}")
+    for partner_conflict in settings.ocpi_conflicts():
+        location = ("ocpi", "partners", partner_conflict.index, partner_conflict.key)
+        raise ConfigurationError(f"{locate(location)}: {partner_conflict.message}")
     for index in duplicate_webhooks(settings.webhooks):
         text = f'"{settings.webhooks[index].name}" is the name of another webhook; expected a name of its own'
         raise ConfigurationError(f"{locate(('webhooks', index, 'name'))}: {text}")
@@ -76,8 +79,8 @@ def _sources(data: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], Setting
 
 def _locations() -> Iterator[tuple[str, str]]:
     for name, field in Settings.model_fields.items():
-        table = field.annotation
-        if isinstance(table, type) and issubclass(table, SettingsSection):
+        table = table_of(field)
+        if table is not None:
             yield from ((name, key) for key in table.model_fields)
         else:
             yield "", name

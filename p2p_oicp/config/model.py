@@ -31,6 +31,7 @@ from p2p_oicp.config.base import (
     is_loopback,
 )
 from p2p_oicp.config.limits import DeadlineSettings, DeliverySettings, LimitSettings
+from p2p_oicp.config.ocpi import OcpiPartnerSettings, OcpiSettings, PartnerConflict, parties_by_role, partner_conflicts
 from p2p_oicp.config.recording import ExchangeSettings, LogSettings, StorageSettings, TracingSettings
 from p2p_oicp.config.sources import SettingSource
 from p2p_oicp.config.webhooks import WebhooksField
@@ -301,6 +302,7 @@ class Settings(BaseSettings):
     backend_api: BackendApiSettings = Field(default_factory=BackendApiSettings)
     backends: BackendsField = Field((), description="One table for each of this company's own systems.")
     webhooks: WebhooksField = Field((), description="One table for each receiver of events.")
+    ocpi: OcpiSettings | None = Field(None, description="The table of the listener for OCPI.")
     security: SecuritySettings = Field(default_factory=SecuritySettings)
     tls: TlsSettings = Field(default_factory=TlsSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
@@ -335,9 +337,23 @@ class Settings(BaseSettings):
         """Return what is wrong with the tables ``[[backends]]``, seen together."""
         return list(backend_conflicts(self.backends, self._own_parties()))
 
+    @property
+    def ocpi_partners(self) -> tuple[OcpiPartnerSettings, ...]:
+        """The tables ``[[ocpi.partners]]``."""
+        return self.ocpi.partners if self.ocpi is not None else ()
+
+    def ocpi_conflicts(self) -> list[PartnerConflict]:
+        """Return what is wrong with the tables ``[[ocpi.partners]]``, seen together with the rest."""
+        node = self.node
+        return list(partner_conflicts(self.ocpi_partners, self.backends, node.operators, node.providers))
+
+    def ocpi_parties(self) -> dict[str, frozenset[str]]:
+        """Return by role (``cpo``, ``emp``) the keys of our parties that an OCPI partner serves."""
+        return parties_by_role(self.ocpi_partners)
+
     def _own_parties(self) -> OwnParties:
         api = self.backend_api
-        return OwnParties(self.node.operators, self.node.providers, api.cpo_url, api.emp_url)
+        return OwnParties(self.node.operators, self.node.providers, api.cpo_url, api.emp_url, self.ocpi_parties())
 
     @classmethod
     def settings_customise_sources(
@@ -354,10 +370,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _require_distinct_listeners(self) -> Settings:
-        peer_api, backend_api = self.peer_api, self.backend_api
-        # Port 0 is any free port: two of them differ.
-        if peer_api.port == backend_api.port != 0 and peer_api.host == backend_api.host:
-            raise ValueError(
-                f"[peer_api] and [backend_api] both have port {peer_api.port}; expected two different ports"
-            )
+        listeners = {"peer_api": self.peer_api, "backend_api": self.backend_api, "ocpi": self.ocpi}
+        names: dict[tuple[str, int], str] = {}
+        for name, listener in listeners.items():
+            # Port 0 is any free port: two of them differ.
+            if listener is None or listener.port == 0:
+                continue
+            other = names.setdefault((listener.host, listener.port), name)
+            if other != name:
+                raise ValueError(f"[{other}] and [{name}] both have port {listener.port}; expected two different ports")
         return self

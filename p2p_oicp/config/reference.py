@@ -14,8 +14,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from p2p_oicp.config.backends import BackendSettings
-from p2p_oicp.config.base import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX
+from p2p_oicp.config.base import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX, table_of
 from p2p_oicp.config.model import Settings
+from p2p_oicp.config.ocpi import OcpiPartnerSettings
 from p2p_oicp.config.webhooks import WebhookSettings
 
 _INTRODUCTION = """\
@@ -33,7 +34,7 @@ This page is generated: `python -m p2p_oicp.config.reference > docs/configuratio
 """
 
 _ARRAYS_OF_TABLES: Mapping[str, type[BaseModel]] = MappingProxyType(
-    {"backends": BackendSettings, "webhooks": WebhookSettings}
+    {"backends": BackendSettings, "webhooks": WebhookSettings, "ocpi.partners": OcpiPartnerSettings}
 )
 
 
@@ -47,26 +48,31 @@ def _settings_tables() -> Iterator[tuple[str, type[BaseModel]]]:
     for name, field in Settings.model_fields.items():
         if (model := _model_of(name, field)) is not None:
             yield name, model
+            lists = (f"{name}.{key}" for key in model.model_fields)
+            yield from ((key, _ARRAYS_OF_TABLES[key]) for key in lists if key in _ARRAYS_OF_TABLES)
 
 
 def _model_of(name: str, field: FieldInfo) -> type[BaseModel] | None:
-    if name in _ARRAYS_OF_TABLES:
-        return _ARRAYS_OF_TABLES[name]
-    annotation = field.annotation
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    return _ARRAYS_OF_TABLES.get(name) or table_of(field)
 
 
 def _section(table: str | None, model: type[BaseModel]) -> str:
     title = f"## [[{table}]]" if table in _ARRAYS_OF_TABLES else f"## [{table}]"
     title = "## Outside all tables" if table is None else f"{title}\n\n{cleandoc(model.__doc__ or '')}"
-    rows = [_row(table, name, field) for name, field in model.model_fields.items() if _model_of(name, field) is None]
+    rows = [
+        _row(table, field.alias or name, field)
+        for name, field in model.model_fields.items()
+        # What has a table of its own in the file; a small one is written in its row.
+        if (table is not None and f"{table}.{name}" not in _ARRAYS_OF_TABLES) or _model_of(name, field) is None
+    ]
     header_rows = "| key | default | meaning | environment variable |\n| --- | --- | --- | --- |"
     return "\n".join([title, "", header_rows, *rows, ""])
 
 
 def _row(table: str | None, name: str, field: FieldInfo) -> str:
     path = name if table is None else f"{table}{ENVIRONMENT_DELIMITER}{name}"
-    variable = f"{ENVIRONMENT_PREFIX}{(table or '') if table in _ARRAYS_OF_TABLES else path}".upper()
+    in_list = (table or "").replace(".", ENVIRONMENT_DELIMITER)
+    variable = f"{ENVIRONMENT_PREFIX}{in_list if table in _ARRAYS_OF_TABLES else path}".upper()
     return f"| `{name}` | {_default(field)} | {field.description} | `{variable}` |"
 
 

@@ -50,7 +50,12 @@ def _of_list(source: SettingSource, table: BaseModel) -> Callable[[str], Setting
 
 def _describe_table(name: str, table: BaseModel, source_of: Callable[[str], SettingSource]) -> Iterator[Json]:
     for key, field in type(table).model_fields.items():
-        yield _setting(name, key, getattr(table, key), field, source_of(key))
+        value = getattr(table, key)
+        if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            for number, each in enumerate(value):
+                yield from _describe_table(f"{name}.{key}[{number}]", each, _of_list(source_of(key), each))
+        else:
+            yield _setting(name, field.alias or key, value, field, source_of(key))
 
 
 def _setting(table: str, key: str, value: object, field: FieldInfo, source: SettingSource) -> Json:
@@ -70,8 +75,8 @@ def _plain(value: object) -> object:
         return MASK
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, BaseModel | Mapping):
+        return {str(key): _plain(each) for key, each in dict(value).items()}
     if isinstance(value, tuple | list | frozenset):
         return [_plain(each) for each in value]
     return str(getattr(value, "text", value))

@@ -85,11 +85,17 @@ class TomlFile:
     def _format_key(self, location: Location) -> str:
         first, *names = [str(step) for step in location if isinstance(step, str)]
         value = self.data.get(first)
-        if isinstance(value, list) and value and isinstance(value[0], dict):
+        if isinstance(value, dict) and names and _is_list_of_tables(value.get(names[0])):
+            first, value, names = f"{first}.{names[0]}", value[names[0]], names[1:]
+        if _is_list_of_tables(value):
             return " ".join([f"[[{first}]]", *names])
         if isinstance(value, dict):
             return " ".join([f"[{first}]", *names])
         return first
+
+
+def _is_list_of_tables(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 def read_toml(path: Path) -> TomlFile:
@@ -205,7 +211,7 @@ def unknown_key_message(name: str, known_keys: list[str]) -> str:
 
 def _sibling_keys(model: type[BaseModel], location: Location) -> list[str]:
     *_, parent_model = _models_on_path(model, location[:-1])
-    return list(parent_model.model_fields)
+    return [field.alias or name for name, field in parent_model.model_fields.items()]
 
 
 def _description(model: type[BaseModel], location: Location) -> str:

@@ -95,8 +95,8 @@ def generate(directory: Path) -> OwnKeys:
             raise ConfigurationError(f"{directory / name}: exists already; a key is never overwritten")
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _create_exclusively(directory / PRIVATE_KEY_FILE, key.pem())
-        _create_exclusively(directory / PUBLIC_KEY_FILE, key.public.pem())
+        create_private_file(directory / PRIVATE_KEY_FILE, key.pem())
+        create_private_file(directory / PUBLIC_KEY_FILE, key.public.pem())
     except OSError as exc:
         raise ConfigurationError(f"{exc.filename}: cannot be written: {exc.strerror}") from exc
     return OwnKeys((OwnKey(key.public, private=key),))
@@ -144,7 +144,7 @@ def rotate(directory: Path, *, now: float, activation_delay: float, overlap: flo
     try:
         # Order: the key before the history that names it, the history before old keys go. A crash between two steps
         # leaves a file too many, never a key too few.
-        _create_exclusively(directory / file, new_key.pem())
+        create_private_file(directory / file, new_key.pem())
         _write_history(directory, entries)
         for entry in entries:
             if entry.valid_until is not None and entry.valid_until < now:
@@ -227,7 +227,7 @@ def _write_history(directory: Path, entries: tuple[OwnKey, ...]) -> None:
         for entry in entries
     ]
     temporary_file = directory / f".{HISTORY_FILE}.{secrets.token_hex(8)}"
-    _create_exclusively(temporary_file, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    create_private_file(temporary_file, orjson.dumps(content, option=orjson.OPT_INDENT_2))
     temporary_file.replace(directory / HISTORY_FILE)
 
 
@@ -238,7 +238,7 @@ def _read_file(file: Path) -> bytes:
         raise ConfigurationError(f"{file}: cannot be read: {exc.strerror}") from exc
 
 
-def _create_exclusively(file: Path, content: bytes) -> None:
+def create_private_file(file: Path, content: bytes) -> None:
     """Create a file for its owner only, completely or not at all; raises OSError if it exists."""
     temporary_file = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     fd = os.open(temporary_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

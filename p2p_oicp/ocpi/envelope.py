@@ -7,7 +7,7 @@ belongs, no ``status_code`` beside HTTP 200, no envelope at all beside an HTTP e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from http import HTTPStatus
@@ -38,12 +38,16 @@ _LAST_SUCCESS = 1999
 
 @dataclass(frozen=True)
 class OcpiReply:
-    """An answer as it was read; ``status_code`` None: it has no envelope, so that the HTTP status decides."""
+    """An answer as it was read; ``status_code`` None: it has no envelope, so that the HTTP status decides.
+
+    ``headers`` are those of HTTP, for pages and the address of a CDR.
+    """
 
     http_status: int
     status_code: int | None
     data: Any = None
     message: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_success(self) -> bool:

@@ -7,6 +7,9 @@ needed, and a copy of the database lets nobody in. The token that we send must b
 
     invited --(POST credentials)--> registered <--> suspended        a partner that registers with us
     registering --(answered)------> registered                       one that we register with
+
+The token before the current one stays valid: until the current one was used, or for a while once the partner is known
+to have it. So a refresh that is interrupted anywhere leaves a partner that can still call, and that can be refreshed.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import bindparam, delete, null, or_, select, update
 
-from p2p_oicp.storage.schema import ocpi_partners
+from p2p_oicp.storage.schema import metadata, ocpi_partners
+from p2p_oicp.storage.sqlite.readonly import ReadOnlyStore
 from p2p_oicp.storage.sqlite.writer import Transaction
 from p2p_oicp.storage.statements import compiled, inserting_named
 from p2p_oicp.storage.store import Store
@@ -42,12 +46,16 @@ class Registration(msgspec.Struct, frozen=True):
         version: the version of OCPI that is used.
         endpoints: module, role and URL of each of its interfaces.
         roles: its parties, as its credentials name them.
+        presented: our parties (country, party), as our credentials have named them last.
+        missing: modules that it lacks, whose functions are disabled.
     """
 
     versions_url: str
     version: str = ""
     endpoints: tuple[tuple[str, str, str], ...] = ()
     roles: tuple[dict[str, Any], ...] = ()
+    presented: tuple[tuple[str, str], ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +71,34 @@ class StoredPartner:
     last_error: str
 
 
+@dataclass(frozen=True, slots=True)
+class TokenOwner:
+    """Whom a token is of.
+
+    Attributes:
+        partner: the partner.
+        token_hash: what is stored of the token.
+        is_current: it is no token from before a refresh.
+        is_spent: it is that of an invitation that was used: it opens nothing, and its owner is registered.
+    """
+
+    partner: StoredPartner
+    token_hash: bytes
+    is_current: bool = True
+    is_spent: bool = False
+
+
 _encode, _decode = msgspec.json.encode, msgspec.json.Decoder(Registration).decode
 _columns = ocpi_partners.c
 _by_name = _columns.name == bindparam("name_")
 _LIST = compiled(select(ocpi_partners).order_by(_columns.name))
 _BY_TOKEN = compiled(
     select(ocpi_partners).where(
-        or_(_columns.token_hash == bindparam("hash_"), _columns.previous_token_hash == bindparam("hash_"))
+        or_(
+            _columns.token_hash == bindparam("hash_"),
+            _columns.previous_token_hash == bindparam("hash_"),
+            _columns.spent_token_hash == bindparam("hash_"),
+        )
     )
 )
 _UPSERT = inserting_named(
@@ -83,16 +112,29 @@ _SET_REGISTRATION = compiled(
     .values(
         {name: bindparam(name) for name in ("state", "registration", "sealed_token", "token_hash", "last_success_at")}
     )
-    .values(token_until=null())
+    .values(token_until=null(), previous_token_hash=null(), previous_token_until=null(), last_error="")
+    .values(spent_token_hash=_columns.token_hash)
+)
+_SET_AGREED = compiled(
+    update(ocpi_partners)
+    .where(_by_name)
+    .values({name: bindparam(name) for name in ("state", "registration", "sealed_token", "last_success_at")})
+    .values(last_error="")
 )
 _SET_TOKEN = compiled(
     update(ocpi_partners)
     .where(_by_name)
     .values(
-        previous_token_hash=_columns.token_hash,
+        previous_token_hash=bindparam("previous"),
         previous_token_until=bindparam("until"),
         token_hash=bindparam("token_hash"),
     )
+)
+_BY_NAME = compiled(select(ocpi_partners).where(_by_name))
+_LIMIT_PREVIOUS = compiled(
+    update(ocpi_partners)
+    .where(_by_name, _columns.previous_token_hash.is_not(None))
+    .values(previous_token_until=bindparam("until"))
 )
 _END_PREVIOUS = compiled(
     update(ocpi_partners).where(_by_name).values(previous_token_hash=null(), previous_token_until=null())
@@ -103,6 +145,12 @@ _SET_FAILURE = compiled(
     update(ocpi_partners).where(_by_name).values(last_failure_at=bindparam("now"), last_error=bindparam("error"))
 )
 _DELETE = compiled(delete(ocpi_partners).where(_by_name))
+# Whatever is stored of a partner names it in this column.
+_FORGET = tuple(
+    compiled(delete(table).where(table.c.partner == bindparam("partner_")))
+    for table in metadata.sorted_tables
+    if table.name.startswith("ocpi_") and "partner" in table.c
+)
 
 
 def hash_token(token: str) -> bytes:
@@ -115,17 +163,26 @@ def list_now(store: Store) -> list[StoredPartner]:
     return [_partner(row) for row in store.query_inline(_LIST)]
 
 
-def find_by_token(store: Store, token: str, now: float) -> StoredPartner | None:
-    """Return the partner that a token is of, as of the last commit; None for one that is unknown or has expired.
+def list_in_file(store: ReadOnlyStore) -> list[StoredPartner]:
+    """Return all partners in the database of a node, running or not."""
+    return [_partner(row) for row in store.rows(_LIST)]
+
+
+def find_by_token(store: Store, token: str, now: float) -> TokenOwner | None:
+    """Return whom a token is of, as of the last commit; None for one that is unknown or has expired.
 
     The token of an invitation has a limited life, and so has the one before a refresh.
     """
     token_hash = hash_token(token)
     for row in store.query_inline(_BY_TOKEN, hash_=token_hash):
-        is_current = row["token_hash"] is not None and bytes(row["token_hash"]) == token_hash
-        until = row["token_until"] if is_current else row["previous_token_until"]
-        if until is None or until > now:
-            return _partner(row)
+        if row["token_hash"] == token_hash:
+            if row["token_until"] is None or row["token_until"] > now:
+                return TokenOwner(_partner(row), token_hash)
+        elif row["previous_token_hash"] == token_hash:
+            if row["previous_token_until"] is None or row["previous_token_until"] > now:
+                return TokenOwner(_partner(row), token_hash, is_current=False)
+        else:
+            return TokenOwner(_partner(row), token_hash, is_current=False, is_spent=True)
     return None
 
 
@@ -185,9 +242,49 @@ def complete(
     return row_count > 0
 
 
-def replace_token(tx: Transaction, name: str, token: str, previous_until: float) -> None:
-    """Set the token that a partner sends; the one before stays valid for a while, for it may be in use."""
-    tx.run(_SET_TOKEN, name_=name, token_hash=hash_token(token), until=previous_until)
+def update_agreed(tx: Transaction, name: str, registration: Registration, sealed_token: bytes, now: float) -> None:
+    """Set what was agreed on with a registered partner, and the token that we send; it is suspended no more."""
+    tx.run(
+        _SET_AGREED,
+        name_=name,
+        state=PartnerState.REGISTERED,
+        registration=_encode(registration),
+        sealed_token=sealed_token,
+        last_success_at=now,
+    )
+
+
+def replace_token(
+    tx: Transaction, name: str, token: str, previous_until: float | None, used: bytes | None = None
+) -> None:
+    """Set the token that a partner sends; one before it stays valid, for it may be in use.
+
+    Args:
+        tx: the transaction.
+        name: the partner.
+        token: the new one.
+        previous_until: when the one before it ends; None: once the new one was used.
+        used: the hash of the token that the partner is known to have; None: an earlier one whose end is open, else the
+            current one.
+    """
+    (row,) = tx.all(_BY_NAME, name_=name)
+    if used is None:
+        is_open = row["previous_token_hash"] is not None and row["previous_token_until"] is None
+        used = bytes(row["previous_token_hash"] if is_open else row["token_hash"])
+    tx.run(_SET_TOKEN, name_=name, token_hash=hash_token(token), previous=used, until=previous_until)
+
+
+def restore_previous_token(tx: Transaction, name: str) -> None:
+    """Take back `replace_token`: the partner has certainly not got the new token."""
+    (row,) = tx.all(_BY_NAME, name_=name)
+    if row["previous_token_hash"] is not None:
+        previous = bytes(row["previous_token_hash"])
+        tx.run(_SET_TOKEN, name_=name, token_hash=previous, previous=None, until=None)
+
+
+def limit_previous_token(tx: Transaction, name: str, until: float) -> None:
+    """End the token before the current one at a time: the partner has got the current one."""
+    tx.run(_LIMIT_PREVIOUS, name_=name, until=until)
 
 
 def end_previous_token(tx: Transaction, name: str) -> None:
@@ -213,3 +310,8 @@ def record_failure(tx: Transaction, name: str, now: float, error: str) -> None:
 def remove(tx: Transaction, name: str) -> bool:
     """Delete a partner with its tokens; return whether there was one."""
     return tx.run(_DELETE, name_=name) > 0
+
+
+def forget(tx: Transaction, name: str) -> int:
+    """Delete all objects of a partner; return how many there were."""
+    return sum(tx.run(statement, partner_=name) for statement in _FORGET)

@@ -252,6 +252,7 @@ ocpi_partners = Table(
     Column("token_until", Float),
     Column("previous_token_hash", LargeBinary),
     Column("previous_token_until", Float),
+    Column("spent_token_hash", LargeBinary),
     Column("last_success_at", Float),
     Column("last_failure_at", Float),
     Column("last_error", Text, nullable=False),

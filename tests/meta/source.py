@@ -33,6 +33,7 @@ LAYERS = (
     "peering",
     "delivery",
     "roles",
+    "ocpi_gateway",
     "server",
     "builder",
     "apps",

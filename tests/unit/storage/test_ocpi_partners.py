@@ -27,8 +27,9 @@ async def register(store, token="current"):  # noqa: S107 - an invented secret
 
 
 def name_of(store, token, now=NOW):
-    partner = ocpi_partners.find_by_token(store, token, now)
-    return partner and partner.name
+    """Return whose token it is, if it opens anything."""
+    owner = ocpi_partners.find_by_token(store, token, now)
+    return owner.partner.name if owner and not owner.is_spent else None
 
 
 async def test_an_invitation_is_recognised_until_it_ends(store):
@@ -48,7 +49,7 @@ async def test_a_registered_partner_has_what_was_agreed_and_its_invitation_is_sp
     await register(store)
     (partner,) = ocpi_partners.list_now(store)
     assert (partner.state, partner.registration, partner.sealed_token) == (PartnerState.REGISTERED, AGREED, b"sealed")
-    assert name_of(store, "invitation") is None
+    assert ocpi_partners.find_by_token(store, "invitation", NOW).is_spent
     assert name_of(store, "current", NOW + 10**9) == "citrine"
 
 
@@ -69,6 +70,24 @@ async def test_the_old_token_ends_once_the_new_one_was_used(store):
     await write(store, ocpi_partners.replace_token, "citrine", "new", NOW + 3600)
     await write(store, ocpi_partners.end_previous_token, "citrine")
     assert (name_of(store, "old"), name_of(store, "new")) == (None, "citrine")
+
+
+async def test_a_token_that_a_partner_has_not_got_yet_ends_no_other(store):
+    await register(store, "old")
+    await write(store, ocpi_partners.replace_token, "citrine", "lost", None)
+    await write(store, ocpi_partners.replace_token, "citrine", "new", None)
+    assert name_of(store, "old", NOW + 10**9) == "citrine"
+    assert (name_of(store, "lost"), name_of(store, "new")) == (None, "citrine")
+    await write(store, ocpi_partners.limit_previous_token, "citrine", NOW + 3600)
+    assert (name_of(store, "old", NOW + 3600), name_of(store, "new", NOW + 3600)) == (None, "citrine")
+
+
+async def test_a_token_that_a_partner_has_certainly_not_got_is_taken_back(store):
+    await register(store, "old")
+    await write(store, ocpi_partners.replace_token, "citrine", "new", None)
+    await write(store, ocpi_partners.restore_previous_token, "citrine")
+    await write(store, ocpi_partners.restore_previous_token, "citrine")
+    assert (name_of(store, "old", NOW + 10**9), name_of(store, "new")) == ("citrine", None)
 
 
 async def test_no_token_that_a_partner_sends_stands_in_the_database(store, database):
@@ -92,7 +111,7 @@ async def test_failures_and_successes_are_recorded(store):
 async def test_a_partner_is_suspended_and_goes_on(store, state):
     await register(store)
     await write(store, ocpi_partners.set_state, "citrine", state)
-    assert ocpi_partners.find_by_token(store, "current", NOW).state is state
+    assert ocpi_partners.find_by_token(store, "current", NOW).partner.state is state
 
 
 async def test_of_a_partner_that_is_removed_nothing_stays(store):

@@ -78,6 +78,7 @@ def upgrade() -> None:
         sa.Column("token_until", sa.Float()),
         sa.Column("previous_token_hash", sa.LargeBinary()),
         sa.Column("previous_token_until", sa.Float()),
+        sa.Column("spent_token_hash", sa.LargeBinary()),
         sa.Column("last_success_at", sa.Float()),
         sa.Column("last_failure_at", sa.Float()),
         sa.Column("last_error", sa.Text(), nullable=False),
