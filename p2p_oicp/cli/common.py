@@ -24,6 +24,16 @@ ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", metavar="FILE", help="Settings of the node, as `init` writes them.")
 ]
 DEFAULT_CONFIG = Path("node.toml")
+# Which events: filters of different kinds must all hold, those of one kind are alternatives.
+EventTypeOption = Annotated[
+    list[str] | None,
+    typer.Option("--type", metavar="TYPE", help="Only of this type: `cdr`, or `cdr.disputed`; may be repeated."),
+]
+EventPeerOption = Annotated[list[str] | None, typer.Option("--peer", metavar="NAME", help="Only about this peer.")]
+EventPartyOption = Annotated[
+    list[str] | None, typer.Option("--party", metavar="ID", help="Only about this operator or provider.")
+]
+EventEvseOption = Annotated[list[str] | None, typer.Option("--evse", metavar="ID", help="Only about this EVSE.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 
 _SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -16,30 +16,28 @@ from rich.cells import cell_len
 
 from p2p_oicp.cli import client
 from p2p_oicp.cli.client import ApiEndpoint
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo
+from p2p_oicp.cli.common import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    EventEvseOption,
+    EventPartyOption,
+    EventPeerOption,
+    EventTypeOption,
+    JsonOption,
+    echo,
+)
 from p2p_oicp.cli.terminal import UtcOption, output_width, wrap
 from p2p_oicp.client.event_stream import EventListener
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.errors import PeerError
+from p2p_oicp.events.types import SUBJECT_MEMBERS
 
 _PIPE_COLUMNS = ("At", "ID", "Type", "What", "Subject", "EVSE", "Peer", "Count", "Text")
-# The subject of an event stands in one of these.
-_SUBJECTS = ("session_id", "evse", "peer_id", "backend", "webhook", "operation", "key", "certificate", "after")
 _GAP, _INDENT = "  ", "                "
 _NAME_WIDTH = 20
-# So many numbers are looked through at a time for events that are selected.
-_WINDOW = 1000
+_PAGE = 1000
 
 Event = Mapping[str, Any]
-_TypeOption = Annotated[
-    list[str] | None,
-    typer.Option("--type", metavar="TYPE", help="Only of this type: `cdr`, or `cdr.disputed`; may be repeated."),
-]
-_PeerOption = Annotated[list[str] | None, typer.Option("--peer", metavar="NAME", help="Only about this peer.")]
-_PartyOption = Annotated[
-    list[str] | None, typer.Option("--party", metavar="ID", help="Only about this operator or provider.")
-]
-_EvseOption = Annotated[list[str] | None, typer.Option("--evse", metavar="ID", help="Only about this EVSE.")]
 _SessionOption = Annotated[list[str] | None, typer.Option("--session", metavar="ID", help="Only of this session.")]
 
 
@@ -53,10 +51,10 @@ def events(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C; comes back if it is cut off.")
     ] = False,
-    types: _TypeOption = None,
-    peer: _PeerOption = None,
-    party: _PartyOption = None,
-    evse: _EvseOption = None,
+    types: EventTypeOption = None,
+    peer: EventPeerOption = None,
+    party: EventPartyOption = None,
+    evse: EventEvseOption = None,
     session: _SessionOption = None,
     limit: Annotated[int, typer.Option(min=0, max=1000, help="Show so many of the newest.")] = 20,
     after: Annotated[str, typer.Option(metavar="ID", help="Show all after this event instead; 0: all.")] = "",
@@ -91,31 +89,28 @@ def _print_loss(error: PeerError) -> None:
 
 def _newest(config: Path, selected: Mapping[str, Sequence[str]], limit: int) -> tuple[list[Event], str]:
     """Return the newest events that are selected, and the id of the newest of all."""
-    page = _read(config, {}, str(10**17), 1)
-    position, oldest, last_id = page["newest"], page["oldest"], page["newest_id"]
-    found: list[Event] = []
-    while len(found) < limit and position >= oldest:
-        start = max(position - _WINDOW, oldest - 1)
-        window = _read(config, selected, str(start), _WINDOW, until=position)["events"]
-        found, position = [*window, *found], start
-    return found[len(found) - min(limit, len(found)) :], last_id
+    page = _read(config, "/events/newest", selected, limit=max(limit, 1))
+    newest_id, found = page["newest_id"], page["events"]
+    # Those of a rare type may be so far apart that a page ends before it is full.
+    while len(found) < limit and page["cursor"] is not None:
+        page = _read(config, "/events/newest", selected, limit=limit - len(found), cursor=page["cursor"])
+        found += page["events"]
+    return found[:limit][::-1], newest_id
 
 
 def _print_all_after(config: Path, selected: Mapping[str, Sequence[str]], after: str, output: _Output) -> str:
     """Print all events after an id; return that of the newest."""
     while True:
-        page = _read(config, selected, after, _WINDOW)
+        page = _read(config, "/events", selected, limit=_PAGE, after=after)
         output.print(page["events"])
         after = str(page["next"])
         if page["next"] >= page["newest"]:
             return str(page["newest_id"])
 
 
-def _read(
-    config: Path, selected: Mapping[str, Sequence[str]], after: str, limit: int, until: int | None = None
-) -> dict[str, Any]:
-    query = {**selected, "after": after, "limit": limit, **({"until": until} if until is not None else {})}
-    return client.call_admin(config, "GET", f"/admin/v1/events?{urlencode(query, doseq=True)}")
+def _read(config: Path, path: str, selected: Mapping[str, Sequence[str]], **parameters: str | int) -> dict[str, Any]:
+    query = urlencode({**selected, **parameters}, doseq=True)
+    return client.call_admin(config, "GET", f"/admin/v1{path}?{query}")
 
 
 class _Output:
@@ -155,7 +150,7 @@ def _pipe_cells(event: Event) -> Iterator[str]:
 
 
 def _subject(event: Event) -> str:
-    return next((str(event[name]) for name in _SUBJECTS if event.get(name)), "")
+    return next((str(event[name]) for name in SUBJECT_MEMBERS.get(event["type"], ()) if event.get(name)), "")
 
 
 def format_event(event: Event, width: int, *, utc: bool) -> list[str]:

@@ -9,7 +9,17 @@ from urllib.parse import quote
 import typer
 
 from p2p_oicp.cli import client
-from p2p_oicp.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, echo, format_json
+from p2p_oicp.cli.common import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    EventEvseOption,
+    EventPartyOption,
+    EventPeerOption,
+    EventTypeOption,
+    JsonOption,
+    echo,
+    format_json,
+)
 from p2p_oicp.cli.terminal import Column, print_table
 
 _COLUMNS = (
@@ -60,15 +70,10 @@ def add(
     name: _NameArgument,
     url: Annotated[str, typer.Argument(metavar="URL", help="Where events are sent by POST, http or https.")],
     config: ConfigOption = DEFAULT_CONFIG,
-    types: Annotated[
-        list[str] | None,
-        typer.Option("--type", metavar="TYPE", help="Only of this type: `cdr`, or `cdr.disputed`; may be repeated."),
-    ] = None,
-    peer: Annotated[list[str] | None, typer.Option("--peer", metavar="NAME", help="Only about this peer.")] = None,
-    party: Annotated[
-        list[str] | None, typer.Option("--party", metavar="ID", help="Only about this operator or provider.")
-    ] = None,
-    evse: Annotated[list[str] | None, typer.Option("--evse", metavar="ID", help="Only about this EVSE.")] = None,
+    types: EventTypeOption = None,
+    peer: EventPeerOption = None,
+    party: EventPartyOption = None,
+    evse: EventEvseOption = None,
     batch: Annotated[int, typer.Option(min=1, max=1000, help="Events of one request at most; 1: no lists.")] = 100,
     token: Annotated[
         str,

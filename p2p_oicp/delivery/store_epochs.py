@@ -175,7 +175,8 @@ class StoreEpochs:
         named = [PeerEpoch(epoch.epoch_id, epoch.copied_from, epoch.gap, is_proved) for epoch in named]
         has_changed = epochs.record_peer_epochs(tx, peer.id, named)
         if has_changed:
-            emit(tx, Event(EventType.PEER, "restored", self._clock.time(), peer.id, text=peer.name))
+            now = self._clock.time()
+            emit(tx, Event(EventType.PEER, "restored", now, peer.id, peer=peer.id, text=peer.name))
         return has_changed
 
     def _record_in_file(self, peer: Peer, named: list[PeerEpoch]) -> None:

@@ -35,9 +35,9 @@ _JITTER = 0.25
 _STORE_ERROR_DELAY_SECONDS = 2.0
 # Within it, the usual waits after failures are short again.
 _MIN_MARK_INTERVAL_SECONDS = 10.0
-# An operation that the peer does not offer today will not be offered in a minute either.
-_NOT_OFFERED_CODES = frozenset({StatusCodeValue.NO_VALID_CONTRACT, StatusCodeValue.SERVICE_NOT_AVAILABLE})
-_NOT_OFFERED_DELAY_SECONDS = 3600.0
+#: An operation that the peer does not offer today will not be offered in a minute either.
+NOT_OFFERED_CODES = frozenset({StatusCodeValue.NO_VALID_CONTRACT, StatusCodeValue.SERVICE_NOT_AVAILABLE})
+NOT_OFFERED_DELAY_SECONDS = 3600.0
 # A group that was refused and has changed since: perhaps it is accepted now.
 _CHANGED_GROUP_DELAY_SECONDS = 10.0
 
@@ -100,8 +100,8 @@ class GroupBackoff:
         """Suspend a group whose newest change was ``change``; return how often it was refused, and for how long."""
         failures = self._by_group.setdefault(group, _GroupFailures())
         failures.count += 1
-        is_final = isinstance(error, PeerRejected) and error.code in _NOT_OFFERED_CODES
-        delay = _NOT_OFFERED_DELAY_SECONDS if is_final else self._backoff.delay(failures.count)
+        is_final = isinstance(error, PeerRejected) and error.code in NOT_OFFERED_CODES
+        delay = NOT_OFFERED_DELAY_SECONDS if is_final else self._backoff.delay(failures.count)
         now = self._clock.monotonic()
         failures.retry_at, failures.change = now + delay, change
         failures.retry_changed_at = now + min(delay, _CHANGED_GROUP_DELAY_SECONDS)

@@ -13,7 +13,7 @@ from p2p_oicp.concurrency import TaskSupervisor
 from p2p_oicp.config.webhooks import WebhookSettings, webhook_destination
 from p2p_oicp.delivery.outbox import OutboxDispatcher
 from p2p_oicp.delivery.webhooks import WebhookParts, WebhookSender, WebhookTarget, filter_of
-from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.errors import ConfigurationError, StoreError
 from p2p_oicp.events.cloud_events import encode_event
 from p2p_oicp.storage import Transaction, event_queries, job_keys, webhooks
 from p2p_oicp.storage.event_log import Event, EventType, emit
@@ -121,11 +121,11 @@ class WebhookPool:
     async def add(self, settings: WebhookSettings) -> None:
         """Add a webhook, which gets what happens from now on. Raises ConfigurationError, StoreError."""
         _check_filter(settings)
-        if settings.name in self._webhooks:
-            raise ConfigurationError(f"there is a webhook {settings.name} already; remove it first")
         position = self._feed.last_number
         job = partial(webhooks.add, name=settings.name, settings=_to_json(settings), position=position)
-        await self._store.write(job, about=(job_keys.destination(settings.destination),))
+        # The database decides: two may want one name at once.
+        if not await self._store.write(job, about=(job_keys.destination(settings.destination),)):
+            raise ConfigurationError(f"there is a webhook {settings.name} already; remove it first")
         self._start(settings, position, is_configured=False)
         log.info("webhook.added", webhook=settings.name)
 
@@ -134,14 +134,23 @@ class WebhookPool:
         webhook = self.get(name)
         if webhook.is_configured:
             raise UnknownWebhook(f"{name} stands in node.toml: remove its table there, and start the node again")
+        # Order: stopped first, or a dead letter could be written after those of the webhook are deleted.
+        self._stop(webhook)
+        job = partial(webhooks.remove, name=name, destination=webhook.target.name)
+        try:
+            await self._store.write(job, about=(job_keys.destination(webhook.target.name),))
+        except StoreError:
+            self._start(webhook.settings, webhook.sender.position, is_configured=False)
+            raise
+        log.info("webhook.removed", webhook=name)
+
+    def _stop(self, webhook: Webhook) -> None:
+        name = webhook.settings.name
         if self._supervisor is not None:
             for task in _task_names(name):
                 self._supervisor.stop(task)
         self._parts.wakeups.unregister(webhook.target.name)
         del self._webhooks[name]
-        job = partial(webhooks.remove, name=name, destination=webhook.target.name)
-        await self._store.write(job, about=(job_keys.destination(webhook.target.name),))
-        log.info("webhook.removed", webhook=name)
 
     def get(self, name: str) -> Webhook:
         """Return a webhook. Raises ConfigurationError."""

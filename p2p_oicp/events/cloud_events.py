@@ -12,13 +12,11 @@ import msgspec
 
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.events.definitions import cloud_event_type
-from p2p_oicp.events.types import EventData, MissedEvents
+from p2p_oicp.events.types import SUBJECT_MEMBERS, EventData, MissedEvents
 from p2p_oicp.events.view import ViewedEvent
 
 SINGLE_TYPE = "application/cloudevents+json; charset=utf-8"
 BATCH_TYPE = "application/cloudevents-batch+json; charset=utf-8"
-# Of what an event is about, the first of these that it has.
-_SUBJECTS = ("session_id", "evse", "peer_id", "backend", "webhook", "operation", "key", "certificate")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -76,7 +74,8 @@ def _cloud_event(data: EventData | MissedEvents, event_id: str, source: str, bod
 
 def subject_of(data: EventData) -> str:
     """Return the id or name of what an event is about."""
-    return next((str(value) for name in _SUBJECTS if (value := getattr(data, name, ""))), "")
+    names = SUBJECT_MEMBERS.get(data.type, ())
+    return next((str(value) for name in names if (value := getattr(data, name, ""))), "")
 
 
 def as_batch(events: Sequence[bytes]) -> bytes:

@@ -68,7 +68,7 @@ def _cdr(what: str, sentence: str, text: str = "") -> EventDefinition:
     return EventDefinition("cdr", what, sentence, sample)
 
 
-def _peer(what: str, sentence: str, text: str, *, is_known: bool = True) -> EventDefinition:
+def _peer(what: str, sentence: str, text: str) -> EventDefinition:
     sample = PeerEvent(
         id=_ID,
         number=_NUMBER,
@@ -76,7 +76,7 @@ def _peer(what: str, sentence: str, text: str, *, is_known: bool = True) -> Even
         what=what,
         at=_AT,
         peer_id=_PEER_ID,
-        peer="emp-x" if is_known else "",
+        peer="emp-x",
         text=text,
     )
     return EventDefinition("peer", what, sentence, sample)
@@ -183,7 +183,7 @@ EVENT_DEFINITIONS: tuple[EventDefinition, ...] = (
     *_open_lists(),
     _peer("added", "There is a new peer; text is its name.", "emp-x"),
     _peer("changed", "What is published to a peer, or pulled from it, has changed; text says what.", "publish"),
-    _peer("removed", "A peer was removed; text is its name.", "emp-x", is_known=False),
+    _peer("removed", "A peer was removed; text is its name.", "emp-x"),
     _peer("restored", "The peer's database was replaced by another one; text is its name.", "emp-x"),
     _peer("down", "Something that is sent to a peer, or pulled from it, fails; text says what and why.", "outbox: …"),
     _peer("up", "Nothing that is sent to the peer, or pulled from it, fails any more.", ""),

@@ -299,7 +299,7 @@ class EventSubscription:
     def _take(self, chunk: EventChunk) -> NewEvents:
         after, missed = self.position, None
         if chunk.first > after + 1:
-            view, text = self._feed.view, "they were deleted, for they are older than [storage] event_days"
+            view, text = self._feed.view, "they are older than [storage] event_days, or cannot be read, as the log says"
             missed = view.missed(self.last_id, chunk.first, self._feed.now(), text)
         self.position = chunk.last
         return NewEvents(chunk, after, missed)

@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
+
+from p2p_oicp.storage.event_log import EventType
 
 #: Of CloudEvents: before the name of an event.
 CLOUD_EVENT_PREFIX = "p2p-oicp."
@@ -141,6 +144,23 @@ class MissedEvents(msgspec.Struct, frozen=True, kw_only=True):
     text: _Text
 
 
+#: By the type of an event, the members that have its subject; the first one that it has counts.
+SUBJECT_MEMBERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        EventType.SESSION: ("session_id",),
+        EventType.CDR: ("session_id",),
+        EventType.EVSE_STATUS: ("evse",),
+        EventType.PEER: ("peer_id",),
+        EventType.BACKEND: ("backend",),
+        EventType.WEBHOOK: ("webhook",),
+        EventType.REFUSAL: ("operation",),
+        EventType.FINDING: ("session_id", "operation"),
+        EventType.KEY: ("key",),
+        EventType.CERTIFICATE: ("certificate",),
+        EventType.ACTION: ("subject",),
+        "events": ("after",),
+    }
+)
 #: The members of one type of event.
 DataType: TypeAlias = type[EventData] | type[MissedEvents]
 

@@ -11,6 +11,7 @@ import msgspec
 
 from p2p_oicp.events.definitions import EVENT_DEFINITIONS
 from p2p_oicp.events.types import (
+    SUBJECT_MEMBERS,
     ActionEvent,
     BackendEvent,
     CdrEvent,
@@ -38,16 +39,18 @@ _encode = msgspec.json.Encoder().encode
 _OF_SESSIONS: Mapping[str, type[SessionEvent | FindingEvent]] = MappingProxyType(
     {EventType.SESSION: SessionEvent, EventType.CDR: CdrEvent, EventType.FINDING: FindingEvent}
 )
-# The member that has the subject.
-_SUBJECTS: Mapping[str, tuple[Callable[..., EventData], str]] = MappingProxyType(
+# Of these, nothing has a name but the subject.
+_NAMED_BY_SUBJECT: Mapping[str, Callable[..., EventData]] = MappingProxyType(
     {
-        EventType.BACKEND: (BackendEvent, "backend"),
-        EventType.WEBHOOK: (WebhookEvent, "webhook"),
-        EventType.KEY: (KeyEvent, "key"),
-        EventType.CERTIFICATE: (CertificateEvent, "certificate"),
-        EventType.ACTION: (ActionEvent, "subject"),
+        EventType.BACKEND: BackendEvent,
+        EventType.WEBHOOK: WebhookEvent,
+        EventType.KEY: KeyEvent,
+        EventType.CERTIFICATE: CertificateEvent,
+        EventType.ACTION: ActionEvent,
     }
 )
+# The text of these is the name that the peer has, or had.
+_TEXT_IS_NAME = frozenset({"added", "removed", "restored"})
 #: What may be selected: types, and types with what has become of their subject.
 SELECTABLE = frozenset({each.type for each in EVENT_DEFINITIONS} | {each.name for each in EVENT_DEFINITIONS})
 
@@ -209,13 +212,15 @@ class EventView:
 
     def _without_session(self, numbered: NumberedEvent, common: dict[str, Any]) -> EventData:
         event, peer = numbered.event, self._name_of(numbered.event.peer)
-        if subject := _SUBJECTS.get(event.type):
-            data_class, member = subject
+        if (data_class := _NAMED_BY_SUBJECT.get(event.type)) is not None:
+            (member,) = SUBJECT_MEMBERS[event.type]
             return data_class(**common, **{member: event.subject})
         if event.type == EventType.EVSE_STATUS:
             return EvseStatusEvent(evse=event.subject, peer=peer, **common)
         if event.type == EventType.PEER:
-            return PeerEvent(peer_id=event.subject, peer=peer, **common)
+            # One that was removed, or that others do not know yet, is not registered.
+            name = peer or (event.text if event.what in _TEXT_IS_NAME else "")
+            return PeerEvent(peer_id=event.subject, peer=name, **common)
         data_type = RefusalEvent if event.type == EventType.REFUSAL else FindingEvent
         if event.peer == OWN_PEER_ID:
             return data_type(operation=event.subject, listener="backend", **common)

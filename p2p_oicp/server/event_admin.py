@@ -62,7 +62,7 @@ class EventAdminApi:
         newest = event_queries.last_number(self._store)
         after = self._position(query.get("after", "0"), newest)
         limit = parse_whole_number(query.get("limit", str(_DEFAULT_LIMIT)))
-        until = parse_whole_number(query.get("until", str(newest)))
+        until = min(parse_whole_number(query.get("until", str(newest))), newest)
         events, position = await self._select(event_filter_of(query), after, until, min(limit, _MAX_LIMIT))
         members = {
             "events": events,
@@ -82,14 +82,16 @@ class EventAdminApi:
         while len(found) < limit and position < min(until, end):
             events = await event_queries.events_after(self._store, position, _SCANNED_AT_ONCE)
             for numbered in events:
-                if numbered.number > until or len(found) == limit:
+                if len(found) == limit:
                     return found, position
+                if numbered.number > until:
+                    return found, until
                 position = numbered.number
                 if event_filter.selects_type(numbered.event.type, numbered.event.what):
                     viewed = self._view.view(numbered)
                     found += [viewed.data] if event_filter.selects(viewed) else []
-            if not events:
-                break
+            if not events:  # what is left up to there cannot be read
+                return found, until
         return found, position
 
     def _position(self, after: str, newest: int) -> int:
@@ -103,7 +105,8 @@ class EventAdminApi:
         """Return the newest first, as the other lists: ``cursor`` is that of the page before."""
         query = context.http.query
         event_filter = event_filter_of(query)
-        before = parse_whole_number(query["cursor"]) if "cursor" in query else None
+        newest = event_queries.last_number(self._store)
+        before = parse_whole_number(query["cursor"]) if "cursor" in query else newest + 1
         limit = min(parse_whole_number(query.get("limit", str(_DEFAULT_LIMIT))), _MAX_LIMIT)
 
         def selected(numbered: NumberedEvent) -> EventData | None:
@@ -113,4 +116,5 @@ class EventAdminApi:
             return viewed.data if event_filter.selects(viewed) else None
 
         events, cursor = await event_queries.events_before(self._store, before, limit, selected)
-        return OperationResponse(msgspec.json.encode({"events": events, "cursor": cursor and str(cursor)}))
+        members = {"events": events, "cursor": cursor and str(cursor), "newest_id": self._view.id_of(newest)}
+        return OperationResponse(msgspec.json.encode(members))

@@ -18,6 +18,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from p2p_oicp.errors import StoreError
 from p2p_oicp.events.feed import EventFeed, EventSubscription, NewEvents
 from p2p_oicp.events.types import MissedEvents
 from p2p_oicp.events.view import EventFilter, ViewedEvent
@@ -135,6 +136,9 @@ class EventStreamApi:
         except TimeoutError:
             log.warning("events.client_cut", position=subscription.position, meaning="it reads nothing; it may resume")
             connection.drop("it reads no events")
+        except StoreError as error:
+            # The stream ends as it does when the node stops: a client comes back, and goes on where it was.
+            log.warning("events.stream_ended", position=subscription.position, error=error)
         except ConnectionError:
             log.debug("events.client_gone", position=subscription.position)
         return stream

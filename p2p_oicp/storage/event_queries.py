@@ -1,18 +1,24 @@
-"""Reads the event log (`storage.event_log`): from a number on, or backwards from the newest."""
+"""Reads the event log (`storage.event_log`): from a number on, or backwards from the newest.
+
+A row that cannot be read, of a damaged file, is logged and left out: it hides no other one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
+import structlog
 from sqlalchemy import bindparam, func, select
 
 from p2p_oicp.storage.event_log import Event
 from p2p_oicp.storage.schema import event_batches, event_epochs
 from p2p_oicp.storage.statements import compiled
-from p2p_oicp.storage.store import Store
+from p2p_oicp.storage.store import Row, Store
+
+log = structlog.get_logger(__name__)
 
 SelectedT = TypeVar("SelectedT")
 
@@ -58,7 +64,7 @@ class EventEpochs:
 _decode = msgspec.json.Decoder(list[Event]).decode
 _batches = event_batches.c
 _BATCHES_FROM = compiled(
-    select(_batches.first_number, _batches.events)
+    select(_batches.first_number, _batches.count, _batches.events)
     .where(
         _batches.first_number
         >= func.coalesce(
@@ -72,7 +78,7 @@ _BATCHES_FROM = compiled(
     .limit(bindparam("limit"))
 )
 _BATCHES_BEFORE = compiled(
-    select(_batches.first_number, _batches.events)
+    select(_batches.first_number, _batches.count, _batches.events)
     .where(_batches.first_number < bindparam("number"))
     .order_by(_batches.first_number.desc())
     .limit(bindparam("limit"))
@@ -113,13 +119,13 @@ async def events_after(store: Store, number: int, limit: int, types: Iterable[st
     selected, next_number = frozenset(types), number + 1
     while len(found) < limit:
         rows = await store.query(_BATCHES_FROM, number=next_number, limit=_BATCHES_PER_READ)
-        numbered = [event for row in rows for event in _numbered(row["first_number"], _decode(row["events"]))]
-        if not numbered or numbered[-1].number < next_number:
+        if not rows or (last := rows[-1]["first_number"] + rows[-1]["count"] - 1) < next_number:
             break
+        numbered = (event for row in rows for event in _numbered(row))
         found += (
             each for each in numbered if each.number >= next_number and (not selected or each.event.type in selected)
         )
-        next_number = numbered[-1].number + 1
+        next_number = last + 1
     return found[:limit]
 
 
@@ -133,27 +139,32 @@ async def events_before(
     Args:
         store: the database.
         number: None: from the newest on.
-        limit: how many at most.
+        limit: how many at most, one at least.
         select_event: returns what is made of an event; None: it is left out.
     """
     selected: list[SelectedT] = []
     before = last_number(store) + 1 if number is None else number
     for _ in range(_MAX_READS):
         rows = await store.query(_BATCHES_BEFORE, number=before, limit=_BATCHES_PER_READ)
-        events = [event for row in rows for event in reversed(_numbered(row["first_number"], _decode(row["events"])))]
-        for event in events:
+        for event in (event for row in rows for event in reversed(_numbered(row))):
             if event.number >= before or (made := select_event(event)) is None:
                 continue
             selected.append(made)
             if len(selected) == limit:
                 return selected, event.number
-        if not events:
+        if not rows:
             return selected, None
-        before = events[-1].number
+        before = rows[-1]["first_number"]
     return selected, before
 
 
-def _numbered(first: int, events: Sequence[Event]) -> list[NumberedEvent]:
+def _numbered(row: Row) -> list[NumberedEvent]:
+    first = row["first_number"]
+    try:
+        events = _decode(row["events"])
+    except msgspec.DecodeError as error:
+        log.warning("events.row_not_readable", first=first, count=row["count"], error=str(error))
+        return []
     return [NumberedEvent(first + position, event) for position, event in enumerate(events)]
 
 

@@ -95,7 +95,7 @@ _DELETE_EXPIRED_INVITATIONS = compiled(delete(invitations).where(invitations.c.e
 def upsert_peer(tx: Transaction, peer_id: str, *, name: str, source: str, entry: bytes, now: float) -> None:
     """Insert or replace the entry of a peer that was paired or discovered."""
     tx.run(_UPSERT_PEER, name=name, source=source, entry=entry, paired_at=now)
-    emit(tx, Event(EventType.PEER, "added", now, peer_id, text=name))
+    emit(tx, Event(EventType.PEER, "added", now, peer_id, peer=peer_id, text=name))
 
 
 def update_peer(tx: Transaction, name: str, peer_id: str, *, entry: bytes, text: str, now: float) -> None:
@@ -111,7 +111,7 @@ def delete_peer(tx: Transaction, name: str, peer_id: str, now: float) -> bool:
     """
     tx.run(_DELETE_DESCRIPTOR, peer_=peer_id)
     tx.run(_DELETE_INVITATIONS_OF_PEER, peer_=peer_id)
-    emit(tx, Event(EventType.PEER, "removed", now, peer_id, text=name))
+    emit(tx, Event(EventType.PEER, "removed", now, peer_id, peer=peer_id, text=name))
     return tx.run(_DELETE_PEER, name_=name) > 0
 
 

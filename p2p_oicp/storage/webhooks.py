@@ -24,7 +24,6 @@ EVENT_OPERATION, EVENTS_CHANNEL = "Event", "events"
 _by_name = webhooks.c.name == bindparam("name_")
 _LIST = compiled(select(webhooks.c.name, webhooks.c.settings, webhooks.c.position).order_by(webhooks.c.name))
 _INSERT = inserting_named(webhooks, "name", "settings", "position", instead="OR IGNORE")
-_SET_SETTINGS = compiled(update(webhooks).where(_by_name).values(settings=bindparam("settings")))
 _SET_POSITION = compiled(update(webhooks).where(_by_name).values(position=bindparam("position")))
 _DELETE = compiled(delete(webhooks).where(_by_name))
 _DELETE_OUTBOX = compiled(delete(outbox_table).where(outbox_table.c.destination == bindparam("destination_")))
@@ -59,11 +58,6 @@ def list_now(store: Store) -> list[StoredWebhook]:
 def add(tx: Transaction, name: str, settings: bytes, position: int) -> bool:
     """Insert a webhook that begins after an event; return False, and change nothing, where its name is in use."""
     return tx.run(_INSERT, name=name, settings=settings, position=position) > 0
-
-
-def set_settings(tx: Transaction, name: str, settings: bytes) -> None:
-    """Replace the settings of a webhook, which goes on where it is."""
-    tx.run(_SET_SETTINGS, name_=name, settings=settings)
 
 
 def set_position(tx: Transaction, name: str, position: int) -> None:

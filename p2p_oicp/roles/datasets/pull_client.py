@@ -29,6 +29,7 @@ import structlog
 from p2p_oicp.client import OicpReply
 from p2p_oicp.concurrency import shield_until_done
 from p2p_oicp.delivery import ChannelLog, ExponentialBackoff
+from p2p_oicp.delivery.wakeup import NOT_OFFERED_CODES, NOT_OFFERED_DELAY_SECONDS
 from p2p_oicp.errors import PeerBusy, PeerError, PeerProtocolError, PeerRejected, StoreError
 from p2p_oicp.oicp import (
     AnyRecord,
@@ -48,7 +49,6 @@ from p2p_oicp.roles.context import Services
 from p2p_oicp.roles.datasets.ingest import RecordFilter
 from p2p_oicp.roles.datasets.pull_specs import (
     BY_OPERATORS,
-    NOT_OFFERED_CODES,
     PULL_SPECS,
     check_reply,
     evse_data_request,
@@ -65,8 +65,6 @@ from p2p_oicp.storage.peer_state import PULL_PREFIX, Destination
 log = structlog.get_logger(__name__)
 
 _MAX_RETRY_DELAY_SECONDS = 300.0
-# An operation that the peer does not offer today will not be offered in a minute either.
-_NOT_OFFERED_DELAY_SECONDS = 3600.0
 #: Of a clearing house without ``pull_interval``: what the integration guide recommends for statuses at most.
 HUB_PULL_INTERVAL_SECONDS = 300.0
 
@@ -233,7 +231,7 @@ class DatasetPuller:
 
     def _delay_after(self, error: PeerError | StoreError, failures: int, interval: float) -> float:
         if isinstance(error, PeerRejected) and is_not_offered(error):
-            return max(interval, _NOT_OFFERED_DELAY_SECONDS)
+            return max(interval, NOT_OFFERED_DELAY_SECONDS)
         requested_delay = error.retry_after if isinstance(error, PeerBusy) else None
         delay = max(self._backoff.delay(failures), requested_delay or 0.0)
         return min(interval, delay, _MAX_RETRY_DELAY_SECONDS)

@@ -13,6 +13,7 @@ import orjson
 
 from p2p_oicp.client import OicpReply
 from p2p_oicp.clock import format_timestamp
+from p2p_oicp.delivery.wakeup import NOT_OFFERED_CODES
 from p2p_oicp.errors import PeerRejected
 from p2p_oicp.oicp import (
     AuthenticationData,
@@ -43,8 +44,7 @@ PAGE_SIZE = 2000
 _MAX_PAGES = 100_000
 #: The clocks of two companies differ, and a record that is written during a pull has an earlier time (RULES S2).
 CLOCK_SKEW_SECONDS = 300.0
-#: Codes and HTTP statuses of an operation that is not offered.
-NOT_OFFERED_CODES = frozenset({StatusCodeValue.NO_VALID_CONTRACT, StatusCodeValue.SERVICE_NOT_AVAILABLE})
+#: HTTP statuses of an operation that is not offered; `delivery.wakeup.NOT_OFFERED_CODES` are the codes.
 NOT_OFFERED_STATUSES = frozenset({404, 405, 501})
 
 

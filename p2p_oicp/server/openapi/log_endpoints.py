@@ -128,7 +128,13 @@ LIST_NEWEST_EVENTS = Endpoint(
     summary="What happened, the newest first.",
     tag=Tag.EVENTS,
     query=(Parameter("cursor", TEXT, "That of the page before; absent: the first page."), LIMIT, *_SELECTION),
-    answer=members_of({"events": array(EVENT), "cursor": nullable(TEXT, "Of the next page; null at the end.")}),
+    answer=members_of(
+        {
+            "events": array(EVENT),
+            "cursor": nullable(TEXT, "Of the next page; null at the end."),
+            "newest_id": text("Of the newest event, selected or not: where a listener goes on."),
+        }
+    ),
 )
 STREAM_EVENTS = Endpoint(
     method="GET",

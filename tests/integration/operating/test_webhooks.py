@@ -1,5 +1,6 @@
 """Receivers of webhooks get what happens as CloudEvents, signed, each at least once and in their order."""
 
+import asyncio
 import re
 import time
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ import pytest
 from p2p_oicp.crypto import keystore
 from p2p_oicp.crypto.http_signatures import SignedRequestParts, verify_request
 from p2p_oicp.crypto.keystore import read_own_keys
+from p2p_oicp.errors import StoreError
 from tests.support.messages import CDR, PUSH_STATUS, cdr, plausible, push_status
 from tests.support.nodes import query, start_session, stopped
 from tests.support.pairing import Admin
@@ -192,6 +194,38 @@ async def test_receivers_are_added_tried_listed_and_removed_while_the_node_runs(
         await push(stopped, E1="Available")
         assert (await admin.ask("GET", "/webhooks"))["webhooks"] == []
     assert statuses(receiver) == ["Available", "Occupied"]
+
+
+async def test_of_two_receivers_that_are_added_under_one_name_at_once_one_is_refused(stopped, receiver):
+    async with running(stopped):
+        url = f"http://127.0.0.1:{stopped.ports['a backend']}/admin/v1/webhooks"
+
+        async def add(path: str) -> int:
+            async with stopped.http.post(url, json={"name": "added", "url": f"{receiver.url}&by={path}"}) as answer:
+                return answer.status
+
+        assert sorted(await asyncio.gather(*(add(each) for each in "abcde"))) == [200, 400, 400, 400, 400]
+        await push(stopped, E1="Available")
+        await eventually_equals(lambda: statuses(receiver), ["Available"])
+    assert {each["path"] for each in receiver.requests} == {receiver.requests[0]["path"]}
+
+
+async def test_a_receiver_that_cannot_be_removed_goes_on(stopped, receiver, monkeypatch):
+    def fail(_tx, name, destination):
+        raise StoreError(f"disk I/O error at {name}, {destination}")
+
+    async with running(stopped):
+        admin = Admin(stopped, "a")
+        await admin.ask("POST", "/webhooks", name="added", url=receiver.url, types=["evse_status"])
+        await push(stopped, E1="Available")
+        await eventually_equals(lambda: statuses(receiver), ["Available"])
+        with monkeypatch.context() as patch:
+            patch.setattr("p2p_oicp.delivery.webhook_pool.webhooks.remove", fail)
+            await admin.ask("DELETE", "/webhooks/added", 503)
+        await push(stopped, E1="Occupied")
+        await eventually_equals(lambda: statuses(receiver), ["Available", "Occupied"])
+        await admin.ask("DELETE", "/webhooks/added")
+        assert (await admin.ask("GET", "/webhooks"))["webhooks"] == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,10 @@ import pytest
 
 from p2p_oicp.storage import Lane, event_log, event_queries, open_for_change, open_store
 from p2p_oicp.storage.event_log import Event, EventType, emit
-from p2p_oicp.storage.event_queries import events_after
+from p2p_oicp.storage.event_queries import events_after, events_before
+from p2p_oicp.storage.statements import Statement
+
+DAMAGE = Statement("UPDATE event_batches SET events = :events WHERE first_number = :first", {})
 
 
 def event(subject: str, type_: EventType = EventType.PEER, at: float = 1.0) -> Event:
@@ -69,6 +72,23 @@ async def test_reading_goes_on_after_any_number(store, after):
     everything = list(enumerate("abcdef", 1))
     assert await subjects(store, after) == everything[after:]
     assert await subjects(store, after, limit=2) == everything[after : after + 2]
+
+
+@pytest.mark.one_writer
+@pytest.mark.parametrize(
+    "damaged", [b"", b"[1]", b'[["\xff"]]', b"\0" * 40], ids=["empty", "other", "no text", "zeros"]
+)
+@pytest.mark.parametrize("row", range(3))
+async def test_a_row_that_cannot_be_read_hides_no_other(store, row, damaged):
+    groups = (("a", "b"), ("c", "d"), ("e", "f"))
+    for group in groups:
+        await store.write(emitting(*group))
+    await store.write(lambda tx: tx.run(DAMAGE, events=damaged, first=2 * row + 1))
+    left = [each for each in enumerate("abcdef", 1) if each[1] not in groups[row]]
+    assert await subjects(store) == left
+    assert await subjects(store, after=2 * row + 1) == [each for each in left if each[0] > 2 * row + 1]
+    newest, cursor = await events_before(store, None, 10, lambda each: (each.number, each.event.subject))
+    assert (newest, cursor) == (left[::-1], None)
 
 
 async def test_types_are_selected_however_many_others_lie_between(store):
