@@ -89,13 +89,13 @@ def _print_loss(error: PeerError) -> None:
 
 def _newest(config: Path, selected: Mapping[str, Sequence[str]], limit: int) -> tuple[list[Event], str]:
     """Return the newest events that are selected, and the id of the newest of all."""
-    page = _read(config, "/events/newest", selected, limit=max(limit, 1))
+    page = _read(config, "/events/newest", selected, limit=limit)
     newest_id, found = page["newest_id"], page["events"]
     # Those of a rare type may be so far apart that a page ends before it is full.
     while len(found) < limit and page["cursor"] is not None:
         page = _read(config, "/events/newest", selected, limit=limit - len(found), cursor=page["cursor"])
         found += page["events"]
-    return found[:limit][::-1], newest_id
+    return found[::-1], newest_id
 
 
 def _print_all_after(config: Path, selected: Mapping[str, Sequence[str]], after: str, output: _Output) -> str:

@@ -60,7 +60,7 @@ def convert_object(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show an object in the other protocol, and on standard error what is wrong with it and what is lost.
+    """Show an object in the other protocol, and on standard error what is left out, what is wrong, and what is lost.
 
     The exit code is 0 if it was converted, 1 if there is nothing to convert or nothing of it can be carried, 2 if the
     input is not JSON or something has to be given beside it. --json: one document with result, findings and losses.
@@ -86,6 +86,8 @@ def _print_converted(converted: Converted, *, as_json: bool) -> None:
         _print({"result": converted.result, "findings": converted.findings, "losses": converted.losses})
         return
     _print(converted.result)
+    if converted.left_out:
+        _report("Left out:", (f"  {line}" for line in converted.left_out))
     if converted.findings:
         _report("Findings:", format_findings(converted.findings))
     if converted.losses:

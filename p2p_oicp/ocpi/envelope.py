@@ -1,11 +1,12 @@
 """The envelope of all answers, and PATCH (OCPI 2.2.1, transport_and_format, status_codes).
 
 Writing is as the standard has it. Reading takes what partners really send: ``data`` as a list of one where an object
-belongs, no ``status_code`` beside HTTP 200, no envelope at all beside an HTTP error.
+belongs, ``status_code`` as a text, or none beside HTTP 200, no envelope at all beside an HTTP error.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -34,6 +35,7 @@ class OcpiStatus(IntEnum):
 
 
 _LAST_SUCCESS = 1999
+_CODE = re.compile("[0-9]{4}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,19 @@ def read_envelope(http_status: int, body: bytes) -> OcpiReply:
         return OcpiReply(http_status, None)
     if not isinstance(value, dict) or not ({"status_code", "data"} & value.keys()):
         return OcpiReply(http_status, None)
-    status_code = value.get("status_code")
-    if isinstance(status_code, bool) or not isinstance(status_code, int):
-        status_code = OcpiStatus.SUCCESS if http_status == HTTPStatus.OK else None
+    status_code = _status_code(value.get("status_code"))
+    if status_code is None and http_status == HTTPStatus.OK:
+        status_code = OcpiStatus.SUCCESS
     message = value.get("status_message")
     return OcpiReply(
         http_status, status_code, without_nulls(value.get("data")), message if isinstance(message, str) else ""
     )
+
+
+def _status_code(value: object) -> int | None:
+    if isinstance(value, str) and _CODE.fullmatch(value.strip()):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def single_object(data: object) -> dict[str, Any] | None:

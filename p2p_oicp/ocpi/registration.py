@@ -96,7 +96,7 @@ def pick_version(offered: object) -> tuple[VersionNumber, str]:
     urls = {str(row.get("version")): str(row.get("url")) for row in rows}
     for version in versions():
         if version in urls:
-            return version, _checked(urls[version])
+            return version, _checked(urls[version], f"version {version}")
     names = ", ".join(sorted(urls)) or "none"
     raise RegistrationProblem(
         OcpiStatus.UNSUPPORTED_VERSION, f"the partner offers {names}, and {', '.join(versions())} is needed"
@@ -112,15 +112,16 @@ def read_endpoints(details: object, overrides: Mapping[str, str], partner_role: 
         partner_role: What the partner is: overrides are for the interfaces that it implements.
     """
     rows = details.get("endpoints") if isinstance(details, Mapping) else None
-    endpoints = {
-        (ci(row["identifier"]), str(row["role"]).upper()): _checked(str(row["url"]))
+    urls = {
+        (ci(row["identifier"]), str(row["role"]).upper()): str(row["url"])
         for row in (rows if isinstance(rows, list) else [])
         if isinstance(row, Mapping) and {"identifier", "role", "url"} <= row.keys()
     }
+    # Order: before the URLs are checked, or what a partner has wrong could not be put right.
     for interface in interfaces_of(partner_role):
         if url := overrides.get(interface.module):
-            endpoints[str(interface.module), str(interface.role)] = _checked(url)
-    return endpoints
+            urls[str(interface.module), str(interface.role)] = url
+    return {(module, role): _checked(url, f"endpoint {module} {role}") for (module, role), url in urls.items()}
 
 
 def check_modules(endpoints: Endpoints, partner_role: Role) -> list[str]:
@@ -167,7 +168,7 @@ def _is_local(host: str) -> bool:
         return host in _LOCAL_NAMES
 
 
-def _checked(url: str) -> str:
+def _checked(url: str, what: str) -> str:
     if not is_allowed_url(url):
-        raise RegistrationProblem(OcpiStatus.INVALID_PARAMETERS, f"{url} is no URL with https")
+        raise RegistrationProblem(OcpiStatus.INVALID_PARAMETERS, f"{what}: {url[:255]} is no URL with https")
     return url.rstrip("/")

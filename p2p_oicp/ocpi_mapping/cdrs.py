@@ -2,7 +2,7 @@
 
 Annex: OICP's record has no cost. To a peer that announces it, a record carries the original CDR as the extra member
 ``OCPI``, and the other gateway takes currency, costs, tariffs and periods from it. Energy and times stay OICP's: an
-annex that contradicts them is ignored, and reported.
+annex that contradicts them, or is no CDR, is ignored, and reported.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from p2p_oicp.ocpi.base import format_time
+from p2p_oicp.ocpi.base import encode_json, format_time, read_object
 from p2p_oicp.ocpi.enumerations import CdrDimensionType
+from p2p_oicp.ocpi.sessions import Cdr
 from p2p_oicp.ocpi_mapping.amounts import decimal_of, duration_of, energy, hours, limited, number, time_of, utc
 from p2p_oicp.ocpi_mapping.costs import Usage, costs_of
 from p2p_oicp.ocpi_mapping.identifications import from_identification
@@ -29,6 +30,7 @@ from p2p_oicp.ocpi_mapping.sessions import (
 )
 from p2p_oicp.ocpi_mapping.signatures import from_signed_values, to_signed_values
 from p2p_oicp.ocpi_mapping.terms import Terms
+from p2p_oicp.oicp.findings import InvalidMessage
 
 #: The member of a record with the original CDR: ``{"cdr": …}``.
 ANNEX: Final = "OCPI"
@@ -252,11 +254,22 @@ def with_annex(record: dict[str, Any], cdr: dict[str, Any]) -> dict[str, Any]:
     return record | {ANNEX: {"cdr": cdr}}
 
 
+def _annexed_cdr(annex: object, losses: Losses) -> dict[str, Any] | None:
+    """Return the CDR of an annex; None: it has none, or something that is none, which is reported."""
+    if annex is None or (isinstance(annex, dict) and annex.get("cdr") is None):
+        return None
+    cdr = annex["cdr"] if isinstance(annex, dict) else annex
+    try:
+        return read_object(Cdr, encode_json(cdr))[0]
+    except InvalidMessage as exc:
+        losses.add(f"/{ANNEX}/cdr" if isinstance(annex, dict) else f"/{ANNEX}", "annex-ignored", f"is no CDR: {exc}")
+        return None
+
+
 def _with_annex(body: dict[str, Any], record: dict[str, Any], losses: Losses) -> dict[str, Any]:
     """Return a CDR with the costs, tariffs and periods of the original one."""
-    annex = record.get(ANNEX)
-    original = annex.get("cdr") if isinstance(annex, dict) else None
-    if not isinstance(original, dict):
+    original = _annexed_cdr(record.get(ANNEX), losses)
+    if original is None:
         return body
     times = (("start_date_time", "SessionStart"), ("end_date_time", "SessionEnd"))
     contradictions = [name for name, own in times if utc(original.get(name)) != utc(record[own])]

@@ -75,6 +75,22 @@ class Converted:
     findings: tuple[Finding, ...]
     losses: tuple[Loss, ...]
 
+    @property
+    def left_out(self) -> list[str]:
+        """What of the object is not in the result, each with its reason."""
+        parts = [part for name in ("left_out", "dropped", "requests") for part in self.result.get(name, ())]
+        reasons = [f"{_place_of(part)}: {part['reason']}" for part in parts if part.get("reason")]
+        return reasons + [f"all of it: {reason}" for name in _WHY_NOTHING if (reason := self.result.get(name))]
+
+
+# A result with one of these has nothing else.
+_WHY_NOTHING: Final = ("reason", "held", "parked")
+_PLACES: Final = ("element", "evse_uid", "EvseID", "ProductID")
+
+
+def _place_of(part: Mapping[str, Any]) -> str:
+    return next((f"{name} {part[name]}" for name in _PLACES if part.get(name) is not None), "object")
+
 
 #: What a mapping of one kind returns: the result, whether nothing is in it, and its losses.
 _Outcome = tuple[dict[str, Any], bool, tuple[Loss, ...]]
@@ -163,7 +179,10 @@ def _session_to_oicp(value: dict[str, Any], context: Context) -> _Outcome:
     if context.location:
         known["EvseID"] = context.location["evses"][0].get("evse_id")
     result = sessions.to_notifications(value, None, known, context.terms)
-    return {"notifications": result.notifications}, not result.notifications, result.losses
+    # Of a session that is new, only one that has not begun leads to nothing.
+    reason = None if result.notifications else f"status:{value['status']}"
+    members = _present({"notifications": result.notifications, "reason": reason})
+    return members, not result.notifications, result.losses
 
 
 def _cdr_to_oicp(value: dict[str, Any], context: Context) -> _Outcome:
@@ -195,11 +214,16 @@ def _tariff_to_ocpi(value: dict[str, Any], context: Context) -> _Outcome:
     operator_id = push.get("OperatorID") or context.terms.operator_id
     if not operator_id:
         raise ConfigurationError("whose product is it? A record alone has no OperatorID: give --operator")
-    requests = [
-        prices.from_product(product, operator_id, context.terms) for product in push["PricingProductDataRecords"]
-    ]
+    products = push["PricingProductDataRecords"]
+    requests = [prices.from_product(product, operator_id, context.terms) for product in products]
     losses = _all_losses(requests, pointer)
-    return {"tariffs": [request.body for request in requests if request.body]}, not requests, losses
+    tariffs = [request.body for request in requests if request.body]
+    left_out = [
+        {"ProductID": product["ProductID"], "reason": request.reason}
+        for product, request in zip(products, requests, strict=True)
+        if request.reason
+    ]
+    return {"tariffs": tariffs, "left_out": left_out}, not tariffs, losses
 
 
 def _all_losses(requests: list[Any], pointer: str) -> tuple[Loss, ...]:
@@ -244,7 +268,8 @@ def _session_to_ocpi(value: dict[str, Any], context: Context) -> _Outcome:
     }
     terms = _with_provider(value.get("Identification") or {}, context.terms)
     result = sessions.from_notification(value, row, terms)
-    return _present({"method": result.method, "path": result.path, "body": result.body}), not result.body, result.losses
+    members = {"method": result.method, "path": result.path, "body": result.body, "reason": result.reason}
+    return _present(members), not result.body, result.losses
 
 
 def _cdr_to_ocpi(value: dict[str, Any], context: Context) -> _Outcome:

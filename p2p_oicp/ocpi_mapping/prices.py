@@ -68,11 +68,12 @@ class Products:
 
 @dataclass(frozen=True)
 class TariffRequest:
-    """The PUT of a product's tariff; ``method`` is ``none`` where its operator has no party in OCPI."""
+    """The PUT of a product's tariff; ``method`` is ``none`` where nothing is sent, for a reason."""
 
     method: str
     path: str | None = None
     body: dict[str, Any] | None = None
+    reason: str | None = None
     losses: tuple[Loss, ...] = ()
 
 
@@ -112,6 +113,7 @@ def to_products(tariff: dict[str, Any], max_power_kw: Decimal, terms: Terms) -> 
         _check_tariff(tariff, terms)
         elements = _elements(tariff["elements"], left_out)
         _check_elements(elements)
+        weeks = [_week(element) for element in elements]
     except _LeftOut as exc:
         return Products([], [exc.finding])
     losses.add_members(tariff, "", _LOST_OF_TARIFF)
@@ -121,8 +123,8 @@ def to_products(tariff: dict[str, Any], max_power_kw: Decimal, terms: Terms) -> 
             losses.add_members(component, place, ("vat", "step_size"))
     products = []
     taken: Week = ((),) * _EVERY_DAY
-    for element in elements:
-        week = subtract(_week(element.restrictions), taken)
+    for element, own_week in zip(elements, weeks, strict=True):
+        week = subtract(own_week, taken)
         taken = union(taken, week)
         if not any(week):
             left_out.append({"element": element.position, "reason": "never_applies"})
@@ -180,12 +182,15 @@ def _check_elements(elements: list[_Element]) -> None:
             raise _LeftOut(element.position, "mixed_dimensions")
 
 
-def _week(restrictions: dict[str, Any]) -> Week:
-    """Return the times of the week at which an element counts."""
-    days = [_DAY_NUMBERS[day.upper()] for day in restrictions.get("day_of_week") or [] if day.upper() in _DAY_NUMBERS]
-    begin, end = read_clock(restrictions.get("start_time", "00:00")), read_clock(restrictions.get("end_time", "00:00"))
-    spans = daily_spans(begin or 0, end or 0)
-    return week_of((day, span) for day in days or range(_EVERY_DAY) for span in spans)
+def _week(element: _Element) -> Week:
+    """Return the times of the week at which an element counts; raise `_LeftOut` if they cannot be read."""
+    days = [_DAY_NUMBERS.get(str(day).upper()) for day in element.restrictions.get("day_of_week", DayOfWeek)]
+    begin, end = (read_clock(element.restrictions.get(name, "00:00")) for name in ("start_time", "end_time"))
+    read = {"day_of_week": None not in days, "start_time": begin is not None, "end_time": end is not None}
+    for name, is_readable in read.items():
+        if not is_readable:
+            raise _LeftOut(element.position, f"restriction:{name}")
+    return week_of((day or 0, span) for day in days for span in daily_spans(begin or 0, end or 0))
 
 
 def _product(tariff: dict[str, Any], suffix: str, element: _Element, week: Week, power: object) -> dict[str, Any]:
@@ -230,12 +235,14 @@ def from_product(product: dict[str, Any], operator_id: str, terms: Terms) -> Tar
     """Return the PUT of the tariff that a product is."""
     party = party_of_operator(operator_id, terms)
     if party is None:
-        return TariffRequest("none")
+        return TariffRequest("none", reason="operator_without_ocpi_party")
     losses = Losses()
     losses.add_members(product, "", ("MaximumProductChargingPower",))
+    restrictions = _restrictions(product, losses)
+    if restrictions is None:
+        return TariffRequest("none", reason="times", losses=losses.all)
     tariff_id = short_id(product["ProductID"])
     components, limits = _components(product, losses)
-    restrictions = _restrictions(product, losses)
     body = {
         **party.members,
         "id": tariff_id,
@@ -248,7 +255,7 @@ def from_product(product: dict[str, Any], operator_id: str, terms: Terms) -> Tar
         **limits,
         "last_updated": format_time(terms.now),
     }
-    return TariffRequest("PUT", f"{party.path}/{path_segment(tariff_id)}", body, losses.all)
+    return TariffRequest("PUT", f"{party.path}/{path_segment(tariff_id)}", body, losses=losses.all)
 
 
 def _components(product: dict[str, Any], losses: Losses) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -282,15 +289,21 @@ def _components(product: dict[str, Any], losses: Losses) -> tuple[list[dict[str,
     return components, limits
 
 
-def _restrictions(product: dict[str, Any], losses: Losses) -> list[dict[str, Any]]:
-    """Return the restrictions of a product's times, one for each period; empty: it is always valid."""
+def _restrictions(product: dict[str, Any], losses: Losses) -> list[dict[str, Any]] | None:
+    """Return the restrictions of a product's times, one for each period; empty: it is always valid.
+
+    None: it is not always valid, and it cannot be read when it is: offered at other times, it would be a wrong price.
+    """
     if product.get("IsValid24hours"):
         return []
-    periods = read_days(product.get("ProductAvailabilityTimes"), "/ProductAvailabilityTimes", losses)
+    unreadable = Losses()
+    periods = read_days(product.get("ProductAvailabilityTimes"), "/ProductAvailabilityTimes", unreadable)
+    for loss in unreadable.all:
+        losses.add(loss.pointer, loss.code, loss.message)
     if not periods:
-        losses.add(
-            "/IsValid24hours", "no-times", "it is not always valid, and has no times: it is offered as always valid"
-        )
+        losses.add("/IsValid24hours", "no-times", "it is not always valid, and has no times that can be read")
+    if unreadable.all or not periods:
+        return None
     names = [str(day) for day in DayOfWeek]
     return [
         {"start_time": write_clock(begin), "end_time": write_clock(end % DAY_MINUTES)}

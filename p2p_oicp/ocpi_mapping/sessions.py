@@ -57,11 +57,12 @@ class Notifications:
 
 @dataclass(frozen=True)
 class SessionRequest:
-    """A request to the sessions receiver of an eMSP; ``method`` is ``none`` where nothing is sent."""
+    """A request to the sessions receiver of an eMSP; ``method`` is ``none`` where nothing is sent, for a reason."""
 
     method: str
     path: str | None = None
     body: dict[str, Any] | None = None
+    reason: str | None = None
     losses: tuple[Loss, ...] = ()
 
 
@@ -205,15 +206,21 @@ def from_notification(notification: dict[str, Any], session: dict[str, Any], ter
     """
     party = party_of_operator(operator_of(notification), terms)
     if party is None:
-        return SessionRequest("none")
+        return SessionRequest("none", reason="operator_without_ocpi_party")
     losses = Losses()
     losses.add_members(notification, "", _LOST_OF_NOTIFICATION)
     path = f"{party.path}/{path_segment(session['id'])}"
     if notification["Type"] == NotificationType.START:
         body = _new_session(notification, session, terms)
-        return SessionRequest("PUT", path, party.members | body, losses.all) if body else SessionRequest("none")
+        if body is None:
+            return SessionRequest("none", reason="identification")
+        return SessionRequest("PUT", path, party.members | body, losses=losses.all)
     changes = _changes(notification, session, terms)
-    return SessionRequest("PATCH", path, changes, losses.all) if changes else SessionRequest("none", losses=losses.all)
+    if changes is None:
+        # An error ends only a session without energy; progress and an end without energy say nothing new.
+        reason = "goes_on" if notification["Type"] == NotificationType.ERROR else "no_energy"
+        return SessionRequest("none", reason=reason, losses=losses.all)
+    return SessionRequest("PATCH", path, changes, losses=losses.all)
 
 
 def _changes(notification: dict[str, Any], session: dict[str, Any], terms: Terms) -> dict[str, Any] | None:

@@ -139,11 +139,13 @@ async def events_before(
     Args:
         store: the database.
         number: None: from the newest on.
-        limit: how many at most, one at least.
+        limit: how many at most.
         select_event: returns what is made of an event; None: it is left out.
     """
     selected: list[SelectedT] = []
     before = last_number(store) + 1 if number is None else number
+    if limit < 1:
+        return [], before
     for _ in range(_MAX_READS):
         rows = await store.query(_BATCHES_BEFORE, number=before, limit=_BATCHES_PER_READ)
         for event in (event for row in rows for event in reversed(_numbered(row))):

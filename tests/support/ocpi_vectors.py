@@ -171,7 +171,8 @@ def session_up(data, terms):
 
 
 def session_down(data, terms):
-    return present(asdict(sessions.from_notification(data["notification"], data["session"], terms)))
+    # Nothing is sent: the vectors do not say why.
+    return present(asdict(sessions.from_notification(data["notification"], data["session"], terms)) | {"reason": None})
 
 
 def correlation_up(data, terms):

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from p2p_oicp.cli import ocpi
 from p2p_oicp.errors import ConfigurationError
-from tests.support.ocpi_objects import cdr, connector, evse, location, record, session, tariff, token
+from tests.support.ocpi_objects import cdr, connector, element, evse, location, record, session, tariff, token
 from tests.support.ocpi_vectors import NEW_SESSION_ID
 
 REFERENCE = {"authorization_reference": NEW_SESSION_ID}
@@ -32,6 +32,17 @@ RECORD = {
     "ChargingEnd": "2026-11-12T19:01:00+01:00",
     "SessionEnd": "2026-11-12T19:01:00+01:00",
     "ConsumedEnergy": 11.5,
+}
+
+
+NOTIFICATION = {
+    "Type": "Progress",
+    "SessionID": NEW_SESSION_ID,
+    "EvseID": "DE*ABC*E77*1",
+    "Identification": RECORD["Identification"],
+    "ChargingStart": "2026-11-12T18:01:00+01:00",
+    "EventOccurred": "2026-11-12T18:11:00+01:00",
+    "ChargingDuration": 600000,
 }
 
 
@@ -95,6 +106,31 @@ def test_nothing_that_can_be_carried_is_exit_code_1():
     result = convert("location", given=location(publish=False))
     assert result.exit_code == 1
     assert json.loads(result.stdout)["dropped"] == [{"evse_uid": "cp1", "reason": "not_published"}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "reason"),
+    [
+        (["tariff"], tariff(element(1, start_time="noon")), "element 0: restriction:start_time"),
+        (["tariff"], tariff(end_date_time="2020-01-01T00:00:00Z"), "object: not_active"),
+        (["tariff", "--to", "ocpi", "--operator", "+49*810"], PRODUCT, "ProductID AC-1: operator_without_ocpi_party"),
+        (
+            ["tariff", "--to", "ocpi", "--operator", "DE*ABC"],
+            PRODUCT | {"IsValid24hours": False},
+            "ProductID AC-1: times",
+        ),
+        (["session"], session(), "all of it: unknown"),
+        (["session"], session(status="PENDING", **REFERENCE), "all of it: status:PENDING"),
+        (["session", "--to", "ocpi", "--operator", "DE*ABC"], NOTIFICATION, "all of it: no_energy"),
+        (["cdr"], cdr(), "all of it: uncorrelated"),
+        (["location"], location(publish=False), "evse_uid cp1: not_published"),
+    ],
+    ids=["hours", "over", "operator", "times", "unknown", "pending", "progress", "cdr", "location"],
+)
+def test_what_is_left_out_is_printed_with_its_reason(arguments, given, reason):
+    result = convert(*arguments, given=given)
+    assert result.exit_code == 1
+    assert f"Left out:\n  {reason}\n" in result.stderr
 
 
 def test_a_cdr_without_a_known_session_is_held_until_one_is_given():

@@ -95,5 +95,5 @@ def test_the_newest_are_read_with_as_few_requests_as_they_need(monkeypatch, p2p_
 
 
 def test_a_limit_of_0_shows_none_of_the_newest(monkeypatch, p2p_oicp):
-    monkeypatch.setattr(client, "call_admin", serving([page(9, cursor="9")])[0])
+    monkeypatch.setattr(client, "call_admin", serving([page(cursor="10")])[0])
     assert p2p_oicp("events", "--json", "--limit", "0").out == ""

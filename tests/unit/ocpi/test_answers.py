@@ -31,12 +31,25 @@ def test_an_answer_says_what_is_wrong():
     [
         (200, {"data": {"a": 1}, "status_code": 1000, "timestamp": "x"}, 1000),
         (200, {"data": []}, 1000),
-        (200, {"status_code": "1000"}, 1000),
+        (201, {"status_code": "1000"}, 1000),
+        (200, {"status_code": " 2003"}, 2003),
+        (200, {"status_code": "fine"}, 1000),
+        (500, {"status_code": "³000"}, None),
         (404, {"detail": "Not Found"}, None),
         (500, {"data": None, "status_code": None}, None),
         (200, [], None),
     ],
-    ids=["whole", "no-code", "text", "no-envelope", "no-code-of-an-error", "list"],
+    ids=[
+        "whole",
+        "no-code",
+        "text",
+        "text-of-an-error",
+        "another-text",
+        "no-digits",
+        "no-envelope",
+        "no-code-of-an-error",
+        "list",
+    ],
 )
 def test_an_answer_is_read_tolerantly(http_status, body, status_code):
     assert read_envelope(http_status, json.dumps(body).encode()).status_code == status_code

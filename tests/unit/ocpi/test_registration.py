@@ -113,6 +113,23 @@ def test_only_https_is_called_but_for_this_machine(url, allowed):
     assert is_allowed_url(url) is allowed
 
 
-def test_an_endpoint_that_may_not_be_called_is_refused():
-    row = {"identifier": "locations", "role": "SENDER", "url": "http://10.0.0.1/x"}
-    assert problem(read_endpoints, {"endpoints": [row]}, {}, Role.CPO).status == 2001
+FORBIDDEN = {"identifier": "Locations", "role": "sender", "url": "http://10.0.0.1/x"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "overrides"),
+    [([FORBIDDEN], {}), ([], {"locations": FORBIDDEN["url"]}), ([FORBIDDEN], {"tariffs": URL})],
+    ids=["details", "configured", "another-configured"],
+)
+def test_an_endpoint_that_may_not_be_called_is_refused_by_its_name(rows, overrides):
+    refusal = problem(read_endpoints, {"endpoints": rows}, overrides, Role.CPO)
+    assert (refusal.status, str(refusal)) == (2001, "endpoint locations SENDER: http://10.0.0.1/x is no URL with https")
+
+
+def test_an_endpoint_that_may_not_be_called_can_be_configured():
+    endpoints = read_endpoints({"endpoints": [FORBIDDEN]}, {"locations": URL}, Role.CPO)
+    assert endpoints == {("locations", "SENDER"): URL}
+
+
+def test_a_version_that_may_not_be_called_is_refused_by_its_name():
+    assert str(problem(pick_version, [{"version": "2.2.1", "url": "ftp://x"}])).startswith("version 2.2.1: ftp://x")

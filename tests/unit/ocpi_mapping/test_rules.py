@@ -150,12 +150,49 @@ def test_a_session_that_was_authorized_online_never_becomes_an_offline_one():
         ([element(1, start_date="2026-01-01")], {"element": 0, "reason": "restriction:start_date"}),
         ([element(1, "LATER_DIMENSION")], {"element": 0, "reason": "dimension:LATER_DIMENSION"}),
         ([{"price_components": []}], {"element": 0, "reason": "no_price"}),
+        ([element(1, start_time="25:00"), element(2)], {"element": 0, "reason": "restriction:start_time"}),
+        ([element(1), element(2, end_time="noon")], {"element": 1, "reason": "restriction:end_time"}),
+        ([element(1, start_time="")], {"element": 0, "reason": "restriction:start_time"}),
+        ([element(1, day_of_week=["HOLIDAY"])], {"element": 0, "reason": "restriction:day_of_week"}),
+        ([element(1, day_of_week=["MONDAY", "MO"]), element(2)], {"element": 0, "reason": "restriction:day_of_week"}),
     ],
-    ids=["two-bases", "power", "date", "unknown", "nothing"],
+    ids=["two-bases", "power", "date", "unknown", "nothing", "start", "end", "empty", "day", "days"],
 )
 def test_a_tariff_of_which_a_part_would_be_wrong_is_left_out_whole(elements, left_out):
     result = prices.to_products(tariff(*elements), Decimal(22), TERMS)
     assert (result.products, result.left_out) == ([], [left_out])
+
+
+PRODUCT = {
+    "ProductID": "P",
+    "ReferenceUnit": "HOUR",
+    "ProductPriceCurrency": "EUR",
+    "PricePerReferenceUnit": 3,
+    "IsValid24hours": False,
+}
+READABLE = {"on": "Monday", "Periods": [{"begin": "08:00", "end": "10:00"}]}
+
+
+@pytest.mark.parametrize(
+    ("times", "code"),
+    [
+        (None, "no-times"),
+        ([], "no-times"),
+        ([READABLE | {"on": "Holiday"}], "no-such-value"),
+        ([READABLE, READABLE | {"on": "Holiday"}], "no-such-value"),
+        ([READABLE, {"on": "Sunday", "Periods": [{"begin": "8 am", "end": "10:00"}]}], "no-such-value"),
+    ],
+    ids=["absent", "none", "day", "one-day", "hour"],
+)
+def test_a_product_that_is_not_always_valid_is_left_out_if_its_times_cannot_be_read(times, code):
+    request = prices.from_product(PRODUCT | {"ProductAvailabilityTimes": times}, "DE*ABC", TERMS)
+    assert (request.method, request.body, request.reason) == ("none", None, "times")
+    assert code in [loss.code for loss in request.losses]
+
+
+def test_a_product_of_an_operator_without_a_party_is_left_out():
+    request = prices.from_product(PRODUCT | {"IsValid24hours": True}, "+49*810", TERMS)
+    assert (request.method, request.reason) == ("none", "operator_without_ocpi_party")
 
 
 def test_a_tariff_that_is_over_is_not_offered():
@@ -189,14 +226,68 @@ def test_more_than_ten_signed_values_are_the_first_nine_and_the_last():
     assert [value["SignedMeteringValue"] for value in written] == ["start", *"01234567", "end"]
 
 
-def test_an_annex_that_contradicts_the_record_is_ignored_and_reported():
-    original = cdr()
-    own = cdrs.with_annex(cdrs.to_record(original, KNOWN).record, original) | {"ConsumedEnergy": Decimal(17)}
+def written_with(annex, **changes):
+    """Return the CDR of a record with an annex."""
     served = {"id": "L", "address": "A" * 50, "city": "K", "country": "DEU", "coordinates": {}}
     place = served | {"evse": {"uid": "E1", "connectors": [connector()]}}
-    result = cdrs.from_record(own, place, {"OperatorID": "DE*GEF"}, None, TERMS)
+    own = cdrs.to_record(cdr(), KNOWN).record | {cdrs.ANNEX: annex} | changes
+    return cdrs.from_record(own, place, {"OperatorID": "DE*GEF"}, None, TERMS)
+
+
+def test_an_annex_that_contradicts_the_record_is_ignored_and_reported():
+    result = written_with({"cdr": cdr()}, ConsumedEnergy=Decimal(17))
     assert result.body["total_cost"] == {"excl_vat": 0}
     assert {"annex-ignored", "address-cut"} <= {loss.code for loss in result.losses}
+
+
+@pytest.mark.parametrize(
+    "annex",
+    [
+        "cdr",
+        [cdr()],
+        {"cdr": []},
+        {"cdr": "CDR-100"},
+        {"cdr": {"total_energy": 18}},
+        {"cdr": cdr(start_date_time="yesterday")},
+        {"cdr": cdr(total_energy="much")},
+        {"cdr": cdr(charging_periods={})},
+        {"cdr": cdr(total_cost=8)},
+    ],
+    ids=["text", "list", "cdr-list", "cdr-text", "members", "time", "energy", "periods", "cost"],
+)
+def test_an_annex_that_is_no_cdr_is_ignored_and_reported(annex):
+    result = written_with(annex)
+    assert result.body["total_cost"] == {"excl_vat": 0}
+    assert [loss.code for loss in result.losses if loss.pointer.startswith("/OCPI")] == ["annex-ignored"]
+
+
+@pytest.mark.parametrize("annex", [None, {}, {"later": 1}], ids=["null", "empty", "other"])
+def test_an_annex_without_a_cdr_loses_nothing(annex):
+    assert "annex-ignored" not in [loss.code for loss in written_with(annex).losses]
+
+
+def test_an_annex_has_the_money_of_its_cdr():
+    result = written_with({"cdr": cdr()})
+    assert result.body["total_cost"] == {"excl_vat": 8}
+    assert "annex-ignored" not in [loss.code for loss in result.losses]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"Type": "Progress"}, "no_energy"),
+        ({"Type": "End"}, "no_energy"),
+        ({"Type": "Error"}, "goes_on"),
+        ({"Type": "Start", "Identification": {"QRCodeIdentification": {"EvcoID": "DE-DCB-C1"}}}, "identification"),
+        ({"Type": "End", "OperatorID": "+49*810", "ConsumedEnergy": 1}, "operator_without_ocpi_party"),
+    ],
+    ids=["progress", "end", "error", "driver", "operator"],
+)
+def test_a_notification_that_leads_to_nothing_has_its_reason(changes, reason):
+    row = {"id": "S", "kwh": 2, "location_id": "L", "evse_uid": "E", "connector_id": "1"}
+    notification = {"SessionID": NEW_SESSION_ID, "EvseID": "DE*ABC*E1", "ChargingStart": "2026-11-12T18:01:00Z"}
+    request = sessions.from_notification(notification | changes, row, TERMS)
+    assert (request.method, request.reason) == ("none", reason)
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,11 @@ async def test_a_row_that_cannot_be_read_hides_no_other(store, row, damaged):
     assert (newest, cursor) == (left[::-1], None)
 
 
+async def test_a_page_without_room_has_no_events_and_goes_on_where_it_was(store):
+    await store.write(emitting("a", "b"))
+    assert await events_before(store, None, 0, lambda each: each) == ([], 3)
+
+
 async def test_types_are_selected_however_many_others_lie_between(store):
     for number in range(150):
         await store.write(lambda tx, number=number: emit(tx, event(str(number))))
