@@ -40,9 +40,11 @@ from p2p_oicp.server import (
 from p2p_oicp.server.app import ReadinessProbe, Routes
 from p2p_oicp.server.credential_admin import CredentialAdminApi
 from p2p_oicp.server.dashboard import AdminCalls, Dashboard, DashboardAccess, NodeIdentity
+from p2p_oicp.server.dashboard.tiles import open_tiles
 from p2p_oicp.server.doctor import Doctor
 from p2p_oicp.server.event_stream import EventStreamApi, StreamLimits
 from p2p_oicp.server.inbound import PublicAddress
+from p2p_oicp.server.map_admin import EvseMapApi
 from p2p_oicp.server.metrics_page import MetricsPage, NodeFacts
 from p2p_oicp.server.openapi.documents import Listener
 from p2p_oicp.server.openapi.page import ApiDocuments
@@ -233,7 +235,8 @@ def _dashboard_routes(
     )
     parties = ", ".join(party.text for party in environment.local_peer.parties)
     identity = NodeIdentity(environment.local_peer.name, parties)
-    return Dashboard(identity, access, admin, streams, services.store, services.clock).routes(pipeline)
+    tiles = open_tiles(settings.dashboard.map_tiles)
+    return Dashboard(identity, access, admin, streams, services.store, services.clock, tiles).routes(pipeline)
 
 
 def _build_access(components: NodeComponents) -> BackendAccess:
@@ -260,6 +263,7 @@ def _record_routes(components: NodeComponents, pipeline: RequestPipeline) -> Rou
         *WebhookAdminApi(components.webhooks).routes(pipeline),
         *EventAdminApi(services.store, components.feed.view).routes(pipeline),
         *RecordAdminApi(services.store).routes(pipeline),
+        *EvseMapApi(services.store).routes(pipeline),
         *CredentialAdminApi(
             services.store, components.peering, components.environment.settings.security.keys, services.clock
         ).routes(pipeline),

@@ -18,7 +18,7 @@ TARGET = ROOT / "p2p_oicp" / "server" / "static" / "vendor"
 TABLE = TARGET / "files.tsv"
 HEAD = "package\tversion\tlicence\tfile\tsha256"
 # Of each package these are copied without being named.
-_LICENCES = ("LICENSE*", "LICENCE*", "COPYING*", "NOTICE*")
+_LICENCES = ("LICENSE*", "*LICENCE*", "COPYING*", "NOTICE*")
 
 
 def named_files() -> dict[str, list[str]]:

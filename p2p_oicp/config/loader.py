@@ -164,6 +164,9 @@ def _with_absolute_paths(settings: Settings, folder: Path, read_token: _ReadToke
             "backends": tuple(_with_files(backend, folder, read_token) for backend in settings.backends),
             "webhooks": tuple(_with_files(webhook, folder, read_token) for webhook in settings.webhooks),
             "storage": settings.storage.model_copy(update={"file": data_dir / settings.storage.file}),
+            "dashboard": settings.dashboard.model_copy(
+                update={"map_tiles": folder / tiles if (tiles := settings.dashboard.map_tiles) is not None else None},
+            ),
         },
     )
 

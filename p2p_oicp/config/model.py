@@ -282,6 +282,11 @@ class DashboardSettings(SettingsSection):
         description="Secret with which a person may look at the dashboard, and change nothing. Better in the "
         "environment (P2P_OICP_DASHBOARD__READ_ONLY_TOKEN).",
     )
+    map_tiles: Path | None = Field(
+        None,
+        description="PMTiles archive of pictures (PNG, JPEG, WebP) that the map shows below the EVSEs; without it, the "
+        "outline of countries. Relative to the folder of node.toml.",
+    )
 
 
 class Settings(BaseSettings):

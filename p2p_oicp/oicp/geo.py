@@ -338,6 +338,21 @@ def cells_around(latitude: float, longitude: float, radius_km: float) -> list[tu
     ]
 
 
+def cells_in_box(west: float, south: float, east: float, north: float) -> list[tuple[int, int]]:
+    """Return ranges of cells (first, last) that cover a box in degrees; where ``west > east``, over the date line."""
+    first_row, last_row = _row(max(south, -90.0)), _row(min(north, 90.0))
+    if west <= -180 and east >= 180:  # noqa: PLR2004 - all around
+        return [(first_row * _CELL_ROW_STRIDE, last_row * _CELL_ROW_STRIDE + _LONGITUDE_CELLS - 1)]
+    columns = [(_column(west), _column(east))]
+    if west > east:
+        columns = [(0, _column(east)), (_column(west), _LONGITUDE_CELLS - 1)]
+    return [
+        (row * _CELL_ROW_STRIDE + first, row * _CELL_ROW_STRIDE + last)
+        for row in range(first_row, last_row + 1)
+        for first, last in columns
+    ]
+
+
 def _columns_around(
     longitude: float, latitude: float, angular_radius: float, *, contains_pole: bool
 ) -> list[tuple[int, int]]:

@@ -31,7 +31,7 @@ from p2p_oicp.storage.schema import (
     tokens,
 )
 from p2p_oicp.storage.sessions import SHOWN_COLUMNS, SessionState
-from p2p_oicp.storage.statements import Statement, compiled
+from p2p_oicp.storage.statements import Statement, compiled, listed
 from p2p_oicp.storage.store import Row
 
 Json = dict[str, object]
@@ -213,6 +213,14 @@ EVSES = _listing(
 )
 #: One EVSE, of each source that has it.
 EVSE_BY_KEY = compiled(_evse_data.where(dataset_records.c.key == bindparam("key_")).order_by(dataset_records.c.source))
+_evse_points = _evse_data.add_columns(evse_index.c.latitude, evse_index.c.longitude)
+#: EVSEs with where they are, in degrees: those with these ids, or the first whose keys begin so and that are somewhere.
+EVSE_POINTS = compiled(_evse_points.where(dataset_records.c.id.in_(listed("ids"))).order_by(dataset_records.c.key))
+EVSE_POINTS_BY_KEY = compiled(
+    _evse_points.where(_begins_with(dataset_records.c.key, "evse_"), evse_index.c.geo_cell.is_not(None))
+    .order_by(dataset_records.c.key)
+    .limit(bindparam("limit"))
+)
 #: The newest first.
 QUARANTINE = _listing(
     select(
@@ -304,6 +312,26 @@ def evse_to_json(row: Row) -> Json:
         "status_changed_at": _time(row["status_changed_at"]),
         "record": msgspec.Raw(row["raw"]),
     }
+
+
+def evse_point_to_json(row: Row) -> Json:
+    """Return an EVSE as a map shows it."""
+    record, status = orjson.loads(row["raw"]), orjson.loads(row["status"]) if row["status"] else {}
+    names, address = record.get("ChargingStationNames"), record.get("Address")
+    return {
+        "evse_id": str(record.get("EvseID") or row["key"]),
+        "latitude": row["latitude"],
+        "longitude": row["longitude"],
+        "status": status.get("EvseStatus"),
+        "station": _text_of(names[0] if isinstance(names, list) and names else None, "value"),
+        "city": _text_of(address, "City"),
+        "source": row["source"] or "own",
+    }
+
+
+def _text_of(record: object, name: str) -> str:
+    value = record.get(name) if isinstance(record, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 def quarantined_to_json(row: Row) -> Json:

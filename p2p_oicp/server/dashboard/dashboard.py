@@ -17,6 +17,7 @@ from p2p_oicp.server.dashboard.actions import ActionPages
 from p2p_oicp.server.dashboard.admin_calls import AdminCalls
 from p2p_oicp.server.dashboard.list_pages import LISTS
 from p2p_oicp.server.dashboard.lists import ListServer
+from p2p_oicp.server.dashboard.map_pages import MapPages
 from p2p_oicp.server.dashboard.node_pages import NodePages
 from p2p_oicp.server.dashboard.record_pages import RecordPages
 from p2p_oicp.server.dashboard.rendering import Renderer, static_files
@@ -29,6 +30,7 @@ from p2p_oicp.server.dashboard.requests import (
     read_form,
     redirect,
 )
+from p2p_oicp.server.dashboard.tiles import TileArchive
 from p2p_oicp.server.dashboard.totals import DayTotals
 from p2p_oicp.server.event_stream import EventStreamApi
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
@@ -59,6 +61,7 @@ class Dashboard:
         stream: of events, after which parts of pages are shown anew.
         store: for the counts of the overview, and the events of what people do.
         clock: the time.
+        tiles: of the map; None: there are none.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Dashboard:
         stream: EventStreamApi,
         store: Store,
         clock: Clock,
+        tiles: TileArchive | None = None,
     ) -> None:
         self._access = access
         self._stream = stream
@@ -76,6 +80,7 @@ class Dashboard:
         self._pages = PageServer(access, Renderer(identity.name, identity.parties, clock))
         self._lists = ListServer(admin, self._pages)
         self._node_pages = NodePages(admin, self._pages, DayTotals(store, clock))
+        self._map = MapPages(admin, self._pages, tiles)
         self._records = RecordPages(admin, self._pages, identity.name)
         self._actions = ActionPages(admin, self._pages, access, store, clock)
 
@@ -94,6 +99,9 @@ class Dashboard:
             "/ui/delivery/{id}": records.message,
             "/ui/traffic/{number}": records.exchange,
             "/ui/topology": node.topology,
+            "/ui/map": self._map.show,
+            "/ui/map/data": self._map.data,
+            "/ui/map/tiles/{zoom}/{column}/{row}": self._map.tile,
         }
         return [
             web.get("/ui/login", pipeline.wrap(self._show_login, needs_token=False)),

@@ -25,7 +25,17 @@ from p2p_oicp.storage.event_log import EventType
 
 FOLDER = Path(__file__).parent
 STATIC, VENDORED = FOLDER / "static", FOLDER.parent / "static" / "vendor"
-_VENDORED_FILES = ("htmx.org/dist/htmx.min.js", "htmx-ext-sse/dist/sse.min.js")
+_VENDORED_FILES = (
+    "htmx.org/dist/htmx.min.js",
+    "htmx-ext-sse/dist/sse.min.js",
+    # Of the map alone.
+    "leaflet/dist/leaflet.css",
+    "leaflet/dist/leaflet.js",
+    "leaflet.markercluster/dist/MarkerCluster.css",
+    "leaflet.markercluster/dist/leaflet.markercluster.js",
+    "topojson-client/dist/topojson-client.min.js",
+    "world-atlas/countries-50m.json",
+)
 _UNITS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 _VISIBLE_CHARACTERS = 2
 _MAX_SHOWN_BYTES = 256 * 1024
@@ -51,6 +61,7 @@ PAGES = frozenset(
         "/ui/log",
         "/ui/topology",
         "/ui/traffic",
+        "/ui/map",
     }
 )
 _IDENTIFICATION_KEYS = frozenset({"identification_key", "stop_identification_keys"})

@@ -19,6 +19,7 @@ from p2p_oicp.server.openapi.endpoints import JSON, Access, Endpoint, Tag, by_pa
 from p2p_oicp.server.openapi.hub_endpoints import HUB_ENDPOINTS
 from p2p_oicp.server.openapi.listener_endpoints import ALIVE_ENDPOINTS, LISTENER_ENDPOINTS, OPENAPI
 from p2p_oicp.server.openapi.log_endpoints import LOG_ENDPOINTS
+from p2p_oicp.server.openapi.map_endpoints import MAP_ENDPOINTS
 from p2p_oicp.server.openapi.node_endpoints import NODE_ENDPOINTS
 from p2p_oicp.server.openapi.peer_endpoints import PEER_ENDPOINTS
 from p2p_oicp.server.openapi.record_endpoints import RECORD_ENDPOINTS
@@ -42,6 +43,7 @@ ADMIN_ENDPOINTS = (
     *STATUS_ENDPOINTS,
     *PEER_ENDPOINTS,
     *RECORD_ENDPOINTS,
+    *MAP_ENDPOINTS,
     *LOG_ENDPOINTS,
     *WEBHOOK_ENDPOINTS,
     *CREDENTIAL_ENDPOINTS,

@@ -26,6 +26,8 @@ def upgrade() -> None:
     op.drop_index("sessions_by_state", "sessions")
     op.create_index("sessions_by_state", "sessions", ["state", "role", "updated_at"])
     op.drop_index("session_events_by_time", "session_events")
+    op.drop_index("evse_index_by_geo_cell", "evse_index")
+    op.create_index("evse_index_by_geo_cell", "evse_index", ["geo_cell", "operator_key", "deleted"])
     op.create_index("cdrs_by_state", "cdrs", ["state", "role"])
     op.create_index("cdrs_doubtful", "cdrs", ["role"], sqlite_where=sa.text("doubts IS NOT NULL"))
     op.create_index("session_aliases_by_session", "session_aliases", ["role", "session_key"])
