@@ -26,6 +26,8 @@ from p2p_oicp.peers import Peer, PeerRegistry
 
 _MIN_TOKEN_LENGTH = 16
 SystemT = TypeVar("SystemT", BackendSettings, WebhookSettings)
+# Keys of node.toml whose value is a secret itself, and not a file that has one.
+_SECRETS = frozenset({"token", "read_only_token"})
 _ReadToken = Callable[[Path], SecretStr | None]
 
 
@@ -94,8 +96,11 @@ def _read_file_or_environment(path: Path) -> TomlFile:
 def exposed_files(path: Path, settings: Settings) -> list[Path]:
     """Return which files and folders others on the machine may read, and should not: secrets, keys and data."""
     tables = _read_file_or_environment(path).data
-    systems = (*tables.get("backends", ()), *tables.get("webhooks", ()))
-    has_secret = any("token" in table for table in (tables.get("backend_api", {}), *systems))
+    with_secrets = (
+        *(tables.get(name, {}) for name in ("backend_api", "dashboard")),
+        *(table for name in ("backends", "webhooks") for table in tables.get(name, ())),
+    )
+    has_secret = any(not _SECRETS.isdisjoint(table) for table in with_secrets)
     data = [settings.node.data_dir] if settings.node.data_dir.is_dir() else []
     files = (*([path] if has_secret else []), *data, settings.storage.file, *_secret_files(settings))
     return [file for file in dict.fromkeys(files) if file.exists() and may_others_read(file)]

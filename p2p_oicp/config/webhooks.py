@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from p2p_oicp.config.base import Seconds, SettingsSection, WholeNumber
 
 WEBHOOK_PREFIX = "webhook:"
 _MAX_BATCH = 1000
+_AUTHORITY_END = re.compile("[/?#]")
 
 
 def webhook_destination(name: str) -> str:
@@ -26,11 +28,14 @@ def _parse_url(value: object) -> str:
     text = value if isinstance(value, str) else ""
     try:
         parts = urlsplit(text)
-        has_host = bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        has_host = False
+        is_complete = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a malformed port or IPv6 address
+        is_complete = False
+    # Order: before the message that quotes the text, which may contain a password.
+    if "@" in _AUTHORITY_END.split(text.partition("://")[2])[0]:
+        raise ValueError("a URL with a user or password in it; expected none, and the secret as token or token_file")
     is_plain = text.isascii() and text.isprintable() and " " not in text
-    if not (has_host and is_plain and parts.scheme in {"http", "https"}) or parts.username or parts.fragment:
+    if not is_complete or not is_plain or "#" in text:
         raise ValueError(f'"{text[:100]}" is no URL to send to; expected one such as "https://crm.example.com/events"')
     return text
 

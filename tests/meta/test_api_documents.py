@@ -145,6 +145,7 @@ def test_every_sample_of_the_asyncapi_document_fits_its_schema():
     document = asyncapi_document()
     for name, message in document["components"]["messages"].items():
         schema = {**message["payload"], "components": document["components"]}
+        assert message["examples"], name
         for example in message["examples"]:
             assert list(Draft202012Validator(schema).iter_errors(example["payload"])) == [], name
 

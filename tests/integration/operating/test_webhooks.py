@@ -125,7 +125,8 @@ async def test_after_a_restart_a_receiver_goes_on_where_it_was(stopped, receiver
         await push(stopped, E1="Available")
         await eventually_equals(lambda: statuses(receiver), ["Available"])
     async with running(stopped):
-        pass  # without its table, its position is deleted
+        # Without its table, its position is deleted: it is not sent what happens meanwhile.
+        await push(stopped, E1="OutOfService")
     async with running(stopped, table(receiver, types='["evse_status"]')):
         await push(stopped, E1="Occupied")
         await eventually_equals(lambda: statuses(receiver), ["Available", "Occupied"])
@@ -178,13 +179,14 @@ async def test_receivers_are_added_tried_listed_and_removed_while_the_node_runs(
         await admin.ask("POST", "/webhooks", name="added", url=receiver.url, types=["evse_status"], token="12345678")
         await push(stopped, E1="Available")
         await eventually_equals(lambda: statuses(receiver), ["Available"])
-    async with running(stopped):
+    other = Receiver()
+    async with receiving(other), running(stopped, table(other, "other", types='["evse_status"]')):
         assert (await admin.ask("POST", "/webhooks/added/test"))["taken"] is True
         assert receiver.events[-1]["type"] == "p2p-oicp.webhook.test"
         receiver.answer = lambda _: 500
         assert "500" in (await admin.ask("POST", "/webhooks/added/test"))["error"]
         receiver.answer = lambda _: 200
-        [listed] = (await admin.ask("GET", "/webhooks"))["webhooks"]
+        [listed, _] = (await admin.ask("GET", "/webhooks"))["webhooks"]
         assert (listed["name"], listed["source"], listed["has_token"]) == ("added", "added", True)
         assert "12345678" not in str(listed)
         await push(stopped, E1="Occupied")
@@ -192,7 +194,8 @@ async def test_receivers_are_added_tried_listed_and_removed_while_the_node_runs(
         await admin.ask("DELETE", "/webhooks/added")
         await push(stopped, E1="Reserved")
         await push(stopped, E1="Available")
-        assert (await admin.ask("GET", "/webhooks"))["webhooks"] == []
+        await eventually_equals(lambda: statuses(other), ["Occupied", "Reserved", "Available"])
+        assert [each["name"] for each in (await admin.ask("GET", "/webhooks"))["webhooks"]] == ["other"]
     assert statuses(receiver) == ["Available", "Occupied"]
 
 

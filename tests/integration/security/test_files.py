@@ -69,10 +69,27 @@ async def test_a_folder_that_was_there_keeps_its_mode_and_the_start_says_that_ot
     config.chmod(0o644)
     (tmp_path / "n" / "data").mkdir(mode=0o755)
     assert exposed_files(config, load_settings(config)) == [tmp_path / "n" / "data"]
-    config.write_text(config.read_text().replace("token_file =", 'token = "a-secret-of-the-backend"\ntoken_file ='))
-    assert exposed_files(config, load_settings(config)) == [config, tmp_path / "n" / "data"]
-    config.chmod(0o600)
     (tmp_path / "n" / "data").chmod(0o700)
+    assert exposed_files(config, load_settings(config)) == []
+
+
+SECRETS = {
+    "backend API": '[backend_api]\ntoken = "a-secret-of-tests"\n',
+    "dashboard": '[dashboard]\nread_only_token = "a-secret-of-tests"\n',
+    "backend": '[[backends]]\nname = "emp"\nrole = "emp"\nurl = "http://127.0.0.1:9"\ntoken = "a-secret-of-tests"\n',
+    "webhook": '[[webhooks]]\nname = "crm"\nurl = "http://127.0.0.1:9"\ntoken = "a-secret-of-tests"\n',
+}
+
+
+@pytest.mark.parametrize("table", SECRETS.values(), ids=SECRETS)
+def test_settings_with_a_secret_in_them_are_for_their_owner_only(tmp_path, table):
+    config = tmp_path / "node.toml"
+    config.write_text('[node]\nname = "A"\nproviders = ["DE-ALF"]\n')
+    config.chmod(0o644)
+    assert exposed_files(config, load_settings(config)) == []
+    config.write_text(config.read_text() + table)
+    assert exposed_files(config, load_settings(config)) == [config]
+    config.chmod(0o600)
     assert exposed_files(config, load_settings(config)) == []
 
 

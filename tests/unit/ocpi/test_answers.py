@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p_oicp.ocpi.envelope import OcpiStatus, apply_patch, read_envelope, single_object, write_envelope
+from p2p_oicp.ocpi.envelope import OcpiReply, OcpiStatus, apply_patch, read_envelope, single_object, write_envelope
 from p2p_oicp.ocpi.paging import PageRequest, next_page, read_page_request, serve_page
 from tests.support.ocpi_objects import session
 
@@ -55,10 +55,27 @@ def test_an_answer_is_read_tolerantly(http_status, body, status_code):
     assert read_envelope(http_status, json.dumps(body).encode()).status_code == status_code
 
 
-@given(st.integers(100, 599), st.binary(max_size=60))
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9) | st.sampled_from(["1000", 1000, "2001", 2001]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+envelopes = st.fixed_dictionaries({}, optional={"status_code": values, "data": values, "status_message": values})
+
+
+@given(
+    st.integers(100, 599), st.binary(max_size=60) | (envelopes | values).map(lambda value: json.dumps(value).encode())
+)
 def test_no_answer_fails_the_reading(http_status, body):
     reply = read_envelope(http_status, body)
-    assert not reply.is_success or reply.status_code < 2000
+    assert (type(reply.status_code) in {int, type(None)}, type(reply.message)) == (True, str)
+
+
+@pytest.mark.parametrize(
+    ("status_code", "is_success"), [(999, False), (1000, True), (1999, True), (2000, False), (None, False)]
+)
+def test_1xxx_is_success(status_code, is_success):
+    assert OcpiReply(200, status_code).is_success is is_success
 
 
 @pytest.mark.parametrize(

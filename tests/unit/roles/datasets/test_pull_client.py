@@ -97,6 +97,11 @@ async def test_a_full_pull_deletes_missing_records_and_a_delta_does_not(store, p
     await pull_once(page(pulled("1"), pulled("2")))
     await pull_once(page())
     assert await names(store) == "12"
+    await pull_once(
+        {"Result": False, "StatusCode": {"Code": "210"}}
+    )  # a delta that is refused: the next pull is a full one
+    await pull_once(page(pulled("2")))
+    assert await names(store) == "2"
 
 
 @pytest.mark.parametrize(
