@@ -158,6 +158,7 @@ def build_roles(
     environment: NodeEnvironment,
     store: Store,
     store_epochs: StoreEpochs,
+    feed: EventFeed,
     peering: Peering,
     wakeups: WakeupRegistry,
     liveness: PeerLiveness,
@@ -180,7 +181,6 @@ def build_roles(
     is_cpo, is_emp = environment.is_open or local_peer.operators, environment.is_open or local_peer.providers
     cpo = CpoRole(services, backends, lost_sessions("cpo")) if is_cpo else None
     emp = _build_emp_role(environment, services, backends, nodes, lost_sessions) if is_emp else None
-    feed = EventFeed.open(store, environment.registry, environment.clock.time)
     webhook_parts = WebhookParts(
         feed, source_of(local_peer.url, local_peer.name), store, peering.transport, peering.identity.signer,
         wakeups, environment.clock, environment.backoff,

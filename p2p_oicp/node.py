@@ -156,7 +156,7 @@ class Node:
         if self._feed is None:
             raise RuntimeError("the node is not running: use it inside its async with block")
         selection = EventFilter.of(types=types, peers=peers, parties=parties, evses=evses, sessions=sessions)
-        with self._feed.subscribe(selection, after) as subscription:
+        with await self._feed.subscribe(selection, after) as subscription:
             async for event in subscription:
                 yield event
 
@@ -190,8 +190,9 @@ class Node:
         )
         self.store, self._peering = store, peering
         store_epochs = await open_store_epochs(store, settings.security.keys, clock, self._ids.store_epoch())
+        feed = await EventFeed.open(store, self.registry, clock.time)
         return builder.build_roles(
-            self._environment(), store, store_epochs, peering, wakeups, liveness, self._create_backends
+            self._environment(), store, store_epochs, feed, peering, wakeups, liveness, self._create_backends
         )
 
     def _environment(self) -> NodeEnvironment:

@@ -88,7 +88,7 @@ class TokenListBackend:
         """Allow the token that started the session, as long as it is on the list."""
         # The list says who may charge, not whose session it is: another listed driver must not stop it.
         stop_token = token_key(request.identification)
-        session = sessions.get_now(self._store, "emp", request.session_id.key)
+        session = await sessions.get_now(self._store, "emp", request.session_id.key)
         is_same_token = session is not None and session.identification_key == stop_token
         operator = request.operator_id.key
         code = await self._authorize(request.identification, operator) if is_same_token else rejection_code(stop_token)
@@ -101,7 +101,7 @@ class TokenListBackend:
     async def _authorize(self, identification: Identification, operator: str) -> StatusCodeValue:
         """Return SUCCESS or the code of the refusal; raise Refusal 021 where too many PINs of the operator wait."""
         key = identification.uid or identification.evco_id
-        rows = self._store.query_inline(tokens.TOKEN_BY_KEY, key_=key.key) if key else []
+        rows = await self._store.query_inline(tokens.TOKEN_BY_KEY, key_=key.key) if key else []
         if not rows:
             return rejection_code(token_key(identification))
         code, pin_hash = identification.qr_code, rows[0]["pin_hash"]

@@ -50,6 +50,9 @@ class DatasetCodec(Protocol):
     def allows_empty_push(self) -> bool:
         """Return whether a fullLoad without records may be sent."""
 
+    async def pushed_wrapper(self, wrapper: bytes) -> bytes:
+        """Return the object around the records of a group as this copy gets it. Raises StoreError."""
+
     def push_body(self, wrapper: bytes, records: Sequence[bytes]) -> bytes:
         """Return the JSON of a push from its second member (behind ActionType) to its end."""
 
@@ -195,15 +198,18 @@ class BatchPlanner:
 
         ``is_suspended`` says of a group, by its cursor's key and its newest change, that it must wait.
         """
-        for group in change_feed.lagging_groups(self._store, self._scope):
+        for group in await change_feed.lagging_groups(self._store, self._scope):
             if is_suspended(group.cursor_key, group.last_change):
                 continue
-            if group.is_withdrawn:
-                return await self._withdrawal(group)
-            if self._needs_snapshot(group):
-                return await self._snapshot_of(group)
-            return await self._next_delta(group, group.cursor or 0) or await self._snapshot_of(group)
+            return await self._batch_of(replace(group, wrapper=await self._codec.pushed_wrapper(group.wrapper)))
         return None
+
+    async def _batch_of(self, group: LaggingGroup) -> ChangeBatch | SnapshotTransfer:
+        if group.is_withdrawn:
+            return await self._withdrawal(group)
+        if self._needs_snapshot(group):
+            return await self._snapshot_of(group)
+        return await self._next_delta(group, group.cursor or 0) or await self._snapshot_of(group)
 
     async def _snapshot_of(self, group: LaggingGroup) -> ChangeBatch | SnapshotTransfer:
         record_ids = await change_feed.live_ids(self._store, self._scope, group, group.last_change)

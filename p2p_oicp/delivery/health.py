@@ -11,7 +11,7 @@ is visible after one try, and gone after one try. `health_texts` has the words, 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
@@ -175,7 +175,7 @@ class HealthReader:
         clock: Clock,
         live: LiveCalls,
         backends: Sequence[str],
-        webhooks: Callable[[], Mapping[str, int]] = dict,
+        webhooks: Callable[[], Awaitable[Mapping[str, int]]] | None = None,
         built_in: Collection[str] = (),
         replicas: Callable[[str], Mapping[str, ReplicaScope]],
         held_reason: Callable[[Peer], str | None],
@@ -202,7 +202,8 @@ class HealthReader:
             for (destination, state), row in rows.depths.items()
             if destination not in known and state == outbox.WAITING and destination.startswith(outbox.BACKEND_PREFIX)
         ]
-        webhooks = [self._of_webhook(name, behind, rows) for name, behind in self._webhooks().items()]
+        behind = await self._webhooks() if self._webhooks is not None else {}
+        webhooks = [self._of_webhook(name, count, rows) for name, count in behind.items()]
         return [*peers, *shown, *webhooks, *gone]
 
     async def _read_rows(self) -> _Rows:

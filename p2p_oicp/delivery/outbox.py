@@ -111,29 +111,29 @@ class OutboxDispatcher:
         """Send what is due; return the seconds until something may be due, None if nothing waits."""
         now = self._clock.time()
         # A time further ahead than any backoff means that the clock was set back: the circuit is taken as closed.
-        health = peer_state.health_now(self._store, self._destination)
+        health = await peer_state.health_now(self._store, self._destination)
         if now < health.next_try_at <= now + self._backoff.max_delay:
             return health.next_try_at - now
         # An open circuit is probed with one message.
         limit = 1 if health.failures >= CIRCUIT_BREAKER_THRESHOLD else _MAX_IN_FLIGHT
-        messages = self._select_due(now, limit)
+        messages = await self._select_due(now, limit)
         if not messages:
-            return self._seconds_until_next(now)
+            return await self._seconds_until_next(now)
         results = await asyncio.gather(*(self._deliver(message) for message in messages), return_exceptions=True)
         # Order: raised only after all have ended, so that no message is still being sent when the next round begins.
         for failure in filter(None, results):
             raise failure
         return 0.0
 
-    def _select_due(self, now: float, limit: int) -> list[OutboxMessage]:
+    async def _select_due(self, now: float, limit: int) -> list[OutboxMessage]:
         horizon = now + self._backoff.max_delay
-        rows = self._store.query_inline(
+        rows = await self._store.query_inline(
             outbox.DUE, destination_=self._destination.peer, now_=now, too_far_=horizon, limit=limit
         )
         return outbox.from_rows(rows)
 
-    def _seconds_until_next(self, now: float) -> float | None:
-        due_at = self._store.query_inline(outbox.NEXT_DUE, destination_=self._destination.peer)[0]["at"]
+    async def _seconds_until_next(self, now: float) -> float | None:
+        due_at = (await self._store.query_inline(outbox.NEXT_DUE, destination_=self._destination.peer))[0]["at"]
         return None if due_at is None else max(0.01, due_at - now)
 
     async def _deliver(self, message: OutboxMessage) -> None:

@@ -192,8 +192,8 @@ class DatasetReplicator:
     async def _replicate_once(self) -> float | None:
         """Send one batch; return the seconds until there may be more to do, None if nothing lags behind."""
         now = self._clock.time()
-        health = peer_state.health_now(self._store, self._destination)
-        peer_epoch = peer_state.peer_epoch_now(self._store, self._scope.peer)
+        health = await peer_state.health_now(self._store, self._destination)
+        peer_epoch = await peer_state.peer_epoch_now(self._store, self._scope.peer)
         # The peer has another database than the batch was planned for; `record_peer_epochs` has reset its cursors.
         if peer_epoch != self._peer_epoch:
             self._batch, self._snapshot, self._peer_epoch = None, None, peer_epoch

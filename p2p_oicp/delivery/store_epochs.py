@@ -81,11 +81,11 @@ class StoreEpochs:
             await periodic("store position", _POSITION_INTERVAL_SECONDS, self.write_position)
         finally:
             # Without an await: a node that stops has no time for one.
-            self._write_position(epochs.position_now(self._store, self.current.epoch_id))
+            self._write_position(await epochs.position_now(self._store, self.current.epoch_id))
 
     async def write_position(self) -> None:
         """Write it now, if the file has another."""
-        position = epochs.position_now(self._store, self.current.epoch_id)
+        position = await epochs.position_now(self._store, self.current.epoch_id)
         if position != self._position:
             await offload(self._write_position, position)
 
@@ -107,25 +107,24 @@ class StoreEpochs:
         """Return the same, where the clock that ``at`` is of may be wrong by an hour."""
         return any(gap.covers(at, MAX_CLOCK_ERROR_SECONDS) for gap in self.gaps)
 
-    def lost_by(self, peer: Peer, at: float) -> bool:
+    async def lost_by(self, peer: Peer, at: float) -> bool:
         """Return whether a peer's databases have, as it has proved."""
-        known = epochs.peer_epochs_now(self._store, peer.id)
+        known = await epochs.peer_epochs_now(self._store, peer.id)
         return any(epoch.proved and epoch.gap is not None and epoch.gap.covers(at) for epoch in known)
 
-    def has_named(self, peer: Peer) -> bool:
+    async def has_named(self, peer: Peer) -> bool:
         """Return whether a peer has told this database of its own: before, none of its gaps is proved."""
-        return peer_state.peer_epoch_now(self._store, peer.id) is not None
+        return await peer_state.peer_epoch_now(self._store, peer.id) is not None
 
-    def lost_since(self, role: str, peer: Peer) -> float | None:
+    async def lost_since(self, role: str, peer: Peer) -> float | None:
         """Return since when a peer is to be asked for what was lost (seconds since the epoch); None: not at all."""
-        return min(
-            (
-                epoch.lost_since
-                for epoch in self._own
-                if epoch.lost_since is not None and not epochs.is_recovered(self._store, role, peer.id, epoch.epoch_id)
-            ),
-            default=None,
-        )
+        missing = [
+            epoch.lost_since
+            for epoch in self._own
+            if epoch.lost_since is not None
+            and not await epochs.is_recovered(self._store, role, peer.id, epoch.epoch_id)
+        ]
+        return min(missing, default=None)
 
     def complete_recovery(self, tx: Transaction, role: str, peer: Peer) -> None:
         """Record that a peer has told all that it knows."""
@@ -145,7 +144,7 @@ class StoreEpochs:
         """Record what a peer's hello says of its databases; members that are missing or malformed are ignored."""
         named = _parse_epochs(members)
         extensions = _parse_extensions(members.get("extensions"))
-        recorded = frozenset(epoch.epoch_id for epoch in epochs.peer_epochs_now(self._store, peer.id))
+        recorded = frozenset(epoch.epoch_id for epoch in await epochs.peer_epochs_now(self._store, peer.id))
         job = partial(self._record, peer=peer, named=named, recorded=recorded, extensions=extensions)
         if await self._store.write(job, about=(job_keys.destination(peer.id),)):
             log.warning(
@@ -161,7 +160,7 @@ class StoreEpochs:
     async def record_answer(self, peer: Peer, members: Mapping[str, Any], wakeups: WakeupRegistry) -> None:
         """Record what a peer says of its databases beside an answer, if its hello has not come yet."""
         epoch_id = members.get("epoch")
-        if _is_epoch_id(epoch_id) and epoch_id != peer_state.peer_epoch_now(self._store, peer.id):
+        if _is_epoch_id(epoch_id) and epoch_id != await peer_state.peer_epoch_now(self._store, peer.id):
             await self.record_hello(peer, members, wakeups)
 
     def _record(

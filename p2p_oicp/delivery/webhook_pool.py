@@ -71,9 +71,9 @@ class WebhookPool:
         """All webhooks, by name."""
         return [self._webhooks[name] for name in sorted(self._webhooks)]
 
-    def behind(self) -> dict[str, int]:
+    async def behind(self) -> dict[str, int]:
         """Return by the destination of each webhook how many events its receiver has not got yet."""
-        return {each.target.name: each.sender.behind for each in self.all}
+        return {each.target.name: await each.sender.behind() for each in self.all}
 
     async def start(self, supervisor: TaskSupervisor) -> None:
         """Start all workers; what is no more in ``node.toml`` is deleted with its dead letters.
@@ -81,10 +81,10 @@ class WebhookPool:
         Raises StoreError.
         """
         self._supervisor = supervisor
-        stored = {each.name: each for each in webhooks.list_now(self._store)}
+        stored = {each.name: each for each in await webhooks.list_now(self._store)}
         names = {each.name for each in self._configured}
         gone = [each.name for each in stored.values() if not each.settings and each.name not in names]
-        last = self._feed.last_number
+        last = await self._feed.last_number()
         if gone or not names <= stored.keys():
             about = tuple(job_keys.destination(webhook_destination(name)) for name in (*gone, *names))
             await self._store.write(partial(self._adopt, gone=gone, position=last), about=about)
@@ -121,7 +121,7 @@ class WebhookPool:
     async def add(self, settings: WebhookSettings) -> None:
         """Add a webhook, which gets what happens from now on. Raises ConfigurationError, StoreError."""
         _check_filter(settings)
-        position = self._feed.last_number
+        position = await self._feed.last_number()
         job = partial(webhooks.add, name=settings.name, settings=_to_json(settings), position=position)
         # The database decides: two may want one name at once.
         if not await self._store.write(job, about=(job_keys.destination(settings.destination),)):
@@ -164,12 +164,12 @@ class WebhookPool:
         Raises ConfigurationError, StoreError, and PeerError if it is not taken.
         """
         webhook = self.get(name)
-        before, now = self._feed.last_number, self._parts.clock.time()
+        before, now = await self._feed.last_number(), self._parts.clock.time()
         event_of_test = Event(EventType.WEBHOOK, "test", now, name)
         await self._store.write(partial(emit, event=event_of_test), about=job_keys.ANY_ORDER)
         written = await event_queries.events_after(self._store, before, _MAX_EVENTS_SINCE_TEST, [EventType.WEBHOOK])
         numbered = next(each for each in written if (each.event.what, each.event.subject) == ("test", name))
-        event = encode_event(self._feed.view.view(numbered), self._parts.source)
+        event = encode_event(await self._feed.view.view(numbered), self._parts.source)
         await webhook.target.post([event.body])
         return event.id
 

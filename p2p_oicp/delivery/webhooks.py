@@ -159,11 +159,10 @@ class WebhookSender:
     def __repr__(self) -> str:
         return f"<WebhookSender to={self._target.name!r} position={self.position} pending={len(self._pending)}>"
 
-    @property
-    def behind(self) -> int:
-        """How many events its receiver has not got yet; those that are not read yet may be none for it."""
+    async def behind(self) -> int:
+        """Return how many events its receiver has not got yet; those that are not read yet may be none for it."""
         read = self.position if self._subscription is None else self._subscription.position
-        return max(0, self._feed.last_number - read) + len(self._pending)
+        return max(0, await self._feed.last_number() - read) + len(self._pending)
 
     async def run(self) -> None:
         self._pending.clear()
@@ -180,7 +179,7 @@ class WebhookSender:
 
     async def _send_next(self, subscription: EventSubscription) -> float:
         """Send what is there next; return the seconds to wait before the next attempt."""
-        if delay := self._circuit_delay():
+        if delay := await self._circuit_delay():
             return delay
         await self._collect(subscription)
         batch = self._pending[: self._limit]
@@ -198,9 +197,9 @@ class WebhookSender:
         await self._move_on(batch, subscription)
         return 0.0
 
-    def _circuit_delay(self) -> float:
+    async def _circuit_delay(self) -> float:
         now = self._clock.time()
-        next_try_at = peer_state.health_now(self._store, self._wakeup.destination).next_try_at
+        next_try_at = (await peer_state.health_now(self._store, self._wakeup.destination)).next_try_at
         # A time further ahead than any backoff means that the clock was set back.
         return next_try_at - now if now < next_try_at <= now + self._backoff.max_delay else 0.0
 

@@ -97,9 +97,9 @@ class EventFeed:
         self._is_closed = False
 
     @classmethod
-    def open(cls, store: Store, registry: PeerRegistry, now: Callable[[], float]) -> Self:
+    async def open(cls, store: Store, registry: PeerRegistry, now: Callable[[], float]) -> Self:
         """Return the feed of a database whose present epoch has begun."""
-        return cls(store, EventView(store, registry, event_queries.read_epochs(store)), now)
+        return cls(store, EventView(store, registry, await event_queries.read_epochs(store)), now)
 
     def __repr__(self) -> str:
         return f"<EventFeed subscriptions={len(self._subscriptions)} position={self._position}>"
@@ -108,17 +108,16 @@ class EventFeed:
         """Return the number of subscriptions."""
         return len(self._subscriptions)
 
-    @property
-    def last_number(self) -> int:
-        """The number of the newest event, as of the last commit."""
-        return event_queries.last_number(self._store)
+    async def last_number(self) -> int:
+        """Return the number of the newest event, as of the last commit."""
+        return await event_queries.last_number(self._store)
 
-    def subscribe(self, event_filter: EventFilter, after: str | None = None) -> EventSubscription:
+    async def subscribe(self, event_filter: EventFilter, after: str | None = None) -> EventSubscription:
         """Return a subscription to the events after the one with an id (None: to those that come); use it by ``with``.
 
         Raises ValueError if the id is none.
         """
-        last, is_exact = self.last_number, True
+        last, is_exact = await self.last_number(), True
         if after is not None:
             position, is_exact = self.view.epochs.position_after(*parse_id(after), last)
         else:
@@ -178,7 +177,7 @@ class EventFeed:
             if self._position is None:
                 # Order: observed first, or what is committed in between would be read late.
                 self._store.observe_events(self._wakeup.set)
-                self._position = self.last_number
+                self._position = await self.last_number()
                 await self._notify()
             while chunk := await self._read(self._position):
                 self._position = chunk.last
@@ -200,7 +199,7 @@ class EventFeed:
 
     async def _read(self, after: int) -> EventChunk | None:
         numbered = await event_queries.events_after(self._store, after, _EVENTS_PER_READ)
-        return EventChunk([self.view.view(each) for each in numbered]) if numbered else None
+        return EventChunk([await self.view.view(each) for each in numbered]) if numbered else None
 
     async def chunk_after(self, number: int) -> EventChunk | None:
         """Return the events that follow a number, of the database if they are not in memory; None if none do yet.

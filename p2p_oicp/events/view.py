@@ -169,7 +169,7 @@ class EventView:
         """Return what a reader gets who goes on at the event ``first``, and not at the one after ``after``."""
         return MissedEvents(type="events", what="missed", at=at, after=after, oldest=self.id_of(first), text=text)
 
-    def view(self, numbered: NumberedEvent) -> ViewedEvent:
+    async def view(self, numbered: NumberedEvent) -> ViewedEvent:
         """Return an event with its names."""
         event = numbered.event
         common = {
@@ -182,17 +182,17 @@ class EventView:
             "count": event.count,
         }
         if event.role:
-            return self._of_session(numbered, common)
+            return await self._of_session(numbered, common)
         data = self._without_session(numbered, common)
         operator = EvseID(event.subject).operator if event.type == EventType.EVSE_STATUS else None
         evse = event.subject if event.type == EventType.EVSE_STATUS else ""
         parties = (operator.key,) if operator is not None else ()
         return ViewedEvent(numbered.number, data, _encode(data), event.peer, parties, evse)
 
-    def _of_session(self, numbered: NumberedEvent, common: dict[str, Any]) -> ViewedEvent:
+    async def _of_session(self, numbered: NumberedEvent, common: dict[str, Any]) -> ViewedEvent:
         event, data_type = numbered.event, _OF_SESSIONS[numbered.event.type]
         role = cast("Literal['cpo', 'emp']", event.role)
-        session = sessions.get_now(self._store, event.role, event.subject)
+        session = await sessions.get_now(self._store, event.role, event.subject)
         if session is None:
             data = data_type(session_id=event.subject, role=role, peer=self._name_of(event.peer), **common)
             return ViewedEvent(numbered.number, data, _encode(data), event.peer, session=event.subject)

@@ -8,7 +8,7 @@ credentials, the partner is suspended, and nothing is sent to it until it is reg
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -129,6 +129,7 @@ class OcpiPartners:
         sealer: seals the tokens that we send.
         client: calls partners.
         clock: the time.
+        stored: the registrations as they are now (`ocpi_partners.list_now`).
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class OcpiPartners:
         sealer: SecretSealer,
         client: OcpiClient,
         clock: Clock,
+        stored: Iterable[StoredPartner],
     ) -> None:
         self.settings = settings
         self.client = client
@@ -147,7 +149,7 @@ class OcpiPartners:
         self._sealer = sealer
         self._clock = clock
         self._by_name = {each.name: each for each in settings.partners}
-        self._stored = {each.name: each for each in ocpi_partners.list_now(store)}
+        self._stored = {each.name: each for each in stored}
         self._tokens: dict[str, tuple[bytes, str | None]] = {}
         self._refusals: dict[str, int] = {}
         self._recorded_at: dict[str, float] = {}
@@ -174,9 +176,9 @@ class OcpiPartners:
         """Call ``observer`` after each change of a registration."""
         self._observers.append(observer)
 
-    def reload(self, name: str) -> None:
+    async def reload(self, name: str) -> None:
         """Read a registration again that was changed in the database."""
-        self._stored = {each.name: each for each in ocpi_partners.list_now(self._store)}
+        self._stored = {each.name: each for each in await ocpi_partners.list_now(self._store)}
         self._refusals.pop(name, None)
         self._recorded_at.pop(name, None)
         for observer in self._observers:
@@ -218,19 +220,19 @@ class OcpiPartners:
 
     # Who they are
 
-    def recognise(self, header: str | None) -> Caller | None:
+    async def recognise(self, header: str | None) -> Caller | None:
         """Return whose token an Authorization header has; None: nobody's. A spent one is recognised as such."""
         for token in token_candidates(header):
-            if (owner := self._owner_of(token)) is not None:
+            if (owner := await self._owner_of(token)) is not None:
                 return owner
         for token in token_candidates(header, accept_plain=True):
-            owner = self._owner_of(token)
+            owner = await self._owner_of(token)
             if owner is not None and owner.partner.settings.accept_plain_token:
                 return owner
         return None
 
-    def _owner_of(self, token: str) -> Caller | None:
-        owner = ocpi_partners.find_by_token(self._store, token, self._clock.time())
+    async def _owner_of(self, token: str) -> Caller | None:
+        owner = await ocpi_partners.find_by_token(self._store, token, self._clock.time())
         if owner is not None:
             settings = self._by_name.get(owner.partner.name)
             return None if settings is None else Caller(OcpiPartner(settings, owner.partner), owner)
@@ -343,7 +345,7 @@ class OcpiPartners:
         self._recorded_at[name] = now
         about = (job_keys.destination(self._by_name[name].destination),)
         await self._store.write_once(lambda tx: ocpi_partners.record_success(tx, name, now), about=about)
-        self._refresh_stored()
+        await self._refresh_stored()
 
     async def _record_failure(self, name: str, error: PeerError) -> None:
         is_refused = isinstance(error, PeerUnauthorized)
@@ -357,14 +359,14 @@ class OcpiPartners:
                 ocpi_partners.set_state(tx, name, PartnerState.SUSPENDED)
 
         await self._store.write(record, about=about)
-        self._refresh_stored()
+        await self._refresh_stored()
         if is_suspended:
             log.warning("ocpi.partner_suspended", partner=name, reason=error.reason, refusals=refusals)
             for observer in self._observers:
                 observer(name)
 
-    def _refresh_stored(self) -> None:
-        self._stored = {each.name: each for each in ocpi_partners.list_now(self._store)}
+    async def _refresh_stored(self) -> None:
+        self._stored = {each.name: each for each in await ocpi_partners.list_now(self._store)}
 
 
 def with_parties(roles: Sequence[PartyRole]) -> tuple[tuple[str, str], ...]:

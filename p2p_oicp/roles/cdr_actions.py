@@ -38,7 +38,7 @@ class CdrActions:
 
     async def retry(self, session_key: str, role: str) -> str:
         """Send a CDR to the next hop again: to the peer, or to our own backend, whose verdict is then told anew."""
-        role = self._find_role(session_key, role)
+        role = await self._find_role(session_key, role)
         now = self._services.now()
 
         def job(tx: Transaction) -> str:
@@ -60,7 +60,7 @@ class CdrActions:
 
         ``peer_name`` names the other party of a session of which not even that is known.
         """
-        role = self._find_role(session_key, role)
+        role = await self._find_role(session_key, role)
         held = await self._held(session_key, role)
         if held is not None:
             peer = self._other_party(held, role, peer_name)
@@ -84,7 +84,7 @@ class CdrActions:
 
     async def refuse(self, session_key: str, role: str, reason: str) -> str:
         """Make an unconfirmed CDR *disputed*; the CPO's node is told."""
-        role = self._find_role(session_key, role)
+        role = await self._find_role(session_key, role)
         now = self._services.now()
         verdict = Verdict(CdrState.DISPUTED, StatusCodeValue.SESSION_INVALID, reason or "refused by a person")
 
@@ -108,9 +108,11 @@ class CdrActions:
         self._services.wakeups.notify_outbox(peer_id)
         return f"refused; {self._name_of(peer_id)} is told"
 
-    def _find_role(self, session_key: str, role: str) -> str:
+    async def _find_role(self, session_key: str, role: str) -> str:
         roles = [name for name in self._handlers if not role or name == role]
-        found = [name for name in roles if cdrs.get_status_now(self._services.store, name, session_key) is not None]
+        found = [
+            name for name in roles if await cdrs.get_status_now(self._services.store, name, session_key) is not None
+        ]
         if not found:
             raise InvalidAction(_UNKNOWN)
         if len(found) > 1:

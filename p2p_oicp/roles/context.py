@@ -44,12 +44,12 @@ class RemovedPeers:
         """Query them again: the sources of some records have changed."""
         self._computed_for = None
 
-    def ids(self) -> list[str] | None:
+    async def ids(self) -> list[str] | None:
         """Return their ids; None if there are none. Queried again only after the peers have changed."""
         peers = self._registry.all()
         if peers is not self._computed_for:
             current_ids = {peer.id for peer in peers}
-            sources = [str(row["source"]) for row in self._store.query_inline(queries.SOURCES)]
+            sources = [str(row["source"]) for row in await self._store.query_inline(queries.SOURCES)]
             self._ids = sorted(source for source in sources if source and source not in current_ids)
             self._computed_for = peers
         return self._ids or None
@@ -189,7 +189,7 @@ class Services:
         self, identification: Identification, source: str | None, *, caller: str
     ) -> AuthenticationMatch | None:
         """As `find_authorization`, of a message that authorizes nobody; PINs wait for the turn of ``caller``."""
-        removed_peers = self.removed_peers.ids()
+        removed_peers = await self.removed_peers.ids()
         return await tokens.find_match(
             self.store,
             identification,

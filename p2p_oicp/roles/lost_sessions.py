@@ -115,7 +115,7 @@ class LostSessions:
         began_at = _began_at(request.message, max([now, *(gap.since for gap in self._epochs.gaps)]))
         if not session_id.is_valid or not self._epochs.may_have_lost(began_at):
             return Outcome.REFUSED
-        if sessions.get_now(services.store, self._role, session_id.key) is not None:
+        if await sessions.get_now(services.store, self._role, session_id.key) is not None:
             # Either it is none of the sender's, or was refused; or the recovery has fetched it just now.
             return Outcome.OPENED
         candidates = self._candidates(request)
@@ -294,7 +294,7 @@ class LostSessions:
             session = msgspec.structs.replace(draft(offline.id), offline=1)
             await self._insert_message_session(session, offline, f"authorized offline for {offline.name}")
             return Outcome.OPENED
-        who_lost = [answer.peer for answer in answers if self._epochs.lost_by(answer.peer, began_at)]
+        who_lost = [answer.peer for answer in answers if await self._epochs.lost_by(answer.peer, began_at)]
         foreign = [answer.peer for answer in answers if not answer.is_node]
         if len(who_lost) == 1:
             session = msgspec.structs.replace(draft(who_lost[0].id), unconfirmed=1)

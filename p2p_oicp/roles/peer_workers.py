@@ -8,7 +8,7 @@ replicator for each dataset that it wants to be told of.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -108,7 +108,10 @@ class PeerWorkerPool:
         )
         await self._until_refiltered(peer)
         # Not the name alone: a peer may have the name of another task ("session expiry").
-        workers = [(f"outbox of {peer.name}", dispatcher), *workers_for_peer(peer, services, self._backoff)]
+        workers = [
+            (f"outbox of {peer.name}", dispatcher),
+            *[each async for each in workers_for_peer(peer, services, self._backoff)],
+        ]
         for name, worker in workers:
             self._supervisor.start_service(name, worker.run)
         hello_task = f"hello to {peer.name}"
@@ -200,12 +203,14 @@ def replicas_of(owner: str, backends: BackendRegistry, services: Services) -> di
     return {dataset_type.name: scope for dataset_type, scope in scopes}
 
 
-def workers_for_peer(peer: Peer, services: Services, backoff: ExponentialBackoff) -> Iterator[tuple[str, Worker]]:
+async def workers_for_peer(
+    peer: Peer, services: Services, backoff: ExponentialBackoff
+) -> AsyncIterator[tuple[str, Worker]]:
     """Return the workers of a peer's datasets, with their names."""
     for dataset_type, scope in _scopes_of_peer(peer, services.local_peer):
         wakeup = services.wakeups.register(Destination(peer.id, dataset_type.name))
         is_named = peer.traits.names_operators and dataset_type.dataset in NAMED_DATASETS
-        text = peer_state.published_filter(services.store, wakeup.destination)
+        text = await peer_state.published_filter(services.store, wakeup.destination)
         is_filtered = bool(text) or peer.publish is not None
         on_moved = partial(services.wakeups.notify_all, peer.id)
         view = view_of_copy(peer, dataset_type.dataset, services.store, text, on_moved) if is_filtered else None
@@ -236,7 +241,7 @@ async def _mark_refiltered(peer: Peer, services: Services) -> None:
     outdated = [
         dataset_type
         for dataset_type in datasets_for_peer(peer, services.local_peer)
-        if text != peer_state.published_filter(services.store, Destination(peer.id, dataset_type.name))
+        if text != await peer_state.published_filter(services.store, Destination(peer.id, dataset_type.name))
     ]
 
     def mark(tx: Transaction) -> None:

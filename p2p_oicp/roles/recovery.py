@@ -99,7 +99,7 @@ class RecoveryJob:
 
     async def _recover_from(self, role: RoleRecovery, peer: Peer, slots: asyncio.Semaphore) -> None:
         async with slots:
-            since = self._epochs.lost_since(role.name, peer)
+            since = await self._epochs.lost_since(role.name, peer)
             if since is not None:
                 await self._recover(role, peer, since - _OVERLAP_SECONDS)
 
@@ -203,14 +203,14 @@ class _Import:
             arguments = (self._peer, self._party, self._since, cursor)
             page = await self._nodes.export_sessions(*arguments, with_evidence=False)
             unconfirmed = [status for status in page.items if status.unconfirmed]
-            if unconfirmed and not self._epochs.has_named(self._peer):
+            if unconfirmed and not await self._epochs.has_named(self._peer):
                 self._awaits_hello = True  # which proves what the peer has lost itself
                 return
-            doubted = [status for status in unconfirmed if self._epochs.lost_by(self._peer, status.created_at)]
+            doubted = [status for status in unconfirmed if await self._epochs.lost_by(self._peer, status.created_at)]
             self._doubted |= {SessionID(status.session_id).key for status in doubted}
-            if any(self._is_missing(status) for status in page.items):
+            if [status for status in page.items if await self._is_missing(status)]:
                 page = await self._nodes.export_sessions(*arguments, with_evidence=True)
-                yield [status for status in page.items if self._is_missing(status)]
+                yield [status for status in page.items if await self._is_missing(status)]
             cursor = page.cursor
 
     async def _cdrs(self) -> AsyncIterator[list[ExportedCdr]]:
@@ -228,7 +228,7 @@ class _Import:
         are_stored = await asyncio.gather(*(self._is_stored(cdr) for cdr in exported))
         return [cdr for cdr, is_stored in zip(exported, are_stored, strict=True) if not is_stored]
 
-    def _is_missing(self, status: SessionStatus) -> bool:
+    async def _is_missing(self, status: SessionStatus) -> bool:
         """Return whether a session is not here, and began at a time that may have been lost.
 
         Nothing else is believed of a message that comes by itself, either.
@@ -236,7 +236,7 @@ class _Import:
         key = SessionID(status.session_id).key
         return (
             self._epochs.may_have_lost(status.created_at)
-            and sessions.get_now(self._store, self._role.name, key) is None
+            and await sessions.get_now(self._store, self._role.name, key) is None
         )
 
     async def _open(self, claim: Claim) -> bool:
@@ -250,7 +250,7 @@ class _Import:
     async def _is_stored(self, exported: ExportedCdr) -> bool:
         """Return whether a CDR is here, byte for byte; if it is, store the verdict of it, which may have been lost."""
         key, verdict, now = SessionID(exported.session_id).key, _verdict(exported), self._now()
-        status = cdrs.get_status_now(self._store, self._role.name, key)
+        status = await cdrs.get_status_now(self._store, self._role.name, key)
         if status is None or status.digest.hex() != exported.digest or status.peer != self._peer.id:
             return False
         if self._role.name == "cpo" and not _has_verdict(status, verdict):

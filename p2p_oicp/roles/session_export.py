@@ -42,7 +42,7 @@ class SessionExport:
         self, session_id: SessionID, peer: Peer, our_role: str, *, with_evidence: bool
     ) -> OperationResponse:
         """Return a session with ``peer``; for any other HTTP 404 with 400, and what this node's restores have lost."""
-        session = sessions.get_now(self._services.store, our_role, session_id.key)
+        session = await sessions.get_now(self._services.store, our_role, session_id.key)
         if session is None or session.peer != peer.id:
             info = f"SessionID {session_id} is no session between {peer.name} and this node"
             members = {
@@ -75,7 +75,7 @@ class SessionExport:
         if with_evidence:
             items = [await self._status(session, peer, with_evidence=True) for session in opened]
         else:
-            items = [self._listed(session) for session in opened]
+            items = [await self._listed(session) for session in opened]
         last = found[-1].session_key if len(found) == _SESSIONS_PER_PAGE else None
         return _page(items, last)
 
@@ -95,16 +95,16 @@ class SessionExport:
         items = [_exported_cdr(row, with_record=with_records) for row in rows]
         return _page(items, str(rows[-1]["id"]) if len(rows) == _CDRS_PER_PAGE else None)
 
-    def _listed(self, session: Session) -> SessionStatus:
+    async def _listed(self, session: Session) -> SessionStatus:
         return SessionStatus(
             state=session.state,
             session_id=session.session_id,
             created_at=session.created_at,
-            unconfirmed=self._is_unconfirmed(session),
+            unconfirmed=await self._is_unconfirmed(session),
         )
 
-    def _is_unconfirmed(self, session: Session) -> bool:
-        cdr = cdrs.get_status_now(self._services.store, session.role, session.session_key)
+    async def _is_unconfirmed(self, session: Session) -> bool:
+        cdr = await cdrs.get_status_now(self._services.store, session.role, session.session_key)
         return bool(session.unconfirmed or (cdr and cdr.is_unconfirmed))
 
     async def _status(self, session: Session, peer: Peer, *, with_evidence: bool) -> SessionStatus:
@@ -123,7 +123,7 @@ class SessionExport:
             created_at=session.created_at,
             refusal_code=sessions.refusal_code(session),
             stop_accepted=session.stop_response is not None,
-            unconfirmed=self._is_unconfirmed(session),
+            unconfirmed=await self._is_unconfirmed(session),
             events=tuple(SessionEvent(row["at"], row["event"]) for row in events),
             evidence=await self._evidence_of(session, peer) if with_evidence else None,
         )

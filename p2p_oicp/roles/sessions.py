@@ -103,15 +103,17 @@ def begin_start(tx: Transaction, draft: Session, *, key: IdempotencyKey | None) 
     return StartOutcome(draft)
 
 
-def find_start(store: Store, draft: Session, *, key: IdempotencyKey | None) -> StartOutcome | None:
+async def find_start(store: Store, draft: Session, *, key: IdempotencyKey | None) -> StartOutcome | None:
     """Return what `begin_start` would find as of the last commit, without waiting for the disk; None: the draft is new.
 
     Raises Refusal 400 as `begin_start` does.
     """
-    existing = sessions.by_request_now(store, draft.role, draft.request_digest, _window_start(draft)) if key else None
+    existing = (
+        await sessions.by_request_now(store, draft.role, draft.request_digest, _window_start(draft)) if key else None
+    )
     existing = _unless_over(existing, draft)
     if existing is None and not draft.id_generated_here:
-        existing = sessions.get_now(store, draft.role, draft.session_key)
+        existing = await sessions.get_now(store, draft.role, draft.session_key)
     if existing is None or _is_id_free(existing, draft):
         return None
     return _earlier_start(existing, draft)

@@ -356,19 +356,19 @@ class EmpCdrHandler(CdrHandler):
         # Order: registered before the CDR is stored, for the backend may have answered when that returns.
         with self._pending_verdicts.expect(key) as waiting:
             session, insert_result, doubts = await self._store_or_refuse(request)
-            if insert_result is InsertResult.NEW or self._is_waiting(key):
+            if insert_result is InsertResult.NEW or await self._is_waiting(key):
                 # An unconfirmed one may wait for a person.
                 if session.unconfirmed:
                     await self._pending_verdicts.end(waiting)
                 else:
                     await self._pending_verdicts.wait(waiting, self._destination(session))
-            status = cdrs.get_status_now(self._services.store, self.role, key)
+            status = await cdrs.get_status_now(self._services.store, self.role, key)
         if status is None:
             raise StoreError(f"the charge detail record of session {session.session_id} is stored, and not found")
         return verdict_response(status, session, doubts)
 
-    def _is_waiting(self, session_key: str) -> bool:
-        status = cdrs.get_status_now(self._services.store, self.role, session_key)
+    async def _is_waiting(self, session_key: str) -> bool:
+        status = await cdrs.get_status_now(self._services.store, self.role, session_key)
         return status is not None and status.verdict.state is CdrState.WAITING
 
     async def _open_missing_session(self, request: SessionMessage) -> Outcome:

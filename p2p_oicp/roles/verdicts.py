@@ -101,7 +101,7 @@ class PendingVerdicts:
         Nobody waits for a backend that is down, or too slow since its last verdict; and only a bounded number for one
         that hangs.
         """
-        if self._may_wait(destination):
+        if await self._may_wait(destination):
             self._waiting_counts[destination] += 1
             try:
                 async with asyncio.timeout(self._max_seconds):
@@ -119,10 +119,10 @@ class PendingVerdicts:
             await waiting.resolved.wait()
         waiting.is_answered_pending = not waiting.resolved.is_set()
 
-    def _may_wait(self, destination: str) -> bool:
+    async def _may_wait(self, destination: str) -> bool:
         if destination in self._slow or self._waiting_counts[destination] >= _MAX_WAITING:
             return False
-        health = peer_state.health_now(self._store, Destination(destination))
+        health = await peer_state.health_now(self._store, Destination(destination))
         return health.failures < CIRCUIT_BREAKER_THRESHOLD
 
     def take(self, session_key: str) -> bool:
@@ -253,11 +253,11 @@ class VerdictService:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             info = f"a verdict has SessionID, Digest (SHA-256 of the CDR), Verdict, StatusCode and At: {error!r}"
             raise Refusal(StatusCodeValue.DATA_ERROR, info, http_status=_BAD_REQUEST) from error
-        now = self._services.now()
+        now, lost_since = self._services.now(), await self._epochs.lost_since("cpo", peer)
 
         def job(tx: Transaction) -> bool:
             status = cdrs.get_status(tx, "cpo", session_id.key)
-            if status is None and self._epochs.lost_since("cpo", peer) is not None:
+            if status is None and lost_since is not None:
                 info = f"this node's database was restored, and {peer.name} has not told everything yet; send it again"
                 raise Refusal(StatusCodeValue.SYSTEM_ERROR, info, http_status=_SERVICE_UNAVAILABLE)
             if status is None or status.peer != peer.id or status.digest != digest:

@@ -59,7 +59,7 @@ class EventAdminApi:
 
     async def _list(self, context: RequestContext) -> OperationResponse:
         query = context.http.query
-        newest = event_queries.last_number(self._store)
+        newest = await event_queries.last_number(self._store)
         after = self._position(query.get("after", "0"), newest)
         limit = parse_whole_number(query.get("limit", str(_DEFAULT_LIMIT)))
         until = min(parse_whole_number(query.get("until", str(newest))), newest)
@@ -67,7 +67,7 @@ class EventAdminApi:
         members = {
             "events": events,
             "next": position,
-            "oldest": event_queries.first_number(self._store),
+            "oldest": await event_queries.first_number(self._store),
             "newest": newest,
             "newest_id": self._view.id_of(newest),
         }
@@ -88,7 +88,7 @@ class EventAdminApi:
                     return found, until
                 position = numbered.number
                 if event_filter.selects_type(numbered.event.type, numbered.event.what):
-                    viewed = self._view.view(numbered)
+                    viewed = await self._view.view(numbered)
                     found += [viewed.data] if event_filter.selects(viewed) else []
             if not events:  # what is left up to there cannot be read
                 return found, until
@@ -105,14 +105,14 @@ class EventAdminApi:
         """Return the newest first, as the other lists: ``cursor`` is that of the page before."""
         query = context.http.query
         event_filter = event_filter_of(query)
-        newest = event_queries.last_number(self._store)
+        newest = await event_queries.last_number(self._store)
         before = parse_whole_number(query["cursor"]) if "cursor" in query else newest + 1
         limit = min(parse_whole_number(query.get("limit", str(_DEFAULT_LIMIT))), _MAX_LIMIT)
 
-        def selected(numbered: NumberedEvent) -> EventData | None:
+        async def selected(numbered: NumberedEvent) -> EventData | None:
             if not event_filter.selects_type(numbered.event.type, numbered.event.what):
                 return None
-            viewed = self._view.view(numbered)
+            viewed = await self._view.view(numbered)
             return viewed.data if event_filter.selects(viewed) else None
 
         events, cursor = await event_queries.events_before(self._store, before, limit, selected)

@@ -115,7 +115,7 @@ class EventStreamApi:
         after = headers.get("Last-Event-ID") or query.get("after")
         event_filter = event_filter_of(query)
         try:
-            subscription = self._feed.subscribe(event_filter, after)
+            subscription = await self._feed.subscribe(event_filter, after)
         except ValueError as error:
             raise HttpError(400, StatusCodeValue.DATA_ERROR, str(error)) from error
         context.http[_SUBSCRIPTION] = subscription

@@ -38,7 +38,7 @@ class WebhookAdminApi:
         ]
 
     async def _list(self, _context: RequestContext) -> OperationResponse:
-        return OperationResponse(orjson.dumps({"webhooks": [_to_json(each) for each in self._webhooks.all]}))
+        return OperationResponse(orjson.dumps({"webhooks": [await _to_json(each) for each in self._webhooks.all]}))
 
     async def _add(self, context: RequestContext) -> OperationResponse:
         settings = _parse(await context.read_body(_MAX_BODY_BYTES))
@@ -82,13 +82,13 @@ def _parse(body: bytes) -> WebhookSettings:
         raise HttpError(400, StatusCodeValue.DATA_ERROR, f"{where or 'the webhook'}: {first['msg']}") from error
 
 
-def _to_json(webhook: Webhook) -> dict[str, object]:
+async def _to_json(webhook: Webhook) -> dict[str, object]:
     settings, sender = webhook.settings, webhook.sender
     return {
         **{name: getattr(settings, name) for name in _SHOWN},
         "has_token": settings.token is not None,
         "source": "file" if webhook.is_configured else "added",
         "position": sender.position,
-        "behind": sender.behind,
+        "behind": await sender.behind(),
         **({} if sender.last_error is None else {"last_error": sender.last_error.reason}),
     }

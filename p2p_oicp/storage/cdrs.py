@@ -327,9 +327,9 @@ def get_body(tx: Transaction, role: str, session_key: str) -> bytes:
     return row["body"] if row is not None else b""
 
 
-def get_status_now(store: Store, role: str, session_key: str) -> CdrStatus | None:
+async def get_status_now(store: Store, role: str, session_key: str) -> CdrStatus | None:
     """Return the same as of the last commit."""
-    rows = store.query_inline(_GET_STATUS, role_=role, key_=session_key)
+    rows = await store.query_inline(_GET_STATUS, role_=role, key_=session_key)
     return _to_status(rows[0]) if rows else None
 
 

@@ -286,9 +286,9 @@ def _is_older_copy(tx: Transaction, current_id: int, stored: Sequence[StoreEpoch
     return row is not None and (row["event"] < position.event or row["change"] < position.change)
 
 
-def position_now(store: Store, epoch_id: int) -> Position:
+async def position_now(store: Store, epoch_id: int) -> Position:
     """Return the position of the database, as of the last commit."""
-    row = store.query_inline(_POSITION)[0]
+    row = (await store.query_inline(_POSITION))[0]
     return Position(epoch_id, row["event"], row["change"])
 
 
@@ -326,9 +326,9 @@ _PEER_EPOCHS = compiled(
 )
 
 
-def peer_epochs_now(store: Store, peer: str) -> list[PeerEpoch]:
+async def peer_epochs_now(store: Store, peer: str) -> list[PeerEpoch]:
     """Return all epochs that a peer has named, as of the last commit."""
-    rows = store.query_inline(_PEER_EPOCHS, peer_=peer)
+    rows = await store.query_inline(_PEER_EPOCHS, peer_=peer)
     return [
         PeerEpoch(
             row["epoch_id"],
@@ -393,6 +393,6 @@ def complete_recovery(tx: Transaction, role: str, peer: str, epoch_id: int, now:
     tx.run(_INSERT_RECOVERY, role=role, peer=peer, epoch_id=epoch_id, completed_at=now)
 
 
-def is_recovered(store: Store, role: str, peer: str, epoch_id: int) -> bool:
+async def is_recovered(store: Store, role: str, peer: str, epoch_id: int) -> bool:
     """Return whether that is recorded, as of the last commit."""
-    return bool(store.query_inline(_GET_RECOVERY, role_=role, peer_=peer, epoch_id_=epoch_id))
+    return bool(await store.query_inline(_GET_RECOVERY, role_=role, peer_=peer, epoch_id_=epoch_id))

@@ -5,7 +5,7 @@ A row that cannot be read, of a damaged file, is logged and left out: it hides n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -94,16 +94,16 @@ _BATCHES_PER_READ = 50
 _MAX_READS = 40
 
 
-def last_number(store: Store) -> int:
+async def last_number(store: Store) -> int:
     """Return the number of the newest event as of the last commit, 0 where there is none."""
-    rows = store.query_inline(_LAST)
+    rows = await store.query_inline(_LAST)
     return int(rows[0]["number"]) if rows else 0
 
 
-def first_number(store: Store) -> int:
+async def first_number(store: Store) -> int:
     """Return the number of the oldest event that is kept, or the next one's where there is none."""
-    number = store.query_inline(_FIRST)[0]["number"]
-    return last_number(store) + 1 if number is None else int(number)
+    number = (await store.query_inline(_FIRST))[0]["number"]
+    return await last_number(store) + 1 if number is None else int(number)
 
 
 async def events_after(store: Store, number: int, limit: int, types: Iterable[str] = ()) -> list[NumberedEvent]:
@@ -130,7 +130,7 @@ async def events_after(store: Store, number: int, limit: int, types: Iterable[st
 
 
 async def events_before(
-    store: Store, number: int | None, limit: int, select_event: Callable[[NumberedEvent], SelectedT | None]
+    store: Store, number: int | None, limit: int, select_event: Callable[[NumberedEvent], Awaitable[SelectedT | None]]
 ) -> tuple[list[SelectedT], int | None]:
     """Return what is made of up to ``limit`` events with lower numbers, the newest first, and where to go on.
 
@@ -143,13 +143,13 @@ async def events_before(
         select_event: returns what is made of an event; None: it is left out.
     """
     selected: list[SelectedT] = []
-    before = last_number(store) + 1 if number is None else number
+    before = await last_number(store) + 1 if number is None else number
     if limit < 1:
         return [], before
     for _ in range(_MAX_READS):
         rows = await store.query(_BATCHES_BEFORE, number=before, limit=_BATCHES_PER_READ)
         for event in (event for row in rows for event in reversed(_numbered(row))):
-            if event.number >= before or (made := select_event(event)) is None:
+            if event.number >= before or (made := await select_event(event)) is None:
                 continue
             selected.append(made)
             if len(selected) == limit:
@@ -170,6 +170,6 @@ def _numbered(row: Row) -> list[NumberedEvent]:
     return [NumberedEvent(first + position, event) for position, event in enumerate(events)]
 
 
-def read_epochs(store: Store) -> EventEpochs:
+async def read_epochs(store: Store) -> EventEpochs:
     """Return which database has written which events; `delivery.store_epochs` has begun the present one."""
-    return EventEpochs(tuple((row["first_number"], row["epoch_id"]) for row in store.query_inline(_EPOCHS)))
+    return EventEpochs(tuple((row["first_number"], row["epoch_id"]) for row in await store.query_inline(_EPOCHS)))

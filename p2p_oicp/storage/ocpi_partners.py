@@ -158,9 +158,9 @@ def hash_token(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-def list_now(store: Store) -> list[StoredPartner]:
+async def list_now(store: Store) -> list[StoredPartner]:
     """Return all partners as of the last commit."""
-    return [_partner(row) for row in store.query_inline(_LIST)]
+    return [_partner(row) for row in await store.query_inline(_LIST)]
 
 
 def list_in_file(store: ReadOnlyStore) -> list[StoredPartner]:
@@ -168,13 +168,13 @@ def list_in_file(store: ReadOnlyStore) -> list[StoredPartner]:
     return [_partner(row) for row in store.rows(_LIST)]
 
 
-def find_by_token(store: Store, token: str, now: float) -> TokenOwner | None:
+async def find_by_token(store: Store, token: str, now: float) -> TokenOwner | None:
     """Return whom a token is of, as of the last commit; None for one that is unknown or has expired.
 
     The token of an invitation has a limited life, and so has the one before a refresh.
     """
     token_hash = hash_token(token)
-    for row in store.query_inline(_BY_TOKEN, hash_=token_hash):
+    for row in await store.query_inline(_BY_TOKEN, hash_=token_hash):
         if row["token_hash"] == token_hash:
             if row["token_until"] is None or row["token_until"] > now:
                 return TokenOwner(_partner(row), token_hash)

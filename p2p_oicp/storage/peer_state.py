@@ -126,9 +126,9 @@ def health(tx: Transaction, destination: Destination) -> DestinationHealth:
     return DestinationHealth(row["failures"], row["next_try_at"]) if row else DestinationHealth()
 
 
-def health_now(store: Store, destination: Destination) -> DestinationHealth:
+async def health_now(store: Store, destination: Destination) -> DestinationHealth:
     """Return the same as of the last commit, without a transaction: each worker asks before it sends."""
-    rows = store.query_inline(_GET_HEALTH, peer_=destination.peer, dataset_=destination.dataset)
+    rows = await store.query_inline(_GET_HEALTH, peer_=destination.peer, dataset_=destination.dataset)
     return DestinationHealth(rows[0]["failures"], rows[0]["next_try_at"]) if rows else DestinationHealth()
 
 
@@ -268,9 +268,9 @@ def peer_epoch(tx: Transaction, peer: str) -> int | None:
     return row["store_epoch"] if row else None
 
 
-def peer_epoch_now(store: Store, peer: str) -> int | None:
+async def peer_epoch_now(store: Store, peer: str) -> int | None:
     """Return the same as of the last commit."""
-    rows = store.query_inline(_GET_PEER_EPOCH, peer_=peer)
+    rows = await store.query_inline(_GET_PEER_EPOCH, peer_=peer)
     return rows[0]["store_epoch"] if rows else None
 
 
@@ -303,9 +303,9 @@ _MARK_STALE = compiled(
 STALE = 0
 
 
-def published_filter(store: Store, destination: Destination) -> str:
+async def published_filter(store: Store, destination: Destination) -> str:
     """Return the filter by which the copy of a dataset was made (`peers.publishing`), empty for none."""
-    rows = store.query_inline(_GET_PUBLISH, peer_=destination.peer, dataset_=destination.dataset)
+    rows = await store.query_inline(_GET_PUBLISH, peer_=destination.peer, dataset_=destination.dataset)
     return str(rows[0]["publish"]) if rows else ""
 
 

@@ -292,9 +292,9 @@ def get(tx: Transaction, role: str, session_key: str) -> Session | None:
     return Session(*row) if row else None
 
 
-def get_now(store: Store, role: str, session_key: str) -> Session | None:
+async def get_now(store: Store, role: str, session_key: str) -> Session | None:
     """Return the session as of the last commit, without waiting for the writer, or None."""
-    return next(iter(from_rows(store.query_inline(GET, role_=role, key_=session_key))), None)
+    return next(iter(from_rows(await store.query_inline(GET, role_=role, key_=session_key))), None)
 
 
 def by_request(tx: Transaction, role: str, digest: bytes, since: float) -> Session | None:
@@ -303,9 +303,9 @@ def by_request(tx: Transaction, role: str, digest: bytes, since: float) -> Sessi
     return Session(*row) if row else None
 
 
-def by_request_now(store: Store, role: str, digest: bytes, since: float) -> Session | None:
+async def by_request_now(store: Store, role: str, digest: bytes, since: float) -> Session | None:
     """Return what `by_request` returns, as of the last commit, without waiting for the writer."""
-    rows = store.query_inline(_BY_REQUEST, role_=role, digest_=digest, since_=since)
+    rows = await store.query_inline(_BY_REQUEST, role_=role, digest_=digest, since_=since)
     return next(iter(from_rows(rows)), None)
 
 

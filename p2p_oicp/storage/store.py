@@ -94,7 +94,7 @@ class Store:
         """
         self._writer.observe(on_commit)
 
-    def query_inline(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
+    async def query_inline(self, statement: Statement, **parameters: object) -> list[sqlite3.Row]:
         """Return a few rows that an index finds, without leaving the event loop. Raises StoreError.
 
         5 to 10 µs; through a connection in another thread it is 100 µs, for Python's threads take turns.

@@ -76,9 +76,9 @@ _UPSERT_UID_ROUTE = inserting_named(uid_routes, "uid_key", "peer", "authorized_a
 _DELETE_UID_ROUTE = compiled(delete(uid_routes).where(_by_uid))
 
 
-def preferred_peer(store: Store, uid_key: str) -> str | None:
+async def preferred_peer(store: Store, uid_key: str) -> str | None:
     """Return the peer that authorized a UID last time, as of the last commit; None for an unknown UID."""
-    rows = store.query_inline(_GET_UID_ROUTE, uid_=uid_key)
+    rows = await store.query_inline(_GET_UID_ROUTE, uid_=uid_key)
     return str(rows[0]["peer"]) if rows else None
 
 
@@ -163,9 +163,9 @@ async def find_match(
     """
     uid, evco_id = identification.uid, identification.evco_id
     if uid is not None:
-        rows = store.query_inline(_BY_UID, key_=uid.key, source_=source)
+        rows = await store.query_inline(_BY_UID, key_=uid.key, source_=source)
     elif evco_id is not None:
-        rows = store.query_inline(_BY_EVCO_ID, key_=evco_id.key, source_=source)
+        rows = await store.query_inline(_BY_EVCO_ID, key_=evco_id.key, source_=source)
     else:
         return None
 

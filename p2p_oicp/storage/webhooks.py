@@ -50,9 +50,11 @@ class StoredWebhook:
     position: int
 
 
-def list_now(store: Store) -> list[StoredWebhook]:
+async def list_now(store: Store) -> list[StoredWebhook]:
     """Return all webhooks as of the last commit."""
-    return [StoredWebhook(row["name"], bytes(row["settings"]), row["position"]) for row in store.query_inline(_LIST)]
+    return [
+        StoredWebhook(row["name"], bytes(row["settings"]), row["position"]) for row in await store.query_inline(_LIST)
+    ]
 
 
 def add(tx: Transaction, name: str, settings: bytes, position: int) -> bool:

@@ -206,7 +206,7 @@ class CpoAuthorizationHandler:
         # Order: nothing is written before the peers are asked, because the driver waits for each commit (fsync). What a
         # crash in between loses is an authorization that the backend has not got.
         draft = self._session_service.new_session(request, AUTHORIZE, peer_id="")
-        earlier = find_start(self._services.store, draft, key=idempotency_key(request))
+        earlier = await find_start(self._services.store, draft, key=idempotency_key(request))
         if earlier is not None and earlier.response is not None:
             return earlier.response
         with self._session_service.starting(draft.session_key):
@@ -256,7 +256,7 @@ class CpoAuthorizationHandler:
     ) -> _Decision:
         route = route_by_identification(request.message.identification, _START, self._services.registry)
         uid = request.message.identification.uid
-        preferred_id = tokens.preferred_peer(self._services.store, uid.key) if uid else None
+        preferred_id = await tokens.preferred_peer(self._services.store, uid.key) if uid else None
         preferred_peer = next((peer for peer in route.peers if peer.id == preferred_id), None)
         # The same SessionID for all peers: of several grants the first counts, and the other sessions expire.
         bodies = {peer.is_hub: opening_body(request.message, draft, peer) for peer in route.peers}

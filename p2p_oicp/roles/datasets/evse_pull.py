@@ -101,7 +101,7 @@ class PullSnapshotCache:
 
     """
 
-    def __init__(self, data_version: Callable[[], object], max_bytes: int = _MAX_CACHE_BYTES) -> None:
+    def __init__(self, data_version: Callable[[], Awaitable[object]], max_bytes: int = _MAX_CACHE_BYTES) -> None:
         self._data_version = data_version
         self._snapshots: OrderedDict[tuple[str, bytes], PullSnapshot] = OrderedDict()
         self._latest_by_request: dict[bytes, PullSnapshot] = {}
@@ -125,7 +125,7 @@ class PullSnapshotCache:
         """
         key = (peer_id, request_digest)
         snapshot = self._snapshots.get(key)
-        if snapshot is not None and not (is_first and snapshot.data_version != self._data_version()):
+        if snapshot is not None and not (is_first and snapshot.data_version != await self._data_version()):
             self._snapshots.move_to_end(key)
             return snapshot
         snapshot = await self._current_snapshot(request_digest, search)
@@ -141,7 +141,7 @@ class PullSnapshotCache:
     ) -> PullSnapshot:
         # Order: the version before the search. A change in between makes the snapshot newer than its version says,
         # which costs a search; the other way round, the change would never be seen.
-        data_version = self._data_version()
+        data_version = await self._data_version()
         snapshot = self._latest_by_request.get(request_digest)
         if snapshot is not None and snapshot.data_version == data_version:
             return snapshot
@@ -174,7 +174,9 @@ class EvseDataPullHandler:
         """Return one page of the live records, or of the changes since LastCall. Raises Refusal 022."""
         page_request = PageRequest.from_query(request.query)
         last_call = request.message.last_call
-        since = None if last_call is None else check_last_call(self._context.store, DatasetKind.EVSE_DATA, last_call)
+        since = (
+            None if last_call is None else await check_last_call(self._context.store, DatasetKind.EVSE_DATA, last_call)
+        )
         view = view_of_pull(request.peer, DatasetKind.EVSE_DATA, self._context.store, self._source)
         if since is not None and view is not None and view.follows_evse_data:
             # A delta would lack what has gone out of the peer's view.
@@ -192,9 +194,9 @@ class EvseDataPullHandler:
         note = unread_members_note(request.message)
         return page_request.response_from_parts(parts, count, len(snapshot.ids), note)
 
-    def _data_version(self) -> tuple[tuple[int, int], list[str] | None]:
+    async def _data_version(self) -> tuple[tuple[int, int], list[str] | None]:
         """Return what a search depends on: the version of the EVSE data, and the sources that are excluded."""
-        return evse_search.data_version(self._context.store, self._source), self._removed_peers.ids()
+        return await evse_search.data_version(self._context.store, self._source), await self._removed_peers.ids()
 
     async def _render_page(
         self, snapshot: PullSnapshot, page_request: PageRequest, since: float | None, geo_format: str
@@ -210,30 +212,32 @@ class EvseDataPullHandler:
         for start in range(0, len(ids), queries.PAGE_CHUNK_SIZE):
             if start:
                 await asyncio.sleep(0)  # gives the event loop a turn
-            for run in queries.load_runs(self._context.store, ids[start : start + queries.PAGE_CHUNK_SIZE], since):
-                prefix = self._record_prefix(run.label, snapshot)
+            for run in await queries.load_runs(
+                self._context.store, ids[start : start + queries.PAGE_CHUNK_SIZE], since
+            ):
+                prefix = await self._record_prefix(run.label, snapshot)
                 parts += (b"," if parts else b"", prefix, _prefix_records(run, prefix, requested_format))
                 count += run.record_count
         return parts, count
 
-    def _record_prefix(self, label: RecordLabel, snapshot: PullSnapshot) -> bytes:
+    async def _record_prefix(self, label: RecordLabel, snapshot: PullSnapshot) -> bytes:
         """Return the members before those of the record itself (OICP 2.3, PullEvseDataRecordType)."""
         group_id = label.source, label.group_key
-        operator_members = snapshot.operators.get(group_id) or snapshot.operators.setdefault(
-            group_id, self._operator_members(label)
-        )
+        operator_members = snapshot.operators.get(group_id)
+        if operator_members is None:
+            operator_members = snapshot.operators[group_id] = await self._operator_members(label)
         delta_type = b'"deltaType":"%b",' % label.delta_type.encode() if label.delta_type else b""
         return b'{%b"lastUpdate":"%b",%b' % (delta_type, format_timestamp(label.changed_at).encode(), operator_members)
 
-    def _operator_members(self, label: RecordLabel) -> bytes:
-        party, wrapper = queries.operator_of(self._context.store, label)
+    async def _operator_members(self, label: RecordLabel) -> bytes:
+        party, wrapper = await queries.operator_of(self._context.store, label)
         # Mandatory in a pulled record (OICP 2.3, PullEvseDataRecordType): without a known name, the OperatorID is it.
         name = bytes(split_members(wrapper).get("OperatorName", orjson.dumps(party)))
         return b'"OperatorID":%b,"OperatorName":%b,' % (orjson.dumps(party), name)
 
     async def _search(self, pull: PullEvseData, since: float | None, view: PublishedView | None) -> array[int]:
         area = search_area_of(pull.search_center) if pull.search_center else None
-        store, evse_filter = self._context.store, _evse_filter(pull, self._source, self._removed_peers.ids())
+        store, evse_filter = self._context.store, _evse_filter(pull, self._source, await self._removed_peers.ids())
         ids = await evse_search.search(store, evse_filter, since, area)
         if view is None:
             return ids
@@ -243,7 +247,7 @@ class EvseDataPullHandler:
         return array("q", (number for number in ids if number in published))
 
 
-def check_last_call(store: Store, dataset: DatasetKind, last_call: datetime) -> float:
+async def check_last_call(store: Store, dataset: DatasetKind, last_call: datetime) -> float:
     """Return LastCall in seconds since the epoch.
 
     Raises:
@@ -251,7 +255,7 @@ def check_last_call(store: Store, dataset: DatasetKind, last_call: datetime) -> 
 
     """
     since = last_call.timestamp()
-    last_purge = store.query_inline(queries.LAST_PURGE, dataset_=dataset)
+    last_purge = await store.query_inline(queries.LAST_PURGE, dataset_=dataset)
     if last_purge and since <= last_purge[0]["at"]:
         hint = f"changes are known since {format_timestamp(last_purge[0]['at'])}; pull everything, without LastCall"
         raise Refusal(StatusCodeValue.DATA_ERROR, f"LastCall {last_call.isoformat()} is too long ago: {hint}")

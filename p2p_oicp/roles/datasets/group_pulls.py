@@ -53,19 +53,19 @@ class GroupPullHandler:
 
     async def statuses(self, request: OperationRequest[PullEvseStatus]) -> OperationResponse:
         """Return all statuses, or those with a value of ``EVSEStatus``, or those within a radius."""
-        pull, since = request.message, self._last_call(request.message)
+        pull, since = request.message, await self._last_call(request.message)
         status_filter = None if pull.evse_status is None else [str(pull.evse_status).lower()]
         keys = None
         if pull.search_center is not None:
             area = search_area_of(pull.search_center)
-            keys = await evse_search.find_keys_in_area(self._store, area, self._source, self._removed_peers.ids())
+            keys = await evse_search.find_keys_in_area(self._store, area, self._source, await self._removed_peers.ids())
         rows = await self._load_groups(
             request.peer, DatasetKind.EVSE_STATUS, keys=keys, filter_values=status_filter, since=since
         )
         withdrawn = [] if since is None else await self._deleted_statuses(since)
-        return self._status_response(request.peer, rows, withdrawn)
+        return await self._status_response(request.peer, rows, withdrawn)
 
-    def _last_call(self, pull: PullEvseStatus) -> float | None:
+    async def _last_call(self, pull: PullEvseStatus) -> float | None:
         """Return LastCall, which our own backends may add to the request, in seconds since the epoch.
 
         Raises:
@@ -82,7 +82,7 @@ class GroupPullHandler:
         if instant is None or instant.tzinfo is None:
             info = "LastCall: expected a time with its offset, as in 2026-03-01T00:00:00Z"
             raise Refusal(StatusCodeValue.DATA_ERROR, info)
-        return check_last_call(self._store, DatasetKind.EVSE_STATUS, instant)
+        return await check_last_call(self._store, DatasetKind.EVSE_STATUS, instant)
 
     async def _deleted_statuses(self, since: float) -> list[bytes]:
         """Return the statuses that were withdrawn, as PullEvseStatusByID would: EvseNotFound."""
@@ -91,7 +91,7 @@ class GroupPullHandler:
             dataset_=DatasetKind.EVSE_STATUS,
             since=since,
             source_=self._source,
-            excluded_sources=list_parameter(self._removed_peers.ids()),
+            excluded_sources=list_parameter(await self._removed_peers.ids()),
         )
         dataset_type, records = DATASET_TYPES[DatasetKind.EVSE_STATUS], dict[str, list[bytes]]()
         for row in rows:
@@ -106,7 +106,7 @@ class GroupPullHandler:
     async def statuses_of_operators(self, request: OperationRequest[PullEvseStatusByOperatorId]) -> OperationResponse:
         """Return the statuses of some operators."""
         operator_keys = [operator.key for operator in request.message.operator_id]
-        return self._status_response(
+        return await self._status_response(
             request.peer, await self._load_groups(request.peer, DatasetKind.EVSE_STATUS, group_keys=operator_keys)
         )
 
@@ -171,12 +171,14 @@ class GroupPullHandler:
             b'{"ProviderAuthenticationData":[%b],"StatusCode":%b}' % (wrapped_groups, _SUCCESS_STATUS)
         )
 
-    def _status_response(self, peer: Peer | None, rows: Sequence[Row], more: Sequence[bytes] = ()) -> OperationResponse:
+    async def _status_response(
+        self, peer: Peer | None, rows: Sequence[Row], more: Sequence[bytes] = ()
+    ) -> OperationResponse:
         """Return the statuses of all groups; with the names of the operators for peers that want them (RULES L21)."""
         wrap, wrappers = DATASET_TYPES[DatasetKind.EVSE_STATUS].wrap, [bytes(row["wrapper"]) for row in rows]
         if peer is not None and peer.traits.names_operators:
             sources = [row["source"] for row in rows]
-            wrappers = [with_operator_name(self._store, *pair) for pair in zip(sources, wrappers, strict=True)]
+            wrappers = [await with_operator_name(self._store, *pair) for pair in zip(sources, wrappers, strict=True)]
         groups = [wrap(wrapper, row["records"]) for wrapper, row in zip(wrappers, rows, strict=True)]
         joined = b",".join([*groups, *more])
         return OperationResponse(
@@ -201,7 +203,7 @@ class GroupPullHandler:
             self._store,
             dataset,
             source=self._source,
-            excluded_sources=self._removed_peers.ids(),
+            excluded_sources=await self._removed_peers.ids(),
             filter_values=filter_values,
             group_keys=group_keys,
             keys=keys,
@@ -210,7 +212,7 @@ class GroupPullHandler:
 
     async def _load_by_key(self, peer: Peer | None, dataset: DatasetKind, keys: Iterable[str]) -> dict[str, bytes]:
         found = await queries.records_by_key(
-            self._store, dataset, keys, source=self._source, excluded_sources=self._removed_peers.ids()
+            self._store, dataset, keys, source=self._source, excluded_sources=await self._removed_peers.ids()
         )
         view = view_of_pull(peer, dataset, self._store, self._source)
         if view is None:

@@ -42,8 +42,8 @@ async def check_evse_known(context: Services, evse_id: EvseID) -> None:
 
     """
     operator = evse_id.operator
-    excluded_sources = context.removed_peers.ids()
-    knowledge = evse_search.evse_knowledge(
+    excluded_sources = await context.removed_peers.ids()
+    knowledge = await evse_search.evse_knowledge(
         context.store, evse_id.key, operator.key if operator else "", excluded_sources
     )
     if knowledge.operator_has_data and not knowledge.is_known:

@@ -8,7 +8,6 @@ OperatorID stands for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import msgspec
 import orjson
@@ -26,13 +25,13 @@ from p2p_oicp.storage.datasets.models import OWN, DatasetKind
 NAMED_DATASETS = frozenset({DatasetKind.EVSE_DATA, DatasetKind.EVSE_STATUS})
 
 
-def with_operator_name(store: Store, source: str, wrapper: bytes) -> bytes:
+async def with_operator_name(store: Store, source: str, wrapper: bytes) -> bytes:
     """Return the object around an operator's records with an OperatorName; the same bytes if it has one."""
     members = split_members(wrapper)
     if "OperatorName" in members or "OperatorID" not in members:
         return wrapper
     operator = orjson.loads(bytes(members["OperatorID"]))
-    known_wrapper = queries.operator_wrapper(store, source, OperatorID(operator).key)
+    known_wrapper = await queries.operator_wrapper(store, source, OperatorID(operator).key)
     name = split_members(known_wrapper).get("OperatorName", Raw(orjson.dumps(operator)))
     return msgspec.json.encode({"OperatorID": members["OperatorID"], "OperatorName": name} | members)
 
@@ -47,7 +46,7 @@ class NamingCodec:
 
     def __init__(self, dataset_type: DatasetType, store: Store) -> None:
         self._dataset_type = dataset_type
-        self._add_name = partial(with_operator_name, store, OWN)
+        self._store = store
 
     @property
     def dataset(self) -> DatasetKind:
@@ -65,12 +64,14 @@ class NamingCodec:
     def allows_empty_push(self) -> bool:
         return self._dataset_type.allows_empty_push
 
+    async def pushed_wrapper(self, wrapper: bytes) -> bytes:
+        return await with_operator_name(self._store, OWN, wrapper)
+
     def push_body(self, wrapper: bytes, records: Sequence[bytes]) -> bytes:
         """Return the JSON of a push behind its first member; EVSE records with their operator."""
-        named = self._add_name(wrapper)
         if self.dataset is DatasetKind.EVSE_DATA:
-            members = split_members(named)
+            members = split_members(wrapper)
             operator = {name: members[name] for name in ("OperatorID", "OperatorName") if name in members}
             prefix = msgspec.json.encode(operator)[:-1] + b","
             records = [prefix + record[1:] for record in records]
-        return self._dataset_type.push_body(named, records)
+        return self._dataset_type.push_body(wrapper, records)

@@ -123,6 +123,10 @@ class DatasetType:
                 break
         return [" = ".join(dict.fromkeys(names)) for names in found.values()]
 
+    async def pushed_wrapper(self, wrapper: bytes) -> bytes:
+        """Return the object around the records of a group as it is pushed: as it came."""
+        return wrapper
+
     def push_body(self, wrapper: bytes, records: Sequence[bytes]) -> bytes:
         """Return the JSON of a push behind its first member, ActionType."""
         if not self.wrapper_names:

@@ -153,7 +153,7 @@ class UncertainSessionResolver:
     async def _get_status(self, peer: Peer, session: Session) -> SessionStatus:
         if peer.is_self:
             # Both roles in one node: the CPO's session is in the same store.
-            known = sessions.get_now(self._services.store, "cpo", session.session_key)
+            known = await sessions.get_now(self._services.store, "cpo", session.session_key)
             if known is None:
                 return SessionStatus(UNKNOWN)
             return SessionStatus(

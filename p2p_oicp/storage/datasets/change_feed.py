@@ -10,7 +10,7 @@ our own groups; a backend of ours has one of everybody's, but of those that are 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -210,7 +210,7 @@ class ReplicaScope:
     peer: str
     dataset: DatasetKind
     audiences: Sequence[str] | None
-    excluded_sources: Callable[[], Sequence[str] | None] | None = None
+    excluded_sources: Callable[[], Awaitable[Sequence[str] | None]] | None = None
     view: RecordView | None = None
 
 
@@ -262,13 +262,13 @@ class ChangedRecord:
     existed_at_cursor: bool
 
 
-def lagging_groups(store: Store, scope: ReplicaScope) -> list[LaggingGroup]:
+async def lagging_groups(store: Store, scope: ReplicaScope) -> list[LaggingGroup]:
     """Return the groups in which the copy lags behind. Raises StoreError."""
-    statement, parameters = _lagging_groups_query(scope)
-    return [_lagging_group(row) for row in store.query_inline(statement, **parameters)]
+    statement, parameters = await _lagging_groups_query(scope)
+    return [_lagging_group(row) for row in await store.query_inline(statement, **parameters)]
 
 
-def _lagging_groups_query(scope: ReplicaScope) -> tuple[Statement, dict[str, object]]:
+async def _lagging_groups_query(scope: ReplicaScope) -> tuple[Statement, dict[str, object]]:
     parameters: dict[str, object] = {
         "dataset_": scope.dataset,
         "peer_": scope.peer,
@@ -276,7 +276,10 @@ def _lagging_groups_query(scope: ReplicaScope) -> tuple[Statement, dict[str, obj
     }
     if scope.excluded_sources is None:
         return _SELECT_LAGGING_GROUPS, parameters
-    return _SELECT_LAGGING_GROUPS_OF_ALL, {**parameters, "excluded_sources": list_parameter(scope.excluded_sources())}
+    return _SELECT_LAGGING_GROUPS_OF_ALL, {
+        **parameters,
+        "excluded_sources": list_parameter(await scope.excluded_sources()),
+    }
 
 
 def _lagging_group(row: Row) -> LaggingGroup:
@@ -297,7 +300,7 @@ class ReplicaLag:
 
 async def read_lag(store: Store, scope: ReplicaScope) -> ReplicaLag:
     """Return how far a copy lags behind, for people; large numbers are cut. Raises StoreError."""
-    statement, parameters = _lagging_groups_query(scope)
+    statement, parameters = await _lagging_groups_query(scope)
     groups = [_lagging_group(row) for row in await store.query(statement, **parameters)]
     changes, oldest = 0, []
     for group in groups[:_MAX_COUNTED_GROUPS]:
@@ -327,7 +330,7 @@ async def load_changes(
     """Return up to ``limit`` changed records of a group behind the change ``after``, in order. Raises StoreError."""
     parameters = {**_of_group(scope, group), "after": after}
     # Nearly all deltas are short. Only one that fills the inline limit is read again in a thread.
-    rows = store.query_inline(_SELECT_CHANGES, limit=min(limit, _MAX_INLINE_ROWS), **parameters)
+    rows = await store.query_inline(_SELECT_CHANGES, limit=min(limit, _MAX_INLINE_ROWS), **parameters)
     if len(rows) == _MAX_INLINE_ROWS < limit:
         rows = await store.query(_SELECT_CHANGES, limit=limit, **parameters)
     return [

@@ -167,20 +167,20 @@ async def find_keys_in_area(
     return [row["evse_key"] for row in rows]
 
 
-def data_version(store: Store, source: str | None) -> tuple[int, int]:
+async def data_version(store: Store, source: str | None) -> tuple[int, int]:
     """Return what is another with each change of EVSE data, of one source or of all (None). Raises StoreError."""
-    row = store.query_inline(_SELECT_VERSION, source_=source)[0]
+    row = (await store.query_inline(_SELECT_VERSION, source_=source))[0]
     return int(row["newest"]), int(row["total"])
 
 
-def evse_knowledge(
+async def evse_knowledge(
     store: Store, evse_key: str, operator_key: str, excluded_sources: Sequence[str] | None = None
 ) -> EvseKnowledge:
     """Return what is known of an EVSE from all sources that are not excluded. Raises StoreError."""
     source_parameters = {"source": None, "excluded_sources": list_parameter(excluded_sources)}
-    rows = store.query_inline(_SELECT_EVSE, dataset=DatasetKind.EVSE_DATA, evse=evse_key, **source_parameters)
+    rows = await store.query_inline(_SELECT_EVSE, dataset=DatasetKind.EVSE_DATA, evse=evse_key, **source_parameters)
     has_data = bool(rows) or bool(
-        store.query_inline(_SELECT_ANY_OF_OPERATOR, operator=operator_key, **source_parameters)
+        await store.query_inline(_SELECT_ANY_OF_OPERATOR, operator=operator_key, **source_parameters)
     )
     # NULL, a member that is missing in pulled data of OICP 2.1 and 2.2, does not refuse anything.
     return EvseKnowledge(has_data, bool(rows), all(row["hubject_compatible"] != 0 for row in rows))

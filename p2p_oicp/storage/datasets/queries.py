@@ -267,26 +267,26 @@ class RecordRun(NamedTuple):
     record_tails: bytes
 
 
-def load_runs(store: Store, ids: Sequence[int], since: float | None) -> list[RecordRun]:
+async def load_runs(store: Store, ids: Sequence[int], since: float | None) -> list[RecordRun]:
     """Return the records of up to `PAGE_CHUNK_SIZE` ids; a deleted one only in a delta. Raises StoreError.
 
     Records that changed together come as one row: with a row each, a page costs twice as much, and the reading thread
     hands Python's lock over at every row. A whole large page in one row would need more memory than the C library
     has at hand, and to get that from the system costs more than all the rest.
     """
-    rows = store.query_inline(_SELECT_RUNS, ids=list_parameter(ids), since=since)
+    rows = await store.query_inline(_SELECT_RUNS, ids=list_parameter(ids), since=since)
     return [RecordRun(RecordLabel(*label), count, tails) for *label, count, tails in rows]
 
 
-def operator_of(store: Store, label: RecordLabel) -> tuple[str, bytes]:
+async def operator_of(store: Store, label: RecordLabel) -> tuple[str, bytes]:
     """Return the operator of a record, and the JSON object around the records of its push. Raises StoreError."""
-    rows = store.query_inline(_SELECT_OPERATOR, source_=label.source, group_=label.group_key)
+    rows = await store.query_inline(_SELECT_OPERATOR, source_=label.source, group_=label.group_key)
     return (rows[0]["party"], rows[0]["wrapper"]) if rows else ("", b"{}")
 
 
-def operator_wrapper(store: Store, source: str, group_key: str) -> bytes:
+async def operator_wrapper(store: Store, source: str, group_key: str) -> bytes:
     """Return the JSON object around an operator's EVSE data, ``{}`` where a source has none. Raises StoreError."""
-    rows = store.query_inline(_SELECT_OPERATOR, source_=source, group_=group_key)
+    rows = await store.query_inline(_SELECT_OPERATOR, source_=source, group_=group_key)
     return rows[0]["wrapper"] if rows else b"{}"
 
 

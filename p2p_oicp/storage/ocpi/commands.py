@@ -77,9 +77,9 @@ def get(tx: Transaction, command_id: str) -> StoredCommand | None:
     return None if row is None else _command(row)
 
 
-def get_now(store: Store, command_id: str) -> StoredCommand | None:
+async def get_now(store: Store, command_id: str) -> StoredCommand | None:
     """Return a command as of the last commit."""
-    rows = store.query_inline(_GET, command_id_=command_id.lower())
+    rows = await store.query_inline(_GET, command_id_=command_id.lower())
     return next((_command(row) for row in rows), None)
 
 

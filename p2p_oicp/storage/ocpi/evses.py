@@ -89,15 +89,15 @@ async def list_all(store: Store, partner: str) -> Sequence[StoredEvse]:
     return [_evse(row) for row in await store.query_bulk(_ALL, partner_=partner)]
 
 
-def of_location_now(store: Store, partner: str, location_id: str) -> Sequence[StoredEvse]:
+async def of_location_now(store: Store, partner: str, location_id: str) -> Sequence[StoredEvse]:
     """Return the EVSEs of a location, as of the last commit."""
     key = location_id.strip().lower()
-    return [_evse(row) for row in store.query_inline(_OF_LOCATION, partner_=partner, location_key_=key)]
+    return [_evse(row) for row in await store.query_inline(_OF_LOCATION, partner_=partner, location_key_=key)]
 
 
-def find_now(store: Store, partner: str, evse_key: str) -> StoredEvse | None:
+async def find_now(store: Store, partner: str, evse_key: str) -> StoredEvse | None:
     """Return the EVSE that has an EvseID, as of the last commit."""
-    rows = store.query_inline(_BY_EVSE, partner_=partner, evse_key_=evse_key)
+    rows = await store.query_inline(_BY_EVSE, partner_=partner, evse_key_=evse_key)
     return next((_evse(row) for row in rows), None)
 
 

@@ -108,9 +108,9 @@ class PullCursor:
     pulled_at: float
 
 
-def cursor_now(store: Store, partner: str, kind: ObjectKind) -> PullCursor | None:
+async def cursor_now(store: Store, partner: str, kind: ObjectKind) -> PullCursor | None:
     """Return how far a kind has been pulled; None: never."""
-    rows = store.query_inline(_GET_CURSOR, partner_=partner, kind_=kind)
+    rows = await store.query_inline(_GET_CURSOR, partner_=partner, kind_=kind)
     return next((PullCursor(row["last_updated"], row["pulled_at"]) for row in rows), None)
 
 

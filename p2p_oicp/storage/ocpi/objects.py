@@ -139,9 +139,9 @@ def _object(row: Any) -> StoredObject:  # noqa: ANN401 - a row
     )
 
 
-def get_now(store: Store, id_: ObjectID) -> StoredObject | None:
+async def get_now(store: Store, id_: ObjectID) -> StoredObject | None:
     """Return an object as of the last commit."""
-    return next((_object(row) for row in store.query_inline(_GET, **_parameters(id_))), None)
+    return next((_object(row) for row in await store.query_inline(_GET, **_parameters(id_))), None)
 
 
 def get(tx: Transaction, id_: ObjectID) -> StoredObject | None:
@@ -150,10 +150,10 @@ def get(tx: Transaction, id_: ObjectID) -> StoredObject | None:
     return None if row is None else _object(row)
 
 
-def find_now(store: Store, partner: str, kind: ObjectKind, object_id: str) -> list[StoredObject]:
+async def find_now(store: Store, partner: str, kind: ObjectKind, object_id: str) -> list[StoredObject]:
     """Return the objects that have an id, which are of different parties."""
     key = object_id.strip().lower()
-    return [_object(row) for row in store.query_inline(_BY_KEY, partner_=partner, kind_=kind, object_key_=key)]
+    return [_object(row) for row in await store.query_inline(_BY_KEY, partner_=partner, kind_=kind, object_key_=key)]
 
 
 async def list_all(store: Store, partner: str, kind: ObjectKind) -> list[StoredObject]:

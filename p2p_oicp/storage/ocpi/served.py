@@ -113,10 +113,10 @@ async def page(store: Store, selection: ServedFilter, offset: int, limit: int) -
     return [_served(row) for row in rows], count["objects"]
 
 
-def find_now(store: Store, partner: str, kind: ObjectKind, object_id: str) -> list[ServedObject]:
+async def find_now(store: Store, partner: str, kind: ObjectKind, object_id: str) -> list[ServedObject]:
     """Return the objects with an id, which are of different parties."""
     key = object_id.strip().lower()
-    return [_served(row) for row in store.query_inline(_BY_KEY, partner_=partner, kind_=kind, object_key_=key)]
+    return [_served(row) for row in await store.query_inline(_BY_KEY, partner_=partner, kind_=kind, object_key_=key)]
 
 
 def find(tx: Transaction, partner: str, kind: ObjectKind, object_id: str) -> list[ServedObject]:

@@ -127,9 +127,9 @@ def _session(row: Any) -> OcpiSession:  # noqa: ANN401 - a row
     )
 
 
-def get_now(store: Store, partner: str, session_id: str) -> OcpiSession | None:
+async def get_now(store: Store, partner: str, session_id: str) -> OcpiSession | None:
     """Return the session that has a SessionID, as of the last commit."""
-    rows = store.query_inline(_GET, partner_=partner, session_key_=key_of(session_id))
+    rows = await store.query_inline(_GET, partner_=partner, session_key_=key_of(session_id))
     return next((_session(row) for row in rows), None)
 
 

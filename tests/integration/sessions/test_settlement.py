@@ -38,9 +38,9 @@ async def test_a_record_and_a_notification_cost_no_look_up_of_a_replicator(pair,
     await pair.contracts.until(lambda book: book.notifications)
     look_ups, query_inline = [], Store.query_inline
 
-    def counted(self, statement, **parameters):
+    async def counted(self, statement, **parameters):
         look_ups.append(statement.text)
-        return query_inline(self, statement, **parameters)
+        return await query_inline(self, statement, **parameters)
 
     monkeypatch.setattr(Store, "query_inline", counted)
     await pair.a.post(NOTIFY, notification("End", session))

@@ -45,7 +45,7 @@ async def test_an_epoch_begins_with_the_next_event_and_only_once(store):
         await store.write(lambda tx: emit(tx, Event(EventType.PEER, "added", 1.0, "x")))
     await begin(A)
     await begin(B)
-    assert event_queries.read_epochs(store).starts == ((1, A), (4, B))
+    assert (await event_queries.read_epochs(store)).starts == ((1, A), (4, B))
     # A database that was restored twice without an event in between.
     await begin(C)
-    assert event_queries.read_epochs(store).starts == ((1, A), (4, C))
+    assert (await event_queries.read_epochs(store)).starts == ((1, A), (4, C))

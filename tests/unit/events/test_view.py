@@ -25,7 +25,8 @@ async def viewed(store, job, registry: PeerRegistry) -> ViewedEvent:
     await store.write(lambda tx: begin_epoch(tx, 0xA))
     await store.write(job)
     [numbered] = await event_queries.events_after(store, 0, 10)
-    return EventView(store, registry, event_queries.read_epochs(store)).view(numbered)
+    view = EventView(store, registry, await event_queries.read_epochs(store))
+    return await view.view(numbered)
 
 
 @pytest.mark.parametrize("selection", [PEER_ID, NAME])

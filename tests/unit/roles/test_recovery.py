@@ -2,6 +2,7 @@
 
 import asyncio
 from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
 from p2p_oicp.roles.recovery import RecoveryJob
 
@@ -23,7 +24,7 @@ async def test_a_peer_that_does_not_answer_holds_up_no_other(monkeypatch):
     services = SimpleNamespace(
         registry=SimpleNamespace(all=lambda: [silent, quick]), store=SimpleNamespace(query=query)
     )
-    epochs = SimpleNamespace(lost_since=lambda *_: 0.0)
+    epochs = SimpleNamespace(lost_since=AsyncMock(return_value=0.0))
     job = RecoveryJob(services, epochs, None, [SimpleNamespace(name="emp")])
     async with asyncio.timeout(5):
         await job.run_once()

@@ -41,7 +41,7 @@ async def begin(store, draft: Session, key: IdempotencyKey | None) -> StartOutco
 
 
 async def find(store, draft: Session, key: IdempotencyKey | None) -> StartOutcome:
-    return find_start(store, draft, key=key) or StartOutcome(draft)
+    return await find_start(store, draft, key=key) or StartOutcome(draft)
 
 
 async def stored(store, *existing: Session) -> None:
@@ -110,12 +110,12 @@ async def test_a_start_of_the_other_role_has_a_session_of_its_own(store):
 async def test_the_id_of_a_refused_start_goes_to_the_next_request(store):
     await stored(store, replace(REFUSED, request_digest=b"two"))
     await begin(store, DRAFT, KEY)
-    assert sessions.get_now(store, "cpo", ID) == DRAFT
+    assert await sessions.get_now(store, "cpo", ID) == DRAFT
 
 
 async def test_finding_a_start_stores_nothing(store):
     await find(store, DRAFT, KEY)
-    assert sessions.get_now(store, "cpo", ID) is None
+    assert await sessions.get_now(store, "cpo", ID) is None
 
 
 DECIDED = {
@@ -130,7 +130,7 @@ async def test_a_decided_start_is_stored_once_with_its_first_response(store, ear
     await stored(store, *earlier)
     decided = replace(AUTHORIZED, start_response=b"new")
     response = await store.write(lambda tx: record_decided_start(tx, decided, OperationResponse(b"new"), key=KEY))
-    session = sessions.get_now(store, "cpo", ID)
+    session = await sessions.get_now(store, "cpo", ID)
     assert (response.body, session.start_response, session.state) == (answer, stored_answer, "authorized")
 
 

@@ -68,10 +68,10 @@ async def begin_at(store, position: Position | None) -> list[StoreEpoch]:
 
 async def test_a_database_that_has_got_as_far_as_the_file_says_goes_on_with_its_epoch(store):
     await begin(store, A, NOW)
-    position = epochs.position_now(store, A)
+    position = await epochs.position_now(store, A)
     await store.write(lambda tx: sessions.add_event(tx, "cpo", "f98efba4", NOW + 7, "authorized"))
-    assert epochs.position_now(store, A) == Position(A, position.event + 1, position.change)
-    for reached in (None, position, epochs.position_now(store, A)):
+    assert await epochs.position_now(store, A) == Position(A, position.event + 1, position.change)
+    for reached in (None, position, await epochs.position_now(store, A)):
         assert await begin_at(store, reached) == [StoreEpoch(A, NOW)]
 
 
@@ -79,7 +79,7 @@ async def test_a_database_that_has_got_as_far_as_the_file_says_goes_on_with_its_
 async def test_a_database_that_has_not_is_an_older_copy_and_begins_one(store, events, changes):
     await begin(store, A, NOW)
     await store.write(lambda tx: sessions.add_event(tx, "cpo", "f98efba4", NOW + 7, "authorized"))
-    position = epochs.position_now(store, A)
+    position = await epochs.position_now(store, A)
     begun = await begin_at(store, Position(A, position.event + events, position.change + changes))
     assert begun == [StoreEpoch(A, NOW), StoreEpoch(B, NOW + DAY, A, NOW + 7)]
 
@@ -162,7 +162,7 @@ async def test_a_peer_with_another_database_starts_again_with_snapshots(store):
     assert await record(PeerEpoch(A)) is False
     assert await record(PeerEpoch(A)) is False
     assert await record(PeerEpoch(B, A, Gap(1.0, 2.0), proved=True), PeerEpoch(A)) is True
-    known = {epoch.epoch_id: epoch for epoch in epochs.peer_epochs_now(store, "peer:1")}
+    known = {epoch.epoch_id: epoch for epoch in await epochs.peer_epochs_now(store, "peer:1")}
     assert known == {A: PeerEpoch(A), B: PeerEpoch(B, A, Gap(1.0, 2.0), proved=True)}
 
 
@@ -174,4 +174,4 @@ async def test_a_peer_that_names_a_new_database_in_each_hello_does_not_fill_the_
         await store.write(lambda tx, named=named: epochs.record_peer_epochs(tx, "a", named))
         for epoch in named:
             file.add_peer("a", frozenset({"DE*ABC"}), epoch.epoch_id, now=0.0)
-    assert len(epochs.peer_epochs_now(store, "a")) == len(file.path.read_text().splitlines()) == 10
+    assert len(await epochs.peer_epochs_now(store, "a")) == len(file.path.read_text().splitlines()) == 10

@@ -121,4 +121,4 @@ async def test_messages_for_the_one_backend_of_0_2_0_wait_for_the_backend_named_
     async with open_store(database) as store:
         rows = await store.query(outbox.LIST, state_="", destination_="", limit=9, backends='["backend:emp"]')
         assert {(row["destination"], row["state"]) for row in rows} == {("backend:emp", "waiting")}
-        assert peer_state.health_now(store, Destination("backend:emp")).failures == 7
+        assert (await peer_state.health_now(store, Destination("backend:emp"))).failures == 7

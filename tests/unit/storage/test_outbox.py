@@ -109,4 +109,4 @@ async def test_a_moved_message_is_due_now_and_its_new_backends_circuit_is_closed
     await store.write(lambda tx: outbox.move(tx, to=NEW, backends=[NEW], now=10.0))
     rows = await store.query(outbox.DUE, destination_=NEW, now_=10.0, too_far_=310.0, limit=10)
     assert [(message.body, message.attempts) for message in outbox.from_rows(rows)] == [(b"1a", 0)]
-    assert peer_state.health_now(store, Destination(NEW)).failures == 0
+    assert (await peer_state.health_now(store, Destination(NEW))).failures == 0

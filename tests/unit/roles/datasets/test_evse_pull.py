@@ -14,6 +14,9 @@ class Data:
         self.newest = 1
         self.searched = 0
 
+    async def version(self) -> int:
+        return self.newest
+
     async def search(self) -> "array[int]":
         self.searched += 1
         return array("q", range(10 * self.newest))
@@ -27,7 +30,7 @@ def data() -> Data:
 @pytest.fixture
 def page(data):
     """Request a page; return how many records its snapshot has."""
-    snapshots = PullSnapshotCache(lambda: data.newest, max_bytes=10_000)
+    snapshots = PullSnapshotCache(data.version, max_bytes=10_000)
 
     async def ask(caller: str, request: bytes = b"all", *, first: bool = False) -> int:
         return len((await snapshots.get(caller, request, is_first=first, search=data.search)).ids)

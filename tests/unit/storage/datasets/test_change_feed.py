@@ -21,6 +21,15 @@ def coordinator(store) -> DatasetCoordinator:
     return DatasetCoordinator(store, lambda: 100.0)
 
 
+def only(*sources: str):
+    """The sources that are peers no more, as a scope asks for them."""
+
+    async def excluded() -> list[str]:
+        return list(sources)
+
+    return excluded
+
+
 async def newest(store) -> int:
     return (await store.query(NEWEST))[0]["value"]
 
@@ -56,23 +65,23 @@ async def test_a_change_says_whether_the_record_existed_at_the_cursor(store, coo
 async def test_a_backend_of_ours_has_a_copy_of_everybodys_groups(store, coordinator):
     for source in (OWN, "peer:1", "peer:2"):
         await coordinator.apply(push("fullLoad", source, A="Available"))
-    scope = change_feed.ReplicaScope("backend:app", DatasetKind.EVSE_STATUS, None, lambda: ["peer:2"])
-    groups = change_feed.lagging_groups(store, scope)
+    scope = change_feed.ReplicaScope("backend:app", DatasetKind.EVSE_STATUS, None, only("peer:2"))
+    groups = await change_feed.lagging_groups(store, scope)
     assert [(group.source, group.cursor_key) for group in groups] == [("", "DEABC"), ("peer:1", "peer:1/DEABC")]
     for group in groups:
         await store.write(lambda tx, g=group: set_cursor(tx, scope, g.cursor_key, g.last_change))
-    assert change_feed.lagging_groups(store, scope) == []
+    assert await change_feed.lagging_groups(store, scope) == []
 
 
 async def test_what_a_former_peer_has_published_is_withdrawn_from_a_backend_and_once_only(store, coordinator):
     await coordinator.apply(push("fullLoad", "peer:1", A="Available"))
-    scope = change_feed.ReplicaScope("backend:app", DatasetKind.EVSE_STATUS, None, lambda: ["peer:1"])
+    scope = change_feed.ReplicaScope("backend:app", DatasetKind.EVSE_STATUS, None, only("peer:1"))
     for key in ("peer:1/DEABC", "peer:2/DEABC", "peer:2/DEABD"):
         await store.write(lambda tx, key=key: set_cursor(tx, scope, key, 1))
-    (group,) = change_feed.lagging_groups(store, scope)
+    (group,) = await change_feed.lagging_groups(store, scope)
     assert (group.is_withdrawn, group.source) == (True, "peer:1")
     await store.write(lambda tx: peer_state.delete_group_cursors(tx, scope.peer, scope.dataset, "DEABC"))
-    assert change_feed.lagging_groups(store, scope) == []
+    assert await change_feed.lagging_groups(store, scope) == []
     assert [row["group_key"] for row in await store.query(CURSORS)] == ["peer:2/DEABD"]
 
 

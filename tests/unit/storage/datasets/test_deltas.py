@@ -29,7 +29,7 @@ async def pull(store: Store, since: float | None) -> list[dict]:
     ids = await evse_search.search(store, EvseFilter(source=OWN), since)
     return [
         {**json.loads(b"{" + rest), "deltaType": alike.label.delta_type}
-        for alike in queries.load_runs(store, ids, since)
+        for alike in await queries.load_runs(store, ids, since)
         for rest in alike.record_tails.split(queries.RECORD_SEPARATOR)
     ]
 

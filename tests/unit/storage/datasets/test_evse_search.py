@@ -25,4 +25,4 @@ CASES = {
 @pytest.mark.parametrize(("source", "keys", "gone", "evse_key", "expected"), CASES.values(), ids=CASES)
 async def test_what_is_known_of_an_evse(store, source, keys, gone, evse_key, expected):
     await DatasetCoordinator(store, lambda: 100.0).apply(push_of("fullLoad", dict.fromkeys(keys, 1), source))
-    assert evse_search.evse_knowledge(store, evse_key, "DEABC", gone) == expected
+    assert await evse_search.evse_knowledge(store, evse_key, "DEABC", gone) == expected

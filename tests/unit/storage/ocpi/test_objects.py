@@ -21,20 +21,20 @@ async def write(store, job, *arguments):
 
 async def test_an_object_is_the_same_in_every_letter_case_and_stays_as_it_was_written(store):
     await write(store, objects.put, CDR)
-    stored = objects.get_now(store, ObjectID.of("citrine", ObjectKind.CDR, "de", "gef", "CDR-1"))
+    stored = await objects.get_now(store, ObjectID.of("citrine", ObjectKind.CDR, "de", "gef", "CDR-1"))
     assert stored == CDR
     assert (stored.object_id, str(stored.value["total_energy"])) == ("Cdr-1", "1.5")
-    assert objects.find_now(store, "citrine", ObjectKind.CDR, "cDR-1") == [CDR]
-    assert objects.find_now(store, "another", ObjectKind.CDR, "cDR-1") == []
+    assert await objects.find_now(store, "citrine", ObjectKind.CDR, "cDR-1") == [CDR]
+    assert await objects.find_now(store, "another", ObjectKind.CDR, "cDR-1") == []
 
 
 async def test_what_became_of_an_object_is_recorded_unless_there_is_a_newer_form(store):
     await write(store, objects.put, CDR)
     await write(store, objects.put, replace(CDR, received_at=21.0))
     assert not await write(store, objects.set_state, CDR, ObjectState.CARRIED)
-    current = objects.get_now(store, ID)
+    current = await objects.get_now(store, ID)
     assert await write(store, objects.set_state, current, ObjectState.HELD, "uncorrelated", "s-1")
-    held = objects.get_now(store, ID)
+    held = await objects.get_now(store, ID)
     assert (held.state, held.reason, held.session_key) == (ObjectState.HELD, "uncorrelated", "s-1")
 
 
@@ -71,5 +71,5 @@ async def test_a_refused_form_of_an_object_stays_when_its_findings_are_replaced(
 async def test_how_far_a_list_was_pulled_is_stored(store, cursor):
     await write(store, findings.set_cursor, "citrine", ObjectKind.CDR, PullCursor(1.0, 1.0))
     await write(store, findings.set_cursor, "citrine", ObjectKind.CDR, cursor)
-    assert findings.cursor_now(store, "citrine", ObjectKind.CDR) == cursor
-    assert findings.cursor_now(store, "citrine", ObjectKind.TARIFF) is None
+    assert await findings.cursor_now(store, "citrine", ObjectKind.CDR) == cursor
+    assert await findings.cursor_now(store, "citrine", ObjectKind.TARIFF) is None

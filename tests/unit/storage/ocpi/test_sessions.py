@@ -31,13 +31,13 @@ async def test_a_session_is_found_by_its_ids_in_every_letter_case_and_by_its_tim
     for ids, since in ((("0199c1c2-7B1F",), 500), (("OCPI-7",), 500), ((), 90)):
         assert await write(store, sessions.candidates, "citrine", ids, since, 600) == [bound], (ids, since)
     assert await write(store, sessions.candidates, "citrine", ("other",), 101, 600) == []
-    assert sessions.get_now(store, "citrine", "0199C1C2-7B1F") == bound
+    assert await sessions.get_now(store, "citrine", "0199C1C2-7B1F") == bound
 
 
 async def test_a_session_keeps_the_session_id_that_it_has(store):
     await write(store, sessions.put, replace(SESSION, ocpi_id="first"))
     assert not await write(store, sessions.bind, "citrine", SESSION.session_id, "second")
-    assert sessions.get_now(store, "citrine", SESSION.session_id).ocpi_id == "first"
+    assert (await sessions.get_now(store, "citrine", SESSION.session_id)).ocpi_id == "first"
 
 
 async def test_the_first_result_of_a_command_counts(store):
@@ -45,15 +45,15 @@ async def test_the_first_result_of_a_command_counts(store):
     await write(store, commands.set_response, "c-1", b"{}", 130.0)
     assert await write(store, commands.set_result, "C-1", b'{"result":"ACCEPTED"}')
     assert not await write(store, commands.set_result, "c-1", b'{"result":"FAILED"}')
-    stored = commands.get_now(store, "c-1")
+    stored = await commands.get_now(store, "c-1")
     assert stored == replace(COMMAND, response=b"{}", result=b'{"result":"ACCEPTED"}', deadline=130.0)
 
 
 async def test_an_evse_is_found_by_its_evse_id_and_its_location(store):
     await write(store, evses.put_many, [EVSE])
     await write(store, evses.put_many, [changed := replace(EVSE, status="Available")])
-    assert evses.find_now(store, "citrine", "DE*GEF*E1") == changed
-    assert evses.of_location_now(store, "citrine", "LOC1") == [changed]
+    assert await evses.find_now(store, "citrine", "DE*GEF*E1") == changed
+    assert await evses.of_location_now(store, "citrine", "LOC1") == [changed]
     await write(store, evses.remove_many, [changed])
     assert await evses.list_all(store, "citrine") == []
 
