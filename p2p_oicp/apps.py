@@ -39,7 +39,8 @@ from p2p_oicp.server import (
 )
 from p2p_oicp.server.app import ReadinessProbe, Routes
 from p2p_oicp.server.credential_admin import CredentialAdminApi
-from p2p_oicp.server.dashboard import AdminCalls, Dashboard, DashboardAccess, NodeIdentity
+from p2p_oicp.server.dashboard import AdminCalls, Dashboard, DashboardAccess
+from p2p_oicp.server.dashboard.message_sender import MessageSender
 from p2p_oicp.server.dashboard.tiles import open_tiles
 from p2p_oicp.server.doctor import Doctor
 from p2p_oicp.server.event_stream import EventStreamApi, StreamLimits
@@ -233,10 +234,20 @@ def _dashboard_routes(
         read_only_token.get_secret_value() if read_only_token is not None else None,
         services.clock,
     )
-    parties = ", ".join(party.text for party in environment.local_peer.parties)
-    identity = NodeIdentity(environment.local_peer.name, parties)
-    tiles = open_tiles(settings.dashboard.map_tiles)
-    return Dashboard(identity, access, admin, streams, services.store, services.clock, tiles).routes(pipeline)
+    sender = MessageSender(
+        components.dispatchers.backend, components.peering.exchanges, components.backends.name_for, services.clock
+    )
+    dashboard = Dashboard(
+        environment.local_peer,
+        access,
+        admin,
+        streams,
+        services.store,
+        services.clock,
+        sender=sender,
+        tiles=open_tiles(settings.dashboard.map_tiles),
+    )
+    return dashboard.routes(pipeline)
 
 
 def _build_access(components: NodeComponents) -> BackendAccess:

@@ -47,6 +47,11 @@ def json_schema(model: type[Message]) -> dict[str, Any]:
     return {"$schema": _DIALECT, **model.model_json_schema(mode="serialization")}
 
 
+def request_schemas(operation: Operation) -> list[dict[str, Any]]:
+    """Return the JSON Schema of each message that an operation may send."""
+    return [json_schema(model) for model in _request_models(operation)]
+
+
 def openapi(role: Party, version: str) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the operations that a node in a role serves."""
     served = [operation for operation in OPERATIONS if operation.server is role]

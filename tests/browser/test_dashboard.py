@@ -21,7 +21,8 @@ ARGUMENTS = (
 WIDTHS = (320, 768, 1440)
 PAGES = (
     "/ui", "/ui/topology", "/ui/peers", "/ui/traffic", "/ui/actions/invite", "/ui/actions/join", "/ui/delivery",
-    "/ui/sessions", "/ui/cdrs", "/ui/evses", "/ui/map", "/ui/tokens", "/ui/settings", "/ui/settings/keys", "/ui/log",
+    "/ui/sessions", "/ui/cdrs", "/ui/evses", "/ui/map", "/ui/messages", "/ui/messages/authorize-start",
+    "/ui/tokens", "/ui/settings", "/ui/settings/keys", "/ui/log",
 )  # fmt: skip
 MAX_FIRST_LOAD_BYTES = 100_000
 RED_WITHIN_MILLISECONDS = 3000

@@ -10,6 +10,6 @@ In the order of a request: ``access`` (who is it), ``requests`` (headers, forms,
 
 from p2p_oicp.server.dashboard.access import DashboardAccess
 from p2p_oicp.server.dashboard.admin_calls import AdminCalls
-from p2p_oicp.server.dashboard.dashboard import Dashboard, NodeIdentity
+from p2p_oicp.server.dashboard.dashboard import Dashboard
 
-__all__ = ["AdminCalls", "Dashboard", "DashboardAccess", "NodeIdentity"]
+__all__ = ["AdminCalls", "Dashboard", "DashboardAccess"]

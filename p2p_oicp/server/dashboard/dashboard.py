@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple
 
 from aiohttp import web
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.oicp import StatusCodeValue
+from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.server.dashboard.access import DashboardAccess
 from p2p_oicp.server.dashboard.actions import ActionPages
@@ -18,6 +18,8 @@ from p2p_oicp.server.dashboard.admin_calls import AdminCalls
 from p2p_oicp.server.dashboard.list_pages import LISTS
 from p2p_oicp.server.dashboard.lists import ListServer
 from p2p_oicp.server.dashboard.map_pages import MapPages
+from p2p_oicp.server.dashboard.message_pages import MessagePages
+from p2p_oicp.server.dashboard.message_sender import MessageSender
 from p2p_oicp.server.dashboard.node_pages import NodePages
 from p2p_oicp.server.dashboard.record_pages import RecordPages
 from p2p_oicp.server.dashboard.rendering import Renderer, static_files
@@ -44,45 +46,43 @@ _MEDIA_TYPES: Mapping[str, str] = MappingProxyType(
 _CACHED = MappingProxyType({**SECURITY_HEADERS, "Cache-Control": "public, max-age=31536000, immutable"})
 
 
-class NodeIdentity(NamedTuple):
-    """What the pages say of the node: its name, and the ids that it speaks for."""
-
-    name: str
-    parties: str
-
-
 class Dashboard:
     """The pages for people.
 
     Args:
-        identity: of the node.
+        own: this node's entry: its name, and the parties that it speaks for.
         access: who may see them.
         admin: the administration, whose answers the pages show.
         stream: of events, after which parts of pages are shown anew.
         store: for the counts of the overview, and the events of what people do.
         clock: the time.
+        sender: sends messages that people write.
         tiles: of the map; None: there are none.
     """
 
     def __init__(
         self,
-        identity: NodeIdentity,
+        own: Peer,
         access: DashboardAccess,
         admin: AdminCalls,
         stream: EventStreamApi,
         store: Store,
         clock: Clock,
+        *,
+        sender: MessageSender,
         tiles: TileArchive | None = None,
     ) -> None:
         self._access = access
         self._stream = stream
         self._admin = admin
-        self._pages = PageServer(access, Renderer(identity.name, identity.parties, clock))
+        parties = ", ".join(party.text for party in own.parties)
+        self._pages = PageServer(access, Renderer(own.name, parties, clock))
         self._lists = ListServer(admin, self._pages)
         self._node_pages = NodePages(admin, self._pages, DayTotals(store, clock))
         self._map = MapPages(admin, self._pages, tiles)
-        self._records = RecordPages(admin, self._pages, identity.name)
+        self._records = RecordPages(admin, self._pages, own.name)
         self._actions = ActionPages(admin, self._pages, access, store, clock)
+        self._messages = MessagePages(admin, self._pages, self._actions, sender, own, clock)
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
         """Return all paths."""
@@ -99,6 +99,8 @@ class Dashboard:
             "/ui/delivery/{id}": records.message,
             "/ui/traffic/{number}": records.exchange,
             "/ui/topology": node.topology,
+            "/ui/messages": self._messages.list_operations,
+            "/ui/messages/{operation}": self._messages.edit,
             "/ui/map": self._map.show,
             "/ui/map/data": self._map.data,
             "/ui/map/tiles/{zoom}/{column}/{row}": self._map.tile,
@@ -110,6 +112,7 @@ class Dashboard:
             web.get("/ui/static/{digest}/{name:.*}", pipeline.wrap(_static, needs_token=False)),
             web.get("/ui/events", self._stream.handler(pipeline, self._admit), allow_head=False),
             *(web.get(path, page(handler)) for path, handler in shown.items()),
+            web.post("/ui/messages/{operation}", page(self._messages.submit, decides=True)),
             web.get("/ui/reveal", page(actions.ask_reveal, acts=True)),
             web.post("/ui/reveal", page(actions.reveal, acts=True)),
             web.get("/ui/actions/{name}", page(actions.ask, acts=True)),

@@ -62,6 +62,7 @@ PAGES = frozenset(
         "/ui/topology",
         "/ui/traffic",
         "/ui/map",
+        "/ui/messages",
     }
 )
 _IDENTIFICATION_KEYS = frozenset({"identification_key", "stop_identification_keys"})
@@ -102,7 +103,13 @@ class Renderer:
             auto_reload=False,
         )
         self._environment.filters.update(
-            ago=self.ago, badge=badge, json=pretty, grouped=grouped, masked=mask_identification, moment=moment
+            ago=self.ago,
+            badge=badge,
+            json=pretty,
+            json_text=pretty_text,
+            grouped=grouped,
+            masked=mask_identification,
+            moment=moment,
         )
         self._environment.globals.update(
             node=node, parties=parties, static=static_url, live=live, notices=NOTICES, pages=PAGES
@@ -166,6 +173,14 @@ def pretty(value: object, *, masked: bool = True) -> str:
             return found.text or ""
         body = found.text.encode()
     return msgspec.json.format(body, indent=2).decode()
+
+
+def pretty_text(body: bytes) -> str:
+    """Return JSON that was received over several lines, masked; what is no JSON as it is."""
+    try:
+        return pretty(msgspec.Raw(body))
+    except msgspec.MsgspecError:
+        return body.decode(errors="replace")
 
 
 def masked_json(value: Any) -> Any:  # noqa: ANN401 - JSON values

@@ -64,6 +64,12 @@ class PageRequest:
         return self._context.head.headers.get("Accept", "")
 
     @property
+    def origin(self) -> str:
+        """Where the node is, as its sender sees it: scheme, host and port."""
+        http = self._context.http
+        return f"{'https' if http.secure else 'http'}://{self._context.head.headers.get('Host', '')}"
+
+    @property
     def url(self) -> str:
         """Its path and query, without what reveals and without where a page goes on."""
         left = {name: value for name, value in self.query.items() if name not in {"reveal", "notice"}}
@@ -96,8 +102,17 @@ class PageServer:
         self._access = access
         self._renderer = renderer
 
-    def wrap(self, pipeline: RequestPipeline, handler: PageHandler, *, acts: bool = False) -> HttpHandler:
-        """Return the aiohttp handler of a page; ``acts``: it needs the right to change things."""
+    def wrap(
+        self, pipeline: RequestPipeline, handler: PageHandler, *, acts: bool = False, decides: bool = False
+    ) -> HttpHandler:
+        """Return the aiohttp handler of a page.
+
+        Args:
+            pipeline: of the listener.
+            handler: serves the page.
+            acts: it needs the right to change things, as every form does.
+            decides: it requires that right itself (`require_right`), of some of its forms.
+        """
 
         async def serve(context: RequestContext) -> OperationResponse:
             login = self._access.find_login(context.head.headers)
@@ -105,8 +120,8 @@ class PageServer:
                 return self._send_to_login(context)
             try:
                 request = await self._read(context, login)
-                if acts or context.http.method == "POST":
-                    _require_right(login)
+                if acts or (context.http.method == "POST" and not decides):
+                    require_right(login)
                 return await handler(request)
             except StoreError as error:
                 return self._failure(store_unavailable(error, path=context.http.path), login)
@@ -168,7 +183,8 @@ def _local_url(context: RequestContext) -> str:
     return f"{path}?{query}" if query else path
 
 
-def _require_right(login: Login) -> None:
+def require_right(login: Login) -> None:
+    """Raise HttpError 403 for somebody who may only look."""
     if not login.may_act:
         info = "you have logged in with the token that only shows; log in with the token of the backend API to act"
         raise HttpError(403, StatusCodeValue.UNAUTHORIZED_ACCESS, info)

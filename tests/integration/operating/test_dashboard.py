@@ -25,7 +25,8 @@ __all__ = ["pair", "stopped"]
 READ_ONLY = "only-to-look-at"
 PAGES = (
     "/ui", "/ui/topology", "/ui/peers", "/ui/traffic", "/ui/delivery", "/ui/sessions", "/ui/cdrs", "/ui/evses",
-    "/ui/map", "/ui/tokens", "/ui/settings", "/ui/settings/keys", "/ui/log",
+    "/ui/map", "/ui/messages/authorize-start", "/ui/messages", "/ui/tokens", "/ui/settings", "/ui/settings/keys",
+    "/ui/log",
 )  # fmt: skip
 
 
