@@ -235,7 +235,11 @@ def _dashboard_routes(
         services.clock,
     )
     sender = MessageSender(
-        components.dispatchers.backend, components.peering.exchanges, components.backends.name_for, services.clock
+        components.dispatchers.backend,
+        components.peering.exchanges,
+        components.backends.name_for,
+        services.ids,
+        services.clock,
     )
     dashboard = Dashboard(
         environment.local_peer,

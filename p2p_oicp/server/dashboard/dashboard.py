@@ -86,9 +86,26 @@ class Dashboard:
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
         """Return all paths."""
-        page = partial(self._pages.wrap, pipeline)
-        node, records, actions = self._node_pages, self._records, self._actions
-        shown: dict[str, PageHandler] = {
+        page, actions = partial(self._pages.wrap, pipeline), self._actions
+        return [
+            web.get("/ui/login", pipeline.wrap(self._show_login, needs_token=False)),
+            web.post("/ui/login", pipeline.wrap(self._log_in, needs_token=False)),
+            web.post("/ui/logout", pipeline.wrap(self._log_out, needs_token=False)),
+            web.get("/ui/static/{digest}/{name:.*}", pipeline.wrap(_static, needs_token=False)),
+            web.get("/ui/events", self._stream.handler(pipeline, self._admit), allow_head=False),
+            *(web.get(path, page(handler)) for path, handler in self._shown().items()),
+            web.post("/ui/messages/{operation}", page(self._messages.submit, decides=True)),
+            web.get("/ui/reveal", page(actions.ask_reveal, acts=True)),
+            web.post("/ui/reveal", page(actions.reveal, acts=True)),
+            web.get("/ui/actions/{name}", page(actions.ask, acts=True)),
+            web.post("/ui/actions/{name}", page(actions.act, acts=True)),
+            web.get("/ui/{path:.*}", page(_not_found)),
+        ]
+
+    def _shown(self) -> dict[str, PageHandler]:
+        """Return the pages that only show."""
+        node, records = self._node_pages, self._records
+        return {
             "/ui": node.overview,
             "/ui/peers": node.peers,
             "/ui/peers/{name}": node.peer,
@@ -105,20 +122,6 @@ class Dashboard:
             "/ui/map/data": self._map.data,
             "/ui/map/tiles/{zoom}/{column}/{row}": self._map.tile,
         }
-        return [
-            web.get("/ui/login", pipeline.wrap(self._show_login, needs_token=False)),
-            web.post("/ui/login", pipeline.wrap(self._log_in, needs_token=False)),
-            web.post("/ui/logout", pipeline.wrap(self._log_out, needs_token=False)),
-            web.get("/ui/static/{digest}/{name:.*}", pipeline.wrap(_static, needs_token=False)),
-            web.get("/ui/events", self._stream.handler(pipeline, self._admit), allow_head=False),
-            *(web.get(path, page(handler)) for path, handler in shown.items()),
-            web.post("/ui/messages/{operation}", page(self._messages.submit, decides=True)),
-            web.get("/ui/reveal", page(actions.ask_reveal, acts=True)),
-            web.post("/ui/reveal", page(actions.reveal, acts=True)),
-            web.get("/ui/actions/{name}", page(actions.ask, acts=True)),
-            web.post("/ui/actions/{name}", page(actions.act, acts=True)),
-            web.get("/ui/{path:.*}", page(_not_found)),
-        ]
 
     def _admit(self, context: RequestContext) -> None:
         if self._access.find_login(context.head.headers) is None:

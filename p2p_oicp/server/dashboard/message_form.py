@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -47,9 +46,9 @@ class Line:
     findings: list[Finding] = field(default_factory=list)
 
 
-def sample_of(operation: Operation, operator: str, provider: str, evse_id: str, now: float) -> str:
-    """Return a faultless request, as JSON over several lines."""
-    context = SampleContext(operator, provider, evse_id, _SAMPLE_UID, str(uuid.uuid4()), now)
+def sample_of(operation: Operation, parties: tuple[str, str], evse_id: str, session_id: str, now: float) -> str:
+    """Return a faultless request of or to these parties (operator, provider), as JSON over several lines."""
+    context = SampleContext(*parties, evse_id, _SAMPLE_UID, session_id, now)
     sample = REQUESTS[operation.name](context)
     if "ActionType" in sample:
         sample = {**sample, "ActionType": _SAMPLE_ACTIONS.get(operation.name, "insert")}

@@ -188,7 +188,7 @@ class MessagePages:
         operator, provider = (sender, addressee or PROVIDER) if is_cpo else (addressee or OPERATOR, sender)
         known = (await self._admin.get("/evses", {"operator": operator, "limit": "1"}))["evses"]
         evse_id = first_or((str(each["record"]["EvseID"]) for each in known), evse_id_of(operator))
-        return sample_of(operation, operator, provider, evse_id, self._clock.time())
+        return sample_of(operation, (operator, provider), evse_id, self._sender.new_session_id(), self._clock.time())
 
     def _senders(self, role: Party) -> list[str]:
         parties = self._own.operators if role is Party.CPO else self._own.providers

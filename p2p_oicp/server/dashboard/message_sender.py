@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from p2p_oicp.client.recording import ExchangeLog, RawExchange
-from p2p_oicp.clock import Clock
+from p2p_oicp.clock import Clock, IdGenerator
 from p2p_oicp.logs import PROCESS_ID
 from p2p_oicp.oicp.operations import BASE_PATH, Operation
 from p2p_oicp.server.dispatcher import OperationDispatcher
@@ -43,6 +43,7 @@ class MessageSender:
         dispatcher: of the backend API: whatever it refuses of a system of ours, it refuses of a person.
         exchanges: where what was said is recorded; None: nowhere.
         backend_of: the name of our own system that sends an operation for a party.
+        ids: mints the SessionIDs of samples.
         clock: the time.
     """
 
@@ -51,12 +52,18 @@ class MessageSender:
         dispatcher: OperationDispatcher,
         exchanges: ExchangeLog | None,
         backend_of: Callable[[Operation, str | None], str],
+        ids: IdGenerator,
         clock: Clock,
     ) -> None:
         self._dispatcher = dispatcher
         self._exchanges = exchanges
         self._backend_of = backend_of
+        self._ids = ids
         self._clock = clock
+
+    def new_session_id(self) -> str:
+        """Return a SessionID that nobody has."""
+        return self._ids.session_id()
 
     async def send(self, operation: Operation, party: str, body: bytes) -> Answer:
         """Send a message in the name of one of our parties; return what is answered, also where that is a refusal.

@@ -56,7 +56,7 @@ FAULTS = {
         json.dumps({"OperatorID": "DE*GEF", "Identification": {"RFIDMifareFamilyIdentification": {"UID": "<b>"}}}),
         "/Identification/RFIDMifareFamilyIdentification/UID",
     ),
-    "a surrogate": ('{"OperatorID": "\\ud800"}', "/OperatorID"),
+    "a surrogate": ('{"OperatorID": "\\ud800"}', "the whole message"),
     "nested too deeply": ("[" * 2000, "the whole message"),
 }
 
