@@ -386,13 +386,14 @@ def background_jobs(components: NodeComponents) -> dict[str, Worker]:
     roles = [role.recovery for role in (components.cpo, components.emp) if role is not None]
     if components.store_epochs.gaps:
         workers["recovery"] = RecoveryJob(services, components.store_epochs, components.nodes, roles)
-    return workers | _emp_jobs(components, components.emp) if components.emp else workers
+    return workers | _backend_jobs(components)
 
 
-def _emp_jobs(components: NodeComponents, emp: EmpRole) -> dict[str, Worker]:
+def _backend_jobs(components: NodeComponents) -> dict[str, Worker]:
+    """Return the jobs of the EMP's role, and those of the backends; an open node starts the latter itself."""
+    emp = components.emp
+    workers = emp.workers() if emp is not None else {}
     if components.environment.is_open:
-        return emp.workers()
-    backoff = components.environment.backoff
-    return emp.workers() | dict(
-        workers_for_backends(components.backends, emp.pending_verdicts, components.services, backoff)
-    )
+        return workers
+    verdicts, backoff = emp.pending_verdicts if emp is not None else None, components.environment.backoff
+    return workers | dict(workers_for_backends(components.backends, verdicts, components.services, backoff))

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ssl import SSLContext
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from p2p_oicp.backends.client import (
     PUSH_METHODS,
@@ -36,6 +36,8 @@ from p2p_oicp.oicp import Identification, OperatorID, ProviderID
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Operation, Party
 from p2p_oicp.peers import Peer
 
+# As many requests of drivers as another backend gets at a time.
+_OCPI_CONCURRENT = 64
 _NOBODY = Peer("", "", is_self=True)
 
 PartyT = TypeVar("PartyT", OperatorID, ProviderID)
@@ -149,6 +151,14 @@ def _required(backend: OwnBackend | None) -> OwnBackend:
     return backend
 
 
+class GatewayBackend(Backend, DatasetReceiver, Protocol):
+    """A backend that speaks another protocol."""
+
+    @property
+    def pushes(self) -> tuple[str, ...]:
+        """Return the names of the push operations that it gets."""
+
+
 @dataclass(frozen=True, slots=True)
 class BackendFactory:
     """Makes the backends of a node.
@@ -169,7 +179,7 @@ class BackendFactory:
     clock: Clock
     token_list: Callable[[], Backend]
     observe: CallOutcome = ignore_outcome
-    ocpi: Callable[[OcpiPartnerSettings], Backend] | None = None
+    ocpi: Callable[[OcpiPartnerSettings], GatewayBackend | None] | None = None
 
     def build_registry(
         self, settings: Settings, local_peer: Peer, python_backends: Mapping[str, object]
@@ -194,19 +204,31 @@ class BackendFactory:
                     replace(self.create(each, target, settings), parties=_parties_of(each, backends, own))
                     for each, target in zip(backends, targets, strict=True)
                 ),
-                *(self._ocpi_backend(partner, local_peer) for partner in settings.ocpi_partners),
+                *(self._ocpi_backend(partner, local_peer, settings) for partner in settings.ocpi_partners),
             ]
         )
 
-    def _ocpi_backend(self, partner: OcpiPartnerSettings, own: Peer) -> OwnBackend:
+    def _ocpi_backend(self, partner: OcpiPartnerSettings, own: Peer, settings: Settings) -> OwnBackend:
         keys, is_cpo = {OperatorID(text).key for text in partner.parties}, partner.face == "cpo"
         parties = replace(
             own,
             operators=tuple(party for party in own.operators if is_cpo and party.key in keys),
             providers=tuple(party for party in own.providers if not is_cpo and party.key in keys),
         )
-        backend = UnsupportedBackend() if self.ocpi is None else self.ocpi(partner)
-        return OwnBackend(partner.name, backend, parties, frozenset({"cpo" if is_cpo else "emp"}), is_ocpi=True)
+        roles, gateway = frozenset({"cpo" if is_cpo else "emp"}), self.ocpi(partner) if self.ocpi else None
+        if gateway is None:
+            return OwnBackend(partner.name, UnsupportedBackend(), parties, roles, is_ocpi=True)
+        remote_timeout = settings.deadlines.remote_backend
+        limited = LimitedBackend(
+            partner.destination,
+            gateway,
+            concurrent=_OCPI_CONCURRENT,
+            remote_timeout=remote_timeout,
+            observe=self.observe,
+        )
+        return OwnBackend(
+            *(partner.name, limited, parties, roles, frozenset(), remote_timeout, gateway, gateway.pushes), is_ocpi=True
+        )
 
     def create(self, entry: BackendSettings, target: object | None, settings: Settings) -> OwnBackend:
         """Return a backend; its parties are still to be set."""

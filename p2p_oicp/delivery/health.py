@@ -200,7 +200,7 @@ class HealthReader:
         gone = [
             _of_unknown(destination, row)
             for (destination, state), row in rows.depths.items()
-            if destination not in known and state == outbox.WAITING and destination.startswith(outbox.BACKEND_PREFIX)
+            if destination not in known and state == outbox.WAITING and destination.startswith(outbox.OWN_PREFIXES)
         ]
         behind = await self._webhooks() if self._webhooks is not None else {}
         webhooks = [self._of_webhook(name, count, rows) for name, count in behind.items()]

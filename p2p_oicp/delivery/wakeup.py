@@ -182,7 +182,7 @@ class DestinationWakeup(Wakeup):
     def __init__(self, destination: Destination) -> None:
         super().__init__(" to ".join(filter(None, (destination.dataset, destination.peer))))
         self.destination = destination
-        self.is_backend = destination.peer.startswith(outbox.BACKEND_PREFIX)
+        self.is_backend = destination.peer.startswith(outbox.OWN_PREFIXES)
         #: How often a person has had the worker try again.
         self.retries = 0
 

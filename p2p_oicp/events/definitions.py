@@ -210,6 +210,13 @@ EVENT_DEFINITIONS: tuple[EventDefinition, ...] = (
     _finding_of_message(
         "warning", "A message was taken, with deviations; text names them.", "AuthorizeStart", "unknown member", 1
     ),
+    _finding_of_message(
+        "held_cdr",
+        "A CDR of an OCPI partner waits for a person; text says of whom, which and why.",
+        "ChargeDetailRecord",
+        "citrine: 8412 is held: uncorrelated",
+        1,
+    ),
     EventDefinition(
         "key",
         "rotated",

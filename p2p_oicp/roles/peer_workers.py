@@ -136,7 +136,7 @@ class PeerWorkerPool:
 
 
 def workers_for_backends(
-    backends: BackendRegistry, verdicts: PendingVerdicts, services: Services, backoff: ExponentialBackoff
+    backends: BackendRegistry, verdicts: PendingVerdicts | None, services: Services, backoff: ExponentialBackoff
 ) -> Iterator[tuple[str, Worker]]:
     """Return the workers of our own backends, with their names: each has its own, so that none waits for another."""
     for own in backends.all:
@@ -144,10 +144,10 @@ def workers_for_backends(
 
 
 def workers_for_backend(
-    own: OwnBackend, verdicts: PendingVerdicts, services: Services, backoff: ExponentialBackoff
+    own: OwnBackend, verdicts: PendingVerdicts | None, services: Services, backoff: ExponentialBackoff
 ) -> Iterator[tuple[str, Worker]]:
-    """Return the workers of one of our own backends, with their names."""
-    if "emp" in own.roles:
+    """Return the workers of one of our own backends, with their names; ``verdicts`` are those of the EMP's role."""
+    if "emp" in own.roles and verdicts is not None:
         wakeup = services.wakeups.register(Destination(own.destination))
         target = BackendDeliveryTarget(own, verdicts, services)
         dispatcher = OutboxDispatcher(

@@ -139,7 +139,7 @@ class OutboxAdminApi:
 
 
 def _backend_destination(name: str) -> str:
-    return name if name.startswith(outbox.BACKEND_PREFIX) else destination_of(name)
+    return name if name.startswith(outbox.OWN_PREFIXES) else destination_of(name)
 
 
 def message_to_json(row: Row) -> dict[str, object]:

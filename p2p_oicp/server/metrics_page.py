@@ -27,6 +27,7 @@ from p2p_oicp.server.metrics import Metrics, label_of
 from p2p_oicp.storage import Row, Store, cdrs, outbox, sessions
 from p2p_oicp.storage.datasets import queries
 from p2p_oicp.storage.datasets.models import OWN, DatasetKind
+from p2p_oicp.storage.ocpi import objects
 from p2p_oicp.version import VERSION
 
 _LAG_INTERVAL_SECONDS = 0.5
@@ -155,6 +156,8 @@ class MetricsPage:
                 gauges.set(name, row["records"], role=row["role"], state=row["state"])
         for row in await self._store.query(cdrs.DOUBTFUL):
             gauges.set("doubtful_cdrs", row["records"], role=row["role"])
+        for held in await objects.held_cdrs(self._store):
+            gauges.set("ocpi_held_cdrs", held.count, partner=held.partner)
 
     async def _add_held(self, gauges: _Gauges) -> None:
         """Add how many records of which parties are held up, and where (RULES L18)."""
@@ -202,6 +205,7 @@ _GAUGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "sessions": ("Sessions by their state.", "role", "state"),
         "cdrs": ("Charge detail records by what became of them.", "role", "state"),
         "doubtful_cdrs": ("CDRs that something speaks against.", "role"),
+        "ocpi_held_cdrs": ("CDRs of an OCPI partner that wait for a person.", "partner"),
         "peer_up": (
             "1 where nothing that was tried last has failed in a channel of a peer or backend, else 0.",
             "peer",

@@ -20,11 +20,11 @@ from p2p_oicp.server.openapi import peer_endpoints, status_endpoints
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
 from p2p_oicp.server.status import NodeStatusReporter
-from p2p_oicp.storage.outbox import BACKEND_PREFIX
+from p2p_oicp.storage.outbox import OWN_PREFIXES
 
 _OUTBOX = "outbox"
 # Of what is no peer.
-_OWN_PREFIXES = (BACKEND_PREFIX, WEBHOOK_PREFIX)
+_OWN_PREFIXES = (*OWN_PREFIXES, WEBHOOK_PREFIX)
 
 
 class StatusAdminApi:

@@ -32,6 +32,8 @@ DEAD = "dead"
 #: Of a message that waits for one of our own backends which is configured no more; the table has it as waiting.
 HELD = "held"
 BACKEND_PREFIX = "backend:"
+#: Before the names of our own systems: backends, and OCPI partners.
+OWN_PREFIXES = (BACKEND_PREFIX, "ocpi:")
 CDR_OPERATION = "ChargeDetailRecord"
 
 
@@ -229,9 +231,10 @@ _ADMIN_COLUMNS = (
     "next_try_at",
     "last_error",
 )
+_is_own = or_(*(outbox.c.destination.startswith(prefix) for prefix in OWN_PREFIXES))
 _is_held = and_(
     outbox.c.state == WAITING,
-    outbox.c.destination.startswith(BACKEND_PREFIX),
+    _is_own,
     outbox.c.destination.not_in(listed("backends")),
 )
 _shown_state = case((_is_held, HELD), else_=outbox.c.state)
@@ -272,7 +275,7 @@ _DESTINATION_OF = compiled(
 _MOVE = compiled(
     update(outbox)
     .where(
-        outbox.c.destination.startswith(BACKEND_PREFIX),
+        _is_own,
         outbox.c.destination != bindparam("to_"),
         (bindparam("id_") == 0) | (outbox.c.id == bindparam("id_")),
         case(

@@ -38,7 +38,7 @@ _HEALTH_COLUMNS = (
 #: Of a destination that is no dataset: that we say hello to a peer, and that we pull a dataset of it.
 HELLO = "hello"
 PULL_PREFIX = "pull "
-_TYPES_BY_PREFIX = {"backend:": EventType.BACKEND, "webhook:": EventType.WEBHOOK}
+_TYPES_BY_PREFIX = {"backend:": EventType.BACKEND, "ocpi:": EventType.BACKEND, "webhook:": EventType.WEBHOOK}
 _MAX_EVENT_TEXT_LENGTH = 300
 _INSERT_DESTINATION = inserting_named(destinations, "peer", "dataset", instead="OR IGNORE")
 _by_destination = (destinations.c.peer == bindparam("peer_"), destinations.c.dataset == bindparam("dataset_"))

@@ -293,7 +293,7 @@ ocpi_evses = Table(
     Column("evse_id", Text, nullable=False),
     Column("connectors", Text, nullable=False),  # JSON: their ids, and those of their tariffs
     Column("capabilities", Text, nullable=False),  # JSON
-    Column("record_digest", LargeBinary, nullable=False),
+    Column("record", LargeBinary, nullable=False),
     Column("status", Text, nullable=False),  # of OICP, as it was pushed
 )
 Index("ocpi_evses_by_evse", ocpi_evses.c.partner, ocpi_evses.c.evse_key)

@@ -14,7 +14,7 @@ from p2p_oicp.server.dashboard.rendering import mask_identification, masked_text
 from p2p_oicp.storage.cdrs import CdrState
 from p2p_oicp.storage.datasets.quarantine import MAX_RECORD_BYTES
 from p2p_oicp.storage.event_log import EventType
-from p2p_oicp.storage.outbox import BACKEND_PREFIX
+from p2p_oicp.storage.outbox import BACKEND_PREFIX, OWN_PREFIXES
 from p2p_oicp.storage.sessions import SessionState
 
 _ROLES = ("cpo", "emp")
@@ -293,7 +293,7 @@ def _subject(record: Json) -> Cell:
         return peer_cell(record["peer"])
     name = next((each for each in ("backend", "operation", "key", "certificate", "action") if record.get(each)), "")
     text = record.get(name, "")
-    is_backend = isinstance(text, str) and text.startswith(BACKEND_PREFIX)
+    is_backend = isinstance(text, str) and text.startswith(OWN_PREFIXES)
     return peer_cell(text) if is_backend else Cell(text, "id")
 
 

@@ -13,7 +13,7 @@ from p2p_oicp.server.dashboard.rendering import encode_json
 from p2p_oicp.server.dashboard.requests import SECURITY_HEADERS, PageRequest, PageServer
 from p2p_oicp.server.dashboard.topology import draw_topology
 from p2p_oicp.server.dashboard.totals import DayTotals
-from p2p_oicp.storage.outbox import BACKEND_PREFIX
+from p2p_oicp.storage.outbox import OWN_PREFIXES
 
 _SHOWN_MESSAGES = 20
 _SHOWN_SESSIONS = 10
@@ -84,7 +84,7 @@ class NodePages:
             "peer.html",
             title=name,
             peer=peer,
-            is_backend=name.startswith(BACKEND_PREFIX),
+            is_backend=name.startswith(OWN_PREFIXES),
             problems=_problems_of(peer["channels"]),
             messages=waiting["messages"],
             keys=keys["keys"],

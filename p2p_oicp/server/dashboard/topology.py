@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from p2p_oicp.server.dashboard.admin_calls import Json
-from p2p_oicp.storage.outbox import BACKEND_PREFIX
 
 _BOX_WIDTH, _BOX_HEIGHT, _ROW_HEIGHT = 190, 44, 62
 _MARGIN, _GAP, _ROWS_A_COLUMN = 12, 110, 12
@@ -86,7 +85,7 @@ def _box(system: Json, x: int, y: int) -> Box:
     parties = ", ".join([*system.get("operators", ()), *system.get("providers", ())])
     waiting = int(system.get("waiting") or 0)
     name = str(system["name"])
-    return Box(name, _cut(name.removeprefix(BACKEND_PREFIX)), _cut(parties), _state(system), x, y, _badge(waiting))
+    return Box(name, _cut(name.partition(":")[2] or name), _cut(parties), _state(system), x, y, _badge(waiting))
 
 
 def _state(system: Json) -> str:

@@ -26,7 +26,7 @@ class StoredConnector(msgspec.Struct, frozen=True, array_like=True):
 class StoredEvse:
     """One EVSE; ids as the partner writes them, ``evse_key`` the key of its EvseID.
 
-    ``record_digest`` is of the record that the node has, and ``status`` the one that the node has.
+    ``record`` is the record that the node has (JSON), and ``status`` the status.
     """
 
     partner: str
@@ -36,7 +36,7 @@ class StoredEvse:
     evse_id: str
     connectors: tuple[StoredConnector, ...]
     capabilities: tuple[str, ...]
-    record_digest: bytes
+    record: bytes
     status: str
 
     @property
@@ -64,7 +64,7 @@ _BY_EVSE = compiled(
 _UPSERT = upserting(
     ocpi_evses,
     *_KEY,
-    *("location_id", "uid", "evse_key", "evse_id", "connectors", "capabilities", "record_digest", "status"),
+    *("location_id", "uid", "evse_key", "evse_id", "connectors", "capabilities", "record", "status"),
     key=_KEY,
 )
 _DELETE = compiled(delete(ocpi_evses).where(*_of_location, _c.uid_key == bindparam("uid_key_")))
@@ -79,7 +79,7 @@ def _evse(row: Any) -> StoredEvse:  # noqa: ANN401 - a row
         evse_id=row["evse_id"],
         connectors=_connectors(row["connectors"]),
         capabilities=_texts(row["capabilities"]),
-        record_digest=bytes(row["record_digest"]),
+        record=bytes(row["record"]),
         status=row["status"],
     )
 
@@ -115,7 +115,7 @@ def put_many(tx: Transaction, evses: Iterable[StoredEvse]) -> None:
             evse_id=evse.evse_id,
             connectors=msgspec.json.encode(evse.connectors).decode(),
             capabilities=msgspec.json.encode(evse.capabilities).decode(),
-            record_digest=evse.record_digest,
+            record=evse.record,
             status=evse.status,
         )
 

@@ -118,7 +118,7 @@ def _create_ocpi_tables() -> None:
         sa.Column("evse_id", sa.Text(), nullable=False),
         sa.Column("connectors", sa.Text(), nullable=False),
         sa.Column("capabilities", sa.Text(), nullable=False),
-        sa.Column("record_digest", sa.LargeBinary(), nullable=False),
+        sa.Column("record", sa.LargeBinary(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
     )
     op.create_table(

@@ -15,7 +15,7 @@ FACTS = SessionFacts(uid="DEADBEEF", evse_uids=("E1",), identification={"RFIDMif
 SESSION = OcpiSession("citrine", "0199C1C2-7b1f", OpenedBy.AUTHORIZE, 100.0, 100.0, facts=FACTS)
 COMMAND = StoredCommand("c-1", "citrine", "START_SESSION", "s-1", 100.0, 148.0)
 EVSE = StoredEvse(
-    "citrine", "Loc1", "E1", "DE*GEF*E1", "DE*GEF*E1", (StoredConnector("1", ("t",)),), (), b"d", "Unknown"
+    "citrine", "Loc1", "E1", "DE*GEF*E1", "DE*GEF*E1", (StoredConnector("1", ("t",)),), (), b"{}", "Unknown"
 )
 TOKEN = ServedObject("citrine", ObjectKind.TOKEN, "DE", "DCB", "DEADBEEF", "DE-DCB", b"{}", 100.0)
 
