@@ -140,7 +140,7 @@ class Bench:
         **more: Any,
     ) -> ModuleResult:
         """Serve a request of the partner; ``path`` has the values of the path's segments, in their order."""
-        role = "SENDER" if module in {"commands"} or (module == "tokens") else "RECEIVER"
+        role = "SENDER" if module in {"commands", "tokens"} else "RECEIVER"
         values = [part for part in path.split("/") if part]
         interface = next(
             each for each in INTERFACES if each.module == module and each.role == role and each.party == "EMSP"

@@ -45,8 +45,8 @@ class TokenAuthorizer:
         # extrawest writes the name of the parameter in its own way.
         token_type = (request.query.get("type") or request.query.get("token_type") or TokenType.RFID).upper()
         references = dict(request.body) if request.body else None
-        places = self._evses(references)
-        stored_token = self._stored_token(uid, token_type)
+        places = await self._evses(references)
+        stored_token = await self._stored_token(uid, token_type)
         terms = self._context.terms()
         question = to_authorize_start(
             uid, token_type, references, places, stored_token, self._context.ids.session_id(), terms
@@ -74,17 +74,17 @@ class TokenAuthorizer:
         except (NodeUnavailable, TimeoutError):
             return unavailable
 
-    def _evses(self, references: Mapping[str, Any] | None) -> dict[str, str]:
+    async def _evses(self, references: Mapping[str, Any] | None) -> dict[str, str]:
         """Return the EvseIDs of a location, by uid."""
         if references is None:
             return {}
-        stored = evses.of_location_now(self._context.store, self._context.name, str(references["location_id"]))
+        stored = await evses.of_location_now(self._context.store, self._context.name, str(references["location_id"]))
         return {evse.uid: evse.evse_id for evse in stored}
 
-    def _stored_token(self, uid: str, token_type: str) -> dict[str, Any] | None:
+    async def _stored_token(self, uid: str, token_type: str) -> dict[str, Any] | None:
         """Return a token as we serve it; None: nobody has pushed it."""
         name = served_id(token_type, uid)
-        found = served.find_now(self._context.store, self._context.name, ObjectKind.TOKEN, name)
+        found = await served.find_now(self._context.store, self._context.name, ObjectKind.TOKEN, name)
         token: dict[str, Any] | None = decode(found[0].body) if found else None  # type: ignore[assignment]
         return token
 

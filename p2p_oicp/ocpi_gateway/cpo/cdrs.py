@@ -55,14 +55,14 @@ class CdrReceiver:
     async def handle(self, request: ModuleRequest) -> ModuleResult:
         """Serve GET of one CDR, and POST."""
         if request.verb == "GET":
-            return ModuleResult(self.find(request.segments["cdr_id"]).value)
+            return ModuleResult((await self.find(request.segments["cdr_id"])).value)
         stored = await self.receive(request.body or {})
         url = f"{self._context.partners.settings.url}/2.2.1/emsp/cdrs/{stored.object_id}"
         return ModuleResult(headers={"Location": url})
 
-    def find(self, cdr_id: str) -> StoredObject:
+    async def find(self, cdr_id: str) -> StoredObject:
         """Return a CDR by its id; raise OcpiProblem if there is none, ConfigurationError if there are several."""
-        found = objects.find_now(self._context.store, self._context.name, _KIND, cdr_id)
+        found = await objects.find_now(self._context.store, self._context.name, _KIND, cdr_id)
         if not found:
             raise unknown_object(f"the CDR {cdr_id}")
         if len(found) > 1:
@@ -100,7 +100,7 @@ class CdrReceiver:
             log.warning("ocpi.cdr_delayed", partner=self._context.name, cdr=stored.object_id, reason=str(error))
 
     async def _carry(self, stored: StoredObject) -> None:
-        current = objects.get_now(self._context.store, stored.id)
+        current = await objects.get_now(self._context.store, stored.id)
         if current is None or current.state is not ObjectState.PENDING:
             return
         value = current.value
@@ -116,12 +116,14 @@ class CdrReceiver:
             await self._hold(current, "uncorrelated" if correlated.hold == "unknown" else correlated.hold)
             return
         await self._carry_waiting_session(session)
-        await self._deliver(current, value, sessions.get_now(self._context.store, session.partner, session.session_id))
+        await self._deliver(
+            current, value, await sessions.get_now(self._context.store, session.partner, session.session_id)
+        )
 
     async def _carry_waiting_session(self, session: OcpiSession) -> None:
         """Carry the Session of a CDR first: it may have belonged to nothing until now."""
         if session.ocpi_id:
-            found = objects.find_now(self._context.store, self._context.name, ObjectKind.SESSION, session.ocpi_id)
+            found = await objects.find_now(self._context.store, self._context.name, ObjectKind.SESSION, session.ocpi_id)
             for stored in found:
                 await self._sessions.carry(stored)
 
@@ -159,10 +161,10 @@ class CdrReceiver:
 
     async def assign(self, cdr_id: str, session_id: str) -> StoredObject:
         """Carry a held CDR as that of a session, and return what became of it; raise ConfigurationError."""
-        stored = self._held(cdr_id)
-        session = sessions.get_now(self._context.store, self._context.name, session_id)
+        stored = await self._held(cdr_id)
+        session = await sessions.get_now(self._context.store, self._context.name, session_id)
         if session is None:
-            session = self._session_of_node(session_id, stored)
+            session = await self._session_of_node(session_id, stored)
         assigned = session
 
         def job(tx: Transaction) -> None:
@@ -172,11 +174,11 @@ class CdrReceiver:
 
         await self._context.write(job)
         await self.carry(stored)
-        return self.find(cdr_id)
+        return await self.find(cdr_id)
 
-    def _session_of_node(self, session_id: str, stored: StoredObject) -> OcpiSession:
+    async def _session_of_node(self, session_id: str, stored: StoredObject) -> OcpiSession:
         """Return a session of the node that no partner has named; raise ConfigurationError if it can have no CDR."""
-        session = node_sessions.get_now(self._context.store, "cpo", SessionID(session_id).key)
+        session = await node_sessions.get_now(self._context.store, "cpo", SessionID(session_id).key)
         if session is None or session.state in REFUSED_STATES:
             raise ConfigurationError(
                 f"{session_id} is no session of this node that may have a CDR: see `sessions list`"
@@ -194,13 +196,13 @@ class CdrReceiver:
 
     async def drop(self, cdr_id: str) -> StoredObject:
         """Decide that a held CDR is carried nowhere; raise ConfigurationError."""
-        stored = self._held(cdr_id)
+        stored = await self._held(cdr_id)
         await self._context.write(lambda tx: objects.set_state(tx, stored, ObjectState.DROPPED, stored.reason))
         log.warning("ocpi.cdr_dropped", partner=self._context.name, cdr=stored.object_id, reason=stored.reason)
-        return self.find(cdr_id)
+        return await self.find(cdr_id)
 
-    def _held(self, cdr_id: str) -> StoredObject:
-        stored = self.find(cdr_id)
+    async def _held(self, cdr_id: str) -> StoredObject:
+        stored = await self.find(cdr_id)
         if stored.state is not ObjectState.HELD:
             raise ConfigurationError(f"the CDR {cdr_id} is {stored.state}, not held")
         return stored

@@ -73,8 +73,8 @@ class CommandSender:
         """Carry out a remote operation; raise PeerError where the partner gives no usable answer."""
         command, request = COMMAND_BY_OPERATION[operation], _json_of(message)
         session_id = str(request["SessionID"])
-        evse = self._evse(str(request.get("EvseID") or ""))
-        session = sessions.get_now(self._context.store, self._context.name, session_id)
+        evse = await self._evse(str(request.get("EvseID") or ""))
+        session = await sessions.get_now(self._context.store, self._context.name, session_id)
         command_id = self._context.ids.process_id().lower()
         url = f"{self._context.partners.settings.url}/2.2.1/emsp/commands/{command}/{command_id}"
         made = from_remote_request(
@@ -104,8 +104,8 @@ class CommandSender:
         is_ours = party is not None and any((role.country_code, role.party_id) == party for role in own)
         return party if is_ours else None
 
-    def _evse(self, evse_id: str) -> dict[str, Any] | None:
-        stored = evses.find_now(self._context.store, self._context.name, EvseID(evse_id).key) if evse_id else None
+    async def _evse(self, evse_id: str) -> dict[str, Any] | None:
+        stored = await evses.find_now(self._context.store, self._context.name, EvseID(evse_id).key) if evse_id else None
         if stored is None:
             return None
         return {
@@ -185,7 +185,7 @@ class CommandSender:
     async def handle(self, request: ModuleRequest) -> ModuleResult:
         """Take the result of a command."""
         command_id, result = request.segments["id"].lower(), dict(request.body or {})
-        stored = commands.get_now(self._context.store, command_id)
+        stored = await commands.get_now(self._context.store, command_id)
         if stored is None or stored.partner != self._context.name:
             raise unknown_object(f"the command {command_id}")
         is_first = await self._context.write(lambda tx: commands.set_result(tx, command_id, encode_json(result)))
@@ -202,7 +202,7 @@ class CommandSender:
         log.warning("ocpi.late_result", partner=stored.partner, command=stored.command, result=word)
         if word == CommandResponseType.ACCEPTED or stored.command not in _OPENED_BY:
             return
-        session = sessions.get_now(self._context.store, self._context.name, stored.session_key)
+        session = await sessions.get_now(self._context.store, self._context.name, stored.session_key)
         if session is None or session.facts.started:
             return
         text = "; ".join([f"{stored.command}: {word}", *_texts(result)])
@@ -218,7 +218,7 @@ class CommandSender:
         try:
             await self._context.node.deliver(ChargingNotification, notification)
         except (NodeRefused, NodeUnavailable) as error:
-            log.warning("ocpi.late_result_not_told", partner=stored.partner, reason=str(error))
+            log.warning("ocpi.late_result_not_sent", partner=stored.partner, reason=str(error))
 
 
 def _seconds_to_wait(response: Mapping[str, Any], longest: float) -> float:

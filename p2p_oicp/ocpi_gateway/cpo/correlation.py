@@ -7,7 +7,7 @@ session yet: it is opened now, by an AuthorizeStart that the node answers from i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,6 +25,7 @@ from p2p_oicp.oicp import AuthorizeStart
 from p2p_oicp.oicp.enums import AuthorizationStatus, StatusCodeValue
 from p2p_oicp.storage import Transaction
 from p2p_oicp.storage.ocpi import evses, served, sessions
+from p2p_oicp.storage.ocpi.evses import StoredEvse
 from p2p_oicp.storage.ocpi.objects import ObjectKind, StoredObject
 from p2p_oicp.storage.ocpi.sessions import OcpiSession, OcpiSessionState, OpenedBy, SessionFacts
 
@@ -82,7 +83,7 @@ class Correlator:
         if correlation.session_id is None:
             return Correlated(hold=correlation.hold or "unknown")
         session = next((each for each in candidates if each.session_id == correlation.session_id), None)
-        return Correlated(self._bound(tx, session or self._offline(value, new_id), value))
+        return Correlated(self._bound(tx, session or self._offline(tx, value, new_id), value))
 
     def _bound(self, tx: Transaction, session: OcpiSession, value: Mapping[str, Any]) -> OcpiSession:
         """Store which Session.id a session has; one that is bound to another keeps that."""
@@ -95,7 +96,7 @@ class Correlator:
         token = value["cdr_token"]
         return bool(served.find(tx, self._context.name, ObjectKind.TOKEN, served_id(token["type"], token["uid"])))
 
-    def _offline(self, value: Mapping[str, Any], session_id: str) -> OcpiSession:
+    def _offline(self, tx: Transaction, value: Mapping[str, Any], session_id: str) -> OcpiSession:
         """Return a session that began with a token that we have pushed, without asking."""
         token, now = value["cdr_token"], self._context.clock.time()
         location = value.get("cdr_location") or value
@@ -104,22 +105,23 @@ class Correlator:
             contract_id=token["contract_id"],
             location_id=str(location.get("location_id") or location.get("id") or ""),
             evse_uids=(str(location["evse_uid"]),),
-            evse_id=self._evse_id(location) or "",
+            evse_id=self._evse_id(tx, location) or "",
             identification=identification_of(token) or {},
         )
         started_at = time_of(value["start_date_time"]).timestamp()
         state = OcpiSessionState.OPENING
         return OcpiSession(self._context.name, session_id, OpenedBy.OFFLINE, started_at, now, state, facts=facts)
 
-    def _evse_id(self, location: Mapping[str, Any]) -> str | None:
+    def _evse_id(self, tx: Transaction, location: Mapping[str, Any]) -> str | None:
         if "evse_id" in location:
             return to_evse_id(location["evse_id"])
-        return self.evse_id_of(str(location.get("location_id") or ""), str(location["evse_uid"]))
+        stored = evses.of_location(tx, self._context.name, str(location.get("location_id") or ""))
+        return _find_uid(stored, str(location["evse_uid"]))
 
-    def evse_id_of(self, location_id: str, evse_uid: str) -> str | None:
+    async def evse_id_of(self, location_id: str, evse_uid: str) -> str | None:
         """Return the EvseID of an EVSE of the partner; None: it is unknown."""
-        stored = evses.of_location_now(self._context.store, self._context.name, location_id)
-        return next((evse.evse_id for evse in stored if evse.uid_key == evse_uid.strip().lower()), None)
+        stored = await evses.of_location_now(self._context.store, self._context.name, location_id)
+        return _find_uid(stored, evse_uid)
 
     async def _open_offline(self, session: OcpiSession, value: Mapping[str, Any]) -> Correlated:
         """Have the node open the session: the same request again gets the same answer."""
@@ -152,6 +154,10 @@ def ocpi_session_id(value: Mapping[str, Any]) -> str:
     if "cdr_location" in value:
         return str(value.get("session_id") or "")
     return str(value["id"])
+
+
+def _find_uid(stored: Sequence[StoredEvse], uid: str) -> str | None:
+    return next((evse.evse_id for evse in stored if evse.uid_key == uid.strip().lower()), None)
 
 
 def _is_refused(session: OcpiSession) -> bool:

@@ -69,9 +69,9 @@ class ObjectIntake:
                 info = f"/{member}: the path has {request.segments[segment]!r}, the body {body.get(member)!r}"
                 raise OcpiProblem(OcpiStatus.INVALID_PARAMETERS, info)
 
-    def get(self, id_: ObjectID) -> StoredObject:
+    async def get(self, id_: ObjectID) -> StoredObject:
         """Return a stored object; raise OcpiProblem for one that is unknown."""
-        stored = objects.get_now(self._context.store, id_)
+        stored = await objects.get_now(self._context.store, id_)
         if stored is None or stored.state is ObjectState.DROPPED:
             raise unknown_object(f"the {self._kind} {id_.object_key}")
         return stored

@@ -110,7 +110,7 @@ class LocationExporter:
         known = {
             evse.evse_key: evse
             for each in pending
-            for evse in evses.of_location_now(self._context.store, self._context.name, each.object_id)
+            for evse in await evses.of_location_now(self._context.store, self._context.name, each.object_id)
         }
         changes = self._changes(mapped, known)
         try:

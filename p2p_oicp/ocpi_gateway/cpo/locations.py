@@ -46,7 +46,7 @@ class LocationReceiver:
         id_ = self.intake.id_in_path(request.segments, "location_id")
         uid, connector_id = request.segments.get("evse_uid"), request.segments.get("connector_id")
         if request.verb == "GET":
-            return ModuleResult(_part_of(self.intake.get(id_).value, uid, connector_id))
+            return ModuleResult(_part_of((await self.intake.get(id_)).value, uid, connector_id))
         if request.verb == "PUT" and uid is None:
             self.intake.check_path(request, "location_id")
             await self.receive(request.body or {})
@@ -84,10 +84,10 @@ class LocationReceiver:
             self._on_changed()
         return received.is_changed
 
-    async def remove_others(self, kept: set[ObjectID]) -> int:
+    async def remove_others(self, listed: set[ObjectID]) -> int:
         """Empty the locations that a whole list has not; return how many: their EVSEs are deleted."""
         stored = await objects.list_all(self._context.store, self._context.name, _KIND)
-        gone = [each for each in stored if each.id not in kept and each.state is not ObjectState.DROPPED]
+        gone = [each for each in stored if each.id not in listed and each.state is not ObjectState.DROPPED]
         for each in gone:
             await self._context.write(lambda tx, each=each: objects.set_state(tx, each, ObjectState.DROPPED, "gone"))  # type: ignore[misc]
         if gone:
@@ -107,7 +107,7 @@ class LocationReceiver:
 
     async def _fetch(self, id_: ObjectID, uid: str | None) -> None:
         """Fetch a location from the partner, or one EVSE of it, as it is now."""
-        stored = objects.get_now(self._context.store, id_)
+        stored = await objects.get_now(self._context.store, id_)
         is_part = uid is not None and stored is not None and stored.state is not ObjectState.DROPPED
         path = [stored.object_id if stored is not None else id_.object_key, *([uid] if is_part and uid else [])]
         reply = await self._context.call("GET", "locations", "SENDER", *path)

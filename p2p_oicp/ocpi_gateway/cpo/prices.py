@@ -55,7 +55,7 @@ class TariffReceiver:
         """Serve GET, PUT and DELETE of one tariff."""
         id_ = self.intake.id_in_path(request.segments, "tariff_id")
         if request.verb == "GET":
-            return ModuleResult(self.intake.get(id_).value)
+            return ModuleResult((await self.intake.get(id_)).value)
         if request.verb == "DELETE":
             await self._delete(id_)
             return ModuleResult()
@@ -75,10 +75,10 @@ class TariffReceiver:
             raise unknown_object(f"the tariff {id_.object_key}")
         self._on_changed()
 
-    async def remove_others(self, kept: set[ObjectID]) -> int:
+    async def remove_others(self, listed: set[ObjectID]) -> int:
         """Delete the tariffs that a whole list has not; return how many."""
         stored = await objects.list_all(self._context.store, self._context.name, _KIND)
-        gone = [each.id for each in stored if each.id not in kept]
+        gone = [each.id for each in stored if each.id not in listed]
         for id_ in gone:
             await self._delete(id_)
         return len(gone)

@@ -105,7 +105,7 @@ class PartnerPuller:
     async def _pull(self, module: str, since: datetime | None) -> PullOutcome:
         taken, kind = self._modules[module], PULLED[module]
         is_whole = taken.remove_others is not None and since is None
-        start = None if is_whole else since or self._due_since(kind)
+        start = None if is_whole else since or await self._due_since(kind)
         query = {} if start is None else {"date_from": format_time(start)}
         ids: set[ObjectID] = set()
         count, refused, latest = 0, 0, 0.0
@@ -135,14 +135,14 @@ class PartnerPuller:
             await self._context.write(lambda tx: findings.add(tx, self._context.name, finding))
             return None
 
-    def _due_since(self, kind: ObjectKind) -> datetime:
+    async def _due_since(self, kind: ObjectKind) -> datetime:
         """Return from when on sessions and CDRs are read; what was before the first pull is not this node's."""
-        cursor = findings.cursor_now(self._context.store, self._context.name, kind)
+        cursor = await findings.cursor_now(self._context.store, self._context.name, kind)
         known = cursor.last_updated or cursor.pulled_at if cursor is not None else self._context.clock.time()
         return datetime.fromtimestamp(known, UTC) - _OVERLAP
 
     async def _move_cursor(self, kind: ObjectKind, latest: float, began_at: float) -> None:
-        earlier = findings.cursor_now(self._context.store, self._context.name, kind)
+        earlier = await findings.cursor_now(self._context.store, self._context.name, kind)
         known = earlier.last_updated if earlier is not None else None
         # A partner's clock may be ahead: what it writes until then must not be missed.
         newest = min(latest, began_at) if latest else None

@@ -51,7 +51,7 @@ class SessionReceiver:
         """Serve GET, PUT and PATCH of one session."""
         id_ = self.intake.id_in_path(request.segments, "session_id")
         if request.verb == "GET":
-            return ModuleResult(self.intake.get(id_).value)
+            return ModuleResult((await self.intake.get(id_)).value)
         if request.verb == "PUT":
             self.intake.check_path(request, "session_id")
             await self.receive(request.body or {})
@@ -92,7 +92,7 @@ class SessionReceiver:
             log.warning("ocpi.session_delayed", partner=self._context.name, session=stored.object_id, reason=str(error))
 
     async def _carry(self, stored: StoredObject) -> None:
-        current = objects.get_now(self._context.store, stored.id)
+        current = await objects.get_now(self._context.store, stored.id)
         if current is None or current.state not in {ObjectState.PENDING, ObjectState.WAITING}:
             return
         if is_foreign(self._context, current.value):
@@ -112,7 +112,7 @@ class SessionReceiver:
         if session is None:
             return
         value = stored.value
-        evse_id = self._correlator.evse_id_of(value["location_id"], value["evse_uid"])
+        evse_id = await self._correlator.evse_id_of(value["location_id"], value["evse_uid"])
         previous = replace(stored, body=session.body).value if session.body else None
         result = to_notifications(value, previous, known_session(session, evse_id), self._context.terms())
         found = self._context.findings_of(_KIND, stored.object_id, result.losses)

@@ -95,6 +95,12 @@ async def of_location_now(store: Store, partner: str, location_id: str) -> Seque
     return [_evse(row) for row in await store.query_inline(_OF_LOCATION, partner_=partner, location_key_=key)]
 
 
+def of_location(tx: Transaction, partner: str, location_id: str) -> Sequence[StoredEvse]:
+    """Return the EVSEs of a location within a transaction."""
+    key = location_id.strip().lower()
+    return [_evse(row) for row in tx.all(_OF_LOCATION, partner_=partner, location_key_=key)]
+
+
 async def find_now(store: Store, partner: str, evse_key: str) -> StoredEvse | None:
     """Return the EVSE that has an EvseID, as of the last commit."""
     rows = await store.query_inline(_BY_EVSE, partner_=partner, evse_key_=evse_key)

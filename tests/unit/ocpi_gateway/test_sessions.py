@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from p2p_oicp.errors import ConfigurationError
@@ -47,7 +45,7 @@ def types_of(bench):
 
 
 async def state_of(bench, cdr_id="CDR-100"):
-    stored = bench.gateway.cdrs.find(cdr_id)
+    stored = await bench.gateway.cdrs.find(cdr_id)
     return stored.state, stored.reason
 
 
@@ -86,7 +84,7 @@ async def test_another_cdr_with_the_same_id_is_refused_and_both_are_stored(known
     assert len(known.node.sent("ChargeDetailRecord")) == 1
 
 
-async def test_a_session_that_is_known_by_its_cdr_only_is_told_first(known):
+async def test_a_session_that_is_known_by_its_cdr_only_comes_first(known):
     session_id = await authorize(known)
     await put_session(known, id="S-7", cdr_token=cdr_token(uid="FFFFFFFF", contract_id="other"))
     assert known.node.sent("ChargingNotification") == []
@@ -195,7 +193,7 @@ async def test_an_offline_start_that_no_provider_accepts_is_held(known):
     assert (state, reason) == (ObjectState.HELD, "not_authorized: 102")
 
 
-async def test_an_offline_start_whose_provider_cannot_be_asked_waits(known):
+async def test_an_offline_start_whose_provider_is_away_waits(known):
     pushed = ServedObject("csms", ObjectKind.TOKEN, "DE", "DCB", "RFID 04A1B2C3", "DEDCB", b"{}", 1.0)
     await known.gateway.context.write(lambda tx: served.put(tx, pushed))
     known.node.answers["AuthorizeStart"] = {"AuthorizationStatus": "NotAuthorized", "StatusCode": {"Code": "310"}}
@@ -239,4 +237,4 @@ async def test_a_restarted_gateway_goes_on_with_what_is_stored(known, store, clo
     fresh = open_bench(store, clock)
     await fresh.gateway.jobs._carry_pending()
     assert [name for name, _ in fresh.node.messages] == ["ChargingNotificationStart", "ChargeDetailRecord"]
-    assert replace(fresh.gateway.cdrs.find("CDR-100"), body=b"").state is ObjectState.CARRIED
+    assert (await fresh.gateway.cdrs.find("CDR-100")).state is ObjectState.CARRIED
