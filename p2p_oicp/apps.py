@@ -47,6 +47,8 @@ from p2p_oicp.server.event_stream import EventStreamApi, StreamLimits
 from p2p_oicp.server.inbound import PublicAddress
 from p2p_oicp.server.map_admin import EvseMapApi
 from p2p_oicp.server.metrics_page import MetricsPage, NodeFacts
+from p2p_oicp.server.ocpi import OcpiListener
+from p2p_oicp.server.ocpi.admin import OcpiAdminApi
 from p2p_oicp.server.openapi.documents import Listener
 from p2p_oicp.server.openapi.page import ApiDocuments
 from p2p_oicp.server.record_admin import RecordAdminApi
@@ -77,6 +79,21 @@ def build_peer_app(components: NodeComponents, hello: Hello) -> RequestRouter:
     pairing = PairingHandler(pipeline, authenticator=components.authenticator, peering=peering)
     documents = ApiDocuments(Listener.PEER).routes(pipeline)
     return RequestRouter(pipeline, [*node_routes(pipeline, hello.handler, sessions, pairing, probe), *documents])
+
+
+def build_ocpi_app(components: NodeComponents) -> OcpiListener | None:
+    """Return what serves OCPI partners; None: there is no gateway."""
+    environment = components.environment
+    if (gateway := environment.ocpi) is None:
+        return None
+    return OcpiListener(
+        gateway.partners,
+        gateway.registrar,
+        gateway.handlers,
+        store=components.services.store,
+        ids=environment.ids,
+        clock=environment.clock,
+    )
 
 
 def build_status_reporter(components: NodeComponents) -> NodeStatusReporter:
@@ -276,6 +293,7 @@ def _record_routes(components: NodeComponents, pipeline: RequestPipeline) -> Rou
         *PeerSettingsApi(components.peering.directory).routes(pipeline),
         *ExchangeAdminApi(components.peering.exchanges, recording).routes(pipeline),
         *WebhookAdminApi(components.webhooks).routes(pipeline),
+        *OcpiAdminApi(components.environment.ocpi, services.store).routes(pipeline),
         *EventAdminApi(services.store, components.feed.view).routes(pipeline),
         *RecordAdminApi(services.store).routes(pipeline),
         *EvseMapApi(services.store).routes(pipeline),

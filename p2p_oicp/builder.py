@@ -39,6 +39,7 @@ from p2p_oicp.delivery.webhooks import WebhookParts
 from p2p_oicp.errors import StoreUnavailable, reason_of
 from p2p_oicp.events.cloud_events import source_of
 from p2p_oicp.events.feed import EventFeed
+from p2p_oicp.ocpi_gateway.gateway import OcpiGateway
 from p2p_oicp.peering import Peering, PeersChanged
 from p2p_oicp.peering.peer_status import HeldPeersJob
 from p2p_oicp.peering.peer_tls import CertificateExpiryJob
@@ -82,6 +83,7 @@ class NodeEnvironment:
         backend_authenticator: knows who speaks to the backend API.
         interceptor: may answer in place of a role on the backend API; None: nothing does.
         is_open: parties are added while it runs, so that it has both roles before it has any party.
+        ocpi: the gateway for OCPI partners.
     """
 
     settings: Settings
@@ -91,10 +93,10 @@ class NodeEnvironment:
     backend_authenticator: Authenticator
     interceptor: OperationInterceptor | None = None
     is_open: bool = False
+    ocpi: OcpiGateway | None = None
 
     @property
     def local_peer(self) -> Peer:
-        """Its own entry."""
         return self.registry.own
 
     @property
@@ -178,9 +180,9 @@ def build_roles(
     backends = create_backends(_build_backend_factory(environment, services, peering, observe))
     nodes = HttpNodeClient(client)
     lost_sessions = partial(LostSessions, services, store_epochs, nodes, peering.evidence)
-    is_cpo, is_emp = environment.is_open or local_peer.operators, environment.is_open or local_peer.providers
-    cpo = CpoRole(services, backends, lost_sessions("cpo")) if is_cpo else None
-    emp = _build_emp_role(environment, services, backends, nodes, lost_sessions) if is_emp else None
+    is_open, own = environment.is_open, environment.local_peer
+    cpo = CpoRole(services, backends, lost_sessions("cpo")) if is_open or own.operators else None
+    emp = _build_emp_role(environment, services, backends, nodes, lost_sessions) if is_open or own.providers else None
     webhook_parts = WebhookParts(
         feed, source_of(local_peer.url, local_peer.name), store, peering.transport, peering.identity.signer,
         wakeups, environment.clock, environment.backoff,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import ClassVar, Self
@@ -29,6 +30,7 @@ from p2p_oicp.events.feed import EventFeed
 from p2p_oicp.events.types import EventData, MissedEvents
 from p2p_oicp.events.view import EventFilter
 from p2p_oicp.logs import use_stdlib_logging
+from p2p_oicp.ocpi_gateway.gateway import OcpiGateway, open_gateway
 from p2p_oicp.oicp import Message
 from p2p_oicp.peering import Peering, open_peering
 from p2p_oicp.peers import Peer, PeerRegistry
@@ -87,11 +89,13 @@ class Node:
         self._local_client: LocalBackendClient | None = None
         self._feed: EventFeed | None = None
         self._peering: Peering | None = None
+        self._ocpi: OcpiGateway | None = None
         self.local_peer: Peer = local_peer(settings)
         self.store: Store | None = None
         self.registry: PeerRegistry = load_registry(settings)
         self.peer_url = ""
         self.backend_url = ""
+        self.ocpi_url = ""
 
     def __repr__(self) -> str:
         return f"<Node {self.local_peer.name!r} peer_api={self.peer_url or 'stopped'}>"
@@ -189,6 +193,7 @@ class Node:
             sent=SentRecords(exchanges, self._spans),
         )
         self.store, self._peering = store, peering
+        self._ocpi = await open_gateway(stack, settings, self.registry, store, clock, self._ids, self._spans)
         store_epochs = await open_store_epochs(store, settings.security.keys, clock, self._ids.store_epoch())
         feed = await EventFeed.open(store, self.registry, clock.time)
         return builder.build_roles(
@@ -204,6 +209,7 @@ class Node:
             self._create_backend_authenticator(),
             interceptor=self._interceptor(),
             is_open=self._is_open,
+            ocpi=self._ocpi,
         )
 
     def _open_exchange_log(self) -> ExchangeLog | None:
@@ -217,6 +223,8 @@ class Node:
         return None
 
     def _create_backends(self, factory: BackendFactory) -> BackendRegistry:
+        if self._ocpi is not None:
+            factory = replace(factory, ocpi=self._ocpi.backend_for)
         return factory.build_registry(self._settings, self.local_peer, self._backends)
 
     def _open_spans(self, stack: AsyncExitStack) -> SpanRecorder | None:
@@ -249,6 +257,8 @@ class Node:
         # with its own, and fetches our descriptor if it does not know our key.
         await self._start_listeners(stack, components, hello)
         builder.start_workers(components, supervisor, hello.client)
+        for name, worker in (self._ocpi.workers if self._ocpi is not None else {}).items():
+            supervisor.start_service(name, worker.run)
         await components.webhooks.start(supervisor)
         supervisor.start_service("store position", components.store_epochs.run)
         # Order: announced last, when everything that an announcement makes other nodes ask for is served.
@@ -268,9 +278,9 @@ class Node:
         backend_tls = own.server_context() if own is not None else None
         max_connections = self._settings.limits.connections
         open_listener = partial(start_listener, max_connections=max_connections, now=self._clock.time)
-        peer_stack, backend_stack = AsyncExitStack(), AsyncExitStack()
-        # Both end together: what either is waiting for gets the same seconds.
-        stack.push_async_callback(close_together, peer_stack, backend_stack)
+        peer_stack, backend_stack, ocpi_stack = AsyncExitStack(), AsyncExitStack(), AsyncExitStack()
+        # All end together: what each is waiting for gets the same seconds.
+        stack.push_async_callback(close_together, peer_stack, backend_stack, ocpi_stack)
         self.peer_url = await open_listener(
             peer_stack, handlers["peer"], peer_settings.host, peer_settings.port, "peer_api", tls=tls
         )
@@ -282,6 +292,9 @@ class Node:
             "backend_api",
             tls=backend_tls,
         )
+        ocpi_app, ocpi = apps.build_ocpi_app(components), self._settings.ocpi
+        if ocpi_app is not None and ocpi is not None:
+            self.ocpi_url = await open_listener(ocpi_stack, ocpi_app, ocpi.host, ocpi.port, "ocpi")
         # Order: before the listeners end, which wait for what they have begun.
         stack.callback(components.feed.close)
 
@@ -292,7 +305,10 @@ class Node:
             log.warning("node.insecure", node=self.local_peer.name, meaning="require = []: peers are not authenticated")
         if self._settings.backend_api.token is None:
             log.warning("backend_api.no_token", meaning="whoever runs programs on this machine may administer the node")
-        log.info("node.ready", node=self.local_peer.name, peer_api=self.peer_url, backend_api=self.backend_url)
+        listeners = {"peer_api": self.peer_url, "backend_api": self.backend_url}
+        log.info(
+            "node.ready", node=self.local_peer.name, **listeners, **({"ocpi": self.ocpi_url} if self._ocpi else {})
+        )
 
     async def _readiness(self) -> dict[str, object]:
         store_failure = await self.store.failure() if self.store is not None else None

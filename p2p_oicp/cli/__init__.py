@@ -165,7 +165,7 @@ _COMMANDS = MappingProxyType(
         "asyncapi": _Command(
             "reference", _LANGUAGE, "Print the AsyncAPI 3.0 document of the events of a node, as its /asyncapi.json."
         ),
-        "ocpi": _Command("ocpi", _LANGUAGE, "Objects of OCPI 2.2.1, and what becomes of them in OICP."),
+        "ocpi": _Command("ocpi", _LANGUAGE, "Systems that roam by OCPI 2.2.1, and what becomes of their objects."),
     }
 )
 

@@ -1,4 +1,4 @@
-"""``p2p-oicp ocpi``: objects of OCPI, without a node."""
+"""``p2p-oicp ocpi``: the group of its commands, and what becomes of an object of OCPI, without a node."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from p2p_oicp.cli import ocpi_partners
 from p2p_oicp.cli.common import JsonOption, echo, read_input
 from p2p_oicp.cli.validation import FileArgument, decode_input, format_findings
 from p2p_oicp.clock import SystemClock
@@ -32,7 +33,8 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True)
     group.callback()(_group)
     group.command("convert")(convert_object)
-    app.add_typer(group, name="ocpi", help="Objects of OCPI 2.2.1, and what becomes of them in OICP.")
+    ocpi_partners.register_commands(group)
+    app.add_typer(group, name="ocpi", help="Systems that roam by OCPI 2.2.1, and what becomes of their objects.")
 
 
 def _group() -> None:

@@ -14,7 +14,7 @@ tolerantly; what does not fit is a `RegistrationProblem` with the status code of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final
@@ -28,6 +28,8 @@ from p2p_oicp.ocpi.modules import V2_2_1, interfaces_of, versions
 
 #: The endpoints of a partner: module and role, as version details name them.
 Endpoints = Mapping[tuple[str, str], str]
+#: Whether a URL of a partner may be called.
+UrlRule = Callable[[str], bool]
 
 #: What a partner must have, by its own role: nothing could be done with one that lacks it.
 _NEEDED: Final[Mapping[Role, tuple[ModuleID, InterfaceRole]]] = {
@@ -90,26 +92,39 @@ def credentials(token: str, url: str, roles: Iterable[PartyRole]) -> dict[str, A
     return {"token": token, "url": f"{url}/versions", "roles": [role.members for role in roles]}
 
 
-def pick_version(offered: object) -> tuple[VersionNumber, str]:
+def is_allowed_url(url: str) -> bool:
+    """Whether a partner's URL may be called: https, or http on this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and _is_local(host)))
+
+
+def pick_version(offered: object, allows: UrlRule = is_allowed_url) -> tuple[VersionNumber, str]:
     """Return the latest version that both sides have, and where its details are; raise `RegistrationProblem` (3002)."""
     rows = [row for row in offered if isinstance(row, Mapping)] if isinstance(offered, list) else []
     urls = {str(row.get("version")): str(row.get("url")) for row in rows}
     for version in versions():
         if version in urls:
-            return version, _checked(urls[version], f"version {version}")
+            return version, _checked(urls[version], f"version {version}", allows)
     names = ", ".join(sorted(urls)) or "none"
     raise RegistrationProblem(
         OcpiStatus.UNSUPPORTED_VERSION, f"the partner offers {names}, and {', '.join(versions())} is needed"
     )
 
 
-def read_endpoints(details: object, overrides: Mapping[str, str], partner_role: Role) -> Endpoints:
+def read_endpoints(
+    details: object, overrides: Mapping[str, str], partner_role: Role, allows: UrlRule = is_allowed_url
+) -> Endpoints:
     """Return the endpoints of version details.
 
     Args:
         details: As received; rows that cannot be read are left out.
         overrides: URL by module, for what a partner's details leave out or have wrong.
         partner_role: What the partner is: overrides are for the interfaces that it implements.
+        allows: Whether a URL may be called; others are a problem.
     """
     rows = details.get("endpoints") if isinstance(details, Mapping) else None
     urls = {
@@ -121,7 +136,7 @@ def read_endpoints(details: object, overrides: Mapping[str, str], partner_role: 
     for interface in interfaces_of(partner_role):
         if url := overrides.get(interface.module):
             urls[str(interface.module), str(interface.role)] = url
-    return {(module, role): _checked(url, f"endpoint {module} {role}") for (module, role), url in urls.items()}
+    return {(module, role): _checked(url, f"endpoint {module} {role}", allows) for (module, role), url in urls.items()}
 
 
 def check_modules(endpoints: Endpoints, partner_role: Role) -> list[str]:
@@ -151,16 +166,6 @@ def check_roles(partner: JsonObject, partner_role: Role, country_code: str, part
         )
 
 
-def is_allowed_url(url: str) -> bool:
-    """Whether a partner's URL may be called: https, or http on this machine."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
-        return False
-    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and _is_local(host)))
-
-
 def _is_local(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
@@ -168,7 +173,7 @@ def _is_local(host: str) -> bool:
         return host in _LOCAL_NAMES
 
 
-def _checked(url: str, what: str) -> str:
-    if not is_allowed_url(url):
+def _checked(url: str, what: str, allows: UrlRule) -> str:
+    if not allows(url):
         raise RegistrationProblem(OcpiStatus.INVALID_PARAMETERS, f"{what}: {url[:255]} is no URL with https")
     return url.rstrip("/")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
@@ -113,10 +113,17 @@ class OcpiPartner:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who has sent a request: its partner, and the token by which it was recognised; None: one that we have issued."""
+    """Who has sent a request.
+
+    Attributes:
+        partner: whose token it is.
+        text: the token as it was sent.
+        token: what is stored of it; None: it is the one that the partner has given us (``accept_issued_token``).
+    """
 
     partner: OcpiPartner
-    token: TokenOwner | None
+    text: str = field(repr=False)
+    token: TokenOwner | None = None
 
 
 class OcpiPartners:
@@ -235,12 +242,12 @@ class OcpiPartners:
         owner = await ocpi_partners.find_by_token(self._store, token, self._clock.time())
         if owner is not None:
             settings = self._by_name.get(owner.partner.name)
-            return None if settings is None else Caller(OcpiPartner(settings, owner.partner), owner)
+            return None if settings is None else Caller(OcpiPartner(settings, owner.partner), token, owner)
         for partner in self.all:
             issued = self._token_of(partner) if partner.settings.accept_issued_token and partner.is_registered else None
             # By their hashes, whose comparison tells nothing of the token.
             if issued is not None and hmac.compare_digest(hash_token(issued), hash_token(token)):
-                return Caller(partner, None)
+                return Caller(partner, token)
         return None
 
     # Calls

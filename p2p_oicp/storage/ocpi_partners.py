@@ -48,6 +48,7 @@ class Registration(msgspec.Struct, frozen=True):
         roles: its parties, as its credentials name them.
         presented: our parties (country, party), as our credentials have named them last.
         missing: modules that it lacks, whose functions are disabled.
+        provisioned: its tokens were exchanged by hand: credentials are never sent to it.
     """
 
     versions_url: str
@@ -56,6 +57,7 @@ class Registration(msgspec.Struct, frozen=True):
     roles: tuple[dict[str, Any], ...] = ()
     presented: tuple[tuple[str, str], ...] = ()
     missing: tuple[str, ...] = ()
+    provisioned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +81,14 @@ class TokenOwner:
         partner: the partner.
         token_hash: what is stored of the token.
         is_current: it is no token from before a refresh.
+        has_previous: it is the current one, and one before it is still valid.
         is_spent: it is that of an invitation that was used: it opens nothing, and its owner is registered.
     """
 
     partner: StoredPartner
     token_hash: bytes
     is_current: bool = True
+    has_previous: bool = False
     is_spent: bool = False
 
 
@@ -177,7 +181,7 @@ async def find_by_token(store: Store, token: str, now: float) -> TokenOwner | No
     for row in await store.query_inline(_BY_TOKEN, hash_=token_hash):
         if row["token_hash"] == token_hash:
             if row["token_until"] is None or row["token_until"] > now:
-                return TokenOwner(_partner(row), token_hash)
+                return TokenOwner(_partner(row), token_hash, has_previous=row["previous_token_hash"] is not None)
         elif row["previous_token_hash"] == token_hash:
             if row["previous_token_until"] is None or row["previous_token_until"] > now:
                 return TokenOwner(_partner(row), token_hash, is_current=False)

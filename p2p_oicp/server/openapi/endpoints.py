@@ -28,6 +28,7 @@ class Tag(StrEnum):
     RECORDS = "Records"
     OUTBOX = "Outbox"
     EVENTS = "Events"
+    OCPI = "OCPI partners"
     NODES = "Between nodes"
     HUB = "Hub"
     HEALTH = "Health and documents"

@@ -10,7 +10,7 @@ WITHOUT_JSON = {
     *("init", "run", "backup", "restore", "retry", "certs self-signed"),
     *("peers invite", "peers join", "peers accept", "peers remove", "cluster kill", "cluster restart"),
     *("keys generate", "keys rotate", "outbox retry", "outbox move", "outbox drop"),
-    *("webhooks add", "webhooks remove", "webhooks test"),
+    *("webhooks add", "webhooks remove", "webhooks test", "ocpi register", "ocpi refresh", "ocpi unregister"),
     *("tokens add", "tokens remove", "evidence export", "cdrs retry", "cdrs confirm", "cdrs refuse"),
     "keys export",  # prints an entry of a peers file, which is TOML
     *("cdrs export", "schema", "openapi", "asyncapi"),  # are JSON
