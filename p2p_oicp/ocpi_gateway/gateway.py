@@ -65,6 +65,6 @@ async def open_gateway(
     )
     client = OcpiClient(transport, ids=ids, clock=clock)
     stored = await ocpi_partners.list_now(store)
-    partners = OcpiPartners(settings.ocpi, registry, store, stored, sealer, client, clock)
+    partners = OcpiPartners(settings.ocpi, registry, store, sealer, client, clock, stored)
     registrar = Registrar(partners, store, sealer, clock)
     return OcpiGateway(partners, registrar, workers={"OCPI parties": PresentedPartiesJob(partners, registrar, clock)})
