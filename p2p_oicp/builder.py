@@ -3,9 +3,8 @@
 In the order of `node.Node.__aenter__`: ``peering.open_peering`` (keys, peers, transport), `build_roles` (dispatchers,
 peer client, and the roles between them), `build_hello`, the two applications, and the workers.
 
-Two pairs of parts need each other. In both, one side is built first and offers a place to register at:
-the key refresher, which a `PeerClient` needs, is observed by hello, which sends by that client; and the dispatcher,
-which serves this node's requests to itself, gets the handlers of the roles, which send such requests.
+Two pairs of parts need each other; one side of each is built first, and the other registers there: hello with the key
+refresher, which its client needs, and the roles with the dispatcher, which serves this node's requests to itself.
 """
 
 from __future__ import annotations

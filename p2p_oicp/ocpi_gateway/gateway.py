@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
-from p2p_oicp.backends.client import Backend
+from p2p_oicp.backends.registry import GatewayBackend
 from p2p_oicp.client import HttpTransport
 from p2p_oicp.client.ocpi import MAX_RESPONSE_BYTES, OcpiClient
 from p2p_oicp.clock import Clock, IdGenerator
@@ -42,7 +42,7 @@ class OcpiGateway:
     partners: OcpiPartners
     registrar: Registrar
     handlers: Mapping[str, ModuleHandler] = field(default_factory=lambda: dict.fromkeys(FACES, NoModules()))
-    backend_for: Callable[[OcpiPartnerSettings], Backend] | None = None
+    backend_for: Callable[[OcpiPartnerSettings], GatewayBackend | None] | None = None
     workers: Mapping[str, Worker] = field(default_factory=dict)
 
 

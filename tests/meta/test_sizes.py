@@ -4,8 +4,8 @@ import ast
 
 from tests.meta.source import MODULES, PACKAGE
 
-# 190 were agreed for what the redesign found; backends, events and faces for people bring packages of their own.
-MAX_MODULES = 420
+# 190 were agreed for what the redesign found; backends, events, faces for people and OCPI bring packages of their own.
+MAX_MODULES = 470
 MIN_MODULE_LINES, MAX_MODULE_LINES = 60, 400
 MAX_FUNCTION_LINES = 30
 

@@ -42,7 +42,13 @@ _COUNTED_AS: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class PartnerCounts:
-    """What is counted of one partner."""
+    """What is counted of one partner; see `PARTNER_COUNTS`.
+
+    Attributes:
+        waiting: what it has not got yet, and what came of it and is not carried yet.
+        held: what waits for a person.
+        dropped: what a person has dropped.
+    """
 
     waiting: int = 0
     held: int = 0
