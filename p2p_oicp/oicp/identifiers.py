@@ -40,6 +40,9 @@ class Identifier:
     lenient_pattern: ClassVar[str | None] = None
     #: A valid identifier, for findings and schemas.
     example: ClassVar[str]
+    #: How many of them messages share: those of companies and stations come again and again, and a shared one has its
+    #: canonical form already.
+    shared: ClassVar[int] = 0
     _lenient_regex: ClassVar[re.Pattern[str]]
     _strict_regex: ClassVar[re.Pattern[str]]
 
@@ -110,8 +113,9 @@ class Identifier:
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
         # pydantic-core matches with Rust's regex, where "$" is the end of the text and never before a newline.
         text = core_schema.str_schema(strict=True, pattern=f"^(?:{cls.pattern})$")
+        make = lru_cache(maxsize=cls.shared)(cls) if cls.shared else cls
         return core_schema.union_schema(
-            [core_schema.no_info_after_validator_function(cls, text), core_schema.is_instance_schema(cls)],
+            [core_schema.no_info_after_validator_function(make, text), core_schema.is_instance_schema(cls)],
             mode="left_to_right",
             serialization=core_schema.to_string_ser_schema(),
         )
@@ -163,6 +167,7 @@ class OperatorID(CompanyIdentifier):
     pattern = r"[A-Za-z]{2}\*?[A-Za-z0-9]{3}|\+?[0-9]{1,3}\*[0-9]{3}"
     lenient_pattern = r"(?P<ISO>[A-Za-z]{2}\*?[A-Za-z0-9]{3})|(?P<DIN>\+?[0-9]{1,3}\*[0-9]{3})"
     example = "DE*ABC"
+    shared = 1024
 
 
 class ProviderID(CompanyIdentifier):
@@ -173,6 +178,7 @@ class ProviderID(CompanyIdentifier):
     # The published class contains a ``|`` that was meant as an "or".
     lenient_pattern = r"(?P<ISO>[A-Za-z]{2}-?[A-Za-z0-9]{3})|(?P<DIN>[A-Za-z]{2}[*|][A-Za-z0-9]{3})"
     example = "DE-DCB"
+    shared = 1024
 
 
 class ProviderIDOrAll(Identifier):
@@ -209,6 +215,7 @@ class EvseID(CompanyIdentifier):
         r"(?P<ISO>[A-Za-z]{2}\*?[A-Za-z0-9]{3})\*?[Ee][A-Za-z0-9*]{1,30}|(?P<DIN>\+?[0-9]{1,3}\*[0-9]{3})\*[0-9*]{1,32}"
     )
     example = "DE*ABC*ETEST1"
+    shared = 4096
 
     @property
     def operator(self) -> OperatorID | None:
