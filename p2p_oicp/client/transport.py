@@ -7,35 +7,30 @@ module of the client that knows aiohttp: what aiohttp raises becomes one of our 
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Mapping
-from functools import lru_cache, partial
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import lru_cache
 from types import MappingProxyType, TracebackType
-from typing import Self, cast
+from typing import NamedTuple, Self
 
 import aiohttp
 import msgspec
 from aiohttp import Payload
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
-from yarl import URL
 
 from p2p_oicp.client.bodies import ACCEPTED_CONTENT_CODINGS, BoundedBody
+from p2p_oicp.client.exchanges import Connector, ExchangePool, ReceivedResponse, parse_url, read_bounded
 from p2p_oicp.client.replies import HttpResponse
 from p2p_oicp.clock import SystemClock
 from p2p_oicp.crypto import JSON_UTF8
-from p2p_oicp.crypto.tls import Certificate, client_context, connection_ends_at
+from p2p_oicp.crypto.tls import Certificate, client_context
 from p2p_oicp.errors import FailureCause, PeerError, PeerProtocolError, PeerTimeout, PeerUnreachable
 from p2p_oicp.tracing import TRACE
 from p2p_oicp.tracing.spans import SpanRecorder
 
-# Below the 60 s and 75 s after which common servers close an idle connection: it is rarely closed while we write.
-_KEEP_ALIVE_SECONDS = 45.0
-_READ_CHUNK_SIZE = 64 * 1024
 # A larger write would hold the event loop; after each chunk the connection says when it has room again.
 _WRITE_CHUNK_SIZE = 256 * 1024
 _MAX_CONNECTIONS = 1024
@@ -68,8 +63,6 @@ _CERTIFICATE_CAUSES: Mapping[object, FailureCause] = MappingProxyType(
     }
 )
 
-# There are few different URLs, and parsing one costs 4 µs.
-_parse_url = lru_cache(maxsize=1024)(partial(URL, encoded=True))
 # There are few different timeouts, and aiohttp's object for one costs 2 µs.
 _total_timeout = lru_cache(maxsize=64)(lambda seconds: aiohttp.ClientTimeout(total=seconds))
 
@@ -103,62 +96,48 @@ class OutboundRequest(msgspec.Struct, frozen=True):
     is_slow: bool = False
     operation: str | None = None
 
+    @property
+    def has_body(self) -> bool:
+        """Whether a body is sent, if only an empty one."""
+        return self.method == "POST" or bool(self.body)
+
+
+class _Progress:
+    """Whether the first byte of a request may have been sent."""
+
+    __slots__ = ("started",)
+
+    def __init__(self) -> None:
+        self.started = False
+
 
 class TrackedBody(Payload):
-    """A request body that records in ``started`` whether any byte of the request was written.
+    """A request body that records in ``progress`` that the first byte of the request was written.
 
     aiohttp holds the headers back until the body is written, so this costs nothing; its tracing would cost more.
     """
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, progress: _Progress) -> None:
         super().__init__(body, content_type=JSON_UTF8)
         self._size = len(body)
         self._body = body
-        self.started = False
+        self._progress = progress
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return self._body.decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        self.started = True
-        if len(self._body) <= _WRITE_CHUNK_SIZE:
-            await writer.write(self._body)
-            return
+        self._progress.started = True
         view = memoryview(self._body)
         for start in range(0, len(view), _WRITE_CHUNK_SIZE):
             await writer.write(view[start : start + _WRITE_CHUNK_SIZE])
 
 
-class _Connection(ResponseHandler):
-    """A connection that ends with the first of the certificates by which it was opened, the server's and ours."""
+class _Pool(NamedTuple):
+    """The connections to send by, in both ways: aiohttp's session knows all kinds of requests."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, now: Callable[[], float]) -> None:
-        super().__init__(loop)
-        self._now = now
-        self._ends_at = math.inf
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        tls = transport.get_extra_info("ssl_object")
-        if tls is not None:
-            self._ends_at = connection_ends_at(tls)
-
-    def is_connected(self) -> bool:
-        return super().is_connected() and not self._has_ended()
-
-    @property
-    def should_close(self) -> bool:
-        return super().should_close or self._has_ended()
-
-    def _has_ended(self) -> bool:
-        return self._ends_at != math.inf and self._now() >= self._ends_at
-
-
-class _Connector(aiohttp.TCPConnector):
-    def __init__(self, now: Callable[[], float], *, limit: int, limit_per_host: int) -> None:
-        super().__init__(limit=limit, limit_per_host=limit_per_host, keepalive_timeout=_KEEP_ALIVE_SECONDS)
-        # aiohttp has no other way to say what a connection is.
-        self._factory = cast("partial[ResponseHandler]", partial(_Connection, self._loop, now))
+    session: aiohttp.ClientSession
+    exchanges: ExchangePool
 
 
 class HttpTransport:
@@ -192,34 +171,36 @@ class HttpTransport:
             "Accept-Encoding": ACCEPTED_CONTENT_CODINGS,
             "User-Agent": user_agent,
         }
-        self._session: aiohttp.ClientSession | None = None
-        self._slow_session: aiohttp.ClientSession | None = None
+        self._pool: _Pool | None = None
+        self._slow_pool: _Pool | None = None
         self._spans = spans
 
     def __repr__(self) -> str:
-        return f"<HttpTransport {'closed' if self._session is None or self._session.closed else 'open'}>"
+        return f"<HttpTransport {'closed' if self._pool is None or self._pool.session.closed else 'open'}>"
 
     async def __aenter__(self) -> Self:
-        self._session = self._open_session(_MAX_CONNECTIONS, _MAX_CONNECTIONS_PER_HOST)
+        self._pool = self._open_pool(_MAX_CONNECTIONS, _MAX_CONNECTIONS_PER_HOST)
         # Nearly all of its requests go to one host: the CSMS of a CPO's node.
-        self._slow_session = self._open_session(_MAX_SLOW_CONNECTIONS, per_host=0)
+        self._slow_pool = self._open_pool(_MAX_SLOW_CONNECTIONS, per_host=0)
         return self
 
-    def _open_session(self, limit: int, per_host: int) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=_Connector(self._now, limit=limit, limit_per_host=per_host),
+    def _open_pool(self, limit: int, per_host: int) -> _Pool:
+        connector = Connector(self._now, limit=limit, limit_per_host=per_host)
+        session = aiohttp.ClientSession(
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             # The signature of a response covers its bytes as they are on the wire, so both forms are needed.
             auto_decompress=False,
             headers=self._default_headers,
         )
+        return _Pool(session, ExchangePool(connector, self._default_headers, self._max_body))
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for session in (self._session, self._slow_session):
-            if session is not None:
-                await session.close()
+        for pool in (self._pool, self._slow_pool):
+            if pool is not None:
+                await pool.session.close()
 
     def send(self, request: OutboundRequest) -> Coroutine[object, object, HttpResponse]:
         """Send one request and return the response, whatever its status.
@@ -241,43 +222,52 @@ class HttpTransport:
             return response
 
     async def _send(self, request: OutboundRequest) -> HttpResponse:
-        session = self._slow_session if request.is_slow else self._session
-        if session is None:
+        pool = self._slow_pool if request.is_slow else self._pool
+        if pool is None:
             raise RuntimeError("the transport is used outside of its async with block")
         trace = TRACE.get()
-        body = TrackedBody(request.body)
-        has_body = request.method == "POST" or bool(request.body)
+        headers = request.headers if trace is None else {**request.headers, **trace.headers()}
+        progress = _Progress()
         try:
-            async with session.request(
-                request.method,
-                _parse_url(request.url),
-                data=body if has_body else None,
-                headers=request.headers if trace is None else {**request.headers, **trace.headers()},
-                allow_redirects=False,
-                timeout=_total_timeout(request.timeout),
-                ssl=request.tls or True,
-            ) as response:
-                raw_body, decoded_body = await self._read_body(request.target, response)
-                return HttpResponse(request.target, response.status, response.headers, decoded_body, raw_body)
+            response = await self._exchange(pool, request, headers, progress)
         except TRANSPORT_EXCEPTIONS as exc:
-            is_sent = body.started or (not has_body and not isinstance(exc, _PRE_SEND_EXCEPTIONS))
+            is_sent = progress.started or (not request.has_body and not isinstance(exc, _PRE_SEND_EXCEPTIONS))
             error = map_exception(request.target, exc, is_sent=is_sent)
             if not is_sent and isinstance(exc, _TLS_EXCEPTIONS):
                 raise UnknownServerCertificate(error.peer, error.reason).because_of(error.cause) from exc
             raise error from exc
+        return HttpResponse(request.target, response.status, response.headers, response.body, response.raw_body)
 
-    async def _read_body(self, target: str, response: aiohttp.ClientResponse) -> tuple[bytes, bytes]:
-        """Return the body as it was on the wire, and decoded."""
-        coding = response.headers.get("Content-Encoding", "")
-        if not coding and response.content_length is not None and response.content_length <= self._max_body:
-            body = await response.read()
-            return body, body
-        bounded_body = BoundedBody(target, limit=self._max_body, coding=coding)
-        raw_chunks = []
-        async for chunk in response.content.iter_chunked(_READ_CHUNK_SIZE):
-            bounded_body.add(chunk)
-            raw_chunks.append(chunk)
-        return b"".join(raw_chunks), bounded_body.finish()
+    def _exchange(
+        self, pool: _Pool, request: OutboundRequest, headers: Mapping[str, str], progress: _Progress
+    ) -> Awaitable[ReceivedResponse]:
+        if request.method == "POST" and len(request.body) <= _WRITE_CHUNK_SIZE:
+            target = pool.exchanges.target(request.url, request.tls)
+            if target is not None:
+                return pool.exchanges.post(
+                    target, headers, request.body, progress, name=request.target, seconds=request.timeout
+                )
+        return self._exchange_by_session(pool.session, request, headers, progress)
+
+    async def _exchange_by_session(
+        self, session: aiohttp.ClientSession, request: OutboundRequest, headers: Mapping[str, str], progress: _Progress
+    ) -> ReceivedResponse:
+        async with session.request(
+            request.method,
+            parse_url(request.url),
+            data=TrackedBody(request.body, progress) if request.has_body else None,
+            headers=headers,
+            allow_redirects=False,
+            timeout=_total_timeout(request.timeout),
+            ssl=request.tls or True,
+        ) as response:
+            coding = response.headers.get("Content-Encoding", "")
+            if not coding and response.content_length is not None and response.content_length <= self._max_body:
+                raw_body = body = await response.read()
+            else:
+                bounded_body = BoundedBody(request.target, limit=self._max_body, coding=coding)
+                raw_body, body = await read_bounded(response.content, bounded_body)
+            return ReceivedResponse(response.status, response.headers, raw_body, body)
 
 
 async def check_connection(url: str, target: str, tls: ssl.SSLContext | None, seconds: float) -> float | None:
@@ -289,7 +279,7 @@ async def check_connection(url: str, target: str, tls: ssl.SSLContext | None, se
     Raises:
         PeerUnreachable: it cannot be opened; its cause says why.
     """
-    parsed = _parse_url(url)
+    parsed = parse_url(url)
     context = (tls or client_context()) if parsed.scheme == "https" else None
     try:
         async with asyncio.timeout(seconds):

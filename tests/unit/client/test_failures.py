@@ -91,17 +91,25 @@ def test_each_exception_is_mapped(exc):
 
 @pytest.mark.parametrize("exc", [*map(make, AIOHTTP_EXCEPTIONS), *LOWER_EXCEPTIONS], ids=lambda exc: type(exc).__name__)
 @pytest.mark.parametrize("sent", [False, True])
-async def test_no_exception_of_aiohttp_leaves_the_client(transport: HttpTransport, call, exc, sent):
+@pytest.mark.parametrize("way", ["exchange", "session"])
+async def test_no_exception_of_aiohttp_leaves_the_client(transport: HttpTransport, call, exc, sent, way):
     def request(*_args, data, **_kwargs):
-        data.started = sent
+        data._progress.started = sent
         raise exc
 
-    session, transport._session = transport._session, Mock(request=request)
+    async def post(_target, _headers, _body, progress, **_kwargs):
+        progress.started = sent
+        raise exc
+
+    pool = transport._pool
+    # A URL that only a session understands has no target.
+    exchanges = Mock(post=post, target=Mock(return_value=Mock() if way == "exchange" else None))
+    transport._pool = pool._replace(session=Mock(request=request), exchanges=exchanges)
     try:
         with pytest.raises((PeerUnreachable, PeerTimeout, PeerProtocolError)) as caught:
             await call()
     finally:
-        transport._session = session
+        transport._pool = pool
     assert caught.value.__cause__ is exc
     assert caught.value.may_have_arrived is sent
 
