@@ -75,6 +75,11 @@ class _Connection(ResponseHandler):
     def should_close(self) -> bool:
         return super().should_close or self._has_ended()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's own form
+        # aiohttp resumes after each body that was read, which parses nothing once more where reading was not paused.
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def _has_ended(self) -> bool:
         return self._ends_at != math.inf and self._now() >= self._ends_at
 

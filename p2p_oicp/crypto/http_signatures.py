@@ -43,6 +43,8 @@ def check_digest(field: str, body: bytes) -> None:
     Raises:
         VerificationError: No digest of a supported algorithm, or any one that does not match.
     """
+    if hmac.compare_digest(field.encode(errors="replace"), content_digest(body).encode()):
+        return  # as nodes write it: nothing to parse
     supported_count = 0
     for name, digest in parse_byte_sequences(field, "Content-Digest").items():
         algorithm = _ALGORITHMS.get(name)

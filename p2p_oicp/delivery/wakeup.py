@@ -140,17 +140,23 @@ class GroupBackoff:
 class Wakeup:
     """Coalescing wake-up signal of one worker: an `asyncio.Event` that is cleared when it is consumed.
 
-    ``backing_off`` is true while the worker waits with a timeout.
-
+    Args:
+        name: of the worker, for people.
+        backing_off: those of several wake-ups whose workers wait with a timeout; this one is added and removed.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, backing_off: set[Wakeup] | None = None) -> None:
         self.name = name
-        self.backing_off = False
+        self._all_backing_off = set() if backing_off is None else backing_off
         self._event = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}{' set' * self.is_set}{' backing off' * self.backing_off}>"
+
+    @property
+    def backing_off(self) -> bool:
+        """Whether the worker waits with a timeout, because of a failure."""
+        return self in self._all_backing_off
 
     @property
     def is_set(self) -> bool:
@@ -166,11 +172,12 @@ class Wakeup:
 
         ``idle``: it does not wait because of a failure, so that a peer which is alive need not wake it.
         """
-        self.backing_off = timeout is not None and not idle
+        if timeout is not None and not idle:
+            self._all_backing_off.add(self)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._event.wait()
-        self.backing_off = False
+        self._all_backing_off.discard(self)
         is_notified = self._event.is_set()
         self._event.clear()
         return is_notified
@@ -179,8 +186,8 @@ class Wakeup:
 class DestinationWakeup(Wakeup):
     """Wake-up of the worker that delivers to ``destination``, a peer or one of our own backends."""
 
-    def __init__(self, destination: Destination) -> None:
-        super().__init__(" to ".join(filter(None, (destination.dataset, destination.peer))))
+    def __init__(self, destination: Destination, backing_off: set[Wakeup] | None = None) -> None:
+        super().__init__(" to ".join(filter(None, (destination.dataset, destination.peer))), backing_off)
         self.destination = destination
         self.is_backend = destination.peer.startswith(outbox.OWN_PREFIXES)
         #: How often a person has had the worker try again.
@@ -197,19 +204,22 @@ class WakeupRegistry:
 
     def __init__(self) -> None:
         self._by_peer: defaultdict[str, list[DestinationWakeup]] = defaultdict(list)
+        # Kept beside the list, for each request of a peer asks whether there are any.
+        self._backing_off: defaultdict[str, set[Wakeup]] = defaultdict(set)
 
     def __repr__(self) -> str:
         return f"<WakeupRegistry peers={len(self._by_peer)} workers={sum(map(len, self._by_peer.values()))}>"
 
     def register(self, destination: Destination) -> DestinationWakeup:
         """Return a new wake-up for the worker of a destination."""
-        wakeup = DestinationWakeup(destination)
+        wakeup = DestinationWakeup(destination, self._backing_off[destination.peer])
         self._by_peer[destination.peer].append(wakeup)
         return wakeup
 
     def unregister(self, peer: str) -> None:
         """Remove the wake-ups of a peer (by its id) whose workers were stopped."""
         self._by_peer.pop(peer, None)
+        self._backing_off.pop(peer, None)
 
     def notify_outbox(self, peer: str) -> None:
         """Wake the outbox of a peer, or of the own backend: a message was enqueued or made due.
@@ -258,10 +268,7 @@ class WakeupRegistry:
 
     def has_backoff(self, peer: str) -> bool:
         """Return whether a worker of a peer waits before the next attempt."""
-        for wakeup in self._by_peer.get(peer, ()):  # noqa: SIM110 - asked at each request; any() costs twice as much
-            if wakeup.backing_off:
-                return True
-        return False
+        return bool(self._backing_off.get(peer))
 
     def backing_off(self, peer: str) -> list[Destination]:
         """Return the destinations of a peer's workers that wait before the next attempt."""

@@ -133,6 +133,11 @@ class HttpConnection(web.RequestHandler):
         if self.transport is None:
             on_lost()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's own form
+        # aiohttp resumes after each body that was read, which parses nothing once more where reading was not paused.
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         if self._on_lost is not None:

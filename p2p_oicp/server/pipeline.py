@@ -7,18 +7,15 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Protocol, TypeAlias, cast
 
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 from msgspec.structs import replace
 
 from p2p_oicp.client import IDENTITY_CONFIRMED_HEADER
 from p2p_oicp.clock import IdGenerator
-from p2p_oicp.concurrency import offload
 from p2p_oicp.crypto import SignedRequestParts, SignedResponseParts, VerifiedSignature
 from p2p_oicp.errors import Refusal, Unauthorized
 from p2p_oicp.logs import PROCESS_ID
@@ -30,6 +27,7 @@ from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.server.authentication import ANONYMOUS, Authenticator, Principal
 from p2p_oicp.server.client_certificate import forwarded_certificate
 from p2p_oicp.server.dispatcher import OperationDispatcher, claimed_party
+from p2p_oicp.server.http_responses import gzip_compress, http_response
 from p2p_oicp.server.inbound import (
     HttpConnection,
     InboundRequest,
@@ -62,11 +60,7 @@ OicpContextFactory: TypeAlias = "Callable[[RequestPipeline, web.BaseRequest], Oi
 ResponseSigner: TypeAlias = Callable[[int, bytes, VerifiedSignature], Mapping[str, str]]
 
 _MIN_COMPRESSED_BYTES = 2048
-# Compressing more takes some milliseconds, in which the event loop would serve nothing else.
-_MIN_OFFLOADED_COMPRESSION_BYTES = 256 * 1024
-_GZIP_LEVEL = 5
 _NODE_PREFIX = "/p2p/v1/"
-_MIN_SEPARATE_HEAD_BYTES = 64 * 1024
 
 
 class AccessRules(Protocol):
@@ -263,7 +257,7 @@ class RequestContext:
         if isinstance(error, Unauthorized) and not self._principal.is_authenticated:
             await self._connection.wait(self._pipeline.authenticator.refusal_delay(self.head))
 
-    async def _finish(self, response: OperationResponse) -> web.Response:
+    async def _finish(self, response: OperationResponse) -> web.StreamResponse:
         """Compress and sign a response, and record the exchange before it is answered."""
         headers, body, principal = self._headers, response.body, self._principal
         headers["Content-Type"] = f"{response.content_type}; charset=utf-8"
@@ -271,15 +265,13 @@ class RequestContext:
             headers |= response.headers
         if len(body) >= _MIN_COMPRESSED_BYTES and "gzip" in self.head.headers.get("Accept-Encoding", ""):
             headers["Content-Encoding"] = "gzip"
-            body = await _gzip_compress(body)
+            body = await gzip_compress(body)
         if response.signature_headers is not None:
             headers |= response.signature_headers
         elif principal.is_authenticated or principal.signature is not None:
             headers |= self._signature_headers(response.http_status, body)
             await self._record(SignedResponseParts(response.http_status, headers, body), response.body)
-        # The head of a large page goes out by itself: joined with the body, as usual, some megabytes would be copied.
-        response_type = web.Response if len(body) < _MIN_SEPARATE_HEAD_BYTES else _StreamingHeadResponse
-        return response_type(body=body, status=response.http_status, headers=headers)
+        return http_response(self.http, response.http_status, headers, body)
 
     def sign_in_transaction(self, tx: Transaction, response: OperationResponse) -> OperationResponse:
         """Sign a response, and record the exchange, in the transaction that decides it (``TransactionalSigner``)."""
@@ -381,20 +373,3 @@ class OicpRequestContext(RequestContext):
         return await self._pipeline.dispatcher.execute(
             operation, route.party, principal, self.head, body, sign_in_transaction=sign
         )
-
-
-class _StreamingHeadResponse(web.Response):
-    """Sends its head by itself."""
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        writer = await super().prepare(request)
-        if writer is not None:
-            writer.send_headers()
-        return writer
-
-
-async def _gzip_compress(body: bytes) -> bytes:
-    """Return the body as gzip; a large one is compressed in a thread, so that the event loop goes on serving."""
-    if len(body) < _MIN_OFFLOADED_COMPRESSION_BYTES:
-        return gzip.compress(body, compresslevel=_GZIP_LEVEL, mtime=0)
-    return await offload(gzip.compress, body, compresslevel=_GZIP_LEVEL, mtime=0)

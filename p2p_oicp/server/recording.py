@@ -75,7 +75,7 @@ class _RecordedRequest(RequestContext):
         finally:
             self._record_exchange(at, clock.monotonic() - started)
 
-    async def _finish(self, response: OperationResponse) -> web.Response:
+    async def _finish(self, response: OperationResponse) -> web.StreamResponse:
         self._response = response
         return await super()._finish(response)
 

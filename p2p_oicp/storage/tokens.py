@@ -71,15 +71,8 @@ def delete_token(tx: Transaction, key: str) -> bool:
 
 
 _by_uid = uid_routes.c.uid_key == bindparam("uid_")
-_GET_UID_ROUTE = compiled(select(uid_routes.c.peer).where(_by_uid))
 _UPSERT_UID_ROUTE = inserting_named(uid_routes, "uid_key", "peer", "authorized_at", instead="OR REPLACE")
 _DELETE_UID_ROUTE = compiled(delete(uid_routes).where(_by_uid))
-
-
-async def preferred_peer(store: Store, uid_key: str) -> str | None:
-    """Return the peer that authorized a UID last time, as of the last commit; None for an unknown UID."""
-    rows = await store.query_inline(_GET_UID_ROUTE, uid_=uid_key)
-    return str(rows[0]["peer"]) if rows else None
 
 
 def set_preferred_peer(tx: Transaction, uid_key: str, peer: str, now: float) -> None:

@@ -17,7 +17,7 @@ from tests.support.tracing import NODE, FileTracer, Seen
 from tests.support.waiting import eventually
 
 DOCUMENT = ROOT / "docs" / "flows.md"
-MAX_STEPS, MAX_INFRASTRUCTURE = 7, 24
+MAX_STEPS, MAX_INFRASTRUCTURE = 7, 26
 # Reading and writing OICP, and cryptography, are done everywhere and decide nothing about where a message goes.
 FREE = ("oicp/", "crypto/")
 BACKEND_METHODS = ("authorize_start", "charge_detail_record")

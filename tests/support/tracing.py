@@ -14,7 +14,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-from aiohttp import ClientSession
+from aiohttp import BaseConnector
 from aiohttp.web_request import BaseRequest
 
 import p2p_oicp
@@ -59,10 +59,10 @@ class FileTracer:
     @contextmanager
     def installed(self) -> Iterator[FileTracer]:
         """Trace what runs from now on, also in threads that start from now on."""
-        write, create_request, send = Store.write, BaseRequest.__init__, ClientSession._request
+        write, create_request, send = Store.write, BaseRequest.__init__, BaseConnector.connect
         Store.write = _with_origin(write)
         BaseRequest.__init__ = _with_path(create_request)
-        ClientSession._request = self.at_boundary(send)
+        BaseConnector.connect = self.at_boundary(send)
         threading.setprofile(self._on_event)
         sys.setprofile(self._on_event)
         try:
@@ -70,7 +70,7 @@ class FileTracer:
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
-            Store.write, BaseRequest.__init__, ClientSession._request = write, create_request, send
+            Store.write, BaseRequest.__init__, BaseConnector.connect = write, create_request, send
 
     @contextmanager
     def recording(self) -> Iterator[set[Seen]]:

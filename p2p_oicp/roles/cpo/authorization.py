@@ -58,8 +58,9 @@ from p2p_oicp.roles.sessions import (
     opening_body,
     record_decided_start,
 )
-from p2p_oicp.storage import Transaction, job_keys, sessions, tokens
+from p2p_oicp.storage import Transaction, job_keys, sessions, starts, tokens
 from p2p_oicp.storage.sessions import Session, SessionState
+from p2p_oicp.storage.starts import StartFacts
 
 _START = OPERATION_BY_NAME["AuthorizeStart"]
 
@@ -206,26 +207,47 @@ class CpoAuthorizationHandler:
         # Order: nothing is written before the peers are asked, because the driver waits for each commit (fsync). What a
         # crash in between loses is an authorization that the backend has not got.
         draft = self._session_service.new_session(request, AUTHORIZE, peer_id="")
-        earlier = await find_start(self._services.store, draft, key=idempotency_key(request))
+        facts = await self._look_up(request, draft)
+        key = idempotency_key(request)
+        earlier = await find_start(self._services.store, draft, key=key) if facts.is_known else None
         if earlier is not None and earlier.response is not None:
             return earlier.response
         with self._session_service.starting(draft.session_key):
             # Recorded even if the outcome is a refusal: a peer's signed authorization is evidence all the same.
             exchanges: list[PreparedExchange] = []
             try:
-                decision = await self._decide(request, draft, exchanges)
+                decision = await self._decide(request, draft, facts, exchanges)
                 return await self._commit(draft, decision, exchanges)
             except Refusal as refusal:
                 ids = SessionIds.from_session(draft).without_session()
                 decision = self._denied(draft, refusal_response(_START, refusal, ids))
             return await self._commit(draft, decision, exchanges)
 
+    def _look_up(self, request: OperationRequest[AuthorizeStart], draft: Session) -> Awaitable[StartFacts]:
+        identification = request.message.identification
+        uid, evco_id = identification.uid, identification.evco_id
+        return starts.look_up(
+            self._services.store,
+            draft.role,
+            digest=draft.request_digest if idempotency_key(request) else None,
+            since=draft.created_at - sessions.IDEMPOTENCY_WINDOW_SECONDS,
+            session_key=None if draft.id_generated_here else draft.session_key,
+            uid=uid.key if uid is not None else None,
+            evco_id=evco_id.key if evco_id is not None else None,
+        )
+
     async def _decide(
-        self, request: OperationRequest[AuthorizeStart], draft: Session, exchanges: list[PreparedExchange]
+        self,
+        request: OperationRequest[AuthorizeStart],
+        draft: Session,
+        facts: StartFacts,
+        exchanges: list[PreparedExchange],
     ) -> _Decision:
         """Return the outcome, and add the evidence of the peers' replies to ``exchanges``."""
-        offline = await self._authorize_from_dataset(request, draft)
-        return offline or await self._authorize_by_peers(request, draft, exchanges)
+        # A PIN is counted even where no data of its contract is here.
+        may_match = facts.has_authentication_data or request.message.identification.qr_code is not None
+        offline = await self._authorize_from_dataset(request, draft) if may_match else None
+        return offline or await self._authorize_by_peers(request, draft, facts.preferred_peer, exchanges)
 
     async def _authorize_from_dataset(
         self, request: OperationRequest[AuthorizeStart], draft: Session
@@ -252,11 +274,14 @@ class CpoAuthorizationHandler:
         return _Decision(session, response)
 
     async def _authorize_by_peers(
-        self, request: OperationRequest[AuthorizeStart], draft: Session, exchanges: list[PreparedExchange]
+        self,
+        request: OperationRequest[AuthorizeStart],
+        draft: Session,
+        preferred_id: str | None,
+        exchanges: list[PreparedExchange],
     ) -> _Decision:
         route = route_by_identification(request.message.identification, _START, self._services.registry)
         uid = request.message.identification.uid
-        preferred_id = await tokens.preferred_peer(self._services.store, uid.key) if uid else None
         preferred_peer = next((peer for peer in route.peers if peer.id == preferred_id), None)
         # The same SessionID for all peers: of several grants the first counts, and the other sessions expire.
         bodies = {peer.is_hub: opening_body(request.message, draft, peer) for peer in route.peers}

@@ -1,5 +1,7 @@
 """Wake-ups reach the workers that may have work; delays grow, are clamped, and only then jittered."""
 
+import asyncio
+
 import pytest
 
 from p2p_oicp.delivery import ExponentialBackoff, PeerLiveness, WakeupRegistry
@@ -49,10 +51,13 @@ async def test_a_peer_that_calls_and_cannot_be_called_is_tried_again_every_ten_s
     wakeup = registry.register(Destination("emp", "hello"))
     liveness, tried_at = PeerLiveness(registry, store, clock), []
     for second in range(25):
-        wakeup.backing_off = True  # the last try was in vain
+        waiting = asyncio.create_task(wakeup.wait(3600))  # the last try was in vain
+        await asyncio.sleep(0)
         if liveness.has_backoff("emp"):
             await liveness.mark_alive("emp")
             tried_at.append(second)
+        wakeup.set()
+        await waiting
         clock.now += 1
     assert tried_at == [0, 10, 20]
 
