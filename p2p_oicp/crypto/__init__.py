@@ -31,10 +31,7 @@ from __future__ import annotations
 
 from p2p_oicp.crypto.http_signatures import (
     JSON_UTF8,
-    RequestHead,
     RequestSigner,
-    SignedRequestParts,
-    SignedResponseParts,
     VerifiedSignature,
     has_signature,
     verify_body,
@@ -45,6 +42,7 @@ from p2p_oicp.crypto.keyring import KeyRing, KnownKey
 from p2p_oicp.crypto.keys import PrivateKey, PublicKey
 from p2p_oicp.crypto.keystore import OwnKeys, read_own_keys
 from p2p_oicp.crypto.replay_cache import ReplayCache
+from p2p_oicp.crypto.signature_base import RequestHead, SignedRequestParts, SignedResponseParts
 from p2p_oicp.crypto.signers import (
     BearerToken,
     MessageSigner,

@@ -22,13 +22,9 @@ from typing import Any
 import orjson
 
 from p2p_oicp.crypto.exchange import OPENING_OPERATIONS, is_agreement, session_ids, session_of
-from p2p_oicp.crypto.http_signatures import (
-    SignedRequestParts,
-    SignedResponseParts,
-    verify_request,
-    verify_response,
-)
+from p2p_oicp.crypto.http_signatures import verify_request, verify_response
 from p2p_oicp.crypto.keys import PrivateKey, PublicKey
+from p2p_oicp.crypto.signature_base import SignedRequestParts, SignedResponseParts
 from p2p_oicp.errors import VerificationError, reason_of
 from p2p_oicp.oicp import OperatorID, ProviderID, SessionID
 from p2p_oicp.oicp.operations import BASE_PATH, OPERATION_BY_NAME, Party, find

@@ -13,13 +13,8 @@ from collections.abc import Mapping
 import msgspec
 import orjson
 
-from p2p_oicp.crypto.http_signatures import (
-    SignedRequestParts,
-    SignedResponseParts,
-    extra_covered_headers,
-    field_value,
-    key_ids,
-)
+from p2p_oicp.crypto.http_signatures import extra_covered_headers, key_ids
+from p2p_oicp.crypto.signature_base import SignedRequestParts, SignedResponseParts, field_value
 
 _CONTENT_TYPE, _SIGNATURE_INPUT = "Content-Type", "Signature-Input"
 _ARCHIVED_HEADERS = (_CONTENT_TYPE, "Content-Digest", "Content-Encoding", _SIGNATURE_INPUT, "Signature")

@@ -17,17 +17,11 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from p2p_oicp.clock import Clock
-from p2p_oicp.crypto.http_signatures import (
-    JSON_UTF8,
-    SignedResponseParts,
-    VerifiedSignature,
-    sign_request,
-    sign_response,
-    verify_response,
-)
+from p2p_oicp.crypto.http_signatures import JSON_UTF8, VerifiedSignature, sign_request, sign_response, verify_response
 from p2p_oicp.crypto.keyring import KeyRing, KnownKey
 from p2p_oicp.crypto.keys import PrivateKey, PublicKey
 from p2p_oicp.crypto.keystore import OwnKeys
+from p2p_oicp.crypto.signature_base import SignedResponseParts
 from p2p_oicp.errors import VerificationError
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})

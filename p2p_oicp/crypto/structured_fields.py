@@ -75,7 +75,7 @@ def parse_signature_inputs(field: str) -> list[SignatureInput]:
         label, covered, parameters = match.groups()
         inputs.append(
             SignatureInput(
-                label, covered + parameters, _parse_covered_components(covered), _parse_parameters(parameters)
+                label, covered + parameters, parse_covered_components(covered), _parse_parameters(parameters)
             )
         )
     return inputs
@@ -86,7 +86,7 @@ def parse_byte_sequences(field: str, name: str) -> dict[str, bytes]:
     sequences: dict[str, bytes] = {}
     for match in _match_members(_BYTE_SEQUENCE_MEMBER, field, name):
         try:
-            sequences[match[1]] = base64.b64decode(match[2], validate=True)
+            sequences[match[1]] = binascii.a2b_base64(match[2], strict_mode=True)
         except binascii.Error as exc:
             raise VerificationError(f"the {name} header is not base64") from exc
     return sequences
@@ -111,7 +111,8 @@ def _match_members(pattern: re.Pattern[str], field: str, name: str) -> list[re.M
 
 # A peer covers the same components in each of its messages. Bounded: unauthenticated clients send any text.
 @lru_cache(maxsize=128)
-def _parse_covered_components(text: str) -> CoveredComponents:
+def parse_covered_components(text: str) -> CoveredComponents:
+    """Parse an inner list of components; raises VerificationError."""
     components = tuple(_parse_component(match) for match in _COMPONENT_PATTERN.finditer(text))
     if len({component.text for component in components}) != len(components):
         raise VerificationError("a component is covered twice")

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from p2p_oicp.clock import Clock
-from p2p_oicp.crypto.http_signatures import field_value
+from p2p_oicp.crypto.signature_base import field_value
 from p2p_oicp.crypto.tls import Certificate
 from p2p_oicp.peers.models import IpNetwork
 

@@ -20,7 +20,7 @@ from aiohttp.http_exceptions import ContentEncodingError
 
 from p2p_oicp.client import BodyError, BodyProblem, BoundedDecompressor
 from p2p_oicp.crypto import RequestHead, split_target
-from p2p_oicp.crypto.http_signatures import field_value
+from p2p_oicp.crypto.signature_base import field_value
 from p2p_oicp.oicp import Finding, InvalidMessage, Severity, StatusCodeValue
 from p2p_oicp.oicp.message import as_utf8
 from p2p_oicp.oicp.operations import api_root

@@ -9,8 +9,9 @@ from datetime import datetime
 import pytest
 
 from p2p_oicp.crypto import keystore
-from p2p_oicp.crypto.http_signatures import SignedRequestParts, verify_request
+from p2p_oicp.crypto.http_signatures import verify_request
 from p2p_oicp.crypto.keystore import read_own_keys
+from p2p_oicp.crypto.signature_base import SignedRequestParts
 from p2p_oicp.errors import StoreError
 from tests.support.messages import CDR, PUSH_STATUS, cdr, plausible, push_status
 from tests.support.nodes import query, start_session, stopped

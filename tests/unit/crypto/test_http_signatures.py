@@ -10,9 +10,6 @@ from multidict import CIMultiDict
 
 from p2p_oicp.crypto import KeyRing, KnownKey, PrivateKey, PublicKey, SignedRequestParts, SignedResponseParts
 from p2p_oicp.crypto.http_signatures import (
-    _request_component_value,
-    _response_component_value,
-    _signature_base,
     check_digest,
     content_digest,
     sign_request,
@@ -20,6 +17,7 @@ from p2p_oicp.crypto.http_signatures import (
     verify_request,
     verify_response,
 )
+from p2p_oicp.crypto.signature_base import request_base, response_base
 from p2p_oicp.crypto.structured_fields import parse_byte_sequences, parse_signature_inputs
 from p2p_oicp.errors import UnknownKey, VerificationError
 from tests.support.keys import p256
@@ -69,8 +67,8 @@ TRANSFORMED = SignedRequestParts(
 def base_of(message, field: str) -> bytes:
     (found,) = parse_signature_inputs(field)
     if isinstance(message, SignedRequestParts):
-        return _signature_base(found, lambda component: _request_component_value(component, message))
-    return _signature_base(found, lambda component: _response_component_value(component, message, {}))
+        return request_base(found, message)
+    return response_base(found, message, {})
 
 
 VECTORS = {
