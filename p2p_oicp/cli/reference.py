@@ -14,7 +14,8 @@ from p2p_oicp.cli.terminal import Column, print_fields, print_table, print_text
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.oicp import OPERATIONS, Identifier, Party
 from p2p_oicp.oicp.errata import ERRATA
-from p2p_oicp.oicp.identifiers import IDENTIFIERS, likely_problems, name_of
+from p2p_oicp.oicp.identifier_problems import likely_problems, name_of
+from p2p_oicp.oicp.identifiers import IDENTIFIERS
 from p2p_oicp.oicp.operations import Operation
 from p2p_oicp.oicp.schemas import json_schema, message_models
 from p2p_oicp.oicp.schemas import openapi as role_document

@@ -15,7 +15,7 @@ import math
 import ssl
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -39,10 +39,17 @@ _NO_LIMITS = aiohttp.ClientTimeout()
 parse_url = lru_cache(maxsize=1024)(partial(URL, encoded=True))
 
 
-class Started(Protocol):
-    """Where it is recorded that the first byte of a request may have been sent."""
+class Progress:
+    """Whether the first byte of a request may have been sent."""
 
-    started: bool
+    __slots__ = ("is_started",)
+
+    def __init__(self) -> None:
+        self.is_started = False
+
+    def start(self) -> None:
+        """Record that bytes leave this machine from now on."""
+        self.is_started = True
 
 
 class ReceivedResponse(NamedTuple):
@@ -134,7 +141,7 @@ class ExchangePool:
         return _Target(parsed, self._headers, tls) if is_plain else None
 
     async def post(
-        self, target: _Target, headers: Mapping[str, str], body: bytes, progress: Started, *, name: str, seconds: float
+        self, target: _Target, headers: Mapping[str, str], body: bytes, progress: Progress, *, name: str, seconds: float
     ) -> ReceivedResponse:
         """Send a request and return its response; raise what aiohttp raises, and TimeoutError.
 
@@ -153,8 +160,7 @@ class ExchangePool:
                 protocol.set_response_params(auto_decompress=False, read_until_eof=True)
                 writer = StreamWriter(protocol, target.loop)
                 await writer.write_headers(target.request_line, _joined(target.headers, headers, len(body)))
-                # Order: from here on, bytes may have left this machine.
-                progress.started = True
+                progress.start()
                 await writer.write_eof(body)
                 response = await self._receive(protocol, name)
             except BaseException:

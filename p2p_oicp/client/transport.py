@@ -22,7 +22,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 
 from p2p_oicp.client.bodies import ACCEPTED_CONTENT_CODINGS, BoundedBody
-from p2p_oicp.client.exchanges import Connector, ExchangePool, ReceivedResponse, parse_url, read_bounded
+from p2p_oicp.client.exchanges import Connector, ExchangePool, Progress, ReceivedResponse, parse_url, read_bounded
 from p2p_oicp.client.replies import HttpResponse
 from p2p_oicp.clock import SystemClock
 from p2p_oicp.crypto import JSON_UTF8
@@ -102,22 +102,13 @@ class OutboundRequest(msgspec.Struct, frozen=True):
         return self.method == "POST" or bool(self.body)
 
 
-class _Progress:
-    """Whether the first byte of a request may have been sent."""
-
-    __slots__ = ("started",)
-
-    def __init__(self) -> None:
-        self.started = False
-
-
 class TrackedBody(Payload):
     """A request body that records in ``progress`` that the first byte of the request was written.
 
     aiohttp holds the headers back until the body is written, so this costs nothing; its tracing would cost more.
     """
 
-    def __init__(self, body: bytes, progress: _Progress) -> None:
+    def __init__(self, body: bytes, progress: Progress) -> None:
         super().__init__(body, content_type=JSON_UTF8)
         self._size = len(body)
         self._body = body
@@ -127,7 +118,7 @@ class TrackedBody(Payload):
         return self._body.decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        self._progress.started = True
+        self._progress.start()
         view = memoryview(self._body)
         for start in range(0, len(view), _WRITE_CHUNK_SIZE):
             await writer.write(view[start : start + _WRITE_CHUNK_SIZE])
@@ -227,11 +218,11 @@ class HttpTransport:
             raise RuntimeError("the transport is used outside of its async with block")
         trace = TRACE.get()
         headers = request.headers if trace is None else {**request.headers, **trace.headers()}
-        progress = _Progress()
+        progress = Progress()
         try:
             response = await self._exchange(pool, request, headers, progress)
         except TRANSPORT_EXCEPTIONS as exc:
-            is_sent = progress.started or (not request.has_body and not isinstance(exc, _PRE_SEND_EXCEPTIONS))
+            is_sent = progress.is_started or (not request.has_body and not isinstance(exc, _PRE_SEND_EXCEPTIONS))
             error = map_exception(request.target, exc, is_sent=is_sent)
             if not is_sent and isinstance(exc, _TLS_EXCEPTIONS):
                 raise UnknownServerCertificate(error.peer, error.reason).because_of(error.cause) from exc
@@ -239,7 +230,7 @@ class HttpTransport:
         return HttpResponse(request.target, response.status, response.headers, response.body, response.raw_body)
 
     def _exchange(
-        self, pool: _Pool, request: OutboundRequest, headers: Mapping[str, str], progress: _Progress
+        self, pool: _Pool, request: OutboundRequest, headers: Mapping[str, str], progress: Progress
     ) -> Awaitable[ReceivedResponse]:
         if request.method == "POST" and len(request.body) <= _WRITE_CHUNK_SIZE:
             target = pool.exchanges.target(request.url, request.tls)
@@ -250,7 +241,7 @@ class HttpTransport:
         return self._exchange_by_session(pool.session, request, headers, progress)
 
     async def _exchange_by_session(
-        self, session: aiohttp.ClientSession, request: OutboundRequest, headers: Mapping[str, str], progress: _Progress
+        self, session: aiohttp.ClientSession, request: OutboundRequest, headers: Mapping[str, str], progress: Progress
     ) -> ReceivedResponse:
         async with session.request(
             request.method,

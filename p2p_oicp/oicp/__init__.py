@@ -11,7 +11,8 @@ Overview
 Main modules, in the order in which a request passes them
     - ``operations``: the table of all operations; ``find(path)`` returns the row of an incoming request.
     - ``message``: ``Message.from_json`` parses, ``to_json`` and ``replace`` serialize.
-    - ``field_types``, ``numbers``, ``identifiers``, ``field_specs``: what one member may hold, and its spellings.
+    - ``field_types``, ``numbers``, ``identifiers``, ``field_specs``: what one member may hold, and its spellings;
+      ``identifier_problems``: what is wrong with an identifier.
     - ``lenient``: the lenient parser, compiled from the same annotations.
     - ``rules``: constraints between members (times in order, exactly one identification).
     - ``validation``: ``read`` and ``validate``, the entry points that combine fields and rules.

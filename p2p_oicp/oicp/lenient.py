@@ -40,7 +40,8 @@ from p2p_oicp.oicp.field_types import (
     unlisted_value_reason,
 )
 from p2p_oicp.oicp.findings import LOWER_CASE_IDENTIFIER, SIMILAR_NAME, escape_reference_token
-from p2p_oicp.oicp.identifiers import Identifier, find_problem, name_of
+from p2p_oicp.oicp.identifier_problems import find_problem, name_of
+from p2p_oicp.oicp.identifiers import Identifier
 
 Model = TypeVar("Model", bound=BaseModel)
 Marker = TypeVar("Marker")

@@ -94,11 +94,13 @@ def test_each_exception_is_mapped(exc):
 @pytest.mark.parametrize("way", ["exchange", "session"])
 async def test_no_exception_of_aiohttp_leaves_the_client(transport: HttpTransport, call, exc, sent, way):
     def request(*_args, data, **_kwargs):
-        data._progress.started = sent
+        if sent:
+            data._progress.start()
         raise exc
 
     async def post(_target, _headers, _body, progress, **_kwargs):
-        progress.started = sent
+        if sent:
+            progress.start()
         raise exc
 
     pool = transport._pool

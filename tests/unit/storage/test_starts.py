@@ -21,7 +21,7 @@ async def look_up(store, **changes) -> starts.StartFacts:
 
 
 @pytest.mark.parametrize(
-    ("stored", "asked", "is_known"),
+    ("stored", "keys", "is_known"),
     [
         (SESSION, {"digest": b"one"}, True),
         (SESSION, {"digest": b"two"}, False),
@@ -39,9 +39,9 @@ async def look_up(store, **changes) -> starts.StartFacts:
         "the id in use in the other role", "another id",
     ],
 )  # fmt: skip
-async def test_a_start_is_known_by_its_request_or_its_session_id(store, stored, asked, is_known):
+async def test_a_start_is_known_by_its_request_or_its_session_id(store, stored, keys, is_known):
     await store.write(lambda tx: sessions.insert_or_get(tx, stored))
-    assert (await look_up(store, **asked)).is_known is is_known
+    assert (await look_up(store, **keys)).is_known is is_known
 
 
 async def test_the_peer_that_authorized_a_uid_last_is_preferred(store):
