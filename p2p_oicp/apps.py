@@ -12,6 +12,7 @@ from functools import partial
 from p2p_oicp.builder import Hello, NodeComponents
 from p2p_oicp.delivery.connection_checks import PeerChecks
 from p2p_oicp.delivery.health import HealthReader
+from p2p_oicp.delivery.pauses import DeliveryPauses
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.roles.cdr_actions import CdrActions
 from p2p_oicp.roles.datasets.withdrawal import PartyWithdrawal
@@ -51,6 +52,7 @@ from p2p_oicp.server.ocpi import OcpiListener
 from p2p_oicp.server.ocpi.admin import OcpiAdminApi
 from p2p_oicp.server.openapi.documents import Listener
 from p2p_oicp.server.openapi.page import ApiDocuments
+from p2p_oicp.server.pause_admin import PauseAdminApi
 from p2p_oicp.server.record_admin import RecordAdminApi
 from p2p_oicp.server.recording import record_exchanges
 from p2p_oicp.server.settings_admin import SettingsAdminApi
@@ -123,6 +125,7 @@ def _build_health(components: NodeComponents) -> HealthReader:
         built_in=[own.destination for own in components.backends.all if own.is_built_in],
         replicas=partial(replicas_of, backends=components.backends, services=services),
         held_reason=components.peering.directory.held_reason,
+        pause_of=services.wakeups.pause_of,
     )
 
 
@@ -223,9 +226,13 @@ def _admin_routes(
     pipeline: RequestPipeline,
 ) -> Routes:
     """Return the administration, served by a pipeline."""
-    withdrawal = PartyWithdrawal(components.services)
+    services = components.services
+    withdrawal = PartyWithdrawal(services)
     return [
         *StatusAdminApi(reporter, components.peering, components.liveness).routes(pipeline),
+        *PauseAdminApi(
+            DeliveryPauses(services.wakeups, services.store, services.clock), components.environment.registry
+        ).routes(pipeline),
         *PeerAdminApi(pipeline, components.peering, components.client, withdrawal, checks).routes(),
         *build_doctor(components, checks, reporter, readiness).routes(pipeline),
         *_record_routes(components, pipeline),

@@ -42,6 +42,7 @@ from p2p_oicp.server.interception import OperationInterceptor
 from p2p_oicp.server.pipeline import HttpHandler
 from p2p_oicp.server.traced import TracedRouter
 from p2p_oicp.storage import Store, open_store
+from p2p_oicp.storage.pauses import read_pauses
 from p2p_oicp.tracing.spans import SpanRecorder, TracerSource, otlp_provider
 
 log = structlog.get_logger(__name__)
@@ -180,7 +181,7 @@ class Node:
             # Order: after all that is recorded has ended.
             stack.push_async_callback(exchanges.close)
         self._spans = self._open_spans(stack)
-        wakeups = WakeupRegistry()
+        wakeups = WakeupRegistry(await read_pauses(store))
         liveness = PeerLiveness(wakeups, store, clock)
         peering = await open_peering(
             stack,

@@ -1,6 +1,6 @@
-"""``p2p-oicp peers publish`` and ``peers pull``: what a paired peer may see of our data, and how it is pulled.
+"""``p2p-oicp peers publish`` and ``pull``: what a paired peer may see, and how it is pulled; ``pause`` and ``resume``.
 
-Both go through the admin API: the running node stores the settings, and acts upon them at once.
+All go through the admin API: the running node stores the settings, and acts upon them at once.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ _KINDS: Mapping[str, str] = {
 }
 _SETTINGS = ("name", "publish", "pull", "pull_interval")
 _PeerName = Annotated[str, typer.Argument(metavar="NAME", help="Name of a paired peer, as `peers list` shows it.")]
+_AnyPeerName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the peer, as `peers list` shows it.")]
+_Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Stands in the event log, and in `status`.")]
 _RULE_HELP = (
     "evse=DE*ABC*E1 (beginning of EvseIDs, ? is any character), operator=, station=, product= or country=DEU; "
     "can be repeated."
@@ -37,6 +39,8 @@ def register(group: typer.Typer) -> None:
     """Add the commands to those of ``p2p-oicp peers``."""
     group.command("publish")(publish)
     group.command("pull")(pull)
+    group.command("pause")(pause)
+    group.command("resume")(resume)
 
 
 def publish(
@@ -141,3 +145,35 @@ def _format_pull(settings: Mapping[str, Any]) -> str:
     interval = "as often as all" if seconds is None else "never" if seconds == 0 else f"every {seconds:g} s"
     filters = [f"{key} {', '.join(settings[key])}" for key in ("countries", "operators") if settings[key]]
     return "; ".join([interval, *filters])
+
+
+def pause(
+    name: _AnyPeerName, reason: _Reason = "", config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
+) -> None:
+    """Let deliveries to a peer wait: charge detail records, notifications, EVSE data, statuses, prices.
+
+    Nothing is lost, also not over restarts. What a driver waits for (authorizations, remote starts and stops) goes on
+    in both directions, and what the peer sends is taken.
+    """
+    answer = _call(name, "pause", reason, config)
+    if as_json:
+        echo(format_json(answer))
+        return
+    echo(f"Deliveries to {name} are paused since {answer['since']}. To go on: p2p-oicp peers resume {name}")
+
+
+def resume(
+    name: _AnyPeerName, reason: _Reason = "", config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
+) -> None:
+    """Go on with deliveries to a peer: what has waited is sent now, in its order."""
+    answer = _call(name, "resume", reason, config)
+    if as_json:
+        echo(format_json(answer))
+        return
+    is_changed = answer["was_paused"]
+    echo(f"Deliveries to {name} go on." if is_changed else f"Deliveries to {name} were not paused.")
+
+
+def _call(name: str, action: str, reason: str, config: Path) -> dict[str, Any]:
+    path = f"/admin/v1/peers/{quote(name, safe='')}/{action}"
+    return dict(client.call_admin(config, "POST", path, {"reason": reason}))

@@ -114,6 +114,7 @@ def print_peer(peer: dict[str, Any], *, utc: bool = False) -> None:
     fields = {
         "trust": peer.get("trust"),
         "held": peer.get("held"),
+        "paused": _format_pause(peer.get("paused"), times),
         "last seen": times.text(_seconds(peer.get("last_seen"))),
         "clock": None if skew is None else "as ours" if abs(skew) < 1 else f"{skew:+.0f} s to ours",
     }
@@ -134,6 +135,13 @@ def print_peer(peer: dict[str, Any], *, utc: bool = False) -> None:
         echo()
         for line in format_problem(trouble, times.now, output_width()):
             echo(line)
+
+
+def _format_pause(pause: dict[str, str] | None, times: TimeFormat) -> str | None:
+    if pause is None:
+        return None
+    reason = f": {pause['reason']}" if pause["reason"] else ""
+    return f"by a person since {times.text(_seconds(pause['since']))}{reason}"
 
 
 def _seconds(timestamp: str | None) -> float | None:
@@ -319,6 +327,8 @@ def _parties(peer: dict[str, Any], member: str) -> str:
 def _format_state(peer: dict[str, Any]) -> str:
     if peer.get("held"):
         return "held"
+    if peer.get("paused"):
+        return "paused"
     if peer.get("problem"):
         return "FAILING"
     if not peer.get("channels"):

@@ -156,7 +156,8 @@ def format_channels(peer: Mapping[str, Any]) -> str:
 
 def _row(peer: Mapping[str, Any]) -> tuple[str, str, str]:
     channels = format_channels(peer)
-    state = "held" if peer["held"] else "in sync" if channels == IN_SYNC else "up" if peer["up"] else "FAILING"
+    marks = [name for name in ("held", "paused") if peer.get(name)]
+    state = marks[0] if marks else "in sync" if channels == IN_SYNC else "up" if peer["up"] else "FAILING"
     return peer["name"], state, "" if state == IN_SYNC else channels
 
 

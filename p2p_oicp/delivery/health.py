@@ -23,6 +23,7 @@ from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.storage import Row, Store, outbox, peer_state
 from p2p_oicp.storage.datasets import change_feed
 from p2p_oicp.storage.datasets.change_feed import ReplicaScope
+from p2p_oicp.storage.pauses import Pause
 
 OUTBOX = "outbox"
 EVENTS = "events"
@@ -36,6 +37,7 @@ NOTICES = frozenset(
     {
         Condition.RESTORED,
         Condition.CLOCK_APART,
+        Condition.PAUSED,
         Condition.INSECURE,
         Condition.CERTIFICATE_ENDS,
         Condition.KEY_ENDS,
@@ -53,6 +55,7 @@ class ChannelState(StrEnum):
     BEHIND = "behind"
     FAILING = "failing"
     HELD = "held"
+    PAUSED = "paused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,8 @@ class ChannelHealth:
         causes = {trouble.cause for trouble in self.troubles}
         if Condition.HELD in causes:
             return ChannelState.HELD
+        if Condition.PAUSED in causes:
+            return ChannelState.PAUSED
         if causes - NOTICES - {Condition.DEAD_LETTERS, Condition.QUEUE_GROWING}:
             return ChannelState.FAILING
         return ChannelState.BEHIND if self.behind or Condition.QUEUE_GROWING in causes else ChannelState.IN_SYNC
@@ -115,6 +120,7 @@ class PeerHealth:
     held: str | None = None
     last_seen_at: float | None = None
     clock_skew: float | None = None
+    pause: Pause | None = None
     channels: tuple[ChannelHealth, ...] = ()
 
     @property
@@ -165,6 +171,7 @@ class HealthReader:
         built_in: those of them that nobody has configured, which are shown while something waits for them.
         replicas: returns the datasets that are replicated to a peer or backend (by its id or destination), by name.
         held_reason: says why what a peer says of itself does not count.
+        pause_of: returns the pause of deliveries to a peer, by its id.
     """
 
     def __init__(  # noqa: PLR0913 - one argument a source
@@ -179,6 +186,7 @@ class HealthReader:
         built_in: Collection[str] = (),
         replicas: Callable[[str], Mapping[str, ReplicaScope]],
         held_reason: Callable[[Peer], str | None],
+        pause_of: Callable[[str], Pause | None],
     ) -> None:
         self._store = store
         self._registry = registry
@@ -189,6 +197,7 @@ class HealthReader:
         self._built_in = frozenset(built_in)
         self._replicas = replicas
         self._held_reason = held_reason
+        self._pause_of = pause_of
 
     async def read(self) -> list[PeerHealth]:
         """Return all peers, then all backends, then those that messages wait for and that are no more."""
@@ -220,7 +229,9 @@ class HealthReader:
 
     async def _of_peer(self, peer: Peer, rows: _Rows) -> PeerHealth:
         held, skew = self._held_reason(peer), self._live.clock_skew(peer.name)
-        channels = [self._outbox(peer.id, rows), *await self._datasets(peer.id, rows)]
+        channels, pause = [self._outbox(peer.id, rows), *await self._datasets(peer.id, rows)], self._pause_of(peer.id)
+        if pause is not None:
+            channels = [_paused(each, pause) for each in channels]
         for (owner, channel), row in rows.destinations.items():
             is_pull = channel.startswith(peer_state.PULL_PREFIX) and peer.is_pulled
             is_hello = channel == peer_state.HELLO and peer.is_node
@@ -232,7 +243,14 @@ class HealthReader:
             channels.append(_notice("clock", Trouble(cause=Condition.CLOCK_APART, error=seconds)))
         seen = [each.last_success_at for each in channels if each.channel != REQUESTS]
         last_seen = max(filter(None, [*seen, self._registry.last_seen_at(peer)]), default=None)
-        return PeerHealth(name=peer.name, held=held, last_seen_at=last_seen, clock_skew=skew, channels=tuple(channels))
+        return PeerHealth(
+            name=peer.name,
+            held=held,
+            last_seen_at=last_seen,
+            clock_skew=skew,
+            pause=pause,
+            channels=tuple(channels),
+        )
 
     async def _of_backend(self, destination: str, rows: _Rows) -> PeerHealth:
         channels = [*await self._datasets(destination, rows), *filter(None, [self._live.channel(destination)])]
@@ -313,6 +331,13 @@ def _channel(name: str, row: Row | None) -> ChannelHealth:
             ),
         )
     return ChannelHealth(channel=name, last_success_at=row["last_success_at"], troubles=troubles)
+
+
+def _paused(channel: ChannelHealth, pause: Pause) -> ChannelHealth:
+    """Return a channel to which nothing is delivered, because a person wants it so."""
+    others = [each for each in channel.troubles if each.cause != Condition.QUEUE_GROWING]
+    trouble = Trouble(cause=Condition.PAUSED, since=pause.since, error=pause.reason, count=channel.behind)
+    return replace(channel, troubles=(trouble, *others))
 
 
 def _of_message(row: Row, cause: str, next_try_at: float | None) -> Trouble:

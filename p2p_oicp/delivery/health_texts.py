@@ -23,6 +23,7 @@ class Condition(StrEnum):
     RESTORED = "restored"
     HELD = "held"
     REFUSED_HERE = "refused here"
+    PAUSED = "paused"
     CLOCK_APART = "clock apart"
     INSECURE = "insecure"
     DISK_NEARLY_FULL = "disk nearly full"
@@ -289,6 +290,10 @@ _CONDITIONS: Mapping[Condition, Explanation] = MappingProxyType(
         Condition.REFUSED_HERE: Explanation(
             "Requests in the name of {name} are refused by this node.",
             "Read the reason below; if it is {name}, it or this node has to correct key, clock or parties.",
+        ),
+        Condition.PAUSED: Explanation(
+            "Deliveries to {name} are paused by a person: what is for it waits, and is not lost.",
+            "They go on with p2p-oicp peers resume NAME, or by the page of the peer.",
         ),
         Condition.CLOCK_APART: Explanation(
             "The clock of {name} differs from ours.",

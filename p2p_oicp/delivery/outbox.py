@@ -100,7 +100,7 @@ class OutboxDispatcher:
     async def run(self) -> None:
         while True:
             try:
-                delay = await self._dispatch_due()
+                delay = None if self._wakeup.is_paused else await self._dispatch_due()
             except StoreError as error:
                 self._log.warning("outbox.store_failed", error=error)
                 delay = self._backoff.store_error_delay

@@ -182,7 +182,7 @@ class DatasetReplicator:
             if (remaining := self._next_delta_at - self._clock.monotonic()) > 0:
                 await self._sleep(remaining)
             try:
-                delay = await self._replicate_once()
+                delay = None if self._wakeup.is_paused else await self._replicate_once()
             except StoreError as error:
                 self._log.warning("replication.store_failed", error=error)
                 delay = self._backoff.store_error_delay

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,6 +26,7 @@ from p2p_oicp.concurrency import BackgroundTasks
 from p2p_oicp.errors import PeerError, PeerRejected
 from p2p_oicp.oicp.enums import StatusCodeValue
 from p2p_oicp.storage import Store, Transaction, job_keys, outbox, peer_state
+from p2p_oicp.storage.pauses import Pause
 from p2p_oicp.storage.peer_state import Destination
 
 # Lessons of federated chat servers: one failed request among hundreds must not silence a peer, so the circuit opens
@@ -186,12 +187,20 @@ class Wakeup:
 class DestinationWakeup(Wakeup):
     """Wake-up of the worker that delivers to ``destination``, a peer or one of our own backends."""
 
-    def __init__(self, destination: Destination, backing_off: set[Wakeup] | None = None) -> None:
+    def __init__(
+        self, destination: Destination, paused: Mapping[str, Pause], backing_off: set[Wakeup] | None = None
+    ) -> None:
         super().__init__(" to ".join(filter(None, (destination.dataset, destination.peer))), backing_off)
         self.destination = destination
         self.is_backend = destination.peer.startswith(outbox.OWN_PREFIXES)
+        self._paused = paused
         #: How often a person has had the worker try again.
         self.retries = 0
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a person has paused deliveries to the peer: then the worker sends nothing, and waits to be woken."""
+        return self.destination.peer in self._paused
 
     def retry(self) -> None:
         """Notify the worker, and let it try again what it has put off."""
@@ -200,9 +209,14 @@ class DestinationWakeup(Wakeup):
 
 
 class WakeupRegistry:
-    """The wake-ups of all workers, by the id of the peer (or the own backend) that they deliver to."""
+    """The wake-ups of all workers, by the id of the peer (or the own backend) that they deliver to.
 
-    def __init__(self) -> None:
+    Args:
+        paused: the peers to which deliveries are paused, by their ids.
+    """
+
+    def __init__(self, paused: Mapping[str, Pause] | None = None) -> None:
+        self._paused = dict(paused or {})
         self._by_peer: defaultdict[str, list[DestinationWakeup]] = defaultdict(list)
         # Kept beside the list, for each request of a peer asks whether there are any.
         self._backing_off: defaultdict[str, set[Wakeup]] = defaultdict(set)
@@ -212,7 +226,7 @@ class WakeupRegistry:
 
     def register(self, destination: Destination) -> DestinationWakeup:
         """Return a new wake-up for the worker of a destination."""
-        wakeup = DestinationWakeup(destination, self._backing_off[destination.peer])
+        wakeup = DestinationWakeup(destination, self._paused, self._backing_off[destination.peer])
         self._by_peer[destination.peer].append(wakeup)
         return wakeup
 
@@ -254,6 +268,19 @@ class WakeupRegistry:
         """Wake all workers of a peer: it is alive again, or has another store."""
         for wakeup in self._by_peer.get(peer, ()):
             wakeup.set()
+
+    def pause(self, peer: str, pause: Pause) -> None:
+        """Let the workers of a peer send nothing from their next round on."""
+        self._paused[peer] = pause
+
+    def resume(self, peer: str) -> None:
+        """Let them send again, now."""
+        self._paused.pop(peer, None)
+        self.notify_all(peer)
+
+    def pause_of(self, peer: str) -> Pause | None:
+        """Return the pause of a peer; None: there is none."""
+        return self._paused.get(peer)
 
     def destinations(self, peer: str) -> list[Destination]:
         """Return the destinations of all workers of a peer."""

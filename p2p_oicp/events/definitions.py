@@ -191,6 +191,8 @@ EVENT_DEFINITIONS: tuple[EventDefinition, ...] = (
     _peer("answering", "The peer answers again what a driver waits for.", ""),
     _peer("refuses", "The peer refuses one group of a dataset, and takes others; text says which and why.", "DE*ABC"),
     _peer("accepts", "The peer takes a group of a dataset again; text says which.", "EVSE data: DE*ABC"),
+    _peer("paused", "A person has paused deliveries to a peer; text says why.", "maintenance at their side"),
+    _peer("resumed", "A person has resumed deliveries to a peer; text says why.", "they are back"),
     _peer("held", "What a peer says of itself does not count until a person has agreed; text has the cure.", "FR*NEW"),
     _peer("agreed", "What was held counts now; text is the party, or its descriptor.", "FR*NEW"),
     _backend("down", "Something that is sent to one of our own systems fails; text says what and why.", "outbox: …"),

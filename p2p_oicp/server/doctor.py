@@ -114,7 +114,20 @@ class Doctor:
             asyncio.gather(*map(self._check_backend, self._backends.all)),
             asyncio.gather(*map(self._check_webhook, self._webhooks.all)),
         )
-        return [*own, *(each for results in of_peers for each in results), *of_backends, *of_webhooks]
+        of_peers_flat = [each for results in of_peers for each in results]
+        return [*own, *of_peers_flat, *await self._paused_peers(), *of_backends, *of_webhooks]
+
+    async def _paused_peers(self) -> list[CheckResult]:
+        """Return the peers to which a person has paused deliveries: that they get nothing is no fault."""
+        try:
+            health = await self._reporter.peers()
+        except StoreError:
+            return []  # the check of the node says so
+        paused = ((name, explain(Condition.PAUSED, name)) for name, each in health.items() if each["paused"])
+        return [
+            CheckResult(check="deliveries", name=name, outcome=Outcome.NOTICE, text=text, cure=cure)
+            for name, (text, cure) in paused
+        ]
 
     async def _check_peer(self, peer: Peer) -> list[CheckResult]:
         async with self._slots:

@@ -170,6 +170,8 @@ class MetricsPage:
 def _add_peer(gauges: _Gauges, peer: PeerHealth, now: float) -> None:
     if peer.clock_skew is not None:
         gauges.set("clock_skew_seconds", peer.clock_skew, peer=peer.name)
+    if not peer.is_backend:
+        gauges.set("peer_paused", peer.pause is not None, peer=peer.name)
     for channel in peer.channels:
         labels = {"peer": peer.name, "channel": label_of(channel.channel)}
         gauges.set("peer_up", channel.state not in {ChannelState.FAILING, ChannelState.HELD}, **labels)
@@ -211,6 +213,7 @@ _GAUGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "peer",
             "channel",
         ),
+        "peer_paused": ("1 where a person has paused deliveries to a peer, else 0.", "peer"),
         "replication_lag_changes": (
             "Changes of a dataset that a peer or backend has not got yet.",
             "peer",

@@ -212,6 +212,16 @@ destinations = Table(
     Column("publish", Text, nullable=False, server_default=text("''")),
 )
 
+# Deliveries that a person has paused (`storage.pauses`).
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("peer", Text, primary_key=True),
+    Column("since", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # What happened (`storage.event_log`): the events of one commit, as JSON.
 event_batches = Table(
     "event_batches",

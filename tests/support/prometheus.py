@@ -5,6 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 #: By the name without its prefix; of a counter with ``_total``, of a histogram without ``_bucket`` and the like.
 METRICS = {
     "peer_up": {"peer", "channel"},
+    "peer_paused": {"peer"},
     "replication_lag_changes": {"peer", "channel"},
     "replication_lag_seconds": {"peer", "channel"},
     "delivery_failures_total": {"peer", "channel", "reason"},

@@ -173,6 +173,18 @@ ACTIONS: Mapping[str, Action] = {
         "POST", "/peers/{name}/accept", (_PEER_FIELD, hidden("parties")), "peer", "/ui/peers/{peer}",
         body=_with_parties(), parameters={"name": "peer"},
     ),
+    "pause-peer": Action(
+        "Pause deliveries to a peer",
+        "Charge detail records, notifications and data for {peer} wait until you resume them; nothing is lost. What a "
+        "driver waits for goes on, and what {peer} sends is taken.", "Pause",
+        "POST", "/peers/{name}/pause", (_PEER_FIELD,), "peer", "/ui/peers/{peer}",
+        body=_options("reason"), parameters={"name": "peer"},
+    ),
+    "resume-peer": Action(
+        "Resume deliveries to a peer", "What waits for {peer} is sent now, in its order.", "Resume",
+        "POST", "/peers/{name}/resume", (_PEER_FIELD,), "peer", "/ui/peers/{peer}",
+        body=_options("reason"), parameters={"name": "peer"},
+    ),
     "remove-peer": Action(
         "Remove a peer",
         "{peer} will be a peer no more: nothing is sent to it or accepted from it. To roam again, both need a new "

@@ -47,7 +47,9 @@ _GOOD = frozenset(
 _BAD = frozenset(
     {"failing", "held", "dead", "disputed", "refused", "down", "outofservice", "error", "not_answering", "uncertain"}
 )
-_WAITING = frozenset({"behind", "waiting", "received", "reserved", "occupied", "notice", "unconfirmed", "requested"})
+_WAITING = frozenset(
+    {"behind", "waiting", "paused", "received", "reserved", "occupied", "notice", "unconfirmed", "requested"}
+)
 PAGES = frozenset(
     {
         "/ui",

@@ -89,7 +89,7 @@ def _box(system: Json, x: int, y: int) -> Box:
 
 
 def _state(system: Json) -> str:
-    if system.get("held"):
+    if system.get("held") or system.get("paused"):
         return "waiting"
     if not system.get("up", True):
         return "bad"

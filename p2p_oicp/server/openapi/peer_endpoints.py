@@ -157,6 +157,33 @@ RETRY_PEER = Endpoint(
     answer=members_of({"retried": array(TEXT, "The channels.")}),
     errors={404: "There is no such peer, or no such channel."},
 )
+_REASON = members_of({"reason": text("Stands in the event log.")}, optional=("reason",))
+PAUSE_PEER = Endpoint(
+    method="POST",
+    path=f"{_PEER_PATH}/pause",
+    name="pausePeer",
+    summary="Let deliveries to a peer wait until they are resumed; nothing is lost.",
+    description="Messages of the outbox and changes of datasets wait, also over restarts. What a driver waits for is "
+    "sent and served as ever.",
+    tag=Tag.PEERS,
+    body=_REASON,
+    body_is_optional=True,
+    example={"reason": "maintenance at their side"},
+    answer=members_of({"paused": text("The name of the peer."), "since": TIME, "reason": TEXT}),
+    errors=_NOT_FOUND,
+)
+RESUME_PEER = Endpoint(
+    method="POST",
+    path=f"{_PEER_PATH}/resume",
+    name="resumePeer",
+    summary="Go on with deliveries to a peer: what has waited is sent now.",
+    tag=Tag.PEERS,
+    body=_REASON,
+    body_is_optional=True,
+    example={"reason": "they are back"},
+    answer=members_of({"resumed": text("The name of the peer."), "was_paused": FLAG}),
+    errors=_NOT_FOUND,
+)
 CHECK_PEER = Endpoint(
     method="POST",
     path=f"{_PEER_PATH}/check",
@@ -295,5 +322,5 @@ EVIDENCE = Endpoint(
 
 PEER_ENDPOINTS = (
     LIST_PEERS, SHOW_PEER, RETRY_PEER, CHECK_PEER, INVITE, INSPECT, JOIN, ACCEPT_PEER, REMOVE_PEER, SET_PUBLISH,
-    CLEAR_PUBLISH, SET_PULL, CLEAR_PULL, EVIDENCE,
+    CLEAR_PUBLISH, SET_PULL, CLEAR_PULL, EVIDENCE, PAUSE_PEER, RESUME_PEER,
 )  # fmt: skip

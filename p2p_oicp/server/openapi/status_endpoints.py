@@ -57,6 +57,9 @@ HEALTH_MEMBERS = {
         FLAG, "Whether nothing that was tried last has failed, but for single messages that it has read and refused."
     ),
     "held": nullable(TEXT, "Why what it says of itself does not count."),
+    "paused": nullable(
+        members_of({"since": TIME, "reason": TEXT}), "Deliveries to it are paused by a person: since when, and why."
+    ),
     "last_seen": nullable(TIME),
     "clock_skew_seconds": nullable(NUMBER, "By how much its clock is ahead of ours."),
     "channels": array(CHANNEL),

@@ -48,6 +48,7 @@ def reader(store, *, held=None, calls=None, built_in=()):
         built_in=built_in,
         replicas=lambda _owner: {},
         held_reason=lambda _peer: held,
+        pause_of=lambda _: None,
     )
 
 
