@@ -304,6 +304,7 @@ def _record_routes(components: NodeComponents, pipeline: RequestPipeline) -> Rou
         *EventAdminApi(services.store, components.feed.view).routes(pipeline),
         *RecordAdminApi(services.store).routes(pipeline),
         *EvseMapApi(services.store).routes(pipeline),
+        *components.figures.routes(pipeline),
         *CredentialAdminApi(
             services.store, components.peering, components.environment.settings.security.keys, services.clock
         ).routes(pipeline),

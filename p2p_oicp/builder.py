@@ -60,6 +60,7 @@ from p2p_oicp.server import (
     PeerAuthenticator,
     PeerLimiter,
 )
+from p2p_oicp.server.figures import MinuteFigures
 from p2p_oicp.server.interception import InterceptedDispatcher, OperationInterceptor
 from p2p_oicp.server.metrics import CallRecorder
 from p2p_oicp.server.metrics_page import EventLoopLag
@@ -129,6 +130,7 @@ class NodeComponents:
     liveness: PeerLiveness
     metrics: Metrics
     lag: EventLoopLag
+    figures: MinuteFigures
     authenticator: PeerAuthenticator
     dispatchers: Dispatchers
     backends: BackendRegistry
@@ -191,9 +193,9 @@ def build_roles(
     for dispatcher in dispatchers:
         dispatcher.register(cpo, emp)
     return NodeComponents(
-        environment, peering, services, client, nodes, store_epochs, liveness,
-        metrics, EventLoopLag(environment.clock), authenticator, dispatchers, backends, calls, events, feed, webhooks,
-        cpo, emp,
+        environment, peering, services, client, nodes, store_epochs, liveness, metrics,
+        EventLoopLag(environment.clock), MinuteFigures(metrics, environment.clock), authenticator, dispatchers,
+        backends, calls, events, feed, webhooks, cpo, emp,
     )  # fmt: skip
 
 
@@ -362,28 +364,22 @@ def start_workers(components: NodeComponents, supervisor: TaskSupervisor, hello_
 def background_jobs(components: NodeComponents) -> dict[str, Worker]:
     """Return the jobs that belong to no peer, by name; of an open node without those of its backends."""
     services, settings = components.services, components.environment.settings
-    session_settings, storage_settings = settings.sessions, settings.storage
-    retention = RetentionPolicy(
-        storage_settings.history_days, storage_settings.status_history_days, storage_settings.quarantine_days
-    )
+    ttl, days = settings.sessions, settings.storage
+    retention = RetentionPolicy(days.history_days, days.status_history_days, days.quarantine_days)
     workers: dict[str, Worker] = {
         "event loop lag": components.lag,
+        "figures": components.figures,
         "events": components.events,
         "event feed": components.feed,
         "held peers": HeldPeersJob(components.peering.status_reporter, services.store, services.clock),
-        "session expiry": SessionExpiryJob(
-            services, authorize_ttl=session_settings.authorize_ttl, session_ttl=session_settings.session_ttl
-        ),
+        "session expiry": SessionExpiryJob(services, authorize_ttl=ttl.authorize_ttl, session_ttl=ttl.session_ttl),
         "dataset retention": DatasetRetentionJob(services, retention),
-        "session retention": SessionRetentionJob(
-            services, storage_settings.history_days, storage_settings.evidence_days, storage_settings.event_days
-        ),
+        "session retention": SessionRetentionJob(services, days.history_days, days.evidence_days, days.event_days),
     }
     if components.peering.exchanges is not None:
         workers["exchanges"] = components.peering.exchanges
     for number, certificate in enumerate(components.peering.certificates()):
-        job = CertificateExpiryJob(certificate, components.environment.clock, services.store)
-        workers[f"certificate expiry {number}"] = job
+        workers[f"certificate expiry {number}"] = CertificateExpiryJob(certificate, services.clock, services.store)
     roles = [role.recovery for role in (components.cpo, components.emp) if role is not None]
     if components.store_epochs.gaps:
         workers["recovery"] = RecoveryJob(services, components.store_epochs, components.nodes, roles)

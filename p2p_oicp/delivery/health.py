@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.delivery.health_texts import Condition
@@ -111,6 +111,14 @@ class ChannelHealth:
         return self.state is ChannelState.HELD
 
 
+class Latency(NamedTuple):
+    """How long the last requests to a peer took: half of them, and 95 of 100, at most so many seconds."""
+
+    requests: int
+    p50: float
+    p95: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerHealth:
     """A peer, or one of our own backends, with all its channels."""
@@ -121,6 +129,7 @@ class PeerHealth:
     last_seen_at: float | None = None
     clock_skew: float | None = None
     pause: Pause | None = None
+    latency: Latency | None = None
     channels: tuple[ChannelHealth, ...] = ()
 
     @property
@@ -143,6 +152,9 @@ class LiveCalls(Protocol):
 
     def clock_skew(self, name: str) -> float | None:
         """Return by how many seconds a peer's clock was ahead of ours; None: it was not called yet."""
+
+    def latency(self, name: str) -> Latency | None:
+        """Return how long the last requests to a peer took; None: there were none."""
 
     def channel(self, name: str) -> ChannelHealth | None:
         """Return how the last requests to a peer or backend went; None if there were none."""
@@ -249,6 +261,7 @@ class HealthReader:
             last_seen_at=last_seen,
             clock_skew=skew,
             pause=pause,
+            latency=self._live.latency(peer.name),
             channels=tuple(channels),
         )
 

@@ -5,6 +5,7 @@ What is read when somebody asks, and how all of it is written, stands in `metric
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -14,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 
 from p2p_oicp.client import HttpResponse
 from p2p_oicp.clock import Clock
-from p2p_oicp.delivery.health import OUTBOX, REQUESTS, ChannelHealth, Trouble
+from p2p_oicp.delivery.health import OUTBOX, REQUESTS, ChannelHealth, Latency, Trouble
 from p2p_oicp.errors import PeerError, PeerRejected, PeerVerificationError
 from p2p_oicp.oicp.operations import OPERATION_BY_NAME, Retry
 from p2p_oicp.peers import Peer
@@ -37,6 +38,23 @@ class RequestObservers(NamedTuple):
     rejection: RejectionObserver
 
 
+class RequestTotals(NamedTuple):
+    """All requests since the start.
+
+    Attributes:
+        requests: how many, at all listeners.
+        failures: those that were invalid, or could not be served.
+        within: how many took at most so many seconds.
+    """
+
+    requests: int
+    failures: int
+    within: Mapping[float, float]
+
+
+_FAILED_RESULTS = frozenset({"invalid", "unavailable", "problem"})
+# Of each peer: enough for a 95 of 100 that means something.
+_RECENT_CALLS = 200
 _REQUESTS_OF_DRIVERS = frozenset(
     name for name, operation in OPERATION_BY_NAME.items() if operation.retry is not Retry.SAFE
 )
@@ -104,6 +122,7 @@ class Metrics:
             registry=self.registry,
         )
         ProcessCollector(registry=self.registry)
+        self._recent_calls: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_RECENT_CALLS))
         self._call_observers: dict[tuple[str, str], Callable[[float], None]] = {}
         self._calls = _latencies(
             "peer_request_duration", "Seconds of a request to a peer, until its response.", "peer", self.peer_registry
@@ -148,6 +167,28 @@ class Metrics:
         if observe is None:
             observe = self._call_observers[key] = self._calls.labels(peer, operation).observe
         observe(seconds)
+        self._recent_calls[peer].append(seconds)
+
+    def latency(self, peer: str) -> Latency | None:
+        """Return how long the last requests to a peer took; None: there were none."""
+        if peer not in self._recent_calls:
+            return None
+        durations = sorted(self._recent_calls[peer])
+        count = len(durations)
+        return Latency(count, durations[(count - 1) // 2], durations[min(count - 1, count * 95 // 100)])
+
+    def request_totals(self) -> RequestTotals:
+        """Return all requests since the start, over all listeners and operations."""
+        requests = failures = 0
+        for sample in (each for family in self._requests.collect() for each in family.samples):
+            if sample.name.endswith("_total"):
+                requests += int(sample.value)
+                failures += int(sample.value) if sample.labels["result"] in _FAILED_RESULTS else 0
+        within: defaultdict[float, float] = defaultdict(float)
+        for sample in (each for family in self._durations.collect() for each in family.samples):
+            if sample.name.endswith("_bucket"):
+                within[float(sample.labels["le"])] += sample.value
+        return RequestTotals(requests, failures, within)
 
     def observe_failure(self, name: str, operation: str, error: PeerError) -> None:
         """Count a request to a peer or backend that has failed."""
@@ -231,6 +272,10 @@ class CallRecorder:
     def clock_skew(self, name: str) -> float | None:
         """Return by how many seconds a peer's clock was ahead of ours; None: it was not called yet."""
         return self._skews[name][1] if name in self._skews else None
+
+    def latency(self, name: str) -> Latency | None:
+        """Return how long the last requests to a peer took; None: there were none."""
+        return self._metrics.latency(name)
 
     def channel(self, name: str) -> ChannelHealth | None:
         """Return how the last requests to a peer or backend went; None if there were none."""

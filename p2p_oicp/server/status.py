@@ -195,6 +195,7 @@ def peer_to_json(peer: PeerHealth) -> Json:
         "up": peer.is_up,
         "held": peer.held,
         "paused": {"since": _timestamp(peer.pause.since), "reason": peer.pause.reason} if peer.pause else None,
+        "latency": peer.latency._asdict() if peer.latency else None,
         "last_seen": _timestamp(peer.last_seen_at),
         "clock_skew_seconds": peer.clock_skew,
         "channels": [_channel_to_json(peer, channel) for channel in peer.channels],

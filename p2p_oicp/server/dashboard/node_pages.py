@@ -11,6 +11,7 @@ from p2p_oicp.server.dashboard.admin_calls import AdminCalls, Json
 from p2p_oicp.server.dashboard.lists import chosen_format
 from p2p_oicp.server.dashboard.rendering import encode_json
 from p2p_oicp.server.dashboard.requests import SECURITY_HEADERS, PageRequest, PageServer
+from p2p_oicp.server.dashboard.sparklines import draw_figures
 from p2p_oicp.server.dashboard.topology import draw_topology
 from p2p_oicp.server.dashboard.totals import DayTotals
 from p2p_oicp.storage.outbox import OWN_PREFIXES
@@ -38,6 +39,7 @@ class NodePages:
         status, totals = await asyncio.gather(self._admin.get("/status"), self._totals.read())
         if (answer := as_json(request, {**status, "totals": totals.to_json()})) is not None:
             return answer
+        figures = await self._admin.get("/figures")
         uncertain = await self._admin.get("/sessions", {"state": "uncertain", "limit": str(_SHOWN_SESSIONS)})
         problems = [each for each in status["problems"] if each["cause"] != "insecure"]
         insecure = [each["name"] for each in status["problems"] if each["cause"] == "insecure"]
@@ -52,6 +54,8 @@ class NodePages:
             waiting=waiting_messages([*status["peers"], *status["backends"]]),
             totals=totals,
             uncertain=uncertain["sessions"],
+            figures=draw_figures(figures["minutes"]),
+            counts_since=figures["since"],
         )
 
     async def peers(self, request: PageRequest) -> OperationResponse:

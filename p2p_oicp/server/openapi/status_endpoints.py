@@ -60,6 +60,16 @@ HEALTH_MEMBERS = {
     "paused": nullable(
         members_of({"since": TIME, "reason": TEXT}), "Deliveries to it are paused by a person: since when, and why."
     ),
+    "latency": nullable(
+        members_of(
+            {
+                "requests": described(WHOLE, "How many of the last ones it is read from."),
+                "p50": described(NUMBER, "Seconds within which half of them were answered."),
+                "p95": described(NUMBER, "Seconds within which 95 of 100 were answered."),
+            }
+        ),
+        "How long requests to a peer took; null: there were none since the start.",
+    ),
     "last_seen": nullable(TIME),
     "clock_skew_seconds": nullable(NUMBER, "By how much its clock is ahead of ours."),
     "channels": array(CHANNEL),
@@ -164,4 +174,31 @@ SETTINGS = Endpoint(
     answer=members_of({"settings": array(_SETTING)}),
 )
 
-STATUS_ENDPOINTS = (STATUS, DOCTOR, RELOAD, SETTINGS)
+FIGURES = Endpoint(
+    method="GET",
+    path="/admin/v1/figures",
+    name="getFigures",
+    summary="How much was to do in each minute of the last day, the oldest first.",
+    description="In memory: after a restart it begins anew.",
+    tag=Tag.STATUS,
+    answer=members_of(
+        {
+            "since": described(TIME, "Since when the node counts."),
+            "minutes": array(
+                record(
+                    "Minute",
+                    "What was to do in a minute.",
+                    {
+                        "at": described(TIME, "When it ended."),
+                        "seconds": described(NUMBER, "How long it really was."),
+                        "requests": described(WHOLE, "That came in, at all listeners."),
+                        "failures": described(WHOLE, "Of these, that were invalid or could not be served."),
+                        "p95": nullable(NUMBER, "95 of 100 were answered within so many seconds."),
+                    },
+                )
+            ),
+        }
+    ),
+)
+
+STATUS_ENDPOINTS = (STATUS, DOCTOR, RELOAD, SETTINGS, FIGURES)
