@@ -16,6 +16,7 @@ import orjson
 from bench.bars import (
     authorize,
     crash,
+    dashboard,
     events,
     pulls,
     pushes,
@@ -46,6 +47,7 @@ MEASUREMENTS: Mapping[tuple[int, ...], Measure] = MappingProxyType(
         (11,): settlement.measure,
         (12,): startup.measure,
         (13,): events.measure,
+        (14,): dashboard.measure,
     }
 )
 

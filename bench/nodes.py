@@ -84,6 +84,21 @@ def configure_emp(
     _write_config(node, ("providers", provider_id(number)), [(cpo, "operators", CPO)], synchronous, security)
 
 
+def configure_with_absent_peers(node: NodeSetup, peers: Sequence[tuple[str, str, str]]) -> None:
+    """Write the files of a node that is CPO and EMP, with peers that nobody answers for.
+
+    Args:
+        node: the node.
+        peers: of each its name, ``operators`` or ``providers``, and its party.
+    """
+    (port,) = free_ports(1)
+    absent = [(NodeSetup(name, node.directory, port, port), table, party) for name, table, party in peers]
+    _write_config(node, ("operators", CPO), absent, "NORMAL", INSECURE)
+    file = node.directory / "node.toml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("[node]\n", f'[node]\nproviders = ["{EMP}"]\n'), encoding="utf-8")
+
+
 def _write_config(
     node: NodeSetup,
     own_party: tuple[str, str],
@@ -110,6 +125,13 @@ def _write_config(
 @contextlib.contextmanager
 def cpo_node(node: NodeSetup) -> Iterator[Server]:
     """Run the CPO's node; the load goes to its backend API."""
+    with _run_node(node, node.backend_port) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running_node(node: NodeSetup) -> Iterator[Server]:
+    """Run a node as it is configured; the load goes to its backend API."""
     with _run_node(node, node.backend_port) as server:
         yield server
 

@@ -96,9 +96,9 @@ def list_cdrs(
     """Show the newest charge detail records and what became of them; the node may be running."""
     filters = {"state_": state or "", "role_": _checked_role(role), "peer_": peer, "limit": limit}
     marks = {name: 1 for name, is_set in (("unconfirmed_", unconfirmed), ("doubtful_", doubtful)) if is_set}
-    parameters = listings.CDRS.parameters(None, **filters, **marks)
+    page, parameters = listings.CDRS.page(None, **filters, **marks)
     with open_readonly(load_settings(config).storage.file) as store:
-        rows = list(store.rows(listings.CDRS.statement, **parameters))
+        rows = list(store.rows(page.statement, **parameters))
     if as_json:
         echo(format_json([listings.cdr_to_json(row) for row in rows]))
         return

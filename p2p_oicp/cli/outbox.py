@@ -20,7 +20,7 @@ from p2p_oicp.cli.terminal import Column, Moment, UtcOption, print_table
 from p2p_oicp.config import Settings, load_settings
 from p2p_oicp.config.backends import destination_of
 from p2p_oicp.errors import ConfigurationError, PeerUnreachable
-from p2p_oicp.storage import outbox, peer_state, query_once
+from p2p_oicp.storage import outbox, outbox_lists, peer_state, query_once
 from p2p_oicp.storage.statements import list_parameter
 
 _COLUMNS = (
@@ -72,7 +72,8 @@ def list_messages(
         raise ConfigurationError("expected --dead or --held, not both")
     state = outbox.DEAD if dead else outbox.HELD if held else ""
     parameters = {"state_": state, "destination_": to, "limit": limit, "backends": _destinations(settings)}
-    messages = [dict(row) for row in query_once(settings.storage.file, outbox.LIST, **parameters)]
+    page, parameters = outbox_lists.MESSAGES.page(None, **parameters)
+    messages = [dict(row) for row in query_once(settings.storage.file, page.statement, **parameters)]
     if as_json:
         echo(format_json(messages))
         return
@@ -97,7 +98,7 @@ def print_held_parties(config: Path) -> None:
 def show(number: _MessageNumber, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Show one message with its body."""
     settings = load_settings(config)
-    rows = query_once(settings.storage.file, outbox.SHOW, id_=number, backends=_destinations(settings))
+    rows = query_once(settings.storage.file, outbox_lists.SHOW, id_=number, backends=_destinations(settings))
     if not rows:
         raise ConfigurationError(f"there is no message {number} in the outbox; see `p2p-oicp outbox list`")
     message = {**dict(rows[0]), "body": orjson.loads(rows[0]["body"])}

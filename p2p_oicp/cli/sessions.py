@@ -90,8 +90,8 @@ def newest_sessions(file: Path, state: str, limit: int, peer: str = "") -> list[
     if state and state not in set(SessionState):
         raise ConfigurationError(f"--state {state}: no such state; expected one of {', '.join(SessionState)}")
     with open_readonly(file) as store:
-        parameters = listings.SESSIONS.parameters(None, state_=state, peer_=peer, limit=limit)
-        return [listings.session_to_json(row) for row in store.rows(listings.SESSIONS.statement, **parameters)]
+        page, parameters = listings.SESSIONS.page(state_=state, peer_=peer, limit=limit)
+        return [listings.session_to_json(row) for row in store.rows(page.statement, **parameters)]
 
 
 def session_with_events(file: Path, session_id: str) -> list[dict[str, Any]]:

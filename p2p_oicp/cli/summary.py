@@ -19,7 +19,7 @@ from p2p_oicp.config.base import is_loopback
 from p2p_oicp.node import Node
 from p2p_oicp.oicp.operations import BASE_PATH
 from p2p_oicp.peers.registry import SecurityPolicy
-from p2p_oicp.storage import Row, outbox
+from p2p_oicp.storage import Row, outbox, outbox_lists
 from p2p_oicp.version import VERSION
 
 _MAX_NAMES = 6
@@ -42,7 +42,7 @@ class StartSummary:
     async def show(self, node: Node) -> None:
         """Print it; called once, when the node serves."""
         if sys.stdout.isatty():
-            waiting = await node.store.query(outbox.DEPTHS) if node.store is not None else []
+            waiting = await node.store.query(outbox_lists.DEPTHS) if node.store is not None else []
             self._print(node, waiting)
 
     def _print(self, node: Node, waiting: Sequence[Row]) -> None:

@@ -20,7 +20,7 @@ from p2p_oicp.clock import Clock
 from p2p_oicp.delivery.health_texts import Condition
 from p2p_oicp.errors import FailureCause
 from p2p_oicp.peers import Peer, PeerRegistry
-from p2p_oicp.storage import Row, Store, outbox, peer_state
+from p2p_oicp.storage import Row, Store, outbox, outbox_lists, peer_state
 from p2p_oicp.storage.datasets import change_feed
 from p2p_oicp.storage.datasets.change_feed import ReplicaScope
 from p2p_oicp.storage.pauses import Pause
@@ -235,8 +235,8 @@ class HealthReader:
         return _Rows(
             destinations={(row["peer"], row["dataset"]): row for row in await query(peer_state.ALL_DESTINATIONS)},
             refused_groups=groups,
-            depths={(row["peer"], row["state"]): row for row in await query(outbox.DEPTHS)},
-            troubled={(row["peer"], row["state"]): row for row in await query(outbox.TROUBLED)},
+            depths={(row["peer"], row["state"]): row for row in await query(outbox_lists.DEPTHS)},
+            troubled={(row["peer"], row["state"]): row for row in await query(outbox_lists.TROUBLED)},
         )
 
     async def _of_peer(self, peer: Peer, rows: _Rows) -> PeerHealth:

@@ -15,7 +15,7 @@ from p2p_oicp.peering.discovery import MdnsDiscovery
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.peers.descriptor import SignedDescriptor
 from p2p_oicp.peers.registry import SecurityPolicy
-from p2p_oicp.storage import Store, Transaction, job_keys, outbox
+from p2p_oicp.storage import Store, Transaction, job_keys, outbox, outbox_lists
 from p2p_oicp.storage.datasets import queries
 from p2p_oicp.storage.datasets.models import OWN
 from p2p_oicp.storage.event_log import Event, EventType, emit
@@ -66,7 +66,7 @@ class PeerStatusReporter:
         """Return all peers and candidates, for ``GET /admin/v1/peers``."""
         waiting_messages = {
             r["destination"]: r["messages"]
-            for r in await self._store.query(outbox.DEPTHS)
+            for r in await self._store.query(outbox_lists.DEPTHS)
             if r["state"] == outbox.WAITING
         }
         peers = [peer for peer in self._registry.all() if not peer.is_self]

@@ -34,7 +34,7 @@ from p2p_oicp.server.openapi import peer_endpoints, record_endpoints, status_end
 from p2p_oicp.server.openapi.endpoints import Endpoint
 from p2p_oicp.server.pipeline import Handler, RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError, parse_whole_number
-from p2p_oicp.storage import Row, Store, job_keys, outbox
+from p2p_oicp.storage import Row, Store, job_keys, outbox, outbox_lists
 from p2p_oicp.storage.statements import list_parameter
 
 log = structlog.get_logger(__name__)
@@ -72,21 +72,23 @@ class OutboxAdminApi:
         if state not in _MESSAGE_STATES:
             raise HttpError(400, StatusCodeValue.DATA_ERROR, f"state={state}: expected waiting, held or dead")
         limit = min(parse_whole_number(context.http.query.get("limit", "100")), _MAX_LISTED_MESSAGES)
-        rows = await self._store.query(
-            outbox.LIST_AFTER,
+        listed, parameters = outbox_lists.MESSAGES.page(
+            [parse_whole_number(context.http.query.get("cursor", "0"))],
             state_=state,
             destination_=context.http.query.get("destination", ""),
-            after_=parse_whole_number(context.http.query.get("cursor", "0")),
             limit=limit + 1,
             backends=list_parameter(sorted(self._backends)),
         )
+        rows = await self._store.query_bulk(listed.statement, **parameters)
         page = rows[:limit]
         cursor = str(page[-1]["id"]) if page and len(rows) > limit else None
         return OperationResponse(orjson.dumps({"messages": [dict(row) for row in page], "cursor": cursor}))
 
     async def _show(self, context: RequestContext) -> OperationResponse:
         backends = list_parameter(sorted(self._backends))
-        rows = await self._store.query(outbox.SHOW, id_=parse_whole_number(context.parameter("id")), backends=backends)
+        rows = await self._store.query(
+            outbox_lists.SHOW, id_=parse_whole_number(context.parameter("id")), backends=backends
+        )
         if not rows:
             raise _message_not_found(context)
         return OperationResponse(orjson.dumps(message_to_json(rows[0])))

@@ -14,7 +14,7 @@ from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.server.openapi import map_endpoints
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError
-from p2p_oicp.storage import Store, listings
+from p2p_oicp.storage import Store, evse_lists
 from p2p_oicp.storage.datasets.evse_map import MapArea, MapContent, read_map
 
 _WORLD = MapArea(-180.0, -90.0, 180.0, 90.0)
@@ -39,7 +39,7 @@ class EvseMapApi:
                     "total": content.total,
                     "status_counts": content.status_counts,
                     "clusters": list(content.clusters),
-                    "evses": [listings.evse_point_to_json(row) for row in content.evses],
+                    "evses": [evse_lists.evse_point_to_json(row) for row in content.evses],
                 }
             )
         )
@@ -47,7 +47,7 @@ class EvseMapApi:
     async def _read(self, query: Mapping[str, str]) -> MapContent:
         if begin := query.get("evse", ""):
             key = EvseID(begin).key
-            rows = await self._store.query(listings.EVSE_POINTS_BY_KEY, evse_=key, limit=_MAX_BY_KEY)
+            rows = await self._store.query(evse_lists.EVSE_POINTS_BY_KEY, evse_=key, limit=_MAX_BY_KEY)
             return MapContent(len(rows), status_counts=True, evses=rows)
         operator, status = query.get("operator", ""), query.get("status", "")
         if status and status not in set(EvseStatus):

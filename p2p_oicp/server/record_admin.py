@@ -25,9 +25,9 @@ from p2p_oicp.server.openapi import record_endpoints
 from p2p_oicp.server.openapi.endpoints import Endpoint
 from p2p_oicp.server.pipeline import RequestContext, RequestPipeline
 from p2p_oicp.server.problems import HttpError, parse_whole_number
-from p2p_oicp.storage import Row, Store, listings, sessions
+from p2p_oicp.storage import Row, Store, evse_lists, listings, sessions
 from p2p_oicp.storage.cdrs import CdrState
-from p2p_oicp.storage.listings import Listing
+from p2p_oicp.storage.paging import Listing, PageQuery
 from p2p_oicp.storage.sessions import SessionState
 
 _DEFAULT_LIMIT, _MAX_LIMIT = 100, 1000
@@ -105,8 +105,8 @@ _LISTS: Mapping[str, _Listed] = {
         },
     ),
     "evses": _Listed(
-        listings.EVSES,
-        listings.evse_to_json,
+        evse_lists.EVSES,
+        evse_lists.evse_to_json,
         {
             "operator": ("operator_", lambda text: OperatorID(text).key),
             "country": ("country_", _parse_country),
@@ -154,11 +154,11 @@ class RecordAdminApi:
             except ValueError as error:
                 raise _bad_query(key, str(error)) from error
         # One more than asked for says whether there is another page.
-        parameters = _position(listed.listing, query.get("cursor", ""), {**filters, "limit": limit + 1})
-        rows = await self._store.query(listed.listing.statement, **parameters)
+        found, parameters = _page(listed.listing, query.get("cursor", ""), {**filters, "limit": limit + 1})
+        rows = await self._store.query_bulk(found.statement, **parameters)
         page = rows[:limit]
         is_last = len(rows) <= limit or not page
-        cursor = None if is_last else _encode_cursor(listed.listing.position_after(page[-1]))
+        cursor = None if is_last else _encode_cursor(found.position_after(page[-1]))
         return _response({name: [listed.to_json(row) for row in page], "cursor": cursor})
 
     async def _session(self, text: str) -> dict[str, object]:
@@ -196,8 +196,8 @@ class RecordAdminApi:
         }
 
     async def _evse(self, text: str) -> dict[str, object]:
-        rows = await self._store.query(listings.EVSE_BY_KEY, key_=EvseID(text).key)
-        return {"evses": [listings.evse_to_json(row) for row in rows]}
+        rows = await self._store.query(evse_lists.EVSE_BY_KEY, key_=EvseID(text).key)
+        return {"evses": [evse_lists.evse_to_json(row) for row in rows]}
 
 
 async def _show(
@@ -215,10 +215,10 @@ def _response(content: Mapping[str, object]) -> OperationResponse:
     return OperationResponse(msgspec.json.encode(content))
 
 
-def _position(listing: Listing, cursor: str, filters: Mapping[str, object]) -> dict[str, object]:
+def _page(listing: Listing, cursor: str, filters: Mapping[str, object]) -> tuple[PageQuery, dict[str, object]]:
     try:
         position = _decode_cursor(cursor) if cursor else None
-        return listing.parameters(position, **filters)
+        return listing.page(position, **filters)
     except (ValueError, binascii.Error) as error:
         raise _bad_query("cursor", "expected the cursor of the page before, unchanged") from error
 

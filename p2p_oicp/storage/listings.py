@@ -1,37 +1,31 @@
 """Lists of what is stored, for people and programs: sessions, CDRs, EVSEs, quarantined records, tokens.
 
-Each list comes in pages: a statement takes filters (an empty text selects all), a ``limit``, and the position behind
-which it goes on. `Listing` makes the position of the next page from the last row. The command line and the admin API
-show the same members, by the functions below.
+Each list comes in pages (`storage.paging`), found by an index whatever is filtered by. The command line and the admin
+API show the same members, by the functions below.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
 
-import msgspec
 import orjson
-from sqlalchemy import Column, ColumnElement, and_, bindparam, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, literal, or_, select, union_all
 
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.logs import printable
-from p2p_oicp.storage.datasets.models import DatasetKind
+from p2p_oicp.storage.paging import Listing, Order, PageQuery
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import (
     cdrs,
-    dataset_records,
     destinations,
-    evse_index,
     outbox,
+    peers,
     quarantine,
     sessions,
     tokens,
 )
 from p2p_oicp.storage.sessions import SHOWN_COLUMNS, SessionState
-from p2p_oicp.storage.statements import Statement, compiled, listed
+from p2p_oicp.storage.statements import Statement, by_index, compiled
 from p2p_oicp.storage.store import Row
 
 Json = dict[str, object]
@@ -43,80 +37,54 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _HIDDEN_COLUMNS = frozenset({"request_digest", "start_response", "stop_digest", "stop_response"}) | frozenset(
     {"session_key", "evse_key", "operator_key", "provider_key"}
 )
-#: Of a filter that is 0 or 1: both.
-ANY = -1
 _FLAG_COLUMNS = ("offline", "id_generated_here", "unconfirmed")
 _TIME_COLUMNS = frozenset({"created_at", "updated_at", "progress_at"})
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """A list in pages.
-
-    Attributes:
-        statement: one page.
-        filters: the parameters that select, with what selects all.
-        order: the columns that say where a page ends, with the parameters that the next one begins behind, and where
-            the first one begins.
-    """
-
-    statement: Statement
-    filters: Mapping[str, object]
-    order: Mapping[str, tuple[str, object]]
-
-    def first(self) -> dict[str, object]:
-        """Return the position of the first page."""
-        return dict(self.order.values())
-
-    def position_after(self, row: Row) -> list[object]:
-        """Return the position behind a row, in the order of ``order``."""
-        return [row[column] for column in self.order]
-
-    def parameters(self, position: Sequence[object] | None, **filters: object) -> dict[str, object]:
-        """Return the parameters of a page behind ``position``; raise ValueError for one of another list."""
-        begin = self.first()
-        if position is not None:
-            if [type(each) for each in position] != [type(each) for each in begin.values()]:
-                raise ValueError("no position of this list")
-            begin = dict(zip(begin, position, strict=True))
-        return {**self.filters, **filters, **begin}
-
-
-def _listing(statement: object, filters: Mapping[str, object], order: Mapping[str, tuple[str, object]]) -> Listing:
-    return Listing(compiled(statement), MappingProxyType(filters), MappingProxyType(order))  # type: ignore[arg-type]
-
-
-def _begins_with(key: Column[str], parameter: str) -> ColumnElement[bool]:
+def begins_with(key: ColumnElement[str], parameter: str) -> ColumnElement[bool]:
     # Not LIKE: what is looked for may have its wildcards. No key has a character behind "~".
     return and_(key >= bindparam(parameter), key < bindparam(parameter) + literal("~"))
 
 
-_behind_session = or_(
-    sessions.c.created_at < bindparam("before_"),
-    and_(
-        sessions.c.created_at == bindparam("before_"),
-        or_(
-            sessions.c.session_key > bindparam("after_"),
-            and_(sessions.c.session_key == bindparam("after_"), sessions.c.role > bindparam("after_role_")),
-        ),
-    ),
-)
-#: The newest first.
-SESSIONS = _listing(
-    select(*SHOWN_COLUMNS)
-    .where(
-        _behind_session,
-        or_(bindparam("state_") == "", sessions.c.state == bindparam("state_")),
-        or_(bindparam("role_") == "", sessions.c.role == bindparam("role_")),
-        or_(bindparam("peer_") == "", name_of(sessions.c.peer) == bindparam("peer_")),
-        or_(bindparam("evse_") == "", sessions.c.evse_key == bindparam("evse_")),
-        sessions.c.created_at >= bindparam("since_"),
+def _is_of(peer: ColumnElement[str], parameter: str) -> ColumnElement[bool]:
+    """Return whether a column is of the peer with a name: names are looked up once, not for each row."""
+    ids = select(peers.c.id).where(peers.c.name == bindparam(parameter))
+    return peer.in_(union_all(ids, select(bindparam(parameter))))
+
+
+def _select_sessions(filters: frozenset[str]) -> PageQuery:
+    """Walk the index of the list: it has all that is filtered by, so that only the rows of the page are read."""
+    conditions = {
+        "state_": sessions.c.state == bindparam("state_"),
+        "role_": sessions.c.role == bindparam("role_"),
+        "peer_": _is_of(sessions.c.peer, "peer_"),
+        "evse_": sessions.c.evse_key == bindparam("evse_"),
+        "since_": sessions.c.created_at >= bindparam("since_"),
+    }
+    is_behind = or_(
+        sessions.c.created_at < bindparam("before_"),
+        sessions.c.session_key < bindparam("before_key_"),
+        and_(sessions.c.session_key == bindparam("before_key_"), sessions.c.role < bindparam("before_role_")),
     )
-    .order_by(sessions.c.created_at.desc(), sessions.c.session_key, sessions.c.role)
-    .limit(bindparam("limit")),
-    {"state_": "", "role_": "", "peer_": "", "evse_": "", "since_": 0.0},
-    {"created_at": ("before_", math.inf), "session_key": ("after_", ""), "role": ("after_role_", "")},
-)
+    query = (
+        select(*SHOWN_COLUMNS)
+        .where(
+            sessions.c.created_at <= bindparam("before_"), is_behind, *(conditions[name] for name in sorted(filters))
+        )
+        .order_by(sessions.c.created_at.desc(), sessions.c.session_key.desc(), sessions.c.role.desc())
+        .limit(bindparam("limit"))
+    )
+    order = (
+        Order("created_at", "before_", math.inf),
+        Order("session_key", "before_key_", "~"),
+        Order("role", "before_role_", "~"),
+    )
+    return PageQuery(by_index(compiled(query), sessions, "sessions_listed"), order)
+
+
+#: The newest first.
+SESSIONS = Listing(_select_sessions, ("state_", "role_", "peer_", "evse_", "since_"))
+_NEWEST = Order("id", "before_", 2**62)
 _circuit = and_(destinations.c.peer == outbox.c.destination, destinations.c.dataset == "")
 _CDR_COLUMNS = (
     cdrs.c.id,
@@ -131,127 +99,92 @@ _CDR_COLUMNS = (
         )
     ),
 )  # fmt: skip
-_marks = (
-    or_(bindparam("unconfirmed_") == ANY, cdrs.c.unconfirmed == bindparam("unconfirmed_")),
-    or_(bindparam("doubtful_") == ANY, cdrs.c.doubts.is_not(None) == bindparam("doubtful_")),
-)
-#: The newest first, without their bodies.
-CDRS = _listing(
-    select(*_CDR_COLUMNS)
-    .where(
-        cdrs.c.id < bindparam("before_"),
-        or_(bindparam("state_") == "", cdrs.c.state == bindparam("state_")),
-        or_(bindparam("role_") == "", cdrs.c.role == bindparam("role_")),
-        or_(bindparam("peer_") == "", name_of(cdrs.c.peer) == bindparam("peer_")),
-        cdrs.c.received_at >= bindparam("since_"),
-        *_marks,
+
+
+def _select_cdrs(filters: frozenset[str]) -> PageQuery:
+    """As `_select_sessions`; what is doubtful stands in an index of its own."""
+    conditions = {
+        "state_": cdrs.c.state == bindparam("state_"),
+        "role_": cdrs.c.role == bindparam("role_"),
+        "peer_": _is_of(cdrs.c.peer, "peer_"),
+        "since_": cdrs.c.received_at >= bindparam("since_"),
+        "unconfirmed_": cdrs.c.unconfirmed == bindparam("unconfirmed_"),
+        "doubtful_": cdrs.c.doubts.is_not(None) == bindparam("doubtful_"),
+    }
+    query = (
+        select(*_CDR_COLUMNS)
+        .where(cdrs.c.id < bindparam("before_"), *(conditions[name] for name in sorted(filters)))
+        .order_by(cdrs.c.id.desc())
+        .limit(bindparam("limit"))
     )
-    .order_by(cdrs.c.id.desc())
-    .limit(bindparam("limit")),
-    {"state_": "", "role_": "", "peer_": "", "since_": 0.0, "unconfirmed_": ANY, "doubtful_": ANY},
-    {"id": ("before_", 2**62)},
-)
+    return PageQuery(by_index(compiled(query), cdrs, "cdrs_listed"), (_NEWEST,))
+
+
+#: The newest first, without their bodies.
+CDRS = Listing(_select_cdrs, ("state_", "role_", "peer_", "since_", "unconfirmed_", "doubtful_"))
 #: The CDRs of a session with their bodies, one for each role.
 CDRS_OF_SESSION = compiled(
-    select(*_CDR_COLUMNS, cdrs.c.body).where(cdrs.c.session_key == bindparam("key_")).order_by(cdrs.c.role)
+    select(*_CDR_COLUMNS, cdrs.c.body)
+    .where(cdrs.c.role.in_((literal("cpo"), literal("emp"))), cdrs.c.session_key == bindparam("key_"))
+    .order_by(cdrs.c.role)
 )
+# No index begins with the session: one that has it is read as far as messages wait, and of the table their rows.
+_waiting = select(outbox.c.id).where(outbox.c.session_key == bindparam("key_")).subquery()
 #: What waits for a peer or backend because of a session, or was refused; it waits as long as the circuit is open, too.
-MESSAGES_OF_SESSION = compiled(
-    select(
-        outbox.c.id,
-        name_of(outbox.c.destination).label("destination"),
-        *(outbox.c[name] for name in ("operation", "role", "state", "created_at", "attempts", "last_error")),
-        case(
-            (destinations.c.next_try_at > outbox.c.next_try_at, destinations.c.next_try_at), else_=outbox.c.next_try_at
-        ).label("next_try_at"),
-    )
-    .select_from(outbox.outerjoin(destinations, _circuit))
-    .where(outbox.c.session_key == bindparam("key_"))
-    .order_by(outbox.c.id)
-)
-_status = dataset_records.alias("status")
-_evse_data = (
-    select(
-        dataset_records.c.id,
-        dataset_records.c.key,
-        name_of(dataset_records.c.source).label("source"),
-        dataset_records.c.raw,
-        dataset_records.c.changed_at,
-        _status.c.raw.label("status"),
-        _status.c.changed_at.label("status_changed_at"),
-    )
-    .select_from(
-        dataset_records.join(evse_index, evse_index.c.record_id == dataset_records.c.id).outerjoin(
-            _status,
-            and_(
-                _status.c.dataset == int(DatasetKind.EVSE_STATUS),
-                _status.c.key == dataset_records.c.key,
-                _status.c.source == dataset_records.c.source,
-                _status.c.deleted == 0,
-            ),
+MESSAGES_OF_SESSION = by_index(
+    compiled(
+        select(
+            outbox.c.id,
+            name_of(outbox.c.destination).label("destination"),
+            *(outbox.c[name] for name in ("operation", "role", "state", "created_at", "attempts", "last_error")),
+            case(
+                (destinations.c.next_try_at > outbox.c.next_try_at, destinations.c.next_try_at),
+                else_=outbox.c.next_try_at,
+            ).label("next_try_at"),
         )
+        .select_from(_waiting.join(outbox, outbox.c.id == _waiting.c.id).outerjoin(destinations, _circuit))
+        .order_by(outbox.c.id)
+    ),
+    outbox,
+    "outbox_by_session",
+)
+
+
+def _select_quarantined(filters: frozenset[str]) -> PageQuery:
+    """Find the page in an index: the records are long, and there are at most some thousand of each source."""
+    conditions = {
+        "source_": _is_of(quarantine.c.source, "source_"),
+        "operation_": quarantine.c.operation == bindparam("operation_"),
+    }
+    page = select(quarantine.c.id).where(
+        quarantine.c.id < bindparam("before_"), *(conditions[name] for name in sorted(filters))
     )
-    .where(dataset_records.c.dataset == int(DatasetKind.EVSE_DATA), dataset_records.c.deleted == 0)
-)
-#: EVSE data that is not withdrawn, with the status of the same source.
-EVSES = _listing(
-    _evse_data.where(
-        dataset_records.c.id > bindparam("after_"),
-        or_(bindparam("operator_") == "", evse_index.c.operator_key == bindparam("operator_")),
-        or_(bindparam("country_") == "", evse_index.c.country == bindparam("country_")),
-        or_(bindparam("evse_") == "", _begins_with(dataset_records.c.key, "evse_")),
-        or_(
-            bindparam("source_") == "",
-            case((dataset_records.c.source == "", "own"), else_=name_of(dataset_records.c.source))
-            == bindparam("source_"),
-        ),
+    ids = page.order_by(quarantine.c.id.desc()).limit(bindparam("limit")).subquery()
+    names = ("operation", "findings", "record", "first_seen_at", "last_seen_at", "occurrences")
+    query = (
+        select(quarantine.c.id, name_of(quarantine.c.source).label("source"), *(quarantine.c[name] for name in names))
+        .select_from(ids.join(quarantine, quarantine.c.id == ids.c.id))
+        .order_by(quarantine.c.id.desc())
     )
-    .order_by(dataset_records.c.id)
-    .limit(bindparam("limit")),
-    {"operator_": "", "country_": "", "evse_": "", "source_": ""},
-    {"id": ("after_", 0)},
-)
-#: One EVSE, of each source that has it.
-EVSE_BY_KEY = compiled(_evse_data.where(dataset_records.c.key == bindparam("key_")).order_by(dataset_records.c.source))
-_evse_points = _evse_data.add_columns(evse_index.c.latitude, evse_index.c.longitude)
-#: EVSEs with where they are, in degrees: those with these ids, or the first whose keys begin so and that are somewhere.
-EVSE_POINTS = compiled(_evse_points.where(dataset_records.c.id.in_(listed("ids"))).order_by(dataset_records.c.key))
-EVSE_POINTS_BY_KEY = compiled(
-    _evse_points.where(_begins_with(dataset_records.c.key, "evse_"), evse_index.c.geo_cell.is_not(None))
-    .order_by(dataset_records.c.key)
-    .limit(bindparam("limit"))
-)
+    return PageQuery(compiled(query), (_NEWEST,))
+
+
 #: The newest first.
-QUARANTINE = _listing(
-    select(
-        quarantine.c.id,
-        name_of(quarantine.c.source).label("source"),
-        *(
-            quarantine.c[name]
-            for name in ("operation", "findings", "record", "first_seen_at", "last_seen_at", "occurrences")
-        ),
+QUARANTINE = Listing(_select_quarantined, ("source_", "operation_"))
+
+
+def _select_tokens(filters: frozenset[str]) -> PageQuery:
+    begins = [begins_with(tokens.c.token_key, "token_")] if filters else []
+    query = (
+        select(tokens.c.token_key, tokens.c.token, tokens.c.pin_hash.is_not(None).label("has_pin"), tokens.c.added_at)
+        .where(tokens.c.token_key > bindparam("after_"), *begins)
+        .order_by(tokens.c.token_key)
+        .limit(bindparam("limit"))
     )
-    .where(
-        quarantine.c.id < bindparam("before_"),
-        or_(bindparam("source_") == "", name_of(quarantine.c.source) == bindparam("source_")),
-        or_(bindparam("operation_") == "", quarantine.c.operation == bindparam("operation_")),
-    )
-    .order_by(quarantine.c.id.desc())
-    .limit(bindparam("limit")),
-    {"source_": "", "operation_": ""},
-    {"id": ("before_", 2**62)},
-)
-TOKENS = _listing(
-    select(tokens.c.token_key, tokens.c.token, tokens.c.pin_hash.is_not(None).label("has_pin"), tokens.c.added_at)
-    .where(
-        tokens.c.token_key > bindparam("after_"),
-        or_(bindparam("token_") == "", _begins_with(tokens.c.token_key, "token_")),
-    )
-    .order_by(tokens.c.token_key)
-    .limit(bindparam("limit")),
-    {"token_": ""},
-    {"token_key": ("after_", "")},
-)
+    return PageQuery(compiled(query), (Order("token_key", "after_", ""),))
+
+
+TOKENS = Listing(_select_tokens, ("token_",))
 
 
 def session_to_json(row: Row) -> Json:
@@ -281,8 +214,8 @@ def cdr_to_json(row: Row) -> Json:
         "code": row["verdict_code"],
         "reason": row["verdict_text"],
         "received_at": format_timestamp(row["received_at"]),
-        "delivered_at": _time(row["forwarded_at"]),
-        "verdict_at": _time(row["verdict_at"]),
+        "delivered_at": time_or_none(row["forwarded_at"]),
+        "verdict_at": time_or_none(row["verdict_at"]),
     }
 
 
@@ -298,40 +231,8 @@ def message_to_json(row: Row) -> Json:
         "waiting_since": format_timestamp(row["created_at"]),
         "tries": row["attempts"],
         "last_error": row["last_error"],
-        "next_try": _time(row["next_try_at"]) if is_waiting else None,
+        "next_try": time_or_none(row["next_try_at"]) if is_waiting else None,
     }
-
-
-def evse_to_json(row: Row) -> Json:
-    """Return an EVSE: its record as it is stored, with its numbers as they were written, and its status."""
-    status = orjson.loads(row["status"]) if row["status"] else {}
-    return {
-        "source": row["source"] or "own",
-        "changed_at": format_timestamp(row["changed_at"]),
-        "status": status.get("EvseStatus"),
-        "status_changed_at": _time(row["status_changed_at"]),
-        "record": msgspec.Raw(row["raw"]),
-    }
-
-
-def evse_point_to_json(row: Row) -> Json:
-    """Return an EVSE as a map shows it."""
-    record, status = orjson.loads(row["raw"]), orjson.loads(row["status"]) if row["status"] else {}
-    names, address = record.get("ChargingStationNames"), record.get("Address")
-    return {
-        "evse_id": str(record.get("EvseID") or row["key"]),
-        "latitude": row["latitude"],
-        "longitude": row["longitude"],
-        "status": status.get("EvseStatus"),
-        "station": _text_of(names[0] if isinstance(names, list) and names else None, "value"),
-        "city": _text_of(address, "City"),
-        "source": row["source"] or "own",
-    }
-
-
-def _text_of(record: object, name: str) -> str:
-    value = record.get(name) if isinstance(record, dict) else None
-    return value if isinstance(value, str) else ""
 
 
 def quarantined_to_json(row: Row) -> Json:
@@ -352,7 +253,7 @@ def token_to_json(row: Row) -> Json:
     return {"token": row["token"], "pin": bool(row["has_pin"]), "added_at": format_timestamp(row["added_at"])}
 
 
-def _time(at: float | None) -> str | None:
+def time_or_none(at: float | None) -> str | None:
     return format_timestamp(at) if at else None
 
 
@@ -374,9 +275,16 @@ _open_sessions = (
 )
 #: How many sessions charge and how many are uncertain, of at most ``limit``: the index ``sessions_by_state`` is read.
 OPEN_SESSIONS = compiled(select(_open_sessions.c.state, func.count().label("records")).group_by(_open_sessions.c.state))
-#: The newest CDR that had come before a time; read from the newest backwards.
-LAST_CDR_BEFORE = compiled(
-    select(cdrs.c.id).where(cdrs.c.received_at < bindparam("before_")).order_by(cdrs.c.id.desc()).limit(1)
+#: The newest CDR that had come before a time; read backwards from the newest, from the index of the list.
+LAST_CDR_BEFORE = by_index(
+    compiled(
+        select(cdrs.c.id)
+        .where(cdrs.c.id > 0, cdrs.c.received_at < bindparam("before_"))
+        .order_by(cdrs.c.id.desc())
+        .limit(1)
+    ),
+    cdrs,
+    "cdrs_listed",
 )
 # A text, for SQLite takes a blob for its own binary JSON.
 #: The energy of the CDRs behind an id, in kWh as it was written.

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, case, exists, func, or_, select, update
+from sqlalchemy import bindparam, case, exists, func, or_, select, update
 from sqlalchemy import delete as sql_delete
 
 from p2p_oicp.errors import FailureCause
@@ -97,37 +97,6 @@ DUE = compiled(
     .limit(bindparam("limit"))
 )
 NEXT_DUE = compiled(select(func.min(outbox.c.next_try_at).label("at")).where(*_sendable))
-DEPTHS = compiled(
-    select(
-        outbox.c.destination.label("peer"),
-        name_of(outbox.c.destination).label("destination"),
-        outbox.c.state,
-        func.count().label("messages"),
-        func.min(outbox.c.created_at).label("oldest"),
-        func.sum(outbox.c.attempts).label("attempts"),
-        func.min(outbox.c.next_try_at).label("next_try_at"),
-    )
-    .group_by(outbox.c.destination, outbox.c.state)
-    .order_by(outbox.c.destination)
-)
-# The messages of a destination that have failed and wait, and its dead letters: those that speak of its health.
-TROUBLED = compiled(
-    select(
-        outbox.c.destination.label("peer"),
-        outbox.c.state,
-        func.count().label("messages"),
-        func.min(outbox.c.created_at).label("oldest"),
-        # SQLite takes the other columns from the row of the largest: of the newest message, as people see it first.
-        func.max(outbox.c.id).label("newest_id"),
-        outbox.c.operation,
-        outbox.c.last_error,
-        outbox.c.last_cause,
-        outbox.c.attempts,
-        outbox.c.next_try_at,
-    )
-    .where(outbox.c.attempts > 0)
-    .group_by(outbox.c.destination, outbox.c.state)
-)
 _DELETE = compiled(sql_delete(outbox).where(outbox.c.id == bindparam("id_")))
 _DELETE_COALESCED = compiled(
     sql_delete(outbox).where(
@@ -223,44 +192,9 @@ def make_due(tx: Transaction, destination: str, now: float) -> None:
     tx.run(_MAKE_DUE, destination_=destination, next_try_at=now)
 
 
-_ADMIN_COLUMNS = (
-    "operation",
-    "session_key",
-    "created_at",
-    "attempts",
-    "next_try_at",
-    "last_error",
-)
-_is_own = or_(*(outbox.c.destination.startswith(prefix) for prefix in OWN_PREFIXES))
-_is_held = and_(
-    outbox.c.state == WAITING,
-    _is_own,
-    outbox.c.destination.not_in(listed("backends")),
-)
-_shown_state = case((_is_held, HELD), else_=outbox.c.state)
-_admin_columns = (
-    outbox.c.id,
-    name_of(outbox.c.destination).label("destination"),
-    _shown_state.label("state"),
-    *(outbox.c[name] for name in _ADMIN_COLUMNS),
-)
+#: Whether a message is for a system of our own.
+IS_OWN = or_(*(outbox.c.destination.startswith(prefix) for prefix in OWN_PREFIXES))
 _is_for_destination = (bindparam("destination_") == "") | (name_of(outbox.c.destination) == bindparam("destination_"))
-# For the administration, which shows and takes the names of destinations.
-_listed_messages = (
-    select(*_admin_columns)
-    .where((bindparam("state_") == "") | (_shown_state == bindparam("state_")), _is_for_destination)
-    .order_by(outbox.c.id)
-    .limit(bindparam("limit"))
-)
-#: Messages by age, without their bodies; an empty ``state_`` or ``destination_`` means all. ``backends`` lists, as a
-#: list parameter, the destinations of our own backends: what waits for any other is held.
-LIST = compiled(_listed_messages)
-#: The same, those after an id.
-LIST_AFTER = compiled(_listed_messages.where(outbox.c.id > bindparam("after_")))
-#: One message with its body; ``backends`` as for ``LIST``.
-SHOW = compiled(
-    select(*_admin_columns, outbox.c.sender_id, outbox.c.role, outbox.c.body).where(outbox.c.id == bindparam("id_"))
-)
 _REQUEUE = compiled(
     update(outbox)
     .where(outbox.c.id == bindparam("id_"))
@@ -275,7 +209,7 @@ _DESTINATION_OF = compiled(
 _MOVE = compiled(
     update(outbox)
     .where(
-        _is_own,
+        IS_OWN,
         outbox.c.destination != bindparam("to_"),
         (bindparam("id_") == 0) | (outbox.c.id == bindparam("id_")),
         case(
@@ -284,6 +218,12 @@ _MOVE = compiled(
         ),
     )
     .values(destination=bindparam("to_"), attempts=0, next_try_at=bindparam("next_try_at"))
+)
+_DISCARDED = compiled(
+    select(
+        name_of(outbox.c.destination).label("destination"),
+        *(outbox.c[name] for name in ("operation", "role", "session_key", "body")),
+    ).where(outbox.c.id == bindparam("id_"))
 )
 _FIND_CDR = compiled(
     select(outbox.c.id).where(
@@ -371,7 +311,7 @@ def _reopen(tx: Transaction, row: sqlite3.Row, now: float) -> None:
 
 def discard(tx: Transaction, message_id: int, now: float) -> bool:
     """Delete a message for good and note it in its session's events; return whether there was one."""
-    row = tx.one(SHOW, id_=message_id, backends=list_parameter(()))
+    row = tx.one(_DISCARDED, id_=message_id)
     if row is None:
         return False
     delete(tx, message_id)

@@ -59,6 +59,15 @@ Index(
 )
 # With the role, so that sessions are counted by it alone.
 Index("sessions_by_state", sessions.c.state, sessions.c.role, sessions.c.updated_at)
+# The list for people: new rows go to its end, and it has all that is filtered by, so that only a page of rows is read.
+Index(
+    "sessions_listed",
+    sessions.c.created_at,
+    sessions.c.state,
+    sessions.c.role,
+    sessions.c.peer,
+    sessions.c.evse_key,
+)
 
 # The ids that sessions had here before a clearing house gave them theirs (RULES L26).
 session_aliases = Table(
@@ -140,6 +149,8 @@ Index("cdrs_unconfirmed", cdrs.c.role, cdrs.c.id, sqlite_where=cdrs.c.unconfirme
 # The state first: it must not be taken for the index of a query by role, which needs another order.
 Index("cdrs_by_state", cdrs.c.state, cdrs.c.role)
 Index("cdrs_doubtful", cdrs.c.role, sqlite_where=cdrs.c.doubts.is_not(None))
+# As sessions_listed.
+Index("cdrs_listed", cdrs.c.id, cdrs.c.state, cdrs.c.role, cdrs.c.peer, cdrs.c.unconfirmed, cdrs.c.received_at)
 Index("cdrs_by_provider", cdrs.c.role, cdrs.c.provider_key, cdrs.c.id)
 
 # Up to which SessionEnd a CPO peer was asked for CDRs that never came.
@@ -190,6 +201,8 @@ outbox = Table(
     sqlite_autoincrement=True,
 )
 Index("outbox_by_destination", outbox.c.destination, outbox.c.state, outbox.c.id)
+# The messages that have failed; most never do.
+Index("outbox_troubled", outbox.c.destination, outbox.c.state, outbox.c.id, sqlite_where=outbox.c.attempts > 0)
 Index("outbox_by_session", outbox.c.destination, outbox.c.state, outbox.c.session_key, outbox.c.id)
 
 # What is delivered to or pulled from: the outbox of a peer or of the own backend (no dataset), one dataset of either,

@@ -22,7 +22,7 @@ from types import MappingProxyType
 
 import msgspec
 from msgspec.structs import astuple
-from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, exists, func, or_, select, text
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, exists, func, literal, or_, select, text
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import update as sql_update
 
@@ -215,7 +215,12 @@ _STALE = compiled(
 SHOWN_COLUMNS = tuple(name_of(column).label("peer") if column is sessions.c.peer else column for column in _all_columns)
 _state_and_role = (sessions.c.state, sessions.c.role)
 COUNT_BY_STATE = compiled(select(*_state_and_role, func.count().label("records")).group_by(*_state_and_role))
-BY_KEY = compiled(select(*SHOWN_COLUMNS).where(sessions.c.session_key == bindparam("key_")).order_by(sessions.c.role))
+# Both roles by name: the primary key begins with the role, and without it the whole of it would be read.
+BY_KEY = compiled(
+    select(*SHOWN_COLUMNS)
+    .where(sessions.c.role.in_((literal("cpo"), literal("emp"))), sessions.c.session_key == bindparam("key_"))
+    .order_by(sessions.c.role)
+)
 EVENTS = compiled(
     select(session_events.c.at, session_events.c.event, session_events.c.body)
     .where(*_by_session)

@@ -115,3 +115,14 @@ def compiled(clause: ClauseElement) -> Statement:
     compiled_clause = clause.compile(dialect=_DIALECT)
     fixed = {name: value for name, value in compiled_clause.params.items() if value is not None}
     return Statement(str(compiled_clause), fixed)
+
+
+def by_index(statement: Statement, table: Table, index: str) -> Statement:
+    """Return a statement that reads ``table`` by this index (SQLite: INDEXED BY): the database cannot know better.
+
+    It has no statistics: of a list it does not know that walking an index of all that is filtered by is never slow.
+    """
+    begin, separator, rest = statement.text.partition(f"FROM {table.name} \n")
+    if not separator:
+        raise ValueError(f"{table.name} is not the only table of this statement")
+    return Statement(f"{begin}FROM {table.name} INDEXED BY {index} \n{rest}", statement.fixed)

@@ -40,7 +40,7 @@ class NodePages:
         if (answer := as_json(request, {**status, "totals": totals.to_json()})) is not None:
             return answer
         figures = await self._admin.get("/figures")
-        uncertain = await self._admin.get("/sessions", {"state": "uncertain", "limit": str(_SHOWN_SESSIONS)})
+        uncertain = await self._uncertain(totals.uncertain)
         problems = [each for each in status["problems"] if each["cause"] != "insecure"]
         insecure = [each["name"] for each in status["problems"] if each["cause"] == "insecure"]
         return self._pages.page(
@@ -53,10 +53,17 @@ class NodePages:
             lamp=_lamp(problems),
             waiting=waiting_messages([*status["peers"], *status["backends"]]),
             totals=totals,
-            uncertain=uncertain["sessions"],
+            uncertain=uncertain,
             figures=draw_figures(figures["minutes"]),
             counts_since=figures["since"],
         )
+
+    async def _uncertain(self, count: int) -> list[Json]:
+        """Return some of the uncertain remote starts, of which there are ``count``: no more are looked for."""
+        if not count:
+            return []
+        query = {"state": "uncertain", "limit": str(min(count, _SHOWN_SESSIONS))}
+        return list((await self._admin.get("/sessions", query))["sessions"])
 
     async def peers(self, request: PageRequest) -> OperationResponse:
         """Show all peers, candidates and backends."""

@@ -120,13 +120,16 @@ _SELECT_CHANGES = compiled(
     .order_by(_records.change)
     .limit(bindparam("limit"))
 )
-_counted = (
+# Only an index is read (but for what an audience may see), and of the records, which are long, the first.
+_changes_behind = select(_records.change).where(*_group_filter, _records.change > bindparam("after"))
+_counted = _changes_behind.limit(bindparam("limit")).subquery()
+_COUNT_CHANGES = compiled(select(func.count().label("changes")).select_from(_counted))
+_SELECT_FIRST_CHANGE = compiled(
     select(_records.changed_at)
     .where(*_group_filter, _records.change > bindparam("after"))
-    .limit(bindparam("limit"))
-    .subquery()
+    .order_by(_records.change)
+    .limit(1)
 )
-_COUNT_CHANGES = compiled(select(func.count().label("changes"), func.min(_counted.c.changed_at).label("since")))
 _SELECT_ANY_CURSOR = compiled(
     select(_cursors.change)
     .where(_cursors.peer == bindparam("peer_"), _cursors.dataset == bindparam("dataset_"))
@@ -304,10 +307,10 @@ async def read_lag(store: Store, scope: ReplicaScope) -> ReplicaLag:
     groups = [_lagging_group(row) for row in await store.query(statement, **parameters)]
     changes, oldest = 0, []
     for group in groups[:_MAX_COUNTED_GROUPS]:
-        parameters = {**_of_group(scope, group), "after": group.cursor or 0, "limit": _MAX_COUNTED_CHANGES}
-        (row,) = await store.query(_COUNT_CHANGES, **parameters)
+        parameters = {**_of_group(scope, group), "after": group.cursor or 0}
+        (row,) = await store.query(_COUNT_CHANGES, **parameters, limit=_MAX_COUNTED_CHANGES)
         changes += row["changes"]
-        oldest += [] if row["since"] is None else [row["since"]]
+        oldest += [first["changed_at"] for first in await store.query(_SELECT_FIRST_CHANGE, **parameters)]
     if not groups:
         return ReplicaLag()
     has_copy = await store.query(_SELECT_ANY_CURSOR, peer_=scope.peer, dataset_=scope.dataset)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import orjson
 
 from p2p_oicp.oicp.geo import cells_in_box
-from p2p_oicp.storage import listings
+from p2p_oicp.storage import evse_lists
 from p2p_oicp.storage.datasets.models import DatasetKind
 from p2p_oicp.storage.statements import Statement, list_parameter
 from p2p_oicp.storage.store import Row, Store
@@ -101,7 +101,7 @@ class MapContent:
         total: how many EVSEs there are; with ``status_counts`` only those with the status.
         status_counts: False where there are too many to look up their status.
         clusters: none where single EVSEs are shown.
-        evses: rows of `listings.EVSE_POINTS`.
+        evses: rows of `evse_lists.EVSE_POINTS`.
     """
 
     total: int
@@ -136,7 +136,7 @@ async def read_map(store: Store, area: MapArea, operator_key: str, status: str) 
         return MapContent(total, status_counts=True, clusters=clusters)
     ids = await store.query_bulk(_SELECT_IDS, **parameters, **box, limit=_MAX_OF_SMALL_AREA)
     listed_ids = list_parameter(row["record_id"] for row in ids)
-    return MapContent(total, status_counts=True, evses=await store.query_bulk(listings.EVSE_POINTS, ids=listed_ids))
+    return MapContent(total, status_counts=True, evses=await store.query_bulk(evse_lists.EVSE_POINTS, ids=listed_ids))
 
 
 def _cluster_of_cells(row: Row) -> Cluster:

@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from p2p_oicp.storage import cdrs, listings, tokens
+from p2p_oicp.storage import cdrs, evse_lists, listings, tokens
 from p2p_oicp.storage.cdrs import CdrRow
-from p2p_oicp.storage.listings import ANY
+from p2p_oicp.storage.paging import ANY
 from p2p_oicp.storage.tokens import Token
 
 
@@ -42,8 +42,8 @@ async def records(store):
 )
 @pytest.mark.usefixtures("records")
 async def test_cdrs_are_listed_with_a_mark_or_without_it(store, marks, sessions):
-    parameters = listings.CDRS.parameters(None, unconfirmed_=marks[0], doubtful_=marks[1], limit=9)
-    rows = await store.query(listings.CDRS.statement, **parameters)
+    page, parameters = listings.CDRS.page(unconfirmed_=marks[0], doubtful_=marks[1], limit=9)
+    rows = await store.query(page.statement, **parameters)
     assert sorted(row["session_key"] for row in rows) == sessions.split()
 
 
@@ -51,10 +51,10 @@ async def test_cdrs_are_listed_with_a_mark_or_without_it(store, marks, sessions)
 async def test_tokens_are_listed_by_how_they_begin_and_wildcards_are_none(store, begin, count):
     for uid in ("04E8960A", "FFFFFFFF"):
         await store.write(lambda tx, uid=uid: tokens.upsert_token(tx, Token(uid, uid, None), 5.0))
-    parameters = listings.TOKENS.parameters(None, token_=begin, limit=9)
-    assert len(await store.query(listings.TOKENS.statement, **parameters)) == count
+    page, parameters = listings.TOKENS.page(token_=begin, limit=9)
+    assert len(await store.query(page.statement, **parameters)) == count
 
 
 def test_the_record_of_an_evse_has_its_numbers_as_they_were_written():
     row = {"source": "", "changed_at": 1.0, "status": None, "status_changed_at": None, "raw": b'{"Power":22.150}'}
-    assert b'"record":{"Power":22.150}' in msgspec.json.encode(listings.evse_to_json(row))
+    assert b'"record":{"Power":22.150}' in msgspec.json.encode(evse_lists.evse_to_json(row))

@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from p2p_oicp.errors import StoreUnavailable
-from p2p_oicp.storage import listings, migrations, open_store, outbox, peer_state
+from p2p_oicp.storage import listings, migrations, open_store, outbox_lists, peer_state
 from p2p_oicp.storage.migrate import LATEST_REVISION, migrate
 from p2p_oicp.storage.peer_state import Destination
 from p2p_oicp.storage.schema import metadata
@@ -101,15 +101,15 @@ async def test_a_database_of_a_release_is_opened_with_all_that_it_has(database, 
     with closing(sqlite3.connect(database)) as connection:
         connection.executescript(release.read_text(encoding="utf-8"))
     async with open_store(database) as store:
-        records = [*await store.query(listings.CDRS.statement, **listings.CDRS.parameters(None, limit=9))]
+        page, parameters = listings.CDRS.page(limit=9)
+        records = [*await store.query(page.statement, **parameters)]
         assert [row["state"] for row in records] == ["waiting", "disputed", "accepted"]
         assert {row["peer"] for row in records} == {"node b"}
-        states = [
-            row["state"]
-            for row in await store.query(listings.SESSIONS.statement, **listings.SESSIONS.parameters(None, limit=9))
-        ]
+        page, parameters = listings.SESSIONS.page(limit=9)
+        states = [row["state"] for row in await store.query(page.statement, **parameters)]
         assert sorted(states) == ["ended", "ended", "settled"]
-        (waiting,) = await store.query(outbox.LIST, state_="", destination_="node b", limit=9, backends="[]")
+        page, parameters = outbox_lists.MESSAGES.page(destination_="node b", limit=9, backends="[]")
+        (waiting,) = await store.query(page.statement, **parameters)
         assert waiting["operation"] == "ChargeDetailRecord"
 
 
@@ -119,6 +119,7 @@ async def test_messages_for_the_one_backend_of_0_2_0_wait_for_the_backend_named_
     execute(database, "UPDATE outbox SET destination = 'backend emp'")
     execute(database, "INSERT OR REPLACE INTO destinations (peer, dataset, failures) VALUES ('backend emp', '', 7)")
     async with open_store(database) as store:
-        rows = await store.query(outbox.LIST, state_="", destination_="", limit=9, backends='["backend:emp"]')
+        page, parameters = outbox_lists.MESSAGES.page(limit=9, backends='["backend:emp"]')
+        rows = await store.query(page.statement, **parameters)
         assert {(row["destination"], row["state"]) for row in rows} == {("backend:emp", "waiting")}
         assert (await peer_state.health_now(store, Destination("backend:emp"))).failures == 7

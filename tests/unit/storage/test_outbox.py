@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2p_oicp.storage import outbox, peer_state
+from p2p_oicp.storage import outbox, outbox_lists, peer_state
 from p2p_oicp.storage.peer_state import Destination
 from p2p_oicp.storage.statements import list_parameter
 
@@ -70,7 +70,8 @@ GONE, NEW = "backend:gone", "backend:new"
 
 
 async def states(store) -> list[tuple[str, str]]:
-    rows = await store.query(outbox.LIST, state_="", destination_="", limit=9, backends=list_parameter([NEW]))
+    page, parameters = outbox_lists.MESSAGES.page(limit=9, backends=list_parameter([NEW]))
+    rows = await store.query(page.statement, **parameters)
     return [(row["destination"], row["state"]) for row in rows]
 
 
@@ -78,7 +79,8 @@ async def test_what_waits_for_a_backend_that_is_configured_no_more_is_held(store
     for destination in (GONE, NEW, "b"):
         await enqueue(store, "s1", b"1", destination)
     assert await states(store) == [(GONE, "held"), (NEW, "waiting"), ("b", "waiting")]
-    rows = await store.query(outbox.LIST, state_="held", destination_="", limit=9, backends=list_parameter([NEW]))
+    page, parameters = outbox_lists.MESSAGES.page(state_="held", limit=9, backends=list_parameter([NEW]))
+    rows = await store.query(page.statement, **parameters)
     assert [row["destination"] for row in rows] == [GONE]
 
 

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Text
 
 from p2p_oicp.errors import StoreUnavailable
-from p2p_oicp.storage import open_store, outbox
+from p2p_oicp.storage import open_store, outbox, outbox_lists
 from p2p_oicp.storage import peers as peer_rows
 from p2p_oicp.storage.peers import MERGED_COLUMNS, PeerIds
 from p2p_oicp.storage.schema import metadata
@@ -37,7 +37,8 @@ async def destinations(store) -> list[str]:
 
 
 async def shown_destinations(store) -> list[str]:
-    rows = await store.query(outbox.LIST, state_="", destination_="", limit=10, backends="[]")
+    page, parameters = outbox_lists.MESSAGES.page(limit=10, backends="[]")
+    rows = await store.query(page.statement, **parameters)
     return [row["destination"] for row in rows]
 
 

@@ -30,6 +30,9 @@ def upgrade() -> None:
     op.create_index("evse_index_by_geo_cell", "evse_index", ["geo_cell", "operator_key", "deleted"])
     op.create_index("cdrs_by_state", "cdrs", ["state", "role"])
     op.create_index("cdrs_doubtful", "cdrs", ["role"], sqlite_where=sa.text("doubts IS NOT NULL"))
+    op.create_index("sessions_listed", "sessions", ["created_at", "state", "role", "peer", "evse_key"])
+    op.create_index("cdrs_listed", "cdrs", ["id", "state", "role", "peer", "unconfirmed", "received_at"])
+    op.create_index("outbox_troubled", "outbox", ["destination", "state", "id"], sqlite_where=sa.text("attempts > 0"))
     op.create_index("session_aliases_by_session", "session_aliases", ["role", "session_key"])
     op.create_table(
         "event_batches",
