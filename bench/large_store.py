@@ -26,6 +26,7 @@ from p2p_oicp.storage.event_log import Event, EventType
 PEERS = 100
 _DAY = 86_400.0
 _SESSION_DAYS = 180
+_REFUSED_DAYS, _EXPIRED_DAYS = 6, 80
 _COUNTRIES = ("DEU",) * 14 + ("FRA", "NLD", "AUT", "CHE", "POL", "LUX")
 _STATUSES = ("Available",) * 6 + ("Occupied",) * 3 + ("OutOfService",)
 _AWAY_PEERS = 5
@@ -297,11 +298,17 @@ class StoreFiller:
 
 
 def session_state(number: int, count: int) -> str:
-    """Return the state of a session: the newest are open, of the others a few have come to nothing."""
+    """Return the state of a session: the newest are open, of the others a few have come to nothing.
+
+    Those are no older than a node stores them, so that it deletes nothing while it is measured.
+    """
     age = count - number
     if age <= max(5, count // 100):
         return "uncertain" if age <= 5 else ("charging", "authorized", "ended")[number % 3]
-    return {0: "refused", 1: "expired"}.get(number % 40, "settled")
+    days = age * _SESSION_DAYS / count
+    if number % 40 == 0 and days < _REFUSED_DAYS:
+        return "refused"
+    return "expired" if number % 40 == 1 and days < _EXPIRED_DAYS else "settled"
 
 
 def cdr_state(number: int) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from bench import messages, nodes
+from bench import nodes
 from bench.bench import Bench
 from bench.large_store import PEERS, Sizes, StoreFiller, operator_id, provider_id
 from bench.nodes import NodeSetup
@@ -65,8 +65,7 @@ def prepare(bench: Bench) -> NodeSetup:
 
 def pages(node: NodeSetup) -> list[Page]:
     """Return all pages, with the filters that find much, little and nothing, and pages deep in the lists."""
-    count = node.count("SELECT count(*) FROM sessions")
-    session = messages.session_id(count // 2 + 2)  # a settled one
+    session = _text(node, "SELECT session_key FROM cdrs WHERE id = (SELECT max(id) / 2 FROM cdrs)")
     deep = _positions(node)
     peer = f"/ui/peers/{quote('peer 02')}"
     message = node.count("SELECT max(id) FROM outbox")
@@ -91,7 +90,7 @@ def pages(node: NodeSetup) -> list[Page]:
     }  # fmt: skip
     found = [Page(name, f"/ui{path}") for name, path in (
         ("overview", ""), ("topology", "/topology"), ("peers", "/peers"), ("traffic", "/traffic"),
-        ("settings", "/settings"), ("keys", "/settings/keys"),
+        ("settings", "/settings"), ("keys", "/settings/keys"), ("map", "/map"),
     )]  # fmt: skip
     found += [Page("a peer", peer), Page("a session", f"/ui/sessions/{session}"), Page("a CDR", f"/ui/cdrs/{session}")]
     found += [Page("an EVSE", f"/ui/evses/{quote('DE*GEF*E40*1')}"), Page("a message", f"/ui/delivery/{message}")]
@@ -100,6 +99,11 @@ def pages(node: NodeSetup) -> list[Page]:
         if name in deep:
             found.append(Page(f"{name}, deep", f"/ui/{name}?{urlencode({'cursor': deep[name]})}"))
     return found
+
+
+def _text(node: NodeSetup, sql: str) -> str:
+    with contextlib.closing(sqlite3.connect(node.database)) as database:
+        return str(database.execute(sql).fetchone()[0])
 
 
 def _list_page(name: str, filters: dict[str, str]) -> Page:

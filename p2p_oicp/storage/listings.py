@@ -42,6 +42,7 @@ _TIME_COLUMNS = frozenset({"created_at", "updated_at", "progress_at"})
 
 
 def begins_with(key: ColumnElement[str], parameter: str) -> ColumnElement[bool]:
+    """Return whether a key begins with a parameter, by the order of an index."""
     # Not LIKE: what is looked for may have its wildcards. No key has a character behind "~".
     return and_(key >= bindparam(parameter), key < bindparam(parameter) + literal("~"))
 
@@ -254,6 +255,7 @@ def token_to_json(row: Row) -> Json:
 
 
 def time_or_none(at: float | None) -> str | None:
+    """Return a time as text, for which 0 is none."""
     return format_timestamp(at) if at else None
 
 
