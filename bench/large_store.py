@@ -26,7 +26,7 @@ from p2p_oicp.storage.event_log import Event, EventType
 PEERS = 100
 _DAY = 86_400.0
 _SESSION_DAYS = 180
-_REFUSED_DAYS, _EXPIRED_DAYS = 6, 80
+_REFUSED_DAYS, _EXPIRED_DAYS, _EVENT_DAYS = 6, 80, 6
 _COUNTRIES = ("DEU",) * 14 + ("FRA", "NLD", "AUT", "CHE", "POL", "LUX")
 _STATUSES = ("Available",) * 6 + ("Occupied",) * 3 + ("OutOfService",)
 _AWAY_PEERS = 5
@@ -287,7 +287,7 @@ class StoreFiller:
 
     def _batch_row(self, number: int) -> tuple[object, ...]:
         batches = self._sizes.events // _EVENTS_PER_BATCH
-        at = self._now - (batches - number) * 10.0
+        at = self._now - (batches - number) * (_EVENT_DAYS * _DAY / batches)
         found = [Event(EventType.EVSE_STATUS, "Available", at, self._key(number * 7 % self._sizes.evses)[2])] * 3
         found += [
             Event(EventType.SESSION, "settled", at, messages.session_id(number % self._sizes.sessions), "cpo")

@@ -45,6 +45,7 @@ from p2p_oicp.server.dashboard.message_sender import MessageSender
 from p2p_oicp.server.dashboard.tiles import open_tiles
 from p2p_oicp.server.doctor import Doctor
 from p2p_oicp.server.event_stream import EventStreamApi, StreamLimits
+from p2p_oicp.server.evse_admin import EvseAdminApi
 from p2p_oicp.server.inbound import PublicAddress
 from p2p_oicp.server.map_admin import EvseMapApi
 from p2p_oicp.server.metrics_page import MetricsPage, NodeFacts
@@ -293,6 +294,7 @@ def _build_access(components: NodeComponents) -> BackendAccess:
 def _record_routes(components: NodeComponents, pipeline: RequestPipeline) -> Routes:
     """Return the routes of the administration that show and change what is stored."""
     services, recording = components.services, components.environment.settings.exchanges.record
+    stored = components.environment.settings.storage
     roles = [role for role in (components.cpo, components.emp) if role is not None]
     actions = CdrActions(services, {role.cdr_handler.role: role.cdr_handler for role in roles})
     return [
@@ -305,6 +307,7 @@ def _record_routes(components: NodeComponents, pipeline: RequestPipeline) -> Rou
         *RecordAdminApi(services.store).routes(pipeline),
         *EvseMapApi(services.store).routes(pipeline),
         *components.figures.routes(pipeline),
+        *EvseAdminApi(services.store, services.clock, stored.status_history_days, stored.history_days).routes(pipeline),
         *CredentialAdminApi(
             services.store, components.peering, components.environment.settings.security.keys, services.clock
         ).routes(pipeline),

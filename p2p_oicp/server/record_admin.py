@@ -29,6 +29,7 @@ from p2p_oicp.storage import Row, Store, evse_lists, listings, sessions
 from p2p_oicp.storage.cdrs import CdrState
 from p2p_oicp.storage.paging import Listing, PageQuery
 from p2p_oicp.storage.sessions import SessionState
+from p2p_oicp.storage.statements import Statement
 
 _DEFAULT_LIMIT, _MAX_LIMIT = 100, 1000
 _ROLES = frozenset({"cpo", "emp"})
@@ -78,6 +79,7 @@ class _Listed(NamedTuple):
     listing: Listing
     to_json: Callable[[Row], listings.Json]
     filters: Mapping[str, tuple[str, FilterParser]]
+    count_of_state: Statement | None = None
 
 
 _LISTS: Mapping[str, _Listed] = {
@@ -91,6 +93,7 @@ _LISTS: Mapping[str, _Listed] = {
             "evse": ("evse_", _parse_evse),
             "since": ("since_", _parse_since),
         },
+        listings.SESSIONS_IN_STATE,
     ),
     "cdrs": _Listed(
         listings.CDRS,
@@ -103,6 +106,7 @@ _LISTS: Mapping[str, _Listed] = {
             "unconfirmed": ("unconfirmed_", _parse_flag),
             "doubtful": ("doubtful_", _parse_flag),
         },
+        listings.CDRS_IN_STATE,
     ),
     "evses": _Listed(
         evse_lists.EVSES,
@@ -144,7 +148,7 @@ class RecordAdminApi:
     async def _list(self, name: str, context: RequestContext) -> OperationResponse:
         listed, query = _LISTS[name], context.http.query
         limit = min(parse_whole_number(query.get("limit", str(_DEFAULT_LIMIT))), _MAX_LIMIT)
-        filters = {}
+        filters: dict[str, object] = {}
         for key in set(query) - {"limit", "cursor"}:
             if key not in listed.filters:
                 raise _bad_query(key, f"no filter of this list; expected {', '.join(listed.filters)}, limit, cursor")
@@ -153,6 +157,8 @@ class RecordAdminApi:
                 filters[parameter] = parse(query[key])
             except ValueError as error:
                 raise _bad_query(key, str(error)) from error
+        if listed.count_of_state is not None and "state_" in filters:
+            filters |= await self._few(listed.count_of_state, filters["state_"])
         # One more than asked for says whether there is another page.
         found, parameters = _page(listed.listing, query.get("cursor", ""), {**filters, "limit": limit + 1})
         rows = await self._store.query_bulk(found.statement, **parameters)
@@ -160,6 +166,11 @@ class RecordAdminApi:
         is_last = len(rows) <= limit or not page
         cursor = None if is_last else _encode_cursor(found.position_after(page[-1]))
         return _response({name: [listed.to_json(row) for row in page], "cursor": cursor})
+
+    async def _few(self, count_of_state: Statement, state: object) -> dict[str, object]:
+        """Return what lets a list read the rows of a state that few rows have: a look into an index tells how many."""
+        (row,) = await self._store.query(count_of_state, state_=state, limit=listings.MAX_FEW + 1)
+        return {listings.FEW: 1} if row["records"] <= listings.MAX_FEW else {}
 
     async def _session(self, text: str) -> dict[str, object]:
         key = SessionID(text).key

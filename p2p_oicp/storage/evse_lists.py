@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import orjson
-from sqlalchemy import and_, bindparam, case, literal, or_, select, union_all
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, literal, or_, select, union_all
 
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.storage.datasets.models import DatasetKind
@@ -12,7 +14,7 @@ from p2p_oicp.storage.listings import Json, begins_with, time_or_none
 from p2p_oicp.storage.paging import Listing, Order, PageQuery
 from p2p_oicp.storage.peers import name_of
 from p2p_oicp.storage.schema import dataset_records, evse_index, peers
-from p2p_oicp.storage.statements import compiled, listed
+from p2p_oicp.storage.statements import Statement, compiled, listed
 from p2p_oicp.storage.store import Row
 
 _status = dataset_records.alias("status")
@@ -36,10 +38,27 @@ _is_evse_data = and_(dataset_records.c.dataset == int(DatasetKind.EVSE_DATA), da
 
 
 def _select_evses(filters: frozenset[str]) -> PageQuery:
-    """Find the page in the index of pulls, whose rows are short; or by key, for those whose ids begin alike.
+    """Find the page in the index of pulls, whose rows are short; only then the records are read, and their statuses."""
+    # The records themselves are long: many are read only where nothing else is filtered by.
+    return _select_by_key() if filters == {"evse_"} else _select_by_index(filters)
 
-    Only then the records are read, and their statuses.
-    """
+
+def _select_by_key() -> PageQuery:
+    key, source = dataset_records.c.key, dataset_records.c.source
+    # One bound: of two, the database would begin at the first, and read up to the page.
+    begin = case((bindparam("after_") > bindparam("evse_"), bindparam("after_")), else_=bindparam("evse_"))
+    behind = or_(key > bindparam("after_"), source > bindparam("after_source_"))
+    page = (
+        select(dataset_records.c.id)
+        .where(_is_evse_data, key >= begin, key < bindparam("evse_") + literal("~"), behind)
+        .order_by(key, source)
+        .limit(bindparam("limit"))
+    )
+    order = (Order("key", "after_", ""), Order("source_id", "after_source_", ""))
+    return PageQuery(_with_records(page, key, source), order)
+
+
+def _select_by_index(filters: frozenset[str]) -> PageQuery:
     own = case((bindparam("source_") == "own", literal("")), else_=bindparam("source_"))
     sources = union_all(select(peers.c.id).where(peers.c.name == bindparam("source_")), select(own))
     conditions = {
@@ -48,47 +67,35 @@ def _select_evses(filters: frozenset[str]) -> PageQuery:
         "evse_": begins_with(evse_index.c.evse_key, "evse_"),
         "source_": evse_index.c.source.in_(sources),
     }
-    chosen = [conditions[name] for name in sorted(filters)]
-    # The records themselves are long: many are read only where nothing else is filtered by.
-    if filters == {"evse_"}:
-        key, source = dataset_records.c.key, dataset_records.c.source
-        behind = or_(key > bindparam("after_"), source > bindparam("after_source_"))
-        # One bound: of two, the database would begin at the first, and read up to the page.
-        begin = case((bindparam("after_") > bindparam("evse_"), bindparam("after_")), else_=bindparam("evse_"))
-        page = (
-            select(dataset_records.c.id)
-            .where(_is_evse_data, key >= begin, key < bindparam("evse_") + literal("~"), behind)
-            .order_by(key, source)
-            .limit(bindparam("limit"))
+    page = (
+        select(evse_index.c.record_id.label("id"))
+        .where(
+            evse_index.c.record_id > bindparam("after_"),
+            evse_index.c.deleted == 0,
+            *(conditions[name] for name in sorted(filters)),
         )
-        order: tuple[Order, ...] = (Order("key", "after_", ""), Order("source_id", "after_source_", ""))
-        columns = [key, source]
-    else:
-        page = (
-            select(evse_index.c.record_id.label("id"))
-            .where(evse_index.c.record_id > bindparam("after_"), evse_index.c.deleted == 0, *chosen)
-            .order_by(evse_index.c.record_id)
-            .limit(bindparam("limit"))
-        )
-        order, columns = (Order("id", "after_", 0),), [dataset_records.c.id]
+        .order_by(evse_index.c.record_id)
+        .limit(bindparam("limit"))
+    )
+    return PageQuery(_with_records(page, dataset_records.c.id), (Order("id", "after_", 0),))
+
+
+def _with_records(page: Select[tuple[int]], *order: ColumnElement[Any]) -> Statement:
     ids = page.subquery()
     joined = ids.join(dataset_records, dataset_records.c.id == ids.c.id).outerjoin(_status, _status_of_same_source)
-    return PageQuery(compiled(select(*_evse_columns).select_from(joined).order_by(*columns)), order)
+    return compiled(select(*_evse_columns).select_from(joined).order_by(*order))
 
 
 #: EVSE data that is not withdrawn, with the status of the same source.
 EVSES = Listing(_select_evses, ("operator_", "country_", "evse_", "source_"))
-#: One EVSE, of each source that has it.
-EVSE_BY_KEY = compiled(
-    select(*_evse_columns)
-    .select_from(dataset_records.outerjoin(_status, _status_of_same_source))
-    .where(_is_evse_data, dataset_records.c.key == bindparam("key_"))
-    .order_by(dataset_records.c.source)
-)
 _points = select(*_evse_columns, evse_index.c.latitude, evse_index.c.longitude).select_from(
     dataset_records.join(evse_index, evse_index.c.record_id == dataset_records.c.id).outerjoin(
         _status, _status_of_same_source
     )
+)
+#: One EVSE, of each source that has it, with where it is.
+EVSE_BY_KEY = compiled(
+    _points.where(_is_evse_data, dataset_records.c.key == bindparam("key_")).order_by(dataset_records.c.source)
 )
 #: EVSEs with where they are, in degrees: those with these ids, or the first whose keys begin so and that are somewhere.
 EVSE_POINTS = compiled(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 import orjson
-from sqlalchemy import ColumnElement, and_, bindparam, case, func, literal, or_, select, union_all
+from sqlalchemy import Column, ColumnElement, and_, bindparam, case, func, literal, or_, select, union_all
 
 from p2p_oicp.clock import format_timestamp
 from p2p_oicp.logs import printable
@@ -24,7 +24,7 @@ from p2p_oicp.storage.schema import (
     sessions,
     tokens,
 )
-from p2p_oicp.storage.sessions import SHOWN_COLUMNS, SessionState
+from p2p_oicp.storage.sessions import SHOWN_COLUMNS
 from p2p_oicp.storage.statements import Statement, by_index, compiled
 from p2p_oicp.storage.store import Row
 
@@ -37,6 +37,9 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _HIDDEN_COLUMNS = frozenset({"request_digest", "start_response", "stop_digest", "stop_response"}) | frozenset(
     {"session_key", "evse_key", "operator_key", "provider_key"}
 )
+#: In the place of a filter: so few rows are in the chosen state that they are read by it, and sorted.
+FEW = "few_"
+MAX_FEW = 2000
 _FLAG_COLUMNS = ("offline", "id_generated_here", "unconfirmed")
 _TIME_COLUMNS = frozenset({"created_at", "updated_at", "progress_at"})
 
@@ -51,6 +54,11 @@ def _is_of(peer: ColumnElement[str], parameter: str) -> ColumnElement[bool]:
     """Return whether a column is of the peer with a name: names are looked up once, not for each row."""
     ids = select(peers.c.id).where(peers.c.name == bindparam(parameter))
     return peer.in_(union_all(ids, select(bindparam(parameter))))
+
+
+def _count_of_state(state: Column[str]) -> Statement:
+    counted = select(state).where(state == bindparam("state_")).limit(bindparam("limit")).subquery()
+    return compiled(select(func.count().label("records")).select_from(counted))
 
 
 def _select_sessions(filters: frozenset[str]) -> PageQuery:
@@ -70,7 +78,9 @@ def _select_sessions(filters: frozenset[str]) -> PageQuery:
     query = (
         select(*SHOWN_COLUMNS)
         .where(
-            sessions.c.created_at <= bindparam("before_"), is_behind, *(conditions[name] for name in sorted(filters))
+            sessions.c.created_at <= bindparam("before_"),
+            is_behind,
+            *(conditions[name] for name in sorted(filters - {FEW})),
         )
         .order_by(sessions.c.created_at.desc(), sessions.c.session_key.desc(), sessions.c.role.desc())
         .limit(bindparam("limit"))
@@ -80,11 +90,14 @@ def _select_sessions(filters: frozenset[str]) -> PageQuery:
         Order("session_key", "before_key_", "~"),
         Order("role", "before_role_", "~"),
     )
-    return PageQuery(by_index(compiled(query), sessions, "sessions_listed"), order)
+    index = "sessions_by_state" if FEW in filters else "sessions_listed"
+    return PageQuery(by_index(compiled(query), sessions, index), order)
 
 
 #: The newest first.
-SESSIONS = Listing(_select_sessions, ("state_", "role_", "peer_", "evse_", "since_"))
+SESSIONS = Listing(_select_sessions, ("state_", "role_", "peer_", "evse_", "since_", FEW))
+#: How many sessions are in a state, at most ``limit``.
+SESSIONS_IN_STATE = _count_of_state(sessions.c.state)
 _NEWEST = Order("id", "before_", 2**62)
 _circuit = and_(destinations.c.peer == outbox.c.destination, destinations.c.dataset == "")
 _CDR_COLUMNS = (
@@ -114,15 +127,18 @@ def _select_cdrs(filters: frozenset[str]) -> PageQuery:
     }
     query = (
         select(*_CDR_COLUMNS)
-        .where(cdrs.c.id < bindparam("before_"), *(conditions[name] for name in sorted(filters)))
+        .where(cdrs.c.id < bindparam("before_"), *(conditions[name] for name in sorted(filters - {FEW})))
         .order_by(cdrs.c.id.desc())
         .limit(bindparam("limit"))
     )
-    return PageQuery(by_index(compiled(query), cdrs, "cdrs_listed"), (_NEWEST,))
+    index = "cdrs_by_state" if FEW in filters else "cdrs_listed"
+    return PageQuery(by_index(compiled(query), cdrs, index), (_NEWEST,))
 
 
 #: The newest first, without their bodies.
-CDRS = Listing(_select_cdrs, ("state_", "role_", "peer_", "since_", "unconfirmed_", "doubtful_"))
+CDRS = Listing(_select_cdrs, ("state_", "role_", "peer_", "since_", "unconfirmed_", "doubtful_", FEW))
+#: How many CDRs are in a state, at most ``limit``.
+CDRS_IN_STATE = _count_of_state(cdrs.c.state)
 #: The CDRs of a session with their bodies, one for each role.
 CDRS_OF_SESSION = compiled(
     select(*_CDR_COLUMNS, cdrs.c.body)
@@ -268,15 +284,6 @@ def csv_cell(cell: object) -> object:
 
 
 # Counts for people: each is read from an index, or bounded, so that a page of a large node opens at once.
-_shown_states = [SessionState.CHARGING.value, SessionState.UNCERTAIN.value]
-_open_sessions = (
-    select(sessions.c.state)
-    .where(sessions.c.state.in_(map(literal, _shown_states)))
-    .limit(bindparam("limit"))
-    .subquery()
-)
-#: How many sessions charge and how many are uncertain, of at most ``limit``: the index ``sessions_by_state`` is read.
-OPEN_SESSIONS = compiled(select(_open_sessions.c.state, func.count().label("records")).group_by(_open_sessions.c.state))
 #: The newest CDR that had come before a time; read backwards from the newest, from the index of the list.
 LAST_CDR_BEFORE = by_index(
     compiled(

@@ -15,6 +15,7 @@ from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.server.dashboard.access import DashboardAccess
 from p2p_oicp.server.dashboard.actions import ActionPages
 from p2p_oicp.server.dashboard.admin_calls import AdminCalls
+from p2p_oicp.server.dashboard.evse_pages import EvsePages
 from p2p_oicp.server.dashboard.list_pages import LISTS
 from p2p_oicp.server.dashboard.lists import ListServer
 from p2p_oicp.server.dashboard.map_pages import MapPages
@@ -80,6 +81,7 @@ class Dashboard:
         self._lists = ListServer(admin, self._pages)
         self._node_pages = NodePages(admin, self._pages, DayTotals(store, clock))
         self._map = MapPages(admin, self._pages, tiles)
+        self._evses = EvsePages(admin, self._pages, clock)
         self._records = RecordPages(admin, self._pages, own.name)
         self._actions = ActionPages(admin, self._pages, access, store, clock)
         self._messages = MessagePages(admin, self._pages, self._actions, sender, own, clock)
@@ -112,7 +114,8 @@ class Dashboard:
             **{f"/ui/{name}": partial(self._lists.show, listed) for name, listed in LISTS.items()},
             "/ui/sessions/{id}": records.session,
             "/ui/cdrs/{id}": records.cdr,
-            "/ui/evses/{id}": records.evse,
+            "/ui/evses/{id}": self._evses.evse,
+            "/ui/quality": self._evses.quality,
             "/ui/delivery/{id}": records.message,
             "/ui/traffic/{number}": records.exchange,
             "/ui/topology": node.topology,

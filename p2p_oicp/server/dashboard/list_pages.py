@@ -156,7 +156,7 @@ EVSES = ListPage(
     "No EVSE data yet. Our CPO system sends its own with PushEvseData; those of peers come by themselves once they are "
     "paired.",
     refresh=("evse_status",),
-    also=(("/ui/map", "Map"),),
+    also=(("/ui/map", "Map"), ("/ui/quality", "Data quality")),
 )
 
 

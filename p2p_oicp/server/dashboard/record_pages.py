@@ -1,4 +1,4 @@
-"""Pages about one record: a session, a charge detail record, an EVSE, a message of the outbox."""
+"""Pages about one record: a session, a charge detail record, a message of the outbox."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.roles.context import OperationResponse
 from p2p_oicp.server.dashboard.admin_calls import AdminCalls, Json
-from p2p_oicp.server.dashboard.evse_facts import describe_evse
 from p2p_oicp.server.dashboard.node_pages import as_json
 from p2p_oicp.server.dashboard.rendering import masked_json
 from p2p_oicp.server.dashboard.requests import PageRequest, PageServer
@@ -65,14 +64,6 @@ class RecordPages:
             request, "cdr.html", title=f"Charge detail record {request.parameter('id')}", records=records
         )
 
-    async def evse(self, request: PageRequest) -> OperationResponse:
-        """Show an EVSE, from each source that has it."""
-        evses = await self._records_of(request, "evse")
-        if (answer := as_json(request, {"evses": evses})) is not None:
-            return answer
-        shown = [{**each, "facts": describe_evse(each["record"])} for each in evses]
-        return self._pages.page(request, "evse.html", title=request.parameter("id"), evses=shown)
-
     async def message(self, request: PageRequest) -> OperationResponse:
         """Show a message of the outbox with its body."""
         message = await self._admin.get("/outbox/{id}", id=request.parameter("id"))
@@ -92,8 +83,7 @@ class RecordPages:
 
     async def _records_of(self, request: PageRequest, kind: str) -> list[Json]:
         """Return the records of an id, masked unless they are revealed; raise HttpError 404."""
-        name = "evse_id" if kind == "evse" else "session_id"
-        answer = await self._admin.call("GET", f"/{kind}s/{{{name}}}", parameters={name: request.parameter("id")})
+        answer = await self._admin.get(f"/{kind}s/{{session_id}}", session_id=request.parameter("id"))
         records = answer[f"{kind}s"]
         shown: Any = records if request.reveals else masked_json(records)
         if shown is None:

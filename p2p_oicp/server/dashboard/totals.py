@@ -11,11 +11,13 @@ from decimal import Decimal
 
 from p2p_oicp.clock import Clock
 from p2p_oicp.storage import Store
-from p2p_oicp.storage.listings import CDR_ENERGY_AFTER, LAST_CDR_BEFORE, OPEN_SESSIONS
+from p2p_oicp.storage.listings import CDR_ENERGY_AFTER, LAST_CDR_BEFORE, SESSIONS_IN_STATE
+from p2p_oicp.storage.sessions import SessionState
 
 _DAY_SECONDS = 86_400.0
 _STEP = 5000
-_MAX_COUNTED = 10_000
+#: Sessions are not counted any further.
+MAX_COUNTED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class Totals:
     """What the tiles show.
 
     Attributes:
-        charging: how many sessions charge now, at most `_MAX_COUNTED`.
+        charging: how many sessions charge now, at most `MAX_COUNTED`.
         uncertain: how many remote starts nobody has answered.
         cdrs: how many records have come today (UTC).
         energy: of these, in kWh.
@@ -61,9 +63,11 @@ class DayTotals:
     async def read(self) -> Totals:
         """Return the counts of now. Raises StoreError."""
         is_complete = await self._count_cdrs()
-        found = await self._store.query(OPEN_SESSIONS, limit=_MAX_COUNTED)
-        counts = {row["state"]: row["records"] for row in found}
-        return Totals(counts.get("charging", 0), counts.get("uncertain", 0), self._cdrs, self._energy, is_complete)
+        charging, uncertain = [
+            (await self._store.query(SESSIONS_IN_STATE, state_=state, limit=MAX_COUNTED))[0]["records"]
+            for state in (SessionState.CHARGING, SessionState.UNCERTAIN)
+        ]
+        return Totals(charging, uncertain, self._cdrs, self._energy, is_complete)
 
     async def _count_cdrs(self) -> bool:
         day = int(self._clock.time() // _DAY_SECONDS)

@@ -16,6 +16,7 @@ from p2p_oicp.oicp.operations import BASE_PATH, OPERATIONS, Party
 from p2p_oicp.oicp.schemas import operation_components, operation_paths
 from p2p_oicp.server.openapi.credential_endpoints import CREDENTIAL_ENDPOINTS
 from p2p_oicp.server.openapi.endpoints import JSON, Access, Endpoint, Tag, by_path
+from p2p_oicp.server.openapi.evse_endpoints import EVSE_ENDPOINTS
 from p2p_oicp.server.openapi.hub_endpoints import HUB_ENDPOINTS
 from p2p_oicp.server.openapi.listener_endpoints import ALIVE_ENDPOINTS, LISTENER_ENDPOINTS, OPENAPI
 from p2p_oicp.server.openapi.log_endpoints import LOG_ENDPOINTS
@@ -45,6 +46,7 @@ ADMIN_ENDPOINTS = (
     *PEER_ENDPOINTS,
     *RECORD_ENDPOINTS,
     *MAP_ENDPOINTS,
+    *EVSE_ENDPOINTS,
     *LOG_ENDPOINTS,
     *WEBHOOK_ENDPOINTS,
     *CREDENTIAL_ENDPOINTS,

@@ -125,10 +125,7 @@ _changes_behind = select(_records.change).where(*_group_filter, _records.change 
 _counted = _changes_behind.limit(bindparam("limit")).subquery()
 _COUNT_CHANGES = compiled(select(func.count().label("changes")).select_from(_counted))
 _SELECT_FIRST_CHANGE = compiled(
-    select(_records.changed_at)
-    .where(*_group_filter, _records.change > bindparam("after"))
-    .order_by(_records.change)
-    .limit(1)
+    _changes_behind.with_only_columns(_records.changed_at).order_by(_records.change).limit(1)
 )
 _SELECT_ANY_CURSOR = compiled(
     select(_cursors.change)

@@ -45,7 +45,8 @@ SHOWN = {
     "the CDRs of a session": listings.CDRS_OF_SESSION,
     "the messages of a session": listings.MESSAGES_OF_SESSION,
     "an EVSE": evse_lists.EVSE_BY_KEY,
-    "open sessions": listings.OPEN_SESSIONS,
+    "sessions in a state": listings.SESSIONS_IN_STATE,
+    "CDRs in a state": listings.CDRS_IN_STATE,
     "the last CDR of yesterday": listings.LAST_CDR_BEFORE,
     "the energy of CDRs": listings.CDR_ENERGY_AFTER,
     "messages by destination": outbox_lists.DEPTHS,
@@ -83,6 +84,15 @@ async def test_no_page_of_a_list_reads_a_big_table_whatever_is_filtered_by(datab
 @pytest.mark.usefixtures("store")
 async def test_no_page_of_a_record_or_of_the_node_reads_a_big_table(database, statement):
     _assert_no_scan(_plan(database, statement))
+
+
+@pytest.mark.parametrize("name", ["sessions", "CDRs"])
+@pytest.mark.parametrize("filters", [(), ("role_", "peer_")])
+@pytest.mark.usefixtures("store")
+async def test_a_state_that_few_rows_have_is_read_by_it(database, name, filters):
+    page, _ = LISTS[name][0].page(**dict.fromkeys(("state_", listings.FEW, *filters), "x"), limit=50)
+    plan = _plan(database, page.statement)
+    assert any(f"SEARCH {name.lower()} USING INDEX {name.lower()}_by_state (state=?" in step for step in plan), plan
 
 
 def _assert_no_scan(plan: list[str]) -> None:
