@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable
@@ -169,7 +170,9 @@ class Platform:
         self, verb: str, url: str, token: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> Answer:
         assert self.http is not None
-        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        data = None
+        if body is not None:
+            data = io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
         sent = {"Authorization": token_header(token), "Content-Type": "application/json", **(headers or {})}
         async with self.http.request(verb, url, data=data, headers=sent, allow_redirects=False) as answer:
             return Answer(answer.status, dict(answer.headers), await answer.json(content_type=None))

@@ -139,7 +139,7 @@ class OcpiListener:
         body = await read_body(request) if endpoint.request is not None else b""
         ours = [Party(each.country_code, each.party_id) for each in self._partners.own_parties(partner.settings)]
         sender, receiver, headers = read_routing(request, partner, ours)
-        message, findings = read_message(endpoint, match.segments, body)
+        message, findings = await read_message(endpoint, match.segments, body)
         check_owner(partner, match.segments, message)
         page = read_page(query, self._partners.settings.page_limit) if endpoint.is_paged else None
         result = await self._handlers[partner.settings.face].handle(
