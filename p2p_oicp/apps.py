@@ -11,9 +11,11 @@ from functools import partial
 
 from p2p_oicp.builder import Hello, NodeComponents
 from p2p_oicp.delivery.connection_checks import PeerChecks
-from p2p_oicp.delivery.health import HealthReader
+from p2p_oicp.delivery.health import HealthReader, LiveCalls
 from p2p_oicp.delivery.pauses import DeliveryPauses
 from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.ocpi_gateway.health import LiveOcpi
+from p2p_oicp.ocpi_gateway.partners import OcpiPartners
 from p2p_oicp.roles.cdr_actions import CdrActions
 from p2p_oicp.roles.datasets.withdrawal import PartyWithdrawal
 from p2p_oicp.roles.peer_workers import replicas_of
@@ -96,6 +98,7 @@ def build_ocpi_app(components: NodeComponents) -> OcpiListener | None:
         store=components.services.store,
         ids=environment.ids,
         clock=environment.clock,
+        observe=components.metrics.observe_ocpi,
     )
 
 
@@ -114,13 +117,22 @@ def build_status_reporter(components: NodeComponents) -> NodeStatusReporter:
     )
 
 
+def _ocpi_partners(components: NodeComponents) -> OcpiPartners | None:
+    return components.environment.ocpi.partners if components.environment.ocpi is not None else None
+
+
+def _live_calls(components: NodeComponents) -> LiveCalls:
+    """Return how the last calls of peers, backends and OCPI partners went."""
+    return LiveOcpi(components.calls, _ocpi_partners(components))
+
+
 def _build_health(components: NodeComponents) -> HealthReader:
     environment, services = components.environment, components.services
     return HealthReader(
         store=services.store,
         registry=environment.registry,
         clock=environment.clock,
-        live=components.calls,
+        live=_live_calls(components),
         backends=[own.destination for own in components.backends.all],
         webhooks=components.webhooks.behind,
         built_in=[own.destination for own in components.backends.all if own.is_built_in],
@@ -176,10 +188,11 @@ def build_doctor(
         backends=components.backends,
         webhooks=components.webhooks,
         reporter=reporter,
-        live=components.calls,
+        live=_live_calls(components),
         readiness=readiness,
         connections=components.environment.settings.limits.connections,
         clock=components.environment.clock,
+        ocpi=_ocpi_partners(components),
     )
 
 

@@ -42,6 +42,7 @@ NOTICES = frozenset(
         Condition.CERTIFICATE_ENDS,
         Condition.KEY_ENDS,
         Condition.KEY_OF_PEER_ENDS,
+        Condition.NOT_REGISTERED,
     }
 )
 # The other side has read what it was sent, and does not take it: it is there.

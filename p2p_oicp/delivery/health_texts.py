@@ -32,6 +32,8 @@ class Condition(StrEnum):
     KEY_ENDS = "signing key ends"
     KEY_OF_PEER_ENDS = "signing key of a peer ends"
     NODE_DOWN = "node down"
+    NOT_REGISTERED = "not registered"
+    SUSPENDED = "suspended"
 
 
 class Explanation(NamedTuple):
@@ -265,6 +267,21 @@ _WEBHOOK: Mapping[Cause, Explanation] = MappingProxyType(
         ),
     }
 )
+_OCPI: Mapping[Cause, Explanation] = MappingProxyType(
+    {
+        Cause.CREDENTIALS_REFUSED: Explanation(
+            "{name} refuses our credentials.",
+            "p2p-oicp ocpi refresh, with the name of the partner, exchanges them anew.",
+        ),
+        Cause.ANOTHER_SYSTEM: Explanation(
+            "What answers at the address of {name} does not speak OCPI.",
+            "Read the reason below; p2p-oicp ocpi partners shows the addresses that it has given.",
+        ),
+        Cause.OTHER: Explanation(
+            "The last request to {name} failed.", "Read the reason below; the partner's log has the same request."
+        ),
+    }
+)
 _CONDITIONS: Mapping[Condition, Explanation] = MappingProxyType(
     {
         Condition.DEAD_LETTERS: Explanation(
@@ -321,6 +338,14 @@ _CONDITIONS: Mapping[Condition, Explanation] = MappingProxyType(
             "The last signing key of {name} ends soon.",
             f"Only {{name}} can make another one, and its hello brings it here: {_ASK}.",
         ),
+        Condition.NOT_REGISTERED: Explanation(
+            "{name} is not registered yet: nothing is sent to it, and it can send nothing.",
+            "p2p-oicp ocpi invite, or p2p-oicp ocpi register, with the name of the partner.",
+        ),
+        Condition.SUSPENDED: Explanation(
+            "{name} refuses our credentials, again and again: nothing is sent to it any more.",
+            "p2p-oicp ocpi refresh exchanges them anew; if it fails, unregister the partner and register it again.",
+        ),
         Condition.NODE_DOWN: Explanation("The node does not run.", "Start it: p2p-oicp run."),
     }
 )
@@ -335,6 +360,8 @@ def explain(cause: str, name: str, *, is_backend: bool = False) -> Explanation:
         found = _BACKEND.get(known, _PEER[known]) if is_backend else _PEER[known]
         if name.startswith("webhook:"):
             found = _WEBHOOK.get(known) or Explanation(found.text, found.cure.replace(_TABLE, "[[webhooks]]"))
+        if name.startswith("ocpi:"):
+            found = _OCPI.get(known) or Explanation(found.text, found.cure.replace(_TABLE, "[[ocpi.partners]]"))
     return Explanation(found.text.format(name=name), found.cure.format(name=name))
 
 

@@ -26,9 +26,9 @@ from p2p_oicp.client.ocpi import (
     origin_of,
 )
 from p2p_oicp.clock import Clock
-from p2p_oicp.config.ocpi import OcpiPartnerSettings, OcpiSettings
+from p2p_oicp.config.ocpi import OcpiPartnerSettings, OcpiSettings, ocpi_destination
 from p2p_oicp.crypto.sealing import SecretSealer
-from p2p_oicp.errors import PeerError, PeerUnauthorized, PeerUnreachable
+from p2p_oicp.errors import FailureCause, PeerError, PeerUnauthorized, PeerUnreachable
 from p2p_oicp.ocpi.base import ci
 from p2p_oicp.ocpi.credentials import token_candidates
 from p2p_oicp.ocpi.enumerations import Role
@@ -39,6 +39,7 @@ from p2p_oicp.ocpi_mapping.terms import Terms
 from p2p_oicp.oicp.identifiers import ProviderID
 from p2p_oicp.peers import PeerRegistry
 from p2p_oicp.storage import Store, Transaction, job_keys, ocpi_partners
+from p2p_oicp.storage.event_log import Event, EventType, emit
 from p2p_oicp.storage.ocpi_partners import PartnerState, StoredPartner, TokenOwner, hash_token
 
 log = structlog.get_logger(__name__)
@@ -160,6 +161,7 @@ class OcpiPartners:
         self._tokens: dict[str, tuple[bytes, str | None]] = {}
         self._refusals: dict[str, int] = {}
         self._recorded_at: dict[str, float] = {}
+        self._causes: dict[str, FailureCause] = {}
         self._observers: list[PartnerObserver] = []
 
     def __repr__(self) -> str:
@@ -178,6 +180,10 @@ class OcpiPartners:
     def get(self, name: str) -> OcpiPartner:
         """As `find`, for a name that is known to be one."""
         return OcpiPartner(self._by_name[name], self._stored.get(name))
+
+    def last_cause(self, name: str) -> FailureCause:
+        """Return why the last request to a partner failed, as far as this run of the node knows."""
+        return self._causes.get(name, FailureCause.OTHER)
 
     def subscribe(self, observer: PartnerObserver) -> None:
         """Call ``observer`` after each change of a registration."""
@@ -355,6 +361,7 @@ class OcpiPartners:
         await self._refresh_stored()
 
     async def _record_failure(self, name: str, error: PeerError) -> None:
+        self._causes[name] = error.cause
         is_refused = isinstance(error, PeerUnauthorized)
         refusals = self._refusals[name] = self._refusals.get(name, 0) + 1 if is_refused else 0
         is_suspended = refusals >= MAX_REFUSALS and self.get(name).is_callable
@@ -364,6 +371,7 @@ class OcpiPartners:
             ocpi_partners.record_failure(tx, name, now, error.reason)
             if is_suspended:
                 ocpi_partners.set_state(tx, name, PartnerState.SUSPENDED)
+                emit(tx, registration_event(name, "suspended", now, error.reason))
 
         await self._store.write(record, about=about)
         await self._refresh_stored()
@@ -374,6 +382,11 @@ class OcpiPartners:
 
     async def _refresh_stored(self) -> None:
         self._stored = {each.name: each for each in await ocpi_partners.list_now(self._store)}
+
+
+def registration_event(name: str, what: str, now: float, text: str = "") -> Event:
+    """Return an event about the registration of a partner."""
+    return Event(EventType.BACKEND, what, now, ocpi_destination(name), text=text)
 
 
 def with_parties(roles: Sequence[PartyRole]) -> tuple[tuple[str, str], ...]:

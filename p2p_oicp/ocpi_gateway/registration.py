@@ -41,9 +41,10 @@ from p2p_oicp.ocpi.base import JsonObject
 from p2p_oicp.ocpi.envelope import OcpiStatus
 from p2p_oicp.ocpi.registration import credentials
 from p2p_oicp.ocpi_gateway.agreement import Offer, PartnerCredentials, as_problem, discover, read_credentials
-from p2p_oicp.ocpi_gateway.partners import Caller, OcpiPartner, OcpiPartners, with_parties
+from p2p_oicp.ocpi_gateway.partners import Caller, OcpiPartner, OcpiPartners, registration_event, with_parties
 from p2p_oicp.ocpi_gateway.requests import OcpiProblem
 from p2p_oicp.storage import Store, Transaction, job_keys, ocpi_partners
+from p2p_oicp.storage.event_log import emit
 from p2p_oicp.storage.ocpi_partners import PartnerState, Registration
 
 log = structlog.get_logger(__name__)
@@ -125,7 +126,9 @@ class Registrar:
             given, offer = await self._agree(partner.settings, body)
             token, sealed, now = new_token(), self._sealer.seal(given.token, name), self._clock.time()
             registration = self._registration(partner.settings, offer, given)
-            await self._write(name, lambda tx: ocpi_partners.complete(tx, name, registration, sealed, token, now))
+            await self._write(
+                name, lambda tx: ocpi_partners.complete(tx, name, registration, sealed, token, now), event="registered"
+            )
             self._log_registered(name, offer)
             return self._own_credentials(partner.settings, token)
 
@@ -155,7 +158,9 @@ class Registrar:
         if not caller.partner.is_registered:
             raise _not_allowed("not registered")
         async with self._exclusive_for_partner(name):
-            await self._write(name, lambda tx: ocpi_partners.remove(tx, name))
+            await self._write(
+                name, lambda tx: ocpi_partners.remove(tx, name), event="unregistered", text="by the partner"
+            )
             log.info("ocpi.partner_unregistered", partner=name, by="the partner")
 
     def show(self, caller: Caller) -> dict[str, Any]:
@@ -203,7 +208,11 @@ class Registrar:
                 self._sealer.seal(given.token, name),
             )
             now = self._clock.time()
-            await self._write(name, lambda tx: ocpi_partners.complete(tx, name, registration, sealed, own_token, now))
+            await self._write(
+                name,
+                lambda tx: ocpi_partners.complete(tx, name, registration, sealed, own_token, now),
+                event="registered",
+            )
             self._log_registered(name, offer)
             return Registered(offer.version, offer.missing)
 
@@ -235,7 +244,7 @@ class Registrar:
                 ocpi_partners.begin(tx, name, PartnerState.REGISTERING, own_token, now, url)
                 ocpi_partners.complete(tx, name, registration, sealed, own_token, now)
 
-            await self._write(name, write)
+            await self._write(name, write, event="registered")
             self._log_registered(name, offer)
             return Registered(offer.version, offer.missing), own_token
 
@@ -281,7 +290,7 @@ class Registrar:
                 if forget:
                     ocpi_partners.forget(tx, name)
 
-            await self._write(name, remove)
+            await self._write(name, remove, event="unregistered" if partner.is_registered else "")
             log.info("ocpi.partner_unregistered", partner=name, by="this node", forgotten=forget)
             return error
 
@@ -346,9 +355,17 @@ class Registrar:
                 f"p2p-oicp ocpi unregister {partner.name} ends the registration"
             )
 
-    async def _write(self, name: str, job: Callable[[Transaction], object]) -> None:
+    async def _write(self, name: str, job: Callable[[Transaction], object], *, event: str = "", text: str = "") -> None:
+        """Change a registration in one transaction, with an event about it, and read it again."""
         about = (job_keys.destination(self._partners.get(name).settings.destination),)
-        await self._store.write(job, about=about)
+        now = self._clock.time()
+
+        def write(tx: Transaction) -> None:
+            job(tx)
+            if event:
+                emit(tx, registration_event(name, event, now, text))
+
+        await self._store.write(write, about=about)
         await self._partners.reload(name)
 
     def _log_registered(self, name: str, offer: Offer) -> None:

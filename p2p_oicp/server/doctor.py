@@ -11,6 +11,7 @@ import platform
 import ssl
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -33,6 +34,7 @@ from p2p_oicp.delivery.health import LiveCalls, Trouble
 from p2p_oicp.delivery.health_texts import Condition, explain
 from p2p_oicp.delivery.webhook_pool import Webhook, WebhookPool
 from p2p_oicp.errors import FailureCause, PeerError, StoreError, VerificationError
+from p2p_oicp.ocpi_gateway.partners import OcpiPartners
 from p2p_oicp.peering import Peering
 from p2p_oicp.peers import Peer
 from p2p_oicp.roles.context import OperationResponse
@@ -71,6 +73,7 @@ class Doctor:
         readiness: has the address that the peer API listens on.
         connections: how many each listener takes.
         clock: the time.
+        ocpi: the OCPI partners; None: there are none.
     """
 
     def __init__(  # noqa: PLR0913 - one argument for each part that is tried
@@ -85,6 +88,7 @@ class Doctor:
         readiness: Readiness,
         connections: int,
         clock: Clock,
+        ocpi: OcpiPartners | None = None,
     ) -> None:
         self._peering = peering
         self._checks = checks
@@ -95,6 +99,7 @@ class Doctor:
         self._readiness = readiness
         self._connections = connections
         self._clock = clock
+        self._ocpi = ocpi
         self._slots = asyncio.Semaphore(_PEERS_AT_ONCE)
 
     def routes(self, pipeline: RequestPipeline) -> Sequence[web.RouteDef]:
@@ -140,12 +145,31 @@ class Doctor:
         """Connect, without a request, which a system may take for a message; the last real one says the rest."""
         if own.is_built_in:
             return _without_backend(own)
+        if own.is_ocpi:
+            return await self._check_ocpi_partner(own)
         result = await self._connect(own)
         channel = self._live.channel(own.destination)
         if result.outcome is Outcome.FAILED or channel is None:
             return result
         untested = (trouble for trouble in channel.troubles if trouble.cause not in _TESTED_BY_CONNECTION)
         return next((_of_last_request(own, trouble) for trouble in untested), result)
+
+    async def _check_ocpi_partner(self, own: OwnBackend) -> CheckResult:
+        """Connect, without a request, to where the versions of a partner are; its registration says the rest."""
+        partner = self._ocpi.find(own.name) if self._ocpi is not None else None
+        channel = self._live.channel(own.destination)
+        trouble = channel.troubles[0] if channel is not None and channel.troubles else None
+        if partner is None or partner.stored is None or not partner.is_registered:
+            text, cure = explain(Condition.NOT_REGISTERED, own.destination)
+            return CheckResult(check="OCPI", name=own.destination, outcome=Outcome.SKIPPED, text=text, cure=cure)
+        url = partner.stored.registration.versions_url
+        try:
+            ends_at = await check_connection(url, own.destination, None, CONNECTION_TIMEOUT_SECONDS)
+        except PeerError as error:
+            return failed_result("OCPI", own.destination, error, is_backend=True)
+        if trouble is not None and trouble.cause not in _TESTED_BY_CONNECTION:
+            return replace(_of_last_request(own, trouble), check="OCPI")
+        return connection_result(own.destination, url, ends_at, self._clock.time(), check="OCPI")
 
     async def _check_webhook(self, webhook: Webhook) -> CheckResult:
         """Connect, without a request, which would be an event; the last real one says the rest."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from functools import partial
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
@@ -62,6 +63,7 @@ _CLOCK_CHECK_SECONDS = 10.0
 _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 _FAILURES = "Requests to a peer or to a backend of ours that have failed, by the reason."
 _SIGNATURE_FAILURES = "Signatures of requests and responses that were not accepted; no peer: of nobody known."
+_OCPI = "Requests of OCPI partners by OCPI's status code, or HTTP's where it is not 200; no partner: of others."
 _PINS = "PINs that were wrong, or refused unseen after too many wrong ones; no peer: our own backend's."
 _REASONS: Mapping[int, str] = MappingProxyType(
     {
@@ -131,6 +133,7 @@ class Metrics:
         self._failures = counter("p2p_oicp_delivery_failures", _FAILURES, ["peer", "channel", "reason"])
         self._signature_failures = counter("p2p_oicp_signature_failures", _SIGNATURE_FAILURES, ["peer", "reason"])
         self._pins = counter("p2p_oicp_pins", _PINS, ["peer", "result"])
+        self._ocpi = counter("p2p_oicp_ocpi_requests", _OCPI, ["partner", "module", "method", "status"])
 
     def observers(self, listener: str) -> RequestObservers:
         """Return what counts the requests of one listener, and those that it refuses."""
@@ -200,6 +203,13 @@ class Metrics:
     def observe_signature_failure(self, peer: str, cause: str) -> None:
         """Count a signature that was not accepted."""
         self._signature_failures.labels(peer, label_of(cause)).inc()
+
+    def observe_ocpi(
+        self, partner: str, module: str, method: str, http_status: int, status_code: int, _seconds: float
+    ) -> None:
+        """Count a request of an OCPI partner: by the HTTP status, or OCPI's status code where that is 200."""
+        status = status_code if http_status == HTTPStatus.OK else http_status
+        self._ocpi.labels(partner, module, method, str(status)).inc()
 
     def observe_pin(self, result: str, peer: str) -> None:
         """Count a PIN that was "wrong" or "refused"."""

@@ -28,6 +28,8 @@ METRICS = {
     "database_bytes": set(),
     "held_records": {"peer", "party"},
     "pins_total": {"peer", "result"},
+    "ocpi_held_cdrs": {"partner"},
+    "ocpi_requests_total": {"partner", "module", "method", "status"},
     "build_info": {"version"},
 }
 PREFIX = "p2p_oicp_"

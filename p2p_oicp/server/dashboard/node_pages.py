@@ -70,7 +70,8 @@ class NodePages:
         answer = await self._admin.get("/peers")
         if (response := as_json(request, answer)) is not None:
             return response
-        return self._pages.page(request, "peers.html", title="Peers", **answer)
+        ocpi = (await self._admin.get("/ocpi/partners"))["partners"]
+        return self._pages.page(request, "peers.html", title="Peers", ocpi=ocpi, **answer)
 
     async def topology(self, request: PageRequest) -> OperationResponse:
         """Show this node between its own systems and its peers."""
