@@ -15,7 +15,9 @@ and the same command can be given again:
 - `register`: our token is valid before it is sent, for the partner calls us with it while it answers. Without an answer
   the partner is ``registering``, and our token lives for an hour. If the partner has registered us and the answer is
   lost, its invitation is spent: it refuses the second try, and has to invite anew.
-- `refresh`: both of our tokens are valid until the partner has used the new one, or has answered (`replace_token`).
+- `refresh`: both of our tokens are valid until the partner has used the new one, or has answered (`replace_token`). If
+  the answer is lost, the partner's new token is: while it accepts the old one, as this node does, the same command ends
+  it, else the partner has to be registered anew.
 
 One registration of a partner is under way at a time; a request of the partner meanwhile is answered with 503.
 """
@@ -36,7 +38,7 @@ from p2p_oicp.clock import Clock
 from p2p_oicp.config.ocpi import OcpiPartnerSettings
 from p2p_oicp.crypto.keystore import new_token
 from p2p_oicp.crypto.sealing import SecretSealer
-from p2p_oicp.errors import P2pOicpError, PeerError
+from p2p_oicp.errors import P2pOicpError, PeerError, PeerUnauthorized
 from p2p_oicp.ocpi.base import JsonObject
 from p2p_oicp.ocpi.envelope import OcpiStatus
 from p2p_oicp.ocpi.registration import credentials
@@ -253,7 +255,7 @@ class Registrar:
         async with self._exclusive(name):
             connection, partner = self._partners.connection(name), self._partners.get(name)
             settings, url = partner.settings, self._versions_url(partner, None)
-            offer = await discover(self._partners.client, settings, connection.token, url, self._rule(url))
+            offer = await self._discover_again(settings, connection.token, url)
             own_token = new_token()
             await self._write(name, lambda tx: ocpi_partners.replace_token(tx, name, own_token, None))
             try:
@@ -273,6 +275,13 @@ class Registrar:
             await self._write(name, finish)
             log.info("ocpi.partner_refreshed", partner=name, by="this node")
             return Registered(offer.version, offer.missing)
+
+    async def _discover_again(self, settings: OcpiPartnerSettings, token: str, url: str) -> Offer:
+        try:
+            return await discover(self._partners.client, settings, token, url, self._rule(url))
+        except PeerUnauthorized as error:
+            hint = f"our token is valid there no more: p2p-oicp ocpi unregister {settings.name}, and register anew"
+            raise RegistrationRefused(f"{error}; {hint}") from error
 
     async def unregister(self, name: str, *, forget: bool = False) -> str | None:
         """End a registration or invitation, also if the partner does not answer; return why it has not.
@@ -314,13 +323,13 @@ class Registrar:
         call = OcpiCall(verb, url, body, deadline=REGISTRATION_SECONDS)
         try:
             return read_credentials(await self._partners.client.fetch(connection, call), settings)
-        except OcpiRefused as error:
-            raise RegistrationRefused(f"{settings.name} refuses {verb} credentials: {error.reason}") from error
         except PeerError as error:
-            if getattr(error, "http_status", None) == _METHOD_NOT_ALLOWED:
-                hint = "registered already, there: let it unregister us, and invite us anew" if verb == "POST" else ""
-                raise RegistrationRefused(f"{settings.name} refuses {verb} credentials (405) {hint}".strip()) from error
-            raise
+            is_there = getattr(error, "http_status", None) == _METHOD_NOT_ALLOWED
+            if not is_there and not isinstance(error, OcpiRefused):
+                raise
+            hint = "; we are registered there already: let it unregister us, and invite us anew" if is_there else ""
+            reason = f"{settings.name} refuses {verb} credentials: {error.reason}"
+            raise RegistrationRefused(f"{reason}{hint if verb == 'POST' else ''}") from error
 
     # Both
 

@@ -29,8 +29,6 @@ from tests.support.paths import ROOT
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
 # For people, in a browser.
 PAGES = ("/ui",)
-# A protocol with documents of its own.
-OTHER_PROTOCOLS = ("/ocpi",)
 
 
 class RecordedRouter(RequestRouter):
@@ -51,8 +49,7 @@ def routers(monkeypatch) -> list[RequestRouter]:
 
 
 def served_by(router: RequestRouter) -> set[tuple[str, str]]:
-    exempt = (*PAGES, *OTHER_PROTOCOLS)
-    return {(method, path) for method, path in router.paths() if not path.startswith(exempt)}
+    return {(method, path) for method, path in router.paths() if not path.startswith(PAGES)}
 
 
 def documented(listener: Listener) -> set[tuple[str, str]]:

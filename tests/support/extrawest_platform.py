@@ -45,9 +45,9 @@ def rows(module):
     return OBJECTS.setdefault(module.value, [])
 
 
-def find(module, wanted):
+def find(module, key):
     name = "uid" if module is ModuleID.tokens else "id"
-    return next((row for row in rows(module) if str(row[name]).lower() == str(wanted).lower()), None)
+    return next((row for row in rows(module) if str(row[name]).lower() == str(key).lower()), None)
 
 
 class Tokens(Authenticator):

@@ -83,6 +83,15 @@ OPENAPI = Endpoint(
     access=Access.OPEN,
     answer=OBJECT,
 )
+OCPI_OPENAPI = Endpoint(
+    method="GET",
+    path="/ocpi/openapi.json",
+    name="getOcpiOpenapi",
+    summary="The OpenAPI document of the listener for OCPI partners.",
+    tag=Tag.HEALTH,
+    access=Access.OPEN,
+    answer=OBJECT,
+)
 ASYNCAPI = Endpoint(
     method="GET",
     path="/asyncapi.json",
@@ -116,4 +125,4 @@ PAGE_FILE = Endpoint(
 )
 
 ALIVE_ENDPOINTS = (LIVENESS, HEALTH)
-LISTENER_ENDPOINTS = (*ALIVE_ENDPOINTS, READINESS, METRICS, OPENAPI, ASYNCAPI, PAGE, PAGE_FILE)
+LISTENER_ENDPOINTS = (*ALIVE_ENDPOINTS, READINESS, METRICS, OPENAPI, OCPI_OPENAPI, ASYNCAPI, PAGE, PAGE_FILE)

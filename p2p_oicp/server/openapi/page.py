@@ -19,6 +19,7 @@ from aiohttp import web
 from p2p_oicp.concurrency import offload
 from p2p_oicp.oicp import StatusCodeValue
 from p2p_oicp.roles.context import OperationResponse
+from p2p_oicp.server.ocpi.documents import ocpi_document
 from p2p_oicp.server.openapi import listener_endpoints
 from p2p_oicp.server.openapi.asyncapi import asyncapi_document
 from p2p_oicp.server.openapi.documents import Listener, openapi_document
@@ -81,6 +82,7 @@ class ApiDocuments:
             return [openapi]
         return [
             openapi,
+            listener_endpoints.OCPI_OPENAPI.route(pipeline, partial(_serve_document, _ocpi)),
             listener_endpoints.ASYNCAPI.route(pipeline, partial(_serve_document, _asyncapi)),
             listener_endpoints.PAGE.route(pipeline, _serve_page),
             listener_endpoints.PAGE_FILE.route(pipeline, _serve_file),
@@ -98,6 +100,11 @@ def _document(listener: Listener) -> _Content:
 @cache
 def _asyncapi() -> _Content:
     return _tagged(orjson.dumps(asyncapi_document()))
+
+
+@cache
+def _ocpi() -> _Content:
+    return _tagged(orjson.dumps(ocpi_document()))
 
 
 @cache

@@ -223,7 +223,7 @@ async def test_a_partner_that_asks_too_much_at_once_is_refused_and_others_are_se
         assert {answer.code for answer in await asyncio.gather(*waiting)} == {1000}
 
 
-async def test_a_partner_that_asks_too_often_is_told_when_to_come_back(tmp_path):
+async def test_a_partner_that_asks_too_often_learns_when_to_come_back(tmp_path):
     async with ocpi_listener(tmp_path, requests_per_second=2.0) as lab:
         answers = [await lab.call("GET", LOCATION) for _ in range(8)]
     assert [answer.status for answer in answers].count(429) >= 3

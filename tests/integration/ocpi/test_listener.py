@@ -75,7 +75,7 @@ async def test_a_verb_that_is_not_served_says_which_are(lab):
         pytest.param("Token {base64}x", id="another token"),
     ],
 )
-async def test_without_a_token_nothing_is_said_but_that(lab, header):
+async def test_without_a_token_an_answer_says_nothing_but_that(lab, header):
     text = header.format(plain=lab.token, base64=base64.b64encode(lab.token.encode()).decode())
     answer = await lab.call("GET", LOCATION, Authorization=text)
     assert (answer.status, answer.code, answer.data) == (401, 2000, None)
@@ -149,9 +149,9 @@ async def test_citrineos_swaps_sender_and_recipient(lab):
 
 
 async def test_an_object_is_read_and_its_deviations_are_findings(lab):
-    await lab.call("PUT", LOCATION, location(extra="kept", name=None))
+    await lab.call("PUT", LOCATION, location(extra="stays", name=None))
     request = lab.modules.last
-    assert (request.body["extra"], "name" in request.body) == ("kept", False)
+    assert (request.body["extra"], "name" in request.body) == ("stays", False)
     assert b'"extra"' in request.raw_body
 
 

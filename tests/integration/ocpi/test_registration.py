@@ -234,6 +234,40 @@ async def test_a_refresh_that_fails_locks_nobody_out(lab, answer, new_is_valid):
     assert (await lab.admin("POST", "partners/citrine/refresh"))[0] == 200
 
 
+@pytest.mark.parametrize("is_done_there", [False, True], ids=["not done there", "done there, the answer is lost"])
+async def test_a_refresh_that_is_broken_off_can_be_repeated_or_says_what_to_do(lab, node, is_done_there):
+    old, given = await lab.register_partner(), set(lab.platform.own_tokens)
+    lab.platform.hold = asyncio.Event()
+    refresh = asyncio.ensure_future(node._ocpi.registrar.refresh("citrine"))
+    await eventually(lambda: lab.platform.sent("PUT", "/ocpi/2.2.1/credentials"))
+    refresh.cancel()
+    lab.platform.hold.set()
+    await eventually(lambda: lab.platform.own_tokens != given)
+    if not is_done_there:
+        lab.platform.own_tokens = given
+    assert await opens(lab, old)
+    assert await opens(lab, lab.platform.peer["token"])
+    status, answer = await lab.admin("POST", "partners/citrine/refresh")
+    assert status == (409 if is_done_there else 200)
+    assert ("register anew" in str(answer)) is is_done_there
+
+
+async def test_a_registration_that_is_broken_off_can_be_repeated_with_another_invitation(lab, node):
+    lab.platform.hold = asyncio.Event()
+    register = asyncio.ensure_future(node._ocpi.registrar.register("citrine", lab.platform.new_token()))
+    await eventually(lambda: lab.platform.sent("POST", "/ocpi/2.2.1/credentials"))
+    register.cancel()
+    lab.platform.hold.set()
+    await eventually(lambda: lab.platform.peer)
+    assert (await lab.partner_state())["state"] == "registering"
+    body = {"token": lab.platform.new_token()}
+    status, answer = await lab.admin("POST", "partners/citrine/registration", body)
+    assert (status, "invite us anew" in str(answer)) == (409, True)
+    lab.platform.peer = None
+    body = {"token": lab.platform.new_token()}
+    assert (await lab.admin("POST", "partners/citrine/registration", body))[0] == 200
+
+
 @pytest.mark.usefixtures("node")
 async def test_our_side_ends_even_if_the_platform_does_not_answer(lab):
     token = await lab.register_partner()
