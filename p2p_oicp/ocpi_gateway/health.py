@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from p2p_oicp.config.ocpi import OCPI_PREFIX
-from p2p_oicp.delivery.health import REQUESTS, ChannelHealth, LiveCalls, Trouble
+from p2p_oicp.delivery.health import REQUESTS, ChannelHealth, Latency, LiveCalls, Trouble
 from p2p_oicp.delivery.health_texts import Condition
 from p2p_oicp.ocpi_gateway.partners import OcpiPartner, OcpiPartners
 from p2p_oicp.storage.ocpi_partners import PartnerState
@@ -25,6 +25,9 @@ class LiveOcpi:
 
     def clock_skew(self, name: str) -> float | None:
         return self._calls.clock_skew(name)
+
+    def latency(self, name: str) -> Latency | None:
+        return self._calls.latency(name)
 
     def channel(self, name: str) -> ChannelHealth | None:
         """Return how the last requests to a peer, backend or partner went; None if there were none."""

@@ -12,6 +12,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from p2p_oicp.ocpi.enumerations import Role
+from p2p_oicp.ocpi.modules import V2_2_1
 from p2p_oicp.ocpi_gateway.requests import ModuleResult
 from p2p_oicp.server.ocpi.documents import ocpi_document
 from p2p_oicp.server.ocpi.routes import Resource, find, module_paths
@@ -22,7 +23,7 @@ DOCUMENT = ocpi_document()
 MODULES = [
     (path, interface, endpoint)
     for role in (Role.EMSP, Role.CPO)
-    for path, interface, endpoint in module_paths(role, "2.2.1")
+    for path, interface, endpoint in module_paths(role, V2_2_1)
 ]
 RESPONSE_TIMEOUT_SECONDS = 15
 
