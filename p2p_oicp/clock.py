@@ -10,6 +10,7 @@ import random
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 from uuid_utils import uuid4, uuid7
@@ -77,6 +78,8 @@ def jitter() -> float:
     return random.random()  # noqa: S311 - no secret
 
 
+# Each page of a pull writes the times of a few pushes again.
+@lru_cache(maxsize=256)
 def format_timestamp(seconds: float) -> str:
     """Return ``seconds`` since the epoch as OICP writes times: ISO 8601 with offset (CPO-01, Time zones)."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

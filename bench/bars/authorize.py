@@ -56,7 +56,8 @@ def _rows(durability: str, results: dict[str, list[Result]]) -> list[Row]:
             note=f"{node_median.rate:,.0f}/s against {reference_median.rate:,.0f}/s; "
             f"by CPU {cpu_ratio:.2f} (REF {reference_median.cpu:.0f} µs)",
         ),
-        Row(bar=2, what=f"the same, {durability}: p99", limit=10, unit="ms", measured=node_median.p99),
+        Row(bar=2, what=f"the same, {durability}: p99", limit=10, unit="ms", measured=node_median.p99,
+            cpu=node_median.cpu, p50=node_median.p50, p99=node_median.p99),
     ]  # fmt: skip
 
 

@@ -125,9 +125,9 @@ def _page_rows(bench: Bench, node: NodeSetup, server: Server, stack: ExitStack) 
         results["small"].append(small.run(backend))
     return [
         _page_row(
-            _LARGE_PAGE, 0.14, results["large"], results["static"], f"of {size / 1e6:.1f} MB, against a static body"
+            _LARGE_PAGE, 0.16, results["large"], results["static"], f"of {size / 1e6:.1f} MB, against a static body"
         ),
-        _page_row(_SMALL_PAGE, 0.40, results["small"], results["echo"], "against REF"),
+        _page_row(_SMALL_PAGE, 0.30, results["small"], results["echo"], "against REF"),
     ]
 
 

@@ -19,7 +19,7 @@ from p2p_oicp.oicp import EvseDataRecord
 _SIZES = (1_000, 10_000)
 _EXPECTED_RESULT = '"Result":true'
 _REQUESTS_PER_SECOND = 300.0
-_MAX_P99_MS = {1_000: 15.0, 10_000: 50.0}
+_MAX_P99_MS = {1_000: 12.0, 10_000: 50.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def _authorize_during_pushes(bench: Bench) -> list[Row]:
         rows += [
             Row(
                 bar=6, what=f"AuthorizeStart, FULL, 300/s beside pushes of {size:,}: p99", limit=_MAX_P99_MS[size],
-                unit="ms", measured=median_result.p99, p50=median_result.p50,
+                unit="ms", measured=median_result.p99, p50=median_result.p50, p99=median_result.p99,
                 note=f"{records_per_second:,.0f} records/s beside; longest {median_result.longest:.0f} ms",
             ),
         ]  # fmt: skip
