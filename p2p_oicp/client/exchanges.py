@@ -160,6 +160,9 @@ class ExchangePool:
                 protocol.set_response_params(auto_decompress=False, read_until_eof=True)
                 writer = StreamWriter(protocol, target.loop)
                 await writer.write_headers(target.request_line, _joined(target.headers, headers, len(body)))
+                # What one turn of the event loop sends is written in the next one, together: what the peer receives
+                # together shares a commit there. At 32 in flight, written one by one, it cost the peer a fifth more.
+                await asyncio.sleep(0)
                 progress.start()
                 await writer.write_eof(body)
                 response = await self._receive(protocol, name)
