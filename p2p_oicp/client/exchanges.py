@@ -5,7 +5,7 @@ cookies, redirects, proxies and hooks. Here, what the requests to one URL share 
 and response pass the parts of aiohttp that do the work: its pool of connections (names, TLS, limits, keep-alive), its
 writer, which refuses headers with line breaks, and its parser.
 
-Measured (docs/performance.md): 31 µs a request instead of 55, with the sockets.
+Measured (docs/performance.md): 0.45 of the CPU of a request by a session, sockets included.
 """
 
 from __future__ import annotations
