@@ -16,6 +16,7 @@ from p2p_oicp.delivery.pauses import DeliveryPauses
 from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.ocpi_gateway.health import LiveOcpi
 from p2p_oicp.ocpi_gateway.partners import OcpiPartners
+from p2p_oicp.ocpi_gateway.requests import NoModules
 from p2p_oicp.roles.cdr_actions import CdrActions
 from p2p_oicp.roles.datasets.withdrawal import PartyWithdrawal
 from p2p_oicp.roles.peer_workers import replicas_of
@@ -53,6 +54,7 @@ from p2p_oicp.server.map_admin import EvseMapApi
 from p2p_oicp.server.metrics_page import MetricsPage, NodeFacts
 from p2p_oicp.server.ocpi import OcpiListener
 from p2p_oicp.server.ocpi.admin import OcpiAdminApi
+from p2p_oicp.server.ocpi.object_admin import OcpiObjectApi
 from p2p_oicp.server.openapi.documents import Listener
 from p2p_oicp.server.openapi.page import ApiDocuments
 from p2p_oicp.server.pause_admin import PauseAdminApi
@@ -89,12 +91,13 @@ def build_peer_app(components: NodeComponents, hello: Hello) -> RequestRouter:
 def build_ocpi_app(components: NodeComponents) -> OcpiListener | None:
     """Return what serves OCPI partners; None: there is no gateway."""
     environment = components.environment
-    if (gateway := environment.ocpi) is None:
+    gateway, cpos = environment.ocpi, components.ocpi_cpos
+    if gateway is None or cpos is None:
         return None
     return OcpiListener(
         gateway.partners,
         gateway.registrar,
-        gateway.handlers,
+        {"cpo": cpos, "emsp": NoModules()},
         store=components.services.store,
         ids=environment.ids,
         clock=environment.clock,
@@ -316,6 +319,7 @@ def _record_routes(components: NodeComponents, pipeline: RequestPipeline) -> Rou
         *ExchangeAdminApi(components.peering.exchanges, recording).routes(pipeline),
         *WebhookAdminApi(components.webhooks).routes(pipeline),
         *OcpiAdminApi(components.environment.ocpi, services.store).routes(pipeline),
+        *OcpiObjectApi(components.ocpi_cpos, services.store).routes(pipeline),
         *EventAdminApi(services.store, components.feed.view).routes(pipeline),
         *RecordAdminApi(services.store).routes(pipeline),
         *EvseMapApi(services.store).routes(pipeline),

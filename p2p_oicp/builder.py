@@ -18,11 +18,9 @@ from p2p_oicp.backends import BackendFactory, BackendRegistry, TokenListBackend
 from p2p_oicp.backends.client import CallOutcome
 from p2p_oicp.client import AuthenticatedPeerClient
 from p2p_oicp.client.peer_client import CallObserver
-from p2p_oicp.client.recording import ExchangeLog
 from p2p_oicp.clock import Clock, IdGenerator
 from p2p_oicp.concurrency import TaskSupervisor, Worker
 from p2p_oicp.config import Settings
-from p2p_oicp.config.loader import exchange_folder
 from p2p_oicp.crypto.pins import PinGuard
 from p2p_oicp.delivery import (
     ExponentialBackoff,
@@ -35,9 +33,9 @@ from p2p_oicp.delivery import (
 from p2p_oicp.delivery.hello import HelloClient
 from p2p_oicp.delivery.webhook_pool import WebhookPool
 from p2p_oicp.delivery.webhooks import WebhookParts
-from p2p_oicp.errors import StoreUnavailable, reason_of
 from p2p_oicp.events.cloud_events import source_of
 from p2p_oicp.events.feed import EventFeed
+from p2p_oicp.ocpi_gateway.cpo import CpoPartners
 from p2p_oicp.ocpi_gateway.gateway import OcpiGateway
 from p2p_oicp.peering import Peering, PeersChanged
 from p2p_oicp.peering.peer_status import HeldPeersJob
@@ -55,6 +53,7 @@ from p2p_oicp.server import (
     HelloHandler,
     InProcessPeerClient,
     ListenerKind,
+    LocalBackendClient,
     Metrics,
     OperationDispatcher,
     PeerAuthenticator,
@@ -66,8 +65,6 @@ from p2p_oicp.server.metrics import CallRecorder
 from p2p_oicp.server.metrics_page import EventLoopLag
 from p2p_oicp.storage import Store
 from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
-from p2p_oicp.storage.exchange_files import FileExchangeRing
-from p2p_oicp.storage.exchanges import MemoryExchangeRing, RingLimits
 from p2p_oicp.storage.limited_events import LimitedEventLog
 
 
@@ -138,23 +135,9 @@ class NodeComponents:
     events: LimitedEventLog
     feed: EventFeed
     webhooks: WebhookPool
+    ocpi_cpos: CpoPartners | None
     cpo: CpoRole | None
     emp: EmpRole | None
-
-
-def open_exchange_log(settings: Settings, *, is_masked: bool = True) -> ExchangeLog | None:
-    """Return what records exchanges; None if nothing does. Raises StoreUnavailable."""
-    table = settings.exchanges
-    if table.record == "off":
-        return None
-    limits = RingLimits(table.entries, table.bytes)
-    if table.record == "memory":
-        return ExchangeLog(MemoryExchangeRing(limits), table.max_body, is_masked=is_masked)
-    folder = exchange_folder(settings)
-    try:
-        return ExchangeLog(FileExchangeRing(folder, limits), table.max_body, is_masked=is_masked)
-    except OSError as error:
-        raise StoreUnavailable(f"{folder}: exchanges cannot be recorded: {reason_of(error)}") from error
 
 
 def build_roles(
@@ -168,8 +151,7 @@ def build_roles(
     create_backends: Callable[[BackendFactory], BackendRegistry],
 ) -> NodeComponents:
     """Return the roles, with what they send by and are called by."""
-    local_peer = environment.local_peer
-    metrics = Metrics()
+    local_peer, metrics = environment.local_peer, Metrics()
     events = LimitedEventLog(store, environment.clock)
     calls = CallRecorder(metrics, environment.clock, events)
     limiter = _build_limiter(environment)
@@ -178,12 +160,14 @@ def build_roles(
     client = _build_peer_client(environment, peering, dispatchers.peer, calls)
     services = _build_services(environment, store, peering, wakeups, client, metrics)
     observe = partial(calls.record_backend, partial(liveness.mark_answered, services.background))
-    backends = create_backends(_build_backend_factory(environment, services, peering, observe))
+    local, ocpi = LocalBackendClient(dispatchers.backend, local_peer), environment.ocpi
+    ocpi_cpos = CpoPartners(ocpi.partners, services, local.send, events.add) if ocpi is not None else None
+    backends = create_backends(_build_backend_factory(environment, services, peering, observe, ocpi_cpos))
     nodes = HttpNodeClient(client)
     lost_sessions = partial(LostSessions, services, store_epochs, nodes, peering.evidence)
-    is_open, own = environment.is_open, environment.local_peer
-    cpo = CpoRole(services, backends, lost_sessions("cpo")) if is_open or own.operators else None
-    emp = _build_emp_role(environment, services, backends, nodes, lost_sessions) if is_open or own.providers else None
+    is_cpo, is_emp = environment.is_open or local_peer.operators, environment.is_open or local_peer.providers
+    cpo = CpoRole(services, backends, lost_sessions("cpo")) if is_cpo else None
+    emp = _build_emp_role(environment, services, backends, nodes, lost_sessions) if is_emp else None
     webhook_parts = WebhookParts(
         feed, source_of(local_peer.url, local_peer.name), store, peering.transport, peering.identity.signer,
         wakeups, environment.clock, environment.backoff,
@@ -195,12 +179,16 @@ def build_roles(
     return NodeComponents(
         environment, peering, services, client, nodes, store_epochs, liveness, metrics,
         EventLoopLag(environment.clock), MinuteFigures(metrics, environment.clock), authenticator, dispatchers,
-        backends, calls, events, feed, webhooks, cpo, emp,
+        backends, calls, events, feed, webhooks, ocpi_cpos, cpo, emp,
     )  # fmt: skip
 
 
 def _build_backend_factory(
-    environment: NodeEnvironment, services: Services, peering: Peering, observe: CallOutcome
+    environment: NodeEnvironment,
+    services: Services,
+    peering: Peering,
+    observe: CallOutcome,
+    ocpi_cpos: CpoPartners | None,
 ) -> BackendFactory:
     return BackendFactory(
         peering.transport,
@@ -209,6 +197,7 @@ def _build_backend_factory(
         environment.clock,
         token_list=partial(TokenListBackend, services.store, services.pins),
         observe=observe,
+        ocpi=ocpi_cpos.backend_of if ocpi_cpos is not None else None,
     )
 
 
@@ -383,6 +372,8 @@ def background_jobs(components: NodeComponents) -> dict[str, Worker]:
     roles = [role.recovery for role in (components.cpo, components.emp) if role is not None]
     if components.store_epochs.gaps:
         workers["recovery"] = RecoveryJob(services, components.store_epochs, components.nodes, roles)
+    if components.ocpi_cpos is not None:
+        workers |= dict(components.ocpi_cpos.workers())
     return workers | _backend_jobs(components)
 
 

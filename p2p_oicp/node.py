@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import ClassVar, Self
@@ -33,6 +32,7 @@ from p2p_oicp.logs import use_stdlib_logging
 from p2p_oicp.ocpi_gateway.gateway import OcpiGateway, open_gateway
 from p2p_oicp.oicp import Message
 from p2p_oicp.peering import Peering, open_peering
+from p2p_oicp.peering.components import open_exchange_log
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.roles.datasets.ingest import resume_interrupted_imports
 from p2p_oicp.roles.datasets.withdrawal import PartyWithdrawal
@@ -214,7 +214,7 @@ class Node:
         )
 
     def _open_exchange_log(self) -> ExchangeLog | None:
-        return builder.open_exchange_log(self._settings)
+        return open_exchange_log(self._settings)
 
     def _create_backend_authenticator(self) -> Authenticator:
         return BackendAuthenticator(self.local_peer)
@@ -224,8 +224,6 @@ class Node:
         return None
 
     def _create_backends(self, factory: BackendFactory) -> BackendRegistry:
-        if self._ocpi is not None:
-            factory = replace(factory, ocpi=self._ocpi.backend_for)
         return factory.build_registry(self._settings, self.local_peer, self._backends)
 
     def _open_spans(self, stack: AsyncExitStack) -> SpanRecorder | None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from p2p_oicp.cli import ocpi_partners
+from p2p_oicp.cli import ocpi_objects, ocpi_partners
 from p2p_oicp.cli.common import JsonOption, echo, read_input
 from p2p_oicp.cli.validation import FileArgument, decode_input, format_findings
 from p2p_oicp.clock import SystemClock
@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
     group.callback()(_group)
     group.command("convert")(convert_object)
     ocpi_partners.register_commands(group)
+    ocpi_objects.register_commands(group)
     app.add_typer(group, name="ocpi", help="Systems that roam by OCPI 2.2.1, and what becomes of their objects.")
 
 

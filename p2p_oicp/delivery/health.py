@@ -1,8 +1,9 @@
 """How each peer and each backend of ours is doing, per channel: read from the rows that the workers use.
 
 **Channels.** ``outbox``, the name of each dataset that is replicated, ``pull`` of each dataset that is fetched,
-``hello``, ``events`` of a webhook; and two that have no rows, because nothing waits in them: ``requests`` (what a
-driver waits for) and ``inbound`` (what comes from the other side and is refused here). `LiveCalls` remembers those two.
+``hello``, ``events`` of a webhook, ``cdrs`` of an OCPI partner that wait for a person; and two that have no rows,
+because nothing waits in them: ``requests`` (what a driver waits for) and ``inbound`` (what comes from the other side
+and is refused here). `LiveCalls` remembers those two.
 
 **Truth.** A channel fails from its first failure to its next success, whatever wakes its worker meanwhile. So a fault
 is visible after one try, and gone after one try. `health_texts` has the words, `HealthReader` the rows.
@@ -17,16 +18,20 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from p2p_oicp.clock import Clock
+from p2p_oicp.config.ocpi import ocpi_destination
 from p2p_oicp.delivery.health_texts import Condition
 from p2p_oicp.errors import FailureCause
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.storage import Row, Store, outbox, outbox_lists, peer_state
 from p2p_oicp.storage.datasets import change_feed
 from p2p_oicp.storage.datasets.change_feed import ReplicaScope
+from p2p_oicp.storage.ocpi import objects
+from p2p_oicp.storage.ocpi.objects import HeldCount
 from p2p_oicp.storage.pauses import Pause
 
 OUTBOX = "outbox"
 EVENTS = "events"
+CDRS = "cdrs"
 REQUESTS = "requests"
 INBOUND = "inbound"
 # A queue that is older without a failure is not sent as fast as it grows; a busy node needs some seconds.
@@ -45,8 +50,9 @@ NOTICES = frozenset(
         Condition.NOT_REGISTERED,
     }
 )
+_NOT_FAILING = (Condition.DEAD_LETTERS, Condition.CDRS_HELD, Condition.QUEUE_GROWING)
 # The other side has read what it was sent, and does not take it: it is there.
-_ANSWERED = NOTICES | {FailureCause.MESSAGE_REFUSED, Condition.DEAD_LETTERS, Condition.QUEUE_GROWING}
+_ANSWERED = NOTICES | {FailureCause.MESSAGE_REFUSED, *_NOT_FAILING}
 
 
 class ChannelState(StrEnum):
@@ -99,7 +105,7 @@ class ChannelHealth:
             return ChannelState.HELD
         if Condition.PAUSED in causes:
             return ChannelState.PAUSED
-        if causes - NOTICES - {Condition.DEAD_LETTERS, Condition.QUEUE_GROWING}:
+        if causes - NOTICES - {*_NOT_FAILING}:
             return ChannelState.FAILING
         return ChannelState.BEHIND if self.behind or Condition.QUEUE_GROWING in causes else ChannelState.IN_SYNC
 
@@ -169,6 +175,7 @@ class _Rows:
     refused_groups: Mapping[tuple[str, str], Sequence[Row]]
     depths: Mapping[tuple[str, str], Row]
     troubled: Mapping[tuple[str, str], Row]
+    held_cdrs: Mapping[str, HeldCount]
 
 
 class HealthReader:
@@ -238,6 +245,7 @@ class HealthReader:
             refused_groups=groups,
             depths={(row["peer"], row["state"]): row for row in await query(outbox_lists.DEPTHS)},
             troubled={(row["peer"], row["state"]): row for row in await query(outbox_lists.TROUBLED)},
+            held_cdrs={ocpi_destination(each.partner): each for each in await objects.held_cdrs(self._store)},
         )
 
     async def _of_peer(self, peer: Peer, rows: _Rows) -> PeerHealth:
@@ -270,6 +278,8 @@ class HealthReader:
         channels = [*await self._datasets(destination, rows), *filter(None, [self._live.channel(destination)])]
         if (destination, "") in rows.destinations or (destination, outbox.WAITING) in rows.depths:
             channels.insert(0, self._outbox(destination, rows))
+        if (cdrs := rows.held_cdrs.get(destination)) is not None:
+            channels.append(_notice(CDRS, Trouble(cause=Condition.CDRS_HELD, since=cdrs.since, count=cdrs.count)))
         seen = max(filter(None, (each.last_success_at for each in channels)), default=None)
         return PeerHealth(name=destination, is_backend=True, last_seen_at=seen, channels=tuple(channels))
 

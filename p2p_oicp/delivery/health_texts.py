@@ -20,6 +20,7 @@ class Condition(StrEnum):
     DEAD_LETTERS = "dead letters"
     QUEUE_GROWING = "queue growing"
     MESSAGES_HELD = "messages held"
+    CDRS_HELD = "CDRs held"
     RESTORED = "restored"
     HELD = "held"
     REFUSED_HERE = "refused here"
@@ -295,6 +296,10 @@ _CONDITIONS: Mapping[Condition, Explanation] = MappingProxyType(
         Condition.MESSAGES_HELD: Explanation(
             "Messages wait for {name}, which is configured no more.",
             "p2p-oicp outbox move --to NAME gives them to another backend.",
+        ),
+        Condition.CDRS_HELD: Explanation(
+            "CDRs of {name} belong to no session that is known, or cannot be carried: nobody is billed for them.",
+            "p2p-oicp ocpi held NAME shows them with their reasons; assign carries one, drop decides against it.",
         ),
         Condition.RESTORED: Explanation(
             "The database of {name} is another one (a restore, or a new node): everything is sent to it again.",

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import structlog
 
-from p2p_oicp import apps, builder
+from p2p_oicp import apps
 from p2p_oicp.apps import BackendApiExtension
 from p2p_oicp.backends import BackendFactory, BackendRegistry
 from p2p_oicp.builder import Hello, NodeComponents
@@ -30,6 +30,7 @@ from p2p_oicp.errors import ConfigurationError
 from p2p_oicp.hub.partners import PartnerAuthenticator, PartnerDirectory
 from p2p_oicp.hub.script import ScriptPlayer
 from p2p_oicp.node import Node
+from p2p_oicp.peering.components import open_exchange_log
 from p2p_oicp.server import Authenticator, BackendAccess, RequestPipeline, start_listener
 from p2p_oicp.server.app import Routes
 from p2p_oicp.server.hub_api import HubApi
@@ -109,7 +110,7 @@ class Hub(Node):
         return self._partners.put(entry)
 
     def _open_exchange_log(self) -> ExchangeLog | None:
-        self._exchanges = builder.open_exchange_log(self._settings, is_masked=False)
+        self._exchanges = open_exchange_log(self._settings, is_masked=False)
         return self._exchanges
 
     def _create_backend_authenticator(self) -> Authenticator:

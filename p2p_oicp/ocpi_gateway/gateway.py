@@ -1,30 +1,24 @@
-"""The gateway of a node, put together: partners, registration, what serves their modules, and its jobs."""
+"""The gateway of a node: partners, registration, and its jobs. The faces (`cpo`) serve modules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Final
 
-from p2p_oicp.backends.registry import GatewayBackend
 from p2p_oicp.client import HttpTransport
 from p2p_oicp.client.ocpi import MAX_RESPONSE_BYTES, OcpiClient
 from p2p_oicp.clock import Clock, IdGenerator
 from p2p_oicp.concurrency import Worker
 from p2p_oicp.config import Settings
-from p2p_oicp.config.ocpi import OcpiPartnerSettings
 from p2p_oicp.crypto.sealing import OCPI_KEY_FILE, open_sealer
 from p2p_oicp.ocpi_gateway.partners import OcpiPartners
 from p2p_oicp.ocpi_gateway.refreshing import PresentedPartiesJob
 from p2p_oicp.ocpi_gateway.registration import Registrar
-from p2p_oicp.ocpi_gateway.requests import ModuleHandler, NoModules
 from p2p_oicp.peers import PeerRegistry
 from p2p_oicp.storage import Store, ocpi_partners
 from p2p_oicp.tracing.spans import SpanRecorder
 from p2p_oicp.version import VERSION
-
-FACES: Final = ("cpo", "emsp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +28,11 @@ class OcpiGateway:
     Attributes:
         partners: the partners.
         registrar: exchanges credentials.
-        handlers: by the face of a partner, what serves its modules.
-        backend_for: returns the backend that a partner is to the node; None: partners offer nothing.
         workers: its jobs, by name.
     """
 
     partners: OcpiPartners
     registrar: Registrar
-    handlers: Mapping[str, ModuleHandler] = field(default_factory=lambda: dict.fromkeys(FACES, NoModules()))
-    backend_for: Callable[[OcpiPartnerSettings], GatewayBackend | None] | None = None
     workers: Mapping[str, Worker] = field(default_factory=dict)
 
 

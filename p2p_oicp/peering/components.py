@@ -13,11 +13,12 @@ from p2p_oicp.client import HttpTransport
 from p2p_oicp.client.recording import ExchangeLog, RecordingTransport, SentRecords
 from p2p_oicp.clock import Clock
 from p2p_oicp.config import Settings, peers_file_is_optional
+from p2p_oicp.config.loader import exchange_folder
 from p2p_oicp.crypto import KeyRing, KnownKey, MessageSigner, OwnKeys, PrivateKey, ReplayCache, read_own_keys
 from p2p_oicp.crypto.keyring import last_endings
 from p2p_oicp.crypto.keystore import HISTORY_FILE, PRIVATE_KEY_FILE, OwnKey
 from p2p_oicp.crypto.tls import TlsIdentity
-from p2p_oicp.errors import ConfigurationError
+from p2p_oicp.errors import ConfigurationError, StoreUnavailable, reason_of
 from p2p_oicp.peering.agreements import PartyAgreements
 from p2p_oicp.peering.directory import PeerDirectory
 from p2p_oicp.peering.discovery import MdnsDiscovery
@@ -30,6 +31,8 @@ from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.peers.descriptor import LocalIdentity
 from p2p_oicp.peers.registry import SecurityPolicy
 from p2p_oicp.storage import Store
+from p2p_oicp.storage.exchange_files import FileExchangeRing
+from p2p_oicp.storage.exchanges import MemoryExchangeRing, RingLimits
 from p2p_oicp.version import VERSION
 
 log = structlog.get_logger(__name__)
@@ -255,3 +258,18 @@ def _reload_or_log(event: str, reload: Callable[[], None]) -> str | None:
         log.error(event, reason=str(error))  # noqa: TRY400 - the text says it all
         return str(error)
     return None
+
+
+def open_exchange_log(settings: Settings, *, is_masked: bool = True) -> ExchangeLog | None:
+    """Return what records exchanges; None if nothing does. Raises StoreUnavailable."""
+    table = settings.exchanges
+    if table.record == "off":
+        return None
+    limits = RingLimits(table.entries, table.bytes)
+    if table.record == "memory":
+        return ExchangeLog(MemoryExchangeRing(limits), table.max_body, is_masked=is_masked)
+    folder = exchange_folder(settings)
+    try:
+        return ExchangeLog(FileExchangeRing(folder, limits), table.max_body, is_masked=is_masked)
+    except OSError as error:
+        raise StoreUnavailable(f"{folder}: exchanges cannot be recorded: {reason_of(error)}") from error

@@ -122,6 +122,7 @@ class NodeSpec:
         signs: whether it has a signing key.
         tls: whether its peer API listens with TLS, with a certificate of its own.
         records: whether it records what is said to whom, in memory.
+        extra: further tables of ``node.toml``.
     """
 
     name: str
@@ -133,6 +134,7 @@ class NodeSpec:
     signs: bool = False
     tls: bool = False
     records: bool = False
+    extra: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,7 @@ def node_toml(spec: NodeSpec, ports: Ports, url: str | None = None, token_file: 
             ),
             *([_toml_table("[exchanges]", [("record", "memory")])] * spec.records),
             _toml_table("[delivery]", [("retry_first", _RETRY_FIRST), ("retry_max", _RETRY_MAX)]),
+            spec.extra,
         ]
     )
 

@@ -26,7 +26,14 @@ from tests.support.waiting import eventually_blocking, listens
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 NODE = f'[node]\nname = "Alpha"\noperators = ["{A_CPO}"]\nproviders = ["{B_EMP}"]\n'
 #: Done in another way here, or not on the machine of a test.
-NOT_RUN = ("p2p-oicp peers join", "p2p-oicp hub", "p2p-oicp cluster up", "p2p-oicp flow --cluster", "p2p-oicp webhooks")
+NOT_RUN = (
+    "p2p-oicp peers join",
+    "p2p-oicp hub",
+    "p2p-oicp cluster up",
+    "p2p-oicp flow --cluster",
+    "p2p-oicp webhooks",
+    "p2p-oicp ocpi",
+)
 PROXIES = {"caddy": "caddy/Caddyfile", "haproxy": "haproxy/haproxy.cfg", "nginx": "nginx/p2p-oicp.conf"}
 INIT = "p2p-oicp init {folder} --name {name} {party} --peer-port {peer} --backend-port {backend}"
 PARTNER = "Beta Mobility"

@@ -217,8 +217,10 @@ class LocationExporter:
             evses.remove_many(tx, gone)
             evses.put_many(tx, current.values())
             for each, own in found:
-                is_dropped = each.stored.state is ObjectState.DROPPED
-                objects.set_state(tx, each.stored, ObjectState.DROPPED if is_dropped else ObjectState.CARRIED)
+                if each.stored.state is ObjectState.DROPPED:
+                    objects.remove(tx, each.stored.id)
+                else:
+                    objects.set_state(tx, each.stored, ObjectState.CARRIED)
                 findings.replace_all(tx, self._context.name, _KIND, each.stored.object_id, own)
 
         await self._context.write(job)

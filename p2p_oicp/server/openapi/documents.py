@@ -23,6 +23,7 @@ from p2p_oicp.server.openapi.log_endpoints import LOG_ENDPOINTS
 from p2p_oicp.server.openapi.map_endpoints import MAP_ENDPOINTS
 from p2p_oicp.server.openapi.node_endpoints import NODE_ENDPOINTS
 from p2p_oicp.server.openapi.ocpi_endpoints import OCPI_ENDPOINTS
+from p2p_oicp.server.openapi.ocpi_object_endpoints import OCPI_OBJECT_ENDPOINTS
 from p2p_oicp.server.openapi.peer_endpoints import PEER_ENDPOINTS
 from p2p_oicp.server.openapi.record_endpoints import RECORD_ENDPOINTS
 from p2p_oicp.server.openapi.schemas import Json, resolve
@@ -51,6 +52,7 @@ ADMIN_ENDPOINTS = (
     *WEBHOOK_ENDPOINTS,
     *CREDENTIAL_ENDPOINTS,
     *OCPI_ENDPOINTS,
+    *OCPI_OBJECT_ENDPOINTS,
 )
 #: What each listener serves besides OICP.
 SERVED: Mapping[Listener, Sequence[Endpoint]] = MappingProxyType(

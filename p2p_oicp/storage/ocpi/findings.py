@@ -39,7 +39,8 @@ _INSERT = inserting_named(
     *("partner", "kind", "object_key", "object_id", "code", "pointer", "message", "at", "body"),
     instead="OR IGNORE",
 )
-_LIST = compiled(
+#: The findings of a partner, the newest first.
+LIST = compiled(
     select(ocpi_findings).where(_c.partner == bindparam("partner_")).order_by(_c.id.desc()).limit(bindparam("limit"))
 )
 _OF_OBJECT = compiled(select(ocpi_findings).where(*_of_object).order_by(_c.id))
@@ -49,7 +50,8 @@ _GET_CURSOR = compiled(select(ocpi_cursors).where(*_by_kind))
 _SET_CURSOR = upserting(ocpi_cursors, "partner", "kind", "last_updated", "pulled_at", key=("partner", "kind"))
 
 
-def _finding(row: Any) -> StoredFinding:  # noqa: ANN401 - a row
+def read_finding(row: Any) -> StoredFinding:  # noqa: ANN401 - a row
+    """Return a row of ``LIST``."""
     body = row["body"]
     return StoredFinding(
         ObjectKind(row["kind"]),
@@ -64,14 +66,14 @@ def _finding(row: Any) -> StoredFinding:  # noqa: ANN401 - a row
 
 async def list_latest(store: Store, partner: str, limit: int) -> Sequence[StoredFinding]:
     """Return the latest findings of a partner, the newest first."""
-    return [_finding(row) for row in await store.query(_LIST, partner_=partner, limit=limit)]
+    return [read_finding(row) for row in await store.query(LIST, partner_=partner, limit=limit)]
 
 
 async def list_of_object(store: Store, partner: str, kind: ObjectKind, object_id: str) -> Sequence[StoredFinding]:
     """Return what was found in an object."""
     key = object_id.strip().lower()
     rows = await store.query(_OF_OBJECT, partner_=partner, kind_=kind, object_key_=key)
-    return [_finding(row) for row in rows]
+    return [read_finding(row) for row in rows]
 
 
 def replace_all(

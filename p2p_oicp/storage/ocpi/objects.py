@@ -98,6 +98,12 @@ _IN_STATE = compiled(
     .order_by(_c.received_at)
     .limit(bindparam("limit"))
 )
+#: The CDRs of a partner that wait for a person, the oldest first.
+HELD_CDRS = compiled(
+    select(ocpi_objects)
+    .where(_c.state == ObjectState.HELD.value, _c.kind == ObjectKind.CDR.value, _c.partner == bindparam("partner_"))
+    .order_by(_c.received_at)
+)
 _OF_SESSION = compiled(
     select(ocpi_objects).where(*_of_kind, _c.session_key == bindparam("session_key_")).order_by(_c.received_at)
 )
@@ -125,7 +131,8 @@ def _parameters(id_: ObjectID) -> dict[str, str]:
     return {f"{name}_": str(getattr(id_, name)) for name in _KEY}
 
 
-def _object(row: Any) -> StoredObject:  # noqa: ANN401 - a row
+def read_object_row(row: Any) -> StoredObject:  # noqa: ANN401 - a row
+    """Return a row of ``HELD_CDRS``, or of any other query here."""
     id_ = ObjectID(row["partner"], ObjectKind(row["kind"]), row["country_code"], row["party_id"], row["object_key"])
     return StoredObject(
         id_,
@@ -141,24 +148,25 @@ def _object(row: Any) -> StoredObject:  # noqa: ANN401 - a row
 
 async def get_now(store: Store, id_: ObjectID) -> StoredObject | None:
     """Return an object as of the last commit."""
-    return next((_object(row) for row in await store.query_inline(_GET, **_parameters(id_))), None)
+    return next((read_object_row(row) for row in await store.query_inline(_GET, **_parameters(id_))), None)
 
 
 def get(tx: Transaction, id_: ObjectID) -> StoredObject | None:
     """Return an object within a transaction."""
     row = tx.one(_GET, **_parameters(id_))
-    return None if row is None else _object(row)
+    return None if row is None else read_object_row(row)
 
 
 async def find_now(store: Store, partner: str, kind: ObjectKind, object_id: str) -> list[StoredObject]:
     """Return the objects that have an id, which are of different parties."""
     key = object_id.strip().lower()
-    return [_object(row) for row in await store.query_inline(_BY_KEY, partner_=partner, kind_=kind, object_key_=key)]
+    rows = await store.query_inline(_BY_KEY, partner_=partner, kind_=kind, object_key_=key)
+    return [read_object_row(row) for row in rows]
 
 
 async def list_all(store: Store, partner: str, kind: ObjectKind) -> list[StoredObject]:
     """Return all objects of a kind, in the order in which they were received."""
-    return [_object(row) for row in await store.query_bulk(_LIST, partner_=partner, kind_=kind)]
+    return [read_object_row(row) for row in await store.query_bulk(_LIST, partner_=partner, kind_=kind)]
 
 
 async def list_in_state(
@@ -166,12 +174,12 @@ async def list_in_state(
 ) -> list[StoredObject]:
     """Return objects in a state, the oldest first."""
     rows = await store.query(_IN_STATE, partner_=partner, kind_=kind, state_=state, limit=limit)
-    return [_object(row) for row in rows]
+    return [read_object_row(row) for row in rows]
 
 
 def of_session(tx: Transaction, partner: str, kind: ObjectKind, session_key: str) -> list[StoredObject]:
     """Return the objects that belong to a session of OICP."""
-    return [_object(row) for row in tx.all(_OF_SESSION, partner_=partner, kind_=kind, session_key_=session_key)]
+    return [read_object_row(row) for row in tx.all(_OF_SESSION, partner_=partner, kind_=kind, session_key_=session_key)]
 
 
 async def counts(store: Store) -> Mapping[tuple[str, str, str], int]:
