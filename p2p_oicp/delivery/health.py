@@ -1,9 +1,8 @@
 """How each peer and each backend of ours is doing, per channel: read from the rows that the workers use.
 
 **Channels.** ``outbox``, the name of each dataset that is replicated, ``pull`` of each dataset that is fetched,
-``hello``, ``events`` of a webhook, ``cdrs`` of an OCPI partner that wait for a person; and two that have no rows,
-because nothing waits in them: ``requests`` (what a driver waits for) and ``inbound`` (what comes from the other side
-and is refused here). `LiveCalls` remembers those two.
+``hello``, ``events`` of a webhook, ``cdrs`` of an OCPI partner that are held; and two without rows, which `LiveCalls`
+remembers: ``requests`` (what a driver waits for) and ``inbound`` (what comes from the other side and is refused here).
 
 **Truth.** A channel fails from its first failure to its next success, whatever wakes its worker meanwhile. So a fault
 is visible after one try, and gone after one try. `health_texts` has the words, `HealthReader` the rows.

@@ -259,7 +259,7 @@ class CallRecorder:
 
     def _add_event(self, what: str, name: str, peer_id: str, now: float, text: str = "") -> None:
         event_type = EventType.PEER if peer_id else EventType.BACKEND
-        subject = peer_id or name.removeprefix("backend:").removeprefix("ocpi:")
+        subject = peer_id or name.removeprefix("backend:")
         self._events.add(Event(event_type, what, now, subject, peer=peer_id, text=text))
 
     def record_backend(

@@ -152,7 +152,8 @@ def _event_of(destination: Destination, what: str, now: float, text: str) -> Eve
     prefix, colon, name = destination.peer.partition(":")
     event_type = _TYPES_BY_PREFIX.get(prefix + colon, EventType.PEER)
     is_peer = event_type is EventType.PEER
-    subject = destination.peer if is_peer else name
+    # The name of an OCPI partner has its prefix in all events.
+    subject = destination.peer if is_peer or prefix == "ocpi" else name
     channel = destination.dataset or "outbox"
     return Event(
         event_type,

@@ -15,7 +15,6 @@ METRICS = {
     "event_clients": set(),
     "cdrs": {"role", "state"},
     "doubtful_cdrs": {"role"},
-    "ocpi_held_cdrs": {"partner"},
     "sessions": {"role", "state"},
     "requests_total": {"listener", "operation", "result"},
     "request_duration_seconds": {"listener", "operation"},
