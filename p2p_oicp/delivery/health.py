@@ -22,8 +22,8 @@ from p2p_oicp.delivery.health_texts import Condition
 from p2p_oicp.errors import FailureCause
 from p2p_oicp.peers import Peer, PeerRegistry
 from p2p_oicp.storage import Row, Store, outbox, outbox_lists, peer_state
-from p2p_oicp.storage.datasets import change_feed
 from p2p_oicp.storage.datasets.change_feed import ReplicaScope
+from p2p_oicp.storage.datasets.replica_lag import read_lag
 from p2p_oicp.storage.ocpi import objects
 from p2p_oicp.storage.ocpi.objects import HeldCount
 from p2p_oicp.storage.pauses import Pause
@@ -89,10 +89,11 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelHealth:
-    """One channel; ``behind`` counts messages, or changes, since ``behind_since``."""
+    """One channel; ``behind`` counts messages, or changes, since ``behind_since``; ``total``: of so many records."""
 
     channel: str
     behind: int = 0
+    total: int | None = None
     behind_since: float | None = None
     last_success_at: float | None = None
     troubles: tuple[Trouble, ...] = ()
@@ -302,12 +303,8 @@ class HealthReader:
             troubles.append(Trouble(cause=Condition.QUEUE_GROWING, since=waiting["oldest"], count=waiting["messages"]))
         if dead := rows.troubled.get((owner, outbox.DEAD)):
             troubles.append(_of_message(dead, Condition.DEAD_LETTERS, None))
-        return replace(
-            channel,
-            behind=waiting["messages"] if waiting else 0,
-            behind_since=waiting["oldest"] if waiting else None,
-            troubles=tuple(troubles),
-        )
+        behind, since = (waiting["messages"], waiting["oldest"]) if waiting else (0, None)
+        return replace(channel, behind=behind, behind_since=since, troubles=tuple(troubles))
 
     async def _datasets(self, owner: str, rows: _Rows) -> list[ChannelHealth]:
         return [
@@ -318,13 +315,13 @@ class HealthReader:
         ]
 
     async def _dataset(self, name: str, scope: ReplicaScope, row: Row | None, refused: Sequence[Row]) -> ChannelHealth:
-        channel, lag = _channel(name, row), await change_feed.read_lag(self._store, scope)
+        channel, lag = _channel(name, row), await read_lag(self._store, scope)
         troubles = [*channel.troubles, *(_of_group(each) for each in refused)]
         if not troubles and lag.since is not None and lag.is_without_copy and channel.last_success_at is not None:
             troubles.append(Trouble(cause=Condition.RESTORED, since=lag.since, count=lag.changes))
         elif not troubles and lag.since is not None and self._clock.time() - lag.since > _SLOW_AFTER_SECONDS:
             troubles.append(Trouble(cause=Condition.QUEUE_GROWING, since=lag.since, count=lag.changes))
-        return replace(channel, behind=lag.changes, behind_since=lag.since, troubles=tuple(troubles))
+        return replace(channel, behind=lag.changes, total=lag.total, behind_since=lag.since, troubles=tuple(troubles))
 
     def _inbound(self, peer: Peer, held: str | None) -> ChannelHealth | None:
         troubles = [

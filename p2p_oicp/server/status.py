@@ -207,6 +207,7 @@ def _channel_to_json(peer: PeerHealth, channel: ChannelHealth) -> Json:
         "channel": channel.channel,
         "state": channel.state.value,
         "behind": channel.behind,
+        "total": channel.total,
         "behind_since": _timestamp(channel.behind_since),
         "last_success": _timestamp(channel.last_success_at),
         "troubles": [

@@ -45,6 +45,7 @@ CHANNEL = record(
         "channel": TEXT,
         "state": one_of(ChannelState),
         "behind": described(WHOLE, "Messages or changes that wait."),
+        "total": nullable(WHOLE, "Of a dataset that is behind: of so many records; null where there are too many."),
         "behind_since": nullable(TIME),
         "last_success": nullable(TIME),
         "troubles": array(PROBLEM),

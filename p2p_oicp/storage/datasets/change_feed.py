@@ -31,9 +31,6 @@ from p2p_oicp.storage.store import Row, Store
 
 # Read inline: they take 1 ms, which is what the way to a thread and back costs under load.
 _MAX_INLINE_ROWS = 200
-# What people are shown need not be exact; a national dataset is not counted at each look.
-_MAX_COUNTED_CHANGES = 10_000
-_MAX_COUNTED_GROUPS = 100
 
 _records, _groups, _cursors, _versions, _purges = (
     dataset_records.c,
@@ -86,7 +83,8 @@ _SELECT_LAGGING_GROUPS_OF_ALL = compiled(
     .where(or_(and_(_is_excluded, _cursors.change.is_not(None)), and_(~_is_excluded, _lags)))
     .order_by(_is_excluded.desc(), _groups.group_key, _groups.source)
 )
-_group_filter = (
+#: The records of a group that a copy has.
+OF_GROUP = (
     _records.dataset == bindparam("dataset_"),
     _records.source == bindparam("source_"),
     _records.group_key == bindparam("group_"),
@@ -116,31 +114,19 @@ _SELECT_CHANGES = compiled(
             "existed_at_cursor"
         ),
     )
-    .where(*_group_filter, _records.change > bindparam("after"))
+    .where(*OF_GROUP, _records.change > bindparam("after"))
     .order_by(_records.change)
     .limit(bindparam("limit"))
-)
-# Only an index is read (but for what an audience may see), and of the records, which are long, the first.
-_changes_behind = select(_records.change).where(*_group_filter, _records.change > bindparam("after"))
-_counted = _changes_behind.limit(bindparam("limit")).subquery()
-_COUNT_CHANGES = compiled(select(func.count().label("changes")).select_from(_counted))
-_SELECT_FIRST_CHANGE = compiled(
-    _changes_behind.with_only_columns(_records.changed_at).order_by(_records.change).limit(1)
-)
-_SELECT_ANY_CURSOR = compiled(
-    select(_cursors.change)
-    .where(_cursors.peer == bindparam("peer_"), _cursors.dataset == bindparam("dataset_"))
-    .limit(1)
 )
 # Records that are created behind `until` are left to the changes that follow a snapshot.
 _SELECT_LIVE_IDS = compiled(
     select(_records.id)
-    .where(*_group_filter, _records.deleted == 0, _records.created_change <= bindparam("until"))
+    .where(*OF_GROUP, _records.deleted == 0, _records.created_change <= bindparam("until"))
     .order_by(_records.id)
 )
-_SELECT_ANY_LIVE = compiled(select(_records.id).where(*_group_filter, _records.deleted == 0).limit(1))
+_SELECT_ANY_LIVE = compiled(select(_records.id).where(*OF_GROUP, _records.deleted == 0).limit(1))
 _SELECT_RAW_AT_CURSOR = compiled(
-    select(_records.key, _raw_at_cursor.label("raw")).where(*_group_filter, _records.key.in_(listed("keys")))
+    select(_records.key, _raw_at_cursor.label("raw")).where(*OF_GROUP, _records.key.in_(listed("keys")))
 )
 _SELECT_BY_IDS = compiled(
     select(_records.id, _records.key, _records.raw)
@@ -264,11 +250,12 @@ class ChangedRecord:
 
 async def lagging_groups(store: Store, scope: ReplicaScope) -> list[LaggingGroup]:
     """Return the groups in which the copy lags behind. Raises StoreError."""
-    statement, parameters = await _lagging_groups_query(scope)
-    return [_lagging_group(row) for row in await store.query_inline(statement, **parameters)]
+    statement, parameters = await lagging_groups_query(scope)
+    return [to_lagging_group(row) for row in await store.query_inline(statement, **parameters)]
 
 
-async def _lagging_groups_query(scope: ReplicaScope) -> tuple[Statement, dict[str, object]]:
+async def lagging_groups_query(scope: ReplicaScope) -> tuple[Statement, dict[str, object]]:
+    """Return the statement that finds these groups, and its parameters."""
     parameters: dict[str, object] = {
         "dataset_": scope.dataset,
         "peer_": scope.peer,
@@ -282,40 +269,13 @@ async def _lagging_groups_query(scope: ReplicaScope) -> tuple[Statement, dict[st
     }
 
 
-def _lagging_group(row: Row) -> LaggingGroup:
+def to_lagging_group(row: Row) -> LaggingGroup:
+    """Return a row of `lagging_groups_query`."""
     return LaggingGroup(**{**dict(row), "is_withdrawn": bool(row["is_withdrawn"])})
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaLag:
-    """How far a copy lags behind: at least so many changes, the oldest from ``since`` (None: it does not lag).
-
-    ``is_without_copy``: the other side has nothing of the dataset, as far as this node knows.
-    """
-
-    changes: int = 0
-    since: float | None = None
-    is_without_copy: bool = False
-
-
-async def read_lag(store: Store, scope: ReplicaScope) -> ReplicaLag:
-    """Return how far a copy lags behind, for people; large numbers are cut. Raises StoreError."""
-    statement, parameters = await _lagging_groups_query(scope)
-    groups = [_lagging_group(row) for row in await store.query(statement, **parameters)]
-    changes, oldest = 0, []
-    for group in groups[:_MAX_COUNTED_GROUPS]:
-        parameters = {**_of_group(scope, group), "after": group.cursor or 0}
-        (row,) = await store.query(_COUNT_CHANGES, **parameters, limit=_MAX_COUNTED_CHANGES)
-        changes += row["changes"]
-        oldest += [first["changed_at"] for first in await store.query(_SELECT_FIRST_CHANGE, **parameters)]
-    if not groups:
-        return ReplicaLag()
-    has_copy = await store.query(_SELECT_ANY_CURSOR, peer_=scope.peer, dataset_=scope.dataset)
-    # A group whose object has changed, and none of its records: one change, of now.
-    return ReplicaLag(max(changes, len(groups)), min(oldest, default=None), not has_copy)
-
-
-def _of_group(scope: ReplicaScope, group: GroupID) -> dict[str, object]:
+def of_group(scope: ReplicaScope, group: GroupID) -> dict[str, object]:
+    """Return the parameters of `OF_GROUP`."""
     return {
         "dataset_": scope.dataset,
         "source_": group.source,
@@ -328,7 +288,7 @@ async def load_changes(
     store: Store, scope: ReplicaScope, group: GroupID, after: int, limit: int
 ) -> list[ChangedRecord]:
     """Return up to ``limit`` changed records of a group behind the change ``after``, in order. Raises StoreError."""
-    parameters = {**_of_group(scope, group), "after": after}
+    parameters = {**of_group(scope, group), "after": after}
     # Nearly all deltas are short. Only one that fills the inline limit is read again in a thread.
     rows = await store.query_inline(_SELECT_CHANGES, limit=min(limit, _MAX_INLINE_ROWS), **parameters)
     if len(rows) == _MAX_INLINE_ROWS < limit:
@@ -343,20 +303,20 @@ async def load_raw_at_cursor(
     store: Store, scope: ReplicaScope, group: GroupID, after: int, keys: Iterable[str]
 ) -> dict[str, bytes]:
     """Return the bytes that records had at the change ``after``, by key, where they are known. Raises StoreError."""
-    parameters = {**_of_group(scope, group), "after": after, "keys": list_parameter(keys)}
+    parameters = {**of_group(scope, group), "after": after, "keys": list_parameter(keys)}
     rows = await store.query(_SELECT_RAW_AT_CURSOR, **parameters)
     return {row["key"]: row["raw"] for row in rows if row["raw"] is not None}
 
 
 async def live_ids(store: Store, scope: ReplicaScope, group: GroupID, until: int) -> array[int]:
     """Return the ids of the live records of a group that existed at the change ``until``. Raises StoreError."""
-    rows = await store.query_bulk(_SELECT_LIVE_IDS, **_of_group(scope, group), until=until)
+    rows = await store.query_bulk(_SELECT_LIVE_IDS, **of_group(scope, group), until=until)
     return array("q", (row["id"] for row in rows))
 
 
 async def is_empty(store: Store, scope: ReplicaScope, group: GroupID) -> bool:
     """Return whether a group has no live records. Raises StoreError."""
-    return not await store.query(_SELECT_ANY_LIVE, **_of_group(scope, group))
+    return not await store.query(_SELECT_ANY_LIVE, **of_group(scope, group))
 
 
 async def load_records(store: Store, ids: Iterable[int]) -> Sequence[tuple[int, bytes]]:

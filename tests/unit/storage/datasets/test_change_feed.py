@@ -10,8 +10,8 @@ from p2p_oicp.storage.datasets.coordinator import DatasetCoordinator
 from p2p_oicp.storage.datasets.models import OWN, DatasetKind
 from p2p_oicp.storage.statements import Statement
 from tests.support.changesets import push
+from tests.support.replicas import newest_change, only, set_cursor
 
-NEWEST = Statement("SELECT value FROM counters WHERE name = 'change'", {})
 COPY = change_feed.ReplicaScope("peer", DatasetKind.EVSE_STATUS, None)
 OWN_GROUP = SimpleNamespace(source=OWN, group_key="DEABC")
 
@@ -21,22 +21,9 @@ def coordinator(store) -> DatasetCoordinator:
     return DatasetCoordinator(store, lambda: 100.0)
 
 
-def only(*sources: str):
-    """The sources that are peers no more, as a scope asks for them."""
-
-    async def excluded() -> list[str]:
-        return list(sources)
-
-    return excluded
-
-
-async def newest(store) -> int:
-    return (await store.query(NEWEST))[0]["value"]
-
-
 async def test_a_withdrawn_evse_leaves_a_tombstone_behind_the_cursor(store, coordinator):
     await coordinator.apply(push("fullLoad", A1="Available", A2="Available"))
-    cursor = await newest(store)
+    cursor = await newest_change(store)
     await coordinator.apply(push("fullLoad", A1="Available"))
     (change,) = await change_feed.load_changes(store, COPY, OWN_GROUP, cursor, 10)
     assert (change.deleted, change.existed_at_cursor, b"A2" in change.raw) == (True, True, True)
@@ -55,7 +42,7 @@ async def test_a_withdrawn_evse_leaves_a_tombstone_behind_the_cursor(store, coor
 )
 async def test_a_change_says_whether_the_record_existed_at_the_cursor(store, coordinator, actions, deleted, had):
     await coordinator.apply(push("fullLoad", A="Available", Z="Available"))
-    cursor = await newest(store)
+    cursor = await newest_change(store)
     for number, (action, key) in enumerate(actions):
         await coordinator.apply(push(action, **{key: f"Reserved{number}"}))
     (change,) = await change_feed.load_changes(store, COPY, OWN_GROUP, cursor, 10)
@@ -86,7 +73,3 @@ async def test_what_a_former_peer_has_published_is_withdrawn_from_a_backend_and_
 
 
 CURSORS = Statement("SELECT group_key FROM cursors", {})
-
-
-def set_cursor(tx, scope: change_feed.ReplicaScope, key: str, change: int) -> None:
-    peer_state.set_cursor(tx, scope.peer, scope.dataset, key, change)
